@@ -1,0 +1,239 @@
+"""One request's facts while it is here, and the reply it will get.
+
+`Exchange` is what hooks are handed; `Reply` is what they return or change. Neither does I/O: bodies that are still arriving are
+`RequestBody` and `ReplyStream`, implemented where the sockets are (serving/, upstream/).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from gateway.core.headers import Pair, lower
+
+if TYPE_CHECKING:
+    from gateway.core.failures import Failed
+
+
+class RequestBody(Protocol):
+    """A request's body, arriving. `length` is its Content-Length in bytes, or None when it is chunked."""
+
+    length: int | None
+    limit: int | None
+    """Bytes after which reading raises Failed(BODY_TOO_LARGE); hooks may lower it before the first read."""
+
+    async def read(self) -> bytes:
+        """The next bytes, as they came; b"" at the end. Raises Failed when the body breaks off or grows past `limit`."""
+
+    async def whole(self, at_most: int) -> bytes:
+        """The complete body, kept so that it can still be sent. Raises Failed(BODY_TOO_LARGE) beyond `at_most` bytes."""
+
+    @property
+    def complete(self) -> bytes | None:
+        """The whole body when all of it is here and kept, else None."""
+
+
+class ReplyStream(Protocol):
+    """A reply's body, arriving. Whoever stops reading before the end calls `abort`."""
+
+    async def read(self) -> bytes:
+        """The next bytes, as they came; b"" at the end. Raises Failed when the body breaks off."""
+
+    def abort(self) -> None:
+        """Give the rest up: closes what it came from. Harmless after the end, and twice."""
+
+
+class Reply:
+    """A status, raw headers and a body: complete (`bytes`) or still arriving (`ReplyStream`).
+
+    `headers` never holds Connection, Content-Length or Transfer-Encoding: serving/ frames the message itself. Change headers
+    only through the methods; they keep the index for `get` true.
+    `length` is the body's length in bytes when known (for HEAD and 304, the length GET would have had), None otherwise.
+    `blocks` are complete header lines (each ended by CRLF) that nobody looks up again, such as the limit headers.
+    """
+
+    __slots__ = ("blocks", "body", "headers", "index", "length", "reason", "status")
+
+    def __init__(
+        self,
+        status: int,
+        headers: Iterable[Pair] = (),
+        body: bytes | ReplyStream = b"",
+        *,
+        reason: bytes = b"",
+        length: int | None = None,
+    ) -> None:
+        self.status = status
+        self.reason = reason
+        self.headers: list[Pair] = []
+        self.index: dict[bytes, bytes] = {}
+        self.blocks: list[bytes] = []
+        self.body = body
+        self.length = len(body) if length is None and isinstance(body, bytes) else length
+        for name, value in headers:
+            self.add(name, value)
+
+    def __repr__(self) -> str:
+        kind = "bytes" if isinstance(self.body, bytes) else "stream"
+        return f"<Reply {self.status} {kind} {self.length}>"
+
+    def get(self, name: bytes) -> bytes | None:
+        """The value of the field called `name` (lower case); several lines of it are joined by commas."""
+        return self.index.get(name)
+
+    def add(self, name: bytes, value: bytes) -> None:
+        """One more line."""
+        self.headers.append((name, value))
+        key = lower(name)
+        known = self.index.get(key)
+        self.index[key] = value if known is None else known + b", " + value
+
+    def set(self, name: bytes, value: bytes) -> None:
+        """This line instead of any there was."""
+        key = lower(name)
+        if key in self.index:
+            self.remove(key)
+        self.headers.append((name, value))
+        self.index[key] = value
+
+    def remove(self, name: bytes) -> None:
+        """Drops every line called `name` (lower case)."""
+        if self.index.pop(name, None) is not None:
+            self.headers = [pair for pair in self.headers if lower(pair[0]) != name]
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who is calling, as an authentication method established it. `headers` go to the upstream (X-Client-ID ...)."""
+
+    client: str
+    method: str
+    tier: str = ""
+    user: str = ""
+    roles: frozenset[str] = frozenset()
+    permissions: frozenset[str] = frozenset()
+    headers: tuple[Pair, ...] = ()
+    claims: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try at an endpoint: its address, how long it took in seconds, and how it failed ("" when it did not)."""
+
+    endpoint: str
+    seconds: float
+    failure: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What one hook decided and why, in words an operator understands."""
+
+    hook: str
+    outcome: str
+    why: str = ""
+
+
+class Exchange:
+    """A request, everything learnt about it, and its reply. Made in serving/, dropped when the reply is written.
+
+    What the client sent: `method`, `target` (raw, as on the request line, origin-form), `path` (raw, without the query; what
+    routes match), `query` (raw, without "?"), `headers` (case-insensitive, str), `raw_headers`, `body` (None when there is none),
+    `version` ((1, 1)), `scheme`, `host` (lower case, without port), `peer` (the socket's address), `client_ip` (`peer`, or what a
+    trusted proxy said).
+    What the gateway found: `route`, `params` (template captures, percent-decoded), `identity`, `request_id`, `reply`, `failed`,
+    `reason` (the deciding hook's word when nothing failed), `upstream` and `endpoint` (names), `attempts`, `cache` (the word for
+    the access log: hit, miss, ...), `notes` (a hook's own, by the hook's own key).
+    When and how much: `started` (perf_counter seconds), `upstream_seconds`, `bytes_in`, `bytes_out` (body bytes), `written`
+    (whether the head has gone out).
+    `forward_headers` are raw pairs that hooks add to the upstream request.
+    `decisions` is None unless somebody asked (`explain`); then hooks append to it and consume nothing.
+    """
+
+    __slots__ = (
+        "attempts",
+        "body",
+        "bytes_in",
+        "bytes_out",
+        "cache",
+        "client_ip",
+        "decisions",
+        "endpoint",
+        "failed",
+        "forward_headers",
+        "headers",
+        "host",
+        "identity",
+        "method",
+        "notes",
+        "params",
+        "path",
+        "peer",
+        "query",
+        "raw_headers",
+        "reason",
+        "reply",
+        "request_id",
+        "route",
+        "scheme",
+        "started",
+        "target",
+        "upstream",
+        "upstream_seconds",
+        "version",
+        "written",
+    )
+
+    def __init__(
+        self,
+        method: str,
+        target: str,
+        headers: Mapping[str, str],
+        raw_headers: Sequence[Pair],
+        *,
+        body: RequestBody | None = None,
+        peer: str = "",
+        scheme: str = "http",
+        host: str = "",
+        version: tuple[int, int] = (1, 1),
+        request_id: str = "",
+        started: float = 0.0,
+    ) -> None:
+        self.method = method
+        self.target = target
+        self.path, _, self.query = target.partition("?")
+        self.headers = headers
+        self.raw_headers = raw_headers
+        self.body = body
+        self.peer = peer
+        self.client_ip = peer
+        self.scheme = scheme
+        self.host = host
+        self.version = version
+        self.request_id = request_id
+        self.started = started
+        self.route: Any = None
+        self.params: dict[str, str] = NO_PARAMS
+        self.identity: Identity | None = None
+        self.reply: Reply | None = None
+        self.failed: Failed | None = None
+        self.reason = ""
+        self.upstream = ""
+        self.endpoint = ""
+        self.attempts: Sequence[Attempt] = ()
+        self.upstream_seconds = 0.0
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self.written = False
+        self.cache = ""
+        self.notes: dict[Any, Any] = {}
+        self.forward_headers: list[Pair] | None = None
+        self.decisions: list[Decision] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Exchange {self.method} {self.target} {self.request_id}>"
+
+
+NO_PARAMS: dict[str, str] = {}
+"""Shared by every exchange whose route has no template; never written to."""

@@ -1,0 +1,53 @@
+"""Header fields as raw `(name, value)` byte pairs, and the sets of names that must not cross the gateway.
+
+Names keep the case they arrived with; look-ups use lower case. Lower-casing goes through `lower`, a bounded memo, because the
+same few dozen names make up nearly all traffic.
+"""
+
+from __future__ import annotations
+
+Pair = tuple[bytes, bytes]
+
+HOP_BY_HOP = frozenset(
+    (
+        b"connection",
+        b"keep-alive",
+        b"proxy-connection",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-authentication-info",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    )
+)
+"""RFC 9110 section 7.6.1, with Trailer: a trailer section is re-framed, never copied."""
+
+FRAMING = frozenset((b"content-length", b"transfer-encoding"))
+"""Message framing (RFC 9112 section 6) is written anew from what was understood."""
+
+_MEMO: dict[bytes, bytes] = {}
+_MEMO_MAX = 1024
+
+
+def lower(name: bytes) -> bytes:
+    """The lower case of a field name, remembered for names seen before (at most 1,024 of up to 64 bytes)."""
+    known = _MEMO.get(name)
+    if known is None:
+        known = name.lower()
+        if len(name) <= 64:
+            if len(_MEMO) >= _MEMO_MAX:
+                _MEMO.clear()
+            _MEMO[name] = known
+    return known
+
+
+def tokens(value: bytes) -> list[bytes]:
+    """The comma-separated members of a list field (RFC 9110 section 5.6.1), lower-cased, empty ones left out."""
+    return [token for part in value.lower().split(b",") if (token := part.strip())]
+
+
+def text(value: bytes) -> str:
+    """A field value as text: Latin-1, so that every byte survives the way there and back."""
+    return value.decode("latin-1")

@@ -1,0 +1,82 @@
+"""What a middleware is: `build(config, context) -> Hooks`, called at compose time, never on the request's way.
+
+A hook is a plain function unless it does I/O; `async def` hooks are recognised at compose time and awaited. A pipeline with none
+of them never yields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from gateway.core.clock import REAL, Clock
+from gateway.core.exchange import Exchange, Reply
+from gateway.core.failures import Failed
+from gateway.core.telemetry import Telemetry
+
+T = TypeVar("T")
+
+RequestHook = Callable[[Exchange], "Reply | Awaitable[Reply | None] | None"]
+ResponseHook = Callable[[Exchange, Reply], "Awaitable[None] | None"]
+ErrorHook = Callable[[Exchange, Failed], "Reply | Awaitable[Reply | None] | None"]
+FinishHook = Callable[[Exchange], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """A middleware's behaviour; None means it has nothing to do there.
+
+    request:  may answer by returning a Reply (the upstream is then not asked), refuse by raising Failed, or return None.
+    response: changes the reply in place. Runs for every reply that did not come from a failure, those of request hooks included.
+    error:    sees a Failed; `exchange.reply` holds the reply so far; returns another to replace it, or changes it in place.
+    finish:   after the last byte, or when the client left; must not fail. Runs once if the name is in any of the lists that
+              applied: request or response for answers, error for failures.
+    """
+
+    request: RequestHook | None = None
+    response: ResponseHook | None = None
+    error: ErrorHook | None = None
+    finish: FinishHook | None = None
+
+
+class ConfigProblem(ValueError):
+    """Something wrong in a configuration value, found by whoever understands it.
+
+    at:   the path below the table that was handed over, e.g. ("jwt", 0, "issuer").
+    hint: what to do about it, "" when the message says it all.
+    """
+
+    def __init__(self, message: str, *, at: tuple[str | int, ...] = (), hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.at = at
+        self.hint = hint
+
+
+def _keep_nothing(key: tuple[str, ...], fingerprint: object, make: Callable[[], T]) -> T:
+    return make()
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a middleware may use while it is built.
+
+    name:      as written in the list: "rate_limit", "rate_limit.ip", "package.module:build".
+    pipeline:  the pipeline's name; `route` the route's when its table overrides this middleware's keys, else "".
+    directory: of the TOML file the table stands in; relative paths start there.
+    keep:      `keep(key, fingerprint, make)`: the same key and fingerprint give the same object across reloads, so what must
+               survive one (buckets, cache entries) lives there. Objects with a `close()` are closed when a reload drops them.
+    """
+
+    name: str
+    pipeline: str = ""
+    route: str = ""
+    directory: Path = field(default_factory=Path)
+    clock: Clock = REAL
+    telemetry: Telemetry = field(default_factory=Telemetry)
+    keep: Callable[[tuple[str, ...], object, Callable[[], Any]], Any] = _keep_nothing
+
+
+Build = Callable[[Any, Context], Hooks]

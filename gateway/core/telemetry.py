@@ -1,0 +1,125 @@
+"""The gateway's own numbers: plain integers on the request's way, Prometheus families only when somebody scrapes.
+
+Every family of the contract is made here once for the process, so that counts survive reloads and names cannot drift. Values of
+labels must be bounded by whoever counts: names of routes, upstreams, endpoints and reasons, never anything a stranger chose.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+
+Labels = tuple[str, ...]
+
+DURATION_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+SIZE_BUCKETS = tuple(float(4**power) for power in range(3, 14))
+
+
+class Family:
+    """One metric: `values` by label values, in the order of `labels`."""
+
+    __slots__ = ("help", "kind", "labels", "name", "values")
+
+    def __init__(self, kind: str, name: str, help: str, labels: Sequence[str] = ()) -> None:
+        self.kind = kind
+        self.name = name
+        self.help = help
+        self.labels = tuple(labels)
+        self.values: dict[Labels, float] = {}
+
+    def add(self, labels: Labels = (), amount: float = 1) -> None:
+        """Counts up (or, for a gauge, by a negative amount, down)."""
+        self.values[labels] = self.values.get(labels, 0) + amount
+
+    def set(self, labels: Labels, value: float) -> None:
+        """A gauge's value now."""
+        self.values[labels] = value
+
+    def get(self, labels: Labels = ()) -> float:
+        return self.values.get(labels, 0)
+
+    def drop(self, labels: Labels) -> None:
+        """Forgets a series, e.g. of an endpoint that no longer exists."""
+        self.values.pop(labels, None)
+
+
+class HistogramCell:
+    """One series of a histogram: how many fell into each bucket (the last is +Inf), and their sum."""
+
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def observe(self, value: float) -> None:
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
+
+
+class HistogramFamily:
+    """A metric with buckets; `cell(labels)` is looked up once and kept by whoever observes often."""
+
+    __slots__ = ("bounds", "cells", "help", "labels", "name")
+    kind = "histogram"
+
+    def __init__(self, name: str, help: str, labels: Sequence[str], bounds: tuple[float, ...]) -> None:
+        self.name = name
+        self.help = help
+        self.labels = tuple(labels)
+        self.bounds = bounds
+        self.cells: dict[Labels, HistogramCell] = {}
+
+    def cell(self, labels: Labels = ()) -> HistogramCell:
+        known = self.cells.get(labels)
+        if known is None:
+            known = self.cells[labels] = HistogramCell(self.bounds)
+        return known
+
+
+class Telemetry:
+    """All families of `/metrics`, by the names the contract gives them (without the `gateway_` prefix)."""
+
+    def __init__(self) -> None:
+        self.families: list[Family | HistogramFamily] = []
+        count, gauge, histogram = self._counter, self._gauge, self._histogram
+        self.requests = count("requests_total", "Requests answered", "route", "method", "code")
+        self.request_duration = histogram(
+            "request_duration_seconds", "From the request's head to the last byte", DURATION_BUCKETS, "route", "method"
+        )
+        self.request_size = histogram("request_size_bytes", "Request bodies", SIZE_BUCKETS, "route")
+        self.response_size = histogram("response_size_bytes", "Response bodies, as sent", SIZE_BUCKETS, "route")
+        self.in_flight = gauge("requests_in_flight", "Requests being handled now")
+        self.upstream_requests = count(
+            "upstream_requests_total", "Attempts at endpoints; code 0 when none came back", "upstream", "endpoint", "code"
+        )
+        self.upstream_duration = histogram(
+            "upstream_duration_seconds", "From the first byte sent to the answer's head", DURATION_BUCKETS, "upstream"
+        )
+        self.endpoint_healthy = gauge("upstream_endpoint_healthy", "1 when it may be picked", "upstream", "endpoint")
+        self.circuit_state = gauge("circuit_state", "0 closed, 1 open, 2 half-open", "upstream")
+        self.retries = count("retries_total", "Second and later attempts", "upstream", "reason")
+        self.rate_limited = count("rate_limited_total", "Requests refused by a limit", "route", "policy")
+        self.auth = count("auth_total", "Authentication decisions", "method", "result")
+        self.cache_requests = count("cache_requests_total", "What the cache said", "route", "result")
+        self.failures = count("failures_total", "Requests that ended in a failure", "reason")
+        self.client_requests = count("client_requests_total", "Requests by client: the busiest 100 and _other", "client")
+        self.reload_success = gauge("config_last_reload_success", "1 when the last reload was taken, else 0")
+        self.reload_timestamp = gauge("config_last_reload_timestamp_seconds", "When a configuration was last taken")
+        self.config_info = gauge("config_info", "The configuration in force", "hash")
+
+    def _counter(self, name: str, help: str, *labels: str) -> Family:
+        family = Family("counter", f"gateway_{name}", help, labels)
+        self.families.append(family)
+        return family
+
+    def _gauge(self, name: str, help: str, *labels: str) -> Family:
+        family = Family("gauge", f"gateway_{name}", help, labels)
+        self.families.append(family)
+        return family
+
+    def _histogram(self, name: str, help: str, bounds: tuple[float, ...], *labels: str) -> HistogramFamily:
+        family = HistogramFamily(f"gateway_{name}", help, labels, bounds)
+        self.families.append(family)
+        return family

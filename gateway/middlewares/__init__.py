@@ -1,0 +1,79 @@
+"""The catalogue: which middleware a TOML name means.
+
+Nothing is imported before a list names it. Each entry is a module with `CONFIG` (its Table) and
+`build(config, context) -> Hooks`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any
+
+from gateway.config.schema import Table
+from gateway.core.hooks import Build
+
+ENTRY_POINTS = "gateway.middlewares"
+
+CATALOGUE = {
+    "auth": "gateway.middlewares.auth",
+    "caching": "gateway.middlewares.caching",
+    "compression": "gateway.middlewares.compression",
+    "cors": "gateway.middlewares.cors",
+    "error_handler": "gateway.middlewares.error_handler",
+    "fallback": "gateway.middlewares.fallback",
+    "logging": "gateway.middlewares.logging",
+    "metrics": "gateway.middlewares.metrics",
+    "rate_limit": "gateway.middlewares.rate_limit",
+    "validation": "gateway.middlewares.validation",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One middleware as the catalogue knows it. Without a `config` Table, build gets the raw table."""
+
+    name: str
+    build: Build
+    config: type[Table] | None
+
+
+class UnknownMiddleware(LookupError):
+    """No such name; the message says what was looked for and where."""
+
+
+def kind_of(name: str) -> str:
+    """The catalogue part of a name in a list: "rate_limit.ip" is a "rate_limit"; "package.module:build" is itself."""
+    return name if ":" in name else name.partition(".")[0]
+
+
+def find(name: str) -> Kind:
+    """The middleware called `name` in a list: of the catalogue, of an entry point, or `package.module:build`."""
+    kind = kind_of(name)
+    if kind in CATALOGUE:
+        module = import_module(CATALOGUE[kind])
+        return Kind(kind, module.build, module.CONFIG)
+    if ":" in kind:
+        module_name, _, attribute = kind.partition(":")
+        try:
+            module = import_module(module_name)
+        except ImportError as error:
+            raise UnknownMiddleware(f"cannot import {module_name}: {error}") from None
+        build: Callable[..., Any] | None = getattr(module, attribute, None)
+        if not callable(build):
+            raise UnknownMiddleware(f"{module_name} has no function called {attribute}")
+        return Kind(kind, build, getattr(module, "CONFIG", None))
+    for point in entry_points(group=ENTRY_POINTS, name=kind):
+        try:
+            build = point.load()
+        except (ImportError, AttributeError) as error:
+            raise UnknownMiddleware(f"cannot load {kind} from {point.value}: {error}") from None
+        return Kind(kind, build, getattr(import_module(point.module), "CONFIG", None))
+    raise UnknownMiddleware(f"no middleware is called {kind!r}")
+
+
+def names() -> list[str]:
+    """Every name a list may use: the catalogue's and the installed entry points'."""
+    return sorted({*CATALOGUE, *(point.name for point in entry_points(group=ENTRY_POINTS))})
