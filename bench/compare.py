@@ -1,0 +1,292 @@
+#!/usr/bin/env python3
+"""Measure the gateway side by side with other proxies, on one core each, in one run.
+
+    bench/setup.sh                          # once a machine
+    bin/bench --profile partner
+
+The figure to quote is CPU microseconds per request of the proxy under test (user + system time of its process and children,
+divided by requests answered), as a ratio to each peer: it hardly moves with the load on the machine. Requests a second, p50 and
+p99 are printed beside it. Rounds are interleaved (A B C A B C ...) and the median round is taken.
+
+The origin (nginx serving 1.2 kB of JSON) listens on 127.0.0.1:29001 and :29002 and, with wrk, is pinned to core 0; whatever is
+measured runs on core 1, one worker.
+
+Profiles: plain    no middlewares: GET /api/v1/cameras
+          partner  API key, limit by key, CORS, JSON access log to a file, metrics, request id, health checks, retries and circuit
+                   breaker configured; the client accepts no compression
+          gzip     the same with Accept-Encoding: gzip
+          cached   partner on GET /cacheable/list, which the origin marks max-age=600 (nginx, the only peer here that can cache)
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO
+
+HERE = Path(__file__).resolve().parent
+KEY = "bec_" + "0123456789abcdef" * 4
+HEADERS = (
+    f"X-API-Key: {KEY}",
+    "Origin: https://app.example.com",
+    "User-Agent: partner-sdk/1.4",
+    "Accept: application/json",
+    "X-Client-Version: 3.2",
+)
+PEER_PORT = 28080
+
+
+@dataclass(frozen=True)
+class Profile:
+    """`kind` names the configuration files, of ours and of the peers'."""
+
+    kind: str
+    path: str
+    headers: tuple[str, ...] = ()
+
+
+PROFILES = {
+    "plain": Profile("plain", "/api/v1/cameras"),
+    "partner": Profile("partner", "/api/v1/cameras", HEADERS),
+    "gzip": Profile("partner", "/api/v1/cameras", (*HEADERS, "Accept-Encoding: gzip")),
+    "cached": Profile("partner", "/cacheable/list", HEADERS),
+}
+
+
+@dataclass(frozen=True)
+class Peer:
+    """How to start one: `{conf}` in the command is its configuration file, `{kind}` in that file's name the profile's kind."""
+
+    conf: str
+    command: tuple[str, ...]
+
+
+PEERS = {
+    "nginx": Peer("nginx-{kind}.conf", ("nginx", "-c", "{conf}")),
+    "haproxy": Peer("haproxy-{kind}.cfg", ("haproxy", "-f", "{conf}")),
+    "envoy": Peer("envoy-{kind}.yaml", ("envoy", "-c", "{conf}", "--concurrency", "1", "-l", "error", "--disable-hot-restart")),
+    "traefik": Peer("traefik-{kind}.yml", ("traefik", "--configfile={conf}")),
+    "caddy": Peer("caddy-{kind}.caddyfile", ("caddy", "run", "--config", "{conf}", "--adapter", "caddyfile")),
+}
+
+
+@dataclass(frozen=True)
+class Round:
+    """One measurement; `p50` and `p99` as wrk words them, `errors` its socket errors."""
+
+    cpu_us: float
+    rps: float
+    p50: str
+    p99: str
+    rss_mib: float
+    failed: int
+    errors: str
+
+
+@dataclass(frozen=True)
+class Load:
+    """What is asked of a proxy."""
+
+    profile: Profile
+    seconds: int
+    connections: int
+
+    def wrk(self, port: int, seconds: int) -> list[str]:
+        command = ["taskset", "-c", "0", "wrk", "-t1", f"-c{self.connections}", "--latency", f"-d{seconds}s"]
+        for header in self.profile.headers:
+            command += ["-H", header]
+        return [*command, f"http://127.0.0.1:{port}{self.profile.path}"]
+
+
+def tree(pid: int) -> list[int]:
+    """A process and everything below it."""
+    pids = [pid]
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in task.read_text().split():
+            pids += tree(int(child))
+    return pids
+
+
+def cpu_seconds(pid: int) -> float:
+    ticks = 0
+    for one in tree(pid):
+        fields = Path(f"/proc/{one}/stat").read_text().rsplit(")", 1)[1].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def rss_mib(pid: int) -> float:
+    pages = sum(int(Path(f"/proc/{one}/statm").read_text().split()[1]) for one in tree(pid))
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def answers(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 0.2).close()
+    except OSError:
+        return False
+    return True
+
+
+def wait_port(port: int, process: subprocess.Popen[bytes], seconds: float = 20) -> None:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if process.poll() is not None:
+            raise RuntimeError(f"exited with {process.returncode}")
+        if answers(port):
+            return
+        time.sleep(0.1)
+    raise RuntimeError(f"port {port} did not open")
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(8)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def one_round(command: list[str], port: int, load: Load, work: Path, log: IO[bytes]) -> Round:
+    if answers(port):
+        raise RuntimeError(f"port {port} is taken")
+    env = {**os.environ, "GOMAXPROCS": "1", "GATEWAY_ACCESS_LOG": str(work / "gateway-access.log")}
+    process = subprocess.Popen(["taskset", "-c", "1", *command], stdout=subprocess.DEVNULL, stderr=log, env=env)
+    try:
+        wait_port(port, process)
+        time.sleep(1.0)
+        subprocess.run(load.wrk(port, 1), capture_output=True, check=True)
+        before = cpu_seconds(process.pid)
+        out = subprocess.run(load.wrk(port, load.seconds), capture_output=True, text=True, check=True).stdout
+        used = cpu_seconds(process.pid) - before
+        return Round(
+            cpu_us=used / max(int(found(r"(\d+) requests in", out)), 1) * 1e6,
+            rps=float(found(r"Requests/sec:\s+([\d.]+)", out)),
+            p50=found(r"^\s+50%\s+(\S+)", out),
+            p99=found(r"^\s+99%\s+(\S+)", out),
+            rss_mib=rss_mib(process.pid),
+            failed=int(found(r"Non-2xx or 3xx responses: (\d+)", out) or 0),
+            errors=found(r"Socket errors: (.*)", out),
+        )
+    finally:
+        stop(process)
+
+
+def found(pattern: str, text: str) -> str:
+    match = re.search(pattern, text, re.MULTILINE)
+    return match[1] if match else ""
+
+
+def write_templates(work: Path) -> None:
+    """The peers' configuration files with their ports and paths filled in, and what the origin serves."""
+    work.chmod(0o755)
+    (work / "www").mkdir()
+    cameras = [{"id": i, "name": f"camera-{i}", "status": "active", "count": i * 7} for i in range(18)]
+    (work / "www/data.json").write_text(json.dumps(cameras))
+    values = {"port": PEER_PORT, "origin1": 29001, "origin2": 29002, "admin": 28090, "work": work, "key": KEY}
+    for template in (HERE / "peers").iterdir():
+        text = template.read_text()
+        for name, value in values.items():
+            text = text.replace("{" + name + "}", str(value))
+        (work / template.name).write_text(text)
+
+
+def commands(options: argparse.Namespace, work: Path) -> dict[str, tuple[list[str], int]]:
+    """Command and port of everything to be measured; peers that are not installed are left out, aloud."""
+    kind = PROFILES[options.profile].kind
+    ours = shlex.split(options.gateway) if options.gateway else [sys.executable, "-m", "gateway", "run", "--config"]
+    if not options.gateway:
+        ours.append(str(HERE / kind / "gateway.toml"))
+    chosen = {"gateway": (ours, options.port)}
+    search = f"{options.peers_dir}/bin{os.pathsep}{os.environ.get('PATH', '')}"
+    for name in filter(None, options.peers.split(",")):
+        program = shutil.which(PEERS[name].command[0], path=search)
+        if program is None:
+            print(f"{name} is not installed: bench/setup.sh", file=sys.stderr)
+            continue
+        conf = str(work / PEERS[name].conf.format(kind=kind))
+        chosen[name] = ([program, *(part.replace("{conf}", conf) for part in PEERS[name].command[1:])], PEER_PORT)
+    return chosen
+
+
+def measure(chosen: dict[str, tuple[list[str], int]], load: Load, rounds: int, work: Path) -> dict[str, list[Round]]:
+    results: dict[str, list[Round]] = {name: [] for name in chosen}
+    with (work / "stderr.log").open("wb") as log:
+        origin = subprocess.Popen(["taskset", "-c", "0", "nginx", "-c", str(work / "origin.conf")], stderr=log)
+        try:
+            wait_port(29001, origin)
+            for _ in range(rounds):
+                for name, (command, port) in chosen.items():
+                    try:
+                        results[name].append(one_round(command, port, load, work, log))
+                    except (RuntimeError, subprocess.CalledProcessError) as error:
+                        print(f"{name}: {error}; see {work}/stderr.log", file=sys.stderr)
+        finally:
+            stop(origin)
+    return results
+
+
+def show(results: dict[str, list[Round]], options: argparse.Namespace) -> None:
+    rounds = f"{options.rounds} rounds of {options.seconds} s"
+    print(f"profile {options.profile}, {options.connections} connections, {rounds}, one core each")
+    print(f"{'':10} {'cpu us/req':>10} {'gateway/it':>10} {'req/s':>9} {'p50':>9} {'p99':>9} {'RSS MiB':>8}  failed")
+    ours = statistics.median(one.cpu_us for one in results["gateway"]) if results["gateway"] else None
+    for name, measured in results.items():
+        if measured:
+            middle = sorted(measured, key=lambda one: one.cpu_us)[len(measured) // 2]
+            ratio = f"{ours / middle.cpu_us:.2f}" if ours else "-"
+            print(
+                f"{name:10} {middle.cpu_us:10.1f} {ratio:>10} {middle.rps:9.0f} {middle.p50:>9} {middle.p99:>9} "
+                f"{middle.rss_mib:8.0f}  {middle.failed} {middle.errors}"
+            )
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--profile", choices=PROFILES, default="partner")
+    parser.add_argument("--peers", default=",".join(PEERS), help="comma-separated; empty for the gateway alone")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=int, default=4)
+    parser.add_argument("--connections", type=int, default=64)
+    parser.add_argument("--gateway", help="another command that starts a gateway, one worker (default: this one)")
+    parser.add_argument("--port", type=int, default=8080, help="the port that gateway listens on")
+    parser.add_argument("--peers-dir", default=os.environ.get("PEERS", str(HERE / ".peers")))
+    parser.add_argument("--json", type=Path, help="write every round to this file")
+    return parser.parse_args()
+
+
+def main() -> int:
+    options = arguments()
+    missing = [program for program in ("wrk", "nginx", "taskset") if shutil.which(program) is None]
+    if missing or (os.cpu_count() or 1) < 2:
+        print(f"missing: {', '.join(missing) or 'a second core'}; see bench/setup.sh", file=sys.stderr)
+        return 1
+    work = Path(tempfile.mkdtemp(prefix="gateway-bench-"))
+    write_templates(work)
+    load = Load(PROFILES[options.profile], options.seconds, options.connections)
+    results = measure(commands(options, work), load, options.rounds, work)
+    show(results, options)
+    if options.json:
+        options.json.write_text(json.dumps({name: [asdict(one) for one in rounds] for name, rounds in results.items()}, indent=1))
+    if not all(results.values()):
+        return 1
+    shutil.rmtree(work, ignore_errors=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
