@@ -68,6 +68,7 @@ class Context:
     directory: of the TOML file the table stands in; relative paths start there.
     keep:      `keep(key, fingerprint, make)`: the same key and fingerprint give the same object across reloads, so what must
                survive one (buckets, cache entries) lives there. Objects with a `close()` are closed when a reload drops them.
+    errors_format: the gateway's `[errors] format`, for what renders failures.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Context:
     clock: Clock = REAL
     telemetry: Telemetry = field(default_factory=Telemetry)
     keep: Callable[[tuple[str, ...], object, Callable[[], Any]], Any] = _keep_nothing
+    errors_format: str = "problem"
 
 
 Build = Callable[[Any, Context], Hooks]
