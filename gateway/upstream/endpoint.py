@@ -1,0 +1,117 @@
+"""One address of a pool, and everything that lives as long as it is served: counts, health, kept connections.
+
+An endpoint is kept by identity across reloads; only `weight`, `max_connections` and `backup` change. What is decided about it
+stands in pool.py, what is sent to it in transport.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from gateway.config.upstream import EndpointConfig
+from gateway.upstream.health import Health
+
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+class Address(NamedTuple):
+    """Where an endpoint is; what makes it the same endpoint after a reload. `path` is "" or starts with a slash."""
+
+    scheme: str
+    host: str
+    port: int
+    path: str
+
+    @classmethod
+    def of(cls, url: str) -> Address:
+        """The address an EndpointConfig's URL means; the schema has checked it."""
+        parts = urlsplit(url)
+        port = DEFAULT_PORTS[parts.scheme] if parts.port is None else parts.port
+        return cls(parts.scheme, parts.hostname or "", port, parts.path.rstrip("/"))
+
+    @property
+    def bracketed(self) -> str:
+        """The host as it stands in a URL: RFC 3986 section 3.2.2 puts IPv6 addresses in brackets."""
+        return f"[{self.host}]" if ":" in self.host else self.host
+
+    @property
+    def authority(self) -> str:
+        """For the Host field: the port is left out when it is the scheme's own (RFC 9110 section 4.2.3)."""
+        return self.bracketed if self.port == DEFAULT_PORTS[self.scheme] else f"{self.bracketed}:{self.port}"
+
+    def names(self) -> tuple[str, str, str]:
+        """What to call it, the shortest first: "host:port", with its path, with everything."""
+        name = f"{self.bracketed}:{self.port}"
+        return name, name + self.path, f"{self.scheme}://{name}{self.path}"
+
+
+class Endpoint:
+    """An address with its counts. `in_flight` changes only in Pool.pick and Pool.release.
+
+    name:   "host:port" (longer only where the pool has two of those); a metric's label, so never anything a stranger chose.
+    idle:   kept-alive connections, last in, first out, filled and emptied by the transport.
+    weight: relative to the others'; `max_connections` 0 means no limit; a `backup` waits until no other can be picked.
+    """
+
+    __slots__ = (
+        "address",
+        "authority",
+        "backup",
+        "health",
+        "host",
+        "idle",
+        "in_flight",
+        "max_connections",
+        "name",
+        "path",
+        "port",
+        "scheme",
+        "upstream",
+        "weight",
+    )
+
+    def __init__(self, upstream: str, config: EndpointConfig, name: str = "") -> None:
+        address = Address.of(config.url)
+        self.upstream = upstream
+        self.address = address
+        self.name = name or address.names()[0]
+        self.authority = address.authority
+        self.scheme, self.host, self.port, self.path = address
+        self.in_flight = 0
+        self.idle: list[Any] = []
+        self.health = Health()
+        self.configure(config)
+
+    def __repr__(self) -> str:
+        limit = f"/{self.max_connections}" if self.max_connections else ""
+        backup = " backup" if self.backup else ""
+        return (
+            f"<Endpoint {self.upstream}/{self.name} {self.health.status}{backup}, weight {self.weight}, "
+            f"{self.in_flight}{limit} in flight, {len(self.idle)} idle>"
+        )
+
+    def configure(self, config: EndpointConfig) -> None:
+        """Takes on what a reload may change."""
+        self.weight = config.weight
+        self.max_connections = config.max_connections
+        self.backup = config.backup
+
+    def close_idle(self) -> None:
+        """Closes the connections nobody uses."""
+        while self.idle:
+            self.idle.pop().close()
+
+    def retire(self) -> None:
+        """It is no longer of its pool: what is idle is closed, and so is what comes back from exchanges still under way."""
+        self.close_idle()
+        self.idle = _Closing()
+
+
+class _Closing(list[Any]):
+    """The idle list of an endpoint that is gone: closes instead of keeping."""
+
+    __slots__ = ()
+
+    def append(self, connection: Any) -> None:
+        connection.close()

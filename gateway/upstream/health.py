@@ -1,0 +1,90 @@
+"""When an endpoint counts as healthy: thresholds over results, as pure state machines. No sockets, no clock of its own.
+
+Active checks are what prober.py finds by asking; passive ones are what requests ran into. An endpoint is out when either says so:
+`unhealthy` until enough checks in a row succeed, `ejected` until a time has passed.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from gateway.config.upstream import HealthConfig, PassiveHealthConfig
+
+
+class Status(enum.StrEnum):
+    """What is known about an endpoint."""
+
+    UNKNOWN = "unknown"
+    HEALTHY = "healthy"
+    UNHEALTHY = "unhealthy"
+    EJECTED = "ejected"
+
+
+@dataclass(frozen=True, slots=True)
+class Active:
+    """What the active checks have shown: a status, and how many results in a row have spoken against it.
+
+    One success makes an unknown endpoint healthy, so that a start or a reload adds it after one probe instead of
+    `healthy_threshold` intervals later; that threshold is for coming back from unhealthy.
+    """
+
+    status: Status = Status.UNKNOWN
+    against: int = 0
+
+    def advance(self, ok: bool, thresholds: HealthConfig) -> Active:
+        """The state after one more result; the same object when nothing has changed."""
+        status = self.status
+        if ok and status is not Status.UNHEALTHY:
+            return self if status is Status.HEALTHY and not self.against else Active(Status.HEALTHY)
+        if not ok and status is Status.UNHEALTHY:
+            return self if not self.against else Active(Status.UNHEALTHY)
+        against = self.against + 1
+        if against < (thresholds.healthy_threshold if ok else thresholds.unhealthy_threshold):
+            return Active(status, against)
+        return Active(Status.HEALTHY if ok else Status.UNHEALTHY)
+
+
+@dataclass(frozen=True, slots=True)
+class Passive:
+    """What requests have shown: when they failed lately, and until when the endpoint is out (0 when it is not).
+
+    As nginx counts: `max_fails` failures within `fail_timeout` seconds, whatever succeeded in between, take it out for
+    `fail_timeout` seconds; then it starts anew. What fails while it is out was sent before and changes nothing.
+    """
+
+    fails: tuple[float, ...] = ()
+    until: float = 0.0
+
+    def failed(self, now: float, config: PassiveHealthConfig) -> Passive:
+        """The state after a failure at `now` (monotonic seconds)."""
+        if self.until or not config.max_fails:
+            return self
+        fails = (*(at for at in self.fails if now - at < config.fail_timeout), now)
+        if len(fails) < config.max_fails:
+            return Passive(fails)
+        return Passive((), now + config.fail_timeout)
+
+    def returned(self, now: float) -> Passive:
+        """The state at `now`: back in when the time is over."""
+        return Passive() if self.until and now >= self.until else self
+
+
+@dataclass(slots=True)
+class Health:
+    """Everything learnt about one endpoint, kept across reloads.
+
+    error:   why the last check or request failed, "" when none has.
+    checked: when the last check ended (monotonic seconds), None before the first; `seconds` is how long it took.
+    """
+
+    active: Active = Active()
+    passive: Passive = Passive()
+    error: str = ""
+    checked: float | None = None
+    seconds: float = 0.0
+
+    @property
+    def status(self) -> Status:
+        """Ejected goes before anything the active checks say."""
+        return Status.EJECTED if self.passive.until else self.active.status

@@ -1,0 +1,85 @@
+"""Whether a request may be sent again, after how long, and how many may be at it at once. Pure: nothing here waits or sends.
+
+RFC 9110 section 9.2.2: a proxy must not repeat a request on its own unless its method is idempotent, or it knows that the
+original was never acted upon. It knows that only when no connection came about: a failure whose retry name is "connect".
+"""
+
+from __future__ import annotations
+
+import random
+
+from gateway.config.upstream import RetryConfig
+from gateway.core.failures import Failure
+
+IDEMPOTENT = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"))
+"""RFC 9110 section 9.2.2: the safe methods, PUT and DELETE."""
+
+JITTER = 0.3
+"""The largest share of a wait that chance adds to it, so that those who failed together do not come back together."""
+
+FREE_RETRIES = 3
+"""Retries that may always run at once: with few requests under way a share of them would round down to none."""
+
+
+def is_idempotent(method: str) -> bool:
+    """Whether sending it twice means no more than sending it once. Methods are case-sensitive (RFC 9110 section 9.1)."""
+    return method in IDEMPOTENT
+
+
+def may_retry(
+    config: RetryConfig,
+    method: str,
+    outcome: Failure | int,
+    attempt: int,
+    replayable: bool,
+    keyed: bool = False,
+) -> str | None:
+    """The name in `retry.on` under which another attempt is allowed, or None.
+
+    outcome:    how the attempt failed, or the status it was answered with.
+    attempt:    how many attempts have been made, the failed one included.
+    replayable: whether the body can be sent again from its start. A request that was never sent has not used its body up.
+    keyed:      the client sent an Idempotency-Key: the upstream itself tells a repetition from a second request.
+    """
+    if attempt >= config.attempts:
+        return None
+    reason = str(outcome) if isinstance(outcome, int) else outcome.retry
+    if reason is None or reason not in config.on:
+        return None
+    if reason == "connect" or (replayable and (keyed or method in IDEMPOTENT)):
+        return reason
+    return None
+
+
+def delay(config: RetryConfig, attempt: int, rng: random.Random) -> float:
+    """Seconds to wait after attempt `attempt` (the first is 1): doubling from `base_delay`, at most `max_delay` with jitter."""
+    longest = config.max_delay / (1 + JITTER)
+    return min(config.base_delay * 2.0 ** (attempt - 1), longest) * (1 + JITTER * rng.random())
+
+
+class Budget:
+    """How many retries one pool runs at once: at most `share` of its requests under way, but always FREE_RETRIES.
+
+    Without it an outage multiplies the load by `attempts` just when there is the least to serve it with. A retry counts from
+    `take`, its wait included, until `give`. `share` may be changed at any time; it holds for what is taken from then on.
+    """
+
+    __slots__ = ("retrying", "share")
+
+    def __init__(self, share: float = 0.2) -> None:
+        self.share = share
+        self.retrying = 0
+
+    def __repr__(self) -> str:
+        return f"<Budget {self.retrying} retrying, at most {self.share:.0%} of requests>"
+
+    def take(self, live: int) -> bool:
+        """Whether one more may retry while `live` requests are under way; True takes its place, to be given back."""
+        if self.retrying >= FREE_RETRIES and self.retrying >= self.share * live:
+            return False
+        self.retrying += 1
+        return True
+
+    def give(self) -> None:
+        """The retry that took a place has ended, whichever way."""
+        self.retrying -= 1
