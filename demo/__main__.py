@@ -40,17 +40,20 @@ class Trouble(Exception):
     """The demonstration cannot go on; the message says why and what to do."""
 
 
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+def free_ports(count: int) -> list[int]:
+    """So many different ones; all are held until the last is found, so that none comes twice."""
+    with contextlib.ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
 
 
 def choose_ports(anywhere: bool) -> dict[int, int]:
     """The port that stands in the shipped files -> the port to use."""
     wanted = [GATEWAY, ADMIN, *SERVICES]
     if anywhere:
-        return {port: free_port() for port in wanted}
+        return dict(zip(wanted, free_ports(len(wanted)), strict=True))
     taken = []
     for port in wanted:
         with socket.socket() as one:

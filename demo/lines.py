@@ -50,6 +50,7 @@ def lines(scene: Scene) -> list[Line]:
 def requests(scene: Scene) -> list[Line]:
     api, key = f"{scene.gateway}/api/v1", f"-H 'X-API-Key: {scene.key}'"
     json = "-H 'Content-Type: application/json'"
+    good, bad = '{"name": "roof", "location": "gate 19"}', '{"name": "", "count": -1}'
     return [
         Line(
             "a partner's request",
@@ -65,13 +66,13 @@ def requests(scene: Scene) -> list[Line]:
         ),
         Line(
             "a body that does not fit its schema",
-            f'curl -i {key} {api}/cameras --json \'{{"name": "", "count": -1}}\'',
+            f"curl -i {key} {json} -d '{bad}' {api}/cameras",
             "422 with one entry per field: location is missing, name is empty, count is negative",
             (r"^HTTP/1.1 422 ", r'"field": ?"[^"]*location', r'"field": ?"[^"]*name', r'"field": ?"[^"]*count'),
         ),
         Line(
             "a body that does",
-            f'curl -i {key} {json} -d \'{{"name": "roof", "location": "gate 19"}}\' {api}/cameras',
+            f"curl -i {key} {json} -d '{good}' {api}/cameras",
             "201 from one of the instances",
             (r"^HTTP/1.1 201 ", r'"name": ?"roof"'),
         ),
