@@ -20,15 +20,16 @@ class Breaker:
     success changes nothing. `config` may be replaced at any time; what has been counted stays. All times are monotonic seconds.
     """
 
-    __slots__ = ("_since", "_successes", "_trials", "config", "failures", "state")
+    __slots__ = ("_since", "_stale", "_successes", "_trials", "config", "failures", "state")
 
     def __init__(self, config: BreakerConfig) -> None:
         self.config = config
         self.state = CLOSED
         self.failures = 0
-        self._since = 0.0
+        self._since = 0.0  # When it opened; half-open, when it allowed the last trial.
         self._trials = 0
         self._successes = 0
+        self._stale = 0
 
     def __repr__(self) -> str:
         return f"<Breaker {NAMES[self.state]}, {self.failures} failures in a row>"
@@ -37,51 +38,71 @@ class Breaker:
         """Whether a request may be sent; True takes one of the trial slots when half-open."""
         if self.state == CLOSED:
             return True
-        config = self.config
-        if now - self._since >= config.recovery_timeout:
-            # Open: time to try. Half-open: trials without an outcome for this long (a WebSocket, say) lose their slots, or
-            # they would keep everybody else out for as long as they last.
-            if self.state == OPEN:
-                self.state = HALF_OPEN
-                self._successes = 0
-            self._since = now
+        waited = now - self._since >= self.config.recovery_timeout
+        if self.state == OPEN:
+            if not waited:
+                return False
+            self.state = HALF_OPEN
+            self._trials = self._successes = 0
+        elif self._trials >= self.config.half_open_requests:
+            if not waited:
+                return False
+            # The last trial began that long ago and is still without an outcome (a WebSocket, say): it and those before it
+            # lose their slots, or they would keep everybody else out for as long as they last.
             self._trials = self._successes
-        if self.state == OPEN or self._trials >= config.half_open_requests:
-            return False
         self._trials += 1
+        self._since = now
         return True
 
-    def success(self, now: float) -> None:
+    def success(self) -> None:
         """A request was answered."""
         if self.state == CLOSED:
             self.failures = 0
-        elif self.state == HALF_OPEN:
+            return
+        self._settle()
+        if self.state == HALF_OPEN:
             self._successes += 1
             if self._successes >= self.config.half_open_requests:
-                self.reset(now)
+                self.reset()
 
-    def failure(self, now: float) -> None:
-        """A request failed in a way that blames the upstream."""
+    def failure(self, now: float, under_way: int = 0) -> None:
+        """A request failed in a way that blames the upstream, with `under_way` others still out."""
+        if self.state != CLOSED:
+            self._settle()
         if self.state == OPEN:
             return
         self.failures += 1
         if self.state == HALF_OPEN or self.failures >= self.config.failure_threshold:
             self.state = OPEN
             self._since = now
+            self._stale = under_way
 
     def abandon(self) -> None:
-        """A request ended without saying anything about the upstream: its trial slot is free again."""
+        """A request ended without saying anything about the upstream: if it was a trial, its slot is free again.
+
+        Those sent before it opened hold no slot. They are taken to end first: mistaking a trial for one of them withholds a slot
+        for a while, the reverse would let a crowd of leaving clients wave a crowd of trials through.
+        """
+        if not self._settle():
+            self.withdraw()
+
+    def withdraw(self) -> None:
+        """What `allow` has just let pass is not sent after all: gives back its trial slot, if it took one."""
         if self.state == HALF_OPEN and self._trials > self._successes:
             self._trials -= 1
 
-    def reset(self, now: float) -> None:
+    def _settle(self) -> bool:
+        """Takes an outcome for that of a request from before it opened, while there are such."""
+        if not self._stale:
+            return False
+        self._stale -= 1
+        return True
+
+    def reset(self) -> None:
         """Closes it, as `half_open_requests` successes do and an operator may."""
         self.state = CLOSED
         self.failures = 0
-        self._since = now
 
     def retry_after(self, now: float) -> float:
-        """Seconds until a request can be allowed again: 0 when closed. Half-open, a slot may be free sooner than this."""
-        if self.state == CLOSED:
-            return 0.0
-        return max(0.0, self._since + self.config.recovery_timeout - now)
+        """Seconds until a request can be allowed again; 0 unless open, for trials under way may end at any moment."""
+        return max(0.0, self._since + self.config.recovery_timeout - now) if self.state == OPEN else 0.0

@@ -97,6 +97,24 @@ class Endpoint:
         self.max_connections = config.max_connections
         self.backup = config.backup
 
+    def status(self, now: float) -> dict[str, Any]:
+        """What the admin API shows; `now` in monotonic seconds."""
+        health = self.health
+        return {
+            "name": self.name,
+            "url": f"{self.scheme}://{self.authority}{self.path}",
+            "status": str(health.status),
+            "weight": self.weight,
+            "backup": self.backup,
+            "max_connections": self.max_connections,
+            "in_flight": self.in_flight,
+            "idle": len(self.idle),
+            "last_error": health.error,
+            "ejected_for": round(max(0.0, health.passive.until - now), 3),
+            "checked_ago": None if health.checked is None else round(now - health.checked, 3),
+            "check_seconds": None if health.checked is None else round(health.seconds, 6),
+        }
+
     def close_idle(self) -> None:
         """Closes the connections nobody uses."""
         while self.idle:

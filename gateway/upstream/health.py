@@ -88,3 +88,12 @@ class Health:
     def status(self) -> Status:
         """Ejected goes before anything the active checks say."""
         return Status.EJECTED if self.passive.until else self.active.status
+
+    def back(self, checks: HealthConfig | None) -> float:
+        """When it may be picked again at the earliest (monotonic seconds): its ejection is over, and as many checks as it needs
+        have succeeded. In the past when nothing keeps it out."""
+        active = self.active
+        if checks is None or active.status is not Status.UNHEALTHY:
+            return self.passive.until
+        missing = checks.healthy_threshold - active.against
+        return max(self.passive.until, (self.checked or 0.0) + missing * checks.interval)
