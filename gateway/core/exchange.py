@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from gateway.core.headers import Pair, lower
+from gateway.core.headers import Pair, lower, tokens
 
 if TYPE_CHECKING:
     from gateway.core.failures import Failed
@@ -96,6 +96,15 @@ class Reply:
             self.remove(key)
         self.headers.append((name, value))
         self.index[key] = value
+
+    def vary(self, name: bytes) -> None:
+        """Says in Vary that this reply depends on the request's field `name` (RFC 9110 section 12.5.5), once."""
+        known = self.index.get(b"vary")
+        if known is None:
+            self.headers.append((b"Vary", name))
+            self.index[b"vary"] = name
+        elif known != name and not {b"*", lower(name)} & set(tokens(known)):
+            self.add(b"Vary", name)
 
     def remove(self, name: bytes) -> None:
         """Drops every line called `name` (lower case)."""
@@ -237,3 +246,6 @@ class Exchange:
 
 NO_PARAMS: dict[str, str] = {}
 """Shared by every exchange whose route has no template; never written to."""
+
+ALLOWED_METHODS = "allowed_methods"
+"""The note in which the router leaves, for OPTIONS, a sorted tuple of the methods that routes accept there."""
