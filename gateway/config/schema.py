@@ -1,7 +1,8 @@
 """The vocabulary of every TOML table: durations, sizes, choices, and tables that become frozen dataclasses.
 
 A table is a `Table` subclass with marshmallow fields and the dataclass it `makes`. Defaults live in the dataclass and nowhere
-else; a key that is left out is simply not passed. Values are never coerced: "80" is not a port and "yes" is not a boolean.
+else; a key that is left out is simply not passed. Values are never coerced: "80" is not a port and "yes" is not a boolean. Only
+what the environment supplies can be nothing but a string in TOML: `port = "${PORT}"` is a port when the variable spells one.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from marshmallow import RAISE, Schema, ValidationError, fields, post_load, validate
+
+from gateway.config.sources import FileTable, Outside, SecretText, plain
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -30,26 +33,32 @@ class Table(Schema):
 
     @post_load
     def _make(self, data: dict[str, Any], **_: Any) -> Any:
-        return self.makes(**data)
+        return self.makes(**{key: plain(value) for key, value in data.items()})
 
 
 class Boolean(fields.Field[bool]):
     """`true` or `false`, nothing that merely looks like it."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> bool:
+        value = _scalar(value)
         if not isinstance(value, bool):
             raise ValidationError(f"must be true or false, not {_shown(value)}")
         return value
 
 
 class Text(fields.String):
-    """A string; empty only when `empty=True`."""
+    """A string, or `{ file = "path" }` for what a file holds; empty only when `empty=True`."""
 
     def __init__(self, *, empty: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.empty = empty
 
+    def deserialize(self, value: Any, attr: str | None = None, data: Mapping[str, Any] | None = None, **kwargs: Any) -> Any:
+        return plain(super().deserialize(value, attr, data, **kwargs))
+
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
+        if isinstance(value, FileTable):
+            value = value.contents()
         if not isinstance(value, str):
             raise ValidationError(f"must be a string, not {_shown(value)}")
         if not value and not self.empty:
@@ -57,13 +66,24 @@ class Text(fields.String):
         return value
 
 
+class Secret(Text):
+    """A string that no message and no `repr` shows, its configuration's included; usually `"${NAME}"` or `{ file = "path" }`."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
+        if not isinstance(value, str | FileTable):
+            raise ValidationError('must be a string or { file = "path" }')
+        loaded = super()._deserialize(value, attr, data, **kwargs)
+        return SecretText(loaded, getattr(loaded, "written", "***"))
+
+
 class Whole(fields.Integer):
     """A whole number within `[least, most]`."""
 
     def __init__(self, *, least: int | None = None, most: int | None = None, **kwargs: Any) -> None:
-        super().__init__(strict=True, validate=validate.Range(min=least, max=most), **kwargs)
+        super().__init__(strict=True, validate=validate.Range(least, most, error=_range(least, most)), **kwargs)
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
+        value = _scalar(value)
         if isinstance(value, bool) or not isinstance(value, int):
             raise ValidationError(f"must be a whole number, not {_shown(value)}")
         return value
@@ -73,9 +93,10 @@ class Number(fields.Float):
     """A number within `[least, most]`."""
 
     def __init__(self, *, least: float | None = None, most: float | None = None, **kwargs: Any) -> None:
-        super().__init__(validate=validate.Range(min=least, max=most), **kwargs)
+        super().__init__(validate=validate.Range(least, most, error=_range(least, most)), **kwargs)
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
+        value = _scalar(value)
         if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
             raise ValidationError(f"must be a number, not {_shown(value)}")
         return float(value)
@@ -99,6 +120,7 @@ class Size(fields.Field[int]):
     """Bytes as an int, from "10MB", "64KiB" or a number of bytes."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> int:
+        value = _scalar(value)
         if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
             return value
         match = _SIZE.fullmatch(value) if isinstance(value, str) else None
@@ -198,12 +220,24 @@ class FieldValue(Text):
 
 def parse_duration(value: object) -> float:
     """Seconds of a TOML duration; raises ValidationError."""
+    value = _scalar(value)
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e12:
         return float(value)
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         raise ValidationError(f'must be a duration such as "30s", "500ms" or "5m", or a number of seconds, not {_shown(value)}')
     return float(match[1]) * _SECONDS[match[2]]
+
+
+def _scalar(value: Any) -> Any:
+    """A value from the environment as the number or boolean it spells; any other value as it is."""
+    return value.scalar() if isinstance(value, Outside) else value
+
+
+def _range(least: float | None, most: float | None) -> str:
+    if least is None or most is None:
+        return "must be at least {min}" if most is None else "must be at most {max}"
+    return "must be from {min} to {max}"
 
 
 def _shown(value: object) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 
-from gateway.config.schema import Boolean, Choice, Duration, Items, Network, Size, SubTable, Table, Text, Whole
+from gateway.config.schema import Boolean, Choice, Duration, Items, Network, Secret, Size, SubTable, Table, Text, Whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class AdminTable(Table):
     makes = AdminConfig
     host = Text()
     port = Whole(least=0, most=65535)
-    token = Text()
+    token = Secret()
 
 
 class ServerTable(Table):

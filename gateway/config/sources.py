@@ -1,0 +1,117 @@
+"""What a configuration takes from outside its TOML: environment variables and files, each read once and fingerprinted.
+
+Such values may be secrets. While a configuration is being checked they travel as `Outside`, a string whose `repr` is what the
+TOML says, so that no error message shows more than the operator wrote; `Secret` fields keep theirs masked for good.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from marshmallow import ValidationError
+
+
+class Outside(str):
+    """A string read from outside. `written` is how the TOML asks for it, and all that `repr` shows."""
+
+    __slots__ = ("written",)
+    written: str
+
+    def __new__(cls, value: str, written: str) -> Outside:
+        made = super().__new__(cls, value)
+        made.written = written
+        return made
+
+    def __repr__(self) -> str:
+        return repr(self.written)
+
+    def __reduce__(self) -> tuple[type[Outside], tuple[str, str]]:
+        return type(self), (str(self), self.written)
+
+    def scalar(self) -> int | float | bool | str:
+        """The number or boolean the value spells, as TOML would write it; the value itself when it spells none.
+
+        TOML has no way to interpolate anything but strings, so `port = "${PORT}"` is how a number from the environment looks.
+        """
+        if self in ("true", "false"):
+            return self == "true"
+        digits = self.removeprefix("-")
+        if not digits.isascii() or not digits.replace(".", "", 1).isdigit():
+            return self
+        return float(self) if "." in digits else int(self)
+
+
+class SecretText(Outside):
+    """A secret that was loaded: works as the string it is, but shows itself in no `repr`, its configuration's included."""
+
+    __slots__ = ()
+
+
+class Sources:
+    """Reads the environment and files for one compilation, and remembers what it read."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self.variables: dict[str, str | None] = {}
+        self.files: dict[Path, bytes] = {}
+
+    def variable(self, name: str) -> str | None:
+        """The variable's value, None when there is none."""
+        value = self._environ.get(name)
+        self.variables[name] = value
+        return value
+
+    def read(self, path: Path) -> bytes:
+        """The file's bytes; raises OSError. Asked for again it is not read again: one compilation sees one state."""
+        known = self.files.get(path)
+        if known is None:
+            known = self.files[path] = path.read_bytes()
+        return known
+
+    def fingerprint(self, directory: Path) -> str:
+        """The first 16 hex digits of a SHA-256 over everything read. Paths count relative to `directory`: the same tree
+        elsewhere has the same fingerprint."""
+        parts = [(b"file", os.fsencode(os.path.relpath(path, directory)), data) for path, data in self.files.items()]
+        for name, value in self.variables.items():
+            kind = b"unset" if value is None else b"variable"
+            parts.append((kind, os.fsencode(name), os.fsencode(value or "")))
+        digest = hashlib.sha256()
+        for part in sorted(parts):
+            for field in part:
+                digest.update(len(field).to_bytes(8, "big") + field)
+        return digest.hexdigest()[:16]
+
+
+class FileTable(dict[str, Any]):
+    """`{ file = "path" }` as read: a plain table for whoever wants one, and for text fields the contents of the file."""
+
+    def __init__(self, table: Mapping[str, Any], directory: Path, sources: Sources) -> None:
+        super().__init__(table)
+        self.directory = directory
+        self.sources = sources
+
+    def contents(self) -> Outside:
+        """The file's text without the white space around it; raises ValidationError when it cannot be read."""
+        name = self["file"]
+        try:
+            text = self.sources.read(self.directory / name).decode()
+        except OSError as error:
+            raise ValidationError(f"cannot read {name!r}: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise ValidationError(f"{name!r} is not text in UTF-8") from None
+        return Outside(text.strip(), f'{{ file = "{getattr(name, "written", name)}" }}')
+
+
+def plain(value: Any) -> Any:
+    """The value with ordinary strings and tables in place of `Outside` and `FileTable`; secrets stay what they are."""
+    if type(value) is Outside:
+        return str(value)
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(map(plain, value))
+    return value
