@@ -42,8 +42,8 @@ class RouteConfig:
     error: tuple[str, ...] | None = None
     case_sensitive: bool | None = None
     trailing_slash: str | None = None
-    overrides: Mapping[str, Any] = field(default_factory=dict)
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    overrides: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """Filled by check: the loaded config of each middleware this route overrides, the pipeline's table merged under it."""
 
 
@@ -56,8 +56,19 @@ class PipelineConfig:
     request: tuple[str, ...] = ()
     response: tuple[str, ...] = ()
     error: tuple[str, ...] = ("error_handler",)
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
     routes: tuple[RouteConfig, ...] = ()
+
+
+class PipelineTable(Table):
+    """The keys of a pipeline file that are its own; each `[[route]]` is loaded by itself, the rest are middlewares'."""
+
+    makes = dict
+    name = Text()
+    request = Items(Text())
+    response = Items(Text())
+    error = Items(Text())
+    route = Items(Map())
 
 
 class RouteTable(Table):
