@@ -1,0 +1,166 @@
+"""What docs/configuration.md has to say: every key of every table, with type and default, read from the code.
+
+python -m tests.docs.reference        # the rows, for pasting into the page
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from marshmallow import Schema, fields
+
+from gateway import middlewares
+from gateway.config import schema
+from gateway.config.pipeline import PipelineConfig, PipelineTable, RouteTable
+from gateway.config.server import GatewayTable
+from gateway.config.upstream import UpstreamTable
+
+TYPES: Mapping[type, str] = {
+    schema.Boolean: "boolean",
+    schema.Whole: "whole number",
+    schema.Number: "number",
+    schema.Duration: "duration",
+    schema.Size: "size",
+    schema.HttpUrl: "URL",
+    schema.Network: "network",
+    schema.FieldName: "header name",
+    schema.FieldValue: "header value",
+    schema.Secret: "secret",
+    schema.Text: "text",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One key. `default` is "" where there is none to name: a table, or something that is off unless given."""
+
+    key: str
+    type: str
+    default: str
+
+    def __str__(self) -> str:
+        return f"| `{self.key}` | {self.type} | {self.default} |"
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """One table of TOML under the heading it has on the page."""
+
+    heading: str
+    rows: tuple[Row, ...]
+
+
+def sections() -> list[Section]:
+    """Every section, in the order of the page; keys of gateway.toml and pipeline files stand in no table."""
+    found = [*walk(GatewayTable, ""), *walk(UpstreamTable, "upstream.NAME")]
+    found += [*walk(PipelineTable, "pipeline"), *walk(RouteTable, "route", many=True)]
+    for name in middlewares.CATALOGUE:
+        table = middlewares.find(name).config
+        if table is not None:
+            found += walk(table, name)
+    return found
+
+
+def walk(table: type[Schema], path: str, *, many: bool = False) -> Iterator[Section]:
+    """This table and those below it."""
+    made = table()
+    names = {"": "gateway.toml", "pipeline": "pipelines/NAME.toml"}
+    known = {one.data_key or name: (name, one) for name, one in made.load_fields.items()}
+    if known:
+        rows = tuple(Row(key, kind(one), default(made, name, one)) for key, (name, one) in known.items())
+        yield Section(names.get(path) or (f"[[{path}]]" if many else f"[{path}]"), rows)
+    for key, (_, one) in known.items():
+        below, listed, named = nested(one)
+        if below is not None:
+            start = f"{path}.{key}" if path not in names else key
+            yield from walk(below, f"{start}.NAME" if named else start, many=listed)
+
+
+def nested(one: Any) -> tuple[type[Schema] | None, bool, bool]:
+    """The table in a field, whether it is an array of them, and whether the operator names them."""
+    if isinstance(one, fields.Dict) and isinstance(one.value_field, fields.Nested):
+        return type(one.value_field.schema), False, True
+    listed = isinstance(one, fields.List)
+    inner = one.inner if isinstance(one, fields.List) else one
+    if isinstance(inner, fields.Nested):
+        return type(inner.schema), listed or inner.many, False
+    return None, False, False
+
+
+def kind(one: Any) -> str:
+    """A field's type in words."""
+    if isinstance(one, fields.Nested):
+        return "array of tables" if one.many else "table"
+    if isinstance(one, fields.List):
+        inner = kind(one.inner)
+        return "array of tables" if inner == "table" else f"array: {inner}"
+    if isinstance(one, fields.Dict):
+        return f"table: {kind(one.value_field)} by name" if one.value_field is not None else "table"
+    if isinstance(one, schema.Choice):
+        return " ".join(f"`{word}`" for word in one.words)
+    for cls in type(one).__mro__:
+        if cls in TYPES:
+            return TYPES[cls]
+    return "any"
+
+
+def default(made: Schema, name: str, one: Any) -> str:
+    """What stands in the dataclass, as TOML would have it."""
+    if one.required:
+        return "required"
+    makes = PipelineConfig if isinstance(made, PipelineTable) else getattr(made, "makes", None)
+    if makes is None or not dataclasses.is_dataclass(makes):
+        return ""
+    found = {attribute.name: attribute for attribute in dataclasses.fields(makes)}.get(one.attribute or name)
+    if found is None:
+        return ""
+    value = found.default
+    if found.default_factory is not dataclasses.MISSING:
+        value = found.default_factory()
+    return shown(value, one)
+
+
+def shown(value: Any, one: Any) -> str:
+    if value is None or value is dataclasses.MISSING or dataclasses.is_dataclass(value) or value in ("", (), {}):
+        return ""
+    if isinstance(one, schema.Duration):
+        return f"`{duration(value)}`"
+    if isinstance(one, schema.Size):
+        return f"`{size(value)}`"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, str):
+        return f'`"{value}"`'
+    if isinstance(value, tuple | list | frozenset):
+        items = ", ".join(f'"{item}"' if isinstance(item, str) else str(item) for item in value)
+        return f"`[{items}]`"
+    if isinstance(value, int | float):
+        return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
+    return ""
+
+
+def duration(seconds: float) -> str:
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
+        if seconds >= length and seconds % length == 0:
+            return f'"{seconds / length:g}{unit}"'
+    return f'"{seconds * 1000:g}ms"' if seconds else "0"
+
+
+def size(count: int) -> str:
+    for unit, length in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if count >= length and count % length == 0:
+            return f'"{count // length}{unit}"'
+    for unit, length in (("MB", 10**6), ("kB", 10**3)):
+        if count >= length and count % length == 0:
+            return f'"{count // length}{unit}"'
+    return str(count)
+
+
+if __name__ == "__main__":
+    for section in sections():
+        print(f"\n### `{section.heading}`\n")
+        print("| key | type | default | meaning |\n|---|---|---|---|")
+        for row in section.rows:
+            print(f"{row}  |")
