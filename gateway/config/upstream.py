@@ -89,7 +89,8 @@ class BreakerConfig:
 class UpstreamConfig:
     """One pool. `health`, `passive_health`, `retry` and `circuit_breaker` are None when their table is not there: then off.
 
-    `max_idle` connections are kept open per endpoint, each for at most `keepalive` seconds unused.
+    `max_idle` connections are kept open per endpoint, each for at most `keepalive` seconds unused. `preserve_host` sends the
+    client's Host on; otherwise the endpoint's own is sent.
     """
 
     endpoints: tuple[EndpointConfig, ...] = ()
@@ -102,6 +103,7 @@ class UpstreamConfig:
     circuit_breaker: BreakerConfig | None = None
     max_idle: int = 256
     keepalive: float = 60.0
+    preserve_host: bool = True
     name: str = ""
 
     def __post_init__(self) -> None:
@@ -176,3 +178,4 @@ class UpstreamTable(Table):
     circuit_breaker = SubTable(BreakerTable)
     max_idle = Whole(least=0)
     keepalive = Duration()
+    preserve_host = Boolean()

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from multidict import MultiMapping
 
 from gateway.core.headers import Pair, lower, tokens
 
@@ -32,6 +34,10 @@ class RequestBody(Protocol):
     @property
     def complete(self) -> bytes | None:
         """The whole body when all of it is here and kept, else None."""
+
+    @property
+    def received(self) -> bool:
+        """Whether nothing of it is still to come from the client."""
 
 
 class ReplyStream(Protocol):
@@ -126,13 +132,12 @@ class Identity:
     claims: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """One try at an endpoint: its address, how long it took in seconds, and how it failed ("" when it did not)."""
+class Attempt(NamedTuple):
+    """A try at an endpoint that was not the last: its name, how long it took in seconds, and why another was made."""
 
     endpoint: str
     seconds: float
-    failure: str = ""
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,14 +154,17 @@ class Exchange:
 
     What the client sent: `method`, `target` (raw, as on the request line, origin-form), `path` (raw, without the query; what
     routes match), `query` (raw, without "?"), `headers` (case-insensitive, str), `raw_headers`, `body` (None when there is none),
-    `version` ((1, 1)), `scheme`, `host` (lower case, without port), `peer` (the socket's address), `client_ip` (`peer`, or what a
-    trusted proxy said).
+    `version` ((1, 1)), `scheme`, `host` (lower case, without port), `peer` (the socket's address), `trusted` (whether that is one
+    of `trusted_proxies`), `client_ip` (`peer`, or what a trusted proxy said).
     What the gateway found: `route`, `params` (template captures, percent-decoded), `identity`, `request_id`, `reply`, `failed`,
-    `reason` (the deciding hook's word when nothing failed), `upstream` and `endpoint` (names), `attempts`, `cache` (the word for
+    `reason` (the deciding hook's word when nothing failed), `upstream` and `endpoint` (names), `attempts` (how many
+    endpoints were tried), `tries` (the Attempts before the last), `cache` (the word for
     the access log: hit, miss, ...), `notes` (a hook's own, by the hook's own key).
     When and how much: `started` (perf_counter seconds), `upstream_seconds`, `bytes_in`, `bytes_out` (body bytes), `written`
     (whether the head has gone out).
-    `forward_headers` are raw pairs that hooks add to the upstream request.
+    `forward_headers` are raw pairs that hooks add to the upstream request, instead of any of the client's with the same names;
+    `drop_headers` are names (lower case) of the client's that must not go there.
+    `reply_blocks` are complete header lines (each ended by CRLF) for whatever reply goes out, errors included.
     `decisions` is None unless somebody asked (`explain`); then hooks append to it and consume nothing.
     """
 
@@ -168,6 +176,7 @@ class Exchange:
         "cache",
         "client_ip",
         "decisions",
+        "drop_headers",
         "endpoint",
         "failed",
         "forward_headers",
@@ -183,11 +192,14 @@ class Exchange:
         "raw_headers",
         "reason",
         "reply",
+        "reply_blocks",
         "request_id",
         "route",
         "scheme",
         "started",
         "target",
+        "tries",
+        "trusted",
         "upstream",
         "upstream_seconds",
         "version",
@@ -198,7 +210,7 @@ class Exchange:
         self,
         method: str,
         target: str,
-        headers: Mapping[str, str],
+        headers: MultiMapping[str],
         raw_headers: Sequence[Pair],
         *,
         body: RequestBody | None = None,
@@ -217,6 +229,7 @@ class Exchange:
         self.body = body
         self.peer = peer
         self.client_ip = peer
+        self.trusted = False
         self.scheme = scheme
         self.host = host
         self.version = version
@@ -230,7 +243,8 @@ class Exchange:
         self.reason = ""
         self.upstream = ""
         self.endpoint = ""
-        self.attempts: Sequence[Attempt] = ()
+        self.attempts = 0
+        self.tries: list[Attempt] | None = None
         self.upstream_seconds = 0.0
         self.bytes_in = 0
         self.bytes_out = 0
@@ -238,10 +252,19 @@ class Exchange:
         self.cache = ""
         self.notes: dict[Any, Any] = {}
         self.forward_headers: list[Pair] | None = None
+        self.drop_headers: frozenset[bytes] | None = None
+        self.reply_blocks: list[bytes] | None = None
         self.decisions: list[Decision] | None = None
 
     def __repr__(self) -> str:
         return f"<Exchange {self.method} {self.target} {self.request_id}>"
+
+    def status(self) -> int:
+        """What the client saw: the reply's status once its head was out, else the failure's, else 499: it left before either."""
+        reply = self.reply
+        if reply is not None and self.written:
+            return reply.status
+        return 499 if self.failed is None else self.failed.failure.status
 
 
 NO_PARAMS: dict[str, str] = {}

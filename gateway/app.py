@@ -1,0 +1,220 @@
+"""The process: wiring, signals, lifetime.
+
+TERM and INT drain and stop, a second one stops at once; HUP reloads; USR1 reopens log files.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Coroutine, Mapping
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from aiohttp import http_parser, web
+
+from gateway import __version__
+from gateway.admin.application import make_app
+from gateway.config.problems import ConfigErrors
+from gateway.runtime.builtins import worst
+from gateway.runtime.compose import World
+from gateway.runtime.reload import Outcome, Runtime
+from gateway.serving.listener import Listener
+from gateway.upstream.transport import Transport
+
+try:
+    import uvloop
+except ImportError:  # pragma: no cover - it is a dependency, but the gateway runs without it
+    uvloop = None  # type: ignore[assignment]
+
+log = logging.getLogger("gateway")
+
+
+class Gateway:
+    """One gateway: the runtime, its two listeners, and what the admin application asks for (admin.application.AdminState)."""
+
+    def __init__(self, path: Path, environ: Mapping[str, str]) -> None:
+        self.transport = Transport()
+        self.runtime = Runtime(path, World(self.transport), environ)
+        self.telemetry = self.runtime.world.telemetry
+        self._started = monotonic()
+        self._listener: Listener | None = None
+        self._admin: web.AppRunner | None = None
+        self._draining = False
+        self._stop = asyncio.Event()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self.port = self.admin_port = 0
+
+    async def start(self) -> None:
+        """Loads, listens. Raises ConfigErrors or OSError."""
+        self.transport.start()
+        await self.runtime.start()
+        config = self.runtime.snapshot.loaded.gateway
+        self._listener = Listener(self.runtime)
+        self.port = await self._listener.start(config.listen)
+        if config.admin is not None:
+            self._admin = web.AppRunner(make_app(self, config.admin.token, config.admin.host), access_log=None)
+            await self._admin.setup()
+            site = web.TCPSite(self._admin, config.admin.host, config.admin.port)
+            await site.start()
+            self.admin_port = self._admin.addresses[0][1]
+        log.info(
+            "gateway %s serves on %s:%d, admin on %s, configuration %s, pid %d",
+            __version__,
+            config.listen.host,
+            self.port,
+            f"{config.admin.host}:{self.admin_port}" if config.admin is not None else "nothing",
+            self.runtime.snapshot.loaded.hash,
+            os.getpid(),
+        )
+
+    async def run(self) -> None:
+        """Starts, serves until told to stop, drains. Raises what `start` raises."""
+        try:
+            await self.start()
+            loop = asyncio.get_running_loop()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, self._on_stop, number)
+            loop.add_signal_handler(signal.SIGHUP, self._in_background, self.reload)
+            loop.add_signal_handler(signal.SIGUSR1, self._reopen)
+            await self._stop.wait()
+        finally:
+            await self.close()
+
+    async def close(self) -> None:
+        """Drains the data plane within shutdown_timeout, then closes everything."""
+        self._draining = True
+        if self._listener is not None:
+            await self._listener.stop(self.runtime.snapshot.loaded.gateway.server.shutdown_timeout)
+            self._listener = None
+        if self._admin is not None:
+            await self._admin.cleanup()
+            self._admin = None
+        for task in tuple(self._tasks):
+            task.cancel()
+        self.runtime.stop()
+        self.transport.close()
+
+    def _on_stop(self, number: int) -> None:
+        if self._stop.is_set():
+            log.warning("stopping at once")
+            os._exit(128 + number)
+        log.info("%s: draining", signal.Signals(number).name)
+        self._stop.set()
+
+    def _reopen(self) -> None:
+        for kept in self.runtime.keep:
+            reopen = getattr(kept, "reopen", None)
+            if reopen is not None:
+                reopen()
+
+    def _in_background(self, work: Any) -> None:
+        coroutine: Coroutine[Any, Any, Any] = work()
+        task = asyncio.ensure_future(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # What the admin application asks for.
+
+    async def reload(self) -> Outcome:
+        """The next configuration, or the reasons against it."""
+        outcome = await self.runtime.reload()
+        if outcome.ok and self._listener is not None:
+            self._listener.configure()
+        return outcome
+
+    def ready(self) -> bool:
+        """Whether new requests should be sent here."""
+        return not self._draining and self._listener is not None
+
+    def health(self) -> dict[str, Any]:
+        """The condition of every upstream and its endpoints."""
+        upstreams = {name: pool.status() for name, pool in self.runtime.snapshot.pools.items()}
+        return {"status": worst(upstream["status"] for upstream in upstreams.values()), "upstreams": upstreams}
+
+    def config(self) -> dict[str, Any]:
+        """What is in force, by names; no values that could be secret."""
+        loaded = self.runtime.snapshot.loaded
+        return {
+            "hash": loaded.hash,
+            "loaded_at": self.runtime.loaded_at,
+            "files": [str(file) for file in loaded.files],
+            "warnings": [str(problem) for problem in loaded.warnings],
+            "upstreams": {
+                name: {"balance": upstream.balance, "endpoints": [endpoint.url for endpoint in upstream.endpoints]}
+                for name, upstream in loaded.upstreams.items()
+            },
+            "pipelines": {
+                pipeline.name: {
+                    "file": str(pipeline.file),
+                    "request": list(pipeline.request),
+                    "response": list(pipeline.response),
+                    "error": list(pipeline.error),
+                    "routes": [
+                        {
+                            "name": route.name,
+                            "match": route.path or route.prefix,
+                            "kind": "path" if route.path else "prefix",
+                            "methods": list(route.methods),
+                            "hosts": list(route.hosts),
+                            "target": route.upstream or f"builtin:{route.builtin}",
+                        }
+                        for route in pipeline.routes
+                    ],
+                }
+                for pipeline in loaded.pipelines
+            },
+        }
+
+    def status(self) -> dict[str, Any]:
+        """The process in numbers."""
+        runtime = self.runtime
+        return {
+            "version": __version__,
+            "pid": os.getpid(),
+            "uptime_seconds": round(monotonic() - self._started, 3),
+            "configuration": runtime.snapshot.loaded.hash,
+            "connections": len(self._listener.connections) if self._listener is not None else 0,
+            "in_flight": int(self.telemetry.in_flight.get()),
+            "snapshots_alive": 1 + len(runtime.retiring),
+            "python": sys.version.split()[0],
+        }
+
+
+def warn_if_slow() -> None:
+    """Says loudly what costs most of the speed when it is missing."""
+    if http_parser.HttpRequestParser is http_parser.HttpRequestParserPy:
+        log.warning("aiohttp runs without its C parser: requests cost several times as much; install it from a wheel")
+    if uvloop is None:
+        log.warning("uvloop is missing: requests cost about twice as much; install uvloop")
+
+
+async def serve(path: Path, environ: Mapping[str, str]) -> None:
+    """Runs one gateway until it is told to stop. Raises ConfigErrors or OSError when it cannot start."""
+    warn_if_slow()
+    await Gateway(path, environ).run()
+
+
+def run(path: Path) -> int:
+    """`gateway run`: 0 after a clean stop, 1 when the configuration is bad or the address cannot be had."""
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", force=True
+    )
+    factory: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
+    if uvloop is not None:
+        factory = uvloop.new_event_loop
+    try:
+        with asyncio.Runner(loop_factory=factory) as runner:
+            runner.run(serve(path, os.environ))
+    except ConfigErrors as errors:
+        for problem in errors.problems:
+            print(problem, file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"gateway: cannot start: {error}", file=sys.stderr)
+        return 1
+    return 0

@@ -1,0 +1,133 @@
+"""The command line: parses arguments, prints, and returns the exit code. The work is done elsewhere."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from gateway import __version__
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; returns its exit code."""
+    options = _parser().parse_args(arguments)
+    code: int = options.run(options)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    from gateway.admin import keys
+
+    parser = argparse.ArgumentParser(prog="gateway", description="An edge API gateway: TOML in, traffic through.")
+    parser.add_argument("--version", action="version", version=f"gateway {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="serve; TERM drains and stops, HUP reloads, USR1 reopens log files")
+    _config(run)
+    run.set_defaults(run=_run)
+
+    check = commands.add_parser("check", help="compile everything as a reload would; print every error and lint")
+    _config(check)
+    check.set_defaults(run=_check)
+
+    keys.add_parser(commands)
+
+    for name, help, function in (
+        ("reload", "reload a running gateway through its admin listener", _reload),
+        ("status", "what a running gateway is doing", _status),
+    ):
+        command = commands.add_parser(name, help=help)
+        _config(command)
+        command.add_argument("--admin", metavar="URL", help="the admin listener; default: as the configuration says")
+        command.set_defaults(run=function)
+
+    schema = commands.add_parser("schema", help="JSON Schema of every TOML file, for editors")
+    schema.add_argument("name", nargs="?", help="one file's schema alone: gateway, upstreams or pipeline")
+    schema.set_defaults(run=_schema)
+    return parser
+
+
+def _config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", type=Path, default=Path("gateway.toml"), metavar="FILE", help="default: gateway.toml")
+
+
+def _run(options: argparse.Namespace) -> int:
+    from gateway import app
+
+    return app.run(options.config)
+
+
+def _check(options: argparse.Namespace) -> int:
+    from gateway.config.problems import ConfigErrors
+    from gateway.runtime.check import check
+
+    try:
+        loaded = check(options.config, os.environ)
+    except ConfigErrors as errors:
+        for problem in errors.problems:
+            print(problem)
+        count = len(errors.errors)
+        print(f"{count} error{'s' if count != 1 else ''}, {len(errors.problems) - count} warnings", file=sys.stderr)
+        return 1
+    for problem in loaded.warnings:
+        print(problem)
+    routes = sum(len(pipeline.routes) for pipeline in loaded.pipelines)
+    print(
+        f"ok: {len(loaded.pipelines)} pipelines, {routes} routes, {len(loaded.upstreams)} upstreams, "
+        f"{len(loaded.warnings)} warnings, configuration {loaded.hash}"
+    )
+    return 0
+
+
+def _reload(options: argparse.Namespace) -> int:
+    return _ask(options, "POST", "/admin/reload")
+
+
+def _status(options: argparse.Namespace) -> int:
+    return _ask(options, "GET", "/admin/status")
+
+
+def _ask(options: argparse.Namespace, method: str, path: str) -> int:
+    from gateway.admin import client
+    from gateway.config.problems import ConfigErrors
+    from gateway.runtime.reload import load
+
+    url, token = options.admin, os.environ.get("GATEWAY_ADMIN_TOKEN", "")
+    if url is None:
+        try:
+            admin = load(options.config, os.environ).gateway.admin
+        except ConfigErrors as errors:
+            print(f"gateway: {options.config} does not load, so say --admin URL: {errors.problems[0]}", file=sys.stderr)
+            return 1
+        if admin is None:
+            print(f"gateway: {options.config} has no admin listener", file=sys.stderr)
+            return 1
+        host = f"[{admin.host}]" if ":" in admin.host else admin.host
+        url, token = f"http://{host}:{admin.port}", token or admin.token
+    try:
+        status, answer = client.call(method, url.rstrip("/") + path, token)
+    except client.AdminError as error:
+        print(f"gateway: {error}", file=sys.stderr)
+        return 1
+    print(json.dumps(answer, indent=2))
+    return 0 if status < 300 else 1
+
+
+def _schema(options: argparse.Namespace) -> int:
+    from gateway import middlewares
+    from gateway.config.describe import json_schemas
+    from gateway.runtime.reload import schema_for
+
+    schemas = json_schemas(schema_for, middlewares.names())
+    if options.name is not None:
+        if options.name not in schemas:
+            print(f"gateway: no schema {options.name!r}; there are {', '.join(schemas)}", file=sys.stderr)
+            return 1
+        print(json.dumps(schemas[options.name], indent=2))
+        return 0
+    print(json.dumps(schemas, indent=2))
+    return 0

@@ -1,0 +1,23 @@
+"""`gateway check`: everything a reload would do, in a process of its own, thrown away afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from gateway.config.check import LoadedConfig
+from gateway.runtime.compose import World, compose
+from gateway.runtime.reload import load
+from gateway.state.keep import Keep
+from gateway.upstream.transport import Transport
+
+
+def check(path: Path, environ: Mapping[str, str]) -> LoadedConfig:
+    """The configuration that a reload would take. Raises ConfigErrors with everything a reload would refuse it for."""
+    loaded = load(path, environ)
+    draft = Keep().draft()
+    try:
+        compose(loaded, draft, World(Transport()))
+    finally:
+        draft.discard()
+    return loaded

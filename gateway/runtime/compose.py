@@ -1,0 +1,165 @@
+"""Configuration to snapshot: builds every middleware, flattens every pipeline, gives every route its target.
+
+Runs beside the snapshot in force and touches nothing of it: whatever is kept across reloads comes from, or goes into, a Draft,
+and pools take their new settings only when the reload commits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from gateway import middlewares
+from gateway.config.check import LoadedConfig
+from gateway.config.pipeline import PipelineConfig, RouteConfig
+from gateway.config.problems import ConfigErrors, Problem
+from gateway.core.clock import REAL, Clock
+from gateway.core.hooks import ConfigProblem, Context, Hooks
+from gateway.core.telemetry import Telemetry
+from gateway.runtime.builtins import builtin
+from gateway.runtime.pipeline import Pipeline, flatten
+from gateway.runtime.rewrite import rewritten
+from gateway.runtime.routes import Router
+from gateway.runtime.snapshot import Route, Snapshot
+from gateway.state.keep import Draft
+from gateway.upstream.forward import Forward
+from gateway.upstream.pool import Pool
+from gateway.upstream.transport import Transport
+
+RENDERER = "error_handler"
+"""What renders failures; it is put first in an error list that does not begin with it, so that others have a reply to change."""
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What snapshots are composed into: the parts of the process that outlive them."""
+
+    transport: Transport
+    telemetry: Telemetry = field(default_factory=Telemetry)
+    clock: Clock = REAL
+
+
+def compose(loaded: LoadedConfig, draft: Draft, world: World, number: int = 1) -> Snapshot:
+    """A snapshot of `loaded`. Raises ConfigErrors with every problem the middlewares find in their settings."""
+    return _Composer(loaded, draft, world, number).compose()
+
+
+class _Composer:
+    def __init__(self, loaded: LoadedConfig, draft: Draft, world: World, number: int) -> None:
+        self.loaded = loaded
+        self.draft = draft
+        self.world = world
+        self.number = number
+        self.problems: list[Problem] = []
+
+    def compose(self) -> Snapshot:
+        pools = {name: self._pool(name) for name in self.loaded.upstreams}
+        routes = [route for pipeline in self.loaded.pipelines for route in self._routes(pipeline, pools)]
+        unrouted = self._unrouted()
+        if self.problems:
+            raise ConfigErrors(self.problems)
+        router = Router([(route.config, route) for route in routes], self.loaded.gateway.routing)
+        return Snapshot(self.number, self.loaded, router, tuple(routes), unrouted, pools)
+
+    def _pool(self, name: str) -> Pool:
+        config, world = self.loaded.upstreams[name], self.world
+        pool: Pool = self.draft.keep(
+            ("upstream", name), None, lambda: Pool(name, config, clock=world.clock, telemetry=world.telemetry)
+        )
+        return pool
+
+    def _routes(self, pipeline: PipelineConfig, pools: Mapping[str, Pool]) -> list[Route]:
+        built = {name: self._build(pipeline, name, settings) for name, settings in pipeline.settings.items()}
+        whole = self._flatten(pipeline, None, built)
+        return [self._route(pipeline, config, built, whole, pools) for config in pipeline.routes]
+
+    def _route(
+        self,
+        pipeline: PipelineConfig,
+        config: RouteConfig,
+        built: Mapping[str, Hooks],
+        whole: Pipeline,
+        pools: Mapping[str, Pool],
+    ) -> Route:
+        own_lists = any(names is not None for names in (config.request, config.response, config.error))
+        compiled = whole
+        hooks = built
+        if own_lists or config.overrides:
+            left_out = {name for name, value in config.overrides.items() if value is False}
+            own = {name: self._build(pipeline, name, value, config) for name, value in config.settings.items()}
+            hooks = {name: value for name, value in {**built, **own}.items() if name not in left_out}
+            compiled = self._flatten(pipeline, config, hooks)
+        if config.upstream:
+            world = self.world
+            rewrite = rewritten(config, self.loaded.gateway.routing)
+            target: Any = Forward(pools[config.upstream], world.transport, config, world.telemetry, rewrite)
+            awaited = True
+        else:
+            target, awaited = builtin(config.builtin, pools), False
+        in_force = config.request if config.request is not None else pipeline.request
+        status = tuple(
+            hooks[name].request.status  # type: ignore[union-attr]
+            for name in in_force
+            if name in hooks and hasattr(hooks[name].request, "status")
+        )
+        return Route(config.name, config, compiled, target, awaited, status)
+
+    def _flatten(self, pipeline: PipelineConfig, route: RouteConfig | None, built: Mapping[str, Hooks]) -> Pipeline:
+        def hooks(own: tuple[str, ...] | None, names: tuple[str, ...]) -> list[Hooks]:
+            return [built[name] for name in (names if own is None else own) if name in built]
+
+        error_names = pipeline.error if route is None or route.error is None else route.error
+        errors = hooks(None, error_names)
+        if not error_names or middlewares.kind_of(error_names[0]) != RENDERER:
+            errors.insert(0, self._renderer(pipeline.name))
+        return flatten(
+            pipeline.name,
+            hooks(route.request if route is not None else None, pipeline.request),
+            hooks(route.response if route is not None else None, pipeline.response),
+            errors,
+        )
+
+    def _build(self, pipeline: PipelineConfig, name: str, settings: Any, route: RouteConfig | None = None) -> Hooks:
+        context = Context(
+            name=name,
+            pipeline=pipeline.name,
+            route=route.name if route is not None else "",
+            directory=pipeline.file.parent,
+            clock=self.world.clock,
+            telemetry=self.world.telemetry,
+            keep=self.draft.keep,
+            errors_format=self.loaded.gateway.errors.format,
+        )
+        try:
+            return middlewares.find(name).build(settings, context)
+        except ConfigProblem as problem:
+            file, line, column = self.loaded.locate(pipeline.name, (*_table(name), *problem.at))
+            self.problems.append(Problem(file, line, column, f"{name}: {problem.message}", problem.hint))
+        except Exception as error:
+            # An operator's own build may fail in any way; a reload must survive that and say where.
+            file, line, column = self.loaded.locate(pipeline.name, _table(name))
+            self.problems.append(Problem(file, line, column, f"{name}: build failed: {type(error).__name__}: {error}"))
+        return Hooks()
+
+    def _renderer(self, pipeline: str) -> Hooks:
+        kind = middlewares.find(RENDERER)
+        assert kind.config is not None
+        context = Context(name=RENDERER, pipeline=pipeline, errors_format=self.loaded.gateway.errors.format)
+        return kind.build(kind.config().load({}), context)
+
+    def _unrouted(self) -> Pipeline:
+        """Requests that match no route are rendered, logged and counted too: by the first pipeline's that does each on errors."""
+        finishes: dict[str, Any] = {}
+        for pipeline in self.loaded.pipelines:
+            for name in pipeline.error:
+                kind = middlewares.kind_of(name)
+                if kind in ("logging", "metrics") and kind not in finishes:
+                    finishes[kind] = self._build(pipeline, name, pipeline.settings.get(name)).finish
+        finish = tuple(hook for hook in finishes.values() if hook is not None)
+        return Pipeline("", error=((self._renderer("").error, False),), finish_failed=finish)
+
+
+def _table(name: str) -> tuple[str, ...]:
+    """Where the table of a list entry stands: [rate_limit.ip] for "rate_limit.ip", ["package.module:build"] as it is."""
+    return (name,) if ":" in name else tuple(name.split(".", 1))

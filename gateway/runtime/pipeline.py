@@ -1,0 +1,103 @@
+"""A route's hooks, flattened at compose time, and running them.
+
+Every step is a pair (hook, awaited). A pipeline in which nothing is awaited never yields.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from inspect import iscoroutinefunction
+from typing import Any
+
+from gateway.core.exchange import Exchange, Reply
+from gateway.core.failures import Failed
+from gateway.core.hooks import FinishHook, Hooks
+
+log = logging.getLogger("gateway.pipeline")
+
+Step = tuple[Any, bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """The hooks of one route, in TOML order. `finish` runs after answers, `finish_failed` after failures."""
+
+    name: str
+    request: tuple[Step, ...] = ()
+    response: tuple[Step, ...] = ()
+    error: tuple[Step, ...] = ()
+    finish: tuple[FinishHook, ...] = ()
+    finish_failed: tuple[FinishHook, ...] = ()
+
+    async def ask(self, exchange: Exchange) -> Reply | None:
+        """Runs the request hooks up to the first that answers. Raises Failed when one refuses."""
+        for hook, awaited in self.request:
+            reply: Reply | None = await hook(exchange) if awaited else hook(exchange)
+            if reply is not None:
+                return reply
+        return None
+
+    async def answer(self, exchange: Exchange, reply: Reply) -> None:
+        """Runs the response hooks over an answer. Raises Failed when one cannot accept it."""
+        for hook, awaited in self.response:
+            if awaited:
+                await hook(exchange, reply)
+            else:
+                hook(exchange, reply)
+
+    async def fail(self, exchange: Exchange, failed: Failed) -> Reply:
+        """Runs the error hooks; the first renders a reply (compose sees to that), later ones replace or change it."""
+        exchange.failed = failed
+        exchange.reply = None
+        for hook, awaited in self.error:
+            reply = await hook(exchange, failed) if awaited else hook(exchange, failed)
+            if reply is not None:
+                exchange.reply = reply
+        assert exchange.reply is not None
+        return exchange.reply
+
+    def render(self, exchange: Exchange, failed: Failed) -> Reply:
+        """The error's reply as the first hook renders it, for what failed before there was a request to run hooks on."""
+        reply: Reply = self.error[0][0](exchange, failed)
+        return reply
+
+    def done(self, exchange: Exchange) -> None:
+        """Runs the finish hooks; one that fails is logged and does not keep the others from running."""
+        for hook in self.finish if exchange.failed is None else self.finish_failed:
+            try:
+                hook(exchange)
+            except Exception:
+                log.exception("a finish hook of pipeline %s failed", self.name)
+
+
+def flatten(
+    name: str,
+    request: Iterable[Hooks],
+    response: Iterable[Hooks],
+    error: Iterable[Hooks],
+) -> Pipeline:
+    """One pipeline out of the hooks its three lists name. A middleware named in several lists finishes once."""
+    request, response, error = tuple(request), tuple(response), tuple(error)
+    return Pipeline(
+        name=name,
+        request=_steps(hooks.request for hooks in request),
+        response=_steps(hooks.response for hooks in response),
+        error=_steps(hooks.error for hooks in error),
+        finish=_once(hooks.finish for hooks in (*request, *response)),
+        finish_failed=_once(hooks.finish for hooks in error),
+    )
+
+
+def _steps(hooks: Iterable[Any]) -> tuple[Step, ...]:
+    return tuple((hook, _is_awaited(hook)) for hook in hooks if hook is not None)
+
+
+def _is_awaited(hook: Any) -> bool:
+    """Coroutine functions, bound methods of them, and objects whose `__call__` is one."""
+    return iscoroutinefunction(hook) or iscoroutinefunction(getattr(hook, "__call__", None))  # noqa: B004
+
+
+def _once(hooks: Iterable[FinishHook | None]) -> tuple[FinishHook, ...]:
+    return tuple(dict.fromkeys(hook for hook in hooks if hook is not None))

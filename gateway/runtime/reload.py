@@ -1,0 +1,158 @@
+"""One snapshot after another: read, check, compose; swap one reference; retire the old one when its last request ends.
+
+If anything fails before the swap, every error is reported and nothing has changed. Reloads never overlap; requests for one that
+come while one is running are answered by a single further run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gateway import middlewares
+from gateway.config.check import LoadedConfig, compile_config
+from gateway.config.problems import ConfigErrors, Problem
+from gateway.config.schema import Table
+from gateway.runtime.compose import World, compose
+from gateway.runtime.diff import differences
+from gateway.runtime.snapshot import Snapshot
+from gateway.state.keep import Keep, close_all
+from gateway.upstream.pool import Pool
+from gateway.upstream.prober import Prober
+
+log = logging.getLogger("gateway.reload")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a reload came to: its errors (then nothing changed) or the differences now in force."""
+
+    ok: bool
+    hash: str
+    problems: tuple[Problem, ...] = ()
+    changes: tuple[str, ...] = ()
+
+
+@dataclass(slots=True, eq=False)
+class Runtime:
+    """The snapshot in force and all that outlives it. `path` is gateway.toml's."""
+
+    path: Path
+    world: World
+    environ: Mapping[str, str]
+    keep: Keep = field(default_factory=Keep)
+    probers: dict[str, Prober] = field(default_factory=dict)
+    retiring: set[int] = field(default_factory=set)
+    loaded_at: float = 0.0
+    _snapshot: Snapshot | None = None
+    _running: asyncio.Task[Outcome] | None = None
+    _next: asyncio.Task[Outcome] | None = None
+
+    @property
+    def snapshot(self) -> Snapshot:
+        assert self._snapshot is not None, "start() comes first"
+        return self._snapshot
+
+    async def start(self) -> Outcome:
+        """The first snapshot. Raises ConfigErrors."""
+        return self._take(await asyncio.to_thread(load, self.path, self.environ))
+
+    async def reload(self) -> Outcome:
+        """The next snapshot, or the errors that kept it from coming to be. Never raises for a bad configuration."""
+        if self._running is None or self._running.done():
+            self._running = asyncio.create_task(self._reload())
+            return await asyncio.shield(self._running)
+        if self._next is None or self._next.done():
+            self._next = asyncio.create_task(self._after(self._running))
+        return await asyncio.shield(self._next)
+
+    def stop(self) -> None:
+        """Ends the probes and closes everything kept."""
+        for prober in self.probers.values():
+            prober.stop()
+        self.probers.clear()
+        self.keep.close()
+
+    async def _after(self, running: asyncio.Task[Outcome]) -> Outcome:
+        await asyncio.wait((running,))
+        self._running, self._next = self._next, None
+        return await self._reload()
+
+    async def _reload(self) -> Outcome:
+        telemetry = self.world.telemetry
+        try:
+            outcome = self._take(await asyncio.to_thread(load, self.path, self.environ))
+        except ConfigErrors as errors:
+            telemetry.reload_success.set((), 0)
+            for problem in errors.problems:
+                log.error("%s", problem)
+            log.error("reload refused: %d problem(s); the running configuration stays", len(errors.problems))
+            return Outcome(False, self.snapshot.loaded.hash, tuple(errors.problems))
+        except Exception as error:
+            telemetry.reload_success.set((), 0)
+            log.exception("reload failed; the running configuration stays")
+            problem = Problem(self.path, 1, 1, f"internal error while loading: {type(error).__name__}")
+            return Outcome(False, self.snapshot.loaded.hash, (problem,))
+        for change in outcome.changes:
+            log.info("reload: %s", change)
+        log.info("reload taken: configuration %s, %d change(s)", outcome.hash, len(outcome.changes))
+        return outcome
+
+    def _take(self, loaded: LoadedConfig) -> Outcome:
+        """Composes beside the present and, if that works, makes it the present. No await: nobody sees half of it."""
+        old = self._snapshot
+        draft = self.keep.draft()
+        try:
+            snapshot = compose(loaded, draft, self.world, old.number + 1 if old is not None else 1)
+        except BaseException:
+            draft.discard()
+            raise
+        for problem in loaded.warnings:
+            log.warning("%s", problem)
+        for name, pool in snapshot.pools.items():
+            for endpoint in pool.reconfigure(loaded.upstreams[name]):
+                self.world.transport.forget(endpoint)
+        self._snapshot = snapshot
+        dropped = draft.commit()
+        self._probe(snapshot.pools)
+        self._publish(loaded)
+        if old is None:
+            return Outcome(True, loaded.hash)
+        number = old.number
+        self.retiring.add(number)
+
+        def retired() -> None:
+            self.retiring.discard(number)
+            close_all(dropped)
+
+        old.retire(retired)
+        return Outcome(True, loaded.hash, loaded.warnings, tuple(differences(old.loaded, loaded)))
+
+    def _probe(self, pools: Mapping[str, Pool]) -> None:
+        for name in self.probers.keys() - pools.keys():
+            self.probers.pop(name).stop()
+        for name, pool in pools.items():
+            if name not in self.probers:
+                self.probers[name] = Prober(pool, self.world.transport.check)
+            self.probers[name].sync()
+
+    def _publish(self, loaded: LoadedConfig) -> None:
+        telemetry, clock = self.world.telemetry, self.world.clock
+        self.loaded_at = clock.wall()
+        telemetry.reload_success.set((), 1)
+        telemetry.reload_timestamp.set((), self.loaded_at)
+        telemetry.config_info.values.clear()
+        telemetry.config_info.set((loaded.hash,), 1)
+
+
+def load(path: Path, environ: Mapping[str, str]) -> LoadedConfig:
+    """Reads and checks all files. Raises ConfigErrors with every problem in them."""
+    return compile_config(path, schema_for, middlewares.names(), environ)
+
+
+def schema_for(name: str) -> type[Table] | None:
+    """The Table of a list entry's settings, None when it takes a table as it is. Raises LookupError for unknown names."""
+    return middlewares.find(name).config

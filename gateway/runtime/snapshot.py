@@ -1,0 +1,69 @@
+"""What is in force: one immutable configuration, compiled, and how many requests are still crossing it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from gateway.config.check import LoadedConfig
+from gateway.config.pipeline import RouteConfig
+from gateway.core.exchange import Exchange
+from gateway.runtime.pipeline import Pipeline
+from gateway.runtime.routes import Router
+from gateway.upstream.pool import Pool
+
+Target = Callable[[Exchange], Any]
+"""Gives a Reply, or something to await for one (`Route.awaited`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A compiled route: requests go through `pipeline` to `target`, an upstream or one of the gateway's own answers."""
+
+    name: str
+    config: RouteConfig
+    pipeline: Pipeline
+    target: Target
+    awaited: bool = True
+    status: tuple[Callable[[Exchange], list[dict[str, Any]]], ...] = ()
+    """What the route's limits say about a caller, for the `limits` answer."""
+
+
+@dataclass(slots=True, eq=False)
+class Snapshot:
+    """`number` counts up with every reload. `unrouted` is the pipeline of requests that match no route."""
+
+    number: int
+    loaded: LoadedConfig
+    router: Router[Route]
+    routes: tuple[Route, ...]
+    unrouted: Pipeline
+    pools: Mapping[str, Pool] = field(default_factory=dict)
+    active: int = 0
+    _retired: Callable[[], None] | None = None
+
+    def __repr__(self) -> str:
+        state = "retiring" if self._retired else "current"
+        return f"<Snapshot {self.number} {self.loaded.hash} {state}, {len(self.routes)} routes, {self.active} active>"
+
+    def enter(self) -> None:
+        """A request begins to use this snapshot."""
+        self.active += 1
+
+    def leave(self) -> None:
+        """A request is done with it; the last one to leave a retired snapshot closes what only it still used."""
+        self.active -= 1
+        if self.active == 0 and self._retired is not None:
+            self._retire()
+
+    def retire(self, then: Callable[[], None]) -> None:
+        """No request will enter any more; calls `then` once the last one has left, at once if there is none."""
+        self._retired = then
+        if self.active == 0:
+            self._retire()
+
+    def _retire(self) -> None:
+        then, self._retired = self._retired, None
+        if then is not None:
+            then()

@@ -1,0 +1,124 @@
+"""From aiohttp's request to an Exchange, and what is refused before any route is looked for.
+
+A request reaches routes only when everybody on its way must read it alike: one origin-form target, one Host, framing that the
+parser found sound. The rest is answered 400, 413, 414 or 431 here and its connection closed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from itertools import count
+from secrets import token_hex
+
+from aiohttp import web
+from aiohttp.http_exceptions import LineTooLong
+
+from gateway.config.server import ServerConfig
+from gateway.core.exchange import Exchange
+from gateway.core.failures import Failed, Failure
+from gateway.serving.body import ClientBody
+from gateway.serving.peers import Peers
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._~+/=:-]{1,128}")
+_AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._~%!$&'()*+,;=-]+)(:\d{0,5})?", re.IGNORECASE)
+_ABSOLUTE = re.compile(r"https?://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
+_HOSTS_MAX = 1024
+
+
+class Admission:
+    """Makes and checks exchanges under one ServerConfig."""
+
+    def __init__(self, config: ServerConfig) -> None:
+        self._max_body = config.max_body
+        self._peers = Peers(config.trusted_proxies)
+        self._hosts: dict[str, str] = {}
+        prefix = token_hex(8)
+        numbers = count(int(token_hex(5), 16))
+        self.new_id: Callable[[], str] = lambda: f"{prefix}{next(numbers):016x}"
+
+    def exchange(self, request: web.BaseRequest, peer: str, started: float) -> Exchange:
+        """The exchange of a request, not yet checked. An X-Request-ID of sound form is taken over, else one is made."""
+        headers = request.headers
+        given = headers.get("X-Request-ID")
+        exchange = Exchange(
+            request.method,
+            request.raw_path,
+            headers,
+            request.raw_headers,
+            peer=peer,
+            scheme="https" if request.secure else "http",
+            version=request.version,
+            request_id=given if given is not None and _REQUEST_ID.fullmatch(given) else self.new_id(),
+            started=started,
+        )
+        if self._peers.trusts(peer):
+            exchange.trusted = True
+            exchange.client_ip = self._peers.client(peer, headers.getall("X-Forwarded-For", ()))
+        return exchange
+
+    def admit(self, exchange: Exchange, request: web.BaseRequest) -> None:
+        """Checks the target and Host, and attaches the body. Raises Failed."""
+        headers = exchange.headers
+        if exchange.target[:1] != "/":
+            self._absolute(exchange)
+        if "#" in exchange.target:
+            raise Failed(Failure.MALFORMED, "The request target must not have a fragment.")
+        host = headers.get("Host")
+        if host is None:
+            # RFC 9112 section 3.2; HTTP/1.0 knows no Host.
+            if exchange.version >= (1, 1):
+                raise Failed(Failure.MALFORMED, "The Host field is missing.")
+        else:
+            if not exchange.host:
+                known = self._hosts.get(host)
+                exchange.host = known if known is not None else self._host(host)
+        if request.body_exists:
+            self._attach_body(exchange, request)
+
+    def _attach_body(self, exchange: Exchange, request: web.BaseRequest) -> None:
+        stated = exchange.headers.get("Content-Length")
+        length = int(stated) if stated is not None else None
+        if length is not None and length > self._max_body:
+            raise Failed(Failure.BODY_TOO_LARGE, f"The request's body may have at most {self._max_body} bytes.")
+        go_ahead = None
+        expected = exchange.headers.get("Expect")
+        if expected is not None and exchange.version >= (1, 1):
+            if expected.lower() != "100-continue":
+                raise Failed(Failure.MALFORMED, "Expect may only say 100-continue.")
+            connection = request.protocol
+            go_ahead = connection.go_ahead  # type: ignore[attr-defined]
+        exchange.body = ClientBody(request.content, exchange, length, self._max_body, go_ahead)
+
+    def _absolute(self, exchange: Exchange) -> None:
+        """RFC 9112 section 3.2.2: a target in absolute-form counts instead of Host, and goes on in origin-form."""
+        match = _ABSOLUTE.fullmatch(exchange.target)
+        if match is None:
+            raise Failed(Failure.MALFORMED, "The request target must be a path.")
+        exchange.host = self._host(match[1])
+        rest = match[2]
+        exchange.target = rest if rest.startswith("/") else "/" + rest
+        exchange.path, _, exchange.query = exchange.target.partition("?")
+
+    def _host(self, value: str) -> str:
+        """The host of a Host value, lower case and without its port. Raises Failed(MALFORMED)."""
+        match = _AUTHORITY.fullmatch(value)
+        if match is None:
+            raise Failed(Failure.MALFORMED, "The Host field is not a host.")
+        host = match[1].lower()
+        if len(self._hosts) >= _HOSTS_MAX:
+            self._hosts.clear()
+        self._hosts[value] = host
+        return host
+
+
+def parse_failure(error: BaseException | None, max_uri: int) -> Failed:
+    """What aiohttp's parser said about bytes that are no request, as a Failed that tells the client no more than it must know."""
+    why = str(error)
+    if isinstance(error, LineTooLong):
+        if str(error.args[1]) == str(max_uri):
+            return Failed(Failure.URI_TOO_LONG, f"The request target may have at most {max_uri} bytes.", why=why)
+        return Failed(Failure.HEADERS_TOO_LARGE, "A header field is too long.", why=why)
+    if "Too many headers" in why:
+        return Failed(Failure.HEADERS_TOO_LARGE, "There are too many header fields.", why=why)
+    return Failed(Failure.MALFORMED, "The request is not valid HTTP/1.1.", why=why)

@@ -1,0 +1,84 @@
+"""The head of the request that goes to an endpoint: what of the client's fields is passed on, and what the gateway adds.
+
+Whether a field passes depends on its name alone, so each name's fate is worked out once and remembered; a request costs one
+dictionary look-up per field. Dropped are hop-by-hop fields (RFC 9110 section 7.6.1) and those the Connection field names,
+framing, what only the gateway may say about a client (X-Forwarded-*, Forwarded, X-Client-*, X-Request-ID), and `Proxy`
+(CVE-2016-5385). A name that turns into one of those when "_" is read as "-", as CGI and WSGI do, is dropped as well.
+"""
+
+from __future__ import annotations
+
+from gateway.core.exchange import Exchange
+from gateway.core.headers import FRAMING, HOP_BY_HOP, lower, tokens
+
+IDENTITY = frozenset((b"x-client-id", b"x-client-tier", b"x-client-roles"))
+"""What the gateway alone says about who is calling."""
+
+FORWARDED = frozenset(
+    (b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-port", b"x-forwarded-proto", b"x-real-ip")
+)
+"""What the gateway alone says about where the request came from."""
+
+_DROPPED = HOP_BY_HOP | FRAMING | IDENTITY | FORWARDED | {b"host", b"expect", b"proxy", b"x-request-id"}
+
+_PASSES: dict[bytes, bool] = {}
+_PASSES_MAX = 2048
+
+
+def passes(name: bytes) -> bool:
+    """Whether a client's field of this name goes on to the endpoint, Connection's own list aside."""
+    verdict = lower(name).replace(b"_", b"-") not in _DROPPED
+    if len(name) <= 64:
+        if len(_PASSES) >= _PASSES_MAX:
+            _PASSES.clear()
+        _PASSES[name] = verdict
+    return verdict
+
+
+def request_head(exchange: Exchange, target: str, host: str, framing: bytes) -> bytes:
+    """The request line and all fields, ended by the empty line.
+
+    target:  origin-form, as it is to be sent. host: the Host field's value.
+    framing: complete lines that frame the body (Content-Length or Transfer-Encoding), b"" without one.
+    """
+    headers = exchange.headers
+    dropped = exchange.drop_headers
+    connection = headers.get("Connection")
+    if connection is not None and connection not in ("keep-alive", "close", "Keep-Alive"):
+        named = ",".join(headers.getall("Connection")).encode("latin-1", "replace")
+        dropped = (dropped or frozenset()) | frozenset(tokens(named))
+    added = exchange.forward_headers
+    if added:
+        dropped = (dropped or frozenset()) | {lower(name) for name, _ in added}
+
+    parts = [f"{exchange.method} {target} HTTP/1.1\r\nHost: {host}\r\n".encode("utf-8", "surrogateescape")]
+    known = _PASSES
+    for name, value in exchange.raw_headers:
+        verdict = known.get(name)
+        if verdict is None:
+            verdict = passes(name)
+        if verdict and (dropped is None or lower(name) not in dropped):
+            parts += (name, b": ", value, b"\r\n")
+    if added:
+        for name, value in added:
+            parts += (name, b": ", value, b"\r\n")
+    if exchange.identity is not None:
+        for name, value in exchange.identity.headers:
+            parts += (name, b": ", value, b"\r\n")
+    parts += (framing, _provenance(exchange))
+    return b"".join(parts)
+
+
+def _provenance(exchange: Exchange) -> bytes:
+    """Where the request came from, rebuilt; a trusted proxy's own account is kept in front of ours. Ends the head."""
+    headers = exchange.headers
+    address, proto, host = exchange.peer, exchange.scheme, headers.get("Host", "")
+    if exchange.trusted:
+        address = ", ".join((*headers.getall("X-Forwarded-For", ()), address))
+        proto = headers.get("X-Forwarded-Proto", proto)
+        host = headers.get("X-Forwarded-Host", host)
+    # Via: RFC 9110 section 7.6.3; the client's own lines, if any, stand before it.
+    return (
+        f"Via: 1.1 gateway\r\nX-Request-ID: {exchange.request_id}\r\nX-Forwarded-For: {address}\r\n"
+        f"X-Forwarded-Proto: {proto}\r\nX-Forwarded-Host: {host}\r\n\r\n"
+    ).encode("utf-8", "surrogateescape")

@@ -1,0 +1,581 @@
+"""Sockets to endpoints: connecting, one HTTP/1.1 exchange at a time on each, keep-alive, deadlines.
+
+`Connection` owns one socket and its parser; `Transport` opens connections, takes idle ones from their endpoint (last in, first
+out, so that surplus ones age out) and sweeps deadlines instead of setting a timer per request. What is sent, and whether it is
+tried again, is decided in forward.py; health and balancing live in pool.py.
+
+Suspicion (RFC 9112 sections 6.3 and 9.3): a connection is used again only when the answer ended exactly where its framing said,
+nothing came after it, and the request had been sent whole. Anything else closes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+import httptools
+
+from gateway.config.upstream import HealthConfig, TimeoutsConfig
+from gateway.core.clock import REAL, Clock
+from gateway.core.exchange import Reply
+from gateway.core.failures import Failed, Failure
+from gateway.core.headers import HOP_BY_HOP, Pair, lower, tokens
+from gateway.upstream.endpoint import Endpoint
+
+SWEEP = 0.1
+"""Seconds between two looks at the deadlines; deadlines are this exact."""
+WHOLE = 64 * 1024
+"""Bodies with a Content-Length up to this many bytes are handed over complete, so that they leave in one write."""
+HIGH_WATER = 256 * 1024
+"""Bytes of a streamed body that may wait for a slow client before reading from the endpoint stops."""
+MAX_HEAD = 64 * 1024
+"""Bytes an answer's status line and headers may take."""
+MAX_HEADERS = 256
+
+_NOT_COPIED = HOP_BY_HOP | {b"content-length"}
+_NEVER = float("inf")
+_DEFAULT_TIMEOUTS = TimeoutsConfig()
+
+Opener = Callable[[Callable[[], asyncio.Protocol], Endpoint], Awaitable[object]]
+"""Opens a socket to an endpoint for the protocol that the factory makes; raises OSError. Injected in tests."""
+
+
+class Flight(Protocol):
+    """Whoever waits for an answer. Exactly one of `answered` and `failed` is called, once, unless it gave up first."""
+
+    def answered(self, reply: Reply) -> None:
+        """The answer's head is here; its body is complete (bytes) or still arriving (a stream)."""
+
+    def failed(self, failed: Failed, stale: bool) -> None:
+        """There will be no answer. `stale`: a kept connection turned out closed before any byte of an answer came."""
+
+    def ended(self, failed: Failed | None) -> None:
+        """After `answered` with a stream: the body has ended, broke off (`failed`), or was given up by its reader."""
+
+
+class AnswerStream:
+    """A body arriving from an endpoint (a core ReplyStream). Reading it more slowly than it arrives pauses the socket."""
+
+    __slots__ = ("_chunks", "_connection", "_ended", "_failed", "_paused", "_size", "_waiter")
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection: Connection | None = connection
+        self._chunks: deque[bytes] = deque()
+        self._size = 0
+        self._ended = False
+        self._failed: Failed | None = None
+        self._paused = False
+        self._waiter: asyncio.Future[None] | None = None
+
+    async def read(self) -> bytes:
+        while not self._chunks:
+            if self._failed is not None:
+                raise self._failed
+            if self._ended:
+                return b""
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        chunk = self._chunks.popleft()
+        self._size -= len(chunk)
+        if self._paused and self._size <= HIGH_WATER // 2 and self._connection is not None:
+            self._paused = False
+            self._connection.resume_reading()
+        return chunk
+
+    def abort(self) -> None:
+        if self._connection is not None:
+            self._connection.give_up()
+
+    def feed(self, chunk: bytes) -> None:
+        """More of the body, from the connection."""
+        self._chunks.append(chunk)
+        self._size += len(chunk)
+        if self._size > HIGH_WATER and not self._paused and self._connection is not None:
+            self._paused = True
+            self._connection.pause_reading()
+        self._wake()
+
+    def end(self, failed: Failed | None) -> None:
+        """No more will come; what is here can still be read."""
+        self._ended = True
+        self._failed = failed
+        self._connection = None
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+class Connection(asyncio.Protocol):
+    """One socket to `endpoint`, and the exchange that is on it (`_flight`), if any.
+
+    A dozen attributes are not enough here: it is a parser's callbacks, a keep-alive entry and an exchange in one, because an
+    object for each would cost more than the exchange does.
+    """
+
+    __slots__ = (
+        "_body",
+        "_chunked",
+        "_complete",
+        "_drain",
+        "_extra",
+        "_flight",
+        "_head_bytes",
+        "_head_only",
+        "_headers",
+        "_keep",
+        "_max_idle",
+        "_owner",
+        "_parser",
+        "_reading_paused",
+        "_reason",
+        "_reply",
+        "_sending",
+        "_stream",
+        "_timeouts",
+        "_transport",
+        "_until_close",
+        "_used",
+        "_writing_paused",
+        "closed",
+        "deadline",
+        "endpoint",
+        "idle_since",
+        "limit",
+    )
+
+    def __init__(self, owner: Transport, endpoint: Endpoint, max_idle: int) -> None:
+        self.endpoint = endpoint
+        self.closed = False
+        self.idle_since = 0.0
+        self.deadline = self.limit = _NEVER
+        self._owner = owner
+        self._max_idle = max_idle
+        self._timeouts = _DEFAULT_TIMEOUTS
+        self._transport: asyncio.Transport | None = None
+        self._parser = httptools.HttpResponseParser(self)
+        self._flight: Flight | None = None
+        self._stream: AnswerStream | None = None
+        self._drain: asyncio.Future[None] | None = None
+        self._writing_paused = self._reading_paused = False
+        self._used = False
+        self._head_only = self._sending = self._complete = self._extra = self._keep = self._until_close = False
+        self._reply: Reply | None = None
+        self._reason = b""
+        self._headers: list[Pair] = []
+        self._body: list[bytes] = []
+        self._head_bytes = 0
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else "idle" if self._flight is None else "busy"
+        return f"<Connection {self.endpoint.name} {state}>"
+
+    # The exchange, from the sender's side.
+
+    def send(
+        self,
+        data: bytes,
+        flight: Flight,
+        timeouts: TimeoutsConfig,
+        *,
+        head_only: bool = False,
+        more: bool = False,
+        limit: float = _NEVER,
+    ) -> None:
+        """Starts an exchange.
+
+        data: the request's head and what of its body goes with it; `more` says that `write` and `sent` follow.
+        head_only: the answer has no body whatever it says (RFC 9110 section 9.3.2: HEAD).
+        limit: the moment (clock.monotonic) by which all of it must be over.
+        """
+        self._flight = flight
+        self._timeouts = timeouts
+        self._head_only = head_only
+        self._sending = more
+        self._complete = self._extra = self._until_close = False
+        self._reply = None
+        self._reason = b""
+        self._headers = []
+        self._body = []
+        self._head_bytes = 0
+        owner = self._owner
+        self.limit = limit
+        self.deadline = owner.now + (timeouts.write if more else timeouts.read)
+        owner.active.add(self)
+        self._transport.write(data)  # type: ignore[union-attr]
+
+    def write(self, data: bytes) -> asyncio.Future[None] | None:
+        """More of the request's body. A future that comes back is to be awaited before the next write (back-pressure)."""
+        if self.closed:
+            return None
+        self.deadline = self._owner.now + self._timeouts.write
+        self._transport.write(data)  # type: ignore[union-attr]
+        if not self._writing_paused:
+            return None
+        if self._drain is None:
+            self._drain = asyncio.get_running_loop().create_future()
+        return self._drain
+
+    def hold(self) -> None:
+        """Stops the clock while the next part of the body is awaited from the client, whose slowness is not the endpoint's."""
+        self.deadline = _NEVER
+
+    def sent(self) -> None:
+        """The request's body is complete."""
+        self._sending = False
+        self.deadline = self._owner.now + self._timeouts.read
+
+    def give_up(self) -> None:
+        """Nobody wants the answer any more: closes the socket, so that the endpoint can stop working for it too."""
+        flight, stream = self._flight, self._stream
+        self._flight = self._stream = None
+        self.close()
+        if stream is not None and flight is not None:
+            gone = Failed(Failure.CLIENT_GONE, why="the reader gave the answer up")
+            stream.end(gone)
+            flight.ended(gone)
+
+    def expire(self, now: float) -> None:
+        """Called by the sweep when the deadline or the exchange's own limit has passed."""
+        name = self.endpoint.name
+        if now >= self.limit:
+            self._fail(Failed(Failure.TIMEOUT, why=f"{name} took longer than the route's timeout"))
+        elif self._reading_paused:
+            self.deadline = now + self._timeouts.read  # It is our client that is slow.
+        elif self._sending:
+            self._fail(Failed(Failure.WRITE_TIMEOUT, why=f"{name} took no bytes for {self._timeouts.write:g} s"))
+        else:
+            self._fail(Failed(Failure.READ_TIMEOUT, why=f"{name} sent no bytes for {self._timeouts.read:g} s"))
+
+    def close(self) -> None:
+        """Closes the socket at once. Whoever waits on it must have been told before."""
+        self.closed = True
+        self.deadline = self.limit = _NEVER
+        self._owner.active.discard(self)
+        if self._transport is not None:
+            self._transport.abort()
+        self._wake_writer()
+
+    def pause_reading(self) -> None:
+        if not self._reading_paused and not self.closed:
+            self._reading_paused = True
+            self._transport.pause_reading()  # type: ignore[union-attr]
+
+    def resume_reading(self) -> None:
+        if self._reading_paused and not self.closed:
+            self._reading_paused = False
+            self.deadline = self._owner.now + self._timeouts.read
+            self._transport.resume_reading()  # type: ignore[union-attr]
+
+    # asyncio.Protocol.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # type: ignore[assignment]
+
+    def data_received(self, data: bytes) -> None:
+        if self._flight is None:
+            # Bytes nobody asked for: the next answer on this socket could not be told from them.
+            self._leave()
+            self.close()
+            return
+        self.deadline = self._owner.now + (self._timeouts.write if self._sending else self._timeouts.read)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            if not self._complete:
+                cause = error.__context__ if isinstance(error.__context__, Failed) else error
+                self._fail(Failed(Failure.BAD_RESPONSE, why=f"{self.endpoint.name} sent an invalid answer: {cause}"))
+                return
+            self._extra = True  # The answer itself was fine; what came after it was not.
+        reply = self._reply
+        if self._complete:
+            self._finish()
+        elif reply is None:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD:
+                self._fail(Failed(Failure.BAD_RESPONSE, why=f"{self.endpoint.name} sent a head of over {MAX_HEAD} bytes"))
+        elif self._stream is None and (reply.length is None or reply.length > WHOLE):
+            self._start_stream(reply)
+
+    def eof_received(self) -> bool:
+        if self._until_close and self._flight is not None:
+            self._complete = True  # RFC 9112 section 6.3, rule 8: the end of the connection is the end of the body.
+            self._finish()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.closed = True
+        self._owner.active.discard(self)
+        self._wake_writer()
+        name = self.endpoint.name
+        if self._flight is None:
+            self._leave()
+        elif self._reply is not None or self._head_bytes:
+            self._fail(Failed(Failure.INCOMPLETE_RESPONSE, why=f"{name} closed the connection within its answer"))
+        else:
+            failed = Failed(Failure.CONNECTION_RESET, why=f"{name} closed the connection before it answered")
+            self._fail(failed, stale=self._used)
+
+    def pause_writing(self) -> None:
+        self._writing_paused = True
+
+    def resume_writing(self) -> None:
+        self._writing_paused = False
+        self._wake_writer()
+
+    # httptools callbacks, in the order in which they come.
+
+    def on_message_begin(self) -> None:
+        if self._complete:
+            self._extra = True
+
+    def on_status(self, reason: bytes) -> None:
+        self._reason += reason
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._reply is None:  # Later ones are trailers, dropped as RFC 9110 section 6.5.1 allows.
+            self._headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        if self._complete:
+            return
+        status = self._parser.get_status_code()
+        if status < 200:
+            # RFC 9110 section 15.2: interim answers may come first; ours ends with the final one. 101 was never asked for.
+            if status not in (100, 102, 103):
+                raise Failed(Failure.BAD_RESPONSE, why=f"an unasked-for status {status}")
+            self._reason = b""
+            self._headers = []
+            return
+        if len(self._headers) > MAX_HEADERS:
+            raise Failed(Failure.BAD_RESPONSE, why=f"more than {MAX_HEADERS} header fields")
+        reply = Reply(status, reason=self._reason)
+        # One pass: hop-by-hop fields and framing are understood and dropped, the rest is kept as it came.
+        length: int | None = None
+        coding = connection = b""
+        headers, index = reply.headers, reply.index
+        for pair in self._headers:
+            name = lower(pair[0])
+            if name in _NOT_COPIED:
+                if name == b"content-length":
+                    length = int(pair[1])
+                elif name == b"transfer-encoding":
+                    coding += pair[1].lower()
+                elif name == b"connection":
+                    connection = connection + b"," + pair[1].lower() if connection else pair[1].lower()
+                continue
+            headers.append(pair)
+            index[name] = index[name] + b", " + pair[1] if name in index else pair[1]
+        if connection and connection not in (b"close", b"keep-alive"):
+            for name in tokens(connection):
+                reply.remove(name)  # RFC 9110 section 7.6.1: what Connection names is hop-by-hop too.
+        self._keep = b"close" not in connection if self._parser.get_http_version() == "1.1" else b"keep-alive" in connection
+        reply.length = length
+        if coding and coding != b"chunked":
+            raise Failed(Failure.BAD_RESPONSE, why=f"Transfer-Encoding: {coding!r}")
+        if self._head_only:
+            self._complete = True
+        elif status == 204 or status == 304:
+            reply.length = length if status == 304 else 0
+        elif length is None and not coding:
+            self._until_close = True
+            self._keep = False
+        self._reply = reply
+
+    def on_body(self, chunk: bytes) -> None:
+        if self._complete:
+            self._extra = True
+        elif self._stream is not None:
+            self._stream.feed(chunk)
+        else:
+            self._body.append(chunk)
+
+    def on_message_complete(self) -> None:
+        if self._reply is not None:
+            self._complete = True
+
+    # Ends.
+
+    def _start_stream(self, reply: Reply) -> None:
+        stream = self._stream = AnswerStream(self)
+        for chunk in self._body:
+            stream.feed(chunk)
+        reply.body = stream
+        self._flight.answered(reply)  # type: ignore[union-attr]
+
+    def _finish(self) -> None:
+        """The answer is complete: back to the idle ones if nothing speaks against it, then tell whoever waits."""
+        flight, stream, reply = self._flight, self._stream, self._reply
+        assert flight is not None and reply is not None
+        self._flight = self._stream = None
+        if self._keep and not self._extra and not self._sending and not self.closed and len(self.endpoint.idle) < self._max_idle:
+            if self._head_only:
+                self._parser = httptools.HttpResponseParser(self)  # The old one still expects the body that HEAD has not.
+            if self._reading_paused:
+                self.resume_reading()
+            self._used = True
+            self.deadline = self.limit = _NEVER
+            self._owner.active.discard(self)
+            self.idle_since = self._owner.now
+            self.endpoint.idle.append(self)
+        else:
+            self.close()
+        if stream is not None:
+            stream.end(None)
+            flight.ended(None)
+            return
+        body = self._body
+        if not self._head_only:
+            reply.body = body[0] if len(body) == 1 else b"".join(body)
+            if reply.status != 304:
+                reply.length = len(reply.body)
+        flight.answered(reply)
+
+    def _fail(self, failed: Failed, stale: bool = False) -> None:
+        flight, stream = self._flight, self._stream
+        self._flight = self._stream = None
+        self.close()
+        if flight is None:
+            return
+        if stream is not None:
+            stream.end(failed)
+            flight.ended(failed)
+        else:
+            flight.failed(failed, stale)
+
+    def _leave(self) -> None:
+        """Takes itself out of the idle ones."""
+        try:
+            self.endpoint.idle.remove(self)
+        except ValueError:
+            pass
+
+    def _wake_writer(self) -> None:
+        drain, self._drain = self._drain, None
+        if drain is not None and not drain.done():
+            drain.set_result(None)
+
+
+class Transport:
+    """Opens connections and watches their deadlines. `now` is clock.monotonic as of the last sweep, good for deadlines only."""
+
+    def __init__(self, clock: Clock = REAL, opener: Opener | None = None) -> None:
+        self.clock = clock
+        self.now = clock.monotonic()
+        self.active: set[Connection] = set()
+        self._opener = opener or open_socket
+        self._keepalive: dict[Endpoint, float] = {}
+        self._handle: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Begins to sweep; call it once the loop runs."""
+        self.sweep()
+
+    def close(self) -> None:
+        """Stops sweeping and closes every connection, in use or not."""
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+        for connection in tuple(self.active):
+            connection.give_up()
+        for endpoint in self._keepalive:
+            endpoint.close_idle()
+        self._keepalive.clear()
+
+    def take(self, endpoint: Endpoint) -> Connection | None:
+        """The connection to `endpoint` that has been idle for the shortest time, if there is one."""
+        idle = endpoint.idle
+        while idle:
+            connection: Connection = idle.pop()
+            if not connection.closed:
+                return connection
+        return None
+
+    async def connect(self, endpoint: Endpoint, timeout: float, max_idle: int = 0, keepalive: float = 60.0) -> Connection:
+        """A new connection within `timeout` seconds. Raises Failed (CONNECT_FAILED, CONNECT_TIMEOUT, DNS_FAILED, TLS_FAILED)."""
+        self._keepalive[endpoint] = keepalive
+        connection = Connection(self, endpoint, max_idle)
+        try:
+            async with asyncio.timeout(timeout):
+                await self._opener(lambda: connection, endpoint)
+        except TimeoutError:
+            why = f"{endpoint.name} took no connection within {timeout:g} s"
+            raise Failed(Failure.CONNECT_TIMEOUT, why=why) from None
+        except socket.gaierror as error:
+            raise Failed(Failure.DNS_FAILED, why=f"{endpoint.host}: {error.strerror}") from None
+        except ssl.SSLError as error:
+            raise Failed(Failure.TLS_FAILED, why=f"{endpoint.name}: {error.reason or error}") from None
+        except OSError as error:
+            raise Failed(Failure.CONNECT_FAILED, why=f"{endpoint.name}: {error.strerror or error}") from None
+        return connection
+
+    async def check(self, endpoint: Endpoint, health: HealthConfig) -> int:
+        """One active check on a connection of its own: the status of GET `health.path`. Raises Failed."""
+        connection = await self.connect(endpoint, health.timeout)
+        host = health.host or f"{endpoint.host}:{endpoint.port}"
+        lines = [f"GET {endpoint.path}{health.path} HTTP/1.1", f"Host: {host}", "User-Agent: gateway-health", "Connection: close"]
+        lines += [f"{name}: {value}" for name, value in health.headers.items()]
+        flight = Awaited()
+        try:
+            head = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+            connection.send(head, flight, TimeoutsConfig(read=health.timeout, write=health.timeout))
+            return (await flight.future).status
+        finally:
+            connection.give_up()
+
+    def sweep(self) -> None:
+        """Ends what is past its deadline, closes what has been idle for too long, and comes again."""
+        now = self.now = self.clock.monotonic()
+        for connection in tuple(self.active):
+            if now >= connection.deadline or now >= connection.limit:
+                connection.expire(now)
+        for endpoint, keepalive in self._keepalive.items():
+            idle = endpoint.idle  # The longest idle stand first.
+            while idle and now - idle[0].idle_since > keepalive:
+                idle.pop(0).close()
+        self._handle = asyncio.get_running_loop().call_later(SWEEP, self.sweep)
+
+    def forget(self, endpoint: Endpoint) -> None:
+        """The endpoint is gone for good: no longer watches it."""
+        self._keepalive.pop(endpoint, None)
+
+
+class Awaited:
+    """A Flight for coroutines: `await flight.future` gives the Reply or raises Failed. `stale` as in Flight.failed."""
+
+    __slots__ = ("future", "stale")
+
+    def __init__(self) -> None:
+        self.future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self.stale = False
+
+    def answered(self, reply: Reply) -> None:
+        if not self.future.done():
+            self.future.set_result(reply)
+
+    def failed(self, failed: Failed, stale: bool) -> None:
+        self.stale = stale
+        if not self.future.done():
+            self.future.set_exception(failed)
+
+    def ended(self, failed: Failed | None) -> None:
+        pass
+
+
+async def open_socket(factory: Callable[[], asyncio.Protocol], endpoint: Endpoint) -> object:
+    """Connects to an endpoint over TCP, with TLS when its URL says https. Raises OSError."""
+    loop = asyncio.get_running_loop()
+    tls = ssl.create_default_context() if endpoint.scheme == "https" else None
+    transport, _ = await loop.create_connection(factory, endpoint.host, endpoint.port, ssl=tls)
+    raw = transport.get_extra_info("socket")
+    if raw is not None:
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return transport

@@ -1,0 +1,69 @@
+"""A gateway in this process, on real sockets, between a raw client and a raw upstream."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from gateway.app import Gateway
+from tests.client import Client
+from tests.origin import Origin
+
+Start = Callable[..., Awaitable[Gateway]]
+
+
+@pytest.fixture
+async def start(tmp_path: Path) -> AsyncIterator[Start]:
+    """`await start(pipeline=..., upstreams=..., gateway=...)`: writes the TOML and runs a gateway on free ports."""
+    running: list[Gateway] = []
+
+    async def run(pipeline: str, upstreams: str = "", gateway: str = "", **files: str) -> Gateway:
+        write(tmp_path, pipeline, upstreams, gateway)
+        for name, text in files.items():
+            (tmp_path / name.replace("__", ".")).write_text(text)
+        one = Gateway(tmp_path / "gateway.toml", {})
+        running.append(one)
+        await one.start()
+        return one
+
+    yield run
+    for one in running:
+        await one.close()
+
+
+def write(directory: Path, pipeline: str, upstreams: str = "", gateway: str = "") -> None:
+    """The three files of a small configuration."""
+    (directory / "pipelines").mkdir(exist_ok=True)
+    listen = "" if "[listen]" in gateway else "[listen]\nport = 0\n"
+    admin = "" if "[admin]" in gateway else "[admin]\nport = 0\n"
+    (directory / "gateway.toml").write_text(f"{gateway}\n{listen}{admin}")
+    (directory / "upstreams.toml").write_text(upstreams)
+    (directory / "pipelines" / "test.toml").write_text(pipeline)
+
+
+@pytest.fixture
+async def origin() -> AsyncIterator[Origin]:
+    """An upstream that answers 200 "ok"."""
+    one = await Origin().start()
+    yield one
+    await one.stop()
+
+
+@pytest.fixture
+async def connect() -> AsyncIterator[Callable[[Gateway], Awaitable[Client]]]:
+    """`await connect(gateway)`: a raw client's connection."""
+    clients: list[Client] = []
+
+    async def one(gateway: Gateway) -> Client:
+        client = await Client.connect(gateway.port)
+        clients.append(client)
+        return client
+
+    yield one
+    for client in clients:
+        client.close()
+
+
+PLAIN = '[[route]]\nprefix = "/"\nupstream = "origin"\n'

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import pytest
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from gateway.core.exchange import Exchange, Identity
+from gateway.upstream import headers as module
+from gateway.upstream.headers import passes, request_head
+from tests.origin import fields_of
+
+
+def exchange(*pairs: tuple[str, str], target: str = "/a") -> Exchange:
+    fields: CIMultiDict[str] = CIMultiDict([("Host", "edge.test"), *pairs])
+    raw = [(name.encode(), value.encode()) for name, value in fields.items()]
+    return Exchange("GET", target, CIMultiDictProxy(fields), raw, peer="192.0.2.1", request_id="id-1")
+
+
+def sent(one: Exchange, framing: bytes = b"") -> dict[str, str]:
+    head = request_head(one, one.target, "edge.test", framing)
+    assert head.startswith(b"GET /a HTTP/1.1\r\nHost: edge.test\r\n")
+    assert head.endswith(b"\r\n\r\n") and head.count(b"\r\n\r\n") == 1
+    return fields_of(head)
+
+
+@pytest.mark.parametrize(
+    ("name", "goes"),
+    [
+        (b"Accept", True), (b"X-Request-Foo", True), (b"Via", True), (b"Cookie", True), (b"Sec-WebSocket-Key", True),
+        (b"Connection", False), (b"Keep-Alive", False), (b"TE", False), (b"Trailer", False), (b"Upgrade", False),
+        (b"Transfer-Encoding", False), (b"Content-Length", False), (b"Proxy-Authorization", False), (b"Proxy", False),
+        (b"X-Forwarded-For", False), (b"X_Forwarded_For", False), (b"forwarded", False), (b"X-Real-Ip", False),
+        (b"X-Client-ID", False), (b"X-CLIENT-TIER", False), (b"x_client_roles", False), (b"Content_Length", False),
+        (b"X-Request-ID", False), (b"Host", False), (b"Expect", False),
+    ],
+)  # fmt: skip
+def test_which_fields_pass(name, goes):
+    assert passes(name) is goes
+
+
+def test_own_account_of_where_it_came_from():
+    fields = sent(exchange(("X-Forwarded-For", "6.6.6.6"), ("X-Forwarded-Proto", "https"), ("Via", "1.0 old")))
+    assert fields["x-forwarded-for"] == "192.0.2.1"
+    assert fields["x-forwarded-proto"] == "http"
+    assert fields["x-forwarded-host"] == "edge.test"
+    assert fields["x-request-id"] == "id-1"
+    assert fields["via"] == "1.0 old, 1.1 gateway"
+
+
+def test_a_trusted_proxys_account_is_kept_and_continued():
+    one = exchange(("X-Forwarded-For", "203.0.113.7"), ("X-Forwarded-Proto", "https"), ("X-Forwarded-Host", "outer.test"))
+    one.trusted = True
+    fields = sent(one)
+    assert fields["x-forwarded-for"] == "203.0.113.7, 192.0.2.1"
+    assert fields["x-forwarded-proto"] == "https"
+    assert fields["x-forwarded-host"] == "outer.test"
+
+
+def test_what_connection_names_does_not_pass():
+    fields = sent(exchange(("Connection", "close, X-Mine"), ("Connection", "X-Other"), ("X-Mine", "1"), ("X-Other", "2"), ("A", "3")))
+    assert "x-mine" not in fields and "x-other" not in fields and "connection" not in fields
+    assert fields["a"] == "3"
+
+
+def test_what_hooks_add_replaces_the_clients_and_what_they_drop_is_gone():
+    one = exchange(("If-None-Match", '"client"'), ("X-API-Key", "secret"), ("Accept", "*/*"))
+    one.forward_headers = [(b"If-None-Match", b'"stored"')]
+    one.drop_headers = frozenset((b"x-api-key",))
+    one.identity = Identity("acme", "api_key", headers=((b"X-Client-ID", b"acme"),))
+    fields = sent(one, b"Content-Length: 3\r\n")
+    assert fields["if-none-match"] == '"stored"'
+    assert "x-api-key" not in fields
+    assert fields["x-client-id"] == "acme"
+    assert fields["content-length"] == "3"
+    assert fields["accept"] == "*/*"
+
+
+def test_bytes_that_are_no_utf8_survive():
+    raw = [(b"X-Bin", b"\xff\xfe")]
+    one = Exchange("GET", "/\udcff", CIMultiDictProxy(CIMultiDict({"Host": "h"})), raw)
+    head = request_head(one, one.target, "h", b"")
+    assert b"GET /\xff HTTP/1.1" in head
+    assert b"X-Bin: \xff\xfe\r\n" in head
+
+
+def test_the_memo_is_bounded(monkeypatch):
+    monkeypatch.setattr(module, "_PASSES_MAX", 3)
+    monkeypatch.setattr(module, "_PASSES", {})
+    for number in range(10):
+        assert passes(b"X-%d" % number)
+    assert passes(b"X-" + b"y" * 100), "long names are decided, not remembered"
+    assert len(module._PASSES) <= 3
