@@ -19,7 +19,7 @@ from gateway.upstream.endpoint import Endpoint
 
 Endpoints = tuple[Endpoint, ...]
 _NOBODY: Endpoints = ()
-"""What a new balancer has seen: nobody, so its state for the empty tuple is the one it is made with."""
+"""What a new balancer is prepared for."""
 
 
 class Balancer(Protocol):
@@ -45,50 +45,69 @@ def barred(endpoint: Endpoint, tried: Sequence[Endpoint]) -> bool:
     return 0 < endpoint.max_connections <= endpoint.in_flight or endpoint in tried
 
 
+def limited(eligible: Endpoints) -> bool:
+    """Whether some have a limit, so that one may be full."""
+    return any(endpoint.max_connections for endpoint in eligible)
+
+
 def uniform(eligible: Endpoints) -> bool:
-    """Whether all weigh the same and none has a limit, so that neither has to be looked at for each pick."""
-    return all(endpoint.weight == eligible[0].weight and not endpoint.max_connections for endpoint in eligible)
+    """Whether all weigh the same."""
+    return len({endpoint.weight for endpoint in eligible}) == 1
 
 
 class LeastConnections:
     """The smallest (in flight + 1) / weight; among equals the one whose last pick is the longest ago.
 
     The order of last picks is what makes ties fair: a turning start would hand the share of busy endpoints to whoever stands
-    behind them, and the first in a list would get everything while all are idle. It also finds an idle endpoint at the front,
-    so the loop runs only when all of the front is busy. Quotients of equal value are equal floats (IEEE 754 division is exact to
-    the last bit), so comparing them loses no tie.
+    behind them, and the first in a list would get everything while all are idle. It also puts the idle ones in front, so that
+    with equal weights nobody else is looked at until all are busy. Quotients of equal value are equal floats (IEEE 754 division
+    is exact to the last bit), so comparing them loses no tie.
     """
 
-    __slots__ = ("_eligible", "_order", "_uniform")
+    __slots__ = ("_eligible", "_limited", "_order", "_pair", "_uniform")
 
     def __init__(self) -> None:
-        self._eligible = _NOBODY
-        self._order: list[Endpoint] = []
-        self._uniform = False
+        self._adopt(_NOBODY)
+
+    def _adopt(self, eligible: Endpoints) -> None:
+        self._eligible = eligible
+        self._order = list(eligible)
+        self._limited = not eligible or limited(eligible)
+        self._uniform = uniform(eligible)
+        self._pair = (eligible[0], eligible[1]) if len(eligible) == 2 and not self._limited else None
 
     def pick(self, eligible: Endpoints, key: str, tried: Sequence[Endpoint]) -> Endpoint | None:
         if eligible is not self._eligible:
-            self._eligible = eligible
-            self._order = list(eligible)
-            self._uniform = uniform(eligible)
+            self._adopt(eligible)
+        if tried or self._limited:
+            left = lightest(self._order, tried)
+            if left is not None:
+                self._order.remove(left)
+                self._order.append(left)
+            return left
+        if self._pair is not None:
+            least, other = self._pair
+            if (other.in_flight + 1) * least.weight < (least.in_flight + 1) * other.weight:
+                return other
+            self._pair = (other, least)
+            return least
         order = self._order
-        if tried or not self._uniform:
-            least = lightest(order, tried)
-            if least is None:
-                return None
-        elif not order:
-            return None
-        else:
-            # Without weights and limits the fewest in flight are the smallest quotient, and nothing is less than none.
-            least = order[0]
-            fewest = least.in_flight
-            if fewest:
-                for endpoint in order:
-                    if endpoint.in_flight < fewest:
-                        least = endpoint
-                        fewest = endpoint.in_flight
-                        if not fewest:
-                            break
+        least = order[0]
+        fewest = least.in_flight
+        if not self._uniform:
+            lowest = (fewest + 1) / least.weight
+            for endpoint in order:
+                load = (endpoint.in_flight + 1) / endpoint.weight
+                if load < lowest:
+                    least = endpoint
+                    lowest = load
+        elif fewest:
+            for endpoint in order:
+                if endpoint.in_flight < fewest:
+                    least = endpoint
+                    fewest = endpoint.in_flight
+                    if not fewest:
+                        break
         order.remove(least)
         order.append(least)
         return least
@@ -113,38 +132,41 @@ class RoundRobin:
     give a a b a c a a, not a a a a a b c.
     """
 
-    __slots__ = ("_credit", "_eligible", "_turn", "_uniform")
+    __slots__ = ("_credit", "_eligible", "_limited", "_simple", "_turn")
 
     def __init__(self) -> None:
-        self._eligible = _NOBODY
-        self._credit: list[int] = []
+        self._adopt(_NOBODY)
+
+    def _adopt(self, eligible: Endpoints) -> None:
+        self._eligible = eligible
+        self._credit = [0] * len(eligible)
         self._turn = 0
-        self._uniform = False
+        self._limited = limited(eligible)
+        self._simple = uniform(eligible) and not self._limited
 
     def pick(self, eligible: Endpoints, key: str, tried: Sequence[Endpoint]) -> Endpoint | None:
         if eligible is not self._eligible:
-            self._eligible = eligible
-            self._credit = [0] * len(eligible)
-            self._turn = 0
-            self._uniform = bool(eligible) and uniform(eligible)
-        if self._uniform and not tried:
+            self._adopt(eligible)
+        if self._simple and not tried:
             turn = self._turn
             endpoint = eligible[turn]
             turn += 1
             self._turn = turn if turn < len(eligible) else 0
             return endpoint
-        credit = self._credit
-        best = None
-        highest = total = 0
+        credit, barring = self._credit, self._limited or bool(tried)
+        best = -1
+        total = 0
+        highest = float("-inf")
         for index, endpoint in enumerate(eligible):
-            if barred(endpoint, tried):
+            if barring and barred(endpoint, tried):
                 continue
-            total += endpoint.weight
-            credit[index] += endpoint.weight
-            if best is None or credit[index] > highest:
+            weight = endpoint.weight
+            total += weight
+            credit[index] = mine = credit[index] + weight
+            if mine > highest:
                 best = index
-                highest = credit[index]
-        if best is None:
+                highest = mine
+        if best < 0:
             return None
         credit[best] -= total
         return eligible[best]

@@ -6,6 +6,8 @@ stands in pool.py, what is sent to it in transport.py.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -133,3 +135,13 @@ class _Closing(list[Any]):
 
     def append(self, connection: Any) -> None:
         connection.close()
+
+
+def by_address(configs: Iterable[EndpointConfig]) -> dict[Address, EndpointConfig]:
+    """A pool's endpoints by what tells them apart. One that is listed twice gets the weight of both."""
+    merged: dict[Address, EndpointConfig] = {}
+    for config in configs:
+        address = Address.of(config.url)
+        twin = merged.get(address)
+        merged[address] = config if twin is None else replace(twin, weight=twin.weight + config.weight)
+    return merged

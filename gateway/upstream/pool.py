@@ -15,18 +15,18 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import ceil
 from typing import Any
 
-from gateway.config.upstream import EndpointConfig, UpstreamConfig
+from gateway.config.upstream import UpstreamConfig
 from gateway.core.clock import REAL, Clock
 from gateway.core.failures import Failed, Failure
 from gateway.core.telemetry import Telemetry
-from gateway.upstream.balancing import Endpoints, choose
+from gateway.upstream.balancing import Balancer, Endpoints, choose
 from gateway.upstream.breaker import NAMES, OPEN, Breaker
-from gateway.upstream.endpoint import Address, Endpoint
+from gateway.upstream.endpoint import Endpoint, by_address
 from gateway.upstream.health import Active, Passive, Status
 from gateway.upstream.retry import Budget
 
@@ -68,12 +68,18 @@ class Pool:
     ) -> None:
         self.name = name
         self.endpoints: Endpoints = ()
+        self.eligible: Endpoints = ()
         self.breaker: Breaker | None = None
         self.budget = Budget()
         self.config = config
         self._clock = clock.monotonic
         self._telemetry = telemetry or Telemetry()
         self._rng = rng or random.Random()  # noqa: S311 - spreads load, guards nothing
+        # Worked out by _sort: how to pick, whom when there is no choice, until when somebody is ejected, why nobody is there.
+        self._choose: Callable[[Endpoints, str, Sequence[Endpoint]], Endpoint | None]
+        self._only: Endpoint | None
+        self._out_until: float | None
+        self._outage: tuple[float, str] | None
         self._adopt(config)
 
     def __repr__(self) -> str:
@@ -258,7 +264,7 @@ class Pool:
     def _adopt(self, config: UpstreamConfig) -> Endpoints:
         """Takes over everything `config` says, visible to nobody but this pool; returns who is no longer in it."""
         before, self.config = self.config, config
-        settings = _by_address(config)
+        settings = by_address(config.endpoints)
         known = {endpoint.address: endpoint for endpoint in self.endpoints}
         names = {endpoint.name for address, endpoint in known.items() if address in settings}
         endpoints = []
@@ -287,7 +293,7 @@ class Pool:
             self.breaker.config = config.circuit_breaker
         if config.retry is not None:
             self.budget.share = config.retry.budget
-        self._tiers = [((), choose(config.balance, self._rng)) for _ in range(4)]
+        self._tiers: list[tuple[Endpoints, Balancer]] = [((), choose(config.balance, self._rng)) for _ in range(4)]
         self._sort()
         return tuple(known.values())
 
@@ -334,16 +340,6 @@ class Pool:
         back = min((endpoint.health.back(checks) for endpoint in self.endpoints), default=0.0)
         each = "; ".join(f"{endpoint.name} {endpoint.health.status}: {endpoint.health.error}" for endpoint in self.endpoints)
         return back, f"upstream {self.name}: no endpoint can be picked ({each or 'it has none'})"
-
-
-def _by_address(config: UpstreamConfig) -> dict[Address, EndpointConfig]:
-    """The endpoints by what tells them apart. One that is listed twice gets the weight of both."""
-    merged: dict[Address, EndpointConfig] = {}
-    for endpoint in config.endpoints:
-        address = Address.of(endpoint.url)
-        twin = merged.get(address)
-        merged[address] = endpoint if twin is None else replace(twin, weight=twin.weight + endpoint.weight)
-    return merged
 
 
 def _refusal(failure: Failure, seconds: float, why: str) -> Failed:

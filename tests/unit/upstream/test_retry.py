@@ -1,0 +1,133 @@
+"""Which attempts may be repeated, after how long, and how many at once."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.config.upstream import RetryConfig
+from gateway.core.failures import Failure
+from gateway.upstream.retry import FREE_RETRIES, Budget, delay, is_idempotent, may_retry
+
+CONFIG = RetryConfig(attempts=3)
+
+CASES = [
+    # description, method, outcome, attempt, replayable, keyed, reason
+    ("a status of the list", "GET", 503, 1, True, False, "503"),
+    ("a status that is not in the list", "GET", 500, 1, True, False, None),
+    ("an answer that is none of a failure", "GET", 200, 1, True, False, None),
+    ("a reset connection", "GET", Failure.CONNECTION_RESET, 1, True, False, "reset"),
+    ("an answer that breaks off", "PUT", Failure.INCOMPLETE_RESPONSE, 1, True, False, "reset"),
+    ("a timeout", "DELETE", Failure.READ_TIMEOUT, 2, True, False, "timeout"),
+    ("a refused connection", "HEAD", Failure.CONNECT_FAILED, 1, True, False, "connect"),
+    ("no connection in time", "OPTIONS", Failure.CONNECT_TIMEOUT, 1, True, False, "connect"),
+    ("the last attempt", "GET", 503, 3, True, False, None),
+    ("a failure nobody may repeat", "GET", Failure.BODY_TOO_LARGE, 1, True, False, None),
+    ("POST answered 503: it may have been acted upon", "POST", 503, 1, True, False, None),
+    ("POST reset", "POST", Failure.CONNECTION_RESET, 1, True, False, None),
+    ("PATCH timed out", "PATCH", Failure.READ_TIMEOUT, 1, True, False, None),
+    ("POST that was never sent", "POST", Failure.CONNECT_FAILED, 1, True, False, "connect"),
+    ("PATCH that was never sent", "PATCH", Failure.DNS_FAILED, 1, True, False, "connect"),
+    ("a body that was never sent is still whole", "PUT", Failure.CONNECT_FAILED, 1, False, False, "connect"),
+    ("a body that is gone", "PUT", 503, 1, False, False, None),
+    ("POST with an Idempotency-Key", "POST", 503, 1, True, True, "503"),
+    ("POST with an Idempotency-Key and a body that is gone", "POST", 503, 1, False, True, None),
+    ("methods are case-sensitive", "get", 503, 1, True, False, None),
+]
+
+
+@pytest.mark.parametrize(
+    ("method", "outcome", "attempt", "replayable", "keyed", "reason"), [c[1:] for c in CASES], ids=[c[0] for c in CASES]
+)
+def test_may_retry(method: str, outcome: Failure | int, attempt: int, replayable: bool, keyed: bool, reason: str | None) -> None:
+    assert may_retry(CONFIG, method, outcome, attempt, replayable, keyed) == reason
+
+
+def test_only_what_the_list_names_is_retried() -> None:
+    config = RetryConfig(on=("timeout", "500"))
+    assert may_retry(config, "GET", 500, 1, True) == "500"
+    assert may_retry(config, "GET", Failure.READ_TIMEOUT, 1, True) == "timeout"
+    assert may_retry(config, "GET", 503, 1, True) is None
+    assert may_retry(config, "POST", Failure.CONNECT_FAILED, 1, True) is None
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"])
+def test_idempotent_methods(method: str) -> None:
+    assert is_idempotent(method)
+
+
+@pytest.mark.parametrize("method", ["POST", "PATCH", "CONNECT", "get", "PURGE"])
+def test_other_methods(method: str) -> None:
+    assert not is_idempotent(method)
+
+
+class Fixed(random.Random):
+    """A random number generator that always says the same."""
+
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.value = value
+
+    def random(self) -> float:
+        return self.value
+
+
+def test_waits_double_from_the_first() -> None:
+    config = RetryConfig(base_delay=0.1, max_delay=60.0)
+    assert [delay(config, attempt, Fixed(0.0)) for attempt in (1, 2, 3, 4)] == pytest.approx([0.1, 0.2, 0.4, 0.8])
+    assert delay(config, 1, Fixed(1.0)) == pytest.approx(0.13)
+
+
+@given(
+    base=st.floats(0, 10),
+    longest=st.floats(0, 10),
+    attempt=st.integers(1, 10),
+    seed=st.integers(),
+)
+def test_a_wait_has_at_most_30_percent_of_jitter_and_never_passes_the_longest(
+    base: float, longest: float, attempt: int, seed: int
+) -> None:
+    config = RetryConfig(base_delay=base, max_delay=longest)
+    least = delay(config, attempt, Fixed(0.0))
+    wait = delay(config, attempt, random.Random(seed))
+    assert least <= wait <= least * 1.3
+    assert wait <= longest * (1 + 1e-12)
+    assert least <= base * 2 ** (attempt - 1)
+
+
+def test_a_long_wait_still_has_jitter() -> None:
+    config = RetryConfig(base_delay=1.0, max_delay=2.0)
+    assert delay(config, 9, Fixed(1.0)) == pytest.approx(2.0)
+    assert delay(config, 9, Fixed(0.0)) == pytest.approx(2.0 / 1.3)
+
+
+def test_a_few_retries_are_always_allowed() -> None:
+    budget = Budget(share=0.0)
+    assert [budget.take(0) for _ in range(FREE_RETRIES + 1)] == [True] * FREE_RETRIES + [False]
+
+
+def test_retries_are_a_share_of_the_requests_under_way() -> None:
+    budget = Budget(share=0.2)
+    assert sum(budget.take(100) for _ in range(100)) == 20
+    budget.give()
+    assert budget.take(100)
+    assert not budget.take(100)
+    assert repr(budget) == "<Budget 20 retrying, at most 20% of requests>"
+
+
+@given(share=st.floats(0, 1), steps=st.lists(st.tuples(st.booleans(), st.integers(0, 200)), max_size=100))
+def test_a_place_is_only_given_below_the_share(share: float, steps: list[tuple[bool, int]]) -> None:
+    budget = Budget(share)
+    held = 0
+    for take, live in steps:
+        if take:
+            allowed = held < FREE_RETRIES or held < share * live
+            assert budget.take(live) is allowed
+            held += allowed
+        elif held:
+            budget.give()
+            held -= 1
+        assert budget.retrying == held
