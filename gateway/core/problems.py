@@ -145,6 +145,16 @@ class Problems:
         return ending + b"}}"
 
 
+def failures_called(word: str) -> tuple[Failure, ...]:
+    """The failures an operator means by a code ("SVC_003") or a reason ("read_timeout"); none for a word nobody knows."""
+    return tuple(failure for failure in Failure if word in (failure.code, failure.reason))
+
+
+def failure_words() -> list[str]:
+    """Every code and reason there is."""
+    return sorted({failure.code for failure in Failure} | {failure.reason for failure in Failure})
+
+
 @lru_cache(maxsize=len(FORMATS))
 def _problems(format: str) -> Problems:
     return Problems(format)

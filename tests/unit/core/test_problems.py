@@ -13,7 +13,7 @@ from multidict import CIMultiDict
 from gateway.core.clock import Clock
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed, Failure
-from gateway.core.problems import FORMATS, Problems, field_value, render
+from gateway.core.problems import FORMATS, Problems, failure_words, failures_called, field_value, render
 
 
 def exchange(
@@ -197,3 +197,11 @@ def test_replies_do_not_share_what_hooks_change():
 def test_an_unknown_format():
     with pytest.raises(ValueError, match="xml"):
         render(Failed(Failure.NO_ROUTE), exchange(), "xml")
+
+
+def test_failures_by_code_and_by_reason():
+    assert failures_called("circuit_open") == (Failure.CIRCUIT_OPEN,)
+    assert set(failures_called("SVC_001")) == {Failure.NO_ENDPOINT, Failure.CIRCUIT_OPEN, Failure.OVERLOADED}
+    assert failures_called("SVC_999") == ()
+    assert all(failures_called(word) for word in failure_words())
+    assert {"SVC_001", "circuit_open"} <= set(failure_words())

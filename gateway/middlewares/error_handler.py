@@ -1,0 +1,85 @@
+"""What a failure looks like to the client: the shape of its body, its status and its words.
+
+    [error_handler]
+    format = "envelope"                              # default: [errors] format of gateway.toml
+    statuses = { SVC_003 = 408 }                     # by code, or by a failure's own name ("read_timeout"), which wins
+    messages = { RATE_001 = "Slow down, please" }    # instead of the detail
+    type_base = "https://example.com/problems/"      # RFC 9457 "type" is this and the code; default "about:blank"
+
+Rendering itself is core/problems.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from marshmallow import ValidationError, validates
+
+from gateway.config.problems import nearest
+from gateway.config.schema import Choice, Map, Table, Text, Whole
+from gateway.core.exchange import Exchange, Reply
+from gateway.core.failures import Failed, Failure
+from gateway.core.hooks import ConfigProblem, Context, Hooks
+from gateway.core.problems import FORMATS, Problems, failure_words, failures_called
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorHandlerConfig:
+    """`format` None is the gateway's. `statuses` and `messages` by code or failure name."""
+
+    format: str | None = None
+    statuses: Mapping[str, int] = field(default_factory=dict)
+    messages: Mapping[str, str] = field(default_factory=dict)
+    type_base: str = ""
+
+
+class ErrorHandlerTable(Table):
+    makes = ErrorHandlerConfig
+    format = Choice(*FORMATS)
+    statuses = Map(keys=Text(), values=Whole(least=400, most=599))
+    messages = Map(keys=Text(), values=Text())
+    type_base = Text()
+
+    @validates("type_base")
+    def _type_base(self, value: str, data_key: str) -> None:
+        scheme, colon, rest = value.partition(":")
+        if not colon or not rest or not scheme.isalpha() or not value.isascii() or not value.isprintable() or " " in value:
+            raise ValidationError(f'must be the beginning of a URI, such as "https://example.com/problems/", not {value!r}')
+
+
+CONFIG = ErrorHandlerTable
+
+
+class ErrorHandler:
+    """Renders every failure; put first in an `error` list, so that later hooks have a reply to change."""
+
+    def __init__(self, config: ErrorHandlerConfig, context: Context) -> None:
+        self._render = Problems(
+            config.format or context.errors_format,
+            statuses=_by_failure("statuses", config.statuses),
+            messages=_by_failure("messages", config.messages),
+            type_base=config.type_base,
+            clock=context.clock,
+        ).render
+
+    def error(self, exchange: Exchange, failed: Failed) -> Reply:
+        return self._render(failed, exchange)
+
+
+def _by_failure(key: str, given: Mapping[str, T]) -> dict[Failure, T]:
+    """The values by failure; a failure's own name weighs more than its code."""
+    found: dict[Failure, T] = {}
+    for word in sorted(given, key=str.islower):
+        failures = failures_called(word)
+        if not failures:
+            raise ConfigProblem(f"no failure is called {word!r}", at=(key, word), hint=nearest(word, failure_words()))
+        found.update(dict.fromkeys(failures, given[word]))
+    return found
+
+
+def build(config: Any, context: Context) -> Hooks:
+    return Hooks(error=ErrorHandler(config, context).error)

@@ -1,0 +1,142 @@
+"""Static answers instead of errors: a friendly page while an upstream is down, an empty list while its circuit is open.
+
+    [[fallback.responses]]
+    on = ["SVC_001", "read_timeout", "502"]     # codes, failures' own names, or statuses; the first table that fits answers
+    routes = ["cameras"]                        # names of routes; all of the pipeline's when left out
+    status = 200                                # default: the status the error has
+    headers = { Cache-Control = "max-age=5" }   # default: no-store
+    json = { cameras = [] }                     # or body = "...", which is text/plain unless headers say otherwise
+
+The answer carries X-Fallback with the failure's code, so that nobody takes it for the upstream's. Log and metrics keep the
+failure as their reason. A status in `on` is the one a failure has of itself, whatever error_handler makes of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from marshmallow import ValidationError, fields, validates, validates_schema
+
+from gateway.config.problems import nearest
+from gateway.config.schema import FieldName, FieldValue, Items, Map, SubTable, Table, Text, Whole
+from gateway.core.exchange import Exchange, Reply
+from gateway.core.failures import Failed, Failure
+from gateway.core.headers import FRAMING, HOP_BY_HOP, Pair
+from gateway.core.hooks import ConfigProblem, Context, Hooks
+from gateway.core.problems import failure_words, failures_called
+
+MARKER = b"X-Fallback"
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseConfig:
+    """One answer. `status` None is the error's; at most one of `body` and `json` is set."""
+
+    on: tuple[str, ...]
+    routes: tuple[str, ...] = ()
+    status: int | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: str = ""
+    json: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class FallbackConfig:
+    """Answers in the order they are tried."""
+
+    responses: tuple[ResponseConfig, ...] = ()
+
+
+class ResponseTable(Table):
+    makes = ResponseConfig
+    on = Items(Text(), required=True)
+    routes = Items(Text())
+    status = Whole(least=200, most=599)
+    headers = Map(keys=FieldName(), values=FieldValue())
+    body = Text(empty=True)
+    json = fields.Raw()
+
+    @validates("headers")
+    def _headers(self, value: dict[str, str], data_key: str) -> None:
+        for name in value:
+            if name.lower().encode() in FRAMING | HOP_BY_HOP:
+                raise ValidationError(f"{name} is the gateway's to set")
+
+    @validates_schema
+    def _one_body(self, data: dict[str, Any], **_: Any) -> None:
+        if "body" in data and "json" in data:
+            raise ValidationError("stands beside body; an answer has one of them", "json")
+
+
+class FallbackTable(Table):
+    makes = FallbackConfig
+    responses = Items(SubTable(ResponseTable), required=True)
+
+
+CONFIG = FallbackTable
+
+
+class _Answer:
+    """One table, ready to be sent."""
+
+    __slots__ = ("body", "headers", "routes", "status")
+
+    def __init__(self, config: ResponseConfig) -> None:
+        self.routes = frozenset(config.routes)
+        self.status = config.status
+        self.body = config.body.encode() if config.json is None else orjson.dumps(config.json)
+        headers: list[Pair] = [(name.encode(), value.encode("latin-1")) for name, value in config.headers.items()]
+        names = {name.lower() for name in config.headers}
+        if self.body and "content-type" not in names:
+            headers.append((b"Content-Type", b"application/json" if config.json is not None else b"text/plain; charset=utf-8"))
+        if "cache-control" not in names:
+            headers.append((b"Cache-Control", b"no-store"))
+        self.headers = tuple(headers)
+
+    def reply(self, exchange: Exchange, failed: Failed) -> Reply:
+        status = self.status
+        if status is None:
+            status = failed.failure.status if exchange.reply is None else exchange.reply.status
+        body = b"" if exchange.method == "HEAD" else self.body
+        reply = Reply(status, self.headers, body, length=len(self.body))
+        reply.add(MARKER, failed.failure.code.encode())
+        if status >= 400:
+            # Still an error, so what a client can do about it (Retry-After, WWW-Authenticate, Allow) stays true.
+            for name, value in failed.headers:
+                reply.add(name, value)
+        return reply
+
+
+class Fallback:
+    """Finds the answer to a failure: the first of those that name it and the route."""
+
+    def __init__(self, config: FallbackConfig) -> None:
+        answers: dict[Failure, list[_Answer]] = {}
+        for number, response in enumerate(config.responses):
+            answer = _Answer(response)
+            for place, word in enumerate(response.on):
+                for failure in _failures(word, ("responses", number, "on", place)):
+                    if answer not in answers.setdefault(failure, []):
+                        answers[failure].append(answer)
+        self._answers = {failure: tuple(found) for failure, found in answers.items()}
+
+    def error(self, exchange: Exchange, failed: Failed) -> Reply | None:
+        for answer in self._answers.get(failed.failure, ()):
+            if not answer.routes or (exchange.route is not None and exchange.route.name in answer.routes):
+                return answer.reply(exchange, failed)
+        return None
+
+
+def _failures(word: str, at: tuple[str | int, ...]) -> tuple[Failure, ...]:
+    found = failures_called(word) or tuple(failure for failure in Failure if str(failure.status) == word)
+    if not found:
+        statuses = {str(failure.status) for failure in Failure}
+        raise ConfigProblem(f"no failure is called {word!r}", at=at, hint=nearest(word, (*failure_words(), *statuses)))
+    return found
+
+
+def build(config: Any, context: Context) -> Hooks:
+    return Hooks(error=Fallback(config).error)
