@@ -1,0 +1,275 @@
+"""A log file, or standard output: the event loop appends records, encodes them in small batches, and a thread writes them.
+
+The loop never waits for a disk or a pipe. While one is stuck, at most `backlog` bytes wait for it; lines beyond that are dropped,
+counted, and reported once it moves again. What a record looks like is its own affair: its first item encodes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import enum
+import logging
+import os
+import select
+import threading
+import time
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+log = logging.getLogger("gateway.state")
+
+Record = tuple[Any, ...]
+"""`(encode, ...)`: `encode(record)` is the line, ended by a line feed. It runs on the loop, after the request it is about."""
+
+BATCH = 128
+"""Records encoded in one go: about a quarter of a millisecond in which the loop does nothing else."""
+CHUNK = 256 * 1024
+"""Bytes of lines after which the thread gets them, without waiting for the interval to end."""
+LINE_FEED = 10
+INTERVAL = 0.2
+BACKLOG = 32 * 1024 * 1024
+AT_EXIT = 5.0
+"""Seconds a process that ends waits for what is still to be written."""
+
+
+class _Order(enum.Enum):
+    """What the thread can be told besides bytes to write."""
+
+    REOPEN = 1
+    STOP = 2
+
+
+class LogFile:
+    """Appends to `path`, or to standard output when it is None.
+
+    interval: seconds after which lines are written at the latest; backlog: bytes that may wait for a slow disk.
+    The constructor raises OSError when the file cannot be opened. One LogFile a path: several would tear each other's order.
+    """
+
+    __slots__ = (
+        "_backlog",
+        "_closed",
+        "_descriptor",
+        "_handed",
+        "_interval",
+        "_jobs",
+        "_lines",
+        "_lost",
+        "_records",
+        "_refused",
+        "_thread",
+        "_timer",
+        "_torn",
+        "_written",
+        "path",
+    )
+
+    def __init__(self, path: Path | None = None, *, interval: float = INTERVAL, backlog: int = BACKLOG) -> None:
+        self.path = path
+        self._interval = interval
+        self._backlog = backlog
+        self._descriptor = 1 if path is None else _open(path)
+        self._records: list[Record] = []
+        # One growing buffer: a thousand small objects kept until they are joined cost more than encoding them (page faults).
+        self._lines = bytearray()
+        self._timer: asyncio.TimerHandle | None = None
+        self._jobs: SimpleQueue[bytearray | _Order] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._closed = False
+        # Each of these is changed by one side only: the loop counts what it handed over and refused, the thread the rest.
+        self._handed = 0
+        self._refused = 0
+        self._written = 0
+        self._lost = 0
+        self._torn = False
+        _OPEN.add(self)
+
+    def __repr__(self) -> str:
+        waiting = self._handed - self._written
+        return f"<LogFile {self.name} waiting={waiting} dropped={self.dropped}{' closed' if self._closed else ''}>"
+
+    @property
+    def name(self) -> str:
+        return "standard output" if self.path is None else str(self.path)
+
+    @property
+    def dropped(self) -> int:
+        """Lines that were never written: the backlog was full, or writing failed."""
+        return self._refused + self._lost
+
+    @property
+    def started(self) -> bool:
+        """Whether anything was ever handed to the thread."""
+        return self._thread is not None
+
+    def append(self, record: Record) -> None:
+        """One more line, within the running loop. Never blocks, never fails."""
+        records = self._records
+        records.append(record)
+        if 1 < len(records) < BATCH:
+            return
+        self._wake()
+
+    def flush(self) -> None:
+        """Hands everything appended so far to the thread; returns before it is written."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._encode()
+        self._hand_over()
+
+    def reopen(self) -> None:
+        """Goes on in a new file of the same path (for log rotation); lines appended before still go to the old one."""
+        if self._closed:
+            return
+        self.flush()
+        if self._thread is None:
+            self._reopen()
+        else:
+            self._jobs.put(_Order.REOPEN)
+
+    def close(self) -> None:
+        """Hands over what is left and lets the thread end by itself; lines appended later are dropped. Harmless twice."""
+        if self._closed:
+            return
+        self.flush()
+        self._closed = True
+        if self._thread is None:
+            self._release()
+        else:
+            self._jobs.put(_Order.STOP)
+
+    def wait(self, seconds: float) -> bool:
+        """After `close`: blocks until everything is written, at most so long; whether it is."""
+        if self._thread is not None:
+            self._thread.join(seconds)
+        return self._thread is None or not self._thread.is_alive()
+
+    # On the loop.
+
+    def _wake(self) -> None:
+        """The first record of a batch starts the timer; a full batch is encoded when this turn's callbacks have run."""
+        loop = asyncio.get_running_loop()
+        if self._timer is None:
+            self._timer = loop.call_later(self._interval, self.flush)
+        if len(self._records) == BATCH:
+            loop.call_soon(self._batch)
+
+    def _batch(self) -> None:
+        self._encode()
+        if len(self._lines) >= CHUNK:
+            self._hand_over()
+
+    def _encode(self) -> None:
+        records, self._records = self._records, []
+        if self._closed or self._handed - self._written > self._backlog:
+            self._refused += len(records)
+            return
+        lines = self._lines
+        for record in records:
+            try:
+                lines += record[0](record)
+            except Exception:
+                self._refused += 1
+                log.exception("cannot encode a line for %s", self.name)
+
+    def _hand_over(self) -> None:
+        if not self._lines:
+            return
+        chunk, self._lines = self._lines, bytearray()
+        self._handed += len(chunk)
+        self._jobs.put(chunk)
+        if self._thread is None:
+            # A daemon: a disk that hangs for good must not keep the process from ending.
+            self._thread = threading.Thread(target=self._run, name=f"log {self.name}", daemon=True)
+            self._thread.start()
+
+    # In the thread.
+
+    def _run(self) -> None:
+        failing, reported = False, 0
+        while (job := self._jobs.get()) is not _Order.STOP:
+            if isinstance(job, _Order):
+                self._reopen()
+                continue
+            error = self._write(job)
+            self._written += len(job)
+            if error is not None:
+                if not failing:
+                    log.error("cannot write to %s, lines are dropped: %s", self.name, error)
+            elif (dropped := self.dropped) > reported:
+                log.warning("%s goes on after %d dropped lines", self.name, dropped - reported)
+                reported = dropped
+            failing = error is not None
+        self._release()
+
+    def _write(self, chunk: bytes | bytearray) -> OSError | None:
+        """All of it, or the error that kept the rest from being written."""
+        if self._torn:
+            # The line that broke off stays broken; the next one must not become its end.
+            chunk = b"\n" + chunk
+        done = 0
+        try:
+            while done < len(chunk):
+                try:
+                    done += os.write(self._descriptor, memoryview(chunk)[done:])
+                except BlockingIOError:
+                    # Standard output that somebody made non-blocking.
+                    poll = select.poll()
+                    poll.register(self._descriptor, select.POLLOUT)
+                    poll.poll(1000)
+        except OSError as error:
+            self._lost += chunk.count(b"\n", done or self._torn)
+            if done:
+                self._torn = chunk[done - 1] != LINE_FEED
+            return error
+        self._torn = False
+        return None
+
+    def _reopen(self) -> None:
+        if self.path is None:
+            return
+        try:
+            descriptor = _open(self.path)
+        except OSError as error:
+            log.error("cannot reopen %s, going on with the old file: %s", self.path, error)
+            return
+        os.close(self._descriptor)
+        self._descriptor = descriptor
+        self._torn = False
+
+    def _release(self) -> None:
+        if self.path is not None:
+            os.close(self._descriptor)
+        _OPEN.discard(self)
+
+
+_OPEN: set[LogFile] = set()
+"""Every file not yet closed: what a signal to rotate logs, or the end of the process, concerns."""
+
+
+def reopen_all() -> None:
+    """Reopens every log file of the process: what USR1 asks for."""
+    for file in tuple(_OPEN):
+        file.reopen()
+
+
+def finish(seconds: float = AT_EXIT) -> bool:
+    """Closes every log file and blocks until all is written, at most so long; whether it is. Runs by itself at exit."""
+    end = time.monotonic() + seconds
+    files = [file for file in tuple(_OPEN) if file.started]
+    for file in files:
+        file.close()
+    return all(file.wait(max(0.0, end - time.monotonic())) for file in files)
+
+
+atexit.register(finish)
+
+
+def _open(path: Path) -> int:
+    """Without O_NONBLOCK, opening a named pipe that nobody reads would wait for a reader."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_NOCTTY, 0o640)
+    os.set_blocking(descriptor, True)
+    return descriptor
