@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -25,11 +25,6 @@ from gateway.runtime.compose import World
 from gateway.runtime.reload import Outcome, Runtime
 from gateway.serving.listener import Listener
 from gateway.upstream.transport import Transport
-
-try:
-    import uvloop
-except ImportError:  # pragma: no cover - it is a dependency, but the gateway runs without it
-    uvloop = None  # type: ignore[assignment]
 
 log = logging.getLogger("gateway")
 
@@ -185,17 +180,20 @@ class Gateway:
         }
 
 
-def warn_if_slow() -> None:
-    """Says loudly what costs most of the speed when it is missing."""
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """uvloop's where it is installed. Says loudly what costs most of the speed when it is missing."""
     if http_parser.HttpRequestParser is http_parser.HttpRequestParserPy:
         log.warning("aiohttp runs without its C parser: requests cost several times as much; install it from a wheel")
-    if uvloop is None:
+    try:
+        import uvloop
+    except ImportError:
         log.warning("uvloop is missing: requests cost about twice as much; install uvloop")
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
 
 
 async def serve(path: Path, environ: Mapping[str, str]) -> None:
     """Runs one gateway until it is told to stop. Raises ConfigErrors or OSError when it cannot start."""
-    warn_if_slow()
     await Gateway(path, environ).run()
 
 
@@ -204,11 +202,8 @@ def run(path: Path) -> int:
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", force=True
     )
-    factory: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
-    if uvloop is not None:
-        factory = uvloop.new_event_loop
     try:
-        with asyncio.Runner(loop_factory=factory) as runner:
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
             runner.run(serve(path, os.environ))
     except ConfigErrors as errors:
         for problem in errors.problems:

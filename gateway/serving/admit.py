@@ -7,16 +7,18 @@ parser found sound. The rest is answered 400, 413, 414 or 431 here and its conne
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import count
 from secrets import token_hex
 
-from aiohttp import web
+from aiohttp import StreamReader
 from aiohttp.http_exceptions import LineTooLong
+from multidict import MultiMapping, istr
 
 from gateway.config.server import ServerConfig
 from gateway.core.exchange import Exchange
 from gateway.core.failures import Failed, Failure
+from gateway.core.headers import Pair
 from gateway.serving.body import ClientBody
 from gateway.serving.peers import Peers
 
@@ -24,6 +26,8 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._~+/=:-]{1,128}")
 _AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._~%!$&'()*+,;=-]+)(:\d{0,5})?", re.IGNORECASE)
 _ABSOLUTE = re.compile(r"https?://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
 _HOSTS_MAX = 1024
+_X_REQUEST_ID = istr("X-Request-ID")
+_HOST = istr("Host")
 
 
 class Admission:
@@ -37,18 +41,27 @@ class Admission:
         numbers = count(int(token_hex(5), 16))
         self.new_id: Callable[[], str] = lambda: f"{prefix}{next(numbers):016x}"
 
-    def exchange(self, request: web.BaseRequest, peer: str, started: float) -> Exchange:
+    def exchange(
+        self,
+        method: str,
+        target: str,
+        headers: MultiMapping[str],
+        raw_headers: Sequence[Pair],
+        version: tuple[int, int],
+        peer: str,
+        scheme: str,
+        started: float,
+    ) -> Exchange:
         """The exchange of a request, not yet checked. An X-Request-ID of sound form is taken over, else one is made."""
-        headers = request.headers
-        given = headers.get("X-Request-ID")
+        given = headers.get(_X_REQUEST_ID)
         exchange = Exchange(
-            request.method,
-            request.raw_path,
+            method,
+            target,
             headers,
-            request.raw_headers,
+            raw_headers,
             peer=peer,
-            scheme="https" if request.secure else "http",
-            version=request.version,
+            scheme=scheme,
+            version=version,
             request_id=given if given is not None and _REQUEST_ID.fullmatch(given) else self.new_id(),
             started=started,
         )
@@ -57,38 +70,39 @@ class Admission:
             exchange.client_ip = self._peers.client(peer, headers.getall("X-Forwarded-For", ()))
         return exchange
 
-    def admit(self, exchange: Exchange, request: web.BaseRequest) -> None:
-        """Checks the target and Host, and attaches the body. Raises Failed."""
-        headers = exchange.headers
+    def admit(self, exchange: Exchange) -> None:
+        """Checks what must be unambiguous before any route is looked for. Raises Failed."""
         if exchange.target[:1] != "/":
             self._absolute(exchange)
         if "#" in exchange.target:
             raise Failed(Failure.MALFORMED, "The request target must not have a fragment.")
-        host = headers.get("Host")
+        host = exchange.headers.get(_HOST)
         if host is None:
             # RFC 9112 section 3.2; HTTP/1.0 knows no Host.
             if exchange.version >= (1, 1):
                 raise Failed(Failure.MALFORMED, "The Host field is missing.")
-        else:
-            if not exchange.host:
-                known = self._hosts.get(host)
-                exchange.host = known if known is not None else self._host(host)
-        if request.body_exists:
-            self._attach_body(exchange, request)
-
-    def _attach_body(self, exchange: Exchange, request: web.BaseRequest) -> None:
-        stated = exchange.headers.get("Content-Length")
-        length = int(stated) if stated is not None else None
-        if length is not None and length > self._max_body:
-            raise Failed(Failure.BODY_TOO_LARGE, f"The request's body may have at most {self._max_body} bytes.")
-        go_ahead = None
-        expected = exchange.headers.get("Expect")
-        if expected is not None and exchange.version >= (1, 1):
-            if expected.lower() != "100-continue":
+        elif not exchange.host:
+            known = self._hosts.get(host)
+            exchange.host = known if known is not None else self._host(host)
+        body = exchange.body
+        if body is not None:
+            if body.length is not None and body.length > self._max_body:
+                raise Failed(Failure.BODY_TOO_LARGE, f"The request's body may have at most {self._max_body} bytes.")
+            expected = exchange.headers.get("Expect")
+            if expected is not None and expected.lower() != "100-continue":
                 raise Failed(Failure.MALFORMED, "Expect may only say 100-continue.")
-            connection = request.protocol
-            go_ahead = connection.go_ahead  # type: ignore[attr-defined]
-        exchange.body = ClientBody(request.content, exchange, length, self._max_body, go_ahead)
+
+    def attach_body(self, exchange: Exchange, content: StreamReader, go_ahead: Callable[[], None]) -> None:
+        """Gives an exchange its body; `go_ahead` tells a client that waits for 100 (Continue) to send it."""
+        stated = exchange.headers.get("Content-Length")
+        waits = "Expect" in exchange.headers and exchange.version >= (1, 1)
+        exchange.body = ClientBody(
+            content,
+            exchange,
+            int(stated) if stated is not None else None,
+            self._max_body,
+            go_ahead if waits else None,
+        )
 
     def _absolute(self, exchange: Exchange) -> None:
         """RFC 9112 section 3.2.2: a target in absolute-form counts instead of Host, and goes on in origin-form."""

@@ -1,20 +1,18 @@
 """A client's connection: aiohttp's RequestHandler with deadlines for heads, errors in our own shape, and a plain way to write.
 
 aiohttp parses, keeps alive and calls the handler; what it lacks is added here. The handler writes its reply itself and returns
-`KEEP` or `LAST`, which only tell aiohttp whether the connection goes on.
+what `sent` gives it, which only tells aiohttp whether the connection goes on.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.web_protocol import RequestHandler
 
-from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed, Failure
 from gateway.serving.admit import Admission, parse_failure
 from gateway.serving.body import CONTINUE
@@ -41,23 +39,21 @@ class Sent(web.StreamResponse):
         return None
 
 
-KEEP = Sent(True)
-LAST = Sent(False)
-
-Refuse = Callable[[Exchange, Failed], Reply]
-"""Renders, logs and counts a failure that happened before there was a request."""
+_KEEP = Sent(True)
+_LAST = Sent(False)
 
 
 class ClientConnection(RequestHandler):
     """One client's socket. `peer` is its address; `head_since` the moment the head now arriving began, 0 between heads."""
 
-    __slots__ = ("_head_bytes", "_listener", "admission", "head_since", "peer")
+    __slots__ = ("_head_bytes", "_listener", "admission", "head_since", "peer", "scheme")
 
     def __init__(self, listener: Listener, *, loop: asyncio.AbstractEventLoop, **kwargs: Any) -> None:
         super().__init__(listener, loop=loop, **kwargs)
         self._listener = listener
         self.admission: Admission = listener.admission
         self.peer = ""
+        self.scheme = "http"
         self.head_since = 0.0
         self._head_bytes = 0
 
@@ -65,6 +61,8 @@ class ClientConnection(RequestHandler):
         super().connection_made(transport)
         peer = transport.get_extra_info("peername")
         self.peer = peer[0] if isinstance(peer, tuple) else "unix"
+        if transport.get_extra_info("sslcontext") is not None:
+            self.scheme = "https"
         self.head_since = self._listener.now  # A client that connects and says nothing is slow as well.
 
     def data_received(self, data: bytes) -> None:
@@ -100,6 +98,10 @@ class ClientConnection(RequestHandler):
     ) -> web.StreamResponse:
         """aiohttp asks this for an answer to what its parser refused; the connection ends with it."""
         return Sent(False, self._refusal(parse_failure(exc, self._listener.max_uri)))
+
+    def sent(self, keep: bool) -> Sent:
+        """What tells aiohttp that the reply is written, and whether the connection can be used again."""
+        return _KEEP if keep else _LAST
 
     # The Out that serving/write.py writes to.
 

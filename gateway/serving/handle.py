@@ -1,95 +1,49 @@
-"""The way of a request, in one place: match, ask, send, answer, write, finish. Everything else hangs on it.
-
-Any failure on the way becomes one Failed and goes through the error hooks; a client that leaves cancels whatever is being
-awaited; finish hooks run in every case, exactly once.
-"""
+"""aiohttp's request handler: one coroutine per request, the plain way. inline.py is the shorter one."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from time import perf_counter
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from gateway.core import problems
-from gateway.core.exchange import Exchange, Reply
-from gateway.core.failures import Failed, Failure
-from gateway.runtime.pipeline import Pipeline
-from gateway.serving.admit import Admission
-from gateway.serving.connection import KEEP, LAST, ClientConnection, Sent
-from gateway.serving.write import write
+from gateway.serving.passage import Passage
 
 if TYPE_CHECKING:
     from gateway.runtime.reload import Runtime
-
-log = logging.getLogger("gateway.serving")
+    from gateway.serving.connection import ClientConnection, Sent
 
 
 class Handler:
-    """Answers requests on the snapshot in force when they arrive."""
+    """Answers requests on the snapshot in force when they arrive. `draining`: every connection ends after its reply."""
 
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
         self.draining = False
-        self._in_flight = runtime.world.telemetry.in_flight
+        self.in_flight = runtime.world.telemetry.in_flight
+        self.in_flight.set((), 0)
 
     async def __call__(self, request: web.BaseRequest) -> Sent:
         """One request's whole way, from its head to its last byte."""
-        started = perf_counter()
         connection: ClientConnection = request.protocol  # type: ignore[assignment]
-        snapshot = self.runtime.snapshot
-        admission: Admission = connection.admission
-        exchange = admission.exchange(request, connection.peer, started)
-        pipeline = snapshot.unrouted
-        snapshot.enter()
-        self._in_flight.add()
-        reply: Reply | None = None
+        exchange = connection.admission.exchange(
+            request.method,
+            request.raw_path,
+            request.headers,
+            request.raw_headers,
+            request.version,
+            connection.peer,
+            connection.scheme,
+            perf_counter(),
+        )
+        passage = Passage(self, connection, exchange, not request.keep_alive)
+        error: BaseException | None = None
         try:
-            try:
-                admission.admit(exchange, request)
-                route = exchange.route = snapshot.router.match(exchange)
-                pipeline = route.pipeline
-                reply = await pipeline.ask(exchange)
-                if reply is None:
-                    answer: Reply = await route.target(exchange) if route.awaited else route.target(exchange)
-                    reply = answer
-                exchange.reply = reply
-                await pipeline.answer(exchange, reply)
-            except Failed as failed:
-                reply = await self._fail(pipeline, exchange, failed, reply)
-            except Exception:
-                log.exception("request %s failed inside the gateway", exchange.request_id)
-                reply = await self._fail(pipeline, exchange, Failed(Failure.INTERNAL), reply)
-            exchange.reply = reply
-            # What is left of a request's body must not be taken for the next request.
-            unread = exchange.body is not None and not exchange.body.received
-            close = self.draining or unread or not request.keep_alive
-            try:
-                return KEEP if await write(connection, exchange, reply, close) else LAST
-            except Failed as failed:
-                exchange.failed = failed
-                log.warning("request %s: %s", exchange.request_id, failed)
-                return LAST
-        except asyncio.CancelledError:
-            exchange.failed = exchange.failed or Failed(Failure.CLIENT_GONE)
+            if request.body_exists:
+                connection.admission.attach_body(exchange, request.content, connection.go_ahead)
+            return connection.sent(await passage.run())
+        except BaseException as ended:
+            error = ended
             raise
         finally:
-            if reply is not None and not isinstance(reply.body, bytes):
-                reply.body.abort()
-            pipeline.done(exchange)
-            self._in_flight.add((), -1)
-            snapshot.leave()
-
-    async def _fail(self, pipeline: Pipeline, exchange: Exchange, failed: Failed, reply: Reply | None) -> Reply:
-        """The error's reply; an answer that was there already is given up."""
-        if reply is not None and not isinstance(reply.body, bytes):
-            reply.body.abort()
-        if failed.failure.level != "info":
-            log.log(logging.getLevelName(failed.failure.level.upper()), "request %s: %s", exchange.request_id, failed)
-        try:
-            return await pipeline.fail(exchange, failed)
-        except Exception:
-            log.exception("an error hook failed for request %s", exchange.request_id)
-            return problems.render(Failed(Failure.INTERNAL), exchange, self.runtime.snapshot.loaded.gateway.errors.format)
+            passage.finish(error)

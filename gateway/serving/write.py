@@ -10,7 +10,7 @@ from time import time
 from typing import Protocol
 from wsgiref.handlers import format_date_time
 
-from gateway.core.exchange import Exchange, Reply
+from gateway.core.exchange import Exchange, Reply, ReplyStream
 from gateway.core.failures import Failed
 
 STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
@@ -31,24 +31,25 @@ class Out(Protocol):
         """Breaks the connection off, visibly to the client."""
 
 
-async def write(out: Out, exchange: Exchange, reply: Reply, close: bool) -> bool:
-    """Sends `reply`; `close` says that the connection ends after it. Returns whether the connection can be used again.
+def write_complete(out: Out, exchange: Exchange, reply: Reply, close: bool) -> bool:
+    """Sends a reply whose body is all here, in one write. Returns whether the connection can be used again: not `close`."""
+    body: bytes = reply.body  # type: ignore[assignment]
+    exchange.written = True
+    if exchange.method == "HEAD" or reply.status in _NO_CONTENT:
+        out.write(make_head(exchange, reply, _length(reply, None), close))
+    else:
+        size = exchange.bytes_out = len(body)
+        out.write(make_head(exchange, reply, _length(reply, size), close) + body)
+    return not close
+
+
+async def write_stream(out: Out, exchange: Exchange, reply: Reply, close: bool) -> bool:
+    """Sends a reply whose body is still arriving, as it arrives. Returns whether the connection can be used again.
 
     Raises Failed when the body breaks off on its way: the connection has then been broken off too, since a shorter message
     must not look complete.
     """
-    body = reply.body
-    if isinstance(body, bytes):
-        bodiless = exchange.method == "HEAD" or reply.status in _NO_CONTENT
-        framing = _length(reply, None if bodiless else len(body))
-        exchange.written = True
-        head = make_head(exchange, reply, framing, close)
-        if bodiless or not body:
-            out.write(head)
-        else:
-            exchange.bytes_out = len(body)
-            out.write(head + body)
-        return not close
+    body: ReplyStream = reply.body  # type: ignore[assignment]
     if reply.length is not None:
         framing, chunked = b"Content-Length: %d\r\n" % reply.length, False
     elif exchange.version >= (1, 1):

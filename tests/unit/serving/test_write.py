@@ -5,7 +5,7 @@ from multidict import CIMultiDict
 
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed, Failure
-from gateway.serving.write import write
+from gateway.serving.write import write_complete, write_stream
 from tests.origin import fields_of
 
 
@@ -41,6 +41,12 @@ class Stream:
 
 def exchange(method: str = "GET", version: tuple[int, int] = (1, 1)) -> Exchange:
     return Exchange(method, "/", CIMultiDict(), (), version=version, request_id="id-1")
+
+
+async def write(out: Out, one: Exchange, reply: Reply, close: bool) -> bool:
+    if isinstance(reply.body, bytes):
+        return write_complete(out, one, reply, close)
+    return await write_stream(out, one, reply, close)
 
 
 async def test_a_complete_reply_is_one_write():
