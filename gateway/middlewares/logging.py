@@ -1,0 +1,325 @@
+"""The access log: one JSON object a line for every request, with exactly the fields of the contract.
+
+The finish hook only copies what a line needs into a tuple; encoding and writing happen later and elsewhere (state/logfile.py).
+Values of headers and query parameters named in `mask` never reach a line, wherever they would have stood.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from ipaddress import IPv6Address, ip_address, ip_network
+from pathlib import Path
+from random import random
+from time import gmtime, perf_counter, strftime
+from typing import Any
+from urllib.parse import unquote_plus
+
+import orjson
+
+from gateway.config.schema import Boolean, Choice, FieldName, Items, Number, Table, Text
+from gateway.core.exchange import Exchange
+from gateway.core.headers import Pair, lower
+from gateway.core.hooks import ConfigProblem, Context, Hooks
+from gateway.state.logfile import LogFile, Record
+
+MASK = (
+    "authorization",
+    "x-api-key",
+    "api_key",
+    "cookie",
+    "set-cookie",
+    "token",
+    "access_token",
+    "password",
+)
+MASKED = "***"
+FROM_HEADER = {"user-agent": "user_agent", "traceparent": "trace_id", "x-request-id": "request_id"}
+"""Fields whose value a header may have brought: masking the header masks them."""
+
+ASK_EVERY = 0.1
+"""Seconds for which the distance between the time of day and the exchanges' clock is taken to stay the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoggingConfig:
+    """The access log of a pipeline.
+
+    file:      "-" for standard output, or a path relative to the pipeline's file.
+    mask:      names of headers and query parameters (any case) whose values are replaced by "***".
+    headers:   further request headers to log, as an object under `headers`.
+    sample:    the share of requests answered below 400 that is logged; everything else always is.
+    client_ip: "full", or "masked" to the network: /24 for IPv4, /48 for IPv6.
+    query:     whether `path` carries the query; why: whether a field `why` says what the operator may know of a failure.
+    """
+
+    file: str = "-"
+    mask: tuple[str, ...] = MASK
+    headers: tuple[str, ...] = ()
+    sample: float = 1.0
+    client_ip: str = "full"
+    query: bool = False
+    why: bool = False
+
+
+class LoggingTable(Table):
+    makes = LoggingConfig
+    file = Text()
+    mask = Items(Text())
+    headers = Items(FieldName())
+    sample = Number(least=0, most=1)
+    client_ip = Choice("full", "masked")
+    query = Boolean()
+    why = Boolean()
+
+
+CONFIG = LoggingTable
+
+
+def build(config: LoggingConfig, context: Context) -> Hooks:
+    """Raises ConfigProblem when the file cannot be opened. Equal settings share one AccessLog, and all of a path one LogFile."""
+    path = None if config.file == "-" else context.directory / config.file
+    file = _file(path, context)
+    key = ("logging", str(path or "-"), repr(config))
+    log: AccessLog = context.keep(key, (config, file), lambda: AccessLog(config, file, context.clock.wall))
+    return Hooks(finish=log.finish if config.sample >= 1 else log.finish_sampled)
+
+
+def _file(path: Path | None, context: Context) -> LogFile:
+    try:
+        file: LogFile = context.keep(("logging", str(path or "-")), path, lambda: LogFile(path))
+    except OSError as error:
+        hint = "its directory must exist, and the gateway's user must be allowed to write there"
+        raise ConfigProblem(f"cannot open {path}: {error.strerror}", at=("file",), hint=hint) from None
+    return file
+
+
+class AccessLog:
+    """Turns finished exchanges into lines of `file`. `wall` and `now` are clocks in seconds, the second the exchange's own."""
+
+    __slots__ = (
+        "_append",
+        "_asked",
+        "_config",
+        "_encode",
+        "_headers",
+        "_hidden",
+        "_line",
+        "_mask",
+        "_more",
+        "_now",
+        "_offset",
+        "_random",
+        "_second",
+        "_stamp",
+        "_wall",
+    )
+
+    def __init__(
+        self,
+        config: LoggingConfig,
+        file: LogFile,
+        wall: Callable[[], float],
+        now: Callable[[], float] = perf_counter,
+        random: Callable[[], float] = random,
+    ) -> None:
+        self._append = file.append
+        self._encode = self.line
+        self._wall = wall
+        self._now = now
+        self._random = random
+        self._config = config
+        self._mask = frozenset(name.lower() for name in config.mask)
+        self._headers = {name.lower().encode(): name.lower() for name in config.headers}
+        self._hidden = tuple(field for name, field in FROM_HEADER.items() if name in self._mask)
+        self._more = config.query or config.why or bool(config.headers)
+        self._line: dict[str, Any] = {}
+        self._asked = float("-inf")
+        self._offset = 0.0
+        self._second = -1
+        self._stamp = ""
+
+    def finish_sampled(self, exchange: Exchange) -> None:
+        """The finish hook where only a share of the successful requests is logged."""
+        if exchange.failed is not None or exchange.status() >= 400 or self._random() < self._config.sample:
+            self.finish(exchange)
+
+    def finish(self, exchange: Exchange) -> None:
+        """The finish hook: copies what the line needs. An exchange itself would hold on to its bodies, a Failed to its frames."""
+        route = exchange.route
+        identity = exchange.identity
+        failed = exchange.failed
+        more = None
+        if self._more:
+            more = (exchange.query, exchange.raw_headers, "" if failed is None else failed.why or failed.detail)
+        self._append(
+            (
+                self._encode,
+                self._now(),
+                exchange.started,
+                exchange.request_id,
+                exchange.client_ip,
+                None if identity is None else identity.client,
+                exchange.method,
+                exchange.path,
+                None if route is None else route.name,
+                exchange.status(),
+                exchange.upstream,
+                exchange.endpoint,
+                exchange.upstream_seconds,
+                exchange.attempts,
+                exchange.bytes_in,
+                exchange.bytes_out,
+                exchange.headers,
+                exchange.cache,
+                exchange.reason if failed is None else failed.failure.reason,
+                more,
+            )
+        )
+
+    def line(self, record: Record) -> bytes:
+        """A record as its line. The timestamp is the end of the request, so that lines stand in its order.
+
+        Every line is built in the same dict: making one of this size costs as much as encoding it.
+        """
+        (
+            _,
+            ended,
+            started,
+            request_id,
+            client_ip,
+            client,
+            method,
+            path,
+            route,
+            status,
+            upstream,
+            endpoint,
+            upstream_seconds,
+            attempts,
+            bytes_in,
+            bytes_out,
+            headers,
+            cache,
+            reason,
+            more,
+        ) = record
+        if not 0 <= ended - self._asked < ASK_EVERY:
+            self._asked = ended
+            self._offset = self._wall() - self._now()
+        at = ended + self._offset
+        second = int(at)
+        if second != self._second:
+            self._second = second
+            self._stamp = strftime("%Y-%m-%dT%H:%M:%S.", gmtime(second))
+        traceparent = headers.get("traceparent")
+        line = self._line
+        line["timestamp"] = self._stamp + MILLISECONDS[int((at - second) * 1000)]
+        line["request_id"] = request_id
+        line["trace_id"] = None if traceparent is None else trace_id(traceparent)
+        line["client_ip"] = network_of(client_ip) if self._config.client_ip == "masked" else client_ip or None
+        line["client"] = client
+        line["method"] = method
+        line["path"] = path
+        line["route"] = route
+        line["status"] = status
+        line["duration_ms"] = int((ended - started) * 1e6) / 1e3
+        line["upstream"] = upstream or None
+        line["endpoint"] = endpoint or None
+        line["upstream_ms"] = int(upstream_seconds * 1e6) / 1e3 if endpoint else None
+        line["attempts"] = attempts
+        line["bytes_in"] = bytes_in
+        line["bytes_out"] = bytes_out
+        line["user_agent"] = headers.get("user-agent")
+        line["cache"] = cache or None
+        line["reason"] = reason or None
+        if more is not None:
+            self._add(line, *more)
+        for field in self._hidden:
+            line[field] = MASKED
+        return encoded(line)
+
+    def _add(self, line: dict[str, Any], query: str, raw_headers: list[Pair], why: str) -> None:
+        """What only some settings ask for."""
+        if self._config.query and query:
+            line["path"] += "?" + masked_query(query, self._mask)
+        if self._config.why:
+            line["why"] = why or None
+        if self._headers:
+            logged: dict[str, str] = {}
+            line["headers"] = logged
+            for raw, value in raw_headers:
+                name = self._headers.get(lower(raw))
+                if name is not None:
+                    shown = self._shown(name, value.decode("utf-8", "replace"))
+                    logged[name] = f"{logged[name]}, {shown}" if name in logged else shown
+
+    def _shown(self, name: str, value: str) -> str:
+        """A header's value; one that is a URL, such as a Referer, may carry a query that is masked like the request's own."""
+        if name in self._mask:
+            return MASKED
+        before, mark, query = value.partition("?")
+        return before + mark + masked_query(query, self._mask) if mark else value
+
+
+MILLISECONDS = tuple(f"{number:03d}Z" for number in range(1000))
+
+_TRACEPARENT = re.compile(
+    r"(?:00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
+    r"|(?!00|ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?)"
+)
+
+
+def trace_id(traceparent: str) -> str | None:
+    """The trace-id of a valid traceparent (W3C Trace Context section 3.2.2), later versions included; else None."""
+    match = _TRACEPARENT.fullmatch(traceparent)
+    return None if match is None else match[1] or match[2]
+
+
+@lru_cache(maxsize=4096)
+def network_of(address: str) -> str | None:
+    """The network a client is in, as an address: /24 of IPv4, /48 of IPv6. None for what is no address."""
+    try:
+        client = ip_address(address.partition("%")[0])
+    except ValueError:
+        return None
+    if isinstance(client, IPv6Address):
+        if client.ipv4_mapped is None:
+            return str(ip_network((client, 48), strict=False).network_address)
+        client = client.ipv4_mapped
+    return str(ip_network((client, 24), strict=False).network_address)
+
+
+def masked_query(query: str, mask: frozenset[str]) -> str:
+    """A raw query with the values of masked parameters replaced; `a[token]` and `token[]` are called token too.
+
+    Whether ";" separates parameters is up to who reads them. A value is therefore masked up to the next "&", and a name is
+    looked for after every ";".
+    """
+    return "&".join([_masked_part(part, mask) for part in query.split("&")])
+
+
+def _masked_part(part: str, mask: frozenset[str]) -> str:
+    start = 0
+    for piece in part.split(";"):
+        name, equals, _ = piece.partition("=")
+        if equals and any(word.strip() in mask for word in re.split(r"[\[\]]", unquote_plus(name).lower())):
+            return f"{part[:start]}{name}={MASKED}"
+        start += len(piece) + 1
+    return part
+
+
+def encoded(line: dict[str, Any]) -> bytes:
+    """JSON and a line feed. Lone surrogates, which header bytes that are no UTF-8 become, are replaced by U+FFFD."""
+    try:
+        return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
+    except TypeError:
+        return orjson.dumps(_without_surrogates(line), option=orjson.OPT_APPEND_NEWLINE)
+
+
+def _without_surrogates(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_surrogates(item) for key, item in value.items()}
+    return re.sub(r"[\ud800-\udfff]", "\ufffd", value) if isinstance(value, str) else value

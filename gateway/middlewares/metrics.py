@@ -1,0 +1,161 @@
+"""Counts every finished request in the families of `/metrics`: answers, durations, sizes, failures, and who asked.
+
+Label values are bounded here: routes come from the configuration, methods from a list, only the busiest clients have a series.
+What happens on the way (limits, cache, upstreams) is counted where it happens; requests in flight are counted by serving.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter
+
+from gateway.config.schema import Table
+from gateway.core.exchange import Exchange
+from gateway.core.hooks import Context, Hooks
+from gateway.core.telemetry import DURATION_BUCKETS, SIZE_BUCKETS, Family, HistogramCell, Labels, Telemetry
+
+METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"))
+NO_ROUTE = "_none"
+OTHER = "_other"
+SIZES = tuple(int(bound) for bound in SIZE_BUCKETS)
+"""The same bounds as whole numbers: comparing a number of bytes with a float takes three times as long."""
+CLIENTS = 100
+CANDIDATES = 1000
+"""Clients without a series that are watched at the same time."""
+ROUND = 10_000
+"""Requests of clients without a series, after which it is looked at whether one of them deserves one."""
+
+Cells = tuple[Labels, HistogramCell, HistogramCell, HistogramCell]
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsConfig:
+    """Metrics have no settings."""
+
+
+class MetricsTable(Table):
+    makes = MetricsConfig
+
+
+CONFIG = MetricsTable
+
+
+def build(config: MetricsConfig, context: Context) -> Hooks:
+    """One Metrics serves the whole process, so that a request that several pipelines might count is counted once."""
+    metrics: Metrics = context.keep(("metrics",), None, lambda: Metrics(context.telemetry))
+    return Hooks(finish=metrics.finish)
+
+
+class Metrics:
+    """Counts finished exchanges. `now` is the exchanges' clock, in seconds."""
+
+    __slots__ = ("_cells", "_clients", "_now", "_requests", "_telemetry")
+
+    def __init__(self, telemetry: Telemetry, now: Callable[[], float] = perf_counter) -> None:
+        self._telemetry = telemetry
+        self._requests = telemetry.requests.values
+        self._clients = Clients(telemetry.client_requests)
+        self._cells: dict[tuple[str, str, int], Cells] = {}
+        self._now = now
+
+    def finish(self, exchange: Exchange) -> None:
+        """The finish hook."""
+        route = exchange.route
+        method = exchange.method
+        key = (
+            NO_ROUTE if route is None else route.name,
+            method if method in METHODS else "other",
+            exchange.status(),
+        )
+        labels, duration, request_size, response_size = self._cells.get(key) or self._resolve(key)
+        requests = self._requests
+        requests[labels] = requests.get(labels, 0) + 1
+        # HistogramCell.observe, three times without the calls.
+        seconds = self._now() - exchange.started
+        duration.counts[bisect_left(DURATION_BUCKETS, seconds)] += 1
+        duration.total += seconds
+        size = exchange.bytes_in
+        request_size.counts[bisect_left(SIZES, size)] += 1
+        request_size.total += size
+        size = exchange.bytes_out
+        response_size.counts[bisect_left(SIZES, size)] += 1
+        response_size.total += size
+        if exchange.failed is not None:
+            self._telemetry.failures.add((exchange.failed.failure.reason,))
+        if exchange.identity is not None:
+            self._clients.count(exchange.identity.client)
+
+    def _resolve(self, key: tuple[str, str, int]) -> Cells:
+        """The series of a route, method and status seen for the first time."""
+        route, method, status = key
+        telemetry = self._telemetry
+        cells = self._cells[key] = (
+            (route, method, str(status)),
+            telemetry.request_duration.cell((route, method)),
+            telemetry.request_size.cell((route,)),
+            telemetry.response_size.cell((route,)),
+        )
+        return cells
+
+
+class Clients:
+    """Counts by client: up to `most` have a series of their own in `family`, the rest share `_other`.
+
+    The first ones to come get a series. Of the others, up to CANDIDATES are watched for a round of ROUND requests; at its end
+    one that asked more than twice as often as a client with a series did meanwhile takes that one's place. The series it ends
+    is added to `_other`, and its own begins at 0: the sum over all series is exact, and no series ever falls.
+    """
+
+    __slots__ = ("_before", "_candidates", "_family", "_labels", "_left", "_most")
+
+    def __init__(self, family: Family, most: int = CLIENTS) -> None:
+        self._family = family
+        self._most = most
+        self._labels: dict[str, Labels] = {labels[0]: labels for labels in family.values if labels != (OTHER,)}
+        self._before: dict[str, float] = {}
+        self._candidates: dict[str, int] = {}
+        self._left = ROUND
+
+    def count(self, client: str) -> None:
+        """One more request of `client`."""
+        labels = self._labels.get(client)
+        if labels is None:
+            labels = self._unlisted(client)
+        values = self._family.values
+        values[labels] = values.get(labels, 0) + 1
+
+    def _unlisted(self, client: str) -> Labels:
+        """The labels to count a client under that has no series: a new one while there is room, else those of the rest."""
+        if client == OTHER:
+            return (OTHER,)
+        if len(self._labels) < self._most:
+            labels = self._labels[client] = _labels(client)
+            return labels
+        candidates = self._candidates
+        if client in candidates or len(candidates) < CANDIDATES:
+            candidates[client] = candidates.get(client, 0) + 1
+        self._left -= 1
+        if self._left == 0:
+            self._end_round()
+        return (OTHER,)
+
+    def _end_round(self) -> None:
+        values = self._family.values
+        asked = {client: values.get(labels, 0) - self._before.get(client, 0) for client, labels in self._labels.items()}
+        idlest = sorted(asked, key=asked.__getitem__)
+        busiest = sorted(self._candidates, key=self._candidates.__getitem__, reverse=True)
+        for newcomer, client in zip(busiest, idlest, strict=False):
+            if self._candidates[newcomer] <= 2 * asked[client]:
+                break
+            self._family.add((OTHER,), values.pop(self._labels.pop(client), 0))
+            self._labels[newcomer] = _labels(newcomer)
+        self._before = {client: values.get(labels, 0) for client, labels in self._labels.items()}
+        self._candidates = {}
+        self._left = ROUND
+
+
+def _labels(client: str) -> Labels:
+    """A client's name as a label: not endless, and without the lone surrogates that have no UTF-8."""
+    return (client[:128].encode("utf-8", "replace").decode(),)
