@@ -1,0 +1,258 @@
+"""Cross-origin requests, by the Fetch standard's CORS protocol (https://fetch.spec.whatwg.org/#http-cors-protocol).
+
+    [cors]
+    origins = ["https://app.example.com", "https://*.example.com"]   # or "*"; "null" only where it is listed
+    methods = ["GET", "POST"]           # default: what the routes there allow; "*" allows what is asked for
+    headers = ["Authorization"]         # request headers; "*" allows what is asked for
+    expose = ["X-Request-ID"]
+    credentials = true
+    max_age = "1h"
+
+Hooks: `request` answers preflights; `response` and `error` let scripts of an allowed origin read what comes back. An origin that
+is not allowed gets its answer without CORS fields, and its browser keeps it from the script; `reject = true` refuses it instead,
+which also stops requests that need no preflight. Access-Control-* fields of an upstream are replaced.
+
+Per origin everything is one block of header lines, made at build time or, for wildcards, when first seen.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from multidict import istr
+
+from gateway.config.schema import Boolean, Duration, FieldName, Items, Table, Text
+from gateway.core.exchange import ALLOWED_METHODS, Decision, Exchange, Reply
+from gateway.core.failures import Failed, Failure
+from gateway.core.hooks import ConfigProblem, Context, Hooks
+
+ORIGIN = istr("Origin")
+"""An istr is looked up without being folded first."""
+
+HEADERS = ("Authorization", "Content-Type", "X-Request-ID", "X-Client-Version", "Accept-Language")
+EXPOSE = ("X-Request-ID", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "Retry-After")
+METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE"
+"""What a route allows that does not say."""
+
+OWNED = frozenset(
+    b"access-control-" + name
+    for name in (
+        b"allow-origin",
+        b"allow-credentials",
+        b"allow-methods",
+        b"allow-headers",
+        b"allow-private-network",
+        b"expose-headers",
+        b"max-age",
+    )
+)
+"""The fields this middleware answers for, lower case."""
+
+_ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://(\*\.)?([a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
+_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
+_METHOD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_FIELD_NAMES = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z, \t-]+")
+_SEEN_MAX = 1024
+_NOTE = "cors"
+"""Set on an exchange whose reply is a preflight's: it has all it needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class CorsConfig:
+    """Who may read answers, and what they may send. `methods` empty: those of the routes. `max_age` in seconds.
+
+    private_network: whether pages of public sites may reach this gateway on a private address.
+    reject:          refuse other origins (403) rather than leave it to their browsers.
+    """
+
+    origins: tuple[str, ...]
+    methods: tuple[str, ...] = ()
+    headers: tuple[str, ...] = HEADERS
+    expose: tuple[str, ...] = EXPOSE
+    credentials: bool = False
+    max_age: float = 3600.0
+    private_network: bool = False
+    reject: bool = False
+
+
+class CorsTable(Table):
+    makes = CorsConfig
+    origins = Items(Text(), required=True)
+    methods = Items(FieldName())
+    headers = Items(FieldName())
+    expose = Items(FieldName())
+    credentials = Boolean()
+    max_age = Duration(zero=True)
+    private_network = Boolean()
+    reject = Boolean()
+
+
+CONFIG = CorsTable
+
+
+class Origins:
+    """Which origins are allowed: by name, by wildcard for any labels in front of a host, or all. Raises ConfigProblem."""
+
+    def __init__(self, origins: tuple[str, ...]) -> None:
+        self.everyone = "*" in origins
+        exact, patterns = [], []
+        for place, origin in enumerate(origins):
+            if origin in ("*", "null"):
+                exact += ["null"] if origin == "null" else []
+                continue
+            parts = _ORIGIN.fullmatch(origin.lower())
+            if parts is None:
+                raise ConfigProblem(f"{origin!r} is not an origin", at=("origins", place), hint=_origin_hint(origin))
+            scheme, wildcard, host, port = parts.groups()
+            # RFC 6454 section 6.2: browsers leave a scheme's usual port out.
+            port = "" if port is None or port == _DEFAULT_PORTS.get(scheme) else port
+            if wildcard:
+                patterns.append(rf"{re.escape(scheme)}://(?:[a-z0-9_-]+\.)+{re.escape(host + port)}")
+            else:
+                exact.append(f"{scheme}://{host}{port}")
+        self.exact = tuple(exact)
+        self.pattern = re.compile("|".join(patterns)) if patterns else None
+
+
+def _origin_hint(origin: str) -> str:
+    if "://" not in origin:
+        return f'with its scheme: "https://{origin}"'
+    if origin.count("/") > 2:
+        return "an origin ends before the path: " + '"' + "/".join(origin.split("/")[:3]) + '"'
+    return 'such as "https://app.example.com", "https://*.example.com" or "*"; other alphabets as xn--...'
+
+
+class Cors:
+    """Decides about origins and answers preflights."""
+
+    def __init__(self, config: CorsConfig, context: Context) -> None:
+        self._name = context.name
+        self._config = config
+        self._origins = origins = Origins(config.origins)
+        _check(config, origins)
+        self._methods = "*" if "*" in config.methods else ", ".join(config.methods).upper()
+        self._headers = "*" if "*" in config.headers else ", ".join(config.headers)
+        self._seen: dict[str, bytes] = {}
+        self._blocks = {origin: self._block(origin) for origin in origins.exact}
+        self._everyone = self._block("*") if origins.everyone else b""
+        vary = ["Origin", "Access-Control-Request-Method", "Access-Control-Request-Headers"]
+        if config.private_network:
+            vary.append("Access-Control-Request-Private-Network")
+        self._preflight_vary = ", ".join(vary).encode()
+        self._max_age = b"Access-Control-Max-Age: %d\r\n" % int(config.max_age)
+
+    def request(self, exchange: Exchange) -> Reply | None:
+        """Answers a preflight; nothing else."""
+        if exchange.method != "OPTIONS" and exchange.decisions is None:
+            return None
+        origin = exchange.headers.get(ORIGIN)
+        if origin is None:
+            return None
+        method = exchange.headers.get("Access-Control-Request-Method")
+        block = self._allowing(origin)
+        if exchange.decisions is not None:
+            what = "preflight" if exchange.method == "OPTIONS" and method is not None else "pass"
+            exchange.decisions.append(Decision(self._name, what, f"{origin} is {'' if block else 'not '}allowed"))
+        return self._preflight(exchange, method, block) if exchange.method == "OPTIONS" and method is not None else None
+
+    def guard(self, exchange: Exchange) -> Reply | None:
+        """The request hook of `reject = true`."""
+        origin = exchange.headers.get(ORIGIN)
+        if origin is not None and not self._allowing(origin) and not _is_same(origin, exchange):
+            raise Failed(Failure.FORBIDDEN, "Origin not allowed", why=f"{origin} is not allowed", by=self._name)
+        return self.request(exchange)
+
+    def response(self, exchange: Exchange, reply: Reply) -> None:
+        """Says who may read the reply."""
+        if exchange.method == "OPTIONS" and _NOTE in exchange.notes:
+            return
+        if not OWNED.isdisjoint(reply.index):
+            for name in OWNED:
+                reply.remove(name)
+        if self._everyone:
+            # The same for all, and so for requests without an Origin whose answer a cache may give to others.
+            reply.blocks.append(self._everyone)
+            return
+        # Also without an Origin or with another one: a cache must not give this answer to one that is allowed.
+        reply.vary(b"Origin")
+        origin = exchange.headers.get(ORIGIN)
+        if origin is not None:
+            block = self._blocks.get(origin) or self._allowing(origin)
+            if block:
+                reply.blocks.append(block)
+
+    def error(self, exchange: Exchange, failed: Failed) -> None:
+        """Scripts may read errors as well."""
+        if exchange.reply is not None:
+            exchange.notes.pop(_NOTE, None)
+            self.response(exchange, exchange.reply)
+
+    def _allowing(self, origin: str) -> bytes:
+        """The block for an origin, b"" when it is not allowed."""
+        if self._everyone:
+            return self._everyone
+        block = self._blocks.get(origin)
+        if block is not None or self._origins.pattern is None:
+            return block or b""
+        block = self._seen.get(origin)
+        if block is None:
+            block = self._block(origin) if self._origins.pattern.fullmatch(origin) else b""
+            if len(self._seen) >= _SEEN_MAX:
+                self._seen.clear()
+            self._seen[origin] = block
+        return block
+
+    def _block(self, origin: str) -> bytes:
+        return self._grant(origin) + (
+            f"Access-Control-Expose-Headers: {', '.join(self._config.expose)}\r\n".encode() if self._config.expose else b""
+        )
+
+    def _grant(self, origin: str) -> bytes:
+        credentials = b"Access-Control-Allow-Credentials: true\r\n" if self._config.credentials else b""
+        return f"Access-Control-Allow-Origin: {origin}\r\n".encode() + credentials
+
+    def _preflight(self, exchange: Exchange, asked: str, allowed: bytes) -> Reply:
+        """204 with all there is to say; whether the request may have what it asks for is its browser's to compare."""
+        exchange.reason = "preflight"
+        exchange.notes[_NOTE] = True
+        reply = Reply(204, ((b"Vary", self._preflight_vary),))
+        if not allowed:
+            return reply
+        headers = exchange.headers
+        block = self._grant("*" if self._everyone else headers["Origin"]) + self._max_age
+        methods = self._methods or ", ".join(exchange.notes.get(ALLOWED_METHODS, ())) or METHODS
+        if methods == "*":
+            methods = asked if _METHOD.fullmatch(asked) else METHODS
+        block += f"Access-Control-Allow-Methods: {methods}\r\n".encode()
+        names = self._headers
+        if names == "*":
+            names = headers.get("Access-Control-Request-Headers", "")
+            names = names if _FIELD_NAMES.fullmatch(names) else ""
+        if names:
+            block += f"Access-Control-Allow-Headers: {names}\r\n".encode()
+        if self._config.private_network and headers.get("Access-Control-Request-Private-Network") == "true":
+            block += b"Access-Control-Allow-Private-Network: true\r\n"
+        reply.blocks.append(block)
+        return reply
+
+
+def _check(config: CorsConfig, origins: Origins) -> None:
+    if config.credentials and origins.everyone:
+        hint = "name the origins that may send credentials, or leave credentials out"
+        raise ConfigProblem('credentials cannot go with origins = ["*"]', at=("credentials",), hint=hint)
+    if config.credentials and "*" in config.expose:
+        hint = "with credentials browsers take it for a field's name (Fetch standard, CORS-exposed header-name list)"
+        raise ConfigProblem('"*" exposes nothing', at=("expose", config.expose.index("*")), hint=hint)
+
+
+def _is_same(origin: str, exchange: Exchange) -> bool:
+    """Whether the request comes from a page of this host itself: browsers send Origin with every POST."""
+    authority = origin.partition("://")[2]
+    return authority != "" and authority == exchange.headers.get("Host", "").lower()
+
+
+def build(config: Any, context: Context) -> Hooks:
+    cors = Cors(config, context)
+    return Hooks(cors.guard if config.reject else cors.request, cors.response, cors.error)
