@@ -149,7 +149,7 @@ class Pool:
         if breaker.state != before:
             self._circuit_changed(breaker, f"{breaker.config.recovery_timeout:g} s have passed")
         if not allowed:
-            why = f"upstream {self.name}: circuit {NAMES[breaker.state]} after {breaker.failures} failures in a row"
+            why = f"upstream {self.name}: circuit {NAMES[breaker.state]} after {_counted(breaker.failures, 'failure')} in a row"
             raise _refusal(Failure.CIRCUIT_OPEN, breaker.retry_after(now), why)
 
     def _resort(self, key: str, tried: Sequence[Endpoint]) -> Endpoint:
@@ -178,13 +178,15 @@ class Pool:
             health.passive = health.passive.failed(now, passive)
             if health.status is not before:
                 self._health_changed()
-                text = "upstream %s: %s is ejected for %g s: %d requests failed, the last: %s; %s"
-                log.warning(text, self.name, endpoint.name, passive.fail_timeout, passive.max_fails, why, self._left())
+                requests = _counted(passive.max_fails, "request")
+                text = "upstream %s: %s is ejected for %g s: %s failed, the last: %s; %s"
+                log.warning(text, self.name, endpoint.name, passive.fail_timeout, requests, why, self._left())
         if breaker is not None:
             state = breaker.state
             breaker.failure(now, self.in_flight)
             if breaker.state != state:
-                self._circuit_changed(breaker, f"{breaker.failures} failures in a row, the last at {endpoint.name}: {why}")
+                failures = _counted(breaker.failures, "failure")
+                self._circuit_changed(breaker, f"{failures} in a row, the last at {endpoint.name}: {why}")
 
     # What the checks and the operator say.
 
@@ -203,11 +205,12 @@ class Pool:
             return
         self._health_changed()
         if ok:
-            checks = config.healthy_threshold if before is Status.UNHEALTHY else 1
-            log.info("upstream %s: %s is healthy: %d checks succeeded; %s", self.name, endpoint.name, checks, self._left())
+            checks = _counted(config.healthy_threshold if before is Status.UNHEALTHY else 1, "check")
+            log.info("upstream %s: %s is healthy: %s succeeded; %s", self.name, endpoint.name, checks, self._left())
         else:
-            text = "upstream %s: %s is unhealthy: %d checks failed, the last: %s; %s"
-            log.warning(text, self.name, endpoint.name, config.unhealthy_threshold, why, self._left())
+            checks = _counted(config.unhealthy_threshold, "check")
+            text = "upstream %s: %s is unhealthy: %s failed, the last: %s; %s"
+            log.warning(text, self.name, endpoint.name, checks, why, self._left())
 
     def reset_circuit(self) -> bool:
         """Closes the breaker by hand; False when there is none."""
@@ -345,3 +348,7 @@ class Pool:
 def _refusal(failure: Failure, seconds: float, why: str) -> Failed:
     """Retry-After is in whole seconds (RFC 9110 section 10.2.3): rounded up, and never 0, which would invite a storm."""
     return Failed(failure, headers=((b"Retry-After", b"%d" % max(1, ceil(seconds))),), why=why)
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
