@@ -32,11 +32,12 @@ log = logging.getLogger("gateway")
 class Gateway:
     """One gateway: the runtime, its two listeners, and what the admin application asks for (admin.application.AdminState)."""
 
-    def __init__(self, path: Path, environ: Mapping[str, str]) -> None:
+    def __init__(self, path: Path, environ: Mapping[str, str], *, inline: bool | None = None) -> None:
         self.transport = Transport()
         self.runtime = Runtime(path, World(self.transport), environ)
         self.telemetry = self.runtime.world.telemetry
         self._started = monotonic()
+        self._inline = inline
         self._listener: Listener | None = None
         self._admin: web.AppRunner | None = None
         self._draining = False
@@ -49,7 +50,7 @@ class Gateway:
         self.transport.start()
         await self.runtime.start()
         config = self.runtime.snapshot.loaded.gateway
-        self._listener = Listener(self.runtime)
+        self._listener = Listener(self.runtime, self._inline)
         self.port = await self._listener.start(config.listen)
         if config.admin is not None:
             self._admin = web.AppRunner(make_app(self, config.admin.token, config.admin.host), access_log=None)

@@ -150,14 +150,13 @@ class _Composer:
 
     def _unrouted(self) -> Pipeline:
         """Requests that match no route are rendered, logged and counted too: by the first pipeline's that does each on errors."""
-        finishes: dict[str, Any] = {}
+        observers: dict[str, Hooks] = {}
         for pipeline in self.loaded.pipelines:
             for name in pipeline.error:
                 kind = middlewares.kind_of(name)
-                if kind in ("logging", "metrics") and kind not in finishes:
-                    finishes[kind] = self._build(pipeline, name, pipeline.settings.get(name)).finish
-        finish = tuple(hook for hook in finishes.values() if hook is not None)
-        return Pipeline("", error=((self._renderer("").error, False),), finish_failed=finish)
+                if kind in ("logging", "metrics") and kind not in observers:
+                    observers[kind] = Hooks(finish=self._build(pipeline, name, pipeline.settings.get(name)).finish)
+        return flatten("", (), (), (self._renderer(""), *observers.values()))
 
 
 def _table(name: str) -> tuple[str, ...]:

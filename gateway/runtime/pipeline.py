@@ -30,6 +30,8 @@ class Pipeline:
     error: tuple[Step, ...] = ()
     finish: tuple[FinishHook, ...] = ()
     finish_failed: tuple[FinishHook, ...] = ()
+    plain: bool = True
+    """Whether no hook has to be awaited."""
 
     async def ask(self, exchange: Exchange) -> Reply | None:
         """Runs the request hooks up to the first that answers. Raises Failed when one refuses."""
@@ -58,6 +60,17 @@ class Pipeline:
         assert exchange.reply is not None
         return exchange.reply
 
+    def fail_plain(self, exchange: Exchange, failed: Failed) -> Reply:
+        """`fail` for pipelines in which nothing is awaited."""
+        exchange.failed = failed
+        exchange.reply = None
+        for hook, _ in self.error:
+            reply = hook(exchange, failed)
+            if reply is not None:
+                exchange.reply = reply
+        assert exchange.reply is not None
+        return exchange.reply
+
     def render(self, exchange: Exchange, failed: Failed) -> Reply:
         """The error's reply as the first hook renders it, for what failed before there was a request to run hooks on."""
         reply: Reply = self.error[0][0](exchange, failed)
@@ -80,13 +93,17 @@ def flatten(
 ) -> Pipeline:
     """One pipeline out of the hooks its three lists name. A middleware named in several lists finishes once."""
     request, response, error = tuple(request), tuple(response), tuple(error)
+    asks = _steps(hooks.request for hooks in request)
+    answers = _steps(hooks.response for hooks in response)
+    fails = _steps(hooks.error for hooks in error)
     return Pipeline(
-        name=name,
-        request=_steps(hooks.request for hooks in request),
-        response=_steps(hooks.response for hooks in response),
-        error=_steps(hooks.error for hooks in error),
+        name,
+        asks,
+        answers,
+        fails,
         finish=_once(hooks.finish for hooks in (*request, *response)),
         finish_failed=_once(hooks.finish for hooks in error),
+        plain=not any(awaited for _, awaited in (*asks, *answers, *fails)),
     )
 
 

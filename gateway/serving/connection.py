@@ -7,15 +7,19 @@ what `sent` gives it, which only tells aiohttp whether the connection goes on.
 from __future__ import annotations
 
 import asyncio
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http_parser import RawRequestMessage
+from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import RequestHandler
 
 from gateway.core.failures import Failed, Failure
 from gateway.serving.admit import Admission, parse_failure
 from gateway.serving.body import CONTINUE
+from gateway.serving.inline import Inline
 from gateway.serving.write import make_head
 
 if TYPE_CHECKING:
@@ -44,13 +48,20 @@ _LAST = Sent(False)
 
 
 class ClientConnection(RequestHandler):
-    """One client's socket. `peer` is its address; `head_since` the moment the head now arriving began, 0 between heads."""
+    """One client's socket. `peer` is its address; `head_since` the moment the head now arriving began, 0 between heads.
 
-    __slots__ = ("_head_bytes", "_listener", "admission", "head_since", "peer", "scheme")
+    Requests that can be carried through in callbacks (inline.py) never reach aiohttp's own loop (`RequestHandler.start`): while
+    one is under way, the future that loop waits on is kept in `_parked`, so that it sleeps. All others are left to it.
+    """
+
+    __slots__ = ("_driving", "_head_bytes", "_inline", "_listener", "_parked", "admission", "head_since", "peer", "scheme")
 
     def __init__(self, listener: Listener, *, loop: asyncio.AbstractEventLoop, **kwargs: Any) -> None:
         super().__init__(listener, loop=loop, **kwargs)
         self._listener = listener
+        self._inline: Inline | None = None
+        self._parked: asyncio.Future[None] | None = None
+        self._driving = False
         self.admission: Admission = listener.admission
         self.peer = ""
         self.scheme = "http"
@@ -65,18 +76,95 @@ class ClientConnection(RequestHandler):
             self.scheme = "https"
         self.head_since = self._listener.now  # A client that connects and says nothing is slow as well.
 
+    def connection_lost(self, exc: BaseException | None) -> None:
+        inline = self._inline
+        super().connection_lost(exc)
+        if inline is not None:
+            inline.cancel()
+
     def data_received(self, data: bytes) -> None:
-        before = self._request_count
+        waiter = self._waiter
+        if waiter is None or waiter.done() or not self._listener.inline:
+            queued = self._request_count
+            super().data_received(data)  # A request is being handled; what follows it is parsed and queued.
+            if waiter is not None and self._request_count == queued:
+                self._count_head(data)
+            return
+        self._waiter = None  # Whoever handles what comes now is decided here; aiohttp must not wake its loop.
         super().data_received(data)
-        if self._request_count != before:
-            self.head_since = 0.0
-            self._head_bytes = 0
-        elif self.awaiting_head:
-            if self.head_since == 0.0:
-                self.head_since = self._listener.now
-            self._head_bytes += len(data)
-            if self._head_bytes > self._listener.max_head:
-                self.refuse(Failed(Failure.HEADERS_TOO_LARGE, "The request's head is too large."))
+        if self._messages:
+            self._parked = waiter
+            self._drive()
+            return
+        self._waiter = waiter
+        self._count_head(data)
+
+    def began(self) -> None:
+        """A request's head is complete."""
+        self.head_since = 0.0
+        self._head_bytes = 0
+
+    def _count_head(self, data: bytes) -> None:
+        """More of a head that is not complete yet."""
+        if self.head_since == 0.0:
+            self.head_since = self._listener.now
+        self._head_bytes += len(data)
+        if self._head_bytes > self._listener.max_head:
+            self.refuse(Failed(Failure.HEADERS_TOO_LARGE, "The request's head is too large."))
+
+    def _drive(self) -> None:
+        """Handles queued requests one after the other; leaves the rest to aiohttp's loop at the first that needs it."""
+        self._driving = True
+        messages = self._messages
+        while messages and self._inline is None and self.transport is not None:
+            message, payload = messages[0]
+            if payload is not EMPTY_PAYLOAD or message.__class__ is not RawRequestMessage or message.upgrade:
+                waiter, self._parked = self._parked, None
+                self._waiter = waiter
+                waiter.set_result(None)  # type: ignore[union-attr]
+                break
+            messages.popleft()
+            self._parser.message_consumed()  # type: ignore[union-attr]
+            if self._buffer_paused and len(messages) <= self._msg_queue_resume_size:
+                self._resume_reading_if_drained()
+            self.began()
+            exchange = self.admission.exchange(
+                message.method,
+                message.path,
+                message.headers,
+                message.raw_headers,
+                message.version,
+                self.peer,
+                self.scheme,
+                perf_counter(),
+            )
+            self._inline = Inline(self._listener.handler, self, exchange, message.should_close)
+            self._inline.start()
+        else:
+            if self._inline is None:
+                self._rest()
+        self._driving = False
+
+    def _rest(self) -> None:
+        """Nothing to do: aiohttp's loop waits for the next request again, and its keep-alive timer runs."""
+        self._waiter, self._parked = self._parked, None
+        until = self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        if self._keepalive_handle is None and self.transport is not None:
+            self._keepalive_handle = self._loop.call_at(until, self._process_keepalive)
+
+    def inline_done(self, keep: bool) -> None:
+        """An inline request is over, its reply written. `keep`: the connection can be used again."""
+        self._inline = None
+        if not keep:
+            self._waiter, self._parked = self._parked, None
+            self.force_close()
+        elif not self._driving:
+            self._drive()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is on it."""
+        return self._inline is not None or self._current_request is not None
 
     @property
     def awaiting_head(self) -> bool:

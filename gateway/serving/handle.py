@@ -26,6 +26,7 @@ class Handler:
     async def __call__(self, request: web.BaseRequest) -> Sent:
         """One request's whole way, from its head to its last byte."""
         connection: ClientConnection = request.protocol  # type: ignore[assignment]
+        connection.began()
         exchange = connection.admission.exchange(
             request.method,
             request.raw_path,

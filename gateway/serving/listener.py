@@ -6,6 +6,7 @@ import asyncio
 import logging
 from time import perf_counter
 
+import aiohttp
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 from multidict import CIMultiDict, CIMultiDictProxy
@@ -23,16 +24,22 @@ log = logging.getLogger("gateway.serving")
 SWEEP = 0.25
 """Seconds between two looks at the heads that are still arriving."""
 
+INLINE_TESTED = "3.14."
+"""The aiohttp versions whose RequestHandler inline.py has been tested with; on others every request takes the plain way."""
+
 _NO_HEADERS: CIMultiDictProxy[str] = CIMultiDictProxy(CIMultiDict())
 
 
 class Listener(web.Server):
     """aiohttp's low-level server with our connections. Limits come from the configuration in force when a client connects."""
 
-    def __init__(self, runtime: Runtime) -> None:
-        self._handler = Handler(runtime)
-        super().__init__(self._handler, handler_cancellation=True)
+    def __init__(self, runtime: Runtime, inline: bool | None = None) -> None:
+        self.handler = Handler(runtime)
+        super().__init__(self.handler, handler_cancellation=True)
         self._runtime = runtime
+        self.inline = aiohttp.__version__.startswith(INLINE_TESTED) if inline is None else inline
+        if not self.inline:
+            log.info("requests take the plain way: the short one is tested with aiohttp %sx", INLINE_TESTED)
         self._config = ServerConfig()
         self._server: asyncio.Server | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -69,7 +76,7 @@ class Listener(web.Server):
 
     async def stop(self, timeout: float) -> None:
         """Accepts nothing new, lets requests finish for up to `timeout` seconds, then ends what is left."""
-        self._handler.draining = True
+        self.handler.draining = True
         if self._timer is not None:
             self._timer.cancel()
         if self._server is not None:
@@ -90,7 +97,7 @@ class Listener(web.Server):
     @property
     def busy(self) -> int:
         """Connections with a request on them."""
-        return sum(1 for connection in self._connections if connection._current_request is not None)
+        return sum(1 for connection in self._connections if isinstance(connection, ClientConnection) and connection.busy)
 
     def refuse(self, peer: str, failed: Failed) -> tuple[Exchange, Reply]:
         """Renders, logs and counts what was refused before it became a request."""

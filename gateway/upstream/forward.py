@@ -19,29 +19,32 @@ from gateway.upstream import retry
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.headers import request_head
 from gateway.upstream.pool import Pool
-from gateway.upstream.transport import Awaited, Connection, Transport
+from gateway.upstream.transport import Awaited, Connection, Flight, Transport
 
 _NEVER = float("inf")
 _BLAMED_STATUS = (502, 503, 504)
 """Statuses by which an endpoint says itself that it cannot: they count against its health and the upstream's breaker."""
 
 _CHUNKED = b"Transfer-Encoding: chunked\r\n"
+_NO_BODY = b"Content-Length: 0\r\n"
+_BODY_METHODS = frozenset(("POST", "PUT", "PATCH"))
+"""Methods whose requests say so when they have no body (RFC 9110 section 8.6)."""
 
 
 class _Turn(Awaited):
-    """One attempt's hold on an endpoint: counts it in when made, out exactly once."""
+    """One attempt's hold on an endpoint that was picked for it: lets go exactly once."""
 
-    __slots__ = ("_blamed", "_held", "endpoint", "pool")
+    __slots__ = ("_held", "_reply", "endpoint", "pool")
 
     def __init__(self, pool: Pool, endpoint: Endpoint) -> None:
         super().__init__()
         self.pool = pool
         self.endpoint = endpoint
         self._held = True
-        self._blamed = False
+        self._reply: Reply | None = None
 
     def answered(self, reply: Reply) -> None:
-        self._blamed = reply.status in _BLAMED_STATUS
+        self._reply = reply
         if isinstance(reply.body, bytes):
             self.ended(None)
         super().answered(reply)
@@ -52,22 +55,24 @@ class _Turn(Awaited):
         super().failed(failed, stale)
 
     def ended(self, failed: Failed | None) -> None:
-        if failed is not None:
-            self.release(False if failed.failure.blames else None, failed.why)
-        elif self._blamed:
-            self.release(False, "answered that it is unavailable")
-        else:
-            self.release(True)
-
-    def release(self, ok: bool | None, why: str = "") -> None:
-        """ok: True and False count for and against the endpoint, None (the client left, say) neither."""
         if self._held:
             self._held = False
-            self.pool.release(self.endpoint, ok, why)
+            release(self.pool, self.endpoint, failed or self._reply)
+
+
+def release(pool: Pool, endpoint: Endpoint, outcome: Reply | Failed | None) -> None:
+    """Lets go of a picked endpoint, for which `outcome` counts as it deserves; None (the client left, say) not at all."""
+    if isinstance(outcome, Reply):
+        blamed = outcome.status in _BLAMED_STATUS
+        pool.release(endpoint, not blamed, f"answered {outcome.status}" if blamed else "")
+    elif outcome is None:
+        pool.release(endpoint, None)
+    else:
+        pool.release(endpoint, False if outcome.failure.blames else None, outcome.why)
 
 
 class Forward:
-    """Sends exchanges of one route to a pool."""
+    """Sends exchanges of one route to a pool: by `await forward(exchange)`, or in steps (begin, send, record, settle)."""
 
     def __init__(
         self,
@@ -92,56 +97,90 @@ class Forward:
 
     async def __call__(self, exchange: Exchange) -> Reply:
         """The endpoint's answer, whatever its status. Raises Failed when there is none after the last attempt."""
-        pool = self.pool
-        exchange.upstream = pool.name
-        limit = _NEVER if self._timeout is None else self._transport.clock.monotonic() + self._timeout
+        exchange.upstream = self.pool.name
+        limit = self.limit()
         outcome, reason = await self._try(exchange, (), limit)
-        if reason is None or not pool.budget.take(pool.in_flight + 1):
-            return _answer(outcome)
-        # The rare way: everything about retries is looked at only here.
-        try:
-            tried: list[Endpoint] = []
-            while reason is not None and await self._wait(exchange, reason, limit):
-                if isinstance(outcome, Reply) and not isinstance(outcome.body, bytes):
-                    outcome.body.abort()
-                tried.extend(endpoint for endpoint in pool.endpoints if endpoint.name == exchange.endpoint)
-                outcome, reason = await self._try(exchange, tried, limit)
-        finally:
-            pool.budget.give()
-        return _answer(outcome)
+        return await self.settle(exchange, outcome, reason, limit)
 
-    async def _try(self, exchange: Exchange, tried: Sequence[Endpoint], limit: float) -> tuple[Reply | Failed, str | None]:
-        """One attempt: what came of it, and the name in `retry.on` under which another may be made, if any."""
+    def limit(self) -> float:
+        """The moment (clock.monotonic) by which an exchange that begins now must be over."""
+        return _NEVER if self._timeout is None else self._transport.clock.monotonic() + self._timeout
+
+    def begin(self, exchange: Exchange) -> tuple[Endpoint, Connection | None]:
+        """Picks an endpoint and takes an idle connection to it; without one nothing is held. Raises Failed."""
         pool = self.pool
-        endpoint = pool.pick(exchange.client_ip, tried)
+        endpoint = pool.pick(exchange.client_ip)
+        connection = self._transport.take(endpoint)
+        if connection is None:
+            pool.release(endpoint, None)
+        return endpoint, connection
+
+    def send(self, exchange: Exchange, endpoint: Endpoint, connection: Connection, flight: Flight, limit: float) -> None:
+        """Sends a request that has no body, or one that is complete."""
+        body = exchange.body
+        if body is not None:
+            whole = body.complete
+            assert whole is not None
+            data = self._head(exchange, endpoint, b"Content-Length: %d\r\n" % len(whole)) + whole
+        else:
+            data = self._head(exchange, endpoint, _NO_BODY if exchange.method in _BODY_METHODS else b"")
+        connection.send(data, flight, self.pool.config.timeouts, head_only=exchange.method == "HEAD", limit=limit)
+
+    def record(self, exchange: Exchange, endpoint: Endpoint, outcome: Reply | Failed, began: float) -> str | None:
+        """Counts an attempt that began at `began` (perf_counter); the name in `retry.on` under which to try again, or None."""
+        pool = self.pool
+        took = perf_counter() - began
+        exchange.upstream = pool.name
         exchange.endpoint = endpoint.name
         exchange.attempts += 1
-        outcome: Reply | Failed
-        began = perf_counter()
-        try:
-            outcome = await self._attempt(exchange, endpoint, limit)
-            code = str(outcome.status)
-        except Failed as failed:
-            outcome, code = failed, "0"
-        took = perf_counter() - began
         exchange.upstream_seconds += took
         self._duration.observe(took)
-        self._requests.add((pool.name, endpoint.name, code))
-        config = pool.config.retry
-        if config is None:
-            return outcome, None
+        how: Failure | int
         if isinstance(outcome, Reply):
-            if outcome.status < 500:
-                return outcome, None
-            how: Failure | int = outcome.status
+            how = outcome.status
+            self._requests.add((pool.name, endpoint.name, str(how)))
+            if how < 500:
+                return None
         else:
             how = outcome.failure
+            self._requests.add((pool.name, endpoint.name, "0"))
+        config = pool.config.retry
+        if config is None:
+            return None
         keyed = "Idempotency-Key" in exchange.headers
         reason = retry.may_retry(config, exchange.method, how, exchange.attempts, _replayable(exchange.body), keyed)
         if reason is not None:
-            why = str(outcome) if isinstance(outcome, Failed) else f"status {code}"
+            why = str(outcome) if isinstance(outcome, Failed) else f"status {how}"
             exchange.tries = [*(exchange.tries or ()), Attempt(endpoint.name, took, why)]
-        return outcome, reason
+        return reason
+
+    async def settle(self, exchange: Exchange, outcome: Reply | Failed, reason: str | None, limit: float) -> Reply:
+        """What an attempt's outcome comes to in the end, further attempts included. Raises Failed."""
+        pool = self.pool
+        if reason is not None and pool.budget.take(pool.in_flight + 1):
+            try:
+                tried: list[Endpoint] = []
+                while reason is not None and await self._wait(exchange, reason, limit):
+                    if isinstance(outcome, Reply) and not isinstance(outcome.body, bytes):
+                        outcome.body.abort()
+                    tried.extend(endpoint for endpoint in pool.endpoints if endpoint.name == exchange.endpoint)
+                    outcome, reason = await self._try(exchange, tried, limit)
+            finally:
+                pool.budget.give()
+        if isinstance(outcome, Failed):
+            raise outcome
+        return outcome
+
+    async def _try(self, exchange: Exchange, tried: Sequence[Endpoint], limit: float) -> tuple[Reply | Failed, str | None]:
+        """One attempt: what came of it, and under which name another may be made."""
+        endpoint = self.pool.pick(exchange.client_ip, tried)
+        began = perf_counter()
+        outcome: Reply | Failed
+        try:
+            outcome = await self._attempt(exchange, endpoint, limit)
+        except Failed as failed:
+            outcome = failed
+        return outcome, self.record(exchange, endpoint, outcome, began)
 
     async def _wait(self, exchange: Exchange, reason: str, limit: float) -> bool:
         """Backs off before another attempt; False when the route's time would be over before it."""
@@ -156,7 +195,7 @@ class Forward:
         return True
 
     async def _attempt(self, exchange: Exchange, endpoint: Endpoint, limit: float) -> Reply:
-        """One try at one endpoint that has been picked; releases it, or leaves that to the answer's stream."""
+        """One try at one endpoint that has been picked; lets go of it, or leaves that to the answer's stream."""
         turn = _Turn(self.pool, endpoint)
         connection: Connection | None = None
         try:
@@ -180,7 +219,7 @@ class Forward:
         except BaseException:
             if connection is not None:
                 connection.give_up()
-            turn.release(None)
+            turn.ended(None)
             raise
 
     async def _connect(self, endpoint: Endpoint) -> Connection:
@@ -188,30 +227,27 @@ class Forward:
         return await self._transport.connect(endpoint, config.timeouts.connect, config.max_idle, config.keepalive)
 
     async def _exchange(self, exchange: Exchange, turn: _Turn, connection: Connection, limit: float) -> Reply:
-        endpoint, body, timeouts = turn.endpoint, exchange.body, self.pool.config.timeouts
-        target = exchange.target if self._rewrite is None else self._rewrite(exchange)
-        if endpoint.path:
-            target = endpoint.path + target
-        host = exchange.headers.get("Host", "") if self.pool.config.preserve_host else endpoint.authority
-        head_only = exchange.method == "HEAD"
-        if body is None:
-            framing = b"" if exchange.method not in ("POST", "PUT", "PATCH") else b"Content-Length: 0\r\n"
-            data = request_head(exchange, target, host, framing)
-            connection.send(data, turn, timeouts, head_only=head_only, limit=limit)
+        body = exchange.body
+        if body is None or body.complete is not None:
+            self.send(exchange, turn.endpoint, connection, turn, limit)
             return await turn.future
-        whole = body.complete
-        if whole is not None:
-            data = request_head(exchange, target, host, b"Content-Length: %d\r\n" % len(whole)) + whole
-            connection.send(data, turn, timeouts, head_only=head_only, limit=limit)
-            return await turn.future
-        framing = _CHUNKED if body.length is None else b"Content-Length: %d\r\n" % body.length
-        data = request_head(exchange, target, host, framing)
-        connection.send(data, turn, timeouts, head_only=head_only, more=True, limit=limit)
-        pump = asyncio.ensure_future(_pump(body, connection, turn, chunked=body.length is None))
+        length = body.length
+        framing = _CHUNKED if length is None else b"Content-Length: %d\r\n" % length
+        data = self._head(exchange, turn.endpoint, framing)
+        timeouts = self.pool.config.timeouts
+        connection.send(data, turn, timeouts, head_only=exchange.method == "HEAD", more=True, limit=limit)
+        pump = asyncio.ensure_future(_pump(body, connection, turn, chunked=length is None))
         try:
             return await turn.future
         finally:
             pump.cancel()
+
+    def _head(self, exchange: Exchange, endpoint: Endpoint, framing: bytes) -> bytes:
+        target = exchange.target if self._rewrite is None else self._rewrite(exchange)
+        if endpoint.path:
+            target = endpoint.path + target
+        host = exchange.headers.get("Host", "") if self.pool.config.preserve_host else endpoint.authority
+        return request_head(exchange, target, host, framing)
 
 
 async def _pump(body: RequestBody, connection: Connection, turn: _Turn, *, chunked: bool) -> None:
@@ -234,12 +270,6 @@ async def _pump(body: RequestBody, connection: Connection, turn: _Turn, *, chunk
         # The client's body broke off or grew too large: the endpoint must not take what it has for a complete request.
         connection.give_up()
         turn.failed(failed, False)
-
-
-def _answer(outcome: Reply | Failed) -> Reply:
-    if isinstance(outcome, Failed):
-        raise outcome
-    return outcome
 
 
 def _replayable(body: RequestBody | None) -> bool:

@@ -331,9 +331,9 @@ async def test_refused_reset_and_slow_upstreams_have_their_own_answers(start, co
 
 
 async def test_retries_go_to_another_endpoint(start, origin, connect, unused_tcp_port):
+    dead = f'{{ url = "http://127.0.0.1:{unused_tcp_port}", weight = 100 }}'
     text = (
-        f'[upstream.origin]\nendpoints = [{{ url = "http://127.0.0.1:{unused_tcp_port}", weight = 100 }}, {{ url = "{origin.url}" }}]\n'
-        'retry = { attempts = 2, base_delay = "1ms" }\n'
+        f'[upstream.origin]\nendpoints = [{dead}, {{ url = "{origin.url}" }}]\nretry = {{ attempts = 2, base_delay = "1ms" }}\n'
     )
     gateway = await start(PLAIN, text)
     client = await connect(gateway)
