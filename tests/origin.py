@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -112,3 +114,49 @@ def answer(body: bytes = b"ok", status: str = "200 OK", **fields: str) -> bytes:
     lines = [f"HTTP/1.1 {status}", *(f"{name.replace('_', '-')}: {value}" for name, value in fields.items())]
     lines.append(f"Content-Length: {len(body)}")
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+def main() -> None:
+    """`python -m tests.origin PORT NAME [DELAY]`: an upstream in a process of its own, so that it can be killed.
+
+    It answers GET with its name after DELAY seconds; /bytes/N with N bytes, /digest to a body with the body's SHA-256.
+    """
+    port, name, delay = int(sys.argv[1]), sys.argv[2].encode(), float((*sys.argv, "0")[3])
+
+    async def respond(origin: Origin, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        target = head.split()[1]
+        if target.startswith(b"/bytes/"):
+            left = int(target.rpartition(b"/")[2])
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % left)
+            for start in range(0, left, 65536):
+                writer.write(block(start)[: left - start])
+                await writer.drain()
+        elif target.startswith(b"/digest"):
+            digest, left = hashlib.sha256(), int(fields_of(head)["content-length"])
+            while left:
+                chunk = await reader.read(min(left, 65536))
+                digest.update(chunk)
+                left -= len(chunk)
+            writer.write(answer(digest.hexdigest().encode()))
+        else:
+            if delay:
+                await asyncio.sleep(delay)
+            writer.write(answer(name))
+        await writer.drain()
+        return True
+
+    async def serve() -> None:
+        await Origin(respond, read_body=False).start(port)
+        print("ready", flush=True)
+        await asyncio.Event().wait()
+
+    asyncio.run(serve())
+
+
+def block(start: int) -> bytes:
+    """64 KiB that differ from those at any other start."""
+    return (b"%016d" % start) * 4096
+
+
+if __name__ == "__main__":
+    main()
