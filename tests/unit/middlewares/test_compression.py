@@ -1,0 +1,404 @@
+"""Content codings: who gets one, what it does to the answer, and that every byte survives."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import random
+import zlib
+from typing import Any
+
+import brotli
+import pytest
+from backports import zstd
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from marshmallow import ValidationError
+from multidict import CIMultiDict
+
+from gateway.core.exchange import Exchange, Reply
+from gateway.core.failures import Failed, Failure
+from gateway.core.headers import Pair
+from gateway.core.hooks import ConfigProblem, Context, ResponseHook
+from gateway.middlewares.compression import AT_ONCE, CONFIG, build
+from gateway.middlewares.compression.codings import EncodedStream, Pieces, codings
+from gateway.middlewares.compression.negotiation import preferred
+
+TEXT = b'{"cameras": [' + b", ".join(b'{"id": %d, "name": "camera %d"}' % (n, n * n) for n in range(60)) + b"]}"
+JSON = (b"Content-Type", b"application/json")
+ALL = "gzip, br, zstd"
+
+DECODE = {b"gzip": gzip.decompress, b"br": brotli.decompress, b"zstd": zstd.decompress}
+
+
+class Arriving:
+    """A body of some chunks; breaks off after them when told to."""
+
+    def __init__(self, *chunks: bytes, breaks: bool = False) -> None:
+        self.chunks = list(chunks)
+        self.breaks = breaks
+        self.aborted = 0
+
+    async def read(self) -> bytes:
+        if not self.chunks and self.breaks:
+            raise Failed(Failure.INCOMPLETE_RESPONSE)
+        return self.chunks.pop(0) if self.chunks else b""
+
+    def abort(self) -> None:
+        self.aborted += 1
+
+
+def exchange(accept: str | None = ALL, method: str = "GET", **headers: str) -> Exchange:
+    sent = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Exchange(method, "/c", CIMultiDict(sent if accept is None else {"Accept-Encoding": accept, **sent}), ())
+
+
+def hook(**table: Any) -> ResponseHook:
+    made = build(CONFIG().load(table), Context("compression"))
+    assert made.response is not None and made.request is made.error is made.finish is None
+    return made.response
+
+
+def answered(
+    request: Exchange,
+    *headers: Pair,
+    status: int = 200,
+    body: Any = TEXT,
+    length: int | None = None,
+    **table: Any,
+) -> Reply:
+    reply = Reply(status, headers or (JSON,), body, length=length)
+    assert hook(**table)(request, reply) is None
+    return reply
+
+
+async def everything(reply: Reply) -> bytes:
+    if isinstance(reply.body, bytes):
+        return reply.body
+    parts = []
+    while part := await reply.body.read():
+        parts.append(part)
+    assert await reply.body.read() == b""
+    return b"".join(parts)
+
+
+@pytest.mark.parametrize(
+    ("accept", "expected"),
+    [
+        ("gzip", "gzip"),
+        ("x-gzip", "gzip"),
+        ("GZIP", "gzip"),
+        ("gzip, br", "br"),
+        ("gzip, deflate, br, zstd", "zstd"),
+        ("zstd;q=0.5, br;q=0.9, gzip;q=0.9", "br"),
+        ("gzip;q=1.0, br;q=0.8", "gzip"),
+        ("gzip ; q=0.001", "gzip"),
+        ("*", "zstd"),
+        ("*;q=0.1", "zstd"),
+        ("*, zstd;q=0", "br"),
+        ("zstd;q=0, *;q=0.5, gzip;q=0.7", "gzip"),
+        ("*;q=0", None),
+        ("*;q=0, gzip", "gzip"),
+        ("", None),
+        (",,", None),
+        ("deflate", None),
+        ("identity", None),
+        ("identity, gzip;q=0.5", None),
+        ("identity;q=0.5, gzip", "gzip"),
+        ("identity;q=0.5, gzip;q=0.5", "gzip"),
+        ("identity;q=0", None),
+        ("gzip;q=0", None),
+        ("gzip;q=0.0000", None),
+        ("gzip;q=2", None),
+        ("gzip;q=", None),
+        ("gzip;level=9", None),
+        ("gzip;q=0, br", "br"),
+    ],
+)
+def test_negotiation(accept: str, expected: str | None):
+    assert preferred(accept, ("zstd", "br", "gzip")) == expected
+
+
+def test_the_servers_preference_decides_among_equals():
+    assert preferred(ALL, ("gzip", "br", "zstd")) == "gzip"
+    assert preferred(ALL, ()) is None
+
+
+@settings(max_examples=100)
+@given(st.text(st.sampled_from("gzipbrstd*identy,;q=0.15 x-"), max_size=40))
+def test_any_field_value_can_be_read(accept: str):
+    assert preferred(accept, ("zstd", "br", "gzip")) in ("zstd", "br", "gzip", None)
+
+
+@pytest.mark.parametrize("coding", list(DECODE))
+def test_a_short_body_at_once(coding: bytes):
+    reply = answered(exchange(coding.decode()), JSON, (b"ETag", b'"v1"'), (b"Accept-Ranges", b"bytes"))
+    assert isinstance(reply.body, bytes)
+    assert DECODE[coding](reply.body) == TEXT
+    assert reply.length == len(reply.body) < len(TEXT)
+    assert reply.headers == [
+        JSON,
+        (b"Vary", b"Accept-Encoding"),
+        (b"Content-Encoding", coding),
+        (b"ETag", b'W/"v1"'),
+    ]
+    assert reply.get(b"content-encoding") == coding
+
+
+@pytest.mark.parametrize("coding", list(DECODE))
+async def test_a_long_body_piece_by_piece(coding: bytes):
+    body = TEXT * 200
+    assert len(body) > AT_ONCE
+    reply = answered(exchange(coding.decode()), body=body)
+    assert reply.length is None
+    assert not isinstance(reply.body, bytes)
+    assert DECODE[coding](await everything(reply)) == body
+
+
+async def test_a_long_body_lets_the_loop_turn():
+    reply = answered(exchange("br"), body=TEXT * 200)
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.ensure_future(count())
+    await everything(reply)
+    counting.cancel()
+    assert turns >= len(TEXT) * 200 // (32 * 1024)
+
+
+@pytest.mark.parametrize("coding", list(DECODE))
+async def test_what_arrives_is_sent_on_at_once(coding: bytes):
+    """Every event can be read when it has arrived, before the next one has."""
+    source = Arriving(b"data: one\n\n", b"data: two\n\n")
+    reply = answered(exchange(coding.decode()), (b"Content-Type", b"text/event-stream"), body=source, events=True)
+    assert reply.length is None
+    assert not isinstance(reply.body, bytes)
+    first = await reply.body.read()
+    assert partly(coding, first) == b"data: one\n\n"
+    second = await reply.body.read()
+    assert partly(coding, first + second) == b"data: one\n\ndata: two\n\n"
+    last = await reply.body.read()
+    assert DECODE[coding](first + second + last) == b"data: one\n\ndata: two\n\n"
+    assert await reply.body.read() == b""
+
+
+def partly(coding: bytes, data: bytes) -> bytes:
+    """What a client can make of the first bytes of a coded body."""
+    if coding == b"gzip":
+        return zlib.decompressobj(31).decompress(data)
+    if coding == b"br":
+        decompressor: Any = brotli.Decompressor()
+        out: bytes = decompressor.process(data)
+        return out
+    return zstd.ZstdDecompressor().decompress(data)
+
+
+@pytest.mark.parametrize("coding", list(DECODE))
+@settings(max_examples=25, deadline=None)
+@given(chunks=st.lists(st.binary(min_size=1, max_size=3000), max_size=6), flush=st.booleans())
+def test_every_byte_survives(coding: bytes, chunks: list[bytes], flush: bool):
+    found = codings(1, 4, 3)[coding.decode()]
+
+    async def run() -> bytes:
+        stream = EncodedStream(Arriving(*chunks), found.encoder(), flush=flush)
+        return await everything(Reply(200, (), stream))
+
+    whole = b"".join(chunks)
+    assert DECODE[coding](asyncio.run(run())) == whole
+    assert DECODE[coding](found.once(whole)) == whole
+
+
+@pytest.mark.parametrize("level", [1, 3])
+async def test_levels(level: int):
+    for coding in DECODE:
+        reply = answered(exchange(coding.decode()), gzip_level=level, br_quality=level, zstd_level=level)
+        assert isinstance(reply.body, bytes)
+        assert DECODE[coding](reply.body) == TEXT
+
+
+def test_levels_matter():
+    body = bytes(random.Random(1).choices(b"abcdefgh", k=4000))
+    for key, coding, low, high in (("gzip_level", "gzip", 0, 3), ("br_quality", "br", 0, 5), ("zstd_level", "zstd", 1, 9)):
+        sizes = [answered(exchange(coding), body=body * 2, **{key: level}).length for level in (low, high)]
+        assert sizes[0] != sizes[1], key
+
+
+async def test_a_body_that_breaks_off():
+    source = Arriving(TEXT, breaks=True)
+    reply = answered(exchange("gzip"), body=source)
+    assert not isinstance(reply.body, bytes)
+    assert await reply.body.read()
+    with pytest.raises(Failed):
+        await reply.body.read()
+    reply.body.abort()
+    assert source.aborted == 1
+
+
+async def test_a_long_body_given_up():
+    pieces = Pieces(TEXT)
+    pieces.abort()
+    assert await pieces.read() == b""
+
+
+def plain(reply: Reply, vary: bytes | None = None) -> bool:
+    """Whether the reply is as it came, but for Vary."""
+    return reply.get(b"content-encoding") is None and reply.get(b"vary") == vary
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ((JSON, (b"Content-Encoding", b"gzip")), 200),
+        ((JSON, (b"Cache-Control", b"public, No-Transform")), 200),
+        ((JSON, (b"Content-Range", b"bytes 0-9/90")), 416),
+        ((JSON, (b"Content-Digest", b"sha-256=:x:")), 200),
+        ((JSON, (b"Repr-Digest", b"sha-256=:x:")), 200),
+        ((JSON, (b"Signature-Input", b"sig=()")), 200),
+        ((JSON,), 206),
+        ((JSON,), 204),
+        ((JSON,), 205),
+        ((JSON,), 101),
+        (((b"Content-Type", b"image/png"),), 200),
+        (((b"Content-Type", b"text/event-stream; charset=utf-8"),), 200),
+        (((b"Server", b"x"),), 200),
+    ],
+)
+def test_what_is_left_alone(headers: tuple[Pair, ...], status: int):
+    reply = answered(exchange(), *headers, status=status)
+    assert reply.body is TEXT and reply.headers == list(headers)
+
+
+def test_short_answers_are_left_alone():
+    assert plain(answered(exchange(), body=b"x" * 1023))
+    assert not plain(answered(exchange(), body=b"x" * 1024))
+    assert plain(answered(exchange(), body=b"x" * 9, minimum=10))
+    assert not plain(answered(exchange(), body=Arriving(b"x"), minimum=10))
+    assert plain(answered(exchange(), body=Arriving(b"x"), length=9, minimum=10))
+    assert plain(answered(exchange(), body=b"", minimum=0))
+
+
+@pytest.mark.parametrize("accept", [None, "identity", "deflate", "gzip;q=0"])
+def test_vary_also_where_the_client_wants_none(accept: str | None):
+    assert plain(answered(exchange(accept)), b"Accept-Encoding")
+
+
+def test_vary_is_added_to_what_there_is():
+    reply = answered(exchange(None), JSON, (b"Vary", b"Origin"))
+    assert reply.get(b"vary") == b"Origin, Accept-Encoding"
+    reply = answered(exchange(None), JSON, (b"Vary", b"accept-encoding"))
+    assert reply.get(b"vary") == b"accept-encoding"
+
+
+def test_a_client_that_wants_no_transformation():
+    assert plain(answered(exchange(Cache_Control="No-Transform")), b"Accept-Encoding")
+    assert not plain(answered(exchange(Cache_Control="no-cache")))
+
+
+def test_what_does_not_get_shorter_stays():
+    noise = random.Random(1).randbytes(2000)
+    for coding in DECODE:
+        reply = answered(exchange(coding.decode()), body=noise)
+        assert plain(reply, b"Accept-Encoding")
+        assert reply.body is noise and reply.length == 2000
+
+
+def test_head_gets_the_head_of_get():
+    reply = answered(exchange("gzip", "HEAD"), JSON, (b"ETag", b'"v1"'), body=b"", length=5000)
+    assert (reply.body, reply.length) == (b"", None)
+    assert reply.headers == [JSON, (b"Vary", b"Accept-Encoding"), (b"Content-Encoding", b"gzip"), (b"ETag", b'W/"v1"')]
+    assert plain(answered(exchange("gzip", "HEAD"), body=b"", length=500))
+
+
+def test_a_weak_etag_stays():
+    assert answered(exchange(), JSON, (b"ETag", b'W/"v1"')).get(b"etag") == b'W/"v1"'
+
+
+@pytest.mark.parametrize(
+    ("asked", "etag", "expected"),
+    [
+        ('W/"v1"', b'"v1"', b'W/"v1"'),
+        ('"v0", W/"v1"', b'"v1"', b'W/"v1"'),
+        ('"v1"', b'"v1"', b'"v1"'),
+        ('W/"v1"', b'W/"v1"', b'W/"v1"'),
+        ("*", b'"v1"', b'"v1"'),
+    ],
+)
+def test_not_modified_names_the_representation_the_client_has(asked: str, etag: bytes, expected: bytes):
+    reply = answered(exchange(If_None_Match=asked), (b"ETag", etag), status=304, body=b"")
+    assert reply.get(b"etag") == expected
+    assert (reply.get(b"vary") is not None) is (etag != expected)
+    assert plain(answered(exchange(If_None_Match=asked), (b"Server", b"x"), status=304, body=b""))
+
+
+@pytest.mark.parametrize(
+    ("types", "media_type", "fits"),
+    [
+        (None, b"application/json; charset=utf-8", True),
+        (None, b"Text/HTML", True),
+        (None, b"application/problem+json", True),
+        (None, b"image/svg+xml", True),
+        (None, b"application/octet-stream", False),
+        (None, b"video/mp4", False),
+        (None, b"", False),
+        (["application/*"], b"application/pdf", True),
+        (["application/*"], b"text/plain", False),
+        (["Text/Plain"], b"text/plain", True),
+        (["text/plain"], b"text/html", False),
+        (["+cbor"], b"application/x+cbor", True),
+        (["text/event-stream"], b"text/event-stream", True),
+        ([], b"text/plain", False),
+    ],
+)
+def test_types(types: list[str] | None, media_type: bytes, fits: bool):
+    compress = hook() if types is None else hook(types=types)
+    for _ in range(2):
+        reply = Reply(200, [(b"Content-Type", media_type)], TEXT)
+        compress(exchange(), reply)
+        assert (reply.get(b"content-encoding") is not None) is fits
+
+
+def test_strangers_cannot_fill_its_memory():
+    compress = hook()
+    for number in range(600):
+        reply = Reply(200, [(b"Content-Type", b"text/x-%d" % number)], TEXT)
+        compress(exchange(f"gzip;q=0.5, br;q=0.{number}"), reply)
+        assert reply.get(b"content-encoding") in (b"gzip", b"br")
+    long = "gzip" + ", deflate" * 200
+    for _ in range(2):
+        reply = Reply(200, [JSON], TEXT)
+        compress(exchange(long), reply)
+        assert reply.get(b"content-encoding") == b"gzip"
+
+
+def test_the_algorithms_that_are_listed():
+    assert answered(exchange(), algorithms=["gzip", "br"]).get(b"content-encoding") == b"gzip"
+    assert plain(answered(exchange("zstd"), algorithms=["gzip"]), b"Accept-Encoding")
+
+
+@pytest.mark.parametrize(
+    ("table", "at"),
+    [
+        ({"algorithms": []}, ("algorithms",)),
+        ({"types": ["text/*", "json"]}, ("types", 1)),
+        ({"types": ["text/html; charset=utf-8"]}, ("types", 0)),
+    ],
+)
+def test_tables_that_cannot_mean_what_they_say(table: dict[str, Any], at: tuple[Any, ...]):
+    with pytest.raises(ConfigProblem) as caught:
+        hook(**table)
+    assert caught.value.at == at
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "table",
+    [{"algorithms": ["deflate"]}, {"br_quality": 6}, {"gzip_level": 4}, {"zstd_level": 0}, {"minimum": "-1"}, {"level": 1}],
+)
+def test_refused_tables(table: dict[str, Any]):
+    with pytest.raises(ValidationError):
+        CONFIG().load(table)
