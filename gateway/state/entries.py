@@ -1,0 +1,255 @@
+"""Stored responses: finding them by URI and variant, keeping them within a number of bytes, forgetting them when they changed.
+
+What may be stored or served is decided by whoever stores (middlewares/caching); here is only what is remembered. One `Entries` is
+shared by all pipelines of a process and outlives reloads; its limit comes with each `put`, so that a reload changes it in place.
+
+Eviction is SIEVE (Zhang et al., NSDI 2024): a hit only sets a mark, and a hand that moves from the oldest response to the newest
+evicts the first one without it. That costs a hit less than LRU's reordering, and a scan does not empty the store.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import NamedTuple, TypeVar
+
+from gateway.core.headers import Pair
+
+R = TypeVar("R")
+
+Names = tuple[str, ...]
+Values = tuple[str, ...]
+
+ENTRY_OVERHEAD = 1400
+HEADER_OVERHEAD = 180
+"""Bytes that an entry, and each of its header fields, take beyond the bytes they hold (measured with tracemalloc)."""
+
+_MAX_VARY = 8
+"""Different Vary fields remembered for one URI; an origin that keeps changing its mind loses the oldest."""
+
+_MAX_TRACES = 4096
+"""Invalidated URIs remembered so that answers asked for before are not stored after."""
+
+
+class Entry(NamedTuple):
+    """A stored response; immutable, so that what is prepared from it stays true.
+
+    uri:      scheme, authority and target. scope: who it is for, e.g. the route's name, or that and an identity.
+    vary:     lower-case names of the request fields it depends on, and `key` their values then.
+    headers:  raw pairs without Age, Cache-Status and whatever is of one hop; `fields` is the same as Reply's index of them.
+    born:     the monotonic second at which its age was 0. lifetime: seconds it is fresh from then.
+    no_cache: never to be used without asking the origin. strict: never to be used stale.
+    stale_if_error: seconds it may stand in for an error once stale, None where the origin does not say.
+    date:     its Date, in seconds since 1970. etag and last_modified are its validators, as written.
+    """
+
+    uri: str
+    scope: Hashable
+    vary: Names
+    key: Values
+    status: int
+    reason: bytes
+    headers: Sequence[Pair]
+    fields: Mapping[bytes, bytes]
+    body: bytes
+    born: float
+    lifetime: float
+    date: int
+    no_cache: bool = False
+    strict: bool = False
+    stale_if_error: int | None = None
+    etag: bytes | None = None
+    last_modified: bytes | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes it counts for: its body, fields and key, and what Python adds."""
+        fields = sum(len(name) + len(value) for name, value in self.headers)
+        key = len(self.uri) + sum(map(len, self.key))
+        return len(self.body) + fields + key + len(self.headers) * HEADER_OVERHEAD + ENTRY_OVERHEAD
+
+
+class Slot:
+    """An entry's place in the store.
+
+    fresh_until: the monotonic second at which it turns stale; in the past for one that may never be used unasked.
+    block, block_until: header lines prepared for its hits by whoever serves it, and until when they are true.
+    """
+
+    __slots__ = ("block", "block_until", "checked", "entry", "fresh_until", "hit", "newer", "older", "size")
+
+    def __init__(self, entry: Entry, checked: int) -> None:
+        self.entry = entry
+        self.size = entry.size
+        self.checked = checked
+        self.fresh_until = float("-inf") if entry.no_cache else entry.born + entry.lifetime
+        self.hit = False
+        self.newer: Slot | None = None
+        self.older: Slot | None = None
+        self.block = b""
+        self.block_until = 0.0
+
+
+class Entries:
+    """The store. `used` is in bytes. `sequence` counts invalidations: who asks the origin notes it and hands it to `put`."""
+
+    def __init__(self) -> None:
+        self.used = 0
+        self.sequence = 0
+        self._resources: dict[str, dict[Hashable, dict[Names, dict[Values, Slot]]]] = {}
+        self._count = 0
+        self._newest: Slot | None = None
+        self._oldest: Slot | None = None
+        self._hand: Slot | None = None
+        self._traces: dict[str, int] = {}
+        self._forgotten = 0
+        self._bans: dict[str, tuple[int, re.Pattern[str]]] = {}
+        self._last_ban = 0
+
+    def __repr__(self) -> str:
+        return f"<Entries {self._count} responses, {self.used} bytes>"
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __contains__(self, uri: str) -> bool:
+        """Whether anything is stored for the URI, whoever it is for."""
+        return uri in self._resources
+
+    def select(self, uri: str, scope: Hashable, values: Callable[[R, Names], Values], request: R) -> Slot | None:
+        """The stored response for a request: `values(request, names)` are its values of the fields a response varies by.
+
+        When several match, the most recent one, by Date (RFC 9111 section 4.1).
+        """
+        scopes = self._resources.get(uri)
+        variants = scopes.get(scope) if scopes is not None else None
+        if variants is None:
+            return None
+        chosen: Slot | None = None
+        for names, slots in variants.items():
+            slot = slots.get(values(request, names) if names else ())
+            if slot is not None and (chosen is None or slot.entry.date >= chosen.entry.date):
+                chosen = slot
+        if chosen is not None and chosen.checked < self._last_ban and self._is_banned(chosen):
+            self.remove(chosen)
+            return None
+        return chosen
+
+    def varies(self, uri: str, scope: Hashable) -> Names:
+        """The fields that responses stored for this URI differ by; empty when there are none of either."""
+        return tuple(sorted({name for names in self._resources.get(uri, {}).get(scope, ()) for name in names}))
+
+    def put(self, entry: Entry, limit: int, since: int) -> bool:
+        """Stores the entry in place of the one it replaces, evicting others so that `used` stays within `limit` bytes.
+
+        since: `sequence` when the origin was asked. False when the entry cannot fit, or when its URI was invalidated since then:
+        the answer may be older than what invalidated it.
+        """
+        if since < self._forgotten or self._traces.get(entry.uri, 0) > since:
+            return False
+        slot = Slot(entry, since)
+        if slot.size > limit:
+            return False
+        variants = self._resources.get(entry.uri, {}).get(entry.scope, {})
+        replaced = variants.get(entry.vary, {}).get(entry.key)
+        if replaced is not None:
+            self.remove(replaced)
+        elif entry.vary not in variants and len(variants) >= _MAX_VARY:
+            for one in list(next(iter(variants.values())).values()):
+                self.remove(one)
+        while self.used + slot.size > limit:
+            self._evict()
+        scopes = self._resources.setdefault(entry.uri, {})
+        scopes.setdefault(entry.scope, {}).setdefault(entry.vary, {})[entry.key] = slot
+        slot.older = self._newest
+        if self._newest is None:
+            self._oldest = slot
+        else:
+            self._newest.newer = slot
+        self._newest = slot
+        self.used += slot.size
+        self._count += 1
+        return True
+
+    def remove(self, slot: Slot) -> None:
+        """Forgets one response; harmless when it is gone already."""
+        entry = slot.entry
+        scopes = self._resources.get(entry.uri, {})
+        variants = scopes.get(entry.scope, {})
+        slots = variants.get(entry.vary, {})
+        if slots.get(entry.key) is not slot:
+            return
+        del slots[entry.key]
+        if not slots:
+            del variants[entry.vary]
+            if not variants:
+                del scopes[entry.scope]
+                if not scopes:
+                    del self._resources[entry.uri]
+        self._unlink(slot)
+        self.used -= slot.size
+        self._count -= 1
+
+    def invalidate(self, uri: str) -> int:
+        """Forgets every response stored for the URI, whoever it is for; returns how many."""
+        self.sequence += 1
+        if len(self._traces) >= _MAX_TRACES:
+            # Whatever was asked for before this moment is not stored any more; a few answers lost, no trace needed.
+            self._traces.clear()
+            self._forgotten = self.sequence
+        self._traces[uri] = self.sequence
+        found = [
+            slot for variants in self._resources.get(uri, {}).values() for slots in variants.values() for slot in slots.values()
+        ]
+        for slot in found:
+            self.remove(slot)
+        return len(found)
+
+    def ban(self, pattern: str) -> None:
+        """Forgets every response whose path matches the pattern ("*" takes anything, "/" too), and what is still under way.
+
+        Costs the same however much is stored: an entry is compared when it is next looked at. Patterns must come from the
+        configuration, for each is remembered.
+        """
+        self.sequence += 1
+        known = self._bans.get(pattern)
+        compiled = known[1] if known is not None else re.compile(re.escape(pattern).replace(r"\*", ".*"), re.DOTALL)
+        self._bans[pattern] = (self.sequence, compiled)
+        self._last_ban = self.sequence
+
+    def clear(self) -> None:
+        """Forgets everything, and what is still under way."""
+        self.sequence += 1
+        self._forgotten = self.sequence
+        self._resources.clear()
+        self._newest = self._oldest = self._hand = None
+        self.used = self._count = 0
+
+    def _is_banned(self, slot: Slot) -> bool:
+        path = "/" + slot.entry.uri.partition("://")[2].partition("/")[2].partition("?")[0]
+        checked, slot.checked = slot.checked, self._last_ban
+        return any(sequence > checked and pattern.fullmatch(path) for sequence, pattern in self._bans.values())
+
+    def _evict(self) -> None:
+        slot = self._hand or self._oldest
+        assert slot is not None  # used is 0 otherwise
+        while slot.hit:
+            slot.hit = False
+            slot = slot.newer or self._oldest
+            assert slot is not None
+        self._hand = slot  # remove() moves it on
+        self.remove(slot)
+
+    def _unlink(self, slot: Slot) -> None:
+        older, newer = slot.older, slot.newer
+        if slot is self._hand:
+            self._hand = newer
+        if older is None:
+            self._oldest = newer
+        else:
+            older.newer = newer
+        if newer is None:
+            self._newest = older
+        else:
+            newer.older = older
+        slot.older = slot.newer = None
