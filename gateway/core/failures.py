@@ -53,6 +53,8 @@ class Failure(enum.Enum):
     READ_TIMEOUT = ("SVC_003", 504, "Upstream timeout", "connection_read_timeout", "warning", "timeout", True)
     WRITE_TIMEOUT = ("SVC_003", 504, "Upstream timeout", "connection_write_timeout", "warning", "timeout", True)
     TIMEOUT = ("SVC_003", 504, "Upstream timeout", "http_response_timeout", "warning", "timeout", True)
+    # RFC 9111 section 5.2.1.7: asked for with only-if-cached, and not stored.
+    NOT_CACHED = ("CACHE_001", 504, "Not in the cache")
     # The gateway itself, and a client that left before its answer (499 is nginx's word, for the log only).
     INTERNAL = ("SVC_002", 500, "Internal error", "proxy_internal_error", "error")
     CLIENT_GONE = ("CLIENT_001", 499, "Client closed the connection", None, "debug")

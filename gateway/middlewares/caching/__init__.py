@@ -1,0 +1,26 @@
+"""Shared caching of responses, as RFC 9111 has it.
+
+Decisions are in policy.py, fields in directives.py, variants in vary.py, the store in state/entries.py; cache.py joins them to
+requests. What is left out on purpose: partial responses are neither stored nor served (a Range request passes by), and
+stale-while-revalidate is ignored, which RFC 5861 allows: nothing here works in the background.
+"""
+
+from __future__ import annotations
+
+from gateway.core.hooks import Context, Hooks
+from gateway.middlewares.caching.cache import Cache
+from gateway.middlewares.caching.config import CachingConfig, CachingTable, KeyConfig
+from gateway.state.entries import Entries
+
+__all__ = ["CONFIG", "STORE", "CachingConfig", "KeyConfig", "build"]
+
+CONFIG = CachingTable
+STORE = ("caching",)
+"""Where `context.keep` has the store, one for the process."""
+
+
+def build(config: CachingConfig, context: Context) -> Hooks:
+    """The hooks for one pipeline or route; the responses stored are everybody's and outlive reloads."""
+    entries: Entries = context.keep(STORE, None, Entries)
+    cache = Cache(config, context, entries)
+    return Hooks(request=cache.request, response=cache.response, error=cache.error, finish=cache.finish)

@@ -1,0 +1,283 @@
+"""Requests and answers meeting the store: serving, asking the origin conditionally, storing, freshening, invalidating.
+
+Nothing is decided here that policy.py can decide. A hit is answered from the request hook; whatever goes to the origin leaves a
+`Lookup` in the exchange's notes, by which the response hook tells the origin's answers from everybody else's.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from urllib.parse import urljoin, urlsplit
+
+from gateway.core.exchange import Decision, Exchange, Reply
+from gateway.core.failures import Failed, Failure
+from gateway.core.headers import Pair, text
+from gateway.core.hooks import Context
+from gateway.middlewares.caching import policy
+from gateway.middlewares.caching.config import CachingConfig
+from gateway.middlewares.caching.directives import http_date, seconds_of_age
+from gateway.middlewares.caching.lookup import Fields, Finder, Lookup
+from gateway.middlewares.caching.policy import Verdict
+from gateway.middlewares.caching.replies import become, entry_of, for_client, freshened, reply_of
+from gateway.middlewares.caching.tee import Tee
+from gateway.state.entries import Entries, Entry, Slot
+
+_CONDITIONS = frozenset((b"if-none-match", b"if-modified-since"))
+_OUTDATES = frozenset((*range(200, 206), *range(207, 304), 307, 308, 404, 410))
+"""Statuses that show a stored response to be out of date even when they are not stored themselves."""
+
+_WHYS = ("bypass", "method", "uri-miss", "vary-miss", "stale", "request")
+_FORWARDED = {why: f"Cache-Status: gateway; fwd={why}\r\n".encode() for why in _WHYS}
+_STORED = {why: f"Cache-Status: gateway; fwd={why}; stored\r\n".encode() for why in _WHYS}
+_REVALIDATED = {why: f"Cache-Status: gateway; fwd={why}; fwd-status=304\r\n".encode() for why in _WHYS}
+_WORD = {"bypass": "bypass", "request": "bypass", "stale": "expired", "uri-miss": "miss", "vary-miss": "miss"}
+"""`exchange.cache` for a request that goes to the origin; its answer may make it "revalidated" or "stale"."""
+
+_PORTS = {"http": 80, "https": 443}
+
+
+class Cache:
+    """One pipeline's (or route's) hooks."""
+
+    def __init__(self, config: CachingConfig, context: Context, entries: Entries) -> None:
+        self._config = config
+        self._name = context.name
+        self._entries = entries
+        self._finder = Finder(config, entries)
+        self._monotonic = context.clock.monotonic
+        self._wall = context.clock.wall
+        self._count = context.telemetry.cache_requests.add
+
+    def __repr__(self) -> str:
+        return f"<Cache {self._name} on {self._entries!r}>"
+
+    def request(self, exchange: Exchange) -> Reply | None:
+        """A stored response when one may be used; otherwise None, with the exchange prepared for asking the origin."""
+        method, decisions = exchange.method, exchange.decisions
+        if method != "GET" and method != "HEAD":
+            if decisions is None:
+                exchange.cache = "bypass"
+            else:
+                decisions.append(Decision(self._name, "bypass", f"{method} is never answered from the cache"))
+            return None
+        finder = self._finder
+        fields = finder.fields(exchange)
+        uri, scope = finder.uri(exchange), finder.scope(exchange)
+        slot = finder.select(exchange, uri, scope)
+        now = self._monotonic()
+        if slot is not None and not fields and now < slot.fresh_until and exchange.body is None and decisions is None:
+            exchange.cache = "hit"
+            return self._serve(exchange, slot, now, fields)
+        look = finder.consider(exchange, uri, scope, slot, fields, now)
+        if decisions is not None:
+            decisions.append(Decision(self._name, *finder.told(look, now)))
+        return self._act(exchange, look, now)
+
+    def _act(self, exchange: Exchange, look: Lookup, now: float) -> Reply | None:
+        """Serves, refuses (RFC 9111 section 5.2.1.7), or sends the request on. Explained only, it leaves no trace."""
+        slot, real = look.slot, exchange.decisions is None
+        if slot is not None and (look.verdict is Verdict.FRESH or look.verdict is Verdict.STALE):
+            if not real:
+                return reply_of(exchange, slot.entry, look.fields)
+            exchange.cache = "hit" if look.verdict is Verdict.FRESH else "stale"
+            return self._serve(exchange, slot, now, look.fields)
+        if real:
+            exchange.cache = _WORD[look.why]
+        if look.directives.only_if_cached:
+            headers = ((b"Cache-Status", b"gateway; detail=only-if-cached"),)
+            raise Failed(Failure.NOT_CACHED, "No stored response may be used", headers=headers, why=look.why, by=self._name)
+        if real:
+            exchange.notes[self._name] = look
+            if slot is not None:
+                self._make_conditional(exchange, look, slot.entry)
+        return None
+
+    @staticmethod
+    def _make_conditional(exchange: Exchange, look: Lookup, entry: Entry) -> None:
+        """Asks the origin for news only (RFC 9111 section 4.3.1); the client's own conditions are judged here when it answers."""
+        pairs: list[Pair] = []
+        if entry.etag is not None:
+            pairs.append((b"If-None-Match", entry.etag))
+        if entry.last_modified is not None:
+            pairs.append((b"If-Modified-Since", entry.last_modified))
+        if pairs:
+            look.conditional = True
+            exchange.forward_headers = [*(exchange.forward_headers or ()), *pairs]
+            exchange.drop_headers = (exchange.drop_headers or frozenset()) | _CONDITIONS
+
+    def _serve(self, exchange: Exchange, slot: Slot, now: float, fields: Fields) -> Reply:
+        entry = slot.entry
+        slot.hit = True
+        if now >= slot.block_until:
+            age = int(now - entry.born)
+            slot.block = b"Age: %d\r\nCache-Status: gateway; hit; ttl=%d\r\n" % (age, int(entry.lifetime) - age)
+            slot.block_until = entry.born + age + 1
+        reply = reply_of(exchange, entry, fields)
+        reply.blocks.append(slot.block)
+        return reply
+
+    def response(self, exchange: Exchange, reply: Reply) -> None:
+        """Stores, freshens or invalidates, as the origin's answer has it; what the cache or another hook answered passes."""
+        look: Lookup | None = exchange.notes.get(self._name)
+        if look is None:
+            if exchange.method not in policy.SAFE and exchange.attempts:
+                self._invalidate(exchange, reply)
+            return
+        if not exchange.attempts:
+            exchange.cache = ""
+            return
+        slot, status = look.slot, reply.status
+        if look.why == "bypass":
+            reply.blocks.append(_FORWARDED["bypass"])
+        elif slot is not None and status == 304 and look.conditional:
+            self._revalidated(exchange, look, slot, reply)
+        elif status in policy.ERRORS and (stale := self._stand_in(exchange, look, b"; fwd-status=%d" % status)) is not None:
+            become(reply, stale)
+        elif exchange.method == "HEAD":
+            if slot is not None and status == slot.entry.status:
+                self._compare(exchange, look, slot, reply)
+            reply.blocks.append(_FORWARDED[look.why])
+        else:
+            stored = self._store(exchange, look, reply)
+            if not stored and slot is not None and status in _OUTDATES:
+                self._entries.remove(slot)
+            if look.conditional and isinstance(reply.body, bytes):
+                # The client's own conditions did not go to the origin.
+                become(reply, for_client(exchange, reply, look.fields))
+            reply.blocks.append((_STORED if stored else _FORWARDED)[look.why])
+
+    def _store(self, exchange: Exchange, look: Lookup, reply: Reply) -> bool:
+        """Whether the reply is stored: at once, or when its last byte has passed, if nothing keeps that from coming."""
+        config = self._config
+        if reply.get(b"cache-control") is None and reply.get(b"expires") is None and not config.default_ttl:
+            return False
+        make = self._entry_of(exchange, look, reply, reply)
+        body, length = reply.body, reply.length
+        if make is None or (length is not None and length > config.max_entry):
+            return False
+        if isinstance(body, bytes):
+            return self._put(look, make(body=body))
+
+        def complete(body: bytes) -> None:
+            if length is None or length == len(body):
+                self._put(look, make(body=body))
+
+        reply.body = Tee(body, config.max_entry, complete)
+        return True
+
+    def _entry_of(self, exchange: Exchange, look: Lookup, reply: Reply, answer: Reply) -> partial[Entry] | None:
+        """See `entry_of`; `answer` is what the origin sent, `reply` what it amounts to."""
+        age, now = seconds_of_age(answer.get(b"age")), self._monotonic()
+        return entry_of(exchange, look, reply, self._config, age=age, now=now, wall=self._wall())
+
+    def _put(self, look: Lookup, entry: Entry) -> bool:
+        config = self._config
+        return entry.size <= config.max_entry and self._entries.put(entry, config.max_size, look.sequence)
+
+    def _revalidated(self, exchange: Exchange, look: Lookup, slot: Slot, reply: Reply) -> None:
+        """The origin answered our own question with 304: the client gets the stored response, or its own 304."""
+        entry, status = slot.entry, _REVALIDATED[look.why]
+        if self._confirms(entry, reply):
+            if reply.get(b"date") is None:
+                # Without one the stored Date would stay, and with it an age (RFC 9110 section 6.6.1).
+                reply.set(b"Date", http_date(int(self._wall())))
+            full = self._freshen(exchange, look, slot, reply)
+        else:
+            # It is about some other representation: nothing may be updated (RFC 9111 section 4.3.4), nor is ours to be trusted.
+            full = Reply(entry.status, entry.headers, entry.body, reason=entry.reason)
+            self._entries.remove(slot)
+        age = seconds_of_age(reply.get(b"age"))
+        become(reply, for_client(exchange, full, look.fields))
+        reply.blocks.append(status if not age else b"Age: %d\r\n%b" % (age, status))
+        exchange.cache = "revalidated"
+
+    @staticmethod
+    def _confirms(entry: Entry, reply: Reply) -> bool:
+        return policy.confirms(entry.etag, entry.last_modified, reply.get(b"etag"), reply.get(b"last-modified"))
+
+    def _freshen(self, exchange: Exchange, look: Lookup, slot: Slot, reply: Reply) -> Reply:
+        """The stored response with the answer's fields, which is what is stored from now on (RFC 9111 section 4.3.4)."""
+        full = freshened(slot.entry, reply)
+        make = self._entry_of(exchange, look, full, reply)
+        if not look.directives.no_store:
+            self._entries.remove(slot)
+            if make is not None:
+                self._put(look, make(body=slot.entry.body))
+        return full
+
+    def _compare(self, exchange: Exchange, look: Lookup, slot: Slot, reply: Reply) -> None:
+        """A HEAD's answer freshens the response stored for GET, or shows that it is out of date (RFC 9111 section 4.3.5)."""
+        same_length = not reply.length or reply.length == len(slot.entry.body)
+        if same_length and self._confirms(slot.entry, reply):
+            self._freshen(exchange, look, slot, reply)
+        else:
+            self._entries.remove(slot)
+
+    def _stand_in(self, exchange: Exchange, look: Lookup, outcome: bytes) -> Reply | None:
+        """What is stored, in place of an error (RFC 5861 section 4), if that is allowed; looked up again, it may have changed."""
+        slot = None if look.why == "bypass" else self._finder.select(exchange, look.uri, look.scope)
+        if slot is None:
+            return None
+        entry = slot.entry
+        age = self._monotonic() - entry.born
+        if not policy.may_serve_on_error(
+            age,
+            entry.lifetime,
+            entry.stale_if_error,
+            no_cache=entry.no_cache,
+            strict=entry.strict,
+            request=look.directives,
+            default=self._config.stale_if_error,
+        ):
+            return None
+        exchange.cache = "stale"
+        reply = reply_of(exchange, entry, look.fields)
+        went = b"fwd=%b%b" % (look.why.encode(), outcome) if exchange.attempts else b"hit"
+        ttl = int(entry.lifetime) - int(age)
+        line = b"Age: %d\r\nCache-Status: gateway; %b; ttl=%d; detail=stale-if-error\r\n" % (age, went, ttl)
+        reply.blocks.append(line)
+        return reply
+
+    def error(self, exchange: Exchange, failed: Failed) -> Reply | None:
+        """A stored response in place of an upstream's failure, where stale-if-error allows it."""
+        look: Lookup | None = exchange.notes.get(self._name)
+        if look is None or failed.failure.status not in policy.ERRORS:
+            return None
+        return self._stand_in(exchange, look, b"")
+
+    def finish(self, exchange: Exchange) -> None:
+        """Counts what became of the request."""
+        if exchange.cache and exchange.decisions is None:
+            self._count((exchange.route.name, exchange.cache))
+
+    def _invalidate(self, exchange: Exchange, reply: Reply) -> None:
+        """An answer to a method that is not safe (RFC 9111 section 4.4)."""
+        reply.blocks.append(_FORWARDED["method"])
+        if not 200 <= reply.status < 400:
+            return
+        entries, host = self._entries, exchange.headers.get("Host", "").lower()
+        uris = {self._finder.uri(exchange), f"{exchange.scheme}://{host}{exchange.target}"}
+        for field in (b"location", b"content-location"):
+            value = reply.get(field)
+            if value is not None and (uri := same_origin(exchange.scheme, host, exchange.target, text(value))):
+                uris.add(uri)
+        for uri in uris:
+            # One resource, however it is asked for: more than section 4.4 demands, and harmless.
+            rest = uri.partition("://")[2]
+            entries.invalidate("http://" + rest)
+            entries.invalidate("https://" + rest)
+        for pattern in self._config.invalidate:
+            entries.ban(pattern)
+
+
+def same_origin(scheme: str, host: str, target: str, reference: str) -> str:
+    """The URI a reference means when that is of the same origin, else "" (RFC 9111 section 4.4, RFC 9110 section 4.3.1)."""
+    try:
+        parts = urlsplit(urljoin(f"{scheme}://{host}{target}", reference))
+        port = parts.port
+        own = urlsplit(f"{scheme}://{host}")
+        default = _PORTS.get(scheme)
+        same = (parts.scheme, parts.hostname, port or default) == (scheme, own.hostname, own.port or default)
+    except ValueError:
+        return ""
+    return f"{scheme}://{host}{parts.path or '/'}{'?' + parts.query if parts.query else ''}" if same else ""

@@ -1,0 +1,160 @@
+"""What a request asks of the cache: the fields that matter, the key it is stored under, and what the store has for it.
+
+Nothing here changes anything, so that `explain` can ask the same questions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+from gateway.core.exchange import Exchange
+from gateway.core.headers import Pair, lower
+from gateway.middlewares.caching.config import CachingConfig
+from gateway.middlewares.caching.directives import NOTHING_SAID, Directives, parse
+from gateway.middlewares.caching.policy import Verdict, may_serve
+from gateway.middlewares.caching.vary import secondary_key
+from gateway.state.entries import Entries, Slot
+
+Fields = dict[bytes, bytes]
+
+_DIRECTIVES = frozenset((b"cache-control", b"pragma"))
+_READ = _DIRECTIVES | {b"if-match", b"if-modified-since", b"if-none-match", b"if-unmodified-since", b"range", b"upgrade"}
+"""Request fields that change what the cache does; a request without any is answered without a further look."""
+
+_NO_FIELDS: Fields = {}
+_PRAGMA_NO_CACHE = Directives(no_cache=True)
+_BORING_MAX = 1024
+
+
+class Lookup:
+    """What the store had for a request, and how it was asked.
+
+    uri, scope:  the key. slot: what is stored there, None when nothing is or when it does not matter. verdict: what may be done
+                 with it. why: the RFC 9211 word should the request go to the origin.
+    fields:      the request's, joined, by lower-case name. directives: its Cache-Control.
+    asked:       the monotonic second. sequence: the store's then. conditional: whether the origin may answer 304 to us.
+    """
+
+    __slots__ = ("asked", "conditional", "directives", "fields", "scope", "sequence", "slot", "uri", "verdict", "why")
+
+    def __init__(self, uri: str, scope: Hashable, slot: Slot | None, fields: Fields, asked: float, sequence: int) -> None:
+        self.uri = uri
+        self.scope = scope
+        self.slot = slot
+        self.fields = fields
+        self.asked = asked
+        self.sequence = sequence
+        self.directives = NOTHING_SAID
+        self.verdict: Verdict | None = None
+        self.why = "uri-miss"
+        self.conditional = False
+
+
+class Finder:
+    """One pipeline's (or route's) questions to the store."""
+
+    def __init__(self, config: CachingConfig, entries: Entries) -> None:
+        self._entries = entries
+        self._private = config.private
+        self._read = _READ if config.request_directives else _READ - _DIRECTIVES
+        self._boring: set[bytes] = set()
+        self._headers = tuple(sorted(name.lower() for name in config.key.headers))
+        self._ignores = bool(config.key.query_ignore)
+        self._ignored = frozenset(name for name in config.key.query_ignore if not name.endswith("*"))
+        self._ignored_prefixes = tuple(name[:-1] for name in config.key.query_ignore if name.endswith("*"))
+
+    def fields(self, exchange: Exchange) -> Fields:
+        """The request's fields that matter, several lines of one joined; usually none."""
+        boring = self._boring
+        unknown = [pair for pair in exchange.raw_headers if pair[0] not in boring]
+        return self._sifted(unknown) if unknown else _NO_FIELDS
+
+    def _sifted(self, pairs: list[Pair]) -> Fields:
+        fields: Fields = {}
+        for name, value in pairs:
+            key = lower(name)
+            if key in self._read:
+                fields[key] = fields[key] + b", " + value if key in fields else value
+            elif len(name) <= 64:
+                if len(self._boring) >= _BORING_MAX:
+                    self._boring.clear()
+                self._boring.add(name)
+        return fields
+
+    def uri(self, exchange: Exchange) -> str:
+        """Scheme, Host and target as sent, nothing normalised but the Host's case and what `query_ignore` takes out.
+
+        Host counts with its port: an origin that builds links from it would otherwise plant one client's port for others.
+        """
+        target = self._target(exchange) if self._ignores and exchange.query else exchange.target
+        return f"{exchange.scheme}://{exchange.headers.get('Host', '').lower()}{target}"
+
+    def _target(self, exchange: Exchange) -> str:
+        kept = []
+        for part in exchange.query.split("&"):
+            name = part.partition("=")[0]
+            if name not in self._ignored and not name.startswith(self._ignored_prefixes):
+                kept.append(part)
+        return f"{exchange.path}?{'&'.join(kept)}" if kept else exchange.path
+
+    def scope(self, exchange: Exchange) -> Hashable:
+        """Routes may send one URI to different upstreams (by its headers), so each has its own responses."""
+        if self._headers:
+            return (exchange.route.name, self._headers, secondary_key(exchange, self._headers))
+        name: str = exchange.route.name
+        return name
+
+    def select(self, exchange: Exchange, uri: str, scope: Hashable) -> Slot | None:
+        """The response stored for everybody or, with `private`, for this identity: the more recent of the two."""
+        slot = self._entries.select(uri, scope, secondary_key, exchange)
+        if self._private and exchange.identity is not None:
+            own = self._entries.select(uri, (scope, exchange.identity), secondary_key, exchange)
+            if own is not None and (slot is None or own.entry.date >= slot.entry.date):
+                return own
+        return slot
+
+    def consider(self, exchange: Exchange, uri: str, scope: Hashable, slot: Slot | None, fields: Fields, now: float) -> Lookup:
+        """What is to be done with the request."""
+        look = Lookup(uri, scope, slot, fields, now, self._entries.sequence)
+        if fields:
+            control = fields.get(b"cache-control")
+            if control is not None:
+                look.directives = parse(control)
+            elif b"no-cache" in fields.get(b"pragma", b"").lower():
+                # RFC 9111 section 5.4: what HTTP/1.0 clients say, and only in the absence of Cache-Control.
+                look.directives = _PRAGMA_NO_CACHE
+        if exchange.body is not None or (fields and _passes_by(fields)):
+            look.why, look.slot = "bypass", None
+        elif slot is not None:
+            entry = slot.entry
+            age = now - entry.born
+            look.verdict = may_serve(age, entry.lifetime, no_cache=entry.no_cache, strict=entry.strict, request=look.directives)
+            look.why = "request" if look.verdict is Verdict.ASK_REQUEST else "stale"
+        elif uri in self._entries and self._entries.varies(uri, scope):
+            look.why = "vary-miss"
+        return look
+
+    def told(self, look: Lookup, now: float) -> tuple[str, str]:
+        """The outcome and its reason in an operator's words."""
+        slot = look.slot
+        if slot is None:
+            if look.why == "bypass":
+                return "bypass", "for a part, conditional on the origin's state, with a body, or for a tunnel"
+            if look.why == "vary-miss":
+                names = ", ".join(self._entries.varies(look.uri, look.scope))
+                return "miss", f"stored for {look.uri}, but for other values of {names}"
+            return "miss", f"nothing is stored for {look.uri}"
+        age = int(now - slot.entry.born)
+        left = int(slot.entry.lifetime) - age
+        state = f"{look.uri} is {age} s old, {f'fresh for {left} s more' if left > 0 else f'stale for {-left} s'}"
+        if look.verdict is Verdict.FRESH or look.verdict is Verdict.STALE:
+            return "hit" if look.verdict is Verdict.FRESH else "stale", state
+        asks = "the request asks for news" if look.why == "request" else "the origin is asked whether it still holds"
+        return "revalidate", f"{state}; {asks}"
+
+
+def _passes_by(fields: Fields) -> bool:
+    """Requests for a part, with conditions only an origin can judge (RFC 9110 section 13.1.1), or for a tunnel."""
+    if b"range" in fields or b"if-match" in fields or b"if-unmodified-since" in fields:
+        return True
+    return b"websocket" in fields.get(b"upgrade", b"").lower()

@@ -1,0 +1,196 @@
+"""What RFC 9111 allows, as pure decisions: may this be stored, for how long, may it be served, what does a 304 change.
+
+Times are seconds and come in from outside. Nothing here touches the store, a socket or a clock.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable
+
+from gateway.core.headers import HOP_BY_HOP, Pair, lower
+from gateway.middlewares.caching.directives import FOREVER, Directives, date_of, entity_tags
+
+SAFE = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PROPFIND", "REPORT", "SEARCH", "QUERY"))
+"""Methods that change nothing (RFC 9110 section 9.2.1 and the IANA registry); any other invalidates (RFC 9111 section 4.4)."""
+
+HEURISTIC = frozenset((200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501))
+"""Statuses that may be stored though the origin says nothing (RFC 9110 section 15.1), but 206, which is never stored here."""
+
+UNDERSTOOD = HEURISTIC | {302, 303, 307, 400, 401, 403, 406, 409, 411, 413, 415, 422, 429, 500, 502, 503, 504}
+"""Statuses whose caching rules are kept here, for must-understand (RFC 9111 section 5.2.2.3)."""
+
+ERRORS = frozenset((500, 502, 503, 504))
+"""What stale-if-error may be served instead of (RFC 5861 section 4)."""
+
+_NOT_STORED = HOP_BY_HOP | {b"age", b"content-length", b"x-request-id"}
+"""Fields left out of what is stored: of one hop or one message (RFC 9111 section 3.1), or said anew with every answer."""
+
+_NOT_UPDATED = _NOT_STORED | {b"content-encoding", b"content-type", b"content-range"}
+"""Fields a 304 does not change: the stored body depends on them (RFC 9111 section 3.2)."""
+
+_NOT_IN_304 = frozenset((b"content-encoding", b"content-language", b"content-type", b"content-range"))
+"""Representation metadata that a 304 does not repeat (RFC 9110 section 15.4.5)."""
+
+
+def refusal(
+    request: Directives,
+    response: Directives,
+    status: int,
+    *,
+    expires: bool = False,
+    set_cookie: bool = False,
+    authorization: bool = False,
+    identified: bool = False,
+    shared: bool = True,
+    default_ttl: float = 0,
+) -> str:
+    """Why the response to a GET must not be stored, in a word or two; "" when it may be (RFC 9111 section 3).
+
+    expires, set_cookie: whether the response has such a field. authorization: whether the request has. identified: whether the
+    gateway knows who is calling, which counts like Authorization but takes a plainer word to share. shared: False for a part of
+    the cache that only one identity is served from.
+    """
+    if status < 200 or status in (206, 304):
+        return "status"
+    if response.must_understand and status not in UNDERSTOOD:
+        return "must-understand"
+    if request.no_store or (response.no_store and not response.must_understand):
+        return "no-store"
+    if shared:
+        if response.private:
+            return "private"
+        said_shared = response.public or response.s_maxage is not None
+        if identified and not said_shared:
+            return "identity"
+        if authorization and not said_shared and not response.must_revalidate:
+            return "authorization"
+    if set_cookie and not response.public:
+        return "set-cookie"
+    explicit = response.public or expires or response.max_age is not None or (shared and response.s_maxage is not None)
+    if explicit or (not shared and response.private):
+        return ""
+    # Without a default_ttl, an answer nobody said anything about is not kept; no-cache says: keep it and ask each time.
+    return "" if status in HEURISTIC and (default_ttl > 0 or response.no_cache) else "nothing said"
+
+
+def freshness_lifetime(
+    response: Directives,
+    status: int,
+    expires: bytes | None,
+    date: int,
+    *,
+    shared: bool = True,
+    default_ttl: float = 0,
+) -> float:
+    """Seconds a response is fresh from the moment it was made (RFC 9111 section 4.2.1)."""
+    if shared and response.s_maxage is not None:
+        return response.s_maxage
+    if response.max_age is not None:
+        return response.max_age
+    if expires is not None:
+        moment = date_of(expires)
+        # RFC 9111 section 5.3: "0" and whatever else is no date mean that it has expired already.
+        return 0 if moment is None else min(max(moment - date, 0), FOREVER)
+    return default_ttl if status in HEURISTIC or response.public else 0
+
+
+def initial_age(age: int, date: int, delay: float, wall: float) -> float:
+    """The age of a response when it arrived (RFC 9111 section 4.2.3).
+
+    age: what its Age field says. date: its Date. delay: seconds from the request to the response. wall: the time now.
+    """
+    return max(0, int(wall) - date, age + delay)
+
+
+class Verdict(enum.Enum):
+    """What may be done with a stored response: serve it as fresh, serve it stale, or ask the origin first, and why."""
+
+    FRESH = "fresh"
+    STALE = "stale"
+    ASK_STALE = "ask: stale"
+    ASK_REQUEST = "ask: request"
+
+
+def may_serve(age: float, lifetime: float, *, no_cache: bool, strict: bool, request: Directives) -> Verdict:
+    """RFC 9111 sections 4.2, 4.2.4 and 5.2.1.
+
+    no_cache: the response may never be used without asking. strict: it may never be used stale (must-revalidate,
+    proxy-revalidate or s-maxage in a shared cache).
+    """
+    if no_cache:
+        return Verdict.ASK_STALE
+    fresh = lifetime > age
+    too_old = request.max_age is not None and age > request.max_age
+    if fresh:
+        too_short = request.min_fresh is not None and lifetime - age < request.min_fresh
+        return Verdict.ASK_REQUEST if request.no_cache or too_old or too_short else Verdict.FRESH
+    if strict or request.no_cache or too_old or request.min_fresh is not None or request.max_stale is None:
+        return Verdict.ASK_STALE
+    return Verdict.STALE if age - lifetime <= request.max_stale else Verdict.ASK_STALE
+
+
+def may_serve_on_error(
+    age: float, lifetime: float, window: float | None, *, no_cache: bool, strict: bool, request: Directives, default: float = 0
+) -> bool:
+    """Whether a stored response may stand in for an error of the origin's (RFC 5861 section 4).
+
+    window: the response's stale-if-error; the request's own goes first, `default` counts when neither has one.
+    """
+    if no_cache or strict:
+        return False
+    if request.stale_if_error is not None:
+        window = request.stale_if_error
+    elif request.no_cache:
+        return False
+    elif window is None:
+        window = default
+    return window > 0 and age - lifetime <= window
+
+
+def stored_headers(headers: Iterable[Pair], response: Directives, *, shared: bool = True) -> list[Pair]:
+    """The fields to store: all but those of one hop and those a qualified no-cache or private names (RFC 9111 section 3.1)."""
+    left_out = _NOT_STORED | response.no_cache_fields
+    if shared:
+        left_out |= response.private_fields
+    return [pair for pair in headers if lower(pair[0]) not in left_out]
+
+
+def updated_headers(stored: Iterable[Pair], news: Iterable[Pair]) -> list[Pair]:
+    """A stored response's fields after a 304 that confirms it: the 304's replace its namesakes (RFC 9111 section 3.2)."""
+    fresh = [pair for pair in news if lower(pair[0]) not in _NOT_UPDATED]
+    replaced = {lower(name) for name, _ in fresh}
+    return [*(pair for pair in stored if lower(pair[0]) not in replaced), *fresh]
+
+
+def headers_of_304(headers: Iterable[Pair], etag: bytes | None) -> list[Pair]:
+    """What of a 200's fields its 304 carries (RFC 9110 section 15.4.5); Last-Modified only where there is no ETag."""
+    left_out = _NOT_IN_304 if etag is None else _NOT_IN_304 | {b"last-modified"}
+    return [pair for pair in headers if lower(pair[0]) not in left_out]
+
+
+def confirms(etag: bytes | None, last_modified: bytes | None, new_etag: bytes | None, new_last_modified: bytes | None) -> bool:
+    """Whether the validators in an answer are those of the stored response it is about (RFC 9111 section 4.3.4).
+
+    A 304 without any is about the one response that was asked for: the gateway never asks with more than one entity tag.
+    """
+    if new_etag is not None:
+        if new_etag.startswith(b"W/"):
+            return etag is not None and etag.removeprefix(b"W/") == new_etag.removeprefix(b"W/")
+        return etag == new_etag
+    return new_last_modified is None or last_modified == new_last_modified
+
+
+def not_modified(
+    if_none_match: bytes | None, if_modified_since: bytes | None, etag: bytes | None, last_modified: bytes | None, date: int
+) -> bool:
+    """Whether a client's copy is the stored one, so that 304 answers it (RFC 9111 section 4.3.2, RFC 9110 section 13.2.2)."""
+    if if_none_match is not None:
+        if if_none_match.strip() == b"*":
+            return True
+        return etag is not None and etag.removeprefix(b"W/") in entity_tags(if_none_match)
+    since = date_of(if_modified_since)
+    if since is None:
+        return False
+    changed = date_of(last_modified)
+    return (date if changed is None else changed) <= since

@@ -1,0 +1,146 @@
+"""Replies out of stored responses, and stored responses out of replies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+
+from gateway.core.exchange import Exchange, Reply
+from gateway.core.headers import Pair, lower
+from gateway.middlewares.caching import policy
+from gateway.middlewares.caching.config import CachingConfig
+from gateway.middlewares.caching.directives import Directives, date_of, entity_tag, http_date, parse, vary_of
+from gateway.middlewares.caching.lookup import Fields, Lookup
+from gateway.middlewares.caching.vary import can_match, secondary_key
+from gateway.state.entries import Entry
+
+
+def reply_of(exchange: Exchange, entry: Entry, fields: Fields) -> Reply:
+    """What the request gets of a stored response: all of it, its head, or 304 when the client has it already."""
+    if fields and 200 <= entry.status < 300 and _has_it(fields, entry.etag, entry.last_modified, entry.date):
+        return _not_modified(entry.headers, entry.etag)
+    body = entry.body
+    reply = Reply(entry.status, (), b"" if exchange.method == "HEAD" else body, reason=entry.reason, length=len(body))
+    reply.headers = list(entry.headers)
+    reply.index = dict(entry.fields)
+    return reply
+
+
+def freshened(entry: Entry, news: Reply) -> Reply:
+    """The stored response with the fields of a 304, or of a HEAD's answer, that confirms it."""
+    return Reply(entry.status, policy.updated_headers(entry.headers, news.headers), entry.body, reason=entry.reason)
+
+
+def for_client(exchange: Exchange, full: Reply, fields: Fields) -> Reply:
+    """A complete answer as this request wants it; see `reply_of`."""
+    etag = entity_tag(full.get(b"etag"))
+    if fields and 200 <= full.status < 300 and _has_it(fields, etag, full.get(b"last-modified"), date_of(full.get(b"date")) or 0):
+        return _not_modified(full.headers, etag)
+    if exchange.method == "HEAD":
+        full.body = b""
+    return full
+
+
+def _has_it(fields: Fields, etag: bytes | None, last_modified: bytes | None, date: int) -> bool:
+    if_none_match, if_modified_since = fields.get(b"if-none-match"), fields.get(b"if-modified-since")
+    return policy.not_modified(if_none_match, if_modified_since, etag, last_modified, date)
+
+
+def _not_modified(headers: Iterable[Pair], etag: bytes | None) -> Reply:
+    reply = Reply(304, policy.headers_of_304(headers, etag))
+    # Other middlewares may change the whole answer's length, so nothing true can be said of it.
+    reply.length = None
+    return reply
+
+
+def become(reply: Reply, other: Reply) -> None:
+    """Makes `reply` say what `other` says, in place: response hooks cannot replace it. Its own blocks stay in front."""
+    if other is reply:
+        return
+    if not isinstance(reply.body, bytes):
+        reply.body.abort()
+    reply.status = other.status
+    reply.reason = other.reason
+    reply.headers = other.headers
+    reply.index = other.index
+    reply.body = other.body
+    reply.length = other.length
+    reply.blocks += other.blocks
+
+
+def entry_of(
+    exchange: Exchange, look: Lookup, reply: Reply, config: CachingConfig, *, age: int, now: float, wall: float
+) -> partial[Entry] | None:
+    """Makes the entry for a reply once it is called with its `body`; None when it must not be stored, or would be of no use.
+
+    age: what the Age field of the origin's answer says, in seconds. now and wall: when its head came.
+    A reply without a Date gets one (RFC 9110 section 6.6.1).
+    """
+    said = parse(reply.get(b"cache-control"))
+    shared = not _refusal(exchange, look, reply, said, config, shared=True)
+    if not shared and (
+        not config.private or exchange.identity is None or _refusal(exchange, look, reply, said, config, shared=False)
+    ):
+        return None
+    names = vary_of(reply.get(b"vary"))
+    if names is None or not can_match(names):
+        return None
+    date = date_of(reply.get(b"date"))
+    if date is None:
+        date = int(wall)
+        reply.set(b"Date", http_date(date))
+    lifetime = policy.freshness_lifetime(
+        said, reply.status, reply.get(b"expires"), date, shared=shared, default_ttl=config.default_ttl
+    )
+    old = policy.initial_age(age, date, now - look.asked, wall)
+    etag, last_modified = entity_tag(reply.get(b"etag")), reply.get(b"last-modified")
+    if date_of(last_modified) is None:
+        last_modified = None
+    strict = said.must_revalidate or (shared and (said.proxy_revalidate or said.s_maxage is not None))
+    window = config.stale_if_error if said.stale_if_error is None else said.stale_if_error
+    useful = etag or last_modified or (not said.no_cache and (lifetime > old or (window and not strict)))
+    if not useful:
+        return None
+    headers = tuple(policy.stored_headers(reply.headers, said, shared=shared))
+    return partial(
+        Entry,
+        uri=look.uri,
+        scope=look.scope if shared else (look.scope, exchange.identity),
+        vary=names,
+        key=secondary_key(exchange, names) if names else (),
+        status=reply.status,
+        reason=reply.reason,
+        headers=headers,
+        fields=_indexed(headers),
+        born=now - old,
+        lifetime=lifetime,
+        date=date,
+        no_cache=said.no_cache,
+        strict=strict,
+        stale_if_error=said.stale_if_error,
+        etag=etag,
+        last_modified=last_modified,
+    )
+
+
+def _refusal(exchange: Exchange, look: Lookup, reply: Reply, said: Directives, config: CachingConfig, *, shared: bool) -> str:
+    return policy.refusal(
+        look.directives,
+        said,
+        reply.status,
+        expires=reply.get(b"expires") is not None,
+        set_cookie=reply.get(b"set-cookie") is not None,
+        authorization="Authorization" in exchange.headers,
+        identified=exchange.identity is not None,
+        shared=shared,
+        default_ttl=config.default_ttl,
+    )
+
+
+def _indexed(headers: Iterable[Pair]) -> dict[bytes, bytes]:
+    """The fields by lower-case name, lines of one joined, as Reply keeps them."""
+    index: dict[bytes, bytes] = {}
+    for name, value in headers:
+        key = lower(name)
+        index[key] = index[key] + b", " + value if key in index else value
+    return index
