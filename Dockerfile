@@ -24,13 +24,13 @@ RUN --mount=type=bind,from=build,source=/wheels,target=/wheels \
  && groupadd --system --gid 10001 gateway \
  && useradd --system --uid 10001 --gid gateway --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin gateway
 
-# Configuration is yours to mount: -v ./config:/etc/gateway:ro. It must listen on 0.0.0.0 to be reached from outside; the admin
-# listener stays on 127.0.0.1 inside unless the file says otherwise, which is where the health check asks.
+# Configuration is yours to mount: -v ./config:/etc/gateway:ro. [listen] needs host = "0.0.0.0" to be reached from outside; the admin
+# listener stays on the container's own 127.0.0.1:9901 unless the file says otherwise, and is where the health check asks.
 WORKDIR /etc/gateway
 USER 10001:10001
 EXPOSE 8080
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=5s --retries=3 \
-    CMD ["gateway", "status", "--config", "/etc/gateway/gateway.toml"]
+    CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:9901/admin/ready', timeout=2)"]
 ENTRYPOINT ["gateway"]
 CMD ["run", "--config", "/etc/gateway/gateway.toml"]
