@@ -1,0 +1,183 @@
+"""What the admin API answers, as marshmallow schemas: handlers dump through them, and the OpenAPI document is made of them.
+
+A field that is not here is not shown, whatever the state hands over: secrets cannot get out by being forgotten.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from aiohttp import web
+from marshmallow import Schema, fields, validate
+
+from gateway.config.problems import shown_path
+from gateway.core.problems import PHRASES
+
+CONDITIONS = ("healthy", "degraded", "unhealthy")
+
+
+def described(description: str) -> dict[str, str]:
+    return {"description": description}
+
+
+class Ready(Schema):
+    """Whether new requests should be sent here."""
+
+    ready = fields.Boolean(required=True)
+
+
+class Endpoint(Schema):
+    """One address of an upstream."""
+
+    name = fields.String(required=True)
+    url = fields.String()
+    status = fields.String(required=True, metadata=described("healthy, unhealthy, or unknown before the first check"))
+    eligible = fields.Boolean(metadata=described("Whether it may be picked now"))
+    weight = fields.Integer()
+    backup = fields.Boolean()
+    max_connections = fields.Integer(metadata=described("0: no limit"))
+    in_flight = fields.Integer(required=True)
+    idle = fields.Integer(metadata=described("Connections kept open"))
+    last_error = fields.String(allow_none=True)
+    ejected_for = fields.Float(metadata=described("Seconds until failed requests no longer keep it out"))
+    checked_ago = fields.Float(allow_none=True, metadata=described("Seconds since the last health check"))
+    check_seconds = fields.Float(allow_none=True, metadata=described("How long that took"))
+
+
+class Circuit(Schema):
+    """An upstream's circuit breaker."""
+
+    state = fields.String(required=True, metadata=described("closed, open or half_open"))
+    failures = fields.Integer(metadata=described("In a row"))
+    retry_after = fields.Float(allow_none=True, metadata=described("Seconds until it lets a request try"))
+
+
+class Upstream(Schema):
+    """One pool of endpoints."""
+
+    name = fields.String()
+    status = fields.String(required=True, validate=validate.OneOf(CONDITIONS))
+    balance = fields.String()
+    in_flight = fields.Integer()
+    retrying = fields.Integer()
+    circuit = fields.Nested(Circuit, allow_none=True)
+    endpoints = fields.List(fields.Nested(Endpoint), required=True)
+
+
+class Health(Schema):
+    """The gateway's condition: that of its worst upstream."""
+
+    status = fields.String(required=True, validate=validate.OneOf(CONDITIONS))
+    upstreams = fields.Dict(keys=fields.String(), values=fields.Nested(Upstream), required=True)
+
+
+class ConfiguredUpstream(Schema):
+    """An upstream as the configuration has it."""
+
+    balance = fields.String()
+    endpoints = fields.List(fields.String())
+
+
+class Route(Schema):
+    """A route as the configuration has it."""
+
+    name = fields.String(required=True)
+    match = fields.String(required=True)
+    kind = fields.String(metadata=described("What `match` is: path or prefix"))
+    methods = fields.List(fields.String(), metadata=described("Empty: all"))
+    hosts = fields.List(fields.String(), metadata=described("Empty: all"))
+    target = fields.String(metadata=described("An upstream's name, or \"builtin:\" and an answer of the gateway's own"))
+
+
+class Pipeline(Schema):
+    """A pipeline's middleware lists, in order, and its routes."""
+
+    file = fields.String()
+    request = fields.List(fields.String(), required=True)
+    response = fields.List(fields.String(), required=True)
+    error = fields.List(fields.String(), required=True)
+    routes = fields.List(fields.Nested(Route), required=True)
+
+
+class Config(Schema):
+    """The configuration in force, by names; values, some of which are secret, are not shown."""
+
+    hash = fields.String(required=True, metadata=described("As in gateway_config_info"))
+    loaded_at = fields.Float(required=True, metadata=described("Unix time in seconds"))
+    files = fields.List(fields.String(), required=True)
+    warnings = fields.List(fields.String())
+    upstreams = fields.Dict(keys=fields.String(), values=fields.Nested(ConfiguredUpstream))
+    pipelines = fields.Dict(keys=fields.String(), values=fields.Nested(Pipeline), required=True)
+
+
+class Status(Schema):
+    """The process in numbers."""
+
+    version = fields.String(required=True)
+    pid = fields.Integer(required=True)
+    uptime_seconds = fields.Float(required=True)
+    configuration = fields.String(metadata=described("Hash of the configuration in force"))
+    connections = fields.Integer(metadata=described("Open connections of clients"))
+    in_flight = fields.Integer(metadata=described("Requests being handled"))
+    snapshots_alive = fields.Integer(metadata=described("1, and one more for each earlier configuration with requests left"))
+    python = fields.String()
+
+
+class ConfigProblem(Schema):
+    """One finding in a configuration file, where an editor can jump to it."""
+
+    file = fields.Function(lambda problem: shown_path(problem.file), required=True)
+    line = fields.Integer(required=True)
+    column = fields.Integer(required=True)
+    severity = fields.String(required=True, validate=validate.OneOf(("error", "warning")))
+    message = fields.String(required=True)
+    hint = fields.String()
+
+
+class Reloaded(Schema):
+    """A reload that was taken. `problems` are warnings."""
+
+    ok = fields.Boolean(required=True)
+    hash = fields.String(required=True)
+    changes = fields.List(fields.String(), required=True, metadata=described("Names of what differs, never values"))
+    problems = fields.List(fields.Nested(ConfigProblem), required=True)
+
+
+class Problem(Schema):
+    """A problem (RFC 9457)."""
+
+    type = fields.String(required=True)
+    title = fields.String(required=True)
+    status = fields.Integer(required=True)
+    detail = fields.String()
+
+
+class ReloadRefused(Problem):
+    """A reload that was refused: `hash` is that of the configuration still in force."""
+
+    hash = fields.String(required=True)
+    problems = fields.List(fields.Nested(ConfigProblem), required=True)
+
+
+def answer(schema: type[Schema], value: Any, status: int = 200) -> web.Response:
+    """`value` as JSON, as much of it as `schema` names."""
+    return web.Response(text=json.dumps(schema().dump(value)), status=status, content_type="application/json")
+
+
+def problem(status: int, detail: str, *, headers: Mapping[str, str] | None = None) -> web.Response:
+    """An error as application/problem+json."""
+    return _problem(Problem, status, {"detail": detail}, headers)
+
+
+def refused(outcome: Any) -> web.Response:
+    """What is wrong with the configuration that a reload found (runtime.reload.Outcome)."""
+    count = sum(1 for found in outcome.problems if found.severity == "error")
+    detail = f"{count} error{'' if count == 1 else 's'}; the configuration in force stays as it is"
+    return _problem(ReloadRefused, 422, {"detail": detail, "hash": outcome.hash, "problems": outcome.problems}, None)
+
+
+def _problem(schema: type[Problem], status: int, more: dict[str, Any], headers: Mapping[str, str] | None) -> web.Response:
+    body = schema().dump({"type": "about:blank", "title": PHRASES.get(status, "Error"), "status": status, **more})
+    return web.Response(text=json.dumps(body), status=status, headers=headers, content_type="application/problem+json")

@@ -1,0 +1,137 @@
+"""The admin application: aiohttp the ordinary way, on a listener of its own, for operators and Prometheus.
+
+It reads the running gateway through `AdminState` and changes it only by `reload`. Who may call is guard.py's, what answers look
+like answers.py's.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from aiohttp import web
+from prometheus_async.aio import time
+from prometheus_client import Histogram
+from prometheus_client.exposition import gzip_accepted
+
+from gateway.admin import answers
+from gateway.admin.answers import answer, refused
+from gateway.admin.guard import MAX_BODY, guard
+from gateway.admin.metrics import exposition
+from gateway.admin.openapi import PROBLEM, Answer, Endpoint, document
+from gateway.core.telemetry import Telemetry
+from gateway.runtime.reload import Outcome
+
+
+class AdminState(Protocol):
+    """What is asked of the running gateway. The mappings have the fields of answers.Health, .Config and .Status."""
+
+    telemetry: Telemetry
+
+    def ready(self) -> bool:
+        """Whether new requests should be sent here."""
+
+    def health(self) -> Mapping[str, Any]:
+        """The condition of every upstream and its endpoints, and the worst of them."""
+
+    def config(self) -> Mapping[str, Any]:
+        """What is in force, by names."""
+
+    def status(self) -> Mapping[str, Any]:
+        """The process in numbers."""
+
+    async def reload(self) -> Outcome:
+        """The next configuration, or the reasons against it."""
+
+
+STATE: web.AppKey[AdminState] = web.AppKey("state")
+DOCUMENT: web.AppKey[str] = web.AppKey("document", str)
+
+SECONDS = Histogram(
+    "gateway_admin_request_duration_seconds", "How long calls of the admin API took", ["endpoint"], buckets=(0.01, 0.1, 1, 10)
+)
+
+
+async def metrics(request: web.Request) -> web.StreamResponse:
+    body, content_type = await exposition(request.app[STATE].telemetry, request.headers.get("Accept", ""))
+    response = web.Response(body=body, headers={"Content-Type": content_type}, zlib_executor_size=MAX_BODY)
+    if gzip_accepted(request.headers.get("Accept-Encoding", "")):
+        response.enable_compression(web.ContentCoding.gzip)
+    return response
+
+
+async def ready(request: web.Request) -> web.StreamResponse:
+    is_ready = request.app[STATE].ready()
+    return answer(answers.Ready, {"ready": is_ready}, 200 if is_ready else 503)
+
+
+async def health(request: web.Request) -> web.StreamResponse:
+    condition = request.app[STATE].health()
+    return answer(answers.Health, condition, 503 if condition["status"] == "unhealthy" else 200)
+
+
+async def config(request: web.Request) -> web.StreamResponse:
+    return answer(answers.Config, request.app[STATE].config())
+
+
+async def status(request: web.Request) -> web.StreamResponse:
+    return answer(answers.Status, request.app[STATE].status())
+
+
+async def reload(request: web.Request) -> web.StreamResponse:
+    outcome = await request.app[STATE].reload()
+    return answer(answers.Reloaded, outcome) if outcome.ok else refused(outcome)
+
+
+async def openapi(request: web.Request) -> web.StreamResponse:
+    return web.Response(text=request.app[DOCUMENT], content_type="application/json")
+
+
+TEXT_FORMATS = ("text/plain", "application/openmetrics-text")
+
+ENDPOINTS = (
+    Endpoint("GET", "/metrics", metrics, "Metrics, for Prometheus", (Answer(200, "All of them", None, TEXT_FORMATS),)),
+    Endpoint(
+        "GET",
+        "/admin/ready",
+        ready,
+        "Whether new requests should be sent here",
+        (Answer(200, "They should", answers.Ready), Answer(503, "Not yet, or no longer", answers.Ready)),
+        open=True,
+    ),
+    Endpoint(
+        "GET",
+        "/admin/health",
+        health,
+        "The condition of every upstream",
+        (Answer(200, "Healthy or degraded", answers.Health), Answer(503, "Unhealthy", answers.Health)),
+    ),
+    Endpoint("GET", "/admin/config", config, "The configuration in force", (Answer(200, "By names", answers.Config),)),
+    Endpoint("GET", "/admin/status", status, "The process in numbers", (Answer(200, "These", answers.Status),)),
+    Endpoint(
+        "POST",
+        "/admin/reload",
+        reload,
+        "Reads the configuration anew",
+        (
+            Answer(200, "Taken", answers.Reloaded),
+            Answer(422, "Refused; the configuration in force stays", answers.ReloadRefused, (PROBLEM,)),
+        ),
+    ),
+    Endpoint("GET", "/admin/openapi.json", openapi, "This document", (Answer(200, "OpenAPI 3.1"),)),
+)
+
+
+def make_app(state: AdminState, token: str = "", host: str = "127.0.0.1") -> web.Application:
+    """The application over `state`. `token` is needed for all but /admin/ready, "" for none; `host` is where it listens."""
+    open_paths = frozenset(endpoint.path for endpoint in ENDPOINTS if endpoint.open)
+    app = web.Application(middlewares=[guard(token, host, open_paths)], client_max_size=MAX_BODY)
+    app[STATE] = state
+    app[DOCUMENT] = json.dumps(document(ENDPOINTS, bool(token)))
+    for endpoint in ENDPOINTS:
+        handler = time(SECONDS.labels(endpoint.path))(endpoint.handler)
+        # RFC 9110 section 9.1: what has GET has HEAD.
+        for method in ("GET", "HEAD") if endpoint.method == "GET" else (endpoint.method,):
+            app.router.add_route(method, endpoint.path, handler)
+    return app

@@ -1,0 +1,87 @@
+"""The admin API's description: one table of endpoints, from which the application's routes and the OpenAPI document are made."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+from apispec import APISpec
+from apispec.ext.marshmallow import MarshmallowPlugin
+from marshmallow import Schema
+
+from gateway import __version__
+from gateway.admin.answers import Problem
+from gateway.admin.guard import HEADER, SAFE_METHODS
+
+JSON = "application/json"
+PROBLEM = "application/problem+json"
+OPENAPI = "3.1.0"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What an endpoint may answer: `schema` is of its body, None where the body is no JSON object of ours."""
+
+    status: int
+    description: str
+    schema: type[Schema] | None = None
+    content_types: tuple[str, ...] = (JSON,)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One method of one path. `open` endpoints need no token."""
+
+    method: str
+    path: str
+    handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    summary: str
+    answers: tuple[Answer, ...]
+    open: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.handler.__name__
+
+
+def document(endpoints: Iterable[Endpoint], token: bool) -> dict[str, Any]:
+    """The OpenAPI 3.1 document. `token`: whether a bearer token is needed."""
+    spec = APISpec("Gateway admin API", __version__, OPENAPI, plugins=[MarshmallowPlugin()], info={"summary": SUMMARY})
+    if token:
+        spec.components.security_scheme("token", {"type": "http", "scheme": "bearer", "description": "The token of [admin]"})
+    for endpoint in endpoints:
+        spec.path(endpoint.path, operations={endpoint.method.lower(): _operation(endpoint, token)})
+    made: dict[str, Any] = spec.to_dict()
+    return made
+
+
+SUMMARY = "Metrics, health and reload of one gateway, for operators"
+
+
+def _operation(endpoint: Endpoint, token: bool) -> dict[str, Any]:
+    operation: dict[str, Any] = {
+        "operationId": endpoint.name,
+        "summary": endpoint.summary,
+        "responses": {str(answer.status): _response(answer) for answer in endpoint.answers},
+        "security": [{"token": []}] if token and not endpoint.open else [],
+    }
+    operation["responses"]["default"] = _response(Answer(0, "Anything else is a problem (RFC 9457)", Problem, (PROBLEM,)))
+    if endpoint.method not in SAFE_METHODS:
+        operation["parameters"] = [
+            {
+                "name": HEADER,
+                "in": "header",
+                "required": not token,
+                "schema": {"type": "string"},
+                "description": "Any value. Web pages of another origin cannot send it; with a token it is not needed.",
+            }
+        ]
+    return operation
+
+
+def _response(answer: Answer) -> dict[str, Any]:
+    schema: Any = {"type": "string"} if answer.schema is None and JSON not in answer.content_types else {"type": "object"}
+    content = {kind: {"schema": answer.schema or schema} for kind in answer.content_types}
+    return {"description": answer.description, "content": content}

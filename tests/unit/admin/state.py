@@ -1,0 +1,112 @@
+"""A running gateway as the admin application sees it, to be set up by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from gateway.config.problems import Problem
+from gateway.core.telemetry import Telemetry
+from gateway.runtime.reload import Outcome
+
+HEALTH = {
+    "status": "healthy",
+    "upstreams": {
+        "becamera": {
+            "name": "becamera",
+            "status": "healthy",
+            "balance": "least_connections",
+            "in_flight": 3,
+            "retrying": 0,
+            "circuit": {"state": "closed", "failures": 1, "retry_after": None},
+            "endpoints": [
+                {
+                    "name": "127.0.0.1:3001",
+                    "url": "http://127.0.0.1:3001",
+                    "status": "healthy",
+                    "weight": 2,
+                    "backup": False,
+                    "max_connections": 0,
+                    "in_flight": 3,
+                    "idle": 1,
+                    "last_error": None,
+                    "ejected_for": 0.0,
+                    "checked_ago": 1.5,
+                    "check_seconds": 0.002,
+                    "eligible": True,
+                }
+            ],
+        },
+        "plain": {"status": "healthy", "circuit": None, "endpoints": []},
+    },
+}
+
+CONFIG = {
+    "hash": "abc123",
+    "loaded_at": 1_790_000_000.5,
+    "files": ["gateway.toml", "pipelines/partner.toml"],
+    "warnings": ["pipelines/partner.toml:3:1: warning: caching never looks up"],
+    "upstreams": {"becamera": {"balance": "least_connections", "endpoints": ["http://127.0.0.1:3001"]}},
+    "pipelines": {
+        "partner": {
+            "file": "pipelines/partner.toml",
+            "request": ["auth", "logging"],
+            "response": ["logging"],
+            "error": ["error_handler"],
+            "routes": [
+                {
+                    "name": "cameras",
+                    "match": "/cameras",
+                    "kind": "prefix",
+                    "methods": ["GET"],
+                    "hosts": [],
+                    "target": "becamera",
+                }
+            ],
+        }
+    },
+}
+
+STATUS = {
+    "version": "1.2.3",
+    "pid": 42,
+    "uptime_seconds": 12.5,
+    "configuration": "abc123",
+    "connections": 7,
+    "in_flight": 3,
+    "snapshots_alive": 1,
+    "python": "3.13.0",
+}
+
+WARNING = Problem(Path("/etc/gateway/pipelines/a.toml"), 3, 5, "caching before auth", "move it", "warning")
+ERROR = Problem(Path("/etc/gateway/upstreams.toml"), 1, 2, "no endpoints")
+
+
+class State:
+    """An AdminState. `outcome` is what a reload comes to, or the exception it raises."""
+
+    def __init__(self) -> None:
+        self.telemetry = Telemetry()
+        self.is_ready = True
+        self.health_now: dict[str, Any] = HEALTH
+        self.config_now: dict[str, Any] = CONFIG
+        self.outcome: Outcome | Exception = Outcome(True, "def456", (WARNING,), ("upstream becamera changed: weight",))
+        self.reloads = 0
+
+    def ready(self) -> bool:
+        return self.is_ready
+
+    def health(self) -> dict[str, Any]:
+        return self.health_now
+
+    def config(self) -> dict[str, Any]:
+        return self.config_now
+
+    def status(self) -> dict[str, Any]:
+        return STATUS
+
+    async def reload(self) -> Outcome:
+        self.reloads += 1
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        return self.outcome

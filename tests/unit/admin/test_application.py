@@ -1,0 +1,138 @@
+"""The admin API answers what the gateway's state says, with the status for it, and nothing the schemas do not name."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from aiohttp.test_utils import TestClient
+from prometheus_client import REGISTRY
+
+from gateway.runtime.reload import Outcome
+from tests.unit.admin.state import CONFIG, ERROR, HEALTH, STATUS, WARNING, State
+
+CHANGES = {"X-Gateway-Admin": "1"}
+
+
+async def asked(client: TestClient, path: str, method: str = "GET", **options: Any) -> tuple[int, dict[str, Any]]:
+    async with client.request(method, path, **options) as response:
+        assert response.content_type in ("application/json", "application/problem+json")
+        assert (response.content_type == "application/problem+json") == (response.status not in (200, 503))
+        return response.status, json.loads(await response.text())
+
+
+async def test_health(admin: TestClient, state: State):
+    assert await asked(admin, "/admin/health") == (200, HEALTH)
+
+
+@pytest.mark.parametrize(("condition", "status"), [("healthy", 200), ("degraded", 200), ("unhealthy", 503)])
+async def test_health_is_a_status_too(admin: TestClient, state: State, condition: str, status: int):
+    state.health_now = {"status": condition, "upstreams": {}}
+    assert await asked(admin, "/admin/health") == (status, {"status": condition, "upstreams": {}})
+
+
+@pytest.mark.parametrize(("is_ready", "status"), [(True, 200), (False, 503)])
+async def test_ready(admin: TestClient, state: State, is_ready: bool, status: int):
+    state.is_ready = is_ready
+    assert await asked(admin, "/admin/ready") == (status, {"ready": is_ready})
+
+
+async def test_config(admin: TestClient):
+    assert await asked(admin, "/admin/config") == (200, CONFIG)
+
+
+async def test_what_no_schema_names_is_not_shown(admin: TestClient, state: State):
+    state.config_now = CONFIG | {"token": "s3cr3t", "pipelines": {"a": CONFIG["pipelines"]["partner"] | {"auth": "s3cr3t"}}}
+    state.health_now = {"status": "healthy", "secret": "s3cr3t", "upstreams": {"a": {"status": "healthy", "key": "s3cr3t"}}}
+    for path in ("/admin/config", "/admin/health"):
+        assert "s3cr3t" not in json.dumps(await asked(admin, path))
+
+
+async def test_status(admin: TestClient):
+    assert await asked(admin, "/admin/status") == (200, STATUS)
+
+
+async def test_reload_taken(admin: TestClient, state: State):
+    status, answer = await asked(admin, "/admin/reload", "POST", headers=CHANGES)
+    assert status == 200
+    assert state.reloads == 1
+    assert answer == {
+        "ok": True,
+        "hash": "def456",
+        "changes": ["upstream becamera changed: weight"],
+        "problems": [
+            {
+                "file": "/etc/gateway/pipelines/a.toml",
+                "line": 3,
+                "column": 5,
+                "severity": "warning",
+                "message": "caching before auth",
+                "hint": "move it",
+            }
+        ],
+    }
+
+
+@pytest.mark.parametrize(
+    ("problems", "detail"),
+    [
+        ((ERROR,), "1 error; the configuration in force stays as it is"),
+        ((ERROR, WARNING, ERROR), "2 errors; the configuration in force stays as it is"),
+    ],
+)
+async def test_reload_refused(admin: TestClient, state: State, problems: tuple[Any, ...], detail: str):
+    state.outcome = Outcome(False, "abc123", problems)
+    status, answer = await asked(admin, "/admin/reload", "POST", headers=CHANGES)
+    assert status == answer["status"] == 422
+    assert (answer["type"], answer["title"], answer["detail"]) == ("about:blank", "Unprocessable Content", detail)
+    assert answer["hash"] == "abc123"
+    assert len(answer["problems"]) == len(problems)
+    assert answer["problems"][0] == {
+        "file": "/etc/gateway/upstreams.toml",
+        "line": 1,
+        "column": 2,
+        "severity": "error",
+        "message": "no endpoints",
+        "hint": "",
+    }
+
+
+async def test_what_fails_inside_stays_inside(admin: TestClient, state: State, caplog: pytest.LogCaptureFixture):
+    state.outcome = RuntimeError("s3cr3t")
+    status, answer = await asked(admin, "/admin/reload", "POST", headers=CHANGES)
+    assert status == 500
+    assert "s3cr3t" not in json.dumps(answer)
+    assert "s3cr3t" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/", 404), ("GET", "/admin/nothing", 404), ("GET", "/admin/reload", 405), ("POST", "/admin/health", 405)],
+)
+async def test_what_is_not_there_is_a_problem(admin: TestClient, method: str, path: str, status: int):
+    got, answer = await asked(admin, path, method, headers=CHANGES)
+    assert got == answer["status"] == status
+    assert answer["detail"]
+
+
+async def test_a_wrong_method_says_which_are_right(admin: TestClient):
+    async with admin.get("/admin/reload") as response:
+        assert response.headers["Allow"] == "POST"
+
+
+async def test_calls_are_timed(admin: TestClient):
+    def calls() -> float:
+        return REGISTRY.get_sample_value("gateway_admin_request_duration_seconds_count", {"endpoint": "/admin/status"}) or 0.0
+
+    before = calls()
+    await asked(admin, "/admin/status")
+    assert calls() == before + 1
+
+
+@pytest.mark.parametrize(("condition", "status"), [("healthy", 200), ("unhealthy", 503)])
+async def test_head_is_get_without_the_body(admin: TestClient, state: State, condition: str, status: int):
+    state.health_now = {"status": condition, "upstreams": {}}
+    async with admin.head("/admin/health") as response:
+        assert (response.status, await response.read()) == (status, b"")
+        assert int(response.headers["Content-Length"]) == len(json.dumps(state.health_now))
