@@ -247,13 +247,7 @@ class LogFile:
 
 
 _OPEN: set[LogFile] = set()
-"""Every file not yet closed: what a signal to rotate logs, or the end of the process, concerns."""
-
-
-def reopen_all() -> None:
-    """Reopens every log file of the process: what USR1 asks for."""
-    for file in tuple(_OPEN):
-        file.reopen()
+"""Every file not yet closed."""
 
 
 def finish(seconds: float = AT_EXIT) -> bool:

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.state import logfile
-from gateway.state.logfile import BATCH, LogFile, finish, reopen_all
+from gateway.state.logfile import BATCH, LogFile, finish
 
 PATIENCE = 10.0
 
@@ -217,7 +217,7 @@ async def test_reopen_goes_on_in_a_new_file(tmp_path: Path, started: bool):
     if started:
         append(file, 1)
     (tmp_path / "log").rename(tmp_path / "log.1")
-    reopen_all()
+    file.reopen()
     append(file, 2)
     close(file)
     assert (tmp_path / "log.1").read_bytes() == (b"1\n" if started else b"")
