@@ -71,7 +71,7 @@ async def shares(directory: Path) -> bool:
     good = True
     for slow in (1.0, 10.0):
         async with AsyncExitStack() as stack:
-            ups = [await stack.enter_async_context(Upstream(str(i), 0.01 * (slow if i == 0 else 1))) for i in range(3)]
+            ups = [await stack.enter_async_context(Upstream(str(i), 0.05 * (slow if i == 0 else 1))) for i in range(3)]
             path = configure(directory, list(zip(ups, (3, 2, 1), strict=True)))
             gateway = await stack.enter_async_context(Process(path))
             async with Load(gateway.port, 64) as load:
@@ -114,9 +114,8 @@ async def kill(directory: Path) -> bool:
             served = load.bodies[b"1"]
             await load.more(1000)
         bad = load.total - load.answers[200]
-        print(
-            f"killed: out after {out:.2f} s, back after {back:.2f} s; of {load.total} GETs {bad} were not 200, {len(load.failed)} broke"
-        )
+        print(f"killed: out after {out:.2f} s, back after {back:.2f} s")
+        print(f"  of {load.total} GETs {bad} were not 200, {len(load.failed)} broke")
         print(f"  until it was out: {bad_before} and {failed_before}; after its return it served {load.bodies[b'1'] - served}")
         return bad == 0 and not load.failed and load.bodies[b"1"] > served
 
@@ -167,12 +166,9 @@ async def reloads(directory: Path) -> bool:
         bad = load.total - load.answers[200]
         unhealthy_logged = sum(name in line and "unhealthy" in line for line in gateway.lines)
         print(f"100 SIGHUPs in {took:.1f} s, {load.total} requests: {bad} not 200, {len(load.failed)} broke {load.failed[:3]}")
-        print(
-            f"  memory {early >> 20} MiB before, {late >> 20} at the end, {settled >> 20} after; broken file: reload_success {refused:g}"
-        )
-        print(
-            f"  limiter: {remaining} of 1001 left after 2 uses; the dead endpoint: healthy={healthy:g}, found ill {unhealthy_logged} time"
-        )
+        print(f"  memory {early >> 20} MiB before, {late >> 20} at the end, {settled >> 20} after")
+        print(f"  the broken file: reload_success {refused:g}; limiter: {remaining} of 1001 left after 2 uses")
+        print(f"  the dead endpoint: healthy={healthy:g}, found ill {unhealthy_logged} time(s)")
         client.close()
         flat = settled - early < 8 << 20
         return bad == 0 and not load.failed and refused == 0 and healthy == 0 and remaining == 999 and flat

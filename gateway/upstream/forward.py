@@ -157,7 +157,7 @@ class Forward:
     async def settle(self, exchange: Exchange, outcome: Reply | Failed, reason: str | None, limit: float) -> Reply:
         """What an attempt's outcome comes to in the end, further attempts included. Raises Failed."""
         pool = self.pool
-        if reason is not None and pool.budget.take(pool.in_flight + 1):
+        if reason is not None and pool.budget.take(pool.in_flight + pool.budget.waiting + 1):
             try:
                 tried: list[Endpoint] = []
                 while reason is not None and await self._wait(exchange, reason, limit):
@@ -191,7 +191,11 @@ class Forward:
             return False
         self._retries.add((self.pool.name, reason))
         if delay > 0:
-            await asyncio.sleep(delay)
+            self.pool.budget.waiting += 1
+            try:
+                await asyncio.sleep(delay)
+            finally:
+                self.pool.budget.waiting -= 1
         return True
 
     async def _attempt(self, exchange: Exchange, endpoint: Endpoint, limit: float) -> Reply:

@@ -64,11 +64,13 @@ class Budget:
     `take`, its wait included, until `give`. `share` may be changed at any time; it holds for what is taken from then on.
     """
 
-    __slots__ = ("retrying", "share")
+    __slots__ = ("retrying", "share", "waiting")
 
     def __init__(self, share: float = 0.2) -> None:
         self.share = share
         self.retrying = 0
+        self.waiting = 0
+        """Of those, the ones between two attempts: under way, though no endpoint counts them in flight."""
 
     def __repr__(self) -> str:
         return f"<Budget {self.retrying} retrying, at most {self.share:.0%} of requests>"
