@@ -257,7 +257,8 @@ class Exchange:
         self.decisions: list[Decision] | None = None
 
     def __repr__(self) -> str:
-        return f"<Exchange {self.method} {self.target} {self.request_id}>"
+        # Without the query: an API key may be in it, and this ends up in logs.
+        return f"<Exchange {self.method} {self.path} {self.request_id}>"
 
     def status(self) -> int:
         """What the client saw: the reply's status once its head was out, else the failure's, else 499: it left before either."""

@@ -1,0 +1,158 @@
+"""`auth`: who is calling, and whether they may.
+
+The request hook asks each of `methods` in turn; the first that finds credentials of its kind decides. It leaves an Identity on
+the exchange (whose headers, X-Client-ID, X-Client-Tier and X-Client-Roles, go to the upstream), and compares its permissions with
+what `require` says. How a method knows callers is its own file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from gateway.config.schema import Boolean, Choice, FieldValue, Items, Map, SubTable, Table, Text
+from gateway.core.exchange import Decision, Exchange, Identity
+from gateway.core.failures import Failed, Failure
+from gateway.core.hooks import ConfigProblem, Context, Hooks
+from gateway.middlewares.auth.api_key import ApiKeyConfig, ApiKeys, ApiKeyTable
+from gateway.middlewares.auth.permissions import Permission, Require, Requirements, covers
+from gateway.middlewares.auth.refusal import Refused
+
+
+@dataclass(frozen=True, slots=True)
+class AuthConfig:
+    """How callers are known (`methods`, in this order) and what they need.
+
+    require:  permissions, all of them needed: a list for every method, or a table of lists by method with "*" for the others.
+    roles:    the permissions that come with a role, beyond those of the caller's own.
+    optional: callers without credentials pass as nobody in particular wherever `require` asks for nothing; credentials that
+              are wrong are refused all the same.
+    realm:    what a challenge (WWW-Authenticate) says the credentials are for.
+    forward_credentials: whether the upstream sees them.
+    """
+
+    methods: tuple[str, ...] = ("api_key",)
+    api_key: ApiKeyConfig = field(default_factory=ApiKeyConfig)
+    require: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    roles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    optional: bool = False
+    realm: str = "gateway"
+    forward_credentials: bool = False
+
+
+class AuthTable(Table):
+    makes = AuthConfig
+    methods = Items(Choice("api_key"))
+    api_key = SubTable(ApiKeyTable)
+    require = Require()
+    roles = Map(keys=Text(), values=Items(Permission()))
+    optional = Boolean()
+    realm = FieldValue()
+    forward_credentials = Boolean()
+
+
+CONFIG = AuthTable
+
+
+class Method(Protocol):
+    """One way to know a caller.
+
+    name: its word in the configuration and in metrics. challenge: its WWW-Authenticate. wanted: what to send, for people.
+    """
+
+    name: str
+    challenge: bytes
+    wanted: str
+
+    def identify(self, exchange: Exchange) -> Identity | None:
+        """Who is calling; None without credentials of this kind. Raises Refused when there are some and they are no good."""
+
+
+class Auth:
+    """One instance in one pipeline, or on one route that overrides it."""
+
+    __slots__ = ("_challenges", "_counts", "_methods", "_missing", "_name", "_optional", "_requirements")
+
+    def __init__(self, config: AuthConfig, context: Context, methods: tuple[Method, ...]) -> None:
+        self._name = context.name
+        self._methods = methods
+        self._optional = config.optional
+        self._requirements = Requirements(config.require)
+        # RFC 9110 section 11.6.1: every 401 carries a challenge for each scheme that would do.
+        self._challenges = tuple((b"WWW-Authenticate", method.challenge) for method in methods)
+        self._missing = f"This needs {' or '.join(method.wanted for method in methods)}."
+        self._counts = context.telemetry.auth
+
+    def __repr__(self) -> str:
+        return f"<Auth {self._name} {self._methods!r}>"
+
+    def request(self, exchange: Exchange) -> None:
+        """Sets `exchange.identity`. Raises Failed: UNAUTHENTICATED, EXPIRED, FORBIDDEN or MALFORMED."""
+        for method in self._methods:
+            try:
+                identity = method.identify(exchange)
+            except Refused as refused:
+                raise self._failed(exchange, method.name, refused) from None
+            if identity is not None:
+                exchange.identity = identity
+                break
+        else:
+            return self._anonymous(exchange)
+
+        needed = self._requirements.of(exchange.method)
+        if needed and not needed <= identity.permissions and not self._requirements.met(needed, identity.permissions):
+            raise self._failed(exchange, method.name, _forbidden(exchange, identity, needed))
+        if exchange.decisions is not None:
+            why = f"{method.name} of client {identity.client}, who has {_listed(identity.permissions)}; needed: {_listed(needed)}"
+            exchange.decisions.append(Decision(self._name, "allowed", why))
+            return None
+        self._counts.add((method.name, "ok"))
+        return None
+
+    def _anonymous(self, exchange: Exchange) -> None:
+        """A request without any credentials."""
+        needed = self._requirements.of(exchange.method)
+        if not self._optional or needed:
+            why = f"no credentials; {exchange.method} needs {_listed(needed)}" if needed else "no credentials"
+            raise self._failed(exchange, "none", Refused("missing", why, detail=self._missing))
+        if exchange.decisions is not None:
+            exchange.decisions.append(Decision(self._name, "allowed", "no credentials, and none are needed"))
+        else:
+            self._counts.add(("none", "anonymous"))
+
+    def _failed(self, exchange: Exchange, method: str, refused: Refused) -> Failed:
+        if exchange.decisions is not None:
+            exchange.decisions.append(Decision(self._name, "denied", refused.why))
+        else:
+            self._counts.add((method, refused.result))
+        return Failed(
+            refused.failure,
+            refused.detail,
+            headers=self._challenges if refused.failure.status == 401 else (),
+            why=refused.why,
+            by=self._name,
+        )
+
+
+def build(config: AuthConfig, context: Context) -> Hooks:
+    """The middleware. Raises ConfigProblem when a method cannot work, e.g. without its key file."""
+    if not config.methods:
+        raise ConfigProblem("no methods, so nobody could be known", at=("methods",), hint='methods = ["api_key"]')
+    makers = {"api_key": lambda: ApiKeys.of(config.api_key, context, config.realm, config.roles, config.forward_credentials)}
+    methods: tuple[Method, ...] = tuple(makers[name]() for name in dict.fromkeys(config.methods))
+    return Hooks(request=Auth(config, context, methods).request)
+
+
+def _forbidden(exchange: Exchange, identity: Identity, needed: frozenset[str]) -> Refused:
+    lacking = frozenset(word for word in needed if not covers(identity.permissions, {word}))
+    return Refused(
+        "forbidden",
+        f"require: {exchange.method} needs {_listed(needed)}; client {identity.client} has {_listed(identity.permissions)}",
+        detail=f"This needs the permission{'s' if len(lacking) > 1 else ''} {_listed(lacking)}.",
+        failure=Failure.FORBIDDEN,
+    )
+
+
+def _listed(words: frozenset[str]) -> str:
+    return ", ".join(sorted(words)) or "none"

@@ -1,0 +1,230 @@
+"""API keys: taken from a header or a query parameter, looked up by their hash.
+
+No key appears in a log, a repr or an error; in memory there are hashes, and the keys presented lately.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from multidict import istr
+
+from gateway.config.schema import FieldName, Table, Text
+from gateway.core.clock import Clock
+from gateway.core.exchange import Exchange, Identity
+from gateway.core.failures import Failure
+from gateway.core.headers import Pair
+from gateway.core.hooks import ConfigProblem, Context
+from gateway.middlewares.auth.refusal import Refused
+from gateway.state import keyfile
+from gateway.state.keyfile import Key, KeyFileError
+
+TTL = 300.0
+"""Seconds a look-up is remembered."""
+KNOWN = 10_000
+"""Keys remembered that were good."""
+UNKNOWN = 1_000
+"""Keys remembered that were not: few, for whoever guesses never repeats himself."""
+LONGEST = 256
+"""Letters of a key that is worth remembering."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKeyConfig:
+    """Where keys are: in the field `header`, also in the query parameter `query` ("" for not there), and in the key file.
+
+    A key in a URL ends up in histories, logs and Referer fields, so `query` has to be asked for.
+    """
+
+    header: str = "X-API-Key"
+    query: str = ""
+    file: str = "keys.toml"
+
+
+class ApiKeyTable(Table):
+    makes = ApiKeyConfig
+    header = FieldName()
+    query = Text()
+    file = Text()
+
+
+class KeyRing:
+    """The keys of one file, by hash, and what was lately made of the keys presented. Shared by the routes that use the file."""
+
+    __slots__ = ("_by_digest", "_wrong", "good")
+
+    def __init__(self, keys: Iterable[Key], roles: Mapping[str, tuple[str, ...]]) -> None:
+        self._by_digest = {key.digest: (key, _identity(key, roles)) for key in keys}
+        self.good: dict[str, tuple[Identity, float]] = {}
+        """By key: who it makes the caller, and the Unix time until which that holds."""
+        self._wrong: dict[str, tuple[Key | None, float]] = {}
+
+    def __repr__(self) -> str:
+        return f"<KeyRing {len(self._by_digest)} keys>"
+
+    def look_up(self, presented: str, now: float) -> Identity:
+        """Whose key this is, at the Unix time `now`. Raises Refused."""
+        remembered = self._wrong.get(presented)
+        if remembered is not None and now < remembered[1]:
+            raise _refused(remembered[0])
+        # Constant time by construction: what is compared is the hash of a guess, which nobody can steer towards a stored one
+        # bit by bit, so how far a comparison got tells nothing about any key.
+        key, identity = self._by_digest.get(keyfile.digest(presented), (None, None))
+        if key is None or identity is None or key.state(now) != "active":
+            _remember(self._wrong, UNKNOWN, presented, (key, now + TTL))
+            raise _refused(key)
+        until = now + TTL if key.expires is None else min(now + TTL, key.expires)
+        _remember(self.good, KNOWN, presented, (identity, until))
+        return identity
+
+
+class ApiKeys:
+    """The method "api_key"."""
+
+    name = "api_key"
+
+    __slots__ = ("_drop", "_header", "_marker", "_query", "_ring", "_wall", "challenge", "wanted")
+
+    def __init__(self, config: ApiKeyConfig, ring: KeyRing, clock: Clock, realm: str, forward: bool) -> None:
+        self._header = istr(config.header)
+        self._query = config.query
+        self._drop = None if forward else frozenset((config.header.lower().encode(),))
+        self._ring = ring
+        self._wall = clock.wall
+        # Not a registered scheme: there is none for API keys. A challenge is needed all the same (RFC 9110 section 15.5.2).
+        quoted = realm.replace("\\", "\\\\").replace('"', '\\"')
+        self.wanted = f"an API key in the {config.header} header" + (f" or the {config.query} parameter" if config.query else "")
+        self.challenge = f'ApiKey realm="{quoted}"'.encode("latin-1")
+
+    @classmethod
+    def of(
+        cls, config: ApiKeyConfig, context: Context, realm: str, roles: Mapping[str, tuple[str, ...]], forward: bool
+    ) -> ApiKeys:
+        """With the keys of the file. Raises ConfigProblem when that is missing or broken."""
+        path = context.directory / config.file
+        try:
+            text = keyfile.read(path)
+            # The same text and roles give the same ring, to every route of the pipeline and across reloads.
+            fingerprint = (hashlib.sha256(text.encode()).digest(), tuple(sorted(roles.items())))
+            key = ("auth", "api_key", context.pipeline, context.name, str(path))
+            ring: KeyRing = context.keep(key, fingerprint, lambda: KeyRing(keyfile.parse(text, path), roles))
+        except KeyFileError as error:
+            hint = "" if path.exists() else f"make one: gateway keys create --client NAME --file {_shortest(path)}"
+            raise ConfigProblem(str(error), at=("api_key", "file"), hint=hint) from None
+        return cls(config, ring, context.clock, realm, forward)
+
+    def __repr__(self) -> str:
+        return f"<ApiKeys {self._header} {self._ring!r}>"
+
+    def identify(self, exchange: Exchange) -> Identity | None:
+        """Whose key came with the request; None without one. Raises Refused."""
+        presented: str | None
+        given = exchange.headers.getall(self._header, NOTHING)
+        if given:
+            presented = self._from_header(exchange, given)
+            if self._query and exchange.query:
+                self._from_query(exchange, presented)
+        elif self._query and exchange.query:
+            presented = self._from_query(exchange, None)
+            if presented is None:
+                return None
+        else:
+            return None
+        now = self._wall()
+        known = self._ring.good.get(presented)
+        # `until` is never later than the key's own expiry: this comparison is all the checking a known key needs.
+        if known is not None and now < known[1]:
+            return known[0]
+        return self._ring.look_up(presented, now)
+
+    def _from_header(self, exchange: Exchange, given: list[str]) -> str:
+        """The key in the header, which the upstream does not get to see."""
+        if len(given) > 1:
+            raise _ambiguous(f"{len(given)} {self._header} headers", f"There must be only one {self._header} header.")
+        if self._drop is not None:
+            dropped = exchange.drop_headers
+            exchange.drop_headers = self._drop if dropped is None else dropped | self._drop
+        return given[0]
+
+    def _from_query(self, exchange: Exchange, from_header: str | None) -> str | None:
+        """The key in the query, if there is one, which is taken out of what the upstream gets."""
+        if self._query not in exchange.query and "%" not in exchange.query:
+            return None
+        parameters = exchange.query.split("&")
+        mine = [parameter for parameter in parameters if unquote(parameter.partition("=")[0]) == self._query]
+        if not mine:
+            return None
+        if len(mine) > 1:
+            raise _ambiguous(f"{len(mine)} {self._query} parameters", f"There must be only one {self._query} parameter.")
+        # Not unquote_plus: keys made elsewhere may hold a "+", and none holds a space.
+        presented = unquote(mine[0].partition("=")[2])
+        if from_header is not None and presented != from_header:
+            raise _ambiguous(
+                f"different keys in {self._header} and {self._query}",
+                f"The {self._header} header and the {self._query} parameter differ.",
+            )
+        if self._drop is not None:
+            parameters.remove(mine[0])
+            exchange.query = "&".join(parameters)
+            exchange.target = exchange.path + ("?" + exchange.query if exchange.query else "")
+        return presented
+
+
+NOTHING: list[str] = []
+
+
+def _identity(key: Key, roles: Mapping[str, tuple[str, ...]]) -> Identity:
+    """Who a key makes the caller, with the headers that tell the upstream."""
+    headers: list[Pair] = [(b"X-Client-ID", key.client.encode())]
+    if key.tier:
+        headers.append((b"X-Client-Tier", key.tier.encode()))
+    if key.roles:
+        headers.append((b"X-Client-Roles", ",".join(sorted(key.roles)).encode()))
+    return Identity(
+        client=key.client,
+        method="api_key",
+        tier=key.tier,
+        roles=key.roles,
+        permissions=key.permissions.union(*(roles.get(role, ()) for role in key.roles)),
+        headers=tuple(headers),
+        claims={"key": key.id},
+    )
+
+
+def _remember(memory: dict[str, Any], most: int, presented: str, value: object) -> None:
+    """Whoever fills the memory empties it: forgetting costs a look-up each, and dropping one at a time would cost more."""
+    if len(presented) <= LONGEST:
+        if len(memory) >= most:
+            memory.clear()
+        memory[presented] = value
+
+
+def _refused(key: Key | None) -> Refused:
+    """Why a key is no good: unknown (None), revoked or expired."""
+    if key is None:
+        return Refused("invalid", "the key is in no key file", detail="The API key is not valid.")
+    if key.revoked:
+        return Refused("revoked", f"key {key.id} of {key.client} was revoked", detail="The API key has been revoked.")
+    since = datetime.fromtimestamp(key.expires or 0, UTC)
+    return Refused(
+        "expired",
+        f"key {key.id} of {key.client} expired {since:%Y-%m-%d %H:%M} UTC",
+        detail="The API key has expired.",
+        failure=Failure.EXPIRED,
+    )
+
+
+def _ambiguous(why: str, detail: str) -> Refused:
+    return Refused("malformed", why, detail=detail, failure=Failure.MALFORMED)
+
+
+def _shortest(path: Path) -> str:
+    """A path as one would type it here."""
+    path = path.resolve()
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
