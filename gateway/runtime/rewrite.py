@@ -13,7 +13,7 @@ from gateway.core.hooks import ConfigProblem
 from gateway.runtime.paths import PCHAR, encoded, literal, normalise, template
 
 Rewrite = Callable[[Exchange], str]
-"""The target for the upstream: starts with one slash, and the client's query is on it."""
+"""The target for the upstream, with the client's query. Starts with one slash, or is what came because nothing was to be done."""
 
 _Piece = Callable[[Exchange, str], str]
 """A part of a rewritten target, from the exchange and its path (raw, less `strip_prefix`)."""
