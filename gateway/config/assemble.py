@@ -161,5 +161,8 @@ def _lint(made: PipelineDraft) -> None:
 
 
 def _place(route: RouteDraft, name: str, listed: KeyPath) -> KeyPath:
-    """A finding about what a route overrides is the override's."""
-    return route.overrides[name].path if name in route.overrides else listed
+    """Where a finding about a route belongs: what it overrides, an entry of its own list, or else the route itself."""
+    if name in route.overrides:
+        return route.overrides[name].path
+    own = route.placed.path
+    return listed if listed[: len(own)] == own else own

@@ -87,7 +87,7 @@ def compile_config(path: Path, schema_for: SchemaFor, known_names: Sequence[str]
     drafts = [draft(document, kinds) for document in tree.pipelines]
     _routes(drafts, homes.keys() if tree.upstreams_known else None, gateway.routing)
     named = _pipeline_names(drafts)
-    if not drafts and tree.upstreams_known:
+    if not drafts and not tree.problems.of("error"):
         tree.gateway.warning(("include",), "there are no pipelines: every request is answered 404", "include pipelines/*.toml")
     if tree.problems.of("error"):
         raise ConfigErrors(tree.problems.all())
@@ -182,9 +182,7 @@ def _endpoints(document: Document, path: tuple[str, str]) -> None:
     for place, url in urls:
         address = _address(url)
         if address in seen:
-            document.error(
-                place, f"{url!r} is an endpoint of {path[1]!r} already", f"line {seen[address]}; weight makes one count more"
-            )
+            document.error(place, f"{url!r} is an endpoint of {path[1]!r} already", f"see line {seen[address]}")
         elif address is not None:
             seen[address] = document.place(place)[0]
 

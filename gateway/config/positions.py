@@ -74,7 +74,10 @@ class _Scanner:
 
     def blank(self) -> None:
         """Skips white space, line ends and comments."""
-        match = _BLANK.match(self.text, self.at)
+        self.skip(_BLANK)
+
+    def skip(self, pattern: re.Pattern[str]) -> None:
+        match = pattern.match(self.text, self.at)
         self.at = match.end() if match else self.at
 
     def header(self) -> KeyPath:
@@ -143,8 +146,8 @@ class _Scanner:
             self.array(path)
         elif sign == "{":
             self.inline_table(path)
-        elif match := _PLAIN_VALUE.match(self.text, self.at):
-            self.at = match.end()
+        else:
+            self.skip(_PLAIN_VALUE)
 
     def array(self, path: KeyPath) -> None:
         self.at += 1

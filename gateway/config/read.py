@@ -96,6 +96,9 @@ def _included(gateway: Document, tree: Tree) -> Iterator[Path]:
     for index, pattern in enumerate(patterns if isinstance(patterns, list | tuple) else ()):
         if not isinstance(pattern, str) or not pattern or ("include", index) in gateway.undefined:
             continue
+        if "\0" in pattern:
+            gateway.error(("include", index), f"{pattern!r} is no path")
+            continue
         if has_magic(pattern):
             # Path.glob takes no absolute pattern, and would find hidden files.
             files = sorted(glob(pattern, root_dir=gateway.file.parent, recursive=True))  # noqa: PTH207
@@ -128,7 +131,7 @@ def _read(file: Path, tree: Tree) -> Document | None:
         broken.problem((1, 1), f"cannot be read: {error.strerror}")
         return None
     try:
-        text = raw.decode()
+        text = raw.decode("utf-8-sig")  # some editors put a byte order mark in front
         data = tomllib.loads(text)
         document = Document(file, tree.problems, data, positions(text))
         data.update(_resolved(data, (), document, tree.sources))

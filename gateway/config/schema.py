@@ -72,8 +72,7 @@ class Secret(Text):
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
         if not isinstance(value, str | FileTable):
             raise ValidationError('must be a string or { file = "path" }')
-        loaded = super()._deserialize(value, attr, data, **kwargs)
-        return SecretText(loaded, getattr(loaded, "written", "***"))
+        return SecretText(super()._deserialize(value, attr, data, **kwargs), "***")
 
 
 class Whole(fields.Integer):

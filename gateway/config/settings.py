@@ -96,6 +96,8 @@ class Middlewares:
             if self.kinds.knows(kind_of(key)):
                 hint = f"put {key!r} into request, response or error, or remove the table"
                 self.document.warning((key,), f"[{key}] has no effect: it is in none of the lists", hint)
+            elif key == "upstream":
+                self.document.error((key,), "upstream: is not a known key", "upstreams stand in a file without pipelines")
             elif kind_of(key) not in self._unknown:
                 self.document.error((key,), f"{dotted((key,))}: is not a known key", self._nearest(key, own))
 
@@ -160,7 +162,9 @@ class Middlewares:
             table = self.kinds.table(kind)
         except UnknownKind as error:
             self._unknown.add(kind)
-            self.document.error(place, str(error), "" if ":" in kind else nearest(kind, self.kinds.known_names))
+            self.document.error(
+                place, str(error), "" if ":" in kind or kind in self.kinds.known_names else nearest(kind, self.kinds.known_names)
+            )
             return False
         if name != kind and not given.replace("-", "_").isidentifier():
             self.document.error(place, f"{name!r}: an instance is named in letters, digits, '-' and '_'", f"e.g. '{kind}.second'")

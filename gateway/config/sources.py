@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
+from errno import EINVAL
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,10 @@ class Sources:
         """The file's bytes; raises OSError. Asked for again it is not read again: one compilation sees one state."""
         known = self.files.get(path)
         if known is None:
-            known = self.files[path] = path.read_bytes()
+            try:
+                known = self.files[path] = path.read_bytes()
+            except ValueError as error:  # a NUL in the name
+                raise OSError(EINVAL, str(error)) from None
         return known
 
     def fingerprint(self, directory: Path) -> str:

@@ -1,0 +1,138 @@
+import pytest
+
+from tests.unit.config.tree import ROUTE, Tree
+
+CLEAN = """
+    request  = ["cors", "rate_limit.ip", "auth", "rate_limit", "validation", "caching", "logging"]
+    response = ["caching", "compression", "cors", "logging", "metrics"]
+    error    = ["error_handler", "fallback", "cors", "logging", "metrics"]
+    rate_limit = { key = "client", ip = { key = "ip" } }
+"""
+"""The lists of the contract."""
+
+
+def test_the_contract_s_lists_mean_what_they_say(tree: Tree) -> None:
+    tree.pipeline(CLEAN)
+    assert tree.said() == []
+
+
+@pytest.mark.parametrize(
+    ("what", "text"),
+    [
+        ("compression before caching, as in the requirements", 'request = ["caching"]\nresponse = ["compression", "caching"]'),
+        (
+            "no auth at all",
+            'request = ["rate_limit", "caching", "validation"]\nresponse = ["caching"]\nrate_limit.key = "client"',
+        ),
+        ("a limit by address before auth", 'request = ["rate_limit", "auth"]'),
+        ("logging on errors alone", 'error = ["error_handler", "logging"]'),
+        ("logging on requests alone", 'request = ["logging"]'),
+    ],
+)
+def test_lists_that_are_fine(tree: Tree, what: str, text: str) -> None:
+    tree.pipeline(text)
+    assert tree.said() == [], what
+
+
+@pytest.mark.parametrize(
+    ("what", "text", "place", "message"),
+    [
+        (
+            "caching before auth",
+            'request = ["caching", "auth"]\nresponse = ["caching"]',
+            (1, 12),
+            "'caching' comes before 'auth': what it has stored goes to callers nobody has checked",
+        ),
+        (
+            "validation before auth",
+            'request = ["validation", "auth"]',
+            (1, 12),
+            "'validation' comes before 'auth': it reads and judges the bodies of callers nobody has checked",
+        ),
+        (
+            "a limit by client before auth",
+            'request = ["rate_limit", "auth"]\nrate_limit.key = "client"',
+            (1, 12),
+            "'rate_limit' limits by client but comes before 'auth': no client is known there yet",
+        ),
+        (
+            "an instance of one",
+            'request = ["rate_limit",\n"rate_limit.x", "auth"]\nrate_limit.x.key = "client"',
+            (2, 1),
+            "'rate_limit.x' limits by client but comes before 'auth': no client is known there yet",
+        ),
+        (
+            "caching that never stores",
+            'request = ["caching"]',
+            (1, 12),
+            "caching is in request but not in response: it never stores what it looks up",
+        ),
+        (
+            "caching that never looks up",
+            'response = ["caching"]',
+            (1, 13),
+            "caching is in response but not in request: it never looks up what it stores",
+        ),
+        (
+            "cors in request",
+            'request = ["cors"]',
+            (1, 12),
+            "cors is not in error: browsers hide errors from the pages that asked",
+        ),
+        (
+            "cors in both",
+            'request = ["cors"]\nresponse = ["cors"]',
+            (2, 13),
+            "cors is not in error: browsers hide errors from the pages that asked",
+        ),
+        (
+            "logging of answers alone",
+            'response = ["logging"]',
+            (1, 13),
+            "logging is in response but not in error: requests that fail are not logged",
+        ),
+        (
+            "metrics of answers alone",
+            'response = ["metrics"]\nerror = ["error_handler", "logging"]',
+            (1, 13),
+            "metrics is in response but not in error: requests that fail are not counted",
+        ),
+    ],
+)
+def test_lists_that_cannot_mean_what_they_say(tree: Tree, what: str, text: str, place: tuple[int, int], message: str) -> None:
+    tree.pipeline(text)
+    problem = tree.only()
+    assert ((problem.line, problem.column), problem.message, problem.severity) == (place, message, "warning"), what
+    assert problem.hint
+
+
+def test_a_limit_whose_table_does_not_load_is_left_in_peace(tree: Tree) -> None:
+    tree.pipeline('request = ["rate_limit", "auth"]\nrate_limit = { key = "client", limit = 0 }')
+    assert tree.only().severity == "error"
+
+
+@pytest.mark.parametrize(
+    ("what", "route", "said"),
+    [
+        ("a list of its own", 'request = ["caching", "auth"]', ["8: 'caching' comes before 'auth'"]),
+        ("a list that leaves looking up out", 'request = ["auth"]', ["6: caching is in response but not in request"]),
+        (
+            "what it overrides",
+            'rate_limit.ip = { key = "client" }',
+            ["8: 'rate_limit.ip' limits by client but comes before 'auth'"],
+        ),
+        ("leaving out what makes it odd", "auth = false", []),
+        ("leaving out one half of two", "cors = false", []),
+        ("a gateway's own answer", 'builtin = "health"\nrequest = []', []),
+    ],
+)
+def test_lists_of_routes(tree: Tree, what: str, route: str, said: list[str]) -> None:
+    target = "" if "builtin" in route else "upstream = 'one'"
+    tree.pipeline(CLEAN, route=f"\n[[route]]\nprefix = '/'\n{route}\n{target}")
+    found = [f"{problem.line}: {problem.message}" for problem in tree.problems()]
+    assert [line[: len(start)] for line, start in zip(found, said, strict=True)] == said, what
+
+
+def test_what_holds_for_pipeline_and_route_is_said_once(tree: Tree) -> None:
+    tree.pipeline('response = ["logging"]', route=ROUTE + 'request = ["auth"]')
+    assert len(tree.problems()) == 1
