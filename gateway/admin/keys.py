@@ -27,8 +27,9 @@ RELOAD = "A gateway that is running takes it with its next reload: gateway reloa
 
 
 def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
-    """Adds `keys` to the gateway's command line."""
+    """Adds `keys` to the gateway's command line; what it parses has `run` as its attribute of that name."""
     keys = subparsers.add_parser("keys", help="create, list, rotate and revoke API keys", description=ABOUT)
+    keys.set_defaults(run=run)
     actions = keys.add_subparsers(dest="action", required=True, metavar="ACTION")
 
     create = actions.add_parser("create", help="make a key for a client and show it, this once")

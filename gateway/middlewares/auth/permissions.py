@@ -64,6 +64,13 @@ class Require(fields.Field[Mapping[str, frozenset[str]]]):
             raise ValidationError(errors)
         return found
 
+    @staticmethod
+    def json_schema() -> dict[str, Any]:
+        """For editors."""
+        words = {"type": "array", "items": {"type": "string", "pattern": rf"^({_WORD.pattern})$|\$\{{"}}
+        table = {"type": "object", "additionalProperties": words, "propertyNames": {"pattern": f"^({_METHOD.pattern})$"}}
+        return {"anyOf": [words, {**table, "required": [EVERY]}]}
+
     def _words(self, value: object) -> frozenset[str]:
         words: Any = self.list.deserialize(value)
         return frozenset(words)

@@ -28,8 +28,8 @@ class Shell:
     def __call__(self, *words: str, code: int = 0) -> str:
         """What `gateway keys ...` prints: on stdout, or on stderr when it fails."""
         args = self.parser.parse_args(["keys", *words])
-        assert args.command == "keys"
-        assert keys.run(args, now=lambda: self.now) == code
+        assert (args.command, args.run) == ("keys", keys.run)
+        assert args.run(args, now=lambda: self.now) == code
         out, err = self.capsys.readouterr()
         if code:
             assert out == ""

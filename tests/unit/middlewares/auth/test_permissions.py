@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import jsonschema_rs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -89,6 +90,27 @@ def test_require_says_everything_wrong_by_method():
     with pytest.raises(ValidationError) as caught:
         Require().deserialize({"get": ["a"], "POST": ["b*"]})
     assert set(caught.value.messages) == {"get", "POST", "*"}
+
+
+@pytest.mark.parametrize(
+    ("written", "valid"),
+    [
+        (["a:*", "*"], True),
+        ({"GET": ["r"], "*": []}, True),
+        (["a*"], False),
+        ({"GET": ["r"]}, False),
+        ({"get": [], "*": []}, False),
+        ("a", False),
+    ],
+)
+def test_editors_are_told_the_same(written: Any, valid: bool):
+    assert jsonschema_rs.is_valid(Require.json_schema(), written) is valid
+    try:
+        Require().deserialize(written)
+    except ValidationError:
+        assert not valid
+    else:
+        assert valid
 
 
 @pytest.mark.parametrize("word", ["*", "a", "a:*", "a:b"])
