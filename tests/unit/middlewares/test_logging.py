@@ -82,7 +82,7 @@ def access_log(lines: Lines, config: LoggingConfig | None = None, time: Time | N
 def exchange(target: str = "/cameras/17", headers: Mapping[str, str] | None = None, **values: Any) -> Exchange:
     """An answered one, over when the clock shows 1000.25; `values` change its attributes."""
     headers = {"User-Agent": "curl/8.1"} if headers is None else headers
-    raw = [(name.encode(), value.encode("utf-8", "surrogateescape")) for name, value in headers.items()]
+    raw = [(name.encode(), value.encode("utf-8", "replace")) for name, value in headers.items()]
     made = Exchange("GET", target, CIMultiDict(headers), raw, peer="192.0.2.77", request_id="r-1", started=1000.0)
     made.reply = Reply(200)
     made.written = True
@@ -360,7 +360,8 @@ def test_why_is_for_those_who_ask():
 
 
 def test_lone_surrogates_are_replaced_and_line_breaks_escaped():
-    made = exchange("/caf\udce9", headers={"User-Agent": "a\nb\udcff", "Referer": "x\udcff"}, identity=Identity("\ud800", "jwt"))
+    made = exchange("/caf\udce9", headers={"User-Agent": "a\nb\udcff", "Referer": "x"}, identity=Identity("\ud800", "jwt"))
+    made.raw_headers = [(b"Referer", b"x\xff")]
     line = logged(made, LoggingConfig(headers=("referer",)))
     assert line["path"] == "/caf\ufffd"
     assert line["user_agent"] == "a\nb\ufffd"
@@ -371,7 +372,7 @@ def test_lone_surrogates_are_replaced_and_line_breaks_escaped():
 @settings(max_examples=100, deadline=None)
 @given(st.text(st.characters(), max_size=30), st.text(st.characters(), max_size=30))
 def test_any_text_makes_one_line(path: str, agent: str):
-    line = logged(exchange(path=path, headers={"User-Agent": agent} if "\0" not in agent else {}))
+    line = logged(exchange(path=path, headers=CIMultiDict({"User-Agent": agent})))
     assert list(line) == FIELDS
 
 
