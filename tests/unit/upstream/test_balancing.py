@@ -124,9 +124,13 @@ def test_least_connections_takes_the_smallest_quotient(
         assert lightest(served, passed_over) in left
 
 
-@given(loads=st.lists(st.tuples(st.integers(1, 3), st.integers(0, 3)), min_size=1, max_size=6), rounds=st.integers(1, 40))
-def test_ties_go_to_whoever_waits_longest(loads: list[tuple[int, int]], rounds: int) -> None:
-    served = loaded([(weight, in_flight, 0) for weight, in_flight in loads])
+@given(
+    loads=st.lists(st.tuples(st.integers(1, 3), st.integers(0, 3)), min_size=1, max_size=6),
+    rounds=st.integers(1, 40),
+    limit=st.sampled_from([0, 1000]),
+)
+def test_ties_go_to_whoever_waits_longest(loads: list[tuple[int, int]], rounds: int, limit: int) -> None:
+    served = loaded([(weight, in_flight, limit) for weight, in_flight in loads])
     balancer = LeastConnections()
     last = {endpoint: -len(served) + number for number, endpoint in enumerate(served)}
     for turn in range(rounds):

@@ -108,11 +108,12 @@ def test_a_slot_that_was_not_used_is_given_back_whoever_is_still_under_way() -> 
 
 def test_trials_without_end_do_not_keep_everybody_out() -> None:
     breaker = opened()
-    assert breaker.allow(30.0)
-    assert breaker.allow(35.0)
+    breaker.config = BreakerConfig(failure_threshold=3, recovery_timeout=30.0, half_open_requests=3)
+    assert [breaker.allow(30.0), breaker.allow(30.0), breaker.allow(35.0)] == [True, True, True]
     breaker.success()
     assert not breaker.allow(64.9)
-    assert [breaker.allow(65.0), breaker.allow(65.0)] == [True, False]
+    assert [breaker.allow(65.0), breaker.allow(65.0), breaker.allow(65.0)] == [True, True, False]
+    breaker.success()
     breaker.success()
     assert breaker.state == CLOSED
 

@@ -396,6 +396,20 @@ def test_a_trial_that_finds_no_endpoint_keeps_no_slot() -> None:
     assert world.telemetry.circuit_state.get(("becamera",)) == 0
 
 
+def test_refusals_use_up_no_trial_slots_while_old_requests_are_under_way() -> None:
+    world = World("a", circuit_breaker=BREAKER, health=HEALTH)
+    for _ in range(10):
+        world.pool.pick("")
+    world.fail("a", 3)
+    world.probe("a", False, False, False)
+    world.now += 30.0
+    for _ in range(5):
+        assert world.refused().failure is Failure.NO_ENDPOINT
+    world.probe("a", True, True)
+    assert [world.pool.pick("").host, world.pool.pick("").host] == ["a", "a"]
+    assert world.refused().failure is Failure.CIRCUIT_OPEN
+
+
 def test_an_operator_may_close_the_circuit() -> None:
     world = World("a", circuit_breaker=BREAKER)
     assert world.pool.reset_circuit()
@@ -454,6 +468,18 @@ def test_a_reload_keeps_what_stays_and_drops_what_goes() -> None:
     assert world.healthy() == {"c:80": 0, "a:80": 1}
 
 
+def test_failures_of_a_dropped_endpoint_blame_nobody() -> None:
+    world = World("a", "b", circuit_breaker=BREAKER)
+    b = world.endpoint("b")
+    for _ in range(5):
+        b.in_flight += 1
+    world.reconfigure("a", circuit_breaker=BREAKER)
+    for _ in range(5):
+        world.pool.release(b, False, "connection reset")
+    assert world.pool.breaker is not None and world.pool.breaker.failures == 0
+    assert b.health.error == ""
+
+
 def test_another_scheme_or_path_is_another_endpoint() -> None:
     world = World("a")
     (plain,) = world.pool.endpoints
@@ -468,6 +494,8 @@ def test_names_are_unique_in_their_pool() -> None:
     assert [endpoint.name for endpoint in world.pool.endpoints] == ["a:80", "a:80/v1", "https://a:80", "https://a:80/v1"]
     world.reconfigure(*map(EndpointConfig, ["http://a:80/v2", *urls[1:]]))
     assert [endpoint.name for endpoint in world.pool.endpoints] == ["a:80", "a:80/v1", "https://a:80", "https://a:80/v1"]
+    world.reconfigure(*map(EndpointConfig, ["https://a:80/v2", "http://a:80/v2", "https://a:80"]))
+    assert [endpoint.name for endpoint in world.pool.endpoints] == ["a:80/v2", "a:80", "https://a:80"]
 
 
 RELOADS = [

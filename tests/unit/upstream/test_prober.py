@@ -176,7 +176,8 @@ async def test_a_check_that_hangs_is_ended() -> None:
     world = World("a", health=replace(HEALTH, timeout=0.01, unhealthy_threshold=1))
     world.hangs = True
     world.prober.start()
-    await world.pool.heard.wait()
+    async with asyncio.timeout(10):
+        await world.pool.heard.wait()
     assert world.statuses() == ["unhealthy"]
     assert world.pool.endpoints[0].health.error == "/health gave no answer within 0.01 s"
     world.prober.stop()
