@@ -134,11 +134,11 @@ class _Composer:
         try:
             return middlewares.find(name).build(settings, context)
         except ConfigProblem as problem:
-            file, line, column = self.loaded.locate(pipeline.name, (*_table(name), *problem.at))
+            file, line, column = self.loaded.locate(pipeline.name, (name, *problem.at), context.route)
             self.problems.append(Problem(file, line, column, f"{name}: {problem.message}", problem.hint))
         except Exception as error:
             # An operator's own build may fail in any way; a reload must survive that and say where.
-            file, line, column = self.loaded.locate(pipeline.name, _table(name))
+            file, line, column = self.loaded.locate(pipeline.name, (name,), context.route)
             self.problems.append(Problem(file, line, column, f"{name}: build failed: {type(error).__name__}: {error}"))
         return Hooks()
 
@@ -157,8 +157,3 @@ class _Composer:
                 if kind in ("logging", "metrics") and kind not in observers:
                     observers[kind] = Hooks(finish=self._build(pipeline, name, pipeline.settings.get(name)).finish)
         return flatten("", (), (), (self._renderer(""), *observers.values()))
-
-
-def _table(name: str) -> tuple[str, ...]:
-    """Where the table of a list entry stands: [rate_limit.ip] for "rate_limit.ip", ["package.module:build"] as it is."""
-    return (name,) if ":" in name else tuple(name.split(".", 1))
