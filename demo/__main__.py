@@ -33,7 +33,8 @@ SERVICES = {  # port in upstreams.toml: service and instance
     3021: ("feed", "feed-1"),
 }
 GATEWAY, ADMIN = 8080, 9901
-VICTIM = 3002
+VICTIM = 3001
+"""The heaviest instance: the one that is asked first while there is nothing else to do."""
 
 
 class Trouble(Exception):

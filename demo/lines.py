@@ -89,6 +89,12 @@ def requests(scene: Scene) -> list[Line]:
             (r"^HTTP/1.1 204 ", r"^Access-Control-Allow-Origin: https://app\.example\.com", r"^Access-Control-Allow-Methods: "),
         ),
         Line(
+            "compression",
+            f"curl -s -o /dev/null -D - -H 'Accept-Encoding: gzip' {key} {api}/cameras",
+            "Content-Encoding: gzip, and Vary names what the answer depends on",
+            (r"^Content-Encoding: gzip", r"^Vary: .*Accept-Encoding"),
+        ),
+        Line(
             "server-sent events, as they come",
             f"curl -sN {key} '{api}/cameras/events?count=3'",
             "three events, a tenth of a second apart",
@@ -106,6 +112,12 @@ def limits_and_failures(scene: Scene) -> list[Line]:
             f"for i in $(seq 12); do {codes} -X POST {api}/auth/login; done; echo",
             "ten times 200, then 429: ten logins a minute from one address",
             (r"^(200 ){10}(429 ){2}$",),
+        ),
+        Line(
+            "what is left of it",
+            f"curl -s {key} {api}/rate-limit/status; echo",
+            "a partner's own limits, policy by policy, without using any of them up",
+            (r'"policy": ?"standard"', r'"remaining": ?\d+'),
         ),
         Line(
             "an instance dies",
@@ -127,12 +139,23 @@ def operations(scene: Scene) -> list[Line]:
             (r"^HTTP/1.1 429 ", r"^X-RateLimit-Limit: 3$"),
         ),
         Line(
+            "health, for a load balancer",
+            f"curl -i {scene.gateway}/health",
+            "200, but degraded: requests are served, and one instance of becamera is out",
+            (r"^HTTP/1.1 200 ", r'"status": ?"degraded"', r'"becamera": ?"degraded"'),
+        ),
+        Line(
+            "health, for operators",
+            f"curl -s {scene.admin}/admin/health; echo",
+            "every endpoint with what is known about it, and the dead one ejected for half a minute",
+            (r'"ejected"', r'"healthy"'),
+        ),
+        Line(
             "what is running",
             f"{scene.command} status --config {scene.folder}/gateway.toml",
-            "the hash of the configuration in force and every upstream's endpoints, the dead one too",
-            (r"becamera",),
+            "version, process, uptime, the hash of the configuration in force",
+            (rf'"pid": {scene.pid}', r'"configuration": "[0-9a-f]{16}"'),
         ),
-        Line("health, for a load balancer", f"curl -s {scene.gateway}/health; echo", "a status", (r'"status": ?"\w+"',)),
         Line(
             "metrics",
             f"curl -s {scene.admin}/metrics | grep -E '^gateway_(requests_total|retries_total|config_last_reload_success)'",

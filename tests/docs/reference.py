@@ -16,6 +16,7 @@ from gateway.config import schema
 from gateway.config.pipeline import PipelineConfig, PipelineTable, RouteTable
 from gateway.config.server import GatewayTable
 from gateway.config.upstream import UpstreamTable
+from gateway.middlewares.auth.permissions import Require
 
 TYPES: Mapping[type, str] = {
     schema.Boolean: "boolean",
@@ -29,6 +30,8 @@ TYPES: Mapping[type, str] = {
     schema.FieldValue: "header value",
     schema.Secret: "secret",
     schema.Text: "text",
+    Require: "array: text, or table of them",
+    fields.Raw: "anything",
 }
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.core.failures import Failure
 from tests.docs.reference import Row, Section, sections
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "configuration.md"
@@ -33,3 +34,8 @@ def test_every_key_is_documented_as_it_is(section: Section):
 def test_nothing_else_is_documented():
     headings = {one.heading for one in sections()}
     assert {heading for heading, rows in documented().items() if rows} <= headings
+
+
+def test_every_failure_is_documented():
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| (\d{3}) \| (.+) \|$", PAGE.read_text("utf-8"), re.MULTILINE)
+    assert rows == [(one.reason, one.code, str(one.status), one.title) for one in Failure]
