@@ -234,6 +234,14 @@ class TestBurst:
         assert state[2] == [0.0, 0.1]
         assert TOKEN.take(state, limit, 2.0)[0][2] is None
 
+    def test_a_full_bucket_is_not_idle_while_the_burst_remembers(self):
+        limit, state = Limit.refilled(100, 1000.0, 3), TOKEN.fresh
+        for _ in range(3):
+            state = TOKEN.take(state, limit, 0.0)[0]
+        assert TOKEN.left(state, limit, 0.9)[0] == 100
+        assert not TOKEN.idle(state, limit, 0.9)
+        assert TOKEN.idle(state, limit, 1.0)
+
     def test_a_burst_that_cannot_be_reached_is_not_watched(self):
         assert Limit.refilled(10, 5.0, 15).burst == 0
         assert Limit.refilled(10, 5.0, 14).burst == 14
