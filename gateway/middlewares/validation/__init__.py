@@ -1,0 +1,31 @@
+"""Requests held to what the operator says they look like: how large, of what type, and of what shape.
+
+    too large                413 VAL_004, at once by Content-Length, else when the limit is passed
+    wrong media type         415 VAL_006; likewise a coded or non-UTF-8 body where its content has to be read
+    cannot be parsed         400 VAL_001, with line and column
+    does not fit its schema  422 with one entry per field: VAL_002 where all of them are missing, else VAL_003
+
+Bodies are read as JSON (application/json and anything +json) or as an urlencoded form. A JSON object that has a key twice counts
+with its last value, as with nearly every parser; nesting beyond 1,024 levels is refused. A body that must be there and is not, or
+is empty, is a missing field of its own, called "".
+"""
+
+from __future__ import annotations
+
+from gateway.core.hooks import Context, Hooks
+from gateway.middlewares.validation.config import SchemaConfig, ValidationConfig, ValidationTable
+from gateway.middlewares.validation.gate import Gate
+
+__all__ = ["CONFIG", "SchemaConfig", "ValidationConfig", "build"]
+
+CONFIG = ValidationTable
+
+
+def build(config: ValidationConfig, context: Context) -> Hooks:
+    """The cheapest hook that checks what is configured; only a body's schema makes it one that is awaited."""
+    gate = Gate(config, context)
+    if gate.body is not None:
+        return Hooks(request=gate.with_body)
+    if gate.query is not None or gate.path is not None:
+        return Hooks(request=gate.with_parameters)
+    return Hooks(request=gate.bounds)

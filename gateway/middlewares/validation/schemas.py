@@ -1,0 +1,164 @@
+"""Compiling what a configuration names: JSON Schema with jsonschema-rs, or the operator's own marshmallow class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+import jsonschema_rs
+import marshmallow
+import orjson
+from marshmallow import fields
+
+from gateway.core.hooks import ConfigProblem
+from gateway.middlewares.validation.config import SchemaConfig
+from gateway.middlewares.validation.messages import INVALID, MISSING, Entry, entries_of, entry, one_each
+from gateway.middlewares.validation.parameters import Strings, converter, untyped
+
+
+class Schema(Protocol):
+    """A compiled schema. `name` is what operators know it by."""
+
+    name: str
+
+    def errors(self, value: Any) -> list[Entry]:
+        """One entry per field that is missing or wrong; none when the value is as it should be."""
+
+    def typed(self, strings: Strings) -> dict[str, Any]:
+        """Parameters, which are strings, as the values this schema wants."""
+
+
+class JsonSchema:
+    """A JSON Schema, 2020-12 unless it says otherwise; formats are checked."""
+
+    def __init__(self, schema: Any, name: str, base: str | None = None) -> None:
+        self.name = name
+        self.typed: Callable[[Strings], dict[str, Any]] = converter(schema)
+        self._validator = jsonschema_rs.validator_for(schema, validate_formats=True, retriever=_retrieve, base_uri=base)
+
+    def errors(self, value: Any) -> list[Entry]:
+        if self._validator.is_valid(value):
+            return []
+        return one_each(entries_of(self._validator.iter_errors(value), value))
+
+
+class MarshmallowSchema:
+    """A marshmallow class; messages are its own."""
+
+    def __init__(self, schema: marshmallow.Schema, name: str) -> None:
+        self.name = name
+        self._schema = schema
+        known = schema.load_fields.items()
+        self._lists = {found.data_key or name for name, found in known if isinstance(found, fields.List)}
+
+    def typed(self, strings: Strings) -> dict[str, Any]:
+        return {name: strings[name] if name in self._lists else value for name, value in untyped(strings).items()}
+
+    def errors(self, value: Any) -> list[Entry]:
+        return one_each(_flat(self._schema, self._schema.validate(value), value, ()))
+
+
+def _flat(node: Any, messages: Any, value: Any, path: tuple[str | int, ...]) -> Iterator[Entry]:
+    """marshmallow's nested messages as entries. What has none of the value below it was missing.
+
+    node: the schema or field they are of, None where that is unknown; a Dict field's messages have a level of their own, for
+    what is wrong with a key and with its value.
+    """
+    if isinstance(messages, Mapping):
+        for key, below in messages.items():
+            if key == "_schema":
+                yield from _flat(node, below, value, path)
+            elif isinstance(node, fields.Dict) and isinstance(below, Mapping):
+                for part in below.values():
+                    yield from _flat(node.value_field, part, _below(value, key), (*path, key))
+            else:
+                yield from _flat(_node_below(node, key), below, _below(value, key), (*path, key))
+    else:
+        for message in messages if isinstance(messages, list) else [messages]:
+            if isinstance(message, Mapping):
+                yield from _flat(node, message, value, path)
+            else:
+                yield entry(path, MISSING if value is _NOTHING else INVALID, str(message))
+
+
+def _node_below(node: Any, key: str | int) -> Any:
+    if isinstance(node, fields.Nested):
+        if node.many and isinstance(key, int):
+            return node.schema
+        node = node.schema
+    if isinstance(node, marshmallow.Schema):
+        return next((found for name, found in node.load_fields.items() if (found.data_key or name) == key), None)
+    return node.inner if isinstance(node, fields.List) else None
+
+
+_NOTHING = object()
+
+
+def _below(value: Any, key: str | int) -> Any:
+    try:
+        return value[key]
+    except (LookupError, TypeError):
+        return _NOTHING
+
+
+def compiled(config: SchemaConfig, at: str, directory: Path) -> Schema:
+    """The schema that stands under the key `at`. Raises ConfigProblem."""
+    if config.marshmallow:
+        return _marshmallow(config.marshmallow, (at, "marshmallow"))
+    if config.schema is not None:
+        return _json_schema(config.schema, "the schema in the configuration", None, (at, "schema"), nested=True)
+    path = directory / config.file
+    try:
+        text = path.read_bytes() if config.text is None else config.text
+        schema = orjson.loads(text)
+    except OSError as error:
+        raise ConfigProblem(f"cannot read {config.file!r}: {error.strerror}", at=(at, "file")) from None
+    except orjson.JSONDecodeError as error:
+        message = f"{config.file}:{error.lineno}:{error.colno}: not JSON: {error.msg}"
+        raise ConfigProblem(message, at=(at, "file")) from None
+    return _json_schema(schema, config.file, path.absolute().as_uri(), (at, "file"))
+
+
+def _json_schema(schema: Any, name: str, base: str | None, at: tuple[str, ...], *, nested: bool = False) -> JsonSchema:
+    """nested: whether the schema's own keys stand in the configuration, so that its faults can be pointed at."""
+    try:
+        return JsonSchema(schema, name, base)
+    except jsonschema_rs.ValidationError as error:
+        where = list(error.instance_path)
+        place = "".join(f" at /{'/'.join(map(str, where))}" for _ in where[:1])
+        raise ConfigProblem(
+            f"{name} is not a JSON Schema{place}: {error.message.splitlines()[0]}", at=(*at, *where) if nested else at
+        ) from None
+    except (TypeError, ValueError) as error:  # values that JSON does not have, a TOML date say
+        raise ConfigProblem(f"{name} is not a JSON Schema: {error}", at=at) from None
+
+
+def _retrieve(uri: str) -> Any:
+    """Another file that a schema refers to; nothing is fetched from the network."""
+    parts = urlsplit(uri)
+    if parts.scheme != "file":
+        raise ValueError("only files are read")
+    return orjson.loads(Path(url2pathname(parts.path)).read_bytes())
+
+
+def _marshmallow(named: str, at: tuple[str, str]) -> MarshmallowSchema:
+    module_name, _, attribute = named.partition(":")
+    try:
+        found = getattr(import_module(module_name), attribute, None)
+        if not isinstance(found, type) or not issubclass(found, marshmallow.Schema):
+            raise ConfigProblem(f"{named} is not a marshmallow Schema", at=at)
+        return MarshmallowSchema(found(), named)
+    except ConfigProblem:
+        raise
+    except Exception as error:
+        # An operator's module may fail in any way while it is imported.
+        raise ConfigProblem(f"cannot load {named}: {type(error).__name__}: {error}", at=at) from None
+
+
+def is_missing(entries: Iterable[Entry]) -> bool:
+    """Whether all that is wrong is that something is not there."""
+    return all(one["code"] == MISSING for one in entries)
