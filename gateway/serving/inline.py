@@ -9,6 +9,7 @@ the rest of the same Passage goes on in a task. A client cannot tell the two way
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Coroutine
 from time import perf_counter
 from typing import Any
@@ -22,23 +23,27 @@ from gateway.upstream.forward import Forward, release
 from gateway.upstream.retry import is_idempotent
 from gateway.upstream.transport import Connection
 
+log = logging.getLogger("gateway.serving")
+
 
 class Inline(Passage):
     """A Passage that is its own upstream Flight. The client's connection calls `start`, and `cancel` when it is lost."""
 
-    __slots__ = ("_began", "_endpoint", "_forward", "_limit", "_streaming", "_task", "_upstream")
+    __slots__ = ("_began", "_endpoint", "_forward", "_holds", "_limit", "_streaming", "_task", "_upstream")
 
     _began: float
     _endpoint: Endpoint
     _forward: Forward
+    _holds: bool
     _limit: float
     _streaming: Reply | None
-    _task: asyncio.Task[None] | None
+    _task: asyncio.Task[bool] | None
     _upstream: Connection | None
 
     def start(self) -> None:
         """Takes the request as far as it goes without waiting."""
         self._task = self._upstream = self._streaming = None
+        self._holds = False
         try:
             route = self.match()
             pipeline = route.pipeline
@@ -72,10 +77,11 @@ class Inline(Passage):
 
     def _send(self, forward: Forward) -> None:
         endpoint, upstream = forward.begin(self.exchange)
-        if upstream is None:
-            self._later(self.carry_on(None))
-            return
         self._forward, self._endpoint, self._upstream = forward, endpoint, upstream
+        if upstream is None:
+            self._holds = True
+            self._later(self._connect())
+            return
         self._limit = forward.limit()
         self._began = perf_counter()
         forward.send(self.exchange, endpoint, upstream, self, self._limit)
@@ -86,6 +92,7 @@ class Inline(Passage):
         self._upstream = None
         forward, endpoint = self._forward, self._endpoint
         whole = isinstance(reply.body, bytes)
+        self.reply = reply
         if whole:
             release(forward.pool, endpoint, reply)
         else:
@@ -151,17 +158,20 @@ class Inline(Passage):
     # The rest of the way, in a task.
 
     def _later(self, rest: Coroutine[Any, Any, bool]) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._drive(rest))
+        self._task = asyncio.get_running_loop().create_task(rest)
+        self._task.add_done_callback(self._done)
 
-    async def _drive(self, rest: Coroutine[Any, Any, bool]) -> None:
-        keep, error = False, None
-        try:
-            keep = await rest
-        except BaseException as ended:
-            error = ended
-            raise
-        finally:
-            self._finish(keep, error)
+    def _done(self, task: asyncio.Task[bool]) -> None:
+        """The task has ended; perhaps before it began, so what it would have let go of is let go of here."""
+        if self._holds:
+            release(self._forward.pool, self._endpoint, None)
+        if task.cancelled():
+            self._finish(False, asyncio.CancelledError())
+            return
+        error = task.exception()
+        if error is not None:
+            log.error("request %s was dropped", self.exchange.request_id, exc_info=error)
+        self._finish(error is None and task.result(), error)
 
     async def _ask(self) -> bool:
         try:
@@ -169,6 +179,13 @@ class Inline(Passage):
         except Exception as error:
             return await self.fail(error)
         return await self.carry_on(reply)
+
+    async def _connect(self) -> bool:
+        self._holds = False
+        try:
+            return await self.deliver(await self._forward(self.exchange, self._endpoint))
+        except Exception as error:
+            return await self.fail(error)
 
     async def _settle(self, outcome: Reply | Failed, reason: str) -> bool:
         try:

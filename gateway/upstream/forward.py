@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from time import perf_counter
 
 from gateway.config.pipeline import RouteConfig
@@ -95,11 +95,12 @@ class Forward:
     def __repr__(self) -> str:
         return f"<Forward to {self.pool!r}>"
 
-    async def __call__(self, exchange: Exchange) -> Reply:
-        """The endpoint's answer, whatever its status. Raises Failed when there is none after the last attempt."""
+    async def __call__(self, exchange: Exchange, picked: Endpoint | None = None) -> Reply:
+        """The endpoint's answer, whatever its status; `picked` is tried first. Raises Failed when there is none in the end."""
         exchange.upstream = self.pool.name
         limit = self.limit()
-        outcome, reason = await self._try(exchange, (), limit)
+        endpoint = self.pool.pick(exchange.client_ip) if picked is None else picked
+        outcome, reason = await self._try(exchange, endpoint, limit)
         return await self.settle(exchange, outcome, reason, limit)
 
     def limit(self) -> float:
@@ -107,13 +108,9 @@ class Forward:
         return _NEVER if self._timeout is None else self._transport.clock.monotonic() + self._timeout
 
     def begin(self, exchange: Exchange) -> tuple[Endpoint, Connection | None]:
-        """Picks an endpoint and takes an idle connection to it; without one nothing is held. Raises Failed."""
-        pool = self.pool
-        endpoint = pool.pick(exchange.client_ip)
-        connection = self._transport.take(endpoint)
-        if connection is None:
-            pool.release(endpoint, None)
-        return endpoint, connection
+        """Picks an endpoint, to be released by the caller, and takes an idle connection to it if there is one. Raises Failed."""
+        endpoint = self.pool.pick(exchange.client_ip)
+        return endpoint, self._transport.take(endpoint)
 
     def send(self, exchange: Exchange, endpoint: Endpoint, connection: Connection, flight: Flight, limit: float) -> None:
         """Sends a request that has no body, or one that is complete."""
@@ -164,16 +161,15 @@ class Forward:
                     if isinstance(outcome, Reply) and not isinstance(outcome.body, bytes):
                         outcome.body.abort()
                     tried.extend(endpoint for endpoint in pool.endpoints if endpoint.name == exchange.endpoint)
-                    outcome, reason = await self._try(exchange, tried, limit)
+                    outcome, reason = await self._try(exchange, pool.pick(exchange.client_ip, tried), limit)
             finally:
                 pool.budget.give()
         if isinstance(outcome, Failed):
             raise outcome
         return outcome
 
-    async def _try(self, exchange: Exchange, tried: Sequence[Endpoint], limit: float) -> tuple[Reply | Failed, str | None]:
-        """One attempt: what came of it, and under which name another may be made."""
-        endpoint = self.pool.pick(exchange.client_ip, tried)
+    async def _try(self, exchange: Exchange, endpoint: Endpoint, limit: float) -> tuple[Reply | Failed, str | None]:
+        """One attempt at a picked endpoint: what came of it, and under which name another may be made."""
         began = perf_counter()
         outcome: Reply | Failed
         try:

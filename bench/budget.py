@@ -1,0 +1,238 @@
+#!/usr/bin/env python3
+"""What one request costs inside the process, counted rather than timed, so that the machine's mood does not matter.
+
+    .venv/bin/python bench/budget.py calls         function calls and bytecodes a request, by profile
+    .venv/bin/python bench/budget.py instructions  machine instructions a request, under valgrind --tool=callgrind
+    .venv/bin/python bench/budget.py where         the functions the calls are made in
+    .venv/bin/python bench/budget.py time          microseconds of CPU a request: the one that does depend on the mood
+
+Requests and answers are fed to the real protocols in memory, without sockets: what is counted is everything but system calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import cProfile
+import io
+import os
+import pstats
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+from gateway.app import Gateway  # noqa: E402
+from gateway.serving.listener import Listener  # noqa: E402
+from gateway.upstream.transport import Transport  # noqa: E402
+
+KEY = "bec_" + "0123456789abcdef" * 4
+BODY = b'{"id": 1, "name": "camera-1", "status": "active", "count": 7},' * 19
+PARTNER = [
+    f"X-API-Key: {KEY}",
+    "Origin: https://app.example.com",
+    "User-Agent: partner-sdk/1.4",
+    "Accept: application/json",
+    "X-Client-Version: 3.2",
+]
+PROFILES = {
+    "plain": ("plain", "/api/v1/cameras", []),
+    "partner": ("partner", "/api/v1/cameras", PARTNER),
+    "gzip": ("partner", "/api/v1/cameras", [*PARTNER, "Accept-Encoding: gzip"]),
+    "cached": ("partner", "/cacheable/list", PARTNER),
+}
+
+
+class Pipe(asyncio.Transport):
+    """A transport that keeps what is written to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[bytes] = []
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written.append(data)  # type: ignore[arg-type]
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return ("127.0.0.1", 50000) if name == "peername" else default
+
+    def is_closing(self) -> bool:
+        return False
+
+    def abort(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    def pause_reading(self) -> None:
+        pass
+
+    def resume_reading(self) -> None:
+        pass
+
+
+class Asked(Pipe):
+    """An upstream's: whoever was written to is noted in `asked`."""
+
+    def __init__(self, owner: Any, asked: list[Any]) -> None:
+        super().__init__()
+        self.owner = owner
+        self.asked = asked
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.asked.append(self.owner)
+
+
+class Bench:
+    """A gateway without sockets: one client connection, one upstream connection."""
+
+    def __init__(self, profile: str, directory: Path) -> None:
+        kind, path, headers = PROFILES[profile]
+        os.environ["GATEWAY_ACCESS_LOG"] = str(directory / "access.log")
+        self.request = "\r\n".join([f"GET {path} HTTP/1.1", "Host: 127.0.0.1:8080", *headers, "", ""]).encode()
+        cacheable = b"Cache-Control: public, max-age=600\r\n" if profile == "cached" else b""
+        self.answer = (
+            b"HTTP/1.1 200 OK\r\nServer: nginx/1.22.1\r\nDate: Sun, 22 Nov 2026 04:18:58 GMT\r\n"
+            b"Content-Type: application/json\r\nContent-Length: %d\r\n"
+            b"Last-Modified: Sun, 22 Nov 2026 04:18:58 GMT\r\nConnection: keep-alive\r\n"
+            b'ETag: "6921"\r\n%bAccept-Ranges: bytes\r\n\r\n' % (len(BODY), cacheable)
+        ) + BODY
+        self.asked: list[Any] = []
+        self.down = Pipe()
+        self.gateway = Gateway(HERE / kind / "gateway.toml", os.environ)
+        transport = Transport(opener=self._open)
+        self.gateway.transport = transport
+        object.__setattr__(self.gateway.runtime.world, "transport", transport)
+
+    async def _open(self, factory: Any, endpoint: Any) -> None:
+        upstream = factory()
+        upstream.connection_made(Asked(upstream, self.asked))
+
+    async def start(self) -> None:
+        """Loads the profile and warms it up: every endpoint has an idle connection, every memo its entry."""
+        await self.gateway.runtime.start()
+        for prober in self.gateway.runtime.probers.values():
+            prober.stop()
+        for pool in self.gateway.runtime.snapshot.pools.values():
+            for endpoint in pool.endpoints:
+                pool.probed(endpoint, True)
+        self.client: Any = Listener(self.gateway.runtime)()
+        self.client.connection_made(self.down)
+        for _ in range(20):
+            await asyncio.sleep(0)  # aiohttp's loop begins to wait for the next request.
+            self.client.data_received(self.request)
+            while not self.down.written:
+                await asyncio.sleep(0)
+                while self.asked:
+                    self.asked.pop().data_received(self.answer)
+            assert self.down.written[0].startswith(b"HTTP/1.1 200 OK\r\n"), self.down.written
+            self.down.written.clear()
+
+    def run(self, count: int) -> None:
+        """`count` requests, each answered before the next."""
+        receive, written, asked, request, answer = (
+            self.client.data_received, self.down.written, self.asked, self.request, self.answer,
+        )  # fmt: skip
+        for _ in range(count):
+            receive(request)
+            if asked:
+                asked.pop().data_received(answer)
+            assert written
+            written.clear()
+
+
+async def measure(profile: str, mode: str, count: int) -> Any:
+    with tempfile.TemporaryDirectory() as directory:
+        bench = Bench(profile, Path(directory))
+        await bench.start()
+        bench.run(50)
+        if mode == "run":
+            bench.run(count)
+            return None
+        if mode == "time":
+            best = float("inf")
+            for _ in range(7):
+                began = time.process_time()
+                bench.run(count)
+                best = min(best, (time.process_time() - began) / count * 1e6)
+                await asyncio.sleep(0)
+            return best
+        profiler = cProfile.Profile()
+        profiler.enable()
+        bench.run(count)
+        profiler.disable()
+        stats = pstats.Stats(profiler, stream=io.StringIO())
+        if mode == "where":
+            stats = pstats.Stats(profiler)
+            stats.sort_stats("tottime").print_stats(60)
+        return stats.total_calls / count  # type: ignore[attr-defined]
+
+
+def bytecodes(profile: str, count: int) -> float:
+    """Bytecodes executed per request."""
+
+    async def counted() -> float:
+        with tempfile.TemporaryDirectory() as directory:
+            bench = Bench(profile, Path(directory))
+            await bench.start()
+            bench.run(50)
+            total = 0
+
+            def trace(frame: Any, event: str, arg: Any) -> Any:
+                nonlocal total
+                frame.f_trace_opcodes = True
+                frame.f_trace_lines = False
+                if event == "opcode":
+                    total += 1
+                return trace
+
+            sys.settrace(trace)
+            bench.run(count)
+            sys.settrace(None)
+            return total / count
+
+    return asyncio.run(counted())
+
+
+def instructions(profile: str) -> float:
+    """Machine instructions per request: the difference between two runs of different length."""
+    totals = []
+    for count in (100, 600):
+        command = [
+            "valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null",
+            sys.executable, str(Path(__file__).resolve()), "run", profile, str(count),
+        ]  # fmt: skip
+        environ = {**os.environ, "PYTHONHASHSEED": "0"}
+        output = subprocess.run(command, capture_output=True, text=True, check=True, env=environ).stderr
+        match = re.search(r"Collected : (\d+)", output)
+        assert match is not None, output
+        totals.append(int(match[1]))
+    return (totals[1] - totals[0]) / 500
+
+
+def main() -> int:
+    mode, *rest = sys.argv[1:] or ["calls"]
+    profiles = [name for name in rest if name in PROFILES] or list(PROFILES)
+    for profile in profiles:
+        if mode == "run":
+            asyncio.run(measure(profile, "run", int(rest[1])))
+        elif mode == "instructions":
+            print(f"{profile:8} {instructions(profile):10.0f} instructions a request")
+        elif mode == "time":
+            print(f"{profile:8} {asyncio.run(measure(profile, 'time', 2000)):10.2f} us of CPU a request, without system calls")
+        elif mode == "where":
+            asyncio.run(measure(profile, "where", 2000))
+        else:
+            calls = asyncio.run(measure(profile, "calls", 500))
+            print(f"{profile:8} {calls:10.1f} calls, {bytecodes(profile, 200):10.1f} bytecodes a request")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
