@@ -23,6 +23,7 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
+from wsgiref.handlers import format_date_time
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
@@ -98,10 +99,10 @@ class Bench:
         self.request = "\r\n".join([f"GET {path} HTTP/1.1", "Host: 127.0.0.1:8080", *headers, "", ""]).encode()
         cacheable = b"Cache-Control: public, max-age=600\r\n" if profile == "cached" else b""
         self.answer = (
-            b"HTTP/1.1 200 OK\r\nServer: nginx/1.22.1\r\nDate: Sun, 22 Nov 2026 04:18:58 GMT\r\n"
+            b"HTTP/1.1 200 OK\r\nServer: nginx/1.22.1\r\nDate: %b\r\n"
             b"Content-Type: application/json\r\nContent-Length: %d\r\n"
             b"Last-Modified: Sun, 22 Nov 2026 04:18:58 GMT\r\nConnection: keep-alive\r\n"
-            b'ETag: "6921"\r\n%bAccept-Ranges: bytes\r\n\r\n' % (len(BODY), cacheable)
+            b'ETag: "6921"\r\n%bAccept-Ranges: bytes\r\n\r\n' % (format_date_time(time.time()).encode(), len(BODY), cacheable)
         ) + BODY
         self.asked: list[Any] = []
         self.down = Pipe()
