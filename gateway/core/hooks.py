@@ -1,7 +1,7 @@
 """What a middleware is: `build(config, context) -> Hooks`, called at compose time, never on the request's way.
 
 A hook is a plain function unless it does I/O; `async def` hooks are recognised at compose time and awaited. A pipeline with none
-of them never yields.
+of them never yields. A request hook that does I/O only now and then stays plain and returns an awaitable when it must.
 """
 
 from __future__ import annotations

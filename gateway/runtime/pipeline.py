@@ -1,12 +1,13 @@
 """A route's hooks, flattened at compose time, and running them.
 
-Every step is a pair (hook, awaited). A pipeline in which nothing is awaited never yields.
+Every step is a pair (hook, awaited). A pipeline in which nothing is awaited never yields, unless a plain request hook returns an
+awaitable: the way for one that knows the answer at once but for rare cases, such as a key that has to be fetched first.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable, Iterator
 from dataclasses import dataclass
 from inspect import iscoroutinefunction
 from typing import Any
@@ -35,10 +36,21 @@ class Pipeline:
 
     async def ask(self, exchange: Exchange) -> Reply | None:
         """Runs the request hooks up to the first that answers. Raises Failed when one refuses."""
-        for hook, awaited in self.request:
-            reply: Reply | None = await hook(exchange) if awaited else hook(exchange)
+        return await self.ask_on(exchange, iter(self.request))
+
+    async def ask_on(
+        self, exchange: Exchange, steps: Iterator[Step], begun: Awaitable[Reply | None] | None = None
+    ) -> Reply | None:
+        """Runs what is left of the request hooks, after the one that returned `begun` instead of a reply."""
+        reply: Any = None if begun is None else await begun
+        if reply is not None:
+            return reply  # type: ignore[no-any-return]
+        for hook, awaited in steps:
+            reply = await hook(exchange) if awaited else hook(exchange)
+            if reply is not None and not isinstance(reply, Reply):
+                reply = await reply
             if reply is not None:
-                return reply
+                return reply  # type: ignore[no-any-return]
         return None
 
     async def answer(self, exchange: Exchange, reply: Reply) -> None:

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine, Iterator
 from time import perf_counter
 from typing import Any
 
 from gateway.core.exchange import Reply
 from gateway.core.failures import Failed
+from gateway.runtime.pipeline import Step
 from gateway.serving.passage import Passage
 from gateway.serving.write import write_complete
 from gateway.upstream.endpoint import Endpoint
@@ -48,13 +49,17 @@ class Inline(Passage):
             route = self.match()
             pipeline = route.pipeline
             if not pipeline.plain:
-                self._later(self._ask())
+                self._later(self._ask(iter(pipeline.request)))
                 return
             exchange = self.exchange
-            for hook, _ in pipeline.request:
-                reply: Reply | None = hook(exchange)
+            steps = iter(pipeline.request)
+            for hook, _ in steps:
+                reply: Reply | Awaitable[Reply | None] | None = hook(exchange)
                 if reply is not None:
-                    self._complete(reply)
+                    if isinstance(reply, Reply):
+                        self._complete(reply)
+                    else:
+                        self._later(self._ask(steps, reply))
                     return
             target = route.target
             if isinstance(target, Forward):
@@ -173,9 +178,9 @@ class Inline(Passage):
             log.error("request %s was dropped", self.exchange.request_id, exc_info=error)
         self._finish(error is None and task.result(), error)
 
-    async def _ask(self) -> bool:
+    async def _ask(self, steps: Iterator[Step], begun: Awaitable[Reply | None] | None = None) -> bool:
         try:
-            reply = await self.pipeline.ask(self.exchange)
+            reply = await self.pipeline.ask_on(self.exchange, steps, begun)
         except Exception as error:
             return await self.fail(error)
         return await self.carry_on(reply)

@@ -85,6 +85,18 @@ async def test_awaited_hooks_are_recognised_whatever_they_are():
         assert reply is not None and reply.status == status
 
 
+@pytest.mark.parametrize("answered", [None, Reply(200)])
+async def test_a_plain_request_hook_may_return_an_awaitable(answered: Reply | None):
+    async def later() -> Reply | None:
+        return answered
+
+    seen = Recorder()
+    pipeline = flatten("p", [Hooks(request=lambda _: later()), seen.hooks("a")], [], [])
+    assert all(not awaited for _, awaited in pipeline.request)
+    assert await pipeline.ask(exchange()) is answered
+    assert seen.ran == ([] if answered else ["a.request"])
+
+
 async def test_awaited_error_hooks_are_awaited():
     async def error(exchange: Exchange, failed: Failed) -> Reply | None:
         return Reply(418)
