@@ -8,7 +8,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Hashable
 
-from gateway.state.limits import ALGORITHMS, NEVER, Limit, State
+from gateway.state.limits import NEVER, Limit, State, Taken
+from gateway.state.quotas import EVERY
 
 log = logging.getLogger("gateway.state")
 
@@ -34,7 +35,7 @@ class Buckets:
     __slots__ = ("_aside", "_warned", "algorithm", "due", "epoch", "evicted", "live")
 
     def __init__(self, algorithm: str) -> None:
-        self.algorithm = ALGORITHMS[algorithm]
+        self.algorithm = EVERY[algorithm]
         self.live: dict[Hashable, State] = {}
         self.due = NEVER
         self.epoch = 0.0
@@ -61,6 +62,31 @@ class Buckets:
             if over > 0:  # a reload has lowered `most`
                 self._evict(limit, now)
         return self.algorithm.fresh
+
+    def check(self, key: Hashable, limit: Limit, now: float, cost: float, most: int) -> tuple[State, Taken]:
+        """The state of `key` now, and what taking `cost` would make of it. One of `commit` and `undo` has to follow at once."""
+        if now >= self.due:
+            self.sweep(limit, now)
+        state = self.live.get(key)
+        if state is None:
+            state = self.live[key] = self.open(key, limit, now, most)
+        return state, self.algorithm.take(state, limit, now, cost)
+
+    def commit(self, key: Hashable, state: State) -> None:
+        """Makes what `check` found the state of `key`."""
+        self.live[key] = state
+
+    def undo(self, state: State, after: State, cost: float) -> None:
+        """Forgets what `check` found."""
+        if self.algorithm.undo is not None and after is not state:
+            self.algorithm.undo(state, after, cost)
+
+    def charge(self, key: Hashable, limit: Limit, now: float, cost: float) -> None:
+        """Counts `cost` whether there is room or not; a negative one gives back."""
+        state = self.live.get(key)
+        if state is None:
+            state = self._aside.pop(key, None) or self.algorithm.fresh
+        self.live[key] = self.algorithm.charge(state, limit, now, cost)
 
     def find(self, key: Hashable) -> State:
         """The state of `key`, for looking only."""

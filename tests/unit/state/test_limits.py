@@ -6,6 +6,7 @@ last request.
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass, field
 from fractions import Fraction
 from math import ceil, floor
@@ -74,16 +75,16 @@ class SlidingModel:
     admitted: list[Fraction] = field(default_factory=list)
 
     def take(self, now: Fraction) -> bool:
-        window = Fraction(self.limit.window)
-        if self.start is None or now - self.start >= 2 * window:
-            self.start, self.admitted = now, []
-        elif now - self.start >= window:
-            self.start += window
-        current = sum(1 for time in self.admitted if time >= self.start)
-        previous = sum(1 for time in self.admitted if self.start - window <= time < self.start)
-        if current + previous * (1 - (now - self.start) / window) + 1 > self.limit.quota:
-            return False
-        self.admitted.append(now)
+        window, start, admitted = Fraction(self.limit.window), self.start, self.admitted
+        if start is None or now - start >= 2 * window:
+            start, admitted = now, []
+        elif now - start >= window:
+            start += window
+        current = sum(1 for time in admitted if time >= start)
+        previous = sum(1 for time in admitted if start - window <= time < start)
+        if current + previous * (1 - (now - start) / window) + 1 > self.limit.quota:
+            return False  # A refusal changes nothing, the windows included.
+        self.start, self.admitted = start, [*admitted, now]
         return True
 
 
@@ -144,10 +145,10 @@ def test_whoever_waits_as_told_is_admitted_and_a_refusal_changes_nothing(name: s
         if left < 0:
             assert after == state and algorithm.left(after, limit, now) == before
             assert wait > 0
-            assert algorithm.take(after, limit, now + ceil(wait))[1] >= 0
+            assert algorithm.take(deepcopy(after), limit, now + ceil(wait))[1] >= 0
             # Not told to wait for longer than it takes, either.
             if wait > 2 * LEEWAY:
-                assert algorithm.take(after, limit, now + wait * 0.99 - LEEWAY)[1] < 0
+                assert algorithm.take(deepcopy(after), limit, now + wait * 0.99 - LEEWAY)[1] < 0
         state = after
 
 
