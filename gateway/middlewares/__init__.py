@@ -27,6 +27,7 @@ CATALOGUE = {
     "logging": "gateway.middlewares.logging",
     "metrics": "gateway.middlewares.metrics",
     "rate_limit": "gateway.middlewares.rate_limit",
+    "security_headers": "gateway.middlewares.security_headers",
     "validation": "gateway.middlewares.validation",
 }
 

@@ -1,0 +1,218 @@
+"""Response fields that tell browsers what not to do, and the removal of those that tell strangers what runs behind.
+
+    [security_headers]
+    preset = "api"                       # or "web" (pages), "minimal"
+    content_security_policy = "..."      # any of the preset's fields with another value
+    omit = ["Permissions-Policy"]        # or left out
+    hsts = { max_age = "365d", include_subdomains = true, preload = true }
+    override = false                     # whether the upstream's own values are replaced
+
+Hooks: `response` and `error`, so that answers of the gateway itself carry them too. All lines are one block made at build time;
+only an answer that has some of the fields already, or one to be removed, costs more.
+
+Strict-Transport-Security goes out over https alone: RFC 6797 section 7.2 forbids it elsewhere, and browsers ignore it there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from multidict import istr
+
+from gateway.config.schema import Boolean, Choice, Duration, FieldName, FieldValue, Items, SubTable, Table
+from gateway.core.exchange import Exchange, Reply
+from gateway.core.failures import Failed
+from gateway.core.headers import lower
+from gateway.core.hooks import ConfigProblem, Context, Hooks
+
+HSTS = b"strict-transport-security"
+_FORWARDED_PROTO = istr("X-Forwarded-Proto")
+_PLANS_MAX = 256
+
+_NO_DEVICES = "accelerometer=(), camera=(), geolocation=(), gyroscope=(), magnetometer=(), microphone=(), payment=(), usb=()"
+
+_MINIMAL = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "strict-origin-when-cross-origin",
+}
+_WEB = {
+    **_MINIMAL,
+    "Content-Security-Policy": (
+        "default-src 'self'; base-uri 'self'; font-src 'self' https: data:; form-action 'self'; frame-ancestors 'none'; "
+        "img-src 'self' data:; object-src 'none'; script-src 'self'; script-src-attr 'none'; style-src 'self' 'unsafe-inline'"
+    ),
+    "X-Frame-Options": "DENY",
+    "Permissions-Policy": _NO_DEVICES,
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "X-DNS-Prefetch-Control": "off",
+    "X-Permitted-Cross-Domain-Policies": "none",
+}
+PRESETS: dict[str, dict[str, str]] = {
+    "minimal": _MINIMAL,
+    "web": _WEB,
+    # What an API answers is data: nothing in it may run, load or be framed, and no cache may keep what one caller was told.
+    "api": {
+        **_WEB,
+        "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+        "Cache-Control": "no-store",
+    },
+}
+"""The fields of each preset; Strict-Transport-Security, which all have, is [security_headers.hsts]'s."""
+
+
+@dataclass(frozen=True, slots=True)
+class HstsConfig:
+    """RFC 6797: `max_age` seconds. `always` sends it over http as well, for when TLS ends in front of the gateway."""
+
+    max_age: float = 365 * 86400.0
+    include_subdomains: bool = True
+    preload: bool = True
+    always: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SecurityHeadersConfig:
+    """The preset and what differs from it: other values (by the field's name in lower case with underscores), names left out.
+
+    remove:   fields of upstreams that clients do not get.
+    override: whether this or the upstream's own value counts where both say something.
+    """
+
+    preset: str = "api"
+    content_security_policy: str | None = None
+    x_frame_options: str | None = None
+    referrer_policy: str | None = None
+    permissions_policy: str | None = None
+    cross_origin_opener_policy: str | None = None
+    cross_origin_embedder_policy: str | None = None
+    cross_origin_resource_policy: str | None = None
+    cache_control: str | None = None
+    hsts: HstsConfig = HstsConfig()
+    omit: tuple[str, ...] = ()
+    remove: tuple[str, ...] = ("X-Powered-By", "Server", "X-AspNet-Version", "X-AspNetMvc-Version")
+    override: bool = False
+
+
+class HstsTable(Table):
+    makes = HstsConfig
+    max_age = Duration(zero=True)
+    include_subdomains = Boolean()
+    preload = Boolean()
+    always = Boolean()
+
+
+class SecurityHeadersTable(Table):
+    makes = SecurityHeadersConfig
+    preset = Choice(*PRESETS)
+    content_security_policy = FieldValue()
+    x_frame_options = Choice("DENY", "SAMEORIGIN")
+    referrer_policy = FieldValue()
+    permissions_policy = FieldValue()
+    cross_origin_opener_policy = FieldValue()
+    cross_origin_embedder_policy = FieldValue()
+    cross_origin_resource_policy = FieldValue()
+    cache_control = FieldValue()
+    hsts = SubTable(HstsTable)
+    omit = Items(FieldName())
+    remove = Items(FieldName())
+    override = Boolean()
+
+
+CONFIG = SecurityHeadersTable
+
+_TITLES = {"hsts": "Strict-Transport-Security"} | {
+    key: "-".join(word.capitalize() for word in key.split("_"))
+    for key in (field.name for field in fields(SecurityHeadersConfig))
+    if key not in ("preset", "hsts", "omit", "remove", "override")
+}
+
+
+def policy(config: SecurityHeadersConfig) -> dict[str, str]:
+    """The fields to send and their values. Raises ConfigProblem for a name in `omit` that would not be sent anyway."""
+    lines = dict(PRESETS[config.preset])
+    for key, name in _TITLES.items():
+        value = getattr(config, key)
+        if isinstance(value, str):
+            lines[name] = value
+    lines[_TITLES["hsts"]] = _hsts(config.hsts)
+    known = {name.lower(): name for name in lines}
+    for place, name in enumerate(config.omit):
+        if known.pop(name.lower(), None) is None:
+            hint = "it has " + ", ".join(known.values())
+            raise ConfigProblem(f"{name!r} is not in preset {config.preset!r}", at=("omit", place), hint=hint)
+    return {name: lines[name] for name in known.values()}
+
+
+def _hsts(config: HstsConfig) -> str:
+    if config.preload and (not config.include_subdomains or config.max_age < 31536000):
+        # https://hstspreload.org: browsers' lists take no weaker one, and refusing later is slow.
+        hint = "or say preload = false"
+        raise ConfigProblem("preload needs include_subdomains and a max_age of a year", at=("hsts", "preload"), hint=hint)
+    parts = [f"max-age={int(config.max_age)}"]
+    parts += ["includeSubDomains"] * config.include_subdomains + ["preload"] * config.preload
+    return "; ".join(parts)
+
+
+class SecurityHeaders:
+    """Puts the block into replies. `_plain` is for http, `_secure` for https."""
+
+    def __init__(self, config: SecurityHeadersConfig) -> None:
+        self._lines = {name.lower().encode(): f"{name}: {value}\r\n".encode() for name, value in policy(config).items()}
+        self._override = config.override
+        self._always = config.hsts.always
+        self._removed = frozenset(name.lower().encode() for name in config.remove)
+        self._watched = self._removed.union(self._lines)
+        _, self._plain, self._secure = self._plan(frozenset())
+        self._plans: dict[frozenset[bytes], tuple[frozenset[bytes], bytes, bytes]] = {}
+
+    def response(self, exchange: Exchange, reply: Reply) -> None:
+        """The usual case is two look-ups and an append."""
+        if not self._watched.isdisjoint(reply.index):
+            self._adapt(exchange, reply)
+        elif exchange.scheme == "https" or exchange.trusted:
+            reply.blocks.append(self._secure if self._over_tls(exchange) else self._plain)
+        else:
+            reply.blocks.append(self._plain)
+
+    def error(self, exchange: Exchange, failed: Failed) -> None:
+        """Error pages are pages too."""
+        if exchange.reply is not None:
+            self.response(exchange, exchange.reply)
+
+    def _adapt(self, exchange: Exchange, reply: Reply) -> None:
+        """For a reply that says some of it itself, or what nobody needs to know."""
+        index = reply.index
+        present = self._watched.intersection(index)
+        plan = self._plans.get(present)
+        if plan is None:
+            if len(self._plans) >= _PLANS_MAX:
+                self._plans.clear()
+            plan = self._plans[present] = self._plan(present)
+        gone, plain, secure = plan
+        if gone:
+            for name in gone:
+                del index[name]
+            reply.headers = [pair for pair in reply.headers if lower(pair[0]) not in gone]
+        reply.blocks.append(secure if self._over_tls(exchange) else plain)
+
+    def _plan(self, present: frozenset[bytes]) -> tuple[frozenset[bytes], bytes, bytes]:
+        """What goes of these fields of a reply, and what comes instead: over http, over https."""
+        gone = present if self._override else present & self._removed
+        secure = self._without(present - gone)
+        return gone, secure if self._always else self._without(present - gone | {HSTS}), secure
+
+    def _over_tls(self, exchange: Exchange) -> bool:
+        """Whether the client came by https, as far as the gateway or a proxy it trusts can tell."""
+        if self._always or exchange.scheme == "https":
+            return True
+        return exchange.trusted and exchange.headers.get(_FORWARDED_PROTO, "").lower() == "https"
+
+    def _without(self, names: frozenset[bytes]) -> bytes:
+        return b"".join(line for name, line in self._lines.items() if name not in names)
+
+
+def build(config: Any, context: Context) -> Hooks:
+    made = SecurityHeaders(config)
+    return Hooks(response=made.response, error=made.error)
