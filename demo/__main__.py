@@ -152,7 +152,7 @@ def scene_of(folder: Path, ports: dict[int, int], key: str, processes: Processes
 
     def shown(path: Path) -> str:
         relative = os.path.relpath(path, here)
-        return str(path) if relative.startswith("../..") else relative
+        return str(path) if relative.startswith("..") else relative
 
     return Scene(
         gateway=f"http://127.0.0.1:{ports[GATEWAY]}",
