@@ -50,6 +50,11 @@ class ReplyStream(Protocol):
         """Give the rest up: closes what it came from. Harmless after the end, and twice."""
 
 
+_VARIES: dict[tuple[bytes, bytes], bool] = {}
+"""Whether a Vary value covers a name already; few of either are ever seen."""
+_VARIES_MAX = 512
+
+
 class Reply:
     """A status, raw headers and a body: complete (`bytes`) or still arriving (`ReplyStream`).
 
@@ -109,8 +114,15 @@ class Reply:
         if known is None:
             self.headers.append((b"Vary", name))
             self.index[b"vary"] = name
-        elif known != name and not {b"*", lower(name)} & set(tokens(known)):
-            self.add(b"Vary", name)
+        elif known != name:
+            said = _VARIES.get((known, name))
+            if said is None:
+                said = _VARIES[(known, name)] = bool({b"*", lower(name)} & set(tokens(known)))
+                if len(_VARIES) > _VARIES_MAX:
+                    _VARIES.clear()
+            if not said:
+                self.headers.append((b"Vary", name))
+                self.index[b"vary"] = known + b", " + name
 
     def remove(self, name: bytes) -> None:
         """Drops every line called `name` (lower case)."""
@@ -165,6 +177,8 @@ class Exchange:
     `forward_headers` are raw pairs that hooks add to the upstream request, instead of any of the client's with the same names;
     `drop_headers` are names (lower case) of the client's that must not go there.
     `reply_blocks` are complete header lines (each ended by CRLF) for whatever reply goes out, errors included.
+    `memo` is what was worked out from the header fields alone (and who sent them), by the key of whoever did; requests on one
+    connection that repeat the fields of the one before share it, so nothing that changes with time or target may go in.
     `decisions` is None unless somebody asked (`explain`); then hooks append to it and consume nothing.
     """
 
@@ -183,6 +197,7 @@ class Exchange:
         "headers",
         "host",
         "identity",
+        "memo",
         "method",
         "notes",
         "params",
@@ -220,6 +235,7 @@ class Exchange:
         version: tuple[int, int] = (1, 1),
         request_id: str = "",
         started: float = 0.0,
+        memo: dict[Any, Any] | None = None,
     ) -> None:
         self.method = method
         self.target = target
@@ -251,6 +267,7 @@ class Exchange:
         self.written = False
         self.cache = ""
         self.notes: dict[Any, Any] = {}
+        self.memo = {} if memo is None else memo
         self.forward_headers: list[Pair] | None = None
         self.drop_headers: frozenset[bytes] | None = None
         self.reply_blocks: list[bytes] | None = None

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 from itertools import count
 from secrets import token_hex
+from typing import Any
 
 from aiohttp import StreamReader
 from aiohttp.http_exceptions import LineTooLong
@@ -51,6 +52,7 @@ class Admission:
         peer: str,
         scheme: str,
         started: float,
+        memo: dict[Any, Any],
     ) -> Exchange:
         """The exchange of a request, not yet checked. An X-Request-ID of sound form is taken over, else one is made."""
         given = headers.get(_X_REQUEST_ID)
@@ -64,6 +66,7 @@ class Admission:
             version=version,
             request_id=given if given is not None and _REQUEST_ID.fullmatch(given) else self.new_id(),
             started=started,
+            memo=memo,
         )
         if self._peers.trusts(peer):
             exchange.trusted = True

@@ -7,6 +7,7 @@ what `sent` gives it, which only tells aiohttp whether the connection goes on.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import RequestHandler
 
 from gateway.core.failures import Failed, Failure
+from gateway.core.headers import Pair
 from gateway.serving.admit import Admission, parse_failure
 from gateway.serving.body import CONTINUE
 from gateway.serving.inline import Inline
@@ -54,7 +56,20 @@ class ClientConnection(RequestHandler):
     one is under way, the future that loop waits on is kept in `_parked`, so that it sleeps. All others are left to it.
     """
 
-    __slots__ = ("_driving", "_head_bytes", "_inline", "_listener", "_parked", "admission", "head_since", "peer", "scheme")
+    __slots__ = (
+        "_driving",
+        "_head_bytes",
+        "_inline",
+        "_listener",
+        "_memo",
+        "_parked",
+        "_raw_headers",
+        "_snapshot",
+        "admission",
+        "head_since",
+        "peer",
+        "scheme",
+    )
 
     def __init__(self, listener: Listener, *, loop: asyncio.AbstractEventLoop, **kwargs: Any) -> None:
         super().__init__(listener, loop=loop, **kwargs)
@@ -62,6 +77,9 @@ class ClientConnection(RequestHandler):
         self._inline: Inline | None = None
         self._parked: asyncio.Future[None] | None = None
         self._driving = False
+        self._raw_headers: Sequence[Pair] = ()
+        self._memo: dict[Any, Any] = {}
+        self._snapshot = 0
         self.admission: Admission = listener.admission
         self.peer = ""
         self.scheme = "http"
@@ -99,6 +117,18 @@ class ClientConnection(RequestHandler):
         self._waiter = waiter
         self._count_head(data)
 
+    def remember(self, raw_headers: Sequence[Pair]) -> tuple[Sequence[Pair], dict[Any, Any]]:
+        """A request's fields and their memo (see Exchange.memo): those of the request before where they are the same.
+
+        Clients repeat themselves: an SDK or a browser sends the same fields with every request of a connection, or nearly so.
+        """
+        number = self._listener.handler.runtime.snapshot.number
+        if raw_headers != self._raw_headers or number != self._snapshot:
+            self._raw_headers = raw_headers
+            self._snapshot = number
+            self._memo = {}
+        return self._raw_headers, self._memo
+
     def began(self) -> None:
         """A request's head is complete."""
         self.head_since = 0.0
@@ -128,15 +158,17 @@ class ClientConnection(RequestHandler):
             if self._buffer_paused and len(messages) <= self._msg_queue_resume_size:
                 self._resume_reading_if_drained()
             self.began()
+            raw_headers, memo = self.remember(message.raw_headers)
             exchange = self.admission.exchange(
                 message.method,
                 message.path,
                 message.headers,
-                message.raw_headers,
+                raw_headers,
                 message.version,
                 self.peer,
                 self.scheme,
                 perf_counter(),
+                memo,
             )
             self._inline = Inline(self._listener.handler, self, exchange, message.should_close)
             self._inline.start()

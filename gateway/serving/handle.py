@@ -27,15 +27,17 @@ class Handler:
         """One request's whole way, from its head to its last byte."""
         connection: ClientConnection = request.protocol  # type: ignore[assignment]
         connection.began()
+        raw_headers, memo = connection.remember(request.raw_headers)
         exchange = connection.admission.exchange(
             request.method,
             request.raw_path,
             request.headers,
-            request.raw_headers,
+            raw_headers,
             request.version,
             connection.peer,
             connection.scheme,
             perf_counter(),
+            memo,
         )
         passage = Passage(self, connection, exchange, not request.keep_alive)
         error: BaseException | None = None

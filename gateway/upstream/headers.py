@@ -8,8 +8,10 @@ framing, what only the gateway may say about a client (X-Forwarded-*, Forwarded,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from gateway.core.exchange import Exchange
-from gateway.core.headers import FRAMING, HOP_BY_HOP, lower, tokens
+from gateway.core.headers import FRAMING, HOP_BY_HOP, Pair, lower, tokens
 
 IDENTITY = frozenset((b"x-client-id", b"x-client-tier", b"x-client-roles"))
 """What the gateway alone says about who is calling."""
@@ -23,6 +25,7 @@ _DROPPED = HOP_BY_HOP | FRAMING | IDENTITY | FORWARDED | {b"host", b"expect", b"
 
 _PASSES: dict[bytes, bool] = {}
 _PASSES_MAX = 2048
+_MEMO = "forwarded fields"
 
 
 def passes(name: bytes) -> bool:
@@ -41,32 +44,47 @@ def request_head(exchange: Exchange, target: str, host: str, framing: bytes) -> 
     target:  origin-form, as it is to be sent. host: the Host field's value.
     framing: complete lines that frame the body (Content-Length or Transfer-Encoding), b"" without one.
     """
+    added = exchange.forward_headers
+    if added:
+        fields = _added(exchange, added)
+    else:
+        # What is sent of the client's fields depends on them, on what hooks drop, and on the identity: often the same again.
+        known = exchange.memo.get(_MEMO)
+        if known is not None and known[0] is exchange.drop_headers and known[1] is exchange.identity:
+            fields = known[2]
+        else:
+            fields = _fields(exchange, exchange.drop_headers)
+            exchange.memo[_MEMO] = (exchange.drop_headers, exchange.identity, fields)
+    line = f"{exchange.method} {target} HTTP/1.1\r\nHost: {host}\r\nX-Request-ID: {exchange.request_id}\r\n"
+    return line.encode("utf-8", "surrogateescape") + framing + fields
+
+
+def _fields(exchange: Exchange, dropped: frozenset[bytes] | None, added: Sequence[Pair] = ()) -> bytes:
+    """The client's fields that pass, the identity, and where the request came from; with the empty line at the end."""
     headers = exchange.headers
-    dropped = exchange.drop_headers
     connection = headers.get("Connection")
     if connection is not None and connection not in ("keep-alive", "close", "Keep-Alive"):
         named = ",".join(headers.getall("Connection")).encode("latin-1", "replace")
         dropped = (dropped or frozenset()) | frozenset(tokens(named))
-    added = exchange.forward_headers
-    if added:
-        dropped = (dropped or frozenset()) | {lower(name) for name, _ in added}
-
-    parts = [f"{exchange.method} {target} HTTP/1.1\r\nHost: {host}\r\n".encode("utf-8", "surrogateescape")]
-    known = _PASSES
+    parts: list[bytes] = []
     for name, value in exchange.raw_headers:
-        verdict = known.get(name)
+        verdict = _PASSES.get(name)
         if verdict is None:
             verdict = passes(name)
         if verdict and (dropped is None or lower(name) not in dropped):
             parts += (name, b": ", value, b"\r\n")
-    if added:
-        for name, value in added:
-            parts += (name, b": ", value, b"\r\n")
+    for name, value in added:
+        parts += (name, b": ", value, b"\r\n")
     if exchange.identity is not None:
         for name, value in exchange.identity.headers:
             parts += (name, b": ", value, b"\r\n")
-    parts += (framing, _provenance(exchange))
+    parts.append(_provenance(exchange))
     return b"".join(parts)
+
+
+def _added(exchange: Exchange, added: Sequence[Pair]) -> bytes:
+    """With fields that hooks add, instead of any of the client's with the same names."""
+    return _fields(exchange, (exchange.drop_headers or frozenset()) | {lower(name) for name, _ in added}, added)
 
 
 def _provenance(exchange: Exchange) -> bytes:
@@ -79,6 +97,5 @@ def _provenance(exchange: Exchange) -> bytes:
         host = headers.get("X-Forwarded-Host", host)
     # Via: RFC 9110 section 7.6.3; the client's own lines, if any, stand before it.
     return (
-        f"Via: 1.1 gateway\r\nX-Request-ID: {exchange.request_id}\r\nX-Forwarded-For: {address}\r\n"
-        f"X-Forwarded-Proto: {proto}\r\nX-Forwarded-Host: {host}\r\n\r\n"
+        f"Via: 1.1 gateway\r\nX-Forwarded-For: {address}\r\nX-Forwarded-Proto: {proto}\r\nX-Forwarded-Host: {host}\r\n\r\n"
     ).encode("utf-8", "surrogateescape")

@@ -65,9 +65,12 @@ class Finder:
 
     def fields(self, exchange: Exchange) -> Fields:
         """The request's fields that matter, several lines of one joined; usually none."""
-        boring = self._boring
-        unknown = [pair for pair in exchange.raw_headers if pair[0] not in boring]
-        return self._sifted(unknown) if unknown else _NO_FIELDS
+        known: Fields | None = exchange.memo.get(self)
+        if known is None:
+            boring = self._boring
+            unknown = [pair for pair in exchange.raw_headers if pair[0] not in boring]
+            known = exchange.memo[self] = self._sifted(unknown) if unknown else _NO_FIELDS
+        return known
 
     def _sifted(self, pairs: list[Pair]) -> Fields:
         fields: Fields = {}

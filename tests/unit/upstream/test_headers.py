@@ -56,7 +56,9 @@ def test_a_trusted_proxys_account_is_kept_and_continued():
 
 
 def test_what_connection_names_does_not_pass():
-    fields = sent(exchange(("Connection", "close, X-Mine"), ("Connection", "X-Other"), ("X-Mine", "1"), ("X-Other", "2"), ("A", "3")))
+    fields = sent(
+        exchange(("Connection", "close, X-Mine"), ("Connection", "X-Other"), ("X-Mine", "1"), ("X-Other", "2"), ("A", "3"))
+    )
     assert "x-mine" not in fields and "x-other" not in fields and "connection" not in fields
     assert fields["a"] == "3"
 
