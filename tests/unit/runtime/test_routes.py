@@ -480,6 +480,8 @@ def steps(function: Any, *arguments: Any) -> int:
     before = sys.gettrace()
     sys.settrace(trace)
     try:
+        function(*arguments)  # From Python 3.12 on, code counts only once it has been traced before.
+        count = 0
         function(*arguments)
     finally:
         sys.settrace(before)
