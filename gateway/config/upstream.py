@@ -58,11 +58,12 @@ class PassiveHealthConfig:
 
 @dataclass(frozen=True, slots=True)
 class TimeoutsConfig:
-    """Seconds: `connect` for a connection, `read` and `write` between two bytes of progress."""
+    """Seconds: `connect` for a connection, `read` and `write` between two bytes of progress, `tunnel` in a tunnel."""
 
     connect: float = 5.0
     read: float = 30.0
     write: float = 30.0
+    tunnel: float = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +149,7 @@ class TimeoutsTable(Table):
     connect = Duration()
     read = Duration()
     write = Duration()
+    tunnel = Duration()
 
 
 class RetryTable(Table):

@@ -47,6 +47,10 @@ class Snapshot:
         state = "retiring" if self._retired else "current"
         return f"<Snapshot {self.number} {self.loaded.hash} {state}, {len(self.routes)} routes, {self.active} active>"
 
+    def route(self, name: str) -> Route | None:
+        """The route of that name, if there is one."""
+        return next((route for route in self.routes if route.name == name), None)
+
     def enter(self) -> None:
         """A request begins to use this snapshot."""
         self.active += 1

@@ -45,6 +45,20 @@ class Sent(web.StreamResponse):
         return None
 
 
+class _Tail:
+    """What aiohttp's RequestHandler takes for the parser of another protocol; gets what it has kept for one."""
+
+    def __init__(self) -> None:
+        self.data = b""
+
+    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
+        self.data += data
+        return False, b""
+
+    def feed_eof(self) -> None:
+        """The connection is lost."""
+
+
 _KEEP = Sent(True)
 _LAST = Sent(False)
 
@@ -222,6 +236,21 @@ class ClientConnection(RequestHandler):
     def sent(self, keep: bool) -> Sent:
         """What tells aiohttp that the reply is written, and whether the connection can be used again."""
         return _KEEP if keep else _LAST
+
+    # Another protocol than HTTP on the same socket.
+
+    @property
+    def switching(self) -> bool:
+        """Whether aiohttp has stopped parsing behind a request that asks for another protocol, and keeps what follows."""
+        return self._upgraded
+
+    def give_away(self, protocol: asyncio.Protocol) -> bytes:
+        """`protocol` hears the socket from now on, and in the end calls `connection_lost` here. Returns what came early."""
+        tail = _Tail()
+        self.set_parser(tail)  # type: ignore[arg-type]
+        self.keep_alive(False)
+        self.transport.set_protocol(protocol)  # type: ignore[union-attr]
+        return tail.data
 
     # The Out that serving/write.py writes to.
 

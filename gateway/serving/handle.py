@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from gateway.serving.passage import Passage
+from gateway.serving.tunnel import Tunnels
+from gateway.serving.upgrade import Upgrade
 
 if TYPE_CHECKING:
     from gateway.runtime.reload import Runtime
@@ -20,6 +22,7 @@ class Handler:
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
         self.draining = False
+        self.tunnels = Tunnels()
         self.in_flight = runtime.world.telemetry.in_flight
         self.in_flight.set((), 0)
 
@@ -39,7 +42,8 @@ class Handler:
             perf_counter(),
             memo,
         )
-        passage = Passage(self, connection, exchange, not request.keep_alive)
+        way = Upgrade if Upgrade.wanted(connection, exchange) else Passage
+        passage = way(self, connection, exchange, not request.keep_alive)
         error: BaseException | None = None
         try:
             if request.body_exists:

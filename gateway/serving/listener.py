@@ -77,6 +77,7 @@ class Listener(web.Server):
     async def stop(self, timeout: float) -> None:
         """Accepts nothing new, lets requests finish for up to `timeout` seconds, then ends what is left."""
         self.handler.draining = True
+        self.handler.tunnels.go_away("shutdown")
         if self._timer is not None:
             self._timer.cancel()
         if self._server is not None:
@@ -89,6 +90,7 @@ class Listener(web.Server):
                     connection.force_close()
             if not self.busy or self._loop.time() >= until:
                 break
+            self.handler.tunnels.sweep(self._loop.time())
             await asyncio.sleep(0.02)
         if self.busy:
             log.warning("%d request(s) did not finish within %g s and were ended", self.busy, timeout)
@@ -116,4 +118,5 @@ class Listener(web.Server):
             assert isinstance(connection, ClientConnection)
             if 0.0 < connection.head_since < slowest and connection.awaiting_head:
                 connection.refuse(Failed(Failure.REQUEST_TIMEOUT, "The request's head took too long to arrive."))
+        self.handler.tunnels.sweep(self.now)
         self._timer = self._loop.call_later(SWEEP, self._sweep)

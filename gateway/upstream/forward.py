@@ -15,10 +15,12 @@ from gateway.config.pipeline import RouteConfig
 from gateway.core.exchange import Attempt, Exchange, Reply, RequestBody
 from gateway.core.failures import Failed, Failure
 from gateway.core.telemetry import Telemetry
+from gateway.core.websocket import LINES, UPGRADE
 from gateway.upstream import retry
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.headers import request_head
 from gateway.upstream.pool import Pool
+from gateway.upstream.switched import Switched
 from gateway.upstream.transport import Awaited, Connection, Flight, Transport
 
 _NEVER = float("inf")
@@ -32,7 +34,7 @@ _BODY_METHODS = frozenset(("POST", "PUT", "PATCH"))
 
 
 class _Turn(Awaited):
-    """One attempt's hold on an endpoint that was picked for it: lets go exactly once."""
+    """One attempt's hold on an endpoint that was picked for it: lets go exactly once, for a tunnel when that ends."""
 
     __slots__ = ("_held", "_reply", "endpoint", "pool")
 
@@ -45,7 +47,9 @@ class _Turn(Awaited):
 
     def answered(self, reply: Reply) -> None:
         self._reply = reply
-        if isinstance(reply.body, bytes):
+        if isinstance(reply, Switched):
+            self.pool.switched(self.endpoint)
+        elif isinstance(reply.body, bytes):
             self.ended(None)
         super().answered(reply)
 
@@ -57,7 +61,10 @@ class _Turn(Awaited):
     def ended(self, failed: Failed | None) -> None:
         if self._held:
             self._held = False
-            release(self.pool, self.endpoint, failed or self._reply)
+            if isinstance(self._reply, Switched):
+                self.pool.release_tunnel(self.endpoint)
+            else:
+                release(self.pool, self.endpoint, failed or self._reply)
 
 
 def release(pool: Pool, endpoint: Endpoint, outcome: Reply | Failed | None) -> None:
@@ -145,7 +152,9 @@ class Forward:
         if config is None:
             return None
         keyed = "Idempotency-Key" in exchange.headers
-        reason = retry.may_retry(config, exchange.method, how, exchange.attempts, _replayable(exchange.body), keyed)
+        # An endpoint that has seen a WebSocket's handshake may have acted upon it: only one that was never sent goes out again.
+        replayable = _replayable(exchange.body) and UPGRADE not in exchange.notes
+        reason = retry.may_retry(config, exchange.method, how, exchange.attempts, replayable, keyed)
         if reason is not None:
             why = str(outcome) if isinstance(outcome, Failed) else f"status {how}"
             exchange.tries = [*(exchange.tries or ()), Attempt(endpoint.name, took, why)]
@@ -199,7 +208,8 @@ class Forward:
         turn = _Turn(self.pool, endpoint)
         connection: Connection | None = None
         try:
-            connection = self._transport.take(endpoint)
+            if UPGRADE not in exchange.notes:  # A tunnel wants a socket that cannot turn out to be stale, and keeps it.
+                connection = self._transport.take(endpoint)
             if connection is None:
                 connection = await self._connect(endpoint)
             try:
@@ -228,6 +238,11 @@ class Forward:
 
     async def _exchange(self, exchange: Exchange, turn: _Turn, connection: Connection, limit: float) -> Reply:
         body = exchange.body
+        if UPGRADE in exchange.notes:
+            turn.accept = exchange.notes[UPGRADE]
+            head = self._head(exchange, turn.endpoint, LINES)
+            connection.send(head, turn, self.pool.config.timeouts, limit=limit)
+            return await turn.future
         if body is None or body.complete is not None:
             self.send(exchange, turn.endpoint, connection, turn, limit)
             return await turn.future

@@ -37,7 +37,8 @@ class Pool:
     """The endpoints of one upstream. Times are `clock.monotonic` seconds.
 
     `name` never changes; `config` is the one in force; `endpoints` are all of them, `eligible` those that a pick chooses among,
-    as of the last pick or `refresh`; `breaker` is None without `circuit_breaker`; `budget` bounds retries.
+    as of the last pick or `refresh`; `breaker` is None without `circuit_breaker`; `budget` bounds retries; `tunnels` of the
+    requests in flight were answered 101.
     """
 
     __slots__ = (
@@ -55,6 +56,7 @@ class Pool:
         "eligible",
         "endpoints",
         "name",
+        "tunnels",
     )
 
     def __init__(
@@ -67,6 +69,7 @@ class Pool:
         rng: random.Random | None = None,
     ) -> None:
         self.name = name
+        self.tunnels = 0
         self.endpoints: Endpoints = ()
         self.eligible: Endpoints = ()
         self.breaker: Breaker | None = None
@@ -121,14 +124,28 @@ class Pool:
         breaker = self.breaker
         if ok:
             if breaker is not None and (breaker.failures or breaker.state):
-                before = breaker.state
-                breaker.success()
-                if breaker.state != before:
-                    self._circuit_changed(breaker, "its trials succeeded")
+                self._succeeded(breaker)
         elif ok is False and endpoint in self.endpoints:
             self._failed(endpoint, why or "a request failed")
         elif breaker is not None:
             breaker.abandon()
+
+    def switched(self, endpoint: Endpoint) -> None:
+        """`endpoint` has answered 101: a success now, though it stays in flight until `release_tunnel`."""
+        self.tunnels += 1
+        if self.breaker is not None:
+            self._succeeded(self.breaker)
+
+    def release_tunnel(self, endpoint: Endpoint) -> None:
+        """The tunnel to `endpoint` has ended. However it did says nothing about health: both ends may hang up as they like."""
+        self.tunnels -= 1
+        endpoint.in_flight -= 1
+
+    def _succeeded(self, breaker: Breaker) -> None:
+        before = breaker.state
+        breaker.success()
+        if breaker.state != before:
+            self._circuit_changed(breaker, "its trials succeeded")
 
     def refresh(self) -> None:
         """Lets endpoints whose ejection is over back in. Every pick does it; for those who only look at `eligible`."""
@@ -183,7 +200,7 @@ class Pool:
                 log.warning(text, self.name, endpoint.name, passive.fail_timeout, requests, why, self._left())
         if breaker is not None:
             state = breaker.state
-            breaker.failure(now, self.in_flight)
+            breaker.failure(now, self.in_flight - self.tunnels)
             if breaker.state != state:
                 failures = _counted(breaker.failures, "failure")
                 self._circuit_changed(breaker, f"{failures} in a row, the last at {endpoint.name}: {why}")

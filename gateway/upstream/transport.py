@@ -25,6 +25,7 @@ from gateway.core.exchange import Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.headers import HOP_BY_HOP, Pair, lower, tokens
 from gateway.upstream.endpoint import Endpoint
+from gateway.upstream.switched import Switched
 
 SWEEP = 0.1
 """Seconds between two looks at the deadlines; deadlines are this exact."""
@@ -295,6 +296,9 @@ class Connection(asyncio.Protocol):
                 self._fail(Failed(Failure.BAD_RESPONSE, why=f"{self.endpoint.name} sent an invalid answer: {cause}"))
                 return
             self._extra = True  # The answer itself was fine; what came after it was not.
+        except httptools.HttpParserUpgrade as upgrade:
+            self._switch(data[upgrade.args[0] :])
+            return
         reply = self._reply
         if self._complete:
             self._finish()
@@ -349,7 +353,13 @@ class Connection(asyncio.Protocol):
             return
         status = self._parser.get_status_code()
         if status < 200:
-            # RFC 9110 section 15.2: interim answers may come first; ours ends with the final one. 101 was never asked for.
+            # RFC 9110 section 15.2: interim answers may come first; ours ends with the final one. 101 must have been asked for.
+            flight = self._flight
+            if status == 101 and flight is not None and (accept := getattr(flight, "accept", b"")):
+                if not self._parser.should_upgrade():
+                    raise Failed(Failure.BAD_RESPONSE, why="a 101 that does not upgrade")
+                self._reply = Switched(self, flight, self._headers, accept, self._timeouts.tunnel)
+                return
             if status not in (100, 102, 103):
                 raise Failed(Failure.BAD_RESPONSE, why=f"an unasked-for status {status}")
             self._reason = b""
@@ -403,6 +413,26 @@ class Connection(asyncio.Protocol):
             self._complete = True
 
     # Ends.
+
+    def _switch(self, rest: bytes) -> None:
+        """101: nothing that follows is HTTP. Reads no more until whoever has the answer takes the socket over, or closes it."""
+        flight, reply = self._flight, self._reply
+        assert flight is not None and isinstance(reply, Switched)
+        self._flight = None
+        self.deadline = self.limit = _NEVER
+        self._owner.active.discard(self)
+        self._transport.pause_reading()  # type: ignore[union-attr]
+        reply.rest = rest
+        flight.answered(reply)
+
+    def hand_over(self, protocol: asyncio.Protocol) -> asyncio.Transport | None:
+        """After 101: the socket, to be heard by `protocol` from now on; None when it is closed. This connection is done."""
+        transport, self._transport = self._transport, None
+        if transport is None or self.closed:
+            return None
+        self.closed = True
+        transport.set_protocol(protocol)
+        return transport
 
     def _start_stream(self, reply: Reply) -> None:
         stream = self._stream = AnswerStream(self)
@@ -549,13 +579,17 @@ class Transport:
 
 
 class Awaited:
-    """A Flight for coroutines: `await flight.future` gives the Reply or raises Failed. `stale` as in Flight.failed."""
+    """A Flight for coroutines: `await flight.future` gives the Reply or raises Failed. `stale` as in Flight.failed.
 
-    __slots__ = ("future", "stale")
+    accept: for a request that asks for a WebSocket, the Sec-WebSocket-Accept with which it may be answered 101; else b"".
+    """
+
+    __slots__ = ("accept", "future", "stale")
 
     def __init__(self) -> None:
         self.future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self.stale = False
+        self.accept = b""
 
     def answered(self, reply: Reply) -> None:
         if not self.future.done():
