@@ -62,9 +62,10 @@ class Reply:
     only through the methods; they keep the index for `get` true.
     `length` is the body's length in bytes when known (for HEAD and 304, the length GET would have had), None otherwise.
     `blocks` are complete header lines (each ended by CRLF) that nobody looks up again, such as the limit headers.
+    `joined` is how many of the first `headers` have been written out already, and as which lines; the methods keep it true.
     """
 
-    __slots__ = ("blocks", "body", "headers", "index", "length", "reason", "status")
+    __slots__ = ("blocks", "body", "headers", "index", "joined", "length", "reason", "status")
 
     def __init__(
         self,
@@ -80,6 +81,7 @@ class Reply:
         self.headers: list[Pair] = []
         self.index: dict[bytes, bytes] = {}
         self.blocks: list[bytes] = []
+        self.joined: tuple[int, bytes] | None = None
         self.body = body
         self.length = len(body) if length is None and isinstance(body, bytes) else length
         for name, value in headers:
@@ -128,6 +130,7 @@ class Reply:
         """Drops every line called `name` (lower case)."""
         if self.index.pop(name, None) is not None:
             self.headers = [pair for pair in self.headers if lower(pair[0]) != name]
+            self.joined = None
 
 
 @dataclass(frozen=True, slots=True)

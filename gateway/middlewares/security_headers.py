@@ -195,6 +195,7 @@ class SecurityHeaders:
             for name in gone:
                 del index[name]
             reply.headers = [pair for pair in reply.headers if lower(pair[0]) not in gone]
+            reply.joined = None
         reply.blocks.append(secure if self._over_tls(exchange) else plain)
 
     def _plan(self, present: frozenset[bytes]) -> tuple[frozenset[bytes], bytes, bytes]:

@@ -205,7 +205,10 @@ class ClientConnection(RequestHandler):
             self._waiter, self._parked = self._parked, None
             self.force_close()
         elif not self._driving:
-            self._drive()
+            if self._messages:
+                self._drive()
+            else:
+                self._rest()
 
     @property
     def busy(self) -> bool:

@@ -84,11 +84,16 @@ def _length(reply: Reply, size: int | None) -> bytes:
 def make_head(exchange: Exchange, reply: Reply, framing: bytes, close: bool) -> bytes:
     """Status line and fields, with the empty line."""
     line = STATUS_LINES.get(reply.status) or b"HTTP/1.1 %d \r\n" % reply.status
-    parts = [line]
     index = reply.index
     if b"x-request-id" in index:
         reply.remove(b"x-request-id")
-    for name, value in reply.headers:
+    joined = reply.joined
+    if joined is None:
+        parts, rest = [line], reply.headers
+    else:
+        count, lines = joined
+        parts, rest = [line, lines], reply.headers[count:]
+    for name, value in rest:
         parts += (name, b": ", value, b"\r\n")
     if reply.blocks:
         parts += reply.blocks

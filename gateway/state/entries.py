@@ -36,7 +36,8 @@ class Entry(NamedTuple):
 
     uri:      scheme, authority and target. scope: who it is for, e.g. the route's name, or that and an identity.
     vary:     lower-case names of the request fields it depends on, and `key` their values then.
-    headers:  raw pairs without Age, Cache-Status and whatever is of one hop; `fields` is the same as Reply's index of them.
+    headers:  raw pairs without Age, Cache-Status and whatever is of one hop; `fields` is the same as Reply's index of them, and
+              `lines` are they as they go over the wire.
     born:     the monotonic second at which its age was 0. lifetime: seconds it is fresh from then.
     no_cache: never to be used without asking the origin. strict: never to be used stale.
     stale_if_error: seconds it may stand in for an error once stale, None where the origin does not say.
@@ -51,6 +52,7 @@ class Entry(NamedTuple):
     reason: bytes
     headers: Sequence[Pair]
     fields: Mapping[bytes, bytes]
+    lines: bytes
     body: bytes
     born: float
     lifetime: float
@@ -64,7 +66,7 @@ class Entry(NamedTuple):
     @property
     def size(self) -> int:
         """Bytes it counts for: its body, fields and key, and what Python adds."""
-        fields = sum(len(name) + len(value) for name, value in self.headers)
+        fields = 2 * len(self.lines)  # As lines and as pairs.
         key = len(self.uri) + sum(map(len, self.key))
         return len(self.body) + fields + key + len(self.headers) * HEADER_OVERHEAD + ENTRY_OVERHEAD
 

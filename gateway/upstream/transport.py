@@ -11,6 +11,7 @@ nothing came after it, and the request had been sent whole. Anything else closes
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 import ssl
 from collections import deque
@@ -133,6 +134,7 @@ class Connection(asyncio.Protocol):
         "_head_only",
         "_headers",
         "_keep",
+        "_last",
         "_max_idle",
         "_owner",
         "_parser",
@@ -143,6 +145,7 @@ class Connection(asyncio.Protocol):
         "_stream",
         "_timeouts",
         "_transport",
+        "_understood",
         "_until_close",
         "_used",
         "_writing_paused",
@@ -174,6 +177,8 @@ class Connection(asyncio.Protocol):
         self._headers: list[Pair] = []
         self._body: list[bytes] = []
         self._head_bytes = 0
+        self._last: list[Pair] = []
+        self._understood = _understand([])
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else "idle" if self._flight is None else "busy"
@@ -264,6 +269,12 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
         self._wake_writer()
+
+    def speaks(self) -> bool:
+        """Whether the kernel holds something from the endpoint that has not been read: bytes, or that it has closed."""
+        poll = select.poll()
+        poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)  # type: ignore[union-attr]
+        return bool(poll.poll(0))
 
     def pause_reading(self) -> None:
         if not self._reading_paused and not self.closed:
@@ -367,28 +378,18 @@ class Connection(asyncio.Protocol):
             return
         if len(self._headers) > MAX_HEADERS:
             raise Failed(Failure.BAD_RESPONSE, why=f"more than {MAX_HEADERS} header fields")
+        if self._headers == self._last:
+            understood = self._understood
+        else:
+            understood = self._understood = _understand(self._headers)
+            self._last = self._headers
+        headers, index, joined, length, coding, connection = understood
         reply = Reply(status, reason=self._reason)
-        # One pass: hop-by-hop fields and framing are understood and dropped, the rest is kept as it came.
-        length: int | None = None
-        coding = connection = b""
-        headers, index = reply.headers, reply.index
-        for pair in self._headers:
-            name = lower(pair[0])
-            if name in _NOT_COPIED:
-                if name == b"content-length":
-                    length = int(pair[1])
-                elif name == b"transfer-encoding":
-                    coding += pair[1].lower()
-                elif name == b"connection":
-                    connection = connection + b"," + pair[1].lower() if connection else pair[1].lower()
-                continue
-            headers.append(pair)
-            index[name] = index[name] + b", " + pair[1] if name in index else pair[1]
-        if connection and connection not in (b"close", b"keep-alive"):
-            for name in tokens(connection):
-                reply.remove(name)  # RFC 9110 section 7.6.1: what Connection names is hop-by-hop too.
-        self._keep = b"close" not in connection if self._parser.get_http_version() == "1.1" else b"keep-alive" in connection
+        reply.headers = headers.copy()
+        reply.index = index.copy()
+        reply.joined = joined
         reply.length = length
+        self._keep = b"close" not in connection if self._parser.get_http_version() == "1.1" else b"keep-alive" in connection
         if coding and coding != b"chunked":
             raise Failed(Failure.BAD_RESPONSE, why=f"Transfer-Encoding: {coding!r}")
         if self._head_only:
@@ -494,6 +495,39 @@ class Connection(asyncio.Protocol):
             drain.set_result(None)
 
 
+Understood = tuple[list[Pair], dict[bytes, bytes], tuple[int, bytes], int | None, bytes, bytes]
+"""Fields that go on to the client, their index, their lines; Content-Length, Transfer-Encoding and Connection (lower case)."""
+
+
+def _understand(fields: list[Pair]) -> Understood:
+    """One pass over an answer's fields: hop-by-hop ones and framing are understood and dropped, the rest is kept as it came.
+
+    Endpoints repeat themselves; a connection remembers what the last answer's fields came to.
+    """
+    length: int | None = None
+    coding = connection = b""
+    headers: list[Pair] = []
+    index: dict[bytes, bytes] = {}
+    for pair in fields:
+        name, value = lower(pair[0]), pair[1]
+        if name in _NOT_COPIED:
+            if name == b"content-length":
+                length = int(value)
+            elif name == b"transfer-encoding":
+                coding += value.lower()
+            elif name == b"connection":
+                connection = connection + b"," + value.lower() if connection else value.lower()
+            continue
+        headers.append(pair)
+        index[name] = index[name] + b", " + value if name in index else value
+    if connection and connection not in (b"close", b"keep-alive"):
+        named = tokens(connection)  # RFC 9110 section 7.6.1: what Connection names is hop-by-hop too.
+        headers = [pair for pair in headers if lower(pair[0]) not in named]
+        index = {name: value for name, value in index.items() if name not in named}
+    lines = b"".join(b"%b: %b\r\n" % pair for pair in headers)
+    return headers, index, (len(headers), lines), length, coding, connection
+
+
 class Transport:
     """Opens connections and watches their deadlines. `now` is clock.monotonic as of the last sweep, good for deadlines only."""
 
@@ -528,6 +562,14 @@ class Transport:
             if not connection.closed:
                 return connection
         return None
+
+    def take_quiet(self, endpoint: Endpoint) -> Connection | None:
+        """As `take`, but only one on which nothing waits to be read: not the end either, which the loop has yet to hear of."""
+        connection = self.take(endpoint)
+        while connection is not None and connection.speaks():
+            connection.close()
+            connection = self.take(endpoint)
+        return connection
 
     async def connect(self, endpoint: Endpoint, timeout: float, max_idle: int = 0, keepalive: float = 60.0) -> Connection:
         """A new connection within `timeout` seconds. Raises Failed (CONNECT_FAILED, CONNECT_TIMEOUT, DNS_FAILED, TLS_FAILED)."""

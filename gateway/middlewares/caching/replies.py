@@ -23,6 +23,7 @@ def reply_of(exchange: Exchange, entry: Entry, fields: Fields) -> Reply:
     reply = Reply(entry.status, (), b"" if exchange.method == "HEAD" else body, reason=entry.reason, length=len(body))
     reply.headers = list(entry.headers)
     reply.index = dict(entry.fields)
+    reply.joined = (len(reply.headers), entry.lines)
     return reply
 
 
@@ -62,6 +63,7 @@ def become(reply: Reply, other: Reply) -> None:
     reply.status = other.status
     reply.reason = other.reason
     reply.headers = other.headers
+    reply.joined = other.joined
     reply.index = other.index
     reply.body = other.body
     reply.length = other.length
@@ -112,6 +114,7 @@ def entry_of(
         reason=reply.reason,
         headers=headers,
         fields=_indexed(headers),
+        lines=b"".join(b"%b: %b\r\n" % pair for pair in headers),
         born=now - old,
         lifetime=lifetime,
         date=date,
