@@ -6,11 +6,13 @@ TERM and INT drain and stop, a second one stops at once; HUP reloads; USR1 reope
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
 import sys
 from collections.abc import Coroutine, Mapping
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -20,6 +22,7 @@ from aiohttp import http_parser, web
 from gateway import __version__
 from gateway.admin.application import make_app
 from gateway.config.problems import ConfigErrors
+from gateway.config.server import ListenConfig, RedirectConfig
 from gateway.runtime.builtins import worst
 from gateway.runtime.compose import World
 from gateway.runtime.reload import Outcome, Runtime
@@ -39,11 +42,12 @@ class Gateway:
         self._started = monotonic()
         self._inline = inline
         self._listener: Listener | None = None
+        self._redirect: Listener | None = None
         self._admin: web.AppRunner | None = None
         self._draining = False
         self._stop = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
-        self.port = self.admin_port = 0
+        self.port = self.admin_port = self.redirect_port = 0
 
     async def start(self) -> None:
         """Loads, listens. Raises ConfigErrors or OSError."""
@@ -52,6 +56,8 @@ class Gateway:
         config = self.runtime.snapshot.loaded.gateway
         self._listener = Listener(self.runtime, self._inline)
         self.port = await self._listener.start(config.listen)
+        if config.listen.redirect is not None:
+            await self._start_redirect(config.listen, config.listen.redirect)
         if config.admin is not None:
             self._admin = web.AppRunner(make_app(self, config.admin.token, config.admin.host), access_log=None)
             await self._admin.setup()
@@ -68,10 +74,19 @@ class Gateway:
             os.getpid(),
         )
 
+    async def _start_redirect(self, listen: ListenConfig, redirect: RedirectConfig) -> None:
+        from gateway.serving.redirect import NAME, Redirects
+
+        self._redirect = Listener(Redirects(self.runtime, redirect, self.port), self._inline, NAME)
+        where = replace(listen, host=redirect.host or listen.host, port=redirect.port)
+        self.redirect_port = await self._redirect.start(where)
+        log.info("http on %s:%d is sent to https", where.host, self.redirect_port)
+
     async def run(self) -> None:
         """Starts, serves until told to stop, drains. Raises what `start` raises."""
         try:
             await self.start()
+            settle_memory()
             loop = asyncio.get_running_loop()
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, self._on_stop, number)
@@ -87,6 +102,9 @@ class Gateway:
         if self._listener is not None:
             await self._listener.stop(self.runtime.snapshot.loaded.gateway.server.shutdown_timeout)
             self._listener = None
+        if self._redirect is not None:
+            await self._redirect.stop(0)
+            self._redirect = None
         if self._admin is not None:
             await self._admin.cleanup()
             self._admin = None
@@ -119,8 +137,10 @@ class Gateway:
     async def reload(self) -> Outcome:
         """The next configuration, or the reasons against it."""
         outcome = await self.runtime.reload()
-        if outcome.ok and self._listener is not None:
-            self._listener.configure()
+        if outcome.ok:
+            for listener in (self._listener, self._redirect):
+                if listener is not None:
+                    listener.configure()
         return outcome
 
     def ready(self) -> bool:
@@ -191,6 +211,17 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
         log.warning("uvloop is missing: requests cost about twice as much; install uvloop")
         return asyncio.new_event_loop()
     return uvloop.new_event_loop()
+
+
+def settle_memory() -> None:
+    """Spares the collector what will live as long as the process, and lets it look less often at the rest.
+
+    A request leaves no reference cycles behind, so collecting after every 700 new objects, Python's default, only walks again
+    and again over what is in flight: a third of a request's cost at a high rate.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 async def serve(path: Path, environ: Mapping[str, str]) -> None:
