@@ -16,6 +16,7 @@ from gateway.config import schema
 from gateway.config.pipeline import PipelineConfig, PipelineTable, RouteTable
 from gateway.config.server import GatewayTable
 from gateway.config.upstream import UpstreamTable
+from gateway.middlewares.auth.jwt import Texts
 from gateway.middlewares.auth.permissions import Require
 
 TYPES: Mapping[type, str] = {
@@ -31,6 +32,7 @@ TYPES: Mapping[type, str] = {
     schema.Secret: "secret",
     schema.Text: "text",
     Require: "array: text, or table of them",
+    Texts: "text, or array: text",
     fields.Raw: "anything",
 }
 

@@ -7,7 +7,7 @@ what `require` says. How a method knows callers is its own file.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -16,6 +16,7 @@ from gateway.core.exchange import Decision, Exchange, Identity
 from gateway.core.failures import Failed, Failure
 from gateway.core.hooks import ConfigProblem, Context, Hooks
 from gateway.middlewares.auth.api_key import ApiKeyConfig, ApiKeys, ApiKeyTable
+from gateway.middlewares.auth.jwt import Jwt, JwtConfig, JwtTable
 from gateway.middlewares.auth.permissions import Permission, Require, Requirements, covers
 from gateway.middlewares.auth.refusal import Refused
 
@@ -34,6 +35,7 @@ class AuthConfig:
 
     methods: tuple[str, ...] = ("api_key",)
     api_key: ApiKeyConfig = field(default_factory=ApiKeyConfig)
+    jwt: tuple[JwtConfig, ...] = ()
     require: Mapping[str, frozenset[str]] = field(default_factory=dict)
     roles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     optional: bool = False
@@ -43,8 +45,9 @@ class AuthConfig:
 
 class AuthTable(Table):
     makes = AuthConfig
-    methods = Items(Choice("api_key"))
+    methods = Items(Choice("api_key", "jwt"))
     api_key = SubTable(ApiKeyTable)
+    jwt = Items(SubTable(JwtTable))
     require = Require()
     roles = Map(keys=Text(), values=Items(Permission()))
     optional = Boolean()
@@ -58,15 +61,20 @@ CONFIG = AuthTable
 class Method(Protocol):
     """One way to know a caller.
 
-    name: its word in the configuration and in metrics. challenge: its WWW-Authenticate. wanted: what to send, for people.
+    name: its word in the configuration and in metrics. wanted: what to send, for people.
+    challenge: its WWW-Authenticate for requests without credentials; rejected: for those whose credentials were no good.
     """
 
     name: str
     challenge: bytes
+    rejected: bytes
     wanted: str
 
-    def identify(self, exchange: Exchange) -> Identity | None:
-        """Who is calling; None without credentials of this kind. Raises Refused when there are some and they are no good."""
+    def identify(self, exchange: Exchange) -> Identity | Awaitable[Identity | None] | None:
+        """Who is calling; None without credentials of this kind. Raises Refused when there are some and they are no good.
+
+        Whoever cannot tell at once returns an awaitable of the same.
+        """
 
 
 class Auth:
@@ -80,67 +88,90 @@ class Auth:
         self._optional = config.optional
         self._requirements = Requirements(config.require)
         # RFC 9110 section 11.6.1: every 401 carries a challenge for each scheme that would do.
-        self._challenges = tuple((b"WWW-Authenticate", method.challenge) for method in methods)
-        self._missing = f"This needs {' or '.join(method.wanted for method in methods)}."
+        self._challenges = tuple(dict.fromkeys((b"WWW-Authenticate", method.challenge) for method in methods))
+        self._missing = f"This needs {' or '.join(dict.fromkeys(method.wanted for method in methods))}."
         self._counts = context.telemetry.auth
 
     def __repr__(self) -> str:
         return f"<Auth {self._name} {self._methods!r}>"
 
-    def request(self, exchange: Exchange) -> None:
+    def request(self, exchange: Exchange) -> Awaitable[None] | None:
         """Sets `exchange.identity`. Raises Failed: UNAUTHENTICATED, EXPIRED, FORBIDDEN or MALFORMED."""
         for method in self._methods:
             try:
                 identity = method.identify(exchange)
             except Refused as refused:
-                raise self._failed(exchange, method.name, refused) from None
+                raise self._failed(exchange, method, refused) from None
             if identity is not None:
-                exchange.identity = identity
-                break
-        else:
-            return self._anonymous(exchange)
+                if not isinstance(identity, Identity):
+                    return self._request_later(exchange, method, identity)
+                self._permit(exchange, method, identity)
+                return None
+        self._anonymous(exchange)
+        return None
 
+    async def _request_later(self, exchange: Exchange, method: Method, begun: Awaitable[Identity | None]) -> None:
+        """The rest of `request`, from a method on that has to wait."""
+        for following in self._methods[self._methods.index(method) :]:
+            try:
+                identity = await begun if following is method else following.identify(exchange)
+                if identity is not None and not isinstance(identity, Identity):
+                    identity = await identity
+            except Refused as refused:
+                raise self._failed(exchange, following, refused) from None
+            if identity is not None:
+                self._permit(exchange, following, identity)
+                return
+        self._anonymous(exchange)
+
+    def _permit(self, exchange: Exchange, method: Method, identity: Identity) -> None:
+        """Whether somebody who is known may do this."""
+        exchange.identity = identity
         needed = self._requirements.of(exchange.method)
         if needed and not needed <= identity.permissions and not self._requirements.met(needed, identity.permissions):
-            raise self._failed(exchange, method.name, _forbidden(exchange, identity, needed))
+            raise self._failed(exchange, method, _forbidden(exchange, identity, needed))
         if exchange.decisions is not None:
             why = f"{method.name} of client {identity.client}, who has {_listed(identity.permissions)}; needed: {_listed(needed)}"
             exchange.decisions.append(Decision(self._name, "allowed", why))
-            return None
-        self._counts.add((method.name, "ok"))
-        return None
+        else:
+            self._counts.add((method.name, "ok"))
 
     def _anonymous(self, exchange: Exchange) -> None:
         """A request without any credentials."""
         needed = self._requirements.of(exchange.method)
         if not self._optional or needed:
             why = f"no credentials; {exchange.method} needs {_listed(needed)}" if needed else "no credentials"
-            raise self._failed(exchange, "none", Refused("missing", why, detail=self._missing))
+            raise self._failed(exchange, None, Refused("missing", why, detail=self._missing))
         if exchange.decisions is not None:
             exchange.decisions.append(Decision(self._name, "allowed", "no credentials, and none are needed"))
         else:
             self._counts.add(("none", "anonymous"))
 
-    def _failed(self, exchange: Exchange, method: str, refused: Refused) -> Failed:
+    def _failed(self, exchange: Exchange, method: Method | None, refused: Refused) -> Failed:
         if exchange.decisions is not None:
             exchange.decisions.append(Decision(self._name, "denied", refused.why))
         else:
-            self._counts.add((method, refused.result))
-        return Failed(
-            refused.failure,
-            refused.detail,
-            headers=self._challenges if refused.failure.status == 401 else (),
-            why=refused.why,
-            by=self._name,
-        )
+            self._counts.add((method.name if method is not None else "none", refused.result))
+        headers = refused.headers
+        if refused.failure.status == 401:
+            mine = method.challenge if method is not None else b""
+            headers += tuple(
+                (b"WWW-Authenticate", method.rejected) if method is not None and value == mine else (name, value)
+                for name, value in self._challenges
+            )
+        return Failed(refused.failure, refused.detail, headers=headers, why=refused.why, by=self._name)
 
 
 def build(config: AuthConfig, context: Context) -> Hooks:
     """The middleware. Raises ConfigProblem when a method cannot work, e.g. without its key file."""
     if not config.methods:
         raise ConfigProblem("no methods, so nobody could be known", at=("methods",), hint='methods = ["api_key"]')
-    makers = {"api_key": lambda: ApiKeys.of(config.api_key, context, config.realm, config.roles, config.forward_credentials)}
-    methods: tuple[Method, ...] = tuple(makers[name]() for name in dict.fromkeys(config.methods))
+    realm, roles, forward = config.realm, config.roles, config.forward_credentials
+    makers: Mapping[str, Callable[[], Method]] = {
+        "api_key": lambda: ApiKeys.of(config.api_key, context, realm, roles, forward),
+        "jwt": lambda: Jwt.of(config.jwt, context, realm, roles, forward=forward),
+    }
+    methods = tuple(makers[name]() for name in dict.fromkeys(config.methods))
     return Hooks(request=Auth(config, context, methods).request)
 
 

@@ -21,6 +21,7 @@ from gateway.core.exchange import Exchange, Identity
 from gateway.core.failures import Failure
 from gateway.core.headers import Pair
 from gateway.core.hooks import ConfigProblem, Context
+from gateway.middlewares.auth import bearer
 from gateway.middlewares.auth.refusal import Refused
 from gateway.state import keyfile
 from gateway.state.keyfile import Key, KeyFileError
@@ -89,7 +90,7 @@ class ApiKeys:
 
     name = "api_key"
 
-    __slots__ = ("_drop", "_header", "_marker", "_query", "_ring", "_wall", "challenge", "wanted")
+    __slots__ = ("_drop", "_header", "_marker", "_query", "_ring", "_wall", "challenge", "rejected", "wanted")
 
     def __init__(self, config: ApiKeyConfig, ring: KeyRing, clock: Clock, realm: str, forward: bool) -> None:
         self._header = istr(config.header)
@@ -98,9 +99,8 @@ class ApiKeys:
         self._ring = ring
         self._wall = clock.wall
         # Not a registered scheme: there is none for API keys. A challenge is needed all the same (RFC 9110 section 15.5.2).
-        quoted = realm.replace("\\", "\\\\").replace('"', '\\"')
         self.wanted = f"an API key in the {config.header} header" + (f" or the {config.query} parameter" if config.query else "")
-        self.challenge = f'ApiKey realm="{quoted}"'.encode("latin-1")
+        self.challenge = self.rejected = f"ApiKey realm={bearer.quoted(realm)}".encode("latin-1")
 
     @classmethod
     def of(

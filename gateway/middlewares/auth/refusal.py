@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from gateway.core.failures import Failure
+from gateway.core.headers import Pair
 
 
 class Refused(Exception):
-    """Credentials that are no good. Neither the message nor `why` may hold any part of them.
+    """Credentials that are no good. Neither the message nor `why` may hold any part of them that is secret.
 
     result: one of a few words, for the metric. why: for operators. detail: one sentence for the client.
+    headers: for the reply, beside any challenge.
     """
 
-    def __init__(self, result: str, why: str, *, detail: str, failure: Failure = Failure.UNAUTHENTICATED) -> None:
+    def __init__(
+        self,
+        result: str,
+        why: str,
+        *,
+        detail: str,
+        failure: Failure = Failure.UNAUTHENTICATED,
+        headers: tuple[Pair, ...] = (),
+    ) -> None:
         super().__init__(result, why)
         self.result = result
         self.why = why
         self.detail = detail
         self.failure = failure
+        self.headers = headers

@@ -1,0 +1,46 @@
+"""Credentials in the Authorization field (RFC 9110 section 11.6.2), Bearer tokens above all (RFC 6750)."""
+
+from __future__ import annotations
+
+from gateway.core.exchange import Exchange
+from gateway.core.failures import Failure
+from gateway.middlewares.auth.refusal import Refused
+
+DROPPED = frozenset((b"authorization",))
+
+
+def token(given: list[str]) -> str | None:
+    """The Bearer token in the Authorization fields of a request; None for another scheme. Raises Refused when there are two."""
+    return of_scheme(given, "bearer")
+
+
+def of_scheme(given: list[str], scheme: str) -> str | None:
+    """What follows the scheme (lower case). Two fields are refused whatever they hold: readers disagree about which counts."""
+    if len(given) > 1:
+        raise Refused(
+            "malformed",
+            f"{len(given)} Authorization headers",
+            detail="There must be only one Authorization header.",
+            failure=Failure.MALFORMED,
+        )
+    word, _, rest = given[0].partition(" ")
+    return rest.lstrip(" ") if word.lower() == scheme else None
+
+
+def drop(exchange: Exchange, names: frozenset[bytes] | None) -> None:
+    """Keeps these fields from the upstream."""
+    if names is not None:
+        dropped = exchange.drop_headers
+        exchange.drop_headers = names if dropped is None else dropped | names
+
+
+def challenges(realm: str, scheme: str = "Bearer") -> tuple[bytes, bytes]:
+    """WWW-Authenticate for requests without a token, and for those whose token was no good (RFC 6750 section 3)."""
+    plain = f"{scheme} realm={quoted(realm)}"
+    return plain.encode("latin-1"), f'{plain}, error="invalid_token"'.encode("latin-1")
+
+
+def quoted(text: str) -> str:
+    """A quoted-string (RFC 9110 section 5.6.4)."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

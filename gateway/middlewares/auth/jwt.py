@@ -1,0 +1,300 @@
+"""JSON Web Tokens (RFC 7519) as Bearer credentials (RFC 6750), of one or several issuers.
+
+A token is verified once and remembered, by the header field it came in, until it expires, another key set is in force or a
+revocation comes. What is remembered costs one look-up; everything else happens on a miss. Only a token whose key is not known,
+of an issuer whose keys are fetched, has to wait: `identify` then returns an awaitable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from marshmallow import ValidationError, fields
+from multidict import istr
+
+from gateway.config.schema import Boolean, Choice, Duration, HttpUrl, Items, Secret, SubTable, Table, Text
+from gateway.core.clock import Clock
+from gateway.core.exchange import Exchange, Identity
+from gateway.core.failures import Failure
+from gateway.core.hooks import ConfigProblem, Context
+from gateway.middlewares.auth import bearer, claims, jose, verifying
+from gateway.middlewares.auth.claims import ClaimsConfig, ClaimsTable, RulesConfig
+from gateway.middlewares.auth.jose import Token
+from gateway.middlewares.auth.memory import Memory
+from gateway.middlewares.auth.refusal import Refused
+from gateway.middlewares.auth.verifying import BadKey, VerifyingKey
+from gateway.state.jwks import JwksSource, RemoteKeys
+
+KNOWN = 10_000
+"""Tokens remembered, at least; at most twice as many."""
+NAMELESS = 4
+"""Keys tried for a token that names none."""
+
+AUTHORIZATION = istr("Authorization")
+
+
+@dataclass(frozen=True, slots=True)
+class JwtConfig:
+    """One issuer. Exactly one of `secret`, `key`, `jwks` and `discovery` says where its keys are. Times in seconds.
+
+    algorithms: those allowed; () for HS256 with a secret, else for verifying.USUAL.
+    required: claims that must be there, beside exp. type: the `typ` tokens must have. max_age: since iat.
+    refresh, cooldown, timeout: of fetched keys, as state.jwks has them.
+    """
+
+    issuer: str = ""
+    audience: tuple[str, ...] = ()
+    algorithms: tuple[str, ...] = ()
+    secret: str = field(default="", repr=False)
+    key: str = field(default="", repr=False)
+    jwks: str = ""
+    discovery: bool = False
+    leeway: float = 30.0
+    required: tuple[str, ...] = ()
+    type: str = ""
+    max_age: float | None = None
+    claims: ClaimsConfig = field(default_factory=ClaimsConfig)
+    refresh: float = 300.0
+    cooldown: float = 5.0
+    timeout: float = 5.0
+
+
+class Texts(fields.Field[tuple[str, ...]]):
+    """A string, or an array of strings; loads as the latter."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> tuple[str, ...]:
+        if isinstance(value, str):
+            value = [value]
+        if not isinstance(value, list):
+            raise ValidationError("must be a string or an array of strings")
+        loaded: Any = Items(Text()).deserialize(value)
+        return tuple(loaded)
+
+    @staticmethod
+    def json_schema() -> dict[str, Any]:
+        """For editors."""
+        return {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+
+
+class JwtTable(Table):
+    makes = JwtConfig
+    issuer = Text(required=True)
+    audience = Texts()
+    algorithms = Items(Choice(*verifying.ALGORITHMS))
+    secret = Secret()
+    key = Text()
+    jwks = HttpUrl()
+    discovery = Boolean()
+    leeway = Duration(zero=True)
+    required = Items(Text())
+    type = Text()
+    max_age = Duration()
+    claims = SubTable(ClaimsTable)
+    refresh = Duration()
+    cooldown = Duration()
+    timeout = Duration()
+
+
+class Issuer:
+    """One issuer's rules and keys: its own, or those that `remote` has at the moment."""
+
+    __slots__ = ("_keys", "claims", "name", "remote", "rules")
+
+    def __init__(self, config: JwtConfig, keys: tuple[VerifyingKey, ...], remote: RemoteKeys | None) -> None:
+        self.name = config.issuer
+        self.rules = RulesConfig(config.audience, config.leeway, config.required, config.type, config.max_age, config.claims)
+        self.claims = config.claims
+        self.remote = remote
+        self._keys = keys
+
+    def __repr__(self) -> str:
+        return f"<Issuer {self.name} {self.remote or self._keys!r}>"
+
+    def candidates(self, token: Token) -> list[VerifyingKey]:
+        """The keys that the token may have been signed with. Raises Refused when too many would have to be tried."""
+        keys = self._keys if self.remote is None else self.remote.keys or ()
+        fitting = verifying.candidates(keys, token.kid, token.alg)
+        if len(fitting) > NAMELESS:
+            raise claims.invalid(f"the token names no key (kid), and {len(fitting)} of {self.name} would fit")
+        return fitting
+
+
+class Verifier:
+    """The issuers of one `[auth]` table and the tokens found good. Shared by the pipeline's routes, kept across reloads."""
+
+    __slots__ = ("_issuers", "_roles", "known")
+
+    def __init__(self, issuers: Sequence[Issuer], roles: Mapping[str, tuple[str, ...]]) -> None:
+        self._issuers = {issuer.name: issuer for issuer in issuers}
+        self._roles = roles
+        self.known: Memory[Identity] = Memory(KNOWN)
+        """By Authorization field."""
+        for issuer in issuers:
+            if issuer.remote is not None:
+                issuer.remote.listeners.add(self.known.clear)
+
+    def __repr__(self) -> str:
+        return f"<Verifier {list(self._issuers.values())!r}, {len(self.known)} tokens known>"
+
+    def close(self) -> None:
+        for issuer in self._issuers.values():
+            if issuer.remote is not None:
+                issuer.remote.listeners.discard(self.known.clear)
+
+    def issuer_of(self, token: Token) -> Issuer | None:
+        """Who says to have issued it."""
+        name = token.claims.get("iss")
+        return self._issuers.get(name) if isinstance(name, str) else None
+
+    def verify(self, token: Token, issuer: Issuer, now: float) -> tuple[Identity, float] | None:
+        """Whose it is and until when; None when the issuer has no key of that name. Raises Refused."""
+        keys = issuer.candidates(token)
+        if not keys:
+            return None
+        if not any(key.verifies(token.alg, token.signed, token.signature) for key in keys):
+            raise claims.invalid(f"the signature is not that of a key of {issuer.name}")
+        until = claims.check(token, issuer.rules, now)
+        return claims.identity(token.claims, issuer.claims, self._roles, "jwt"), until
+
+
+class Jwt:
+    """The method "jwt". `alone`: no other method after this one takes Bearer tokens."""
+
+    name = "jwt"
+    wanted = "a Bearer token in the Authorization header"
+
+    __slots__ = ("_alone", "_drop", "_known", "_verifier", "_wall", "challenge", "rejected")
+
+    def __init__(self, verifier: Verifier, clock: Clock, realm: str, *, forward: bool = False, alone: bool = True) -> None:
+        self._verifier = verifier
+        self._known = verifier.known
+        self._wall = clock.wall
+        self._drop = None if forward else bearer.DROPPED
+        self._alone = alone
+        self.challenge, self.rejected = bearer.challenges(realm)
+
+    @classmethod
+    def of(
+        cls,
+        configs: Sequence[JwtConfig],
+        context: Context,
+        realm: str,
+        roles: Mapping[str, tuple[str, ...]],
+        *,
+        forward: bool = False,
+        alone: bool = True,
+    ) -> Jwt:
+        """With the issuers' keys. Raises ConfigProblem when a table does not say where they are, or they are no good."""
+        if not configs:
+            raise ConfigProblem("no issuer, so no token could be verified", at=("methods",), hint="add a table [[auth.jwt]]")
+        names = [config.issuer for config in configs]
+        for index, name in enumerate(names):
+            if name in names[:index]:
+                raise ConfigProblem(f"{name} has two tables", at=("jwt", index, "issuer"))
+        issuers = [_issuer(config, context, index) for index, config in enumerate(configs)]
+        fingerprint = (tuple(configs), tuple(sorted(roles.items())))
+        # Routes that override something else share what is remembered; those that override this have their own.
+        key = ("auth", "jwt", context.pipeline, context.name, f"{hash(fingerprint):x}")
+        verifier: Verifier = context.keep(key, fingerprint, lambda: Verifier(issuers, roles))
+        return cls(verifier, context.clock, realm, forward=forward, alone=alone)
+
+    def __repr__(self) -> str:
+        return f"<Jwt {self._verifier!r}>"
+
+    def identify(self, exchange: Exchange) -> Identity | Awaitable[Identity | None] | None:
+        """Whose token came with the request; None without one. Raises Refused."""
+        given = exchange.headers.getall(AUTHORIZATION, NOTHING)
+        if not given:
+            return None
+        presented = given[0]
+        known = self._known.get(presented)
+        now = self._wall()
+        # A field that is known is one whole token found good; a second field must not slip by beside it.
+        if known is not None and now < known[1] and len(given) == 1:
+            if self._drop is not None:
+                dropped = exchange.drop_headers
+                exchange.drop_headers = self._drop if dropped is None else dropped | self._drop
+            return known[0]
+        text = bearer.token(given)
+        if text is None:
+            return None
+        if not self._alone and not jose.looks_like(text):
+            return None
+        token = jose.read(text)
+        issuer = self._verifier.issuer_of(token)
+        if issuer is None:
+            if not self._alone:
+                return None
+            raise claims.invalid(f"no issuer {claims.shown(token.claims.get('iss'))} is configured")
+        bearer.drop(exchange, self._drop)
+        verified = self._verifier.verify(token, issuer, now)
+        if verified is not None:
+            self._known.put(presented, verified)
+            return verified[0]
+        if issuer.remote is None:
+            raise _no_key(token, issuer)
+        return self._with_newer_keys(presented, token, issuer, issuer.remote)
+
+    async def _with_newer_keys(self, presented: str, token: Token, issuer: Issuer, remote: RemoteKeys) -> Identity:
+        """The issuer may have begun to sign with a key that was not there when its keys were fetched."""
+        if not remote.may_wait:
+            raise _no_key(token, issuer)
+        await remote.newer()
+        now = self._wall()
+        verified = self._verifier.verify(token, issuer, now)
+        if verified is None:
+            if remote.keys is None:
+                raise Refused(
+                    "unavailable",
+                    f"there are no keys of {issuer.name}: {remote.problem}",
+                    detail="Tokens cannot be verified at the moment.",
+                    failure=Failure.NO_ENDPOINT,
+                    headers=((b"Retry-After", b"%d" % max(1, round(remote.source.cooldown))),),
+                )
+            raise _no_key(token, issuer)
+        self._known.put(presented, verified)
+        return verified[0]
+
+
+NOTHING: list[str] = []
+
+
+def _no_key(token: Token, issuer: Issuer) -> Refused:
+    return claims.invalid(f"{issuer.name} has no key {claims.shown(token.kid)} for {claims.shown(token.alg)}")
+
+
+def _issuer(config: JwtConfig, context: Context, index: int) -> Issuer:
+    """The issuer as configured. Raises ConfigProblem."""
+    sources = [name for name in ("secret", "key", "jwks", "discovery") if getattr(config, name)]
+    if len(sources) != 1:
+        said = " and ".join(sources) if sources else "nothing"
+        hint = 'one of secret = { file = "..." }, key = { file = "..." }, jwks = "https://...", discovery = true'
+        raise ConfigProblem(f"{config.issuer}: {said} says where its keys are", at=("jwt", index), hint=hint)
+    [source] = sources
+    algorithms = config.algorithms or (("HS256",) if config.secret else verifying.USUAL)
+    try:
+        if config.secret:
+            return Issuer(config, (verifying.from_secret(config.secret, algorithms),), None)
+        wrong = [name for name in algorithms if name in verifying.SECRETS]
+        if wrong:
+            raise ConfigProblem(f"{wrong[0]} needs a secret, not a public key", at=("jwt", index, "algorithms"))
+        if config.key:
+            return Issuer(config, verifying.from_text(config.key, algorithms), None)
+    except BadKey as bad:
+        raise ConfigProblem(f"the {source} of {config.issuer} {bad}", at=("jwt", index, source)) from None
+    if config.discovery and not config.issuer.startswith(("https://", "http://")):
+        raise ConfigProblem("discovery needs an issuer that is a URL", at=("jwt", index, "issuer"))
+    where = JwksSource(config.jwks, config.issuer, config.refresh, config.cooldown, config.timeout)
+    remote = _remote(where, algorithms, context)
+    return Issuer(config, (), remote)
+
+
+def _remote(source: JwksSource, algorithms: Sequence[str], context: Context) -> RemoteKeys:
+    """The fetched keys, one for everybody who fetches them in the same way."""
+    parse: Callable[[Any], tuple[VerifyingKey, ...]] = lambda document: verifying.from_set(document, algorithms)  # noqa: E731
+    name = source.url or source.issuer
+    key = ("auth", "jwks", name, *algorithms, f"{source.refresh} {source.cooldown} {source.timeout}")
+    remote: RemoteKeys = context.keep(key, source, lambda: RemoteKeys(source, parse))
+    return remote

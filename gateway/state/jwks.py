@@ -1,0 +1,180 @@
+"""An issuer's keys, fetched in the background and kept: the last good set stays whatever becomes of the issuer.
+
+They are fetched when the gateway starts, every `refresh` seconds from then on, and when somebody needs a newer set, such as the
+bearer of a token whose key is not known: at most once in `cooldown` seconds, for as many as may wait. What a key set is, the
+`parse` function says; it raises ValueError for what is none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+import orjson
+
+log = logging.getLogger("gateway.auth")
+
+LARGEST = 1 << 20
+"""Bytes of a document that are read."""
+MOST_WAITING = 1000
+"""Requests that may wait for a newer set at a time; the rest are refused."""
+DISCOVERY = "/.well-known/openid-configuration"
+
+
+@dataclass(frozen=True, slots=True)
+class JwksSource:
+    """Where keys are: at `url`, or where the discovery document of `issuer` says (`url` is then ""). Times in seconds."""
+
+    url: str
+    issuer: str = ""
+    refresh: float = 300.0
+    cooldown: float = 5.0
+    timeout: float = 5.0
+
+
+class FetchError(Exception):
+    """No key set came back; the message says why."""
+
+
+class RemoteKeys:
+    """The keys of one source. `listeners` are called whenever another set is in force; `fetches` counts what was asked for."""
+
+    def __init__(
+        self, source: JwksSource, parse: Callable[[Any], tuple[Any, ...]], *, clock: Callable[[], float] = monotonic
+    ) -> None:
+        self.source = source
+        self.keys: tuple[Any, ...] | None = None
+        self.listeners: set[Callable[[], None]] = set()
+        self.fetches = 0
+        self.problem = "not fetched yet"
+        """Why the last fetch failed; "" when it did not."""
+        self._parse = parse
+        self._clock = clock
+        self._document: Any = None
+        self._waiting = 0
+        self._began = float("-inf")
+        self._fetching: asyncio.Task[None] | None = None
+        self._keeping: asyncio.Task[None] | None = None
+        with suppress(RuntimeError):  # `gateway check` builds everything and runs nothing
+            self._keeping = asyncio.get_running_loop().create_task(self._keep())
+
+    def __repr__(self) -> str:
+        state = "no keys" if self.keys is None else f"{len(self.keys)} keys"
+        return f"<RemoteKeys {self.source.url or self.source.issuer} {state}{', ' + self.problem if self.problem else ''}>"
+
+    def close(self) -> None:
+        for task in (self._keeping, self._fetching):
+            if task is not None:
+                task.cancel()
+
+    @property
+    def may_wait(self) -> bool:
+        """Whether another request may wait for a newer set."""
+        return self._waiting < MOST_WAITING
+
+    async def newer(self) -> None:
+        """Waits until a fetch has ended that began after this call. It may have failed: see `keys` and `problem`."""
+        arrived = self._clock()
+        self._waiting += 1
+        try:
+            while self._began < arrived:
+                if self._fetching is None or self._fetching.done():
+                    self._fetching = asyncio.create_task(self._fetch_when_allowed())
+                # Shielded: a client that leaves must not take the others' fetch with it.
+                await asyncio.shield(self._fetching)
+            if self._fetching is not None:
+                await asyncio.shield(self._fetching)
+        finally:
+            self._waiting -= 1
+
+    async def _keep(self) -> None:
+        """Fetches now and then. After a failure sooner: after `cooldown`, doubled each time up to `refresh`."""
+        pause = self.source.cooldown
+        while True:
+            await self.newer()
+            pause = min(pause * 2, self.source.refresh) if self.problem else self.source.cooldown
+            await asyncio.sleep(pause if self.problem else self.source.refresh)
+
+    async def _fetch_when_allowed(self) -> None:
+        early = self._began + self.source.cooldown - self._clock()
+        if early > 0:
+            await asyncio.sleep(early)
+        self._began = self._clock()
+        self.fetches += 1
+        try:
+            self._take(await fetch(self.source))
+        except FetchError as error:
+            if not self.problem or self.keys is None:
+                log.warning(
+                    "keys of %s: %s; %s", self._name, error, "the last good ones stay" if self.keys else "there are none yet"
+                )
+            self.problem = str(error)
+
+    def _take(self, document: Any) -> None:
+        """Another set, unless it is the same. Raises FetchError when it is none: the last good one stays."""
+        if document != self._document or self.keys is None:
+            try:
+                keys = self._parse(document)
+            except ValueError as error:
+                raise FetchError(f"the document {error}") from None
+            self._document, self.keys = document, keys
+            log.info("keys of %s: %d in force", self._name, len(keys))
+            for listener in tuple(self.listeners):
+                listener()
+        elif self.problem:
+            log.info("keys of %s: the issuer answers again", self._name)
+        self.problem = ""
+
+    @property
+    def _name(self) -> str:
+        return self.source.url or self.source.issuer
+
+
+async def fetch(source: JwksSource) -> Any:
+    """The key set document. Raises FetchError."""
+    timeout = aiohttp.ClientTimeout(total=source.timeout)
+    try:
+        async with aiohttp.ClientSession(timeout=timeout, headers={"Accept": "application/json"}) as session:
+            url = source.url
+            if not url:
+                url = _jwks_uri(await _get(session, source.issuer.rstrip("/") + DISCOVERY), source.issuer)
+            return await _get(session, url)
+    except TimeoutError:
+        raise FetchError(f"no answer within {source.timeout:g} s") from None
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        raise FetchError(f"cannot be fetched: {error or type(error).__name__}") from None
+
+
+def _jwks_uri(document: Any, issuer: str) -> str:
+    """Where a discovery document says the keys are. Its issuer must be the one asked (OpenID Connect Discovery 1.0, 4.3)."""
+    uri = document.get("jwks_uri") if isinstance(document, dict) else None
+    if not isinstance(uri, str):
+        raise FetchError("the discovery document has no jwks_uri")
+    if document.get("issuer") != issuer:
+        raise FetchError("the discovery document is another issuer's")
+    if urlsplit(uri).scheme not in ("http", "https") or (issuer.startswith("https:") and not uri.startswith("https:")):
+        raise FetchError("the discovery document leads to keys on a connection less safe than its own")
+    return uri
+
+
+async def _get(session: aiohttp.ClientSession, url: str) -> Any:
+    # No redirects: whoever could answer with one could move the keys anywhere.
+    async with session.get(url, allow_redirects=False) as response:
+        if response.status != 200:
+            raise FetchError(f"{url} answered {response.status}")
+        data = bytearray()
+        async for chunk in response.content.iter_any():
+            data += chunk
+            if len(data) > LARGEST:
+                raise FetchError(f"{url} is longer than {LARGEST} bytes")
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        raise FetchError(f"{url} is not JSON") from None
