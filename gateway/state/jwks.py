@@ -79,6 +79,15 @@ class RemoteKeys:
         """Whether another request may wait for a newer set."""
         return self._waiting < MOST_WAITING
 
+    async def settled(self) -> None:
+        """Waits until a fetch that is under way, if one is, has ended."""
+        if self._fetching is not None and not self._fetching.done():
+            self._waiting += 1
+            try:
+                await asyncio.shield(self._fetching)
+            finally:
+                self._waiting -= 1
+
     async def newer(self) -> None:
         """Waits until a fetch has ended that began after this call. It may have failed: see `keys` and `problem`."""
         arrived = self._clock()

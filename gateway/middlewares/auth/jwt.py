@@ -241,21 +241,21 @@ class Jwt:
         """The issuer may have begun to sign with a key that was not there when its keys were fetched."""
         if not remote.may_wait:
             raise _no_key(token, issuer)
-        await remote.newer()
-        now = self._wall()
-        verified = self._verifier.verify(token, issuer, now)
-        if verified is None:
-            if remote.keys is None:
-                raise Refused(
-                    "unavailable",
-                    f"there are no keys of {issuer.name}: {remote.problem}",
-                    detail="Tokens cannot be verified at the moment.",
-                    failure=Failure.NO_ENDPOINT,
-                    headers=((b"Retry-After", b"%d" % max(1, round(remote.source.cooldown))),),
-                )
-            raise _no_key(token, issuer)
-        self._known.put(presented, verified)
-        return verified[0]
+        for wait in (remote.settled, remote.newer):
+            await wait()
+            verified = self._verifier.verify(token, issuer, self._wall())
+            if verified is not None:
+                self._known.put(presented, verified)
+                return verified[0]
+        if remote.keys is None:
+            raise Refused(
+                "unavailable",
+                f"there are no keys of {issuer.name}: {remote.problem}",
+                detail="Tokens cannot be verified at the moment.",
+                failure=Failure.NO_ENDPOINT,
+                headers=((b"Retry-After", b"%d" % max(1, round(remote.source.cooldown))),),
+            )
+        raise _no_key(token, issuer)
 
 
 NOTHING: list[str] = []

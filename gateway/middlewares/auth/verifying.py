@@ -28,13 +28,16 @@ RSA_BITS = 2048
 """RFC 7518 section 3.3."""
 CURVES = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
 """RFC 7518 section 3.4: a curve has one algorithm."""
-ALGORITHMS = (*SECRETS, *RSA, *CURVES.values(), "EdDSA")
-USUAL = ("RS256", "PS256", "ES256", "EdDSA")
+EDWARDS = ("EdDSA", "Ed25519", "Ed448")
+"""RFC 8037 has one name for both curves, RFC 9864 one for each."""
+ALGORITHMS = (*SECRETS, *RSA, *CURVES.values(), *EDWARDS)
+USUAL = ("RS256", "PS256", "ES256", "EdDSA", "Ed25519")
 """Allowed with public keys where the configuration does not say."""
 MOST_KEYS = 100
 """Keys taken from one set."""
 
-_VERIFY = {name: algorithm.verify for name, algorithm in get_default_algorithms().items() if name in ALGORITHMS}
+_KNOWN = get_default_algorithms()
+_VERIFY = {name: _KNOWN["EdDSA" if name in EDWARDS else name].verify for name in ALGORITHMS}
 
 PublicKey = RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey | Ed448PublicKey
 
@@ -151,7 +154,7 @@ def _fitting(key: object, algorithms: Sequence[str]) -> frozenset[str]:
     elif isinstance(key, EllipticCurvePublicKey):
         fits = frozenset(name for name in (CURVES.get(key.curve.name),) if name)
     elif isinstance(key, Ed25519PublicKey | Ed448PublicKey):
-        fits = frozenset(("EdDSA",))
+        fits = frozenset(("EdDSA", "Ed25519" if isinstance(key, Ed25519PublicKey) else "Ed448"))
     else:
         raise BadKey("a key is of a kind that no algorithm here uses")
     if not fits & set(algorithms):

@@ -89,16 +89,15 @@ class TestIdentity:
 
 
 class TestAlgorithms:
-    @pytest.mark.parametrize("alg", [*ALGORITHMS, "Ed448"])
+    @pytest.mark.parametrize("alg", [alg for alg in ALGORITHMS if alg not in ("Ed25519", "Ed448")])
     def test_each_verifies(self, world: World, alg: str):
-        name = "EdDSA" if alg == "Ed448" else alg
         if alg.startswith("HS"):
             key: Any = SECRET
-            hook = world.auth({"secret": SECRET, "algorithms": [name]})
+            hook = world.auth({"secret": SECRET, "algorithms": [alg]})
         else:
             key = MAKE[alg]()
-            hook = world.auth({"key": public_pem(key), "algorithms": [name]})
-        good = token(key, name)
+            hook = world.auth({"key": public_pem(key), "algorithms": [alg]})
+        good = token(key, alg)
         exchange = bearing(good)
         hook(exchange)
         assert exchange.identity is not None
