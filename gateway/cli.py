@@ -93,15 +93,15 @@ def _status(options: argparse.Namespace) -> int:
 
 def _ask(options: argparse.Namespace, method: str, path: str) -> int:
     from gateway.admin import client
+    from gateway.config.check import admin_of
     from gateway.config.problems import ConfigErrors
-    from gateway.runtime.reload import load
 
     url, token = options.admin, os.environ.get("GATEWAY_ADMIN_TOKEN", "")
     if url is None:
         try:
-            admin = load(options.config, os.environ).gateway.admin
+            admin = admin_of(options.config, os.environ)
         except ConfigErrors as errors:
-            print(f"gateway: {options.config} does not load, so say --admin URL: {errors.problems[0]}", file=sys.stderr)
+            print(f"gateway: say --admin URL, for there is no telling it: {errors.problems[0]}", file=sys.stderr)
             return 1
         if admin is None:
             print(f"gateway: {options.config} has no admin listener", file=sys.stderr)

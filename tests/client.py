@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from dataclasses import dataclass, field
 
 from tests.origin import fields_of
@@ -27,8 +28,10 @@ class Client:
         self.writer = writer
 
     @classmethod
-    async def connect(cls, port: int) -> Client:
-        return cls(*await asyncio.open_connection("127.0.0.1", port, limit=2**20))
+    async def connect(cls, port: int, tls: ssl.SSLContext | None = None, name: str = "gateway.test") -> Client:
+        """`tls` and the `name` to ask for, where the gateway is to be met over TLS."""
+        hostname = name if tls is not None else None
+        return cls(*await asyncio.open_connection("127.0.0.1", port, limit=2**20, ssl=tls, server_hostname=hostname))
 
     def close(self) -> None:
         self.writer.close()

@@ -19,7 +19,7 @@ from gateway.config.positions import KeyPath
 from gateway.config.problems import ConfigErrors, Problem, nearest, shown_path
 from gateway.config.read import PIPELINE_KEYS, Document, Tree, read_tree
 from gateway.config.routes import check_reachable, check_route, name_routes
-from gateway.config.server import GatewayConfig, GatewayTable, RoutingConfig
+from gateway.config.server import AdminConfig, GatewayConfig, GatewayTable, RoutingConfig
 from gateway.config.settings import Kinds, SchemaFor
 from gateway.config.upstream import UpstreamConfig, UpstreamTable
 
@@ -100,6 +100,14 @@ def compile_config(path: Path, schema_for: SchemaFor, known_names: Sequence[str]
         tree.problems.all(),
         _Places(tree.gateway, homes, named),
     )
+
+
+def admin_of(path: Path, environ: Mapping[str, str]) -> AdminConfig | None:
+    """Where the admin listener is, whatever the rest of the configuration is worth; raises ConfigErrors without a gateway.toml."""
+    tree = read_tree(path, environ)
+    if tree.gateway is None:
+        raise ConfigErrors(tree.problems.all())
+    return _gateway(tree.gateway).admin
 
 
 def _gateway(document: Document) -> GatewayConfig:

@@ -6,17 +6,62 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 
 from gateway.config.schema import Boolean, Choice, Duration, Items, Network, Secret, Size, SubTable, Table, Text, Whole
+from typing import Any
+
+from marshmallow import ValidationError, validates
 
 
 @dataclass(frozen=True, slots=True)
 class ListenConfig:
-    """The data plane's address; `backlog` connections may wait to be accepted."""
+@dataclass(frozen=True, slots=True)
+class CertificateConfig:
+    """One more certificate, for clients that ask for one of `names`; () means the names it is made out to."""
+
+    certificate: str
+    key: str
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TlsConfig:
+    """TLS for clients. `certificate` is for whoever asks for no name of `certificates`, or for none at all.
+
+    Paths are relative to gateway.toml. ciphers: OpenSSL's list, for TLS 1.2. client_ca: whose client certificates are taken;
+    client_auth: whether one is "required" (the default with client_ca) or "optional".
+    """
+
+    certificate: str
+    key: str
+    min_version: str = "1.2"
+    ciphers: str = ""
+    client_ca: str = ""
+    client_auth: str | None = None
+    certificates: tuple[CertificateConfig, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RedirectConfig:
+    """A listener for http that sends everybody to https, at `https_port` (0: the data plane's own port)."""
+
+    port: int
+    host: str = ""
+    status: int = 308
+    https_port: int = 0
+
+
+    """The data plane's address; `backlog` connections may wait to be accepted.
+
+    proxy_protocol: whether every connection begins with who it comes from, as the PROXY protocol says it.
+    """
 
     host: str = "127.0.0.1"
     port: int = 8080
     backlog: int = 1024
 
 
+    proxy_protocol: bool = False
+    tls: TlsConfig | None = None
+    redirect: RedirectConfig | None = None
 @dataclass(frozen=True, slots=True)
 class AdminConfig:
     """The admin listener's address. With `token`, every call needs `Authorization: Bearer <token>`."""
@@ -33,6 +78,8 @@ class ServerConfig:
     max_header_size bounds all header fields together and each of them; max_headers their number; max_uri the request target.
     """
 
+    A body, or an answer the client takes, must get on by 1 KiB within body_timeout or write_timeout. Of max_connections,
+    max_connections_per_ip and max_requests_per_connection 0 means no limit.
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
     shutdown_timeout: float = 30.0
     max_header_size: int = 16 * 1024
@@ -43,6 +90,11 @@ class ServerConfig:
     max_body: int = 1024**3
 
 
+    body_timeout: float = 60.0
+    write_timeout: float = 60.0
+    max_connections: int = 16 * 1024
+    max_connections_per_ip: int = 0
+    max_requests_per_connection: int = 100_000
 @dataclass(frozen=True, slots=True)
 class RoutingConfig:
     """How paths are compared: `case_sensitive` letters; `trailing_slash` "strict" tells /a from /a/, "ignore" does not."""
@@ -68,11 +120,45 @@ class ErrorsConfig:
 class ListenTable(Table):
     makes = ListenConfig
     host = Text()
+class CertificateTable(Table):
+    makes = CertificateConfig
+    certificate = Text(required=True)
+    key = Text(required=True)
+    names = Items(Text())
+
+
+class TlsTable(Table):
+    makes = TlsConfig
+    certificate = Text(required=True)
+    key = Text(required=True)
+    min_version = Choice("1.2", "1.3")
+    ciphers = Text()
+    client_ca = Text()
+    client_auth = Choice("required", "optional")
+    certificates = Items(SubTable(CertificateTable))
+
+
+class RedirectTable(Table):
+    makes = RedirectConfig
+    port = Whole(least=0, most=65535, required=True)
+    host = Text()
+    status = Whole(least=301, most=308)
+    https_port = Whole(least=1, most=65535)
+
+    @validates("status")
+    def _status(self, value: int, data_key: str) -> None:
+        if value not in (301, 302, 307, 308):
+            raise ValidationError("must be 301, 302, 307 or 308")
+
+
     port = Whole(least=0, most=65535)
     backlog = Whole(least=1, most=65535)
 
 
 class AdminTable(Table):
+    proxy_protocol = Boolean()
+    tls = SubTable(TlsTable)
+    redirect = SubTable(RedirectTable)
     makes = AdminConfig
     host = Text()
     port = Whole(least=0, most=65535)
@@ -92,6 +178,11 @@ class ServerTable(Table):
 
 
 class RoutingTable(Table):
+    body_timeout = Duration()
+    write_timeout = Duration()
+    max_connections = Whole(least=0)
+    max_connections_per_ip = Whole(least=0)
+    max_requests_per_connection = Whole(least=0)
     makes = RoutingConfig
     case_sensitive = Boolean()
     trailing_slash = Choice("strict", "ignore")

@@ -169,7 +169,8 @@ class Exchange:
 
     What the client sent: `method`, `target` (raw, as on the request line, origin-form), `path` (raw, without the query; what
     routes match), `query` (raw, without "?"), `headers` (case-insensitive, str), `raw_headers`, `body` (None when there is none),
-    `version` ((1, 1)), `scheme`, `host` (lower case, without port), `peer` (the socket's address), `trusted` (whether that is one
+    `version` ((1, 1)), `scheme`, `tls_subject` (whom the client's certificate, which has been verified, is made out to, as RFC 4514
+    writes it; "" without one), `host` (lower case, without port), `peer` (the socket's address), `trusted` (whether that is one
     of `trusted_proxies`), `client_ip` (`peer`, or what a trusted proxy said).
     What the gateway found: `route`, `params` (template captures, percent-decoded), `identity`, `request_id`, `reply`, `failed`,
     `reason` (the deciding hook's word when nothing failed), `upstream` and `endpoint` (names), `attempts` (how many
@@ -216,6 +217,7 @@ class Exchange:
         "scheme",
         "started",
         "target",
+        "tls_subject",
         "tries",
         "trusted",
         "upstream",
@@ -250,6 +252,7 @@ class Exchange:
         self.client_ip = peer
         self.trusted = False
         self.scheme = scheme
+        self.tls_subject = ""
         self.host = host
         self.version = version
         self.request_id = request_id

@@ -115,6 +115,14 @@ class Telemetry:
         return family
 
     def _gauge(self, name: str, help: str, *labels: str) -> Family:
+        self.certificate_expiry = gauge(
+            "tls_certificate_expiry_timestamp_seconds", "When a certificate for clients expires", "name"
+        )
+        self.tls_failures = count("tls_handshake_failures_total", "Clients with which no TLS connection came about")
+        self.connections = gauge("connections", "Clients' connections that are open", "listener")
+        self.connections_refused = count(
+            "connections_refused_total", "Clients' connections refused, or ended for being slow", "reason"
+        )
         family = Family("gauge", f"gateway_{name}", help, labels)
         self.families.append(family)
         return family

@@ -17,7 +17,6 @@ def check(path: Path, environ: Mapping[str, str]) -> LoadedConfig:
     loaded = load(path, environ)
     draft = Keep().draft()
     try:
-        compose(loaded, draft, World(Transport()))
+        return compose(loaded, draft, World(Transport())).loaded
     finally:
         draft.discard()
-    return loaded

@@ -7,8 +7,9 @@ and pools take their new settings only when the reload commits.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from gateway import middlewares
 from gateway.config.check import LoadedConfig
@@ -26,6 +27,11 @@ from gateway.state.keep import Draft
 from gateway.upstream.forward import Forward
 from gateway.upstream.pool import Pool
 from gateway.upstream.transport import Transport
+from gateway.upstream.watchful import forwarding
+
+if TYPE_CHECKING:
+    from gateway.config.positions import KeyPath
+    from gateway.runtime.tls import ServerTls
 
 RENDERER = "error_handler"
 """What renders failures; it is put first in an error list that does not begin with it, so that others have a reply to change."""
@@ -53,14 +59,50 @@ class _Composer:
         self.number = number
         self.problems: list[Problem] = []
 
+        self.warnings: list[Problem] = []
     def compose(self) -> Snapshot:
         pools = {name: self._pool(name) for name in self.loaded.upstreams}
         routes = [route for pipeline in self.loaded.pipelines for route in self._routes(pipeline, pools)]
         unrouted = self._unrouted()
         if self.problems:
-            raise ConfigErrors(self.problems)
+            raise ConfigErrors([*self.loaded.warnings, *self.warnings, *self.problems])
+        loaded = replace(self.loaded, warnings=(*self.loaded.warnings, *self.warnings)) if self.warnings else self.loaded
+        tls = self._tls()
         router = Router([(route.config, route) for route in routes], self.loaded.gateway.routing)
-        return Snapshot(self.number, self.loaded, router, tuple(routes), unrouted, pools)
+        return Snapshot(self.number, loaded, router, tuple(routes), unrouted, pools, tls)
+
+    def _store(self) -> Store | None:
+        """The shared store, which is not connected before somebody asks it."""
+        config, world = self.loaded.gateway.store, self.world
+        try:
+            make = partial(open_store, config.url, config.deadline, world.clock, world.telemetry)
+            store: Store | None = self.draft.keep(("store",), (config.url, config.deadline), make)
+            return store
+        except BadUrl as error:
+            self._report(("store", "url"), f"store.url: {error}", "redis://host:6379/0")
+        except ImportError:
+            self._report(("store", "url"), "store.url: the package redis is missing", "pip install 'edge-gateway[redis]'")
+        return None
+
+    def _tls(self) -> ServerTls | None:
+        """TLS for clients. What it needs is imported only where it is configured."""
+        config = self.loaded.gateway.listen.tls
+        if config is None:
+            return None
+        from gateway.runtime.tls import server_tls, warnings
+
+        try:
+            tls = server_tls(config, self.loaded.locate("", ("listen",))[0].parent, self.draft.keep)
+        except ConfigProblem as problem:
+            self._report(("listen", "tls", *problem.at), f"listen.tls: {problem.message}", problem.hint)
+            return None
+        for at, message, hint in warnings(config, tls, self.world.clock.wall()):
+            place = self.loaded.locate("", ("listen", "tls", *at))
+            self.warnings.append(Problem(*place, f"listen.tls: {message}", hint, "warning"))
+        return tls
+
+    def _report(self, path: KeyPath, message: str, hint: str) -> None:
+        self.problems.append(Problem(*self.loaded.locate("", path), message, hint))
 
     def _pool(self, name: str) -> Pool:
         config, world = self.loaded.upstreams[name], self.world

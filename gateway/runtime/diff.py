@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 from gateway.config.check import LoadedConfig
+from gateway.config.server import ListenConfig
 from gateway.config.upstream import UpstreamConfig
 
 RESTART_ONLY = ("listen", "admin")
@@ -17,6 +18,9 @@ def differences(old: LoadedConfig, new: LoadedConfig) -> Iterator[str]:
     """One line a change, most general first; none when nothing changed."""
     for field in fields(new.gateway):
         if getattr(old.gateway, field.name) != getattr(new.gateway, field.name):
+            if field.name == "listen" and _only_tls(old.gateway.listen, new.gateway.listen):
+                yield "[listen.tls] changed"
+                continue
             later = " (takes effect at the next start)" if field.name in RESTART_ONLY else ""
             yield f"[{field.name}] changed{later}"
     yield from _named("upstream", old.upstreams, new.upstreams, _upstream)
@@ -24,6 +28,11 @@ def differences(old: LoadedConfig, new: LoadedConfig) -> Iterator[str]:
     after = {pipeline.name: pipeline for pipeline in new.pipelines}
     yield from _named("pipeline", before, after, _pipeline)
     yield from _named("route", _routes(old), _routes(new), _keys)
+
+
+def _only_tls(old: ListenConfig, new: ListenConfig) -> bool:
+    """Whether the sockets are the same and only what handshakes on them use is not."""
+    return old.tls is not None and new.tls is not None and replace(old, tls=new.tls) == new
 
 
 def _named(kind: str, old: Mapping[str, Any], new: Mapping[str, Any], describe: Any) -> Iterator[str]:

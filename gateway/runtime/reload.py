@@ -110,6 +110,7 @@ class Runtime:
         except BaseException:
             draft.discard()
             raise
+        loaded = snapshot.loaded  # with what composing it had to warn about
         for problem in loaded.warnings:
             log.warning("%s", problem)
         for name, pool in snapshot.pools.items():
@@ -118,7 +119,7 @@ class Runtime:
         self._snapshot = snapshot
         dropped = draft.commit()
         self._probe(snapshot.pools)
-        self._publish(loaded)
+        self._publish(snapshot)
         if old is None:
             return Outcome(True, loaded.hash)
         number = old.number
@@ -129,7 +130,7 @@ class Runtime:
             close_all(dropped)
 
         old.retire(retired)
-        return Outcome(True, loaded.hash, loaded.warnings, tuple(differences(old.loaded, loaded)))
+        return Outcome(True, loaded.hash, loaded.warnings, (*differences(old.loaded, loaded), *_renewed(old, snapshot)))
 
     def _probe(self, pools: Mapping[str, Pool]) -> None:
         for name in self.probers.keys() - pools.keys():
@@ -139,13 +140,26 @@ class Runtime:
                 self.probers[name] = Prober(pool, self.world.transport.check)
             self.probers[name].sync()
 
-    def _publish(self, loaded: LoadedConfig) -> None:
-        telemetry, clock = self.world.telemetry, self.world.clock
+    def _publish(self, snapshot: Snapshot) -> None:
+        loaded, telemetry, clock = snapshot.loaded, self.world.telemetry, self.world.clock
         self.loaded_at = clock.wall()
         telemetry.reload_success.set((), 1)
         telemetry.reload_timestamp.set((), self.loaded_at)
         telemetry.config_info.values.clear()
         telemetry.config_info.set((loaded.hash,), 1)
+        telemetry.certificate_expiry.values.clear()
+        if snapshot.tls is not None:
+            for certificate in snapshot.tls.certificates:
+                telemetry.certificate_expiry.set((certificate.name,), certificate.expires)
+
+
+def _renewed(old: Snapshot, new: Snapshot) -> tuple[str, ...]:
+    """What has changed in files that the TOML only names."""
+    if new.tls is None or new.tls is old.tls:
+        return ()
+    from gateway.runtime.tls import renewed
+
+    return tuple(renewed(old.tls, new.tls))
 
 
 def load(path: Path, environ: Mapping[str, str]) -> LoadedConfig:

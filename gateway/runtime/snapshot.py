@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gateway.config.check import LoadedConfig
 from gateway.config.pipeline import RouteConfig
@@ -12,6 +12,9 @@ from gateway.core.exchange import Exchange
 from gateway.runtime.pipeline import Pipeline
 from gateway.runtime.routes import Router
 from gateway.upstream.pool import Pool
+
+if TYPE_CHECKING:
+    from gateway.runtime.tls import ServerTls
 
 Target = Callable[[Exchange], Any]
 """Gives a Reply, or something to await for one (`Route.awaited`)."""
@@ -40,6 +43,7 @@ class Snapshot:
     routes: tuple[Route, ...]
     unrouted: Pipeline
     pools: Mapping[str, Pool] = field(default_factory=dict)
+    tls: ServerTls | None = None
     active: int = 0
     _retired: Callable[[], None] | None = None
 

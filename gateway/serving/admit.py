@@ -95,17 +95,22 @@ class Admission:
             if expected is not None and expected.lower() != "100-continue":
                 raise Failed(Failure.MALFORMED, "Expect may only say 100-continue.")
 
-    def attach_body(self, exchange: Exchange, content: StreamReader, go_ahead: Callable[[], None]) -> None:
+    def trusts(self, address: str) -> bool:
+        """Whether this address is in `trusted_proxies`."""
+        return self._peers.trusts(address)
+
+    def attach_body(self, exchange: Exchange, content: StreamReader, go_ahead: Callable[[], None]) -> ClientBody:
         """Gives an exchange its body; `go_ahead` tells a client that waits for 100 (Continue) to send it."""
         stated = exchange.headers.get("Content-Length")
         waits = "Expect" in exchange.headers and exchange.version >= (1, 1)
-        exchange.body = ClientBody(
+        exchange.body = body = ClientBody(
             content,
             exchange,
             int(stated) if stated is not None else None,
             self._max_body,
             go_ahead if waits else None,
         )
+        return body
 
     def _absolute(self, exchange: Exchange) -> None:
         """RFC 9112 section 3.2.2: a target in absolute-form counts instead of Host, and goes on in origin-form."""
@@ -127,6 +132,19 @@ class Admission:
             self._hosts.clear()
         self._hosts[value] = host
         return host
+
+
+class Certified(Admission):
+    """The admission of a connection whose client has shown a certificate, made out to `subject`."""
+
+    def __init__(self, common: Admission, subject: str) -> None:
+        self.__dict__.update(common.__dict__)  # What is remembered about hosts and peers is remembered for all.
+        self._subject = subject
+
+    def exchange(self, *facts: Any) -> Exchange:
+        made = super().exchange(*facts)
+        made.tls_subject = self._subject
+        return made
 
 
 def parse_failure(error: BaseException | None, max_uri: int) -> Failed:

@@ -16,7 +16,7 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 class ClientBody:
     """A body as it arrives. `go_ahead`, when given, is called before the first read: the client waits for 100 (Continue)."""
 
-    __slots__ = ("_content", "_exchange", "_go_ahead", "_whole", "length", "limit")
+    __slots__ = ("_content", "_exchange", "_go_ahead", "_whole", "length", "limit", "waiting")
 
     def __init__(
         self,
@@ -32,6 +32,8 @@ class ClientBody:
         self._whole: bytes | None = None
         self.length = length
         self.limit = limit
+        self.waiting = False
+        """Whether somebody waits for more of it, so that it is the client who is slow."""
 
     @property
     def complete(self) -> bytes | None:
@@ -52,12 +54,15 @@ class ClientBody:
             self._go_ahead = None
         if self.length is not None:
             self._refuse_beyond(self.length)
+        self.waiting = True
         try:
             chunk = await self._content.readany()
         except RequestPayloadError as error:
             raise Failed(Failure.MALFORMED, "The request's body does not match its framing.", why=str(error)) from None
         except ConnectionError as error:
             raise Failed(Failure.CLIENT_GONE, why=str(error)) from None
+        finally:
+            self.waiting = False
         self._exchange.bytes_in += len(chunk)
         self._refuse_beyond(self._exchange.bytes_in)
         return chunk
@@ -78,6 +83,15 @@ class ClientBody:
     def received(self) -> bool:
         """Whether nothing of it is still to come, so that the connection can be used for another request."""
         return self._content.is_eof()
+
+    @property
+    def arrived(self) -> int:
+        """Bytes that have come, whether they have been read or not."""
+        return self._content.total_bytes
+
+    def give_up(self, failed: Failed) -> None:
+        """No more of it is waited for; whoever does gets this failure."""
+        self._content.set_exception(failed)
 
     def _refuse_beyond(self, size: int) -> None:
         if self.limit is not None and size > self.limit:

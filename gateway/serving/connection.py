@@ -19,8 +19,8 @@ from aiohttp.web_protocol import RequestHandler
 
 from gateway.core.failures import Failed, Failure
 from gateway.core.headers import Pair
-from gateway.serving.admit import Admission, parse_failure
-from gateway.serving.body import CONTINUE
+from gateway.serving.admit import Admission, Certified, parse_failure
+from gateway.serving.body import CONTINUE, ClientBody
 from gateway.serving.inline import Inline
 from gateway.serving.write import make_head
 
@@ -79,7 +79,9 @@ class ClientConnection(RequestHandler):
         "_parked",
         "_raw_headers",
         "_snapshot",
+        "_too_slow",
         "admission",
+        "body",
         "head_since",
         "peer",
         "scheme",
@@ -97,16 +99,25 @@ class ClientConnection(RequestHandler):
         self.admission: Admission = listener.admission
         self.peer = ""
         self.scheme = "http"
+        self.body: ClientBody | None = None
+        self._too_slow = False
         self.head_since = 0.0
         self._head_bytes = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if not self.peer:  # Else the PROXY protocol has said whom this connection comes from.
+            peer = transport.get_extra_info("peername")
+            self.peer = peer[0] if isinstance(peer, tuple) else "unix"
         super().connection_made(transport)
-        peer = transport.get_extra_info("peername")
-        self.peer = peer[0] if isinstance(peer, tuple) else "unix"
         if transport.get_extra_info("sslcontext") is not None:
             self.scheme = "https"
+            subject = self._listener.subject(transport)
+            if subject:
+                self.admission = Certified(self.admission, subject)
         self.head_since = self._listener.now  # A client that connects and says nothing is slow as well.
+        crowded = self._listener.crowded(self.peer)
+        if crowded is not None:
+            self.refuse(crowded)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         inline = self._inline
@@ -184,7 +195,8 @@ class ClientConnection(RequestHandler):
                 perf_counter(),
                 memo,
             )
-            self._inline = Inline(self._listener.handler, self, exchange, message.should_close)
+            close = message.should_close or self._request_count >= self._listener.max_requests
+            self._inline = Inline(self._listener.handler, self, exchange, close)
             self._inline.start()
         else:
             if self._inline is None:
@@ -220,6 +232,23 @@ class ClientConnection(RequestHandler):
         """Whether the next bytes belong to a new request's head: no request is being handled or read to its end."""
         return self._waiter is not None and not self._waiter.done()
 
+    @property
+    def spent(self) -> bool:
+        """Whether it has carried as many requests as it may."""
+        return self._request_count >= self._listener.max_requests
+
+    @property
+    def waited_for(self) -> ClientBody | None:
+        """The request's body, while somebody waits for more of it."""
+        body = self.body
+        return body if body is not None and body.waiting else None
+
+    def give_up_body(self, failed: Failed) -> None:
+        """The request's body comes too slowly: whoever waits for it answers with this failure, and the connection ends."""
+        self._too_slow = True
+        if self.body is not None:
+            self.body.give_up(failed)
+
     def refuse(self, failed: Failed) -> None:
         """Answers a head that never became a request, and closes."""
         if self.transport is not None:
@@ -238,6 +267,8 @@ class ClientConnection(RequestHandler):
 
     def sent(self, keep: bool) -> Sent:
         """What tells aiohttp that the reply is written, and whether the connection can be used again."""
+        if self._too_slow:
+            self.force_close()  # aiohttp would wait for the rest of the body first.
         return _KEEP if keep else _LAST
 
     # Another protocol than HTTP on the same socket.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from aiohttp import web
 
@@ -12,14 +12,25 @@ from gateway.serving.tunnel import Tunnels
 from gateway.serving.upgrade import Upgrade
 
 if TYPE_CHECKING:
-    from gateway.runtime.reload import Runtime
+    from gateway.runtime.compose import World
+    from gateway.runtime.snapshot import Snapshot
     from gateway.serving.connection import ClientConnection, Sent
+
+
+class Running(Protocol):
+    """What a listener needs of the runtime."""
+
+    @property
+    def world(self) -> World: ...
+
+    @property
+    def snapshot(self) -> Snapshot: ...
 
 
 class Handler:
     """Answers requests on the snapshot in force when they arrive. `draining`: every connection ends after its reply."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Running) -> None:
         self.runtime = runtime
         self.draining = False
         self.tunnels = Tunnels()
@@ -43,14 +54,15 @@ class Handler:
             memo,
         )
         way = Upgrade if Upgrade.wanted(connection, exchange) else Passage
-        passage = way(self, connection, exchange, not request.keep_alive)
+        passage = way(self, connection, exchange, not request.keep_alive or connection.spent)
         error: BaseException | None = None
         try:
             if request.body_exists:
-                connection.admission.attach_body(exchange, request.content, connection.go_ahead)
+                connection.body = connection.admission.attach_body(exchange, request.content, connection.go_ahead)
             return connection.sent(await passage.run())
         except BaseException as ended:
             error = ended
             raise
         finally:
+            connection.body = None
             passage.finish(error)

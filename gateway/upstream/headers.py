@@ -21,7 +21,10 @@ FORWARDED = frozenset(
 )
 """What the gateway alone says about where the request came from."""
 
-_DROPPED = HOP_BY_HOP | FRAMING | IDENTITY | FORWARDED | {b"host", b"expect", b"proxy", b"x-request-id"}
+CERTIFIED = frozenset((b"x-tls-subject", b"client-cert", b"client-cert-chain"))
+"""What only whoever ended TLS can say about a client's certificate (RFC 9440 section 2.4 has the latter two removed)."""
+
+_DROPPED = HOP_BY_HOP | FRAMING | IDENTITY | FORWARDED | CERTIFIED | {b"host", b"expect", b"proxy", b"x-request-id"}
 
 _PASSES: dict[bytes, bool] = {}
 _PASSES_MAX = 2048
@@ -95,7 +98,8 @@ def _provenance(exchange: Exchange) -> bytes:
         address = ", ".join((*headers.getall("X-Forwarded-For", ()), address))
         proto = headers.get("X-Forwarded-Proto", proto)
         host = headers.get("X-Forwarded-Host", host)
+    subject = f"X-TLS-Subject: {exchange.tls_subject}\r\n" if exchange.tls_subject else ""
     # Via: RFC 9110 section 7.6.3; the client's own lines, if any, stand before it.
     return (
-        f"Via: 1.1 gateway\r\nX-Forwarded-For: {address}\r\nX-Forwarded-Proto: {proto}\r\nX-Forwarded-Host: {host}\r\n\r\n"
+        f"Via: 1.1 gateway\r\nX-Forwarded-For: {address}\r\nX-Forwarded-Proto: {proto}\r\nX-Forwarded-Host: {host}\r\n{subject}\r\n"
     ).encode("utf-8", "surrogateescape")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +14,11 @@ from tests.client import Client
 from tests.origin import Origin
 
 Start = Callable[..., Awaitable[Gateway]]
+
+
+def pytest_asyncio_loop_factories(config: pytest.Config, item: Any) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """The event loops a module's tests run on: its LOOPS, else asyncio's own."""
+    return getattr(item.module, "LOOPS", {"asyncio": asyncio.new_event_loop})  # type: ignore[no-any-return]
 
 
 @pytest.fixture(params=[True, False], ids=["inline", "plain"])
@@ -55,12 +62,12 @@ async def origin() -> AsyncIterator[Origin]:
 
 
 @pytest.fixture
-async def connect() -> AsyncIterator[Callable[[Gateway], Awaitable[Client]]]:
-    """`await connect(gateway)`: a raw client's connection."""
+async def connect() -> AsyncIterator[Callable[..., Awaitable[Client]]]:
+    """`await connect(gateway)`: a raw client's connection; with an SSLContext (and a name to ask for) over TLS."""
     clients: list[Client] = []
 
-    async def one(gateway: Gateway) -> Client:
-        client = await Client.connect(gateway.port)
+    async def one(gateway: Gateway, *tls: Any) -> Client:
+        client = await Client.connect(gateway.port, *tls)
         clients.append(client)
         return client
 

@@ -13,6 +13,9 @@ from gateway.core.exchange import Exchange
 IDENTITY = frozenset(("x-client-id", "x-client-tier", "x-client-roles"))
 """Fields only the gateway sets; the client's are dropped on the way to the origin, so they say nothing."""
 
+CERTIFIED = frozenset(("x-tls-subject", "client-cert", "client-cert-chain"))
+"""Likewise; the first has what the client's certificate says."""
+
 MADE_HERE = frozenset(
     (
         "forwarded",
@@ -49,7 +52,9 @@ def secondary_key(exchange: Exchange, names: tuple[str, ...]) -> tuple[str, ...]
     for name in names:
         own = replaced.get(name)
         if own is None:
-            own = [] if name in IDENTITY else exchange.headers.getall(name, [])
+            own = [] if name in IDENTITY or name in CERTIFIED else exchange.headers.getall(name, [])
+            if name == "x-tls-subject" and exchange.tls_subject:
+                own = [exchange.tls_subject]
         joined = ", ".join(own)
         values.append(_normalised(name, joined) if name in _LISTS else joined)
     return tuple(values)

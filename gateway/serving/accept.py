@@ -1,0 +1,177 @@
+"""What comes before HTTP on a connection: the PROXY preamble, then the TLS handshake. Used where either is configured.
+
+Each accepted socket has a task until its handshake is done; whoever takes longer than `header_timeout` for either is cut off.
+The preamble is looked at before it is taken out of the socket, so that not a byte of what follows it is taken along. A handshake
+uses the certificates in force when it begins: a reload needs no new socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import socket
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from gateway.serving.proxy_protocol import BINARY_MAX, Malformed, extent, source
+
+if TYPE_CHECKING:
+    from gateway.serving.listener import Listener
+
+log = logging.getLogger("gateway.serving")
+
+AT_ONCE = 128
+"""Connections taken in one turn of the loop."""
+BREATH = 0.2
+"""Seconds without accepting after the process ran out of file descriptors."""
+GOODBYE = 5.0
+"""Seconds a client has to answer close_notify (RFC 8446 section 6.1)."""
+
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+
+class Acceptor:
+    """Accepts for a listener. `pending` are the sockets that are no connections of its yet."""
+
+    def __init__(self, listener: Listener, *, proxy_protocol: bool) -> None:
+        self._listener = listener
+        self._proxy_protocol = proxy_protocol
+        self._loop = asyncio.get_running_loop()
+        self._sockets: list[socket.socket] = []
+        self._paused: asyncio.TimerHandle | None = None
+        self.pending: set[asyncio.Task[None]] = set()
+
+    async def start(self, host: str, port: int, backlog: int) -> int:
+        """Listens; returns the port. Raises OSError."""
+        infos = await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        try:
+            for family, kind, protocol, _, address in dict.fromkeys(infos):
+                made = socket.socket(family, kind, protocol)
+                self._sockets.append(made)
+                made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                made.setblocking(False)
+                made.bind(address)
+                made.listen(backlog)
+        except OSError:
+            self._deafen()
+            raise
+        self._watch()
+        chosen: int = self._sockets[0].getsockname()[1]
+        return chosen
+
+    async def close(self) -> None:
+        """Accepts nothing more, and gives up whoever has not come through."""
+        self._deafen()
+        for task in tuple(self.pending):
+            task.cancel()
+        if self.pending:
+            await asyncio.wait(self.pending)
+
+    def _deafen(self) -> None:
+        if self._paused is not None:
+            self._paused.cancel()
+        for one in self._sockets:
+            self._loop.remove_reader(one)
+            one.close()
+        self._sockets.clear()
+
+    def _watch(self) -> None:
+        self._paused = None
+        for one in self._sockets:
+            self._loop.add_reader(one, self._accept, one)
+
+    def _accept(self, listening: socket.socket) -> None:
+        for accepted in self._accepted(listening):
+            accepted.setblocking(False)
+            task = self._loop.create_task(self._welcome(accepted))
+            self.pending.add(task)
+            task.add_done_callback(self.pending.discard)
+
+    def _accepted(self, listening: socket.socket) -> Iterator[socket.socket]:
+        for _ in range(AT_ONCE):
+            try:
+                yield listening.accept()[0]
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                if error.errno not in _EXHAUSTED:
+                    raise
+                log.error("cannot accept connections: %s", error.strerror)
+                for one in self._sockets:
+                    self._loop.remove_reader(one)
+                self._paused = self._loop.call_later(BREATH, self._watch)
+                return
+
+    async def _welcome(self, accepted: socket.socket) -> None:
+        listener = self._listener
+        peer = ""
+        try:
+            peer = str(accepted.getpeername()[0])
+            if self._proxy_protocol:
+                async with asyncio.timeout(listener.header_timeout):
+                    peer = await self._preamble(accepted, peer)
+            if listener.tls is not None and listener.crowded(peer, len(self.pending)) is not None:
+                raise Malformed("one too many")  # No way to say so before the handshake, and that is what costs most.
+        except (Malformed, OSError) as error:  # TimeoutError is one
+            log.info("a connection from %s was refused before HTTP: %s", peer or "somebody", error)
+            accepted.close()
+        except BaseException:
+            accepted.close()
+            raise
+        else:
+            await self._hand_over(accepted, peer)
+
+    async def _hand_over(self, accepted: socket.socket, peer: str) -> None:
+        """Makes it a connection of the listener's, after its handshake. The socket is the transport's from here on."""
+        listener = self._listener
+        tls = listener.tls
+        try:
+            if tls is None:
+                await self._loop.connect_accepted_socket(lambda: listener.connection(peer), accepted)
+                return
+            await self._loop.connect_accepted_socket(
+                lambda: listener.connection(peer),
+                accepted,
+                ssl=tls.context,
+                ssl_handshake_timeout=listener.header_timeout,
+                ssl_shutdown_timeout=GOODBYE,
+            )
+        except OSError as error:  # ssl.SSLError is one
+            log.debug("no TLS with %s: %s", peer, error)
+            listener.count_unsecured()
+
+    async def _preamble(self, accepted: socket.socket, peer: str) -> str:
+        """Takes the preamble out of the socket; the address it gives, or `peer`. Raises Malformed, OSError."""
+        if not self._listener.may_introduce(peer):
+            raise Malformed(f"{peer} is not in trusted_proxies")
+        taken = b""
+        while True:
+            await self._readable(accepted)
+            try:
+                seen = accepted.recv(BINARY_MAX, socket.MSG_PEEK)
+            except (BlockingIOError, InterruptedError):
+                continue
+            if not seen:
+                raise Malformed(f"{peer} closed the connection within its preamble")
+            size = extent(taken + seen)
+            # As long as its end is not in sight, all there is belongs to it.
+            rest = len(seen) if size is None else min(len(seen), size - len(taken))
+            taken += accepted.recv(rest)
+            if size is not None and len(taken) == size:
+                return source(taken) or peer
+
+    async def _readable(self, accepted: socket.socket) -> None:
+        ready = self._loop.create_future()
+        self._loop.add_reader(accepted, _set, ready)
+        try:
+            await ready
+        finally:
+            self._loop.remove_reader(accepted)
+
+
+def _set(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

@@ -1,0 +1,88 @@
+"""Clients that are slow: heads, bodies and answers that do not get on. One sweep over all connections, no timer per request.
+
+A body, and an answer on its way to the client, must get on by PROGRESS bytes within each `body_timeout` or `write_timeout`, or
+come to its end: a byte now and then is how slowloris holds connections. Only waiting counts: while it is the upstream that is
+slow, no client is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from aiohttp.web_protocol import RequestHandler
+
+from gateway.config.server import ServerConfig
+from gateway.core.failures import Failed, Failure
+
+if TYPE_CHECKING:
+    from gateway.serving.connection import ClientConnection
+    from gateway.serving.listener import Listener
+
+PROGRESS = 1024
+"""Bytes."""
+
+Mark = tuple[float, int]
+"""Since when, and where it was then."""
+
+
+class Deadlines:
+    """Looks at connections of a listener. What it has to remember is about those alone that are waited for."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._bodies: dict[ClientConnection, Mark] = {}
+        self._unsent: dict[ClientConnection, Mark] = {}
+        self.configure(ServerConfig())
+
+    def configure(self, config: ServerConfig) -> None:
+        self._head = config.header_timeout
+        self._body = config.body_timeout
+        self._write = config.write_timeout
+
+    def sweep(self, connections: Iterable[tuple[RequestHandler, asyncio.Transport]], now: float) -> None:
+        """Ends what is past its time; `now` in the loop's seconds."""
+        slowest = now - self._head
+        bodies: dict[ClientConnection, Mark] = {}
+        unsent: dict[ClientConnection, Mark] = {}
+        for connection, transport in connections:
+            if TYPE_CHECKING:
+                assert isinstance(connection, ClientConnection)
+            if 0.0 < connection.head_since < slowest and connection.awaiting_head:
+                self._listener.count_refused("header_timeout")
+                connection.refuse(Failed(Failure.REQUEST_TIMEOUT, "The request's head took too long to arrive."))
+            body = connection.waited_for
+            if body is not None:
+                self._look_at_body(connection, body.arrived, now, bodies)
+            left = transport.get_write_buffer_size()
+            if left:
+                self._look_at_unsent(connection, transport, left, now, unsent)
+        self._bodies, self._unsent = bodies, unsent
+
+    def _look_at_body(self, connection: ClientConnection, arrived: int, now: float, marks: dict[ClientConnection, Mark]) -> None:
+        since, mark = self._bodies.get(connection, (now, arrived))
+        if arrived - mark >= PROGRESS or arrived < mark:  # Fewer: it is another request's.
+            since, mark = now, arrived
+        elif now - since > self._body:
+            self._listener.count_refused("body_timeout")
+            connection.give_up_body(Failed(Failure.REQUEST_TIMEOUT, "The request's body took too long to arrive."))
+            return
+        marks[connection] = since, mark
+
+    def _look_at_unsent(
+        self,
+        connection: ClientConnection,
+        transport: asyncio.Transport,
+        left: int,
+        now: float,
+        marks: dict[ClientConnection, Mark],
+    ) -> None:
+        since, mark = self._unsent.get(connection, (now, left))
+        if mark - left >= PROGRESS:
+            since, mark = now, left
+        elif now - since > self._write:
+            self._listener.count_refused("write_timeout")
+            transport.abort()
+            return
+        marks[connection] = since, max(mark, left)
