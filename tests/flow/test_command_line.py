@@ -1,0 +1,129 @@
+"""The commands as an operator types them: what they print, and how they exit."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gateway import __version__
+from gateway.cli import main
+from tests.flow.conftest import PLAIN, write
+from tests.process import ROOT, Process
+from tests.unit.config.test_mistakes import GATEWAY, PIPELINE, TOLD, UPSTREAMS
+from tests.unit.config.tree import Tree
+
+UPSTREAM = '[upstream.origin]\nurl = "http://127.0.0.1:1"\n'
+
+
+def test_check_reports_all_of_ten_mistakes_in_three_files(tmp_path: Path) -> None:
+    tree = Tree(tmp_path)
+    tree.write("gateway.toml", GATEWAY)
+    tree.write("upstreams.toml", UPSTREAMS)
+    tree.write("pipelines/partner.toml", PIPELINE + '\n    [cors]\n    origins = ["*"]\n')
+    ran = subprocess.run(
+        [sys.executable, "-m", "gateway", "check"],
+        cwd=tmp_path, env={"PYTHONPATH": str(ROOT), "PATH": ""}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ran.stdout.splitlines() == TOLD.strip().splitlines()
+    assert ran.stderr.strip() == "10 errors, 0 warnings"
+    assert ran.returncode == 1
+
+
+def test_check_says_what_would_be_served(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path, 'response = ["logging"]\n' + PLAIN, UPSTREAM)
+    assert main(["check", "--config", str(tmp_path / "gateway.toml")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "test.toml:1:13: warning: " in lines[0] and "logging" in lines[0]
+    assert lines[-1].startswith("ok: 1 pipelines, 1 routes, 1 upstreams, 1 warnings, configuration ")
+
+
+def test_check_finds_what_only_a_middleware_knows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pipeline = 'request = ["auth"]\n\n[auth]\nmethods = ["api_key"]\napi_key = { file = "none.toml" }\n' + PLAIN
+    write(tmp_path, pipeline, UPSTREAM)
+    assert main(["check", "--config", str(tmp_path / "gateway.toml")]) == 1
+    told = capsys.readouterr().out
+    assert "test.toml:5:13: error: auth: " in told and "gateway keys create" in told
+
+
+def test_schema_prints_one_or_all(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["schema"]) == 0
+    assert set(json.loads(capsys.readouterr().out)) == {"gateway", "upstreams", "pipeline"}
+    assert main(["schema", "upstreams"]) == 0
+    assert json.loads(capsys.readouterr().out)["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    assert main(["schema", "nonsense"]) == 1
+    assert "gateway, upstreams, pipeline" in capsys.readouterr().err
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.strip() == f"gateway {__version__}"
+
+
+def test_run_with_a_bad_configuration_says_why_and_exits_1(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path, PLAIN, "[upstream.other]\n")
+    ran = subprocess.run(
+        [sys.executable, "-m", "gateway", "run", "--config", str(tmp_path / "gateway.toml")],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 1
+    assert "test.toml:3:1: error: route.upstream: no upstream is called 'origin'" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def test_run_where_the_port_is_taken_exits_1(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        write(tmp_path, PLAIN, UPSTREAM, f"[listen]\nport = {taken.getsockname()[1]}\n")
+        ran = subprocess.run(
+            [sys.executable, "-m", "gateway", "run", "--config", str(tmp_path / "gateway.toml")],
+            cwd=ROOT, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    assert ran.returncode == 1
+    assert "gateway: cannot start: " in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def test_keys_are_part_of_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = str(tmp_path / "keys.toml")
+    assert main(["keys", "create", "--client", "acme", "--file", file]) == 0
+    assert "bec_" in capsys.readouterr().out
+    assert main(["keys", "list", "--file", file]) == 0
+    assert "acme" in capsys.readouterr().out
+
+
+async def test_reload_and_status_talk_to_a_running_gateway(tmp_path: Path) -> None:
+    write(tmp_path, PLAIN, UPSTREAM)
+    async with Process(tmp_path / "gateway.toml") as gateway:
+        admin = f"http://127.0.0.1:{gateway.admin_port}"
+
+        def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+            whole = [sys.executable, "-m", "gateway", *arguments, "--config", str(tmp_path / "gateway.toml")]
+            return subprocess.run(whole, cwd=ROOT, capture_output=True, text=True, check=False)
+
+        status = command("status", "--admin", admin)
+        assert status.returncode == 0 and json.loads(status.stdout)["pid"] == gateway.pid
+        (tmp_path / "upstreams.toml").write_text("[upstream.origin]\nurl = 5\n")
+        refused = command("reload", "--admin", admin)
+        assert refused.returncode == 1 and "upstreams.toml" in refused.stdout
+        (tmp_path / "upstreams.toml").write_text(UPSTREAM + 'balance = "random"\n')
+        taken = command("reload", "--admin", admin)
+        assert taken.returncode == 0 and "upstream origin changed: balance" in taken.stdout
+        # Without --admin the address is gateway.toml's, even while the rest of the configuration is broken.
+        write(tmp_path, "nonsense = 1\n", UPSTREAM, f"[admin]\nport = {gateway.admin_port}\n")
+        assert command("status").returncode == 0
+        assert command("reload").returncode == 1
+
+
+def test_status_without_a_gateway_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str], unused_tcp_port: int) -> None:
+    assert main(["status", "--admin", f"http://127.0.0.1:{unused_tcp_port}"]) == 1
+    assert "gateway: " in capsys.readouterr().err
+    assert main(["status", "--config", str(tmp_path / "gateway.toml")]) == 1
+    assert "--admin" in capsys.readouterr().err
