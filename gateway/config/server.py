@@ -5,14 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 
-from gateway.config.schema import Boolean, Choice, Duration, Items, Network, Secret, Size, SubTable, Table, Text, Whole
-from typing import Any
-
 from marshmallow import ValidationError, validates
 
+from gateway.config.schema import Boolean, Choice, Duration, Items, Network, Secret, Size, SubTable, Table, Text, Whole
 
-@dataclass(frozen=True, slots=True)
-class ListenConfig:
+
 @dataclass(frozen=True, slots=True)
 class CertificateConfig:
     """One more certificate, for clients that ask for one of `names`; () means the names it is made out to."""
@@ -49,6 +46,8 @@ class RedirectConfig:
     https_port: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class ListenConfig:
     """The data plane's address; `backlog` connections may wait to be accepted.
 
     proxy_protocol: whether every connection begins with who it comes from, as the PROXY protocol says it.
@@ -57,11 +56,11 @@ class RedirectConfig:
     host: str = "127.0.0.1"
     port: int = 8080
     backlog: int = 1024
-
-
     proxy_protocol: bool = False
     tls: TlsConfig | None = None
     redirect: RedirectConfig | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class AdminConfig:
     """The admin listener's address. With `token`, every call needs `Authorization: Bearer <token>`."""
@@ -76,10 +75,10 @@ class ServerConfig:
     """Limits and times of client connections. Times in seconds, sizes in bytes.
 
     max_header_size bounds all header fields together and each of them; max_headers their number; max_uri the request target.
-    """
-
     A body, or an answer the client takes, must get on by 1 KiB within body_timeout or write_timeout. Of max_connections,
     max_connections_per_ip and max_requests_per_connection 0 means no limit.
+    """
+
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
     shutdown_timeout: float = 30.0
     max_header_size: int = 16 * 1024
@@ -88,13 +87,13 @@ class ServerConfig:
     header_timeout: float = 10.0
     idle_timeout: float = 75.0
     max_body: int = 1024**3
-
-
     body_timeout: float = 60.0
     write_timeout: float = 60.0
     max_connections: int = 16 * 1024
     max_connections_per_ip: int = 0
     max_requests_per_connection: int = 100_000
+
+
 @dataclass(frozen=True, slots=True)
 class RoutingConfig:
     """How paths are compared: `case_sensitive` letters; `trailing_slash` "strict" tells /a from /a/, "ignore" does not."""
@@ -117,9 +116,6 @@ class ErrorsConfig:
     format: str = "problem"
 
 
-class ListenTable(Table):
-    makes = ListenConfig
-    host = Text()
 class CertificateTable(Table):
     makes = CertificateConfig
     certificate = Text(required=True)
@@ -151,14 +147,17 @@ class RedirectTable(Table):
             raise ValidationError("must be 301, 302, 307 or 308")
 
 
+class ListenTable(Table):
+    makes = ListenConfig
+    host = Text()
     port = Whole(least=0, most=65535)
     backlog = Whole(least=1, most=65535)
-
-
-class AdminTable(Table):
     proxy_protocol = Boolean()
     tls = SubTable(TlsTable)
     redirect = SubTable(RedirectTable)
+
+
+class AdminTable(Table):
     makes = AdminConfig
     host = Text()
     port = Whole(least=0, most=65535)
@@ -175,14 +174,14 @@ class ServerTable(Table):
     header_timeout = Duration()
     idle_timeout = Duration()
     max_body = Size()
-
-
-class RoutingTable(Table):
     body_timeout = Duration()
     write_timeout = Duration()
     max_connections = Whole(least=0)
     max_connections_per_ip = Whole(least=0)
     max_requests_per_connection = Whole(least=0)
+
+
+class RoutingTable(Table):
     makes = RoutingConfig
     case_sensitive = Boolean()
     trailing_slash = Choice("strict", "ignore")

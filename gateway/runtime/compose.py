@@ -27,7 +27,6 @@ from gateway.state.keep import Draft
 from gateway.upstream.forward import Forward
 from gateway.upstream.pool import Pool
 from gateway.upstream.transport import Transport
-from gateway.upstream.watchful import forwarding
 
 if TYPE_CHECKING:
     from gateway.config.positions import KeyPath
@@ -58,16 +57,16 @@ class _Composer:
         self.world = world
         self.number = number
         self.problems: list[Problem] = []
-
         self.warnings: list[Problem] = []
+
     def compose(self) -> Snapshot:
         pools = {name: self._pool(name) for name in self.loaded.upstreams}
         routes = [route for pipeline in self.loaded.pipelines for route in self._routes(pipeline, pools)]
         unrouted = self._unrouted()
+        tls = self._tls()
         if self.problems:
             raise ConfigErrors([*self.loaded.warnings, *self.warnings, *self.problems])
         loaded = replace(self.loaded, warnings=(*self.loaded.warnings, *self.warnings)) if self.warnings else self.loaded
-        tls = self._tls()
         router = Router([(route.config, route) for route in routes], self.loaded.gateway.routing)
         return Snapshot(self.number, loaded, router, tuple(routes), unrouted, pools, tls)
 
