@@ -107,14 +107,6 @@ class Telemetry:
         self.client_requests = count("client_requests_total", "Requests by client: the busiest 100 and _other", "client")
         self.reload_success = gauge("config_last_reload_success", "1 when the last reload was taken, else 0")
         self.reload_timestamp = gauge("config_last_reload_timestamp_seconds", "When a configuration was last taken")
-        self.config_info = gauge("config_info", "The configuration in force", "hash")
-
-    def _counter(self, name: str, help: str, *labels: str) -> Family:
-        family = Family("counter", f"gateway_{name}", help, labels)
-        self.families.append(family)
-        return family
-
-    def _gauge(self, name: str, help: str, *labels: str) -> Family:
         self.certificate_expiry = gauge(
             "tls_certificate_expiry_timestamp_seconds", "When a certificate for clients expires", "name"
         )
@@ -123,6 +115,14 @@ class Telemetry:
         self.connections_refused = count(
             "connections_refused_total", "Clients' connections refused, or ended for being slow", "reason"
         )
+        self.config_info = gauge("config_info", "The configuration in force", "hash")
+
+    def _counter(self, name: str, help: str, *labels: str) -> Family:
+        family = Family("counter", f"gateway_{name}", help, labels)
+        self.families.append(family)
+        return family
+
+    def _gauge(self, name: str, help: str, *labels: str) -> Family:
         family = Family("gauge", f"gateway_{name}", help, labels)
         self.families.append(family)
         return family

@@ -70,19 +70,6 @@ class _Composer:
         router = Router([(route.config, route) for route in routes], self.loaded.gateway.routing)
         return Snapshot(self.number, loaded, router, tuple(routes), unrouted, pools, tls)
 
-    def _store(self) -> Store | None:
-        """The shared store, which is not connected before somebody asks it."""
-        config, world = self.loaded.gateway.store, self.world
-        try:
-            make = partial(open_store, config.url, config.deadline, world.clock, world.telemetry)
-            store: Store | None = self.draft.keep(("store",), (config.url, config.deadline), make)
-            return store
-        except BadUrl as error:
-            self._report(("store", "url"), f"store.url: {error}", "redis://host:6379/0")
-        except ImportError:
-            self._report(("store", "url"), "store.url: the package redis is missing", "pip install 'edge-gateway[redis]'")
-        return None
-
     def _tls(self) -> ServerTls | None:
         """TLS for clients. What it needs is imported only where it is configured."""
         config = self.loaded.gateway.listen.tls

@@ -43,11 +43,11 @@ CONTRACT = {
     "gateway_config_last_reload_success": ("gauge", set()),
     "gateway_config_last_reload_timestamp_seconds": ("gauge", set()),
     "gateway_config_info": ("gauge", {"hash"}),
-}
     "gateway_tls_certificate_expiry_timestamp_seconds": ("gauge", {"name"}),
     "gateway_tls_handshake_failures_total": ("counter", set()),
     "gateway_connections": ("gauge", {"listener"}),
     "gateway_connections_refused_total": ("counter", {"reason"}),
+}
 
 
 def filled() -> Telemetry:
