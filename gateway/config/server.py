@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
+from typing import Any
 
 from marshmallow import ValidationError, validates
 
@@ -104,9 +107,10 @@ class RoutingConfig:
 
 @dataclass(frozen=True, slots=True)
 class StoreConfig:
-    """Where shared state lives; "memory://" is this process."""
+    """Where shared state lives; "memory://" is this process. `deadline`: seconds that a request waits for the store at most."""
 
     url: str = "memory://"
+    deadline: float = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,9 +191,20 @@ class RoutingTable(Table):
     trailing_slash = Choice("strict", "ignore")
 
 
+class StoreUrl(Secret):
+    """memory:// or the URL of a Redis; state.stores takes it apart."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
+        value = super()._deserialize(value, attr, data, **kwargs)
+        if not re.fullmatch(r"memory://|(redis|rediss|redis\+sentinel|redis\+cluster)://\S+", value):
+            raise ValidationError("must be memory://, or begin with redis://, rediss://, redis+sentinel:// or redis+cluster://")
+        return value
+
+
 class StoreTable(Table):
     makes = StoreConfig
-    url = Choice("memory://")
+    url = StoreUrl()
+    deadline = Duration()
 
 
 class ErrorsTable(Table):

@@ -39,6 +39,7 @@ class Failure(enum.Enum):
     FORBIDDEN = ("AUTH_003", 403, "Insufficient permissions")
     RATE_LIMITED = ("RATE_001", 429, "Rate limit exceeded")
     QUOTA_EXCEEDED = ("RATE_002", 403, "Quota used up")
+    LIMITS_UNKNOWN = ("RATE_003", 503, "Limits cannot be checked")
     # The upstream, or the way to it. Proxy-Status error types: RFC 9209 section 2.3.
     NO_ENDPOINT = ("SVC_001", 503, "Service unavailable", "destination_unavailable", "warning")
     CIRCUIT_OPEN = ("SVC_001", 503, "Service unavailable", "destination_unavailable", "warning")

@@ -33,12 +33,14 @@ class Hooks:
     error:    sees a Failed; `exchange.reply` holds the reply so far; returns another to replace it, or changes it in place.
     finish:   after the last byte, or when the client left; must not fail. Runs once if the name is in any of the lists that
               applied: request or response for answers, error for failures.
+    release:  after the last byte of whatever it came to, if the name is in the request list: gives back what `request` took.
     """
 
     request: RequestHook | None = None
     response: ResponseHook | None = None
     error: ErrorHook | None = None
     finish: FinishHook | None = None
+    release: FinishHook | None = None
 
 
 class ConfigProblem(ValueError):
@@ -69,6 +71,7 @@ class Context:
     keep:      `keep(key, fingerprint, make)`: the same key and fingerprint give the same object across reloads, so what must
                survive one (buckets, cache entries) lives there. Objects with a `close()` are closed when a reload drops them.
     errors_format: the gateway's `[errors] format`, for what renders failures.
+    store: what `[store] url` names (state.stores.Store), None while everything stays in this process.
     """
 
     name: str
@@ -79,6 +82,7 @@ class Context:
     telemetry: Telemetry = field(default_factory=Telemetry)
     keep: Callable[[tuple[str, ...], object, Callable[[], Any]], Any] = _keep_nothing
     errors_format: str = "problem"
+    store: Any = None
 
 
 Build = Callable[[Any, Context], Hooks]

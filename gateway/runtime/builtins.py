@@ -44,6 +44,15 @@ def limits(exchange: Exchange) -> Reply:
     return _json(200, {"limits": [entry for status in exchange.route.status for entry in status(exchange)]})
 
 
+async def limits_awaited(exchange: Exchange) -> Reply:
+    """The same where some of it is in a shared store."""
+    found: list[dict[str, Any]] = []
+    for status in exchange.route.status:
+        entries = status(exchange)
+        found += entries if isinstance(entries, list) else await entries
+    return _json(200, {"limits": found})
+
+
 def me(exchange: Exchange) -> Reply:
     """Who the gateway takes the caller for."""
     identity = exchange.identity

@@ -18,13 +18,13 @@ from gateway.config.problems import ConfigErrors, Problem
 from gateway.core.clock import REAL, Clock
 from gateway.core.hooks import ConfigProblem, Context, Hooks
 from gateway.core.telemetry import Telemetry
-from gateway.runtime.builtins import builtin
+from gateway.runtime.builtins import builtin, limits_awaited
 from gateway.runtime.pipeline import Pipeline, flatten
 from gateway.runtime.rewrite import rewritten
 from gateway.runtime.routes import Router
 from gateway.runtime.snapshot import Route, Snapshot
 from gateway.state.keep import Draft
-from gateway.upstream.forward import Forward
+from gateway.state.stores import BadUrl, Store, open_store
 from gateway.upstream.pool import Pool
 from gateway.upstream.transport import Transport
 
@@ -57,10 +57,12 @@ class _Composer:
         self.world = world
         self.number = number
         self.problems: list[Problem] = []
+        self.store: Store | None = None
         self.warnings: list[Problem] = []
 
     def compose(self) -> Snapshot:
         pools = {name: self._pool(name) for name in self.loaded.upstreams}
+        self.store = self._store()
         routes = [route for pipeline in self.loaded.pipelines for route in self._routes(pipeline, pools)]
         unrouted = self._unrouted()
         tls = self._tls()
@@ -71,6 +73,19 @@ class _Composer:
         return Snapshot(self.number, loaded, router, tuple(routes), unrouted, pools, tls)
 
     def _tls(self) -> ServerTls | None:
+    def _store(self) -> Store | None:
+        """The shared store, which is not connected before somebody asks it."""
+        config, world = self.loaded.gateway.store, self.world
+        try:
+            make = partial(open_store, config.url, config.deadline, world.clock, world.telemetry)
+            store: Store | None = self.draft.keep(("store",), (config.url, config.deadline), make)
+            return store
+        except BadUrl as error:
+            self._report(("store", "url"), f"store.url: {error}", "redis://host:6379/0")
+        except ImportError:
+            self._report(("store", "url"), "store.url: the package redis is missing", "pip install 'redis[hiredis]'")
+        return None
+
         """TLS for clients. What it needs is imported only where it is configured."""
         config = self.loaded.gateway.listen.tls
         if config is None:
@@ -133,6 +148,8 @@ class _Composer:
         )
         return Route(config.name, config, compiled, target, awaited, status)
 
+        if config.builtin == "limits" and any(getattr(one.__self__, "awaited_status", False) for one in status):
+            target, awaited = limits_awaited, True
     def _flatten(self, pipeline: PipelineConfig, route: RouteConfig | None, built: Mapping[str, Hooks]) -> Pipeline:
         def hooks(own: tuple[str, ...] | None, names: tuple[str, ...]) -> list[Hooks]:
             return [built[name] for name in (names if own is None else own) if name in built]
@@ -160,6 +177,7 @@ class _Composer:
             errors_format=self.loaded.gateway.errors.format,
         )
         try:
+            store=self.store,
             return middlewares.find(name).build(settings, context)
         except ConfigProblem as problem:
             file, line, column = self.loaded.locate(pipeline.name, (name, *problem.at), context.route)

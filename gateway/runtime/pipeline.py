@@ -108,13 +108,14 @@ def flatten(
     asks = _steps(hooks.request for hooks in request)
     answers = _steps(hooks.response for hooks in response)
     fails = _steps(hooks.error for hooks in error)
+    releases = tuple(hooks.release for hooks in request)
     return Pipeline(
         name,
         asks,
         answers,
         fails,
-        finish=_once(hooks.finish for hooks in (*request, *response)),
-        finish_failed=_once(hooks.finish for hooks in error),
+        finish=_once((*(hooks.finish for hooks in (*request, *response)), *releases)),
+        finish_failed=_once((*(hooks.finish for hooks in error), *releases)),
         plain=not any(awaited for _, awaited in (*asks, *answers, *fails)),
     )
 

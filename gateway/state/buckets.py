@@ -72,9 +72,9 @@ class Buckets:
             state = self.live[key] = self.open(key, limit, now, most)
         return state, self.algorithm.take(state, limit, now, cost)
 
-    def commit(self, key: Hashable, state: State) -> None:
+    def commit(self, key: Hashable, after: State, limit: Limit, now: float, cost: float) -> None:
         """Makes what `check` found the state of `key`."""
-        self.live[key] = state
+        self.live[key] = after
 
     def undo(self, state: State, after: State, cost: float) -> None:
         """Forgets what `check` found."""

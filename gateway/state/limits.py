@@ -104,7 +104,7 @@ def take_token(state: TokenState, limit: Limit, now: float, cost: float = 1.0) -
     if level > quota:
         level = quota
     if level < cost - LEEWAY:
-        return state, -1.0, _token_wait(recent, limit, now, cost - level)
+        return state, -1.0, _token_wait([stamp] if recent is None else recent, limit, now, cost - level)
     if burst:
         if since < 1.0:
             if recent is None:
@@ -124,10 +124,10 @@ def take_token(state: TokenState, limit: Limit, now: float, cost: float = 1.0) -
     return (level, now, recent), level, (quota - level) / rate
 
 
-def _token_wait(recent: list[float] | None, limit: Limit, now: float, missing: float) -> float:
+def _token_wait(recent: list[float], limit: Limit, now: float, missing: float) -> float:
     """Seconds until there are the missing tokens, and room within the burst."""
     wait = max(LEEWAY, missing / limit.rate)
-    if limit.burst and recent is not None and len(recent) >= limit.burst:
+    if limit.burst and len(recent) >= limit.burst:
         wait = max(wait, recent[-limit.burst] + 1.0 - now)
     return wait
 
@@ -247,7 +247,7 @@ def charge_sliding(state: SlidingState, limit: Limit, now: float, cost: float) -
 
 
 # Sliding log: the time of every admitted unit within the window, oldest first. Exact, at 8 bytes a unit. Changed in place, like
-# the token bucket's list; an array, which the garbage collector does not look at.
+# the token bucket's list: only the newest state of a chain may be taken from.
 
 LogState = tuple["array[float] | None"]
 

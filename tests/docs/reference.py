@@ -18,6 +18,7 @@ from gateway.config.server import GatewayTable
 from gateway.config.upstream import UpstreamTable
 from gateway.middlewares.auth.jwt import Texts
 from gateway.middlewares.auth.permissions import Require
+from gateway.middlewares.rate_limit.keys import KeyField
 
 TYPES: Mapping[type, str] = {
     schema.Boolean: "boolean",
@@ -31,6 +32,7 @@ TYPES: Mapping[type, str] = {
     schema.FieldValue: "header value",
     schema.Secret: "secret",
     schema.Text: "text",
+    KeyField: "text, or array of it",
     Require: "array: text, or table of them",
     Texts: "text, or array: text",
     fields.Raw: "anything",

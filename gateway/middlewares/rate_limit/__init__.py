@@ -1,5 +1,8 @@
 """`rate_limit`: how many requests a caller may make, and telling it so on every reply.
 
+Here is the short way for what most configurations say: one limit, counted in this process. Whatever says more (several rules,
+costs, exemptions, quotas, a shared store) is served by limiter.py; `build` chooses.
+
 Hooks: `request` counts and refuses; `response` is only needed where the upstream sends limits of its own, which it removes. The
 limits appear on every reply without it, failures included. How requests are counted is gateway/state/limits.py.
 
@@ -13,28 +16,25 @@ the address of those without an identity, "global" everybody together.
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Hashable, Mapping
 from copy import deepcopy
 from math import ceil, floor
 from typing import Any
 
 from gateway.core.exchange import Decision, Exchange, Reply
-from gateway.core.failures import Failed, Failure
-from gateway.core.headers import Pair
-from gateway.core.hooks import Context, Hooks
-from gateway.middlewares.rate_limit.policy import Policy, RateLimitConfig, RateLimitTable, policies
+from gateway.core.failures import Failed
+from gateway.core.hooks import ConfigProblem, Context, Hooks
+from gateway.middlewares.rate_limit.config import ClassConfig, ExemptConfig, RateLimitConfig, RateLimitTable, RuleConfig
+from gateway.middlewares.rate_limit.keys import address_key, parts, route_name
+from gateway.middlewares.rate_limit.limiter import Limiter
+from gateway.middlewares.rate_limit.policy import Policies, Policy, policies
+from gateway.middlewares.rate_limit.rules import Rule
+from gateway.middlewares.rate_limit.told import NOTE, refusal, tell
 
 CONFIG = RateLimitTable
 
 NAMES = (b"x-ratelimit-limit", b"x-ratelimit-remaining", b"x-ratelimit-reset", b"ratelimit-policy", b"ratelimit")
 """The fields this middleware sends, lower case."""
-
-
-Note = tuple[Policy, int, int, str, bytes]
-"""What the instances of one pipeline tell each other: whose numbers are shown, left, seconds, all policies, the block."""
-
-_NOTE = "rate_limit"
 
 
 class RateLimit:
@@ -52,6 +52,7 @@ class RateLimit:
         "_of_route",
         "_tiers",
         "_wall",
+        "_who",
     )
 
     def __init__(self, config: RateLimitConfig, context: Context, default: Policy, tiers: Mapping[str, Policy]) -> None:
@@ -60,6 +61,7 @@ class RateLimit:
         self._default = default
         self._tiers = tiers
         self._max_keys = config.max_keys
+        self._who = str(config.key)
         self._of_client = config.key == "client"
         self._of_everybody = config.key == "global"
         self._of_route = config.scope == "route"
@@ -95,20 +97,20 @@ class RateLimit:
         state, left, back = policy.take(state, limit, now)
         buckets.live[key] = state
         if left < 0.0:
-            self._counts.add((_route(exchange), policy.name))
+            self._counts.add((route_name(exchange), policy.name))
             raise self._refusal(exchange, policy, back)
 
         remaining, seconds = floor(left), ceil(back)
         blocks = exchange.reply_blocks
-        if blocks is not None and _NOTE in exchange.notes:
-            self._share(exchange, blocks, policy, remaining, seconds)
+        if blocks is not None and NOTE in exchange.notes:
+            tell(exchange, policy, remaining, seconds, floor(now + buckets.epoch), policy.item)
             return None
         # Policy.lines, written out: the one thing every admitted request pays for.
         block = (
             f"{policy.head}{remaining}\r\nX-RateLimit-Reset: {floor(now + buckets.epoch) + seconds}"
             f"{policy.middle}{remaining};t={seconds}\r\n"
         ).encode()
-        exchange.notes[_NOTE] = (policy, remaining, seconds, policy.item, block)
+        exchange.notes[NOTE] = (policy, remaining, seconds, policy.item, block)
         if blocks is None:
             exchange.reply_blocks = [block]
         else:
@@ -123,7 +125,7 @@ class RateLimit:
         left, back = policy.buckets.algorithm.left(state, policy.limit, self._monotonic())
         shown: dict[str, Any] = {
             "policy": policy.name,
-            "key": self._config.key,
+            "key": self._who,
             "algorithm": self._config.algorithm,
             "limit": int(policy.limit.quota),
             "window": policy.limit.window,
@@ -151,44 +153,16 @@ class RateLimit:
             key = address_key(exchange.client_ip)
             if self._of_client:
                 key = (key,)  # a client may be called "127.0.0.1"
-        return (_route(exchange), key) if self._of_route else key
-
-    def _share(self, exchange: Exchange, blocks: list[bytes], policy: Policy, left: int, seconds: int) -> None:
-        """A second instance: the block of the first is replaced by one that lists both and shows the tighter."""
-        note: Note = exchange.notes[_NOTE]
-        other, other_left, other_seconds, listed, block = note
-        listed = f"{listed}, {policy.item}"
-        unix = floor(self._monotonic() + policy.buckets.epoch)
-        if left * other.limit.quota > other_left * policy.limit.quota:
-            policy, left, seconds = other, other_left, other_seconds
-        new = policy.lines(left, unix + seconds, seconds, listed)
-        blocks[blocks.index(block)] = new
-        exchange.notes[_NOTE] = (policy, left, seconds, listed, new)
+        return (route_name(exchange), key) if self._of_route else key
 
     def _refusal(self, exchange: Exchange, policy: Policy, wait: float) -> Failed:
-        """The failure of a request that would be admitted in `wait` seconds."""
-        seconds = max(1, ceil(wait))
-        listed = policy.item
-        note: Note | None = exchange.notes.pop(_NOTE, None)
-        if note is not None and exchange.reply_blocks is not None:
-            # The failure's own headers say it all now.
-            exchange.reply_blocks.remove(note[4])
-            listed = f"{note[3]}, {listed}"
-        # While nothing is left, the reset is when the next request would be admitted: Retry-After must not be earlier than it
-        # (draft-ietf-httpapi-ratelimit-headers, section "Server Behavior").
-        lines = policy.lines(0, floor(self._wall()) + seconds, seconds, listed)
-        return Failed(
-            Failure.RATE_LIMITED,
-            self._config.message or f"Too many requests. Try again in {seconds} second{'s' if seconds > 1 else ''}.",
-            headers=(*_pairs(lines), (b"Retry-After", b"%d" % seconds)),
-            by=self._context.name,
-            why=f"limit {policy.item} by {self._config.key} used up, {wait:.3f} s to wait",
-        )
+        unix, by, message = floor(self._wall()), self._context.name, self._config.message
+        return refusal(exchange, policy, wait, unix, policy.item, by, message, self._who)
 
     def _explain(self, exchange: Exchange, decisions: list[Decision], policy: Policy, key: Hashable) -> None:
         """Says what would be decided, on a copy of the state."""
         _, left, back = policy.take(deepcopy(policy.buckets.find(key)), policy.limit, self._monotonic())
-        who = self._config.key
+        who = self._who
         if self._of_client and exchange.identity is None:
             who = "ip, for want of an identity"
         if left < 0.0:
@@ -197,33 +171,56 @@ class RateLimit:
         decisions.append(Decision(self._context.name, "admitted", f"{policy.item} by {who}: {floor(left)} left after it"))
 
 
-def address_key(address: str) -> str:
-    """What an address counts as: itself, or for IPv6 its /64 as hexadecimal; IPv4 within IPv6 is IPv4 (RFC 4291 2.5.5.2)."""
-    if ":" not in address:
-        return address
-    try:
-        packed = socket.inet_pton(socket.AF_INET6, address.partition("%")[0])
-    except OSError:
-        return address
-    if packed.startswith(b"\0\0\0\0\0\0\0\0\0\0\xff\xff"):
-        return socket.inet_ntoa(packed[12:])
-    return packed[:8].hex()
-
-
 def build(config: RateLimitConfig, context: Context) -> Hooks:
     """The middleware. Raises ConfigProblem when the limits do not make sense together."""
-    limiter = RateLimit(config, context, *policies(config, context))
-    return Hooks(request=limiter, response=limiter.response)
+    if not config.rules and context.store is None and _is_simple(config):
+        found = policies(config, config.classes, context, own=config.name)
+        limiter = RateLimit(config, context, found.default, found.tiers)
+        return Hooks(request=limiter, response=limiter.response)
+    rules = _rules(config, context)
+    several = Limiter(config, context, rules)
+
+    def response(exchange: Exchange, reply: Reply) -> None:
+        RateLimit.response(exchange, reply)
+        if several.cost_headers:
+            several.response(exchange, reply)
+
+    return Hooks(request=several, response=response, release=several.release if several.releases else None)
 
 
-def _route(exchange: Exchange) -> str:
-    """The matched route's name, "" outside of any."""
-    return "" if exchange.route is None else exchange.route.name
+def _is_simple(config: RuleConfig) -> bool:
+    """Whether the short way does all that is asked for."""
+    more = (config.roles, config.methods, config.costs, config.cost_header, config.shadow, config.exempt != ExemptConfig())
+    return not any(more) and config.key in ("client", "ip", "global") and config.algorithm not in ("quota", "concurrency")
 
 
-def _pairs(lines: bytes) -> list[Pair]:
-    pairs = []
-    for line in lines.splitlines():
-        name, _, value = line.partition(b": ")
-        pairs.append((name, value))
-    return pairs
+def _rules(config: RateLimitConfig, context: Context) -> list[Rule]:
+    """The rule that the table itself is, when it says a limit, and those below it."""
+    made: list[tuple[RuleConfig, Policies]] = []
+    if not config.rules or config.class_ or config.numbers() != ClassConfig():
+        made.append((config, policies(config, config.classes, context, own=config.name)))
+    names: set[str] = set()
+    for index, rule in enumerate(config.rules):
+        name = rule.name or "-".join(parts(rule.key)).replace(":", "-")
+        if name in names:
+            raise ConfigProblem(f"two rules are called {name!r}", at=("rules", index), hint="give one of them another name")
+        names.add(name)
+        made.append((rule, policies(rule, config.classes, context, ("rules", index), name, (name,))))
+    for index, (rule, found) in enumerate(made):
+        _check(rule, found, context, () if rule is config else ("rules", index - len(made) + len(config.rules)))
+    exact = {(rule.key, rule.scope) for rule, _ in made if rule.mode == "exact"}
+    # Keys that one script reads have to lie together in a Cluster: by what they have in common, or by the name of this instance.
+    tag = None if len(exact) <= 1 else f"{context.pipeline}/{context.name}"
+    return [Rule(rule, found, context, tag if rule.mode == "exact" else None) for rule, found in made]
+
+
+def _check(rule: RuleConfig, found: Policies, context: Context, at: tuple[str | int, ...]) -> None:
+    """What rules may not combine."""
+    leased = rule.mode == "leased"
+    hint = 'mode = "exact"'
+    if leased and rule.algorithm in ("sliding_log", "concurrency"):
+        raise ConfigProblem(f"{rule.algorithm} cannot be leased: what is taken ahead has no time", at=(*at, "mode"), hint=hint)
+    if leased and context.store is not None and any(policy.limit.burst for policy in found.each()):
+        raise ConfigProblem("a burst cannot be leased: a second is too short for shares", at=(*at, "mode"), hint=hint)
+    if rule.algorithm == "concurrency" and (rule.costs or rule.cost_header):
+        raise ConfigProblem("requests at a time all cost one", at=(*at, "costs" if rule.costs else "cost_header"))

@@ -1,78 +1,24 @@
-"""What a `rate_limit` table says, and the policies it amounts to: a limit with its name, its buckets and its header lines."""
+"""The policies that a rule amounts to: a limit with its name, its buckets and its header lines."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import ceil
+from typing import NamedTuple
 
-from gateway.config.schema import Choice, Duration, Map, Number, SubTable, Table, Text, Whole
 from gateway.core.hooks import ConfigProblem, Context
+from gateway.middlewares.rate_limit.config import ClassConfig, RuleConfig
+from gateway.middlewares.rate_limit.keys import parts
 from gateway.state.buckets import Buckets
-from gateway.state.limits import ALGORITHMS, Limit, State, Taken
+from gateway.state.limits import Limit, Taken
+from gateway.state.quotas import PERIODS, POLL, UnknownZone, quota_limit, zone_of
 
+LONGEST_LOG = 100_000
+"""Units that a sliding log may hold for every caller: 8 bytes each."""
 
-@dataclass(frozen=True, slots=True)
-class ClassConfig:
-    """A limit: `tokens`, `refill` a second and `burst` in any one second, or `limit` requests within `window` seconds."""
-
-    tokens: int | None = None
-    refill: float | None = None
-    burst: int | None = None
-    limit: int | None = None
-    window: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RateLimitConfig:
-    """Whose requests are counted (`key`), how (`algorithm`), and how many: a `class`, or the same numbers as a class has.
-
-    tiers:    the class for callers of a tier; all others, and callers without an identity, have the `class` or the numbers.
-    scope:    "pipeline" or "route": where a caller's requests are counted together.
-    message:  for refused clients, instead of the gateway's own words.
-    max_keys: callers remembered at a time; beyond it those are forgotten that have most left.
-    """
-
-    key: str = "client"
-    algorithm: str = "token_bucket"
-    class_: str = ""
-    classes: Mapping[str, ClassConfig] = field(default_factory=dict)
-    tiers: Mapping[str, str] = field(default_factory=dict)
-    scope: str = "pipeline"
-    message: str = ""
-    max_keys: int = 1_000_000
-    tokens: int | None = None
-    refill: float | None = None
-    burst: int | None = None
-    limit: int | None = None
-    window: float | None = None
-
-
-class ClassTable(Table):
-    makes = ClassConfig
-    tokens = Whole(least=1, most=10**9)
-    refill = Number(least=1e-6, most=1e9)
-    burst = Whole(least=1, most=10**9)
-    limit = Whole(least=1, most=10**9)
-    window = Duration()
-
-
-class RateLimitTable(Table):
-    makes = RateLimitConfig
-    tokens = Whole(least=1, most=10**9)
-    refill = Number(least=1e-6, most=1e9)
-    burst = Whole(least=1, most=10**9)
-    limit = Whole(least=1, most=10**9)
-    window = Duration()
-    key = Choice("client", "ip", "global")
-    algorithm = Choice(*ALGORITHMS)
-    class_ = Text(data_key="class", attribute="class_")
-    classes = Map(keys=Text(), values=SubTable(ClassTable))
-    tiers = Map(keys=Text(), values=Text())
-    scope = Choice("pipeline", "route")
-    message = Text()
-    max_keys = Whole(least=1)
+At = tuple[str | int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +28,9 @@ class Policy:
     name: str
     limit: Limit
     buckets: Buckets
-    take: Callable[[State, Limit, float], Taken]
+    take: Callable[..., Taken]
+    key: tuple[str, ...]
+    """What tells its buckets from all others, in memory and in a store."""
     item: str
     """Its member of RateLimit-Policy: `"standard";q=1000;w=10`."""
     head: str
@@ -97,66 +45,131 @@ class Policy:
         ).encode()
 
 
-def policies(config: RateLimitConfig, context: Context) -> tuple[Policy, dict[str, Policy]]:
-    """The policy for everybody, and those of tiers. Raises ConfigProblem when the limits do not make sense together."""
-    numbers = ClassConfig(config.tokens, config.refill, config.burst, config.limit, config.window)
-    if config.class_:
+class Policies(NamedTuple):
+    """One rule's: for everybody, and by tier and role."""
+
+    default: Policy
+    tiers: Mapping[str, Policy]
+    roles: Mapping[str, Policy]
+
+    def each(self) -> list[Policy]:
+        return [self.default, *self.tiers.values(), *self.roles.values()]
+
+
+def policies(
+    rule: RuleConfig, classes: Mapping[str, ClassConfig], context: Context, at: At = (), own: str = "", below: At = ()
+) -> Policies:
+    """A rule's policies. `at` is where it stands, `own` what it is called when no class names it; the parts of `below` tell its
+    buckets from those of other rules. Raises ConfigProblem when the limits do not make sense together."""
+    making = _Making(rule, classes, context, at, tuple(map(str, below)))
+    numbers = rule.numbers()
+    if rule.class_:
         if numbers != ClassConfig():
             raise ConfigProblem(
                 "a class and numbers of its own are two limits",
-                at=("class",),
+                at=(*at, "class"),
                 hint="put the numbers into a class: classes.NAME = { ... }, class = NAME",
             )
-        default = _of_class(config, context, config.class_, ("class",))
+        default = making.of_class(rule.class_, (*at, "class"))
     else:
-        own = context.route or context.name.partition(".")[2] or "default"
-        default = _policy(config, context, own, numbers, ())
-    tiers = {tier: _of_class(config, context, name, ("tiers", tier)) for tier, name in config.tiers.items()}
-    return default, tiers
+        name = ".".join(filter(None, (context.route, own))) or context.name.partition(".")[2] or "default"
+        default = making.policy(name, numbers, at)
+    tiers = {tier: making.of_class(name, (*at, "tiers", tier)) for tier, name in rule.tiers.items()}
+    roles = {role: making.of_class(name, (*at, "roles", role)) for role, name in rule.roles.items()}
+    return Policies(default, tiers, roles)
 
 
-def _of_class(config: RateLimitConfig, context: Context, name: str, at: tuple[str, ...]) -> Policy:
-    known = config.classes.get(name)
-    if known is None:
-        names = ", ".join(sorted(config.classes)) or "none"
-        raise ConfigProblem(f"there is no class {name!r}", at=at, hint=f"classes here: {names}")
-    return _policy(config, context, name, known, ("classes", name))
+@dataclass(frozen=True, slots=True)
+class _Making:
+    rule: RuleConfig
+    classes: Mapping[str, ClassConfig]
+    context: Context
+    at: At
+    below: tuple[str, ...]
+
+    def of_class(self, name: str, at: At) -> Policy:
+        known = self.classes.get(name)
+        if known is None:
+            names = ", ".join(sorted(self.classes)) or "none"
+            raise ConfigProblem(f"there is no class {name!r}", at=at, hint=f"classes here: {names}")
+        return self.policy(name, known, ("classes", name))
+
+    def policy(self, name: str, numbers: ClassConfig, at: At) -> Policy:
+        rule, context = self.rule, self.context
+        limit = self.limit(numbers, at)
+        # Keys mean different things by `key`, and states by `algorithm`; the limit is not part of it: buckets outlive changes.
+        words = "+".join(parts(rule.key))
+        key = ("rate_limit", context.pipeline, context.name, *self.below, name, words, rule.algorithm)
+        buckets: Buckets = context.keep(key, rule.scope, lambda: Buckets(rule.algorithm))
+        # A String of RFC 8941 section 3.3.3; the label and the route's name are text from the configuration.
+        quoted = re.sub(r'(["\\])', r"\\\1", re.sub(r"[^ -~]", "?", name))
+        item = f'"{quoted}";q={limit.quota:.0f}'
+        if rule.algorithm != "concurrency" and numbers.period != "month":  # the one has no window, the other none of a length
+            item += f";w={max(1, ceil(limit.window))}"
+        return Policy(
+            name=name,
+            limit=limit,
+            buckets=buckets,
+            take=buckets.algorithm.take,
+            key=(*key, rule.scope),
+            item=item,
+            head=f"X-RateLimit-Limit: {limit.quota:.0f}\r\nX-RateLimit-Remaining: ",
+            middle=f'\r\nRateLimit-Policy: {item}\r\nRateLimit: "{quoted}";r=',
+            tail=f'RateLimit: "{quoted}";r=',
+        )
+
+    def limit(self, numbers: ClassConfig, at: At) -> Limit:
+        """The limit that a class's numbers describe, for the rule's algorithm."""
+        algorithm = self.rule.algorithm
+        for name, owner in _OWNERS:
+            if getattr(numbers, name) is not None and algorithm not in owner:
+                wanted = ", ".join(f'"{one}"' for one in owner)
+                raise ConfigProblem(
+                    f"{name} belongs to algorithm = {wanted}, not {algorithm!r}", at=(*at, name), hint=_HINTS[algorithm]
+                )
+        if algorithm == "concurrency":
+            return Limit(float(_given(numbers.limit, "limit", at)), 1.0, POLL)
+        if algorithm == "quota":
+            if numbers.limit is None or numbers.period is None:
+                raise ConfigProblem("limit and period need each other", at=at, hint=f"period: {', '.join(PERIODS)}")
+            try:
+                return quota_limit(numbers.limit, numbers.period, zone_of(self.rule.time_zone))
+            except UnknownZone as unknown:
+                hint = "an IANA name such as Europe/Berlin; small images need the package tzdata"
+                raise ConfigProblem(str(unknown), at=(*self.at, "time_zone"), hint=hint) from None
+        limit = _limit(numbers, at)
+        if algorithm == "sliding_log" and limit.quota > LONGEST_LOG:
+            raise ConfigProblem(f"a sliding log holds {LONGEST_LOG} requests at most", at=at, hint='use "sliding_window"')
+        return limit
 
 
-def _policy(config: RateLimitConfig, context: Context, name: str, numbers: ClassConfig, at: tuple[str, ...]) -> Policy:
-    limit = _limit(config.algorithm, numbers, at)
-    # Keys mean different things by `key`, and states by `algorithm`; the limit is not part of it: buckets outlive its changes.
-    key = ("rate_limit", context.pipeline, context.name, name, config.key, config.algorithm)
-    buckets: Buckets = context.keep(key, config.scope, lambda: Buckets(config.algorithm))
-    # A String of RFC 8941 section 3.3.3; the label and the route's name are text from the configuration.
-    quoted = re.sub(r'(["\\])', r"\\\1", re.sub(r"[^ -~]", "?", name))
-    item = f'"{quoted}";q={limit.quota:.0f};w={max(1, ceil(limit.window))}'
-    return Policy(
-        name=name,
-        limit=limit,
-        buckets=buckets,
-        take=buckets.algorithm.take,
-        item=item,
-        head=f"X-RateLimit-Limit: {limit.quota:.0f}\r\nX-RateLimit-Remaining: ",
-        middle=f'\r\nRateLimit-Policy: {item}\r\nRateLimit: "{quoted}";r=',
-        tail=f'RateLimit: "{quoted}";r=',
-    )
+_WINDOWED = ("token_bucket", "sliding_window", "sliding_log", "fixed_window")
+_OWNERS = (
+    ("tokens", ("token_bucket",)),
+    ("refill", ("token_bucket",)),
+    ("burst", ("token_bucket",)),
+    ("window", _WINDOWED),
+    ("period", ("quota",)),
+)
+_HINTS = {
+    **dict.fromkeys(_WINDOWED, "give limit and window"),
+    "quota": "give limit and period",
+    "concurrency": "give limit, the number of requests at a time",
+}
 
 
-def _limit(algorithm: str, numbers: ClassConfig, at: tuple[str, ...]) -> Limit:
-    """The limit that a class's numbers describe, for an algorithm."""
+def _given(value: int | None, name: str, at: At) -> int:
+    if value is None:
+        raise ConfigProblem("says no limit", at=at, hint=f"give {name}")
+    return value
+
+
+def _limit(numbers: ClassConfig, at: At) -> Limit:
+    """One of so many requests within so many seconds."""
     by_tokens = numbers.tokens is not None or numbers.refill is not None
     by_window = numbers.limit is not None or numbers.window is not None
     if by_tokens and by_window:
         raise ConfigProblem("tokens and refill are one way to say it, limit and window another", at=at)
-    if algorithm != "token_bucket":
-        for name in ("tokens", "refill", "burst"):
-            if getattr(numbers, name) is not None:
-                raise ConfigProblem(
-                    f'{name} belongs to algorithm = "token_bucket", not {algorithm!r}',
-                    at=(*at, name),
-                    hint="give limit and window",
-                )
     if by_window:
         if numbers.limit is None or numbers.window is None:
             raise ConfigProblem("limit and window need each other", at=at)
@@ -164,6 +177,5 @@ def _limit(algorithm: str, numbers: ClassConfig, at: tuple[str, ...]) -> Limit:
     if numbers.tokens is None or numbers.refill is None:
         if by_tokens or numbers.burst is not None:
             raise ConfigProblem("tokens and refill need each other", at=at)
-        hint = "give a class, tokens and refill, or limit and window"
-        raise ConfigProblem("says no limit", at=at, hint=hint)
+        raise ConfigProblem("says no limit", at=at, hint="give a class, tokens and refill, or limit and window")
     return Limit.refilled(numbers.tokens, numbers.refill, numbers.burst or 0)

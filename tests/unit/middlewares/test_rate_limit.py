@@ -115,7 +115,7 @@ class TestHeaders:
         }
         assert exchange.reply_blocks is None
         assert failed.by == "rate_limit"
-        assert failed.detail == "Too many requests. Try again in 40 seconds."
+        assert failed.detail == 'Too many requests: the limit "default" is used up. Try again in 40 seconds.'
         assert '"default";q=2;w=60' in failed.why
 
     @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ class TestHeaders:
     def test_the_longest_wait_is_worded_in_the_singular_when_it_is_one_second(self, world: World):
         hook = world.limiter({"tokens": 1, "refill": 1})
         hook(asked("acme"))
-        assert refused(hook, asked("acme")).detail == "Too many requests. Try again in 1 second."
+        assert refused(hook, asked("acme")).detail == 'Too many requests: the limit "default" is used up. Try again in 1 second.'
 
     def test_message(self, world: World):
         hook = world.limiter({"tokens": 1, "refill": 1, "message": "Slow down, please."})

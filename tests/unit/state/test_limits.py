@@ -182,7 +182,7 @@ def test_fresh_is_idle_and_everything_becomes_idle(name: str):
     assert algorithm.left(state, limit, 20.0) == (3, 0.0)
 
 
-@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize("name", ["token_bucket", "sliding_window", "fixed_window"])
 def test_states_are_no_work_for_the_garbage_collector(name: str):
     import gc
 

@@ -1,0 +1,392 @@
+"""Several rules on one request: all are checked before any counts; and rules that a shared store decides.
+
+What is decided in this process (memory, leases, or a share of the limit while the store is away) is decided without waiting.
+Rules in "exact" mode are asked in one command, after the others; when they refuse, the others are given back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Hashable, Iterable
+from copy import deepcopy
+from math import ceil, floor
+from typing import Any, NamedTuple
+
+from gateway.core.exchange import Decision, Exchange, Reply
+from gateway.core.failures import Failed, Failure
+from gateway.core.hooks import Context
+from gateway.middlewares.rate_limit.config import RateLimitConfig
+from gateway.middlewares.rate_limit.keys import read_body, route_name
+from gateway.middlewares.rate_limit.policy import Policy
+from gateway.middlewares.rate_limit.rules import Remote, Rule, slot_name
+from gateway.middlewares.rate_limit.told import refusal, tell
+from gateway.state.buckets import Buckets
+from gateway.state.leases import UNSETTLED, Leases
+from gateway.state.limits import Limit
+from gateway.state.stores import Store, StoreDown
+
+BODY = 64 * 1024
+"""Bytes of a body that are read for `body:NAME`; a longer one is refused."""
+AGAIN = 1
+"""Seconds that clients are told to wait while limits cannot be checked."""
+
+
+class Hit(NamedTuple):
+    """One rule's part in a request: what was taken and where, and what is left."""
+
+    rule: Rule
+    policy: Policy
+    key: Hashable
+    cost: float
+    left: float
+    back: float
+    counted: Buckets | Leases | None
+    """Where it is counted; None for the store itself, in which `remote` has the key."""
+    limit: Limit
+    remote: Remote | None = None
+    slot: bytes = b""
+
+
+class Unsettled(Exception):
+    """Only a settlement that is under way can tell; then everything is decided anew."""
+
+    def __init__(self, leases: Leases, key: Hashable) -> None:
+        super().__init__(key)
+        self.leases = leases
+        self.key = key
+
+
+class Limiter:
+    """One instance. Calling it is the request hook; it returns an awaitable only where a store or a body has to be waited for."""
+
+    def __init__(self, config: RateLimitConfig, context: Context, rules: Iterable[Rule]) -> None:
+        self._rules = tuple(rules)
+        self._message = config.message
+        self._max_keys = config.max_keys
+        self._name = context.name
+        self._monotonic = context.clock.monotonic
+        self._wall = context.clock.wall
+        self._telemetry = context.telemetry
+        self._store: Store | None = context.store
+        self._body = any(rule.body for rule in self._rules)
+        self._shared = any(rule.mode == "exact" for rule in self._rules)
+        # What has to be known when the reply or the end comes.
+        self._keeps = any(rule.at_a_time or rule.cost_header for rule in self._rules)
+        self.releases = any(rule.at_a_time for rule in self._rules)
+        self.cost_headers = frozenset(rule.cost_header for rule in self._rules if rule.cost_header)
+        self.awaited_status = self._body or self._shared
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._name}: {list(self._rules)}>"
+
+    def __call__(self, exchange: Exchange) -> Awaitable[None] | None:
+        """Counts the request in all rules that apply. Raises Failed when one has no room for it."""
+        if self._body:
+            return self._with_body(exchange)
+        return self._begin(exchange)
+
+    async def _with_body(self, exchange: Exchange) -> None:
+        await read_body(exchange, BODY)
+        rest = self._begin(exchange)
+        if rest is not None:
+            await rest
+
+    def _begin(self, exchange: Exchange) -> Awaitable[None] | None:
+        if exchange.decisions is not None:
+            return self._explain(exchange, exchange.decisions)
+        hits: list[Hit] = []
+        try:
+            asks = self._take(exchange, self._rules, hits)
+        except Unsettled as wait:
+            return self._settled(exchange, wait)
+        if self._keeps:
+            exchange.notes[self] = hits
+        if asks:
+            return self._ask(exchange, asks, hits)
+        self._tell(exchange, hits)
+        return None
+
+    async def _settled(self, exchange: Exchange, wait: Unsettled) -> None:
+        """The way of a request whose leases were used up faster than they could be settled."""
+        await wait.leases.settled(wait.key)
+        rest = self._begin(exchange)
+        if rest is not None:
+            await rest
+
+    # Deciding.
+
+    def _take(self, exchange: Exchange, rules: Iterable[Rule], hits: list[Hit], *, down: bool = False) -> list[Hit]:
+        """Takes from every rule that is decided here, or from none; adds to `hits`. Returns what the store has to be asked.
+
+        down: take the store for unavailable. Raises Failed and Unsettled.
+        """
+        asks: list[Hit] = []
+        found: list[tuple[Hit, Any, Any]] = []
+        refused: list[tuple[Policy, float, str]] = []
+        unknown = False
+        unsettled: Unsettled | None = None
+        monotonic = self._monotonic()
+        for rule in rules:
+            policy = rule.policy(exchange)
+            if policy is None or not (cost := rule.cost(exchange, policy)):
+                continue
+            key, limit, now = rule.key(exchange), policy.limit, monotonic
+            counted: Buckets | Leases = policy.buckets
+            if rule.mode != "memory":
+                remote = rule.remotes[policy.name]
+                leases = remote.leases
+                if not down and remote.store.up and (leases is None or leases.usable(key, monotonic)):
+                    if leases is None:
+                        asks.append(Hit(rule, policy, key, cost, 0.0, 0.0, None, limit, remote))
+                        continue
+                    counted = leases
+                else:
+                    self._telemetry.rate_fallback.add((policy.name, rule.on_failure))
+                    if rule.on_failure != "local_share":
+                        unknown = unknown or (rule.on_failure == "closed" and not rule.shadow)
+                        continue
+                    counted, limit = remote.local, remote.share(limit)
+            if rule.wall and not isinstance(counted, Leases):
+                now = self._wall()
+            state, (after, left, back) = counted.check(key, limit, now, cost, self._max_keys)
+            if left == UNSETTLED:
+                unsettled = Unsettled(counted, key) if isinstance(counted, Leases) else None
+            elif left >= 0.0:
+                found.append((Hit(rule, policy, key, cost, left, back, counted, limit), state, after))
+            elif rule.shadow:
+                self._shadowed(exchange, policy)
+            else:
+                refused.append((policy, back, rule.who))
+        if refused or unknown or unsettled is not None:
+            for hit, state, after in found:
+                assert hit.counted is not None
+                hit.counted.undo(state, after, hit.cost)
+            if refused:
+                raise self._refusal(exchange, refused)
+            raise self._unknown() if unsettled is None else unsettled
+        for hit, _, after in found:
+            assert hit.counted is not None
+            now = self._wall() if hit.rule.wall and not isinstance(hit.counted, Leases) else monotonic
+            hit.counted.commit(hit.key, after, hit.limit, now, hit.cost)
+            hits.append(hit)
+        return asks
+
+    def _charge(self, hit: Hit, cost: float) -> None:
+        """Counts more for a request that was admitted, or gives back."""
+        counted = hit.counted
+        if counted is None:
+            assert hit.remote is not None
+            hit.remote.store.post(b"charge", (hit.remote.key(hit.key),), hit.remote.args(cost, slot=hit.slot))
+        else:
+            wall = hit.rule.wall and not isinstance(counted, Leases)
+            counted.charge(hit.key, hit.limit, self._wall() if wall else self._monotonic(), cost)
+
+    def _shadowed(self, exchange: Exchange, policy: Policy) -> None:
+        self._telemetry.rate_shadowed.add((route_name(exchange), policy.name))
+        exchange.reason = f"shadow:{policy.name}"
+
+    def _unknown(self) -> Failed:
+        detail = "The limits of this service cannot be checked at the moment."
+        return Failed(Failure.LIMITS_UNKNOWN, detail, headers=((b"Retry-After", b"%d" % AGAIN),), by=self._name)
+
+    def _refusal(self, exchange: Exchange, refused: list[tuple[Policy, float, str]]) -> Failed:
+        """The failure that the rule with the longest wait amounts to: who waits for that is admitted by all."""
+        policy, wait, who = max(refused, key=lambda one: one[1])
+        if exchange.decisions is None:
+            for one, _, _ in refused:
+                self._telemetry.rate_limited.add((route_name(exchange), one.name))
+        listed = ", ".join(self._items(exchange))
+        return refusal(exchange, policy, wait, floor(self._wall()), listed, self._name, self._message, who)
+
+    def _items(self, exchange: Exchange) -> list[str]:
+        found = [rule.policy(exchange) for rule in self._rules if not rule.shadow]
+        return [policy.item for policy in found if policy is not None]
+
+    # Asking the store.
+
+    async def _ask(self, exchange: Exchange, asks: list[Hit], hits: list[Hit]) -> None:
+        """Asks the store for all at once; adds to `hits`. Raises Failed, and then the hits so far are given back."""
+        store = self._store
+        assert store is not None
+        asks = [ask._replace(slot=slot_name()) if ask.rule.at_a_time else ask for ask in asks]
+        before = len(hits)
+        # Before waiting: should the client leave meanwhile, slots are given back all the same.
+        hits += asks
+        keys, args = [], []
+        for ask in asks:
+            assert ask.remote is not None
+            keys.append(ask.remote.key(ask.key))
+            args += ask.remote.args(ask.cost, ask.rule.shadow, ask.slot)
+        try:
+            told = await store.ask(b"take", keys, args)
+        except StoreDown:
+            del hits[before:]
+            try:
+                self._take(exchange, [ask.rule for ask in asks], hits, down=True)
+            except Failed:
+                self._give_back(hits)
+                raise
+            return
+        del hits[before:]
+        refused = []
+        for ask, left, back in zip(asks, told[::2], told[1::2], strict=True):
+            if left >= 0:
+                hits.append(ask._replace(left=left / 1e6, back=back / 1e6))
+            elif ask.rule.shadow:
+                self._shadowed(exchange, ask.policy)
+            else:
+                refused.append((ask.policy, back / 1e6, ask.rule.who))
+        if refused:
+            self._give_back(hits[:before])
+            hits.clear()
+            raise self._refusal(exchange, refused)
+        if self.releases:
+            for hit in hits[before:]:
+                if hit.rule.at_a_time and hit.remote is not None:
+                    store.hold(hit.slot, hit.remote.key(hit.key), hit.remote.args(1, slot=hit.slot))
+
+    def _give_back(self, hits: list[Hit]) -> None:
+        for hit in hits:
+            self._charge(hit, -hit.cost)
+        hits.clear()
+
+    # Telling.
+
+    def _tell(self, exchange: Exchange, hits: list[Hit]) -> None:
+        tightest: Hit | None = None
+        least = 2.0
+        items = []
+        for hit in hits:
+            if hit.rule.shadow:
+                continue
+            items.append(hit.policy.item)
+            share = hit.left / hit.limit.quota
+            if share < least:
+                tightest, least = hit, share
+        if tightest is not None:
+            left, seconds = floor(tightest.left), ceil(tightest.back)
+            tell(exchange, tightest.policy, left, seconds, floor(self._wall()), ", ".join(items))
+
+    # Afterwards.
+
+    def response(self, exchange: Exchange, reply: Reply) -> None:
+        """Counts what the upstream says the request has cost, and keeps it from the client."""
+        hits: list[Hit] = exchange.notes.get(self, [])
+        for hit in hits:
+            name = hit.rule.cost_header
+            value = reply.index.get(name) if name else None
+            if value is not None:
+                try:
+                    units = min(10.0**9, max(0.0, float(value)))
+                except ValueError:
+                    continue
+                if ceil(units) != hit.cost:
+                    self._charge(hit, ceil(units) - hit.cost)
+        for name in self.cost_headers:
+            if name in reply.index:
+                reply.remove(name)
+
+    def release(self, exchange: Exchange) -> None:
+        """Gives back what counts at a time."""
+        hits: list[Hit] = exchange.notes.pop(self, [])
+        for hit in hits:
+            if not hit.rule.at_a_time:
+                continue
+            if hit.counted is None:
+                assert hit.remote is not None
+                remote = hit.remote
+                remote.store.let_go(hit.slot, remote.key(hit.key), remote.args(-1, slot=hit.slot))
+            else:
+                self._charge(hit, -hit.cost)
+
+    # Looking.
+
+    def _look(self, rule: Rule, policy: Policy, key: Hashable) -> tuple[float, float]:
+        """(units left, seconds until all are back) as far as it is known here."""
+        buckets, limit = policy.buckets, policy.limit
+        if rule.mode != "memory":
+            remote = rule.remotes[policy.name]
+            if remote.store.up:
+                return (limit.quota, 0.0) if remote.leases is None else remote.leases.told(key, limit)
+            buckets, limit = remote.local, remote.share(limit)
+        now = self._wall() if rule.wall else self._monotonic()
+        left, back = buckets.algorithm.left(deepcopy(buckets.find(key)), limit, now)
+        return max(0.0, left), back
+
+    async def _peek(self, rule: Rule, policy: Policy, key: Hashable) -> tuple[float, float]:
+        """The same, asking the store where that is what counts."""
+        if rule.mode == "exact" and self._store is not None and self._store.up:
+            remote = rule.remotes[policy.name]
+            slot = slot_name() if rule.at_a_time else b""
+            try:
+                told = await self._store.ask(b"peek", (remote.key(key),), remote.args(1, slot=slot))
+                return told[0] / 1e6, told[1] / 1e6
+            except StoreDown:
+                pass
+        return self._look(rule, policy, key)
+
+    def _shown(self, rule: Rule, policy: Policy, left: float, back: float) -> dict[str, Any]:
+        limit = policy.limit
+        shown: dict[str, Any] = {
+            "policy": policy.name,
+            "key": rule.who,
+            "algorithm": rule.algorithm,
+            "limit": int(limit.quota),
+            "window": limit.window,
+            "remaining": floor(left),
+            "reset": floor(self._wall()) + ceil(back),
+        }
+        if rule.at_a_time:
+            del shown["window"]
+        if limit.burst:
+            shown["burst"] = limit.burst
+        if rule.shadow:
+            shown["shadow"] = True
+        if rule.mode != "memory":
+            shown["mode"] = rule.mode if rule.remotes[policy.name].store.up else rule.on_failure
+        return shown
+
+    def status(self, exchange: Exchange) -> Any:
+        """What this caller may still do here, without counting anything; awaitable where a store has to be asked.
+
+        Times in seconds; `reset` is a Unix time.
+        """
+        if self.awaited_status:
+            return self._status(exchange)
+        return [self._shown(rule, policy, *self._look(rule, policy, key)) for rule, policy, key in self._applying(exchange)]
+
+    async def _status(self, exchange: Exchange) -> list[dict[str, Any]]:
+        if self._body:
+            await read_body(exchange, BODY)
+        return [self._shown(rule, policy, *await self._peek(rule, policy, key)) for rule, policy, key in self._applying(exchange)]
+
+    def _applying(self, exchange: Exchange) -> list[tuple[Rule, Policy, Hashable]]:
+        found = [(rule, rule.policy(exchange)) for rule in self._rules]
+        return [(rule, policy, rule.key(exchange)) for rule, policy in found if policy is not None]
+
+    def _explain(self, exchange: Exchange, decisions: list[Decision]) -> Awaitable[None] | None:
+        """Says what would be decided, rule by rule."""
+        if self._shared:
+            return self._explain_shared(exchange, decisions)
+        found = self._applying(exchange)
+        self._decide(exchange, decisions, [(rule, policy, *self._look(rule, policy, key)) for rule, policy, key in found])
+        return None
+
+    async def _explain_shared(self, exchange: Exchange, decisions: list[Decision]) -> None:
+        found = [(rule, policy, *await self._peek(rule, policy, key)) for rule, policy, key in self._applying(exchange)]
+        self._decide(exchange, decisions, found)
+
+    def _decide(self, exchange: Exchange, decisions: list[Decision], found: list[tuple[Rule, Policy, float, float]]) -> None:
+        refused = []
+        for rule, policy, left, back in found:
+            cost = rule.cost(exchange, policy)
+            where = "" if rule.mode == "memory" or self._store is None else f", {rule.mode} in {self._store.name}"
+            what = f"{policy.item} by {rule.who}{where}"
+            if left + 1e-6 >= cost:
+                decisions.append(Decision(self._name, "admitted", f"{what}: {floor(left - cost + 1e-6)} left after it"))
+                continue
+            outcome = "would be limited (shadow)" if rule.shadow else "limited"
+            decisions.append(Decision(self._name, outcome, f"{what}: {floor(left)} left, the request costs {cost:.0f}"))
+            if not rule.shadow:
+                refused.append((policy, back, rule.who))
+        if refused:
+            raise self._refusal(exchange, refused)

@@ -1,0 +1,186 @@
+"""One rule at work: who it applies to, what a request costs, where it is counted, and what a shared store is told about it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Hashable
+from ipaddress import ip_address
+from itertools import count
+
+from gateway.core.exchange import Exchange, Identity
+from gateway.core.hooks import Context
+from gateway.middlewares.rate_limit.config import ExemptConfig, RuleConfig
+from gateway.middlewares.rate_limit.keys import Key, parts, reader, text
+from gateway.middlewares.rate_limit.policy import Policies, Policy
+from gateway.state.buckets import Buckets
+from gateway.state.leases import Leases
+from gateway.state.limits import Limit
+from gateway.state.stores import Store
+
+_process = os.urandom(6).hex()
+_numbers = count()
+
+SLOT = b"60"
+"""Seconds for which a store keeps a slot that is not renewed (redis_store.SLOT)."""
+
+
+class Exempt:
+    """Whether a caller is not limited."""
+
+    __slots__ = ("_clients", "_networks", "_roles", "_tiers", "_verdicts")
+
+    def __init__(self, config: ExemptConfig) -> None:
+        self._networks = config.networks
+        self._clients = frozenset(config.clients)
+        self._tiers = frozenset(config.tiers)
+        self._roles = frozenset(config.roles)
+        self._verdicts: dict[str, bool] = {}
+
+    def __call__(self, exchange: Exchange, identity: Identity | None) -> bool:
+        if identity is not None and (
+            identity.client in self._clients or identity.tier in self._tiers or not self._roles.isdisjoint(identity.roles)
+        ):
+            return True
+        return bool(self._networks) and self._within(exchange.client_ip)
+
+    def _within(self, address: str) -> bool:
+        known = self._verdicts.get(address)
+        if known is None:
+            if len(self._verdicts) >= 4096:
+                self._verdicts.clear()
+            try:
+                parsed = ip_address(address)
+                known = any(parsed.version == network.version and parsed in network for network in self._networks)
+            except ValueError:
+                known = False
+            self._verdicts[address] = known
+        return known
+
+
+class Rule:
+    """A compiled rule. `mode` is "memory", "exact" or "leased"."""
+
+    __slots__ = (
+        "_costs", "_default_cost", "_exempt", "_methods", "_roles", "_tiers", "algorithm", "at_a_time", "body", "cost_header",
+        "default", "key", "mode", "on_failure", "policies", "remotes", "shadow", "wall", "who",
+    )  # fmt: skip
+
+    def __init__(self, config: RuleConfig, policies: Policies, context: Context, tag: str | None) -> None:
+        store: Store | None = context.store
+        self.algorithm = config.algorithm
+        self.default = policies.default
+        self.policies = policies.each()
+        self._tiers = policies.tiers
+        self._roles = policies.roles
+        self.key: Key = reader(config.key, config.scope)
+        self.who = "+".join(parts(config.key))
+        self.body = any(part.startswith("body:") for part in parts(config.key))
+        self._methods = frozenset(config.methods) or None
+        costs = dict(config.costs)
+        self._default_cost = costs.pop("*", 1)
+        self._costs = costs
+        self.cost_header = config.cost_header.lower().encode()
+        self._exempt = Exempt(config.exempt) if config.exempt != ExemptConfig() else None
+        self.shadow = config.shadow
+        self.at_a_time = config.algorithm == "concurrency"
+        self.wall = self.default.buckets.algorithm.wall
+        self.on_failure = config.on_store_failure
+        self.mode = "memory" if store is None else config.mode
+        self.remotes: dict[str, Remote] = {}
+        if store is not None:
+            for policy in self.policies:
+                self.remotes[policy.name] = Remote(config, policy, context, store, tag)
+
+    def __repr__(self) -> str:
+        return f"<Rule {self.default.item} by {self.who} {self.mode}>"
+
+    def policy(self, exchange: Exchange) -> Policy | None:
+        """The policy for this request; None when it is not limited here."""
+        identity = exchange.identity
+        if self._methods is not None and exchange.method not in self._methods:
+            return None
+        if self._exempt is not None and self._exempt(exchange, identity):
+            return None
+        if identity is not None:
+            if self._tiers and (found := self._tiers.get(identity.tier)) is not None:
+                return found
+            if self._roles:
+                for role, policy in self._roles.items():
+                    if role in identity.roles:
+                        return policy
+        return self.default
+
+    def cost(self, exchange: Exchange, policy: Policy) -> float:
+        """Units that the request costs, never more than the whole limit."""
+        units = self._costs.get(exchange.method, self._default_cost) if self._costs else self._default_cost
+        return units if units <= policy.limit.quota else policy.limit.quota
+
+
+class Remote:
+    """One policy in a shared store: its keys, its arguments, and what counts here when the store does not answer."""
+
+    __slots__ = ("_limit", "_numbers", "_period", "_prefix", "_suffix", "_tag", "_wall", "leases", "local", "process", "store")
+
+    def __init__(self, config: RuleConfig, policy: Policy, context: Context, store: Store, tag: str | None) -> None:
+        limit = policy.limit
+        self._limit = limit
+        self._wall = context.clock.wall
+        self._tag = tag
+        self._prefix = "gateway:{" + (f"{tag}}}:" if tag is not None else "")
+        self._suffix = ":" + "/".join(policy.key[1:])
+        self._numbers = [
+            config.algorithm.encode(),
+            *(b"%d" % limit.quota, repr(limit.rate).encode(), repr(limit.window).encode(), b"%d" % limit.burst),
+        ]
+        self._period = (b"", b"")
+        self.store = store
+        # Without the store, requests count here, by this gateway's part of the limit, beside what they were counted as there.
+        self.local: Buckets = context.keep(("local", *policy.key), None, lambda: Buckets(config.algorithm))
+        self.leases: Leases | None = None
+        if config.mode == "leased":
+            self.leases = context.keep(
+                ("leases", *policy.key),
+                (store.name, config.lease, self._tag),
+                lambda: Leases(store, config.lease, self.command, context.clock),
+            )
+            self.leases.command = self.command
+
+    def share(self, limit: Limit) -> Limit:
+        """This gateway's part of the limit."""
+        return limit.shared(self.store.gateways)
+
+    def key(self, key: Hashable) -> bytes:
+        """The store's key. What stands in braces decides on its place in a Cluster (Redis Cluster specification, hash tags)."""
+        word = text(key)
+        if self._tag is not None:
+            return f"{self._prefix}{word}{self._suffix}".encode("utf-8", "surrogatepass")
+        word = word.replace("}", "%7D")
+        return f"{self._prefix}{word}}}{self._suffix}".encode("utf-8", "surrogatepass")
+
+    def args(self, cost: float, flag: float = 0, slot: bytes = b"") -> list[bytes]:
+        """The script's arguments for a cost; `flag` is 1 for a shadow, or how much is wanted on lease."""
+        if slot:
+            own = (slot, SLOT)
+        elif self._limit.ends is not None:
+            own = self._ends(self._wall())
+        else:
+            own = self._period
+        return [*self._numbers, b"%d" % cost, b"%d" % flag, *own]
+
+    def command(self, key: Hashable, limit: Limit, cost: float, wanted: float) -> tuple[bytes, list[bytes]]:
+        """What a lease is settled with."""
+        return self.key(key), self.args(cost, wanted)
+
+    def _ends(self, wall: float) -> tuple[bytes, bytes]:
+        """The end of the quota's period, and of the one after it: Redis' clock may be ahead of ours."""
+        ends = self._limit.ends
+        assert ends is not None
+        if not self._period[0] or wall >= float(self._period[0]):
+            first = ends(wall)
+            self._period = (repr(first).encode(), repr(ends(first)).encode())
+        return self._period
+
+
+def slot_name() -> bytes:
+    """A name for a request that takes a slot, unlike any other anywhere."""
+    return f"{_process}-{next(_numbers)}".encode()

@@ -1,0 +1,66 @@
+"""What clients are told about limits: header lines on every reply, and the failure of a refused request.
+
+All instances and rules of a pipeline share one account on a reply: RateLimit-Policy lists every policy, the other fields show the
+tightest. A note on the exchange is how they know of each other.
+"""
+
+from __future__ import annotations
+
+from math import ceil
+
+from gateway.core.exchange import Exchange
+from gateway.core.failures import Failed, Failure
+from gateway.core.headers import Pair
+from gateway.middlewares.rate_limit.policy import Policy
+
+Note = tuple[Policy, int, int, str, bytes]
+"""Whose numbers are shown, left, seconds, all policies, the block of lines."""
+
+NOTE = "rate_limit"
+
+
+def tell(exchange: Exchange, policy: Policy, left: int, seconds: int, unix: int, listed: str) -> None:
+    """Puts the numbers of `policy` and all that are `listed` into the reply, beside those of instances before this one."""
+    blocks = exchange.reply_blocks
+    note: Note | None = exchange.notes.get(NOTE)
+    if blocks is None or note is None:
+        block = policy.lines(left, unix + seconds, seconds, listed)
+        exchange.reply_blocks = [*(blocks or ()), block]
+    else:
+        other, other_left, other_seconds, before, old = note
+        listed = f"{before}, {listed}"
+        if left * other.limit.quota > other_left * policy.limit.quota:
+            policy, left, seconds = other, other_left, other_seconds
+        block = policy.lines(left, unix + seconds, seconds, listed)
+        blocks[blocks.index(old)] = block
+    exchange.notes[NOTE] = (policy, left, seconds, listed, block)
+
+
+def refusal(exchange: Exchange, policy: Policy, wait: float, unix: int, listed: str, by: str, message: str, who: str) -> Failed:
+    """The failure of a request that would be admitted in `wait` seconds. `unix` is the time now."""
+    seconds = max(1, ceil(wait))
+    note: Note | None = exchange.notes.pop(NOTE, None)
+    if note is not None and exchange.reply_blocks is not None:
+        # The failure's own headers say it all now.
+        exchange.reply_blocks.remove(note[4])
+        listed = f"{note[3]}, {listed}"
+    # While nothing is left, the reset is when the next request would be admitted: Retry-After must not be earlier than it
+    # (draft-ietf-httpapi-ratelimit-headers, section "Server Behavior").
+    lines = policy.lines(0, unix + seconds, seconds, listed)
+    quota = policy.limit.ends is not None
+    again = f"Try again in {seconds} second{'s' if seconds > 1 else ''}."
+    return Failed(
+        Failure.QUOTA_EXCEEDED if quota else Failure.RATE_LIMITED,
+        message or f'{"The quota" if quota else "Too many requests: the limit"} "{policy.name}" is used up. {again}',
+        headers=(*_pairs(lines), (b"Retry-After", b"%d" % seconds)),
+        by=by,
+        why=f"limit {policy.item} by {who} used up, {wait:.3f} s to wait",
+    )
+
+
+def _pairs(lines: bytes) -> list[Pair]:
+    pairs = []
+    for line in lines.splitlines():
+        name, _, value = line.partition(b": ")
+        pairs.append((name, value))
+    return pairs
