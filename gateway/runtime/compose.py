@@ -25,6 +25,7 @@ from gateway.runtime.routes import Router
 from gateway.runtime.snapshot import Route, Snapshot
 from gateway.state.keep import Draft
 from gateway.state.stores import BadUrl, Store, open_store
+from gateway.upstream.forward import Forward
 from gateway.upstream.pool import Pool
 from gateway.upstream.transport import Transport
 
@@ -56,13 +57,13 @@ class _Composer:
         self.draft = draft
         self.world = world
         self.number = number
-        self.problems: list[Problem] = []
         self.store: Store | None = None
+        self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
 
     def compose(self) -> Snapshot:
-        pools = {name: self._pool(name) for name in self.loaded.upstreams}
         self.store = self._store()
+        pools = {name: self._pool(name) for name in self.loaded.upstreams}
         routes = [route for pipeline in self.loaded.pipelines for route in self._routes(pipeline, pools)]
         unrouted = self._unrouted()
         tls = self._tls()
@@ -72,7 +73,6 @@ class _Composer:
         router = Router([(route.config, route) for route in routes], self.loaded.gateway.routing)
         return Snapshot(self.number, loaded, router, tuple(routes), unrouted, pools, tls)
 
-    def _tls(self) -> ServerTls | None:
     def _store(self) -> Store | None:
         """The shared store, which is not connected before somebody asks it."""
         config, world = self.loaded.gateway.store, self.world
@@ -86,6 +86,7 @@ class _Composer:
             self._report(("store", "url"), "store.url: the package redis is missing", "pip install 'redis[hiredis]'")
         return None
 
+    def _tls(self) -> ServerTls | None:
         """TLS for clients. What it needs is imported only where it is configured."""
         config = self.loaded.gateway.listen.tls
         if config is None:
@@ -146,10 +147,10 @@ class _Composer:
             for name in in_force
             if name in hooks and hasattr(hooks[name].request, "status")
         )
-        return Route(config.name, config, compiled, target, awaited, status)
-
         if config.builtin == "limits" and any(getattr(one.__self__, "awaited_status", False) for one in status):
             target, awaited = limits_awaited, True
+        return Route(config.name, config, compiled, target, awaited, status)
+
     def _flatten(self, pipeline: PipelineConfig, route: RouteConfig | None, built: Mapping[str, Hooks]) -> Pipeline:
         def hooks(own: tuple[str, ...] | None, names: tuple[str, ...]) -> list[Hooks]:
             return [built[name] for name in (names if own is None else own) if name in built]
@@ -175,9 +176,9 @@ class _Composer:
             telemetry=self.world.telemetry,
             keep=self.draft.keep,
             errors_format=self.loaded.gateway.errors.format,
+            store=self.store,
         )
         try:
-            store=self.store,
             return middlewares.find(name).build(settings, context)
         except ConfigProblem as problem:
             file, line, column = self.loaded.locate(pipeline.name, (name, *problem.at), context.route)
