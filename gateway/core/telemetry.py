@@ -101,7 +101,6 @@ class Telemetry:
         self.circuit_state = gauge("circuit_state", "0 closed, 1 open, 2 half-open", "upstream")
         self.retries = count("retries_total", "Second and later attempts", "upstream", "reason")
         self.rate_limited = count("rate_limited_total", "Requests refused by a limit", "route", "policy")
-        self.auth = count("auth_total", "Authentication decisions", "method", "result")
         self.rate_shadowed = count("rate_limit_shadow_total", "Requests a shadow limit would have refused", "route", "policy")
         self.rate_fallback = count(
             "rate_limit_fallback_total", "Requests decided without the store, by what on_store_failure says", "policy", "mode"
@@ -109,6 +108,7 @@ class Telemetry:
         self.store_up = gauge("store_up", "1 while the shared store answers", "store")
         self.store_gateways = gauge("store_gateways", "Gateways that share the store")
         self.store_failures = count("store_failures_total", "Late, lost and refused commands", "reason")
+        self.auth = count("auth_total", "Authentication decisions", "method", "result")
         self.cache_requests = count("cache_requests_total", "What the cache said", "route", "result")
         self.failures = count("failures_total", "Requests that ended in a failure", "reason")
         self.client_requests = count("client_requests_total", "Requests by client: the busiest 100 and _other", "client")
