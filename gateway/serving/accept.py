@@ -31,6 +31,10 @@ GOODBYE = 5.0
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
+class Crowded(OSError):
+    """One connection too many."""
+
+
 class Acceptor:
     """Accepts for a listener. `pending` are the sockets that are no connections of its yet."""
 
@@ -114,9 +118,11 @@ class Acceptor:
                 async with asyncio.timeout(listener.header_timeout):
                     peer = await self._preamble(accepted, peer)
             if listener.tls is not None and listener.crowded(peer, len(self.pending)) is not None:
-                raise Malformed("one too many")  # No way to say so before the handshake, and that is what costs most.
+                raise Crowded  # No way to say so before the handshake, and that is what costs most.
         except (Malformed, OSError) as error:  # TimeoutError is one
-            log.info("a connection from %s was refused before HTTP: %s", peer or "somebody", error)
+            if not isinstance(error, Crowded):
+                listener.count_refused("proxy_protocol")
+                log.info("a connection from %s was refused: %s", peer or "somebody", error or "its preamble took too long")
             accepted.close()
         except BaseException:
             accepted.close()

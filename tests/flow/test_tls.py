@@ -57,7 +57,9 @@ async def test_alpn_is_http_1_1(start, origin, connect, authority):
     assert (await client.get("/")).status == 200
 
 
-@pytest.mark.parametrize(("least", "version", "ok"), [("1.2", "TLSv1_2", True), ("1.3", "TLSv1_2", False), ("1.3", "TLSv1_3", True)])
+@pytest.mark.parametrize(
+    ("least", "version", "ok"), [("1.2", "TLSv1_2", True), ("1.3", "TLSv1_2", False), ("1.3", "TLSv1_3", True)]
+)
 async def test_the_least_version(start, origin, connect, authority, least, version, ok):
     gateway = await start(PLAIN, upstreams(origin), listen(f'min_version = "{least}"'))
     context = authority.trusting(maximum_version=ssl.TLSVersion[version])
@@ -210,7 +212,7 @@ async def test_large_bodies_cross_tls(start, origin, connect, authority):
 
 
 async def test_http_is_sent_to_https(start, origin, connect, authority):
-    text = listen() + 'redirect = { port = 0, status = 301, https_port = 443 }\n'
+    text = listen() + "redirect = { port = 0, status = 301, https_port = 443 }\n"
     gateway = await start(PLAIN, upstreams(origin), text)
     client = await type(await connect(gateway, authority.trusting())).connect(gateway.redirect_port)
     try:
