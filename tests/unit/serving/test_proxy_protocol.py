@@ -93,7 +93,13 @@ def test_what_is_refused(data: bytes):
 
 
 @settings(max_examples=200)
-@given(st.one_of(st.binary(max_size=300), st.binary(max_size=60).map(lambda rest: SIGNATURE + rest), st.text(max_size=90).map(lambda rest: b"PROXY " + rest.encode())))  # fmt: skip
+@given(
+    st.one_of(
+        st.binary(max_size=300),
+        st.binary(max_size=60).map(lambda rest: SIGNATURE + rest),
+        st.text(max_size=90).map(lambda rest: b"PROXY " + rest.encode()),
+    )
+)
 def test_any_bytes_are_taken_or_refused(data: bytes):
     try:
         size = extent(data)
