@@ -143,6 +143,11 @@ class Gateway:
                     listener.configure()
         return outcome
 
+    def reset_circuit(self, name: str) -> bool | None:
+        """Closes an upstream's breaker by hand; False when it has none, None when there is no such upstream."""
+        pool = self.runtime.snapshot.pools.get(name)
+        return None if pool is None else pool.reset_circuit()
+
     def ready(self) -> bool:
         """Whether new requests should be sent here."""
         return not self._draining and self._listener is not None

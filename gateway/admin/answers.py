@@ -35,8 +35,11 @@ class Endpoint(Schema):
     url = fields.String()
     status = fields.String(required=True, metadata=described("healthy, unhealthy, or unknown before the first check"))
     eligible = fields.Boolean(metadata=described("Whether it may be picked now"))
-    weight = fields.Integer()
+    weight = fields.Float(metadata=described("At the moment: it grows while the endpoint starts slowly"))
     backup = fields.Boolean()
+    draining = fields.Boolean(metadata=described("It finishes what it has and gets nothing new"))
+    zone = fields.String()
+    circuit = fields.String(allow_none=True, metadata=described("Where each endpoint has a breaker: closed, open or half-open"))
     max_connections = fields.Integer(metadata=described("0: no limit"))
     in_flight = fields.Integer(required=True)
     idle = fields.Integer(metadata=described("Connections kept open"))
@@ -49,9 +52,16 @@ class Endpoint(Schema):
 class Circuit(Schema):
     """An upstream's circuit breaker."""
 
-    state = fields.String(required=True, metadata=described("closed, open or half_open"))
+    state = fields.String(required=True, metadata=described("closed, open or half-open"))
     failures = fields.Integer(metadata=described("In a row"))
     retry_after = fields.Float(allow_none=True, metadata=described("Seconds until it lets a request try"))
+
+
+class CircuitReset(Schema):
+    """A circuit breaker that was closed by hand."""
+
+    service = fields.String(required=True)
+    state = fields.String(required=True)
 
 
 class Upstream(Schema):
@@ -62,6 +72,7 @@ class Upstream(Schema):
     balance = fields.String()
     in_flight = fields.Integer()
     retrying = fields.Integer()
+    trying_all = fields.Boolean(metadata=described("Nobody is well, so all are picked (on_empty)"))
     circuit = fields.Nested(Circuit, allow_none=True)
     endpoints = fields.List(fields.Nested(Endpoint), required=True)
 

@@ -16,7 +16,7 @@ from prometheus_client import Histogram
 from prometheus_client.exposition import gzip_accepted
 
 from gateway.admin import answers
-from gateway.admin.answers import answer, refused
+from gateway.admin.answers import answer, problem, refused
 from gateway.admin.guard import MAX_BODY, guard
 from gateway.admin.metrics import exposition
 from gateway.admin.openapi import PROBLEM, Answer, Endpoint, document
@@ -40,6 +40,9 @@ class AdminState(Protocol):
 
     def status(self) -> Mapping[str, Any]:
         """The process in numbers."""
+
+    def reset_circuit(self, name: str) -> bool | None:
+        """Closes an upstream's breaker by hand; False when it has none, None when there is no such upstream."""
 
     async def reload(self) -> Outcome:
         """The next configuration, or the reasons against it."""
@@ -88,6 +91,16 @@ async def openapi(request: web.Request) -> web.StreamResponse:
     return web.Response(text=request.app[DOCUMENT], content_type="application/json")
 
 
+async def reset_circuit(request: web.Request) -> web.StreamResponse:
+    name = request.match_info["service"]
+    outcome = request.app[STATE].reset_circuit(name)
+    if outcome is None:
+        return problem(404, f"There is no upstream {name!r}.")
+    if not outcome:
+        return problem(409, f"Upstream {name!r} has no circuit breaker.")
+    return answer(answers.CircuitReset, {"service": name, "state": "closed"})
+
+
 TEXT_FORMATS = ("text/plain", "application/openmetrics-text")
 
 ENDPOINTS = (
@@ -117,6 +130,17 @@ ENDPOINTS = (
         (
             Answer(200, "Taken", answers.Reloaded),
             Answer(422, "Refused; the configuration in force stays", answers.ReloadRefused, (PROBLEM,)),
+        ),
+    ),
+    Endpoint(
+        "POST",
+        "/admin/circuit-breaker/{service}/reset",
+        reset_circuit,
+        "Closes an upstream's circuit breaker",
+        (
+            Answer(200, "Closed", answers.CircuitReset),
+            Answer(404, "There is no such upstream", answers.Problem, (PROBLEM,)),
+            Answer(409, "It has no circuit breaker", answers.Problem, (PROBLEM,)),
         ),
     ),
     Endpoint("GET", "/admin/openapi.json", openapi, "This document", (Answer(200, "OpenAPI 3.1"),)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -68,8 +69,12 @@ def _operation(endpoint: Endpoint, token: bool) -> dict[str, Any]:
         "security": [{"token": []}] if token and not endpoint.open else [],
     }
     operation["responses"]["default"] = _response(Answer(0, "Anything else is a problem (RFC 9457)", Problem, (PROBLEM,)))
+    parameters: list[dict[str, Any]] = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in re.findall(r"{(\w+)}", endpoint.path)
+    ]
     if endpoint.method not in SAFE_METHODS:
-        operation["parameters"] = [
+        parameters += [
             {
                 "name": HEADER,
                 "in": "header",
@@ -78,6 +83,8 @@ def _operation(endpoint: Endpoint, token: bool) -> dict[str, Any]:
                 "description": "Any value. Web pages of another origin cannot send it; with a token it is not needed.",
             }
         ]
+    if parameters:
+        operation["parameters"] = parameters
     return operation
 
 

@@ -83,6 +83,7 @@ def compile_config(path: Path, schema_for: SchemaFor, known_names: Sequence[str]
         raise ConfigErrors(tree.problems.all())
     gateway = _gateway(tree.gateway)
     upstreams, homes = _upstreams(tree)
+    _fallbacks(upstreams, homes, tree.upstreams_known)
     kinds = Kinds(schema_for, known_names)
     drafts = [draft(document, kinds) for document in tree.pipelines]
     _routes(drafts, homes.keys() if tree.upstreams_known else None, gateway.routing)
@@ -167,12 +168,29 @@ def _upstream(document: Document, path: tuple[str, str]) -> UpstreamConfig | Non
     if health is not None and health.timeout > health.interval:
         message = f"a check may take {health.timeout:g} s but the next is due after {health.interval:g} s"
         document.warning((*path, "health", "timeout"), message, "make timeout shorter than interval")
+    if health is not None and health.type == "tls" and any(not one.url.startswith("https:") for one in config.endpoints):
+        document.error((*path, "health", "type"), 'health.type: "tls" is for endpoints with TLS', 'use "tcp", or https:// URLs')
     if retry is not None and retry.base_delay > retry.max_delay:
         message = f"waits start at {retry.base_delay:g} s but may be {retry.max_delay:g} s at most"
         document.warning((*path, "retry", "base_delay"), message, "make base_delay shorter than max_delay")
     # __post_init__ puts `url` in front of the endpoints, and would do so again.
     endpoints = config.endpoints[1:] if config.url else config.endpoints
     return replace(config, name=path[1], endpoints=endpoints)
+
+
+def _fallbacks(upstreams: Mapping[str, UpstreamConfig], homes: Mapping[str, Document], known: bool) -> None:
+    """Every fallback is there, and none leads back to where it came from."""
+    for name, config in upstreams.items():
+        place = ("upstream", name, "fallback")
+        seen, other = [name], config.fallback
+        while other:
+            if other not in homes and known and len(seen) == 1:
+                homes[name].error(place, f"fallback: there is no upstream {other!r}", nearest(other, tuple(homes)))
+            if other in seen:
+                homes[name].error(place, f"fallback: leads in a circle: {' -> '.join((*seen, other))}")
+                break
+            seen.append(other)
+            other = upstreams[other].fallback if other in upstreams else ""
 
 
 def _endpoints(document: Document, path: tuple[str, str]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.config.schema import Boolean, Choice, Duration, FieldName, FieldValue, Items, Map, Table, Text
+from gateway.config.upstream import POLICIES
 
 BUILTINS = ("health", "info", "limits", "me")
 """The gateway's own answers that a route may have as its target."""
@@ -22,6 +23,7 @@ class RouteConfig:
     methods, hosts ("*.example.com" takes any one or more labels in front), headers: empty takes all. Hosts are lower case.
     strip_prefix is removed from the path sent on; `rewrite` is a template of it ("/v1{path}", "/things/{id}").
     timeout:  seconds for the whole exchange with the upstream, None for no such limit.
+    retry:    the name of a policy (config.upstream.POLICIES) instead of the upstream's `retry`, "" for that.
     request, response, error: this route's own lists, None for the pipeline's.
     overrides: this route's own tables by middleware name; False leaves the middleware out.
     """
@@ -37,6 +39,7 @@ class RouteConfig:
     strip_prefix: str = ""
     rewrite: str = ""
     timeout: float | None = None
+    retry: str = ""
     request: tuple[str, ...] | None = None
     response: tuple[str, ...] | None = None
     error: tuple[str, ...] | None = None
@@ -86,6 +89,7 @@ class RouteTable(Table):
     strip_prefix = Text()
     rewrite = Text()
     timeout = Duration()
+    retry = Choice(*POLICIES)
     request = Items(Text())
     response = Items(Text())
     error = Items(Text())

@@ -98,6 +98,7 @@ class Telemetry:
             "upstream_duration_seconds", "From the first byte sent to the answer's head", DURATION_BUCKETS, "upstream"
         )
         self.endpoint_healthy = gauge("upstream_endpoint_healthy", "1 when it may be picked", "upstream", "endpoint")
+        self.upstream_try_all = gauge("upstream_try_all", "1 while endpoints are picked whatever is known of them", "upstream")
         self.circuit_state = gauge("circuit_state", "0 closed, 1 open, 2 half-open", "upstream")
         self.retries = count("retries_total", "Second and later attempts", "upstream", "reason")
         self.rate_limited = count("rate_limited_total", "Requests refused by a limit", "route", "policy")

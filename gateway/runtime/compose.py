@@ -25,13 +25,14 @@ from gateway.runtime.routes import Router
 from gateway.runtime.snapshot import Route, Snapshot
 from gateway.state.keep import Draft
 from gateway.state.stores import BadUrl, Store, open_store
-from gateway.upstream.forward import Forward
 from gateway.upstream.pool import Pool
 from gateway.upstream.transport import Transport
+from gateway.upstream.watchful import forwarding
 
 if TYPE_CHECKING:
     from gateway.config.positions import KeyPath
     from gateway.runtime.tls import ServerTls
+    from gateway.upstream.tls import UpstreamTls
 
 RENDERER = "error_handler"
 """What renders failures; it is put first in an error list that does not begin with it, so that others have a reply to change."""
@@ -137,7 +138,8 @@ class _Composer:
         if config.upstream:
             world = self.world
             rewrite = rewritten(config, self.loaded.gateway.routing)
-            target: Any = Forward(pools[config.upstream], world.transport, config, world.telemetry, rewrite)
+            upstreams = self.loaded.upstreams
+            target: Any = forwarding(pools, upstreams, world.transport, config, world.telemetry, rewrite)
             awaited = True
         else:
             target, awaited = builtin(config.builtin, pools), False

@@ -139,7 +139,7 @@ class RoundRobin:
 
     def _adopt(self, eligible: Endpoints) -> None:
         self._eligible = eligible
-        self._credit = [0] * len(eligible)
+        self._credit = [0.0] * len(eligible)
         self._turn = 0
         self._limited = limited(eligible)
         self._simple = uniform(eligible) and not self._limited
@@ -155,7 +155,7 @@ class RoundRobin:
             return endpoint
         credit, barring = self._credit, self._limited or bool(tried)
         best = -1
-        total = 0
+        total = 0.0
         highest = float("-inf")
         for index, endpoint in enumerate(eligible):
             if barring and barred(endpoint, tried):
@@ -180,7 +180,7 @@ class WeightedRandom:
     def __init__(self, rng: random.Random) -> None:
         self._random = rng.random
         self._eligible = _NOBODY
-        self._sums: list[int] = []
+        self._sums: list[float] = []
 
     def pick(self, eligible: Endpoints, key: str, tried: Sequence[Endpoint]) -> Endpoint | None:
         if eligible is not self._eligible:
@@ -193,12 +193,12 @@ class WeightedRandom:
         rest = tuple(endpoint for endpoint in eligible if not barred(endpoint, tried))
         return self._draw(rest, _sums(rest)) if rest else None
 
-    def _draw(self, endpoints: Endpoints, sums: list[int]) -> Endpoint:
+    def _draw(self, endpoints: Endpoints, sums: list[float]) -> Endpoint:
         last = len(sums) - 1
         return endpoints[bisect(sums, self._random() * sums[last], 0, last)]
 
 
-def _sums(endpoints: Endpoints) -> list[int]:
+def _sums(endpoints: Endpoints) -> list[float]:
     return list(accumulate(endpoint.weight for endpoint in endpoints))
 
 
@@ -249,7 +249,7 @@ def _race(key: str) -> Callable[[tuple[Endpoint, int]], float]:
         mixed = (mixed ^ mixed >> 27) * 0x94D049BB133111EB & 0xFFFFFFFFFFFFFFFF
         mixed ^= mixed >> 31
         # 52 bits and a half fill a float exactly: never 0 and never 1, so the logarithm is finite and not zero.
-        return -log(((mixed >> 12) + 0.5) / 2**52) / endpoint.weight
+        return -log(((mixed >> 12) + 0.5) / 2**52) / endpoint.share
 
     return time
 

@@ -1,11 +1,14 @@
-"""The circuit breaker of one upstream, as a pure state machine: closed, open, half-open. The clock is passed in.
+"""A circuit breaker as a pure state machine: closed, open, half-open. The clock is passed in.
 
-Closed lets everything pass and counts failures in a row; `failure_threshold` of them open it. Open refuses everything for
-`recovery_timeout` seconds, then half-open lets `half_open_requests` try: when as many have succeeded it closes, when one fails it
-opens again. Outcomes that arrive while it is open belong to requests sent before, and change nothing.
+Closed lets everything pass and counts: `failure_threshold` failures in a row open it, and so does a share of `failure_rate` among
+the requests of the last `window` seconds. Open refuses everything for `recovery_timeout` seconds, then half-open lets
+`half_open_requests` try: when as many have succeeded it closes, when one fails it opens again. Outcomes that arrive while it is
+open belong to requests sent before, and change nothing.
 """
 
 from __future__ import annotations
+
+from collections import deque
 
 from gateway.config.upstream import BreakerConfig
 
@@ -13,26 +16,72 @@ CLOSED, OPEN, HALF_OPEN = 0, 1, 2
 NAMES = ("closed", "open", "half-open")
 
 
+class Window:
+    """How many requests of about the last `seconds` failed: counts in SLOTS slots of time, the oldest dropped as time goes on."""
+
+    SLOTS = 10
+
+    __slots__ = ("_slots", "_width", "failed", "total")
+
+    def __init__(self, seconds: float) -> None:
+        self._width = seconds / self.SLOTS
+        self._slots: deque[list[int]] = deque()  # Each: its number, requests, failures.
+        self.total = 0
+        self.failed = 0
+
+    def add(self, now: float, failed: bool) -> None:
+        """One more request, ended at `now` (monotonic seconds, never running backwards)."""
+        number, slots = int(now / self._width), self._slots
+        while slots and slots[0][0] <= number - self.SLOTS:
+            _, total, failures = slots.popleft()
+            self.total -= total
+            self.failed -= failures
+        if not slots or slots[-1][0] != number:
+            slots.append([number, 0, 0])
+        slots[-1][1] += 1
+        slots[-1][2] += failed
+        self.total += 1
+        self.failed += failed
+
+
 class Breaker:
     """`state` is CLOSED, OPEN or HALF_OPEN (the numbers of gateway_circuit_state), `failures` how many came in a row.
 
-    Both may be read on the request's way: while `state` is CLOSED every request is allowed, and while `failures` is 0 as well a
-    success changes nothing. `config` may be replaced at any time; what has been counted stays. All times are monotonic seconds.
+    Both may be read on the request's way: while `state` is CLOSED every request is allowed, and while `heeds` is False a success
+    changes nothing. `config` may be replaced at any time, by `configure`; what has been counted stays. All times are monotonic
+    seconds.
     """
 
-    __slots__ = ("_since", "_stale", "_successes", "_trials", "config", "failures", "state")
+    __slots__ = ("_since", "_stale", "_successes", "_trials", "_window", "config", "failures", "state", "why")
 
     def __init__(self, config: BreakerConfig) -> None:
-        self.config = config
         self.state = CLOSED
         self.failures = 0
+        self.why = ""
+        """What opened it the last time."""
         self._since = 0.0  # When it opened; half-open, when it allowed the last trial.
         self._trials = 0
         self._successes = 0
         self._stale = 0
+        self._window: Window | None = None
+        self.config = config
+        self.configure(config)
 
     def __repr__(self) -> str:
         return f"<Breaker {NAMES[self.state]}, {self.failures} failures in a row>"
+
+    def configure(self, config: BreakerConfig) -> None:
+        """Goes by `config` from now on."""
+        before, self.config = self.config, config
+        if config.failure_rate is None:
+            self._window = None
+        elif self._window is None or config.window != before.window:
+            self._window = Window(config.window)
+
+    @property
+    def heeds(self) -> bool:
+        """Whether a success has to be reported."""
+        return bool(self.state or self.failures or self._window is not None)
 
     def allow(self, now: float) -> bool:
         """Whether a request may be sent; True takes one of the trial slots when half-open."""
@@ -48,16 +97,20 @@ class Breaker:
             if not waited:
                 return False
             # The last trial began that long ago and is still without an outcome (a WebSocket, say): it and those before it
-            # lose their slots, or they would keep everybody else out for as long as they last.
+            # lose their slots, or they would keep everybody else out for as long as they last. Like requests from before it
+            # opened they have none to give back when they end.
+            self._stale += self._trials - self._successes
             self._trials = self._successes
         self._trials += 1
         self._since = now
         return True
 
-    def success(self) -> None:
+    def success(self, now: float = 0.0) -> None:
         """A request was answered."""
         if self.state == CLOSED:
             self.failures = 0
+            if self._window is not None:
+                self._window.add(now, False)
             return
         self._settle()
         if self.state == HALF_OPEN:
@@ -72,10 +125,26 @@ class Breaker:
         if self.state == OPEN:
             return
         self.failures += 1
-        if self.state == HALF_OPEN or self.failures >= self.config.failure_threshold:
+        why = self._breaks(now)
+        if why:
+            self.why = why
             self.state = OPEN
             self._since = now
             self._stale = under_way
+
+    def _breaks(self, now: float) -> str:
+        """Why the failure that was just counted opens it; "" when it does not."""
+        config, window = self.config, self._window
+        if self.state == HALF_OPEN:
+            return "a trial failed"
+        if window is not None:
+            window.add(now, True)
+        if 0 < config.failure_threshold <= self.failures:
+            return f"{self.failures} failure{'s' if self.failures > 1 else ''} in a row"
+        rate = config.failure_rate
+        if window is None or rate is None or window.total < config.minimum_requests or window.failed < rate * window.total:
+            return ""
+        return f"{window.failed} of {window.total} requests failed within {config.window:g} s"
 
     def abandon(self) -> None:
         """A request ended without saying anything about the upstream: if it was a trial, its slot is free again.
@@ -102,6 +171,8 @@ class Breaker:
         """Closes it, as `half_open_requests` successes do and an operator may."""
         self.state = CLOSED
         self.failures = 0
+        if self._window is not None:
+            self._window = Window(self.config.window)
 
     def retry_after(self, now: float) -> float:
         """Seconds until a request can be allowed again; 0 unless open, for trials under way may end at any moment."""

@@ -1,6 +1,6 @@
 """One address of a pool, and everything that lives as long as it is served: counts, health, kept connections.
 
-An endpoint is kept by identity across reloads; only `weight`, `max_connections` and `backup` change. What is decided about it
+An endpoint is kept by identity across reloads; only what `configure` takes changes. What is decided about it
 stands in pool.py, what is sent to it in transport.py.
 """
 
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from gateway.config.upstream import EndpointConfig
+from gateway.upstream.breaker import NAMES, Breaker
 from gateway.upstream.health import Health
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -53,13 +54,17 @@ class Endpoint:
 
     name:   "host:port" (longer only where the pool has two of those); a metric's label, so never anything a stranger chose.
     idle:   kept-alive connections, last in, first out, filled and emptied by the transport.
-    weight: relative to the others'; `max_connections` 0 means no limit; a `backup` waits until no other can be picked.
+    weight: relative to the others', at the moment: less than its `share`, what was configured, while it starts slowly.
+    max_connections: 0 means no limit. A `backup` waits until no other can be picked; one that is `draining` is never picked.
+    breaker: its own, where the upstream's `circuit_breaker` is for each endpoint.
     """
 
     __slots__ = (
         "address",
         "authority",
         "backup",
+        "breaker",
+        "draining",
         "health",
         "host",
         "idle",
@@ -69,8 +74,10 @@ class Endpoint:
         "path",
         "port",
         "scheme",
+        "share",
         "upstream",
         "weight",
+        "zone",
     )
 
     def __init__(self, upstream: str, config: EndpointConfig, name: str = "") -> None:
@@ -83,19 +90,23 @@ class Endpoint:
         self.in_flight = 0
         self.idle: list[Any] = []
         self.health = Health()
+        self.breaker: Breaker | None = None
         self.configure(config)
 
     def __repr__(self) -> str:
         limit = f"/{self.max_connections}" if self.max_connections else ""
-        backup = " backup" if self.backup else ""
+        backup = " draining" if self.draining else " backup" if self.backup else ""
         return (
-            f"<Endpoint {self.upstream}/{self.name} {self.health.status}{backup}, weight {self.weight}, "
+            f"<Endpoint {self.upstream}/{self.name} {self.health.status}{backup}, weight {self.weight:g}, "
             f"{self.in_flight}{limit} in flight, {len(self.idle)} idle>"
         )
 
     def configure(self, config: EndpointConfig) -> None:
         """Takes on what a reload may change."""
-        self.weight = config.weight
+        self.weight: float = config.weight or 1
+        self.share = self.weight
+        self.draining = config.drain or not config.weight
+        self.zone = config.zone
         self.max_connections = config.max_connections
         self.backup = config.backup
 
@@ -106,8 +117,11 @@ class Endpoint:
             "name": self.name,
             "url": f"{self.scheme}://{self.authority}{self.path}",
             "status": str(health.status),
-            "weight": self.weight,
+            "weight": round(self.weight, 3),
             "backup": self.backup,
+            "draining": self.draining,
+            "zone": self.zone,
+            "circuit": None if self.breaker is None else NAMES[self.breaker.state],
             "max_connections": self.max_connections,
             "in_flight": self.in_flight,
             "idle": len(self.idle),

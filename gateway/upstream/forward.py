@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import perf_counter
 
 from gateway.config.pipeline import RouteConfig
+from gateway.config.upstream import POLICIES, UpstreamConfig
 from gateway.core.exchange import Attempt, Exchange, Reply, RequestBody
 from gateway.core.failures import Failed, Failure
 from gateway.core.telemetry import Telemetry
@@ -24,8 +25,7 @@ from gateway.upstream.switched import Switched
 from gateway.upstream.transport import Awaited, Connection, Flight, Transport
 
 _NEVER = float("inf")
-_BLAMED_STATUS = (502, 503, 504)
-"""Statuses by which an endpoint says itself that it cannot: they count against its health and the upstream's breaker."""
+_KEY = "Idempotency-Key"
 
 _CHUNKED = b"Transfer-Encoding: chunked\r\n"
 _NO_BODY = b"Content-Length: 0\r\n"
@@ -70,12 +70,16 @@ class _Turn(Awaited):
 def release(pool: Pool, endpoint: Endpoint, outcome: Reply | Failed | None) -> None:
     """Lets go of a picked endpoint, for which `outcome` counts as it deserves; None (the client left, say) not at all."""
     if isinstance(outcome, Reply):
-        blamed = outcome.status in _BLAMED_STATUS
-        pool.release(endpoint, not blamed, f"answered {outcome.status}" if blamed else "")
+        status = outcome.status
+        if status in pool.blamed:
+            pool.release(endpoint, False, f"answered {status}", str(status))
+        else:
+            pool.release(endpoint, True)
     elif outcome is None:
         pool.release(endpoint, None)
     else:
-        pool.release(endpoint, False if outcome.failure.blames else None, outcome.why)
+        failure = outcome.failure
+        pool.release(endpoint, False if failure.blames else None, outcome.why, failure.retry or "")
 
 
 class Forward:
@@ -89,10 +93,15 @@ class Forward:
         telemetry: Telemetry,
         rewrite: Callable[[Exchange], str] | None = None,
         rng: random.Random | None = None,
+        config: UpstreamConfig | None = None,
     ) -> None:
+        """`config` is what the pool will go by when this is used, None for what it goes by now."""
+        pool_config = config or pool.config
         self.pool = pool
         self._transport = transport
-        self._timeout = route.timeout
+        timeouts = [seconds for seconds in (route.timeout, pool_config.timeouts.total) if seconds is not None]
+        self._timeout = min(timeouts, default=None)
+        self._policy = POLICIES[route.retry] if route.retry else pool_config.retry
         self._rewrite = rewrite
         self._rng = rng or random.Random()  # noqa: S311 - jitter
         self._requests = telemetry.upstream_requests
@@ -106,7 +115,7 @@ class Forward:
         """The endpoint's answer, whatever its status; `picked` is tried first. Raises Failed when there is none in the end."""
         exchange.upstream = self.pool.name
         limit = self.limit()
-        endpoint = self.pool.pick(exchange.client_ip) if picked is None else picked
+        endpoint = self._pick(exchange) if picked is None else picked
         outcome, reason = await self._try(exchange, endpoint, limit)
         return await self.settle(exchange, outcome, reason, limit)
 
@@ -117,7 +126,7 @@ class Forward:
     def begin(self, exchange: Exchange) -> tuple[Endpoint, Connection | None]:
         """Picks an endpoint, to be released by the caller, and takes an idle connection to it if there is one. Raises Failed."""
         endpoint = self.pool.pick(exchange.client_ip)
-        return endpoint, self._transport.take(endpoint)
+        return endpoint, self._take(exchange, endpoint)
 
     def send(self, exchange: Exchange, endpoint: Endpoint, connection: Connection, flight: Flight, limit: float) -> None:
         """Sends a request that has no body, or one that is complete."""
@@ -148,10 +157,10 @@ class Forward:
         else:
             how = outcome.failure
             self._requests.add((pool.name, endpoint.name, "0"))
-        config = pool.config.retry
+        config = self._policy
         if config is None:
             return None
-        keyed = "Idempotency-Key" in exchange.headers
+        keyed = _KEY in exchange.headers
         # An endpoint that has seen a WebSocket's handshake may have acted upon it: only one that was never sent goes out again.
         replayable = _replayable(exchange.body) and UPGRADE not in exchange.notes
         reason = retry.may_retry(config, exchange.method, how, exchange.attempts, replayable, keyed)
@@ -162,20 +171,38 @@ class Forward:
 
     async def settle(self, exchange: Exchange, outcome: Reply | Failed, reason: str | None, limit: float) -> Reply:
         """What an attempt's outcome comes to in the end, further attempts included. Raises Failed."""
-        pool = self.pool
-        if reason is not None and pool.budget.take(pool.in_flight + pool.budget.waiting + 1):
-            try:
-                tried: list[Endpoint] = []
-                while reason is not None and await self._wait(exchange, reason, limit):
-                    if isinstance(outcome, Reply) and not isinstance(outcome.body, bytes):
-                        outcome.body.abort()
-                    tried.extend(endpoint for endpoint in pool.endpoints if endpoint.name == exchange.endpoint)
-                    outcome, reason = await self._try(exchange, pool.pick(exchange.client_ip, tried), limit)
-            finally:
-                pool.budget.give()
+        if reason is not None:
+            outcome = await self._again(exchange, outcome, reason, limit)
         if isinstance(outcome, Failed):
             raise outcome
         return outcome
+
+    async def _again(self, exchange: Exchange, outcome: Reply | Failed, reason: str | None, limit: float) -> Reply | Failed:
+        """Further attempts, as long as there is a reason for one, time, and a place in the budget."""
+        pool, paid = self.pool, False
+        tried: list[Endpoint] = []
+        try:
+            while reason is not None:
+                tried.extend(endpoint for endpoint in pool.endpoints if endpoint.name == exchange.endpoint)
+                # What was never sent is no load on anybody: it goes to somebody else at once, whatever the budget says.
+                free = reason == "connect" and any(endpoint not in tried for endpoint in pool.eligible)
+                if not free and not paid:
+                    paid = pool.budget.take(pool.in_flight + pool.budget.waiting + 1)
+                    if not paid:
+                        break
+                if not await self._wait(exchange, outcome, 0.0 if free else None, limit):
+                    break
+                self._retries.add((pool.name, reason))
+                if isinstance(outcome, Reply) and not isinstance(outcome.body, bytes):
+                    outcome.body.abort()
+                outcome, reason = await self._try(exchange, self._pick(exchange, tried), limit)
+        finally:
+            if paid:
+                pool.budget.give()
+        return outcome
+
+    def _pick(self, exchange: Exchange, tried: Sequence[Endpoint] = ()) -> Endpoint:
+        return self.pool.pick(exchange.client_ip, tried)
 
     async def _try(self, exchange: Exchange, endpoint: Endpoint, limit: float) -> tuple[Reply | Failed, str | None]:
         """One attempt at a picked endpoint: what came of it, and under which name another may be made."""
@@ -187,14 +214,18 @@ class Forward:
             outcome = failed
         return outcome, self.record(exchange, endpoint, outcome, began)
 
-    async def _wait(self, exchange: Exchange, reason: str, limit: float) -> bool:
-        """Backs off before another attempt; False when the route's time would be over before it."""
-        config = self.pool.config.retry
+    async def _wait(self, exchange: Exchange, outcome: Reply | Failed, delay: float | None, limit: float) -> bool:
+        """Backs off before another attempt, for `delay` seconds if that is not None; False when there is no time for one."""
+        config = self._policy
         assert config is not None
-        delay = retry.delay(config, exchange.attempts, self._rng)
+        if delay is None:
+            delay = retry.delay(config, exchange.attempts, self._rng)
+            asked = retry.asked_for(outcome.get(b"retry-after")) if isinstance(outcome, Reply) else 0.0
+            if asked > config.max_delay:
+                return False  # Longer than we would wait: the client is told, and can.
+            delay = max(delay, asked)
         if self._transport.clock.monotonic() + delay >= limit:
             return False
-        self._retries.add((self.pool.name, reason))
         if delay > 0:
             self.pool.budget.waiting += 1
             try:
@@ -208,10 +239,12 @@ class Forward:
         turn = _Turn(self.pool, endpoint)
         connection: Connection | None = None
         try:
+            if exchange.body is not None and self._policy is not None:
+                await self._keep(exchange, exchange.body, self._policy.max_body)
             if UPGRADE not in exchange.notes:  # A tunnel wants a socket that cannot turn out to be stale, and keeps it.
-                connection = self._transport.take(endpoint)
+                connection = self._take(exchange, endpoint)
             if connection is None:
-                connection = await self._connect(endpoint)
+                connection = await self._connect(endpoint, limit)
             try:
                 return await self._exchange(exchange, turn, connection, limit)
             except Failed:
@@ -221,7 +254,7 @@ class Forward:
                     raise
             turn.future = asyncio.get_running_loop().create_future()
             turn.stale = False
-            connection = await self._connect(endpoint)
+            connection = await self._connect(endpoint, limit)
             return await self._exchange(exchange, turn, connection, limit)
         except Failed as failed:
             turn.ended(failed)
@@ -232,9 +265,23 @@ class Forward:
             turn.ended(None)
             raise
 
-    async def _connect(self, endpoint: Endpoint) -> Connection:
+    def _take(self, exchange: Exchange, endpoint: Endpoint) -> Connection | None:
+        """An idle connection, if there is one. What must not be repeated goes only where nothing speaks against it."""
+        transport = self._transport
+        return transport.take(endpoint) if exchange.method in retry.IDEMPOTENT else transport.take_quiet(endpoint)
+
+    async def _keep(self, exchange: Exchange, body: RequestBody, most: int) -> None:
+        """Reads a body that is small enough before it is sent, so that it can be sent again if its request may be."""
+        may_be_sent_again = exchange.method in retry.IDEMPOTENT or _KEY in exchange.headers
+        if may_be_sent_again and body.complete is None and body.length is not None and body.length <= most:
+            await body.whole(most)
+
+    async def _connect(self, endpoint: Endpoint, limit: float) -> Connection:
         config = self.pool.config
-        return await self._transport.connect(endpoint, config.timeouts.connect, config.max_idle, config.keepalive)
+        timeout = config.timeouts.connect
+        if limit != _NEVER:
+            timeout = max(0.0, min(timeout, limit - self._transport.clock.monotonic()))
+        return await self._transport.connect(endpoint, timeout, config.max_idle, config.keepalive)
 
     async def _exchange(self, exchange: Exchange, turn: _Turn, connection: Connection, limit: float) -> Reply:
         body = exchange.body

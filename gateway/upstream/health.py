@@ -51,23 +51,37 @@ class Passive:
 
     As nginx counts: `max_fails` failures within `fail_timeout` seconds, whatever succeeded in between, take it out for
     `fail_timeout` seconds; then it starts anew. What fails while it is out was sent before and changes nothing.
+
+    times: how often in a row it has been ejected, where that makes ejections longer; every ejection time that has passed well
+    since it came `back` takes one off.
     """
 
     fails: tuple[float, ...] = ()
     until: float = 0.0
+    times: int = 0
+    back: float = 0.0
 
-    def failed(self, now: float, config: PassiveHealthConfig) -> Passive:
-        """The state after a failure at `now` (monotonic seconds)."""
+    def failed(self, now: float, config: PassiveHealthConfig, may_eject: bool = True) -> Passive:
+        """The state after a failure at `now` (monotonic seconds); `may_eject` is False while too many others are out."""
         if self.until or not config.max_fails:
             return self
         fails = (*(at for at in self.fails if now - at < config.fail_timeout), now)
-        if len(fails) < config.max_fails:
-            return Passive(fails)
-        return Passive((), now + config.fail_timeout)
+        if len(fails) < config.max_fails or not may_eject:
+            return Passive(fails[-config.max_fails :], 0.0, self.times, self.back)
+        return self.eject(now, config.fail_timeout, config.max_fail_timeout or 0.0)
+
+    def eject(self, now: float, base: float, most: float) -> Passive:
+        """Out for `base` seconds, longer by as much each time it happens again, up to `most`."""
+        if most <= base:
+            return Passive((), now + base)
+        times = max(0, self.times - int((now - self.back) / base)) + 1
+        return Passive((), now + min(base * times, most), times)
 
     def returned(self, now: float) -> Passive:
         """The state at `now`: back in when the time is over."""
-        return Passive() if self.until and now >= self.until else self
+        if not self.until or now < self.until:
+            return self
+        return Passive((), 0.0, self.times, now) if self.times else Passive()
 
 
 @dataclass(slots=True)
@@ -76,6 +90,7 @@ class Health:
 
     error:   why the last check or request failed, "" when none has.
     checked: when the last check ended (monotonic seconds), None before the first; `seconds` is how long it took.
+    since:   when it was last added or came back (monotonic seconds), for slow start; None when its weight need not grow.
     """
 
     active: Active = Active()
@@ -83,6 +98,7 @@ class Health:
     error: str = ""
     checked: float | None = None
     seconds: float = 0.0
+    since: float | None = None
 
     @property
     def status(self) -> Status:
@@ -96,4 +112,5 @@ class Health:
         if checks is None or active.status is not Status.UNHEALTHY:
             return self.passive.until
         missing = checks.healthy_threshold - active.against
-        return max(self.passive.until, (self.checked or 0.0) + missing * checks.interval)
+        interval = checks.unhealthy_interval or checks.interval
+        return max(self.passive.until, (self.checked or 0.0) + missing * interval)

@@ -21,7 +21,7 @@ from gateway.upstream.pool import Pool
 log = logging.getLogger("gateway.upstream")
 
 Check = Callable[[Endpoint, HealthConfig], Awaitable[int]]
-"""Asks an endpoint once and returns the status of its answer; raises Failed when there was none."""
+"""Asks an endpoint once and returns the status of its answer, 0 where it is not asked for one; raises Failed if that fails."""
 
 
 class Prober:
@@ -83,7 +83,9 @@ class Prober:
             except Exception:
                 # A bug of ours says nothing about the endpoint: its health stays as it was.
                 log.exception("upstream %s: checking %s went wrong", endpoint.upstream, endpoint.name)
-            await self._sleep(config.interval * (1 + config.jitter * (2 * self._rng.random() - 1)))
+            healthy = endpoint.health.active.status is Status.HEALTHY and not endpoint.health.active.against
+            interval = config.interval if healthy else config.unhealthy_interval or config.interval
+            await self._sleep(interval * (1 + config.jitter * (2 * self._rng.random() - 1)))
 
     async def _probe(self, endpoint: Endpoint, config: HealthConfig) -> None:
         began = self._clock()
@@ -91,10 +93,11 @@ class Prober:
         try:
             async with asyncio.timeout(config.timeout):
                 status = await self._check(endpoint, config)
-            if status not in config.status:
+            if config.type == "http" and status not in config.status:
                 why = f"{config.path} answered {status}"
         except TimeoutError:
-            why = f"{config.path} gave no answer within {config.timeout:g} s"
+            what = f"{config.path} gave no answer" if config.type == "http" else f"no {config.type.upper()} connection"
+            why = f"{what} within {config.timeout:g} s"
         except Failed as failed:
             why = str(failed)
         self._pool.probed(endpoint, not why, why, self._clock() - began)

@@ -7,15 +7,13 @@ original was never acted upon. It knows that only when no connection came about:
 from __future__ import annotations
 
 import random
+from math import isfinite
 
 from gateway.config.upstream import RetryConfig
 from gateway.core.failures import Failure
 
 IDEMPOTENT = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"))
 """RFC 9110 section 9.2.2: the safe methods, PUT and DELETE."""
-
-JITTER = 0.3
-"""The largest share of a wait that chance adds to it, so that those who failed together do not come back together."""
 
 FREE_RETRIES = 3
 """Retries that may always run at once: with few requests under way a share of them would round down to none."""
@@ -46,15 +44,29 @@ def may_retry(
     reason = str(outcome) if isinstance(outcome, int) else outcome.retry
     if reason is None or reason not in config.on:
         return None
+    if config.keyed and not keyed:
+        return None
     if reason == "connect" or (replayable and (keyed or method in IDEMPOTENT)):
         return reason
     return None
 
 
 def delay(config: RetryConfig, attempt: int, rng: random.Random) -> float:
-    """Seconds to wait after attempt `attempt` (the first is 1): doubling from `base_delay`, at most `max_delay` with jitter."""
-    longest = config.max_delay / (1 + JITTER)
-    return min(config.base_delay * 2.0 ** (attempt - 1), longest) * (1 + JITTER * rng.random())
+    """Seconds to wait after attempt `attempt` (the first is 1): growing from `base_delay`, at most `max_delay` with jitter.
+
+    Jitter is chance, so that those who failed together do not come back together.
+    """
+    longest = config.max_delay / (1 + config.jitter)
+    return min(config.base_delay * config.factor ** (attempt - 1), longest) * (1 + config.jitter * rng.random())
+
+
+def asked_for(value: bytes | None) -> float:
+    """The seconds a Retry-After asks for (RFC 9110 section 10.2.3); 0 when there is none, or a date, which says when at best."""
+    try:
+        seconds = float(value) if value is not None else 0.0
+    except ValueError:
+        return 0.0
+    return seconds if isfinite(seconds) and seconds > 0 else 0.0
 
 
 class Budget:
@@ -76,8 +88,11 @@ class Budget:
         return f"<Budget {self.retrying} retrying, at most {self.share:.0%} of requests>"
 
     def take(self, live: int) -> bool:
-        """Whether one more may retry while `live` requests are under way; True takes its place, to be given back."""
-        if self.retrying >= FREE_RETRIES and self.retrying >= self.share * live:
+        """Whether one more may retry while `live` requests are under way; True takes its place, to be given back.
+
+        Who retries is under way too, also in the moments when neither an endpoint nor `waiting` counts it.
+        """
+        if self.retrying >= FREE_RETRIES and self.retrying >= self.share * max(live, self.retrying + 1):
             return False
         self.retrying += 1
         return True

@@ -25,6 +25,7 @@ from gateway.core.clock import REAL, Clock
 from gateway.core.exchange import Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.headers import HOP_BY_HOP, Pair, lower, tokens
+from gateway.upstream.checks import contains, knock
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.switched import Switched
 
@@ -287,6 +288,10 @@ class Connection(asyncio.Protocol):
             self.deadline = self._owner.now + self._timeouts.read
             self._transport.resume_reading()  # type: ignore[union-attr]
 
+    def retire(self) -> None:
+        """Not to be kept: it closes after the answer that is under way."""
+        self._max_idle = 0
+
     # asyncio.Protocol.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -535,7 +540,8 @@ class Transport:
         self.clock = clock
         self.now = clock.monotonic()
         self.active: set[Connection] = set()
-        self._opener = opener or open_socket
+        self._opener = opener or self._open
+        self._tls: dict[str, UpstreamTls] = {}
         self._keepalive: dict[Endpoint, float] = {}
         self._handle: asyncio.TimerHandle | None = None
 
@@ -575,6 +581,7 @@ class Transport:
         """A new connection within `timeout` seconds. Raises Failed (CONNECT_FAILED, CONNECT_TIMEOUT, DNS_FAILED, TLS_FAILED)."""
         self._keepalive[endpoint] = keepalive
         connection = Connection(self, endpoint, max_idle)
+        tls = self._tls.get(endpoint.upstream)
         try:
             async with asyncio.timeout(timeout):
                 await self._opener(lambda: connection, endpoint)
@@ -584,14 +591,38 @@ class Transport:
         except socket.gaierror as error:
             raise Failed(Failure.DNS_FAILED, why=f"{endpoint.host}: {error.strerror}") from None
         except ssl.SSLError as error:
-            raise Failed(Failure.TLS_FAILED, why=f"{endpoint.name}: {error.reason or error}") from None
+            raise Failed(Failure.TLS_FAILED, why=f"{endpoint.name}: {_reason(error)}") from None
         except OSError as error:
             raise Failed(Failure.CONNECT_FAILED, why=f"{endpoint.name}: {error.strerror or error}") from None
+        if self._tls.get(endpoint.upstream) is not tls:
+            connection.retire()
         return connection
 
+    def secure(self, upstream: str, endpoints: Iterable[Endpoint], tls: UpstreamTls | None) -> None:
+        """From now on connections to this upstream use `tls` where its URLs say https; no others are used again."""
+        if self._tls.get(upstream) is tls:
+            return
+        if tls is None:
+            del self._tls[upstream]
+        else:
+            self._tls[upstream] = tls
+        for endpoint in endpoints:
+            endpoint.close_idle()
+        for connection in self.active:
+            if connection.endpoint.upstream == upstream:
+                connection.retire()
+
+    async def _open(self, factory: Callable[[], asyncio.Protocol], endpoint: Endpoint) -> object:
+        return await open_socket(factory, endpoint, self._tls.get(endpoint.upstream))
+
     async def check(self, endpoint: Endpoint, health: HealthConfig) -> int:
-        """One active check on a connection of its own: the status of GET `health.path`. Raises Failed."""
+        """One active check on a connection of its own: the status of GET `health.path`, 0 for other types. Raises Failed."""
+        if health.type == "tcp":
+            return await knock(endpoint)
         connection = await self.connect(endpoint, health.timeout)
+        if health.type == "tls":
+            connection.close()
+            return 0
         host = health.host or f"{endpoint.host}:{endpoint.port}"
         lines = [f"GET {endpoint.path}{health.path} HTTP/1.1", f"Host: {host}", "User-Agent: gateway-health", "Connection: close"]
         lines += [f"{name}: {value}" for name, value in health.headers.items()]
@@ -599,7 +630,10 @@ class Transport:
         try:
             head = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
             connection.send(head, flight, TimeoutsConfig(read=health.timeout, write=health.timeout))
-            return (await flight.future).status
+            reply = await flight.future
+            if health.body and reply.status in health.status and not await contains(reply, health.body.encode()):
+                raise Failed(Failure.BAD_RESPONSE, why=f"{health.path} answered without {health.body!r}")
+            return reply.status
         finally:
             connection.give_up()
 
@@ -646,12 +680,25 @@ class Awaited:
         pass
 
 
-async def open_socket(factory: Callable[[], asyncio.Protocol], endpoint: Endpoint) -> object:
+async def open_socket(factory: Callable[[], asyncio.Protocol], endpoint: Endpoint, tls: UpstreamTls | None = None) -> object:
     """Connects to an endpoint over TCP, with TLS when its URL says https. Raises OSError."""
     loop = asyncio.get_running_loop()
-    tls = ssl.create_default_context() if endpoint.scheme == "https" else None
-    transport, _ = await loop.create_connection(factory, endpoint.host, endpoint.port, ssl=tls)
+    if endpoint.scheme == "https":
+        assert tls is not None, "composed for every upstream with such a URL"
+        name = tls.server_name or endpoint.host
+        transport, _ = await loop.create_connection(
+            factory, endpoint.host, endpoint.port, ssl=tls.context, server_hostname=name
+        )
+    else:
+        transport, _ = await loop.create_connection(factory, endpoint.host, endpoint.port)
     raw = transport.get_extra_info("socket")
     if raw is not None:
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return transport
+
+
+def _reason(error: ssl.SSLError) -> str:
+    """OpenSSL's reason in words: of a refused certificate, what is the matter with it."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not accepted: {error.verify_message.rstrip('.')}"
+    return (error.reason or str(error)).lower().replace("_", " ")

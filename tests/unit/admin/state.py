@@ -18,6 +18,7 @@ HEALTH = {
             "balance": "least_connections",
             "in_flight": 3,
             "retrying": 0,
+            "trying_all": False,
             "circuit": {"state": "closed", "failures": 1, "retry_after": None},
             "endpoints": [
                 {
@@ -26,6 +27,9 @@ HEALTH = {
                     "status": "healthy",
                     "weight": 2,
                     "backup": False,
+                    "draining": False,
+                    "zone": "",
+                    "circuit": None,
                     "max_connections": 0,
                     "in_flight": 3,
                     "idle": 1,
@@ -95,6 +99,9 @@ class State:
 
     def ready(self) -> bool:
         return self.is_ready
+
+    def reset_circuit(self, name: str) -> bool | None:
+        return {"becamera": True, "plain": False}.get(name)
 
     def health(self) -> dict[str, Any]:
         return self.health_now

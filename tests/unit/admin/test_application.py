@@ -53,6 +53,19 @@ async def test_status(admin: TestClient):
     assert await asked(admin, "/admin/status") == (200, STATUS)
 
 
+@pytest.mark.parametrize(
+    ("name", "status", "answer"),
+    [
+        ("becamera", 200, {"service": "becamera", "state": "closed"}),
+        ("plain", 409, "Upstream 'plain' has no circuit breaker."),
+        ("other", 404, "There is no upstream 'other'."),
+    ],
+)
+async def test_a_circuit_is_reset(admin: TestClient, name: str, status: int, answer: Any):
+    found = await asked(admin, f"/admin/circuit-breaker/{name}/reset", "POST", headers=CHANGES)
+    assert (found[0], found[1] if status == 200 else found[1]["detail"]) == (status, answer)
+
+
 async def test_reload_taken(admin: TestClient, state: State):
     status, answer = await asked(admin, "/admin/reload", "POST", headers=CHANGES)
     assert status == 200

@@ -34,6 +34,7 @@ CONTRACT = {
     "gateway_upstream_duration_seconds": ("histogram", {"upstream"}),
     "gateway_upstream_endpoint_healthy": ("gauge", {"upstream", "endpoint"}),
     "gateway_circuit_state": ("gauge", {"upstream"}),
+    "gateway_upstream_try_all": ("gauge", {"upstream"}),
     "gateway_retries_total": ("counter", {"upstream", "reason"}),
     "gateway_rate_limited_total": ("counter", {"route", "policy"}),
     "gateway_auth_total": ("counter", {"method", "result"}),

@@ -122,6 +122,31 @@ def test_the_token_is_shown_nowhere(tree: Tree, written: str) -> None:
     ("what", "text", "said"),
     [
         ("no endpoints", "[upstream.a]", ["1: error: upstream 'a' has no endpoints"]),
+        (
+            "a fallback that is not there",
+            "[upstream.a]\nurl = 'http://a'\nfallback = 'bb'\n[upstream.b]\nurl = 'http://b'",
+            ["3: error: fallback: there is no upstream 'bb'"],
+        ),
+        (
+            "fallbacks in a circle",
+            "[upstream.a]\nurl = 'http://a'\nfallback = 'b'\n[upstream.b]\nurl = 'http://b'\nfallback = 'a'",
+            ["3: error: fallback: leads in a circle: a -> b -> a", "6: error: fallback: leads in a circle: b -> a -> b"],
+        ),
+        (
+            "a handshake with what has no TLS",
+            "[upstream.a]\nurl = 'http://a'\nhealth.type = 'tls'",
+            ['3: error: health.type: "tls" is for endpoints with TLS'],
+        ),
+        (
+            "a breaker that would never open",
+            "[upstream.a]\nurl = 'http://a'\ncircuit_breaker.failure_threshold = 0",
+            ["3: error: upstream.a.circuit_breaker.failure_threshold: is 0 and there is no failure_rate: it would never open"],
+        ),
+        (
+            "a time that is no longer than its peers'",
+            "[upstream.a]\nurl = 'http://a'\noutlier.latency = 1",
+            ["3: error: upstream.a.outlier.latency: must be more than 1, or 0 to leave time out of it"],
+        ),
         ("none in the list", "[upstream.a]\nendpoints = []", ["2: error: upstream 'a' has no endpoints"]),
         ("the wrong kind of them", "[upstream.a]\nendpoints = 5", ["2: error: upstream.a.endpoints: must be an array, not 5"]),
         (

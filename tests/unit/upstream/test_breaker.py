@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from gateway.config.upstream import BreakerConfig
-from gateway.upstream.breaker import CLOSED, HALF_OPEN, OPEN, Breaker
+from gateway.upstream.breaker import CLOSED, HALF_OPEN, OPEN, Breaker, Window
 
 CONFIG = BreakerConfig(failure_threshold=3, recovery_timeout=30.0, half_open_requests=2)
 
@@ -213,3 +213,69 @@ class Trials(RuleBasedStateMachine):
 
 
 TestTrials = Trials.TestCase
+
+
+# By rate.
+
+RATE = BreakerConfig(failure_threshold=0, failure_rate=0.5, window=10.0, minimum_requests=10, recovery_timeout=30.0)
+
+
+def asked(breaker: Breaker, now: float, *outcomes: bool) -> None:
+    for ok in outcomes:
+        breaker.success(now) if ok else breaker.failure(now)
+
+
+def test_a_share_of_failures_opens_it() -> None:
+    breaker = Breaker(RATE)
+    assert breaker.heeds
+    asked(breaker, 1.0, *(True, False) * 4, True)
+    assert breaker.state == CLOSED
+    asked(breaker, 2.0, False)
+    assert (breaker.state, breaker.why) == (OPEN, "5 of 10 requests failed within 10 s")
+    breaker.reset()
+    asked(breaker, 3.0, False)
+    assert breaker.state == CLOSED
+
+
+def test_what_is_older_than_the_window_does_not_count() -> None:
+    breaker = Breaker(RATE)
+    asked(breaker, 1.0, *(False,) * 9)
+    asked(breaker, 12.0, False, *(True,) * 9)
+    assert breaker.state == CLOSED
+    asked(breaker, 12.5, *(False,) * 8)
+    assert breaker.state == OPEN
+
+
+def test_both_ways_of_counting_may_be_on() -> None:
+    breaker = Breaker(BreakerConfig(failure_threshold=3, failure_rate=0.9, minimum_requests=100))
+    asked(breaker, 1.0, False, False, True, False, False, False)
+    assert (breaker.state, breaker.why) == (OPEN, "3 failures in a row")
+
+
+def test_a_trial_that_fails_says_so_and_configure_keeps_what_was_counted() -> None:
+    breaker = opened()
+    assert breaker.allow(30.0)
+    breaker.failure(30.0)
+    assert (breaker.state, breaker.why) == (OPEN, "a trial failed")
+    breaker.configure(RATE)
+    assert breaker.state == OPEN
+    breaker.reset()
+    asked(breaker, 40.0, *(False,) * 9)
+    breaker.configure(BreakerConfig(failure_threshold=0, failure_rate=0.5, window=10.0, minimum_requests=5))
+    asked(breaker, 41.0, False)
+    assert breaker.state == OPEN
+    breaker.reset()
+    breaker.configure(CONFIG)
+    assert not breaker.heeds
+
+
+@given(st.lists(st.tuples(st.floats(0, 3), st.booleans()), max_size=80))
+def test_a_window_counts_what_is_in_it(steps: list[tuple[float, bool]]) -> None:
+    window, now, known = Window(10.0), 0.0, []
+    for step, failed in steps:
+        now += step
+        window.add(now, failed)
+        known.append((now, failed))
+        slot = int(now / 1.0)
+        inside = [bad for at, bad in known if int(at / 1.0) > slot - 10]
+        assert (window.total, window.failed) == (len(inside), sum(inside))

@@ -130,3 +130,41 @@ def test_when_it_may_be_back(health: Health, back: float) -> None:
 
 def test_without_checks_only_an_ejection_keeps_it_out() -> None:
     assert Health(Active(Status.UNHEALTHY), Passive((), 7.0)).back(None) == 7.0
+
+
+# Ejections that grow.
+
+GROWING = PassiveHealthConfig(max_fails=1, fail_timeout=10.0, max_fail_timeout=35.0)
+
+
+def test_every_further_ejection_is_longer_and_good_times_make_up_for_it() -> None:
+    passive, now, times = Passive(), 100.0, []
+    for pause in (0.0, 0.0, 0.0, 0.0, 25.0, 1000.0):
+        now += pause
+        passive = passive.failed(now, GROWING)
+        times.append(passive.until - now)
+        now = passive.until
+        assert passive.returned(now - 0.1) is passive
+        passive = passive.returned(now)
+        assert not passive.until
+    assert times == [10.0, 20.0, 30.0, 35.0, 30.0, 10.0]
+
+
+def test_without_a_ceiling_every_ejection_is_the_same() -> None:
+    passive = Passive().eject(5.0, 10.0, 0.0)
+    assert passive == Passive((), 15.0)
+    assert passive.returned(15.0) == Passive()
+
+
+def test_who_may_not_be_ejected_keeps_its_failures() -> None:
+    passive = Passive()
+    for now in (1.0, 2.0, 3.0):
+        passive = passive.failed(now, GROWING, may_eject=False)
+    assert passive == Passive((3.0,))
+    assert passive.failed(4.0, GROWING).until == 14.0
+
+
+def test_checks_while_unhealthy_say_when_it_can_be_back() -> None:
+    checks = HealthConfig(interval=30.0, unhealthy_interval=2.0, healthy_threshold=2)
+    health = Health(Active(Status.UNHEALTHY), checked=100.0)
+    assert health.back(checks) == 104.0

@@ -329,7 +329,7 @@ def test_the_circuit_opens_tries_and_closes() -> None:
     failed = world.refused()
     assert failed.failure is Failure.CIRCUIT_OPEN
     assert failed.headers == ((b"Retry-After", b"21"),)
-    assert failed.why == "upstream becamera: circuit open after 3 failures in a row"
+    assert failed.why == "upstream becamera: circuit open: 3 failures in a row"
     world.now += 20.5
     trials = [world.pool.pick(""), world.pool.pick("")]
     assert state.get(("becamera",)) == 2

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.config.upstream import RetryConfig
+from gateway.config.upstream import POLICIES, RetryConfig
 from gateway.core.failures import Failure
-from gateway.upstream.retry import FREE_RETRIES, Budget, delay, is_idempotent, may_retry
+from gateway.upstream.retry import FREE_RETRIES, Budget, asked_for, delay, is_idempotent, may_retry
 
 CONFIG = RetryConfig(attempts=3)
 
@@ -131,3 +131,63 @@ def test_a_place_is_only_given_below_the_share(share: float, steps: list[tuple[b
             budget.give()
             held -= 1
         assert budget.retrying == held
+
+
+# Policies.
+
+
+@pytest.mark.parametrize(
+    ("policy", "method", "keyed", "outcome", "attempts"),
+    [
+        ("read", "GET", False, 503, 4),
+        ("read", "GET", False, Failure.READ_TIMEOUT, 4),
+        ("read", "POST", False, 503, 1),
+        ("idempotent_write", "PUT", False, 503, 1),
+        ("idempotent_write", "PUT", True, 502, 4),
+        ("idempotent_write", "POST", True, Failure.CONNECTION_RESET, 4),
+        ("write", "POST", True, 503, 1),
+        ("write", "GET", False, Failure.CONNECT_FAILED, 1),
+        ("critical", "GET", False, 503, 2),
+        ("critical", "GET", False, 502, 1),
+        ("critical", "POST", False, 503, 1),
+        ("critical", "POST", True, 503, 2),
+    ],
+)
+def test_policies(policy: str, method: str, keyed: bool, outcome: Failure | int, attempts: int) -> None:
+    made = 1
+    while may_retry(POLICIES[policy], method, outcome, made, True, keyed) is not None:
+        made += 1
+    assert made == attempts
+
+
+@pytest.mark.parametrize(
+    ("policy", "waits"), [("read", [0.1, 0.2, 0.4]), ("idempotent_write", [0.2, 0.4, 0.8]), ("critical", [1.0])]
+)
+def test_waits_of_policies(policy: str, waits: list[float]) -> None:
+    class Never(random.Random):
+        def random(self) -> float:
+            return 0.0
+
+    assert [delay(POLICIES[policy], attempt, Never()) for attempt in range(1, len(waits) + 1)] == pytest.approx(waits)
+
+
+def test_growth_and_jitter_are_configurable() -> None:
+    config = RetryConfig(base_delay=1.0, max_delay=100.0, factor=3.0, jitter=0.0)
+    assert [delay(config, attempt, random.Random(1)) for attempt in (1, 2, 3)] == [1.0, 3.0, 9.0]
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        (None, 0),
+        (b"3", 3),
+        (b" 1.5 ", 1.5),
+        (b"Fri, 31 Dec 1999 23:59:59 GMT", 0),
+        (b"-1", 0),
+        (b"inf", 0),
+        (b"nan", 0),
+        (b"", 0),
+    ],
+)
+def test_what_retry_after_asks_for(value: bytes | None, seconds: float) -> None:
+    assert asked_for(value) == seconds
