@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from gateway.admin import keys
+    from gateway.admin import keys, tokens
 
     parser = argparse.ArgumentParser(prog="gateway", description="An edge API gateway: TOML in, traffic through.")
     parser.add_argument("--version", action="version", version=f"gateway {__version__}")
@@ -35,6 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     check.set_defaults(run=_check)
 
     keys.add_parser(commands)
+    tokens.add_parser(commands)
 
     for name, help, function in (
         ("reload", "reload a running gateway through its admin listener", _reload),

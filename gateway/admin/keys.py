@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from time import time
@@ -18,12 +18,12 @@ import orjson
 from marshmallow import ValidationError
 
 from gateway.config.schema import parse_duration
-from gateway.state import keychange, keyfile
+from gateway.state import keychange, keyfile, keyuse
 from gateway.state.keychange import Wish
 from gateway.state.keyfile import Key, KeyFileError
 
 ABOUT = "API keys: a key is shown once, when it is made; the file keeps its hash."
-RELOAD = "A gateway that is running takes it with its next reload: gateway reload, or kill -HUP."
+SOON = "A gateway that is running with this file takes it within a second."
 
 
 def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
@@ -39,6 +39,9 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
         "--permissions", type=_words, default=(), metavar="A,B", help='what it may do, e.g. cameras:read,"users:*"'
     )
     create.add_argument("--roles", type=_words, default=(), metavar="A,B", help="its roles")
+    create.add_argument(
+        "--networks", type=_words, default=(), metavar="A,B", help="from where alone it may be used, e.g. 192.0.2.0/24"
+    )
     create.add_argument("--expires", metavar="WHEN", help="after a time (90d, 12h) or on a date (2027-01-31); default: never")
     create.add_argument("--label", default="", metavar="TEXT", help="a note for people")
     create.add_argument("--prefix", default="bec_", help="how the key begins (default: bec_)")
@@ -91,7 +94,7 @@ def _create(args: argparse.Namespace, now: float) -> None:
     existing = args.key
     if existing == "-":  # arguments are seen by everybody on the machine (ps)
         existing = sys.stdin.readline().strip()
-    wish = Wish(args.client, args.tier, args.permissions, args.roles, args.label, _moment(args.expires, now))
+    wish = Wish(args.client, args.tier, args.permissions, args.roles, args.label, _moment(args.expires, now), args.networks)
     key, secret = keychange.create(args.file, wish, now, prefix=args.prefix, existing=existing)
     if args.json:
         _print_json({**_facts(key, now), "key": secret})
@@ -99,17 +102,18 @@ def _create(args: argparse.Namespace, now: float) -> None:
     print(f"{key.id}: a key for {_described(key)}{_lasting(key)}")
     if existing is None:
         _show(secret, args.file)
-    print(RELOAD)
+    print(SOON)
 
 
 def _list(args: argparse.Namespace, now: float) -> None:
     keys = [key for key in keyfile.load(args.file) if args.client in (None, key.client)]
+    used = keyuse.read(keyuse.beside(args.file))
     if args.json:
-        _print_json([_facts(key, now) for key in keys])
+        _print_json([{**_facts(key, now), "last_used": _rfc3339(used.get(key.id))} for key in keys])
     elif not keys:
         print(f"no keys{f' of {args.client}' if args.client else ''} in {args.file}")
     else:
-        for line in _table(keys, now):
+        for line in _table(keys, now, used):
             print(line)
 
 
@@ -124,7 +128,7 @@ def _rotate(args: argparse.Namespace, now: float) -> None:
     print(f"{new.id}: a key for {_described(new)}{_lasting(new)}")
     _show(secret, args.file)
     print(f"{old.id}, which it replaces, {_ends(old, now)}.")
-    print(RELOAD)
+    print(SOON)
 
 
 def _revoke(args: argparse.Namespace, now: float) -> None:
@@ -133,7 +137,7 @@ def _revoke(args: argparse.Namespace, now: float) -> None:
         _print_json(_facts(key, now))
     elif changed:
         print(f"{key.id} of {key.client} is revoked.")
-        print(RELOAD)
+        print(SOON)
     else:
         print(f"{key.id} of {key.client} was revoked before.")
 
@@ -175,6 +179,7 @@ def _show(secret: str, file: Path) -> None:
 
 def _described(key: Key) -> str:
     more = [f"tier {key.tier}" if key.tier else "", f"roles {_joined(key.roles)}" if key.roles else ""]
+    more.append(f"from {', '.join(key.networks)} only" if key.networks else "")
     more.append(f"permissions {_joined(key.permissions)}" if key.permissions else "no permissions")
     return f"{key.client} ({'; '.join(part for part in more if part)})"
 
@@ -195,8 +200,8 @@ def _joined(words: frozenset[str]) -> str:
     return ",".join(sorted(words))
 
 
-def _table(keys: Sequence[Key], now: float) -> list[str]:
-    rows = [("ID", "CLIENT", "TIER", "KEY", "STATE", "EXPIRES", "PERMISSIONS", "ROLES", "LABEL")]
+def _table(keys: Sequence[Key], now: float, used: Mapping[str, int]) -> list[str]:
+    rows = [("ID", "CLIENT", "TIER", "KEY", "STATE", "EXPIRES", "LAST USED", "PERMISSIONS", "ROLES", "NETWORKS", "LABEL")]
     for key in keys:
         state = key.state(now)
         rows.append(
@@ -207,37 +212,41 @@ def _table(keys: Sequence[Key], now: float) -> list[str]:
                 f"{key.hint}..." if key.hint else "",
                 f"{state}, replaced by {key.replaced_by}" if key.replaced_by else state,
                 _time(key.expires) or "never",
+                _time(used.get(key.id)),
                 _joined(key.permissions),
                 _joined(key.roles),
+                ",".join(key.networks),
                 key.label,
             )
         )
-    used = [column for column in zip(*rows, strict=True) if any(column[1:])]
-    widths = [max(map(len, column)) for column in used]
+    filled = [column for column in zip(*rows, strict=True) if any(column[1:])]
+    widths = [max(map(len, column)) for column in filled]
     return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in zip(*used, strict=True)
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in zip(*filled, strict=True)
     ]
 
 
 def _facts(key: Key, now: float) -> dict[str, Any]:
     """A key for programs: what the file holds but the hash, times in RFC 3339."""
-
-    def rfc3339(unix: float | None) -> str | None:
-        return None if unix is None else f"{datetime.fromtimestamp(unix, UTC):%Y-%m-%dT%H:%M:%SZ}"
-
     return {
         "id": key.id,
         "client": key.client,
         "tier": key.tier,
         "permissions": sorted(key.permissions),
         "roles": sorted(key.roles),
+        "networks": list(key.networks),
         "label": key.label,
         "hint": key.hint,
         "state": key.state(now),
-        "created": rfc3339(key.created),
-        "expires": rfc3339(key.expires),
+        "created": _rfc3339(key.created),
+        "expires": _rfc3339(key.expires),
         "replaced_by": key.replaced_by or None,
     }
+
+
+def _rfc3339(unix: float | None) -> str | None:
+    return None if unix is None else f"{datetime.fromtimestamp(unix, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _print_json(value: object) -> None:

@@ -45,6 +45,7 @@ class Wish:
     roles: tuple[str, ...] = ()
     label: str = ""
     expires: float | None = None
+    networks: tuple[str, ...] = ()
 
 
 def create(path: Path, wish: Wish, now: float, *, prefix: str = "bec_", existing: str | None = None) -> tuple[Key, str]:
@@ -80,11 +81,13 @@ def rotate(
             expires = None
             if old.expires is not None:
                 expires = now + old.expires - (old.created if old.created is not None else now)
-        wish = Wish(old.client, old.tier, tuple(sorted(old.permissions)), tuple(sorted(old.roles)), old.label, expires)
+        wish = Wish(
+            old.client, old.tier, tuple(sorted(old.permissions)), tuple(sorted(old.roles)), old.label, expires, old.networks
+        )
         _check(wish, prefix, None)
         new, secret = _add(change, wish, now, prefix, None)
         end = now + overlap if old.expires is None else min(old.expires, now + overlap)
-        change.set(number, "expires", _time(end))
+        change.set(number, "expires", time_literal(end))
         change.set(number, "replaced_by", json.dumps(new.id))
         return new, secret, change.keys[number]
 
@@ -94,7 +97,7 @@ def revoke(path: Path, id: str, now: float) -> tuple[Key, bool]:
     with _changing(path) as change:
         number, key = change.find(id)
         if not key.revoked:
-            change.set(number, "revoked", _time(now))
+            change.set(number, "revoked", time_literal(now))
         return change.keys[number], not key.revoked
 
 
@@ -155,6 +158,17 @@ class _Change:
 @contextmanager
 def _changing(path: Path, *, missing_ok: bool = False) -> Iterator[_Change]:
     """The file, for this process alone; written at the end if it was changed and nothing went wrong."""
+    with locked(path) as target:
+        text = "" if missing_ok and not target.exists() else keyfile.read(target)
+        change = _Change(target, text)
+        yield change
+        if change.text != text:
+            replace_file(target, change.text if text else OPENING + change.text)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[Path]:
+    """The file itself, whatever link led to it, while nobody else changes it. Raises KeyFileError."""
     path = path.resolve()  # a rename onto a symbolic link would replace the link
     lock = path.with_name(f".{path.name}.lock")
     try:
@@ -164,16 +178,12 @@ def _changing(path: Path, *, missing_ok: bool = False) -> Iterator[_Change]:
         raise KeyFileError(f"cannot write in {path.parent}: {error.strerror}") from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        text = "" if missing_ok and not path.exists() else keyfile.read(path)
-        change = _Change(path, text)
-        yield change
-        if change.text != text:
-            _write(path, change.text if text else OPENING + change.text)
+        yield path
     finally:
         os.close(descriptor)
 
 
-def _write(path: Path, text: str) -> None:
+def replace_file(path: Path, text: str) -> None:
     """Replaces the file in one step, so that a crash or a full disk leaves the old one. Nobody but its owner may read it."""
     try:
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
@@ -207,6 +217,9 @@ def _check(wish: Wish, prefix: str, existing: str | None) -> None:
             raise KeyFileError(f"{what} {value!r} {keyfile.VALUE_RULE}")
     _check_words("permission", wish.permissions, keyfile.PERMISSION, keyfile.PERMISSION_RULE)
     _check_words("role", wish.roles, keyfile.ROLE, keyfile.ROLE_RULE)
+    for network in wish.networks:
+        if not keyfile.is_network(network):
+            raise KeyFileError(f"{network!r} {keyfile.NETWORK_RULE}")
     if not wish.label.isprintable():
         raise KeyFileError(f"label {wish.label!r} must be one line of text")
     if not re.fullmatch(r"[A-Za-z0-9_.-]*", prefix):
@@ -222,14 +235,14 @@ def _check_words(what: str, values: Iterable[str], pattern: re.Pattern[str], rul
 
 
 def _add(change: _Change, wish: Wish, now: float, prefix: str, existing: str | None) -> tuple[Key, str]:
-    secret = existing if existing is not None else prefix + secrets.token_hex(32)
+    secret = existing if existing is not None else keyfile.with_checksum(prefix + secrets.token_hex(28))
     digest = keyfile.digest(secret)
     for key in change.keys:
         if key.digest == digest:
             raise KeyFileError(f"this key is there already: {key.id} of {key.client}")
     known = {key.id for key in change.keys}
     id = next(id for id in iter(lambda: f"k_{secrets.token_hex(4)}", "") if id not in known)
-    # Enough to tell keys apart, too little to help anyone: a prefix and 16 of 256 bits.
+    # Enough to tell keys apart, too little to help anyone: a prefix and 16 of 224 bits.
     hint = secret[: len(prefix) + 4] if existing is None else secret[: 8 if len(secret) >= 32 else 4]
     entries: list[tuple[str, str]] = [("id", json.dumps(id)), ("client", json.dumps(wish.client))]
     if wish.tier:
@@ -238,16 +251,18 @@ def _add(change: _Change, wish: Wish, now: float, prefix: str, existing: str | N
         entries.append(("permissions", json.dumps(wish.permissions)))
     if wish.roles:
         entries.append(("roles", json.dumps(wish.roles)))
+    if wish.networks:
+        entries.append(("networks", json.dumps(wish.networks)))
     if wish.label:
         entries.append(("label", json.dumps(wish.label, ensure_ascii=False)))
-    entries += [("hash", f'"sha256:{digest.hex()}"'), ("hint", json.dumps(hint)), ("created", _time(now))]
+    entries += [("hash", f'"sha256:{digest.hex()}"'), ("hint", json.dumps(hint)), ("created", time_literal(now))]
     if wish.expires is not None:
-        entries.append(("expires", _time(wish.expires)))
+        entries.append(("expires", time_literal(wish.expires)))
     change.append("[[key]]\n" + "".join(f"{name} = {literal}\n" for name, literal in entries))
     return change.keys[-1], secret
 
 
-def _time(unix: float) -> str:
+def time_literal(unix: float) -> str:
     """A TOML offset date-time, to the second."""
     try:
         return f"{datetime.fromtimestamp(int(unix), UTC):%Y-%m-%dT%H:%M:%SZ}"

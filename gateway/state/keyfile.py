@@ -6,6 +6,7 @@
     tier = "premium"                        # optional
     permissions = ["cameras:read"]          # optional; "*" is all of them, "cameras:*" all of cameras
     roles = ["operator"]                    # optional
+    networks = ["192.0.2.0/24"]             # optional; it is refused from anywhere else
     label = "their staging system"          # optional, for people
     hash = "sha256:9f86d081884c7d65..."     # of the key
     hint = "bec_4e1f"                       # how the key begins
@@ -14,8 +15,9 @@
     revoked = 2026-02-14T12:00:00Z          # optional; a key with this is refused
     replaced_by = "k_51d0e2b8"              # optional; set by a rotation
 
-Keys are hashed without salt or stretching: they are 32 random bytes, not passwords, so there is nothing to guess. Tables may hold
-more than this; it is left alone. Here is reading; changing the file is keychange.py.
+Keys are hashed without salt or stretching: they are 28 random bytes, not passwords, so there is nothing to guess. Their last
+eight digits are a checksum, by which a typo is told from a guess. Tables may hold more than this; it is left alone. Here is
+reading; changing the file is keychange.py.
 """
 
 from __future__ import annotations
@@ -23,9 +25,11 @@ from __future__ import annotations
 import hashlib
 import re
 import tomllib
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +40,12 @@ VALUE_RULE = "must be visible ASCII text, for it is sent in a header"
 ROLE = re.compile(r"[\x21-\x2b\x2d-\x7e]+")
 ROLE_RULE = "must be a word of visible ASCII without commas"
 PERMISSION = re.compile(r"\*|[\x21-\x29\x2b\x2d-\x7e]+(?::\*)?")
+NETWORK_RULE = "is not an address or a network such as 192.0.2.0/24, with no bits set beyond the prefix"
+_FORM = re.compile(r"[A-Za-z0-9_.-]*[0-9a-f]{64}")
 PERMISSION_RULE = f'{ROLE_RULE}; "*" stands alone or after a colon, as in "cameras:*"'
 
 
-class KeyFileError(Exception):
+class KeyFileError(ValueError):
     """The key file is missing, cannot be read or changed, or makes no sense; the message says which and where."""
 
 
@@ -53,6 +59,7 @@ class Key:
     tier: str = ""
     permissions: frozenset[str] = frozenset()
     roles: frozenset[str] = frozenset()
+    networks: tuple[str, ...] = ()
     label: str = ""
     hint: str = ""
     created: float | None = None
@@ -70,6 +77,25 @@ class Key:
 def digest(key: str) -> bytes:
     """What is stored of a key."""
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+
+
+def with_checksum(start: str) -> str:
+    """A key out of its prefix and random digits: with eight more, the CRC-32 of what stands before them."""
+    return f"{start}{zlib.crc32(start.encode()):08x}"
+
+
+def mistyped(presented: str) -> bool:
+    """Whether this, which is no key, looks like one of ours but for its checksum. Says nothing about keys made elsewhere."""
+    return _FORM.fullmatch(presented) is not None and with_checksum(presented[:-8]) != presented
+
+
+def is_network(text: str) -> bool:
+    """Whether this is an address or a CIDR network."""
+    try:
+        ip_network(text)
+    except ValueError:
+        return False
+    return True
 
 
 def load(path: Path) -> tuple[Key, ...]:
@@ -136,6 +162,7 @@ class _Reader:
             tier=self._text("tier"),
             permissions=self._words("permissions", PERMISSION, PERMISSION_RULE),
             roles=self._words("roles", ROLE, ROLE_RULE),
+            networks=self._networks(),
             label=str(table.get("label", "")),
             hint=str(table.get("hint", "")),
             created=self._time("created"),
@@ -172,6 +199,17 @@ class _Reader:
                 self._wrong(name, f"holds {value!r}, which {rule}")
                 return frozenset()
         return frozenset(values)
+
+    def _networks(self) -> tuple[str, ...]:
+        values = self.table.get("networks", [])
+        if not isinstance(values, list):
+            self._wrong("networks", "must be an array")
+            return ()
+        for value in values:
+            if not isinstance(value, str) or not is_network(value):
+                self._wrong("networks", f"holds {value!r}, which {NETWORK_RULE}")
+                return ()
+        return tuple(values)
 
     def _time(self, name: str) -> float | None:
         value = self.table.get(name)

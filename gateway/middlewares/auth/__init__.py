@@ -19,12 +19,15 @@ from gateway.middlewares.auth.api_key import ApiKeyConfig, ApiKeys, ApiKeyTable
 from gateway.middlewares.auth.jwt import Jwt, JwtConfig, JwtTable
 from gateway.middlewares.auth.permissions import Permission, Require, Requirements, covers
 from gateway.middlewares.auth.refusal import Refused
+from gateway.state import revocations
+from gateway.state.revocations import RevocationError, Revocations
 
 
 @dataclass(frozen=True, slots=True)
 class AuthConfig:
     """How callers are known (`methods`, in this order) and what they need.
 
+    revocations: the file that lists revoked tokens, "" for none.
     require:  permissions, all of them needed: a list for every method, or a table of lists by method with "*" for the others.
     roles:    the permissions that come with a role, beyond those of the caller's own.
     optional: callers without credentials pass as nobody in particular wherever `require` asks for nothing; credentials that
@@ -36,6 +39,7 @@ class AuthConfig:
     methods: tuple[str, ...] = ("api_key",)
     api_key: ApiKeyConfig = field(default_factory=ApiKeyConfig)
     jwt: tuple[JwtConfig, ...] = ()
+    revocations: str = ""
     require: Mapping[str, frozenset[str]] = field(default_factory=dict)
     roles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     optional: bool = False
@@ -48,6 +52,7 @@ class AuthTable(Table):
     methods = Items(Choice("api_key", "jwt"))
     api_key = SubTable(ApiKeyTable)
     jwt = Items(SubTable(JwtTable))
+    revocations = Text()
     require = Require()
     roles = Map(keys=Text(), values=Items(Permission()))
     optional = Boolean()
@@ -169,10 +174,23 @@ def build(config: AuthConfig, context: Context) -> Hooks:
     realm, roles, forward = config.realm, config.roles, config.forward_credentials
     makers: Mapping[str, Callable[[], Method]] = {
         "api_key": lambda: ApiKeys.of(config.api_key, context, realm, roles, forward),
-        "jwt": lambda: Jwt.of(config.jwt, context, realm, roles, forward=forward),
+        "jwt": lambda: Jwt.of(config.jwt, context, realm, roles, _revocations(config, context), forward=forward),
     }
     methods = tuple(makers[name]() for name in dict.fromkeys(config.methods))
     return Hooks(request=Auth(config, context, methods).request)
+
+
+def _revocations(config: AuthConfig, context: Context) -> Revocations | None:
+    """The list, one for everybody who uses the file. Raises ConfigProblem when it makes no sense."""
+    if not config.revocations:
+        return None
+    path = context.directory / config.revocations
+    try:
+        kept: Revocations = context.keep(("auth", "revocations", str(path)), None, lambda: Revocations.of(path))
+        kept.replace(revocations.load(path))
+    except RevocationError as error:
+        raise ConfigProblem(str(error), at=("revocations",)) from None
+    return kept
 
 
 def _forbidden(exchange: Exchange, identity: Identity, needed: frozenset[str]) -> Refused:

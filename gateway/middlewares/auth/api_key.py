@@ -5,7 +5,6 @@ No key appears in a log, a repr or an error; in memory there are hashes, and the
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,9 +21,12 @@ from gateway.core.failures import Failure
 from gateway.core.headers import Pair
 from gateway.core.hooks import ConfigProblem, Context
 from gateway.middlewares.auth import bearer
+from gateway.middlewares.auth.networks import Networks
 from gateway.middlewares.auth.refusal import Refused
 from gateway.state import keyfile
 from gateway.state.keyfile import Key, KeyFileError
+from gateway.state.keyuse import KeyUse
+from gateway.state.watch import Stamp, Watched, stamp
 
 TTL = 300.0
 """Seconds a look-up is remembered."""
@@ -56,33 +58,64 @@ class ApiKeyTable(Table):
 
 
 class KeyRing:
-    """The keys of one file, by hash, and what was lately made of the keys presented. Shared by the routes that use the file."""
+    """The keys of one file, by hash, and what was lately made of the keys presented. Shared by the routes that use the file.
 
-    __slots__ = ("_by_digest", "_wrong", "good")
+    used: writes down which keys are in use, if that is wanted; a key counts once in TTL seconds.
+    """
 
-    def __init__(self, keys: Iterable[Key], roles: Mapping[str, tuple[str, ...]]) -> None:
-        self._by_digest = {key.digest: (key, _identity(key, roles)) for key in keys}
-        self.good: dict[str, tuple[Identity, float]] = {}
-        """By key: who it makes the caller, and the Unix time until which that holds."""
+    __slots__ = ("_by_digest", "_roles", "_used", "_watched", "_wrong", "good")
+
+    def __init__(self, keys: Iterable[Key], roles: Mapping[str, tuple[str, ...]], used: KeyUse | None = None) -> None:
+        self._roles = roles
+        self._used = used
+        self._watched: Watched[tuple[Key, ...]] | None = None
+        self._by_digest: dict[bytes, tuple[Key, Identity, Networks | None]] = {}
+        self.good: dict[str, tuple[Identity, float, Networks | None]] = {}
+        """By key: who it makes the caller, the Unix time until which that holds, and from where alone."""
         self._wrong: dict[str, tuple[Key | None, float]] = {}
+        self.replace(keys)
 
     def __repr__(self) -> str:
         return f"<KeyRing {len(self._by_digest)} keys>"
 
-    def look_up(self, presented: str, now: float) -> Identity:
-        """Whose key this is, at the Unix time `now`. Raises Refused."""
+    def replace(self, keys: Iterable[Key]) -> None:
+        """Other keys from now on; nothing that was remembered of the old ones holds any more."""
+        self._by_digest = {
+            key.digest: (key, _identity(key, self._roles), Networks(key.networks) if key.networks else None) for key in keys
+        }
+        self.good.clear()
+        self._wrong.clear()
+
+    def watch(self, path: Path, seen: Stamp) -> None:
+        """Follows the file, so that a key that is revoked there is refused here within a second."""
+        if self._watched is None:
+            self._watched = Watched(path, seen, lambda: keyfile.load(path), self.replace)
+
+    def close(self) -> None:
+        if self._watched is not None:
+            self._watched.close()
+        if self._used is not None:
+            self._used.close()
+
+    def look_up(self, presented: str, now: float) -> tuple[Identity, float, Networks | None]:
+        """Whose key this is, at the Unix time `now`, as `good` has it. Raises Refused."""
         remembered = self._wrong.get(presented)
         if remembered is not None and now < remembered[1]:
-            raise _refused(remembered[0])
+            raise _refused(remembered[0], presented)
         # Constant time by construction: what is compared is the hash of a guess, which nobody can steer towards a stored one
         # bit by bit, so how far a comparison got tells nothing about any key.
-        key, identity = self._by_digest.get(keyfile.digest(presented), (None, None))
-        if key is None or identity is None or key.state(now) != "active":
+        found = self._by_digest.get(keyfile.digest(presented))
+        if found is None or found[0].state(now) != "active":
+            key = found[0] if found is not None else None
             _remember(self._wrong, UNKNOWN, presented, (key, now + TTL))
-            raise _refused(key)
+            raise _refused(key, presented)
+        key, identity, networks = found
         until = now + TTL if key.expires is None else min(now + TTL, key.expires)
-        _remember(self.good, KNOWN, presented, (identity, until))
-        return identity
+        if self._used is not None:
+            self._used.note(key.id, now)
+        good = (identity, until, networks)
+        _remember(self.good, KNOWN, presented, good)
+        return good
 
 
 class ApiKeys:
@@ -109,14 +142,17 @@ class ApiKeys:
         """With the keys of the file. Raises ConfigProblem when that is missing or broken."""
         path = context.directory / config.file
         try:
-            text = keyfile.read(path)
-            # The same text and roles give the same ring, to every route of the pipeline and across reloads.
-            fingerprint = (hashlib.sha256(text.encode()).digest(), tuple(sorted(roles.items())))
-            key = ("auth", "api_key", context.pipeline, context.name, str(path))
-            ring: KeyRing = context.keep(key, fingerprint, lambda: KeyRing(keyfile.parse(text, path), roles))
+            seen = stamp(path)
+            keys = keyfile.load(path)
         except KeyFileError as error:
             hint = "" if path.exists() else f"make one: gateway keys create --client NAME --file {_shortest(path)}"
             raise ConfigProblem(str(error), at=("api_key", "file"), hint=hint) from None
+        # The same roles give the same ring, to every route of the pipeline and across reloads.
+        fingerprint = tuple(sorted(roles.items()))
+        key = ("auth", "api_key", context.pipeline, context.name, str(path), f"{hash(fingerprint):x}")
+        ring: KeyRing = context.keep(key, fingerprint, lambda: KeyRing(keys, roles, KeyUse(path)))
+        ring.replace(keys)
+        ring.watch(path, seen)
         return cls(config, ring, context.clock, realm, forward)
 
     def __repr__(self) -> str:
@@ -139,9 +175,11 @@ class ApiKeys:
         now = self._wall()
         known = self._ring.good.get(presented)
         # `until` is never later than the key's own expiry: this comparison is all the checking a known key needs.
-        if known is not None and now < known[1]:
-            return known[0]
-        return self._ring.look_up(presented, now)
+        if known is None or now >= known[1]:
+            known = self._ring.look_up(presented, now)
+        if known[2] is not None and exchange.client_ip not in known[2]:
+            raise _from_elsewhere(known[0], exchange.client_ip, known[2])
+        return known[0]
 
     def _from_header(self, exchange: Exchange, given: list[str]) -> str:
         """The key in the header, which the upstream does not get to see."""
@@ -205,8 +243,20 @@ def _remember(memory: dict[str, Any], most: int, presented: str, value: object) 
         memory[presented] = value
 
 
-def _refused(key: Key | None) -> Refused:
+def _from_elsewhere(identity: Identity, address: str, networks: Networks) -> Refused:
+    return Refused(
+        "network",
+        f"key {identity.claims['key']} of {identity.client} may be used from {networks!r} only, not from {address}",
+        detail="The API key may not be used from here.",
+        failure=Failure.FORBIDDEN,
+    )
+
+
+def _refused(key: Key | None, presented: str) -> Refused:
     """Why a key is no good: unknown (None), revoked or expired."""
+    if key is None and keyfile.mistyped(presented):
+        why = "the key's checksum is wrong, so it was mistyped or cut off rather than guessed"
+        return Refused("mistyped", why, detail="The API key is mistyped: its checksum does not fit.")
     if key is None:
         return Refused("invalid", "the key is in no key file", detail="The API key is not valid.")
     if key.revoked:

@@ -26,6 +26,7 @@ from gateway.middlewares.auth.memory import Memory
 from gateway.middlewares.auth.refusal import Refused
 from gateway.middlewares.auth.verifying import BadKey, VerifyingKey
 from gateway.state.jwks import JwksSource, RemoteKeys
+from gateway.state.revocations import Revocations
 
 KNOWN = 10_000
 """Tokens remembered, at least; at most twice as many."""
@@ -124,24 +125,30 @@ class Issuer:
 class Verifier:
     """The issuers of one `[auth]` table and the tokens found good. Shared by the pipeline's routes, kept across reloads."""
 
-    __slots__ = ("_issuers", "_roles", "known")
+    __slots__ = ("_issuers", "_revocations", "_roles", "known")
 
-    def __init__(self, issuers: Sequence[Issuer], roles: Mapping[str, tuple[str, ...]]) -> None:
+    def __init__(
+        self, issuers: Sequence[Issuer], roles: Mapping[str, tuple[str, ...]], revocations: Revocations | None = None
+    ) -> None:
+        self._revocations = revocations
         self._issuers = {issuer.name: issuer for issuer in issuers}
         self._roles = roles
         self.known: Memory[Identity] = Memory(KNOWN)
         """By Authorization field."""
-        for issuer in issuers:
-            if issuer.remote is not None:
-                issuer.remote.listeners.add(self.known.clear)
+        for listeners in self._listened():
+            listeners.add(self.known.clear)
 
     def __repr__(self) -> str:
         return f"<Verifier {list(self._issuers.values())!r}, {len(self.known)} tokens known>"
 
     def close(self) -> None:
-        for issuer in self._issuers.values():
-            if issuer.remote is not None:
-                issuer.remote.listeners.discard(self.known.clear)
+        for listeners in self._listened():
+            listeners.discard(self.known.clear)
+
+    def _listened(self) -> list[set[Callable[[], None]]]:
+        """Where it is heard that what is remembered may no longer hold."""
+        found = [issuer.remote.listeners for issuer in self._issuers.values() if issuer.remote is not None]
+        return found if self._revocations is None else [*found, self._revocations.listeners]
 
     def issuer_of(self, token: Token) -> Issuer | None:
         """Who says to have issued it."""
@@ -156,6 +163,9 @@ class Verifier:
         if not any(key.verifies(token.alg, token.signed, token.signature) for key in keys):
             raise claims.invalid(f"the signature is not that of a key of {issuer.name}")
         until = claims.check(token, issuer.rules, now)
+        why = self._revocations.why(token.claims) if self._revocations is not None else ""
+        if why:
+            raise Refused("revoked", why, detail="The token has been revoked.")
         return claims.identity(token.claims, issuer.claims, self._roles, "jwt"), until
 
 
@@ -182,6 +192,7 @@ class Jwt:
         context: Context,
         realm: str,
         roles: Mapping[str, tuple[str, ...]],
+        revocations: Revocations | None = None,
         *,
         forward: bool = False,
         alone: bool = True,
@@ -194,10 +205,11 @@ class Jwt:
             if name in names[:index]:
                 raise ConfigProblem(f"{name} has two tables", at=("jwt", index, "issuer"))
         issuers = [_issuer(config, context, index) for index, config in enumerate(configs)]
-        fingerprint = (tuple(configs), tuple(sorted(roles.items())))
+        # Not by value: a list that is read again is the same list.
+        fingerprint = (tuple(configs), tuple(sorted(roles.items())), id(revocations))
         # Routes that override something else share what is remembered; those that override this have their own.
         key = ("auth", "jwt", context.pipeline, context.name, f"{hash(fingerprint):x}")
-        verifier: Verifier = context.keep(key, fingerprint, lambda: Verifier(issuers, roles))
+        verifier: Verifier = context.keep(key, fingerprint, lambda: Verifier(issuers, roles, revocations))
         return cls(verifier, context.clock, realm, forward=forward, alone=alone)
 
     def __repr__(self) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.admin import keys
+from gateway.state import keyuse
 from gateway.state.keyfile import load
 
 NOW = 1_700_000_000.0
@@ -62,7 +63,7 @@ class TestCreate:
         assert said.splitlines()[0] == (
             f"{key.id}: a key for acme (tier gold; roles op; permissions a:read,b:*), that expires 2024-02-12 22:13 UTC"
         )
-        assert "only time it is shown" in said and "gateway reload" in said
+        assert "only time it is shown" in said and "within a second" in said
         assert (key.permissions, key.roles, key.expires) == ({"a:read", "b:*"}, {"op"}, NOW + 90 * 86_400)
         assert secret not in shell("list") + shell("list", "--json") + shell.file.read_text()
 
@@ -106,6 +107,7 @@ class TestCreate:
             "tier": "gold",
             "permissions": [],
             "roles": [],
+            "networks": [],
             "label": "x",
             "hint": load(shell.file)[0].hint,
             "state": "active",
@@ -144,6 +146,18 @@ class TestList:
             f"{one}  acme          {hints[0]}...  expired  2023-11-15 22:13 UTC",
             f"{two}  bert    gold  {hints[1]}...  revoked  never                 a,x          a note",
         ]
+
+    def test_when_and_from_where(self, shell: Shell):
+        one = shell.create("acme", "--networks", "192.0.2.0/24,2001:db8::/32")
+        keyuse.beside(shell.file).write_text(json.dumps({one: int(NOW)}))
+        line = shell("list").splitlines()[1]
+        assert line.endswith("2023-11-14 22:13 UTC  192.0.2.0/24,2001:db8::/32")
+        [listed] = shell.json("list")  # type: ignore[misc]
+        assert listed["last_used"] == "2023-11-14T22:13:20Z" and listed["networks"] == ["192.0.2.0/24", "2001:db8::/32"]
+        shell("rotate", one)
+        assert load(shell.file)[1].networks == ("192.0.2.0/24", "2001:db8::/32")
+        said = shell("create", "--client", "acme", "--networks", "192.0.2.1/24", code=1)
+        assert "'192.0.2.1/24' is not an address or a network" in said
 
     def test_of_one_client(self, shell: Shell):
         shell.create("acme")
@@ -210,7 +224,7 @@ class TestRotate:
 class TestRevoke:
     def test_once_and_again(self, shell: Shell):
         id = shell.create("acme")
-        assert shell("revoke", id) == f"{id} of acme is revoked.\n{keys.RELOAD}\n"
+        assert shell("revoke", id) == f"{id} of acme is revoked.\n{keys.SOON}\n"
         assert shell("revoke", id) == f"{id} of acme was revoked before.\n"
         told = shell.json("revoke", id)
         assert isinstance(told, dict) and told["state"] == "revoked"

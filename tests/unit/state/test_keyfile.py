@@ -4,8 +4,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from gateway.state.keyfile import Key, KeyFileError, digest, load, parse
+from gateway.state.keyfile import Key, KeyFileError, digest, load, mistyped, parse, with_checksum
 
 HASH = "sha256:" + "ab" * 32
 FILE = Path("keys.toml")
@@ -159,3 +161,30 @@ def test_no_hash_in_a_repr():
 def test_digest():
     assert digest("abc").hex() == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert digest("\udcff") != digest("\udcfe")
+
+
+class TestChecksum:
+    def test_ours_have_one(self):
+        key = with_checksum("bec_" + "0" * 56)
+        assert key == "bec_" + "0" * 56 + "a6861eeb" and not mistyped(key)
+
+    @given(st.text("0123456789abcdef", min_size=56, max_size=56), st.integers(0, 63), st.sampled_from("0123456789abcdef"))
+    def test_one_wrong_digit_is_always_seen(self, digits: str, at: int, digit: str):
+        key = with_checksum("bec_" + digits)
+        bent = key[: 4 + at] + digit + key[5 + at :]
+        assert mistyped(bent) is (bent != key)
+
+    @pytest.mark.parametrize("text", ["", "guess", "bec_" + "0" * 63, "bec_" + "0" * 63 + "g", "b c_" + "0" * 64])
+    def test_nothing_is_said_of_others(self, text: str):
+        assert not mistyped(text)
+
+
+@pytest.mark.parametrize(
+    ("networks", "message"),
+    [("'10.0.0.0/8'", "must be an array"), ("[7]", "holds 7"), ("['10.0.0.1/8']", "no bits set beyond the prefix")],
+)
+def test_networks(tmp_path: Path, networks: str, message: str):
+    text = f"[[key]]\nid = 'k'\nclient = 'a'\nhash = 'sha256:{'0' * 64}'\nnetworks = "
+    assert parse(text + "['10.0.0.0/8', '::1']", tmp_path)[0].networks == ("10.0.0.0/8", "::1")
+    with pytest.raises(KeyFileError, match=message):
+        parse(text + networks, tmp_path)

@@ -16,7 +16,7 @@ from gateway.core.exchange import Exchange, Identity
 from gateway.core.failures import Failed, Failure
 from gateway.core.hooks import ConfigProblem, Context
 from gateway.core.telemetry import Telemetry
-from gateway.middlewares.auth import CONFIG, api_key, build
+from gateway.middlewares.auth import CONFIG, api_key, build, networks
 from gateway.state import keyfile
 from gateway.state.keep import Keep
 from gateway.state.keyfile import digest
@@ -24,7 +24,7 @@ from gateway.state.keyfile import digest
 NOW = 1_700_000_000.0
 GOOD = "bec_" + "0123456789abcdef" * 4
 OTHER, ENDING, EXPIRED, REVOKED = ("bec_" + letter * 64 for letter in "bcde")
-UNKNOWN = "bec_" + "f" * 64
+UNKNOWN = keyfile.with_checksum("bec_" + "f" * 56)
 
 Hook = Callable[[Exchange], None]
 
@@ -385,7 +385,7 @@ class TestMemory:
         shown = repr(hook)
         assert "<Auth auth (<ApiKeys X-API-Key <KeyRing 5 keys>>,)>" in shown and GOOD[4:] not in shown
 
-    def test_routes_and_reloads_share_it_until_the_file_or_the_roles_change(self, world: World):
+    def test_routes_and_reloads_share_it_until_the_roles_change(self, world: World):
         def ring(hook: Hook) -> object:
             return hook.__self__._methods[0]._ring  # type: ignore[attr-defined]
 
@@ -395,8 +395,6 @@ class TestMemory:
         world.draft = world.kept.draft()
         assert ring(world.auth()) is first
         assert ring(world.auth({"roles": {"operator": ["x"]}})) is not first
-        (world.directory / "keys.toml").write_text(KEYS + "# changed\n")
-        assert ring(world.auth()) is not first
 
     def test_a_reload_revokes(self, world: World):
         world.auth()(asked(GOOD))
@@ -404,6 +402,71 @@ class TestMemory:
         world.draft.commit()
         world.draft = world.kept.draft()
         assert refused(world.auth(), asked(GOOD)).detail == "The API key has been revoked."
+
+    async def test_a_changed_file_is_followed(self, world: World):
+        hook = world.auth()
+        ring = hook.__self__._methods[0]._ring  # type: ignore[attr-defined]
+        hook(asked(GOOD))
+        refused(hook, asked(UNKNOWN))
+        (world.directory / "keys.toml").write_text(entry("k_good", GOOD, revoked="true") + entry("k_new", UNKNOWN, "new"))
+        await ring._watched.look()
+        assert refused(hook, asked(GOOD)).detail == "The API key has been revoked."
+        hook(asked(UNKNOWN))
+        (world.directory / "keys.toml").write_text("[[key]]")
+        await ring._watched.look()
+        hook(asked(UNKNOWN))
+        ring.close()
+
+    def test_uses_are_noted(self, world: World):
+        hook = world.auth()
+        ring = hook.__self__._methods[0]._ring  # type: ignore[attr-defined]
+        for seconds in (0, 10, 300.5):
+            world.now = NOW + seconds
+            hook(asked(GOOD))
+        refused(hook, asked(REVOKED))
+        assert ring._used._noted == {"k_good": int(NOW) + 300}
+
+
+class TestNetworks:
+    @pytest.mark.parametrize(
+        ("address", "good"),
+        [
+            ("192.0.2.7", True),
+            ("::ffff:192.0.2.7", True),
+            ("192.0.3.7", False),
+            ("2001:db8::1", True),
+            ("::1", False),
+            ("", False),
+        ],
+    )
+    def test_a_key_may_be_bound_to_some(self, world: World, address: str, good: bool):
+        (world.directory / "keys.toml").write_text(entry("k_1", GOOD, networks='["192.0.2.0/24", "2001:db8::/32"]'))
+        hook = world.auth()
+        for _ in range(2):
+            exchange = asked(GOOD)
+            exchange.client_ip = address
+            if good:
+                hook(exchange)
+                continue
+            failed = refused(hook, exchange)
+            assert failed.failure is Failure.FORBIDDEN and failed.detail == "The API key may not be used from here."
+            assert failed.why == f"key k_1 of acme may be used from 192.0.2.0/24, 2001:db8::/32 only, not from {address}"
+
+    def test_the_memory_is_bounded(self, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setattr(networks, "MEMORY", 3)
+        some = networks.Networks(["10.0.0.0/8"])
+        for number in range(10):
+            assert f"10.0.0.{number}" in some and f"11.0.0.{number}" not in some
+            assert len(some._memory) <= 3
+        assert some and not networks.Networks([]) and repr(networks.Networks([])) == "nowhere"
+
+
+class TestMistyped:
+    def test_a_typo_is_told_from_a_guess(self, world: World):
+        typo = UNKNOWN[:-1] + ("0" if UNKNOWN[-1] != "0" else "1")
+        failed = refused(world.auth(), asked(typo))
+        assert failed.detail == "The API key is mistyped: its checksum does not fit."
+        assert world.counted() == {("api_key", "mistyped"): 1}
 
 
 class TestConfig:

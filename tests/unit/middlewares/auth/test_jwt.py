@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from gateway.middlewares.auth import claims as rules
 from gateway.middlewares.auth.jose import Token
 from gateway.middlewares.auth.memory import LONGEST, Memory
 from gateway.middlewares.auth.verifying import ALGORITHMS, VerifyingKey
+from gateway.state.revocations import Revocation, add
 from tests.idp import MAKE, Provider, jwk, public_pem, signed
 from tests.unit.middlewares.auth.bearers import ISSUER, NOW, SECRET, World, asked, bearing, refused, token
 
@@ -310,6 +312,40 @@ class TestMemory:
             assert len(memory) <= 2 * size
         for number in range(31):
             assert memory.get(str(number)) in (None, (number, 1.0))
+
+
+class TestRevocations:
+    def test_a_revoked_token_in_any_spelling(self, tmp_path: Path):
+        world = World(tmp_path)
+        hook = world.auth(revocations="revoked.toml")
+        text = token(jti="j1")
+        hook(bearing(text))
+        add(tmp_path / "revoked.toml", Revocation(jti="j1"))
+        again = world.auth(revocations="revoked.toml")
+        for one in (hook, again):  # a list has no generations: what a reload has read holds for requests under way as well
+            failed = refused(one, bearing(text))
+            assert (failed.failure, failed.detail) == (Failure.UNAUTHENTICATED, "The token has been revoked.")
+        hook(bearing(token(jti="j2")))
+        assert world.counted()["jwt", "revoked"] == 2
+
+    async def test_the_file_is_followed(self, tmp_path: Path):
+        world = World(tmp_path)
+        hook, text = world.auth(revocations="revoked.toml"), token()
+        hook(bearing(text))
+        add(tmp_path / "revoked.toml", Revocation(subject="acme", before=NOW + 1))
+        kept = hook.__self__._methods[0]._verifier._revocations  # type: ignore[attr-defined]
+        await kept._watched.look()
+        assert "subject" in refused(hook, bearing(text)).why
+        hook(bearing(token(iat=NOW + 1)))
+        world.draft.commit()
+        world.kept.close()
+        assert kept.listeners == set()
+
+    def test_a_list_that_makes_no_sense(self, tmp_path: Path):
+        (tmp_path / "revoked.toml").write_text("x")
+        with pytest.raises(ConfigProblem, match="is not TOML") as caught:
+            World(tmp_path).auth(revocations="revoked.toml")
+        assert caught.value.at == ("revocations",)
 
 
 class TestConfig:

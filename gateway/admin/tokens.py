@@ -1,0 +1,78 @@
+"""`gateway tokens revoke|list`: tokens that are refused before they expire. The file is described in state/revocations.py.
+
+Exit codes: 0 done, 1 not done (the reason is on stderr), 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from time import time
+from typing import Any
+
+from marshmallow import ValidationError
+
+from gateway.config.schema import parse_duration
+from gateway.state import keyfile, revocations
+from gateway.state.revocations import ALWAYS, Revocation, RevocationError
+
+ABOUT = "Tokens that are refused before they expire: by jti, by subject, or by when they were issued."
+
+
+def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
+    """Adds `tokens` to the gateway's command line; what it parses has `run` as its attribute of that name."""
+    tokens = subparsers.add_parser("tokens", help="revoke tokens, and list what is revoked", description=ABOUT)
+    tokens.set_defaults(run=run)
+    actions = tokens.add_subparsers(dest="action", required=True, metavar="ACTION")
+    revoke = actions.add_parser("revoke", help="refuse tokens from now on")
+    which = revoke.add_mutually_exclusive_group(required=True)
+    which.add_argument("--jti", default="", metavar="ID", help="one token, by its jti")
+    which.add_argument("--subject", default="", metavar="NAME", help="all of a subject's that were issued until now")
+    which.add_argument("--everybody", action="store_true", help="all that were issued until now")
+    revoke.add_argument("--issuer", default="", metavar="URL", help="of this issuer alone")
+    revoke.add_argument("--before", metavar="WHEN", help="issued before this date and time instead of until now")
+    revoke.add_argument("--for", dest="lasting", metavar="TIME", help="how long tokens live at most: the entry can go after that")
+    listing = actions.add_parser("list", help="show what is revoked")
+    for one in (revoke, listing):
+        one.add_argument("--file", type=Path, default=Path("revoked.toml"), help="the list (default: revoked.toml)")
+
+
+def run(args: argparse.Namespace, now: Callable[[], float] = time) -> int:
+    """Does what the command line says. Returns the exit code."""
+    try:
+        if args.action == "revoke":
+            entry = _entry(args, now())
+            revocations.add(args.file, entry)
+            print(f"Revoked: {_described(entry)}. A gateway that is running with this file takes it within a second.")
+        else:
+            entries = revocations.load(args.file)
+            print("\n".join(map(_described, entries)) or f"nothing is revoked in {args.file}")
+    except RevocationError as error:
+        print(f"gateway tokens {args.action}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _entry(args: argparse.Namespace, now: float) -> Revocation:
+    before = ALWAYS if args.jti else float(int(now) + 1)
+    try:
+        if args.before is not None:
+            before = keyfile.unix_time(datetime.fromisoformat(args.before))
+        until = None if args.lasting is None else now + parse_duration(args.lasting)
+    except (ValidationError, ValueError):
+        raise RevocationError('--before must be a date such as 2027-01-31, --for a duration such as "24h"') from None
+    return Revocation(args.jti, args.subject, args.issuer, before, until)
+
+
+def _described(entry: Revocation) -> str:
+    what = f"the token {entry.jti}" if entry.jti else f"tokens of {entry.subject}" if entry.subject else "everybody's tokens"
+    issuer = f" from {entry.issuer}" if entry.issuer else ""
+    before = f" issued before {_time(entry.before)}" if entry.before != ALWAYS else ""
+    return f"{what}{issuer}{before}" + (f", until {_time(entry.until)}" if entry.until is not None else "")
+
+
+def _time(unix: float) -> str:
+    return f"{datetime.fromtimestamp(unix, UTC):%Y-%m-%d %H:%M:%S} UTC"
