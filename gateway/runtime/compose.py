@@ -149,8 +149,12 @@ class _Composer:
             for name in in_force
             if name in hooks and hasattr(hooks[name].request, "status")
         )
-        if config.builtin == "limits" and any(getattr(one.__self__, "awaited_status", False) for one in status):
-            target, awaited = limits_awaited, True
+        if config.builtin == "limits":
+            # Asking what is left uses nothing up, and is answered when nothing is.
+            free = {name: replace(one, request=None) if hasattr(one.request, "status") else one for name, one in hooks.items()}
+            compiled = self._flatten(pipeline, config, free)
+            if any(getattr(one.__self__, "awaited_status", False) for one in status):
+                target, awaited = limits_awaited, True
         return Route(config.name, config, compiled, target, awaited, status)
 
     def _flatten(self, pipeline: PipelineConfig, route: RouteConfig | None, built: Mapping[str, Hooks]) -> Pipeline:

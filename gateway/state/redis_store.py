@@ -379,7 +379,7 @@ class RedisStore:
             if self._one is None and not all(link.up for link in self._links.values()):
                 self._refresh()
             beats += 1
-            await asyncio.sleep(BEAT)
+            await asyncio.sleep(BEAT if beats > 2 else BEAT / 8)  # soon at first: others should know of a new one
 
 
 def _look(ask: asyncio.Future[Any]) -> None:

@@ -225,6 +225,7 @@ class Limiter:
             except Failed:
                 self._give_back(hits)
                 raise
+            self._tell(exchange, hits)
             return
         del hits[before:]
         refused = []
@@ -243,6 +244,7 @@ class Limiter:
             for hit in hits[before:]:
                 if hit.rule.at_a_time and hit.remote is not None:
                     store.hold(hit.slot, hit.remote.key(hit.key), hit.remote.args(1, slot=hit.slot))
+        self._tell(exchange, hits)
 
     def _give_back(self, hits: list[Hit]) -> None:
         for hit in hits:

@@ -1,0 +1,259 @@
+"""Limits that several gateways share through a real Redis: exact and leased, and what happens while it is away."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from gateway.app import Gateway
+from gateway.state import redis_store
+from tests.client import Client
+from tests.flow.conftest import write
+from tests.origin import Origin
+from tests.redis import RedisServer, Slow, redis, shared_redis
+
+__all__ = ["redis", "shared_redis"]
+
+Run = Callable[..., Awaitable[list["Asker"]]]
+
+ROUTES = """
+[[route]]
+path = "/limits"
+builtin = "limits"
+
+[[route]]
+prefix = "/"
+upstream = "origin"
+"""
+
+
+class Asker:
+    """A gateway and a client of it."""
+
+    def __init__(self, gateway: Gateway, client: Client) -> None:
+        self.gateway = gateway
+        self.client = client
+
+    async def ask(self, count: int = 1, path: str = "/") -> Counter[int]:
+        return Counter([(await self.client.get(path)).status for _ in range(count)])
+
+    @property
+    def store(self) -> redis_store.RedisStore:
+        return next(kept for kept in self.gateway.runtime.keep if isinstance(kept, redis_store.RedisStore))
+
+    async def until(self, up: bool) -> None:
+        async with asyncio.timeout(15):
+            while self.store.up is not up:
+                await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+async def run(tmp_path: Path, origin: Origin) -> AsyncIterator[Run]:
+    """`await run(URL, TOML, gateways=N)`: so many gateways with that below `[rate_limit]`."""
+    running: list[Asker] = []
+
+    async def start(url: str, table: str, gateways: int = 1, deadline: str = "100ms") -> list[Asker]:
+        for number in range(gateways):
+            directory = tmp_path / str(number)
+            directory.mkdir()
+            text = f'name = "{tmp_path.name}"\nrequest = ["rate_limit"]\n[rate_limit]\n{table}\n{ROUTES}'
+            write(
+                directory,
+                text,
+                f'[upstream.origin]\nurl = "{origin.url}"\n',
+                f'[store]\nurl = "{url}"\ndeadline = "{deadline}"\n',
+            )
+            gateway = Gateway(directory / "gateway.toml", {})
+            await gateway.start()
+            running.append(Asker(gateway, await Client.connect(gateway.port)))
+        return running
+
+    yield start
+    for one in running:
+        one.client.close()
+        await one.gateway.close()
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        'algorithm = "fixed_window"\nlimit = 30\nwindow = "1h"',
+        'algorithm = "sliding_window"\nlimit = 30\nwindow = "1h"',
+        'algorithm = "sliding_log"\nlimit = 30\nwindow = "1h"',
+        "tokens = 30\nrefill = 0.001",
+        'algorithm = "quota"\nlimit = 30\nperiod = "month"',
+    ],
+)
+async def test_exact_is_exact_over_all_gateways(run: Run, shared_redis: RedisServer, table: str):
+    one, two = await run(shared_redis.url, f'key = "ip"\n{table}', 2)
+    assert (await one.client.get("/")).fields["x-ratelimit-remaining"] == "29"
+    found = Counter({200: 1}) + sum(await asyncio.gather(*(asker.ask(25) for asker in (one, two))), Counter())
+    refused = 403 if "quota" in table else 429
+    assert found == {200: 30, refused: 21}
+    message = await one.client.get("/limits")
+    assert b'"remaining":0' in message.body and b'"mode":"exact"' in message.body
+    assert (await two.client.get("/")).fields["x-ratelimit-remaining"] == "0"
+
+
+async def test_all_rules_or_none_and_local_ones_are_given_back(run: Run, shared_redis: RedisServer):
+    table = """
+    rules = [
+      { name = "wide", key = "ip", limit = 20, window = "1h", algorithm = "fixed_window" },
+      { name = "leased", key = "ip", limit = 100, window = "1h", algorithm = "fixed_window", mode = "leased" },
+      { name = "narrow", key = "global", limit = 3, window = "1h", algorithm = "fixed_window" },
+      { name = "planned", key = "ip", limit = 1, window = "1h", shadow = true },
+    ]"""
+    (one,) = await run(shared_redis.url, table)
+    assert await one.ask(10) == {200: 3, 429: 7}
+    message = await one.client.get("/limits")
+    assert b'"policy":"wide","key":"ip","algorithm":"fixed_window","limit":20,"window":3600.0,"remaining":17' in message.body
+    assert one.gateway.telemetry.rate_shadowed.get(("/", "planned")) == 9
+
+
+async def test_slots_are_shared_and_given_back(run: Run, shared_redis: RedisServer, origin: Origin):
+    one, two = await run(shared_redis.url, 'key = "ip"\nalgorithm = "concurrency"\nlimit = 1', 2)
+    arrived, go = asyncio.Event(), asyncio.Event()
+
+    async def respond(origin: Origin, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        arrived.set()
+        await go.wait()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        return True
+
+    origin.respond = respond
+    first = asyncio.create_task(one.ask())
+    await arrived.wait()
+    assert await two.ask(2) == {429: 2}
+    go.set()
+    assert await first == {200: 1}
+    async with asyncio.timeout(5):
+        while await two.ask() != {200: 1}:
+            pass
+
+
+async def test_leased_keeps_its_bounds(run: Run, shared_redis: RedisServer):
+    share = 0.2
+    askers = await run(
+        shared_redis.url,
+        f'key = "ip"\nmode = "leased"\nlease = {share}\nlimit = 200\nwindow = "1h"\nalgorithm = "fixed_window"',
+        2,
+    )
+    found = sum(await asyncio.gather(*(asker.ask(200) for asker in askers)), Counter())
+    # docs/limits.md: over by the debts, one half of the share and at least one request a gateway; under by what is on credit.
+    assert 200 * (1 - share / 2) - 2 <= found[200] <= 200 * (1 + share / 2) + 2
+    assert found[200] + found[429] == 400
+    async with asyncio.timeout(5):  # what lies unused comes back
+        while found[200] < 200:
+            found += await askers[0].ask()
+    assert b'"mode":"leased"' in (await askers[0].client.get("/limits")).body
+
+
+async def test_a_fast_client_waits_for_the_settlement_instead_of_being_refused(run: Run, shared_redis: RedisServer):
+    (one,) = await run(shared_redis.url, 'key = "ip"\nmode = "leased"\nlease = 0.02\nlimit = 100\nwindow = "1h"')
+    clients = [await Client.connect(one.gateway.port) for _ in range(20)]
+    found = Counter([message.status for message in await asyncio.gather(*(client.get("/") for client in clients))])
+    for client in clients:
+        client.close()
+    assert found == {200: 20}
+
+
+OUTAGES = [("local_share", {200: 10, 429: 5}), ("open", {200: 15}), ("closed", {503: 15})]
+
+
+@pytest.mark.parametrize("mode", ["exact", "leased"])
+@pytest.mark.parametrize(("policy", "expected"), OUTAGES)
+async def test_killed(
+    run: Run, redis: RedisServer, caplog: pytest.LogCaptureFixture, mode: str, policy: str, expected: dict[int, int]
+):
+    table = f'key = "ip"\nmode = "{mode}"\non_store_failure = "{policy}"\nlimit = 20\nwindow = "1h"\nalgorithm = "fixed_window"'
+    one, two = await run(redis.url, table, 2)
+    for _ in range(3):
+        await asyncio.gather(one.ask(), two.ask())
+    async with asyncio.timeout(5):  # each knows of the other
+        while one.store.gateways < 2:
+            await asyncio.sleep(0.05)
+    with caplog.at_level(logging.WARNING, "gateway.state"):
+        redis.kill()
+        await one.until(up=False)
+        assert await one.ask(15) == expected
+        assert "is down: the connection was lost" in caplog.text
+        assert one.gateway.telemetry.store_up.get((one.store.name,)) == 0
+        assert one.gateway.telemetry.rate_fallback.get(("default", policy)) >= 15
+        redis.start()
+        await one.until(up=True)
+        assert "limits are shared again" in caplog.text
+    assert await one.ask(3) == {200: 3}
+    assert b'"mode":"%s"' % mode.encode() in (await one.client.get("/limits")).body
+
+
+async def test_frozen_costs_the_first_requests_the_deadline_and_the_others_nothing(run: Run, redis: RedisServer):
+    (one,) = await run(redis.url, 'key = "ip"\non_store_failure = "open"\nlimit = 5\nwindow = "1h"', deadline="20ms")
+    assert await one.ask(2) == {200: 2}
+    redis.freeze()
+    assert await one.ask(redis_store.BREAKS) == {200: redis_store.BREAKS}
+    assert not one.store.up
+    assert one.gateway.telemetry.store_failures.get(("late",)) >= redis_store.BREAKS
+    assert await one.ask(50) == {200: 50}
+    redis.thaw()
+    await one.until(up=True)
+    # What was sent while it was frozen counts, as the requests were admitted; nothing was counted meanwhile.
+    assert await one.ask(3) == {429: 3}
+
+
+async def test_slow_is_down_and_fast_again_is_up(run: Run, shared_redis: RedisServer):
+    way = await Slow(shared_redis.port).start()
+    (one,) = await run(f"redis://127.0.0.1:{way.port}", 'key = "ip"\non_store_failure = "open"\nlimit = 50\nwindow = "1h"')
+    assert await one.ask(2) == {200: 2}
+    way.delay = 0.2
+    assert await one.ask(20) == {200: 20}
+    assert not one.store.up
+    way.delay = 0.0
+    await one.until(up=True)
+    assert "ratelimit" in (await one.client.get("/")).fields
+    await way.stop()
+
+
+async def test_there_is_none_when_the_gateway_starts(run: Run, redis: RedisServer):
+    redis.kill()
+    (one,) = await run(redis.url, 'key = "ip"\nlimit = 3\nwindow = "1h"')
+    assert await one.ask(5) == {200: 3, 429: 2}
+    redis.start()
+    await one.until(up=True)
+    assert await one.ask(5) == {200: 3, 429: 2}
+
+
+async def test_a_flushed_script_is_sent_again(run: Run, redis: RedisServer):
+    (one,) = await run(redis.url, 'key = "ip"\nlimit = 3\nwindow = "1h"')
+    assert await one.ask(1) == {200: 1}
+    redis.command("SCRIPT", "FLUSH")
+    assert await one.ask(4) == {200: 2, 429: 2}
+
+
+async def test_a_reload_keeps_the_connection_and_the_counts(run: Run, redis: RedisServer, tmp_path: Path):
+    (one,) = await run(redis.url, 'key = "ip"\nlimit = 5\nwindow = "1h"\nalgorithm = "fixed_window"')
+    assert await one.ask(5) == {200: 5}
+    store, file = one.store, tmp_path / "0" / "pipelines" / "test.toml"
+    file.write_text(file.read_text().replace("limit = 5", "limit = 8"))
+    assert (await one.gateway.reload()).ok
+    assert one.store is store
+    assert await one.ask(5) == {200: 3, 429: 2}
+    assert redis.command("CLIENT", "LIST").count("cmd=evalsha") == 1
+
+
+async def test_wrong_passwords_and_readonly_servers_are_outages(run: Run, redis: RedisServer):
+    redis.command("CONFIG", "SET", "requirepass", "right")
+    wrong = redis.url.replace("redis://", "redis://:wrong@")
+    (one,) = await run(wrong, 'key = "ip"\nlimit = 5\nwindow = "1h"\non_store_failure = "closed"')
+    assert await one.ask(2) == {503: 2}
+    assert "wrong" not in repr(one.gateway.runtime.snapshot.loaded.gateway)
+
+
+async def test_a_password(run: Run, redis: RedisServer):
+    redis.command("CONFIG", "SET", "requirepass", "right")
+    (one,) = await run(redis.url.replace("redis://", "redis://:right@") + "/2", 'key = "ip"\nlimit = 5\nwindow = "1h"')
+    assert await one.ask(6) == {200: 5, 429: 1}
