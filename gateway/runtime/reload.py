@@ -47,14 +47,10 @@ class Runtime:
     probers: dict[str, Prober] = field(default_factory=dict)
     retiring: set[int] = field(default_factory=set)
     loaded_at: float = 0.0
-    _snapshot: Snapshot | None = None
+    snapshot: Snapshot = field(init=False)
+    """The one in force; there is none before `start`."""
     _running: asyncio.Task[Outcome] | None = None
     _next: asyncio.Task[Outcome] | None = None
-
-    @property
-    def snapshot(self) -> Snapshot:
-        assert self._snapshot is not None, "start() comes first"
-        return self._snapshot
 
     async def start(self) -> Outcome:
         """The first snapshot. Raises ConfigErrors."""
@@ -103,7 +99,7 @@ class Runtime:
 
     def _take(self, loaded: LoadedConfig) -> Outcome:
         """Composes beside the present and, if that works, makes it the present. No await: nobody sees half of it."""
-        old = self._snapshot
+        old: Snapshot | None = getattr(self, "snapshot", None)
         draft = self.keep.draft()
         try:
             snapshot = compose(loaded, draft, self.world, old.number + 1 if old is not None else 1)
@@ -116,7 +112,7 @@ class Runtime:
         for name, pool in snapshot.pools.items():
             for endpoint in pool.reconfigure(loaded.upstreams[name]):
                 self.world.transport.forget(endpoint)
-        self._snapshot = snapshot
+        self.snapshot = snapshot
         dropped = draft.commit()
         self._probe(snapshot.pools)
         self._publish(snapshot)

@@ -132,7 +132,9 @@ class Passage:
         if error is not None and exchange.failed is None:
             gone = isinstance(error, asyncio.CancelledError)
             exchange.failed = Failed(Failure.CLIENT_GONE if gone else Failure.INTERNAL)
-        self.abort()
+        reply = self.reply
+        if reply is not None and not isinstance(reply.body, bytes):
+            reply.body.abort()
         self.pipeline.done(exchange)
         self.handler.in_flight.values[()] -= 1
         self.snapshot.leave()

@@ -140,7 +140,6 @@ class Connection(asyncio.Protocol):
         "_owner",
         "_parser",
         "_reading_paused",
-        "_reason",
         "_reply",
         "_sending",
         "_stream",
@@ -174,7 +173,6 @@ class Connection(asyncio.Protocol):
         self._used = False
         self._head_only = self._sending = self._complete = self._extra = self._keep = self._until_close = False
         self._reply: Reply | None = None
-        self._reason = b""
         self._headers: list[Pair] = []
         self._body: list[bytes] = []
         self._head_bytes = 0
@@ -209,7 +207,6 @@ class Connection(asyncio.Protocol):
         self._sending = more
         self._complete = self._extra = self._until_close = False
         self._reply = None
-        self._reason = b""
         self._headers = []
         self._body = []
         self._head_bytes = 0
@@ -357,9 +354,6 @@ class Connection(asyncio.Protocol):
         if self._complete:
             self._extra = True
 
-    def on_status(self, reason: bytes) -> None:
-        self._reason += reason
-
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._reply is None:  # Later ones are trailers, dropped as RFC 9110 section 6.5.1 allows.
             self._headers.append((name, value))
@@ -378,7 +372,6 @@ class Connection(asyncio.Protocol):
                 return
             if status not in (100, 102, 103):
                 raise Failed(Failure.BAD_RESPONSE, why=f"an unasked-for status {status}")
-            self._reason = b""
             self._headers = []
             return
         if len(self._headers) > MAX_HEADERS:
@@ -389,7 +382,7 @@ class Connection(asyncio.Protocol):
             understood = self._understood = _understand(self._headers)
             self._last = self._headers
         headers, index, joined, length, coding, connection = understood
-        reply = Reply(status, reason=self._reason)
+        reply = Reply(status)  # Its reason phrase is dropped: RFC 9112 section 4 lets nobody rely on it.
         reply.headers = headers.copy()
         reply.index = index.copy()
         reply.joined = joined

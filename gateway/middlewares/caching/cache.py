@@ -68,6 +68,11 @@ class Cache:
         if slot is not None and not fields and now < slot.fresh_until and exchange.body is None and decisions is None:
             exchange.cache = "hit"
             return self._serve(exchange, slot, now, fields)
+        if slot is None and not fields and uri not in self._entries and exchange.body is None and decisions is None:
+            # The common miss: nothing is stored for anybody, and the request asks for nothing special.
+            exchange.cache = "miss"
+            exchange.notes[self._name] = Lookup(uri, scope, None, fields, now, self._entries.sequence)
+            return None
         look = finder.consider(exchange, uri, scope, slot, fields, now)
         if decisions is not None:
             decisions.append(Decision(self._name, *finder.told(look, now)))
