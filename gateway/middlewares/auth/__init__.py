@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from gateway.config import schema
 from gateway.config.schema import Boolean, Choice, FieldValue, Items, Map, SubTable, Table, Text
 from gateway.core.exchange import Decision, Exchange, Identity
 from gateway.core.failures import Failed, Failure
@@ -19,6 +20,7 @@ from gateway.middlewares.auth.api_key import ApiKeyConfig, ApiKeys, ApiKeyTable
 from gateway.middlewares.auth.jwt import Jwt, JwtConfig, JwtTable
 from gateway.middlewares.auth.permissions import Permission, Require, Requirements, covers
 from gateway.middlewares.auth.refusal import Refused
+from gateway.middlewares.auth.rules import Network, from_where, rules
 from gateway.state import revocations
 from gateway.state.revocations import RevocationError, Revocations
 
@@ -30,6 +32,10 @@ class AuthConfig:
     revocations: the file that lists revoked tokens, "" for none.
     require:  permissions, all of them needed: a list for every method, or a table of lists by method with "*" for the others.
     roles:    the permissions that come with a role, beyond those of the caller's own.
+    tiers:    the tiers that may; all when empty.
+    owner:    claims by path parameter: the one must be the other, so that `/users/{id}` is for `sub` alone; "client" is the
+              client's name. owner_except: the permissions (all of them) with which it need not.
+    allow, deny: networks, asked before anything else; deny weighs more, and without `allow` all others may.
     optional: callers without credentials pass as nobody in particular wherever `require` asks for nothing; credentials that
               are wrong are refused all the same.
     realm:    what a challenge (WWW-Authenticate) says the credentials are for.
@@ -42,6 +48,11 @@ class AuthConfig:
     revocations: str = ""
     require: Mapping[str, frozenset[str]] = field(default_factory=dict)
     roles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    tiers: tuple[str, ...] = ()
+    owner: Mapping[str, str] = field(default_factory=dict)
+    owner_except: tuple[str, ...] = ()
+    allow: tuple[Network, ...] = ()
+    deny: tuple[Network, ...] = ()
     optional: bool = False
     realm: str = "gateway"
     forward_credentials: bool = False
@@ -55,6 +66,11 @@ class AuthTable(Table):
     revocations = Text()
     require = Require()
     roles = Map(keys=Text(), values=Items(Permission()))
+    tiers = Items(Text())
+    owner = Map(keys=Text(), values=Text())
+    owner_except = Items(Permission())
+    allow = Items(schema.Network())
+    deny = Items(schema.Network())
     optional = Boolean()
     realm = FieldValue()
     forward_credentials = Boolean()
@@ -85,13 +101,15 @@ class Method(Protocol):
 class Auth:
     """One instance in one pipeline, or on one route that overrides it."""
 
-    __slots__ = ("_challenges", "_counts", "_methods", "_missing", "_name", "_optional", "_requirements")
+    __slots__ = ("_challenges", "_counts", "_from_where", "_methods", "_missing", "_name", "_optional", "_requirements", "_rules")
 
     def __init__(self, config: AuthConfig, context: Context, methods: tuple[Method, ...]) -> None:
         self._name = context.name
         self._methods = methods
         self._optional = config.optional
         self._requirements = Requirements(config.require)
+        self._rules = rules(frozenset(config.tiers), config.owner, frozenset(config.owner_except))
+        self._from_where = from_where(config.allow, config.deny)
         # RFC 9110 section 11.6.1: every 401 carries a challenge for each scheme that would do.
         self._challenges = tuple(dict.fromkeys((b"WWW-Authenticate", method.challenge) for method in methods))
         self._missing = f"This needs {' or '.join(dict.fromkeys(method.wanted for method in methods))}."
@@ -102,6 +120,10 @@ class Auth:
 
     def request(self, exchange: Exchange) -> Awaitable[None] | None:
         """Sets `exchange.identity`. Raises Failed: UNAUTHENTICATED, EXPIRED, FORBIDDEN or MALFORMED."""
+        if self._from_where is not None:
+            refused = self._from_where(exchange)
+            if refused is not None:
+                raise self._failed(exchange, None, refused)
         for method in self._methods:
             try:
                 identity = method.identify(exchange)
@@ -135,6 +157,10 @@ class Auth:
         needed = self._requirements.of(exchange.method)
         if needed and not needed <= identity.permissions and not self._requirements.met(needed, identity.permissions):
             raise self._failed(exchange, method, _forbidden(exchange, identity, needed))
+        for rule in self._rules:
+            refused = rule(exchange, identity)
+            if refused is not None:
+                raise self._failed(exchange, method, refused)
         if exchange.decisions is not None:
             why = f"{method.name} of client {identity.client}, who has {_listed(identity.permissions)}; needed: {_listed(needed)}"
             exchange.decisions.append(Decision(self._name, "allowed", why))
@@ -144,7 +170,7 @@ class Auth:
     def _anonymous(self, exchange: Exchange) -> None:
         """A request without any credentials."""
         needed = self._requirements.of(exchange.method)
-        if not self._optional or needed:
+        if not self._optional or needed or self._rules:
             why = f"no credentials; {exchange.method} needs {_listed(needed)}" if needed else "no credentials"
             raise self._failed(exchange, None, Refused("missing", why, detail=self._missing))
         if exchange.decisions is not None:

@@ -1,0 +1,72 @@
+"""Who may, beside permissions: networks before anybody is asked for credentials, tiers and ownership after.
+
+Each rule is a function that returns why not, as a Refused, or None. Only rules that the configuration names are there at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from ipaddress import IPv4Network, IPv6Network
+
+from gateway.core.exchange import Exchange, Identity
+from gateway.core.failures import Failure
+from gateway.middlewares.auth.claims import found
+from gateway.middlewares.auth.networks import Networks
+from gateway.middlewares.auth.permissions import covers
+from gateway.middlewares.auth.refusal import Refused
+
+Network = IPv4Network | IPv6Network
+Rule = Callable[[Exchange, Identity], Refused | None]
+
+
+def from_where(allow: tuple[Network, ...], deny: tuple[Network, ...]) -> Callable[[Exchange], Refused | None] | None:
+    """The rule on addresses: refused is who is in `deny`, then who is not in `allow` if that names any. None without either."""
+    if not allow and not deny:
+        return None
+    allowed, denied = Networks(allow), Networks(deny)
+
+    def rule(exchange: Exchange) -> Refused | None:
+        address = exchange.client_ip
+        if denied and address in denied:
+            return _denied("network", f"deny: {address} is in {denied!r}")
+        if allowed and address not in allowed:
+            return _denied("network", f"allow: {address} is not in {allowed!r}")
+        return None
+
+    return rule
+
+
+def rules(tiers: frozenset[str], owner: Mapping[str, str], owner_except: frozenset[str]) -> tuple[Rule, ...]:
+    """The rules on callers that are known, in the order they are asked."""
+    made: list[Rule] = []
+    if tiers:
+
+        def of_tier(exchange: Exchange, identity: Identity) -> Refused | None:
+            if identity.tier in tiers:
+                return None
+            why = f"tiers: client {identity.client} is of tier {identity.tier or 'none'}, not {' or '.join(sorted(tiers))}"
+            return _denied("tier", why)
+
+        made.append(of_tier)
+    for parameter, claim in owner.items():
+        made.append(_owner(parameter, claim, owner_except))
+    return tuple(made)
+
+
+def _owner(parameter: str, claim: str, excepted: frozenset[str]) -> Rule:
+    def of_owner(exchange: Exchange, identity: Identity) -> Refused | None:
+        if excepted and covers(identity.permissions, excepted):
+            return None
+        wanted = exchange.params.get(parameter)
+        # A route without the parameter has no owner to compare with: that must not mean everybody owns it.
+        held = identity.client if claim == "client" else found(identity.claims, claim)
+        if wanted is not None and (held == wanted or (type(held) is int and str(held) == wanted)):
+            return None
+        said = "is not there" if wanted is None else f"is not the {claim} of client {identity.client}"
+        return _denied("owner", f"owner: the path's {parameter} {said}")
+
+    return of_owner
+
+
+def _denied(result: str, why: str) -> Refused:
+    return Refused(result, why, detail="You may not do this.", failure=Failure.FORBIDDEN)
