@@ -15,6 +15,7 @@ from gateway import middlewares
 from gateway.config.check import LoadedConfig
 from gateway.config.pipeline import PipelineConfig, RouteConfig
 from gateway.config.problems import ConfigErrors, Problem
+from gateway.config.upstream import UpstreamConfig, UpstreamTlsConfig
 from gateway.core.clock import REAL, Clock
 from gateway.core.hooks import ConfigProblem, Context, Hooks
 from gateway.core.telemetry import Telemetry
@@ -68,11 +69,12 @@ class _Composer:
         routes = [route for pipeline in self.loaded.pipelines for route in self._routes(pipeline, pools)]
         unrouted = self._unrouted()
         tls = self._tls()
+        upstream_tls = {name: made for name in self.loaded.upstreams if (made := self._upstream_tls(name)) is not None}
         if self.problems:
             raise ConfigErrors([*self.loaded.warnings, *self.warnings, *self.problems])
         loaded = replace(self.loaded, warnings=(*self.loaded.warnings, *self.warnings)) if self.warnings else self.loaded
         router = Router([(route.config, route) for route in routes], self.loaded.gateway.routing)
-        return Snapshot(self.number, loaded, router, tuple(routes), unrouted, pools, tls)
+        return Snapshot(self.number, loaded, router, tuple(routes), unrouted, pools, tls, upstream_tls)
 
     def _store(self) -> Store | None:
         """The shared store, which is not connected before somebody asks it."""
@@ -103,6 +105,28 @@ class _Composer:
             place = self.loaded.locate("", ("listen", "tls", *at))
             self.warnings.append(Problem(*place, f"listen.tls: {message}", hint, "warning"))
         return tls
+
+    def _upstream_tls(self, name: str) -> UpstreamTls | None:
+        """TLS towards an upstream that has endpoints on https."""
+        config = self.loaded.upstreams[name]
+        path: KeyPath = ("upstream", name, "tls")
+        place = self.loaded.locate("", path)
+        said = config.tls
+        if not any(endpoint.url.lower().startswith("https:") for endpoint in config.endpoints) and not _discovers(config):
+            if said is not None:
+                message = f"upstream.{name}.tls has no effect: none of its URLs says https"
+                self.warnings.append(Problem(*place, message, severity="warning"))
+            return None
+        from gateway.upstream.tls import upstream_tls
+
+        if said is not None and not said.verify:
+            message, hint = f"upstream.{name}.tls: nobody has to prove who they are", "name their authority in ca instead"
+            self.warnings.append(Problem(*self.loaded.locate("", (*path, "verify")), message, hint, "warning"))
+        try:
+            return upstream_tls(name, said or UpstreamTlsConfig(), place[0].parent, self.draft.keep)
+        except ConfigProblem as problem:
+            self._report((*path, *problem.at), f"upstream.{name}.tls: {problem.message}", problem.hint)
+            return None
 
     def _report(self, path: KeyPath, message: str, hint: str) -> None:
         self.problems.append(Problem(*self.loaded.locate("", path), message, hint))
@@ -210,3 +234,8 @@ class _Composer:
                 if kind in ("logging", "metrics") and kind not in observers:
                     observers[kind] = Hooks(finish=self._build(pipeline, name, pipeline.settings.get(name)).finish)
         return flatten("", (), (), (self._renderer(""), *observers.values()))
+
+
+def _discovers(config: UpstreamConfig) -> bool:
+    """Whether endpoints may come that the configuration does not name."""
+    return getattr(config, "discover", None) is not None

@@ -112,6 +112,7 @@ class Runtime:
         for name, pool in snapshot.pools.items():
             for endpoint in pool.reconfigure(loaded.upstreams[name]):
                 self.world.transport.forget(endpoint)
+            self.world.transport.secure(name, pool.endpoints, snapshot.upstream_tls.get(name))
         self.snapshot = snapshot
         dropped = draft.commit()
         self._probe(snapshot.pools)

@@ -15,6 +15,7 @@ from gateway.upstream.pool import Pool
 
 if TYPE_CHECKING:
     from gateway.runtime.tls import ServerTls
+    from gateway.upstream.tls import UpstreamTls
 
 Target = Callable[[Exchange], Any]
 """Gives a Reply, or something to await for one (`Route.awaited`)."""
@@ -44,6 +45,7 @@ class Snapshot:
     unrouted: Pipeline
     pools: Mapping[str, Pool] = field(default_factory=dict)
     tls: ServerTls | None = None
+    upstream_tls: Mapping[str, UpstreamTls] = field(default_factory=dict)
     active: int = 0
     _retired: Callable[[], None] | None = None
 

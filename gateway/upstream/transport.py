@@ -15,8 +15,9 @@ import select
 import socket
 import ssl
 from collections import deque
-from collections.abc import Awaitable, Callable
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Iterable
+from functools import cache
+from typing import TYPE_CHECKING, Protocol
 
 import httptools
 
@@ -28,6 +29,9 @@ from gateway.core.headers import HOP_BY_HOP, Pair, lower, tokens
 from gateway.upstream.checks import contains, knock
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.switched import Switched
+
+if TYPE_CHECKING:
+    from gateway.upstream.tls import UpstreamTls
 
 SWEEP = 0.1
 """Seconds between two looks at the deadlines; deadlines are this exact."""
@@ -323,7 +327,7 @@ class Connection(asyncio.Protocol):
             self._start_stream(reply)
 
     def eof_received(self) -> bool:
-        if self._until_close and self._flight is not None:
+        if self._until_close and self._flight is not None and _authentic(self._transport):
             self._complete = True  # RFC 9112 section 6.3, rule 8: the end of the connection is the end of the body.
             self._finish()
         return False
@@ -586,6 +590,8 @@ class Transport:
         except ssl.SSLError as error:
             raise Failed(Failure.TLS_FAILED, why=f"{endpoint.name}: {_reason(error)}") from None
         except OSError as error:
+            if endpoint.scheme == "https" and isinstance(error, ConnectionResetError | ConnectionAbortedError):
+                raise Failed(Failure.TLS_FAILED, why=f"{endpoint.name} broke the handshake off") from None
             raise Failed(Failure.CONNECT_FAILED, why=f"{endpoint.name}: {error.strerror or error}") from None
         if self._tls.get(endpoint.upstream) is not tls:
             connection.retire()
@@ -677,7 +683,7 @@ async def open_socket(factory: Callable[[], asyncio.Protocol], endpoint: Endpoin
     """Connects to an endpoint over TCP, with TLS when its URL says https. Raises OSError."""
     loop = asyncio.get_running_loop()
     if endpoint.scheme == "https":
-        assert tls is not None, "composed for every upstream with such a URL"
+        tls = tls or _default_tls()
         name = tls.server_name or endpoint.host
         transport, _ = await loop.create_connection(
             factory, endpoint.host, endpoint.port, ssl=tls.context, server_hostname=name
@@ -688,6 +694,28 @@ async def open_socket(factory: Callable[[], asyncio.Protocol], endpoint: Endpoin
     if raw is not None:
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return transport
+
+
+@cache
+def _default_tls() -> UpstreamTls:
+    """For an endpoint on https that came to an upstream which had none when it was composed."""
+    from pathlib import Path
+
+    from gateway.config.upstream import UpstreamTlsConfig
+    from gateway.upstream.tls import UpstreamTls
+
+    return UpstreamTls(UpstreamTlsConfig(), Path())
+
+
+def _authentic(transport: asyncio.Transport | None) -> bool:
+    """Whether the end of what came is the sender's own. RFC 9112 section 9.8: over TLS only close_notify says so."""
+    tls = transport.get_extra_info("ssl_object") if transport is not None else None
+    if tls is None:
+        return True
+    try:
+        return bool(tls.read(1) == b"")
+    except ssl.SSLError:
+        return False  # Nothing to read and no close_notify: anybody can end a TCP connection.
 
 
 def _reason(error: ssl.SSLError) -> str:

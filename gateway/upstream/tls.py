@@ -1,0 +1,55 @@
+"""TLS towards an upstream: one context for all its connections, health checks included.
+
+Built when a configuration is composed, never per connection. As long as the settings and the files they name are the same it is
+the same object, and by that connections know whether they may still be kept (Transport.secure).
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from gateway.config.certificates import VERSIONS, certificate, digest, load_authorities, load_chain, read
+from gateway.config.upstream import UpstreamTlsConfig
+from gateway.core.hooks import ConfigProblem
+
+Keep = Callable[[tuple[str, ...], object, Callable[[], Any]], Any]
+
+
+class UpstreamTls:
+    """`context` for every connection; `server_name` is asked for and verified in place of the endpoint's host, "" for that."""
+
+    def __init__(self, config: UpstreamTlsConfig, directory: Path) -> None:
+        self.server_name = config.server_name
+        context = self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.minimum_version = VERSIONS[config.min_version]
+        context.set_alpn_protocols(["http/1.1"])
+        if not config.verify:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        elif config.ca:
+            load_authorities(context, directory / config.ca, ("ca",))
+        else:
+            context.load_default_certs()
+        if config.certificate:
+            load_chain(context, directory / config.certificate, directory / config.key)
+
+    def __repr__(self) -> str:
+        return f"<UpstreamTls {'unverified' if self.context.verify_mode == ssl.CERT_NONE else 'verified'}>"
+
+
+def upstream_tls(name: str, config: UpstreamTlsConfig, directory: Path, keep: Keep) -> UpstreamTls:
+    """What the upstream's `tls` means. Raises ConfigProblem, `at` below that table.
+
+    keep: as in Context; the same files with the same settings give the same object across reloads.
+    """
+    for key, other in (("certificate", "key"), ("key", "certificate")):
+        if getattr(config, key) and not getattr(config, other):
+            raise ConfigProblem(f"{key} goes with {other}", at=(key,), hint=f"{other} is missing")
+    files = digest(read(directory / config.ca, ("ca",))) if config.ca else ""
+    if config.certificate:
+        files += certificate(directory / config.certificate, directory / config.key).digest
+    made: UpstreamTls = keep(("upstream", name, "tls"), (config, str(directory), files), lambda: UpstreamTls(config, directory))
+    return made
