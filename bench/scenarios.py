@@ -2,6 +2,7 @@
 """What happens when things happen: shares, a killed endpoint, a hundred reloads, large bodies. Prints figures, exits 1 on a miss.
 
     .venv/bin/python bench/scenarios.py shares kill reloads bodies
+    .venv/bin/python bench/scenarios.py rolling outlier slow down storm churn      # fire.py
 
 Everything runs on 127.0.0.1 and is bounded in count and time: a gateway process, upstream processes, clients in this one.
 """
@@ -20,6 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from bench.fire import SCENARIOS
 from tests.client import Client
 from tests.flow.conftest import write
 from tests.load import Load
@@ -209,11 +211,11 @@ async def bodies(directory: Path) -> bool:
 
 
 def main() -> int:
-    chosen = sys.argv[1:] or ["shares", "kill", "reloads", "bodies"]
+    known = {"shares": shares, "kill": kill, "reloads": reloads, "bodies": bodies, **SCENARIOS}
     good = True
-    for name in chosen:
+    for name in sys.argv[1:] or known:
         with tempfile.TemporaryDirectory() as directory:
-            ok = asyncio.run({"shares": shares, "kill": kill, "reloads": reloads, "bodies": bodies}[name](Path(directory)))
+            ok = asyncio.run(known[name](Path(directory)))
             print(f"{name}: {'holds' if ok else 'MISSED'}")
             good = good and ok
     return 0 if good else 1
