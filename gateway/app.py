@@ -23,6 +23,7 @@ from gateway import __version__
 from gateway.admin.application import make_app
 from gateway.config.problems import ConfigErrors
 from gateway.config.server import ListenConfig, RedirectConfig
+from gateway.config.upstream import EndpointConfig
 from gateway.runtime.builtins import worst
 from gateway.runtime.compose import World
 from gateway.runtime.reload import Outcome, Runtime
@@ -147,6 +148,18 @@ class Gateway:
         """Closes an upstream's breaker by hand; False when it has none, None when there is no such upstream."""
         pool = self.runtime.snapshot.pools.get(name)
         return None if pool is None else pool.reset_circuit()
+
+    def register(self, name: str, config: EndpointConfig) -> bool | None:
+        """Adds an endpoint to an upstream; False when that takes none this way, None when there is no such upstream."""
+        if name not in self.runtime.snapshot.pools:
+            return None
+        discovery = self.runtime.discoveries.get(name)
+        return discovery is not None and discovery.register(config)
+
+    def deregister(self, name: str, url: str) -> bool:
+        """Takes it out again; False when it was not there."""
+        discovery = self.runtime.discoveries.get(name)
+        return discovery is not None and discovery.deregister(url)
 
     def ready(self) -> bool:
         """Whether new requests should be sent here."""

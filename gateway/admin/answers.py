@@ -57,6 +57,31 @@ class Circuit(Schema):
     retry_after = fields.Float(allow_none=True, metadata=described("Seconds until it lets a request try"))
 
 
+class Services(Schema):
+    """Every upstream as /admin/health has it."""
+
+    services = fields.List(fields.Nested(lambda: Upstream()), required=True)
+
+
+class Registration(Schema):
+    """An endpoint for an upstream; what is left out is as in the configuration."""
+
+    service = fields.String(required=True, metadata=described("The upstream's name"))
+    url = fields.String(required=True)
+    weight = fields.Integer(strict=True)
+    max_connections = fields.Integer(strict=True)
+    backup = fields.Boolean()
+    drain = fields.Boolean()
+    zone = fields.String()
+
+
+class Registered(Schema):
+    """An endpoint that was registered, or taken out."""
+
+    service = fields.String(required=True)
+    url = fields.String(required=True)
+
+
 class CircuitReset(Schema):
     """A circuit breaker that was closed by hand."""
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from aiohttp import web
+from marshmallow import ValidationError
 from prometheus_async.aio import time
 from prometheus_client import Histogram
 from prometheus_client.exposition import gzip_accepted
@@ -20,6 +21,8 @@ from gateway.admin.answers import answer, problem, refused
 from gateway.admin.guard import MAX_BODY, guard
 from gateway.admin.metrics import exposition
 from gateway.admin.openapi import PROBLEM, Answer, Endpoint, document
+from gateway.config.schema import HttpUrl
+from gateway.config.upstream import EndpointConfig, EndpointTable
 from gateway.core.telemetry import Telemetry
 from gateway.runtime.reload import Outcome
 
@@ -43,6 +46,12 @@ class AdminState(Protocol):
 
     def reset_circuit(self, name: str) -> bool | None:
         """Closes an upstream's breaker by hand; False when it has none, None when there is no such upstream."""
+
+    def register(self, name: str, config: EndpointConfig) -> bool | None:
+        """Adds an endpoint to an upstream; False when that takes none this way, None when there is no such upstream."""
+
+    def deregister(self, name: str, url: str) -> bool:
+        """Takes it out again; False when it was not there."""
 
     async def reload(self) -> Outcome:
         """The next configuration, or the reasons against it."""
@@ -101,6 +110,37 @@ async def reset_circuit(request: web.Request) -> web.StreamResponse:
     return answer(answers.CircuitReset, {"service": name, "state": "closed"})
 
 
+async def services(request: web.Request) -> web.StreamResponse:
+    condition = request.app[STATE].health()
+    return answer(answers.Services, {"services": [{"name": name, **one} for name, one in condition["upstreams"].items()]})
+
+
+async def register_service(request: web.Request) -> web.StreamResponse:
+    try:
+        asked = answers.Registration().load(await request.json())
+        config: EndpointConfig = EndpointTable().load({key: value for key, value in asked.items() if key != "service"})
+    except (ValueError, ValidationError) as error:
+        return problem(422, str(error))
+    name = asked["service"]
+    outcome = request.app[STATE].register(name, config)
+    if outcome is None:
+        return problem(404, f"There is no upstream {name!r}.")
+    if not outcome:
+        return problem(409, f"Upstream {name!r} takes no endpoints here: its discover.api is not true.")
+    return answer(answers.Registered, {"service": name, "url": config.url}, 201)
+
+
+async def deregister_service(request: web.Request) -> web.StreamResponse:
+    name, url = request.match_info["service"], request.query.get("url", "")
+    try:
+        HttpUrl().deserialize(url)
+    except ValidationError as error:
+        return problem(422, f"url: {error}")
+    if not request.app[STATE].deregister(name, url):
+        return problem(404, f"{url!r} was not registered with {name!r}.")
+    return answer(answers.Registered, {"service": name, "url": url})
+
+
 TEXT_FORMATS = ("text/plain", "application/openmetrics-text")
 
 ENDPOINTS = (
@@ -141,6 +181,30 @@ ENDPOINTS = (
             Answer(200, "Closed", answers.CircuitReset),
             Answer(404, "There is no such upstream", answers.Problem, (PROBLEM,)),
             Answer(409, "It has no circuit breaker", answers.Problem, (PROBLEM,)),
+        ),
+    ),
+    Endpoint("GET", "/admin/services", services, "Upstreams and their endpoints", (Answer(200, "All", answers.Services),)),
+    Endpoint(
+        "POST",
+        "/admin/services",
+        register_service,
+        "Registers an endpoint with an upstream, or changes the one at its address; until the next start",
+        (
+            Answer(201, "Registered", answers.Registered),
+            Answer(404, "There is no such upstream", answers.Problem, (PROBLEM,)),
+            Answer(409, "Its discover.api is not true", answers.Problem, (PROBLEM,)),
+            Answer(422, "Not an endpoint", answers.Problem, (PROBLEM,)),
+        ),
+    ),
+    Endpoint(
+        "DELETE",
+        "/admin/services/{service}",
+        deregister_service,
+        "Takes the registered endpoint at the query's `url` out again",
+        (
+            Answer(200, "Taken out", answers.Registered),
+            Answer(404, "It was not registered", answers.Problem, (PROBLEM,)),
+            Answer(422, "Not a URL", answers.Problem, (PROBLEM,)),
         ),
     ),
     Endpoint("GET", "/admin/openapi.json", openapi, "This document", (Answer(200, "OpenAPI 3.1"),)),

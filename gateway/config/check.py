@@ -199,7 +199,7 @@ def _endpoints(document: Document, path: tuple[str, str]) -> None:
     if not isinstance(table, dict):
         return
     endpoints = table.get("endpoints", [])
-    if "url" not in table and endpoints == []:
+    if "url" not in table and endpoints == [] and "discover" not in table:
         document.error((*path, "endpoints"), f"upstream {path[1]!r} has no endpoints", 'endpoints = [{ url = "http://..." }]')
     seen: dict[Any, int] = {}
     urls: list[tuple[KeyPath, Any]] = [((*path, "url"), table.get("url"))]

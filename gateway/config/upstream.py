@@ -178,6 +178,20 @@ class UpstreamTlsConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class DiscoverConfig:
+    """Where further endpoints come from: a watched `file`, environment variables `env` (a name, "*" for any letters), `dns`
+    ("host:port", every address of it with `scheme`), and the admin API. Looked at every `every` seconds.
+    """
+
+    file: str = ""
+    env: str = ""
+    dns: str = ""
+    api: bool = False
+    every: float = 10.0
+    scheme: str = "http"
+
+
+@dataclass(frozen=True, slots=True)
 class UpstreamConfig:
     """One pool. `health`, `passive_health`, `outlier`, `retry` and `circuit_breaker` are None without their table: then off.
 
@@ -207,6 +221,7 @@ class UpstreamConfig:
     fallback: str = ""
     slow_start: float = 0.0
     zone: str = ""
+    discover: DiscoverConfig | None = None
     name: str = ""
 
     def __post_init__(self) -> None:
@@ -329,6 +344,27 @@ class UpstreamTlsTable(Table):
     min_version = Choice("1.2", "1.3")
 
 
+class DiscoverTable(Table):
+    makes = DiscoverConfig
+    file = Text()
+    env = Text()
+    dns = Text()
+    api = Boolean()
+    every = Duration()
+    scheme = Choice("http", "https")
+
+    @validates("dns")
+    def _dns(self, value: str, data_key: str) -> None:
+        host, _, port = value.rpartition(":")
+        if not host or not port.isdigit() or not 0 < int(port) < 65536:
+            raise ValidationError('must be a name and a port, such as "cameras.internal:3001"')
+
+    @validates_schema
+    def _somewhere(self, data: dict[str, Any], **_: Any) -> None:
+        if not (data.keys() & {"file", "env", "dns"} or data.get("api")):
+            raise ValidationError("names no source: file, env, dns, or api = true")
+
+
 class UpstreamTable(Table):
     makes = UpstreamConfig
     url = HttpUrl()
@@ -348,3 +384,4 @@ class UpstreamTable(Table):
     fallback = Text()
     slow_start = Duration(zero=True)
     zone = Text(empty=True)
+    discover = SubTable(DiscoverTable)

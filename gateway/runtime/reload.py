@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from gateway import middlewares
@@ -20,6 +21,7 @@ from gateway.runtime.compose import World, compose
 from gateway.runtime.diff import differences
 from gateway.runtime.snapshot import Snapshot
 from gateway.state.keep import Keep, close_all
+from gateway.upstream.discovery import Discovery, Found
 from gateway.upstream.pool import Pool
 from gateway.upstream.prober import Prober
 
@@ -45,6 +47,7 @@ class Runtime:
     environ: Mapping[str, str]
     keep: Keep = field(default_factory=Keep)
     probers: dict[str, Prober] = field(default_factory=dict)
+    discoveries: dict[str, Discovery] = field(default_factory=dict)
     retiring: set[int] = field(default_factory=set)
     loaded_at: float = 0.0
     snapshot: Snapshot = field(init=False)
@@ -70,6 +73,9 @@ class Runtime:
         for prober in self.probers.values():
             prober.stop()
         self.probers.clear()
+        for discovery in self.discoveries.values():
+            discovery.stop()
+        self.discoveries.clear()
         self.keep.close()
 
     async def _after(self, running: asyncio.Task[Outcome]) -> Outcome:
@@ -116,6 +122,7 @@ class Runtime:
         self.snapshot = snapshot
         dropped = draft.commit()
         self._probe(snapshot.pools)
+        self._discover(snapshot)
         self._publish(snapshot)
         if old is None:
             return Outcome(True, loaded.hash)
@@ -136,6 +143,28 @@ class Runtime:
             if name not in self.probers:
                 self.probers[name] = Prober(pool, self.world.transport.check)
             self.probers[name].sync()
+
+    def _discover(self, snapshot: Snapshot) -> None:
+        """Starts, changes and stops looking for endpoints, as the upstreams now say."""
+        loaded = snapshot.loaded
+        looking = {name for name, config in loaded.upstreams.items() if config.discover is not None}
+        for name in self.discoveries.keys() - looking:
+            self.discoveries.pop(name).stop()
+        for name, config in loaded.upstreams.items():
+            if config.discover is not None:
+                if name not in self.discoveries:
+                    apply = partial(self._discovered, name)
+                    self.discoveries[name] = Discovery(snapshot.pools[name], apply, self.environ)
+                directory = loaded.locate("", ("upstream", name))[0].parent
+                self.discoveries[name].sync(config.discover, directory)
+
+    def _discovered(self, name: str, found: Found) -> None:
+        """Discovery says which endpoints an upstream has beside those in its configuration."""
+        pool, transport = self.snapshot.pools[name], self.world.transport
+        for endpoint in pool.discovered(found):
+            transport.forget(endpoint)
+        transport.secure(name, pool.endpoints, self.snapshot.upstream_tls.get(name))
+        self.probers[name].sync()
 
     def _publish(self, snapshot: Snapshot) -> None:
         loaded, telemetry, clock = snapshot.loaded, self.world.telemetry, self.world.clock

@@ -20,7 +20,7 @@ from dataclasses import replace
 from math import ceil
 from typing import Any
 
-from gateway.config.upstream import SIGNS, BreakerConfig, UpstreamConfig
+from gateway.config.upstream import SIGNS, BreakerConfig, EndpointConfig, UpstreamConfig
 from gateway.core.clock import REAL, Clock
 from gateway.core.failures import Failed, Failure
 from gateway.core.telemetry import Telemetry
@@ -62,6 +62,7 @@ class Pool:
         "config",
         "eligible",
         "endpoints",
+        "found",
         "name",
         "outliers",
         "tunnels",
@@ -80,6 +81,8 @@ class Pool:
         self.tunnels = 0
         self.endpoints: Endpoints = ()
         self.eligible: Endpoints = ()
+        self.found: tuple[EndpointConfig, ...] = ()
+        """What discovery found beside those in `config`."""
         self.breaker: Breaker | None = None
         self.budget = Budget()
         self.config = config
@@ -320,9 +323,15 @@ class Pool:
         self._publish()
         return dropped
 
+    def discovered(self, found: tuple[EndpointConfig, ...]) -> Endpoints:
+        """Puts what discovery says now beside the configuration's endpoints; returns those that are gone."""
+        self.found = found
+        return self.reconfigure(self.config)
+
     def close(self) -> Endpoints:
         """The upstream is gone: nobody can be picked any more, and its metrics end. Returns the endpoints it had."""
-        return self.reconfigure(replace(self.config, url="", endpoints=(), circuit_breaker=None, on_empty="fail"))
+        gone = replace(self.config, url="", endpoints=(), circuit_breaker=None, on_empty="fail", discover=None)
+        return self.reconfigure(gone)
 
     def status(self) -> dict[str, Any]:
         """What the admin API shows: plain values only."""
@@ -350,7 +359,9 @@ class Pool:
     def _adopt(self, config: UpstreamConfig) -> Endpoints:
         """Takes over everything `config` says, visible to nobody but this pool; returns who is no longer in it."""
         before, self.config = self.config, config
-        settings = by_address(config.endpoints)
+        if config.discover is None:
+            self.found = ()
+        settings = by_address(self.found) | by_address(config.endpoints)
         known = {endpoint.address: endpoint for endpoint in self.endpoints}
         names = {endpoint.name for address, endpoint in known.items() if address in settings}
         endpoints, joining = [], bool(known)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from pathlib import Path
 
 import pytest
 
+from gateway.config.upstream import EndpointConfig
 from tests.flow.conftest import PLAIN
 from tests.origin import Origin, answer
 from tests.unit.upstream.test_retry import POLICIES
@@ -160,3 +162,27 @@ async def test_who_fails_more_than_its_peers_is_ejected(start, origin, other, co
     assert [endpoint["status"] for endpoint in gateway.health()["upstreams"]["origin"]["endpoints"]] == ["ejected", "healthy"]
     assert (await client.get("/")).status == 200
     assert len(origin.heads) < 10
+
+
+async def test_registered_services_are_asked_and_taken_out(start, origin, connect):
+    gateway = await start(PLAIN, "[upstream.origin]\ndiscover.api = true\nhealth = {}\n")
+    client = await connect(gateway)
+    assert (await client.get("/")).status == 503
+    assert gateway.register("origin", EndpointConfig(origin.url)) is True
+    assert (await client.get("/")).status == 200
+    assert (await gateway.reload()).ok
+    assert (await client.get("/")).status == 200
+    assert gateway.deregister("origin", origin.url)
+    assert (await client.get("/")).status == 503
+    assert gateway.register("nobody", EndpointConfig(origin.url)) is None
+
+
+async def test_a_pool_may_be_found_in_a_file(start, origin, connect):
+    gateway = await start(PLAIN, '[upstream.origin]\ndiscover = { file = "found.json" }\n', found__json=f'["{origin.url}"]')
+    client = await connect(gateway)
+    assert (await client.get("/")).status == 200
+    upstreams = Path(gateway.runtime.path).parent / "upstreams.toml"
+    upstreams.write_text(pool("origin", origin.url))
+    assert (await gateway.reload()).ok
+    assert gateway.register("origin", EndpointConfig(origin.url)) is False
+    assert (await client.get("/")).status == 200

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.config.problems import Problem
+from gateway.config.upstream import EndpointConfig
 from gateway.core.telemetry import Telemetry
 from gateway.runtime.reload import Outcome
 
@@ -96,12 +97,21 @@ class State:
         self.config_now: dict[str, Any] = CONFIG
         self.outcome: Outcome | Exception = Outcome(True, "def456", (WARNING,), ("upstream becamera changed: weight",))
         self.reloads = 0
+        self.registered: list[EndpointConfig] = []
 
     def ready(self) -> bool:
         return self.is_ready
 
     def reset_circuit(self, name: str) -> bool | None:
         return {"becamera": True, "plain": False}.get(name)
+
+    def register(self, name: str, config: EndpointConfig) -> bool | None:
+        if name == "becamera":
+            self.registered.append(config)
+        return {"becamera": True, "plain": False}.get(name)
+
+    def deregister(self, name: str, url: str) -> bool:
+        return name == "becamera" and url in [config.url for config in self.registered]
 
     def health(self) -> dict[str, Any]:
         return self.health_now

@@ -9,6 +9,7 @@ import pytest
 from aiohttp.test_utils import TestClient
 from prometheus_client import REGISTRY
 
+from gateway.config.upstream import EndpointConfig
 from gateway.runtime.reload import Outcome
 from tests.unit.admin.state import CONFIG, ERROR, HEALTH, STATUS, WARNING, State
 
@@ -64,6 +65,51 @@ async def test_status(admin: TestClient):
 async def test_a_circuit_is_reset(admin: TestClient, name: str, status: int, answer: Any):
     found = await asked(admin, f"/admin/circuit-breaker/{name}/reset", "POST", headers=CHANGES)
     assert (found[0], found[1] if status == 200 else found[1]["detail"]) == (status, answer)
+
+
+async def test_services(admin: TestClient):
+    status, found = await asked(admin, "/admin/services")
+    assert (status, [one["name"] for one in found["services"]]) == (200, ["becamera", "plain"])
+    assert found["services"][0] == HEALTH["upstreams"]["becamera"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "said"),
+    [
+        ('{"service": "becamera", "url": "http://127.0.0.1:9", "weight": 3, "zone": "a"}', 201, None),
+        ('{"service": "plain", "url": "http://127.0.0.1:9"}', 409, "takes no endpoints here"),
+        ('{"service": "other", "url": "http://127.0.0.1:9"}', 404, "There is no upstream 'other'."),
+        ('{"service": "becamera", "url": "ftp://a"}', 422, "must be a URL such as"),
+        ('{"service": "becamera", "url": "http://a", "weight": 70000}', 422, "weight"),
+        ('{"service": "becamera"}', 422, "url"),
+        ('{"service": "becamera", "url": "http://a", "color": 1}', 422, "color"),
+        ("{", 422, "Expecting"),
+    ],
+)
+async def test_a_service_is_registered(admin: TestClient, state: State, body: str, status: int, said: str | None):
+    found = await asked_any(admin, "/admin/services", "POST", data=body, headers=CHANGES | {"Content-Type": "application/json"})
+    assert found[0] == status
+    if said is None:
+        assert found[1] == {"service": "becamera", "url": "http://127.0.0.1:9"}
+        assert state.registered == [EndpointConfig("http://127.0.0.1:9", weight=3, zone="a")]
+    else:
+        assert said in found[1]["detail"]
+        assert not state.registered
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("becamera?url=http://a", 200), ("becamera?url=http://b", 404), ("plain?url=http://a", 404), ("becamera", 422)],
+)
+async def test_a_service_is_taken_out(admin: TestClient, state: State, path: str, status: int):
+    state.registered.append(EndpointConfig("http://a"))
+    assert (await asked_any(admin, f"/admin/services/{path}", "DELETE", headers=CHANGES))[0] == status
+
+
+async def asked_any(client: TestClient, path: str, method: str, **options: Any) -> tuple[int, dict[str, Any]]:
+    async with client.request(method, path, **options) as response:
+        assert (response.content_type == "application/problem+json") == (response.status >= 400)
+        return response.status, json.loads(await response.text())
 
 
 async def test_reload_taken(admin: TestClient, state: State):

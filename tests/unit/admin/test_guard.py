@@ -48,7 +48,7 @@ async def test_with_the_token_everything(guarded: TestClient, state: State, cred
     headers = {"Authorization": credentials}
     for endpoint in ENDPOINTS:
         async with guarded.request(endpoint.method, endpoint.path.replace("{service}", "becamera"), headers=headers) as response:
-            assert response.status == 200, endpoint.path
+            assert response.status in {answer.status for answer in endpoint.answers}, endpoint.path
     assert state.reloads == 1
 
 

@@ -1,0 +1,210 @@
+"""Where a pool's endpoints come from when they are not all written down: a file, the environment, DNS, the admin API.
+
+Every source yields the same, EndpointConfigs; the pool merges them with those in its configuration and keeps what it knows of the
+ones that stay. A source that fails is reported once and goes on counting for what it said last: an unreadable file or a name
+server that is away must not empty a pool that works.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import socket
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from marshmallow import ValidationError
+
+from gateway.config.upstream import DiscoverConfig, EndpointConfig, EndpointTable
+from gateway.upstream.endpoint import Address
+from gateway.upstream.pool import Pool
+
+log = logging.getLogger("gateway.upstream")
+
+Found = tuple[EndpointConfig, ...]
+
+Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
+"""The addresses of a host; raises OSError."""
+
+
+class Undiscovered(Exception):
+    """A source could not say which endpoints there are; str() says why."""
+
+
+async def resolve(host: str, port: int) -> Sequence[str]:
+    """Addresses as the system's resolver has them. Raises OSError."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [str(address[0]) for *_, address in found]
+
+
+def in_file(path: Path) -> Found:
+    """What a file lists: JSON, an array of URLs or of tables like those of `endpoints`; or a URL a line. Raises Undiscovered."""
+    try:
+        text = path.read_text("utf-8")
+        if path.suffix != ".json":
+            lines = (line.partition("#")[0].strip() for line in text.splitlines())
+            return endpoints([line for line in lines if line])
+        return endpoints(json.loads(text))
+    except (OSError, ValueError) as error:
+        raise Undiscovered(f"{path.name}: {getattr(error, 'strerror', None) or error}") from None
+
+
+def in_environment(pattern: str, environ: Mapping[str, str]) -> Found:
+    """The URLs in the variables that `pattern` names ("CAMERA_*_URL"), each with one or more of them. Raises Undiscovered."""
+    names = sorted(name for name in environ if fnmatchcase(name, pattern))
+    urls = [url for name in names for url in environ[name].replace(",", " ").split()]
+    return endpoints([url if "://" in url else f"http://{url}" for url in urls])
+
+
+def endpoints(entries: Any) -> Found:
+    """EndpointConfigs of URLs and tables. Raises Undiscovered."""
+    if not isinstance(entries, list):
+        raise Undiscovered("is not an array")
+    table, made = EndpointTable(), []
+    for entry in entries:
+        try:
+            made.append(table.load({"url": entry} if isinstance(entry, str) else entry))
+        except ValidationError as error:
+            raise Undiscovered(f"{entry!r}: {error.messages}") from None
+    return tuple(made)
+
+
+class Discovery:
+    """Keeps one pool's found endpoints up to date. Needs a running loop; all methods are called from it.
+
+    apply: takes what all sources together say, whenever that changes.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        apply: Callable[[Found], None],
+        environ: Mapping[str, str],
+        *,
+        resolve: Resolve = resolve,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._pool = pool
+        self._apply = apply
+        self._environ = environ
+        self._resolve = resolve
+        self._sleep = sleep
+        self._config: DiscoverConfig | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._said: dict[str, Found] = {}
+        self._failing: set[str] = set()
+        self._registered: dict[Address, EndpointConfig] = {}
+
+    def __repr__(self) -> str:
+        return f"<Discovery of {self._pool.name}, {len(self.found())} endpoints>"
+
+    def found(self) -> Found:
+        """What all sources say, each address once."""
+        every = {Address.of(one.url): one for said in self._said.values() for one in said}
+        return tuple((every | self._registered).values())
+
+    def sync(self, config: DiscoverConfig | None, directory: Path) -> None:
+        """Follows the configuration. A file and the environment are read at once, so that a start has what they say."""
+        if config == self._config and self._task is not None:
+            return
+        self.stop()
+        self._config = config
+        self._said.clear()
+        self._failing.clear()
+        if config is None or not config.api:
+            self._registered.clear()
+        if config is None:
+            return
+        if config.env:
+            self._source(f"environment {config.env}", lambda: in_environment(config.env, self._environ))
+        if config.file:
+            self._source(f"file {config.file}", lambda: in_file(directory / config.file))
+        self._changed()
+        self._task = asyncio.create_task(self._watch(config, directory), name=f"discovery {self._pool.name}")
+
+    def stop(self) -> None:
+        """Looks no more; what was found stays."""
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+
+    def register(self, config: EndpointConfig) -> bool:
+        """Adds an endpoint, or changes the one at that address; False when the upstream does not allow it."""
+        if self._config is None or not self._config.api:
+            return False
+        self._registered[Address.of(config.url)] = config
+        self._changed()
+        return True
+
+    def deregister(self, url: str) -> bool:
+        """Takes an endpoint out that was registered; False when it was not."""
+        if self._registered.pop(Address.of(url), None) is None:
+            return False
+        self._changed()
+        return True
+
+    async def _watch(self, config: DiscoverConfig, directory: Path) -> None:
+        path, seen = directory / config.file, None
+        while True:
+            if config.dns:
+                await self._look_up(config)
+            await self._sleep(config.every)
+            if config.file:
+                stamp = await asyncio.to_thread(_stamp, path)
+                if stamp != seen:
+                    seen = stamp
+                    try:
+                        said = await asyncio.to_thread(in_file, path)
+                        self._source(f"file {config.file}", lambda said=said: said)  # type: ignore[misc]
+                    except Undiscovered as failed:
+                        self._fail(f"file {config.file}", failed)
+                    self._changed()
+
+    async def _look_up(self, config: DiscoverConfig) -> None:
+        name = f"DNS {config.dns}"
+        host, _, port = config.dns.rpartition(":")
+        try:
+            addresses = await self._resolve(host, int(port))
+        except OSError as error:
+            self._fail(name, Undiscovered(f"{host}: {error.strerror or error}"))
+            return
+        shown = sorted({f"[{address}]" if ":" in address else address for address in addresses})
+        self._source(name, lambda: tuple(EndpointConfig(f"{config.scheme}://{address}:{port}") for address in shown))
+        self._changed()
+
+    def _source(self, name: str, ask: Callable[[], Found]) -> None:
+        try:
+            self._said[name] = ask()
+        except Undiscovered as failed:
+            self._fail(name, failed)
+            return
+        if name in self._failing:
+            self._failing.discard(name)
+            log.info("upstream %s: discovery from %s works again", self._pool.name, name)
+
+    def _fail(self, name: str, failed: Undiscovered) -> None:
+        if name not in self._failing:
+            self._failing.add(name)
+            log.warning("upstream %s: discovery from %s failed, what it said last stays: %s", self._pool.name, name, failed)
+
+    def _changed(self) -> None:
+        found = self.found()
+        if found == self._pool.found:
+            return
+        before = {endpoint.address for endpoint in self._pool.endpoints}
+        self._apply(found)
+        after = {endpoint.address for endpoint in self._pool.endpoints}
+        text = "upstream %s: discovery: %d added, %d removed; %d endpoints"
+        log.info(text, self._pool.name, len(after - before), len(before - after), len(after))
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    """What changes when a file does; None when it is not there."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino

@@ -1,0 +1,156 @@
+"""Discovery: what sources say, that what fails changes nothing, and that who stays is known still."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from gateway.config.upstream import DiscoverConfig, EndpointConfig, UpstreamConfig
+from gateway.upstream.discovery import Discovery, Undiscovered, in_environment, in_file, resolve
+from gateway.upstream.pool import Pool
+
+
+class Look:
+    """A discovery whose time passes when a test says so, and whose name server says what a test wants."""
+
+    def __init__(self, config: DiscoverConfig, directory: Path, environ: dict[str, str] | None = None) -> None:
+        self.pool = Pool("x", UpstreamConfig(endpoints=(EndpointConfig("http://a:1"),), discover=config))
+        self.directory = directory
+        self.addresses: Sequence[str] | OSError = ()
+        self.asleep = asyncio.Event()
+        self.wake = asyncio.Event()
+        self.discovery = Discovery(self.pool, self.pool.discovered, environ or {}, resolve=self.resolve, sleep=self.sleep)
+        self.discovery.sync(config, directory)
+
+    async def resolve(self, host: str, port: int) -> Sequence[str]:
+        if isinstance(self.addresses, OSError):
+            raise self.addresses
+        return self.addresses
+
+    async def sleep(self, seconds: float) -> None:
+        self.asleep.set()
+        await self.wake.wait()
+        self.wake.clear()
+
+    async def pass_time(self) -> None:
+        """One more look at everything."""
+        await self.asleep.wait()
+        self.asleep.clear()
+        self.wake.set()
+        await self.asleep.wait()
+
+    def names(self) -> list[str]:
+        return sorted(endpoint.name for endpoint in self.pool.endpoints)
+
+
+@asynccontextmanager
+async def looking(config: DiscoverConfig, directory: Path, environ: dict[str, str] | None = None) -> AsyncIterator[Look]:
+    look = Look(config, directory, environ)
+    yield look
+    look.discovery.stop()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "found"),
+    [
+        ("a.json", '["http://b:2", {"url": "http://c:3", "weight": 2}]', [("http://b:2", 1), ("http://c:3", 2)]),
+        ("a.txt", "# cameras\nhttp://b:2\n\nhttp://c:3  # the other\n", [("http://b:2", 1), ("http://c:3", 1)]),
+        ("a.json", "[]", []),
+        ("a.json", '{"a": 1}', "is not an array"),
+        ("a.json", '["ftp://b"]', "must be a URL"),
+        ("a.json", '[{"url": "http://b", "wait": 1}]', "wait"),
+        ("a.json", "[", "Expecting value"),
+        ("b.json", "", "No such file"),
+    ],
+)
+def test_files(tmp_path: Path, name: str, text: str, found: list[tuple[str, int]] | str) -> None:
+    (tmp_path / "a.json").write_text(text)
+    (tmp_path / "a.txt").write_text(text)
+    if isinstance(found, str):
+        with pytest.raises(Undiscovered, match=found):
+            in_file(tmp_path / name)
+    else:
+        assert [(one.url, one.weight) for one in in_file(tmp_path / name)] == found
+
+
+def test_the_environment() -> None:
+    environ = {"CAMERA_B_URL": "http://b:2, c:3", "CAMERA_A_URL": "https://a", "OTHER": "http://o"}
+    assert [one.url for one in in_environment("CAMERA_*_URL", environ)] == ["https://a", "http://b:2", "http://c:3"]
+    assert in_environment("NOTHING", environ) == ()
+    with pytest.raises(Undiscovered):
+        in_environment("BAD", {"BAD": "ftp://x"})
+
+
+async def test_a_changed_file_is_read_and_who_stays_is_known_still(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    file = tmp_path / "found.json"
+    file.write_text('["http://b:2", "http://c:3"]')
+    async with looking(DiscoverConfig(file="found.json"), tmp_path) as look:
+        assert look.names() == ["a:1", "b:2", "c:3"]
+        stays = look.pool.endpoints[0]
+        stays.in_flight = 5
+        file.write_text(json.dumps([f"http://{stays.name}", "http://d:4"]))
+        await look.pass_time()
+        assert look.names() == sorted({"a:1", stays.name, "d:4"})
+        assert next(one for one in look.pool.endpoints if one.name == stays.name) is stays
+        file.write_text("[")
+        await look.pass_time()
+        file.unlink()
+        await look.pass_time()
+        assert "d:4" in look.names()
+        assert caplog.text.count("what it said last stays") == 1
+        file.write_text("[]")
+        await look.pass_time()
+        assert look.names() == ["a:1"]
+        assert "works again" in caplog.text
+
+
+async def test_dns(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with looking(DiscoverConfig(dns="cameras.internal:3001", scheme="https"), tmp_path) as look:
+        look.addresses = ["192.0.2.2", "192.0.2.1", "192.0.2.1", "2001:db8::1"]
+        await look.pass_time()
+        assert look.names() == ["192.0.2.1:3001", "192.0.2.2:3001", "[2001:db8::1]:3001", "a:1"]
+        assert {one.scheme for one in look.pool.endpoints if one.port == 3001} == {"https"}
+        look.addresses = OSError(5, "no answer")
+        await look.pass_time()
+        assert len(look.names()) == 4
+        assert "cameras.internal: no answer" in caplog.text
+        look.addresses = ["192.0.2.1"]
+        await look.pass_time()
+        assert look.names() == ["192.0.2.1:3001", "a:1"]
+
+
+async def test_the_systems_resolver() -> None:
+    assert "127.0.0.1" in await resolve("127.0.0.1", 80)
+
+
+async def test_registered_endpoints_outlive_a_reload_that_allows_them(tmp_path: Path) -> None:
+    config = DiscoverConfig(api=True, env="URLS")
+    async with looking(config, tmp_path, {"URLS": "http://e:5"}) as look:
+        discovery = look.discovery
+        assert look.names() == ["a:1", "e:5"]
+        assert discovery.register(EndpointConfig("http://r:9", weight=2))
+        assert discovery.register(EndpointConfig("http://r:9", weight=3))
+        assert [one.weight for one in look.pool.endpoints if one.name == "r:9"] == [3]
+        discovery.sync(DiscoverConfig(api=True), tmp_path)
+        assert look.names() == ["a:1", "r:9"]
+        assert discovery.deregister("http://r:9")
+        assert not discovery.deregister("http://r:9")
+        assert look.names() == ["a:1"]
+        discovery.sync(DiscoverConfig(env="URLS"), tmp_path)
+        assert not discovery.register(EndpointConfig("http://r:9"))
+        assert repr(discovery) == "<Discovery of x, 1 endpoints>"
+        discovery.sync(None, tmp_path)
+        look.pool.reconfigure(UpstreamConfig(endpoints=(EndpointConfig("http://a:1"),)))
+        assert look.names() == ["a:1"]
+
+
+async def test_an_endpoint_that_is_written_down_too_is_there_once(tmp_path: Path) -> None:
+    async with looking(DiscoverConfig(env="URLS"), tmp_path, {"URLS": "http://a:1"}) as look:
+        assert [(one.name, one.weight) for one in look.pool.endpoints] == [("a:1", 1)]
