@@ -97,6 +97,8 @@ class Upstream(Schema):
     balance = fields.String()
     in_flight = fields.Integer()
     retrying = fields.Integer()
+    waiting = fields.Integer(metadata=described("Requests in the queue"))
+    limit = fields.Integer(allow_none=True, metadata=described("How many requests may be under way now; null: no limit"))
     trying_all = fields.Boolean(metadata=described("Nobody is well, so all are picked (on_empty)"))
     circuit = fields.Nested(Circuit, allow_none=True)
     endpoints = fields.List(fields.Nested(Endpoint), required=True)

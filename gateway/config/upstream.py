@@ -192,12 +192,38 @@ class DiscoverConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class HashConfig:
+    """What balance "hash" goes by: a `header`'s value or a `cookie`'s; the client's address where the request has none."""
+
+    header: str = ""
+    cookie: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueConfig:
+    """Requests that find every endpoint full wait: at most `size` of them, each for at most `timeout` seconds."""
+
+    size: int = 100
+    timeout: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class LimitConfig:
+    """At most `requests` under way at a time; `adaptive` lowers that, down to `minimum`, while answers take longer than usual."""
+
+    requests: int
+    adaptive: bool = False
+    minimum: int = 10
+
+
+@dataclass(frozen=True, slots=True)
 class UpstreamConfig:
     """One pool. `health`, `passive_health`, `outlier`, `retry` and `circuit_breaker` are None without their table: then off.
 
     `on_empty` is what happens when no endpoint can be picked: "fail", or "try_all" of them whatever is known about them.
     `fallback` is the upstream that is asked instead when this one cannot be: no endpoint, circuit open, overloaded.
     `slow_start`: for so many seconds after it joins or recovers an endpoint's weight grows from a tenth to all of it.
+    `deadline_header` tells endpoints how many milliseconds are left for the exchange, where there is a limit to it.
     `zone` is where this gateway stands: endpoints of other zones are picked only when none of this can be.
 
     `max_idle` connections are kept open per endpoint, each for at most `keepalive` seconds unused. `preserve_host` sends the
@@ -222,6 +248,10 @@ class UpstreamConfig:
     slow_start: float = 0.0
     zone: str = ""
     discover: DiscoverConfig | None = None
+    hash: HashConfig = HashConfig()
+    queue: QueueConfig | None = None
+    limit: LimitConfig | None = None
+    deadline_header: str = ""
     name: str = ""
 
     def __post_init__(self) -> None:
@@ -365,11 +395,35 @@ class DiscoverTable(Table):
             raise ValidationError("names no source: file, env, dns, or api = true")
 
 
+class HashTable(Table):
+    makes = HashConfig
+    header = FieldName()
+    cookie = FieldName()
+
+    @validates_schema
+    def _one(self, data: dict[str, Any], **_: Any) -> None:
+        if len(data) != 1:
+            raise ValidationError("needs either header or cookie")
+
+
+class QueueTable(Table):
+    makes = QueueConfig
+    size = Whole(least=1)
+    timeout = Duration()
+
+
+class LimitTable(Table):
+    makes = LimitConfig
+    requests = Whole(least=1, required=True)
+    adaptive = Boolean()
+    minimum = Whole(least=1)
+
+
 class UpstreamTable(Table):
     makes = UpstreamConfig
     url = HttpUrl()
     endpoints = Items(SubTable(EndpointTable))
-    balance = Choice("least_connections", "round_robin", "ip_hash", "random")
+    balance = Choice("least_connections", "round_robin", "ip_hash", "hash", "random", "random_two")
     health = SubTable(HealthTable)
     passive_health = SubTable(PassiveHealthTable)
     outlier = SubTable(OutlierTable)
@@ -385,3 +439,12 @@ class UpstreamTable(Table):
     slow_start = Duration(zero=True)
     zone = Text(empty=True)
     discover = SubTable(DiscoverTable)
+    hash = SubTable(HashTable)
+    queue = SubTable(QueueTable)
+    limit = SubTable(LimitTable)
+    deadline_header = FieldName()
+
+    @validates_schema
+    def _hash(self, data: dict[str, Any], **_: Any) -> None:
+        if ("hash" in data) != (data.get("balance") == "hash"):
+            raise ValidationError('balance = "hash" and a hash table belong together', "hash")

@@ -23,7 +23,7 @@ _NOBODY: Endpoints = ()
 
 
 class Balancer(Protocol):
-    """One pool's way to choose. `key` is what ip_hash goes by, the client's address."""
+    """One pool's way to choose. `key` is what hashing goes by: the client's address, a header's value or a cookie's."""
 
     def pick(self, eligible: Endpoints, key: str, tried: Sequence[Endpoint]) -> Endpoint | None:
         """The endpoint to ask, or None when all are full or tried. Counting it in is the caller's."""
@@ -33,8 +33,10 @@ def choose(name: str, rng: random.Random) -> Balancer:
     """A new balancer for an upstream's `balance`."""
     if name == "round_robin":
         return RoundRobin()
-    if name == "ip_hash":
+    if name in ("ip_hash", "hash"):
         return Rendezvous()
+    if name == "random_two":
+        return TwoChoices(rng)
     if name == "random":
         return WeightedRandom(rng)
     return LeastConnections()
@@ -200,6 +202,27 @@ class WeightedRandom:
 
 def _sums(endpoints: Endpoints) -> list[float]:
     return list(accumulate(endpoint.weight for endpoint in endpoints))
+
+
+class TwoChoices:
+    """The less loaded of two taken by chance: nearly as good as asking all, whatever their number (Mitzenmacher 2001)."""
+
+    __slots__ = ("_random",)
+
+    def __init__(self, rng: random.Random) -> None:
+        self._random = rng.random
+
+    def pick(self, eligible: Endpoints, key: str, tried: Sequence[Endpoint]) -> Endpoint | None:
+        count = len(eligible)
+        if count > 1 and not tried:
+            first = int(self._random() * count)
+            second = int(self._random() * (count - 1))
+            one, other = eligible[first], eligible[second + (second >= first)]
+            if (other.in_flight + 1) * one.weight < (one.in_flight + 1) * other.weight:
+                one = other
+            if not 0 < one.max_connections <= one.in_flight:
+                return one
+        return lightest(eligible, tried)
 
 
 class Rendezvous:

@@ -1,7 +1,7 @@
 """From an exchange to an endpoint and back: pick, send, wait, try again where that is safe.
 
 One `Forward` per route, made at compose time. What may be retried is decided in retry.py, who gets it in pool.py, how bytes move
-in transport.py; this file is the order of things. An endpoint that was picked is released exactly once, by its `_Turn`.
+in transport.py; this file is the order of things. An endpoint that was picked is released exactly once, by its `Turn`.
 """
 
 from __future__ import annotations
@@ -35,13 +35,14 @@ _BODY_METHODS = frozenset(("POST", "PUT", "PATCH"))
 """Methods whose requests say so when they have no body (RFC 9110 section 8.6)."""
 
 
-class _Turn(Awaited):
+class Turn(Awaited):
     """One attempt's hold on an endpoint that was picked for it: lets go exactly once, for a tunnel when that ends."""
 
-    __slots__ = ("_held", "_reply", "endpoint", "pool")
+    __slots__ = ("_held", "_reply", "endpoint", "pool", "pump")
 
     def __init__(self, pool: Pool, endpoint: Endpoint) -> None:
         super().__init__()
+        self.pump: asyncio.Future[None] | None = None
         self.pool = pool
         self.endpoint = endpoint
         self._held = True
@@ -61,6 +62,9 @@ class _Turn(Awaited):
         super().failed(failed, stale)
 
     def ended(self, failed: Failed | None) -> None:
+        if self.pump is not None:
+            self.pump.cancel()
+            self.pump = None
         if self._held:
             self._held = False
             if isinstance(self._reply, Switched):
@@ -242,7 +246,7 @@ class Forward:
 
     async def _attempt(self, exchange: Exchange, endpoint: Endpoint, limit: float) -> Reply:
         """One try at one endpoint that has been picked; lets go of it, or leaves that to the answer's stream."""
-        turn = _Turn(self.pool, endpoint)
+        turn = Turn(self.pool, endpoint)
         connection: Connection | None = None
         try:
             if exchange.body is not None and self._policy is not None:
@@ -289,7 +293,7 @@ class Forward:
             timeout = max(0.0, min(timeout, limit - self._transport.clock.monotonic()))
         return await self._transport.connect(endpoint, timeout, config.max_idle, config.keepalive)
 
-    async def _exchange(self, exchange: Exchange, turn: _Turn, connection: Connection, limit: float) -> Reply:
+    async def _exchange(self, exchange: Exchange, turn: Turn, connection: Connection, limit: float) -> Reply:
         body = exchange.body
         if UPGRADE in exchange.notes:
             turn.accept = exchange.notes[UPGRADE]
@@ -304,11 +308,15 @@ class Forward:
         data = self._head(exchange, turn.endpoint, framing)
         timeouts = self.pool.config.timeouts
         connection.send(data, turn, timeouts, head_only=exchange.method == "HEAD", more=True, limit=limit)
-        pump = asyncio.ensure_future(_pump(body, connection, turn, chunked=length is None))
+        turn.pump = pump = asyncio.ensure_future(_pump(body, connection, turn, chunked=length is None))
         try:
-            return await turn.future
-        finally:
+            reply = await turn.future
+        except BaseException:
             pump.cancel()
+            raise
+        if isinstance(reply.body, bytes):
+            pump.cancel()  # It has answered without the rest. An answer still arriving may depend on it: `ended` stops then.
+        return reply
 
     def _head(self, exchange: Exchange, endpoint: Endpoint, framing: bytes) -> bytes:
         target = exchange.target if self._rewrite is None else self._rewrite(exchange)
@@ -318,7 +326,7 @@ class Forward:
         return request_head(exchange, target, host, framing)
 
 
-async def _pump(body: RequestBody, connection: Connection, turn: _Turn, *, chunked: bool) -> None:
+async def _pump(body: RequestBody, connection: Connection, turn: Turn, *, chunked: bool) -> None:
     """Sends a body on as it arrives, no faster than the endpoint takes it and no further than its answer."""
     try:
         while True:
@@ -336,7 +344,8 @@ async def _pump(body: RequestBody, connection: Connection, turn: _Turn, *, chunk
         connection.sent()
     except Failed as failed:
         # The client's body broke off or grew too large: the endpoint must not take what it has for a complete request.
-        connection.give_up()
+        turn.pump = None
+        connection.break_off(failed)
         turn.failed(failed, False)
 
 

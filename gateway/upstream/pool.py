@@ -13,8 +13,10 @@ that counts) is not there most of the time: `_gated` and `_heeds` say so in one 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import ceil
@@ -29,6 +31,7 @@ from gateway.upstream.breaker import CLOSED, HALF_OPEN, NAMES, OPEN, Breaker
 from gateway.upstream.endpoint import Endpoint, by_address
 from gateway.upstream.health import Active, Passive, Status
 from gateway.upstream.outlier import Outliers
+from gateway.upstream.overload import Limiter
 from gateway.upstream.retry import Budget
 from gateway.upstream.tiers import ALL, STEPS, grown, tiers
 
@@ -63,9 +66,11 @@ class Pool:
         "eligible",
         "endpoints",
         "found",
+        "limiter",
         "name",
         "outliers",
         "tunnels",
+        "waiting",
     )
 
     def __init__(
@@ -90,6 +95,9 @@ class Pool:
         self._telemetry = telemetry or Telemetry()
         self._rng = rng or random.Random()  # noqa: S311 - spreads load, guards nothing
         self.outliers: Outliers[Endpoint] | None = None
+        self.limiter: Limiter | None = None
+        self.waiting: deque[asyncio.Future[None]] = deque()
+        """Requests in the queue, until something may have become free for the first."""
         self.blamed: frozenset[int]
         """Statuses that count against whoever answers them."""
         # Worked out by _sort: how to pick, whom when there is no choice, when time brings something, whose circuit is to be
@@ -150,6 +158,7 @@ class Pool:
         """The tunnel to `endpoint` has ended. However it did says nothing about health: both ends may hang up as they like."""
         self.tunnels -= 1
         endpoint.in_flight -= 1
+        self._wake(1)
 
     def refresh(self) -> None:
         """Does what time brings: lets endpoints whose ejection is over back in, goes on with slow starts. Every pick does it; for
@@ -167,7 +176,9 @@ class Pool:
 
     def saw(self, endpoint: Endpoint, failed: bool, seconds: float) -> None:
         """An attempt took `seconds` to its answer, or to its failure; for the comparison with its peers, where that is on."""
-        outliers = self.outliers
+        outliers, limiter = self.outliers, self.limiter
+        if limiter is not None and not failed:
+            limiter.saw(seconds, self.in_flight - self.tunnels)
         if outliers is None or endpoint.health.passive.until:
             return
         now = self._clock()
@@ -186,6 +197,10 @@ class Pool:
         """What comes before a choice, while there is such a thing; an endpoint that is to be tried instead of choosing one."""
         if self._due is not None:
             self.refresh()
+        limiter = self.limiter
+        if limiter is not None and self.in_flight - self.tunnels >= int(limiter.limit):
+            why = f"upstream {self.name}: {int(limiter.limit)} requests are under way, the most it gets"
+            raise _refusal(Failure.OVERLOADED, 0.0, why)
         breaker = self.breaker
         if breaker is not None and breaker.state:
             self._admit(breaker)
@@ -231,16 +246,42 @@ class Pool:
         breaker = self.breaker or endpoint.breaker
         if ok is False and endpoint in self.endpoints:
             self._failed(endpoint, breaker, why or "a request failed", sign)
-        elif breaker is None:
-            return
-        elif ok:
+        elif breaker is not None and ok:
             before = breaker.state
             breaker.success(self._clock())
             if breaker.state != before:
                 self._circuit_changed(breaker, "its trials succeeded", endpoint)
-        else:
+        elif breaker is not None:
             breaker.abandon()
         self._heeds = self._must_heed()
+        self._wake(1)
+
+    async def wait(self, seconds: float, first: bool = False) -> bool:
+        """Waits, behind those who do already or as the `first`, until a pick may succeed; False when `seconds` have passed."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.waiting.appendleft(future) if first else self.waiting.append(future)
+        self._heeds = True
+        try:
+            async with asyncio.timeout(seconds):
+                await future
+        except TimeoutError:
+            return False
+        except asyncio.CancelledError:
+            if future.done() and not future.cancelled():
+                self._wake(1)  # It was this one's turn, which must not be lost with it.
+            raise
+        finally:
+            if future in self.waiting:
+                self.waiting.remove(future)
+            self._heeds = self._must_heed()
+        return True
+
+    def _wake(self, number: int) -> None:
+        while self.waiting and number:
+            future = self.waiting.popleft()
+            if not future.done():
+                future.set_result(None)
+                number -= 1
 
     def _failed(self, endpoint: Endpoint, breaker: Breaker | None, why: str, sign: str) -> None:
         now, health, passive = self._clock(), endpoint.health, self.config.passive_health
@@ -350,6 +391,8 @@ class Pool:
             "in_flight": self.in_flight,
             "retrying": self.budget.retrying,
             "trying_all": self._trying_all,
+            "waiting": len(self.waiting),
+            "limit": None if self.limiter is None else int(self.limiter.limit),
             "circuit": circuit,
             "endpoints": [endpoint.status(now) | {"eligible": endpoint in self.eligible} for endpoint in self.endpoints],
         }
@@ -390,6 +433,10 @@ class Pool:
         self.blamed = frozenset(int(sign) for some in signs for sign in some if sign.isdigit())
         if config.outlier != before.outlier or config.outlier is None or self.outliers is None:
             self.outliers = None if config.outlier is None else Outliers(config.outlier, self._clock())
+        if config.limit is None:
+            self.limiter = None
+        elif self.limiter is None or self.limiter.config != config.limit:
+            self.limiter = Limiter(config.limit)
         if config.retry is not None:
             self.budget.share = config.retry.budget
         self._tiers: list[tuple[Endpoints, Balancer]] = [((), choose(config.balance, self._rng)) for _ in range(ALL + 1)]
@@ -411,8 +458,10 @@ class Pool:
         return [(endpoint.breaker, endpoint) for endpoint in self.endpoints if endpoint.breaker is not None]
 
     def _must_heed(self) -> bool:
-        """Whether a breaker has to hear of successes."""
+        """Whether somebody has to hear of successes: a breaker, or who waits for a place."""
         circuit = self.config.circuit_breaker
+        if self.waiting:
+            return True
         return circuit is not None and (circuit.scope == "endpoint" or (self.breaker is not None and self.breaker.heeds))
 
     def _start_slowly(self, endpoint: Endpoint) -> None:
@@ -465,10 +514,12 @@ class Pool:
 
     def _regate(self) -> None:
         """Works out whether picks have something to look at first."""
-        self._gated = self._due is not None or bool(self._trials) or (self.breaker is not None and bool(self.breaker.state))
+        gates = (self._due is not None, self._trials, self.breaker is not None and self.breaker.state, self.limiter is not None)
+        self._gated = any(gates)
 
     def _health_changed(self) -> None:
         self._sort()
+        self._wake(len(self.waiting))
         self._publish()
 
     def _publish(self) -> None:

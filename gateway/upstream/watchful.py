@@ -5,17 +5,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from gateway.config.pipeline import RouteConfig
-from gateway.config.upstream import UpstreamConfig
+from gateway.config.upstream import HashConfig, QueueConfig, UpstreamConfig
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.telemetry import Telemetry
 from gateway.upstream.endpoint import Endpoint
-from gateway.upstream.forward import Forward
+from gateway.upstream.forward import Forward, Turn
 from gateway.upstream.pool import Pool
-from gateway.upstream.transport import Transport
+from gateway.upstream.transport import Connection, Flight, Transport
 
 Target = Callable[[Exchange], Awaitable[Reply]]
 
@@ -24,7 +25,32 @@ REFUSALS = frozenset((Failure.NO_ENDPOINT, Failure.CIRCUIT_OPEN, Failure.OVERLOA
 
 
 class WatchfulForward(Forward):
-    """A Forward that tells its pool how long every attempt took and how it ended, so that outliers are found."""
+    """A Forward that tells its pool how long every attempt took and how it ended, endpoints how much time there is, and picks by
+    what the request says."""
+
+    def begin(self, exchange: Exchange) -> tuple[Endpoint, Connection | None]:
+        endpoint = self._pick(exchange)
+        return endpoint, self._take(exchange, endpoint)
+
+    def _pick(self, exchange: Exchange, tried: Sequence[Endpoint] = ()) -> Endpoint:
+        return self.pool.pick(affinity(exchange, self.pool.config.hash), tried)
+
+    def send(self, exchange: Exchange, endpoint: Endpoint, connection: Connection, flight: Flight, limit: float) -> None:
+        self._tell(exchange, limit)
+        super().send(exchange, endpoint, connection, flight, limit)
+
+    async def _exchange(self, exchange: Exchange, turn: Turn, connection: Connection, limit: float) -> Reply:
+        self._tell(exchange, limit)
+        return await super()._exchange(exchange, turn, connection, limit)
+
+    def _tell(self, exchange: Exchange, limit: float) -> None:
+        """Puts the milliseconds that are left into `deadline_header`."""
+        name = self.pool.config.deadline_header.encode()
+        if not name or limit == float("inf"):
+            return
+        left = max(0, int((limit - self._transport.clock.monotonic()) * 1000))
+        others = [pair for pair in exchange.forward_headers or () if pair[0] != name]
+        exchange.forward_headers = [*others, (name, b"%d" % left)]
 
     def record(self, exchange: Exchange, endpoint: Endpoint, outcome: Reply | Failed, began: float) -> str | None:
         before = exchange.upstream_seconds
@@ -35,10 +61,63 @@ class WatchfulForward(Forward):
         return reason
 
 
+def affinity(exchange: Exchange, config: HashConfig) -> str:
+    """What a request is hashed by; the client's address when it does not say."""
+    if config.header:
+        return exchange.headers.get(config.header, "") or exchange.client_ip
+    if config.cookie:
+        for pair in exchange.headers.get("Cookie", "").split(";"):
+            name, _, value = pair.strip().partition("=")
+            if name == config.cookie and value:
+                return value
+    return exchange.client_ip
+
+
+class Queueing:
+    """Lets requests that find every endpoint full wait for one: first come, first served, within the queue's size and time."""
+
+    def __init__(self, forward: Forward, config: QueueConfig) -> None:
+        self.forward = forward
+        self.config = config
+
+    def __repr__(self) -> str:
+        return f"<Queueing for {self.forward!r}>"
+
+    async def __call__(self, exchange: Exchange) -> Reply:
+        pool, config = self.forward.pool, self.config
+        if not pool.waiting:
+            reply = await self._ask(exchange)
+            if reply is not None:
+                return reply
+        if len(pool.waiting) >= config.size:
+            raise self._full(f"{config.size} requests wait already")
+        loop = asyncio.get_running_loop()
+        until, first = loop.time() + config.timeout, False
+        while await pool.wait(until - loop.time(), first):
+            reply = await self._ask(exchange)
+            if reply is not None:
+                return reply
+            first = True
+        raise self._full(f"none was free within {config.timeout:g} s")
+
+    async def _ask(self, exchange: Exchange) -> Reply | None:
+        """The answer, None when every endpoint is full."""
+        try:
+            return await self.forward(exchange)
+        except Failed as failed:
+            if failed.failure is not Failure.OVERLOADED or exchange.attempts:
+                raise
+            return None
+
+    def _full(self, why: str) -> Failed:
+        why = f"upstream {self.forward.pool.name}: every endpoint is full, and {why}"
+        return Failed(Failure.OVERLOADED, headers=((b"Retry-After", b"1"),), why=why)
+
+
 class Diverting:
     """Asks an upstream, and when that could not even be tried (no endpoint, circuit open, overloaded) the next one."""
 
-    def __init__(self, first: Forward, then: Target) -> None:
+    def __init__(self, first: Target, then: Target) -> None:
         self.first = first
         self.then = then
 
@@ -70,8 +149,10 @@ def forwarding(
     target: Target | None = None
     for name in reversed(chain):
         config = configs[name]
-        kind = Forward if config.outlier is None else WatchfulForward
+        watchful = config.outlier or config.limit or config.deadline_header or config.balance == "hash"
+        kind = WatchfulForward if watchful else Forward
         forward = kind(pools[name], transport, route, telemetry, rewrite, config=config)
-        target = forward if target is None else Diverting(forward, target)
+        asked: Target = forward if config.queue is None else Queueing(forward, config.queue)
+        target = asked if target is None else Diverting(asked, target)
     assert target is not None
     return target

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.config.upstream import EndpointConfig
 from tests.flow.conftest import PLAIN
-from tests.origin import Origin, answer
+from tests.origin import Origin, answer, fields_of
 from tests.unit.upstream.test_retry import POLICIES
 
 OK = answer(b"ok")
@@ -186,3 +186,70 @@ async def test_a_pool_may_be_found_in_a_file(start, origin, connect):
     assert (await gateway.reload()).ok
     assert gateway.register("origin", EndpointConfig(origin.url)) is False
     assert (await client.get("/")).status == 200
+
+
+def waiting(origin: Origin) -> asyncio.Event:
+    """`origin` answers when the event is set."""
+    event = asyncio.Event()
+
+    async def respond(_: Origin, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        await event.wait()
+        writer.write(OK)
+        return True
+
+    origin.respond = respond
+    return event
+
+
+async def arrived(origin: Origin, count: int) -> None:
+    while len(origin.heads) < count:
+        await asyncio.sleep(0.001)
+
+
+async def test_who_finds_all_full_waits_in_the_queue(start, origin, connect):
+    go = waiting(origin)
+    more = 'limit = { requests = 1 }\nqueue = { size = 1, timeout = "10s" }\n'
+    gateway = await start(PLAIN, pool("origin", origin.url, more=more))
+    one, two, three = [await connect(gateway) for _ in range(3)]
+    first = asyncio.create_task(one.get("/1"))
+    await arrived(origin, 1)
+    second = asyncio.create_task(two.get("/2"))
+    while not gateway.runtime.snapshot.pools["origin"].waiting:
+        await asyncio.sleep(0.001)
+    refused = await three.get("/3")
+    assert (refused.status, refused.fields["retry-after"]) == (503, "1")
+    go.set()
+    assert [(await first).status, (await second).status] == [200, 200]
+    assert [head.split()[1] for head in origin.heads] == [b"/1", b"/2"]
+
+
+async def test_nobody_waits_for_longer_than_the_queue_says(start, origin, connect):
+    go = waiting(origin)
+    more = 'queue = { timeout = "20ms" }\n'
+    endpoints = f'[upstream.origin]\nendpoints = [{{ url = "{origin.url}", max_connections = 1 }}]\n'
+    gateway = await start(PLAIN, endpoints + more)
+    one, two = await connect(gateway), await connect(gateway)
+    first = asyncio.create_task(one.get("/"))
+    await arrived(origin, 1)
+    assert (await two.get("/")).status == 503
+    go.set()
+    assert (await first).status == 200
+
+
+@pytest.mark.parametrize(("table", "line"), [('header = "X-User"', "X-User: {}"), ('cookie = "session"', "Cookie: session={}")])
+async def test_a_value_keeps_its_endpoint(start, origin, other, connect, table, line):
+    more = f'balance = "hash"\nhash = {{ {table} }}\n'
+    client = await connect(await start(PLAIN, pool("origin", origin.url, other.url, more=more)))
+    found = {value: {(await client.get("/", line.format(value))).body for _ in range(3)} for value in range(20)}
+    assert all(len(bodies) == 1 for bodies in found.values())
+    assert {body for bodies in found.values() for body in bodies} == {b"ok", b"other"}
+
+
+@pytest.mark.parametrize("body", [None, b"x"])
+async def test_endpoints_are_told_how_much_time_there_is(start, origin, connect, body):
+    more = 'deadline_header = "X-Left-Ms"\ntimeouts.total = "10s"\n'
+    client = await connect(await start(PLAIN, pool("origin", origin.url, more=more)))
+    for _ in range(2):
+        await client.get("/", "X-Left-Ms: 99999", method="GET" if body is None else "PUT", body=body)
+    for head in origin.heads:
+        assert 9000 < int(fields_of(head)["x-left-ms"]) <= 10000

@@ -20,6 +20,8 @@ HEALTH = {
             "in_flight": 3,
             "retrying": 0,
             "trying_all": False,
+            "waiting": 0,
+            "limit": None,
             "circuit": {"state": "closed", "failures": 1, "retry_after": None},
             "endpoints": [
                 {

@@ -303,3 +303,31 @@ def test_names_mean_balancers() -> None:
         "random": WeightedRandom,
         "ip_hash": Rendezvous,
     }
+
+
+# Two choices.
+
+
+def test_two_choices_prefer_the_less_loaded_by_weight() -> None:
+    light, heavy = Endpoint("x", EndpointConfig("http://a:1")), Endpoint("x", EndpointConfig("http://b:1", weight=4))
+    balancer = choose("random_two", random.Random(3))
+    light.in_flight = heavy.in_flight = 2
+    assert {balancer.pick((light, heavy), "", ()) for _ in range(20)} == {heavy}
+    heavy.in_flight = 20
+    assert {balancer.pick((light, heavy), "", ()) for _ in range(20)} == {light}
+    assert balancer.pick((light, heavy), "", (light,)) is heavy
+    assert balancer.pick((light,), "", ()) is light
+    assert balancer.pick((), "", ()) is None
+    light.max_connections = heavy.max_connections = 1
+    assert balancer.pick((light, heavy), "", ()) is None
+
+
+def test_two_choices_keep_many_endpoints_level() -> None:
+    endpoints = tuple(Endpoint("x", EndpointConfig(f"http://a:{port}")) for port in range(1, 51))
+    balancer = choose("random_two", random.Random(3))
+    for _ in range(500):
+        picked = balancer.pick(endpoints, "", ())
+        assert picked is not None
+        picked.in_flight += 1
+    assert max(one.in_flight for one in endpoints) <= 13
+    assert min(one.in_flight for one in endpoints) >= 7

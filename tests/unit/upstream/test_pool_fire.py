@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 import pytest
 
-from gateway.config.upstream import BreakerConfig, EndpointConfig, HealthConfig, OutlierConfig, PassiveHealthConfig
+from gateway.config.upstream import (
+    BreakerConfig,
+    EndpointConfig,
+    HealthConfig,
+    LimitConfig,
+    OutlierConfig,
+    PassiveHealthConfig,
+)
 from gateway.core.failures import Failure
 from tests.unit.upstream.test_pool import World
 
@@ -195,3 +203,84 @@ def test_who_drains_finishes_what_it_has() -> None:
     assert "draining" in repr(world.endpoint("b"))
     world.reconfigure(EndpointConfig("http://a:80", weight=0), EndpointConfig("http://b:80", weight=0))
     assert world.refused().failure is Failure.NO_ENDPOINT
+
+
+# The queue and the limit.
+
+
+def full(world: World) -> Failure:
+    return world.refused().failure
+
+
+async def test_a_place_goes_to_whoever_has_waited_the_longest() -> None:
+    world = World(EndpointConfig("http://a:80", max_connections=1))
+    held = world.pool.pick("k")
+    order: list[str] = []
+
+    async def waits(name: str, first: bool = False) -> None:
+        assert await world.pool.wait(10.0, first)
+        order.append(name)
+
+    tasks = [asyncio.create_task(waits("one")), asyncio.create_task(waits("two"))]
+    await asyncio.sleep(0)
+    tasks.append(asyncio.create_task(waits("first", True)))
+    await asyncio.sleep(0)
+    assert world.pool.status()["waiting"] == 3
+    for _ in range(3):
+        world.pool.release(held, True)
+        await asyncio.sleep(0.001)
+        held = world.pool.pick("k")
+    await asyncio.gather(*tasks)
+    assert order == ["first", "one", "two"]
+    assert not world.pool.waiting
+
+
+async def test_who_waits_too_long_or_leaves_is_forgotten() -> None:
+    world = World("a")
+    assert not await world.pool.wait(0.001)
+    task, next_one = asyncio.create_task(world.pool.wait(10.0)), asyncio.create_task(world.pool.wait(10.0))
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.sleep(0)
+    assert len(world.pool.waiting) == 1
+    third = asyncio.create_task(world.pool.wait(10.0))
+    await asyncio.sleep(0)
+    world.pool.release(world.pool.pick("k"), True)
+    next_one.cancel()  # Its turn has come, but it is gone: the third must not wait for ever.
+    assert await third
+    assert not world.pool.waiting
+
+
+async def test_all_who_wait_look_again_when_health_changes() -> None:
+    world = World("a", "b", health=HealthConfig(unhealthy_threshold=1))
+    tasks = [asyncio.create_task(world.pool.wait(10.0)) for _ in range(3)]
+    await asyncio.sleep(0)
+    world.probe("a", False)
+    assert await asyncio.gather(*tasks) == [True] * 3
+
+
+def test_the_limit_is_over_all_endpoints() -> None:
+    world = World("a", "b", limit=LimitConfig(3))
+    held = [world.pool.pick("k") for _ in range(3)]
+    assert full(world) is Failure.OVERLOADED
+    world.pool.release(held[0], True)
+    held[0] = world.pool.pick("k")
+    assert world.pool.status()["limit"] == 3
+    limiter = world.pool.limiter
+    world.reconfigure("a", "b", limit=LimitConfig(3), slow_start=1.0)
+    assert world.pool.limiter is limiter
+    world.reconfigure("a", "b", limit=LimitConfig(4))
+    world.pool.pick("k")
+    world.reconfigure("a", "b")
+    world.pool.pick("k")
+
+
+def test_an_adaptive_limit_hears_of_answers_only() -> None:
+    world = World("a", "b", limit=LimitConfig(100, adaptive=True))
+    a = world.endpoint("a")
+    for seconds in (0.01, 1.0):
+        for _ in range(500):
+            world.pool.saw(a, True, 9.0)
+            world.pool.saw(a, False, seconds)
+    assert world.pool.limiter is not None
+    assert world.pool.limiter.limit < 100
