@@ -9,6 +9,7 @@ import asyncio
 import gc
 import logging
 import os
+import resource
 import signal
 import sys
 from collections.abc import Coroutine, Mapping
@@ -31,6 +32,9 @@ from gateway.serving.listener import Listener
 from gateway.upstream.transport import Transport
 
 log = logging.getLogger("gateway")
+
+FILES = 1024 * 1024
+"""Open files beyond which more are of no use to one process."""
 
 
 class Gateway:
@@ -219,6 +223,20 @@ class Gateway:
         }
 
 
+def raise_file_limit() -> int:
+    """Lets the process open as many files as it may, since every connection is one; returns how many that are."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = FILES if hard == resource.RLIM_INFINITY else min(hard, FILES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        except (OSError, ValueError) as error:
+            log.warning("cannot open more than %d files: %s", soft, error)
+            return soft
+        return most
+    return soft if soft != resource.RLIM_INFINITY else most
+
+
 def new_event_loop() -> asyncio.AbstractEventLoop:
     """uvloop's where it is installed. Says loudly what costs most of the speed when it is missing."""
     if http_parser.HttpRequestParser is http_parser.HttpRequestParserPy:
@@ -252,6 +270,7 @@ def run(path: Path) -> int:
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", force=True
     )
+    raise_file_limit()
     try:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             runner.run(serve(path, os.environ))

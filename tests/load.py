@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections import Counter
 from types import TracebackType
 
@@ -12,8 +13,15 @@ from tests.client import Client
 class Load:
     """`connections` clients sending `request` over and over. `answers` counts statuses; `failed` lists what was not an answer."""
 
-    def __init__(self, port: int, connections: int, request: bytes = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n") -> None:
+    def __init__(
+        self,
+        port: int,
+        connections: int,
+        request: bytes = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.port = port
+        self.tls = tls
         self.connections = connections
         self.request = request
         self.answers: Counter[int] = Counter()
@@ -46,7 +54,7 @@ class Load:
         while not self._stop:
             try:
                 if client is None:
-                    client = await Client.connect(self.port)
+                    client = await Client.connect(self.port, self.tls)
                 await client.send(self.request)
                 message = await client.read()
                 self.answers[message.status] += 1

@@ -89,7 +89,7 @@ class Process:
         self.signal(signal.SIGHUP)
         return await self.logged(r"reload (taken|refused|failed)", after)
 
-    async def metric(self, name: str, **labels: str) -> float | None:
+    async def metric(self, name: str, /, **labels: str) -> float | None:
         """One sample from /metrics."""
         text = await asyncio.to_thread(self._scrape)
         for line in text.splitlines():

@@ -117,6 +117,10 @@ def _gateway(document: Document) -> GatewayConfig:
         return GatewayConfig()
     made: GatewayConfig = config
     listen, admin = made.listen, made.admin
+    if listen.proxy_protocol and not made.server.trusted_proxies:
+        hint = 'name who may, e.g. server.trusted_proxies = ["10.0.0.0/8"]'
+        message = "listen.proxy_protocol: anybody who connects can say to be anybody"
+        document.warning(("listen", "proxy_protocol"), message, hint)
     if admin is not None:
         same = listen.host == admin.host or {listen.host, admin.host} & _ANY_ADDRESS
         if same and listen.port == admin.port != 0:

@@ -51,15 +51,13 @@ class RedirectConfig:
 
 @dataclass(frozen=True, slots=True)
 class ListenConfig:
-    """The data plane's address; `backlog` connections may wait to be accepted.
-
-    proxy_protocol: whether every connection begins with who it comes from, as the PROXY protocol says it.
-    """
+    """The data plane's address; `backlog` connections may wait to be accepted."""
 
     host: str = "127.0.0.1"
     port: int = 8080
     backlog: int = 1024
     proxy_protocol: bool = False
+    """Whether every connection begins with who it comes from, as the PROXY protocol says it."""
     tls: TlsConfig | None = None
     redirect: RedirectConfig | None = None
 

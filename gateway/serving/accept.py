@@ -11,6 +11,7 @@ import asyncio
 import errno
 import logging
 import socket
+from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -45,6 +46,7 @@ class Acceptor:
         self._sockets: list[socket.socket] = []
         self._paused: asyncio.TimerHandle | None = None
         self.pending: set[asyncio.Task[None]] = set()
+        self._shaking: Counter[str] = Counter()
 
     async def start(self, host: str, port: int, backlog: int) -> int:
         """Listens; returns the port. Raises OSError."""
@@ -117,10 +119,10 @@ class Acceptor:
             if self._proxy_protocol:
                 async with asyncio.timeout(listener.header_timeout):
                     peer = await self._preamble(accepted, peer)
-            if listener.tls is not None and listener.crowded(peer, len(self.pending)) is not None:
+            if listener.tls is not None and listener.crowded(peer, len(self.pending), self._shaking[peer] + 1) is not None:
                 raise Crowded  # No way to say so before the handshake, and that is what costs most.
         except (Malformed, OSError) as error:  # TimeoutError is one
-            if not isinstance(error, Crowded):
+            if self._proxy_protocol and not isinstance(error, Crowded):
                 listener.count_refused("proxy_protocol")
                 log.info("a connection from %s was refused: %s", peer or "somebody", error or "its preamble took too long")
             accepted.close()
@@ -128,7 +130,13 @@ class Acceptor:
             accepted.close()
             raise
         else:
-            await self._hand_over(accepted, peer)
+            self._shaking[peer] += 1
+            try:
+                await self._hand_over(accepted, peer)
+            finally:
+                self._shaking[peer] -= 1
+                if not self._shaking[peer]:
+                    del self._shaking[peer]
 
     async def _hand_over(self, accepted: socket.socket, peer: str) -> None:
         """Makes it a connection of the listener's, after its handshake. The socket is the transport's from here on."""

@@ -140,14 +140,14 @@ class Listener(web.Server):
         if left:
             self._by_address[handler.peer] = left
 
-    def crowded(self, peer: str, more: int = 0) -> Failed | None:
-        """Why a connection from `peer` is one too many, if it is. `more` have been accepted that are none yet."""
+    def crowded(self, peer: str, more: int = 0, of_peer: int = 0) -> Failed | None:
+        """Why a connection from `peer` is one too many, if it is. `more` are accepted but none yet, `of_peer` of them its."""
         config = self._config
         if config.max_connections and len(self._connections) + more > config.max_connections:
             self.count_refused("max_connections")
             return Failed(Failure.OVERLOADED, "There are too many connections.", headers=_SOON, why="max_connections")
         most = config.max_connections_per_ip
-        if most and self._by_address.get(peer, 0) + bool(more) > most and not self.admission.trusts(peer):
+        if most and self._by_address.get(peer, 0) + of_peer > most and not self.admission.trusts(peer):
             self.count_refused("max_connections_per_ip")
             text = "There are too many connections from this address."
             return Failed(Failure.RATE_LIMITED, text, headers=_SOON, why="max_connections_per_ip")

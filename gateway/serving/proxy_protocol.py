@@ -65,7 +65,7 @@ def _text(preamble: bytes) -> str | None:
         addresses = [ip_address(word) for word in words[2:4]]
     except ValueError:
         raise Malformed("not an address") from None
-    if any(address.version != version for address in addresses):
+    if any(address.version != version or "%" in str(address) for address in addresses):
         raise Malformed("an address of another family")
     if not all(_PORT.fullmatch(word) and int(word) <= 65535 for word in words[4:6]):
         raise Malformed("not a port")

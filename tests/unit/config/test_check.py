@@ -87,6 +87,12 @@ def test_warnings_come_with_errors(tree: Tree) -> None:
             '[admin]\nhost = "0.0.0.0"',
             ["2: warning: admin.host: '0.0.0.0' lets others in, and there is no token"],
         ),
+        (
+            "a PROXY protocol for everybody",
+            "[listen]\nproxy_protocol = true",
+            ["2: warning: listen.proxy_protocol: anybody who connects can say to be anybody"],
+        ),
+        ("one for proxies", '[listen]\nproxy_protocol = true\n[server]\ntrusted_proxies = ["10.0.0.0/8"]', []),
         ("one with a token", '[admin]\nhost = "0.0.0.0"\ntoken = "x"', []),
     ],
 )

@@ -1,0 +1,101 @@
+"""Accepting when the system says no, and closing what has not come to a request."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from types import SimpleNamespace
+
+import pytest
+
+from gateway.serving import accept
+from gateway.serving.accept import Acceptor
+
+
+def listener(**settings: object) -> SimpleNamespace:
+    refused: list[str] = []
+    return SimpleNamespace(
+        tls=None,
+        header_timeout=5.0,
+        refused=refused,
+        count_refused=refused.append,
+        may_introduce=lambda peer: True,
+        connection=lambda peer: asyncio.Protocol(),
+        **settings,
+    )
+
+
+async def ended(reader: asyncio.StreamReader) -> bool:
+    """Whether the other side has closed the connection, with what it was sent read or not."""
+    try:
+        return await asyncio.wait_for(reader.read(), 5) == b""
+    except ConnectionResetError:
+        return True
+
+
+async def test_an_address_that_cannot_be_had():
+    taken = socket.create_server(("127.0.0.1", 0))
+    acceptor = Acceptor(listener(), proxy_protocol=True)  # type: ignore[arg-type]
+    with pytest.raises(OSError):
+        await acceptor.start("127.0.0.1", taken.getsockname()[1], 5)
+    await acceptor.close()
+    taken.close()
+
+
+async def test_both_families_of_a_name():
+    acceptor = Acceptor(listener(), proxy_protocol=True)  # type: ignore[arg-type]
+    try:
+        port = await acceptor.start("::1", 0, 5)
+    except OSError:
+        pytest.skip("no IPv6 here")
+    _, writer = await asyncio.open_connection("::1", port)
+    writer.close()
+    await acceptor.close()
+
+
+async def test_out_of_files_it_waits_and_goes_on(monkeypatch, caplog):
+    monkeypatch.setattr(accept, "BREATH", 0.01)
+    acceptor = Acceptor(listener(), proxy_protocol=True)  # type: ignore[arg-type]
+    port = await acceptor.start("127.0.0.1", 0, 5)
+    real, failures = acceptor._sockets[0], [errno.EMFILE, errno.EMFILE]
+
+    class Poor(SimpleNamespace):
+        def accept(self):
+            if failures:
+                raise OSError(failures.pop(), "Too many open files")
+            return real.accept()
+
+    asyncio.get_running_loop().remove_reader(real)
+    acceptor._sockets[:] = [Poor(fileno=real.fileno, close=real.close)]  # type: ignore[list-item]
+    acceptor._watch()
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET / HTTP/1.1\r\n\r\n")
+    assert await ended(reader)
+    assert caplog.text.count("cannot accept connections: Too many open files") == 2
+    writer.close()
+    await acceptor.close()
+
+
+async def test_other_errors_are_not_hidden():
+    acceptor = Acceptor(listener(), proxy_protocol=True)  # type: ignore[arg-type]
+
+    def broken() -> None:
+        raise OSError(errno.EBADF, "Bad file descriptor")
+
+    with pytest.raises(OSError, match="Bad file"):
+        acceptor._accept(SimpleNamespace(accept=broken))  # type: ignore[arg-type]
+
+
+async def test_closing_gives_up_preambles_under_way():
+    made = listener()
+    acceptor = Acceptor(made, proxy_protocol=True)  # type: ignore[arg-type]
+    port = await acceptor.start("127.0.0.1", 0, 5)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"PROXY ")
+    while not acceptor.pending:
+        await asyncio.sleep(0.01)
+    await acceptor.close()
+    assert await ended(reader)
+    assert acceptor.pending == set() and made.refused == []
+    writer.close()
