@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from gateway.admin import keys, tokens
+    from gateway.admin import keys, tokens, users
 
     parser = argparse.ArgumentParser(prog="gateway", description="An edge API gateway: TOML in, traffic through.")
     parser.add_argument("--version", action="version", version=f"gateway {__version__}")
@@ -36,6 +36,7 @@ def _parser() -> argparse.ArgumentParser:
 
     keys.add_parser(commands)
     tokens.add_parser(commands)
+    users.add_parser(commands)
 
     for name, help, function in (
         ("reload", "reload a running gateway through its admin listener", _reload),

@@ -16,7 +16,7 @@ from gateway.config import schema
 from gateway.config.pipeline import PipelineConfig, PipelineTable, RouteTable
 from gateway.config.server import GatewayTable
 from gateway.config.upstream import UpstreamTable
-from gateway.middlewares.auth.jwt import Texts
+from gateway.middlewares.auth.claims import Texts
 from gateway.middlewares.auth.permissions import Require
 from gateway.middlewares.rate_limit.keys import KeyField
 

@@ -17,12 +17,17 @@ from gateway.core.exchange import Decision, Exchange, Identity
 from gateway.core.failures import Failed, Failure
 from gateway.core.hooks import ConfigProblem, Context, Hooks
 from gateway.middlewares.auth.api_key import ApiKeyConfig, ApiKeys, ApiKeyTable
+from gateway.middlewares.auth.basic import Basic, BasicConfig, BasicTable
+from gateway.middlewares.auth.introspection import Introspected, IntrospectionConfig, IntrospectionTable
 from gateway.middlewares.auth.jwt import Jwt, JwtConfig, JwtTable
+from gateway.middlewares.auth.mtls import Mtls, MtlsConfig, MtlsTable
 from gateway.middlewares.auth.permissions import Permission, Require, Requirements, covers
 from gateway.middlewares.auth.refusal import Refused
 from gateway.middlewares.auth.rules import Network, from_where, rules
 from gateway.state import revocations
 from gateway.state.revocations import RevocationError, Revocations
+
+METHODS = ("api_key", "jwt", "introspection", "basic", "mtls")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,9 @@ class AuthConfig:
     methods: tuple[str, ...] = ("api_key",)
     api_key: ApiKeyConfig = field(default_factory=ApiKeyConfig)
     jwt: tuple[JwtConfig, ...] = ()
+    introspection: IntrospectionConfig | None = None
+    basic: BasicConfig = field(default_factory=BasicConfig)
+    mtls: tuple[MtlsConfig, ...] = ()
     revocations: str = ""
     require: Mapping[str, frozenset[str]] = field(default_factory=dict)
     roles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -60,9 +68,12 @@ class AuthConfig:
 
 class AuthTable(Table):
     makes = AuthConfig
-    methods = Items(Choice("api_key", "jwt"))
+    methods = Items(Choice(*METHODS))
     api_key = SubTable(ApiKeyTable)
     jwt = Items(SubTable(JwtTable))
+    introspection = SubTable(IntrospectionTable)
+    basic = SubTable(BasicTable)
+    mtls = Items(SubTable(MtlsTable))
     revocations = Text()
     require = Require()
     roles = Map(keys=Text(), values=Items(Permission()))
@@ -197,12 +208,19 @@ def build(config: AuthConfig, context: Context) -> Hooks:
     """The middleware. Raises ConfigProblem when a method cannot work, e.g. without its key file."""
     if not config.methods:
         raise ConfigProblem("no methods, so nobody could be known", at=("methods",), hint='methods = ["api_key"]')
+    names = tuple(dict.fromkeys(config.methods))
+    alone = "introspection" not in names[names.index("jwt") :] if "jwt" in names else True
     realm, roles, forward = config.realm, config.roles, config.forward_credentials
     makers: Mapping[str, Callable[[], Method]] = {
         "api_key": lambda: ApiKeys.of(config.api_key, context, realm, roles, forward),
-        "jwt": lambda: Jwt.of(config.jwt, context, realm, roles, _revocations(config, context), forward=forward),
+        "jwt": lambda: Jwt.of(config.jwt, context, realm, roles, _revocations(config, context), forward=forward, alone=alone),
+        "introspection": lambda: Introspected.of(
+            config.introspection, context, realm, roles, _revocations(config, context), forward=forward
+        ),
+        "basic": lambda: Basic.of(config.basic, context, realm, roles, forward=forward),
+        "mtls": lambda: Mtls.of(config.mtls, roles),
     }
-    methods = tuple(makers[name]() for name in dict.fromkeys(config.methods))
+    methods = tuple(makers[name]() for name in names)
     return Hooks(request=Auth(config, context, methods).request)
 
 

@@ -18,9 +18,9 @@ from gateway.config.schema import FieldName, Table, Text
 from gateway.core.clock import Clock
 from gateway.core.exchange import Exchange, Identity
 from gateway.core.failures import Failure
-from gateway.core.headers import Pair
 from gateway.core.hooks import ConfigProblem, Context
 from gateway.middlewares.auth import bearer
+from gateway.middlewares.auth.identities import Granted, identity
 from gateway.middlewares.auth.networks import Networks
 from gateway.middlewares.auth.refusal import Refused
 from gateway.state import keyfile
@@ -217,21 +217,10 @@ class ApiKeys:
 NOTHING: list[str] = []
 
 
-def _identity(key: Key, roles: Mapping[str, tuple[str, ...]]) -> Identity:
+def _identity(key: Key, granted: Granted) -> Identity:
     """Who a key makes the caller, with the headers that tell the upstream."""
-    headers: list[Pair] = [(b"X-Client-ID", key.client.encode())]
-    if key.tier:
-        headers.append((b"X-Client-Tier", key.tier.encode()))
-    if key.roles:
-        headers.append((b"X-Client-Roles", ",".join(sorted(key.roles)).encode()))
-    return Identity(
-        client=key.client,
-        method="api_key",
-        tier=key.tier,
-        roles=key.roles,
-        permissions=key.permissions.union(*(roles.get(role, ()) for role in key.roles)),
-        headers=tuple(headers),
-        claims={"key": key.id},
+    return identity(
+        key.client, "api_key", granted, tier=key.tier, roles=key.roles, permissions=key.permissions, claims={"key": key.id}
     )
 
 

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import re
+
+from multidict import istr
+
 from gateway.core.exchange import Exchange
 from gateway.core.failures import Failure
 from gateway.middlewares.auth.refusal import Refused
 
+AUTHORIZATION = istr("Authorization")
+NOTHING: list[str] = []
+B64TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
+"""RFC 6750 section 2.1."""
 DROPPED = frozenset((b"authorization",))
 
 

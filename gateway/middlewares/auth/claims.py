@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from gateway.config.schema import Table, Text
+from marshmallow import ValidationError, fields
+
+from gateway.config.schema import Items, Table, Text
 from gateway.core.exchange import Identity
 from gateway.core.failures import Failure
-from gateway.core.headers import Pair
+from gateway.middlewares.auth import identities
+from gateway.middlewares.auth.identities import Granted
 from gateway.middlewares.auth.jose import Token
 from gateway.middlewares.auth.refusal import Refused
 
 TYPES = frozenset(("", "jwt", "at+jwt"))
 """`typ` of tokens that are taken where the configuration names none: others are for something else (RFC 8725 section 3.11)."""
+
+
+class Texts(fields.Field[tuple[str, ...]]):
+    """A string, or an array of strings; loads as the latter."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> tuple[str, ...]:
+        if isinstance(value, str):
+            value = [value]
+        if not isinstance(value, list):
+            raise ValidationError("must be a string or an array of strings")
+        loaded: Any = Items(Text()).deserialize(value)
+        return tuple(loaded)
+
+    @staticmethod
+    def json_schema() -> dict[str, Any]:
+        """For editors."""
+        return {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +100,7 @@ def check(token: Token, rules: RulesConfig, now: float) -> float:
     return until
 
 
-def identity(claims: Mapping[str, Any], config: ClaimsConfig, granted: Mapping[str, tuple[str, ...]], method: str) -> Identity:
+def identity(claims: Mapping[str, Any], config: ClaimsConfig, granted: Granted, method: str) -> Identity:
     """Whom the claims make the caller, with the headers that tell the upstream. Raises Refused when they name nobody.
 
     granted: the permissions that come with a role.
@@ -91,15 +112,29 @@ def identity(claims: Mapping[str, Any], config: ClaimsConfig, granted: Mapping[s
     roles = _words(claims, config.roles)
     if any("," in role for role in roles):
         raise invalid(f"a role in the claim {config.roles} has a comma, so the upstream would read two")
-    headers: list[Pair] = [(b"X-Client-ID", client.encode())]
-    if tier:
-        headers.append((b"X-Client-Tier", tier.encode()))
-    if roles:
-        headers.append((b"X-Client-Roles", ",".join(sorted(roles)).encode()))
-    permissions = _words(claims, config.permissions).union(*(granted.get(role, ()) for role in roles))
     subject = claims.get("sub")
-    user = subject if isinstance(subject, str) else ""
-    return Identity(client, method, tier, user, roles, permissions, tuple(headers), claims)
+    return identities.identity(
+        client,
+        method,
+        granted,
+        tier=tier,
+        user=subject if isinstance(subject, str) else "",
+        roles=roles,
+        permissions=_words(claims, config.permissions),
+        claims=claims,
+    )
+
+
+def check_answer(answer: Mapping[str, Any], audience: tuple[str, ...], now: float) -> float:
+    """The Unix time until which what an introspection server says holds (RFC 7662 section 2.2). Raises Refused."""
+    if answer["active"] is not True:
+        raise invalid("the server says that the token is not active")
+    if audience:
+        _check_audience(answer.get("aud"), audience)
+    expires = _time(answer, "exp") if answer.get("exp") is not None else None
+    if expires is not None and now >= expires:
+        raise Refused("expired", f"the token expired {_date(expires)}", detail="The token has expired.", failure=Failure.EXPIRED)
+    return math.inf if expires is None else expires
 
 
 def invalid(why: str) -> Refused:

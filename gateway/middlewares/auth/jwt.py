@@ -11,16 +11,14 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from marshmallow import ValidationError, fields
-from multidict import istr
-
 from gateway.config.schema import Boolean, Choice, Duration, HttpUrl, Items, Secret, SubTable, Table, Text
 from gateway.core.clock import Clock
 from gateway.core.exchange import Exchange, Identity
 from gateway.core.failures import Failure
 from gateway.core.hooks import ConfigProblem, Context
 from gateway.middlewares.auth import bearer, claims, jose, verifying
-from gateway.middlewares.auth.claims import ClaimsConfig, ClaimsTable, RulesConfig
+from gateway.middlewares.auth.bearer import AUTHORIZATION, NOTHING
+from gateway.middlewares.auth.claims import ClaimsConfig, ClaimsTable, RulesConfig, Texts
 from gateway.middlewares.auth.jose import Token
 from gateway.middlewares.auth.memory import Memory
 from gateway.middlewares.auth.refusal import Refused
@@ -32,8 +30,6 @@ KNOWN = 10_000
 """Tokens remembered, at least; at most twice as many."""
 NAMELESS = 4
 """Keys tried for a token that names none."""
-
-AUTHORIZATION = istr("Authorization")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,23 +56,6 @@ class JwtConfig:
     refresh: float = 300.0
     cooldown: float = 5.0
     timeout: float = 5.0
-
-
-class Texts(fields.Field[tuple[str, ...]]):
-    """A string, or an array of strings; loads as the latter."""
-
-    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> tuple[str, ...]:
-        if isinstance(value, str):
-            value = [value]
-        if not isinstance(value, list):
-            raise ValidationError("must be a string or an array of strings")
-        loaded: Any = Items(Text()).deserialize(value)
-        return tuple(loaded)
-
-    @staticmethod
-    def json_schema() -> dict[str, Any]:
-        """For editors."""
-        return {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
 
 
 class JwtTable(Table):
@@ -268,9 +247,6 @@ class Jwt:
                 headers=((b"Retry-After", b"%d" % max(1, round(remote.source.cooldown))),),
             )
         raise _no_key(token, issuer)
-
-
-NOTHING: list[str] = []
 
 
 def _no_key(token: Token, issuer: Issuer) -> Refused:

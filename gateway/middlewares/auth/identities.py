@@ -1,0 +1,33 @@
+"""Identities, with the headers that tell the upstream: the same for every method."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gateway.core.exchange import Identity
+from gateway.core.headers import Pair
+
+Granted = Mapping[str, tuple[str, ...]]
+"""Permissions by role, as the configuration has them."""
+
+
+def identity(
+    client: str,
+    method: str,
+    granted: Granted,
+    *,
+    tier: str = "",
+    user: str = "",
+    roles: frozenset[str] = frozenset(),
+    permissions: frozenset[str] = frozenset(),
+    claims: Mapping[str, Any],
+) -> Identity:
+    """Somebody with these roles and permissions, and those that come with the roles. The texts must fit a header."""
+    headers: list[Pair] = [(b"X-Client-ID", client.encode())]
+    if tier:
+        headers.append((b"X-Client-Tier", tier.encode()))
+    if roles:
+        headers.append((b"X-Client-Roles", ",".join(sorted(roles)).encode()))
+    every = permissions.union(*(granted.get(role, ()) for role in roles))
+    return Identity(client, method, tier, user, roles, every, tuple(headers), claims)

@@ -1,0 +1,183 @@
+"""Opaque Bearer tokens, about which an authorization server is asked (RFC 7662); its answers are remembered for a while.
+
+A token that is remembered costs one look-up; any other has to wait for the server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from dataclasses import dataclass, field
+
+from gateway.config.schema import Duration, HttpUrl, Secret, SubTable, Table, Text, Whole
+from gateway.core.clock import Clock
+from gateway.core.exchange import Exchange, Identity
+from gateway.core.failures import Failure
+from gateway.core.hooks import ConfigProblem, Context
+from gateway.middlewares.auth import bearer, claims
+from gateway.middlewares.auth.bearer import AUTHORIZATION, NOTHING
+from gateway.middlewares.auth.claims import ClaimsConfig, ClaimsTable, Texts
+from gateway.middlewares.auth.identities import Granted
+from gateway.middlewares.auth.memory import Memory
+from gateway.middlewares.auth.refusal import Refused
+from gateway.state.introspection import Introspection, Server, Unavailable
+from gateway.state.revocations import Revocations
+
+KNOWN = 10_000
+"""Tokens remembered that were good, at least."""
+WRONG = 1_000
+"""Tokens remembered that were not."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerConfig(ClaimsConfig):
+    """As for tokens, but that the client is who the token was issued to (RFC 7662 section 2.2)."""
+
+    client: str = "client_id"
+
+
+class AnswerTable(ClaimsTable):
+    makes = AnswerConfig
+
+
+@dataclass(frozen=True, slots=True)
+class IntrospectionConfig:
+    """The server and what its answers must say. Times in seconds; `ttl` and `negative_ttl`: how long answers are remembered."""
+
+    url: str = ""
+    client_id: str = ""
+    client_secret: str = field(default="", repr=False)
+    audience: tuple[str, ...] = ()
+    claims: AnswerConfig = field(default_factory=AnswerConfig)
+    ttl: float = 60.0
+    negative_ttl: float = 10.0
+    timeout: float = 5.0
+    failures: int = 5
+    pause: float = 10.0
+
+
+class IntrospectionTable(Table):
+    makes = IntrospectionConfig
+    url = HttpUrl(required=True)
+    client_id = Text()
+    client_secret = Secret()
+    audience = Texts()
+    claims = SubTable(AnswerTable)
+    ttl = Duration(zero=True)
+    negative_ttl = Duration(zero=True)
+    timeout = Duration()
+    failures = Whole(least=1)
+    pause = Duration()
+
+
+Remembered = tuple[Memory[Identity], Memory[str]]
+"""By token: whose it is, and why it is no good."""
+
+
+def _memory() -> Remembered:
+    return Memory(KNOWN), Memory(WRONG)
+
+
+class Introspected:
+    """The method "introspection"."""
+
+    name = "introspection"
+    wanted = "a Bearer token in the Authorization header"
+
+    __slots__ = ("_config", "_drop", "_granted", "_known", "_revocations", "_server", "_wall", "_wrong", "challenge", "rejected")
+
+    def __init__(
+        self,
+        config: IntrospectionConfig,
+        server: Introspection,
+        clock: Clock,
+        realm: str,
+        granted: Granted,
+        revocations: Revocations | None,
+        *,
+        forward: bool = False,
+        memory: Remembered | None = None,
+    ) -> None:
+        self._config = config
+        self._server = server
+        self._wall = clock.wall
+        self._granted = granted
+        self._revocations = revocations
+        self._drop = None if forward else bearer.DROPPED
+        self._known, self._wrong = memory or _memory()
+        self.challenge, self.rejected = bearer.challenges(realm)
+
+    @classmethod
+    def of(
+        cls,
+        config: IntrospectionConfig | None,
+        context: Context,
+        realm: str,
+        granted: Granted,
+        revocations: Revocations | None,
+        *,
+        forward: bool = False,
+    ) -> Introspected:
+        """Raises ConfigProblem when there is no server to ask."""
+        if config is None:
+            hint = 'add a table [auth.introspection] with url = "https://..."'
+            raise ConfigProblem("no introspection server, so no token could be asked about", at=("methods",), hint=hint)
+        asked = Server(config.url, config.client_id, config.client_secret, config.timeout, config.failures, config.pause)
+        server: Introspection = context.keep(
+            ("auth", "introspection", config.url, f"{hash(asked):x}"), asked, lambda: Introspection(asked)
+        )
+        fingerprint = (config, tuple(sorted(granted.items())))
+        key = ("auth", "introspected", context.pipeline, context.name, f"{hash(fingerprint):x}")
+        memory: Remembered = context.keep(key, fingerprint, _memory)
+        return cls(config, server, context.clock, realm, granted, revocations, forward=forward, memory=memory)
+
+    def __repr__(self) -> str:
+        return f"<Introspected {self._server!r}, {len(self._known)} tokens known>"
+
+    def identify(self, exchange: Exchange) -> Identity | Awaitable[Identity] | None:
+        """Whose token came with the request; None without one. Raises Refused."""
+        given = exchange.headers.getall(AUTHORIZATION, NOTHING)
+        if not given:
+            return None
+        token = bearer.token(given)
+        if token is None:
+            return None
+        bearer.drop(exchange, self._drop)
+        now = self._wall()
+        known = self._known.get(token)
+        if known is not None and now < known[1]:
+            self._check_revoked(known[0])
+            return known[0]
+        wrong = self._wrong.get(token)
+        if wrong is not None and now < wrong[1]:
+            raise claims.invalid(wrong[0])
+        return self._ask(token)
+
+    async def _ask(self, token: str) -> Identity:
+        config = self._config
+        if not bearer.B64TOKEN.fullmatch(token):
+            raise claims.invalid("the token is not one that RFC 6750 allows")
+        try:
+            answer = await self._server.ask(token)
+        except Unavailable as error:
+            raise Refused(
+                "unavailable",
+                f"the introspection server cannot be asked: {error}",
+                detail="Tokens cannot be verified at the moment.",
+                failure=Failure.NO_ENDPOINT,
+                headers=((b"Retry-After", b"%d" % max(1, round(error.after))),),
+            ) from None
+        now = self._wall()
+        try:
+            until = claims.check_answer(answer, config.audience, now)
+            identity = claims.identity(answer, config.claims, self._granted, self.name)
+        except Refused as refused:
+            self._wrong.put(token, (refused.why, now + config.negative_ttl))
+            raise
+        self._check_revoked(identity)
+        self._known.put(token, (identity, min(until, now + config.ttl)))
+        return identity
+
+    def _check_revoked(self, identity: Identity) -> None:
+        why = self._revocations.why(identity.claims) if self._revocations is not None else ""
+        if why:
+            raise Refused("revoked", why, detail="The token has been revoked.")

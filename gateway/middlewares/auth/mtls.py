@@ -1,0 +1,76 @@
+"""Client certificates: whom the TLS handshake has verified (`[listen] tls`, `client_ca`), by the subject."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gateway.config.schema import FieldValue, Items, Table, Text
+from gateway.core.exchange import Exchange, Identity
+from gateway.core.hooks import ConfigProblem
+from gateway.middlewares.auth.identities import Granted, identity
+from gateway.middlewares.auth.permissions import Permission
+
+
+@dataclass(frozen=True, slots=True)
+class MtlsConfig:
+    """One subject, as RFC 4514 writes it ("CN=acme,O=Acme Inc"), and whom it makes the caller."""
+
+    subject: str = ""
+    client: str = ""
+    tier: str = ""
+    roles: tuple[str, ...] = ()
+    permissions: tuple[str, ...] = ()
+
+
+class MtlsTable(Table):
+    makes = MtlsConfig
+    subject = Text(required=True)
+    client = FieldValue(required=True)
+    tier = FieldValue()
+    roles = Items(FieldValue())
+    permissions = Items(Permission())
+
+
+class Mtls:
+    """The method "mtls". A certificate of nobody listed is none: it may have been meant for the connection alone."""
+
+    name = "mtls"
+    wanted = "a client certificate that is known here"
+    # Not a registered scheme: there is none. A challenge is needed all the same (RFC 9110 section 15.5.2).
+    challenge = rejected = b"Mutual"
+
+    __slots__ = ("_known",)
+
+    def __init__(self, configs: Sequence[MtlsConfig], granted: Granted) -> None:
+        self._known = {
+            one.subject: identity(
+                one.client,
+                self.name,
+                granted,
+                tier=one.tier,
+                roles=frozenset(one.roles),
+                permissions=frozenset(one.permissions),
+                claims={"sub": one.subject},
+            )
+            for one in configs
+        }
+
+    @classmethod
+    def of(cls, configs: Sequence[MtlsConfig], granted: Granted) -> Mtls:
+        """Raises ConfigProblem when nobody is listed, or somebody twice."""
+        if not configs:
+            raise ConfigProblem(
+                "no subject, so nobody could be known by certificate", at=("methods",), hint="add a table [[auth.mtls]]"
+            )
+        for index, one in enumerate(configs):
+            if one.subject in [other.subject for other in configs[:index]]:
+                raise ConfigProblem(f"{one.subject} has two tables", at=("mtls", index, "subject"))
+        return cls(configs, granted)
+
+    def __repr__(self) -> str:
+        return f"<Mtls {len(self._known)} subjects>"
+
+    def identify(self, exchange: Exchange) -> Identity | None:
+        """Whose certificate the connection has; None without one, or when its subject is not listed."""
+        return self._known.get(exchange.tls_subject)

@@ -1,0 +1,136 @@
+"""Asking an authorization server about an opaque token (RFC 7662): one connection pool, one question a token, a breaker.
+
+What comes back is the server's JSON object. Several requests with the same token wait for one question; when the server fails
+`failures` times in a row it is left alone for `pause` seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any
+from urllib.parse import quote_plus
+
+import aiohttp
+import orjson
+
+LARGEST = 64 * 1024
+"""Bytes of an answer that are read."""
+MOST_WAITING = 1000
+"""Different tokens asked about at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Where to ask, as whom. Times in seconds."""
+
+    url: str
+    client_id: str = ""
+    client_secret: str = field(default="", repr=False)
+    timeout: float = 5.0
+    failures: int = 5
+    pause: float = 10.0
+
+
+class Unavailable(Exception):
+    """There is no answer; the message says why, `after` when to try again, in seconds."""
+
+    def __init__(self, why: str, after: float) -> None:
+        super().__init__(why)
+        self.after = after
+
+
+class Introspection:
+    """One server."""
+
+    def __init__(self, server: Server, *, clock: Callable[[], float] = monotonic) -> None:
+        self.server = server
+        self.asked = 0
+        self._clock = clock
+        self._failed = 0
+        self._open_until = float("-inf")
+        self._asking: dict[str, asyncio.Task[dict[str, Any]]] = {}
+        self._session: aiohttp.ClientSession | None = None
+        self._holding: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Introspection {self.server.url}{', left alone' if self._clock() < self._open_until else ''}>"
+
+    def close(self) -> None:
+        for task in (self._holding, *self._asking.values()):
+            if task is not None:
+                task.cancel()
+
+    async def ask(self, token: str) -> dict[str, Any]:
+        """What the server says of a token. Raises Unavailable."""
+        task = self._asking.get(token)
+        if task is None:
+            left = self._open_until - self._clock()
+            if left > 0:
+                raise Unavailable("it has failed too often lately and is left alone", left)
+            if len(self._asking) >= MOST_WAITING:
+                raise Unavailable(f"{MOST_WAITING} questions are under way", 1.0)
+            task = self._asking[token] = asyncio.create_task(self._ask(token))
+            task.add_done_callback(lambda done: self._answered(token, done))
+        # Shielded: a client that leaves must not take the others' answer with it.
+        return await asyncio.shield(task)
+
+    def _answered(self, token: str, done: asyncio.Task[dict[str, Any]]) -> None:
+        self._asking.pop(token, None)
+        if not done.cancelled():
+            done.exception()  # looked at, for whoever asked may have left
+
+    async def _ask(self, token: str) -> dict[str, Any]:
+        self.asked += 1
+        try:
+            answer = await self._post(token)
+        except TimeoutError:
+            raise self._failure(f"no answer within {self.server.timeout:g} s") from None
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise self._failure(str(error) or type(error).__name__) from None
+        self._failed = 0
+        return answer
+
+    def _failure(self, why: str) -> Unavailable:
+        self._failed += 1
+        if self._failed >= self.server.failures:
+            self._open_until = self._clock() + self.server.pause
+            self._failed = self.server.failures - 1  # afterwards one more is enough
+        return Unavailable(why, self.server.pause if self._failed else 1.0)
+
+    async def _post(self, token: str) -> dict[str, Any]:
+        server = self.server
+        if self._session is None:
+            auth = _basic(server) if server.client_id else None
+            headers = {"Accept": "application/json", **({"Authorization": auth} if auth else {})}
+            timeout = aiohttp.ClientTimeout(total=server.timeout)
+            self._session = aiohttp.ClientSession(timeout=timeout, headers=headers)
+            self._holding = asyncio.create_task(_hold(self._session))
+        form = {"token": token, "token_type_hint": "access_token"}
+        async with self._session.post(server.url, data=form, allow_redirects=False) as response:
+            if response.status != 200:
+                raise ValueError(f"{server.url} answered {response.status}")
+            data = bytearray()
+            async for chunk in response.content.iter_any():
+                data += chunk
+                if len(data) > LARGEST:
+                    raise ValueError(f"{server.url} answered more than {LARGEST} bytes")
+        answer = orjson.loads(data)
+        if not isinstance(answer, dict) or not isinstance(answer.get("active"), bool):
+            raise ValueError(f"{server.url} answered something that is no introspection")
+        return answer
+
+
+def _basic(server: Server) -> str:
+    """RFC 6749 section 2.3.1: both are form-encoded before they are put together."""
+    return aiohttp.encode_basic_auth(quote_plus(server.client_id), quote_plus(server.client_secret))
+
+
+async def _hold(session: aiohttp.ClientSession) -> None:
+    """Closes the session when this task is cancelled: closing has to be awaited, and `close()` is not."""
+    try:
+        await asyncio.Event().wait()
+    finally:
+        await session.close()

@@ -1,0 +1,117 @@
+"""The users of Basic authentication: one `[[user]]` each, with a hash of the password.
+
+[[user]]
+name = "alice"
+hash = "$argon2id$v=19$m=65536,t=3,p=4$..."   # made by `gateway users add`
+client = "acme"                             # optional; the name when left out
+tier = "premium"                            # optional
+roles = ["operator"]                        # optional
+permissions = ["cameras:read"]              # optional
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from argon2 import PasswordHasher, extract_parameters
+from argon2.exceptions import InvalidHashError, VerificationError
+
+from gateway.state import keychange, keyfile
+from gateway.state.keyfile import KeyFileError
+
+OPENING = "# Users, with hashes of their passwords. Comments and other entries stay.\n"
+_KNOWN = ("name", "hash", "client", "tier", "roles", "permissions")
+
+
+class UserFileError(ValueError):
+    """The file is missing or makes no sense; the message says where."""
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """One `[[user]]`."""
+
+    name: str
+    hash: str = field(repr=False)
+    client: str = ""
+    tier: str = ""
+    roles: frozenset[str] = frozenset()
+    permissions: frozenset[str] = frozenset()
+
+
+def verifies(hash: str, password: str) -> bool:
+    """Whether the password is the one that was hashed. Takes tens of milliseconds, without the interpreter's lock."""
+    try:
+        return PasswordHasher().verify(hash, password)
+    except (VerificationError, InvalidHashError):
+        return False
+
+
+def load(path: Path) -> dict[str, User]:
+    """Every user by name. Raises UserFileError."""
+    try:
+        tables = tomllib.loads(path.read_text("utf-8")).get("user", [])
+    except FileNotFoundError:
+        raise UserFileError(f"there is no user file {path}") from None
+    except OSError as error:
+        raise UserFileError(f"cannot read {path}: {error.strerror}") from None
+    except ValueError as error:
+        raise UserFileError(f"{path} is not TOML: {error}") from None
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise UserFileError(f"{path}: user must be an array of tables, [[user]]")
+    users: dict[str, User] = {}
+    for number, table in enumerate(tables, 1):
+        user = _read(table, f"{path}: user {number}")
+        if user.name in users:
+            raise UserFileError(f"{path}: there are two users {user.name}")
+        users[user.name] = user
+    return users
+
+
+def _read(table: Mapping[str, Any], where: str) -> User:
+    for name in table:
+        if name not in _KNOWN:
+            raise UserFileError(f"{where} has a key {name} that means nothing")
+    for name in ("name", "hash", "client", "tier"):
+        value = table.get(name, "" if name in ("client", "tier") else None)
+        if not isinstance(value, str) or (value and not keyfile.VALUE.fullmatch(value)) or (name == "name" and not value):
+            raise UserFileError(f"{where}: {name} {keyfile.VALUE_RULE}")
+    if ":" in table["name"]:
+        raise UserFileError(f"{where}: name must not hold a colon, which ends it in Basic credentials")
+    for name, pattern, rule in (
+        ("roles", keyfile.ROLE, keyfile.ROLE_RULE),
+        ("permissions", keyfile.PERMISSION, keyfile.PERMISSION_RULE),
+    ):
+        values = table.get(name, [])
+        if not isinstance(values, list) or not all(isinstance(value, str) and pattern.fullmatch(value) for value in values):
+            raise UserFileError(f"{where}: each of {name} {rule}")
+    try:
+        kind = extract_parameters(table["hash"])
+    except InvalidHashError:
+        raise UserFileError(f"{where}: hash is not one of argon2") from None
+    if kind.type.name != "ID":
+        raise UserFileError(f"{where}: hash must be of argon2id")
+    words = {name: frozenset(table.get(name, ())) for name in ("roles", "permissions")}
+    return User(table["name"], table["hash"], table.get("client") or table["name"], table.get("tier", ""), **words)
+
+
+def add(path: Path, user: User, password: str) -> None:
+    """Appends a user, whose `hash` is made here, to the file, which is made when there is none. Raises UserFileError."""
+    entries: dict[str, Any] = {"name": user.name, "hash": PasswordHasher().hash(password)}
+    entries |= {"client": user.client, "tier": user.tier, "roles": sorted(user.roles), "permissions": sorted(user.permissions)}
+    entries = {name: value for name, value in entries.items() if value}
+    _read(entries, "the user")
+    lines = [f"{name} = {json.dumps(value)}" for name, value in entries.items()]
+    try:
+        with keychange.locked(path) as target:
+            if target.exists() and user.name in load(target):
+                raise UserFileError(f"{path} has a user {user.name} already")
+            text = target.read_text("utf-8") if target.exists() else OPENING
+            keychange.replace_file(target, text.rstrip("\n") + "\n\n[[user]]\n" + "\n".join(lines) + "\n")
+    except KeyFileError as error:
+        raise UserFileError(str(error)) from None

@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import asyncio
+import base64
+from pathlib import Path
+from typing import Any
+
+import pytest
+from argon2 import PasswordHasher
+
+from gateway.core.failures import Failed, Failure
+from gateway.core.hooks import ConfigProblem
+from gateway.middlewares.auth import basic
+from gateway.state import userfile
+from gateway.state.userfile import User, UserFileError
+from tests.unit.middlewares.auth.bearers import NOW, World, asked
+
+CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+HASH = CHEAP.hash("päss:word")
+USERS = f"""
+[[user]]
+name = "alice"
+hash = "{HASH}"
+client = "acme"
+tier = "gold"
+roles = ["operator"]
+permissions = ["cameras:read"]
+[[user]]
+name = "bob"
+hash = "{CHEAP.hash("secret")}"
+"""
+
+
+def credentials(name: str, password: str) -> str:
+    return "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    (tmp_path / "users.toml").write_text(USERS)
+    return World(tmp_path)
+
+
+async def through(hook: Any, exchange: Any) -> Any:
+    later = hook(exchange)
+    if later is not None:
+        await later
+    return exchange.identity
+
+
+async def failing(hook: Any, *fields: str) -> Failed:
+    with pytest.raises(Failed) as caught:
+        await through(hook, asked(*fields))
+    return caught.value
+
+
+def users(hook: Any) -> basic.Users:
+    found: basic.Users = hook.__self__._methods[0]._users
+    return found
+
+
+async def test_a_user(world: World):
+    hook = world.auth(methods=["basic"], roles={"operator": ["alarms:read"]})
+    exchange = asked(credentials("alice", "päss:word"))
+    identity = await through(hook, exchange)
+    assert (identity.client, identity.user, identity.tier) == ("acme", "alice", "gold")
+    assert identity.permissions == {"cameras:read", "alarms:read"} and exchange.drop_headers == {b"authorization"}
+    assert (await through(hook, asked(credentials("bob", "secret").replace("Basic", "basic")))).client == "bob"
+    users(hook).close()
+
+
+async def test_verified_once_in_a_while(world: World):
+    hook, verified = world.auth(methods=["basic"], basic={"ttl": "60s"}), []
+    real = users(hook)._verify
+    users(hook)._verify = lambda hash, password: verified.append(password) or real(hash, password)
+    for now, times in ((NOW, 1), (NOW + 59, 1), (NOW + 60, 2)):
+        world.now = now
+        await through(hook, asked(credentials("bob", "secret")))
+        assert verified.count("secret") == times
+        assert (await failing(hook, credentials("bob", "wrong"))).detail == "The user name or password is wrong."
+        assert verified.count("wrong") == times
+    shown = f"{hook.__self__!r}{users(hook).known._young}{users(hook).wrong._young}"
+    assert "secret" not in shown and credentials("bob", "secret")[6:] not in shown and "wrong" not in shown
+    users(hook).close()
+
+
+async def test_a_name_nobody_has_costs_as_much(world: World):
+    hook, hashes = world.auth(methods=["basic"]), []
+    users(hook)._verify = lambda hash, password: bool(hashes.append(hash))
+    await failing(hook, credentials("nobody", "x"))
+    await failing(hook, credentials("alice", "x"))
+    head, _, digest = HASH.rpartition("$")
+    assert hashes == [f"{head}${'A' * len(digest)}", HASH]
+    assert userfile.verifies(hashes[0], "x") is False and userfile.verifies("nonsense", "x") is False
+    users(hook).close()
+
+
+@pytest.mark.parametrize("sent", ["Basic", "Basic !", "Basic YWI=", "Basic YTpi\n", "Basic /////w==", "Basic " + "A" * 2000])
+async def test_nonsense(world: World, sent: str):
+    hook = world.auth(methods=["basic"])
+    failed = await failing(hook, sent)
+    assert failed.detail == "The credentials are not valid." and failed.failure is Failure.UNAUTHENTICATED
+    assert failed.headers == ((b"WWW-Authenticate", b'Basic realm="gateway", charset="UTF-8"'),)
+    users(hook).close()
+
+
+async def test_none_of_its_kind(world: World):
+    hook = world.auth(methods=["basic"])
+    assert (await failing(hook)).why == "no credentials"
+    assert (await failing(hook, "Bearer x")).why == "no credentials"
+    assert (await failing(hook, "Basic YTpi", "Basic YTpi")).failure is Failure.MALFORMED
+    users(hook).close()
+
+
+async def test_only_so_many_wait(world: World, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(basic, "MOST_WAITING", 3)
+    hook = world.auth(methods=["basic"])
+    results = await asyncio.gather(
+        *(through(hook, asked(credentials("bob", f"{number}"))) for number in range(10)), return_exceptions=True
+    )
+    failures = [result.failure for result in results if isinstance(result, Failed)]
+    assert failures.count(Failure.OVERLOADED) == 7 and failures.count(Failure.UNAUTHENTICATED) == 3
+    users(hook).close()
+
+
+async def test_the_file_is_followed(world: World):
+    hook = world.auth(methods=["basic"])
+    await through(hook, asked(credentials("bob", "secret")))
+    (world.directory / "users.toml").write_text("")
+    watched = users(hook)._watched
+    assert watched is not None and await watched.look()
+    assert (await failing(hook, credentials("bob", "secret"))).failure is Failure.UNAUTHENTICATED
+    assert users(world.auth(methods=["basic"], route="other")) is users(hook)
+    users(hook).close()
+
+
+def test_no_file(tmp_path: Path):
+    with pytest.raises(ConfigProblem, match="there is no user file") as caught:
+        World(tmp_path).auth(methods=["basic"])
+    assert caught.value.at == ("basic", "file") and "gateway users add" in caught.value.hint
+
+
+class TestFile:
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("x", "is not TOML"),
+            ("user = 1", "must be an array of tables"),
+            (USERS + USERS, "there are two users alice"),
+            ("[[user]]\nhash = 'x'", "user 1: name must be"),
+            ("[[user]]\nname = 'a:b'\nhash = 'x'", "must not hold a colon"),
+            ("[[user]]\nname = 'a'\nhash = 'x'", "hash is not one of argon2"),
+            ("[[user]]\nname = 'a'", "hash must be"),
+            (f"[[user]]\nname = 'a'\nhash = '{HASH.replace('argon2id', 'argon2d')}'", "must be of argon2id"),
+            (f"[[user]]\nname = 'a'\nhash = '{HASH}'\nroles = ['a,b']", "each of roles"),
+            (f"[[user]]\nname = 'a'\nhash = '{HASH}'\npermissions = 'a'", "each of permissions"),
+            (f"[[user]]\nname = 'a'\nhash = '{HASH}'\npassword = 'a'", "a key password that means nothing"),
+        ],
+    )
+    def test_that_makes_no_sense(self, tmp_path: Path, text: str, message: str):
+        (tmp_path / "users.toml").write_text(text)
+        with pytest.raises(UserFileError, match=message):
+            userfile.load(tmp_path / "users.toml")
+
+    def test_adding(self, tmp_path: Path):
+        path = tmp_path / "users.toml"
+        userfile.add(path, User("alice", "", "acme", "gold", frozenset({"r"}), frozenset({"p:*"})), "p4ssw0rd")
+        userfile.add(path, User("bob", ""), "other")
+        alice, bob = userfile.load(path).values()
+        assert (alice.client, alice.tier, alice.roles, alice.permissions) == ("acme", "gold", {"r"}, {"p:*"})
+        assert bob.client == "bob" and userfile.verifies(alice.hash, "p4ssw0rd") and not userfile.verifies(bob.hash, "password")
+        assert "p4ssw0rd" not in path.read_text() and alice.hash not in repr(alice)
+        for user, message in ((User("bob", ""), "a user bob already"), (User("a:b", ""), "colon")):
+            with pytest.raises(UserFileError, match=message):
+                userfile.add(path, user, "x")
+        with pytest.raises(UserFileError, match="cannot write in"):
+            userfile.add(tmp_path / "none" / "users.toml", User("a", ""), "x")
+        with pytest.raises(UserFileError, match="cannot read"):
+            userfile.load(tmp_path)
