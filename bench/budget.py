@@ -5,6 +5,9 @@
     .venv/bin/python bench/budget.py instructions  machine instructions a request, under valgrind --tool=callgrind
     .venv/bin/python bench/budget.py where         the functions the calls are made in
     .venv/bin/python bench/budget.py time          microseconds of CPU a request: the one that does depend on the mood
+    .venv/bin/python bench/budget.py each          what each middleware of the partner profile adds to a request that has none
+    .venv/bin/python bench/budget.py check         fails when a profile got more than 5 % dearer than bench/budget.json says;
+                                                   `check --record` writes what it costs now, to be committed on purpose
 
 Requests and answers are fed to the real protocols in memory, without sockets: what is counted is everything but system calls.
 """
@@ -14,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import cProfile
 import io
+import json
 import os
 import pstats
 import re
@@ -21,6 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 from pathlib import Path
 from typing import Any
 from wsgiref.handlers import format_date_time
@@ -91,9 +96,12 @@ class Asked(Pipe):
 
 
 class Bench:
-    """A gateway without sockets: one client connection, one upstream connection."""
+    """A gateway without sockets: one client connection, one upstream connection for each endpoint.
 
-    def __init__(self, profile: str, directory: Path) -> None:
+    config: another gateway.toml than the profile's.
+    """
+
+    def __init__(self, profile: str, directory: Path, config: Path | None = None) -> None:
         kind, path, headers = PROFILES[profile]
         os.environ["GATEWAY_ACCESS_LOG"] = str(directory / "access.log")
         self.request = "\r\n".join([f"GET {path} HTTP/1.1", "Host: 127.0.0.1:8080", *headers, "", ""]).encode()
@@ -106,7 +114,7 @@ class Bench:
         ) + BODY
         self.asked: list[Any] = []
         self.down = Pipe()
-        self.gateway = Gateway(HERE / kind / "gateway.toml", os.environ)
+        self.gateway = Gateway(config or HERE / kind / "gateway.toml", os.environ)
         transport = Transport(opener=self._open)
         self.gateway.transport = transport
         object.__setattr__(self.gateway.runtime.world, "transport", transport)
@@ -217,8 +225,101 @@ def instructions(profile: str) -> float:
     return (totals[1] - totals[0]) / 500
 
 
+LISTS = {
+    "cors": ("request", "response", "error"),
+    "auth": ("request",),
+    "rate_limit": ("request",),
+    "caching": ("request", "response"),
+    "compression": ("response",),
+    "security_headers": ("response", "error"),
+    "logging": ("response", "error"),
+    "metrics": ("response", "error"),
+}
+"""The middlewares of the partner profile, and the lists they stand in."""
+
+
+def with_only(names: tuple[str, ...], directory: Path) -> Path:
+    """The partner profile with no other middlewares than these: its gateway.toml in `directory`."""
+    source = HERE / "partner"
+    for file in ("gateway.toml", "upstreams.toml", "keys.toml"):
+        (directory / file).write_text((source / file).read_text())
+    text = next((source / "pipelines").glob("*.toml")).read_text()
+    partner = tomllib.loads(text)
+    lines = []
+    for which in ("request", "response", "error"):
+        chosen = [name for name in partner[which] if name == "error_handler" or (name in names and which in LISTS[name])]
+        lines.append(f"{which} = {json.dumps(chosen)}")
+    # Tables of middlewares that are in no list are lints; everything else of the file stays.
+    tables = re.split(r"(?m)^(?=\[)", text)[1:]
+    lines += [table for table in tables if table.startswith("[[") or re.match(r"\[(\w+)", table)[1] in names]  # type: ignore[index]
+    (directory / "pipelines").mkdir()
+    (directory / "pipelines" / "partner.toml").write_text("\n".join(lines))
+    return directory / "gateway.toml"
+
+
+async def cost(names: tuple[str, ...]) -> tuple[float, float]:
+    """Microseconds of CPU and function calls a request with these middlewares; the best of 40 short runs."""
+    with tempfile.TemporaryDirectory() as directory:
+        bench = Bench("partner", Path(directory), with_only(names, Path(directory)))
+        await bench.start()
+        bench.run(100)
+        best = float("inf")
+        for _ in range(40):
+            began = time.process_time()
+            bench.run(250)
+            best = min(best, (time.process_time() - began) / 250 * 1e6)
+            await asyncio.sleep(0)
+        profiler = cProfile.Profile()
+        profiler.enable()
+        bench.run(200)
+        profiler.disable()
+        return best, pstats.Stats(profiler).total_calls / 200  # type: ignore[attr-defined]
+
+
+def each() -> list[tuple[str, float, float]]:
+    """What every middleware adds alone, and what all add together: name, microseconds, calls."""
+    none = asyncio.run(cost(()))
+    rows = [("none", *none)]
+    for names in [*((name,) for name in LISTS), tuple(LISTS)]:
+        micros, calls = asyncio.run(cost(names))
+        rows.append((names[0] if len(names) == 1 else "all together", micros - none[0], calls - none[1]))
+    return rows
+
+
+def check(record: bool) -> int:
+    """Compares with the recorded budget of this Python's version; 1 when a profile is over it by more than 5 %."""
+    file = HERE / "budget.json"
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    recorded = json.loads(file.read_text()) if file.exists() else {}
+    now = {
+        profile: {"calls": round(asyncio.run(measure(profile, "calls", 500)), 1), "bytecodes": round(bytecodes(profile, 200))}
+        for profile in PROFILES
+    }
+    if record:
+        file.write_text(json.dumps({**recorded, python: now}, indent=2, sort_keys=True) + "\n")
+        print(f"recorded for Python {python}: {now}")
+        return 0
+    if python not in recorded:
+        print(f"no budget is recorded for Python {python}")
+        return 0
+    dearer = 0
+    for profile, costs in now.items():
+        for what, value in costs.items():
+            budget = recorded[python][profile][what]
+            over = value > budget * 1.05
+            dearer += over
+            print(f"{profile:8} {what:9} {value:8.1f}, budget {budget:8.1f}{'  OVER by more than 5 %' if over else ''}")
+    return 1 if dearer else 0
+
+
 def main() -> int:
     mode, *rest = sys.argv[1:] or ["calls"]
+    if mode == "check":
+        return check("--record" in rest)
+    if mode == "each":
+        for name, micros, calls in each():
+            print(f"{name:16} {micros:8.2f} us {calls:8.1f} calls")
+        return 0
     profiles = [name for name in rest if name in PROFILES] or list(PROFILES)
     for profile in profiles:
         if mode == "run":
