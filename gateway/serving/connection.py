@@ -237,12 +237,6 @@ class ClientConnection(RequestHandler):
         """Whether it has carried as many requests as it may."""
         return self._request_count >= self._listener.max_requests
 
-    @property
-    def waited_for(self) -> ClientBody | None:
-        """The request's body, while somebody waits for more of it."""
-        body = self.body
-        return body if body is not None and body.waiting else None
-
     def give_up_body(self, failed: Failed) -> None:
         """The request's body comes too slowly: whoever waits for it answers with this failure, and the connection ends."""
         self._too_slow = True

@@ -8,7 +8,7 @@ slow, no client is.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from aiohttp.web_protocol import RequestHandler
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 PROGRESS = 1024
 """Bytes."""
+SELDOM = 1.0
+"""Seconds between two looks at what has not been sent yet, at the most."""
 
 Mark = tuple[float, int]
 """Since when, and where it was then."""
@@ -34,31 +36,40 @@ class Deadlines:
         self._listener = listener
         self._bodies: dict[ClientConnection, Mark] = {}
         self._unsent: dict[ClientConnection, Mark] = {}
+        self._looked = 0.0
         self.configure(ServerConfig())
 
     def configure(self, config: ServerConfig) -> None:
         self._head = config.header_timeout
         self._body = config.body_timeout
         self._write = config.write_timeout
+        self._rest = min(SELDOM, config.write_timeout / 4)
 
-    def sweep(self, connections: Iterable[tuple[RequestHandler, asyncio.Transport]], now: float) -> None:
-        """Ends what is past its time; `now` in the loop's seconds."""
+    def sweep(self, connections: Sequence[tuple[RequestHandler, asyncio.Transport]], now: float) -> None:
+        """Ends what is past its time; `now` in the loop's seconds. There may be thousands: know what every line costs."""
         slowest = now - self._head
         bodies: dict[ClientConnection, Mark] = {}
-        unsent: dict[ClientConnection, Mark] = {}
-        for connection, transport in connections:
+        for connection, _ in connections:
             if TYPE_CHECKING:
                 assert isinstance(connection, ClientConnection)
             if 0.0 < connection.head_since < slowest and connection.awaiting_head:
                 self._listener.count_refused("header_timeout")
                 connection.refuse(Failed(Failure.REQUEST_TIMEOUT, "The request's head took too long to arrive."))
-            body = connection.waited_for
-            if body is not None:
+            body = connection.body
+            if body is not None and body.waiting:
                 self._look_at_body(connection, body.arrived, now, bodies)
+        self._bodies = bodies
+        if now - self._looked < self._rest:
+            return
+        self._looked = now
+        unsent: dict[ClientConnection, Mark] = {}
+        for connection, transport in connections:
             left = transport.get_write_buffer_size()
             if left:
+                if TYPE_CHECKING:
+                    assert isinstance(connection, ClientConnection)
                 self._look_at_unsent(connection, transport, left, now, unsent)
-        self._bodies, self._unsent = bodies, unsent
+        self._unsent = unsent
 
     def _look_at_body(self, connection: ClientConnection, arrived: int, now: float, marks: dict[ClientConnection, Mark]) -> None:
         since, mark = self._bodies.get(connection, (now, arrived))
