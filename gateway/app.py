@@ -102,10 +102,15 @@ class Gateway:
             await self.close()
 
     async def close(self) -> None:
-        """Drains the data plane within shutdown_timeout, then closes everything."""
+        """Says it is not ready, for shutdown_delay still serves, drains within shutdown_timeout, then closes everything."""
         self._draining = True
         if self._listener is not None:
-            await self._listener.stop(self.runtime.snapshot.loaded.gateway.server.shutdown_timeout)
+            config = self.runtime.snapshot.loaded.gateway.server
+            if config.shutdown_delay:
+                # Whoever balances over several gateways has yet to find out; until then refusing would be an error for clients.
+                self._listener.handler.draining = True
+                await asyncio.sleep(config.shutdown_delay)
+            await self._listener.stop(config.shutdown_timeout)
             self._listener = None
         if self._redirect is not None:
             await self._redirect.stop(0)

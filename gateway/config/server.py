@@ -82,6 +82,7 @@ class ServerConfig:
 
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
     shutdown_timeout: float = 30.0
+    shutdown_delay: float = 0.0
     max_header_size: int = 16 * 1024
     max_headers: int = 100
     max_uri: int = 8 * 1024
@@ -170,6 +171,7 @@ class ServerTable(Table):
     makes = ServerConfig
     trusted_proxies = Items(Network())
     shutdown_timeout = Duration()
+    shutdown_delay = Duration(zero=True)
     max_header_size = Size()
     max_headers = Whole(least=1, most=10_000)
     max_uri = Size()

@@ -253,3 +253,20 @@ async def test_endpoints_are_told_how_much_time_there_is(start, origin, connect,
         await client.get("/", "X-Left-Ms: 99999", method="GET" if body is None else "PUT", body=body)
     for head in origin.heads:
         assert 9000 < int(fields_of(head)["x-left-ms"]) <= 10000
+
+
+async def test_a_stop_fails_readiness_before_it_refuses(start, origin, connect):
+    gateway = await start(PLAIN, pool("origin", origin.url), '[server]\nshutdown_delay = "200ms"\n')
+    kept = await connect(gateway)
+    assert "connection" not in (await kept.get("/")).fields
+    assert gateway.ready()
+    stopping = asyncio.create_task(gateway.close())
+    await asyncio.sleep(0)
+    assert not gateway.ready()
+    for client in (kept, await connect(gateway)):
+        reply = await client.get("/")
+        assert (reply.status, reply.fields["connection"]) == (200, "close")
+        assert await client.at_end()
+    await stopping
+    with pytest.raises(OSError):
+        await connect(gateway)
