@@ -1,0 +1,165 @@
+#!/usr/bin/env python3
+"""Measures everything that docs/performance.md states and writes that page, plot included.
+
+    bin/bench --report [--rounds 3] [--seconds 4]
+
+It takes about eight minutes and wants two quiet cores; a figure from a busy machine is no figure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+DOCS = HERE.parent / "docs"
+sys.path[:0] = [str(HERE), str(HERE.parent)]
+
+import budget  # noqa: E402
+import scale  # noqa: E402
+
+Rounds = dict[str, list[dict[str, Any]]]
+
+PROFILES = ("plain", "partner", "gzip", "cached")
+
+METHOD = """# Performance
+
+What a request costs here, beside nginx, HAProxy, Envoy, Traefik and Caddy with the same features. Everything on this page was
+written by one command, `bin/bench --report`, on the machine named below; run it on yours.
+
+**Method.** Each proxy is pinned to one core, with one worker; wrk and the origin (nginx, two ports, 1.2 kB of JSON) share the
+other. Rounds are interleaved, and the median round counts. The figure is CPU time of the proxy per request answered, user and
+system, its children included: it says what a core can carry, and moves less with the machine's mood than requests a second. Only
+ratios within one run mean anything; absolute figures differ from machine to machine and from hour to hour.
+
+**What is compared.** *plain*: routing and balancing alone. *partner*: API key, limit by key, CORS, JSON access log, metrics, security
+headers, request id, health checks, retries and a breaker. *gzip*: the same, for a client that accepts gzip. *cached*: the same, for
+an answer that may be cached (of the peers only nginx caches here). What a peer lacks is listed in `bench/README.md`. wrk sends the
+same request over and over; the gateway remembers what header fields come to while a connection repeats them, so clients whose
+fields change with every request cost a little more than shown.
+"""
+
+
+def compare(profile: str, options: argparse.Namespace, connections: int, peers: str, work: Path) -> Rounds:
+    """One run of compare.py: every round by proxy."""
+    out = work / f"{profile}-{connections}.json"
+    command = [
+        sys.executable, str(HERE / "compare.py"), "--profile", profile, "--peers", peers, "--connections", str(connections),
+        "--rounds", str(options.rounds), "--seconds", str(options.seconds), "--json", str(out),
+    ]  # fmt: skip
+    if options.peers_dir:
+        command += ["--peers-dir", options.peers_dir]
+    subprocess.run(command, check=True, cwd=HERE.parent)
+    rounds: Rounds = json.loads(out.read_text())
+    return rounds
+
+
+def middle(rounds: list[dict[str, Any]]) -> dict[str, Any]:
+    return sorted(rounds, key=lambda one: one["cpu_us"])[len(rounds) // 2]
+
+
+def side_by_side(results: Rounds) -> list[str]:
+    ours = statistics.median(one["cpu_us"] for one in results["gateway"])
+    lines = [
+        "| | CPU us a request | gateway / it | requests a second | p50 | p99 | RSS MiB | failed |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, rounds in results.items():
+        if rounds:
+            one = middle(rounds)
+            lines.append(
+                f"| {name} | {one['cpu_us']:.1f} | {ours / one['cpu_us']:.2f} | {one['rps']:.0f} | {one['p50']} | {one['p99']} "
+                f"| {one['rss_mib']:.0f} | {one['failed']} {one['errors']} |"
+            )
+    return lines
+
+
+def plot(results: dict[str, Rounds]) -> str:
+    """Bars of CPU time by profile and proxy, as SVG."""
+    names = list(results["partner"])
+    colours = dict(zip(names, ("#d6336c", "#868e96", "#868e96", "#495057", "#adb5bd", "#ced4da"), strict=False))
+    parts, top = [], 20
+    most = max(middle(rounds)["cpu_us"] for by_name in results.values() for rounds in by_name.values() if rounds)
+    for profile, by_name in results.items():
+        parts.append(f'<text x="10" y="{top + 12}" font-weight="bold">{profile}</text>')
+        for name, rounds in by_name.items():
+            if not rounds:
+                continue
+            cost = middle(rounds)["cpu_us"]
+            width = cost / most * 520
+            parts.append(f'<text x="150" y="{top + 12}" text-anchor="end">{name}</text>')
+            parts.append(f'<rect x="158" y="{top}" width="{width:.1f}" height="15" fill="{colours[name]}"/>')
+            parts.append(f'<text x="{164 + width:.1f}" y="{top + 12}">{cost:.1f}</text>')
+            top += 19
+        top += 12
+    title = "CPU microseconds per request, one core, less is better"
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="760" height="{top + 10}" font-family="sans-serif" font-size="12" role="img">'
+        f'<title>{title}</title><text x="10" y="12" fill="#495057">{title}</text>'
+        f'<g transform="translate(0 12)">{"".join(parts)}</g></svg>\n'
+    )
+
+
+def machine() -> str:
+    model = next(
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        platform.machine(),
+    )
+    return f"{model}, {os.cpu_count()} cores, Linux {platform.release().split('-')[0]}, Python {platform.python_version()}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=int, default=4)
+    parser.add_argument("--peers-dir", default=os.environ.get("PEERS", ""))
+    options = parser.parse_args()
+    everyone = "nginx,haproxy,envoy,traefik,caddy"
+    with tempfile.TemporaryDirectory() as directory:
+        work = Path(directory)
+        results = {name: compare(name, options, 64, "nginx" if name == "cached" else everyone, work) for name in PROFILES}
+        crowd = compare("partner", options, 1000, "envoy", work)
+    today = datetime.now(UTC).date()
+    page = [METHOD, f"**Machine.** {machine()}; {today}, {options.rounds} rounds of {options.seconds} s, 64 connections.\n"]
+    page += ["![CPU time per request](performance.svg)\n"]
+    for profile, by_name in results.items():
+        page += [f"## {profile}\n", *side_by_side(by_name), ""]
+    page += ["## partner at 1,000 connections\n", *side_by_side(crowd), ""]
+    page += ["## What each middleware adds\n"]
+    page += [
+        "In memory, without system calls, the best of 40 runs: `bench/budget.py each`. The first row is the way without any.\n"
+    ]
+    page += ["| middleware | us | function calls |", "|---|---|---|"]
+    page += [f"| {name} | {micros:.2f} | {calls:.0f} |" for name, micros, calls in budget.each()]
+    page += [
+        "",
+        "## What grows with size\n",
+        "`bench/scale.py`; nothing on a request's way grows with the number of routes or of limited clients.\n",
+    ]
+    page += ["| what | ns |", "|---|---|", *(f"| {what} | {cost:.0f} |" for what, cost in scale.table())]
+    page += ["", "## The guard\n"]
+    page += [
+        "CI counts function calls and bytecodes of a request (`bench/budget.py check`) and fails when a profile gets more than"
+    ]
+    page += ["5 % dearer than `bench/budget.json` records. The counts do not depend on the machine.", ""]
+    (DOCS / "performance.md").write_text("\n".join(page))
+    (DOCS / "performance.svg").write_text(plot(results))
+    print(f"written: {DOCS / 'performance.md'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
