@@ -41,11 +41,11 @@ other. Rounds are interleaved, and the median round counts. The figure is CPU ti
 system, its children included: it says what a core can carry, and moves less with the machine's mood than requests a second. Only
 ratios within one run mean anything; absolute figures differ from machine to machine and from hour to hour.
 
-**What is compared.** *plain*: routing and balancing alone. *partner*: API key, limit by key, CORS, JSON access log, metrics, security
-headers, request id, health checks, retries and a breaker. *gzip*: the same, for a client that accepts gzip. *cached*: the same, for
-an answer that may be cached (of the peers only nginx caches here). What a peer lacks is listed in `bench/README.md`. wrk sends the
-same request over and over; the gateway remembers what header fields come to while a connection repeats them, so clients whose
-fields change with every request cost a little more than shown.
+**What is compared.** *plain*: routing and balancing alone. *partner*: API key, limit by key, CORS, JSON access log, metrics,
+security headers, request id, health checks, retries and a breaker. *gzip*: the same, for a client that accepts gzip. *cached*: the
+same, for an answer that may be cached (of the peers only nginx caches here). What a peer lacks is listed in `bench/README.md`. wrk
+sends the same request over and over; the gateway remembers what header fields come to while a connection repeats them, so clients
+whose fields change with every request cost a little more than shown.
 """
 
 
@@ -103,7 +103,7 @@ def plot(results: dict[str, Rounds]) -> str:
         top += 12
     title = "CPU microseconds per request, one core, less is better"
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="760" height="{top + 10}" font-family="sans-serif" font-size="12" role="img">'
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="760" height="{top + 10}" font-family="sans-serif" font-size="12">'
         f'<title>{title}</title><text x="10" y="12" fill="#495057">{title}</text>'
         f'<g transform="translate(0 12)">{"".join(parts)}</g></svg>\n'
     )
