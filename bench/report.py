@@ -42,8 +42,8 @@ system, its children included: it says what a core can carry, and moves less wit
 ratios within one run mean anything; absolute figures differ from machine to machine and from hour to hour.
 
 **What is compared.** *plain*: routing and balancing alone. *partner*: API key, limit by key, CORS, JSON access log, metrics,
-security headers, request id, health checks, retries and a breaker. *gzip*: the same, for a client that accepts gzip. *cached*: the
-same, for an answer that may be cached (of the peers only nginx caches here). What a peer lacks is listed in `bench/README.md`. wrk
+security headers, request id, health checks, retries and a breaker. *gzip*: the same, for a client that accepts gzip. *cached*:
+the same, for an answer that may be cached (of the peers only nginx caches here). What a peer lacks is in `bench/README.md`. wrk
 sends the same request over and over; the gateway remembers what header fields come to while a connection repeats them, so clients
 whose fields change with every request cost a little more than shown.
 """
