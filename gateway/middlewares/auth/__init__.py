@@ -17,7 +17,9 @@ from gateway.core.exchange import Decision, Exchange, Identity
 from gateway.core.failures import Failed, Failure
 from gateway.core.hooks import ConfigProblem, Context, Hooks
 from gateway.middlewares.auth.api_key import ApiKeyConfig, ApiKeys, ApiKeyTable
+from gateway.middlewares.auth.audit import Audit, AuditConfig, AuditTable
 from gateway.middlewares.auth.basic import Basic, BasicConfig, BasicTable
+from gateway.middlewares.auth.internal_token import InternalToken, TokenConfig, TokenTable
 from gateway.middlewares.auth.introspection import Introspected, IntrospectionConfig, IntrospectionTable
 from gateway.middlewares.auth.jwt import Jwt, JwtConfig, JwtTable
 from gateway.middlewares.auth.mtls import Mtls, MtlsConfig, MtlsTable
@@ -45,6 +47,8 @@ class AuthConfig:
               are wrong are refused all the same.
     realm:    what a challenge (WWW-Authenticate) says the credentials are for.
     forward_credentials: whether the upstream sees them.
+    forward:  how the upstream is told who is calling: in plain fields ("headers"), or in a signed `token`.
+    audit:    the log of decisions, None for none.
     """
 
     methods: tuple[str, ...] = ("api_key",)
@@ -64,6 +68,9 @@ class AuthConfig:
     optional: bool = False
     realm: str = "gateway"
     forward_credentials: bool = False
+    forward: str = "headers"
+    token: TokenConfig = field(default_factory=TokenConfig)
+    audit: AuditConfig | None = None
 
 
 class AuthTable(Table):
@@ -85,6 +92,9 @@ class AuthTable(Table):
     optional = Boolean()
     realm = FieldValue()
     forward_credentials = Boolean()
+    forward = Choice("headers", "token")
+    token = SubTable(TokenTable)
+    audit = SubTable(AuditTable)
 
 
 CONFIG = AuthTable
@@ -112,7 +122,10 @@ class Method(Protocol):
 class Auth:
     """One instance in one pipeline, or on one route that overrides it."""
 
-    __slots__ = ("_challenges", "_counts", "_from_where", "_methods", "_missing", "_name", "_optional", "_requirements", "_rules")
+    __slots__ = (
+        "_audit", "_challenges", "_counts", "_from_where", "_methods", "_missing", "_name", "_optional", "_requirements",
+        "_rules", "_token",
+    )  # fmt: skip
 
     def __init__(self, config: AuthConfig, context: Context, methods: tuple[Method, ...]) -> None:
         self._name = context.name
@@ -121,6 +134,8 @@ class Auth:
         self._requirements = Requirements(config.require)
         self._rules = rules(frozenset(config.tiers), config.owner, frozenset(config.owner_except))
         self._from_where = from_where(config.allow, config.deny)
+        self._token = InternalToken(config.token, context.clock) if config.forward == "token" else None
+        self._audit = Audit.of(config.audit, context) if config.audit is not None else None
         # RFC 9110 section 11.6.1: every 401 carries a challenge for each scheme that would do.
         self._challenges = tuple(dict.fromkeys((b"WWW-Authenticate", method.challenge) for method in methods))
         self._missing = f"This needs {' or '.join(dict.fromkeys(method.wanted for method in methods))}."
@@ -172,11 +187,15 @@ class Auth:
             refused = rule(exchange, identity)
             if refused is not None:
                 raise self._failed(exchange, method, refused)
+        if self._token is not None:
+            self._token.put(exchange, identity)
         if exchange.decisions is not None:
             why = f"{method.name} of client {identity.client}, who has {_listed(identity.permissions)}; needed: {_listed(needed)}"
             exchange.decisions.append(Decision(self._name, "allowed", why))
-        else:
-            self._counts.add((method.name, "ok"))
+            return
+        self._counts.add((method.name, "ok"))
+        if self._audit is not None and self._audit.allowed:
+            self._audit.write(exchange, method.name, "allowed", "ok", "")
 
     def _anonymous(self, exchange: Exchange) -> None:
         """A request without any credentials."""
@@ -184,16 +203,23 @@ class Auth:
         if not self._optional or needed or self._rules:
             why = f"no credentials; {exchange.method} needs {_listed(needed)}" if needed else "no credentials"
             raise self._failed(exchange, None, Refused("missing", why, detail=self._missing))
+        if self._token is not None:
+            self._token.strip(exchange)
         if exchange.decisions is not None:
             exchange.decisions.append(Decision(self._name, "allowed", "no credentials, and none are needed"))
-        else:
-            self._counts.add(("none", "anonymous"))
+            return
+        self._counts.add(("none", "anonymous"))
+        if self._audit is not None and self._audit.allowed:
+            self._audit.write(exchange, "none", "allowed", "anonymous", "")
 
     def _failed(self, exchange: Exchange, method: Method | None, refused: Refused) -> Failed:
         if exchange.decisions is not None:
             exchange.decisions.append(Decision(self._name, "denied", refused.why))
         else:
-            self._counts.add((method.name if method is not None else "none", refused.result))
+            name = method.name if method is not None else "none"
+            self._counts.add((name, refused.result))
+            if self._audit is not None:
+                self._audit.write(exchange, name, "denied", refused.result, refused.why)
         headers = refused.headers
         if refused.failure.status == 401:
             mine = method.challenge if method is not None else b""

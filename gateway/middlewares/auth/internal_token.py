@@ -1,0 +1,130 @@
+"""`forward = "token"`: the upstream is told who is calling in a short-lived token that the gateway signs, not in plain fields.
+
+A caller's token is made once and sent with every request until half its time is over, so that it never arrives nearly expired.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from gateway.config.schema import Duration, FieldName, Secret, Table, Text
+from gateway.core.clock import Clock
+from gateway.core.exchange import Exchange, Identity
+from gateway.core.hooks import ConfigProblem
+from gateway.middlewares.auth.verifying import CURVES, RSA_BITS, SECRETS
+
+MOST = 10_000
+"""Callers whose token is remembered."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenConfig:
+    """What the token says and how it is signed: with `key` (a private key in PEM) or `secret`. Times in seconds."""
+
+    header: str = "X-Client-Token"
+    issuer: str = "gateway"
+    audience: str = ""
+    lifetime: float = 60.0
+    key: str = field(default="", repr=False)
+    secret: str = field(default="", repr=False)
+    kid: str = ""
+
+
+class TokenTable(Table):
+    makes = TokenConfig
+    header = FieldName()
+    issuer = Text()
+    audience = Text()
+    lifetime = Duration()
+    key = Secret()
+    secret = Secret()
+    kid = Text()
+
+
+class InternalToken:
+    """Puts the token into what the upstream gets. Whatever a client sends in a field of that name is removed."""
+
+    __slots__ = ("_alg", "_config", "_dropped", "_headers", "_key", "_made", "_name", "_wall")
+
+    def __init__(self, config: TokenConfig, clock: Clock) -> None:
+        """Raises ConfigProblem when there is no key to sign with, or it is no good."""
+        self._config = config
+        self._wall = clock.wall
+        self._alg, self._key = _signer(config)
+        self._headers = {"kid": config.kid} if config.kid else None
+        self._name = config.header.encode()
+        mine = frozenset((self._name.lower(),))
+        self._dropped: dict[frozenset[bytes] | None, frozenset[bytes]] = {None: mine}
+        self._made: dict[int, tuple[Identity, Identity, float]] = {}
+        """By id: the caller as authenticated, as sent on, and until when."""
+
+    def strip(self, exchange: Exchange) -> None:
+        """Keeps the client's own field of that name from the upstream."""
+        dropped = exchange.drop_headers
+        # Remembered: what is sent on is only worked out again when this is another object (upstream.headers).
+        known = self._dropped.get(dropped)
+        if known is None and dropped is not None:
+            known = self._dropped[dropped] = dropped | self._dropped[None]
+        exchange.drop_headers = known
+
+    def put(self, exchange: Exchange, identity: Identity) -> None:
+        """The caller, with the token in place of the plain fields."""
+        self.strip(exchange)
+        now = self._wall()
+        known = self._made.get(id(identity))
+        if known is None or known[0] is not identity or now >= known[2]:
+            if len(self._made) >= MOST:
+                self._made.clear()
+            sent = replace(identity, headers=((self._name, self._token(identity, now)),))
+            known = self._made[id(identity)] = identity, sent, now + self._config.lifetime / 2
+        exchange.identity = known[1]
+
+    def _token(self, identity: Identity, now: float) -> bytes:
+        config = self._config
+        claims: dict[str, Any] = {
+            "iss": config.issuer,
+            "sub": identity.user or identity.client,
+            "client": identity.client,
+            "iat": int(now),
+            "exp": int(now + config.lifetime),
+            "roles": sorted(identity.roles),
+            "scope": " ".join(sorted(identity.permissions)),
+            "amr": [identity.method],
+        }
+        if config.audience:
+            claims["aud"] = config.audience
+        if identity.tier:
+            claims["tier"] = identity.tier
+        token = jwt.encode(claims, self._key, self._alg, headers=self._headers)
+        return b"Bearer " + token.encode() if self._name.lower() == b"authorization" else token.encode()
+
+
+def _signer(config: TokenConfig) -> tuple[str, Any]:
+    """The algorithm and the key. Raises ConfigProblem."""
+    if bool(config.key) == bool(config.secret):
+        hint = 'one of key = { file = "internal.key" } and secret = "${SECRET}"'
+        raise ConfigProblem("the token needs one key to be signed with", at=("token",), hint=hint)
+    if config.secret:
+        size = len(config.secret.encode("utf-8", "surrogateescape"))
+        if size < SECRETS["HS256"]:
+            raise ConfigProblem(f"has {size} bytes; HS256 needs {SECRETS['HS256']} or more", at=("token", "secret"))
+        return "HS256", str(config.secret)
+    try:
+        key = load_pem_private_key(config.key.encode(), None)
+    except (ValueError, TypeError):
+        raise ConfigProblem("is not a private key in PEM without a password", at=("token", "key")) from None
+    if isinstance(key, RSAPrivateKey) and key.key_size >= RSA_BITS:
+        return "RS256", key
+    if isinstance(key, EllipticCurvePrivateKey) and key.curve.name in CURVES:
+        return CURVES[key.curve.name], key
+    if isinstance(key, Ed25519PrivateKey | Ed448PrivateKey):
+        return "EdDSA", key
+    raise ConfigProblem("is too small, or of a kind that cannot sign tokens", at=("token", "key"))
