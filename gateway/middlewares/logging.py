@@ -20,7 +20,7 @@ from urllib.parse import unquote_plus
 import orjson
 
 from gateway.config.schema import Boolean, Choice, FieldName, Items, Number, Table, Text
-from gateway.core.exchange import Exchange
+from gateway.core.exchange import Attempt, Exchange
 from gateway.core.headers import Pair, lower
 from gateway.core.hooks import ConfigProblem, Context, Hooks
 from gateway.state.logfile import LogFile, Record
@@ -153,7 +153,8 @@ class AccessLog:
         failed = exchange.failed
         more = None
         if self._more:
-            more = (exchange.query, exchange.raw_headers, "" if failed is None else failed.why or failed.detail)
+            why = "" if failed is None else failed.why or failed.detail
+            more = (exchange.query, exchange.raw_headers, why, exchange.tries)
         self._append(
             (
                 self._encode,
@@ -241,12 +242,13 @@ class AccessLog:
             line[field] = MASKED
         return encoded(line)
 
-    def _add(self, line: dict[str, Any], query: str, raw_headers: list[Pair], why: str) -> None:
+    def _add(self, line: dict[str, Any], query: str, raw_headers: list[Pair], why: str, tries: list[Attempt] | None) -> None:
         """What only some settings ask for."""
         if self._config.query and query:
             line["path"] += "?" + masked_query(query, self._mask)
         if self._config.why:
             line["why"] = why or None
+            line["tries"] = [{"endpoint": name, "ms": int(took * 1e6) / 1e3, "why": text} for name, took, text in tries or ()]
         if self._headers:
             logged: dict[str, str] = {}
             line["headers"] = logged

@@ -18,7 +18,7 @@ from marshmallow import ValidationError
 from multidict import CIMultiDict
 
 from gateway.core.clock import Clock
-from gateway.core.exchange import Exchange, Identity, Reply
+from gateway.core.exchange import Attempt, Exchange, Identity, Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.hooks import ConfigProblem, Context
 from gateway.middlewares.logging import (
@@ -346,6 +346,15 @@ def test_an_address_is_masked_to_its_network(address: str, network: str | None):
     assert network_of(address) == network
     assert logged(exchange(client_ip=address), LoggingConfig(client_ip="masked"))["client_ip"] == network
     assert logged(exchange(client_ip=address))["client_ip"] == (address or None)
+
+
+def test_tries_are_listed_with_why():
+    tried = exchange()
+    tried.tries = [Attempt("127.0.0.1:3001", 0.0125, "connect_failed: refused")]
+    assert "tries" not in logged(tried)
+    found = logged(tried, LoggingConfig(why=True))["tries"]
+    assert found == [{"endpoint": "127.0.0.1:3001", "ms": 12.5, "why": "connect_failed: refused"}]
+    assert logged(exchange(), LoggingConfig(why=True))["tries"] == []
 
 
 def test_why_is_for_those_who_ask():
