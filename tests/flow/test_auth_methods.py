@@ -1,0 +1,114 @@
+"""Callers of several kinds through a running gateway: files that change under it, logs, identities upstream."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from pathlib import Path
+from time import time
+
+import jwt
+
+from gateway.state import keychange, revocations, userfile
+from gateway.state.keychange import Wish
+from gateway.state.revocations import Revocation
+from gateway.state.userfile import User
+from tests.client import Client
+from tests.flow.test_proxy import upstreams
+from tests.idp import Provider
+from tests.origin import fields_of
+
+SECRET = "0123456789abcdef" * 2
+
+PIPELINE = f"""
+request = ["auth"]
+error = ["error_handler", "logging"]
+[auth]
+methods = ["api_key", "basic", "jwt"]
+revocations = "../revoked.toml"
+api_key.file = "../keys.toml"
+basic.file = "../users.toml"
+audit = {{ file = "../audit.log" }}
+forward = "token"
+token = {{ secret = "{SECRET[::-1]}" }}
+[[auth.jwt]]
+issuer = "https://id.example.com"
+secret = "{SECRET}"
+[logging]
+file = "../access.log"
+why = true
+[[route]]
+prefix = "/"
+upstream = "origin"
+[[route]]
+path = "/users/{{id}}"
+upstream = "origin"
+auth = {{ owner = {{ id = "sub" }} }}
+"""
+
+
+def token(**claims: object) -> str:
+    now = int(time())
+    return jwt.encode({"iss": "https://id.example.com", "sub": "alice", "iat": now, "exp": now + 60, **claims}, SECRET)
+
+
+async def until(client: Client, line: str, status: int) -> None:
+    """Asks until the answer is as wanted: files are looked at once a second."""
+    async with asyncio.timeout(10):
+        while (await client.get("/", line)).status != status:
+            await asyncio.sleep(0.02)
+
+
+async def test_files_are_followed_and_decisions_written(start, origin, connect, tmp_path: Path):
+    directory = tmp_path
+    keys = directory / "keys.toml"
+    key, secret = keychange.create(keys, Wish("acme", "gold"), time())
+    userfile.add(directory / "users.toml", User("bob", ""), "password")
+    gateway = await start(PIPELINE, upstreams(origin))
+    client = await connect(gateway)
+
+    by_key, by_token = f"X-API-Key: {secret}", f"Authorization: Bearer {token(jti='j1')}"
+    by_password = "Authorization: Basic " + base64.b64encode(b"bob:password").decode()
+    for line, who in ((by_key, "acme"), (by_token, "alice"), (by_password, "bob"), (by_password, "bob")):
+        assert (await client.get("/", line, "X-Client-Token: forged")).status == 200
+        fields = fields_of(origin.heads[-1])
+        said = jwt.decode(fields["x-client-token"], SECRET[::-1], ["HS256"])
+        assert said["client"] == who and not {"x-api-key", "authorization", "x-client-id"} & fields.keys()
+
+    assert (await client.get("/users/alice", by_token)).status == 200
+    reply = await client.get("/users/bob", by_token)
+    assert (reply.status, reply.fields["x-error-code"]) == (403, "AUTH_003") and b"alice" not in reply.body
+
+    revocations.add(directory / "revoked.toml", Revocation(jti="j1"))
+    keychange.revoke(keys, key.id, time())
+    await until(client, by_token, 401)
+    await until(client, by_key, 401)
+    assert (await client.get("/", f"Authorization: Bearer {token()}")).status == 200
+    await gateway.close()
+
+    decisions = [json.loads(line) for line in (directory / "audit.log").read_text().splitlines()]
+    assert [line["auth_method"] for line in decisions[:4]] == ["api_key", "jwt", "basic", "basic"]
+    assert {line["result"] for line in decisions} == {"ok", "owner", "revoked"}
+    refusals = [json.loads(line) for line in (directory / "access.log").read_text().splitlines()]
+    assert refusals[0]["why"] == "owner: the path's id is not the sub of client alice"
+    text = (directory / "audit.log").read_text() + (directory / "access.log").read_text()
+    assert secret not in text and by_token[-20:] not in text and by_password[-8:] not in text
+
+
+async def test_opaque_tokens(start, origin, connect):
+    provider = await Provider("ES256").start()
+    provider.active["opaque"] = {"active": True, "client_id": "app"}
+    text = '[auth]\nmethods = ["introspection"]\n[auth.introspection]\n'
+    pipeline = f'request = ["auth"]\n{text}url = "{provider.issuer}/introspect"\n[[route]]\nprefix = "/"\nupstream = "origin"\n'
+    gateway = await start(pipeline, upstreams(origin))
+    client = await connect(gateway)
+    for _ in range(3):
+        assert (await client.get("/", "Authorization: Bearer opaque")).status == 200
+    assert fields_of(origin.heads[-1])["x-client-id"] == "app"
+    assert (await client.get("/", "Authorization: Bearer other")).status == 401
+    assert (await gateway.reload()).ok
+    assert (await client.get("/", "Authorization: Bearer opaque")).status == 200
+    assert len(provider.introspected) == 2
+    await gateway.close()
+    await provider.stop()
