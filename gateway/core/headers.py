@@ -6,6 +6,8 @@ same few dozen names make up nearly all traffic.
 
 from __future__ import annotations
 
+from multidict import MultiMapping
+
 Pair = tuple[bytes, bytes]
 
 HOP_BY_HOP = frozenset(
@@ -26,6 +28,30 @@ HOP_BY_HOP = frozenset(
 
 FRAMING = frozenset((b"content-length", b"transfer-encoding"))
 """Message framing (RFC 9112 section 6) is written anew from what was understood."""
+
+NOT_TRAILERS = (
+    HOP_BY_HOP
+    | FRAMING
+    | frozenset(
+        b"host authorization www-authenticate set-cookie cookie cache-control expect max-forwards pragma range age expires date "
+        b"location retry-after vary warning content-encoding content-type content-range content-location content-language etag "
+        b"last-modified accept-ranges allow server via x-request-id strict-transport-security content-security-policy "
+        b"x-frame-options x-content-type-options referrer-policy".split()
+    )
+)
+"""What means nothing, or something dangerous, after the body (RFC 9110 section 6.5.1): framing, routing, authentication, what
+controls or describes the message, and what the gateway says itself. CORS fields (Access-Control-) are only ever read in front."""
+
+
+def takes_trailers(headers: MultiMapping[str]) -> bool:
+    """Whether a client asks for trailers: `TE: trailers`, named in Connection as RFC 9110 section 10.1.4 has it."""
+    te = headers.get("TE")
+    if te is None:
+        return False
+    named = ",".join(headers.getall("Connection", ())).encode("latin-1", "replace")
+    wanted = ",".join(headers.getall("TE", ())).encode("latin-1", "replace")
+    return b"te" in tokens(named) and b"trailers" in tokens(wanted)
+
 
 _MEMO: dict[bytes, bytes] = {}
 _MEMO_MAX = 1024

@@ -5,6 +5,7 @@ The message is framed here from what is known about its body (RFC 9112 section 6
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from http import HTTPStatus
 from time import time
 from typing import Protocol
@@ -12,6 +13,7 @@ from wsgiref.handlers import format_date_time
 
 from gateway.core.exchange import Exchange, Reply, ReplyStream
 from gateway.core.failures import Failed
+from gateway.core.headers import NOT_TRAILERS, Pair, lower, takes_trailers
 
 STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 
@@ -67,8 +69,16 @@ async def write_stream(out: Out, exchange: Exchange, reply: Reply, close: bool) 
         out.abort()
         raise
     if chunked:
-        out.write(b"0\r\n\r\n")
+        trailers = getattr(body, "trailers", ())
+        out.write(b"0\r\n\r\n" if not trailers else b"0\r\n%b\r\n" % _trailer_section(exchange, trailers))
     return not close
+
+
+def _trailer_section(exchange: Exchange, trailers: Iterable[Pair]) -> bytes:
+    """The trailer fields that this client takes, as lines: none unless it says so, and none that belong before the body."""
+    if not takes_trailers(exchange.headers):
+        return b""
+    return b"".join(b"%b: %b\r\n" % pair for pair in trailers if lower(pair[0]) not in NOT_TRAILERS)
 
 
 def _length(reply: Reply, size: int | None) -> bytes:

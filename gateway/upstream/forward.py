@@ -314,15 +314,17 @@ class Forward:
         except BaseException:
             pump.cancel()
             raise
-        if isinstance(reply.body, bytes):
-            pump.cancel()  # It has answered without the rest. An answer still arriving may depend on it: `ended` stops then.
-        return reply
+        if isinstance(reply.body, bytes):  # It has answered without the rest.
+            pump.cancel()
+            await asyncio.wait((pump,))  # Only one at a time may read a body, and the rest of it is to be read.
+        return reply  # What is still arriving may depend on the rest: see `_Turn.ended`.
 
     def _head(self, exchange: Exchange, endpoint: Endpoint, framing: bytes) -> bytes:
         target = exchange.target if self._rewrite is None else self._rewrite(exchange)
         if endpoint.path:
             target = endpoint.path + target
-        host = exchange.headers.get("Host", "") if self.pool.config.preserve_host else endpoint.authority
+        # HTTP/1.0 knows no Host, but what goes to the endpoint is HTTP/1.1, which has one.
+        host = exchange.headers.get("Host") or endpoint.authority if self.pool.config.preserve_host else endpoint.authority
         return request_head(exchange, target, host, framing)
 
 

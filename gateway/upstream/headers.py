@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gateway.core.exchange import Exchange
-from gateway.core.headers import FRAMING, HOP_BY_HOP, Pair, lower, tokens
+from gateway.core.headers import FRAMING, HOP_BY_HOP, Pair, lower, takes_trailers, tokens
 
 IDENTITY = frozenset((b"x-client-id", b"x-client-tier", b"x-client-roles"))
 """What the gateway alone says about who is calling."""
@@ -70,6 +70,8 @@ def _fields(exchange: Exchange, dropped: frozenset[bytes] | None, added: Sequenc
         named = ",".join(headers.getall("Connection")).encode("latin-1", "replace")
         dropped = (dropped or frozenset()) | frozenset(tokens(named))
     parts: list[bytes] = []
+    if connection is not None and takes_trailers(headers):
+        parts.append(b"TE: trailers\r\nConnection: TE\r\n")
     for name, value in exchange.raw_headers:
         verdict = _PASSES.get(name)
         if verdict is None:

@@ -25,7 +25,7 @@ from gateway.config.upstream import HealthConfig, TimeoutsConfig
 from gateway.core.clock import REAL, Clock
 from gateway.core.exchange import Reply
 from gateway.core.failures import Failed, Failure
-from gateway.core.headers import HOP_BY_HOP, Pair, lower, tokens
+from gateway.core.headers import FRAMING, HOP_BY_HOP, Pair, lower, tokens
 from gateway.upstream.checks import contains, knock
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.switched import Switched
@@ -42,7 +42,10 @@ HIGH_WATER = 256 * 1024
 MAX_HEAD = 64 * 1024
 """Bytes an answer's status line and headers may take."""
 MAX_HEADERS = 256
+MAX_LENGTH = 2**63 - 1
+"""What a Content-Length may say; beyond it the others on the way may count otherwise (RFC 9110 section 8.6)."""
 
+_H = ord("H")
 _NOT_COPIED = HOP_BY_HOP | {b"content-length"}
 _NEVER = float("inf")
 _DEFAULT_TIMEOUTS = TimeoutsConfig()
@@ -67,9 +70,13 @@ class Flight(Protocol):
 class AnswerStream:
     """A body arriving from an endpoint (a core ReplyStream). Reading it more slowly than it arrives pauses the socket."""
 
-    __slots__ = ("_chunks", "_connection", "_ended", "_failed", "_paused", "_size", "_waiter")
+    __slots__ = ("_chunks", "_connection", "_ended", "_failed", "_paused", "_size", "_waiter", "taken", "trailers")
 
     def __init__(self, connection: Connection) -> None:
+        self.taken = 0
+        """Bytes that have come in all."""
+        self.trailers: tuple[Pair, ...] = ()
+        """The fields that came after the body, once that has ended; they are no headers, and change none."""
         self._connection: Connection | None = connection
         self._chunks: deque[bytes] = deque()
         self._size = 0
@@ -103,6 +110,7 @@ class AnswerStream:
     def feed(self, chunk: bytes) -> None:
         """More of the body, from the connection."""
         self._chunks.append(chunk)
+        self.taken += len(chunk)
         self._size += len(chunk)
         if self._size > HIGH_WATER and not self._paused and self._connection is not None:
             self._paused = True
@@ -129,6 +137,7 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
+        "_beside",
         "_body",
         "_chunked",
         "_complete",
@@ -148,6 +157,7 @@ class Connection(asyncio.Protocol):
         "_sending",
         "_stream",
         "_timeouts",
+        "_trailers",
         "_transport",
         "_understood",
         "_until_close",
@@ -179,7 +189,8 @@ class Connection(asyncio.Protocol):
         self._reply: Reply | None = None
         self._headers: list[Pair] = []
         self._body: list[bytes] = []
-        self._head_bytes = 0
+        self._head_bytes = self._beside = 0
+        self._trailers: tuple[Pair, ...] = ()
         self._last: list[Pair] = []
         self._understood = _understand([])
 
@@ -211,6 +222,7 @@ class Connection(asyncio.Protocol):
         self._sending = more
         self._complete = self._extra = self._until_close = False
         self._reply = None
+        self._beside = 0
         self._headers = []
         self._body = []
         self._head_bytes = 0
@@ -243,13 +255,16 @@ class Connection(asyncio.Protocol):
 
     def give_up(self) -> None:
         """Nobody wants the answer any more: closes the socket, so that the endpoint can stop working for it too."""
+        self.break_off(Failed(Failure.CLIENT_GONE, why="the reader gave the answer up"))
+
+    def break_off(self, failed: Failed) -> None:
+        """Closes the socket because of what has happened elsewhere. An answer that is still arriving ends with `failed`."""
         flight, stream = self._flight, self._stream
         self._flight = self._stream = None
         self.close()
         if stream is not None and flight is not None:
-            gone = Failed(Failure.CLIENT_GONE, why="the reader gave the answer up")
-            stream.end(gone)
-            flight.ended(gone)
+            flight.ended(failed)
+            stream.end(failed)
 
     def expire(self, now: float) -> None:
         """Called by the sweep when the deadline or the exchange's own limit has passed."""
@@ -305,6 +320,13 @@ class Connection(asyncio.Protocol):
             self.close()
             return
         self.deadline = self._owner.now + (self._timeouts.write if self._sending else self._timeouts.read)
+        stream = self._stream
+        if stream is not None:
+            before = stream.taken
+        elif not self._head_bytes and self._reply is None and data[0] != _H:
+            # Nothing but "HTTP/" begins an answer (RFC 9112 section 4); the parser would take an empty line, ICE and RTSP too.
+            self._fail(Failed(Failure.BAD_RESPONSE, why=f"{self.endpoint.name} sent something else than HTTP"))
+            return
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
@@ -318,13 +340,22 @@ class Connection(asyncio.Protocol):
             return
         reply = self._reply
         if self._complete:
+            if self._trailers and self._stream is None:
+                self._start_stream(reply)  # type: ignore[arg-type]
             self._finish()
         elif reply is None:
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD:
                 self._fail(Failed(Failure.BAD_RESPONSE, why=f"{self.endpoint.name} sent a head of over {MAX_HEAD} bytes"))
-        elif self._stream is None and (reply.length is None or reply.length > WHOLE):
-            self._start_stream(reply)
+        elif stream is None:
+            if reply.length is None or reply.length > WHOLE:
+                self._start_stream(reply)
+        elif stream.taken != before:
+            self._beside = 0
+        else:
+            self._beside += len(data)
+            if self._beside > MAX_HEAD:  # A chunk's size or extension, or a trailer section, that never ends.
+                self._fail(Failed(Failure.BAD_RESPONSE, why=f"{self.endpoint.name} sent {MAX_HEAD} bytes that are no body"))
 
     def eof_received(self) -> bool:
         if self._until_close and self._flight is not None and _authentic(self._transport):
@@ -359,8 +390,10 @@ class Connection(asyncio.Protocol):
             self._extra = True
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._reply is None:  # Later ones are trailers, dropped as RFC 9110 section 6.5.1 allows.
+        if self._reply is None:
             self._headers.append((name, value))
+        elif not self._complete:
+            self._trailer(name, value)
 
     def on_headers_complete(self) -> None:
         if self._complete:
@@ -376,6 +409,9 @@ class Connection(asyncio.Protocol):
                 return
             if status not in (100, 102, 103):
                 raise Failed(Failure.BAD_RESPONSE, why=f"an unasked-for status {status}")
+            if not FRAMING.isdisjoint(lower(name) for name, _ in self._headers):
+                # RFC 9110 section 8.6 and RFC 9112 section 6.1 forbid it, and some would read a body here.
+                raise Failed(Failure.BAD_RESPONSE, why=f"an interim {status} with a body's length")
             self._headers = []
             return
         if len(self._headers) > MAX_HEADERS:
@@ -391,12 +427,20 @@ class Connection(asyncio.Protocol):
         reply.index = index.copy()
         reply.joined = joined
         reply.length = length
-        self._keep = b"close" not in connection if self._parser.get_http_version() == "1.1" else b"keep-alive" in connection
+        self._keep = b"close" not in connection
+        version = self._parser.get_http_version()
+        if version != "1.1":
+            if version != "1.0" or coding:
+                # RFC 9112 section 6.1: Transfer-Encoding in HTTP/1.0 is faulty framing.
+                raise Failed(Failure.BAD_RESPONSE, why=f"HTTP/{version} {'with Transfer-Encoding' if coding else ''}")
+            self._keep = self._keep and b"keep-alive" in connection
         if coding and coding != b"chunked":
             raise Failed(Failure.BAD_RESPONSE, why=f"Transfer-Encoding: {coding!r}")
         if self._head_only:
             self._complete = True
         elif status == 204 or status == 304:
+            if coding or (length and status == 204):
+                self._keep = False  # It may well send the body that it announces, and that would be taken for the next answer.
             reply.length = length if status == 304 else 0
         elif length is None and not coding:
             self._until_close = True
@@ -414,6 +458,12 @@ class Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         if self._reply is not None:
             self._complete = True
+
+    def _trailer(self, name: bytes, value: bytes) -> None:
+        """A field after a chunked body, for its reader; never merged with the header section (RFC 9110 section 6.5.1)."""
+        self._trailers = (*self._trailers, (name, value))
+        if len(self._trailers) > MAX_HEADERS:
+            raise Failed(Failure.BAD_RESPONSE, why=f"more than {MAX_HEADERS} trailer fields")
 
     # Ends.
 
@@ -449,7 +499,12 @@ class Connection(asyncio.Protocol):
         flight, stream, reply = self._flight, self._stream, self._reply
         assert flight is not None and reply is not None
         self._flight = self._stream = None
-        if self._keep and not self._extra and not self._sending and not self.closed and len(self.endpoint.idle) < self._max_idle:
+        if (
+            self._keep
+            and not (self._extra or self._sending or self._writing_paused or self.closed)
+            and len(self.endpoint.idle) < self._max_idle
+            and (stream is None or not self.speaks())  # What follows a long answer may not have been read with its end.
+        ):
             if self._head_only:
                 self._parser = httptools.HttpResponseParser(self)  # The old one still expects the body that HEAD has not.
             if self._reading_paused:
@@ -462,8 +517,10 @@ class Connection(asyncio.Protocol):
         else:
             self.close()
         if stream is not None:
+            if self._trailers:
+                stream.trailers, self._trailers = self._trailers, ()
+            flight.ended(None)  # First, so that nothing reads the request's body any more when its answer ends.
             stream.end(None)
-            flight.ended(None)
             return
         body = self._body
         if not self._head_only:
@@ -479,8 +536,8 @@ class Connection(asyncio.Protocol):
         if flight is None:
             return
         if stream is not None:
-            stream.end(failed)
             flight.ended(failed)
+            stream.end(failed)
         else:
             flight.failed(failed, stale)
 
@@ -515,8 +572,12 @@ def _understand(fields: list[Pair]) -> Understood:
         if name in _NOT_COPIED:
             if name == b"content-length":
                 length = int(value)
+                if length > MAX_LENGTH:
+                    raise Failed(Failure.BAD_RESPONSE, why=f"a Content-Length of {length}")
             elif name == b"transfer-encoding":
-                coding += value.lower()
+                # Not tabs: behind one the parser no longer knows its "chunked", so that must not be read here either.
+                value = value.strip(b" ").lower()
+                coding = coding + b"," + value if coding else value
             elif name == b"connection":
                 connection = connection + b"," + value.lower() if connection else value.lower()
             continue
@@ -527,6 +588,8 @@ def _understand(fields: list[Pair]) -> Understood:
         headers = [pair for pair in headers if lower(pair[0]) not in named]
         index = {name: value for name, value in index.items() if name not in named}
     lines = b"".join(b"%b: %b\r\n" % pair for pair in headers)
+    if len(lines) > MAX_HEAD:
+        raise Failed(Failure.BAD_RESPONSE, why=f"a head of over {MAX_HEAD} bytes")
     return headers, index, (len(headers), lines), length, coding, connection
 
 
@@ -685,9 +748,7 @@ async def open_socket(factory: Callable[[], asyncio.Protocol], endpoint: Endpoin
     if endpoint.scheme == "https":
         tls = tls or _default_tls()
         name = tls.server_name or endpoint.host
-        transport, _ = await loop.create_connection(
-            factory, endpoint.host, endpoint.port, ssl=tls.context, server_hostname=name
-        )
+        transport, _ = await loop.create_connection(factory, endpoint.host, endpoint.port, ssl=tls.context, server_hostname=name)
     else:
         transport, _ = await loop.create_connection(factory, endpoint.host, endpoint.port)
     raw = transport.get_extra_info("socket")

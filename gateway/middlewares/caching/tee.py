@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gateway.core.exchange import ReplyStream
+from gateway.core.headers import Pair
 
 
 class Tee:
@@ -37,6 +38,12 @@ class Tee:
                 self._chunks = None
                 self._complete(b"".join(chunks))
         return data
+
+    @property
+    def trailers(self) -> tuple[Pair, ...]:
+        """Those of the body passing through; they are not kept (RFC 9111 section 3.1 leaves that open)."""
+        inner: tuple[Pair, ...] = getattr(self._inner, "trailers", ())
+        return inner
 
     def abort(self) -> None:
         """Gives up both the body and keeping it."""
