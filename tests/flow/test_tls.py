@@ -9,12 +9,17 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
+from gateway.app import Gateway, new_event_loop
 from gateway.config.problems import ConfigErrors
 from gateway.runtime.check import check
 from tests.certificates import Authority
+from tests.client import Client
 from tests.flow.conftest import PLAIN, write
 from tests.flow.test_proxy import upstreams
-from tests.origin import answer, fields_of
+from tests.origin import Origin, answer, fields_of
+from tests.websocket import echo, frame, handshake, read_frame, speaks
+
+MASK = b"\x01\x02\x03\x04"
 
 LISTEN = '[listen]\nport = 0\ntls = {{ certificate = "edge.pem", key = "edge.key"{more} }}\n'
 
@@ -297,3 +302,37 @@ def test_what_check_says_about_certificates(tmp_path, text, expected):
         assert found[0].startswith(expected[0].split(" ")[0])
     else:
         assert found == []
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, new_event_loop], ids=["asyncio", "uvloop"])
+def test_websockets_over_tls_on_both_sides(tmp_path, loop):
+    async def run() -> None:
+        authority = Authority(tmp_path)
+        authority.issue("edge", "gateway.test")
+        certificate = authority.issue("origin", "127.0.0.1")
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(certificate, certificate.with_suffix(".key"))
+        origin = await Origin(speaks(echo)).start(tls=context)
+        write(tmp_path, PLAIN, upstreams(origin, more='tls = { ca = "ca.pem" }\n'), listen())
+        gateway = Gateway(tmp_path / "gateway.toml", {})
+        await gateway.start()
+        try:
+            client = await Client.connect(gateway.port, authority.trusting())
+            await client.send(handshake() + frame(b"early", mask=MASK))
+            assert (await client.head())[0] == 101
+            big = b"x" * 60_000
+            assert (await read_frame(client.reader)).payload == b"early"
+            for _ in range(20):
+                await client.send(frame(big, mask=MASK))
+            for _ in range(20):
+                assert (await read_frame(client.reader)).payload == big
+            assert (await gateway.reload()).ok
+            await client.send(frame(b"after", mask=MASK))
+            assert (await read_frame(client.reader)).payload == b"after"
+            client.close()
+        finally:
+            await gateway.close()
+            await origin.stop()
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(run())
