@@ -16,6 +16,7 @@ from gateway.config.schema import Boolean, Choice, FieldValue, Items, Map, SubTa
 from gateway.core.exchange import Decision, Exchange, Identity
 from gateway.core.failures import Failed, Failure
 from gateway.core.hooks import ConfigProblem, Context, Hooks
+from gateway.middlewares.auth import bearer
 from gateway.middlewares.auth.api_key import ApiKeyConfig, ApiKeys, ApiKeyTable
 from gateway.middlewares.auth.audit import Audit, AuditConfig, AuditTable
 from gateway.middlewares.auth.basic import Basic, BasicConfig, BasicTable
@@ -104,6 +105,7 @@ class Method(Protocol):
     """One way to know a caller.
 
     name: its word in the configuration and in metrics. wanted: what to send, for people.
+    fields: the header fields (lower case) that credentials of this kind come in.
     challenge: its WWW-Authenticate for requests without credentials; rejected: for those whose credentials were no good.
     """
 
@@ -111,6 +113,7 @@ class Method(Protocol):
     challenge: bytes
     rejected: bytes
     wanted: str
+    fields: frozenset[bytes]
 
     def identify(self, exchange: Exchange) -> Identity | Awaitable[Identity | None] | None:
         """Who is calling; None without credentials of this kind. Raises Refused when there are some and they are no good.
@@ -123,8 +126,8 @@ class Auth:
     """One instance in one pipeline, or on one route that overrides it."""
 
     __slots__ = (
-        "_audit", "_challenges", "_counts", "_from_where", "_methods", "_missing", "_name", "_optional", "_requirements",
-        "_rules", "_token",
+        "_audit", "_challenges", "_counts", "_drop", "_drop_always", "_from_where", "_methods", "_missing", "_name",
+        "_optional", "_requirements", "_rules", "_token",
     )  # fmt: skip
 
     def __init__(self, config: AuthConfig, context: Context, methods: tuple[Method, ...]) -> None:
@@ -135,6 +138,12 @@ class Auth:
         self._rules = rules(frozenset(config.tiers), config.owner, frozenset(config.owner_except))
         self._from_where = from_where(config.allow, config.deny)
         self._token = InternalToken(config.token, context.clock) if config.forward == "token" else None
+        # What the upstream is not to see: credentials of every method, not only the one that decided, for the others' have not
+        # even been looked at; and whatever a client says in place of our token.
+        mine = frozenset((self._token.field,) if self._token is not None else ())
+        self._drop_always = mine or None
+        credentials = frozenset[bytes]().union(*(method.fields for method in methods))
+        self._drop = (mine if config.forward_credentials else mine | credentials) or None
         self._audit = Audit.of(config.audit, context) if config.audit is not None else None
         # RFC 9110 section 11.6.1: every 401 carries a challenge for each scheme that would do.
         self._challenges = tuple(dict.fromkeys((b"WWW-Authenticate", method.challenge) for method in methods))
@@ -187,8 +196,12 @@ class Auth:
             refused = rule(exchange, identity)
             if refused is not None:
                 raise self._failed(exchange, method, refused)
+        if self._drop is not None:
+            dropped = exchange.drop_headers
+            # The same object where it can be: upstream.headers remembers what it made of the fields by it.
+            exchange.drop_headers = self._drop if dropped is None else dropped | self._drop
         if self._token is not None:
-            self._token.put(exchange, identity)
+            exchange.identity = self._token.holder(identity)
         if exchange.decisions is not None:
             why = f"{method.name} of client {identity.client}, who has {_listed(identity.permissions)}; needed: {_listed(needed)}"
             exchange.decisions.append(Decision(self._name, "allowed", why))
@@ -203,8 +216,7 @@ class Auth:
         if not self._optional or needed or self._rules:
             why = f"no credentials; {exchange.method} needs {_listed(needed)}" if needed else "no credentials"
             raise self._failed(exchange, None, Refused("missing", why, detail=self._missing))
-        if self._token is not None:
-            self._token.strip(exchange)
+        bearer.drop(exchange, self._drop_always)
         if exchange.decisions is not None:
             exchange.decisions.append(Decision(self._name, "allowed", "no credentials, and none are needed"))
             return
@@ -236,14 +248,12 @@ def build(config: AuthConfig, context: Context) -> Hooks:
         raise ConfigProblem("no methods, so nobody could be known", at=("methods",), hint='methods = ["api_key"]')
     names = tuple(dict.fromkeys(config.methods))
     alone = "introspection" not in names[names.index("jwt") :] if "jwt" in names else True
-    realm, roles, forward = config.realm, config.roles, config.forward_credentials
+    realm, roles = config.realm, config.roles
     makers: Mapping[str, Callable[[], Method]] = {
-        "api_key": lambda: ApiKeys.of(config.api_key, context, realm, roles, forward),
-        "jwt": lambda: Jwt.of(config.jwt, context, realm, roles, _revocations(config, context), forward=forward, alone=alone),
-        "introspection": lambda: Introspected.of(
-            config.introspection, context, realm, roles, _revocations(config, context), forward=forward
-        ),
-        "basic": lambda: Basic.of(config.basic, context, realm, roles, forward=forward),
+        "api_key": lambda: ApiKeys.of(config.api_key, context, realm, roles, config.forward_credentials),
+        "jwt": lambda: Jwt.of(config.jwt, context, realm, roles, _revocations(config, context), alone=alone),
+        "introspection": lambda: Introspected.of(config.introspection, context, realm, roles, _revocations(config, context)),
+        "basic": lambda: Basic.of(config.basic, context, realm, roles),
         "mtls": lambda: Mtls.of(config.mtls, roles),
     }
     methods = tuple(makers[name]() for name in names)

@@ -123,12 +123,13 @@ class ApiKeys:
 
     name = "api_key"
 
-    __slots__ = ("_drop", "_header", "_marker", "_query", "_ring", "_wall", "challenge", "rejected", "wanted")
+    __slots__ = ("_forward", "_header", "_query", "_ring", "_wall", "challenge", "fields", "rejected", "wanted")
 
     def __init__(self, config: ApiKeyConfig, ring: KeyRing, clock: Clock, realm: str, forward: bool) -> None:
         self._header = istr(config.header)
         self._query = config.query
-        self._drop = None if forward else frozenset((config.header.lower().encode(),))
+        self._forward = forward
+        self.fields = frozenset((config.header.lower().encode(),))
         self._ring = ring
         self._wall = clock.wall
         # Not a registered scheme: there is none for API keys. A challenge is needed all the same (RFC 9110 section 15.5.2).
@@ -163,7 +164,7 @@ class ApiKeys:
         presented: str | None
         given = exchange.headers.getall(self._header, NOTHING)
         if given:
-            presented = self._from_header(exchange, given)
+            presented = self._from_header(given)
             if self._query and exchange.query:
                 self._from_query(exchange, presented)
         elif self._query and exchange.query:
@@ -181,13 +182,10 @@ class ApiKeys:
             raise _from_elsewhere(known[0], exchange.client_ip, known[2])
         return known[0]
 
-    def _from_header(self, exchange: Exchange, given: list[str]) -> str:
-        """The key in the header, which the upstream does not get to see."""
+    def _from_header(self, given: list[str]) -> str:
+        """The key in the header."""
         if len(given) > 1:
             raise _ambiguous(f"{len(given)} {self._header} headers", f"There must be only one {self._header} header.")
-        if self._drop is not None:
-            dropped = exchange.drop_headers
-            exchange.drop_headers = self._drop if dropped is None else dropped | self._drop
         return given[0]
 
     def _from_query(self, exchange: Exchange, from_header: str | None) -> str | None:
@@ -207,7 +205,7 @@ class ApiKeys:
                 f"different keys in {self._header} and {self._query}",
                 f"The {self._header} header and the {self._query} parameter differ.",
             )
-        if self._drop is not None:
+        if not self._forward:
             parameters.remove(mine[0])
             exchange.query = "&".join(parameters)
             exchange.target = exchange.path + ("?" + exchange.query if exchange.query else "")

@@ -130,19 +130,19 @@ class Basic:
 
     name = "basic"
     wanted = "a user name and password (Basic)"
+    fields = bearer.FIELDS
 
-    __slots__ = ("_drop", "_ttl", "_users", "_wall", "challenge", "rejected")
+    __slots__ = ("_ttl", "_users", "_wall", "challenge", "rejected")
 
-    def __init__(self, users: Users, ttl: float, clock: Clock, realm: str, *, forward: bool = False) -> None:
+    def __init__(self, users: Users, ttl: float, clock: Clock, realm: str) -> None:
         self._users = users
         self._ttl = ttl
         self._wall = clock.wall
-        self._drop = None if forward else bearer.DROPPED
         # RFC 7617 section 2.1: clients should send UTF-8.
         self.challenge = self.rejected = f'Basic realm={bearer.quoted(realm)}, charset="UTF-8"'.encode("latin-1")
 
     @classmethod
-    def of(cls, config: BasicConfig, context: Context, realm: str, granted: Granted, *, forward: bool = False) -> Basic:
+    def of(cls, config: BasicConfig, context: Context, realm: str, granted: Granted) -> Basic:
         """With the users of the file. Raises ConfigProblem when that is missing or broken."""
         path = context.directory / config.file
         try:
@@ -155,7 +155,7 @@ class Basic:
         users: Users = context.keep(key, fingerprint, lambda: Users(loaded, granted))
         users.replace(loaded)
         users.watch(path, seen)
-        return cls(users, config.ttl, context.clock, realm, forward=forward)
+        return cls(users, config.ttl, context.clock, realm)
 
     def __repr__(self) -> str:
         return f"<Basic {self._users!r}>"
@@ -168,7 +168,6 @@ class Basic:
         credentials = bearer.of_scheme(given, "basic")
         if credentials is None:
             return None
-        bearer.drop(exchange, self._drop)
         if len(credentials) > LONGEST:
             raise _malformed()
         now = self._wall()

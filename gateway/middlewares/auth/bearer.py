@@ -14,7 +14,7 @@ AUTHORIZATION = istr("Authorization")
 NOTHING: list[str] = []
 B64TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 """RFC 6750 section 2.1."""
-DROPPED = frozenset((b"authorization",))
+FIELDS = frozenset((b"authorization",))
 
 
 def token(given: list[str]) -> str | None:

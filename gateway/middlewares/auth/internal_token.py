@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from gateway.config.schema import Duration, FieldName, Secret, Table, Text
 from gateway.core.clock import Clock
-from gateway.core.exchange import Exchange, Identity
+from gateway.core.exchange import Identity
 from gateway.core.hooks import ConfigProblem
 from gateway.middlewares.auth.verifying import CURVES, RSA_BITS, SECRETS
 
@@ -50,9 +50,9 @@ class TokenTable(Table):
 
 
 class InternalToken:
-    """Puts the token into what the upstream gets. Whatever a client sends in a field of that name is removed."""
+    """Makes tokens. `field` is the name (lower case) of what they are sent in."""
 
-    __slots__ = ("_alg", "_config", "_dropped", "_headers", "_key", "_made", "_name", "_wall")
+    __slots__ = ("_alg", "_config", "_headers", "_key", "_made", "_name", "_wall", "field")
 
     def __init__(self, config: TokenConfig, clock: Clock) -> None:
         """Raises ConfigProblem when there is no key to sign with, or it is no good."""
@@ -61,23 +61,12 @@ class InternalToken:
         self._alg, self._key = _signer(config)
         self._headers = {"kid": config.kid} if config.kid else None
         self._name = config.header.encode()
-        mine = frozenset((self._name.lower(),))
-        self._dropped: dict[frozenset[bytes] | None, frozenset[bytes]] = {None: mine}
+        self.field = self._name.lower()
         self._made: dict[int, tuple[Identity, Identity, float]] = {}
         """By id: the caller as authenticated, as sent on, and until when."""
 
-    def strip(self, exchange: Exchange) -> None:
-        """Keeps the client's own field of that name from the upstream."""
-        dropped = exchange.drop_headers
-        # Remembered: what is sent on is only worked out again when this is another object (upstream.headers).
-        known = self._dropped.get(dropped)
-        if known is None and dropped is not None:
-            known = self._dropped[dropped] = dropped | self._dropped[None]
-        exchange.drop_headers = known
-
-    def put(self, exchange: Exchange, identity: Identity) -> None:
+    def holder(self, identity: Identity) -> Identity:
         """The caller, with the token in place of the plain fields."""
-        self.strip(exchange)
         now = self._wall()
         known = self._made.get(id(identity))
         if known is None or known[0] is not identity or now >= known[2]:
@@ -85,7 +74,7 @@ class InternalToken:
                 self._made.clear()
             sent = replace(identity, headers=((self._name, self._token(identity, now)),))
             known = self._made[id(identity)] = identity, sent, now + self._config.lifetime / 2
-        exchange.identity = known[1]
+        return known[1]
 
     def _token(self, identity: Identity, now: float) -> bytes:
         config = self._config
@@ -104,7 +93,7 @@ class InternalToken:
         if identity.tier:
             claims["tier"] = identity.tier
         token = jwt.encode(claims, self._key, self._alg, headers=self._headers)
-        return b"Bearer " + token.encode() if self._name.lower() == b"authorization" else token.encode()
+        return b"Bearer " + token.encode() if self.field == b"authorization" else token.encode()
 
 
 def _signer(config: TokenConfig) -> tuple[str, Any]:

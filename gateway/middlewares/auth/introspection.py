@@ -82,8 +82,9 @@ class Introspected:
 
     name = "introspection"
     wanted = "a Bearer token in the Authorization header"
+    fields = bearer.FIELDS
 
-    __slots__ = ("_config", "_drop", "_granted", "_known", "_revocations", "_server", "_wall", "_wrong", "challenge", "rejected")
+    __slots__ = ("_config", "_granted", "_known", "_revocations", "_server", "_wall", "_wrong", "challenge", "rejected")
 
     def __init__(
         self,
@@ -94,7 +95,6 @@ class Introspected:
         granted: Granted,
         revocations: Revocations | None,
         *,
-        forward: bool = False,
         memory: Remembered | None = None,
     ) -> None:
         self._config = config
@@ -102,7 +102,6 @@ class Introspected:
         self._wall = clock.wall
         self._granted = granted
         self._revocations = revocations
-        self._drop = None if forward else bearer.DROPPED
         self._known, self._wrong = memory or _memory()
         self.challenge, self.rejected = bearer.challenges(realm)
 
@@ -114,8 +113,6 @@ class Introspected:
         realm: str,
         granted: Granted,
         revocations: Revocations | None,
-        *,
-        forward: bool = False,
     ) -> Introspected:
         """Raises ConfigProblem when there is no server to ask."""
         if config is None:
@@ -128,7 +125,7 @@ class Introspected:
         fingerprint = (config, tuple(sorted(granted.items())))
         key = ("auth", "introspected", context.pipeline, context.name, f"{hash(fingerprint):x}")
         memory: Remembered = context.keep(key, fingerprint, _memory)
-        return cls(config, server, context.clock, realm, granted, revocations, forward=forward, memory=memory)
+        return cls(config, server, context.clock, realm, granted, revocations, memory=memory)
 
     def __repr__(self) -> str:
         return f"<Introspected {self._server!r}, {len(self._known)} tokens known>"
@@ -141,7 +138,6 @@ class Introspected:
         token = bearer.token(given)
         if token is None:
             return None
-        bearer.drop(exchange, self._drop)
         now = self._wall()
         known = self._known.get(token)
         if known is not None and now < known[1]:

@@ -153,14 +153,14 @@ class Jwt:
 
     name = "jwt"
     wanted = "a Bearer token in the Authorization header"
+    fields = bearer.FIELDS
 
-    __slots__ = ("_alone", "_drop", "_known", "_verifier", "_wall", "challenge", "rejected")
+    __slots__ = ("_alone", "_known", "_verifier", "_wall", "challenge", "rejected")
 
-    def __init__(self, verifier: Verifier, clock: Clock, realm: str, *, forward: bool = False, alone: bool = True) -> None:
+    def __init__(self, verifier: Verifier, clock: Clock, realm: str, *, alone: bool = True) -> None:
         self._verifier = verifier
         self._known = verifier.known
         self._wall = clock.wall
-        self._drop = None if forward else bearer.DROPPED
         self._alone = alone
         self.challenge, self.rejected = bearer.challenges(realm)
 
@@ -173,7 +173,6 @@ class Jwt:
         roles: Mapping[str, tuple[str, ...]],
         revocations: Revocations | None = None,
         *,
-        forward: bool = False,
         alone: bool = True,
     ) -> Jwt:
         """With the issuers' keys. Raises ConfigProblem when a table does not say where they are, or they are no good."""
@@ -189,7 +188,7 @@ class Jwt:
         # Routes that override something else share what is remembered; those that override this have their own.
         key = ("auth", "jwt", context.pipeline, context.name, f"{hash(fingerprint):x}")
         verifier: Verifier = context.keep(key, fingerprint, lambda: Verifier(issuers, roles, revocations))
-        return cls(verifier, context.clock, realm, forward=forward, alone=alone)
+        return cls(verifier, context.clock, realm, alone=alone)
 
     def __repr__(self) -> str:
         return f"<Jwt {self._verifier!r}>"
@@ -204,9 +203,6 @@ class Jwt:
         now = self._wall()
         # A field that is known is one whole token found good; a second field must not slip by beside it.
         if known is not None and now < known[1] and len(given) == 1:
-            if self._drop is not None:
-                dropped = exchange.drop_headers
-                exchange.drop_headers = self._drop if dropped is None else dropped | self._drop
             return known[0]
         text = bearer.token(given)
         if text is None:
@@ -219,7 +215,6 @@ class Jwt:
             if not self._alone:
                 return None
             raise claims.invalid(f"no issuer {claims.shown(token.claims.get('iss'))} is configured")
-        bearer.drop(exchange, self._drop)
         verified = self._verifier.verify(token, issuer, now)
         if verified is not None:
             self._known.put(presented, verified)
@@ -283,6 +278,6 @@ def _remote(source: JwksSource, algorithms: Sequence[str], context: Context) -> 
     """The fetched keys, one for everybody who fetches them in the same way."""
     parse: Callable[[Any], tuple[VerifyingKey, ...]] = lambda document: verifying.from_set(document, algorithms)  # noqa: E731
     name = source.url or source.issuer
-    key = ("auth", "jwks", name, *algorithms, f"{source.refresh} {source.cooldown} {source.timeout}")
+    key = ("auth", "jwks", name, source.issuer, *algorithms, f"{source.refresh} {source.cooldown} {source.timeout}")
     remote: RemoteKeys = context.keep(key, source, lambda: RemoteKeys(source, parse))
     return remote

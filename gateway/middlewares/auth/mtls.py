@@ -37,6 +37,7 @@ class Mtls:
 
     name = "mtls"
     wanted = "a client certificate that is known here"
+    fields: frozenset[bytes] = frozenset()
     # Not a registered scheme: there is none. A challenge is needed all the same (RFC 9110 section 15.5.2).
     challenge = rejected = b"Mutual"
 

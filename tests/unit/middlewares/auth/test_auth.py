@@ -208,7 +208,7 @@ class TestQuery:
         assert exchange.identity is not None and exchange.identity.client == "acme"
         assert exchange.target == sent_on
         assert exchange.query == sent_on.partition("?")[2]
-        assert exchange.drop_headers is None
+        assert exchange.drop_headers == {b"x-api-key"}
 
     @pytest.mark.parametrize(
         "target", ["/cameras", "/cameras?limit=5", "/cameras?my_api_key=1", "/cameras?a=api_key", "/c?x=%41"]
@@ -267,6 +267,14 @@ class TestForwarding:
         exchange = asked(GOOD, target=target)
         world.auth({**QUERY, "forward_credentials": True})(exchange)
         assert (exchange.target, exchange.drop_headers) == (target, None)
+
+    def test_credentials_nobody_looked_at_are_dropped_as_well(self, world: World):
+        """An upstream that trusts Bearer tokens must not get one that came along unverified with a good key."""
+        issuer = {"issuer": "https://id.example.com", "secret": "s" * 32}
+        hook = world.auth({"methods": ["api_key", "jwt"], "jwt": [issuer]})
+        exchange = asked(GOOD)
+        hook(exchange)
+        assert exchange.drop_headers == {b"x-api-key", b"authorization"}
 
 
 class TestPermissions:

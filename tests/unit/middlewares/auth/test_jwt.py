@@ -470,6 +470,7 @@ class TestFetchedKeys:
 
         class Waits:
             name, challenge, rejected, wanted = "first", b"First", b"First", "one"
+            fields = frozenset[bytes]()
 
             def identify(self, exchange: Any) -> Any:
                 return nobody()
