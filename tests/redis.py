@@ -10,6 +10,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
@@ -57,7 +58,7 @@ class RedisServer:
         """Starts, and returns once it answers."""
         self.process = subprocess.Popen(
             [SERVER, *self.arguments, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.directory),
-             *("" if "--sentinel" in self.arguments else ("--save", "", "--appendonly", "no"))],
+             *("" if "--sentinel" in self.arguments else ("--save", "", "--repl-diskless-sync-delay", "0"))],
             stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT,
         )  # fmt: skip
         for _ in range(200):
@@ -155,3 +156,110 @@ class Slow:
             pass
         finally:
             sink.close()
+
+
+class Cluster:
+    """Three masters of five to six thousand slots each."""
+
+    def __init__(self) -> None:
+        self.servers = [RedisServer("--cluster-enabled", "yes", "--cluster-node-timeout", "500") for _ in range(3)]
+
+    @property
+    def url(self) -> str:
+        return "redis+cluster://" + ",".join(f"127.0.0.1:{one.port}" for one in self.servers)
+
+    def __enter__(self) -> Cluster:
+        for server in self.servers:
+            server.start()
+        first, *others = self.servers
+        for index, server in enumerate(self.servers):
+            server.command("CLUSTER", "ADDSLOTSRANGE", str(index * 5461), str((index + 1) * 5461 - 1 if index < 2 else 16383))
+            server.command("CLUSTER", "SET-CONFIG-EPOCH", str(index + 1))
+        for server in others:
+            first.command("CLUSTER", "MEET", "127.0.0.1", str(server.port))
+        self._wait(lambda one: one.command("CLUSTER", "NODES").count("\n") >= len(self.servers))
+        self._wait(lambda one: "cluster_state:ok" in one.command("CLUSTER", "INFO"))
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for server in self.servers:
+            server.stop()
+
+    @staticmethod
+    def id(server: RedisServer) -> str:
+        """The node's name in the cluster."""
+        return server.command("CLUSTER", "MYID").split("\r\n")[1]
+
+    def master_of(self, slot: int) -> RedisServer:
+        """Who has a slot, as far as any says."""
+        return self.servers[min(2, slot // 5461)]
+
+    def move(self, slot: int) -> None:
+        """Moves an empty or filled slot to the next master, as redis-cli --cluster reshard does."""
+        source = self.master_of(slot)
+        target = self.servers[(self.servers.index(source) + 1) % 3]
+        target.command("CLUSTER", "SETSLOT", str(slot), "IMPORTING", self.id(source))
+        source.command("CLUSTER", "SETSLOT", str(slot), "MIGRATING", self.id(target))
+        while len(keys := source.command("CLUSTER", "GETKEYSINSLOT", str(slot), "10").split("\r\n")[1:-1]):
+            for key in keys[1::2]:
+                source.command("MIGRATE", "127.0.0.1", str(target.port), key, "0", "1000")
+        for server in (target, source, self.servers[3 - sum(map(self.servers.index, (source, target)))]):
+            server.command("CLUSTER", "SETSLOT", str(slot), "NODE", self.id(target))
+
+    def agree(self) -> None:
+        """Waits until all servers say the same about who has which slots."""
+
+        def view(server: RedisServer) -> dict[str, list[str]]:
+            lines = [line.split() for line in server.command("CLUSTER", "NODES").splitlines()[1:] if " " in line]
+            return {words[0]: [word for word in words[8:] if "[" not in word] for words in lines}
+
+        self._wait(lambda one: view(one) == view(self.servers[0]))
+
+    def _wait(self, ready: Callable[[RedisServer], bool]) -> None:
+        end = time.monotonic() + 20
+        while not all(ready(one) for one in self.servers):
+            assert time.monotonic() < end, "the cluster does not come up"
+            time.sleep(0.05)
+
+
+class Watched:
+    """A master, a replica and three Sentinels that call it "limits"."""
+
+    def __init__(self) -> None:
+        self.master = RedisServer()
+        self.replica = RedisServer("--replicaof", "127.0.0.1", str(self.master.port))
+        self.sentinels: list[RedisServer] = []
+
+    @property
+    def url(self) -> str:
+        return "redis+sentinel://" + ",".join(f"127.0.0.1:{one.port}" for one in self.sentinels) + "/limits"
+
+    def __enter__(self) -> Watched:
+        self.master.start()
+        self.replica.start()
+        while "master_link_status:up" not in self.replica.command("INFO", "replication"):
+            time.sleep(0.05)
+        for _ in range(3):
+            directory = Path(tempfile.mkdtemp(prefix="sentinel-"))
+            file = directory / "sentinel.conf"
+            file.write_text(
+                f"sentinel monitor limits 127.0.0.1 {self.master.port} 2\n"
+                "sentinel down-after-milliseconds limits 500\nsentinel failover-timeout limits 2000\n"
+            )
+            sentinel = RedisServer(str(file), "--sentinel")
+            shutil.rmtree(sentinel.directory)
+            sentinel.directory = directory
+            self.sentinels.append(sentinel.start())
+        end = time.monotonic() + 20
+        while not all(
+            "num-other-sentinels\r\n$1\r\n2" in (told := one.command("SENTINEL", "MASTER", "limits"))
+            and "num-slaves\r\n$1\r\n1" in told
+            for one in self.sentinels
+        ):
+            assert time.monotonic() < end, "the sentinels do not find each other"
+            time.sleep(0.05)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for server in (*self.sentinels, self.master, self.replica):
+            server.stop()

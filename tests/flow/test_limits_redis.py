@@ -174,7 +174,7 @@ async def test_killed(
     one, two = await run(redis.url, table, 2)
     for _ in range(3):
         await asyncio.gather(one.ask(), two.ask())
-    async with asyncio.timeout(5):  # each knows of the other
+    async with asyncio.timeout(5):  # Each knows of the other
         while one.store.gateways < 2:
             await asyncio.sleep(0.05)
     with caplog.at_level(logging.WARNING, "gateway.state"):

@@ -1,0 +1,376 @@
+"""What limits cost and how far they are off: the figures in docs/limits.md. Needs redis-server; two cores.
+
+python -m bench.limits cost         CPU of a check: memory, leased, exact, and a plain round trip through redis-py
+python -m bench.limits accuracy     admitted against the bound: algorithm, mode, arrivals, 1, 2 and 4 processes on one Redis
+python -m bench.limits memory       checks a second with 10^6 keys, their memory, and what is left of it later
+python -m bench.limits outage       requests through a whole gateway while Redis is killed, frozen, slow
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import uvloop
+from multidict import CIMultiDict
+
+from gateway.core.clock import REAL, Clock
+from gateway.core.exchange import Exchange, Identity
+from gateway.core.failures import Failed
+from gateway.core.hooks import Context
+from gateway.core.telemetry import Telemetry
+from gateway.middlewares.rate_limit import CONFIG, build
+from gateway.state.quotas import EVERY
+from gateway.state.stores import Store, open_store
+from tests.client import Client
+from tests.origin import Origin
+from tests.process import Process
+from tests.redis import RedisServer, Slow
+
+ROUTE = SimpleNamespace(name="r")
+
+
+def exchange(client: str) -> Exchange:
+    """A request of a client's, past authentication."""
+    made = Exchange("GET", "/", CIMultiDict(), (), peer="127.0.0.1")
+    made.route = ROUTE
+    made.identity = Identity(client, "api_key")
+    return made
+
+
+def hook(table: dict[str, Any], store: Store | None = None, clock: Clock = REAL) -> Callable[[Exchange], Awaitable[None] | None]:
+    """The request hook of such a table."""
+    request: Any = build(CONFIG().load(table), Context("rate_limit", "bench", clock=clock, store=store)).request
+    return request  # type: ignore[no-any-return]
+
+
+# Cost.
+
+CHECKS = 20_000
+AT_ONCE = 64
+WIDE = {"limit": 10**9, "window": "1h", "algorithm": "fixed_window"}
+
+
+async def spent(ask: Callable[[Exchange], Awaitable[None] | None], clients: int = 1000) -> float:
+    """CPU microseconds of this process for a check, AT_ONCE at a time where they wait, less what the harness needs."""
+
+    async def worker(count: int, real: bool) -> None:
+        for number in range(count):
+            made = exchange(names[number % clients])
+            rest = ask(made) if real else None
+            if rest is not None:
+                await rest
+
+    names = [f"client-{number}" for number in range(clients)]
+    figures = []
+    for real in (False, True, False, True, True):
+        await asyncio.gather(*(worker(CHECKS // AT_ONCE // 4, real) for _ in range(AT_ONCE)))
+        start = time.process_time()
+        await asyncio.gather(*(worker(CHECKS // AT_ONCE, real) for _ in range(AT_ONCE)))
+        figures.append((real, (time.process_time() - start) / CHECKS * 1e6))
+    return min(cost for real, cost in figures if real) - min(cost for real, cost in figures if not real)
+
+
+async def cost() -> None:
+    from redis.asyncio import Redis
+
+    with RedisServer() as server:
+        store = open_store(server.url, 1.0, REAL, Telemetry())
+        assert store is not None
+        client = Redis(port=server.port)
+
+        async def plain(made: Exchange) -> None:
+            async with client.pipeline(transaction=False) as pipe:
+                await pipe.incr(made.identity.client).expire(made.identity.client, 60).execute()  # type: ignore[union-attr]
+
+        rules = [{"name": name, "key": "client", **WIDE} for name in ("second", "third")]
+        rows: list[tuple[str, Callable[[Exchange], Awaitable[None] | None]]] = [
+            ("memory, one limit", hook(WIDE)),
+            ("memory, three rules", hook({**WIDE, "rules": rules})),
+            ("leased, one limit", hook({**WIDE, "mode": "leased"}, store)),
+            ("exact, one limit", hook(WIDE, store)),
+            ("exact, three rules in one script", hook({**WIDE, "rules": rules}, store)),
+            ("redis-py, INCR and EXPIRE in a pipeline", plain),
+        ]
+        print("| a check, 64 at a time | CPU us |\n|---|---|")
+        for name, ask in rows:
+            print(f"| {name} | {await spent(ask):.1f} |", flush=True)
+        store.close()
+        await client.aclose()
+
+
+# Accuracy.
+
+QUOTA, WINDOW, RUN, SHARE = 200, 0.5, 2.0, 0.1
+
+
+def arrivals(kind: str, gateways: int, seed: int) -> list[float]:
+    """When one of `gateways` processes gets its requests, in seconds from the start."""
+    source = random.Random(seed)
+    if kind == "steady":
+        rate = 1.5 * QUOTA / WINDOW / gateways
+        return [number / rate for number in range(int(RUN * rate))]
+    if kind == "bursty":
+        starts = sorted(source.uniform(0, RUN) for _ in range(8))
+        return [start + number * 1e-4 for start in starts for number in range(QUOTA // 2 // gateways + 1)]
+    edges = [edge + side for edge in (WINDOW, 2 * WINDOW, 3 * WINDOW) for side in (-0.03, 0.01)]
+    return sorted([0.0, *(edge + number * 1e-4 for edge in edges for number in range(QUOTA // gateways + 1))])
+
+
+async def worker(url: str, table: dict[str, Any], kind: str, gateways: int, seed: int, start: float) -> None:
+    """One process: prints when requests came and whether they were admitted."""
+    store = open_store(url, 0.25, REAL, Telemetry())
+    assert store is not None
+    ask = hook(table, store)
+    found: list[tuple[float, bool]] = []
+    warm = exchange("warm")
+    rest = ask(warm)
+    if rest is not None:
+        await rest
+
+    async def one(due: float) -> None:
+        await asyncio.sleep(max(0.0, start + due - time.time()))
+        came, admitted = time.time(), True
+        try:
+            rest = ask(exchange("acme"))
+            if rest is not None:
+                await rest
+        except Failed:
+            admitted = False
+        found.append((came, admitted))
+
+    await asyncio.gather(*(one(due) for due in arrivals(kind, gateways, seed)))
+    store.close()
+    print(json.dumps(found))
+
+
+def over(algorithm: str, times: Sequence[float]) -> float:
+    """Units admitted beyond what the algorithm allows, at worst."""
+    rate = QUOTA / WINDOW
+    worst = 0.0
+    if algorithm == "token_bucket":
+        lowest = float("inf")
+        for number, at in enumerate(times):
+            lowest = min(lowest, number - rate * at)
+            worst = max(worst, number - rate * at - lowest + 1 - QUOTA)
+        return worst
+    if algorithm == "sliding_log":
+        first = 0
+        for number, at in enumerate(times):
+            while times[first] <= at - WINDOW:
+                first += 1
+            worst = max(worst, number - first + 1 - QUOTA)
+        return worst
+    start, current, previous = times[0] if times else 0.0, 0, 0
+    for at in times:
+        while at - start >= WINDOW:
+            if algorithm == "fixed_window" or at - start >= 2 * WINDOW:
+                start, current, previous = at, 0, 0
+            else:
+                start, current, previous = start + WINDOW, 0, current
+        current += 1
+        weight = previous * (1 - (at - start) / WINDOW) if algorithm == "sliding_window" else 0
+        worst = max(worst, current + weight - QUOTA)
+    return worst
+
+
+def modelled(algorithm: str, came: Sequence[float]) -> int:
+    """How many of these arrivals the decision function admits by itself."""
+    from gateway.state.limits import Limit
+
+    decide, limit = EVERY[algorithm], Limit.windowed(QUOTA, WINDOW)
+    state, admitted = decide.fresh, 0
+    for at in came:
+        state, left, _ = decide.take(state, limit, at)
+        admitted += left >= 0
+    return admitted
+
+
+def bound(mode: str, gateways: int) -> float:
+    """docs/limits.md: what may be admitted beyond a limit: debts, and credit taken before."""
+    return 0.0 if mode == "exact" else 2 * gateways * max(1.0, QUOTA * SHARE / 2 // gateways)
+
+
+async def accuracy() -> None:
+    print("| algorithm | mode | processes | most over, stated | worst measured | worst against the model, of all requests |")
+    print("|---|---|---|---|---|---|")
+    with RedisServer() as server:
+        for algorithm in ("token_bucket", "sliding_window", "sliding_log", "fixed_window"):
+            for mode in ("exact", "leased"):
+                if (algorithm, mode) == ("sliding_log", "leased"):
+                    continue
+                for gateways in (1, 2, 4):
+                    await row(server, algorithm, mode, gateways)
+
+
+async def row(server: RedisServer, algorithm: str, mode: str, gateways: int) -> None:
+    worst, off = 0.0, []
+    for kind in ("steady", "bursty", "edges"):
+        server.command("FLUSHALL")
+        table = {"limit": QUOTA, "window": WINDOW, "algorithm": algorithm, "mode": mode, "lease": SHARE}
+        start = time.time() + 1.5
+        command = [sys.executable, "-m", "bench.limits", "worker", server.url, json.dumps(table), kind, str(gateways)]
+        processes = [
+            await asyncio.create_subprocess_exec(*command, str(seed), repr(start), stdout=subprocess.PIPE)
+            for seed in range(gateways)
+        ]
+        outputs = [json.loads((await process.communicate())[0]) for process in processes]
+        found = sorted(one for output in outputs for one in output)
+        admitted = [at for at, ok in found if ok]
+        worst = max(worst, over(algorithm, admitted))
+        off.append((len(admitted) - modelled(algorithm, [at for at, _ in found])) / len(found))
+    least, most = min(off), max(off)
+    print(
+        f"| {algorithm} | {mode} | {gateways} | {bound(mode, gateways):.0f} | {worst:.0f} | {least:+.1%} to {most:+.1%} |",
+        flush=True,
+    )
+
+
+# Memory.
+
+KEYS = 1_000_000
+
+
+def resident() -> float:
+    """Of this process, in MiB."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+async def memory() -> None:
+    print("| algorithm | checks/s with 10^6 keys | MiB for them | MiB left one window later |\n|---|---|---|---|")
+    for algorithm in ("token_bucket", "sliding_window", "fixed_window", "sliding_log"):
+        out = subprocess.run(
+            [sys.executable, "-m", "bench.limits", "keys", algorithm], capture_output=True, text=True, check=True
+        ).stdout
+        print(out, end="", flush=True)
+
+
+def keys(algorithm: str) -> None:
+    now = [1000.0]
+    ask = hook(
+        {"key": "ip", "algorithm": algorithm, "limit": 100, "window": 60, "max_keys": 2 * KEYS},
+        clock=Clock(lambda: now[0], time.time),
+    )
+    made = exchange("")
+    addresses = (f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}" for number in range(KEYS))
+    gc.collect()
+    before = resident()
+    for address in addresses:
+        made.client_ip, made.reply_blocks = address, None
+        made.notes.clear()
+        ask(made)
+    full = resident()
+    some = [f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}" for number in range(0, KEYS, 5)]
+    start = time.process_time()
+    for address in some:
+        made.client_ip, made.reply_blocks = address, None
+        made.notes.clear()
+        ask(made)
+    rate = len(some) / (time.process_time() - start)
+    # Two windows later; one caller goes on, and forgetting does with it.
+    for _ in range(20_000):
+        now[0] += 0.06
+        made.client_ip, made.reply_blocks = "192.0.2.1", None
+        made.notes.clear()
+        try:
+            ask(made)
+        except Failed:
+            pass
+    gc.collect()
+    print(f"| {algorithm} | {rate:,.0f} | {full - before:.0f} | {resident() - before:.0f} |")
+
+
+# Outages.
+
+LOAD, BEFORE, AFTER = 16, 2.0, 3.0
+
+
+async def outage() -> None:
+    print("| what | mode | on_store_failure | failed | p99 before | p99 in the first second | p99 after |")
+    print("|---|---|---|---|---|---|---|")
+    for what in ("killed", "frozen", "200 ms slow"):
+        for mode in ("exact", "leased"):
+            for policy in ("local_share", "open"):
+                await broken(what, mode, policy)
+
+
+async def broken(what: str, mode: str, policy: str) -> None:
+    origin = await Origin().start()
+    with RedisServer() as server, tempfile.TemporaryDirectory() as name:
+        way = await Slow(server.port).start()
+        directory = Path(name)
+        (directory / "pipelines").mkdir()
+        (directory / "gateway.toml").write_text(
+            f'[listen]\nport = 0\n[admin]\nport = 0\n[store]\nurl = "redis://127.0.0.1:{way.port}"\n'
+        )
+        (directory / "upstreams.toml").write_text(f'[upstream.origin]\nurl = "{origin.url}"\n')
+        (directory / "pipelines" / "bench.toml").write_text(
+            f'request = ["rate_limit"]\n[rate_limit]\nkey = "ip"\nmode = "{mode}"\non_store_failure = "{policy}"\n'
+            'limit = 100000000\nwindow = "1h"\nalgorithm = "fixed_window"\n[[route]]\nprefix = "/"\nupstream = "origin"\n'
+        )
+        async with Process(directory / "gateway.toml") as gateway:
+            times: list[tuple[float, float]] = []
+            failed = 0
+            stop = False
+
+            async def client() -> None:
+                nonlocal failed
+                one = await Client.connect(gateway.port)
+                while not stop:
+                    start = time.perf_counter()
+                    failed += (await one.get("/")).status != 200
+                    times.append((start, time.perf_counter() - start))
+                    await asyncio.sleep(0.01)
+                one.close()
+
+            clients = [asyncio.create_task(client()) for _ in range(LOAD)]
+            await asyncio.sleep(BEFORE)
+            at = time.perf_counter()
+            if what == "killed":
+                server.kill()
+            elif what == "frozen":
+                server.freeze()
+            else:
+                way.delay = 0.1
+            await asyncio.sleep(AFTER)
+            stop = True
+            await asyncio.gather(*clients)
+        if what == "frozen":
+            server.thaw()
+        await way.stop()
+    await origin.stop()
+
+    def p99(first: float, last: float) -> str:
+        found = sorted(took for start, took in times if first <= start - at < last)
+        return f"{found[int(len(found) * 0.99)] * 1000:.1f} ms"
+
+    cells = (p99(-1.5, 0), p99(-0.01, 1), p99(1, AFTER))
+    print(f"| {what} | {mode} | {policy} | {failed} of {len(times)} | {' | '.join(cells)} |", flush=True)
+
+
+def main() -> None:
+    command, *words = sys.argv[1:] or ["help"]
+    if command == "worker":
+        url, table, kind, gateways, seed, start = words
+        uvloop.run(worker(url, json.loads(table), kind, int(gateways), int(seed), float(start)))
+    elif command == "keys":
+        keys(*words)
+    elif command in ("cost", "accuracy", "memory", "outage"):
+        uvloop.run({"cost": cost, "accuracy": accuracy, "memory": memory, "outage": outage}[command]())
+    else:
+        print(__doc__)
+
+
+if __name__ == "__main__":
+    main()
