@@ -117,6 +117,52 @@ async def slow(directory: Path) -> bool:
     return good["gateway"]
 
 
+async def ill(directory: Path) -> bool:
+    """One of three endpoints turns ill (503 to everything), gets well, then hangs (stopped) and goes on."""
+    good = {}
+    for kind in ("gateway", "haproxy"):
+        (place := directory / kind).mkdir()
+        async with AsyncExitStack() as stack:
+            servers = [await stack.enter_async_context(Server(place, str(i), 0.01)) for i in range(3)]
+            proxy = await stack.enter_async_context(proxied(kind, place, servers, CHECKS + RETRY))
+            async with Drive(proxy.port, 64) as load:
+                await asyncio.sleep(1)
+                before, gone = 0, time.perf_counter()
+                await servers[0].ask("/set?fail=1&code=503&health=503")
+                out = gone
+                while time.perf_counter() < gone + 3:
+                    seen = int(await servers[0].ask("/count"))
+                    if seen > before:
+                        before, out = seen, time.perf_counter()
+                    await asyncio.sleep(0.02)
+                errors = sum(answer.status != 200 for answer in load.gets)
+                await servers[0].ask("/set?fail=0&health=200")
+                well = time.perf_counter()
+                while int(await servers[0].ask("/count")) == before:
+                    await asyncio.sleep(0.02)
+                back = time.perf_counter() - well
+                await asyncio.sleep(1)
+                hung = time.perf_counter()
+                assert servers[0].process is not None
+                servers[0].process.send_signal(signal.SIGSTOP)
+                await asyncio.sleep(4)
+                servers[0].process.send_signal(signal.SIGCONT)
+                await asyncio.sleep(1)
+            late = [answer for answer in load.since(hung) if answer.seconds > 2]
+            others = [answer.seconds for answer in load.since(hung + 1, hung + 4)]
+        total = Counter(answer.status for answer in load.gets if answer.status != 200)
+        print(
+            f"ill endpoint, {kind}: its last request {out - gone:.2f} s after it turned ill, {errors} errors; "
+            f"back after {back:.2f} s"
+        )
+        print(
+            f"  hung: {len(late)} requests waited for it for over 2 s, the others' p99 {quantile(others, 0.99) * 1000:.0f} ms; "
+            f"{total.total()} of {len(load.gets)} failed {dict(total)}"
+        )
+        good[kind] = out - gone < 2 and not total and len(late) < 64
+    return good["gateway"]
+
+
 async def down(directory: Path) -> bool:
     """All three endpoints are gone for 5 s, then there but ill for 5 s; the breaker lets 3 requests try every second."""
     breaker = 'circuit_breaker = { failure_threshold = 5, recovery_timeout = "1s", half_open_requests = 3 }\n'
@@ -228,4 +274,4 @@ def admin(process: Process, path: str) -> Any:
         return json.loads(answer.read())
 
 
-SCENARIOS = {"rolling": rolling, "outlier": outlier, "slow": slow, "down": down, "storm": storm, "churn": churn}
+SCENARIOS = {"rolling": rolling, "outlier": outlier, "slow": slow, "ill": ill, "down": down, "storm": storm, "churn": churn}

@@ -179,8 +179,9 @@ class UpstreamTlsConfig:
 
 @dataclass(frozen=True, slots=True)
 class DiscoverConfig:
-    """Where further endpoints come from: a watched `file`, environment variables `env` (a name, "*" for any letters), `dns`
-    ("host:port", every address of it with `scheme`), and the admin API. Looked at every `every` seconds.
+    """Where further endpoints come from, looked at every `every` seconds: a watched `file`, environment variables `env` (a name,
+    "*" for any letters), `dns` ("host:port", every address of it; "_service._tcp.name", its SRV records; with `scheme`), and with
+    `api` the admin API.
     """
 
     file: str = ""
@@ -386,8 +387,12 @@ class DiscoverTable(Table):
     @validates("dns")
     def _dns(self, value: str, data_key: str) -> None:
         host, _, port = value.rpartition(":")
+        if value.startswith("_") and not host and all(0 < len(label) < 64 for label in value.rstrip(".").split(".")):
+            return  # Records of a service name their ports themselves.
         if not host or not port.isdigit() or not 0 < int(port) < 65536:
-            raise ValidationError('must be a name and a port, such as "cameras.internal:3001"')
+            raise ValidationError(
+                'must be a name and a port, such as "cameras.internal:3001", or a service, "_http._tcp.name"'
+            )
 
     @validates_schema
     def _somewhere(self, data: dict[str, Any], **_: Any) -> None:

@@ -21,6 +21,7 @@ from marshmallow import ValidationError
 from gateway.config.upstream import DiscoverConfig, EndpointConfig, EndpointTable
 from gateway.upstream.endpoint import Address
 from gateway.upstream.pool import Pool
+from gateway.upstream.srv import Service, look_up
 
 log = logging.getLogger("gateway.upstream")
 
@@ -28,6 +29,10 @@ Found = tuple[EndpointConfig, ...]
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 """The addresses of a host; raises OSError."""
+
+
+LookUp = Callable[[str], Awaitable[Sequence[Service]]]
+"""The services of a name in SRV records; raises OSError."""
 
 
 class Undiscovered(Exception):
@@ -85,12 +90,14 @@ class Discovery:
         environ: Mapping[str, str],
         *,
         resolve: Resolve = resolve,
+        look_up: LookUp = look_up,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._pool = pool
         self._apply = apply
         self._environ = environ
         self._resolve = resolve
+        self._services = look_up
         self._sleep = sleep
         self._config: DiscoverConfig | None = None
         self._task: asyncio.Task[None] | None = None
@@ -149,9 +156,10 @@ class Discovery:
     async def _watch(self, config: DiscoverConfig, directory: Path) -> None:
         path, seen = directory / config.file, None
         while True:
+            every = config.every
             if config.dns:
-                await self._look_up(config)
-            await self._sleep(config.every)
+                every = min(every, await self._look_up(config))
+            await self._sleep(every)
             if config.file:
                 stamp = await asyncio.to_thread(_stamp, path)
                 if stamp != seen:
@@ -163,17 +171,25 @@ class Discovery:
                         self._fail(f"file {config.file}", failed)
                     self._changed()
 
-    async def _look_up(self, config: DiscoverConfig) -> None:
-        name = f"DNS {config.dns}"
+    async def _look_up(self, config: DiscoverConfig) -> float:
+        """Asks DNS; for how many seconds the answer is good, as far as that is known."""
+        name, ttl = f"DNS {config.dns}", config.every
         host, _, port = config.dns.rpartition(":")
         try:
-            addresses = await self._resolve(host, int(port))
+            if host:
+                addresses = await self._resolve(host, int(port))
+                shown = sorted({f"[{address}]" if ":" in address else address for address in addresses})
+                found = tuple(EndpointConfig(f"{config.scheme}://{address}:{port}") for address in shown)
+            else:
+                services = await self._services(config.dns)
+                found = _serving(services, config.scheme)
+                ttl = max(1.0, min((service.ttl for service in services), default=ttl))
         except OSError as error:
-            self._fail(name, Undiscovered(f"{host}: {error.strerror or error}"))
-            return
-        shown = sorted({f"[{address}]" if ":" in address else address for address in addresses})
-        self._source(name, lambda: tuple(EndpointConfig(f"{config.scheme}://{address}:{port}") for address in shown))
+            self._fail(name, Undiscovered(f"{host or config.dns}: {error.strerror or error}"))
+            return ttl
+        self._source(name, lambda: found)
         self._changed()
+        return ttl
 
     def _source(self, name: str, ask: Callable[[], Found]) -> None:
         try:
@@ -199,6 +215,14 @@ class Discovery:
         after = {endpoint.address for endpoint in self._pool.endpoints}
         text = "upstream %s: discovery: %d added, %d removed; %d endpoints"
         log.info(text, self._pool.name, len(after - before), len(before - after), len(after))
+
+
+def _serving(services: Sequence[Service], scheme: str) -> Found:
+    """The endpoints that SRV records name: those of the lowest priority first, the others as backups."""
+    first = min((service.priority for service in services), default=0)
+    return tuple(
+        EndpointConfig(f"{scheme}://{one.target}:{one.port}", max(1, one.weight), backup=one.priority > first) for one in services
+    )
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

@@ -144,6 +144,24 @@ def test_the_token_is_shown_nowhere(tree: Tree, written: str) -> None:
             ['3: error: health.type: "tls" is for endpoints with TLS'],
         ),
         (
+            "a name without a port",
+            "[upstream.a]\ndiscover.dns = 'cameras.internal'",
+            [
+                "2: error: upstream.a.discover.dns: must be a name and a port, such as \"cameras.internal:3001\", "
+                "or a service, \"_http._tcp.name\""
+            ],
+        ),
+        (
+            "discovery without a source",
+            "[upstream.a]\ndiscover.every = '1s'",
+            ["2: error: upstream.a.discover: names no source: file, env, dns, or api = true"],
+        ),
+        (
+            "balancing by hash without saying by what",
+            "[upstream.a]\nurl = 'http://a'\nbalance = 'hash'",
+            ["1: error: upstream.a.hash: balance = \"hash\" and a hash table belong together"],
+        ),
+        (
             "a breaker that would never open",
             "[upstream.a]\nurl = 'http://a'\ncircuit_breaker.failure_threshold = 0",
             ["3: error: upstream.a.circuit_breaker.failure_threshold: is 0 and there is no failure_rate: it would never open"],

@@ -14,6 +14,7 @@ import pytest
 from gateway.config.upstream import DiscoverConfig, EndpointConfig, UpstreamConfig
 from gateway.upstream.discovery import Discovery, Undiscovered, in_environment, in_file, resolve
 from gateway.upstream.pool import Pool
+from gateway.upstream.srv import Service
 
 
 class Look:
@@ -25,7 +26,11 @@ class Look:
         self.addresses: Sequence[str] | OSError = ()
         self.asleep = asyncio.Event()
         self.wake = asyncio.Event()
-        self.discovery = Discovery(self.pool, self.pool.discovered, environ or {}, resolve=self.resolve, sleep=self.sleep)
+        self.services: list[Service] = []
+        self.slept: list[float] = []
+        self.discovery = Discovery(
+            self.pool, self.pool.discovered, environ or {}, resolve=self.resolve, look_up=self.look_up, sleep=self.sleep
+        )
         self.discovery.sync(config, directory)
 
     async def resolve(self, host: str, port: int) -> Sequence[str]:
@@ -33,7 +38,13 @@ class Look:
             raise self.addresses
         return self.addresses
 
+    async def look_up(self, name: str) -> Sequence[Service]:
+        if not self.services:
+            raise OSError(0, "there is no such name")
+        return self.services
+
     async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
         self.asleep.set()
         await self.wake.wait()
         self.wake.clear()
@@ -154,3 +165,16 @@ async def test_registered_endpoints_outlive_a_reload_that_allows_them(tmp_path: 
 async def test_an_endpoint_that_is_written_down_too_is_there_once(tmp_path: Path) -> None:
     async with looking(DiscoverConfig(env="URLS"), tmp_path, {"URLS": "http://a:1"}) as look:
         assert [(one.name, one.weight) for one in look.pool.endpoints] == [("a:1", 1)]
+
+
+async def test_srv_records_bring_weights_backups_and_their_time(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with looking(DiscoverConfig(dns="_http._tcp.internal"), tmp_path) as look:
+        look.services = [Service(1, 0, 80, "c", 7), Service(1, 5, 81, "d", 3), Service(2, 9, 82, "e", 60)]
+        await look.pass_time()
+        found = {one.name: (one.weight, one.backup) for one in look.pool.endpoints}
+        assert found == {"a:1": (1, False), "c:80": (1, False), "d:81": (5, False), "e:82": (9, True)}
+        look.services = []
+        await look.pass_time()
+        assert len(look.names()) == 4
+        assert "_http._tcp.internal: there is no such name" in caplog.text
+        assert look.slept == [3.0, 3.0, 10.0]
