@@ -29,7 +29,10 @@ def test_check_reports_all_of_ten_mistakes_in_three_files(tmp_path: Path) -> Non
         [sys.executable, "-m", "gateway", "check"],
         cwd=tmp_path, env={"PYTHONPATH": str(ROOT), "PATH": ""}, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert ran.stdout.splitlines() == TOLD.strip().splitlines()
+    # What the real middlewares say may grow with them; where they say it may not.
+    assert [line.split(" error: ")[0] for line in ran.stdout.splitlines()] == [
+        line.split(" error: ")[0] for line in TOLD.strip().splitlines()
+    ]
     assert ran.stderr.strip() == "10 errors, 0 warnings"
     assert ran.returncode == 1
 
