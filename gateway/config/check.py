@@ -104,7 +104,7 @@ def compile_config(path: Path, schema_for: SchemaFor, known_names: Sequence[str]
 
 
 def admin_of(path: Path, environ: Mapping[str, str]) -> AdminConfig | None:
-    """Where the admin listener is, whatever the rest of the configuration is worth; raises ConfigErrors without a gateway.toml."""
+    """Where the admin listener is, whatever the rest of the files is worth. Raises ConfigErrors without a gateway.toml."""
     tree = read_tree(path, environ)
     if tree.gateway is None:
         raise ConfigErrors(tree.problems.all())
