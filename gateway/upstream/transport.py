@@ -461,6 +461,8 @@ class Connection(asyncio.Protocol):
 
     def _trailer(self, name: bytes, value: bytes) -> None:
         """A field after a chunked body, for its reader; never merged with the header section (RFC 9110 section 6.5.1)."""
+        if lower(name) in HOP_BY_HOP:
+            self._keep = False  # The parser heeds some of them even here.
         self._trailers = (*self._trailers, (name, value))
         if len(self._trailers) > MAX_HEADERS:
             raise Failed(Failure.BAD_RESPONSE, why=f"more than {MAX_HEADERS} trailer fields")
@@ -578,7 +580,7 @@ def _understand(fields: list[Pair]) -> Understood:
                 # Not tabs: behind one the parser no longer knows its "chunked", so that must not be read here either.
                 value = value.strip(b" ").lower()
                 coding = coding + b"," + value if coding else value
-            elif name == b"connection":
+            elif name == b"connection" or (name == b"proxy-connection" and b"close" in value.lower()):
                 connection = connection + b"," + value.lower() if connection else value.lower()
             continue
         headers.append(pair)

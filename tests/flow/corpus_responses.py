@@ -175,6 +175,7 @@ CODINGS = [
     whole("a quoted chunk extension", chunks(b'2;a="b;\\"c"\r\nok\r\n' + END)),
     whole("trailers nobody asked for", chunks(b"2\r\nok\r\n0\r\nX-Sum: 1\r\n\r\n")),
     whole("a trailer that poses as a header", chunks(b"2\r\nok\r\n0\r\nSet-Cookie: a=b\r\nX-Request-ID: evil\r\n\r\n")),
+    whole("a trailer that closes", chunks(b"2\r\nok\r\n0\r\nConnection: close\r\n\r\n"), kept=False),
     bad("a length beside it", head(TWO + CHUNKED) + b"2\r\nok\r\n" + END),
     bad("a length behind it", head(CHUNKED + TWO) + b"2\r\nok\r\n" + END),
     bad("chunked twice in one field", head(b"Transfer-Encoding: chunked, chunked\r\n") + b"2\r\nok\r\n" + END),
@@ -232,6 +233,8 @@ ENDINGS = [
     whole("Connection: close", head(TWO + b"Connection: close\r\n") + b"ok", kept=False),
     whole("close in a list", head(TWO + b"Connection: X-A, Close\r\nX-A: 1\r\n") + b"ok", kept=False),
     whole("close in a second field", head(TWO + b"Connection: keep-alive\r\nConnection: close\r\n") + b"ok", kept=False),
+    whole("Proxy-Connection: close", head(TWO + b"Proxy-Connection: close\r\n") + b"ok", kept=False),
+    whole("Proxy-Connection: keep-alive", head(TWO + b"Proxy-Connection: keep-alive\r\n") + b"ok"),
     whole("Upgrade on 200", head(TWO + b"Upgrade: h2c\r\nConnection: Upgrade\r\n") + b"ok"),
 ]
 
