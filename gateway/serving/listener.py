@@ -45,6 +45,7 @@ class Listener(web.Server):
         super().__init__(self.handler, handler_cancellation=True)
         self.name = name
         self.tls: ServerTls | None = None
+        self._started = False
         self._runtime = runtime
         self._telemetry = runtime.world.telemetry
         self._by_address: dict[str, int] = {}
@@ -64,8 +65,10 @@ class Listener(web.Server):
         snapshot = self._runtime.snapshot
         config = self._config = snapshot.loaded.gateway.server
         self.admission = Admission(config)
-        # Without a table any more, those who come are still met with the last: https never turns into http under way.
-        self.tls = snapshot.tls or self.tls
+        if self.tls is not None or not self._started:
+            # Without a table any more, those who come are still met with the last: https never turns into http under way, nor
+            # http into https.
+            self.tls = snapshot.tls or self.tls
         self.header_timeout = config.header_timeout
         self.max_requests = config.max_requests_per_connection or sys.maxsize
         self._deadlines.configure(config)
@@ -88,6 +91,7 @@ class Listener(web.Server):
 
     async def start(self, config: ListenConfig) -> int:
         """Listens; returns the port. Raises OSError when the address cannot be had."""
+        self._started = True
         if self.tls is not None or config.proxy_protocol:
             self._acceptor = Acceptor(self, proxy_protocol=config.proxy_protocol)
             accepting = self._acceptor.start(config.host, config.port, config.backlog)

@@ -11,7 +11,7 @@ import pytest
 from gateway.serving.proxy_protocol import SIGNATURE
 from tests.certificates import Authority
 from tests.client import Client
-from tests.flow.conftest import PLAIN
+from tests.flow.conftest import PLAIN, write
 from tests.flow.test_proxy import upstreams
 from tests.origin import fields_of
 
@@ -124,6 +124,17 @@ async def test_a_reset_before_anything_was_said_harms_nobody(start, origin, conn
     rude = await connect(gateway)
     rude.writer.get_extra_info("socket").setsockopt(1, 13, struct.pack("ii", 1, 0))  # SOL_SOCKET, SO_LINGER
     rude.writer.transport.abort()
+    client = await connect(gateway)
+    await client.send(TEXT + GET)
+    assert (await client.read()).status == 200
+
+
+async def test_adding_tls_waits_for_the_next_start(start, origin, connect, tmp_path):
+    Authority(tmp_path).issue("edge", "gateway.test")
+    gateway = await start(PLAIN, upstreams(origin), LISTEN)
+    write(tmp_path, PLAIN, upstreams(origin), LISTEN + 'tls = { certificate = "edge.pem", key = "edge.key" }\n')
+    outcome = await gateway.reload()
+    assert outcome.ok and "[listen] changed (takes effect at the next start)" in outcome.changes
     client = await connect(gateway)
     await client.send(TEXT + GET)
     assert (await client.read()).status == 200

@@ -7,6 +7,7 @@ import socket
 
 import pytest
 
+from tests.certificates import Authority
 from tests.client import Client
 from tests.flow.conftest import PLAIN
 from tests.flow.test_proxy import upstreams
@@ -105,6 +106,35 @@ async def test_a_client_that_does_not_read_is_closed(start, connect, length):
         await asyncio.wait_for(gone.wait(), 20)
         assert refused(gateway, "write_timeout") == 1
         deaf.close()
+    finally:
+        await origin.stop()
+
+
+async def test_over_tls_likewise(start, connect, tmp_path):
+    gone = asyncio.Event()
+
+    async def endless(origin, head, reader, writer):
+        try:
+            writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+            while True:
+                writer.write(b"x" * 2**20)
+                await writer.drain()
+        except ConnectionError:
+            gone.set()
+        return False
+
+    authority = Authority(tmp_path)
+    authority.issue("edge", "gateway.test")
+    origin = await Origin(endless).start()
+    try:
+        text = '[server]\nwrite_timeout = "500ms"\n[listen]\nport = 0\ntls = { certificate = "edge.pem", key = "edge.key" }\n'
+        gateway = await start(PLAIN, upstreams(origin), text)
+        deaf = await connect(gateway, authority.trusting())
+        await deaf.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        deaf.writer.transport.pause_reading()
+        await asyncio.wait_for(gone.wait(), 20)
+        assert refused(gateway, "write_timeout") == 1
+        deaf.writer.transport.abort()
     finally:
         await origin.stop()
 
