@@ -5,6 +5,7 @@ No key appears in a log, a repr or an error; in memory there are hashes, and the
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,6 +28,8 @@ from gateway.state import keyfile
 from gateway.state.keyfile import Key, KeyFileError
 from gateway.state.keyuse import KeyUse
 from gateway.state.watch import Stamp, Watched, stamp
+
+log = logging.getLogger("gateway.auth")
 
 TTL = 300.0
 """Seconds a look-up is remembered."""
@@ -89,7 +92,19 @@ class KeyRing:
     def watch(self, path: Path, seen: Stamp) -> None:
         """Follows the file, so that a key that is revoked there is refused here within a second."""
         if self._watched is None:
-            self._watched = Watched(path, seen, lambda: keyfile.load(path), self.replace)
+            self._watched = Watched(path, seen, lambda: keyfile.load(path), self._follow)
+
+    def _follow(self, keys: tuple[Key, ...]) -> None:
+        """Other keys, and in the log what became of each."""
+        before = {key.id: key for key, *_ in self._by_digest.values()}
+        self.replace(keys)
+        for key in keys:
+            was = before.pop(key.id, None)
+            if was != key:
+                what = "added" if was is None else "revoked" if key.revoked and not was.revoked else "changed"
+                log.info("key %s of %s: %s", key.id, key.client, what)
+        for gone in before.values():
+            log.info("key %s of %s: removed", gone.id, gone.client)
 
     def close(self) -> None:
         if self._watched is not None:

@@ -411,6 +411,32 @@ class TestMemory:
         world.draft = world.kept.draft()
         assert refused(world.auth(), asked(GOOD)).detail == "The API key has been revoked."
 
+    async def test_what_changes_is_logged(self, world: World, caplog: pytest.LogCaptureFixture):
+        ring = world.auth().__self__._methods[0]._ring  # type: ignore[attr-defined]
+        text = (
+            entry("k_good", GOOD, revoked="true")
+            + entry("k_other", OTHER, "bert", tier='"gold"')
+            + entry("k_new", UNKNOWN, "new")
+        )
+        (world.directory / "keys.toml").write_text(text)
+        with caplog.at_level("INFO", "gateway.auth"):
+            await ring._watched.look()
+        assert [record.getMessage() for record in caplog.records] == [
+            "key k_good of acme: revoked",
+            "key k_other of bert: changed",
+            "key k_new of new: added",
+            "key k_ending of acme: removed",
+            "key k_expired of acme: removed",
+            "key k_revoked of acme: removed",
+        ]
+        ring.close()
+
+    def test_guesses_are_compared_by_their_hash_alone(self, world: World):
+        """So how long a comparison takes tells nothing of how much of a guess was right."""
+        ring = world.auth().__self__._methods[0]._ring  # type: ignore[attr-defined]
+        assert {type(stored) for stored in ring._by_digest} == {bytes} and {len(stored) for stored in ring._by_digest} == {32}
+        assert ring.good == {}
+
     async def test_a_changed_file_is_followed(self, world: World):
         hook = world.auth()
         ring = hook.__self__._methods[0]._ring  # type: ignore[attr-defined]
