@@ -139,7 +139,11 @@ class Slow:
             await asyncio.wait(self._tasks)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_connection("127.0.0.1", self.target)
+        try:
+            there, back = await asyncio.open_connection("127.0.0.1", self.target)
+        except OSError:
+            writer.close()
+            return
         for source, sink in ((reader, back), (there, writer)):
             task = asyncio.create_task(self._copy(source, sink))
             self._tasks.add(task)

@@ -97,7 +97,8 @@ class Leases:
         # Where nothing was left at the last settlement, one request finds out whether there is something again.
         most_owed = self.size(limit) if lease.left else cost
         if lease.owed + lease.debt + cost <= max(cost, most_owed):
-            return lease, ((lease,), left if lease.left >= 0 else limit.quota - lease.debt - cost, lease.back)
+            told = left if lease.left >= 0 else limit.quota - lease.debt - cost
+            return lease, ((lease,), max(0.0, told), lease.back)
         if not lease.pending:
             self._settle(key, lease, limit, now)
         return lease, ((lease,), UNSETTLED, AGAIN)
