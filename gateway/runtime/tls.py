@@ -88,10 +88,16 @@ def every(config: TlsConfig) -> tuple[CertificateConfig, ...]:
 
 def warnings(config: TlsConfig, tls: ServerTls, now: float) -> Iterator[tuple[KeyPath, str, str]]:
     """Where, what, and what to do, about certificates that can be used but hardly should; `now` in seconds since 1970."""
+    shown: set[str] = set()
     for place, (one, known) in enumerate(zip(every(config), tls.certificates, strict=True)):
         condition = known.condition(datetime.fromtimestamp(now, UTC))
         if condition:
             yield (*_at(place), "certificate"), f"the certificate for {known.name} {condition}", "renew it, and reload"
+        names = {name.lower().rstrip(".") for name in one.names or known.names}
+        if place > 0 and names and names <= shown:
+            hint = "an earlier one is for " + ", ".join(sorted(names))
+            yield (*_at(place), "certificate"), f"the certificate for {known.name} is never shown", hint
+        shown |= names
         for index, name in enumerate(one.names):
             if not _covers(known, name.lower()):
                 hint = "it is made out to " + (", ".join(known.names) or "none")

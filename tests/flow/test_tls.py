@@ -279,6 +279,10 @@ TABLE = '[listen.tls]\ncertificate = "edge.pem"\nkey = "{key}"\n'
             ["6:1: error: listen.tls:", "is not the key of"],
         ),
         (
+            TABLE.format(key="edge.key") + '[[listen.tls.certificates]]\ncertificate = "other.pem"\nkey = "other.key"\n',
+            ["5:1: warning: listen.tls: the certificate for gateway.test is never shown"],
+        ),
+        (
             TABLE.format(key="edge.key")
             + '[[listen.tls.certificates]]\ncertificate = "edge.pem"\nkey = "edge.key"\nnames = ["gateway.test", "b.test"]\n',
             ["7:26: warning: listen.tls: the certificate is not made out to 'b.test'"],
