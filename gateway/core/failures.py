@@ -31,6 +31,8 @@ class Failure(enum.Enum):
     UNSUPPORTED_MEDIA_TYPE = ("VAL_006", 415, "Unsupported media type")
     HEADERS_TOO_LARGE = ("VAL_007", 431, "Request headers too large")
     REQUEST_TIMEOUT = ("VAL_008", 408, "Request took too long to arrive")
+    EXPECTATION_FAILED = ("VAL_009", 417, "Expectation failed")
+    VERSION_NOT_SUPPORTED = ("VAL_010", 505, "HTTP version not supported")
     NO_ROUTE = ("ROUTE_001", 404, "No such route")
     METHOD_NOT_ALLOWED = ("ROUTE_002", 405, "Method not allowed")
     # Who is calling, and how often.

@@ -34,7 +34,7 @@ class Candidate(Generic[T]):
         self.methods = frozenset(given | {"HEAD"} if "GET" in given else given) if given else None
 
     def accepts(self, method: str) -> bool:
-        return self.methods is None or method in self.methods
+        return method != "TRACE" if self.methods is None else method in self.methods
 
 
 class _Shape(Generic[T]):
@@ -80,6 +80,7 @@ class Group(Generic[T]):
                     self.otherwise = candidate
             if self.by_method:
                 self.by_method["OPTIONS"] = None
+            self.by_method.setdefault("TRACE", None)
 
     def candidates(self, exchange: Exchange) -> list[Candidate[T]]:
         """Those whose host and headers accept the request, the most specific first."""

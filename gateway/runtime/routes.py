@@ -9,8 +9,9 @@ Order of candidates, whatever their order in the files:
 The first candidate whose host, headers and method accept the request has it. So one that fails on its method alone leaves the
 request to less specific ones, and 405 means that no route takes this method although some would take others.
 
-HEAD is accepted where GET is (RFC 9110 section 9.3.2). OPTIONS is always accepted: a CORS preflight gets the route that the
-request it announces would get, another OPTIONS the most specific route there is, one that lists OPTIONS before others there.
+HEAD is accepted where GET is (RFC 9110 section 9.3.2), TRACE only where it is named (section 9.3.8: it shows what was sent).
+OPTIONS is always accepted: a CORS preflight gets the route that the request it announces would get, another OPTIONS the most
+specific route there is, one that lists OPTIONS before others there.
 
 Double slashes are sent on as they are, and seen so: //admin is not /admin. But many servers merge them, so where a merged path
 would belong to another, more specific route the request is refused rather than let around that route's pipeline.
@@ -37,6 +38,10 @@ __all__ = ["Router", "normalise", "rewritten"]
 T = TypeVar("T")
 
 _SLASHES = re.compile("//+")
+
+COMMON_METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
+ALLOW = ", ".join(COMMON_METHODS).encode()
+"""What is said to be allowed where any method is; TRACE has to be named by a route."""
 
 
 class Router(Generic[T]):
@@ -87,7 +92,7 @@ class Router(Generic[T]):
         if candidate is None:
             if not refused:
                 raise Failed(Failure.NO_ROUTE, why=f"no route for {exchange.method} {exchange.host}{exchange.path}")
-            methods = _union(refused) or ()
+            methods = _union(refused) or COMMON_METHODS
             allow = ", ".join(sorted({*methods, "OPTIONS"})).encode("latin-1", "replace")
             raise Failed(
                 Failure.METHOD_NOT_ALLOWED, headers=((b"Allow", allow),), why=f"{exchange.method} is not among {methods}"

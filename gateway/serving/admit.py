@@ -1,7 +1,7 @@
 """From aiohttp's request to an Exchange, and what is refused before any route is looked for.
 
 A request reaches routes only when everybody on its way must read it alike: one origin-form target, one Host, framing that the
-parser found sound. The rest is answered 400, 413, 414 or 431 here and its connection closed.
+parser found sound (framing.py has the rules). The rest is answered 400, 413, 414, 417, 431 or 505 and its connection closed.
 """
 
 from __future__ import annotations
@@ -14,21 +14,22 @@ from typing import Any
 
 from aiohttp import StreamReader
 from aiohttp.http_exceptions import LineTooLong
-from multidict import MultiMapping, istr
+from multidict import CIMultiDict, CIMultiDictProxy, MultiMapping, istr
 
 from gateway.config.server import ServerConfig
 from gateway.core.exchange import Exchange
 from gateway.core.failures import Failed, Failure
-from gateway.core.headers import Pair
+from gateway.core.headers import Pair, lower
+from gateway.runtime.routes import ALLOW
 from gateway.serving.body import ClientBody
+from gateway.serving.framing import absolute, authority, check_fields, check_version
 from gateway.serving.peers import Peers
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._~+/=:-]{1,128}")
-_AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._~%!$&'()*+,;=-]+)(:\d{0,5})?", re.IGNORECASE)
-_ABSOLUTE = re.compile(r"https?://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
-_HOSTS_MAX = 1024
 _X_REQUEST_ID = istr("X-Request-ID")
-_HOST = istr("Host")
+_FRAMING = "framing"
+_HTTP_11 = (1, 1)
+_DIGITS = 19
 
 
 class Admission:
@@ -37,7 +38,6 @@ class Admission:
     def __init__(self, config: ServerConfig) -> None:
         self._max_body = config.max_body
         self._peers = Peers(config.trusted_proxies)
-        self._hosts: dict[str, str] = {}
         prefix = token_hex(8)
         numbers = count(int(token_hex(5), 16))
         self.new_id: Callable[[], str] = lambda: f"{prefix}{next(numbers):016x}"
@@ -75,25 +75,24 @@ class Admission:
 
     def admit(self, exchange: Exchange) -> None:
         """Checks what must be unambiguous before any route is looked for. Raises Failed."""
+        version = exchange.version
+        if version != _HTTP_11:
+            check_version(version)
+        # What the fields come to is worked out once for all requests of a connection that repeat them.
+        known = exchange.memo.get(_FRAMING)
+        if known is None or known[0] != version:
+            known = exchange.memo[_FRAMING] = (version, check_fields(version, exchange.raw_headers))
+        exchange.host = known[1] or ""
+        if exchange.method == "CONNECT":
+            # RFC 9110 section 9.3.6: for proxies that tunnel; this one does not. Its target is no path, so no route has it.
+            raise Failed(Failure.METHOD_NOT_ALLOWED, headers=((b"Allow", ALLOW),))
         if exchange.target[:1] != "/":
             self._absolute(exchange)
         if "#" in exchange.target:
             raise Failed(Failure.MALFORMED, "The request target must not have a fragment.")
-        host = exchange.headers.get(_HOST)
-        if host is None:
-            # RFC 9112 section 3.2; HTTP/1.0 knows no Host.
-            if exchange.version >= (1, 1):
-                raise Failed(Failure.MALFORMED, "The Host field is missing.")
-        elif not exchange.host:
-            known = self._hosts.get(host)
-            exchange.host = known if known is not None else self._host(host)
         body = exchange.body
-        if body is not None:
-            if body.length is not None and body.length > self._max_body:
-                raise Failed(Failure.BODY_TOO_LARGE, f"The request's body may have at most {self._max_body} bytes.")
-            expected = exchange.headers.get("Expect")
-            if expected is not None and expected.lower() != "100-continue":
-                raise Failed(Failure.MALFORMED, "Expect may only say 100-continue.")
+        if body is not None and body.length is not None and body.length > self._max_body:
+            raise Failed(Failure.BODY_TOO_LARGE, f"The request's body may have at most {self._max_body} bytes.")
 
     def trusts(self, address: str) -> bool:
         """Whether this address is in `trusted_proxies`."""
@@ -106,32 +105,28 @@ class Admission:
         exchange.body = body = ClientBody(
             content,
             exchange,
-            int(stated) if stated is not None else None,
+            int(stated) if stated is not None and len(stated) <= _DIGITS else None,  # Else `admit` refuses it.
             self._max_body,
             go_ahead if waits else None,
         )
         return body
 
     def _absolute(self, exchange: Exchange) -> None:
-        """RFC 9112 section 3.2.2: a target in absolute-form counts instead of Host, and goes on in origin-form."""
-        match = _ABSOLUTE.fullmatch(exchange.target)
-        if match is None:
-            raise Failed(Failure.MALFORMED, "The request target must be a path.")
-        exchange.host = self._host(match[1])
-        rest = match[2]
-        exchange.target = rest if rest.startswith("/") else "/" + rest
+        """RFC 9112 section 3.2.2: a target in absolute-form counts instead of Host, and goes on in origin-form with its own."""
+        if exchange.target == "*" and exchange.method == "OPTIONS":
+            return
+        target = exchange.target
+        given, exchange.target = absolute(target)
+        exchange.host = authority(given, "The request target has no sound host.")
+        if exchange.method == "OPTIONS" and target.count("/") == 2 and "?" not in target:
+            exchange.target = "*"  # Section 3.2.4: a path that is not there asks about the server.
         exchange.path, _, exchange.query = exchange.target.partition("?")
-
-    def _host(self, value: str) -> str:
-        """The host of a Host value, lower case and without its port. Raises Failed(MALFORMED)."""
-        match = _AUTHORITY.fullmatch(value)
-        if match is None:
-            raise Failed(Failure.MALFORMED, "The Host field is not a host.")
-        host = match[1].lower()
-        if len(self._hosts) >= _HOSTS_MAX:
-            self._hosts.clear()
-        self._hosts[value] = host
-        return host
+        host = given.encode("latin-1", "replace")
+        exchange.raw_headers = [(b"Host", host), *(pair for pair in exchange.raw_headers if lower(pair[0]) != b"host")]
+        fields = CIMultiDict(exchange.headers)
+        fields["Host"] = given
+        exchange.headers = CIMultiDictProxy(fields)
+        exchange.memo = {}
 
 
 class Certified(Admission):
@@ -156,4 +151,6 @@ def parse_failure(error: BaseException | None, max_uri: int) -> Failed:
         return Failed(Failure.HEADERS_TOO_LARGE, "A header field is too long.", why=why)
     if "Too many headers" in why:
         return Failed(Failure.HEADERS_TOO_LARGE, "There are too many header fields.", why=why)
+    if "Invalid HTTP version" in why:
+        return Failed(Failure.VERSION_NOT_SUPPORTED, "The gateway speaks HTTP/1.0 and HTTP/1.1.", why=why)
     return Failed(Failure.MALFORMED, "The request is not valid HTTP/1.1.", why=why)

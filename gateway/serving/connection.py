@@ -7,21 +7,25 @@ what `sent` gives it, which only tells aiohttp whether the connection goes on.
 from __future__ import annotations
 
 import asyncio
+import select
 from collections.abc import Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import HttpRequestParser
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD
-from aiohttp.web_protocol import RequestHandler
+from aiohttp.web_protocol import MAX_MSG_QUEUE_SIZE, RequestHandler, RequestPayloadError
 
+from gateway.core.exchange import Exchange
 from gateway.core.failures import Failed, Failure
 from gateway.core.headers import Pair
 from gateway.serving.admit import Admission, Certified, parse_failure
 from gateway.serving.body import CONTINUE, ClientBody
 from gateway.serving.inline import Inline
+from gateway.serving.parsing import Parsing
 from gateway.serving.write import make_head
 
 if TYPE_CHECKING:
@@ -59,6 +63,10 @@ class _Tail:
         """The connection is lost."""
 
 
+GRACE = 0.25
+"""Seconds between two looks at whether a client that sends nothing more is still there."""
+
+_READ_BUFFER = 2**16
 _KEEP = Sent(True)
 _LAST = Sent(False)
 
@@ -72,16 +80,19 @@ class ClientConnection(RequestHandler):
 
     __slots__ = (
         "_driving",
+        "_half_closed",
         "_head_bytes",
         "_inline",
         "_listener",
         "_memo",
         "_parked",
+        "_probed",
         "_raw_headers",
         "_snapshot",
         "_too_slow",
         "admission",
         "body",
+        "exchange",
         "head_since",
         "peer",
         "scheme",
@@ -90,6 +101,10 @@ class ClientConnection(RequestHandler):
     def __init__(self, listener: Listener, *, loop: asyncio.AbstractEventLoop, **kwargs: Any) -> None:
         super().__init__(listener, loop=loop, **kwargs)
         self._listener = listener
+        inner = [self._parser]  # aiohttp has made the first.
+        self._parser = Parsing(self, lambda: inner.pop() if inner else self._new_parser(kwargs))  # type: ignore[assignment]
+        self._half_closed = self._probed = False
+        self.exchange: Exchange | None = None
         self._inline: Inline | None = None
         self._parked: asyncio.Future[None] | None = None
         self._driving = False
@@ -141,6 +156,59 @@ class ClientConnection(RequestHandler):
             return
         self._waiter = waiter
         self._count_head(data)
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The client sends nothing more; what it has sent is still answered (RFC 9112 section 9.6 has it half-close)."""
+        if self.transport is None or self._upgraded or self.scheme == "https":  # asyncio cannot keep half of TLS open.
+            return False
+        self._parser.cut_short()  # type: ignore[union-attr]
+        if self.awaiting_head:
+            return False
+        self._half_closed = True
+        self._loop.call_later(GRACE, self._look_for_client)
+        return True
+
+    def _look_for_client(self) -> None:
+        """Whether a half-closed client still waits, or has left altogether: on the wire both begin alike.
+
+        The kernel of one that has left answers whatever is sent to it with a reset. 100 (Continue) is what may always be sent:
+        RFC 9110 section 15.2.1 has a client that has not asked for it discard it.
+        """
+        transport = self.transport
+        if transport is None:
+            return
+        if self.awaiting_head:
+            self.force_close()
+            return
+        poll = select.poll()
+        poll.register(transport.get_extra_info("socket").fileno(), 0)
+        if poll.poll(0):  # POLLERR or POLLHUP
+            transport.abort()
+            return
+        exchange = self._inline.exchange if self._inline is not None else self.exchange
+        if exchange is not None and not exchange.written and not self._probed and exchange.version >= (1, 1):
+            self._probed = True
+            self.write(CONTINUE)
+        self._loop.call_later(GRACE, self._look_for_client)
+
+    def _new_parser(self, limits: dict[str, Any]) -> Any:
+        """As RequestHandler makes its own."""
+        return HttpRequestParser(
+            self,
+            self._loop,
+            _READ_BUFFER,
+            max_line_size=limits["max_line_size"],
+            max_field_size=limits["max_field_size"],
+            max_headers=limits["max_headers"],
+            payload_exception=RequestPayloadError,
+            auto_decompress=False,
+            max_msg_queue_size=MAX_MSG_QUEUE_SIZE,
+        )
+
+    def log_exception(self, *args: Any, **facts: Any) -> None:
+        """A body whose rest turned out malformed after its request had been answered is nobody's fault here."""
+        if not isinstance(facts.get("exc_info"), RequestPayloadError | Failed):
+            super().log_exception(*args, **facts)
 
     def remember(self, raw_headers: Sequence[Pair]) -> tuple[Sequence[Pair], dict[Any, Any]]:
         """A request's fields and their memo (see Exchange.memo): those of the request before where they are the same.
@@ -213,7 +281,7 @@ class ClientConnection(RequestHandler):
     def inline_done(self, keep: bool) -> None:
         """An inline request is over, its reply written. `keep`: the connection can be used again."""
         self._inline = None
-        if not keep:
+        if not keep or (self._half_closed and not self._messages):
             self._waiter, self._parked = self._parked, None
             self.force_close()
         elif not self._driving:
@@ -263,6 +331,8 @@ class ClientConnection(RequestHandler):
         """What tells aiohttp that the reply is written, and whether the connection can be used again."""
         if self._too_slow:
             self.force_close()  # aiohttp would wait for the rest of the body first.
+        if self._half_closed and not self._messages:
+            return _LAST
         return _KEEP if keep else _LAST
 
     # Another protocol than HTTP on the same socket.

@@ -56,6 +56,7 @@ class Handler:
         way = Upgrade if Upgrade.wanted(connection, exchange) else Passage
         passage = way(self, connection, exchange, not request.keep_alive or connection.spent)
         error: BaseException | None = None
+        connection.exchange = exchange
         try:
             if request.body_exists:
                 connection.body = connection.admission.attach_body(exchange, request.content, connection.go_ahead)
@@ -64,5 +65,5 @@ class Handler:
             error = ended
             raise
         finally:
-            connection.body = None
+            connection.body = connection.exchange = None
             passage.finish(error)

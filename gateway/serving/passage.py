@@ -15,6 +15,7 @@ from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed, Failure
 from gateway.runtime.pipeline import Pipeline
 from gateway.runtime.snapshot import Route
+from gateway.serving.final import limited, server_wide
 from gateway.serving.write import write_complete, write_stream
 
 if TYPE_CHECKING:
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from gateway.serving.handle import Handler
 
 log = logging.getLogger("gateway.serving")
+
+_UNAMBIGUOUS = (Failure.NO_ROUTE, Failure.METHOD_NOT_ALLOWED)
+_ENDED_HERE = frozenset(("OPTIONS", "TRACE"))
+"""Methods whose requests may be for the gateway itself."""
 
 
 class Passage:
@@ -47,8 +52,19 @@ class Passage:
     def match(self) -> Route:
         """Checks the request and finds its route. Raises Failed."""
         exchange = self.exchange
-        self.connection.admission.admit(exchange)
-        route = self.route = exchange.route = self.snapshot.router.match(exchange)
+        try:
+            self.connection.admission.admit(exchange)
+            if exchange.target == "*":
+                route = server_wide(self.snapshot)
+            else:
+                route = self.snapshot.router.match(exchange)
+                if exchange.method in _ENDED_HERE:
+                    route = limited(exchange, route)
+        except Failed as failed:
+            # Who sent something ambiguous may mean anything by what follows it.
+            self.close = self.close or failed.failure not in _UNAMBIGUOUS or exchange.method == "CONNECT"
+            raise
+        self.route = exchange.route = route
         self.pipeline = route.pipeline
         return route
 

@@ -8,6 +8,7 @@ framing, what only the gateway may say about a client (X-Forwarded-*, Forwarded,
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from gateway.core.exchange import Exchange
@@ -23,6 +24,13 @@ FORWARDED = frozenset(
 
 CERTIFIED = frozenset((b"x-tls-subject", b"client-cert", b"client-cert-chain"))
 """What only whoever ended TLS can say about a client's certificate (RFC 9440 section 2.4 has the latter two removed)."""
+
+CREDENTIALS = frozenset((b"authorization", b"cookie", b"proxy-authorization", b"x-api-key"))
+"""What a TRACE must not carry, since its answer shows it (RFC 9110 section 9.3.8)."""
+
+_TRACE = frozenset((b"traceparent", b"tracestate"))
+_TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?P<more>-.*)?")
+"""W3C Trace Context section 3.2.2: later versions may say more."""
 
 _DROPPED = HOP_BY_HOP | FRAMING | IDENTITY | FORWARDED | CERTIFIED | {b"host", b"expect", b"proxy", b"x-request-id"}
 
@@ -48,8 +56,8 @@ def request_head(exchange: Exchange, target: str, host: str, framing: bytes) -> 
     framing: complete lines that frame the body (Content-Length or Transfer-Encoding), b"" without one.
     """
     added = exchange.forward_headers
-    if added:
-        fields = _added(exchange, added)
+    if added or exchange.method == "TRACE":
+        fields = _added(exchange, added or ())
     else:
         # What is sent of the client's fields depends on them, on what hooks drop, and on the identity: often the same again.
         known = exchange.memo.get(_MEMO)
@@ -69,6 +77,11 @@ def _fields(exchange: Exchange, dropped: frozenset[bytes] | None, added: Sequenc
     if connection is not None and connection not in ("keep-alive", "close", "Keep-Alive"):
         named = ",".join(headers.getall("Connection")).encode("latin-1", "replace")
         dropped = (dropped or frozenset()) | frozenset(tokens(named))
+    if "traceparent" in headers:
+        if not _continues(headers.getall("traceparent")):
+            dropped = (dropped or frozenset()) | _TRACE
+    elif "tracestate" in headers:
+        dropped = (dropped or frozenset()) | _TRACE
     parts: list[bytes] = []
     if connection is not None and takes_trailers(headers):
         parts.append(b"TE: trailers\r\nConnection: TE\r\n")
@@ -89,19 +102,33 @@ def _fields(exchange: Exchange, dropped: frozenset[bytes] | None, added: Sequenc
 
 def _added(exchange: Exchange, added: Sequence[Pair]) -> bytes:
     """With fields that hooks add, instead of any of the client's with the same names."""
-    return _fields(exchange, (exchange.drop_headers or frozenset()) | {lower(name) for name, _ in added}, added)
+    dropped = (exchange.drop_headers or frozenset()) | {lower(name) for name, _ in added}
+    return _fields(exchange, dropped | CREDENTIALS if exchange.method == "TRACE" else dropped, added)
+
+
+def _continues(values: Sequence[str]) -> bool:
+    """Whether a trace can be continued: one traceparent, and a valid one (W3C Trace Context sections 3.2 and 4.3)."""
+    if len(values) != 1:
+        return False
+    match = _TRACEPARENT.fullmatch(values[0].encode("utf-8", "surrogateescape"))
+    return match is not None and (match["more"] is None or not values[0].startswith("00"))
 
 
 def _provenance(exchange: Exchange) -> bytes:
     """Where the request came from, rebuilt; a trusted proxy's own account is kept in front of ours. Ends the head."""
     headers = exchange.headers
     address, proto, host = exchange.peer, exchange.scheme, headers.get("Host", "")
+    # RFC 7239 sections 4 and 6: an IPv6 address stands in brackets and quotes, a host with a port in quotes.
+    node = f'"[{address}]"' if ":" in address else address
+    forwarded = f"for={node};proto={proto}" + (f';host="{host}"' if host else "")
     if exchange.trusted:
+        forwarded = "".join(f"{line}, " for line in headers.getall("Forwarded", ()) if line) + forwarded
         address = ", ".join((*headers.getall("X-Forwarded-For", ()), address))
         proto = headers.get("X-Forwarded-Proto", proto)
         host = headers.get("X-Forwarded-Host", host)
     subject = f"X-TLS-Subject: {exchange.tls_subject}\r\n" if exchange.tls_subject else ""
     # Via: RFC 9110 section 7.6.3; the client's own lines, if any, stand before it.
     return (
-        f"Via: 1.1 gateway\r\nX-Forwarded-For: {address}\r\nX-Forwarded-Proto: {proto}\r\nX-Forwarded-Host: {host}\r\n{subject}\r\n"
+        f"Via: 1.1 gateway\r\nForwarded: {forwarded}\r\nX-Forwarded-For: {address}\r\n"
+        f"X-Forwarded-Proto: {proto}\r\nX-Forwarded-Host: {host}\r\n{subject}\r\n"
     ).encode("utf-8", "surrogateescape")

@@ -26,7 +26,7 @@ BIG = "x" * 20_000
         (b"GET / HTTP/1.1\r\nHost: a\r\nX: a\r\n b\r\n\r\n", 400, "obs-fold"),
         (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +1\r\n\r\nx", 400, "signed length"),
         (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400, "two framings"),
-        (b"POST / HTTP/1.1\r\nHost: a\r\nExpect: the-moon\r\nContent-Length: 1\r\n\r\n", 400, "unknown expectation"),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nExpect: the-moon\r\nContent-Length: 1\r\n\r\n", 417, "unknown expectation"),
         (f"GET /{BIG} HTTP/1.1\r\nHost: a\r\n\r\n".encode(), 414, "long target"),
         (f"GET / HTTP/1.1\r\nHost: a\r\nX: {BIG}\r\n\r\n".encode(), 431, "long field"),
         (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * 200 + b"\r\n", 431, "many fields"),
