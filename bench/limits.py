@@ -129,7 +129,7 @@ def arrivals(kind: str, gateways: int, seed: int) -> list[float]:
 
 async def worker(url: str, table: dict[str, Any], kind: str, gateways: int, seed: int, start: float) -> None:
     """One process: prints how many requests were admitted."""
-    store = open_store(url, 0.25, REAL, Telemetry())
+    store = open_store(url, 1.0, REAL, Telemetry())
     assert store is not None
     ask = hook(table, store)
     admitted = 0
@@ -137,6 +137,9 @@ async def worker(url: str, table: dict[str, Any], kind: str, gateways: int, seed
     rest = ask(warm)
     if rest is not None:
         await rest
+
+    while store.gateways < gateways and time.time() < start:
+        await asyncio.sleep(0.02)
 
     async def one(due: float) -> None:
         nonlocal admitted
