@@ -3,6 +3,7 @@
 
     .venv/bin/python bench/scenarios.py shares kill reloads bodies
     .venv/bin/python bench/scenarios.py rolling outlier slow ill down storm churn      # fire.py
+    .venv/bin/python bench/scenarios.py gigabyte idle events                        # wire.py
 
 Everything runs on 127.0.0.1 and is bounded in count and time: a gateway process, upstream processes, clients in this one.
 """
@@ -22,6 +23,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench.fire import SCENARIOS
+from bench.wire import SCENARIOS as WIRE
 from tests.client import Client
 from tests.flow.conftest import write
 from tests.load import Load
@@ -211,7 +213,7 @@ async def bodies(directory: Path) -> bool:
 
 
 def main() -> int:
-    known = {"shares": shares, "kill": kill, "reloads": reloads, "bodies": bodies, **SCENARIOS}
+    known = {"shares": shares, "kill": kill, "reloads": reloads, "bodies": bodies, **WIRE, **SCENARIOS}
     good = True
     for name in sys.argv[1:] or known:
         with tempfile.TemporaryDirectory() as directory:
