@@ -157,6 +157,25 @@ async def test_a_client_that_reads_slowly_is_not(start, connect):
         await origin.stop()
 
 
+async def test_ordinary_requests_beside_idle_and_slow_clients(start, origin, connect):
+    gateway = await start(PLAIN, upstreams(origin), '[server]\nheader_timeout = "700ms"\n')
+    idle = [await connect(gateway) for _ in range(200)]
+    for client in idle:
+        assert (await client.get("/")).status == 200
+    slow = [await connect(gateway) for _ in range(50)]
+    for client in slow:
+        await client.send(b"GET / HTTP/1.1\r\nHost:")
+    dripping = [asyncio.create_task(drip(client)) for client in slow]
+    ordinary = await connect(gateway)
+    while refused(gateway, "header_timeout") < len(slow):
+        assert (await ordinary.get("/")).status == 200
+        await asyncio.sleep(0.02)
+    assert [(await client.read()).status for client in slow] == [408] * len(slow)
+    for task in dripping:
+        task.cancel()
+    assert [(await client.get("/")).status for client in idle] == [200] * len(idle)
+
+
 async def test_connections_in_all(start, origin, connect):
     gateway = await start(PLAIN, upstreams(origin), "[server]\nmax_connections = 2\n")
     first, second = await connect(gateway), await connect(gateway)
