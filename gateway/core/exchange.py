@@ -173,9 +173,9 @@ class Exchange:
     of `trusted_proxies`), `client_ip` (`peer`, or what a trusted proxy said), `tls_subject` (whom the client's certificate, which
     has been verified, is made out to, as RFC 4514 writes it; "" without one).
     What the gateway found: `route`, `params` (template captures, percent-decoded), `identity`, `request_id`, `reply`, `failed`,
-    `reason` (the deciding hook's word when nothing failed), `upstream` and `endpoint` (names), `attempts` (how many endpoints were
-    tried), `tries` (the Attempts before the last), `cache` (the word for the access log: hit, miss, ...), `notes` (a hook's own,
-    by the hook's own key).
+    `reason` (the deciding hook's word when nothing failed), `upstream` and `endpoint` (names), `attempts` (how many endpoints
+    were tried), `tries` (the Attempts before the last), `cache` (the word for the access log: hit, miss, ...), `notes` (a hook's
+    own, by the hook's own key).
     When and how much: `started` (perf_counter seconds), `upstream_seconds`, `bytes_in`, `bytes_out` (body bytes), `written`
     (whether the head has gone out).
     `forward_headers` are raw pairs that hooks add to the upstream request, instead of any of the client's with the same names;
