@@ -18,6 +18,8 @@ from gateway.middlewares.auth.identities import Granted
 from gateway.middlewares.auth.jose import Token
 from gateway.middlewares.auth.refusal import Refused
 
+LONGEST_WORD = 256
+"""Letters of a name, tier, role or permission: they become header fields, keys of limits and labels."""
 TYPES = frozenset(("", "jwt", "at+jwt"))
 """`typ` of tokens that are taken where the configuration names none: others are for something else (RFC 8725 section 3.11)."""
 
@@ -204,7 +206,7 @@ def _words(claims: Mapping[str, Any], name: str) -> frozenset[str]:
 
 def _fits_header(text: str) -> bool:
     """Line breaks would let whoever chooses a claim write headers of their own; lone surrogates cannot be sent at all."""
-    return text.isprintable() and text == text.strip()
+    return len(text) <= LONGEST_WORD and text.isprintable() and text == text.strip()
 
 
 def _date(unix: float) -> str:

@@ -80,10 +80,11 @@ class JwtTable(Table):
 class Issuer:
     """One issuer's rules and keys: its own, or those that `remote` has at the moment."""
 
-    __slots__ = ("_keys", "claims", "name", "remote", "rules")
+    __slots__ = ("_keys", "algorithms", "claims", "name", "remote", "rules")
 
     def __init__(self, config: JwtConfig, keys: tuple[VerifyingKey, ...], remote: RemoteKeys | None) -> None:
         self.name = config.issuer
+        self.algorithms = frozenset(_algorithms(config))
         self.rules = RulesConfig(config.audience, config.leeway, config.required, config.type, config.max_age, config.claims)
         self.claims = config.claims
         self.remote = remote
@@ -219,7 +220,8 @@ class Jwt:
         if verified is not None:
             self._known.put(presented, verified)
             return verified[0]
-        if issuer.remote is None:
+        # Another set of keys would not help a token whose algorithm none of them may be used with.
+        if issuer.remote is None or token.alg not in issuer.algorithms:
             raise _no_key(token, issuer)
         return self._with_newer_keys(presented, token, issuer, issuer.remote)
 
@@ -256,7 +258,7 @@ def _issuer(config: JwtConfig, context: Context, index: int) -> Issuer:
         hint = 'one of secret = { file = "..." }, key = { file = "..." }, jwks = "https://...", discovery = true'
         raise ConfigProblem(f"{config.issuer}: {said} says where its keys are", at=("jwt", index), hint=hint)
     [source] = sources
-    algorithms = config.algorithms or (("HS256",) if config.secret else verifying.USUAL)
+    algorithms = _algorithms(config)
     try:
         if config.secret:
             return Issuer(config, (verifying.from_secret(config.secret, algorithms),), None)
@@ -272,6 +274,10 @@ def _issuer(config: JwtConfig, context: Context, index: int) -> Issuer:
     where = JwksSource(config.jwks, config.issuer, config.refresh, config.cooldown, config.timeout)
     remote = _remote(where, algorithms, context)
     return Issuer(config, (), remote)
+
+
+def _algorithms(config: JwtConfig) -> tuple[str, ...]:
+    return config.algorithms or (("HS256",) if config.secret else verifying.USUAL)
 
 
 def _remote(source: JwksSource, algorithms: Sequence[str], context: Context) -> RemoteKeys:

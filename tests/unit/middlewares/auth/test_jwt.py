@@ -20,7 +20,7 @@ from gateway.middlewares.auth.jose import Token
 from gateway.middlewares.auth.memory import LONGEST, Memory
 from gateway.middlewares.auth.verifying import ALGORITHMS, VerifyingKey
 from gateway.state.revocations import Revocation, add
-from tests.idp import MAKE, Provider, jwk, public_pem, signed
+from tests.idp import MAKE, Provider, encoded, jwk, public_pem, signed
 from tests.unit.middlewares.auth.bearers import ISSUER, NOW, SECRET, World, asked, bearing, refused, token
 
 
@@ -55,6 +55,7 @@ class TestIdentity:
             ({"roles": "a.b"}, {"a": "text"}, Identity("acme", "jwt")),
             ({"permissions": "permissions"}, {"permissions": ["p:q"]}, Identity("acme", "jwt", permissions=frozenset({"p:q"}))),
             ({}, {"scope": ""}, Identity("acme", "jwt")),
+            ({}, {"sub": "a" * 256}, Identity("a" * 256, "jwt")),
             ({}, {"sub": "Zoë"}, Identity("Zoë", "jwt")),
         ],
     )  # fmt: skip
@@ -73,6 +74,8 @@ class TestIdentity:
             ({"sub": ""}, "the claim sub, which names the client, is missing"),
             ({"sub": "a\r\nX-Client-ID: admin"}, "the claim sub, the client, is not text that fits a header"),
             ({"sub": " acme"}, "fits a header"),
+            ({"sub": "a" * 257}, "fits a header"),
+            ({"roles": ["a" * 257]}, "the claim roles is neither"),
             ({"sub": True}, "fits a header"),
             ({"sub": ["acme"]}, "fits a header"),
             ({"tier": "gold\n"}, "the claim tier, the tier, is not text"),
@@ -453,6 +456,15 @@ class TestFetchedKeys:
         assert caught.value.headers == ((b"Retry-After", b"1"),)
         assert "answered 503" in caught.value.why
         assert world.counted() == {("jwt", "unavailable"): 1}
+
+    @pytest.mark.parametrize("alg", ["none", "HS256", "RS512"])
+    async def test_an_algorithm_that_is_not_allowed_is_worth_no_fetch(self, world: World, provider: Provider, alg: str):
+        hook = world.auth({"issuer": provider.issuer, "jwks": provider.jwks, "cooldown": "1ms"})
+        await self.through(hook, bearing(provider.token()))
+        parts = provider.token().split(".")
+        header = encoded({"alg": alg, "kid": "unknown"})
+        assert "has no key 'unknown'" in refused(hook, bearing(f"{header}.{parts[1]}.{parts[2]}")).why
+        assert provider.requests["/jwks"] == 1
 
     async def test_only_so_many_wait(self, world: World, provider: Provider, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setattr("gateway.state.jwks.MOST_WAITING", 0)
