@@ -189,7 +189,7 @@ class Forward:
 
     async def _again(self, exchange: Exchange, outcome: Reply | Failed, reason: str | None, limit: float) -> Reply | Failed:
         """Further attempts, as long as there is a reason for one, time, and a place in the budget."""
-        pool, paid = self.pool, False
+        pool, paid, again = self.pool, False, False
         tried: list[Endpoint] = []
         try:
             while reason is not None:
@@ -197,12 +197,15 @@ class Forward:
                 # What was never sent is no load on anybody: it goes to somebody else at once, whatever the budget says.
                 free = reason == "connect" and any(endpoint not in tried for endpoint in pool.eligible)
                 if not free and not paid:
-                    paid = pool.budget.take(pool.in_flight + pool.budget.waiting + 1)
+                    budget = pool.budget
+                    paid = budget.take(pool.in_flight + budget.waiting + 1, sum(self._duration.counts) - budget.made)
                     if not paid:
                         break
                 if not await self._wait(exchange, outcome, 0.0 if free else None, limit):
                     break
                 self._retries.add((pool.name, reason))
+                pool.budget.attempt(again)
+                again = paid
                 if isinstance(outcome, Reply) and not isinstance(outcome.body, bytes):
                     outcome.body.abort()
                 outcome, reason = await self._try(exchange, self._pick(exchange, tried), limit)

@@ -69,33 +69,60 @@ def asked_for(value: bytes | None) -> float:
     return seconds if isfinite(seconds) and seconds > 0 else 0.0
 
 
+BURST = 5
+"""How many times a budget's places may be saved up."""
+
+PURSE = 100.0
+"""So many may always be saved up: when answers come in bunches, hardly anything is under way between two of them."""
+
+
 class Budget:
-    """How many retries one pool runs at once: at most `share` of its requests under way, but always FREE_RETRIES.
+    """How many retries one pool makes: at most `share` of its requests under way at once, always FREE_RETRIES, or what was saved.
 
     Without it an outage multiplies the load by `attempts` just when there is the least to serve it with. A retry counts from
-    `take`, its wait included, until `give`. `share` may be changed at any time; it holds for what is taken from then on.
+    `take`, its wait included, until `give`. When one of several endpoints dies, though, all that it had fails in one moment, and
+    the others are well: for that, first attempts save up `share` of one each, up to PURSE or BURST times the places. Every
+    further attempt is charged one, however it got its place; so in the long run no more than the larger of the two is made.
+    `share` may be changed at any time; it holds for what is taken from then on.
     """
 
-    __slots__ = ("retrying", "share", "waiting")
+    __slots__ = ("_saved", "_seen", "made", "retrying", "share", "waiting")
 
     def __init__(self, share: float = 0.2) -> None:
         self.share = share
         self.retrying = 0
         self.waiting = 0
         """Of those, the ones between two attempts: under way, though no endpoint counts them in flight."""
+        self.made = 0
+        """Further attempts since the start."""
+        self._saved = 0.0
+        self._seen = 0
 
     def __repr__(self) -> str:
         return f"<Budget {self.retrying} retrying, at most {self.share:.0%} of requests>"
 
-    def take(self, live: int) -> bool:
+    def take(self, live: int, first: int = 0) -> bool:
         """Whether one more may retry while `live` requests are under way; True takes its place, to be given back.
 
-        Who retries is under way too, also in the moments when neither an endpoint nor `waiting` counts it.
+        first: how many first attempts there have been since the start, never fewer than before.
         """
-        if self.retrying >= FREE_RETRIES and self.retrying >= self.share * max(live, self.retrying + 1):
+        places = self.share * live
+        self._saved = min(self._saved + self.share * max(0, first - self._seen), max(PURSE, BURST * places))
+        self._seen = first
+        if self.retrying >= FREE_RETRIES and self.retrying >= places and self._saved < 1:
             return False
         self.retrying += 1
+        self._charge()
         return True
+
+    def attempt(self, again: bool) -> None:
+        """A further attempt is made; `again` when it is not the first in its place, which that was charged for."""
+        self.made += 1
+        if again:
+            self._charge()
+
+    def _charge(self) -> None:
+        self._saved = max(self._saved - 1, -float(FREE_RETRIES * BURST))
 
     def give(self) -> None:
         """The retry that took a place has ended, whichever way."""

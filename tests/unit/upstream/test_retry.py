@@ -133,6 +133,38 @@ def test_a_place_is_only_given_below_the_share(share: float, steps: list[tuple[b
         assert budget.retrying == held
 
 
+def test_what_was_saved_is_for_a_burst() -> None:
+    budget = Budget(share=0.2)
+    assert sum(budget.take(50, first=10_000) for _ in range(200)) == 100
+    for _ in range(100):
+        budget.attempt(again=False)
+        budget.give()
+    assert budget.made == 100
+    assert sum(budget.take(50, first=10_000) for _ in range(60)) == 10
+    assert sum(budget.take(1000, first=20_000) for _ in range(2000)) == 1000
+
+
+@given(
+    st.floats(0, 1),
+    st.lists(st.tuples(st.integers(0, 50), st.integers(1, 100), st.integers(1, 3)), max_size=60),
+)
+def test_in_the_long_run_the_share_holds_whatever_was_saved(share: float, steps: list[tuple[int, int, int]]) -> None:
+    """Retries one after the other, so that the places for those at once allow FREE_RETRIES only by being free again."""
+    budget, first, by_saving = Budget(share), 0, 0
+    for requests, live, attempts in steps:
+        first += requests
+        for _ in range(FREE_RETRIES):
+            assert budget.take(live, first)
+        while budget.retrying < 50 and budget.retrying >= share * live and budget.take(live, first):
+            by_saving += 1
+            for attempt in range(attempts):
+                budget.attempt(again=attempt > 0)
+        while budget.retrying:
+            budget.give()
+    # One place may lead to several attempts; what it overdraws is paid back before there is another.
+    assert by_saving <= share * first + 1
+
+
 # Policies.
 
 
