@@ -1,7 +1,8 @@
-"""Tokens made by joserfc and by the openssl command verify here; what is forged there does not."""
+"""Tokens made by joserfc and by the openssl command verify here, and ours verify there."""
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 import subprocess
@@ -13,8 +14,8 @@ from joserfc import jwk as joserfc_jwk
 from joserfc import jwt as joserfc_jwt
 
 from gateway.core.failures import Failure
-from tests.idp import encoded
-from tests.unit.middlewares.auth.bearers import SECRET, World, bearing, claims, refused
+from tests.idp import MAKE, encoded, private_pem, public_pem
+from tests.unit.middlewares.auth.bearers import SECRET, World, bearing, claims, refused, token
 
 KINDS = [
     ("RS256", "RSA", 2048), ("RS384", "RSA", 2048), ("RS512", "RSA", 2048), ("PS256", "RSA", 2048), ("PS384", "RSA", 2048),
@@ -71,3 +72,34 @@ def test_openssl(tmp_path: Path, alg: str, make: list[str], sign: list[str]):
     (tmp_path / "signed").write_text(text)
     signature = openssl(*sign, "key.pem", *(["-in"] if sign[0] == "pkeyutl" else []), "signed")
     World().auth({"key": public, "algorithms": [alg]})(bearing(f"{text}.{encoded(signature)}"))
+
+
+@pytest.mark.filterwarnings("ignore:EdDSA is deprecated")
+@pytest.mark.parametrize("alg", ["RS256", "ES256", "ES384", "EdDSA"])
+def test_ours_verify_in_joserfc(alg: str):
+    key = MAKE[alg]()
+    hook = World().auth(forward="token", token={"key": private_pem(key), "audience": "cameras"})
+    exchange = bearing(token())
+    hook(exchange)
+    assert exchange.identity is not None
+    text = exchange.identity.headers[0][1].decode()
+    kind = {"RS256": "RSA", "EdDSA": "OKP"}.get(alg, "EC")
+    public: Any = joserfc_jwk.JWKRegistry.import_key(public_pem(key), kind)
+    said = joserfc_jwt.decode(text, public, algorithms=[alg]).claims
+    assert (said["client"], said["aud"]) == ("acme", "cameras")
+
+
+@pytest.mark.skipif(OPENSSL is None, reason="no openssl command")
+def test_ours_verify_in_openssl(tmp_path: Path):
+    key = MAKE["RS256"]()
+    hook = World().auth(forward="token", token={"key": private_pem(key)})
+    exchange = bearing(token())
+    hook(exchange)
+    assert exchange.identity is not None
+    text, _, signature = exchange.identity.headers[0][1].decode().rpartition(".")
+    (tmp_path / "signed").write_text(text)
+    (tmp_path / "signature").write_bytes(base64.urlsafe_b64decode(signature + "=="))
+    (tmp_path / "public.pem").write_text(public_pem(key))
+    words = [str(OPENSSL), "dgst", "-sha256", "-verify", "public.pem", "-signature", "signature", "signed"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stdout == "Verified OK\n"
