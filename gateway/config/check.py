@@ -19,7 +19,7 @@ from gateway.config.positions import KeyPath
 from gateway.config.problems import ConfigErrors, Problem, nearest, shown_path
 from gateway.config.read import PIPELINE_KEYS, Document, Tree, read_tree
 from gateway.config.routes import check_reachable, check_route, name_routes
-from gateway.config.server import AdminConfig, GatewayConfig, GatewayTable, RoutingConfig
+from gateway.config.server import AdminConfig, GatewayConfig, GatewayTable, ListenConfig, RedirectConfig, RoutingConfig
 from gateway.config.settings import Kinds, SchemaFor
 from gateway.config.upstream import UpstreamConfig, UpstreamTable
 
@@ -117,6 +117,9 @@ def _gateway(document: Document) -> GatewayConfig:
         return GatewayConfig()
     made: GatewayConfig = config
     listen, admin = made.listen, made.admin
+    redirect = listen.redirect
+    if redirect is not None:
+        _redirect(document, listen, redirect)
     if listen.proxy_protocol and not made.server.trusted_proxies:
         hint = 'name who may, e.g. server.trusted_proxies = ["10.0.0.0/8"]'
         message = "listen.proxy_protocol: anybody who connects can say to be anybody"
@@ -130,6 +133,15 @@ def _gateway(document: Document) -> GatewayConfig:
             hint = 'set admin.token, e.g. token = "${GATEWAY_ADMIN_TOKEN}"'
             document.warning(("admin", "host"), f"admin.host: {admin.host!r} lets others in, and there is no token", hint)
     return made
+
+
+def _redirect(document: Document, listen: ListenConfig, redirect: RedirectConfig) -> None:
+    path: KeyPath = ("listen", "redirect")
+    if redirect.port == listen.port != 0 and redirect.host in ("", listen.host):
+        document.error((*path, "port"), f"listen.redirect.port: {redirect.port} is where listen listens", "80, usually")
+    if listen.tls is None and not redirect.https_port:
+        hint = "add listen.tls, or say in https_port where https is"
+        document.warning(path, "listen.redirect: sends clients to https, which is not spoken here", hint)
 
 
 def _upstreams(tree: Tree) -> tuple[dict[str, UpstreamConfig], dict[str, Document]]:

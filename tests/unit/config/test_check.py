@@ -88,6 +88,17 @@ def test_warnings_come_with_errors(tree: Tree) -> None:
             ["2: warning: admin.host: '0.0.0.0' lets others in, and there is no token"],
         ),
         (
+            "a redirect to where it comes from",
+            "[listen]\nport = 80\nredirect = { port = 80, https_port = 443 }",
+            ["3: error: listen.redirect.port: 80 is where listen listens"],
+        ),
+        (
+            "a redirect to nothing",
+            "[listen]\nredirect = { port = 80 }",
+            ["2: warning: listen.redirect: sends clients to https, which is not spoken here"],
+        ),
+        ("a redirect to what is in front", "[listen]\nredirect = { port = 80, https_port = 443 }", []),
+        (
             "a PROXY protocol for everybody",
             "[listen]\nproxy_protocol = true",
             ["2: warning: listen.proxy_protocol: anybody who connects can say to be anybody"],
