@@ -362,6 +362,7 @@ class Pool:
         if self.config.on_empty != "try_all":
             self._telemetry.upstream_try_all.drop((self.name,))
         self._publish()
+        self._wake(len(self.waiting))
         return dropped
 
     def discovered(self, found: tuple[EndpointConfig, ...]) -> Endpoints:

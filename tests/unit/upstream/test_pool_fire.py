@@ -257,6 +257,10 @@ async def test_all_who_wait_look_again_when_health_changes() -> None:
     await asyncio.sleep(0)
     world.probe("a", False)
     assert await asyncio.gather(*tasks) == [True] * 3
+    task = asyncio.create_task(world.pool.wait(10.0))
+    await asyncio.sleep(0)
+    world.reconfigure("a", "b", "c")
+    assert await task
 
 
 def test_the_limit_is_over_all_endpoints() -> None:
