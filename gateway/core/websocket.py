@@ -16,7 +16,7 @@ from gateway.core.exchange import Exchange
 from gateway.core.failures import Failed, Failure
 from gateway.core.headers import Pair, lower, tokens
 
-UPGRADE = "websocket"
+UPGRADE = "sec-websocket-accept"
 """The note in which serving leaves, for a request that asks for a tunnel, the Sec-WebSocket-Accept that its 101 must carry."""
 
 LINES = b"Connection: Upgrade\r\nUpgrade: websocket\r\n"

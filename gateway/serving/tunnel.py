@@ -142,7 +142,7 @@ class End(asyncio.Protocol):
 class Tunnel:
     """A client's and an endpoint's socket, joined.
 
-    idle:  seconds without a byte in either direction after which it is ended. now: the loop's time when it began.
+    idle:  seconds without a byte in either direction after which it is ended.
     ended: called once, when both sockets are closed.
     `over` is done from then on; `reason` is why it did not end by itself, for the access log, or "".
     """
@@ -167,10 +167,11 @@ class Tunnel:
 
     def go_away(self, reason: str) -> None:
         """Ends it as politely as the state of both streams allows, within CLOSING seconds."""
-        if self._until != _NEVER:
+        ending = self._until != _NEVER
+        self._until = min(self._until, self._loop.time() + CLOSING)
+        if ending:
             return
         self.reason = reason
-        self._until = self._loop.time() + CLOSING
         if not self.client.frames.closed and not self.upstream.frames.closed:  # Else the two are at it already.
             self.upstream.go_away()
             self.client.go_away()

@@ -12,13 +12,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gateway.core.exchange import Exchange
+from gateway.core.failures import Failed
 from gateway.core.websocket import LINES, UPGRADE, asks, check_request
 from gateway.runtime.pipeline import Pipeline
 from gateway.runtime.snapshot import Route
 from gateway.serving.passage import Passage
 from gateway.serving.tunnel import Tunnel
 from gateway.serving.write import make_head
-from gateway.upstream.forward import Forward
 from gateway.upstream.switched import Switched
 
 if TYPE_CHECKING:
@@ -49,8 +49,12 @@ class Upgrade(Passage):
     def match(self) -> Route:
         """As ever; and the handshake must be sound, unless the gateway answers the request itself."""
         route = super().match()
-        if isinstance(route.target, Forward):
-            self.exchange.notes[UPGRADE] = check_request(self.exchange)
+        if route.config.upstream:
+            try:
+                self.exchange.notes[UPGRADE] = check_request(self.exchange)
+            except Failed:
+                self.close = True  # What follows may be meant for a tunnel, or as another request.
+                raise
         return route
 
     async def run(self) -> bool:
@@ -59,7 +63,7 @@ class Upgrade(Passage):
         if tunnel is None:
             return keep
         try:
-            await tunnel.over
+            await asyncio.shield(tunnel.over)  # Cancelling this task must not cancel what others look at.
         except asyncio.CancelledError:
             if not tunnel.over.done():  # Else it is only aiohttp's way of saying that the client is gone.
                 tunnel.abort()
@@ -86,10 +90,10 @@ class Upgrade(Passage):
 
     def finish(self, error: BaseException | None = None) -> None:
         tunnel, exchange = self.tunnel, self.exchange
+        self.abort()
         if tunnel is None:
             super().finish(error)
             return
-        self.abort()
         self.handler.tunnels.discard(tunnel)
         exchange.bytes_in = tunnel.client.count
         exchange.bytes_out = tunnel.upstream.count
