@@ -174,7 +174,7 @@ async def row(server: RedisServer, algorithm: str, mode: str, gateways: int) -> 
     for kind in ("steady", "bursty", "at once"):
         server.command("FLUSHALL")
         table = {"limit": QUOTA, "window": WINDOW, "algorithm": algorithm, "mode": mode, "lease": SHARE}
-        start = time.time() + 2
+        start = time.time() + 2 + gateways / 2
         command = [sys.executable, "-m", "bench.limits", "worker", server.url, json.dumps(table), kind, str(gateways)]
         processes = [
             await asyncio.create_subprocess_exec(*command, str(seed), repr(start), stdout=subprocess.PIPE)

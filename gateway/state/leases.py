@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Hashable
+from typing import Any
 
 from gateway.core.clock import Clock
-from gateway.state.limits import NEVER, Limit, Taken
+from gateway.state.limits import NEVER, Limit
 from gateway.state.stores import Store
 
 TERM = 1.0
@@ -72,14 +73,15 @@ class Leases:
 
     def size(self, limit: Limit) -> float:
         """The most units on credit, and in debt, for a key here."""
-        return max(1.0, limit.quota * self.share / 2 // self.store.gateways)
+        gateways = self.store.gateways
+        return max(1.0, limit.quota * self.share / 2 // gateways) if gateways else 1.0
 
     def usable(self, key: Hashable, now: float) -> bool:
         """Whether the store can be settled with for this key."""
         lease = self.live.get(key)
         return lease is None or now - lease.failed > AGAIN
 
-    def check(self, key: Hashable, limit: Limit, now: float, cost: float, most: int) -> tuple[Lease, Taken]:
+    def check(self, key: Hashable, limit: Limit, now: float, cost: float, most: int) -> tuple[Lease, tuple[Lease, float, float]]:
         """As Buckets.check: what taking `cost` would leave, or UNSETTLED. `most` keys are remembered."""
         lease = self.live.get(key)
         if lease is None:
@@ -91,24 +93,24 @@ class Leases:
         lease.touched = now
         left = lease.credit + max(0.0, lease.left) - cost
         if lease.credit >= cost:
-            return lease, ((lease,), left, lease.back)
+            return lease, (lease, left, lease.back)
         if now < lease.empty_until:
-            return lease, ((lease,), -1.0, lease.empty_until - now)
+            return lease, (lease, -1.0, lease.empty_until - now)
         # Where nothing was left at the last settlement, one request finds out whether there is something again.
         most_owed = self.size(limit) if lease.left else cost
         if lease.owed + lease.debt + cost <= max(cost, most_owed):
             told = left if lease.left >= 0 else limit.quota - lease.debt - cost
-            return lease, ((lease,), max(0.0, told), lease.back)
+            return lease, (lease, max(0.0, told), lease.back)
         if not lease.pending:
             self._settle(key, lease, limit, now)
-        return lease, ((lease,), UNSETTLED, AGAIN)
+        return lease, (lease, UNSETTLED, AGAIN)
 
     def undo(self, state: object, after: object, cost: float) -> None:
         """Nothing: `check` takes nothing."""
 
-    def commit(self, key: Hashable, after: object, limit: Limit, now: float, cost: float) -> None:
+    def commit(self, key: Hashable, after: Any, limit: Limit, now: float, cost: float) -> None:
         """Takes what `check` has found to be there."""
-        lease = self.live[key]
+        lease: Lease = after
         if lease.credit >= cost:
             lease.credit -= cost
         else:

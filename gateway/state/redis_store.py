@@ -175,7 +175,7 @@ class RedisStore:
         self.deadline = deadline
         self.clock = clock
         self.closed = False
-        self.gateways = 1
+        self.gateways = 0
         self.failures = telemetry.store_failures
         self.tls = ssl.create_default_context() if url.scheme == "rediss" else None
         self.greeting = _greeting(url)

@@ -34,7 +34,7 @@ class Store(Protocol):
         """Whether it makes sense to ask. Changes by itself, in the background."""
 
     gateways: int
-    """How many gateways use it, this one included, as far as is known."""
+    """How many gateways use it, this one included, as far as is known; 0 until the store has said so."""
     name: str
     """Its URL without secrets."""
 

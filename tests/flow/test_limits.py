@@ -200,8 +200,6 @@ async def test_so_many_at_a_time(start: Start, origin: Origin, connect: Connect)
     "table",
     [
         'algorithm = "sliding_log"\nlimit = 5\nwindow = "1s"',
-        'algorithm = "sliding_window"\nlimit = 5\nwindow = "1s"',
-        'algorithm = "fixed_window"\nlimit = 5\nwindow = "1s"',
         "tokens = 5\nrefill = 5",
     ],
 )

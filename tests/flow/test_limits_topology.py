@@ -49,13 +49,10 @@ async def test_a_moved_slot_and_a_dead_node(run: Run):
         async def ask(key: str) -> int:
             return (await one.client.get("/", f"X-Key: {key}")).status
 
-        for number in range(30):
-            assert [await ask(str(number)) for _ in range(3)] == [200] * 3
-        for number in range(30):
-            await asyncio.to_thread(cluster.move, key_slot(b"{%d}" % number))
+        assert [await ask("7") for _ in range(3)] == [200] * 3
+        await asyncio.to_thread(cluster.move, key_slot(b"{7}"))
         await asyncio.to_thread(cluster.agree)
-        for number in range(30):
-            assert [await ask(str(number)) for _ in range(3)] == [200, 200, 429]
+        assert [await ask("7") for _ in range(3)] == [200, 200, 429]
         dead = cluster.servers[0]
         dead.kill()
         found = Counter([await ask(str(number)) for number in range(60) for _ in range(2)])

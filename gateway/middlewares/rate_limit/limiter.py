@@ -126,8 +126,8 @@ class Limiter:
         unsettled: Unsettled | None = None
         monotonic = self._monotonic()
         for rule in rules:
-            policy = rule.policy(exchange)
-            if policy is None or not (cost := rule.cost(exchange, policy)):
+            policy = rule.always or rule.policy(exchange)
+            if policy is None or not (cost := rule.flat_cost or rule.cost(exchange, policy)):
                 continue
             key, limit, now = rule.key(exchange), policy.limit, monotonic
             counted: Buckets | Leases = policy.buckets

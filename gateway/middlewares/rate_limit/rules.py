@@ -61,8 +61,8 @@ class Rule:
     """A compiled rule. `mode` is "memory", "exact" or "leased"."""
 
     __slots__ = (
-        "_costs", "_default_cost", "_exempt", "_methods", "_roles", "_tiers", "algorithm", "at_a_time", "body", "cost_header",
-        "default", "key", "mode", "on_failure", "policies", "remotes", "shadow", "wall", "who",
+        "_costs", "_default_cost", "_exempt", "_methods", "_roles", "_tiers", "algorithm", "always", "at_a_time", "body",
+        "cost_header", "default", "flat_cost", "key", "mode", "on_failure", "policies", "remotes", "shadow", "wall", "who",
     )  # fmt: skip
 
     def __init__(self, config: RuleConfig, policies: Policies, context: Context, tag: str | None) -> None:
@@ -86,6 +86,10 @@ class Rule:
         self.wall = self.default.buckets.algorithm.wall
         self.on_failure = config.on_store_failure
         self.mode = "memory" if store is None else config.mode
+        # What is the same for every request is not asked for again.
+        same = not (self._methods or self._exempt or self._tiers or self._roles)
+        self.always = self.default if same else None
+        self.flat_cost = 0 if costs else min(self._default_cost, self.default.limit.quota) if same else 0
         self.remotes: dict[str, Remote] = {}
         if store is not None:
             for policy in self.policies:
@@ -119,7 +123,7 @@ class Rule:
 class Remote:
     """One policy in a shared store: its keys, its arguments, and what counts here when the store does not answer."""
 
-    __slots__ = ("_limit", "_numbers", "_period", "_prefix", "_suffix", "_tag", "_wall", "leases", "local", "process", "store")
+    __slots__ = ("_limit", "_numbers", "_period", "_prefix", "_suffix", "_tag", "_wall", "leases", "local", "store")
 
     def __init__(self, config: RuleConfig, policy: Policy, context: Context, store: Store, tag: str | None) -> None:
         limit = policy.limit

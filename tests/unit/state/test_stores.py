@@ -44,6 +44,6 @@ def test_mistakes(url: str, said: str):
 def test_memory_is_no_store():
     assert open_store("memory://", 0.01, REAL, Telemetry()) is None
     store = open_store("redis://db:1", 0.01, REAL, Telemetry())
-    assert store is not None and store.up and store.gateways == 1 and store.name == "redis://db:1"
-    assert repr(store) == "<RedisStore redis://db:1 up, 1 gateways>"
+    assert store is not None and store.up and store.gateways == 0 and store.name == "redis://db:1"
+    assert repr(store) == "<RedisStore redis://db:1 up, 0 gateways>"
     store.close()
