@@ -158,8 +158,8 @@ def test_the_token_is_shown_nowhere(tree: Tree, written: str) -> None:
             "a name without a port",
             "[upstream.a]\ndiscover.dns = 'cameras.internal'",
             [
-                "2: error: upstream.a.discover.dns: must be a name and a port, such as \"cameras.internal:3001\", "
-                "or a service, \"_http._tcp.name\""
+                '2: error: upstream.a.discover.dns: must be a name and a port, such as "cameras.internal:3001", '
+                'or a service, "_http._tcp.name"'
             ],
         ),
         (
@@ -170,7 +170,7 @@ def test_the_token_is_shown_nowhere(tree: Tree, written: str) -> None:
         (
             "balancing by hash without saying by what",
             "[upstream.a]\nurl = 'http://a'\nbalance = 'hash'",
-            ["1: error: upstream.a.hash: balance = \"hash\" and a hash table belong together"],
+            ['1: error: upstream.a.hash: balance = "hash" and a hash table belong together'],
         ),
         (
             "a breaker that would never open",
