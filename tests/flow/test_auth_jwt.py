@@ -106,10 +106,10 @@ async def test_keys_outlive_a_reload(start, origin, connect, provider):
 
 async def test_rotation_under_load_refuses_no_valid_token(start, origin, connect, provider):
     """Old and new keys are used at once, while others send keys that do not exist and have fetches spent on them."""
+    began = asyncio.get_running_loop().time()
     gateway = await start(pipeline(provider, 'discovery = true\ncooldown = "50ms"'), upstreams(origin))
     statuses: Counter[tuple[str, int]] = Counter()
     over = asyncio.Event()
-    began = asyncio.get_running_loop().time()
 
     async def partner(number: int) -> None:
         client, count = await connect(gateway), 0
@@ -136,7 +136,8 @@ async def test_rotation_under_load_refuses_no_valid_token(start, origin, connect
     await asyncio.gather(*tasks)
     assert {status for who, status in statuses if who == "partner"} == {200}
     assert {status for who, status in statuses if who == "guesser"} == {401}
-    assert 5 <= provider.requests["/jwks"] <= (asyncio.get_running_loop().time() - began) / 0.05 + 1
+    # A timer may fire a millisecond early.
+    assert 5 <= provider.requests["/jwks"] <= (asyncio.get_running_loop().time() - began) / 0.049 + 1
 
 
 async def test_ten_thousand_keys_that_do_not_exist(start, origin, connect, provider):
