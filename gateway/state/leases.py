@@ -55,7 +55,7 @@ class Leases:
     command: builds the store's key and arguments.
     """
 
-    __slots__ = ("_timer", "clock", "command", "live", "share", "store")
+    __slots__ = ("_limit", "_timer", "clock", "command", "live", "share", "store")
 
     def __init__(self, store: Store, share: float, command: Command, clock: Clock) -> None:
         self.store = store
@@ -63,6 +63,7 @@ class Leases:
         self.command = command
         self.clock = clock
         self.live: dict[Hashable, Lease] = {}
+        self._limit: Limit | None = None  # as of the last lease or settlement
         self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
@@ -88,8 +89,9 @@ class Leases:
             if len(self.live) >= most:
                 self._forget(limit, now)
             lease = self.live[key] = Lease()
+            self._limit = limit
             if self._timer is None:
-                self._timer = asyncio.get_running_loop().call_later(TERM, self._tidy, limit)
+                self._timer = asyncio.get_running_loop().call_later(TERM, self._tidy)
         lease.touched = now
         left = lease.credit + max(0.0, lease.left) - cost
         if lease.credit >= cost:
@@ -140,6 +142,7 @@ class Leases:
 
     def _settle(self, key: Hashable, lease: Lease, limit: Limit, now: float) -> None:
         """Pays debts and unused credit in, and asks for new credit: one command, in the background."""
+        self._limit = limit
         size = self.size(limit)
         unused = lease.credit if now >= lease.expires else 0.0
         lease.credit -= unused
@@ -164,9 +167,10 @@ class Leases:
             lease.expires = asked + TERM
         lease.empty_until = asked + wait / 1e6 if wait and not lease.credit else NEVER
 
-    def _tidy(self, limit: Limit) -> None:
+    def _tidy(self) -> None:
         """Every TERM, as long as there are leases: gives back what lies unused, and forgets who has not come for long."""
-        now = self.clock.monotonic()
+        now, limit = self.clock.monotonic(), self._limit
+        assert limit is not None
         for key, lease in list(self.live.items()):
             if lease.pending or not self.store.up:
                 continue
@@ -174,7 +178,7 @@ class Leases:
                 self._settle(key, lease, limit, now)
             elif now - lease.touched > PATIENCE:
                 del self.live[key]
-        self._timer = asyncio.get_running_loop().call_later(TERM, self._tidy, limit) if self.live else None
+        self._timer = asyncio.get_running_loop().call_later(TERM, self._tidy) if self.live else None
 
     def close(self) -> None:
         """Stops tidying. What is still on credit comes back when the limit does."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Hashable
+from functools import lru_cache
 from ipaddress import ip_address
 from itertools import count
 
@@ -123,7 +124,7 @@ class Rule:
 class Remote:
     """One policy in a shared store: its keys, its arguments, and what counts here when the store does not answer."""
 
-    __slots__ = ("_limit", "_numbers", "_period", "_prefix", "_suffix", "_tag", "_wall", "leases", "local", "store")
+    __slots__ = ("_algorithm", "_limit", "_numbers", "_period", "_prefix", "_suffix", "_tag", "_wall", "leases", "local", "store")
 
     def __init__(self, config: RuleConfig, policy: Policy, context: Context, store: Store, tag: str | None) -> None:
         limit = policy.limit
@@ -132,10 +133,8 @@ class Remote:
         self._tag = tag
         self._prefix = "gateway:{" + (f"{tag}}}:" if tag is not None else "")
         self._suffix = ":" + "/".join(policy.key[1:])
-        self._numbers = [
-            config.algorithm.encode(),
-            *(b"%d" % limit.quota, repr(limit.rate).encode(), repr(limit.window).encode(), b"%d" % limit.burst),
-        ]
+        self._algorithm = config.algorithm
+        self._numbers = _arguments(config.algorithm, limit)
         self._period = (b"", b"")
         self.store = store
         # Without the store, requests count here, by this gateway's part of the limit, beside what they were counted as there.
@@ -144,10 +143,9 @@ class Remote:
         if config.mode == "leased":
             self.leases = context.keep(
                 ("leases", *policy.key),
-                (store.name, config.lease, self._tag),
+                (store, config.lease, tag),
                 lambda: Leases(store, config.lease, self.command, context.clock),
             )
-            self.leases.command = self.command
 
     def share(self, limit: Limit) -> Limit:
         """This gateway's part of the limit."""
@@ -172,8 +170,9 @@ class Remote:
         return [*self._numbers, b"%d" % cost, b"%d" % flag, *own]
 
     def command(self, key: Hashable, limit: Limit, cost: float, wanted: float) -> tuple[bytes, list[bytes]]:
-        """What a lease is settled with."""
-        return self.key(key), self.args(cost, wanted)
+        """What a lease is settled with. Leases outlive this snapshot, so the limit is the one they are asked with."""
+        own = self._period if limit.ends is None else self._ends(self._wall())
+        return self.key(key), [*_arguments(self._algorithm, limit), b"%d" % cost, b"%d" % wanted, *own]
 
     def _ends(self, wall: float) -> tuple[bytes, bytes]:
         """The end of the quota's period, and of the one after it: Redis' clock may be ahead of ours."""
@@ -183,6 +182,18 @@ class Remote:
             first = ends(wall)
             self._period = (repr(first).encode(), repr(ends(first)).encode())
         return self._period
+
+
+@lru_cache(maxsize=1024)
+def _arguments(algorithm: str, limit: Limit) -> tuple[bytes, ...]:
+    """The script's arguments that say what the limit is."""
+    return (
+        algorithm.encode(),
+        b"%d" % limit.quota,
+        repr(limit.rate).encode(),
+        repr(limit.window).encode(),
+        b"%d" % limit.burst,
+    )
 
 
 def slot_name() -> bytes:

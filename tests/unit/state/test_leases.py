@@ -124,11 +124,11 @@ def test_unused_credit_goes_back_and_idle_leases_are_forgotten():
         one.take()
         await store.answer()
         one.now += TERM
-        one.leases._tidy(LIMIT)
+        one.leases._tidy()
         await store.answer()
         assert store.used == 1 and len(one.leases) == 1
         one.now += PATIENCE + 1
-        one.leases._tidy(LIMIT)
+        one.leases._tidy()
         assert len(one.leases) == 0
         one.leases.close()
 
