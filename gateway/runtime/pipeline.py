@@ -23,7 +23,10 @@ Step = tuple[Any, bool]
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """The hooks of one route, in TOML order. `finish` runs after answers, `finish_failed` after failures."""
+    """The hooks of one route, in TOML order. `finish` runs after answers, `finish_failed` after failures.
+
+    `release` are those in both that give back what request hooks took.
+    """
 
     name: str
     request: tuple[Step, ...] = ()
@@ -31,6 +34,7 @@ class Pipeline:
     error: tuple[Step, ...] = ()
     finish: tuple[FinishHook, ...] = ()
     finish_failed: tuple[FinishHook, ...] = ()
+    release: tuple[FinishHook, ...] = ()
     plain: bool = True
     """Whether no hook has to be awaited."""
 
@@ -108,7 +112,7 @@ def flatten(
     asks = _steps(hooks.request for hooks in request)
     answers = _steps(hooks.response for hooks in response)
     fails = _steps(hooks.error for hooks in error)
-    releases = tuple(hooks.release for hooks in request)
+    releases = _once(hooks.release for hooks in request)
     return Pipeline(
         name,
         asks,
@@ -116,6 +120,7 @@ def flatten(
         fails,
         finish=_once((*(hooks.finish for hooks in (*request, *response)), *releases)),
         finish_failed=_once((*(hooks.finish for hooks in error), *releases)),
+        release=releases,
         plain=not any(awaited for _, awaited in (*asks, *answers, *fails)),
     )
 

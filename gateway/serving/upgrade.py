@@ -1,8 +1,8 @@
 """The way of a request that asks for a WebSocket: that of any other up to the endpoint's 101, then a tunnel.
 
-Everything of the configuration is let go of when the tunnel stands, so that a reload can retire it however long the tunnel lasts.
-The finish hooks run when it ends; they are those that are in force then for the route of the same name, since what those of the
-old configuration need (a log file, say) may be closed by that time.
+Everything of the configuration is let go of when the tunnel stands, so that a reload can retire it however long the tunnel lasts:
+all but the hooks that give back what they took, which nobody else can. The other finish hooks run when the tunnel ends, as they
+are in force then for the route of the same name: what those of its own time need (a log file, say) may be closed by then.
 """
 
 from __future__ import annotations
@@ -24,9 +24,6 @@ from gateway.upstream.switched import Switched
 if TYPE_CHECKING:
     from gateway.serving.connection import ClientConnection
     from gateway.serving.handle import Handler
-
-_NOTHING = Pipeline("")
-
 
 def _gone(exchange: Exchange) -> None:
     """The target of a route that is kept for its name only."""
@@ -102,9 +99,11 @@ class Upgrade(Passage):
         route = snapshot.route(exchange.route.name)
         if route is not None:
             exchange.route = route
-            route.pipeline.done(exchange)
+            pipeline, hooks = route.pipeline, route.pipeline.finish
         else:
-            replace(snapshot.unrouted, finish=snapshot.unrouted.finish_failed).done(exchange)
+            pipeline, hooks = snapshot.unrouted, snapshot.unrouted.finish_failed
+        replace(pipeline, finish=tuple(hook for hook in hooks if hook not in pipeline.release)).done(exchange)
+        self.pipeline.done(exchange)
         self.handler.in_flight.values[()] -= 1
 
     def _join(self, reply: Switched, transport: asyncio.Transport) -> None:
@@ -139,8 +138,9 @@ class Upgrade(Passage):
         """Of the configuration that brought the tunnel about."""
         snapshot, route = self.snapshot, self.route
         assert route is not None
-        self.exchange.route = replace(route, pipeline=_NOTHING, target=_gone, status=())
-        del self.snapshot, self.route, self.pipeline
+        self.pipeline = Pipeline(route.pipeline.name, finish=route.pipeline.release)
+        self.exchange.route = replace(route, pipeline=self.pipeline, target=_gone, status=())
+        del self.snapshot, self.route
         snapshot.leave()
 
     def _ended(self, tunnel: Tunnel) -> None:

@@ -583,6 +583,9 @@ def refuses(config: object, context: Context) -> Hooks:
             raise RuntimeError
         if exchange.path == "/changes":
             reply.status = 403
+        if exchange.path == "/loses":
+            reply._connection._transport.abort()  # type: ignore[attr-defined]
+            await asyncio.sleep(0.05)
         if exchange.path == "/waits":
             WAITING[0].set()
             await asyncio.Event().wait()
@@ -711,6 +714,41 @@ async def test_an_endpoint_that_closes_without_a_word(start, origin_of, connect)
     await over(gateway)
 
 
+async def test_an_endpoint_that_is_lost_before_the_tunnel_stands(start, echoing, connect):
+    gateway = await start(REFUSES, upstreams(echoing))
+    client = await connect(gateway)
+    await open_tunnel(client, "/loses")
+    assert await client.at_end()
+    client.close()
+    await over(gateway)
+
+
+async def test_a_client_behind_with_its_answers_gets_the_tunnel_after_them(start, origin_of):
+    async def respond(origin, head, reader, writer):
+        if b"upgrade" in head.lower():
+            writer.write(switching(head) + frame(b"first"))
+            await echo(reader, writer)
+            return False
+        writer.write(answer(b"x" * 60_000))
+        return True
+
+    origin = await origin_of(respond)
+    gateway = await start(PLAIN, upstreams(origin))
+    client = Client(*await asyncio.open_connection("127.0.0.1", gateway.port, limit=1000))
+    requests = 200
+    sending = asyncio.create_task(client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * requests + handshake()))
+    await until(lambda: len(origin.heads) == requests + 1)
+    for _ in range(requests):
+        assert len((await client.read()).body) == 60_000
+    await sending
+    assert (await client.head())[0] == 101
+    assert (await read_frame(client.reader)).payload == b"first"
+    await client.send(frame(b"second", mask=MASK))
+    assert (await read_frame(client.reader)).payload == b"second"
+    client.close()
+    await over(gateway)
+
+
 async def test_an_endpoint_that_is_gone_before_the_tunnel_stands(start, origin_of, connect):
     async def respond(origin, head, reader, writer):
         writer.write(switching(head) + frame(b"bye"))
@@ -833,6 +871,26 @@ async def test_a_reload_is_not_held_up_and_has_the_last_word(start, tmp_path, ec
         await until(lambda: (tmp_path / "new").stat().st_size > 0)
     assert (tmp_path / "old").read_text() == ""
     assert len((tmp_path / "new").read_text().splitlines()) == lines
+
+
+async def test_what_counts_at_a_time_is_given_back_whatever_was_reloaded(start, tmp_path, echoing, connect):
+    def one_at_a_time(message: str) -> str:
+        limit = f'[rate_limit]\nkey = "ip"\nalgorithm = "concurrency"\nlimit = 1\nmessage = "{message}"\n'
+        return f'request = ["rate_limit"]\n{limit}{PLAIN}'
+
+    gateway = await start(one_at_a_time("one"), upstreams(echoing))
+    first, second = await connect(gateway), await connect(gateway)
+    for message in ("two", "three"):
+        await open_tunnel(first)
+        write(tmp_path, one_at_a_time(message), upstreams(echoing))
+        assert (await gateway.reload()).ok
+        await second.send(handshake())
+        reply = await second.read()
+        assert reply.status == 429 and message.encode() in reply.body
+        first.close()
+        await until(lambda: not gateway.runtime.snapshot.pools["origin"].tunnels)
+        first = await connect(gateway)
+    await open_tunnel(second)
 
 
 async def test_when_its_route_is_gone_those_who_log_everything_log_it(start, tmp_path, echoing, connect):
