@@ -159,8 +159,10 @@ class ClientConnection(RequestHandler):
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """The client sends nothing more; what it has sent is still answered (RFC 9112 section 9.6 has it half-close)."""
-        if self.transport is None or self._upgraded or self.scheme == "https":  # asyncio cannot keep half of TLS open.
+        if self.transport is None or self.scheme == "https":  # asyncio cannot keep half of TLS open.
             return False
+        if self._upgraded and self._inline is None and self.exchange is None and not self._messages:
+            return False  # A handshake is under way, and a tunnel needs both directions.
         self._parser.cut_short()  # type: ignore[union-attr]
         if self.awaiting_head:
             return False

@@ -56,7 +56,8 @@ class Handler:
         way = Upgrade if Upgrade.wanted(connection, exchange) else Passage
         passage = way(self, connection, exchange, not request.keep_alive or connection.spent)
         error: BaseException | None = None
-        connection.exchange = exchange
+        if way is Passage:
+            connection.exchange = exchange
         try:
             if request.body_exists:
                 connection.body = connection.admission.attach_body(exchange, request.content, connection.go_ahead)
