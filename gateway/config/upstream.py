@@ -390,9 +390,7 @@ class DiscoverTable(Table):
         if value.startswith("_") and not host and all(0 < len(label) < 64 for label in value.rstrip(".").split(".")):
             return  # Records of a service name their ports themselves.
         if not host or not port.isdigit() or not 0 < int(port) < 65536:
-            raise ValidationError(
-                'must be a name and a port, such as "cameras.internal:3001", or a service, "_http._tcp.name"'
-            )
+            raise ValidationError('must be a name and a port, such as "cameras.internal:3001", or a service, "_http._tcp.name"')
 
     @validates_schema
     def _somewhere(self, data: dict[str, Any], **_: Any) -> None:
