@@ -43,6 +43,8 @@ class Origin:
         if self._server is not None:
             self._server.close()
             self._server = None
+        if self.scheme == "https":
+            await asyncio.sleep(0.1)  # A handshake that was broken off has no task to wait for, and ends with its alert or reset.
         for task in tuple(self._tasks):
             task.cancel()
         if self._tasks:
