@@ -32,7 +32,8 @@ class Hooks:
     response: changes the reply in place. Runs for every reply that did not come from a failure, those of request hooks included.
     error:    sees a Failed; `exchange.reply` holds the reply so far; returns another to replace it, or changes it in place.
     finish:   after the last byte, or when the client left; must not fail. Runs once if the name is in any of the lists that
-              applied: request or response for answers, error for failures.
+              applied: request or response for answers, error for failures. For a tunnel (101) it is the configuration in force
+              at its end that finishes it, so a hook may be handed an exchange that began before it was built.
     release:  after the last byte of whatever it came to, if the name is in the request list: gives back what `request` took.
     """
 

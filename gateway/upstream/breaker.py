@@ -96,7 +96,7 @@ class Breaker:
         elif self._trials >= self.config.half_open_requests:
             if not waited:
                 return False
-            # The last trial began that long ago and is still without an outcome (a WebSocket, say): it and those before it
+            # The last trial began that long ago and is still without an outcome (a long poll, say): it and those before it
             # lose their slots, or they would keep everybody else out for as long as they last. Like requests from before it
             # opened they have none to give back when they end.
             self._stale += self._trials - self._successes
