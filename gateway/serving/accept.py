@@ -71,6 +71,8 @@ class Acceptor:
     async def close(self) -> None:
         """Accepts nothing more, and gives up whoever has not come through."""
         self._deafen()
+        for _ in range(3):
+            await asyncio.sleep(0)  # asyncio cannot give up a handshake whose transport was made in this very turn.
         for task in tuple(self.pending):
             task.cancel()
         if self.pending:
