@@ -103,10 +103,14 @@ class Buckets:
 
     def _bring_back(self, count: int, limit: Limit, now: float) -> None:
         aside, live, idle = self._aside, self.live, self.algorithm.idle
+        if not aside:
+            return
         for _ in range(min(count, len(aside))):
             key, state = aside.popitem()
             if not idle(state, limit, now):
                 live[key] = state
+        if not aside:
+            self._aside = {}  # An emptied dictionary keeps the room it had.
 
     def _evict(self, limit: Limit, now: float) -> None:
         """Forgets, of a few, an idle state or else the one with most left, for which starting afresh makes least difference."""
