@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
 import struct
 
@@ -339,12 +340,17 @@ BYTES = st.one_of(
 
 
 async def test_generated_answers_neither_crash_nor_hang_nor_leak(start, scripted, connect, caplog):
-    """CI's share of the fuzzing: whatever comes, then the end; the gateway answers or breaks off, and goes on."""
+    """Whatever comes, then the end: the gateway answers or breaks off, and goes on. FUZZ_EXAMPLES=30000 makes it ten minutes."""
     gateway = await start(PLAIN, upstream(scripted))
     loop = asyncio.get_running_loop()
     samples: list[tuple[bytes, bool]] = []
 
-    @settings(max_examples=150, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=int(os.environ.get("FUZZ_EXAMPLES", "150")),
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
     @given(BYTES, st.booleans())
     def collect(data: bytes, reset: bool) -> None:
         samples.append((data, reset))
