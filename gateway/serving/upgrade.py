@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gateway.serving.connection import ClientConnection
     from gateway.serving.handle import Handler
 
+
 def _gone(exchange: Exchange) -> None:
     """The target of a route that is kept for its name only."""
 
