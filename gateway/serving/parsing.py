@@ -15,6 +15,7 @@ costs nothing where nothing is wrong: then only that place is kept up.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -183,6 +184,8 @@ class Parsing:
     def _break(self, error: RequestPayloadError) -> None:
         self.broken = self._odd = True
         self._payload.set_exception(error)
+        # Whoever reads may have been woken in this very turn, by the end of a chunk say: it then waits again without looking.
+        asyncio.get_running_loop().call_soon(self._payload.set_exception, error)
 
     def _replay(self, data: bytes, cause: HttpProcessingError | None) -> Parsed:
         """The requests in `data`, which begins between two of them, up to the first byte that is at fault."""

@@ -90,3 +90,14 @@ async def test_a_request_that_switches_with_a_body_is_the_last(parsing):
     ((message, payload),) = parsing.feed_data(sent + GET)[0]
     assert message.should_close and payload.is_eof()
     assert fed(parsing, GET) == []
+
+
+async def test_whoever_was_woken_in_the_same_turn_hears_of_it_too(parsing):
+    head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    ((_, payload),) = parsing.feed_data(head + b"1\r\na")[0]
+    assert await payload.readany() == b"a"
+    reading = asyncio.ensure_future(payload.readany())
+    await asyncio.sleep(0)
+    parsing.feed_data(b"\r\n0\n\r\n")
+    with pytest.raises(RequestPayloadError):
+        await asyncio.wait_for(reading, 5)
