@@ -23,8 +23,9 @@ CLOSE = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 async def parsing() -> Parsing:
     loop = asyncio.get_running_loop()
     protocol: Any = SimpleNamespace(_buffer_paused=False)
-    made = lambda: HttpRequestParser(BaseProtocol(loop), loop, 2**16, payload_exception=RequestPayloadError)  # noqa: E731
-    return Parsing(protocol, made)
+    connected = BaseProtocol(loop)
+    connected.transport = protocol
+    return Parsing(protocol, lambda: HttpRequestParser(connected, loop, 2**16, payload_exception=RequestPayloadError))
 
 
 def methods(result: Any) -> list[str]:
