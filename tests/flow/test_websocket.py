@@ -537,6 +537,7 @@ async def test_a_handshake_takes_a_connection_of_its_own(start, origin_of, conne
     client, other = await connect(gateway), await connect(gateway)
     assert (await client.get("/")).status == 200
     await open_tunnel(client)
+    assert len(gateway.runtime.snapshot.pools["origin"].endpoints[0].idle) == 1
     assert (await other.get("/")).status == 200
     assert origin.connections == 2, "the tunnel's own, and the kept one"
 
@@ -724,9 +725,12 @@ async def test_an_endpoint_that_is_lost_before_the_tunnel_stands(start, echoing,
 
 
 async def test_a_client_behind_with_its_answers_gets_the_tunnel_after_them(start, origin_of):
+    sent = [0]
+
     async def respond(origin, head, reader, writer):
         if b"upgrade" in head.lower():
-            writer.write(switching(head) + frame(b"first"))
+            writer.write(switching(head))
+            await flood(writer, sent)
             await echo(reader, writer)
             return False
         writer.write(answer(b"x" * 60_000))
@@ -738,13 +742,15 @@ async def test_a_client_behind_with_its_answers_gets_the_tunnel_after_them(start
     requests = 200
     sending = asyncio.create_task(client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * requests + handshake()))
     await until(lambda: len(origin.heads) == requests + 1)
+    assert await stuck(sent) < 30_000_000
     for _ in range(requests):
         assert len((await client.read()).body) == 60_000
     await sending
     assert (await client.head())[0] == 101
-    assert (await read_frame(client.reader)).payload == b"first"
-    await client.send(frame(b"second", mask=MASK))
-    assert (await read_frame(client.reader)).payload == b"second"
+    for _ in range(500):
+        assert len((await read_frame(client.reader)).payload) == 100_000
+    await client.send(frame(b"last", mask=MASK))
+    assert (await read_frame(client.reader)).payload == b"last"
     client.close()
     await over(gateway)
 
