@@ -87,6 +87,9 @@ async def test_files_are_followed_and_decisions_written(start, origin, connect, 
     assert (await client.get("/", f"Authorization: Bearer {token()}")).status == 200
     await gateway.close()
 
+    async with asyncio.timeout(10):  # A thread of its own writes the log; closing does not wait for it.
+        while '"revoked"' not in (directory / "audit.log").read_text() or not (directory / "access.log").read_text():
+            await asyncio.sleep(0.02)
     decisions = [json.loads(line) for line in (directory / "audit.log").read_text().splitlines()]
     assert [line["auth_method"] for line in decisions[:4]] == ["api_key", "jwt", "basic", "basic"]
     assert {line["result"] for line in decisions} == {"ok", "owner", "revoked"}
