@@ -18,6 +18,7 @@ from aiohttp.http import HttpRequestParser
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import MAX_MSG_QUEUE_SIZE, RequestHandler, RequestPayloadError
+from multidict import MultiMapping
 
 from gateway.core.exchange import Exchange
 from gateway.core.failures import Failed, Failure
@@ -26,6 +27,7 @@ from gateway.serving.admit import Admission, Certified, parse_failure
 from gateway.serving.body import CONTINUE, ClientBody
 from gateway.serving.inline import Inline
 from gateway.serving.parsing import Parsing
+from gateway.serving.repeats import Repeat, repeatable
 from gateway.serving.write import make_head
 
 if TYPE_CHECKING:
@@ -66,6 +68,7 @@ class _Tail:
 GRACE = 0.25
 """Seconds between two looks at whether a client that sends nothing more is still there."""
 
+_HTTP_11 = (1, 1)
 _READ_BUFFER = 2**16
 _KEEP = Sent(True)
 _LAST = Sent(False)
@@ -88,6 +91,7 @@ class ClientConnection(RequestHandler):
         "_parked",
         "_probed",
         "_raw_headers",
+        "_repeat",
         "_snapshot",
         "_too_slow",
         "admission",
@@ -111,6 +115,7 @@ class ClientConnection(RequestHandler):
         self._raw_headers: Sequence[Pair] = ()
         self._memo: dict[Any, Any] = {}
         self._snapshot = 0
+        self._repeat: Repeat | None = None
         self.admission: Admission = listener.admission
         self.peer = ""
         self.scheme = "http"
@@ -144,14 +149,29 @@ class ClientConnection(RequestHandler):
         waiter = self._waiter
         if waiter is None or waiter.done() or not self._listener.inline:
             queued = self._request_count
+            self._repeat = None
             super().data_received(data)  # A request is being handled; what follows it is parsed and queued.
             if waiter is not None and self._request_count == queued:
                 self._count_head(data)
             return
         self._waiter = None  # Whoever handles what comes now is decided here; aiohttp must not wake its loop.
+        repeat = self._repeat
+        if repeat is not None:
+            target = repeat.target(data)
+            if target is not None and not (self._close or self._force_close):
+                self._parked = waiter
+                self._request_count += 1
+                self._driving = True
+                self._carry(repeat.method, target, repeat.headers, repeat.raw_headers, _HTTP_11, False)
+                self._driving = False
+                if self._inline is None:
+                    self._rest()
+                return
+            self._repeat = None
         super().data_received(data)
         if self._messages:
             self._parked = waiter
+            self._watch_for_repeats(data)
             self._drive()
             return
         self._waiter = waiter
@@ -218,7 +238,8 @@ class ClientConnection(RequestHandler):
         Clients repeat themselves: an SDK or a browser sends the same fields with every request of a connection, or nearly so.
         """
         number = self._listener.handler.runtime.snapshot.number
-        if raw_headers != self._raw_headers or number != self._snapshot:
+        known = self._raw_headers
+        if number != self._snapshot or (raw_headers is not known and raw_headers != known):
             self._raw_headers = raw_headers
             self._snapshot = number
             self._memo = {}
@@ -252,26 +273,40 @@ class ClientConnection(RequestHandler):
             self._parser.message_consumed()  # type: ignore[union-attr]
             if self._buffer_paused and len(messages) <= self._msg_queue_resume_size:
                 self._resume_reading_if_drained()
-            self.began()
-            raw_headers, memo = self.remember(message.raw_headers)
-            exchange = self.admission.exchange(
-                message.method,
-                message.path,
-                message.headers,
-                raw_headers,
-                message.version,
-                self.peer,
-                self.scheme,
-                perf_counter(),
-                memo,
-            )
-            close = message.should_close or self._request_count >= self._listener.max_requests
-            self._inline = Inline(self._listener.handler, self, exchange, close)
-            self._inline.start()
+            self._carry(message.method, message.path, message.headers, message.raw_headers, message.version, message.should_close)
         else:
             if self._inline is None:
                 self._rest()
         self._driving = False
+
+    def _carry(
+        self,
+        method: str,
+        target: str,
+        headers: MultiMapping[str],
+        raw_headers: Sequence[Pair],
+        version: tuple[int, int],
+        close: bool,
+    ) -> None:
+        """Carries a request as far as it goes without waiting."""
+        self.head_since = 0.0
+        self._head_bytes = 0
+        raw_headers, memo = self.remember(raw_headers)
+        exchange = self.admission.exchange(
+            method, target, headers, raw_headers, version, self.peer, self.scheme, perf_counter(), memo
+        )
+        listener = self._listener
+        inline = Inline(listener.handler, self, exchange, close or self._request_count >= listener.max_requests)
+        self._inline = inline
+        inline.start()
+
+    def _watch_for_repeats(self, data: bytes) -> None:
+        """Where a request has the fields of the one before, from the third on they need not be parsed again (repeats.py)."""
+        messages = self._messages
+        if len(messages) == 1 and not self._head_bytes:
+            message, payload = messages[0]
+            if message.__class__ is RawRequestMessage and message.raw_headers == self._raw_headers:
+                self._repeat = repeatable(data, message, payload, self._raw_headers, self._listener.max_uri)
 
     def _rest(self) -> None:
         """Nothing to do: aiohttp's loop waits for the next request again, and its keep-alive timer runs."""

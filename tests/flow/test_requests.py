@@ -286,3 +286,30 @@ async def test_a_trusted_proxys_account_is_continued_in_forwarded(start, origin,
     await client.get("/", "Forwarded: for=203.0.113.7;proto=https", "X-Forwarded-For: 203.0.113.7")
     given = 'for=203.0.113.7;proto=https, for=127.0.0.1;proto=http;host="gateway.test"'
     assert fields_of(origin.heads[0])["forwarded"] == given
+
+
+async def test_fields_that_a_connection_repeats(start, origin, connect):
+    """From the third request on they need not be parsed; what differs is, and nobody can tell."""
+    gateway = await start(PLAIN, upstreams(origin))
+    client = await connect(gateway)
+    fields = b"Host: a\r\nX-Key: 1\r\n"
+    for number in range(5):
+        await client.send(b"GET /%d?n=%d HTTP/1.1\r\n%b\r\n" % (number, number, fields))
+        assert (await client.read()).status == 200
+    await client.send(b"GET /with HTTP/1.1\r\n%bX-More: 1\r\n\r\n" % fields)
+    assert (await client.read()).status == 200
+    for sent in (b"GET /a HTTP/1.1\r\n%b\r\n", b"GET /b HTTP/1.1\r\n%b\r\n", b"GET /c HTTP/1.1\r\n%b\r\n"):
+        await client.send(sent % fields)
+        assert (await client.read()).status == 200
+    pipelined = b"GET /d HTTP/1.1\r\n%b\r\nGET /e HTTP/1.1\r\n%b\r\n" % (fields, fields)
+    await client.send(pipelined)
+    assert [(await client.read()).status for _ in range(2)] == [200, 200]
+    await client.send(b"GET /f HTTP/1.1\r\n%b\r\n" % fields)
+    assert (await client.read()).status == 200
+    await client.send(b"GET /#g HTTP/1.1\r\n%b\r\n" % fields)
+    assert (await client.read()).status == 400
+    targets = [one.split(b" ")[1].decode() for one in origin.heads]
+    assert targets == [*(f"/{n}?n={n}" for n in range(5)), "/with", "/a", "/b", "/c", "/d", "/e", "/f"]
+    assert all(fields_of(one)["x-key"] == "1" for one in origin.heads)
+    assert len({fields_of(one)["x-request-id"] for one in origin.heads}) == len(origin.heads)
+    assert [("x-more" in fields_of(one)) for one in origin.heads].count(True) == 1

@@ -1,0 +1,119 @@
+"""Whatever is taken without parsing is what the parser would have made of it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.http import HttpRequestParser
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.streams import EMPTY_PAYLOAD
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.serving.repeats import Repeat, repeatable
+from tests.flow.corpus_requests import CASES
+
+FIELDS = b"Host: a\r\nX-Key: 1\r\n"
+GET = b"GET /first HTTP/1.1\r\n" + FIELDS + b"\r\n"
+LONGEST = 64
+
+
+def parsed(data: bytes) -> list[tuple[Any, Any]]:
+    """What a fresh parser makes of it; raises HttpProcessingError."""
+    loop = asyncio.new_event_loop()
+    try:
+        parser = HttpRequestParser(BaseProtocol(loop), loop, 2**16)
+        return list(parser.feed_data(data)[0])
+    finally:
+        loop.close()
+
+
+def repeat_of(data: bytes) -> Repeat | None:
+    try:
+        messages = parsed(data)
+    except HttpProcessingError:
+        return None
+    if len(messages) != 1:
+        return None
+    message, payload = messages[0]
+    return repeatable(data, message, payload, message.raw_headers, LONGEST)
+
+
+def same(repeat: Repeat, data: bytes) -> bool:
+    """Whether the parser agrees with what was taken; where nothing is, it is the only one asked."""
+    target = repeat.target(data)
+    if target is None:
+        return True
+    [(message, payload)] = parsed(data)
+    assert payload is EMPTY_PAYLOAD
+    assert not message.should_close
+    assert not message.upgrade
+    facts = (message.method, message.path, message.version, tuple(message.raw_headers), message.headers)
+    return facts == (repeat.method, target, (1, 1), tuple(repeat.raw_headers), repeat.headers)
+
+
+@pytest.mark.parametrize(
+    ("description", "data", "target"),
+    [
+        ("the same again", GET, "/first"),
+        ("another target", b"GET /second?a=%2F&b HTTP/1.1\r\n" + FIELDS + b"\r\n", "/second?a=%2F&b"),
+        ("another method", b"HEAD /first HTTP/1.1\r\n" + FIELDS + b"\r\n", None),
+        ("another version", b"GET /first HTTP/1.0\r\n" + FIELDS + b"\r\n", None),
+        ("another value", b"GET /first HTTP/1.1\r\nHost: a\r\nX-Key: 2\r\n\r\n", None),
+        ("a field more", b"GET /first HTTP/1.1\r\nA: b\r\n" + FIELDS + b"\r\n", None),
+        ("a request behind it", GET + GET, None),
+        ("only its beginning", GET[:-1], None),
+        ("only its end", GET[3:], None),
+        ("absolute form", b"GET http://b/ HTTP/1.1\r\n" + FIELDS + b"\r\n", None),
+        ("a fragment", b"GET /a#b HTTP/1.1\r\n" + FIELDS + b"\r\n", None),
+        ("a control byte", b"GET /a\x00 HTTP/1.1\r\n" + FIELDS + b"\r\n", None),
+        ("two spaces", b"GET  /a HTTP/1.1\r\n" + FIELDS + b"\r\n", None),
+        ("beyond ASCII", b"GET /\xc3\xa9 HTTP/1.1\r\n" + FIELDS + b"\r\n", None),
+        ("a long target", b"GET /" + b"a" * LONGEST + b" HTTP/1.1\r\n" + FIELDS + b"\r\n", None),
+    ],
+)
+def test_what_is_taken(description: str, data: bytes, target: str | None) -> None:
+    repeat = repeat_of(GET)
+    assert repeat is not None
+    assert repeat.target(data) == target
+
+
+@pytest.mark.parametrize(
+    ("description", "data"),
+    [
+        ("a body", b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx"),
+        ("another method", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"),
+        ("the connection's end", b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"),
+        ("an upgrade", b"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n"),
+        ("HTTP/1.0", b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"),
+        ("an empty line before it", b"\r\n" + GET),
+        ("an odd target", b"GET /a|b HTTP/1.1\r\nHost: a\r\n\r\n"),
+    ],
+)
+def test_what_is_not_remembered(description: str, data: bytes) -> None:
+    assert parsed(data)
+    assert repeat_of(data) is None
+
+
+def test_every_request_of_the_corpus_against_every_other():
+    """Whichever comes second is parsed, or taken for what the parser says it is."""
+    repeats = [repeat for case in CASES if (repeat := repeat_of(case.sent)) is not None]
+    assert len(repeats) >= 20
+    taken = 0
+    for repeat in repeats:
+        for case in CASES:
+            taken += repeat.target(case.sent) is not None
+            assert same(repeat, case.sent), case.sent
+    assert taken >= len(repeats)
+
+
+REPEAT = repeat_of(GET)
+
+
+@given(st.binary(max_size=24), st.sampled_from((b"GET ", b"GET /", b"")), st.sampled_from((b" HTTP/1.1", b"")))
+def test_any_bytes_for_a_request_line(middle: bytes, before: bytes, after: bytes) -> None:
+    assert REPEAT is not None
+    assert same(REPEAT, before + middle + after + b"\r\n" + FIELDS + b"\r\n")
