@@ -7,14 +7,18 @@ client = "acme"                             # optional; the name when left out
 tier = "premium"                            # optional
 roles = ["operator"]                        # optional
 permissions = ["cameras:read"]              # optional
+totp = "JBSWY3DPEHPK3PXP..."                # optional: the secret of a second factor, from `gateway users totp`
+changed = 2026-01-31T09:30:00Z              # when the password last changed; sessions begun before then have ended
 """
 
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +29,9 @@ from gateway.state import keychange, keyfile
 from gateway.state.keyfile import KeyFileError
 
 OPENING = "# Users, with hashes of their passwords. Comments and other entries stay.\n"
-_KNOWN = ("name", "hash", "client", "tier", "roles", "permissions")
+_KNOWN = ("name", "hash", "client", "tier", "roles", "permissions", "totp", "changed")
+TOTP = re.compile(r"[A-Z2-7]{26,128}")
+"""A secret in base32 without padding: 128 bits or more (RFC 4226 section 4)."""
 
 
 class UserFileError(ValueError):
@@ -34,7 +40,7 @@ class UserFileError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """One `[[user]]`."""
+    """One `[[user]]`. `changed` is a Unix time, 0 when it is not known."""
 
     name: str
     hash: str = field(repr=False)
@@ -42,6 +48,8 @@ class User:
     tier: str = ""
     roles: frozenset[str] = frozenset()
     permissions: frozenset[str] = frozenset()
+    totp: str = field(default="", repr=False)
+    changed: float = 0.0
 
 
 def verifies(hash: str, password: str) -> bool:
@@ -66,14 +74,15 @@ def load(path: Path) -> dict[str, User]:
         raise UserFileError(f"{path}: user must be an array of tables, [[user]]")
     users: dict[str, User] = {}
     for number, table in enumerate(tables, 1):
-        user = _read(table, f"{path}: user {number}")
+        user = read(table, f"{path}: user {number}")
         if user.name in users:
             raise UserFileError(f"{path}: there are two users {user.name}")
         users[user.name] = user
     return users
 
 
-def _read(table: Mapping[str, Any], where: str) -> User:
+def read(table: Mapping[str, Any], where: str) -> User:
+    """The user that one table is. Raises UserFileError, which begins with `where`."""
     for name in table:
         if name not in _KNOWN:
             raise UserFileError(f"{where} has a key {name} that means nothing")
@@ -96,8 +105,15 @@ def _read(table: Mapping[str, Any], where: str) -> User:
         raise UserFileError(f"{where}: hash is not one of argon2") from None
     if kind.type.name != "ID":
         raise UserFileError(f"{where}: hash must be of argon2id")
+    totp, changed = table.get("totp", ""), table.get("changed")
+    if not isinstance(totp, str) or (totp and not TOTP.fullmatch(totp)):
+        raise UserFileError(f"{where}: totp must be a secret in base32, as `gateway users totp` makes them")
+    if changed is not None and not isinstance(changed, datetime):
+        raise UserFileError(f"{where}: changed must be a date and time")
     words = {name: frozenset(table.get(name, ())) for name in ("roles", "permissions")}
-    return User(table["name"], table["hash"], table.get("client") or table["name"], table.get("tier", ""), **words)
+    since = 0.0 if changed is None else keyfile.unix_time(changed)
+    client = table.get("client") or table["name"]
+    return User(table["name"], table["hash"], client, table.get("tier", ""), **words, totp=totp, changed=since)
 
 
 def add(path: Path, user: User, password: str) -> None:
@@ -105,7 +121,7 @@ def add(path: Path, user: User, password: str) -> None:
     entries: dict[str, Any] = {"name": user.name, "hash": PasswordHasher().hash(password)}
     entries |= {"client": user.client, "tier": user.tier, "roles": sorted(user.roles), "permissions": sorted(user.permissions)}
     entries = {name: value for name, value in entries.items() if value}
-    _read(entries, "the user")
+    read(entries, "the user")
     lines = [f"{name} = {json.dumps(value)}" for name, value in entries.items()]
     try:
         with keychange.locked(path) as target:

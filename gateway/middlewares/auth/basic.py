@@ -113,6 +113,8 @@ class Users:
             self._waiting -= 1
         if not good or user is None or self._users.get(name) is not user:
             return None
+        if user.totp:  # a password alone must not do where a second factor was asked for
+            return None
         return identity(
             user.client,
             "basic",

@@ -177,3 +177,10 @@ class TestFile:
             userfile.add(tmp_path / "none" / "users.toml", User("a", ""), "x")
         with pytest.raises(UserFileError, match="cannot read"):
             userfile.load(tmp_path)
+
+
+async def test_a_password_alone_does_not_do_where_there_is_a_second_factor(world: World):
+    (world.directory / "users.toml").write_text(USERS + 'totp = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"\n')
+    hook = world.auth(methods=["basic"])
+    assert (await failing(hook, credentials("bob", "secret"))).failure.status == 401
+    users(hook).close()
