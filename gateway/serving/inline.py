@@ -19,10 +19,10 @@ from gateway.core.failures import Failed
 from gateway.runtime.pipeline import Step
 from gateway.serving.passage import Passage
 from gateway.serving.write import write_complete
+from gateway.upstream.connection import Connection
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.forward import Forward, release
 from gateway.upstream.retry import is_idempotent
-from gateway.upstream.transport import Connection
 
 log = logging.getLogger("gateway.serving")
 

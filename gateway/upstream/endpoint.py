@@ -1,7 +1,7 @@
 """One address of a pool, and everything that lives as long as it is served: counts, health, kept connections.
 
 An endpoint is kept by identity across reloads; only what `configure` takes changes. What is decided about it
-stands in pool.py, what is sent to it in transport.py.
+stands in pool.py, what is sent to it in connection.py.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """From an exchange to an endpoint and back: pick, send, wait, try again where that is safe.
 
 One `Forward` per route, made at compose time. What may be retried is decided in retry.py, who gets it in pool.py, how bytes move
-in transport.py; this file is the order of things. An endpoint that was picked is released exactly once, by its `Turn`.
+in connection.py; this file is the order of things. An endpoint that was picked is released exactly once, by its `Turn`.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from gateway.core.failures import Failed, Failure
 from gateway.core.telemetry import Telemetry
 from gateway.core.websocket import LINES, UPGRADE
 from gateway.upstream import retry
+from gateway.upstream.connection import Connection, Flight
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.headers import request_head
 from gateway.upstream.pool import Pool
 from gateway.upstream.switched import Switched
-from gateway.upstream.transport import Awaited, Connection, Flight, Transport
+from gateway.upstream.transport import Awaited, Transport
 
 _NEVER = float("inf")
 _KEY = "Idempotency-Key"

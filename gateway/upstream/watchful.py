@@ -13,10 +13,11 @@ from gateway.config.upstream import HashConfig, QueueConfig, UpstreamConfig
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.telemetry import Telemetry
+from gateway.upstream.connection import Connection, Flight
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.forward import Forward, Turn
 from gateway.upstream.pool import Pool
-from gateway.upstream.transport import Connection, Flight, Transport
+from gateway.upstream.transport import Transport
 
 Target = Callable[[Exchange], Awaitable[Reply]]
 

@@ -6,10 +6,11 @@ import pytest
 
 from gateway.config.upstream import BreakerConfig, EndpointConfig, TimeoutsConfig, UpstreamConfig
 from gateway.core.failures import Failed, Failure
+from gateway.upstream.connection import Connection
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.pool import Pool
 from gateway.upstream.switched import Switched
-from gateway.upstream.transport import Awaited, Connection, Transport
+from gateway.upstream.transport import Awaited, Transport
 from tests.websocket import KEY, frame, handshake, switching
 
 ACCEPT = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
