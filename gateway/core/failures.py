@@ -49,6 +49,7 @@ class Failure(enum.Enum):
     CONNECT_FAILED = ("SVC_004", 502, "Bad gateway", "connection_refused", "warning", "connect", True)
     DNS_FAILED = ("SVC_004", 502, "Bad gateway", "dns_error", "warning", "connect", True)
     TLS_FAILED = ("SVC_004", 502, "Bad gateway", "tls_protocol_error", "warning", "connect", True)
+    NOT_RECEIVED = ("SVC_004", 502, "Bad gateway", "connection_terminated", "warning", "connect", True)
     CONNECTION_RESET = ("SVC_004", 502, "Bad gateway", "connection_terminated", "warning", "reset", True)
     BAD_RESPONSE = ("SVC_004", 502, "Bad gateway", "http_protocol_error", "warning", "reset", True)
     INCOMPLETE_RESPONSE = ("SVC_004", 502, "Bad gateway", "http_response_incomplete", "warning", "reset", True)

@@ -22,7 +22,7 @@ from gateway.serving.write import write_complete
 from gateway.upstream.connection import Connection
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.forward import Forward, release
-from gateway.upstream.retry import is_idempotent
+from gateway.upstream.retry import may_repeat
 
 log = logging.getLogger("gateway.serving")
 
@@ -113,7 +113,7 @@ class Inline(Passage):
     def failed(self, failed: Failed, stale: bool) -> None:
         self._upstream = None
         forward, endpoint = self._forward, self._endpoint
-        if stale and is_idempotent(self.exchange.method):
+        if stale and may_repeat(self.exchange.method, failed.failure):
             release(forward.pool, endpoint, None)
             self._later(self.carry_on(None))  # See Forward._attempt: nothing was answered, so it is sent again.
             return

@@ -261,10 +261,10 @@ class Forward:
                 connection = await self._connect(endpoint, limit)
             try:
                 return await self._exchange(exchange, turn, connection, limit)
-            except Failed:
+            except Failed as failed:
                 # RFC 9112 section 9.3.1: a kept connection may have been closed while the request was on its way. Nothing was
                 # answered, so a request that is safe to repeat goes out again at once, on a connection that is surely fresh.
-                if not turn.stale or not retry.is_idempotent(exchange.method) or not _replayable(exchange.body):
+                if not turn.stale or not retry.may_repeat(exchange.method, failed.failure) or not _replayable(exchange.body):
                     raise
             turn.future = asyncio.get_running_loop().create_future()
             turn.stale = False

@@ -1,7 +1,8 @@
 """Whether a request may be sent again, after how long, and how many may be at it at once. Pure: nothing here waits or sends.
 
 RFC 9110 section 9.2.2: a proxy must not repeat a request on its own unless its method is idempotent, or it knows that the
-original was never acted upon. It knows that only when no connection came about: a failure whose retry name is "connect".
+original was never acted upon. It knows that only of a failure whose retry name is "connect": no connection came about, or it
+ended before the request had been received (receipt.py).
 """
 
 from __future__ import annotations
@@ -22,6 +23,11 @@ FREE_RETRIES = 3
 def is_idempotent(method: str) -> bool:
     """Whether sending it twice means no more than sending it once. Methods are case-sensitive (RFC 9110 section 9.1)."""
     return method in IDEMPOTENT
+
+
+def may_repeat(method: str, failure: Failure) -> bool:
+    """Whether what got no answer on a kept connection goes out again at once, on a fresh one (RFC 9112 section 9.3.1)."""
+    return is_idempotent(method) or failure is Failure.NOT_RECEIVED
 
 
 def may_retry(

@@ -94,6 +94,8 @@ class Transport:
             if endpoint.scheme == "https" and isinstance(error, ConnectionResetError | ConnectionAbortedError):
                 raise Failed(Failure.TLS_FAILED, why=f"{endpoint.name} broke the handshake off") from None
             raise Failed(Failure.CONNECT_FAILED, why=f"{endpoint.name}: {error.strerror or error}") from None
+        if connection.closed:
+            raise Failed(Failure.CONNECT_FAILED, why=f"{endpoint.name} closed the connection at once")
         if self._tls.get(endpoint.upstream) is not tls:
             connection.retire()
         return connection

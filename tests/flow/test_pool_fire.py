@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gateway.config.upstream import EndpointConfig
+from gateway.upstream.endpoint import Endpoint
+from gateway.upstream.transport import Connection, open_socket
 from tests.flow.conftest import PLAIN
 from tests.origin import Origin, answer, fields_of
 from tests.unit.upstream.test_retry import POLICIES
@@ -113,6 +118,53 @@ async def test_a_post_is_not_sent_into_a_connection_that_has_ended(start, origin
     await origin.start(port)
     await client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx")
     assert (await client.read()).status == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "reads", "sent"), [("POST", False, 1), ("GET", False, 1), ("POST", True, 1), ("GET", True, 2)]
+)
+async def test_what_was_not_received_goes_out_again(start, origin, connect, monkeypatch, method, reads, sent):
+    """The endpoint ends its connection: unseen before a request, or having read it. A POST is repeated only in the first case."""
+    client = await connect(await start(PLAIN, pool("origin", origin.url)))
+    assert (await client.get("/warm")).status == 200
+    monkeypatch.setattr(Connection, "speaks", lambda self: False)
+    if reads:
+
+        async def hang_up(_: Origin, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+            origin.respond = OK
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            return False
+
+        origin.respond = hang_up
+    else:
+        port = origin.port
+        await origin.stop()
+        await origin.start(port)
+    reply = await client.get("/", method=method, body=b"x" if method == "POST" else None)
+    assert reply.status == (502 if reads and method == "POST" else 200)
+    assert [head.split()[1] for head in origin.heads] == [b"/warm", *[b"/"] * sent]
+
+
+async def test_a_post_that_a_new_connection_did_not_take_goes_elsewhere(start, other, connect, monkeypatch):
+    """An endpoint that accepts and closes, as a balancer does that has nobody behind it."""
+    opened: list[socket.socket] = []
+
+    async def opening(factory: Any, endpoint: Endpoint, tls: Any) -> Any:
+        transport = await open_socket(factory, endpoint, tls)
+        if endpoint.port == listener.getsockname()[1]:
+            opened.append(listener.accept()[0])
+            opened[-1].close()
+        return transport
+
+    monkeypatch.setattr("gateway.upstream.transport.open_socket", opening)
+    more = 'balance = "round_robin"\nretry = { base_delay = "1ms" }\n'
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        client = await connect(await start(PLAIN, pool("origin", url, other.url, more=more)))
+        for _ in range(4):
+            assert (await client.get("/", method="POST", body=b"x")).body == b"other"
+    assert len(opened) == 2
+    assert len(other.heads) == 4
 
 
 async def test_the_whole_of_it_takes_no_longer_than_total(start, origin, connect):
