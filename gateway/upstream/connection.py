@@ -21,6 +21,7 @@ from gateway.core.failures import Failed, Failure
 from gateway.core.headers import FRAMING, HOP_BY_HOP, Pair, lower
 from gateway.upstream.answers import MAX_HEAD, AnswerStream, understand
 from gateway.upstream.endpoint import Endpoint
+from gateway.upstream.receipt import sent, unacknowledged
 from gateway.upstream.switched import Switched
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
+        "_before",
         "_beside",
         "_body",
         "_chunked",
@@ -82,6 +84,7 @@ class Connection(asyncio.Protocol):
         "_until_close",
         "_used",
         "_writing_paused",
+        "_written",
         "closed",
         "deadline",
         "endpoint",
@@ -104,6 +107,8 @@ class Connection(asyncio.Protocol):
         self._drain: asyncio.Future[None] | None = None
         self._writing_paused = self._reading_paused = False
         self._used = False
+        self._before = self._written = 0
+        """Bytes written to it, and before the request that is on it; -1 when that goes out in parts, which are not counted."""
         self._head_only = self._sending = self._complete = self._extra = self._keep = self._until_close = False
         self._reply: Reply | None = None
         self._headers: list[Pair] = []
@@ -149,6 +154,8 @@ class Connection(asyncio.Protocol):
         self.limit = limit
         self.deadline = owner.now + (timeouts.write if more else timeouts.read)
         owner.active.add(self)
+        self._before = -1 if more else self._written
+        self._written += len(data)
         self._transport.write(data)  # type: ignore[union-attr]
 
     def write(self, data: bytes) -> asyncio.Future[None] | None:
@@ -277,9 +284,14 @@ class Connection(asyncio.Protocol):
                 self._fail(Failed(Failure.BAD_RESPONSE, why=f"{self.endpoint.name} sent {MAX_HEAD} bytes that are no body"))
 
     def eof_received(self) -> bool:
-        if self._until_close and self._flight is not None and _authentic(self._transport):
+        if self._flight is None:
+            self._leave()
+            self.close()  # Before connection_lost says so, for nothing may be sent on it any more.
+        elif self._until_close and _authentic(self._transport):
             self._complete = True  # RFC 9112 section 6.3, rule 8: the end of the connection is the end of the body.
             self._finish()
+        elif self._unheard() and unacknowledged(self._transport) >= self._written - self._before:  # type: ignore[arg-type]
+            self._not_received()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -291,6 +303,8 @@ class Connection(asyncio.Protocol):
             self._leave()
         elif self._reply is not None or self._head_bytes:
             self._fail(Failed(Failure.INCOMPLETE_RESPONSE, why=f"{name} closed the connection within its answer"))
+        elif self._unheard() and (left := sent(self._transport)) is not None and left <= self._before:  # type: ignore[arg-type]
+            self._not_received()
         else:
             failed = Failed(Failure.CONNECTION_RESET, why=f"{name} closed the connection before it answered")
             self._fail(failed, stale=self._used)
@@ -301,6 +315,14 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._writing_paused = False
         self._wake_writer()
+
+    def _unheard(self) -> bool:
+        """Whether a request is out, written at once, to which nothing has been said: one that the endpoint may not have."""
+        return self._before >= 0 and self._reply is None and not self._head_bytes
+
+    def _not_received(self) -> None:
+        why = f"{self.endpoint.name} closed the connection before the request reached it"
+        self._fail(Failed(Failure.NOT_RECEIVED, why=why), stale=self._used)
 
     # httptools callbacks, in the order in which they come.
 

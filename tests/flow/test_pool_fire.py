@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from gateway.config.upstream import EndpointConfig
+from gateway.upstream.connection import Connection
 from gateway.upstream.endpoint import Endpoint
-from gateway.upstream.transport import Connection, open_socket
+from gateway.upstream.transport import open_socket
 from tests.flow.conftest import PLAIN
 from tests.origin import Origin, answer, fields_of
 from tests.unit.upstream.test_retry import POLICIES

@@ -16,9 +16,10 @@ import uvloop
 from gateway.config.upstream import EndpointConfig, TimeoutsConfig, UpstreamTlsConfig
 from gateway.core.failures import Failed, Failure
 from gateway.upstream import receipt
+from gateway.upstream.connection import Connection
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.tls import UpstreamTls
-from gateway.upstream.transport import Awaited, Connection, Transport
+from gateway.upstream.transport import Awaited, Transport
 from tests.certificates import Authority
 from tests.origin import OK
 
