@@ -87,6 +87,22 @@ class Reply:
         for name, value in headers:
             self.add(name, value)
 
+    @classmethod
+    def known(
+        cls, status: int, headers: list[Pair], index: dict[bytes, bytes], joined: tuple[int, bytes] | None, length: int | None
+    ) -> Reply:
+        """One whose headers have been indexed and joined already; takes them over. Its body is to be set."""
+        reply = cls.__new__(cls)
+        reply.status = status
+        reply.reason = b""
+        reply.headers = headers
+        reply.index = index
+        reply.blocks = []
+        reply.joined = joined
+        reply.body = b""
+        reply.length = length
+        return reply
+
     def __repr__(self) -> str:
         kind = "bytes" if isinstance(self.body, bytes) else "stream"
         return f"<Reply {self.status} {kind} {self.length}>"

@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING
 
+from gateway.core.exchange import Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.headers import HOP_BY_HOP, Pair, lower, tokens
 
@@ -121,3 +122,25 @@ def understand(fields: list[Pair]) -> Understood:
     if len(lines) > MAX_HEAD:
         raise Failed(Failure.BAD_RESPONSE, why=f"a head of over {MAX_HEAD} bytes")
     return headers, index, (len(headers), lines), length, coding, connection
+
+
+class Repeat:
+    """An answer that came in one piece, as what the next may repeat: with its head, byte for byte, only the body is another.
+
+    Endpoints repeat themselves: the same resource within the second that Date names, or all the time without one. The parser has
+    read these very bytes from the same state; Content-Length is among them, so it is known where the body ends.
+    """
+
+    __slots__ = ("_reply", "head", "size")
+
+    def __init__(self, head: bytes, size: int, reply: Reply) -> None:
+        self.head = head
+        self.size = size
+        self._reply = reply
+
+    def reply(self, data: bytes) -> Reply:
+        """The answer that `data` is, which begins with `head` and is `size` bytes."""
+        like = self._reply
+        reply = Reply.known(like.status, like.headers.copy(), like.index.copy(), like.joined, like.length)
+        reply.body = data[len(self.head) :]
+        return reply

@@ -19,7 +19,7 @@ from gateway.config.upstream import TimeoutsConfig
 from gateway.core.exchange import Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.headers import FRAMING, HOP_BY_HOP, Pair, lower
-from gateway.upstream.answers import MAX_HEAD, AnswerStream, understand
+from gateway.upstream.answers import MAX_HEAD, AnswerStream, Repeat, understand
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.receipt import sent, unacknowledged
 from gateway.upstream.switched import Switched
@@ -32,6 +32,7 @@ WHOLE = 64 * 1024
 MAX_HEADERS = 256
 
 _H = ord("H")
+_END = b"\r\n\r\n"
 _NEVER = float("inf")
 _DEFAULT_TIMEOUTS = TimeoutsConfig()
 
@@ -74,6 +75,7 @@ class Connection(asyncio.Protocol):
         "_owner",
         "_parser",
         "_reading_paused",
+        "_repeat",
         "_reply",
         "_sending",
         "_stream",
@@ -117,6 +119,7 @@ class Connection(asyncio.Protocol):
         self._trailers: tuple[Pair, ...] = ()
         self._last: list[Pair] = []
         self._understood = understand([])
+        self._repeat: Repeat | None = None
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else "idle" if self._flight is None else "busy"
@@ -144,12 +147,6 @@ class Connection(asyncio.Protocol):
         self._timeouts = timeouts
         self._head_only = head_only
         self._sending = more
-        self._complete = self._extra = self._until_close = False
-        self._reply = None
-        self._beside = 0
-        self._headers = []
-        self._body = []
-        self._head_bytes = 0
         owner = self._owner
         self.limit = limit
         self.deadline = owner.now + (timeouts.write if more else timeouts.read)
@@ -240,16 +237,26 @@ class Connection(asyncio.Protocol):
         self._transport = transport  # type: ignore[assignment]
 
     def data_received(self, data: bytes) -> None:
-        if self._flight is None:
+        flight, repeat = self._flight, self._repeat
+        if flight is None:
             # Bytes nobody asked for: the next answer on this socket could not be told from them.
             self._leave()
             self.close()
             return
+        if repeat is not None:
+            # The last answer came in one piece; this one, too, and with the same head?
+            if len(data) == repeat.size and data.startswith(repeat.head) and not (self._head_only or self._sending):
+                self._flight = None
+                self._rest()
+                flight.answered(repeat.reply(data))
+                return
+            self._repeat = None
         self.deadline = self._owner.now + (self._timeouts.write if self._sending else self._timeouts.read)
         stream = self._stream
+        begins = not self._head_bytes and self._reply is None
         if stream is not None:
             before = stream.taken
-        elif not self._head_bytes and self._reply is None and data[0] != _H:
+        elif begins and data[0] != _H:
             # Nothing but "HTTP/" begins an answer (RFC 9112 section 4); the parser would take an empty line, ICE and RTSP too.
             self._fail(Failed(Failure.BAD_RESPONSE, why=f"{self.endpoint.name} sent something else than HTTP"))
             return
@@ -268,7 +275,7 @@ class Connection(asyncio.Protocol):
         if self._complete:
             if self._trailers and self._stream is None:
                 self._start_stream(reply)  # type: ignore[arg-type]
-            self._finish()
+            self._finish(data if begins else b"")
         elif reply is None:
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD:
@@ -289,7 +296,7 @@ class Connection(asyncio.Protocol):
             self.close()  # Before connection_lost says so, for nothing may be sent on it any more.
         elif self._until_close and _authentic(self._transport):
             self._complete = True  # RFC 9112 section 6.3, rule 8: the end of the connection is the end of the body.
-            self._finish()
+            self._finish(b"")
         elif self._unheard() and unacknowledged(self._transport) >= self._written - self._before:  # type: ignore[arg-type]
             self._not_received()
         return False
@@ -363,11 +370,8 @@ class Connection(asyncio.Protocol):
             understood = self._understood = understand(self._headers)
             self._last = self._headers
         headers, index, joined, length, coding, connection = understood
-        reply = Reply(status)  # Its reason phrase is dropped: RFC 9112 section 4 lets nobody rely on it.
-        reply.headers = headers.copy()
-        reply.index = index.copy()
-        reply.joined = joined
-        reply.length = length
+        # Its reason phrase is dropped: RFC 9112 section 4 lets nobody rely on it.
+        reply = Reply.known(status, headers.copy(), index.copy(), joined, length)
         self._keep = b"close" not in connection
         version = self._parser.get_http_version()
         if version != "1.1":
@@ -437,26 +441,27 @@ class Connection(asyncio.Protocol):
         reply.body = stream
         self._flight.answered(reply)  # type: ignore[union-attr]
 
-    def _finish(self) -> None:
-        """The answer is complete: back to the idle ones if nothing speaks against it, then tell whoever waits."""
-        flight, stream, reply = self._flight, self._stream, self._reply
+    def _finish(self, data: bytes) -> None:
+        """The answer is complete (it is `data`, if it came in one piece): the connection goes to the idle ones if nothing speaks
+        against it, then whoever waits is told."""
+        flight, stream, reply, body = self._flight, self._stream, self._reply, self._body
         assert flight is not None and reply is not None
         self._flight = self._stream = None
         if (
             self._keep
-            and not (self._extra or self._sending or self._writing_paused or self.closed)
-            and len(self.endpoint.idle) < self._max_idle
+            and not (self._extra or self._sending)
             and (stream is None or not self.speaks())  # What follows a long answer may not have been read with its end.
         ):
+            self._repeat = self._repeated(data, reply)
             if self._head_only:
                 self._parser = httptools.HttpResponseParser(self)  # The old one still expects the body that HEAD has not.
             if self._reading_paused:
                 self.resume_reading()
-            self._used = True
-            self.deadline = self.limit = _NEVER
-            self._owner.active.discard(self)
-            self.idle_since = self._owner.now
-            self.endpoint.idle.append(self)
+            self._complete = False
+            self._reply = None
+            self._headers, self._body = [], []
+            self._head_bytes = self._beside = 0
+            self._rest()
         else:
             self.close()
         if stream is not None:
@@ -465,12 +470,37 @@ class Connection(asyncio.Protocol):
             flight.ended(None)  # First, so that nothing reads the request's body any more when its answer ends.
             stream.end(None)
             return
-        body = self._body
         if not self._head_only:
             reply.body = body[0] if len(body) == 1 else b"".join(body)
             if reply.status != 304:
                 reply.length = len(reply.body)
         flight.answered(reply)
+
+    def _rest(self) -> None:
+        """To the idle ones, where there is room."""
+        idle = self.endpoint.idle
+        if self._writing_paused or self.closed or len(idle) >= self._max_idle:
+            self.close()
+            return
+        owner = self._owner
+        self._used = True
+        self.deadline = self.limit = _NEVER
+        owner.active.discard(self)
+        self.idle_since = owner.now
+        idle.append(self)
+
+    def _repeated(self, data: bytes, reply: Reply) -> Repeat | None:
+        """What the next answer may repeat of this one, all of which was in `data`: where one has the fields of the one before."""
+        length = reply.length
+        if not data or length is None or self._headers is self._last or self._head_only or reply.status in (204, 304):
+            return None
+        headers, index, joined, stated, *_ = self._understood
+        if stated is None:
+            return None
+        end = len(data) - stated
+        if data.find(_END) + len(_END) != end:  # Something stands before the head or behind the body: 100 (Continue), CRLF.
+            return None
+        return Repeat(data[:end], len(data), Reply.known(reply.status, headers, index, joined, stated))
 
     def _fail(self, failed: Failed, stale: bool = False) -> None:
         flight, stream = self._flight, self._stream

@@ -1,0 +1,187 @@
+"""An answer that repeats the head of the one before is what the parser would have made of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.config.upstream import EndpointConfig, TimeoutsConfig
+from gateway.core.exchange import Reply
+from gateway.core.failures import Failed
+from gateway.upstream.connection import Connection
+from gateway.upstream.endpoint import Endpoint
+from gateway.upstream.transport import Transport
+from tests.flow.corpus_responses import CASES
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Own: a\r\n\r\n"
+
+
+class Socket:
+    def write(self, data: bytes) -> None:
+        pass
+
+    def abort(self) -> None:
+        pass
+
+    def pause_reading(self) -> None:
+        pass
+
+    def resume_reading(self) -> None:
+        pass
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return default
+
+
+class Quiet(Connection):
+    """Nothing more waits in its socket."""
+
+    def speaks(self) -> bool:
+        return False
+
+
+@dataclass
+class Outcome:
+    """A Flight that notes what it was told."""
+
+    said: Any = None
+    ended: Any = None
+
+    def answered(self, reply: Reply) -> None:
+        body = reply.body if isinstance(reply.body, bytes) else "stream"
+        self.said = (reply.status, reply.headers, reply.index, reply.joined, reply.length, reply.reason, reply.blocks, body)
+
+    def failed(self, failed: Failed, stale: bool) -> None:
+        self.said = failed.failure
+
+
+class Peer:
+    """A connection to an endpoint that does not exist: answers are fed to it."""
+
+    def __init__(self) -> None:
+        self.endpoint = Endpoint("origin", EndpointConfig("http://127.0.0.1:1"))
+        self.connection = Quiet(Transport(), self.endpoint, 10)
+        self.connection.connection_made(Socket())  # type: ignore[arg-type]
+
+    def ask(self, *data: bytes, method: str = "GET", more: bool = False) -> tuple[Any, bool, bool]:
+        """What became of a request that was answered so: what was said, whether the connection is kept, whether it repeats."""
+        outcome = Outcome()
+        self.endpoint.idle.clear()
+        outcome.ended = lambda failed: None
+        self.connection.send(b"?", outcome, TimeoutsConfig(), head_only=method == "HEAD", more=more)  # type: ignore[arg-type]
+        for part in data:
+            self.connection.data_received(part)
+        return outcome.said, not self.connection.closed, bool(self.endpoint.idle)
+
+    @property
+    def repeats(self) -> bool:
+        return self.connection._repeat is not None
+
+
+def warm(answer: bytes = HEAD + b"ok", method: str = "GET") -> Peer:
+    """A connection that has been answered so twice, if it was kept."""
+    peer = Peer()
+    for _ in range(2):
+        if peer.ask(answer, method=method)[1:] != (True, True):
+            break
+    return peer
+
+
+def test_the_second_answer_with_the_same_fields_is_the_one_to_repeat():
+    peer = Peer()
+    peer.ask(HEAD + b"ok")
+    assert not peer.repeats
+    peer.ask(HEAD + b"no")
+    assert peer.repeats
+    said, *kept = peer.ask(HEAD + b"so")
+    assert said == Peer().ask(HEAD + b"so")[0]
+    assert kept == [True, True]
+    assert peer.repeats
+
+
+@pytest.mark.parametrize(
+    ("description", "answer", "repeats"),
+    [
+        ("a body of no bytes", HEAD.replace(b"h: 2", b"h: 0"), True),
+        ("an error", HEAD.replace(b"200 OK", b"503 No") + b"ok", True),
+        ("an interim answer first", b"HTTP/1.1 100 Continue\r\n\r\n" + HEAD + b"ok", False),
+        ("an empty line behind it", HEAD + b"ok\r\n", False),
+        ("chunks", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", False),
+        ("until close", b"HTTP/1.1 200 OK\r\n\r\nok", False),
+        ("204", b"HTTP/1.1 204 No Content\r\n\r\n", False),
+        ("304", b"HTTP/1.1 304 Not Modified\r\nContent-Length: 2\r\n\r\n", False),
+        ("the connection's end", HEAD.replace(b"X-Own: a", b"Connection: close") + b"ok", False),
+        ("something behind it", HEAD + b"ok!", False),
+        ("in pieces", b"", False),
+    ],
+)
+def test_which_answers_are_repeatable(description: str, answer: bytes, repeats: bool) -> None:
+    if answer:
+        assert warm(answer).repeats is repeats
+        return
+    peer = Peer()
+    for _ in range(3):
+        peer.ask(HEAD, b"ok")
+        assert not peer.repeats
+
+
+@pytest.mark.parametrize(
+    ("description", "parts", "how"),
+    [
+        ("in pieces", (HEAD + b"o", b"k"), {}),
+        ("head first", (HEAD, b"ok"), {}),
+        ("another head of the same size", (HEAD.replace(b"X-Own: a", b"X-Own: b") + b"ok",), {}),
+        ("another length", (HEAD.replace(b"h: 2", b"h: 3") + b"ok!",), {}),
+        ("one byte more", (HEAD + b"ok!",), {}),
+        ("to HEAD", (HEAD,), {"method": "HEAD"}),
+        ("to HEAD, with a body", (HEAD + b"ok",), {"method": "HEAD"}),
+        ("before the request was sent whole", (HEAD + b"ok",), {"more": True}),
+    ],
+)
+def test_what_is_no_repetition_is_parsed(description: str, parts: tuple[bytes, ...], how: dict[str, Any]) -> None:
+    peer = warm()
+    assert peer.repeats
+    assert peer.ask(*parts, **how) == Peer().ask(*parts, **how)
+
+
+def test_every_answer_of_the_corpus_after_every_other():
+    pairs = 0
+    for first in CASES:
+        if not first.answer or not warm(first.answer, first.method).repeats:
+            continue
+        for second in CASES:
+            if not second.answer:
+                continue
+            peer = warm(first.answer, first.method)
+            assert peer.ask(second.answer, method=second.method) == Peer().ask(second.answer, method=second.method), second.name
+            pairs += 1
+    assert pairs > len(CASES)
+
+
+@given(st.binary(max_size=4), st.sampled_from((HEAD, HEAD[:-2], HEAD[1:], b"")))
+def test_any_bytes_after_an_answer(rest: bytes, head: bytes) -> None:
+    if head + rest:
+        assert warm().ask(head + rest) == Peer().ask(head + rest)
+
+
+def test_a_body_may_differ_and_headers_belong_to_each_reply():
+    peer = warm()
+    replies: list[Reply] = []
+
+    class Kept(Outcome):
+        def answered(self, reply: Reply) -> None:
+            replies.append(reply)
+
+    for body in (b"ab", b"cd"):
+        peer.endpoint.idle.clear()
+        peer.connection.send(b"?", Kept(), TimeoutsConfig())  # type: ignore[arg-type]
+        peer.connection.data_received(HEAD + body)
+        replies[-1].add(b"X-More", body)
+        replies[-1].blocks.append(body)
+    assert [reply.body for reply in replies] == [b"ab", b"cd"]
+    assert [reply.get(b"x-more") for reply in replies] == [b"ab", b"cd"]
+    assert [reply.blocks for reply in replies] == [[b"ab"], [b"cd"]]
