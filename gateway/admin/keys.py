@@ -1,7 +1,7 @@
 """`gateway keys create|list|rotate|revoke`: API keys, on the command line.
 
-A key is shown once, when it is made; the file keeps its hash. Exit codes: 0 done, 1 not done (the reason is on stderr), 2 wrong
-usage. What the file looks like is gateway/state/keyfile.py.
+A key is shown once, when it is made; what is kept is its hash. Exit codes: 0 done, 1 not done (the reason is on stderr), 2 wrong
+usage. What the file looks like is gateway/state/keyfile.py, how keys lie in Redis redis_keys.py.
 """
 
 from __future__ import annotations
@@ -10,20 +10,19 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from time import time
 from typing import Any, Literal
 
 import orjson
 from marshmallow import ValidationError
 
+from gateway.admin.keyplaces import Place, add_options, place_of
 from gateway.config.schema import parse_duration
-from gateway.state import keychange, keyfile, keyuse
-from gateway.state.keychange import Wish
+from gateway.state import keyfile
 from gateway.state.keyfile import Key, KeyFileError
+from gateway.state.keymaking import Wish
 
-ABOUT = "API keys: a key is shown once, when it is made; the file keeps its hash."
-SOON = "A gateway that is running with this file takes it within a second."
+ABOUT = "API keys: a key is shown once, when it is made; the file, or the store, keeps its hash."
 
 
 def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
@@ -68,7 +67,7 @@ def run(args: argparse.Namespace, now: Callable[[], float] = time) -> int:
     """Does what the command line says. Returns the exit code."""
     actions = {"create": _create, "list": _list, "rotate": _rotate, "revoke": _revoke}
     try:
-        actions[args.action](args, now())
+        actions[args.action](args, place_of(args), now())
     except KeyFileError as error:
         print(f"gateway keys {args.action}: {error}", file=sys.stderr)
         return 1
@@ -76,7 +75,7 @@ def run(args: argparse.Namespace, now: Callable[[], float] = time) -> int:
 
 
 def _common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--file", type=Path, default=Path("keys.toml"), help="the key file (default: keys.toml)")
+    add_options(parser, "keys.toml", "key file")
     parser.add_argument("--json", action="store_true", help="for programs")
 
 
@@ -90,63 +89,63 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(word for part in text.split(",") if (word := part.strip()))
 
 
-def _create(args: argparse.Namespace, now: float) -> None:
+def _create(args: argparse.Namespace, place: Place, now: float) -> None:
     existing = args.key
     if existing == "-":  # arguments are seen by everybody on the machine (ps)
         existing = sys.stdin.readline().strip()
     wish = Wish(args.client, args.tier, args.permissions, args.roles, args.label, _moment(args.expires, now), args.networks)
-    key, secret = keychange.create(args.file, wish, now, prefix=args.prefix, existing=existing)
+    key, secret = place.create(wish, now, prefix=args.prefix, existing=existing)
     if args.json:
         _print_json({**_facts(key, now), "key": secret})
         return
     print(f"{key.id}: a key for {_described(key)}{_lasting(key)}")
     if existing is None:
-        _show(secret, args.file)
-    print(SOON)
+        _show(secret, place)
+    print(place.soon)
 
 
-def _list(args: argparse.Namespace, now: float) -> None:
-    keys = [key for key in keyfile.load(args.file) if args.client in (None, key.client)]
-    used = keyuse.read(keyuse.beside(args.file))
+def _list(args: argparse.Namespace, place: Place, now: float) -> None:
+    keys = [key for key in place.load() if args.client in (None, key.client)]
+    used = place.used()
     if args.json:
         _print_json([{**_facts(key, now), "last_used": _rfc3339(used.get(key.id))} for key in keys])
     elif not keys:
-        print(f"no keys{f' of {args.client}' if args.client else ''} in {args.file}")
+        print(f"no keys{f' of {args.client}' if args.client else ''} in {place}")
     else:
         for line in _table(keys, now, used):
             print(line)
 
 
-def _rotate(args: argparse.Namespace, now: float) -> None:
-    id = args.id if args.id is not None else _only_key(args.file, args.client, now)
+def _rotate(args: argparse.Namespace, place: Place, now: float) -> None:
+    id = args.id if args.id is not None else _only_key(place, args.client, now)
     overlap = _duration("--overlap", args.overlap)
     expires: float | Literal["same"] | None = "same" if args.expires is None else _moment(args.expires, now)
-    new, secret, old = keychange.rotate(args.file, id, now, overlap=overlap, expires=expires, prefix=args.prefix)
+    new, secret, old = place.rotate(id, now, overlap=overlap, expires=expires, prefix=args.prefix)
     if args.json:
         _print_json({**_facts(new, now), "key": secret, "replaces": _facts(old, now)})
         return
     print(f"{new.id}: a key for {_described(new)}{_lasting(new)}")
-    _show(secret, args.file)
+    _show(secret, place)
     print(f"{old.id}, which it replaces, {_ends(old, now)}.")
-    print(SOON)
+    print(place.soon)
 
 
-def _revoke(args: argparse.Namespace, now: float) -> None:
-    key, changed = keychange.revoke(args.file, args.id, now)
+def _revoke(args: argparse.Namespace, place: Place, now: float) -> None:
+    key, changed = place.revoke(args.id, now)
     if args.json:
         _print_json(_facts(key, now))
     elif changed:
         print(f"{key.id} of {key.client} is revoked.")
-        print(SOON)
+        print(place.soon)
     else:
         print(f"{key.id} of {key.client} was revoked before.")
 
 
-def _only_key(file: Path, client: str, now: float) -> str:
+def _only_key(place: Place, client: str, now: float) -> str:
     """The one key of a client that is in use and has not been replaced."""
-    keys = [key for key in keyfile.load(file) if key.client == client and key.state(now) == "active" and not key.replaced_by]
+    keys = [key for key in place.load() if key.client == client and key.state(now) == "active" and not key.replaced_by]
     if not keys:
-        raise KeyFileError(f"{client} has no key in use in {file}")
+        raise KeyFileError(f"{client} has no key in use in {place}")
     if len(keys) > 1:
         raise KeyFileError(f"{client} has several keys in use: {', '.join(key.id for key in keys)}; say which")
     return keys[0].id
@@ -173,8 +172,8 @@ def _duration(option: str, text: str) -> float:
         raise KeyFileError(f'{option} must be a duration such as "90d" or "12h"{also}, not {text!r}') from None
 
 
-def _show(secret: str, file: Path) -> None:
-    print(f"\n    {secret}\n\nThis is the only time it is shown: {file} holds nothing but its hash.")
+def _show(secret: str, place: Place) -> None:
+    print(f"\n    {secret}\n\nThis is the only time it is shown: {place} holds nothing but its hash.")
 
 
 def _described(key: Key) -> str:

@@ -11,41 +11,24 @@ import fcntl
 import json
 import os
 import re
-import secrets
 import tempfile
 import tomllib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from gateway.state import keyfile
+from gateway.state import keyfile, keymaking
 from gateway.state.keyfile import Key, KeyFileError
+from gateway.state.keymaking import Wish
 
 _HEAD = re.compile(r"""\s*\[\[\s*(?:key|"key"|'key')\s*\]\]""")
 _TABLE = re.compile(r"\s*\[")
 
-SHORTEST = 16
-"""Letters an existing key must have: stored unsalted, anything shorter could be found by trying."""
-
 OPENING = """\
 # API keys, without the keys: each is known by its SHA-256 only. Written by `gateway keys`; comments and other entries stay.
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What a new key is to be. `expires` in Unix seconds, None for never."""
-
-    client: str
-    tier: str = ""
-    permissions: tuple[str, ...] = ()
-    roles: tuple[str, ...] = ()
-    label: str = ""
-    expires: float | None = None
-    networks: tuple[str, ...] = ()
 
 
 def create(path: Path, wish: Wish, now: float, *, prefix: str = "bec_", existing: str | None = None) -> tuple[Key, str]:
@@ -53,7 +36,7 @@ def create(path: Path, wish: Wish, now: float, *, prefix: str = "bec_", existing
 
     existing: a key made elsewhere, taken over as it is. now: Unix seconds. Raises KeyFileError.
     """
-    _check(wish, prefix, existing)
+    keymaking.check(wish, prefix, existing)  # before a file is made
     with _changing(path, missing_ok=True) as change:
         return _add(change, wish, now, prefix, existing)
 
@@ -73,21 +56,9 @@ def rotate(
     """
     with _changing(path) as change:
         number, old = change.find(id)
-        if old.revoked:
-            raise KeyFileError(f"{id} was revoked; create a new key instead")
-        if old.replaced_by:
-            raise KeyFileError(f"{id} has been rotated already: {old.replaced_by} replaces it")
-        if expires == "same":
-            expires = None
-            if old.expires is not None:
-                expires = now + old.expires - (old.created if old.created is not None else now)
-        wish = Wish(
-            old.client, old.tier, tuple(sorted(old.permissions)), tuple(sorted(old.roles)), old.label, expires, old.networks
-        )
-        _check(wish, prefix, None)
+        wish, end = keymaking.successor(old, now, overlap, expires)
         new, secret = _add(change, wish, now, prefix, None)
-        end = now + overlap if old.expires is None else min(old.expires, now + overlap)
-        change.set(number, "expires", time_literal(end))
+        change.set(number, "expires", time_literal(end.timestamp()))
         change.set(number, "replaced_by", json.dumps(new.id))
         return new, secret, change.keys[number]
 
@@ -210,61 +181,21 @@ def replace_file(path: Path, text: str) -> None:
         raise KeyFileError(f"cannot write {path}: {error.strerror}") from None
 
 
-def _check(wish: Wish, prefix: str, existing: str | None) -> None:
-    """Raises KeyFileError when a key cannot be as wished."""
-    for what, value in (("client", wish.client), ("tier", wish.tier)):
-        if not keyfile.VALUE.fullmatch(value) and (value or what == "client"):
-            raise KeyFileError(f"{what} {value!r} {keyfile.VALUE_RULE}")
-    _check_words("permission", wish.permissions, keyfile.PERMISSION, keyfile.PERMISSION_RULE)
-    _check_words("role", wish.roles, keyfile.ROLE, keyfile.ROLE_RULE)
-    for network in wish.networks:
-        if not keyfile.is_network(network):
-            raise KeyFileError(f"{network!r} {keyfile.NETWORK_RULE}")
-    if not wish.label.isprintable():
-        raise KeyFileError(f"label {wish.label!r} must be one line of text")
-    if not re.fullmatch(r"[A-Za-z0-9_.-]*", prefix):
-        raise KeyFileError(f"prefix {prefix!r} must consist of letters, digits, and _ . -")
-    if existing is not None and (len(existing) < SHORTEST or not re.fullmatch(r"[\x21-\x7e]+", existing)):
-        raise KeyFileError(f"an existing key must have {SHORTEST} or more visible ASCII letters and no spaces")
-
-
-def _check_words(what: str, values: Iterable[str], pattern: re.Pattern[str], rule: str) -> None:
-    for value in values:
-        if not pattern.fullmatch(value):
-            raise KeyFileError(f"{what} {value!r} {rule}")
-
-
 def _add(change: _Change, wish: Wish, now: float, prefix: str, existing: str | None) -> tuple[Key, str]:
-    secret = existing if existing is not None else keyfile.with_checksum(prefix + secrets.token_hex(28))
+    table, secret = keymaking.make(wish, now, prefix, existing, {key.id for key in change.keys})
     digest = keyfile.digest(secret)
     for key in change.keys:
         if key.digest == digest:
             raise KeyFileError(f"this key is there already: {key.id} of {key.client}")
-    known = {key.id for key in change.keys}
-    id = next(id for id in iter(lambda: f"k_{secrets.token_hex(4)}", "") if id not in known)
-    # Enough to tell keys apart, too little to help anyone: a prefix and 16 of 224 bits.
-    hint = secret[: len(prefix) + 4] if existing is None else secret[: 8 if len(secret) >= 32 else 4]
-    entries: list[tuple[str, str]] = [("id", json.dumps(id)), ("client", json.dumps(wish.client))]
-    if wish.tier:
-        entries.append(("tier", json.dumps(wish.tier)))
-    if wish.permissions:
-        entries.append(("permissions", json.dumps(wish.permissions)))
-    if wish.roles:
-        entries.append(("roles", json.dumps(wish.roles)))
-    if wish.networks:
-        entries.append(("networks", json.dumps(wish.networks)))
-    if wish.label:
-        entries.append(("label", json.dumps(wish.label, ensure_ascii=False)))
-    entries += [("hash", f'"sha256:{digest.hex()}"'), ("hint", json.dumps(hint)), ("created", time_literal(now))]
-    if wish.expires is not None:
-        entries.append(("expires", time_literal(wish.expires)))
-    change.append("[[key]]\n" + "".join(f"{name} = {literal}\n" for name, literal in entries))
+    change.append("[[key]]\n" + "".join(f"{name} = {_literal(value)}\n" for name, value in table.items()))
     return change.keys[-1], secret
+
+
+def _literal(value: Any) -> str:
+    """A TOML literal. JSON's are the same for text and arrays of it."""
+    return time_literal(value.timestamp()) if isinstance(value, datetime) else json.dumps(value, ensure_ascii=False)
 
 
 def time_literal(unix: float) -> str:
     """A TOML offset date-time, to the second."""
-    try:
-        return f"{datetime.fromtimestamp(int(unix), UTC):%Y-%m-%dT%H:%M:%SZ}"
-    except (ValueError, OverflowError, OSError):
-        raise KeyFileError("expires too far in the future: the year must be 9999 or earlier") from None
+    return f"{keymaking.moment(unix):%Y-%m-%dT%H:%M:%SZ}"

@@ -133,6 +133,15 @@ def parse(text: str, path: Path) -> tuple[Key, ...]:
     return keys
 
 
+def of_table(table: Mapping[str, Any], where: str) -> Key:
+    """One key of a table such as `[[key]]` holds. Raises KeyFileError, whose message begins with `where`."""
+    reader = _Reader(table, 1)
+    key = reader.key()
+    if reader.problems:
+        raise KeyFileError(f"{where}: " + "; ".join(reader.problems))
+    return key
+
+
 def _twice(keys: tuple[Key, ...], what: str) -> list[str]:
     seen: dict[Any, Key] = {}
     others = [(seen.setdefault(getattr(key, what), key), key) for key in keys]

@@ -18,6 +18,9 @@ PORTS = {"redis": 6379, "rediss": 6379, "redis+sentinel": 26379, "redis+cluster"
 """The schemes of store URLs, and the ports that go without saying."""
 
 
+SCHEMES = ", ".join(f"{scheme}://" for scheme in PORTS)
+
+
 class StoreDown(Exception):
     """The store has not answered, in time or as it should; the message says why, for operators."""
 
@@ -69,12 +72,21 @@ class StoreUrl:
         hosts = ",".join(f"{host}:{port}" for host, port in self.hosts)
         return f"{self.scheme}://{hosts}" + (f"/{self.service}" if self.service else "")
 
+    def channel(self, name: str) -> str:
+        """Where changes of what is called `name` are published: what is published in one database is heard in all of them."""
+        return f"{name}:changes" + (f":{self.database}" if self.database else "")
+
+
+def is_url(text: str) -> bool:
+    """Whether this is meant to be the URL of a shared store."""
+    return text.partition("://")[0] in PORTS and "://" in text
+
 
 def parse(url: str) -> StoreUrl:
     """A URL's parts. Raises BadUrl."""
     scheme, _, rest = url.partition("://")
     if scheme not in PORTS:
-        raise BadUrl(f"must begin with memory:// or one of {', '.join(f'{one}://' for one in PORTS)}")
+        raise BadUrl(f"must begin with memory:// or one of {SCHEMES}")
     place, _, path = rest.partition("/")
     secrets, _, hosts = place.rpartition("@")
     user, _, password = secrets.partition(":")

@@ -1,44 +1,32 @@
-"""API keys: taken from a header or a query parameter, looked up by their hash.
-
-No key appears in a log, a repr or an error; in memory there are hashes, and the keys presented lately.
-"""
+"""API keys: taken from a header or a query parameter, looked up by hash in a file (key_ring.py) or in Redis (store_ring.py)."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
+from marshmallow import ValidationError
 from multidict import istr
 
-from gateway.config.schema import FieldName, Table, Text
+from gateway.config.schema import Choice, Duration, FieldName, Secret, Table, Text
 from gateway.core.clock import Clock
 from gateway.core.exchange import Exchange, Identity
 from gateway.core.failures import Failure
 from gateway.core.hooks import ConfigProblem, Context
 from gateway.middlewares.auth import bearer
-from gateway.middlewares.auth.identities import Granted, identity
+from gateway.middlewares.auth.key_ring import Good, KeyRing
 from gateway.middlewares.auth.networks import Networks
 from gateway.middlewares.auth.refusal import Refused
-from gateway.state import keyfile
-from gateway.state.keyfile import Key, KeyFileError
+from gateway.state import keyfile, stores
+from gateway.state.keyfile import KeyFileError
 from gateway.state.keyuse import KeyUse
-from gateway.state.watch import Stamp, Watched, stamp
+from gateway.state.watch import stamp
 
-log = logging.getLogger("gateway.auth")
-
-TTL = 300.0
-"""Seconds a look-up is remembered."""
-KNOWN = 10_000
-"""Keys remembered that were good."""
-UNKNOWN = 1_000
-"""Keys remembered that were not: few, for whoever guesses never repeats himself."""
-LONGEST = 256
-"""Letters of a key that is worth remembering."""
+if TYPE_CHECKING:
+    from gateway.middlewares.auth.store_ring import StoreRing
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +34,28 @@ class ApiKeyConfig:
     """Where keys are: in the field `header`, also in the query parameter `query` ("" for not there), and in the key file.
 
     A key in a URL ends up in histories, logs and Referer fields, so `query` has to be asked for.
+    store:    a Redis that has the keys instead of the file: its URL, or "redis" for the one `[store] url` names.
+    deadline: seconds that a request waits for the store at most.
+    on_store_failure: whether keys that are known go on while it is away ("cached", for `stale` seconds) or none do ("closed").
     """
 
     header: str = "X-API-Key"
     query: str = ""
     file: str = "keys.toml"
+    store: str = ""
+    deadline: float = 0.1
+    on_store_failure: str = "cached"
+    stale: float = 3600.0
+
+
+class SharedStore(Secret):
+    """The URL of a Redis, or "redis" for the one that `[store] url` names."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
+        value = super()._deserialize(value, attr, data, **kwargs)
+        if value != "redis" and (value.startswith("memory:") or not stores.is_url(value)):
+            raise ValidationError(f'must be "redis", for what [store] url names, or begin with {stores.SCHEMES}')
+        return value
 
 
 class ApiKeyTable(Table):
@@ -58,79 +63,10 @@ class ApiKeyTable(Table):
     header = FieldName()
     query = Text()
     file = Text()
-
-
-class KeyRing:
-    """The keys of one file, by hash, and what was lately made of the keys presented. Shared by the routes that use the file.
-
-    used: writes down which keys are in use, if that is wanted; a key counts once in TTL seconds.
-    """
-
-    __slots__ = ("_by_digest", "_roles", "_used", "_watched", "_wrong", "good")
-
-    def __init__(self, keys: Iterable[Key], roles: Mapping[str, tuple[str, ...]], used: KeyUse | None = None) -> None:
-        self._roles = roles
-        self._used = used
-        self._watched: Watched[tuple[Key, ...]] | None = None
-        self._by_digest: dict[bytes, tuple[Key, Identity, Networks | None]] = {}
-        self.good: dict[str, tuple[Identity, float, Networks | None]] = {}
-        """By key: who it makes the caller, the Unix time until which that holds, and from where alone."""
-        self._wrong: dict[str, tuple[Key | None, float]] = {}
-        self.replace(keys)
-
-    def __repr__(self) -> str:
-        return f"<KeyRing {len(self._by_digest)} keys>"
-
-    def replace(self, keys: Iterable[Key]) -> None:
-        """Other keys from now on; nothing that was remembered of the old ones holds any more."""
-        self._by_digest = {
-            key.digest: (key, _identity(key, self._roles), Networks(key.networks) if key.networks else None) for key in keys
-        }
-        self.good.clear()
-        self._wrong.clear()
-
-    def watch(self, path: Path, seen: Stamp) -> None:
-        """Follows the file, so that a key that is revoked there is refused here within a second."""
-        if self._watched is None:
-            self._watched = Watched(path, seen, lambda: keyfile.load(path), self._follow)
-
-    def _follow(self, keys: tuple[Key, ...]) -> None:
-        """Other keys, and in the log what became of each."""
-        before = {key.id: key for key, *_ in self._by_digest.values()}
-        self.replace(keys)
-        for key in keys:
-            was = before.pop(key.id, None)
-            if was != key:
-                what = "added" if was is None else "revoked" if key.revoked and not was.revoked else "changed"
-                log.info("key %s of %s: %s", key.id, key.client, what)
-        for gone in before.values():
-            log.info("key %s of %s: removed", gone.id, gone.client)
-
-    def close(self) -> None:
-        if self._watched is not None:
-            self._watched.close()
-        if self._used is not None:
-            self._used.close()
-
-    def look_up(self, presented: str, now: float) -> tuple[Identity, float, Networks | None]:
-        """Whose key this is, at the Unix time `now`, as `good` has it. Raises Refused."""
-        remembered = self._wrong.get(presented)
-        if remembered is not None and now < remembered[1]:
-            raise _refused(remembered[0], presented)
-        # Constant time by construction: what is compared is the hash of a guess, which nobody can steer towards a stored one
-        # bit by bit, so how far a comparison got tells nothing about any key.
-        found = self._by_digest.get(keyfile.digest(presented))
-        if found is None or found[0].state(now) != "active":
-            key = found[0] if found is not None else None
-            _remember(self._wrong, UNKNOWN, presented, (key, now + TTL))
-            raise _refused(key, presented)
-        key, identity, networks = found
-        until = now + TTL if key.expires is None else min(now + TTL, key.expires)
-        if self._used is not None:
-            self._used.note(key.id, now)
-        good = (identity, until, networks)
-        _remember(self.good, KNOWN, presented, good)
-        return good
+    store = SharedStore()
+    deadline = Duration()
+    on_store_failure = Choice("cached", "closed")
+    stale = Duration()
 
 
 class ApiKeys:
@@ -140,7 +76,7 @@ class ApiKeys:
 
     __slots__ = ("_forward", "_header", "_query", "_ring", "_wall", "challenge", "fields", "rejected", "wanted")
 
-    def __init__(self, config: ApiKeyConfig, ring: KeyRing, clock: Clock, realm: str, forward: bool) -> None:
+    def __init__(self, config: ApiKeyConfig, ring: KeyRing | StoreRing, clock: Clock, realm: str, forward: bool) -> None:
         self._header = istr(config.header)
         self._query = config.query
         self._forward = forward
@@ -155,27 +91,17 @@ class ApiKeys:
     def of(
         cls, config: ApiKeyConfig, context: Context, realm: str, roles: Mapping[str, tuple[str, ...]], forward: bool
     ) -> ApiKeys:
-        """With the keys of the file. Raises ConfigProblem when that is missing or broken."""
-        path = context.directory / config.file
-        try:
-            seen = stamp(path)
-            keys = keyfile.load(path)
-        except KeyFileError as error:
-            hint = "" if path.exists() else f"make one: gateway keys create --client NAME --file {_shortest(path)}"
-            raise ConfigProblem(str(error), at=("api_key", "file"), hint=hint) from None
+        """With the keys of the store, or of the file. Raises ConfigProblem when that is missing or broken."""
         # The same roles give the same ring, to every route of the pipeline and across reloads.
         fingerprint = tuple(sorted(roles.items()))
-        key = ("auth", "api_key", context.pipeline, context.name, str(path), f"{hash(fingerprint):x}")
-        ring: KeyRing = context.keep(key, fingerprint, lambda: KeyRing(keys, roles, KeyUse(path)))
-        ring.replace(keys)
-        ring.watch(path, seen)
-        return cls(config, ring, context.clock, realm, forward)
+        make = _of_store if config.store else _of_file
+        return cls(config, make(config, context, roles, fingerprint), context.clock, realm, forward)
 
     def __repr__(self) -> str:
         return f"<ApiKeys {self._header} {self._ring!r}>"
 
-    def identify(self, exchange: Exchange) -> Identity | None:
-        """Whose key came with the request; None without one. Raises Refused."""
+    def identify(self, exchange: Exchange) -> Identity | Awaitable[Identity] | None:
+        """Whose key came with the request; None without one. Raises Refused. Awaitable where a store has to be asked."""
         presented: str | None
         given = exchange.headers.getall(self._header, NOTHING)
         if given:
@@ -192,10 +118,19 @@ class ApiKeys:
         known = self._ring.good.get(presented)
         # `until` is never later than the key's own expiry: this comparison is all the checking a known key needs.
         if known is None or now >= known[1]:
-            known = self._ring.look_up(presented, now)
+            found = self._ring.look_up(presented, now)
+            if not isinstance(found, tuple):
+                return self._later(found, exchange)
+            known = found
         if known[2] is not None and exchange.client_ip not in known[2]:
             raise _from_elsewhere(known[0], exchange.client_ip, known[2])
         return known[0]
+
+    async def _later(self, found: Awaitable[Good], exchange: Exchange) -> Identity:
+        identity, _, networks = await found
+        if networks is not None and exchange.client_ip not in networks:
+            raise _from_elsewhere(identity, exchange.client_ip, networks)
+        return identity
 
     def _from_header(self, given: list[str]) -> str:
         """The key in the header."""
@@ -229,20 +164,41 @@ class ApiKeys:
 
 NOTHING: list[str] = []
 
-
-def _identity(key: Key, granted: Granted) -> Identity:
-    """Who a key makes the caller, with the headers that tell the upstream."""
-    return identity(
-        key.client, "api_key", granted, tier=key.tier, roles=key.roles, permissions=key.permissions, claims={"key": key.id}
-    )
+Fingerprint = tuple[tuple[str, tuple[str, ...]], ...]
 
 
-def _remember(memory: dict[str, Any], most: int, presented: str, value: object) -> None:
-    """Whoever fills the memory empties it: forgetting costs a look-up each, and dropping one at a time would cost more."""
-    if len(presented) <= LONGEST:
-        if len(memory) >= most:
-            memory.clear()
-        memory[presented] = value
+def _of_file(config: ApiKeyConfig, context: Context, roles: Mapping[str, tuple[str, ...]], fingerprint: Fingerprint) -> KeyRing:
+    path = context.directory / config.file
+    try:
+        seen = stamp(path)
+        keys = keyfile.load(path)
+    except KeyFileError as error:
+        hint = "" if path.exists() else f"make one: gateway keys create --client NAME --file {_shortest(path)}"
+        raise ConfigProblem(str(error), at=("api_key", "file"), hint=hint) from None
+    key = ("auth", "api_key", context.pipeline, context.name, str(path), f"{hash(fingerprint):x}")
+    ring: KeyRing = context.keep(key, fingerprint, lambda: KeyRing(keys, roles, KeyUse(path)))
+    ring.replace(keys)
+    ring.watch(path, seen)
+    return ring
+
+
+def _of_store(
+    config: ApiKeyConfig, context: Context, roles: Mapping[str, tuple[str, ...]], fingerprint: Fingerprint
+) -> StoreRing:
+    # Whoever has a file needs nothing of Redis.
+    from gateway.middlewares.auth.store_ring import StoreRing
+    from gateway.state.redis_reader import reader_of
+    from gateway.state.shared_keys import SharedKeys
+
+    try:
+        store = reader_of(config.store, config.deadline, context)
+    except (stores.BadUrl, LookupError) as error:
+        raise ConfigProblem(str(error), at=("api_key", "store"), hint='store = "redis://host:6379/0"') from None
+    keys: SharedKeys = context.keep(("auth", "shared keys", store.name), store, lambda: SharedKeys(store))
+    stale = config.stale if config.on_store_failure == "cached" else 0.0
+    key = ("auth", "api_key", context.pipeline, context.name, store.name, f"{hash((fingerprint, stale)):x}")
+    ring: StoreRing = context.keep(key, (keys, fingerprint, stale), lambda: StoreRing(keys, roles, stale, context.clock))
+    return ring
 
 
 def _from_elsewhere(identity: Identity, address: str, networks: Networks) -> Refused:
@@ -251,24 +207,6 @@ def _from_elsewhere(identity: Identity, address: str, networks: Networks) -> Ref
         f"key {identity.claims['key']} of {identity.client} may be used from {networks!r} only, not from {address}",
         detail="The API key may not be used from here.",
         failure=Failure.FORBIDDEN,
-    )
-
-
-def _refused(key: Key | None, presented: str) -> Refused:
-    """Why a key is no good: unknown (None), revoked or expired."""
-    if key is None and keyfile.mistyped(presented):
-        why = "the key's checksum is wrong, so it was mistyped or cut off rather than guessed"
-        return Refused("mistyped", why, detail="The API key is mistyped: its checksum does not fit.")
-    if key is None:
-        return Refused("invalid", "the key is in no key file", detail="The API key is not valid.")
-    if key.revoked:
-        return Refused("revoked", f"key {key.id} of {key.client} was revoked", detail="The API key has been revoked.")
-    since = datetime.fromtimestamp(key.expires or 0, UTC)
-    return Refused(
-        "expired",
-        f"key {key.id} of {key.client} expired {since:%Y-%m-%d %H:%M} UTC",
-        detail="The API key has expired.",
-        failure=Failure.EXPIRED,
     )
 
 

@@ -8,9 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from gateway.admin import keys
+from gateway.admin import keyplaces, keys
 from gateway.state import keyuse
 from gateway.state.keyfile import load
+from gateway.state.redis_keys import RedisKeys, _failing
+from gateway.state.stores import parse
+from tests.flow.conftest import write
+from tests.redis import RedisServer, shared_redis
+
+__all__ = ["shared_redis"]
 
 NOW = 1_700_000_000.0
 SECRET = re.compile(r"bec_[0-9a-f]{64}")
@@ -224,7 +230,7 @@ class TestRotate:
 class TestRevoke:
     def test_once_and_again(self, shell: Shell):
         id = shell.create("acme")
-        assert shell("revoke", id) == f"{id} of acme is revoked.\n{keys.SOON}\n"
+        assert shell("revoke", id) == f"{id} of acme is revoked.\n{keyplaces.SOON}\n"
         assert shell("revoke", id) == f"{id} of acme was revoked before.\n"
         told = shell.json("revoke", id)
         assert isinstance(told, dict) and told["state"] == "revoked"
@@ -239,3 +245,75 @@ def test_help_says_what_there_is(shell: Shell, capsys: pytest.CaptureFixture[str
         shell("--help")
     said = capsys.readouterr().out
     assert all(word in said for word in ("create", "list", "rotate", "revoke", keys.ABOUT.split(":")[0]))
+
+
+class TestPlaces:
+    """The same commands, whatever keeps the keys."""
+
+    @pytest.fixture
+    def url(self, shared_redis: RedisServer) -> str:
+        with _failing(parse(f"{shared_redis.url}/6")) as client:
+            client.flushdb()
+        return f"{shared_redis.url}/6"
+
+    def test_a_store_is_like_a_file(self, shell: Shell, url: str):
+        said: list[list[str]] = []
+        for place in ((), ("--store", url)):
+            words = ("--client", "acme", "--tier", "gold", "--permissions", "a:read", "--expires", "90d", "--label", "x")
+            shell.now = NOW
+            lines = [shell("create", *words, *place), shell("list", *place)]
+            shell.now += 10
+            lines += [shell("rotate", "--client", "acme", *place), shell("list", "--client", "acme", *place)]
+            [*_, newest] = json.loads(shell("list", "--json", *place))
+            lines += [shell("revoke", newest["id"], *place), shell("revoke", newest["id"], *place), shell("list", *place)]
+            lines.append(shell("list", "--client", "nobody", *place))
+            lines.append(shell("revoke", "k_none", *place, code=1))
+            said.append([self.plain(line, str(shell.file) if not place else url[:-2]) for line in lines])
+        assert said[0] == said[1]
+        assert "acme" in said[1][1] and "Gateways that are running" in said[1][0]
+
+    @staticmethod
+    def plain(text: str, place: str) -> str:
+        """Without what is different each time."""
+        text = text.replace(place, "PLACE").replace("keys.toml", "PLACE").replace(keyplaces.SOON, RedisKeys.soon)
+        return re.sub(r"bec_[0-9a-f]+", "KEY", re.sub(r"k_[0-9a-f]{8}", "ID", text))
+
+    @pytest.mark.parametrize(
+        ("auth", "store", "where"),
+        [
+            ('file = "../mine.toml"', "memory://", "mine.toml"),
+            ('store = "redis"', "{url}", "redis://"),
+            ('store = "{url}"', "memory://", "redis://"),
+        ],
+    )
+    def test_where_a_configuration_says(self, shell: Shell, url: str, tmp_path: Path, auth: str, store: str, where: str):
+        write(tmp_path, self.pipeline("one", auth.format(url=url)), "", f'[store]\nurl = "{store.format(url=url)}"\n')
+        (tmp_path / "mine.toml").write_text("")
+        said = shell("create", "--client", "acme", "--config", str(tmp_path / "gateway.toml"))
+        assert where in said.splitlines()[4]
+        assert "acme" in shell("list", "--config", str(tmp_path / "gateway.toml"))
+
+    def test_a_configuration_that_does_not_say(self, shell: Shell, tmp_path: Path):
+        config = str(tmp_path / "gateway.toml")
+        assert "there is no telling where the keys are" in shell("list", "--config", config, code=1)
+        write(tmp_path, "request = []\n[[route]]\nprefix = '/'\nbuiltin = 'info'\n")
+        assert "has no API keys" in shell("list", "--config", config, code=1)
+        write(tmp_path, self.pipeline("one", 'file = "a.toml"'))
+        (tmp_path / "pipelines" / "two.toml").write_text(self.pipeline("two", 'file = "b.toml"'))
+        assert re.search(r"keeps keys in .*a.toml and .*b.toml; say which", shell("list", "--config", config, code=1))
+
+    def test_a_store_that_is_none(self, shell: Shell):
+        assert "the store's URL must begin with memory://" in shell("list", "--store", "keys.toml", code=1)
+
+    @staticmethod
+    def pipeline(name: str, auth: str) -> str:
+        return f"""
+name = "{name}"
+request = ["auth"]
+[auth]
+methods = ["api_key"]
+api_key = {{ {auth} }}
+[[route]]
+path = "/{name}"
+builtin = "info"
+"""

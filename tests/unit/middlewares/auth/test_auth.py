@@ -16,7 +16,7 @@ from gateway.core.exchange import Exchange, Identity
 from gateway.core.failures import Failed, Failure
 from gateway.core.hooks import ConfigProblem, Context
 from gateway.core.telemetry import Telemetry
-from gateway.middlewares.auth import CONFIG, api_key, build, networks
+from gateway.middlewares.auth import CONFIG, build, key_ring, networks
 from gateway.state import keyfile
 from gateway.state.keep import Keep
 from gateway.state.keyfile import digest
@@ -374,8 +374,8 @@ class TestMemory:
                 assert hashed.count(key) == times
 
     def test_guesses_do_not_grow_it(self, world: World, monkeypatch: pytest.MonkeyPatch):
-        monkeypatch.setattr(api_key, "UNKNOWN", 10)
-        monkeypatch.setattr(api_key, "KNOWN", 2)
+        monkeypatch.setattr(key_ring, "UNKNOWN", 10)
+        monkeypatch.setattr(key_ring, "KNOWN", 2)
         hook = world.auth()
         ring = hook.__self__._methods[0]._ring  # type: ignore[attr-defined]
         for number in range(45):

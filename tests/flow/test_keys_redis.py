@@ -1,0 +1,385 @@
+"""API keys in a real Redis: taken, refused and followed by running gateways, and what happens while it is away."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from time import time
+from typing import Any
+
+import pytest
+
+from gateway.app import Gateway
+from gateway.middlewares.auth import key_ring, store_ring
+from gateway.middlewares.auth.store_ring import StoreRing
+from gateway.state import keyfile, redis_feed, redis_keys, shared_keys
+from gateway.state.keymaking import Wish
+from gateway.state.redis_keys import RedisKeys
+from gateway.state.redis_reader import RedisReader
+from gateway.state.shared_keys import SharedKeys
+from gateway.state.stores import parse
+from tests.client import Client
+from tests.origin import Origin
+from tests.redis import RedisServer, redis, shared_redis
+
+__all__ = ["redis", "shared_redis"]
+
+PIPELINE = """
+request = ["auth"]
+error = ["logging"]
+[auth]
+methods = ["api_key"]
+[auth.api_key]
+store = "{store}"
+deadline = "2s"
+{more}
+[logging]
+file = "access.log"
+why = true
+[[route]]
+prefix = "/"
+upstream = "origin"
+"""
+
+
+class World:
+    """Gateways with one store of keys."""
+
+    def __init__(self, start: Any, origin: Origin, server: RedisServer) -> None:
+        self.start = start
+        self.origin = origin
+        self.server = server
+        self.url = f"{server.url}/4"
+        self.keys = RedisKeys(parse(self.url))
+        self.clients: list[Client] = []
+
+    async def gateway(self, more: str = "", store: str = "", gateway: str = "") -> Client:
+        """A gateway with a store it has read once, and a client of it."""
+        pipeline = PIPELINE.format(store=store or self.url, more=more)
+        self.running: Gateway = await self.start(pipeline, f'[upstream.origin]\nurl = "{self.origin.url}"\n', gateway)
+        client = await Client.connect(self.running.port)
+        self.clients.append(client)
+        return client
+
+    def kept(self, kind: type[Any]) -> Any:
+        return next(one for one in self.running.runtime.keep if isinstance(one, kind))
+
+    @property
+    def feed(self) -> redis_feed.Feed:
+        feed: redis_feed.Feed = self.kept(SharedKeys)._feed
+        return feed
+
+    async def following(self) -> None:
+        await until(lambda: self.feed.subscribed and self.feed.version is not None)
+
+    def lookups(self) -> int:
+        found = re.search(r"cmdstat_hget:calls=(\d+)", self.server.command("INFO", "commandstats"))
+        return int(found[1]) if found else 0
+
+    def audience(self) -> int:
+        return int(self.server.command("PUBSUB", "NUMSUB", "gateway:{keys}:changes:4").split("\r\n:")[1])
+
+
+async def until(true: Any) -> None:
+    async with asyncio.timeout(15):
+        while not true():
+            await asyncio.sleep(0.005)
+
+
+@pytest.fixture
+async def world(start, origin, shared_redis: RedisServer) -> AsyncIterator[World]:
+    with redis_keys._failing(parse(f"{shared_redis.url}/4")) as client:
+        client.flushdb()
+    one = World(start, origin, shared_redis)
+    yield one
+    for client in one.clients:
+        client.close()
+
+
+@pytest.fixture
+async def alone(start, origin, redis: RedisServer) -> AsyncIterator[World]:
+    """With a server that may be killed."""
+    one = World(start, origin, redis)
+    yield one
+    for client in one.clients:
+        client.close()
+
+
+async def status(client: Client, secret: str) -> int:
+    return (await client.get("/", f"X-API-Key: {secret}")).status
+
+
+async def test_a_key_is_taken_at_once_and_refused_at_once(world: World):
+    client = await world.gateway()
+    await world.following()
+    key, secret = world.keys.create(Wish("acme", "gold"), time())
+    await until(lambda: world.feed.version == 1)
+    before = world.lookups()
+    for _ in range(3):
+        assert await status(client, secret) == 200
+    assert b"\r\nX-Client-ID: acme\r\nX-Client-Tier: gold\r\n" in world.origin.heads[-1]
+    assert world.lookups() == before + 1
+
+    new, other, _ = world.keys.rotate(key.id, time(), overlap=3600)
+    assert (await status(client, secret), await status(client, other)) == (200, 200)
+    world.keys.revoke(key.id, time())
+    world.keys.revoke(new.id, time())
+    await until(lambda: world.feed.version == 4)
+    reply = await client.get("/", f"X-API-Key: {secret}")
+    assert (reply.status, b"has been revoked" in reply.body) == (401, True)
+    assert await status(client, other) == 401
+
+
+async def test_the_store_of_the_configuration(world: World):
+    _, secret = world.keys.create(Wish("acme"), time())
+    client = await world.gateway(store="redis", gateway=f'[store]\nurl = "{world.url}"\n')
+    assert await status(client, secret) == 200
+
+
+async def test_from_where_and_how_long(world: World):
+    client = await world.gateway()
+    now = time()
+    _, elsewhere = world.keys.create(Wish("acme", networks=("192.0.2.0/24",)), now)
+    _, ending = world.keys.create(Wish("acme", expires=now + 3600), now)
+    await world.following()
+    assert [await status(client, elsewhere) for _ in range(2)] == [403, 403]
+    assert await status(client, ending) == 200
+    ring = world.kept(StoreRing)
+    assert ring.good[ending][1] == pytest.approx(now + key_ring.TTL, abs=5)
+    assert "bec_" not in repr(ring) and str(world.server.port) in repr(ring)
+
+
+async def test_guesses_cost_neither_store_nor_memory(world: World):
+    client = await world.gateway()
+    world.keys.create(Wish("acme"), time())
+    await world.following()
+    before = world.lookups()
+    for number in range(500):
+        assert await status(client, keyfile.with_checksum(f"bec_{number:056x}")) == 401
+    reply = await client.get("/", f"X-API-Key: bec_{'0' * 64}")
+    assert (reply.status, b"mistyped" in reply.body) == (401, True)
+    ring: StoreRing = world.kept(StoreRing)
+    assert world.lookups() == before
+    assert (len(ring._wrong), len(ring.good), len(ring._confirmed)) == (0, 0, 0)
+
+
+async def test_a_key_that_is_no_good_is_asked_for_once(world: World):
+    key, secret = world.keys.create(Wish("acme"), time())
+    world.keys.revoke(key.id, time())
+    client = await world.gateway()
+    await world.following()
+    before = world.lookups()
+    assert [await status(client, secret) for _ in range(5)] == [401] * 5
+    assert world.lookups() == before + 1
+
+
+async def test_many_who_ask_for_one_key_share_an_answer(world: World):
+    _, secret = world.keys.create(Wish("acme"), time())
+    client = await world.gateway()
+    await world.following()
+    others = [await Client.connect(world.running.port) for _ in range(20)]
+    world.clients += others
+    before = world.lookups()
+    assert await asyncio.gather(*(status(one, secret) for one in others)) == [200] * 20
+    assert world.lookups() <= before + 2
+    assert await status(client, secret) == 200
+
+
+async def test_without_pushes_a_change_takes_a_few_seconds(world: World, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(redis_feed, "EVERY", 0.05)
+    listened = redis_feed.Feed._listen
+
+    async def deaf(self: redis_feed.Feed) -> None:
+        raise OSError("no way there")
+
+    monkeypatch.setattr(redis_feed.Feed, "_listen", deaf)
+    key, secret = world.keys.create(Wish("acme"), time())
+    client = await world.gateway()
+    await until(lambda: world.feed.version == 1)
+    assert not world.feed.subscribed and await status(client, secret) == 200
+    world.keys.revoke(key.id, time())
+    _, other = world.keys.create(Wish("bert"), time())
+    await until(lambda: world.feed.version == 3)
+    assert (await status(client, secret), await status(client, other)) == (401, 200)
+    monkeypatch.setattr(redis_feed.Feed, "_listen", listened)
+    await until(lambda: world.feed.subscribed)
+
+
+async def test_a_subscription_that_is_lost_comes_back_and_nothing_is_missed(world: World, caplog: pytest.LogCaptureFixture):
+    key, secret = world.keys.create(Wish("acme"), time())
+    client = await world.gateway()
+    await world.following()
+    assert await status(client, secret) == 200
+    world.server.command("CLIENT", "KILL", "TYPE", "pubsub")
+    world.keys.revoke(key.id, time())
+    await until(lambda: world.feed.version == 2)
+    assert await status(client, secret) == 401
+    await until(lambda: world.feed.subscribed)
+    assert "is not pushed at the moment" in caplog.text
+
+
+async def test_a_gap_and_nonsense_have_everything_read_again(world: World):
+    client = await world.gateway()
+    _, secret = world.keys.create(Wish("acme"), time())
+    await world.following()
+    await until(lambda: world.feed.version == 1)
+    assert await status(client, secret) == 200
+    for message, version in (("9 {}", "9"), ("10 nonsense", "10"), ("nonsense", "11")):
+        ring: StoreRing = world.kept(StoreRing)
+        assert await status(client, secret) == 200 and ring.good
+        world.server.command(
+            "EVAL", f"redis.call('SELECT', 4) return redis.call('SET', 'gateway:{{keys}}:version', {version})", "0"
+        )
+        world.server.command("PUBLISH", "gateway:{keys}:changes:4", message)
+        await until(lambda: world.feed.version == int(version))  # noqa: B023
+        assert not ring.good
+    assert await status(client, secret) == 200
+
+
+async def test_a_change_while_the_answer_is_on_its_way(world: World, monkeypatch: pytest.MonkeyPatch):
+    """What was read before a revocation is not what holds after it, in whichever order the two arrive."""
+    key, secret = world.keys.create(Wish("acme"), time())
+    client = await world.gateway()
+    await world.following()
+    command, done = RedisReader.command, []
+
+    def slow(self: RedisReader, *words: bytes) -> Any:
+        answer = command(self, *words)
+        if words[0] != b"HGET" or done:
+            return answer
+
+        async def wait() -> Any:
+            found = await answer
+            done.append(True)
+            world.keys.revoke(key.id, time())
+            await until(lambda: world.feed.version == 2)
+            return found
+
+        return asyncio.ensure_future(wait())
+
+    monkeypatch.setattr(RedisReader, "command", slow)
+    assert await status(client, secret) == 401
+    assert done
+
+
+async def test_while_the_store_is_away_the_known_go_on(alone: World, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(key_ring, "TTL", 0.0)
+    monkeypatch.setattr(store_ring, "TTL", 0.0)
+    monkeypatch.setattr(store_ring, "AGAIN", 0.0)
+    _, secret = alone.keys.create(Wish("acme"), time())
+    _, other = alone.keys.create(Wish("bert"), time())
+    client = await alone.gateway()
+    await alone.following()
+    assert await status(client, secret) == 200
+    alone.server.kill()
+    await until(lambda: not alone.kept(RedisReader).up)
+    assert [await status(client, secret) for _ in range(3)] == [200] * 3
+    for unknown in (other, keyfile.with_checksum("bec_" + "0" * 56)):
+        reply = await client.get("/", f"X-API-Key: {unknown}")
+        assert (reply.status, reply.fields["retry-after"], b"redis" in reply.body) == (503, "1", False)
+    assert alone.running.telemetry.auth.get(("api_key", "unavailable")) == 2
+
+    alone.server.start()  # empty: it was never written to disk
+    await until(lambda: alone.kept(RedisReader).up and alone.feed.version == 0)
+    assert [await status(client, one) for one in (secret, other)] == [401, 401]
+
+
+async def test_known_keys_go_on_for_so_long(alone: World, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(store_ring, "TTL", 0.0)
+    _, secret = alone.keys.create(Wish("acme"), time())
+    _, ending = alone.keys.create(Wish("acme", expires=time() + 3600), time())
+    client = await alone.gateway('stale = "1h"')
+    assert (await status(client, secret), await status(client, ending)) == (200, 200)
+    ring: StoreRing = alone.kept(StoreRing)
+    alone.server.kill()
+    await until(lambda: not alone.kept(RedisReader).up)
+    ring._wall = lambda: time() + 3595
+    assert await status(client, secret) == 200
+    ring.good.clear()
+    ring._wall = lambda: time() + 3605
+    assert await status(client, secret) == 503
+    ring._confirmed = {presented: (key, since + 60) for presented, (key, since) in ring._confirmed.items()}
+    assert (await status(client, secret), await status(client, ending)) == (200, 401)
+
+
+async def test_or_nobody_does(alone: World, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(redis_feed, "LATE", 0.2)
+    monkeypatch.setattr(redis_feed, "EVERY", 0.05)
+    monkeypatch.setattr(redis_feed, "SOON", 0.05)
+    _, secret = alone.keys.create(Wish("acme"), time())
+    client = await alone.gateway('on_store_failure = "closed"')
+    await alone.following()
+    assert await status(client, secret) == 200
+    alone.server.kill()
+    await until(lambda: not alone.kept(StoreRing).good)
+    assert await status(client, secret) == 503
+
+
+async def test_a_gateway_starts_without_the_store(alone: World):
+    alone.server.kill()
+    client = await alone.gateway()
+    assert await status(client, "bec_" + "0" * 64) == 503
+    alone.server.start()
+    await until(lambda: alone.feed.version is not None)
+    _, secret = alone.keys.create(Wish("acme"), time())
+    await until(lambda: alone.feed.version == 1)
+    assert await status(client, secret) == 200
+
+
+async def test_no_more_are_asked_for_than_can_be(world: World, monkeypatch: pytest.MonkeyPatch):
+    _, secret = world.keys.create(Wish("acme"), time())
+    client = await world.gateway()
+    await world.following()
+    monkeypatch.setattr(shared_keys, "MOST_ASKING", 0)
+    assert await status(client, secret) == 503
+
+
+async def test_last_uses_are_written_down(world: World, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(shared_keys, "EVERY", 0.01)
+    key, secret = world.keys.create(Wish("acme"), time())
+    client = await world.gateway()
+    assert await status(client, secret) == 200
+    await until(lambda: world.keys.used())
+    assert world.keys.used()[key.id] == pytest.approx(time(), abs=10)
+
+
+async def test_a_key_that_makes_no_sense_is_nobodys(world: World, caplog: pytest.LogCaptureFixture):
+    key, secret = world.keys.create(Wish("acme"), time())
+    with redis_keys._failing(parse(world.url)) as plain:
+        plain.hset(redis_keys.KEYS, key.digest.hex(), json.dumps({"id": "k"}))
+    client = await world.gateway()
+    assert await status(client, secret) == 401
+    assert "a key cannot be used" in caplog.text
+
+
+async def test_reloads_keep_what_is_known_and_end_what_is_not_needed(world: World, tmp_path: Path):
+    _, secret = world.keys.create(Wish("acme"), time())
+    client = await world.gateway()
+    await world.following()
+    assert await status(client, secret) == 200
+    ring, before = world.kept(StoreRing), world.lookups()
+    assert (await world.running.runtime.reload()).ok
+    assert world.kept(StoreRing) is ring and await status(client, secret) == 200 and world.lookups() == before
+    file = tmp_path / "pipelines" / "test.toml"
+    file.write_text(file.read_text().replace('request = ["auth"]', "request = []"))
+    assert (await world.running.runtime.reload()).ok
+    await until(lambda: world.audience() == 0)
+
+
+@pytest.mark.parametrize(
+    ("store", "said"),
+    [
+        ("redis", '"redis" is what [store] url names, and that is no Redis'),
+        ("memory://", 'must be "redis", for what [store] url names, or begin with redis://'),
+        ("redis://host/one", "must end in the number of a database"),
+    ],
+)
+async def test_stores_that_are_none(start, store: str, said: str):
+    from gateway.config.problems import ConfigErrors
+
+    with pytest.raises(ConfigErrors) as caught:
+        await start(PIPELINE.format(store=store, more=""), '[upstream.origin]\nurl = "http://127.0.0.1:1"\n')
+    assert said in str(caught.value.problems[0])
