@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gateway.config import tokens
 from gateway.config.schema import Boolean, Choice, Duration, FieldName, FieldValue, Items, Map, Table, Text
 from gateway.config.upstream import POLICIES
 
-BUILTINS = ("health", "info", "limits", "me")
+BUILTINS = ("health", "info", "limits", "me", *tokens.BUILTINS)
 """The gateway's own answers that a route may have as its target."""
 
 

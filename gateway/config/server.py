@@ -11,6 +11,7 @@ from typing import Any
 from marshmallow import ValidationError, validates
 
 from gateway.config.schema import Boolean, Choice, Duration, Items, Network, Secret, Size, SubTable, Table, Text, Whole
+from gateway.config.tokens import TokensConfig, TokensTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +224,7 @@ class GatewayConfig:
     routing: RoutingConfig = RoutingConfig()
     store: StoreConfig = StoreConfig()
     errors: ErrorsConfig = ErrorsConfig()
+    tokens: TokensConfig | None = None
 
 
 class GatewayTable(Table):
@@ -234,3 +236,4 @@ class GatewayTable(Table):
     routing = SubTable(RoutingTable)
     store = SubTable(StoreTable)
     errors = SubTable(ErrorsTable)
+    tokens = SubTable(TokensTable)

@@ -73,6 +73,7 @@ class Context:
                survive one (buckets, cache entries) lives there. Objects with a `close()` are closed when a reload drops them.
     errors_format: the gateway's `[errors] format`, for what renders failures.
     store: what `[store] url` names (state.stores.Store), None while everything stays in this process.
+    issuer: the gateway as an issuer of tokens (state.issuer.OwnIssuer), None without `[tokens]`.
     """
 
     name: str
@@ -84,6 +85,7 @@ class Context:
     keep: Callable[[tuple[str, ...], object, Callable[[], Any]], Any] = _keep_nothing
     errors_format: str = "problem"
     store: Any = None
+    issuer: Any = None
 
 
 Build = Callable[[Any, Context], Hooks]

@@ -15,6 +15,7 @@ from gateway import middlewares
 from gateway.config.check import LoadedConfig
 from gateway.config.pipeline import PipelineConfig, RouteConfig
 from gateway.config.problems import ConfigErrors, Problem
+from gateway.config.tokens import BUILTINS as TOKEN_BUILTINS
 from gateway.config.upstream import UpstreamConfig, UpstreamTlsConfig
 from gateway.core.clock import REAL, Clock
 from gateway.core.hooks import ConfigProblem, Context, Hooks
@@ -33,6 +34,7 @@ from gateway.upstream.watchful import forwarding
 if TYPE_CHECKING:
     from gateway.config.positions import KeyPath
     from gateway.runtime.tls import ServerTls
+    from gateway.runtime.token_build import Issuing
     from gateway.upstream.tls import UpstreamTls
 
 RENDERER = "error_handler"
@@ -60,11 +62,13 @@ class _Composer:
         self.world = world
         self.number = number
         self.store: Store | None = None
+        self.issuing: Issuing | None = None
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
 
     def compose(self) -> Snapshot:
         self.store = self._store()
+        self.issuing = self._issuing()
         pools = {name: self._pool(name) for name in self.loaded.upstreams}
         routes = [route for pipeline in self.loaded.pipelines for route in self._routes(pipeline, pools)]
         unrouted = self._unrouted()
@@ -88,6 +92,33 @@ class _Composer:
         except ImportError:
             self._report(("store", "url"), "store.url: the package redis is missing", "pip install 'redis[hiredis]'")
         return None
+
+    def _issuing(self) -> Issuing | None:
+        """The gateway as an issuer of tokens. What it needs is imported only where it is configured."""
+        config = self.loaded.gateway.tokens
+        if config is None:
+            return None
+        from gateway.runtime.token_build import Surroundings, issuing
+
+        directory = self.loaded.locate("", ("tokens",))[0].parent
+        world = self.world
+        try:
+            return issuing(config, Surroundings(directory, self.draft.keep, world.clock, world.telemetry, self.store))
+        except ConfigProblem as problem:
+            self._report(("tokens", *problem.at), f"tokens.{problem.message}", problem.hint)
+            return None
+
+    def _issued(self, pipeline: PipelineConfig, config: RouteConfig, request: tuple[str, ...]) -> Any:
+        """The target of a route whose answer needs `[tokens]`."""
+        place = self.loaded.locate(pipeline.name, ("route", pipeline.routes.index(config), "builtin"))
+        known = any(middlewares.kind_of(name) == "auth" and config.overrides.get(name) is not False for name in request)
+        if self.loaded.gateway.tokens is None:
+            hint = "add [tokens] to gateway.toml"
+            self.problems.append(Problem(*place, f"route.builtin: {config.builtin!r} needs an issuer", hint))
+        elif config.builtin in ("profile", "change_password") and not known:
+            hint = 'add "auth" to the route\'s request list, with [[auth.jwt]] own = true'
+            self.problems.append(Problem(*place, f"route.builtin: {config.builtin!r} needs to know who is calling", hint))
+        return self.issuing.answer(config.builtin) if self.issuing is not None else None
 
     def _tls(self) -> ServerTls | None:
         """TLS for clients. What it needs is imported only where it is configured."""
@@ -152,6 +183,7 @@ class _Composer:
         pools: Mapping[str, Pool],
     ) -> Route:
         own_lists = any(names is not None for names in (config.request, config.response, config.error))
+        in_force = config.request if config.request is not None else pipeline.request
         compiled = whole
         hooks = built
         if own_lists or config.overrides:
@@ -165,9 +197,10 @@ class _Composer:
             upstreams = self.loaded.upstreams
             target: Any = forwarding(pools, upstreams, world.transport, config, world.telemetry, rewrite)
             awaited = True
+        elif config.builtin in TOKEN_BUILTINS:
+            target, awaited = self._issued(pipeline, config, in_force), True
         else:
             target, awaited = builtin(config.builtin, pools), False
-        in_force = config.request if config.request is not None else pipeline.request
         status = tuple(
             hooks[name].request.status  # type: ignore[union-attr]
             for name in in_force
@@ -207,6 +240,7 @@ class _Composer:
             keep=self.draft.keep,
             errors_format=self.loaded.gateway.errors.format,
             store=self.store,
+            issuer=self.issuing.issuer if self.issuing is not None else None,
         )
         try:
             return middlewares.find(name).build(settings, context)

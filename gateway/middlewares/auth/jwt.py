@@ -8,8 +8,8 @@ of an issuer whose keys are fetched, has to wait: `identify` then returns an awa
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 from gateway.config.schema import Boolean, Choice, Duration, HttpUrl, Items, Secret, SubTable, Table, Text
 from gateway.core.clock import Clock
@@ -26,6 +26,10 @@ from gateway.middlewares.auth.verifying import BadKey, VerifyingKey
 from gateway.state.jwks import JwksSource, RemoteKeys
 from gateway.state.revocations import Revocations
 
+if TYPE_CHECKING:
+    from gateway.state.issuer import OwnIssuer
+    from gateway.state.sessions import Sessions
+
 KNOWN = 10_000
 """Tokens remembered, at least; at most twice as many."""
 NAMELESS = 4
@@ -34,8 +38,9 @@ NAMELESS = 4
 
 @dataclass(frozen=True, slots=True)
 class JwtConfig:
-    """One issuer. Exactly one of `secret`, `key`, `jwks` and `discovery` says where its keys are. Times in seconds.
+    """One issuer. Exactly one of `secret`, `key`, `jwks`, `discovery` and `own` says where its keys are. Times in seconds.
 
+    own: it is this gateway, as `[tokens]` has it; a token of a session that has ended is then refused.
     algorithms: those allowed; () for HS256 with a secret, else for verifying.USUAL.
     required: claims that must be there, beside exp. type: the `typ` tokens must have. max_age: since iat.
     refresh, cooldown, timeout: of fetched keys, as state.jwks has them.
@@ -48,6 +53,7 @@ class JwtConfig:
     key: str = field(default="", repr=False)
     jwks: str = ""
     discovery: bool = False
+    own: bool = False
     leeway: float = 30.0
     required: tuple[str, ...] = ()
     type: str = ""
@@ -67,6 +73,7 @@ class JwtTable(Table):
     key = Text()
     jwks = HttpUrl()
     discovery = Boolean()
+    own = Boolean()
     leeway = Duration(zero=True)
     required = Items(Text())
     type = Text()
@@ -78,16 +85,19 @@ class JwtTable(Table):
 
 
 class Issuer:
-    """One issuer's rules and keys: its own, or those that `remote` has at the moment."""
+    """One issuer's rules and keys: its own, or those that `remote` has at the moment. `sessions`: those of this gateway."""
 
-    __slots__ = ("_keys", "algorithms", "claims", "name", "remote", "rules")
+    __slots__ = ("_keys", "algorithms", "claims", "name", "remote", "rules", "sessions")
 
-    def __init__(self, config: JwtConfig, keys: tuple[VerifyingKey, ...], remote: RemoteKeys | None) -> None:
+    def __init__(
+        self, config: JwtConfig, keys: tuple[VerifyingKey, ...], remote: RemoteKeys | None, sessions: Sessions | None = None
+    ) -> None:
         self.name = config.issuer
         self.algorithms = frozenset(_algorithms(config))
         self.rules = RulesConfig(config.audience, config.leeway, config.required, config.type, config.max_age, config.claims)
         self.claims = config.claims
         self.remote = remote
+        self.sessions = sessions
         self._keys = keys
 
     def __repr__(self) -> str:
@@ -128,6 +138,7 @@ class Verifier:
     def _listened(self) -> list[set[Callable[[], None]]]:
         """Where it is heard that what is remembered may no longer hold."""
         found = [issuer.remote.listeners for issuer in self._issuers.values() if issuer.remote is not None]
+        found += [issuer.sessions.listeners for issuer in self._issuers.values() if issuer.sessions is not None]
         return found if self._revocations is None else [*found, self._revocations.listeners]
 
     def issuer_of(self, token: Token) -> Issuer | None:
@@ -144,6 +155,8 @@ class Verifier:
             raise claims.invalid(f"the signature is not that of a key of {issuer.name}")
         until = claims.check(token, issuer.rules, now)
         why = self._revocations.why(token.claims) if self._revocations is not None else ""
+        if not why and issuer.sessions is not None:
+            why = issuer.sessions.why(token.claims)
         if why:
             raise Refused("revoked", why, detail="The token has been revoked.")
         return claims.identity(token.claims, issuer.claims, self._roles, "jwt"), until
@@ -185,7 +198,8 @@ class Jwt:
                 raise ConfigProblem(f"{name} has two tables", at=("jwt", index, "issuer"))
         issuers = [_issuer(config, context, index) for index, config in enumerate(configs)]
         # Not by value: a list that is read again is the same list.
-        fingerprint = (tuple(configs), tuple(sorted(roles.items())), id(revocations))
+        own = (context.issuer.keys.names, id(context.issuer.sessions)) if any(config.own for config in configs) else None
+        fingerprint = (tuple(configs), tuple(sorted(roles.items())), id(revocations), own)
         # Routes that override something else share what is remembered; those that override this have their own.
         key = ("auth", "jwt", context.pipeline, context.name, f"{hash(fingerprint):x}")
         verifier: Verifier = context.keep(key, fingerprint, lambda: Verifier(issuers, roles, revocations))
@@ -252,12 +266,14 @@ def _no_key(token: Token, issuer: Issuer) -> Refused:
 
 def _issuer(config: JwtConfig, context: Context, index: int) -> Issuer:
     """The issuer as configured. Raises ConfigProblem."""
-    sources = [name for name in ("secret", "key", "jwks", "discovery") if getattr(config, name)]
+    sources = [name for name in ("secret", "key", "jwks", "discovery", "own") if getattr(config, name)]
     if len(sources) != 1:
         said = " and ".join(sources) if sources else "nothing"
-        hint = 'one of secret = { file = "..." }, key = { file = "..." }, jwks = "https://...", discovery = true'
+        hint = 'one of secret = { file = "..." }, key = { file = "..." }, jwks = "https://...", discovery = true, own = true'
         raise ConfigProblem(f"{config.issuer}: {said} says where its keys are", at=("jwt", index), hint=hint)
     [source] = sources
+    if config.own:
+        return _own(config, context, index)
     algorithms = _algorithms(config)
     try:
         if config.secret:
@@ -274,6 +290,26 @@ def _issuer(config: JwtConfig, context: Context, index: int) -> Issuer:
     where = JwksSource(config.jwks, config.issuer, config.refresh, config.cooldown, config.timeout)
     remote = _remote(where, algorithms, context)
     return Issuer(config, (), remote)
+
+
+def _own(config: JwtConfig, context: Context, index: int) -> Issuer:
+    """This gateway, whose keys and sessions are at hand. Raises ConfigProblem."""
+    mine: OwnIssuer | None = context.issuer
+    if mine is None:
+        raise ConfigProblem(
+            "own needs the gateway to issue tokens", at=("jwt", index, "own"), hint="add [tokens] to gateway.toml"
+        )
+    if config.issuer != mine.name:
+        message = f"own: the gateway issues tokens as {mine.name}, not as {config.issuer}"
+        raise ConfigProblem(message, at=("jwt", index, "issuer"), hint=f'issuer = "{mine.name}"')
+    algorithms = config.algorithms or mine.keys.algorithms
+    try:
+        keys = verifying.from_set(mine.keys.document, algorithms)
+    except BadKey as bad:
+        raise ConfigProblem(f"algorithms: {bad}", at=("jwt", index, "algorithms")) from None
+    if config.claims == ClaimsConfig():
+        config = replace(config, claims=ClaimsConfig(client="client_id"))  # RFC 9068 section 2.2: sub is the user
+    return Issuer(replace(config, algorithms=algorithms), keys, None, mine.sessions)
 
 
 def _algorithms(config: JwtConfig) -> tuple[str, ...]:

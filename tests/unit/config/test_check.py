@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from gateway.config.check import LoadedConfig
+from gateway.config.pipeline import BUILTINS
 from gateway.config.problems import ConfigErrors
 from gateway.config.server import GatewayConfig
 from gateway.config.upstream import EndpointConfig
@@ -275,7 +276,7 @@ def test_hints_for_files_of_neither_kind(tree: Tree, key: str, hint: str) -> Non
         (
             "a builtin that is none",
             "prefix = '/'\nbuiltin = 'helth'",
-            ["7: error: route.builtin: must be one of health, info, limits, me"],
+            ["7: error: route.builtin: must be one of " + ", ".join(BUILTINS)],
         ),
         (
             "an override beside a wrong key",

@@ -1,0 +1,110 @@
+"""`[tokens]` from configuration to answers: keys loaded, users found, and what outlives a reload kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gateway.config.tokens import TokensConfig
+from gateway.core.clock import Clock
+from gateway.core.hooks import ConfigProblem
+from gateway.core.telemetry import Telemetry
+from gateway.runtime.token_answers import Answer, TokenAnswers
+from gateway.runtime.tokens import Tokens
+from gateway.state import signing, userfile
+from gateway.state.attempts import Attempts, LocalAttempts, Rule
+from gateway.state.issuer import OwnIssuer
+from gateway.state.logfile import LogFile
+from gateway.state.passwords import Passwords
+from gateway.state.sessions import Limits, LocalSessions, Sessions
+from gateway.state.signing import BadSigningKey, SigningKeys
+from gateway.state.tokenaudit import TokenAudit
+from gateway.state.userfile import UserFileError
+from gateway.state.userstore import FileUsers, Users
+from gateway.state.watch import stamp
+
+
+@dataclass(frozen=True, slots=True)
+class Issuing:
+    """What the rest of the gateway needs: the answers by name, and the issuer for `[[auth.jwt]] own = true`."""
+
+    answer: Callable[[str], Answer]
+    issuer: OwnIssuer
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What `[tokens]` is built into: as core.hooks.Context has them."""
+
+    directory: Path
+    keep: Callable[[tuple[str, ...], object, Callable[[], Any]], Any]
+    clock: Clock
+    telemetry: Telemetry
+    store: Any
+
+
+def issuing(config: TokensConfig, around: Surroundings) -> Issuing:
+    """Raises ConfigProblem."""
+    keys = _keys(config)
+    limits = Limits(config.sessions.idle, config.refresh, config.sessions.per_user, config.sessions.total)
+    if limits.idle <= config.access:
+        hint = "sessions are refreshed when an access token expires: make idle longer than access"
+        message = f"sessions.idle: {limits.idle:g} s, and access tokens live {config.access:g} s"
+        raise ConfigProblem(message, at=("sessions", "idle"), hint=hint)
+    sessions, attempts, users = _states(config, around)
+    argon2 = config.argon2
+    memory = argon2.memory // 1024
+    if memory < 8 * argon2.lanes:
+        raise ConfigProblem("argon2.memory: must be 8 KiB a lane or more (RFC 9106 section 3.1)", at=("argon2", "memory"))
+    passwords: Passwords = around.keep(
+        ("tokens", "passwords"), argon2, lambda: Passwords(memory, argon2.passes, argon2.lanes, waiting=argon2.waiting)
+    )
+    tokens = Tokens(
+        config.issuer, config.audience, config.access, limits, keys, users, sessions, attempts, passwords, around.clock
+    )
+    answers = TokenAnswers(tokens, _audit(config, around), around.telemetry)
+    return Issuing(answers.answer, OwnIssuer(config.issuer, keys, sessions))
+
+
+def _keys(config: TokensConfig) -> SigningKeys:
+    if not config.keys:
+        raise ConfigProblem("keys: there is none to sign with", at=("keys",), hint='[[tokens.keys]] key = { file = "..." }')
+    loaded: list[signing.SigningKey] = []
+    for index, one in enumerate(config.keys):
+        try:
+            key = signing.load(one.key, one.kid)
+        except BadSigningKey as bad:
+            raise ConfigProblem(f"keys: {bad}", at=("keys", index, "key")) from None
+        if key.kid in {other.kid for other in loaded}:
+            raise ConfigProblem(f"keys: there are two called {key.kid}", at=("keys", index))
+        loaded.append(key)
+    return SigningKeys(loaded)
+
+
+def _states(config: TokensConfig, around: Surroundings) -> tuple[Sessions, Attempts, Users]:
+    rules = config.attempts
+    accounts, addresses = (Rule(free, rules.delay, rules.max_delay, rules.forget) for free in (rules.account, rules.ip))
+    sessions: Sessions = around.keep(("tokens", "sessions"), None, LocalSessions)
+    attempts: Attempts = around.keep(("tokens", "attempts"), rules, lambda: LocalAttempts(accounts, addresses))
+    path = around.directory / config.users
+    try:
+        seen, loaded = stamp(path), userfile.load(path)
+        users: Users = around.keep(("tokens", "users", str(path)), None, lambda: FileUsers(path, loaded, seen))
+    except UserFileError as error:
+        hint = "" if path.exists() else f"make one: gateway users add NAME --file {config.users}"
+        raise ConfigProblem(f"users: {error}", at=("users",), hint=hint) from None
+    return sessions, attempts, users
+
+
+def _audit(config: TokensConfig, around: Surroundings) -> TokenAudit | None:
+    if config.audit is None:
+        return None
+    path = None if config.audit.file == "-" else around.directory / config.audit.file
+    try:
+        # As `auth` and `logging` keep theirs: one path has one LogFile, whoever writes to it.
+        file: LogFile = around.keep(("logging", str(path or "-")), path, lambda: LogFile(path))
+    except OSError as error:
+        raise ConfigProblem(f"audit: cannot open {path}: {error.strerror}", at=("audit", "file")) from None
+    return TokenAudit(file, around.clock.wall)

@@ -1,0 +1,162 @@
+"""Attempts to log in, by address and by account: some are free, after that each has to wait longer than the one before.
+
+`begin` and `undone` are pure: (state, rule, now) in, state out. An attempt counts as failed from the moment it begins and is
+forgiven when it succeeds, so that a thousand at once are no better than one after another. One that is refused counts for
+nothing: whoever waits as long as told is admitted, and nobody can push the end of somebody else's wait any further.
+
+So that strangers cannot keep anybody out: the wait for an account has an end and a bound, and an address from which the account
+has logged in lately has a count of its own for it, which strangers' attempts do not touch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address
+from typing import NamedTuple, Protocol
+
+MOST = 100_000
+"""Addresses and accounts that are remembered; beyond that those which have not tried for longest are forgotten."""
+KNOWN_FOR = 30 * 86400.0
+"""Seconds for which an address remains known to an account that logged in from there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """`free` attempts do not wait; the next waits `delay` seconds after the last, each further one twice as long, up to
+    `longest`. After `forget` seconds without any, all is forgotten."""
+
+    free: int
+    delay: float
+    longest: float
+    forget: float
+
+    def wait(self, failures: int) -> float:
+        """Seconds after this many failures until there may be another attempt."""
+        beyond = failures - self.free
+        return 0.0 if beyond < 0 else min(self.longest, self.delay * 2.0 ** min(beyond, 60))
+
+
+class State(NamedTuple):
+    """`until`: when the next attempt may begin. `forgotten`: when all this no longer matters. Seconds on one clock."""
+
+    failures: int
+    until: float
+    forgotten: float
+
+
+FRESH = State(0, 0.0, 0.0)
+
+
+def begin(state: State, rule: Rule, now: float) -> tuple[State, float]:
+    """An attempt: the state with it counted and 0.0, or the state as it was and the seconds it has to wait."""
+    if now >= state.forgotten:
+        state = FRESH
+    if now < state.until:
+        return state, state.until - now
+    failures = state.failures + 1
+    wait = rule.wait(failures)
+    return State(failures, now + wait, now + max(rule.forget, 2 * wait)), 0.0
+
+
+def undone(state: State, rule: Rule, now: float) -> State:
+    """Without one attempt: it turned out not to be a failure, and says nothing about the others."""
+    failures = max(0, state.failures - 1)
+    return State(failures, min(state.until, now + rule.wait(failures)), state.forgotten)
+
+
+class Attempts(Protocol):
+    """Who has tried how often. Raises StoreDown where that is shared and cannot be told."""
+
+    async def begin(self, address: str, account: str, now: float) -> float:
+        """Counts an attempt; the seconds it has to wait, 0.0 when it may go on. A refused one counts nowhere."""
+
+    async def succeeded(self, address: str, account: str, now: float) -> None:
+        """The attempt was good: the account's are forgotten, the address' is taken back, and the two know each other."""
+
+    async def undone(self, address: str, account: str, now: float) -> None:
+        """The attempt was neither good nor bad."""
+
+
+class LocalAttempts:
+    """Those of one process. `accounts` and `addresses` are the rules."""
+
+    def __init__(self, accounts: Rule, addresses: Rule, most: int = MOST) -> None:
+        self.accounts = accounts
+        self.addresses = addresses
+        self._most = most
+        self._states: OrderedDict[bytes, State] = OrderedDict()
+        self._known: OrderedDict[bytes, float] = OrderedDict()
+
+    def __repr__(self) -> str:
+        return f"<LocalAttempts {len(self._states)}>"
+
+    async def begin(self, address: str, account: str, now: float) -> float:
+        keys = self._keys(address, account, now)
+        begun = [begin(self._states.get(key, FRESH), rule, now) for key, rule in keys]
+        wait = max(waits for _, waits in begun)
+        if wait == 0.0:
+            for (key, _), (state, _) in zip(keys, begun, strict=True):
+                self._put(key, state)
+        return wait
+
+    async def succeeded(self, address: str, account: str, now: float) -> None:
+        (of_address, rule), (of_account, _) = self._keys(address, account, now)
+        self._put(of_address, undone(self._states.get(of_address, FRESH), rule, now))
+        self._states.pop(of_account, None)
+        self._states.pop(account_key(account), None)
+        pair = pair_key(address, account)
+        self._known[pair] = now + KNOWN_FOR
+        self._known.move_to_end(pair)
+        if len(self._known) > self._most:
+            self._known.popitem(last=False)
+
+    async def undone(self, address: str, account: str, now: float) -> None:
+        for key, rule in self._keys(address, account, now):
+            self._put(key, undone(self._states.get(key, FRESH), rule, now))
+
+    def _keys(self, address: str, account: str, now: float) -> tuple[tuple[bytes, Rule], tuple[bytes, Rule]]:
+        """Where an attempt counts: for the address, and for the account or, from an address it knows, for the two together."""
+        pair = pair_key(address, account)
+        known = now < self._known.get(pair, 0.0)
+        return (address_key(address), self.addresses), (pair if known else account_key(account), self.accounts)
+
+    def _put(self, key: bytes, state: State) -> None:
+        if state.failures == 0:
+            self._states.pop(key, None)
+            return
+        self._states[key] = state
+        self._states.move_to_end(key)
+        if len(self._states) > self._most:
+            self._states.popitem(last=False)
+
+
+def network(address: str) -> str:
+    """What an address counts as: itself, or of IPv6 the /64, which one subscriber has whole (RFC 6177)."""
+    try:
+        found = ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(found, IPv6Address):
+        if found.ipv4_mapped is not None:
+            return str(found.ipv4_mapped)
+        return str(IPv6Address(int(found) >> 64 << 64))
+    return address
+
+
+def address_key(address: str) -> bytes:
+    """Keys have one length, whatever a stranger makes up."""
+    return _key("address", network(address))
+
+
+def account_key(account: str) -> bytes:
+    return _key("account", account)
+
+
+def pair_key(address: str, account: str) -> bytes:
+    return _key("pair", f"{network(address)} {account}")
+
+
+def _key(kind: str, text: str) -> bytes:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16, person=kind.encode()).digest()

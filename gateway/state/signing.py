@@ -1,0 +1,90 @@
+"""The private keys that tokens are signed with: the first signs, all of them are published (RFC 7517).
+
+The algorithm follows from the key. A key without a name of its own is called by its thumbprint (RFC 7638).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from jwt.algorithms import get_default_algorithms
+
+RSA_BITS = 2048
+"""RFC 7518 section 3.3."""
+_CURVES = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
+_IN_THUMBPRINT = {"RSA": ("e", "kty", "n"), "EC": ("crv", "kty", "x", "y"), "OKP": ("crv", "kty", "x")}
+"""RFC 7638 section 3.2 and RFC 8037 section 2."""
+_KNOWN: Mapping[str, Any] = get_default_algorithms()
+
+
+class BadSigningKey(ValueError):
+    """A key that cannot sign tokens; the message says why and shows none of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """One key. `public` is its JSON Web Key, with kid, alg and use."""
+
+    kid: str
+    alg: str
+    public: Mapping[str, Any]
+    private: Any = field(repr=False, compare=False)
+
+
+class SigningKeys:
+    """Several, of which the first signs."""
+
+    def __init__(self, keys: Sequence[SigningKey]) -> None:
+        self._first = keys[0]
+        self._headers = {"kid": self._first.kid, "typ": "at+jwt"}  # RFC 9068 section 2.1
+        self.names = tuple(key.kid for key in keys)
+        self.algorithms = tuple(dict.fromkeys(key.alg for key in keys))
+        self.document: dict[str, Any] = {"keys": [dict(key.public) for key in keys]}
+        """The JSON Web Key Set."""
+
+    def __repr__(self) -> str:
+        return f"<SigningKeys {', '.join(self.names)}>"
+
+    def sign(self, claims: dict[str, Any]) -> str:
+        """A token in compact form."""
+        return jwt.encode(claims, self._first.private, self._first.alg, headers=self._headers)
+
+
+def load(pem: str, kid: str = "") -> SigningKey:
+    """A key from PEM. Raises BadSigningKey."""
+    try:
+        private = load_pem_private_key(pem.encode(), None)
+    except (ValueError, TypeError):
+        raise BadSigningKey("is not a private key in PEM without a password") from None
+    if isinstance(private, RSAPrivateKey):
+        if private.key_size < RSA_BITS:
+            raise BadSigningKey(f"is an RSA key of {private.key_size} bits; it needs {RSA_BITS} or more")
+        alg = "RS256"
+    elif isinstance(private, EllipticCurvePrivateKey) and private.curve.name in _CURVES:
+        alg = _CURVES[private.curve.name]
+    elif isinstance(private, Ed25519PrivateKey | Ed448PrivateKey):
+        alg = "EdDSA"
+    else:
+        raise BadSigningKey("is of a kind that cannot sign tokens")
+    public = _KNOWN[alg].to_jwk(private.public_key(), as_dict=True)
+    public = {name: value for name, value in public.items() if name not in ("key_ops", "use", "alg", "kid")}
+    named = kid or thumbprint(public)
+    return SigningKey(named, alg, {**public, "kid": named, "alg": alg, "use": "sig"}, private)
+
+
+def thumbprint(public: Mapping[str, Any]) -> str:
+    """RFC 7638, with SHA-256."""
+    members = {name: public[name] for name in _IN_THUMBPRINT[public["kty"]]}
+    text = json.dumps(members, separators=(",", ":"), sort_keys=True)
+    return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode().rstrip("=")

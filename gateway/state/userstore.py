@@ -1,0 +1,54 @@
+"""Where users are who log in here: in a file (userfile.py), or in the shared store.
+
+Passwords are changed by whoever saw the user as it was: a change is taken only while it still is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+from gateway.state import userchange, userfile
+from gateway.state.userfile import User
+from gateway.state.watch import Stamp, Watched
+
+
+class Users(Protocol):
+    """All users."""
+
+    async def get(self, name: str) -> User | None:
+        """One user, if there is one. Raises StoreDown."""
+
+    async def change(self, old: User, new: User) -> bool:
+        """Puts `new` in the place of `old`; False when that is no longer how it is. Raises StoreDown or UserFileError."""
+
+
+class FileUsers:
+    """Those of a file, which is watched."""
+
+    def __init__(self, path: Path, users: Mapping[str, User], seen: Stamp) -> None:
+        self._path = path
+        self._users = dict(users)
+        self._watched = Watched(path, seen, lambda: userfile.load(path), self._take)
+
+    def __repr__(self) -> str:
+        return f"<FileUsers {self._path} {len(self._users)}>"
+
+    def close(self) -> None:
+        self._watched.close()
+
+    async def get(self, name: str) -> User | None:
+        return self._users.get(name)
+
+    async def change(self, old: User, new: User) -> bool:
+        if self._users.get(old.name) != old:
+            return False
+        if not await asyncio.to_thread(userchange.change, self._path, old, new):
+            return False
+        self._users[old.name] = new  # the watch will read the same; until then nobody shall log in with the old password
+        return True
+
+    def _take(self, users: Mapping[str, User]) -> None:
+        self._users = dict(users)
