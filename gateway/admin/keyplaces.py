@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from gateway.state import keychange, keyfile, keyuse
 from gateway.state.keyfile import Key, KeyFileError
 from gateway.state.keymaking import Wish
+
+if TYPE_CHECKING:
+    from gateway.middlewares.auth import AuthConfig
 
 SOON = "A gateway that is running with this file takes it within a second."
 
@@ -87,7 +91,8 @@ def _store(url: str) -> Place:
         raise KeyFileError(f"the store's URL {error}") from None
 
 
-def _configured(path: Path) -> Place:
+def configured(path: Path) -> Iterator[tuple[AuthConfig, Path, str]]:
+    """Every `auth` of a configuration, the folder its paths start from, and `[store] url`. Raises KeyFileError."""
     from gateway.config.problems import ConfigErrors
     from gateway.middlewares.auth import AuthConfig
     from gateway.runtime.reload import load
@@ -95,16 +100,21 @@ def _configured(path: Path) -> Place:
     try:
         loaded = load(path, os.environ)
     except ConfigErrors as errors:
-        raise KeyFileError(f"there is no telling where the keys are: {errors.problems[0]}") from None
-    found: dict[str, Place] = {}
+        raise KeyFileError(f"what the configuration says cannot be told: {errors.problems[0]}") from None
     for pipeline in loaded.pipelines:
         for settings in (pipeline.settings, *(route.settings for route in pipeline.routes)):
             for auth in settings.values():
-                if isinstance(auth, AuthConfig) and "api_key" in auth.methods:
-                    config = auth.api_key
-                    url = loaded.gateway.store.url if config.store == "redis" else config.store
-                    place = _store(url) if url else FileKeys(pipeline.file.parent / config.file)
-                    found[str(place)] = place
+                if isinstance(auth, AuthConfig):
+                    yield auth, pipeline.file.parent, loaded.gateway.store.url
+
+
+def _configured(path: Path) -> Place:
+    found: dict[str, Place] = {}
+    for auth, directory, shared in configured(path):
+        if "api_key" in auth.methods:
+            url = shared if auth.api_key.store == "redis" else auth.api_key.store
+            place = _store(url) if url else FileKeys(directory / auth.api_key.file)
+            found[str(place)] = place
     if len(found) != 1:
         where = f"keeps keys in {' and '.join(sorted(found))}; say which" if found else "has no API keys"
         raise KeyFileError(f"{path} {where}")

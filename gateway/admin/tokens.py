@@ -1,4 +1,6 @@
-"""`gateway tokens revoke|list`: tokens that are refused before they expire. The file is described in state/revocations.py.
+"""`gateway tokens revoke|list`: tokens that are refused before they expire.
+
+The file is described in state/revocations.py, the list in Redis in state/redis_revocations.py.
 
 Exit codes: 0 done, 1 not done (the reason is on stderr), 2 wrong usage.
 """
@@ -11,12 +13,14 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from time import time
-from typing import Any
+from typing import Any, Protocol
 
 from marshmallow import ValidationError
 
+from gateway.admin.keyplaces import add_options, configured
 from gateway.config.schema import parse_duration
-from gateway.state import keyfile, revocations
+from gateway.state import keyfile, revocations, stores
+from gateway.state.keyfile import KeyFileError
 from gateway.state.revocations import ALWAYS, Revocation, RevocationError
 
 ABOUT = "Tokens that are refused before they expire: by jti, by subject, or by when they were issued."
@@ -37,23 +41,76 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     revoke.add_argument("--for", dest="lasting", metavar="TIME", help="how long tokens live at most: the entry can go after that")
     listing = actions.add_parser("list", help="show what is revoked")
     for one in (revoke, listing):
-        one.add_argument("--file", type=Path, default=Path("revoked.toml"), help="the list (default: revoked.toml)")
+        add_options(one, "revoked.toml", "list")
 
 
 def run(args: argparse.Namespace, now: Callable[[], float] = time) -> int:
     """Does what the command line says. Returns the exit code."""
     try:
+        place = _place(args)
         if args.action == "revoke":
-            entry = _entry(args, now())
-            revocations.add(args.file, entry)
-            print(f"Revoked: {_described(entry)}. A gateway that is running with this file takes it within a second.")
+            moment = now()
+            entry = _entry(args, moment)
+            place.add(entry, moment)
+            print(f"Revoked: {_described(entry)}. {place.soon}.")
         else:
-            entries = revocations.load(args.file)
-            print("\n".join(map(_described, entries)) or f"nothing is revoked in {args.file}")
-    except RevocationError as error:
+            print("\n".join(map(_described, place.load())) or f"nothing is revoked in {place}")
+    except (RevocationError, KeyFileError) as error:
         print(f"gateway tokens {args.action}: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+class Place(Protocol):
+    """A list somewhere; `str()` of it says where. Everything raises RevocationError."""
+
+    soon: str
+
+    def add(self, entry: Revocation, now: float) -> None: ...
+
+    def load(self) -> tuple[Revocation, ...]: ...
+
+
+class FileRevocations:
+    """The list of a file."""
+
+    soon = "A gateway that is running with this file takes it within a second"
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __str__(self) -> str:
+        return str(self._path)
+
+    def add(self, entry: Revocation, now: float) -> None:
+        revocations.add(self._path, entry)
+
+    def load(self) -> tuple[Revocation, ...]:
+        return revocations.load(self._path)
+
+
+def _place(args: argparse.Namespace) -> Place:
+    if args.config is None:
+        return _store(args.store) if args.store is not None else FileRevocations(args.file)
+    found: dict[str, Place] = {}
+    for auth, directory, shared in configured(args.config):
+        if auth.revocations:
+            said = shared if auth.revocations == "redis" else auth.revocations
+            place = _store(said) if stores.is_url(said) else FileRevocations(directory / said)
+            found[str(place)] = place
+    if len(found) != 1:
+        where = f"lists them in {' and '.join(sorted(found))}; say which" if found else "has no list of revoked tokens"
+        raise RevocationError(f"{args.config} {where}")
+    return found.popitem()[1]
+
+
+def _store(url: str) -> Place:
+    from gateway.state.redis_revocations import RedisRevocations
+
+    try:
+        return RedisRevocations(stores.parse(url))
+    except stores.BadUrl as error:
+        raise RevocationError(f"the store's URL {error}") from None
 
 
 def _entry(args: argparse.Namespace, now: float) -> Revocation:

@@ -13,7 +13,6 @@ keys is shared_keys.py.
 
 from __future__ import annotations
 
-import getpass
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -148,7 +147,7 @@ class RedisKeys:
     def _change(self, client: Any, event: str, tables: Sequence[tuple[str, dict[str, Any]]]) -> None:
         """Puts tables in the place of what was read ("" for not there). Raises _Changed, _Taken and KeyFileError."""
         named = [{"id": one["id"], "client": one["client"], "hash": _hash(one)} for _, one in tables]
-        message = json.dumps({"event": event, "by": _who(), "keys": named}, separators=(",", ":"))
+        message = json.dumps({"event": event, "by": redis_client.who(), "keys": named}, separators=(",", ":"))
         fields = [(one["id"], _hash(one), was, packed(one)) for was, one in tables]
         version, found = redis_client.change(client, (KEYS, IDS, VERSION), self._url.channel(NAME), message, fields)
         if version == -1 and found and not tables[0][0]:
@@ -179,11 +178,3 @@ def _failing(url: StoreUrl) -> Iterator[Any]:
 
 def _hash(table: Mapping[str, Any]) -> str:
     return str(table["hash"]).removeprefix("sha256:").lower()
-
-
-def _who() -> str:
-    """Who changes keys, for the audit log; "" where the machine does not say."""
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return ""

@@ -32,10 +32,13 @@ class RedisReader(RedisStore):
         super().__init__(url, deadline, clock, telemetry)
         self.greeting = self.greeting[:-1]  # without the limits' script
         self.probe = (b"PING",)
+        self.tag = f"{hash((url, deadline)):x}"
+        """Tells it from others of the same name, in this process."""
 
-    def command(self, *words: bytes) -> asyncio.Future[Any]:
-        """One command, whose second word is its key. The future fails with StoreDown, at once while the server is down."""
-        ask = Ask(words, words[1])
+    def command(self, *words: bytes, key: bytes = b"") -> asyncio.Future[Any]:
+        """One command, whose second word is its key unless `key` says which. The future fails with StoreDown, at once while the
+        server is down."""
+        ask = Ask(words, key or words[1])
         self._send(ask)
         return ask
 
@@ -75,6 +78,8 @@ def reader_of(url: str, deadline: float, context: Context) -> RedisReader:
     else:
         parsed = stores.parse(url)
     kept: RedisReader = context.keep(
-        ("reader", str(parsed)), (parsed, deadline), lambda: RedisReader(parsed, deadline, context.clock, context.telemetry)
+        ("reader", str(parsed), f"{hash((parsed, deadline)):x}"),
+        (parsed, deadline),
+        lambda: RedisReader(parsed, deadline, context.clock, context.telemetry),
     )
     return kept

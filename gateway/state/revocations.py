@@ -13,7 +13,8 @@
 
     until = 2026-02-01T00:00:00Z            # optional in each: by then the token has expired anyway, so the entry can go
 
-The file is read again when it changes. A token that does not say when it was issued counts as issued before any time.
+The file is read again when it changes; the list may be in Redis instead (redis_revocations.py). A token that does not say when it
+was issued counts as issued before any time.
 """
 
 from __future__ import annotations
@@ -75,6 +76,14 @@ class Revocations:
     def replace(self, entries: Iterable[Revocation]) -> None:
         """Another list."""
         self._set(entries)
+        self._tell()
+
+    def add(self, entries: Iterable[Revocation]) -> None:
+        """These as well."""
+        self._put(entries)
+        self._tell()
+
+    def _tell(self) -> None:
         for listener in tuple(self.listeners):
             listener()
 
@@ -95,6 +104,9 @@ class Revocations:
         self._tokens: set[tuple[Any, str]] = set()
         self._subjects: dict[tuple[Any, str], float] = {}
         self._issuers: dict[Any, float] = {}
+        self._put(entries)
+
+    def _put(self, entries: Iterable[Revocation]) -> None:
         for one in entries:
             if one.jti:
                 self._tokens.add((one.issuer, one.jti))
@@ -117,10 +129,11 @@ def load(path: Path) -> tuple[Revocation, ...]:
         raise RevocationError(f"{path} is not TOML: {error}") from None
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         raise RevocationError(f"{path}: revoked must be an array of tables, [[revoked]]")
-    return tuple(_read(table, f"{path}: entry {number}") for number, table in enumerate(tables, 1))
+    return tuple(of_table(table, f"{path}: entry {number}") for number, table in enumerate(tables, 1))
 
 
-def _read(table: Mapping[str, Any], where: str) -> Revocation:
+def of_table(table: Mapping[str, Any], where: str) -> Revocation:
+    """One entry of a table such as `[[revoked]]` holds. Raises RevocationError, whose message begins with `where`."""
     for name, value in table.items():
         wanted = {"jti": str, "subject": str, "issuer": str, "before": date, "until": date}.get(name)
         if wanted is None:

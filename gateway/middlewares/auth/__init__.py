@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from gateway.config import schema
-from gateway.config.schema import Boolean, Choice, FieldValue, Items, Map, SubTable, Table, Text
+from gateway.config.schema import Boolean, Choice, FieldValue, Items, Map, Secret, SubTable, Table, Text
 from gateway.core.exchange import Decision, Exchange, Identity
 from gateway.core.failures import Failed, Failure
 from gateway.core.hooks import ConfigProblem, Context, Hooks
@@ -27,9 +27,11 @@ from gateway.middlewares.auth.mtls import Mtls, MtlsConfig, MtlsTable
 from gateway.middlewares.auth.permissions import Permission, Require, Requirements, covers
 from gateway.middlewares.auth.refusal import Refused
 from gateway.middlewares.auth.rules import Network, from_where, rules
-from gateway.state import revocations
+from gateway.state import revocations, stores
 from gateway.state.revocations import RevocationError, Revocations
 
+STORE_DEADLINE = 0.25
+"""Seconds for an answer of the store that has the list of revoked tokens. No request waits for it."""
 METHODS = ("api_key", "jwt", "introspection", "basic", "mtls")
 
 
@@ -37,7 +39,8 @@ METHODS = ("api_key", "jwt", "introspection", "basic", "mtls")
 class AuthConfig:
     """How callers are known (`methods`, in this order) and what they need.
 
-    revocations: the file that lists revoked tokens, "" for none.
+    revocations: the file that lists revoked tokens, the URL of a Redis that does, or "redis" for the one that `[store] url`
+              names; "" for none.
     require:  permissions, all of them needed: a list for every method, or a table of lists by method with "*" for the others.
     roles:    the permissions that come with a role, beyond those of the caller's own.
     tiers:    the tiers that may; all when empty.
@@ -82,7 +85,7 @@ class AuthTable(Table):
     introspection = SubTable(IntrospectionTable)
     basic = SubTable(BasicTable)
     mtls = Items(SubTable(MtlsTable))
-    revocations = Text()
+    revocations = Secret()
     require = Require()
     roles = Map(keys=Text(), values=Items(Permission()))
     tiers = Items(Text())
@@ -264,12 +267,27 @@ def _revocations(config: AuthConfig, context: Context) -> Revocations | None:
     """The list, one for everybody who uses the file. Raises ConfigProblem when it makes no sense."""
     if not config.revocations:
         return None
+    if config.revocations == "redis" or stores.is_url(config.revocations):
+        return _stored_revocations(config.revocations, context)
     path = context.directory / config.revocations
     try:
         kept: Revocations = context.keep(("auth", "revocations", str(path)), None, lambda: Revocations.of(path))
         kept.replace(revocations.load(path))
     except RevocationError as error:
         raise ConfigProblem(str(error), at=("revocations",)) from None
+    return kept
+
+
+def _stored_revocations(url: str, context: Context) -> Revocations:
+    # Whoever has a file needs nothing of Redis.
+    from gateway.middlewares.auth.store_revocations import StoreRevocations
+    from gateway.state.redis_reader import reader_of
+
+    try:
+        store = reader_of(url, STORE_DEADLINE, context)
+    except (stores.BadUrl, LookupError) as error:
+        raise ConfigProblem(str(error), at=("revocations",), hint='revocations = "redis://host:6379/0"') from None
+    kept: Revocations = context.keep(("auth", "revocations", store.name, store.tag), store, lambda: StoreRevocations(store))
     return kept
 
 

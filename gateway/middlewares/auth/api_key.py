@@ -194,9 +194,9 @@ def _of_store(
         store = reader_of(config.store, config.deadline, context)
     except (stores.BadUrl, LookupError) as error:
         raise ConfigProblem(str(error), at=("api_key", "store"), hint='store = "redis://host:6379/0"') from None
-    keys: SharedKeys = context.keep(("auth", "shared keys", store.name), store, lambda: SharedKeys(store))
+    keys: SharedKeys = context.keep(("auth", "shared keys", store.name, store.tag), store, lambda: SharedKeys(store))
     stale = config.stale if config.on_store_failure == "cached" else 0.0
-    key = ("auth", "api_key", context.pipeline, context.name, store.name, f"{hash((fingerprint, stale)):x}")
+    key = ("auth", "api_key", context.pipeline, context.name, store.name, f"{hash((store.tag, fingerprint, stale)):x}")
     ring: StoreRing = context.keep(key, (keys, fingerprint, stale), lambda: StoreRing(keys, roles, stale, context.clock))
     return ring
 

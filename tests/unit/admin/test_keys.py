@@ -295,7 +295,7 @@ class TestPlaces:
 
     def test_a_configuration_that_does_not_say(self, shell: Shell, tmp_path: Path):
         config = str(tmp_path / "gateway.toml")
-        assert "there is no telling where the keys are" in shell("list", "--config", config, code=1)
+        assert "what the configuration says cannot be told" in shell("list", "--config", config, code=1)
         write(tmp_path, "request = []\n[[route]]\nprefix = '/'\nbuiltin = 'info'\n")
         assert "has no API keys" in shell("list", "--config", config, code=1)
         write(tmp_path, self.pipeline("one", 'file = "a.toml"'))

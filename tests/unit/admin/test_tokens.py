@@ -6,7 +6,14 @@ from pathlib import Path
 import pytest
 
 from gateway.admin import tokens
+from gateway.state.redis_client import connected
+from gateway.state.redis_revocations import RedisRevocations
 from gateway.state.revocations import ALWAYS, Revocation, load
+from gateway.state.stores import parse
+from tests.flow.conftest import write
+from tests.redis import RedisServer, shared_redis
+
+__all__ = ["shared_redis"]
 
 NOW = 1_700_000_000.5
 NEXT = 1_700_000_001
@@ -61,3 +68,52 @@ def test_wrong(shell, words: list[str]):
 def test_usage(shell):
     with pytest.raises(SystemExit):
         shell("revoke")
+
+
+@pytest.fixture
+def url(shared_redis: RedisServer) -> str:
+    with connected(parse(f"{shared_redis.url}/7")) as client:
+        client.flushdb()
+    return f"{shared_redis.url}/7"
+
+
+def test_in_a_store(shell, url: str):
+    assert shell("list", "--store", url).startswith("nothing is revoked in redis://127.0.0.1:")
+    said = shell("revoke", "--subject", "al", "--store", url)
+    assert "tokens of al issued before 2023-11-14 22:13:21 UTC. Gateways that are running with this store" in said
+    assert shell("list", "--store", url) == "tokens of al issued before 2023-11-14 22:13:21 UTC\n"
+    assert "the store's URL must begin with" in shell("list", "--store", "x", code=1)
+
+
+PIPELINE = """
+request = ["auth"]
+[auth]
+methods = ["jwt"]
+revocations = "{where}"
+[[auth.jwt]]
+issuer = "i"
+secret = "0123456789abcdef0123456789abcdef"
+[[route]]
+path = "/info"
+builtin = "info"
+"""
+
+
+@pytest.mark.parametrize("where", ["../mine.toml", "redis", "{url}"])
+def test_where_a_configuration_says(shell, url: str, tmp_path: Path, where: str):
+    where = where.format(url=url)
+    write(tmp_path, PIPELINE.format(where=where), "", f'[store]\nurl = "{url}"\n')
+    config = str(tmp_path / "gateway.toml")
+    shell("revoke", "--jti", "j1", "--config", config)
+    listed = load(tmp_path / "pipelines" / where) if where == "../mine.toml" else RedisRevocations(parse(url)).load()
+    assert listed == (Revocation(jti="j1"),)
+    assert shell("list", "--config", config) == "the token j1\n"
+
+
+def test_a_configuration_that_does_not_say(shell, tmp_path: Path):
+    write(tmp_path, PIPELINE.format(where="a.toml").replace('revocations = "a.toml"', ""))
+    config = str(tmp_path / "gateway.toml")
+    assert "has no list of revoked tokens" in shell("list", "--config", config, code=1)
+    write(tmp_path, PIPELINE.format(where="a.toml") + '[route.auth]\nrevocations = "b.toml"\n')
+    assert "say which" in shell("list", "--config", config, code=1)
+    assert "cannot be told" in shell("list", "--config", "none.toml", code=1)
