@@ -56,13 +56,18 @@ async def rolling(directory: Path) -> bool:
                     await server.start()
                     await asyncio.sleep(1.5)
             runs = sum((server.ids() for server in servers), Counter())
+            unread = sum((server.ids(".unread") for server in servers), Counter())
         bad_gets = Counter(answer.status for answer in load.gets if answer.status != 200)
         bad_posts = [answer for answer in load.sent if answer.status != 200]
         twice = [name for name, times in runs.items() if times > 1]
-        unreceived = sum(answer.id not in runs for answer in bad_posts)
+        how = Counter("read" if one.id in runs else "arrived" if one.id in unread else "not received" for one in bad_posts)
+        guessed = sum(one.id in unread for one in load.sent if one.status == 200)
         print(f"rolling restart, {kind}: {len(load.gets)} GETs, {bad_gets.total()} failed {dict(bad_gets)}")
-        print(f"  {len(load.sent)} POSTs, {len(bad_posts)} failed, {unreceived} of them never received; {len(twice)} ran twice")
-        good[kind] = not bad_gets and not twice
+        print(
+            f"  {len(load.sent)} POSTs, {len(bad_posts)} failed: {how['read']} the endpoint had read, {how['arrived']} had arrived "
+            f"when it closed, {how['not received']} it never had; {len(twice)} ran twice, {guessed} went out again after arriving"
+        )
+        good[kind] = not bad_gets and not twice and not how["not received"] and not guessed
     return good["gateway"]
 
 

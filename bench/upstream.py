@@ -4,7 +4,8 @@
 
 It answers with NAME after DELAY seconds. The id of every POST (its X-Id) goes into RECORD the moment it has arrived, so that a
 request that ran twice shows even when the process is gone. TERM ends it as a well-behaved server ends: it accepts nothing more,
-closes what is idle, and finishes what it has with Connection: close.
+closes what is idle, and finishes what it has with Connection: close. What has arrived on a connection by then and was not read is
+lost, as it is with every server that ends; the ids in that go into RECORD.unread.
 
     GET /set?delay=0.1&fail=0.5&code=503&health=503     from now on: this slow, this share answered with this code, not 500;
                                                         this status at /health
@@ -16,7 +17,10 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import re
 import signal
+import socket
+import struct
 import sys
 from urllib.parse import parse_qsl
 
@@ -27,7 +31,9 @@ class State:
     """What all connections share."""
 
     def __init__(self, record: str, name: str, delay: float) -> None:
-        self.record = os.open(record, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        self.record, self.unread = (
+            os.open(record + more, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600) for more in ("", ".unread")
+        )
         self.name = name.encode()
         self.delay = delay
         self.fail = 0.0
@@ -37,6 +43,15 @@ class State:
         self.stopping = False
         self.connections: set[Connection] = set()
         self.random = random.Random(7)
+
+    def lose(self, connection: socket.socket) -> None:
+        """Notes what has arrived on a connection that is about to be closed without having read it."""
+        try:
+            unread = connection.recv(65536, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except OSError:
+            return
+        for number in re.findall(rb"X-Id: (\S+)", unread):
+            os.write(self.unread, number + b"\n")
 
 
 class Connection(asyncio.Protocol):
@@ -54,6 +69,9 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.state.connections.discard(self)
+        if self.state.stopping:
+            with socket.socket(fileno=os.dup(self.transport.get_extra_info("socket").fileno())) as connection:
+                self.state.lose(connection)
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -98,6 +116,19 @@ class Connection(asyncio.Protocol):
             self.transport.close()
 
 
+def refuse(listener: int, state: State) -> None:
+    """Resets the connections that nobody has accepted yet, as closing their listener does, but notes what is lost with them."""
+    with socket.socket(fileno=os.dup(listener)) as waiting:
+        while True:
+            try:
+                connection, _ = waiting.accept()
+            except OSError:
+                return
+            with connection:
+                state.lose(connection)
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
 async def serve(record: str, name: str, delay: float, ports: list[int]) -> None:
     loop = asyncio.get_running_loop()
     state = State(record, name, delay)
@@ -108,6 +139,8 @@ async def serve(record: str, name: str, delay: float, ports: list[int]) -> None:
     await stop.wait()
     state.stopping = True
     for server in servers:
+        for listener in server.sockets:
+            refuse(listener.fileno(), state)
         server.close()
     for connection in tuple(state.connections):
         if not connection.busy:

@@ -77,9 +77,10 @@ class Server:
         writer.close()
         return body.decode()
 
-    def ids(self) -> Counter[str]:
-        """How often each POST's id has arrived, over all its lives."""
-        return Counter(self.record.read_text().split()) if self.record.exists() else Counter()
+    def ids(self, more: str = "") -> Counter[str]:
+        """How often each POST's id has been read, over all its lives; with ".unread", how often it had arrived and was not."""
+        record = self.record.with_name(self.record.name + more)
+        return Counter(record.read_text().split()) if record.exists() else Counter()
 
 
 class Answer(NamedTuple):

@@ -68,11 +68,14 @@ class Transport:
         return None
 
     def take_quiet(self, endpoint: Endpoint) -> Connection | None:
-        """As `take`, but only one on which nothing waits to be read: not the end either, which the loop has yet to hear of."""
+        """As `take`, but only one on which nothing waits to be read: not the end either, which the loop has yet to hear of.
+
+        When that has come, no other either: who is about to end closes all, one after the other.
+        """
         connection = self.take(endpoint)
-        while connection is not None and connection.speaks():
+        if connection is not None and connection.speaks():
             connection.close()
-            connection = self.take(endpoint)
+            return None
         return connection
 
     async def connect(self, endpoint: Endpoint, timeout: float, max_idle: int = 0, keepalive: float = 60.0) -> Connection:
