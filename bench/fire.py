@@ -64,8 +64,8 @@ async def rolling(directory: Path) -> bool:
         guessed = sum(one.id in unread for one in load.sent if one.status == 200)
         print(f"rolling restart, {kind}: {len(load.gets)} GETs, {bad_gets.total()} failed {dict(bad_gets)}")
         print(
-            f"  {len(load.sent)} POSTs, {len(bad_posts)} failed: {how['read']} the endpoint had read, {how['arrived']} had arrived "
-            f"when it closed, {how['not received']} it never had; {len(twice)} ran twice, {guessed} went out again after arriving"
+            f"  {len(load.sent)} POSTs, {len(bad_posts)} failed: {how['read']} the endpoint had read, {how['arrived']} arrived "
+            f"as it closed, {how['not received']} it never had; {len(twice)} ran twice, {guessed} went out again after arriving"
         )
         good[kind] = not bad_gets and not twice and not how["not received"] and not guessed
     return good["gateway"]
