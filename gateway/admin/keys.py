@@ -16,11 +16,12 @@ from typing import Any, Literal
 import orjson
 from marshmallow import ValidationError
 
+from gateway.admin import audit
 from gateway.admin.keyplaces import Place, add_options, place_of
 from gateway.config.schema import parse_duration
 from gateway.state import keyfile
 from gateway.state.keyfile import Key, KeyFileError
-from gateway.state.keymaking import Wish
+from gateway.state.keymaking import Wish, who
 
 ABOUT = "API keys: a key is shown once, when it is made; the file, or the store, keeps its hash."
 
@@ -46,9 +47,11 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     create.add_argument("--prefix", default="bec_", help="how the key begins (default: bec_)")
     create.add_argument("--key", metavar="EXISTING", help='take over a key made elsewhere; "-" reads it from standard input')
     _common(create)
+    audit.add_option(create)
 
     listing = actions.add_parser("list", help="show the keys there are, without the keys themselves")
     listing.add_argument("--client", metavar="NAME", help="only this client's")
+    listing.add_argument("--label", metavar="TEXT", help="only those with this in their label")
     _common(listing)
 
     rotate = actions.add_parser("rotate", help="make a key that replaces another, which stays valid for a while")
@@ -57,17 +60,24 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     rotate.add_argument("--expires", metavar="WHEN", help="as for create, or never; default: as long as the old one was to live")
     rotate.add_argument("--prefix", default="bec_", help="how the key begins (default: bec_)")
     _common(rotate)
+    audit.add_option(rotate)
 
     revoke = actions.add_parser("revoke", help="refuse a key from now on")
     revoke.add_argument("id", metavar="ID", help="the key, by its ID from list")
     _common(revoke)
+    audit.add_option(revoke)
 
 
 def run(args: argparse.Namespace, now: Callable[[], float] = time) -> int:
     """Does what the command line says. Returns the exit code."""
     actions = {"create": _create, "list": _list, "rotate": _rotate, "revoke": _revoke}
     try:
-        actions[args.action](args, place_of(args), now())
+        moment = now()
+        path = audit.file_of(args) if args.action != "list" else None
+        with audit.audited(path, moment) as lines:
+            place = place_of(args)
+            changed = actions[args.action](args, place, moment)
+            lines += [_line(outcome, key, place) for outcome, key in changed]
     except KeyFileError as error:
         print(f"gateway keys {args.action}: {error}", file=sys.stderr)
         return 1
@@ -85,11 +95,20 @@ def _which(parser: argparse.ArgumentParser, what: str) -> None:
     group.add_argument("--client", metavar="NAME", help=f"{what}, by its client, if that has only one in use")
 
 
+Changed = list[tuple[str, Key]]
+"""What became of keys, for the audit log."""
+
+
+def _line(outcome: str, key: Key, place: Place) -> audit.Line:
+    said = {"event": "key_change", "outcome": outcome, "key": key.id, "client": key.client, "by": who() or None}
+    return {**said, "where": str(place)}
+
+
 def _words(text: str) -> tuple[str, ...]:
     return tuple(word for part in text.split(",") if (word := part.strip()))
 
 
-def _create(args: argparse.Namespace, place: Place, now: float) -> None:
+def _create(args: argparse.Namespace, place: Place, now: float) -> Changed:
     existing = args.key
     if existing == "-":  # arguments are seen by everybody on the machine (ps)
         existing = sys.stdin.readline().strip()
@@ -97,15 +116,16 @@ def _create(args: argparse.Namespace, place: Place, now: float) -> None:
     key, secret = place.create(wish, now, prefix=args.prefix, existing=existing)
     if args.json:
         _print_json({**_facts(key, now), "key": secret})
-        return
+        return [("created", key)]
     print(f"{key.id}: a key for {_described(key)}{_lasting(key)}")
     if existing is None:
         _show(secret, place)
     print(place.soon)
+    return [("created", key)]
 
 
-def _list(args: argparse.Namespace, place: Place, now: float) -> None:
-    keys = [key for key in place.load() if args.client in (None, key.client)]
+def _list(args: argparse.Namespace, place: Place, now: float) -> Changed:
+    keys = [key for key in place.load() if args.client in (None, key.client) and (args.label or "") in key.label]
     used = place.used()
     if args.json:
         _print_json([{**_facts(key, now), "last_used": _rfc3339(used.get(key.id))} for key in keys])
@@ -114,23 +134,25 @@ def _list(args: argparse.Namespace, place: Place, now: float) -> None:
     else:
         for line in _table(keys, now, used):
             print(line)
+    return []
 
 
-def _rotate(args: argparse.Namespace, place: Place, now: float) -> None:
+def _rotate(args: argparse.Namespace, place: Place, now: float) -> Changed:
     id = args.id if args.id is not None else _only_key(place, args.client, now)
     overlap = _duration("--overlap", args.overlap)
     expires: float | Literal["same"] | None = "same" if args.expires is None else _moment(args.expires, now)
     new, secret, old = place.rotate(id, now, overlap=overlap, expires=expires, prefix=args.prefix)
     if args.json:
         _print_json({**_facts(new, now), "key": secret, "replaces": _facts(old, now)})
-        return
+        return [("created", new), ("rotated", old)]
     print(f"{new.id}: a key for {_described(new)}{_lasting(new)}")
     _show(secret, place)
     print(f"{old.id}, which it replaces, {_ends(old, now)}.")
     print(place.soon)
+    return [("created", new), ("rotated", old)]
 
 
-def _revoke(args: argparse.Namespace, place: Place, now: float) -> None:
+def _revoke(args: argparse.Namespace, place: Place, now: float) -> Changed:
     key, changed = place.revoke(args.id, now)
     if args.json:
         _print_json(_facts(key, now))
@@ -139,6 +161,7 @@ def _revoke(args: argparse.Namespace, place: Place, now: float) -> None:
         print(place.soon)
     else:
         print(f"{key.id} of {key.client} was revoked before.")
+    return [("revoked", key)] if changed else []
 
 
 def _only_key(place: Place, client: str, now: float) -> str:

@@ -17,10 +17,12 @@ from typing import Any, Protocol
 
 from marshmallow import ValidationError
 
+from gateway.admin import audit
 from gateway.admin.keyplaces import add_options, configured
 from gateway.config.schema import parse_duration
 from gateway.state import keyfile, revocations, stores
 from gateway.state.keyfile import KeyFileError
+from gateway.state.keymaking import who
 from gateway.state.revocations import ALWAYS, Revocation, RevocationError
 
 ABOUT = "Tokens that are refused before they expire: by jti, by subject, or by when they were issued."
@@ -39,6 +41,7 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     revoke.add_argument("--issuer", default="", metavar="URL", help="of this issuer alone")
     revoke.add_argument("--before", metavar="WHEN", help="issued before this date and time instead of until now")
     revoke.add_argument("--for", dest="lasting", metavar="TIME", help="how long tokens live at most: the entry can go after that")
+    audit.add_option(revoke)
     listing = actions.add_parser("list", help="show what is revoked")
     for one in (revoke, listing):
         add_options(one, "revoked.toml", "list")
@@ -51,7 +54,9 @@ def run(args: argparse.Namespace, now: Callable[[], float] = time) -> int:
         if args.action == "revoke":
             moment = now()
             entry = _entry(args, moment)
-            place.add(entry, moment)
+            with audit.audited(audit.file_of(args), moment) as lines:
+                place.add(entry, moment)
+                lines.append(_line(entry, place))
             print(f"Revoked: {_described(entry)}. {place.soon}.")
         else:
             print("\n".join(map(_described, place.load())) or f"nothing is revoked in {place}")
@@ -122,6 +127,11 @@ def _entry(args: argparse.Namespace, now: float) -> Revocation:
     except (ValidationError, ValueError):
         raise RevocationError('--before must be a date such as 2027-01-31, --for a duration such as "24h"') from None
     return Revocation(args.jti, args.subject, args.issuer, before, until)
+
+
+def _line(entry: Revocation, place: Place) -> audit.Line:
+    said = {"event": "token_revocation", "outcome": "revoked", "what": _described(entry)}
+    return {**said, "by": who() or None, "where": str(place)}
 
 
 def _described(entry: Revocation) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import re
 import secrets
 from collections.abc import Container, Iterable
@@ -98,3 +99,11 @@ def moment(unix: float) -> datetime:
         return datetime.fromtimestamp(int(unix), UTC)
     except (ValueError, OverflowError, OSError):
         raise KeyFileError("expires too far in the future: the year must be 9999 or earlier") from None
+
+
+def who() -> str:
+    """Who changes something, for the audit log; "" where the machine does not say."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -76,11 +75,3 @@ def change(
     flat = [word for field in fields for word in field]
     version, found = client.eval(CHANGE, len(keys), *keys, channel, message, *flat)
     return int(version), found.decode()
-
-
-def who() -> str:
-    """Who changes something, for the audit log; "" where the machine does not say."""
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return ""

@@ -147,7 +147,7 @@ class RedisKeys:
     def _change(self, client: Any, event: str, tables: Sequence[tuple[str, dict[str, Any]]]) -> None:
         """Puts tables in the place of what was read ("" for not there). Raises _Changed, _Taken and KeyFileError."""
         named = [{"id": one["id"], "client": one["client"], "hash": _hash(one)} for _, one in tables]
-        message = json.dumps({"event": event, "by": redis_client.who(), "keys": named}, separators=(",", ":"))
+        message = json.dumps({"event": event, "by": keymaking.who(), "keys": named}, separators=(",", ":"))
         fields = [(one["id"], _hash(one), was, packed(one)) for was, one in tables]
         version, found = redis_client.change(client, (KEYS, IDS, VERSION), self._url.channel(NAME), message, fields)
         if version == -1 and found and not tables[0][0]:

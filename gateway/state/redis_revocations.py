@@ -101,7 +101,7 @@ class RedisRevocations:
             entry = Revocation(entry.jti, entry.subject, entry.issuer, max(old.before, entry.before), until)
         changes = [("", field, was, json.dumps(packed(entry)))]
         changes += [("", one, text, "") for one, text in there.items() if _over(text, now)]
-        message = json.dumps({"by": redis_client.who(), "entries": [packed(entry)]})
+        message = json.dumps({"by": keymaking.who(), "entries": [packed(entry)]})
         keys = (ENTRIES, ENTRIES, VERSION)
         version, _ = redis_client.change(client, keys, self._url.channel(NAME), message, changes)
         return version > 0

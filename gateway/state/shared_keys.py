@@ -38,7 +38,7 @@ class Listener(Protocol):
     """Who remembers keys."""
 
     def changed(self, event: str, by: str, ids: Mapping[str, str]) -> None:
-        """These keys (clients by ID) were "created", "rotated" or "revoked", by somebody."""
+        """These keys (clients by ID) were "created", "rotated" (the first replaces the second) or "revoked", by somebody."""
 
     def doubt(self) -> None:
         """Any key may have changed."""

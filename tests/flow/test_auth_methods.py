@@ -90,7 +90,11 @@ async def test_files_are_followed_and_decisions_written(start, origin, connect, 
     async with asyncio.timeout(10):  # A thread of its own writes the log; closing does not wait for it.
         while '"revoked"' not in (directory / "audit.log").read_text() or not (directory / "access.log").read_text():
             await asyncio.sleep(0.02)
-    decisions = [json.loads(line) for line in (directory / "audit.log").read_text().splitlines()]
+    lines = [json.loads(line) for line in (directory / "audit.log").read_text().splitlines()]
+    decisions = [line for line in lines if line["event"] == "authentication"]
+    assert decisions[0]["key"] == key.id
+    changes = [(line["outcome"], line["key"], line["client"], line["by"]) for line in lines if line not in decisions]
+    assert changes == [("revoked", key.id, "acme", None)]
     assert [line["auth_method"] for line in decisions[:4]] == ["api_key", "jwt", "basic", "basic"]
     assert {line["result"] for line in decisions} == {"ok", "owner", "revoked"}
     refusals = [json.loads(line) for line in (directory / "access.log").read_text().splitlines()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -383,3 +384,21 @@ async def test_stores_that_are_none(start, store: str, said: str):
     with pytest.raises(ConfigErrors) as caught:
         await start(PIPELINE.format(store=store, more=""), '[upstream.origin]\nurl = "http://127.0.0.1:1"\n')
     assert said in str(caught.value.problems[0])
+
+
+async def test_changes_of_keys_are_audited_by_whoever_hears_of_them(world: World, tmp_path: Path):
+    await world.gateway(more="[auth.audit]\nfile = 'audit.log'")
+    await world.following()
+    key, _ = world.keys.create(Wish("acme"), time())
+    new, _, _ = world.keys.rotate(key.id, time(), overlap=60)
+    world.keys.revoke(key.id, time())
+    await until(lambda: world.feed.version == 3)
+    await world.running.close()
+    file = tmp_path / "pipelines" / "audit.log"
+    await until(lambda: file.read_text().count("\n") == 4)
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [(line["event"], line["outcome"], line["key"], line["client"]) for line in lines] == [
+        ("key_change", outcome, id, "acme")
+        for outcome, id in (("created", key.id), ("created", new.id), ("rotated", key.id), ("revoked", key.id))
+    ]
+    assert all(line["by"] and line["seen_by"] == f"gateway {os.getpid()}" for line in lines)

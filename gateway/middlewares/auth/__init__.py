@@ -148,6 +148,9 @@ class Auth:
         credentials = frozenset[bytes]().union(*(method.fields for method in methods))
         self._drop = (mine if config.forward_credentials else mine | credentials) or None
         self._audit = Audit.of(config.audit, context) if config.audit is not None else None
+        for method in methods:
+            if self._audit is not None and hasattr(method, "audit_to"):
+                method.audit_to(self._audit)
         # RFC 9110 section 11.6.1: every 401 carries a challenge for each scheme that would do.
         self._challenges = tuple(dict.fromkeys((b"WWW-Authenticate", method.challenge) for method in methods))
         self._missing = f"This needs {' or '.join(dict.fromkeys(method.wanted for method in methods))}."

@@ -17,6 +17,7 @@ from gateway.core.exchange import Exchange, Identity
 from gateway.core.failures import Failure
 from gateway.core.hooks import ConfigProblem, Context
 from gateway.middlewares.auth import bearer
+from gateway.middlewares.auth.audit import Audit
 from gateway.middlewares.auth.key_ring import Good, KeyRing
 from gateway.middlewares.auth.networks import Networks
 from gateway.middlewares.auth.refusal import Refused
@@ -125,6 +126,10 @@ class ApiKeys:
         if known[2] is not None and exchange.client_ip not in known[2]:
             raise _from_elsewhere(known[0], exchange.client_ip, known[2])
         return known[0]
+
+    def audit_to(self, audit: Audit) -> None:
+        """Has changes of keys written there as well."""
+        self._ring.changes.add(audit)
 
     async def _later(self, found: Awaitable[Good], exchange: Exchange) -> Identity:
         identity, _, networks = await found

@@ -1,11 +1,14 @@
-"""The audit log: one JSON object a line for every decision about a caller, in a file of its own, without anything secret."""
+"""The audit log: one JSON object a line for every decision about a caller and every change of a key, without anything secret."""
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+from weakref import WeakSet
 
 import orjson
 
@@ -13,6 +16,8 @@ from gateway.config.schema import Boolean, Table, Text
 from gateway.core.exchange import Exchange
 from gateway.core.hooks import ConfigProblem, Context
 from gateway.state.logfile import LogFile
+
+log = logging.getLogger("gateway.auth")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +37,11 @@ class AuditTable(Table):
 class Audit:
     """Writes decisions down. Costs a tuple on the request's way; the line is made later (state.logfile)."""
 
-    __slots__ = ("_file", "_name", "_pipeline", "_wall", "allowed")
+    __slots__ = ("__weakref__", "_name", "_pipeline", "_wall", "allowed", "file")
 
     def __init__(self, config: AuditConfig, file: LogFile, context: Context) -> None:
         self.allowed = config.allowed
-        self._file = file
+        self.file = file
         self._name = context.name
         self._pipeline = context.pipeline
         self._wall: Callable[[], float] = context.clock.wall
@@ -54,20 +59,62 @@ class Audit:
 
     def write(self, exchange: Exchange, method: str, outcome: str, result: str, why: str) -> None:
         """One decision: "allowed" or "denied", the metric's word for it, and the rule."""
-        self._file.append((_line, self._wall(), exchange, self._pipeline, self._name, method, outcome, result, why))
+        self.file.append((_line, self._wall(), exchange, self._pipeline, self._name, method, outcome, result, why))
+
+    def key_changed(self, outcome: str, id: str, client: str, by: str) -> None:
+        """A key was "created", "rotated", "revoked", "changed" or "removed", as far as this process has heard of it."""
+        self.file.append((_key_line, self._wall(), outcome, id, client, by))
+
+
+class Changes:
+    """Who hears of keys that change: the gateway's log, and each audit log of those who use the keys, once."""
+
+    __slots__ = ("_audits",)
+
+    def __init__(self) -> None:
+        # They belong to a snapshot, which must be able to go.
+        self._audits: WeakSet[Audit] = WeakSet()
+
+    def add(self, audit: Audit) -> None:
+        self._audits.add(audit)
+
+    def tell(self, outcome: str, id: str, client: str, by: str = "") -> None:
+        """As `Audit.key_changed`."""
+        log.info("key %s of %s: %s%s", id, client, outcome, f" by {by}" if by else "")
+        for audit in {audit.file: audit for audit in self._audits}.values():
+            audit.key_changed(outcome, id, client, by)
+
+
+def _time(unix: float) -> str:
+    return datetime.fromtimestamp(unix, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _key_line(record: tuple[Any, ...]) -> bytes:
+    _, when, outcome, id, client, by = record
+    said = {
+        "timestamp": _time(when),
+        "event": "key_change",
+        "outcome": outcome,
+        "key": id,
+        "client": client,
+        "by": by or None,
+        "seen_by": f"gateway {os.getpid()}",
+    }
+    return orjson.dumps(said, option=orjson.OPT_APPEND_NEWLINE)
 
 
 def _line(record: tuple[Any, ...]) -> bytes:
     _, when, exchange, pipeline, name, method, outcome, result, why = record
     identity, route = exchange.identity, exchange.route
     said = {
-        "timestamp": datetime.fromtimestamp(when, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "timestamp": _time(when),
         "event": "authentication",
         "outcome": outcome,
         "result": result,
         "auth_method": method,
         "client": identity.client if identity is not None else None,
         "user": identity.user or None if identity is not None else None,
+        "key": identity.claims.get("key") if identity is not None and identity.method == "api_key" else None,
         "client_ip": exchange.client_ip,
         "request_id": exchange.request_id,
         "method": exchange.method,

@@ -5,7 +5,6 @@ No key appears in a log, a repr or an error; in memory there are hashes, and the
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 from gateway.core.exchange import Identity
 from gateway.core.failures import Failure
+from gateway.middlewares.auth.audit import Changes
 from gateway.middlewares.auth.identities import Granted, identity
 from gateway.middlewares.auth.networks import Networks
 from gateway.middlewares.auth.refusal import Refused
@@ -20,8 +20,6 @@ from gateway.state import keyfile
 from gateway.state.keyfile import Key
 from gateway.state.keyuse import KeyUse
 from gateway.state.watch import Stamp, Watched
-
-log = logging.getLogger("gateway.auth")
 
 TTL = 300.0
 """Seconds a look-up is remembered."""
@@ -42,11 +40,12 @@ class KeyRing:
     used: writes down which keys are in use, if that is wanted; a key counts once in TTL seconds.
     """
 
-    __slots__ = ("_by_digest", "_roles", "_used", "_watched", "_wrong", "good")
+    __slots__ = ("_by_digest", "_roles", "_used", "_watched", "_wrong", "changes", "good")
 
     def __init__(self, keys: Iterable[Key], roles: Mapping[str, tuple[str, ...]], used: KeyUse | None = None) -> None:
         self._roles = roles
         self._used = used
+        self.changes = Changes()
         self._watched: Watched[tuple[Key, ...]] | None = None
         self._by_digest: dict[bytes, tuple[Key, Identity, Networks | None]] = {}
         self.good: dict[str, Good] = {}
@@ -70,16 +69,15 @@ class KeyRing:
             self._watched = Watched(path, seen, lambda: keyfile.load(path), self._follow)
 
     def _follow(self, keys: tuple[Key, ...]) -> None:
-        """Other keys, and in the log what became of each."""
+        """Other keys; what became of each is told."""
         before = {key.id: key for key, *_ in self._by_digest.values()}
         self.replace(keys)
         for key in keys:
             was = before.pop(key.id, None)
             if was != key:
-                what = "added" if was is None else "revoked" if key.revoked and not was.revoked else "changed"
-                log.info("key %s of %s: %s", key.id, key.client, what)
+                self.changes.tell(_outcome(was, key), key.id, key.client)
         for gone in before.values():
-            log.info("key %s of %s: removed", gone.id, gone.client)
+            self.changes.tell("removed", gone.id, gone.client)
 
     def close(self) -> None:
         if self._watched is not None:
@@ -106,6 +104,15 @@ class KeyRing:
         good = (identity, until, networks)
         remember(self.good, KNOWN, presented, good)
         return good
+
+
+def _outcome(was: Key | None, key: Key) -> str:
+    """What became of a key."""
+    if was is None:
+        return "created"
+    if key.revoked and not was.revoked:
+        return "revoked"
+    return "rotated" if key.replaced_by and not was.replaced_by else "changed"
 
 
 def identity_of(key: Key, granted: Granted) -> Identity:

@@ -7,12 +7,12 @@ gets 503, for the key may be good.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Mapping
 
 from gateway.core.clock import Clock
 from gateway.core.failures import Failure
 from gateway.middlewares.auth import key_ring
+from gateway.middlewares.auth.audit import Changes
 from gateway.middlewares.auth.key_ring import TTL, Good, identity_of, refused, remember
 from gateway.middlewares.auth.networks import Networks
 from gateway.middlewares.auth.refusal import Refused
@@ -20,8 +20,6 @@ from gateway.state import keyfile
 from gateway.state.keyfile import Key
 from gateway.state.shared_keys import SharedKeys
 from gateway.state.stores import StoreDown
-
-log = logging.getLogger("gateway.auth")
 
 AGAIN = 5.0
 """Seconds for which a key goes on before the store is asked again, while it is away."""
@@ -35,13 +33,14 @@ class StoreRing:
     stale: how long, in seconds, a key goes on that cannot be looked up again; 0 for not at all.
     """
 
-    __slots__ = ("_confirmed", "_keys", "_roles", "_stale", "_wall", "_wrong", "good")
+    __slots__ = ("_confirmed", "_keys", "_roles", "_stale", "_wall", "_wrong", "changes", "good")
 
     def __init__(self, keys: SharedKeys, roles: Mapping[str, tuple[str, ...]], stale: float, clock: Clock) -> None:
         self._keys = keys
         self._roles = roles
         self._stale = stale
         self._wall = clock.wall
+        self.changes = Changes()
         self.good: dict[str, Good] = {}
         self._confirmed: dict[str, tuple[Key, float]] = {}
         """By key: what the store said of it, and when."""
@@ -117,8 +116,8 @@ class StoreRing:
                 del self._confirmed[presented]
                 self.good.pop(presented, None)
         self._wrong.clear()
-        for id, client in ids.items():
-            log.info("key %s of %s: %s by %s", id, client, event, by or "somebody")
+        for number, (id, client) in enumerate(ids.items()):
+            self.changes.tell("created" if event == "rotated" and not number else event, id, client, by)
 
     def doubt(self) -> None:
         """Every key is looked up again; should the store be gone by then, those that were known are still known."""

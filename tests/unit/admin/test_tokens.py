@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 import pytest
@@ -117,3 +118,10 @@ def test_a_configuration_that_does_not_say(shell, tmp_path: Path):
     write(tmp_path, PIPELINE.format(where="a.toml") + '[route.auth]\nrevocations = "b.toml"\n')
     assert "say which" in shell("list", "--config", config, code=1)
     assert "cannot be told" in shell("list", "--config", "none.toml", code=1)
+
+
+def test_what_was_done_is_audited(shell, tmp_path: Path):
+    shell("revoke", "--jti", "j1", "--audit", str(tmp_path / "audit.log"))
+    line = json.loads((tmp_path / "audit.log").read_text())
+    assert (line["event"], line["outcome"], line["what"]) == ("token_revocation", "revoked", "the token j1")
+    assert line["where"] == "revoked.toml" and line["by"]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.state import redis_client, redis_revocations
+from gateway.state import keymaking, redis_client, redis_revocations
 from gateway.state.redis_client import connected
 from gateway.state.redis_revocations import ENTRIES, NAME, RedisRevocations, entry_of, field_of, heard, packed, unpacked
 from gateway.state.revocations import ALWAYS, Revocation, RevocationError
@@ -129,5 +129,5 @@ def test_nobody_in_particular(monkeypatch: pytest.MonkeyPatch):
     def nobody() -> str:
         raise OSError
 
-    monkeypatch.setattr(redis_client.getpass, "getuser", nobody)
-    assert redis_client.who() == "" and redis_revocations.ENTRIES
+    monkeypatch.setattr(keymaking.getpass, "getuser", nobody)
+    assert keymaking.who() == "" and redis_revocations.ENTRIES

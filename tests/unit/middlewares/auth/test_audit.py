@@ -34,7 +34,8 @@ async def test_every_decision(tmp_path: Path):
     lines = written(world)
     assert lines[0] == {
         "timestamp": "2023-11-14T22:13:20.000Z", "event": "authentication", "outcome": "allowed", "result": "ok",
-        "auth_method": "jwt", "client": "acme", "user": "acme", "client_ip": "192.0.2.1", "request_id": "r1", "method": "GET",
+        "auth_method": "jwt", "client": "acme", "user": "acme", "key": None,
+        "client_ip": "192.0.2.1", "request_id": "r1", "method": "GET",
         "path": "/cameras", "route": None, "pipeline": "partner", "hook": "auth", "why": None,
     }  # fmt: skip
     assert [(line["outcome"], line["auth_method"], line["result"], line["client"]) for line in lines[1:]] == [

@@ -424,7 +424,7 @@ class TestMemory:
         assert [record.getMessage() for record in caplog.records] == [
             "key k_good of acme: revoked",
             "key k_other of bert: changed",
-            "key k_new of new: added",
+            "key k_new of new: created",
             "key k_ending of acme: removed",
             "key k_expired of acme: removed",
             "key k_revoked of acme: removed",
