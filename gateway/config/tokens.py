@@ -11,6 +11,8 @@ from gateway.config.schema import Duration, Items, Secret, Size, SubTable, Table
 BUILTINS = ("login", "refresh", "logout", "profile", "change_password", "jwks")
 """The answers that need `[tokens]`."""
 LONGEST_ACCESS = 86400.0
+USERS_IN_STORE = "redis"
+"""What `users` says instead of a file's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,8 @@ class AuditConfig:
 
 @dataclass(frozen=True, slots=True)
 class TokensConfig:
-    """Who issues, for whom, signed with what. `users`: the user file, or "store" for the shared one. Times in seconds."""
+    """Who issues, for whom, signed with what. `users`: the user file, or "redis" for the Redis that `[store] url` names. Times in
+    seconds."""
 
     issuer: str
     keys: tuple[SigningKeyConfig, ...]

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gateway.config.tokens import TokensConfig
+from gateway.config.tokens import USERS_IN_STORE, TokensConfig
 from gateway.core.clock import Clock
-from gateway.core.hooks import ConfigProblem
+from gateway.core.hooks import ConfigProblem, Context
 from gateway.core.telemetry import Telemetry
 from gateway.runtime.token_answers import Answer, TokenAnswers
 from gateway.runtime.tokens import Tokens
@@ -48,7 +48,7 @@ class Surroundings:
 def issuing(config: TokensConfig, around: Surroundings) -> Issuing:
     """Raises ConfigProblem."""
     keys = _keys(config)
-    limits = Limits(config.sessions.idle, config.refresh, config.sessions.per_user, config.sessions.total)
+    limits = Limits(config.sessions.idle, config.refresh, config.sessions.per_user, config.sessions.total, config.access)
     if limits.idle <= config.access:
         hint = "sessions are refreshed when an access token expires: make idle longer than access"
         message = f"sessions.idle: {limits.idle:g} s, and access tokens live {config.access:g} s"
@@ -84,18 +84,39 @@ def _keys(config: TokensConfig) -> SigningKeys:
 
 
 def _states(config: TokensConfig, around: Surroundings) -> tuple[Sessions, Attempts, Users]:
+    """Where sessions, attempts and users are: in this process and a file, or in the shared store."""
     rules = config.attempts
     accounts, addresses = (Rule(free, rules.delay, rules.max_delay, rules.forget) for free in (rules.account, rules.ip))
-    sessions: Sessions = around.keep(("tokens", "sessions"), None, LocalSessions)
-    attempts: Attempts = around.keep(("tokens", "attempts"), rules, lambda: LocalAttempts(accounts, addresses))
+    if around.store is None:
+        if config.users == USERS_IN_STORE:
+            hint = 'url = "redis://host:6379/0" in [store], or a file'
+            raise ConfigProblem(
+                f'users: "{USERS_IN_STORE}" is what [store] url names, and that is no Redis', at=("users",), hint=hint
+            )
+        sessions: Sessions = around.keep(("tokens", "sessions"), None, LocalSessions)
+        attempts: Attempts = around.keep(("tokens", "attempts"), rules, lambda: LocalAttempts(accounts, addresses))
+        return sessions, attempts, _file_users(config, around)
+    from gateway.state.redis_reader import reader_of
+    from gateway.state.redis_users import RedisUsers
+    from gateway.state.shared_attempts import SharedAttempts
+    from gateway.state.shared_sessions import SharedSessions
+
+    context = Context("tokens", clock=around.clock, telemetry=around.telemetry, keep=around.keep, store=around.store)
+    reader = reader_of("redis", around.store.deadline, context)
+    shared: Sessions = around.keep(("tokens", "sessions", "shared"), reader, lambda: SharedSessions(reader))
+    users = RedisUsers(reader) if config.users == USERS_IN_STORE else _file_users(config, around)
+    return shared, SharedAttempts(reader, accounts, addresses), users
+
+
+def _file_users(config: TokensConfig, around: Surroundings) -> Users:
     path = around.directory / config.users
     try:
         seen, loaded = stamp(path), userfile.load(path)
-        users: Users = around.keep(("tokens", "users", str(path)), None, lambda: FileUsers(path, loaded, seen))
     except UserFileError as error:
         hint = "" if path.exists() else f"make one: gateway users add NAME --file {config.users}"
         raise ConfigProblem(f"users: {error}", at=("users",), hint=hint) from None
-    return sessions, attempts, users
+    users: Users = around.keep(("tokens", "users", str(path)), None, lambda: FileUsers(path, loaded, seen))
+    return users
 
 
 def _audit(config: TokensConfig, around: Surroundings) -> TokenAudit | None:

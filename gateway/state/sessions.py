@@ -30,12 +30,16 @@ ENDED = "its session has ended"
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`most_of_user` and `most` sessions; beyond them the user's oldest, and the one refreshed longest ago, end."""
+    """`most_of_user` and `most` sessions; beyond them the user's oldest, and the one refreshed longest ago, end.
+
+    `access`: seconds that access tokens live, which is how long it has to be remembered that a session has ended.
+    """
 
     idle: float = 1800.0
     lifetime: float = 7 * 86400.0
     most_of_user: int = 5
     most: int = 100_000
+    access: float = 900.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ import json
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -118,7 +118,12 @@ def read(table: Mapping[str, Any], where: str) -> User:
 
 def add(path: Path, user: User, password: str) -> None:
     """Appends a user, whose `hash` is made here, to the file, which is made when there is none. Raises UserFileError."""
-    entries: dict[str, Any] = {"name": user.name, "hash": PasswordHasher().hash(password)}
+    add_hashed(path, replace(user, hash=PasswordHasher().hash(password)))
+
+
+def add_hashed(path: Path, user: User) -> None:
+    """The same with the `hash` that the user has."""
+    entries: dict[str, Any] = {"name": user.name, "hash": user.hash}
     entries |= {"client": user.client, "tier": user.tier, "roles": sorted(user.roles), "permissions": sorted(user.permissions)}
     entries = {name: value for name, value in entries.items() if value}
     read(entries, "the user")

@@ -44,6 +44,12 @@ def test_it_works(files: Path):
     assert checked(files, TOKENS, f'request = ["auth"]\n{AUTH}[[route]]\npath = "/p"\nbuiltin = "profile"\n') == []
 
 
+@pytest.mark.parametrize("users", ["redis", "users.toml"])
+def test_it_works_with_a_store(files: Path, users: str):
+    text = TOKENS + f'users = "{users}"\n[store]\nurl = "redis://127.0.0.1:1"\n'
+    assert checked(files, text) == []
+
+
 @pytest.mark.parametrize(
     ("gateway", "expected"),
     [
@@ -57,6 +63,7 @@ def test_it_works(files: Path):
         (TOKENS + 'argon2 = { memory = "16KiB" }\n', "gateway.toml:4: tokens.argon2.memory: must be 8 KiB a lane"),
         (TOKENS + 'users = "nobody.toml"\n', "gateway.toml:4: tokens.users: there is no user file"),
         (TOKENS + 'users = "signing.pem"\n', "gateway.toml:4: tokens.users:"),
+        (TOKENS + 'users = "redis"\n', 'gateway.toml:4: tokens.users: "redis" is what [store] url names, and that is no Redis'),
         (TOKENS + 'audit = { file = "no/audit.log" }\n', "gateway.toml:4: tokens.audit: cannot open"),
         ("", "p.toml:3: route.builtin: 'login' needs an issuer (add [tokens] to gateway.toml)"),
     ],
