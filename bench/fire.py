@@ -182,7 +182,10 @@ async def down(directory: Path) -> bool:
             async with Drive(proxy.port, 16, pause=0.005) as load:
                 await asyncio.sleep(1)
                 await asyncio.gather(*(server.stop(signal.SIGKILL) for server in servers))
-                await asyncio.sleep(5)
+                await asyncio.sleep(1)
+                began, (ran_before, waited_before) = time.perf_counter(), on_core(proxy.pid)
+                await asyncio.sleep(4)
+                refused, (ran, waited) = len(load.since(began)), on_core(proxy.pid)
                 await asyncio.gather(*(server.start() for server in servers))
                 back = time.perf_counter()
                 await asyncio.sleep(3)
@@ -205,15 +208,16 @@ async def down(directory: Path) -> bool:
                 f"the last refusal {last - first:.3f} s after that"
             )
         print(f"  within 4 s while they were ill they saw {trials} requests")
+        cost, waited = (ran - ran_before) / refused * 1000, (waited - waited_before) / 4
+        print(f"  a refusal took {cost:.3f} ms of a core; for {waited:.0%} of that time {kind} waited for one")
         good[kind] = trials <= 5 * 3 and all(first < 1.2 and rest < 1.0 for first, rest in firsts)
         if kind == "gateway":
             records = [json.loads(line) for line in log.read_text().splitlines()]
             took = [record["duration_ms"] for record in records if record["reason"] == "circuit_open"]
-            print(
-                f"  {len(took)} refusals took {sum(took) / len(took):.3f} ms at the gateway on average, "
-                f"{quantile(took, 0.99):.3f} at p99, {max(took):.3f} at most"
-            )
-            good[kind] = good[kind] and quantile(took, 0.99) < 1
+            shares = {f"p{share:g}": quantile(took, share / 100) for share in (50, 90, 99, 99.9)} | {"most": max(took)}
+            print(f"  {len(took)} refusals, ms in the access log: " + " ".join(f"{name} {ms:.3f}" for name, ms in shares.items()))
+            # By the clock where it does not have to wait for a core: who is not running answers nobody.
+            good[kind] = good[kind] and cost < 1 and shares["p99" if waited < 0.08 else "p50"] < 1
     return good["gateway"]
 
 
@@ -271,6 +275,12 @@ async def churn(directory: Path) -> bool:
         f"at the end, {in_flight} in flight; memory {early / 2**20:.1f} MiB after 7 s, {late / 2**20:.1f} after 20 s"
     )
     return not bad and changes >= 18 and len(endpoints) == 200 and in_flight == 0 and late - early < 8 << 20
+
+
+def on_core(pid: int) -> tuple[float, float]:
+    """Seconds a process's first thread has run, and has waited for a core while it could have."""
+    ran, waited, _ = Path(f"/proc/{pid}/schedstat").read_text().split()
+    return int(ran) / 1e9, int(waited) / 1e9
 
 
 def admin(process: Process, path: str) -> Any:

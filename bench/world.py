@@ -239,6 +239,11 @@ backend b
         await asyncio.sleep(1.5)  # Its checks are on their way.
         return self
 
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
     async def __aexit__(self, *exc: object) -> None:
         assert self.process is not None
         self.process.kill()
