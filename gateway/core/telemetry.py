@@ -7,6 +7,7 @@ labels must be bounded by whoever counts: names of routes, upstreams, endpoints 
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Sequence
 
 Labels = tuple[str, ...]
@@ -25,11 +26,11 @@ class Family:
         self.name = name
         self.help = help
         self.labels = tuple(labels)
-        self.values: dict[Labels, float] = {}
+        self.values: defaultdict[Labels, float] = defaultdict(int)
 
     def add(self, labels: Labels = (), amount: float = 1) -> None:
         """Counts up (or, for a gauge, by a negative amount, down)."""
-        self.values[labels] = self.values.get(labels, 0) + amount
+        self.values[labels] += amount
 
     def set(self, labels: Labels, value: float) -> None:
         """A gauge's value now."""

@@ -63,22 +63,19 @@ class Metrics:
     def finish(self, exchange: Exchange) -> None:
         """The finish hook."""
         route = exchange.route
-        method = exchange.method
-        key = (
-            NO_ROUTE if route is None else route.name,
-            method if method in METHODS else "other",
-            exchange.status(),
-        )
+        key = (NO_ROUTE if route is None else route.name, exchange.method, exchange.status())
         labels, duration, request_size, response_size = self._cells.get(key) or self._resolve(key)
-        requests = self._requests
-        requests[labels] = requests.get(labels, 0) + 1
+        self._requests[labels] += 1
         # HistogramCell.observe, three times without the calls.
         seconds = self._now() - exchange.started
         duration.counts[bisect_left(DURATION_BUCKETS, seconds)] += 1
         duration.total += seconds
         size = exchange.bytes_in
-        request_size.counts[bisect_left(SIZES, size)] += 1
-        request_size.total += size
+        if size:
+            request_size.counts[bisect_left(SIZES, size)] += 1
+            request_size.total += size
+        else:
+            request_size.counts[0] += 1
         size = exchange.bytes_out
         response_size.counts[bisect_left(SIZES, size)] += 1
         response_size.total += size
@@ -88,7 +85,14 @@ class Metrics:
             self._clients.count(exchange.identity.client)
 
     def _resolve(self, key: tuple[str, str, int]) -> Cells:
-        """The series of a route, method and status seen for the first time."""
+        """The series of a route, method and status; remembered unless the method is one that a stranger made up."""
+        route, method, status = key
+        if method not in METHODS:
+            key = (route, "other", status)
+            return self._cells.get(key) or self._resolve_known(key)
+        return self._resolve_known(key)
+
+    def _resolve_known(self, key: tuple[str, str, int]) -> Cells:
         route, method, status = key
         telemetry = self._telemetry
         cells = self._cells[key] = (
@@ -123,8 +127,7 @@ class Clients:
         labels = self._labels.get(client)
         if labels is None:
             labels = self._unlisted(client)
-        values = self._family.values
-        values[labels] = values.get(labels, 0) + 1
+        self._family.values[labels] += 1
 
     def _unlisted(self, client: str) -> Labels:
         """The labels to count a client under that has no series: a new one while there is room, else those of the rest."""

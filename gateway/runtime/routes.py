@@ -40,6 +40,9 @@ T = TypeVar("T")
 _SLASHES = re.compile("//+")
 
 COMMON_METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
+KNOWN = 1024
+KNOWN_LENGTH = 128
+"""Paths, and how long they may be, whose group is remembered: what strangers can make the gateway keep is bounded."""
 ALLOW = ", ".join(COMMON_METHODS).encode()
 """What is said to be allowed where any method is; TRACE has to be named by a route."""
 
@@ -56,6 +59,8 @@ class Router(Generic[T]):
         folded = [(key[0], Group(key[1], here)) for key, here in found.items() if key[1][-1]]
         self._exactly: Index[T] | None = Index(exactly) if exactly or not folded else None
         self._folded: Index[T] | None = Index(folded) if folded else None
+        self._known: dict[str, Group[T]] = {}
+        """The most specific group of plain paths that were asked for lately, as long as that alone decides."""
 
     def match(self, exchange: Exchange) -> T:
         """What the request's route leads to; sets `exchange.params`. Raises Failed: NO_ROUTE, METHOD_NOT_ALLOWED, MALFORMED.
@@ -63,6 +68,19 @@ class Router(Generic[T]):
         For OPTIONS, `exchange.notes[ALLOWED_METHODS]` are then the methods routes accept here, unless they accept any.
         """
         path = exchange.path
+        group = self._known.get(path)
+        if group is None:
+            return self._look_up(exchange, path)
+        candidate = group.by_method.get(exchange.method, group.otherwise)
+        if candidate is None:
+            return self._match(exchange, path)
+        if candidate.captures:
+            _capture(candidate, exchange, path)
+        return candidate.target
+
+    def _look_up(self, exchange: Exchange, path: str) -> T:
+        """`match` for a path that is not among the known ones."""
+        sent = path
         if "%" in path or "/." in path or "\\" in path or not path.isascii():
             path = normalise(path)
         if "//" in path:
@@ -77,6 +95,10 @@ class Router(Generic[T]):
             group = groups[0]
             candidate = group.by_method.get(exchange.method, group.otherwise)
             if candidate is not None:
+                if path is sent and len(path) <= KNOWN_LENGTH:
+                    if len(self._known) >= KNOWN:
+                        self._known.clear()
+                    self._known[path] = group
                 if candidate.captures:
                     _capture(candidate, exchange, path)
                 return candidate.target

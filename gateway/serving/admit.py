@@ -28,7 +28,6 @@ from gateway.serving.peers import Peers
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._~+/=:-]{1,128}")
 _X_REQUEST_ID = istr("X-Request-ID")
 _FRAMING = "framing"
-_HTTP_11 = (1, 1)
 _DIGITS = 19
 
 
@@ -38,6 +37,7 @@ class Admission:
     def __init__(self, config: ServerConfig) -> None:
         self._max_body = config.max_body
         self._peers = Peers(config.trusted_proxies)
+        self._proxied = bool(config.trusted_proxies)
         prefix = token_hex(8)
         numbers = count(int(token_hex(5), 16))
         self.new_id: Callable[[], str] = lambda: f"{prefix}{next(numbers):016x}"
@@ -68,27 +68,25 @@ class Admission:
             started=started,
             memo=memo,
         )
-        if self._peers.trusts(peer):
+        if self._proxied and self._peers.trusts(peer):
             exchange.trusted = True
             exchange.client_ip = self._peers.client(peer, headers.getall("X-Forwarded-For", ()))
         return exchange
 
     def admit(self, exchange: Exchange) -> None:
         """Checks what must be unambiguous before any route is looked for. Raises Failed."""
-        version = exchange.version
-        if version != _HTTP_11:
-            check_version(version)
         # What the fields come to is worked out once for all requests of a connection that repeat them.
+        version = exchange.version
         known = exchange.memo.get(_FRAMING)
         if known is None or known[0] != version:
-            known = exchange.memo[_FRAMING] = (version, check_fields(version, exchange.raw_headers))
-        exchange.host = known[1] or ""
-        if exchange.method == "CONNECT":
-            # RFC 9110 section 9.3.6: for proxies that tunnel; this one does not. Its target is no path, so no route has it.
-            raise Failed(Failure.METHOD_NOT_ALLOWED, headers=((b"Allow", ALLOW),))
-        if exchange.target[:1] != "/":
-            self._absolute(exchange)
-        if "#" in exchange.target:
+            check_version(version)
+            known = exchange.memo[_FRAMING] = (version, check_fields(version, exchange.raw_headers) or "")
+        exchange.host = known[1]
+        target = exchange.target
+        if target[:1] != "/" or exchange.method == "CONNECT":
+            self._not_a_path(exchange)
+            target = exchange.target
+        if "#" in target:
             raise Failed(Failure.MALFORMED, "The request target must not have a fragment.")
         body = exchange.body
         if body is not None and body.length is not None and body.length > self._max_body:
@@ -111,11 +109,17 @@ class Admission:
         )
         return body
 
-    def _absolute(self, exchange: Exchange) -> None:
-        """RFC 9112 section 3.2.2: a target in absolute-form counts instead of Host, and goes on in origin-form with its own."""
-        if exchange.target == "*" and exchange.method == "OPTIONS":
-            return
+    def _not_a_path(self, exchange: Exchange) -> None:
+        """Targets that are no path.
+
+        RFC 9112 section 3.2.2: one in absolute-form counts instead of Host, and goes on in origin-form with its own.
+        """
         target = exchange.target
+        if exchange.method == "CONNECT":
+            # RFC 9110 section 9.3.6: for proxies that tunnel; this one does not. Its target is no path, so no route has it.
+            raise Failed(Failure.METHOD_NOT_ALLOWED, headers=((b"Allow", ALLOW),))
+        if target == "*" and exchange.method == "OPTIONS":
+            return
         given, exchange.target = absolute(target)
         exchange.host = authority(given, "The request target has no sound host.")
         if exchange.method == "OPTIONS" and target.count("/") == 2 and "?" not in target:

@@ -17,6 +17,7 @@ from gateway.core.headers import NOT_TRAILERS, Pair, lower, takes_trailers
 
 STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 
+_HTTP_11 = (1, 1)
 _NO_CONTENT = (204, 304)
 _date = (0, b"")
 
@@ -105,8 +106,7 @@ def make_head(exchange: Exchange, reply: Reply, framing: bytes, close: bool) -> 
         parts, rest = [line, lines], reply.headers[count:]
     for name, value in rest:
         parts += (name, b": ", value, b"\r\n")
-    if reply.blocks:
-        parts += reply.blocks
+    parts += reply.blocks
     if exchange.reply_blocks:
         parts += exchange.reply_blocks
     if b"date" not in index:
@@ -114,7 +114,7 @@ def make_head(exchange: Exchange, reply: Reply, framing: bytes, close: bool) -> 
     parts.append(framing)
     if close:
         parts.append(b"Connection: close\r\n")
-    elif exchange.version < (1, 1):
+    elif exchange.version != _HTTP_11:
         parts.append(b"Connection: keep-alive\r\n")
     parts.append(f"Via: 1.1 gateway\r\nX-Request-ID: {exchange.request_id}\r\n\r\n".encode())
     return b"".join(parts)

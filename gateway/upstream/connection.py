@@ -147,10 +147,8 @@ class Connection(asyncio.Protocol):
         self._timeouts = timeouts
         self._head_only = head_only
         self._sending = more
-        owner = self._owner
         self.limit = limit
-        self.deadline = owner.now + (timeouts.write if more else timeouts.read)
-        owner.active.add(self)
+        self.deadline = self._owner.now + (timeouts.write if more else timeouts.read)
         self._before = -1 if more else self._written
         self._written += len(data)
         self._transport.write(data)  # type: ignore[union-attr]
@@ -205,7 +203,7 @@ class Connection(asyncio.Protocol):
         """Closes the socket at once. Whoever waits on it must have been told before."""
         self.closed = True
         self.deadline = self.limit = _NEVER
-        self._owner.active.discard(self)
+        self._owner.open.discard(self)
         if self._transport is not None:
             self._transport.abort()
         self._wake_writer()
@@ -235,6 +233,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]
+        self._owner.open.add(self)
 
     def data_received(self, data: bytes) -> None:
         flight, repeat = self._flight, self._repeat
@@ -303,7 +302,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True
-        self._owner.active.discard(self)
+        self._owner.open.discard(self)
         self._wake_writer()
         name = self.endpoint.name
         if self._flight is None:
@@ -420,7 +419,7 @@ class Connection(asyncio.Protocol):
         assert flight is not None and isinstance(reply, Switched)
         self._flight = None
         self.deadline = self.limit = _NEVER
-        self._owner.active.discard(self)
+        self._owner.open.discard(self)
         self._transport.pause_reading()  # type: ignore[union-attr]
         reply.rest = rest
         flight.answered(reply)
@@ -482,11 +481,9 @@ class Connection(asyncio.Protocol):
         if self._writing_paused or self.closed or len(idle) >= self._max_idle:
             self.close()
             return
-        owner = self._owner
         self._used = True
         self.deadline = self.limit = _NEVER
-        owner.active.discard(self)
-        self.idle_since = owner.now
+        self.idle_since = self._owner.now
         idle.append(self)
 
     def _repeated(self, data: bytes, reply: Reply) -> Repeat | None:

@@ -160,14 +160,12 @@ class Forward:
         how: Failure | int
         if isinstance(outcome, Reply):
             how = outcome.status
-            labels = (pool.name, endpoint.name, _CODES[how])
-            self._requests[labels] = self._requests.get(labels, 0) + 1
+            self._requests[(pool.name, endpoint.name, _CODES[how])] += 1
             if how < 500:
                 return None
         else:
             how = outcome.failure
-            labels = (pool.name, endpoint.name, "0")
-            self._requests[labels] = self._requests.get(labels, 0) + 1
+            self._requests[(pool.name, endpoint.name, "0")] += 1
         config = self._policy
         if config is None:
             return None

@@ -37,7 +37,7 @@ class Transport:
     def __init__(self, clock: Clock = REAL, opener: Opener | None = None) -> None:
         self.clock = clock
         self.now = clock.monotonic()
-        self.active: set[Connection] = set()
+        self.open: set[Connection] = set()
         self._opener = opener or self._open
         self._tls: dict[str, UpstreamTls] = {}
         self._keepalive: dict[Endpoint, float] = {}
@@ -52,7 +52,7 @@ class Transport:
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
-        for connection in tuple(self.active):
+        for connection in tuple(self.open):
             connection.give_up()
         for endpoint in self._keepalive:
             endpoint.close_idle()
@@ -113,7 +113,7 @@ class Transport:
             self._tls[upstream] = tls
         for endpoint in endpoints:
             endpoint.close_idle()
-        for connection in self.active:
+        for connection in self.open:
             if connection.endpoint.upstream == upstream:
                 connection.retire()
 
@@ -145,7 +145,7 @@ class Transport:
     def sweep(self) -> None:
         """Ends what is past its deadline, closes what has been idle for too long, and comes again."""
         now = self.now = self.clock.monotonic()
-        for connection in tuple(self.active):
+        for connection in tuple(self.open):
             if now >= connection.deadline or now >= connection.limit:
                 connection.expire(now)
         for endpoint, keepalive in self._keepalive.items():

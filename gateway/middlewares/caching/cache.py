@@ -46,7 +46,7 @@ class Cache:
         self._finder = Finder(config, entries)
         self._monotonic = context.clock.monotonic
         self._wall = context.clock.wall
-        self._count = context.telemetry.cache_requests.add
+        self._counts = context.telemetry.cache_requests.values
 
     def __repr__(self) -> str:
         return f"<Cache {self._name} on {self._entries!r}>"
@@ -154,7 +154,8 @@ class Cache:
     def _store(self, exchange: Exchange, look: Lookup, reply: Reply) -> bool:
         """Whether the reply is stored: at once, or when its last byte has passed, if nothing keeps that from coming."""
         config = self._config
-        if reply.get(b"cache-control") is None and reply.get(b"expires") is None and not config.default_ttl:
+        index = reply.index
+        if b"cache-control" not in index and b"expires" not in index and not config.default_ttl:
             return False
         make = self._entry_of(exchange, look, reply, reply)
         body, length = reply.body, reply.length
@@ -253,7 +254,7 @@ class Cache:
     def finish(self, exchange: Exchange) -> None:
         """Counts what became of the request."""
         if exchange.cache and exchange.decisions is None:
-            self._count((exchange.route.name, exchange.cache))
+            self._counts[(exchange.route.name, exchange.cache)] += 1
 
     def _invalidate(self, exchange: Exchange, reply: Reply) -> None:
         """An answer to a method that is not safe (RFC 9111 section 4.4)."""

@@ -22,6 +22,8 @@ _READ = _DIRECTIVES | {b"if-match", b"if-modified-since", b"if-none-match", b"if
 """Request fields that change what the cache does; a request without any is answered without a further look."""
 
 _NO_FIELDS: Fields = {}
+_BASE = "cache key's base"
+"""What of the key is the same for all requests with these fields; a connection's scheme does not change."""
 _PRAGMA_NO_CACHE = Directives(no_cache=True)
 _BORING_MAX = 1024
 
@@ -90,7 +92,11 @@ class Finder:
         Host counts with its port: an origin that builds links from it would otherwise plant one client's port for others.
         """
         target = self._target(exchange) if self._ignores and exchange.query else exchange.target
-        return f"{exchange.scheme}://{exchange.headers.get('Host', '').lower()}{target}"
+        memo = exchange.memo
+        base = memo.get(_BASE)
+        if base is None:
+            base = memo[_BASE] = f"{exchange.scheme}://{exchange.headers.get('Host', '').lower()}"
+        return f"{base}{target}"
 
     def _target(self, exchange: Exchange) -> str:
         kept = []

@@ -71,7 +71,7 @@ async def test_an_answer_to_hooks_and_a_socket_to_serving():
     assert (reply.status, reply.body, reply.length, reply.idle, reply.rest) == (101, b"", None, 77.0, early)
     assert reply.headers == [(b"Sec-WebSocket-Accept", ACCEPT), (b"X-Own", b"1")], "hop-by-hop fields are written anew"
     assert not world.socket.reading, "until somebody listens"
-    assert not world.transport.active and world.connection.limit == float("inf"), "no deadline of an exchange's is left"
+    assert not world.transport.open and world.connection.limit == float("inf"), "no deadline of an exchange's is left"
     protocol = object()
     assert reply.take_over(protocol) is world.socket  # type: ignore[arg-type,comparison-overlap]
     assert world.socket.protocol is protocol
@@ -122,7 +122,7 @@ async def test_what_was_not_asked_for_is_no_answer(accept, data):
     world.connection.data_received(data)
     error = world.flight.future.exception()
     assert isinstance(error, Failed) and error.failure is Failure.BAD_RESPONSE
-    assert world.socket.aborted and not world.transport.active
+    assert world.socket.aborted and not world.transport.open
 
 
 async def test_an_interim_answer_may_come_first():
