@@ -7,122 +7,25 @@ what `require` says. How a method knows callers is its own file.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING
 
-from gateway.config import schema
-from gateway.config.schema import Boolean, Choice, FieldValue, Items, Map, Secret, SubTable, Table, Text
 from gateway.core.exchange import Decision, Exchange, Identity
 from gateway.core.failures import Failed, Failure
 from gateway.core.hooks import ConfigProblem, Context, Hooks
 from gateway.middlewares.auth import bearer
-from gateway.middlewares.auth.api_key import ApiKeyConfig, ApiKeys, ApiKeyTable
-from gateway.middlewares.auth.audit import Audit, AuditConfig, AuditTable
-from gateway.middlewares.auth.basic import Basic, BasicConfig, BasicTable
-from gateway.middlewares.auth.internal_token import InternalToken, TokenConfig, TokenTable
-from gateway.middlewares.auth.introspection import Introspected, IntrospectionConfig, IntrospectionTable
-from gateway.middlewares.auth.jwt import Jwt, JwtConfig, JwtTable
-from gateway.middlewares.auth.mtls import Mtls, MtlsConfig, MtlsTable
-from gateway.middlewares.auth.permissions import Permission, Require, Requirements, covers
+from gateway.middlewares.auth.audit import Audit
+from gateway.middlewares.auth.config import AuthConfig, AuthTable
+from gateway.middlewares.auth.methods import Method, make
+from gateway.middlewares.auth.permissions import Requirements, covers
 from gateway.middlewares.auth.refusal import Refused
-from gateway.middlewares.auth.rules import Network, from_where, rules
-from gateway.state import revocations, stores
-from gateway.state.revocations import RevocationError, Revocations
+from gateway.middlewares.auth.rules import from_where, rules
 
-STORE_DEADLINE = 0.25
-"""Seconds for an answer of the store that has the list of revoked tokens. No request waits for it."""
-METHODS = ("api_key", "jwt", "introspection", "basic", "mtls")
-
-
-@dataclass(frozen=True, slots=True)
-class AuthConfig:
-    """How callers are known (`methods`, in this order) and what they need.
-
-    revocations: the file that lists revoked tokens, the URL of a Redis that does, or "redis" for the one that `[store] url`
-              names; "" for none.
-    require:  permissions, all of them needed: a list for every method, or a table of lists by method with "*" for the others.
-    roles:    the permissions that come with a role, beyond those of the caller's own.
-    tiers:    the tiers that may; all when empty.
-    owner:    claims by path parameter: the one must be the other, so that `/users/{id}` is for `sub` alone; "client" is the
-              client's name. owner_except: the permissions (all of them) with which it need not.
-    allow, deny: networks, asked before anything else; deny weighs more, and without `allow` all others may.
-    optional: callers without credentials pass as nobody in particular wherever `require` asks for nothing; credentials that
-              are wrong are refused all the same.
-    realm:    what a challenge (WWW-Authenticate) says the credentials are for.
-    forward_credentials: whether the upstream sees them.
-    forward:  how the upstream is told who is calling: in plain fields ("headers"), or in a signed `token`.
-    audit:    the log of decisions, None for none.
-    """
-
-    methods: tuple[str, ...] = ("api_key",)
-    api_key: ApiKeyConfig = field(default_factory=ApiKeyConfig)
-    jwt: tuple[JwtConfig, ...] = ()
-    introspection: IntrospectionConfig | None = None
-    basic: BasicConfig = field(default_factory=BasicConfig)
-    mtls: tuple[MtlsConfig, ...] = ()
-    revocations: str = ""
-    require: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    roles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    tiers: tuple[str, ...] = ()
-    owner: Mapping[str, str] = field(default_factory=dict)
-    owner_except: tuple[str, ...] = ()
-    allow: tuple[Network, ...] = ()
-    deny: tuple[Network, ...] = ()
-    optional: bool = False
-    realm: str = "gateway"
-    forward_credentials: bool = False
-    forward: str = "headers"
-    token: TokenConfig = field(default_factory=TokenConfig)
-    audit: AuditConfig | None = None
-
-
-class AuthTable(Table):
-    makes = AuthConfig
-    methods = Items(Choice(*METHODS))
-    api_key = SubTable(ApiKeyTable)
-    jwt = Items(SubTable(JwtTable))
-    introspection = SubTable(IntrospectionTable)
-    basic = SubTable(BasicTable)
-    mtls = Items(SubTable(MtlsTable))
-    revocations = Secret()
-    require = Require()
-    roles = Map(keys=Text(), values=Items(Permission()))
-    tiers = Items(Text())
-    owner = Map(keys=Text(), values=Text())
-    owner_except = Items(Permission())
-    allow = Items(schema.Network())
-    deny = Items(schema.Network())
-    optional = Boolean()
-    realm = FieldValue()
-    forward_credentials = Boolean()
-    forward = Choice("headers", "token")
-    token = SubTable(TokenTable)
-    audit = SubTable(AuditTable)
-
+if TYPE_CHECKING:
+    from gateway.middlewares.auth.internal_token import InternalToken
 
 CONFIG = AuthTable
-
-
-class Method(Protocol):
-    """One way to know a caller.
-
-    name: its word in the configuration and in metrics. wanted: what to send, for people.
-    fields: the header fields (lower case) that credentials of this kind come in.
-    challenge: its WWW-Authenticate for requests without credentials; rejected: for those whose credentials were no good.
-    """
-
-    name: str
-    challenge: bytes
-    rejected: bytes
-    wanted: str
-    fields: frozenset[bytes]
-
-    def identify(self, exchange: Exchange) -> Identity | Awaitable[Identity | None] | None:
-        """Who is calling; None without credentials of this kind. Raises Refused when there are some and they are no good.
-
-        Whoever cannot tell at once returns an awaitable of the same.
-        """
+__all__ = ["CONFIG", "Auth", "AuthConfig", "build"]
 
 
 class Auth:
@@ -140,7 +43,11 @@ class Auth:
         self._requirements = Requirements(config.require)
         self._rules = rules(frozenset(config.tiers), config.owner, frozenset(config.owner_except))
         self._from_where = from_where(config.allow, config.deny)
-        self._token = InternalToken(config.token, context.clock) if config.forward == "token" else None
+        self._token: InternalToken | None = None
+        if config.forward == "token":
+            from gateway.middlewares.auth import internal_token
+
+            self._token = internal_token.InternalToken(config.token, context.clock)
         # What the upstream is not to see: credentials of every method, not only the one that decided, for the others' have not
         # even been looked at; and whatever a client says in place of our token.
         mine = frozenset((self._token.field,) if self._token is not None else ())
@@ -253,45 +160,8 @@ def build(config: AuthConfig, context: Context) -> Hooks:
     if not config.methods:
         raise ConfigProblem("no methods, so nobody could be known", at=("methods",), hint='methods = ["api_key"]')
     names = tuple(dict.fromkeys(config.methods))
-    alone = "introspection" not in names[names.index("jwt") :] if "jwt" in names else True
-    realm, roles = config.realm, config.roles
-    makers: Mapping[str, Callable[[], Method]] = {
-        "api_key": lambda: ApiKeys.of(config.api_key, context, realm, roles, config.forward_credentials),
-        "jwt": lambda: Jwt.of(config.jwt, context, realm, roles, _revocations(config, context), alone=alone),
-        "introspection": lambda: Introspected.of(config.introspection, context, realm, roles, _revocations(config, context)),
-        "basic": lambda: Basic.of(config.basic, context, realm, roles),
-        "mtls": lambda: Mtls.of(config.mtls, roles),
-    }
-    methods = tuple(makers[name]() for name in names)
+    methods = tuple(make(name, names, config, context) for name in names)
     return Hooks(request=Auth(config, context, methods).request)
-
-
-def _revocations(config: AuthConfig, context: Context) -> Revocations | None:
-    """The list, one for everybody who uses the file. Raises ConfigProblem when it makes no sense."""
-    if not config.revocations:
-        return None
-    if config.revocations == "redis" or stores.is_url(config.revocations):
-        return _stored_revocations(config.revocations, context)
-    path = context.directory / config.revocations
-    try:
-        kept: Revocations = context.keep(("auth", "revocations", str(path)), None, lambda: Revocations.of(path))
-        kept.replace(revocations.load(path))
-    except RevocationError as error:
-        raise ConfigProblem(str(error), at=("revocations",)) from None
-    return kept
-
-
-def _stored_revocations(url: str, context: Context) -> Revocations:
-    # Whoever has a file needs nothing of Redis.
-    from gateway.middlewares.auth.store_revocations import StoreRevocations
-    from gateway.state.redis_reader import reader_of
-
-    try:
-        store = reader_of(url, STORE_DEADLINE, context)
-    except (stores.BadUrl, LookupError) as error:
-        raise ConfigProblem(str(error), at=("revocations",), hint='revocations = "redis://host:6379/0"') from None
-    kept: Revocations = context.keep(("auth", "revocations", store.name, store.tag), store, lambda: StoreRevocations(store))
-    return kept
 
 
 def _forbidden(exchange: Exchange, identity: Identity, needed: frozenset[str]) -> Refused:

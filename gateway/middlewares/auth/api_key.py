@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from marshmallow import ValidationError
 from multidict import istr
 
-from gateway.config.schema import Choice, Duration, FieldName, Secret, Table, Text
 from gateway.core.clock import Clock
 from gateway.core.exchange import Exchange, Identity
 from gateway.core.failures import Failure
 from gateway.core.hooks import ConfigProblem, Context
 from gateway.middlewares.auth import bearer
 from gateway.middlewares.auth.audit import Audit
+from gateway.middlewares.auth.config import ApiKeyConfig
 from gateway.middlewares.auth.key_ring import Good, KeyRing
 from gateway.middlewares.auth.networks import Networks
 from gateway.middlewares.auth.refusal import Refused
@@ -28,46 +26,6 @@ from gateway.state.watch import stamp
 
 if TYPE_CHECKING:
     from gateway.middlewares.auth.store_ring import StoreRing
-
-
-@dataclass(frozen=True, slots=True)
-class ApiKeyConfig:
-    """Where keys are: in the field `header`, also in the query parameter `query` ("" for not there), and in the key file.
-
-    A key in a URL ends up in histories, logs and Referer fields, so `query` has to be asked for.
-    store:    a Redis that has the keys instead of the file: its URL, or "redis" for the one `[store] url` names.
-    deadline: seconds that a request waits for the store at most.
-    on_store_failure: whether keys that are known go on while it is away ("cached", for `stale` seconds) or none do ("closed").
-    """
-
-    header: str = "X-API-Key"
-    query: str = ""
-    file: str = "keys.toml"
-    store: str = ""
-    deadline: float = 0.1
-    on_store_failure: str = "cached"
-    stale: float = 3600.0
-
-
-class SharedStore(Secret):
-    """The URL of a Redis, or "redis" for the one that `[store] url` names."""
-
-    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
-        value = super()._deserialize(value, attr, data, **kwargs)
-        if value != "redis" and (value.startswith("memory:") or not stores.is_url(value)):
-            raise ValidationError(f'must be "redis", for what [store] url names, or begin with {stores.SCHEMES}')
-        return value
-
-
-class ApiKeyTable(Table):
-    makes = ApiKeyConfig
-    header = FieldName()
-    query = Text()
-    file = Text()
-    store = SharedStore()
-    deadline = Duration()
-    on_store_failure = Choice("cached", "closed")
-    stale = Duration()
 
 
 class ApiKeys:

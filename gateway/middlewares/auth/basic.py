@@ -13,16 +13,15 @@ import hashlib
 import os
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.config.schema import Duration, Table, Text
 from gateway.core.clock import Clock
 from gateway.core.exchange import Exchange, Identity
 from gateway.core.failures import Failure
 from gateway.core.hooks import ConfigProblem, Context
 from gateway.middlewares.auth import bearer
 from gateway.middlewares.auth.bearer import AUTHORIZATION, NOTHING
+from gateway.middlewares.auth.config import BasicConfig
 from gateway.middlewares.auth.identities import Granted, identity
 from gateway.middlewares.auth.memory import Memory
 from gateway.middlewares.auth.refusal import Refused
@@ -36,20 +35,6 @@ MOST_WAITING = 100
 """Passwords that may wait to be verified; for the rest there is a 503."""
 LONGEST = 1024
 """Letters of credentials that are looked at."""
-
-
-@dataclass(frozen=True, slots=True)
-class BasicConfig:
-    """The user file, and for how many seconds credentials found good or wrong are remembered."""
-
-    file: str = "users.toml"
-    ttl: float = 300.0
-
-
-class BasicTable(Table):
-    makes = BasicConfig
-    file = Text()
-    ttl = Duration(zero=True)
 
 
 class Users:

@@ -5,7 +5,7 @@ A caller's token is made once and sent with every request until half its time is
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import jwt
@@ -15,38 +15,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from gateway.config.schema import Duration, FieldName, Secret, Table, Text
 from gateway.core.clock import Clock
 from gateway.core.exchange import Identity
 from gateway.core.hooks import ConfigProblem
-from gateway.middlewares.auth.verifying import CURVES, RSA_BITS, SECRETS
+from gateway.middlewares.auth.algorithms import CURVES, RSA_BITS, SECRETS
+from gateway.middlewares.auth.config import TokenConfig
 
 MOST = 10_000
 """Callers whose token is remembered."""
-
-
-@dataclass(frozen=True, slots=True)
-class TokenConfig:
-    """What the token says and how it is signed: with `key` (a private key in PEM) or `secret`. Times in seconds."""
-
-    header: str = "X-Client-Token"
-    issuer: str = "gateway"
-    audience: str = ""
-    lifetime: float = 60.0
-    key: str = field(default="", repr=False)
-    secret: str = field(default="", repr=False)
-    kid: str = ""
-
-
-class TokenTable(Table):
-    makes = TokenConfig
-    header = FieldName()
-    issuer = Text()
-    audience = Text()
-    lifetime = Duration()
-    key = Secret()
-    secret = Secret()
-    kid = Text()
 
 
 class InternalToken:

@@ -6,16 +6,14 @@ A token that is remembered costs one look-up; any other has to wait for the serv
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from dataclasses import dataclass, field
 
-from gateway.config.schema import Duration, HttpUrl, Secret, SubTable, Table, Text, Whole
 from gateway.core.clock import Clock
 from gateway.core.exchange import Exchange, Identity
 from gateway.core.failures import Failure
 from gateway.core.hooks import ConfigProblem, Context
 from gateway.middlewares.auth import bearer, claims
 from gateway.middlewares.auth.bearer import AUTHORIZATION, NOTHING
-from gateway.middlewares.auth.claims import ClaimsConfig, ClaimsTable, Texts
+from gateway.middlewares.auth.config import IntrospectionConfig
 from gateway.middlewares.auth.identities import Granted
 from gateway.middlewares.auth.memory import Memory
 from gateway.middlewares.auth.refusal import Refused
@@ -26,47 +24,6 @@ KNOWN = 10_000
 """Tokens remembered that were good, at least."""
 WRONG = 1_000
 """Tokens remembered that were not."""
-
-
-@dataclass(frozen=True, slots=True)
-class AnswerConfig(ClaimsConfig):
-    """As for tokens, but that the client is who the token was issued to (RFC 7662 section 2.2)."""
-
-    client: str = "client_id"
-
-
-class AnswerTable(ClaimsTable):
-    makes = AnswerConfig
-
-
-@dataclass(frozen=True, slots=True)
-class IntrospectionConfig:
-    """The server and what its answers must say. Times in seconds; `ttl` and `negative_ttl`: how long answers are remembered."""
-
-    url: str = ""
-    client_id: str = ""
-    client_secret: str = field(default="", repr=False)
-    audience: tuple[str, ...] = ()
-    claims: AnswerConfig = field(default_factory=AnswerConfig)
-    ttl: float = 60.0
-    negative_ttl: float = 10.0
-    timeout: float = 5.0
-    failures: int = 5
-    pause: float = 10.0
-
-
-class IntrospectionTable(Table):
-    makes = IntrospectionConfig
-    url = HttpUrl(required=True)
-    client_id = Text()
-    client_secret = Secret()
-    audience = Texts()
-    claims = SubTable(AnswerTable)
-    ttl = Duration(zero=True)
-    negative_ttl = Duration(zero=True)
-    timeout = Duration()
-    failures = Whole(least=1)
-    pause = Duration()
 
 
 Remembered = tuple[Memory[Identity], Memory[str]]

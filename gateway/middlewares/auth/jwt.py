@@ -8,17 +8,18 @@ of an issuer whose keys are fetched, has to wait: `identify` then returns an awa
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from gateway.config.schema import Boolean, Choice, Duration, HttpUrl, Items, Secret, SubTable, Table, Text
 from gateway.core.clock import Clock
 from gateway.core.exchange import Exchange, Identity
 from gateway.core.failures import Failure
 from gateway.core.hooks import ConfigProblem, Context
 from gateway.middlewares.auth import bearer, claims, jose, verifying
+from gateway.middlewares.auth.algorithms import SECRETS, USUAL
 from gateway.middlewares.auth.bearer import AUTHORIZATION, NOTHING
-from gateway.middlewares.auth.claims import ClaimsConfig, ClaimsTable, RulesConfig, Texts
+from gateway.middlewares.auth.claims import ClaimsConfig, RulesConfig
+from gateway.middlewares.auth.config import JwtConfig
 from gateway.middlewares.auth.jose import Token
 from gateway.middlewares.auth.memory import Memory
 from gateway.middlewares.auth.refusal import Refused
@@ -34,54 +35,6 @@ KNOWN = 10_000
 """Tokens remembered, at least; at most twice as many."""
 NAMELESS = 4
 """Keys tried for a token that names none."""
-
-
-@dataclass(frozen=True, slots=True)
-class JwtConfig:
-    """One issuer. Exactly one of `secret`, `key`, `jwks`, `discovery` and `own` says where its keys are. Times in seconds.
-
-    own: it is this gateway, as `[tokens]` has it; a token of a session that has ended is then refused.
-    algorithms: those allowed; () for HS256 with a secret, else for verifying.USUAL.
-    required: claims that must be there, beside exp. type: the `typ` tokens must have. max_age: since iat.
-    refresh, cooldown, timeout: of fetched keys, as state.jwks has them.
-    """
-
-    issuer: str = ""
-    audience: tuple[str, ...] = ()
-    algorithms: tuple[str, ...] = ()
-    secret: str = field(default="", repr=False)
-    key: str = field(default="", repr=False)
-    jwks: str = ""
-    discovery: bool = False
-    own: bool = False
-    leeway: float = 30.0
-    required: tuple[str, ...] = ()
-    type: str = ""
-    max_age: float | None = None
-    claims: ClaimsConfig = field(default_factory=ClaimsConfig)
-    refresh: float = 300.0
-    cooldown: float = 5.0
-    timeout: float = 5.0
-
-
-class JwtTable(Table):
-    makes = JwtConfig
-    issuer = Text(required=True)
-    audience = Texts()
-    algorithms = Items(Choice(*verifying.ALGORITHMS))
-    secret = Secret()
-    key = Text()
-    jwks = HttpUrl()
-    discovery = Boolean()
-    own = Boolean()
-    leeway = Duration(zero=True)
-    required = Items(Text())
-    type = Text()
-    max_age = Duration()
-    claims = SubTable(ClaimsTable)
-    refresh = Duration()
-    cooldown = Duration()
-    timeout = Duration()
 
 
 class Issuer:
@@ -278,7 +231,7 @@ def _issuer(config: JwtConfig, context: Context, index: int) -> Issuer:
     try:
         if config.secret:
             return Issuer(config, (verifying.from_secret(config.secret, algorithms),), None)
-        wrong = [name for name in algorithms if name in verifying.SECRETS]
+        wrong = [name for name in algorithms if name in SECRETS]
         if wrong:
             raise ConfigProblem(f"{wrong[0]} needs a secret, not a public key", at=("jwt", index, "algorithms"))
         if config.key:
@@ -313,7 +266,7 @@ def _own(config: JwtConfig, context: Context, index: int) -> Issuer:
 
 
 def _algorithms(config: JwtConfig) -> tuple[str, ...]:
-    return config.algorithms or (("HS256",) if config.secret else verifying.USUAL)
+    return config.algorithms or (("HS256",) if config.secret else USUAL)
 
 
 def _remote(source: JwksSource, algorithms: Sequence[str], context: Context) -> RemoteKeys:

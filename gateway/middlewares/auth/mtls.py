@@ -3,33 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from gateway.config.schema import FieldValue, Items, Table, Text
 from gateway.core.exchange import Exchange, Identity
 from gateway.core.hooks import ConfigProblem
+from gateway.middlewares.auth.config import MtlsConfig
 from gateway.middlewares.auth.identities import Granted, identity
-from gateway.middlewares.auth.permissions import Permission
-
-
-@dataclass(frozen=True, slots=True)
-class MtlsConfig:
-    """One subject, as RFC 4514 writes it ("CN=acme,O=Acme Inc"), and whom it makes the caller."""
-
-    subject: str = ""
-    client: str = ""
-    tier: str = ""
-    roles: tuple[str, ...] = ()
-    permissions: tuple[str, ...] = ()
-
-
-class MtlsTable(Table):
-    makes = MtlsConfig
-    subject = Text(required=True)
-    client = FieldValue(required=True)
-    tier = FieldValue()
-    roles = Items(FieldValue())
-    permissions = Items(Permission())
 
 
 class Mtls:

@@ -21,18 +21,8 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from jwt import PyJWK
 from jwt.algorithms import get_default_algorithms
 
-SECRETS = {"HS256": 32, "HS384": 48, "HS512": 64}
-"""Bytes a secret must at least have, by algorithm: as many as the hash (RFC 7518 section 3.2)."""
-RSA = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
-RSA_BITS = 2048
-"""RFC 7518 section 3.3."""
-CURVES = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
-"""RFC 7518 section 3.4: a curve has one algorithm."""
-EDWARDS = ("EdDSA", "Ed25519", "Ed448")
-"""RFC 8037 has one name for both curves, RFC 9864 one for each."""
-ALGORITHMS = (*SECRETS, *RSA, *CURVES.values(), *EDWARDS)
-USUAL = ("RS256", "PS256", "ES256", "EdDSA", "Ed25519")
-"""Allowed with public keys where the configuration does not say."""
+from gateway.middlewares.auth.algorithms import ALGORITHMS, CURVES, EDWARDS, RSA, RSA_BITS, SECRETS
+
 MOST_KEYS = 100
 """Keys taken from one set."""
 

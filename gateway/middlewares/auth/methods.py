@@ -1,0 +1,94 @@
+"""The ways to know a caller, each imported only where a configuration names it: API keys alone need no cryptography."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from gateway.core.exchange import Exchange, Identity
+from gateway.core.hooks import ConfigProblem, Context
+from gateway.middlewares.auth.config import AuthConfig
+from gateway.state import stores
+
+if TYPE_CHECKING:
+    from gateway.state.revocations import Revocations
+
+STORE_DEADLINE = 0.25
+"""Seconds for an answer of the store that has the list of revoked tokens. No request waits for it."""
+
+
+class Method(Protocol):
+    """One way to know a caller.
+
+    name: its word in the configuration and in metrics. wanted: what to send, for people.
+    fields: the header fields (lower case) that credentials of this kind come in.
+    challenge: its WWW-Authenticate for requests without credentials; rejected: for those whose credentials were no good.
+    """
+
+    name: str
+    challenge: bytes
+    rejected: bytes
+    wanted: str
+    fields: frozenset[bytes]
+
+    def identify(self, exchange: Exchange) -> Identity | Awaitable[Identity | None] | None:
+        """Who is calling; None without credentials of this kind. Raises Refused when there are some and they are no good.
+
+        Whoever cannot tell at once returns an awaitable of the same.
+        """
+
+
+def make(name: str, names: Sequence[str], config: AuthConfig, context: Context) -> Method:
+    """The method called `name`, one of `names` in order. Raises ConfigProblem when it cannot work, e.g. without its keys."""
+    realm, roles = config.realm, config.roles
+    if name == "api_key":
+        from gateway.middlewares.auth.api_key import ApiKeys
+
+        return ApiKeys.of(config.api_key, context, realm, roles, config.forward_credentials)
+    if name == "jwt":
+        from gateway.middlewares.auth.jwt import Jwt
+
+        alone = "introspection" not in names[names.index("jwt") :]
+        return Jwt.of(config.jwt, context, realm, roles, _revocations(config, context), alone=alone)
+    if name == "introspection":
+        from gateway.middlewares.auth.introspection import Introspected
+
+        return Introspected.of(config.introspection, context, realm, roles, _revocations(config, context))
+    if name == "basic":
+        from gateway.middlewares.auth.basic import Basic
+
+        return Basic.of(config.basic, context, realm, roles)
+    from gateway.middlewares.auth.mtls import Mtls
+
+    return Mtls.of(config.mtls, roles)
+
+
+def _revocations(config: AuthConfig, context: Context) -> Revocations | None:
+    """The list, one for everybody who uses the file. Raises ConfigProblem when it makes no sense."""
+    if not config.revocations:
+        return None
+    if config.revocations == "redis" or stores.is_url(config.revocations):
+        return _stored_revocations(config.revocations, context)
+    from gateway.state import revocations
+    from gateway.state.revocations import RevocationError, Revocations
+
+    path = context.directory / config.revocations
+    try:
+        kept: Revocations = context.keep(("auth", "revocations", str(path)), None, lambda: Revocations.of(path))
+        kept.replace(revocations.load(path))
+    except RevocationError as error:
+        raise ConfigProblem(str(error), at=("revocations",)) from None
+    return kept
+
+
+def _stored_revocations(url: str, context: Context) -> Revocations:
+    # Whoever has a file needs nothing of Redis.
+    from gateway.middlewares.auth.store_revocations import StoreRevocations
+    from gateway.state.redis_reader import reader_of
+
+    try:
+        store = reader_of(url, STORE_DEADLINE, context)
+    except (stores.BadUrl, LookupError) as error:
+        raise ConfigProblem(str(error), at=("revocations",), hint='revocations = "redis://host:6379/0"') from None
+    kept: Revocations = context.keep(("auth", "revocations", store.name, store.tag), store, lambda: StoreRevocations(store))
+    return kept
