@@ -232,7 +232,8 @@ class Forward:
         assert config is not None
         if delay is None:
             delay = retry.delay(config, exchange.attempts, self._rng)
-            asked = retry.asked_for(outcome.get(b"retry-after")) if isinstance(outcome, Reply) else 0.0
+            said = outcome.get(b"retry-after") if isinstance(outcome, Reply) else None
+            asked = retry.asked_for(said, self._transport.clock.wall()) if said is not None else 0.0
             if asked > config.max_delay:
                 return False  # Longer than we would wait: the client is told, and can.
             delay = max(delay, asked)

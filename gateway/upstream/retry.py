@@ -8,6 +8,8 @@ ended before the request had been received (receipt.py).
 from __future__ import annotations
 
 import random
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from math import isfinite
 
 from gateway.config.upstream import RetryConfig
@@ -66,12 +68,18 @@ def delay(config: RetryConfig, attempt: int, rng: random.Random) -> float:
     return min(config.base_delay * config.factor ** (attempt - 1), longest) * (1 + config.jitter * rng.random())
 
 
-def asked_for(value: bytes | None) -> float:
-    """The seconds a Retry-After asks for (RFC 9110 section 10.2.3); 0 when there is none, or a date, which says when at best."""
-    try:
-        seconds = float(value) if value is not None else 0.0
-    except ValueError:
+def asked_for(value: bytes | None, now: float = 0.0) -> float:
+    """The seconds a Retry-After asks for, as such or by a date (RFC 9110 section 10.2.3); `now` is Unix time. 0 without one."""
+    if value is None:
         return 0.0
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            moment = parsedate_to_datetime(value.decode("latin-1"))
+        except (ValueError, OverflowError):
+            return 0.0
+        seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - now
     return seconds if isfinite(seconds) and seconds > 0 else 0.0
 
 

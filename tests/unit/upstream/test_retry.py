@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -215,6 +216,12 @@ def test_growth_and_jitter_are_configurable() -> None:
         (b"3", 3),
         (b" 1.5 ", 1.5),
         (b"Fri, 31 Dec 1999 23:59:59 GMT", 0),
+        (b"Sun, 06 Nov 2044 08:49:40 GMT", 3),
+        (b"Sunday, 06-Nov-44 08:49:40 GMT", 3),
+        (b"Sun Nov  6 08:49:40 2044", 3),
+        (b"Sun, 06 Nov 99999999 08:49:40 GMT", 0),
+        (b"Sun, 76 Nov 2044 08:49:40 GMT", 0),
+        (b"\xff soon", 0),
         (b"-1", 0),
         (b"inf", 0),
         (b"nan", 0),
@@ -222,4 +229,4 @@ def test_growth_and_jitter_are_configurable() -> None:
     ],
 )
 def test_what_retry_after_asks_for(value: bytes | None, seconds: float) -> None:
-    assert asked_for(value) == seconds
+    assert asked_for(value, datetime(2044, 11, 6, 8, 49, 37, tzinfo=UTC).timestamp()) == seconds
