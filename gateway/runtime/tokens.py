@@ -118,7 +118,7 @@ class Tokens:
         session = user = None
         if claims.get("iss") == self.issuer and isinstance(claims.get("sid"), str):
             session = await self.sessions.find(claims["sid"])
-        if session is not None:
+        if session is not None and session.user == claims.get("sub"):
             user = await self.users.get(session.user)
         if session is None or user is None:
             failed = Failed(Failure.UNAUTHENTICATED, "This answer needs an access token from a login here.", headers=CHALLENGE)

@@ -31,7 +31,8 @@ class FileUsers:
     def __init__(self, path: Path, users: Mapping[str, User], seen: Stamp) -> None:
         self._path = path
         self._users = dict(users)
-        self._watched = Watched(path, seen, lambda: userfile.load(path), self._take)
+        self._writing = 0
+        self._watched = Watched(path, seen, lambda: (self._writing, userfile.load(path)), self._take)
 
     def __repr__(self) -> str:
         return f"<FileUsers {self._path} {len(self._users)}>"
@@ -45,10 +46,17 @@ class FileUsers:
     async def change(self, old: User, new: User) -> bool:
         if self._users.get(old.name) != old:
             return False
-        if not await asyncio.to_thread(userchange.change, self._path, old, new):
-            return False
+        self._writing += 1
+        try:
+            if not await asyncio.to_thread(userchange.change, self._path, old, new):
+                return False
+        finally:
+            self._writing += 1
         self._users[old.name] = new  # the watch will read the same; until then nobody shall log in with the old password
         return True
 
-    def _take(self, users: Mapping[str, User]) -> None:
-        self._users = dict(users)
+    def _take(self, read: tuple[int, Mapping[str, User]]) -> None:
+        """What the watch has read, unless the file was being written meanwhile: then it may be the old one, and is read again."""
+        began, users = read
+        if began == self._writing:
+            self._users = dict(users)

@@ -441,3 +441,18 @@ async def test_a_reload_ends_no_session(world):
     assert (await gateway.reload()).ok
     assert (await browser.get("/x", issued["access_token"]))[0] == 200
     assert (await browser.post("/auth/refresh", {"refresh_token": issued["refresh_token"]}))[0].status == 200
+
+
+async def test_logout_with_an_empty_body(world):
+    _, browser = await world()
+    _, issued = await browser.login()
+    line = f"Authorization: Bearer {issued['access_token']}"
+    assert (await browser.client.get("/auth/logout", line, method="POST", body=b"")).status == 204
+    assert (await browser.get("/x", issued["access_token"]))[0] == 401
+
+
+async def test_a_head_of_a_profile(world):
+    _, browser = await world()
+    _, issued = await browser.login()
+    reply = await browser.client.get("/auth/profile", f"Authorization: Bearer {issued['access_token']}", method="HEAD")
+    assert (reply.status, reply.body) == (200, b"")

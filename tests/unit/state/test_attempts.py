@@ -27,7 +27,7 @@ def test_whoever_waits_as_told_is_admitted_and_not_sooner(rule: Rule, pauses: li
             admitted += 1
             assert after.failures <= admitted
         else:
-            assert after == state and 0 < wait <= rule.longest  # refused: nothing changes, so nobody can prolong it
+            assert after == state and 0 < wait <= rule.longest + 1e-6  # refused: nothing changes, so nobody can prolong it
             assert begin(state, rule, now + wait * 0.999)[1] > 0
             assert begin(state, rule, now + wait + 1e-6)[1] == 0
         state = after
