@@ -90,11 +90,11 @@ def limits() -> list[tuple[str, float]]:
     for count in (1, 10_000, 1_000_000):
         gc.collect()
         tracemalloc.start()
-        buckets = Buckets("token_bucket")
+        buckets = Buckets("token_bucket", limit)
         now = time.monotonic()
         for i in range(count):
             key = f"client-{i}"
-            buckets.live[key] = take(buckets.open(key, limit, now, 2_000_000), limit, now)[0]
+            buckets.live[key] = take(buckets.open(key, now, 2_000_000), limit, now)[0]
         size = tracemalloc.get_traced_memory()[0] / count
         tracemalloc.stop()
         keys = [f"client-{i * 7919 % count}" for i in range(1000)]

@@ -58,7 +58,7 @@ class ConfigProblem(ValueError):
         self.hint = hint
 
 
-def _keep_nothing(key: tuple[str, ...], fingerprint: object, make: Callable[[], T]) -> T:
+def _keep_nothing(key: tuple[str, ...], fingerprint: object, make: Callable[[], T], settings: object = None) -> T:
     return make()
 
 
@@ -71,6 +71,7 @@ class Context:
     directory: of the TOML file the table stands in; relative paths start there.
     keep:      `keep(key, fingerprint, make)`: the same key and fingerprint give the same object across reloads, so what must
                survive one (buckets, cache entries) lives there. Objects with a `close()` are closed when a reload drops them.
+               With a fourth argument, the object's `adopt` is called with that once the reload has come to be.
     errors_format: the gateway's `[errors] format`, for what renders failures.
     store: what `[store] url` names (state.stores.Store), None while everything stays in this process.
     issuer: the gateway as an issuer of tokens (state.issuer.OwnIssuer), None without `[tokens]`.
@@ -82,7 +83,7 @@ class Context:
     directory: Path = field(default_factory=Path)
     clock: Clock = REAL
     telemetry: Telemetry = field(default_factory=Telemetry)
-    keep: Callable[[tuple[str, ...], object, Callable[[], Any]], Any] = _keep_nothing
+    keep: Callable[..., Any] = _keep_nothing
     errors_format: str = "problem"
     store: Any = None
     issuer: Any = None

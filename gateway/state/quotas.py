@@ -6,7 +6,7 @@ Its times are Unix times. What counts at a time is given back by a `charge` of -
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -33,28 +33,30 @@ def zone_of(name: str) -> tzinfo:
         raise UnknownZone(f"there is no time zone {name!r}") from None
 
 
-def period_end(period: str, zone: tzinfo) -> Callable[[float], float]:
-    """A function from a Unix time to the end of the period that it lies in."""
+@dataclass(frozen=True, slots=True)
+class PeriodEnd:
+    """Called with a Unix time: the end of the period that it lies in. Equal ones say the same."""
 
-    def ends(unix: float) -> float:
-        local = datetime.fromtimestamp(unix, zone)
-        if period == "hour":
+    period: str
+    zone: tzinfo
+
+    def __call__(self, unix: float) -> float:
+        local = datetime.fromtimestamp(unix, self.zone)
+        if self.period == "hour":
             begins = local.replace(minute=0, second=0, microsecond=0)
             return begins.timestamp() + 3600.0
         # Wall-clock arithmetic, then back to Unix time: the day on which clocks change is as long as it is.
         begins = local.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
-        if period == "month":
+        if self.period == "month":
             begins = begins.replace(day=1)
             return (begins + timedelta(days=32)).replace(day=1).timestamp()
         return (begins + timedelta(days=1)).timestamp()
-
-    return ends
 
 
 def quota_limit(quota: int, period: str, zone: tzinfo) -> Limit:
     """`quota` units within every calendar `period`."""
     seconds = PERIODS[period]
-    return Limit(float(quota), quota / seconds, seconds, ends=period_end(period, zone))
+    return Limit(float(quota), quota / seconds, seconds, ends=PeriodEnd(period, zone))
 
 
 # Quota: (end, count). `end` is the end of the period in which `count` was taken.

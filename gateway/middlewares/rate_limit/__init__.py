@@ -87,15 +87,14 @@ class RateLimit:
 
         now = self._monotonic()
         buckets = policy.buckets
-        limit = policy.limit
         if now >= buckets.due:
-            buckets.sweep(limit, now)
-            buckets.epoch = self._wall() - now
-        state = buckets.live.get(key)
+            buckets.sweep(now)
+        live = buckets.live
+        state = live.get(key)
         if state is None:
-            state = buckets.open(key, limit, now, self._max_keys)
-        state, left, back = policy.take(state, limit, now)
-        buckets.live[key] = state
+            state = buckets.open(key, now, self._max_keys)
+        # The buckets' own limit, not the policy's: after a reload, that is what states count by.
+        live[key], left, back = buckets.take(state, buckets.limit, now)
         if left < 0.0:
             self._counts.add((route_name(exchange), policy.name))
             raise self._refusal(exchange, policy, back)
@@ -122,7 +121,7 @@ class RateLimit:
         identity = exchange.identity
         policy = self._default if identity is None else self._tiers.get(identity.tier, self._default)
         state = policy.buckets.find(self._key(exchange))
-        left, back = policy.buckets.algorithm.left(state, policy.limit, self._monotonic())
+        left, back = policy.buckets.algorithm.left(state, policy.buckets.limit, self._monotonic())
         shown: dict[str, Any] = {
             "policy": policy.name,
             "key": self._who,
@@ -161,7 +160,8 @@ class RateLimit:
 
     def _explain(self, exchange: Exchange, decisions: list[Decision], policy: Policy, key: Hashable) -> None:
         """Says what would be decided, on a copy of the state."""
-        _, left, back = policy.take(deepcopy(policy.buckets.find(key)), policy.limit, self._monotonic())
+        buckets = policy.buckets
+        _, left, back = buckets.take(deepcopy(buckets.find(key)), buckets.limit, self._monotonic())
         who = self._who
         if self._of_client and exchange.identity is None:
             who = "ip, for want of an identity"

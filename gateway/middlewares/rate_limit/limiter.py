@@ -129,14 +129,14 @@ class Limiter:
             policy = rule.always or rule.policy(exchange)
             if policy is None or not (cost := rule.flat_cost or rule.cost(exchange, policy)):
                 continue
-            key, limit, now = rule.key(exchange), policy.limit, monotonic
+            key, now = rule.key(exchange), monotonic
             counted: Buckets | Leases = policy.buckets
             if rule.mode != "memory":
                 remote = rule.remotes[policy.name]
                 leases = remote.leases
                 if not down and remote.store.up and (leases is None or leases.usable(key, monotonic)):
                     if leases is None:
-                        asks.append(Hit(rule, policy, key, cost, 0.0, 0.0, None, limit, remote))
+                        asks.append(Hit(rule, policy, key, cost, 0.0, 0.0, None, policy.limit, remote))
                         continue
                     counted = leases
                 else:
@@ -144,14 +144,14 @@ class Limiter:
                     if rule.on_failure != "local_share":
                         unknown = unknown or (rule.on_failure == "closed" and not rule.shadow)
                         continue
-                    counted, limit = remote.local, remote.share(limit)
+                    counted = remote.share()
             if rule.wall and not isinstance(counted, Leases):
                 now = self._wall()
-            state, (after, left, back) = counted.check(key, limit, now, cost, self._max_keys)
+            state, (after, left, back) = counted.check(key, now, cost, self._max_keys)
             if left == UNSETTLED:
                 unsettled = Unsettled(counted, key) if isinstance(counted, Leases) else None
             elif left >= 0.0:
-                found.append((Hit(rule, policy, key, cost, left, back, counted, limit), state, after))
+                found.append((Hit(rule, policy, key, cost, left, back, counted, counted.limit), state, after))
             elif rule.shadow:
                 self._shadowed(exchange, policy)
             else:
@@ -166,7 +166,7 @@ class Limiter:
         for hit, _, after in found:
             assert hit.counted is not None
             now = self._wall() if hit.rule.wall and not isinstance(hit.counted, Leases) else monotonic
-            hit.counted.commit(hit.key, after, hit.limit, now, hit.cost)
+            hit.counted.commit(hit.key, after, now, hit.cost)
             hits.append(hit)
         return asks
 
@@ -178,7 +178,7 @@ class Limiter:
             hit.remote.store.post(b"charge", (hit.remote.key(hit.key),), hit.remote.args(cost, slot=hit.slot))
         else:
             wall = hit.rule.wall and not isinstance(counted, Leases)
-            counted.charge(hit.key, hit.limit, self._wall() if wall else self._monotonic(), cost)
+            counted.charge(hit.key, self._wall() if wall else self._monotonic(), cost)
 
     def _shadowed(self, exchange: Exchange, policy: Policy) -> None:
         self._telemetry.rate_shadowed.add((route_name(exchange), policy.name))
@@ -304,14 +304,14 @@ class Limiter:
 
     def _look(self, rule: Rule, policy: Policy, key: Hashable) -> tuple[float, float]:
         """(units left, seconds until all are back) as far as it is known here."""
-        buckets, limit = policy.buckets, policy.limit
+        buckets = policy.buckets
         if rule.mode != "memory":
             remote = rule.remotes[policy.name]
             if remote.store.up:
-                return (limit.quota, 0.0) if remote.leases is None else remote.leases.told(key, limit)
-            buckets, limit = remote.local, remote.share(limit)
+                return (policy.limit.quota, 0.0) if remote.leases is None else remote.leases.told(key)
+            buckets = remote.share()
         now = self._wall() if rule.wall else self._monotonic()
-        left, back = buckets.algorithm.left(deepcopy(buckets.find(key)), limit, now)
+        left, back = buckets.algorithm.left(deepcopy(buckets.find(key)), buckets.limit, now)
         return max(0.0, left), back
 
     async def _peek(self, rule: Rule, policy: Policy, key: Hashable) -> tuple[float, float]:

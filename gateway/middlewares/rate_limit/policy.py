@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
 from typing import NamedTuple
@@ -12,7 +12,8 @@ from gateway.core.hooks import ConfigProblem, Context
 from gateway.middlewares.rate_limit.config import ClassConfig, RuleConfig
 from gateway.middlewares.rate_limit.keys import parts
 from gateway.state.buckets import Buckets
-from gateway.state.limits import Limit, Taken
+from gateway.state.keep import Differently
+from gateway.state.limits import Limit
 from gateway.state.quotas import PERIODS, POLL, UnknownZone, quota_limit, zone_of
 
 LONGEST_LOG = 100_000
@@ -28,7 +29,6 @@ class Policy:
     name: str
     limit: Limit
     buckets: Buckets
-    take: Callable[..., Taken]
     key: tuple[str, ...]
     """What tells its buckets from all others, in memory and in a store."""
     item: str
@@ -100,7 +100,7 @@ class _Making:
         # Keys mean different things by `key`, and states by `algorithm`; the limit is not part of it: buckets outlive changes.
         words = "+".join(parts(rule.key))
         key = ("rate_limit", context.pipeline, context.name, *self.below, name, words, rule.algorithm)
-        buckets: Buckets = context.keep(key, rule.scope, lambda: Buckets(rule.algorithm))
+        key, buckets = self._buckets(key, limit)
         # A String of RFC 8941 section 3.3.3; the label and the route's name are text from the configuration.
         quoted = re.sub(r'(["\\])', r"\\\1", re.sub(r"[^ -~]", "?", name))
         item = f'"{quoted}";q={limit.quota:.0f}'
@@ -110,13 +110,24 @@ class _Making:
             name=name,
             limit=limit,
             buckets=buckets,
-            take=buckets.algorithm.take,
             key=(*key, rule.scope),
             item=item,
             head=f"X-RateLimit-Limit: {limit.quota:.0f}\r\nX-RateLimit-Remaining: ",
             middle=f'\r\nRateLimit-Policy: {item}\r\nRateLimit: "{quoted}";r=',
             tail=f'RateLimit: "{quoted}";r=',
         )
+
+    def _buckets(self, key: tuple[str, ...], limit: Limit) -> tuple[tuple[str, ...], Buckets]:
+        rule, context = self.rule, self.context
+
+        def make() -> Buckets:
+            return Buckets(rule.algorithm, limit, context.clock)
+
+        try:
+            return key, context.keep(key, rule.scope, make, limit)
+        except Differently:  # a class that a route has redefined is another class
+            key = (*key, "route", context.route)
+            return key, context.keep(key, rule.scope, make, limit)
 
     def limit(self, numbers: ClassConfig, at: At) -> Limit:
         """The limit that a class's numbers describe, for the rule's algorithm."""

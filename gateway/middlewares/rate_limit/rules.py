@@ -15,7 +15,7 @@ from gateway.middlewares.rate_limit.keys import Key, parts, reader, text
 from gateway.middlewares.rate_limit.policy import Policies, Policy
 from gateway.state.buckets import Buckets
 from gateway.state.leases import Leases
-from gateway.state.limits import Limit
+from gateway.state.limits import NEVER, Limit
 from gateway.state.stores import Store
 
 _process = os.urandom(6).hex()
@@ -124,32 +124,43 @@ class Rule:
 class Remote:
     """One policy in a shared store: its keys, its arguments, and what counts here when the store does not answer."""
 
-    __slots__ = ("_algorithm", "_limit", "_numbers", "_period", "_prefix", "_suffix", "_tag", "_wall", "leases", "local", "store")
+    __slots__ = (
+        "_algorithm", "_among", "_limit", "_numbers", "_part", "_period", "_prefix", "_suffix", "_tag", "_wall",
+        "leases", "local", "store",
+    )  # fmt: skip
 
     def __init__(self, config: RuleConfig, policy: Policy, context: Context, store: Store, tag: str | None) -> None:
         limit = policy.limit
-        self._limit = limit
+        self._limit = self._part = limit
+        self._among = 1
         self._wall = context.clock.wall
         self._tag = tag
         self._prefix = "gateway:{" + (f"{tag}}}:" if tag is not None else "")
         self._suffix = ":" + "/".join(policy.key[1:])
         self._algorithm = config.algorithm
         self._numbers = _arguments(config.algorithm, limit)
-        self._period = (b"", b"")
+        self._period: tuple[float, bytes, bytes, object] = (NEVER, b"", b"", None)
         self.store = store
         # Without the store, requests count here, by this gateway's part of the limit, beside what they were counted as there.
-        self.local: Buckets = context.keep(("local", *policy.key), None, lambda: Buckets(config.algorithm))
+        self.local: Buckets = context.keep(("local", *policy.key), None, lambda: Buckets(config.algorithm, limit, context.clock))
         self.leases: Leases | None = None
         if config.mode == "leased":
             self.leases = context.keep(
                 ("leases", *policy.key),
                 (store, config.lease, tag),
-                lambda: Leases(store, config.lease, self.command, context.clock),
+                lambda: Leases(store, config.lease, self.command, context.clock, limit),
+                limit,
             )
 
-    def share(self, limit: Limit) -> Limit:
-        """This gateway's part of the limit."""
-        return limit.shared(self.store.gateways)
+    def share(self) -> Buckets:
+        """What counts here while the store is away: by this gateway's part of the limit."""
+        gateways, local = self.store.gateways, self.local
+        if gateways != self._among:
+            self._among = gateways
+            self._part = self._limit.shared(gateways)
+        if local.limit is not self._part:
+            local.adopt(self._part)
+        return local
 
     def key(self, key: Hashable) -> bytes:
         """The store's key. What stands in braces decides on its place in a Cluster (Redis Cluster specification, hash tags)."""
@@ -161,27 +172,25 @@ class Remote:
 
     def args(self, cost: float, flag: float = 0, slot: bytes = b"") -> list[bytes]:
         """The script's arguments for a cost; `flag` is 1 for a shadow, or how much is wanted on lease."""
-        if slot:
-            own = (slot, SLOT)
-        elif self._limit.ends is not None:
-            own = self._ends(self._wall())
-        else:
-            own = self._period
+        own = (slot, SLOT) if slot else self._ends(self._limit)
         return [*self._numbers, b"%d" % cost, b"%d" % flag, *own]
 
     def command(self, key: Hashable, limit: Limit, cost: float, wanted: float) -> tuple[bytes, list[bytes]]:
         """What a lease is settled with. Leases outlive this snapshot, so the limit is the one they are asked with."""
-        own = self._period if limit.ends is None else self._ends(self._wall())
-        return self.key(key), [*_arguments(self._algorithm, limit), b"%d" % cost, b"%d" % wanted, *own]
+        # After a reload, debts and credit may be fractions of a unit.
+        return self.key(key), [*_arguments(self._algorithm, limit), b"%.17g" % cost, b"%d" % wanted, *self._ends(limit)]
 
-    def _ends(self, wall: float) -> tuple[bytes, bytes]:
-        """The end of the quota's period, and of the one after it: Redis' clock may be ahead of ours."""
-        ends = self._limit.ends
-        assert ends is not None
-        if not self._period[0] or wall >= float(self._period[0]):
-            first = ends(wall)
-            self._period = (repr(first).encode(), repr(ends(first)).encode())
-        return self._period
+    def _ends(self, limit: Limit) -> tuple[bytes, bytes]:
+        """The end of the quota's period, and of the one after it: Redis' clock may be ahead of ours. Empty without a period."""
+        ends, wall = limit.ends, self._wall()
+        if ends is None:
+            return b"", b""
+        until, first, second, of = self._period
+        if wall >= until or of is not ends:
+            until = ends(wall)
+            first, second = repr(until).encode(), repr(ends(until)).encode()
+            self._period = (until, first, second, ends)
+        return first, second
 
 
 @lru_cache(maxsize=1024)

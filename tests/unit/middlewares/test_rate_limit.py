@@ -362,20 +362,38 @@ class TestPolicies:
 
 
 class TestReload:
-    def test_counts_survive_and_changed_limits_apply_at_once(self, world: World):
+    def test_counts_survive_in_proportion_and_changed_limits_apply_at_once(self, world: World):
         classes = {"standard": {"tokens": 10, "refill": 1}}
         before = world.limiter({"class": "standard", "classes": classes})
         for _ in range(6):
             before(asked("acme"))
         world.reload()
         after = world.limiter({"class": "standard", "classes": {"standard": {"tokens": 100, "refill": 2}}})
+        # Nothing has changed for anybody until the reload has come to be.
+        exchange = asked("acme")
+        before(exchange)
+        assert lines(exchange)["RateLimit"] == '"standard";r=3;t=7'
+        world.reload()
         exchange = asked("acme")
         after(exchange)
-        assert lines(exchange)["RateLimit"] == '"standard";r=3;t=49'
-        # The old snapshot's last requests count in the same buckets, by its limits.
+        assert lines(exchange)["RateLimit"] == '"standard";r=29;t=36'
+        # The old snapshot's last requests count in the same buckets, by the new limits.
         old = asked("acme")
         before(old)
-        assert lines(old)["RateLimit"] == '"standard";r=2;t=8'
+        assert lines(old)["RateLimit"] == '"standard";r=28;t=36'
+
+    def test_a_class_that_a_route_redefines_is_another_class(self, world: World):
+        table = {"class": "strict", "classes": {"strict": {"limit": 2, "window": "1m"}}}
+        wide = {"class": "strict", "classes": {"strict": {"limit": 100, "window": "1m"}}}
+        for _ in range(2):
+            everywhere = world.limiter(table)
+            there = world.limiter(wide, route="there")
+            world.reload()
+        for _ in range(2):
+            everywhere(asked("acme"))
+        exchange = asked("acme")
+        there(exchange)
+        assert lines(exchange)["X-RateLimit-Remaining"] == "99"
 
     @pytest.mark.parametrize("change", [{"key": "ip"}, {"algorithm": "fixed_window"}, {"scope": "route"}])
     def test_counts_that_mean_something_else_start_afresh(self, world: World, change: dict[str, str]):

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import logging
 
-from gateway.state.keep import Keep, close_all
+import pytest
+
+from gateway.state.keep import Differently, Keep, close_all
 
 
 class Kept:
@@ -78,3 +80,30 @@ def test_close_closes_everything():
     keep.close()
     keep.close()
     assert one.closed == 1
+
+
+class Adopting:
+    def __init__(self) -> None:
+        self.adopted: list[int] = []
+
+    def adopt(self, settings: int) -> None:
+        self.adopted.append(settings)
+
+
+def test_settings_are_adopted_when_the_draft_is_committed_and_not_before():
+    keep = Keep()
+    draft = keep.draft()
+    one = draft.keep(("a",), None, Adopting, 1)
+    assert draft.keep(("a",), None, Adopting, 1) is one
+    with pytest.raises(Differently):
+        draft.keep(("a",), None, Adopting, 2)
+    draft.commit()
+    assert one.adopted == [1]
+    refused = keep.draft()
+    refused.keep(("a",), None, Adopting, 3)
+    refused.discard()
+    draft = keep.draft()
+    draft.keep(("a",), None, Adopting, 2)
+    assert one.adopted == [1]
+    draft.commit()
+    assert one.adopted == [1, 2]

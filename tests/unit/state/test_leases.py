@@ -57,13 +57,13 @@ class Gateway:
         self.now = 1000.0
         clock = Clock(lambda: self.now, lambda: self.now)
         self.leases = Leases(
-            store, share, lambda key, limit, cost, wanted: (b"k", [repr(cost).encode(), repr(wanted).encode()]), clock
+            store, share, lambda key, limit, cost, wanted: (b"k", [repr(cost).encode(), repr(wanted).encode()]), clock, LIMIT
         )  # type: ignore[arg-type]
 
     def take(self, cost: float = 1.0) -> float:
-        _, (after, left, _) = self.leases.check("acme", LIMIT, self.now, cost, 10)
+        _, (after, left, _) = self.leases.check("acme", self.now, cost, 10)
         if left >= 0:
-            self.leases.commit("acme", after, LIMIT, self.now, cost)
+            self.leases.commit("acme", after, self.now, cost)
         return left
 
 
@@ -78,7 +78,7 @@ def test_the_bounds_hold(steps: list[tuple[str, int]], gateways: int):
     async def scenario() -> None:
         store = Counting(gateways)
         all_of_them = [Gateway(store) for _ in range(gateways)]
-        size = all_of_them[0].leases.size(LIMIT)
+        size = all_of_them[0].leases.size()
         admitted = 0
         for what, number in steps:
             if what == "take":
@@ -141,7 +141,7 @@ def test_an_empty_limit_refuses_until_there_may_be_something():
         one = Gateway(store)
         assert one.take() >= 0
         await store.answer()
-        _, (_, left, wait) = one.leases.check("acme", LIMIT, one.now, 1.0, 10)
+        _, (_, left, wait) = one.leases.check("acme", one.now, 1.0, 10)
         assert left == -1.0 and wait == 1.0
         one.now += 1.0
         assert one.take() >= 0  # one finds out
@@ -177,13 +177,13 @@ def test_costs_room_and_what_is_told():
         await asyncio.sleep(0)
         await store.answer()
         await waiting
-        assert one.leases.told("acme", LIMIT)[0] == 60
-        assert one.leases.told("other", LIMIT)[0] == 100
-        one.leases.charge("acme", LIMIT, one.now, -40.0)
+        assert one.leases.told("acme")[0] == 60
+        assert one.leases.told("other")[0] == 100
+        one.leases.charge("acme", one.now, -40.0)
         await store.answer()
         assert store.used == 10
         for number in range(30):
-            one.leases.check(number, LIMIT, one.now, 1.0, 10)
+            one.leases.check(number, one.now, 1.0, 10)
         assert len(one.leases) <= 10
         one.leases.close()
 

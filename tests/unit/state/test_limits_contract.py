@@ -78,7 +78,7 @@ requests = st.lists(
 @given(data=st.data(), steps=requests)
 def test_lua_decides_like_python(lua: Lua, name: str, data: st.DataObject, steps: list[tuple[int, str, int, bool]]):
     limit, key = data.draw(limits(name)), f"{{contract}}:{next(names)}"
-    buckets, ticks = Buckets(name), 100_000 * 64
+    buckets, ticks = Buckets(name, limit), 100_000 * 64
     for gap, action, cost, back in steps:
         ticks += gap * (60 if name == "quota" else 1)
         now, cost = ticks / 64, min(cost, int(limit.quota))
@@ -87,14 +87,14 @@ def test_lua_decides_like_python(lua: Lua, name: str, data: st.DataObject, steps
             amount = -cost if back else cost
             if name == "sliding_log" and not back and len(buckets.find(key)[0] or ()) + cost > limit.quota:
                 continue  # more than there is room for: both count on, but only as far as they keep
-            buckets.charge(key, limit, now, amount)
+            buckets.charge(key, now, amount)
             lua.call(now, "charge", (key, name, limit, amount, 0, *ends))
         else:
-            state, (after, left, wait) = buckets.check(key, limit, now, cost, 10)
+            state, (after, left, wait) = buckets.check(key, now, cost, 10)
             told_left, told_wait = lua.call(now, "take", (key, name, limit, cost, 0, *ends))
             assert (left >= 0) is (told_left >= 0)
             if left >= 0:
-                buckets.commit(key, after, limit, now, cost)
+                buckets.commit(key, after, now, cost)
                 assert told_left / 1e6 == pytest.approx(left, abs=2e-6)
             else:
                 buckets.undo(state, after, cost)

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from gateway.state.limits import Limit
-from gateway.state.quotas import EVERY, UnknownZone, period_end, quota_limit, zone_of
+from gateway.state.quotas import EVERY, PeriodEnd, UnknownZone, quota_limit, zone_of
 
 QUOTA, SLOTS = EVERY["quota"], EVERY["concurrency"]
 
@@ -29,11 +29,11 @@ def unix(text: str, zone: str = "UTC") -> float:
     ],
 )
 def test_periods_end_where_the_calendar_says(period: str, zone: str, at: str, end: str):
-    assert period_end(period, zone_of(zone))(unix(at, zone)) == unix(end, zone)
+    assert PeriodEnd(period, zone_of(zone))(unix(at, zone)) == unix(end, zone)
 
 
 def test_days_on_which_clocks_change_are_as_long_as_they_are():
-    ends, zone = period_end("day", zone_of("Europe/Berlin")), "Europe/Berlin"
+    ends, zone = PeriodEnd("day", zone_of("Europe/Berlin")), "Europe/Berlin"
     assert ends(unix("2026-03-29T00:00:00", zone)) - unix("2026-03-29T00:00:00", zone) == 23 * 3600
     assert ends(unix("2026-10-25T00:00:00", zone)) - unix("2026-10-25T00:00:00", zone) == 25 * 3600
 
