@@ -71,7 +71,7 @@ class Sessions(Protocol):
     """Called when one has ended before its access tokens have."""
 
     def why(self, claims: Mapping[str, Any]) -> str:
-        """Why an access token with these claims is refused; "" when it is not."""
+        """Why an access token with these claims is refused; "" when it is not. Raises StoreDown while that is not known."""
 
     async def begin(self, user: str, amr: tuple[str, ...], now: float, limits: Limits) -> tuple[Session, str]:
         """Another session of a user, and its first refresh token."""

@@ -7,7 +7,8 @@
     gateway:{tokens}:step:HASH     the last step of a user's second factor that was used
     gateway:{tokens}:version       how many have ended; the channel gateway:{tokens}:changes says which (redis_feed.py)
 
-While the store is away nobody logs in or refreshes; access tokens are good as far as is known.
+While the store is away nobody logs in or refreshes; access tokens are good as far as is known, and none is before it has been
+read once which sessions have ended.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 from gateway.state.redis_feed import Feed
 from gateway.state.redis_reader import RedisReader
 from gateway.state.sessions import ENDED, Limits, Session, Turn, digest, looks_like, new_token, next_token, session_of
+from gateway.state.stores import StoreDown
 
 NAME = b"gateway:{tokens}"
 VERSION = NAME + b":version"
@@ -131,6 +133,7 @@ class SharedSessions:
         self._store = store
         self._channel = store.url.channel(NAME.decode()).encode()
         self._ended: dict[str, float] = {}
+        self._read = False
         self._feed = Feed(store, NAME, self)
 
     def __repr__(self) -> str:
@@ -140,6 +143,8 @@ class SharedSessions:
         self._feed.close()
 
     def why(self, claims: Mapping[str, Any]) -> str:
+        if not self._read:
+            raise StoreDown("which sessions have ended has not been read yet")
         id = claims.get("sid")
         return "" if isinstance(id, str) and id not in self._ended else ENDED
 
@@ -200,7 +205,7 @@ class SharedSessions:
             start += PAGE
             if len(page) < 2 * PAGE:
                 break
-        self._ended = found
+        self._ended, self._read = found, True
         self._tell()
 
     def take(self, change: bytes) -> None:

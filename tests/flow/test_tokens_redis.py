@@ -87,3 +87,16 @@ async def test_while_the_store_is_away(start, connect, origin, tmp_path: Path, r
     message, said = await browser.post("/auth/login", {"username": "alice", "password": "old password"})
     assert (message.status, said["code"]) == (503, "SVC_001") and message.fields["retry-after"] == "1"
     assert (await browser.get("/x", issued["access_token"]))[0] == 200
+
+
+async def test_a_gateway_that_starts_while_the_store_is_away(start, connect, origin, tmp_path: Path, redis: RedisServer):  # noqa: F811
+    """Nobody knows then who has logged out, so nobody is let in, and nobody is told that their token is bad."""
+    StoredUsers(parse(redis.url)).add(User("alice", CHEAP.hash("old password")))
+    browser, _ = await two(start, connect, origin, tmp_path, redis.url)
+    _, issued = await browser.login()
+    redis.kill()
+    late = Browser(await connect(await start(PIPELINE, upstreams(origin), shared(redis.url))))
+    status, said = await late.get("/x", issued["access_token"])
+    assert (status, said["code"]) == (503, "SVC_001")
+    redis.start()
+    await until(late, issued["access_token"], 200)

@@ -26,6 +26,7 @@ from gateway.middlewares.auth.refusal import Refused
 from gateway.middlewares.auth.verifying import BadKey, VerifyingKey
 from gateway.state.jwks import JwksSource, RemoteKeys
 from gateway.state.revocations import Revocations
+from gateway.state.stores import StoreDown
 
 if TYPE_CHECKING:
     from gateway.state.issuer import OwnIssuer
@@ -109,7 +110,7 @@ class Verifier:
         until = claims.check(token, issuer.rules, now)
         why = self._revocations.why(token.claims) if self._revocations is not None else ""
         if not why and issuer.sessions is not None:
-            why = issuer.sessions.why(token.claims)
+            why = _ended(issuer.sessions, token)
         if why:
             raise Refused("revoked", why, detail="The token has been revoked.")
         return claims.identity(token.claims, issuer.claims, self._roles, "jwt"), until
@@ -211,6 +212,20 @@ class Jwt:
                 headers=((b"Retry-After", b"%d" % max(1, round(remote.source.cooldown))),),
             )
         raise _no_key(token, issuer)
+
+
+def _ended(sessions: Sessions, token: Token) -> str:
+    """Why a token of this gateway's own is refused although it has not expired; "" when it is not. Raises Refused."""
+    try:
+        return sessions.why(token.claims)
+    except StoreDown as down:
+        raise Refused(
+            "unavailable",
+            str(down),
+            detail="Tokens cannot be verified at the moment.",
+            failure=Failure.NO_ENDPOINT,
+            headers=((b"Retry-After", b"1"),),
+        ) from None
 
 
 def _no_key(token: Token, issuer: Issuer) -> Refused:

@@ -49,12 +49,20 @@ async def store(shared_redis: RedisServer) -> AsyncIterator[Callable[[], RedisRe
         way.close()
 
 
+async def read(shared: SharedSessions) -> SharedSessions:
+    """The same once it knows which sessions have ended."""
+    async with asyncio.timeout(10):
+        while not shared._read:
+            await asyncio.sleep(0.01)
+    return shared
+
+
 @pytest.fixture(params=["local", "shared"])
 async def kept(request: pytest.FixtureRequest, store: Any) -> AsyncIterator[Sessions]:
     if request.param == "local":
         yield LocalSessions()
         return
-    one = SharedSessions(store())
+    one = await read(SharedSessions(store()))
     yield one
     one.close()
 
@@ -122,7 +130,7 @@ async def until(condition: Callable[[], Any]) -> None:
 
 
 async def test_gateways_tell_each_other(store: Any):
-    one, two = SharedSessions(store()), SharedSessions(store())
+    one, two = await read(SharedSessions(store())), await read(SharedSessions(store()))
     await until(lambda: two._feed.subscribed and two._feed.version is not None)
     told: list[int] = []
     two.listeners.add(lambda: told.append(1))
@@ -179,6 +187,9 @@ async def test_in_a_cluster():
 async def test_while_the_store_is_away(redis: RedisServer):  # noqa: F811
     way = reader(redis.url)
     shared = SharedSessions(way)
+    with pytest.raises(StoreDown, match="not been read yet"):
+        shared.why({"sid": "x", "sub": "alice"})
+    await read(shared)
     session, token = await shared.begin("alice", ("pwd",), T, LIMITS)
     redis.kill()
     with pytest.raises(StoreDown):
