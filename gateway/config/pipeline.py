@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from gateway.config import tokens
-from gateway.config.schema import Boolean, Choice, Duration, FieldName, FieldValue, Items, Map, Table, Text
-from gateway.config.upstream import POLICIES
+from gateway.config.schema import Boolean, Choice, Duration, FieldName, FieldValue, Items, Map, SubTable, Table, Text
+from gateway.config.upstream import POLICIES, LimitConfig, LimitTable
 
 BUILTINS = ("health", "info", "limits", "me", *tokens.BUILTINS)
 """The gateway's own answers that a route may have as its target."""
@@ -24,6 +24,7 @@ class RouteConfig:
     methods, hosts ("*.example.com" takes any one or more labels in front), headers: empty takes all. Hosts are lower case.
     strip_prefix is removed from the path sent on; `rewrite` is a template of it ("/v1{path}", "/things/{id}").
     timeout:  seconds for the whole exchange with the upstream, None for no such limit.
+    limit:    how many requests may be under way, None for any number.
     retry:    the name of a policy (config.upstream.POLICIES) instead of the upstream's `retry`, "" for that.
     request, response, error: this route's own lists, None for the pipeline's.
     overrides: this route's own tables by middleware name; False leaves the middleware out.
@@ -40,6 +41,7 @@ class RouteConfig:
     strip_prefix: str = ""
     rewrite: str = ""
     timeout: float | None = None
+    limit: LimitConfig | None = None
     retry: str = ""
     request: tuple[str, ...] | None = None
     response: tuple[str, ...] | None = None
@@ -90,6 +92,7 @@ class RouteTable(Table):
     strip_prefix = Text()
     rewrite = Text()
     timeout = Duration()
+    limit = SubTable(LimitTable)
     retry = Choice(*POLICIES)
     request = Items(Text())
     response = Items(Text())

@@ -186,11 +186,12 @@ class _Composer:
         in_force = config.request if config.request is not None else pipeline.request
         compiled = whole
         hooks = built
-        if own_lists or config.overrides:
+        first = self._limited(pipeline, config)
+        if own_lists or config.overrides or first:
             left_out = {name for name, value in config.overrides.items() if value is False}
             own = {name: self._build(pipeline, name, value, config) for name, value in config.settings.items()}
             hooks = {name: value for name, value in {**built, **own}.items() if name not in left_out}
-            compiled = self._flatten(pipeline, config, hooks)
+            compiled = self._flatten(pipeline, config, hooks, first)
         if config.upstream:
             world = self.world
             rewrite = rewritten(config, self.loaded.gateway.routing)
@@ -209,12 +210,25 @@ class _Composer:
         if config.builtin == "limits":
             # Asking what is left uses nothing up, and is answered when nothing is.
             free = {name: replace(one, request=None) if hasattr(one.request, "status") else one for name, one in hooks.items()}
-            compiled = self._flatten(pipeline, config, free)
+            compiled = self._flatten(pipeline, config, free, first)
             if any(getattr(one.__self__, "awaited_status", False) for one in status):
                 target, awaited = limits_awaited, True
         return Route(config.name, config, compiled, target, awaited, status)
 
-    def _flatten(self, pipeline: PipelineConfig, route: RouteConfig | None, built: Mapping[str, Hooks]) -> Pipeline:
+    def _limited(self, pipeline: PipelineConfig, route: RouteConfig) -> tuple[Hooks, ...]:
+        """What keeps a route's own limit, where it has one."""
+        config = route.limit
+        if config is None:
+            return ()
+        from gateway.runtime.route_limit import RouteLimit
+
+        key = ("route_limit", pipeline.name, route.name, *route.methods, "|", *route.hosts)
+        kept: RouteLimit = self.draft.keep(key, config, lambda: RouteLimit(route.name, config))
+        return (kept.hooks(),)
+
+    def _flatten(
+        self, pipeline: PipelineConfig, route: RouteConfig | None, built: Mapping[str, Hooks], first: tuple[Hooks, ...] = ()
+    ) -> Pipeline:
         def hooks(own: tuple[str, ...] | None, names: tuple[str, ...]) -> list[Hooks]:
             return [built[name] for name in (names if own is None else own) if name in built]
 
@@ -224,8 +238,8 @@ class _Composer:
             errors.insert(0, self._renderer(pipeline.name))
         return flatten(
             pipeline.name,
-            hooks(route.request if route is not None else None, pipeline.request),
-            hooks(route.response if route is not None else None, pipeline.response),
+            [*first, *hooks(route.request if route is not None else None, pipeline.request)],
+            [*first, *hooks(route.response if route is not None else None, pipeline.response)],
             errors,
         )
 

@@ -15,7 +15,7 @@ from gateway.config.upstream import EndpointConfig
 from gateway.upstream.connection import Connection
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.transport import open_socket
-from tests.flow.conftest import PLAIN
+from tests.flow.conftest import PLAIN, write
 from tests.origin import Origin, answer, fields_of
 from tests.unit.upstream.test_retry import POLICIES
 
@@ -287,6 +287,53 @@ async def test_nobody_waits_for_longer_than_the_queue_says(start, origin, connec
     assert (await two.get("/")).status == 503
     go.set()
     assert (await first).status == 200
+
+
+LIMITED = PLAIN + '[[route]]\nprefix = "/few"\nupstream = "origin"\nlimit = {{ requests = {} }}\n'
+
+
+async def test_a_route_takes_no_more_than_its_limit(start, origin, connect):
+    go = waiting(origin)
+    gateway = await start(LIMITED.format(1), pool("origin", origin.url))
+    one, two = await connect(gateway), await connect(gateway)
+    first = asyncio.create_task(one.get("/few"))
+    await arrived(origin, 1)
+    refused = await two.get("/few")
+    assert (refused.status, refused.fields["retry-after"]) == (503, "1")
+    other = asyncio.create_task(two.get("/"))
+    await arrived(origin, 2)
+    go.set()
+    assert [(await first).status, (await other).status, (await two.get("/few")).status] == [200, 200, 200]
+
+
+async def test_a_routes_limit_counts_over_a_reload_and_who_left(start, origin, connect):
+    go = waiting(origin)
+    gateway = await start(LIMITED.format(1), pool("origin", origin.url))
+    directory = Path(gateway.runtime.path).parent
+    one, two = await connect(gateway), await connect(gateway)
+    asked = asyncio.create_task(one.get("/few"))
+    await arrived(origin, 1)
+    for limit, expected in ((1, 503), (2, 200)):
+        write(directory, LIMITED.format(limit), pool("origin", origin.url, more=f"max_idle = {limit}\n"))
+        assert (await gateway.reload()).ok
+        if expected == 200:
+            go.set()
+        assert (await two.get("/few")).status == expected
+    assert (await asked).status == 200
+
+
+async def test_who_leaves_gives_a_routes_place_back(start, origin, connect):
+    go = waiting(origin)
+    gateway = await start(LIMITED.format(1), pool("origin", origin.url))
+    one, two = await connect(gateway), await connect(gateway)
+    await one.send(b"GET /few HTTP/1.1\r\nHost: a\r\n\r\n")
+    await arrived(origin, 1)
+    one.close()
+    while gateway.runtime.snapshot.pools["origin"].in_flight:
+        await asyncio.sleep(0.001)
+    go.set()
+    for _ in range(2):
+        assert (await two.get("/few")).status == 200
 
 
 @pytest.mark.parametrize(("table", "line"), [('header = "X-User"', "X-User: {}"), ('cookie = "session"', "Cookie: session={}")])
