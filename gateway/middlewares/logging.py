@@ -23,7 +23,7 @@ from gateway.config.schema import Boolean, Choice, FieldName, Items, Number, Tab
 from gateway.core.exchange import Attempt, Exchange
 from gateway.core.headers import Pair, lower
 from gateway.core.hooks import ConfigProblem, Context, Hooks
-from gateway.state.logfile import LogFile, Record
+from gateway.state.logfile import LogFile, Record, located
 
 MASK = (
     "authorization",
@@ -80,7 +80,7 @@ CONFIG = LoggingTable
 
 def build(config: LoggingConfig, context: Context) -> Hooks:
     """Raises ConfigProblem when the file cannot be opened. Equal settings share one AccessLog, and all of a path one LogFile."""
-    path = None if config.file == "-" else context.directory / config.file
+    path = located(context.directory, config.file)
     file = _file(path, context)
     key = ("logging", str(path or "-"), repr(config))
     log: AccessLog = context.keep(key, (config, file), lambda: AccessLog(config, file, context.clock.wall))

@@ -16,7 +16,7 @@ from gateway.runtime.tokens import Tokens
 from gateway.state import signing, userfile
 from gateway.state.attempts import Attempts, LocalAttempts, Rule
 from gateway.state.issuer import OwnIssuer
-from gateway.state.logfile import LogFile
+from gateway.state.logfile import LogFile, located
 from gateway.state.passwords import Passwords
 from gateway.state.sessions import Limits, LocalSessions, Sessions
 from gateway.state.signing import BadSigningKey, SigningKeys
@@ -122,7 +122,7 @@ def _file_users(config: TokensConfig, around: Surroundings) -> Users:
 def _audit(config: TokensConfig, around: Surroundings) -> TokenAudit | None:
     if config.audit is None:
         return None
-    path = None if config.audit.file == "-" else around.directory / config.audit.file
+    path = located(around.directory, config.audit.file)
     try:
         # As `auth` and `logging` keep theirs: one path has one LogFile, whoever writes to it.
         file: LogFile = around.keep(("logging", str(path or "-")), path, lambda: LogFile(path))

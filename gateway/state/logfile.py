@@ -246,6 +246,14 @@ class LogFile:
         _OPEN.discard(self)
 
 
+def located(directory: Path, name: str) -> Path | None:
+    """The file that a configuration in `directory` calls `name`, the same however it is spelt; None for "-", standard output."""
+    if name == "-":
+        return None
+    path = directory / name
+    return path.parent.resolve() / path.name  # not the file itself: a link to it may lead elsewhere after a rotation
+
+
 _OPEN: set[LogFile] = set()
 """Every file not yet closed."""
 

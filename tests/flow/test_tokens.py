@@ -456,3 +456,14 @@ async def test_a_head_of_a_profile(world):
     _, issued = await browser.login()
     reply = await browser.client.get("/auth/profile", f"Authorization: Bearer {issued['access_token']}", method="HEAD")
     assert (reply.status, reply.body) == (200, b"")
+
+
+async def test_one_audit_log_for_decisions_and_events(world, tmp_path: Path):
+    """Spelt differently, for paths are relative to the file they stand in; written in order, for it is one."""
+    pipeline = PIPELINE.replace("roles.operator", 'audit = { file = "../audit.log" }\nroles.operator')
+    gateway, browser = await world(pipeline=pipeline)
+    for _ in range(3):
+        _, issued = await browser.login()
+        await browser.post("/auth/logout", None, issued["access_token"])
+    lines = await audited(gateway, tmp_path / "audit.log", 9)
+    assert [one["event"] for one in lines] == ["login", "authentication", "logout"] * 3

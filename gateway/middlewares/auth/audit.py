@@ -15,7 +15,7 @@ import orjson
 from gateway.config.schema import Boolean, Table, Text
 from gateway.core.exchange import Exchange
 from gateway.core.hooks import ConfigProblem, Context
-from gateway.state.logfile import LogFile
+from gateway.state.logfile import LogFile, located
 
 log = logging.getLogger("gateway.auth")
 
@@ -49,7 +49,7 @@ class Audit:
     @classmethod
     def of(cls, config: AuditConfig, context: Context) -> Audit:
         """Raises ConfigProblem when the file cannot be opened."""
-        path = None if config.file == "-" else context.directory / config.file
+        path = located(context.directory, config.file)
         try:
             # As the access log keeps its own: one path has one LogFile, whoever writes to it.
             file: LogFile = context.keep(("logging", str(path or "-")), path, lambda: LogFile(path))

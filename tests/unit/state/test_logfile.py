@@ -404,3 +404,18 @@ def test_every_line_is_written_once_and_in_order(tmp_path_factory: pytest.TempPa
 
     count = asyncio.run(run())
     assert path.read_bytes() == b"".join(b"%d\n" % each for each in range(count))
+
+
+def test_a_file_is_the_same_however_it_is_spelt(tmp_path: Path):
+    (tmp_path / "pipelines").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "pipelines")
+    (tmp_path / "audit.log").symlink_to(tmp_path / "elsewhere.log")
+    path = (tmp_path / "audit.log").parent.resolve() / "audit.log"
+    for directory, name in (
+        (tmp_path, "audit.log"),
+        (tmp_path / "pipelines", "../audit.log"),
+        (tmp_path / "link", "../audit.log"),
+        (Path("/x"), str(path)),
+    ):
+        assert logfile.located(directory, name) == path
+    assert logfile.located(tmp_path, "-") is None
