@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
+import hmac
 import json
 from pathlib import Path
 from time import time
@@ -119,3 +121,31 @@ async def test_opaque_tokens(start, origin, connect):
     assert len(provider.introspected) == 2
     await gateway.close()
     await provider.stop()
+
+
+async def test_signed_bodies_are_checked_and_sent_on(start, origin, connect):
+    secret = "0123456789abcdef" * 2
+    keys = f'[[auth.signature.keys]]\nid = "k"\nsecret = "{secret}"\nclient = "acme"\n'
+    route = '[[route]]\nprefix = "/"\nupstream = "origin"\n'
+    gateway = await start(f'request = ["auth"]\n[auth]\nmethods = ["signature"]\n{keys}{route}', upstreams(origin))
+    client = await connect(gateway)
+
+    async def post(body: bytes, sent: bytes, nonce: str) -> tuple[int, dict[str, str]]:
+        digest = f"sha-256=:{base64.b64encode(hashlib.sha256(body).digest()).decode()}:"
+        params = f'("@method" "@target-uri" "content-digest");created={int(time())};keyid="k";nonce="{nonce}"'
+        text = f'"@method": POST\n"@target-uri": http://gateway.test/a?b=c\n"content-digest": {digest}\n'
+        text += f'"@signature-params": {params}'
+        mac = base64.b64encode(hmac.digest(secret.encode(), text.encode(), "sha256")).decode()
+        lines = f"Content-Digest: {digest}\r\nSignature-Input: s={params}\r\nSignature: s=:{mac}:\r\n"
+        head = f"POST /a?b=c HTTP/1.1\r\nHost: gateway.test\r\n{lines}Content-Length: {len(sent)}\r\n\r\n"
+        await client.send(head.encode() + sent)
+        message = await client.read("POST")
+        return message.status, fields_of(origin.heads[-1]) if origin.heads else {}
+
+    body = b"x" * 100_000
+    status, fields = await post(body, body, "n1")
+    assert status == 200 and fields["x-client-id"] == "acme" and not {"signature", "signature-input"} & fields.keys()
+    assert origin.bodies[-1] == body
+    assert (await post(body, body[:-1] + b"y", "n2"))[0] == 401
+    assert (await post(body, body, "n1"))[0] == 401
+    assert len(origin.heads) == 1

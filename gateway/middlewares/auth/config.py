@@ -19,6 +19,7 @@ from gateway.config.schema import (
     Items,
     Map,
     Secret,
+    Size,
     SubTable,
     Table,
     Text,
@@ -31,7 +32,7 @@ from gateway.middlewares.auth.permissions import Permission, Require
 from gateway.middlewares.auth.rules import Network
 from gateway.state import stores
 
-METHODS = ("api_key", "jwt", "introspection", "basic", "mtls")
+METHODS = ("api_key", "jwt", "introspection", "basic", "mtls", "signature")
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +199,56 @@ class MtlsTable(Table):
 
 
 @dataclass(frozen=True, slots=True)
+class SignatureKeyConfig:
+    """A key by its `id` (keyid), the secret shared with the client (base64 if so said), and whom it makes the caller."""
+
+    id: str = ""
+    secret: str = field(default="", repr=False)
+    base64: bool = False
+    client: str = ""
+    tier: str = ""
+    roles: tuple[str, ...] = ()
+    permissions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SignatureConfig:
+    """What a signature has to cover, and how old it may be in seconds.
+
+    required: components; "content-digest" only of requests with a body. nonce: whether there must be one.
+    leeway: how far clocks may differ. max_body: bytes of a body that are read for its digest.
+    """
+
+    keys: tuple[SignatureKeyConfig, ...] = ()
+    required: tuple[str, ...] = ("@method", "@target-uri", "content-digest")
+    max_age: float = 300.0
+    leeway: float = 30.0
+    nonce: bool = False
+    max_body: int = 2**20
+
+
+class SignatureKeyTable(Table):
+    makes = SignatureKeyConfig
+    id = Text(required=True)
+    secret = Secret(required=True)
+    base64 = Boolean()
+    client = FieldValue(required=True)
+    tier = FieldValue()
+    roles = Items(FieldValue())
+    permissions = Items(Permission())
+
+
+class SignatureTable(Table):
+    makes = SignatureConfig
+    keys = Items(SubTable(SignatureKeyTable))
+    required = Items(Text())
+    max_age = Duration()
+    leeway = Duration(zero=True)
+    nonce = Boolean()
+    max_body = Size()
+
+
+@dataclass(frozen=True, slots=True)
 class TokenConfig:
     """What the token says and how it is signed: with `key` (a private key in PEM) or `secret`. Times in seconds."""
 
@@ -247,6 +298,7 @@ class AuthConfig:
     introspection: IntrospectionConfig | None = None
     basic: BasicConfig = field(default_factory=BasicConfig)
     mtls: tuple[MtlsConfig, ...] = ()
+    signature: SignatureConfig = field(default_factory=SignatureConfig)
     revocations: str = ""
     require: Mapping[str, frozenset[str]] = field(default_factory=dict)
     roles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -271,6 +323,7 @@ class AuthTable(Table):
     introspection = SubTable(IntrospectionTable)
     basic = SubTable(BasicTable)
     mtls = Items(SubTable(MtlsTable))
+    signature = SubTable(SignatureTable)
     revocations = Secret()
     require = Require()
     roles = Map(keys=Text(), values=Items(Permission()))

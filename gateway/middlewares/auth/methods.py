@@ -58,6 +58,10 @@ def make(name: str, names: Sequence[str], config: AuthConfig, context: Context) 
         from gateway.middlewares.auth.basic import Basic
 
         return Basic.of(config.basic, context, realm, roles)
+    if name == "signature":
+        from gateway.middlewares.auth.signature import Signatures
+
+        return Signatures.of(config.signature, context, realm, roles)
     from gateway.middlewares.auth.mtls import Mtls
 
     return Mtls.of(config.mtls, roles)

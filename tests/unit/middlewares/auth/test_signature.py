@@ -1,0 +1,404 @@
+"""Signed requests: the vector of RFC 9421 appendix B.2.5, and what is refused."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from multidict import CIMultiDict
+
+from gateway.core.clock import Clock
+from gateway.core.exchange import Exchange
+from gateway.core.failures import Failed, Failure
+from gateway.core.hooks import ConfigProblem, Context
+from gateway.core.telemetry import Telemetry
+from gateway.middlewares.auth import CONFIG, build, signature, signed_message
+from gateway.middlewares.auth.signature import Nonces
+from gateway.middlewares.auth.signed_message import Unreadable
+from gateway.state.keep import Keep
+
+NOW = 1_618_884_473
+SHARED = "uzvJfB4u3N0Jy4T7NZ75MDVcr8zSTInedJtkgcu46YW4XByzNJjxBdtjUkdJPBtbmHhIDi6pcl8jsasjlTMtDQ=="
+BODY = b'{"hello": "world"}'
+VECTOR = {
+    "Host": "example.com",
+    "Date": "Tue, 20 Apr 2021 02:07:55 GMT",
+    "Content-Type": "application/json",
+    "Content-Digest": "sha-512=:WZDPaVn/7XgHaAy8pmojAkGWoRx2UFChF41A2svX+TaPm+AbwAgBWnrIiYllu7BNNyealdVLvRwEmTHWXvJwew==:",
+    "Content-Length": "18",
+    "Signature-Input": 'sig-b25=("date" "@authority" "content-type");created=1618884473;keyid="test-shared-secret"',
+    "Signature": "sig-b25=:pxcQw6G3AjtMBQjwo8XzkZf/bws5LelbaMk5rGIGtE8=:",
+}
+KEY = {"id": "test-shared-secret", "secret": SHARED, "base64": True, "client": "acme", "tier": "gold", "roles": ["op"]}
+
+
+class Body:
+    """A request's body, all here."""
+
+    length = len(BODY)
+    limit = None
+    read_so_far = 0
+
+    def __init__(self, data: bytes = BODY) -> None:
+        self.data = data
+
+    async def whole(self, at_most: int) -> bytes:
+        self.read_so_far = len(self.data)
+        if len(self.data) > at_most:
+            raise Failed(Failure.BODY_TOO_LARGE)
+        return self.data
+
+
+class World:
+    def __init__(self) -> None:
+        self.now = float(NOW)
+        self.telemetry = Telemetry()
+        self.draft = Keep().draft()
+
+    def auth(self, *keys: dict[str, Any], **table: Any) -> Any:
+        clock = Clock(lambda: 0.0, lambda: self.now)
+        context = Context("auth", "partner", "", Path(), clock, self.telemetry, self.draft.keep)
+        said = {"methods": ["signature"], "signature": {"keys": list(keys or (KEY,)), **table}}
+        return build(CONFIG().load(said), context).request
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def asked(fields: dict[str, str] | list[tuple[str, str]], body: Any = None, target: str = "/foo?param=Value&Pet=dog") -> Exchange:
+    pairs = list(fields.items()) if isinstance(fields, dict) else fields
+    raw = [(name.encode(), value.encode("utf-8", "surrogateescape")) for name, value in pairs]
+    exchange = Exchange("POST", target, CIMultiDict(pairs), raw, body=body, host="example.com")
+    exchange.client_ip = "192.0.2.1"
+    return exchange
+
+
+ALL = '("@method" "@target-uri" "content-digest")'
+
+
+def signed(
+    covered: str = ALL,
+    params: str = f';created={NOW};keyid="test-shared-secret"',
+    body: bytes | None = BODY,
+    lines: list[str] | None = None,
+    secret: bytes = base64.b64decode(SHARED),
+    **fields: str,
+) -> dict[str, str]:
+    """Fields of a request signed by somebody who does it by hand: what a client would do, not what the gateway does."""
+    digest = base64.b64encode(hashlib.sha256(body or b"").digest()).decode()
+    every = {"Host": "example.com", "Content-Digest": f"sha-256=:{digest}:"}
+    if lines is None:
+        lines = [
+            '"@method": POST',
+            '"@target-uri": http://example.com/foo?param=Value&Pet=dog',
+            f'"content-digest": sha-256=:{digest}:',
+        ]
+    base = "\n".join([*lines, f'"@signature-params": {covered}{params}']).encode()
+    mac = base64.b64encode(hmac.digest(secret, base, "sha256")).decode()
+    return {**every, "Signature-Input": f"sig={covered}{params}", "Signature": f"sig=:{mac}:", **fields}
+
+
+async def passes(hook: Any, exchange: Exchange) -> None:
+    later = hook(exchange)
+    if later is not None:
+        await later
+
+
+async def refused(hook: Any, exchange: Exchange) -> Failed:
+    with pytest.raises(Failed) as caught:
+        await passes(hook, exchange)
+    assert SHARED[:20] not in f"{caught.value!r} {caught.value} {caught.value.why} {hook!r}"
+    assert exchange.identity is None
+    return caught.value
+
+
+async def test_the_vector_of_the_rfc(world: World):
+    hook = world.auth(required=["date", "@authority", "content-type"])
+    exchange = asked(VECTOR, Body())
+    await passes(hook, exchange)
+    identity = exchange.identity
+    assert identity is not None and (identity.client, identity.tier, identity.method) == ("acme", "gold", "signature")
+    assert identity.roles == {"op"} and identity.claims == {"keyid": "test-shared-secret"}
+    assert exchange.drop_headers == {b"signature", b"signature-input"}
+    for name in ("Date", "Content-Type", "Host"):
+        failed = await refused(hook, asked({**VECTOR, name: VECTOR[name] + "x"}, Body()))
+        assert failed.headers == ((b"WWW-Authenticate", b'Signature realm="gateway"'),)
+
+
+async def test_the_base_of_the_rfc():
+    """Appendix B.2.5, letter by letter."""
+    found = signed_message.read([VECTOR["Signature-Input"]], [VECTOR["Signature"]], {"test-shared-secret"})
+    assert found is not None
+    exchange = asked(VECTOR)
+    assert signed_message.base(found, lambda name: signature.component(exchange, name)).decode() == (
+        '"date": Tue, 20 Apr 2021 02:07:55 GMT\n"@authority": example.com\n"content-type": application/json\n'
+        '"@signature-params": ("date" "@authority" "content-type");created=1618884473;keyid="test-shared-secret"'
+    )
+
+
+async def test_a_request_signed_by_hand(world: World):
+    hook = world.auth()
+    await passes(hook, asked(signed(), Body()))
+    await passes(hook, asked(signed(body=None)))  # a digest of nothing for a request without a body
+    assert world.telemetry.auth.values == {("signature", "ok"): 2}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("@method", "POST"),
+        ("@target-uri", "https://www.example.com:8443/path?param=value"),
+        ("@authority", "www.example.com:8443"),
+        ("@scheme", "https"),
+        ("@request-target", "/path?param=value"),
+        ("@path", "/path"),
+        ("@query", "?param=value"),
+        ("x-two", "one, two"),
+        ("x-empty", ""),
+    ],
+)
+def test_components(name: str, value: str):
+    pairs = [("Host", "WWW.Example.com:8443"), ("X-Two", " one "), ("x-two", "two\t"), ("X-Empty", "")]
+    exchange = Exchange("POST", "/path?param=value", CIMultiDict(pairs), [], scheme="https")
+    assert signature.component(exchange, name) == value
+
+
+@pytest.mark.parametrize(
+    ("scheme", "host", "authority"),
+    [
+        ("http", "A.com:80", "a.com"),
+        ("https", "a.com:443", "a.com"),
+        ("http", "a.com:443", "a.com:443"),
+        ("http", "[::1]", "[::1]"),
+    ],
+)
+def test_ports_that_go_without_saying(scheme: str, host: str, authority: str):
+    exchange = Exchange("GET", "/", CIMultiDict({"Host": host}), [], scheme=scheme)
+    assert signature.component(exchange, "@authority") == authority
+    assert signature.component(exchange, "@query") == "?"
+
+
+WITHOUT = ['"@method": POST', '"@target-uri": http://example.com/foo?param=Value&Pet=dog']
+LONG = f';created={NOW};keyid="test-shared-secret";nonce="{"n" * 9000}"'
+
+
+@pytest.mark.parametrize(
+    ("fields", "result", "why"),
+    [
+        (signed(secret=b"x" * 32), "invalid", "not that of key test-shared-secret"),
+        (signed(params=f';created={NOW};keyid="other"'), "invalid", "names no key"),
+        (signed(params=f";created={NOW}"), "invalid", "names no key"),
+        (signed('("@method" "@target-uri")', lines=WITHOUT), "invalid", "does not cover content-digest"),
+        (signed('("@target-uri" "content-digest")'), "invalid", "does not cover @method"),
+        (signed('("@method" "@authority" "@path" "content-digest")'), "invalid", "does not cover @target-uri"),
+        (signed(params=f';created={NOW};keyid="test-shared-secret";alg="hmac-sha512"'), "invalid", "is for hmac-sha256"),
+        (signed(params=f';created={NOW};keyid="test-shared-secret";alg="rsa-pss-sha512"'), "invalid", "is for hmac-sha256"),
+        (signed(params=';keyid="test-shared-secret"'), "invalid", "does not say when it was made"),
+        (signed(params=f';created={NOW + 31};keyid="test-shared-secret"'), "invalid", "31 s from now"),
+        (signed(params=f';created={NOW - 331};keyid="test-shared-secret"'), "expired", "331 s ago"),
+        (signed(params=f';created={NOW - 60};expires={NOW - 30};keyid="test-shared-secret"'), "expired", "expired 30 s ago"),
+        ({**signed(), "Signature": "sig=:AAAA:"}, "invalid", "not that of key"),
+        ({**signed(), "Signature": "sig=::"}, "invalid", "not that of key"),
+        ({**signed(), "Signature": "other=:AAAA:"}, "malformed", "in Signature-Input but not in Signature"),
+        ({**signed(), "Signature": "sig=AAAA"}, "malformed", "no byte sequence"),
+        ({**signed(), "Signature": "sig=:AAA:"}, "malformed", "no byte sequence"),
+        ({**signed(), "Signature": ""}, "malformed", "no member"),
+        ({**signed(), "Signature-Input": "sig"}, "malformed", "no member"),
+        ({**signed(), "Signature-Input": "sig=5"}, "malformed", "not a list"),
+        ({**signed(), "Signature-Input": "sig=("}, "malformed", "not a string"),
+        ({**signed(), "Signature-Input": 'sig=("@method""@path")'}, "malformed", "not separated"),
+        ({**signed(), "Signature-Input": 'sig=("@method";req);keyid="test-shared-secret"'}, "malformed", "not in this profile"),
+        ({**signed(), "Signature-Input": 'sig=("@query-param");keyid="test-shared-secret"'}, "malformed", "not in this profile"),
+        (
+            {**signed(), "Signature-Input": 'sig=("@signature-params");keyid="test-shared-secret"'},
+            "malformed",
+            "not in this profile",
+        ),
+        ({**signed(), "Signature-Input": 'sig=("Date");keyid="test-shared-secret"'}, "malformed", "not in this profile"),
+        ({**signed(), "Signature-Input": 'sig=("date" "date");keyid="test-shared-secret"'}, "malformed", "twice"),
+        ({**signed(), "Signature-Input": 'sig=();created=?1;keyid="test-shared-secret"'}, "malformed", "another type"),
+        ({**signed(), "Signature-Input": "sig=();created=1.5"}, "malformed", "no byte sequence"),
+        ({**signed(), "Signature-Input": 'sig=();created;keyid="test-shared-secret"'}, "malformed", "another type"),
+        ({**signed(), "Signature-Input": "sig=();created=1;created=2"}, "malformed", "twice"),
+        ({**signed(), "Signature-Input": "sig=();keyid=:AAAA:"}, "invalid", "names no key"),
+        ({**signed(), "Signature-Input": 'sig=();more=1;keyid="test-shared-secret"'}, "malformed", "not known"),
+        ({**signed(), "Signature-Input": "sig=(), sig=()"}, "malformed", "occurs twice"),
+        ({**signed(), "Signature-Input": "sig=() x"}, "malformed", "something behind"),
+        ({**signed(), "Signature-Input": ", ".join(f"s{n}=()" for n in range(9))}, "malformed", "more than 8"),
+        (signed(params=LONG), "malformed", "longer than 8192"),
+        (signed('("x-not-there")'), "invalid", "does not cover"),
+        (signed('("@method" "@target-uri" "content-digest" "x-not-there")'), "malformed", "the request does not have"),
+    ],
+)
+async def test_what_is_refused(world: World, fields: dict[str, str], result: str, why: str):
+    body = Body()
+    failed = await refused(world.auth(), asked(fields, body))
+    assert why in failed.why
+    assert failed.failure is (Failure.EXPIRED if result == "expired" else Failure.UNAUTHENTICATED)
+    assert world.telemetry.auth.values == {("signature", result): 1}
+    assert body.read_so_far == 0  # nobody without a key has a body read
+
+
+@pytest.mark.parametrize(
+    ("created", "expires", "good"),
+    [(NOW + 30, "", True), (NOW - 329, "", True), (NOW - 60, f";expires={NOW - 29}", True), (NOW - 330, "", False)],
+)
+async def test_clocks_may_differ(world: World, created: int, expires: str, good: bool):
+    exchange = asked(signed(params=f';created={created}{expires};keyid="test-shared-secret"'), Body())
+    if good:
+        await passes(world.auth(), exchange)
+    else:
+        await refused(world.auth(), exchange)
+
+
+async def test_a_body_that_is_another(world: World):
+    failed = await refused(world.auth(), asked(signed(), Body(b'{"hello": "moon!"}')))
+    assert failed.detail == "The body does not fit its digest."
+    failed = await refused(world.auth(), asked(signed()))  # none at all
+    assert "the body is not the one" in failed.why
+    large = asked(signed(), Body())
+    failed = await refused(world.auth(max_body=10), large)
+    assert failed.failure is Failure.BODY_TOO_LARGE
+
+
+@pytest.mark.parametrize(
+    ("digest", "why"),
+    [("md5=:AAAA:", "has none of sha-256, sha-512"), ("sha-256=AAAA", "no byte sequence"), ("", "no member")],
+)
+async def test_a_digest_that_is_none(world: World, digest: str, why: str):
+    fields = signed(lines=[*WITHOUT, f'"content-digest": {digest}'])
+    assert why in (await refused(world.auth(), asked({**fields, "Content-Digest": digest}, Body()))).why
+
+
+async def test_all_digests_are_checked(world: World):
+    good = signed()["Content-Digest"]
+    digest = f"{good}, sha-512=:{base64.b64encode(b'x' * 64).decode()}:, unknown=:AAAA:"
+    fields = signed(lines=[*WITHOUT, f'"content-digest": {digest}'])
+    assert "(sha-512)" in (await refused(world.auth(), asked({**fields, "Content-Digest": digest}, Body()))).why
+
+
+async def test_a_nonce_is_good_once(world: World):
+    hook = world.auth()
+    fields = signed(params=f';created={NOW};keyid="test-shared-secret";nonce="n1"')
+    explained = asked(fields, Body())
+    explained.decisions = []
+    await passes(hook, explained)
+    await passes(hook, asked(fields, Body()))
+    failed = await refused(hook, asked(fields, Body()))
+    assert "used before" in failed.why and failed.failure is Failure.UNAUTHENTICATED
+    assert "used before" in (await refused(world.auth(), asked(fields, Body()))).why  # after a reload as well
+    wrong = {**signed(params=f';created={NOW};keyid="test-shared-secret";nonce="n2"', secret=b"x" * 32)}
+    await refused(hook, asked(wrong, Body()))
+    assert "<Nonces 1>" in repr(hook)  # whoever has no key has nothing remembered
+
+
+async def test_a_nonce_can_be_demanded(world: World):
+    hook = world.auth(nonce=True)
+    assert "has no nonce" in (await refused(hook, asked(signed(), Body()))).why
+    await passes(hook, asked(signed(params=f';created={NOW};keyid="test-shared-secret";nonce="n1"'), Body()))
+
+
+async def test_nonces_are_bounded_and_forgotten(world: World, monkeypatch: pytest.MonkeyPatch):
+    hook = world.auth()
+    hook.__self__._methods[0]._nonces._most = 2
+
+    def fields(nonce: str) -> dict[str, str]:
+        return signed(params=f';created={int(world.now)};keyid="test-shared-secret";nonce="{nonce}"')
+
+    for nonce in ("a", "b"):
+        await passes(hook, asked(fields(nonce), Body()))
+    failed = await refused(hook, asked(fields("c"), Body()))
+    assert failed.failure is Failure.OVERLOADED and dict(failed.headers)[b"Retry-After"] == b"300"
+    world.now += 361
+    await passes(hook, asked(fields("c"), Body()))
+    assert "<Nonces 1>" in repr(hook)
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 100)), max_size=30), st.integers(1, 3))
+def test_a_replay_within_its_time_is_always_seen(steps: list[tuple[str, float]], most: int):
+    nonces, now, good = Nonces(most), 0.0, dict[str, float]()
+    for nonce, seconds in steps:
+        now += seconds
+        good = {one: until for one, until in good.items() if until > now}
+        if nonce in good:
+            assert nonces.seen("k", nonce)
+        elif nonces.add("k", nonce, now, now + 50):
+            good[nonce] = now + 50
+        assert len(nonces._by_key["k"]) <= most and not nonces.seen("other", nonce)
+
+
+async def test_other_signatures_are_left_alone(world: World):
+    fields = signed()
+    theirs = 'one=("@status" "date";sf;tr);created=?0;keyid="theirs", two=( "date" );more=:AAAA:;keyid="th\\"eirs"'
+    fields["Signature-Input"] = f"{theirs}, {fields['Signature-Input']}"
+    fields["Signature"] = f"theirs=:AAAA:, {fields['Signature']}"
+    await passes(world.auth(), asked(fields, Body()))
+
+
+async def test_a_field_over_several_lines(world: World):
+    fields = list(signed().items())
+    pairs = [*fields[:2], ("Signature-Input", "other=()"), *fields[2:], ("Signature", "other=:AAAA:")]
+    await passes(world.auth(), asked(pairs, Body()))
+
+
+async def test_without_a_signature(world: World):
+    failed = await refused(world.auth(), asked({"Signature": "sig=:AAAA:"}))
+    assert failed.detail == "This needs a signature (RFC 9421, hmac-sha256) in the Signature and Signature-Input headers."
+
+
+async def test_the_whole_target_or_its_parts(world: World):
+    lines = ['"@method": POST', '"@authority": example.com', '"@path": /foo', '"@query": ?param=Value&Pet=dog']
+    fields = signed('("@method" "@authority" "@path" "@query")', lines=lines)
+    await passes(world.auth(required=["@method", "@target-uri"]), asked(fields, Body()))
+    await passes(world.auth(required=["@path", "@query"]), asked(signed(), Body()))
+
+
+@given(st.text(st.characters(codec="ascii"), max_size=60), st.text(st.characters(codec="ascii"), max_size=60))
+def test_anything_is_read_or_refused(inputs: str, signatures: str):
+    try:
+        signed_message.read([f"s={inputs}", f'a=();keyid="a", {inputs}'], [signatures], {"a"})
+    except Unreadable:
+        pass
+
+
+WORD = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=10)
+
+
+@given(st.lists(st.sampled_from(["@method", "@path", "date", "x-a"]), unique=True), st.integers(-(10**15) + 1, 10**15 - 1), WORD)
+def test_parameters_are_written_as_they_were_read(components: list[str], created: int, keyid: str):
+    quoted = " ".join(f'"{name}"' for name in components)
+    escaped = keyid.replace("\\", "\\\\").replace('"', '\\"')
+    params = f'({quoted});created={created};keyid="{escaped}"'
+    found = signed_message.read([f"sig={params}"], ["sig=:AAAA:"], {keyid})
+    assert found is not None and (found.params, found.keyid, found.created) == (params, keyid, created)
+    assert list(found.components) == components
+
+
+@pytest.mark.parametrize(
+    ("keys", "table", "said"),
+    [
+        ([], {}, "no keys"),
+        ([KEY, KEY], {}, "test-shared-secret has two tables"),
+        ([{**KEY, "secret": "short"}], {}, "is not base64"),
+        ([{**KEY, "secret": "short", "base64": False}], {}, "is shorter than 32 bytes"),
+        ([KEY], {"required": ["@status"]}, "@status cannot be covered"),
+    ],
+)
+def test_configurations_that_make_no_sense(world: World, keys: list[Any], table: dict[str, Any], said: str):
+    with pytest.raises(ConfigProblem, match=said):
+        context = Context("auth", directory=Path())
+        build(CONFIG().load({"methods": ["signature"], "signature": {"keys": keys, **table}}), context)
+
+
+async def test_a_secret_that_is_text(world: World):
+    secret = "0123456789abcdef" * 2
+    hook = world.auth({**KEY, "secret": secret, "base64": False})
+    await passes(hook, asked(signed(secret=secret.encode()), Body()))
