@@ -55,7 +55,6 @@ class Listener(web.Server):
         if not self.inline:
             log.info("requests take the plain way: the short one is tested with aiohttp %sx", INLINE_TESTED)
         self._config = ServerConfig()
-        self._server: asyncio.Server | None = None
         self._timer: asyncio.TimerHandle | None = None
         self.now = self._loop.time()
         self.configure()
@@ -92,15 +91,9 @@ class Listener(web.Server):
     async def start(self, config: ListenConfig) -> int:
         """Listens; returns the port. Raises OSError when the address cannot be had."""
         self._started = True
-        if self.tls is not None or config.proxy_protocol:
-            self._acceptor = Acceptor(self, proxy_protocol=config.proxy_protocol)
-            accepting = self._acceptor.start(config.host, config.port, config.backlog)
-            self._sweep()
-            return await accepting
-        self._server = await self._loop.create_server(self, config.host, config.port, backlog=config.backlog)
+        self._acceptor = Acceptor(self, proxy_protocol=config.proxy_protocol)
         self._sweep()
-        chosen: int = self._server.sockets[0].getsockname()[1]
-        return chosen
+        return await self._acceptor.start(config.host, config.port, config.backlog)
 
     async def stop(self, timeout: float) -> None:
         """Accepts nothing new, lets requests finish for up to `timeout` seconds, then ends what is left."""
@@ -108,8 +101,6 @@ class Listener(web.Server):
         self.handler.tunnels.go_away("shutdown")
         if self._timer is not None:
             self._timer.cancel()
-        if self._server is not None:
-            self._server.close()
         if self._acceptor is not None:
             await self._acceptor.close()
         until = self._loop.time() + timeout
