@@ -467,3 +467,10 @@ async def test_one_audit_log_for_decisions_and_events(world, tmp_path: Path):
         await browser.post("/auth/logout", None, issued["access_token"])
     lines = await audited(gateway, tmp_path / "audit.log", 9)
     assert [one["event"] for one in lines] == ["login", "authentication", "logout"] * 3
+
+
+async def test_guessing_codes(world):
+    _, browser = await world(GATEWAY + 'attempts = { account = 2, delay = "10m", max_delay = "10m" }\n')
+    for code in ("000000", "00000", "000000"):
+        status, said = await browser.login("bob", "password of bob", code=code)
+    assert (status, said["code"]) == (429, "RATE_001")

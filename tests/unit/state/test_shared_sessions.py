@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Any
@@ -201,8 +202,6 @@ async def test_while_the_store_is_away(redis: RedisServer):  # noqa: F811
 
 async def test_attempts_decide_as_the_local_ones_do(store: Any):
     """The same random walk over both: every answer is the same."""
-    import random
-
     local = LocalAttempts(RULE, Rule(6, 2.0, 30.0, 200.0))
     shared = SharedAttempts(store(), RULE, Rule(6, 2.0, 30.0, 200.0), clock=lambda now: b"%.17g" % now)
     dice, now = random.Random(7), T
@@ -249,3 +248,38 @@ async def test_users_that_make_no_sense(store: Any, text: str):
     await way.command(b"HSET", b"gateway:{tokens}:users", b"alice", text.encode())
     with pytest.raises(StoreDown, match="a user in the store"):
         await RedisUsers(way).get("alice")
+
+
+async def test_sessions_decide_as_the_local_ones_do(store: Any):
+    """The same random walk over both: every result is the same, for tokens that are good, used, ended and of others.
+
+    None expires on the way: in Redis that happens by its own clock.
+    """
+    limits = replace(LIMITS, idle=1e6, lifetime=1e6)
+    local, shared = LocalSessions(), await read(SharedSessions(store()))
+    dice, now = random.Random(11), T
+    pairs: list[tuple[str, str]] = []  # every token that was ever given out: the local one and its counterpart
+    for _ in range(300):
+        now += dice.choice((1.0, 20.0, 60.0))
+        action = dice.choice(("begin", "refresh", "refresh", "refresh", "end", "others"))
+        user = dice.choice(("alice", "bob"))
+        if action == "begin" or not pairs:
+            pairs.append(
+                ((await local.begin(user, ("pwd",), now, limits))[1], (await shared.begin(user, ("pwd",), now, limits))[1])
+            )
+            continue
+        mine, theirs = dice.choice(pairs[-6:])
+        ids = sessions.session_of(mine), sessions.session_of(theirs)
+        if action == "refresh":
+            turns = await local.refresh(mine, now, limits), await shared.refresh(theirs, now, limits)
+            results = {turn.result for turn in turns}
+            assert len(results) == 1, results
+            if turns[0].result == "ok":
+                pairs.append((turns[0].token, turns[1].token))
+        elif action == "end":
+            ended = await local.end(ids[0]), await shared.end(ids[1])
+            assert (ended[0] is None) == (ended[1] is None)
+        else:
+            await local.end_others(user, ids[0], now)
+            await shared.end_others(user, ids[1], now)
+    shared.close()
