@@ -2,7 +2,7 @@
 
 [[user]]
 name = "alice"
-hash = "$argon2id$v=19$m=65536,t=3,p=4$..."   # made by `gateway users add`
+hash = "$argon2id$v=19$m=65536,t=3,p=4$..."   # made by `gateway users add`; or of bcrypt, from elsewhere: "$2y$12$..."
 client = "acme"                             # optional; the name when left out
 tier = "premium"                            # optional
 roles = ["operator"]                        # optional
@@ -30,6 +30,11 @@ from gateway.state.keyfile import KeyFileError
 
 OPENING = "# Users, with hashes of their passwords. Comments and other entries stay.\n"
 _KNOWN = ("name", "hash", "client", "tier", "roles", "permissions", "totp", "changed")
+BCRYPT = re.compile(r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}")
+BCRYPT_COST = 18
+"""The greatest cost that is taken: about 15 seconds of a core."""
+BCRYPT_LONGEST = 72
+"""Bytes of a password that bcrypt knows."""
 TOTP = re.compile(r"[A-Z2-7]{26,128}")
 """A secret in base32 without padding: 128 bits or more (RFC 4226 section 4)."""
 
@@ -54,9 +59,25 @@ class User:
 
 def verifies(hash: str, password: str) -> bool:
     """Whether the password is the one that was hashed. Takes tens of milliseconds, without the interpreter's lock."""
+    if hash.startswith("$2"):
+        return _bcrypt_verifies(hash, password)
     try:
         return PasswordHasher().verify(hash, password)
     except (VerificationError, InvalidHashError):
+        return False
+
+
+def _bcrypt_verifies(hash: str, password: str) -> bool:
+    """bcrypt knows 72 bytes of a password: a longer one is refused, or else any with the same beginning would be as good.
+
+    It takes as long, though, so that nobody is told apart by it.
+    """
+    import bcrypt
+
+    given = password.encode("utf-8", "surrogateescape")
+    try:
+        return bcrypt.checkpw(given[:BCRYPT_LONGEST], hash.encode()) and len(given) <= BCRYPT_LONGEST
+    except ValueError:
         return False
 
 
@@ -99,12 +120,7 @@ def read(table: Mapping[str, Any], where: str) -> User:
         values = table.get(name, [])
         if not isinstance(values, list) or not all(isinstance(value, str) and pattern.fullmatch(value) for value in values):
             raise UserFileError(f"{where}: each of {name} {rule}")
-    try:
-        kind = extract_parameters(table["hash"])
-    except InvalidHashError:
-        raise UserFileError(f"{where}: hash is not one of argon2") from None
-    if kind.type.name != "ID":
-        raise UserFileError(f"{where}: hash must be of argon2id")
+    _check_hash(table["hash"], where)
     totp, changed = table.get("totp", ""), table.get("changed")
     if not isinstance(totp, str) or (totp and not TOTP.fullmatch(totp)):
         raise UserFileError(f"{where}: totp must be a secret in base32, as `gateway users totp` makes them")
@@ -114,6 +130,21 @@ def read(table: Mapping[str, Any], where: str) -> User:
     since = 0.0 if changed is None else keyfile.unix_time(changed)
     client = table.get("client") or table["name"]
     return User(table["name"], table["hash"], client, table.get("tier", ""), **words, totp=totp, changed=since)
+
+
+def _check_hash(hash: str, where: str) -> None:
+    """Raises UserFileError for a hash that could not be verified."""
+    if hash.startswith("$2"):
+        found = BCRYPT.fullmatch(hash)
+        if found is None or not 4 <= int(found[1]) <= BCRYPT_COST:
+            raise UserFileError(f"{where}: hash must be of bcrypt 2a, 2b or 2y, with a cost from 4 to {BCRYPT_COST}")
+        return
+    try:
+        kind = extract_parameters(hash)
+    except InvalidHashError:
+        raise UserFileError(f"{where}: hash is not one of argon2 or bcrypt") from None
+    if kind.type.name != "ID":
+        raise UserFileError(f"{where}: hash must be of argon2id")
 
 
 def add(path: Path, user: User, password: str) -> None:

@@ -1,4 +1,4 @@
-"""Basic credentials (RFC 7617): users of a file, with argon2id hashes, verified in threads and remembered for a while.
+"""Basic credentials (RFC 7617): users of a file, with argon2id or bcrypt hashes, verified in threads and remembered for a while.
 
 Verifying takes tens of milliseconds on purpose. So it happens off the loop, one a core at a time, for so many as may wait, and
 for names nobody has as well, so that its time tells nothing. Remembered is a keyed hash of what was sent, never a password.

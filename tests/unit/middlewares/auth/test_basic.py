@@ -5,6 +5,7 @@ import base64
 from pathlib import Path
 from typing import Any
 
+import bcrypt
 import pytest
 from argon2 import PasswordHasher
 
@@ -149,9 +150,13 @@ class TestFile:
             (USERS + USERS, "there are two users alice"),
             ("[[user]]\nhash = 'x'", "user 1: name must be"),
             ("[[user]]\nname = 'a:b'\nhash = 'x'", "must not hold a colon"),
-            ("[[user]]\nname = 'a'\nhash = 'x'", "hash is not one of argon2"),
+            ("[[user]]\nname = 'a'\nhash = 'x'", "hash is not one of argon2 or bcrypt"),
             ("[[user]]\nname = 'a'", "hash must be"),
             (f"[[user]]\nname = 'a'\nhash = '{HASH.replace('argon2id', 'argon2d')}'", "must be of argon2id"),
+            (f"[[user]]\nname = 'a'\nhash = '$2x$04${'A' * 53}'", "must be of bcrypt 2a, 2b or 2y, with a cost from 4 to 18"),
+            (f"[[user]]\nname = 'a'\nhash = '$2b$19${'A' * 53}'", "with a cost from 4 to 18"),
+            (f"[[user]]\nname = 'a'\nhash = '$2b$03${'A' * 53}'", "with a cost from 4 to 18"),
+            (f"[[user]]\nname = 'a'\nhash = '$2b$04${'A' * 52}'", "must be of bcrypt"),
             (f"[[user]]\nname = 'a'\nhash = '{HASH}'\nroles = ['a,b']", "each of roles"),
             (f"[[user]]\nname = 'a'\nhash = '{HASH}'\npermissions = 'a'", "each of permissions"),
             (f"[[user]]\nname = 'a'\nhash = '{HASH}'\npassword = 'a'", "a key password that means nothing"),
@@ -184,3 +189,42 @@ async def test_a_password_alone_does_not_do_where_there_is_a_second_factor(world
     hook = world.auth(methods=["basic"])
     assert (await failing(hook, credentials("bob", "secret"))).failure.status == 401
     users(hook).close()
+
+
+class TestBcrypt:
+    @pytest.mark.parametrize("prefix", ["2a", "2b", "2y"])
+    async def test_hashes_from_elsewhere(self, tmp_path: Path, prefix: str):
+        # Those of other programs: `htpasswd -B` writes 2y.
+        hash = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode().replace("$2b$", f"${prefix}$")
+        (tmp_path / "users.toml").write_text(f'[[user]]\nname = "bob"\nhash = "{hash}"\n')
+        hook = World(tmp_path).auth(methods=["basic"])
+        identity = await through(hook, asked(credentials("bob", "secret")))
+        assert identity is not None and identity.client == "bob"
+        assert len(users(hook).known) == 1
+        for name, password in (("bob", "Secret"), ("bob", "secret\0"), ("nobody", "secret")):
+            assert (await failing(hook, credentials(name, password))).failure is Failure.UNAUTHENTICATED
+
+    def test_what_every_other_program_makes_of_it(self):
+        """A hash of the reference's test vectors (crypt_blowfish, wrapper.c)."""
+        hash = "$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW"
+        assert userfile.verifies(hash, "U*U") and not userfile.verifies(hash, "U*U*")
+
+    def test_a_longer_password_is_refused_never_cut_off(self, monkeypatch: pytest.MonkeyPatch):
+        hash = bcrypt.hashpw(b"x" * 72, bcrypt.gensalt(4)).decode()
+        assert userfile.verifies(hash, "x" * 72)
+        checked, check = [], bcrypt.checkpw
+        monkeypatch.setattr(bcrypt, "checkpw", lambda *args: checked.append(args[0]) or check(*args))
+        assert not userfile.verifies(hash, "x" * 73)
+        assert not userfile.verifies(hash, "ä" * 37)
+        assert len(checked) == 2  # it takes as long as any other
+
+    def test_what_bcrypt_does_not_take(self):
+        assert not userfile.verifies(f"$2b$04${'!' * 53}", "x")
+        assert not userfile.verifies("$2b$99$", "x")
+
+    async def test_nobody_costs_as_much(self, tmp_path: Path):
+        hash = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()
+        (tmp_path / "users.toml").write_text(f'[[user]]\nname = "bob"\nhash = "{hash}"\n')
+        nobody = users(World(tmp_path).auth(methods=["basic"]))._nobody
+        userfile._check_hash(nobody, "")
+        assert nobody[:7] == hash[:7] and not userfile.verifies(nobody, "secret")
