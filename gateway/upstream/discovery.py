@@ -19,9 +19,9 @@ from typing import Any
 from marshmallow import ValidationError
 
 from gateway.config.upstream import DiscoverConfig, EndpointConfig, EndpointTable
+from gateway.upstream.dns import Service, lifetime, look_up
 from gateway.upstream.endpoint import Address
 from gateway.upstream.pool import Pool
-from gateway.upstream.srv import Service, look_up
 
 log = logging.getLogger("gateway.upstream")
 
@@ -33,6 +33,12 @@ Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 
 LookUp = Callable[[str], Awaitable[Sequence[Service]]]
 """The services of a name in SRV records; raises OSError."""
+
+Lifetime = Callable[[str], Awaitable[float | None]]
+"""For how many seconds a host's addresses are good, None when that is not known."""
+
+SOONEST = 1.0
+"""Seconds between two look-ups of a name, however short its TTL."""
 
 
 class Undiscovered(Exception):
@@ -91,6 +97,7 @@ class Discovery:
         *,
         resolve: Resolve = resolve,
         look_up: LookUp = look_up,
+        lifetime: Lifetime = lifetime,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._pool = pool
@@ -98,6 +105,7 @@ class Discovery:
         self._environ = environ
         self._resolve = resolve
         self._services = look_up
+        self._lifetime = lifetime
         self._sleep = sleep
         self._config: DiscoverConfig | None = None
         self._task: asyncio.Task[None] | None = None
@@ -154,22 +162,33 @@ class Discovery:
         return True
 
     async def _watch(self, config: DiscoverConfig, directory: Path) -> None:
-        path, seen = directory / config.file, None
+        seen: object = None
         while True:
             every = config.every
-            if config.dns:
-                every = min(every, await self._look_up(config))
-            await self._sleep(every)
-            if config.file:
-                stamp = await asyncio.to_thread(_stamp, path)
-                if stamp != seen:
-                    seen = stamp
-                    try:
-                        said = await asyncio.to_thread(in_file, path)
-                        self._source(f"file {config.file}", lambda said=said: said)  # type: ignore[misc]
-                    except Undiscovered as failed:
-                        self._fail(f"file {config.file}", failed)
-                    self._changed()
+            try:
+                if config.dns:
+                    every = min(every, await self._look_up(config))
+                await self._sleep(every)
+                if config.file:
+                    seen = await self._read(config.file, directory / config.file, seen)
+            except Exception:
+                # A bug of ours must not be the end of discovery.
+                log.exception("upstream %s: discovery went wrong", self._pool.name)
+                await self._sleep(config.every)
+
+    async def _read(self, name: str, path: Path, seen: object) -> object:
+        """Reads a file that has changed since it was `seen`; one that could not be read is tried again."""
+        stamp = await asyncio.to_thread(_stamp, path)
+        if stamp == seen:
+            return seen
+        try:
+            said = await asyncio.to_thread(in_file, path)
+        except Undiscovered as failed:
+            self._fail(f"file {name}", failed)
+            return None
+        self._source(f"file {name}", lambda: said)
+        self._changed()
+        return stamp
 
     async def _look_up(self, config: DiscoverConfig) -> float:
         """Asks DNS; for how many seconds the answer is good, as far as that is known."""
@@ -183,13 +202,15 @@ class Discovery:
             else:
                 services = await self._services(config.dns)
                 found = _serving(services, config.scheme)
-                ttl = max(1.0, min((service.ttl for service in services), default=ttl))
+                ttl = min((service.ttl for service in services), default=ttl)
         except OSError as error:
             self._fail(name, Undiscovered(f"{host or config.dns}: {error.strerror or error}"))
             return ttl
         self._source(name, lambda: found)
         self._changed()
-        return ttl
+        if host and (lasts := await self._lifetime(host)) is not None:
+            ttl = lasts
+        return max(SOONEST, ttl)
 
     def _source(self, name: str, ask: Callable[[], Found]) -> None:
         try:

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from gateway.config.upstream import DiscoverConfig, EndpointConfig, UpstreamConfig
-from gateway.upstream.discovery import Discovery, Undiscovered, in_environment, in_file, resolve
+from gateway.upstream.discovery import SOONEST, Discovery, Undiscovered, in_environment, in_file, resolve
+from gateway.upstream.dns import Service
 from gateway.upstream.pool import Pool
-from gateway.upstream.srv import Service
 
 
 class Look:
@@ -27,9 +27,16 @@ class Look:
         self.asleep = asyncio.Event()
         self.wake = asyncio.Event()
         self.services: list[Service] = []
+        self.lasts: float | None = None
         self.slept: list[float] = []
         self.discovery = Discovery(
-            self.pool, self.pool.discovered, environ or {}, resolve=self.resolve, look_up=self.look_up, sleep=self.sleep
+            self.pool,
+            self.pool.discovered,
+            environ or {},
+            resolve=self.resolve,
+            look_up=self.look_up,
+            lifetime=self.lifetime,
+            sleep=self.sleep,
         )
         self.discovery.sync(config, directory)
 
@@ -37,6 +44,9 @@ class Look:
         if isinstance(self.addresses, OSError):
             raise self.addresses
         return self.addresses
+
+    async def lifetime(self, host: str) -> float | None:
+        return self.lasts
 
     async def look_up(self, name: str) -> Sequence[Service]:
         if not self.services:
@@ -135,6 +145,47 @@ async def test_dns(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         look.addresses = ["192.0.2.1"]
         await look.pass_time()
         assert look.names() == ["192.0.2.1:3001", "a:1"]
+
+
+@pytest.mark.parametrize(
+    ("lasts", "slept", "why"),
+    [
+        (3.0, 3.0, "its TTL"),
+        (60.0, 10.0, "no longer than `every`"),
+        (None, 10.0, "it is not known"),
+        (0.0, SOONEST, "not all the time"),
+    ],
+)
+async def test_a_name_is_looked_up_again_when_its_time_is_over(
+    tmp_path: Path, lasts: float | None, slept: float, why: str
+) -> None:
+    async with looking(DiscoverConfig(dns="cameras.internal:3001"), tmp_path) as look:
+        look.addresses, look.lasts = ["192.0.2.1"], lasts
+        await look.pass_time()
+        assert look.slept[-1] == slept
+
+
+async def test_an_error_of_ours_is_not_the_end_of_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with looking(DiscoverConfig(dns="cameras.internal:3001"), tmp_path) as look:
+        look.addresses = [7]  # type: ignore[list-item]
+        await look.pass_time()
+        assert "discovery went wrong" in caplog.text
+        look.addresses = ["192.0.2.1"]
+        await look.pass_time()
+        assert "192.0.2.1:3001" in look.names()
+
+
+async def test_a_file_that_could_not_be_read_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "found.txt").write_text("http://b:2")
+    async with looking(DiscoverConfig(file="found.txt"), tmp_path) as look:
+        reading = Path.read_text
+        (tmp_path / "found.txt").write_text("http://c:33")
+        monkeypatch.setattr(Path, "read_text", lambda *_: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
+        await look.pass_time()
+        assert look.names() == ["a:1", "b:2"]
+        monkeypatch.setattr(Path, "read_text", reading)
+        await look.pass_time()
+        assert look.names() == ["a:1", "c:33"]
 
 
 async def test_the_systems_resolver() -> None:

@@ -1,4 +1,4 @@
-"""SRV look-ups: questions, answers, and that no bytes a name server may send do harm."""
+"""Look-ups: questions, answers, and that no bytes a name server may send do harm."""
 
 from __future__ import annotations
 
@@ -12,7 +12,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.upstream.srv import BadAnswer, Service, answers, look_up, name_servers, question
+from gateway.upstream.dns import (
+    AAAA,
+    A,
+    BadAnswer,
+    Service,
+    answers,
+    lifetime,
+    look_up,
+    name_servers,
+    question,
+)
 
 NAME = "_http._tcp.cameras.internal"
 QUERY = question(NAME, 7)
@@ -60,6 +70,7 @@ BAD = [
     ("too short for its records", reply(record(1, 1, 1, encoded("a")))[:-4], "over the end|cannot be read"),
     ("a name that points at itself", reply(record(1, 1, 1, b"\xc0\xff")), "forward|cannot be read"),
     ("a name that runs over the end", reply(record(1, 1, 1, b"\x3fabc")), "over the end"),
+    ("a name that is no host's", reply(record(1, 1, 1, encoded("a/b"))), "no host's name"),
     ("letters that are none", reply(record(1, 1, 1, b"\x02\xff\xff\0")), "cannot be read"),
 ]
 
@@ -116,6 +127,59 @@ async def test_a_look_up_that_fails(say: Callable[[bytes], list[bytes]], why: st
             await look_up(NAME, ["127.0.0.1"], port, timeout=0.05)
     with pytest.raises(OSError, match=r"127\.0\.0\.1"):
         await look_up(NAME, ["127.0.0.1"], port, timeout=0.05)
+
+
+def address(ttl: int, kind: int = A) -> bytes:
+    return b"\xc0\x0c" + struct.pack("!HHIH", kind, 1, ttl, 4) + b"\x7f\0\0\x01"
+
+
+@pytest.mark.parametrize(
+    ("of_a", "of_aaaa", "expected", "why"),
+    [
+        ([address(30), address(20)], [], 20, "the shortest"),
+        ([address(30)], [address(7, AAAA)], 7, "of both kinds"),
+        ([address(300), address(5, 5)], [], 5, "and of the names on the way"),
+        ([address(9, 16)], [], None, "something else"),
+        ([], None, None, "nothing"),
+        (None, [address(8, AAAA)], 8, "one of the two"),
+    ],
+)
+async def test_how_long_addresses_are_good(of_a, of_aaaa, expected, why) -> None:
+    def say(query: bytes) -> list[bytes]:
+        records = of_a if query[-15:-13] == b"\0\x01" else of_aaaa
+        flags = 0x8183 if records is None else 0x8180
+        return [query[:2] + reply(*records or (), flags=flags, asked=query[12:-11])[2:]]
+
+    async with serving(say) as port:
+        assert await lifetime("cameras.internal", ["127.0.0.1"], port) == expected
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "2001:db8::1", "a..b"])
+async def test_what_is_no_name_lasts_as_long_as_it_likes(host: str) -> None:
+    async with serving(lambda query: pytest.fail("nobody is to be asked")) as port:
+        assert await lifetime(host, ["127.0.0.1"], port) is None
+
+
+@pytest.mark.parametrize(("cut", "expected"), [(0, 200), (1, "cut off|0 bytes|bytes read")])
+async def test_what_is_too_long_for_a_datagram_comes_over_tcp(cut: int, expected: int | str) -> None:
+    whole = [record(1, 1, 80 + number, encoded(f"a{number}.internal")) for number in range(200)]
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        query = await reader.readexactly(int.from_bytes(await reader.readexactly(2)))
+        data = query[:2] + reply(*whole)[2:]
+        writer.write(len(data).to_bytes(2) + data[: len(data) - cut])
+        writer.close()
+
+    async with serving(lambda query: [query[:2] + reply(whole[0], flags=0x8380)[2:]]) as port:
+        server = await asyncio.start_server(answer, "127.0.0.1", port)
+        async with server:
+            if isinstance(expected, int):
+                assert len(await look_up(NAME, ["127.0.0.1"], port)) == expected
+            else:
+                with pytest.raises(OSError, match=expected):
+                    await look_up(NAME, ["127.0.0.1"], port)
+        with pytest.raises(OSError, match="127"):
+            await look_up(NAME, ["127.0.0.1"], port)
 
 
 def test_name_servers(tmp_path: Path) -> None:
