@@ -1,7 +1,8 @@
 """The Lua that decides in Redis: one script for all rules of a request, by Redis' own clock.
 
-It is limits.py and quotas.py once more, state for state; the same tests run over both. It either counts a request in all of its
-rules or in none. A state is a short string, a list of times or a sorted set, and expires when it would decide like a fresh one.
+It is limits.py, quotas.py and rescale.py once more, state for state; the same tests run over both. It either counts a request in
+all of its rules or in none. A state is a short string, a list of times or a sorted set, and expires when it would decide like a
+fresh one. It says which limit it counts by, so whoever comes with another one rescales it: gateways need not reload at once.
 """
 
 from __future__ import annotations
@@ -32,16 +33,30 @@ local function saved(key)
   if value then
     for word in string.gmatch(value, '%S+') do words[#words + 1] = tonumber(word) end
   end
-  return words[1], words[2], words[3]
+  return unpack(words)
+end
+
+local function scaled(value, from, to)
+  if from == to or not from then return value end
+  return value * to / from
+end
+
+local function moved(start, from, to)
+  if from == to or not from then return start end
+  return now - (now - start) * to / from
 end
 
 local kinds = {}
 
 kinds.token_bucket = {
   load = function(r)
-    local level, stamp = saved(r.key)
+    local level, stamp, quota, rate = saved(r.key)
     r.stamp = math.max(now, stamp or now)
-    r.room = level and math.min(r.quota, level + math.max(0, now - stamp) * r.rate) or r.quota
+    r.room = r.quota
+    if level then
+      level = math.min(quota or r.quota, level + math.max(0, now - stamp) * (rate or r.rate))
+      r.room = math.min(r.quota, scaled(level, quota, r.quota))
+    end
     r.back = (r.quota - r.room) / r.rate
     if r.burst > 0 then
       local first = redis.call('LINDEX', r.key .. ':burst', -r.burst)
@@ -52,7 +67,7 @@ kinds.token_bucket = {
   put = function(r, cost, admitted)
     r.room = math.min(r.quota, r.room - cost)
     r.back = (r.quota - r.room) / r.rate
-    save(r.key, r.back, r.room, r.stamp)
+    save(r.key, r.back, r.room, r.stamp, r.quota, r.rate)
     if admitted and r.burst > 0 then
       local key = r.key .. ':burst'
       redis.call('RPUSH', key, string.format('%.17g', now))
@@ -64,7 +79,8 @@ kinds.token_bucket = {
 
 kinds.fixed_window = {
   load = function(r)
-    local start, count = saved(r.key)
+    local start, count, quota, window = saved(r.key)
+    if start then start, count = moved(start, window, r.window), scaled(count, quota, r.quota) end
     if not start or start + r.window - now < LEEWAY then start, count = now, 0 end
     r.start, r.count = start, count
     r.room, r.back = r.quota - count, count > 0 and start + r.window - now or 0
@@ -73,13 +89,17 @@ kinds.fixed_window = {
   put = function(r, cost)
     r.count = math.max(0, r.count + cost)
     r.room, r.back = r.quota - r.count, r.start + r.window - now
-    save(r.key, r.back, r.start, r.count)
+    save(r.key, r.back, r.start, r.count, r.quota, r.window)
   end,
 }
 
 kinds.sliding_window = {
   load = function(r)
-    local start, current, previous = saved(r.key)
+    local start, current, previous, quota, window = saved(r.key)
+    if start then
+      start = moved(start, window, r.window)
+      current, previous = scaled(current, quota, r.quota), scaled(previous, quota, r.quota)
+    end
     if not start or now - start > 2 * r.window - LEEWAY then
       start, current, previous = now, 0, 0
     elseif now - start > r.window - LEEWAY then
@@ -100,16 +120,33 @@ kinds.sliding_window = {
     if current < 0 then r.previous = math.max(0, r.previous + current) end
     r.current = math.max(0, current)
     r.room, r.back = r.room - cost, r.window - r.elapsed
-    save(r.key, 2 * r.window - r.elapsed, r.start, r.current, r.previous)
+    save(r.key, 2 * r.window - r.elapsed, r.start, r.current, r.previous, r.quota, r.window)
   end,
 }
 
+local function forget(r, window)
+  local first = redis.call('LINDEX', r.key, 0)
+  while first and tonumber(first) <= now - window + LEEWAY do
+    redis.call('LPOP', r.key)
+    first = redis.call('LINDEX', r.key, 0)
+  end
+  return first
+end
+
 kinds.sliding_log = {
   load = function(r)
-    local first = redis.call('LINDEX', r.key, 0)
-    while first and tonumber(first) <= now - r.window + LEEWAY do
-      redis.call('LPOP', r.key)
-      first = redis.call('LINDEX', r.key, 0)
+    local quota, window = saved(r.key .. ':limit')
+    local first = forget(r, window or r.window)
+    if first and quota and (quota ~= r.quota or window ~= r.window) then
+      local times = redis.call('LRANGE', r.key, 0, -1)
+      local count = math.floor(#times * r.quota / quota + 0.5)
+      redis.call('DEL', r.key)
+      for number = 0, count - 1 do
+        local time = moved(tonumber(times[math.floor(number * #times / count) + 1]), window, r.window)
+        redis.call('RPUSH', r.key, string.format('%.17g', time))
+      end
+      redis.call('PEXPIRE', r.key, math.ceil(r.window * 1000) + 1000)
+      save(r.key .. ':limit', r.window, r.quota, r.window)
     end
     r.room = r.quota - redis.call('LLEN', r.key)
     local last = redis.call('LINDEX', r.key, -1)
@@ -122,16 +159,19 @@ kinds.sliding_log = {
     for _ = 1, cost do redis.call('RPUSH', r.key, string.format('%.17g', now)) end
     for _ = 1, -cost do redis.call('RPOP', r.key) end
     redis.call('PEXPIRE', r.key, math.ceil(r.window * 1000) + 1000)
+    save(r.key .. ':limit', r.window, r.quota, r.window)
     r.room, r.back = r.room - cost, r.window
   end,
 }
 
 kinds.quota = {
   load = function(r)
-    local ends, count = saved(r.key)
-    if not ends or now >= ends then
-      ends, count = now < tonumber(r.a) and tonumber(r.a) or tonumber(r.b), 0
+    local ends, count, quota, window = saved(r.key)
+    if not ends or now >= ends or (window and window ~= r.window) then
+      count = ends and now < ends and count or 0
+      ends = now < tonumber(r.a) and tonumber(r.a) or tonumber(r.b)
     end
+    count = scaled(count, quota, r.quota)
     r.ends, r.count = ends, count
     r.room, r.back = r.quota - count, count > 0 and ends - now or 0
   end,
@@ -139,7 +179,7 @@ kinds.quota = {
   put = function(r, cost)
     r.count = math.max(0, r.count + cost)
     r.room, r.back = r.quota - r.count, r.ends - now
-    save(r.key, r.back, r.ends, r.count)
+    save(r.key, r.back, r.ends, r.count, r.quota, r.window)
   end,
 }
 

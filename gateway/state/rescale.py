@@ -8,10 +8,11 @@ limit is 0: of nothing there is no part (buckets.py begins afresh then).
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_right
 from collections.abc import Callable
 from typing import Any
 
-from gateway.state.limits import FixedState, Limit, LogState, SlidingState, State, TokenState
+from gateway.state.limits import LEEWAY, FixedState, Limit, LogState, SlidingState, State, TokenState
 from gateway.state.quotas import QuotaState
 
 Rescale = Callable[[Any, Limit, Limit, float], State]
@@ -49,9 +50,9 @@ def sliding(state: SlidingState, old: Limit, new: Limit, now: float) -> SlidingS
 
 def log(state: LogState, old: Limit, new: Limit, now: float) -> LogState:
     """More times or fewer, as far apart in proportion; to the nearest whole unit, so that going back and forth adds none."""
-    times = state[0]
-    if not times:
+    if state[0] is None:
         return state
+    times = state[0][bisect_right(state[0], now - old.window + LEEWAY) :]
     before = len(times)
     after = int(before * new.quota / old.quota + 0.5)
     ratio = new.window / old.window

@@ -241,8 +241,39 @@ async def test_a_reload_keeps_the_connection_and_the_counts(run: Run, redis: Red
     file.write_text(file.read_text().replace("limit = 5", "limit = 8"))
     assert (await one.gateway.reload()).ok
     assert one.store is store
-    assert await one.ask(5) == {200: 3, 429: 2}
+    assert await one.ask(1) == {429: 1}  # all of the 5 were used, and so are all of the 8
     assert redis.command("CLIENT", "LIST").count("cmd=evalsha") == 1
+
+
+@pytest.mark.parametrize("mode", ["exact", "leased"])
+async def test_a_reload_rescales_what_is_used(run: Run, redis: RedisServer, tmp_path: Path, mode: str):
+    table = f'key = "ip"\nmode = "{mode}"\nlimit = 100\nwindow = "1h"\nalgorithm = "fixed_window"'
+    one, two = await run(redis.url, table, 2)
+    assert await one.ask(50) == {200: 50}
+    # The gateways of a deployment reload one after the other: meanwhile, both limits hold.
+    for asker, number in ((one, 0), (two, 1)):
+        file = tmp_path / str(number) / "pipelines" / "test.toml"
+        file.write_text(file.read_text().replace("limit = 100", "limit = 200"))
+        assert (await asker.gateway.reload()).ok
+        message = await one.client.get("/limits")
+        assert b'"limit":200' in message.body
+        # A request that is one of 100 is two of 200; what two has on credit may be missing.
+        assert abs(int((await one.client.get("/")).fields["x-ratelimit-remaining"]) - (99 - 3 * number)) <= (
+            0 if mode == "exact" else 11
+        )
+        await two.ask(1)
+    found = Counter[int]()
+    for asker in (one, two):
+        found += await asker.ask(100)
+    assert abs(found[200] - 95) <= (0 if mode == "exact" else 22)
+
+
+async def test_what_allows_nothing_needs_no_store(run: Run, redis: RedisServer):
+    (one,) = await run(redis.url, 'key = "ip"\nlimit = 0\nwindow = "1h"\non_store_failure = "closed"')
+    redis.kill()
+    message = await one.client.get("/")
+    assert message.status == 429 and "retry-after" not in message.fields
+    assert b'"limit":0,"window":3600.0,"remaining":0}' in (await one.client.get("/limits")).body
 
 
 async def test_wrong_passwords_and_readonly_servers_are_outages(run: Run, redis: RedisServer):

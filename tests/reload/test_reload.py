@@ -65,6 +65,29 @@ async def test_many_reloads_under_load_lose_nothing(tmp_path, origins):
         probe.close()
 
 
+async def test_what_is_used_is_used_in_proportion(tmp_path, origins):
+    path = configure(tmp_path, *origins, limit=100)
+    async with Process(path) as gateway:
+        probe = await Client.connect(gateway.port)
+
+        async def left() -> int:
+            return int((await probe.get("/limited")).fields["x-ratelimit-remaining"])
+
+        assert [await left() for _ in range(50)][-1] == 50
+        async with Load(gateway.port, 8) as load:
+            for limit, expected in ((200, 99), (20, 8), (0, None), (20, 19)):
+                configure(tmp_path, *origins, limit=limit)
+                assert "taken" in await gateway.reload()
+                if expected is None:
+                    refused = await probe.get("/limited")
+                    assert refused.status == 429 and "retry-after" not in refused.fields
+                else:
+                    assert await left() == expected
+            await load.more(20)
+        assert (load.failed, set(load.answers)) == ([], {200})
+        probe.close()
+
+
 async def test_a_broken_file_changes_nothing_and_says_why(tmp_path, origins):
     path = configure(tmp_path, *origins)
     async with Process(path) as gateway:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
 from copy import deepcopy
-from math import ceil, floor
+from math import ceil, floor, inf
 from typing import Any
 
 from gateway.core.exchange import Decision, Exchange, Reply
@@ -129,8 +129,9 @@ class RateLimit:
             "limit": int(policy.limit.quota),
             "window": policy.limit.window,
             "remaining": floor(left),
-            "reset": floor(self._wall()) + ceil(back),
         }
+        if back != inf:
+            shown["reset"] = floor(self._wall()) + ceil(back)
         if policy.limit.burst and self._config.algorithm == "token_bucket":
             shown["burst"] = policy.limit.burst
         return [shown]

@@ -29,7 +29,10 @@ ON_STORE_FAILURE = ("local_share", "open", "closed")
 
 @dataclass(frozen=True, slots=True)
 class ClassConfig:
-    """A limit: `tokens`, `refill` a second and `burst` in any one second, or `limit` requests within `window` or a `period`."""
+    """A limit: `tokens`, `refill` a second and `burst` in any one second, or `limit` requests within `window` or a `period`.
+
+    A `limit` of 0 refuses everything, for classes whose callers may not do it at all.
+    """
 
     tokens: int | None = None
     refill: float | None = None
@@ -106,7 +109,7 @@ class ClassTable(Table):
     tokens = Whole(least=1, most=10**9)
     refill = Number(least=1e-6, most=1e9)
     burst = Whole(least=1, most=10**9)
-    limit = Whole(least=1, most=10**9)
+    limit = Whole(least=0, most=10**9)
     window = Duration()
     period = Choice(*PERIODS)
 
@@ -125,7 +128,7 @@ class RuleTable(Table):
     tokens = Whole(least=1, most=10**9)
     refill = Number(least=1e-6, most=1e9)
     burst = Whole(least=1, most=10**9)
-    limit = Whole(least=1, most=10**9)
+    limit = Whole(least=0, most=10**9)
     window = Duration()
     period = Choice(*PERIODS)
     time_zone = Text()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Hashable, Iterable
 from copy import deepcopy
-from math import ceil, floor
+from math import ceil, floor, inf
 from typing import Any, NamedTuple
 
 from gateway.core.exchange import Decision, Exchange, Reply
@@ -131,8 +131,7 @@ class Limiter:
                 continue
             key, now = rule.key(exchange), monotonic
             counted: Buckets | Leases = policy.buckets
-            if rule.mode != "memory":
-                remote = rule.remotes[policy.name]
+            if rule.mode != "memory" and (remote := rule.remotes.get(policy.name)) is not None:
                 leases = remote.leases
                 if not down and remote.store.up and (leases is None or leases.usable(key, monotonic)):
                     if leases is None:
@@ -305,8 +304,7 @@ class Limiter:
     def _look(self, rule: Rule, policy: Policy, key: Hashable) -> tuple[float, float]:
         """(units left, seconds until all are back) as far as it is known here."""
         buckets = policy.buckets
-        if rule.mode != "memory":
-            remote = rule.remotes[policy.name]
+        if (remote := rule.remotes.get(policy.name)) is not None:
             if remote.store.up:
                 return (policy.limit.quota, 0.0) if remote.leases is None else remote.leases.told(key)
             buckets = remote.share()
@@ -316,11 +314,11 @@ class Limiter:
 
     async def _peek(self, rule: Rule, policy: Policy, key: Hashable) -> tuple[float, float]:
         """The same, asking the store where that is what counts."""
-        if rule.mode == "exact" and self._store is not None and self._store.up:
-            remote = rule.remotes[policy.name]
+        remote = rule.remotes.get(policy.name)
+        if rule.mode == "exact" and remote is not None and remote.store.up:
             slot = slot_name() if rule.at_a_time else b""
             try:
-                told = await self._store.ask(b"peek", (remote.key(key),), remote.args(1, slot=slot))
+                told = await remote.store.ask(b"peek", (remote.key(key),), remote.args(1, slot=slot))
                 return told[0] / 1e6, told[1] / 1e6
             except StoreDown:
                 pass
@@ -335,16 +333,17 @@ class Limiter:
             "limit": int(limit.quota),
             "window": limit.window,
             "remaining": floor(left),
-            "reset": floor(self._wall()) + ceil(back),
         }
+        if back != inf:
+            shown["reset"] = floor(self._wall()) + ceil(back)
         if rule.at_a_time:
             del shown["window"]
         if limit.burst:
             shown["burst"] = limit.burst
         if rule.shadow:
             shown["shadow"] = True
-        if rule.mode != "memory":
-            shown["mode"] = rule.mode if rule.remotes[policy.name].store.up else rule.on_failure
+        if (remote := rule.remotes.get(policy.name)) is not None:
+            shown["mode"] = rule.mode if remote.store.up else rule.on_failure
         return shown
 
     def status(self, exchange: Exchange) -> Any:

@@ -44,6 +44,10 @@ class Policy:
             f"{self.head}{left}\r\nX-RateLimit-Reset: {unix}\r\nRateLimit-Policy: {listed}\r\n{self.tail}{left};t={seconds}\r\n"
         ).encode()
 
+    def none(self, listed: str) -> bytes:
+        """The header lines when there never is anything left."""
+        return f"{self.head}0\r\nRateLimit-Policy: {listed}\r\n{self.tail}0\r\n".encode()
+
 
 class Policies(NamedTuple):
     """One rule's: for everybody, and by tier and role."""

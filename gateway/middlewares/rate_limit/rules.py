@@ -90,11 +90,12 @@ class Rule:
         # What is the same for every request is not asked for again.
         same = not (self._methods or self._exempt or self._tiers or self._roles)
         self.always = self.default if same else None
-        self.flat_cost = 0 if costs else min(self._default_cost, self.default.limit.quota) if same else 0
+        self.flat_cost = 0 if costs else self._bounded(self._default_cost, self.default) if same else 0
         self.remotes: dict[str, Remote] = {}
         if store is not None:
             for policy in self.policies:
-                self.remotes[policy.name] = Remote(config, policy, context, store, tag)
+                if policy.limit.quota:  # for nothing at all, nobody has to be asked
+                    self.remotes[policy.name] = Remote(config, policy, context, store, tag)
 
     def __repr__(self) -> str:
         return f"<Rule {self.default.item} by {self.who} {self.mode}>"
@@ -117,8 +118,12 @@ class Rule:
 
     def cost(self, exchange: Exchange, policy: Policy) -> float:
         """Units that the request costs, never more than the whole limit."""
-        units = self._costs.get(exchange.method, self._default_cost) if self._costs else self._default_cost
-        return units if units <= policy.limit.quota else policy.limit.quota
+        return self._bounded(self._costs.get(exchange.method, self._default_cost), policy)
+
+    @staticmethod
+    def _bounded(units: float, policy: Policy) -> float:
+        quota = policy.limit.quota
+        return units if units <= quota else quota or units
 
 
 class Remote:

@@ -6,7 +6,7 @@ tightest. A note on the exchange is how they know of each other.
 
 from __future__ import annotations
 
-from math import ceil
+from math import ceil, inf
 
 from gateway.core.exchange import Exchange
 from gateway.core.failures import Failed, Failure
@@ -37,24 +37,30 @@ def tell(exchange: Exchange, policy: Policy, left: int, seconds: int, unix: int,
 
 
 def refusal(exchange: Exchange, policy: Policy, wait: float, unix: int, listed: str, by: str, message: str, who: str) -> Failed:
-    """The failure of a request that would be admitted in `wait` seconds. `unix` is the time now."""
-    seconds = max(1, ceil(wait))
+    """The failure of a request that would be admitted in `wait` seconds, inf for never. `unix` is the time now."""
     note: Note | None = exchange.notes.pop(NOTE, None)
     if note is not None and exchange.reply_blocks is not None:
         # The failure's own headers say it all now.
         exchange.reply_blocks.remove(note[4])
         listed = f"{note[3]}, {listed}"
+    quota = policy.limit.ends is not None
+    code = Failure.QUOTA_EXCEEDED if quota else Failure.RATE_LIMITED
+    why = f"limit {policy.item} by {who} used up, {wait:.3f} s to wait"
+    if wait == inf:
+        # No wait helps, so nobody is told to: Retry-After and resets are optional (RFC 9110 section 10.2.3, RFC 6585 section 4).
+        words = f'The {"quota" if quota else "limit"} "{policy.name}" allows no requests.'
+        return Failed(code, message or words, headers=tuple(_pairs(policy.none(listed))), by=by, why=why.replace("inf s", "no time"))
+    seconds = max(1, ceil(wait))
     # While nothing is left, the reset is when the next request would be admitted: Retry-After must not be earlier than it
     # (draft-ietf-httpapi-ratelimit-headers, section "Server Behavior").
     lines = policy.lines(0, unix + seconds, seconds, listed)
-    quota = policy.limit.ends is not None
     again = f"Try again in {seconds} second{'s' if seconds > 1 else ''}."
     return Failed(
-        Failure.QUOTA_EXCEEDED if quota else Failure.RATE_LIMITED,
+        code,
         message or f'{"The quota" if quota else "Too many requests: the limit"} "{policy.name}" is used up. {again}',
         headers=(*_pairs(lines), (b"Retry-After", b"%d" % seconds)),
         by=by,
-        why=f"limit {policy.item} by {who} used up, {wait:.3f} s to wait",
+        why=why,
     )
 
 

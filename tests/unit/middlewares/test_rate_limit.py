@@ -181,6 +181,43 @@ class TestHeaders:
         assert reply.headers == [(b"Content-Type", b"text/plain")]
 
 
+class TestNothingAllowed:
+    """`limit = 0`."""
+
+    @pytest.mark.parametrize("algorithm", ["token_bucket", "sliding_window", "sliding_log", "fixed_window"])
+    def test_nobody_is_told_to_wait(self, world: World, algorithm: str):
+        hook = world.limiter({"limit": 0, "window": "1h", "algorithm": algorithm})
+        failed = refused(hook, asked("acme"))
+        assert headers(failed) == {
+            "X-RateLimit-Limit": "0",
+            "X-RateLimit-Remaining": "0",
+            "RateLimit-Policy": '"default";q=0;w=3600',
+            "RateLimit": '"default";r=0',
+        }
+        assert failed.detail == 'The limit "default" allows no requests.'
+        assert failed.why.endswith("no time to wait")
+        assert hook.status(asked("acme")) == [
+            {"policy": "default", "key": "client", "algorithm": algorithm, "limit": 0, "window": 3600.0, "remaining": 0}
+        ]
+        with pytest.raises(Failed):
+            hook(asked("acme", explained=True))
+
+    def test_for_a_tier_alone(self, world: World):
+        classes = {"none": {"limit": 0, "window": "1h"}, "some": {"limit": 2, "window": "1h"}}
+        hook = world.limiter({"class": "none", "tiers": {"pro": "some"}, "classes": classes})
+        refused(hook, asked("a"))
+        assert hook(asked("b", tier="pro")) is None
+
+    def test_a_reload_takes_it_back(self, world: World):
+        for limit, admitted in ((2, True), (0, False), (2, True)):
+            hook = world.limiter({"limit": limit, "window": "1h"})
+            world.reload()
+            if admitted:
+                assert hook(asked("acme")) is None
+            else:
+                refused(hook, asked("acme"))
+
+
 class TestSeveral:
     """Two instances on one pipeline: by address, then by client."""
 

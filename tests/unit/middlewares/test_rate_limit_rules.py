@@ -177,3 +177,31 @@ def test_keys_that_are_none(key: Any):
 
 def test_what_a_rule_looks_like():
     assert repr(limiter({"rules": [RULE]})) == '<Limiter rate_limit: [<Rule "a";q=5;w=3600 by ip memory>]>'
+
+
+@pytest.mark.parametrize("algorithm", ["token_bucket", "quota", "concurrency"])
+def test_a_rule_that_allows_nothing(algorithm: str):
+    more = {"quota": {"period": "day"}, "token_bucket": {"window": "1h"}}.get(algorithm, {})
+    rule = {"name": "none", "key": "ip", "algorithm": algorithm, "limit": 0, **more}
+    hook = limiter({"rules": [{**RULE, "name": "some"}, rule]})
+    with pytest.raises(Failed) as caught:
+        hook(asked())
+    assert caught.value.failure is (Failure.QUOTA_EXCEEDED if algorithm == "quota" else Failure.RATE_LIMITED)
+    names = [name for name, _ in caught.value.headers]
+    assert b"Retry-After" not in names and b"X-RateLimit-Reset" not in names
+    some, none = hook.status(asked())
+    assert (some["remaining"], none["remaining"], "reset" in none) == (5, 0, False)
+    exchange = asked(explain=True)
+    with pytest.raises(Failed):
+        hook(exchange)
+    assert [decision.outcome for decision in exchange.decisions or ()] == ["admitted", "limited"]
+
+
+def test_a_shadow_that_allows_nothing_refuses_nobody():
+    hook = limiter({"rules": [{**RULE, "shadow": True, "limit": 0}]})
+    assert admitted(hook, *(asked() for _ in range(3))) == 3
+
+
+def test_costs_that_are_nothing_are_not_counted_where_nothing_is_allowed():
+    hook = limiter({"rules": [{**RULE, "limit": 0, "costs": {"OPTIONS": 0, "POST": 2}}]})
+    assert admitted(hook, asked(method="OPTIONS"), asked(), asked(method="POST")) == 1

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.core.clock import Clock
 from gateway.state.buckets import Buckets
 from gateway.state.limits import LEEWAY, Limit
 from gateway.state.quotas import EVERY, quota_limit, zone_of
@@ -101,6 +102,48 @@ def test_lua_decides_like_python(lua: Lua, name: str, data: st.DataObject, steps
                 assert told_wait / 1e6 == pytest.approx(wait, abs=2e-5)
         left, _ = buckets.algorithm.left(buckets.find(key), limit, now)
         assert lua.call(now, "peek", (key, name, limit, 1, 0, *ends))[0] / 1e6 == pytest.approx(max(0.0, left), abs=2e-6)
+
+
+changes = st.lists(
+    st.tuples(st.integers(1, 200), st.lists(st.integers(1, 9), max_size=5), st.integers(1, 9), st.sampled_from([0.5, 1.0, 4.0])),
+    min_size=2,
+    max_size=6,
+)
+"""Gap in 64ths of a second, what requests then cost, and the limit by which the next count."""
+
+
+@pytest.mark.parametrize("name", TIMED)
+@settings(max_examples=60, deadline=None)
+@given(steps=changes)
+def test_a_changed_limit_makes_the_same_of_a_state(lua: Lua, name: str, steps: list[tuple[int, list[int], int, float]]):
+    key, ticks = f"{{changed}}:{next(names)}", 100_000 * 64
+
+    def limit_of(quota: int, window: float) -> Limit:
+        return quota_limit(quota, "hour", zone_of("UTC")) if name == "quota" else Limit.windowed(quota, window)
+
+    limit = limit_of(5, 1.0)
+    clock = Clock(lambda: ticks / 64, lambda: ticks / 64)
+    buckets = Buckets(name, limit, clock)
+    for gap, costs, quota, window in steps:
+        ticks += gap * (60 if name == "quota" else 1)
+        now = ticks / 64
+        for cost in costs:
+            ends = (repr(limit.ends(now)), repr(limit.ends(limit.ends(now)))) if limit.ends else ("", "")
+            cost = min(cost, int(limit.quota))
+            state, (after, left, _) = buckets.check(key, now, cost, 10)
+            told, _ = lua.call(now, "take", (key, name, limit, cost, 0, *ends))
+            assert (left >= 0) is (told >= 0)
+            if left >= 0:
+                buckets.commit(key, after, now, cost)
+                assert told / 1e6 == pytest.approx(left, abs=2e-6)
+            else:
+                buckets.undo(state, after, cost)
+        limit = limit_of(quota, window)
+        buckets.adopt(limit)
+        buckets.charge(key, now, 0)
+        # Redis rescales when it first hears of the new limit.
+        ends = (repr(limit.ends(now)), repr(limit.ends(limit.ends(now)))) if limit.ends else ("", "")
+        lua.call(now, "charge", (key, name, limit, 0, 0, *ends))
 
 
 @pytest.mark.parametrize("name", TIMED)
