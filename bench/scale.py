@@ -20,9 +20,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from multidict import CIMultiDict
 
+from gateway.config.endpoints import EndpointConfig
 from gateway.config.pipeline import RouteConfig
 from gateway.config.server import RoutingConfig
-from gateway.config.upstream import EndpointConfig, UpstreamConfig
+from gateway.config.upstream import UpstreamConfig
 from gateway.core.exchange import Exchange
 from gateway.runtime.routes import Router
 from gateway.state.buckets import Buckets

@@ -22,9 +22,9 @@ from aiohttp import http_parser, web
 
 from gateway import __version__
 from gateway.admin.application import make_app
+from gateway.config.endpoints import EndpointConfig
 from gateway.config.problems import ConfigErrors
 from gateway.config.server import ListenConfig, RedirectConfig
-from gateway.config.upstream import EndpointConfig
 from gateway.runtime.builtins import worst
 from gateway.runtime.compose import World
 from gateway.runtime.reload import Outcome, Runtime

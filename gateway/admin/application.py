@@ -21,8 +21,8 @@ from gateway.admin.answers import answer, problem, refused
 from gateway.admin.guard import MAX_BODY, guard
 from gateway.admin.metrics import exposition
 from gateway.admin.openapi import PROBLEM, Answer, Endpoint, document
+from gateway.config.endpoints import EndpointConfig, EndpointTable
 from gateway.config.schema import HttpUrl
-from gateway.config.upstream import EndpointConfig, EndpointTable
 from gateway.core.telemetry import Telemetry
 from gateway.runtime.reload import Outcome
 

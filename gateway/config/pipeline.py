@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from gateway.config import tokens
+from gateway.config.attempts import POLICIES, LimitConfig, LimitTable
 from gateway.config.schema import Boolean, Choice, Duration, FieldName, FieldValue, Items, Map, SubTable, Table, Text
-from gateway.config.upstream import POLICIES, LimitConfig, LimitTable
 
 BUILTINS = ("health", "info", "limits", "me", *tokens.BUILTINS)
 """The gateway's own answers that a route may have as its target."""

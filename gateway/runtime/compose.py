@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from gateway import middlewares
 from gateway.config.check import LoadedConfig
+from gateway.config.endpoints import UpstreamTlsConfig
 from gateway.config.pipeline import PipelineConfig, RouteConfig
 from gateway.config.problems import ConfigErrors, Problem
 from gateway.config.tokens import BUILTINS as TOKEN_BUILTINS
-from gateway.config.upstream import UpstreamConfig, UpstreamTlsConfig
+from gateway.config.upstream import UpstreamConfig
 from gateway.core.clock import REAL, Clock
 from gateway.core.hooks import ConfigProblem, Context, Hooks
 from gateway.core.telemetry import Telemetry

@@ -18,7 +18,7 @@ from typing import Any
 
 from marshmallow import ValidationError
 
-from gateway.config.upstream import DiscoverConfig, EndpointConfig, EndpointTable
+from gateway.config.endpoints import DiscoverConfig, EndpointConfig, EndpointTable
 from gateway.upstream.dns import Service, lifetime, look_up
 from gateway.upstream.endpoint import Address
 from gateway.upstream.pool import Pool

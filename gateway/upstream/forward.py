@@ -12,8 +12,9 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from time import perf_counter
 
+from gateway.config.attempts import POLICIES
 from gateway.config.pipeline import RouteConfig
-from gateway.config.upstream import POLICIES, UpstreamConfig
+from gateway.config.upstream import UpstreamConfig
 from gateway.core.exchange import Attempt, Exchange, Reply, RequestBody
 from gateway.core.failures import Failed, Failure
 from gateway.core.telemetry import Telemetry

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.config.certificates import VERSIONS, certificate, digest, load_authorities, load_chain, read
-from gateway.config.upstream import UpstreamTlsConfig
+from gateway.config.endpoints import UpstreamTlsConfig
 from gateway.core.hooks import ConfigProblem
 
 Keep = Callable[[tuple[str, ...], object, Callable[[], Any]], Any]

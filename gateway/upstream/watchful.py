@@ -8,8 +8,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+from gateway.config.attempts import QueueConfig
+from gateway.config.endpoints import HashConfig
 from gateway.config.pipeline import RouteConfig
-from gateway.config.upstream import HashConfig, QueueConfig, UpstreamConfig
+from gateway.config.upstream import UpstreamConfig
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.telemetry import Telemetry

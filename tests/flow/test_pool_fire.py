@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from gateway.config.upstream import EndpointConfig
+from gateway.config.endpoints import EndpointConfig
 from gateway.upstream.connection import Connection
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.transport import open_socket

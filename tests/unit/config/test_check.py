@@ -4,10 +4,10 @@ from pathlib import Path
 import pytest
 
 from gateway.config.check import LoadedConfig
+from gateway.config.endpoints import EndpointConfig
 from gateway.config.pipeline import BUILTINS
 from gateway.config.problems import ConfigErrors
 from gateway.config.server import GatewayConfig
-from gateway.config.upstream import EndpointConfig
 from tests.unit.config.tree import ROUTE, AuthConfig, Tree
 
 

@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
-from gateway.config.upstream import EndpointConfig, HealthConfig
+from gateway.config.endpoints import EndpointConfig
+from gateway.config.health import HealthConfig
 from gateway.core.exchange import Reply
 from gateway.core.failures import Failed, Failure
 from gateway.upstream.checks import MOST, contains, knock

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.config.upstream import EndpointConfig, TimeoutsConfig
+from gateway.config.attempts import TimeoutsConfig
+from gateway.config.endpoints import EndpointConfig
 from gateway.core.exchange import Reply
 from gateway.core.failures import Failed
 from gateway.upstream.connection import Connection

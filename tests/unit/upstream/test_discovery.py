@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config.upstream import DiscoverConfig, EndpointConfig, UpstreamConfig
+from gateway.config.endpoints import DiscoverConfig, EndpointConfig
+from gateway.config.upstream import UpstreamConfig
 from gateway.upstream.discovery import SOONEST, Discovery, Undiscovered, in_environment, in_file, resolve
 from gateway.upstream.dns import Service
 from gateway.upstream.pool import Pool

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.config.upstream import EndpointConfig
+from gateway.config.endpoints import EndpointConfig
 from gateway.upstream.endpoint import Address, Endpoint, by_address
 from gateway.upstream.health import Passive
 

@@ -7,14 +7,9 @@ import logging
 
 import pytest
 
-from gateway.config.upstream import (
-    BreakerConfig,
-    EndpointConfig,
-    HealthConfig,
-    LimitConfig,
-    OutlierConfig,
-    PassiveHealthConfig,
-)
+from gateway.config.attempts import LimitConfig
+from gateway.config.endpoints import EndpointConfig
+from gateway.config.health import BreakerConfig, HealthConfig, OutlierConfig, PassiveHealthConfig
 from gateway.core.failures import Failure
 from tests.unit.upstream.test_pool import World
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from gateway.config.upstream import EndpointConfig, TimeoutsConfig, UpstreamTlsConfig
+from gateway.config.attempts import TimeoutsConfig
+from gateway.config.endpoints import EndpointConfig, UpstreamTlsConfig
 from gateway.core.failures import Failed, Failure
 from gateway.upstream import receipt
 from gateway.upstream.connection import Connection

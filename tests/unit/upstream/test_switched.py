@@ -4,7 +4,10 @@ from typing import Any
 
 import pytest
 
-from gateway.config.upstream import BreakerConfig, EndpointConfig, TimeoutsConfig, UpstreamConfig
+from gateway.config.attempts import TimeoutsConfig
+from gateway.config.endpoints import EndpointConfig
+from gateway.config.health import BreakerConfig
+from gateway.config.upstream import UpstreamConfig
 from gateway.core.failures import Failed, Failure
 from gateway.upstream.connection import Connection
 from gateway.upstream.endpoint import Endpoint

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.config.upstream import BreakerConfig, EndpointConfig
+from gateway.config.endpoints import EndpointConfig
+from gateway.config.health import BreakerConfig
 from gateway.upstream.breaker import Breaker
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.health import Active, Passive, Status
