@@ -285,6 +285,20 @@ async def test_all_digests_are_checked(world: World):
     assert "(sha-512)" in (await refused(world.auth(), asked({**fields, "Content-Digest": digest}, Body()))).why
 
 
+async def test_signatures_are_compared_in_constant_time(world: World, monkeypatch: pytest.MonkeyPatch):
+    """By construction: the comparison is hmac.compare_digest, over whole digests, those of bodies included."""
+    compared, real = list[tuple[bytes, bytes]](), hmac.compare_digest
+
+    def compare(one: bytes, two: bytes) -> bool:
+        compared.append((one, two))
+        return real(one, two)
+
+    monkeypatch.setattr(signature.hmac, "compare_digest", compare)
+    await refused(world.auth(), asked(signed(secret=b"x" * 32), Body()))
+    await passes(world.auth(), asked(signed(), Body()))
+    assert [(len(one), len(two)) for one, two in compared] == [(32, 32)] * 3
+
+
 async def test_a_nonce_is_good_once(world: World):
     hook = world.auth()
     fields = signed(params=f';created={NOW};keyid="test-shared-secret";nonce="n1"')
