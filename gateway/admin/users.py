@@ -1,4 +1,4 @@
-"""`gateway users add|list|passwd|totp|remove`: users of Basic authentication and of the gateway's own tokens.
+"""`gateway users add|list|passwd|totp|logout|remove`: users of Basic authentication and of the gateway's own tokens.
 
 A password is read from standard input, never from the command line. Exit codes: 0 done, 1 not done (the reason is on stderr), 2
 wrong usage.
@@ -43,16 +43,17 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     second = actions.add_parser("totp", help="give a user a second factor, and show its secret, this once")
     second.add_argument("--issuer", default="gateway", metavar="NAME", help="what authenticators call it (default: gateway)")
     second.add_argument("--remove", action="store_true", help="take it away instead")
-    remove = actions.add_parser("remove", help="take a user out")
-    for one in (passwd, second, remove):
+    logout = actions.add_parser("logout", help="end all sessions of a user")
+    remove = actions.add_parser("remove", help="take a user out; sessions end")
+    for one in (passwd, second, logout, remove):
         one.add_argument("name", metavar="NAME")
-    for one in (add, listing, passwd, second, remove):
+    for one in (add, listing, passwd, second, logout, remove):
         add_options(one, "users.toml", "user file")
 
 
 def run(args: argparse.Namespace, now: Callable[[], float] = time) -> int:
     """Does what the command line says. Returns the exit code."""
-    actions = {"add": _add, "list": _list, "passwd": _passwd, "totp": _totp, "remove": _remove}
+    actions = {"add": _add, "list": _list, "passwd": _passwd, "totp": _totp, "logout": _logout, "remove": _remove}
     try:
         actions[args.action](args, place_of(args), now())
     except UserFileError as error:
@@ -73,7 +74,7 @@ def _list(args: argparse.Namespace, place: Place, now: float) -> None:
         print(orjson.dumps([_facts(user) for user in users], option=orjson.OPT_INDENT_2).decode())
         return
     rows = [[str(value or "") for value in _shown(user)] for user in users]
-    rows.insert(0, ["NAME", "CLIENT", "TIER", "ROLES", "PERMISSIONS", "SECOND FACTOR", "PASSWORD CHANGED"])
+    rows.insert(0, ["NAME", "CLIENT", "TIER", "ROLES", "PERMISSIONS", "SECOND FACTOR", "SESSIONS SINCE"])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows if users else [[f"no users in {place}"]]:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip())
@@ -100,6 +101,12 @@ def _totp(args: argparse.Namespace, place: Place, now: float) -> None:
     print(f"{user.name} needs a code with the password from now on. {place.soon}")
     print(f"\n    {secret}\n    {totp.uri(secret, user.name, args.issuer)}\n")
     print("This is for an authenticator, and the only time it is shown.")
+
+
+def _logout(args: argparse.Namespace, place: Place, now: float) -> None:
+    user = _user(args.name, place)
+    _change(place, user, userchange.at(user, now))
+    print(f"The sessions of {user.name} that began before now have ended. {place.soon}")
 
 
 def _remove(args: argparse.Namespace, place: Place, now: float) -> None:
@@ -141,7 +148,7 @@ def _facts(user: User) -> dict[str, Any]:
         "roles": sorted(user.roles),
         "permissions": sorted(user.permissions),
         "second_factor": bool(user.totp),
-        "password_changed": f"{datetime.fromtimestamp(user.changed, UTC):%Y-%m-%dT%H:%M:%SZ}" if user.changed else None,
+        "sessions_since": f"{datetime.fromtimestamp(user.changed, UTC):%Y-%m-%dT%H:%M:%SZ}" if user.changed else None,
     }
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -114,7 +113,6 @@ class TokenAnswers:
                 "roles": sorted(user.roles),
                 "permissions": sorted(exchange.identity.permissions if exchange.identity is not None else user.permissions),
                 "second_factor": bool(user.totp),
-                "password_changed": _rfc3339(user.changed) if user.changed else None,
                 "sessions": await tokens.sessions.count(user.name, tokens.clock.wall(), tokens.limits),
             }
         )
@@ -205,7 +203,3 @@ def _client_of(exchange: Exchange) -> str:
 
 def _json(value: object) -> Reply:
     return Reply(200, _JSON, orjson.dumps(value))
-
-
-def _rfc3339(unix: float) -> str:
-    return f"{datetime.fromtimestamp(unix, UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +22,13 @@ from gateway.state.logfile import LogFile, located
 from gateway.state.passwords import Passwords
 from gateway.state.sessions import Limits, LocalSessions, Sessions
 from gateway.state.signing import BadSigningKey, SigningKeys
+from gateway.state.stores import StoreDown
 from gateway.state.tokenaudit import TokenAudit
 from gateway.state.userfile import UserFileError
 from gateway.state.userstore import FileUsers, Users
 from gateway.state.watch import stamp
+
+log = logging.getLogger("gateway.tokens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +100,7 @@ def _states(config: TokensConfig, around: Surroundings) -> tuple[Sessions, Attem
             )
         sessions: Sessions = around.keep(("tokens", "sessions"), None, LocalSessions)
         attempts: Attempts = around.keep(("tokens", "attempts"), rules, lambda: LocalAttempts(accounts, addresses))
-        return sessions, attempts, _file_users(config, around)
+        return sessions, attempts, _file_users(config, around, sessions)
     from gateway.state.redis_reader import reader_of
     from gateway.state.redis_users import RedisUsers
     from gateway.state.shared_attempts import SharedAttempts
@@ -104,19 +109,44 @@ def _states(config: TokensConfig, around: Surroundings) -> tuple[Sessions, Attem
     context = Context("tokens", clock=around.clock, telemetry=around.telemetry, keep=around.keep, store=around.store)
     reader = reader_of("redis", around.store.deadline, context)
     shared: Sessions = around.keep(("tokens", "sessions", "shared"), reader, lambda: SharedSessions(reader))
-    users = RedisUsers(reader) if config.users == USERS_IN_STORE else _file_users(config, around)
+    users = RedisUsers(reader) if config.users == USERS_IN_STORE else _file_users(config, around, shared)
     return shared, SharedAttempts(reader, accounts, addresses), users
 
 
-def _file_users(config: TokensConfig, around: Surroundings) -> Users:
+def _file_users(config: TokensConfig, around: Surroundings, sessions: Sessions) -> Users:
     path = around.directory / config.users
     try:
         seen, loaded = stamp(path), userfile.load(path)
     except UserFileError as error:
         hint = "" if path.exists() else f"make one: gateway users add NAME --file {config.users}"
         raise ConfigProblem(f"users: {error}", at=("users",), hint=hint) from None
-    users: Users = around.keep(("tokens", "users", str(path)), None, lambda: FileUsers(path, loaded, seen))
+    users: FileUsers = around.keep(("tokens", "users", str(path)), sessions, lambda: FileUsers(path, loaded, seen))
+    if not users.listeners:
+        users.listeners.add(Ending(sessions))
     return users
+
+
+class Ending:
+    """Ends the sessions of users whose password was changed elsewhere, or who are gone. Should the store be away, they are
+    refused when they are to be refreshed."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __call__(self, name: str, moment: float) -> None:
+        task = asyncio.get_running_loop().create_task(self._end(name, moment))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _end(self, name: str, moment: float) -> None:
+        try:
+            ended = await self._sessions.end_before(name, moment)
+        except StoreDown as down:
+            log.warning("the sessions of %s cannot be ended: %s", name, down)
+        else:
+            if ended:
+                log.info("%d sessions of %s have ended: the user was changed", ended, name)
 
 
 def _audit(config: TokensConfig, around: Surroundings) -> TokenAudit | None:

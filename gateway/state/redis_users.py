@@ -8,13 +8,15 @@ Nothing of it is remembered: what is changed counts from the next look on, in ev
 from __future__ import annotations
 
 import json
+import math
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from gateway.state import userfile
+from gateway.state import shared_sessions, userfile
 from gateway.state.redis_client import ClientError, connected
 from gateway.state.redis_reader import RedisReader
 from gateway.state.stores import StoreDown, StoreUrl
@@ -101,12 +103,21 @@ class StoredUsers:
 
     def change(self, old: User, new: User) -> bool:
         with _failing(self._url) as client:
-            return bool(client.eval(SWAP, 1, USERS, old.name, packed(old), packed(replace(new, name=old.name))))
+            if not client.eval(SWAP, 1, USERS, old.name, packed(old), packed(replace(new, name=old.name))):
+                return False
+            if new.changed > old.changed:
+                self._end(client, new.name, new.changed)
+        return True
 
     def remove(self, name: str) -> None:
         with _failing(self._url) as client:
             if not client.hdel(USERS, name):
                 raise UserFileError(f"{self} has no user {name}")
+            self._end(client, name, math.inf)  # whatever their time
+
+    def _end(self, client: Any, name: str, moment: float) -> None:
+        channel = self._url.channel(shared_sessions.NAME.decode())
+        shared_sessions.end_before(client, channel, name, moment, time.time())
 
 
 @contextmanager

@@ -88,6 +88,9 @@ class Sessions(Protocol):
     async def end_others(self, user: str, keep: str, now: float) -> int:
         """Ends all of a user's but one, for which the password has just been given; how many those were."""
 
+    async def end_before(self, user: str, moment: float) -> int:
+        """Ends all of a user's for which the password was given before then; how many those were."""
+
     async def count(self, user: str, now: float, limits: Limits) -> int:
         """How many a user has."""
 
@@ -197,13 +200,13 @@ class LocalSessions:
 
     async def end_others(self, user: str, keep: str, now: float) -> int:
         others = [self._all[id] for id in self._of.get(user, ()) if id != keep]
-        for session in others:
-            self._drop(session)
         if keep in self._all:
             self._all[keep] = replace(self._all[keep], checked=now)
-        if others:
-            self._tell()
-        return len(others)
+        return self._drop_all(others)
+
+    async def end_before(self, user: str, moment: float) -> int:
+        mine = [self._all[id] for id in self._of.get(user, ())]
+        return self._drop_all([session for session in mine if session.checked < moment])
 
     async def count(self, user: str, now: float, limits: Limits) -> int:
         return sum(not over(self._all[id], now, limits) for id in self._of.get(user, ()))
@@ -216,6 +219,13 @@ class LocalSessions:
         while next(iter(self._steps.values())) < step - 10:  # minutes ago: no code of then is accepted any more
             self._steps.popitem(last=False)
         return True
+
+    def _drop_all(self, sessions: list[Session]) -> int:
+        for session in sessions:
+            self._drop(session)
+        if sessions:
+            self._tell()
+        return len(sessions)
 
     def _drop(self, session: Session) -> None:
         del self._all[session.id]

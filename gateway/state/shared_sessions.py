@@ -114,6 +114,16 @@ elseif action == 'others' then
     end
   end
   return count
+elseif action == 'before' then
+  local count = 0
+  for _, id in ipairs(alive(ARGV[4])) do
+    local session = read(id)
+    if tonumber(session[4]) < tonumber(ARGV[5]) then
+      finish(id, session)
+      count = count + 1
+    end
+  end
+  return count
 elseif action == 'count' then
   return #alive(ARGV[4])
 elseif action == 'claim' then
@@ -183,6 +193,9 @@ class SharedSessions:
     async def end_others(self, user: str, keep: str, now: float) -> int:
         return int(await self._run("others", now, _of(user), keep))
 
+    async def end_before(self, user: str, moment: float) -> int:
+        return int(await self._run("before", self._store.clock.wall(), _of(user), moment))
+
     async def count(self, user: str, now: float, limits: Limits) -> int:
         return int(await self._run("count", now, _of(user)))
 
@@ -229,9 +242,18 @@ class SharedSessions:
             listener()
 
     def _run(self, action: str, now: float, *words: str | float) -> asyncio.Future[Any]:
-        plain = (word.encode("utf-8", "replace") if isinstance(word, str) else b"%.17g" % word for word in words)
-        start = (b"EVAL", SCRIPT, b"1", VERSION, self._channel, action.encode(), b"%.17g" % now)
-        return self._store.command(*start, *plain, key=VERSION)
+        return self._store.command(*_command(self._channel, action, now, *words), key=VERSION)
+
+
+def end_before(client: Any, channel: str, user: str, moment: float, now: float) -> int:
+    """The same from the command line, with a client of redis_client.py."""
+    _, script, keys, *words = _command(channel.encode(), "before", now, _of(user), moment)
+    return int(client.eval(script, int(keys), *words))
+
+
+def _command(channel: bytes, action: str, now: float, *words: str | float) -> tuple[bytes, ...]:
+    plain = (word.encode("utf-8", "replace") if isinstance(word, str) else b"%.17g" % min(word, 1e300) for word in words)
+    return b"EVAL", SCRIPT, b"1", VERSION, channel, action.encode(), b"%.17g" % now, *plain
 
 
 def _session(id: str, found: list[Any]) -> Session | None:

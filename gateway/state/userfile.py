@@ -8,7 +8,7 @@ tier = "premium"                            # optional
 roles = ["operator"]                        # optional
 permissions = ["cameras:read"]              # optional
 totp = "JBSWY3DPEHPK3PXP..."                # optional: the secret of a second factor, from `gateway users totp`
-changed = 2026-01-31T09:30:00Z              # when the password last changed; sessions begun before then have ended
+changed = 2026-01-31T09:30:00Z              # sessions begun before then have ended: the password changed, or all were to end
 """
 
 from __future__ import annotations

@@ -6,7 +6,8 @@ Passwords are changed by whoever saw the user as it was: a change is taken only 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -32,6 +33,8 @@ class FileUsers:
         self._path = path
         self._users = dict(users)
         self._writing = 0
+        self.listeners: set[Callable[[str, float], None]] = set()
+        """Called with a user whose password was changed elsewhere, and when; with one that is gone, and infinity."""
         self._watched = Watched(path, seen, lambda: (self._writing, userfile.load(path)), self._take)
 
     def __repr__(self) -> str:
@@ -58,5 +61,12 @@ class FileUsers:
     def _take(self, read: tuple[int, Mapping[str, User]]) -> None:
         """What the watch has read, unless the file was being written meanwhile: then it may be the old one, and is read again."""
         began, users = read
-        if began == self._writing:
-            self._users = dict(users)
+        if began != self._writing:
+            return
+        before, self._users = self._users, dict(users)
+        for name, old in before.items():
+            new = users.get(name)
+            moment = math.inf if new is None else new.changed
+            if moment > old.changed:
+                for listener in tuple(self.listeners):
+                    listener(name, moment)

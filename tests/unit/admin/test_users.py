@@ -60,11 +60,11 @@ def test_add_and_list(shell):
     assert listed(shell) == {
         "alice": {
             "name": "alice", "client": "acme", "tier": "", "roles": ["a", "b"], "permissions": ["p"],
-            "second_factor": False, "password_changed": None,
+            "second_factor": False, "sessions_since": None,
         },
         "bob": {
             "name": "bob", "client": "bob", "tier": "", "roles": [], "permissions": [],
-            "second_factor": False, "password_changed": None,
+            "second_factor": False, "sessions_since": None,
         },
     }  # fmt: skip
     head, *rows = shell("list").splitlines()
@@ -77,14 +77,20 @@ def test_nobody(shell):
     shell("add", "alice")
     shell("remove", "alice")
     assert shell("list").startswith("no users in ")
-    for action in ("passwd", "totp", "remove"):
+    for action in ("passwd", "totp", "logout", "remove"):
         assert "has no user alice" in shell(action, "alice", code=1)
 
 
 def test_passwd(shell):
     shell("add", "alice")
     assert "has another password" in shell("passwd", "alice", typed="new password\n")
-    assert listed(shell)["alice"]["password_changed"] == "2023-11-14T22:13:20Z"
+    assert listed(shell)["alice"]["sessions_since"] == "2023-11-14T22:13:20Z"
+
+
+def test_logout(shell):
+    shell("add", "alice")
+    assert "have ended" in shell("logout", "alice")
+    assert listed(shell)["alice"]["sessions_since"] == "2023-11-14T22:13:20Z"
 
 
 def test_totp(shell):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -119,6 +120,15 @@ async def test_ending(kept: Sessions):
     assert kept.why({}) and kept.why({"sid": ["x"]})
 
 
+async def test_ending_those_before(kept: Sessions):
+    begun = [(await kept.begin("alice", ("pwd",), T + number, LIMITS))[0].id for number in range(3)]
+    other, _ = await kept.begin("bob", ("pwd",), T, LIMITS)
+    assert await kept.end_before("alice", T + 1) == 1
+    assert [await kept.find(id) is not None for id in (*begun, other.id)] == [False, True, True, True]
+    assert await kept.end_before("alice", T + 1) == 0 and await kept.end_before("nobody", T) == 0
+    assert await kept.end_before("alice", math.inf) == 2 and await kept.find(other.id) == other
+
+
 async def test_steps_are_good_once(kept: Sessions):
     assert [await kept.claim("alice", step) for step in (10, 10, 9, 11)] == [True, False, False, True]
     assert await kept.claim("bob", 10)
@@ -181,6 +191,8 @@ async def test_in_a_cluster():
         StoredUsers(stores.parse(cluster.url)).add(User("alice", HASH))
         alice = await RedisUsers(way).get("alice")
         assert alice is not None and await RedisUsers(way).change(alice, replace(alice, tier="gold"))
+        StoredUsers(stores.parse(cluster.url)).remove("alice")
+        assert await shared.count("alice", T, LIMITS) == 0
         shared.close()
         way.close()
 
@@ -240,6 +252,23 @@ async def test_users(store: Any, shared_redis: RedisServer):  # noqa: F811
     with pytest.raises(UserFileError, match="has no user alice"):
         stored.remove("alice")
     assert HASH not in repr(live)
+
+
+async def test_the_command_line_ends_sessions(store: Any, shared_redis: RedisServer):  # noqa: F811
+    stored, shared = StoredUsers(stores.parse(f"{shared_redis.url}/9")), await read(SharedSessions(store()))
+    stored.add(User("alice", HASH, "alice"))
+    for how in ("change", "remove"):
+        session, _ = await shared.begin("alice", ("pwd",), T, LIMITS)
+        alice = stored.load()["alice"]
+        if how == "change":
+            stored.change(alice, userchange.at(alice, T + 5))
+        else:
+            stored.remove("alice")
+        async with asyncio.timeout(10):
+            while not shared.why({"sid": session.id}):
+                await asyncio.sleep(0.01)
+        assert await shared.find(session.id) is None
+    shared.close()
 
 
 @pytest.mark.parametrize("text", ["x", "[]", "{}", '{"name": "alice"}', '{"name": "alice", "hash": "x"}', '"x"'])

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from gateway.state import userfile
+from gateway.state import userchange, userfile
 from gateway.state.userfile import User, UserFileError
 from gateway.state.userstore import FileUsers
 from gateway.state.watch import stamp
@@ -51,4 +52,20 @@ async def test_a_file_that_was_changed_by_others(path: Path):
     path.write_text("x")
     with pytest.raises(UserFileError):
         await users.change(ALICE, replace(ALICE, hash=HASH[:-1] + "E"))
+    users.close()
+
+
+async def test_changes_elsewhere_are_told(path: Path):
+    userfile.add_hashed(path, User("bob", HASH))
+    users = FileUsers(path, userfile.load(path), stamp(path))
+    told: list[tuple[str, float]] = []
+    users.listeners.add(lambda name, moment: told.append((name, moment)))
+    alice = userfile.load(path)["alice"]
+    await users.change(alice, userchange.at(alice, 1000.0))
+    assert await users._watched.look() and told == []  # our own
+    alice = userfile.load(path)["alice"]
+    userchange.change(path, alice, userchange.at(alice, 2000.0))
+    userchange.remove(path, "bob")
+    assert await users._watched.look()
+    assert told == [("alice", 2000.0), ("bob", math.inf)]
     users.close()
