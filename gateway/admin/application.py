@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from aiohttp import web
 from marshmallow import ValidationError
+from marshmallow.exceptions import SCHEMA
 from prometheus_async.aio import time
 from prometheus_client import Histogram
 from prometheus_client.exposition import gzip_accepted
@@ -20,7 +21,7 @@ from gateway.admin import answers
 from gateway.admin.answers import answer, problem, refused
 from gateway.admin.guard import MAX_BODY, guard
 from gateway.admin.metrics import exposition
-from gateway.admin.openapi import PROBLEM, Answer, Endpoint, document
+from gateway.admin.openapi import Answer, Endpoint, document, refusal
 from gateway.config.endpoints import EndpointConfig, EndpointTable
 from gateway.config.schema import HttpUrl
 from gateway.core.telemetry import Telemetry
@@ -102,12 +103,8 @@ async def openapi(request: web.Request) -> web.StreamResponse:
 
 async def reset_circuit(request: web.Request) -> web.StreamResponse:
     name = request.match_info["service"]
-    outcome = request.app[STATE].reset_circuit(name)
-    if outcome is None:
-        return problem(404, f"There is no upstream {name!r}.")
-    if not outcome:
-        return problem(409, f"Upstream {name!r} has no circuit breaker.")
-    return answer(answers.CircuitReset, {"service": name, "state": "closed"})
+    reset = answer(answers.CircuitReset, {"service": name, "state": "closed"})
+    return _changed(name, request.app[STATE].reset_circuit(name), "has no circuit breaker", reset)
 
 
 async def services(request: web.Request) -> web.StreamResponse:
@@ -119,15 +116,14 @@ async def register_service(request: web.Request) -> web.StreamResponse:
     try:
         asked = answers.Registration().load(await request.json())
         config: EndpointConfig = EndpointTable().load({key: value for key, value in asked.items() if key != "service"})
-    except (ValueError, ValidationError) as error:
+    except ValidationError as error:
+        return problem(422, _faults(error))
+    except ValueError as error:
         return problem(422, str(error))
     name = asked["service"]
-    outcome = request.app[STATE].register(name, config)
-    if outcome is None:
-        return problem(404, f"There is no upstream {name!r}.")
-    if not outcome:
-        return problem(409, f"Upstream {name!r} takes no endpoints here: its discover.api is not true.")
-    return answer(answers.Registered, {"service": name, "url": config.url}, 201)
+    registered = answer(answers.Registered, {"service": name, "url": config.url}, 201)
+    unable = "takes no endpoints here: its discover.api is not true"
+    return _changed(name, request.app[STATE].register(name, config), unable, registered)
 
 
 async def deregister_service(request: web.Request) -> web.StreamResponse:
@@ -141,7 +137,22 @@ async def deregister_service(request: web.Request) -> web.StreamResponse:
     return answer(answers.Registered, {"service": name, "url": url})
 
 
+def _changed(name: str, outcome: bool | None, unable: str, done: web.Response) -> web.Response:
+    """What came of changing an upstream: None is that there is no such, False that it is `unable`."""
+    if outcome is None:
+        return problem(404, f"There is no upstream {name!r}.")
+    return done if outcome else problem(409, f"Upstream {name!r} {unable}.")
+
+
+def _faults(error: ValidationError) -> str:
+    """What is wrong with which field, in a line."""
+    found = error.messages_dict
+    return "; ".join(f"{'' if name == SCHEMA else f'{name}: '}{' '.join(map(str, texts))}" for name, texts in found.items())
+
+
 TEXT_FORMATS = ("text/plain", "application/openmetrics-text")
+
+NO_UPSTREAM = refusal(404, "There is no such upstream")
 
 ENDPOINTS = (
     Endpoint("GET", "/metrics", metrics, "Metrics, for Prometheus", (Answer(200, "All of them", None, TEXT_FORMATS),)),
@@ -169,7 +180,7 @@ ENDPOINTS = (
         "Reads the configuration anew",
         (
             Answer(200, "Taken", answers.Reloaded),
-            Answer(422, "Refused; the configuration in force stays", answers.ReloadRefused, (PROBLEM,)),
+            refusal(422, "Refused; the configuration in force stays", answers.ReloadRefused),
         ),
     ),
     Endpoint(
@@ -179,8 +190,8 @@ ENDPOINTS = (
         "Closes an upstream's circuit breaker",
         (
             Answer(200, "Closed", answers.CircuitReset),
-            Answer(404, "There is no such upstream", answers.Problem, (PROBLEM,)),
-            Answer(409, "It has no circuit breaker", answers.Problem, (PROBLEM,)),
+            NO_UPSTREAM,
+            refusal(409, "It has no circuit breaker"),
         ),
     ),
     Endpoint("GET", "/admin/services", services, "Upstreams and their endpoints", (Answer(200, "All", answers.Services),)),
@@ -191,9 +202,9 @@ ENDPOINTS = (
         "Registers an endpoint with an upstream, or changes the one at its address; until the next start",
         (
             Answer(201, "Registered", answers.Registered),
-            Answer(404, "There is no such upstream", answers.Problem, (PROBLEM,)),
-            Answer(409, "Its discover.api is not true", answers.Problem, (PROBLEM,)),
-            Answer(422, "Not an endpoint", answers.Problem, (PROBLEM,)),
+            NO_UPSTREAM,
+            refusal(409, "Its discover.api is not true"),
+            refusal(422, "Not an endpoint"),
         ),
     ),
     Endpoint(
@@ -203,8 +214,8 @@ ENDPOINTS = (
         "Takes the registered endpoint at the query's `url` out again",
         (
             Answer(200, "Taken out", answers.Registered),
-            Answer(404, "It was not registered", answers.Problem, (PROBLEM,)),
-            Answer(422, "Not a URL", answers.Problem, (PROBLEM,)),
+            refusal(404, "It was not registered"),
+            refusal(422, "Not a URL"),
         ),
     ),
     Endpoint("GET", "/admin/openapi.json", openapi, "This document", (Answer(200, "OpenAPI 3.1"),)),

@@ -31,6 +31,11 @@ class Answer:
     content_types: tuple[str, ...] = (JSON,)
 
 
+def refusal(status: int, description: str, schema: type[Schema] = Problem) -> Answer:
+    """A problem (RFC 9457) that an endpoint may answer with."""
+    return Answer(status, description, schema, (PROBLEM,))
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """One method of one path. `open` endpoints need no token."""
@@ -68,7 +73,7 @@ def _operation(endpoint: Endpoint, token: bool) -> dict[str, Any]:
         "responses": {str(answer.status): _response(answer) for answer in endpoint.answers},
         "security": [{"token": []}] if token and not endpoint.open else [],
     }
-    operation["responses"]["default"] = _response(Answer(0, "Anything else is a problem (RFC 9457)", Problem, (PROBLEM,)))
+    operation["responses"]["default"] = _response(refusal(0, "Anything else is a problem (RFC 9457)"))
     parameters: list[dict[str, Any]] = [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
         for name in re.findall(r"{(\w+)}", endpoint.path)

@@ -83,6 +83,9 @@ async def test_services(admin: TestClient):
         ('{"service": "becamera", "url": "http://a", "weight": 70000}', 422, "weight"),
         ('{"service": "becamera"}', 422, "url"),
         ('{"service": "becamera", "url": "http://a", "color": 1}', 422, "color"),
+        ('{"service": "becamera", "url": "http://a", "weight": -1}', 422, "weight: must be from 0 to 65535"),
+        ('{"service": "becamera", "url": "http://a", "weight": "x", "zone": 1}', 422, "weight: Not a valid integer.; zone: Not"),
+        ("[]", 422, "Invalid input type."),
         ("{", 422, "Expecting"),
     ],
 )
