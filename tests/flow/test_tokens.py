@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import bcrypt
 import joserfc.jwk
 import joserfc.jwt
 import jwt
@@ -476,3 +477,14 @@ async def test_guessing_codes(world):
     for code in ("000000", "00000", "000000"):
         status, said = await browser.login("bob", "password of bob", code=code)
     assert (status, said["code"]) == (429, "RATE_001")
+
+
+async def test_hashes_from_elsewhere_are_replaced(world, tmp_path: Path):
+    """Who comes with bcrypt has argon2id after the first login, and then no longer a password of 72 bytes at most."""
+    hash = bcrypt.hashpw(b"old password", bcrypt.gensalt(4)).decode()
+    _, browser = await world(users=f'[[user]]\nname = "alice"\nhash = "{hash}"\n')
+    assert (await browser.login("alice", "wrong password"))[0] == 401
+    assert userfile.load(tmp_path / "users.toml")["alice"].hash == hash
+    assert (await browser.login())[0] == 200
+    assert userfile.load(tmp_path / "users.toml")["alice"].hash.startswith("$argon2id$")
+    assert (await browser.login())[0] == 200
