@@ -26,6 +26,7 @@ import sys
 import tempfile
 import time
 import tomllib
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 from wsgiref.handlers import format_date_time
@@ -51,7 +52,9 @@ PROFILES = {
     "partner": ("partner", "/api/v1/cameras", PARTNER),
     "gzip": ("partner", "/api/v1/cameras", [*PARTNER, "Accept-Encoding: gzip"]),
     "cached": ("partner", "/cacheable/list", PARTNER),
+    "varied": ("partner", "/api/v1/cameras", PARTNER),
 }
+"""`varied` is partner with fields that differ from those of the request, and of the answer, before."""
 
 
 class Pipe(asyncio.Transport):
@@ -104,14 +107,20 @@ class Bench:
     def __init__(self, profile: str, directory: Path, config: Path | None = None) -> None:
         kind, path, headers = PROFILES[profile]
         os.environ["GATEWAY_ACCESS_LOG"] = str(directory / "access.log")
-        self.request = "\r\n".join([f"GET {path} HTTP/1.1", "Host: 127.0.0.1:8080", *headers, "", ""]).encode()
+        each = (["X-Request-ID: varied-a"], ["X-Request-ID: varied-b"]) if profile == "varied" else ([],)
+        requests = [
+            "\r\n".join([f"GET {path} HTTP/1.1", "Host: 127.0.0.1:8080", *headers, *more, "", ""]).encode() for more in each
+        ]
         cacheable = b"Cache-Control: public, max-age=600\r\n" if profile == "cached" else b""
-        self.answer = (
+        answer = (
             b"HTTP/1.1 200 OK\r\nServer: nginx/1.22.1\r\nDate: %b\r\n"
             b"Content-Type: application/json\r\nContent-Length: %d\r\n"
             b"Last-Modified: Sun, 22 Nov 2026 04:18:58 GMT\r\nConnection: keep-alive\r\n"
             b'ETag: "6921"\r\n%bAccept-Ranges: bytes\r\n\r\n' % (format_date_time(time.time()).encode(), len(BODY), cacheable)
         ) + BODY
+        answers = [answer, answer.replace(b"6921", b"6922")][: len(each)]
+        # In this order neither the client's connection nor an endpoint's, of which there are two, sees the same twice in a row.
+        self.pairs = [(request, one) for one in answers for request in requests]
         self.asked: list[Any] = []
         self.down = Pipe()
         self.gateway = Gateway(config or HERE / kind / "gateway.toml", os.environ)
@@ -133,22 +142,20 @@ class Bench:
                 pool.probed(endpoint, True)
         self.client: Any = Listener(self.gateway.runtime)()
         self.client.connection_made(self.down)
-        for _ in range(20):
+        for request, answer in islice(cycle(self.pairs), 20):
             await asyncio.sleep(0)  # aiohttp's loop begins to wait for the next request.
-            self.client.data_received(self.request)
+            self.client.data_received(request)
             while not self.down.written:
                 await asyncio.sleep(0)
                 while self.asked:
-                    self.asked.pop().data_received(self.answer)
+                    self.asked.pop().data_received(answer)
             assert self.down.written[0].startswith(b"HTTP/1.1 200 OK\r\n"), self.down.written
             self.down.written.clear()
 
     def run(self, count: int) -> None:
         """`count` requests, each answered before the next."""
-        receive, written, asked, request, answer = (
-            self.client.data_received, self.down.written, self.asked, self.request, self.answer,
-        )  # fmt: skip
-        for _ in range(count):
+        receive, written, asked, pairs = self.client.data_received, self.down.written, self.asked, self.pairs
+        for request, answer in islice(cycle(pairs), count):
             receive(request)
             if asked:
                 asked.pop().data_received(answer)

@@ -16,6 +16,7 @@ Profiles: plain    no middlewares: GET /api/v1/cameras
                    breaker configured; the client accepts no compression
           gzip     the same with Accept-Encoding: gzip
           cached   partner on GET /cacheable/list, which the origin marks max-age=600 (nginx, the only peer here that can cache)
+          varied   partner, with fields that no other request and no other answer has: nothing can be remembered of either
 """
 
 from __future__ import annotations
@@ -56,6 +57,8 @@ class Profile:
     kind: str
     path: str
     headers: tuple[str, ...] = ()
+    script: str = ""
+    """What wrk makes its requests with, a file beside this one."""
 
 
 PROFILES = {
@@ -63,6 +66,7 @@ PROFILES = {
     "partner": Profile("partner", "/api/v1/cameras", HEADERS),
     "gzip": Profile("partner", "/api/v1/cameras", (*HEADERS, "Accept-Encoding: gzip")),
     "cached": Profile("partner", "/cacheable/list", HEADERS),
+    "varied": Profile("partner", "/varied/cameras", HEADERS, "varied.lua"),
 }
 
 
@@ -108,6 +112,8 @@ class Load:
         command = ["taskset", "-c", "0", "wrk", "-t1", f"-c{self.connections}", "--latency", f"-d{seconds}s"]
         for header in self.profile.headers:
             command += ["-H", header]
+        if self.profile.script:
+            command += ["-s", str(HERE / self.profile.script)]
         return [*command, f"http://127.0.0.1:{port}{self.profile.path}"]
 
 

@@ -65,7 +65,8 @@ def routes() -> list[tuple[str, float]]:
 
 
 def _match(router: Router[int], one: Exchange) -> float:
-    return nanoseconds(lambda: router.match(one))
+    # Not `match`, which remembers the routes of the last paths.
+    return nanoseconds(lambda: router._look_up(one, one.path))
 
 
 def picks() -> list[tuple[str, float]]:
