@@ -6,9 +6,13 @@ same few dozen names make up nearly all traffic.
 
 from __future__ import annotations
 
-from multidict import MultiMapping
+from collections.abc import Callable
+from typing import TypeVar
+
+from multidict import MultiMapping, istr
 
 Pair = tuple[bytes, bytes]
+_T = TypeVar("_T")
 
 HOP_BY_HOP = frozenset(
     (
@@ -43,9 +47,12 @@ NOT_TRAILERS = (
 controls or describes the message, and what the gateway says itself. CORS fields (Access-Control-) are only ever read in front."""
 
 
+_TE = istr("TE")
+
+
 def takes_trailers(headers: MultiMapping[str]) -> bool:
     """Whether a client asks for trailers: `TE: trailers`, named in Connection as RFC 9110 section 10.1.4 has it."""
-    te = headers.get("TE")
+    te = headers.get(_TE)
     if te is None:
         return False
     named = ",".join(headers.getall("Connection", ())).encode("latin-1", "replace")
@@ -53,20 +60,31 @@ def takes_trailers(headers: MultiMapping[str]) -> bool:
     return b"te" in tokens(named) and b"trailers" in tokens(wanted)
 
 
-_MEMO: dict[bytes, bytes] = {}
-_MEMO_MAX = 1024
+class Memo(dict[bytes, _T]):
+    """What depends on a field's name (or another few bytes) alone, worked out once: `memo[name]` is `decide(name)`.
+
+    Strangers choose the names: at most `most` are remembered, of up to `longest` bytes; when there are more, all are forgotten.
+    """
+
+    __slots__ = ("_decide", "_longest", "_most")
+
+    def __init__(self, decide: Callable[[bytes], _T], *, most: int = 1024, longest: int = 64) -> None:
+        super().__init__()
+        self._decide = decide
+        self._most = most
+        self._longest = longest
+
+    def __missing__(self, name: bytes) -> _T:
+        value = self._decide(name)
+        if len(name) <= self._longest:
+            if len(self) >= self._most:
+                self.clear()
+            self[name] = value
+        return value
 
 
-def lower(name: bytes) -> bytes:
-    """The lower case of a field name, remembered for names seen before (at most 1,024 of up to 64 bytes)."""
-    known = _MEMO.get(name)
-    if known is None:
-        known = name.lower()
-        if len(name) <= 64:
-            if len(_MEMO) >= _MEMO_MAX:
-                _MEMO.clear()
-            _MEMO[name] = known
-    return known
+lower: Callable[[bytes], bytes] = Memo(bytes.lower).__getitem__
+"""The lower case of a field name, remembered for names seen before."""
 
 
 def tokens(value: bytes) -> list[bytes]:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from ipaddress import AddressValueError, IPv6Address
 
 from gateway.core.failures import Failed, Failure
-from gateway.core.headers import Pair, lower
+from gateway.core.headers import Memo, Pair
 
 LONGEST_BODY = 2**63 - 1
 """Bytes. What a signed 64-bit reader can count (RFC 9112 section 6.3: a recipient must anticipate overflow)."""
@@ -26,6 +26,9 @@ _PORT = re.compile(r"[0-9]{0,5}")
 _ABSOLUTE = re.compile(r"https?://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
 _UNSAFE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _HOPS = re.compile(r"[0-9]{1,10}")
+_READ = frozenset((b"host", b"content-length", b"transfer-encoding", b"expect"))
+_JUDGED = Memo(lambda name: name.lower() if name.lower() in _READ else b"")
+"""The lower case of a name that frames or addresses a message, b"" for any other."""
 
 
 def check_fields(version: tuple[int, int], raw_headers: Sequence[Pair]) -> str | None:
@@ -38,7 +41,9 @@ def check_fields(version: tuple[int, int], raw_headers: Sequence[Pair]) -> str |
     coding: bytes | None = None
     expected = False
     for name, value in raw_headers:
-        key = lower(name)
+        key = _JUDGED[name]
+        if not key:
+            continue
         if key == b"host":
             if host is not None:  # RFC 9112 section 3.2: more than one line is 400, even when they agree.
                 raise Failed(Failure.MALFORMED, "There is more than one Host field.")
@@ -53,8 +58,8 @@ def check_fields(version: tuple[int, int], raw_headers: Sequence[Pair]) -> str |
             coding = value
         elif key == b"expect":
             expected = _check_expectation(expected, value)
-        if _UNSAFE.search(value):  # RFC 9110 section 5.5
-            raise Failed(Failure.MALFORMED, "A field value holds a control character.")
+    if _UNSAFE.search(b" ".join([value for _, value in raw_headers])):  # RFC 9110 section 5.5
+        raise Failed(Failure.MALFORMED, "A field value holds a control character.")
     if length is not None:
         _check_length(length)
     if coding is not None:
@@ -63,7 +68,7 @@ def check_fields(version: tuple[int, int], raw_headers: Sequence[Pair]) -> str |
         if version >= (1, 1):  # RFC 9112 section 3.2; HTTP/1.0 knows no Host.
             raise Failed(Failure.MALFORMED, "The Host field is missing.")
         return None
-    return authority(host.decode("latin-1"), "The Host field is not a host.")
+    return _HOSTS[host]
 
 
 def _check_length(value: bytes) -> None:
@@ -106,6 +111,10 @@ def authority(value: str, complaint: str) -> str:
     if not sound or _PORT.fullmatch(port) is None or (port and int(port) > 65535):
         raise Failed(Failure.MALFORMED, complaint)
     return host.lower()
+
+
+_HOSTS = Memo(lambda value: authority(value.decode("latin-1"), "The Host field is not a host."), longest=256)
+"""What a Host field's value comes to, the sound ones remembered."""
 
 
 def absolute(target: str) -> tuple[str, str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from gateway.core.exchange import Reply
 from gateway.core.failures import Failed, Failure
-from gateway.core.headers import HOP_BY_HOP, Pair, lower, tokens
+from gateway.core.headers import HOP_BY_HOP, Memo, Pair, lower, tokens
 
 if TYPE_CHECKING:
     from gateway.upstream.connection import Connection
@@ -21,6 +21,8 @@ MAX_LENGTH = 2**63 - 1
 """What a Content-Length may say; beyond it the others on the way may count otherwise (RFC 9110 section 8.6)."""
 
 _NOT_COPIED = HOP_BY_HOP | {b"content-length"}
+_COPIED = Memo(lambda name: b"" if name.lower() in _NOT_COPIED else name.lower())
+"""The lower case of a name that goes on to the client, b"" for one that is only understood."""
 
 
 class AnswerStream:
@@ -98,9 +100,12 @@ def understand(fields: list[Pair]) -> Understood:
     coding = connection = b""
     headers: list[Pair] = []
     index: dict[bytes, bytes] = {}
+    parts: list[bytes] = []
     for pair in fields:
-        name, value = lower(pair[0]), pair[1]
-        if name in _NOT_COPIED:
+        raw, value = pair
+        name = _COPIED[raw]
+        if not name:
+            name = raw.lower()
             if name == b"content-length":
                 length = int(value)
                 if length > MAX_LENGTH:
@@ -113,12 +118,14 @@ def understand(fields: list[Pair]) -> Understood:
                 connection = connection + b"," + value.lower() if connection else value.lower()
             continue
         headers.append(pair)
-        index[name] = index[name] + b", " + value if name in index else value
+        parts += (raw, b": ", value, b"\r\n")
+        index[name] = value if name not in index else index[name] + b", " + value
     if connection and connection not in (b"close", b"keep-alive"):
         named = tokens(connection)  # RFC 9110 section 7.6.1: what Connection names is hop-by-hop too.
         headers = [pair for pair in headers if lower(pair[0]) not in named]
         index = {name: value for name, value in index.items() if name not in named}
-    lines = b"".join(b"%b: %b\r\n" % pair for pair in headers)
+        parts = [b"%b: %b\r\n" % pair for pair in headers]
+    lines = b"".join(parts)
     if len(lines) > MAX_HEAD:
         raise Failed(Failure.BAD_RESPONSE, why=f"a head of over {MAX_HEAD} bytes")
     return headers, index, (len(headers), lines), length, coding, connection

@@ -11,8 +11,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from multidict import istr
+
 from gateway.core.exchange import Exchange
-from gateway.core.headers import FRAMING, HOP_BY_HOP, Pair, lower, takes_trailers, tokens
+from gateway.core.headers import FRAMING, HOP_BY_HOP, Memo, Pair, lower, takes_trailers, tokens
 
 IDENTITY = frozenset((b"x-client-id", b"x-client-tier", b"x-client-roles"))
 """What the gateway alone says about who is calling."""
@@ -34,19 +36,27 @@ _TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0
 
 _DROPPED = HOP_BY_HOP | FRAMING | IDENTITY | FORWARDED | CERTIFIED | {b"host", b"expect", b"proxy", b"x-request-id"}
 
-_PASSES: dict[bytes, bool] = {}
-_PASSES_MAX = 2048
 _MEMO = "forwarded fields"
+_CONNECTION, _TRACEPARENT_FIELD, _TRACESTATE, _HOST = istr("Connection"), istr("traceparent"), istr("tracestate"), istr("Host")
 
 
 def passes(name: bytes) -> bool:
-    """Whether a client's field of this name goes on to the endpoint, Connection's own list aside."""
-    verdict = lower(name).replace(b"_", b"-") not in _DROPPED
-    if len(name) <= 64:
-        if len(_PASSES) >= _PASSES_MAX:
+    """Whether a client's field of this name goes on to the endpoint, Connection's own list and hooks aside."""
+    return name.lower().replace(b"_", b"-") not in _DROPPED
+
+
+_PASSES: dict[frozenset[bytes] | None, Memo[bool]] = {None: Memo(passes)}
+"""By what hooks drop besides, which is one of few sets: whether a name passes."""
+
+
+def _passing(dropped: frozenset[bytes] | None) -> Memo[bool]:
+    known = _PASSES.get(dropped)
+    if known is None:
+        if len(_PASSES) >= 64:
             _PASSES.clear()
-        _PASSES[name] = verdict
-    return verdict
+        gone = dropped or frozenset()
+        known = _PASSES[dropped] = Memo(lambda name: passes(name) and name.lower() not in gone)
+    return known
 
 
 def request_head(exchange: Exchange, target: str, host: str, framing: bytes) -> bytes:
@@ -73,23 +83,21 @@ def request_head(exchange: Exchange, target: str, host: str, framing: bytes) -> 
 def _fields(exchange: Exchange, dropped: frozenset[bytes] | None, added: Sequence[Pair] = ()) -> bytes:
     """The client's fields that pass, the identity, and where the request came from; with the empty line at the end."""
     headers = exchange.headers
-    connection = headers.get("Connection")
+    connection = headers.get(_CONNECTION)
+    named: frozenset[bytes] = frozenset()
     if connection is not None and connection not in ("keep-alive", "close", "Keep-Alive"):
-        named = ",".join(headers.getall("Connection")).encode("latin-1", "replace")
-        dropped = (dropped or frozenset()) | frozenset(tokens(named))
-    if "traceparent" in headers:
-        if not _continues(headers.getall("traceparent")):
-            dropped = (dropped or frozenset()) | _TRACE
-    elif "tracestate" in headers:
-        dropped = (dropped or frozenset()) | _TRACE
+        named = frozenset(tokens(",".join(headers.getall(_CONNECTION)).encode("latin-1", "replace")))
+    if _TRACEPARENT_FIELD in headers:
+        if not _continues(headers.getall(_TRACEPARENT_FIELD)):
+            named |= _TRACE
+    elif _TRACESTATE in headers:
+        named |= _TRACE
     parts: list[bytes] = []
     if connection is not None and takes_trailers(headers):
         parts.append(b"TE: trailers\r\nConnection: TE\r\n")
+    passing = _passing(dropped)
     for name, value in exchange.raw_headers:
-        verdict = _PASSES.get(name)
-        if verdict is None:
-            verdict = passes(name)
-        if verdict and (dropped is None or lower(name) not in dropped):
+        if passing[name] and (not named or lower(name) not in named):
             parts += (name, b": ", value, b"\r\n")
     for name, value in added:
         parts += (name, b": ", value, b"\r\n")
@@ -116,8 +124,26 @@ def _continues(values: Sequence[str]) -> bool:
 
 def _provenance(exchange: Exchange) -> bytes:
     """Where the request came from, rebuilt; a trusted proxy's own account is kept in front of ours. Ends the head."""
+    host = exchange.headers.get(_HOST, "")
+    if exchange.trusted:
+        return _account(exchange, host)
+    key = (exchange.peer, host, exchange.scheme, exchange.tls_subject)
+    known = _ACCOUNTS.get(key)
+    if known is None:
+        if len(_ACCOUNTS) >= _ACCOUNTS_MAX:
+            _ACCOUNTS.clear()
+        known = _ACCOUNTS[key] = _account(exchange, host)
+    return known
+
+
+_ACCOUNTS: dict[tuple[str, ...], bytes] = {}
+"""Of clients without a proxy, by all that it depends on: they come again."""
+_ACCOUNTS_MAX = 1024
+
+
+def _account(exchange: Exchange, host: str) -> bytes:
     headers = exchange.headers
-    address, proto, host = exchange.peer, exchange.scheme, headers.get("Host", "")
+    address, proto = exchange.peer, exchange.scheme
     # RFC 7239 sections 4 and 6: an IPv6 address stands in brackets and quotes, a host with a port in quotes.
     node = f'"[{address}]"' if ":" in address else address
     forwarded = f"for={node};proto={proto}" + (f';host="{host}"' if host else "")

@@ -6,6 +6,7 @@ Nothing here changes anything, so that `explain` can ask the same questions.
 from __future__ import annotations
 
 from collections.abc import Hashable
+from operator import itemgetter
 
 from gateway.core.exchange import Exchange
 from gateway.core.headers import Pair, lower
@@ -22,6 +23,7 @@ _READ = _DIRECTIVES | {b"if-match", b"if-modified-since", b"if-none-match", b"if
 """Request fields that change what the cache does; a request without any is answered without a further look."""
 
 _NO_FIELDS: Fields = {}
+_NAME = itemgetter(0)
 _BASE = "cache key's base"
 """What of the key is the same for all requests with these fields; a connection's scheme does not change."""
 _PRAGMA_NO_CACHE = Directives(no_cache=True)
@@ -70,8 +72,12 @@ class Finder:
         known: Fields | None = exchange.memo.get(self)
         if known is None:
             boring = self._boring
-            unknown = [pair for pair in exchange.raw_headers if pair[0] not in boring]
-            known = exchange.memo[self] = self._sifted(unknown) if unknown else _NO_FIELDS
+            pairs = exchange.raw_headers
+            if boring.issuperset(map(_NAME, pairs)):
+                known = _NO_FIELDS
+            else:
+                known = self._sifted([pair for pair in pairs if pair[0] not in boring])
+            exchange.memo[self] = known
         return known
 
     def _sifted(self, pairs: list[Pair]) -> Fields:

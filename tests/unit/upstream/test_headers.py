@@ -84,10 +84,23 @@ def test_bytes_that_are_no_utf8_survive():
     assert b"X-Bin: \xff\xfe\r\n" in head
 
 
-def test_the_memo_is_bounded(monkeypatch):
-    monkeypatch.setattr(module, "_PASSES_MAX", 3)
+def test_what_hooks_drop_is_remembered_by_set(monkeypatch):
     monkeypatch.setattr(module, "_PASSES", {})
+    for number in range(100):
+        dropped = frozenset((b"x-%d" % number,))
+        one = exchange(("X-1", "a"), ("X-Stays", "b"))
+        one.drop_headers = dropped
+        head = request_head(one, "/", "h", b"")
+        assert (b"X-1: a" in head) is (number != 1)
+        assert b"X-Stays: b" in head
+    assert len(module._PASSES) <= 64
+
+
+def test_accounts_of_where_requests_come_from_are_remembered_within_bounds(monkeypatch):
+    monkeypatch.setattr(module, "_ACCOUNTS_MAX", 3)
+    monkeypatch.setattr(module, "_ACCOUNTS", {})
     for number in range(10):
-        assert passes(b"X-%d" % number)
-    assert passes(b"X-" + b"y" * 100), "long names are decided, not remembered"
-    assert len(module._PASSES) <= 3
+        one = exchange()
+        one.peer = f"192.0.2.{number}"
+        assert b"X-Forwarded-For: 192.0.2.%d\r\n" % number in request_head(one, "/", "h", b"")
+        assert len(module._ACCOUNTS) <= 3
