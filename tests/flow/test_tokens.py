@@ -244,6 +244,8 @@ async def test_change_password(world, tmp_path: Path):
     for new in ("short", "é" * 3, "x" * 1025, "é" * 513, "old password"):
         message, said = await browser.post(path, {"old_password": "old password", "new_password": new}, token)
         assert (message.status, said["errors"][0]["field"]) == (422, "new_password")
+    message, said = await browser.post(path, {"old_password": "x" * 1025, "new_password": "new password"}, token)
+    assert (message.status, said["errors"][0]["field"]) == (422, "old_password")
     assert (await browser.post(path, {"old_password": "old password", "new_password": "new password"}))[0].status == 401
 
     long = "x" * 1023  # all of it counts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from gateway.config.problems import ConfigErrors
 from gateway.runtime.check import check
+from gateway.runtime.token_build import Ending
+from gateway.state.stores import StoreDown
 
 HASH = "$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHQ$" + "A" * 43
 TOKENS = '[tokens]\nissuer = "edge"\nkeys = [{ key = { file = "signing.pem" } }]\n'
@@ -103,3 +106,14 @@ def test_mistakes(files: Path, gateway: str, expected: str):
 def test_mistakes_of_routes(files: Path, gateway: str, pipeline: str, expected: str):
     [said] = checked(files, gateway, pipeline)
     assert expected in said
+
+
+async def test_sessions_that_cannot_be_ended_now(caplog: pytest.LogCaptureFixture):
+    class Away:
+        async def end_before(self, user: str, moment: float) -> int:
+            raise StoreDown("the server is down")
+
+    ending = Ending(Away())  # type: ignore[arg-type]
+    ending("alice", 1.0)
+    await asyncio.gather(*ending._tasks)
+    assert "the sessions of alice cannot be ended: the server is down" in caplog.text
