@@ -26,6 +26,7 @@ from gateway.core.failures import Failed
 from gateway.core.hooks import ConfigProblem, Context, Hooks
 from gateway.middlewares.rate_limit.config import ClassConfig, ExemptConfig, RateLimitConfig, RateLimitTable, RuleConfig
 from gateway.middlewares.rate_limit.keys import address_key, parts, route_name
+from gateway.middlewares.rate_limit.leased import Leased
 from gateway.middlewares.rate_limit.limiter import Limiter
 from gateway.middlewares.rate_limit.policy import Policies, Policy, policies
 from gateway.middlewares.rate_limit.rules import Rule
@@ -179,7 +180,7 @@ def build(config: RateLimitConfig, context: Context) -> Hooks:
         limiter = RateLimit(config, context, found.default, found.tiers)
         return Hooks(request=limiter, response=limiter.response)
     rules = _rules(config, context)
-    several = Limiter(config, context, rules)
+    several = (Leased if Leased.serves(rules) else Limiter)(config, context, rules)
 
     def response(exchange: Exchange, reply: Reply) -> None:
         RateLimit.response(exchange, reply)

@@ -7,8 +7,7 @@ Rules in "exact" mode are asked in one command, after the others; when they refu
 from __future__ import annotations
 
 from collections.abc import Awaitable, Hashable, Iterable
-from copy import deepcopy
-from math import ceil, floor, inf
+from math import ceil, floor
 from typing import Any, NamedTuple
 
 from gateway.core.exchange import Decision, Exchange, Reply
@@ -16,6 +15,7 @@ from gateway.core.failures import Failed, Failure
 from gateway.core.hooks import Context
 from gateway.middlewares.rate_limit.config import RateLimitConfig
 from gateway.middlewares.rate_limit.keys import read_body, route_name
+from gateway.middlewares.rate_limit.look import Look, Seen
 from gateway.middlewares.rate_limit.policy import Policy
 from gateway.middlewares.rate_limit.rules import Remote, Rule, slot_name
 from gateway.middlewares.rate_limit.told import refusal, tell
@@ -73,6 +73,7 @@ class Limiter:
         self._keeps = any(rule.at_a_time or rule.cost_header for rule in self._rules)
         self.releases = any(rule.at_a_time for rule in self._rules)
         self.cost_headers = frozenset(rule.cost_header for rule in self._rules if rule.cost_header)
+        self._look = Look(self._rules, self._name, context.clock)
         self.awaited_status = self._body or self._shared
 
     def __repr__(self) -> str:
@@ -93,6 +94,9 @@ class Limiter:
     def _begin(self, exchange: Exchange) -> Awaitable[None] | None:
         if exchange.decisions is not None:
             return self._explain(exchange, exchange.decisions)
+        return self._decide(exchange)
+
+    def _decide(self, exchange: Exchange) -> Awaitable[None] | None:
         hits: list[Hit] = []
         try:
             asks = self._take(exchange, self._rules, hits)
@@ -301,51 +305,6 @@ class Limiter:
 
     # Looking.
 
-    def _look(self, rule: Rule, policy: Policy, key: Hashable) -> tuple[float, float]:
-        """(units left, seconds until all are back) as far as it is known here."""
-        buckets = policy.buckets
-        if (remote := rule.remotes.get(policy.name)) is not None:
-            if remote.store.up:
-                return (policy.limit.quota, 0.0) if remote.leases is None else remote.leases.told(key)
-            buckets = remote.share()
-        now = self._wall() if rule.wall else self._monotonic()
-        left, back = buckets.algorithm.left(deepcopy(buckets.find(key)), buckets.limit, now)
-        return max(0.0, left), back
-
-    async def _peek(self, rule: Rule, policy: Policy, key: Hashable) -> tuple[float, float]:
-        """The same, asking the store where that is what counts."""
-        remote = rule.remotes.get(policy.name)
-        if rule.mode == "exact" and remote is not None and remote.store.up:
-            slot = slot_name() if rule.at_a_time else b""
-            try:
-                told = await remote.store.ask(b"peek", (remote.key(key),), remote.args(1, slot=slot))
-                return told[0] / 1e6, told[1] / 1e6
-            except StoreDown:
-                pass
-        return self._look(rule, policy, key)
-
-    def _shown(self, rule: Rule, policy: Policy, left: float, back: float) -> dict[str, Any]:
-        limit = policy.limit
-        shown: dict[str, Any] = {
-            "policy": policy.name,
-            "key": rule.who,
-            "algorithm": rule.algorithm,
-            "limit": int(limit.quota),
-            "window": limit.window,
-            "remaining": floor(left),
-        }
-        if back != inf:
-            shown["reset"] = floor(self._wall()) + ceil(back)
-        if rule.at_a_time:
-            del shown["window"]
-        if limit.burst:
-            shown["burst"] = limit.burst
-        if rule.shadow:
-            shown["shadow"] = True
-        if (remote := rule.remotes.get(policy.name)) is not None:
-            shown["mode"] = rule.mode if remote.store.up else rule.on_failure
-        return shown
-
     def status(self, exchange: Exchange) -> Any:
         """What this caller may still do here, without counting anything; awaitable where a store has to be asked.
 
@@ -353,41 +312,24 @@ class Limiter:
         """
         if self.awaited_status:
             return self._status(exchange)
-        return [self._shown(rule, policy, *self._look(rule, policy, key)) for rule, policy, key in self._applying(exchange)]
+        return self._look.shown(self._look.here(exchange))
 
     async def _status(self, exchange: Exchange) -> list[dict[str, Any]]:
         if self._body:
             await read_body(exchange, BODY)
-        return [self._shown(rule, policy, *await self._peek(rule, policy, key)) for rule, policy, key in self._applying(exchange)]
-
-    def _applying(self, exchange: Exchange) -> list[tuple[Rule, Policy, Hashable]]:
-        found = [(rule, rule.policy(exchange)) for rule in self._rules]
-        return [(rule, policy, rule.key(exchange)) for rule, policy in found if policy is not None]
+        return self._look.shown(await self._look.there(exchange))
 
     def _explain(self, exchange: Exchange, decisions: list[Decision]) -> Awaitable[None] | None:
         """Says what would be decided, rule by rule."""
         if self._shared:
             return self._explain_shared(exchange, decisions)
-        found = self._applying(exchange)
-        self._decide(exchange, decisions, [(rule, policy, *self._look(rule, policy, key)) for rule, policy, key in found])
+        self._explained(exchange, decisions, self._look.here(exchange))
         return None
 
     async def _explain_shared(self, exchange: Exchange, decisions: list[Decision]) -> None:
-        found = [(rule, policy, *await self._peek(rule, policy, key)) for rule, policy, key in self._applying(exchange)]
-        self._decide(exchange, decisions, found)
+        self._explained(exchange, decisions, await self._look.there(exchange))
 
-    def _decide(self, exchange: Exchange, decisions: list[Decision], found: list[tuple[Rule, Policy, float, float]]) -> None:
-        refused = []
-        for rule, policy, left, back in found:
-            cost = rule.cost(exchange, policy)
-            where = "" if rule.mode == "memory" or self._store is None else f", {rule.mode} in {self._store.name}"
-            what = f"{policy.item} by {rule.who}{where}"
-            if left + 1e-6 >= cost:
-                decisions.append(Decision(self._name, "admitted", f"{what}: {floor(left - cost + 1e-6)} left after it"))
-                continue
-            outcome = "would be limited (shadow)" if rule.shadow else "limited"
-            decisions.append(Decision(self._name, outcome, f"{what}: {floor(left)} left, the request costs {cost:.0f}"))
-            if not rule.shadow:
-                refused.append((policy, back, rule.who))
+    def _explained(self, exchange: Exchange, decisions: list[Decision], seen: list[Seen]) -> None:
+        refused = self._look.explained(exchange, decisions, seen)
         if refused:
             raise self._refusal(exchange, refused)

@@ -63,7 +63,8 @@ class Rule:
 
     __slots__ = (
         "_costs", "_default_cost", "_exempt", "_methods", "_roles", "_tiers", "algorithm", "always", "at_a_time", "body",
-        "cost_header", "default", "flat_cost", "key", "mode", "on_failure", "policies", "remotes", "shadow", "wall", "who",
+        "cost_header", "default", "flat_cost", "key", "mode", "on_failure", "policies", "remotes", "shadow", "unit", "wall",
+        "who",
     )  # fmt: skip
 
     def __init__(self, config: RuleConfig, policies: Policies, context: Context, tag: str | None) -> None:
@@ -80,6 +81,7 @@ class Rule:
         costs = dict(config.costs)
         self._default_cost = costs.pop("*", 1)
         self._costs = costs
+        self.unit = not costs and self._default_cost == 1  # whether every request costs one
         self.cost_header = config.cost_header.lower().encode()
         self._exempt = Exempt(config.exempt) if config.exempt != ExemptConfig() else None
         self.shadow = config.shadow

@@ -49,7 +49,9 @@ def refusal(exchange: Exchange, policy: Policy, wait: float, unix: int, listed: 
     if wait == inf:
         # No wait helps, so nobody is told to: Retry-After and resets are optional (RFC 9110 section 10.2.3, RFC 6585 section 4).
         words = f'The {"quota" if quota else "limit"} "{policy.name}" allows no requests.'
-        return Failed(code, message or words, headers=tuple(_pairs(policy.none(listed))), by=by, why=why.replace("inf s", "no time"))
+        return Failed(
+            code, message or words, headers=tuple(_pairs(policy.none(listed))), by=by, why=why.replace("inf s", "no time")
+        )
     seconds = max(1, ceil(wait))
     # While nothing is left, the reset is when the next request would be admitted: Retry-After must not be earlier than it
     # (draft-ietf-httpapi-ratelimit-headers, section "Server Behavior").

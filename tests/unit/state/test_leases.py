@@ -7,10 +7,12 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.core.clock import Clock
+from gateway.state import leases as module
 from gateway.state.leases import AGAIN, PATIENCE, TERM, UNSETTLED, Leases
 from gateway.state.limits import Limit
 from gateway.state.stores import StoreDown
@@ -185,6 +187,112 @@ def test_costs_room_and_what_is_told():
         for number in range(30):
             one.leases.check(number, one.now, 1.0, 10)
         assert len(one.leases) <= 10
+        one.leases.close()
+
+    run(scenario)
+
+
+def test_a_changed_limit_rescales_what_is_on_lease_and_what_is_on_its_way():
+    async def scenario() -> None:
+        store = Counting()
+        one = Gateway(store)
+        one.take()
+        await store.answer()
+        assert one.leases.live["acme"].credit == 10
+        for _ in range(7):
+            one.take()  # a settlement is under way, in units of 100
+        assert len(store.waiting) == 1 and one.leases.live["acme"].credit == 3
+        one.leases.adopt(Limit.windowed(200, 1e6))
+        one.leases.adopt(Limit.windowed(200, 1e6))
+        assert one.leases.live == {} and len(one.leases) == 1
+        lease = one.leases.find("acme")
+        assert lease is not None and lease.credit == 6 and lease.enough == float("inf")
+        await store.answer()
+        assert lease.credit == 6 + 2 * 6
+        assert one.leases.told("acme")[0] == 2 * (store.quota - store.used) + 18
+        one.leases.close()
+
+    run(scenario)
+
+
+def test_what_a_failed_settlement_owes_is_settled_when_the_store_is_back():
+    async def scenario() -> None:
+        store = Counting()
+        one = Gateway(store)
+        one.take()
+        await store.answer()
+        for _ in range(6):
+            one.take()
+        one.take()
+        assert len(store.waiting) == 1
+        store.up = False
+        await store.fail()
+        one.now += TERM
+        one.leases._tidy()
+        assert store.waiting == []
+        store.up = True
+        one.now += AGAIN
+        one.leases._tidy()
+        assert len(store.waiting) == 1
+        await store.answer()
+        one.leases.close()
+
+    run(scenario)
+
+
+def test_very_many_are_forgotten_in_steps_and_their_memory_with_them(monkeypatch: pytest.MonkeyPatch):
+    given: list[int] = []
+    monkeypatch.setattr(module, "MANY", 1000)
+    monkeypatch.setattr(module, "give_back", lambda: given.append(1))
+
+    async def scenario() -> None:
+        store = Counting(quota=1e9)
+        one = Gateway(store)
+        for number in range(2000):
+            _, (after, _, _) = one.leases.check(number, one.now, 1.0, 10_000)
+            one.leases.commit(number, after, one.now, 1.0)
+        await store.answer()
+        one.now += TERM
+        one.leases._tidy()  # credit goes back
+        await store.answer()
+        one.now += PATIENCE
+        one.leases.check("busy", one.now, 1.0, 10_000)
+        one.leases._tidy()
+        assert 1000 < len(one.leases) < 2001
+        for _ in range(5):
+            one.leases._tidy()
+        assert list(one.leases.live) == ["busy"] and len(given) == 1
+        one.leases.close()
+
+    run(scenario)
+
+
+def test_who_still_comes_or_waits_is_not_forgotten():
+    async def scenario() -> None:
+        store = Counting(quota=0.0)
+        one = Gateway(store)
+        one.take()
+        await store.answer()
+        one.leases.live["acme"].empty_until = one.now + 10 * PATIENCE
+        for _ in range(3):
+            one.now += PATIENCE
+            one.leases._tidy()
+        assert len(one.leases) == 1
+        one.now += 20 * PATIENCE
+        one.leases._tidy()
+        assert len(one.leases) == 0
+        one.leases.close()
+
+    run(scenario)
+
+
+def test_a_stranger_s_charge_opens_a_lease():
+    async def scenario() -> None:
+        store = Counting()
+        one = Gateway(store)
+        one.leases.charge("new", one.now, 3.0)
+        await store.answer()
+        assert store.used == 3 + 10
         one.leases.close()
 
     run(scenario)

@@ -1,0 +1,151 @@
+"""One leased rule: credit is used without asking anybody, and everything else goes the long way."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from multidict import CIMultiDict
+
+from gateway.core.clock import Clock
+from gateway.core.exchange import Exchange, Identity
+from gateway.core.failures import Failed
+from gateway.core.hooks import Context
+from gateway.core.telemetry import Telemetry
+from gateway.middlewares.rate_limit import CONFIG, build
+from gateway.middlewares.rate_limit.leased import Leased
+from gateway.middlewares.rate_limit.limiter import Limiter
+from gateway.state.leases import TERM
+from gateway.state.stores import StoreDown
+
+NOW = [100.0]
+
+
+class Granting:
+    """A store that grants whatever is wanted while its limit lasts, and is heard at the next turn of the loop."""
+
+    def __init__(self, quota: float) -> None:
+        self.left = quota
+        self.asked = 0
+        self.up = True
+        self.failing = False
+        self.gateways = 1
+        self.name = "fake"
+
+    def ask(self, action: bytes, keys: Sequence[bytes], args: Sequence[bytes]) -> asyncio.Future[list[int]]:
+        self.asked += 1
+        answer: asyncio.Future[list[int]] = asyncio.get_running_loop().create_future()
+        if self.failing:
+            answer.set_exception(StoreDown("away"))
+            return answer
+        cost, wanted = float(args[5]), float(args[6])
+        self.left -= cost
+        granted = max(0.0, min(wanted, self.left))
+        self.left -= granted
+        told = [max(0.0, self.left), granted, 30.0, 0.0 if self.left >= 1 else 30.0]
+        answer.set_result([int(one * 1e6) for one in told])
+        return answer
+
+
+def made(store: Granting, **more: Any) -> Any:
+    table = {"limit": 100, "window": "1h", "mode": "leased", "lease": 0.2, **more}
+    context = Context("rate_limit", "p", clock=Clock(lambda: NOW[0], lambda: NOW[0]), store=store, telemetry=Telemetry())
+    return build(CONFIG().load(table), context).request
+
+
+def asked(client: str = "acme", tier: str = "", explain: bool = False) -> Exchange:
+    exchange = Exchange("GET", "/", CIMultiDict(), (), peer="192.0.2.1")
+    exchange.identity = Identity(client, "api_key", tier)
+    if explain:
+        exchange.decisions = []
+    return exchange
+
+
+@pytest.mark.parametrize(
+    ("more", "short"),
+    [
+        ({}, True),
+        ({"tiers": {"a": "b"}, "classes": {"b": {"limit": 5, "window": "1h"}}}, True),
+        ({"exempt": {"clients": ["acme"]}}, True),
+        ({"costs": {"GET": 2}}, False),
+        ({"cost_header": "X-Cost"}, False),
+        ({"shadow": True}, False),
+        ({"key": "body:email"}, False),
+        ({"mode": "exact"}, False),
+        ({"rules": [{"key": "ip", "limit": 1, "window": "1h"}]}, False),
+    ],
+)
+def test_which_rules_have_the_short_way(more: dict[str, Any], short: bool):
+    assert type(made(Granting(100), **more)) is (Leased if short else Limiter)
+
+
+async def test_credit_is_used_without_asking():
+    store = Granting(100)
+    hook = made(store)
+    hook(asked())
+    await asyncio.sleep(0)
+    before = store.asked
+    lefts = []
+    for _ in range(5):
+        exchange = asked()
+        assert hook(exchange) is None
+        lefts.append(exchange.reply_blocks[0].split(b"Remaining: ")[1].split(b"\r")[0])
+    assert lefts == [b"98", b"97", b"96", b"95", b"94"]
+    assert store.asked == before
+    hook(asked())  # half of it is used: time to ask for more
+    assert store.asked == before + 1
+    assert exchange.reply_blocks[0].startswith(b"X-RateLimit-Limit: 100\r\n")
+
+
+async def test_credit_that_lay_too_long_is_not_used():
+    store = Granting(100)
+    hook = made(store)
+    hook(asked())
+    await asyncio.sleep(0)
+    NOW[0] += TERM
+    hook(asked())
+    assert store.asked == 1
+    hook(asked(explain=True))
+    assert store.asked == 1
+
+
+async def test_a_failed_settlement_ends_the_short_way():
+    store = Granting(100)
+    hook = made(store, on_store_failure="closed")
+    hook(asked())
+    await asyncio.sleep(0)
+    store.failing = True
+    for _ in range(6):
+        hook(asked())
+    await asyncio.sleep(0)  # the settlement has failed, with four on credit
+    with pytest.raises(Failed):
+        hook(asked())
+
+
+async def test_all_that_is_left_is_admitted_and_no_more():
+    store = Granting(20)
+    hook = made(store)
+    admitted = 0
+    for _ in range(60):
+        try:
+            rest = hook(asked())
+            if rest is not None:
+                await rest
+            admitted += 1
+        except Failed:
+            pass
+        await asyncio.sleep(0)
+    assert admitted == 20
+
+
+async def test_tiers_and_who_is_exempt():
+    store = Granting(100)
+    classes = {"small": {"limit": 0, "window": "1h"}}
+    hook = made(store, tiers={"free": "small"}, classes=classes, exempt={"clients": ["probe"]})
+    exempt = asked("probe")
+    assert hook(exempt) is None and exempt.reply_blocks is None and store.asked == 0
+    with pytest.raises(Failed):
+        hook(asked(tier="free"))
+    assert store.asked == 0
