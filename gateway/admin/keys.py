@@ -43,6 +43,12 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
         "--networks", type=_words, default=(), metavar="A,B", help="from where alone it may be used, e.g. 192.0.2.0/24"
     )
     create.add_argument("--expires", metavar="WHEN", help="after a time (90d, 12h) or on a date (2027-01-31); default: never")
+    create.add_argument(
+        "--limit",
+        default="",
+        metavar="LIMIT",
+        help="of its own: a rate (100/1m) or a class, where rate_limit says key_limits = true",
+    )
     create.add_argument("--label", default="", metavar="TEXT", help="a note for people")
     create.add_argument("--prefix", default="bec_", help="how the key begins (default: bec_)")
     create.add_argument("--key", metavar="EXISTING", help='take over a key made elsewhere; "-" reads it from standard input')
@@ -112,7 +118,9 @@ def _create(args: argparse.Namespace, place: Place, now: float) -> Changed:
     existing = args.key
     if existing == "-":  # arguments are seen by everybody on the machine (ps)
         existing = sys.stdin.readline().strip()
-    wish = Wish(args.client, args.tier, args.permissions, args.roles, args.label, _moment(args.expires, now), args.networks)
+    wish = Wish(
+        args.client, args.tier, args.permissions, args.roles, args.label, _moment(args.expires, now), args.networks, args.limit
+    )
     key, secret = place.create(wish, now, prefix=args.prefix, existing=existing)
     if args.json:
         _print_json({**_facts(key, now), "key": secret})
@@ -201,6 +209,7 @@ def _show(secret: str, place: Place) -> None:
 
 def _described(key: Key) -> str:
     more = [f"tier {key.tier}" if key.tier else "", f"roles {_joined(key.roles)}" if key.roles else ""]
+    more.append(f"limit {key.limit}" if key.limit else "")
     more.append(f"from {', '.join(key.networks)} only" if key.networks else "")
     more.append(f"permissions {_joined(key.permissions)}" if key.permissions else "no permissions")
     return f"{key.client} ({'; '.join(part for part in more if part)})"
@@ -223,7 +232,9 @@ def _joined(words: frozenset[str]) -> str:
 
 
 def _table(keys: Sequence[Key], now: float, used: Mapping[str, int]) -> list[str]:
-    rows = [("ID", "CLIENT", "TIER", "KEY", "STATE", "EXPIRES", "LAST USED", "PERMISSIONS", "ROLES", "NETWORKS", "LABEL")]
+    rows = [
+        ("ID", "CLIENT", "TIER", "KEY", "STATE", "EXPIRES", "LAST USED", "PERMISSIONS", "ROLES", "NETWORKS", "LIMIT", "LABEL")
+    ]
     for key in keys:
         state = key.state(now)
         rows.append(
@@ -238,6 +249,7 @@ def _table(keys: Sequence[Key], now: float, used: Mapping[str, int]) -> list[str
                 _joined(key.permissions),
                 _joined(key.roles),
                 ",".join(key.networks),
+                key.limit,
                 key.label,
             )
         )
@@ -258,6 +270,7 @@ def _facts(key: Key, now: float) -> dict[str, Any]:
         "permissions": sorted(key.permissions),
         "roles": sorted(key.roles),
         "networks": list(key.networks),
+        "limit": key.limit or None,
         "label": key.label,
         "hint": key.hint,
         "state": key.state(now),

@@ -151,7 +151,10 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who is calling, as an authentication method established it. `headers` go to the upstream (X-Client-ID ...)."""
+    """Who is calling, as an authentication method established it. `headers` go to the upstream (X-Client-ID ...).
+
+    limit: one of the caller's own, as its key has it: a class of limits, or a rate such as "100/1m"; "" for none.
+    """
 
     client: str
     method: str
@@ -161,6 +164,7 @@ class Identity:
     permissions: frozenset[str] = frozenset()
     headers: tuple[Pair, ...] = ()
     claims: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    limit: str = ""
 
 
 class Attempt(NamedTuple):

@@ -7,6 +7,7 @@
     permissions = ["cameras:read"]          # optional; "*" is all of them, "cameras:*" all of cameras
     roles = ["operator"]                    # optional
     networks = ["192.0.2.0/24"]             # optional; it is refused from anywhere else
+    limit = "100/1m"                        # optional: a rate, or a class of rate_limit's, where that says key_limits = true
     label = "their staging system"          # optional, for people
     hash = "sha256:9f86d081884c7d65..."     # of the key
     hint = "bec_4e1f"                       # how the key begins
@@ -41,6 +42,10 @@ ROLE = re.compile(r"[\x21-\x2b\x2d-\x7e]+")
 ROLE_RULE = "must be a word of visible ASCII without commas"
 PERMISSION = re.compile(r"\*|[\x21-\x29\x2b\x2d-\x7e]+(?::\*)?")
 NETWORK_RULE = "is not an address or a network such as 192.0.2.0/24, with no bits set beyond the prefix"
+_RATE = re.compile(r"([1-9]\d{0,8})/([1-9]\d{0,5})?(s|m|h|d)")
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+_CLASS = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+LIMIT_RULE = 'must be a rate such as "100/1m" (requests within a time in s, m, h or d) or the name of a class'
 _FORM = re.compile(r"[A-Za-z0-9_.-]*[0-9a-f]{64}")
 PERMISSION_RULE = f'{ROLE_RULE}; "*" stands alone or after a colon, as in "cameras:*"'
 
@@ -60,6 +65,7 @@ class Key:
     permissions: frozenset[str] = frozenset()
     roles: frozenset[str] = frozenset()
     networks: tuple[str, ...] = ()
+    limit: str = ""
     label: str = ""
     hint: str = ""
     created: float | None = None
@@ -96,6 +102,17 @@ def is_network(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def rate(text: str) -> tuple[int, float] | None:
+    """Requests and seconds of a rate such as "100/1m"; None when it is none."""
+    found = _RATE.fullmatch(text)
+    return None if found is None else (int(found[1]), int(found[2] or 1) * _SECONDS[found[3]])
+
+
+def is_limit(text: str) -> bool:
+    """Whether this may be a key's limit: a rate, or the name of a class."""
+    return rate(text) is not None or _CLASS.fullmatch(text) is not None
 
 
 def load(path: Path) -> tuple[Key, ...]:
@@ -172,6 +189,7 @@ class _Reader:
             permissions=self._words("permissions", PERMISSION, PERMISSION_RULE),
             roles=self._words("roles", ROLE, ROLE_RULE),
             networks=self._networks(),
+            limit=self._limit(),
             label=str(table.get("label", "")),
             hint=str(table.get("hint", "")),
             created=self._time("created"),
@@ -219,6 +237,13 @@ class _Reader:
                 self._wrong("networks", f"holds {value!r}, which {NETWORK_RULE}")
                 return ()
         return tuple(values)
+
+    def _limit(self) -> str:
+        value = self.table.get("limit", "")
+        if isinstance(value, str) and (value == "" or is_limit(value)):
+            return value
+        self._wrong("limit", LIMIT_RULE)
+        return ""
 
     def _time(self, name: str) -> float | None:
         value = self.table.get(name)

@@ -28,6 +28,7 @@ class Wish:
     label: str = ""
     expires: float | None = None
     networks: tuple[str, ...] = ()
+    limit: str = ""
 
 
 def check(wish: Wish, prefix: str = "", existing: str | None = None) -> None:
@@ -40,6 +41,8 @@ def check(wish: Wish, prefix: str = "", existing: str | None = None) -> None:
     for network in wish.networks:
         if not keyfile.is_network(network):
             raise KeyFileError(f"{network!r} {keyfile.NETWORK_RULE}")
+    if wish.limit and not keyfile.is_limit(wish.limit):
+        raise KeyFileError(f"limit {wish.limit!r} {keyfile.LIMIT_RULE}")
     if not wish.label.isprintable():
         raise KeyFileError(f"label {wish.label!r} must be one line of text")
     if not re.fullmatch(r"[A-Za-z0-9_.-]*", prefix):
@@ -63,7 +66,7 @@ def make(wish: Wish, now: float, prefix: str, existing: str | None, taken: Conta
     secret = existing if existing is not None else keyfile.with_checksum(prefix + secrets.token_hex(28))
     id = next(id for id in iter(lambda: f"k_{secrets.token_hex(4)}", "") if id not in taken)
     table: dict[str, Any] = {"id": id, "client": wish.client}
-    for name in ("tier", "permissions", "roles", "networks", "label"):
+    for name in ("tier", "permissions", "roles", "networks", "limit", "label"):
         value = getattr(wish, name)
         if value:
             table[name] = list(value) if isinstance(value, tuple) else value
@@ -89,7 +92,16 @@ def successor(old: Key, now: float, overlap: float, expires: float | Literal["sa
         expires = None
         if old.expires is not None:
             expires = now + old.expires - (old.created if old.created is not None else now)
-    wish = Wish(old.client, old.tier, tuple(sorted(old.permissions)), tuple(sorted(old.roles)), old.label, expires, old.networks)
+    wish = Wish(
+        old.client,
+        old.tier,
+        tuple(sorted(old.permissions)),
+        tuple(sorted(old.roles)),
+        old.label,
+        expires,
+        old.networks,
+        old.limit,
+    )
     return wish, moment(now + overlap if old.expires is None else min(old.expires, now + overlap))
 
 

@@ -22,6 +22,7 @@ def identity(
     roles: frozenset[str] = frozenset(),
     permissions: frozenset[str] = frozenset(),
     claims: Mapping[str, Any],
+    limit: str = "",
 ) -> Identity:
     """Somebody with these roles and permissions, and those that come with the roles. The texts must fit a header."""
     headers: list[Pair] = [(b"X-Client-ID", client.encode())]
@@ -30,4 +31,4 @@ def identity(
     if roles:
         headers.append((b"X-Client-Roles", ",".join(sorted(roles)).encode()))
     every = permissions.union(*(granted.get(role, ()) for role in roles))
-    return Identity(client, method, tier, user, roles, every, tuple(headers), claims)
+    return Identity(client, method, tier, user, roles, every, tuple(headers), claims, limit)

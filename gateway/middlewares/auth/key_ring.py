@@ -118,7 +118,14 @@ def _outcome(was: Key | None, key: Key) -> str:
 def identity_of(key: Key, granted: Granted) -> Identity:
     """Who a key makes the caller, with the headers that tell the upstream."""
     return identity(
-        key.client, "api_key", granted, tier=key.tier, roles=key.roles, permissions=key.permissions, claims={"key": key.id}
+        key.client,
+        "api_key",
+        granted,
+        tier=key.tier,
+        roles=key.roles,
+        permissions=key.permissions,
+        claims={"key": key.id},
+        limit=key.limit,
     )
 
 

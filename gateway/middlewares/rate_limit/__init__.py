@@ -193,7 +193,9 @@ def build(config: RateLimitConfig, context: Context) -> Hooks:
 def _is_simple(config: RuleConfig) -> bool:
     """Whether the short way does all that is asked for."""
     more = (config.roles, config.methods, config.costs, config.cost_header, config.shadow, config.exempt != ExemptConfig())
-    return not any(more) and config.key in ("client", "ip", "global") and config.algorithm not in ("quota", "concurrency")
+    if config.key_limits or any(more):
+        return False
+    return config.key in ("client", "ip", "global") and config.algorithm not in ("quota", "concurrency")
 
 
 def _rules(config: RateLimitConfig, context: Context) -> list[Rule]:

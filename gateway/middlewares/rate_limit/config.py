@@ -58,6 +58,7 @@ class RuleConfig:
 
     tiers, roles: the class for callers of a tier or role; all others, and callers without an identity, have the `class` or the
     numbers. scope: "pipeline" or "route": where a caller's requests are counted together. costs: units by method.
+    key_limits: whether callers whose API key has a limit of its own have that instead, each key by itself.
     mode, on_store_failure, lease: with a shared store, see docs/limits.md.
     """
 
@@ -67,6 +68,7 @@ class RuleConfig:
     class_: str = ""
     tiers: Mapping[str, str] = field(default_factory=dict)
     roles: Mapping[str, str] = field(default_factory=dict)
+    key_limits: bool = False
     scope: str = "pipeline"
     methods: tuple[str, ...] = ()
     costs: Mapping[str, int] = field(default_factory=dict)
@@ -137,6 +139,7 @@ class RuleTable(Table):
     class_ = Text(data_key="class", attribute="class_")
     tiers = Map(keys=Text(), values=Text())
     roles = Map(keys=Text(), values=Text())
+    key_limits = Boolean()
     scope = Choice("pipeline", "route")
     methods = Items(Text())
     costs = Map(keys=Text(), values=Whole(least=0, most=10**6))

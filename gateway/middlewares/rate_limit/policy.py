@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from gateway.core.hooks import ConfigProblem, Context
 from gateway.middlewares.rate_limit.config import ClassConfig, RuleConfig
+from gateway.middlewares.rate_limit.key_limits import KeyLimits
 from gateway.middlewares.rate_limit.keys import parts
 from gateway.state.buckets import Buckets
 from gateway.state.keep import Differently
@@ -50,14 +51,15 @@ class Policy:
 
 
 class Policies(NamedTuple):
-    """One rule's: for everybody, and by tier and role."""
+    """One rule's: for everybody, by tier and role, and those that keys bring along."""
 
     default: Policy
     tiers: Mapping[str, Policy]
     roles: Mapping[str, Policy]
+    own: KeyLimits | None = None
 
     def each(self) -> list[Policy]:
-        return [self.default, *self.tiers.values(), *self.roles.values()]
+        return [self.default, *self.tiers.values(), *self.roles.values(), *(self.own.classes.values() if self.own else ())]
 
 
 def policies(
@@ -65,7 +67,7 @@ def policies(
 ) -> Policies:
     """A rule's policies. `at` is where it stands, `own` what it is called when no class names it; the parts of `below` tell its
     buckets from those of other rules. Raises ConfigProblem when the limits do not make sense together."""
-    making = _Making(rule, classes, context, at, tuple(map(str, below)))
+    making = Making(rule, classes, context, at, tuple(map(str, below)))
     numbers = rule.numbers()
     if rule.class_:
         if numbers != ClassConfig():
@@ -80,11 +82,16 @@ def policies(
         default = making.policy(name, numbers, at)
     tiers = {tier: making.of_class(name, (*at, "tiers", tier)) for tier, name in rule.tiers.items()}
     roles = {role: making.of_class(name, (*at, "roles", role)) for role, name in rule.roles.items()}
-    return Policies(default, tiers, roles)
+    if rule.key_limits and (rule.key != "client" or rule.algorithm not in _WINDOWED):
+        hint = f'key = "client", and algorithm one of {", ".join(_WINDOWED)}'
+        raise ConfigProblem("keys bring limits for clients, of so many requests within a time", at=(*at, "key_limits"), hint=hint)
+    return Policies(default, tiers, roles, KeyLimits(making, classes) if rule.key_limits else None)
 
 
 @dataclass(frozen=True, slots=True)
-class _Making:
+class Making:
+    """Makes the policies of one rule."""
+
     rule: RuleConfig
     classes: Mapping[str, ClassConfig]
     context: Context

@@ -62,9 +62,9 @@ class Rule:
     """A compiled rule. `mode` is "memory", "exact" or "leased"."""
 
     __slots__ = (
-        "_costs", "_default_cost", "_exempt", "_methods", "_roles", "_tiers", "algorithm", "always", "at_a_time", "body",
-        "cost_header", "default", "flat_cost", "key", "mode", "on_failure", "policies", "remotes", "shadow", "unit", "wall",
-        "who",
+        "_costs", "_default_cost", "_exempt", "_methods", "_own", "_roles", "_tiers", "algorithm", "always", "at_a_time",
+        "body", "cost_header", "default", "flat_cost", "key", "mode", "on_failure", "policies", "remotes", "shadow", "unit",
+        "wall", "who",
     )  # fmt: skip
 
     def __init__(self, config: RuleConfig, policies: Policies, context: Context, tag: str | None) -> None:
@@ -75,6 +75,9 @@ class Rule:
         self._tiers = policies.tiers
         self._roles = policies.roles
         self.key: Key = reader(config.key, config.scope)
+        self._own = policies.own
+        if self._own is not None:
+            self.key = self._own.reader(self.key, config.scope == "route")
         self.who = "+".join(parts(config.key))
         self.body = any(part.startswith("body:") for part in parts(config.key))
         self._methods = frozenset(config.methods) or None
@@ -90,7 +93,7 @@ class Rule:
         self.on_failure = config.on_store_failure
         self.mode = "memory" if store is None else config.mode
         # What is the same for every request is not asked for again.
-        same = not (self._methods or self._exempt or self._tiers or self._roles)
+        same = not (self._methods or self._exempt or self._tiers or self._roles or self._own)
         self.always = self.default if same else None
         self.flat_cost = 0 if costs else self._bounded(self._default_cost, self.default) if same else 0
         self.remotes: dict[str, Remote] = {}
@@ -98,6 +101,8 @@ class Rule:
             for policy in self.policies:
                 if policy.limit.quota:  # for nothing at all, nobody has to be asked
                     self.remotes[policy.name] = Remote(config, policy, context, store, tag)
+            if (own := self._own) is not None:
+                own.made = lambda policy: self.remotes.update({policy.name: Remote(config, policy, own.context, store, tag)})
 
     def __repr__(self) -> str:
         return f"<Rule {self.default.item} by {self.who} {self.mode}>"
@@ -110,6 +115,8 @@ class Rule:
         if self._exempt is not None and self._exempt(exchange, identity):
             return None
         if identity is not None:
+            if self._own is not None and identity.limit and (mine := self._own.of(identity.limit)) is not None:
+                return mine
             if self._tiers and (found := self._tiers.get(identity.tier)) is not None:
                 return found
             if self._roles:

@@ -114,6 +114,7 @@ class TestCreate:
             "permissions": [],
             "roles": [],
             "networks": [],
+            "limit": None,
             "label": "x",
             "hint": load(shell.file)[0].hint,
             "state": "active",
@@ -260,6 +261,7 @@ class TestPlaces:
         said: list[list[str]] = []
         for place in ((), ("--store", url)):
             words = ("--client", "acme", "--tier", "gold", "--permissions", "a:read", "--expires", "90d", "--label", "x")
+            words += ("--limit", "100/1m", "--networks", "192.0.2.0/24")
             shell.now = NOW
             lines = [shell("create", *words, *place), shell("list", *place)]
             shell.now += 10
@@ -270,6 +272,7 @@ class TestPlaces:
             lines.append(shell("revoke", "k_none", *place, code=1))
             said.append([self.plain(line, str(shell.file) if not place else url[:-2]) for line in lines])
         assert said[0] == said[1]
+        assert "limit 100/1m" in said[1][0] and said[1][3].count("100/1m") == 2  # rotation keeps it
         assert "acme" in said[1][1] and "Gateways that are running" in said[1][0]
 
     @staticmethod

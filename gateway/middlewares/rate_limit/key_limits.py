@@ -1,0 +1,96 @@
+"""Limits that callers bring along: an API key may say `limit`, a class of the configuration or a rate such as "100/1m".
+
+Keys come and go while the gateway runs, so rates are made into policies when they are first seen. What they count is kept across
+reloads like everything else that is counted.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from gateway.core.exchange import Exchange
+from gateway.core.hooks import ConfigProblem, Context
+from gateway.middlewares.rate_limit.config import ClassConfig
+from gateway.state.keep import close_all
+from gateway.state.keyfile import rate
+
+if TYPE_CHECKING:
+    from gateway.middlewares.rate_limit.policy import Making, Policy
+
+log = logging.getLogger("gateway.rate_limit")
+
+MOST = 1000
+"""Different rates at a time; keys with others have the limit that everybody has."""
+
+
+class Kept:
+    """What the rates of one rule count, by key; kept across reloads as one."""
+
+    def __init__(self) -> None:
+        self._entries: dict[tuple[str, ...], tuple[object, Any]] = {}
+
+    def keep(self, key: tuple[str, ...], fingerprint: object, make: Callable[[], Any], settings: object = None) -> Any:
+        """As Context.keep. A rate never changes: another one has another name."""
+        known = self._entries.get(key)
+        if known is None or known[0] != fingerprint:
+            if known is not None:
+                close_all([known[1]])
+            known = self._entries[key] = fingerprint, make()
+        return known[1]
+
+    def close(self) -> None:
+        close_all(kept for _, kept in self._entries.values())
+
+
+class KeyLimits:
+    """The limits that keys may bring to one rule. `made`: called with each policy that comes later."""
+
+    def __init__(self, making: Making, classes: Mapping[str, ClassConfig]) -> None:
+        context = making.context
+        name = ("rate_limit", "key limits", context.pipeline, context.name, *making.below)
+        kept: Kept = context.keep(name, making.rule.algorithm, Kept)
+        self.context: Context = replace(context, keep=kept.keep)
+        self._making = replace(making, context=self.context)
+        self.classes: dict[str, Policy] = {}
+        for one, numbers in classes.items():
+            try:
+                self.classes[one] = making.policy(one, numbers, ("classes", one))
+            except ConfigProblem:  # of another algorithm: for other rules
+                continue
+        self.made: Callable[[Policy], None] = _nothing
+        self._by_text: dict[str, Policy | None] = dict(self.classes)
+
+    def of(self, text: str) -> Policy | None:
+        """The policy for what a key says; None when that means nothing here."""
+        if text in self._by_text:
+            return self._by_text[text]
+        found, numbers = None, rate(text)
+        if numbers is None:
+            log.warning("%s: a key has the limit %r, which is no class here", self.context.name, text)
+        elif len(self._by_text) >= MOST + len(self.classes):
+            log.warning("%s: keys have more than %d limits; %r is not held to", self.context.name, MOST, text)
+            return None
+        else:
+            found = self._making.policy(text, ClassConfig(limit=numbers[0], window=numbers[1]), ())
+            self.made(found)
+        self._by_text[text] = found
+        return found
+
+    def reader(self, read: Callable[[Exchange], Hashable], by_route: bool) -> Callable[[Exchange], Hashable]:
+        """Counts callers with a limit of their own by key rather than as `read` says."""
+
+        def key(exchange: Exchange) -> Hashable:
+            identity = exchange.identity
+            if identity is None or not identity.limit or self.of(identity.limit) is None:
+                return read(exchange)
+            own = ("key", str(identity.claims.get("key")))
+            return (exchange.route.name if exchange.route is not None else "", own) if by_route else own
+
+        return key
+
+
+def _nothing(policy: Policy) -> None:
+    pass
