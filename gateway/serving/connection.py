@@ -69,6 +69,7 @@ GRACE = 0.25
 """Seconds between two looks at whether a client that sends nothing more is still there."""
 
 _HTTP_11 = (1, 1)
+_PARSED = (None, None)
 _READ_BUFFER = 2**16
 _KEEP = Sent(True)
 _LAST = Sent(False)
@@ -156,22 +157,27 @@ class ClientConnection(RequestHandler):
             return
         self._waiter = None  # Whoever handles what comes now is decided here; aiohttp must not wake its loop.
         repeat = self._repeat
-        if repeat is not None:
-            target = repeat.target(data)
-            if target is not None and not (self._close or self._force_close):
+        if repeat is not None and not (self._close or self._force_close):
+            taken = repeat.taken(data)
+            if taken is None:
+                repeat, taken = repeat.varied(data) or _PARSED
+                self._repeat = repeat
+            if repeat is not None and taken is not None:
                 self._parked = waiter
                 self._request_count += 1
                 self._driving = True
-                self._carry(repeat.method, target, repeat.headers, repeat.raw_headers, _HTTP_11, False)
+                self._carry(*taken, repeat.headers, repeat.raw_headers, _HTTP_11, False)
                 self._driving = False
                 if self._inline is None:
                     self._rest()
                 return
-            self._repeat = None
         super().data_received(data)
         if self._messages:
             self._parked = waiter
-            self._watch_for_repeats(data)
+            messages = self._messages
+            if self._request_count > 1 and len(messages) == 1 and not self._head_bytes:
+                # A second request on a connection: what follows is likely to repeat its fields.
+                self._repeat = repeatable(data, *messages[0], *self._listener.plain)
             self._drive()
             return
         self._waiter = waiter
@@ -299,14 +305,6 @@ class ClientConnection(RequestHandler):
         inline = Inline(listener.handler, self, exchange, close or self._request_count >= listener.max_requests)
         self._inline = inline
         inline.start()
-
-    def _watch_for_repeats(self, data: bytes) -> None:
-        """Where a request has the fields of the one before, from the third on they need not be parsed again (repeats.py)."""
-        messages = self._messages
-        if len(messages) == 1 and not self._head_bytes:
-            message, payload = messages[0]
-            if message.__class__ is RawRequestMessage and message.raw_headers == self._raw_headers:
-                self._repeat = repeatable(data, message, payload, self._raw_headers, self._listener.max_uri)
 
     def _rest(self) -> None:
         """Nothing to do: aiohttp's loop waits for the next request again, and its keep-alive timer runs."""
