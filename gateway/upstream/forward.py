@@ -203,12 +203,19 @@ class Forward:
                         break
                 if not await self._wait(exchange, outcome, 0.0 if free else None, limit):
                     break
+                streaming = isinstance(outcome, Reply) and not isinstance(outcome.body, bytes)
+                if streaming:
+                    outcome.body.abort()  # type: ignore[union-attr] # It may hold the only place there is.
+                try:
+                    endpoint = self._pick(exchange, tried)
+                except Failed:
+                    if streaming:
+                        raise
+                    break  # Nobody can be asked any more, so what was answered, or how it failed, is the answer.
                 self._retries.add((pool.name, reason))
                 pool.budget.attempt(again)
                 again = paid
-                if isinstance(outcome, Reply) and not isinstance(outcome.body, bytes):
-                    outcome.body.abort()
-                outcome, reason = await self._try(exchange, self._pick(exchange, tried), limit)
+                outcome, reason = await self._try(exchange, endpoint, limit)
         finally:
             if paid:
                 pool.budget.give()

@@ -195,6 +195,16 @@ async def test_the_fallback_answers_while_the_circuit_is_open(start, origin, oth
     assert gateway.reset_circuit("nobody") is None
 
 
+async def test_what_was_answered_is_the_answer_when_nobody_can_be_asked_again(start, origin, connect):
+    origin.respond = answer(b"sorry", "503 Service Unavailable")
+    more = FAST + 'circuit_breaker = { failure_threshold = 1, recovery_timeout = "1h" }\n'
+    client = await connect(await start(PLAIN, pool("origin", origin.url, more=more)))
+    first, second = await client.get("/"), await client.get("/")
+    assert (first.status, first.body, second.status) == (503, b"sorry", 503)
+    assert second.fields["retry-after"] == "3600"
+    assert len(origin.heads) == 1
+
+
 async def test_a_fallback_is_no_second_try(start, origin, other, connect):
     async def hang_up(_: Origin, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         return False

@@ -105,8 +105,10 @@ class Server(asyncio.DatagramProtocol):
 @asynccontextmanager
 async def serving(say: Callable[[bytes], list[bytes]]) -> AsyncIterator[int]:
     transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(lambda: Server(say), local_addr=("127.0.0.1", 0))
-    yield transport.get_extra_info("sockname")[1]
-    transport.close()
+    try:
+        yield transport.get_extra_info("sockname")[1]
+    finally:
+        transport.close()
 
 
 async def test_a_look_up() -> None:
