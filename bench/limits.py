@@ -1,9 +1,11 @@
 """What limits cost and how far they are off: the figures in docs/limits.md. Needs redis-server; two cores.
 
-python -m bench.limits cost         CPU of a check: memory, leased, exact, and a plain round trip through redis-py
-python -m bench.limits accuracy     admitted against the bound: algorithm, mode, arrivals, 1, 2 and 4 processes on one Redis
-python -m bench.limits memory       checks a second with 10^6 keys, their memory, and what is left of it later
-python -m bench.limits outage       requests through a whole gateway while Redis is killed, frozen, slow
+python -m bench.limits cost                         CPU of a check: memory, leased, exact, a plain round trip
+python -m bench.limits decisions                    decisions and whole checks a second, beside perf_counter()
+python -m bench.limits memory                       checks a second with 10^6 keys, their memory, what is left of it
+python -m bench.limits accuracy [ALGORITHM [MODE]]  admitted against the bound, by 1, 2 and 4 processes on one Redis
+python -m bench.limits outage [WHAT ...]            a gateway while Redis is away, fails over, moves a slot
+python -m bench.limits compare [SECONDS [ROUNDS]]   CPU of a request beside Envoy's local limit and a round trip
 """
 
 from __future__ import annotations
@@ -12,10 +14,8 @@ import asyncio
 import gc
 import json
 import os
-import random
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -25,17 +25,17 @@ from typing import Any
 import uvloop
 from multidict import CIMultiDict
 
+from bench import limit_accuracy, limit_compare, limit_outage
 from gateway.core.clock import REAL, Clock
 from gateway.core.exchange import Exchange, Identity
 from gateway.core.failures import Failed
 from gateway.core.hooks import Context
 from gateway.core.telemetry import Telemetry
 from gateway.middlewares.rate_limit import CONFIG, build
+from gateway.state.buckets import Buckets
+from gateway.state.limits import Limit
 from gateway.state.stores import Store, open_store
-from tests.client import Client
-from tests.origin import Origin
-from tests.process import Process
-from tests.redis import RedisServer, Slow
+from tests.redis import RedisServer
 
 ROUTE = SimpleNamespace(name="r")
 
@@ -48,9 +48,12 @@ def exchange(client: str) -> Exchange:
     return made
 
 
-def hook(table: dict[str, Any], store: Store | None = None, clock: Clock = REAL) -> Callable[[Exchange], Awaitable[None] | None]:
+def hook(
+    table: dict[str, Any], store: Store | None = None, clock: Clock = REAL, telemetry: Telemetry | None = None
+) -> Callable[[Exchange], Awaitable[None] | None]:
     """The request hook of such a table."""
-    request: Any = build(CONFIG().load(table), Context("rate_limit", "bench", clock=clock, store=store)).request
+    context = Context("rate_limit", "bench", clock=clock, store=store, telemetry=telemetry or Telemetry())
+    request: Any = build(CONFIG().load(table), context).request
     return request  # type: ignore[no-any-return]
 
 
@@ -109,81 +112,46 @@ async def cost() -> None:
         await client.aclose()
 
 
-# Accuracy.
-
-QUOTA, WINDOW, RUN, SHARE = 200, 3600.0, 1.0, 0.1
-"""A window much longer than a run, so that what is admitted in a run is a plain number beside the limit."""
+# Decisions.
 
 
-def arrivals(kind: str, gateways: int, seed: int) -> list[float]:
-    """When one of `gateways` processes gets its requests, in seconds from the start."""
-    source = random.Random(seed)
-    if kind == "steady":
-        return [RUN * number * gateways / (3 * QUOTA) for number in range(3 * QUOTA // gateways)]
-    if kind == "bursty":
-        starts = sorted(source.uniform(0, RUN) for _ in range(8))
-        return [start + number * 1e-4 for start in starts for number in range(QUOTA // 2 // gateways + 1)]
-    # All at once, everywhere, and again when what was on credit may have come back.
-    return [at for at in (0.0, RUN) for _ in range(2 * QUOTA // gateways)]
-
-
-async def worker(url: str, table: dict[str, Any], kind: str, gateways: int, seed: int, start: float) -> None:
-    """One process: prints how many requests were admitted."""
-    store = open_store(url, 1.0, REAL, Telemetry())
-    assert store is not None
-    ask = hook(table, store)
-    admitted = 0
-    warm = exchange("warm")
-    rest = ask(warm)
-    if rest is not None:
-        await rest
-
-    while store.gateways < gateways and time.time() < start:
-        await asyncio.sleep(0.02)
-
-    async def one(due: float) -> None:
-        nonlocal admitted
-        await asyncio.sleep(max(0.0, start + due - time.time()))
-        try:
-            rest = ask(exchange("acme"))
-            if rest is not None:
-                await rest
-            admitted += 1
-        except Failed:
-            pass
-
-    await asyncio.gather(*(one(due) for due in arrivals(kind, gateways, seed)))
-    store.close()
-    print(admitted)
-
-
-async def accuracy() -> None:
-    print(f"| algorithm | mode | processes | over {QUOTA}: bound | worst | under: bound | worst |")
-    print("|---|---|---|---|---|---|---|")
-    with RedisServer() as server:
-        for algorithm in ("token_bucket", "sliding_window", "sliding_log", "fixed_window"):
-            for mode in ("exact", "leased"):
-                if (algorithm, mode) == ("sliding_log", "leased"):
-                    continue
-                for gateways in (1, 2, 4):
-                    await row(server, algorithm, mode, gateways)
-
-
-async def row(server: RedisServer, algorithm: str, mode: str, gateways: int) -> None:
-    counts = []
-    for kind in ("steady", "bursty", "at once"):
-        server.command("FLUSHALL")
-        table = {"limit": QUOTA, "window": WINDOW, "algorithm": algorithm, "mode": mode, "lease": SHARE}
-        start = time.time() + 2 + gateways / 2
-        command = [sys.executable, "-m", "bench.limits", "worker", server.url, json.dumps(table), kind, str(gateways)]
-        processes = [
-            await asyncio.create_subprocess_exec(*command, str(seed), repr(start), stdout=subprocess.PIPE)
-            for seed in range(gateways)
-        ]
-        counts.append(sum([int((await process.communicate())[0]) for process in processes]))
-    most = 0.0 if mode == "exact" else gateways * max(1.0, QUOTA * SHARE / 2 // gateways)
-    over, under = max(0, max(counts) - QUOTA), max(0, QUOTA - min(counts))
-    print(f"| {algorithm} | {mode} | {gateways} | {2 * most:.0f} | {over} | {most:.0f} | {under} |", flush=True)
+async def decisions() -> None:
+    """A decision is the algorithm's function and putting its state back; a check is the whole hook, headers included."""
+    turns = 200_000
+    table: dict[str, float] = {"perf_counter()": 0.0}
+    now = time.monotonic
+    for name in ("token_bucket", "sliding_window", "sliding_log", "fixed_window"):
+        buckets = Buckets(name, Limit.windowed(10**9 if name != "sliding_log" else 1000, 3600.0))
+        live, take, limit = buckets.live, buckets.take, buckets.limit
+        ask = hook({"algorithm": name, "limit": 10**5, "window": "1h"})
+        made = exchange("a")
+        best = [float("inf")] * 3
+        for _ in range(12):
+            live["a"] = buckets.algorithm.fresh
+            start = time.perf_counter()
+            for _ in range(turns // 20):
+                time.perf_counter()
+            clock = time.perf_counter()
+            for _ in range(turns // 20):
+                live["a"], _, _ = take(live["a"], limit, now())
+            decided = time.perf_counter()
+            for _ in range(turns // 20):
+                made.reply_blocks = None
+                made.notes.clear()
+                try:
+                    ask(made)
+                except Failed:
+                    pass
+            checked = time.perf_counter()
+            found = (clock - start, decided - clock, checked - decided)
+            best = [min(pair) for pair in zip(best, found, strict=True)]
+        per = [one / (turns // 20) * 1e9 for one in best]
+        if not table["perf_counter()"]:
+            table["perf_counter()"] = per[0]
+            print("| what | ns | a second | of perf_counter() |\n|---|---|---|---|")
+            print(f"| perf_counter() | {per[0]:.0f} | {1e9 / per[0]:,.0f} | 1 |")
+        for what, cost in (("decision", per[1]), ("check", per[2])):
+            print(f"| {name}, {what} | {cost:.0f} | {1e9 / cost:,.0f} | {cost / per[0]:.1f} |", flush=True)
 
 
 # Memory.
@@ -252,83 +220,21 @@ def keys(algorithm: str) -> None:
     )
 
 
-# Outages.
-
-LOAD, BEFORE, AFTER = 16, 2.0, 3.0
-
-
-async def outage() -> None:
-    print("| what | mode | on_store_failure | failed | p99 before | p99 in the first second | p99 after |")
-    print("|---|---|---|---|---|---|---|")
-    for what in ("killed", "frozen", "200 ms slow"):
-        for mode in ("exact", "leased"):
-            for policy in ("local_share", "open"):
-                await broken(what, mode, policy)
-
-
-async def broken(what: str, mode: str, policy: str) -> None:
-    origin = await Origin().start()
-    with RedisServer() as server, tempfile.TemporaryDirectory() as name:
-        way = await Slow(server.port).start()
-        directory = Path(name)
-        (directory / "pipelines").mkdir()
-        (directory / "gateway.toml").write_text(
-            f'[listen]\nport = 0\n[admin]\nport = 0\n[store]\nurl = "redis://127.0.0.1:{way.port}"\n'
-        )
-        (directory / "upstreams.toml").write_text(f'[upstream.origin]\nurl = "{origin.url}"\n')
-        (directory / "pipelines" / "bench.toml").write_text(
-            f'request = ["rate_limit"]\n[rate_limit]\nkey = "ip"\nmode = "{mode}"\non_store_failure = "{policy}"\n'
-            'limit = 100000000\nwindow = "1h"\nalgorithm = "fixed_window"\n[[route]]\nprefix = "/"\nupstream = "origin"\n'
-        )
-        async with Process(directory / "gateway.toml") as gateway:
-            times: list[tuple[float, float]] = []
-            failed = 0
-            stop = False
-
-            async def client() -> None:
-                nonlocal failed
-                one = await Client.connect(gateway.port)
-                while not stop:
-                    start = time.perf_counter()
-                    failed += (await one.get("/")).status != 200
-                    times.append((start, time.perf_counter() - start))
-                    await asyncio.sleep(0.01)
-                one.close()
-
-            clients = [asyncio.create_task(client()) for _ in range(LOAD)]
-            await asyncio.sleep(BEFORE)
-            at = time.perf_counter()
-            if what == "killed":
-                server.kill()
-            elif what == "frozen":
-                server.freeze()
-            else:
-                way.delay = 0.1
-            await asyncio.sleep(AFTER)
-            stop = True
-            await asyncio.gather(*clients)
-        if what == "frozen":
-            server.thaw()
-        await way.stop()
-    await origin.stop()
-
-    def p99(first: float, last: float) -> str:
-        found = sorted(took for start, took in times if first <= start - at < last)
-        return f"{found[int(len(found) * 0.99)] * 1000:.1f} ms"
-
-    cells = (p99(-1.5, 0), p99(-0.01, 1), p99(1, AFTER))
-    print(f"| {what} | {mode} | {policy} | {failed} of {len(times)} | {' | '.join(cells)} |", flush=True)
-
-
 def main() -> None:
     command, *words = sys.argv[1:] or ["help"]
     if command == "worker":
-        url, table, kind, gateways, seed, start = words
-        uvloop.run(worker(url, json.loads(table), kind, int(gateways), int(seed), float(start)))
+        url, table, gateways, seed = words
+        uvloop.run(limit_accuracy.work(url, json.loads(table), int(gateways), int(seed), hook, exchange))
     elif command == "keys":
         keys(*words)
-    elif command in ("cost", "accuracy", "memory", "outage"):
-        uvloop.run({"cost": cost, "accuracy": accuracy, "memory": memory, "outage": outage}[command]())
+    elif command == "accuracy":
+        uvloop.run(limit_accuracy.accuracy(words[:1] or list(limit_accuracy.ALGORITHMS), words[1:] or ["exact", "leased"]))
+    elif command == "outage":
+        uvloop.run(limit_outage.outage(words))
+    elif command == "compare":
+        limit_compare.compare(words)
+    elif command in ("cost", "memory", "decisions"):
+        uvloop.run({"cost": cost, "memory": memory, "decisions": decisions}[command]())
     else:
         print(__doc__)
 
