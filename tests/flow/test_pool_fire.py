@@ -195,6 +195,21 @@ async def test_the_fallback_answers_while_the_circuit_is_open(start, origin, oth
     assert gateway.reset_circuit("nobody") is None
 
 
+async def test_an_open_circuit_is_answered_for_by_what_is_stored_and_by_what_is_written_down(start, origin, connect):
+    fresh = answer(b"fresh", Cache_Control="max-age=0, stale-if-error=3600", ETag='"1"')
+    in_turn(origin, fresh, DOWN)
+    lists = 'request = ["caching"]\nresponse = ["caching"]\nerror = ["error_handler", "fallback", "caching"]\n[caching]\n'
+    static = '[[fallback.responses]]\non = ["circuit_open"]\nstatus = 200\nbody = "written down"\n'
+    more = 'circuit_breaker = { failure_threshold = 1, recovery_timeout = "1h" }\n'
+    client = await connect(await start(lists + static + PLAIN, pool("origin", origin.url, more=more)))
+    assert (await client.get("/stored")).body == b"fresh"
+    assert (await client.get("/")).body == b"down"
+    asked = len(origin.heads)
+    stored, static_one = await client.get("/stored"), await client.get("/other")
+    assert (stored.status, stored.body, static_one.status, static_one.body) == (200, b"fresh", 200, b"written down")
+    assert len(origin.heads) == asked
+
+
 async def test_what_was_answered_is_the_answer_when_nobody_can_be_asked_again(start, origin, connect):
     origin.respond = answer(b"sorry", "503 Service Unavailable")
     more = FAST + 'circuit_breaker = { failure_threshold = 1, recovery_timeout = "1h" }\n'
