@@ -125,6 +125,7 @@ async def test_a_key_is_taken_at_once_and_refused_at_once(world: World):
     assert world.lookups() == before + 1
 
     new, other, _ = world.keys.rotate(key.id, time(), overlap=3600)
+    await until(lambda: world.feed.version == 2)
     assert (await status(client, secret), await status(client, other)) == (200, 200)
     world.keys.revoke(key.id, time())
     world.keys.revoke(new.id, time())
