@@ -18,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tests.fuzz import Target, generate
+from tests.fuzz import BEFORE, Target, generate
 
 
 def resident() -> int:
@@ -35,7 +35,7 @@ async def main() -> None:
         began = time.monotonic()
         try:
             while (took := time.monotonic() - began) < seconds:
-                await targets[count % 2].check(generate(rng))
+                await targets[count % 2].check(generate(rng), rng.choice(BEFORE))
                 count += 1
                 if not early and took > seconds / 10:
                     early = resident()

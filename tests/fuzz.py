@@ -17,6 +17,9 @@ from tests.origin import Origin
 
 _LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ /[\x21-\x7e]* HTTP/1\.1")
 _FIELD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+: [\t\x20-\x7e\x80-\xff]*")
+_ID = re.compile(rb"\r\nX-Request-ID: [^\r]*")
+_BROKEN = b"HTTP/1.1 400 " * 99
+"""For an answer that was broken off: whatever went on, the client knows of no answer."""
 _STATUS = re.compile(rb"HTTP/1\.1 ([2-5]\d\d) ")
 
 _PIECES = (
@@ -26,6 +29,16 @@ _PIECES = (
     b"Connection: upgrade\r\nUpgrade: websocket\r\n", b"GET / HTTP/1.1\r\n", b"POST / HTTP/1.1\r\n", b"FOO / HTTP/1.1\r\n", b"GET / HTTP/1.0\r\n", b"HTTP/1.1", b"abcde",
     b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n", b"5\r\nabcde\r\n", b"ffffffffffffffff\r\n", b"OPTIONS * HTTP/1.1\r\n", b"http://b/", b"/../", b"%2e%2e/", b"Max-Forwards: 0\r\n",
 )  # fmt: skip
+
+
+BEFORE = (
+    b"",
+    b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nX: y\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive\r\nX: y\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
+)
+"""Requests that others may repeat."""
 
 
 def generate(rng: random.Random) -> list[bytes]:
@@ -83,12 +96,18 @@ class Target:
         await self.origin.stop()
         logging.getLogger().removeHandler(self._errors)
 
-    async def check(self, segments: list[bytes]) -> None:
-        """Sends this on a connection of its own. Raises AssertionError, with what was sent, when something does not hold."""
+    async def check(self, segments: list[bytes], before: bytes = b"") -> None:
+        """Sends this on a connection of its own. Raises AssertionError, with what was sent, when something does not hold.
+
+        before: a request that is sent, and answered, twice on that connection first, so that what follows can repeat its fields.
+        """
         origin = self.origin
-        origin.heads.clear()
-        origin.bodies.clear()
-        got = await self._send(segments)
+        if before:
+            fresh = self._outcome(await self._send(segments, b""))
+        got = await self._send(segments, before)
+        if before:
+            again = self._outcome(got)
+            assert again == fresh or None in (again, fresh), f"{fresh} at first, {again} after {before!r}: {segments}"
         assert got is not None, f"hangs: {segments}"
         for head in origin.heads:
             assert sound(head), f"forwarded {head!r}: {segments}"
@@ -97,9 +116,20 @@ class Target:
         assert len(origin.heads) <= len(statuses), f"{len(origin.heads)} requests went on, {statuses} came back: {segments}"
         assert not self._errors.found, f"{self._errors.found}: {segments}"
 
-    async def _send(self, segments: list[bytes]) -> bytes | None:
+    def _outcome(self, got: bytes | None) -> tuple[list[bytes], list[bytes], list[bytes]] | None:
+        """What the client and the origin saw of it, identifiers apart; None when the connection was broken off under way."""
+        if got is None or got == _BROKEN:
+            return None
+        return _STATUS.findall(got), [_ID.sub(b"", head) for head in self.origin.heads], list(self.origin.bodies)
+
+    async def _send(self, segments: list[bytes], before: bytes) -> bytes | None:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.gateway.port)
         try:
+            for _ in range(2 if before else 0):
+                writer.write(before)
+                await asyncio.wait_for(reader.readuntil(b"\r\n\r\nok"), 10)
+            self.origin.heads.clear()
+            self.origin.bodies.clear()
             for segment in segments:
                 writer.write(segment)
                 for _ in range(3):
@@ -109,7 +139,7 @@ class Target:
         except TimeoutError:
             return None
         except OSError:
-            return b"HTTP/1.1 400 " * 99  # It was broken off: whatever went on, the client knows of no answer.
+            return _BROKEN
         finally:
             writer.close()
 

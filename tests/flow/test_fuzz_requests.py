@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.fuzz import Target, generate, sound
+from tests.fuzz import BEFORE, Target, generate, sound
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["inline", "plain"])
@@ -33,7 +33,7 @@ def target(
 @given(st.randoms(use_true_random=False))
 def test_whatever_is_sent_what_goes_on_is_sound(target, rng):
     one, loop = target
-    asyncio.run_coroutine_threadsafe(one.check(generate(rng)), loop).result(20)
+    asyncio.run_coroutine_threadsafe(one.check(generate(rng), rng.choice(BEFORE)), loop).result(20)
 
 
 @pytest.mark.parametrize(
