@@ -104,7 +104,7 @@ class Feed:
         version = await self._version()
         if version == self.version:
             return
-        if self.version is not None and self.version > 0 and self.subscribed:
+        if self.version is not None and self.version >= 0 and self.subscribed:
             await asyncio.sleep(GRACE)
             version = await self._version()
             if version == self.version:
