@@ -29,7 +29,7 @@ import scale  # noqa: E402
 
 Rounds = dict[str, list[dict[str, Any]]]
 
-PROFILES = ("plain", "partner", "gzip", "cached")
+PROFILES = ("plain", "partner", "gzip", "cached", "varied")
 
 METHOD = """# Performance
 
@@ -43,9 +43,12 @@ ratios within one run mean anything; absolute figures differ from machine to mac
 
 **What is compared.** *plain*: routing and balancing alone. *partner*: API key, limit by key, CORS, JSON access log, metrics,
 security headers, request id, health checks, retries and a breaker. *gzip*: the same, for a client that accepts gzip. *cached*:
-the same, for an answer that may be cached (of the peers only nginx caches here). What a peer lacks is in `bench/README.md`. wrk
-sends the same request over and over; the gateway remembers what header fields come to while a connection repeats them, so clients
-whose fields change with every request cost a little more than shown.
+the same, for an answer that may be cached (of the peers only nginx caches here). *varied*: partner with a target, a request id
+and an answer's field that occur once and never again. What a peer lacks is in `bench/README.md`.
+
+**What repeats.** wrk sends the same request over and over, as many clients do, and the gateway makes use of it: fields that a
+connection repeats byte for byte are not parsed, judged and copied again, towards the client and towards the endpoint. *varied* is
+what it costs when every request and every answer is new; most traffic lies between the two.
 """
 
 

@@ -18,7 +18,8 @@ from gateway.config.server import RoutingConfig
 from gateway.core.exchange import ALLOWED_METHODS, NO_PARAMS, Exchange
 from gateway.core.failures import Failed, Failure
 from gateway.core.hooks import ConfigProblem
-from gateway.runtime.routes import Router
+from gateway.runtime import routes as module
+from gateway.runtime.routes import KNOWN_LENGTH, Router
 
 STRICT = RoutingConfig()
 LOOSE = RoutingConfig(case_sensitive=False, trailing_slash="ignore")
@@ -444,6 +445,8 @@ def test_against_the_slow_matcher(routes: list[RouteConfig], routing: RoutingCon
         got = matched(compiled, request)
         assert got in expected, (request.method, request.path, request.host, key)
         assert matched(shuffled, request) == got
+        params, request.params = request.params, NO_PARAMS
+        assert (matched(compiled, request), request.params) == (got, params), "the path is known now"
 
 
 @settings(max_examples=100, deadline=None)
@@ -527,3 +530,19 @@ FEW, LOTS = router(*many(10)), router(*many(1000))
 def test_a_match_costs_the_same_with_many_routes(request_: Exchange):
     assert matched(FEW, request_) == matched(LOTS, request_)
     assert steps(FEW.match, request_) == steps(LOTS.match, request_) > 10
+
+
+def test_what_is_remembered_of_paths_is_bounded_and_decides_as_before(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "KNOWN", 3)
+    routes = router(prefix("/a", methods=("GET",)), path("/t/{id}"), prefix("/h", hosts=("b.test",)))
+    for number in range(10):
+        assert matched(routes, exchange(f"/a/{number}")) == "/a"
+        assert len(routes._known) <= 3
+    for _ in range(2):
+        assert matched(routes, exchange("/a/9", "POST")) == "METHOD_NOT_ALLOWED"
+        asked = exchange("/t/7")
+        assert (matched(routes, asked), asked.params) == ("/t/{id}", {"id": "7"})
+        assert matched(routes, exchange("/h", host="b.test")) == "/h"
+        assert matched(routes, exchange("/h", host="c.test")) == "NO_ROUTE"
+    assert matched(routes, exchange("/a/" + "x" * KNOWN_LENGTH)) == "/a"
+    assert all(len(path) <= KNOWN_LENGTH for path in routes._known)
