@@ -289,6 +289,22 @@ async def test_while_the_store_is_away_the_known_go_on(alone: World, monkeypatch
     assert [await status(client, one) for one in (secret, other)] == [401, 401]
 
 
+async def test_a_key_that_was_revoked_does_not_come_back_with_an_outage(alone: World, monkeypatch: pytest.MonkeyPatch):
+    key, secret = alone.keys.create(Wish("acme"), time())
+    client = await alone.gateway()
+    await alone.following()
+    assert await status(client, secret) == 200
+    monkeypatch.setattr(redis_feed.Feed, "_heard", lambda feed, message: None)  # nothing is pushed
+    alone.keys.revoke(key.id, time())
+    ring: StoreRing = alone.kept(StoreRing)
+    ring.good.clear()  # as after TTL seconds
+    assert await status(client, secret) == 401
+    ring._wrong.clear()
+    alone.server.kill()
+    await until(lambda: not alone.kept(RedisReader).up)
+    assert await status(client, secret) == 503
+
+
 async def test_known_keys_go_on_for_so_long(alone: World, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(store_ring, "TTL", 0.0)
     _, secret = alone.keys.create(Wish("acme"), time())

@@ -48,7 +48,7 @@ class ApiKeyConfig:
     header: str = "X-API-Key"
     query: str = ""
     file: str = "keys.toml"
-    store: str = ""
+    store: str = field(default="", repr=False)
     deadline: float = 0.1
     on_store_failure: str = "cached"
     stale: float = 3600.0
@@ -299,7 +299,7 @@ class AuthConfig:
     basic: BasicConfig = field(default_factory=BasicConfig)
     mtls: tuple[MtlsConfig, ...] = ()
     signature: SignatureConfig = field(default_factory=SignatureConfig)
-    revocations: str = ""
+    revocations: str = field(default="", repr=False)
     require: Mapping[str, frozenset[str]] = field(default_factory=dict)
     roles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     tiers: tuple[str, ...] = ()

@@ -76,6 +76,7 @@ class StoreRing:
         now = self._wall()
         if key is None or key.state(now) != "active":
             self.good.pop(presented, None)
+            self._confirmed.pop(presented, None)
             remember(self._wrong, key_ring.UNKNOWN, presented, (key, now + TTL))
             raise self._refused(key, presented)
         self._keys.note(key.id, now)
