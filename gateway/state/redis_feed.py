@@ -15,8 +15,9 @@ from typing import Any, Protocol
 import hiredis
 from redis.exceptions import RedisError
 
+from gateway.state.redis_places import CONNECT
 from gateway.state.redis_reader import RedisReader
-from gateway.state.redis_store import AGAIN, CONNECT
+from gateway.state.redis_way import AGAIN
 from gateway.state.stores import StoreDown
 
 log = logging.getLogger("gateway.state")

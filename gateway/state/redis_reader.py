@@ -16,7 +16,9 @@ from gateway.core.hooks import Context
 from gateway.core.telemetry import Telemetry
 from gateway.state import stores
 from gateway.state.redis_link import Ask
-from gateway.state.redis_store import Address, Link, RedisStore
+from gateway.state.redis_places import Address
+from gateway.state.redis_store import RedisStore
+from gateway.state.redis_way import Link
 from gateway.state.stores import StoreUrl
 
 log = logging.getLogger("gateway.state")

@@ -1,8 +1,7 @@
 """A shared store in Redis: one server, one that Sentinels watch, or a Cluster.
 
-Requests never wait for a server that is down: a lost connection, or BREAKS late batches in a row, close the way to it, and a
-background task opens it again once the server has written something within the deadline. That task is all that ever probes, so
-neither an outage nor its end costs requests anything, and gateways come back one by one (jitter).
+Which server has a key, what its answers mean, and signs of life. Requests never wait for a server that is down: that is
+redis_way.py; where servers are is redis_places.py, and one connection redis_link.py.
 """
 
 from __future__ import annotations
@@ -12,158 +11,26 @@ import logging
 import os
 import random
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import hiredis
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel
-from redis.backoff import NoBackoff
 from redis.crc import key_slot
-from redis.exceptions import RedisError
 
 from gateway.core.clock import Clock
 from gateway.core.telemetry import Telemetry
-from gateway.state.redis_link import Ask, Pipe, fail
+from gateway.state.redis_link import Ask, fail
+from gateway.state.redis_places import Address, server_of, slots_of
 from gateway.state.redis_script import ALIVE, LIMITS, LIMITS_SHA
+from gateway.state.redis_way import FIRST, Link
 from gateway.state.stores import StoreDown, StoreUrl
 
 log = logging.getLogger("gateway.state")
 
-Address = tuple[str, int]
-
-NO_RETRY = Retry(NoBackoff(), 0)
-
-BREAKS = 3
-"""Late batches in a row after which a server is taken for down."""
-FIRST = 0.25
-"""Seconds that requests wait for a server's first connection at most."""
-CONNECT = 1.0
-"""Seconds for a connection in the background, and for asking where a server is."""
-AGAIN = (0.05, 1.0)
-"""The first and the longest wait between two tries to reach a server that is down, in seconds."""
 BEAT = 2.0
 """Seconds between two signs of life. After three without one, a gateway counts as gone."""
 SLOT = 60
 """Seconds after which a slot that nobody renews is free; renewed three times as often."""
-
-
-class Link:
-    """The way to one server, wherever `resolve` finds it: down, connecting, or up with a Pipe."""
-
-    def __init__(self, store: RedisStore, resolve: Callable[[], Awaitable[Address]], label: str) -> None:
-        self.store = store
-        self.resolve = resolve
-        self.label = label
-        self.pipe: Pipe | None = None
-        self.up = True
-        self._early: list[Ask] | None = []
-        self._late = 0
-        self._task: asyncio.Task[None] | None = None
-        self._since = 0.0
-
-    def __repr__(self) -> str:
-        return f"<Link {self.label} {'up' if self.up else 'down'} {self.pipe}>"
-
-    def send(self, ask: Ask) -> None:
-        """Sends, or fails at once when the server is down."""
-        if self.pipe is not None:
-            self.pipe.send(ask)
-        elif self._early is None:
-            fail(ask, "the server is down")
-        else:
-            self._early.append(ask)
-            if self._task is None:
-                self._task = asyncio.get_running_loop().create_task(self._start())
-
-    def down(self, why: str) -> None:
-        """Closes the way, and begins to look for the server."""
-        if self._early is None or self.store.closed:
-            return
-        early, self._early = self._early, None
-        self.up = False
-        self._since = self.store.clock.monotonic()
-        pipe, self.pipe = self.pipe, None
-        if pipe is not None:
-            pipe.close()
-        for ask in early:
-            fail(ask, why)
-        self.store.changed(self, why)
-        self._task = asyncio.get_running_loop().create_task(self._recover())
-
-    def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-        if self.pipe is not None:
-            self.pipe.close()
-        for ask in self._early or ():
-            fail(ask, "the store was closed")
-
-    async def _start(self) -> None:
-        """The first connection, for which requests wait a little."""
-        try:
-            async with asyncio.timeout(FIRST):
-                pipe = await self._open()
-        except (OSError, TimeoutError, RedisError, StoreDown) as error:
-            self._task = None
-            self.down(f"cannot connect: {error or type(error).__name__}")
-            return
-        self._take(pipe)
-
-    async def _recover(self) -> None:
-        wait, longest = AGAIN
-        while True:
-            await asyncio.sleep(wait * random.uniform(0.5, 1.5))  # noqa: S311
-            wait = min(longest, wait * 2)
-            pipe = None
-            try:
-                async with asyncio.timeout(CONNECT):
-                    pipe = await self._open()
-                    ask = Ask(self.store.probe, b"")
-                    pipe.send(ask)
-                    await ask
-                break
-            except (OSError, TimeoutError, RedisError, StoreDown):
-                if pipe is not None:
-                    pipe.close()
-        self._take(pipe)
-        seconds = self.store.clock.monotonic() - self._since
-        self.store.changed(self, f"back after {seconds:.1f} s")
-
-    def _take(self, pipe: Pipe) -> None:
-        if pipe.closed:
-            self.down("the connection was lost")
-            return
-        early, self._early = self._early or [], []
-        self.pipe, self.up, self._late, self._task = pipe, True, 0, None
-        for ask in early:
-            pipe.send(ask)
-
-    async def _open(self) -> Pipe:
-        """A connection on which the scripts are loaded, or will be when what is sent next is read."""
-        store = self.store
-        host, port = await self.resolve()
-        _, pipe = await asyncio.get_running_loop().create_connection(
-            lambda: Pipe(store.deadline, store.answered, self._on_late, self._on_lost), host, port, ssl=store.tls
-        )
-        for command in store.greeting:
-            pipe.send(Ask(command, b"greeting"))
-        return pipe
-
-    def on_time(self) -> None:
-        self._late = 0
-
-    def _on_late(self) -> None:
-        self._late += 1
-        self.store.failures.add(("late",))
-        if self._late >= BREAKS:
-            self.down(f"{BREAKS} times no answer within {self.store.deadline * 1000:.0f} ms")
-
-    def _on_lost(self, pipe: Pipe) -> None:
-        if pipe is self.pipe:
-            self.store.failures.add(("lost",))
-            self.down("the connection was lost")
 
 
 class RedisStore:
@@ -320,44 +187,16 @@ class RedisStore:
 
     async def _map(self) -> None:
         """Asks any server of the Cluster which has which slots."""
-        known = [*self._links, *self.url.hosts]
-        for host, port in known:
-            try:
-                async with asyncio.timeout(CONNECT):
-                    async with self._client(host, port) as client:
-                        ranges = await client.execute_command("CLUSTER SLOTS")  # type: ignore[no-untyped-call]
-            except (OSError, TimeoutError, RedisError):
-                continue
-            slots: list[Address] = [(host, port)] * 16384
-            for first, last, server in _ranges(ranges, host):
-                slots[first : last + 1] = [server] * (last - first + 1)
+        slots = await slots_of(self.url, [*self._links, *self.url.hosts])
+        if slots is not None:
             self._slots = slots
             for address in self._links.keys() - set(slots):
                 self._links.pop(address).close()
-            return
-        if self._slots is None:
+        elif self._slots is None:
             log.warning("store %s: no server of the cluster can be reached", self.name)
 
-    def _client(self, host: str, port: int) -> Redis:
-        return Redis(
-            host=host, port=port, username=self.url.user or None, password=self.url.password or None,
-            socket_timeout=CONNECT, socket_connect_timeout=CONNECT, retry=NO_RETRY,
-        )  # fmt: skip
-
     async def _server(self) -> Address:
-        """Where the one server is: in the URL, or where the Sentinels say."""
-        if self.url.scheme != "redis+sentinel":
-            return self.url.hosts[0]
-        sentinels = Sentinel(  # type: ignore[no-untyped-call]
-            list(self.url.hosts),
-            sentinel_kwargs=dict.fromkeys(("socket_timeout", "socket_connect_timeout"), CONNECT / 4) | {"retry": NO_RETRY},
-        )
-        try:
-            host, port = await sentinels.discover_master(self.url.service)
-        finally:
-            for client in sentinels.sentinels:
-                await client.aclose()
-        return host, port
+        return await server_of(self.url)
 
     # Signs of life.
 
@@ -397,15 +236,3 @@ def _greeting(url: StoreUrl) -> list[tuple[bytes, ...]]:
     if url.database:
         commands.append((b"SELECT", b"%d" % url.database))
     return [*commands, (b"SCRIPT", b"LOAD", LIMITS)]
-
-
-def _ranges(answer: Any, host: str) -> list[tuple[int, int, Address]]:
-    """The slots of CLUSTER SLOTS: redis-py gives them as {(first, last): {"primary": (host, port)}}, Redis as lists."""
-    if isinstance(answer, dict):
-        return [(first, last, _place(found["primary"], host)) for (first, last), found in answer.items()]
-    return [(int(one[0]), int(one[1]), _place(one[2], host)) for one in answer]
-
-
-def _place(server: Sequence[Any], host: str) -> Address:
-    name = server[0].decode() if isinstance(server[0], bytes) else server[0]
-    return name or host, int(server[1])

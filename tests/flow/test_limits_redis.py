@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gateway.app import Gateway
-from gateway.state import redis_store
+from gateway.state import redis_store, redis_way
 from tests.client import Client
 from tests.flow.conftest import write
 from tests.origin import Origin
@@ -195,9 +195,9 @@ async def test_frozen_costs_the_first_requests_the_deadline_and_the_others_nothi
     (one,) = await run(redis.url, 'key = "ip"\non_store_failure = "open"\nlimit = 5\nwindow = "1h"', deadline="20ms")
     assert await one.ask(2) == {200: 2}
     redis.freeze()
-    assert await one.ask(redis_store.BREAKS) == {200: redis_store.BREAKS}
+    assert await one.ask(redis_way.BREAKS) == {200: redis_way.BREAKS}
     assert not one.store.up
-    assert one.gateway.telemetry.store_failures.get(("late",)) >= redis_store.BREAKS
+    assert one.gateway.telemetry.store_failures.get(("late",)) >= redis_way.BREAKS
     assert await one.ask(50) == {200: 50}
     redis.thaw()
     await one.until(up=True)
