@@ -42,19 +42,29 @@ async def proxied(
 
 async def rolling(directory: Path) -> bool:
     """Three endpoints, each ended with TERM, 2 s away and back, twice around, under GETs and POSTs at 64 connections."""
+    return await restarted(directory, rounds=2, away=2.0, back=1.5, posts=4)
+
+
+async def restarts(directory: Path) -> bool:
+    """The same seven times around, and half of the connections send POSTs: to find those that fail."""
+    return await restarted(directory, rounds=7, away=0.2, back=0.7, posts=2)
+
+
+async def restarted(directory: Path, *, rounds: int, away: float, back: float, posts: int) -> bool:
+    """Ends three endpoints with TERM, one after the other, for `away` seconds each, under load; the next `back` seconds later."""
     good = {}
     for kind in ("gateway", "haproxy"):
         (place := directory / kind).mkdir()
         async with AsyncExitStack() as stack:
             servers = [await stack.enter_async_context(Server(place, str(i), 0.005)) for i in range(3)]
             proxy = await stack.enter_async_context(proxied(kind, place, servers, CHECKS + RETRY))
-            async with Drive(proxy.port, 64, posts=4) as load:
+            async with Drive(proxy.port, 64, posts=posts) as load:
                 await asyncio.sleep(1)
-                for server in servers * 2:
+                for server in servers * rounds:
                     await server.stop()
-                    await asyncio.sleep(2)
+                    await asyncio.sleep(away)
                     await server.start()
-                    await asyncio.sleep(1.5)
+                    await asyncio.sleep(back)
             runs = sum((server.ids() for server in servers), Counter())
             unread = sum((server.ids(".unread") for server in servers), Counter())
         bad_gets = Counter(answer.status for answer in load.gets if answer.status != 200)
@@ -289,4 +299,4 @@ def admin(process: Process, path: str) -> Any:
         return json.loads(answer.read())
 
 
-SCENARIOS = {"rolling": rolling, "outlier": outlier, "slow": slow, "ill": ill, "down": down, "storm": storm, "churn": churn}
+SCENARIOS = {one.__name__: one for one in (rolling, restarts, outlier, slow, ill, down, storm, churn)}

@@ -2,7 +2,7 @@
 """What happens when things happen: shares, a killed endpoint, a hundred reloads, large bodies. Prints figures, exits 1 on a miss.
 
     .venv/bin/python bench/scenarios.py shares kill reloads bodies
-    .venv/bin/python bench/scenarios.py rolling outlier slow ill down storm churn      # fire.py
+    .venv/bin/python bench/scenarios.py rolling restarts outlier slow ill down storm churn      # fire.py
     .venv/bin/python bench/scenarios.py gigabyte idle events                        # wire.py
 
 Everything runs on 127.0.0.1 and is bounded in count and time: a gateway process, upstream processes, clients in this one.

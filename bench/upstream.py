@@ -45,12 +45,13 @@ class State:
         self.random = random.Random(7)
 
     def lose(self, connection: socket.socket) -> None:
-        """Notes what has arrived on a connection that is about to be closed without having read it."""
+        """Closes a connection, and notes what has arrived on it up to that moment and was not read."""
         try:
             unread = connection.recv(65536, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except OSError:
-            return
-        for number in re.findall(rb"X-Id: (\S+)", unread):
+            unread = b""
+        connection.close()
+        for number in re.findall(rb"X-Id: (\S+)", unread, re.IGNORECASE):
             os.write(self.unread, number + b"\n")
 
 
@@ -69,9 +70,9 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.state.connections.discard(self)
-        if self.state.stopping:
-            with socket.socket(fileno=os.dup(self.transport.get_extra_info("socket").fileno())) as connection:
-                self.state.lose(connection)
+        if self.state.stopping:  # A duplicate stays open until this is over; the end goes out when that is closed.
+            connection = socket.socket(fileno=os.dup(self.transport.get_extra_info("socket").fileno()))
+            asyncio.get_running_loop().call_soon(self.state.lose, connection)
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -116,17 +117,19 @@ class Connection(asyncio.Protocol):
             self.transport.close()
 
 
-def refuse(listener: int, state: State) -> None:
-    """Resets the connections that nobody has accepted yet, as closing their listener does, but notes what is lost with them."""
-    with socket.socket(fileno=os.dup(listener)) as waiting:
-        while True:
-            try:
-                connection, _ = waiting.accept()
-            except OSError:
-                return
-            with connection:
-                state.lose(connection)
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+def refuse(listener: socket.socket, state: State) -> None:
+    """Closes it and resets the connections that nobody has accepted yet, as that would, but notes what is lost with them."""
+    waiting = []
+    with listener:
+        listener.setblocking(False)
+        try:
+            while True:
+                waiting.append(listener.accept()[0])
+        except BlockingIOError:
+            pass
+    for connection in waiting:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        state.lose(connection)
 
 
 async def serve(record: str, name: str, delay: float, ports: list[int]) -> None:
@@ -138,10 +141,11 @@ async def serve(record: str, name: str, delay: float, ports: list[int]) -> None:
     print("ready", flush=True)
     await stop.wait()
     state.stopping = True
+    listeners = [socket.socket(fileno=os.dup(one.fileno())) for server in servers for one in server.sockets]
     for server in servers:
-        for listener in server.sockets:
-            refuse(listener.fileno(), state)
         server.close()
+    for listener in listeners:
+        refuse(listener, state)
     for connection in tuple(state.connections):
         if not connection.busy:
             connection.transport.close()
