@@ -23,8 +23,9 @@ from gateway.state.redis_reader import RedisReader
 from gateway.state.shared_keys import SharedKeys
 from gateway.state.stores import parse
 from tests.client import Client
+from tests.flow.conftest import write
 from tests.origin import Origin
-from tests.redis import RedisServer, redis, shared_redis
+from tests.redis import Cluster, RedisServer, Watched, redis, shared_redis
 
 __all__ = ["redis", "shared_redis"]
 
@@ -445,3 +446,30 @@ async def test_a_key_brings_its_limit(world: World, mode: str, tmp_path: Path):
     _, secret = world.keys.create(Wish("acme"), time())
     await until(lambda: world.feed.version == 3)
     assert (await client.get("/", f"X-API-Key: {secret}")).fields["x-ratelimit-limit"] == "50"
+
+
+@pytest.mark.parametrize("kind", [Cluster, Watched], ids=["cluster", "sentinels"])
+async def test_wherever_the_store_is(tmp_path: Path, origin: Origin, kind: Any):
+    with kind() as servers:
+        write(
+            tmp_path,
+            PIPELINE.format(store="redis", more=""),
+            f'[upstream.origin]\nurl = "{origin.url}"\n',
+            f'[store]\nurl = "{servers.url}"\n',
+        )
+        gateway = Gateway(tmp_path / "gateway.toml", {})
+        await gateway.start()
+        client = await Client.connect(gateway.port)
+        try:
+            feed = next(one for one in gateway.runtime.keep if isinstance(one, SharedKeys))._feed
+            await until(lambda: feed.subscribed and feed.version == 0)
+            keys = RedisKeys(parse(servers.url))
+            key, secret = keys.create(Wish("acme"), time())
+            await until(lambda: feed.version == 1)
+            assert await status(client, secret) == 200
+            keys.revoke(key.id, time())
+            await until(lambda: feed.version == 2)
+            assert await status(client, secret) == 401
+        finally:
+            client.close()
+            await gateway.close()
