@@ -147,7 +147,7 @@ async def test_from_where_and_how_long(world: World):
     now = time()
     _, elsewhere = world.keys.create(Wish("acme", networks=("192.0.2.0/24",)), now)
     _, ending = world.keys.create(Wish("acme", expires=now + 3600), now)
-    await world.following()
+    await until(lambda: world.feed.version == 2)
     assert [await status(client, elsewhere) for _ in range(2)] == [403, 403]
     assert await status(client, ending) == 200
     ring = world.kept(StoreRing)
