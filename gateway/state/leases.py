@@ -162,12 +162,10 @@ class Leases:
         if lease is not None and lease.pending is not None:
             await asyncio.wait((lease.pending,))
 
-    def told(self, key: Hashable) -> tuple[float, float]:
-        """(units left, seconds until all are back) as of the last settlement; what others used since is not known."""
+    def held(self, key: Hashable) -> float:
+        """Units that the store has counted and nobody has used, less those that it has not counted yet."""
         lease = self.find(key)
-        if lease is None or lease.left < 0:
-            return self.limit.quota, 0.0
-        return max(0.0, lease.left + lease.credit - lease.debt), lease.back
+        return 0.0 if lease is None else lease.credit - lease.debt - lease.owed
 
     def close(self) -> None:
         """Stops tidying. What is still on credit comes back when the limit does."""

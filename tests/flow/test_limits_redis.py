@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -266,6 +267,30 @@ async def test_a_reload_rescales_what_is_used(run: Run, redis: RedisServer, tmp_
     for asker in (one, two):
         found += await asker.ask(100)
     assert abs(found[200] - 95) <= (0 if mode == "exact" else 22)
+
+
+async def test_the_limits_answer_knows_what_others_have_used(run: Run, redis: RedisServer):
+    table = """
+    rules = [
+      { name = "leased", key = "ip", limit = 200, window = "1h", algorithm = "fixed_window", mode = "leased" },
+      { name = "exact", key = "ip", limit = 100, window = "1h", algorithm = "sliding_log" },
+      { name = "daily", key = "ip", limit = 500, period = "day", algorithm = "quota", mode = "leased" },
+      { name = "at-a-time", key = "ip", limit = 5, algorithm = "concurrency" },
+    ]"""
+    one, two = await run(redis.url, table, 2)
+    assert await one.ask(20) == {200: 20}
+
+    async def left(asker: Asker) -> dict[str, tuple[int, str]]:
+        told = json.loads((await asker.client.get("/limits")).body)["limits"]
+        return {each["policy"]: (each["remaining"], each["mode"]) for each in told}
+
+    expected = {"leased": (180, "leased"), "exact": (80, "exact"), "daily": (480, "leased"), "at-a-time": (5, "exact")}
+    assert await left(one) == expected
+    # What the first has on credit is used, to the second, until it comes back.
+    assert abs((await left(two))["leased"][0] - 180) <= 10
+    async with asyncio.timeout(10):
+        while await left(two) != expected:
+            await asyncio.sleep(0.1)
 
 
 async def test_what_allows_nothing_needs_no_store(run: Run, redis: RedisServer):

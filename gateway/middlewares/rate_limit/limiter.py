@@ -74,7 +74,7 @@ class Limiter:
         self.releases = any(rule.at_a_time for rule in self._rules)
         self.cost_headers = frozenset(rule.cost_header for rule in self._rules if rule.cost_header)
         self._look = Look(self._rules, self._name, context.clock)
-        self.awaited_status = self._body or self._shared
+        self.awaited_status = self._body or any(rule.remotes for rule in self._rules)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._name}: {list(self._rules)}>"
@@ -321,7 +321,7 @@ class Limiter:
 
     def _explain(self, exchange: Exchange, decisions: list[Decision]) -> Awaitable[None] | None:
         """Says what would be decided, rule by rule."""
-        if self._shared:
+        if self._shared or self.awaited_status:
             return self._explain_shared(exchange, decisions)
         self._explained(exchange, decisions, self._look.here(exchange))
         return None

@@ -48,7 +48,7 @@ class Look:
         buckets = policy.buckets
         if (remote := rule.remotes.get(policy.name)) is not None:
             if remote.store.up:
-                return (policy.limit.quota, 0.0) if remote.leases is None else remote.leases.told(key)
+                return policy.limit.quota, 0.0  # it did not answer this once, and knows better
             buckets = remote.share()
         now = self._clock.wall() if rule.wall else self._clock.monotonic()
         left, back = buckets.algorithm.left(deepcopy(buckets.find(key)), buckets.limit, now)
@@ -56,11 +56,12 @@ class Look:
 
     async def _there(self, rule: Rule, policy: Policy, key: Hashable) -> tuple[float, float]:
         remote = rule.remotes.get(policy.name)
-        if rule.mode == "exact" and remote is not None and remote.store.up:
+        if remote is not None and remote.store.up:
             slot = slot_name() if rule.at_a_time else b""
             try:
                 told = await remote.store.ask(b"peek", (remote.key(key),), remote.args(1, slot=slot))
-                return told[0] / 1e6, told[1] / 1e6
+                held = 0.0 if remote.leases is None else remote.leases.held(key)
+                return max(0.0, told[0] / 1e6 + held), told[1] / 1e6
             except StoreDown:
                 pass
         return self._here(rule, policy, key)

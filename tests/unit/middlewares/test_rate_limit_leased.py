@@ -40,6 +40,9 @@ class Granting:
         if self.failing:
             answer.set_exception(StoreDown("away"))
             return answer
+        if action == b"peek":
+            answer.set_result([int(self.left * 1e6), 1])
+            return answer
         cost, wanted = float(args[5]), float(args[6])
         self.left -= cost
         granted = max(0.0, min(wanted, self.left))
@@ -107,8 +110,10 @@ async def test_credit_that_lay_too_long_is_not_used():
     NOW[0] += TERM
     hook(asked())
     assert store.asked == 1
-    hook(asked(explain=True))
-    assert store.asked == 1
+    explained = asked(explain=True)
+    await hook(explained)
+    assert store.left == 89 and explained.decisions is not None
+    assert [one.why for one in explained.decisions] == ['"default";q=100;w=3600 by client, leased in fake: 97 left after it']
 
 
 async def test_a_failed_settlement_ends_the_short_way():
