@@ -53,6 +53,7 @@ class Pool:
         "_clock",
         "_due",
         "_gated",
+        "_gone",
         "_heeds",
         "_only",
         "_outage",
@@ -110,6 +111,7 @@ class Pool:
         self._trials: Endpoints
         self._outage: tuple[Failure, float, str] | None
         self._gated = self._heeds = self._trying_all = False
+        self._gone: list[Endpoint] = []
         self._adopt(config)
 
     def __repr__(self) -> str:
@@ -359,6 +361,7 @@ class Pool:
         for endpoint in dropped:
             endpoint.retire()
             self._telemetry.endpoint_healthy.drop((self.name, endpoint.name))
+        self._forget(dropped)
         if self.config.circuit_breaker is None:
             self._telemetry.circuit_state.drop((self.name,))
         if self.config.on_empty != "try_all":
@@ -366,6 +369,22 @@ class Pool:
         self._publish()
         self._wake(len(self.waiting))
         return dropped
+
+    def _forget(self, dropped: Endpoints) -> None:
+        """Ends the series of those that were dropped before and have nothing in flight: a pool may change as long as it lives.
+
+        Not of those that are dropped now: what they have just answered may not have been counted yet.
+        """
+        known = {endpoint.name for endpoint in self.endpoints}
+        over = {endpoint.name for endpoint in self._gone if not endpoint.in_flight} - known
+        if over:
+            series = self._telemetry.upstream_requests
+            for labels in [labels for labels in series.values if labels[0] == self.name and labels[1] in over]:
+                series.drop(labels)
+        if self.outliers is not None:
+            for endpoint in self._gone:
+                self.outliers.forget(endpoint)
+        self._gone = [*(endpoint for endpoint in self._gone if endpoint.in_flight), *dropped]
 
     def discovered(self, found: tuple[EndpointConfig, ...]) -> Endpoints:
         """Puts what discovery says now beside the configuration's endpoints; returns those that are gone."""
@@ -375,7 +394,9 @@ class Pool:
     def close(self) -> Endpoints:
         """The upstream is gone: nobody can be picked any more, and its metrics end. Returns the endpoints it had."""
         gone = replace(self.config, url="", endpoints=(), circuit_breaker=None, on_empty="fail", discover=None)
-        return self.reconfigure(gone)
+        dropped = self.reconfigure(gone)
+        self._forget(())
+        return dropped
 
     def status(self) -> dict[str, Any]:
         """What the admin API shows: plain values only."""

@@ -51,6 +51,38 @@ def test_a_slow_one_is_an_outlier_too_and_no_more_than_the_share_go() -> None:
     assert world.eligible() == "a c d e"
 
 
+def test_the_series_of_who_is_gone_end_when_nothing_of_it_is_left() -> None:
+    world = World("a", "b", outlier=OUTLIER)
+    a, b = world.endpoint("a"), world.endpoint("b")
+    series = world.telemetry.upstream_requests
+    series.add(("other", "a:80", "200"))
+
+    def shown() -> list[str]:
+        return [endpoint for upstream, endpoint, _ in series.values if upstream == "becamera"]
+
+    for endpoint in (a, b):
+        series.add(("becamera", endpoint.name, "200"))
+        series.add(("becamera", endpoint.name, "503"))
+        world.pool.saw(endpoint, False, 0.01)
+    a.in_flight = 1
+    world.reconfigure("c", outlier=OUTLIER)
+    assert set(shown()) == {"a:80", "b:80"}, "what it has just answered may be counted still"
+    world.reconfigure("d", outlier=OUTLIER)
+    assert set(shown()) == {"a:80"}, "it has one in flight"
+    world.reconfigure("d", "a", outlier=OUTLIER)
+    a.in_flight = 0
+    world.reconfigure("d", "a", outlier=OUTLIER)
+    assert set(shown()) == {"a:80"}, "another of that name is there"
+    for names in ("d", "e", "f"):
+        world.reconfigure(names, outlier=OUTLIER)
+    assert shown() == []
+    assert ("other", "a:80", "200") in series.values
+    assert world.pool.outliers is not None and a not in world.pool.outliers._tallies
+    series.add(("becamera", "f:80", "200"))
+    world.pool.close()
+    assert shown() == []
+
+
 def test_what_is_out_or_not_watched_is_not_counted() -> None:
     world = World("a", "b")
     world.pool.saw(world.endpoint("a"), True, 1.0)
