@@ -154,3 +154,13 @@ async def test_tiers_and_who_is_exempt():
     with pytest.raises(Failed):
         hook(asked(tier="free"))
     assert store.asked == 0
+
+
+async def test_what_a_store_that_does_not_answer_would_say():
+    store = Granting(100)
+    hook = made(store, mode="exact")
+    store.failing = True
+    assert [one["remaining"] for one in await hook.status(asked())] == [100]
+    store.up = False
+    (told,) = await hook.status(asked())
+    assert (told["remaining"], told["mode"]) == (100, "local_share")

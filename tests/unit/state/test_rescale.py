@@ -173,3 +173,49 @@ def test_nothing_is_allowed_and_then_something_again(name: str):
     assert world.used(buckets) == 0
     buckets.adopt(limit_of(name, 3, 60.0))
     assert [world.take(buckets) for _ in range(4)] == [True, True, True, False]
+
+
+def test_a_change_in_the_midst_of_an_ordinary_sweep():
+    world = World()
+    buckets = world.buckets("fixed_window", Limit.windowed(100, 60.0))
+    for number in range(500):
+        world.take(buckets, str(number), 40)
+    buckets.sweep(world.now)
+    buckets.sweep(world.now)
+    assert buckets.live and buckets._aside
+    buckets.adopt(Limit.windowed(50, 60.0))
+    assert {round(world.used(buckets, str(number))) for number in range(500)} == {20}
+
+
+def test_room_is_made_among_states_that_are_not_rescaled_yet():
+    world = World()
+    buckets = world.buckets("fixed_window", Limit.windowed(100, 60.0))
+    for number in range(30):
+        world.take(buckets, str(number), 90 if number else 10)
+    buckets.adopt(Limit.windowed(1000, 60.0))
+    for number in range(30, 60):
+        buckets.check(str(number), world.now, 1, 30)
+        assert len(buckets) <= 31
+    assert {round(world.used(buckets, key)) for key in [*buckets.live, *buckets._aside]} <= {0, 100, 900}
+
+
+@pytest.mark.parametrize("name", ["sliding_log", "quota"])
+def test_states_of_those_who_have_used_nothing_stay(name: str):
+    world = World()
+    buckets = world.buckets(name, limit_of(name, 10, 60.0))
+    for key in ("a", "b"):
+        buckets.check(key, world.now, 1, 10)
+    buckets.adopt(limit_of(name, 20, 60.0))
+    assert world.used(buckets) == 0 and world.used(buckets, "b") == 0
+
+
+async def test_sweeps_that_nobody_calls_for_end_with_the_buckets(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "MANY", 10)
+    world = World()
+    buckets = world.buckets("fixed_window", Limit.windowed(100, 60.0))
+    buckets.close()
+    for number in range(20):
+        world.take(buckets, str(number))
+    assert buckets._tending is not None
+    buckets.close()
+    assert buckets._tending.cancelled()
