@@ -191,7 +191,8 @@ class Connection(asyncio.Protocol):
         """Called by the sweep when the deadline or the exchange's own limit has passed."""
         name = self.endpoint.name
         if now >= self.limit:
-            self._fail(Failed(Failure.TIMEOUT, why=f"{name} took longer than the route's timeout"))
+            why = f"{name} was not done when the time for all of it (the route's timeout, timeouts.total) was over"
+            self._fail(Failed(Failure.TIMEOUT, why=why))
         elif self._reading_paused:
             self.deadline = now + self._timeouts.read  # It is our client that is slow.
         elif self._sending:
