@@ -6,6 +6,7 @@ same few dozen names make up nearly all traffic.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -58,6 +59,10 @@ def takes_trailers(headers: MultiMapping[str]) -> bool:
     named = ",".join(headers.getall("Connection", ())).encode("latin-1", "replace")
     wanted = ",".join(headers.getall("TE", ())).encode("latin-1", "replace")
     return b"te" in tokens(named) and b"trailers" in tokens(wanted)
+
+
+PLAIN_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+): ([\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)")
+"""A field line (RFC 9112 section 5) of the plainest kind: one space, visible ASCII. No two readers differ about it."""
 
 
 class Memo(dict[bytes, _T]):

@@ -27,7 +27,8 @@ from gateway.serving.peers import Peers
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._~+/=:-]{1,128}")
 _X_REQUEST_ID = istr("X-Request-ID")
-_FRAMING = "framing"
+FRAMING = "framing"
+"""The memo's key of what the fields that frame and address a message come to."""
 _DIGITS = 19
 
 
@@ -77,10 +78,10 @@ class Admission:
         """Checks what must be unambiguous before any route is looked for. Raises Failed."""
         # What the fields come to is worked out once for all requests of a connection that repeat them.
         version = exchange.version
-        known = exchange.memo.get(_FRAMING)
+        known = exchange.memo.get(FRAMING)
         if known is None or known[0] != version:
             check_version(version)
-            known = exchange.memo[_FRAMING] = (version, check_fields(version, exchange.raw_headers) or "")
+            known = exchange.memo[FRAMING] = (version, check_fields(version, exchange.raw_headers) or "")
         exchange.host = known[1]
         target = exchange.target
         if target[:1] != "/" or exchange.method == "CONNECT":

@@ -23,11 +23,11 @@ from multidict import MultiMapping
 from gateway.core.exchange import Exchange
 from gateway.core.failures import Failed, Failure
 from gateway.core.headers import Pair
-from gateway.serving.admit import Admission, Certified, parse_failure
+from gateway.serving.admit import FRAMING, Admission, Certified, parse_failure
 from gateway.serving.body import CONTINUE, ClientBody
 from gateway.serving.inline import Inline
 from gateway.serving.parsing import Parsing
-from gateway.serving.repeats import Repeat, repeatable
+from gateway.serving.repeats import PATIENCE, Repeat, repeatable
 from gateway.serving.write import make_head
 
 if TYPE_CHECKING:
@@ -69,7 +69,6 @@ GRACE = 0.25
 """Seconds between two looks at whether a client that sends nothing more is still there."""
 
 _HTTP_11 = (1, 1)
-_PARSED = (None, None)
 _READ_BUFFER = 2**16
 _KEEP = Sent(True)
 _LAST = Sent(False)
@@ -90,6 +89,7 @@ class ClientConnection(RequestHandler):
         "_listener",
         "_memo",
         "_parked",
+        "_patience",
         "_probed",
         "_raw_headers",
         "_repeat",
@@ -117,6 +117,7 @@ class ClientConnection(RequestHandler):
         self._memo: dict[Any, Any] = {}
         self._snapshot = 0
         self._repeat: Repeat | None = None
+        self._patience = 0
         self.admission: Admission = listener.admission
         self.peer = ""
         self.scheme = "http"
@@ -160,9 +161,13 @@ class ClientConnection(RequestHandler):
         if repeat is not None and not (self._close or self._force_close):
             taken = repeat.taken(data)
             if taken is None:
-                repeat, taken = repeat.varied(data) or _PARSED
-                self._repeat = repeat
-            if repeat is not None and taken is not None:
+                taken = repeat.varied(data)
+                if taken is not None:
+                    # What frames and addresses the message has not changed.
+                    self._raw_headers = repeat.raw_headers
+                    self._memo = {FRAMING: self._memo[FRAMING]} if FRAMING in self._memo else {}
+            if taken is not None:
+                repeat.used = True
                 self._parked = waiter
                 self._request_count += 1
                 self._driving = True
@@ -171,13 +176,18 @@ class ClientConnection(RequestHandler):
                 if self._inline is None:
                     self._rest()
                 return
+            self._repeat = None
+            if not repeat.used:
+                self._patience = PATIENCE
         super().data_received(data)
         if self._messages:
             self._parked = waiter
             messages = self._messages
-            if self._request_count > 1 and len(messages) == 1 and not self._head_bytes:
-                # A second request on a connection: what follows is likely to repeat its fields.
-                self._repeat = repeatable(data, *messages[0], *self._listener.plain)
+            if self._patience:
+                self._patience -= 1
+            elif self._request_count > 1 and len(messages) == 1 and not self._head_bytes:
+                # Not of the first request, which may be the only one: what follows is likely to repeat its fields.
+                self._repeat = repeatable(data, *messages[0], self._listener.longest)
             self._drive()
             return
         self._waiter = waiter

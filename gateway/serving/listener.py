@@ -75,8 +75,8 @@ class Listener(web.Server):
         self.max_head = config.max_header_size + config.max_uri
         # aiohttp reports too long a line and too long a field alike, but with their limits: those must differ.
         max_field = config.max_header_size + (1 if config.max_header_size == config.max_uri else 0)
-        self.plain = min(config.max_uri, config.max_header_size), config.max_headers
-        """Bytes of a line, and fields, up to which a request is within all limits."""
+        self.longest = min(config.max_uri, config.max_header_size)
+        """Bytes of a line up to which it is within all limits."""
         self._kwargs = {
             "keepalive_timeout": config.idle_timeout,
             "max_line_size": config.max_uri,

@@ -19,7 +19,7 @@ from gateway.config.attempts import TimeoutsConfig
 from gateway.core.exchange import Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.headers import FRAMING, HOP_BY_HOP, Pair, lower
-from gateway.upstream.answers import MAX_HEAD, AnswerStream, Repeat, understand
+from gateway.upstream.answers import END, MAX_HEAD, AnswerStream, Repeat, understand
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.receipt import sent, unacknowledged
 from gateway.upstream.switched import Switched
@@ -31,8 +31,10 @@ WHOLE = 64 * 1024
 """Bodies with a Content-Length up to this many bytes are handed over complete, so that they leave in one write."""
 MAX_HEADERS = 256
 
+PATIENCE = 16
+"""Answers to parse, after one repeated nothing of the one before, until another is held against the one before."""
+
 _H = ord("H")
-_END = b"\r\n\r\n"
 _NEVER = float("inf")
 _DEFAULT_TIMEOUTS = TimeoutsConfig()
 
@@ -74,6 +76,7 @@ class Connection(asyncio.Protocol):
         "_max_idle",
         "_owner",
         "_parser",
+        "_patience",
         "_reading_paused",
         "_repeat",
         "_reply",
@@ -120,6 +123,7 @@ class Connection(asyncio.Protocol):
         self._last: list[Pair] = []
         self._understood = understand([])
         self._repeat: Repeat | None = None
+        self._patience = 0
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else "idle" if self._flight is None else "busy"
@@ -244,13 +248,17 @@ class Connection(asyncio.Protocol):
             self.close()
             return
         if repeat is not None:
-            # The last answer came in one piece; this one, too, and with the same head?
-            if len(data) == repeat.size and data.startswith(repeat.head) and not (self._head_only or self._sending):
+            # The last answer came in one piece; this one, too, and with the same head, or nearly so?
+            same = len(data) == repeat.size and data.startswith(repeat.head)
+            if not (self._head_only or self._sending) and (same or repeat.varied(data)):
+                repeat.used = True
                 self._flight = None
                 self._rest()
                 flight.answered(repeat.reply(data))
                 return
             self._repeat = None
+            if not repeat.used:
+                self._patience = PATIENCE
         self.deadline = self._owner.now + (self._timeouts.write if self._sending else self._timeouts.read)
         stream = self._stream
         begins = not self._head_bytes and self._reply is None
@@ -488,17 +496,19 @@ class Connection(asyncio.Protocol):
         idle.append(self)
 
     def _repeated(self, data: bytes, reply: Reply) -> Repeat | None:
-        """What the next answer may repeat of this one, all of which was in `data`: where one has the fields of the one before."""
-        length = reply.length
-        if not data or length is None or self._headers is self._last or self._head_only or reply.status in (204, 304):
+        """What the next answer may repeat of this one, which was all in `data`; not of a first one, which may be the last."""
+        if self._patience:
+            self._patience -= 1
             return None
-        headers, index, joined, stated, *_ = self._understood
+        if not (data and self._used) or reply.length is None or self._head_only or reply.status in (204, 304):
+            return None
+        headers, index, _, stated, *_ = self._understood
         if stated is None:
             return None
         end = len(data) - stated
-        if data.find(_END) + len(_END) != end:  # Something stands before the head or behind the body: 100 (Continue), CRLF.
+        if data.find(END) + len(END) != end:  # Something stands before the head or behind the body: 100 (Continue), CRLF.
             return None
-        return Repeat(data[:end], len(data), Reply.known(reply.status, headers, index, joined, stated))
+        return Repeat(data[:end], reply.status, headers, index, stated)
 
     def _fail(self, failed: Failed, stale: bool = False) -> None:
         flight, stream = self._flight, self._stream

@@ -13,7 +13,7 @@ from gateway.config.attempts import TimeoutsConfig
 from gateway.config.endpoints import EndpointConfig
 from gateway.core.exchange import Reply
 from gateway.core.failures import Failed
-from gateway.upstream.connection import Connection
+from gateway.upstream.connection import PATIENCE, Connection
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.transport import Transport
 from tests.flow.corpus_responses import CASES
@@ -92,7 +92,7 @@ def warm(answer: bytes = HEAD + b"ok", method: str = "GET") -> Peer:
     return peer
 
 
-def test_the_second_answer_with_the_same_fields_is_the_one_to_repeat():
+def test_the_second_answer_is_the_one_to_repeat():
     peer = Peer()
     peer.ask(HEAD + b"ok")
     assert not peer.repeats
@@ -149,6 +149,52 @@ def test_what_is_no_repetition_is_parsed(description: str, parts: tuple[bytes, .
     assert peer.ask(*parts, **how) == Peer().ask(*parts, **how)
 
 
+SERVED = b"HTTP/1.1 200 OK\r\nDate: now\r\nContent-Length: 2\r\nConnection: keep-alive\r\nETag: 1\r\nVia: a\r\nVia: b\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("description", "answer", "taken"),
+    [
+        ("other values", SERVED.replace(b"now", b"then").replace(b"ETag: 1", b"ETag: 22") + b"ok", True),
+        ("another length", SERVED.replace(b"h: 2", b"h: 12") + b"okokokokokok", True),
+        ("no body", SERVED.replace(b"h: 2", b"h: 0"), True),
+        ("a body that is not all there", SERVED.replace(b"h: 2", b"h: 3") + b"ok", False),
+        ("something behind it", SERVED.replace(b"now", b"then") + b"ok!", False),
+        ("a length that is none", SERVED.replace(b"h: 2", b"h: +2") + b"ok", False),
+        ("a length past all bounds", SERVED.replace(b"h: 2", b"h: 0000000002") + b"ok", False),
+        ("another name", SERVED.replace(b"ETag", b"Etag") + b"ok", False),
+        ("another name of the length", SERVED.replace(b"Content-L", b"content-l") + b"ok", False),
+        ("another status", SERVED.replace(b"200 OK", b"404 No") + b"ok", False),
+        ("the connection's end", SERVED.replace(b"keep-alive", b"close") + b"ok", False),
+        ("one of several lines of a name", SERVED.replace(b"Via: a", b"Via: c") + b"ok", False),
+        ("white space", SERVED.replace(b"ETag: 1", b"ETag:1") + b"ok", False),
+        ("beyond ASCII", SERVED.replace(b"ETag: 1", b"ETag: \xff") + b"ok", False),
+        ("a field more", SERVED.replace(b"ETag: 1", b"ETag: 1\r\nX: 1") + b"ok", False),
+        ("another order", SERVED.replace(b"Via: b", b"X: 1").replace(b"ETag: 1", b"Via: b") + b"ok", False),
+    ],
+)
+def test_answers_with_other_values(description: str, answer: bytes, taken: bool) -> None:
+    peer = warm(SERVED + b"ok")
+    repeat = peer.connection._repeat
+    assert repeat is not None
+    assert repeat.varied(answer) is taken
+    peer = warm(SERVED + b"ok")
+    for _ in range(2):
+        said = peer.ask(answer)
+        assert said == Peer().ask(answer)
+        if said[1:] != (True, True):
+            break
+
+
+def test_answers_that_never_repeat_are_parsed_for_a_while():
+    peer = Peer()
+    recorded = 0
+    for number in range(100):
+        peer.ask(HEAD.replace(b"X-Own", b"X-%d" % number) + b"ok")
+        recorded += peer.repeats
+    assert 1 < recorded <= 1 + 100 // PATIENCE
+
+
 def test_every_answer_of_the_corpus_after_every_other():
     pairs = 0
     for first in CASES:
@@ -186,3 +232,24 @@ def test_a_body_may_differ_and_headers_belong_to_each_reply():
     assert [reply.body for reply in replies] == [b"ab", b"cd"]
     assert [reply.get(b"x-more") for reply in replies] == [b"ab", b"cd"]
     assert [reply.blocks for reply in replies] == [[b"ab"], [b"cd"]]
+
+
+VALUES = st.sampled_from((b"a", b"0", b"1", b"2", b"3", b"02", b"close", b"chunked", b"gzip", b"", b" ", b"x y")) | st.binary(
+    max_size=5
+)
+CHANGES = st.lists(st.tuples(st.integers(0, 5), VALUES), max_size=3)
+
+
+@given(st.lists(st.tuples(CHANGES, st.sampled_from((b"ok", b"", b"o", b"ok\r\n", b"abc"))), min_size=1, max_size=3))
+def test_any_values_one_after_the_other(answers: list[tuple[list[tuple[int, bytes]], bytes]]) -> None:
+    lines = SERVED[:-4].split(b"\r\n")
+    peer = warm(SERVED + b"ok")
+    for changes, body in answers:
+        changed = list(lines)
+        for place, value in changes:
+            changed[place + 1] = changed[place + 1].partition(b" ")[0] + b" " + value
+        answer = b"\r\n".join(changed) + b"\r\n\r\n" + body
+        said = peer.ask(answer)
+        assert said == Peer().ask(answer), answer
+        if said[1:] != (True, True):
+            break
