@@ -121,14 +121,15 @@ async def test_a_look_up() -> None:
 
 
 @pytest.mark.parametrize(
-    ("say", "why"), [(lambda q: [], "no answer within"), (lambda q: [q[:2] + reply(flags=0x8183)[2:]], "no such")]
+    ("say", "timeout", "why"),
+    [(lambda q: [], 0.05, "no answer within"), (lambda q: [q[:2] + reply(flags=0x8183)[2:]], 10, "no such")],
 )
-async def test_a_look_up_that_fails(say: Callable[[bytes], list[bytes]], why: str) -> None:
+async def test_a_look_up_that_fails(say: Callable[[bytes], list[bytes]], timeout: float, why: str) -> None:
     async with serving(say) as port:
         with pytest.raises(OSError, match=why):
-            await look_up(NAME, ["127.0.0.1"], port, timeout=0.05)
+            await look_up(NAME, ["127.0.0.1"], port, timeout=timeout)
     with pytest.raises(OSError, match=r"127\.0\.0\.1"):
-        await look_up(NAME, ["127.0.0.1"], port, timeout=0.05)
+        await look_up(NAME, ["127.0.0.1"], port, timeout=timeout)
 
 
 def address(ttl: int, kind: int = A) -> bytes:
