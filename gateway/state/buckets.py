@@ -61,7 +61,7 @@ class Buckets:
     """
 
     __slots__ = (
-        "_aside", "_before", "_clock", "_most", "_name", "_step", "_tending", "_wall", "_warned",
+        "_aside", "_before", "_clock", "_most", "_name", "_once_more", "_step", "_tending", "_wall", "_warned",
         "algorithm", "due", "epoch", "evicted", "limit", "live", "take",
     )  # fmt: skip
 
@@ -81,6 +81,7 @@ class Buckets:
         self._most = 0  # how many there have been since memory was given back, once there were MANY
         self._step = STEP
         self._tending: asyncio.TimerHandle | None = None
+        self._once_more = False
         self._warned = NEVER
 
     def __len__(self) -> int:
@@ -172,6 +173,8 @@ class Buckets:
             self.due = now + (PACE if self._aside else REST)
         else:
             self._set_aside()
+            if not self._aside:
+                self._swept()
             self.due = now + PACE
 
     def close(self) -> None:
@@ -203,9 +206,16 @@ class Buckets:
         if not aside:
             self._aside = aside = {}  # An emptied dictionary keeps the room it had.
             self._before = None
-            if self._most and 2 * len(live) < self._most:
-                give_back()
-                self._most = len(live) if len(live) > FEW else 0
+            self._swept()
+
+    def _swept(self) -> None:
+        """Gives memory back when most of very many have been forgotten."""
+        count = len(self.live)
+        if self._most and (2 * count < self._most or self._once_more):
+            give_back()
+            # Once more after the next sweep: what was made meanwhile lay among the states.
+            self._once_more = count <= FEW and not self._once_more
+            self._most = max(count, 1) if count > FEW or self._once_more else 0
 
     def _evict(self, now: float) -> None:
         """Forgets, of a few, an idle state or else the one with most left, for which starting afresh makes least difference."""
@@ -238,5 +248,5 @@ class Buckets:
         self._tending = None
         if now >= self.due:
             self.sweep(now)
-        if self._aside or len(self.live) > FEW:
+        if self._aside or self._once_more or len(self.live) > FEW:
             self._tend_later()

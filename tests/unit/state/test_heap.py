@@ -52,7 +52,7 @@ asyncio.run(main(sys.argv[1], bool(sys.argv[2:])))
 
 def measured(*words: str) -> tuple[float, float, int]:
     """(MiB for them, MiB still there after a window, states)."""
-    out = subprocess.run([sys.executable, "-c", SCRIPT, *words], capture_output=True, text=True, check=True).stdout
+    out = subprocess.run([sys.executable, "-c", SCRIPT, *words], capture_output=True, text=True, check=True, timeout=60).stdout
     held, left, count = out.split()
     return float(held), float(left), int(count)
 
