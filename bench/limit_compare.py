@@ -10,6 +10,7 @@ the core of the origin and wrk; its own CPU is not counted.
 
 from __future__ import annotations
 
+import os
 import shutil
 import statistics
 import subprocess
@@ -74,7 +75,7 @@ def gateways(work: Path, redis_port: int) -> dict[str, tuple[list[str], int]]:
 
 
 def envoys(work: Path) -> dict[str, tuple[list[str], int]]:
-    program = shutil.which("envoy", path=f"{side.HERE}/.peers/bin:/tmp/gateway-bench/peers/bin")
+    program = shutil.which("envoy", path=f"{os.environ.get('PEERS', side.HERE / '.peers')}/bin")
     if program is None:
         print("envoy is not installed: bench/setup.sh", file=sys.stderr)
         return {}
