@@ -16,6 +16,10 @@ from gateway.core.exchange import ReplyStream
 PIECE = 32 * 1024
 """Bytes of a long body between two turns of the loop."""
 
+REMEMBERED = 64
+REMEMBERED_SIZE = 8 * 1024
+"""Bodies of which the coded form is remembered, by coding, and the most bytes of one: a MiB in all at worst."""
+
 _WINDOW = 18
 """log2 of the bytes a stream's coder looks back on: enough for text, and little memory for each of ten thousand streams."""
 
@@ -82,13 +86,34 @@ class Coding:
     encoder: Callable[[], Encoder]
 
 
+class Once:
+    """Codes whole bodies, and remembers the last few small ones: what many clients ask for is coded once, not for each of them."""
+
+    def __init__(self, code: Callable[[bytes], bytes]) -> None:
+        self._code = code
+        self._known: dict[bytes, bytes] = {}
+
+    def __call__(self, body: bytes) -> bytes:
+        if len(body) > REMEMBERED_SIZE:
+            return self._code(body)
+        known = self._known
+        coded = known.get(body)
+        if coded is None:
+            if len(known) >= REMEMBERED:
+                del known[next(iter(known))]  # The oldest.
+            coded = known[body] = self._code(body)
+        return coded
+
+
 def codings(gzip_level: int, br_quality: int, zstd_level: int) -> dict[str, Coding]:
     """What bodies can be coded in, by name."""
     compressor = _zstd_compressor(zstd_level)  # Ends a frame with every call, and is cheaper to keep than to make.
     return {
-        "gzip": Coding(b"gzip", lambda body: isal_zlib.compress(body, gzip_level, 31), lambda: _Gzip(gzip_level)),
-        "br": Coding(b"br", lambda body: brotli.compress(body, quality=br_quality, lgwin=_WINDOW), lambda: _Brotli(br_quality)),
-        "zstd": Coding(b"zstd", lambda body: compressor.compress(body, compressor.FLUSH_FRAME), lambda: _Zstd(zstd_level)),
+        "gzip": Coding(b"gzip", Once(lambda body: isal_zlib.compress(body, gzip_level, 31)), lambda: _Gzip(gzip_level)),
+        "br": Coding(
+            b"br", Once(lambda body: brotli.compress(body, quality=br_quality, lgwin=_WINDOW)), lambda: _Brotli(br_quality)
+        ),
+        "zstd": Coding(b"zstd", Once(lambda body: compressor.compress(body, compressor.FLUSH_FRAME)), lambda: _Zstd(zstd_level)),
     }
 
 

@@ -21,7 +21,7 @@ from gateway.core.failures import Failed, Failure
 from gateway.core.headers import Pair
 from gateway.core.hooks import ConfigProblem, Context, ResponseHook
 from gateway.middlewares.compression import AT_ONCE, CONFIG, build
-from gateway.middlewares.compression.codings import EncodedStream, Pieces, codings
+from gateway.middlewares.compression.codings import REMEMBERED, REMEMBERED_SIZE, EncodedStream, Once, Pieces, codings
 from gateway.middlewares.compression.negotiation import preferred
 
 TEXT = b'{"cameras": [' + b", ".join(b'{"id": %d, "name": "camera %d"}' % (n, n * n) for n in range(60)) + b"]}"
@@ -402,3 +402,23 @@ def test_tables_that_cannot_mean_what_they_say(table: dict[str, Any], at: tuple[
 def test_refused_tables(table: dict[str, Any]):
     with pytest.raises(ValidationError):
         CONFIG().load(table)
+
+
+def test_the_last_small_bodies_are_coded_once():
+    coded: list[bytes] = []
+
+    def code(body: bytes) -> bytes:
+        coded.append(body)
+        return body[::-1]
+
+    once = Once(code)
+    assert [once(b"ab"), once(b"ab"), once(b"cd")] == [b"ba", b"ba", b"dc"]
+    assert coded == [b"ab", b"cd"]
+    large = b"x" * (REMEMBERED_SIZE + 1)
+    assert once(large) == once(large)
+    assert coded[2:] == [large, large], "large ones are not kept"
+    for number in range(REMEMBERED):
+        once(b"%d" % number)
+    assert len(once._known) == REMEMBERED
+    once(b"ab")
+    assert coded[-1] == b"ab", "the oldest is forgotten"
