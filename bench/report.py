@@ -47,9 +47,9 @@ the same, for an answer that may be cached (of the peers only nginx caches here)
 and an answer's field that occur once and never again. What a peer lacks is in `bench/README.md`.
 
 **What repeats.** wrk sends the same request over and over, as many clients do, and the gateway makes use of it: fields that a
-connection repeats byte for byte are not parsed, judged and copied again, towards the client and towards the endpoint; a small body
-that was compressed lately is not compressed again. *varied* is what it costs when every request and every answer is new; most
-traffic lies between the two.
+connection repeats byte for byte are not parsed, judged and copied again, towards the client and towards the endpoint; a small
+body that was compressed lately is not compressed again. *varied* is what it costs when every request and every answer is new;
+most traffic lies between the two.
 """
 
 

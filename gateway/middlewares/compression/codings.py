@@ -87,7 +87,7 @@ class Coding:
 
 
 class Once:
-    """Codes whole bodies, and remembers the last few small ones: what many clients ask for is coded once, not for each of them."""
+    """Codes whole bodies, and remembers the last few small ones: what many clients ask for is coded once, not for each."""
 
     def __init__(self, code: Callable[[bytes], bytes]) -> None:
         self._code = code
