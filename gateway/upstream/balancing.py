@@ -18,6 +18,8 @@ from typing import Protocol
 from gateway.upstream.endpoint import Endpoint
 
 Endpoints = tuple[Endpoint, ...]
+CROWD = 20
+"""Endpoints of which LeastConnections looks at every one."""
 _NOBODY: Endpoints = ()
 """What a new balancer is prepared for."""
 
@@ -64,9 +66,12 @@ class LeastConnections:
     behind them, and the first in a list would get everything while all are idle. It also puts the idle ones in front, so that
     with equal weights nobody else is looked at until all are busy. Quotients of equal value are equal floats (IEEE 754 division
     is exact to the last bit), so comparing them loses no tie.
+
+    Of more than CROWD endpoints the least of CROWD is taken, of others each time, so that a pick costs the same however many
+    there are. Looking at two of them already comes close to looking at all (Mitzenmacher, The Power of Two Choices, 2001).
     """
 
-    __slots__ = ("_eligible", "_limited", "_order", "_pair", "_uniform")
+    __slots__ = ("_at", "_eligible", "_limited", "_order", "_pair", "_ring", "_uniform")
 
     def __init__(self) -> None:
         self._adopt(_NOBODY)
@@ -77,10 +82,20 @@ class LeastConnections:
         self._limited = not eligible or limited(eligible)
         self._uniform = uniform(eligible)
         self._pair = (eligible[0], eligible[1]) if len(eligible) == 2 and not self._limited else None
+        self._at = 0
+        self._ring: list[Endpoint] | None = None
+        if len(eligible) > CROWD:
+            # Not as they stand in the file: those of one rack, which fail together, stand together there.
+            ring = random.Random(0).sample(eligible, len(eligible))  # noqa: S311 - no secret
+            self._ring = ring + ring[:CROWD]
 
     def pick(self, eligible: Endpoints, key: str, tried: Sequence[Endpoint]) -> Endpoint | None:
         if eligible is not self._eligible:
             self._adopt(eligible)
+        if self._ring is not None:
+            at = self._at
+            self._at = at + 1 if at + 1 < len(eligible) else 0
+            return lightest(self._ring[at : at + CROWD], tried) or lightest(eligible, tried)
         if tried or self._limited:
             left = lightest(self._order, tried)
             if left is not None:

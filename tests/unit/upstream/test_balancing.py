@@ -71,7 +71,7 @@ def test_a_slow_endpoints_share_falls(weights: tuple[int, ...]) -> None:
     assert 0 < shares[served[0]] / 20_000 < fair / 3
 
 
-@pytest.mark.parametrize("number", [1, 2, 3, 20])
+@pytest.mark.parametrize("number", [1, 2, 3, 20, 21, 200])
 def test_idle_endpoints_take_turns(number: int) -> None:
     idle = endpoints(*[2] * number)
     balancer = LeastConnections()
@@ -94,6 +94,40 @@ def test_a_busy_endpoint_does_not_hand_its_share_to_its_neighbour() -> None:
         heavy.in_flight = 0
         shares[second] += 1
     assert shares == {one: 20, other: 20}
+
+
+class TestMany:
+    """More endpoints than are all looked at."""
+
+    def test_shares_approach_the_weights(self) -> None:
+        weighted = endpoints(*[3, 2, 1] * 20)
+        shares = simulate(weighted, 640, 60_000, lambda endpoint: 1.0)
+        for weight in (1, 2, 3):
+            share = sum(shares[endpoint] for endpoint in weighted if endpoint.weight == weight)
+            assert share / 60_000 == pytest.approx(weight / 6, rel=0.1)
+
+    def test_slow_ones_that_stand_together_get_little(self) -> None:
+        served = endpoints(*[1] * 100)
+        shares = simulate(served, 300, 30_000, lambda endpoint: 50.0 if endpoint in served[:30] else 1.0)
+        # Each takes a fiftieth of what the others do; all of them are full of requests for most of the time.
+        assert sum(shares[endpoint] for endpoint in served[:30]) / 30_000 < 0.03
+
+    def test_as_even_as_looking_at_all(self) -> None:
+        served = endpoints(*[1] * 100)
+        balancer = LeastConnections()
+        for _ in range(500):
+            chosen = balancer.pick(served, "", ())
+            assert chosen is not None
+            chosen.in_flight += 1
+        assert {endpoint.in_flight for endpoint in served} == {5}
+
+    def test_full_and_tried_ones_are_passed_over_though_only_one_is_left(self) -> None:
+        served = endpoints(*[1] * 50, limits=(1,) * 50)
+        for endpoint in served[1:]:
+            endpoint.in_flight = 1
+        balancer = LeastConnections()
+        assert {balancer.pick(served, "", ()) for _ in range(60)} == {served[0]}
+        assert balancer.pick(served, "", (served[0],)) is None
 
 
 LOADS = st.lists(st.tuples(st.integers(1, 50), st.integers(0, 60), st.integers(0, 40)), max_size=8)
