@@ -57,12 +57,11 @@ class Snapshot:
         """The route of that name, if there is one."""
         return next((route for route in self.routes if route.name == name), None)
 
-    def enter(self) -> None:
-        """A request begins to use this snapshot."""
-        self.active += 1
-
     def leave(self) -> None:
-        """A request is done with it; the last one to leave a retired snapshot closes what only it still used."""
+        """A request, for which `active` was counted up, is done with it.
+
+        The last one to leave a retired snapshot closes what only it still used.
+        """
         self.active -= 1
         if self.active == 0 and self._retired is not None:
             self._retire()
