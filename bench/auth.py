@@ -180,22 +180,14 @@ def show(results: Mapping[Row, list[Round]], options: argparse.Namespace) -> Non
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=int, default=4)
-    parser.add_argument("--connections", type=int, default=64)
+    parser = compare.options_of(__doc__)
     parser.add_argument("--tokens", type=int, default=25_000, help="different ones of `uncached`; 20,000 at most are remembered")
-    parser.add_argument("--port", type=int, default=8080, help="the port the gateway listens on")
-    parser.add_argument("--peers-dir", default=os.environ.get("PEERS", str(HERE / ".peers")))
-    parser.add_argument("--json", type=Path, help="write every round to this file")
     return parser.parse_args()
 
 
 def main() -> int:
     options = arguments()
-    missing = [program for program in ("wrk", "nginx", "taskset") if shutil.which(program) is None]
-    if missing or (os.cpu_count() or 1) < 2:
-        print(f"missing: {', '.join(missing) or 'a second core'}; see bench/setup.sh", file=sys.stderr)
+    if compare.lacking():
         return 1
     work = Path(tempfile.mkdtemp(prefix="gateway-bench-"))
     compare.write_templates(work)

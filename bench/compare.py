@@ -261,25 +261,38 @@ def show(results: dict[str, list[Round]], options: argparse.Namespace) -> None:
             )
 
 
-def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--profile", choices=PROFILES, default="partner")
-    parser.add_argument("--peers", default=",".join(PEERS), help="comma-separated; empty for the gateway alone")
+def options_of(description: str | None) -> argparse.ArgumentParser:
+    """The options that every comparison has."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=4)
     parser.add_argument("--connections", type=int, default=64)
-    parser.add_argument("--gateway", help="another command that starts a gateway, one worker (default: this one)")
-    parser.add_argument("--port", type=int, default=8080, help="the port that gateway listens on")
+    parser.add_argument("--port", type=int, default=8080, help="the port the gateway listens on")
     parser.add_argument("--peers-dir", default=os.environ.get("PEERS", str(HERE / ".peers")))
     parser.add_argument("--json", type=Path, help="write every round to this file")
+    return parser
+
+
+def lacking() -> bool:
+    """Whether something is missing that every comparison needs, having said what."""
+    missing = [program for program in ("wrk", "nginx", "taskset") if shutil.which(program) is None]
+    if missing or (os.cpu_count() or 1) < 2:
+        print(f"missing: {', '.join(missing) or 'a second core'}; see bench/setup.sh", file=sys.stderr)
+        return True
+    return False
+
+
+def arguments() -> argparse.Namespace:
+    parser = options_of(__doc__)
+    parser.add_argument("--profile", choices=PROFILES, default="partner")
+    parser.add_argument("--peers", default=",".join(PEERS), help="comma-separated; empty for the gateway alone")
+    parser.add_argument("--gateway", help="another command that starts a gateway, one worker (default: this one)")
     return parser.parse_args()
 
 
 def main() -> int:
     options = arguments()
-    missing = [program for program in ("wrk", "nginx", "taskset") if shutil.which(program) is None]
-    if missing or (os.cpu_count() or 1) < 2:
-        print(f"missing: {', '.join(missing) or 'a second core'}; see bench/setup.sh", file=sys.stderr)
+    if lacking():
         return 1
     work = Path(tempfile.mkdtemp(prefix="gateway-bench-"))
     write_templates(work)
