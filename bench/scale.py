@@ -28,7 +28,7 @@ from gateway.core.exchange import Exchange
 from gateway.runtime.routes import Router
 from gateway.state.buckets import Buckets
 from gateway.state.limits import ALGORITHMS, Limit
-from gateway.upstream.pool import Pool
+from gateway.upstream.pool.pool import Pool
 
 
 def nanoseconds(function: Callable[[], Any], count: int = 20_000, runs: int = 7) -> float:

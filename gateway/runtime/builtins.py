@@ -13,7 +13,7 @@ import orjson
 from gateway import __version__
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed, Failure
-from gateway.upstream.pool import Pool
+from gateway.upstream.pool.pool import Pool
 
 
 def builtin(name: str, pools: Mapping[str, Pool]) -> Callable[[Exchange], Reply]:

@@ -28,7 +28,7 @@ from gateway.runtime.routes import Router
 from gateway.runtime.snapshot import Route, Snapshot
 from gateway.state.keep import Draft
 from gateway.state.stores import BadUrl, Store, open_store
-from gateway.upstream.pool import Pool
+from gateway.upstream.pool.pool import Pool
 from gateway.upstream.transport import Transport
 from gateway.upstream.watchful import forwarding
 

@@ -22,8 +22,8 @@ from gateway.runtime.diff import differences
 from gateway.runtime.snapshot import Snapshot
 from gateway.state.keep import Keep, close_all
 from gateway.upstream.discovery import Discovery, Found
-from gateway.upstream.pool import Pool
-from gateway.upstream.prober import Prober
+from gateway.upstream.pool.pool import Pool
+from gateway.upstream.pool.prober import Prober
 
 log = logging.getLogger("gateway.reload")
 

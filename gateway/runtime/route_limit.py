@@ -9,7 +9,7 @@ from gateway.config.attempts import LimitConfig
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.hooks import Hooks
-from gateway.upstream.overload import Limiter
+from gateway.upstream.pool.limiter import Limiter
 
 _NOTE = "route limit"
 

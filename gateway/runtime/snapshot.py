@@ -11,7 +11,7 @@ from gateway.config.pipeline import RouteConfig
 from gateway.core.exchange import Exchange
 from gateway.runtime.pipeline import Pipeline
 from gateway.runtime.routes import Router
-from gateway.upstream.pool import Pool
+from gateway.upstream.pool.pool import Pool
 
 if TYPE_CHECKING:
     from gateway.runtime.tls import ServerTls

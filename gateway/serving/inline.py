@@ -20,8 +20,8 @@ from gateway.runtime.pipeline import Step
 from gateway.serving.passage import Passage
 from gateway.serving.write import write_complete
 from gateway.upstream.connection import Connection
-from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.forward import Forward, release
+from gateway.upstream.pool.endpoint import Endpoint
 from gateway.upstream.retry import may_repeat
 
 log = logging.getLogger("gateway.serving")

@@ -6,7 +6,7 @@ import asyncio
 
 from gateway.core.exchange import Reply
 from gateway.core.failures import Failed, Failure
-from gateway.upstream.endpoint import Endpoint
+from gateway.upstream.pool.endpoint import Endpoint
 
 MOST = 1024 * 1024
 """Bytes of an answer that are searched for what it has to contain."""

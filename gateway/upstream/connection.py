@@ -20,7 +20,7 @@ from gateway.core.exchange import Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.headers import FRAMING, HOP_BY_HOP, Pair, lower
 from gateway.upstream.answers import END, MAX_HEAD, AnswerStream, Repeat, understand
-from gateway.upstream.endpoint import Endpoint
+from gateway.upstream.pool.endpoint import Endpoint
 from gateway.upstream.receipt import sent, unacknowledged
 from gateway.upstream.switched import Switched
 

@@ -20,8 +20,8 @@ from marshmallow import ValidationError
 
 from gateway.config.endpoints import DiscoverConfig, EndpointConfig, EndpointTable
 from gateway.upstream.dns import Service, lifetime, look_up
-from gateway.upstream.endpoint import Address
-from gateway.upstream.pool import Pool
+from gateway.upstream.pool.endpoint import Address
+from gateway.upstream.pool.pool import Pool
 
 log = logging.getLogger("gateway.upstream")
 

@@ -21,9 +21,9 @@ from gateway.core.telemetry import Telemetry
 from gateway.core.websocket import LINES, UPGRADE
 from gateway.upstream import retry
 from gateway.upstream.connection import Connection, Flight
-from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.headers import request_head
-from gateway.upstream.pool import Pool
+from gateway.upstream.pool.endpoint import Endpoint
+from gateway.upstream.pool.pool import Pool
 from gateway.upstream.switched import Switched
 from gateway.upstream.transport import Awaited, Transport
 

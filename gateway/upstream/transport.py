@@ -20,7 +20,7 @@ from gateway.core.exchange import Reply
 from gateway.core.failures import Failed, Failure
 from gateway.upstream.checks import contains, knock
 from gateway.upstream.connection import Connection
-from gateway.upstream.endpoint import Endpoint
+from gateway.upstream.pool.endpoint import Endpoint
 
 if TYPE_CHECKING:
     from gateway.upstream.tls import UpstreamTls

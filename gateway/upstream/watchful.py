@@ -16,9 +16,9 @@ from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.telemetry import Telemetry
 from gateway.upstream.connection import Connection, Flight
-from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.forward import Forward, Turn
-from gateway.upstream.pool import Pool
+from gateway.upstream.pool.endpoint import Endpoint
+from gateway.upstream.pool.pool import Pool
 from gateway.upstream.transport import Transport
 
 Target = Callable[[Exchange], Awaitable[Reply]]

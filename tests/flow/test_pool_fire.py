@@ -13,7 +13,7 @@ import pytest
 
 from gateway.config.endpoints import EndpointConfig
 from gateway.upstream.connection import Connection
-from gateway.upstream.endpoint import Endpoint
+from gateway.upstream.pool.endpoint import Endpoint
 from gateway.upstream.transport import open_socket
 from tests.flow.conftest import PLAIN, write
 from tests.origin import Origin, answer, fields_of

@@ -9,7 +9,7 @@ from gateway.config.attempts import LimitConfig
 from gateway.core.exchange import Reply
 from gateway.core.failures import Failed, Failure
 from gateway.runtime.route_limit import RouteLimit
-from gateway.upstream.overload import SAMPLES
+from gateway.upstream.pool.limiter import SAMPLES
 
 
 def exchange(seconds: float = 0.0, failed: Failed | None = None, attempts: int = 1) -> Any:

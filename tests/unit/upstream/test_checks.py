@@ -13,7 +13,7 @@ from gateway.config.health import HealthConfig
 from gateway.core.exchange import Reply
 from gateway.core.failures import Failed, Failure
 from gateway.upstream.checks import MOST, contains, knock
-from gateway.upstream.endpoint import Endpoint
+from gateway.upstream.pool.endpoint import Endpoint
 from gateway.upstream.transport import Transport
 from tests.origin import Origin, answer
 

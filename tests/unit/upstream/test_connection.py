@@ -14,7 +14,7 @@ from gateway.config.endpoints import EndpointConfig
 from gateway.core.exchange import Reply
 from gateway.core.failures import Failed
 from gateway.upstream.connection import PATIENCE, Connection
-from gateway.upstream.endpoint import Endpoint
+from gateway.upstream.pool.endpoint import Endpoint
 from gateway.upstream.transport import Transport
 from tests.flow.corpus_responses import CASES
 

@@ -15,7 +15,7 @@ from gateway.config.endpoints import DiscoverConfig, EndpointConfig
 from gateway.config.upstream import UpstreamConfig
 from gateway.upstream.discovery import SOONEST, Discovery, Undiscovered, in_environment, in_file, resolve
 from gateway.upstream.dns import Service
-from gateway.upstream.pool import Pool
+from gateway.upstream.pool.pool import Pool
 
 
 class Look:

@@ -18,7 +18,7 @@ from gateway.config.endpoints import EndpointConfig, UpstreamTlsConfig
 from gateway.core.failures import Failed, Failure
 from gateway.upstream import receipt
 from gateway.upstream.connection import Connection
-from gateway.upstream.endpoint import Endpoint
+from gateway.upstream.pool.endpoint import Endpoint
 from gateway.upstream.tls import UpstreamTls
 from gateway.upstream.transport import Awaited, Transport
 from tests.certificates import Authority

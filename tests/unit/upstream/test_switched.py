@@ -10,8 +10,8 @@ from gateway.config.health import BreakerConfig
 from gateway.config.upstream import UpstreamConfig
 from gateway.core.failures import Failed, Failure
 from gateway.upstream.connection import Connection
-from gateway.upstream.endpoint import Endpoint
-from gateway.upstream.pool import Pool
+from gateway.upstream.pool.endpoint import Endpoint
+from gateway.upstream.pool.pool import Pool
 from gateway.upstream.switched import Switched
 from gateway.upstream.transport import Awaited, Transport
 from tests.websocket import KEY, frame, handshake, switching

@@ -13,7 +13,7 @@ from gateway.config.upstream import UpstreamConfig
 from gateway.core.exchange import Exchange
 from gateway.core.telemetry import Telemetry
 from gateway.upstream.forward import Forward
-from gateway.upstream.pool import Pool
+from gateway.upstream.pool.pool import Pool
 from gateway.upstream.transport import Transport
 from gateway.upstream.watchful import Diverting, Queueing, WatchfulForward, affinity, forwarding
 

@@ -28,14 +28,14 @@ from gateway.config.upstream import UpstreamConfig
 from gateway.core.clock import REAL, Clock
 from gateway.core.failures import Failed, Failure
 from gateway.core.telemetry import Telemetry
-from gateway.upstream.balancing import Balancer, Endpoints, barred, choose
-from gateway.upstream.breaker import CLOSED, HALF_OPEN, NAMES, OPEN, Breaker
-from gateway.upstream.endpoint import Endpoint, by_address
-from gateway.upstream.health import Active, Passive, Status
-from gateway.upstream.outlier import Outliers
-from gateway.upstream.overload import Limiter
+from gateway.upstream.pool.balancing import Balancer, Endpoints, barred, choose
+from gateway.upstream.pool.breaker import CLOSED, HALF_OPEN, NAMES, OPEN, Breaker
+from gateway.upstream.pool.endpoint import Endpoint, by_address
+from gateway.upstream.pool.health import Active, Passive, Status
+from gateway.upstream.pool.limiter import Limiter
+from gateway.upstream.pool.outlier import Outliers
+from gateway.upstream.pool.tiers import ALL, STEPS, grown, tiers
 from gateway.upstream.retry import Budget
-from gateway.upstream.tiers import ALL, STEPS, grown, tiers
 
 log = logging.getLogger("gateway.upstream")
 

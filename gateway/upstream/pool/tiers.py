@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from gateway.upstream.endpoint import Endpoint
-from gateway.upstream.health import Status
+from gateway.upstream.pool.endpoint import Endpoint
+from gateway.upstream.pool.health import Status
 
 ALL = 8
 """The number of the last tier."""

@@ -6,10 +6,10 @@ import pytest
 
 from gateway.config.endpoints import EndpointConfig
 from gateway.config.health import BreakerConfig
-from gateway.upstream.breaker import Breaker
-from gateway.upstream.endpoint import Endpoint
-from gateway.upstream.health import Active, Passive, Status
-from gateway.upstream.tiers import ALL, grown, tiers
+from gateway.upstream.pool.breaker import Breaker
+from gateway.upstream.pool.endpoint import Endpoint
+from gateway.upstream.pool.health import Active, Passive, Status
+from gateway.upstream.pool.tiers import ALL, grown, tiers
 
 
 def endpoint(name: str, status: str = "healthy", **more: object) -> Endpoint:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.config.attempts import LimitConfig
-from gateway.upstream.overload import SAMPLES, Limiter
+from gateway.upstream.pool.limiter import SAMPLES, Limiter
 
 ADAPTIVE = LimitConfig(requests=100, adaptive=True, minimum=5)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from gateway.config.endpoints import EndpointConfig
-from gateway.upstream.endpoint import Address, Endpoint, by_address
-from gateway.upstream.health import Passive
+from gateway.upstream.pool.endpoint import Address, Endpoint, by_address
+from gateway.upstream.pool.health import Passive
 
 URLS = [
     # url, address, name, authority

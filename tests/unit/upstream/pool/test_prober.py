@@ -16,9 +16,9 @@ from gateway.config.health import HealthConfig
 from gateway.config.upstream import UpstreamConfig
 from gateway.core.clock import Clock
 from gateway.core.failures import Failed, Failure
-from gateway.upstream.endpoint import Endpoint
-from gateway.upstream.pool import Pool
-from gateway.upstream.prober import Prober
+from gateway.upstream.pool.endpoint import Endpoint
+from gateway.upstream.pool.pool import Pool
+from gateway.upstream.pool.prober import Prober
 
 HEALTH = HealthConfig(interval=10.0, timeout=5.0, unhealthy_threshold=2, healthy_threshold=2, jitter=0.1)
 

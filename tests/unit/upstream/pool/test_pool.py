@@ -20,9 +20,9 @@ from gateway.config.upstream import UpstreamConfig
 from gateway.core.clock import Clock
 from gateway.core.failures import Failed, Failure
 from gateway.core.telemetry import Telemetry
-from gateway.upstream.endpoint import Endpoint
-from gateway.upstream.health import Status
-from gateway.upstream.pool import Pool
+from gateway.upstream.pool.endpoint import Endpoint
+from gateway.upstream.pool.health import Status
+from gateway.upstream.pool.pool import Pool
 
 HEALTH = HealthConfig(interval=10.0, unhealthy_threshold=3, healthy_threshold=2)
 PASSIVE = PassiveHealthConfig(max_fails=2, fail_timeout=20.0)

@@ -11,7 +11,7 @@ from gateway.config.attempts import LimitConfig
 from gateway.config.endpoints import EndpointConfig
 from gateway.config.health import BreakerConfig, HealthConfig, OutlierConfig, PassiveHealthConfig
 from gateway.core.failures import Failure
-from tests.unit.upstream.test_pool import World
+from tests.unit.upstream.pool.test_pool import World
 
 OUTLIER = OutlierConfig(interval=1.0, minimum_requests=5, ejection_time=10.0, max_ejection_time=25.0, max_ejected=0.5)
 EACH = BreakerConfig(failure_threshold=2, recovery_timeout=30.0, half_open_requests=1, scope="endpoint")

@@ -14,9 +14,9 @@ from collections.abc import Awaitable, Callable
 from gateway.config.health import HealthConfig
 from gateway.core.clock import REAL, Clock
 from gateway.core.failures import Failed
-from gateway.upstream.endpoint import Endpoint
-from gateway.upstream.health import Status
-from gateway.upstream.pool import Pool
+from gateway.upstream.pool.endpoint import Endpoint
+from gateway.upstream.pool.health import Status
+from gateway.upstream.pool.pool import Pool
 
 log = logging.getLogger("gateway.upstream")
 

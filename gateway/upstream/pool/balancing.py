@@ -15,7 +15,7 @@ from itertools import accumulate
 from math import log
 from typing import Protocol
 
-from gateway.upstream.endpoint import Endpoint
+from gateway.upstream.pool.endpoint import Endpoint
 
 Endpoints = tuple[Endpoint, ...]
 CROWD = 20

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.config.endpoints import EndpointConfig
-from gateway.upstream.balancing import Endpoints, LeastConnections, Rendezvous, RoundRobin, WeightedRandom, choose, lightest
-from gateway.upstream.endpoint import Endpoint
+from gateway.upstream.pool.balancing import Endpoints, LeastConnections, Rendezvous, RoundRobin, WeightedRandom, choose, lightest
+from gateway.upstream.pool.endpoint import Endpoint
 
 BALANCERS = ["least_connections", "round_robin", "random", "ip_hash"]
 

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from gateway.config.endpoints import EndpointConfig
-from gateway.upstream.breaker import NAMES, Breaker
-from gateway.upstream.health import Health
+from gateway.upstream.pool.breaker import NAMES, Breaker
+from gateway.upstream.pool.health import Health
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
