@@ -37,7 +37,7 @@ sys.path.insert(0, str(HERE.parent))
 
 from gateway.app import Gateway  # noqa: E402
 from gateway.serving.listener import Listener  # noqa: E402
-from gateway.upstream.transport import Transport  # noqa: E402
+from gateway.upstream.connections.transport import Transport  # noqa: E402
 
 KEY = "bec_" + "0123456789abcdef" * 4
 BODY = b'{"id": 1, "name": "camera-1", "status": "active", "count": 7},' * 19

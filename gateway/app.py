@@ -29,7 +29,7 @@ from gateway.runtime.builtins import worst
 from gateway.runtime.compose import World
 from gateway.runtime.reload import Outcome, Runtime
 from gateway.serving.listener import Listener
-from gateway.upstream.transport import Transport
+from gateway.upstream.connections.transport import Transport
 
 log = logging.getLogger("gateway")
 

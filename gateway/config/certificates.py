@@ -1,6 +1,6 @@
 """Certificates and keys as files name them: read, described, and refused with the key of the TOML that is at fault.
 
-Shared by TLS for clients (runtime/tls.py) and towards upstreams (upstream/tls.py), which turn them into contexts.
+Shared by TLS for clients (runtime/tls.py) and towards upstreams (upstream/connections/tls.py), which turn them into contexts.
 """
 
 from __future__ import annotations

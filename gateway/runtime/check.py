@@ -9,7 +9,7 @@ from gateway.config.check import LoadedConfig
 from gateway.runtime.compose import World, compose
 from gateway.runtime.reload import load
 from gateway.state.keep import Keep
-from gateway.upstream.transport import Transport
+from gateway.upstream.connections.transport import Transport
 
 
 def check(path: Path, environ: Mapping[str, str]) -> LoadedConfig:

@@ -28,15 +28,15 @@ from gateway.runtime.routes import Router
 from gateway.runtime.snapshot import Route, Snapshot
 from gateway.state.keep import Draft
 from gateway.state.stores import BadUrl, Store, open_store
+from gateway.upstream.connections.transport import Transport
 from gateway.upstream.pool.pool import Pool
-from gateway.upstream.transport import Transport
 from gateway.upstream.watchful import forwarding
 
 if TYPE_CHECKING:
     from gateway.config.positions import KeyPath
     from gateway.runtime.tls import ServerTls
     from gateway.runtime.token_build import Issuing
-    from gateway.upstream.tls import UpstreamTls
+    from gateway.upstream.connections.tls import UpstreamTls
 
 RENDERER = "error_handler"
 """What renders failures; it is put first in an error list that does not begin with it, so that others have a reply to change."""
@@ -149,7 +149,7 @@ class _Composer:
                 message = f"upstream.{name}.tls has no effect: none of its URLs says https"
                 self.warnings.append(Problem(*place, message, severity="warning"))
             return None
-        from gateway.upstream.tls import upstream_tls
+        from gateway.upstream.connections.tls import upstream_tls
 
         if said is not None and not said.verify:
             message, hint = f"upstream.{name}.tls: nobody has to prove who they are", "name their authority in ca instead"

@@ -15,7 +15,7 @@ from gateway.upstream.pool.pool import Pool
 
 if TYPE_CHECKING:
     from gateway.runtime.tls import ServerTls
-    from gateway.upstream.tls import UpstreamTls
+    from gateway.upstream.connections.tls import UpstreamTls
 
 Target = Callable[[Exchange], Any]
 """Gives a Reply, or something to await for one (`Route.awaited`)."""

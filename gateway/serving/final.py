@@ -14,7 +14,7 @@ from gateway.core.headers import lower
 from gateway.runtime.routes import COMMON_METHODS
 from gateway.runtime.snapshot import Route, Snapshot
 from gateway.serving.framing import hops
-from gateway.upstream.headers import CREDENTIALS
+from gateway.upstream.connections.http1.headers import CREDENTIALS
 
 SERVER_WIDE = "*"
 """The target, and the route's name in logs and metrics."""

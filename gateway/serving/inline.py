@@ -19,7 +19,7 @@ from gateway.core.failures import Failed
 from gateway.runtime.pipeline import Step
 from gateway.serving.passage import Passage
 from gateway.serving.write import write_complete
-from gateway.upstream.connection import Connection
+from gateway.upstream.connections.http1.connection import Connection
 from gateway.upstream.forward import Forward, release
 from gateway.upstream.pool.endpoint import Endpoint
 from gateway.upstream.retry import may_repeat

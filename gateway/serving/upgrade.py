@@ -19,7 +19,7 @@ from gateway.runtime.snapshot import Route
 from gateway.serving.passage import Passage
 from gateway.serving.tunnel import Tunnel
 from gateway.serving.write import make_head
-from gateway.upstream.switched import Switched
+from gateway.upstream.connections.http1.switched import Switched
 
 if TYPE_CHECKING:
     from gateway.serving.connection import ClientConnection

@@ -20,12 +20,12 @@ from gateway.core.failures import Failed, Failure
 from gateway.core.telemetry import Telemetry
 from gateway.core.websocket import LINES, UPGRADE
 from gateway.upstream import retry
-from gateway.upstream.connection import Connection, Flight
-from gateway.upstream.headers import request_head
+from gateway.upstream.connections.http1.connection import Connection, Flight
+from gateway.upstream.connections.http1.headers import request_head
+from gateway.upstream.connections.http1.switched import Switched
+from gateway.upstream.connections.transport import Awaited, Transport
 from gateway.upstream.pool.endpoint import Endpoint
 from gateway.upstream.pool.pool import Pool
-from gateway.upstream.switched import Switched
-from gateway.upstream.transport import Awaited, Transport
 
 _NEVER = float("inf")
 _KEY = "Idempotency-Key"

@@ -15,11 +15,11 @@ from gateway.config.upstream import UpstreamConfig
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.telemetry import Telemetry
-from gateway.upstream.connection import Connection, Flight
+from gateway.upstream.connections.http1.connection import Connection, Flight
+from gateway.upstream.connections.transport import Transport
 from gateway.upstream.forward import Forward, Turn
 from gateway.upstream.pool.endpoint import Endpoint
 from gateway.upstream.pool.pool import Pool
-from gateway.upstream.transport import Transport
 
 Target = Callable[[Exchange], Awaitable[Reply]]
 

@@ -16,7 +16,7 @@ from gateway.runtime.compose import World, compose
 from gateway.runtime.reload import load
 from gateway.runtime.snapshot import Snapshot
 from gateway.state.keep import Keep
-from gateway.upstream.transport import Transport
+from gateway.upstream.connections.transport import Transport
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "limits"
 

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from gateway.config.endpoints import EndpointConfig
-from gateway.upstream.connection import Connection
+from gateway.upstream.connections.http1.connection import Connection
+from gateway.upstream.connections.transport import open_socket
 from gateway.upstream.pool.endpoint import Endpoint
-from gateway.upstream.transport import open_socket
 from tests.flow.conftest import PLAIN, write
 from tests.origin import Origin, answer, fields_of
 from tests.unit.upstream.test_retry import POLICIES
@@ -157,7 +157,7 @@ async def test_a_post_that_a_new_connection_did_not_take_goes_elsewhere(start, o
             opened[-1].close()
         return transport
 
-    monkeypatch.setattr("gateway.upstream.transport.open_socket", opening)
+    monkeypatch.setattr("gateway.upstream.connections.transport.open_socket", opening)
     more = 'balance = "round_robin"\nretry = { base_delay = "1ms" }\n'
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"

@@ -10,7 +10,7 @@ from multidict import CIMultiDict
 from gateway.core.exchange import Exchange
 from gateway.core.hooks import ConfigProblem
 from gateway.middlewares.auth import internal_token
-from gateway.upstream.headers import request_head
+from gateway.upstream.connections.http1.headers import request_head
 from tests.idp import MAKE, private_pem
 from tests.unit.middlewares.auth.bearers import NOW, SECRET, World, asked, bearing, token
 

@@ -18,12 +18,12 @@ from gateway.config.health import HealthConfig
 from gateway.core.clock import REAL, Clock
 from gateway.core.exchange import Reply
 from gateway.core.failures import Failed, Failure
-from gateway.upstream.checks import contains, knock
-from gateway.upstream.connection import Connection
+from gateway.upstream.connections.checks import contains, knock
+from gateway.upstream.connections.http1.connection import Connection
 from gateway.upstream.pool.endpoint import Endpoint
 
 if TYPE_CHECKING:
-    from gateway.upstream.tls import UpstreamTls
+    from gateway.upstream.connections.tls import UpstreamTls
 
 SWEEP = 0.1
 """Seconds between two looks at the deadlines; deadlines are this exact."""
@@ -207,7 +207,7 @@ def _default_tls() -> UpstreamTls:
     from pathlib import Path
 
     from gateway.config.endpoints import UpstreamTlsConfig
-    from gateway.upstream.tls import UpstreamTls
+    from gateway.upstream.connections.tls import UpstreamTls
 
     return UpstreamTls(UpstreamTlsConfig(), Path())
 

@@ -13,9 +13,9 @@ from gateway.config.attempts import TimeoutsConfig
 from gateway.config.endpoints import EndpointConfig
 from gateway.core.exchange import Reply
 from gateway.core.failures import Failed
-from gateway.upstream.connection import PATIENCE, Connection
+from gateway.upstream.connections.http1.connection import PATIENCE, Connection
+from gateway.upstream.connections.transport import Transport
 from gateway.upstream.pool.endpoint import Endpoint
-from gateway.upstream.transport import Transport
 from tests.flow.corpus_responses import CASES
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Own: a\r\n\r\n"

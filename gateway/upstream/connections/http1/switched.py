@@ -12,7 +12,7 @@ from gateway.core.headers import HOP_BY_HOP, Pair, lower, tokens
 from gateway.core.websocket import fault
 
 if TYPE_CHECKING:
-    from gateway.upstream.connection import Connection, Flight
+    from gateway.upstream.connections.http1.connection import Connection, Flight
 
 
 class Switched(Reply):

@@ -4,8 +4,8 @@ import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from gateway.core.exchange import Exchange, Identity
-from gateway.upstream import headers as module
-from gateway.upstream.headers import passes, request_head
+from gateway.upstream.connections.http1 import headers as module
+from gateway.upstream.connections.http1.headers import passes, request_head
 from tests.origin import fields_of
 
 

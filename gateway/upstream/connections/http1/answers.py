@@ -13,7 +13,7 @@ from gateway.core.failures import Failed, Failure
 from gateway.core.headers import HOP_BY_HOP, PLAIN_FIELD, Memo, Pair, lower, tokens
 
 if TYPE_CHECKING:
-    from gateway.upstream.connection import Connection
+    from gateway.upstream.connections.http1.connection import Connection
 
 HIGH_WATER = 256 * 1024
 """Bytes of a streamed body that may wait for a slow client before reading from the endpoint stops."""

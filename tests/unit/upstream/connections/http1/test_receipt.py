@@ -16,11 +16,11 @@ import uvloop
 from gateway.config.attempts import TimeoutsConfig
 from gateway.config.endpoints import EndpointConfig, UpstreamTlsConfig
 from gateway.core.failures import Failed, Failure
-from gateway.upstream import receipt
-from gateway.upstream.connection import Connection
+from gateway.upstream.connections.http1 import receipt
+from gateway.upstream.connections.http1.connection import Connection
+from gateway.upstream.connections.tls import UpstreamTls
+from gateway.upstream.connections.transport import Awaited, Transport
 from gateway.upstream.pool.endpoint import Endpoint
-from gateway.upstream.tls import UpstreamTls
-from gateway.upstream.transport import Awaited, Transport
 from tests.certificates import Authority
 from tests.origin import OK
 

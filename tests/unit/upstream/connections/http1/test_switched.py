@@ -9,11 +9,11 @@ from gateway.config.endpoints import EndpointConfig
 from gateway.config.health import BreakerConfig
 from gateway.config.upstream import UpstreamConfig
 from gateway.core.failures import Failed, Failure
-from gateway.upstream.connection import Connection
+from gateway.upstream.connections.http1.connection import Connection
+from gateway.upstream.connections.http1.switched import Switched
+from gateway.upstream.connections.transport import Awaited, Transport
 from gateway.upstream.pool.endpoint import Endpoint
 from gateway.upstream.pool.pool import Pool
-from gateway.upstream.switched import Switched
-from gateway.upstream.transport import Awaited, Transport
 from tests.websocket import KEY, frame, handshake, switching
 
 ACCEPT = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="

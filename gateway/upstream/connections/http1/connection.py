@@ -19,13 +19,13 @@ from gateway.config.attempts import TimeoutsConfig
 from gateway.core.exchange import Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.headers import FRAMING, HOP_BY_HOP, Pair, lower
-from gateway.upstream.answers import END, MAX_HEAD, AnswerStream, Repeat, understand
+from gateway.upstream.connections.http1.answers import END, MAX_HEAD, AnswerStream, Repeat, understand
+from gateway.upstream.connections.http1.receipt import sent, unacknowledged
+from gateway.upstream.connections.http1.switched import Switched
 from gateway.upstream.pool.endpoint import Endpoint
-from gateway.upstream.receipt import sent, unacknowledged
-from gateway.upstream.switched import Switched
 
 if TYPE_CHECKING:
-    from gateway.upstream.transport import Transport
+    from gateway.upstream.connections.transport import Transport
 
 WHOLE = 64 * 1024
 """Bodies with a Content-Length up to this many bytes are handed over complete, so that they leave in one write."""

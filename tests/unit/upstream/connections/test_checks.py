@@ -12,9 +12,9 @@ from gateway.config.endpoints import EndpointConfig
 from gateway.config.health import HealthConfig
 from gateway.core.exchange import Reply
 from gateway.core.failures import Failed, Failure
-from gateway.upstream.checks import MOST, contains, knock
+from gateway.upstream.connections.checks import MOST, contains, knock
+from gateway.upstream.connections.transport import Transport
 from gateway.upstream.pool.endpoint import Endpoint
-from gateway.upstream.transport import Transport
 from tests.origin import Origin, answer
 
 
