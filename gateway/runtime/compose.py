@@ -29,8 +29,8 @@ from gateway.runtime.snapshot import Route, Snapshot
 from gateway.state.keep import Draft
 from gateway.state.stores import BadUrl, Store, open_store
 from gateway.upstream.connections.transport import Transport
+from gateway.upstream.fallback import forwarding
 from gateway.upstream.pool.pool import Pool
-from gateway.upstream.watchful import forwarding
 
 if TYPE_CHECKING:
     from gateway.config.positions import KeyPath

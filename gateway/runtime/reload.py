@@ -21,7 +21,7 @@ from gateway.runtime.compose import World, compose
 from gateway.runtime.diff import differences
 from gateway.runtime.snapshot import Snapshot
 from gateway.state.keep import Keep, close_all
-from gateway.upstream.discovery import Discovery, Found
+from gateway.upstream.discovery.sources import Discovery, Found
 from gateway.upstream.pool.pool import Pool
 from gateway.upstream.pool.prober import Prober
 

@@ -13,9 +13,9 @@ from gateway.config.upstream import UpstreamConfig
 from gateway.core.exchange import Exchange
 from gateway.core.telemetry import Telemetry
 from gateway.upstream.connections.transport import Transport
+from gateway.upstream.fallback import Diverting, Queueing, WatchfulForward, affinity, forwarding
 from gateway.upstream.forward import Forward
 from gateway.upstream.pool.pool import Pool
-from gateway.upstream.watchful import Diverting, Queueing, WatchfulForward, affinity, forwarding
 
 
 @pytest.mark.parametrize(

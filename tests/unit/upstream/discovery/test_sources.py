@@ -13,8 +13,8 @@ import pytest
 
 from gateway.config.endpoints import DiscoverConfig, EndpointConfig
 from gateway.config.upstream import UpstreamConfig
-from gateway.upstream.discovery import SOONEST, Discovery, Undiscovered, in_environment, in_file, resolve
-from gateway.upstream.dns import Service
+from gateway.upstream.discovery.dns import Service
+from gateway.upstream.discovery.sources import SOONEST, Discovery, Undiscovered, in_environment, in_file, resolve
 from gateway.upstream.pool.pool import Pool
 
 

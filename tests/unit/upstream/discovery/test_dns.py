@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.upstream.dns import (
+from gateway.upstream.discovery.dns import (
     AAAA,
     A,
     BadAnswer,

@@ -19,7 +19,7 @@ from typing import Any
 from marshmallow import ValidationError
 
 from gateway.config.endpoints import DiscoverConfig, EndpointConfig, EndpointTable
-from gateway.upstream.dns import Service, lifetime, look_up
+from gateway.upstream.discovery.dns import Service, lifetime, look_up
 from gateway.upstream.pool.endpoint import Address
 from gateway.upstream.pool.pool import Pool
 
