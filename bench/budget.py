@@ -21,11 +21,16 @@ import json
 import os
 import pstats
 import re
+import shutil
+import socket
+import ssl
 import subprocess
 import sys
 import tempfile
 import time
 import tomllib
+from asyncio import sslproto
+from collections.abc import Callable
 from contextlib import ExitStack
 from itertools import cycle, islice
 from pathlib import Path
@@ -38,6 +43,7 @@ sys.path.insert(0, str(HERE.parent))
 from gateway.app import Gateway  # noqa: E402
 from gateway.serving.listener import Listener  # noqa: E402
 from gateway.upstream.connections.transport import Transport  # noqa: E402
+from tests.certificates import Authority  # noqa: E402
 
 KEY = "bec_" + "0123456789abcdef" * 4
 BODY = b'{"id": 1, "name": "camera-1", "status": "active", "count": 7},' * 19
@@ -54,8 +60,18 @@ PROFILES = {
     "gzip": ("partner", "/api/v1/cameras", [*PARTNER, "Accept-Encoding: gzip"]),
     "cached": ("partner", "/cacheable/list", PARTNER),
     "varied": ("partner", "/api/v1/cameras", PARTNER),
+    "postplain": ("plain", "/api/v1/cameras", []),
+    "post": ("partner", "/api/v1/cameras", PARTNER),
+    "awaited": ("plain", "/api/v1/cameras", []),
+    "tls": ("plain", "/api/v1/cameras", []),
 }
-"""`varied` is partner with fields that differ from those of the request, and of the answer, before."""
+"""The files of bench/ that the profile loads, the path and the headers of its requests.
+
+`varied`: fields that differ from those of the request, and of the answer, before. `post`, `postplain`: a body of 1 kB.
+`awaited`: the hook of bench/awaited.py. `tls`: over TLS 1.3, whose records asyncio's protocol reads and writes in memory.
+"""
+OK = b"HTTP/1.1 200 OK\r\n"
+POSTED = (b'{"name": "camera-1", "status": "active", "zone": 7},' * 20)[:1023] + b"}"
 
 
 class Pipe(asyncio.Transport):
@@ -99,6 +115,68 @@ class Asked(Pipe):
         self.asked.append(self.owner)
 
 
+class AskedWhole(Asked):
+    """Notes its owner once the body has been written to its end, in however many pieces.
+
+    Behind it stands a socket with nothing to read, at which the gateway looks before it sends what must not be repeated.
+    """
+
+    def __init__(self, owner: Any, asked: list[Any]) -> None:
+        super().__init__(owner, asked)
+        self.sockets = socket.socketpair()
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return self.sockets[0] if name == "socket" else super().get_extra_info(name, default)
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        if bytes(data[-1:]) == POSTED[-1:]:
+            self.asked.append(self.owner)
+
+
+class Tls:
+    """The client's end of a TLS connection whose other end is `protocol`."""
+
+    def __init__(self, context: ssl.SSLContext, protocol: Any, down: Pipe) -> None:
+        self.server = sslproto.SSLProtocol(
+            asyncio.get_running_loop(), protocol, context, None, server_side=True, call_connection_made=True
+        )
+        self.arriving, self.leaving = ssl.MemoryBIO(), ssl.MemoryBIO()
+        ours = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        ours.check_hostname, ours.verify_mode = False, ssl.CERT_NONE
+        self.client = ours.wrap_bio(self.arriving, self.leaving)
+        self.down = down
+        self.server.connection_made(down)
+        while True:
+            try:
+                self.client.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                self._flush()
+                self._arrive()
+        self._flush()
+        self._arrive()
+
+    def data_received(self, data: bytes) -> None:
+        """Encrypts what the client sends, and delivers it."""
+        self.client.write(data)
+        self._flush()
+
+    def look(self) -> None:
+        """Decrypts the answer."""
+        self._arrive()
+        answer = self.client.read(1 << 16)
+        assert answer.startswith(OK), answer
+
+    def _arrive(self) -> None:
+        self.arriving.write(b"".join(self.down.written))
+        self.down.written.clear()
+
+    def _flush(self) -> None:
+        record = self.leaving.read()
+        self.server.get_buffer(len(record))[: len(record)] = record
+        self.server.buffer_updated(len(record))
+
+
 class Bench:
     """A gateway without sockets: one client connection, one upstream connection for each endpoint.
 
@@ -109,8 +187,13 @@ class Bench:
         kind, path, headers = PROFILES[profile]
         os.environ["GATEWAY_ACCESS_LOG"] = str(directory / "access.log")
         each = (["X-Request-ID: varied-a"], ["X-Request-ID: varied-b"]) if profile == "varied" else ([],)
+        self.posts = profile.startswith("post")
+        if self.posts:
+            headers = [*headers, "Content-Type: application/json", f"Content-Length: {len(POSTED)}"]
+        first = f"{'POST' if self.posts else 'GET'} {path} HTTP/1.1"
         requests = [
-            "\r\n".join([f"GET {path} HTTP/1.1", "Host: 127.0.0.1:8080", *headers, *more, "", ""]).encode() for more in each
+            "\r\n".join([first, "Host: 127.0.0.1:8080", *headers, *more, "", ""]).encode() + (POSTED if self.posts else b"")
+            for more in each
         ]
         cacheable = b"Cache-Control: public, max-age=600\r\n" if profile == "cached" else b""
         answer = (
@@ -124,14 +207,16 @@ class Bench:
         self.pairs = [(request, one) for one in answers for request in requests]
         self.asked: list[Any] = []
         self.down = Pipe()
-        self.gateway = Gateway(config or HERE / kind / "gateway.toml", os.environ)
+        if config is None:
+            config = VARIANTS[profile](directory) if profile in VARIANTS else HERE / kind / "gateway.toml"
+        self.gateway = Gateway(config, os.environ)
         transport = Transport(opener=self._open)
         self.gateway.transport = transport
         object.__setattr__(self.gateway.runtime.world, "transport", transport)
 
     async def _open(self, factory: Any, endpoint: Any) -> None:
         upstream = factory()
-        upstream.connection_made(Asked(upstream, self.asked))
+        upstream.connection_made((AskedWhole if self.posts else Asked)(upstream, self.asked))
 
     async def start(self) -> None:
         """Loads the profile and warms it up: every endpoint has an idle connection, every memo its entry."""
@@ -142,47 +227,79 @@ class Bench:
             for endpoint in pool.endpoints:
                 pool.probed(endpoint, True)
         self.client: Any = Listener(self.gateway.runtime)()
-        self.client.connection_made(self.down)
-        for request, answer in islice(cycle(self.pairs), 20):
-            await asyncio.sleep(0)  # aiohttp's loop begins to wait for the next request.
-            self.client.data_received(request)
-            while not self.down.written:
-                await asyncio.sleep(0)
-                while self.asked:
-                    self.asked.pop().data_received(answer)
-            assert self.down.written[0].startswith(b"HTTP/1.1 200 OK\r\n"), self.down.written
-            self.down.written.clear()
+        tls = self.gateway.runtime.snapshot.tls
+        if tls is None:
+            self.client.connection_made(self.down)
+        else:
+            self.client = Tls(tls.context, self.client, self.down)
+        await asyncio.sleep(0)  # aiohttp's loop begins to wait for the next request.
+        await self.run(20, self._look if tls is None else self.client.look)
 
-    def run(self, count: int) -> None:
-        """`count` requests, each answered before the next."""
-        receive, written, asked, pairs = self.client.data_received, self.down.written, self.asked, self.pairs
-        for request, answer in islice(cycle(pairs), count):
+    def _look(self) -> None:
+        assert self.down.written[0].startswith(OK), self.down.written
+
+    async def run(self, count: int, look: Callable[[], None] | None = None) -> None:
+        """`count` requests, each answered before the next; `look` looks at every answer.
+
+        A request that was not answered at once leaves the loop one more turn before the next comes, as a client's socket would.
+        """
+        receive, written, asked = self.client.data_received, self.down.written, self.asked
+        for request, answer in islice(cycle(self.pairs), count):
             receive(request)
             if asked:
                 asked.pop().data_received(answer)
-            assert written
+            if not written:
+                while not written:
+                    await asyncio.sleep(0)
+                    while asked:
+                        asked.pop().data_received(answer)
+                await asyncio.sleep(0)
+            if look is not None:
+                look()
             written.clear()
+
+
+def with_awaited(directory: Path) -> Path:
+    """The plain profile with the hook of bench/awaited.py."""
+    shutil.copytree(HERE / "plain", directory, dirs_exist_ok=True)
+    pipeline = directory / "pipelines" / "plain.toml"
+    pipeline.write_text(pipeline.read_text().replace("request  = []", 'request  = ["bench.awaited:build"]'))
+    return directory / "gateway.toml"
+
+
+def with_tls(directory: Path) -> Path:
+    """The plain profile with a certificate of its own."""
+    shutil.copytree(HERE / "plain", directory, dirs_exist_ok=True)
+    certificate = Authority(directory).issue("edge", "localhost")
+    table = f'[listen.tls]\ncertificate = "{certificate}"\nkey = "{certificate.with_suffix(".key")}"\n'
+    config = directory / "gateway.toml"
+    config.write_text(f"{config.read_text()}\n{table}")
+    return config
+
+
+VARIANTS = {"awaited": with_awaited, "tls": with_tls}
+"""What a profile changes in the files it loads: makes them in a directory, and returns their gateway.toml."""
 
 
 async def measure(profile: str, mode: str, count: int) -> Any:
     with tempfile.TemporaryDirectory() as directory:
         bench = Bench(profile, Path(directory))
         await bench.start()
-        bench.run(50)
+        await bench.run(50)
         if mode == "run":
-            bench.run(count)
+            await bench.run(count)
             return None
         if mode == "time":
             best = float("inf")
             for _ in range(7):
                 began = time.process_time()
-                bench.run(count)
+                await bench.run(count)
                 best = min(best, (time.process_time() - began) / count * 1e6)
                 await asyncio.sleep(0)
             return best
         profiler = cProfile.Profile()
         profiler.enable()
-        bench.run(count)
+        await bench.run(count)
         profiler.disable()
         stats = pstats.Stats(profiler, stream=io.StringIO())
         if mode == "where":
@@ -198,7 +315,7 @@ def bytecodes(profile: str, count: int) -> float:
         with tempfile.TemporaryDirectory() as directory:
             bench = Bench(profile, Path(directory))
             await bench.start()
-            bench.run(50)
+            await bench.run(50)
             total = 0
 
             def trace(frame: Any, event: str, arg: Any) -> Any:
@@ -210,7 +327,7 @@ def bytecodes(profile: str, count: int) -> float:
                 return trace
 
             sys.settrace(trace)
-            bench.run(count)
+            await bench.run(count)
             sys.settrace(None)
             return total / count
 
@@ -276,22 +393,22 @@ async def costs(selections: list[tuple[str, ...]]) -> list[tuple[float, float]]:
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             benches.append(Bench("partner", directory, with_only(names, directory)))
             await benches[-1].start()
-            benches[-1].run(100)
+            await benches[-1].run(100)
         best = [float("inf")] * len(benches)
         for _ in range(40):
             for number, bench in enumerate(benches):
                 began = time.process_time()
-                bench.run(250)
+                await bench.run(250)
                 best[number] = min(best[number], (time.process_time() - began) / 250 * 1e6)
                 await asyncio.sleep(0)
-        return [(micros, calls_of(bench)) for micros, bench in zip(best, benches, strict=True)]
+        return [(micros, await calls_of(bench)) for micros, bench in zip(best, benches, strict=True)]
 
 
-def calls_of(bench: Bench) -> float:
+async def calls_of(bench: Bench) -> float:
     """Function calls a request."""
     profiler = cProfile.Profile()
     profiler.enable()
-    bench.run(200)
+    await bench.run(200)
     profiler.disable()
     return float(pstats.Stats(profiler).total_calls / 200)  # type: ignore[attr-defined]
 
@@ -328,7 +445,7 @@ def check(record: bool) -> int:
             budget = recorded[python][profile][what]
             over = value > budget * 1.05
             dearer += over
-            print(f"{profile:8} {what:9} {value:8.1f}, budget {budget:8.1f}{'  OVER by more than 5 %' if over else ''}")
+            print(f"{profile:9} {what:9} {value:8.1f}, budget {budget:8.1f}{'  OVER by more than 5 %' if over else ''}")
     return 1 if dearer else 0
 
 
