@@ -1,0 +1,112 @@
+"""Driving a coroutine by hand: from one `Wait` to the next, inside the callbacks that bring the outcomes.
+
+The coroutine of a request never is a Task. It runs when something arrives for it, and goes as far as it can; where nothing has to
+be waited for, it ends inside the call of `start`. `core/wait.py` has the contract of what it may await.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextvars import Context, copy_context
+from inspect import CORO_CREATED, getcoroutinestate
+from typing import Any
+
+from gateway.core.wait import Wait
+
+Over = Callable[[Any, BaseException | None], None]
+
+
+class Drive:
+    """Resumes `coroutine`; calls `over(value, error)` once, when it has ended.
+
+    `context` holds the context variables of all its steps, and of the Tasks that `foreign` makes for it. Nothing that has to be
+    released may be acquired before the first step: one that is cancelled before `start` never runs.
+    """
+
+    __slots__ = ("_cancelled", "_coroutine", "_over", "_running", "_waits", "context")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any], over: Over, context: Context | None = None) -> None:
+        self._coroutine: Coroutine[Any, Any, Any] | None = coroutine
+        self._over: Over | None = over
+        self._waits: Any = None
+        self._running = self._cancelled = False
+        self.context = copy_context() if context is None else context
+
+    def __repr__(self) -> str:
+        state = "over" if self._coroutine is None else "running" if self._running else f"waits for {self._waits!r}"
+        return f"<Drive {state}>"
+
+    def start(self) -> None:
+        """Run the first steps. An exception of `over` itself is the caller's."""
+        self.resume(None)
+
+    def cancel(self) -> None:
+        """End it: CancelledError is raised, once, where it waits; where it runs, at the next place where it would wait."""
+        coroutine, waits = self._coroutine, self._waits
+        if coroutine is None:
+            return
+        self._cancelled = True
+        if waits is not None:
+            waits.cancel()
+        elif getcoroutinestate(coroutine) == CORO_CREATED:
+            coroutine.close()
+            self._end(None, asyncio.CancelledError())
+
+    def resume(self, waited: Any) -> None:
+        """Go on; what was awaited has its outcome."""
+        coroutine = self._coroutine
+        if coroutine is None:
+            return
+        self._waits = None
+        self._running = True
+        run, step, argument = self.context.run, coroutine.send, None
+        if self._cancelled:
+            if waited is None:
+                self._cancelled, step, argument = False, coroutine.throw, asyncio.CancelledError()
+            elif waited.cancelled():
+                self._cancelled = False
+        try:
+            while True:
+                waits = run(step, argument)
+                if isinstance(waits, Wait):
+                    if self._cancelled:
+                        waits.cancel()
+                        self._cancelled = not waits.cancelled()
+                    if not waits.done:
+                        self._waits = waits
+                        self._running = False
+                        waits.attach(self.resume, self.context)
+                        return
+                    step, argument = coroutine.send, None
+                else:
+                    self._running = False
+                    self._await_future(waits)
+                    return
+        except StopIteration as stop:
+            value, error = stop.value, None
+        except BaseException as raised:
+            value, error = None, raised
+        try:
+            self._end(value, error)
+            if isinstance(error, SystemExit | KeyboardInterrupt):
+                raise error
+        finally:
+            del error  # Its traceback refers to this frame.
+
+    def _await_future(self, future: Any) -> None:
+        """What is awaited without `foreign` and needs no Task: a bare future, or `asyncio.sleep(0)`."""
+        if future is None:
+            asyncio.get_running_loop().call_soon(self.resume, None)
+            return
+        self._waits = future
+        future._asyncio_future_blocking = False
+        future.add_done_callback(self.resume)
+        if self._cancelled:
+            future.cancel()
+
+    def _end(self, value: Any, error: BaseException | None) -> None:
+        self._coroutine, self._running = None, False
+        over, self._over = self._over, None
+        if over is not None:
+            over(value, error)
