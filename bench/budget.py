@@ -41,7 +41,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
 from gateway.app import Gateway  # noqa: E402
-from gateway.serving.listener import Listener  # noqa: E402
+from gateway.serving.net.listener import Listener  # noqa: E402
 from gateway.upstream.connections.transport import Transport  # noqa: E402
 from tests.certificates import Authority  # noqa: E402
 

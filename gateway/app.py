@@ -28,7 +28,7 @@ from gateway.config.server import ListenConfig, RedirectConfig
 from gateway.runtime.builtins import worst
 from gateway.runtime.compose import World
 from gateway.runtime.reload import Outcome, Runtime
-from gateway.serving.listener import Listener
+from gateway.serving.net.listener import Listener
 from gateway.upstream.connections.transport import Transport
 
 log = logging.getLogger("gateway")

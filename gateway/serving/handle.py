@@ -14,7 +14,7 @@ from gateway.serving.upgrade import Upgrade
 if TYPE_CHECKING:
     from gateway.runtime.compose import World
     from gateway.runtime.snapshot import Snapshot
-    from gateway.serving.connection import ClientConnection, Sent
+    from gateway.serving.http1.connection import ClientConnection, Sent
 
 
 class Running(Protocol):

@@ -17,8 +17,8 @@ from typing import Any
 from gateway.core.exchange import Reply
 from gateway.core.failures import Failed
 from gateway.runtime.pipeline import Step
+from gateway.serving.http1.write import write_complete
 from gateway.serving.passage import Passage
-from gateway.serving.write import write_complete
 from gateway.upstream.connections.http1.connection import Connection
 from gateway.upstream.forward import Forward, release
 from gateway.upstream.pool.endpoint import Endpoint

@@ -15,12 +15,12 @@ from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed, Failure
 from gateway.runtime.pipeline import Pipeline
 from gateway.runtime.snapshot import Route
-from gateway.serving.final import limited, server_wide
-from gateway.serving.write import write_complete, write_stream
+from gateway.serving.http1.write import write_complete, write_stream
+from gateway.serving.server_wide import limited, server_wide
 
 if TYPE_CHECKING:
-    from gateway.serving.connection import ClientConnection
     from gateway.serving.handle import Handler
+    from gateway.serving.http1.connection import ClientConnection
 
 log = logging.getLogger("gateway.serving")
 

@@ -16,14 +16,14 @@ from gateway.core.failures import Failed
 from gateway.core.websocket import LINES, UPGRADE, asks, check_request
 from gateway.runtime.pipeline import Pipeline
 from gateway.runtime.snapshot import Route
+from gateway.serving.http1.write import make_head
 from gateway.serving.passage import Passage
 from gateway.serving.tunnel import Tunnel
-from gateway.serving.write import make_head
 from gateway.upstream.connections.http1.switched import Switched
 
 if TYPE_CHECKING:
-    from gateway.serving.connection import ClientConnection
     from gateway.serving.handle import Handler
+    from gateway.serving.http1.connection import ClientConnection
 
 
 def _gone(exchange: Exchange) -> None:

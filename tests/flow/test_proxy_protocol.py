@@ -8,7 +8,7 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from gateway.serving.proxy_protocol import SIGNATURE
+from gateway.serving.net.proxy_protocol import SIGNATURE
 from tests.certificates import Authority
 from tests.client import Client
 from tests.flow.conftest import PLAIN, write

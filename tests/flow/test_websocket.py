@@ -778,7 +778,7 @@ async def test_an_endpoint_that_is_gone_before_the_tunnel_stands(start, origin_o
 def watched(monkeypatch):
     """Tunnels are looked at more often than once a second."""
     monkeypatch.setattr("gateway.serving.tunnel.SWEEP", 0.05)
-    monkeypatch.setattr("gateway.serving.listener.SWEEP", 0.05)
+    monkeypatch.setattr("gateway.serving.net.listener.SWEEP", 0.05)
 
 
 async def test_an_idle_tunnel_is_closed_politely(start, tmp_path, origin_of, connect, watched):

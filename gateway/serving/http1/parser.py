@@ -25,10 +25,10 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import RequestPayloadError, _ErrInfo
 
-from gateway.serving.framing import NAMED_METHODS
+from gateway.serving.http1.framing import NAMED_METHODS
 
 if TYPE_CHECKING:
-    from gateway.serving.connection import ClientConnection
+    from gateway.serving.http1.connection import ClientConnection
 
 Parsed = tuple[Sequence[tuple[Any, Any]], bool, bytes]
 

@@ -17,8 +17,8 @@ from gateway.config.server import ServerConfig
 from gateway.core.failures import Failed, Failure
 
 if TYPE_CHECKING:
-    from gateway.serving.connection import ClientConnection
-    from gateway.serving.listener import Listener
+    from gateway.serving.http1.connection import ClientConnection
+    from gateway.serving.net.listener import Listener
 
 PROGRESS = 1024
 """Bytes."""

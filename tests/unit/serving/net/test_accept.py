@@ -9,8 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from gateway.serving import accept
-from gateway.serving.accept import Acceptor
+from gateway.serving.net import accept
+from gateway.serving.net.accept import Acceptor
 
 
 def listener(**settings: object) -> SimpleNamespace:

@@ -16,11 +16,11 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from gateway.config.server import ListenConfig, ServerConfig
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed, Failure
-from gateway.serving.accept import Acceptor
-from gateway.serving.admit import Admission
-from gateway.serving.connection import ClientConnection
-from gateway.serving.deadlines import Deadlines
+from gateway.serving.admission import Admission
 from gateway.serving.handle import Handler, Running
+from gateway.serving.http1.connection import ClientConnection
+from gateway.serving.net.accept import Acceptor
+from gateway.serving.net.deadlines import Deadlines
 
 if TYPE_CHECKING:
     from gateway.runtime.tls import ServerTls

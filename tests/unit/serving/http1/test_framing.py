@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.failures import Failed, Failure
-from gateway.serving.framing import absolute, authority, check_fields, check_version, hops
+from gateway.serving.http1.framing import absolute, authority, check_fields, check_version, hops
 
 HTTP_11 = (1, 1)
 HOST = (b"Host", b"A.test:80")

@@ -5,7 +5,7 @@ from multidict import CIMultiDict
 
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed, Failure
-from gateway.serving.write import write_complete, write_stream
+from gateway.serving.http1.write import write_complete, write_stream
 from tests.origin import fields_of
 
 

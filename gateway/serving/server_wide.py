@@ -13,7 +13,7 @@ from gateway.core.failures import Failed, Failure
 from gateway.core.headers import lower
 from gateway.runtime.routes import COMMON_METHODS
 from gateway.runtime.snapshot import Route, Snapshot
-from gateway.serving.framing import hops
+from gateway.serving.http1.framing import hops
 from gateway.upstream.connections.http1.headers import CREDENTIALS
 
 SERVER_WIDE = "*"

@@ -13,7 +13,7 @@ from aiohttp.streams import EMPTY_PAYLOAD
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.serving.repeats import Repeat, repeatable
+from gateway.serving.http1.repeats import Repeat, repeatable
 from tests.flow.corpus_requests import CASES
 
 FIELDS = b"Host: a\r\nX-Key: 1\r\n"

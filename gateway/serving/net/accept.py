@@ -18,10 +18,10 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from gateway.serving.proxy_protocol import BINARY_MAX, Malformed, extent, source
+from gateway.serving.net.proxy_protocol import BINARY_MAX, Malformed, extent, source
 
 if TYPE_CHECKING:
-    from gateway.serving.listener import Listener
+    from gateway.serving.net.listener import Listener
 
 log = logging.getLogger("gateway.serving")
 

@@ -10,7 +10,7 @@ from aiohttp.http import HttpRequestParser
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import RequestPayloadError, _ErrInfo
 
-from gateway.serving.parsing import LINES_MAX, Parsing
+from gateway.serving.http1.parser import LINES_MAX, Parsing
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 ODD = b"FOO /f HTTP/1.1\r\nHost: a\r\n\r\n"

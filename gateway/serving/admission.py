@@ -22,8 +22,8 @@ from gateway.core.failures import Failed, Failure
 from gateway.core.headers import Pair, lower
 from gateway.runtime.routes import ALLOW
 from gateway.serving.body import ClientBody
-from gateway.serving.framing import absolute, authority, check_fields, check_version
-from gateway.serving.peers import Peers
+from gateway.serving.http1.framing import absolute, authority, check_fields, check_version
+from gateway.serving.net.peers import Peers
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._~+/=:-]{1,128}")
 _X_REQUEST_ID = istr("X-Request-ID")

@@ -4,8 +4,8 @@ from ipaddress import ip_network
 
 import pytest
 
-from gateway.serving import peers as module
-from gateway.serving.peers import Peers
+from gateway.serving.net import peers as module
+from gateway.serving.net.peers import Peers
 
 PROXIES = Peers([ip_network("10.0.0.0/8"), ip_network("2001:db8::/32")])
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.serving.proxy_protocol import BINARY_MAX, SIGNATURE, Malformed, extent, source
+from gateway.serving.net.proxy_protocol import BINARY_MAX, SIGNATURE, Malformed, extent, source
 
 
 def binary(

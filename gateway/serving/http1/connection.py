@@ -23,15 +23,15 @@ from multidict import MultiMapping
 from gateway.core.exchange import Exchange
 from gateway.core.failures import Failed, Failure
 from gateway.core.headers import Pair
-from gateway.serving.admit import FRAMING, Admission, Certified, parse_failure
+from gateway.serving.admission import FRAMING, Admission, Certified, parse_failure
 from gateway.serving.body import CONTINUE, ClientBody
+from gateway.serving.http1.parser import Parsing
+from gateway.serving.http1.repeats import PATIENCE, Repeat, repeatable
+from gateway.serving.http1.write import make_head
 from gateway.serving.inline import Inline
-from gateway.serving.parsing import Parsing
-from gateway.serving.repeats import PATIENCE, Repeat, repeatable
-from gateway.serving.write import make_head
 
 if TYPE_CHECKING:
-    from gateway.serving.listener import Listener
+    from gateway.serving.net.listener import Listener
 
 
 class Sent(web.StreamResponse):
@@ -395,7 +395,7 @@ class ClientConnection(RequestHandler):
         self.transport.set_protocol(protocol)  # type: ignore[union-attr]
         return tail.data
 
-    # The Out that serving/write.py writes to.
+    # The Out that serving/http1/write.py writes to.
 
     def write(self, data: bytes) -> None:
         if self.transport is not None:
