@@ -24,7 +24,7 @@ from gateway.core.clock import REAL
 from gateway.core.exchange import Exchange
 from gateway.core.failures import Failed
 from gateway.core.telemetry import Telemetry
-from gateway.state.stores import open_store
+from gateway.store.stores import open_store
 from tests.redis import RedisServer
 
 QUOTA, RUN, SHARE = 200, 1.0, 0.1

@@ -31,10 +31,10 @@ from gateway.core.exchange import Exchange, Identity
 from gateway.core.failures import Failed
 from gateway.core.hooks import Context
 from gateway.core.telemetry import Telemetry
+from gateway.limits.algorithms import Limit
+from gateway.limits.buckets import Buckets
 from gateway.middlewares.rate_limit import CONFIG, build
-from gateway.state.buckets import Buckets
-from gateway.state.limits import Limit
-from gateway.state.stores import Store, open_store
+from gateway.store.stores import Store, open_store
 from tests.redis import RedisServer
 
 ROUTE = SimpleNamespace(name="r")

@@ -24,8 +24,8 @@ from argon2 import PasswordHasher
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from gateway.state import userfile
-from gateway.state.userfile import User
+from gateway.credentials.users import user_file
+from gateway.credentials.users.user_file import User
 from tests.client import Client
 from tests.process import Process
 
@@ -63,7 +63,7 @@ def configuration(directory: Path, hash: str, cost: tuple[int, int, int]) -> Pat
     (directory / "pipeline.toml").write_text(PIPELINE)
     (directory / "gateway.toml").write_text(GATEWAY % cost)
     for number in range(2 * CORES):
-        userfile.add_hashed(directory / "users.toml", User(f"u{number}", hash))
+        user_file.add_hashed(directory / "users.toml", User(f"u{number}", hash))
     return directory / "gateway.toml"
 
 
@@ -75,7 +75,7 @@ async def raw(hash: str) -> tuple[int, float, float]:
     async def worker() -> int:
         count = 0
         while time.perf_counter() - start < SECONDS:
-            assert await loop.run_in_executor(pool, userfile.verifies, hash, PASSWORD)
+            assert await loop.run_in_executor(pool, user_file.verifies, hash, PASSWORD)
             count += 1
         return count
 

@@ -20,14 +20,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from multidict import CIMultiDict
 
-from gateway.config.endpoints import EndpointConfig
-from gateway.config.pipeline import RouteConfig
-from gateway.config.server import RoutingConfig
-from gateway.config.upstream import UpstreamConfig
+from gateway.config.tables.endpoints import EndpointConfig
+from gateway.config.tables.pipeline import RouteConfig
+from gateway.config.tables.server import RoutingConfig
+from gateway.config.tables.upstream import UpstreamConfig
 from gateway.core.exchange import Exchange
-from gateway.runtime.routes import Router
-from gateway.state.buckets import Buckets
-from gateway.state.limits import ALGORITHMS, Limit
+from gateway.limits.algorithms import ALGORITHMS, Limit
+from gateway.limits.buckets import Buckets
+from gateway.routing.router import Router
 from gateway.upstream.pool.pool import Pool
 
 

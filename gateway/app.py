@@ -22,10 +22,10 @@ from aiohttp import http_parser, web
 
 from gateway import __version__
 from gateway.admin.application import make_app
-from gateway.config.endpoints import EndpointConfig
-from gateway.config.problems import ConfigErrors
-from gateway.config.server import ListenConfig, RedirectConfig
-from gateway.runtime.builtins import worst
+from gateway.builtins.answers import worst
+from gateway.config.tables.endpoints import EndpointConfig
+from gateway.config.tables.server import ListenConfig, RedirectConfig
+from gateway.config.toml.problems import ConfigErrors
 from gateway.runtime.compose import World
 from gateway.runtime.reload import Outcome, Runtime
 from gateway.serving.net.listener import Listener

@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from gateway.admin import keys, tokens, users
+    from gateway.commands import keys, tokens, users
 
     parser = argparse.ArgumentParser(prog="gateway", description="An edge API gateway: TOML in, traffic through.")
     parser.add_argument("--version", action="version", version=f"gateway {__version__}")
@@ -64,7 +64,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from gateway.config.problems import ConfigErrors
+    from gateway.config.toml.problems import ConfigErrors
     from gateway.runtime.check import check
 
     try:
@@ -94,9 +94,9 @@ def _status(options: argparse.Namespace) -> int:
 
 
 def _ask(options: argparse.Namespace, method: str, path: str) -> int:
-    from gateway.admin import client
-    from gateway.config.check import admin_of
-    from gateway.config.problems import ConfigErrors
+    from gateway.commands import client
+    from gateway.config.check.compile import admin_of
+    from gateway.config.toml.problems import ConfigErrors
 
     url, token = options.admin, os.environ.get("GATEWAY_ADMIN_TOKEN", "")
     if url is None:
@@ -121,7 +121,7 @@ def _ask(options: argparse.Namespace, method: str, path: str) -> int:
 
 def _schema(options: argparse.Namespace) -> int:
     from gateway import middlewares
-    from gateway.config.describe import json_schemas
+    from gateway.config.tables.describe import json_schemas
     from gateway.runtime.reload import schema_for
 
     schemas = json_schemas(schema_for, middlewares.names())

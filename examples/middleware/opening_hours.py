@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from marshmallow import ValidationError, validates_schema
 
-from gateway.config.schema import Table, Text
+from gateway.config.tables.schema import Table, Text
 from gateway.core.exchange import Decision, Exchange
 from gateway.core.failures import Failed, Failure
 from gateway.core.hooks import Context, Hooks

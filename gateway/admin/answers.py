@@ -12,7 +12,7 @@ from typing import Any
 from aiohttp import web
 from marshmallow import Schema, fields, validate
 
-from gateway.config.problems import shown_path
+from gateway.config.toml.problems import shown_path
 from gateway.core.problems import PHRASES
 
 CONDITIONS = ("healthy", "degraded", "unhealthy")

@@ -22,8 +22,8 @@ from gateway.admin.answers import answer, problem, refused
 from gateway.admin.guard import MAX_BODY, guard
 from gateway.admin.metrics import exposition
 from gateway.admin.openapi import Answer, Endpoint, document, refusal
-from gateway.config.endpoints import EndpointConfig, EndpointTable
-from gateway.config.schema import HttpUrl
+from gateway.config.tables.endpoints import EndpointConfig, EndpointTable
+from gateway.config.tables.schema import HttpUrl
 from gateway.core.telemetry import Telemetry
 from gateway.runtime.reload import Outcome
 

@@ -12,7 +12,7 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
 
-from gateway.config.schema import Table
+from gateway.config.tables.schema import Table
 from gateway.core.hooks import Build
 
 ENTRY_POINTS = "gateway.middlewares"

@@ -23,7 +23,7 @@ from typing import Any
 
 from multidict import istr
 
-from gateway.config.schema import Boolean, Duration, FieldName, Items, Table, Text
+from gateway.config.tables.schema import Boolean, Duration, FieldName, Items, Table, Text
 from gateway.core.exchange import ALLOWED_METHODS, Decision, Exchange, Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.hooks import ConfigProblem, Context, Hooks

@@ -17,8 +17,8 @@ from typing import Any, TypeVar
 
 from marshmallow import ValidationError, validates
 
-from gateway.config.problems import nearest
-from gateway.config.schema import Choice, Map, Table, Text, Whole
+from gateway.config.tables.schema import Choice, Map, Table, Text, Whole
+from gateway.config.toml.problems import nearest
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.hooks import ConfigProblem, Context, Hooks

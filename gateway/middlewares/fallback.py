@@ -20,8 +20,8 @@ from typing import Any
 import orjson
 from marshmallow import ValidationError, fields, validates, validates_schema
 
-from gateway.config.problems import nearest
-from gateway.config.schema import FieldName, FieldValue, Items, Map, SubTable, Table, Text, Whole
+from gateway.config.tables.schema import FieldName, FieldValue, Items, Map, SubTable, Table, Text, Whole
+from gateway.config.toml.problems import nearest
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.headers import FRAMING, HOP_BY_HOP, Pair

@@ -1,6 +1,6 @@
 """The access log: one JSON object a line for every request, with exactly the fields of the contract.
 
-The finish hook only copies what a line needs into a tuple; encoding and writing happen later and elsewhere (state/logfile.py).
+The finish hook only copies what a line needs into a tuple; encoding and writing happen later and elsewhere (lifetime/logfile.py).
 Values of headers and query parameters named in `mask` never reach a line, wherever they would have stood.
 """
 
@@ -19,11 +19,11 @@ from urllib.parse import unquote_plus
 
 import orjson
 
-from gateway.config.schema import Boolean, Choice, FieldName, Items, Number, Table, Text
+from gateway.config.tables.schema import Boolean, Choice, FieldName, Items, Number, Table, Text
 from gateway.core.exchange import Attempt, Exchange
 from gateway.core.headers import Pair, lower
 from gateway.core.hooks import ConfigProblem, Context, Hooks
-from gateway.state.logfile import LogFile, Record, located
+from gateway.lifetime.logfile import LogFile, Record, located
 
 MASK = (
     "authorization",

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
 
-from gateway.config.schema import Table
+from gateway.config.tables.schema import Table
 from gateway.core.exchange import Exchange
 from gateway.core.hooks import Context, Hooks
 from gateway.core.telemetry import DURATION_BUCKETS, SIZE_BUCKETS, Family, HistogramCell, Labels, Telemetry

@@ -20,7 +20,7 @@ from typing import Any
 
 from multidict import istr
 
-from gateway.config.schema import Boolean, Choice, Duration, FieldName, FieldValue, Items, SubTable, Table
+from gateway.config.tables.schema import Boolean, Choice, Duration, FieldName, FieldValue, Items, SubTable, Table
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed
 from gateway.core.headers import lower

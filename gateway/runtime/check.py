@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from gateway.config.check import LoadedConfig
+from gateway.config.check.compile import LoadedConfig
+from gateway.lifetime.registry import Keep
 from gateway.runtime.compose import World, compose
 from gateway.runtime.reload import load
-from gateway.state.keep import Keep
 from gateway.upstream.connections.transport import Transport
 
 

@@ -12,30 +12,30 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gateway import middlewares
-from gateway.config.check import LoadedConfig
-from gateway.config.endpoints import UpstreamTlsConfig
-from gateway.config.pipeline import PipelineConfig, RouteConfig
-from gateway.config.problems import ConfigErrors, Problem
-from gateway.config.tokens import BUILTINS as TOKEN_BUILTINS
-from gateway.config.upstream import UpstreamConfig
+from gateway.builtins.answers import builtin, limits_awaited
+from gateway.config.check.compile import LoadedConfig
+from gateway.config.tables.endpoints import UpstreamTlsConfig
+from gateway.config.tables.pipeline import PipelineConfig, RouteConfig
+from gateway.config.tables.tokens import BUILTINS as TOKEN_BUILTINS
+from gateway.config.tables.upstream import UpstreamConfig
+from gateway.config.toml.problems import ConfigErrors, Problem
 from gateway.core.clock import REAL, Clock
 from gateway.core.hooks import ConfigProblem, Context, Hooks
 from gateway.core.telemetry import Telemetry
-from gateway.runtime.builtins import builtin, limits_awaited
+from gateway.lifetime.registry import Draft
+from gateway.routing.rewrite import rewritten
+from gateway.routing.router import Router
 from gateway.runtime.pipeline import Pipeline, flatten
-from gateway.runtime.rewrite import rewritten
-from gateway.runtime.routes import Router
 from gateway.runtime.snapshot import Route, Snapshot
-from gateway.state.keep import Draft
-from gateway.state.stores import BadUrl, Store, open_store
+from gateway.store.stores import BadUrl, Store, open_store
 from gateway.upstream.connections.transport import Transport
 from gateway.upstream.fallback import forwarding
 from gateway.upstream.pool.pool import Pool
 
 if TYPE_CHECKING:
-    from gateway.config.positions import KeyPath
-    from gateway.runtime.tls import ServerTls
-    from gateway.runtime.token_build import Issuing
+    from gateway.builtins.token_build import Issuing
+    from gateway.config.toml.positions import KeyPath
+    from gateway.protocols.tls import ServerTls
     from gateway.upstream.connections.tls import UpstreamTls
 
 RENDERER = "error_handler"
@@ -99,7 +99,7 @@ class _Composer:
         config = self.loaded.gateway.tokens
         if config is None:
             return None
-        from gateway.runtime.token_build import Surroundings, issuing
+        from gateway.builtins.token_build import Surroundings, issuing
 
         directory = self.loaded.locate("", ("tokens",))[0].parent
         world = self.world
@@ -126,7 +126,7 @@ class _Composer:
         config = self.loaded.gateway.listen.tls
         if config is None:
             return None
-        from gateway.runtime.tls import server_tls, warnings
+        from gateway.protocols.tls import server_tls, warnings
 
         try:
             tls = server_tls(config, self.loaded.locate("", ("listen",))[0].parent, self.draft.keep)

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
 from typing import Any
 
-from gateway.config.check import LoadedConfig
-from gateway.config.server import ListenConfig
-from gateway.config.upstream import UpstreamConfig
+from gateway.config.check.compile import LoadedConfig
+from gateway.config.tables.server import ListenConfig
+from gateway.config.tables.upstream import UpstreamConfig
 
 RESTART_ONLY = ("listen", "admin")
 """Sockets stay as they were opened."""

@@ -14,13 +14,13 @@ from functools import partial
 from pathlib import Path
 
 from gateway import middlewares
-from gateway.config.check import LoadedConfig, compile_config
-from gateway.config.problems import ConfigErrors, Problem
-from gateway.config.schema import Table
+from gateway.config.check.compile import LoadedConfig, compile_config
+from gateway.config.tables.schema import Table
+from gateway.config.toml.problems import ConfigErrors, Problem
+from gateway.lifetime.registry import Keep, close_all
 from gateway.runtime.compose import World, compose
 from gateway.runtime.diff import differences
 from gateway.runtime.snapshot import Snapshot
-from gateway.state.keep import Keep, close_all
 from gateway.upstream.discovery.sources import Discovery, Found
 from gateway.upstream.pool.pool import Pool
 from gateway.upstream.pool.prober import Prober
@@ -183,7 +183,7 @@ def _renewed(old: Snapshot, new: Snapshot) -> tuple[str, ...]:
     """What has changed in files that the TOML only names."""
     if new.tls is None or new.tls is old.tls:
         return ()
-    from gateway.runtime.tls import renewed
+    from gateway.protocols.tls import renewed
 
     return tuple(renewed(old.tls, new.tls))
 

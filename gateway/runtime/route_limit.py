@@ -5,7 +5,7 @@ It counts from before the route's request hooks to the reply's last byte; a WebS
 
 from __future__ import annotations
 
-from gateway.config.attempts import LimitConfig
+from gateway.config.tables.traffic import LimitConfig
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.hooks import Hooks

@@ -6,15 +6,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from gateway.config.check import LoadedConfig
-from gateway.config.pipeline import RouteConfig
+from gateway.config.check.compile import LoadedConfig
+from gateway.config.tables.pipeline import RouteConfig
 from gateway.core.exchange import Exchange
+from gateway.routing.router import Router
 from gateway.runtime.pipeline import Pipeline
-from gateway.runtime.routes import Router
 from gateway.upstream.pool.pool import Pool
 
 if TYPE_CHECKING:
-    from gateway.runtime.tls import ServerTls
+    from gateway.protocols.tls import ServerTls
     from gateway.upstream.connections.tls import UpstreamTls
 
 Target = Callable[[Exchange], Any]

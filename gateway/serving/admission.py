@@ -16,11 +16,11 @@ from aiohttp import StreamReader
 from aiohttp.http_exceptions import LineTooLong
 from multidict import CIMultiDict, CIMultiDictProxy, MultiMapping, istr
 
-from gateway.config.server import ServerConfig
+from gateway.config.tables.server import ServerConfig
 from gateway.core.exchange import Exchange
 from gateway.core.failures import Failed, Failure
 from gateway.core.headers import Pair, lower
-from gateway.runtime.routes import ALLOW
+from gateway.routing.router import ALLOW
 from gateway.serving.body import ClientBody
 from gateway.serving.http1.framing import absolute, authority, check_fields, check_version
 from gateway.serving.net.peers import Peers

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from gateway.config.pipeline import RouteConfig
-from gateway.config.server import RedirectConfig
+from gateway.config.tables.pipeline import RouteConfig
+from gateway.config.tables.server import RedirectConfig
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed, Failure
+from gateway.routing.router import Router
 from gateway.runtime.compose import World
 from gateway.runtime.reload import Runtime
-from gateway.runtime.routes import Router
 from gateway.runtime.snapshot import Route, Snapshot
 
 NAME = "redirect"

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from gateway.config.pipeline import RouteConfig
+from gateway.config.tables.pipeline import RouteConfig
 from gateway.core.exchange import ALLOWED_METHODS, Exchange, Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.headers import lower
-from gateway.runtime.routes import COMMON_METHODS
+from gateway.routing.router import COMMON_METHODS
 from gateway.runtime.snapshot import Route, Snapshot
 from gateway.serving.http1.framing import hops
 from gateway.upstream.connections.http1.headers import CREDENTIALS

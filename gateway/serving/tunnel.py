@@ -13,7 +13,7 @@ import socket
 import struct
 from collections.abc import Callable
 
-from gateway.core.websocket import GOING_AWAY, Frames, close_frame
+from gateway.protocols.websocket import GOING_AWAY, Frames, close_frame
 
 SWEEP = 1.0
 """Seconds between two looks at the idle ones; idle timeouts are this exact."""

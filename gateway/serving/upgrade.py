@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from gateway.core.exchange import Exchange
 from gateway.core.failures import Failed
-from gateway.core.websocket import LINES, UPGRADE, asks, check_request
+from gateway.protocols.websocket import LINES, UPGRADE, asks, check_request
 from gateway.runtime.pipeline import Pipeline
 from gateway.runtime.snapshot import Route
 from gateway.serving.http1.write import make_head

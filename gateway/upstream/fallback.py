@@ -8,10 +8,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-from gateway.config.attempts import QueueConfig
-from gateway.config.endpoints import HashConfig
-from gateway.config.pipeline import RouteConfig
-from gateway.config.upstream import UpstreamConfig
+from gateway.config.tables.endpoints import HashConfig
+from gateway.config.tables.pipeline import RouteConfig
+from gateway.config.tables.traffic import QueueConfig
+from gateway.config.tables.upstream import UpstreamConfig
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.telemetry import Telemetry

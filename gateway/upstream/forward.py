@@ -12,13 +12,13 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from time import perf_counter
 
-from gateway.config.attempts import POLICIES
-from gateway.config.pipeline import RouteConfig
-from gateway.config.upstream import UpstreamConfig
+from gateway.config.tables.pipeline import RouteConfig
+from gateway.config.tables.traffic import POLICIES
+from gateway.config.tables.upstream import UpstreamConfig
 from gateway.core.exchange import Attempt, Exchange, Reply, RequestBody
 from gateway.core.failures import Failed, Failure
 from gateway.core.telemetry import Telemetry
-from gateway.core.websocket import LINES, UPGRADE
+from gateway.protocols.websocket import LINES, UPGRADE
 from gateway.upstream import retry
 from gateway.upstream.connections.http1.connection import Connection, Flight
 from gateway.upstream.connections.http1.headers import request_head

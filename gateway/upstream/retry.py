@@ -12,7 +12,7 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from math import isfinite
 
-from gateway.config.attempts import RetryConfig
+from gateway.config.tables.traffic import RetryConfig
 from gateway.core.failures import Failure
 
 IDEMPOTENT = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"))

@@ -12,13 +12,13 @@ from typing import Any
 from marshmallow import Schema, fields
 
 from gateway import middlewares
-from gateway.config import schema
-from gateway.config.pipeline import PipelineConfig, PipelineTable, RouteTable
-from gateway.config.server import GatewayTable
-from gateway.config.upstream import UpstreamTable
-from gateway.middlewares.auth.claims import Texts
+from gateway.config.tables import schema
+from gateway.config.tables.pipeline import PipelineConfig, PipelineTable, RouteTable
+from gateway.config.tables.server import GatewayTable
+from gateway.config.tables.upstream import UpstreamTable
 from gateway.middlewares.auth.permissions import Require
 from gateway.middlewares.rate_limit.keys import KeyField
+from gateway.tokens.claims import Texts
 
 TYPES: Mapping[type, str] = {
     schema.Boolean: "boolean",

@@ -12,10 +12,10 @@ from multidict import CIMultiDict
 from gateway.cli import main
 from gateway.core.exchange import Exchange, Identity
 from gateway.core.failures import Failed
+from gateway.lifetime.registry import Keep
 from gateway.runtime.compose import World, compose
 from gateway.runtime.reload import load
 from gateway.runtime.snapshot import Snapshot
-from gateway.state.keep import Keep
 from gateway.upstream.connections.transport import Transport
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "limits"

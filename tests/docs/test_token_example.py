@@ -8,10 +8,10 @@ from pathlib import Path
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from gateway.config.tokens import BUILTINS
+from gateway.config.tables.tokens import BUILTINS
+from gateway.credentials.users import user_file
+from gateway.credentials.users.user_file import User
 from gateway.runtime.check import check
-from gateway.state import userfile
-from gateway.state.userfile import User
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "tokens"
 
@@ -23,7 +23,7 @@ def test_it_checks(tmp_path: Path):
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
     )
-    userfile.add(tmp_path / "users.toml", User("alice", "", roles=frozenset(("operator",))), "password of alice")
+    user_file.add(tmp_path / "users.toml", User("alice", "", roles=frozenset(("operator",))), "password of alice")
     loaded = check(tmp_path / "gateway.toml", {})
     assert loaded.warnings == ()
     assert {route.builtin for pipeline in loaded.pipelines for route in pipeline.routes} == {*BUILTINS, ""}

@@ -12,10 +12,12 @@ from time import time
 
 import jwt
 
-from gateway.state import keychange, revocations, userfile
-from gateway.state.keychange import Wish
-from gateway.state.revocations import Revocation
-from gateway.state.userfile import User
+from gateway.credentials.api_keys import key_edits
+from gateway.credentials.api_keys.key_edits import Wish
+from gateway.credentials.revocations import revoked as revocations
+from gateway.credentials.revocations.revoked import Revocation
+from gateway.credentials.users import user_file
+from gateway.credentials.users.user_file import User
 from tests.client import Client
 from tests.flow.test_proxy import upstreams
 from tests.idp import Provider
@@ -65,8 +67,8 @@ async def until(client: Client, line: str, status: int) -> None:
 async def test_files_are_followed_and_decisions_written(start, origin, connect, tmp_path: Path):
     directory = tmp_path
     keys = directory / "keys.toml"
-    key, secret = keychange.create(keys, Wish("acme", "gold"), time())
-    userfile.add(directory / "users.toml", User("bob", ""), "password")
+    key, secret = key_edits.create(keys, Wish("acme", "gold"), time())
+    user_file.add(directory / "users.toml", User("bob", ""), "password")
     gateway = await start(PIPELINE, upstreams(origin))
     client = await connect(gateway)
 
@@ -83,7 +85,7 @@ async def test_files_are_followed_and_decisions_written(start, origin, connect, 
     assert (reply.status, reply.fields["x-error-code"]) == (403, "AUTH_003") and b"alice" not in reply.body
 
     revocations.add(directory / "revoked.toml", Revocation(jti="j1"))
-    keychange.revoke(keys, key.id, time())
+    key_edits.revoke(keys, key.id, time())
     await until(client, by_token, 401)
     await until(client, by_key, 401)
     assert (await client.get("/", f"Authorization: Bearer {token()}")).status == 200

@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 
 from gateway.app import Gateway
-from gateway.middlewares.auth import key_ring, store_ring
-from gateway.middlewares.auth.store_ring import StoreRing
-from gateway.state import keyfile, redis_feed, redis_keys, shared_keys
-from gateway.state.keymaking import Wish
-from gateway.state.redis_keys import RedisKeys
-from gateway.state.redis_reader import RedisReader
-from gateway.state.shared_keys import SharedKeys
-from gateway.state.stores import parse
+from gateway.credentials.api_keys import key_file, key_ring, redis_keys, shared_keys, store_ring
+from gateway.credentials.api_keys.new_keys import Wish
+from gateway.credentials.api_keys.redis_keys import RedisKeys
+from gateway.credentials.api_keys.shared_keys import SharedKeys
+from gateway.credentials.api_keys.store_ring import StoreRing
+from gateway.store.redis import feed as redis_feed
+from gateway.store.redis.reader import RedisReader
+from gateway.store.stores import parse
 from tests.client import Client
 from tests.flow.conftest import write
 from tests.origin import Origin
@@ -161,7 +161,7 @@ async def test_guesses_cost_neither_store_nor_memory(world: World):
     await world.following()
     before = world.lookups()
     for number in range(500):
-        assert await status(client, keyfile.with_checksum(f"bec_{number:056x}")) == 401
+        assert await status(client, key_file.with_checksum(f"bec_{number:056x}")) == 401
     reply = await client.get("/", f"X-API-Key: bec_{'0' * 64}")
     assert (reply.status, b"mistyped" in reply.body) == (401, True)
     ring: StoreRing = world.kept(StoreRing)
@@ -280,7 +280,7 @@ async def test_while_the_store_is_away_the_known_go_on(alone: World, monkeypatch
     alone.server.kill()
     await until(lambda: not alone.kept(RedisReader).up)
     assert [await status(client, secret) for _ in range(3)] == [200] * 3
-    for unknown in (other, keyfile.with_checksum("bec_" + "0" * 56)):
+    for unknown in (other, key_file.with_checksum("bec_" + "0" * 56)):
         reply = await client.get("/", f"X-API-Key: {unknown}")
         assert (reply.status, reply.fields["retry-after"], b"redis" in reply.body) == (503, "1", False)
     assert alone.running.telemetry.auth.get(("api_key", "unavailable")) == 2
@@ -397,7 +397,7 @@ async def test_reloads_keep_what_is_known_and_end_what_is_not_needed(world: Worl
     ],
 )
 async def test_stores_that_are_none(start, store: str, said: str):
-    from gateway.config.problems import ConfigErrors
+    from gateway.config.toml.problems import ConfigErrors
 
     with pytest.raises(ConfigErrors) as caught:
         await start(PIPELINE.format(store=store, more=""), '[upstream.origin]\nurl = "http://127.0.0.1:1"\n')

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from gateway.app import Gateway
-from gateway.state import redis_store, redis_way
+from gateway.store.redis import server as redis_way
+from gateway.store.redis import store as redis_store
 from tests.client import Client
 from tests.flow.conftest import write
 from tests.origin import Origin

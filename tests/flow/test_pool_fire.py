@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from gateway.config.endpoints import EndpointConfig
+from gateway.config.tables.endpoints import EndpointConfig
 from gateway.upstream.connections.http1.connection import Connection
 from gateway.upstream.connections.transport import open_socket
 from gateway.upstream.pool.endpoint import Endpoint

@@ -11,12 +11,12 @@ import jwt
 import pytest
 
 from gateway.app import Gateway
-from gateway.middlewares.auth.store_revocations import StoreRevocations
-from gateway.state import redis_feed
-from gateway.state.redis_client import connected
-from gateway.state.redis_revocations import ENTRIES, RedisRevocations
-from gateway.state.revocations import Revocation
-from gateway.state.stores import parse
+from gateway.credentials.revocations.redis_revocations import ENTRIES, RedisRevocations
+from gateway.credentials.revocations.revoked import Revocation
+from gateway.credentials.revocations.store_revocations import StoreRevocations
+from gateway.store.redis import feed as redis_feed
+from gateway.store.redis.client import connected
+from gateway.store.stores import parse
 from tests.client import Client
 from tests.redis import RedisServer, redis, shared_redis
 
@@ -121,7 +121,7 @@ async def test_while_the_store_is_away(start, origin, redis: RedisServer, monkey
 
 
 async def test_a_store_that_is_none(start):
-    from gateway.config.problems import ConfigErrors
+    from gateway.config.toml.problems import ConfigErrors
 
     with pytest.raises(ConfigErrors) as caught:
         await start(PIPELINE.format(url="redis"), '[upstream.origin]\nurl = "http://127.0.0.1:1"\n')

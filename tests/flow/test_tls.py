@@ -10,7 +10,7 @@ import pytest
 from cryptography import x509
 
 from gateway.app import Gateway, new_event_loop
-from gateway.config.problems import ConfigErrors
+from gateway.config.toml.problems import ConfigErrors
 from gateway.runtime.check import check
 from tests.certificates import Authority
 from tests.client import Client

@@ -19,7 +19,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from gateway.app import Gateway
-from gateway.state import totp, userfile
+from gateway.credentials.users import user_file
+from gateway.issuer import totp
 from tests.client import Client, Message
 from tests.flow.test_proxy import upstreams
 from tests.origin import fields_of
@@ -258,7 +259,7 @@ async def test_change_password(world, tmp_path: Path):
     assert (await browser.login())[0] == 401
     assert (await browser.login("alice", long + "z"))[0] == 401
     assert (await browser.login("alice", long + "y"))[0] == 200
-    assert userfile.load(tmp_path / "users.toml")["alice"].changed
+    assert user_file.load(tmp_path / "users.toml")["alice"].changed
 
 
 async def test_attempts_wait_longer_and_longer(world):
@@ -433,10 +434,10 @@ async def test_users_that_are_gone_and_passwords_changed_elsewhere(world, tmp_pa
 
 async def test_hashes_are_brought_up_to_date(world, tmp_path: Path):
     _, browser = await world(GATEWAY.replace("passes = 1", "passes = 2"))
-    assert "t=1," in userfile.load(tmp_path / "users.toml")["alice"].hash
+    assert "t=1," in user_file.load(tmp_path / "users.toml")["alice"].hash
     assert (await browser.login())[0] == 200
-    assert "t=2," in userfile.load(tmp_path / "users.toml")["alice"].hash
-    assert "t=1," in userfile.load(tmp_path / "users.toml")["bob"].hash
+    assert "t=2," in user_file.load(tmp_path / "users.toml")["alice"].hash
+    assert "t=1," in user_file.load(tmp_path / "users.toml")["bob"].hash
     assert (await browser.login())[0] == 200
 
 
@@ -486,7 +487,7 @@ async def test_hashes_from_elsewhere_are_replaced(world, tmp_path: Path):
     hash = bcrypt.hashpw(b"old password", bcrypt.gensalt(4)).decode()
     _, browser = await world(users=f'[[user]]\nname = "alice"\nhash = "{hash}"\n')
     assert (await browser.login("alice", "wrong password"))[0] == 401
-    assert userfile.load(tmp_path / "users.toml")["alice"].hash == hash
+    assert user_file.load(tmp_path / "users.toml")["alice"].hash == hash
     assert (await browser.login())[0] == 200
-    assert userfile.load(tmp_path / "users.toml")["alice"].hash.startswith("$argon2id$")
+    assert user_file.load(tmp_path / "users.toml")["alice"].hash.startswith("$argon2id$")
     assert (await browser.login())[0] == 200

@@ -6,9 +6,9 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-from gateway.state.redis_users import StoredUsers
-from gateway.state.stores import parse
-from gateway.state.userfile import User
+from gateway.credentials.users.user_file import User
+from gateway.issuer.stored_users import StoredUsers
+from gateway.store.stores import parse
 from tests.flow.test_proxy import upstreams
 from tests.flow.test_tokens import CHEAP, GATEWAY, KEYS, PIPELINE, Browser
 from tests.redis import RedisServer, redis  # noqa: F401

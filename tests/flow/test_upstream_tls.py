@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gateway.app import Gateway, new_event_loop
-from gateway.config.problems import ConfigErrors
+from gateway.config.toml.problems import ConfigErrors
 from gateway.runtime.check import check
 from tests.certificates import Authority
 from tests.client import Client

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 from gateway.core.exchange import Decision, Exchange, Identity
 from gateway.core.failures import Failed, Failure
 from gateway.core.hooks import ConfigProblem, Context, Hooks
+from gateway.core.refusals import Refused
+from gateway.credentials.audit import Audit
 from gateway.middlewares.auth import bearer
-from gateway.middlewares.auth.audit import Audit
 from gateway.middlewares.auth.config import AuthConfig, AuthTable
 from gateway.middlewares.auth.methods import Method, make
 from gateway.middlewares.auth.permissions import Requirements, covers
-from gateway.middlewares.auth.refusal import Refused
 from gateway.middlewares.auth.rules import from_where, rules
 
 if TYPE_CHECKING:

@@ -13,19 +13,20 @@ from gateway.core.clock import Clock
 from gateway.core.exchange import Exchange, Identity
 from gateway.core.failures import Failure
 from gateway.core.hooks import ConfigProblem, Context
+from gateway.core.networks import Networks
+from gateway.core.refusals import Refused
+from gateway.credentials.api_keys import key_file
+from gateway.credentials.api_keys.key_file import KeyFileError
+from gateway.credentials.api_keys.key_ring import Good, KeyRing
+from gateway.credentials.api_keys.last_use import KeyUse
+from gateway.credentials.audit import Audit
+from gateway.lifetime.watch import stamp
 from gateway.middlewares.auth import bearer
-from gateway.middlewares.auth.audit import Audit
 from gateway.middlewares.auth.config import ApiKeyConfig
-from gateway.middlewares.auth.key_ring import Good, KeyRing
-from gateway.middlewares.auth.networks import Networks
-from gateway.middlewares.auth.refusal import Refused
-from gateway.state import keyfile, stores
-from gateway.state.keyfile import KeyFileError
-from gateway.state.keyuse import KeyUse
-from gateway.state.watch import stamp
+from gateway.store import stores
 
 if TYPE_CHECKING:
-    from gateway.middlewares.auth.store_ring import StoreRing
+    from gateway.credentials.api_keys.store_ring import StoreRing
 
 
 class ApiKeys:
@@ -134,7 +135,7 @@ def _of_file(config: ApiKeyConfig, context: Context, roles: Mapping[str, tuple[s
     path = context.directory / config.file
     try:
         seen = stamp(path)
-        keys = keyfile.load(path)
+        keys = key_file.load(path)
     except KeyFileError as error:
         hint = "" if path.exists() else f"make one: gateway keys create --client NAME --file {_shortest(path)}"
         raise ConfigProblem(str(error), at=("api_key", "file"), hint=hint) from None
@@ -149,9 +150,9 @@ def _of_store(
     config: ApiKeyConfig, context: Context, roles: Mapping[str, tuple[str, ...]], fingerprint: Fingerprint
 ) -> StoreRing:
     # Whoever has a file needs nothing of Redis.
-    from gateway.middlewares.auth.store_ring import StoreRing
-    from gateway.state.redis_reader import reader_of
-    from gateway.state.shared_keys import SharedKeys
+    from gateway.credentials.api_keys.shared_keys import SharedKeys
+    from gateway.credentials.api_keys.store_ring import StoreRing
+    from gateway.store.redis.reader import reader_of
 
     try:
         store = reader_of(config.store, config.deadline, context)

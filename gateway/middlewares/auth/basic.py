@@ -19,15 +19,15 @@ from gateway.core.clock import Clock
 from gateway.core.exchange import Exchange, Identity
 from gateway.core.failures import Failure
 from gateway.core.hooks import ConfigProblem, Context
+from gateway.core.identities import Granted, identity
+from gateway.core.refusals import Refused
+from gateway.credentials.users import user_file
+from gateway.credentials.users.user_file import User, UserFileError
+from gateway.lifetime.watch import Watched, stamp
 from gateway.middlewares.auth import bearer
 from gateway.middlewares.auth.bearer import AUTHORIZATION, NOTHING
 from gateway.middlewares.auth.config import BasicConfig
-from gateway.middlewares.auth.identities import Granted, identity
 from gateway.middlewares.auth.memory import Memory
-from gateway.middlewares.auth.refusal import Refused
-from gateway.state import userfile
-from gateway.state.userfile import User, UserFileError
-from gateway.state.watch import Watched, stamp
 
 KNOWN = 10_000
 WRONG = 1_000
@@ -41,7 +41,7 @@ class Users:
     """The users of one file, and what was lately made of credentials. Shared by the routes that use the file."""
 
     def __init__(
-        self, users: Mapping[str, User], granted: Granted, verify: Callable[[str, str], bool] = userfile.verifies
+        self, users: Mapping[str, User], granted: Granted, verify: Callable[[str, str], bool] = user_file.verifies
     ) -> None:
         self._granted = granted
         self._verify = verify
@@ -69,7 +69,7 @@ class Users:
     def watch(self, path: Path, seen: tuple[int, int, int] | None) -> None:
         """Follows the file."""
         if self._watched is None:
-            self._watched = Watched(path, seen, lambda: userfile.load(path), self.replace)
+            self._watched = Watched(path, seen, lambda: user_file.load(path), self.replace)
 
     def close(self) -> None:
         if self._watched is not None:
@@ -133,7 +133,7 @@ class Basic:
         """With the users of the file. Raises ConfigProblem when that is missing or broken."""
         path = context.directory / config.file
         try:
-            seen, loaded = stamp(path), userfile.load(path)
+            seen, loaded = stamp(path), user_file.load(path)
         except UserFileError as error:
             hint = "" if path.exists() else f"make one: gateway users add NAME --file {config.file}"
             raise ConfigProblem(str(error), at=("basic", "file"), hint=hint) from None

@@ -8,7 +8,7 @@ from multidict import istr
 
 from gateway.core.exchange import Exchange
 from gateway.core.failures import Failure
-from gateway.middlewares.auth.refusal import Refused
+from gateway.core.refusals import Refused
 
 AUTHORIZATION = istr("Authorization")
 NOTHING: list[str] = []

@@ -8,8 +8,8 @@ from typing import Any
 
 from marshmallow import ValidationError
 
-from gateway.config import schema
-from gateway.config.schema import (
+from gateway.config.tables import schema
+from gateway.config.tables.schema import (
     Boolean,
     Choice,
     Duration,
@@ -25,12 +25,12 @@ from gateway.config.schema import (
     Text,
     Whole,
 )
-from gateway.middlewares.auth.algorithms import ALGORITHMS
-from gateway.middlewares.auth.audit import AuditConfig, AuditTable
-from gateway.middlewares.auth.claims import ClaimsConfig, ClaimsTable, Texts
+from gateway.credentials.audit import AuditConfig, AuditTable
 from gateway.middlewares.auth.permissions import Permission, Require
 from gateway.middlewares.auth.rules import Network
-from gateway.state import stores
+from gateway.store import stores
+from gateway.tokens.algorithms import ALGORITHMS
+from gateway.tokens.claims import ClaimsConfig, ClaimsTable, Texts
 
 METHODS = ("api_key", "jwt", "introspection", "basic", "mtls", "signature")
 

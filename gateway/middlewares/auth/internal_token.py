@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from gateway.core.clock import Clock
 from gateway.core.exchange import Identity
 from gateway.core.hooks import ConfigProblem
-from gateway.middlewares.auth.algorithms import CURVES, RSA_BITS, SECRETS
 from gateway.middlewares.auth.config import TokenConfig
+from gateway.tokens.algorithms import CURVES, RSA_BITS, SECRETS
 
 MOST = 10_000
 """Callers whose token is remembered."""

@@ -11,14 +11,15 @@ from gateway.core.clock import Clock
 from gateway.core.exchange import Exchange, Identity
 from gateway.core.failures import Failure
 from gateway.core.hooks import ConfigProblem, Context
-from gateway.middlewares.auth import bearer, claims
+from gateway.core.identities import Granted
+from gateway.core.refusals import Refused
+from gateway.credentials.revocations.revoked import Revocations
+from gateway.middlewares.auth import bearer
 from gateway.middlewares.auth.bearer import AUTHORIZATION, NOTHING
 from gateway.middlewares.auth.config import IntrospectionConfig
-from gateway.middlewares.auth.identities import Granted
 from gateway.middlewares.auth.memory import Memory
-from gateway.middlewares.auth.refusal import Refused
-from gateway.state.introspection import Introspection, Server, Unavailable
-from gateway.state.revocations import Revocations
+from gateway.tokens import claims
+from gateway.tokens.introspection import Introspection, Server, Unavailable
 
 KNOWN = 10_000
 """Tokens remembered that were good, at least."""

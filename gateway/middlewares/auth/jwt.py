@@ -15,22 +15,23 @@ from gateway.core.clock import Clock
 from gateway.core.exchange import Exchange, Identity
 from gateway.core.failures import Failure
 from gateway.core.hooks import ConfigProblem, Context
-from gateway.middlewares.auth import bearer, claims, jose, verifying
-from gateway.middlewares.auth.algorithms import SECRETS, USUAL
+from gateway.core.refusals import Refused
+from gateway.credentials.revocations.revoked import Revocations
+from gateway.middlewares.auth import bearer
 from gateway.middlewares.auth.bearer import AUTHORIZATION, NOTHING
-from gateway.middlewares.auth.claims import ClaimsConfig, RulesConfig
 from gateway.middlewares.auth.config import JwtConfig
-from gateway.middlewares.auth.jose import Token
 from gateway.middlewares.auth.memory import Memory
-from gateway.middlewares.auth.refusal import Refused
-from gateway.middlewares.auth.verifying import BadKey, VerifyingKey
-from gateway.state.jwks import JwksSource, RemoteKeys
-from gateway.state.revocations import Revocations
-from gateway.state.stores import StoreDown
+from gateway.store.stores import StoreDown
+from gateway.tokens import claims, jose, verifying
+from gateway.tokens.algorithms import SECRETS, USUAL
+from gateway.tokens.claims import ClaimsConfig, RulesConfig
+from gateway.tokens.jose import Token
+from gateway.tokens.jwks import JwksSource, RemoteKeys
+from gateway.tokens.verifying import BadKey, VerifyingKey
 
 if TYPE_CHECKING:
-    from gateway.state.issuer import OwnIssuer
-    from gateway.state.sessions import Sessions
+    from gateway.issuer.own import OwnIssuer
+    from gateway.issuer.sessions import Sessions
 
 KNOWN = 10_000
 """Tokens remembered, at least; at most twice as many."""

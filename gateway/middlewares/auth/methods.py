@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Protocol
 from gateway.core.exchange import Exchange, Identity
 from gateway.core.hooks import ConfigProblem, Context
 from gateway.middlewares.auth.config import AuthConfig
-from gateway.state import stores
+from gateway.store import stores
 
 if TYPE_CHECKING:
-    from gateway.state.revocations import Revocations
+    from gateway.credentials.revocations.revoked import Revocations
 
 STORE_DEADLINE = 0.25
 """Seconds for an answer of the store that has the list of revoked tokens. No request waits for it."""
@@ -73,8 +73,8 @@ def _revocations(config: AuthConfig, context: Context) -> Revocations | None:
         return None
     if config.revocations == "redis" or stores.is_url(config.revocations):
         return _stored_revocations(config.revocations, context)
-    from gateway.state import revocations
-    from gateway.state.revocations import RevocationError, Revocations
+    from gateway.credentials.revocations import revoked as revocations
+    from gateway.credentials.revocations.revoked import RevocationError, Revocations
 
     path = context.directory / config.revocations
     try:
@@ -87,8 +87,8 @@ def _revocations(config: AuthConfig, context: Context) -> Revocations | None:
 
 def _stored_revocations(url: str, context: Context) -> Revocations:
     # Whoever has a file needs nothing of Redis.
-    from gateway.middlewares.auth.store_revocations import StoreRevocations
-    from gateway.state.redis_reader import reader_of
+    from gateway.credentials.revocations.store_revocations import StoreRevocations
+    from gateway.store.redis.reader import reader_of
 
     try:
         store = reader_of(url, STORE_DEADLINE, context)

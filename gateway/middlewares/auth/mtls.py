@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from gateway.core.exchange import Exchange, Identity
 from gateway.core.hooks import ConfigProblem
+from gateway.core.identities import Granted, identity
 from gateway.middlewares.auth.config import MtlsConfig
-from gateway.middlewares.auth.identities import Granted, identity
 
 
 class Mtls:

@@ -12,7 +12,7 @@ from typing import Any
 
 from marshmallow import ValidationError, fields
 
-from gateway.config.schema import Items, Text
+from gateway.config.tables.schema import Items, Text
 
 EVERY = "*"
 """The key of `require` for the methods it does not name."""

@@ -10,10 +10,10 @@ from ipaddress import IPv4Network, IPv6Network
 
 from gateway.core.exchange import Exchange, Identity
 from gateway.core.failures import Failure
-from gateway.middlewares.auth.claims import found
-from gateway.middlewares.auth.networks import Networks
+from gateway.core.networks import Networks
+from gateway.core.refusals import Refused
 from gateway.middlewares.auth.permissions import covers
-from gateway.middlewares.auth.refusal import Refused
+from gateway.tokens.claims import found
 
 Network = IPv4Network | IPv6Network
 Rule = Callable[[Exchange, Identity], Refused | None]

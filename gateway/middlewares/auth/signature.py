@@ -16,10 +16,10 @@ from gateway.core.clock import Clock
 from gateway.core.exchange import Exchange, Identity
 from gateway.core.failures import Failure
 from gateway.core.hooks import ConfigProblem, Context
+from gateway.core.identities import Granted, identity
+from gateway.core.refusals import Refused
 from gateway.middlewares.auth import bearer, signed_message
 from gateway.middlewares.auth.config import SignatureConfig
-from gateway.middlewares.auth.identities import Granted, identity
-from gateway.middlewares.auth.refusal import Refused
 from gateway.middlewares.auth.signed_message import DIGESTS, Signed, Unreadable
 
 ALGORITHM = "hmac-sha256"

@@ -1,8 +1,8 @@
 """Shared caching of responses, as RFC 9111 has it.
 
-Decisions are in policy.py, fields in directives.py, variants in vary.py, the store in state/entries.py; cache.py joins them to
-requests. What is left out on purpose: partial responses are neither stored nor served (a Range request passes by), and
-stale-while-revalidate is ignored, which RFC 5861 allows: nothing here works in the background.
+Decisions are in policy.py, fields in directives.py, variants in vary.py, the store in entries.py;
+cache.py joins them to requests. Left out on purpose: partial responses are neither stored nor
+served (a Range request passes by), and stale-while-revalidate is ignored, which RFC 5861 allows.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from gateway.core.hooks import Context, Hooks
 from gateway.middlewares.caching.cache import Cache
 from gateway.middlewares.caching.config import CachingConfig, CachingTable, KeyConfig
-from gateway.state.entries import Entries
+from gateway.middlewares.caching.entries import Entries
 
 __all__ = ["CONFIG", "STORE", "CachingConfig", "KeyConfig", "build"]
 

@@ -16,11 +16,11 @@ from gateway.core.hooks import Context
 from gateway.middlewares.caching import policy
 from gateway.middlewares.caching.config import CachingConfig
 from gateway.middlewares.caching.directives import http_date, seconds_of_age
+from gateway.middlewares.caching.entries import Entries, Entry, Slot
 from gateway.middlewares.caching.lookup import Fields, Finder, Lookup
 from gateway.middlewares.caching.policy import Verdict
 from gateway.middlewares.caching.replies import become, entry_of, for_client, freshened, reply_of
 from gateway.middlewares.caching.tee import Tee
-from gateway.state.entries import Entries, Entry, Slot
 
 _CONDITIONS = frozenset((b"if-none-match", b"if-modified-since"))
 _OUTDATES = frozenset((*range(200, 206), *range(207, 304), 307, 308, 404, 410))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from marshmallow import ValidationError, validates
 
-from gateway.config.schema import Boolean, Duration, FieldName, Items, Size, SubTable, Table, Text
+from gateway.config.tables.schema import Boolean, Duration, FieldName, Items, Size, SubTable, Table, Text
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,9 @@ from gateway.core.exchange import Exchange
 from gateway.core.headers import Pair, lower
 from gateway.middlewares.caching.config import CachingConfig
 from gateway.middlewares.caching.directives import NOTHING_SAID, Directives, parse
+from gateway.middlewares.caching.entries import Entries, Slot
 from gateway.middlewares.caching.policy import Verdict, may_serve
 from gateway.middlewares.caching.vary import secondary_key
-from gateway.state.entries import Entries, Slot
 
 Fields = dict[bytes, bytes]
 

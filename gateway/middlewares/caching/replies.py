@@ -10,9 +10,9 @@ from gateway.core.headers import Pair, lower
 from gateway.middlewares.caching import policy
 from gateway.middlewares.caching.config import CachingConfig
 from gateway.middlewares.caching.directives import Directives, date_of, entity_tag, http_date, parse, vary_of
+from gateway.middlewares.caching.entries import Entry
 from gateway.middlewares.caching.lookup import Fields, Lookup
 from gateway.middlewares.caching.vary import can_match, secondary_key
-from gateway.state.entries import Entry
 
 
 def reply_of(exchange: Exchange, entry: Entry, fields: Fields) -> Reply:

@@ -26,7 +26,7 @@ from typing import Any
 
 from multidict import istr
 
-from gateway.config.schema import Boolean, Choice, Items, Size, Table, Text, Whole
+from gateway.config.tables.schema import Boolean, Choice, Items, Size, Table, Text, Whole
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.hooks import ConfigProblem, Context, Hooks
 from gateway.middlewares.compression.codings import Coding, EncodedStream, Pieces, codings

@@ -4,7 +4,7 @@ Here is the short way for what most configurations say: one limit, counted in th
 costs, exemptions, quotas, a shared store) is served by limiter.py; `build` chooses.
 
 Hooks: `request` counts and refuses; `response` is only needed where the upstream sends limits of its own, which it removes. The
-limits appear on every reply without it, failures included. How requests are counted is gateway/state/limits.py.
+limits appear on every reply without it, failures included. How requests are counted is gateway/limits/algorithms.py.
 
 Who shares a bucket: one caller has one bucket per pipeline, instance and policy, so all routes of a pipeline that use the class
 "strict" count together; `scope = "route"` counts every route apart. A route that overrides a limit given in numbers rather than

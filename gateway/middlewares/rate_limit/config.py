@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 
-from gateway.config.schema import (
+from gateway.config.tables.schema import (
     Boolean,
     Choice,
     Duration,
@@ -20,8 +20,8 @@ from gateway.config.schema import (
     Text,
     Whole,
 )
+from gateway.limits.quotas import EVERY, PERIODS
 from gateway.middlewares.rate_limit.keys import KeyField
-from gateway.state.quotas import EVERY, PERIODS
 
 MODES = ("exact", "leased")
 ON_STORE_FAILURE = ("local_share", "open", "closed")

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.core.exchange import Exchange
 from gateway.core.hooks import ConfigProblem, Context
+from gateway.credentials.api_keys.key_file import rate
+from gateway.lifetime.registry import close_all
 from gateway.middlewares.rate_limit.config import ClassConfig
-from gateway.state.keep import close_all
-from gateway.state.keyfile import rate
 
 if TYPE_CHECKING:
     from gateway.middlewares.rate_limit.policy import Making, Policy

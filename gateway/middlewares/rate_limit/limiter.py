@@ -13,16 +13,16 @@ from typing import Any, NamedTuple
 from gateway.core.exchange import Decision, Exchange, Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.hooks import Context
+from gateway.limits.algorithms import Limit
+from gateway.limits.buckets import Buckets
+from gateway.limits.leases import UNSETTLED, Leases
 from gateway.middlewares.rate_limit.config import RateLimitConfig
 from gateway.middlewares.rate_limit.keys import read_body, route_name
 from gateway.middlewares.rate_limit.look import Look, Seen
 from gateway.middlewares.rate_limit.policy import Policy
 from gateway.middlewares.rate_limit.rules import Remote, Rule, slot_name
 from gateway.middlewares.rate_limit.told import refusal, tell
-from gateway.state.buckets import Buckets
-from gateway.state.leases import UNSETTLED, Leases
-from gateway.state.limits import Limit
-from gateway.state.stores import Store, StoreDown
+from gateway.store.stores import Store, StoreDown
 
 BODY = 64 * 1024
 """Bytes of a body that are read for `body:NAME`; a longer one is refused."""

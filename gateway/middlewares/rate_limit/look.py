@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 from gateway.core.clock import Clock
 from gateway.core.exchange import Decision, Exchange
+from gateway.limits.algorithms import LEEWAY
 from gateway.middlewares.rate_limit.policy import Policy
 from gateway.middlewares.rate_limit.rules import Rule, slot_name
-from gateway.state.limits import LEEWAY
-from gateway.state.stores import StoreDown
+from gateway.store.stores import StoreDown
 
 
 class Seen(NamedTuple):

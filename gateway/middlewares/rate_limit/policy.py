@@ -9,13 +9,13 @@ from math import ceil
 from typing import NamedTuple
 
 from gateway.core.hooks import ConfigProblem, Context
+from gateway.lifetime.registry import Differently
+from gateway.limits.algorithms import Limit
+from gateway.limits.buckets import Buckets
+from gateway.limits.quotas import PERIODS, POLL, UnknownZone, quota_limit, zone_of
 from gateway.middlewares.rate_limit.config import ClassConfig, RuleConfig
 from gateway.middlewares.rate_limit.key_limits import KeyLimits
 from gateway.middlewares.rate_limit.keys import parts
-from gateway.state.buckets import Buckets
-from gateway.state.keep import Differently
-from gateway.state.limits import Limit
-from gateway.state.quotas import PERIODS, POLL, UnknownZone, quota_limit, zone_of
 
 LONGEST_LOG = 100_000
 """Units that a sliding log may hold for every caller: 8 bytes each."""

@@ -10,13 +10,13 @@ from itertools import count
 
 from gateway.core.exchange import Exchange, Identity
 from gateway.core.hooks import Context
+from gateway.limits.algorithms import NEVER, Limit
+from gateway.limits.buckets import Buckets
+from gateway.limits.leases import Leases
 from gateway.middlewares.rate_limit.config import ExemptConfig, RuleConfig
 from gateway.middlewares.rate_limit.keys import Key, parts, reader, text
 from gateway.middlewares.rate_limit.policy import Policies, Policy
-from gateway.state.buckets import Buckets
-from gateway.state.leases import Leases
-from gateway.state.limits import NEVER, Limit
-from gateway.state.stores import Store
+from gateway.store.stores import Store
 
 _process = os.urandom(6).hex()
 _numbers = count()

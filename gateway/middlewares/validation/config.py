@@ -9,8 +9,8 @@ from typing import Any
 
 from marshmallow import ValidationError, validates, validates_schema
 
-from gateway.config.schema import Items, Map, Size, SubTable, Table, Text
-from gateway.config.sources import FileTable, plain
+from gateway.config.tables.schema import Items, Map, Size, SubTable, Table, Text
+from gateway.config.toml.sources import FileTable, plain
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp.web_protocol import RequestHandler
 
-from gateway.config.server import ServerConfig
+from gateway.config.tables.server import ServerConfig
 from gateway.core.failures import Failed, Failure
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from gateway.config.server import ListenConfig, ServerConfig
+from gateway.config.tables.server import ListenConfig, ServerConfig
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed, Failure
 from gateway.serving.admission import Admission
@@ -23,7 +23,7 @@ from gateway.serving.net.accept import Acceptor
 from gateway.serving.net.deadlines import Deadlines
 
 if TYPE_CHECKING:
-    from gateway.runtime.tls import ServerTls
+    from gateway.protocols.tls import ServerTls
 
 log = logging.getLogger("gateway.serving")
 

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gateway.config.certificates import VERSIONS, certificate, digest, load_authorities, load_chain, read
-from gateway.config.endpoints import UpstreamTlsConfig
+from gateway.config.tables.endpoints import UpstreamTlsConfig
 from gateway.core.hooks import ConfigProblem
+from gateway.protocols.certificates import VERSIONS, certificate, digest, load_authorities, load_chain, read
 
 Keep = Callable[[tuple[str, ...], object, Callable[[], Any]], Any]
 

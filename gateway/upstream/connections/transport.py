@@ -13,8 +13,8 @@ from collections.abc import Awaitable, Callable, Iterable
 from functools import cache
 from typing import TYPE_CHECKING
 
-from gateway.config.attempts import TimeoutsConfig
-from gateway.config.health import HealthConfig
+from gateway.config.tables.health import HealthConfig
+from gateway.config.tables.traffic import TimeoutsConfig
 from gateway.core.clock import REAL, Clock
 from gateway.core.exchange import Reply
 from gateway.core.failures import Failed, Failure
@@ -206,7 +206,7 @@ def _default_tls() -> UpstreamTls:
     """For an endpoint on https that came to an upstream which had none when it was composed."""
     from pathlib import Path
 
-    from gateway.config.endpoints import UpstreamTlsConfig
+    from gateway.config.tables.endpoints import UpstreamTlsConfig
     from gateway.upstream.connections.tls import UpstreamTls
 
     return UpstreamTls(UpstreamTlsConfig(), Path())

@@ -18,7 +18,7 @@ from typing import Any
 
 from marshmallow import ValidationError
 
-from gateway.config.endpoints import DiscoverConfig, EndpointConfig, EndpointTable
+from gateway.config.tables.endpoints import DiscoverConfig, EndpointConfig, EndpointTable
 from gateway.upstream.discovery.dns import Service, lifetime, look_up
 from gateway.upstream.pool.endpoint import Address
 from gateway.upstream.pool.pool import Pool

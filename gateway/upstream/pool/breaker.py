@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from gateway.config.health import BreakerConfig
+from gateway.config.tables.health import BreakerConfig
 
 CLOSED, OPEN, HALF_OPEN = 0, 1, 2
 NAMES = ("closed", "open", "half-open")

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from gateway.config.endpoints import EndpointConfig
+from gateway.config.tables.endpoints import EndpointConfig
 from gateway.upstream.pool.breaker import NAMES, Breaker
 from gateway.upstream.pool.health import Health
 

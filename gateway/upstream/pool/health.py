@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-from gateway.config.health import HealthConfig, PassiveHealthConfig
+from gateway.config.tables.health import HealthConfig, PassiveHealthConfig
 
 
 class Status(enum.StrEnum):

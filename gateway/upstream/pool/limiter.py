@@ -7,7 +7,7 @@ little at a time; when they take longer, requests are queueing somewhere, and it
 
 from __future__ import annotations
 
-from gateway.config.attempts import LimitConfig
+from gateway.config.tables.traffic import LimitConfig
 
 SAMPLES = 50
 """Answers between two changes of an adaptive limit."""

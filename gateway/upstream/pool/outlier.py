@@ -11,7 +11,7 @@ from collections.abc import Hashable, Mapping
 from statistics import median
 from typing import Generic, TypeVar
 
-from gateway.config.health import OutlierConfig
+from gateway.config.tables.health import OutlierConfig
 
 K = TypeVar("K", bound=Hashable)
 

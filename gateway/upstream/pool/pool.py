@@ -22,9 +22,9 @@ from dataclasses import replace
 from math import ceil
 from typing import Any
 
-from gateway.config.endpoints import EndpointConfig
-from gateway.config.health import SIGNS, BreakerConfig
-from gateway.config.upstream import UpstreamConfig
+from gateway.config.tables.endpoints import EndpointConfig
+from gateway.config.tables.health import SIGNS, BreakerConfig
+from gateway.config.tables.upstream import UpstreamConfig
 from gateway.core.clock import REAL, Clock
 from gateway.core.failures import Failed, Failure
 from gateway.core.telemetry import Telemetry

@@ -11,7 +11,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable
 
-from gateway.config.health import HealthConfig
+from gateway.config.tables.health import HealthConfig
 from gateway.core.clock import REAL, Clock
 from gateway.core.failures import Failed
 from gateway.upstream.pool.endpoint import Endpoint

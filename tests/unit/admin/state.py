@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from gateway.config.endpoints import EndpointConfig
-from gateway.config.problems import Problem
+from gateway.config.tables.endpoints import EndpointConfig
+from gateway.config.toml.problems import Problem
 from gateway.core.telemetry import Telemetry
 from gateway.runtime.reload import Outcome
 

@@ -9,7 +9,7 @@ import pytest
 from aiohttp.test_utils import TestClient
 from prometheus_client import REGISTRY
 
-from gateway.config.endpoints import EndpointConfig
+from gateway.config.tables.endpoints import EndpointConfig
 from gateway.runtime.reload import Outcome
 from tests.unit.admin.state import CONFIG, ERROR, HEALTH, STATUS, WARNING, State
 

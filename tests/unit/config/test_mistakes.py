@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.config.problems import ConfigErrors
+from gateway.config.toml.problems import ConfigErrors
 from tests.unit.config.tree import Tree
 
 GATEWAY = """

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config.settings import merged
-from gateway.config.sources import FileTable, Sources
+from gateway.config.check.settings import merged
+from gateway.config.toml.sources import FileTable, Sources
 from tests.unit.config.tree import ROUTE, AuthConfig, ClassConfig, LimitConfig, TransformConfig, Tree
 
 LIMITS = """

@@ -6,16 +6,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.config.pipeline import RouteConfig
-from gateway.config.problems import Problems
-from gateway.config.read import Document
-from gateway.config.routes import Placed, check_reachable, check_route, name_routes
-from gateway.config.server import RoutingConfig
+from gateway.config.check.routes import Placed, check_reachable, check_route, name_routes
+from gateway.config.tables.pipeline import RouteConfig
+from gateway.config.tables.server import RoutingConfig
+from gateway.config.toml.problems import Problems
+from gateway.config.toml.read import Document
 from gateway.core.exchange import Exchange
 from gateway.core.failures import Failed
 from gateway.core.hooks import ConfigProblem
-from gateway.runtime.rewrite import rewritten
-from gateway.runtime.routes import Router
+from gateway.routing.rewrite import rewritten
+from gateway.routing.router import Router
 
 UNLESS_SAID = RoutingConfig()
 

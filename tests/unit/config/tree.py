@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import dedent
 
-from gateway.config.check import LoadedConfig, compile_config
-from gateway.config.problems import ConfigErrors, Problem
-from gateway.config.schema import Choice, Duration, Items, Map, Secret, Size, SubTable, Table, Text, Whole
+from gateway.config.check.compile import LoadedConfig, compile_config
+from gateway.config.tables.schema import Choice, Duration, Items, Map, Secret, Size, SubTable, Table, Text, Whole
+from gateway.config.toml.problems import ConfigErrors, Problem
 
 
 @dataclass(frozen=True, slots=True)

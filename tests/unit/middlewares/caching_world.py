@@ -16,7 +16,7 @@ from gateway.core.hooks import Context
 from gateway.core.telemetry import Telemetry
 from gateway.middlewares import caching
 from gateway.middlewares.caching.directives import http_date
-from gateway.state.entries import Entries
+from gateway.middlewares.caching.entries import Entries
 
 START = 1_800_000_000
 """The wall clock when a world begins."""

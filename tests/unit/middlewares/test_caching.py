@@ -18,7 +18,7 @@ from gateway.core.hooks import Context
 from gateway.middlewares import caching
 from gateway.middlewares.caching.cache import Cache, same_origin
 from gateway.middlewares.caching.config import CachingConfig
-from gateway.state.entries import Entries
+from gateway.middlewares.caching.entries import Entries
 from tests.unit.middlewares.caching_world import START, Seen, Stream, World, answer, date
 
 ALICE = Identity("alice", "api_key", headers=((b"X-Client-ID", b"alice"),))

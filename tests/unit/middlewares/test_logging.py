@@ -21,6 +21,8 @@ from gateway.core.clock import Clock
 from gateway.core.exchange import Attempt, Exchange, Identity, Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.hooks import ConfigProblem, Context
+from gateway.lifetime.logfile import LogFile
+from gateway.lifetime.registry import Keep
 from gateway.middlewares.logging import (
     CONFIG,
     MASK,
@@ -31,8 +33,6 @@ from gateway.middlewares.logging import (
     network_of,
     trace_id,
 )
-from gateway.state.keep import Keep
-from gateway.state.logfile import LogFile
 
 CONTRACT = """
 timestamp, request_id, trace_id, client_ip, client, method, path, route, status, duration_ms, upstream, endpoint, upstream_ms,

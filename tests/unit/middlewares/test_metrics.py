@@ -15,9 +15,9 @@ from gateway.core.exchange import Exchange, Identity, Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.hooks import Context
 from gateway.core.telemetry import SIZE_BUCKETS, Family, Telemetry
+from gateway.lifetime.registry import Keep
 from gateway.middlewares import metrics
 from gateway.middlewares.metrics import CONFIG, SIZES, Clients, Metrics, MetricsConfig, build
-from gateway.state.keep import Keep
 
 
 def exchange(method: str = "GET", route: str | None = "cameras", **values: Any) -> Exchange:

@@ -14,8 +14,8 @@ from gateway.core.exchange import Exchange, Identity, Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.hooks import ConfigProblem, Context
 from gateway.core.telemetry import Telemetry
+from gateway.lifetime.registry import Keep
 from gateway.middlewares.rate_limit import CONFIG, RateLimit, address_key, build
-from gateway.state.keep import Keep
 
 UNIX = 1_700_000_000
 STANDARD = {"tokens": 1000, "refill": 100, "burst": 200}

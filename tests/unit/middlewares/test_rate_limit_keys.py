@@ -8,8 +8,8 @@ import pytest
 
 from gateway.core.exchange import Identity
 from gateway.core.hooks import ConfigProblem
+from gateway.lifetime.registry import Keep
 from gateway.middlewares.rate_limit import key_limits
-from gateway.state.keep import Keep
 from tests.unit.middlewares.test_rate_limit_rules import NOW, admitted, asked, limiter
 
 TABLE: dict[str, Any] = {

@@ -14,11 +14,11 @@ from gateway.core.exchange import Exchange, Identity
 from gateway.core.failures import Failed
 from gateway.core.hooks import Context
 from gateway.core.telemetry import Telemetry
+from gateway.limits.leases import TERM
 from gateway.middlewares.rate_limit import CONFIG, build
 from gateway.middlewares.rate_limit.leased import Leased
 from gateway.middlewares.rate_limit.limiter import Limiter
-from gateway.state.leases import TERM
-from gateway.state.stores import StoreDown
+from gateway.store.stores import StoreDown
 
 NOW = [100.0]
 

@@ -10,9 +10,9 @@ from gateway.core.exchange import Exchange, Identity
 from gateway.core.failures import Failed, Failure
 from gateway.core.hooks import ConfigProblem, Context
 from gateway.core.telemetry import Telemetry
+from gateway.lifetime.registry import Keep
 from gateway.middlewares.rate_limit import CONFIG, build
 from gateway.middlewares.rate_limit.limiter import Limiter
-from gateway.state.keep import Keep
 
 NOW = [100.0]
 TELEMETRY = Telemetry()

@@ -18,7 +18,7 @@ from marshmallow import ValidationError
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from gateway import middlewares
-from gateway.config.sources import FileTable, Outside, Sources
+from gateway.config.toml.sources import FileTable, Outside, Sources
 from gateway.core.exchange import Decision, Exchange
 from gateway.core.failures import Failed, Failure
 from gateway.core.hooks import ConfigProblem, Context, Hooks

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateway.config.attempts import LimitConfig
+from gateway.config.tables.traffic import LimitConfig
 from gateway.core.exchange import Reply
 from gateway.core.failures import Failed, Failure
 from gateway.runtime.route_limit import RouteLimit

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from gateway.config.attempts import LimitConfig, QueueConfig
-from gateway.config.endpoints import DiscoverConfig, EndpointConfig, HashConfig
-from gateway.config.health import OutlierConfig
-from gateway.config.pipeline import RouteConfig
-from gateway.config.upstream import UpstreamConfig
+from gateway.config.tables.endpoints import DiscoverConfig, EndpointConfig, HashConfig
+from gateway.config.tables.health import OutlierConfig
+from gateway.config.tables.pipeline import RouteConfig
+from gateway.config.tables.traffic import LimitConfig, QueueConfig
+from gateway.config.tables.upstream import UpstreamConfig
 from gateway.core.exchange import Exchange
 from gateway.core.telemetry import Telemetry
 from gateway.upstream.connections.transport import Transport

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.config.attempts import POLICIES, RetryConfig
+from gateway.config.tables.traffic import POLICIES, RetryConfig
 from gateway.core.failures import Failure
 from gateway.upstream.retry import FREE_RETRIES, Budget, asked_for, delay, is_idempotent, may_retry
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import httptools
 
-from gateway.config.attempts import TimeoutsConfig
+from gateway.config.tables.traffic import TimeoutsConfig
 from gateway.core.exchange import Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.headers import FRAMING, HOP_BY_HOP, Pair, lower

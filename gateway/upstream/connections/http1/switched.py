@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from gateway.core.exchange import Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.headers import HOP_BY_HOP, Pair, lower, tokens
-from gateway.core.websocket import fault
+from gateway.protocols.websocket import fault
 
 if TYPE_CHECKING:
     from gateway.upstream.connections.http1.connection import Connection, Flight

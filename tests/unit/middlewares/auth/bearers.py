@@ -16,8 +16,8 @@ from gateway.core.exchange import Exchange
 from gateway.core.failures import Failed
 from gateway.core.hooks import Context
 from gateway.core.telemetry import Telemetry
+from gateway.lifetime.registry import Keep
 from gateway.middlewares.auth import CONFIG, build
-from gateway.state.keep import Keep
 
 NOW = 1_700_000_000
 ISSUER = "https://id.example.com"

@@ -23,8 +23,8 @@ from multidict import CIMultiDict
 from gateway.core.exchange import Exchange
 from gateway.core.failures import Failed, Failure
 from gateway.core.hooks import ConfigProblem
-from gateway.middlewares.auth import jose
-from gateway.middlewares.auth.refusal import Refused
+from gateway.core.refusals import Refused
+from gateway.tokens import jose
 from tests.idp import MAKE, RSA_KEYS, encoded, jwk, private_pem, public_pem, signed
 from tests.unit.middlewares.auth.bearers import NOW, SECRET, Hook, World, asked, bearing, claims, refused, token
 

@@ -11,20 +11,21 @@ import pytest
 from marshmallow import ValidationError
 from multidict import CIMultiDict
 
+from gateway.core import networks
 from gateway.core.clock import Clock
 from gateway.core.exchange import Exchange, Identity
 from gateway.core.failures import Failed, Failure
 from gateway.core.hooks import ConfigProblem, Context
 from gateway.core.telemetry import Telemetry
-from gateway.middlewares.auth import CONFIG, build, key_ring, networks
-from gateway.state import keyfile
-from gateway.state.keep import Keep
-from gateway.state.keyfile import digest
+from gateway.credentials.api_keys import key_file, key_ring
+from gateway.credentials.api_keys.key_file import digest
+from gateway.lifetime.registry import Keep
+from gateway.middlewares.auth import CONFIG, build
 
 NOW = 1_700_000_000.0
 GOOD = "bec_" + "0123456789abcdef" * 4
 OTHER, ENDING, EXPIRED, REVOKED = ("bec_" + letter * 64 for letter in "bcde")
-UNKNOWN = keyfile.with_checksum("bec_" + "f" * 56)
+UNKNOWN = key_file.with_checksum("bec_" + "f" * 56)
 
 Hook = Callable[[Exchange], None]
 
@@ -366,7 +367,7 @@ class TestExplain:
 class TestMemory:
     def test_a_key_is_hashed_once_in_five_minutes(self, world: World, monkeypatch: pytest.MonkeyPatch):
         hook, hashed = world.auth(), []
-        monkeypatch.setattr(keyfile, "digest", lambda key: hashed.append(key) or digest(key))
+        monkeypatch.setattr(key_file, "digest", lambda key: hashed.append(key) or digest(key))
         for key, good in ((GOOD, True), (UNKNOWN, False)):
             for seconds, times in ((0, 1), (299.9, 1), (300, 2), (599, 2)):
                 world.now = NOW + seconds

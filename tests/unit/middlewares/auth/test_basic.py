@@ -11,9 +11,9 @@ from argon2 import PasswordHasher
 
 from gateway.core.failures import Failed, Failure
 from gateway.core.hooks import ConfigProblem
+from gateway.credentials.users import user_file
+from gateway.credentials.users.user_file import User, UserFileError
 from gateway.middlewares.auth import basic
-from gateway.state import userfile
-from gateway.state.userfile import User, UserFileError
 from tests.unit.middlewares.auth.bearers import NOW, World, asked
 
 CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
@@ -92,7 +92,7 @@ async def test_a_name_nobody_has_costs_as_much(world: World):
     await failing(hook, credentials("alice", "x"))
     head, _, digest = HASH.rpartition("$")
     assert hashes == [f"{head}${'A' * len(digest)}", HASH]
-    assert userfile.verifies(hashes[0], "x") is False and userfile.verifies("nonsense", "x") is False
+    assert user_file.verifies(hashes[0], "x") is False and user_file.verifies("nonsense", "x") is False
     users(hook).close()
 
 
@@ -165,23 +165,23 @@ class TestFile:
     def test_that_makes_no_sense(self, tmp_path: Path, text: str, message: str):
         (tmp_path / "users.toml").write_text(text)
         with pytest.raises(UserFileError, match=message):
-            userfile.load(tmp_path / "users.toml")
+            user_file.load(tmp_path / "users.toml")
 
     def test_adding(self, tmp_path: Path):
         path = tmp_path / "users.toml"
-        userfile.add(path, User("alice", "", "acme", "gold", frozenset({"r"}), frozenset({"p:*"})), "p4ssw0rd")
-        userfile.add(path, User("bob", ""), "other")
-        alice, bob = userfile.load(path).values()
+        user_file.add(path, User("alice", "", "acme", "gold", frozenset({"r"}), frozenset({"p:*"})), "p4ssw0rd")
+        user_file.add(path, User("bob", ""), "other")
+        alice, bob = user_file.load(path).values()
         assert (alice.client, alice.tier, alice.roles, alice.permissions) == ("acme", "gold", {"r"}, {"p:*"})
-        assert bob.client == "bob" and userfile.verifies(alice.hash, "p4ssw0rd") and not userfile.verifies(bob.hash, "password")
+        assert bob.client == "bob" and user_file.verifies(alice.hash, "p4ssw0rd") and not user_file.verifies(bob.hash, "password")
         assert "p4ssw0rd" not in path.read_text() and alice.hash not in repr(alice)
         for user, message in ((User("bob", ""), "a user bob already"), (User("a:b", ""), "colon")):
             with pytest.raises(UserFileError, match=message):
-                userfile.add(path, user, "x")
+                user_file.add(path, user, "x")
         with pytest.raises(UserFileError, match="cannot write in"):
-            userfile.add(tmp_path / "none" / "users.toml", User("a", ""), "x")
+            user_file.add(tmp_path / "none" / "users.toml", User("a", ""), "x")
         with pytest.raises(UserFileError, match="cannot read"):
-            userfile.load(tmp_path)
+            user_file.load(tmp_path)
 
 
 async def test_a_password_alone_does_not_do_where_there_is_a_second_factor(world: World):
@@ -207,24 +207,24 @@ class TestBcrypt:
     def test_what_every_other_program_makes_of_it(self):
         """A hash of the reference's test vectors (crypt_blowfish, wrapper.c)."""
         hash = "$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW"
-        assert userfile.verifies(hash, "U*U") and not userfile.verifies(hash, "U*U*")
+        assert user_file.verifies(hash, "U*U") and not user_file.verifies(hash, "U*U*")
 
     def test_a_longer_password_is_refused_never_cut_off(self, monkeypatch: pytest.MonkeyPatch):
         hash = bcrypt.hashpw(b"x" * 72, bcrypt.gensalt(4)).decode()
-        assert userfile.verifies(hash, "x" * 72)
+        assert user_file.verifies(hash, "x" * 72)
         checked, check = [], bcrypt.checkpw
         monkeypatch.setattr(bcrypt, "checkpw", lambda *args: checked.append(args[0]) or check(*args))
-        assert not userfile.verifies(hash, "x" * 73)
-        assert not userfile.verifies(hash, "ä" * 37)
+        assert not user_file.verifies(hash, "x" * 73)
+        assert not user_file.verifies(hash, "ä" * 37)
         assert len(checked) == 2  # it takes as long as any other
 
     def test_what_bcrypt_does_not_take(self):
-        assert not userfile.verifies(f"$2b$04${'!' * 53}", "x")
-        assert not userfile.verifies("$2b$99$", "x")
+        assert not user_file.verifies(f"$2b$04${'!' * 53}", "x")
+        assert not user_file.verifies("$2b$99$", "x")
 
     async def test_nobody_costs_as_much(self, tmp_path: Path):
         hash = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()
         (tmp_path / "users.toml").write_text(f'[[user]]\nname = "bob"\nhash = "{hash}"\n')
         nobody = users(World(tmp_path).auth(methods=["basic"]))._nobody
-        userfile._check_hash(nobody, "")
-        assert nobody[:7] == hash[:7] and not userfile.verifies(nobody, "secret")
+        user_file._check_hash(nobody, "")
+        assert nobody[:7] == hash[:7] and not user_file.verifies(nobody, "secret")

@@ -51,6 +51,6 @@ def test_only_what_is_needed(tmp_path: Path, auth: str, there: set[str]):
     found = imported(tmp_path, auth)
     assert "gateway.middlewares.auth" in found
     assert {name for name in ("jwt", "cryptography", "argon2", "redis") if name in found} == there
-    ours = {name.rpartition(".")[2] for name in found if name.startswith("gateway.middlewares.auth.")}
+    ours = {name.rpartition(".")[2] for name in found if name.startswith(("gateway.middlewares.auth.", "gateway.tokens."))}
     tokens = {"jwt", "verifying", "internal_token", "introspection"}
     assert ours & tokens == ({"jwt", "verifying"} if auth is JWT else {"internal_token"} if auth is SIGNED else set())

@@ -8,8 +8,8 @@ import pytest
 
 from gateway.core.failures import Failed, Failure
 from gateway.core.hooks import ConfigProblem
-from gateway.state.introspection import MOST_WAITING, Introspection, Server, Unavailable
-from gateway.state.revocations import Revocation, add
+from gateway.credentials.revocations.revoked import Revocation, add
+from gateway.tokens.introspection import MOST_WAITING, Introspection, Server, Unavailable
 from tests.idp import Provider
 from tests.unit.middlewares.auth.bearers import ISSUER, NOW, SECRET, World, asked, bearing, token
 

@@ -14,12 +14,12 @@ from marshmallow import ValidationError
 from gateway.core.exchange import Identity
 from gateway.core.failures import Failed, Failure
 from gateway.core.hooks import ConfigProblem
+from gateway.credentials.revocations.revoked import Revocation, add
 from gateway.middlewares.auth import CONFIG
-from gateway.middlewares.auth import claims as rules
-from gateway.middlewares.auth.jose import Token
 from gateway.middlewares.auth.memory import LONGEST, Memory
-from gateway.middlewares.auth.verifying import ALGORITHMS, VerifyingKey
-from gateway.state.revocations import Revocation, add
+from gateway.tokens import claims as rules
+from gateway.tokens.jose import Token
+from gateway.tokens.verifying import ALGORITHMS, VerifyingKey
 from tests.idp import MAKE, Provider, encoded, jwk, public_pem, signed
 from tests.unit.middlewares.auth.bearers import ISSUER, NOW, SECRET, World, asked, bearing, refused, token
 
@@ -467,7 +467,7 @@ class TestFetchedKeys:
         assert provider.requests["/jwks"] == 1
 
     async def test_only_so_many_wait(self, world: World, provider: Provider, monkeypatch: pytest.MonkeyPatch):
-        monkeypatch.setattr("gateway.state.jwks.MOST_WAITING", 0)
+        monkeypatch.setattr("gateway.tokens.jwks.MOST_WAITING", 0)
         hook = world.auth({"issuer": provider.issuer, "jwks": provider.jwks})
         with pytest.raises(Failed, match="has no key 'k1'"):
             await self.through(hook, bearing(provider.token()))

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from gateway.core.failures import Failure
-from gateway.state import signing
-from gateway.state.signing import SigningKeys
+from gateway.tokens import signing
+from gateway.tokens.signing import SigningKeys
 from tests.idp import MAKE, private_pem, public_pem
 from tests.unit.middlewares.auth.bearers import ISSUER, SECRET, World, bearing, claims, refused, token
 

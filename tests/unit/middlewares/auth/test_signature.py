@@ -18,10 +18,10 @@ from gateway.core.exchange import Exchange
 from gateway.core.failures import Failed, Failure
 from gateway.core.hooks import ConfigProblem, Context
 from gateway.core.telemetry import Telemetry
+from gateway.lifetime.registry import Keep
 from gateway.middlewares.auth import CONFIG, build, signature, signed_message
 from gateway.middlewares.auth.signature import Nonces
 from gateway.middlewares.auth.signed_message import Unreadable
-from gateway.state.keep import Keep
 
 NOW = 1_618_884_473
 SHARED = "uzvJfB4u3N0Jy4T7NZ75MDVcr8zSTInedJtkgcu46YW4XByzNJjxBdtjUkdJPBtbmHhIDi6pcl8jsasjlTMtDQ=="

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
-from gateway.config.endpoints import EndpointConfig
-from gateway.config.health import HealthConfig
+from gateway.config.tables.endpoints import EndpointConfig
+from gateway.config.tables.health import HealthConfig
 from gateway.core.exchange import Reply
 from gateway.core.failures import Failed, Failure
 from gateway.upstream.connections.checks import MOST, contains, knock

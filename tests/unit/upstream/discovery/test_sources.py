@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config.endpoints import DiscoverConfig, EndpointConfig
-from gateway.config.upstream import UpstreamConfig
+from gateway.config.tables.endpoints import DiscoverConfig, EndpointConfig
+from gateway.config.tables.upstream import UpstreamConfig
 from gateway.upstream.discovery.dns import Service
 from gateway.upstream.discovery.sources import SOONEST, Discovery, Undiscovered, in_environment, in_file, resolve
 from gateway.upstream.pool.pool import Pool

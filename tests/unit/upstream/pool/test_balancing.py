@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.config.endpoints import EndpointConfig
+from gateway.config.tables.endpoints import EndpointConfig
 from gateway.upstream.pool.balancing import Endpoints, LeastConnections, Rendezvous, RoundRobin, WeightedRandom, choose, lightest
 from gateway.upstream.pool.endpoint import Endpoint
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from gateway.config.health import BreakerConfig
+from gateway.config.tables.health import BreakerConfig
 from gateway.upstream.pool.breaker import CLOSED, HALF_OPEN, OPEN, Breaker, Window
 
 CONFIG = BreakerConfig(failure_threshold=3, recovery_timeout=30.0, half_open_requests=2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.config.endpoints import EndpointConfig
+from gateway.config.tables.endpoints import EndpointConfig
 from gateway.upstream.pool.endpoint import Address, Endpoint, by_address
 from gateway.upstream.pool.health import Passive
 

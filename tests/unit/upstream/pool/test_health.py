@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.config.health import HealthConfig, PassiveHealthConfig
+from gateway.config.tables.health import HealthConfig, PassiveHealthConfig
 from gateway.upstream.pool.health import Active, Health, Passive, Status
 
 THRESHOLDS = HealthConfig(unhealthy_threshold=3, healthy_threshold=2, interval=10.0)

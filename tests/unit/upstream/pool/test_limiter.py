@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.config.attempts import LimitConfig
+from gateway.config.tables.traffic import LimitConfig
 from gateway.upstream.pool.limiter import SAMPLES, Limiter
 
 ADAPTIVE = LimitConfig(requests=100, adaptive=True, minimum=5)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.config.health import OutlierConfig
+from gateway.config.tables.health import OutlierConfig
 from gateway.upstream.pool.outlier import Outliers, Tally, judge
 
 CONFIG = OutlierConfig(interval=10.0, minimum_requests=10, failure_rate=0.2, latency=3.0)

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from gateway.config.attempts import RetryConfig
-from gateway.config.endpoints import EndpointConfig
-from gateway.config.health import BreakerConfig, HealthConfig, PassiveHealthConfig
-from gateway.config.upstream import UpstreamConfig
+from gateway.config.tables.endpoints import EndpointConfig
+from gateway.config.tables.health import BreakerConfig, HealthConfig, PassiveHealthConfig
+from gateway.config.tables.traffic import RetryConfig
+from gateway.config.tables.upstream import UpstreamConfig
 from gateway.core.clock import Clock
 from gateway.core.failures import Failed, Failure
 from gateway.core.telemetry import Telemetry

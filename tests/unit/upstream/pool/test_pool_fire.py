@@ -7,9 +7,9 @@ import logging
 
 import pytest
 
-from gateway.config.attempts import LimitConfig
-from gateway.config.endpoints import EndpointConfig
-from gateway.config.health import BreakerConfig, HealthConfig, OutlierConfig, PassiveHealthConfig
+from gateway.config.tables.endpoints import EndpointConfig
+from gateway.config.tables.health import BreakerConfig, HealthConfig, OutlierConfig, PassiveHealthConfig
+from gateway.config.tables.traffic import LimitConfig
 from gateway.core.failures import Failure
 from tests.unit.upstream.pool.test_pool import World
 

@@ -11,9 +11,9 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.config.endpoints import EndpointConfig
-from gateway.config.health import HealthConfig
-from gateway.config.upstream import UpstreamConfig
+from gateway.config.tables.endpoints import EndpointConfig
+from gateway.config.tables.health import HealthConfig
+from gateway.config.tables.upstream import UpstreamConfig
 from gateway.core.clock import Clock
 from gateway.core.failures import Failed, Failure
 from gateway.upstream.pool.endpoint import Endpoint

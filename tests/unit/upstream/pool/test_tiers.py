@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.config.endpoints import EndpointConfig
-from gateway.config.health import BreakerConfig
+from gateway.config.tables.endpoints import EndpointConfig
+from gateway.config.tables.health import BreakerConfig
 from gateway.upstream.pool.breaker import Breaker
 from gateway.upstream.pool.endpoint import Endpoint
 from gateway.upstream.pool.health import Active, Passive, Status

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.config.attempts import TimeoutsConfig
-from gateway.config.endpoints import EndpointConfig
+from gateway.config.tables.endpoints import EndpointConfig
+from gateway.config.tables.traffic import TimeoutsConfig
 from gateway.core.exchange import Reply
 from gateway.core.failures import Failed
 from gateway.upstream.connections.http1.connection import PATIENCE, Connection

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from gateway.config.attempts import TimeoutsConfig
-from gateway.config.endpoints import EndpointConfig, UpstreamTlsConfig
+from gateway.config.tables.endpoints import EndpointConfig, UpstreamTlsConfig
+from gateway.config.tables.traffic import TimeoutsConfig
 from gateway.core.failures import Failed, Failure
 from gateway.upstream.connections.http1 import receipt
 from gateway.upstream.connections.http1.connection import Connection

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from gateway.config.attempts import TimeoutsConfig
-from gateway.config.endpoints import EndpointConfig
-from gateway.config.health import BreakerConfig
-from gateway.config.upstream import UpstreamConfig
+from gateway.config.tables.endpoints import EndpointConfig
+from gateway.config.tables.health import BreakerConfig
+from gateway.config.tables.traffic import TimeoutsConfig
+from gateway.config.tables.upstream import UpstreamConfig
 from gateway.core.failures import Failed, Failure
 from gateway.upstream.connections.http1.connection import Connection
 from gateway.upstream.connections.http1.switched import Switched

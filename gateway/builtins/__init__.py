@@ -1,0 +1,1 @@
+"""The gateway's own answers, as targets of routes beside upstreams."""

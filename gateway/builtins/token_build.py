@@ -1,0 +1,162 @@
+"""`[tokens]` from configuration to answers: keys loaded, users found, and what outlives a reload kept."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gateway.builtins.tokens import Answer, TokenAnswers
+from gateway.config.tables.tokens import USERS_IN_STORE, TokensConfig
+from gateway.core.clock import Clock
+from gateway.core.hooks import ConfigProblem, Context
+from gateway.core.telemetry import Telemetry
+from gateway.credentials.users import user_file
+from gateway.credentials.users.user_file import UserFileError
+from gateway.credentials.users.user_store import FileUsers, Users
+from gateway.issuer.attempts import Attempts, LocalAttempts, Rule
+from gateway.issuer.audit import TokenAudit
+from gateway.issuer.own import OwnIssuer
+from gateway.issuer.passwords import Passwords
+from gateway.issuer.service import Tokens
+from gateway.issuer.sessions import Limits, LocalSessions, Sessions
+from gateway.lifetime.logfile import LogFile, located
+from gateway.lifetime.watch import stamp
+from gateway.store.stores import StoreDown
+from gateway.tokens import signing
+from gateway.tokens.signing import BadSigningKey, SigningKeys
+
+log = logging.getLogger("gateway.tokens")
+
+
+@dataclass(frozen=True, slots=True)
+class Issuing:
+    """What the rest of the gateway needs: the answers by name, and the issuer for `[[auth.jwt]] own = true`."""
+
+    answer: Callable[[str], Answer]
+    issuer: OwnIssuer
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What `[tokens]` is built into: as core.hooks.Context has them."""
+
+    directory: Path
+    keep: Callable[[tuple[str, ...], object, Callable[[], Any]], Any]
+    clock: Clock
+    telemetry: Telemetry
+    store: Any
+
+
+def issuing(config: TokensConfig, around: Surroundings) -> Issuing:
+    """Raises ConfigProblem."""
+    keys = _keys(config)
+    limits = Limits(config.sessions.idle, config.refresh, config.sessions.per_user, config.sessions.total, config.access)
+    if limits.idle <= config.access:
+        hint = "sessions are refreshed when an access token expires: make idle longer than access"
+        message = f"sessions.idle: {limits.idle:g} s, and access tokens live {config.access:g} s"
+        raise ConfigProblem(message, at=("sessions", "idle"), hint=hint)
+    sessions, attempts, users = _states(config, around)
+    argon2 = config.argon2
+    memory = argon2.memory // 1024
+    if memory < 8 * argon2.lanes:
+        raise ConfigProblem("argon2.memory: must be 8 KiB a lane or more (RFC 9106 section 3.1)", at=("argon2", "memory"))
+    passwords: Passwords = around.keep(
+        ("tokens", "passwords"), argon2, lambda: Passwords(memory, argon2.passes, argon2.lanes, waiting=argon2.waiting)
+    )
+    tokens = Tokens(
+        config.issuer, config.audience, config.access, limits, keys, users, sessions, attempts, passwords, around.clock
+    )
+    answers = TokenAnswers(tokens, _audit(config, around), around.telemetry)
+    return Issuing(answers.answer, OwnIssuer(config.issuer, keys, sessions))
+
+
+def _keys(config: TokensConfig) -> SigningKeys:
+    if not config.keys:
+        raise ConfigProblem("keys: there is none to sign with", at=("keys",), hint='[[tokens.keys]] key = { file = "..." }')
+    loaded: list[signing.SigningKey] = []
+    for index, one in enumerate(config.keys):
+        try:
+            key = signing.load(one.key, one.kid)
+        except BadSigningKey as bad:
+            raise ConfigProblem(f"keys: {bad}", at=("keys", index, "key")) from None
+        if key.kid in {other.kid for other in loaded}:
+            raise ConfigProblem(f"keys: there are two called {key.kid}", at=("keys", index))
+        loaded.append(key)
+    return SigningKeys(loaded)
+
+
+def _states(config: TokensConfig, around: Surroundings) -> tuple[Sessions, Attempts, Users]:
+    """Where sessions, attempts and users are: in this process and a file, or in the shared store."""
+    rules = config.attempts
+    accounts, addresses = (Rule(free, rules.delay, rules.max_delay, rules.forget) for free in (rules.account, rules.ip))
+    if around.store is None:
+        if config.users == USERS_IN_STORE:
+            hint = 'url = "redis://host:6379/0" in [store], or a file'
+            raise ConfigProblem(
+                f'users: "{USERS_IN_STORE}" is what [store] url names, and that is no Redis', at=("users",), hint=hint
+            )
+        sessions: Sessions = around.keep(("tokens", "sessions"), None, LocalSessions)
+        attempts: Attempts = around.keep(("tokens", "attempts"), rules, lambda: LocalAttempts(accounts, addresses))
+        return sessions, attempts, _file_users(config, around, sessions)
+    from gateway.credentials.users.redis_users import RedisUsers
+    from gateway.issuer.shared_attempts import SharedAttempts
+    from gateway.issuer.shared_sessions import SharedSessions
+    from gateway.store.redis.reader import reader_of
+
+    context = Context("tokens", clock=around.clock, telemetry=around.telemetry, keep=around.keep, store=around.store)
+    reader = reader_of("redis", around.store.deadline, context)
+    shared: Sessions = around.keep(("tokens", "sessions", "shared"), reader, lambda: SharedSessions(reader))
+    users = RedisUsers(reader) if config.users == USERS_IN_STORE else _file_users(config, around, shared)
+    return shared, SharedAttempts(reader, accounts, addresses), users
+
+
+def _file_users(config: TokensConfig, around: Surroundings, sessions: Sessions) -> Users:
+    path = around.directory / config.users
+    try:
+        seen, loaded = stamp(path), user_file.load(path)
+    except UserFileError as error:
+        hint = "" if path.exists() else f"make one: gateway users add NAME --file {config.users}"
+        raise ConfigProblem(f"users: {error}", at=("users",), hint=hint) from None
+    users: FileUsers = around.keep(("tokens", "users", str(path)), sessions, lambda: FileUsers(path, loaded, seen))
+    if not users.listeners:
+        users.listeners.add(Ending(sessions))
+    return users
+
+
+class Ending:
+    """Ends the sessions of users whose password was changed elsewhere, or who are gone. Should the store be away, they are
+    refused when they are to be refreshed."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __call__(self, name: str, moment: float) -> None:
+        task = asyncio.get_running_loop().create_task(self._end(name, moment))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _end(self, name: str, moment: float) -> None:
+        try:
+            ended = await self._sessions.end_before(name, moment)
+        except StoreDown as down:
+            log.warning("the sessions of %s cannot be ended: %s", name, down)
+        else:
+            if ended:
+                log.info("%d sessions of %s have ended: the user was changed", ended, name)
+
+
+def _audit(config: TokensConfig, around: Surroundings) -> TokenAudit | None:
+    if config.audit is None:
+        return None
+    path = located(around.directory, config.audit.file)
+    try:
+        # As `auth` and `logging` keep theirs: one path has one LogFile, whoever writes to it.
+        file: LogFile = around.keep(("logging", str(path or "-")), path, lambda: LogFile(path))
+    except OSError as error:
+        raise ConfigProblem(f"audit: cannot open {path}: {error.strerror}", at=("audit", "file")) from None
+    return TokenAudit(file, around.clock.wall)

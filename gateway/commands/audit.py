@@ -1,0 +1,56 @@
+"""What the command line changes, in an audit log: a JSON object a line, as the gateway writes them; nothing secret."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from gateway.commands.key_places import configured
+from gateway.credentials.api_keys.key_file import KeyFileError
+
+Line = dict[str, Any]
+
+
+def add_option(parser: argparse.ArgumentParser) -> None:
+    """`--audit FILE`."""
+    parser.add_argument("--audit", type=Path, metavar="FILE", help="write what was done to this log; default: as --config says")
+
+
+def file_of(args: argparse.Namespace) -> Path | None:
+    """Where it is written: what `--audit` says, else the configuration's log, None for nowhere. Raises KeyFileError."""
+    if args.audit is not None or args.config is None:
+        return args.audit  # type: ignore[no-any-return]
+    for auth, directory, _ in configured(args.config):
+        if auth.audit is not None and auth.audit.file != "-":
+            return directory / auth.audit.file
+    return None
+
+
+@contextmanager
+def audited(path: Path | None, now: float) -> Iterator[list[Line]]:
+    """Lines that are appended to the log once nothing went wrong. A log that cannot be opened fails before anything is done.
+
+    Raises KeyFileError.
+    """
+    lines: list[Line] = []
+    if path is None:
+        yield lines
+        return
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    except OSError as error:
+        raise KeyFileError(f"cannot open the audit log {path}: {error.strerror}") from None
+    try:
+        yield lines
+        when = datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        for line in lines:  # a write each: other processes append to the same file
+            os.write(descriptor, orjson.dumps({"timestamp": when, **line}, option=orjson.OPT_APPEND_NEWLINE))
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,94 @@
+"""Where `gateway users` keeps users: a file, a store, or whichever of them a configuration's `[tokens]` names."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import Protocol
+
+from argon2 import PasswordHasher
+
+from gateway.credentials.users import user_edits, user_file
+from gateway.credentials.users.user_file import User, UserFileError
+
+SOON = "A gateway that is running with this file takes it within a second."
+
+
+class Place(Protocol):
+    """Users somewhere; `str()` of it says where. Everything raises UserFileError."""
+
+    @property
+    def soon(self) -> str:
+        """When running gateways take a change, as a sentence."""
+
+    def load(self) -> dict[str, User]: ...
+
+    def add(self, user: User) -> None: ...
+
+    def change(self, old: User, new: User) -> bool: ...
+
+    def remove(self, name: str) -> None: ...
+
+
+class FileUsers:
+    """The users of a file (state.userfile, state.userchange)."""
+
+    soon = SOON
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __str__(self) -> str:
+        return str(self._path)
+
+    def load(self) -> dict[str, User]:
+        return user_file.load(self._path)
+
+    def add(self, user: User) -> None:
+        user_file.add_hashed(self._path, user)
+
+    def change(self, old: User, new: User) -> bool:
+        return user_edits.change(self._path, old, new)
+
+    def remove(self, name: str) -> None:
+        user_edits.remove(self._path, name)
+
+
+def place_of(args: argparse.Namespace) -> Place:
+    """The place that the command line names. Raises UserFileError."""
+    if args.config is not None:
+        return _configured(args.config)
+    return _store(args.store) if args.store is not None else FileUsers(args.file)
+
+
+def hashed(password: str) -> str:
+    """A hash, made as argon2-cffi does by default; a gateway that wants another makes it anew at the next login."""
+    return PasswordHasher().hash(password)
+
+
+def _store(url: str) -> Place:
+    from gateway.issuer.stored_users import StoredUsers
+    from gateway.store.stores import BadUrl, parse
+
+    try:
+        return StoredUsers(parse(url))
+    except BadUrl as error:
+        raise UserFileError(f"the store's URL {error}") from None
+
+
+def _configured(path: Path) -> Place:
+    from gateway.config.tables.tokens import USERS_IN_STORE
+    from gateway.config.toml.problems import ConfigErrors
+    from gateway.runtime.reload import load
+
+    try:
+        loaded = load(path, os.environ)
+    except ConfigErrors as errors:
+        raise UserFileError(f"there is no telling where the users are: {errors.problems[0]}") from None
+    tokens = loaded.gateway.tokens
+    if tokens is None:
+        raise UserFileError(f"{path} has no [tokens]; say which --file")
+    if tokens.users == USERS_IN_STORE:
+        return _store(loaded.gateway.store.url)
+    return FileUsers(path.parent / tokens.users)

@@ -1,0 +1,1 @@
+"""The whole configuration: cross references, routes, lints, compiled to one value."""

@@ -1,0 +1,168 @@
+"""One pipeline file into a draft: its lists, the loaded config of every middleware in them, and its routes.
+
+What needs other files (upstreams, names, who is never reached) is for `check`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from gateway.config.check.lints import Lists, findings
+from gateway.config.check.routes import Placed
+from gateway.config.check.settings import Entries, Kinds, Middlewares, Written
+from gateway.config.tables.load import instance, known_keys, load, report
+from gateway.config.tables.pipeline import PipelineConfig, PipelineTable, RouteConfig, RouteTable
+from gateway.config.toml.positions import KeyPath, Place
+from gateway.config.toml.read import Document
+
+LISTS = ("request", "response", "error")
+
+
+@dataclass(slots=True)
+class RouteDraft:
+    """`lists` are those it goes through, its own or the pipeline's, without what it leaves out."""
+
+    placed: Placed
+    lists: dict[str, Entries]
+    overrides: dict[str, Written] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class PipelineDraft:
+    document: Document
+    name: str
+    lists: dict[str, Entries]
+    middlewares: Middlewares
+    settings: dict[str, Any] = field(default_factory=dict)
+    routes: list[RouteDraft] = field(default_factory=list)
+
+    def config(self) -> PipelineConfig:
+        lists = {key: tuple(name for name, _ in self.lists[key]) for key in LISTS}
+        routes = tuple(route.placed.route for route in self.routes)
+        return PipelineConfig(self.name, self.document.file, settings=self.settings, routes=routes, **lists)
+
+    def place(self, path: KeyPath, override: KeyPath | None) -> Place:
+        """Where `path` stands: below a listed middleware's name, its instance's as one word or two, or else as TOML has it."""
+        name, *below = path or ("",)
+        if below and f"{name}.{below[0]}" in self.middlewares.listed:
+            name = f"{name}.{below.pop(0)}"
+        if isinstance(name, str) and name in self.middlewares.listed:
+            return self.middlewares.place(name, tuple(below), override)
+        return self.document.place(path)
+
+
+def draft(document: Document, kinds: Kinds) -> PipelineDraft:
+    """Reads one pipeline file as far as it can be read, with everything that is wrong in it reported."""
+    own = known_keys(instance(PipelineTable))
+    loaded = load(PipelineTable, {key: value for key, value in document.data.items() if key in own})
+    for fault in loaded.faults:
+        report(document, fault.path, fault)
+    named = loaded.valid if loaded.value is None else loaded.value
+    made = PipelineDraft(document, named.get("name") or document.file.stem, _lists(document), Middlewares(document, kinds))
+    raw = document.data.get("route")
+    tables: dict[KeyPath, dict[str, Any]] = {
+        ("route", index): table for index, table in enumerate(raw if isinstance(raw, list) else ()) if isinstance(table, dict)
+    }
+    for path, table in tables.items():
+        made.routes.append(_route(document, path, table, made.lists))
+    _enter(made)
+    made.middlewares.read_tables(own)
+    for route in made.routes:
+        _override(made, route, tables[route.placed.path])
+    _load(made)
+    _lint(made)
+    return made
+
+
+def _lists(document: Document) -> dict[str, Entries]:
+    default = PipelineConfig("", Path())
+    lists: dict[str, Entries] = {}
+    for key in LISTS:
+        written = _entries(document.data.get(key), (key,))
+        lists[key] = [(name, (key, 0)) for name in getattr(default, key)] if written is None else written
+    return lists
+
+
+def _entries(names: Any, path: KeyPath) -> Entries | None:
+    """A list as written, without what is no name; None when there is none."""
+    if not isinstance(names, list):
+        return None
+    return [(str(name), (*path, index)) for index, name in enumerate(names) if isinstance(name, str) and name]
+
+
+def _route(document: Document, path: KeyPath, table: Mapping[str, Any], pipeline: Mapping[str, Entries]) -> RouteDraft:
+    """The route's own keys; what else stands in its table are overrides."""
+    own = known_keys(instance(RouteTable))
+    loaded = load(RouteTable, {key: value for key, value in table.items() if key in own})
+    for fault in loaded.faults:
+        report(document, (*path, *fault.path), fault)
+    route = RouteConfig(**loaded.valid) if loaded.value is None else loaded.value
+    bad = frozenset(str(fault.path[0]) for fault in loaded.faults)
+    lists = {}
+    for key in LISTS:
+        written = _entries(table.get(key), (*path, key))
+        lists[key] = pipeline[key] if written is None else written
+    return RouteDraft(Placed(document, path, route, bad), lists)
+
+
+def _enter(made: PipelineDraft) -> None:
+    for key in LISTS:
+        made.middlewares.enter(made.lists[key])
+        for route in made.routes:
+            if route.lists[key] is not made.lists[key]:
+                made.middlewares.enter(route.lists[key])
+
+
+def _override(made: PipelineDraft, route: RouteDraft, table: Mapping[str, Any]) -> None:
+    """Finds what the route overrides and leaves out."""
+    own = known_keys(instance(RouteTable))
+    names = {name for entries in route.lists.values() for name, _ in entries}
+    route.overrides = made.middlewares.overrides(route.placed.path, table, own, names)
+    left_out = {name for name, written in route.overrides.items() if written.value is False}
+    route.lists = {key: [entry for entry in entries if entry[0] not in left_out] for key, entries in route.lists.items()}
+
+
+def _load(made: PipelineDraft) -> None:
+    """Loads the pipeline's own tables first: what is wrong with them is not the routes' fault."""
+    middlewares = made.middlewares
+    bare = {name: None for entries in made.lists.values() for name, _ in entries}
+    for route in made.routes:
+        bare |= {name: None for entries in route.lists.values() for name, _ in entries if name not in route.overrides}
+    for name in bare:
+        if name in middlewares.listed:
+            config = middlewares.load(name)
+            if config is not None:
+                made.settings[name] = config
+    for route in made.routes:
+        written = {name: table for name, table in route.overrides.items() if table.value is not False}
+        loaded = {name: middlewares.load_over(name, table) for name, table in written.items()}
+        settings = {name: config for name, config in loaded.items() if config is not None}
+        raw = {name: table.value for name, table in route.overrides.items()}
+        route.placed = replace(route.placed, route=replace(route.placed.route, overrides=raw, settings=settings))
+
+
+def _lint(made: PipelineDraft) -> None:
+    """The pipeline's lists, then those of routes that differ from them; a finding about both is made once."""
+    said = set()
+    for path, message, hint in findings(Lists(**made.lists, settings=made.settings)):
+        said.add(message)
+        made.document.warning(path, message, hint)
+    for route in made.routes:
+        if route.placed.route.builtin:
+            continue  # the gateway's own answers bring lists for what they need, and nothing is stored or looked up
+        lists = {key: [(name, _place(route, name, path)) for name, path in route.lists[key]] for key in LISTS}
+        settings = {**made.settings, **route.placed.route.settings}
+        for path, message, hint in findings(Lists(**lists, settings=settings)):
+            if message not in said:
+                made.document.warning(path, message, hint)
+
+
+def _place(route: RouteDraft, name: str, listed: KeyPath) -> KeyPath:
+    """Where a finding about a route belongs: what it overrides, an entry of its own list, or else the route itself."""
+    if name in route.overrides:
+        return route.overrides[name].path
+    own = route.placed.path
+    return listed if listed[: len(own)] == own else own

@@ -1,0 +1,259 @@
+"""Compiles a configuration: text in, one frozen `LoadedConfig` out, or every error of every file at once.
+
+The steps are read (files, environment, positions), each file by itself, then what spans files: references, names, reachability.
+Which middlewares exist comes from the caller, so that nothing here imports one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from gateway.config.check.assemble import PipelineDraft, draft
+from gateway.config.check.routes import check_reachable, check_route, name_routes
+from gateway.config.check.settings import Kinds, SchemaFor
+from gateway.config.tables.load import load_at
+from gateway.config.tables.pipeline import PipelineConfig
+from gateway.config.tables.server import AdminConfig, GatewayConfig, GatewayTable, ListenConfig, RedirectConfig, RoutingConfig
+from gateway.config.tables.upstream import UpstreamConfig, UpstreamTable
+from gateway.config.toml.positions import KeyPath
+from gateway.config.toml.problems import ConfigErrors, Problem, nearest, shown_path
+from gateway.config.toml.read import PIPELINE_KEYS, Document, Tree, read_tree
+
+_ANY_ADDRESS = frozenset(("0.0.0.0", "::", "*"))  # noqa: S104 - compared with, never bound
+_LOOPBACK = frozenset(("127.0.0.1", "::1", "localhost"))
+_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedConfig:
+    """A configuration without errors. `files` are all that were read, secrets included; `hash` is over all that was read."""
+
+    gateway: GatewayConfig
+    upstreams: dict[str, UpstreamConfig]
+    pipelines: tuple[PipelineConfig, ...]
+    files: tuple[Path, ...]
+    hash: str
+    warnings: tuple[Problem, ...] = ()
+    _places: _Places | None = field(default=None, repr=False, compare=False)
+
+    def locate(self, pipeline: str, path: KeyPath, route: str = "") -> tuple[Path, int, int]:
+        """File, line and column of what was loaded, for errors found later.
+
+        `path` starts with a middleware's name as listed and goes on below its table: ("auth", "jwt", 0, "issuer"); with `route`,
+        what that route overrides is looked at first. Other paths are as in the file: ("route", 2, "rewrite"). With `pipeline`
+        "" it is ("upstream", NAME, ...), or a path in gateway.toml. A key that is not written is where its table is.
+        """
+        if self._places is None:
+            return self.files[0], 1, 1
+        return self._places.locate(pipeline, path, route)
+
+
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """The documents behind a LoadedConfig."""
+
+    gateway: Document
+    upstreams: Mapping[str, Document]
+    drafts: Mapping[str, PipelineDraft]
+
+    def locate(self, pipeline: str, path: KeyPath, route: str) -> tuple[Path, int, int]:
+        if pipeline not in self.drafts:
+            document = self.upstreams.get(str(path[1]), self.gateway) if path[:1] == ("upstream",) and path[1:] else self.gateway
+            return (document.file, *document.place(path))
+        made = self.drafts[pipeline]
+        override = None
+        for drafted in made.routes:
+            if path and drafted.placed.route.name == route and path[0] in drafted.overrides:
+                override = drafted.overrides[str(path[0])].path
+        return (made.document.file, *made.place(path, override))
+
+
+def compile_config(path: Path, schema_for: SchemaFor, known_names: Sequence[str], environ: Mapping[str, str]) -> LoadedConfig:
+    """Reads and checks `gateway.toml` at `path` and all it includes; raises ConfigErrors.
+
+    schema_for(kind): the middleware's Table, None when it takes its table as it is; LookupError when there is no such one.
+    known_names: what to suggest for a name nobody knows.
+    """
+    tree = read_tree(path, environ)
+    if tree.gateway is None:
+        raise ConfigErrors(tree.problems.all())
+    gateway = _gateway(tree.gateway)
+    upstreams, homes = _upstreams(tree)
+    _fallbacks(upstreams, homes, tree.upstreams_known)
+    kinds = Kinds(schema_for, known_names)
+    drafts = [draft(document, kinds) for document in tree.pipelines]
+    _routes(drafts, homes.keys() if tree.upstreams_known else None, gateway.routing)
+    named = _pipeline_names(drafts)
+    if not drafts and not tree.problems.of("error"):
+        tree.gateway.warning(("include",), "there are no pipelines: every request is answered 404", "include pipelines/*.toml")
+    if tree.problems.of("error"):
+        raise ConfigErrors(tree.problems.all())
+    return LoadedConfig(
+        gateway,
+        upstreams,
+        tuple(made.config() for made in drafts),
+        tuple(tree.sources.files),
+        tree.sources.fingerprint(tree.gateway.file.parent),
+        tree.problems.all(),
+        _Places(tree.gateway, homes, named),
+    )
+
+
+def admin_of(path: Path, environ: Mapping[str, str]) -> AdminConfig | None:
+    """Where the admin listener is, whatever the rest of the files is worth. Raises ConfigErrors without a gateway.toml."""
+    tree = read_tree(path, environ)
+    if tree.gateway is None:
+        raise ConfigErrors(tree.problems.all())
+    return _gateway(tree.gateway).admin
+
+
+def _gateway(document: Document) -> GatewayConfig:
+    config = load_at(GatewayTable, document, ()).value
+    if config is None:
+        return GatewayConfig()
+    made: GatewayConfig = config
+    listen, admin = made.listen, made.admin
+    redirect = listen.redirect
+    if redirect is not None:
+        _redirect(document, listen, redirect)
+    if listen.proxy_protocol and not made.server.trusted_proxies:
+        hint = 'name who may, e.g. server.trusted_proxies = ["10.0.0.0/8"]'
+        message = "listen.proxy_protocol: anybody who connects can say to be anybody"
+        document.warning(("listen", "proxy_protocol"), message, hint)
+    if admin is not None:
+        same = listen.host == admin.host or {listen.host, admin.host} & _ANY_ADDRESS
+        if same and listen.port == admin.port != 0:
+            hint = "give the admin listener a port of its own"
+            document.error(("admin", "port"), f"admin.port: {admin.port} is where listen listens", hint)
+        if admin.host not in _LOOPBACK and not admin.token:
+            hint = 'set admin.token, e.g. token = "${GATEWAY_ADMIN_TOKEN}"'
+            document.warning(("admin", "host"), f"admin.host: {admin.host!r} lets others in, and there is no token", hint)
+    return made
+
+
+def _redirect(document: Document, listen: ListenConfig, redirect: RedirectConfig) -> None:
+    path: KeyPath = ("listen", "redirect")
+    if redirect.port == listen.port != 0 and redirect.host in ("", listen.host):
+        document.error((*path, "port"), f"listen.redirect.port: {redirect.port} is where listen listens", "80, usually")
+    if listen.tls is None and not redirect.https_port:
+        hint = "add listen.tls, or say in https_port where https is"
+        document.warning(path, "listen.redirect: sends clients to https, which is not spoken here", hint)
+
+
+def _upstreams(tree: Tree) -> tuple[dict[str, UpstreamConfig], dict[str, Document]]:
+    """Every upstream that loaded, and the document of every one there is."""
+    upstreams: dict[str, UpstreamConfig] = {}
+    homes: dict[str, Document] = {}
+    for document in tree.upstreams:
+        for key in document.data:
+            if key != "upstream":
+                lists = ", ".join(sorted(PIPELINE_KEYS))
+                hint = nearest(key, ("upstream", *PIPELINE_KEYS))
+                hint = (
+                    hint if hint.startswith("did") else f"a pipeline has one of {lists}; other files hold [upstream.NAME] tables"
+                )
+                document.error((key,), f"{key}: is not a known key", hint)
+        tables = document.data.get("upstream", {})
+        if not isinstance(tables, dict):
+            document.error(("upstream",), "upstream: must be tables", "[upstream.NAME]")
+            continue
+        for name in tables:
+            path = ("upstream", name)
+            if name in homes:
+                where = f"{shown_path(homes[name].file)}:{homes[name].place(path)[0]}"
+                document.error(path, f"upstream {name!r} is there twice", f"the other one is at {where}")
+                continue
+            homes[name] = document
+            config = _upstream(document, path)
+            if config is not None:
+                upstreams[name] = config
+    return upstreams, homes
+
+
+def _upstream(document: Document, path: tuple[str, str]) -> UpstreamConfig | None:
+    loaded = load_at(UpstreamTable, document, path).value
+    _endpoints(document, path)
+    if loaded is None:
+        return None
+    config: UpstreamConfig = loaded
+    health, retry = config.health, config.retry
+    if health is not None and health.timeout > health.interval:
+        message = f"a check may take {health.timeout:g} s but the next is due after {health.interval:g} s"
+        document.warning((*path, "health", "timeout"), message, "make timeout shorter than interval")
+    if health is not None and health.type == "tls" and any(not one.url.startswith("https:") for one in config.endpoints):
+        document.error((*path, "health", "type"), 'health.type: "tls" is for endpoints with TLS', 'use "tcp", or https:// URLs')
+    if retry is not None and retry.base_delay > retry.max_delay:
+        message = f"waits start at {retry.base_delay:g} s but may be {retry.max_delay:g} s at most"
+        document.warning((*path, "retry", "base_delay"), message, "make base_delay shorter than max_delay")
+    # __post_init__ puts `url` in front of the endpoints, and would do so again.
+    endpoints = config.endpoints[1:] if config.url else config.endpoints
+    return replace(config, name=path[1], endpoints=endpoints)
+
+
+def _fallbacks(upstreams: Mapping[str, UpstreamConfig], homes: Mapping[str, Document], known: bool) -> None:
+    """Every fallback is there, and none leads back to where it came from."""
+    for name, config in upstreams.items():
+        place = ("upstream", name, "fallback")
+        seen, other = [name], config.fallback
+        while other:
+            if other not in homes and known and len(seen) == 1:
+                homes[name].error(place, f"fallback: there is no upstream {other!r}", nearest(other, tuple(homes)))
+            if other in seen:
+                homes[name].error(place, f"fallback: leads in a circle: {' -> '.join((*seen, other))}")
+                break
+            seen.append(other)
+            other = upstreams[other].fallback if other in upstreams else ""
+
+
+def _endpoints(document: Document, path: tuple[str, str]) -> None:
+    """There is one, and none is there twice. Looks at the raw table: places go by the numbers in it."""
+    table = document.data["upstream"][path[1]]
+    if not isinstance(table, dict):
+        return
+    endpoints = table.get("endpoints", [])
+    if "url" not in table and endpoints == [] and "discover" not in table:
+        document.error((*path, "endpoints"), f"upstream {path[1]!r} has no endpoints", 'endpoints = [{ url = "http://..." }]')
+    seen: dict[Any, int] = {}
+    urls: list[tuple[KeyPath, Any]] = [((*path, "url"), table.get("url"))]
+    for index, endpoint in enumerate(endpoints if isinstance(endpoints, list) else ()):
+        urls.append(((*path, "endpoints", index, "url"), endpoint.get("url") if isinstance(endpoint, dict) else None))
+    for place, url in urls:
+        address = _address(url)
+        if address in seen:
+            document.error(place, f"{url!r} is an endpoint of {path[1]!r} already", f"see line {seen[address]}")
+        elif address is not None:
+            seen[address] = document.place(place)[0]
+
+
+def _address(url: Any) -> tuple[Any, ...] | None:
+    """What two URLs of the same endpoint have in common; None for what is no URL, which its field says better."""
+    try:
+        parts = urlsplit(url) if isinstance(url, str) else None
+        return parts and (parts.scheme, parts.hostname, parts.port or _PORTS.get(parts.scheme), parts.path.rstrip("/"))
+    except ValueError:
+        return None
+
+
+def _routes(drafts: Sequence[PipelineDraft], upstreams: Collection[str] | None, routing: RoutingConfig) -> None:
+    """Checks and names the routes of all pipelines."""
+    routes = [route for made in drafts for route in made.routes]
+    for route in routes:
+        route.placed = replace(route.placed, route=check_route(route.placed, upstreams, routing))
+    for route, config in zip(routes, name_routes([route.placed for route in routes]), strict=True):
+        route.placed = replace(route.placed, route=config)
+    check_reachable([route.placed for route in routes], routing)
+
+
+def _pipeline_names(drafts: Sequence[PipelineDraft]) -> dict[str, PipelineDraft]:
+    named: dict[str, PipelineDraft] = {}
+    for made in drafts:
+        if made.name in named:
+            other = named[made.name].document
+            hint = f"the other one is {shown_path(other.file)}"
+            made.document.error(("name",), f"{made.name!r} is the name of another pipeline", hint)
+        named.setdefault(made.name, made)
+    return named

@@ -1,0 +1,78 @@
+"""Lists that are allowed but cannot mean what they say: each finding is a warning at the entry it is about.
+
+The order of compression and caching in `response` is deliberately free. Compression first stores what was compressed, once
+for each encoding (Vary), and spends no processor on hits; caching first stores one identity body and compresses every hit.
+Either is a choice an operator can mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.config.check.settings import Entries, kind_of
+from gateway.config.toml.positions import KeyPath
+
+
+@dataclass(frozen=True, slots=True)
+class Lists:
+    """The three lists some request goes through, and the config of each name in them (missing when it did not load)."""
+
+    request: Entries
+    response: Entries
+    error: Entries
+    settings: Mapping[str, Any]
+
+
+Finding = tuple[KeyPath, str, str]
+
+
+def findings(lists: Lists) -> list[Finding]:
+    """The path of the entry, what is the matter, and a hint."""
+    return [finding for check in (_order, _caching, _cors, _observers) for finding in check(lists)]
+
+
+def _order(lists: Lists) -> Iterator[Finding]:
+    """What comes before auth although it depends on who is calling, or should be kept from strangers."""
+    auth = next((index for index, (name, _) in enumerate(lists.request) if kind_of(name) == "auth"), 0)
+    hint = "move it behind 'auth'"
+    for name, path in lists.request[:auth]:
+        kind = kind_of(name)
+        if kind == "caching":
+            yield path, f"{name!r} comes before 'auth': what it has stored goes to callers nobody has checked", hint
+        elif kind == "validation":
+            yield path, f"{name!r} comes before 'auth': it reads and judges the bodies of callers nobody has checked", hint
+        elif kind == "rate_limit" and _limits_by_client(lists.settings.get(name)):
+            by_ip = f'{hint}, and to limit strangers put one with key = "ip" in its place'
+            yield path, f"{name!r} limits by client but comes before 'auth': no client is known there yet", by_ip
+
+
+def _caching(lists: Lists) -> Iterator[Finding]:
+    request, response = _first(lists.request, "caching"), _first(lists.response, "caching")
+    if request and not response:
+        yield request[1], "caching is in request but not in response: it never stores what it looks up", "add it to response"
+    if response and not request:
+        yield response[1], "caching is in response but not in request: it never looks up what it stores", "add it to request"
+
+
+def _cors(lists: Lists) -> Iterator[Finding]:
+    listed = _first(lists.response, "cors") or _first(lists.request, "cors")
+    if listed and not _first(lists.error, "cors"):
+        yield listed[1], "cors is not in error: browsers hide errors from the pages that asked", "add it to error"
+
+
+def _observers(lists: Lists) -> Iterator[Finding]:
+    for kind, lost in (("logging", "are not logged"), ("metrics", "are not counted")):
+        listed = _first(lists.response, kind)
+        if listed and not _first(lists.error, kind):
+            yield listed[1], f"{kind} is in response but not in error: requests that fail {lost}", "add it to error"
+
+
+def _first(entries: Entries, kind: str) -> tuple[str, KeyPath] | None:
+    return next((entry for entry in entries if kind_of(entry[0]) == kind), None)
+
+
+def _limits_by_client(config: Any) -> bool:
+    key = config.get("key") if isinstance(config, Mapping) else getattr(config, "key", None)
+    return key == "client" or (isinstance(key, list | tuple) and "client" in key)

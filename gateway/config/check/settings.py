@@ -1,0 +1,240 @@
+"""The middlewares of one pipeline file: the names in its lists, the table each name is configured by, and what routes override.
+
+"rate_limit" is configured by `[rate_limit]`, its instance "rate_limit.ip" by `[rate_limit.ip]` and nothing else, and the
+operator's own "package.module:build" by a table with that quoted name. A route's table is laid over the pipeline's and loaded
+again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.config.tables.load import Fault, Loaded, dotted, instance, known_keys, load
+from gateway.config.tables.schema import Table
+from gateway.config.toml.positions import KeyPath, Place
+from gateway.config.toml.problems import nearest
+from gateway.config.toml.read import Document
+from gateway.config.toml.sources import FileTable, plain
+
+Entries = Sequence[tuple[str, KeyPath]]
+"""A list of middlewares: each name and where it stands."""
+
+SchemaFor = Callable[[str], "type[Table] | None"]
+"""The Table of a middleware, None when it takes its table as it is; LookupError, with a message, when there is no such one."""
+
+
+class UnknownKind(LookupError):
+    """No middleware is called that, or it cannot be loaded; the message says which."""
+
+
+class Kinds:
+    """Every middleware there is, as the caller knows them; each is looked up once."""
+
+    def __init__(self, schema_for: SchemaFor, known_names: Sequence[str]) -> None:
+        self.known_names = tuple(known_names)
+        self._schema_for = schema_for
+        self._seen: dict[str, type[Table] | UnknownKind | None] = {}
+
+    def table(self, kind: str) -> type[Table] | None:
+        """Raises UnknownKind. An operator's own module may fail in any way while it is imported; that is reported likewise."""
+        if kind not in self._seen:
+            try:
+                self._seen[kind] = self._schema_for(kind)
+            except LookupError as error:
+                self._seen[kind] = UnknownKind(error.args[0] if error.args else f"no middleware is called {kind!r}")
+            except Exception as error:
+                self._seen[kind] = UnknownKind(f"cannot load {kind}: {type(error).__name__}: {error}")
+        found = self._seen[kind]
+        if isinstance(found, UnknownKind):
+            raise found
+        return found
+
+    def knows(self, kind: str) -> bool:
+        try:
+            self.table(kind)
+        except UnknownKind:
+            return False
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A middleware's table where it stands, the tables of its instances taken out; `value` may be anything TOML can say."""
+
+    path: KeyPath
+    value: Any
+
+
+class Middlewares:
+    """What one pipeline file says about middlewares. `listed` has every known name in any of its lists, and where it is first."""
+
+    def __init__(self, document: Document, kinds: Kinds) -> None:
+        self.document = document
+        self.kinds = kinds
+        self.listed: dict[str, KeyPath] = {}
+        self.tables: dict[str, Written] = {}
+        self._unknown: set[str] = set()
+        self._faults: dict[str, tuple[Fault, ...]] = {}
+
+    def enter(self, entries: Entries) -> None:
+        """Takes in one list."""
+        seen: set[str] = set()
+        for name, path in entries:
+            if name in seen:
+                hint = "the same thing twice is an instance: 'NAME.second'"
+                self.document.error(path, f"{dotted(path)}: {name!r} is listed twice", hint)
+            elif self._exists(name, path):
+                self.listed.setdefault(name, path)
+            seen.add(name)
+
+    def read_tables(self, own: Collection[str]) -> None:
+        """Finds the table of every listed name among the file's keys, of which `own` are the pipeline's own."""
+        self.tables, unlisted = self._split(self.document.data, (), own)
+        for key in unlisted:
+            if self.kinds.knows(kind_of(key)):
+                hint = f"put {key!r} into request, response or error, or remove the table"
+                self.document.warning((key,), f"[{key}] has no effect: it is in none of the lists", hint)
+            elif key == "upstream":
+                self.document.error((key,), "upstream: is not a known key", "upstreams stand in a file without pipelines")
+            elif kind_of(key) not in self._unknown:
+                self.document.error((key,), f"{dotted((key,))}: is not a known key", self._nearest(key, own))
+
+    def load(self, name: str) -> Any:
+        """The pipeline's config of a listed name; None, with the faults reported, when it has some."""
+        table = self.tables.get(name)
+        loaded = self._load(name, table.value if table else {})
+        self._faults[name] = loaded.faults
+        for fault in loaded.faults:
+            # Without a table, what is missing is missing for this entry of the list.
+            self._report(name, fault, (*table.path, *fault.path) if table else self.listed[name])
+        return loaded.value
+
+    def overrides(
+        self, path: KeyPath, data: Mapping[str, Any], own: Collection[str], names: Collection[str]
+    ) -> dict[str, Written]:
+        """What the route at `path` overrides, by name. `own` are the keys that are a route's own, `names` what is in the lists
+        this route goes through."""
+        tables, unlisted = self._split(data, path, own)
+        for key in unlisted:
+            if self.kinds.knows(kind_of(key)):
+                self._idle((*path, key), key)
+            elif kind_of(key) not in self._unknown:
+                self.document.error((*path, key), f"{dotted((*path, key))}: is not a known key", self._nearest(key, own))
+        for name, table in tables.items():
+            if name not in names:
+                self._idle(table.path, name)
+        return tables
+
+    def load_over(self, name: str, override: Written) -> Any:
+        """The config of `name` with a route's table over the pipeline's; None, with the faults reported, when it has some.
+
+        What is wrong with the pipeline's own table, loaded before, is not reported again.
+        """
+        if not isinstance(override.value, dict):
+            self._report(name, Fault((), "must be a table, or false to leave it out"), override.path)
+            return None
+        base = self.tables.get(name)
+        under = base.value if base and isinstance(base.value, dict) else {}
+        loaded = self._load(name, merged(under, override.value))
+        known = {(fault.path, fault.message) for fault in self._faults.get(name, ())}
+        for fault in loaded.faults:
+            path = self._where([override.path, *([base.path] if base else [])], fault.path)
+            here = path[: len(override.path)] == override.path and self.document.depth(path) == len(path)
+            if (fault.path, fault.message) not in known or here:
+                self._report(name, fault, path)
+        return loaded.value
+
+    def place(self, name: str, below: KeyPath, override: KeyPath | None = None) -> Place:
+        """Where the key `below` the config of `name` stands: in a route's `override`, in the pipeline's table, or failing
+        both in the list."""
+        table = self.tables.get(name)
+        paths = [path for path in (override, table.path if table else None) if path is not None]
+        if not paths:
+            return self.document.place(self.listed.get(name, ()))
+        return self.document.place(self._where(paths, below))
+
+    def _exists(self, name: str, place: KeyPath) -> bool:
+        kind = kind_of(name)
+        given = name[len(kind) + 1 :]
+        try:
+            table = self.kinds.table(kind)
+        except UnknownKind as error:
+            self._unknown.add(kind)
+            self.document.error(
+                place, str(error), "" if ":" in kind or kind in self.kinds.known_names else nearest(kind, self.kinds.known_names)
+            )
+            return False
+        if name != kind and not given.replace("-", "_").isidentifier():
+            self.document.error(place, f"{name!r}: an instance is named in letters, digits, '-' and '_'", f"e.g. '{kind}.second'")
+            return False
+        if table is not None and given in known_keys(instance(table)):
+            self.document.error(
+                place, f"{name!r}: {given!r} is a key of [{kind}] and cannot name an instance", "choose another name"
+            )
+            return False
+        return True
+
+    def _split(self, data: Mapping[str, Any], base: KeyPath, own: Collection[str]) -> tuple[dict[str, Written], list[str]]:
+        """The tables among `data` by listed name, and the keys that belong to none."""
+        found: dict[str, Written] = {}
+        unlisted: list[str] = []
+        for key, value in data.items():
+            if key in own:
+                continue
+            rest = value
+            for name in self.listed if isinstance(value, dict) else ():
+                given = name[len(key) + 1 :]
+                if name != key and kind_of(name) == key and given in value:
+                    self._put(found, name, Written((*base, key, given), value[given]))
+                    rest = {word: item for word, item in rest.items() if word != given}
+            if not rest and rest is not value:
+                continue  # nothing but instances in it
+            if key in self.listed:
+                self._put(found, key, Written((*base, key), rest))
+            else:
+                unlisted.append(key)
+        return found, unlisted
+
+    def _put(self, found: dict[str, Written], name: str, table: Written) -> None:
+        if name in found:
+            line = self.document.place(found[name].path)[0]
+            self.document.error(table.path, f"{name!r} is configured twice", f"it was in line {line} already")
+        found.setdefault(name, table)
+
+    def _load(self, name: str, data: Any) -> Loaded:
+        if not isinstance(data, dict):
+            return Loaded(faults=(Fault((), "must be a table"),))
+        table = self.kinds.table(kind_of(name))
+        return Loaded(plain(data)) if table is None else load(table, data)
+
+    def _where(self, tables: Sequence[KeyPath], below: KeyPath) -> KeyPath:
+        """The full path of `below` in that one of the tables which says most of it, the first when several do."""
+        return max(((*path, *below) for path in tables), key=lambda full: self.document.depth(full) - len(full))
+
+    def _report(self, name: str, fault: Fault, path: KeyPath) -> None:
+        shown = ".".join(filter(None, (name, dotted(fault.path))))
+        self.document.error(path, f"{shown}: {fault.message}", fault.hint)
+
+    def _idle(self, path: KeyPath, name: str) -> None:
+        self.document.warning(path, f"this route's {name!r} has no effect: it is in none of its lists", "remove it, or list it")
+
+    def _nearest(self, key: str, own: Iterable[str]) -> str:
+        return nearest(key, (*own, *self.kinds.known_names, *self.listed))
+
+
+def kind_of(name: str) -> str:
+    """The middleware's name in a list's name: "rate_limit.ip" is a "rate_limit"; "package.module:build" is itself."""
+    return name if ":" in name else name.partition(".")[0]
+
+
+def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> Mapping[str, Any]:
+    """`over` laid on `under`: tables key by key, everything else (arrays too) replaced whole."""
+    if not over:
+        return under
+    result = dict(under)
+    for key, value in over.items():
+        below = result.get(key)
+        result[key] = merged(below, value) if isinstance(value, dict) and isinstance(below, dict) else value
+    return over if isinstance(over, FileTable) and result.keys() == over.keys() else result

@@ -1,0 +1,152 @@
+"""Loads one table through its schema and says what is wrong with it: every fault with the path below the table.
+
+marshmallow nests its messages like the data, with levels of its own for maps; the walk here follows the schema along, so that a
+key called "value" is told from the value of a key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+from marshmallow import Schema, ValidationError, fields
+
+from gateway.config.tables.schema import Secret, Table
+from gateway.config.toml.positions import KeyPath
+from gateway.config.toml.problems import nearest
+from gateway.config.toml.read import Document
+from gateway.config.toml.sources import Outside
+from gateway.core.hooks import ConfigProblem
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """`missing` keys have no place of their own; whoever reports them may know a better one than the table's."""
+
+    path: KeyPath
+    message: str
+    hint: str = ""
+    missing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """`value` is the frozen config, or None when there are faults; `valid` are then the attributes that could be loaded."""
+
+    value: Any = None
+    valid: Mapping[str, Any] = field(default_factory=dict)
+    faults: tuple[Fault, ...] = ()
+
+
+def load(table: type[Table], data: Mapping[str, Any]) -> Loaded:
+    """`data` as the config that `table` makes."""
+    schema = instance(table)
+    try:
+        return Loaded(schema.load(data))
+    except ValidationError as error:
+        # What failed half-way is left half: lists keep their good items.
+        loaded = error.valid_data if isinstance(error.valid_data, dict) else {}
+        valid = {key: tuple(value) if isinstance(value, list) else value for key, value in loaded.items()}
+        return Loaded(None, valid, tuple(_faults(schema, error.messages, data, ())))
+    except ConfigProblem as problem:
+        return Loaded(None, {}, (Fault(problem.at, problem.message, problem.hint),))
+
+
+def load_at(table: type[Table], document: Document, path: KeyPath) -> Loaded:
+    """The table that stands at `path`, with every fault reported where it stands."""
+    data: Any = document.data
+    for key in path:
+        data = data[key]
+    if not isinstance(data, dict):
+        document.error(path, f"{dotted(path)}: must be a table")
+        return Loaded(None, {}, (Fault((), "must be a table"),))
+    loaded = load(table, data)
+    for fault in loaded.faults:
+        report(document, (*path, *fault.path), fault)
+    return loaded
+
+
+def report(document: Document, path: KeyPath, fault: Fault) -> None:
+    """Says `fault` of the value at `path`."""
+    document.error(path, f"{dotted(path)}: {fault.message}" if path else fault.message, fault.hint)
+
+
+@lru_cache(maxsize=256)
+def instance(table: type[Table]) -> Schema:
+    """One schema object per table; making one binds every field anew."""
+    return table()
+
+
+def known_keys(schema: Schema) -> dict[str, fields.Field[Any]]:
+    """The fields of a schema by the keys TOML uses for them."""
+    return {found.data_key or name: found for name, found in schema.load_fields.items()}
+
+
+def dotted(path: KeyPath) -> str:
+    """A path as TOML writes it, without the numbers of items: the place tells which one is meant."""
+    keys = (key for key in path if isinstance(key, str))
+    return ".".join(key if key and key.replace("-", "_").isidentifier() else f'"{key}"' for key in keys)
+
+
+def _faults(node: object, messages: Any, data: Any, path: KeyPath) -> Iterator[Fault]:
+    """`node` is the schema or field whose `messages` these are, None where nothing is known about it."""
+    many = isinstance(node, fields.Nested) and node.many
+    if isinstance(node, fields.Nested):
+        node = node.schema
+    if not isinstance(messages, dict):
+        yield from (_fault(node, str(message), data, path) for message in _listed(messages))
+        return
+    for key, below in messages.items():
+        if key == "_schema":
+            yield from _faults(None, below, data, path)
+        elif many:
+            yield from _faults(node, below, _below(data, key), (*path, key))
+        elif isinstance(node, Schema):
+            yield from _faults_of_key(node, key, below, data, path)
+        elif isinstance(node, fields.Dict):
+            yield from _faults(node.key_field, below.get("key", ()), key, (*path, key))
+            yield from _faults(node.value_field, below.get("value", ()), _below(data, key), (*path, key))
+        else:
+            inner = node.inner if isinstance(node, fields.List) else None
+            yield from _faults(inner, below, _below(data, key), (*path, key))
+
+
+def _faults_of_key(schema: Schema, key: Any, messages: Any, data: Any, path: KeyPath) -> Iterator[Fault]:
+    """Of one key of a table. Validators of a whole table may name an attribute where TOML has another word."""
+    known = known_keys(schema)
+    found = known.get(key) or schema.load_fields.get(key)
+    if found is not None:
+        key = found.data_key or found.name
+        yield from _faults(found, messages, _below(data, key), (*path, key))
+    elif messages == [schema.error_messages["unknown"]]:
+        yield Fault((*path, key), "is not a known key", nearest(str(key), known.keys() - data.keys()))
+    else:
+        yield from _faults(None, messages, _below(data, key), (*path, key))
+
+
+def _fault(node: object, message: str, value: Any, path: KeyPath) -> Fault:
+    """One message, without the value where that is a secret or came from outside."""
+    if isinstance(value, str) and value and isinstance(node, Secret):
+        message = message.replace(value, "***")
+    elif isinstance(value, Outside) and value:
+        message = message.replace(value, value.written)
+    missing = message == fields.Field.default_error_messages["required"]
+    return Fault(path, "is missing" if missing else _reworded(message), missing=missing)
+
+
+def _reworded(message: str) -> str:
+    """marshmallow's sentences as what follows a key and a colon."""
+    return (message[:1].lower() + message[1:]).removesuffix(".")
+
+
+def _listed(messages: Any) -> Iterable[Any]:
+    return messages if isinstance(messages, list | tuple) else (messages,)
+
+
+def _below(data: Any, key: Any) -> Any:
+    try:
+        return data[key]
+    except (LookupError, TypeError):
+        return None

@@ -1,0 +1,251 @@
+"""The vocabulary of every TOML table: durations, sizes, choices, and tables that become frozen dataclasses.
+
+A table is a `Table` subclass with marshmallow fields and the dataclass it `makes`. Defaults live in the dataclass and nowhere
+else; a key that is left out is simply not passed. Values are never coerced: "80" is not a port and "yes" is not a boolean. Only
+what the environment supplies can be nothing but a string in TOML: `port = "${PORT}"` is a port when the variable spells one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
+
+from marshmallow import RAISE, Schema, ValidationError, fields, post_load, validate
+
+from gateway.config.toml.sources import FileTable, Outside, SecretText, plain
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)(B|kB|KB|MB|GB|KiB|MiB|GiB)")
+_BYTES = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+
+
+class Table(Schema):
+    """One TOML table. Unknown keys are errors; a valid table loads as the frozen dataclass it `makes`."""
+
+    makes: ClassVar[type[Any]]
+
+    class Meta:
+        unknown = RAISE
+
+    @post_load
+    def _make(self, data: dict[str, Any], **_: Any) -> Any:
+        return self.makes(**{key: plain(value) for key, value in data.items()})
+
+
+class Boolean(fields.Field[bool]):
+    """`true` or `false`, nothing that merely looks like it."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> bool:
+        value = _scalar(value)
+        if not isinstance(value, bool):
+            raise ValidationError(f"must be true or false, not {_shown(value)}")
+        return value
+
+
+class Text(fields.String):
+    """A string, or `{ file = "path" }` for what a file holds; empty only when `empty=True`."""
+
+    def __init__(self, *, empty: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.empty = empty
+
+    def deserialize(self, value: Any, attr: str | None = None, data: Mapping[str, Any] | None = None, **kwargs: Any) -> Any:
+        return plain(super().deserialize(value, attr, data, **kwargs))
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
+        if isinstance(value, FileTable):
+            value = value.contents()
+        if not isinstance(value, str):
+            raise ValidationError(f"must be a string, not {_shown(value)}")
+        if not value and not self.empty:
+            raise ValidationError("must not be empty")
+        return value
+
+
+class Secret(Text):
+    """A string that no message and no `repr` shows, its configuration's included; usually `"${NAME}"` or `{ file = "path" }`."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
+        if not isinstance(value, str | FileTable):
+            raise ValidationError('must be a string or { file = "path" }')
+        return SecretText(super()._deserialize(value, attr, data, **kwargs), "***")
+
+
+class Whole(fields.Integer):
+    """A whole number within `[least, most]`."""
+
+    def __init__(self, *, least: int | None = None, most: int | None = None, **kwargs: Any) -> None:
+        super().__init__(strict=True, validate=validate.Range(least, most, error=_range(least, most)), **kwargs)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
+        value = _scalar(value)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise ValidationError(f"must be a whole number, not {_shown(value)}")
+        return value
+
+
+class Number(fields.Float):
+    """A number within `[least, most]`."""
+
+    def __init__(self, *, least: float | None = None, most: float | None = None, **kwargs: Any) -> None:
+        super().__init__(validate=validate.Range(least, most, error=_range(least, most)), **kwargs)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
+        value = _scalar(value)
+        if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
+            raise ValidationError(f"must be a number, not {_shown(value)}")
+        return float(value)
+
+
+class Duration(fields.Field[float]):
+    """Seconds as a float, from "30s", "500ms", "5m", "1h", "7d" or a number of seconds; more than 0 unless `zero=True`."""
+
+    def __init__(self, *, zero: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.zero = zero
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> float:
+        seconds = parse_duration(value)
+        if seconds == 0 and not self.zero:
+            raise ValidationError("must be more than 0")
+        return seconds
+
+
+class Size(fields.Field[int]):
+    """Bytes as an int, from "10MB", "64KiB" or a number of bytes."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> int:
+        value = _scalar(value)
+        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+            return value
+        match = _SIZE.fullmatch(value) if isinstance(value, str) else None
+        if match is None:
+            raise ValidationError(f'must be a size such as "10MB" or "64KiB", or a number of bytes, not {_shown(value)}')
+        return int(float(match[1]) * _BYTES[match[2]])
+
+
+class Choice(Text):
+    """One of a few words."""
+
+    def __init__(self, *words: str, **kwargs: Any) -> None:
+        super().__init__(validate=validate.OneOf(words, error="must be one of " + ", ".join(words)), **kwargs)
+        self.words = words
+
+
+class Items(fields.List[Any]):
+    """An array; loads as a tuple."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
+        if not isinstance(value, list):
+            raise ValidationError(f"must be an array, not {_shown(value)}")
+        loaded: list[Any] = super()._deserialize(value, attr, data, **kwargs)
+        return tuple(loaded)
+
+
+class Map(fields.Dict):
+    """A table whose keys the operator chooses."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
+        if not isinstance(value, dict):
+            raise ValidationError(f"must be a table, not {_shown(value)}")
+        return super()._deserialize(value, attr, data, **kwargs)  # type: ignore[no-untyped-call]
+
+
+class SubTable(fields.Nested):
+    """A table within a table."""
+
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, partial: Any = None, **kwargs: Any
+    ) -> Any:
+        if not self.many and not isinstance(value, dict):
+            raise ValidationError(f"must be a table, not {_shown(value)}")
+        if self.many and not isinstance(value, list):
+            raise ValidationError(f"must be an array of tables, not {_shown(value)}")
+        return super()._deserialize(value, attr, data, partial, **kwargs)
+
+
+class HttpUrl(Text):
+    """An absolute http or https URL with a host and no user, query or fragment."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
+        value = super()._deserialize(value, attr, data, **kwargs)
+        try:
+            parts = urlsplit(value)
+            _ = parts.port
+        except ValueError:
+            raise ValidationError(f"is not a URL: {value!r}") from None
+        if parts.scheme not in ("http", "https") or not parts.hostname or re.search(r"[\s\x00-\x1f]", value):
+            raise ValidationError(f'must be a URL such as "http://127.0.0.1:3001", not {value!r}')
+        if parts.username is not None or parts.query or parts.fragment:
+            raise ValidationError("must have no user, query or fragment")
+        return value
+
+
+class Network(Text):
+    """An address or CIDR network, e.g. "10.0.0.0/8"."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
+        value = super()._deserialize(value, attr, data, **kwargs)
+        try:
+            network: IPv4Network | IPv6Network = ip_network(value)
+        except ValueError as error:
+            raise ValidationError(f"is not a network: {error}") from None
+        return network
+
+
+class FieldName(Text):
+    """An HTTP field name (RFC 9110 section 5.1: a token)."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
+        value = super()._deserialize(value, attr, data, **kwargs)
+        if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", value):
+            raise ValidationError(f"is not a header name: {value!r}")
+        return value
+
+
+class FieldValue(Text):
+    """An HTTP field value (RFC 9110 section 5.5): visible characters, spaces and tabs, no line breaks."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
+        value = super()._deserialize(value, attr, data, **kwargs)
+        if not re.fullmatch(r"[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?", value):
+            raise ValidationError(f"is not a header value: {value!r}")
+        return value
+
+
+def parse_duration(value: object) -> float:
+    """Seconds of a TOML duration; raises ValidationError."""
+    value = _scalar(value)
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e12:
+        return float(value)
+    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise ValidationError(f'must be a duration such as "30s", "500ms" or "5m", or a number of seconds, not {_shown(value)}')
+    return float(match[1]) * _SECONDS[match[2]]
+
+
+def _scalar(value: Any) -> Any:
+    """A value from the environment as the number or boolean it spells; any other value as it is."""
+    return value.scalar() if isinstance(value, Outside) else value
+
+
+def _range(least: float | None, most: float | None) -> str:
+    if least is None or most is None:
+        return "must be at least {min}" if most is None else "must be at most {max}"
+    return "must be from {min} to {max}"
+
+
+def _shown(value: object) -> str:
+    """A value as an error message shows it: the kind for containers, and never a long string whole."""
+    if isinstance(value, Mapping):
+        return "a table"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return "an array"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    shown = repr(value)
+    return shown if len(shown) <= 60 else shown[:57] + "..."

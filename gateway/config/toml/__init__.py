@@ -1,0 +1,1 @@
+"""TOML text to data with positions, the environment and files put in, and problems."""

@@ -1,0 +1,1 @@
+"""Credentials: API keys, users and revocations, with their storage and their edits."""

@@ -1,0 +1,155 @@
+"""The keys of a file, and what was lately made of the keys presented.
+
+No key appears in a log, a repr or an error; in memory there are hashes, and the keys presented lately.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from gateway.core.exchange import Identity
+from gateway.core.failures import Failure
+from gateway.core.identities import Granted, identity
+from gateway.core.networks import Networks
+from gateway.core.refusals import Refused
+from gateway.credentials.api_keys import key_file
+from gateway.credentials.api_keys.key_file import Key
+from gateway.credentials.api_keys.last_use import KeyUse
+from gateway.credentials.audit import Changes
+from gateway.lifetime.watch import Stamp, Watched
+
+TTL = 300.0
+"""Seconds a look-up is remembered."""
+KNOWN = 10_000
+"""Keys remembered that were good."""
+UNKNOWN = 1_000
+"""Keys remembered that were not: few, for whoever guesses never repeats himself."""
+LONGEST = 256
+"""Letters of a key that is worth remembering."""
+
+Good = tuple[Identity, float, Networks | None]
+"""Who a key makes the caller, the Unix time until which that holds, and from where alone."""
+
+
+class KeyRing:
+    """The keys of one file, by hash, and what was lately made of the keys presented. Shared by the routes that use the file.
+
+    used: writes down which keys are in use, if that is wanted; a key counts once in TTL seconds.
+    """
+
+    __slots__ = ("_by_digest", "_roles", "_used", "_watched", "_wrong", "changes", "good")
+
+    def __init__(self, keys: Iterable[Key], roles: Mapping[str, tuple[str, ...]], used: KeyUse | None = None) -> None:
+        self._roles = roles
+        self._used = used
+        self.changes = Changes()
+        self._watched: Watched[tuple[Key, ...]] | None = None
+        self._by_digest: dict[bytes, tuple[Key, Identity, Networks | None]] = {}
+        self.good: dict[str, Good] = {}
+        self._wrong: dict[str, tuple[Key | None, float]] = {}
+        self.replace(keys)
+
+    def __repr__(self) -> str:
+        return f"<KeyRing {len(self._by_digest)} keys>"
+
+    def replace(self, keys: Iterable[Key]) -> None:
+        """Other keys from now on; nothing that was remembered of the old ones holds any more."""
+        self._by_digest = {
+            key.digest: (key, identity_of(key, self._roles), Networks(key.networks) if key.networks else None) for key in keys
+        }
+        self.good.clear()
+        self._wrong.clear()
+
+    def watch(self, path: Path, seen: Stamp) -> None:
+        """Follows the file, so that a key that is revoked there is refused here within a second."""
+        if self._watched is None:
+            self._watched = Watched(path, seen, lambda: key_file.load(path), self._follow)
+
+    def _follow(self, keys: tuple[Key, ...]) -> None:
+        """Other keys; what became of each is told."""
+        before = {key.id: key for key, *_ in self._by_digest.values()}
+        self.replace(keys)
+        for key in keys:
+            was = before.pop(key.id, None)
+            if was != key:
+                self.changes.tell(_outcome(was, key), key.id, key.client)
+        for gone in before.values():
+            self.changes.tell("removed", gone.id, gone.client)
+
+    def close(self) -> None:
+        if self._watched is not None:
+            self._watched.close()
+        if self._used is not None:
+            self._used.close()
+
+    def look_up(self, presented: str, now: float) -> Good:
+        """Whose key this is, at the Unix time `now`, as `good` has it. Raises Refused."""
+        remembered = self._wrong.get(presented)
+        if remembered is not None and now < remembered[1]:
+            raise refused(remembered[0], presented)
+        # Constant time by construction: what is compared is the hash of a guess, which nobody can steer towards a stored one
+        # bit by bit, so how far a comparison got tells nothing about any key.
+        found = self._by_digest.get(key_file.digest(presented))
+        if found is None or found[0].state(now) != "active":
+            key = found[0] if found is not None else None
+            remember(self._wrong, UNKNOWN, presented, (key, now + TTL))
+            raise refused(key, presented)
+        key, identity, networks = found
+        until = now + TTL if key.expires is None else min(now + TTL, key.expires)
+        if self._used is not None:
+            self._used.note(key.id, now)
+        good = (identity, until, networks)
+        remember(self.good, KNOWN, presented, good)
+        return good
+
+
+def _outcome(was: Key | None, key: Key) -> str:
+    """What became of a key."""
+    if was is None:
+        return "created"
+    if key.revoked and not was.revoked:
+        return "revoked"
+    return "rotated" if key.replaced_by and not was.replaced_by else "changed"
+
+
+def identity_of(key: Key, granted: Granted) -> Identity:
+    """Who a key makes the caller, with the headers that tell the upstream."""
+    return identity(
+        key.client,
+        "api_key",
+        granted,
+        tier=key.tier,
+        roles=key.roles,
+        permissions=key.permissions,
+        claims={"key": key.id},
+        limit=key.limit,
+    )
+
+
+def remember(memory: dict[str, Any], most: int, presented: str, value: object) -> None:
+    """Whoever fills the memory empties it: forgetting costs a look-up each, and dropping one at a time would cost more."""
+    if len(presented) <= LONGEST:
+        if len(memory) >= most:
+            memory.clear()
+        memory[presented] = value
+
+
+def refused(key: Key | None, presented: str, where: str = "in no key file") -> Refused:
+    """Why a key is no good: unknown (None), revoked or expired."""
+    if key is None and key_file.mistyped(presented):
+        why = "the key's checksum is wrong, so it was mistyped or cut off rather than guessed"
+        return Refused("mistyped", why, detail="The API key is mistyped: its checksum does not fit.")
+    if key is None:
+        return Refused("invalid", f"the key is {where}", detail="The API key is not valid.")
+    if key.revoked:
+        return Refused("revoked", f"key {key.id} of {key.client} was revoked", detail="The API key has been revoked.")
+    since = datetime.fromtimestamp(key.expires or 0, UTC)
+    return Refused(
+        "expired",
+        f"key {key.id} of {key.client} expired {since:%Y-%m-%d %H:%M} UTC",
+        detail="The API key has expired.",
+        failure=Failure.EXPIRED,
+    )

@@ -1,0 +1,77 @@
+"""When keys were last used, beside the key file: `.keys.toml.used`, a JSON object of Unix seconds by key.
+
+Written now and then, in a thread, by every gateway that uses the file: the latest of all counts. A directory that cannot be
+written to is no error; then nobody knows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from contextlib import suppress
+from pathlib import Path
+
+from gateway.credentials.api_keys import key_edits
+from gateway.credentials.api_keys.key_file import KeyFileError
+
+log = logging.getLogger("gateway.auth")
+
+EVERY = 60.0
+"""Seconds from a use to its being written down, at most."""
+
+
+class KeyUse:
+    """The uses noted and not yet written."""
+
+    def __init__(self, keys: Path, *, every: float = EVERY) -> None:
+        self._path = beside(keys)
+        self._every = every
+        self._noted: dict[str, int] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._writing: asyncio.Future[None] | None = None
+        self._warned = False
+
+    def note(self, id: str, now: float) -> None:
+        """A key was used at the Unix time `now`."""
+        self._noted[id] = int(now)
+        if self._timer is None:
+            with suppress(RuntimeError):
+                self._timer = asyncio.get_running_loop().call_later(self._every, self._flush)
+
+    def close(self) -> None:
+        """Writes what there is, at once."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._write(self._noted)
+
+    def _flush(self) -> None:
+        self._timer = None
+        noted, self._noted = self._noted, {}
+        self._writing = asyncio.get_running_loop().run_in_executor(None, self._write, noted)
+
+    def _write(self, noted: dict[str, int]) -> None:
+        try:
+            with key_edits.locked(self._path) as target:
+                known = read(target)
+                for id, when in noted.items():
+                    known[id] = max(when, known.get(id, 0))
+                key_edits.replace_file(target, json.dumps(known, indent=0, sort_keys=True))
+        except KeyFileError as error:
+            if not self._warned:
+                log.info("when keys are used is not written down: %s", error)
+            self._warned = True
+
+
+def beside(keys: Path) -> Path:
+    """The file for the uses of the keys of another."""
+    return keys.with_name(f".{keys.name}.used")
+
+
+def read(path: Path) -> dict[str, int]:
+    """Unix seconds by key; empty when there is no such file, or none that makes sense."""
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return {id: when for id, when in found.items() if isinstance(when, int)} if isinstance(found, dict) else {}

@@ -1,0 +1,179 @@
+"""What a gateway knows of the API keys in Redis: which there are, by the beginnings of their hashes, and what it asks when.
+
+A key is asked for when somebody presents it, so any number of keys may lie in the store. Of each one eight bytes are known here:
+whoever guesses is refused by them, and costs the store nothing. What was found out about a key is remembered by those who asked;
+they are told when it has changed (feed.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from array import array
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from gateway.credentials.api_keys import redis_keys
+from gateway.credentials.api_keys.key_file import Key, KeyFileError
+from gateway.store.redis.feed import Feed
+from gateway.store.redis.reader import RedisReader
+from gateway.store.stores import StoreDown
+
+log = logging.getLogger("gateway.auth")
+
+MOST_ASKING = 1000
+"""Keys that are asked for at a time; for the rest there is a 503."""
+EVERY = 60.0
+"""Seconds from a use to its being written down, at most."""
+_KEYS, _IDS, _USED = redis_keys.KEYS.encode(), redis_keys.IDS.encode(), redis_keys.USED.encode()
+
+
+Found = tuple[Key | None, int]
+"""A key, and the number of changes after which that was so (SharedKeys.changes)."""
+
+
+class Listener(Protocol):
+    """Who remembers keys."""
+
+    def changed(self, event: str, by: str, ids: Mapping[str, str]) -> None:
+        """These keys (clients by ID) were "created", "rotated" (the first replaces the second) or "revoked", by somebody."""
+
+    def doubt(self) -> None:
+        """Any key may have changed."""
+
+    def unconfirmed(self) -> None:
+        """The store has not been heard of for some time."""
+
+
+class Beginnings:
+    """The first eight bytes of many hashes, in arrays of a few hundred: 8 MB for a million, and nothing ever takes long."""
+
+    def __init__(self) -> None:
+        self._some: dict[int, array[int]] = {}
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __contains__(self, start: int) -> bool:
+        return start in self._some.get(start >> 52, ())
+
+    def add(self, start: int) -> None:
+        if start not in self:
+            self._some.setdefault(start >> 52, array("Q")).append(start)
+            self._count += 1
+
+
+class SharedKeys:
+    """The keys of one store. Shared by everything in the process that uses it."""
+
+    def __init__(self, store: RedisReader) -> None:
+        self.store = store
+        self.listeners: set[Listener] = set()
+        self.changes = 0
+        """Counts up whenever what was found may no longer be so."""
+        self._known: Beginnings | None = None
+        self._asking: dict[bytes, asyncio.Task[Found]] = {}
+        self._again: set[bytes] = set()
+        self._used: dict[str, int] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._feed = Feed(store, redis_keys.NAME.encode(), self)
+
+    def __repr__(self) -> str:
+        return f"<SharedKeys of {self.store.name}, {'?' if self._known is None else len(self._known)} keys>"
+
+    def close(self) -> None:
+        self._feed.close()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._write()
+        for task in self._asking.values():
+            task.cancel()
+
+    def none_such(self, digest: bytes) -> bool:
+        """Whether there is certainly no key with this SHA-256: nobody needs to be asked."""
+        known = self._known
+        if known is None or not self.store.up or not self._feed.confirmed:
+            return False
+        return int.from_bytes(digest[:8]) not in known
+
+    def find(self, digest: bytes) -> asyncio.Task[Found]:
+        """The key with this SHA-256, asked for once however many want to know. Fails with StoreDown."""
+        asking = self._asking.get(digest)
+        if asking is None:
+            if len(self._asking) >= MOST_ASKING:
+                raise StoreDown(f"{MOST_ASKING} keys are asked for already")
+            asking = self._asking[digest] = asyncio.get_running_loop().create_task(self._find(digest))
+            asking.add_done_callback(lambda task: self._found(digest, task))
+        return asking
+
+    def note(self, id: str, now: float) -> None:
+        """A key was used at the Unix time `now`; written to the store within EVERY seconds."""
+        self._used[id] = int(now)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(EVERY, self._write)
+
+    async def _find(self, digest: bytes) -> Found:
+        while True:
+            text = await self.store.command(b"HGET", _KEYS, digest.hex().encode())
+            if digest not in self._again:
+                break
+            self._again.discard(digest)  # changed while the answer was on its way
+        changes = self.changes
+        if text is None:
+            return None, changes
+        try:
+            key = redis_keys.key_of(text, f"{self.store.name}: {redis_keys.KEYS}")
+        except KeyFileError as error:
+            log.error("a key cannot be used: %s", error)
+            return None, changes
+        return (key if key.digest == digest else None), changes
+
+    def _found(self, digest: bytes, task: asyncio.Task[Found]) -> None:
+        self._asking.pop(digest, None)
+        self._again.discard(digest)
+        if not task.cancelled():
+            task.exception()  # looked at: everybody who waited may have gone
+
+    def _write(self) -> None:
+        self._timer = None
+        used, self._used = self._used, {}
+        words = [word for id, when in used.items() for word in (id.encode(), b"%d" % when)]
+        if words and self.store.up and not self.store.closed:
+            self.store.command(b"HSET", _USED, *words).add_done_callback(_look)
+
+    # Following (redis_feed.Follower).
+
+    async def load(self) -> None:
+        known = Beginnings()
+        async for found in self.store.scan(_IDS):
+            for hash in found[1::2]:
+                known.add(int(hash[:16], 16))
+        self._known = known
+        self._again.update(self._asking)
+        self.changes += 1
+        for listener in tuple(self.listeners):
+            listener.doubt()
+
+    def take(self, change: bytes) -> None:
+        said: dict[str, Any] = json.loads(change)
+        hashes = [bytes.fromhex(one["hash"]) for one in said["keys"]]
+        ids = {str(one["id"]): str(one["client"]) for one in said["keys"]}
+        self.changes += 1
+        for hash in hashes:
+            if hash in self._asking:
+                self._again.add(hash)
+            if self._known is not None:
+                self._known.add(int.from_bytes(hash[:8]))
+        for listener in tuple(self.listeners):
+            listener.changed(str(said.get("event")), str(said.get("by", "")), ids)
+
+    def unconfirmed(self) -> None:
+        for listener in tuple(self.listeners):
+            listener.unconfirmed()
+
+
+def _look(done: asyncio.Future[Any]) -> None:
+    if not done.cancelled():
+        done.exception()

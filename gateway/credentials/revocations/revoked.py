@@ -1,0 +1,165 @@
+"""Tokens that are refused before they expire: by their jti, their subject, or when they were issued.
+
+    [[revoked]]
+    jti = "0f3c..."                         # one token
+    issuer = "https://id.example.com"       # optional; of any issuer when left out
+
+    [[revoked]]
+    subject = "alice"                       # all of a subject's issued before then; all of them without `before`
+    before = 2026-01-31T09:30:00Z
+
+    [[revoked]]
+    before = 2026-01-31T09:30:00Z           # everybody's issued before then
+
+    until = 2026-02-01T00:00:00Z            # optional in each: by then the token has expired anyway, so the entry can go
+
+The file is read again when it changes; the list may be in Redis instead (redis_revocations.py). A token that does not say when it
+was issued counts as issued before any time.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from gateway.credentials.api_keys import key_edits
+from gateway.credentials.api_keys.key_file import KeyFileError, unix_time
+from gateway.lifetime.watch import Stamp, Watched, stamp
+
+ALWAYS = float("inf")
+OPENING = "# Tokens that are refused before they expire. Comments and other entries stay.\n"
+
+
+class RevocationError(ValueError):
+    """A list that makes no sense or cannot be read; the message says where."""
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """One entry; an empty word stands for any. Times are Unix seconds."""
+
+    jti: str = ""
+    subject: str = ""
+    issuer: str = ""
+    before: float = ALWAYS
+    until: float | None = None
+
+
+class Revocations:
+    """The list in force. `listeners` are called when it changes, so that whatever was remembered is looked at again."""
+
+    def __init__(self, entries: Iterable[Revocation] = ()) -> None:
+        self.listeners: set[Callable[[], None]] = set()
+        self._watched: Watched[tuple[Revocation, ...]] | None = None
+        self._set(entries)
+
+    @classmethod
+    def of(cls, path: Path) -> Revocations:
+        """Those of a file, which is watched. Raises RevocationError."""
+        seen: Stamp = stamp(path)
+        made = cls(load(path))
+        made._watched = Watched(path, seen, lambda: load(path), made.replace)
+        return made
+
+    def __repr__(self) -> str:
+        return f"<Revocations {len(self._tokens) + len(self._subjects) + len(self._issuers)}>"
+
+    def close(self) -> None:
+        if self._watched is not None:
+            self._watched.close()
+
+    def replace(self, entries: Iterable[Revocation]) -> None:
+        """Another list."""
+        self._set(entries)
+        self._tell()
+
+    def add(self, entries: Iterable[Revocation]) -> None:
+        """These as well."""
+        self._put(entries)
+        self._tell()
+
+    def _tell(self) -> None:
+        for listener in tuple(self.listeners):
+            listener()
+
+    def why(self, claims: Mapping[str, Any]) -> str:
+        """Why a token with these claims is refused; "" when it is not."""
+        issuer, jti, subject, issued = (claims.get(name) for name in ("iss", "jti", "sub", "iat"))
+        since = issued if isinstance(issued, int | float) else float("-inf")
+        for who in (issuer, ""):
+            if isinstance(jti, str) and (who, jti) in self._tokens:
+                return "its jti is revoked"
+            if isinstance(subject, str) and since < self._subjects.get((who, subject), float("-inf")):
+                return "its subject's tokens from before then are revoked"
+            if since < self._issuers.get(who, float("-inf")):
+                return "all tokens from before then are revoked"
+        return ""
+
+    def _set(self, entries: Iterable[Revocation]) -> None:
+        self._tokens: set[tuple[Any, str]] = set()
+        self._subjects: dict[tuple[Any, str], float] = {}
+        self._issuers: dict[Any, float] = {}
+        self._put(entries)
+
+    def _put(self, entries: Iterable[Revocation]) -> None:
+        for one in entries:
+            if one.jti:
+                self._tokens.add((one.issuer, one.jti))
+            elif one.subject:
+                key = (one.issuer, one.subject)
+                self._subjects[key] = max(one.before, self._subjects.get(key, one.before))
+            else:
+                self._issuers[one.issuer] = max(one.before, self._issuers.get(one.issuer, one.before))
+
+
+def load(path: Path) -> tuple[Revocation, ...]:
+    """The entries of a file; none when there is no such file yet. Raises RevocationError."""
+    try:
+        tables = tomllib.loads(path.read_text("utf-8")).get("revoked", [])
+    except FileNotFoundError:
+        return ()
+    except OSError as error:
+        raise RevocationError(f"cannot read {path}: {error.strerror}") from None
+    except ValueError as error:
+        raise RevocationError(f"{path} is not TOML: {error}") from None
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise RevocationError(f"{path}: revoked must be an array of tables, [[revoked]]")
+    return tuple(of_table(table, f"{path}: entry {number}") for number, table in enumerate(tables, 1))
+
+
+def of_table(table: Mapping[str, Any], where: str) -> Revocation:
+    """One entry of a table such as `[[revoked]]` holds. Raises RevocationError, whose message begins with `where`."""
+    for name, value in table.items():
+        wanted = {"jti": str, "subject": str, "issuer": str, "before": date, "until": date}.get(name)
+        if wanted is None:
+            raise RevocationError(f"{where} has a key {name} that means nothing")
+        if not isinstance(value, wanted) or value == "":
+            raise RevocationError(f"{where}: {name} must be {'a date and time' if wanted is date else 'text'}")
+    if "jti" not in table and "subject" not in table and "before" not in table:
+        raise RevocationError(f"{where} says neither jti, subject nor before, so it would refuse everybody")
+    times = {name: unix_time(table[name]) for name in ("before", "until") if name in table}
+    return Revocation(table.get("jti", ""), table.get("subject", ""), table.get("issuer", ""), **times)
+
+
+def add(path: Path, entry: Revocation) -> None:
+    """Appends an entry to the file, which is made when there is none. Raises RevocationError."""
+    lines = ["[[revoked]]"]
+    for name in ("jti", "subject", "issuer"):
+        if value := getattr(entry, name):
+            if not value.isprintable():
+                raise RevocationError(f"{name} must be one line of text")
+            lines.append(f"{name} = {json.dumps(value, ensure_ascii=False)}")
+    try:
+        lines += [f"before = {key_edits.time_literal(entry.before)}"] if entry.before != ALWAYS else []
+        lines += [f"until = {key_edits.time_literal(entry.until)}"] if entry.until is not None else []
+        with key_edits.locked(path) as target:
+            load(target)
+            text = target.read_text("utf-8") if target.exists() else OPENING
+            key_edits.replace_file(target, text.rstrip("\n") + "\n\n" + "\n".join(lines) + "\n")
+    except KeyFileError as error:
+        raise RevocationError(str(error)) from None

@@ -1,0 +1,66 @@
+"""The list of revoked tokens in a store: read whole, then followed as it changes (state.redis_feed).
+
+Before it has been read once nobody knows which tokens are revoked, so none passes; from then on the list that was read last is in
+force, however long the store is away.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from gateway.core.failures import Failure
+from gateway.core.refusals import Refused
+from gateway.credentials.revocations import redis_revocations
+from gateway.credentials.revocations.revoked import Revocation, RevocationError, Revocations
+from gateway.store.redis.feed import EVERY, Feed
+from gateway.store.redis.reader import RedisReader
+
+log = logging.getLogger("gateway.auth")
+
+
+class StoreRevocations(Revocations):
+    """The list of one store. Shared by everything in the process that uses it."""
+
+    def __init__(self, store: RedisReader) -> None:
+        super().__init__()
+        self._store = store
+        self._read = False
+        self._where = f"{store.name}: {redis_revocations.ENTRIES}"
+        self._feed = Feed(store, redis_revocations.NAME.encode(), self)
+
+    def close(self) -> None:
+        self._feed.close()
+
+    def why(self, claims: Mapping[str, Any]) -> str:
+        """Why a token with these claims is refused; "" when it is not. Raises Refused while that is not known."""
+        if not self._read:
+            raise Refused(
+                "unavailable",
+                f"the list of revoked tokens has not been read from {self._store.name} yet",
+                detail="Tokens cannot be verified at the moment.",
+                failure=Failure.NO_ENDPOINT,
+                headers=((b"Retry-After", b"1"),),
+            )
+        return super().why(claims)
+
+    # Following (redis_feed.Follower).
+
+    async def load(self) -> None:
+        entries: list[Revocation] = []
+        async for found in self._store.scan(redis_revocations.ENTRIES.encode()):
+            for text in found[1::2]:
+                try:
+                    entries.append(redis_revocations.entry_of(text, self._where))
+                except RevocationError as error:
+                    log.error("an entry is left out: %s", error)
+        self._read = True
+        self.replace(entries)
+
+    def take(self, change: bytes) -> None:
+        self.add(redis_revocations.heard(change, self._where))
+        log.info("the list of revoked tokens in %s has changed", self._store.name)
+
+    def unconfirmed(self) -> None:
+        log.warning("%s has not been heard of for %.0f s: what is revoked now is not known here", self._store.name, 2 * EVERY)

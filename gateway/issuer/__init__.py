@@ -1,0 +1,1 @@
+"""The gateway as an issuer of tokens: sessions, login attempts, passwords and TOTP."""

@@ -1,0 +1,68 @@
+"""The users of one store, as the command line edits them: a change ends the sessions it must end."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from gateway.credentials.users.redis_users import SWAP, USERS, packed, unpacked
+from gateway.credentials.users.user_file import User, UserFileError
+from gateway.issuer import shared_sessions
+from gateway.store.redis.client import ClientError, connected
+from gateway.store.stores import StoreUrl
+
+
+class StoredUsers:
+    """The users of one store, for the command line. Everything raises UserFileError."""
+
+    soon = "Gateways that are running with this store take it at once."
+
+    def __init__(self, url: StoreUrl) -> None:
+        self._url = url
+
+    def __str__(self) -> str:
+        return str(self._url)
+
+    def load(self) -> dict[str, User]:
+        """Every user by name."""
+        with _failing(self._url) as client:
+            found = [unpacked(text, f"{self}: a user") for _, text in client.hscan_iter(USERS, count=1000)]
+        return {user.name: user for user in sorted(found, key=lambda user: user.name)}
+
+    def add(self, user: User) -> None:
+        checked = unpacked(packed(user), "the user")
+        with _failing(self._url) as client:
+            if not client.eval(SWAP, 1, USERS, checked.name, b"", packed(checked)):
+                raise UserFileError(f"{self} has a user {user.name} already")
+
+    def change(self, old: User, new: User) -> bool:
+        with _failing(self._url) as client:
+            if not client.eval(SWAP, 1, USERS, old.name, packed(old), packed(replace(new, name=old.name))):
+                return False
+            if new.changed > old.changed:
+                self._end(client, new.name, new.changed)
+        return True
+
+    def remove(self, name: str) -> None:
+        with _failing(self._url) as client:
+            if not client.hdel(USERS, name):
+                raise UserFileError(f"{self} has no user {name}")
+            self._end(client, name, math.inf)  # whatever their time
+
+    def _end(self, client: Any, name: str, moment: float) -> None:
+        channel = self._url.channel(shared_sessions.NAME.decode())
+        shared_sessions.end_before(client, channel, name, moment, time.time())
+
+
+@contextmanager
+def _failing(url: StoreUrl) -> Iterator[Any]:
+    """A client; what goes wrong with it is a UserFileError."""
+    try:
+        with connected(url) as client:
+            yield client
+    except ClientError as error:
+        raise UserFileError(str(error)) from None

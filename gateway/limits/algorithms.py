@@ -1,0 +1,301 @@
+"""Ways to count requests against a limit, as pure decisions: (state, limit, now, cost) in, (new state, what is left) out.
+
+Here are the ones that ask how many within how long; how many per day or month, and how many at a time, are quotas.py. What Redis
+decides is the same, written once more in Lua (limit_script.py); the same tests run over both.
+
+Neither limits nor clocks live here: a limit changed by a reload applies at once to the states there are. States are tuples of
+numbers, of which there may be a million: the garbage collector stops looking at such tuples, so they cost it nothing. Which
+state belongs to whom, and forgetting, is buckets.py. All times are monotonic seconds. A cost is a whole number of units, 1 for
+most requests, and never more than the quota.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_right
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+State = tuple[Any, ...]
+
+Taken = tuple[State, float, float]
+"""The state after a request, the units left, and the seconds until all of them are back. When it is refused: the state
+as it was, -1.0, and the seconds until it would be admitted, always more than 0."""
+
+LEEWAY = 1e-6
+"""Of a request or a second: what rounding may eat, so that a client that waited as long as it was told is admitted."""
+
+NEVER = float("-inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """`quota` requests (a whole number) that come back at `rate` a second, all of them within `window` seconds.
+
+    `burst` bounds the requests that any one second may admit besides; 0 means that the quota alone does. `ends`, of quotas only,
+    gives the end of the period that a Unix time lies in.
+    """
+
+    quota: float
+    rate: float
+    window: float
+    burst: int = 0
+    ends: Callable[[float], float] | None = None
+
+    @classmethod
+    def refilled(cls, tokens: int, refill: float, burst: int = 0) -> Limit:
+        """`tokens` at most, `refill` more a second."""
+        return cls._watched(tokens, refill, tokens / refill, burst)
+
+    @classmethod
+    def windowed(cls, quota: int, window: float, burst: int = 0) -> Limit:
+        """`quota` within `window` seconds."""
+        return cls._watched(quota, quota / window, window, burst)
+
+    @classmethod
+    def _watched(cls, quota: int, rate: float, window: float, burst: int) -> Limit:
+        """A burst that a token bucket can never reach is left out: it need not be watched."""
+        return cls(float(quota), rate, window, 0 if burst >= quota + rate else burst)
+
+    def shared(self, among: int) -> Limit:
+        """One of `among` equal parts of it, at least one unit."""
+        if among <= 1:
+            return self
+        quota = max(1.0, float(int(self.quota / among)))
+        rate = self.rate * quota / self.quota
+        return Limit(quota, rate, self.window, max(1, self.burst // among) if self.burst else 0, self.ends)
+
+
+@dataclass(frozen=True, slots=True)
+class Algorithm:
+    """fresh: the state of whoever has not been seen, or not for so long that it makes no difference.
+
+    take:   counts a request of a cost if there is room for it; a refused one counts for nothing.
+    left:   (what there is to take now, seconds until all is back); counts nothing.
+    idle:   whether `fresh` would decide the same from now on.
+    charge: counts a cost whether there is room or not; a negative one gives back.
+    undo:   (state, state after, cost): forgets a take whose state is not going to be used after all.
+    wall:   whether times are Unix times.
+    """
+
+    fresh: State
+    take: Callable[..., Taken]
+    left: Callable[[Any, Limit, float], tuple[float, float]]
+    idle: Callable[[Any, Limit, float], bool]
+    charge: Callable[[Any, Limit, float, float], State]
+    undo: Callable[[Any, Any, float], None] | None = None
+    wall: bool = False
+
+
+# Token bucket: (level, stamp, recent). `level` tokens at `stamp`, the last admission; refilled continuously, a request takes one.
+# `recent` are the times of admissions within the last second, and perhaps some older ones, oldest first, for the burst. It is
+# exact, and there only for those who come more than once a second; without it, `stamp` is the only one there can have been.
+# It is changed in place: only the newest state of a chain may be taken from.
+
+TokenState = tuple[float, float, list[float] | None]
+
+
+def take_token(state: TokenState, limit: Limit, now: float, cost: float = 1.0) -> Taken:
+    level, stamp, recent = state
+    quota, rate, burst = limit.quota, limit.rate, limit.burst
+    since = now - stamp
+    level += since * rate
+    if level > quota:
+        level = quota
+    if level < cost - LEEWAY:
+        return state, -1.0, _token_wait([stamp] if recent is None else recent, limit, now, cost - level)
+    if burst:
+        if since < 1.0:
+            if recent is None:
+                recent = [stamp]
+            count = len(recent)
+            # Old times are dropped before the count may refuse, and now and then so that lists stay short.
+            if count >= burst or not count & 15:
+                del recent[: bisect_right(recent, now - 1.0)]
+                if len(recent) >= burst:
+                    return state, -1.0, _token_wait(recent, limit, now, cost - level)
+            recent.append(now)
+        else:
+            recent = None
+    level -= cost
+    if level < 0.0:
+        level = 0.0
+    return (level, now, recent), level, (quota - level) / rate
+
+
+def _token_wait(recent: list[float], limit: Limit, now: float, missing: float) -> float:
+    """Seconds until there are the missing tokens, and room within the burst."""
+    wait = max(LEEWAY, missing / limit.rate)
+    if limit.burst and len(recent) >= limit.burst:
+        wait = max(wait, recent[-limit.burst] + 1.0 - now)
+    return wait
+
+
+def tokens_left(state: TokenState, limit: Limit, now: float) -> tuple[float, float]:
+    level, stamp, _ = state
+    level = min(limit.quota, level + (now - stamp) * limit.rate)
+    return max(0.0, level), (limit.quota - level) / limit.rate
+
+
+def charge_tokens(state: TokenState, limit: Limit, now: float, cost: float) -> TokenState:
+    level, stamp, recent = state
+    since = now - stamp
+    if recent is None and limit.burst:
+        recent = [stamp] if since < 1.0 else []  # `now` is not the time of an admission.
+    return min(limit.quota, min(limit.quota, level + since * limit.rate) - cost), now, recent
+
+
+def undo_token(state: TokenState, after: TokenState, cost: float) -> None:
+    if after[2] is not None and after[2] is state[2]:
+        after[2].pop()
+
+
+def tokens_idle(state: TokenState, limit: Limit, now: float) -> bool:
+    level, stamp, _ = state
+    since = now - stamp
+    return since >= 1.0 and level + since * limit.rate >= limit.quota
+
+
+# Fixed window: (start, count). A window begins with the first request after the one before it, so that not everybody starts over
+# at the same moment.
+
+FixedState = tuple[float, float]
+
+
+def take_fixed(state: FixedState, limit: Limit, now: float, cost: float = 1) -> Taken:
+    start, count = state
+    rest = start + limit.window - now
+    if rest < LEEWAY:
+        start, count, rest = now, 0, limit.window
+    if count + cost > limit.quota:
+        return state, -1.0, rest
+    count += cost
+    return (start, count), limit.quota - count, rest
+
+
+def fixed_left(state: FixedState, limit: Limit, now: float) -> tuple[float, float]:
+    start, count = state
+    rest = start + limit.window - now
+    if rest < LEEWAY:
+        return limit.quota, 0.0
+    return max(0.0, limit.quota - count), rest
+
+
+def fixed_idle(state: FixedState, limit: Limit, now: float) -> bool:
+    return now - state[0] >= limit.window
+
+
+def charge_fixed(state: FixedState, limit: Limit, now: float, cost: float) -> FixedState:
+    start, count = state
+    if start + limit.window - now < LEEWAY:
+        return now, max(0.0, cost)
+    return start, max(0.0, count + cost)
+
+
+# Sliding window: (start, current, previous). `current` requests since `start`, and `previous` in the window before it, which
+# weigh as much as the last `window` seconds still reach into it. Exact when those were spread evenly, and never far off.
+
+SlidingState = tuple[float, float, float]
+
+
+def take_sliding(state: SlidingState, limit: Limit, now: float, cost: float = 1) -> Taken:
+    window, quota = limit.window, limit.quota
+    start, current, previous = state
+    elapsed = now - start
+    if elapsed > window - LEEWAY:
+        start, current, previous = _rolled(state, window, now)
+        elapsed = max(0.0, now - start)
+    used = current + previous * (1.0 - elapsed / window)
+    if used + cost > quota + LEEWAY:
+        room = quota - cost - current
+        if room >= 0.0:
+            # The previous window has to weigh no more than `room`.
+            return state, -1.0, max(LEEWAY, window * (1.0 - room / previous) - elapsed)
+        # This window alone is too much: the next has to begin, and this one to weigh no more than quota - cost in it.
+        return state, -1.0, window - elapsed + window * (1.0 - (quota - cost) / current)
+    left = quota - used - cost
+    return (start, current + cost, previous), (left if left > 0.0 else 0.0), window - elapsed
+
+
+def _rolled(state: SlidingState, window: float, now: float) -> SlidingState:
+    """The state in the window that `now` lies in."""
+    start, current, _ = state
+    if now - start > 2 * window - LEEWAY:
+        return now, 0, 0
+    return start + window, 0, current
+
+
+def sliding_left(state: SlidingState, limit: Limit, now: float) -> tuple[float, float]:
+    window = limit.window
+    if now - state[0] > 2 * window - LEEWAY:
+        return limit.quota, 0.0
+    start, current, previous = state if now - state[0] <= window - LEEWAY else _rolled(state, window, now)
+    elapsed = max(0.0, now - start)
+    return max(0.0, limit.quota - current - previous * (1.0 - elapsed / window)), window - elapsed
+
+
+def sliding_idle(state: SlidingState, limit: Limit, now: float) -> bool:
+    return now - state[0] >= 2 * limit.window
+
+
+def charge_sliding(state: SlidingState, limit: Limit, now: float, cost: float) -> SlidingState:
+    start, current, previous = state if now - state[0] <= limit.window - LEEWAY else _rolled(state, limit.window, now)
+    current += cost
+    # What was taken in the window before is given back there.
+    return start, max(0.0, current), (previous if current >= 0.0 else max(0.0, previous + current))
+
+
+# Sliding log: the time of every admitted unit within the window, oldest first. Exact, at 8 bytes a unit. Changed in place, like
+# the token bucket's list: only the newest state of a chain may be taken from.
+
+LogState = tuple["array[float] | None"]
+
+
+def take_log(state: LogState, limit: Limit, now: float, cost: float = 1) -> Taken:
+    times = state[0]
+    if times is None:
+        times = array("d")
+    else:
+        del times[: bisect_right(times, now - limit.window + LEEWAY)]
+    left = limit.quota - len(times) - cost
+    if left < 0.0:
+        return state, -1.0, max(LEEWAY, times[int(-left) - 1] + limit.window - now)
+    for _ in range(int(cost)):
+        times.append(now)
+    return (times,), left, limit.window
+
+
+def log_left(state: LogState, limit: Limit, now: float) -> tuple[float, float]:
+    times = state[0]
+    if not times:
+        return limit.quota, 0.0
+    within = len(times) - bisect_right(times, now - limit.window + LEEWAY)
+    return max(0.0, limit.quota - within), max(0.0, times[-1] + limit.window - now)
+
+
+def log_idle(state: LogState, limit: Limit, now: float) -> bool:
+    return not state[0] or now - state[0][-1] >= limit.window
+
+
+def charge_log(state: LogState, limit: Limit, now: float, cost: float) -> LogState:
+    times = state[0] if state[0] is not None else array("d")
+    if cost < 0:
+        del times[max(0, len(times) + int(cost)) :]
+    else:
+        times.extend([now] * int(cost))
+    return (times,)
+
+
+def undo_log(state: LogState, after: LogState, cost: float) -> None:
+    if state[0] is not None and cost:
+        del state[0][-int(cost) :]
+
+
+ALGORITHMS = {
+    "token_bucket": Algorithm((0.0, NEVER, None), take_token, tokens_left, tokens_idle, charge_tokens, undo_token),
+    "sliding_window": Algorithm((NEVER, 0, 0), take_sliding, sliding_left, sliding_idle, charge_sliding),
+    "sliding_log": Algorithm((None,), take_log, log_left, log_idle, charge_log, undo_log),
+    "fixed_window": Algorithm((NEVER, 0), take_fixed, fixed_left, fixed_idle, charge_fixed),
+}
+"""Those that limit how many within how long."""

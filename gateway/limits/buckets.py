@@ -1,0 +1,252 @@
+"""The states of one policy by key, and the eviction of those that no longer matter.
+
+algorithms.py decides what a state means and whether there is room, rescale.py what a changed limit
+makes of a state; the rate_limit middleware chooses keys and writes headers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Hashable
+from math import inf
+
+from gateway.core.clock import REAL, Clock
+from gateway.lifetime.heap import give_back
+from gateway.limits.algorithms import NEVER, Algorithm, Limit, State, Taken
+from gateway.limits.quotas import EVERY
+from gateway.limits.rescale import RESCALE, counts_alike
+
+log = logging.getLogger("gateway.state")
+
+PACE = 0.05
+"""Seconds between two steps of a sweep."""
+STEP = 200
+"""States a step looks at: about 50 microseconds of work."""
+STEPS = 500
+"""Steps of a sweep at most: where there are more than 100,000 states a step looks at more, 0.5 ms for 10^6."""
+REST = 5.0
+"""Seconds between two sweeps."""
+SAMPLE = 8
+"""States to choose from when one has to go."""
+MANY = 50_000
+"""States whose memory is worth asking for: with more, sweeps go on although nobody calls, and the heap is trimmed after them."""
+
+FEW = 1000
+"""Those that may wait for the next caller, and whose memory is not worth it."""
+
+
+def _none_taken(state: State, limit: Limit, now: float, cost: float = 1) -> Taken:
+    return state, -1.0, inf
+
+
+NOTHING = Algorithm(
+    fresh=(),
+    take=_none_taken,
+    left=lambda state, limit, now: (0.0, inf),
+    idle=lambda state, limit, now: True,
+    charge=lambda state, limit, now, cost: state,
+)
+"""What a limit of 0 amounts to: no request is ever admitted, and there is nothing to count."""
+
+
+class Buckets:
+    """One policy's states, without those that are idle.
+
+    limit: what is counted against. live: the states by key; who takes from one puts the new one back. take: the algorithm's.
+    due:   when `sweep` wants to be called. epoch: Unix time minus the clock that states count by, as of the last sweep.
+    A sweep sets `live` aside and brings back, a few at a time, whatever is not idle; a key that is asked for meanwhile is
+    brought back by `open`. So no request ever waits for more than a step, and what is idle is gone after one sweep. A changed
+    limit sets everything aside as well: states are rescaled as they come back.
+    """
+
+    __slots__ = (
+        "_aside", "_before", "_clock", "_most", "_name", "_once_more", "_step", "_tending", "_wall", "_warned",
+        "algorithm", "due", "epoch", "evicted", "limit", "live", "take",
+    )  # fmt: skip
+
+    def __init__(self, algorithm: str, limit: Limit, clock: Clock = REAL) -> None:
+        self._name = algorithm
+        self._wall = clock.wall
+        self._clock: Callable[[], float] = clock.wall if EVERY[algorithm].wall else clock.monotonic
+        self.limit = limit
+        self.algorithm = EVERY[algorithm] if limit.quota else NOTHING
+        self.take = self.algorithm.take
+        self.live: dict[Hashable, State] = {}
+        self.due = NEVER
+        self.epoch = 0.0
+        self.evicted = 0
+        self._aside: dict[Hashable, State] = {}
+        self._before: tuple[Limit, float] | None = None  # the limit that the states set aside count by, and until when
+        self._most = 0  # how many there have been since memory was given back, once there were MANY
+        self._step = STEP
+        self._tending: asyncio.TimerHandle | None = None
+        self._once_more = False
+        self._warned = NEVER
+
+    def __len__(self) -> int:
+        return len(self.live) + len(self._aside)
+
+    def __repr__(self) -> str:
+        return f"<Buckets {len(self)} keys, {self.evicted} evicted>"
+
+    def adopt(self, limit: Limit) -> None:
+        """Takes another limit over: what has been used of the old one is used of the new one in proportion."""
+        old, self.limit = self.limit, limit
+        now = self._clock()
+        if old == limit or counts_alike(old, limit, now):
+            return
+        if not (old.quota and limit.quota):
+            self.algorithm = EVERY[self._name] if limit.quota else NOTHING
+            self.take = self.algorithm.take
+            self.live, self._aside, self._before = {}, {}, None
+            return
+        if self._before is not None:  # Two changes within one sweep: the rest of the first is done at once.
+            self.limit = old
+            self._bring_back(len(self._aside), now)
+            self.limit = limit
+        if self._aside:
+            less, more = sorted((self.live, self._aside), key=len)
+            more.update(less)
+            self.live = more
+        self._set_aside()
+        self._before = (old, now)
+        self.due = NEVER
+
+    def open(self, key: Hashable, now: float, most: int) -> State:
+        """The state of a key that is not in `live`: the one set aside, or a fresh one. Makes room when there are `most`."""
+        # Two looked at for each one added: a sweep ends however fast strangers arrive.
+        state = self._aside.pop(key, None)
+        if state is not None and self._before is not None:
+            state = self._rescaled(state)
+        self._bring_back(2, now)
+        if state is not None:
+            return state
+        over = len(self) - most
+        if over >= 0:
+            self._evict(now)
+            if over > 0:  # a reload has lowered `most`
+                self._evict(now)
+        if self._tending is None and len(self.live) > MANY:
+            self._tend_later()
+        return self.algorithm.fresh
+
+    def check(self, key: Hashable, now: float, cost: float, most: int) -> tuple[State, Taken]:
+        """The state of `key` now, and what taking `cost` would make of it. One of `commit` and `undo` has to follow at once."""
+        if now >= self.due:
+            self.sweep(now)
+        state = self.live.get(key)
+        if state is None:
+            state = self.live[key] = self.open(key, now, most)
+        return state, self.take(state, self.limit, now, cost)
+
+    def commit(self, key: Hashable, after: State, now: float, cost: float) -> None:
+        """Makes what `check` found the state of `key`."""
+        self.live[key] = after
+
+    def undo(self, state: State, after: State, cost: float) -> None:
+        """Forgets what `check` found."""
+        if self.algorithm.undo is not None and after is not state:
+            self.algorithm.undo(state, after, cost)
+
+    def charge(self, key: Hashable, now: float, cost: float) -> None:
+        """Counts `cost` whether there is room or not; a negative one gives back."""
+        state = self.find(key)
+        self._aside.pop(key, None)
+        self.live[key] = self.algorithm.charge(state, self.limit, now, cost)
+
+    def find(self, key: Hashable) -> State:
+        """The state of `key`, for looking only."""
+        state = self.live.get(key)
+        if state is not None:
+            return state
+        state = self._aside.get(key)
+        if state is None:
+            return self.algorithm.fresh
+        return state if self._before is None else self._rescaled(state)
+
+    def sweep(self, now: float) -> None:
+        """One step of forgetting."""
+        self.epoch = self._wall() - now
+        if self._aside:
+            self._bring_back(self._step, now)
+            self.due = now + (PACE if self._aside else REST)
+        else:
+            self._set_aside()
+            if not self._aside:
+                self._swept()
+            self.due = now + PACE
+
+    def close(self) -> None:
+        """Ends the sweeps that nobody calls for."""
+        if self._tending is not None:
+            self._tending.cancel()
+
+    def _set_aside(self) -> None:
+        self._aside, self.live = self.live, {}
+        self._before = None
+        count = len(self._aside)
+        self._step = max(STEP, count // STEPS)
+        if count > self._most and (self._most or count > MANY):
+            self._most = count
+
+    def _rescaled(self, state: State) -> State:
+        assert self._before is not None
+        old, at = self._before
+        return RESCALE[self._name](state, old, self.limit, at)
+
+    def _bring_back(self, count: int, now: float) -> None:
+        aside, live, limit, idle = self._aside, self.live, self.limit, self.algorithm.idle
+        for _ in range(min(count, len(aside))):
+            key, state = aside.popitem()
+            if self._before is not None:
+                state = self._rescaled(state)
+            if not idle(state, limit, now):
+                live[key] = state
+        if not aside:
+            self._aside = aside = {}  # An emptied dictionary keeps the room it had.
+            self._before = None
+            self._swept()
+
+    def _swept(self) -> None:
+        """Gives memory back when most of very many have been forgotten."""
+        count = len(self.live)
+        if self._most and (2 * count < self._most or self._once_more):
+            give_back()
+            # Once more after the next sweep: what was made meanwhile lay among the states.
+            self._once_more = count <= FEW and not self._once_more
+            self._most = max(count, 1) if count > FEW or self._once_more else 0
+
+    def _evict(self, now: float) -> None:
+        """Forgets, of a few, an idle state or else the one with most left, for which starting afresh makes least difference."""
+        if not self._aside:
+            self._set_aside()
+        algorithm, limit = self.algorithm, self.limit
+        some = [self._aside.popitem() for _ in range(min(SAMPLE, len(self._aside)))]
+        if self._before is not None:
+            some = [(key, self._rescaled(state)) for key, state in some]
+        some.sort(key=lambda pair: (algorithm.idle(pair[1], limit, now), algorithm.left(pair[1], limit, now)[0]))
+        _, fullest = some.pop()
+        self.live.update(some)
+        if not algorithm.idle(fullest, limit, now):
+            self.evicted += 1
+            if now - self._warned >= 60:
+                self._warned = now
+                log.warning("%r: all in use, the fullest are forgotten to make room (max_keys)", self)
+
+    # Sweeps that nobody calls for: where there were many callers and then none, somebody has to forget them.
+
+    def _tend_later(self) -> None:
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return
+        self._tending = loop.call_later(PACE if self._aside else REST, self._tend)
+
+    def _tend(self) -> None:
+        now = self._clock()
+        self._tending = None
+        if now >= self.due:
+            self.sweep(now)
+        if self._aside or self._once_more or len(self.live) > FEW:
+            self._tend_later()

@@ -1,0 +1,1 @@
+"""Protocols without sockets, for both sides: WebSocket, certificates and TLS contexts."""

@@ -1,0 +1,208 @@
+"""Which route a request belongs to. Compiled once; a match costs the same with ten routes as with a thousand.
+
+Order of candidates, whatever their order in the files:
+  1. path: exact, then template (more literal segments, then the leftmost literal), then the longest prefix. A route that says
+     what was sent comes before one that takes it by `trailing_slash = "ignore"` or `case_sensitive = false`.
+  2. host: exact, then the longest wildcard, then none.
+  3. headers: more of them, then more with a value rather than "*".
+  4. methods: given, then not given.
+The first candidate whose host, headers and method accept the request has it. So one that fails on its method alone leaves the
+request to less specific ones, and 405 means that no route takes this method although some would take others.
+
+HEAD is accepted where GET is (RFC 9110 section 9.3.2), TRACE only where it is named (section 9.3.8: it shows what was sent).
+OPTIONS is always accepted: a CORS preflight gets the route that the request it announces would get, another OPTIONS the most
+specific route there is, one that lists OPTIONS before others there.
+
+Double slashes are sent on as they are, and seen so: //admin is not /admin. But many servers merge them, so where a merged path
+would belong to another, more specific route the request is refused rather than let around that route's pipeline.
+
+Paths are brought to a normal form in paths.py, targets are made in rewrite.py.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Generic, TypeVar
+
+from gateway.config.tables.pipeline import RouteConfig
+from gateway.config.tables.server import RoutingConfig
+from gateway.core.exchange import ALLOWED_METHODS, Exchange
+from gateway.core.failures import Failed, Failure
+from gateway.routing.index import EXACT, PREFIX, TEMPLATE, Candidate, Group, Index, Rank, by_rank
+from gateway.routing.paths import decoded, literal, normalise, template
+from gateway.routing.rewrite import rewritten
+
+__all__ = ["Router", "normalise", "rewritten"]
+
+T = TypeVar("T")
+
+_SLASHES = re.compile("//+")
+
+COMMON_METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
+KNOWN = 1024
+KNOWN_LENGTH = 128
+"""Paths, and how long they may be, whose group is remembered: what strangers can make the gateway keep is bounded."""
+ALLOW = ", ".join(COMMON_METHODS).encode()
+"""What is said to be allowed where any method is; TRACE has to be named by a route."""
+
+
+class Router(Generic[T]):
+    """Routes and what each leads to. Raises ConfigProblem for a path or prefix that could never be matched."""
+
+    def __init__(self, entries: Iterable[tuple[RouteConfig, T]], routing: RoutingConfig) -> None:
+        found: dict[tuple[tuple[str, ...], Rank], list[tuple[RouteConfig, Candidate[T]]]] = {}
+        for route, target in entries:
+            for segments, rank, captures in _places(route, routing):
+                found.setdefault((segments, rank), []).append((route, Candidate(route, target, rank, captures)))
+        exactly = [(key[0], Group(key[1], here)) for key, here in found.items() if not key[1][-1]]
+        folded = [(key[0], Group(key[1], here)) for key, here in found.items() if key[1][-1]]
+        self._exactly: Index[T] | None = Index(exactly) if exactly or not folded else None
+        self._folded: Index[T] | None = Index(folded) if folded else None
+        self._known: dict[str, Group[T]] = {}
+        """The most specific group of plain paths that were asked for lately, as long as that alone decides."""
+
+    def match(self, exchange: Exchange) -> T:
+        """What the request's route leads to; sets `exchange.params`. Raises Failed: NO_ROUTE, METHOD_NOT_ALLOWED, MALFORMED.
+
+        For OPTIONS, `exchange.notes[ALLOWED_METHODS]` are then the methods routes accept here, unless they accept any.
+        """
+        path = exchange.path
+        group = self._known.get(path)
+        if group is None:
+            return self._look_up(exchange, path)
+        candidate = group.by_method.get(exchange.method, group.otherwise)
+        if candidate is None:
+            return self._match(exchange, path)
+        if candidate.captures:
+            _capture(candidate, exchange, path)
+        return candidate.target
+
+    def _look_up(self, exchange: Exchange, path: str) -> T:
+        """`match` for a path that is not among the known ones."""
+        sent = path
+        if "%" in path or "/." in path or "\\" in path or not path.isascii():
+            path = normalise(path)
+        if "//" in path:
+            return self._match(exchange, path)
+        if self._folded is None:
+            groups = self._exactly.first(path)  # type: ignore[union-attr]
+        elif self._exactly is None:
+            groups = self._folded.first(path.lower())
+        else:
+            return self._match(exchange, path)
+        if groups:
+            group = groups[0]
+            candidate = group.by_method.get(exchange.method, group.otherwise)
+            if candidate is not None:
+                if path is sent and len(path) <= KNOWN_LENGTH:
+                    if len(self._known) >= KNOWN:
+                        self._known.clear()
+                    self._known[path] = group
+                if candidate.captures:
+                    _capture(candidate, exchange, path)
+                return candidate.target
+        return self._match(exchange, path)
+
+    def allowed_methods(self, exchange: Exchange) -> tuple[str, ...] | None:
+        """The methods that routes accept for this path, host and headers, sorted; None for all there are."""
+        return _union(self._candidates(exchange, normalise(exchange.path)))
+
+    def _match(self, exchange: Exchange, path: str) -> T:
+        """The general way: any number of candidates, awkward paths, OPTIONS, and what to say when nothing matches."""
+        candidate, refused = self._select(exchange, path)
+        if candidate is None:
+            if not refused:
+                raise Failed(Failure.NO_ROUTE, why=f"no route for {exchange.method} {exchange.host}{exchange.path}")
+            methods = _union(refused) or COMMON_METHODS
+            allow = ", ".join(sorted({*methods, "OPTIONS"})).encode("latin-1", "replace")
+            raise Failed(
+                Failure.METHOD_NOT_ALLOWED, headers=((b"Allow", allow),), why=f"{exchange.method} is not among {methods}"
+            )
+        if "//" in path:
+            merged, _ = self._select(exchange, _SLASHES.sub("/", path))
+            if merged is not None and merged.target is not candidate.target and merged.rank < candidate.rank:
+                raise Failed(Failure.MALFORMED, "The path holds empty segments", why=f"{path!r} without them has its own route")
+        if candidate.captures:
+            _capture(candidate, exchange, path)
+        return candidate.target
+
+    def _select(self, exchange: Exchange, path: str) -> tuple[Candidate[T] | None, list[Candidate[T]]]:
+        """The candidate that has the request, or None and those that would take another method."""
+        method = exchange.method
+        if method == "OPTIONS":
+            return self._select_for_options(exchange, path), []
+        refused = []
+        for group in self._groups(path):
+            for candidate in group.candidates(exchange):
+                if candidate.accepts(method):
+                    return candidate, []
+                refused.append(candidate)
+        return None, refused
+
+    def _select_for_options(self, exchange: Exchange, path: str) -> Candidate[T] | None:
+        found = self._candidates(exchange, path)
+        if not found:
+            return None
+        methods = _union(found)
+        if methods is not None:
+            exchange.notes[ALLOWED_METHODS] = methods
+        announced = exchange.headers.get("Access-Control-Request-Method")
+        for candidate in found:
+            if announced is None and candidate.rank != found[0].rank:
+                break
+            if candidate.accepts("OPTIONS") or (announced is not None and candidate.accepts(announced)):
+                return candidate
+        return found[0]
+
+    def _groups(self, path: str) -> list[Group[T]]:
+        """Every group whose path accepts this one, the most specific first."""
+        groups = self._exactly.all(path) if self._exactly is not None else []
+        if self._folded is not None:
+            groups += self._folded.all(path.lower())
+            groups.sort(key=by_rank)
+        return groups
+
+    def _candidates(self, exchange: Exchange, path: str) -> list[Candidate[T]]:
+        """Every candidate whose path, host and headers accept the request, the most specific first."""
+        return [candidate for group in self._groups(path) for candidate in group.candidates(exchange)]
+
+
+def _places(route: RouteConfig, routing: RoutingConfig) -> Iterator[tuple[tuple[str, ...], Rank, tuple[tuple[str, int], ...]]]:
+    """Where a route stands in the index: segments, rank and captures, twice when its trailing slash does not matter."""
+    folds = not (routing.case_sensitive if route.case_sensitive is None else route.case_sensitive)
+    ignores_slash = (route.trailing_slash or routing.trailing_slash) == "ignore"
+    captures: dict[str, int] = {}
+    if route.path:
+        segments, captures = template(route.path)
+        spellings = [(segments, 0)]
+        if ignores_slash and segments != ("", ""):
+            spellings.append((segments[:-1] if segments[-1] == "" else (*segments, ""), 1))
+    else:
+        prefix = literal("prefix", route.prefix)
+        spellings = [(tuple((prefix.rstrip("/") or "/" if ignores_slash else prefix).split("/")), 0)]
+    for segments, by_slash in spellings:
+        if folds:
+            segments = tuple(segment.lower() for segment in segments)
+        varies = tuple(int(segment == "{}") for segment in segments)
+        rank: Rank = (EXACT, 0, (), by_slash, int(folds))
+        if route.prefix:
+            rank = (PREFIX, -len("/".join(segments)), (), by_slash, int(folds))
+        elif captures:
+            rank = (TEMPLATE, sum(varies) - len(varies), varies, by_slash, int(folds))
+        yield segments, rank, tuple(captures.items())
+
+
+def _capture(candidate: Candidate[T], exchange: Exchange, path: str) -> None:
+    segments = path.split("/")
+    exchange.params = {name: decoded(segments[place]) for name, place in candidate.captures}
+
+
+def _union(candidates: list[Candidate[T]]) -> tuple[str, ...] | None:
+    """The methods any of these accepts, sorted; None for all there are."""
+    methods: set[str] = set()
+    for candidate in candidates:
+        if candidate.methods is None:
+            return None
+        methods |= candidate.methods
+    return tuple(sorted(methods))

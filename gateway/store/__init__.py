@@ -1,0 +1,1 @@
+"""Shared stores: what the gateway asks of one, and Redis."""

@@ -1,0 +1,1 @@
+"""Redis as the shared store: connections, topology, commands and feeds of changes."""

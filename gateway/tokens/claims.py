@@ -1,0 +1,213 @@
+"""What a verified token's claims have to be, and whom they make the caller (RFC 7519 section 4). Pure: the time comes in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from marshmallow import ValidationError, fields
+
+from gateway.config.tables.schema import Items, Table, Text
+from gateway.core import identities
+from gateway.core.exchange import Identity
+from gateway.core.failures import Failure
+from gateway.core.identities import Granted
+from gateway.core.refusals import Refused
+from gateway.tokens.jose import Token
+
+LONGEST_WORD = 256
+"""Letters of a name, tier, role or permission: they become header fields, keys of limits and labels."""
+TYPES = frozenset(("", "jwt", "at+jwt"))
+"""`typ` of tokens that are taken where the configuration names none: others are for something else (RFC 8725 section 3.11)."""
+
+
+class Texts(fields.Field[tuple[str, ...]]):
+    """A string, or an array of strings; loads as the latter."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> tuple[str, ...]:
+        if isinstance(value, str):
+            value = [value]
+        if not isinstance(value, list):
+            raise ValidationError("must be a string or an array of strings")
+        loaded: Any = Items(Text()).deserialize(value)
+        return tuple(loaded)
+
+    @staticmethod
+    def json_schema() -> dict[str, Any]:
+        """For editors."""
+        return {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimsConfig:
+    """Which claim says what. A name with dots ("realm_access.roles") leads into objects, unless a claim is called just that."""
+
+    client: str = "sub"
+    tier: str = "tier"
+    roles: str = "roles"
+    permissions: str = "scope"
+
+
+class ClaimsTable(Table):
+    makes = ClaimsConfig
+    client = Text()
+    tier = Text()
+    roles = Text()
+    permissions = Text()
+
+
+@dataclass(frozen=True, slots=True)
+class RulesConfig:
+    """What one issuer's tokens must say. Times in seconds."""
+
+    audience: tuple[str, ...] = ()
+    leeway: float = 30.0
+    required: tuple[str, ...] = ()
+    type: str = ""
+    max_age: float | None = None
+    claims: ClaimsConfig = field(default_factory=ClaimsConfig)
+
+
+def check(token: Token, rules: RulesConfig, now: float) -> float:
+    """The Unix time until which the token holds, leeway included. Raises Refused."""
+    claims = token.claims
+    kind = token.type.lower().removeprefix("application/")
+    if kind != rules.type.lower().removeprefix("application/") if rules.type else kind not in TYPES:
+        raise invalid(f"the token's typ is {shown(token.type)}, which is not for this")
+    for name in rules.required:
+        if claims.get(name) is None:
+            raise invalid(f"the claim {name} is missing")
+    _check_audience(claims.get("aud"), rules.audience)
+    expires = _time(claims, "exp")
+    if expires is None:
+        raise invalid("the claim exp is missing")
+    until = expires + rules.leeway
+    if now >= until:
+        raise Refused("expired", f"the token expired {_date(expires)}", detail="The token has expired.", failure=Failure.EXPIRED)
+    for name in ("nbf", "iat"):
+        since = _time(claims, name)
+        if since is not None and now < since - rules.leeway:
+            raise invalid(f"the token's {name} is in the future: {_date(since)}")
+    if rules.max_age is not None:
+        issued = _time(claims, "iat")
+        if issued is None:
+            raise invalid("the claim iat is missing, so the token's age is not known")
+        until = min(until, issued + rules.max_age + rules.leeway)
+        if now >= until:
+            why = f"the token was issued {_date(issued)}, longer ago than max_age"
+            raise Refused("expired", why, detail="The token is too old.", failure=Failure.EXPIRED)
+    return until
+
+
+def identity(claims: Mapping[str, Any], config: ClaimsConfig, granted: Granted, method: str) -> Identity:
+    """Whom the claims make the caller, with the headers that tell the upstream. Raises Refused when they name nobody.
+
+    granted: the permissions that come with a role.
+    """
+    client = _word(claims, config.client, "client")
+    if not client:
+        raise invalid(f"the claim {config.client}, which names the client, is missing")
+    tier = _word(claims, config.tier, "tier")
+    roles = _words(claims, config.roles)
+    if any("," in role for role in roles):
+        raise invalid(f"a role in the claim {config.roles} has a comma, so the upstream would read two")
+    subject = claims.get("sub")
+    return identities.identity(
+        client,
+        method,
+        granted,
+        tier=tier,
+        user=subject if isinstance(subject, str) else "",
+        roles=roles,
+        permissions=_words(claims, config.permissions),
+        claims=claims,
+    )
+
+
+def check_answer(answer: Mapping[str, Any], audience: tuple[str, ...], now: float) -> float:
+    """The Unix time until which what an introspection server says holds (RFC 7662 section 2.2). Raises Refused."""
+    if answer["active"] is not True:
+        raise invalid("the server says that the token is not active")
+    if audience:
+        _check_audience(answer.get("aud"), audience)
+    expires = _time(answer, "exp") if answer.get("exp") is not None else None
+    if expires is not None and now >= expires:
+        raise Refused("expired", f"the token expired {_date(expires)}", detail="The token has expired.", failure=Failure.EXPIRED)
+    return math.inf if expires is None else expires
+
+
+def invalid(why: str) -> Refused:
+    return Refused("invalid", why, detail="The token is not valid.")
+
+
+def shown(value: object) -> str:
+    """What a token says, as an operator may read it: short, quoted, without line breaks."""
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def found(claims: Mapping[str, Any], name: str) -> Any:
+    """The claim called `name`, which may lead into objects; None when there is none."""
+    value = claims.get(name)
+    if value is None and "." in name:
+        value = claims
+        for part in name.split("."):
+            value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
+def _check_audience(aud: Any, expected: tuple[str, ...]) -> None:
+    """RFC 7519 section 4.1.3: a token that names its audiences is refused by whoever is none of them."""
+    if aud is None:
+        if expected:
+            raise invalid("the claim aud is missing")
+        return
+    given = [aud] if isinstance(aud, str) else aud
+    if not isinstance(given, list) or not all(isinstance(one, str) for one in given):
+        raise invalid("the claim aud is neither a string nor an array of strings")
+    if not set(given) & set(expected):
+        raise invalid(f"the token is for {shown(aud)}, not for {' or '.join(expected) or 'anybody configured here'}")
+
+
+def _time(claims: Mapping[str, Any], name: str) -> float | None:
+    """A NumericDate (RFC 7519 section 2): a number, not text that looks like one."""
+    value = claims.get(name)
+    if value is None and name not in claims:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e12:
+        raise invalid(f"the claim {name} is not a time")
+    return float(value)
+
+
+def _word(claims: Mapping[str, Any], name: str, what: str) -> str:
+    value = found(claims, name)
+    if value is None:
+        return ""
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(value, str) or not _fits_header(value):
+        raise invalid(f"the claim {name}, the {what}, is not text that fits a header")
+    return value
+
+
+def _words(claims: Mapping[str, Any], name: str) -> frozenset[str]:
+    """An array of strings, or one string of words with spaces between them, as scope is (RFC 8693 section 4.2)."""
+    value = found(claims, name)
+    if value is None:
+        return frozenset()
+    words = value.split(" ") if isinstance(value, str) else value
+    if not isinstance(words, list) or not all(isinstance(word, str) and _fits_header(word) for word in words):
+        raise invalid(f"the claim {name} is neither an array of words nor a string of them")
+    return frozenset(word for word in words if word)
+
+
+def _fits_header(text: str) -> bool:
+    """Line breaks would let whoever chooses a claim write headers of their own; lone surrogates cannot be sent at all."""
+    return len(text) <= LONGEST_WORD and text.isprintable() and text == text.strip()
+
+
+def _date(unix: float) -> str:
+    return f"{datetime.fromtimestamp(unix, UTC):%Y-%m-%d %H:%M:%S} UTC" if unix < 253402300800 else "after the year 9999"

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from pathlib import Path
+
+from gateway.credentials.api_keys.last_use import KeyUse, beside, read
+
+
+async def test_written_after_a_while(tmp_path: Path):
+    use = KeyUse(tmp_path / "keys.toml", every=0.005)
+    use.note("k_1", 100.9)
+    use.note("k_2", 200.0)
+    use.note("k_1", 300.0)
+    async with asyncio.timeout(10):
+        while not read(tmp_path / ".keys.toml.used"):
+            await asyncio.sleep(0.005)
+    assert read(beside(tmp_path / "keys.toml")) == {"k_1": 300, "k_2": 200}
+    use.close()
+
+
+async def test_written_at_the_end_and_the_latest_counts(tmp_path: Path):
+    file = beside(tmp_path / "keys.toml")
+    file.write_text('{"k_1": 500, "k_3": 7, "k_4": "soon"}')
+    use = KeyUse(tmp_path / "keys.toml")
+    use.note("k_1", 400)
+    use.note("k_2", 600)
+    use.close()
+    assert json.loads(file.read_text()) == {"k_1": 500, "k_2": 600, "k_3": 7}
+    assert file.stat().st_mode & 0o077 == 0
+
+
+def test_nothing_noted_nothing_written(tmp_path: Path):
+    use = KeyUse(tmp_path / "keys.toml")
+    use.note("k_1", 1)  # without a loop
+    use.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_place_that_cannot_be_written_to(tmp_path: Path, caplog):
+    caplog.set_level(logging.INFO)
+    for _ in range(2):
+        use = KeyUse(tmp_path / "none" / "keys.toml")
+        use.note("k_1", 1)
+        use.close()
+        use._write({})
+    assert caplog.text.count("is not written down: cannot write in") == 2
+
+
+def test_what_makes_no_sense_is_nothing(tmp_path: Path):
+    (tmp_path / "used").write_text("[1]")
+    assert read(tmp_path / "used") == {}
+    (tmp_path / "used").write_text("{")
+    assert read(tmp_path / "used") == {} == read(tmp_path / "none")

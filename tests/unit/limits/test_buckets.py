@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from gateway.limits.algorithms import ALGORITHMS, Limit
+from gateway.limits.buckets import PACE, REST, STEP, Buckets
+
+LIMIT = Limit.refilled(10, 1.0)
+MANY = 1_000_000
+
+
+def take(buckets: Buckets, key: str, now: float, most: int = MANY) -> float:
+    """What a caller does, step by step."""
+    if now >= buckets.due:
+        buckets.sweep(now)
+    state = buckets.live.get(key)
+    if state is None:
+        state = buckets.open(key, now, most)
+    buckets.live[key], left, _ = buckets.take(state, buckets.limit, now)
+    return left
+
+
+def sweep_all(buckets: Buckets, now: float) -> float:
+    """Steps until what there is now has been looked at once."""
+    now = max(now, buckets.due)
+    buckets.sweep(now)
+    while buckets._aside:
+        now = buckets.due
+        buckets.sweep(now)
+    return now
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_every_key_counts_by_itself(name: str):
+    buckets = Buckets(name, Limit.windowed(2, 60.0))
+    assert [take(buckets, "a", 0.0) >= 0 for _ in range(3)] == [True, True, False]
+    assert take(buckets, "b", 0.0) >= 0
+    assert repr(buckets) == "<Buckets 2 keys, 0 evicted>"
+
+
+def test_a_sweep_changes_no_decision():
+    swept, kept = Buckets("token_bucket", LIMIT), Buckets("token_bucket", LIMIT)
+    kept.due = float("inf")
+    now = 0.0
+    for step in range(3000):
+        now += 0.03
+        key = f"client {step * 7 % 23}"
+        assert take(swept, key, now) == take(kept, key, now)
+    assert len(swept) <= len(kept) == 23
+
+
+def test_what_is_full_again_is_forgotten_a_step_at_a_time():
+    buckets = Buckets("token_bucket", LIMIT)
+    buckets.sweep(0.0)
+    for number in range(1000):
+        take(buckets, f"slow {number}", 0.01)
+    assert len(buckets) == 1000
+    buckets.sweep(60.0)
+    assert len(buckets) == 1000 and buckets.due == 60.0 + PACE
+    buckets.sweep(61.0)
+    assert len(buckets) == 1000 - STEP
+    now = sweep_all(buckets, 62.0)
+    assert len(buckets) == 0 and buckets.due == now + REST
+
+
+def test_what_is_in_use_is_brought_back():
+    buckets = Buckets("token_bucket", LIMIT)
+    for number in range(5):
+        take(buckets, f"idle {number}", 0.0)
+    for _ in range(8):
+        take(buckets, "busy", 4.0)
+    sweep_all(buckets, 6.0)
+    assert list(buckets.live) == ["busy"]
+    assert buckets.algorithm.left(buckets.find("busy"), LIMIT, 6.0)[0] == 4.0
+
+
+def test_a_key_set_aside_is_found_and_taken_up_again():
+    buckets = Buckets("token_bucket", LIMIT)
+    for _ in range(4):
+        take(buckets, "busy", 0.0)
+    buckets.sweep(100.0)
+    assert buckets.live == {}
+    assert buckets.find("busy")[0] == 6.0
+    assert buckets.find("nobody") == buckets.algorithm.fresh
+    buckets.due = 1000.0
+    assert take(buckets, "busy", 0.0) == 5.0
+    assert len(buckets) == 1
+
+
+def test_strangers_end_a_sweep_without_the_clock():
+    buckets = Buckets("token_bucket", LIMIT)
+    for number in range(600):
+        take(buckets, f"old {number}", 0.0)
+    buckets.sweep(100.0)
+    buckets.due = 1000.0
+    for number in range(300):
+        take(buckets, f"new {number}", 100.0)
+    assert len(buckets) == 300
+
+
+class TestFull:
+    def test_there_are_never_more_than_the_most(self):
+        buckets = Buckets("token_bucket", LIMIT)
+        for number in range(500):
+            take(buckets, f"client {number}", 0.0, most=50)
+            assert len(buckets) <= 50
+        assert buckets.evicted == 450
+
+    def test_idle_ones_go_first_and_do_not_count_as_evicted(self):
+        buckets = Buckets("token_bucket", LIMIT)
+        take(buckets, "idle", 0.0, most=2)
+        take(buckets, "busy", 20.0, most=2)
+        take(buckets, "new", 20.0, most=2)
+        assert {*buckets.live, *buckets._aside} == {"busy", "new"}
+        assert buckets.evicted == 0
+
+    def test_the_fullest_goes_and_the_exhausted_stays(self):
+        buckets = Buckets("token_bucket", LIMIT)
+        for _ in range(11):
+            take(buckets, "flood", 0.0, most=3)
+        for number in range(40):
+            take(buckets, f"stranger {number}", 0.0, most=3)
+        assert take(buckets, "flood", 0.0, most=3) == -1.0
+
+    def test_a_lowered_most_is_reached_by_and_by(self):
+        buckets = Buckets("token_bucket", LIMIT)
+        for number in range(20):
+            take(buckets, f"client {number}", 0.0)
+        for number in range(12):
+            take(buckets, f"late {number}", 0.0, most=10)
+        assert len(buckets) == 10
+
+    def test_one_warning_a_minute(self, caplog: pytest.LogCaptureFixture):
+        buckets = Buckets("token_bucket", LIMIT)
+        with caplog.at_level(logging.WARNING, "gateway.state"):
+            for now in (0.0, 1.0, 2.0, 3.0, 61.5, 62.0):
+                for number in range(3):
+                    take(buckets, f"{now} {number}", now, most=2)
+        assert len(caplog.records) == 2
+        assert "max_keys" in caplog.text

@@ -1,0 +1,211 @@
+"""Memory and Redis decide alike: every algorithm's decisions in Python and in Lua, request by request, on an injected clock."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import count
+
+import hiredis
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.core.clock import Clock
+from gateway.limits.algorithms import LEEWAY, Limit
+from gateway.limits.buckets import Buckets
+from gateway.limits.quotas import EVERY, quota_limit, zone_of
+from gateway.store.redis.limit_script import LIMITS
+from tests.redis import RedisServer, shared_redis
+
+__all__ = ["shared_redis"]
+
+names = count()
+TIMED = [name for name in EVERY if name != "concurrency"]
+
+
+@dataclass
+class Lua:
+    """The script on a real server, asked synchronously."""
+
+    socket: socket.socket
+    reader: hiredis.Reader = field(default_factory=hiredis.Reader)
+
+    def call(self, now: float, action: str, *rules: tuple[str, str, Limit, float, float, str, str]) -> list[int]:
+        """rules: key, algorithm, limit, cost, flag, and the algorithm's own two."""
+        words: list[bytes | str] = ["EVAL", LIMITS, str(len(rules)), *(rule[0] for rule in rules), f"{now!r}", action]
+        for _, algorithm, limit, cost, flag, first, second in rules:
+            words += [algorithm, *(repr(one) for one in (limit.quota, limit.rate, limit.window, limit.burst, cost, flag))]
+            words += [first, second]
+        self.socket.sendall(hiredis.pack_command(tuple(words)))
+        while (answer := self.reader.gets()) is False:
+            self.reader.feed(self.socket.recv(65536))
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+@pytest.fixture(scope="module")
+def lua(shared_redis: RedisServer) -> Iterator[Lua]:
+    with socket.create_connection(("127.0.0.1", shared_redis.port)) as connection:
+        yield Lua(connection)
+
+
+def limits(name: str) -> st.SearchStrategy[Limit]:
+    if name == "quota":
+        return st.builds(lambda quota: quota_limit(quota, "hour", zone_of("UTC")), st.integers(1, 9))
+    windowed = st.builds(Limit.windowed, st.integers(1, 9), st.sampled_from([0.5, 1.0, 4.0]))
+    if name != "token_bucket":
+        return windowed
+    return st.builds(Limit.refilled, st.integers(1, 12), st.sampled_from([0.5, 1.0, 8.0]), st.integers(0, 6))
+
+
+requests = st.lists(
+    st.tuples(
+        st.one_of(st.just(0), st.integers(1, 40), st.integers(40, 400)),
+        st.sampled_from(["take", "take", "take", "charge"]),
+        st.integers(1, 4),
+        st.booleans(),
+    ),
+    min_size=1,
+    max_size=25,
+)
+"""Gap in 64ths of a second, what is done, its cost, and whether a charge gives back."""
+
+
+@pytest.mark.parametrize("name", TIMED)
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), steps=requests)
+def test_lua_decides_like_python(lua: Lua, name: str, data: st.DataObject, steps: list[tuple[int, str, int, bool]]):
+    limit, key = data.draw(limits(name)), f"{{contract}}:{next(names)}"
+    buckets, ticks = Buckets(name, limit), 100_000 * 64
+    for gap, action, cost, back in steps:
+        ticks += gap * (60 if name == "quota" else 1)
+        now, cost = ticks / 64, min(cost, int(limit.quota))
+        ends = (repr(limit.ends(now)), repr(limit.ends(limit.ends(now)))) if limit.ends else ("", "")
+        if action == "charge":
+            amount = -cost if back else cost
+            if name == "sliding_log" and not back and len(buckets.find(key)[0] or ()) + cost > limit.quota:
+                continue  # more than there is room for: both count on, but only as far as they keep
+            buckets.charge(key, now, amount)
+            lua.call(now, "charge", (key, name, limit, amount, 0, *ends))
+        else:
+            state, (after, left, wait) = buckets.check(key, now, cost, 10)
+            told_left, told_wait = lua.call(now, "take", (key, name, limit, cost, 0, *ends))
+            assert (left >= 0) is (told_left >= 0)
+            if left >= 0:
+                buckets.commit(key, after, now, cost)
+                assert told_left / 1e6 == pytest.approx(left, abs=2e-6)
+            else:
+                buckets.undo(state, after, cost)
+                assert told_wait / 1e6 == pytest.approx(wait, abs=2e-5)
+        left, _ = buckets.algorithm.left(buckets.find(key), limit, now)
+        assert lua.call(now, "peek", (key, name, limit, 1, 0, *ends))[0] / 1e6 == pytest.approx(max(0.0, left), abs=2e-6)
+
+
+changes = st.lists(
+    st.tuples(st.integers(1, 200), st.lists(st.integers(1, 9), max_size=5), st.integers(1, 9), st.sampled_from([0.5, 1.0, 4.0])),
+    min_size=2,
+    max_size=6,
+)
+"""Gap in 64ths of a second, what requests then cost, and the limit by which the next count."""
+
+
+@pytest.mark.parametrize("name", TIMED)
+@settings(max_examples=60, deadline=None)
+@given(steps=changes)
+def test_a_changed_limit_makes_the_same_of_a_state(lua: Lua, name: str, steps: list[tuple[int, list[int], int, float]]):
+    key, ticks = f"{{changed}}:{next(names)}", 100_000 * 64
+
+    def limit_of(quota: int, window: float) -> Limit:
+        return quota_limit(quota, "hour", zone_of("UTC")) if name == "quota" else Limit.windowed(quota, window)
+
+    limit = limit_of(5, 1.0)
+    clock = Clock(lambda: ticks / 64, lambda: ticks / 64)
+    buckets = Buckets(name, limit, clock)
+    for gap, costs, quota, window in steps:
+        ticks += gap * (60 if name == "quota" else 1)
+        now = ticks / 64
+        for cost in costs:
+            ends = (repr(limit.ends(now)), repr(limit.ends(limit.ends(now)))) if limit.ends else ("", "")
+            cost = min(cost, int(limit.quota))
+            state, (after, left, _) = buckets.check(key, now, cost, 10)
+            told, _ = lua.call(now, "take", (key, name, limit, cost, 0, *ends))
+            assert (left >= 0) is (told >= 0)
+            if left >= 0:
+                buckets.commit(key, after, now, cost)
+                assert told / 1e6 == pytest.approx(left, abs=2e-6)
+            else:
+                buckets.undo(state, after, cost)
+        limit = limit_of(quota, window)
+        buckets.adopt(limit)
+        buckets.charge(key, now, 0)
+        # Redis rescales when it first hears of the new limit.
+        ends = (repr(limit.ends(now)), repr(limit.ends(limit.ends(now)))) if limit.ends else ("", "")
+        lua.call(now, "charge", (key, name, limit, 0, 0, *ends))
+
+
+@pytest.mark.parametrize("name", TIMED)
+def test_none_counts_unless_all_have_room(lua: Lua, name: str):
+    wide, narrow = f"{{pair}}:{next(names)}", f"{{pair}}:{next(names)}"
+    limit, one = Limit(3.0, 0.01, 300.0), Limit(1.0, 0.01, 300.0)
+    both = ((wide, name, limit, 1, 0, "9e9", "9.1e9"), (narrow, name, one, 1, 0, "9e9", "9.1e9"))
+    assert [value >= 0 for value in lua.call(1000.0, "take", *both)[::2]] == [True, True]
+    for _ in range(4):
+        assert [value >= 0 for value in lua.call(1000.0, "take", *both)[::2]] == [True, False]
+    assert lua.call(1000.0, "peek", both[0])[0] == 2_000_000
+    # A shadow says what it would have refused, and stops nobody.
+    shadow = (*both[1][:4], 1, *both[1][5:])
+    assert [value >= 0 for value in lua.call(1000.0, "take", both[0], shadow)[::2]] == [True, False]
+    assert lua.call(1000.0, "peek", both[0])[0] == 1_000_000
+
+
+@pytest.mark.parametrize("name", ["token_bucket", "fixed_window", "sliding_window", "quota"])
+def test_a_lease_grants_what_there_is_and_counts_debts_in_any_case(lua: Lua, name: str):
+    key, limit = f"{{lease}}:{next(names)}", Limit(10.0, 0.01, 1000.0)
+
+    def lease(debt: float, wanted: float) -> tuple[float, float, bool]:
+        left, granted, _, wait = lua.call(1000.0, "lease", (key, name, limit, debt, wanted, "9e9", "9.1e9"))
+        return left / 1e6, granted / 1e6, wait > 0
+
+    assert lease(2, 5) == (3, 5, False)
+    assert lease(0, 5) == (0, 3, True)
+    assert lease(4, 5) == (0, 0, True)
+    assert lease(-5, 0) == (1, 0, False)
+    assert lease(0, 5) == (0, 1, True)
+
+
+def test_slots_are_by_name_and_free_by_themselves(lua: Lua):
+    key, limit = f"{{slots}}:{next(names)}", Limit(2.0, 1.0, 1.0)
+
+    def call(now: float, action: str, cost: int, slot: str) -> bool:
+        return lua.call(now, action, (key, "concurrency", limit, cost, 0, slot, "60"))[0] >= 0
+
+    assert [call(1000.0, "take", 1, slot) for slot in "abc"] == [True, True, False]
+    call(1000.0, "charge", -1, "a")
+    call(1000.0, "charge", -1, "a")
+    assert [call(1001.0, "take", 1, slot) for slot in "cd"] == [True, False]
+    call(1030.0, "charge", 1, "c")  # renewed
+    assert [call(1061.0, "take", 1, slot) for slot in "ef"] == [True, False]
+
+
+def test_keys_expire_when_they_would_decide_like_fresh_ones(lua: Lua, shared_redis: RedisServer):
+    for name in TIMED:
+        key = f"{{expiry}}:{next(names)}"
+        lua.call(1000.0, "take", (key, name, Limit(2.0, 0.2, 10.0), 1, 0, "1010", "1020"))
+        milliseconds = int(shared_redis.command("PTTL", key)[1:])
+        assert 4000 < milliseconds <= 21_000, name
+
+
+def test_a_clock_that_goes_back_gives_nothing_away(lua: Lua):
+    for name in TIMED:
+        key, rule = f"{{back}}:{next(names)}", Limit(2.0, 1.0, 2.0)
+        for now in (1000.0, 1000.0):
+            lua.call(now, "take", (key, name, rule, 1, 0, "2000", "3000"))
+        for now in (990.0, 995.0, 999.0):
+            assert lua.call(now, "take", (key, name, rule, 1, 0, "2000", "3000"))[0] == -1, name
+
+
+def test_the_leeway_is_the_same():
+    assert f"local LEEWAY = {LEEWAY:.0e}".replace("e-0", "e-") in LIMITS.decode()
