@@ -8,18 +8,16 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from multidict import CIMultiDict
 
 from gateway.core.clock import Clock
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.problems import FORMATS, Problems, failure_words, failures_called, field_value, render
+from tests.exchange import Headers, exchange
 
 
-def exchange(
-    method: str = "GET", target: str = "/api/v1/cameras?api_key=secret", headers: dict[str, str] | None = None
-) -> Exchange:
-    return Exchange(method, target, CIMultiDict(headers or {}), (), request_id="req-1")
+def asks(method: str = "GET", target: str = "/api/v1/cameras?api_key=secret", headers: Headers = ()) -> Exchange:
+    return exchange(method, target, headers, request_id="req-1")
 
 
 def body(reply: Reply) -> Any:
@@ -29,7 +27,7 @@ def body(reply: Reply) -> Any:
 
 
 def test_problem():
-    reply = render(Failed(Failure.RATE_LIMITED, "Try again in 3 s", headers=((b"Retry-After", b"3"),)), exchange(), "problem")
+    reply = render(Failed(Failure.RATE_LIMITED, "Try again in 3 s", headers=((b"Retry-After", b"3"),)), asks(), "problem")
     assert reply.status == 429
     assert body(reply) == {
         "type": "about:blank",
@@ -52,32 +50,32 @@ def test_problem():
 
 def test_problem_types_and_titles_of_the_operators_own():
     problems = Problems(type_base="https://id.example/problems#", statuses={Failure.READ_TIMEOUT: 408})
-    shown = body(problems.render(Failed(Failure.READ_TIMEOUT), exchange()))
+    shown = body(problems.render(Failed(Failure.READ_TIMEOUT), asks()))
     assert (shown["type"], shown["title"]) == ("https://id.example/problems#SVC_003", "Upstream timeout")
     assert shown["status"] == 408
 
 
 def test_the_title_of_about_blank_is_the_status_phrase():
-    shown = body(Problems(statuses={Failure.TIMEOUT: 408}).render(Failed(Failure.TIMEOUT), exchange()))
+    shown = body(Problems(statuses={Failure.TIMEOUT: 408}).render(Failed(Failure.TIMEOUT), asks()))
     assert (shown["title"], shown["detail"], shown["status"]) == ("Request Timeout", "Upstream timeout", 408)
-    assert body(render(Failed(Failure.BODY_TOO_LARGE), exchange(), "problem"))["title"] == "Content Too Large"
-    assert body(render(Failed(Failure.CLIENT_GONE), exchange(), "problem"))["title"] == "Client closed the connection"
+    assert body(render(Failed(Failure.BODY_TOO_LARGE), asks(), "problem"))["title"] == "Content Too Large"
+    assert body(render(Failed(Failure.CLIENT_GONE), asks(), "problem"))["title"] == "Client closed the connection"
 
 
 def test_errors_of_fields():
     errors = [{"field": "name", "code": "required", "message": "is required"}]
     failed = Failed(Failure.MISSING_FIELD, errors=errors)
-    assert body(render(failed, exchange(), "problem"))["errors"] == errors
-    assert body(render(failed, exchange(), "envelope"))["error"]["details"] == errors
-    shown = body(render(failed, exchange(), "success_envelope"))["error"]
+    assert body(render(failed, asks(), "problem"))["errors"] == errors
+    assert body(render(failed, asks(), "envelope"))["error"]["details"] == errors
+    shown = body(render(failed, asks(), "success_envelope"))["error"]
     assert (shown["details"], shown["field"]) == (errors, "name")
     whole = Failed(Failure.INVALID_FIELD, errors=[{"code": "type", "message": "must be an object"}])
-    assert "field" not in body(render(whole, exchange(), "success_envelope"))["error"]
+    assert "field" not in body(render(whole, asks(), "success_envelope"))["error"]
 
 
 def test_envelope():
     problems = Problems("envelope", clock=Clock(wall=lambda: 1_760_000_000.25))
-    reply = problems.render(Failed(Failure.EXPIRED, "The key has expired"), exchange(headers={"X-Correlation-ID": "order-7"}))
+    reply = problems.render(Failed(Failure.EXPIRED, "The key has expired"), asks(headers={"X-Correlation-ID": "order-7"}))
     assert reply.status == 401
     assert body(reply) == {
         "error": {
@@ -95,7 +93,7 @@ def test_envelope():
 
 
 def test_success_envelope():
-    reply = render(Failed(Failure.FORBIDDEN), exchange(), "success_envelope")
+    reply = render(Failed(Failure.FORBIDDEN), asks(), "success_envelope")
     assert body(reply) == {
         "success": False,
         "error": {"code": "AUTH_003", "message": "Insufficient permissions", "requestId": "req-1"},
@@ -106,7 +104,7 @@ def test_success_envelope():
 
 @pytest.mark.parametrize("given", [None, "", "a\nb", "x" * 129, "caf\u00e9"])
 def test_a_correlation_that_is_none_is_the_request(given: str | None):
-    request = exchange(headers={} if given is None else {"X-Correlation-ID": given})
+    request = asks(headers={} if given is None else {"X-Correlation-ID": given})
     reply = render(Failed(Failure.NO_ROUTE), request, "envelope")
     assert body(reply)["error"]["correlationId"] == "req-1"
     assert reply.get(b"x-correlation-id") == b"req-1"
@@ -116,7 +114,7 @@ def test_a_correlation_that_is_none_is_the_request(given: str | None):
 @pytest.mark.parametrize("failure", Failure)
 def test_every_failure_in_every_format(format: str, failure: Failure):
     failed = Failed(failure, why="10.0.0.3:5432 refused", by="secret-hook")
-    reply = render(failed, exchange(), format)
+    reply = render(failed, asks(), format)
     assert reply.status == failure.status
     assert body(reply)
     assert reply.get(b"x-error-code") == failure.code.encode()
@@ -132,28 +130,28 @@ def test_every_failure_in_every_format(format: str, failure: Failure):
 def test_head_gets_the_same_head_and_no_body(format: str):
     failed = Failed(Failure.METHOD_NOT_ALLOWED, headers=((b"Allow", b"GET"),))
     problems = Problems(format, clock=Clock(wall=lambda: 0.0))
-    get, head = problems.render(failed, exchange()), problems.render(failed, exchange("HEAD"))
+    get, head = problems.render(failed, asks()), problems.render(failed, asks("HEAD"))
     assert head.body == b""
     assert (head.status, head.headers, head.length) == (get.status, get.headers, get.length)
 
 
 def test_a_503_says_when_to_come_back():
     failed = Failed(Failure.OVERLOADED, headers=((b"retry-after", b"1"),))
-    assert render(failed, exchange(), "problem").get(b"retry-after") == b"1"
-    turned = Problems(statuses={Failure.QUOTA_EXCEEDED: 503}).render(Failed(Failure.QUOTA_EXCEEDED), exchange())
+    assert render(failed, asks(), "problem").get(b"retry-after") == b"1"
+    turned = Problems(statuses={Failure.QUOTA_EXCEEDED: 503}).render(Failed(Failure.QUOTA_EXCEEDED), asks())
     assert turned.get(b"retry-after") == b"5"
 
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_an_operators_message_replaces_the_detail(format: str):
     problems = Problems(format, messages={Failure.NO_ROUTE: "Nothing here, see the docs"})
-    assert b"Nothing here, see the docs" in problems.render(Failed(Failure.NO_ROUTE, "No such thing"), exchange()).body  # type: ignore[operator]
-    assert b"No such thing" in problems.render(Failed(Failure.FORBIDDEN, "No such thing"), exchange()).body  # type: ignore[operator]
+    assert b"Nothing here, see the docs" in problems.render(Failed(Failure.NO_ROUTE, "No such thing"), asks()).body  # type: ignore[operator]
+    assert b"No such thing" in problems.render(Failed(Failure.FORBIDDEN, "No such thing"), asks()).body  # type: ignore[operator]
 
 
 def test_header_values_are_safe():
     failed = Failed(Failure.MALFORMED, "a\r\nSet-Cookie: b\x7f \u20ac", headers=((b"X-A", b"1\r\nX-B: 2"),))
-    reply = render(failed, exchange(), "envelope")
+    reply = render(failed, asks(), "envelope")
     assert reply.get(b"x-error-message") == b"a  Set-Cookie: b  ?"
     assert reply.get(b"x-a") == b"1  X-B: 2"
     assert body(reply)["error"]["message"] == failed.detail
@@ -170,7 +168,7 @@ def test_field_values_hold_no_controls(text: str):
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_what_is_no_unicode(format: str):
-    request = exchange(target="/a\udcff")
+    request = asks(target="/a\udcff")
     errors = [{"field": "\udcff", "code": "type", "message": "no"}]
     failed = Failed(Failure.INVALID_FIELD, "bad \udcff", errors=errors)
     assert b'"bad ?"' in render(failed, request, format).body  # type: ignore[operator]
@@ -179,16 +177,14 @@ def test_what_is_no_unicode(format: str):
 
 
 def test_an_instance_never_names_another_host():
-    assert (
-        body(render(Failed(Failure.NO_ROUTE), exchange(target="//evil.example/x"), "problem"))["instance"] == "/.//evil.example/x"
-    )
+    assert body(render(Failed(Failure.NO_ROUTE), asks(target="//evil.example/x"), "problem"))["instance"] == "/.//evil.example/x"
 
 
 def test_replies_do_not_share_what_hooks_change():
-    first = render(Failed(Failure.NO_ROUTE), exchange(), "problem")
+    first = render(Failed(Failure.NO_ROUTE), asks(), "problem")
     first.set(b"Content-Type", b"text/plain")
     first.add(b"X-A", b"1")
-    second = render(Failed(Failure.NO_ROUTE), exchange(), "problem")
+    second = render(Failed(Failure.NO_ROUTE), asks(), "problem")
     assert second.get(b"content-type") == b"application/problem+json"
     assert second.get(b"x-a") is None
     assert len(second.headers) == 3
@@ -196,7 +192,7 @@ def test_replies_do_not_share_what_hooks_change():
 
 def test_an_unknown_format():
     with pytest.raises(ValueError, match="xml"):
-        render(Failed(Failure.NO_ROUTE), exchange(), "xml")
+        render(Failed(Failure.NO_ROUTE), asks(), "xml")
 
 
 def test_failures_by_code_and_by_reason():

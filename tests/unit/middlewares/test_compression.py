@@ -14,7 +14,6 @@ from backports import zstd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from marshmallow import ValidationError
-from multidict import CIMultiDict
 
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed, Failure
@@ -23,6 +22,7 @@ from gateway.core.hooks import ConfigProblem, Context, ResponseHook
 from gateway.middlewares.compression import AT_ONCE, CONFIG, build
 from gateway.middlewares.compression.codings import REMEMBERED, REMEMBERED_SIZE, EncodedStream, Once, Pieces, codings
 from gateway.middlewares.compression.negotiation import preferred
+from tests.exchange import Stream, exchange, whole_body
 
 TEXT = b'{"cameras": [' + b", ".join(b'{"id": %d, "name": "camera %d"}' % (n, n * n) for n in range(60)) + b"]}"
 JSON = (b"Content-Type", b"application/json")
@@ -31,26 +31,9 @@ ALL = "gzip, br, zstd"
 DECODE = {b"gzip": gzip.decompress, b"br": brotli.decompress, b"zstd": zstd.decompress}
 
 
-class Arriving:
-    """A body of some chunks; breaks off after them when told to."""
-
-    def __init__(self, *chunks: bytes, breaks: bool = False) -> None:
-        self.chunks = list(chunks)
-        self.breaks = breaks
-        self.aborted = 0
-
-    async def read(self) -> bytes:
-        if not self.chunks and self.breaks:
-            raise Failed(Failure.INCOMPLETE_RESPONSE)
-        return self.chunks.pop(0) if self.chunks else b""
-
-    def abort(self) -> None:
-        self.aborted += 1
-
-
-def exchange(accept: str | None = ALL, method: str = "GET", **headers: str) -> Exchange:
+def asks(accept: str | None = ALL, method: str = "GET", **headers: str) -> Exchange:
     sent = {name.replace("_", "-"): value for name, value in headers.items()}
-    return Exchange(method, "/c", CIMultiDict(sent if accept is None else {"Accept-Encoding": accept, **sent}), ())
+    return exchange(method, "/c", sent if accept is None else {"Accept-Encoding": accept, **sent})
 
 
 def hook(**table: Any) -> ResponseHook:
@@ -70,16 +53,6 @@ def answered(
     reply = Reply(status, headers or (JSON,), body, length=length)
     assert hook(**table)(request, reply) is None
     return reply
-
-
-async def everything(reply: Reply) -> bytes:
-    if isinstance(reply.body, bytes):
-        return reply.body
-    parts = []
-    while part := await reply.body.read():
-        parts.append(part)
-    assert await reply.body.read() == b""
-    return b"".join(parts)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +105,7 @@ def test_any_field_value_can_be_read(accept: str):
 
 @pytest.mark.parametrize("coding", list(DECODE))
 def test_a_short_body_at_once(coding: bytes):
-    reply = answered(exchange(coding.decode()), JSON, (b"ETag", b'"v1"'), (b"Accept-Ranges", b"bytes"))
+    reply = answered(asks(coding.decode()), JSON, (b"ETag", b'"v1"'), (b"Accept-Ranges", b"bytes"))
     assert isinstance(reply.body, bytes)
     assert DECODE[coding](reply.body) == TEXT
     assert reply.length == len(reply.body) < len(TEXT)
@@ -149,14 +122,14 @@ def test_a_short_body_at_once(coding: bytes):
 async def test_a_long_body_piece_by_piece(coding: bytes):
     body = TEXT * 200
     assert len(body) > AT_ONCE
-    reply = answered(exchange(coding.decode()), body=body)
+    reply = answered(asks(coding.decode()), body=body)
     assert reply.length is None
     assert not isinstance(reply.body, bytes)
-    assert DECODE[coding](await everything(reply)) == body
+    assert DECODE[coding](await whole_body(reply)) == body
 
 
 async def test_a_long_body_lets_the_loop_turn():
-    reply = answered(exchange("br"), body=TEXT * 200)
+    reply = answered(asks("br"), body=TEXT * 200)
     turns = 0
 
     async def count() -> None:
@@ -166,7 +139,7 @@ async def test_a_long_body_lets_the_loop_turn():
             await asyncio.sleep(0)
 
     counting = asyncio.ensure_future(count())
-    await everything(reply)
+    await whole_body(reply)
     counting.cancel()
     assert turns >= len(TEXT) * 200 // (32 * 1024)
 
@@ -174,8 +147,8 @@ async def test_a_long_body_lets_the_loop_turn():
 @pytest.mark.parametrize("coding", list(DECODE))
 async def test_what_arrives_is_sent_on_at_once(coding: bytes):
     """Every event can be read when it has arrived, before the next one has."""
-    source = Arriving(b"data: one\n\n", b"data: two\n\n")
-    reply = answered(exchange(coding.decode()), (b"Content-Type", b"text/event-stream"), body=source, events=True)
+    source = Stream(b"data: one\n\n", b"data: two\n\n")
+    reply = answered(asks(coding.decode()), (b"Content-Type", b"text/event-stream"), body=source, events=True)
     assert reply.length is None
     assert not isinstance(reply.body, bytes)
     first = await reply.body.read()
@@ -205,8 +178,8 @@ def test_every_byte_survives(coding: bytes, chunks: list[bytes], flush: bool):
     found = codings(1, 4, 3)[coding.decode()]
 
     async def run() -> bytes:
-        stream = EncodedStream(Arriving(*chunks), found.encoder(), flush=flush)
-        return await everything(Reply(200, (), stream))
+        stream = EncodedStream(Stream(*chunks), found.encoder(), flush=flush)
+        return await whole_body(Reply(200, (), stream))
 
     whole = b"".join(chunks)
     assert DECODE[coding](asyncio.run(run())) == whole
@@ -216,7 +189,7 @@ def test_every_byte_survives(coding: bytes, chunks: list[bytes], flush: bool):
 @pytest.mark.parametrize("level", [1, 3])
 async def test_levels(level: int):
     for coding in DECODE:
-        reply = answered(exchange(coding.decode()), gzip_level=level, br_quality=level, zstd_level=level)
+        reply = answered(asks(coding.decode()), gzip_level=level, br_quality=level, zstd_level=level)
         assert isinstance(reply.body, bytes)
         assert DECODE[coding](reply.body) == TEXT
 
@@ -224,13 +197,13 @@ async def test_levels(level: int):
 def test_levels_matter():
     body = bytes(random.Random(1).choices(b"abcdefgh", k=4000))
     for key, coding, low, high in (("gzip_level", "gzip", 0, 3), ("br_quality", "br", 0, 5), ("zstd_level", "zstd", 1, 9)):
-        sizes = [answered(exchange(coding), body=body * 2, **{key: level}).length for level in (low, high)]
+        sizes = [answered(asks(coding), body=body * 2, **{key: level}).length for level in (low, high)]
         assert sizes[0] != sizes[1], key
 
 
 async def test_a_body_that_breaks_off():
-    source = Arriving(TEXT, breaks=True)
-    reply = answered(exchange("gzip"), body=source)
+    source = Stream(TEXT, Failed(Failure.INCOMPLETE_RESPONSE))
+    reply = answered(asks("gzip"), body=source)
     assert not isinstance(reply.body, bytes)
     assert await reply.body.read()
     with pytest.raises(Failed):
@@ -269,53 +242,53 @@ def plain(reply: Reply, vary: bytes | None = None) -> bool:
     ],
 )
 def test_what_is_left_alone(headers: tuple[Pair, ...], status: int):
-    reply = answered(exchange(), *headers, status=status)
+    reply = answered(asks(), *headers, status=status)
     assert reply.body is TEXT and reply.headers == list(headers)
 
 
 def test_short_answers_are_left_alone():
-    assert plain(answered(exchange(), body=b"x" * 1023))
-    assert not plain(answered(exchange(), body=b"x" * 1024))
-    assert plain(answered(exchange(), body=b"x" * 9, minimum=10))
-    assert not plain(answered(exchange(), body=Arriving(b"x"), minimum=10))
-    assert plain(answered(exchange(), body=Arriving(b"x"), length=9, minimum=10))
-    assert plain(answered(exchange(), body=b"", minimum=0))
+    assert plain(answered(asks(), body=b"x" * 1023))
+    assert not plain(answered(asks(), body=b"x" * 1024))
+    assert plain(answered(asks(), body=b"x" * 9, minimum=10))
+    assert not plain(answered(asks(), body=Stream(b"x"), minimum=10))
+    assert plain(answered(asks(), body=Stream(b"x"), length=9, minimum=10))
+    assert plain(answered(asks(), body=b"", minimum=0))
 
 
 @pytest.mark.parametrize("accept", [None, "identity", "deflate", "gzip;q=0"])
 def test_vary_also_where_the_client_wants_none(accept: str | None):
-    assert plain(answered(exchange(accept)), b"Accept-Encoding")
+    assert plain(answered(asks(accept)), b"Accept-Encoding")
 
 
 def test_vary_is_added_to_what_there_is():
-    reply = answered(exchange(None), JSON, (b"Vary", b"Origin"))
+    reply = answered(asks(None), JSON, (b"Vary", b"Origin"))
     assert reply.get(b"vary") == b"Origin, Accept-Encoding"
-    reply = answered(exchange(None), JSON, (b"Vary", b"accept-encoding"))
+    reply = answered(asks(None), JSON, (b"Vary", b"accept-encoding"))
     assert reply.get(b"vary") == b"accept-encoding"
 
 
 def test_a_client_that_wants_no_transformation():
-    assert plain(answered(exchange(Cache_Control="No-Transform")), b"Accept-Encoding")
-    assert not plain(answered(exchange(Cache_Control="no-cache")))
+    assert plain(answered(asks(Cache_Control="No-Transform")), b"Accept-Encoding")
+    assert not plain(answered(asks(Cache_Control="no-cache")))
 
 
 def test_what_does_not_get_shorter_stays():
     noise = random.Random(1).randbytes(2000)
     for coding in DECODE:
-        reply = answered(exchange(coding.decode()), body=noise)
+        reply = answered(asks(coding.decode()), body=noise)
         assert plain(reply, b"Accept-Encoding")
         assert reply.body is noise and reply.length == 2000
 
 
 def test_head_gets_the_head_of_get():
-    reply = answered(exchange("gzip", "HEAD"), JSON, (b"ETag", b'"v1"'), body=b"", length=5000)
+    reply = answered(asks("gzip", "HEAD"), JSON, (b"ETag", b'"v1"'), body=b"", length=5000)
     assert (reply.body, reply.length) == (b"", None)
     assert reply.headers == [JSON, (b"Vary", b"Accept-Encoding"), (b"Content-Encoding", b"gzip"), (b"ETag", b'W/"v1"')]
-    assert plain(answered(exchange("gzip", "HEAD"), body=b"", length=500))
+    assert plain(answered(asks("gzip", "HEAD"), body=b"", length=500))
 
 
 def test_a_weak_etag_stays():
-    assert answered(exchange(), JSON, (b"ETag", b'W/"v1"')).get(b"etag") == b'W/"v1"'
+    assert answered(asks(), JSON, (b"ETag", b'W/"v1"')).get(b"etag") == b'W/"v1"'
 
 
 @pytest.mark.parametrize(
@@ -329,10 +302,10 @@ def test_a_weak_etag_stays():
     ],
 )
 def test_not_modified_names_the_representation_the_client_has(asked: str, etag: bytes, expected: bytes):
-    reply = answered(exchange(If_None_Match=asked), (b"ETag", etag), status=304, body=b"")
+    reply = answered(asks(If_None_Match=asked), (b"ETag", etag), status=304, body=b"")
     assert reply.get(b"etag") == expected
     assert (reply.get(b"vary") is not None) is (etag != expected)
-    assert plain(answered(exchange(If_None_Match=asked), (b"Server", b"x"), status=304, body=b""))
+    assert plain(answered(asks(If_None_Match=asked), (b"Server", b"x"), status=304, body=b""))
 
 
 @pytest.mark.parametrize(
@@ -358,7 +331,7 @@ def test_types(types: list[str] | None, media_type: bytes, fits: bool):
     compress = hook() if types is None else hook(types=types)
     for _ in range(2):
         reply = Reply(200, [(b"Content-Type", media_type)], TEXT)
-        compress(exchange(), reply)
+        compress(asks(), reply)
         assert (reply.get(b"content-encoding") is not None) is fits
 
 
@@ -366,18 +339,18 @@ def test_strangers_cannot_fill_its_memory():
     compress = hook()
     for number in range(600):
         reply = Reply(200, [(b"Content-Type", b"text/x-%d" % number)], TEXT)
-        compress(exchange(f"gzip;q=0.5, br;q=0.{number}"), reply)
+        compress(asks(f"gzip;q=0.5, br;q=0.{number}"), reply)
         assert reply.get(b"content-encoding") in (b"gzip", b"br")
     long = "gzip" + ", deflate" * 200
     for _ in range(2):
         reply = Reply(200, [JSON], TEXT)
-        compress(exchange(long), reply)
+        compress(asks(long), reply)
         assert reply.get(b"content-encoding") == b"gzip"
 
 
 def test_the_algorithms_that_are_listed():
-    assert answered(exchange(), algorithms=["gzip", "br"]).get(b"content-encoding") == b"gzip"
-    assert plain(answered(exchange("zstd"), algorithms=["gzip"]), b"Accept-Encoding")
+    assert answered(asks(), algorithms=["gzip", "br"]).get(b"content-encoding") == b"gzip"
+    assert plain(answered(asks("zstd"), algorithms=["gzip"]), b"Accept-Encoding")
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from marshmallow import ValidationError
-from multidict import CIMultiDict
 
 from gateway.core.exchange import ALLOWED_METHODS, Exchange, Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.headers import Pair
 from gateway.core.hooks import ConfigProblem, Context, Hooks
 from gateway.middlewares.cors import CONFIG, build
+from tests.exchange import exchange, fields
 
 APP = "https://app.example.com"
 
@@ -23,25 +23,13 @@ def hooks(**table: Any) -> Hooks:
     return build(CONFIG().load({"origins": [APP], **table}), Context("cors"))
 
 
-def exchange(origin: str | None = APP, method: str = "GET", **headers: str) -> Exchange:
+def asks(origin: str | None = APP, method: str = "GET", **headers: str) -> Exchange:
     given = {name.replace("_", "-"): value for name, value in headers.items()}
-    return Exchange(method, "/c", CIMultiDict(given if origin is None else {"Origin": origin, **given}), ())
+    return exchange(method, "/c", given if origin is None else {"Origin": origin, **given})
 
 
 def preflight(origin: str | None = APP, method: str = "PUT", **headers: str) -> Exchange:
-    return exchange(origin, "OPTIONS", Access_Control_Request_Method=method, **headers)
-
-
-def fields(reply: Reply) -> dict[str, str]:
-    """The reply's fields as a client gets them; a field sent twice is an error here."""
-    lines = [name + b": " + value for name, value in reply.headers]
-    lines += [line for block in reply.blocks for line in block.removesuffix(b"\r\n").split(b"\r\n")]
-    found: dict[str, str] = {}
-    for line in lines:
-        name, _, value = line.decode().partition(": ")
-        assert name.lower() not in found, name
-        found[name.lower()] = value
-    return found
+    return asks(origin, "OPTIONS", Access_Control_Request_Method=method, **headers)
 
 
 def decorated(made: Hooks, request: Exchange, *headers: Pair) -> dict[str, str]:
@@ -59,7 +47,7 @@ def asked(made: Hooks, request: Exchange) -> Reply | None:
 
 
 def test_an_allowed_origin():
-    assert decorated(hooks(), exchange()) == {
+    assert decorated(hooks(), asks()) == {
         "vary": "Origin",
         "access-control-allow-origin": APP,
         "access-control-expose-headers": (
@@ -69,7 +57,7 @@ def test_an_allowed_origin():
 
 
 def test_credentials():
-    assert decorated(hooks(credentials=True, expose=[]), exchange()) == {
+    assert decorated(hooks(credentials=True, expose=[]), asks()) == {
         "vary": "Origin",
         "access-control-allow-origin": APP,
         "access-control-allow-credentials": "true",
@@ -78,7 +66,7 @@ def test_credentials():
 
 @pytest.mark.parametrize("origin", [None, "https://evil.example", "null", "http://app.example.com", APP + ":8443", APP.upper()])
 def test_other_origins_get_nothing_but_vary(origin: str | None):
-    assert decorated(hooks(), exchange(origin)) == {"vary": "Origin"}
+    assert decorated(hooks(), asks(origin)) == {"vary": "Origin"}
 
 
 @pytest.mark.parametrize(
@@ -109,31 +97,29 @@ def test_other_origins_get_nothing_but_vary(origin: str | None):
 def test_which_origins(listed: str, origin: str, allowed: bool):
     made = hooks(origins=["https://other.example", listed])
     for _ in range(2):
-        assert decorated(made, exchange(origin)).get("access-control-allow-origin") == (origin if allowed else None)
+        assert decorated(made, asks(origin)).get("access-control-allow-origin") == (origin if allowed else None)
 
 
 def test_wildcards_forget_origins_they_have_seen():
     made = hooks(origins=["https://*.example.com"])
     for number in range(3000):
-        assert "access-control-allow-origin" in decorated(made, exchange(f"https://a{number}.example.com"))
-    assert "access-control-allow-origin" in decorated(made, exchange("https://a0.example.com"))
+        assert "access-control-allow-origin" in decorated(made, asks(f"https://a{number}.example.com"))
+    assert "access-control-allow-origin" in decorated(made, asks("https://a0.example.com"))
 
 
 def test_everyone():
     made = hooks(origins=["*"], expose=[])
     for origin in (APP, None, "null"):
-        assert decorated(made, exchange(origin)) == {"access-control-allow-origin": "*"}
+        assert decorated(made, asks(origin)) == {"access-control-allow-origin": "*"}
 
 
 def test_vary_is_kept_and_not_repeated():
-    assert decorated(hooks(expose=[]), exchange(None), (b"Vary", b"Accept-Encoding, origin")) == {
-        "vary": "Accept-Encoding, origin"
-    }
-    assert decorated(hooks(), exchange(None), (b"Vary", b"*")) == {"vary": "*"}
+    assert decorated(hooks(expose=[]), asks(None), (b"Vary", b"Accept-Encoding, origin")) == {"vary": "Accept-Encoding, origin"}
+    assert decorated(hooks(), asks(None), (b"Vary", b"*")) == {"vary": "*"}
     reply = Reply(200, [(b"Vary", b"Accept-Encoding")])
     made = hooks()
     assert made.response is not None
-    made.response(exchange(None), reply)
+    made.response(asks(None), reply)
     assert reply.get(b"vary") == b"Accept-Encoding, Origin"
 
 
@@ -144,8 +130,8 @@ def test_an_upstreams_own_fields_are_replaced():
         (b"Access-Control-Expose-Headers", b"*"),
         (b"Access-Control-Max-Age", b"5"),
     )
-    assert decorated(hooks(expose=[]), exchange(), *own) == {"vary": "Origin", "access-control-allow-origin": APP}
-    assert decorated(hooks(), exchange("https://evil.example"), *own) == {"vary": "Origin"}
+    assert decorated(hooks(expose=[]), asks(), *own) == {"vary": "Origin", "access-control-allow-origin": APP}
+    assert decorated(hooks(), asks("https://evil.example"), *own) == {"vary": "Origin"}
 
 
 def test_preflight():
@@ -184,11 +170,11 @@ def test_a_preflight_that_fails_later_is_readable():
 @pytest.mark.parametrize(
     "request_",
     [
-        exchange(),
-        exchange(None, "OPTIONS"),
-        exchange(APP, "OPTIONS"),
-        exchange(None, "OPTIONS", Access_Control_Request_Method="GET"),
-        exchange(APP, "GET", Access_Control_Request_Method="GET"),
+        asks(),
+        asks(None, "OPTIONS"),
+        asks(APP, "OPTIONS"),
+        asks(None, "OPTIONS", Access_Control_Request_Method="GET"),
+        asks(APP, "GET", Access_Control_Request_Method="GET"),
     ],
     ids=["a request", "bare OPTIONS", "OPTIONS from a page", "no origin", "another method"],
 )
@@ -257,7 +243,7 @@ def test_private_networks(allowed: bool, sent: str, granted: bool):
 
 
 def test_errors_are_readable():
-    request = exchange()
+    request = asks()
     made = hooks(expose=[])
     assert made.error is not None
     made.error(request, Failed(Failure.NO_ROUTE))
@@ -269,11 +255,11 @@ def test_errors_are_readable():
 @pytest.mark.parametrize(
     ("request_", "passes"),
     [
-        (exchange(), True),
-        (exchange(None), True),
-        (exchange("https://api.example.com", "POST", Host="API.example.com"), True),
-        (exchange("https://evil.example", Host="api.example.com"), False),
-        (exchange("null"), False),
+        (asks(), True),
+        (asks(None), True),
+        (asks("https://api.example.com", "POST", Host="API.example.com"), True),
+        (asks("https://evil.example", Host="api.example.com"), False),
+        (asks("null"), False),
         (preflight("https://evil.example"), False),
     ],
     ids=["allowed", "no origin", "its own", "another", "null", "a preflight"],
@@ -297,8 +283,8 @@ def test_reject_answers_preflights_of_those_it_allows():
     ("request_", "outcome", "why"),
     [
         (preflight(), "preflight", f"{APP} is allowed"),
-        (exchange(), "pass", f"{APP} is allowed"),
-        (exchange("https://evil.example"), "pass", "https://evil.example is not allowed"),
+        (asks(), "pass", f"{APP} is allowed"),
+        (asks("https://evil.example"), "pass", "https://evil.example is not allowed"),
     ],
 )
 def test_decisions(request_: Exchange, outcome: str, why: str):
@@ -339,7 +325,7 @@ def test_refused_tables(table: dict[str, Any]):
 @given(st.text(st.sampled_from("ahtps:/.*exmplco@#?\r\n[]80"), max_size=40))
 def test_only_origins_below_the_wildcard(origin: str):
     """Whatever is sent, what is echoed is an origin of that host's, and nothing that could end a header line."""
-    echoed = decorated(hooks(origins=["https://*.example.com"]), exchange("https://" + origin + ".example.com"))
+    echoed = decorated(hooks(origins=["https://*.example.com"]), asks("https://" + origin + ".example.com"))
     allowed = echoed.get("access-control-allow-origin")
     if allowed is not None:
         host = allowed.removeprefix("https://")

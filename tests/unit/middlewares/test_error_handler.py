@@ -7,13 +7,13 @@ from typing import Any
 import orjson
 import pytest
 from marshmallow import ValidationError
-from multidict import CIMultiDict
 
 from gateway.core.clock import Clock
-from gateway.core.exchange import Exchange, Reply
+from gateway.core.exchange import Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.hooks import ConfigProblem, Context, Hooks
 from gateway.middlewares.error_handler import CONFIG, build
+from tests.exchange import exchange
 
 
 def hooks(table: dict[str, Any], errors_format: str = "problem") -> Hooks:
@@ -24,7 +24,7 @@ def hooks(table: dict[str, Any], errors_format: str = "problem") -> Hooks:
 def reply(table: dict[str, Any], failed: Failed, errors_format: str = "problem") -> Reply:
     made = hooks(table, errors_format)
     assert made.error is not None and made.request is made.response is made.finish is None
-    answer = made.error(Exchange("GET", "/c", CIMultiDict(), (), request_id="r"), failed)
+    answer = made.error(exchange(request_id="r"), failed)
     assert isinstance(answer, Reply)
     return answer
 

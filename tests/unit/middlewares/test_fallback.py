@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from marshmallow import ValidationError
-from multidict import CIMultiDict
 
-from gateway.core.exchange import Exchange, Reply
+from gateway.core.exchange import Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.hooks import ConfigProblem, Context
 from gateway.middlewares.fallback import CONFIG, build
+from tests.exchange import exchange
 
 
 def answered(
@@ -25,12 +24,9 @@ def answered(
 ) -> Reply | None:
     made = build(CONFIG().load({"responses": responses}), Context("fallback"))
     assert made.error is not None and made.request is made.response is made.finish is None
-    exchange = Exchange(method, "/c", CIMultiDict(), (), request_id="r")
-    exchange.route = None if route is None else SimpleNamespace(name=route)
-    exchange.reply = so_far
-    exchange.reason = "before"
-    reply = made.error(exchange, failed)
-    assert exchange.reason == "before"
+    asked = exchange(method, "/c", request_id="r", route=route, reply=so_far, reason="before")
+    reply = made.error(asked, failed)
+    assert asked.reason == "before"
     assert reply is None or isinstance(reply, Reply)
     return reply
 

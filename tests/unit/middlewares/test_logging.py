@@ -7,7 +7,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
 
@@ -33,6 +32,7 @@ from gateway.middlewares.logging import (
     network_of,
     trace_id,
 )
+from tests.exchange import exchange
 
 CONTRACT = """
 timestamp, request_id, trace_id, client_ip, client, method, path, route, status, duration_ms, upstream, endpoint, upstream_ms,
@@ -79,16 +79,11 @@ def access_log(lines: Lines, config: LoggingConfig | None = None, time: Time | N
     return AccessLog(config or LoggingConfig(), lines, time.wall, time.monotonic, **more)  # type: ignore[arg-type]
 
 
-def exchange(target: str = "/cameras/17", headers: Mapping[str, str] | None = None, **values: Any) -> Exchange:
-    """An answered one, over when the clock shows 1000.25; `values` change its attributes."""
+def answered(target: str = "/cameras/17", headers: Mapping[str, str] | None = None, **facts: Any) -> Exchange:
+    """An exchange that is over when the clock shows 1000.25."""
     headers = {"User-Agent": "curl/8.1"} if headers is None else headers
-    raw = [(name.encode(), value.encode("utf-8", "replace")) for name, value in headers.items()]
-    made = Exchange("GET", target, CIMultiDict(headers), raw, peer="192.0.2.77", request_id="r-1", started=1000.0)
-    made.reply = Reply(200)
-    made.written = True
-    for name, value in values.items():
-        setattr(made, name, value)
-    return made
+    more = {"peer": "192.0.2.77", "request_id": "r-1", "started": 1000.0, "reply": Reply(200), "written": True}
+    return exchange("GET", target, headers, **{**more, **facts})
 
 
 def logged(made: Exchange, config: LoggingConfig | None = None) -> dict[str, Any]:
@@ -101,10 +96,10 @@ def logged(made: Exchange, config: LoggingConfig | None = None) -> dict[str, Any
 
 
 def test_everything_known():
-    made = exchange(
+    made = answered(
         headers={"User-Agent": "curl/8.1", "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"},
         identity=Identity("acme", "api_key"),
-        route=SimpleNamespace(name="cameras"),
+        route="cameras",
         upstream="becamera",
         endpoint="http://127.0.0.1:3001",
         upstream_seconds=0.123456,
@@ -140,7 +135,7 @@ def test_everything_known():
 
 
 def test_nothing_known():
-    line = logged(exchange(headers={}, peer="", client_ip="", reply=None, written=False))
+    line = logged(answered(headers={}, peer="", client_ip="", reply=None, written=False))
     assert list(line) == FIELDS
     unknown = {name for name, value in line.items() if value is None}
     assert unknown == {
@@ -159,7 +154,7 @@ def test_nothing_known():
 
 
 def test_an_upstream_without_an_endpoint_took_no_time():
-    line = logged(exchange(upstream="becamera", failed=Failed(Failure.NO_ENDPOINT)))
+    line = logged(answered(upstream="becamera", failed=Failed(Failure.NO_ENDPOINT)))
     assert (line["upstream"], line["endpoint"], line["upstream_ms"]) == ("becamera", None, None)
 
 
@@ -179,7 +174,7 @@ def test_an_upstream_without_an_endpoint_took_no_time():
     ],
 )
 def test_status_and_reason(description: str, values: dict[str, Any], status: int, reason: str | None):
-    line = logged(exchange(**values))
+    line = logged(answered(**values))
     assert (line["status"], line["reason"]) == (status, reason), description
 
 
@@ -206,7 +201,7 @@ def test_status_and_reason(description: str, values: dict[str, Any], status: int
 )
 def test_trace_id(description: str, given: str, expected: str | None):
     assert trace_id(given) == expected, description
-    assert logged(exchange(headers={"traceparent": given}))["trace_id"] == expected, description
+    assert logged(answered(headers={"traceparent": given}))["trace_id"] == expected, description
 
 
 # Time.
@@ -218,7 +213,7 @@ def test_the_time_of_day_is_followed():
     seen = []
     for now, step in ((1000.999, 0.0), (1001.0005, 0.0), (1003.5, 0.0), (1003.7, 60.0), (1003.9, -3600.0)):
         time.now, time.step = now, step
-        log.finish(exchange())
+        log.finish(answered())
         seen.append(lines.last["timestamp"][11:])
     assert seen == ["14:13:20.999Z", "14:13:21.000Z", "14:13:23.500Z", "14:14:23.700Z", "13:13:23.900Z"]
 
@@ -233,7 +228,7 @@ def test_the_time_of_day_is_not_asked_for_every_line():
 
     log = AccessLog(LoggingConfig(), lines, wall, time.monotonic)  # type: ignore[arg-type]
     for _ in range(100):
-        log.finish(exchange())
+        log.finish(answered())
         time.now += 0.0009
     assert len(asked) == 1
 
@@ -243,7 +238,7 @@ def test_the_time_of_day_is_not_asked_for_every_line():
 def test_any_time_has_a_timestamp(wall: float, took: float):
     lines = Lines()
     log = AccessLog(LoggingConfig(), lines, lambda: wall, lambda: 1e6 + took)  # type: ignore[arg-type]
-    log.finish(exchange(started=1e6))
+    log.finish(answered(started=1e6))
     assert len(lines.last["timestamp"]) == 24
     assert lines.last["duration_ms"] == pytest.approx(took * 1000, abs=0.01)
 
@@ -280,15 +275,15 @@ def test_masked_query(description: str, query: str, expected: str):
 
 
 def test_the_query_is_logged_only_when_asked_for():
-    made = exchange(f"/cameras?page=2&token={SECRET}")
+    made = answered(f"/cameras?page=2&token={SECRET}")
     assert logged(made)["path"] == "/cameras"
     assert logged(made, LoggingConfig(query=True))["path"] == "/cameras?page=2&token=***"
-    assert logged(exchange("/cameras"), LoggingConfig(query=True))["path"] == "/cameras"
+    assert logged(answered("/cameras"), LoggingConfig(query=True))["path"] == "/cameras"
 
 
 def test_further_headers():
     config = LoggingConfig(headers=("Referer", "X-Team", "Cookie", "X-Absent"), mask=("cookie", "token"))
-    made = exchange(headers={"Cookie": SECRET, "Referer": f"https://a.example/x?b=1&token={SECRET}"})
+    made = answered(headers={"Cookie": SECRET, "Referer": f"https://a.example/x?b=1&token={SECRET}"})
     made.raw_headers = [*made.raw_headers, (b"x-team", b"a"), (b"X-Team", b"\xff")]
     line = logged(made, config)
     assert list(line) == [*FIELDS, "headers"]
@@ -298,8 +293,8 @@ def test_further_headers():
 def test_no_header_of_one_line_appears_in_the_next():
     lines = Lines()
     log = access_log(lines, LoggingConfig(headers=("referer",), query=True, why=True))
-    log.finish(exchange("/a?b=1", headers={"Referer": "x"}, failed=Failed(Failure.TIMEOUT, why="slow")))
-    log.finish(exchange("/c", headers={}))
+    log.finish(answered("/a?b=1", headers={"Referer": "x"}, failed=Failed(Failure.TIMEOUT, why="slow")))
+    log.finish(answered("/c", headers={}))
     assert (lines.last["headers"], lines.last["path"], lines.last["why"]) == ({}, "/c", None)
 
 
@@ -307,7 +302,7 @@ def test_no_header_of_one_line_appears_in_the_next():
     ("header", "field"), [("User-Agent", "user_agent"), ("traceparent", "trace_id"), ("X-Request-ID", "request_id")]
 )
 def test_masking_a_header_masks_the_field_it_fills(header: str, field: str):
-    line = logged(exchange(), LoggingConfig(mask=(header,)))
+    line = logged(answered(), LoggingConfig(mask=(header,)))
     assert line[field] == "***"
     assert list(line) == FIELDS
 
@@ -324,7 +319,7 @@ def test_a_masked_value_never_reaches_a_line(name: str, letters: list[bool], bef
     parameter = "".join(f"%{ord(letter):02x}" for letter in written) if encoded else written
     query = f"{before}&{parameter}={SECRET};{SECRET}"
     config = LoggingConfig(headers=(name, "Referer"), query=True, why=True)
-    made = exchange(f"/x?{query}", headers={written: SECRET, "Referer": f"/y?{query}"})
+    made = answered(f"/x?{query}", headers={written: SECRET, "Referer": f"/y?{query}"})
     lines = Lines()
     access_log(lines, config).finish(made)
     assert SECRET.encode() not in lines.lines[-1]
@@ -344,32 +339,32 @@ def test_a_masked_value_never_reaches_a_line(name: str, letters: list[bool], bef
 )
 def test_an_address_is_masked_to_its_network(address: str, network: str | None):
     assert network_of(address) == network
-    assert logged(exchange(client_ip=address), LoggingConfig(client_ip="masked"))["client_ip"] == network
-    assert logged(exchange(client_ip=address))["client_ip"] == (address or None)
+    assert logged(answered(client_ip=address), LoggingConfig(client_ip="masked"))["client_ip"] == network
+    assert logged(answered(client_ip=address))["client_ip"] == (address or None)
 
 
 def test_tries_are_listed_with_why():
-    tried = exchange()
+    tried = answered()
     tried.tries = [Attempt("127.0.0.1:3001", 0.0125, "connect_failed: refused")]
     assert "tries" not in logged(tried)
     found = logged(tried, LoggingConfig(why=True))["tries"]
     assert found == [{"endpoint": "127.0.0.1:3001", "ms": 12.5, "why": "connect_failed: refused"}]
-    assert logged(exchange(), LoggingConfig(why=True))["tries"] == []
+    assert logged(answered(), LoggingConfig(why=True))["tries"] == []
 
 
 def test_why_is_for_those_who_ask():
     failed = Failed(Failure.EXPIRED, "Your key has expired", why="key expired 2026-10-01", by="auth")
-    assert "why" not in logged(exchange(failed=failed))
-    assert logged(exchange(failed=failed), LoggingConfig(why=True))["why"] == "key expired 2026-10-01"
-    assert logged(exchange(failed=Failed(Failure.EXPIRED, "said")), LoggingConfig(why=True))["why"] == "said"
-    assert logged(exchange(), LoggingConfig(why=True))["why"] is None
+    assert "why" not in logged(answered(failed=failed))
+    assert logged(answered(failed=failed), LoggingConfig(why=True))["why"] == "key expired 2026-10-01"
+    assert logged(answered(failed=Failed(Failure.EXPIRED, "said")), LoggingConfig(why=True))["why"] == "said"
+    assert logged(answered(), LoggingConfig(why=True))["why"] is None
 
 
 # Text that is no text.
 
 
 def test_lone_surrogates_are_replaced_and_line_breaks_escaped():
-    made = exchange("/caf\udce9", headers={"User-Agent": "a\nb\udcff", "Referer": "x"}, identity=Identity("\ud800", "jwt"))
+    made = answered("/caf\udce9", headers={"User-Agent": "a\nb\udcff", "Referer": "x"}, identity=Identity("\ud800", "jwt"))
     made.raw_headers = [(b"Referer", b"x\xff")]
     line = logged(made, LoggingConfig(headers=("referer",)))
     assert line["path"] == "/caf\ufffd"
@@ -381,8 +376,9 @@ def test_lone_surrogates_are_replaced_and_line_breaks_escaped():
 @settings(max_examples=100, deadline=None)
 @given(st.text(st.characters(), max_size=30), st.text(st.characters(), max_size=30))
 def test_any_text_makes_one_line(path: str, agent: str):
-    line = logged(exchange(path=path, headers=CIMultiDict({"User-Agent": agent})))
-    assert list(line) == FIELDS
+    made = answered(path=path)
+    made.headers = CIMultiDict({"User-Agent": agent})
+    assert list(logged(made)) == FIELDS
 
 
 # Sampling.
@@ -402,7 +398,7 @@ def test_any_text_makes_one_line(path: str, agent: str):
 def test_sample(description: str, values: dict[str, Any], luck: float, lines: int):
     written = Lines()
     log = access_log(written, LoggingConfig(sample=0.25), random=lambda: luck)
-    log.finish_sampled(exchange(**values))
+    log.finish_sampled(answered(**values))
     assert len(written.lines) == lines, description
 
 
@@ -421,7 +417,7 @@ async def test_lines_reach_the_file(tmp_path: Path):
     draft.commit()
     assert (hooks.request, hooks.response, hooks.error) == (None, None, None)
     assert hooks.finish is not None
-    hooks.finish(exchange())
+    hooks.finish(answered())
     (file,) = (kept for _, kept in keep._entries.values() if isinstance(kept, LogFile))
     keep.close()
     assert await asyncio.to_thread(file.wait, 10)

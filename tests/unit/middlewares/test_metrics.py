@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from marshmallow import ValidationError
-from multidict import CIMultiDict
 
 from gateway.core.exchange import Exchange, Identity, Reply
 from gateway.core.failures import Failed, Failure
@@ -18,16 +16,11 @@ from gateway.core.telemetry import SIZE_BUCKETS, Family, Telemetry
 from gateway.lifetime.registry import Keep
 from gateway.middlewares import metrics
 from gateway.middlewares.metrics import CONFIG, SIZES, Clients, Metrics, MetricsConfig, build
+from tests.exchange import exchange
 
 
-def exchange(method: str = "GET", route: str | None = "cameras", **values: Any) -> Exchange:
-    made = Exchange(method, "/cameras", CIMultiDict(), [], started=100.0)
-    made.route = None if route is None else SimpleNamespace(name=route)
-    made.reply = Reply(200)
-    made.written = True
-    for name, value in values.items():
-        setattr(made, name, value)
-    return made
+def answered(method: str = "GET", route: str | None = "cameras", **facts: Any) -> Exchange:
+    return exchange(method, "/cameras", route=route, **{"started": 100.0, "reply": Reply(200), "written": True, **facts})
 
 
 def finished(*exchanges: Exchange, now: float = 100.03) -> Telemetry:
@@ -41,11 +34,11 @@ def finished(*exchanges: Exchange, now: float = 100.03) -> Telemetry:
 def test_requests_by_route_method_and_code():
     failed = Failed(Failure.CLIENT_GONE)
     telemetry = finished(
-        exchange(),
-        exchange(),
-        exchange("POST", reply=Reply(201)),
-        exchange("BREW", route=None, reply=Reply(404)),
-        exchange(route="health", reply=None, written=False, failed=failed),
+        answered(),
+        answered(),
+        answered("POST", reply=Reply(201)),
+        answered("BREW", route=None, reply=Reply(404)),
+        answered(route="health", reply=None, written=False, failed=failed),
     )
     assert telemetry.requests.values == {
         ("cameras", "GET", "200"): 2,
@@ -56,7 +49,7 @@ def test_requests_by_route_method_and_code():
 
 
 def test_durations_and_sizes():
-    telemetry = finished(exchange(bytes_in=64, bytes_out=65), exchange(reply=Reply(404), bytes_in=0, bytes_out=10**9))
+    telemetry = finished(answered(bytes_in=64, bytes_out=65), answered(reply=Reply(404), bytes_in=0, bytes_out=10**9))
     duration = telemetry.request_duration.cells[("cameras", "GET")]
     assert duration.total == pytest.approx(0.06)
     assert [count for bound, count in zip(duration.bounds, duration.counts, strict=False) if bound == 0.05] == [2]
@@ -69,7 +62,7 @@ def test_durations_and_sizes():
 @settings(max_examples=100, deadline=None)
 @given(st.integers(min_value=0, max_value=2**40), st.floats(min_value=0, max_value=100))
 def test_counted_as_a_histogram_would(size: int, took: float):
-    telemetry = finished(exchange(bytes_in=size, bytes_out=size), now=100.0 + took)
+    telemetry = finished(answered(bytes_in=size, bytes_out=size), now=100.0 + took)
     plain = Telemetry()
     plain.response_size.cell(("cameras",)).observe(size)
     plain.request_duration.cell(("cameras", "GET")).observe((100.0 + took) - 100.0)
@@ -87,26 +80,26 @@ def test_sizes_have_the_bounds_of_the_family():
 
 def test_failures_by_reason():
     telemetry = finished(
-        exchange(),
-        exchange(failed=Failed(Failure.RATE_LIMITED)),
-        exchange(failed=Failed(Failure.TIMEOUT)),
-        exchange(failed=Failed(Failure.TIMEOUT)),
+        answered(),
+        answered(failed=Failed(Failure.RATE_LIMITED)),
+        answered(failed=Failed(Failure.TIMEOUT)),
+        answered(failed=Failed(Failure.TIMEOUT)),
     )
     assert telemetry.failures.values == {("rate_limited",): 1, ("timeout",): 2}
 
 
 def test_requests_by_client_count_those_who_said_who_they_are():
-    telemetry = finished(exchange(), exchange(identity=Identity("acme", "api_key")), exchange(identity=Identity("acme", "jwt")))
+    telemetry = finished(answered(), answered(identity=Identity("acme", "api_key")), answered(identity=Identity("acme", "jwt")))
     assert telemetry.client_requests.values == {("acme",): 2}
 
 
 def test_requests_in_flight_are_not_its_business():
-    assert finished(exchange()).in_flight.values == {}
+    assert finished(answered()).in_flight.values == {}
 
 
 @pytest.mark.parametrize("method", ["get", "GETT", "", "\udcff"])
 def test_methods_a_stranger_makes_up_are_one(method: str):
-    assert list(finished(exchange(method)).requests.values) == [("cameras", "other", "200")]
+    assert list(finished(answered(method)).requests.values) == [("cameras", "other", "200")]
 
 
 # Clients.
@@ -214,7 +207,7 @@ def test_every_pipeline_shares_one():
     assert first.finish is not None
     assert first.finish == second.finish
     assert (first.request, first.response, first.error) == (None, None, None)
-    first.finish(exchange())
+    first.finish(answered())
     assert context.telemetry.requests.values == {("cameras", "GET", "200"): 1}
 
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 from marshmallow import ValidationError
-from multidict import CIMultiDict
 
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.hooks import ConfigProblem, Context, Hooks
 from gateway.middlewares.security_headers import CONFIG, PRESETS, build
+from tests.exchange import exchange
 
 HSTS = "max-age=31536000; includeSubDomains; preload"
 
@@ -20,17 +20,16 @@ def hooks(**table: Any) -> Hooks:
     return build(CONFIG().load(table), Context("security_headers"))
 
 
-def exchange(scheme: str = "https", trusted: bool = False, **headers: str) -> Exchange:
-    made = Exchange("GET", "/", CIMultiDict({key.replace("_", "-"): value for key, value in headers.items()}), (), scheme=scheme)
-    made.trusted = trusted
-    return made
+def asks(scheme: str = "https", trusted: bool = False, **headers: str) -> Exchange:
+    given = {name.replace("_", "-"): value for name, value in headers.items()}
+    return exchange(headers=given, scheme=scheme, trusted=trusted)
 
 
 def sent(made: Hooks, *pairs: tuple[str, str], to: Exchange | None = None) -> dict[str, str]:
     """The fields of a reply with these pairs after the response hook; nothing may be there twice."""
     reply = Reply(200, [(name.encode(), value.encode()) for name, value in pairs], b"{}")
     assert made.response is not None
-    made.response(to or exchange(), reply)
+    made.response(to or asks(), reply)
     lines = b"".join(reply.blocks).decode().split("\r\n")
     found = [(name.decode(), value.decode()) for name, value in reply.headers]
     found += [(name, value) for name, _, value in (line.partition(": ") for line in lines if line)]
@@ -72,12 +71,12 @@ def test_values_of_ones_own():
 @pytest.mark.parametrize(
     ("to", "expected"),
     [
-        (exchange("https"), True),
-        (exchange("http"), False),
-        (exchange("http", trusted=True), False),
-        (exchange("http", trusted=True, X_Forwarded_Proto="HTTPS"), True),
-        (exchange("http", trusted=True, X_Forwarded_Proto="http"), False),
-        (exchange("http", X_Forwarded_Proto="https"), False),
+        (asks("https"), True),
+        (asks("http"), False),
+        (asks("http", trusted=True), False),
+        (asks("http", trusted=True, X_Forwarded_Proto="HTTPS"), True),
+        (asks("http", trusted=True, X_Forwarded_Proto="http"), False),
+        (asks("http", X_Forwarded_Proto="https"), False),
     ],
     ids=["https", "http", "trusted, silent", "trusted, https", "trusted, http", "a stranger's word"],
 )
@@ -125,7 +124,7 @@ def test_many_variants_are_not_all_remembered():
 
 def test_errors_carry_them_too():
     made = hooks()
-    to = exchange()
+    to = asks()
     assert made.error is not None
     assert made.error(to, Failed(Failure.NO_ROUTE)) is None
     to.reply = Reply(404, (), b"{}")

@@ -3,16 +3,12 @@ from __future__ import annotations
 import logging
 
 import pytest
-from multidict import CIMultiDict
 
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.hooks import Hooks
 from gateway.runtime.pipeline import flatten
-
-
-def exchange() -> Exchange:
-    return Exchange("GET", "/", CIMultiDict(), ())
+from tests.exchange import exchange
 
 
 class Recorder:
