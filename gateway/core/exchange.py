@@ -167,7 +167,7 @@ class Identity:
     limit: str = ""
 
 
-class Attempt(NamedTuple):
+class AttemptRecord(NamedTuple):
     """A try at an endpoint that was not the last: its name, how long it took in seconds, and why another was made."""
 
     endpoint: str
@@ -194,7 +194,7 @@ class Exchange:
     has been verified, is made out to, as RFC 4514 writes it; "" without one).
     What the gateway found: `route`, `params` (template captures, percent-decoded), `identity`, `request_id`, `reply`, `failed`,
     `reason` (the deciding hook's word when nothing failed), `upstream` and `endpoint` (names), `attempts` (how many endpoints
-    were tried), `tries` (the Attempts before the last), `cache` (the word for the access log: hit, miss, ...), `notes` (a hook's
+    were tried), `tries` (the attempts before the last), `cache` (the word for the access log: hit, miss, ...), `notes` (a hook's
     own, by the hook's own key).
     When and how much: `started` (perf_counter seconds), `upstream_seconds`, `bytes_in`, `bytes_out` (body bytes), `written`
     (whether the head has gone out).
@@ -286,7 +286,7 @@ class Exchange:
         self.upstream = ""
         self.endpoint = ""
         self.attempts = 0
-        self.tries: list[Attempt] | None = None
+        self.tries: list[AttemptRecord] | None = None
         self.upstream_seconds = 0.0
         self.bytes_in = 0
         self.bytes_out = 0

@@ -20,7 +20,7 @@ from urllib.parse import unquote_plus
 import orjson
 
 from gateway.config.tables.schema import Boolean, Choice, FieldName, Items, Number, Table, Text
-from gateway.core.exchange import Attempt, Exchange
+from gateway.core.exchange import AttemptRecord, Exchange
 from gateway.core.headers import Pair, lower
 from gateway.core.hooks import ConfigProblem, Context, Hooks
 from gateway.lifetime.logfile import LogFile, Record, located
@@ -242,7 +242,9 @@ class AccessLog:
             line[field] = MASKED
         return encoded(line)
 
-    def _add(self, line: dict[str, Any], query: str, raw_headers: list[Pair], why: str, tries: list[Attempt] | None) -> None:
+    def _add(
+        self, line: dict[str, Any], query: str, raw_headers: list[Pair], why: str, tries: list[AttemptRecord] | None
+    ) -> None:
         """What only some settings ask for."""
         if self._config.query and query:
             line["path"] += "?" + masked_query(query, self._mask)

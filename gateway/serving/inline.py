@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Coroutine, Iterator
-from time import perf_counter
 from typing import Any
 
 from gateway.core.exchange import Reply
@@ -19,32 +18,27 @@ from gateway.core.failures import Failed
 from gateway.runtime.pipeline import Step
 from gateway.serving.http1.write import write_complete
 from gateway.serving.passage import Passage
+from gateway.upstream.attempt import Attempt, State
 from gateway.upstream.connections.http1.connection import Connection
-from gateway.upstream.forward import Forward, release
-from gateway.upstream.pool.endpoint import Endpoint
+from gateway.upstream.forward import Forward
 from gateway.upstream.retry import may_repeat
 
 log = logging.getLogger("gateway.serving")
 
 
 class Inline(Passage):
-    """A Passage that is its own upstream Flight. The client's connection calls `start`, and `cancel` when it is lost."""
+    """A Passage that is told of its Attempt's outcome. The client's connection calls `start`, and `cancel` when it is lost."""
 
-    __slots__ = ("_began", "_endpoint", "_forward", "_holds", "_limit", "_streaming", "_task", "_upstream")
+    __slots__ = ("_attempt", "_forward", "_task", "_upstream")
 
-    _began: float
-    _endpoint: Endpoint
+    _attempt: Attempt | None
     _forward: Forward
-    _holds: bool
-    _limit: float
-    _streaming: Reply | None
     _task: asyncio.Task[bool] | None
     _upstream: Connection | None
 
     def start(self) -> None:
         """Takes the request as far as it goes without waiting."""
-        self._task = self._upstream = self._streaming = None
-        self._holds = False
+        self._task = self._upstream = self._attempt = None
         try:
             route = self.match()
             pipeline = route.pipeline
@@ -76,56 +70,45 @@ class Inline(Passage):
         if self._task is not None:
             self._task.cancel()
         elif self._upstream is not None:
+            assert self._attempt is not None
+            self._attempt.ended()
             self._upstream.give_up()
-            release(self._forward.pool, self._endpoint, None)
             self._finish(False, asyncio.CancelledError())
 
     def _send(self, forward: Forward) -> None:
-        endpoint, upstream = forward.begin(self.exchange)
-        self._forward, self._endpoint, self._upstream = forward, endpoint, upstream
+        self._forward = forward
+        attempt = self._attempt = forward.begin(self.exchange)
+        upstream = self._upstream = forward.take(self.exchange, attempt)
         if upstream is None:
-            self._holds = True
-            self._later(self._connect())
+            self._later(self._connect(attempt))
             return
-        self._limit = forward.limit()
-        self._began = perf_counter()
-        forward.send(self.exchange, endpoint, upstream, self, self._limit)
+        attempt.notify = self._arrived
+        forward.send(self.exchange, attempt, upstream)
 
-    # The Flight.
-
-    def answered(self, reply: Reply) -> None:
+    def _arrived(self, attempt: Attempt) -> None:
+        """The attempt has an outcome, or its connection was stale."""
         self._upstream = None
-        forward, endpoint = self._forward, self._endpoint
-        whole = isinstance(reply.body, bytes)
-        self.reply = reply
-        if whole:
-            release(forward.pool, endpoint, reply)
-        else:
-            self._streaming = reply  # `ended` lets go of the endpoint.
-        reason = forward.record(self.exchange, endpoint, reply, self._began)
-        if reason is not None:
-            self._later(self._settle(reply, reason))
-        elif whole:
-            self._complete(reply)
-        else:
-            self._later(self._deliver(reply))
-
-    def failed(self, failed: Failed, stale: bool) -> None:
-        self._upstream = None
-        forward, endpoint = self._forward, self._endpoint
-        if stale and may_repeat(self.exchange.method, failed.failure):
-            release(forward.pool, endpoint, None)
-            self._later(self.carry_on(None))  # See Forward._attempt: nothing was answered, so it is sent again.
+        outcome = attempt.outcome
+        if attempt.stale:
+            assert isinstance(outcome, Failed)
+            if may_repeat(self.exchange.method, outcome.failure):
+                self._later(self._connect(attempt))  # See Forward._must_resend: it is sent again, on a fresh connection.
+                return
+            attempt.failed(outcome, False)
             return
-        release(forward.pool, endpoint, failed)
-        reason = forward.record(self.exchange, endpoint, failed, self._began)
+        reason = self._forward.record(self.exchange, attempt)
+        if isinstance(outcome, Reply):
+            self.reply = outcome
         if reason is not None:
-            self._later(self._settle(failed, reason))
+            self._later(self._settle(attempt, reason))
+        elif isinstance(outcome, Failed):
+            self._fail(outcome)
         else:
-            self._fail(failed)
-
-    def ended(self, failed: Failed | None) -> None:
-        release(self._forward.pool, self._endpoint, failed or self._streaming)
+            assert outcome is not None
+            if isinstance(outcome.body, bytes):
+                self._complete(outcome)
+            else:
+                self._later(self._deliver(outcome))
 
     # The rest of the way, at once.
 
@@ -168,8 +151,8 @@ class Inline(Passage):
 
     def _done(self, task: asyncio.Task[bool]) -> None:
         """The task has ended; perhaps before it began, so what it would have let go of is let go of here."""
-        if self._holds:
-            release(self._forward.pool, self._endpoint, None)
+        if self._attempt is not None and self._attempt.state is State.HELD:
+            self._attempt.ended()
         if task.cancelled():
             self._finish(False, asyncio.CancelledError())
             return
@@ -185,16 +168,15 @@ class Inline(Passage):
             return await self.fail(error)
         return await self.carry_on(reply)
 
-    async def _connect(self) -> bool:
-        self._holds = False
+    async def _connect(self, attempt: Attempt) -> bool:
         try:
-            return await self.deliver(await self._forward(self.exchange, self._endpoint))
+            return await self.deliver(await self._forward(self.exchange, attempt))
         except Exception as error:
             return await self.fail(error)
 
-    async def _settle(self, outcome: Reply | Failed, reason: str) -> bool:
+    async def _settle(self, attempt: Attempt, reason: str) -> bool:
         try:
-            return await self.deliver(await self._forward.settle(self.exchange, outcome, reason, self._limit))
+            return await self.deliver(await self._forward.settle(self.exchange, attempt, reason))
         except Exception as error:
             return await self.fail(error)
 

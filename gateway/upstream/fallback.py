@@ -15,9 +15,9 @@ from gateway.config.tables.upstream import UpstreamConfig
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.telemetry import Telemetry
-from gateway.upstream.connections.http1.connection import Connection, Flight
+from gateway.upstream.attempt import Attempt
 from gateway.upstream.connections.transport import Transport
-from gateway.upstream.forward import Forward, Turn
+from gateway.upstream.forward import Forward
 from gateway.upstream.pool.endpoint import Endpoint
 from gateway.upstream.pool.pool import Pool
 
@@ -31,20 +31,12 @@ class WatchfulForward(Forward):
     """A Forward that tells its pool how long every attempt took and how it ended, endpoints how much time there is, and picks by
     what the request says."""
 
-    def begin(self, exchange: Exchange) -> tuple[Endpoint, Connection | None]:
-        endpoint = self._pick(exchange)
-        return endpoint, self._take(exchange, endpoint)
-
     def _pick(self, exchange: Exchange, tried: Sequence[Endpoint] = ()) -> Endpoint:
         return self.pool.pick(affinity(exchange, self.pool.config.hash), tried)
 
-    def send(self, exchange: Exchange, endpoint: Endpoint, connection: Connection, flight: Flight, limit: float) -> None:
-        self._tell(exchange, limit)
-        super().send(exchange, endpoint, connection, flight, limit)
-
-    async def _exchange(self, exchange: Exchange, turn: Turn, connection: Connection, limit: float) -> Reply:
-        self._tell(exchange, limit)
-        return await super()._exchange(exchange, turn, connection, limit)
+    def _head(self, exchange: Exchange, attempt: Attempt, framing: bytes) -> bytes:
+        self._tell(exchange, attempt.limit)
+        return super()._head(exchange, attempt, framing)
 
     def _tell(self, exchange: Exchange, limit: float) -> None:
         """Puts the milliseconds that are left into `deadline_header`."""
@@ -55,12 +47,13 @@ class WatchfulForward(Forward):
         others = [pair for pair in exchange.forward_headers or () if pair[0] != name]
         exchange.forward_headers = [*others, (name, b"%d" % left)]
 
-    def record(self, exchange: Exchange, endpoint: Endpoint, outcome: Reply | Failed, began: float) -> str | None:
-        before = exchange.upstream_seconds
-        reason = super().record(exchange, endpoint, outcome, began)
+    def record(self, exchange: Exchange, attempt: Attempt) -> str | None:
+        before, outcome = exchange.upstream_seconds, attempt.outcome
+        reason = super().record(exchange, attempt)
+        assert outcome is not None
         failed = outcome.status >= 500 if isinstance(outcome, Reply) else outcome.failure.blames
         if failed or isinstance(outcome, Reply):
-            self.pool.saw(endpoint, failed, exchange.upstream_seconds - before)
+            self.pool.saw(attempt.endpoint, failed, exchange.upstream_seconds - before)
         return reason
 
 

@@ -1,12 +1,13 @@
 """From an exchange to an endpoint and back: pick, send, wait, try again where that is safe.
 
-One `Forward` per route, made at compose time. What may be retried is decided in retry.py, who gets it in pool.py, how bytes move
-in connection.py; this file is the order of things. An endpoint that was picked is released exactly once, by its `Turn`.
+One `Forward` per route, made at compose time. What may be retried is decided in retry.py, who gets it in pool/, how bytes move
+in connections/; this file is the order of things. An endpoint that was picked is released exactly once, by its Attempt.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
@@ -15,19 +16,20 @@ from time import perf_counter
 from gateway.config.tables.pipeline import RouteConfig
 from gateway.config.tables.traffic import POLICIES
 from gateway.config.tables.upstream import UpstreamConfig
-from gateway.core.exchange import Attempt, Exchange, Reply, RequestBody
+from gateway.core.exchange import AttemptRecord, Exchange, Reply, RequestBody
 from gateway.core.failures import Failed, Failure
 from gateway.core.telemetry import Telemetry
 from gateway.protocols.websocket import LINES, UPGRADE
 from gateway.upstream import retry
-from gateway.upstream.connections.http1.connection import Connection, Flight
+from gateway.upstream.attempt import NEVER, Attempt, State
+from gateway.upstream.connections.http1.connection import Connection
 from gateway.upstream.connections.http1.headers import request_head
-from gateway.upstream.connections.http1.switched import Switched
-from gateway.upstream.connections.transport import Awaited, Transport
+from gateway.upstream.connections.transport import Transport
 from gateway.upstream.pool.endpoint import Endpoint
 from gateway.upstream.pool.pool import Pool
 
-_NEVER = float("inf")
+log = logging.getLogger("gateway.upstream")
+
 _KEY = "Idempotency-Key"
 
 _CODES = [str(code) for code in range(1000)]
@@ -37,61 +39,8 @@ _BODY_METHODS = frozenset(("POST", "PUT", "PATCH"))
 """Methods whose requests say so when they have no body (RFC 9110 section 8.6)."""
 
 
-class Turn(Awaited):
-    """One attempt's hold on an endpoint that was picked for it: lets go exactly once, for a tunnel when that ends."""
-
-    __slots__ = ("_held", "_reply", "endpoint", "pool", "pump")
-
-    def __init__(self, pool: Pool, endpoint: Endpoint) -> None:
-        super().__init__()
-        self.pump: asyncio.Future[None] | None = None
-        self.pool = pool
-        self.endpoint = endpoint
-        self._held = True
-        self._reply: Reply | None = None
-
-    def answered(self, reply: Reply) -> None:
-        self._reply = reply
-        if isinstance(reply, Switched):
-            self.pool.switched(self.endpoint)
-        elif isinstance(reply.body, bytes):
-            self.ended(None)
-        super().answered(reply)
-
-    def failed(self, failed: Failed, stale: bool) -> None:
-        if not stale:
-            self.ended(failed)
-        super().failed(failed, stale)
-
-    def ended(self, failed: Failed | None) -> None:
-        if self.pump is not None:
-            self.pump.cancel()
-            self.pump = None
-        if self._held:
-            self._held = False
-            if isinstance(self._reply, Switched):
-                self.pool.release_tunnel(self.endpoint)
-            else:
-                release(self.pool, self.endpoint, failed or self._reply)
-
-
-def release(pool: Pool, endpoint: Endpoint, outcome: Reply | Failed | None) -> None:
-    """Lets go of a picked endpoint, for which `outcome` counts as it deserves; None (the client left, say) not at all."""
-    if isinstance(outcome, Reply):
-        status = outcome.status
-        if status in pool.blamed:
-            pool.release(endpoint, False, f"answered {status}", str(status))
-        else:
-            pool.release(endpoint, True)
-    elif outcome is None:
-        pool.release(endpoint, None)
-    else:
-        failure = outcome.failure
-        pool.release(endpoint, False if failure.blames else None, outcome.why, failure.retry or "")
-
-
 class Forward:
-    """Sends exchanges of one route to a pool: by `await forward(exchange)`, or in steps (begin, send, record, settle)."""
+    """Sends exchanges of one route to a pool: by `await forward(exchange)`, or in steps (begin, take, send, record, settle)."""
 
     def __init__(
         self,
@@ -119,38 +68,44 @@ class Forward:
     def __repr__(self) -> str:
         return f"<Forward to {self.pool!r}>"
 
-    async def __call__(self, exchange: Exchange, picked: Endpoint | None = None) -> Reply:
-        """The endpoint's answer, whatever its status; `picked` is tried first. Raises Failed when there is none in the end."""
+    async def __call__(self, exchange: Exchange, attempt: Attempt | None = None) -> Reply:
+        """The endpoint's answer, whatever its status. Raises Failed when there is none in the end.
+
+        attempt: the first one, if it has begun: its endpoint is picked, and stale or not connected yet.
+        """
         exchange.upstream = self.pool.name
-        limit = self.limit()
-        endpoint = self._pick(exchange) if picked is None else picked
-        outcome, reason = await self._try(exchange, endpoint, limit)
-        return await self.settle(exchange, outcome, reason, limit)
+        if attempt is None:
+            attempt = self.begin(exchange)
+        reason = await self._try(exchange, attempt)
+        return await self.settle(exchange, attempt, reason)
 
-    def limit(self) -> float:
-        """The moment (clock.monotonic) by which an exchange that begins now must be over."""
-        return _NEVER if self._timeout is None else self._transport.clock.monotonic() + self._timeout
+    def begin(self, exchange: Exchange, tried: Sequence[Endpoint] = ()) -> Attempt:
+        """An attempt at a picked endpoint, to be ended by the caller. Raises Failed."""
+        timeout = self._timeout
+        limit = NEVER if timeout is None else self._transport.clock.monotonic() + timeout
+        return Attempt(self.pool, self._pick(exchange, tried), limit)
 
-    def begin(self, exchange: Exchange) -> tuple[Endpoint, Connection | None]:
-        """Picks an endpoint, to be released by the caller, and takes an idle connection to it if there is one. Raises Failed."""
-        endpoint = self.pool.pick(exchange.client_ip)
-        return endpoint, self._take(exchange, endpoint)
+    def take(self, exchange: Exchange, attempt: Attempt) -> Connection | None:
+        """An idle connection for the attempt, if there is one."""
+        # What must not be repeated goes only where nothing speaks against it.
+        transport, endpoint = self._transport, attempt.endpoint
+        return transport.take(endpoint) if exchange.method in retry.IDEMPOTENT else transport.take_quiet(endpoint)
 
-    def send(self, exchange: Exchange, endpoint: Endpoint, connection: Connection, flight: Flight, limit: float) -> None:
+    def send(self, exchange: Exchange, attempt: Attempt, connection: Connection) -> None:
         """Sends a request that has no body, or one that is complete."""
         body = exchange.body
         if body is not None:
             whole = body.complete
             assert whole is not None
-            data = self._head(exchange, endpoint, b"Content-Length: %d\r\n" % len(whole)) + whole
+            data = self._head(exchange, attempt, b"Content-Length: %d\r\n" % len(whole)) + whole
         else:
-            data = self._head(exchange, endpoint, _NO_BODY if exchange.method in _BODY_METHODS else b"")
-        connection.send(data, flight, self.pool.config.timeouts, head_only=exchange.method == "HEAD", limit=limit)
+            data = self._head(exchange, attempt, _NO_BODY if exchange.method in _BODY_METHODS else b"")
+        connection.send(data, attempt, self.pool.config.timeouts, head_only=exchange.method == "HEAD", limit=attempt.limit)
 
-    def record(self, exchange: Exchange, endpoint: Endpoint, outcome: Reply | Failed, began: float) -> str | None:
-        """Counts an attempt that began at `began` (perf_counter); the name in `retry.on` under which to try again, or None."""
-        pool = self.pool
-        took = perf_counter() - began
+    def record(self, exchange: Exchange, attempt: Attempt) -> str | None:
+        """Counts an attempt that has an outcome; the name in `retry.on` under which to try again, or None."""
+        pool, endpoint, outcome = self.pool, attempt.endpoint, attempt.outcome
+        took = perf_counter() - attempt.began
         exchange.upstream = pool.name
         exchange.endpoint = endpoint.name
         exchange.attempts += 1
@@ -165,6 +120,7 @@ class Forward:
             if how < 500:
                 return None
         else:
+            assert outcome is not None
             how = outcome.failure
             self._requests[(pool.name, endpoint.name, "0")] += 1
         config = self._policy
@@ -176,24 +132,26 @@ class Forward:
         reason = retry.may_retry(config, exchange.method, how, exchange.attempts, replayable, keyed)
         if reason is not None:
             why = str(outcome) if isinstance(outcome, Failed) else f"status {how}"
-            exchange.tries = [*(exchange.tries or ()), Attempt(endpoint.name, took, why)]
+            exchange.tries = [*(exchange.tries or ()), AttemptRecord(endpoint.name, took, why)]
         return reason
 
-    async def settle(self, exchange: Exchange, outcome: Reply | Failed, reason: str | None, limit: float) -> Reply:
+    async def settle(self, exchange: Exchange, attempt: Attempt, reason: str | None) -> Reply:
         """What an attempt's outcome comes to in the end, further attempts included. Raises Failed."""
+        outcome = attempt.outcome
         if reason is not None:
-            outcome = await self._again(exchange, outcome, reason, limit)
+            outcome = await self._again(exchange, attempt, reason)
         if isinstance(outcome, Failed):
             raise outcome
+        assert outcome is not None
         return outcome
 
-    async def _again(self, exchange: Exchange, outcome: Reply | Failed, reason: str | None, limit: float) -> Reply | Failed:
+    async def _again(self, exchange: Exchange, attempt: Attempt, reason: str | None) -> Reply | Failed | None:
         """Further attempts, as long as there is a reason for one, time, and a place in the budget."""
         pool, paid, again = self.pool, False, False
         tried: list[Endpoint] = []
         try:
             while reason is not None:
-                tried.extend(endpoint for endpoint in pool.endpoints if endpoint.name == exchange.endpoint)
+                tried.append(attempt.endpoint)
                 # What was never sent is no load on anybody: it goes to somebody else at once, whatever the budget says.
                 free = reason == "connect" and any(endpoint not in tried for endpoint in pool.eligible)
                 if not free and not paid:
@@ -201,11 +159,10 @@ class Forward:
                     paid = budget.take(pool.in_flight + budget.waiting + 1, sum(self._duration.counts) - budget.made)
                     if not paid:
                         break
-                if not await self._wait(exchange, outcome, 0.0 if free else None, limit):
+                if not await self._wait(exchange, attempt, 0.0 if free else None):
                     break
-                streaming = isinstance(outcome, Reply) and not isinstance(outcome.body, bytes)
-                if streaming:
-                    outcome.body.abort()  # type: ignore[union-attr] # It may hold the only place there is.
+                streaming = attempt.state is State.STREAMING
+                attempt.give_up()  # It may hold the only place there is.
                 try:
                     endpoint = self._pick(exchange, tried)
                 except Failed:
@@ -215,28 +172,22 @@ class Forward:
                 self._retries.add((pool.name, reason))
                 pool.budget.attempt(again)
                 again = paid
-                outcome, reason = await self._try(exchange, endpoint, limit)
+                attempt = Attempt(pool, endpoint, attempt.limit)
+                reason = await self._try(exchange, attempt)
+        except BaseException:
+            attempt.give_up()
+            raise
         finally:
             if paid:
                 pool.budget.give()
-        return outcome
+        return attempt.outcome
 
     def _pick(self, exchange: Exchange, tried: Sequence[Endpoint] = ()) -> Endpoint:
         return self.pool.pick(exchange.client_ip, tried)
 
-    async def _try(self, exchange: Exchange, endpoint: Endpoint, limit: float) -> tuple[Reply | Failed, str | None]:
-        """One attempt at a picked endpoint: what came of it, and under which name another may be made."""
-        began = perf_counter()
-        outcome: Reply | Failed
-        try:
-            outcome = await self._attempt(exchange, endpoint, limit)
-        except Failed as failed:
-            outcome = failed
-        return outcome, self.record(exchange, endpoint, outcome, began)
-
-    async def _wait(self, exchange: Exchange, outcome: Reply | Failed, delay: float | None, limit: float) -> bool:
+    async def _wait(self, exchange: Exchange, attempt: Attempt, delay: float | None) -> bool:
         """Backs off before another attempt, for `delay` seconds if that is not None; False when there is no time for one."""
-        config = self._policy
+        config, outcome = self._policy, attempt.outcome
         assert config is not None
         if delay is None:
             delay = retry.delay(config, exchange.attempts, self._rng)
@@ -245,7 +196,7 @@ class Forward:
             if asked > config.max_delay:
                 return False  # Longer than we would wait: the client is told, and can.
             delay = max(delay, asked)
-        if self._transport.clock.monotonic() + delay >= limit:
+        if self._transport.clock.monotonic() + delay >= attempt.limit:
             return False
         if delay > 0:
             self.pool.budget.waiting += 1
@@ -255,41 +206,45 @@ class Forward:
                 self.pool.budget.waiting -= 1
         return True
 
-    async def _attempt(self, exchange: Exchange, endpoint: Endpoint, limit: float) -> Reply:
-        """One try at one endpoint that has been picked; lets go of it, or leaves that to the answer's stream."""
-        turn = Turn(self.pool, endpoint)
+    async def _try(self, exchange: Exchange, attempt: Attempt) -> str | None:
+        """Sends one attempt and waits for its outcome; the name under which another may be made.
+
+        Lets go of the endpoint, or leaves that to the answer's stream.
+        """
         connection: Connection | None = None
         try:
             if exchange.body is not None and self._policy is not None:
                 await self._keep(exchange, exchange.body, self._policy.max_body)
-            if UPGRADE not in exchange.notes:  # A tunnel wants a socket that cannot turn out to be stale, and keeps it.
-                connection = self._take(exchange, endpoint)
-            if connection is None:
-                connection = await self._connect(endpoint, limit)
-            try:
-                return await self._exchange(exchange, turn, connection, limit)
-            except Failed as failed:
-                # RFC 9112 section 9.3.1: a kept connection may have been closed while the request was on its way. Nothing was
-                # answered, so a request that is safe to repeat goes out again at once, on a connection that is surely fresh.
-                if not turn.stale or not retry.may_repeat(exchange.method, failed.failure) or not _replayable(exchange.body):
-                    raise
-            turn.future = asyncio.get_running_loop().create_future()
-            turn.stale = False
-            connection = await self._connect(endpoint, limit)
-            return await self._exchange(exchange, turn, connection, limit)
+            # A tunnel wants a socket that cannot turn out to be stale, and keeps it. An attempt that was stale wants a fresh one.
+            if UPGRADE not in exchange.notes and not attempt.stale:
+                connection = self.take(exchange, attempt)
+            if connection is not None:
+                await self._exchange(exchange, attempt, connection)
+            if attempt.outcome is None or self._must_resend(exchange, attempt):
+                connection = await self._connect(attempt)
+                await self._exchange(exchange, attempt, connection)
         except Failed as failed:
-            turn.ended(failed)
-            raise
+            attempt.failed(failed, False)
         except BaseException:
             if connection is not None:
                 connection.give_up()
-            turn.ended(None)
+            attempt.ended()
             raise
+        return self.record(exchange, attempt)
 
-    def _take(self, exchange: Exchange, endpoint: Endpoint) -> Connection | None:
-        """An idle connection, if there is one. What must not be repeated goes only where nothing speaks against it."""
-        transport = self._transport
-        return transport.take(endpoint) if exchange.method in retry.IDEMPOTENT else transport.take_quiet(endpoint)
+    def _must_resend(self, exchange: Exchange, attempt: Attempt) -> bool:
+        """Whether a stale attempt goes out again at once, on a connection that is surely fresh.
+
+        RFC 9112 section 9.3.1: a kept connection may have been closed while the request was on its way. Nothing was answered, so
+        a request that is safe to repeat may be sent again; any other has failed.
+        """
+        failed = attempt.outcome
+        if not attempt.stale:
+            return False
+        assert isinstance(failed, Failed)
+        if retry.may_repeat(exchange.method, failed.failure) and _replayable(exchange.body):
+            return True
+        raise failed
 
     async def _keep(self, exchange: Exchange, body: RequestBody, most: int) -> None:
         """Reads a body that is small enough before it is sent, so that it can be sent again if its request may be."""
@@ -297,40 +252,49 @@ class Forward:
         if may_be_sent_again and body.complete is None and body.length is not None and body.length <= most:
             await body.whole(most)
 
-    async def _connect(self, endpoint: Endpoint, limit: float) -> Connection:
+    async def _connect(self, attempt: Attempt) -> Connection:
         config = self.pool.config
         timeout = config.timeouts.connect
-        if limit != _NEVER:
-            timeout = max(0.0, min(timeout, limit - self._transport.clock.monotonic()))
-        return await self._transport.connect(endpoint, timeout, config.max_idle, config.keepalive)
+        if attempt.limit != NEVER:
+            timeout = max(0.0, min(timeout, attempt.limit - self._transport.clock.monotonic()))
+        return await self._transport.connect(attempt.endpoint, timeout, config.max_idle, config.keepalive)
 
-    async def _exchange(self, exchange: Exchange, turn: Turn, connection: Connection, limit: float) -> Reply:
+    async def _exchange(self, exchange: Exchange, attempt: Attempt, connection: Connection) -> None:
+        """Sends the request on `connection` and waits until the attempt has an outcome."""
         body = exchange.body
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def wake(_: Attempt) -> None:
+            if not future.done():
+                future.set_result(None)
+
+        attempt.resend(wake)
         if UPGRADE in exchange.notes:
-            turn.accept = exchange.notes[UPGRADE]
-            head = self._head(exchange, turn.endpoint, LINES)
-            connection.send(head, turn, self.pool.config.timeouts, limit=limit)
-            return await turn.future
+            attempt.accept = exchange.notes[UPGRADE]
+            head = self._head(exchange, attempt, LINES)
+            connection.send(head, attempt, self.pool.config.timeouts, limit=attempt.limit)
+            await future
+            return
         if body is None or body.complete is not None:
-            self.send(exchange, turn.endpoint, connection, turn, limit)
-            return await turn.future
+            self.send(exchange, attempt, connection)
+            await future
+            return
         length = body.length
         framing = _CHUNKED if length is None else b"Content-Length: %d\r\n" % length
-        data = self._head(exchange, turn.endpoint, framing)
-        timeouts = self.pool.config.timeouts
-        connection.send(data, turn, timeouts, head_only=exchange.method == "HEAD", more=True, limit=limit)
-        turn.pump = pump = asyncio.ensure_future(_pump(body, connection, turn, chunked=length is None))
+        data = self._head(exchange, attempt, framing)
+        timeouts, head_only = self.pool.config.timeouts, exchange.method == "HEAD"
+        connection.send(data, attempt, timeouts, head_only=head_only, more=True, limit=attempt.limit)
+        attempt.pump = pump = asyncio.ensure_future(_pump(body, connection, attempt, chunked=length is None))
         try:
-            reply = await turn.future
+            await future
         except BaseException:
             pump.cancel()
             raise
-        if isinstance(reply.body, bytes):  # It has answered without the rest.
-            pump.cancel()
+        if attempt.state is not State.STREAMING:  # It has an outcome without the rest, or after all of it.
             await asyncio.wait((pump,))  # Only one at a time may read a body, and the rest of it is to be read.
-        return reply  # What is still arriving may depend on the rest: see `_Turn.ended`.
 
-    def _head(self, exchange: Exchange, endpoint: Endpoint, framing: bytes) -> bytes:
+    def _head(self, exchange: Exchange, attempt: Attempt, framing: bytes) -> bytes:
+        endpoint = attempt.endpoint
         target = exchange.target if self._rewrite is None else self._rewrite(exchange)
         if endpoint.path:
             target = endpoint.path + target
@@ -339,7 +303,7 @@ class Forward:
         return request_head(exchange, target, host, framing)
 
 
-async def _pump(body: RequestBody, connection: Connection, turn: Turn, *, chunked: bool) -> None:
+async def _pump(body: RequestBody, connection: Connection, attempt: Attempt, *, chunked: bool) -> None:
     """Sends a body on as it arrives, no faster than the endpoint takes it and no further than its answer."""
     try:
         while True:
@@ -355,11 +319,16 @@ async def _pump(body: RequestBody, connection: Connection, turn: Turn, *, chunke
         if chunked:
             connection.write(b"0\r\n\r\n")
         connection.sent()
-    except Failed as failed:
-        # The client's body broke off or grew too large: the endpoint must not take what it has for a complete request.
-        turn.pump = None
+        attempt.pump = None
+    except Exception as error:
+        # The client's body broke off, grew too large, or reading it failed inside the gateway: the endpoint must not take what
+        # it has for a complete request.
+        if not isinstance(error, Failed):
+            log.exception("reading a request's body went wrong")
+        failed = error if isinstance(error, Failed) else Failed(Failure.INTERNAL, why=repr(error))
+        attempt.pump = None
         connection.break_off(failed)
-        turn.failed(failed, False)
+        attempt.failed(failed, False)
 
 
 def _replayable(body: RequestBody | None) -> bool:

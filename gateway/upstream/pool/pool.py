@@ -269,7 +269,7 @@ class Pool:
             async with asyncio.timeout(seconds):
                 await future
         except TimeoutError:
-            return False
+            return future.done() and not future.cancelled()  # A turn that came in the same moment counts.
         except asyncio.CancelledError:
             if future.done() and not future.cancelled():
                 self._wake(1)  # It was this one's turn, which must not be lost with it.

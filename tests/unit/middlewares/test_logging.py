@@ -17,7 +17,7 @@ from marshmallow import ValidationError
 from multidict import CIMultiDict
 
 from gateway.core.clock import Clock
-from gateway.core.exchange import Attempt, Exchange, Identity, Reply
+from gateway.core.exchange import AttemptRecord, Exchange, Identity, Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.hooks import ConfigProblem, Context
 from gateway.lifetime.logfile import LogFile
@@ -345,7 +345,7 @@ def test_an_address_is_masked_to_its_network(address: str, network: str | None):
 
 def test_tries_are_listed_with_why():
     tried = answered()
-    tried.tries = [Attempt("127.0.0.1:3001", 0.0125, "connect_failed: refused")]
+    tried.tries = [AttemptRecord("127.0.0.1:3001", 0.0125, "connect_failed: refused")]
     assert "tries" not in logged(tried)
     found = logged(tried, LoggingConfig(why=True))["tries"]
     assert found == [{"endpoint": "127.0.0.1:3001", "ms": 12.5, "why": "connect_failed: refused"}]

@@ -315,3 +315,22 @@ def test_an_adaptive_limit_hears_of_answers_only() -> None:
             world.pool.saw(a, False, seconds)
     assert world.pool.limiter is not None
     assert world.pool.limiter.limit < 100
+
+
+async def test_a_turn_that_comes_as_time_runs_out_is_not_lost() -> None:
+    """The place becomes free and the waiting time ends in one turn of the loop, in that order."""
+    world = World(EndpointConfig("http://a:80", max_connections=1))
+    held = world.pool.pick("k")
+    loop = asyncio.get_running_loop()
+    waiting = asyncio.create_task(world.pool.wait(0.01))
+    await asyncio.sleep(0)
+    over = loop.time() + 0.02
+
+    def late() -> None:
+        while loop.time() < over:
+            pass  # Time has run out, but the loop has yet to hear of it.
+        loop.call_soon(world.pool.release, held, True)
+
+    loop.call_soon(late)
+    assert await waiting
+    assert not world.pool.waiting

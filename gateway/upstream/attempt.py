@@ -1,0 +1,191 @@
+"""One attempt: the hold on a picked endpoint, what came of it, and what the pool is told when the hold ends.
+
+`Pool.pick` counts an endpoint in; the attempt made for it lets go exactly once, however it ends. Its states:
+
+    HELD       picked; no final answer yet
+    STREAMING  answered; the body is still arriving
+    TUNNEL     answered 101; the socket carries another protocol
+    RELEASED   over; nothing that comes later counts
+
+Who is picked, what is sent and whether another attempt follows is decided in forward.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+from collections.abc import Callable
+from time import perf_counter
+
+from gateway.core.exchange import Reply
+from gateway.core.failures import Failed
+from gateway.upstream.connections.http1.switched import Switched
+from gateway.upstream.pool.endpoint import Endpoint
+from gateway.upstream.pool.pool import Pool
+
+NEVER = float("inf")
+
+
+class State(enum.Enum):
+    """Where an attempt stands."""
+
+    HELD = enum.auto()
+    STREAMING = enum.auto()
+    TUNNEL = enum.auto()
+    RELEASED = enum.auto()
+
+
+class Event(enum.Enum):
+    """What happens to an attempt."""
+
+    COMPLETE = enum.auto()
+    """The whole answer is here."""
+    STREAM = enum.auto()
+    """The answer's head is here, its body follows."""
+    SWITCH = enum.auto()
+    """The answer is a 101."""
+    STALE = enum.auto()
+    """The kept connection had been closed: nothing was answered, and it may go out again on a fresh one."""
+    FAIL = enum.auto()
+    """There will be no answer."""
+    END = enum.auto()
+    """The body or the tunnel has ended, or the attempt is given up."""
+
+
+TRANSITIONS: dict[Event, dict[State, State]] = {
+    Event.COMPLETE: {State.HELD: State.RELEASED},
+    Event.STREAM: {State.HELD: State.STREAMING},
+    Event.SWITCH: {State.HELD: State.TUNNEL},
+    Event.STALE: {State.HELD: State.HELD},
+    Event.FAIL: {State.HELD: State.RELEASED},
+    Event.END: {
+        State.HELD: State.RELEASED,
+        State.STREAMING: State.RELEASED,
+        State.TUNNEL: State.RELEASED,
+    },
+}
+"""By event, which state follows which; an event that a state does not list changes nothing."""
+
+
+class Attempt:
+    """A connection's ResponseHandler for one request to one endpoint. Made right after the pick.
+
+    outcome: the answer or the failure, None until one is here. `stale`: as in ResponseHandler.failed.
+    began:   when it began (perf_counter seconds). limit: when all of it must be over (clock.monotonic).
+    accept:  for a WebSocket's handshake, the Sec-WebSocket-Accept that is due; else b"".
+    pump:    sends the request's body while that is under way.
+    notify:  is called once there is an outcome, or once the attempt turned out stale.
+    """
+
+    __slots__ = ("accept", "began", "endpoint", "limit", "notify", "outcome", "pool", "pump", "stale", "state")
+
+    def __init__(
+        self,
+        pool: Pool,
+        endpoint: Endpoint,
+        limit: float = NEVER,
+        notify: Callable[[Attempt], None] | None = None,
+    ) -> None:
+        self.pool = pool
+        self.endpoint = endpoint
+        self.limit = limit
+        self.notify = notify
+        self.began = perf_counter()
+        self.accept = b""
+        self.outcome: Reply | Failed | None = None
+        self.stale = False
+        self.pump: asyncio.Future[None] | None = None
+        self.state = State.HELD
+
+    def __repr__(self) -> str:
+        return f"<Attempt at {self.endpoint.name}, {self.state.name.lower()}>"
+
+    # A ResponseHandler.
+
+    def answered(self, reply: Reply) -> None:
+        """The answer's head is here, and its body if that is complete."""
+        if isinstance(reply.body, bytes):
+            switched = reply.status == 101 and isinstance(reply, Switched)
+            event = Event.SWITCH if switched else Event.COMPLETE
+        else:
+            event = Event.STREAM
+        if not self._advance(event):
+            return
+        self.outcome = reply
+        if event is Event.COMPLETE:
+            self._let_go(None)
+        elif event is Event.SWITCH:
+            self.pool.switched(self.endpoint)
+        if self.notify is not None:
+            self.notify(self)
+
+    def failed(self, failed: Failed, stale: bool) -> None:
+        """There will be no answer. A stale attempt keeps its hold: it may go out again."""
+        if not self._advance(Event.STALE if stale else Event.FAIL):
+            return
+        self.outcome, self.stale = failed, stale
+        if stale:
+            self._stop_pump()
+        else:
+            self._let_go(failed)
+        if self.notify is not None:
+            self.notify(self)
+
+    def ended(self, failed: Failed | None = None) -> None:
+        """Let go, if that has not happened yet: the body has ended or broke off (`failed`), the tunnel
+        has ended, or the attempt is given up. Harmless twice."""
+        before = self.state
+        if not self._advance(Event.END):
+            return
+        if before is State.TUNNEL:
+            self.pool.release_tunnel(self.endpoint)
+        else:
+            self._let_go(failed)
+
+    def give_up(self) -> None:
+        """Close what an answer is still arriving from: nobody will read it."""
+        if self.state is State.STREAMING and isinstance(self.outcome, Reply):
+            self.outcome.body.abort()  # type: ignore[union-attr]
+
+    def resend(self, notify: Callable[[Attempt], None] | None) -> None:
+        """Wait for an answer again, after a stale connection, with the same hold and limit."""
+        self.outcome, self.stale, self.notify = None, False, notify
+
+    def _advance(self, event: Event) -> bool:
+        """Go to the state that follows; False when the event no longer counts."""
+        following = TRANSITIONS[event].get(self.state)
+        if following is None:
+            return False
+        self.state = following
+        return True
+
+    def _stop_pump(self) -> None:
+        pump, self.pump = self.pump, None
+        if pump is not None:
+            pump.cancel()
+
+    def _let_go(self, failed: Failed | None) -> None:
+        """Tell the pool how it ended: by the answer's status, or by `failed`.
+
+        A failure that is not the endpoint's (the client left, another attempt replaces this one) leaves
+        the status as the verdict where it counts against the endpoint. An answer below 500 that came
+        before the request was sent whole is not held against it even if the rest of it is lost: an
+        endpoint that refuses a body may close, and our own bytes then reset the connection.
+        """
+        pool, endpoint, reply = self.pool, self.endpoint, self.outcome
+        sending = self.pump is not None
+        self._stop_pump()
+        if isinstance(reply, Reply):
+            status = reply.status
+            early = sending and status < 500
+            if failed is None or early or not failed.failure.blames:
+                if status in pool.blamed:
+                    pool.release(endpoint, False, f"answered {status}", str(status))
+                else:
+                    pool.release(endpoint, True if failed is None else None)
+                return
+        if failed is None:
+            pool.release(endpoint, None)
+        else:
+            blamed = False if failed.failure.blames else None
+            pool.release(endpoint, blamed, failed.why, failed.failure.retry or "")

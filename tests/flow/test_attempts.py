@@ -1,0 +1,104 @@
+"""Attempts over real sockets: what counts, how often a request goes out, answers that come early, bodies that break off."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from gateway.upstream.connections.http1.connection import Connection
+from tests.flow.conftest import PLAIN
+from tests.origin import Origin, answer
+
+CHUNKED_503 = b"HTTP/1.1 503 Busy\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbusy\r\n"
+
+
+def pool_of(gateway: Any, name: str = "origin") -> Any:
+    return gateway.runtime.snapshot.pools[name]
+
+
+async def test_a_streamed_error_that_is_retried_counts_against_its_endpoint(start, connect, origin):
+    async def busy(origin, head, reader, writer):
+        writer.write(CHUNKED_503)
+        await reader.read()
+        return False
+
+    sick = await Origin(busy).start()
+    try:
+        gateway = await start(
+            PLAIN,
+            f'[upstream.origin]\nendpoints = [{{ url = "{sick.url}", weight = 100 }}, {{ url = "{origin.url}" }}]\n'
+            'retry = { attempts = 2, base_delay = "1ms", on = ["503"] }\npassive_health = { max_fails = 1 }\n',
+        )
+        client = await connect(gateway)
+        assert (await client.get("/")).status == 200
+        assert len(sick.heads) == 1
+        assert [str(endpoint.health.status) for endpoint in pool_of(gateway).endpoints] == ["ejected", "healthy"]
+    finally:
+        await sick.stop()
+
+
+async def test_a_stale_connection_costs_one_more_try_within_the_same_time(start, connect, monkeypatch):
+    """Two idle connections that both turn out closed: the second try goes out on a fresh one, and no third follows."""
+    limits: list[float] = []
+    send = Connection.send
+
+    def noted(self: Connection, *args: Any, **kwargs: Any) -> None:
+        limits.append(kwargs["limit"])
+        send(self, *args, **kwargs)
+
+    first: set[Any] = set()
+    both = asyncio.Event()
+
+    async def once(origin, head, reader, writer):
+        if writer in first:
+            return False  # The second request on a connection finds it closed.
+        first.add(writer)
+        if len(first) == 2:
+            both.set()
+        await both.wait()
+        writer.write(answer(b"ok"))
+        return True
+
+    origin = await Origin(once).start()
+    try:
+        gateway = await start(PLAIN, f'[upstream.origin]\nurl = "{origin.url}"\ntimeouts = {{ total = "5s" }}\n')
+        clients = [await connect(gateway), await connect(gateway)]
+        assert [reply.status for reply in await asyncio.gather(*(client.get("/") for client in clients))] == [200, 200]
+        assert len(pool_of(gateway).endpoints[0].idle) == 2
+        monkeypatch.setattr(Connection, "send", noted)
+        assert (await clients[0].get("/")).status == 200
+        assert len(origin.heads) == 4
+        assert len(limits) == 2
+        assert limits[0] == limits[1], "the time for all of it does not start anew"
+        assert pool_of(gateway).in_flight == 0
+    finally:
+        await origin.stop()
+
+
+@pytest.mark.parametrize("error", [ValueError, ConnectionError])
+async def test_a_body_that_cannot_be_read_ends_its_request(start, connect, monkeypatch, error):
+    """Whatever reading it raises: the endpoint is not left waiting for the rest, nor the client for an answer."""
+
+    async def waits(origin, head, reader, writer):
+        await reader.read()
+        origin.aborted.set()
+        return False
+
+    origin = await Origin(waits, read_body=False).start()
+    try:
+        gateway = await start(PLAIN, f'[upstream.origin]\nurl = "{origin.url}"\n')
+        client = await connect(gateway)
+        from gateway.serving.body import ClientBody
+
+        async def read(self: ClientBody) -> bytes:
+            raise error("broken")
+
+        monkeypatch.setattr(ClientBody, "read", read)
+        await client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\nx")
+        assert (await client.read()).status == 500
+        await asyncio.wait_for(origin.aborted.wait(), 5)
+        assert pool_of(gateway).in_flight == 0
+    finally:
+        await origin.stop()
