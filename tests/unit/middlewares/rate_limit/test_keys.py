@@ -10,7 +10,7 @@ from gateway.core.exchange import Identity
 from gateway.core.hooks import ConfigProblem
 from gateway.lifetime.registry import Keep
 from gateway.middlewares.rate_limit import key_limits
-from tests.unit.middlewares.test_rate_limit_rules import NOW, admitted, asked, limiter
+from tests.unit.middlewares.rate_limit.test_rules import NOW, admitted, asked, limiter
 
 TABLE: dict[str, Any] = {
     "limit": 5,

@@ -14,7 +14,7 @@ import pytest
 from multidict import CIMultiDict
 
 from gateway.core.exchange import Identity, Reply
-from tests.unit.middlewares.caching_world import World, answer, date
+from tests.unit.middlewares.caching.world import World, answer, date
 
 ETAG = {"ETag": '"1"'}
 ALICE = Identity("alice", "api_key", headers=((b"X-Client-ID", b"alice"),))

@@ -19,7 +19,7 @@ from gateway.middlewares import caching
 from gateway.middlewares.caching.cache import Cache, same_origin
 from gateway.middlewares.caching.config import CachingConfig
 from gateway.middlewares.caching.entries import Entries
-from tests.unit.middlewares.caching_world import START, Seen, Stream, World, answer, date
+from tests.unit.middlewares.caching.world import START, Seen, Stream, World, answer, date
 
 ALICE = Identity("alice", "api_key", headers=((b"X-Client-ID", b"alice"),))
 BOB = Identity("bob", "api_key", headers=((b"X-Client-ID", b"bob"),))

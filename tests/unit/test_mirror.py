@@ -1,0 +1,182 @@
+"""tests/unit mirrors gateway/: every module has its tests where its name says.
+
+gateway/routing/paths.py is tested in tests/unit/routing/test_paths.py, by topics in test_paths_TOPIC.py beside it, and a
+package with code of its own, gateway/middlewares/auth/, in tests/unit/middlewares/auth/test_auth.py. What that cannot hold
+for is named below with its reason; the lists are exact: what is tested after all, or has gone, must be taken out.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.imports import ROOT, modules
+
+HERE = Path(__file__).parent
+
+TABLES = {
+    "gateway.config.tables.endpoints",
+    "gateway.config.tables.health",
+    "gateway.config.tables.pipeline",
+    "gateway.config.tables.server",
+    "gateway.config.tables.tokens",
+    "gateway.config.tables.traffic",
+    "gateway.config.tables.upstream",
+    "gateway.middlewares.auth.config",
+    "gateway.middlewares.caching.config",
+    "gateway.middlewares.rate_limit.config",
+    "gateway.middlewares.validation.config",
+}
+"""Declarations of TOML tables: read by tests/unit/config/tables/test_load.py and by the tests of what they configure."""
+
+UNTESTED = {
+    "gateway.__main__": "calls cli.main and nothing else",
+    "gateway.app": "a whole process: tests/flow and tests/reload",
+    "gateway.cli": "a process of its own: tests/flow/test_command_line.py",
+    "gateway.core.clock": "two references to the standard library's clocks",
+    "gateway.core.hooks": "types and two frozen classes without behaviour",
+    "gateway.issuer.own": "a frozen class without behaviour",
+    "gateway.middlewares.caching": "puts the package together: test_cache",
+    "gateway.middlewares.validation": "puts the package together: test_gate",
+}
+"""Modules that need no tests of their own, and why."""
+
+MISSING = {
+    "gateway.admin.answers",
+    "gateway.builtins.answers",
+    "gateway.builtins.tokens",
+    "gateway.commands.audit",
+    "gateway.commands.key_places",
+    "gateway.commands.user_places",
+    "gateway.config.check.assemble",
+    "gateway.core.exchange",
+    "gateway.core.failures",
+    "gateway.core.identities",
+    "gateway.core.networks",
+    "gateway.core.refusals",
+    "gateway.core.telemetry",
+    "gateway.credentials.api_keys.key_ring",
+    "gateway.credentials.api_keys.new_keys",
+    "gateway.credentials.api_keys.store_ring",
+    "gateway.credentials.revocations.store_revocations",
+    "gateway.credentials.users.redis_users",
+    "gateway.credentials.users.user_file",
+    "gateway.issuer.audit",
+    "gateway.issuer.shared_attempts",
+    "gateway.issuer.stored_users",
+    "gateway.middlewares",
+    "gateway.middlewares.auth.api_key",
+    "gateway.middlewares.auth.bearer",
+    "gateway.middlewares.auth.memory",
+    "gateway.middlewares.auth.methods",
+    "gateway.middlewares.auth.signed_message",
+    "gateway.middlewares.caching.lookup",
+    "gateway.middlewares.caching.replies",
+    "gateway.middlewares.caching.tee",
+    "gateway.middlewares.caching.vary",
+    "gateway.middlewares.compression.codings",
+    "gateway.middlewares.compression.negotiation",
+    "gateway.middlewares.rate_limit.key_limits",
+    "gateway.middlewares.rate_limit.limiter",
+    "gateway.middlewares.rate_limit.look",
+    "gateway.middlewares.rate_limit.policy",
+    "gateway.middlewares.rate_limit.told",
+    "gateway.middlewares.validation.messages",
+    "gateway.middlewares.validation.parameters",
+    "gateway.middlewares.validation.schemas",
+    "gateway.protocols.tls",
+    "gateway.routing.index",
+    "gateway.runtime.check",
+    "gateway.runtime.compose",
+    "gateway.runtime.diff",
+    "gateway.runtime.reload",
+    "gateway.runtime.snapshot",
+    "gateway.serving.admission",
+    "gateway.serving.body",
+    "gateway.serving.handle",
+    "gateway.serving.http1.connection",
+    "gateway.serving.inline",
+    "gateway.serving.net.deadlines",
+    "gateway.serving.net.listener",
+    "gateway.serving.passage",
+    "gateway.serving.redirect",
+    "gateway.serving.server_wide",
+    "gateway.serving.upgrade",
+    "gateway.store.redis.client",
+    "gateway.store.redis.limit_script",
+    "gateway.store.redis.link",
+    "gateway.store.redis.reader",
+    "gateway.store.redis.server",
+    "gateway.store.redis.topology",
+    "gateway.tokens.algorithms",
+    "gateway.tokens.claims",
+    "gateway.tokens.introspection",
+    "gateway.tokens.jose",
+    "gateway.tokens.verifying",
+    "gateway.upstream.connections.http1.answers",
+    "gateway.upstream.connections.tls",
+    "gateway.upstream.connections.transport",
+    "gateway.upstream.forward",
+}
+"""Modules whose tests stand elsewhere, or that only the tests of others run. To be emptied; nothing is added here."""
+
+ACROSS = {
+    "config/test_mistakes.py": "the messages that the whole configuration gives for typical mistakes",
+    "config/test_overrides.py": "keys of middlewares in routes, through tables, checks and compose",
+    "config/test_routes_in_runtime.py": "that checks and router agree about routes",
+    "limits/test_limits_contract.py": "the same decisions from every kind of limit store",
+    "middlewares/auth/test_attacks.py": "attacks on the whole middleware",
+    "middlewares/auth/test_imports.py": "that nothing is imported before it is configured",
+    "middlewares/auth/test_node_jose.py": "tokens of another implementation",
+    "middlewares/auth/test_other_libraries.py": "tokens of other implementations",
+    "test_file_limit.py": "the limit of open files",
+    "test_imports.py": "the rules for imports",
+    "test_mirror.py": "this file",
+    "test_skips.py": "what CI makes of skipped tests",
+}
+"""Test modules that belong to no module of gateway/, and what they are about."""
+
+
+def place(module: str) -> Path:
+    """Where the tests of a module belong, below tests/unit."""
+    path = modules()[module].relative_to(ROOT)
+    if path.name == "__init__.py":
+        return path.parent / f"test_{path.parent.name}.py"
+    return path.parent / f"test_{path.name}"
+
+
+def has_code(path: Path) -> bool:
+    """Return False for an __init__ that has nothing but a docstring."""
+    return path.name != "__init__.py" or path.read_text("utf-8").count("\n") > 5
+
+
+PLACES = {name: place(name) for name, path in modules().items() if has_code(path)}
+TESTS = {path.relative_to(HERE) for path in HERE.rglob("test_*.py")}
+
+
+def belongs(test: Path, place: Path) -> bool:
+    return test.parent == place.parent and (test == place or test.stem.startswith(f"{place.stem}_"))
+
+
+def test_every_module_has_its_tests():
+    without = {name for name, place in PLACES.items() if not any(belongs(test, place) for test in TESTS)}
+    assert without == TABLES | set(UNTESTED) | MISSING
+
+
+def test_every_test_module_has_its_module():
+    across = {str(test) for test in TESTS if not any(belongs(test, place) for place in PLACES.values())}
+    assert across == set(ACROSS)
+
+
+@pytest.mark.parametrize(
+    ("test", "module", "expected"),
+    [
+        ("routing/test_paths.py", "routing/test_paths.py", True),
+        ("routing/test_paths_encoded.py", "routing/test_paths.py", True),
+        ("test_paths.py", "routing/test_paths.py", False),
+        ("routing/test_pathsx.py", "routing/test_paths.py", False),
+    ],
+)
+def test_the_rule_itself(test: str, module: str, expected: bool):
+    assert belongs(Path(test), Path(module)) is expected
