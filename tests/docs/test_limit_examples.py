@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from multidict import CIMultiDict
 
 from gateway.cli import main
-from gateway.core.exchange import Exchange, Identity
+from gateway.core.exchange import Identity
 from gateway.core.failures import Failed
 from gateway.lifetime.registry import Keep
 from gateway.runtime.compose import World, compose
 from gateway.runtime.reload import load
 from gateway.runtime.snapshot import Snapshot
 from gateway.upstream.connections.transport import Transport
+from tests.exchange import exchange
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "limits"
 
@@ -29,6 +29,10 @@ def snapshot(name: str, directory: Path) -> Snapshot:
     return compose(loaded, Keep().draft(), World(Transport()))
 
 
+def caller(tier: str, role: str) -> Identity:
+    return Identity("acme", "api_key", tier, roles=frozenset([role] if role else ()))
+
+
 def admitted(
     made: Snapshot, path: str, most: int, *, method: str = "GET", tier: str = "", role: str = "", ip: str = "192.0.2.1"
 ) -> int:
@@ -36,11 +40,10 @@ def admitted(
 
     async def ask() -> int:
         for count in range(most):
-            exchange = Exchange(method, path, CIMultiDict(), (), peer=ip)
-            exchange.identity = Identity("acme", "api_key", tier, roles=frozenset([role] if role else ()))
-            route = exchange.route = made.router.match(exchange)
+            asked = exchange(method, path, peer=ip, identity=caller(tier, role))
+            route = asked.route = made.router.match(asked)
             try:
-                await route.pipeline.ask(exchange)
+                await route.pipeline.ask(asked)
             except Failed:
                 return count
         return most
@@ -86,10 +89,9 @@ def test_figures(name: str, path: str, facts: dict[str, Any], expected: int, tmp
 
 def says(made: Snapshot, path: str, tier: str = "", role: str = "") -> set[tuple[int, int]]:
     """(limit, seconds of its window) of everything that applies, 0 for a calendar month."""
-    exchange = Exchange("GET", path, CIMultiDict(), (), peer="192.0.2.1")
-    exchange.identity = Identity("acme", "api_key", tier, roles=frozenset([role] if role else ()))
-    exchange.route = made.router.match(exchange)
-    told = [one for status in exchange.route.status for one in status(exchange)]
+    asked = exchange(target=path, peer="192.0.2.1", identity=caller(tier, role))
+    asked.route = made.router.match(asked)
+    told = [one for status in asked.route.status for one in status(asked)]
     return {(one["limit"], round(one.get("window", 0))) for one in told}
 
 

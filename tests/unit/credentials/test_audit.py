@@ -9,11 +9,11 @@ import pytest
 from gateway.core.failures import Failed
 from gateway.core.hooks import ConfigProblem
 from gateway.lifetime.logfile import LogFile
-from tests.unit.middlewares.auth.bearers import NOW, World, asked, bearing, token
+from tests.unit.middlewares.auth.bearers import NOW, Bearers, asked, bearing, token
 
 
-def written(world: World) -> list[dict[str, Any]]:
-    world.draft.commit()
+def written(world: Bearers) -> list[dict[str, Any]]:
+    world.reload()
     [file] = [kept for kept in world.kept if isinstance(kept, LogFile)]
     file.close()
     assert file.wait(10)
@@ -21,7 +21,7 @@ def written(world: World) -> list[dict[str, Any]]:
 
 
 async def test_every_decision(tmp_path: Path):
-    world = World(tmp_path)
+    world = Bearers(tmp_path)
     hook = world.auth(audit={"file": "audit.log"}, require={"GET": [], "*": ["cameras:write"]}, optional=True)
     good = bearing(token(), target="/cameras?api_key=hidden")
     good.request_id, good.client_ip = "r1", "192.0.2.1"
@@ -49,7 +49,7 @@ async def test_every_decision(tmp_path: Path):
 
 
 async def test_only_what_was_refused(tmp_path: Path):
-    world = World(tmp_path)
+    world = Bearers(tmp_path)
     hook = world.auth(audit={"file": "audit.log", "allowed": False}, optional=True)
     hook(bearing(token()))
     hook(asked())
@@ -63,5 +63,5 @@ async def test_only_what_was_refused(tmp_path: Path):
 
 def test_a_file_that_cannot_be_opened(tmp_path: Path):
     with pytest.raises(ConfigProblem, match="cannot open") as caught:
-        World(tmp_path).auth(audit={"file": "none/audit.log"})
+        Bearers(tmp_path).auth(audit={"file": "none/audit.log"})
     assert caught.value.at == ("audit", "file")

@@ -5,23 +5,22 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from multidict import CIMultiDict
 
 from gateway.config.tables.pipeline import RouteConfig
 from gateway.config.tables.server import RoutingConfig
-from gateway.core.exchange import Exchange
 from gateway.core.hooks import ConfigProblem
 from gateway.routing.router import Router, rewritten
+from tests.exchange import exchange
 
 STRICT = RoutingConfig()
 
 
 def sent_on(route: RouteConfig, target: str, routing: RoutingConfig = STRICT) -> str:
     """What the upstream is asked for when a client asks for `target`."""
-    exchange = Exchange("GET", target, CIMultiDict(), ())
-    Router([(route, None)], routing).match(exchange)
+    request = exchange(target=target)
+    Router([(route, None)], routing).match(request)
     rewrite = rewritten(route, routing)
-    return exchange.target if rewrite is None else rewrite(exchange)
+    return request.target if rewrite is None else rewrite(request)
 
 
 def test_nothing_to_do():

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from multidict import CIMultiDict
 
 from gateway.config.tables.pipeline import RouteConfig
 from gateway.config.tables.server import RoutingConfig
@@ -20,13 +19,14 @@ from gateway.core.failures import Failed, Failure
 from gateway.core.hooks import ConfigProblem
 from gateway.routing import router as module
 from gateway.routing.router import KNOWN_LENGTH, Router
+from tests.exchange import Headers, exchange
 
 STRICT = RoutingConfig()
 LOOSE = RoutingConfig(case_sensitive=False, trailing_slash="ignore")
 
 
-def exchange(target: str, method: str = "GET", host: str = "example.com", headers: dict[str, str] | None = None) -> Exchange:
-    return Exchange(method, target, CIMultiDict(headers or {}), (), host=host)
+def asks(target: str, method: str = "GET", host: str = "example.com", headers: Headers = ()) -> Exchange:
+    return exchange(method, target, headers, host=host)
 
 
 def router(*routes: RouteConfig, routing: RoutingConfig = STRICT) -> Router[str]:
@@ -107,7 +107,7 @@ def matched(routes: Router[str], request: Exchange) -> str:
 )
 def test_paths(why: str, routes: list[RouteConfig], target: str, expected: str):
     for order in (routes, routes[::-1]):
-        assert matched(router(*order), exchange(target)) == expected, why
+        assert matched(router(*order), asks(target)) == expected, why
 
 
 @pytest.mark.parametrize(
@@ -132,14 +132,14 @@ def test_paths(why: str, routes: list[RouteConfig], target: str, expected: str):
 )
 def test_paths_that_are_compared_loosely(routes: list[RouteConfig], target: str, expected: str):
     for order in (routes, routes[::-1]):
-        assert matched(router(*order, routing=LOOSE), exchange(target)) == expected
+        assert matched(router(*order, routing=LOOSE), asks(target)) == expected
 
 
 def test_a_route_may_be_looser_than_the_rest():
     routes = router(path("/a", case_sensitive=False, trailing_slash="ignore"), path("/b"))
-    assert matched(routes, exchange("/A/")) == "/a"
-    assert matched(routes, exchange("/B")) == "NO_ROUTE"
-    assert matched(routes, exchange("/b")) == "/b"
+    assert matched(routes, asks("/A/")) == "/a"
+    assert matched(routes, asks("/B")) == "NO_ROUTE"
+    assert matched(routes, asks("/b")) == "/b"
 
 
 HOSTS = (
@@ -169,15 +169,15 @@ HOSTS = (
 )
 def test_hosts(host: str, expected: str):
     for order in (HOSTS, HOSTS[::-1]):
-        assert matched(router(*order), exchange("/", host=host)) == expected
+        assert matched(router(*order), asks("/", host=host)) == expected
     without_any = router(*HOSTS[:3])
-    assert matched(without_any, exchange("/", host=host)) == ("NO_ROUTE" if expected == "any" else expected)
+    assert matched(without_any, asks("/", host=host)) == ("NO_ROUTE" if expected == "any" else expected)
 
 
 def test_the_path_weighs_more_than_the_host():
     routes = router(prefix("/a"), prefix("/", name="host", hosts=("example.com",)))
-    assert matched(routes, exchange("/a")) == "/a"
-    assert matched(routes, exchange("/b")) == "host"
+    assert matched(routes, asks("/a")) == "/a"
+    assert matched(routes, asks("/b")) == "host"
 
 
 HEADERS = (
@@ -201,7 +201,7 @@ HEADERS = (
 )
 def test_headers(headers: dict[str, str], expected: str):
     for order in (HEADERS, HEADERS[::-1]):
-        assert matched(router(*order), exchange("/", headers=headers)) == expected
+        assert matched(router(*order), asks("/", headers=headers)) == expected
 
 
 METHODS = (
@@ -217,34 +217,34 @@ METHODS = (
 )
 def test_methods(method: str, expected: str):
     for order in (METHODS, METHODS[::-1]):
-        assert matched(router(*order), exchange("/c", method)) == expected
+        assert matched(router(*order), asks("/c", method)) == expected
 
 
 def test_method_not_allowed_names_those_that_are():
     routes = router(*METHODS, prefix("/", name="elsewhere", hosts=("other.org",)))
     with pytest.raises(Failed) as caught:
-        routes.match(exchange("/c", "PATCH"))
+        routes.match(asks("/c", "PATCH"))
     assert caught.value.failure is Failure.METHOD_NOT_ALLOWED
     assert caught.value.headers == ((b"Allow", b"DELETE, GET, HEAD, OPTIONS, POST, PUT"),)
-    assert routes.allowed_methods(exchange("/c", "PATCH")) == ("DELETE", "GET", "HEAD", "POST", "PUT")
-    assert routes.allowed_methods(exchange("/c", host="other.org")) is None
-    assert routes.allowed_methods(exchange("/d")) == ()
+    assert routes.allowed_methods(asks("/c", "PATCH")) == ("DELETE", "GET", "HEAD", "POST", "PUT")
+    assert routes.allowed_methods(asks("/c", host="other.org")) is None
+    assert routes.allowed_methods(asks("/d")) == ()
 
 
 def test_a_route_with_methods_comes_before_one_without():
     routes = router(path("/c", name="all"), path("/c", name="get", methods=("GET",)))
-    assert matched(routes, exchange("/c")) == "get"
-    assert matched(routes, exchange("/c", "DELETE")) == "all"
+    assert matched(routes, asks("/c")) == "get"
+    assert matched(routes, asks("/c", "DELETE")) == "all"
 
 
 def test_head_has_its_own_route_where_there_is_one():
     routes = router(path("/c", name="get", methods=("GET",)), path("/c", name="head", methods=("HEAD",)))
-    assert matched(routes, exchange("/c", "HEAD")) == "head"
-    assert matched(routes, exchange("/c", "GET")) == "get"
+    assert matched(routes, asks("/c", "HEAD")) == "head"
+    assert matched(routes, asks("/c", "GET")) == "get"
 
 
 def preflight(target: str, method: str) -> Exchange:
-    return exchange(target, "OPTIONS", headers={"Origin": "https://a.example", "Access-Control-Request-Method": method})
+    return asks(target, "OPTIONS", headers={"Origin": "https://a.example", "Access-Control-Request-Method": method})
 
 
 def test_options_finds_the_route_a_preflight_is_about():
@@ -267,35 +267,35 @@ def test_options_leaves_the_methods_for_cors():
 
 
 def test_plain_options_gets_the_most_specific_route():
-    assert matched(router(path("/c", methods=("GET",)), prefix("/")), exchange("/c", "OPTIONS")) == "/c"
-    assert matched(router(path("/c", methods=("GET",)), prefix("/")), exchange("/d", "OPTIONS")) == "/"
+    assert matched(router(path("/c", methods=("GET",)), prefix("/")), asks("/c", "OPTIONS")) == "/c"
+    assert matched(router(path("/c", methods=("GET",)), prefix("/")), asks("/d", "OPTIONS")) == "/"
     own = router(path("/c", name="get", methods=("GET",)), path("/c", name="own", methods=("OPTIONS",)))
-    assert matched(own, exchange("/c", "OPTIONS")) == "own"
+    assert matched(own, asks("/c", "OPTIONS")) == "own"
 
 
 def test_a_route_that_lists_options_gets_preflights():
     own = router(path("/c", name="a", methods=("DELETE",)), path("/c", name="own", methods=("OPTIONS",)))
     assert matched(own, preflight("/c", "GET")) == "own"
-    assert own.allowed_methods(exchange("/c")) == ("DELETE", "OPTIONS")
+    assert own.allowed_methods(asks("/c")) == ("DELETE", "OPTIONS")
 
 
 def test_captures_are_decoded():
-    request = exchange("/Users/J%C3%B6rg%2Fx/p%61rt")
+    request = asks("/Users/J%C3%B6rg%2Fx/p%61rt")
     assert matched(router(path("/users/{name}/{piece}"), routing=LOOSE), request) == "/users/{name}/{piece}"
     assert request.params == {"name": "J\u00f6rg/x", "piece": "part"}
-    quick = exchange("/users/7/Part")
+    quick = asks("/users/7/Part")
     router(path("/users/{name}/{piece}")).match(quick)
     assert quick.params == {"name": "7", "piece": "Part"}
 
 
 def test_a_route_without_variables_leaves_the_shared_params():
-    request = exchange("/x")
+    request = asks("/x")
     router(prefix("/"), path("/users/{name}")).match(request)
     assert request.params is NO_PARAMS
 
 
 def test_a_capture_that_is_not_utf8_is_malformed():
-    assert matched(router(path("/users/{name}")), exchange("/users/%FF")) == "MALFORMED"
+    assert matched(router(path("/users/{name}")), asks("/users/%FF")) == "MALFORMED"
 
 
 @pytest.mark.parametrize(
@@ -325,7 +325,7 @@ def test_equals_do_not_depend_on_the_order_of_the_files():
     request = {f"X-{name}": "1" for name in "abc"}
     for seed in range(6):
         random.Random(seed).shuffle(routes)
-        assert matched(router(*routes), exchange("/c", headers=request)) == "a"
+        assert matched(router(*routes), asks("/c", headers=request)) == "a"
 
 
 # A slow and obvious matcher: looks at every route, keeps those that accept the request, takes the smallest key.
@@ -421,7 +421,7 @@ route_configs = st.builds(
     trailing_slash=st.sampled_from([None, None, "strict", "ignore"]),
 )
 requests = st.builds(
-    exchange,
+    asks,
     st.lists(segments, max_size=4).map(lambda found: "/" + "/".join(found)),
     st.sampled_from(["GET", "HEAD", "POST", "DELETE"]),
     st.sampled_from(["x.org", "a.x.org", "b.a.x.org", "else.net"]),
@@ -458,9 +458,9 @@ def test_empty_segments_never_lead_around_a_route(routes: list[RouteConfig], sen
     merged = target
     while "//" in merged:
         merged = merged.replace("//", "/")
-    got = matched(router(*routes), exchange(target))
-    raw_key, raw = slow_match(routes, STRICT, exchange(target))
-    merged_key, straight = slow_match(routes, STRICT, exchange(merged))
+    got = matched(router(*routes), asks(target))
+    raw_key, raw = slow_match(routes, STRICT, asks(target))
+    merged_key, straight = slow_match(routes, STRICT, asks(merged))
     if raw_key is None:
         assert got == "NO_ROUTE"
     elif merged_key is None or raw_key <= merged_key:
@@ -515,15 +515,15 @@ FEW, LOTS = router(*many(10)), router(*many(1000))
 @pytest.mark.parametrize(
     "request_",
     [
-        exchange("/exact/3"),
-        exchange("/api/v1/service-3/x"),
-        exchange("/things-3/7"),
-        exchange("/c/7/x"),
-        exchange("/nothing", host="h3.example.com"),
-        exchange("/nothing", host="x.w3.example.com"),
-        exchange("/nothing", headers={"X-Team": "3"}),
-        exchange("/nothing", "OPTIONS"),
-        exchange("/nothing//%2f"),
+        asks("/exact/3"),
+        asks("/api/v1/service-3/x"),
+        asks("/things-3/7"),
+        asks("/c/7/x"),
+        asks("/nothing", host="h3.example.com"),
+        asks("/nothing", host="x.w3.example.com"),
+        asks("/nothing", headers={"X-Team": "3"}),
+        asks("/nothing", "OPTIONS"),
+        asks("/nothing//%2f"),
     ],
     ids=lambda request: f"{request.method} {request.path} {request.host}",
 )
@@ -536,13 +536,13 @@ def test_what_is_remembered_of_paths_is_bounded_and_decides_as_before(monkeypatc
     monkeypatch.setattr(module, "KNOWN", 3)
     routes = router(prefix("/a", methods=("GET",)), path("/t/{id}"), prefix("/h", hosts=("b.test",)))
     for number in range(10):
-        assert matched(routes, exchange(f"/a/{number}")) == "/a"
+        assert matched(routes, asks(f"/a/{number}")) == "/a"
         assert len(routes._known) <= 3
     for _ in range(2):
-        assert matched(routes, exchange("/a/9", "POST")) == "METHOD_NOT_ALLOWED"
-        asked = exchange("/t/7")
+        assert matched(routes, asks("/a/9", "POST")) == "METHOD_NOT_ALLOWED"
+        asked = asks("/t/7")
         assert (matched(routes, asked), asked.params) == ("/t/{id}", {"id": "7"})
-        assert matched(routes, exchange("/h", host="b.test")) == "/h"
-        assert matched(routes, exchange("/h", host="c.test")) == "NO_ROUTE"
-    assert matched(routes, exchange("/a/" + "x" * KNOWN_LENGTH)) == "/a"
+        assert matched(routes, asks("/h", host="b.test")) == "/h"
+        assert matched(routes, asks("/h", host="c.test")) == "NO_ROUTE"
+    assert matched(routes, asks("/a/" + "x" * KNOWN_LENGTH)) == "/a"
     assert all(len(path) <= KNOWN_LENGTH for path in routes._known)

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import jwt
 import pytest
-from multidict import CIMultiDict
 
-from gateway.core.clock import Clock
 from gateway.core.exchange import Exchange
 from gateway.core.failures import Failed
-from gateway.core.hooks import Context
-from gateway.core.telemetry import Telemetry
-from gateway.lifetime.registry import Keep
-from gateway.middlewares.auth import CONFIG, build
+from gateway.middlewares import auth
+from tests.exchange import World, exchange
 
 NOW = 1_700_000_000
 ISSUER = "https://id.example.com"
@@ -36,13 +31,9 @@ def token(key: Any = SECRET, alg: str = "HS256", headers: dict[str, Any] | None 
     return jwt.encode(claims(**more), key, alg, headers=headers)
 
 
-def asked(*fields: str, method: str = "GET", target: str = "/cameras", explained: bool = False) -> Exchange:
-    """A request with these Authorization fields."""
-    pairs = [("authorization", value) for value in fields]
-    exchange = Exchange(method, target, CIMultiDict(pairs), [(b"authorization", value.encode("latin-1")) for value in fields])
-    if explained:
-        exchange.decisions = []
-    return exchange
+def asked(*fields: str, method: str = "GET", target: str = "/cameras", header: str = "authorization", **facts: Any) -> Exchange:
+    """A request with these fields called `header`."""
+    return exchange(method, target, [(header, value) for value in fields], **facts)
 
 
 def bearing(text: str, **more: Any) -> Exchange:
@@ -50,20 +41,12 @@ def bearing(text: str, **more: Any) -> Exchange:
 
 
 @dataclass
-class World:
-    directory: Path = field(default_factory=Path)
+class Bearers(World):
     now: float = NOW
-    telemetry: Telemetry = field(default_factory=Telemetry)
-    kept: Keep = field(default_factory=Keep)
-
-    def __post_init__(self) -> None:
-        self.draft = self.kept.draft()
 
     def auth(self, *issuers: dict[str, Any], name: str = "auth", route: str = "", **table: Any) -> Hook:
         given = [{"issuer": ISSUER, "audience": "edge", **issuer} for issuer in issuers or ({"secret": SECRET},)]
-        clock = Clock(lambda: 0.0, lambda: self.now)
-        context = Context(name, "partner", route, self.directory, clock, self.telemetry, self.draft.keep)
-        hook = build(CONFIG().load({"methods": ["jwt"], "jwt": given, **table}), context).request
+        hook = self.build(auth, {"methods": ["jwt"], "jwt": given, **table}, name=name, route=route).request
         assert hook is not None
         return hook
 
@@ -71,12 +54,27 @@ class World:
         return self.telemetry.auth.values
 
 
-def refused(hook: Hook, exchange: Exchange) -> Failed:
+async def through(hook: Any, request: Exchange) -> Any:
+    """The identity after a hook that may have to be awaited."""
+    later = hook(request)
+    if later is not None:
+        await later
+    return request.identity
+
+
+async def failing(hook: Any, request: Exchange) -> Failed:
+    """The refusal of a hook that may have to be awaited."""
+    with pytest.raises(Failed) as caught:
+        await through(hook, request)
+    return caught.value
+
+
+def refused(hook: Hook, request: Exchange) -> Failed:
     """The refusal, which must show no token to anybody."""
     with pytest.raises(Failed) as caught:
-        hook(exchange)
-    assert exchange.identity is None or caught.value.failure.status == 403
-    for value in exchange.headers.getall("authorization", []):
+        hook(request)
+    assert request.identity is None or caught.value.failure.status == 403
+    for value in request.headers.getall("authorization", []):
         signature = value.rpartition(".")[2]
         assert len(signature) < 20 or signature not in f"{caught.value!r}{caught.value.why}{caught.value.detail}{hook!r}"
     return caught.value

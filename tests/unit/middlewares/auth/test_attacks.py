@@ -18,15 +18,13 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 from hypothesis import example, given
 from hypothesis import strategies as st
-from multidict import CIMultiDict
 
-from gateway.core.exchange import Exchange
 from gateway.core.failures import Failed, Failure
 from gateway.core.hooks import ConfigProblem
 from gateway.core.refusals import Refused
 from gateway.tokens import jose
 from tests.idp import MAKE, RSA_KEYS, encoded, jwk, private_pem, public_pem, signed
-from tests.unit.middlewares.auth.bearers import NOW, SECRET, Hook, World, asked, bearing, claims, refused, token
+from tests.unit.middlewares.auth.bearers import NOW, SECRET, Bearers, Hook, asked, bearing, claims, refused, token
 
 KEY = RSA_KEYS[0]
 STRANGER = rsa.generate_private_key(65537, 2048)
@@ -48,13 +46,13 @@ def good(**said: Any) -> str:
 
 @pytest.fixture
 def hook() -> Hook:
-    return World().auth({"key": PEM})
+    return Bearers().auth({"key": PEM})
 
 
 @pytest.fixture
 def by_kid() -> Hook:
     """Keys with names, as a JWKS has them."""
-    return World().auth({"key": json.dumps({"keys": [jwk(KEY, "k1"), jwk(MAKE["ES256"](), "k2")]})})
+    return Bearers().auth({"key": json.dumps({"keys": [jwk(KEY, "k1"), jwk(MAKE["ES256"](), "k2")]})})
 
 
 UNSIGNED = [
@@ -91,7 +89,7 @@ def test_another_algorithm_than_the_key_is_for(by_kid: Hook):
     curve = ec.generate_private_key(ec.SECP256R1())
     assert "no key" in refused(by_kid, bearing(forged({"kid": "k1"}, curve, "ES256"))).why
     assert "no key" in refused(by_kid, bearing(forged({"kid": "k2"}))).why
-    other = World().auth({"key": PEM, "algorithms": ["PS256"]})
+    other = Bearers().auth({"key": PEM, "algorithms": ["PS256"]})
     assert "no key" in refused(other, bearing(good())).why
 
 
@@ -271,7 +269,7 @@ def test_other_spellings_of_a_token(hook: Hook, number: int):
     spelt = variants(text)[number]
     assert spelt != text
     with pytest.raises(Failed):
-        hook(Exchange("GET", "/", CIMultiDict({"Authorization": f"Bearer {spelt}"}), ()))
+        hook(bearing(spelt))
 
 
 @given(st.integers(0, 10**6), st.sampled_from("ABCgwxyz019-_.=+/ \t\n"))
@@ -283,7 +281,7 @@ def test_any_letter_changed_is_refused_or_the_same_token(position: int, letter: 
     if bent == text:
         return
     try:
-        hook = World().auth({"key": PEM})
+        hook = Bearers().auth({"key": PEM})
         hook(asked(f"Bearer {bent}"))
     except Failed:
         return
@@ -311,7 +309,7 @@ def test_truncated_signatures(hook: Hook, cut: int):
 @pytest.mark.parametrize("alg", ["HS256", "ES256", "EdDSA"])
 def test_truncated_signatures_of_others(alg: str):
     key: Any = SECRET if alg == "HS256" else MAKE[alg]()
-    hook = World().auth({"secret": SECRET} if alg == "HS256" else {"key": public_pem(key)})
+    hook = Bearers().auth({"secret": SECRET} if alg == "HS256" else {"key": public_pem(key)})
     text = token(key, alg)
     head, _, signature = text.rpartition(".")
     for length in (0, 1, 4, 20, len(signature) - 4):
@@ -321,7 +319,7 @@ def test_truncated_signatures_of_others(alg: str):
 @pytest.mark.parametrize("raw", [b"\x00" * 64, b"\x00" * 32 + b"\x01" * 32, b"\xff" * 64, b""])
 def test_signatures_of_zeros(raw: bytes):
     """CVE-2022-21449."""
-    hook = World().auth({"key": public_pem(MAKE["ES256"]())})
+    hook = Bearers().auth({"key": public_pem(MAKE["ES256"]())})
     text = f"{encoded({'alg': 'ES256'})}.{encoded(claims())}.{encoded(raw)}"
     assert refused(hook, bearing(text)).failure is Failure.UNAUTHENTICATED
 
@@ -355,13 +353,13 @@ SMALL = rsa.generate_private_key(65537, 1024)
 )
 def test_keys_that_are_refused_when_loaded(table: dict[str, Any], message: str):
     with pytest.raises(ConfigProblem) as caught:
-        World().auth(table)
+        Bearers().auth(table)
     assert message in caught.value.message
 
 
 def test_keys_of_a_set_that_are_no_good_are_passed_over():
     entries = [7, jwk(SMALL, "k0"), jwk(KEY, "k1"), {"kty": "oct", "kid": "k2", "k": encoded(SECRET)}]
-    hook = World().auth({"key": json.dumps({"keys": entries})})
+    hook = Bearers().auth({"key": json.dumps({"keys": entries})})
     hook(bearing(forged({"kid": "k1"}, KEY)))
     assert "no key" in refused(hook, bearing(forged({"kid": "k2"}, SECRET.encode(), "HS256"))).why
 
@@ -375,9 +373,9 @@ def test_a_certificate():
         .public_bytes(Encoding.PEM)
         .decode()
     )
-    World().auth({"key": made})(bearing(good()))
+    Bearers().auth({"key": made})(bearing(good()))
     with pytest.raises(ConfigProblem, match="is not a public key in PEM"):
-        World().auth({"key": made.replace("M", "N")})
+        Bearers().auth({"key": made.replace("M", "N")})
 
 
 def test_secrets_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch):
@@ -390,7 +388,7 @@ def test_secrets_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch):
         return real(one, two)
 
     monkeypatch.setattr(jwt.algorithms.hmac, "compare_digest", compare)
-    hook = World().auth()
+    hook = Bearers().auth()
     refused(hook, bearing(token("x" * 32)))
     hook(bearing(token()))
     assert [len(one) for one, _ in compared] == [32, 32] and [len(two) for _, two in compared] == [32, 32]
@@ -408,5 +406,5 @@ def test_two_authorization_fields(hook: Hook):
 @example(f"{encoded({'alg': 'HS256'})}.{encoded('[]')}.")
 def test_no_text_at_all_gets_through_or_breaks_it(text: str):
     with pytest.raises(Failed) as caught:
-        World().auth()(asked(f"Bearer {text}"))
+        Bearers().auth()(asked(f"Bearer {text}"))
     assert caught.value.failure.status in (400, 401)

@@ -1,26 +1,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 from marshmallow import ValidationError
-from multidict import CIMultiDict
 
 from gateway.core import networks
-from gateway.core.clock import Clock
 from gateway.core.exchange import Exchange, Identity
 from gateway.core.failures import Failed, Failure
-from gateway.core.hooks import ConfigProblem, Context
-from gateway.core.telemetry import Telemetry
+from gateway.core.hooks import ConfigProblem
 from gateway.credentials.api_keys import key_file, key_ring
 from gateway.credentials.api_keys.key_file import digest
-from gateway.lifetime.registry import Keep
-from gateway.middlewares.auth import CONFIG, build
+from gateway.middlewares import auth
+from gateway.middlewares.auth import CONFIG
+from tests.exchange import World
+from tests.unit.middlewares.auth import bearers
 
 NOW = 1_700_000_000.0
 GOOD = "bec_" + "0123456789abcdef" * 4
@@ -49,19 +49,11 @@ KEYS = (
 
 
 @dataclass
-class World:
-    directory: Path
+class Keys(World):
     now: float = NOW
-    telemetry: Telemetry = field(default_factory=Telemetry)
-    kept: Keep = field(default_factory=Keep)
-
-    def __post_init__(self) -> None:
-        self.draft = self.kept.draft()
 
     def auth(self, table: dict[str, Any] | None = None, *, route: str = "", name: str = "auth") -> Hook:
-        clock = Clock(lambda: 0.0, lambda: self.now)
-        context = Context(name, "partner", route, self.directory, clock, self.telemetry, self.draft.keep)
-        hook = build(CONFIG().load(table or {}), context).request
+        hook = self.build(auth, table, name=name, route=route).request
         assert hook is not None
         return hook  # type: ignore[return-value]
 
@@ -70,23 +62,15 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
+def world(tmp_path: Path) -> Keys:
     (tmp_path / "keys.toml").write_text(KEYS)
-    return World(tmp_path)
+    return Keys(tmp_path)
 
 
 QUERY = {"api_key": {"query": "api_key"}}
 
 
-def asked(
-    *keys: str, target: str = "/cameras", method: str = "GET", header: str = "x-api-key", explained: bool = False
-) -> Exchange:
-    pairs = [(header, key) for key in keys]
-    raw = [(name.encode(), value.encode("utf-8", "surrogateescape")) for name, value in pairs]
-    exchange = Exchange(method, target, CIMultiDict(pairs), raw)
-    if explained:
-        exchange.decisions = []
-    return exchange
+asked = partial(bearers.asked, header="x-api-key")
 
 
 def refused(hook: Hook, exchange: Exchange) -> Failed:
@@ -101,7 +85,7 @@ def refused(hook: Hook, exchange: Exchange) -> Failed:
 
 
 class TestIdentity:
-    def test_of_a_key(self, world: World):
+    def test_of_a_key(self, world: Keys):
         exchange = asked(GOOD)
         assert world.auth()(exchange) is None
         assert exchange.identity == Identity(
@@ -115,25 +99,25 @@ class TestIdentity:
         assert exchange.identity.claims == {"key": "k_good"}
         assert world.counted() == {("api_key", "ok"): 1}
 
-    def test_of_a_key_with_nothing_but_a_client(self, world: World):
+    def test_of_a_key_with_nothing_but_a_client(self, world: Keys):
         exchange = asked(OTHER)
         world.auth()(exchange)
         assert exchange.identity == Identity("bert", "api_key", headers=((b"X-Client-ID", b"bert"),))
 
-    def test_roles_bring_permissions(self, world: World):
+    def test_roles_bring_permissions(self, world: Keys):
         exchange = asked(GOOD)
         world.auth({"roles": {"operator": ["users:read"], "admin": ["*"]}})(exchange)
         assert exchange.identity is not None
         assert exchange.identity.permissions == {"cameras:read", "users:read"}
 
-    def test_another_header(self, world: World):
+    def test_another_header(self, world: Keys):
         hook = world.auth({"api_key": {"header": "X-Partner"}})
         exchange = asked(GOOD, header="x-partner")
         hook(exchange)
         assert exchange.identity is not None and exchange.drop_headers == {b"x-partner"}
         refused(hook, asked(GOOD))
 
-    def test_another_file(self, world: World):
+    def test_another_file(self, world: Keys):
         (world.directory / "more").mkdir()
         (world.directory / "more" / "k.toml").write_text(entry("k", UNKNOWN))
         hook = world.auth({"api_key": {"file": "more/k.toml"}})
@@ -159,7 +143,7 @@ class TestRefusal:
             ),
         ],
     )
-    def test_of_keys_that_are_no_good(self, world: World, key: str, failure: Failure, result: str, why: str, detail: str):
+    def test_of_keys_that_are_no_good(self, world: Keys, key: str, failure: Failure, result: str, why: str, detail: str):
         hook = world.auth({"realm": 'the "edge"'})
         for times in (1, 2, 3):
             exchange = asked(key)
@@ -170,20 +154,20 @@ class TestRefusal:
             assert exchange.identity is None
             assert world.counted() == {("api_key", result): times}
 
-    def test_of_a_request_without_a_key(self, world: World):
+    def test_of_a_request_without_a_key(self, world: Keys):
         failed = refused(world.auth(QUERY), asked())
         assert failed.failure is Failure.UNAUTHENTICATED
         assert failed.detail == "This needs an API key in the X-API-Key header or the api_key parameter."
         assert failed.headers == ((b"WWW-Authenticate", b'ApiKey realm="gateway"'),)
         assert world.counted() == {("none", "missing"): 1}
 
-    def test_of_two_headers(self, world: World):
+    def test_of_two_headers(self, world: Keys):
         failed = refused(world.auth(), asked(GOOD, GOOD))
         assert (failed.failure, failed.headers) == (Failure.MALFORMED, ())
         assert failed.detail == "There must be only one X-API-Key header."
         assert world.counted() == {("api_key", "malformed"): 1}
 
-    def test_expiry_is_looked_at_every_time(self, world: World):
+    def test_expiry_is_looked_at_every_time(self, world: Keys):
         hook = world.auth()
         world.now = NOW + 99.9
         hook(asked(ENDING))
@@ -203,7 +187,7 @@ class TestQuery:
             (f"/cameras?api%5Fkey={GOOD}&my_api_key=1", "/cameras?my_api_key=1"),
         ],
     )
-    def test_the_key_is_taken_out_of_what_goes_on(self, world: World, target: str, sent_on: str):
+    def test_the_key_is_taken_out_of_what_goes_on(self, world: Keys, target: str, sent_on: str):
         exchange = asked(target=target)
         world.auth(QUERY)(exchange)
         assert exchange.identity is not None and exchange.identity.client == "acme"
@@ -214,15 +198,15 @@ class TestQuery:
     @pytest.mark.parametrize(
         "target", ["/cameras", "/cameras?limit=5", "/cameras?my_api_key=1", "/cameras?a=api_key", "/c?x=%41"]
     )
-    def test_there_is_none(self, world: World, target: str):
+    def test_there_is_none(self, world: Keys, target: str):
         exchange = asked(target=target)
         assert "no credentials" in refused(world.auth(QUERY), exchange).why
         assert exchange.target == target
 
-    def test_not_looked_at_unless_asked_for(self, world: World):
+    def test_not_looked_at_unless_asked_for(self, world: Keys):
         assert "no credentials" in refused(world.auth(), asked(target=f"/cameras?api_key={GOOD}")).why
 
-    def test_decoded(self, world: World):
+    def test_decoded(self, world: Keys):
         key = "made=elsewhere&more+%"
         (world.directory / "keys.toml").write_text(entry("k", key))
         exchange = asked(target=f"/cameras?api_key={quote(key, safe='+')}")
@@ -230,15 +214,15 @@ class TestQuery:
         assert exchange.identity is not None
 
     @pytest.mark.parametrize("query", [f"api_key={UNKNOWN}", "api_key=", "api_key"])
-    def test_wrong(self, world: World, query: str):
+    def test_wrong(self, world: Keys, query: str):
         assert refused(world.auth(QUERY), asked(target=f"/cameras?{query}")).detail == "The API key is not valid."
 
-    def test_the_same_in_both(self, world: World):
+    def test_the_same_in_both(self, world: Keys):
         exchange = asked(GOOD, target=f"/cameras?api_key={GOOD}&x=1")
         world.auth(QUERY)(exchange)
         assert (exchange.target, exchange.drop_headers) == ("/cameras?x=1", {b"x-api-key"})
 
-    def test_a_header_and_another_query(self, world: World):
+    def test_a_header_and_another_query(self, world: Keys):
         exchange = asked(GOOD, target="/cameras?x=1")
         world.auth(QUERY)(exchange)
         assert exchange.target == "/cameras?x=1"
@@ -251,25 +235,25 @@ class TestQuery:
             ([], f"api_key={GOOD}&api_key={GOOD}", "There must be only one api_key parameter."),
         ],
     )
-    def test_ambiguous(self, world: World, keys: list[str], query: str, detail: str):
+    def test_ambiguous(self, world: Keys, keys: list[str], query: str, detail: str):
         failed = refused(world.auth(QUERY), asked(*keys, target=f"/cameras?{query}"))
         assert (failed.failure, failed.detail) == (Failure.MALFORMED, detail)
 
 
 class TestForwarding:
-    def test_the_header_is_dropped_beside_others(self, world: World):
+    def test_the_header_is_dropped_beside_others(self, world: Keys):
         exchange = asked(GOOD)
         exchange.drop_headers = frozenset({b"cookie"})
         world.auth()(exchange)
         assert exchange.drop_headers == {b"cookie", b"x-api-key"}
 
-    def test_forward_credentials(self, world: World):
+    def test_forward_credentials(self, world: Keys):
         target = f"/cameras?api_key={GOOD}"
         exchange = asked(GOOD, target=target)
         world.auth({**QUERY, "forward_credentials": True})(exchange)
         assert (exchange.target, exchange.drop_headers) == (target, None)
 
-    def test_credentials_nobody_looked_at_are_dropped_as_well(self, world: World):
+    def test_credentials_nobody_looked_at_are_dropped_as_well(self, world: Keys):
         """An upstream that trusts Bearer tokens must not get one that came along unverified with a good key."""
         issuer = {"issuer": "https://id.example.com", "secret": "s" * 32}
         hook = world.auth({"methods": ["api_key", "jwt"], "jwt": [issuer]})
@@ -290,7 +274,7 @@ class TestPermissions:
             ([], "GET", ""),
         ],
     )
-    def test_require(self, world: World, require: Any, method: str, lacking: str):
+    def test_require(self, world: Keys, require: Any, method: str, lacking: str):
         hook, exchange = world.auth({"require": require}), asked(GOOD, method=method)
         if not lacking:
             hook(exchange)
@@ -303,7 +287,7 @@ class TestPermissions:
         assert exchange.identity is not None, "the log still says who it was"
         assert world.counted() == {("api_key", "forbidden"): 1}
 
-    def test_wildcards(self, world: World):
+    def test_wildcards(self, world: Keys):
         text = entry("k_1", GOOD, permissions='["cameras:*"]') + entry("k_2", OTHER, roles='["admin"]')
         (world.directory / "keys.toml").write_text(text)
         hook = world.auth({"require": ["cameras:write", "cameras:read"], "roles": {"admin": ["*"]}})
@@ -314,20 +298,20 @@ class TestPermissions:
 
 
 class TestOptional:
-    def test_nobody_in_particular_passes(self, world: World):
+    def test_nobody_in_particular_passes(self, world: Keys):
         exchange = asked()
         world.auth({"optional": True})(exchange)
         assert exchange.identity is None
         assert world.counted() == {("none", "anonymous"): 1}
 
-    def test_a_key_still_counts_and_a_wrong_one_is_refused(self, world: World):
+    def test_a_key_still_counts_and_a_wrong_one_is_refused(self, world: Keys):
         hook, exchange = world.auth({"optional": True}), asked(GOOD)
         hook(exchange)
         assert exchange.identity is not None
         refused(hook, asked(UNKNOWN))
         refused(hook, asked(""))
 
-    def test_what_is_required_is_not_optional(self, world: World):
+    def test_what_is_required_is_not_optional(self, world: Keys):
         hook = world.auth({"optional": True, "require": {"GET": [], "*": ["cameras:write"]}})
         hook(asked())
         failed = refused(hook, asked(method="POST"))
@@ -352,7 +336,7 @@ class TestExplain:
             ({"require": ["x"]}, [GOOD], "denied", "require: GET needs x; client acme has cameras:read"),
         ],
     )
-    def test_decisions(self, world: World, table: dict[str, Any], keys: list[str], outcome: str, why: str):
+    def test_decisions(self, world: Keys, table: dict[str, Any], keys: list[str], outcome: str, why: str):
         hook, exchange = world.auth(table), asked(*keys, explained=True)
         if outcome == "denied":
             refused(hook, exchange)
@@ -365,7 +349,7 @@ class TestExplain:
 
 
 class TestMemory:
-    def test_a_key_is_hashed_once_in_five_minutes(self, world: World, monkeypatch: pytest.MonkeyPatch):
+    def test_a_key_is_hashed_once_in_five_minutes(self, world: Keys, monkeypatch: pytest.MonkeyPatch):
         hook, hashed = world.auth(), []
         monkeypatch.setattr(key_file, "digest", lambda key: hashed.append(key) or digest(key))
         for key, good in ((GOOD, True), (UNKNOWN, False)):
@@ -374,7 +358,7 @@ class TestMemory:
                 hook(asked(key)) if good else refused(hook, asked(key))
                 assert hashed.count(key) == times
 
-    def test_guesses_do_not_grow_it(self, world: World, monkeypatch: pytest.MonkeyPatch):
+    def test_guesses_do_not_grow_it(self, world: Keys, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setattr(key_ring, "UNKNOWN", 10)
         monkeypatch.setattr(key_ring, "KNOWN", 2)
         hook = world.auth()
@@ -388,31 +372,29 @@ class TestMemory:
         refused(hook, asked("x" * 300))
         assert not any(len(key) > 256 for key in ring._wrong)
 
-    def test_no_key_in_any_repr(self, world: World):
+    def test_no_key_in_any_repr(self, world: Keys):
         hook = world.auth()
         hook(asked(GOOD))
         shown = repr(hook)
         assert "<Auth auth (<ApiKeys X-API-Key <KeyRing 5 keys>>,)>" in shown and GOOD[4:] not in shown
 
-    def test_routes_and_reloads_share_it_until_the_roles_change(self, world: World):
+    def test_routes_and_reloads_share_it_until_the_roles_change(self, world: Keys):
         def ring(hook: Hook) -> object:
             return hook.__self__._methods[0]._ring  # type: ignore[attr-defined]
 
         first = ring(world.auth())
         assert ring(world.auth({"require": ["x"]}, route="cameras")) is first
-        world.draft.commit()
-        world.draft = world.kept.draft()
+        world.reload()
         assert ring(world.auth()) is first
         assert ring(world.auth({"roles": {"operator": ["x"]}})) is not first
 
-    def test_a_reload_revokes(self, world: World):
+    def test_a_reload_revokes(self, world: Keys):
         world.auth()(asked(GOOD))
         (world.directory / "keys.toml").write_text(entry("k_good", GOOD, revoked="true"))
-        world.draft.commit()
-        world.draft = world.kept.draft()
+        world.reload()
         assert refused(world.auth(), asked(GOOD)).detail == "The API key has been revoked."
 
-    async def test_what_changes_is_logged(self, world: World, caplog: pytest.LogCaptureFixture):
+    async def test_what_changes_is_logged(self, world: Keys, caplog: pytest.LogCaptureFixture):
         ring = world.auth().__self__._methods[0]._ring  # type: ignore[attr-defined]
         text = (
             entry("k_good", GOOD, revoked="true")
@@ -432,13 +414,13 @@ class TestMemory:
         ]
         ring.close()
 
-    def test_guesses_are_compared_by_their_hash_alone(self, world: World):
+    def test_guesses_are_compared_by_their_hash_alone(self, world: Keys):
         """So how long a comparison takes tells nothing of how much of a guess was right."""
         ring = world.auth().__self__._methods[0]._ring  # type: ignore[attr-defined]
         assert {type(stored) for stored in ring._by_digest} == {bytes} and {len(stored) for stored in ring._by_digest} == {32}
         assert ring.good == {}
 
-    async def test_a_changed_file_is_followed(self, world: World):
+    async def test_a_changed_file_is_followed(self, world: Keys):
         hook = world.auth()
         ring = hook.__self__._methods[0]._ring  # type: ignore[attr-defined]
         hook(asked(GOOD))
@@ -452,7 +434,7 @@ class TestMemory:
         hook(asked(UNKNOWN))
         ring.close()
 
-    def test_uses_are_noted(self, world: World):
+    def test_uses_are_noted(self, world: Keys):
         hook = world.auth()
         ring = hook.__self__._methods[0]._ring  # type: ignore[attr-defined]
         for seconds in (0, 10, 300.5):
@@ -474,7 +456,7 @@ class TestNetworks:
             ("", False),
         ],
     )
-    def test_a_key_may_be_bound_to_some(self, world: World, address: str, good: bool):
+    def test_a_key_may_be_bound_to_some(self, world: Keys, address: str, good: bool):
         (world.directory / "keys.toml").write_text(entry("k_1", GOOD, networks='["192.0.2.0/24", "2001:db8::/32"]'))
         hook = world.auth()
         for _ in range(2):
@@ -497,7 +479,7 @@ class TestNetworks:
 
 
 class TestMistyped:
-    def test_a_typo_is_told_from_a_guess(self, world: World):
+    def test_a_typo_is_told_from_a_guess(self, world: Keys):
         typo = UNKNOWN[:-1] + ("0" if UNKNOWN[-1] != "0" else "1")
         failed = refused(world.auth(), asked(typo))
         assert failed.detail == "The API key is mistyped: its checksum does not fit."
@@ -505,7 +487,7 @@ class TestMistyped:
 
 
 class TestConfig:
-    def test_no_key_file(self, world: World, monkeypatch: pytest.MonkeyPatch):
+    def test_no_key_file(self, world: Keys, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.chdir(world.directory)
         with pytest.raises(ConfigProblem) as caught:
             world.auth({"api_key": {"file": "sub/../none.toml"}})
@@ -517,19 +499,19 @@ class TestConfig:
             world.auth({"api_key": {"file": "none.toml"}})
         assert caught.value.hint.endswith(f"--file {(world.directory / 'none.toml').resolve()}")
 
-    def test_a_broken_key_file(self, world: World):
+    def test_a_broken_key_file(self, world: Keys):
         (world.directory / "keys.toml").write_text(KEYS + entry("k_bad", UNKNOWN, tier="3"))
         with pytest.raises(ConfigProblem) as caught:
             world.auth()
         assert caught.value.at == ("api_key", "file")
         assert "key k_bad: tier must be" in caught.value.message and caught.value.hint == ""
 
-    def test_no_methods(self, world: World):
+    def test_no_methods(self, world: Keys):
         with pytest.raises(ConfigProblem) as caught:
             world.auth({"methods": []})
         assert caught.value.at == ("methods",)
 
-    def test_a_method_named_twice_is_asked_once(self, world: World):
+    def test_a_method_named_twice_is_asked_once(self, world: Keys):
         refused(world.auth({"methods": ["api_key", "api_key"]}), asked(UNKNOWN))
         assert world.counted() == {("api_key", "invalid"): 1}
 

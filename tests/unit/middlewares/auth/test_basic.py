@@ -14,7 +14,7 @@ from gateway.core.hooks import ConfigProblem
 from gateway.credentials.users import user_file
 from gateway.credentials.users.user_file import User, UserFileError
 from gateway.middlewares.auth import basic
-from tests.unit.middlewares.auth.bearers import NOW, World, asked
+from tests.unit.middlewares.auth.bearers import NOW, Bearers, asked, failing, through
 
 CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 HASH = CHEAP.hash("päss:word")
@@ -37,22 +37,9 @@ def credentials(name: str, password: str) -> str:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
+def world(tmp_path: Path) -> Bearers:
     (tmp_path / "users.toml").write_text(USERS)
-    return World(tmp_path)
-
-
-async def through(hook: Any, exchange: Any) -> Any:
-    later = hook(exchange)
-    if later is not None:
-        await later
-    return exchange.identity
-
-
-async def failing(hook: Any, *fields: str) -> Failed:
-    with pytest.raises(Failed) as caught:
-        await through(hook, asked(*fields))
-    return caught.value
+    return Bearers(tmp_path)
 
 
 def users(hook: Any) -> basic.Users:
@@ -60,7 +47,7 @@ def users(hook: Any) -> basic.Users:
     return found
 
 
-async def test_a_user(world: World):
+async def test_a_user(world: Bearers):
     hook = world.auth(methods=["basic"], roles={"operator": ["alarms:read"]})
     exchange = asked(credentials("alice", "päss:word"))
     identity = await through(hook, exchange)
@@ -70,7 +57,7 @@ async def test_a_user(world: World):
     users(hook).close()
 
 
-async def test_verified_once_in_a_while(world: World):
+async def test_verified_once_in_a_while(world: Bearers):
     hook, verified = world.auth(methods=["basic"], basic={"ttl": "60s"}), []
     real = users(hook)._verify
     users(hook)._verify = lambda hash, password: verified.append(password) or real(hash, password)
@@ -78,18 +65,18 @@ async def test_verified_once_in_a_while(world: World):
         world.now = now
         await through(hook, asked(credentials("bob", "secret")))
         assert verified.count("secret") == times
-        assert (await failing(hook, credentials("bob", "wrong"))).detail == "The user name or password is wrong."
+        assert (await failing(hook, asked(credentials("bob", "wrong")))).detail == "The user name or password is wrong."
         assert verified.count("wrong") == times
     shown = f"{hook.__self__!r}{users(hook).known._young}{users(hook).wrong._young}"
     assert "secret" not in shown and credentials("bob", "secret")[6:] not in shown and "wrong" not in shown
     users(hook).close()
 
 
-async def test_a_name_nobody_has_costs_as_much(world: World):
+async def test_a_name_nobody_has_costs_as_much(world: Bearers):
     hook, hashes = world.auth(methods=["basic"]), []
     users(hook)._verify = lambda hash, password: bool(hashes.append(hash))
-    await failing(hook, credentials("nobody", "x"))
-    await failing(hook, credentials("alice", "x"))
+    await failing(hook, asked(credentials("nobody", "x")))
+    await failing(hook, asked(credentials("alice", "x")))
     head, _, digest = HASH.rpartition("$")
     assert hashes == [f"{head}${'A' * len(digest)}", HASH]
     assert user_file.verifies(hashes[0], "x") is False and user_file.verifies("nonsense", "x") is False
@@ -97,23 +84,23 @@ async def test_a_name_nobody_has_costs_as_much(world: World):
 
 
 @pytest.mark.parametrize("sent", ["Basic", "Basic !", "Basic YWI=", "Basic YTpi\n", "Basic /////w==", "Basic " + "A" * 2000])
-async def test_nonsense(world: World, sent: str):
+async def test_nonsense(world: Bearers, sent: str):
     hook = world.auth(methods=["basic"])
-    failed = await failing(hook, sent)
+    failed = await failing(hook, asked(sent))
     assert failed.detail == "The credentials are not valid." and failed.failure is Failure.UNAUTHENTICATED
     assert failed.headers == ((b"WWW-Authenticate", b'Basic realm="gateway", charset="UTF-8"'),)
     users(hook).close()
 
 
-async def test_none_of_its_kind(world: World):
+async def test_none_of_its_kind(world: Bearers):
     hook = world.auth(methods=["basic"])
-    assert (await failing(hook)).why == "no credentials"
-    assert (await failing(hook, "Bearer x")).why == "no credentials"
-    assert (await failing(hook, "Basic YTpi", "Basic YTpi")).failure is Failure.MALFORMED
+    assert (await failing(hook, asked())).why == "no credentials"
+    assert (await failing(hook, asked("Bearer x"))).why == "no credentials"
+    assert (await failing(hook, asked("Basic YTpi", "Basic YTpi"))).failure is Failure.MALFORMED
     users(hook).close()
 
 
-async def test_only_so_many_wait(world: World, monkeypatch: pytest.MonkeyPatch):
+async def test_only_so_many_wait(world: Bearers, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(basic, "MOST_WAITING", 3)
     hook = world.auth(methods=["basic"])
     results = await asyncio.gather(
@@ -124,20 +111,20 @@ async def test_only_so_many_wait(world: World, monkeypatch: pytest.MonkeyPatch):
     users(hook).close()
 
 
-async def test_the_file_is_followed(world: World):
+async def test_the_file_is_followed(world: Bearers):
     hook = world.auth(methods=["basic"])
     await through(hook, asked(credentials("bob", "secret")))
     (world.directory / "users.toml").write_text("")
     watched = users(hook)._watched
     assert watched is not None and await watched.look()
-    assert (await failing(hook, credentials("bob", "secret"))).failure is Failure.UNAUTHENTICATED
+    assert (await failing(hook, asked(credentials("bob", "secret")))).failure is Failure.UNAUTHENTICATED
     assert users(world.auth(methods=["basic"], route="other")) is users(hook)
     users(hook).close()
 
 
 def test_no_file(tmp_path: Path):
     with pytest.raises(ConfigProblem, match="there is no user file") as caught:
-        World(tmp_path).auth(methods=["basic"])
+        Bearers(tmp_path).auth(methods=["basic"])
     assert caught.value.at == ("basic", "file") and "gateway users add" in caught.value.hint
 
 
@@ -184,10 +171,10 @@ class TestFile:
             user_file.load(tmp_path)
 
 
-async def test_a_password_alone_does_not_do_where_there_is_a_second_factor(world: World):
+async def test_a_password_alone_does_not_do_where_there_is_a_second_factor(world: Bearers):
     (world.directory / "users.toml").write_text(USERS + 'totp = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"\n')
     hook = world.auth(methods=["basic"])
-    assert (await failing(hook, credentials("bob", "secret"))).failure.status == 401
+    assert (await failing(hook, asked(credentials("bob", "secret")))).failure.status == 401
     users(hook).close()
 
 
@@ -197,12 +184,12 @@ class TestBcrypt:
         # Those of other programs: `htpasswd -B` writes 2y.
         hash = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode().replace("$2b$", f"${prefix}$")
         (tmp_path / "users.toml").write_text(f'[[user]]\nname = "bob"\nhash = "{hash}"\n')
-        hook = World(tmp_path).auth(methods=["basic"])
+        hook = Bearers(tmp_path).auth(methods=["basic"])
         identity = await through(hook, asked(credentials("bob", "secret")))
         assert identity is not None and identity.client == "bob"
         assert len(users(hook).known) == 1
         for name, password in (("bob", "Secret"), ("bob", "secret\0"), ("nobody", "secret")):
-            assert (await failing(hook, credentials(name, password))).failure is Failure.UNAUTHENTICATED
+            assert (await failing(hook, asked(credentials(name, password)))).failure is Failure.UNAUTHENTICATED
 
     def test_what_every_other_program_makes_of_it(self):
         """A hash of the reference's test vectors (crypt_blowfish, wrapper.c)."""
@@ -225,6 +212,6 @@ class TestBcrypt:
     async def test_nobody_costs_as_much(self, tmp_path: Path):
         hash = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()
         (tmp_path / "users.toml").write_text(f'[[user]]\nname = "bob"\nhash = "{hash}"\n')
-        nobody = users(World(tmp_path).auth(methods=["basic"]))._nobody
+        nobody = users(Bearers(tmp_path).auth(methods=["basic"]))._nobody
         user_file._check_hash(nobody, "")
         assert nobody[:7] == hash[:7] and not user_file.verifies(nobody, "secret")

@@ -5,18 +5,18 @@ from typing import Any
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
-from multidict import CIMultiDict
 
 from gateway.core.exchange import Exchange
 from gateway.core.hooks import ConfigProblem
 from gateway.middlewares.auth import internal_token
 from gateway.upstream.connections.http1.headers import request_head
+from tests.exchange import exchange
 from tests.idp import MAKE, private_pem
-from tests.unit.middlewares.auth.bearers import NOW, SECRET, World, asked, bearing, token
+from tests.unit.middlewares.auth.bearers import NOW, SECRET, Bearers, asked, bearing, token
 
 
-def sent(exchange: Exchange) -> dict[str, str]:
-    head = request_head(exchange, "/", "upstream", b"").decode()
+def sent(request: Exchange) -> dict[str, str]:
+    head = request_head(request, "/", "upstream", b"").decode()
     return dict(
         line.lower().split(": ", 1) if "token" not in line.lower() else line.split(": ", 1)
         for line in head.splitlines()[1:]
@@ -27,7 +27,7 @@ def sent(exchange: Exchange) -> dict[str, str]:
 @pytest.mark.parametrize(("alg", "kind"), [("RS256", "RS256"), ("ES256", "ES256"), ("ES384", "ES384"), ("EdDSA", "EdDSA")])
 def test_signed_with_what_the_key_is(alg: str, kind: str):
     key = MAKE[kind]()
-    hook = World().auth(forward="token", token={"key": private_pem(key), "audience": "cameras", "kid": "i1"})
+    hook = Bearers().auth(forward="token", token={"key": private_pem(key), "audience": "cameras", "kid": "i1"})
     exchange = bearing(token(tier="gold", roles=["b", "a"], scope="y x"))
     hook(exchange)
     fields = sent(exchange)
@@ -42,7 +42,7 @@ def test_signed_with_what_the_key_is(alg: str, kind: str):
 
 def test_made_anew_when_half_its_time_is_over(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(internal_token, "MOST", 2)
-    world = World()
+    world = Bearers()
     hook = world.auth(forward="token", token={"secret": SECRET, "lifetime": "40s"})
     seen = []
     for now in (NOW, NOW + 19.9, NOW + 20):
@@ -59,13 +59,13 @@ def test_made_anew_when_half_its_time_is_over(monkeypatch: pytest.MonkeyPatch):
 
 @pytest.mark.parametrize("header", ["X-Client-Token", "Authorization", "X-Internal"])
 def test_a_clients_own_is_removed(header: str):
-    hook = World().auth(forward="token", token={"secret": SECRET, "header": header}, optional=True, forward_credentials=True)
+    hook = Bearers().auth(forward="token", token={"secret": SECRET, "header": header}, optional=True, forward_credentials=True)
     for known in (True, False):
         pairs = [(header, "forged")] if header != "Authorization" else []
         pairs += [("Authorization", f"Bearer {token()}")] if known else []
-        exchange = Exchange("GET", "/", CIMultiDict(pairs), [(name.encode(), value.encode()) for name, value in pairs])
-        hook(exchange)
-        head = request_head(exchange, "/", "upstream", b"")
+        request = exchange(headers=pairs)
+        hook(request)
+        head = request_head(request, "/", "upstream", b"")
         assert b"forged" not in head and (header.encode() in head) is known
         if known and header == "Authorization":
             assert head.count(b"Authorization: Bearer ") == 1
@@ -73,7 +73,7 @@ def test_a_clients_own_is_removed(header: str):
 
 def test_what_is_dropped_is_the_same_object():
     """upstream.headers remembers by it."""
-    hook = World().auth(forward="token", token={"secret": SECRET})
+    hook = Bearers().auth(forward="token", token={"secret": SECRET})
     one, two = bearing(token()), bearing(token())
     hook(one)
     hook(two)
@@ -94,11 +94,11 @@ def test_what_is_dropped_is_the_same_object():
 )
 def test_keys(table: dict[str, Any], message: str):
     with pytest.raises(ConfigProblem, match=message) as caught:
-        World().auth(forward="token", token=table)
+        Bearers().auth(forward="token", token=table)
     assert caught.value.at[0] == "token"
 
 
 def test_nothing_of_it_without_being_asked():
     exchange = asked(f"Bearer {token()}")
-    World().auth(token={"secret": SECRET})(exchange)
+    Bearers().auth(token={"secret": SECRET})(exchange)
     assert exchange.identity is not None and exchange.identity.headers == ((b"X-Client-ID", b"acme"),)

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from gateway.core.failures import Failed, Failure
+from gateway.core.failures import Failure
 from gateway.core.hooks import ConfigProblem
 from gateway.credentials.revocations.revoked import Revocation, add
 from gateway.tokens.introspection import MOST_WAITING, Introspection, Server, Unavailable
 from tests.idp import Provider
-from tests.unit.middlewares.auth.bearers import ISSUER, NOW, SECRET, World, asked, bearing, token
+from tests.unit.middlewares.auth.bearers import ISSUER, NOW, SECRET, Bearers, asked, bearing, failing, through, token
 
 GOOD = {"active": True, "client_id": "acme", "sub": "alice", "scope": "cameras:read", "exp": NOW + 30}
 
@@ -24,7 +24,7 @@ async def provider() -> AsyncIterator[Provider]:
     await one.stop()
 
 
-class Asking(World):
+class Asking(Bearers):
     """A world whose callers are known by introspection."""
 
     def hook(self, provider: Provider, methods: Any = ("introspection",), **table: Any) -> Any:
@@ -37,22 +37,8 @@ class Asking(World):
 async def world(tmp_path) -> AsyncIterator[Asking]:
     one = Asking(tmp_path)
     yield one
-    one.draft.commit()
-    one.kept.close()
+    one.close()
     await asyncio.sleep(0.01)
-
-
-async def through(hook: Any, exchange: Any) -> Any:
-    later = hook(exchange)
-    if later is not None:
-        await later
-    return exchange.identity
-
-
-async def failing(hook: Any, exchange: Any) -> Failed:
-    with pytest.raises(Failed) as caught:
-        await through(hook, exchange)
-    return caught.value
 
 
 async def test_whose_a_token_is_is_asked_once(world: Asking, provider: Provider):
@@ -182,4 +168,4 @@ async def test_timeout_and_too_many(provider: Provider):
 
 def test_no_server():
     with pytest.raises(ConfigProblem, match="no introspection server"):
-        World().auth(methods=["introspection"])
+        Bearers().auth(methods=["introspection"])

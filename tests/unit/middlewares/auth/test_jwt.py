@@ -21,16 +21,16 @@ from gateway.tokens import claims as rules
 from gateway.tokens.jose import Token
 from gateway.tokens.verifying import ALGORITHMS, VerifyingKey
 from tests.idp import MAKE, Provider, encoded, jwk, public_pem, signed
-from tests.unit.middlewares.auth.bearers import ISSUER, NOW, SECRET, World, asked, bearing, refused, token
+from tests.unit.middlewares.auth.bearers import ISSUER, NOW, SECRET, Bearers, asked, bearing, refused, through, token
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def world() -> Bearers:
+    return Bearers()
 
 
 class TestIdentity:
-    def test_of_a_token(self, world: World):
+    def test_of_a_token(self, world: Bearers):
         exchange = bearing(token(tier="gold", roles=["operator", "auditor"], scope="cameras:read users:*", jti="1"))
         assert world.auth(roles={"operator": ["alarms:read"]})(exchange) is None
         assert exchange.identity == Identity(
@@ -59,7 +59,7 @@ class TestIdentity:
             ({}, {"sub": "Zoë"}, Identity("Zoë", "jwt")),
         ],
     )  # fmt: skip
-    def test_of_mapped_claims(self, world: World, mapping: dict[str, str], said: dict[str, Any], expected: Identity):
+    def test_of_mapped_claims(self, world: Bearers, mapping: dict[str, str], said: dict[str, Any], expected: Identity):
         exchange = bearing(token(**said))
         world.auth({"secret": SECRET, "claims": mapping})(exchange)
         found = exchange.identity
@@ -85,7 +85,7 @@ class TestIdentity:
             ({"scope": "a b\r\nc"}, "the claim scope is neither"),
         ],
     )
-    def test_that_no_claims_make(self, world: World, said: dict[str, Any], why: str):
+    def test_that_no_claims_make(self, world: Bearers, said: dict[str, Any], why: str):
         payload = {"iss": ISSUER, "aud": "edge", "exp": NOW + 9, "sub": "acme", **said}
         kept = {name: value for name, value in payload.items() if value is not None}
         # Not through jwt.encode, which refuses some of these itself.
@@ -95,7 +95,7 @@ class TestIdentity:
 
 class TestAlgorithms:
     @pytest.mark.parametrize("alg", [alg for alg in ALGORITHMS if alg not in ("Ed25519", "Ed448")])
-    def test_each_verifies(self, world: World, alg: str):
+    def test_each_verifies(self, world: Bearers, alg: str):
         if alg.startswith("HS"):
             key: Any = SECRET
             hook = world.auth({"secret": SECRET, "algorithms": [alg]})
@@ -110,13 +110,13 @@ class TestAlgorithms:
         flipped = ("B" if signature[0] == "A" else "A") + signature[1:]
         assert "signature" in refused(hook, bearing(f"{head}.{flipped}")).why
 
-    def test_a_jwk_will_do(self, world: World):
+    def test_a_jwk_will_do(self, world: Bearers):
         key = MAKE["ES256"]()
         hook = world.auth({"key": json.dumps(jwk(key, "a"))})
         hook(bearing(token(key, "ES256", {"kid": "a"})))
         assert "no key 'b'" in refused(hook, bearing(token(key, "ES256", {"kid": "b"}))).why
 
-    def test_a_name_is_not_needed_where_few_keys_fit(self, world: World):
+    def test_a_name_is_not_needed_where_few_keys_fit(self, world: Bearers):
         keys = [MAKE["ES256"]() for _ in range(5)]
         document = json.dumps({"keys": [jwk(key, f"k{index}") for index, key in enumerate(keys[:4])]})
         hook = world.auth({"key": document})
@@ -140,20 +140,20 @@ class TestTime:
             ({"exp": NOW + 900.5}, NOW + 930.4, None),
         ],
     )
-    def test_bounds(self, world: World, said: dict[str, Any], now: float, failure: Failure | None):
+    def test_bounds(self, world: Bearers, said: dict[str, Any], now: float, failure: Failure | None):
         world.now = now
         if failure is None:
             world.auth()(bearing(token(**said)))
         else:
             assert refused(world.auth(), bearing(token(**said))).failure is failure
 
-    def test_what_is_remembered_ends_with_the_token(self, world: World):
+    def test_what_is_remembered_ends_with_the_token(self, world: Bearers):
         hook, text = world.auth(), token()
         hook(bearing(text))
         world.now = NOW + 930
         assert refused(hook, bearing(text)).failure is Failure.EXPIRED
 
-    def test_max_age(self, world: World):
+    def test_max_age(self, world: Bearers):
         hook = world.auth({"secret": SECRET, "max_age": "5m"})
         text = token()
         world.now = NOW + 329
@@ -197,7 +197,7 @@ class TestRules:
             ({"type": "at+jwt"}, {"typ": "application/at+jwt"}, {}, ""),
         ],
     )
-    def test_them(self, world: World, table: dict[str, Any], headers: dict[str, Any], said: dict[str, Any], why: str):
+    def test_them(self, world: Bearers, table: dict[str, Any], headers: dict[str, Any], said: dict[str, Any], why: str):
         hook = world.auth({"secret": SECRET, **table})
         exchange = bearing(token(headers=headers, **said))
         if why:
@@ -206,7 +206,7 @@ class TestRules:
             hook(exchange)
             assert exchange.identity is not None
 
-    def test_issuers_have_their_own_keys(self, world: World):
+    def test_issuers_have_their_own_keys(self, world: Bearers):
         other = "https://other.example"
         hook = world.auth({"secret": SECRET}, {"issuer": other, "secret": SECRET[::-1]})
         hook(bearing(token()))
@@ -215,34 +215,34 @@ class TestRules:
 
 
 class TestFields:
-    def test_no_token(self, world: World):
+    def test_no_token(self, world: Bearers):
         failed = refused(world.auth(), asked())
         assert failed.headers == ((b"WWW-Authenticate", b'Bearer realm="gateway"'),)
         assert failed.detail == "This needs a Bearer token in the Authorization header."
 
     @pytest.mark.parametrize("field", ["Basic YTpi", "Digest x", "Bearer", "bearer"])
-    def test_another_scheme_is_not_ours(self, world: World, field: str):
+    def test_another_scheme_is_not_ours(self, world: Bearers, field: str):
         failed = refused(world.auth(), asked(field if field.lower() != "bearer" else f"{field}x y"))
         assert failed.why == "no credentials"
 
     @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER", "Bearer  "])
-    def test_the_scheme_in_any_case(self, world: World, scheme: str):
+    def test_the_scheme_in_any_case(self, world: Bearers, scheme: str):
         world.auth()(asked(f"{scheme} {token()}"))
 
-    def test_a_wrong_token_is_told_so(self, world: World):
+    def test_a_wrong_token_is_told_so(self, world: Bearers):
         failed = refused(world.auth(), bearing("a.b.c"))
         assert failed.headers == ((b"WWW-Authenticate", b'Bearer realm="gateway", error="invalid_token"'),)
 
-    def test_two_fields(self, world: World):
+    def test_two_fields(self, world: Bearers):
         hook, text = world.auth(), token()
         hook(bearing(text))
         failed = refused(hook, asked(f"Bearer {text}", "Bearer other"))
         assert failed.failure is Failure.MALFORMED and failed.detail == "There must be only one Authorization header."
 
-    def test_an_opaque_token_where_only_jwt_is_known(self, world: World):
+    def test_an_opaque_token_where_only_jwt_is_known(self, world: Bearers):
         assert refused(world.auth(optional=True), bearing("opaque")).failure is Failure.UNAUTHENTICATED
 
-    def test_the_upstream_does_not_see_it_unless_told(self, world: World):
+    def test_the_upstream_does_not_see_it_unless_told(self, world: Bearers):
         text = token()
         hook = world.auth()
         for _ in range(2):
@@ -256,13 +256,13 @@ class TestFields:
             hook(exchange)
             assert exchange.drop_headers is None
 
-    def test_scopes_are_permissions(self, world: World):
+    def test_scopes_are_permissions(self, world: Bearers):
         hook = world.auth(require=["cameras:write"])
         hook(bearing(token(scope="cameras:write")))
         failed = refused(hook, bearing(token(scope="cameras:read")))
         assert failed.failure is Failure.FORBIDDEN and "needs cameras:write" in failed.why
 
-    def test_explained(self, world: World):
+    def test_explained(self, world: Bearers):
         exchange = bearing(token(), explained=True)
         world.auth()(exchange)
         assert exchange.decisions is not None
@@ -271,25 +271,24 @@ class TestFields:
 
 
 class TestMemory:
-    def test_a_token_is_verified_once(self, world: World, monkeypatch: pytest.MonkeyPatch):
+    def test_a_token_is_verified_once(self, world: Bearers, monkeypatch: pytest.MonkeyPatch):
         hook, text = world.auth(), token()
         hook(bearing(text))
         monkeypatch.setattr(VerifyingKey, "verifies", lambda *_: pytest.fail("verified again"))
         hook(bearing(text))
 
-    def test_a_wrong_one_is_not_remembered(self, world: World):
+    def test_a_wrong_one_is_not_remembered(self, world: Bearers):
         hook = world.auth()
         refused(hook, bearing(token("x" * 32)))
         assert "0 tokens known" in repr(hook.__self__)  # type: ignore[attr-defined]
 
-    def test_routes_and_reloads_share_it_until_something_changes(self, world: World):
+    def test_routes_and_reloads_share_it_until_something_changes(self, world: Bearers):
         def verifier(**table: Any) -> object:
             return world.auth(**table).__self__._methods[0]._verifier  # type: ignore[attr-defined]
 
         first = verifier()
         assert verifier(route="a", require=["x"]) is first
-        world.draft.commit()
-        world.draft = world.kept.draft()
+        world.reload()
         assert verifier() is first
         assert verifier(roles={"a": ["b"]}) is not first
 
@@ -319,7 +318,7 @@ class TestMemory:
 
 class TestRevocations:
     def test_a_revoked_token_in_any_spelling(self, tmp_path: Path):
-        world = World(tmp_path)
+        world = Bearers(tmp_path)
         hook = world.auth(revocations="revoked.toml")
         text = token(jti="j1")
         hook(bearing(text))
@@ -332,7 +331,7 @@ class TestRevocations:
         assert world.counted()["jwt", "revoked"] == 2
 
     async def test_the_file_is_followed(self, tmp_path: Path):
-        world = World(tmp_path)
+        world = Bearers(tmp_path)
         hook, text = world.auth(revocations="revoked.toml"), token()
         hook(bearing(text))
         add(tmp_path / "revoked.toml", Revocation(subject="acme", before=NOW + 1))
@@ -340,14 +339,13 @@ class TestRevocations:
         await kept._watched.look()
         assert "subject" in refused(hook, bearing(text)).why
         hook(bearing(token(iat=NOW + 1)))
-        world.draft.commit()
-        world.kept.close()
+        world.close()
         assert kept.listeners == set()
 
     def test_a_list_that_makes_no_sense(self, tmp_path: Path):
         (tmp_path / "revoked.toml").write_text("x")
         with pytest.raises(ConfigProblem, match="is not TOML") as caught:
-            World(tmp_path).auth(revocations="revoked.toml")
+            Bearers(tmp_path).auth(revocations="revoked.toml")
         assert caught.value.at == ("revocations",)
 
 
@@ -368,13 +366,13 @@ class TestConfig:
             ({"issuer": "acme", "discovery": True}, ("jwt", 0, "issuer"), "discovery needs an issuer that is a URL"),
         ],
     )
-    def test_where_keys_are(self, world: World, table: dict[str, Any], at: tuple[Any, ...], message: str):
+    def test_where_keys_are(self, world: Bearers, table: dict[str, Any], at: tuple[Any, ...], message: str):
         with pytest.raises(ConfigProblem) as caught:
             world.auth(table)
         assert caught.value.at == at and message in caught.value.message
         assert SECRET[:32] not in caught.value.message
 
-    def test_no_issuer_and_twice_the_same(self, world: World):
+    def test_no_issuer_and_twice_the_same(self, world: Bearers):
         with pytest.raises(ConfigProblem, match="no issuer") as caught:
             world.auth(jwt=[])
         assert caught.value.at == ("methods",)
@@ -389,12 +387,12 @@ class TestConfig:
         with pytest.raises(ValidationError):
             CONFIG().load({"jwt": [{"issuer": ISSUER, **table}]})
 
-    def test_secrets_are_not_shown(self, world: World):
+    def test_secrets_are_not_shown(self, world: Bearers):
         loaded = CONFIG().load({"methods": ["jwt"], "jwt": [{"issuer": ISSUER, "secret": SECRET}]})
         assert SECRET not in repr(loaded)
         assert SECRET not in repr(world.auth())
 
-    def test_without_a_loop_nothing_is_fetched(self, world: World):
+    def test_without_a_loop_nothing_is_fetched(self, world: Bearers):
         hook = world.auth({"discovery": True})
         assert "not fetched yet" in repr(hook.__self__)  # type: ignore[attr-defined]
 
@@ -408,21 +406,13 @@ class TestFetchedKeys:
 
     @pytest.fixture
     async def world(self):
-        one = World(now=time.time())
+        one = Bearers(now=time.time())
         yield one
-        one.draft.commit()
-        one.kept.close()
+        one.close()
         await asyncio.sleep(0)
 
-    @staticmethod
-    async def through(hook: Any, exchange: Any) -> Any:
-        later = hook(exchange)
-        if later is not None:
-            await later
-        return exchange.identity
-
     @pytest.mark.parametrize("discovered", [False, True])
-    async def test_they_are_waited_for_then_known(self, world: World, provider: Provider, discovered: bool):
+    async def test_they_are_waited_for_then_known(self, world: Bearers, provider: Provider, discovered: bool):
         where: dict[str, Any] = {"discovery": True} if discovered else {"jwks": provider.jwks}
         hook = world.auth({"issuer": provider.issuer, **where})
         text = provider.token()
@@ -434,45 +424,45 @@ class TestFetchedKeys:
         assert exchange.identity is not None and exchange.identity.client == "acme"
         assert provider.requests["/jwks"] == 1
 
-    async def test_a_new_key_is_fetched_and_one_taken_back_is_gone(self, world: World, provider: Provider):
+    async def test_a_new_key_is_fetched_and_one_taken_back_is_gone(self, world: Bearers, provider: Provider):
         hook = world.auth({"issuer": provider.issuer, "jwks": provider.jwks, "cooldown": "10ms"})
         old = provider.token()
-        assert await self.through(hook, bearing(old))
+        assert await through(hook, bearing(old))
         provider.rotate("k2")
-        assert await self.through(hook, bearing(provider.token()))
+        assert await through(hook, bearing(provider.token()))
         assert hook(bearing(old)) is None
         provider.rotate("k3", keep=False)
-        assert await self.through(hook, bearing(provider.token()))
+        assert await through(hook, bearing(provider.token()))
         with pytest.raises(Failed, match="has no key 'k1'"):
-            await self.through(hook, bearing(old))
+            await through(hook, bearing(old))
         assert provider.requests["/jwks"] == 4
 
-    async def test_an_issuer_that_was_never_there(self, world: World, provider: Provider):
+    async def test_an_issuer_that_was_never_there(self, world: Bearers, provider: Provider):
         provider.down = True
         hook = world.auth({"issuer": provider.issuer, "jwks": provider.jwks, "cooldown": "1ms"})
         with pytest.raises(Failed) as caught:
-            await self.through(hook, bearing(provider.token()))
+            await through(hook, bearing(provider.token()))
         assert caught.value.failure is Failure.NO_ENDPOINT
         assert caught.value.headers == ((b"Retry-After", b"1"),)
         assert "answered 503" in caught.value.why
         assert world.counted() == {("jwt", "unavailable"): 1}
 
     @pytest.mark.parametrize("alg", ["none", "HS256", "RS512"])
-    async def test_an_algorithm_that_is_not_allowed_is_worth_no_fetch(self, world: World, provider: Provider, alg: str):
+    async def test_an_algorithm_that_is_not_allowed_is_worth_no_fetch(self, world: Bearers, provider: Provider, alg: str):
         hook = world.auth({"issuer": provider.issuer, "jwks": provider.jwks, "cooldown": "1ms"})
-        await self.through(hook, bearing(provider.token()))
+        await through(hook, bearing(provider.token()))
         parts = provider.token().split(".")
         header = encoded({"alg": alg, "kid": "unknown"})
         assert "has no key 'unknown'" in refused(hook, bearing(f"{header}.{parts[1]}.{parts[2]}")).why
         assert provider.requests["/jwks"] == 1
 
-    async def test_only_so_many_wait(self, world: World, provider: Provider, monkeypatch: pytest.MonkeyPatch):
+    async def test_only_so_many_wait(self, world: Bearers, provider: Provider, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setattr("gateway.tokens.jwks.MOST_WAITING", 0)
         hook = world.auth({"issuer": provider.issuer, "jwks": provider.jwks})
         with pytest.raises(Failed, match="has no key 'k1'"):
-            await self.through(hook, bearing(provider.token()))
+            await through(hook, bearing(provider.token()))
 
-    async def test_a_method_after_one_that_waited(self, world: World, provider: Provider):
+    async def test_a_method_after_one_that_waited(self, world: Bearers, provider: Provider):
         """Two instances of what waits: the second's refusal is the second's."""
         hook = world.auth({"issuer": provider.issuer, "jwks": provider.jwks, "cooldown": "1ms"})
         auth = hook.__self__  # type: ignore[attr-defined]
@@ -488,12 +478,12 @@ class TestFetchedKeys:
                 return nobody()
 
         auth._methods = (Waits(), *auth._methods)
-        assert await self.through(hook, bearing(provider.token()))
+        assert await through(hook, bearing(provider.token()))
         with pytest.raises(Failed, match="signature"):
-            await self.through(hook, bearing(provider.token()[:-4] + "AAAA"))
+            await through(hook, bearing(provider.token()[:-4] + "AAAA"))
         with pytest.raises(Failed, match="no credentials"):
-            await self.through(hook, asked())
+            await through(hook, asked())
 
 
 def test_the_hook_is_plain():
-    assert not asyncio.iscoroutinefunction(World().auth())
+    assert not asyncio.iscoroutinefunction(Bearers().auth())

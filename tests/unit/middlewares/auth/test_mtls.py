@@ -3,13 +3,13 @@ from __future__ import annotations
 import pytest
 
 from gateway.core.hooks import ConfigProblem
-from tests.unit.middlewares.auth.bearers import World, asked, bearing, refused, token
+from tests.unit.middlewares.auth.bearers import Bearers, asked, bearing, refused, token
 
 ACME = {"subject": "CN=acme,O=Acme Inc", "client": "acme", "tier": "gold", "roles": ["partner"], "permissions": ["a:b"]}
 
 
 def test_a_subject_that_is_listed():
-    hook = World().auth(methods=["mtls"], mtls=[ACME], roles={"partner": ["c:d"]}, require=["a:b", "c:d"])
+    hook = Bearers().auth(methods=["mtls"], mtls=[ACME], roles={"partner": ["c:d"]}, require=["a:b", "c:d"])
     exchange = asked()
     exchange.tls_subject = "CN=acme,O=Acme Inc"
     hook(exchange)
@@ -20,7 +20,7 @@ def test_a_subject_that_is_listed():
 
 @pytest.mark.parametrize("subject", ["", "CN=acme", "CN=acme,O=Acme Inc,C=DE", "cn=acme,o=acme inc"])
 def test_others_are_nobody(subject: str):
-    hook = World().auth(methods=["mtls", "jwt"], mtls=[ACME])
+    hook = Bearers().auth(methods=["mtls", "jwt"], mtls=[ACME])
     exchange = asked()
     exchange.tls_subject = subject
     failed = refused(hook, exchange)
@@ -33,8 +33,8 @@ def test_others_are_nobody(subject: str):
 
 def test_tables():
     with pytest.raises(ConfigProblem, match="no subject"):
-        World().auth(methods=["mtls"])
+        Bearers().auth(methods=["mtls"])
     with pytest.raises(ConfigProblem, match="has two tables") as caught:
-        World().auth(methods=["mtls"], mtls=[ACME, ACME])
+        Bearers().auth(methods=["mtls"], mtls=[ACME, ACME])
     assert caught.value.at == ("mtls", 1, "subject")
-    assert "1 subjects" in repr(World().auth(methods=["mtls"], mtls=[ACME]).__self__)  # type: ignore[attr-defined]
+    assert "1 subjects" in repr(Bearers().auth(methods=["mtls"], mtls=[ACME]).__self__)  # type: ignore[attr-defined]

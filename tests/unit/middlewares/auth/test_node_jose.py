@@ -17,7 +17,7 @@ from gateway.core.failures import Failure
 from gateway.tokens import signing
 from gateway.tokens.signing import SigningKeys
 from tests.idp import MAKE, private_pem, public_pem
-from tests.unit.middlewares.auth.bearers import ISSUER, SECRET, World, bearing, claims, refused, token
+from tests.unit.middlewares.auth.bearers import ISSUER, SECRET, Bearers, bearing, claims, refused, token
 
 ROOT = Path(__file__).resolve().parents[4]
 VERSION = re.search(r"^jose=(\S+)$", (ROOT / "bin" / "test").read_text(), re.MULTILINE)
@@ -55,14 +55,14 @@ def keys_of(made: dict[str, Any], alg: str) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("alg", ALGORITHMS)
 def test_theirs_verify_here(made: dict[str, Any], alg: str):
     for keys in keys_of(made, alg):
-        hook = World().auth({**keys, "algorithms": [alg]})
+        hook = Bearers().auth({**keys, "algorithms": [alg]})
         exchange = bearing(made[alg]["token"])
         hook(exchange)
         assert exchange.identity is not None and exchange.identity.client == "acme"
         head, payload, signature = made[alg]["token"].split(".")
         for other in (f"{head}.{payload}.{signature[:-6]}AAAAAA", f"{head}.{payload[:-4]}AAAA.{signature}"):
             assert refused(hook, bearing(other)).failure is Failure.UNAUTHENTICATED
-        refused(World().auth({**keys_of(made, "ES384")[0], "algorithms": ["ES384"]}), bearing(made[alg]["token"]))
+        refused(Bearers().auth({**keys_of(made, "ES384")[0], "algorithms": ["ES384"]}), bearing(made[alg]["token"]))
 
 
 def test_ours_verify_there():
@@ -70,7 +70,7 @@ def test_ours_verify_there():
     asked, expected = [], []
     for alg in (*signers, "HS256"):
         keys = {"secret": SECRET} if alg == "HS256" else {"key": private_pem(signers[alg])}
-        world = World(now=time())
+        world = Bearers(now=time())
         hook = world.auth(forward="token", token={**keys, "audience": "cameras", "issuer": "edge", "kid": "k1"})
         exchange = bearing(token(iat=int(world.now), exp=int(world.now) + 60))
         hook(exchange)

@@ -15,7 +15,7 @@ from joserfc import jwt as joserfc_jwt
 
 from gateway.core.failures import Failure
 from tests.idp import MAKE, encoded, private_pem, public_pem
-from tests.unit.middlewares.auth.bearers import SECRET, World, bearing, claims, refused, token
+from tests.unit.middlewares.auth.bearers import SECRET, Bearers, bearing, claims, refused, token
 
 KINDS = [
     ("RS256", "RSA", 2048), ("RS384", "RSA", 2048), ("RS512", "RSA", 2048), ("PS256", "RSA", 2048), ("PS384", "RSA", 2048),
@@ -31,7 +31,7 @@ def test_joserfc(alg: str, kind: str, size: Any):
     text = joserfc_jwt.encode({"alg": alg, "kid": "k1"}, claims(), key, algorithms=[alg])
     document = joserfc_jwk.KeySet([key]).as_dict(private=False)
     for keys in (json.dumps(document), key.as_pem(private=False).decode()):
-        hook = World().auth({"key": keys, "algorithms": [alg]})
+        hook = Bearers().auth({"key": keys, "algorithms": [alg]})
         exchange = bearing(text)
         hook(exchange)
         assert exchange.identity is not None and exchange.identity.client == "acme"
@@ -42,7 +42,7 @@ def test_joserfc(alg: str, kind: str, size: Any):
 def test_joserfc_with_a_secret(alg: str):
     key = joserfc_jwk.OctKey.import_key(SECRET)
     text = joserfc_jwt.encode({"alg": alg}, claims(), key, algorithms=[alg])
-    World().auth({"secret": SECRET, "algorithms": [alg]})(bearing(text))
+    Bearers().auth({"secret": SECRET, "algorithms": [alg]})(bearing(text))
 
 
 OPENSSL = shutil.which("openssl")
@@ -71,14 +71,14 @@ def test_openssl(tmp_path: Path, alg: str, make: list[str], sign: list[str]):
     text = f"{encoded({'alg': alg})}.{encoded(claims())}"
     (tmp_path / "signed").write_text(text)
     signature = openssl(*sign, "key.pem", *(["-in"] if sign[0] == "pkeyutl" else []), "signed")
-    World().auth({"key": public, "algorithms": [alg]})(bearing(f"{text}.{encoded(signature)}"))
+    Bearers().auth({"key": public, "algorithms": [alg]})(bearing(f"{text}.{encoded(signature)}"))
 
 
 @pytest.mark.filterwarnings("ignore:EdDSA is deprecated")
 @pytest.mark.parametrize("alg", ["RS256", "ES256", "ES384", "EdDSA"])
 def test_ours_verify_in_joserfc(alg: str):
     key = MAKE[alg]()
-    hook = World().auth(forward="token", token={"key": private_pem(key), "audience": "cameras"})
+    hook = Bearers().auth(forward="token", token={"key": private_pem(key), "audience": "cameras"})
     exchange = bearing(token())
     hook(exchange)
     assert exchange.identity is not None
@@ -92,7 +92,7 @@ def test_ours_verify_in_joserfc(alg: str):
 @pytest.mark.skipif(OPENSSL is None, reason="no openssl command")
 def test_ours_verify_in_openssl(tmp_path: Path):
     key = MAKE["RS256"]()
-    hook = World().auth(forward="token", token={"key": private_pem(key)})
+    hook = Bearers().auth(forward="token", token={"key": private_pem(key)})
     exchange = bearing(token())
     hook(exchange)
     assert exchange.identity is not None

@@ -6,7 +6,7 @@ import pytest
 
 from gateway.core.exchange import Exchange
 from gateway.core.failures import Failure
-from tests.unit.middlewares.auth.bearers import World, asked, bearing, refused, token
+from tests.unit.middlewares.auth.bearers import Bearers, asked, bearing, refused, token
 
 
 def at(address: str, exchange: Exchange) -> Exchange:
@@ -27,7 +27,7 @@ def at(address: str, exchange: Exchange) -> Exchange:
     ],
 )
 def test_networks_come_before_credentials(table: dict[str, Any], address: str, why: str):
-    world = World()
+    world = Bearers()
     hook = world.auth(**table)
     if not why:
         hook(at(address, bearing(token())))
@@ -39,7 +39,7 @@ def test_networks_come_before_credentials(table: dict[str, Any], address: str, w
 
 
 def test_tiers():
-    hook = World().auth(tiers=["gold", "silver"])
+    hook = Bearers().auth(tiers=["gold", "silver"])
     hook(bearing(token(tier="gold")))
     assert refused(hook, bearing(token(tier="lead"))).why == "tiers: client acme is of tier lead, not gold or silver"
     assert refused(hook, bearing(token())).why == "tiers: client acme is of tier none, not gold or silver"
@@ -62,7 +62,7 @@ def test_tiers():
     ],
 )
 def test_ownership(owner: dict[str, str], said: dict[str, Any], params: dict[str, str], why: str):
-    hook = World().auth(owner=owner)
+    hook = Bearers().auth(owner=owner)
     exchange = bearing(token(**said), explained=True)
     exchange.params = params
     if not why:
@@ -75,7 +75,7 @@ def test_ownership(owner: dict[str, str], said: dict[str, Any], params: dict[str
 
 
 def test_whoever_may_see_all_owns_nothing():
-    hook = World().auth(owner={"id": "sub"}, owner_except=["users:any"])
+    hook = Bearers().auth(owner={"id": "sub"}, owner_except=["users:any"])
     exchange = bearing(token(scope="users:*"))
     exchange.params = {"id": "bert"}
     hook(exchange)
@@ -85,4 +85,4 @@ def test_whoever_may_see_all_owns_nothing():
 
 
 def test_rules_on_callers_need_one():
-    assert refused(World().auth(optional=True, tiers=["gold"]), asked()).why == "no credentials"
+    assert refused(Bearers().auth(optional=True, tiers=["gold"]), asked()).why == "no credentials"

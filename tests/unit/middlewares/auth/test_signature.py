@@ -5,23 +5,21 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from multidict import CIMultiDict
 
-from gateway.core.clock import Clock
 from gateway.core.exchange import Exchange
 from gateway.core.failures import Failed, Failure
-from gateway.core.hooks import ConfigProblem, Context
-from gateway.core.telemetry import Telemetry
-from gateway.lifetime.registry import Keep
-from gateway.middlewares.auth import CONFIG, build, signature, signed_message
+from gateway.core.hooks import ConfigProblem
+from gateway.middlewares import auth
+from gateway.middlewares.auth import signature, signed_message
 from gateway.middlewares.auth.signature import Nonces
 from gateway.middlewares.auth.signed_message import Unreadable
+from tests.exchange import Body, Headers, World, exchange
+from tests.unit.middlewares.auth.bearers import through
 
 NOW = 1_618_884_473
 SHARED = "uzvJfB4u3N0Jy4T7NZ75MDVcr8zSTInedJtkgcu46YW4XByzNJjxBdtjUkdJPBtbmHhIDi6pcl8jsasjlTMtDQ=="
@@ -38,47 +36,22 @@ VECTOR = {
 KEY = {"id": "test-shared-secret", "secret": SHARED, "base64": True, "client": "acme", "tier": "gold", "roles": ["op"]}
 
 
-class Body:
-    """A request's body, all here."""
-
-    length = len(BODY)
-    limit = None
-    read_so_far = 0
-
-    def __init__(self, data: bytes = BODY) -> None:
-        self.data = data
-
-    async def whole(self, at_most: int) -> bytes:
-        self.read_so_far = len(self.data)
-        if len(self.data) > at_most:
-            raise Failed(Failure.BODY_TOO_LARGE)
-        return self.data
-
-
-class World:
-    def __init__(self) -> None:
-        self.now = float(NOW)
-        self.telemetry = Telemetry()
-        self.draft = Keep().draft()
-
+class Signatures(World):
     def auth(self, *keys: dict[str, Any], **table: Any) -> Any:
-        clock = Clock(lambda: 0.0, lambda: self.now)
-        context = Context("auth", "partner", "", Path(), clock, self.telemetry, self.draft.keep)
-        said = {"methods": ["signature"], "signature": {"keys": list(keys or (KEY,)), **table}}
-        return build(CONFIG().load(said), context).request
+        return self.build(auth, {"methods": ["signature"], "signature": {"keys": list(keys or (KEY,)), **table}}).request
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def world() -> Signatures:
+    return Signatures(now=NOW)
 
 
-def asked(fields: dict[str, str] | list[tuple[str, str]], body: Any = None, target: str = "/foo?param=Value&Pet=dog") -> Exchange:
-    pairs = list(fields.items()) if isinstance(fields, dict) else fields
-    raw = [(name.encode(), value.encode("utf-8", "surrogateescape")) for name, value in pairs]
-    exchange = Exchange("POST", target, CIMultiDict(pairs), raw, body=body, host="example.com")
-    exchange.client_ip = "192.0.2.1"
-    return exchange
+def sent(data: bytes = BODY) -> Body:
+    return Body(data, len(BODY))
+
+
+def asked(fields: Headers, body: Any = None, target: str = "/foo?param=Value&Pet=dog") -> Exchange:
+    return exchange("POST", target, fields, body=body, host="example.com", client_ip="192.0.2.1")
 
 
 ALL = '("@method" "@target-uri" "content-digest")'
@@ -106,30 +79,24 @@ def signed(
     return {**every, "Signature-Input": f"sig={covered}{params}", "Signature": f"sig=:{mac}:", **fields}
 
 
-async def passes(hook: Any, exchange: Exchange) -> None:
-    later = hook(exchange)
-    if later is not None:
-        await later
-
-
-async def refused(hook: Any, exchange: Exchange) -> Failed:
+async def refused(hook: Any, request: Exchange) -> Failed:
     with pytest.raises(Failed) as caught:
-        await passes(hook, exchange)
+        await through(hook, request)
     assert SHARED[:20] not in f"{caught.value!r} {caught.value} {caught.value.why} {hook!r}"
-    assert exchange.identity is None
+    assert request.identity is None
     return caught.value
 
 
-async def test_the_vector_of_the_rfc(world: World):
+async def test_the_vector_of_the_rfc(world: Signatures):
     hook = world.auth(required=["date", "@authority", "content-type"])
-    exchange = asked(VECTOR, Body())
-    await passes(hook, exchange)
+    exchange = asked(VECTOR, sent())
+    await through(hook, exchange)
     identity = exchange.identity
     assert identity is not None and (identity.client, identity.tier, identity.method) == ("acme", "gold", "signature")
     assert identity.roles == {"op"} and identity.claims == {"keyid": "test-shared-secret"}
     assert exchange.drop_headers == {b"signature", b"signature-input"}
     for name in ("Date", "Content-Type", "Host"):
-        failed = await refused(hook, asked({**VECTOR, name: VECTOR[name] + "x"}, Body()))
+        failed = await refused(hook, asked({**VECTOR, name: VECTOR[name] + "x"}, sent()))
         assert failed.headers == ((b"WWW-Authenticate", b'Signature realm="gateway"'),)
 
 
@@ -144,10 +111,10 @@ async def test_the_base_of_the_rfc():
     )
 
 
-async def test_a_request_signed_by_hand(world: World):
+async def test_a_request_signed_by_hand(world: Signatures):
     hook = world.auth()
-    await passes(hook, asked(signed(), Body()))
-    await passes(hook, asked(signed(body=None)))  # a digest of nothing for a request without a body
+    await through(hook, asked(signed(), sent()))
+    await through(hook, asked(signed(body=None)))  # a digest of nothing for a request without a body
     assert world.telemetry.auth.values == {("signature", "ok"): 2}
 
 
@@ -167,8 +134,8 @@ async def test_a_request_signed_by_hand(world: World):
 )
 def test_components(name: str, value: str):
     pairs = [("Host", "WWW.Example.com:8443"), ("X-Two", " one "), ("x-two", "two\t"), ("X-Empty", "")]
-    exchange = Exchange("POST", "/path?param=value", CIMultiDict(pairs), [], scheme="https")
-    assert signature.component(exchange, name) == value
+    request = exchange("POST", "/path?param=value", pairs, scheme="https")
+    assert signature.component(request, name) == value
 
 
 @pytest.mark.parametrize(
@@ -181,9 +148,9 @@ def test_components(name: str, value: str):
     ],
 )
 def test_ports_that_go_without_saying(scheme: str, host: str, authority: str):
-    exchange = Exchange("GET", "/", CIMultiDict({"Host": host}), [], scheme=scheme)
-    assert signature.component(exchange, "@authority") == authority
-    assert signature.component(exchange, "@query") == "?"
+    request = exchange(headers={"Host": host}, scheme=scheme)
+    assert signature.component(request, "@authority") == authority
+    assert signature.component(request, "@query") == "?"
 
 
 WITHOUT = ['"@method": POST', '"@target-uri": http://example.com/foo?param=Value&Pet=dog']
@@ -238,33 +205,33 @@ LONG = f';created={NOW};keyid="test-shared-secret";nonce="{"n" * 9000}"'
         (signed('("@method" "@target-uri" "content-digest" "x-not-there")'), "malformed", "the request does not have"),
     ],
 )
-async def test_what_is_refused(world: World, fields: dict[str, str], result: str, why: str):
-    body = Body()
+async def test_what_is_refused(world: Signatures, fields: dict[str, str], result: str, why: str):
+    body = sent()
     failed = await refused(world.auth(), asked(fields, body))
     assert why in failed.why
     assert failed.failure is (Failure.EXPIRED if result == "expired" else Failure.UNAUTHENTICATED)
     assert world.telemetry.auth.values == {("signature", result): 1}
-    assert body.read_so_far == 0  # nobody without a key has a body read
+    assert body.reads == 0  # nobody without a key has a body read
 
 
 @pytest.mark.parametrize(
     ("created", "expires", "good"),
     [(NOW + 30, "", True), (NOW - 329, "", True), (NOW - 60, f";expires={NOW - 29}", True), (NOW - 330, "", False)],
 )
-async def test_clocks_may_differ(world: World, created: int, expires: str, good: bool):
-    exchange = asked(signed(params=f';created={created}{expires};keyid="test-shared-secret"'), Body())
+async def test_clocks_may_differ(world: Signatures, created: int, expires: str, good: bool):
+    exchange = asked(signed(params=f';created={created}{expires};keyid="test-shared-secret"'), sent())
     if good:
-        await passes(world.auth(), exchange)
+        await through(world.auth(), exchange)
     else:
         await refused(world.auth(), exchange)
 
 
-async def test_a_body_that_is_another(world: World):
-    failed = await refused(world.auth(), asked(signed(), Body(b'{"hello": "moon!"}')))
+async def test_a_body_that_is_another(world: Signatures):
+    failed = await refused(world.auth(), asked(signed(), sent(b'{"hello": "moon!"}')))
     assert failed.detail == "The body does not fit its digest."
     failed = await refused(world.auth(), asked(signed()))  # none at all
     assert "the body is not the one" in failed.why
-    large = asked(signed(), Body())
+    large = asked(signed(), sent())
     failed = await refused(world.auth(max_body=10), large)
     assert failed.failure is Failure.BODY_TOO_LARGE
 
@@ -273,19 +240,19 @@ async def test_a_body_that_is_another(world: World):
     ("digest", "why"),
     [("md5=:AAAA:", "has none of sha-256, sha-512"), ("sha-256=AAAA", "no byte sequence"), ("", "no member")],
 )
-async def test_a_digest_that_is_none(world: World, digest: str, why: str):
+async def test_a_digest_that_is_none(world: Signatures, digest: str, why: str):
     fields = signed(lines=[*WITHOUT, f'"content-digest": {digest}'])
-    assert why in (await refused(world.auth(), asked({**fields, "Content-Digest": digest}, Body()))).why
+    assert why in (await refused(world.auth(), asked({**fields, "Content-Digest": digest}, sent()))).why
 
 
-async def test_all_digests_are_checked(world: World):
+async def test_all_digests_are_checked(world: Signatures):
     good = signed()["Content-Digest"]
     digest = f"{good}, sha-512=:{base64.b64encode(b'x' * 64).decode()}:, unknown=:AAAA:"
     fields = signed(lines=[*WITHOUT, f'"content-digest": {digest}'])
-    assert "(sha-512)" in (await refused(world.auth(), asked({**fields, "Content-Digest": digest}, Body()))).why
+    assert "(sha-512)" in (await refused(world.auth(), asked({**fields, "Content-Digest": digest}, sent()))).why
 
 
-async def test_signatures_are_compared_in_constant_time(world: World, monkeypatch: pytest.MonkeyPatch):
+async def test_signatures_are_compared_in_constant_time(world: Signatures, monkeypatch: pytest.MonkeyPatch):
     """By construction: the comparison is hmac.compare_digest, over whole digests, those of bodies included."""
     compared, real = list[tuple[bytes, bytes]](), hmac.compare_digest
 
@@ -294,33 +261,33 @@ async def test_signatures_are_compared_in_constant_time(world: World, monkeypatc
         return real(one, two)
 
     monkeypatch.setattr(signature.hmac, "compare_digest", compare)
-    await refused(world.auth(), asked(signed(secret=b"x" * 32), Body()))
-    await passes(world.auth(), asked(signed(), Body()))
+    await refused(world.auth(), asked(signed(secret=b"x" * 32), sent()))
+    await through(world.auth(), asked(signed(), sent()))
     assert [(len(one), len(two)) for one, two in compared] == [(32, 32)] * 3
 
 
-async def test_a_nonce_is_good_once(world: World):
+async def test_a_nonce_is_good_once(world: Signatures):
     hook = world.auth()
     fields = signed(params=f';created={NOW};keyid="test-shared-secret";nonce="n1"')
-    explained = asked(fields, Body())
+    explained = asked(fields, sent())
     explained.decisions = []
-    await passes(hook, explained)
-    await passes(hook, asked(fields, Body()))
-    failed = await refused(hook, asked(fields, Body()))
+    await through(hook, explained)
+    await through(hook, asked(fields, sent()))
+    failed = await refused(hook, asked(fields, sent()))
     assert "used before" in failed.why and failed.failure is Failure.UNAUTHENTICATED
-    assert "used before" in (await refused(world.auth(), asked(fields, Body()))).why  # after a reload as well
+    assert "used before" in (await refused(world.auth(), asked(fields, sent()))).why  # after a reload as well
     wrong = {**signed(params=f';created={NOW};keyid="test-shared-secret";nonce="n2"', secret=b"x" * 32)}
-    await refused(hook, asked(wrong, Body()))
+    await refused(hook, asked(wrong, sent()))
     assert "<Nonces 1>" in repr(hook)  # whoever has no key has nothing remembered
 
 
-async def test_a_nonce_can_be_demanded(world: World):
+async def test_a_nonce_can_be_demanded(world: Signatures):
     hook = world.auth(nonce=True)
-    assert "has no nonce" in (await refused(hook, asked(signed(), Body()))).why
-    await passes(hook, asked(signed(params=f';created={NOW};keyid="test-shared-secret";nonce="n1"'), Body()))
+    assert "has no nonce" in (await refused(hook, asked(signed(), sent()))).why
+    await through(hook, asked(signed(params=f';created={NOW};keyid="test-shared-secret";nonce="n1"'), sent()))
 
 
-async def test_nonces_are_bounded_and_forgotten(world: World, monkeypatch: pytest.MonkeyPatch):
+async def test_nonces_are_bounded_and_forgotten(world: Signatures, monkeypatch: pytest.MonkeyPatch):
     hook = world.auth()
     hook.__self__._methods[0]._nonces._most = 2
 
@@ -328,11 +295,11 @@ async def test_nonces_are_bounded_and_forgotten(world: World, monkeypatch: pytes
         return signed(params=f';created={int(world.now)};keyid="test-shared-secret";nonce="{nonce}"')
 
     for nonce in ("a", "b"):
-        await passes(hook, asked(fields(nonce), Body()))
-    failed = await refused(hook, asked(fields("c"), Body()))
+        await through(hook, asked(fields(nonce), sent()))
+    failed = await refused(hook, asked(fields("c"), sent()))
     assert failed.failure is Failure.OVERLOADED and dict(failed.headers)[b"Retry-After"] == b"300"
     world.now += 361
-    await passes(hook, asked(fields("c"), Body()))
+    await through(hook, asked(fields("c"), sent()))
     assert "<Nonces 1>" in repr(hook)
 
 
@@ -349,30 +316,30 @@ def test_a_replay_within_its_time_is_always_seen(steps: list[tuple[str, float]],
         assert len(nonces._by_key["k"]) <= most and not nonces.seen("other", nonce)
 
 
-async def test_other_signatures_are_left_alone(world: World):
+async def test_other_signatures_are_left_alone(world: Signatures):
     fields = signed()
     theirs = 'one=("@status" "date";sf;tr);created=?0;keyid="theirs", two=( "date" );more=:AAAA:;keyid="th\\"eirs"'
     fields["Signature-Input"] = f"{theirs}, {fields['Signature-Input']}"
     fields["Signature"] = f"theirs=:AAAA:, {fields['Signature']}"
-    await passes(world.auth(), asked(fields, Body()))
+    await through(world.auth(), asked(fields, sent()))
 
 
-async def test_a_field_over_several_lines(world: World):
+async def test_a_field_over_several_lines(world: Signatures):
     fields = list(signed().items())
     pairs = [*fields[:2], ("Signature-Input", "other=()"), *fields[2:], ("Signature", "other=:AAAA:")]
-    await passes(world.auth(), asked(pairs, Body()))
+    await through(world.auth(), asked(pairs, sent()))
 
 
-async def test_without_a_signature(world: World):
+async def test_without_a_signature(world: Signatures):
     failed = await refused(world.auth(), asked({"Signature": "sig=:AAAA:"}))
     assert failed.detail == "This needs a signature (RFC 9421, hmac-sha256) in the Signature and Signature-Input headers."
 
 
-async def test_the_whole_target_or_its_parts(world: World):
+async def test_the_whole_target_or_its_parts(world: Signatures):
     lines = ['"@method": POST', '"@authority": example.com', '"@path": /foo', '"@query": ?param=Value&Pet=dog']
     fields = signed('("@method" "@authority" "@path" "@query")', lines=lines)
-    await passes(world.auth(required=["@method", "@target-uri"]), asked(fields, Body()))
-    await passes(world.auth(required=["@path", "@query"]), asked(signed(), Body()))
+    await through(world.auth(required=["@method", "@target-uri"]), asked(fields, sent()))
+    await through(world.auth(required=["@path", "@query"]), asked(signed(), sent()))
 
 
 @given(st.text(st.characters(codec="ascii"), max_size=60), st.text(st.characters(codec="ascii"), max_size=60))
@@ -406,13 +373,12 @@ def test_parameters_are_written_as_they_were_read(components: list[str], created
         ([KEY], {"required": ["@status"]}, "@status cannot be covered"),
     ],
 )
-def test_configurations_that_make_no_sense(world: World, keys: list[Any], table: dict[str, Any], said: str):
+def test_configurations_that_make_no_sense(world: Signatures, keys: list[Any], table: dict[str, Any], said: str):
     with pytest.raises(ConfigProblem, match=said):
-        context = Context("auth", directory=Path())
-        build(CONFIG().load({"methods": ["signature"], "signature": {"keys": keys, **table}}), context)
+        world.build(auth, {"methods": ["signature"], "signature": {"keys": keys, **table}})
 
 
-async def test_a_secret_that_is_text(world: World):
+async def test_a_secret_that_is_text(world: Signatures):
     secret = "0123456789abcdef" * 2
     hook = world.auth({**KEY, "secret": secret, "base64": False})
-    await passes(hook, asked(signed(secret=secret.encode()), Body()))
+    await through(hook, asked(signed(secret=secret.encode()), sent()))

@@ -8,9 +8,9 @@ import pytest
 
 from gateway.core.exchange import Identity
 from gateway.core.hooks import ConfigProblem
-from gateway.lifetime.registry import Keep
 from gateway.middlewares.rate_limit import key_limits
-from tests.unit.middlewares.rate_limit.test_rules import NOW, admitted, asked, limiter
+from tests.exchange import World
+from tests.unit.middlewares.rate_limit.test_rules import admitted, asked, limiter
 
 TABLE: dict[str, Any] = {
     "limit": 5,
@@ -57,7 +57,7 @@ def test_what_clients_are_told():
     assert b"X-RateLimit-Limit: 7\r\n" in text and b'RateLimit-Policy: "7/1m";q=7;w=60\r\n' in text
     [shown] = hook.status(asked(caller("7/1m")))
     assert (shown["policy"], shown["limit"], shown["remaining"]) == ("7/1m", 7, 6)
-    explained = asked(caller("7/1m"), explain=True)
+    explained = asked(caller("7/1m"), explained=True)
     hook(explained)
     assert '"7/1m";q=7;w=60 by client: 5 left after it' in str(explained.decisions)
 
@@ -79,14 +79,13 @@ def test_without_asking_for_it_keys_are_like_others():
 
 
 def test_what_is_counted_outlives_reloads(monkeypatch: pytest.MonkeyPatch):
-    kept = Keep()
+    world = World(now=100.0)
     for number in range(3):
-        draft = kept.draft()
-        hook = limiter(TABLE, keep=draft.keep)
+        hook = limiter(TABLE, world)
         assert admitted(hook, *many(caller("7/1m"), 2)) == 2, number
-        draft.commit()
+        world.reload()
     assert admitted(hook, *many(caller("7/1m"))) == 1
-    kept.close()
+    world.close()
 
 
 def test_rates_are_bounded(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):
@@ -109,9 +108,10 @@ def test_rules_that_keys_cannot_bring_limits_to(more: dict[str, Any]):
 
 
 def test_time_passes():
-    hook = limiter(TABLE)
+    world = World(now=100.0)
+    hook = limiter(TABLE, world)
     assert admitted(hook, *many(caller("3/1m"))) == 3
-    NOW[0] += 120
+    world.now += 120
     assert admitted(hook, *many(caller("3/1m"))) == 3
 
 

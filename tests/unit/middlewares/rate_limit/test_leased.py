@@ -7,20 +7,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from multidict import CIMultiDict
 
-from gateway.core.clock import Clock
 from gateway.core.exchange import Exchange, Identity
 from gateway.core.failures import Failed
-from gateway.core.hooks import Context
-from gateway.core.telemetry import Telemetry
 from gateway.limits.leases import TERM
-from gateway.middlewares.rate_limit import CONFIG, build
+from gateway.middlewares import rate_limit
 from gateway.middlewares.rate_limit.leased import Leased
 from gateway.middlewares.rate_limit.limiter import Limiter
 from gateway.store.stores import StoreDown
-
-NOW = [100.0]
+from tests.exchange import World, exchange
 
 
 class Granting:
@@ -52,18 +47,13 @@ class Granting:
         return answer
 
 
-def made(store: Granting, **more: Any) -> Any:
+def made(store: Granting, world: World | None = None, **more: Any) -> Any:
     table = {"limit": 100, "window": "1h", "mode": "leased", "lease": 0.2, **more}
-    context = Context("rate_limit", "p", clock=Clock(lambda: NOW[0], lambda: NOW[0]), store=store, telemetry=Telemetry())
-    return build(CONFIG().load(table), context).request
+    return (world or World(now=100.0)).build(rate_limit, table, store=store).request
 
 
-def asked(client: str = "acme", tier: str = "", explain: bool = False) -> Exchange:
-    exchange = Exchange("GET", "/", CIMultiDict(), (), peer="192.0.2.1")
-    exchange.identity = Identity(client, "api_key", tier)
-    if explain:
-        exchange.decisions = []
-    return exchange
+def asked(client: str = "acme", tier: str = "", **facts: Any) -> Exchange:
+    return exchange(peer="192.0.2.1", identity=Identity(client, "api_key", tier), **facts)
 
 
 @pytest.mark.parametrize(
@@ -104,13 +94,14 @@ async def test_credit_is_used_without_asking():
 
 async def test_credit_that_lay_too_long_is_not_used():
     store = Granting(100)
-    hook = made(store)
+    world = World(now=100.0)
+    hook = made(store, world)
     hook(asked())
     await asyncio.sleep(0)
-    NOW[0] += TERM
+    world.now += TERM
     hook(asked())
     assert store.asked == 1
-    explained = asked(explain=True)
+    explained = asked(explained=True)
     await hook(explained)
     assert store.left == 89 and explained.decisions is not None
     assert [one.why for one in explained.decisions] == ['"default";q=100;w=3600 by client, leased in fake: 97 left after it']

@@ -1,66 +1,46 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from types import SimpleNamespace
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from marshmallow import ValidationError
-from multidict import CIMultiDict
 
-from gateway.core.clock import Clock
 from gateway.core.exchange import Exchange, Identity, Reply
 from gateway.core.failures import Failed, Failure
-from gateway.core.hooks import ConfigProblem, Context
-from gateway.core.telemetry import Telemetry
-from gateway.lifetime.registry import Keep
-from gateway.middlewares.rate_limit import CONFIG, RateLimit, address_key, build
+from gateway.core.hooks import ConfigProblem
+from gateway.middlewares import rate_limit
+from gateway.middlewares.rate_limit import CONFIG, RateLimit, address_key
+from tests.exchange import World, exchange
 
 UNIX = 1_700_000_000
 STANDARD = {"tokens": 1000, "refill": 100, "burst": 200}
 
 
 @dataclass
-class World:
-    """A clock set by hand, counters, and what survives reloads."""
-
+class Limits(World):
     now: float = 50.0
-    telemetry: Telemetry = field(default_factory=Telemetry)
-    kept: Keep = field(default_factory=Keep)
-
-    def __post_init__(self) -> None:
-        self.draft = self.kept.draft()
+    epoch: float = UNIX
 
     def limiter(
         self, table: dict[str, Any], *, name: str = "rate_limit", route: str = "", pipeline: str = "partner"
     ) -> RateLimit:
-        clock = Clock(lambda: self.now, lambda: UNIX + self.now)
-        context = Context(name, pipeline, route, clock=clock, telemetry=self.telemetry, keep=self.draft.keep)
-        hook = build(CONFIG().load(table), context).request
+        hook = self.build(rate_limit, table, name=name, route=route, pipeline=pipeline).request
         assert isinstance(hook, RateLimit)
         return hook
 
-    def reload(self) -> None:
-        self.draft.commit()
-        self.draft = self.kept.draft()
-
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def world() -> Limits:
+    return Limits()
 
 
 def asked(
     client: str = "", *, ip: str = "192.0.2.7", tier: str = "", route: str = "cameras", explained: bool = False
 ) -> Exchange:
-    exchange = Exchange("GET", "/api/v1/cameras", CIMultiDict(), (), peer=ip)
-    exchange.route = SimpleNamespace(name=route)
-    if client:
-        exchange.identity = Identity(client, "api_key", tier)
-    if explained:
-        exchange.decisions = []
-    return exchange
+    identity = Identity(client, "api_key", tier) if client else None
+    return exchange(target="/api/v1/cameras", peer=ip, route=route, identity=identity, explained=explained)
 
 
 def lines(exchange: Exchange) -> dict[str, str]:
@@ -85,7 +65,7 @@ def headers(failed: Failed) -> dict[str, str]:
 
 
 class TestHeaders:
-    def test_of_an_admitted_request(self, world: World):
+    def test_of_an_admitted_request(self, world: Limits):
         hook = world.limiter({"class": "standard", "classes": {"standard": STANDARD}})
         exchange = asked("acme")
         assert hook(exchange) is None
@@ -98,7 +78,7 @@ class TestHeaders:
             "RateLimit": '"standard";r=999;t=1',
         }
 
-    def test_of_a_refused_request(self, world: World):
+    def test_of_a_refused_request(self, world: Limits):
         hook = world.limiter({"limit": 2, "window": "1m", "algorithm": "fixed_window"})
         for _ in range(2):
             hook(asked("acme"))
@@ -128,7 +108,7 @@ class TestHeaders:
             {"limit": 3, "window": "500ms", "algorithm": "fixed_window"},
         ],
     )
-    def test_retry_after_is_true(self, world: World, table: dict[str, Any]):
+    def test_retry_after_is_true(self, world: Limits, table: dict[str, Any]):
         hook = world.limiter(table)
         for _ in range(40):
             try:
@@ -141,40 +121,38 @@ class TestHeaders:
                 hook(asked("acme"))
             world.now += 0.0625
 
-    def test_the_longest_wait_is_worded_in_the_singular_when_it_is_one_second(self, world: World):
+    def test_the_longest_wait_is_worded_in_the_singular_when_it_is_one_second(self, world: Limits):
         hook = world.limiter({"tokens": 1, "refill": 1})
         hook(asked("acme"))
         assert refused(hook, asked("acme")).detail == 'Too many requests: the limit "default" is used up. Try again in 1 second.'
 
-    def test_message(self, world: World):
+    def test_message(self, world: Limits):
         hook = world.limiter({"tokens": 1, "refill": 1, "message": "Slow down, please."})
         hook(asked("acme"))
         assert refused(hook, asked("acme")).detail == "Slow down, please."
 
-    def test_other_lines_for_the_reply_stay(self, world: World):
+    def test_other_lines_for_the_reply_stay(self, world: Limits):
         hook, exchange = world.limiter(STANDARD), asked("acme")
         exchange.reply_blocks = [b"X-Other: 1\r\n"]
         hook(exchange)
         assert list(lines(exchange))[:2] == ["X-Other", "X-RateLimit-Limit"]
 
     def test_the_reset_follows_a_wall_clock_that_was_set(self):
-        now, wall = [0.0], [1000.0]
-        context = Context("rate_limit", clock=Clock(lambda: now[0], lambda: wall[0]))
-        hook = build(CONFIG().load({"tokens": 10, "refill": 1}), context).request
-        assert hook is not None
+        world = Limits(now=0.0, epoch=1000.0)
+        hook = world.limiter({"tokens": 10, "refill": 1})
         first, second = asked("acme"), asked("acme")
         hook(first)
-        now[0], wall[0] = 100.0, 5000.0
+        world.now, world.epoch = 100.0, 4900.0
         hook(second)
         assert [lines(one)["X-RateLimit-Reset"] for one in (first, second)] == ["1001", "5001"]
 
-    def test_a_name_that_needs_quoting(self, world: World):
+    def test_a_name_that_needs_quoting(self, world: Limits):
         hook, exchange = world.limiter({"class": 'a"b\\c\né', "classes": {'a"b\\c\né': STANDARD}}), asked("acme")
         hook(exchange)
         assert lines(exchange)["RateLimit"] == r'"a\"b\\c??";r=999;t=1'
 
-    def test_an_upstream_s_own_account_is_removed_where_listed(self, world: World):
-        hooks = build(CONFIG().load(STANDARD), Context("rate_limit"))
+    def test_an_upstream_s_own_account_is_removed_where_listed(self, world: Limits):
+        hooks = world.build(rate_limit, STANDARD)
         reply = Reply(200, [(b"X-RateLimit-Limit", b"5"), (b"RateLimit", b'"x";r=1'), (b"Content-Type", b"text/plain")])
         assert hooks.response is not None
         hooks.response(asked(), reply)
@@ -185,7 +163,7 @@ class TestNothingAllowed:
     """`limit = 0`."""
 
     @pytest.mark.parametrize("algorithm", ["token_bucket", "sliding_window", "sliding_log", "fixed_window"])
-    def test_nobody_is_told_to_wait(self, world: World, algorithm: str):
+    def test_nobody_is_told_to_wait(self, world: Limits, algorithm: str):
         hook = world.limiter({"limit": 0, "window": "1h", "algorithm": algorithm})
         failed = refused(hook, asked("acme"))
         assert headers(failed) == {
@@ -202,13 +180,13 @@ class TestNothingAllowed:
         with pytest.raises(Failed):
             hook(asked("acme", explained=True))
 
-    def test_for_a_tier_alone(self, world: World):
+    def test_for_a_tier_alone(self, world: Limits):
         classes = {"none": {"limit": 0, "window": "1h"}, "some": {"limit": 2, "window": "1h"}}
         hook = world.limiter({"class": "none", "tiers": {"pro": "some"}, "classes": classes})
         refused(hook, asked("a"))
         assert hook(asked("b", tier="pro")) is None
 
-    def test_a_reload_takes_it_back(self, world: World):
+    def test_a_reload_takes_it_back(self, world: Limits):
         for limit, admitted in ((2, True), (0, False), (2, True)):
             hook = world.limiter({"limit": limit, "window": "1h"})
             world.reload()
@@ -222,10 +200,10 @@ class TestSeveral:
     """Two instances on one pipeline: by address, then by client."""
 
     @pytest.fixture
-    def by_ip(self, world: World) -> RateLimit:
+    def by_ip(self, world: Limits) -> RateLimit:
         return world.limiter({"key": "ip", "limit": 4, "window": "1m", "algorithm": "fixed_window"}, name="rate_limit.ip")
 
-    def test_all_policies_are_listed_and_the_tightest_is_shown(self, world: World, by_ip: RateLimit):
+    def test_all_policies_are_listed_and_the_tightest_is_shown(self, world: Limits, by_ip: RateLimit):
         by_client = world.limiter({"tokens": 10, "refill": 1})
         seen = []
         for client in ("a", "a", "b"):
@@ -237,7 +215,7 @@ class TestSeveral:
         assert [one["RateLimit"] for one in seen] == ['"ip";r=3;t=60', '"ip";r=2;t=60', '"ip";r=1;t=60']
         assert seen[0]["X-RateLimit-Limit"] == "4" and seen[0]["X-RateLimit-Reset"] == str(UNIX + 110)
 
-    def test_the_later_one_is_shown_when_it_is_tighter(self, world: World, by_ip: RateLimit):
+    def test_the_later_one_is_shown_when_it_is_tighter(self, world: Limits, by_ip: RateLimit):
         by_client, exchange = world.limiter({"tokens": 2, "refill": 1}), asked("a")
         by_ip(exchange)
         exchange.reply_blocks = [b"X-Other: 1\r\n", *(exchange.reply_blocks or ())]
@@ -246,7 +224,7 @@ class TestSeveral:
         assert lines(exchange)["X-RateLimit-Limit"] == "2"
         assert lines(exchange)["X-Other"] == "1"
 
-    def test_a_third_one(self, world: World, by_ip: RateLimit):
+    def test_a_third_one(self, world: Limits, by_ip: RateLimit):
         exchange = asked("a")
         by_ip(exchange)
         world.limiter({"tokens": 2, "refill": 1})(exchange)
@@ -254,7 +232,7 @@ class TestSeveral:
         assert lines(exchange)["RateLimit-Policy"] == '"ip";q=4;w=60, "default";q=2;w=2, "all";q=1000;w=10'
         assert lines(exchange)["RateLimit"] == '"default";r=1;t=1'
 
-    def test_a_refusal_by_the_later_one_tells_everything_once(self, world: World, by_ip: RateLimit):
+    def test_a_refusal_by_the_later_one_tells_everything_once(self, world: Limits, by_ip: RateLimit):
         by_client = world.limiter({"tokens": 1, "refill": 0.1})
         for _ in range(2):
             exchange = asked("a")
@@ -286,23 +264,23 @@ class TestKeys:
             ("client", asked("a", route="one"), asked("a", route="two"), True),
         ],
     )
-    def test_who_shares(self, world: World, key: str, first: Exchange, second: Exchange, together: bool):
+    def test_who_shares(self, world: Limits, key: str, first: Exchange, second: Exchange, together: bool):
         hook = world.limiter({"key": key, "tokens": 10, "refill": 1})
-        for exchange in (first, second):
-            exchange.notes.clear()
-            exchange.reply_blocks = None
-            hook(exchange)
+        for request in (first, second):
+            request.notes.clear()
+            request.reply_blocks = None
+            hook(request)
         assert lines(second)["X-RateLimit-Remaining"] == ("8" if together else "9")
 
     @pytest.mark.parametrize("key", ["ip", "client", "global"])
-    def test_scope_route(self, world: World, key: str):
+    def test_scope_route(self, world: Limits, key: str):
         hook = world.limiter({"key": key, "tokens": 10, "refill": 1, "scope": "route"})
         first, second, third = asked("a", route="one"), asked("a", route="two"), asked("a", route="one")
-        for exchange in (first, second, third):
-            hook(exchange)
+        for request in (first, second, third):
+            hook(request)
         assert [lines(one)["X-RateLimit-Remaining"] for one in (first, second, third)] == ["9", "9", "8"]
 
-    def test_max_keys(self, world: World):
+    def test_max_keys(self, world: Limits):
         hook = world.limiter({"key": "ip", "tokens": 10, "refill": 1, "max_keys": 5})
         for number in range(30):
             hook(asked(ip=f"192.0.2.{number}"))
@@ -325,7 +303,7 @@ class TestKeys:
 
 
 class TestPolicies:
-    def test_tiers(self, world: World):
+    def test_tiers(self, world: Limits):
         hook = world.limiter(
             {
                 "class": "free",
@@ -348,7 +326,7 @@ class TestPolicies:
         hook(stranger)
         assert lines(stranger)["RateLimit"] == '"free";r=99;t=1'
 
-    def test_routes_of_one_class_count_together(self, world: World):
+    def test_routes_of_one_class_count_together(self, world: Limits):
         table = {"class": "strict", "classes": {"strict": {"tokens": 10, "refill": 1}}}
         one, two = world.limiter(table, route="one"), world.limiter({**table, "message": "no"}, route="two")
         first, second = asked("acme", route="one"), asked("acme", route="two")
@@ -363,21 +341,21 @@ class TestPolicies:
             {"pipeline": "internal"},
         ],
     )
-    def test_other_instances_and_pipelines_count_apart(self, world: World, other: dict[str, str]):
+    def test_other_instances_and_pipelines_count_apart(self, world: Limits, other: dict[str, str]):
         table = {"class": "strict", "classes": {"strict": {"tokens": 10, "refill": 1}}}
         exchange = asked("acme")
         world.limiter(table)(asked("acme"))
         world.limiter(table, **other)(exchange)
         assert lines(exchange)["X-RateLimit-Remaining"] == "9"
 
-    def test_a_route_with_numbers_of_its_own_counts_apart(self, world: World):
+    def test_a_route_with_numbers_of_its_own_counts_apart(self, world: Limits):
         whole, own = world.limiter({"tokens": 10, "refill": 1}), world.limiter({"tokens": 5, "refill": 1}, route="login")
         whole(asked("acme"))
         exchange = asked("acme", route="login")
         own(exchange)
         assert lines(exchange)["RateLimit"] == '"login";r=4;t=1'
 
-    def test_tokens_by_limit_and_window(self, world: World):
+    def test_tokens_by_limit_and_window(self, world: Limits):
         hook, exchange = world.limiter({"limit": 60, "window": "1m", "burst": 5}), asked("acme")
         hook(exchange)
         assert lines(exchange)["RateLimit-Policy"] == '"default";q=60;w=60'
@@ -387,7 +365,7 @@ class TestPolicies:
         assert headers(failed)["Retry-After"] == "1"
         assert headers(failed)["X-RateLimit-Remaining"] == "0"
 
-    def test_refusals_are_counted_by_route_and_policy(self, world: World):
+    def test_refusals_are_counted_by_route_and_policy(self, world: Limits):
         hook = world.limiter({"class": "strict", "classes": {"strict": {"tokens": 1, "refill": 1}}})
         hook(asked("acme"))
         for _ in range(3):
@@ -399,7 +377,7 @@ class TestPolicies:
 
 
 class TestReload:
-    def test_counts_survive_in_proportion_and_changed_limits_apply_at_once(self, world: World):
+    def test_counts_survive_in_proportion_and_changed_limits_apply_at_once(self, world: Limits):
         classes = {"standard": {"tokens": 10, "refill": 1}}
         before = world.limiter({"class": "standard", "classes": classes})
         for _ in range(6):
@@ -419,7 +397,7 @@ class TestReload:
         before(old)
         assert lines(old)["RateLimit"] == '"standard";r=28;t=36'
 
-    def test_a_class_that_a_route_redefines_is_another_class(self, world: World):
+    def test_a_class_that_a_route_redefines_is_another_class(self, world: Limits):
         table = {"class": "strict", "classes": {"strict": {"limit": 2, "window": "1m"}}}
         wide = {"class": "strict", "classes": {"strict": {"limit": 100, "window": "1m"}}}
         for _ in range(2):
@@ -433,7 +411,7 @@ class TestReload:
         assert lines(exchange)["X-RateLimit-Remaining"] == "99"
 
     @pytest.mark.parametrize("change", [{"key": "ip"}, {"algorithm": "fixed_window"}, {"scope": "route"}])
-    def test_counts_that_mean_something_else_start_afresh(self, world: World, change: dict[str, str]):
+    def test_counts_that_mean_something_else_start_afresh(self, world: Limits, change: dict[str, str]):
         table = {"limit": 10, "window": "1m"}
         world.limiter(table)(asked("acme"))
         world.reload()
@@ -443,7 +421,7 @@ class TestReload:
 
 
 class TestExplain:
-    def test_says_and_consumes_nothing(self, world: World):
+    def test_says_and_consumes_nothing(self, world: Limits):
         hook = world.limiter({"tokens": 2, "refill": 0.5})
         for _ in range(3):
             exchange = asked("acme", explained=True)
@@ -462,7 +440,7 @@ class TestExplain:
         )
         assert world.telemetry.rate_limited.values == {}
 
-    def test_leaves_the_burst_s_memory_alone(self, world: World):
+    def test_leaves_the_burst_s_memory_alone(self, world: Limits):
         hook = world.limiter({"tokens": 100, "refill": 1, "burst": 3})
         for _ in range(2):
             hook(asked("acme"))
@@ -471,7 +449,7 @@ class TestExplain:
         hook(asked("acme"))
         refused(hook, asked("acme", explained=True))
 
-    def test_says_when_there_is_no_client_to_go_by(self, world: World):
+    def test_says_when_there_is_no_client_to_go_by(self, world: Limits):
         exchange = asked(explained=True)
         world.limiter({"tokens": 2, "refill": 0.5})(exchange)
         assert exchange.decisions is not None
@@ -479,7 +457,7 @@ class TestExplain:
 
 
 class TestStatus:
-    def test_tells_without_counting(self, world: World):
+    def test_tells_without_counting(self, world: Limits):
         hook = world.limiter({"class": "standard", "classes": {"standard": STANDARD}})
         assert hook.status(asked("acme")) == [
             {
@@ -500,7 +478,7 @@ class TestStatus:
             assert (told["remaining"], told["reset"]) == (850, UNIX + 52)
         assert hook.status(asked("other"))[0]["remaining"] == 1000
 
-    def test_of_a_tier_and_a_window(self, world: World):
+    def test_of_a_tier_and_a_window(self, world: Limits):
         hook = world.limiter(
             {
                 "algorithm": "sliding_window",
@@ -538,13 +516,13 @@ class TestConfig:
             ),
         ],
     )
-    def test_problems_that_only_show_together(self, world: World, table: dict[str, Any], at: tuple[str, ...], said: str):
+    def test_problems_that_only_show_together(self, world: Limits, table: dict[str, Any], at: tuple[str, ...], said: str):
         with pytest.raises(ConfigProblem) as caught:
             world.limiter(table)
         assert caught.value.at == at
         assert said in caught.value.message
 
-    def test_the_classes_there_are_is_the_hint(self, world: World):
+    def test_the_classes_there_are_is_the_hint(self, world: Limits):
         with pytest.raises(ConfigProblem) as caught:
             world.limiter({"class": "c", "classes": {"b": STANDARD, "a": STANDARD}})
         assert caught.value.hint == "classes here: a, b"
@@ -569,7 +547,7 @@ class TestConfig:
         with pytest.raises(ValidationError):
             CONFIG().load(table)
 
-    def test_repr(self, world: World):
+    def test_repr(self, world: Limits):
         assert (
             repr(world.limiter({**STANDARD, "key": "ip"}, name="rate_limit.ip"))
             == '<RateLimit rate_limit.ip by ip: "ip";q=1000;w=10>'

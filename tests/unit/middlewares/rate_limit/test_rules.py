@@ -3,43 +3,30 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from multidict import CIMultiDict
 
-from gateway.core.clock import Clock
 from gateway.core.exchange import Exchange, Identity
 from gateway.core.failures import Failed, Failure
-from gateway.core.hooks import ConfigProblem, Context
-from gateway.core.telemetry import Telemetry
-from gateway.lifetime.registry import Keep
-from gateway.middlewares.rate_limit import CONFIG, build
+from gateway.core.hooks import ConfigProblem
+from gateway.middlewares import rate_limit
 from gateway.middlewares.rate_limit.limiter import Limiter
-
-NOW = [100.0]
-TELEMETRY = Telemetry()
+from tests.exchange import World, exchange
 
 
-def limiter(table: dict[str, Any], store: Any = None, keep: Any = None) -> Limiter:
-    context = Context("rate_limit", "p", clock=Clock(lambda: NOW[0], lambda: NOW[0]), store=store, telemetry=TELEMETRY)
-    if keep is not None:
-        context = Context("rate_limit", "p", clock=context.clock, telemetry=TELEMETRY, keep=keep)
-    hook = build(CONFIG().load(table), context).request
+def limiter(table: dict[str, Any], world: World | None = None, **more: Any) -> Limiter:
+    hook = (world or World(now=100.0)).build(rate_limit, table, **more).request
     assert isinstance(hook, Limiter)
     return hook
 
 
-def asked(identity: Identity | None = None, *, method: str = "GET", ip: str = "192.0.2.1", explain: bool = False) -> Exchange:
-    exchange = Exchange(method, "/", CIMultiDict(), (), peer=ip)
-    exchange.identity = identity
-    if explain:
-        exchange.decisions = []
-    return exchange
+def asked(identity: Identity | None = None, *, ip: str = "192.0.2.1", **facts: Any) -> Exchange:
+    return exchange(peer=ip, identity=identity, **facts)
 
 
 def admitted(hook: Limiter, *exchanges: Exchange) -> int:
     count = 0
-    for exchange in exchanges:
+    for request in exchanges:
         try:
-            hook(exchange)
+            hook(request)
             count += 1
         except Failed:
             pass
@@ -121,13 +108,14 @@ def test_a_request_never_costs_more_than_the_whole_limit():
 
 def test_the_longest_wait_of_all_refusals_is_told():
     rules = [{**RULE, "name": "short", "limit": 1, "window": "1m"}, {**RULE, "name": "long", "limit": 1, "window": "1h"}]
-    hook = limiter({"rules": rules})
+    world = World(now=100.0)
+    hook = limiter({"rules": rules}, world)
     hook(asked())
     with pytest.raises(Failed) as caught:
         hook(asked())
     assert dict(caught.value.headers)[b"Retry-After"] == b"3600"
     assert dict(caught.value.headers)[b"RateLimit-Policy"] == b'"short";q=1;w=60, "long";q=1;w=3600'
-    assert TELEMETRY.rate_limited.get(("", "short")) == TELEMETRY.rate_limited.get(("", "long")) == 1
+    assert world.telemetry.rate_limited.get(("", "short")) == world.telemetry.rate_limited.get(("", "long")) == 1
 
 
 def test_refusals_leave_bursts_alone():
@@ -139,17 +127,18 @@ def test_refusals_leave_bursts_alone():
 
 
 def test_explain_says_every_rule_and_takes_nothing():
-    hook = limiter({**RULE, "rules": [{**RULE, "limit": 1, "shadow": True}, {**RULE, "name": "c", "limit": 2}]})
+    world = World(now=100.0)
+    hook = limiter({**RULE, "rules": [{**RULE, "limit": 1, "shadow": True}, {**RULE, "name": "c", "limit": 2}]}, world)
     for _ in range(2):
         hook(asked())
-    exchange = asked(explain=True)
+    exchange = asked(explained=True)
     with pytest.raises(Failed) as caught:
         hook(exchange)
     assert caught.value.failure is Failure.RATE_LIMITED
     assert exchange.decisions is not None
     assert [one.outcome for one in exchange.decisions] == ["admitted", "would be limited (shadow)", "limited"]
     assert exchange.decisions[0].why == '"a";q=5;w=3600 by ip: 2 left after it'
-    assert TELEMETRY.rate_shadowed.get(("", "a")) == 1
+    assert world.telemetry.rate_shadowed.get(("", "a")) == 1
 
 
 def test_a_shadow_is_the_reason_in_the_access_log():
@@ -161,18 +150,17 @@ def test_a_shadow_is_the_reason_in_the_access_log():
 
 
 def test_a_rule_s_counts_survive_a_reload_that_changes_it_in_proportion():
-    kept = Keep()
+    world = World(now=100.0)
     for limit, expected in ((5, 3), (4, 1), (9, 1)):
-        draft = kept.draft()
-        hook = limiter({"rules": [{**RULE, "limit": limit, "algorithm": "fixed_window"}]}, keep=draft.keep)
-        draft.commit()
+        hook = limiter({"rules": [{**RULE, "limit": limit, "algorithm": "fixed_window"}]}, world)
+        world.reload()
         assert admitted(hook, *(asked() for _ in range(3))) == expected
 
 
 @pytest.mark.parametrize("key", ["cookie", "header:", [], ["ip", "x"], 3])
 def test_keys_that_are_none(key: Any):
     with pytest.raises(Exception, match="must be"):
-        CONFIG().load({"key": key, "limit": 1, "window": 1})
+        rate_limit.CONFIG().load({"key": key, "limit": 1, "window": 1})
 
 
 def test_what_a_rule_looks_like():
@@ -191,7 +179,7 @@ def test_a_rule_that_allows_nothing(algorithm: str):
     assert b"Retry-After" not in names and b"X-RateLimit-Reset" not in names
     some, none = hook.status(asked())
     assert (some["remaining"], none["remaining"], "reset" in none) == (5, 0, False)
-    exchange = asked(explain=True)
+    exchange = asked(explained=True)
     with pytest.raises(Failed):
         hook(exchange)
     assert [decision.outcome for decision in exchange.decisions or ()] == ["admitted", "limited"]
