@@ -79,6 +79,12 @@ class HistogramFamily:
         return known
 
 
+background_failures = Family(
+    "counter", "gateway_background_failures_total", "Rounds of background work that ended in an error", ("task",)
+)
+"""The process's own, since background work belongs to objects that outlive every snapshot."""
+
+
 class Telemetry:
     """All families of `/metrics`, by the names the contract gives them (without the `gateway_` prefix)."""
 
@@ -125,6 +131,7 @@ class Telemetry:
             "connections_refused_total", "Clients' connections refused, or ended for being slow", "reason"
         )
         self.config_info = gauge("config_info", "The configuration in force", "hash")
+        self.families.append(background_failures)
 
     def _counter(self, name: str, help: str, *labels: str) -> Family:
         family = Family("counter", f"gateway_{name}", help, labels)

@@ -53,6 +53,7 @@ CONTRACT = {
     "gateway_store_up": ("gauge", {"store"}),
     "gateway_store_gateways": ("gauge", set()),
     "gateway_store_failures_total": ("counter", {"reason"}),
+    "gateway_background_failures_total": ("counter", {"task"}),
 }
 
 
