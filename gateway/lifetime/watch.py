@@ -1,13 +1,16 @@
-"""A file that is read again when it changes, without a reload and off the request's way."""
+"""Watch a file and read it again when it changes, without a reload and off the request's way."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Callable
-from contextlib import suppress
+from math import inf
 from pathlib import Path
+from time import monotonic
 from typing import Generic, TypeVar
+
+from gateway.lifetime.supervised import Supervised
 
 log = logging.getLogger("gateway.state")
 
@@ -15,6 +18,11 @@ T = TypeVar("T")
 
 EVERY = 1.0
 """Seconds between two looks at a file."""
+RETRY = 30.0
+"""Seconds until a file that could not be taken is read again although it has not changed since.
+
+What kept it from being read may lie elsewhere: no descriptor left, a file system that was away.
+"""
 
 Stamp = tuple[int, int, int] | None
 
@@ -29,44 +37,54 @@ def stamp(path: Path) -> Stamp:
 
 
 class Watched(Generic[T]):
-    """Looks at `path` every second. After a change `load` is called in a thread, and what it returns is given to `take`.
+    """Look at `path` every `every` seconds. After a change, `load` it in a thread and `take` the result.
 
-    `seen`: the stamp from before the file was read last. `load` raises ValueError for a file that makes no sense; what was read
-    before then stays. Without a running loop nothing is watched.
+    seen: the stamp from before the file was read last.
+    load: raises ValueError for a file that is wrong; what was read before then stays in force.
+    Nothing is watched where no loop runs.
     """
 
     def __init__(
-        self, path: Path, seen: Stamp, load: Callable[[], T], take: Callable[[T], None], *, every: float = EVERY
+        self,
+        path: Path,
+        seen: Stamp,
+        load: Callable[[], T],
+        take: Callable[[T], None],
+        *,
+        every: float = EVERY,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         self.path = path
         self._seen = seen
         self._load = load
         self._take = take
-        self._every = every
-        self._task: asyncio.Task[None] | None = None
-        with suppress(RuntimeError):
-            self._task = asyncio.get_running_loop().create_task(self._watch())
+        self._clock = clock
+        self._retry = inf
+        self._task = Supervised("watched file", self._look, every=every, of=str(path))
+        self._task.start(every)
 
     def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
+        self._task.close()
 
     async def look(self) -> bool:
-        """One look; whether the file had changed."""
+        """Look once; return True if the file was read, or at least tried."""
         now = await asyncio.to_thread(stamp, self.path)
-        if now == self._seen:
+        changed = now != self._seen
+        if not changed and self._clock() < self._retry:
             return False
         self._seen = now
+        self._retry = self._clock() + RETRY
         try:
             loaded = await asyncio.to_thread(self._load)
-        except ValueError as error:
-            log.error("%s has changed, but what was read before stays: %s", self.path, error)
-        else:
-            self._take(loaded)
-            log.info("%s has changed and was read again", self.path)
+        except (ValueError, RecursionError) as error:
+            if changed:
+                why = "it is nested too deeply" if isinstance(error, RecursionError) else error
+                log.error("%s has changed, but what was read before stays: %s", self.path, why)
+            return True
+        self._take(loaded)
+        self._retry = inf
+        log.info("%s has changed and was read again", self.path)
         return True
 
-    async def _watch(self) -> None:
-        while True:
-            await asyncio.sleep(self._every)
-            await self.look()
+    async def _look(self) -> None:
+        await self.look()

@@ -3,11 +3,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import tomllib
 from pathlib import Path
 
 import pytest
 
-from gateway.lifetime.watch import Watched, stamp
+from gateway.lifetime.watch import RETRY, Watched, stamp
 
 
 class Reader:
@@ -72,6 +73,69 @@ async def test_what_makes_no_sense_is_said_once_and_changes_nothing(reader: Read
     reader.path.write_text("good again")
     assert await watched.look() is True
     assert reader.taken == ["good again"]
+    watched.close()
+
+
+async def said(caplog: pytest.LogCaptureFixture, text: str) -> None:
+    async with asyncio.timeout(10):
+        while text not in caplog.text:
+            await asyncio.sleep(0)
+
+
+async def test_a_file_nested_too_deeply_does_not_end_the_watch(reader: Reader, caplog):
+    watched = Watched(
+        reader.path,
+        stamp(reader.path),
+        lambda: str(tomllib.loads(reader.path.read_text())["a"]),
+        reader.take,
+        every=0.005,
+    )
+    with caplog.at_level(logging.ERROR):
+        reader.path.write_text(f"a = {'[' * 5000}{']' * 5000}")
+        await said(caplog, "nested too deeply")
+    reader.path.write_text('a = "revoked"')
+    await asyncio.wait_for(reader.heard.wait(), 10)
+    assert reader.taken == ["revoked"]
+    watched.close()
+
+
+async def test_an_error_of_ours_does_not_end_the_watch_and_the_file_is_tried_again(reader: Reader, caplog):
+    now, failing = 0.0, True
+
+    def take(text: str) -> None:
+        if failing:
+            raise KeyError(text)
+        reader.take(text)
+
+    watched = Watched(reader.path, stamp(reader.path), reader.load, take, every=0.001, clock=lambda: now)
+    reader.path.write_text("two")
+    await said(caplog, "KeyError: 'two'")
+    failing = False
+    assert await watched.look() is False
+    now = RETRY
+    await asyncio.wait_for(reader.heard.wait(), 10)
+    assert reader.taken == ["two"]
+    watched.close()
+
+
+async def test_what_could_not_be_read_is_tried_again_and_said_once(reader: Reader, caplog):
+    now, text = 0.0, "bad"
+
+    def load() -> str:
+        if text == "bad":
+            raise ValueError("no descriptors left")
+        return text
+
+    watched = Watched(reader.path, None, load, reader.take, every=3600, clock=lambda: now)
+    assert await watched.look() is True
+    assert await watched.look() is False
+    now += RETRY
+    assert await watched.look() is True
+    text, now = "good", now + RETRY
+    assert await watched.look() is True
+    assert reader.taken == ["good"] and caplog.text.count("no descriptors left") == 1
+    now += RETRY
+    assert await watched.look() is False
     watched.close()
 
 
