@@ -212,6 +212,7 @@ class Forward:
         Lets go of the endpoint, or leaves that to the answer's stream.
         """
         connection: Connection | None = None
+        attempt.notify = None  # The outcome is awaited here; a callback of the short way would handle it twice.
         try:
             if exchange.body is not None and self._policy is not None:
                 await self._keep(exchange, exchange.body, self._policy.max_body)
