@@ -22,8 +22,8 @@ from gateway.admin.answers import answer, problem, refused
 from gateway.admin.guard import MAX_BODY, guard
 from gateway.admin.metrics import exposition
 from gateway.admin.openapi import Answer, Endpoint, document, refusal
-from gateway.config.tables.endpoints import EndpointConfig, EndpointTable
-from gateway.config.tables.schema import HttpUrl
+from gateway.config.tables.endpoints import EndpointConfig
+from gateway.config.tables.schema import HttpUrl, schema_of
 from gateway.core.telemetry import Telemetry
 from gateway.runtime.reload import Outcome
 
@@ -115,7 +115,9 @@ async def services(request: web.Request) -> web.StreamResponse:
 async def register_service(request: web.Request) -> web.StreamResponse:
     try:
         asked = answers.Registration().load(await request.json())
-        config: EndpointConfig = EndpointTable().load({key: value for key, value in asked.items() if key != "service"})
+        config: EndpointConfig = schema_of(EndpointConfig)().load(
+            {key: value for key, value in asked.items() if key != "service"}
+        )
     except ValidationError as error:
         return problem(422, _faults(error))
     except ValueError as error:

@@ -12,7 +12,7 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
 
-from gateway.config.tables.schema import Table
+from gateway.config.tables.schema import TableClass
 from gateway.core.hooks import Build
 
 ENTRY_POINTS = "gateway.middlewares"
@@ -38,7 +38,7 @@ class Kind:
 
     name: str
     build: Build
-    config: type[Table] | None
+    config: TableClass | None
 
 
 class UnknownMiddleware(LookupError):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from gateway import middlewares
 from gateway.config.check.compile import LoadedConfig, compile_config
-from gateway.config.tables.schema import Table
+from gateway.config.tables.schema import TableClass
 from gateway.config.toml.problems import ConfigErrors, Problem
 from gateway.lifetime.registry import Keep, close_all
 from gateway.runtime.compose import World, compose
@@ -193,6 +193,6 @@ def load(path: Path, environ: Mapping[str, str]) -> LoadedConfig:
     return compile_config(path, schema_for, middlewares.names(), environ)
 
 
-def schema_for(name: str) -> type[Table] | None:
+def schema_for(name: str) -> TableClass | None:
     """The Table of a list entry's settings, None when it takes a table as it is. Raises LookupError for unknown names."""
     return middlewares.find(name).config

@@ -13,9 +13,9 @@ from marshmallow import Schema, fields
 
 from gateway import middlewares
 from gateway.config.tables import schema
-from gateway.config.tables.pipeline import PipelineConfig, PipelineTable, RouteTable
-from gateway.config.tables.server import GatewayTable
-from gateway.config.tables.upstream import UpstreamTable
+from gateway.config.tables.pipeline import PipelineConfig, RouteConfig
+from gateway.config.tables.server import GatewayConfig
+from gateway.config.tables.upstream import UpstreamConfig
 from gateway.middlewares.auth.permissions import Require
 from gateway.middlewares.rate_limit.keys import KeyField
 from gateway.tokens.claims import Texts
@@ -61,8 +61,8 @@ class Section:
 
 def sections() -> list[Section]:
     """Every section, in the order of the page; keys of gateway.toml and pipeline files stand in no table."""
-    found = [*walk(GatewayTable, ""), *walk(UpstreamTable, "upstream.NAME")]
-    found += [*walk(PipelineTable, "pipeline"), *walk(RouteTable, "route", many=True)]
+    found = [*walk(GatewayConfig, ""), *walk(UpstreamConfig, "upstream.NAME")]
+    found += [*walk(PipelineConfig, "pipeline"), *walk(RouteConfig, "route", many=True)]
     for name in middlewares.CATALOGUE:
         table = middlewares.find(name).config
         if table is not None:
@@ -72,7 +72,7 @@ def sections() -> list[Section]:
 
 def walk(table: type[Schema], path: str, *, many: bool = False) -> Iterator[Section]:
     """This table and those below it."""
-    made = table()
+    made = schema.schema_of(table)()
     names = {"": "gateway.toml", "pipeline": "pipelines/NAME.toml"}
     known = {one.data_key or name: (name, one) for name, one in made.load_fields.items()}
     if known:
@@ -117,7 +117,7 @@ def default(made: Schema, name: str, one: Any) -> str:
     """What stands in the dataclass, as TOML would have it."""
     if one.required:
         return "required"
-    makes = PipelineConfig if isinstance(made, PipelineTable) else getattr(made, "makes", None)
+    makes = getattr(made, "makes", None)
     if makes is None or not dataclasses.is_dataclass(makes):
         return ""
     found = {attribute.name: attribute for attribute in dataclasses.fields(makes)}.get(one.attribute or name)

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from gateway.config.check.lints import Lists, findings
 from gateway.config.check.routes import Placed
 from gateway.config.check.settings import Entries, Kinds, Middlewares, Written
 from gateway.config.tables.load import instance, known_keys, load, report
-from gateway.config.tables.pipeline import PipelineConfig, PipelineTable, RouteConfig, RouteTable
+from gateway.config.tables.pipeline import PipelineConfig, RouteConfig
 from gateway.config.toml.positions import KeyPath, Place
 from gateway.config.toml.read import Document
 
@@ -56,12 +55,12 @@ class PipelineDraft:
 
 def draft(document: Document, kinds: Kinds) -> PipelineDraft:
     """Reads one pipeline file as far as it can be read, with everything that is wrong in it reported."""
-    own = known_keys(instance(PipelineTable))
-    loaded = load(PipelineTable, {key: value for key, value in document.data.items() if key in own})
+    own = known_keys(instance(PipelineConfig))
+    loaded = load(PipelineConfig, {key: value for key, value in document.data.items() if key in own})
     for fault in loaded.faults:
         report(document, fault.path, fault)
-    named = loaded.valid if loaded.value is None else loaded.value
-    made = PipelineDraft(document, named.get("name") or document.file.stem, _lists(document), Middlewares(document, kinds))
+    name = loaded.valid.get("name") if loaded.value is None else loaded.value.name
+    made = PipelineDraft(document, name or document.file.stem, _lists(document), Middlewares(document, kinds))
     raw = document.data.get("route")
     tables: dict[KeyPath, dict[str, Any]] = {
         ("route", index): table for index, table in enumerate(raw if isinstance(raw, list) else ()) if isinstance(table, dict)
@@ -78,7 +77,7 @@ def draft(document: Document, kinds: Kinds) -> PipelineDraft:
 
 
 def _lists(document: Document) -> dict[str, Entries]:
-    default = PipelineConfig("", Path())
+    default = PipelineConfig()
     lists: dict[str, Entries] = {}
     for key in LISTS:
         written = _entries(document.data.get(key), (key,))
@@ -95,8 +94,8 @@ def _entries(names: Any, path: KeyPath) -> Entries | None:
 
 def _route(document: Document, path: KeyPath, table: Mapping[str, Any], pipeline: Mapping[str, Entries]) -> RouteDraft:
     """The route's own keys; what else stands in its table are overrides."""
-    own = known_keys(instance(RouteTable))
-    loaded = load(RouteTable, {key: value for key, value in table.items() if key in own})
+    own = known_keys(instance(RouteConfig))
+    loaded = load(RouteConfig, {key: value for key, value in table.items() if key in own})
     for fault in loaded.faults:
         report(document, (*path, *fault.path), fault)
     route = RouteConfig(**loaded.valid) if loaded.value is None else loaded.value
@@ -118,7 +117,7 @@ def _enter(made: PipelineDraft) -> None:
 
 def _override(made: PipelineDraft, route: RouteDraft, table: Mapping[str, Any]) -> None:
     """Finds what the route overrides and leaves out."""
-    own = known_keys(instance(RouteTable))
+    own = known_keys(instance(RouteConfig))
     names = {name for entries in route.lists.values() for name, _ in entries}
     route.overrides = made.middlewares.overrides(route.placed.path, table, own, names)
     left_out = {name for name, written in route.overrides.items() if written.value is False}

@@ -17,8 +17,8 @@ from gateway.config.check.routes import check_reachable, check_route, name_route
 from gateway.config.check.settings import Kinds, SchemaFor
 from gateway.config.tables.load import load_at
 from gateway.config.tables.pipeline import PipelineConfig
-from gateway.config.tables.server import AdminConfig, GatewayConfig, GatewayTable, ListenConfig, RedirectConfig, RoutingConfig
-from gateway.config.tables.upstream import UpstreamConfig, UpstreamTable
+from gateway.config.tables.server import AdminConfig, GatewayConfig, ListenConfig, RedirectConfig, RoutingConfig
+from gateway.config.tables.upstream import UpstreamConfig
 from gateway.config.toml.positions import KeyPath
 from gateway.config.toml.problems import ConfigErrors, Problem, nearest, shown_path
 from gateway.config.toml.read import PIPELINE_KEYS, Document, Tree, read_tree
@@ -112,7 +112,7 @@ def admin_of(path: Path, environ: Mapping[str, str]) -> AdminConfig | None:
 
 
 def _gateway(document: Document) -> GatewayConfig:
-    config = load_at(GatewayTable, document, ()).value
+    config = load_at(GatewayConfig, document, ()).value
     if config is None:
         return GatewayConfig()
     made: GatewayConfig = config
@@ -175,7 +175,7 @@ def _upstreams(tree: Tree) -> tuple[dict[str, UpstreamConfig], dict[str, Documen
 
 
 def _upstream(document: Document, path: tuple[str, str]) -> UpstreamConfig | None:
-    loaded = load_at(UpstreamTable, document, path).value
+    loaded = load_at(UpstreamConfig, document, path).value
     _endpoints(document, path)
     if loaded is None:
         return None

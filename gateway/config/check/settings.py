@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.config.tables.load import Fault, Loaded, dotted, instance, known_keys, load
-from gateway.config.tables.schema import Table
+from gateway.config.tables.schema import TableClass
 from gateway.config.toml.positions import KeyPath, Place
 from gateway.config.toml.problems import nearest
 from gateway.config.toml.read import Document
@@ -21,7 +21,7 @@ from gateway.config.toml.sources import FileTable, plain
 Entries = Sequence[tuple[str, KeyPath]]
 """A list of middlewares: each name and where it stands."""
 
-SchemaFor = Callable[[str], "type[Table] | None"]
+SchemaFor = Callable[[str], TableClass | None]
 """The Table of a middleware, None when it takes its table as it is; LookupError, with a message, when there is no such one."""
 
 
@@ -35,9 +35,9 @@ class Kinds:
     def __init__(self, schema_for: SchemaFor, known_names: Sequence[str]) -> None:
         self.known_names = tuple(known_names)
         self._schema_for = schema_for
-        self._seen: dict[str, type[Table] | UnknownKind | None] = {}
+        self._seen: dict[str, TableClass | UnknownKind | None] = {}
 
-    def table(self, kind: str) -> type[Table] | None:
+    def table(self, kind: str) -> TableClass | None:
         """Raises UnknownKind. An operator's own module may fail in any way while it is imported; that is reported likewise."""
         if kind not in self._seen:
             try:

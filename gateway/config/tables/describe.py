@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields as dataclass_fields
+from dataclasses import is_dataclass
 from inspect import cleandoc
 from typing import Any
 
 from marshmallow import RAISE, Schema, fields, validate
 
 from gateway.config.check.settings import Kinds, SchemaFor
+from gateway.config.tables.declare import settings
 from gateway.config.tables.load import instance, known_keys
-from gateway.config.tables.pipeline import PipelineTable, RouteTable
-from gateway.config.tables.schema import Boolean, Duration, Size, Table, Text
-from gateway.config.tables.server import GatewayTable
-from gateway.config.tables.upstream import UpstreamTable
+from gateway.config.tables.pipeline import PipelineConfig, RouteConfig
+from gateway.config.tables.schema import Boolean, Duration, Size, TableClass, Text
+from gateway.config.tables.server import GatewayConfig
+from gateway.config.tables.upstream import UpstreamConfig
 
 Json = dict[str, Any]
 
@@ -45,9 +47,9 @@ def json_schemas(schema_for: SchemaFor, known_names: Sequence[str]) -> dict[str,
     Every middleware of `known_names` that can be loaded is in the last.
     """
     kinds = Kinds(schema_for, known_names)
-    upstream = {"type": "object", "additionalProperties": table_schema(UpstreamTable)}
+    upstream = {"type": "object", "additionalProperties": table_schema(UpstreamConfig)}
     return {
-        "gateway": _document("gateway.toml", table_schema(GatewayTable)),
+        "gateway": _document("gateway.toml", table_schema(GatewayConfig)),
         "upstreams": _document(
             "upstreams.toml", {"type": "object", "properties": {"upstream": upstream}, "additionalProperties": False}
         ),
@@ -55,7 +57,7 @@ def json_schemas(schema_for: SchemaFor, known_names: Sequence[str]) -> dict[str,
     }
 
 
-def table_schema(table: type[Table], *, whole: bool = True) -> Json:
+def table_schema(table: TableClass, *, whole: bool = True) -> Json:
     """A table's schema; not `whole`: keys may be missing because another table lies under this one."""
     return _table(instance(table), whole)
 
@@ -64,7 +66,7 @@ def _document(title: str, body: Json, definitions: Mapping[str, Json] | None = N
     return {"$schema": _DIALECT, "title": title, **body, "$defs": {**_DEFINITIONS, **(definitions or {})}}
 
 
-def _pipeline(middlewares: Mapping[str, type[Table] | None]) -> Json:
+def _pipeline(middlewares: Mapping[str, TableClass | None]) -> Json:
     """Each middleware has three forms: of an instance, of the pipeline (with its instances below) and of a route (laid over)."""
     definitions: Json = {}
     for name, table in middlewares.items():
@@ -81,7 +83,7 @@ def _pipeline(middlewares: Mapping[str, type[Table] | None]) -> Json:
     kinds = "|".join(name.replace(".", r"\.") for name in names)
     entry = {"anyOf": [{"enum": names}, {"pattern": rf"^({kinds})\.{_INSTANCE}$|{_OWN_MODULE}|\$\{{"}], "type": "string"}
     lists = {key: {"type": "array", "items": entry, "uniqueItems": True} for key in ("request", "response", "error")}
-    pipeline, route = table_schema(PipelineTable), table_schema(RouteTable)
+    pipeline, route = table_schema(PipelineConfig), table_schema(RouteConfig)
     pipeline["properties"] |= {**lists, "route": {"type": "array", "items": {"$ref": "#/$defs/route"}}}
     route["properties"] |= lists
     route["allOf"] = [
@@ -97,17 +99,21 @@ def _pipeline(middlewares: Mapping[str, type[Table] | None]) -> Json:
 
 
 def _table(schema: Schema, whole: bool) -> Json:
-    defaults = _defaults(getattr(schema, "makes", None))
+    makes = getattr(schema, "makes", None)
+    defaults = _defaults(makes)
+    docs = {name: one.doc for name, one in settings(makes).items()} if is_dataclass(makes) else {}
     properties = {}
     required = []
     for key, found in known_keys(schema).items():
         properties[key] = _field(found, whole)
         if (default := defaults.get(str(found.name))) is not None:
             properties[key]["default"] = default
+        if doc := docs.get(str(found.name)):
+            properties[key]["description"] = doc
         if found.required and whole:
             required.append(key)
     described: Json = {"type": "object", "properties": properties}
-    if description := _description(getattr(schema, "makes", None)):
+    if description := _description(makes):
         described["description"] = description
     if required:
         described["required"] = required

@@ -2,117 +2,84 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from marshmallow import ValidationError
 
-from marshmallow import ValidationError, validates, validates_schema
-
-from gateway.config.tables.schema import Boolean, Choice, Duration, FieldName, HttpUrl, Table, Text, Whole
+from gateway.config.tables.declare import setting, table
+from gateway.config.tables.schema import Choice, Duration, FieldName, HttpUrl, Text, Whole
 
 
-@dataclass(frozen=True, slots=True)
+@table
 class EndpointConfig:
-    """One address. `weight` is relative to the others'; `max_connections` 0 means no limit.
+    """One address of an upstream."""
 
-    With `weight` 0 or `drain` it finishes what it has and gets nothing new. `zone` is where it stands.
-    """
-
-    url: str
-    weight: int = 1
-    max_connections: int = 0
-    backup: bool = False
-    drain: bool = False
-    zone: str = ""
+    url: str = setting(HttpUrl(), doc='scheme, host and port, e.g. `"http://127.0.0.1:3001"`')
+    weight: int = setting(Whole(least=0, most=65535), default=1, doc="its share, relative to the others'; 0 drains it")
+    max_connections: int = setting(Whole(least=0), default=0, doc="requests at a time; 0 means no limit")
+    backup: bool = setting(default=False, doc="whether it serves only when no other endpoint can")
+    drain: bool = setting(default=False, doc="whether it finishes what it has and gets nothing new")
+    zone: str = setting(Text(empty=True), default="", doc="where it stands")
 
 
-class EndpointTable(Table):
-    makes = EndpointConfig
-    url = HttpUrl(required=True)
-    weight = Whole(least=0, most=65535)
-    max_connections = Whole(least=0)
-    backup = Boolean()
-    drain = Boolean()
-    zone = Text(empty=True)
+def _dns(value: str) -> None:
+    host, _, port = value.rpartition(":")
+    if value.startswith("_") and not host and all(0 < len(label) < 64 for label in value.rstrip(".").split(".")):
+        return  # SRV records name their ports themselves.
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise ValidationError('must be a name and a port, such as "cameras.internal:3001", or a service, "_http._tcp.name"')
 
 
-@dataclass(frozen=True, slots=True)
+@table
 class DiscoverConfig:
-    """Where further endpoints come from, looked at every `every` seconds: a watched `file`, environment variables `env` (a name,
-    "*" for any letters), `dns` ("host:port", every address of it; "_service._tcp.name", its SRV records; with `scheme`), and with
-    `api` the admin API.
-    """
+    """Where an upstream's further endpoints come from."""
 
-    file: str = ""
-    env: str = ""
-    dns: str = ""
-    api: bool = False
-    every: float = 10.0
-    scheme: str = "http"
+    file: str = setting(
+        default="",
+        doc="a file to watch, relative to this one: JSON (an array of URLs, or of tables like"
+        " those of `endpoints`) when its name ends in `.json`, else a URL a line",
+    )
+    env: str = setting(default="", doc='an environment variable with one URL or more; `"CAMERA_*_URL"` takes all that match')
+    dns: str = setting(
+        default="",
+        check=_dns,
+        doc='`"host:port"`: an endpoint for each of its addresses; '
+        '`"_http._tcp.cameras.internal"`: one for each SRV record, with its weight, those'
+        " of later priorities as backups",
+    )
+    api: bool = setting(default=False, doc="whether `POST /admin/services` may register endpoints")
+    every: float = setting(
+        Duration(),
+        default=10.0,
+        doc="between two looks at file and DNS; names are looked up sooner when their TTL is shorter, but once a second at most",
+    )
+    scheme: str = setting(Choice("http", "https"), default="http", doc="of endpoints found by DNS")
 
-
-class DiscoverTable(Table):
-    makes = DiscoverConfig
-    file = Text()
-    env = Text()
-    dns = Text()
-    api = Boolean()
-    every = Duration()
-    scheme = Choice("http", "https")
-
-    @validates("dns")
-    def _dns(self, value: str, data_key: str) -> None:
-        host, _, port = value.rpartition(":")
-        if value.startswith("_") and not host and all(0 < len(label) < 64 for label in value.rstrip(".").split(".")):
-            return  # Records of a service name their ports themselves.
-        if not host or not port.isdigit() or not 0 < int(port) < 65536:
-            raise ValidationError('must be a name and a port, such as "cameras.internal:3001", or a service, "_http._tcp.name"')
-
-    @validates_schema
-    def _somewhere(self, data: dict[str, Any], **_: Any) -> None:
-        if not (data.keys() & {"file", "env", "dns"} or data.get("api")):
+    def check(self) -> None:
+        if not (self.file or self.env or self.dns or self.api):
             raise ValidationError("names no source: file, env, dns, or api = true")
 
 
-@dataclass(frozen=True, slots=True)
+@table
 class HashConfig:
-    """What balance "hash" goes by: a `header`'s value or a `cookie`'s; the client's address where the request has none."""
+    """What `balance = "hash"` goes by; the client's address where the request has neither."""
 
-    header: str = ""
-    cookie: str = ""
+    header: str = setting(FieldName(), default="", doc="the header whose value keeps its endpoint")
+    cookie: str = setting(FieldName(), default="", doc="the cookie whose value does")
 
-
-class HashTable(Table):
-    makes = HashConfig
-    header = FieldName()
-    cookie = FieldName()
-
-    @validates_schema
-    def _one(self, data: dict[str, Any], **_: Any) -> None:
-        if len(data) != 1:
+    def check(self) -> None:
+        if bool(self.header) == bool(self.cookie):
             raise ValidationError("needs either header or cookie")
 
 
-@dataclass(frozen=True, slots=True)
+@table
 class UpstreamTlsConfig:
-    """TLS towards endpoints whose URL says https. Paths are relative to the file the table stands in.
+    """TLS towards endpoints whose URL says https. Paths are relative to the TOML file."""
 
-    verify: whether they have to prove who they are, to `ca` (the system's authorities without one), as `server_name` (the host of
-    their URL without one). certificate, key: what the gateway shows when it is asked.
-    """
-
-    verify: bool = True
-    ca: str = ""
-    server_name: str = ""
-    certificate: str = ""
-    key: str = ""
-    min_version: str = "1.2"
-
-
-class UpstreamTlsTable(Table):
-    makes = UpstreamTlsConfig
-    verify = Boolean()
-    ca = Text()
-    server_name = Text()
-    certificate = Text()
-    key = Text()
-    min_version = Choice("1.2", "1.3")
+    verify: bool = setting(
+        default=True,
+        doc="whether they have to prove who they are; without it anybody in between can read and write. Warned about",
+    )
+    ca: str = setting(default="", doc="PEM: the authorities they prove it to; the system's when left out")
+    server_name: str = setting(default="", doc="the name that is asked for (SNI) and proved; the host of the URL when left out")
+    certificate: str = setting(default="", doc="PEM: what the gateway shows when it is asked, then the chain")
+    key: str = setting(default="", doc="its key, PEM, not encrypted")
+    min_version: str = setting(Choice("1.2", "1.3"), default="1.2", doc="the least version of TLS")

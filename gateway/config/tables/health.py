@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from marshmallow import ValidationError
 
-from marshmallow import ValidationError, validates, validates_schema
-
-from gateway.config.tables.schema import Choice, Duration, FieldName, FieldValue, Items, Map, Number, Table, Text, Whole
+from gateway.config.tables.declare import setting, table
+from gateway.config.tables.schema import Choice, Duration, FieldName, FieldValue, Items, Map, Number, Text, Whole
 
 SIGNS = ("502", "503", "504", "connect", "reset", "timeout")
 """By what a request shows that an endpoint cannot: statuses it answers, and failures on the way to it and back."""
@@ -18,139 +16,131 @@ def _signs() -> Items:
     return Items(Choice("429", "500", "501", "502", "503", "504", "connect", "reset", "timeout"))
 
 
-@dataclass(frozen=True, slots=True)
+def _path(value: str) -> None:
+    if not value.startswith("/") or any(ord(letter) <= 32 or ord(letter) >= 127 for letter in value):
+        raise ValidationError('must start with "/" and hold neither spaces nor letters outside ASCII')
+
+
+@table
 class HealthConfig:
-    """Active checks: GET `path` every `interval` seconds (varied by `jitter`, a share of it) with `timeout` seconds each.
+    """Active checks of every endpoint. Times in seconds."""
 
-    `type` "tcp" is content with a connection, "tls" with a handshake. `body` is what an answer has to contain.
-    `unhealthy_interval` holds instead of `interval` while an endpoint is not healthy; None when there is no such difference.
-    """
-
-    type: str = "http"
-    path: str = "/health"
-    interval: float = 30.0
-    timeout: float = 5.0
-    unhealthy_threshold: int = 3
-    healthy_threshold: int = 2
-    status: tuple[int, ...] = (200,)
-    jitter: float = 0.1
-    body: str = ""
-    unhealthy_interval: float | None = None
-    host: str = ""
-    headers: dict[str, str] = field(default_factory=dict)
-
-
-class HealthTable(Table):
-    makes = HealthConfig
-    type = Choice("http", "tcp", "tls")
-    path = Text()
-    interval = Duration()
-    timeout = Duration()
-    unhealthy_threshold = Whole(least=1)
-    healthy_threshold = Whole(least=1)
-    status = Items(Whole(least=100, most=599))
-    jitter = Number(least=0, most=1)
-    body = Text(empty=True)
-    unhealthy_interval = Duration()
-    host = FieldValue()
-    headers = Map(keys=FieldName(), values=FieldValue())
-
-    @validates("path")
-    def _path(self, value: str, data_key: str) -> None:
-        if not value.startswith("/") or any(ord(letter) <= 32 or ord(letter) >= 127 for letter in value):
-            raise ValidationError('must start with "/" and hold neither spaces nor letters outside ASCII')
+    type: str = setting(
+        Choice("http", "tcp", "tls"),
+        default="http",
+        doc="`tcp` is content with a connection, `tls` with a handshake (for https:// endpoints)",
+    )
+    path: str = setting(default="/health", check=_path, doc="what is asked with GET")
+    interval: float = setting(Duration(), default=30.0, doc="between two checks of one endpoint")
+    timeout: float = setting(Duration(), default=5.0, doc="for one check")
+    unhealthy_threshold: int = setting(Whole(least=1), default=3, doc="failures in a row that take an endpoint out")
+    healthy_threshold: int = setting(Whole(least=1), default=2, doc="successes in a row that bring it back")
+    status: tuple[int, ...] = setting(Items(Whole(least=100, most=599)), default=(200,), doc="the statuses that count as success")
+    jitter: float = setting(
+        Number(least=0, most=1),
+        default=0.1,
+        doc="the share of `interval` by which it varies at random, so that checks do not come all at once",
+    )
+    body: str = setting(Text(empty=True), default="", doc="what the answer has to contain, in its first MiB")
+    unhealthy_interval: float | None = setting(
+        Duration(),
+        default=None,
+        doc="between two checks of an endpoint that is not healthy, or whose last check failed; `interval` when left out",
+    )
+    host: str = setting(FieldValue(), default="", doc="the Host header to send, when the endpoint's own will not do")
+    headers: dict[str, str] = setting(
+        Map(keys=FieldName(), values=FieldValue()), default_factory=dict, doc="more headers to send"
+    )
 
 
-@dataclass(frozen=True, slots=True)
+@table
 class PassiveHealthConfig:
-    """`max_fails` failures within `fail_timeout` seconds take an endpoint out for as long; 0 switches it off.
+    """Takes an endpoint out of use when requests to it fail. Times in seconds."""
 
-    With `max_fail_timeout` every further time is longer by `fail_timeout`, up to so many seconds. At most `max_ejected`, a share
-    of the endpoints, are out by this at once. `on` is what counts as a failure.
-    """
-
-    max_fails: int = 3
-    fail_timeout: float = 30.0
-    max_fail_timeout: float | None = None
-    max_ejected: float = 1.0
-    on: tuple[str, ...] = SIGNS
-
-
-class PassiveHealthTable(Table):
-    makes = PassiveHealthConfig
-    max_fails = Whole(least=0)
-    fail_timeout = Duration()
-    max_fail_timeout = Duration()
-    max_ejected = Number(least=0, most=1)
-    on = _signs()
+    max_fails: int = setting(
+        Whole(least=0), default=3, doc="failed requests within `fail_timeout` that take an endpoint out; 0 switches it off"
+    )
+    fail_timeout: float = setting(Duration(), default=30.0, doc="the time in which they count, and for which the endpoint is out")
+    max_fail_timeout: float | None = setting(
+        Duration(),
+        default=None,
+        doc="when there is one, an endpoint is out longer each time it happens again, by `fail_timeout`, up to this",
+    )
+    max_ejected: float = setting(
+        Number(least=0, most=1),
+        default=1.0,
+        doc="the largest share of the endpoints that may be out by this at once; one always may",
+    )
+    on: tuple[str, ...] = setting(_signs(), default=SIGNS, doc="what counts as a failure, as in `retry`")
 
 
-@dataclass(frozen=True, slots=True)
+def _latency(value: float) -> None:
+    if 0 < value <= 1:
+        raise ValidationError("must be more than 1, or 0 to leave time out of it")
+
+
+@table
 class OutlierConfig:
-    """Compares endpoints with their peers, every `interval` seconds, by what at least `minimum_requests` each have shown.
+    """Compares endpoints with their peers by the requests they served. Times in seconds.
 
-    One is ejected when its share of failures (statuses from 500 on, no answer) is higher than its peers' by `failure_rate`, or
-    its mean time to an answer is `latency` times the median of theirs; 0 switches either off. The first time it is out for
-    `ejection_time` seconds, then for as many more each time, up to `max_ejection_time`. At most `max_ejected`, a share of the
-    endpoints, are ejected at once, but one always may be.
+    A failure is a status from 500 on, or no answer. An endpoint is ejected when its share of failures
+    or its mean time to an answer stands out; at most `max_ejected` of them at a time, but one always
+    may be.
     """
 
-    interval: float = 10.0
-    minimum_requests: int = 20
-    failure_rate: float = 0.2
-    latency: float = 3.0
-    ejection_time: float = 30.0
-    max_ejection_time: float = 300.0
-    max_ejected: float = 0.3
+    interval: float = setting(Duration(), default=10.0, doc="between two judgements")
+    minimum_requests: int = setting(Whole(least=1), default=20, doc="an endpoint with fewer is not judged, and goes on counting")
+    failure_rate: float = setting(
+        Number(least=0, most=1),
+        default=0.2,
+        doc="how much larger than its peers' the share of its failures has to be; 0 switches this off",
+    )
+    latency: float = setting(
+        Number(least=0),
+        default=3.0,
+        check=_latency,
+        doc="how many times the median of its peers' mean times its own has to be; 0 switches this off",
+    )
+    ejection_time: float = setting(
+        Duration(), default=30.0, doc="how long it is out the first time; as much longer each time it happens again"
+    )
+    max_ejection_time: float = setting(Duration(), default=300.0, doc="the longest")
+    max_ejected: float = setting(
+        Number(least=0, most=1),
+        default=0.3,
+        doc="the largest share of the endpoints that may be out by requests at once; one always may",
+    )
 
 
-class OutlierTable(Table):
-    makes = OutlierConfig
-    interval = Duration()
-    minimum_requests = Whole(least=1)
-    failure_rate = Number(least=0, most=1)
-    latency = Number(least=0)
-    ejection_time = Duration()
-    max_ejection_time = Duration()
-    max_ejected = Number(least=0, most=1)
-
-    @validates("latency")
-    def _latency(self, value: float, data_key: str) -> None:
-        if 0 < value <= 1:
-            raise ValidationError("must be more than 1, or 0 to leave time out of it")
-
-
-@dataclass(frozen=True, slots=True)
+@table
 class BreakerConfig:
-    """Opens after `failure_threshold` failures in a row; after `recovery_timeout` seconds lets `half_open_requests` try.
+    """Stops sending requests to what fails. Times in seconds.
 
-    With `failure_rate` it also opens when that share of the last `window` seconds' requests failed, if there were at least
-    `minimum_requests`; a threshold of 0 leaves it at that. `on` is what counts as a failure. `scope` says what one breaker is
-    for: the whole "upstream", or each "endpoint" for itself.
+    It opens after `failure_threshold` failures in a row or, with `failure_rate`, at that share of
+    failures within `window`.
     """
 
-    failure_threshold: int = 5
-    recovery_timeout: float = 30.0
-    half_open_requests: int = 3
-    failure_rate: float | None = None
-    window: float = 10.0
-    minimum_requests: int = 20
-    on: tuple[str, ...] = SIGNS
-    scope: str = "upstream"
+    failure_threshold: int = setting(
+        Whole(least=0), default=5, doc="failures in a row that open it; 0 leaves it to `failure_rate`"
+    )
+    recovery_timeout: float = setting(Duration(), default=30.0, doc="how long it is open before some may try again")
+    half_open_requests: int = setting(
+        Whole(least=1), default=3, doc="how many may try; when all succeed it closes, when one fails it opens again"
+    )
+    failure_rate: float | None = setting(
+        Number(least=0.01, most=1),
+        default=None,
+        doc="the share of failures within `window` that opens it; not watched when left out",
+    )
+    window: float = setting(Duration(), default=10.0, doc="the time `failure_rate` is taken over")
+    minimum_requests: int = setting(Whole(least=1), default=20, doc="with fewer within `window` the rate opens nothing")
+    on: tuple[str, ...] = setting(_signs(), default=SIGNS, doc="what counts as a failure, as in `retry`")
+    scope: str = setting(
+        Choice("upstream", "endpoint"),
+        default="upstream",
+        doc="whether there is one for all, or one for each endpoint, which is then left out while it is open",
+    )
 
-
-class BreakerTable(Table):
-    makes = BreakerConfig
-    failure_threshold = Whole(least=0)
-    recovery_timeout = Duration()
-    half_open_requests = Whole(least=1)
-    failure_rate = Number(least=0.01, most=1)
-    window = Duration()
-    minimum_requests = Whole(least=1)
-    on = _signs()
-    scope = Choice("upstream", "endpoint")
-
-    @validates_schema
-    def _something(self, data: dict[str, Any], **_: Any) -> None:
-        if data.get("failure_threshold") == 0 and "failure_rate" not in data:
+    def check(self) -> None:
+        if self.failure_threshold == 0 and self.failure_rate is None:
             raise ValidationError("is 0 and there is no failure_rate: it would never open", "failure_threshold")

@@ -13,7 +13,7 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields
 
-from gateway.config.tables.schema import Secret, Table
+from gateway.config.tables.schema import Secret, Table, TableClass, schema_of
 from gateway.config.toml.positions import KeyPath
 from gateway.config.toml.problems import nearest
 from gateway.config.toml.read import Document
@@ -40,7 +40,7 @@ class Loaded:
     faults: tuple[Fault, ...] = ()
 
 
-def load(table: type[Table], data: Mapping[str, Any]) -> Loaded:
+def load(table: TableClass, data: Mapping[str, Any]) -> Loaded:
     """`data` as the config that `table` makes."""
     schema = instance(table)
     try:
@@ -54,7 +54,7 @@ def load(table: type[Table], data: Mapping[str, Any]) -> Loaded:
         return Loaded(None, {}, (Fault(problem.at, problem.message, problem.hint),))
 
 
-def load_at(table: type[Table], document: Document, path: KeyPath) -> Loaded:
+def load_at(table: TableClass, document: Document, path: KeyPath) -> Loaded:
     """The table that stands at `path`, with every fault reported where it stands."""
     data: Any = document.data
     for key in path:
@@ -73,10 +73,15 @@ def report(document: Document, path: KeyPath, fault: Fault) -> None:
     document.error(path, f"{dotted(path)}: {fault.message}" if path else fault.message, fault.hint)
 
 
+def instance(table: TableClass) -> Schema:
+    """The schema object of a class declared with `table`, or of a Table."""
+    return _instance(schema_of(table))
+
+
 @lru_cache(maxsize=256)
-def instance(table: type[Table]) -> Schema:
-    """One schema object per table; making one binds every field anew."""
-    return table()
+def _instance(schema: type[Table]) -> Schema:
+    """One object per schema: making one binds every field anew."""
+    return schema()
 
 
 def known_keys(schema: Schema) -> dict[str, fields.Field[Any]]:
@@ -117,11 +122,11 @@ def _faults_of_key(schema: Schema, key: Any, messages: Any, data: Any, path: Key
     """Of one key of a table. Validators of a whole table may name an attribute where TOML has another word."""
     known = known_keys(schema)
     found = known.get(key) or schema.load_fields.get(key)
-    if found is not None:
+    if key not in known and messages == [schema.error_messages["unknown"]]:
+        yield Fault((*path, key), "is not a known key", nearest(str(key), known.keys() - data.keys()))
+    elif found is not None:
         key = found.data_key or found.name
         yield from _faults(found, messages, _below(data, key), (*path, key))
-    elif messages == [schema.error_messages["unknown"]]:
-        yield Fault((*path, key), "is not a known key", nearest(str(key), known.keys() - data.keys()))
     else:
         yield from _faults(None, messages, _below(data, key), (*path, key))
 

@@ -3,99 +3,82 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
 from gateway.config.tables import tokens
-from gateway.config.tables.schema import Boolean, Choice, Duration, FieldName, FieldValue, Items, Map, SubTable, Table, Text
-from gateway.config.tables.traffic import POLICIES, LimitConfig, LimitTable
+from gateway.config.tables.declare import setting, table
+from gateway.config.tables.schema import Choice, Duration, FieldName, FieldValue, Items, Map
+from gateway.config.tables.traffic import POLICIES, LimitConfig
 
 BUILTINS = ("health", "info", "limits", "me", *tokens.BUILTINS)
 """The gateway's own answers that a route may have as its target."""
 
 
-@dataclass(frozen=True, slots=True)
+@table
 class RouteConfig:
     """One `[[route]]`. Exactly one of `path` and `prefix` is set, and exactly one of `upstream` and `builtin`.
 
-    path:     exact ("/health") or a template ("/cameras/{id}": one segment each).
-    prefix:   whole segments: "/api" takes /api and /api/x, not /apix; "/" takes everything.
-    methods, hosts ("*.example.com" takes any one or more labels in front), headers: empty takes all. Hosts are lower case.
-    strip_prefix is removed from the path sent on; `rewrite` is a template of it ("/v1{path}", "/things/{id}").
-    timeout:  seconds for the whole exchange with the upstream, None for no such limit.
-    limit:    how many requests may be under way, None for any number.
-    retry:    the name of a policy (config.upstream.POLICIES) instead of the upstream's `retry`, "" for that.
-    request, response, error: this route's own lists, None for the pipeline's.
-    overrides: this route's own tables by middleware name; False leaves the middleware out.
+    Hosts are lower case. Where `request`, `response` or `error` is None the pipeline's list holds.
     """
 
-    name: str = ""
-    path: str = ""
-    prefix: str = ""
-    methods: tuple[str, ...] = ()
-    hosts: tuple[str, ...] = ()
-    headers: Mapping[str, str] = field(default_factory=dict)
-    upstream: str = ""
-    builtin: str = ""
-    strip_prefix: str = ""
-    rewrite: str = ""
-    timeout: float | None = None
-    limit: LimitConfig | None = None
-    retry: str = ""
-    request: tuple[str, ...] | None = None
-    response: tuple[str, ...] | None = None
-    error: tuple[str, ...] | None = None
-    case_sensitive: bool | None = None
-    trailing_slash: str | None = None
+    name: str = setting(default="", doc="in logs and metrics; the path or prefix when left out")
+    path: str = setting(default="", doc='exact (`"/health"`), or a template (`"/cameras/{id}"`, one segment each)')
+    prefix: str = setting(
+        default="", doc='whole segments: `"/api"` takes `/api` and `/api/x`, not `/apix`; `"/"` takes everything'
+    )
+    methods: tuple[str, ...] = setting(default=(), doc="all when left out")
+    hosts: tuple[str, ...] = setting(default=(), doc='all when left out; `"*.example.com"` takes one or more labels in front')
+    headers: Mapping[str, str] = setting(
+        Map(keys=FieldName(), values=FieldValue()),
+        default_factory=dict,
+        doc='headers a request must have, with these values; `"*"` takes any',
+    )
+    upstream: str = setting(default="", doc="the NAME of an `[upstream.NAME]`")
+    builtin: str = setting(
+        Choice(*BUILTINS),
+        default="",
+        doc="one of the gateway's own answers: the condition of every upstream, the gateway's"
+        " version, the caller's limits, the caller's identity; the others are those of "
+        "`[tokens]`",
+    )
+    strip_prefix: str = setting(default="", doc="removed from the front of the path that is sent on")
+    rewrite: str = setting(
+        default="",
+        doc="the path to send on; `{path}` is the one that came, after `strip_prefix`, and a "
+        'template\'s names are its segments: `"/v1{path}"`',
+    )
+    timeout: float | None = setting(
+        Duration(), default=None, doc="for the whole exchange with the upstream, retries included; none when left out"
+    )
+    limit: LimitConfig | None = setting(default=None, doc="requests at a time on this route: `[route.limit]`")
+    retry: str = setting(
+        Choice(*POLICIES), default="", doc="a policy in place of the upstream's `retry` ([above](#upstreamnameretry))"
+    )
+    request: tuple[str, ...] | None = setting(default=None, doc="this route's own list, in place of the pipeline's")
+    response: tuple[str, ...] | None = setting(default=None, doc="likewise")
+    error: tuple[str, ...] | None = setting(default=None, doc="likewise")
+    case_sensitive: bool | None = setting(default=None, doc="in place of `[routing]`'s")
+    trailing_slash: str | None = setting(Choice("strict", "ignore"), default=None, doc="in place of `[routing]`'s")
     overrides: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """This route's own tables by middleware name; False leaves the middleware out."""
     settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    """Filled by check: the loaded config of each middleware this route overrides, the pipeline's table merged under it."""
+    """Set by check: the loaded config of each overridden middleware, the pipeline's table merged under it."""
 
 
-@dataclass(frozen=True, slots=True)
+@table
 class PipelineConfig:
-    """One file under pipelines/. `settings` holds the loaded config of every middleware named in a list, by that name."""
+    """One file under pipelines/; what else stands in it are the tables of middlewares."""
 
-    name: str
-    file: Path
-    request: tuple[str, ...] = ()
-    response: tuple[str, ...] = ()
-    error: tuple[str, ...] = ("error_handler",)
+    name: str = setting(default="", doc="the pipeline's name; the file's when left out")
+    file: Path = Path()
+    request: tuple[str, ...] = setting(default=(), doc="what runs before the upstream is asked")
+    response: tuple[str, ...] = setting(default=(), doc="what runs over answers")
+    error: tuple[str, ...] = setting(
+        default=("error_handler",),
+        doc="what runs over failures; `error_handler` is put in front when the list does not begin with it",
+    )
     settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    routes: tuple[RouteConfig, ...] = ()
-
-
-class PipelineTable(Table):
-    """The keys of a pipeline file that are its own; each `[[route]]` is loaded by itself, the rest are middlewares'."""
-
-    makes = dict
-    name = Text()
-    request = Items(Text())
-    response = Items(Text())
-    error = Items(Text())
-    route = Items(Map())
-
-
-class RouteTable(Table):
-    """The keys of a route that are its own; what else stands in its table are overrides, taken out before loading."""
-
-    makes = RouteConfig
-    name = Text()
-    path = Text()
-    prefix = Text()
-    methods = Items(Text())
-    hosts = Items(Text())
-    headers = Map(keys=FieldName(), values=FieldValue())
-    upstream = Text()
-    builtin = Choice(*BUILTINS)
-    strip_prefix = Text()
-    rewrite = Text()
-    timeout = Duration()
-    limit = SubTable(LimitTable)
-    retry = Choice(*POLICIES)
-    request = Items(Text())
-    response = Items(Text())
-    error = Items(Text())
-    case_sensitive = Boolean()
-    trailing_slash = Choice("strict", "ignore")
+    """Set by check: the loaded config of every middleware in a list, by its name there."""
+    routes: tuple[RouteConfig, ...] = setting(Items(Map()), default=(), name="route", doc="the routes: `[[route]]`")

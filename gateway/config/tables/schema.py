@@ -23,6 +23,10 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?)(B|kB|KB|MB|GB|KiB|MiB|GiB)")
 _BYTES = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
 
+TableClass = type[Any]
+"""A class declared with `declare.table`, or a Table of its own."""
+
+
 class Table(Schema):
     """One TOML table. Unknown keys are errors; a valid table loads as the frozen dataclass it `makes`."""
 
@@ -158,6 +162,9 @@ class Map(fields.Dict):
 class SubTable(fields.Nested):
     """A table within a table."""
 
+    def __init__(self, table: TableClass, **kwargs: Any) -> None:
+        super().__init__(schema_of(table), **kwargs)
+
     def _deserialize(
         self, value: Any, attr: str | None, data: Mapping[str, Any] | None, partial: Any = None, **kwargs: Any
     ) -> Any:
@@ -215,6 +222,12 @@ class FieldValue(Text):
         if not re.fullmatch(r"[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?", value):
             raise ValidationError(f"is not a header value: {value!r}")
         return value
+
+
+def schema_of(table: TableClass) -> type[Table]:
+    """The marshmallow schema of a class declared with `table`; a Table is its own."""
+    found: type[Table] = getattr(table, "__table__", table)
+    return found
 
 
 def parse_duration(value: object) -> float:

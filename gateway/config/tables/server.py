@@ -4,196 +4,165 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
-from marshmallow import ValidationError, validates
+from marshmallow import ValidationError
 
-from gateway.config.tables.schema import Boolean, Choice, Duration, Items, Network, Secret, Size, SubTable, Table, Text, Whole
-from gateway.config.tables.tokens import TokensConfig, TokensTable
+from gateway.config.tables.declare import setting, table
+from gateway.config.tables.schema import Choice, Duration, Items, Network, Secret, Size, Whole
+from gateway.config.tables.tokens import TokensConfig
 
 
-@dataclass(frozen=True, slots=True)
+@table
 class CertificateConfig:
-    """One more certificate, for clients that ask for one of `names`; () means the names it is made out to."""
+    """One more certificate of the listener, chosen by the name a client asks for."""
 
-    certificate: str
-    key: str
-    names: tuple[str, ...] = ()
+    certificate: str = setting(doc="as above")
+    key: str = setting(doc="as above")
+    names: tuple[str, ...] = setting(
+        default=(),
+        doc='the names it is shown for, `"*.example.com"` for one label in front; those it is made out to when left out',
+    )
 
 
-@dataclass(frozen=True, slots=True)
+@table
 class TlsConfig:
-    """TLS for clients. `certificate` is for whoever asks for no name of `certificates`, or for none at all.
+    """TLS for clients. Paths are relative to gateway.toml."""
 
-    Paths are relative to gateway.toml. ciphers: OpenSSL's list, for TLS 1.2. client_ca: whose client certificates are taken;
-    client_auth: whether one is "required" (the default with client_ca) or "optional".
-    """
+    certificate: str = setting(
+        doc="PEM: the server's certificate, then the chain. Shown to clients that ask for no name of `certificates`"
+    )
+    key: str = setting(doc="its key, PEM, not encrypted")
+    min_version: str = setting(Choice("1.2", "1.3"), default="1.2", doc="the least version of TLS")
+    ciphers: str = setting(
+        default="",
+        doc='an OpenSSL cipher list for TLS 1.2, e.g. `"ECDHE+AESGCM:ECDHE+CHACHA20"`; OpenSSL\'s own choice when left out',
+    )
+    client_ca: str = setting(
+        default="", doc="PEM: the authorities whose client certificates are accepted; without it none is asked for"
+    )
+    client_auth: str | None = setting(
+        Choice("required", "optional"),
+        default=None,
+        doc="whether clients must show one; `required` when left out. One that cannot be verified is refused either way",
+    )
+    certificates: tuple[CertificateConfig, ...] = setting(
+        default=(), doc="more certificates, chosen by the name a client asks for (SNI): `[[listen.tls.certificates]]`"
+    )
 
-    certificate: str
-    key: str
-    min_version: str = "1.2"
-    ciphers: str = ""
-    client_ca: str = ""
-    client_auth: str | None = None
-    certificates: tuple[CertificateConfig, ...] = ()
+
+def _redirect_status(status: int) -> None:
+    if status not in (301, 302, 307, 308):
+        raise ValidationError("must be 301, 302, 307 or 308")
 
 
-@dataclass(frozen=True, slots=True)
+@table
 class RedirectConfig:
-    """A listener for http that sends everybody to https, at `https_port` (0: the data plane's own port)."""
+    """A second listener, for http, that redirects every request to https."""
 
-    port: int
-    host: str = ""
-    status: int = 308
-    https_port: int = 0
+    port: int = setting(Whole(least=0, most=65535), doc="usually 80; 0 takes any free one")
+    host: str = setting(default="", doc="the address to bind; `[listen]`'s when left out")
+    status: int = setting(Whole(least=301, most=308), default=308, check=_redirect_status, doc="301, 302, 307 or 308")
+    https_port: int = setting(Whole(least=1, most=65535), default=0, doc="the port clients find https at; 0 is `[listen]`'s")
 
 
-@dataclass(frozen=True, slots=True)
+@table
 class ListenConfig:
-    """The data plane's address; `backlog` connections may wait to be accepted."""
+    """The data plane's listener."""
 
-    host: str = "127.0.0.1"
-    port: int = 8080
-    backlog: int = 1024
-    proxy_protocol: bool = False
-    """Whether every connection begins with who it comes from, as the PROXY protocol says it."""
-    tls: TlsConfig | None = None
-    redirect: RedirectConfig | None = None
+    host: str = setting(default="127.0.0.1", doc='the address to bind; `"0.0.0.0"` is every IPv4 address')
+    port: int = setting(Whole(least=0, most=65535), default=8080, doc="0 takes any free one")
+    backlog: int = setting(Whole(least=1, most=65535), default=1024, doc="connections that may wait to be accepted")
+    proxy_protocol: bool = setting(
+        default=False,
+        doc="every connection begins with a PROXY protocol preamble, version 1 or 2, before "
+        "TLS; the address in it counts as the peer's. With `trusted_proxies` only those "
+        "may connect. A connection that begins otherwise is closed",
+    )
+    tls: TlsConfig | None = setting(default=None, doc="`[listen.tls]`; without it clients speak http")
+    redirect: RedirectConfig | None = setting(default=None, doc="`[listen.redirect]`")
 
 
-@dataclass(frozen=True, slots=True)
+@table
 class AdminConfig:
-    """The admin listener's address. With `token`, every call needs `Authorization: Bearer <token>`."""
+    """The admin listener."""
 
-    host: str = "127.0.0.1"
-    port: int = 9901
-    token: str = ""
+    host: str = setting(default="127.0.0.1", doc="the address to bind")
+    port: int = setting(Whole(least=0, most=65535), default=9901, doc="0 takes any free one")
+    token: str = setting(
+        Secret(),
+        default="",
+        doc="with it, every call needs `Authorization: Bearer TOKEN`. `gateway reload` and `gateway status` send it",
+    )
 
 
-@dataclass(frozen=True, slots=True)
+@table
 class ServerConfig:
-    """Limits and times of client connections. Times in seconds, sizes in bytes.
+    """Limits and times of client connections. Times in seconds, sizes in bytes."""
 
-    max_header_size bounds all header fields together and each of them; max_headers their number; max_uri the request target.
-    A body, or an answer the client takes, must get on by 1 KiB within body_timeout or write_timeout. Of max_connections,
-    max_connections_per_ip and max_requests_per_connection 0 means no limit.
-    """
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = setting(
+        Items(Network()),
+        default=(),
+        doc='addresses and networks whose X-Forwarded-For is believed, e.g. `["10.0.0.0/8"]`.'
+        " It is read from the right: the first address that is not trusted is the client",
+    )
+    shutdown_timeout: float = setting(Duration(), default=30.0, doc="how long a stop waits for exchanges in progress")
+    shutdown_delay: float = setting(
+        Duration(zero=True),
+        default=0.0,
+        doc="how long before that it goes on accepting while /admin/ready answers 503 and "
+        "replies say Connection: close, so that a balancer in front can turn away",
+    )
+    max_header_size: int = setting(Size(), default=16 * 1024, doc="of all header fields together, and of each; 431 beyond it")
+    max_headers: int = setting(Whole(least=1, most=10_000), default=100, doc="fields in one request; 431 beyond it")
+    max_uri: int = setting(Size(), default=8 * 1024, doc="of the request target; 414 beyond it")
+    header_timeout: float = setting(Duration(), default=10.0, doc="for a request's head to arrive")
+    idle_timeout: float = setting(Duration(), default=75.0, doc="for the next request on a kept-alive connection")
+    max_body: int = setting(
+        Size(),
+        default=1024**3,
+        doc="of a request, on every route; 413 beyond it. `validation.max_body` can be smaller, route by route",
+    )
+    body_timeout: float = setting(
+        Duration(),
+        default=60.0,
+        doc="in which a body that is waited for must get on by 1 KiB or come to its end; 408 beyond it, and the connection ends",
+    )
+    write_timeout: float = setting(
+        Duration(),
+        default=60.0,
+        doc="in which a client must take 1 KiB of what is sent to it, or all that is left; the connection ends beyond it",
+    )
+    max_connections: int = setting(
+        Whole(least=0),
+        default=16 * 1024,
+        doc="of clients, at a time; more are answered 503 with Retry-After and closed, over "
+        "TLS closed before the handshake. 0 means no limit",
+    )
+    max_connections_per_ip: int = setting(
+        Whole(least=0),
+        default=0,
+        doc="of one address, at a time; more are answered 429 likewise. `trusted_proxies` are"
+        " exempt. 0 means no limit: behind one address may be many",
+    )
+    max_requests_per_connection: int = setting(
+        Whole(least=0), default=100_000, doc="the last one's answer closes the connection. 0 means no limit"
+    )
 
-    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
-    shutdown_timeout: float = 30.0
-    shutdown_delay: float = 0.0
-    max_header_size: int = 16 * 1024
-    max_headers: int = 100
-    max_uri: int = 8 * 1024
-    header_timeout: float = 10.0
-    idle_timeout: float = 75.0
-    max_body: int = 1024**3
-    body_timeout: float = 60.0
-    write_timeout: float = 60.0
-    max_connections: int = 16 * 1024
-    max_connections_per_ip: int = 0
-    max_requests_per_connection: int = 100_000
 
-
-@dataclass(frozen=True, slots=True)
+@table
 class RoutingConfig:
-    """How paths are compared: `case_sensitive` letters; `trailing_slash` "strict" tells /a from /a/, "ignore" does not."""
+    """How paths are compared."""
 
-    case_sensitive: bool = True
-    trailing_slash: str = "strict"
-
-
-@dataclass(frozen=True, slots=True)
-class StoreConfig:
-    """Where shared state lives; "memory://" is this process. `deadline`: seconds that a request waits for the store at most."""
-
-    url: str = "memory://"
-    deadline: float = 0.01
-
-
-@dataclass(frozen=True, slots=True)
-class ErrorsConfig:
-    """The shape of error bodies: "problem" (RFC 9457), "envelope" or "success_envelope"."""
-
-    format: str = "problem"
-
-
-class CertificateTable(Table):
-    makes = CertificateConfig
-    certificate = Text(required=True)
-    key = Text(required=True)
-    names = Items(Text())
-
-
-class TlsTable(Table):
-    makes = TlsConfig
-    certificate = Text(required=True)
-    key = Text(required=True)
-    min_version = Choice("1.2", "1.3")
-    ciphers = Text()
-    client_ca = Text()
-    client_auth = Choice("required", "optional")
-    certificates = Items(SubTable(CertificateTable))
-
-
-class RedirectTable(Table):
-    makes = RedirectConfig
-    port = Whole(least=0, most=65535, required=True)
-    host = Text()
-    status = Whole(least=301, most=308)
-    https_port = Whole(least=1, most=65535)
-
-    @validates("status")
-    def _status(self, value: int, data_key: str) -> None:
-        if value not in (301, 302, 307, 308):
-            raise ValidationError("must be 301, 302, 307 or 308")
-
-
-class ListenTable(Table):
-    makes = ListenConfig
-    host = Text()
-    port = Whole(least=0, most=65535)
-    backlog = Whole(least=1, most=65535)
-    proxy_protocol = Boolean()
-    tls = SubTable(TlsTable)
-    redirect = SubTable(RedirectTable)
-
-
-class AdminTable(Table):
-    makes = AdminConfig
-    host = Text()
-    port = Whole(least=0, most=65535)
-    token = Secret()
-
-
-class ServerTable(Table):
-    makes = ServerConfig
-    trusted_proxies = Items(Network())
-    shutdown_timeout = Duration()
-    shutdown_delay = Duration(zero=True)
-    max_header_size = Size()
-    max_headers = Whole(least=1, most=10_000)
-    max_uri = Size()
-    header_timeout = Duration()
-    idle_timeout = Duration()
-    max_body = Size()
-    body_timeout = Duration()
-    write_timeout = Duration()
-    max_connections = Whole(least=0)
-    max_connections_per_ip = Whole(least=0)
-    max_requests_per_connection = Whole(least=0)
-
-
-class RoutingTable(Table):
-    makes = RoutingConfig
-    case_sensitive = Boolean()
-    trailing_slash = Choice("strict", "ignore")
+    case_sensitive: bool = setting(default=True, doc="whether `/Cameras` is another path than `/cameras`")
+    trailing_slash: str = setting(
+        Choice("strict", "ignore"), default="strict", doc='`"ignore"` makes `/cameras/` the same path as `/cameras`'
+    )
 
 
 class StoreUrl(Secret):
-    """memory:// or the URL of a Redis; state.stores takes it apart."""
+    """memory:// or the URL of a Redis; store.stores takes it apart."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
         value = super()._deserialize(value, attr, data, **kwargs)
@@ -202,38 +171,45 @@ class StoreUrl(Secret):
         return value
 
 
-class StoreTable(Table):
-    makes = StoreConfig
-    url = StoreUrl()
-    deadline = Duration()
+@table
+class StoreConfig:
+    """Where shared state lives."""
+
+    url: str = setting(
+        StoreUrl(),
+        default="memory://",
+        doc="`memory://` is this process; `redis://user:password@host:6379/0`, `rediss://` "
+        "(TLS), `redis+sentinel://host,host/service`, `redis+cluster://host,host`: limits"
+        " are shared with all gateways that use it, see [limits.md](limits.md)",
+    )
+    deadline: float = setting(Duration(), default=0.01, doc="how long a request waits for the store at most")
 
 
-class ErrorsTable(Table):
-    makes = ErrorsConfig
-    format = Choice("problem", "envelope", "success_envelope")
+@table
+class ErrorsConfig:
+    """What error bodies look like."""
+
+    format: str = setting(
+        Choice("problem", "envelope", "success_envelope"),
+        default="problem",
+        doc='`problem` is RFC 9457, `envelope` is `{"error": {...}}`, `success_envelope` is `{"success": false, "error": {...}}`',
+    )
 
 
-@dataclass(frozen=True, slots=True)
+@table
 class GatewayConfig:
-    """`gateway.toml` itself. `include` are paths and glob patterns relative to it."""
+    """`gateway.toml` itself."""
 
-    include: tuple[str, ...] = ("upstreams.toml", "pipelines/*.toml")
-    listen: ListenConfig = ListenConfig()
-    admin: AdminConfig | None = AdminConfig()
-    server: ServerConfig = ServerConfig()
-    routing: RoutingConfig = RoutingConfig()
-    store: StoreConfig = StoreConfig()
-    errors: ErrorsConfig = ErrorsConfig()
-    tokens: TokensConfig | None = None
-
-
-class GatewayTable(Table):
-    makes = GatewayConfig
-    include = Items(Text())
-    listen = SubTable(ListenTable)
-    admin = SubTable(AdminTable)
-    server = SubTable(ServerTable)
-    routing = SubTable(RoutingTable)
-    store = SubTable(StoreTable)
-    errors = SubTable(ErrorsTable)
-    tokens = SubTable(TokensTable)
+    include: tuple[str, ...] = setting(
+        default=("upstreams.toml", "pipelines/*.toml"),
+        doc="files and glob patterns with the upstreams and pipelines, relative to this file."
+        " A file with `name`, `request`, `response`, `error` or `route` is a pipeline; "
+        "others hold `[upstream.NAME]` tables",
+    )
+    listen: ListenConfig = setting(default=ListenConfig(), doc="where clients come in: `[listen]`")
+    admin: AdminConfig | None = setting(default=AdminConfig(), doc="where operators come in: `[admin]`")
+    server: ServerConfig = setting(default=ServerConfig(), doc="limits and times of client connections: `[server]`")
+    routing: RoutingConfig = setting(default=RoutingConfig(), doc="how paths are compared: `[routing]`")
+    store: StoreConfig = setting(default=StoreConfig(), doc="where shared state lives: `[store]`")
+    errors: ErrorsConfig = setting(default=ErrorsConfig(), doc="what error bodies look like: `[errors]`")
+    tokens: TokensConfig | None = setting(default=None, doc="the gateway as an issuer of tokens: `[tokens]`")

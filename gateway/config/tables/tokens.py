@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from marshmallow import ValidationError
 
-from marshmallow import ValidationError, validates
-
-from gateway.config.tables.schema import Duration, Items, Secret, Size, SubTable, Table, Text, Whole
+from gateway.config.tables.declare import setting, table
+from gateway.config.tables.schema import Duration, Secret, Size, Whole
 
 BUILTINS = ("login", "refresh", "logout", "profile", "change_password", "jwks")
 """The answers that need `[tokens]`."""
@@ -15,119 +14,83 @@ USERS_IN_STORE = "redis"
 """What `users` says instead of a file's name."""
 
 
-@dataclass(frozen=True, slots=True)
+@table
 class SigningKeyConfig:
-    """A private key in PEM, and what it is called; its thumbprint (RFC 7638) when left out."""
+    """A private key that signs tokens."""
 
-    key: str = field(repr=False)
-    kid: str = ""
+    key: str = setting(Secret(), doc='a private key, PEM, not encrypted: `key = { file = "signing.pem" }`')
+    kid: str = setting(default="", doc="its name; its thumbprint (RFC 7638) when left out")
 
 
-@dataclass(frozen=True, slots=True)
+@table
 class SessionsConfig:
-    """How many a user has (the oldest goes), how many there are (the one not refreshed for longest goes), and seconds without
-    a refresh after which one ends."""
+    """How many sessions there may be, and when one ends."""
 
-    per_user: int = 5
-    total: int = 100_000
-    idle: float = 1800.0
+    per_user: int = setting(Whole(least=1, most=1000), default=5, doc="sessions of one user; one more ends the oldest")
+    total: int = setting(
+        Whole(least=1), default=100_000, doc="sessions of all users; one more ends the one that was refreshed longest ago"
+    )
+    idle: float = setting(
+        Duration(), default=1800.0, doc="a session that is not refreshed for so long has ended; longer than `access`"
+    )
 
 
-@dataclass(frozen=True, slots=True)
+@table
 class AttemptsConfig:
-    """How many failed attempts in a row an account and an address have before they wait: `delay` seconds, then twice as long,
-    up to `max_delay`. After `forget` seconds without one all is forgotten."""
+    """How many logins may fail before an account or an address has to wait."""
 
-    account: int = 5
-    ip: int = 20
-    delay: float = 1.0
-    max_delay: float = 300.0
-    forget: float = 3600.0
+    account: int = setting(Whole(least=1), default=5, doc="attempts at one account before it has to wait")
+    ip: int = setting(Whole(least=1), default=20, doc="attempts from one address, of IPv6 one /64")
+    delay: float = setting(Duration(), default=1.0, doc="the first wait; each further attempt doubles it")
+    max_delay: float = setting(Duration(), default=300.0, doc="the longest wait")
+    forget: float = setting(Duration(), default=3600.0, doc="without an attempt for so long, all is forgotten")
 
 
-@dataclass(frozen=True, slots=True)
+@table
 class Argon2Config:
-    """What new hashes cost (RFC 9106): bytes of memory, passes over it, lanes; `waiting`: passwords that may wait."""
+    """What a new password hash costs (Argon2id, RFC 9106)."""
 
-    memory: int = 64 * 1024 * 1024
-    passes: int = 3
-    lanes: int = 4
-    waiting: int = 100
+    memory: int = setting(
+        Size(), default=64 * 1024 * 1024, doc="for one password, while it is verified; one a core is verified at a time"
+    )
+    passes: int = setting(Whole(least=1, most=1000), default=3, doc="over that memory")
+    lanes: int = setting(Whole(least=1, most=255), default=4, doc="that can be worked on side by side")
+    waiting: int = setting(
+        Whole(least=1, most=10_000),
+        default=100,
+        doc="passwords that may wait to be verified; more are answered 503 with Retry-After",
+    )
 
 
-@dataclass(frozen=True, slots=True)
+@table
 class AuditConfig:
-    """The file, "-" for standard output."""
+    """The log of logins, refreshes, logouts and changes of passwords."""
 
-    file: str = "-"
+    file: str = setting(default="-", doc='a path, or `"-"` for standard output; may be the file of `[auth.audit]`')
 
 
-@dataclass(frozen=True, slots=True)
+def _access(seconds: float) -> None:
+    if seconds > LONGEST_ACCESS:
+        raise ValidationError("must be a day at most: until it expires, others who verify a token do not learn of a logout")
+
+
+@table
 class TokensConfig:
-    """Who issues, for whom, signed with what. `users`: the user file, or "redis" for the Redis that `[store] url` names. Times in
-    seconds."""
+    """The gateway as an issuer of tokens. Times in seconds."""
 
-    issuer: str
-    keys: tuple[SigningKeyConfig, ...]
-    audience: str = ""
-    access: float = 900.0
-    refresh: float = 7 * 86400.0
-    users: str = "users.toml"
-    sessions: SessionsConfig = SessionsConfig()
-    attempts: AttemptsConfig = AttemptsConfig()
-    argon2: Argon2Config = Argon2Config()
-    audit: AuditConfig | None = None
-
-
-class SigningKeyTable(Table):
-    makes = SigningKeyConfig
-    key = Secret(required=True)
-    kid = Text()
-
-
-class SessionsTable(Table):
-    makes = SessionsConfig
-    per_user = Whole(least=1, most=1000)
-    total = Whole(least=1)
-    idle = Duration()
-
-
-class AttemptsTable(Table):
-    makes = AttemptsConfig
-    account = Whole(least=1)
-    ip = Whole(least=1)
-    delay = Duration()
-    max_delay = Duration()
-    forget = Duration()
-
-
-class Argon2Table(Table):
-    makes = Argon2Config
-    memory = Size()
-    passes = Whole(least=1, most=1000)
-    lanes = Whole(least=1, most=255)
-    waiting = Whole(least=1, most=10_000)
-
-
-class AuditTable(Table):
-    makes = AuditConfig
-    file = Text()
-
-
-class TokensTable(Table):
-    makes = TokensConfig
-    issuer = Text(required=True)
-    keys = Items(SubTable(SigningKeyTable), required=True)
-    audience = Text()
-    access = Duration()
-    refresh = Duration()
-    users = Text()
-    sessions = SubTable(SessionsTable)
-    attempts = SubTable(AttemptsTable)
-    argon2 = SubTable(Argon2Table)
-    audit = SubTable(AuditTable)
-
-    @validates("access")
-    def _access(self, value: float, data_key: str) -> None:
-        if value > LONGEST_ACCESS:
-            raise ValidationError("must be a day at most: until it expires, others who verify a token do not learn of a logout")
+    issuer: str = setting(doc="the tokens' `iss`, usually a URL")
+    keys: tuple[SigningKeyConfig, ...] = setting(doc="what they are signed with: `[[tokens.keys]]`")
+    audience: str = setting(default="", doc="the tokens' `aud`; whoever verifies them has to name it then")
+    access: float = setting(Duration(), default=900.0, check=_access, doc="how long an access token lives, a day at most")
+    refresh: float = setting(Duration(), default=7 * 86400.0, doc="how long a session can be refreshed, from the login on")
+    users: str = setting(
+        default="users.toml",
+        doc='the user file, or `"redis"` for the Redis that `[store]` names. The file and its'
+        " folder must be writable for passwords to be changed",
+    )
+    sessions: SessionsConfig = setting(default=SessionsConfig(), doc="`[tokens.sessions]`")
+    attempts: AttemptsConfig = setting(default=AttemptsConfig(), doc="`[tokens.attempts]`")
+    argon2: Argon2Config = setting(default=Argon2Config(), doc="what a password costs: `[tokens.argon2]`")
+    audit: AuditConfig | None = setting(
+        default=None, doc="an event a login, refresh, logout and change of password, none when left out: `[tokens.audit]`"
+    )

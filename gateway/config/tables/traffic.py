@@ -2,56 +2,67 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from marshmallow import post_load
-
+from gateway.config.tables.declare import setting, table
 from gateway.config.tables.health import SIGNS
-from gateway.config.tables.schema import Boolean, Choice, Duration, Items, Number, Size, Table, Whole
-from gateway.config.toml.sources import plain
+from gateway.config.tables.schema import Choice, Duration, Items, Number, Size, Whole
 
 
-@dataclass(frozen=True, slots=True)
+@table
 class TimeoutsConfig:
-    """Seconds: `connect` for a connection, `read` and `write` between two bytes of progress, `tunnel` without
-    any in either way, `total` for all of an exchange, retries included; None for no such limit.
-    """
+    """Times in seconds."""
 
-    connect: float = 5.0
-    read: float = 30.0
-    write: float = 30.0
-    tunnel: float = 3600.0
-    total: float | None = None
-
-
-class TimeoutsTable(Table):
-    makes = TimeoutsConfig
-    connect = Duration()
-    read = Duration()
-    write = Duration()
-    tunnel = Duration()
-    total = Duration()
+    connect: float = setting(Duration(), default=5.0, doc="for a connection to come about")
+    read: float = setting(Duration(), default=30.0, doc="between two bytes of the answer")
+    write: float = setting(Duration(), default=30.0, doc="between two bytes of the request that are taken")
+    tunnel: float = setting(
+        Duration(),
+        default=3600.0,
+        doc="without a byte in either direction, after which a WebSocket is closed ([docs/http.md](http.md#websocket))",
+    )
+    total: float | None = setting(Duration(), default=None, doc="for an exchange with its retries; none when left out")
 
 
-@dataclass(frozen=True, slots=True)
+@table
 class RetryConfig:
-    """`attempts` in all; waits grow by `factor` from `base_delay` to `max_delay` seconds, chance adds up to `jitter`, a share.
+    """How often a request is tried, and when. Times in seconds."""
 
-    `budget` is the most retries per live request. Bodies of up to `max_body` bytes are read before they are sent, so that they
-    can be sent again. `keyed` allows another attempt only to requests with an Idempotency-Key. `policy` names the defaults.
-    """
+    policy: str = setting(
+        Choice("read", "idempotent_write", "write", "critical"), default="", doc="the defaults of the other keys"
+    )
+    attempts: int = setting(Whole(least=1, most=10), default=3, doc="in all, the first one included")
+    base_delay: float = setting(Duration(zero=True), default=0.1, doc="the wait after the first")
+    max_delay: float = setting(Duration(zero=True), default=2.0, doc="the longest wait, with its jitter")
+    factor: float = setting(Number(least=1, most=10), default=2.0, doc="by which the wait grows each time")
+    jitter: float = setting(Number(least=0, most=1), default=0.3, doc="the largest share of a wait that chance adds to it")
+    on: tuple[str, ...] = setting(
+        Items(Choice("500", "502", "503", "504", "connect", "reset", "timeout")),
+        default=SIGNS,
+        doc="what is retried: statuses; `connect` no connection, `reset` it broke or the "
+        "answer was no HTTP, `timeout` no answer in time",
+    )
+    budget: float = setting(
+        Number(least=0, most=1),
+        default=0.2,
+        doc="retries at a time, as a share of the requests under way; three are always "
+        "allowed, and a burst when there was none for a while "
+        "([docs/resilience.md](resilience.md#retries)). What was never sent (`connect`) "
+        "goes to another endpoint outside of it",
+    )
+    max_body: int = setting(
+        Size(),
+        default=65536,
+        doc="bodies with a Content-Length up to this are read before they are sent, where their request may be sent again",
+    )
+    keyed: bool = setting(default=False, doc="whether only requests with an Idempotency-Key are sent again")
 
-    policy: str = ""
-    attempts: int = 3
-    base_delay: float = 0.1
-    max_delay: float = 2.0
-    factor: float = 2.0
-    jitter: float = 0.3
-    on: tuple[str, ...] = SIGNS
-    budget: float = 0.2
-    max_body: int = 65536
-    keyed: bool = False
+    @classmethod
+    def of_toml(cls, given: Mapping[str, Any]) -> RetryConfig:
+        """What is not given is as the policy has it."""
+        return replace(POLICIES.get(given.get("policy", ""), cls()), **given)
 
 
 POLICIES: dict[str, RetryConfig] = {
@@ -63,49 +74,21 @@ POLICIES: dict[str, RetryConfig] = {
 """What `policy` stands for, in an upstream's `retry` and as a route's `retry`."""
 
 
-class RetryTable(Table):
-    makes = RetryConfig
-    policy = Choice(*POLICIES)
-    attempts = Whole(least=1, most=10)
-    base_delay = Duration(zero=True)
-    max_delay = Duration(zero=True)
-    factor = Number(least=1, most=10)
-    jitter = Number(least=0, most=1)
-    on = Items(Choice("500", "502", "503", "504", "connect", "reset", "timeout"))
-    budget = Number(least=0, most=1)
-    max_body = Size()
-    keyed = Boolean()
-
-    @post_load
-    def _make(self, data: dict[str, Any], **_: Any) -> RetryConfig:
-        return replace(POLICIES.get(data.get("policy", ""), RetryConfig()), **{key: plain(value) for key, value in data.items()})
-
-
-@dataclass(frozen=True, slots=True)
+@table
 class QueueConfig:
-    """Requests that find every endpoint full wait: at most `size` of them, each for at most `timeout` seconds."""
+    """Where requests wait that find every endpoint full. Times in seconds."""
 
-    size: int = 100
-    timeout: float = 1.0
-
-
-class QueueTable(Table):
-    makes = QueueConfig
-    size = Whole(least=1)
-    timeout = Duration()
+    size: int = setting(Whole(least=1), default=100, doc="requests that may wait; more are answered 503 at once")
+    timeout: float = setting(Duration(), default=1.0, doc="how long one may wait before it is answered 503")
 
 
-@dataclass(frozen=True, slots=True)
+@table
 class LimitConfig:
-    """At most `requests` under way at a time; `adaptive` lowers that, down to `minimum`, while answers take longer than usual."""
+    """How many requests may be under way at a time."""
 
-    requests: int
-    adaptive: bool = False
-    minimum: int = 10
-
-
-class LimitTable(Table):
-    makes = LimitConfig
-    requests = Whole(least=1, required=True)
-    adaptive = Boolean()
-    minimum = Whole(least=1)
+    requests: int = setting(Whole(least=1), doc="at a time, over all endpoints")
+    adaptive: bool = setting(
+        default=False,
+        doc="whether fewer are let through while answers take longer than usual ([docs/resilience.md](resilience.md#overload))",
+    )
+    minimum: int = setting(Whole(least=1), default=10, doc="the fewest")

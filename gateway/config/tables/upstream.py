@@ -2,113 +2,84 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from marshmallow import ValidationError
 
-from marshmallow import ValidationError, validates_schema
-
-from gateway.config.tables.endpoints import (
-    DiscoverConfig,
-    DiscoverTable,
-    EndpointConfig,
-    EndpointTable,
-    HashConfig,
-    HashTable,
-    UpstreamTlsConfig,
-    UpstreamTlsTable,
-)
-from gateway.config.tables.health import (
-    BreakerConfig,
-    BreakerTable,
-    HealthConfig,
-    HealthTable,
-    OutlierConfig,
-    OutlierTable,
-    PassiveHealthConfig,
-    PassiveHealthTable,
-)
-from gateway.config.tables.schema import Boolean, Choice, Duration, FieldName, HttpUrl, Items, SubTable, Table, Text, Whole
-from gateway.config.tables.traffic import (
-    LimitConfig,
-    LimitTable,
-    QueueConfig,
-    QueueTable,
-    RetryConfig,
-    RetryTable,
-    TimeoutsConfig,
-    TimeoutsTable,
-)
+from gateway.config.tables.declare import setting, table
+from gateway.config.tables.endpoints import DiscoverConfig, EndpointConfig, HashConfig, UpstreamTlsConfig
+from gateway.config.tables.health import BreakerConfig, HealthConfig, OutlierConfig, PassiveHealthConfig
+from gateway.config.tables.schema import Choice, Duration, FieldName, HttpUrl, Text, Whole
+from gateway.config.tables.traffic import LimitConfig, QueueConfig, RetryConfig, TimeoutsConfig
 
 
-@dataclass(frozen=True, slots=True)
+@table
 class UpstreamConfig:
-    """One pool. `health`, `passive_health`, `outlier`, `retry` and `circuit_breaker` are None without their table: then off.
+    """One pool of endpoints. Times in seconds.
 
-    `on_empty` is what happens when no endpoint can be picked: "fail", or "try_all" of them whatever is known about them.
-    `fallback` is the upstream that is asked instead when this one cannot be: no endpoint, circuit open, overloaded.
-    `slow_start`: for so many seconds after it joins or recovers an endpoint's weight grows from a tenth to all of it.
-    `deadline_header` tells endpoints how many milliseconds are left for the exchange, where there is a limit to it.
-    `zone` is where this gateway stands: endpoints of other zones are picked only when none of this can be.
-
-    `max_idle` connections are kept open per endpoint, each for at most `keepalive` seconds unused. `preserve_host` sends the
-    client's Host on; otherwise the endpoint's own is sent.
+    `health`, `passive_health`, `outlier`, `retry` and `circuit_breaker` are None without their table:
+    then they are off.
     """
 
-    endpoints: tuple[EndpointConfig, ...] = ()
-    url: str = ""
-    balance: str = "least_connections"
-    health: HealthConfig | None = None
-    passive_health: PassiveHealthConfig | None = None
-    outlier: OutlierConfig | None = None
-    timeouts: TimeoutsConfig = field(default_factory=TimeoutsConfig)
-    retry: RetryConfig | None = None
-    circuit_breaker: BreakerConfig | None = None
-    max_idle: int = 256
-    keepalive: float = 60.0
-    preserve_host: bool = True
-    tls: UpstreamTlsConfig | None = None
-    on_empty: str = "fail"
-    fallback: str = ""
-    slow_start: float = 0.0
-    zone: str = ""
-    discover: DiscoverConfig | None = None
-    hash: HashConfig = field(default_factory=HashConfig)
-    queue: QueueConfig | None = None
-    limit: LimitConfig | None = None
-    deadline_header: str = ""
+    endpoints: tuple[EndpointConfig, ...] = setting(default=(), doc="the addresses: `[[upstream.NAME.endpoints]]`")
+    url: str = setting(HttpUrl(), default="", doc="one endpoint, in short; put in front of `endpoints`")
+    balance: str = setting(
+        Choice("least_connections", "round_robin", "ip_hash", "hash", "random", "random_two"),
+        default="least_connections",
+        doc="`least_connections` picks the smallest (in flight + 1) / weight (of more than 20"
+        " endpoints the smallest of 20, others each time), `random_two` that of two taken"
+        " by chance; `ip_hash` keeps a client's address on one endpoint, `hash` what its "
+        "table names; all of them are weighted",
+    )
+    health: HealthConfig | None = setting(default=None, doc="active checks: `[upstream.NAME.health]`")
+    passive_health: PassiveHealthConfig | None = setting(
+        default=None, doc="what failing requests say: `[upstream.NAME.passive_health]`"
+    )
+    outlier: OutlierConfig | None = setting(default=None, doc="what stands out among its peers: `[upstream.NAME.outlier]`")
+    timeouts: TimeoutsConfig = setting(default=TimeoutsConfig(), doc="`[upstream.NAME.timeouts]`")
+    retry: RetryConfig | None = setting(default=None, doc="`[upstream.NAME.retry]`")
+    circuit_breaker: BreakerConfig | None = setting(default=None, doc="`[upstream.NAME.circuit_breaker]`")
+    max_idle: int = setting(Whole(least=0), default=256, doc="connections kept open per endpoint while unused")
+    keepalive: float = setting(Duration(), default=60.0, doc="how long one of them may stay unused")
+    preserve_host: bool = setting(default=True, doc="whether the client's Host is sent on; otherwise the endpoint's own")
+    tls: UpstreamTlsConfig | None = setting(default=None, doc="`[upstream.NAME.tls]`, for endpoints whose URL says https")
+    on_empty: str = setting(
+        Choice("fail", "try_all"),
+        default="fail",
+        doc="when no endpoint can be picked: answer 503, or pick among all of them whatever "
+        "is known (gateway_upstream_try_all is 1 meanwhile)",
+    )
+    fallback: str = setting(
+        default="",
+        doc="the NAME of another upstream, asked instead when this one has no endpoint, its circuit is open or it is full",
+    )
+    slow_start: float = setting(
+        Duration(zero=True),
+        default=0.0,
+        doc="how long the weight of an endpoint that joins or recovers takes to grow from a tenth to all of it; 0 is at once",
+    )
+    zone: str = setting(
+        Text(empty=True),
+        default="",
+        doc='where this gateway stands, e.g. `"${ZONE:-}"`: endpoints of other zones are '
+        "picked only when none of this one can be",
+    )
+    discover: DiscoverConfig | None = setting(default=None, doc="further endpoints: `[upstream.NAME.discover]`")
+    hash: HashConfig = setting(default=HashConfig(), doc='for `balance = "hash"`: `[upstream.NAME.hash]`')
+    queue: QueueConfig | None = setting(
+        default=None, doc="whether requests wait when every endpoint is full: `[upstream.NAME.queue]`"
+    )
+    limit: LimitConfig | None = setting(default=None, doc="requests at a time: `[upstream.NAME.limit]`")
+    deadline_header: str = setting(
+        FieldName(),
+        default="",
+        doc="a header that tells endpoints the milliseconds left for the exchange, where the "
+        "route's `timeout` or `timeouts.total` limits it",
+    )
     name: str = ""
 
     def __post_init__(self) -> None:
         if self.url:
             object.__setattr__(self, "endpoints", (EndpointConfig(self.url), *self.endpoints))
 
-
-class UpstreamTable(Table):
-    makes = UpstreamConfig
-    url = HttpUrl()
-    endpoints = Items(SubTable(EndpointTable))
-    balance = Choice("least_connections", "round_robin", "ip_hash", "hash", "random", "random_two")
-    health = SubTable(HealthTable)
-    passive_health = SubTable(PassiveHealthTable)
-    outlier = SubTable(OutlierTable)
-    timeouts = SubTable(TimeoutsTable)
-    retry = SubTable(RetryTable)
-    circuit_breaker = SubTable(BreakerTable)
-    max_idle = Whole(least=0)
-    keepalive = Duration()
-    preserve_host = Boolean()
-    tls = SubTable(UpstreamTlsTable)
-    on_empty = Choice("fail", "try_all")
-    fallback = Text()
-    slow_start = Duration(zero=True)
-    zone = Text(empty=True)
-    discover = SubTable(DiscoverTable)
-    hash = SubTable(HashTable)
-    queue = SubTable(QueueTable)
-    limit = SubTable(LimitTable)
-    deadline_header = FieldName()
-
-    @validates_schema
-    def _hash(self, data: dict[str, Any], **_: Any) -> None:
-        if ("hash" in data) != (data.get("balance") == "hash"):
+    def check(self) -> None:
+        if (self.hash != HashConfig()) != (self.balance == "hash"):
             raise ValidationError('balance = "hash" and a hash table belong together', "hash")

@@ -18,7 +18,8 @@ from typing import Any
 
 from marshmallow import ValidationError
 
-from gateway.config.tables.endpoints import DiscoverConfig, EndpointConfig, EndpointTable
+from gateway.config.tables.endpoints import DiscoverConfig, EndpointConfig
+from gateway.config.tables.schema import schema_of
 from gateway.upstream.discovery.dns import Service, lifetime, look_up
 from gateway.upstream.pool.endpoint import Address
 from gateway.upstream.pool.pool import Pool
@@ -74,7 +75,7 @@ def endpoints(entries: Any) -> Found:
     """EndpointConfigs of URLs and tables. Raises Undiscovered."""
     if not isinstance(entries, list):
         raise Undiscovered("is not an array")
-    table, made = EndpointTable(), []
+    table, made = schema_of(EndpointConfig)(), []
     for entry in entries:
         try:
             made.append(table.load({"url": entry} if isinstance(entry, str) else entry))

@@ -9,7 +9,7 @@ from marshmallow import INCLUDE, fields, validate
 
 from gateway.config.tables.describe import json_schemas, table_schema
 from gateway.config.tables.schema import Boolean, Choice, Duration, Items, Map, Secret, Size, SubTable, Table, Text, Whole
-from gateway.config.tables.server import AdminTable, ListenTable
+from gateway.config.tables.server import AdminConfig, ListenConfig
 from tests.unit.config.tree import NAMES, Tree, schema_for
 
 SCHEMAS = json_schemas(schema_for, [*NAMES, "company.broken:build"])
@@ -200,10 +200,11 @@ def test_middlewares_that_cannot_be_loaded_are_left_out() -> None:
 
 
 def test_tables_are_described_and_show_their_defaults() -> None:
-    listen = table_schema(ListenTable)
-    assert listen["description"] == "The data plane's address; `backlog` connections may wait to be accepted."
+    listen = table_schema(ListenConfig)
+    assert listen["description"] == "The data plane's listener."
+    assert listen["properties"]["backlog"]["description"] == "connections that may wait to be accepted"
     assert [listen["properties"][key]["default"] for key in ("host", "port", "backlog")] == ["127.0.0.1", 8080, 1024]
-    assert "default" not in table_schema(AdminTable)["properties"]["token"]
+    assert "default" not in table_schema(AdminConfig)["properties"]["token"]
     # A dataclass without a docstring gets its signature for one.
     assert "description" not in SCHEMAS["pipeline"]["$defs"]["auth"]
 
@@ -232,7 +233,7 @@ class EveryTable(Table):
     odd = Text(validate=lambda value: None)
     free = Map()
     few = Map(values=Duration(zero=True), validate=validate.Length(min=1))
-    many = SubTable(ListenTable, many=True)
+    many = SubTable(ListenConfig, many=True)
     raw = fields.Raw()
     own = Own()
     flag = Boolean()
@@ -287,7 +288,7 @@ FROM_ENVIRONMENT = {"$ref": "#/$defs/from_environment"}
                 },
             },
         ),
-        ("many", {"type": "array", "items": table_schema(ListenTable)}),
+        ("many", {"type": "array", "items": table_schema(ListenConfig)}),
         ("raw", {}),
         ("own", {"type": "string", "format": "own"}),
         ("flag", {"anyOf": [{"type": "boolean"}, FROM_ENVIRONMENT]}),

@@ -7,7 +7,7 @@ import pytest
 from marshmallow import ValidationError, fields
 
 from gateway.config.tables import schema
-from gateway.config.tables.server import AdminTable, GatewayTable, ListenTable
+from gateway.config.tables.server import AdminConfig, GatewayConfig, ListenConfig
 from gateway.config.toml.sources import FileTable, Outside, Sources
 
 
@@ -99,8 +99,8 @@ def test_values_that_load(field: fields.Field[Any], value: object, loaded: objec
         (schema.Choice("a", "b"), "c", "must be one of a, b"),
         (schema.Items(schema.Text()), "a", "must be an array, not 'a'"),
         (schema.Map(), [], "must be a table, not an array"),
-        (schema.SubTable(ListenTable), 5, "must be a table, not 5"),
-        (schema.SubTable(ListenTable, many=True), {}, "must be an array of tables, not a table"),
+        (schema.SubTable(ListenConfig), 5, "must be a table, not 5"),
+        (schema.SubTable(ListenConfig, many=True), {}, "must be an array of tables, not a table"),
         (schema.HttpUrl(), "ftp://a", """must be a URL such as "http://127.0.0.1:3001", not 'ftp://a'"""),
         (schema.HttpUrl(), "http://a:b", "is not a URL: 'http://a:b'"),
         (schema.HttpUrl(), env("ftp://u:p@a"), """must be a URL such as "http://127.0.0.1:3001", not '${X}'"""),
@@ -137,10 +137,10 @@ def test_a_secret_is_shown_by_nothing(tmp_path: Path, how: str) -> None:
         "variable": env("hunter2"),
         "file": FileTable({"file": "x"}, tmp_path, Sources({})),
     }
-    config = AdminTable().load({"token": values[how]})
+    config = schema.schema_of(AdminConfig)().load({"token": values[how]})
     assert config.token == "hunter2"
     assert "hunter2" not in repr(config)
-    assert f"{GatewayTable().load({'admin': {'token': values[how]}})!r}".count("hunter2") == 0
+    assert f"{schema.schema_of(GatewayConfig)().load({'admin': {'token': values[how]}})!r}".count("hunter2") == 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,4 +161,4 @@ def test_what_a_table_loads_as_it_is_holds_ordinary_values(tmp_path: Path) -> No
 
 
 def test_defaults_are_the_dataclass_s() -> None:
-    assert ListenTable().load({}).port == 8080
+    assert schema.schema_of(ListenConfig)().load({}).port == 8080
