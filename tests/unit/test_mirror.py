@@ -24,7 +24,6 @@ TABLES = {
     "gateway.config.tables.traffic",
     "gateway.config.tables.upstream",
     "gateway.middlewares.auth.config",
-    "gateway.middlewares.caching.config",
     "gateway.middlewares.rate_limit.config",
     "gateway.middlewares.validation.config",
 }
@@ -71,10 +70,6 @@ MISSING = {
     "gateway.middlewares.auth.memory",
     "gateway.middlewares.auth.methods",
     "gateway.middlewares.auth.signed_message",
-    "gateway.middlewares.caching.lookup",
-    "gateway.middlewares.caching.replies",
-    "gateway.middlewares.caching.tee",
-    "gateway.middlewares.caching.vary",
     "gateway.middlewares.compression.codings",
     "gateway.middlewares.compression.negotiation",
     "gateway.middlewares.rate_limit.key_limits",

@@ -14,7 +14,7 @@ import pytest
 from multidict import CIMultiDict
 
 from gateway.core.exchange import Identity, Reply
-from tests.unit.middlewares.caching.world import World, answer, date
+from tests.unit.middlewares.caching.world import Cached, answer, date
 
 ETAG = {"ETag": '"1"'}
 ALICE = Identity("alice", "api_key", headers=((b"X-Client-ID", b"alice"),))
@@ -226,7 +226,7 @@ CASES = [
 
 @pytest.mark.parametrize("case", [pytest.param(case, id=f"{case.section} {case.why}") for case in CASES])
 def test_rfc9111(case: Case):
-    world = World(case.settings)
+    world = Cached(case.settings)
     first = world.ask(answer(case.response, status=case.status), headers=case.first, identity=case.one, method=case.method)
     assert first.sent is not None
 

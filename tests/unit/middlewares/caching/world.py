@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 from typing import Any
 
-from multidict import CIMultiDict, CIMultiDictProxy
+from multidict import CIMultiDict
 
-from gateway.core.clock import Clock
 from gateway.core.exchange import Decision, Exchange, Identity, Reply
-from gateway.core.failures import Failed
-from gateway.core.hooks import Context
-from gateway.core.telemetry import Telemetry
+from gateway.core.failures import Failed, Failure
 from gateway.middlewares import caching
 from gateway.middlewares.caching.directives import http_date
 from gateway.middlewares.caching.entries import Entries
+from tests.exchange import Headers, Stream, World, exchange, pairs, whole_body
 
 START = 1_800_000_000
 """The wall clock when a world begins."""
-
-Headers = Mapping[str, str] | Sequence[tuple[str, str]]
-
-
-def pairs(headers: Headers) -> list[tuple[bytes, bytes]]:
-    items = headers.items() if isinstance(headers, Mapping) else headers
-    return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in items]
 
 
 def date(offset: int = 0) -> str:
@@ -34,27 +24,19 @@ def date(offset: int = 0) -> str:
     return http_date(START + offset).decode()
 
 
-class Stream:
-    """A body that arrives in chunks; an exception among them is raised when its turn comes."""
-
-    def __init__(self, *chunks: bytes | BaseException) -> None:
-        self.chunks = list(chunks)
-        self.aborted = 0
-
-    async def read(self) -> bytes:
-        if not self.chunks:
-            return b""
-        chunk = self.chunks.pop(0)
-        if isinstance(chunk, BaseException):
-            raise chunk
-        return chunk
-
-    def abort(self) -> None:
-        self.aborted += 1
+ALICE = Identity("alice", "api_key", headers=((b"X-Client-ID", b"alice"),))
+BOB = Identity("bob", "api_key", headers=((b"X-Client-ID", b"bob"),))
+MINUTE = {"Cache-Control": "max-age=60"}
+TAGGED = {"Cache-Control": "max-age=60", "ETag": '"1"'}
+DOWN = Failed(Failure.CONNECT_FAILED)
 
 
 def answer(headers: Headers = (), body: bytes | Stream = b"body", status: int = 200, **more: Any) -> Reply:
     return Reply(status, pairs(headers), body, **more)
+
+
+def not_modified(*headers: tuple[str, str]) -> Reply:
+    return answer(headers, b"", 304)
 
 
 @dataclass
@@ -100,44 +82,33 @@ class Seen:
 
     async def read(self) -> bytes:
         assert self.reply is not None
-        if isinstance(self.reply.body, bytes):
-            return self.reply.body
-        chunks = []
-        while chunk := await self.reply.body.read():
-            chunks.append(chunk)
-        return b"".join(chunks)
+        return await whole_body(self.reply)
 
 
 Origin = Reply | Failed | Callable[[CIMultiDict[str]], Reply]
 
 
 @dataclass
-class World:
-    """`settings` are those of [caching]; `on` is another world, whose store and clock are shared."""
+class Cached:
+    """A pipeline with nothing but caching. `on` is another one in the same process, whose store and clock it shares."""
 
     settings: Mapping[str, Any] = field(default_factory=dict)
-    on: World | None = None
+    on: Cached | None = None
     name: str = "caching"
 
     def __post_init__(self) -> None:
-        on = self.on
-        self.entries: Entries = Entries() if on is None else on.entries
-        self.time: list[float] = [0.0] if on is None else on.time
-        self.skew = 0.0
-        self.telemetry = Telemetry() if on is None else on.telemetry
-        self.kept: list[Any] = []
-        clock = Clock(monotonic=lambda: 1000.0 + self.time[0], wall=lambda: START + self.skew + self.time[0])
+        self.world = World(now=1000.0, epoch=START - 1000) if self.on is None else self.on.world
+        self.telemetry = self.world.telemetry
+        self.hooks = self.world.build(caching, self.settings, name=self.name)
+        self.entries: Entries = self.world.draft.keep(caching.STORE, None, Entries)
 
-        def keep(key: tuple[str, ...], fingerprint: object, make: Callable[[], Any]) -> Any:
-            self.kept.append((key, fingerprint, make))
-            return self.entries
-
-        config = caching.CONFIG().load(dict(self.settings))
-        context = Context(name=self.name, clock=clock, telemetry=self.telemetry, keep=keep)
-        self.hooks = caching.build(config, context)
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the beginning."""
+        return self.world.now - 1000.0
 
     def wait(self, seconds: float) -> None:
-        self.time[0] += seconds
+        self.world.now += seconds
 
     def exchange(
         self,
@@ -145,27 +116,20 @@ class World:
         target: str = "/thing",
         headers: Headers = (),
         *,
-        identity: Identity | None = None,
         route: str = "things",
         host: str = "api.example.com",
-        scheme: str = "http",
-        body: Any = None,
+        **facts: Any,
     ) -> Exchange:
-        raw = [(b"Host", host.encode()), *pairs(headers)]
-        multi = CIMultiDict([(name.decode("latin-1"), value.decode("latin-1")) for name, value in raw])
-        made = Exchange(method, target, CIMultiDictProxy(multi), raw, host=host.partition(":")[0], scheme=scheme, body=body)
-        made.route = SimpleNamespace(name=route)
-        made.identity = identity
-        return made
+        listed = [("Host", host), *(headers.items() if isinstance(headers, Mapping) else headers)]
+        return exchange(method, target, listed, route=route, host=host.partition(":")[0], **facts)
 
     def ask(
         self, origin: Origin | None = None, method: str = "GET", target: str = "/thing", headers: Headers = (), **more: Any
     ) -> Seen:
         """Sends a request through; without an `origin` it must not be asked."""
-        exchange = self.exchange(method, target, headers, **more)
-        return self.begin(exchange)(origin)
+        return self.begin(self.exchange(method, target, headers, **more))(origin)
 
-    def begin(self, exchange: Exchange) -> Callable[[Origin | None], Seen]:
+    def begin(self, asked: Exchange) -> Callable[[Origin | None], Seen]:
         """The request's half; what comes back takes the origin's answer and does the rest."""
         hooks = self.hooks
         assert hooks.request and hooks.response and hooks.error and hooks.finish
@@ -173,7 +137,7 @@ class World:
         reply: Reply | None = None
         failed: Failed | None = None
         try:
-            reply = hooks.request(exchange)  # type: ignore[assignment]
+            reply = hooks.request(asked)  # type: ignore[assignment]
         except Failed as error:
             failed = error
 
@@ -181,44 +145,43 @@ class World:
             nonlocal reply, failed, sent
             if reply is None and failed is None:
                 assert origin is not None, "the origin was asked"
-                sent = sent_to_origin(exchange)
-                exchange.attempts = 1
+                sent = sent_to_origin(asked)
+                asked.attempts = 1
                 if isinstance(origin, Failed):
                     failed = origin
                 else:
                     reply = origin if isinstance(origin, Reply) else origin(sent)
             if failed is None:
                 assert reply is not None
-                hooks.response(exchange, reply)  # type: ignore[misc]
-                exchange.reply = reply
+                hooks.response(asked, reply)  # type: ignore[misc]
+                asked.reply = reply
             else:
-                exchange.failed = failed
-                reply = hooks.error(exchange, failed)  # type: ignore[misc,assignment]
-            hooks.finish(exchange)  # type: ignore[misc]
-            return Seen(exchange, reply, failed, sent)
+                asked.failed = failed
+                reply = hooks.error(asked, failed)  # type: ignore[misc,assignment]
+            hooks.finish(asked)  # type: ignore[misc]
+            return Seen(asked, reply, failed, sent)
 
         return complete
 
     def explain(
         self, method: str = "GET", target: str = "/thing", headers: Headers = (), **more: Any
     ) -> tuple[Decision, Reply | None]:
-        exchange = self.exchange(method, target, headers, **more)
-        exchange.decisions = []
+        asked = self.exchange(method, target, headers, explained=True, **more)
         assert self.hooks.request and self.hooks.finish
-        reply = self.hooks.request(exchange)
-        self.hooks.finish(exchange)
-        assert exchange.notes == {}
-        assert exchange.forward_headers is None
-        assert len(exchange.decisions) == 1
-        return exchange.decisions[0], reply  # type: ignore[return-value]
+        reply = self.hooks.request(asked)
+        self.hooks.finish(asked)
+        assert asked.notes == {}
+        assert asked.forward_headers is None
+        assert len(asked.decisions) == 1
+        return asked.decisions[0], reply  # type: ignore[return-value]
 
     def counted(self, result: str, route: str = "things") -> float:
         return self.telemetry.cache_requests.get((route, result))
 
 
-def sent_to_origin(exchange: Exchange) -> CIMultiDict[str]:
+def sent_to_origin(asked: Exchange) -> CIMultiDict[str]:
     """The client's fields as the gateway passes them on."""
-    dropped = set(exchange.drop_headers or ()) | {name.lower() for name, _ in exchange.forward_headers or ()}
-    passed = [pair for pair in exchange.raw_headers if pair[0].lower() not in dropped]
-    added = [*(exchange.forward_headers or ()), *(exchange.identity.headers if exchange.identity else ())]
+    dropped = set(asked.drop_headers or ()) | {name.lower() for name, _ in asked.forward_headers or ()}
+    passed = [pair for pair in asked.raw_headers if pair[0].lower() not in dropped]
+    added = [*(asked.forward_headers or ()), *(asked.identity.headers if asked.identity else ())]
     return CIMultiDict([(name.decode("latin-1"), value.decode("latin-1")) for name, value in [*passed, *added]])

@@ -1,0 +1,69 @@
+"""What [caching] may say, and what it means for the store."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from marshmallow import ValidationError
+
+from gateway import middlewares
+from gateway.middlewares import caching
+from gateway.middlewares.caching.config import CachingConfig
+from tests.unit.middlewares.caching.world import MINUTE, Cached, answer
+
+
+def test_the_catalogue_finds_it():
+    kind = middlewares.find("caching")
+    assert kind.build is caching.build
+    assert kind.config is not None
+    assert kind.config().load({}) == CachingConfig()
+
+
+def test_everything_can_be_set():
+    config = caching.CONFIG().load(
+        {
+            "default_ttl": "1m",
+            "max_size": "1MiB",
+            "max_entry": "1KiB",
+            "stale_if_error": "1h",
+            "private": True,
+            "request_directives": False,
+            "invalidate": ["/a*"],
+            "key": {"headers": ["X-Tenant"], "query_ignore": ["utm_*"]},
+        }
+    )
+    assert config == CachingConfig(60, 2**20, 1024, 3600, True, False, ("/a*",), caching.KeyConfig(("X-Tenant",), ("utm_*",)))
+
+
+@pytest.mark.parametrize(
+    ("table", "at"),
+    [
+        ({"ttl": 5}, "ttl"),
+        ({"default_ttl": "soon"}, "default_ttl"),
+        ({"max_size": -1}, "max_size"),
+        ({"private": 1}, "private"),
+        ({"invalidate": ["cameras"]}, "invalidate"),
+        ({"invalidate": [""]}, "invalidate"),
+        ({"key": {"headers": ["not a name"]}}, "key"),
+        ({"key": {"cookies": []}}, "key"),
+    ],
+)
+def test_what_cannot_be_set(table: dict[str, Any], at: str):
+    with pytest.raises(ValidationError) as caught:
+        caching.CONFIG().load(table)
+    assert list(caught.value.normalized_messages()) == [at]
+
+
+def test_the_wrong_pattern_is_named_by_its_place():
+    with pytest.raises(ValidationError) as caught:
+        caching.CONFIG().load({"invalidate": ["/fine", "wrong"]})
+    assert list(caught.value.normalized_messages()["invalidate"]) == [1]
+
+
+def test_one_store_for_the_process():
+    """Whatever the settings: a reload that changes them keeps what is stored."""
+    world = Cached()
+    world.ask(answer(MINUTE))
+    world.world.reload()
+    assert Cached({"max_size": "1MiB", "private": True}, on=world).ask().cache == "hit"
