@@ -25,7 +25,6 @@ TABLES = {
     "gateway.config.tables.upstream",
     "gateway.middlewares.auth.config",
     "gateway.middlewares.rate_limit.config",
-    "gateway.middlewares.validation.config",
 }
 """Declarations of TOML tables: read by tests/unit/config/tables/test_load.py and by the tests of what they configure."""
 
@@ -77,9 +76,6 @@ MISSING = {
     "gateway.middlewares.rate_limit.look",
     "gateway.middlewares.rate_limit.policy",
     "gateway.middlewares.rate_limit.told",
-    "gateway.middlewares.validation.messages",
-    "gateway.middlewares.validation.parameters",
-    "gateway.middlewares.validation.schemas",
     "gateway.protocols.tls",
     "gateway.routing.index",
     "gateway.runtime.check",
