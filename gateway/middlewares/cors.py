@@ -18,12 +18,12 @@ Per origin everything is one block of header lines, made at build time or, for w
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Any
 
 from multidict import istr
 
-from gateway.config.tables.schema import Boolean, Duration, FieldName, Items, Table, Text
+from gateway.config.tables.declare import setting, table
+from gateway.config.tables.schema import Duration, FieldName, Items, schema_of
 from gateway.core.exchange import ALLOWED_METHODS, Decision, Exchange, Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.hooks import ConfigProblem, Context, Hooks
@@ -59,37 +59,31 @@ _NOTE = "cors"
 """Set on an exchange whose reply is a preflight's: it has all it needs."""
 
 
-@dataclass(frozen=True, slots=True)
+@table
 class CorsConfig:
-    """Who may read answers, and what they may send. `methods` empty: those of the routes. `max_age` in seconds.
+    """Which origins may read answers, and what they may send. `methods` (): those of the routes."""
 
-    private_network: whether pages of public sites may reach this gateway on a private address.
-    reject:          refuse other origins (403) rather than leave it to their browsers.
-    """
-
-    origins: tuple[str, ...]
-    methods: tuple[str, ...] = ()
-    headers: tuple[str, ...] = HEADERS
-    expose: tuple[str, ...] = EXPOSE
-    credentials: bool = False
-    max_age: float = 3600.0
-    private_network: bool = False
-    reject: bool = False
-
-
-class CorsTable(Table):
-    makes = CorsConfig
-    origins = Items(Text(), required=True)
-    methods = Items(FieldName())
-    headers = Items(FieldName())
-    expose = Items(FieldName())
-    credentials = Boolean()
-    max_age = Duration(zero=True)
-    private_network = Boolean()
-    reject = Boolean()
+    origins: tuple[str, ...] = setting(
+        doc='who may read answers: `"https://app.example.com"`, `"https://*.example.com"`, `"*"`, `"null"`'
+    )
+    methods: tuple[str, ...] = setting(
+        Items(FieldName()),
+        default=(),
+        doc='what may be sent; the routes\' own methods when left out, `"*"` allows what is asked for',
+    )
+    headers: tuple[str, ...] = setting(
+        Items(FieldName()), default=HEADERS, doc='request headers that may be sent; `"*"` allows what is asked for'
+    )
+    expose: tuple[str, ...] = setting(Items(FieldName()), default=EXPOSE, doc="response headers that scripts may read")
+    credentials: bool = setting(default=False, doc="whether cookies and client certificates may be sent")
+    max_age: float = setting(Duration(zero=True), default=3600.0, doc="how long a browser may remember a preflight")
+    private_network: bool = setting(
+        default=False, doc="whether pages of public sites may reach this gateway on a private address"
+    )
+    reject: bool = setting(default=False, doc="refuse other origins with 403; otherwise their browsers keep the answer from them")
 
 
-CONFIG = CorsTable
+CONFIG = schema_of(CorsConfig)
 
 
 class Origins:

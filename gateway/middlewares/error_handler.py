@@ -12,12 +12,12 @@ Rendering itself is core/problems.py.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from marshmallow import ValidationError, validates
+from marshmallow import ValidationError
 
-from gateway.config.tables.schema import Choice, Map, Table, Text, Whole
+from gateway.config.tables.declare import setting, table
+from gateway.config.tables.schema import Choice, Map, Text, Whole, schema_of
 from gateway.config.toml.problems import nearest
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed, Failure
@@ -27,31 +27,29 @@ from gateway.core.problems import FORMATS, Problems, failure_words, failures_cal
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+def _type_base(value: str) -> None:
+    scheme, colon, rest = value.partition(":")
+    if not colon or not rest or not scheme.isalpha() or not value.isascii() or not value.isprintable() or " " in value:
+        raise ValidationError(f'must be the beginning of a URI, such as "https://example.com/problems/", not {value!r}')
+
+
+@table
 class ErrorHandlerConfig:
-    """`format` None is the gateway's. `statuses` and `messages` by code or failure name."""
+    """The shape of error bodies, their statuses and words. `format` None: the gateway's."""
 
-    format: str | None = None
-    statuses: Mapping[str, int] = field(default_factory=dict)
-    messages: Mapping[str, str] = field(default_factory=dict)
-    type_base: str = ""
-
-
-class ErrorHandlerTable(Table):
-    makes = ErrorHandlerConfig
-    format = Choice(*FORMATS)
-    statuses = Map(keys=Text(), values=Whole(least=400, most=599))
-    messages = Map(keys=Text(), values=Text())
-    type_base = Text()
-
-    @validates("type_base")
-    def _type_base(self, value: str, data_key: str) -> None:
-        scheme, colon, rest = value.partition(":")
-        if not colon or not rest or not scheme.isalpha() or not value.isascii() or not value.isprintable() or " " in value:
-            raise ValidationError(f'must be the beginning of a URI, such as "https://example.com/problems/", not {value!r}')
+    format: str | None = setting(Choice(*FORMATS), default=None, doc="in place of `[errors]`'s")
+    statuses: Mapping[str, int] = setting(
+        Map(keys=Text(), values=Whole(least=400, most=599)),
+        default_factory=dict,
+        doc="another status, by code (`SVC_003`) or by a failure's own name (`read_timeout`), which weighs more",
+    )
+    messages: Mapping[str, str] = setting(default_factory=dict, doc="another detail, likewise")
+    type_base: str = setting(
+        default="", check=_type_base, doc="the problem's `type` is this and the code; `about:blank` when left out"
+    )
 
 
-CONFIG = ErrorHandlerTable
+CONFIG = schema_of(ErrorHandlerConfig)
 
 
 class ErrorHandler:

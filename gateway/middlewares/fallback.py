@@ -14,13 +14,13 @@ failure as their reason. A status in `on` is the one a failure has of itself, wh
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-from marshmallow import ValidationError, fields, validates, validates_schema
+from marshmallow import ValidationError, fields
 
-from gateway.config.tables.schema import FieldName, FieldValue, Items, Map, SubTable, Table, Text, Whole
+from gateway.config.tables.declare import setting, table
+from gateway.config.tables.schema import FieldName, FieldValue, Map, Text, Whole, schema_of
 from gateway.config.toml.problems import nearest
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed, Failure
@@ -31,52 +31,41 @@ from gateway.core.problems import failure_words, failures_called
 MARKER = b"X-Fallback"
 
 
-@dataclass(frozen=True, slots=True)
+def _headers(value: Mapping[str, str]) -> None:
+    for name in value:
+        if name.lower().encode() in FRAMING | HOP_BY_HOP:
+            raise ValidationError(f"{name} is the gateway's to set")
+
+
+@table
 class ResponseConfig:
-    """One answer. `status` None is the error's; at most one of `body` and `json` is set."""
+    """One answer that stands in for an error; it has `body` or `json`."""
 
-    on: tuple[str, ...]
-    routes: tuple[str, ...] = ()
-    status: int | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: str = ""
-    json: Any = None
+    on: tuple[str, ...] = setting(doc='codes, failures\' own names, or statuses as text: `["SVC_001", "read_timeout", "502"]`')
+    routes: tuple[str, ...] = setting(default=(), doc="names of routes; all of the pipeline's when left out")
+    status: int | None = setting(Whole(least=200, most=599), default=None, doc="the error's own when left out")
+    headers: Mapping[str, str] = setting(
+        Map(keys=FieldName(), values=FieldValue()),
+        default_factory=dict,
+        check=_headers,
+        doc="`Cache-Control: no-store` is added when not among them",
+    )
+    body: str = setting(Text(empty=True), default="", doc="text, `text/plain` unless `headers` say otherwise")
+    json: Any = setting(fields.Raw(), default=None, doc="anything TOML can say, sent as JSON; in place of `body`")
 
-
-@dataclass(frozen=True, slots=True)
-class FallbackConfig:
-    """Answers in the order they are tried."""
-
-    responses: tuple[ResponseConfig, ...] = ()
-
-
-class ResponseTable(Table):
-    makes = ResponseConfig
-    on = Items(Text(), required=True)
-    routes = Items(Text())
-    status = Whole(least=200, most=599)
-    headers = Map(keys=FieldName(), values=FieldValue())
-    body = Text(empty=True)
-    json = fields.Raw()
-
-    @validates("headers")
-    def _headers(self, value: dict[str, str], data_key: str) -> None:
-        for name in value:
-            if name.lower().encode() in FRAMING | HOP_BY_HOP:
-                raise ValidationError(f"{name} is the gateway's to set")
-
-    @validates_schema
-    def _one_body(self, data: dict[str, Any], **_: Any) -> None:
-        if "body" in data and "json" in data:
+    def check(self) -> None:
+        if self.body and self.json is not None:
             raise ValidationError("stands beside body; an answer has one of them", "json")
 
 
-class FallbackTable(Table):
-    makes = FallbackConfig
-    responses = Items(SubTable(ResponseTable), required=True)
+@table
+class FallbackConfig:
+    """Answers, in the order in which they are tried."""
+
+    responses: tuple[ResponseConfig, ...] = setting(doc="tried in order: `[[fallback.responses]]`")
 
 
-CONFIG = FallbackTable
+CONFIG = schema_of(FallbackConfig)
 
 
 class _Answer:

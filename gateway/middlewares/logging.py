@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
 from pathlib import Path
@@ -19,7 +18,8 @@ from urllib.parse import unquote_plus
 
 import orjson
 
-from gateway.config.tables.schema import Boolean, Choice, FieldName, Items, Number, Table, Text
+from gateway.config.tables.declare import setting, table
+from gateway.config.tables.schema import Choice, FieldName, Items, Number, schema_of
 from gateway.core.exchange import AttemptRecord, Exchange
 from gateway.core.headers import Pair, lower
 from gateway.core.hooks import ConfigProblem, Context, Hooks
@@ -43,39 +43,32 @@ ASK_EVERY = 0.1
 """Seconds for which the distance between the time of day and the exchanges' clock is taken to stay the same."""
 
 
-@dataclass(frozen=True, slots=True)
+@table
 class LoggingConfig:
-    """The access log of a pipeline.
+    """The access log of a pipeline."""
 
-    file:      "-" for standard output, or a path relative to the pipeline's file.
-    mask:      names of headers and query parameters (any case) whose values are replaced by "***".
-    headers:   further request headers to log, as an object under `headers`.
-    sample:    the share of requests answered below 400 that is logged; everything else always is.
-    client_ip: "full", or "masked" to the network: /24 for IPv4, /48 for IPv6.
-    query:     whether `path` carries the query; why: whether a field `why` says what the operator may know of a failure.
-    """
-
-    file: str = "-"
-    mask: tuple[str, ...] = MASK
-    headers: tuple[str, ...] = ()
-    sample: float = 1.0
-    client_ip: str = "full"
-    query: bool = False
-    why: bool = False
-
-
-class LoggingTable(Table):
-    makes = LoggingConfig
-    file = Text()
-    mask = Items(Text())
-    headers = Items(FieldName())
-    sample = Number(least=0, most=1)
-    client_ip = Choice("full", "masked")
-    query = Boolean()
-    why = Boolean()
+    file: str = setting(default="-", doc='`"-"` is standard output; a path is relative to the pipeline\'s file')
+    mask: tuple[str, ...] = setting(
+        default=MASK, doc="headers and query parameters whose values are replaced by `***`, whatever their case"
+    )
+    headers: tuple[str, ...] = setting(Items(FieldName()), default=(), doc="more request headers to log, under `headers`")
+    sample: float = setting(
+        Number(least=0, most=1),
+        default=1.0,
+        doc="the share of requests answered below 400 that is logged; everything else always is",
+    )
+    client_ip: str = setting(
+        Choice("full", "masked"), default="full", doc="`masked` logs the network instead: /24 of IPv4, /48 of IPv6"
+    )
+    query: bool = setting(default=False, doc="whether `path` carries the query")
+    why: bool = setting(
+        default=False,
+        doc="whether a field `why` says what an operator may know of a failure, and `tries` "
+        "lists the attempts before the last: endpoint, ms, why",
+    )
 
 
-CONFIG = LoggingTable
+CONFIG = schema_of(LoggingConfig)
 
 
 def build(config: LoggingConfig, context: Context) -> Hooks:

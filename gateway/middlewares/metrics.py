@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable
-from dataclasses import dataclass
 from time import perf_counter
 
-from gateway.config.tables.schema import Table
+from gateway.config.tables.declare import table
+from gateway.config.tables.schema import schema_of
 from gateway.core.exchange import Exchange
 from gateway.core.hooks import Context, Hooks
 from gateway.core.telemetry import DURATION_BUCKETS, SIZE_BUCKETS, Family, HistogramCell, Labels, Telemetry
@@ -30,16 +30,12 @@ ROUND = 10_000
 Cells = tuple[Labels, HistogramCell, HistogramCell, HistogramCell]
 
 
-@dataclass(frozen=True, slots=True)
+@table
 class MetricsConfig:
     """Metrics have no settings."""
 
 
-class MetricsTable(Table):
-    makes = MetricsConfig
-
-
-CONFIG = MetricsTable
+CONFIG = schema_of(MetricsConfig)
 
 
 def build(config: MetricsConfig, context: Context) -> Hooks:

@@ -15,12 +15,13 @@ Strict-Transport-Security goes out over https alone: RFC 6797 section 7.2 forbid
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any
 
 from multidict import istr
 
-from gateway.config.tables.schema import Boolean, Choice, Duration, FieldName, FieldValue, Items, SubTable, Table
+from gateway.config.tables.declare import setting, table
+from gateway.config.tables.schema import Choice, Duration, FieldName, FieldValue, Items, schema_of
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed
 from gateway.core.headers import lower
@@ -62,65 +63,46 @@ PRESETS: dict[str, dict[str, str]] = {
 """The fields of each preset; Strict-Transport-Security, which all have, is [security_headers.hsts]'s."""
 
 
-@dataclass(frozen=True, slots=True)
+@table
 class HstsConfig:
-    """RFC 6797: `max_age` seconds. `always` sends it over http as well, for when TLS ends in front of the gateway."""
+    """Strict-Transport-Security (RFC 6797)."""
 
-    max_age: float = 365 * 86400.0
-    include_subdomains: bool = True
-    preload: bool = True
-    always: bool = False
+    max_age: float = setting(
+        Duration(zero=True), default=365 * 86400.0, doc="how long browsers use https alone; 0 makes them forget"
+    )
+    include_subdomains: bool = setting(default=True, doc="whether that goes for all names below")
+    preload: bool = setting(default=True, doc="whether browsers may ship with it; needs the two above")
+    always: bool = setting(
+        default=False, doc="send it over http as well, for when TLS ends in front of a gateway that is not told so"
+    )
 
 
-@dataclass(frozen=True, slots=True)
+@table
 class SecurityHeadersConfig:
-    """The preset and what differs from it: other values (by the field's name in lower case with underscores), names left out.
+    """A preset, and what differs from it by field name in lower case with underscores."""
 
-    remove:   fields of upstreams that clients do not get.
-    override: whether this or the upstream's own value counts where both say something.
-    """
-
-    preset: str = "api"
-    content_security_policy: str | None = None
-    x_frame_options: str | None = None
-    referrer_policy: str | None = None
-    permissions_policy: str | None = None
-    cross_origin_opener_policy: str | None = None
-    cross_origin_embedder_policy: str | None = None
-    cross_origin_resource_policy: str | None = None
-    cache_control: str | None = None
-    hsts: HstsConfig = HstsConfig()
-    omit: tuple[str, ...] = ()
-    remove: tuple[str, ...] = ("X-Powered-By", "Server", "X-AspNet-Version", "X-AspNetMvc-Version")
-    override: bool = False
-
-
-class HstsTable(Table):
-    makes = HstsConfig
-    max_age = Duration(zero=True)
-    include_subdomains = Boolean()
-    preload = Boolean()
-    always = Boolean()
+    preset: str = setting(Choice(*PRESETS), default="api", doc="the fields to begin with")
+    content_security_policy: str | None = setting(FieldValue(), default=None, doc="Content-Security-Policy")
+    x_frame_options: str | None = setting(Choice("DENY", "SAMEORIGIN"), default=None, doc="X-Frame-Options")
+    referrer_policy: str | None = setting(FieldValue(), default=None, doc="Referrer-Policy")
+    permissions_policy: str | None = setting(FieldValue(), default=None, doc="Permissions-Policy")
+    cross_origin_opener_policy: str | None = setting(FieldValue(), default=None, doc="Cross-Origin-Opener-Policy")
+    cross_origin_embedder_policy: str | None = setting(
+        FieldValue(), default=None, doc="Cross-Origin-Embedder-Policy; in no preset"
+    )
+    cross_origin_resource_policy: str | None = setting(FieldValue(), default=None, doc="Cross-Origin-Resource-Policy")
+    cache_control: str | None = setting(FieldValue(), default=None, doc="Cache-Control, for answers that say nothing about it")
+    hsts: HstsConfig = setting(default=HstsConfig(), doc="`[security_headers.hsts]`")
+    omit: tuple[str, ...] = setting(Items(FieldName()), default=(), doc="fields of the preset that are not sent")
+    remove: tuple[str, ...] = setting(
+        Items(FieldName()),
+        default=("X-Powered-By", "Server", "X-AspNet-Version", "X-AspNetMvc-Version"),
+        doc="fields of upstreams that clients do not get",
+    )
+    override: bool = setting(default=False, doc="whether values of the upstream's own are replaced; otherwise they are kept")
 
 
-class SecurityHeadersTable(Table):
-    makes = SecurityHeadersConfig
-    preset = Choice(*PRESETS)
-    content_security_policy = FieldValue()
-    x_frame_options = Choice("DENY", "SAMEORIGIN")
-    referrer_policy = FieldValue()
-    permissions_policy = FieldValue()
-    cross_origin_opener_policy = FieldValue()
-    cross_origin_embedder_policy = FieldValue()
-    cross_origin_resource_policy = FieldValue()
-    cache_control = FieldValue()
-    hsts = SubTable(HstsTable)
-    omit = Items(FieldName())
-    remove = Items(FieldName())
-    override = Boolean()
-
-
-CONFIG = SecurityHeadersTable
+CONFIG = schema_of(SecurityHeadersConfig)
 
 _TITLES = {"hsts": "Strict-Transport-Security"} | {
     key: "-".join(word.capitalize() for word in key.split("_"))

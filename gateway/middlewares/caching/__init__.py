@@ -7,14 +7,15 @@ served (a Range request passes by), and stale-while-revalidate is ignored, which
 
 from __future__ import annotations
 
+from gateway.config.tables.schema import schema_of
 from gateway.core.hooks import Context, Hooks
 from gateway.middlewares.caching.cache import Cache
-from gateway.middlewares.caching.config import CachingConfig, CachingTable, KeyConfig
+from gateway.middlewares.caching.config import CachingConfig, KeyConfig
 from gateway.middlewares.caching.entries import Entries
 
 __all__ = ["CONFIG", "STORE", "CachingConfig", "KeyConfig", "build"]
 
-CONFIG = CachingTable
+CONFIG = schema_of(CachingConfig)
 STORE = ("caching",)
 """Where `context.keep` has the store, one for the process."""
 

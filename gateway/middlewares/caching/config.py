@@ -2,68 +2,51 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from marshmallow import ValidationError
 
-from marshmallow import ValidationError, validates
+from gateway.config.tables.declare import setting, table
+from gateway.config.tables.schema import Duration, FieldName, Items, Size
 
-from gateway.config.tables.schema import Boolean, Duration, FieldName, Items, Size, SubTable, Table, Text
 
-
-@dataclass(frozen=True, slots=True)
+@table
 class KeyConfig:
-    """What tells requests apart beside method, scheme, Host and target (compared as sent, nothing normalised).
+    """What tells requests apart beside method, scheme, Host and target."""
 
-    headers:      request fields whose values count too, whatever the origin's Vary says.
-    query_ignore: query parameters that do not count, by name; "utm_*" takes all that begin so.
-    """
+    headers: tuple[str, ...] = setting(
+        Items(FieldName()), default=(), doc="request headers whose values count, whatever the origin's Vary says"
+    )
+    query_ignore: tuple[str, ...] = setting(
+        default=(), doc='query parameters that do not count; `"utm_*"` takes all that begin so'
+    )
 
-    headers: tuple[str, ...] = ()
-    query_ignore: tuple[str, ...] = ()
+
+def _invalidate(paths: tuple[str, ...]) -> None:
+    wrong = {index: ['must start with "/" or "*"'] for index, path in enumerate(paths) if path[0] not in "/*"}
+    if wrong:
+        raise ValidationError(wrong)
 
 
-@dataclass(frozen=True, slots=True)
+@table
 class CachingConfig:
-    """Times in seconds, sizes in bytes.
+    """What is stored, and for how long. Times in seconds, sizes in bytes."""
 
-    default_ttl:    how long a response is fresh for which the origin gives neither Cache-Control max-age or s-maxage nor Expires,
-                    if its status is cacheable by default; 0 does not store such.
-    max_size:       what the store of the process may hold. There is one store; whoever stores evicts down to its own limit.
-    max_entry:      the largest response stored, fields and bookkeeping included.
-    stale_if_error: how long after its time a response may answer for a failing origin that does not say so itself.
-    private:        also keep what only one identity may see, for that identity alone.
-    request_directives: whether clients' Cache-Control and Pragma count; without, none can make the origin work.
-    invalidate:     paths ("*" takes anything) whose responses a successful write on this route invalidates, beside its own URI.
-    """
-
-    default_ttl: float = 0.0
-    max_size: int = 256 * 1024**2
-    max_entry: int = 1024**2
-    stale_if_error: float = 0.0
-    private: bool = False
-    request_directives: bool = True
-    invalidate: tuple[str, ...] = ()
-    key: KeyConfig = KeyConfig()
-
-
-class KeyTable(Table):
-    makes = KeyConfig
-    headers = Items(FieldName())
-    query_ignore = Items(Text())
-
-
-class CachingTable(Table):
-    makes = CachingConfig
-    default_ttl = Duration(zero=True)
-    max_size = Size()
-    max_entry = Size()
-    stale_if_error = Duration(zero=True)
-    private = Boolean()
-    request_directives = Boolean()
-    invalidate = Items(Text())
-    key = SubTable(KeyTable)
-
-    @validates("invalidate")
-    def _invalidate(self, value: tuple[str, ...], data_key: str) -> None:
-        wrong = {index: ['must start with "/" or "*"'] for index, path in enumerate(value) if path[0] not in "/*"}
-        if wrong:
-            raise ValidationError(wrong)
+    default_ttl: float = setting(
+        Duration(zero=True), default=0.0, doc="how long an answer is fresh whose origin says nothing; 0 does not store such"
+    )
+    max_size: int = setting(Size(), default=256 * 1024**2, doc="of everything stored; the least recently used go first")
+    max_entry: int = setting(Size(), default=1024**2, doc="of one answer")
+    stale_if_error: float = setting(
+        Duration(zero=True),
+        default=0.0,
+        doc="how long after its time an answer may stand in for a failing origin that says nothing about it",
+    )
+    private: bool = setting(default=False, doc="whether what only one caller may see is kept too, for that caller alone")
+    request_directives: bool = setting(
+        default=True, doc="whether clients' Cache-Control and Pragma count; without, none can make the origin work"
+    )
+    invalidate: tuple[str, ...] = setting(
+        default=(),
+        check=_invalidate,
+        doc="paths (`*` takes anything) whose answers a successful write on this route removes, beside its own",
+    )
+    key: KeyConfig = setting(default=KeyConfig(), doc="what else tells requests apart: `[caching.key]`")

@@ -21,12 +21,12 @@ before this in the list it stores answers as they came; after it, coded ones, wh
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Any
 
 from multidict import istr
 
-from gateway.config.tables.schema import Boolean, Choice, Items, Size, Table, Text, Whole
+from gateway.config.tables.declare import setting, table
+from gateway.config.tables.schema import Choice, Items, Size, Whole, schema_of
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.hooks import ConfigProblem, Context, Hooks
 from gateway.middlewares.compression.codings import Coding, EncodedStream, Pieces, codings
@@ -67,31 +67,24 @@ _MEMO_MAX = 256
 _TYPE = re.compile(r"[a-z0-9!#$&^_.-]+/(?:\*|[a-z0-9!#$&^_.+-]+)|\+[a-z0-9.-]+")
 
 
-@dataclass(frozen=True, slots=True)
+@table
 class CompressionConfig:
-    """`minimum` in bytes. `types` are "type/subtype", "type/*" or a "+suffix"."""
+    """Which answers are compressed, and how."""
 
-    algorithms: tuple[str, ...] = ("zstd", "br", "gzip")
-    minimum: int = 1024
-    types: tuple[str, ...] = TYPES
-    gzip_level: int = 1
-    br_quality: int = 4
-    zstd_level: int = 3
-    events: bool = False
-
-
-class CompressionTable(Table):
-    makes = CompressionConfig
-    algorithms = Items(Choice("zstd", "br", "gzip"))
-    minimum = Size()
-    types = Items(Text())
-    gzip_level = Whole(least=0, most=3)
-    br_quality = Whole(least=0, most=5)
-    zstd_level = Whole(least=1, most=9)
-    events = Boolean()
+    algorithms: tuple[str, ...] = setting(
+        Items(Choice("zstd", "br", "gzip")),
+        default=("zstd", "br", "gzip"),
+        doc="the server's preference among what the client likes equally",
+    )
+    minimum: int = setting(Size(), default=1024, doc="shorter answers go out as they are")
+    types: tuple[str, ...] = setting(default=TYPES, doc='`"type/subtype"`, `"type/*"` or a `"+suffix"`')
+    gzip_level: int = setting(Whole(least=0, most=3), default=1, doc="0 to 3")
+    br_quality: int = setting(Whole(least=0, most=5), default=4, doc="0 to 5")
+    zstd_level: int = setting(Whole(least=1, most=9), default=3, doc="1 to 9")
+    events: bool = setting(default=False, doc="whether `text/event-stream` is compressed too")
 
 
-CONFIG = CompressionTable
+CONFIG = schema_of(CompressionConfig)
 
 
 class Compression:

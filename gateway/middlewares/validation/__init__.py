@@ -12,13 +12,14 @@ is empty, is a missing field of its own, called "".
 
 from __future__ import annotations
 
+from gateway.config.tables.schema import schema_of
 from gateway.core.hooks import Context, Hooks
-from gateway.middlewares.validation.config import SchemaConfig, ValidationConfig, ValidationTable
+from gateway.middlewares.validation.config import SchemaConfig, ValidationConfig
 from gateway.middlewares.validation.gate import Gate
 
 __all__ = ["CONFIG", "SchemaConfig", "ValidationConfig", "build"]
 
-CONFIG = ValidationTable
+CONFIG = schema_of(ValidationConfig)
 
 
 def build(config: ValidationConfig, context: Context) -> Hooks:

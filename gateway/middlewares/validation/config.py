@@ -4,70 +4,41 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-from marshmallow import ValidationError, validates, validates_schema
+from marshmallow import ValidationError
 
-from gateway.config.tables.schema import Items, Map, Size, SubTable, Table, Text
+from gateway.config.tables.declare import setting, table
+from gateway.config.tables.schema import Map, Size, SubTable
 from gateway.config.toml.sources import FileTable, plain
 
 
-@dataclass(frozen=True, slots=True)
+def _marshmallow(value: str) -> None:
+    if not re.fullmatch(r"[\w.]+:\w+", value):
+        raise ValidationError('must be "package.module:Class"')
+
+
+@table
 class SchemaConfig:
-    """Where a schema is; exactly one of these is set.
+    """Where a schema is."""
 
-    file:        JSON Schema (2020-12) as JSON, relative to the TOML file. `text` is what it held when the configuration was read.
-    schema:      the same, written in the TOML.
-    marshmallow: "package.module:Class", a marshmallow Schema.
-    """
-
-    file: str = ""
-    schema: Mapping[str, Any] | None = None
-    marshmallow: str = ""
+    file: str = setting(default="", doc="a file with JSON Schema (draft 2020-12), relative to the pipeline's file")
+    schema: Mapping[str, Any] | None = setting(Map(), default=None, doc="the schema itself, as a table")
+    marshmallow: str = setting(default="", check=_marshmallow, doc='`"package.module:Class"`, a marshmallow schema of your own')
     text: str | None = None
+    """What `file` held when the configuration was read."""
 
-
-@dataclass(frozen=True, slots=True)
-class ValidationConfig:
-    """What requests must look like.
-
-    max_body:      bytes a request's body may have.
-    content_types: media types it may be of ("application/json", "image/*", "application/*+json"); empty takes all.
-    methods:       whose requests must have a body that `body` describes; others' bodies are only limited.
-    body, query, path: schemas of the body, the query's parameters and the route's captures; None for no check.
-    """
-
-    max_body: int = 10_000_000
-    content_types: tuple[str, ...] = ()
-    methods: tuple[str, ...] = ("POST", "PUT", "PATCH")
-    body: SchemaConfig | None = None
-    query: SchemaConfig | None = None
-    path: SchemaConfig | None = None
-
-
-class SchemaTable(Table):
-    makes = SchemaConfig
-    file = Text()
-    schema = Map()
-    marshmallow = Text()
-
-    @validates_schema
-    def _one(self, data: dict[str, Any], **_: Any) -> None:
-        if len(data) != 1:
+    def check(self) -> None:
+        if sum((bool(self.file), self.schema is not None, bool(self.marshmallow))) != 1:
             raise ValidationError("must have exactly one of file, schema and marshmallow")
-
-    @validates("marshmallow")
-    def _marshmallow(self, value: str, data_key: str) -> None:
-        if not re.fullmatch(r"[\w.]+:\w+", value):
-            raise ValidationError('must be "package.module:Class"')
 
 
 class SchemaField(SubTable):
     """A schema's table; `false` switches off what the pipeline's table has."""
 
     def __init__(self) -> None:
-        super().__init__(SchemaTable)
+        super().__init__(SchemaConfig)
 
     def _deserialize(
         self, value: Any, attr: str | None, data: Mapping[str, Any] | None, partial: Any = None, **kwargs: Any
@@ -81,29 +52,44 @@ class SchemaField(SubTable):
         return loaded if loaded.schema is None else replace(loaded, schema=plain(loaded.schema))
 
 
-class ValidationTable(Table):
-    makes = ValidationConfig
-    max_body = Size()
-    content_types = Items(Text())
-    methods = Items(Text())
-    body = SchemaField()
-    query = SchemaField()
-    path = SchemaField()
+def _content_types(value: tuple[str, ...]) -> None:
+    word = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+    _all_match(f"{word}/{word}", value, "is not a media type: {!r}")
 
-    @validates("content_types")
-    def _content_types(self, value: tuple[str, ...], data_key: str) -> None:
-        wrong = {
-            index: [f"is not a media type: {given!r}"]
-            for index, given in enumerate(value)
-            if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+/[!#$%&'*+.^_`|~0-9A-Za-z-]+", given)
-        }
-        if wrong:
-            raise ValidationError(wrong)
 
-    @validates("methods")
-    def _methods(self, value: tuple[str, ...], data_key: str) -> None:
-        wrong = {
-            index: ["must be a method in capitals"] for index, given in enumerate(value) if not re.fullmatch(r"[A-Z]+", given)
-        }
-        if wrong:
-            raise ValidationError(wrong)
+def _methods(value: tuple[str, ...]) -> None:
+    _all_match("[A-Z]+", value, "must be a method in capitals")
+
+
+def _all_match(pattern: str, words: tuple[str, ...], message: str) -> None:
+    wrong = {index: [message.format(word)] for index, word in enumerate(words) if not re.fullmatch(pattern, word)}
+    if wrong:
+        raise ValidationError(wrong)
+
+
+@table
+class ValidationConfig:
+    """What requests must look like."""
+
+    max_body: int = setting(Size(), default=10_000_000, doc="of a request's body; `[server]`'s `max_body` holds as well")
+    content_types: tuple[str, ...] = setting(
+        default=(),
+        check=_content_types,
+        doc='media types a body may have, e.g. `"application/json"`, `"image/*"`, `"application/*+json"`; all when left out',
+    )
+    methods: tuple[str, ...] = setting(
+        default=("POST", "PUT", "PATCH"),
+        check=_methods,
+        doc="whose requests must have a body that `body` describes; others' bodies are only limited in size",
+    )
+    body: SchemaConfig | None = setting(
+        SchemaField(),
+        default=None,
+        doc="the schema of a JSON body or a form: `[validation.body]`; `false` in a route switches the pipeline's off",
+    )
+    query: SchemaConfig | None = setting(
+        SchemaField(), default=None, doc="the schema of the query's parameters, as an object: `[validation.query]`; likewise"
+    )
+    path: SchemaConfig | None = setting(
+        SchemaField(), default=None, doc="the schema of a path template's variables, as an object: `[validation.path]`; likewise"
+    )
