@@ -23,7 +23,7 @@ from gateway.issuer.own import OwnIssuer
 from gateway.issuer.passwords import Passwords
 from gateway.issuer.service import Tokens
 from gateway.issuer.sessions import Limits, LocalSessions, Sessions
-from gateway.lifetime.logfile import LogFile, located
+from gateway.lifetime.logfile import located, shared
 from gateway.lifetime.watch import stamp
 from gateway.store.stores import StoreDown
 from gateway.tokens import signing
@@ -155,8 +155,7 @@ def _audit(config: TokensConfig, around: Surroundings) -> TokenAudit | None:
         return None
     path = located(around.directory, config.audit.file)
     try:
-        # As `auth` and `logging` keep theirs: one path has one LogFile, whoever writes to it.
-        file: LogFile = around.keep(("logging", str(path or "-")), path, lambda: LogFile(path))
+        file = shared(around.keep, path)
     except OSError as error:
         raise ConfigProblem(f"audit: cannot open {path}: {error.strerror}", at=("audit", "file")) from None
     return TokenAudit(file, around.clock.wall)

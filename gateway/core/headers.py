@@ -65,6 +65,21 @@ PLAIN_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+): ([\x21-\x7e](?:[\x20-
 """A field line (RFC 9112 section 5) of the plainest kind: one space, visible ASCII. No two readers differ about it."""
 
 
+_TRACEPARENT = re.compile(
+    r"(?:00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
+    r"|(?!00|ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?)"
+)
+
+
+def trace_id(traceparent: str) -> str | None:
+    """The trace-id of a valid traceparent; later versions may say more.
+
+    None for any other value (W3C Trace Context section 3.2.2).
+    """
+    match = _TRACEPARENT.fullmatch(traceparent)
+    return None if match is None else match[1] or match[2]
+
+
 class Memo(dict[bytes, _T]):
     """What depends on a field's name (or another few bytes) alone, worked out once: `memo[name]` is `decide(name)`.
 

@@ -44,6 +44,14 @@ class Hooks:
     release: FinishHook | None = None
 
 
+def kind_of(name: str) -> str:
+    """The catalogue's part of a name in a list.
+
+    "rate_limit.ip" is a "rate_limit"; "package.module:build" is itself.
+    """
+    return name if ":" in name else name.partition(".")[0]
+
+
 class ConfigProblem(ValueError):
     """Something wrong in a configuration value, found by whoever understands it.
 

@@ -1,9 +1,31 @@
-"""Whether an address is in one of some networks; remembered, for parsing an address costs more than everything else here."""
+"""Addresses of clients: which networks they are in, and what limits count them as.
+
+Answers are remembered, because parsing an address costs more than everything else here.
+"""
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+
+def address_key(address: str) -> str:
+    """What limits count an address as: an IPv4 address itself, an IPv6 one as its /64 in hexadecimal.
+
+    One subscriber has the whole /64 (RFC 6177). IPv4 within IPv6 is IPv4 (RFC 4291 section 2.5.5.2).
+    What is no address is itself.
+    """
+    if ":" not in address:
+        return address
+    try:
+        packed = socket.inet_pton(socket.AF_INET6, address.partition("%")[0])
+    except OSError:
+        return address
+    if packed.startswith(b"\0\0\0\0\0\0\0\0\0\0\xff\xff"):
+        return socket.inet_ntoa(packed[12:])
+    return packed[:8].hex()
+
 
 MEMORY = 10_000
 """Addresses remembered."""

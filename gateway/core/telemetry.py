@@ -6,7 +6,6 @@ labels must be bounded by whoever counts: names of routes, upstreams, endpoints 
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -53,10 +52,6 @@ class HistogramCell:
         self.bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
-
-    def observe(self, value: float) -> None:
-        self.counts[bisect_left(self.bounds, value)] += 1
-        self.total += value
 
 
 class HistogramFamily:

@@ -15,7 +15,7 @@ import orjson
 from gateway.config.tables.schema import Boolean, Table, Text
 from gateway.core.exchange import Exchange
 from gateway.core.hooks import ConfigProblem, Context
-from gateway.lifetime.logfile import LogFile, located
+from gateway.lifetime.logfile import LogFile, located, shared
 
 log = logging.getLogger("gateway.auth")
 
@@ -51,8 +51,7 @@ class Audit:
         """Raises ConfigProblem when the file cannot be opened."""
         path = located(context.directory, config.file)
         try:
-            # As the access log keeps its own: one path has one LogFile, whoever writes to it.
-            file: LogFile = context.keep(("logging", str(path or "-")), path, lambda: LogFile(path))
+            file = shared(context.keep, path)
         except OSError as error:
             raise ConfigProblem(f"cannot open {path}: {error.strerror}", at=("audit", "file")) from None
         return cls(config, file, context)

@@ -13,8 +13,9 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from dataclasses import dataclass
-from ipaddress import IPv6Address, ip_address
 from typing import NamedTuple, Protocol
+
+from gateway.core.networks import address_key
 
 MOST = 100_000
 """Addresses and accounts that are remembered; beyond that those which have not tried for longest are forgotten."""
@@ -120,7 +121,7 @@ class LocalAttempts:
         """Where an attempt counts: for the address, and for the account or, from an address it knows, for the two together."""
         pair = pair_key(address, account)
         known = now < self._known.get(pair, 0.0)
-        return (address_key(address), self.addresses), (pair if known else account_key(account), self.accounts)
+        return (client_key(address), self.addresses), (pair if known else account_key(account), self.accounts)
 
     def _put(self, key: bytes, state: State) -> None:
         if state.failures == 0:
@@ -132,22 +133,9 @@ class LocalAttempts:
             self._states.popitem(last=False)
 
 
-def network(address: str) -> str:
-    """What an address counts as: itself, or of IPv6 the /64, which one subscriber has whole (RFC 6177)."""
-    try:
-        found = ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if isinstance(found, IPv6Address):
-        if found.ipv4_mapped is not None:
-            return str(found.ipv4_mapped)
-        return str(IPv6Address(int(found) >> 64 << 64))
-    return address
-
-
-def address_key(address: str) -> bytes:
+def client_key(address: str) -> bytes:
     """Keys have one length, whatever a stranger makes up."""
-    return _key("address", network(address))
+    return _key("address", address_key(address))
 
 
 def account_key(account: str) -> bytes:
@@ -155,7 +143,7 @@ def account_key(account: str) -> bytes:
 
 
 def pair_key(address: str, account: str) -> bytes:
-    return _key("pair", f"{network(address)} {account}")
+    return _key("pair", f"{address_key(address)} {account}")
 
 
 def _key(kind: str, text: str) -> bytes:

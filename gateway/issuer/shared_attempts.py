@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from gateway.issuer.attempts import KNOWN_FOR, Rule, account_key, address_key, pair_key
+from gateway.issuer.attempts import KNOWN_FOR, Rule, account_key, client_key, pair_key
 from gateway.store.redis.reader import RedisReader
 
 KEY = b"gateway:{tokens}:attempts"
@@ -102,7 +102,7 @@ class SharedAttempts:
         await self._run(b"undone", address, account, now)
 
     def _run(self, action: bytes, address: str, account: str, now: float) -> asyncio.Future[Any]:
-        keys = (address_key(address), account_key(account), pair_key(address, account))
+        keys = (client_key(address), account_key(account), pair_key(address, account))
         figures = [
             b"%.17g" % figure
             for rule in (self.addresses, self.accounts)

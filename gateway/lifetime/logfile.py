@@ -14,6 +14,7 @@ import os
 import select
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -252,6 +253,12 @@ def located(directory: Path, name: str) -> Path | None:
         return None
     path = directory / name
     return path.parent.resolve() / path.name  # not the file itself: a link to it may lead elsewhere after a rotation
+
+
+def shared(keep: Callable[..., Any], path: Path | None) -> LogFile:
+    """The one LogFile of a path, whoever writes to it; `keep` is a Context's. Raises OSError."""
+    file: LogFile = keep(("logging", str(path or "-")), path, lambda: LogFile(path))
+    return file
 
 
 _OPEN: set[LogFile] = set()

@@ -13,7 +13,7 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from gateway.config.tables.schema import TableClass
-from gateway.core.hooks import Build
+from gateway.core.hooks import Build, kind_of
 
 ENTRY_POINTS = "gateway.middlewares"
 
@@ -43,11 +43,6 @@ class Kind:
 
 class UnknownMiddleware(LookupError):
     """No such name; the message says what was looked for and where."""
-
-
-def kind_of(name: str) -> str:
-    """The catalogue part of a name in a list: "rate_limit.ip" is a "rate_limit"; "package.module:build" is itself."""
-    return name if ":" in name else name.partition(".")[0]
 
 
 def find(name: str) -> Kind:

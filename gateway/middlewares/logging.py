@@ -21,9 +21,9 @@ import orjson
 from gateway.config.tables.declare import setting, table
 from gateway.config.tables.schema import Choice, FieldName, Items, Number, schema_of
 from gateway.core.exchange import AttemptRecord, Exchange
-from gateway.core.headers import Pair, lower
+from gateway.core.headers import Pair, lower, trace_id
 from gateway.core.hooks import ConfigProblem, Context, Hooks
-from gateway.lifetime.logfile import LogFile, Record, located
+from gateway.lifetime.logfile import LogFile, Record, located, shared
 
 MASK = (
     "authorization",
@@ -82,11 +82,10 @@ def build(config: LoggingConfig, context: Context) -> Hooks:
 
 def _file(path: Path | None, context: Context) -> LogFile:
     try:
-        file: LogFile = context.keep(("logging", str(path or "-")), path, lambda: LogFile(path))
+        return shared(context.keep, path)
     except OSError as error:
         hint = "its directory must exist, and the gateway's user must be allowed to write there"
         raise ConfigProblem(f"cannot open {path}: {error.strerror}", at=("file",), hint=hint) from None
-    return file
 
 
 class AccessLog:
@@ -262,17 +261,6 @@ class AccessLog:
 
 
 MILLISECONDS = tuple(f"{number:03d}Z" for number in range(1000))
-
-_TRACEPARENT = re.compile(
-    r"(?:00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
-    r"|(?!00|ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?)"
-)
-
-
-def trace_id(traceparent: str) -> str | None:
-    """The trace-id of a valid traceparent (W3C Trace Context section 3.2.2), later versions included; else None."""
-    match = _TRACEPARENT.fullmatch(traceparent)
-    return None if match is None else match[1] or match[2]
 
 
 @lru_cache(maxsize=4096)

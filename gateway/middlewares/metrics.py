@@ -62,7 +62,6 @@ class Metrics:
         key = (NO_ROUTE if route is None else route.name, exchange.method, exchange.status())
         labels, duration, request_size, response_size = self._cells.get(key) or self._resolve(key)
         self._requests[labels] += 1
-        # HistogramCell.observe, three times without the calls.
         seconds = self._now() - exchange.started
         duration.counts[bisect_left(DURATION_BUCKETS, seconds)] += 1
         duration.total += seconds

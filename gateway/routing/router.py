@@ -104,10 +104,6 @@ class Router(Generic[T]):
                 return candidate.target
         return self._match(exchange, path)
 
-    def allowed_methods(self, exchange: Exchange) -> tuple[str, ...] | None:
-        """The methods that routes accept for this path, host and headers, sorted; None for all there are."""
-        return _union(self._candidates(exchange, normalise(exchange.path)))
-
     def _match(self, exchange: Exchange, path: str) -> T:
         """The general way: any number of candidates, awkward paths, OPTIONS, and what to say when nothing matches."""
         candidate, refused = self._select(exchange, path)

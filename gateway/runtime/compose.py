@@ -20,7 +20,7 @@ from gateway.config.tables.tokens import BUILTINS as TOKEN_BUILTINS
 from gateway.config.tables.upstream import UpstreamConfig
 from gateway.config.toml.problems import ConfigErrors, Problem
 from gateway.core.clock import REAL, Clock
-from gateway.core.hooks import ConfigProblem, Context, Hooks
+from gateway.core.hooks import ConfigProblem, Context, Hooks, kind_of
 from gateway.core.telemetry import Telemetry
 from gateway.lifetime.registry import Draft
 from gateway.routing.rewrite import rewritten
@@ -112,7 +112,7 @@ class _Composer:
     def _issued(self, pipeline: PipelineConfig, config: RouteConfig, request: tuple[str, ...]) -> Any:
         """The target of a route whose answer needs `[tokens]`."""
         place = self.loaded.locate(pipeline.name, ("route", pipeline.routes.index(config), "builtin"))
-        known = any(middlewares.kind_of(name) == "auth" and config.overrides.get(name) is not False for name in request)
+        known = any(kind_of(name) == "auth" and config.overrides.get(name) is not False for name in request)
         if self.loaded.gateway.tokens is None:
             hint = "add [tokens] to gateway.toml"
             self.problems.append(Problem(*place, f"route.builtin: {config.builtin!r} needs an issuer", hint))
@@ -235,7 +235,7 @@ class _Composer:
 
         error_names = pipeline.error if route is None or route.error is None else route.error
         errors = hooks(None, error_names)
-        if not error_names or middlewares.kind_of(error_names[0]) != RENDERER:
+        if not error_names or kind_of(error_names[0]) != RENDERER:
             errors.insert(0, self._renderer(pipeline.name))
         return flatten(
             pipeline.name,
@@ -279,7 +279,7 @@ class _Composer:
         observers: dict[str, Hooks] = {}
         for pipeline in self.loaded.pipelines:
             for name in pipeline.error:
-                kind = middlewares.kind_of(name)
+                kind = kind_of(name)
                 if kind in ("logging", "metrics") and kind not in observers:
                     observers[kind] = Hooks(finish=self._build(pipeline, name, pipeline.settings.get(name)).finish)
         return flatten("", (), (), (self._renderer(""), *observers.values()))

@@ -11,8 +11,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.config.check.settings import Entries, kind_of
+from gateway.config.check.settings import Entries
 from gateway.config.toml.positions import KeyPath
+from gateway.core.hooks import kind_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from gateway.config.toml.positions import KeyPath, Place
 from gateway.config.toml.problems import nearest
 from gateway.config.toml.read import Document
 from gateway.config.toml.sources import FileTable, plain
+from gateway.core.hooks import kind_of
 
 Entries = Sequence[tuple[str, KeyPath]]
 """A list of middlewares: each name and where it stands."""
@@ -222,11 +223,6 @@ class Middlewares:
 
     def _nearest(self, key: str, own: Iterable[str]) -> str:
         return nearest(key, (*own, *self.kinds.known_names, *self.listed))
-
-
-def kind_of(name: str) -> str:
-    """The middleware's name in a list's name: "rate_limit.ip" is a "rate_limit"; "package.module:build" is itself."""
-    return name if ":" in name else name.partition(".")[0]
 
 
 def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -24,8 +24,9 @@ from typing import Any
 from gateway.core.exchange import Decision, Exchange, Reply
 from gateway.core.failures import Failed
 from gateway.core.hooks import ConfigProblem, Context, Hooks
+from gateway.core.networks import address_key
 from gateway.middlewares.rate_limit.config import ClassConfig, ExemptConfig, RateLimitConfig, RateLimitTable, RuleConfig
-from gateway.middlewares.rate_limit.keys import address_key, parts, route_name
+from gateway.middlewares.rate_limit.keys import parts, route_name
 from gateway.middlewares.rate_limit.leased import Leased
 from gateway.middlewares.rate_limit.limiter import Limiter
 from gateway.middlewares.rate_limit.policy import Policies, Policy, policies

@@ -6,7 +6,6 @@ stranger may choose freely is cut to a bounded length: a long value counts as it
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Hashable, Mapping
 from hashlib import blake2b
 from typing import Any
@@ -15,6 +14,7 @@ import orjson
 from marshmallow import ValidationError, fields
 
 from gateway.core.exchange import Exchange
+from gateway.core.networks import address_key
 
 Key = Callable[[Exchange], Hashable]
 
@@ -76,19 +76,6 @@ def text(key: Hashable) -> str:
 def route_name(exchange: Exchange) -> str:
     """The matched route's name, "" outside of any."""
     return "" if exchange.route is None else exchange.route.name
-
-
-def address_key(address: str) -> str:
-    """What an address counts as: itself, or for IPv6 its /64 as hexadecimal; IPv4 within IPv6 is IPv4 (RFC 4291 2.5.5.2)."""
-    if ":" not in address:
-        return address
-    try:
-        packed = socket.inet_pton(socket.AF_INET6, address.partition("%")[0])
-    except OSError:
-        return address
-    if packed.startswith(b"\0\0\0\0\0\0\0\0\0\0\xff\xff"):
-        return socket.inet_ntoa(packed[12:])
-    return packed[:8].hex()
 
 
 def stranger(exchange: Exchange) -> Hashable:

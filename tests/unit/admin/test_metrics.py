@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 from gateway.admin import metrics
 from gateway.admin.metrics import FamilyCollector, exposition
 from gateway.core.telemetry import DURATION_BUCKETS, Telemetry
+from tests.telemetry import observe
 from tests.unit.admin.state import State
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
@@ -65,7 +66,7 @@ def filled() -> Telemetry:
             labels = tuple(f"{label}-{name}" for label in family.labels)
             if family.kind == "histogram":
                 for value in (0.001, 0.3, 99.0):
-                    family.cell(labels).observe(value * number)  # type: ignore[union-attr]
+                    observe(family.cell(labels), value * number)  # type: ignore[union-attr]
             else:
                 family.add(labels, number)  # type: ignore[union-attr]
     return telemetry
@@ -120,7 +121,7 @@ async def test_values_are_those_that_were_counted():
 async def test_buckets_include_the_smaller_ones():
     telemetry = Telemetry()
     for seconds in (0.001, 0.005, 0.3, 99.0):
-        telemetry.request_duration.cell(("cameras", "GET")).observe(seconds)
+        observe(telemetry.request_duration.cell(("cameras", "GET")), seconds)
     samples = {
         (sample.name, sample.labels.get("le")): sample.value
         for metric in parse_text(await scraped(telemetry))
@@ -146,7 +147,7 @@ async def test_what_has_no_labels_is_there_from_the_start():
 async def test_any_label_value(value: str):
     telemetry = Telemetry()
     telemetry.client_requests.add((value,))
-    telemetry.upstream_duration.cell((value,)).observe(1)
+    observe(telemetry.upstream_duration.cell((value,)), 1)
     for accept, parse in (("", parse_text), (OPENMETRICS, parse_openmetrics)):
         (metric,) = (one for one in parse(await scraped(telemetry, accept)) if one.name == "gateway_client_requests")
         assert [sample.labels["client"] for sample in metric.samples] == [value.replace("\ud800", "?")]
@@ -161,7 +162,7 @@ async def test_slices_make_the_same_text_as_one_piece(monkeypatch: pytest.Monkey
     telemetry = Telemetry()
     for number in range(series):
         telemetry.requests.add((str(number), "GET", "200"))
-        telemetry.request_duration.cell((str(number), "GET")).observe(number)
+        observe(telemetry.request_duration.cell((str(number), "GET")), number)
     whole = await scraped(telemetry, accept)
     monkeypatch.setattr(metrics, "SLICE", 10)
     assert await scraped(telemetry, accept) == whole

@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.issuer.attempts import FRESH, LocalAttempts, Rule, State, begin, network, undone
+from gateway.issuer.attempts import FRESH, LocalAttempts, Rule, State, begin, undone
 
 RULE = Rule(free=3, delay=1.0, longest=60.0, forget=600.0)
 WIDE = Rule(free=1000, delay=1.0, longest=60.0, forget=600.0)
@@ -110,18 +109,3 @@ async def test_memory_is_bounded():
         await attempts.begin("198.51.100.1", f"good{number}", 0.0)
         await attempts.succeeded("198.51.100.1", f"good{number}", 0.0)
     assert len(attempts._states) <= 50 and len(attempts._known) <= 50
-
-
-@pytest.mark.parametrize(
-    ("address", "expected"),
-    [
-        ("192.0.2.1", "192.0.2.1"),
-        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
-        ("fe80::1%eth0", "fe80::"),
-        ("::ffff:192.0.2.1", "192.0.2.1"),
-        ("unix", "unix"),
-        ("", ""),
-    ],
-)
-def test_networks(address: str, expected: str):
-    assert network(address) == expected

@@ -17,6 +17,7 @@ from gateway.lifetime.registry import Keep
 from gateway.middlewares import metrics
 from gateway.middlewares.metrics import CONFIG, SIZES, Clients, Metrics, MetricsConfig, build
 from tests.exchange import exchange
+from tests.telemetry import observe
 
 
 def answered(method: str = "GET", route: str | None = "cameras", **facts: Any) -> Exchange:
@@ -64,8 +65,8 @@ def test_durations_and_sizes():
 def test_counted_as_a_histogram_would(size: int, took: float):
     telemetry = finished(answered(bytes_in=size, bytes_out=size), now=100.0 + took)
     plain = Telemetry()
-    plain.response_size.cell(("cameras",)).observe(size)
-    plain.request_duration.cell(("cameras", "GET")).observe((100.0 + took) - 100.0)
+    observe(plain.response_size.cell(("cameras",)), size)
+    observe(plain.request_duration.cell(("cameras", "GET")), (100.0 + took) - 100.0)
     for counted, observed in (
         (telemetry.request_size.cell(("cameras",)), plain.response_size.cell(("cameras",))),
         (telemetry.response_size.cell(("cameras",)), plain.response_size.cell(("cameras",))),

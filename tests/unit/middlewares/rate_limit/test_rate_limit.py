@@ -11,7 +11,7 @@ from gateway.core.exchange import Exchange, Identity, Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.hooks import ConfigProblem
 from gateway.middlewares import rate_limit
-from gateway.middlewares.rate_limit import CONFIG, RateLimit, address_key
+from gateway.middlewares.rate_limit import CONFIG, RateLimit
 from tests.exchange import World, exchange
 
 UNIX = 1_700_000_000
@@ -285,21 +285,6 @@ class TestKeys:
         for number in range(30):
             hook(asked(ip=f"192.0.2.{number}"))
         assert len(hook._default.buckets) == 5
-
-    @pytest.mark.parametrize(
-        ("address", "key"),
-        [
-            ("192.0.2.1", "192.0.2.1"),
-            ("2001:db8:1:2:3:4:5:6", "20010db800010002"),
-            ("fe80::1%eth0", "fe80000000000000"),
-            ("::ffff:192.0.2.1", "192.0.2.1"),
-            ("::1", "0000000000000000"),
-            ("unix:", "unix:"),
-            ("", ""),
-        ],
-    )
-    def test_address_key(self, address: str, key: str):
-        assert address_key(address) == key
 
 
 class TestPolicies:
