@@ -51,7 +51,6 @@ MISSING = {
     "gateway.core.exchange",
     "gateway.core.failures",
     "gateway.core.identities",
-    "gateway.core.networks",
     "gateway.core.refusals",
     "gateway.core.telemetry",
     "gateway.credentials.api_keys.key_ring",
