@@ -282,16 +282,13 @@ class Exchange:
         self.identity: Identity | None = None
         self.reply: Reply | None = None
         self.failed: Failed | None = None
-        self.reason = ""
-        self.upstream = ""
-        self.endpoint = ""
+        self.reason = self.upstream = self.endpoint = self.cache = ""
         self.attempts = 0
         self.tries: list[AttemptRecord] | None = None
         self.upstream_seconds = 0.0
         self.bytes_in = 0
         self.bytes_out = 0
         self.written = False
-        self.cache = ""
         self.notes: dict[Any, Any] = {}
         self.memo = {} if memo is None else memo
         self.forward_headers: list[Pair] | None = None
