@@ -199,17 +199,9 @@ class AccessLog:
             reason,
             more,
         ) = record
-        if not 0 <= ended - self._asked < ASK_EVERY:
-            self._asked = ended
-            self._offset = self._wall() - self._now()
-        at = ended + self._offset
-        second = int(at)
-        if second != self._second:
-            self._second = second
-            self._stamp = strftime("%Y-%m-%dT%H:%M:%S.", gmtime(second))
         traceparent = headers.get("traceparent")
         line = self._line
-        line["timestamp"] = self._stamp + MILLISECONDS[int((at - second) * 1000)]
+        line["timestamp"] = self._timestamp(ended)
         line["request_id"] = request_id
         line["trace_id"] = None if traceparent is None else trace_id(traceparent)
         line["client_ip"] = network_of(client_ip) if self._config.client_ip == "masked" else client_ip or None
@@ -233,6 +225,18 @@ class AccessLog:
         for field in self._hidden:
             line[field] = MASKED
         return encoded(line)
+
+    def _timestamp(self, ended: float) -> str:
+        """The time of day at which a request ended."""
+        if not 0 <= ended - self._asked < ASK_EVERY:
+            self._asked = ended
+            self._offset = self._wall() - self._now()
+        at = ended + self._offset
+        second = int(at)
+        if second != self._second:
+            self._second = second
+            self._stamp = strftime("%Y-%m-%dT%H:%M:%S.", gmtime(second))
+        return self._stamp + MILLISECONDS[int((at - second) * 1000)]
 
     def _add(
         self, line: dict[str, Any], query: str, raw_headers: list[Pair], why: str, tries: list[AttemptRecord] | None

@@ -95,9 +95,7 @@ def entry_of(
         said, reply.status, reply.get(b"expires"), date, shared=shared, default_ttl=config.default_ttl
     )
     old = policy.initial_age(age, date, now - look.asked, wall)
-    etag, last_modified = entity_tag(reply.get(b"etag")), reply.get(b"last-modified")
-    if date_of(last_modified) is None:
-        last_modified = None
+    etag, last_modified = _validators(reply)
     strict = said.must_revalidate or (shared and (said.proxy_revalidate or said.s_maxage is not None))
     window = config.stale_if_error if said.stale_if_error is None else said.stale_if_error
     useful = etag or last_modified or (not said.no_cache and (lifetime > old or (window and not strict)))
@@ -124,6 +122,12 @@ def entry_of(
         etag=etag,
         last_modified=last_modified,
     )
+
+
+def _validators(reply: Reply) -> tuple[bytes | None, bytes | None]:
+    """ETag and Last-Modified, as far as they are valid."""
+    last_modified = reply.get(b"last-modified")
+    return entity_tag(reply.get(b"etag")), None if date_of(last_modified) is None else last_modified
 
 
 def _refusal(exchange: Exchange, look: Lookup, reply: Reply, said: Directives, config: CachingConfig, *, shared: bool) -> str:
