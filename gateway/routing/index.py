@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Generic, TypeVar
 
 from gateway.config.tables.pipeline import RouteConfig
+from gateway.config.tables.server import RoutingConfig
 from gateway.core.exchange import Exchange
 
 T = TypeVar("T")
@@ -22,11 +23,22 @@ _LONGEST_HOST = 255
 
 
 class Candidate(Generic[T]):
-    """A route at one path. `methods` are those it accepts, HEAD for GET among them, or None for all."""
+    """A route at one path. `methods` are those it accepts, HEAD for GET among them, or None for all.
 
-    __slots__ = ("captures", "methods", "rank", "target")
+    keeps_slash: an encoded slash is data to its origin (`encoded_slash = "keep"`).
+    """
 
-    def __init__(self, route: RouteConfig, target: T, rank: Rank, captures: tuple[tuple[str, int], ...]) -> None:
+    __slots__ = ("captures", "keeps_slash", "methods", "rank", "target")
+
+    def __init__(
+        self,
+        route: RouteConfig,
+        target: T,
+        rank: Rank,
+        captures: tuple[tuple[str, int], ...],
+        routing: RoutingConfig,
+    ) -> None:
+        self.keeps_slash = (route.encoded_slash or routing.encoded_slash) == "keep"
         self.target = target
         self.rank = rank
         self.captures = captures

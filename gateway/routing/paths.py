@@ -55,6 +55,13 @@ def _unescaped(escape: re.Match[str]) -> str:
     return _PLAIN.get(int(digits, 16)) or escape[0].upper()
 
 
+def as_sent(path: str) -> str:
+    """The path as a server sees it that decodes nothing before it looks: only its escapes are upper case."""
+    if not path.isascii():
+        path = quote(path.encode("utf-8", "surrogateescape"), safe=_ASCII)
+    return _ESCAPE.sub(lambda escape: escape[0].upper(), path)
+
+
 def decoded(segment: str) -> str:
     """A captured segment as text. Raises Failed(MALFORMED) when it is not UTF-8."""
     if "%" not in segment:

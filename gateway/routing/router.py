@@ -13,16 +13,17 @@ HEAD is accepted where GET is (RFC 9110 section 9.3.2), TRACE only where it is n
 OPTIONS is always accepted: a CORS preflight gets the route that the request it announces would get, another OPTIONS the most
 specific route there is, one that lists OPTIONS before others there.
 
-Double slashes are sent on as they are, and seen so: //admin is not /admin. But many servers merge them, so where a merged path
-would belong to another, more specific route the request is refused rather than let around that route's pipeline.
+Paths are sent on as they came, and seen so: //admin and /admin%2Fx are not below /admin. But servers
+read such paths in different ways, so one that has another route in any of its readings (readings.py)
+is refused rather than let around that route's pipeline. A route with `encoded_slash = "keep"` takes
+encoded slashes as data; one whose `path` spells the whole path so means it.
 
 Paths are brought to a normal form in paths.py, targets are made in rewrite.py.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, TypeVar
 
 from gateway.config.tables.pipeline import RouteConfig
@@ -30,14 +31,13 @@ from gateway.config.tables.server import RoutingConfig
 from gateway.core.exchange import ALLOWED_METHODS, Exchange
 from gateway.core.failures import Failed, Failure
 from gateway.routing.index import EXACT, PREFIX, TEMPLATE, Candidate, Group, Index, Rank, by_rank
-from gateway.routing.paths import decoded, literal, normalise, template
+from gateway.routing.paths import as_sent, decoded, literal, normalise, template
+from gateway.routing.readings import readings
 from gateway.routing.rewrite import rewritten
 
 __all__ = ["Router", "normalise", "rewritten"]
 
 T = TypeVar("T")
-
-_SLASHES = re.compile("//+")
 
 COMMON_METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 KNOWN = 1024
@@ -48,13 +48,23 @@ ALLOW = ", ".join(COMMON_METHODS).encode()
 
 
 class Router(Generic[T]):
-    """Routes and what each leads to. Raises ConfigProblem for a path or prefix that could never be matched."""
+    """Routes and what each leads to. Raises ConfigProblem for a path or prefix that could never be matched.
 
-    def __init__(self, entries: Iterable[tuple[RouteConfig, T]], routing: RoutingConfig) -> None:
+    guarded: tells whether a target asks callers who they are. None of theirs is left to another route
+    for percent-encoding what needs none, which RFC 3986 calls equivalent but some servers do not.
+    """
+
+    def __init__(
+        self,
+        entries: Iterable[tuple[RouteConfig, T]],
+        routing: RoutingConfig,
+        guarded: Callable[[T], bool] = lambda target: False,
+    ) -> None:
+        self._guarded = guarded
         found: dict[tuple[tuple[str, ...], Rank], list[tuple[RouteConfig, Candidate[T]]]] = {}
         for route, target in entries:
             for segments, rank, captures in _places(route, routing):
-                found.setdefault((segments, rank), []).append((route, Candidate(route, target, rank, captures)))
+                found.setdefault((segments, rank), []).append((route, Candidate(route, target, rank, captures, routing)))
         exactly = [(key[0], Group(key[1], here)) for key, here in found.items() if not key[1][-1]]
         folded = [(key[0], Group(key[1], here)) for key, here in found.items() if key[1][-1]]
         self._exactly: Index[T] | None = Index(exactly) if exactly or not folded else None
@@ -80,11 +90,8 @@ class Router(Generic[T]):
 
     def _look_up(self, exchange: Exchange, path: str) -> T:
         """`match` for a path that is not among the known ones."""
-        sent = path
-        if "%" in path or "/." in path or "\\" in path or not path.isascii():
-            path = normalise(path)
-        if "//" in path:
-            return self._match(exchange, path)
+        if "%" in path or ";" in path or "//" in path or "/." in path or "\\" in path or not path.isascii():
+            return self._match_ambiguous(exchange, path)
         if self._folded is None:
             groups = self._exactly.first(path)  # type: ignore[union-attr]
         elif self._exactly is None:
@@ -95,7 +102,7 @@ class Router(Generic[T]):
             group = groups[0]
             candidate = group.by_method.get(exchange.method, group.otherwise)
             if candidate is not None:
-                if path is sent and len(path) <= KNOWN_LENGTH:
+                if len(path) <= KNOWN_LENGTH:
                     if len(self._known) >= KNOWN:
                         self._known.clear()
                     self._known[path] = group
@@ -104,8 +111,40 @@ class Router(Generic[T]):
                 return candidate.target
         return self._match(exchange, path)
 
+    def _match_ambiguous(self, exchange: Exchange, sent: str) -> T:
+        """`match` for a path that another server may take for another one."""
+        path = normalise(sent)
+        candidate = self._candidate(exchange, path)
+        if candidate.rank[0] != EXACT:
+            for reading in readings(path, keeps_slash=candidate.keeps_slash):
+                if self._has_another(exchange, reading, candidate):
+                    raise _ambiguous(path, reading)
+        undecoded = as_sent(sent)
+        if undecoded != path and not self._guarded(candidate.target):
+            other, _ = self._select(exchange, undecoded)
+            if other is not None and self._guarded(other.target):
+                raise _ambiguous(path, undecoded)
+        if exchange.method == "OPTIONS":
+            exchange.notes.pop(ALLOWED_METHODS, None)  # Of a reading.
+            self._select(exchange, path)
+        if candidate.captures:
+            _capture(candidate, exchange, path)
+        return candidate.target
+
+    def _has_another(self, exchange: Exchange, path: str, candidate: Candidate[T]) -> bool:
+        """Return True if the path has a route, and not the candidate's."""
+        other, _ = self._select(exchange, path)
+        return other is not None and other.target is not candidate.target
+
     def _match(self, exchange: Exchange, path: str) -> T:
-        """The general way: any number of candidates, awkward paths, OPTIONS, and what to say when nothing matches."""
+        """The general way: any number of candidates, OPTIONS, and what to say when nothing matches."""
+        candidate = self._candidate(exchange, path)
+        if candidate.captures:
+            _capture(candidate, exchange, path)
+        return candidate.target
+
+    def _candidate(self, exchange: Exchange, path: str) -> Candidate[T]:
+        """The candidate that has the request. Raises Failed: NO_ROUTE, METHOD_NOT_ALLOWED."""
         candidate, refused = self._select(exchange, path)
         if candidate is None:
             if not refused:
@@ -115,13 +154,7 @@ class Router(Generic[T]):
             raise Failed(
                 Failure.METHOD_NOT_ALLOWED, headers=((b"Allow", allow),), why=f"{exchange.method} is not among {methods}"
             )
-        if "//" in path:
-            merged, _ = self._select(exchange, _SLASHES.sub("/", path))
-            if merged is not None and merged.target is not candidate.target and merged.rank < candidate.rank:
-                raise Failed(Failure.MALFORMED, "The path holds empty segments", why=f"{path!r} without them has its own route")
-        if candidate.captures:
-            _capture(candidate, exchange, path)
-        return candidate.target
+        return candidate
 
     def _select(self, exchange: Exchange, path: str) -> tuple[Candidate[T] | None, list[Candidate[T]]]:
         """The candidate that has the request, or None and those that would take another method."""
@@ -187,6 +220,14 @@ def _places(route: RouteConfig, routing: RoutingConfig) -> Iterator[tuple[tuple[
         elif captures:
             rank = (TEMPLATE, sum(varies) - len(varies), varies, by_slash, int(folds))
         yield segments, rank, tuple(captures.items())
+
+
+def _ambiguous(path: str, reading: str) -> Failed:
+    return Failed(
+        Failure.MALFORMED,
+        "The path can be read in two ways that lead to different routes.",
+        why=f"{path!r} read as {reading!r} has another route",
+    )
 
 
 def _capture(candidate: Candidate[T], exchange: Exchange, path: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from gateway import middlewares
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
 
 RENDERER = "error_handler"
 """What renders failures; it is put first in an error list that does not begin with it, so that others have a reply to change."""
+
+GUARDS = frozenset(("auth", "forward_auth"))
+"""Middlewares that ask callers who they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +82,8 @@ class _Composer:
         if self.problems:
             raise ConfigErrors([*self.loaded.warnings, *self.warnings, *self.problems])
         loaded = replace(self.loaded, warnings=(*self.loaded.warnings, *self.warnings)) if self.warnings else self.loaded
-        router = Router([(route.config, route) for route in routes], self.loaded.gateway.routing)
+        routing = self.loaded.gateway.routing
+        router = Router([(route.config, route) for route in routes], routing, attrgetter("guarded"))
         return Snapshot(self.number, loaded, router, tuple(routes), unrouted, pools, tls, upstream_tls)
 
     def _store(self) -> Store | None:
@@ -214,7 +219,8 @@ class _Composer:
             compiled = self._flatten(pipeline, config, free, first)
             if any(getattr(one.__self__, "awaited_status", False) for one in status):
                 target, awaited = limits_awaited, True
-        return Route(config.name, config, compiled, target, awaited, status)
+        guarded = any(kind_of(name) in GUARDS and config.overrides.get(name) is not False for name in in_force)
+        return Route(config.name, config, compiled, target, awaited, status, guarded)
 
     def _limited(self, pipeline: PipelineConfig, route: RouteConfig) -> tuple[Hooks, ...]:
         """What keeps a route's own limit, where it has one."""

@@ -32,6 +32,8 @@ class Route:
     awaited: bool = True
     status: tuple[Callable[[Exchange], list[dict[str, Any]]], ...] = ()
     """What the route's limits say about a caller, for the `limits` answer."""
+    guarded: bool = False
+    """Whether a request hook asks callers who they are."""
 
 
 @dataclass(slots=True, eq=False)

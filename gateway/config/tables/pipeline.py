@@ -61,6 +61,7 @@ class RouteConfig:
     error: tuple[str, ...] | None = setting(default=None, doc="likewise")
     case_sensitive: bool | None = setting(default=None, doc="in place of `[routing]`'s")
     trailing_slash: str | None = setting(Choice("strict", "ignore"), default=None, doc="in place of `[routing]`'s")
+    encoded_slash: str | None = setting(Choice("refuse", "keep"), default=None, doc="in place of `[routing]`'s")
     overrides: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """This route's own tables by middleware name; False leaves the middleware out."""
     settings: Mapping[str, Any] = field(default_factory=dict, repr=False)

@@ -159,6 +159,11 @@ class RoutingConfig:
     trailing_slash: str = setting(
         Choice("strict", "ignore"), default="strict", doc='`"ignore"` makes `/cameras/` the same path as `/cameras`'
     )
+    encoded_slash: str = setting(
+        Choice("refuse", "keep"),
+        default="refuse",
+        doc='`"refuse"`: 400 where `%2F` read as a slash leads to another route; `"keep"`: it is data, as in `group%2Fproject`',
+    )
 
 
 class StoreUrl(Secret):
