@@ -20,6 +20,7 @@ from gateway.config.tables.server import ServerConfig
 from gateway.core.exchange import Exchange
 from gateway.core.failures import Failed, Failure
 from gateway.core.headers import Pair, lower
+from gateway.core.methods import misspelt
 from gateway.routing.router import ALLOW
 from gateway.serving.body import ClientBody
 from gateway.serving.http1.framing import absolute, authority, check_fields, check_version
@@ -27,15 +28,17 @@ from gateway.serving.net.peers import Peers
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._~+/=:-]{1,128}")
 _X_REQUEST_ID = istr("X-Request-ID")
+_USUAL = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 FRAMING = "framing"
 """The memo's key of what the fields that frame and address a message come to."""
 _DIGITS = 19
 
 
 class Admission:
-    """Makes and checks exchanges under one ServerConfig."""
+    """Makes and checks exchanges under one ServerConfig; `uppercase_methods` is `[routing]`'s."""
 
-    def __init__(self, config: ServerConfig) -> None:
+    def __init__(self, config: ServerConfig, *, uppercase_methods: bool = False) -> None:
+        self._uppercase_methods = uppercase_methods
         self._max_body = config.max_body
         self._peers = Peers(config.trusted_proxies)
         self._proxied = bool(config.trusted_proxies)
@@ -84,8 +87,8 @@ class Admission:
             known = exchange.memo[FRAMING] = (version, check_fields(version, exchange.raw_headers) or "")
         exchange.host = known[1]
         target = exchange.target
-        if target[:1] != "/" or exchange.method == "CONNECT":
-            self._not_a_path(exchange)
+        if target[:1] != "/" or exchange.method not in _USUAL:
+            self._unusual(exchange)
             target = exchange.target
         if "#" in target:
             raise Failed(Failure.MALFORMED, "The request target must not have a fragment.")
@@ -109,6 +112,16 @@ class Admission:
             go_ahead if waits else None,
         )
         return body
+
+    def _unusual(self, exchange: Exchange) -> None:
+        """Methods that are not of the common ones, and targets that are no path. Raises Failed."""
+        method = exchange.method
+        if method not in _USUAL and (meant := misspelt(method)):
+            if not self._uppercase_methods:
+                raise Failed(Failure.MALFORMED, f"Methods are case-sensitive: {meant}.", why=f"{method} for {meant}")
+            exchange.method = meant
+        if exchange.target[:1] != "/" or exchange.method == "CONNECT":
+            self._not_a_path(exchange)
 
     def _not_a_path(self, exchange: Exchange) -> None:
         """Targets that are no path.

@@ -103,7 +103,11 @@ passes("lines", b"\r\n\r\n\r\n" + head(GET, HOST), forwarded(GET))
 
 # RFC 9110 section 9: methods.
 passes("methods", head(b"FOO / HTTP/1.1", HOST), forwarded(b"FOO / HTTP/1.1"))
-passes("methods", head(b"get / HTTP/1.1", HOST), forwarded(b"get / HTTP/1.1"))
+lines(
+    "methods", 400, b"get / HTTP/1.1", b"Get / HTTP/1.1", b"pOST / HTTP/1.1", b"delete /items/7 HTTP/1.1", b"head / HTTP/1.1",
+    b"connect a:443 HTTP/1.1", b"options * HTTP/1.1", b"propfind / HTTP/1.1", b"query / HTTP/1.1", b"tracE / HTTP/1.1",
+)  # fmt: skip
+passes("methods", head(b"purge / HTTP/1.1", HOST), forwarded(b"purge / HTTP/1.1"))
 passes("methods", head(b"G!#$%&'*+-.^_`|~9 / HTTP/1.1", HOST), forwarded(b"G!#$%&'*+-.^_`|~9 / HTTP/1.1"))
 passes("methods", head(b"PROPFIND / HTTP/1.1", HOST), forwarded(b"PROPFIND / HTTP/1.1"))
 passes(

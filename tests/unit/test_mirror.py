@@ -82,7 +82,6 @@ MISSING = {
     "gateway.runtime.diff",
     "gateway.runtime.reload",
     "gateway.runtime.snapshot",
-    "gateway.serving.admission",
     "gateway.serving.body",
     "gateway.serving.handle",
     "gateway.serving.http1.connection",

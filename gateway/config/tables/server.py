@@ -164,6 +164,7 @@ class RoutingConfig:
         default="refuse",
         doc='`"refuse"`: 400 where `%2F` read as a slash leads to another route; `"keep"`: it is data, as in `group%2Fproject`',
     )
+    uppercase_methods: bool = setting(default=False, doc="take `get` for `GET`, and so on; `false`: such methods are 400")
 
 
 class StoreUrl(Secret):

@@ -80,7 +80,8 @@ class Rule:
             self.key = self._own.reader(self.key, config.scope == "route")
         self.who = "+".join(parts(config.key))
         self.body = any(part.startswith("body:") for part in parts(config.key))
-        self._methods = frozenset(config.methods) or None
+        methods = frozenset(config.methods)
+        self._methods = (methods | {"HEAD"} if "GET" in methods else methods) or None
         costs = dict(config.costs)
         self._default_cost = costs.pop("*", 1)
         self._costs = costs

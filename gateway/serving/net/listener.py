@@ -63,7 +63,7 @@ class Listener(web.Server):
         """Takes over the [server] table in force; connections that are open keep the limits they began with."""
         snapshot = self._runtime.snapshot
         config = self._config = snapshot.loaded.gateway.server
-        self.admission = Admission(config)
+        self.admission = Admission(config, uppercase_methods=snapshot.loaded.gateway.routing.uppercase_methods)
         if self.tls is not None or not self._started:
             # Without a table any more, those who come are still met with the last: https never turns into http under way, nor
             # http into https.

@@ -95,6 +95,13 @@ def test_roles_in_the_order_of_the_table_and_tiers_before_them():
         assert admitted(hook, *(asked(identity) for _ in range(6))) == expected
 
 
+def test_a_limit_of_get_covers_head():
+    hook = limiter({"key": "ip", "limit": 1, "window": "1h", "methods": ["GET"]})
+    hook(asked(method="HEAD"))
+    with pytest.raises(Failed):
+        hook(asked(method="GET"))
+
+
 def test_methods_that_are_limited():
     hook = limiter({"key": "ip", "limit": 1, "window": "1h", "methods": ["POST"]})
     assert admitted(hook, *(asked() for _ in range(3))) == 3
