@@ -48,6 +48,58 @@ NOT_TRAILERS = (
 controls or describes the message, and what the gateway says itself. CORS fields (Access-Control-) are only ever read in front."""
 
 
+IDENTITY = frozenset((b"x-client-id", b"x-client-tier", b"x-client-roles", b"x-client-token"))
+"""What the gateway alone says about who is calling."""
+
+CERTIFIED = frozenset((b"x-tls-subject", b"client-cert", b"client-cert-chain"))
+"""What only the server that ended TLS can say about a client's certificate.
+
+RFC 9440 section 2.4 has the latter two removed.
+"""
+
+_FROM_PROXIES = frozenset(
+    b"forwarded forwarded-for x-forwarded x-real-ip true-client-ip client-ip x-client-ip x-cluster-client-ip"
+    b" cf-connecting-ip cf-connecting-ipv6 fastly-client-ip fly-client-ip x-original-forwarded-for x-original-host"
+    b" x-original-proto x-host x-scheme x-url-scheme x-ssl front-end-https x-remote-ip x-remote-addr"
+    b" x-originating-ip x-envoy-external-address x-azure-clientip x-azure-socketip x-appengine-user-ip"
+    b" x-appengine-remote-addr proxy-client-ip wl-proxy-client-ip wl-proxy-ssl x-proxyuser-ip x-arr-ssl"
+    b" remote-user x-remote-user x-webauth-user x-authenticated-user x-authenticated-userid x-consumer-id"
+    b" x-consumer-username x-consumer-custom-id x-credential-identifier x-client-user x-client-permissions"
+    b" x-client-scopes x-client-claims".split()
+)
+_FROM_PROXIES_FAMILIES = (b"x-forwarded-", b"x-auth-request-", b"x-ssl-client-", b"ssl-client-", b"x-client-cert")
+
+REWRITTEN = frozenset((b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"))
+"""What the gateway writes anew even behind a trusted proxy: core/provenance.py."""
+
+OVERRIDES = frozenset(
+    b"x-original-url x-rewrite-url x-original-uri x-original-method x-http-method-override x-http-method"
+    b" x-method-override x-http-host-override x-http-path-override x-override-url".split()
+)
+"""What makes some frameworks serve another path or method than the request line says, around every route."""
+
+
+def spelt(name: bytes) -> bytes:
+    """A name as CGI, WSGI and the like see it, where "-" and "_" (and any other mark) are the same."""
+    return _MARK.sub(b"-", name.lower())
+
+
+_MARK = re.compile(rb"[^a-z0-9]")
+
+
+def is_own(name: bytes) -> bool:
+    """Return True if only the gateway may say this; `name` is `spelt`."""
+    return name in IDENTITY or name in CERTIFIED or name in REWRITTEN
+
+
+def is_from_proxies(name: bytes) -> bool:
+    """Return True if a proxy may say this about a client, but no stranger; `name` is `spelt`.
+
+    Where a request came from and who is calling, by the names that proxies, CDNs and gateways use.
+    """
+    return name in _FROM_PROXIES or name.startswith(_FROM_PROXIES_FAMILIES)
+
+
 _TE = istr("TE")
 
 

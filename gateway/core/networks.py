@@ -31,13 +31,28 @@ MEMORY = 10_000
 """Addresses remembered."""
 
 
+def unmapped(address: str) -> str | None:
+    """The address, where it is one; an IPv4 one within IPv6 (::ffff:192.0.2.1) as IPv4. None for other text."""
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return None
+    mapped = parsed.ipv4_mapped if isinstance(parsed, IPv6Address) else None
+    return address if mapped is None else str(mapped)
+
+
+def _unmapped(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
+    mapped = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
+    return network if mapped is None or network.prefixlen < 96 else IPv4Network((mapped, network.prefixlen - 96))
+
+
 class Networks:
-    """`"192.0.2.1" in networks`. An IPv4 address within IPv6 (::ffff:192.0.2.1) counts as the IPv4 address it is."""
+    """`"192.0.2.1" in networks`. An IPv4 address or network within IPv6 counts as the IPv4 one it is."""
 
     __slots__ = ("_memory", "_networks")
 
     def __init__(self, networks: Iterable[IPv4Network | IPv6Network | str]) -> None:
-        self._networks = tuple(ip_network(one) for one in networks)
+        self._networks = tuple(_unmapped(ip_network(one)) for one in networks)
         self._memory: dict[str, bool] = {}
 
     def __repr__(self) -> str:

@@ -18,17 +18,15 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
-from multidict import istr
-
 from gateway.config.tables.declare import setting, table
 from gateway.config.tables.schema import Choice, Duration, FieldName, FieldValue, Items, schema_of
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed
 from gateway.core.headers import lower
 from gateway.core.hooks import ConfigProblem, Context, Hooks
+from gateway.core.provenance import account
 
 HSTS = b"strict-transport-security"
-_FORWARDED_PROTO = istr("X-Forwarded-Proto")
 _PLANS_MAX = 256
 
 _NO_DEVICES = "accelerometer=(), camera=(), geolocation=(), gyroscope=(), magnetometer=(), microphone=(), payment=(), usb=()"
@@ -190,7 +188,7 @@ class SecurityHeaders:
         """Whether the client came by https, as far as the gateway or a proxy it trusts can tell."""
         if self._always or exchange.scheme == "https":
             return True
-        return exchange.trusted and exchange.headers.get(_FORWARDED_PROTO, "").lower() == "https"
+        return exchange.trusted and account(exchange).proto.lower() == "https"
 
     def _without(self, names: frozenset[bytes]) -> bytes:
         return b"".join(line for name, line in self._lines.items() if name not in names)

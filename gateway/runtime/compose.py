@@ -192,7 +192,7 @@ class _Composer:
         in_force = config.request if config.request is not None else pipeline.request
         compiled = whole
         hooks = built
-        first = self._limited(pipeline, config)
+        first = self._before(pipeline, config)
         if own_lists or config.overrides or first:
             left_out = {name for name, value in config.overrides.items() if value is False}
             own = {name: self._build(pipeline, name, value, config) for name, value in config.settings.items()}
@@ -222,8 +222,25 @@ class _Composer:
         guarded = any(kind_of(name) in GUARDS and config.overrides.get(name) is not False for name in in_force)
         return Route(config.name, config, compiled, target, awaited, status, guarded)
 
-    def _limited(self, pipeline: PipelineConfig, route: RouteConfig) -> tuple[Hooks, ...]:
-        """What keeps a route's own limit, where it has one."""
+    def _before(self, pipeline: PipelineConfig, route: RouteConfig) -> tuple[Hooks, ...]:
+        """What comes before a route's own lists: its limit, and the fields it asks for."""
+        return (*self._own_limit(pipeline, route), *self._passed(pipeline, route))
+
+    def _passed(self, pipeline: PipelineConfig, route: RouteConfig) -> tuple[Hooks, ...]:
+        """What passes the fields on that a route asks for."""
+        if not route.pass_headers:
+            return ()
+        from gateway.runtime.passed_headers import passed_headers
+
+        try:
+            return (passed_headers(route.pass_headers),)
+        except ConfigProblem as problem:
+            path = ("route", pipeline.routes.index(route), *problem.at)
+            place = self.loaded.locate(pipeline.name, path)
+            self.problems.append(Problem(*place, f"route.pass_headers: {problem.message}", problem.hint))
+            return ()
+
+    def _own_limit(self, pipeline: PipelineConfig, route: RouteConfig) -> tuple[Hooks, ...]:
         config = route.limit
         if config is None:
             return ()

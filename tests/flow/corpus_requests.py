@@ -42,9 +42,20 @@ def head(line: bytes, *fields: bytes, body: bytes = b"") -> bytes:
     return b"\r\n".join((line, *fields)) + b"\r\n\r\n" + body
 
 
-def forwarded(line: bytes, fields: bytes = b"", framing: bytes = b"", host: bytes = b"a", named: bytes = b"a") -> bytes:
-    """The head the upstream gets. `fields` and `framing` are complete lines; `named` is what X-Forwarded-Host says."""
+def forwarded(
+    line: bytes,
+    fields: bytes = b"",
+    framing: bytes = b"",
+    host: bytes = b"a",
+    named: bytes = b"a",
+    version: bytes = b"1.1",
+) -> bytes:
+    """The head the upstream gets.
+
+    `fields` and `framing` are complete lines; `named` is what X-Forwarded-Host says; `version` the client's.
+    """
     quoted = b';host="' + named + b'"' if named else b""
+    told_host = b"X-Forwarded-Host: " + named + b"\r\n" if named else b""
     return (
         line
         + b"\r\nHost: "
@@ -52,12 +63,13 @@ def forwarded(line: bytes, fields: bytes = b"", framing: bytes = b"", host: byte
         + b"\r\nX-Request-ID: *\r\n"
         + framing
         + fields
-        + b"Via: 1.1 gateway\r\nForwarded: for=127.0.0.1;"
-        b"proto=http"
+        + b"Via: "
+        + version
+        + b" gateway\r\nForwarded: for=127.0.0.1;proto=http"
         + quoted
-        + b"\r\nX-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: "
-        + named
-        + b"\r\n\r\n"
+        + b"\r\nX-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Proto: http\r\n"
+        + told_host
+        + b"\r\n"
     )
 
 
@@ -305,17 +317,17 @@ passes(
 CLOSE = head(GET, HOST, b"Connection: close")
 for after in (b"", NEXT, b"junk\r\n\r\n", b"\x00" * 9, b"GET / HT"):
     passes("connection", CLOSE + after, forwarded(GET), closes=True)
-passes("connection", head(b"GET / HTTP/1.0") + NEXT, forwarded(GET, host=b"*", named=b""), closes=True)
+passes("connection", head(b"GET / HTTP/1.0") + NEXT, forwarded(GET, host=b"*", named=b"", version=b"1.0"), closes=True)
 passes(
     "connection",
     head(b"GET / HTTP/1.0", HOST, b"Connection: keep-alive") + NEXT,
-    forwarded(GET),
+    forwarded(GET, version=b"1.0"),
     forwarded(b"GET /next HTTP/1.1"),
 )
 passes(
     "connection",
     head(OLD, HOST, b"Content-Length: 3", body=b"abc") + b"junk",
-    forwarded(POST, framing=LENGTH_3),
+    forwarded(POST, framing=LENGTH_3, version=b"1.0"),
     bodies=(b"abc",),
     closes=True,
 )

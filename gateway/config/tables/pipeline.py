@@ -52,6 +52,11 @@ class RouteConfig:
     timeout: float | None = setting(
         Duration(), default=None, doc="for the whole exchange with the upstream, retries included; none when left out"
     )
+    pass_headers: tuple[str, ...] = setting(
+        Items(FieldName()),
+        default=(),
+        doc="what clients may send that is dropped otherwise, such as `X-HTTP-Method-Override` or `X-Original-URL`",
+    )
     limit: LimitConfig | None = setting(default=None, doc="requests at a time on this route: `[route.limit]`")
     retry: str = setting(
         Choice(*POLICIES), default="", doc="a policy in place of the upstream's `retry` ([above](#upstreamnameretry))"

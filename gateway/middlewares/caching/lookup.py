@@ -9,7 +9,7 @@ from collections.abc import Hashable
 from operator import itemgetter
 
 from gateway.core.exchange import Exchange
-from gateway.core.headers import Pair, lower
+from gateway.core.headers import OVERRIDES, Pair, lower
 from gateway.middlewares.caching.config import CachingConfig
 from gateway.middlewares.caching.directives import NOTHING_SAID, Directives, parse
 from gateway.middlewares.caching.entries import Entries, Slot
@@ -19,7 +19,8 @@ from gateway.middlewares.caching.vary import secondary_key
 Fields = dict[bytes, bytes]
 
 _DIRECTIVES = frozenset((b"cache-control", b"pragma"))
-_READ = _DIRECTIVES | {b"if-match", b"if-modified-since", b"if-none-match", b"if-unmodified-since", b"range", b"upgrade"}
+_CONDITIONS = {b"if-match", b"if-modified-since", b"if-none-match", b"if-unmodified-since"}
+_READ = _DIRECTIVES | OVERRIDES | _CONDITIONS | {b"range", b"upgrade"}
 """Request fields that change what the cache does; a request without any is answered without a further look."""
 
 _NO_FIELDS: Fields = {}
@@ -138,7 +139,7 @@ class Finder:
             elif b"no-cache" in fields.get(b"pragma", b"").lower():
                 # RFC 9111 section 5.4: what HTTP/1.0 clients say, and only in the absence of Cache-Control.
                 look.directives = _PRAGMA_NO_CACHE
-        if exchange.body is not None or (fields and _passes_by(fields)):
+        if exchange.body is not None or (fields and _passes_by(exchange, fields)):
             look.why, look.slot = "bypass", None
         elif slot is not None:
             entry = slot.entry
@@ -168,8 +169,14 @@ class Finder:
         return "revalidate", f"{state}; {asks}"
 
 
-def _passes_by(fields: Fields) -> bool:
-    """Requests for a part, with conditions only an origin can judge (RFC 9110 section 13.1.1), or for a tunnel."""
+def _passes_by(exchange: Exchange, fields: Fields) -> bool:
+    """Return True for requests for a part or a tunnel, with conditions that only an origin can judge.
+
+    (RFC 9110 section 13.1.1.) And for those that the origin takes for others, where a route passes such fields on.
+    """
+    forwarded = exchange.forward_headers
+    if forwarded and not OVERRIDES.isdisjoint(fields) and not OVERRIDES.isdisjoint([lower(name) for name, _ in forwarded]):
+        return True
     if b"range" in fields or b"if-match" in fields or b"if-unmodified-since" in fields:
         return True
     return b"websocket" in fields.get(b"upgrade", b"").lower()

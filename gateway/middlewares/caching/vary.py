@@ -9,36 +9,29 @@ from __future__ import annotations
 from functools import lru_cache
 
 from gateway.core.exchange import Exchange
+from gateway.core.headers import REWRITTEN, is_from_proxies, is_own, spelt
 
-IDENTITY = frozenset(("x-client-id", "x-client-tier", "x-client-roles"))
-"""Fields only the gateway sets; the client's are dropped on the way to the origin, so they say nothing."""
-
-CERTIFIED = frozenset(("x-tls-subject", "client-cert", "client-cert-chain"))
-"""Likewise; the first has what the client's certificate says."""
-
-MADE_HERE = frozenset(
-    (
-        "forwarded",
-        "traceparent",
-        "tracestate",
-        "via",
-        "x-forwarded-for",
-        "x-forwarded-host",
-        "x-forwarded-port",
-        "x-forwarded-proto",
-        "x-real-ip",
-        "x-request-id",
-    )
-)
-"""Fields written anew for each request. A response that varies by one varies like "*": no later request is known to match."""
+_NEW_EACH_TIME = frozenset(("traceparent", "tracestate", "via", "x-request-id"))
+"""Written anew for each request."""
 
 _LISTS = frozenset(("accept-charset", "accept-encoding", "accept-language"))
 """Lists whose case and white space carry no meaning (RFC 9110 section 12.5)."""
 
 
 def can_match(names: tuple[str, ...] | None) -> bool:
-    """Whether any later request can be known to match a response that varies by `names` (RFC 9111 section 4.1)."""
-    return names is not None and MADE_HERE.isdisjoint(names)
+    """Return True if later requests can be known to match a response that varies by `names` (RFC 9111 section 4.1)."""
+    return names is not None and not any(_is_new_each_time(name) for name in names)
+
+
+@lru_cache(maxsize=1024)
+def _is_own(name: str) -> bool:
+    """Return True for a field whose value in the client's request never reaches the origin."""
+    return is_own(spelt(name.encode()))
+
+
+def _is_new_each_time(name: str) -> bool:
+    key = spelt(name.encode())
+    return name in _NEW_EACH_TIME or key in REWRITTEN or is_from_proxies(key)
 
 
 def secondary_key(exchange: Exchange, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -52,7 +45,7 @@ def secondary_key(exchange: Exchange, names: tuple[str, ...]) -> tuple[str, ...]
     for name in names:
         own = replaced.get(name)
         if own is None:
-            own = [] if name in IDENTITY or name in CERTIFIED else exchange.headers.getall(name, [])
+            own = [] if _is_own(name) else exchange.headers.getall(name, [])
             if name == "x-tls-subject" and exchange.tls_subject:
                 own = [exchange.tls_subject]
         joined = ", ".join(own)

@@ -1,57 +1,39 @@
-"""Who is at the other end: the socket's address, or what a trusted proxy says the client's is. Pure.
+"""Who is at the other end: the socket's address, or the client's as a trusted proxy tells it. Pure.
 
-Only addresses in `trusted_proxies` are believed. X-Forwarded-For is read from the right: the first address that is not a trusted
-proxy's is the client, because everything left of it may have been made up by that client.
+Only addresses in `trusted_proxies` are believed. X-Forwarded-For is read from the right: the first
+address that is not a trusted proxy's is the client, because it may have made up everything left of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Network, IPv6Network
 
-_MEMO_MAX = 10_000
+from gateway.core.networks import Networks, unmapped
+from gateway.core.provenance import bare, members
 
 
 class Peers:
-    """Answers who is trusted; remembers up to 10,000 addresses."""
+    """Tells which addresses are trusted."""
 
     def __init__(self, trusted: Sequence[IPv4Network | IPv6Network]) -> None:
-        self._trusted = tuple(trusted)
-        self._memo: dict[str, bool] = {}
+        self._trusted = Networks(trusted)
 
     def trusts(self, address: str) -> bool:
-        """Whether this address is one of the operator's proxies."""
-        if not self._trusted:
-            return False
-        known = self._memo.get(address)
-        if known is None:
-            try:
-                parsed = ip_address(address)
-                known = any(parsed in network for network in self._trusted)
-            except ValueError:
-                known = False
-            if len(self._memo) >= _MEMO_MAX:
-                self._memo.clear()
-            self._memo[address] = known
-        return known
+        """Return True if this address is one of the operator's proxies."""
+        return address in self._trusted
 
     def client(self, peer: str, forwarded_for: Sequence[str]) -> str:
-        """The client's address behind a trusted `peer`, from its X-Forwarded-For lines; `peer` when they say nothing usable."""
+        """The client's address behind a trusted `peer`, from its X-Forwarded-For lines.
+
+        `peer` itself when they say nothing usable. An IPv4 address within IPv6 is IPv4.
+        """
         client = peer
-        for entry in reversed(",".join(forwarded_for).split(",")):
-            address = _bare(entry.strip())
-            try:
-                ip_address(address)
-            except ValueError:
+        for entry in reversed(members(forwarded_for)):
+            address = unmapped(bare(entry))
+            if address is None:
                 break
             client = address
-            if not self.trusts(address):
+            if address not in self._trusted:
                 break
         return client
-
-
-def _bare(entry: str) -> str:
-    """An entry without its port: "1.2.3.4:55", "[2001:db8::1]:55"."""
-    if entry.startswith("["):
-        return entry[1:].partition("]")[0]
-    return entry.partition(":")[0] if entry.count(":") == 1 else entry

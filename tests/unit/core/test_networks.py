@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.core.networks import address_key
+from gateway.core import networks as module
+from gateway.core.networks import Networks, address_key
 
 
 @pytest.mark.parametrize(
@@ -20,3 +21,11 @@ from gateway.core.networks import address_key
 )
 def test_what_limits_count_an_address_as(address: str, key: str):
     assert address_key(address) == key
+
+
+def test_the_memory_of_addresses_is_bounded(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "MEMORY", 2)
+    networks = Networks(["10.0.0.0/8"])
+    for number in range(5):
+        assert f"10.0.0.{number}" in networks
+    assert len(networks._memory) <= 2

@@ -1,9 +1,10 @@
-"""The head of the request that goes to an endpoint: what of the client's fields is passed on, and what the gateway adds.
+"""The head of the request that goes to an endpoint: the client's fields that pass, and the gateway's.
 
-Whether a field passes depends on its name alone, so each name's fate is worked out once and remembered; a request costs one
-dictionary look-up per field. Dropped are hop-by-hop fields (RFC 9110 section 7.6.1) and those the Connection field names,
-framing, what only the gateway may say about a client (X-Forwarded-*, Forwarded, X-Client-*, X-Request-ID), and `Proxy`
-(CVE-2016-5385). A name that turns into one of those when "_" is read as "-", as CGI and WSGI do, is dropped as well.
+Whether a field passes depends on its name and on whether the peer is a trusted proxy, so each name is
+judged once and remembered; a request costs one look-up per field. Dropped are hop-by-hop fields (RFC
+9110 section 7.6.1) and those that Connection names, framing, what only the gateway may say (who is
+calling, where the request came from, X-Request-ID), what overrides the request line, and `Proxy`
+(CVE-2016-5385). A name is judged as CGI and WSGI see it, where "_" is "-".
 """
 
 from __future__ import annotations
@@ -13,46 +14,53 @@ from collections.abc import Sequence
 from multidict import istr
 
 from gateway.core.exchange import Exchange
-from gateway.core.headers import FRAMING, HOP_BY_HOP, Memo, Pair, lower, takes_trailers, tokens, trace_id
-
-IDENTITY = frozenset((b"x-client-id", b"x-client-tier", b"x-client-roles"))
-"""What the gateway alone says about who is calling."""
-
-FORWARDED = frozenset(
-    (b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-port", b"x-forwarded-proto", b"x-real-ip")
+from gateway.core.headers import (
+    FRAMING,
+    HOP_BY_HOP,
+    OVERRIDES,
+    Memo,
+    Pair,
+    is_from_proxies,
+    is_own,
+    lower,
+    spelt,
+    takes_trailers,
+    tokens,
+    trace_id,
 )
-"""What the gateway alone says about where the request came from."""
-
-CERTIFIED = frozenset((b"x-tls-subject", b"client-cert", b"client-cert-chain"))
-"""What only whoever ended TLS can say about a client's certificate (RFC 9440 section 2.4 has the latter two removed)."""
+from gateway.core.provenance import account
 
 CREDENTIALS = frozenset((b"authorization", b"cookie", b"proxy-authorization", b"x-api-key"))
 """What a TRACE must not carry, since its answer shows it (RFC 9110 section 9.3.8)."""
 
 _TRACE = frozenset((b"traceparent", b"tracestate"))
 
-_DROPPED = HOP_BY_HOP | FRAMING | IDENTITY | FORWARDED | CERTIFIED | {b"host", b"expect", b"proxy", b"x-request-id"}
+_DROPPED = HOP_BY_HOP | FRAMING | OVERRIDES | {b"host", b"expect", b"proxy", b"x-request-id"}
 
 _MEMO = "forwarded fields"
 _CONNECTION, _TRACEPARENT_FIELD, _TRACESTATE, _HOST = istr("Connection"), istr("traceparent"), istr("tracestate"), istr("Host")
 
 
-def passes(name: bytes) -> bool:
-    """Whether a client's field of this name goes on to the endpoint, Connection's own list and hooks aside."""
-    return name.lower().replace(b"_", b"-") not in _DROPPED
+def passes(name: bytes, trusted: bool = False) -> bool:
+    """Return True if a field of this name goes on to the endpoint.
+
+    trusted: it comes from one of `trusted_proxies`. What Connection names and hooks drop is not asked here.
+    """
+    name = spelt(name)
+    return name not in _DROPPED and not is_own(name) and (trusted or not is_from_proxies(name))
 
 
-_PASSES: dict[frozenset[bytes] | None, Memo[bool]] = {None: Memo(passes)}
-"""By what hooks drop besides, which is one of few sets: whether a name passes."""
+_PASSES: dict[tuple[frozenset[bytes] | None, bool], Memo[bool]] = {}
+"""By what hooks drop besides, which is one of few sets, and whether the peer is trusted: whether a name passes."""
 
 
-def _passing(dropped: frozenset[bytes] | None) -> Memo[bool]:
-    known = _PASSES.get(dropped)
+def _passing(dropped: frozenset[bytes] | None, trusted: bool) -> Memo[bool]:
+    known = _PASSES.get((dropped, trusted))
     if known is None:
         if len(_PASSES) >= 64:
             _PASSES.clear()
-        gone = dropped or frozenset()
-        known = _PASSES[dropped] = Memo(lambda name: passes(name) and name.lower() not in gone)
+        gone = frozenset(map(spelt, dropped or ()))
+        known = _PASSES[(dropped, trusted)] = Memo(lambda name: passes(name, trusted) and spelt(name) not in gone)
     return known
 
 
@@ -92,7 +100,7 @@ def _fields(exchange: Exchange, dropped: frozenset[bytes] | None, added: Sequenc
     parts: list[bytes] = []
     if connection is not None and takes_trailers(headers):
         parts.append(b"TE: trailers\r\nConnection: TE\r\n")
-    passing = _passing(dropped)
+    passing = _passing(dropped, exchange.trusted)
     for name, value in exchange.raw_headers:
         if passing[name] and (not named or lower(name) not in named):
             parts += (name, b": ", value, b"\r\n")
@@ -117,38 +125,30 @@ def _continues(values: Sequence[str]) -> bool:
 
 
 def _provenance(exchange: Exchange) -> bytes:
-    """Where the request came from, rebuilt; a trusted proxy's own account is kept in front of ours. Ends the head."""
-    host = exchange.headers.get(_HOST, "")
+    """Where the request came from; a trusted proxy's account is continued. Ends the head."""
     if exchange.trusted:
-        return _account(exchange, host)
-    key = (exchange.peer, host, exchange.scheme, exchange.tls_subject)
+        return _account(exchange)
+    key = (exchange.peer, exchange.headers.get(_HOST, ""), exchange.scheme, exchange.tls_subject, exchange.version)
     known = _ACCOUNTS.get(key)
     if known is None:
         if len(_ACCOUNTS) >= _ACCOUNTS_MAX:
             _ACCOUNTS.clear()
-        known = _ACCOUNTS[key] = _account(exchange, host)
+        known = _ACCOUNTS[key] = _account(exchange)
     return known
 
 
-_ACCOUNTS: dict[tuple[str, ...], bytes] = {}
+_ACCOUNTS: dict[tuple[object, ...], bytes] = {}
 """Of clients without a proxy, by all that it depends on: they come again."""
 _ACCOUNTS_MAX = 1024
 
 
-def _account(exchange: Exchange, host: str) -> bytes:
-    headers = exchange.headers
-    address, proto = exchange.peer, exchange.scheme
-    # RFC 7239 sections 4 and 6: an IPv6 address stands in brackets and quotes, a host with a port in quotes.
-    node = f'"[{address}]"' if ":" in address else address
-    forwarded = f"for={node};proto={proto}" + (f';host="{host}"' if host else "")
-    if exchange.trusted:
-        forwarded = "".join(f"{line}, " for line in headers.getall("Forwarded", ()) if line) + forwarded
-        address = ", ".join((*headers.getall("X-Forwarded-For", ()), address))
-        proto = headers.get("X-Forwarded-Proto", proto)
-        host = headers.get("X-Forwarded-Host", host)
+def _account(exchange: Exchange) -> bytes:
+    told = account(exchange)
+    host = f"X-Forwarded-Host: {told.host}\r\n" if told.host else ""
     subject = f"X-TLS-Subject: {exchange.tls_subject}\r\n" if exchange.tls_subject else ""
-    # Via: RFC 9110 section 7.6.3; the client's own lines, if any, stand before it.
+    # RFC 9110 section 7.6.3: the version that was received; the client's own Via lines, if any, stand in front.
+    major, minor = exchange.version
     return (
-        f"Via: 1.1 gateway\r\nForwarded: {forwarded}\r\nX-Forwarded-For: {address}\r\n"
-        f"X-Forwarded-Proto: {proto}\r\nX-Forwarded-Host: {host}\r\n{subject}\r\n"
+        f"Via: {major}.{minor} gateway\r\nForwarded: {told.forwarded}\r\nX-Forwarded-For: {', '.join(told.hops)}\r\n"
+        f"X-Forwarded-Proto: {told.proto}\r\n{host}{subject}\r\n"
     ).encode("utf-8", "surrogateescape")

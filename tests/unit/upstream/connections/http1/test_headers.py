@@ -31,10 +31,51 @@ def sent(one: Exchange, framing: bytes = b"") -> dict[str, str]:
         (b"X-Forwarded-For", False), (b"X_Forwarded_For", False), (b"forwarded", False), (b"X-Real-Ip", False),
         (b"X-Client-ID", False), (b"X-CLIENT-TIER", False), (b"x_client_roles", False), (b"Content_Length", False),
         (b"X-Request-ID", False), (b"Host", False), (b"Expect", False),
+        (b"X-Forwarded-Prefix", False), (b"X-Forwarded-Ssl", False), (b"X-Forwarded-Scheme", False),
+        (b"X-Forwarded-Server", False), (b"X-Forwarded-Uri", False), (b"X-Forwarded-Method", False),
+        (b"X-Forwarded-User", False), (b"X-Forwarded-Anything", False),
+        (b"True-Client-IP", False), (b"CF-Connecting-IP", False), (b"X_Client_Token", False), (b"X-Client-Token", False),
+        (b"X.Client.ID", False), (b"X-Client-Version", True), (b"X-Client-Info", True), (b"X-Auth-Request-Email", False),
+        (b"Remote_User", False), (b"X-SSL-Client-Verify", False), (b"X-Forwardedness", True),
+        (b"X-Original-URL", False), (b"X-Rewrite-URL", False), (b"X-HTTP-Method-Override", False),
+        (b"X_HTTP_Method_Override", False), (b"X-HTTP-Method", False), (b"X-Method-Override", False),
     ],
 )  # fmt: skip
 def test_which_fields_pass(name, goes):
     assert passes(name) is goes
+
+
+@pytest.mark.parametrize(
+    ("name", "goes"),
+    [
+        (b"X-Forwarded-Port", True), (b"X-Forwarded-Prefix", True), (b"X-Real-IP", True), (b"True-Client-IP", True),
+        (b"X-Forwarded-Client-Cert", True), (b"X-Forwarded-For", False), (b"X-Forwarded-Proto", False), (b"Forwarded", False),
+        (b"X-Client-ID", False), (b"X-Client-Token", False), (b"X-Original-URL", False), (b"X_Forwarded_Host", False),
+    ],
+)  # fmt: skip
+def test_which_fields_pass_from_a_trusted_proxy(name, goes):
+    assert passes(name, trusted=True) is goes
+    one = exchange((name.decode(), "1"))
+    one.trusted = True
+    assert (name + b": 1\r\n" in request_head(one, "/", "h", b"")) is goes
+
+
+@pytest.mark.parametrize("spelling", ["X_Api_Key", "X-Api_Key", "x.api.key"])
+def test_what_hooks_drop_or_replace_is_gone_in_any_spelling(spelling):
+    one = exchange((spelling, "mine"))
+    one.drop_headers = frozenset((b"x-api-key",))
+    assert b"mine" not in request_head(one, "/", "h", b"")
+    one = exchange((spelling, "mine"))
+    one.forward_headers = [(b"X-API-Key", b"ours")]
+    head = request_head(one, "/", "h", b"")
+    assert b"mine" not in head and b"X-API-Key: ours\r\n" in head
+
+
+def test_http_1_0_without_a_host():
+    one = Exchange("GET", "/a", CIMultiDictProxy(CIMultiDict()), [], peer="192.0.2.1", version=(1, 0))
+    head = request_head(one, "/a", "origin", b"")
+    assert b"X-Forwarded-Host" not in head and b"host=" not in head
+    assert b"Via: 1.0 gateway\r\n" in head
 
 
 def test_own_account_of_where_it_came_from():

@@ -1,0 +1,127 @@
+"""Where a request came from, as everybody behind the gateway is told. Pure.
+
+What a stranger says about it is never believed. A trusted proxy's X-Forwarded-* are, and its
+Forwarded as far as it says the same or is all there is: every field that goes on is made from that
+one account, so that no two of them differ. The cache's key is made from it too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from gateway.core.exchange import Exchange
+
+_KEY = "account"
+_ELEMENT = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*")+')
+_PAIR = re.compile(r'[ \t]*([^=;, \t"]+)=("(?:[^"\\]|\\.)*"|[^;,"]*)[ \t]*;?')
+_PROTO = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}")
+_HOST = re.compile(r"[^\s,;\"\\<>/@]{1,255}")
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+
+class Account(NamedTuple):
+    """hops: addresses, the client's first. proto and host: what the client used. forwarded: RFC 7239."""
+
+    hops: tuple[str, ...]
+    proto: str
+    host: str
+    forwarded: str
+
+
+class _Hop(NamedTuple):
+    """An element of Forwarded; "" for what it does not say."""
+
+    node: str = ""
+    proto: str = ""
+    host: str = ""
+
+
+def account(exchange: Exchange) -> Account:
+    """The account of this request. Worked out once for all requests that repeat its fields."""
+    known: Account | None = exchange.memo.get(_KEY)
+    if known is None:
+        known = exchange.memo[_KEY] = _trusted(exchange) if exchange.trusted else _own(exchange)
+    return known
+
+
+def members(lines: Sequence[str]) -> list[str]:
+    """The members of a list field, without the empty ones (RFC 9110 section 5.6.1.2)."""
+    return [member for part in ",".join(lines).split(",") if (member := part.strip(" \t"))]
+
+
+def bare(entry: str) -> str:
+    """An address without its port: "1.2.3.4:55", "[2001:db8::1]:55"."""
+    if entry.startswith("["):
+        return entry[1:].partition("]")[0]
+    return entry.partition(":")[0] if entry.count(":") == 1 else entry
+
+
+def _own(exchange: Exchange) -> Account:
+    peer, host, scheme = exchange.peer, exchange.headers.get("Host", ""), exchange.scheme
+    return Account((peer,), scheme, host, _element(_Hop(peer, scheme, host)))
+
+
+def _trusted(exchange: Exchange) -> Account:
+    headers, peer, scheme = exchange.headers, exchange.peer, exchange.scheme
+    own_host = headers.get("Host", "")
+    told = members(headers.getall("X-Forwarded-For", ()))
+    proto = _first(headers.getall("X-Forwarded-Proto", ()), _PROTO)
+    host = _first(headers.getall("X-Forwarded-Host", ()), _HOST)
+    given = _hops(headers.getall("Forwarded", ()))
+    first = given[0] if given else _Hop()
+    # Two accounts that differ: a proxy that writes only one of them passes on what strangers say in the other.
+    agree = (
+        (not told or [bare(one) for one in told] == [bare(hop.node) for hop in given])
+        and (not proto or first.proto in ("", proto))
+        and (not host or first.host in ("", host))
+    )
+    if not agree or not given:
+        given = [_Hop(one) for one in told]
+        if given:
+            given[0] = _Hop(given[0].node, proto, host)
+    elif not told:
+        told = [bare(hop.node) for hop in given if hop.node]
+    first = given[0] if given else _Hop()
+    forwarded = ", ".join(map(_element, (*given, _Hop(peer, scheme, own_host))))
+    return Account((*told, peer), proto or first.proto or scheme, host or first.host or own_host, forwarded)
+
+
+def _first(lines: Sequence[str], form: re.Pattern[str]) -> str:
+    found = members(lines)
+    return found[0] if found and form.fullmatch(found[0]) else ""
+
+
+def _hops(lines: Sequence[str]) -> list[_Hop]:
+    """The elements of Forwarded; what has no sound form is left out (RFC 7239 section 4)."""
+    hops = []
+    for element in _ELEMENT.findall(",".join(lines)):
+        said = {name.lower(): _unquoted(value) for name, value in _PAIR.findall(element)}
+        node, proto, host = said.get("for", ""), said.get("proto", ""), said.get("host", "")
+        if said:
+            hops.append(_Hop(node, proto if _PROTO.fullmatch(proto) else "", host if _HOST.fullmatch(host) else ""))
+    return hops
+
+
+def _unquoted(value: str) -> str:
+    return re.sub(r"\\(.)", r"\1", value[1:-1]) if value.startswith('"') else value.strip(" \t")
+
+
+def _element(hop: _Hop) -> str:
+    node = hop.node
+    if node.count(":") > 1 and not node.startswith("["):
+        node = f"[{node}]"
+    parts = [f"for={_value(node)}"] if node else ["for=unknown"]
+    if hop.proto:
+        parts.append(f"proto={hop.proto}")
+    if hop.host:
+        parts.append(f'host="{hop.host}"')
+    return ";".join(parts)
+
+
+def _value(node: str) -> str:
+    """RFC 7239 section 4: a token, or quoted, as an IPv6 address or one with a port is (section 6)."""
+    if _TOKEN.fullmatch(node):
+        return node
+    return '"' + node.replace("\\", "\\\\").replace('"', '\\"') + '"'
