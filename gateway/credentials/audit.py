@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from weakref import WeakSet
 
 import orjson
 
-from gateway.config.tables.schema import Boolean, Table, Text
+from gateway.config.tables.declare import setting, table
 from gateway.core.exchange import Exchange
 from gateway.core.hooks import ConfigProblem, Context
 from gateway.lifetime.logfile import LogFile, located, shared
@@ -20,18 +19,12 @@ from gateway.lifetime.logfile import LogFile, located, shared
 log = logging.getLogger("gateway.auth")
 
 
-@dataclass(frozen=True, slots=True)
+@table
 class AuditConfig:
-    """The file, "-" for standard output; `allowed`: whether what was allowed is written as well as what was refused."""
+    """The audit log."""
 
-    file: str = "-"
-    allowed: bool = True
-
-
-class AuditTable(Table):
-    makes = AuditConfig
-    file = Text()
-    allowed = Boolean()
+    file: str = setting(default="-", doc='`"-"` is standard output; a path is relative to the pipeline\'s file')
+    allowed: bool = setting(default=True, doc="whether what was allowed is written too, or only what was refused")
 
 
 class Audit:

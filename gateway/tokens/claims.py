@@ -10,7 +10,8 @@ from typing import Any
 
 from marshmallow import ValidationError, fields
 
-from gateway.config.tables.schema import Items, Table, Text
+from gateway.config.tables.declare import setting, table
+from gateway.config.tables.schema import Items, Text
 from gateway.core import identities
 from gateway.core.exchange import Identity
 from gateway.core.failures import Failure
@@ -41,22 +42,14 @@ class Texts(fields.Field[tuple[str, ...]]):
         return {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
 
 
-@dataclass(frozen=True, slots=True)
+@table
 class ClaimsConfig:
     """Which claim says what. A name with dots ("realm_access.roles") leads into objects, unless a claim is called just that."""
 
-    client: str = "sub"
-    tier: str = "tier"
-    roles: str = "roles"
-    permissions: str = "scope"
-
-
-class ClaimsTable(Table):
-    makes = ClaimsConfig
-    client = Text()
-    tier = Text()
-    roles = Text()
-    permissions = Text()
+    client: str = setting(default="sub", doc="the client")
+    tier: str = setting(default="tier", doc="its tier")
+    roles: str = setting(default="roles", doc="its roles: an array, or words with spaces between them")
+    permissions: str = setting(default="scope", doc="its permissions, likewise")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
+from gateway.config.tables.schema import schema_of
 from gateway.core.exchange import Decision, Exchange, Identity
 from gateway.core.failures import Failed, Failure
 from gateway.core.hooks import ConfigProblem, Context, Hooks
 from gateway.core.refusals import Refused
 from gateway.credentials.audit import Audit
 from gateway.middlewares.auth import bearer
-from gateway.middlewares.auth.config import AuthConfig, AuthTable
+from gateway.middlewares.auth.config import AuthConfig
 from gateway.middlewares.auth.methods import Method, make
 from gateway.middlewares.auth.permissions import Requirements, covers
 from gateway.middlewares.auth.rules import from_where, rules
@@ -24,7 +25,7 @@ from gateway.middlewares.auth.rules import from_where, rules
 if TYPE_CHECKING:
     from gateway.middlewares.auth.internal_token import InternalToken
 
-CONFIG = AuthTable
+CONFIG = schema_of(AuthConfig)
 __all__ = ["CONFIG", "Auth", "AuthConfig", "build"]
 
 

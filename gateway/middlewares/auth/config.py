@@ -3,55 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from marshmallow import ValidationError
 
 from gateway.config.tables import schema
-from gateway.config.tables.schema import (
-    Boolean,
-    Choice,
-    Duration,
-    FieldName,
-    FieldValue,
-    HttpUrl,
-    Items,
-    Map,
-    Secret,
-    Size,
-    SubTable,
-    Table,
-    Text,
-    Whole,
-)
-from gateway.credentials.audit import AuditConfig, AuditTable
+from gateway.config.tables.declare import setting, table
+from gateway.config.tables.schema import Choice, Duration, FieldName, FieldValue, HttpUrl, Items, Map, Secret, Size, Text, Whole
+from gateway.credentials.audit import AuditConfig
 from gateway.middlewares.auth.permissions import Permission, Require
 from gateway.middlewares.auth.rules import Network
 from gateway.store import stores
 from gateway.tokens.algorithms import ALGORITHMS
-from gateway.tokens.claims import ClaimsConfig, ClaimsTable, Texts
+from gateway.tokens.claims import ClaimsConfig, Texts
 
 METHODS = ("api_key", "jwt", "introspection", "basic", "mtls", "signature")
-
-
-@dataclass(frozen=True, slots=True)
-class ApiKeyConfig:
-    """Where keys are: in the field `header`, also in the query parameter `query` ("" for not there), and in the key file.
-
-    A key in a URL ends up in histories, logs and Referer fields, so `query` has to be asked for.
-    store:    a Redis that has the keys instead of the file: its URL, or "redis" for the one `[store] url` names.
-    deadline: seconds that a request waits for the store at most.
-    on_store_failure: whether keys that are known go on while it is away ("cached", for `stale` seconds) or none do ("closed").
-    """
-
-    header: str = "X-API-Key"
-    query: str = ""
-    file: str = "keys.toml"
-    store: str = field(default="", repr=False)
-    deadline: float = 0.1
-    on_store_failure: str = "cached"
-    stale: float = 3600.0
 
 
 class SharedStore(Secret):
@@ -64,277 +30,220 @@ class SharedStore(Secret):
         return value
 
 
-class ApiKeyTable(Table):
-    makes = ApiKeyConfig
-    header = FieldName()
-    query = Text()
-    file = Text()
-    store = SharedStore()
-    deadline = Duration()
-    on_store_failure = Choice("cached", "closed")
-    stale = Duration()
+@table
+class ApiKeyConfig:
+    """Where API keys come in, and where they are kept. Times in seconds."""
+
+    header: str = setting(FieldName(), default="X-API-Key", doc="the header a key comes in")
+    query: str = setting(
+        default="", doc="the query parameter it may come in as well; none when left out, for URLs end up in logs and histories"
+    )
+    file: str = setting(default="keys.toml", doc="the key file, relative to the pipeline's file")
+    store: str = setting(
+        SharedStore(),
+        default="",
+        doc='a Redis that has the keys instead of the file: its URL, or `"redis"` for the one that `[store]` `url` names',
+    )
+    deadline: float = setting(Duration(), default=0.1, doc="how long a request waits for the store at most")
+    on_store_failure: str = setting(
+        Choice("cached", "closed"),
+        default="cached",
+        doc="while the store is away: keys that are known go on (`cached`), or none do "
+        "(`closed`); unknown ones get 503 either way",
+    )
+    stale: float = setting(Duration(), default=3600.0, doc="how long a known key goes on that cannot be looked up again")
 
 
-@dataclass(frozen=True, slots=True)
+@table
 class JwtConfig:
-    """One issuer. Exactly one of `secret`, `key`, `jwks`, `discovery` and `own` says where its keys are. Times in seconds.
+    """One issuer. Exactly one of `secret`, `key`, `jwks`, `discovery` and `own` says where its keys are. Times in seconds."""
 
-    own: it is this gateway, as `[tokens]` has it; a token of a session that has ended is then refused.
-    algorithms: those allowed; () for HS256 with a secret, else for algorithms.USUAL.
-    required: claims that must be there, beside exp. type: the `typ` tokens must have. max_age: since iat.
-    refresh, cooldown, timeout: of fetched keys, as state.jwks has them.
-    """
-
-    issuer: str = ""
-    audience: tuple[str, ...] = ()
-    algorithms: tuple[str, ...] = ()
-    secret: str = field(default="", repr=False)
-    key: str = field(default="", repr=False)
-    jwks: str = ""
-    discovery: bool = False
-    own: bool = False
-    leeway: float = 30.0
-    required: tuple[str, ...] = ()
-    type: str = ""
-    max_age: float | None = None
-    claims: ClaimsConfig = field(default_factory=ClaimsConfig)
-    refresh: float = 300.0
-    cooldown: float = 5.0
-    timeout: float = 5.0
-
-
-class JwtTable(Table):
-    makes = JwtConfig
-    issuer = Text(required=True)
-    audience = Texts()
-    algorithms = Items(Choice(*ALGORITHMS))
-    secret = Secret()
-    key = Text()
-    jwks = HttpUrl()
-    discovery = Boolean()
-    own = Boolean()
-    leeway = Duration(zero=True)
-    required = Items(Text())
-    type = Text()
-    max_age = Duration()
-    claims = SubTable(ClaimsTable)
-    refresh = Duration()
-    cooldown = Duration()
-    timeout = Duration()
+    issuer: str = setting(doc="what `iss` must be, letter by letter; it also chooses the table")
+    audience: tuple[str, ...] = setting(
+        Texts(), default=(), doc="what `aud` must name, one of them; when left out, tokens that name any are refused"
+    )
+    algorithms: tuple[str, ...] = setting(
+        Items(Choice(*ALGORITHMS)),
+        default=(),
+        doc="those allowed; when left out `HS256` with a secret, else `RS256`, `PS256`, "
+        "`ES256`, `EdDSA`, `Ed25519`. Each key is used only with those that fit it",
+    )
+    secret: str = setting(
+        Secret(), default="", doc='shared with the issuer, at least as long as the hash; `{ file = "..." }` or `"${NAME}"`'
+    )
+    key: str = setting(
+        default="",
+        repr=False,
+        doc='the issuer\'s public key, usually `{ file = "..." }`: PEM, a certificate, a JSON Web Key or a set of them',
+    )
+    jwks: str = setting(HttpUrl(), default="", doc="where the issuer's key set is fetched")
+    discovery: bool = setting(default=False, doc="whether the issuer's `/.well-known/openid-configuration` says where it is")
+    own: bool = setting(
+        default=False,
+        doc="whether it is this gateway, by `[tokens]`: tokens of sessions that have ended "
+        "are refused, and `client` is the claim `client_id`",
+    )
+    leeway: float = setting(Duration(zero=True), default=30.0, doc="how far clocks may differ, for `exp`, `nbf` and `iat`")
+    required: tuple[str, ...] = setting(default=(), doc="claims that must be there, beside `exp`")
+    type: str = setting(default="", doc="the `typ` a token must have; `JWT`, `at+jwt` or none when left out")
+    max_age: float | None = setting(Duration(), default=None, doc="the longest since `iat`, whatever `exp` says")
+    claims: ClaimsConfig = setting(default=ClaimsConfig(), doc="`[auth.jwt.claims]`")
+    refresh: float = setting(Duration(), default=300.0, doc="how often the key set is fetched in the background")
+    cooldown: float = setting(
+        Duration(), default=5.0, doc="the least time between two fetches, however many tokens name keys that are not known"
+    )
+    timeout: float = setting(Duration(), default=5.0, doc="of a fetch")
 
 
-@dataclass(frozen=True, slots=True)
+@table
 class AnswerConfig(ClaimsConfig):
     """As for tokens, but that the client is who the token was issued to (RFC 7662 section 2.2)."""
 
-    client: str = "client_id"
+    client: str = setting(default="client_id", doc="the client")
 
 
-class AnswerTable(ClaimsTable):
-    makes = AnswerConfig
-
-
-@dataclass(frozen=True, slots=True)
+@table
 class IntrospectionConfig:
-    """The server and what its answers must say. Times in seconds; `ttl` and `negative_ttl`: how long answers are remembered."""
+    """A server that knows opaque tokens, and what its answers must say. Times in seconds."""
 
-    url: str = ""
-    client_id: str = ""
-    client_secret: str = field(default="", repr=False)
-    audience: tuple[str, ...] = ()
-    claims: AnswerConfig = field(default_factory=AnswerConfig)
-    ttl: float = 60.0
-    negative_ttl: float = 10.0
-    timeout: float = 5.0
-    failures: int = 5
-    pause: float = 10.0
-
-
-class IntrospectionTable(Table):
-    makes = IntrospectionConfig
-    url = HttpUrl(required=True)
-    client_id = Text()
-    client_secret = Secret()
-    audience = Texts()
-    claims = SubTable(AnswerTable)
-    ttl = Duration(zero=True)
-    negative_ttl = Duration(zero=True)
-    timeout = Duration()
-    failures = Whole(least=1)
-    pause = Duration()
+    url: str = setting(HttpUrl(), doc="the introspection endpoint")
+    client_id: str = setting(default="", doc="as whom the gateway asks (Basic); no credentials when left out")
+    client_secret: str = setting(Secret(), default="", doc='`{ file = "..." }` or `"${NAME}"`')
+    audience: tuple[str, ...] = setting(Texts(), default=(), doc="what `aud` must name, one of them; any when left out")
+    claims: AnswerConfig = setting(default=AnswerConfig(), doc="`[auth.introspection.claims]`")
+    ttl: float = setting(Duration(zero=True), default=60.0, doc="how long an answer is remembered, but never beyond `exp`")
+    negative_ttl: float = setting(Duration(zero=True), default=10.0, doc="how long it is remembered that a token is no good")
+    timeout: float = setting(Duration(), default=5.0, doc="of a question")
+    failures: int = setting(Whole(least=1), default=5, doc="failed questions in a row after which the server is left alone")
+    pause: float = setting(
+        Duration(), default=10.0, doc="for how long; requests with tokens that are not remembered get 503 meanwhile"
+    )
 
 
-@dataclass(frozen=True, slots=True)
+@table
 class BasicConfig:
-    """The user file, and for how many seconds credentials found good or wrong are remembered."""
+    """Users with passwords. Times in seconds."""
 
-    file: str = "users.toml"
-    ttl: float = 300.0
-
-
-class BasicTable(Table):
-    makes = BasicConfig
-    file = Text()
-    ttl = Duration(zero=True)
+    file: str = setting(default="users.toml", doc="the user file, relative to the pipeline's file")
+    ttl: float = setting(
+        Duration(zero=True), default=300.0, doc="how long it is remembered whether credentials are good; 0 verifies every request"
+    )
 
 
-@dataclass(frozen=True, slots=True)
+@table
 class MtlsConfig:
-    """One subject, as RFC 4514 writes it ("CN=acme,O=Acme Inc"), and whom it makes the caller."""
+    """A certificate's subject, and which caller it makes."""
 
-    subject: str = ""
-    client: str = ""
-    tier: str = ""
-    roles: tuple[str, ...] = ()
-    permissions: tuple[str, ...] = ()
-
-
-class MtlsTable(Table):
-    makes = MtlsConfig
-    subject = Text(required=True)
-    client = FieldValue(required=True)
-    tier = FieldValue()
-    roles = Items(FieldValue())
-    permissions = Items(Permission())
+    subject: str = setting(doc='as RFC 4514 writes it: `"CN=acme,O=Acme Inc"`')
+    client: str = setting(FieldValue(), doc="whom it makes the caller")
+    tier: str = setting(FieldValue(), default="", doc="its tier")
+    roles: tuple[str, ...] = setting(Items(FieldValue()), default=(), doc="its roles")
+    permissions: tuple[str, ...] = setting(Items(Permission()), default=(), doc="its permissions")
 
 
-@dataclass(frozen=True, slots=True)
+@table
 class SignatureKeyConfig:
-    """A key by its `id` (keyid), the secret shared with the client (base64 if so said), and whom it makes the caller."""
+    """A key for signed requests, and which caller it makes."""
 
-    id: str = ""
-    secret: str = field(default="", repr=False)
-    base64: bool = False
-    client: str = ""
-    tier: str = ""
-    roles: tuple[str, ...] = ()
-    permissions: tuple[str, ...] = ()
+    id: str = setting(doc="the `keyid`")
+    secret: str = setting(Secret(), doc='shared with the client, 32 bytes or more; usually `{ file = "..." }`')
+    client: str = setting(FieldValue(), doc="whom it makes the caller")
+    base64: bool = setting(default=False, doc="whether the secret stands there in base64")
+    tier: str = setting(FieldValue(), default="", doc="its tier")
+    roles: tuple[str, ...] = setting(Items(FieldValue()), default=(), doc="its roles")
+    permissions: tuple[str, ...] = setting(Items(Permission()), default=(), doc="its permissions")
 
 
-@dataclass(frozen=True, slots=True)
+@table
 class SignatureConfig:
-    """What a signature has to cover, and how old it may be in seconds.
+    """What a signature has to cover, and how old it may be. Times in seconds, sizes in bytes."""
 
-    required: components; "content-digest" only of requests with a body. nonce: whether there must be one.
-    leeway: how far clocks may differ. max_body: bytes of a body that are read for its digest.
-    """
-
-    keys: tuple[SignatureKeyConfig, ...] = ()
-    required: tuple[str, ...] = ("@method", "@target-uri", "content-digest")
-    max_age: float = 300.0
-    leeway: float = 30.0
-    nonce: bool = False
-    max_body: int = 2**20
-
-
-class SignatureKeyTable(Table):
-    makes = SignatureKeyConfig
-    id = Text(required=True)
-    secret = Secret(required=True)
-    base64 = Boolean()
-    client = FieldValue(required=True)
-    tier = FieldValue()
-    roles = Items(FieldValue())
-    permissions = Items(Permission())
+    keys: tuple[SignatureKeyConfig, ...] = setting(default=(), doc="`[[auth.signature.keys]]`")
+    required: tuple[str, ...] = setting(
+        default=("@method", "@target-uri", "content-digest"),
+        doc="what a signature must cover; `content-digest` only of requests with a body. "
+        "`@target-uri` and `@authority`, `@path`, `@query` together stand for one another",
+    )
+    max_age: float = setting(Duration(), default=300.0, doc="since `created`, whatever `expires` says")
+    leeway: float = setting(Duration(zero=True), default=30.0, doc="how far clocks may differ")
+    nonce: bool = setting(default=False, doc="whether there must be a nonce; one that is there is good once either way")
+    max_body: int = setting(Size(), default=2**20, doc="bodies whose digest is checked; longer ones get 413")
 
 
-class SignatureTable(Table):
-    makes = SignatureConfig
-    keys = Items(SubTable(SignatureKeyTable))
-    required = Items(Text())
-    max_age = Duration()
-    leeway = Duration(zero=True)
-    nonce = Boolean()
-    max_body = Size()
-
-
-@dataclass(frozen=True, slots=True)
+@table
 class TokenConfig:
-    """What the token says and how it is signed: with `key` (a private key in PEM) or `secret`. Times in seconds."""
+    """The signed token that tells upstreams who is calling. Times in seconds."""
 
-    header: str = "X-Client-Token"
-    issuer: str = "gateway"
-    audience: str = ""
-    lifetime: float = 60.0
-    key: str = field(default="", repr=False)
-    secret: str = field(default="", repr=False)
-    kid: str = ""
-
-
-class TokenTable(Table):
-    makes = TokenConfig
-    header = FieldName()
-    issuer = Text()
-    audience = Text()
-    lifetime = Duration()
-    key = Secret()
-    secret = Secret()
-    kid = Text()
+    header: str = setting(
+        FieldName(), default="X-Client-Token", doc="the header it is sent in; as a Bearer token if that is `Authorization`"
+    )
+    issuer: str = setting(default="gateway", doc="its `iss`")
+    audience: str = setting(default="", doc="its `aud`; none when left out")
+    lifetime: float = setting(Duration(), default=60.0, doc="from `iat` to `exp`")
+    key: str = setting(
+        Secret(),
+        default="",
+        doc='a private key in PEM, usually `{ file = "..." }`; it decides the algorithm: RS256, ES256, ES384, ES512 or EdDSA',
+    )
+    secret: str = setting(Secret(), default="", doc="a secret shared with the upstreams, for HS256")
+    kid: str = setting(default="", doc="the name of the key, for the token's header")
 
 
-@dataclass(frozen=True, slots=True)
+@table
 class AuthConfig:
-    """How callers are known (`methods`, in this order) and what they need.
+    """How callers are known, and what they need."""
 
-    revocations: the file that lists revoked tokens, the URL of a Redis that does, or "redis" for the one that `[store] url`
-              names; "" for none.
-    require:  permissions, all of them needed: a list for every method, or a table of lists by method with "*" for the others.
-    roles:    the permissions that come with a role, beyond those of the caller's own.
-    tiers:    the tiers that may; all when empty.
-    owner:    claims by path parameter: the one must be the other, so that `/users/{id}` is for `sub` alone; "client" is the
-              client's name. owner_except: the permissions (all of them) with which it need not.
-    allow, deny: networks, asked before anything else; deny weighs more, and without `allow` all others may.
-    optional: callers without credentials pass as nobody in particular wherever `require` asks for nothing; credentials that
-              are wrong are refused all the same.
-    realm:    what a challenge (WWW-Authenticate) says the credentials are for.
-    forward_credentials: whether the upstream sees them.
-    forward:  how the upstream is told who is calling: in plain fields ("headers"), or in a signed `token`.
-    audit:    the log of decisions, None for none.
-    """
-
-    methods: tuple[str, ...] = ("api_key",)
-    api_key: ApiKeyConfig = field(default_factory=ApiKeyConfig)
-    jwt: tuple[JwtConfig, ...] = ()
-    introspection: IntrospectionConfig | None = None
-    basic: BasicConfig = field(default_factory=BasicConfig)
-    mtls: tuple[MtlsConfig, ...] = ()
-    signature: SignatureConfig = field(default_factory=SignatureConfig)
-    revocations: str = field(default="", repr=False)
-    require: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    roles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    tiers: tuple[str, ...] = ()
-    owner: Mapping[str, str] = field(default_factory=dict)
-    owner_except: tuple[str, ...] = ()
-    allow: tuple[Network, ...] = ()
-    deny: tuple[Network, ...] = ()
-    optional: bool = False
-    realm: str = "gateway"
-    forward_credentials: bool = False
-    forward: str = "headers"
-    token: TokenConfig = field(default_factory=TokenConfig)
-    audit: AuditConfig | None = None
-
-
-class AuthTable(Table):
-    makes = AuthConfig
-    methods = Items(Choice(*METHODS))
-    api_key = SubTable(ApiKeyTable)
-    jwt = Items(SubTable(JwtTable))
-    introspection = SubTable(IntrospectionTable)
-    basic = SubTable(BasicTable)
-    mtls = Items(SubTable(MtlsTable))
-    signature = SubTable(SignatureTable)
-    revocations = Secret()
-    require = Require()
-    roles = Map(keys=Text(), values=Items(Permission()))
-    tiers = Items(Text())
-    owner = Map(keys=Text(), values=Text())
-    owner_except = Items(Permission())
-    allow = Items(schema.Network())
-    deny = Items(schema.Network())
-    optional = Boolean()
-    realm = FieldValue()
-    forward_credentials = Boolean()
-    forward = Choice("headers", "token")
-    token = SubTable(TokenTable)
-    audit = SubTable(AuditTable)
+    methods: tuple[str, ...] = setting(
+        Items(Choice(*METHODS)),
+        default=("api_key",),
+        doc="tried in this order; the first that finds credentials of its kind decides",
+    )
+    api_key: ApiKeyConfig = setting(default=ApiKeyConfig(), doc="`[auth.api_key]`")
+    jwt: tuple[JwtConfig, ...] = setting(default=(), doc="`[[auth.jwt]]`")
+    introspection: IntrospectionConfig | None = setting(default=None, doc="`[auth.introspection]`")
+    basic: BasicConfig = setting(default=BasicConfig(), doc="`[auth.basic]`")
+    mtls: tuple[MtlsConfig, ...] = setting(default=(), doc="`[[auth.mtls]]`")
+    signature: SignatureConfig = setting(default=SignatureConfig(), doc="`[auth.signature]`")
+    revocations: str = setting(
+        Secret(),
+        default="",
+        doc="a file that lists revoked tokens, relative to the pipeline's file; or a Redis "
+        'that does: its URL, or `"redis"` for what `[store]` `url` names '
+        "([guide](auth.md#revoking-tokens)); none when left out",
+    )
+    require: Mapping[str, frozenset[str]] = setting(
+        Require(),
+        default_factory=dict,
+        doc='permissions the caller needs, all of them: `["cameras:read"]`, or by method: `{ '
+        'GET = ["cameras:read"], "*" = ["cameras:write"] }`',
+    )
+    roles: Mapping[str, tuple[str, ...]] = setting(
+        Map(keys=Text(), values=Items(Permission())),
+        default_factory=dict,
+        doc='permissions that come with a role: `roles.operator = ["cameras:read"]`',
+    )
+    tiers: tuple[str, ...] = setting(default=(), doc="the tiers that may; all when left out")
+    owner: Mapping[str, str] = setting(
+        default_factory=dict,
+        doc='a claim by path parameter; both must be the same: `owner.id = "sub"` keeps '
+        '`/users/{id}` for that user. `"client"` is the client\'s name',
+    )
+    owner_except: tuple[str, ...] = setting(
+        Items(Permission()), default=(), doc="permissions (all of them) with which `owner` does not apply"
+    )
+    allow: tuple[Network, ...] = setting(Items(schema.Network()), default=(), doc="networks that may; all when left out")
+    deny: tuple[Network, ...] = setting(Items(schema.Network()), default=(), doc="networks that may not, whatever `allow` says")
+    optional: bool = setting(
+        default=False,
+        doc="whether callers without credentials pass where nothing is required; wrong credentials are refused all the same",
+    )
+    realm: str = setting(FieldValue(), default="gateway", doc="what WWW-Authenticate says the credentials are for")
+    forward_credentials: bool = setting(default=False, doc="whether the upstream sees the credentials")
+    forward: str = setting(
+        Choice("headers", "token"),
+        default="headers",
+        doc="how the upstream is told who is calling: `headers` in X-Client-ID, -Tier and "
+        "-Roles; `token` in a short-lived signed token instead",
+    )
+    token: TokenConfig = setting(default=TokenConfig(), doc="`[auth.token]`")
+    audit: AuditConfig | None = setting(default=None, doc="`[auth.audit]`; no such log when left out")

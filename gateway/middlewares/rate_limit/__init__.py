@@ -21,11 +21,12 @@ from copy import deepcopy
 from math import ceil, floor, inf
 from typing import Any
 
+from gateway.config.tables.schema import schema_of
 from gateway.core.exchange import Decision, Exchange, Reply
 from gateway.core.failures import Failed
 from gateway.core.hooks import ConfigProblem, Context, Hooks
 from gateway.core.networks import address_key
-from gateway.middlewares.rate_limit.config import ClassConfig, ExemptConfig, RateLimitConfig, RateLimitTable, RuleConfig
+from gateway.middlewares.rate_limit.config import ClassConfig, ExemptConfig, RateLimitConfig, RuleConfig
 from gateway.middlewares.rate_limit.keys import parts, route_name
 from gateway.middlewares.rate_limit.leased import Leased
 from gateway.middlewares.rate_limit.limiter import Limiter
@@ -33,7 +34,7 @@ from gateway.middlewares.rate_limit.policy import Policies, Policy, policies
 from gateway.middlewares.rate_limit.rules import Rule
 from gateway.middlewares.rate_limit.told import NOTE, refusal, tell
 
-CONFIG = RateLimitTable
+CONFIG = schema_of(RateLimitConfig)
 
 NAMES = (b"x-ratelimit-limit", b"x-ratelimit-remaining", b"x-ratelimit-reset", b"ratelimit-policy", b"ratelimit")
 """The fields this middleware sends, lower case."""

@@ -3,23 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 
-from gateway.config.tables.schema import (
-    Boolean,
-    Choice,
-    Duration,
-    FieldName,
-    Items,
-    Map,
-    Network,
-    Number,
-    SubTable,
-    Table,
-    Text,
-    Whole,
-)
+from gateway.config.tables.declare import setting, table
+from gateway.config.tables.schema import Choice, Duration, FieldName, Items, Map, Network, Number, Text, Whole
 from gateway.limits.quotas import EVERY, PERIODS
 from gateway.middlewares.rate_limit.keys import KeyField
 
@@ -27,133 +14,104 @@ MODES = ("exact", "leased")
 ON_STORE_FAILURE = ("local_share", "open", "closed")
 
 
-@dataclass(frozen=True, slots=True)
+@table
 class ClassConfig:
-    """A limit: `tokens`, `refill` a second and `burst` in any one second, or `limit` requests within `window` or a `period`.
+    """A limit: `tokens`, `refill` and `burst`, or `limit` within `window` or a `period`."""
 
-    A `limit` of 0 refuses everything, for classes whose callers may not do it at all.
-    """
+    tokens: int | None = setting(Whole(least=1, most=10**9), default=None, doc="the bucket's capacity")
+    refill: float | None = setting(Number(least=1e-6, most=1e9), default=None, doc="tokens a second")
+    burst: int | None = setting(Whole(least=1, most=10**9), default=None, doc="at most this many in any one second")
+    limit: int | None = setting(
+        Whole(least=0, most=10**9),
+        default=None,
+        doc='requests within `window` or `period`; at a time, with `algorithm = "concurrency"`; 0 refuses everything',
+    )
+    window: float | None = setting(Duration(), default=None, doc="the time in which `limit` counts")
+    period: str | None = setting(Choice(*PERIODS), default=None, doc="of a `quota`: the calendar period in which `limit` counts")
 
-    tokens: int | None = None
-    refill: float | None = None
-    burst: int | None = None
-    limit: int | None = None
-    window: float | None = None
-    period: str | None = None
 
-
-@dataclass(frozen=True, slots=True)
+@table
 class ExemptConfig:
-    """Who is not limited: any of these is enough."""
+    """Which callers are not limited: any of these is enough."""
 
-    networks: tuple[IPv4Network | IPv6Network, ...] = ()
-    clients: tuple[str, ...] = ()
-    tiers: tuple[str, ...] = ()
-    roles: tuple[str, ...] = ()
+    networks: tuple[IPv4Network | IPv6Network, ...] = setting(Items(Network()), default=(), doc="the client's address")
+    clients: tuple[str, ...] = setting(default=(), doc="authenticated clients")
+    tiers: tuple[str, ...] = setting(default=(), doc="their tiers")
+    roles: tuple[str, ...] = setting(default=(), doc="any of their roles")
 
 
-@dataclass(frozen=True, slots=True)
-class RuleConfig:
-    """Whose requests are counted (`key`), how (`algorithm`), and how many: a `class`, or the same numbers as a class has.
+@table
+class RuleConfig(ClassConfig):
+    """Whose requests are counted, how, and how many may pass: a class, or numbers of its own."""
 
-    tiers, roles: the class for callers of a tier or role; all others, and callers without an identity, have the `class` or the
-    numbers. scope: "pipeline" or "route": where a caller's requests are counted together. costs: units by method.
-    key_limits: whether callers whose API key has a limit of its own have that instead, each key by itself.
-    mode, on_store_failure, lease: with a shared store, see docs/limits.md.
-    """
-
-    name: str = ""
-    key: str | tuple[str, ...] = "client"
-    algorithm: str = "token_bucket"
-    class_: str = ""
-    tiers: Mapping[str, str] = field(default_factory=dict)
-    roles: Mapping[str, str] = field(default_factory=dict)
-    key_limits: bool = False
-    scope: str = "pipeline"
-    methods: tuple[str, ...] = ()
-    costs: Mapping[str, int] = field(default_factory=dict)
-    cost_header: str = ""
-    exempt: ExemptConfig = ExemptConfig()
-    shadow: bool = False
-    time_zone: str = "UTC"
-    mode: str = "exact"
-    on_store_failure: str = "local_share"
-    lease: float = 0.1
-    tokens: int | None = None
-    refill: float | None = None
-    burst: int | None = None
-    limit: int | None = None
-    window: float | None = None
-    period: str | None = None
+    name: str = setting(default="", doc="what clients see where no class names the limit; the words of `key` when left out")
+    key: str | tuple[str, ...] = setting(
+        KeyField(),
+        default="client",
+        doc="who shares a bucket: `client` the authenticated client, `user` its user, `ip` "
+        "the address (of IPv6 the /64), `global` everybody, `route` everybody on a route,"
+        " or the value of `header:NAME`, `claim:NAME`, `param:NAME` (of a path template),"
+        " `body:NAME` (of a JSON body); an array is the combination. What a request does "
+        "not have is replaced by its address",
+    )
+    algorithm: str = setting(Choice(*EVERY), default="token_bucket", doc="how requests are counted, see [limits.md](limits.md)")
+    class_: str = setting(default="", name="class", doc="the name of the class that limits here")
+    tiers: Mapping[str, str] = setting(
+        default_factory=dict, doc='the class for callers of a tier, by tier: `tiers.premium = "large"`'
+    )
+    roles: Mapping[str, str] = setting(default_factory=dict, doc="likewise by role; the first in the table that the caller has")
+    key_limits: bool = setting(
+        default=False, doc="whether a key's own limit stands instead of these ([guide](limits.md#limits-that-keys-bring-along))"
+    )
+    scope: str = setting(
+        Choice("pipeline", "route"),
+        default="pipeline",
+        doc="`route` counts every route (every path template) apart, `pipeline` all of them together",
+    )
+    methods: tuple[str, ...] = setting(default=(), doc="the methods that are limited; all when left out")
+    costs: Mapping[str, int] = setting(
+        Map(keys=Text(), values=Whole(least=0, most=10**6)),
+        default_factory=dict,
+        doc='units by method, 1 when left out: `costs = { GET = 1, POST = 2, DELETE = 4 }`; `"*"` for all others, 0 is free',
+    )
+    cost_header: str = setting(
+        FieldName(),
+        default="",
+        doc="a header in which the upstream says what a request has cost; counted when the answer comes, and removed",
+    )
+    exempt: ExemptConfig = setting(default=ExemptConfig(), doc="who is not limited")
+    shadow: bool = setting(
+        default=False, doc="counts, and says in the log (`reason`) and in metrics what it would have refused, but refuses nothing"
+    )
+    time_zone: str = setting(default="UTC", doc='whose calendar, e.g. `"Europe/Berlin"`')
+    mode: str = setting(
+        Choice(*MODES), default="exact", doc="with a shared store: asked for every request, or shares of the limit taken ahead"
+    )
+    on_store_failure: str = setting(
+        Choice(*ON_STORE_FAILURE),
+        default="local_share",
+        doc="while the store does not answer: this gateway's part of the limit, no limit, or 503",
+    )
+    lease: float = setting(
+        Number(least=0.001, most=0.5),
+        default=0.1,
+        doc="of a leased limit: the part that gateways may have taken ahead, or owe, together",
+    )
 
     def numbers(self) -> ClassConfig:
         """The limit that stands in the rule itself."""
         return ClassConfig(self.tokens, self.refill, self.burst, self.limit, self.window, self.period)
 
 
-@dataclass(frozen=True, slots=True)
+@table
 class RateLimitConfig(RuleConfig):
-    """A rule and what all rules share; further `rules` apply to the same requests, and none counts unless all have room.
+    """A rule, and what all rules share; a request passes when all of them have room."""
 
-    classes:  limits by name, for `class`, `tiers` and `roles`.
-    message:  for refused clients, instead of the gateway's own words.
-    max_keys: callers remembered at a time by each limit; beyond it those are forgotten that have most left.
-    """
-
-    classes: Mapping[str, ClassConfig] = field(default_factory=dict)
-    rules: tuple[RuleConfig, ...] = ()
-    message: str = ""
-    max_keys: int = 1_000_000
-
-
-class ClassTable(Table):
-    makes = ClassConfig
-    tokens = Whole(least=1, most=10**9)
-    refill = Number(least=1e-6, most=1e9)
-    burst = Whole(least=1, most=10**9)
-    limit = Whole(least=0, most=10**9)
-    window = Duration()
-    period = Choice(*PERIODS)
-
-
-class ExemptTable(Table):
-    makes = ExemptConfig
-    networks = Items(Network())
-    clients = Items(Text())
-    tiers = Items(Text())
-    roles = Items(Text())
-
-
-class RuleTable(Table):
-    makes = RuleConfig
-    name = Text()
-    tokens = Whole(least=1, most=10**9)
-    refill = Number(least=1e-6, most=1e9)
-    burst = Whole(least=1, most=10**9)
-    limit = Whole(least=0, most=10**9)
-    window = Duration()
-    period = Choice(*PERIODS)
-    time_zone = Text()
-    key = KeyField()
-    algorithm = Choice(*EVERY)
-    class_ = Text(data_key="class", attribute="class_")
-    tiers = Map(keys=Text(), values=Text())
-    roles = Map(keys=Text(), values=Text())
-    key_limits = Boolean()
-    scope = Choice("pipeline", "route")
-    methods = Items(Text())
-    costs = Map(keys=Text(), values=Whole(least=0, most=10**6))
-    cost_header = FieldName()
-    exempt = SubTable(ExemptTable)
-    shadow = Boolean()
-    mode = Choice(*MODES)
-    on_store_failure = Choice(*ON_STORE_FAILURE)
-    lease = Number(least=0.001, most=0.5)
-
-
-class RateLimitTable(RuleTable):
-    makes = RateLimitConfig
-    classes = Map(keys=Text(), values=SubTable(ClassTable))
-    rules = Items(SubTable(RuleTable))
-    message = Text()
-    max_keys = Whole(least=1)
+    classes: Mapping[str, ClassConfig] = setting(default_factory=dict, doc="`[rate_limit.classes.NAME]`")
+    rules: tuple[RuleConfig, ...] = setting(default=(), doc="further limits: `[[rate_limit.rules]]`")
+    message: str = setting(default="", doc="the detail that refused clients read")
+    max_keys: int = setting(
+        Whole(least=1),
+        default=1_000_000,
+        doc="callers remembered at a time, by each limit; beyond it those are forgotten that have most left",
+    )
