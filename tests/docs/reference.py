@@ -1,24 +1,34 @@
-"""What docs/configuration.md has to say: every key of every table, with type and default, read from the code.
+"""The tables of docs/configuration.md: every key with type, default and meaning, as its declaration has them.
 
-python -m tests.docs.reference        # the rows, for pasting into the page
+python -m tests.docs.reference --write      # write them between the page's markers
 """
 
 from __future__ import annotations
 
 import dataclasses
+import re
+import sys
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
-from marshmallow import Schema, fields
+from marshmallow import Schema, fields, validate
 
 from gateway import middlewares
 from gateway.config.tables import schema
+from gateway.config.tables.declare import settings
 from gateway.config.tables.pipeline import PipelineConfig, RouteConfig
 from gateway.config.tables.server import GatewayConfig
 from gateway.config.tables.upstream import UpstreamConfig
+from gateway.core.failures import Failure
 from gateway.middlewares.auth.permissions import Require
 from gateway.middlewares.rate_limit.keys import KeyField
 from gateway.tokens.claims import Texts
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "configuration.md"
+MARKED = re.compile(r"(<!-- keys of (.+?) -->\n)(.*?)(<!-- end of keys -->\n)", re.DOTALL)
+FAILURES = "failures"
+"""The name of the one table that is not about keys."""
 
 TYPES: Mapping[type, str] = {
     schema.Boolean: "boolean",
@@ -46,9 +56,10 @@ class Row:
     key: str
     type: str
     default: str
+    meaning: str
 
     def __str__(self) -> str:
-        return f"| `{self.key}` | {self.type} | {self.default} |"
+        return f"| `{self.key}` | {self.type} | {self.default} | {self.meaning} |\n"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +68,21 @@ class Section:
 
     heading: str
     rows: tuple[Row, ...]
+
+    def __str__(self) -> str:
+        return "| key | type | default | meaning |\n|---|---|---|---|\n" + "".join(map(str, self.rows))
+
+
+def written(page: str) -> str:
+    """The page with every marked table as it has to be. Raises KeyError for a marker that names no table."""
+    tables = {section.heading: str(section) for section in sections()} | {FAILURES: failures()}
+    return MARKED.sub(lambda found: found[1] + tables[found[2]] + found[4], page)
+
+
+def failures() -> str:
+    """The table of failures."""
+    rows = (f"| `{one.reason}` | {one.code} | {one.status} | {one.title} |\n" for one in Failure)
+    return "| name | code | status | title |\n|---|---|---|---|\n" + "".join(rows)
 
 
 def sections() -> list[Section]:
@@ -76,7 +102,8 @@ def walk(table: type[Schema], path: str, *, many: bool = False) -> Iterator[Sect
     names = {"": "gateway.toml", "pipeline": "pipelines/NAME.toml"}
     known = {one.data_key or name: (name, one) for name, one in made.load_fields.items()}
     if known:
-        rows = tuple(Row(key, kind(one), default(made, name, one)) for key, (name, one) in known.items())
+        docs = {name: one.doc for name, one in settings(made.makes).items()}
+        rows = tuple(Row(key, kind(one), default(made, name, one), docs[name]) for key, (name, one) in known.items())
         yield Section(names.get(path) or (f"[[{path}]]" if many else f"[{path}]"), rows)
     for key, (_, one) in known.items():
         below, listed, named = nested(one)
@@ -104,13 +131,24 @@ def kind(one: Any) -> str:
         inner = kind(one.inner)
         return "array of tables" if inner == "table" else f"array: {inner}"
     if isinstance(one, fields.Dict):
-        return f"table: {kind(one.value_field)} by name" if one.value_field is not None else "table"
+        return f"table by name: {kind(one.value_field)}" if one.value_field is not None else "table"
     if isinstance(one, schema.Choice):
         return " ".join(f"`{word}`" for word in one.words)
-    for cls in type(one).__mro__:
-        if cls in TYPES:
-            return TYPES[cls]
-    return "any"
+    return next(TYPES[cls] for cls in type(one).__mro__ if cls in TYPES) + bounds(one)
+
+
+def bounds(one: Any) -> str:
+    """The limits of a number."""
+    limits = next((check for check in one.validators if isinstance(check, validate.Range)), None)
+    if limits is None or (limits.min is None and limits.max is None):
+        return ""
+    if limits.max is None:
+        return f", from {figure(limits.min)}" if limits.min else ""
+    return f", {figure(limits.min)} to {figure(limits.max)}"
+
+
+def figure(value: float) -> str:
+    return f"{int(value):,}" if value == int(value) else f"{value:f}".rstrip("0")
 
 
 def default(made: Schema, name: str, one: Any) -> str:
@@ -166,8 +204,7 @@ def size(count: int) -> str:
 
 
 if __name__ == "__main__":
-    for section in sections():
-        print(f"\n### `{section.heading}`\n")
-        print("| key | type | default | meaning |\n|---|---|---|---|")
-        for row in section.rows:
-            print(f"{row}  |")
+    if "--write" in sys.argv:
+        PAGE.write_text(written(PAGE.read_text("utf-8")), "utf-8")
+    else:
+        print(*(f"### `{section.heading}`\n\n{section}" for section in sections()), sep="\n")

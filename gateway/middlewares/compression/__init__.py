@@ -78,9 +78,9 @@ class CompressionConfig:
     )
     minimum: int = setting(Size(), default=1024, doc="shorter answers go out as they are")
     types: tuple[str, ...] = setting(default=TYPES, doc='`"type/subtype"`, `"type/*"` or a `"+suffix"`')
-    gzip_level: int = setting(Whole(least=0, most=3), default=1, doc="0 to 3")
-    br_quality: int = setting(Whole(least=0, most=5), default=4, doc="0 to 5")
-    zstd_level: int = setting(Whole(least=1, most=9), default=3, doc="1 to 9")
+    gzip_level: int = setting(Whole(least=0, most=3), default=1, doc="more is smaller and slower")
+    br_quality: int = setting(Whole(least=0, most=5), default=4, doc="likewise")
+    zstd_level: int = setting(Whole(least=1, most=9), default=3, doc="likewise")
     events: bool = setting(default=False, doc="whether `text/event-stream` is compressed too")
 
 
