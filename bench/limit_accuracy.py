@@ -24,7 +24,8 @@ from gateway.core.clock import REAL
 from gateway.core.exchange import Exchange
 from gateway.core.failures import Failed
 from gateway.core.telemetry import Telemetry
-from gateway.store.stores import open_store
+from gateway.limits.redis_ledger import RedisLedger
+from gateway.store.stores import SharedStore, parse
 from tests.redis import RedisServer
 
 QUOTA, RUN, SHARE = 200, 1.0, 0.1
@@ -56,7 +57,7 @@ def arrivals(kind: str, gateways: int, seed: int) -> list[float]:
 async def work(url: str, table: dict[str, Any], gateways: int, seed: int, hook: Callable[..., Any], exchange: Any) -> None:
     """One process: says that it is ready, is told when to start, and prints what was admitted when."""
     telemetry = Telemetry()
-    store = None if url == "memory" else open_store(url, 1.0, REAL, telemetry)
+    store = None if url == "memory" else RedisLedger(SharedStore(parse(url), 1.0), REAL, telemetry)
     asks: dict[float, Ask] = {window: hook({**table, "window": window}, store, telemetry=telemetry) for window in (LONG, EDGE)}
     admitted: dict[str, list[tuple[float, float]]] = {kind: [] for kind in KINDS}
     for ask in asks.values():

@@ -33,8 +33,10 @@ from gateway.core.hooks import Context
 from gateway.core.telemetry import Telemetry
 from gateway.limits.algorithms import Limit
 from gateway.limits.buckets import Buckets
+from gateway.limits.ledger import Ledger
+from gateway.limits.redis_ledger import RedisLedger
 from gateway.middlewares.rate_limit import CONFIG, build
-from gateway.store.stores import Store, open_store
+from gateway.store.stores import SharedStore, parse
 from tests.redis import RedisServer
 
 ROUTE = SimpleNamespace(name="r")
@@ -49,10 +51,10 @@ def exchange(client: str) -> Exchange:
 
 
 def hook(
-    table: dict[str, Any], store: Store | None = None, clock: Clock = REAL, telemetry: Telemetry | None = None
+    table: dict[str, Any], ledger: Ledger | None = None, clock: Clock = REAL, telemetry: Telemetry | None = None
 ) -> Callable[[Exchange], Awaitable[None] | None]:
     """The request hook of such a table."""
-    context = Context("rate_limit", "bench", clock=clock, store=store, telemetry=telemetry or Telemetry())
+    context = Context("rate_limit", "bench", clock=clock, ledger=ledger, telemetry=telemetry or Telemetry())
     request: Any = build(CONFIG().load(table), context).request
     return request  # type: ignore[no-any-return]
 
@@ -88,8 +90,7 @@ async def cost() -> None:
     from redis.asyncio import Redis
 
     with RedisServer() as server:
-        store = open_store(server.url, 1.0, REAL, Telemetry())
-        assert store is not None
+        store = RedisLedger(SharedStore(parse(server.url), 1.0), REAL, Telemetry())
         client = Redis(port=server.port)
 
         async def plain(made: Exchange) -> None:

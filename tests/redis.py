@@ -10,10 +10,11 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from types import TracebackType
 
+import hiredis
 import pytest
 
 SERVER = shutil.which("redis-server") or "/usr/bin/redis-server"
@@ -267,3 +268,61 @@ class Watched:
     def __exit__(self, *exc: object) -> None:
         for server in (*self.sentinels, self.master, self.replica):
             server.stop()
+
+
+OK = b"+OK\r\n"
+Reply = Callable[[list[bytes]], bytes | None]
+
+
+class FakeRedis:
+    """A server that says what it is told to: `reply` gives the bytes for a command, None closes the connection."""
+
+    def __init__(self, reply: Reply) -> None:
+        self.reply = reply
+        self.asked: list[list[bytes]] = []
+        self.port = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        parser = hiredis.Reader()
+        try:
+            while data := await reader.read(65536):
+                parser.feed(data)
+                while (command := parser.gets()) is not False:
+                    self.asked.append(command)
+                    answer = self.reply(command)
+                    if answer is None:
+                        return
+                    writer.write(answer)
+        except (ConnectionError, asyncio.CancelledError):
+            pass
+        finally:
+            writer.close()
+
+
+StartFake = Callable[[Reply], Awaitable[FakeRedis]]
+
+
+@pytest.fixture
+async def fake() -> AsyncIterator[StartFake]:
+    servers: list[asyncio.Server] = []
+
+    async def start(reply: Reply) -> FakeRedis:
+        one = FakeRedis(reply)
+        servers.append(await asyncio.start_server(one.serve, "127.0.0.1", 0))
+        one.port = servers[-1].sockets[0].getsockname()[1]
+        return one
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+def usual(take: bytes = b"*2\r\n:1\r\n:2\r\n") -> Reply:
+    """What a healthy server says, and `take` to scripts other than the sign of life."""
+
+    def reply(command: list[bytes]) -> bytes:
+        if command[0] == b"EVAL" and b"gateway:alive" in command:
+            return b":1\r\n"
+        return take if command[0] in (b"EVALSHA", b"EVAL") else OK
+
+    return reply

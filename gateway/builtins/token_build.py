@@ -105,10 +105,10 @@ def _states(config: TokensConfig, around: Surroundings) -> tuple[Sessions, Attem
     from gateway.credentials.users.redis_users import RedisUsers
     from gateway.issuer.shared_attempts import SharedAttempts
     from gateway.issuer.shared_sessions import SharedSessions
-    from gateway.store.redis.reader import reader_of
+    from gateway.store.redis.client import client_of
 
     context = Context("tokens", clock=around.clock, telemetry=around.telemetry, keep=around.keep, store=around.store)
-    reader = reader_of("redis", around.store.deadline, context)
+    reader = client_of("redis", around.store.deadline, context)
     shared: Sessions = around.keep(("tokens", "sessions", "shared"), reader, lambda: SharedSessions(reader))
     users = RedisUsers(reader) if config.users == USERS_IN_STORE else _file_users(config, around, shared)
     return shared, SharedAttempts(reader, accounts, addresses), users

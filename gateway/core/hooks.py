@@ -81,7 +81,8 @@ class Context:
                survive one (buckets, cache entries) lives there. Objects with a `close()` are closed when a reload drops them.
                With a fourth argument, the object's `adopt` is called with that once the reload has come to be.
     errors_format: the gateway's `[errors] format`, for what renders failures.
-    store: what `[store] url` names (state.stores.Store), None while everything stays in this process.
+    store: what `[store] url` names (gateway.store.stores.SharedStore), None while everything stays in this process.
+    ledger: what counts limits for several gateways (gateway.limits.ledger.Ledger), None while each process counts for itself.
     issuer: the gateway as an issuer of tokens (state.issuer.OwnIssuer), None without `[tokens]`.
     """
 
@@ -94,6 +95,7 @@ class Context:
     keep: Callable[..., Any] = _keep_nothing
     errors_format: str = "problem"
     store: Any = None
+    ledger: Any = None
     issuer: Any = None
 
 

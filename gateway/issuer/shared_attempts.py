@@ -6,12 +6,12 @@ gateway:{tokens}:known:HASH      whether an account has logged in from an addres
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from gateway.core.wait import Wait
 from gateway.issuer.attempts import KNOWN_FOR, Rule, account_key, client_key, pair_key
-from gateway.store.redis.reader import RedisReader
+from gateway.store.redis.client import RedisClient
 
 KEY = b"gateway:{tokens}:attempts"
 
@@ -82,7 +82,7 @@ class SharedAttempts:
     """See attempts.Attempts. `clock` is for tests; Redis has one of its own, which all gateways share."""
 
     def __init__(
-        self, store: RedisReader, accounts: Rule, addresses: Rule, clock: Callable[[float], bytes] = lambda now: b""
+        self, store: RedisClient, accounts: Rule, addresses: Rule, clock: Callable[[float], bytes] = lambda now: b""
     ) -> None:
         self.accounts = accounts
         self.addresses = addresses
@@ -101,7 +101,7 @@ class SharedAttempts:
     async def undone(self, address: str, account: str, now: float) -> None:
         await self._run(b"undone", address, account, now)
 
-    def _run(self, action: bytes, address: str, account: str, now: float) -> asyncio.Future[Any]:
+    def _run(self, action: bytes, address: str, account: str, now: float) -> Wait[Any]:
         keys = (client_key(address), account_key(account), pair_key(address, account))
         figures = [
             b"%.17g" % figure

@@ -13,14 +13,14 @@ read once which sessions have ended.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from gateway.core.wait import Wait
 from gateway.issuer.sessions import ENDED, Limits, Session, Turn, digest, looks_like, new_token, next_token, session_of
+from gateway.store.redis.client import RedisClient
 from gateway.store.redis.feed import Feed
-from gateway.store.redis.reader import RedisReader
 from gateway.store.stores import StoreDown
 
 NAME = b"gateway:{tokens}"
@@ -138,7 +138,7 @@ end
 class SharedSessions:
     """See sessions.Sessions."""
 
-    def __init__(self, store: RedisReader) -> None:
+    def __init__(self, store: RedisClient) -> None:
         self.listeners: set[Callable[[], None]] = set()
         self._store = store
         self._channel = store.url.channel(NAME.decode()).encode()
@@ -241,12 +241,12 @@ class SharedSessions:
         for listener in tuple(self.listeners):
             listener()
 
-    def _run(self, action: str, now: float, *words: str | float) -> asyncio.Future[Any]:
+    def _run(self, action: str, now: float, *words: str | float) -> Wait[Any]:
         return self._store.command(*_command(self._channel, action, now, *words), key=VERSION)
 
 
 def end_before(client: Any, channel: str, user: str, moment: float, now: float) -> int:
-    """The same from the command line, with a client of client.py."""
+    """The same from the command line, with a client of blocking.py."""
     _, script, keys, *words = _command(channel.encode(), "before", now, _of(user), moment)
     return int(client.eval(script, int(keys), *words))
 

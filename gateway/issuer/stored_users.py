@@ -12,7 +12,7 @@ from typing import Any
 from gateway.credentials.users.redis_users import SWAP, USERS, packed, unpacked
 from gateway.credentials.users.user_file import User, UserFileError
 from gateway.issuer import shared_sessions
-from gateway.store.redis.client import ClientError, connected
+from gateway.store.redis.blocking import ClientError, connected
 from gateway.store.stores import StoreUrl
 
 

@@ -17,9 +17,10 @@ from math import inf
 from typing import Any
 
 from gateway.core.clock import Clock
+from gateway.core.wait import Wait
 from gateway.lifetime.heap import give_back
 from gateway.limits.algorithms import NEVER, Limit
-from gateway.store.stores import Store
+from gateway.limits.ledger import Ledger, Told
 
 TERM = 1.0
 """Seconds that credit may lie unused."""
@@ -36,8 +37,8 @@ STEP = 500
 MANY = 50_000
 """Forgotten leases whose memory is worth asking for."""
 
-Command = Callable[[Hashable, Limit, float, float], tuple[bytes, list[bytes]]]
-"""(key, limit, cost, wanted): the store's key and the script's arguments."""
+Account = Callable[[Hashable, Limit, float, float], tuple[bytes, list[bytes]]]
+"""(key, limit, cost, wanted): the ledger's key and terms."""
 
 
 class Lease:
@@ -49,6 +50,7 @@ class Lease:
 
     __slots__ = (
         "back", "credit", "debt", "empty_until", "enough", "expires", "failed", "left", "limit", "owed", "pending", "touched",
+        "waiting",
     )  # fmt: skip
 
     def __init__(self, limit: Limit) -> None:
@@ -62,22 +64,23 @@ class Lease:
         self.empty_until = NEVER
         self.expires = 0.0
         self.failed = NEVER
-        self.pending: asyncio.Future[list[int]] | None = None
+        self.pending = False  # whether a settlement is under way
+        self.waiting: list[Wait[None]] = []
         self.touched = 0.0
 
 
 class Leases:
     """One policy's leases. `share` of the limit may be out on credit, and as much in debt, over all gateways together.
 
-    command: builds the store's key and arguments.
+    account: builds the ledger's key and terms.
     """
 
-    __slots__ = ("_aside", "_due", "_forgotten", "_old", "_timer", "clock", "command", "limit", "live", "share", "store")
+    __slots__ = ("_aside", "_due", "_forgotten", "_old", "_timer", "account", "clock", "ledger", "limit", "live", "share")
 
-    def __init__(self, store: Store, share: float, command: Command, clock: Clock, limit: Limit) -> None:
-        self.store = store
+    def __init__(self, ledger: Ledger, share: float, account: Account, clock: Clock, limit: Limit) -> None:
+        self.ledger = ledger
         self.share = share
-        self.command = command
+        self.account = account
         self.clock = clock
         self.limit = limit
         self.live: dict[Hashable, Lease] = {}
@@ -102,7 +105,7 @@ class Leases:
 
     def size(self) -> float:
         """The most units on credit, and in debt, for a key here."""
-        gateways = self.store.gateways
+        gateways = self.ledger.gateways
         return max(1.0, self.limit.quota * self.share / 2 // gateways) if gateways else 1.0
 
     def find(self, key: Hashable) -> Lease | None:
@@ -156,11 +159,15 @@ class Leases:
         if not lease.pending:
             self._settle(key, lease, now)
 
-    async def settled(self, key: Hashable) -> None:
-        """Waits for the settlement under way, however it ends."""
+    def settled(self, key: Hashable) -> Wait[None]:
+        """The end of the settlement under way, however it ends."""
+        wait: Wait[None] = Wait()
         lease = self.live.get(key)
-        if lease is not None and lease.pending is not None:
-            await asyncio.wait((lease.pending,))
+        if lease is not None and lease.pending:
+            lease.waiting.append(wait)
+        else:
+            wait.wake()
+        return wait
 
     def held(self, key: Hashable) -> float:
         """Units that the store has counted and nobody has used, less those that it has not counted yet."""
@@ -201,19 +208,19 @@ class Leases:
         lease.credit -= unused
         owed, lease.debt = lease.debt - unused, 0.0
         wanted = 0.0 if unused else max(0.0, self.size() // 1 - lease.credit)
-        store_key, args = self.command(key, limit, owed, wanted)
         lease.owed = max(0.0, owed)
-        lease.pending = self.store.ask(b"lease", (store_key,), args)
-        lease.pending.add_done_callback(lambda done: self._settled(done, key, lease, limit, now))
+        lease.pending = True
+        ledger_key, terms = self.account(key, limit, owed, wanted)
+        self.ledger.lease(ledger_key, terms, lambda told: self._settled(told, key, lease, limit, now))
 
-    def _settled(self, done: asyncio.Future[list[int]], key: Hashable, lease: Lease, limit: Limit, asked: float) -> None:
-        lease.pending, lease.owed = None, 0.0
-        if done.cancelled() or done.exception() is not None:
-            # Whether the store has counted it is not known. Counting twice would refuse what there is room for.
+    def _settled(self, told: Told | None, key: Hashable, lease: Lease, limit: Limit, asked: float) -> None:
+        lease.pending, lease.owed = False, 0.0
+        if told is None:
+            # Whether the ledger has counted it is not known. Counting twice would refuse what there is room for.
             lease.failed = asked
             lease.enough = inf
         else:
-            left, granted, back, wait = done.result()
+            left, granted, back, wait = told
             unit = lease.limit.quota / limit.quota / 1e6  # a reload may have come between
             lease.failed = NEVER
             lease.left, lease.back = left * unit, back / 1e6
@@ -224,6 +231,9 @@ class Leases:
             lease.enough = max(1.0, self.size() / 2 + 1.0)
         if lease.credit or lease.debt:
             self._due.append((asked + TERM, key, lease))
+        waiting, lease.waiting = lease.waiting, []
+        for one in waiting:
+            one.wake()
 
     # Tidying.
 
@@ -235,7 +245,7 @@ class Leases:
             _, key, lease = due.popleft()
             if lease.pending or not ((lease.credit and now >= lease.expires) or lease.debt):
                 continue
-            if not self.store.up:
+            if not self.ledger.up:
                 late.append((now + AGAIN, key, lease))
             elif self.find(key) is lease:
                 self._settle(key, lease, now)

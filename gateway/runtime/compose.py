@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -24,11 +23,12 @@ from gateway.core.clock import REAL, Clock
 from gateway.core.hooks import ConfigProblem, Context, Hooks, kind_of
 from gateway.core.telemetry import Telemetry
 from gateway.lifetime.registry import Draft
+from gateway.limits.ledger import Ledger
 from gateway.routing.rewrite import rewritten
 from gateway.routing.router import Router
 from gateway.runtime.pipeline import Pipeline, flatten
 from gateway.runtime.snapshot import Route, Snapshot
-from gateway.store.stores import BadUrl, Store, open_store
+from gateway.store.stores import BadUrl, SharedStore, is_url, parse
 from gateway.upstream.connections.transport import Transport
 from gateway.upstream.fallback import forwarding
 from gateway.upstream.pool.pool import Pool
@@ -66,13 +66,15 @@ class _Composer:
         self.draft = draft
         self.world = world
         self.number = number
-        self.store: Store | None = None
+        self.store: SharedStore | None = None
+        self.ledger: Ledger | None = None
         self.issuing: Issuing | None = None
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
 
     def compose(self) -> Snapshot:
         self.store = self._store()
+        self.ledger = self._ledger()
         self.issuing = self._issuing()
         pools = {name: self._pool(name) for name in self.loaded.upstreams}
         routes = [route for pipeline in self.loaded.pipelines for route in self._routes(pipeline, pools)]
@@ -86,18 +88,29 @@ class _Composer:
         router = Router([(route.config, route) for route in routes], routing, attrgetter("guarded"))
         return Snapshot(self.number, loaded, router, tuple(routes), unrouted, pools, tls, upstream_tls)
 
-    def _store(self) -> Store | None:
-        """The shared store, which is not connected before somebody asks it."""
-        config, world = self.loaded.gateway.store, self.world
+    def _store(self) -> SharedStore | None:
+        """The shared store; None for memory://."""
+        config = self.loaded.gateway.store
+        if not is_url(config.url):
+            return None
         try:
-            make = partial(open_store, config.url, config.deadline, world.clock, world.telemetry)
-            store: Store | None = self.draft.keep(("store",), (config.url, config.deadline), make)
-            return store
+            return SharedStore(parse(config.url), config.deadline)
         except BadUrl as error:
             self._report(("store", "url"), f"store.url: {error}", "redis://host:6379/0")
+        return None
+
+    def _ledger(self) -> Ledger | None:
+        """What counts limits in the shared store, not connected before the first request."""
+        store, world = self.store, self.world
+        if store is None:
+            return None
+        try:
+            from gateway.limits.redis_ledger import RedisLedger
         except ImportError:
             self._report(("store", "url"), "store.url: the package redis is missing", "pip install 'redis[hiredis]'")
-        return None
+            return None
+        ledger: RedisLedger = self.draft.keep(("ledger",), store, lambda: RedisLedger(store, world.clock, world.telemetry))
+        return ledger
 
     def _issuing(self) -> Issuing | None:
         """The gateway as an issuer of tokens. What it needs is imported only where it is configured."""
@@ -278,6 +291,7 @@ class _Composer:
             keep=self.draft.keep,
             errors_format=self.loaded.gateway.errors.format,
             store=self.store,
+            ledger=self.ledger,
             issuer=self.issuing.issuer if self.issuing is not None else None,
         )
         try:

@@ -20,7 +20,7 @@ from gateway.credentials.api_keys.redis_keys import RedisKeys
 from gateway.credentials.api_keys.shared_keys import SharedKeys
 from gateway.credentials.api_keys.store_ring import StoreRing
 from gateway.store.redis import feed as redis_feed
-from gateway.store.redis.reader import RedisReader
+from gateway.store.redis.client import RedisClient
 from gateway.store.stores import parse
 from tests.client import Client
 from tests.flow.conftest import write
@@ -247,9 +247,9 @@ async def test_a_change_while_the_answer_is_on_its_way(world: World, monkeypatch
     key, secret = world.keys.create(Wish("acme"), time())
     client = await world.gateway()
     await world.following()
-    command, done = RedisReader.command, []
+    command, done = RedisClient.command, []
 
-    def slow(self: RedisReader, *words: bytes) -> Any:
+    def slow(self: RedisClient, *words: bytes) -> Any:
         answer = command(self, *words)
         if words[0] != b"HGET" or done:
             return answer
@@ -263,7 +263,7 @@ async def test_a_change_while_the_answer_is_on_its_way(world: World, monkeypatch
 
         return asyncio.ensure_future(wait())
 
-    monkeypatch.setattr(RedisReader, "command", slow)
+    monkeypatch.setattr(RedisClient, "command", slow)
     assert await status(client, secret) == 401
     assert done
 
@@ -278,7 +278,7 @@ async def test_while_the_store_is_away_the_known_go_on(alone: World, monkeypatch
     await alone.following()
     assert await status(client, secret) == 200
     alone.server.kill()
-    await until(lambda: not alone.kept(RedisReader).up)
+    await until(lambda: not alone.kept(RedisClient).up)
     assert [await status(client, secret) for _ in range(3)] == [200] * 3
     for unknown in (other, key_file.with_checksum("bec_" + "0" * 56)):
         reply = await client.get("/", f"X-API-Key: {unknown}")
@@ -286,7 +286,7 @@ async def test_while_the_store_is_away_the_known_go_on(alone: World, monkeypatch
     assert alone.running.telemetry.auth.get(("api_key", "unavailable")) == 2
 
     alone.server.start()  # empty: it was never written to disk
-    await until(lambda: alone.kept(RedisReader).up and alone.feed.version == 0)
+    await until(lambda: alone.kept(RedisClient).up and alone.feed.version == 0)
     assert [await status(client, one) for one in (secret, other)] == [401, 401]
 
 
@@ -302,7 +302,7 @@ async def test_a_key_that_was_revoked_does_not_come_back_with_an_outage(alone: W
     assert await status(client, secret) == 401
     ring._wrong.clear()
     alone.server.kill()
-    await until(lambda: not alone.kept(RedisReader).up)
+    await until(lambda: not alone.kept(RedisClient).up)
     assert await status(client, secret) == 503
 
 
@@ -314,7 +314,7 @@ async def test_known_keys_go_on_for_so_long(alone: World, monkeypatch: pytest.Mo
     assert (await status(client, secret), await status(client, ending)) == (200, 200)
     ring: StoreRing = alone.kept(StoreRing)
     alone.server.kill()
-    await until(lambda: not alone.kept(RedisReader).up)
+    await until(lambda: not alone.kept(RedisClient).up)
     ring._wall = lambda: time() + 3595
     assert await status(client, secret) == 200
     ring.good.clear()

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from gateway.app import Gateway
-from gateway.store.redis import server as redis_way
-from gateway.store.redis import store as redis_store
+from gateway.limits.redis_ledger import RedisLedger
+from gateway.store.redis import link
 from tests.client import Client
 from tests.flow.conftest import write
 from tests.origin import Origin
@@ -45,8 +45,8 @@ class Asker:
         return Counter([(await self.client.get(path)).status for _ in range(count)])
 
     @property
-    def store(self) -> redis_store.RedisStore:
-        return next(kept for kept in self.gateway.runtime.keep if isinstance(kept, redis_store.RedisStore))
+    def store(self) -> RedisLedger:
+        return next(kept for kept in self.gateway.runtime.keep if isinstance(kept, RedisLedger))
 
     async def until(self, up: bool) -> None:
         async with asyncio.timeout(15):
@@ -197,9 +197,9 @@ async def test_frozen_costs_the_first_requests_the_deadline_and_the_others_nothi
     (one,) = await run(redis.url, 'key = "ip"\non_store_failure = "open"\nlimit = 5\nwindow = "1h"', deadline="20ms")
     assert await one.ask(2) == {200: 2}
     redis.freeze()
-    assert await one.ask(redis_way.BREAKS) == {200: redis_way.BREAKS}
+    assert await one.ask(link.BREAKS) == {200: link.BREAKS}
     assert not one.store.up
-    assert one.gateway.telemetry.store_failures.get(("late",)) >= redis_way.BREAKS
+    assert one.gateway.telemetry.store_failures.get(("late",)) >= link.BREAKS
     assert await one.ask(50) == {200: 50}
     redis.thaw()
     await one.until(up=True)

@@ -15,7 +15,7 @@ from gateway.credentials.revocations.redis_revocations import ENTRIES, RedisRevo
 from gateway.credentials.revocations.revoked import Revocation
 from gateway.credentials.revocations.store_revocations import StoreRevocations
 from gateway.store.redis import feed as redis_feed
-from gateway.store.redis.client import connected
+from gateway.store.redis.blocking import connected
 from gateway.store.stores import parse
 from tests.client import Client
 from tests.redis import RedisServer, redis, shared_redis

@@ -31,15 +31,6 @@ RANK = {package: rank for rank, layer in enumerate(LAYERS) for package in layer}
 CIRCLES: set[frozenset[str]] = {
     frozenset(
         {
-            "gateway.store.redis.link",
-            "gateway.store.redis.topology",
-            "gateway.store.redis.store",
-            "gateway.store.redis.server",
-            "gateway.store.stores",
-        }
-    ),
-    frozenset(
-        {
             "gateway.upstream.connections.http1.answers",
             "gateway.upstream.connections.http1.connection",
             "gateway.upstream.connections.http1.switched",

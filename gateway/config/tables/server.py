@@ -167,7 +167,7 @@ class RoutingConfig:
     uppercase_methods: bool = setting(default=False, doc="take `get` for `GET`, and so on; `false`: such methods are 400")
 
 
-class StoreUrl(Secret):
+class StoreUrlField(Secret):
     """memory:// or the URL of a Redis; store.stores takes it apart."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
@@ -182,7 +182,7 @@ class StoreConfig:
     """Where shared state lives."""
 
     url: str = setting(
-        StoreUrl(),
+        StoreUrlField(),
         default="memory://",
         doc="`memory://` is this process; `redis://user:password@host:6379/0`, `rediss://` "
         "(TLS), `redis+sentinel://host,host/service`, `redis+cluster://host,host`: limits"

@@ -22,8 +22,8 @@ from typing import Any, Literal
 from gateway.credentials.api_keys import key_file, new_keys
 from gateway.credentials.api_keys.key_file import Key, KeyFileError
 from gateway.credentials.api_keys.new_keys import Wish
-from gateway.store.redis import client as redis_client
-from gateway.store.redis.client import ClientError, connected
+from gateway.store.redis import blocking as redis_client
+from gateway.store.redis.blocking import ClientError, connected
 from gateway.store.stores import StoreUrl
 
 NAME = "gateway:{keys}"

@@ -16,8 +16,8 @@ from typing import Any, Protocol
 
 from gateway.credentials.api_keys import redis_keys
 from gateway.credentials.api_keys.key_file import Key, KeyFileError
+from gateway.store.redis.client import RedisClient
 from gateway.store.redis.feed import Feed
-from gateway.store.redis.reader import RedisReader
 from gateway.store.stores import StoreDown
 
 log = logging.getLogger("gateway.auth")
@@ -68,7 +68,7 @@ class Beginnings:
 class SharedKeys:
     """The keys of one store. Shared by everything in the process that uses it."""
 
-    def __init__(self, store: RedisReader) -> None:
+    def __init__(self, store: RedisClient) -> None:
         self.store = store
         self.listeners: set[Listener] = set()
         self.changes = 0
@@ -141,7 +141,7 @@ class SharedKeys:
         used, self._used = self._used, {}
         words = [word for id, when in used.items() for word in (id.encode(), b"%d" % when)]
         if words and self.store.up and not self.store.closed:
-            self.store.command(b"HSET", _USED, *words).add_done_callback(_look)
+            self.store.command(b"HSET", _USED, *words)
 
     # Following (redis_feed.Follower).
 
@@ -172,8 +172,3 @@ class SharedKeys:
     def unconfirmed(self) -> None:
         for listener in tuple(self.listeners):
             listener.unconfirmed()
-
-
-def _look(done: asyncio.Future[Any]) -> None:
-    if not done.cancelled():
-        done.exception()

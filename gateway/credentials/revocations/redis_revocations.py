@@ -20,8 +20,8 @@ from gateway.credentials.api_keys import new_keys
 from gateway.credentials.api_keys.key_file import KeyFileError
 from gateway.credentials.revocations import revoked as revocations
 from gateway.credentials.revocations.revoked import ALWAYS, Revocation, RevocationError
-from gateway.store.redis import client as redis_client
-from gateway.store.redis.client import ClientError, connected
+from gateway.store.redis import blocking as redis_client
+from gateway.store.redis.blocking import ClientError, connected
 from gateway.store.stores import StoreUrl
 
 NAME = "gateway:{revoked}"

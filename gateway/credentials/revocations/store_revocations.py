@@ -14,8 +14,8 @@ from gateway.core.failures import Failure
 from gateway.core.refusals import Refused
 from gateway.credentials.revocations import redis_revocations
 from gateway.credentials.revocations.revoked import Revocation, RevocationError, Revocations
+from gateway.store.redis.client import RedisClient
 from gateway.store.redis.feed import EVERY, Feed
-from gateway.store.redis.reader import RedisReader
 
 log = logging.getLogger("gateway.auth")
 
@@ -23,7 +23,7 @@ log = logging.getLogger("gateway.auth")
 class StoreRevocations(Revocations):
     """The list of one store. Shared by everything in the process that uses it."""
 
-    def __init__(self, store: RedisReader) -> None:
+    def __init__(self, store: RedisClient) -> None:
         super().__init__()
         self._store = store
         self._read = False

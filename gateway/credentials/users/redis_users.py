@@ -13,7 +13,7 @@ from typing import Any
 
 from gateway.credentials.users import user_file
 from gateway.credentials.users.user_file import User, UserFileError
-from gateway.store.redis.reader import RedisReader
+from gateway.store.redis.client import RedisClient
 from gateway.store.stores import StoreDown
 
 USERS = b"gateway:{tokens}:users"
@@ -52,7 +52,7 @@ def unpacked(text: bytes, where: str) -> User:
 class RedisUsers:
     """See userstore.Users. A user that makes no sense is none, and said to be so in the log by whoever looks (StoreDown)."""
 
-    def __init__(self, store: RedisReader) -> None:
+    def __init__(self, store: RedisClient) -> None:
         self._store = store
 
     def __repr__(self) -> str:

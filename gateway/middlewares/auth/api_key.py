@@ -152,10 +152,10 @@ def _of_store(
     # Whoever has a file needs nothing of Redis.
     from gateway.credentials.api_keys.shared_keys import SharedKeys
     from gateway.credentials.api_keys.store_ring import StoreRing
-    from gateway.store.redis.reader import reader_of
+    from gateway.store.redis.client import client_of
 
     try:
-        store = reader_of(config.store, config.deadline, context)
+        store = client_of(config.store, config.deadline, context)
     except (stores.BadUrl, LookupError) as error:
         raise ConfigProblem(str(error), at=("api_key", "store"), hint='store = "redis://host:6379/0"') from None
     keys: SharedKeys = context.keep(("auth", "shared keys", store.name, store.tag), store, lambda: SharedKeys(store))

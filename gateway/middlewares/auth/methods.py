@@ -88,10 +88,10 @@ def _revocations(config: AuthConfig, context: Context) -> Revocations | None:
 def _stored_revocations(url: str, context: Context) -> Revocations:
     # Whoever has a file needs nothing of Redis.
     from gateway.credentials.revocations.store_revocations import StoreRevocations
-    from gateway.store.redis.reader import reader_of
+    from gateway.store.redis.client import client_of
 
     try:
-        store = reader_of(url, STORE_DEADLINE, context)
+        store = client_of(url, STORE_DEADLINE, context)
     except (stores.BadUrl, LookupError) as error:
         raise ConfigProblem(str(error), at=("revocations",), hint='revocations = "redis://host:6379/0"') from None
     kept: Revocations = context.keep(("auth", "revocations", store.name, store.tag), store, lambda: StoreRevocations(store))

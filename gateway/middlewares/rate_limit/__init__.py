@@ -29,10 +29,10 @@ from gateway.core.networks import address_key
 from gateway.middlewares.rate_limit.config import ClassConfig, ExemptConfig, RateLimitConfig, RuleConfig
 from gateway.middlewares.rate_limit.keys import parts, route_name
 from gateway.middlewares.rate_limit.leased import Leased
+from gateway.middlewares.rate_limit.limit_headers import NOTE, refusal, tell
 from gateway.middlewares.rate_limit.limiter import Limiter
 from gateway.middlewares.rate_limit.policy import Policies, Policy, policies
 from gateway.middlewares.rate_limit.rules import Rule
-from gateway.middlewares.rate_limit.told import NOTE, refusal, tell
 
 CONFIG = schema_of(RateLimitConfig)
 
@@ -177,7 +177,7 @@ class RateLimit:
 
 def build(config: RateLimitConfig, context: Context) -> Hooks:
     """The middleware. Raises ConfigProblem when the limits do not make sense together."""
-    if not config.rules and context.store is None and _is_simple(config):
+    if not config.rules and context.ledger is None and _is_simple(config):
         found = policies(config, config.classes, context, own=config.name)
         limiter = RateLimit(config, context, found.default, found.tiers)
         return Hooks(request=limiter, response=limiter.response)
@@ -226,7 +226,7 @@ def _check(rule: RuleConfig, found: Policies, context: Context, at: tuple[str | 
     hint = 'mode = "exact"'
     if leased and rule.algorithm in ("sliding_log", "concurrency"):
         raise ConfigProblem(f"{rule.algorithm} cannot be leased: what is taken ahead has no time", at=(*at, "mode"), hint=hint)
-    if leased and context.store is not None and any(policy.limit.burst for policy in found.each()):
+    if leased and context.ledger is not None and any(policy.limit.burst for policy in found.each()):
         raise ConfigProblem("a burst cannot be leased: a second is too short for shares", at=(*at, "mode"), hint=hint)
     if rule.algorithm == "concurrency" and (rule.costs or rule.cost_header):
         raise ConfigProblem("requests at a time all cost one", at=(*at, "costs" if rule.costs else "cost_header"))

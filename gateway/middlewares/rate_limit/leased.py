@@ -9,9 +9,9 @@ from collections.abc import Awaitable
 from math import ceil, floor
 
 from gateway.core.exchange import Exchange
+from gateway.middlewares.rate_limit.limit_headers import tell
 from gateway.middlewares.rate_limit.limiter import Limiter
 from gateway.middlewares.rate_limit.rules import Rule
-from gateway.middlewares.rate_limit.told import tell
 
 
 class Leased(Limiter):

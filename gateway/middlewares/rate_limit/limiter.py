@@ -16,13 +16,14 @@ from gateway.core.hooks import Context
 from gateway.limits.algorithms import Limit
 from gateway.limits.buckets import Buckets
 from gateway.limits.leases import UNSETTLED, Leases
+from gateway.limits.ledger import Ledger
 from gateway.middlewares.rate_limit.config import RateLimitConfig
 from gateway.middlewares.rate_limit.keys import read_body, route_name
+from gateway.middlewares.rate_limit.limit_headers import refusal, tell
 from gateway.middlewares.rate_limit.look import Look, Seen
 from gateway.middlewares.rate_limit.policy import Policy
 from gateway.middlewares.rate_limit.rules import Remote, Rule, slot_name
-from gateway.middlewares.rate_limit.told import refusal, tell
-from gateway.store.stores import Store, StoreDown
+from gateway.store.stores import StoreDown
 
 BODY = 64 * 1024
 """Bytes of a body that are read for `body:NAME`; a longer one is refused."""
@@ -66,7 +67,7 @@ class Limiter:
         self._monotonic = context.clock.monotonic
         self._wall = context.clock.wall
         self._telemetry = context.telemetry
-        self._store: Store | None = context.store
+        self._ledger: Ledger | None = context.ledger
         self._body = any(rule.body for rule in self._rules)
         self._shared = any(rule.mode == "exact" for rule in self._rules)
         # What has to be known when the reply or the end comes.
@@ -137,7 +138,7 @@ class Limiter:
             counted: Buckets | Leases = policy.buckets
             if rule.mode != "memory" and (remote := rule.remotes.get(policy.name)) is not None:
                 leases = remote.leases
-                if not down and remote.store.up and (leases is None or leases.usable(key, monotonic)):
+                if not down and remote.ledger.up and (leases is None or leases.usable(key, monotonic)):
                     if leases is None:
                         asks.append(Hit(rule, policy, key, cost, 0.0, 0.0, None, policy.limit, remote))
                         continue
@@ -178,7 +179,7 @@ class Limiter:
         counted = hit.counted
         if counted is None:
             assert hit.remote is not None
-            hit.remote.store.post(b"charge", (hit.remote.key(hit.key),), hit.remote.args(cost, slot=hit.slot))
+            hit.remote.ledger.charge(hit.remote.key(hit.key), hit.remote.terms(cost, slot=hit.slot))
         else:
             wall = hit.rule.wall and not isinstance(counted, Leases)
             counted.charge(hit.key, self._wall() if wall else self._monotonic(), cost)
@@ -208,19 +209,19 @@ class Limiter:
 
     async def _ask(self, exchange: Exchange, asks: list[Hit], hits: list[Hit]) -> None:
         """Asks the store for all at once; adds to `hits`. Raises Failed, and then the hits so far are given back."""
-        store = self._store
-        assert store is not None
+        ledger = self._ledger
+        assert ledger is not None
         asks = [ask._replace(slot=slot_name()) if ask.rule.at_a_time else ask for ask in asks]
         before = len(hits)
         # Before waiting: should the client leave meanwhile, slots are given back all the same.
         hits += asks
-        keys, args = [], []
+        keys, terms = [], []
         for ask in asks:
             assert ask.remote is not None
             keys.append(ask.remote.key(ask.key))
-            args += ask.remote.args(ask.cost, ask.rule.shadow, ask.slot)
+            terms += ask.remote.terms(ask.cost, ask.rule.shadow, ask.slot)
         try:
-            told = await store.ask(b"take", keys, args)
+            told = await ledger.take(keys, terms)
         except StoreDown:
             del hits[before:]
             try:
@@ -246,7 +247,7 @@ class Limiter:
         if self.releases:
             for hit in hits[before:]:
                 if hit.rule.at_a_time and hit.remote is not None:
-                    store.hold(hit.slot, hit.remote.key(hit.key), hit.remote.args(1, slot=hit.slot))
+                    ledger.hold(hit.slot, hit.remote.key(hit.key), hit.remote.terms(1, slot=hit.slot))
         self._tell(exchange, hits)
 
     def _give_back(self, hits: list[Hit]) -> None:
@@ -299,7 +300,7 @@ class Limiter:
             if hit.counted is None:
                 assert hit.remote is not None
                 remote = hit.remote
-                remote.store.let_go(hit.slot, remote.key(hit.key), remote.args(-1, slot=hit.slot))
+                remote.ledger.let_go(hit.slot, remote.key(hit.key), remote.terms(-1, slot=hit.slot))
             else:
                 self._charge(hit, -hit.cost)
 

@@ -47,7 +47,7 @@ class Look:
     def _here(self, rule: Rule, policy: Policy, key: Hashable) -> tuple[float, float]:
         buckets = policy.buckets
         if (remote := rule.remotes.get(policy.name)) is not None:
-            if remote.store.up:
+            if remote.ledger.up:
                 return policy.limit.quota, 0.0  # it did not answer this once, and knows better
             buckets = remote.share()
         now = self._clock.wall() if rule.wall else self._clock.monotonic()
@@ -56,10 +56,10 @@ class Look:
 
     async def _there(self, rule: Rule, policy: Policy, key: Hashable) -> tuple[float, float]:
         remote = rule.remotes.get(policy.name)
-        if remote is not None and remote.store.up:
+        if remote is not None and remote.ledger.up:
             slot = slot_name() if rule.at_a_time else b""
             try:
-                told = await remote.store.ask(b"peek", (remote.key(key),), remote.args(1, slot=slot))
+                told = await remote.ledger.peek(remote.key(key), remote.terms(1, slot=slot))
                 held = 0.0 if remote.leases is None else remote.leases.held(key)
                 return max(0.0, told[0] / 1e6 + held), told[1] / 1e6
             except StoreDown:
@@ -90,7 +90,7 @@ class Look:
         if rule.shadow:
             shown["shadow"] = True
         if (remote := rule.remotes.get(policy.name)) is not None:
-            shown["mode"] = rule.mode if remote.store.up else rule.on_failure
+            shown["mode"] = rule.mode if remote.ledger.up else rule.on_failure
         return shown
 
     def explained(self, exchange: Exchange, decisions: list[Decision], seen: list[Seen]) -> list[tuple[Policy, float, str]]:
@@ -99,7 +99,7 @@ class Look:
         for rule, policy, left, back in seen:
             cost = rule.cost(exchange, policy)
             remote = rule.remotes.get(policy.name)
-            where = "" if remote is None else f", {rule.mode} in {remote.store.name}"
+            where = "" if remote is None else f", {rule.mode} in {remote.ledger.name}"
             what = f"{policy.item} by {rule.who}{where}"
             if left + LEEWAY >= cost:
                 decisions.append(Decision(self._name, "admitted", f"{what}: {floor(left - cost + LEEWAY)} left after it"))

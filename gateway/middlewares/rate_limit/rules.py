@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Hashable
-from functools import lru_cache
 from ipaddress import ip_address
 from itertools import count
 
@@ -13,16 +12,15 @@ from gateway.core.hooks import Context
 from gateway.limits.algorithms import NEVER, Limit
 from gateway.limits.buckets import Buckets
 from gateway.limits.leases import Leases
+from gateway.limits.ledger import SLOT_SECONDS, Ledger, limit_terms
 from gateway.middlewares.rate_limit.config import ExemptConfig, RuleConfig
 from gateway.middlewares.rate_limit.keys import Key, parts, reader, text
 from gateway.middlewares.rate_limit.policy import Policies, Policy
-from gateway.store.stores import Store
 
 _process = os.urandom(6).hex()
 _numbers = count()
 
-SLOT = b"60"
-"""Seconds for which a store keeps a slot that is not renewed (redis_store.SLOT)."""
+SLOT = b"%d" % SLOT_SECONDS
 
 
 class Exempt:
@@ -68,7 +66,7 @@ class Rule:
     )  # fmt: skip
 
     def __init__(self, config: RuleConfig, policies: Policies, context: Context, tag: str | None) -> None:
-        store: Store | None = context.store
+        ledger: Ledger | None = context.ledger
         self.algorithm = config.algorithm
         self.default = policies.default
         self.policies = policies.each()
@@ -92,18 +90,18 @@ class Rule:
         self.at_a_time = config.algorithm == "concurrency"
         self.wall = self.default.buckets.algorithm.wall
         self.on_failure = config.on_store_failure
-        self.mode = "memory" if store is None else config.mode
+        self.mode = "memory" if ledger is None else config.mode
         # What is the same for every request is not asked for again.
         same = not (self._methods or self._exempt or self._tiers or self._roles or self._own)
         self.always = self.default if same else None
         self.flat_cost = 0 if costs else self._bounded(self._default_cost, self.default) if same else 0
         self.remotes: dict[str, Remote] = {}
-        if store is not None:
+        if ledger is not None:
             for policy in self.policies:
                 if policy.limit.quota:  # for nothing at all, nobody has to be asked
-                    self.remotes[policy.name] = Remote(config, policy, context, store, tag)
+                    self.remotes[policy.name] = Remote(config, policy, context, ledger, tag)
             if (own := self._own) is not None:
-                own.made = lambda policy: self.remotes.update({policy.name: Remote(config, policy, own.context, store, tag)})
+                own.made = lambda policy: self.remotes.update({policy.name: Remote(config, policy, own.context, ledger, tag)})
 
     def __repr__(self) -> str:
         return f"<Rule {self.default.item} by {self.who} {self.mode}>"
@@ -141,10 +139,10 @@ class Remote:
 
     __slots__ = (
         "_algorithm", "_among", "_limit", "_numbers", "_part", "_period", "_prefix", "_suffix", "_tag", "_wall",
-        "leases", "local", "store",
+        "leases", "ledger", "local",
     )  # fmt: skip
 
-    def __init__(self, config: RuleConfig, policy: Policy, context: Context, store: Store, tag: str | None) -> None:
+    def __init__(self, config: RuleConfig, policy: Policy, context: Context, ledger: Ledger, tag: str | None) -> None:
         limit = policy.limit
         self._limit = self._part = limit
         self._among = 1
@@ -153,23 +151,23 @@ class Remote:
         self._prefix = "gateway:{" + (f"{tag}}}:" if tag is not None else "")
         self._suffix = ":" + "/".join(policy.key[1:])
         self._algorithm = config.algorithm
-        self._numbers = _arguments(config.algorithm, limit)
+        self._numbers = limit_terms(config.algorithm, limit)
         self._period: tuple[float, bytes, bytes, object] = (NEVER, b"", b"", None)
-        self.store = store
+        self.ledger = ledger
         # Without the store, requests count here, by this gateway's part of the limit, beside what they were counted as there.
         self.local: Buckets = context.keep(("local", *policy.key), None, lambda: Buckets(config.algorithm, limit, context.clock))
         self.leases: Leases | None = None
         if config.mode == "leased":
             self.leases = context.keep(
                 ("leases", *policy.key),
-                (store, config.lease, tag),
-                lambda: Leases(store, config.lease, self.command, context.clock, limit),
+                (ledger, config.lease, tag),
+                lambda: Leases(ledger, config.lease, self.command, context.clock, limit),
                 limit,
             )
 
     def share(self) -> Buckets:
         """What counts here while the store is away: by this gateway's part of the limit."""
-        gateways, local = self.store.gateways, self.local
+        gateways, local = self.ledger.gateways, self.local
         if gateways != self._among:
             self._among = gateways
             self._part = self._limit.shared(gateways)
@@ -185,15 +183,15 @@ class Remote:
         word = word.replace("}", "%7D")
         return f"{self._prefix}{word}}}{self._suffix}".encode("utf-8", "surrogatepass")
 
-    def args(self, cost: float, flag: float = 0, slot: bytes = b"") -> list[bytes]:
-        """The script's arguments for a cost; `flag` is 1 for a shadow, or how much is wanted on lease."""
+    def terms(self, cost: float, flag: float = 0, slot: bytes = b"") -> list[bytes]:
+        """What the ledger is told, for a cost; `flag` is 1 for a shadow, or how much is wanted on lease."""
         own = (slot, SLOT) if slot else self._ends(self._limit)
         return [*self._numbers, b"%d" % cost, b"%d" % flag, *own]
 
     def command(self, key: Hashable, limit: Limit, cost: float, wanted: float) -> tuple[bytes, list[bytes]]:
         """What a lease is settled with. Leases outlive this snapshot, so the limit is the one they are asked with."""
         # After a reload, debts and credit may be fractions of a unit.
-        return self.key(key), [*_arguments(self._algorithm, limit), b"%.17g" % cost, b"%d" % wanted, *self._ends(limit)]
+        return self.key(key), [*limit_terms(self._algorithm, limit), b"%.17g" % cost, b"%d" % wanted, *self._ends(limit)]
 
     def _ends(self, limit: Limit) -> tuple[bytes, bytes]:
         """The end of the quota's period, and of the one after it: Redis' clock may be ahead of ours. Empty without a period."""
@@ -206,18 +204,6 @@ class Remote:
             first, second = repr(until).encode(), repr(ends(until)).encode()
             self._period = (until, first, second, ends)
         return first, second
-
-
-@lru_cache(maxsize=1024)
-def _arguments(algorithm: str, limit: Limit) -> tuple[bytes, ...]:
-    """The script's arguments that say what the limit is."""
-    return (
-        algorithm.encode(),
-        b"%d" % limit.quota,
-        repr(limit.rate).encode(),
-        repr(limit.window).encode(),
-        b"%d" % limit.burst,
-    )
 
 
 def slot_name() -> bytes:

@@ -15,12 +15,12 @@ from typing import Any, Protocol
 import hiredis
 from redis.exceptions import RedisError
 
-from gateway.store.redis.reader import RedisReader
-from gateway.store.redis.server import AGAIN
+from gateway.store.redis.client import RedisClient
+from gateway.store.redis.link import AGAIN
 from gateway.store.redis.topology import CONNECT
 from gateway.store.stores import StoreDown
 
-log = logging.getLogger("gateway.state")
+log = logging.getLogger("gateway.store")
 
 EVERY = 5.0
 """Seconds between two comparisons of the version: what a change takes at most while the subscription is broken."""
@@ -53,7 +53,7 @@ class Feed:
     version: the one that is known, None before the first. subscribed: whether changes are pushed at the moment.
     """
 
-    def __init__(self, store: RedisReader, name: bytes, follower: Follower) -> None:
+    def __init__(self, store: RedisClient, name: bytes, follower: Follower) -> None:
         self.version: int | None = None
         self.subscribed = False
         self._store = store
@@ -163,7 +163,7 @@ class Feed:
             host, port = await self._store.anywhere()
             reader, writer = await asyncio.open_connection(host, port, ssl=self._store.tls)
         try:
-            commands: list[Any] = [*self._store.greeting, (b"SUBSCRIBE", self._channel)]
+            commands: list[Any] = [*self._store.identification, (b"SUBSCRIBE", self._channel)]
             writer.write(b"".join(hiredis.pack_command(command) for command in commands))
             parser, asked = hiredis.Reader(), False
             while True:

@@ -1,143 +1,203 @@
-"""A connection to one Redis server: commands of one loop turn go out in one write, answers come back in order, none waits long.
+"""The way to one Redis server: open, closed while it is down, and opened again in the background.
 
-No retries and no pool. A batch that has no answer after the deadline fails as a whole; its answers are dropped if they come after
-all. Whether the server is up, and finding it again, is store.py.
+A lost connection, BREAKS late batches in a row, or an error that says so close it. It opens again
+once the server has taken the greeting and done what the client's probe asks within the deadline,
+so neither an outage nor its end costs requests anything. Gateways come back one by one (jitter).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Callable
-from typing import Any, cast
+import random
+import ssl
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol
 
 import hiredis
+from redis.exceptions import RedisError
 
+from gateway.core.clock import Clock
+from gateway.core.telemetry import Family
+from gateway.store.redis.connection import Command, Connection, fail
+from gateway.store.redis.topology import CONNECT, Address
 from gateway.store.stores import StoreDown
 
-GRACE = 0.001
-"""Seconds a late batch gets in addition: when our own loop was busy, timers run before the answers that lie there are read."""
+BREAKS = 3
+"""Late batches in a row after which a server counts as down."""
+FIRST = 0.25
+"""Seconds that commands wait at most for a server's first connection."""
+AGAIN = (0.05, 1.0)
+"""The first and the longest wait between two tries to reach a server that is down, in seconds."""
+
+FAILED = (OSError, TimeoutError, RedisError, StoreDown)
+"""What looking for a server, connecting to it and greeting it raise."""
 
 
-class Ask(asyncio.Future[Any]):
-    """One command and its answer to be."""
+class Owner(Protocol):
+    """What a link needs of the client that it belongs to."""
 
-    def __init__(self, command: Any, key: bytes) -> None:
-        super().__init__()
-        self.command = command
-        self.key = key
-        self.tries = 0
+    clock: Clock
+    closed: bool
+    deadline: float
+    failures: Family
+    greeting: Sequence[tuple[bytes, ...]]
+    """What every connection begins with. Nothing else is sent before Redis has accepted all of it."""
+    probe: tuple[bytes, ...]
+    """A server is back when it answers this."""
+    tls: ssl.SSLContext | None
+
+    def refused(self, link: Link, command: Command, error: str) -> None:
+        """Redis has answered with an error."""
+
+    def changed(self, link: Link) -> None:
+        """The link is up, or down for the reason `link.why`."""
+
+    def searching(self, link: Link) -> None:
+        """Another try to reach the server has failed."""
 
 
-class Pipe(asyncio.Protocol):
-    """One connection, made by `loop.create_connection`.
+class Link:
+    """The way to one server, wherever `resolve` finds it.
 
-    answered: called with an Ask and Redis' answer or error; late: called once for every batch past the deadline; lost: called
-    when the connection has ended.
+    `why`: the reason while it is down, else "". `outage`: seconds that the last one lasted.
     """
 
-    def __init__(
-        self,
-        deadline: float,
-        answered: Callable[[Ask, Any], None],
-        late: Callable[[], None],
-        lost: Callable[[Pipe], None],
-    ) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._deadline = deadline
-        self._on_answer = answered
-        self._on_late = late
-        self._on_lost = lost
-        self._reader = hiredis.Reader()
-        self._waiting: deque[Ask] = deque()
-        self._batch: list[bytes] = []
-        self._sent = 0
-        self._answers = 0
-        self._transport: asyncio.Transport | None = None
-        self.closed = False
+    def __init__(self, owner: Owner, resolve: Callable[[], Awaitable[Address]], label: str) -> None:
+        self.owner = owner
+        self.resolve = resolve
+        self.label = label
+        self.connection: Connection | None = None
+        self.why = ""
+        self.outage = 0.0
+        self._early: list[Command] = []
+        self._late = 0
+        self._task: asyncio.Task[None] | None = None
+        self._since = 0.0
 
     def __repr__(self) -> str:
-        return f"<Pipe {len(self._waiting)} waiting{' closed' if self.closed else ''}>"
+        return f"<Link {self.label} {'up' if self.up else 'down'} {self.connection}>"
 
-    def send(self, ask: Ask) -> None:
-        """Sends with everything else of this loop turn."""
-        if self.closed:
-            fail(ask, "the connection is closed")
+    @property
+    def up(self) -> bool:
+        return not self.why
+
+    def send(self, command: Command) -> None:
+        """Send, or fail at once while the server is down."""
+        if self.connection is not None:
+            self.connection.send(command)
+        elif self.why:
+            fail(command, f"the server is down: {self.why}")
+        else:
+            self._early.append(command)
+            if self._task is None:
+                self._task = asyncio.get_running_loop().create_task(self._start())
+
+    def down(self, why: str) -> None:
+        """Close the way, and begin to look for the server."""
+        if self.why or self.owner.closed:
             return
-        if not self._batch:
-            self._loop.call_soon(self._flush)
-        self._batch.append(hiredis.pack_command(ask.command))
-        self._waiting.append(ask)
+        early, self._early = self._early, []
+        connection, self.connection = self.connection, None
+        self.why = why
+        self._since = self.owner.clock.monotonic()
+        self._task = asyncio.get_running_loop().create_task(self._recover())
+        self.owner.changed(self)
+        if connection is not None:
+            connection.close()
+        for command in early:
+            fail(command, why)
 
     def close(self) -> None:
-        """Drops the connection; what waits fails."""
-        if self._transport is not None:
-            self._transport.abort()
-        self._end("the connection was closed")
+        if self._task is not None:
+            self._task.cancel()
+        if self.connection is not None:
+            self.connection.close()
+        for command in self._early:
+            fail(command, "the store was closed")
 
-    def _flush(self) -> None:
-        if self.closed or self._transport is None:
+    async def _start(self) -> None:
+        """Make the first connection, for which commands wait a little."""
+        try:
+            connection = await self._open(FIRST)
+        except FAILED as error:
+            self._task = None
+            self.down(f"cannot connect: {error}")
             return
-        batch, self._batch = self._batch, []
-        self._transport.write(b"".join(batch))
-        self._sent += len(batch)
-        self._loop.call_later(self._deadline, self._due, self._sent)
+        self._use(connection)
 
-    def _due(self, mark: int) -> None:
-        if self._answers < mark and not self.closed:
-            self._loop.call_later(GRACE, self._give_up, mark)
-
-    def _give_up(self, mark: int) -> None:
-        missing = mark - self._answers
-        if missing <= 0 or self.closed:
-            return
-        for index, ask in enumerate(self._waiting):
-            if index >= missing:
-                break
-            fail(ask, f"no answer within {self._deadline * 1000:.0f} ms")
-        self._on_late()
-
-    def _end(self, why: str) -> None:
-        if not self.closed:
-            self.closed = True
-            waiting, self._waiting = self._waiting, deque()
-            for ask in waiting:
-                fail(ask, why)
-
-    # asyncio.Protocol
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's are none by class
-        if self.closed:
-            self._transport.abort()
-        elif self._batch:
-            self._flush()
-
-    def data_received(self, data: bytes) -> None:
-        reader, waiting = self._reader, self._waiting
-        reader.feed(data)
-        while waiting:
+    async def _recover(self) -> None:
+        wait, longest = AGAIN
+        while True:
+            await asyncio.sleep(wait * random.uniform(0.5, 1.5))  # noqa: S311
+            wait = min(longest, wait * 2)
+            connection = None
             try:
-                answer = reader.gets()
-            except hiredis.ProtocolError:
-                self.close()
-                self._on_lost(self)
-                return
-            if answer is False:
-                return
-            self._answers += 1
-            ask = waiting.popleft()
-            if not ask.done():
-                self._on_answer(ask, answer)
+                connection = await self._open(CONNECT)
+                await self._asked(connection, self.owner.probe)
+                break
+            except FAILED as error:
+                if connection is not None:
+                    connection.close()
+                self.why = str(error)
+                self.owner.searching(self)
+        self.outage = self.owner.clock.monotonic() - self._since
+        self._use(connection)
 
-    def connection_lost(self, error: Exception | None) -> None:
-        if not self.closed:
-            self._end("the connection was lost")
-            self._on_lost(self)
+    def _use(self, connection: Connection) -> None:
+        self.connection, self.why, self._late, self._task = connection, "", 0, None
+        if connection.closed:
+            self.down("the connection was lost")
+            return
+        self.owner.changed(self)
+        early, self._early = self._early, []
+        for command in early:
+            connection.send(command)
 
+    async def _open(self, seconds: float) -> Connection:
+        """A connection that Redis has accepted. Raises FAILED."""
+        owner, connection = self.owner, None
+        try:
+            async with asyncio.timeout(seconds):
+                host, port = await self.resolve()
+                _, connection = await asyncio.get_running_loop().create_connection(
+                    lambda: Connection(seconds, self._answered, self._on_late, self._on_lost), host, port, ssl=owner.tls
+                )
+                for words in owner.greeting:
+                    await self._asked(connection, words)
+        except BaseException as error:
+            if connection is not None:
+                connection.close()
+            if isinstance(error, TimeoutError):
+                what = "TLS handshake (does the port speak TLS?)" if owner.tls and connection is None else "answer"
+                raise TimeoutError(f"no {what} within {seconds:g} s") from None
+            raise
+        connection.deadline = owner.deadline
+        return connection
 
-def fail(ask: Ask, why: str) -> None:
-    """Ends an Ask with StoreDown; says so quietly where nobody waits."""
-    if not ask.done():
-        ask.set_exception(StoreDown(why))
-        ask.exception()  # looked at: a posted one is nobody's to retrieve
+    async def _asked(self, connection: Connection, words: tuple[bytes, ...]) -> None:
+        command = Command(words)
+        connection.send(command)
+        await command
+
+    # What the connection reports.
+
+    def _answered(self, command: Command, answer: Any) -> None:
+        self._late = 0
+        if isinstance(answer, hiredis.ReplyError):
+            if command.key:
+                self.owner.refused(self, command, str(answer))
+            else:
+                fail(command, f"Redis refuses {command.words[0].decode()}: {answer}")
+        else:
+            command.wake(answer)
+
+    def _on_late(self) -> None:
+        self._late += 1
+        self.owner.failures.add(("late",))
+        if self._late >= BREAKS:
+            self.down(f"{BREAKS} times no answer within {self.owner.deadline * 1000:.0f} ms")
+
+    def _on_lost(self, connection: Connection) -> None:
+        if connection is self.connection:
+            self.owner.failures.add(("lost",))
+            self.down("the connection was lost")

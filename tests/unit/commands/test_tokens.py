@@ -9,7 +9,7 @@ import pytest
 from gateway.commands import tokens
 from gateway.credentials.revocations.redis_revocations import RedisRevocations
 from gateway.credentials.revocations.revoked import ALWAYS, Revocation, load
-from gateway.store.redis.client import connected
+from gateway.store.redis.blocking import connected
 from gateway.store.stores import parse
 from tests.flow.conftest import write
 from tests.redis import RedisServer, shared_redis

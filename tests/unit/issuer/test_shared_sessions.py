@@ -23,7 +23,7 @@ from gateway.issuer.shared_attempts import SharedAttempts
 from gateway.issuer.shared_sessions import SharedSessions
 from gateway.issuer.stored_users import StoredUsers
 from gateway.store import stores
-from gateway.store.redis.reader import RedisReader
+from gateway.store.redis.client import RedisClient
 from gateway.store.stores import StoreDown
 from tests.redis import Cluster, RedisServer, redis, shared_redis  # noqa: F401
 
@@ -34,17 +34,17 @@ WIDE = Rule(free=1000, delay=1.0, longest=60.0, forget=600.0)
 HASH = "$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHQ$" + "A" * 43
 
 
-def reader(url: str) -> RedisReader:
-    return RedisReader(stores.parse(url), 1.0, Clock(wall=lambda: T), Telemetry())
+def reader(url: str) -> RedisClient:
+    return RedisClient(stores.parse(url), 1.0, Clock(wall=lambda: T), Telemetry())
 
 
 @pytest.fixture
-async def store(shared_redis: RedisServer) -> AsyncIterator[Callable[[], RedisReader]]:  # noqa: F811
+async def store(shared_redis: RedisServer) -> AsyncIterator[Callable[[], RedisClient]]:  # noqa: F811
     """Ways to a database of the test's own, one for each gateway."""
     url = f"{shared_redis.url}/9"
-    made: list[RedisReader] = []
+    made: list[RedisClient] = []
 
-    def one() -> RedisReader:
+    def one() -> RedisClient:
         made.append(reader(url))
         return made[-1]
 

@@ -15,7 +15,6 @@ from gateway.core.clock import Clock
 from gateway.limits import leases as module
 from gateway.limits.algorithms import Limit
 from gateway.limits.leases import AGAIN, PATIENCE, TERM, UNSETTLED, Leases
-from gateway.store.stores import StoreDown
 
 LIMIT = Limit.windowed(100, 1e6)
 
@@ -28,12 +27,10 @@ class Counting:
     up: bool = True
     used: float = 0.0
     quota: float = 100.0
-    waiting: list[tuple[asyncio.Future[list[int]], float, float]] = field(default_factory=list)
+    waiting: list[tuple[Callable[[list[int] | None], None], float, float]] = field(default_factory=list)
 
-    def ask(self, action: bytes, keys: Sequence[bytes], args: Sequence[bytes]) -> asyncio.Future[list[int]]:
-        answer: asyncio.Future[list[int]] = asyncio.get_running_loop().create_future()
-        self.waiting.append((answer, float(args[0]), float(args[1])))
-        return answer
+    def lease(self, key: bytes, terms: Sequence[bytes], answered: Callable[[list[int] | None], None]) -> None:
+        self.waiting.append((answered, float(terms[0]), float(terms[1])))
 
     async def answer(self, count: int = 1_000_000) -> None:
         for _ in range(min(count, len(self.waiting))):
@@ -42,13 +39,13 @@ class Counting:
             granted = max(0.0, min(wanted, self.quota - self.used))
             self.used += granted
             left = max(0.0, self.quota - self.used)
-            answer.set_result([int(left * 1e6), int(granted * 1e6), 1, 0 if left >= 1 else 1_000_000])
+            answer([int(left * 1e6), int(granted * 1e6), 1, 0 if left >= 1 else 1_000_000])
         await asyncio.sleep(0)
 
     async def fail(self) -> None:
-        for answer, _, _ in self.waiting:
-            answer.set_exception(StoreDown("gone"))
-        self.waiting.clear()
+        waiting, self.waiting = self.waiting, []
+        for answer, _, _ in waiting:
+            answer(None)
         await asyncio.sleep(0)
 
 
@@ -175,10 +172,10 @@ def test_costs_room_and_what_is_told():
         one = Gateway(store)
         assert one.take(40.0) >= 0  # more than the size: one request may
         assert one.take(40.0) == UNSETTLED
-        waiting = asyncio.create_task(one.leases.settled("acme"))
-        await asyncio.sleep(0)
+        waiting = one.leases.settled("acme")
+        assert not waiting.done
         await store.answer()
-        await waiting
+        assert waiting.done and one.leases.settled("acme").done
         assert one.leases.held("acme") == 10  # the credit; the debt is paid
         assert one.leases.held("other") == 0
         one.leases.charge("acme", one.now, -40.0)

@@ -21,8 +21,8 @@ from gateway.credentials.revocations.redis_revocations import (
     unpacked,
 )
 from gateway.credentials.revocations.revoked import ALWAYS, Revocation, RevocationError
-from gateway.store.redis import client as redis_client
-from gateway.store.redis.client import connected
+from gateway.store.redis import blocking as redis_client
+from gateway.store.redis.blocking import connected
 from gateway.store.stores import parse
 from tests.redis import RedisServer, shared_redis
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 
 from gateway.core.exchange import Exchange, Identity
 from gateway.core.failures import Failed
+from gateway.core.wait import Wait
 from gateway.limits.leases import TERM
 from gateway.middlewares import rate_limit
 from gateway.middlewares.rate_limit.leased import Leased
@@ -29,27 +30,29 @@ class Granting:
         self.gateways = 1
         self.name = "fake"
 
-    def ask(self, action: bytes, keys: Sequence[bytes], args: Sequence[bytes]) -> asyncio.Future[list[int]]:
-        self.asked += 1
-        answer: asyncio.Future[list[int]] = asyncio.get_running_loop().create_future()
+    def peek(self, key: bytes, terms: Sequence[bytes]) -> Wait[list[int]]:
+        answer: Wait[list[int]] = Wait()
         if self.failing:
-            answer.set_exception(StoreDown("away"))
-            return answer
-        if action == b"peek":
-            answer.set_result([int(self.left * 1e6), 1])
-            return answer
-        cost, wanted = float(args[5]), float(args[6])
+            answer.fail(StoreDown("away"))
+        answer.wake([int(self.left * 1e6), 1])
+        return answer
+
+    def lease(self, key: bytes, terms: Sequence[bytes], answered: Callable[[list[int] | None], None]) -> None:
+        self.asked += 1
+        asyncio.get_running_loop().call_soon(answered, None if self.failing else self.granted(terms))
+
+    def granted(self, terms: Sequence[bytes]) -> list[int]:
+        cost, wanted = float(terms[5]), float(terms[6])
         self.left -= cost
         granted = max(0.0, min(wanted, self.left))
         self.left -= granted
         told = [max(0.0, self.left), granted, 30.0, 0.0 if self.left >= 1 else 30.0]
-        answer.set_result([int(one * 1e6) for one in told])
-        return answer
+        return [int(one * 1e6) for one in told]
 
 
 def made(store: Granting, world: World | None = None, **more: Any) -> Any:
     table = {"limit": 100, "window": "1h", "mode": "leased", "lease": 0.2, **more}
-    return (world or World(now=100.0)).build(rate_limit, table, store=store).request
+    return (world or World(now=100.0)).build(rate_limit, table, ledger=store).request
 
 
 def asked(client: str = "acme", tier: str = "", **facts: Any) -> Exchange:

@@ -12,8 +12,8 @@ from gateway.core.clock import REAL
 from gateway.core.hooks import Context
 from gateway.core.telemetry import Telemetry
 from gateway.store.redis import feed as redis_feed
+from gateway.store.redis.client import RedisClient, client_of
 from gateway.store.redis.feed import Feed
-from gateway.store.redis.reader import RedisReader, reader_of
 from gateway.store.stores import StoreDown, parse
 from tests.redis import RedisServer, redis, shared_redis
 
@@ -53,7 +53,7 @@ class World:
     def __init__(self, server: RedisServer, database: int = 10) -> None:
         self.server = server
         self.url = parse(f"{server.url}/{database}")
-        self.store = RedisReader(self.url, 2.0, REAL, Telemetry())
+        self.store = RedisClient(self.url, 2.0, REAL, Telemetry())
         self.follower = Follower()
         self.feed: Feed | None = None
 
@@ -192,7 +192,7 @@ async def test_a_server_that_falls_silent_is_given_up(redis: RedisServer, monkey
 
 async def test_a_server_that_refuses(shared_redis: RedisServer, caplog: pytest.LogCaptureFixture):
     world = World(shared_redis)
-    world.store.greeting.insert(0, (b"AUTH", b"wrong"))
+    world.store.identification.insert(0, (b"AUTH", b"wrong"))
     feed = world.follow()
     with pytest.raises(StoreDown):
         await asyncio.wait_for(feed._listen(), 5)
@@ -210,9 +210,9 @@ async def test_everything_of_a_hash(world: World):
 
 
 async def test_anywhere_is_where_messages_are_heard():
-    cluster = RedisReader(parse("redis+cluster://one:7000,two:7001"), 1.0, REAL, Telemetry())
+    cluster = RedisClient(parse("redis+cluster://one:7000,two:7001"), 1.0, REAL, Telemetry())
     assert {await cluster.anywhere() for _ in range(50)} == {("one", 7000), ("two", 7001)}
-    single = RedisReader(parse("redis://one:7000"), 1.0, REAL, Telemetry())
+    single = RedisClient(parse("redis://one:7000"), 1.0, REAL, Telemetry())
     assert await single.anywhere() == ("one", 7000)
 
 
@@ -223,17 +223,17 @@ def test_readers_are_shared_by_url():
         return kept.setdefault((key, fingerprint), make()) if (key, fingerprint) not in kept else kept[key, fingerprint]
 
     context = Context("auth", keep=keep)
-    one = reader_of("redis://host/1", 0.1, context)
-    assert reader_of("redis://host/1", 0.1, context) is one
-    assert reader_of("redis://host/1", 0.2, context) is not one
-    assert reader_of("redis://user:other@host/1", 0.1, context) is not one
+    one = client_of("redis://host/1", 0.1, context)
+    assert client_of("redis://host/1", 0.1, context) is one
+    assert client_of("redis://host/1", 0.2, context) is not one
+    assert client_of("redis://user:other@host/1", 0.1, context) is not one
     with pytest.raises(LookupError):
-        reader_of("redis", 0.1, context)
+        client_of("redis", 0.1, context)
     for reader in kept.values():
         reader.close()
 
 
 async def test_without_a_loop_nothing_is_followed(monkeypatch: pytest.MonkeyPatch):
-    feed = await asyncio.to_thread(lambda: Feed(RedisReader(parse("redis://host"), 1.0, REAL, Telemetry()), NAME, Follower()))
+    feed = await asyncio.to_thread(lambda: Feed(RedisClient(parse("redis://host"), 1.0, REAL, Telemetry()), NAME, Follower()))
     assert feed._tasks == []
     feed.close()

@@ -16,7 +16,7 @@ from gateway.core.clock import Clock
 from gateway.limits.algorithms import LEEWAY, Limit
 from gateway.limits.buckets import Buckets
 from gateway.limits.quotas import EVERY, quota_limit, zone_of
-from gateway.store.redis.limit_script import LIMITS
+from gateway.limits.redis_script import LIMITS
 from tests.redis import RedisServer, shared_redis
 
 __all__ = ["shared_redis"]
@@ -34,7 +34,7 @@ class Lua:
 
     def call(self, now: float, action: str, *rules: tuple[str, str, Limit, float, float, str, str]) -> list[int]:
         """rules: key, algorithm, limit, cost, flag, and the algorithm's own two."""
-        words: list[bytes | str] = ["EVAL", LIMITS, str(len(rules)), *(rule[0] for rule in rules), f"{now!r}", action]
+        words: list[bytes | str] = ["EVAL", LIMITS.text, str(len(rules)), *(rule[0] for rule in rules), f"{now!r}", action]
         for _, algorithm, limit, cost, flag, first, second in rules:
             words += [algorithm, *(repr(one) for one in (limit.quota, limit.rate, limit.window, limit.burst, cost, flag))]
             words += [first, second]
@@ -208,4 +208,4 @@ def test_a_clock_that_goes_back_gives_nothing_away(lua: Lua):
 
 
 def test_the_leeway_is_the_same():
-    assert f"local LEEWAY = {LEEWAY:.0e}".replace("e-0", "e-") in LIMITS.decode()
+    assert f"local LEEWAY = {LEEWAY:.0e}".replace("e-0", "e-") in LIMITS.text.decode()

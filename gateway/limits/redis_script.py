@@ -1,20 +1,18 @@
 """The Lua that decides in Redis: one script for all rules of a request, by Redis' own clock.
 
 It is algorithms.py, quotas.py and rescale.py once more, state for state; the same tests run over
-both. It either counts a request in all of its rules or in none. A state is a short string, a list
-of times or a sorted set, and expires when it would decide like a fresh one. It names the limit it
-counts by, so that a gateway with another limit rescales it: gateways need not reload at once.
+both. ledger.py says what it is called with and what it answers. It either counts a request in all
+of its rules or in none. A state is a short string, a list of times or a sorted set, and expires
+when it would decide like a fresh one. It names the limit it counts by, so that a gateway with
+another limit rescales it: gateways need not reload at once.
 """
 
 from __future__ import annotations
 
-from hashlib import sha1
+from gateway.store.redis.connection import Script
 
-FIELDS = 9
-"""Arguments for each key: algorithm, quota, rate, window, burst, cost, shadow or wanted, and two of the algorithm's own: a
-quota's end and that of the next one; a slot's name and the seconds after which it is free if nobody renews it."""
-
-LIMITS = b"""
+LIMITS = Script(
+    b"""
 local now = tonumber(ARGV[1])
 if not now then
   local time = redis.call('TIME')
@@ -241,10 +239,12 @@ for _, r in ipairs(rules) do
 end
 return told
 """
-"""Answers for each key: units left (-1: refused) and seconds until all are back or, when refused, until it would be admitted.
-For a lease: units left, units granted, seconds until all are back, seconds until there is one. Everything in millionths."""
+)
+"""ARGV: the time, for tests, else ""; what is done (take, peek, charge, lease); nine terms a key."""
 
-ALIVE = b"""
+ALIVE_KEY = b"gateway:alive"
+ALIVE = Script(
+    b"""
 local time = redis.call('TIME')
 local now = tonumber(time[1])
 redis.call('ZADD', KEYS[1], now + tonumber(ARGV[2]), ARGV[1])
@@ -252,6 +252,5 @@ redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
 redis.call('EXPIRE', KEYS[1], ARGV[2])
 return redis.call('ZCARD', KEYS[1])
 """
-"""Says that a gateway lives; answers how many do."""
-
-LIMITS_SHA = sha1(LIMITS, usedforsecurity=False).hexdigest().encode()
+)
+"""Says that a gateway lives (its name, for how many seconds); answers how many do."""
