@@ -232,7 +232,7 @@ class Bench:
             self.client.connection_made(self.down)
         else:
             self.client = Tls(tls.context, self.client, self.down)
-        await asyncio.sleep(0)  # aiohttp's loop begins to wait for the next request.
+
         await self.run(20, self._look if tls is None else self.client.look)
 
     def _look(self) -> None:

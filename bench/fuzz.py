@@ -30,12 +30,12 @@ async def main() -> None:
     seconds, seed = float((*sys.argv, "", "")[1] or 600), int((*sys.argv, "", "")[2] or time.time_ns())
     rng = random.Random(seed)
     count, early = 0, 0
-    with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as two:
-        targets = [await Target(Path(one), True).start(), await Target(Path(two), False).start()]
+    with tempfile.TemporaryDirectory() as directory:
+        target = await Target(Path(directory)).start()
         began = time.monotonic()
         try:
             while (took := time.monotonic() - began) < seconds:
-                await targets[count % 2].check(generate(rng), rng.choice(BEFORE))
+                await target.check(generate(rng), rng.choice(BEFORE))
                 count += 1
                 if not early and took > seconds / 10:
                     early = resident()
@@ -43,8 +43,7 @@ async def main() -> None:
             sys.exit(f"seed {seed}, number {count}: {error}")
         finally:
             tasks = len(asyncio.all_tasks())
-            for target in targets:
-                await target.stop()
+            await target.stop()
     print(f"seed {seed}: {count} in {seconds:g} s, all held; {tasks} tasks; {early} KiB resident, then {resident() - early:+d}")
 
 

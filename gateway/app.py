@@ -40,12 +40,11 @@ FILES = 1024 * 1024
 class Gateway:
     """One gateway: the runtime, its two listeners, and what the admin application asks for (admin.application.AdminState)."""
 
-    def __init__(self, path: Path, environ: Mapping[str, str], *, inline: bool | None = None) -> None:
+    def __init__(self, path: Path, environ: Mapping[str, str]) -> None:
         self.transport = Transport()
         self.runtime = Runtime(path, World(self.transport), environ)
         self.telemetry = self.runtime.world.telemetry
         self._started = monotonic()
-        self._inline = inline
         self._listener: Listener | None = None
         self._redirect: Listener | None = None
         self._admin: web.AppRunner | None = None
@@ -59,7 +58,7 @@ class Gateway:
         self.transport.start()
         await self.runtime.start()
         config = self.runtime.snapshot.loaded.gateway
-        self._listener = Listener(self.runtime, self._inline)
+        self._listener = Listener(self.runtime)
         self.port = await self._listener.start(config.listen)
         if config.listen.redirect is not None:
             await self._start_redirect(config.listen, config.listen.redirect)
@@ -82,7 +81,7 @@ class Gateway:
     async def _start_redirect(self, listen: ListenConfig, redirect: RedirectConfig) -> None:
         from gateway.serving.redirect import NAME, Redirects
 
-        self._redirect = Listener(Redirects(self.runtime, redirect, self.port), self._inline, NAME)
+        self._redirect = Listener(Redirects(self.runtime, redirect, self.port), NAME)
         where = replace(listen, host=redirect.host or listen.host, port=redirect.port)
         self.redirect_port = await self._redirect.start(where)
         log.info("http on %s:%d is sent to https", where.host, self.redirect_port)
@@ -108,7 +107,7 @@ class Gateway:
             config = self.runtime.snapshot.loaded.gateway.server
             if config.shutdown_delay:
                 # Whoever balances over several gateways has yet to find out; until then refusing would be an error for clients.
-                self._listener.handler.draining = True
+                self._listener.draining = True
                 await asyncio.sleep(config.shutdown_delay)
             await self._listener.stop(config.shutdown_timeout)
             self._listener = None

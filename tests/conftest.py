@@ -6,6 +6,10 @@ import os
 from collections.abc import Generator
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")  # How long an example takes says more about the machine than about the code.
 
 
 @pytest.hookimpl(wrapper=True)

@@ -78,16 +78,15 @@ class Errors(logging.Handler):
 class Target:
     """A gateway in front of an origin; `loop` must run while it is in use."""
 
-    def __init__(self, directory: Path, inline: bool) -> None:
+    def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._inline = inline
         self._errors = Errors()
 
     async def start(self) -> Target:
         logging.getLogger().addHandler(self._errors)
         self.origin = await Origin().start()
         write(self._directory, PLAIN, f'[upstream.origin]\nurl = "{self.origin.url}"\n')
-        self.gateway = Gateway(self._directory / "gateway.toml", {}, inline=self._inline)
+        self.gateway = Gateway(self._directory / "gateway.toml", {})
         await self.gateway.start()
         return self
 

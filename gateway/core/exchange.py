@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -203,6 +203,7 @@ class Exchange:
     `reply_blocks` are complete header lines (each ended by CRLF) for whatever reply goes out, errors included.
     `memo` is what was worked out from the header fields alone (and who sent them), by the key of whoever did; requests on one
     connection that repeat the fields of the one before share it, so nothing that changes with time or target may go in.
+    `interim(status, pairs)` sends the client an interim answer (1xx, RFC 9110 section 15.2); None where it knows none.
     `decisions` is None unless somebody asked (`explain`); then hooks append to it and consume nothing.
     """
 
@@ -221,6 +222,7 @@ class Exchange:
         "headers",
         "host",
         "identity",
+        "interim",
         "memo",
         "method",
         "notes",
@@ -295,6 +297,7 @@ class Exchange:
         self.drop_headers: frozenset[bytes] | None = None
         self.reply_blocks: list[bytes] | None = None
         self.decisions: list[Decision] | None = None
+        self.interim: Callable[[int, Iterable[Pair]], None] | None = None
 
     def __repr__(self) -> str:
         # Without the query: an API key may be in it, and this ends up in logs.

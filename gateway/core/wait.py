@@ -15,9 +15,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextvars import Context
+from types import CodeType, CoroutineType
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
 Resume = Callable[[Any], object]
 
 
@@ -155,6 +157,23 @@ class _Foreign(Wait[T]):
 
 def foreign(awaitable: Awaitable[T]) -> Wait[T]:
     """The outcome of an awaitable that needs a current Task (asyncio.timeout, create_connection, an operator's hook)."""
+    return _Foreign(awaitable)
+
+
+def own(function: F) -> F:
+    """Mark an `async def` of the gateway's that awaits nothing but Waits and its like: it needs no Task."""
+    code = function.__code__
+    _OWN.add(code)
+    return function
+
+
+_OWN: set[CodeType] = set()
+
+
+def driven(awaitable: Awaitable[T]) -> Awaitable[T]:
+    """What a driven coroutine may await for `awaitable`: itself if it is our own, else a Task for it alone."""
+    if isinstance(awaitable, Wait) or (isinstance(awaitable, CoroutineType) and awaitable.cr_code in _OWN):
+        return awaitable
     return _Foreign(awaitable)
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed
 from gateway.core.hooks import FinishHook, Hooks
+from gateway.core.wait import driven
 
 log = logging.getLogger("gateway.pipeline")
 
@@ -35,53 +36,67 @@ class Pipeline:
     finish: tuple[FinishHook, ...] = ()
     finish_failed: tuple[FinishHook, ...] = ()
     release: tuple[FinishHook, ...] = ()
-    plain: bool = True
-    """Whether no hook has to be awaited."""
 
-    async def ask(self, exchange: Exchange) -> Reply | None:
-        """Runs the request hooks up to the first that answers. Raises Failed when one refuses."""
-        return await self.ask_on(exchange, iter(self.request))
+    def ask(self, exchange: Exchange) -> Reply | Awaitable[Reply | None] | None:
+        """Run the request hooks up to the first that answers; an awaitable of the same where one waits. Raises Failed."""
+        steps = iter(self.request)
+        for hook, _ in steps:
+            reply: Reply | Awaitable[Reply | None] | None = hook(exchange)
+            if reply is not None:
+                return reply if isinstance(reply, Reply) else self._ask_on(exchange, steps, reply)
+        return None
 
-    async def ask_on(
-        self, exchange: Exchange, steps: Iterator[Step], begun: Awaitable[Reply | None] | None = None
-    ) -> Reply | None:
-        """Runs what is left of the request hooks, after the one that returned `begun` instead of a reply."""
-        reply: Any = None if begun is None else await begun
+    async def _ask_on(self, exchange: Exchange, steps: Iterator[Step], begun: Awaitable[Reply | None]) -> Reply | None:
+        """Run what is left of the request hooks, after the one that returned `begun`."""
+        reply: Any = await driven(begun)
         if reply is not None:
             return reply  # type: ignore[no-any-return]
-        for hook, awaited in steps:
-            reply = await hook(exchange) if awaited else hook(exchange)
+        for hook, _ in steps:
+            reply = hook(exchange)
             if reply is not None and not isinstance(reply, Reply):
-                reply = await reply
+                reply = await driven(reply)
             if reply is not None:
                 return reply  # type: ignore[no-any-return]
         return None
 
-    async def answer(self, exchange: Exchange, reply: Reply) -> None:
-        """Runs the response hooks over an answer. Raises Failed when one cannot accept it."""
-        for hook, awaited in self.response:
+    def answer(self, exchange: Exchange, reply: Reply) -> Awaitable[None] | None:
+        """Run the response hooks over an answer; what is left of them where one waits. Raises Failed."""
+        steps = iter(self.response)
+        for hook, awaited in steps:
+            pending = hook(exchange, reply)
             if awaited:
-                await hook(exchange, reply)
-            else:
-                hook(exchange, reply)
+                return self._answer_on(exchange, reply, steps, pending)
+        return None
 
-    async def fail(self, exchange: Exchange, failed: Failed) -> Reply:
-        """Runs the error hooks; the first renders a reply (compose sees to that), later ones replace or change it."""
+    async def _answer_on(self, exchange: Exchange, reply: Reply, steps: Iterator[Step], begun: Awaitable[None]) -> None:
+        await driven(begun)
+        for hook, awaited in steps:
+            pending = hook(exchange, reply)
+            if awaited:
+                await driven(pending)
+
+    def fail(self, exchange: Exchange, failed: Failed) -> Reply | Awaitable[Reply]:
+        """Run the error hooks; the first renders a reply (compose sees to that), later ones replace or change it."""
         exchange.failed = failed
         exchange.reply = None
-        for hook, awaited in self.error:
-            reply = await hook(exchange, failed) if awaited else hook(exchange, failed)
+        steps = iter(self.error)
+        for hook, awaited in steps:
+            reply = hook(exchange, failed)
+            if awaited:
+                return self._fail_on(exchange, failed, steps, reply)
             if reply is not None:
                 exchange.reply = reply
         assert exchange.reply is not None
         return exchange.reply
 
-    def fail_plain(self, exchange: Exchange, failed: Failed) -> Reply:
-        """`fail` for pipelines in which nothing is awaited."""
-        exchange.failed = failed
-        exchange.reply = None
-        for hook, _ in self.error:
+    async def _fail_on(self, exchange: Exchange, failed: Failed, steps: Iterator[Step], begun: Awaitable[Reply | None]) -> Reply:
+        reply = await driven(begun)
+        if reply is not None:
+            exchange.reply = reply
+        for hook, awaited in steps:
             reply = hook(exchange, failed)
+            if awaited:
+                reply = await driven(reply)
             if reply is not None:
                 exchange.reply = reply
         assert exchange.reply is not None
@@ -121,7 +136,6 @@ def flatten(
         finish=_once((*(hooks.finish for hooks in (*request, *response)), *releases)),
         finish_failed=_once((*(hooks.finish for hooks in error), *releases)),
         release=releases,
-        plain=not any(awaited for _, awaited in (*asks, *answers, *fails)),
     )
 
 

@@ -1,4 +1,4 @@
-"""From aiohttp's request to an Exchange, and what is refused before any route is looked for.
+"""From a request's head to an Exchange, and what is refused before any route is looked for.
 
 A request reaches routes only when everybody on its way must read it alike: one origin-form target, one Host, framing that the
 parser found sound (framing.py has the rules). The rest is answered 400, 413, 414, 417, 431 or 505 and its connection closed.
@@ -12,8 +12,6 @@ from itertools import count
 from secrets import token_hex
 from typing import Any
 
-from aiohttp import StreamReader
-from aiohttp.http_exceptions import LineTooLong
 from multidict import CIMultiDict, CIMultiDictProxy, MultiMapping, istr
 
 from gateway.config.tables.server import ServerConfig
@@ -29,6 +27,8 @@ from gateway.serving.net.peers import Peers
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._~+/=:-]{1,128}")
 _X_REQUEST_ID = istr("X-Request-ID")
 _USUAL = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
+_CONTENT_LENGTH = istr("Content-Length")
+_EXPECT = istr("Expect")
 FRAMING = "framing"
 """The memo's key of what the fields that frame and address a message come to."""
 _DIGITS = 19
@@ -100,18 +100,17 @@ class Admission:
         """Whether this address is in `trusted_proxies`."""
         return self._peers.trusts(address)
 
-    def attach_body(self, exchange: Exchange, content: StreamReader, go_ahead: Callable[[], None]) -> ClientBody:
+    def attach_body(self, exchange: Exchange, body: ClientBody, go_ahead: Callable[[], None]) -> None:
         """Gives an exchange its body; `go_ahead` tells a client that waits for 100 (Continue) to send it."""
-        stated = exchange.headers.get("Content-Length")
-        waits = "Expect" in exchange.headers and exchange.version >= (1, 1)
-        exchange.body = body = ClientBody(
-            content,
-            exchange,
-            int(stated) if stated is not None and len(stated) <= _DIGITS else None,  # Else `admit` refuses it.
-            self._max_body,
-            go_ahead if waits else None,
-        )
-        return body
+        headers = exchange.headers
+        stated = headers.get(_CONTENT_LENGTH)
+        if stated is not None and len(stated) <= _DIGITS and stated.isascii() and stated.isdigit():  # Else `admit` refuses it.
+            body.length = int(stated)
+        body.limit = self._max_body
+        body.exchange = exchange
+        if _EXPECT in headers and exchange.version >= (1, 1):
+            body.go_ahead = go_ahead
+        exchange.body = body
 
     def _unusual(self, exchange: Exchange) -> None:
         """Methods that are not of the common ones, and targets that are no path. Raises Failed."""
@@ -158,17 +157,3 @@ class Certified(Admission):
         made = super().exchange(*facts)
         made.tls_subject = self._subject
         return made
-
-
-def parse_failure(error: BaseException | None, max_uri: int) -> Failed:
-    """What aiohttp's parser said about bytes that are no request, as a Failed that tells the client no more than it must know."""
-    why = str(error)
-    if isinstance(error, LineTooLong):
-        if str(error.args[1]) == str(max_uri):
-            return Failed(Failure.URI_TOO_LONG, f"The request target may have at most {max_uri} bytes.", why=why)
-        return Failed(Failure.HEADERS_TOO_LARGE, "A header field is too long.", why=why)
-    if "Too many headers" in why:
-        return Failed(Failure.HEADERS_TOO_LARGE, "There are too many header fields.", why=why)
-    if "Invalid HTTP version" in why:
-        return Failed(Failure.VERSION_NOT_SUPPORTED, "The gateway speaks HTTP/1.0 and HTTP/1.1.", why=why)
-    return Failed(Failure.MALFORMED, "The request is not valid HTTP/1.1.", why=why)

@@ -1,80 +1,161 @@
-"""A client's request body: aiohttp's StreamReader as a core RequestBody."""
+"""A client's request body: fed by the connection as it arrives, read by whatever sends it on. A core RequestBody.
+
+It knows no protocol. Reading it more slowly than it arrives makes it ask for a pause above HIGH_WATER bytes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from aiohttp import StreamReader
-from aiohttp.web_protocol import RequestPayloadError
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from gateway.core.exchange import Exchange
 from gateway.core.failures import Failed, Failure
+from gateway.core.headers import Pair
+from gateway.core.wait import Wait
 
-CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+HIGH_WATER = 256 * 1024
+"""Bytes that may wait for their reader."""
+
+
+class Source(Protocol):
+    """Where a body comes from: a connection, or a stream of HTTP/2."""
+
+    def hold(self, held: bool) -> None:
+        """Read no more of it for now (True), or go on (False)."""
 
 
 class ClientBody:
-    """A body as it arrives. `go_ahead`, when given, is called before the first read: the client waits for 100 (Continue)."""
+    """A body as it arrives.
 
-    __slots__ = ("_content", "_exchange", "_go_ahead", "_whole", "length", "limit", "waiting")
+    `waiting`: something waits for more of it, so that it is the client that is slow. `arrived`: bytes that have come, read or
+    not. `go_ahead`: called before the first read, where the client waits for 100 (Continue).
+    """
 
-    def __init__(
-        self,
-        content: StreamReader,
-        exchange: Exchange,
-        length: int | None,
-        limit: int | None,
-        go_ahead: Callable[[], None] | None = None,
-    ) -> None:
-        self._content = content
-        self._exchange = exchange
-        self._go_ahead = go_ahead
+    __slots__ = (
+        "_chunks",
+        "_discarded",
+        "_ended",
+        "_failed",
+        "_held",
+        "_read",
+        "_size",
+        "_source",
+        "_wait",
+        "_whole",
+        "arrived",
+        "exchange",
+        "go_ahead",
+        "length",
+        "limit",
+        "trailers",
+    )
+
+    exchange: Exchange
+    """Whose it is; set before anything reads it."""
+
+    def __init__(self, source: Source, whole: bytes | None = None) -> None:
+        self._source = source
+        self._chunks: deque[bytes] = deque() if not whole else deque((whole,))
+        self._size = self.arrived = 0 if whole is None else len(whole)
+        self._read = 0
+        self._ended = whole is not None
+        self._discarded = self._held = False
+        self._failed: Failed | None = None
+        self._wait: Wait[None] | None = None
         self._whole: bytes | None = None
-        self.length = length
-        self.limit = limit
-        self.waiting = False
-        """Whether somebody waits for more of it, so that it is the client who is slow."""
+        self.length: int | None = None
+        self.limit: int | None = None
+        self.go_ahead: Callable[[], None] | None = None
+        self.trailers: Sequence[Pair] = ()
+
+    def __repr__(self) -> str:
+        state = "complete" if self._ended else "broken" if self._failed else "waited for" if self.waiting else "arriving"
+        return f"<ClientBody {state}, {self.arrived} bytes>"
+
+    # For the connection.
+
+    def feed(self, data: bytes) -> None:
+        """More of it. What waits for it goes on with `wake`."""
+        self.arrived += len(data)
+        if self._discarded:
+            return
+        self._chunks.append(data)
+        self._size += len(data)
+        if self._size > HIGH_WATER and not self._held and not self.waiting:
+            self._held = True
+            self._source.hold(True)
+
+    def end(self, trailers: Sequence[Pair] = ()) -> None:
+        """All of it is here."""
+        self._ended = True
+        self.trailers = trailers
+
+    def fail(self, failed: Failed) -> None:
+        """There will be no more of it: what reads it gets this failure."""
+        if self._failed is None:
+            self._failed = failed
+
+    def wake(self) -> None:
+        """Let its reader look at what has come."""
+        wait = self._wait
+        if wait is not None:
+            self._wait = None
+            wait.wake()
+
+    def discard(self) -> None:
+        """Nothing reads it any more; drops what is here and what comes."""
+        self._discarded = True
+        self._chunks.clear()
+        self._size = 0
+        self._release()
+
+    @property
+    def waiting(self) -> bool:
+        return self._wait is not None
+
+    # For its reader: a RequestBody.
 
     @property
     def complete(self) -> bytes | None:
         """The whole body if it is here already: read by a hook, or small enough to have come with the head."""
-        if self._whole is None and self.length is not None and self._go_ahead is None:
-            content = self._content
-            if content.is_eof() and content.total_bytes == self.length and self._exchange.bytes_in == 0:
-                self._refuse_beyond(self.length)
-                self._whole = content.read_nowait(-1)
-                self._exchange.bytes_in = len(self._whole)
+        if self._whole is None and self._ended and self.length is not None and not self._read and self.go_ahead is None:
+            self._refuse_beyond(self.length)
+            self._keep()
         return self._whole
 
     async def read(self) -> bytes:
         if self._whole is not None:
             return b""
-        if self._go_ahead is not None:
-            self._go_ahead()
-            self._go_ahead = None
-        if self.length is not None:
-            self._refuse_beyond(self.length)
-        self.waiting = True
-        try:
-            chunk = await self._content.readany()
-        except RequestPayloadError as error:
-            raise Failed(Failure.MALFORMED, "The request's body does not match its framing.", why=str(error)) from None
-        except ConnectionError as error:
-            raise Failed(Failure.CLIENT_GONE, why=str(error)) from None
-        finally:
-            self.waiting = False
-        self._exchange.bytes_in += len(chunk)
-        self._refuse_beyond(self._exchange.bytes_in)
+        self._begin()
+        while not self._chunks:
+            if self._failed is not None:
+                raise self._failed
+            if self._ended:
+                return b""
+            await self._more()
+        chunks = self._chunks
+        chunk = chunks.popleft() if len(chunks) == 1 else b"".join(chunks)
+        chunks.clear()
+        self._size = 0
+        self._read += len(chunk)
+        self.exchange.bytes_in = self._read
+        self._refuse_beyond(self._read)
+        self._release()
         return chunk
 
     async def whole(self, at_most: int) -> bytes:
         self.limit = at_most if self.limit is None else min(self.limit, at_most)
         if self.complete is None:
-            parts = []
-            while chunk := await self.read():
-                parts.append(chunk)
-            self._whole = b"".join(parts)
-            self.length = len(self._whole)
+            self._begin()
+            while not self._ended:
+                # What has come stays where it is until all is here, so a cancelled call loses nothing.
+                if self._failed is not None:
+                    raise self._failed
+                self._refuse_beyond(self._read + self._size)
+                self._release()
+                await self._more()
+            self._keep()
         assert self._whole is not None
         self._refuse_beyond(len(self._whole))
         return self._whole
@@ -82,16 +163,36 @@ class ClientBody:
     @property
     def received(self) -> bool:
         """Whether nothing of it is still to come, so that the connection can be used for another request."""
-        return self._content.is_eof()
+        return self._ended
 
-    @property
-    def arrived(self) -> int:
-        """Bytes that have come, whether they have been read or not."""
-        return self._content.total_bytes
+    def _begin(self) -> None:
+        if self.go_ahead is not None:
+            go_ahead, self.go_ahead = self.go_ahead, None
+            go_ahead()
+        if self.length is not None:
+            self._refuse_beyond(self.length)
 
-    def give_up(self, failed: Failed) -> None:
-        """No more of it is waited for; whoever does gets this failure."""
-        self._content.set_exception(failed)
+    async def _more(self) -> None:
+        wait: Wait[None] = Wait()
+        self._wait = wait
+        try:
+            await wait
+        finally:
+            self._wait = None
+
+    def _keep(self) -> None:
+        chunks = self._chunks
+        self._whole = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        chunks.clear()
+        self._size = 0
+        self.length = len(self._whole)
+        self.exchange.bytes_in = self._read + self.length
+        self._release()
+
+    def _release(self) -> None:
+        if self._held:
+            self._held = False
+            self._source.hold(False)
 
     def _refuse_beyond(self, size: int) -> None:
         if self.limit is not None and size > self.limit:

@@ -20,6 +20,18 @@ SERVER_WIDE = "*"
 """The target, and the route's name in logs and metrics."""
 
 
+_ENDED_HERE = frozenset(("OPTIONS", "TRACE"))
+"""Methods whose requests may be for the gateway itself."""
+
+
+def find_route(exchange: Exchange, snapshot: Snapshot) -> Route:
+    """The route of a request that has been admitted. Raises Failed."""
+    if exchange.target == SERVER_WIDE:
+        return server_wide(snapshot)
+    route = snapshot.router.match(exchange)
+    return limited(exchange, route) if exchange.method in _ENDED_HERE else route
+
+
 def server_wide(snapshot: Snapshot) -> Route:
     """The route of `OPTIONS *`: it asks about the gateway, not about anything behind it."""
     pipeline = replace(snapshot.unrouted, finish=snapshot.unrouted.finish_failed)

@@ -144,10 +144,10 @@ class Tunnel:
 
     idle:  seconds without a byte in either direction after which it is ended.
     ended: called once, when both sockets are closed.
-    `over` is done from then on; `reason` is why it did not end by itself, for the access log, or "".
+    `reason` is why it did not end by itself, for the access log, or "".
     """
 
-    __slots__ = ("_ended", "_idle", "_last", "_loop", "_until", "client", "over", "reason", "upstream")
+    __slots__ = ("_ended", "_idle", "_last", "_loop", "_over", "_until", "client", "reason", "upstream")
 
     def __init__(self, idle: float, loop: asyncio.AbstractEventLoop, ended: Callable[[Tunnel], None]) -> None:
         self._idle = idle
@@ -155,7 +155,7 @@ class Tunnel:
         self._last = loop.time()
         self._until = _NEVER
         self._ended = ended
-        self.over: asyncio.Future[None] = loop.create_future()
+        self._over = False
         self.reason = ""
         self.client = End(self, "client", masks=False)
         self.upstream = End(self, "upstream", masks=True)
@@ -186,8 +186,8 @@ class Tunnel:
         """One side is closed: so will be the other."""
         peer = end.peer
         if peer.lost:
-            if not self.over.done():
-                self.over.set_result(None)
+            if not self._over:
+                self._over = True
                 self._ended(self)
         elif peer.told:
             pass  # It may still answer the gateway's Close frame.
@@ -231,6 +231,11 @@ class Tunnels:
             self._due = now + SWEEP
             for tunnel in tuple(self._live):
                 tunnel.check(now)
+
+    def abort(self) -> None:
+        """Ends them all, at once."""
+        for tunnel in tuple(self._live):
+            tunnel.abort()
 
     def go_away(self, reason: str) -> None:
         """Ends them all, politely."""

@@ -15,6 +15,7 @@ from gateway.config.tables.upstream import UpstreamConfig
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.telemetry import Telemetry
+from gateway.core.wait import foreign, own
 from gateway.upstream.attempt import Attempt
 from gateway.upstream.connections.transport import Transport
 from gateway.upstream.forward import Forward
@@ -79,6 +80,7 @@ class Queueing:
     def __repr__(self) -> str:
         return f"<Queueing for {self.forward!r}>"
 
+    @own
     async def __call__(self, exchange: Exchange) -> Reply:
         pool, config = self.forward.pool, self.config
         if not pool.waiting:
@@ -89,7 +91,7 @@ class Queueing:
             raise self._full(f"{config.size} requests wait already")
         loop = asyncio.get_running_loop()
         until, first = loop.time() + config.timeout, False
-        while await pool.wait(until - loop.time(), first):
+        while await foreign(pool.wait(until - loop.time(), first)):
             reply = await self._ask(exchange)
             if reply is not None:
                 return reply
@@ -120,6 +122,7 @@ class Diverting:
     def __repr__(self) -> str:
         return f"<Diverting {self.first!r}, then {self.then!r}>"
 
+    @own
     async def __call__(self, exchange: Exchange) -> Reply:
         try:
             return await self.first(exchange)

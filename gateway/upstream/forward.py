@@ -19,6 +19,7 @@ from gateway.config.tables.upstream import UpstreamConfig
 from gateway.core.exchange import AttemptRecord, Exchange, Reply, RequestBody
 from gateway.core.failures import Failed, Failure
 from gateway.core.telemetry import Telemetry
+from gateway.core.wait import Wait, foreign, own
 from gateway.protocols.websocket import LINES, UPGRADE
 from gateway.upstream import retry
 from gateway.upstream.attempt import NEVER, Attempt, State
@@ -68,6 +69,7 @@ class Forward:
     def __repr__(self) -> str:
         return f"<Forward to {self.pool!r}>"
 
+    @own
     async def __call__(self, exchange: Exchange, attempt: Attempt | None = None) -> Reply:
         """The endpoint's answer, whatever its status. Raises Failed when there is none in the end.
 
@@ -258,27 +260,22 @@ class Forward:
         timeout = config.timeouts.connect
         if attempt.limit != NEVER:
             timeout = max(0.0, min(timeout, attempt.limit - self._transport.clock.monotonic()))
-        return await self._transport.connect(attempt.endpoint, timeout, config.max_idle, config.keepalive)
+        return await foreign(self._transport.connect(attempt.endpoint, timeout, config.max_idle, config.keepalive))
 
     async def _exchange(self, exchange: Exchange, attempt: Attempt, connection: Connection) -> None:
         """Sends the request on `connection` and waits until the attempt has an outcome."""
         body = exchange.body
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-        def wake(_: Attempt) -> None:
-            if not future.done():
-                future.set_result(None)
-
-        attempt.resend(wake)
+        outcome: Wait[Attempt] = Wait()
+        attempt.resend(outcome.wake)
         if UPGRADE in exchange.notes:
             attempt.accept = exchange.notes[UPGRADE]
             head = self._head(exchange, attempt, LINES)
             connection.send(head, attempt, self.pool.config.timeouts, limit=attempt.limit)
-            await future
+            await outcome
             return
         if body is None or body.complete is not None:
             self.send(exchange, attempt, connection)
-            await future
+            await outcome
             return
         length = body.length
         framing = _CHUNKED if length is None else b"Content-Length: %d\r\n" % length
@@ -287,7 +284,7 @@ class Forward:
         connection.send(data, attempt, timeouts, head_only=head_only, more=True, limit=attempt.limit)
         attempt.pump = pump = asyncio.ensure_future(_pump(body, connection, attempt, chunked=length is None))
         try:
-            await future
+            await outcome
         except BaseException:
             pump.cancel()
             raise

@@ -21,19 +21,16 @@ def pytest_asyncio_loop_factories(config: pytest.Config, item: Any) -> Mapping[s
     return getattr(item.module, "LOOPS", {"asyncio": asyncio.new_event_loop})  # type: ignore[no-any-return]
 
 
-@pytest.fixture(params=[True, False], ids=["inline", "plain"])
-async def start(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Start]:
-    """`await start(pipeline=..., upstreams=..., gateway=...)`: writes the TOML and runs a gateway on free ports.
-
-    Every test runs over both ways through serving/: in callbacks where that is possible, and in a coroutine per request.
-    """
+@pytest.fixture
+async def start(tmp_path: Path) -> AsyncIterator[Start]:
+    """`await start(pipeline=..., upstreams=..., gateway=...)`: writes the TOML and runs a gateway on free ports."""
     running: list[Gateway] = []
 
     async def run(pipeline: str, upstreams: str = "", gateway: str = "", **files: str) -> Gateway:
         write(tmp_path, pipeline, upstreams, gateway)
         for name, text in files.items():
             (tmp_path / name.replace("__", ".")).write_text(text)
-        one = Gateway(tmp_path / "gateway.toml", {}, inline=request.param)
+        one = Gateway(tmp_path / "gateway.toml", {})
         running.append(one)
         await one.start()
         return one

@@ -13,14 +13,12 @@ from hypothesis import strategies as st
 from tests.fuzz import BEFORE, Target, generate, sound
 
 
-@pytest.fixture(scope="module", params=[True, False], ids=["inline", "plain"])
-def target(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Target, asyncio.AbstractEventLoop]]:
+@pytest.fixture(scope="module")
+def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Target, asyncio.AbstractEventLoop]]:
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
-    one = Target(tmp_path_factory.mktemp("fuzz"), request.param)
+    one = Target(tmp_path_factory.mktemp("fuzz"))
     asyncio.run_coroutine_threadsafe(one.start(), loop).result(20)
     yield one, loop
     asyncio.run_coroutine_threadsafe(one.stop(), loop).result(20)

@@ -93,7 +93,7 @@ async def over(gateway: Gateway) -> None:
 
 def tunnels(gateway: Gateway):
     assert gateway._listener is not None
-    return gateway._listener.handler.tunnels
+    return gateway._listener.tunnels
 
 
 def reset(writer: asyncio.StreamWriter) -> None:

@@ -1,4 +1,4 @@
-"""What aiohttp's parser is fed, and what becomes of bytes it cannot take. Bytes in, messages out; no socket here.
+"""The one place that knows aiohttp's parser: what it is fed, what becomes of bytes it cannot take, what its errors mean.
 
 The parser (llhttp, strict) is right about what is malformed, but gives up too much with it, and stops too late or too early:
 
@@ -6,32 +6,34 @@ The parser (llhttp, strict) is right about what is malformed, but gives up too m
 - Bytes after the last request of a connection (`Connection: close`, HTTP/1.0) are an error to it: RFC 9112 section 9.6 has them
   ignored.
 - It stops behind a request with an `Upgrade` it does not know (h2c) and drops what follows: here that is parsed.
-- A body that turns out malformed is left waiting for its end: here whoever reads it hears of it.
 - It knows a fixed list of methods: here any token is one (RFC 9110 section 9.1).
 
 All of that is done by feeding a fresh parser line by line, from the last place that is known to lie between two requests. It
 costs nothing where nothing is wrong: then only that place is kept up.
+
+Bodies arrive in the parser's StreamReader and are taken out of it after each segment (`take`), so nobody ever waits on one.
+tests/unit/serving/http1/test_parser.py names everything undocumented of aiohttp that is used here.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 from aiohttp import StreamReader
-from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.http import HttpRequestParser
+from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD
-from aiohttp.web_protocol import RequestPayloadError, _ErrInfo
 
+from gateway.core.failures import Failed, Failure
 from gateway.serving.http1.framing import NAMED_METHODS
-
-if TYPE_CHECKING:
-    from gateway.serving.http1.connection import ClientConnection
 
 Parsed = tuple[Sequence[tuple[Any, Any]], bool, bytes]
 
+READ_LIMIT = 2**30
+"""Bytes in a StreamReader at which it would ask for a pause: never, because it is emptied after each segment."""
 LINES_MAX = 2048
 """Lines fed one by one after an error; a segment of more is refused as a whole."""
 
@@ -44,44 +46,116 @@ _STAND_IN = b"PUT"
 """The method that the parser is shown instead of one it does not know."""
 
 
+class Limits:
+    """What a parser lets pass: bytes of the request line, bytes of a field, and how many fields."""
+
+    def __init__(self, max_line: int, max_field: int, max_fields: int) -> None:
+        self.max_line = max_line
+        # The parser reports too long a line and too long a field alike, but with their limits: those must differ.
+        self.max_field = max_field + 1 if max_field == max_line else max_field
+        self.max_fields = max_fields
+        self.shortest = min(max_line, max_field)
+        """Bytes of a line up to which it is within all limits."""
+
+    def failed(self, error: HttpProcessingError) -> Failed:
+        """What the parser said about bytes that are no request; tells the client no more than it must know."""
+        why = str(error)
+        if isinstance(error, LineTooLong):
+            if str(error.args[1]) == str(self.max_line):
+                detail = f"The request target may have at most {self.max_line} bytes."
+                return Failed(Failure.URI_TOO_LONG, detail, why=why)
+            return Failed(Failure.HEADERS_TOO_LARGE, "A header field is too long.", why=why)
+        if "Too many headers" in why:
+            return Failed(Failure.HEADERS_TOO_LARGE, "There are too many header fields.", why=why)
+        if "Invalid HTTP version" in why:
+            return Failed(Failure.VERSION_NOT_SUPPORTED, "The gateway speaks HTTP/1.0 and HTTP/1.1.", why=why)
+        return Failed(Failure.MALFORMED, "The request is not valid HTTP/1.1.", why=why)
+
+
+class _Unpaused:
+    """What the parser and its StreamReaders take for their protocol: it never pauses."""
+
+    connected = True
+    _reading_paused = False
+
+    def pause_reading(self) -> None:
+        """A StreamReader holds much: it is emptied after this segment."""
+
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """A StreamReader has been emptied."""
+
+
+_PROTOCOL: Any = _Unpaused()
+
+
+class Malformed:
+    """In place of a message: the bytes that follow the messages before it are no request."""
+
+    should_close = True
+    upgrade = False
+
+    def __init__(self, error: HttpProcessingError) -> None:
+        self.error = error
+
+
 class Parsing:
-    """The parser of one connection, as its RequestHandler sees it. `broken`: nothing of what may still come is looked at."""
+    """The parser of one connection. `broken`: nothing of what may still come is looked at.
+
+    fault: why a body will not come to its end, once that is known.
+    """
 
     __slots__ = (
         "_closing",
         "_feed",
         "_held",
         "_in_body",
-        "_make",
+        "_inner",
+        "_limits",
+        "_loop",
         "_odd",
         "_payload",
-        "_protocol",
         "_renamed",
         "_since",
         "broken",
-        "feed_eof",
-        "message_consumed",
-        "pause_reading",
-        "set_upgraded",
+        "fault",
     )
 
-    def __init__(self, protocol: ClientConnection, make: Callable[[], Any]) -> None:
-        self._protocol = protocol
-        self._make = make
+    def __init__(self, limits: Limits, loop: asyncio.AbstractEventLoop) -> None:
+        self._limits = limits
+        self._loop = loop
         self._payload: StreamReader = EMPTY_PAYLOAD
         self._since: bytes | None = b""  # What was fed since the last place between two requests, where that is known.
         self._in_body = self._odd = self._closing = self.broken = False
         self._held = b""
         self._renamed = ""
+        self.fault: str | None = None
         self._renew()
 
     def _renew(self) -> None:
-        inner = self._make()
-        self._feed = inner.feed_data
-        self.feed_eof = inner.feed_eof
-        self.message_consumed = inner.message_consumed
-        self.pause_reading = inner.pause_reading
-        self.set_upgraded = inner.set_upgraded
+        limits = self._limits
+        self._inner = HttpRequestParser(
+            _PROTOCOL,
+            self._loop,
+            READ_LIMIT,
+            max_line_size=limits.max_line,
+            max_field_size=limits.max_field,
+            max_headers=limits.max_fields,
+            auto_decompress=False,
+        )
+        self._feed = self._inner.feed_data
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing that comes is a request any more."""
+        return self.broken or (self._closing and self._payload.is_eof())
+
+    def stop(self) -> None:
+        """Look at nothing that comes."""
+        self.broken = self._odd = True
+
+    def decline(self) -> None:
+        """The upgrade that the last request asked for has not taken place: HTTP goes on behind it."""
+        self._inner.set_upgraded(False)
 
     def feed_data(self, data: bytes) -> Parsed:
         """The requests whose heads are complete. Raises HttpProcessingError."""
@@ -106,7 +180,7 @@ class Parsing:
     def cut_short(self) -> None:
         """The client sends nothing more; a body that is incomplete stays so."""
         if not self._payload.is_eof() and not self.broken:
-            self._break(RequestPayloadError("the client stopped sending"))
+            self._break("the client stopped sending")
 
     def _look(self, message: Any, data: bytes, result: Parsed) -> Parsed:
         """After a message that is not simply followed by another."""
@@ -126,7 +200,7 @@ class Parsing:
             return [*result[0][:-1], (message._replace(should_close=True), payload)], False, b""
         if message.should_close:
             self._close()
-        elif whole and data and not self._protocol._buffer_paused:
+        elif whole and data:
             place = data.rfind(_END)
             if data[-4:] == _END:
                 self._since = b""
@@ -148,7 +222,7 @@ class Parsing:
             self._since += data
 
     def _feed_oddly(self, data: bytes) -> Parsed:
-        if self.broken or (self._closing and self._payload.is_eof()):
+        if self.ended:
             return _NOTHING
         if self._held:
             data, self._held, self._odd = self._held + data, b"", False
@@ -171,21 +245,19 @@ class Parsing:
     def _recover(self, data: bytes, error: HttpProcessingError) -> Parsed:
         since, self._since = self._since, None
         if not self._payload.is_eof():
-            self._break(RequestPayloadError(str(error)))
+            self._break(str(error))
             return _NOTHING
         if self._closing:  # It had ended within this segment.
             self.broken = True
             return _NOTHING
-        if since is None or not data or self._protocol._buffer_paused:
+        if since is None or not data:
             self.broken = self._odd = True
             raise error
         return self._replay(since + data, error)
 
-    def _break(self, error: RequestPayloadError) -> None:
+    def _break(self, why: str) -> None:
         self.broken = self._odd = True
-        self._payload.set_exception(error)
-        # Whoever reads may have been woken in this very turn, by the end of a chunk say: it then waits again without looking.
-        asyncio.get_running_loop().call_soon(self._payload.set_exception, error)
+        self.fault = why
 
     def _replay(self, data: bytes, cause: HttpProcessingError | None) -> Parsed:
         """The requests in `data`, which begins between two of them, up to the first byte that is at fault."""
@@ -247,8 +319,13 @@ class Parsing:
 
     def _fault(self, error: HttpProcessingError, messages: list[tuple[Any, Any]]) -> None:
         if not self._payload.is_eof():
-            self._break(RequestPayloadError(str(error)))
+            self._break(str(error))
             return
         self.broken = self._odd = True
         if not self._closing:
-            messages.append((_ErrInfo(status=400, exc=error, message=error.message), EMPTY_PAYLOAD))
+            messages.append((Malformed(error), EMPTY_PAYLOAD))
+
+
+def take(payload: StreamReader) -> bytes:
+    """What has arrived of a body since the last call; b"" when nothing has."""
+    return payload.read_nowait()

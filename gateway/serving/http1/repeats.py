@@ -1,10 +1,11 @@
 """A request whose fields are those of the request before it on its connection, or nearly so: what repeats is not parsed again.
 
 Clients repeat themselves: an SDK or a browser sends the same fields with every request of a connection, but perhaps for a request
-id or a trace. What a field means depends on nothing but its line for the requests taken here, GET and HEAD with a plain target on
-HTTP/1.1: the parser has judged these very lines, and found that no body follows them. A line may have another value, of the
-plainest kind, unless the parser heeds its name. Anything else, and the parser judges all of it again: other names, another order,
-white space or bytes out of the ordinary, anything after the head, a head in pieces.
+id or a trace. What a field means depends on nothing but its line for the requests taken here: plain methods with a plain target
+on HTTP/1.1, and what is read after the head either nothing or exactly as many bytes as its one Content-Length says. The parser
+has judged these very lines. A line may have another value, of the plainest kind, unless the parser heeds its name; Content-Length
+may be another number. Anything else, and the parser judges all of it again: other names, another order, white space or bytes out
+of the ordinary, a body that is not all there or is followed by anything, a head in pieces.
 """
 
 from __future__ import annotations
@@ -12,16 +13,15 @@ from __future__ import annotations
 import re
 from itertools import compress, count
 from operator import ne
-from typing import Any
 
-from aiohttp.http_parser import RawRequestMessage
-from aiohttp.streams import EMPTY_PAYLOAD
-from multidict import CIMultiDict, CIMultiDictProxy, istr
+from multidict import CIMultiDict, CIMultiDictProxy, MultiMapping, istr
 
 from gateway.core.headers import PLAIN_FIELD, Pair
+from gateway.serving.codec import Head
 
-_LINE = re.compile(rb"(GET|HEAD) (/[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*) HTTP/1\.1")
-"""RFC 3986's characters only: what the parser makes of others is for the parser to say."""
+_LINE = re.compile(rb"(GET|HEAD|POST|PUT|PATCH|DELETE) (/[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*) HTTP/1\.1")
+"""RFC 3986's characters only: what the parser makes of others is for the parser to say. A message's length depends on its fields
+alone for all these methods (RFC 9112 section 6.3)."""
 _HEEDED = frozenset(
     b"connection proxy-connection keep-alive upgrade te trailer transfer-encoding content-length content-encoding expect host "
     b"sec-websocket-key1 http2-settings".split()
@@ -31,8 +31,9 @@ PATIENCE = 16
 """Requests to parse, after one repeated nothing of the one before, until another is held against the one before."""
 _CRLF = b"\r\n"
 _END = b"\r\n\r\n"
-Taken = tuple[str, str]
-"""The method and the target."""
+_HTTP_11 = (1, 1)
+_LENGTH = b"content-length"
+_DIGITS = re.compile(rb"[0-9]{1,9}")
 
 
 class Repeat:
@@ -41,78 +42,112 @@ class Repeat:
     `used`: whether any request has repeated them.
     """
 
-    __slots__ = ("_fields", "_heeded", "_lines", "_longest", "_section", "headers", "raw_headers", "used")
+    __slots__ = (
+        "_fields",
+        "_heeded",
+        "_length",
+        "_length_place",
+        "_lines",
+        "_longest",
+        "_section",
+        "headers",
+        "raw_headers",
+        "used",
+    )
 
     def __init__(
         self,
         section: bytes,
         lines: list[bytes],
         fields: list[tuple[istr, str]],
-        headers: CIMultiDictProxy[str],
+        headers: MultiMapping[str],
         raw_headers: list[Pair],
+        length: int,
         longest: int,
     ) -> None:
+        """length: bytes of the body. longest: bytes of a line up to which its length need not be judged by the parser."""
         self.headers = headers
         self.raw_headers = raw_headers
         self.used = False
         self._section = section
         self._lines = lines
         self._fields = fields
-        self._heeded = frozenset(place for place, pair in enumerate(raw_headers) if pair[0].lower() in _HEEDED)
+        names = [name.lower() for name, _ in raw_headers]
+        self._heeded = frozenset(place for place, name in enumerate(names) if name in _HEEDED)
+        self._length = length
+        self._length_place = names.index(_LENGTH) if _LENGTH in names else -1
         self._longest = longest
 
-    def taken(self, data: bytes) -> Taken | None:
-        """What `data` asks for when it is one whole request with exactly these fields."""
-        section = self._section
-        if not data.endswith(section):
+    def taken(self, data: bytes) -> Head | None:
+        """The request that `data` is, when it is one whole request with exactly these fields."""
+        section, length = self._section, self._length
+        end = len(data) - len(section) - length
+        if not data.startswith(section, end) if length else not data.endswith(section):
             return None
-        end = len(data) - len(section)
         match = _LINE.fullmatch(data, 0, end)
-        return (match[1].decode(), match[2].decode()) if match is not None and end <= self._longest else None
+        if match is None or end > self._longest:
+            return None
+        self.used = True
+        body = data[-length:] if length else None
+        return Head(match[1].decode(), match[2].decode(), self.headers, self.raw_headers, _HTTP_11, False, body)
 
-    def varied(self, data: bytes) -> Taken | None:
+    def varied(self, data: bytes) -> Head | None:
         """The same for one with other values, which it is then that the next request is held against."""
         match = _LINE.match(data)
         if match is None or match.end() > self._longest:
             return None
-        section = data[match.end() :]
-        if section[:2] != _CRLF or section.find(_END) != len(section) - 4:
+        start = match.end()
+        end = data.find(_END, start) + 4
+        if end < 4 or data[start : start + 2] != _CRLF:
             return None
-        lines, known = section[2:-4].split(_CRLF), self._lines
+        lines, known = data[start + 2 : end - 4].split(_CRLF), self._lines
         if len(lines) != len(known):
             return None
-        fields, raw = self._fields.copy(), self.raw_headers.copy()
+        fields, raw, length = self._fields.copy(), self.raw_headers.copy(), self._length
         for place in compress(count(), map(ne, lines, known)):
             line = lines[place]
             plain = PLAIN_FIELD.fullmatch(line)
-            if plain is None or len(line) > self._longest or place in self._heeded:
+            if plain is None or len(line) > self._longest:
                 return None
             name, value = plain.groups()
             if name != raw[place][0]:
                 return None
+            if place in self._heeded:
+                if place != self._length_place or _DIGITS.fullmatch(value) is None:
+                    return None
+                length = int(value)
             fields[place] = (fields[place][0], value.decode())
             raw[place] = (name, value)
-        self._section, self._lines, self._fields = section, lines, fields
+        if len(data) != end + length:
+            return None
+        self._section, self._lines, self._fields, self._length = data[start:end], lines, fields, length
         self.raw_headers = raw
         self.headers = CIMultiDictProxy(CIMultiDict(fields))
-        return match[1].decode(), match[2].decode()
+        self.used = True
+        body = data[end:] if length else None
+        return Head(match[1].decode(), match[2].decode(), self.headers, raw, _HTTP_11, False, body, varied=True)
 
 
-def repeatable(data: bytes, message: Any, payload: Any, longest: int) -> Repeat | None:
-    """What the next request may repeat of the one that was parsed from exactly `data`; None where it must be parsed anyway.
-
-    longest: bytes of a line up to which its length need not be judged by the parser.
-    """
-    if payload is not EMPTY_PAYLOAD or message.__class__ is not RawRequestMessage or message.should_close or message.upgrade:
+def repeatable(data: bytes, head: Head, longest: int) -> Repeat | None:
+    """What the next request may repeat of the one that was parsed from exactly `data`; None where it must be parsed anyway."""
+    if head.close or head.upgrade or head.more:
         return None
     match = _LINE.match(data)
     if match is None:
         return None
-    section = data[match.end() :]
+    length = len(head.body) if head.body is not None else 0
+    section = data[match.end() : len(data) - length]
     if section[:2] != _CRLF or section.find(_END) != len(section) - 4:
         return None
+    stated = [value for name, value in head.raw_headers if name.lower() == _LENGTH]
+    if (
+        len(stated) > 1
+        or (length and not stated)
+        or (stated and (_DIGITS.fullmatch(stated[0]) is None or int(stated[0]) != length))
+    ):
+        return None
     lines = section[2:-4].split(_CRLF)
-    fields = [(istr(name), value) for name, value in message.headers.items()]
+    fields = [(istr(name), value) for name, value in head.headers.items()]
     if len(lines) != len(fields):
         return None
-    return Repeat(section, lines, fields, message.headers, list(message.raw_headers), longest)
+    return Repeat(section, lines, fields, head.headers, list(head.raw_headers), length, longest)

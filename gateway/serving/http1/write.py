@@ -1,4 +1,4 @@
-"""A reply's way to the client: the head and a complete body as one write, longer bodies as they come, with back-pressure.
+"""Replies as HTTP/1.1: the head with a complete body, or the head of one that streams, and its end. Pure.
 
 The message is framed here from what is known about its body (RFC 9112 section 6), never copied from an upstream.
 """
@@ -8,11 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from http import HTTPStatus
 from time import time
-from typing import Protocol
 from wsgiref.handlers import format_date_time
 
-from gateway.core.exchange import Exchange, Reply, ReplyStream
-from gateway.core.failures import Failed
+from gateway.core.exchange import Exchange, Reply
 from gateway.core.headers import NOT_TRAILERS, Pair, lower, takes_trailers
 
 STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
@@ -22,64 +20,40 @@ _NO_CONTENT = (204, 304)
 _date = (0, b"")
 
 
-class Out(Protocol):
-    """Where bytes go: a client's connection."""
-
-    def write(self, data: bytes) -> None: ...
-
-    async def drain(self) -> None:
-        """Waits until the client has taken enough of what was written."""
-
-    def abort(self) -> None:
-        """Breaks the connection off, visibly to the client."""
-
-
-def write_complete(out: Out, exchange: Exchange, reply: Reply, close: bool) -> bool:
-    """Sends a reply whose body is all here, in one write. Returns whether the connection can be used again: not `close`."""
+def complete(exchange: Exchange, reply: Reply, close: bool) -> bytes:
+    """A reply whose body is all here, as bytes; counts them."""
     body: bytes = reply.body  # type: ignore[assignment]
-    exchange.written = True
     if exchange.method == "HEAD" or reply.status in _NO_CONTENT:
-        out.write(make_head(exchange, reply, _length(reply, None), close))
-    else:
-        size = exchange.bytes_out = len(body)
-        out.write(make_head(exchange, reply, _length(reply, size), close) + body)
-    return not close
+        return make_head(exchange, reply, _length(reply, None), close)
+    size = exchange.bytes_out = len(body)
+    return make_head(exchange, reply, _length(reply, size), close) + body
 
 
-async def write_stream(out: Out, exchange: Exchange, reply: Reply, close: bool) -> bool:
-    """Sends a reply whose body is still arriving, as it arrives. Returns whether the connection can be used again.
-
-    Raises Failed when the body breaks off on its way: the connection has then been broken off too, since a shorter message
-    must not look complete.
-    """
-    body: ReplyStream = reply.body  # type: ignore[assignment]
+def stream_head(exchange: Exchange, reply: Reply, close: bool) -> tuple[bytes, bool, bool]:
+    """The head of a reply whose body is still arriving; whether that goes out in chunks, and whether the connection ends it."""
     if reply.length is not None:
-        framing, chunked = b"Content-Length: %d\r\n" % reply.length, False
-    elif exchange.version >= (1, 1):
-        framing, chunked = b"Transfer-Encoding: chunked\r\n", True
-    else:
-        framing, chunked, close = b"", False, True  # RFC 9112 section 6.3: to HTTP/1.0 the end of the connection ends it.
-    exchange.written = True
-    out.write(make_head(exchange, reply, framing, close))
-    try:
-        while chunk := await body.read():
-            exchange.bytes_out += len(chunk)
-            out.write(b"%x\r\n%b\r\n" % (len(chunk), chunk) if chunked else chunk)
-            await out.drain()
-    except Failed:
-        out.abort()
-        raise
-    if chunked:
-        trailers = getattr(body, "trailers", ())
-        out.write(b"0\r\n\r\n" if not trailers else b"0\r\n%b\r\n" % _trailer_section(exchange, trailers))
-    return not close
+        return make_head(exchange, reply, b"Content-Length: %d\r\n" % reply.length, close), False, close
+    if exchange.version >= (1, 1):
+        return make_head(exchange, reply, b"Transfer-Encoding: chunked\r\n", close), True, close
+    # RFC 9112 section 6.3: to HTTP/1.0 the end of the connection ends it.
+    return make_head(exchange, reply, b"", True), False, True
 
 
-def _trailer_section(exchange: Exchange, trailers: Iterable[Pair]) -> bytes:
-    """The trailer fields that this client takes, as lines: none unless it says so, and none that belong before the body."""
-    if not takes_trailers(exchange.headers):
-        return b""
-    return b"".join(b"%b: %b\r\n" % pair for pair in trailers if lower(pair[0]) not in NOT_TRAILERS)
+def last_chunk(exchange: Exchange, trailers: Iterable[Pair]) -> bytes:
+    """What ends a body that went out in chunks: the trailer fields that this client takes, and the empty line.
+
+    None unless it says that it takes any, and none that belong before the body.
+    """
+    if not trailers or not takes_trailers(exchange.headers):
+        return b"0\r\n\r\n"
+    lines = [b"%b: %b\r\n" % pair for pair in trailers if lower(pair[0]) not in NOT_TRAILERS]
+    return b"0\r\n%b\r\n" % b"".join(lines)
+
+
+def interim_head(status: int, pairs: Iterable[Pair]) -> bytes:
+    """An interim answer (RFC 9110 section 15.2)."""
+    line = STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
+    return b"%b%b\r\n" % (line, b"".join([b"%b: %b\r\n" % pair for pair in pairs]))
 
 
 def _length(reply: Reply, size: int | None) -> bytes:

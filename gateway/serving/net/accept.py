@@ -16,12 +16,11 @@ import logging
 import socket
 from collections import Counter
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import Protocol
 
+from gateway.core.failures import Failed
+from gateway.protocols.tls import ServerTls
 from gateway.serving.net.proxy_protocol import BINARY_MAX, Malformed, extent, source
-
-if TYPE_CHECKING:
-    from gateway.serving.net.listener import Listener
 
 log = logging.getLogger("gateway.serving")
 
@@ -39,10 +38,32 @@ class Crowded(OSError):
     """One connection too many."""
 
 
+class Welcoming(Protocol):
+    """What an acceptor needs of its listener."""
+
+    tls: ServerTls | None
+    header_timeout: float
+
+    def __call__(self, peer: str) -> asyncio.Protocol:
+        """The protocol of a new socket."""
+
+    def crowded(self, peer: str, more: int = 0, of_peer: int = 0) -> Failed | None:
+        """Why a connection from `peer` is one too many, if it is."""
+
+    def may_introduce(self, peer: str) -> bool:
+        """Whether the PROXY protocol is believed from this address."""
+
+    def count_refused(self, reason: str) -> None:
+        """A connection was refused."""
+
+    def count_unsecured(self) -> None:
+        """A handshake failed."""
+
+
 class Acceptor:
     """Accepts for a listener. `pending` are the sockets that are no connections of its yet."""
 
-    def __init__(self, listener: Listener, *, proxy_protocol: bool) -> None:
+    def __init__(self, listener: Welcoming, *, proxy_protocol: bool) -> None:
         self._listener = listener
         self._proxy_protocol = proxy_protocol
         self._loop = asyncio.get_running_loop()
@@ -150,10 +171,10 @@ class Acceptor:
         tls = listener.tls
         try:
             if tls is None:
-                await self._loop.connect_accepted_socket(lambda: listener.connection(peer), accepted)
+                await self._loop.connect_accepted_socket(lambda: listener(peer), accepted)
                 return
             await self._loop.connect_accepted_socket(
-                lambda: listener.connection(peer),
+                lambda: listener(peer),
                 accepted,
                 ssl=tls.context,
                 ssl_handshake_timeout=listener.header_timeout,

@@ -8,17 +8,11 @@ slow, no client is.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-from aiohttp.web_protocol import RequestHandler
+from collections.abc import Callable, Sequence
 
 from gateway.config.tables.server import ServerConfig
 from gateway.core.failures import Failed, Failure
-
-if TYPE_CHECKING:
-    from gateway.serving.http1.connection import ClientConnection
-    from gateway.serving.net.listener import Listener
+from gateway.serving.http1.connection import Http1Connection
 
 PROGRESS = 1024
 """Bytes."""
@@ -32,29 +26,32 @@ Mark = tuple[float, int]
 class Deadlines:
     """Looks at connections of a listener. What it has to remember is about those alone that are waited for."""
 
-    def __init__(self, listener: Listener) -> None:
-        self._listener = listener
-        self._bodies: dict[ClientConnection, Mark] = {}
-        self._unsent: dict[ClientConnection, Mark] = {}
+    def __init__(self, count: Callable[[str], None]) -> None:
+        """count: told the name of each limit that ended something."""
+        self._count = count
+        self._bodies: dict[Http1Connection, Mark] = {}
+        self._unsent: dict[Http1Connection, Mark] = {}
         self._looked = 0.0
         self.configure(ServerConfig())
 
     def configure(self, config: ServerConfig) -> None:
         self._head = config.header_timeout
         self._body = config.body_timeout
+        self._idle = config.idle_timeout
         self._write = config.write_timeout
         self._rest = min(SELDOM, config.write_timeout / 4)
 
-    def sweep(self, connections: Sequence[tuple[RequestHandler, asyncio.Transport]], now: float) -> None:
+    def sweep(self, connections: Sequence[Http1Connection], now: float) -> None:
         """Ends what is past its time; `now` in the loop's seconds. There may be thousands: know what every line costs."""
-        slowest = now - self._head
-        bodies: dict[ClientConnection, Mark] = {}
-        for connection, _ in connections:
-            if TYPE_CHECKING:
-                assert isinstance(connection, ClientConnection)
+        slowest, longest = now - self._head, now - self._idle
+        bodies: dict[Http1Connection, Mark] = {}
+        for connection in connections:
             if 0.0 < connection.head_since < slowest and connection.awaiting_head:
-                self._listener.count_refused("header_timeout")
-                connection.refuse(Failed(Failure.REQUEST_TIMEOUT, "The request's head took too long to arrive."))
+                self._count("header_timeout")
+                failed = Failed(Failure.REQUEST_TIMEOUT, "The request's head took too long to arrive.")
+                connection.refuse(failed, linger=False)
+            elif 0.0 < connection.idle_since < longest or 0.0 < connection.linger_until < now:
+                connection.close()
             body = connection.body
             if body is not None and body.waiting:
                 self._look_at_body(connection, body.arrived, now, bodies)
@@ -62,38 +59,36 @@ class Deadlines:
         if now - self._looked < self._rest:
             return
         self._looked = now
-        unsent: dict[ClientConnection, Mark] = {}
-        for connection, transport in connections:
-            left = transport.get_write_buffer_size()
-            if left:
-                if TYPE_CHECKING:
-                    assert isinstance(connection, ClientConnection)
+        unsent: dict[Http1Connection, Mark] = {}
+        for connection in connections:
+            transport = connection.transport
+            if transport is not None and (left := transport.get_write_buffer_size()):
                 self._look_at_unsent(connection, transport, left, now, unsent)
         self._unsent = unsent
 
-    def _look_at_body(self, connection: ClientConnection, arrived: int, now: float, marks: dict[ClientConnection, Mark]) -> None:
+    def _look_at_body(self, connection: Http1Connection, arrived: int, now: float, marks: dict[Http1Connection, Mark]) -> None:
         since, mark = self._bodies.get(connection, (now, arrived))
         if arrived - mark >= PROGRESS or arrived < mark:  # Fewer: it is another request's.
             since, mark = now, arrived
         elif now - since > self._body:
-            self._listener.count_refused("body_timeout")
+            self._count("body_timeout")
             connection.give_up_body(Failed(Failure.REQUEST_TIMEOUT, "The request's body took too long to arrive."))
             return
         marks[connection] = since, mark
 
     def _look_at_unsent(
         self,
-        connection: ClientConnection,
+        connection: Http1Connection,
         transport: asyncio.Transport,
         left: int,
         now: float,
-        marks: dict[ClientConnection, Mark],
+        marks: dict[Http1Connection, Mark],
     ) -> None:
         since, mark = self._unsent.get(connection, (now, left))
         if mark - left >= PROGRESS:
             since, mark = now, left
         elif now - since > self._write:
-            self._listener.count_refused("write_timeout")
+            self._count("write_timeout")
             transport.abort()
             return
         marks[connection] = since, max(mark, left)

@@ -6,62 +6,63 @@ import asyncio
 import logging
 import sys
 from time import perf_counter
-from typing import TYPE_CHECKING
 
-import aiohttp
-from aiohttp import web
-from aiohttp.web_protocol import RequestHandler
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from gateway.config.tables.server import ListenConfig, ServerConfig
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed, Failure
-from gateway.serving.admission import Admission
-from gateway.serving.handle import Handler, Running
-from gateway.serving.http1.connection import ClientConnection
+from gateway.protocols.tls import ServerTls
+from gateway.serving.admission import Admission, Certified
+from gateway.serving.http1.codec import Http1Codec
+from gateway.serving.http1.connection import Http1Connection
+from gateway.serving.http1.parser import Limits
 from gateway.serving.net.accept import Acceptor
 from gateway.serving.net.deadlines import Deadlines
-
-if TYPE_CHECKING:
-    from gateway.protocols.tls import ServerTls
+from gateway.serving.server import Runtime
+from gateway.serving.tunnel import Tunnels
 
 log = logging.getLogger("gateway.serving")
 
 SWEEP = 0.25
 """Seconds between two looks at the heads that are still arriving."""
 
-INLINE_TESTED = "3.14."
-"""The aiohttp versions whose RequestHandler inline.py has been tested with; on others every request takes the plain way."""
-
 _SOON = ((b"Retry-After", b"1"),)
 _NO_HEADERS: CIMultiDictProxy[str] = CIMultiDictProxy(CIMultiDict())
 
 
-class Listener(web.Server):
-    """aiohttp's low-level server with our connections. Limits come from the configuration in force when a client connects."""
+class Listener:
+    """Connections of one address, and what they share. Limits come from the configuration in force when a client connects.
 
-    def __init__(self, runtime: Running, inline: bool | None = None, name: str = "data") -> None:
-        self.handler = Handler(runtime)
-        super().__init__(self.handler, handler_cancellation=True)
+    draining: every connection ends after its reply. now: the loop's time as of the last sweep.
+    """
+
+    def __init__(self, runtime: Runtime, name: str = "data") -> None:
         self.name = name
+        self.runtime = runtime
+        self.draining = False
+        self.tunnels = Tunnels()
+        self.connections: set[Http1Connection] = set()
         self.tls: ServerTls | None = None
+        self._loop = asyncio.get_running_loop()
         self._started = False
-        self._runtime = runtime
         self._telemetry = runtime.world.telemetry
+        self.in_flight = self._telemetry.in_flight
+        self.in_flight.set((), 0)
         self._by_address: dict[str, int] = {}
         self._acceptor: Acceptor | None = None
-        self._deadlines = Deadlines(self)
-        self.inline = aiohttp.__version__.startswith(INLINE_TESTED) if inline is None else inline
-        if not self.inline:
-            log.info("requests take the plain way: the short one is tested with aiohttp %sx", INLINE_TESTED)
+        self._deadlines = Deadlines(self.count_refused)
         self._config = ServerConfig()
         self._timer: asyncio.TimerHandle | None = None
         self.now = self._loop.time()
         self.configure()
 
+    def __repr__(self) -> str:
+        return f"<Listener {self.name}, {len(self.connections)} connections, {self.busy} busy>"
+
     def configure(self) -> None:
         """Takes over the [server] table in force; connections that are open keep the limits they began with."""
-        snapshot = self._runtime.snapshot
+        snapshot = self.runtime.snapshot
         config = self._config = snapshot.loaded.gateway.server
         self.admission = Admission(config, uppercase_methods=snapshot.loaded.gateway.routing.uppercase_methods)
         if self.tls is not None or not self._started:
@@ -71,24 +72,12 @@ class Listener(web.Server):
         self.header_timeout = config.header_timeout
         self.max_requests = config.max_requests_per_connection or sys.maxsize
         self._deadlines.configure(config)
-        self.max_uri = config.max_uri
-        self.max_head = config.max_header_size + config.max_uri
-        # aiohttp reports too long a line and too long a field alike, but with their limits: those must differ.
-        max_field = config.max_header_size + (1 if config.max_header_size == config.max_uri else 0)
-        self.longest = min(config.max_uri, config.max_header_size)
-        """Bytes of a line up to which it is within all limits."""
-        self._kwargs = {
-            "keepalive_timeout": config.idle_timeout,
-            "max_line_size": config.max_uri,
-            "max_field_size": max_field,
-            "max_headers": config.max_headers,
-            "auto_decompress": False,
-            "access_log": None,
-            "lingering_time": 5.0,
-        }
+        self._limits = Limits(config.max_uri, config.max_header_size, config.max_headers)
+        self._max_head = config.max_header_size + config.max_uri
 
-    def __call__(self) -> RequestHandler:
-        return ClientConnection(self, loop=self._loop, **self._kwargs)
+    def __call__(self, peer: str = "") -> Http1Connection:
+        """The protocol of a new socket; `peer` is whom it comes from, whatever the socket itself says."""
+        return Http1Connection(self, Http1Codec(self._limits, self._max_head, self._loop), peer)
 
     async def start(self, config: ListenConfig) -> int:
         """Listens; returns the port. Raises OSError when the address cannot be had."""
@@ -99,48 +88,59 @@ class Listener(web.Server):
 
     async def stop(self, timeout: float) -> None:
         """Accepts nothing new, lets requests finish for up to `timeout` seconds, then ends what is left."""
-        self.handler.draining = True
-        self.handler.tunnels.go_away("shutdown")
-        if self._timer is not None:
-            self._timer.cancel()
+        self.draining = True
+        self.tunnels.go_away("shutdown")
         if self._acceptor is not None:
             await self._acceptor.close()
         until = self._loop.time() + timeout
-        while self._connections:
-            for connection in self.connections:
-                assert isinstance(connection, ClientConnection)
-                if connection.awaiting_head:
-                    connection.force_close()
+        while self.connections:
+            for connection in tuple(self.connections):
+                if connection.awaiting_head or connection.linger_until:
+                    connection.close()
             if not self.busy or self._loop.time() >= until:
                 break
-            self.handler.tunnels.sweep(self._loop.time())
             await asyncio.sleep(0.02)
         if self.busy:
             log.warning("%d request(s) did not finish within %g s and were ended", self.busy, timeout)
-        await self.shutdown(0.1)
+        for connection in tuple(self.connections):
+            connection.abort()
+        self.tunnels.abort()
+        for _ in range(5):
+            if self.connections:
+                await asyncio.sleep(0.02)
+        if self._timer is not None:
+            self._timer.cancel()
 
-    def connection(self, peer: str) -> ClientConnection:
-        """The protocol of a socket that comes from `peer`, whatever the socket itself says."""
-        made = ClientConnection(self, loop=self._loop, **self._kwargs)
-        made.peer = peer
-        return made
+    def opened(self, connection: Http1Connection) -> None:
+        transport = connection.transport
+        assert transport is not None
+        if not connection.peer:  # Else the PROXY protocol has said whom this connection comes from.
+            peer = transport.get_extra_info("peername")
+            connection.peer = peer[0] if isinstance(peer, tuple) else "unix"
+        if transport.get_extra_info("sslcontext") is not None:
+            connection.scheme = "https"
+            subject = self._subject(transport)
+            if subject:
+                connection.admission = Certified(connection.admission, subject)
+        connection.head_since = self.now  # A client that connects and says nothing is slow as well.
+        self.connections.add(connection)
+        peer = connection.peer
+        self._by_address[peer] = self._by_address.get(peer, 0) + 1
+        crowded = self.crowded(peer)
+        if crowded is not None:
+            connection.refuse(crowded, linger=False)
 
-    def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
-        assert isinstance(handler, ClientConnection)
-        super().connection_made(handler, transport)
-        self._by_address[handler.peer] = self._by_address.get(handler.peer, 0) + 1
-
-    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
-        assert isinstance(handler, ClientConnection)
-        super().connection_lost(handler, exc)
-        left = self._by_address.pop(handler.peer, 1) - 1
+    def closed(self, connection: Http1Connection) -> None:
+        self.connections.discard(connection)
+        peer = connection.peer
+        left = self._by_address.pop(peer, 1) - 1
         if left:
-            self._by_address[handler.peer] = left
+            self._by_address[peer] = left
 
     def crowded(self, peer: str, more: int = 0, of_peer: int = 0) -> Failed | None:
         """Why a connection from `peer` is one too many, if it is. `more` are accepted but none yet, `of_peer` of them its."""
         config = self._config
-        if config.max_connections and len(self._connections) + more > config.max_connections:
+        if config.max_connections and len(self.connections) + more > config.max_connections:
             self.count_refused("max_connections")
             return Failed(Failure.OVERLOADED, "There are too many connections.", headers=_SOON, why="max_connections")
         most = config.max_connections_per_ip
@@ -154,7 +154,7 @@ class Listener(web.Server):
         """Whether the PROXY protocol is believed from this address: anybody's where nobody in particular is trusted."""
         return not self._config.trusted_proxies or self.admission.trusts(peer)
 
-    def subject(self, transport: asyncio.BaseTransport) -> str:
+    def _subject(self, transport: asyncio.BaseTransport) -> str:
         """Whom a client's certificate is made out to; "" where none is asked for or none was shown."""
         if self.tls is None or not self.tls.authenticates:
             return ""
@@ -169,13 +169,13 @@ class Listener(web.Server):
     @property
     def busy(self) -> int:
         """Connections with a request on them."""
-        return sum(1 for connection in self._connections if isinstance(connection, ClientConnection) and connection.busy)
+        return sum(1 for connection in self.connections if connection.busy)
 
     def refuse(self, peer: str, failed: Failed) -> tuple[Exchange, Reply]:
         """Renders, logs and counts what was refused before it became a request."""
         exchange = Exchange("-", "-", _NO_HEADERS, (), peer=peer, started=perf_counter())
         exchange.request_id = self.admission.new_id()
-        pipeline = self._runtime.snapshot.unrouted
+        pipeline = self.runtime.snapshot.unrouted
         exchange.failed = failed
         reply = exchange.reply = pipeline.render(exchange, failed)
         pipeline.done(exchange)
@@ -183,7 +183,7 @@ class Listener(web.Server):
 
     def _sweep(self) -> None:
         self.now = self._loop.time()
-        self._deadlines.sweep(list(self._connections.items()), self.now)
-        self._telemetry.connections.set((self.name,), len(self._connections))
-        self.handler.tunnels.sweep(self.now)
+        self._deadlines.sweep(tuple(self.connections), self.now)
+        self._telemetry.connections.set((self.name,), len(self.connections))
+        self.tunnels.sweep(self.now)
         self._timer = self._loop.call_later(SWEEP, self._sweep)

@@ -283,6 +283,8 @@ class Connection(asyncio.Protocol):
         if self._complete:
             if self._trailers and self._stream is None:
                 self._start_stream(reply)  # type: ignore[arg-type]
+                if self._flight is None:
+                    return  # Given up as soon as it was heard of.
             self._finish(data if begins else b"")
         elif reply is None:
             self._head_bytes += len(data)

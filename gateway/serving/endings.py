@@ -1,0 +1,49 @@
+"""How requests end early: what an exception means, what is given up, whose hooks hear of it."""
+
+from __future__ import annotations
+
+import logging
+
+from gateway.core.exchange import Exchange
+from gateway.core.failures import Failed, Failure
+from gateway.runtime.pipeline import Pipeline
+from gateway.runtime.snapshot import Snapshot
+from gateway.serving.codec import Outlet
+from gateway.upstream.connections.http1.switched import Switched
+
+log = logging.getLogger("gateway.serving")
+
+
+def broken_off(exchange: Exchange, outlet: Outlet, failed: Failed) -> bool:
+    """Break off a reply that has begun, since a shorter one must not look complete. False when none has."""
+    if exchange.written:
+        exchange.failed = failed
+        outlet.abort()
+    return exchange.written
+
+
+def pipeline_of(exchange: Exchange, snapshot: Snapshot) -> Pipeline:
+    """The pipeline of its route, or that of requests that match none."""
+    route = exchange.route
+    return snapshot.unrouted if route is None else route.pipeline
+
+
+def abandon(exchange: Exchange) -> None:
+    """Give up an answer that is still arriving."""
+    reply = exchange.reply
+    if reply is not None:
+        if not isinstance(reply.body, bytes):
+            reply.body.abort()
+        elif isinstance(reply, Switched):
+            reply.abort()
+
+
+def blame(exchange: Exchange, error: Exception) -> Failed:
+    """The Failed that an exception means."""
+    if isinstance(error, Failed):
+        level = error.failure.level
+        if level != "info":
+            log.log(logging.getLevelName(level.upper()), "request %s: %s", exchange.request_id, error)
+        return error
+    log.error("request %s failed inside the gateway", exchange.request_id, exc_info=error)
+    return Failed(Failure.INTERNAL)

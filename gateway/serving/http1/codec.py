@@ -1,0 +1,212 @@
+"""HTTP/1.1 from a client's bytes to events: heads that repeat, heads that are parsed, bodies as they arrive. No socket, no clock.
+
+Requests that come faster than they are answered are bounded here: with QUEUE of them taken and not `consumed`, bytes are kept as
+they are. Between two requests the parser is shown at most SLICE bytes at once, so that one segment is not thousands of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.streams import EMPTY_PAYLOAD
+
+from gateway.core.failures import Failed, Failure
+from gateway.serving.codec import Data, End, Event, Head, Refused, Reset
+from gateway.serving.http1.parser import Limits, Malformed, Parsing, take
+from gateway.serving.http1.repeats import PATIENCE, Repeat, repeatable
+
+QUEUE = 32
+"""Requests taken before the first of them has been answered."""
+SLICE = 8192
+TAIL = 65536
+"""Bytes behind a request for another protocol that are kept before the client is read no further."""
+
+
+class Http1Codec:
+    """One connection's. `queued`: heads given that have not been `consumed`; the reader is to pause while `full`.
+
+    head_bytes: bytes of a head that is not complete yet, 0 between heads. switched: a request that asks for another protocol has
+    been given; what follows it is kept until `decline` or `tail`.
+    """
+
+    __slots__ = (
+        "_backlog",
+        "_heads",
+        "_limits",
+        "_max_head",
+        "_parsing",
+        "_patience",
+        "_payload",
+        "_repeat",
+        "head_bytes",
+        "queued",
+        "switched",
+    )
+
+    def __init__(self, limits: Limits, max_head: int, loop: asyncio.AbstractEventLoop) -> None:
+        """max_head: bytes of a head altogether."""
+        self._limits = limits
+        self._max_head = max_head
+        self._parsing = Parsing(limits, loop)
+        self._payload: Any = None  # The StreamReader of a body that is still arriving.
+        self._repeat: Repeat | None = None
+        self._patience = 0
+        self._heads = 0
+        self._backlog = b""
+        self.head_bytes = 0
+        self.queued = 0
+        self.switched = False
+
+    def __repr__(self) -> str:
+        state = (
+            "switched" if self.switched else "in a body" if self._payload is not None else f"{self.head_bytes} bytes of a head"
+        )
+        return f"<Http1Codec {state}, {self.queued} queued>"
+
+    @property
+    def full(self) -> bool:
+        """Whether enough waits: requests, or bytes behind one that asks for another protocol."""
+        return self.queued >= QUEUE or len(self._backlog) > TAIL
+
+    def consumed(self) -> None:
+        """One of the heads is being handled."""
+        self.queued -= 1
+
+    def feed(self, data: bytes) -> Sequence[Event]:
+        repeat = self._repeat
+        if repeat is not None:
+            if self.queued < QUEUE:
+                head = repeat.taken(data) or repeat.varied(data)
+                if head is not None:
+                    self.queued += 1
+                    return (head,)
+            self._repeat = None
+            if not repeat.used:
+                self._patience = PATIENCE
+        if self.switched:
+            self._backlog += data
+            return ()
+        if len(data) <= SLICE and not self._backlog and self.queued < QUEUE:
+            return self._parse(data)
+        return self._parse_slices(self._backlog + data if self._backlog else data)
+
+    def resume(self) -> Sequence[Event]:
+        """What was kept while too many requests were queued."""
+        return self._parse_slices(self._backlog) if self._backlog and not self.switched else ()
+
+    def eof(self) -> Sequence[Event]:
+        """The client sends nothing more; a body that is incomplete stays so."""
+        self._parsing.cut_short()
+        return self._fault([])
+
+    def stop(self) -> None:
+        """Nothing that comes is looked at any more."""
+        self._parsing.stop()
+        self._payload = self._repeat = None
+        self._backlog = b""
+
+    def tail(self) -> bytes:
+        """The bytes behind the request that asked for another protocol; they are that protocol's."""
+        tail, self._backlog = self._backlog, b""
+        return tail
+
+    def decline(self) -> Sequence[Event]:
+        """There will be no other protocol: HTTP goes on."""
+        self.switched = False
+        self._parsing.decline()
+        return self.resume()
+
+    def _parse_slices(self, data: bytes) -> Sequence[Event]:
+        events: list[Event] = []
+        at = 0
+        while at < len(data) and self.queued < QUEUE and not self.switched:
+            end = len(data) if self._payload is not None else at + SLICE
+            events += self._parse(data[at:end])
+            at = min(end, len(data))
+        self._backlog = (self._backlog if self.switched else b"") + data[at:]
+        return events
+
+    def _parse(self, data: bytes) -> Sequence[Event]:
+        """What the parser makes of it."""
+        parsing, payload = self._parsing, self._payload
+        try:
+            messages, upgraded, tail = parsing.feed_data(data)
+        except HttpProcessingError as error:
+            events: list[Event] = []
+            if payload is not None:  # The end of the body may have come in front of what is malformed.
+                self._take(payload, events)
+            return [*events, *self._refused(error)]
+        events = []
+        if payload is not None:
+            self._take(payload, events)
+        for message, arriving in messages:
+            if message.__class__ is Malformed:
+                events += self._refused(message.error)
+                break
+            head = self._head(message, arriving)
+            events.append(head)
+            if head.more:
+                self._take(arriving, events)
+        if upgraded:
+            self.switched = True
+            self._backlog += tail
+        if messages:
+            self.head_bytes = 0
+            if len(events) == 1 and events[0].__class__ is Head:
+                self._learn(data, events[0])
+        elif payload is None and not parsing.ended:
+            self.head_bytes += len(data)
+            if self.head_bytes > self._max_head:
+                return [Refused(Failed(Failure.HEADERS_TOO_LARGE, "The request's head is too large."))]
+        return self._fault(events) if parsing.fault is not None else events
+
+    def _head(self, message: Any, payload: Any) -> Head:
+        self.queued += 1
+        self._heads += 1
+        body: bytes | None = None
+        if payload is not EMPTY_PAYLOAD:
+            if payload.is_eof():
+                body = take(payload)
+            else:
+                self._payload = payload
+        return Head(
+            message.method,
+            message.path,
+            message.headers,
+            message.raw_headers,
+            message.version,
+            message.should_close,
+            body,
+            self._payload is not None,
+            message.upgrade,
+        )
+
+    def _take(self, payload: Any, events: list[Event]) -> None:
+        data = take(payload)
+        if data:
+            events.append(Data(data))
+        if payload.is_eof():
+            events.append(End())
+            self._payload = None
+
+    def _learn(self, data: bytes, head: Head) -> None:
+        """The next request may repeat this one, which was all that came."""
+        if self._patience:
+            self._patience -= 1
+        elif self._heads > 1:  # Not the first, which may be the only one.
+            self._repeat = repeatable(data, head, self._limits.shortest)
+
+    def _refused(self, error: HttpProcessingError) -> list[Event]:
+        self.queued += 1
+        return [Refused(self._limits.failed(error))]
+
+    def _fault(self, events: list[Event]) -> list[Event]:
+        why, self._parsing.fault = self._parsing.fault, None
+        if why is not None:
+            self._payload = None
+            failed = Failed(Failure.MALFORMED, "The request's body does not match its framing.", why=why)
+            events.append(Reset(failed))
+        return events

@@ -1,0 +1,121 @@
+"""The writing half of a client's connection in HTTP/1.1: the Outlet of the request under way. connection.py is the other half."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+from gateway.core.exchange import Exchange, Reply
+from gateway.core.headers import Pair
+from gateway.core.wait import Wait
+from gateway.serving.admission import Admission
+from gateway.serving.body import ClientBody
+from gateway.serving.http1.write import complete, interim_head, last_chunk, stream_head
+from gateway.serving.server import Server
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class Http1Outlet(asyncio.Protocol):
+    """Writes what is sent to the client of `exchange`, the request under way; `body` is that request's.
+
+    transport: None once the connection is lost, or another protocol has taken it over and closed it.
+    """
+
+    __slots__ = (
+        "_chunked",
+        "_room",
+        "_server",
+        "_writing_paused",
+        "admission",
+        "body",
+        "exchange",
+        "last",
+        "snapshot",
+        "transport",
+    )
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._room: Wait[None] | None = None
+        self._writing_paused = self._chunked = False
+        self.transport: asyncio.Transport | None = None
+        self.admission: Admission = server.admission
+        self.body: ClientBody | None = None
+        self.exchange: Exchange | None = None
+        self.snapshot: Any = None
+        self.last = False
+
+    def pause_writing(self) -> None:
+        self._writing_paused = True
+
+    def resume_writing(self) -> None:
+        self._writing_paused = False
+        room, self._room = self._room, None
+        if room is not None:
+            room.wake()
+
+    @property
+    def open(self) -> bool:
+        return self.transport is not None
+
+    def send(self, exchange: Exchange, reply: Reply) -> None:
+        close = self._closes(exchange)
+        data = complete(exchange, reply, close)
+        exchange.written = True
+        self.last = close
+        if self.transport is not None:
+            self.transport.write(data)
+
+    def begin(self, exchange: Exchange, reply: Reply) -> None:
+        head, self._chunked, close = stream_head(exchange, reply, self._closes(exchange))
+        exchange.written = True
+        self.last = close
+        if self.transport is not None:
+            self.transport.write(head)
+
+    def write(self, data: bytes) -> Wait[None] | None:
+        transport = self.transport
+        if transport is None:
+            return None  # Cancellation is on its way.
+        if self._chunked:
+            transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+        else:
+            transport.write(data)
+        if not self._writing_paused:
+            return None
+        room: Wait[None] = Wait()
+        self._room = room
+        return room
+
+    def end(self, exchange: Exchange, trailers: Iterable[Pair]) -> None:
+        if self._chunked and self.transport is not None:
+            self.transport.write(last_chunk(exchange, trailers))
+
+    def interim(self, status: int, pairs: Iterable[Pair]) -> None:
+        exchange = self.exchange
+        if exchange is None or exchange.written or self.transport is None:
+            return
+        body = self.body
+        if status == 100:
+            if body is None or body.go_ahead is None:
+                return  # The client has not asked for it, or has had it from the gateway.
+            body.go_ahead = None
+        self.transport.write(interim_head(status, pairs))
+
+    def abort(self) -> None:
+        """Break the connection off, visibly to the client."""
+        self.last = True
+        if self.transport is not None:
+            self.transport.abort()
+
+    def _closes(self, exchange: Exchange) -> bool:
+        """Whether the connection ends with this reply: what is left of a body must not be taken for the next request."""
+        body = exchange.body
+        return self.last or self._server.draining or (body is not None and not body.received)
+
+    def _go_ahead(self) -> None:
+        """100 (Continue): the body is wanted (RFC 9110 section 10.1.1)."""
+        if self.transport is not None:
+            self.transport.write(CONTINUE)

@@ -1,0 +1,44 @@
+"""What the connections of a listener share, as the parts of serving see it."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from gateway.core.exchange import Exchange, Reply
+from gateway.core.failures import Failed
+from gateway.core.telemetry import Family
+from gateway.runtime.compose import World
+from gateway.runtime.snapshot import Snapshot
+from gateway.serving.admission import Admission
+from gateway.serving.tunnel import Tunnels
+
+
+class Runtime(Protocol):
+    """The configuration in force."""
+
+    @property
+    def world(self) -> World: ...
+
+    @property
+    def snapshot(self) -> Snapshot: ...
+
+
+class Server(Protocol):
+    """A listener. now: the loop's time as of the last sweep. draining: every connection ends after its reply."""
+
+    runtime: Runtime
+    admission: Admission
+    in_flight: Family
+    tunnels: Tunnels
+    draining: bool
+    max_requests: int
+    now: float
+
+    def opened(self, connection: Any) -> None:
+        """A connection is there."""
+
+    def closed(self, connection: Any) -> None:
+        """It is gone."""
+
+    def refuse(self, peer: str, failed: Failed) -> tuple[Exchange, Reply]:
+        """Render, log and count what was refused before it became a request."""
