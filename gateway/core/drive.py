@@ -51,48 +51,56 @@ class Drive:
             waits.cancel()
         elif getcoroutinestate(coroutine) == CORO_CREATED:
             coroutine.close()
-            self._end(None, asyncio.CancelledError())
+            self._coroutine = None
+            over, self._over = self._over, None
+            over(None, asyncio.CancelledError())  # type: ignore[misc]
 
     def resume(self, waited: Any) -> None:
-        """Go on; what was awaited has its outcome."""
+        """Go on; what was awaited has its outcome. None for the first steps."""
         coroutine = self._coroutine
         if coroutine is None:
             return
         self._waits = None
         self._running = True
-        run, step, argument = self.context.run, coroutine.send, None
-        if self._cancelled:
-            if waited is None:
-                self._cancelled, step, argument = False, coroutine.throw, asyncio.CancelledError()
-            elif waited.cancelled():
-                self._cancelled = False
         try:
-            while True:
-                waits = run(step, argument)
-                if isinstance(waits, Wait):
-                    if self._cancelled:
-                        waits.cancel()
-                        self._cancelled = not waits.cancelled()
-                    if not waits.done:
-                        self._waits = waits
-                        self._running = False
-                        waits.attach(self.resume, self.context)
-                        return
-                    step, argument = coroutine.send, None
-                else:
+            cancelled = self._cancelled
+            waits = self._step_cancelled(coroutine, waited) if cancelled else self.context.run(coroutine.send, None)
+            while isinstance(waits, Wait):
+                if self._cancelled:
+                    waits.cancel()
+                    self._cancelled = not waits.cancelled()
+                if not waits.done:
+                    self._waits = waits
                     self._running = False
-                    self._await_future(waits)
+                    if waits.__class__ is Wait:
+                        waits._resume = self.resume  # What `attach` does, without the call.
+                    else:
+                        waits.attach(self.resume, self.context)
                     return
+                waits = self.context.run(coroutine.send, None)
         except StopIteration as stop:
-            value, error = stop.value, None
+            self._coroutine = None
+            self._running = False
+            over, self._over = self._over, None
+            over(stop.value, None)  # type: ignore[misc]
+            return
         except BaseException as raised:
-            value, error = None, raised
-        try:
-            self._end(value, error)
-            if isinstance(error, SystemExit | KeyboardInterrupt):
-                raise error
-        finally:
-            del error  # Its traceback refers to this frame.
+            self._coroutine = None
+            self._running = False
+            over, self._over = self._over, None
+            over(None, raised)  # type: ignore[misc]
+            if isinstance(raised, (SystemExit, KeyboardInterrupt)):
+                raise
+            return
+        self._running = False
+        self._await_future(waits)
+
+    def _step_cancelled(self, coroutine: Coroutine[Any, Any, Any], waited: Any) -> Any:
+        if waited is None:
+            self._cancelled = False
+            return self.context.run(coroutine.throw, asyncio.CancelledError())
+        self._cancelled = not waited.cancelled()
+        return self.context.run(coroutine.send, None)
 
     def _await_future(self, future: Any) -> None:
         """What is awaited without `foreign` and needs no Task: a bare future, or `asyncio.sleep(0)`."""
@@ -104,9 +112,3 @@ class Drive:
         future.add_done_callback(self.resume)
         if self._cancelled:
             future.cancel()
-
-    def _end(self, value: Any, error: BaseException | None) -> None:
-        self._coroutine, self._running = None, False
-        over, self._over = self._over, None
-        if over is not None:
-            over(value, error)

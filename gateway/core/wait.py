@@ -170,9 +170,14 @@ def own(function: F) -> F:
 _OWN: set[CodeType] = set()
 
 
+def in_task(function: Callable[..., Awaitable[T]]) -> Callable[..., Wait[T]]:
+    """`function` for driven coroutines: what it returns gets a Task of its own."""
+    return lambda *arguments: _Foreign(function(*arguments))
+
+
 def driven(awaitable: Awaitable[T]) -> Awaitable[T]:
     """What a driven coroutine may await for `awaitable`: itself if it is our own, else a Task for it alone."""
-    if isinstance(awaitable, Wait) or (isinstance(awaitable, CoroutineType) and awaitable.cr_code in _OWN):
+    if (isinstance(awaitable, CoroutineType) and awaitable.cr_code in _OWN) or isinstance(awaitable, Wait):
         return awaitable
     return _Foreign(awaitable)
 

@@ -22,6 +22,7 @@ from gateway.config.toml.problems import ConfigErrors, Problem
 from gateway.core.clock import REAL, Clock
 from gateway.core.hooks import ConfigProblem, Context, Hooks, kind_of
 from gateway.core.telemetry import Telemetry
+from gateway.core.wait import in_task
 from gateway.lifetime.registry import Draft
 from gateway.limits.ledger import Ledger
 from gateway.routing.rewrite import rewritten
@@ -232,6 +233,8 @@ class _Composer:
             compiled = self._flatten(pipeline, config, free, first)
             if any(getattr(one.__self__, "awaited_status", False) for one in status):
                 target, awaited = limits_awaited, True
+        if awaited and not config.upstream:
+            target = in_task(target)
         guarded = any(kind_of(name) in GUARDS and config.overrides.get(name) is not False for name in in_force)
         return Route(config.name, config, compiled, target, awaited, status, guarded)
 

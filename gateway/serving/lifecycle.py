@@ -12,7 +12,6 @@ from typing import Any
 from gateway.core import problems
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed, Failure
-from gateway.core.wait import driven
 from gateway.protocols.websocket import UPGRADE, asks, check_request
 from gateway.runtime.snapshot import Route, Snapshot
 from gateway.serving.codec import Outlet
@@ -43,7 +42,7 @@ async def serve(exchange: Exchange, outlet: Outlet, server: Server) -> None:
             if reply is None:
                 reply = route.target(exchange)
                 if route.awaited:
-                    reply = await driven(reply)
+                    reply = await reply
             exchange.reply = reply
             pending = pipeline.answer(exchange, reply)
             if pending is not None:
@@ -123,7 +122,9 @@ async def fail(exchange: Exchange, outlet: Outlet, server: Server, snapshot: Sna
 
 def finish(exchange: Exchange, outlet: Outlet, snapshot: Snapshot) -> None:
     """The end of it, however it ended: gives up what still arrives, runs the finish hooks, lets the snapshot go."""
-    abandon(exchange)
-    pipeline_of(exchange, snapshot).done(exchange)
+    reply, route = exchange.reply, exchange.route
+    if reply is not None and (not isinstance(reply.body, bytes) or reply.status == 101):
+        abandon(exchange)
+    (snapshot.unrouted if route is None else route.pipeline).done(exchange)
     outlet.snapshot = None
     snapshot.leave()

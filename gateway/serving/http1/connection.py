@@ -114,7 +114,12 @@ class Http1Connection(Http1Outlet):
     def data_received(self, data: bytes) -> None:
         codec = self._codec
         events = codec.feed(data)
-        if events:
+        if len(events) == 1 and events[0].__class__ is Head and self.idle_since and not events[0].more:
+            # The common case: a whole request, and nothing else to do.
+            codec.queued -= 1
+            head: Head = events[0]
+            self._begin(head, None if head.body is None else ClientBody(self, head.body))
+        elif events:
             self._take(events)
         elif self.head_since == 0.0 and codec.head_bytes:
             self.head_since = self._server.now
@@ -207,7 +212,7 @@ class Http1Connection(Http1Outlet):
             exchange.interim = self.interim
         self.exchange = exchange
         drive = self._drive = Drive(serve(exchange, self, server), self._over)
-        drive.start()
+        drive.resume(None)
 
     def _remember(self, head: Head) -> tuple[Sequence[Pair], dict[Any, Any]]:
         """A request's fields and their memo (see Exchange.memo): those of the request before where they are the same.

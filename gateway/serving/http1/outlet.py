@@ -61,7 +61,8 @@ class Http1Outlet(asyncio.Protocol):
         return self.transport is not None
 
     def send(self, exchange: Exchange, reply: Reply) -> None:
-        close = self._closes(exchange)
+        # What is left of a request's body must not be taken for the next request.
+        close = self.last or self._server.draining or (exchange.body is not None and not exchange.body.received)
         data = complete(exchange, reply, close)
         exchange.written = True
         self.last = close
@@ -69,7 +70,8 @@ class Http1Outlet(asyncio.Protocol):
             self.transport.write(data)
 
     def begin(self, exchange: Exchange, reply: Reply) -> None:
-        head, self._chunked, close = stream_head(exchange, reply, self._closes(exchange))
+        close = self.last or self._server.draining or (exchange.body is not None and not exchange.body.received)
+        head, self._chunked, close = stream_head(exchange, reply, close)
         exchange.written = True
         self.last = close
         if self.transport is not None:
@@ -109,11 +111,6 @@ class Http1Outlet(asyncio.Protocol):
         self.last = True
         if self.transport is not None:
             self.transport.abort()
-
-    def _closes(self, exchange: Exchange) -> bool:
-        """Whether the connection ends with this reply: what is left of a body must not be taken for the next request."""
-        body = exchange.body
-        return self.last or self._server.draining or (body is not None and not body.received)
 
     def _go_ahead(self) -> None:
         """100 (Continue): the body is wanted (RFC 9110 section 10.1.1)."""

@@ -32,6 +32,7 @@ PATIENCE = 16
 _CRLF = b"\r\n"
 _END = b"\r\n\r\n"
 _HTTP_11 = (1, 1)
+_new = tuple.__new__  # A NamedTuple's own costs as much again.
 _LENGTH = b"content-length"
 _DIGITS = re.compile(rb"[0-9]{1,9}")
 
@@ -89,7 +90,8 @@ class Repeat:
             return None
         self.used = True
         body = data[-length:] if length else None
-        return Head(match[1].decode(), match[2].decode(), self.headers, self.raw_headers, _HTTP_11, False, body)
+        method, target = match[1].decode(), match[2].decode()
+        return _new(Head, (method, target, self.headers, self.raw_headers, _HTTP_11, False, body, False, False, False))
 
     def varied(self, data: bytes) -> Head | None:
         """The same for one with other values, which it is then that the next request is held against."""
