@@ -12,6 +12,10 @@ settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")  # How long an example takes says more about the machine than about the code.
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--modes", action="store_true", help="run every flow test in all three modes of tests/flow/modes.py")
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Let a test fail that would be skipped, where CI=true: there everything it needs can be installed."""

@@ -11,6 +11,7 @@ import pytest
 
 from gateway.app import Gateway
 from tests.client import Client
+from tests.flow.modes import MODES
 from tests.origin import Origin
 
 Start = Callable[..., Awaitable[Gateway]]
@@ -21,8 +22,24 @@ def pytest_asyncio_loop_factories(config: pytest.Config, item: Any) -> Mapping[s
     return getattr(item.module, "LOOPS", {"asyncio": asyncio.new_event_loop})  # type: ignore[no-any-return]
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """All modes of what is marked with `modes`, and of everything with --modes."""
+    if "mode" in metafunc.fixturenames:
+        every = metafunc.config.getoption("--modes") or metafunc.definition.get_closest_marker("modes")
+        if every:
+            metafunc.parametrize("mode", MODES, indirect=True)
+
+
 @pytest.fixture
-async def start(tmp_path: Path) -> AsyncIterator[Start]:
+def mode(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """How the gateway's coroutines are driven: see tests/flow/modes.py."""
+    name: str = getattr(request, "param", "direct")
+    MODES[name](monkeypatch)
+    return name
+
+
+@pytest.fixture
+async def start(tmp_path: Path, mode: str) -> AsyncIterator[Start]:
     """`await start(pipeline=..., upstreams=..., gateway=...)`: writes the TOML and runs a gateway on free ports."""
     running: list[Gateway] = []
 
