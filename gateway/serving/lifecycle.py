@@ -47,7 +47,7 @@ async def serve(exchange: Exchange, outlet: Outlet, server: Server) -> None:
             pending = pipeline.answer(exchange, reply)
             if pending is not None:
                 await pending
-            if isinstance(reply.body, bytes) and reply.status != 101:
+            if reply.__class__ is Reply and isinstance(reply.body, bytes):
                 outlet.send(exchange, reply)
             else:
                 await deliver(exchange, outlet, reply, server)
@@ -123,7 +123,7 @@ async def fail(exchange: Exchange, outlet: Outlet, server: Server, snapshot: Sna
 def finish(exchange: Exchange, outlet: Outlet, snapshot: Snapshot) -> None:
     """The end of it, however it ended: gives up what still arrives, runs the finish hooks, lets the snapshot go."""
     reply, route = exchange.reply, exchange.route
-    if reply is not None and (not isinstance(reply.body, bytes) or reply.status == 101):
+    if reply is not None and not (reply.__class__ is Reply and isinstance(reply.body, bytes)):
         abandon(exchange)
     (snapshot.unrouted if route is None else route.pipeline).done(exchange)
     outlet.snapshot = None
