@@ -43,7 +43,9 @@ def admitted(
             asked = exchange(method, path, peer=ip, identity=caller(tier, role))
             route = asked.route = made.router.match(asked)
             try:
-                await route.pipeline.ask(asked)
+                waits = route.pipeline.ask(asked)
+                if waits is not None:
+                    await waits  # type: ignore[misc]
             except Failed:
                 return count
         return most
