@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hashlib
 import hmac
@@ -22,6 +21,7 @@ from tests.client import Client
 from tests.flow.test_proxy import upstreams
 from tests.idp import Provider
 from tests.origin import fields_of
+from tests.until import until
 
 SECRET = "0123456789abcdef" * 2
 
@@ -57,11 +57,13 @@ def token(**claims: object) -> str:
     return jwt.encode({"iss": "https://id.example.com", "sub": "alice", "iat": now, "exp": now + 60, **claims}, SECRET)
 
 
-async def until(client: Client, line: str, status: int) -> None:
+async def answers(client: Client, line: str, status: int) -> None:
     """Asks until the answer is as wanted: files are looked at once a second."""
-    async with asyncio.timeout(10):
-        while (await client.get("/", line)).status != status:
-            await asyncio.sleep(0.02)
+
+    async def answered() -> bool:
+        return (await client.get("/", line)).status == status
+
+    await until(answered)
 
 
 async def test_files_are_followed_and_decisions_written(start, origin, connect, tmp_path: Path):
@@ -86,14 +88,14 @@ async def test_files_are_followed_and_decisions_written(start, origin, connect, 
 
     revocations.add(directory / "revoked.toml", Revocation(jti="j1"))
     key_edits.revoke(keys, key.id, time())
-    await until(client, by_token, 401)
-    await until(client, by_key, 401)
+    await answers(client, by_token, 401)
+    await answers(client, by_key, 401)
     assert (await client.get("/", f"Authorization: Bearer {token()}")).status == 200
     await gateway.close()
 
-    async with asyncio.timeout(10):  # A thread of its own writes the log; closing does not wait for it.
-        while '"revoked"' not in (directory / "audit.log").read_text() or not (directory / "access.log").read_text():
-            await asyncio.sleep(0.02)
+    # A thread of its own writes the log; closing does not wait for it.
+    audited, accessed = directory / "audit.log", directory / "access.log"
+    await until(lambda: '"revoked"' in audited.read_text() and accessed.read_text())
     lines = [json.loads(line) for line in (directory / "audit.log").read_text().splitlines()]
     decisions = [line for line in lines if line["event"] == "authentication"]
     assert decisions[0]["key"] == key.id

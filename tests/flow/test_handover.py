@@ -13,6 +13,7 @@ from gateway.core.failures import Failed, Failure
 from gateway.core.hooks import Context, Hooks
 from tests.flow.test_proxy import upstreams
 from tests.origin import fields_of
+from tests.until import until
 
 PIPELINE = (
     f'request = ["{__name__}:build", "auth"]\n'
@@ -73,9 +74,6 @@ async def test_a_client_that_leaves_ends_the_waiting(start, origin, connect):
     LEFT.clear()
     client = await connect(gateway)
     await client.send(b"GET / HTTP/1.1\r\nHost: gateway.test\r\nX-Later: never\r\n\r\n")
-    while not gateway.telemetry.in_flight.get():
-        await asyncio.sleep(0.005)
+    await until(lambda: gateway.telemetry.in_flight.get())
     client.close()
-    async with asyncio.timeout(10):
-        while not LEFT:
-            await asyncio.sleep(0.005)
+    await until(lambda: LEFT)

@@ -26,6 +26,7 @@ from tests.client import Client
 from tests.flow.conftest import write
 from tests.origin import Origin
 from tests.redis import Cluster, RedisServer, Watched, redis, shared_redis
+from tests.until import until
 
 __all__ = ["redis", "shared_redis"]
 
@@ -83,12 +84,6 @@ class World:
 
     def audience(self) -> int:
         return int(self.server.command("PUBSUB", "NUMSUB", "gateway:{keys}:changes:4").split("\r\n:")[1])
-
-
-async def until(true: Any) -> None:
-    async with asyncio.timeout(15):
-        while not true():
-            await asyncio.sleep(0.005)
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from tests.client import Client
 from tests.flow.conftest import write
 from tests.origin import Origin
 from tests.redis import RedisServer, Slow, redis, shared_redis
+from tests.until import until
 
 __all__ = ["redis", "shared_redis"]
 
@@ -48,10 +49,8 @@ class Asker:
     def store(self) -> RedisLedger:
         return next(kept for kept in self.gateway.runtime.keep if isinstance(kept, RedisLedger))
 
-    async def until(self, up: bool) -> None:
-        async with asyncio.timeout(15):
-            while self.store.up is not up:
-                await asyncio.sleep(0.01)
+    async def store_is(self, up: bool) -> None:
+        await until(lambda: self.store.up is up)
 
 
 @pytest.fixture
@@ -176,18 +175,17 @@ async def test_killed(
     one, two = await run(redis.url, table, 2)
     for _ in range(3):
         await asyncio.gather(one.ask(), two.ask())
-    async with asyncio.timeout(5):  # Each knows of the other
-        while one.store.gateways < 2:
-            await asyncio.sleep(0.05)
+    # Each knows of the other
+    await until(lambda: one.store.gateways >= 2)
     with caplog.at_level(logging.WARNING, "gateway.state"):
         redis.kill()
-        await one.until(up=False)
+        await one.store_is(up=False)
         assert await one.ask(15) == expected
         assert "is down: the connection was lost" in caplog.text
         assert one.gateway.telemetry.store_up.get((one.store.name,)) == 0
         assert one.gateway.telemetry.rate_fallback.get(("default", policy)) >= 15
         redis.start()
-        await one.until(up=True)
+        await one.store_is(up=True)
         assert "limits are shared again" in caplog.text
     assert await one.ask(3) == {200: 3}
     assert b'"mode":"%s"' % mode.encode() in (await one.client.get("/limits")).body
@@ -202,7 +200,7 @@ async def test_frozen_costs_the_first_requests_the_deadline_and_the_others_nothi
     assert one.gateway.telemetry.store_failures.get(("late",)) >= link.BREAKS
     assert await one.ask(50) == {200: 50}
     redis.thaw()
-    await one.until(up=True)
+    await one.store_is(up=True)
     # What was sent while it was frozen counts, as the requests were admitted; nothing was counted meanwhile.
     assert await one.ask(3) == {429: 3}
 
@@ -215,7 +213,7 @@ async def test_slow_is_down_and_fast_again_is_up(run: Run, shared_redis: RedisSe
     assert await one.ask(20) == {200: 20}
     assert not one.store.up
     way.delay = 0.0
-    await one.until(up=True)
+    await one.store_is(up=True)
     assert "ratelimit" in (await one.client.get("/")).fields
     await way.stop()
 
@@ -225,7 +223,7 @@ async def test_there_is_none_when_the_gateway_starts(run: Run, redis: RedisServe
     (one,) = await run(redis.url, 'key = "ip"\nlimit = 3\nwindow = "1h"')
     assert await one.ask(5) == {200: 3, 429: 2}
     redis.start()
-    await one.until(up=True)
+    await one.store_is(up=True)
     assert await one.ask(5) == {200: 3, 429: 2}
 
 
@@ -289,9 +287,11 @@ async def test_the_limits_answer_knows_what_others_have_used(run: Run, redis: Re
     assert await left(one) == expected
     # What the first has on credit is used, to the second, until it comes back.
     assert abs((await left(two))["leased"][0] - 180) <= 10
-    async with asyncio.timeout(10):
-        while await left(two) != expected:
-            await asyncio.sleep(0.1)
+
+    async def settled() -> bool:
+        return await left(two) == expected
+
+    await until(settled)
 
 
 async def test_what_allows_nothing_needs_no_store(run: Run, redis: RedisServer):

@@ -18,6 +18,7 @@ from gateway.upstream.pool.endpoint import Endpoint
 from tests.flow.conftest import PLAIN, write
 from tests.origin import Origin, answer, fields_of
 from tests.unit.upstream.test_retry import POLICIES
+from tests.until import until
 
 OK = answer(b"ok")
 DOWN = answer(b"down", "503 Service Unavailable")
@@ -66,9 +67,10 @@ async def test_a_body_goes_out_again_where_that_is_safe(start, origin, connect, 
 async def test_a_body_that_is_too_long_to_keep_goes_out_once(start, origin, connect):
     in_turn(origin, DOWN, OK)
     retry = 'retry = { base_delay = "1ms", max_body = 4 }\n'
-    client = await connect(await start(PLAIN, pool("origin", origin.url, more=retry)))
+    gateway = await start(PLAIN, pool("origin", origin.url, more=retry))
+    client = await connect(gateway)
     await client.send(b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n")
-    await asyncio.sleep(0.05)
+    await until(lambda: gateway.telemetry.in_flight.get())
     await client.send(b"hello")
     assert (await client.read()).status == 503
     assert origin.bodies == [b"hello"]
@@ -280,8 +282,7 @@ def waiting(origin: Origin) -> asyncio.Event:
 
 
 async def arrived(origin: Origin, count: int) -> None:
-    while len(origin.heads) < count:
-        await asyncio.sleep(0.001)
+    await until(lambda: len(origin.heads) >= count)
 
 
 async def test_who_finds_all_full_waits_in_the_queue(start, origin, connect):
@@ -292,8 +293,7 @@ async def test_who_finds_all_full_waits_in_the_queue(start, origin, connect):
     first = asyncio.create_task(one.get("/1"))
     await arrived(origin, 1)
     second = asyncio.create_task(two.get("/2"))
-    while not gateway.runtime.snapshot.pools["origin"].waiting:
-        await asyncio.sleep(0.001)
+    await until(lambda: gateway.runtime.snapshot.pools["origin"].waiting)
     refused = await three.get("/3")
     assert (refused.status, refused.fields["retry-after"]) == (503, "1")
     go.set()
@@ -354,8 +354,7 @@ async def test_who_leaves_gives_a_routes_place_back(start, origin, connect):
     await one.send(b"GET /few HTTP/1.1\r\nHost: a\r\n\r\n")
     await arrived(origin, 1)
     one.close()
-    while gateway.runtime.snapshot.pools["origin"].in_flight:
-        await asyncio.sleep(0.001)
+    await until(lambda: not gateway.runtime.snapshot.pools["origin"].in_flight)
     go.set()
     for _ in range(2):
         assert (await two.get("/few")).status == 200

@@ -14,6 +14,7 @@ from tests.client import Client
 from tests.flow.conftest import PLAIN, write
 from tests.flow.test_proxy import upstreams
 from tests.origin import fields_of
+from tests.until import until
 
 LISTEN = "[listen]\nport = 0\nproxy_protocol = true\n"
 GET = b"GET / HTTP/1.1\r\nHost: gateway.test\r\n\r\n"
@@ -63,8 +64,7 @@ async def test_a_client_that_leaves_within_its_preamble_is_forgotten(start, orig
     client = await connect(gateway)
     await client.send(b"PROXY TC")
     client.close()
-    while gateway.telemetry.connections_refused.get(("proxy_protocol",)) == 0:
-        await asyncio.sleep(0.01)
+    await until(lambda: gateway.telemetry.connections_refused.get(("proxy_protocol",)) != 0)
 
 
 @pytest.mark.parametrize(("networks", "ok"), [("127.0.0.0/8", True), ("10.0.0.0/8", False)])

@@ -15,6 +15,7 @@ from tests.flow.conftest import PLAIN
 from tests.flow.corpus_requests import CASES, GET, HOST, Case, head
 from tests.flow.test_proxy import upstreams
 from tests.origin import Origin, answer, fields_of
+from tests.until import until
 
 SECTIONS = sorted({case.section for case in CASES})
 AFTER = b"GET /after HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -156,8 +157,7 @@ async def test_a_client_that_leaves_ends_the_work_for_it(start, connect):
     try:
         client = await connect(await start(PLAIN, upstreams(origin)))
         await client.send(head(GET, HOST))
-        while not origin.heads:
-            await asyncio.sleep(0)
+        await until(lambda: origin.heads)
         client.close()
         await asyncio.wait_for(gone.wait(), 5)
     finally:
@@ -175,8 +175,7 @@ async def test_a_client_that_leaves_ends_the_work_for_it(start, connect):
 async def test_a_body_that_stays_incomplete_is_no_request(start, origin, connect, caplog, sent):
     client = await connect(await start(PLAIN, upstreams(origin)))
     await client.send(sent)
-    while not origin.heads:
-        await asyncio.sleep(0)
+    await until(lambda: origin.heads)
     client.writer.write_eof()
     assert (await client.read()).status == 400
     assert await client.at_end()
@@ -198,8 +197,7 @@ async def test_a_head_that_stays_incomplete_gets_nothing(start, origin, connect)
 async def test_a_body_that_comes_in_pieces_is_passed_on_as_it_comes(start, origin, connect):
     client = await connect(await start(PLAIN, upstreams(origin)))
     await client.send(head(b"POST / HTTP/1.1", HOST, b"Transfer-Encoding: chunked"))
-    while not origin.heads:
-        await asyncio.sleep(0)
+    await until(lambda: origin.heads)
     for byte in b"3;x=y\r\nabc\r\n1\r\nd\r\n0\r\nX: y\r\n\r\n":
         await client.send(bytes((byte,)))
     assert (await client.read()).status == 200

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from time import time
 from typing import Any
@@ -19,6 +18,7 @@ from gateway.store.redis.blocking import connected
 from gateway.store.stores import parse
 from tests.client import Client
 from tests.redis import RedisServer, redis, shared_redis
+from tests.until import until
 
 __all__ = ["redis", "shared_redis"]
 
@@ -55,9 +55,7 @@ class World:
         return next(one for one in self.gateway.runtime.keep if isinstance(one, StoreRevocations))
 
     async def version(self, number: int) -> None:
-        async with asyncio.timeout(15):
-            while self.kept._feed.version != number:
-                await asyncio.sleep(0.005)
+        await until(lambda: self.kept._feed.version == number)
 
 
 async def world(start: Any, origin: Any, server: RedisServer, database: str = "/9") -> World:
@@ -113,9 +111,7 @@ async def test_while_the_store_is_away(start, origin, redis: RedisServer, monkey
     await one.version(1)
     assert [await one.status(each) for each in (token(jti="j1"), token())] == [401, 200]
     redis.kill()
-    async with asyncio.timeout(15):
-        while "what is revoked now is not known here" not in caplog.text:
-            await asyncio.sleep(0.01)
+    await until(lambda: "what is revoked now is not known here" in caplog.text)
     assert [await one.status(each) for each in (token(jti="j1"), token())] == [401, 200]
     one.client.close()
 

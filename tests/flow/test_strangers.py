@@ -12,6 +12,7 @@ from tests.client import Client
 from tests.flow.conftest import PLAIN
 from tests.flow.test_proxy import upstreams
 from tests.origin import Origin, answer
+from tests.until import until
 
 POST = b"POST / HTTP/1.1\r\nHost: a\r\n"
 
@@ -46,12 +47,12 @@ async def drip(client: Client) -> None:
 
 
 async def test_a_body_that_gets_on_may_take_its_time(start, origin, connect):
-    gateway = await start(PLAIN, upstreams(origin), '[server]\nbody_timeout = "400ms"\n')
+    gateway = await start(PLAIN, upstreams(origin), '[server]\nbody_timeout = "1s"\n')
     client = await connect(gateway)
     await client.send(POST + b"Content-Length: 20000\r\n\r\n")
-    for _ in range(10):
-        await client.send(b"x" * 2000)
-        await asyncio.sleep(0.1)
+    for _ in range(25):
+        await client.send(b"x" * 800)
+        await asyncio.sleep(0.05)
     assert (await client.read()).status == 200
     assert (await client.get("/", method="POST", body=b"x")).status == 200
 
@@ -166,9 +167,9 @@ async def test_ordinary_requests_beside_idle_and_slow_clients(start, origin, con
     for client in slow:
         await client.send(b"GET / HTTP/1.1\r\nHost:")
     ordinary = await connect(gateway)
-    while refused(gateway, "header_timeout") < len(slow):
-        assert (await ordinary.get("/")).status == 200
-        await asyncio.sleep(0.02)
+    async with asyncio.timeout(20):
+        while refused(gateway, "header_timeout") < len(slow):
+            assert (await ordinary.get("/")).status == 200
     assert [(await client.read()).status for client in slow] == [408] * len(slow)
     assert [(await client.get("/")).status for client in idle] == [200] * len(idle)
 
@@ -185,10 +186,11 @@ async def test_connections_in_all(start, origin, connect):
     assert (await first.get("/")).status == 200
     first.close()
     await first.writer.wait_closed()
-    while True:
-        fourth = await connect(gateway)
-        if (await fourth.get("/")).status == 200:
-            break
+
+    async def admitted() -> bool:
+        return (await (await connect(gateway)).get("/")).status == 200
+
+    await until(admitted)
     assert refused(gateway, "max_connections") >= 1
 
 
@@ -241,9 +243,7 @@ async def test_open_connections_are_counted(start, origin, connect):
     clients = [await connect(gateway) for _ in range(3)]
     for client in clients:
         assert (await client.get("/")).status == 200
-    while gateway.telemetry.connections.get(("data",)) != 3:
-        await asyncio.sleep(0.02)
+    await until(lambda: gateway.telemetry.connections.get(("data",)) == 3)
     for client in clients:
         client.close()
-    while gateway.telemetry.connections.get(("data",)):
-        await asyncio.sleep(0.02)
+    await until(lambda: not gateway.telemetry.connections.get(("data",)))

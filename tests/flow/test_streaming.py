@@ -10,6 +10,7 @@ import pytest
 from tests.client import Client
 from tests.flow.conftest import PLAIN
 from tests.origin import Origin, answer, fields_of
+from tests.until import until
 
 KEYS = """[[key]]
 id = "k_bf11f220"
@@ -267,8 +268,6 @@ async def test_the_end_of_a_stream_frees_everything_when_its_reader_leaves(start
         assert pool.in_flight == 10
         for client in clients:
             client.close()
-        async with asyncio.timeout(10):
-            while pool.in_flight or gateway.runtime.world.telemetry.in_flight.values[()]:
-                await asyncio.sleep(0.01)
+        await until(lambda: not (pool.in_flight or gateway.runtime.world.telemetry.in_flight.values[()]))
     finally:
         await origin.stop()

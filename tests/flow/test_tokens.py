@@ -24,6 +24,7 @@ from gateway.issuer import totp
 from tests.client import Client, Message
 from tests.flow.test_proxy import upstreams
 from tests.origin import fields_of
+from tests.until import until
 
 ISSUER = "https://edge.example.com"
 CHEAP = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
@@ -135,9 +136,7 @@ def world(start, origin, connect, tmp_path: Path) -> Callable[..., Any]:
 
 async def audited(gateway: Gateway, file: Path, count: int) -> list[dict[str, Any]]:
     """The audit log, once it has that many lines."""
-    async with asyncio.timeout(10):
-        while not file.exists() or file.read_text().count("\n") < count:
-            await asyncio.sleep(0.02)
+    await until(lambda: file.exists() and file.read_text().count("\n") >= count)
     return [json.loads(line) for line in file.read_text().splitlines()]
 
 
@@ -417,17 +416,21 @@ async def test_users_that_are_gone_and_passwords_changed_elsewhere(world, tmp_pa
     _, issued = await browser.login()
     changed = "\nchanged = 2100-01-01T00:00:00Z\n"
     (tmp_path / "users.toml").write_text(user("alice").rstrip() + changed + user("carol"))
-    async with asyncio.timeout(10):
-        while (await browser.login("carol", "old password"))[0] != 200:
-            await asyncio.sleep(0.05)
+
+    async def carol_is_known() -> bool:
+        return (await browser.login("carol", "old password"))[0] == 200
+
+    await until(carol_is_known)
     # Nobody had to refresh for that: what has changed elsewhere ends sessions as soon as it is known.
     assert (await browser.get("/x", issued["access_token"]))[0] == 401
     assert (await browser.post("/auth/refresh", {"refresh_token": issued["refresh_token"]}))[0].status == 401
     _, carol = await browser.login("carol", "old password")
     (tmp_path / "users.toml").write_text(user("alice"))
-    async with asyncio.timeout(10):
-        while (await browser.get("/x", carol["access_token"]))[0] != 401:
-            await asyncio.sleep(0.05)
+
+    async def carol_is_gone() -> bool:
+        return (await browser.get("/x", carol["access_token"]))[0] == 401
+
+    await until(carol_is_gone)
     assert (await browser.post("/auth/refresh", {"refresh_token": carol["refresh_token"]}))[0].status == 401
     assert (await browser.login("carol", "old password"))[0] == 401
 

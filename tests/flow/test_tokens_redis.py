@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from gateway.store.stores import parse
 from tests.flow.test_proxy import upstreams
 from tests.flow.test_tokens import CHEAP, GATEWAY, KEYS, PIPELINE, Browser
 from tests.redis import RedisServer, redis  # noqa: F401
+from tests.until import until
 
 
 def shared(url: str) -> str:
@@ -23,16 +23,16 @@ async def two(start: Any, connect: Any, origin: Any, directory: Path, url: str, 
     gateways = [await start(PIPELINE, upstreams(origin), shared(url) + more) for _ in range(2)]
     for gateway in gateways:
         [sessions] = [kept for kept in gateway.runtime.keep if type(kept).__name__ == "SharedSessions"]
-        async with asyncio.timeout(10):
-            while not (sessions._feed.subscribed and sessions._feed.version is not None):
-                await asyncio.sleep(0.01)
+        feed = sessions._feed
+        await until(lambda feed=feed: feed.subscribed and feed.version is not None)
     return [Browser(await connect(gateway)) for gateway in gateways]
 
 
-async def until(browser: Browser, token: str, status: int) -> None:
-    async with asyncio.timeout(10):
-        while (await browser.get("/x", token))[0] != status:
-            await asyncio.sleep(0.01)
+async def answers(browser: Browser, token: str, status: int) -> None:
+    async def answered() -> bool:
+        return (await browser.get("/x", token))[0] == status
+
+    await until(answered)
 
 
 async def test_one_session_on_two_gateways(start, connect, origin, tmp_path: Path, redis: RedisServer):  # noqa: F811
@@ -52,21 +52,21 @@ async def test_one_session_on_two_gateways(start, connect, origin, tmp_path: Pat
     # A used token shown to the other gateway ends the session on both.
     assert (await one.post("/auth/refresh", {"refresh_token": first["refresh_token"]}))[0].status == 401
     assert (await one.get("/x", second["access_token"]))[0] == 401
-    await until(two_, second["access_token"], 401)
+    await answers(two_, second["access_token"], 401)
 
     _, mine = await one.login()
     _, other = await two_.login()
     change = {"old_password": "old password", "new_password": "new password"}
     assert (await one.post("/auth/change-password", change, mine["access_token"]))[0].status == 204
-    await until(two_, other["access_token"], 401)
-    await until(one, other["access_token"], 401)
+    await answers(two_, other["access_token"], 401)
+    await answers(one, other["access_token"], 401)
     assert (await two_.post("/auth/refresh", {"refresh_token": mine["refresh_token"]}))[0].status == 200
     assert (await two_.login("alice", "new password"))[0] == 200
     assert users.load()["alice"].changed
 
     assert (await two_.post("/auth/logout", None, mine["access_token"]))[0].status == 204
     assert (await two_.get("/x", mine["access_token"]))[0] == 401
-    await until(one, mine["access_token"], 401)
+    await answers(one, mine["access_token"], 401)
 
 
 async def test_attempts_count_together(start, connect, origin, tmp_path: Path, redis: RedisServer):  # noqa: F811
@@ -99,4 +99,4 @@ async def test_a_gateway_that_starts_while_the_store_is_away(start, connect, ori
     status, said = await late.get("/x", issued["access_token"])
     assert (status, said["code"]) == (503, "SVC_001")
     redis.start()
-    await until(late, issued["access_token"], 200)
+    await answers(late, issued["access_token"], 200)

@@ -17,6 +17,7 @@ from tests.certificates import Authority
 from tests.client import Client
 from tests.flow.conftest import PLAIN, write
 from tests.origin import OK, Origin
+from tests.until import until
 
 # So long a timeout that a check fails for what is wrong with it, never because the machine was busy with something else.
 HEALTH = 'health = { path = "/health", interval = "100ms", timeout = "30s", unhealthy_threshold = 1, healthy_threshold = 1 }\n'
@@ -121,11 +122,9 @@ async def test_health_checks_go_the_same_way(start, connect, authority):
     origin = await Origin().start(tls=serving(authority))
     try:
         gateway = await start(PLAIN, upstreams(origin, more=HEALTH))
-        while gateway.health()["status"] != "healthy":
-            await asyncio.sleep(0.02)
+        await until(lambda: gateway.health()["status"] == "healthy")
         gateway = await start(PLAIN, upstreams(origin, "", more=HEALTH))
-        while gateway.health()["status"] != "unhealthy":
-            await asyncio.sleep(0.02)
+        await until(lambda: gateway.health()["status"] == "unhealthy")
         assert "certificate" in gateway.health()["upstreams"]["origin"]["endpoints"][0]["last_error"]
     finally:
         await origin.stop()
@@ -150,8 +149,7 @@ async def test_changed_settings_are_not_served_by_old_connections(start, connect
         assert (await idle.get("/")).status == 200
         assert origin.connections == 1, "nothing has changed"
         await busy.send(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
-        while len(origin.heads) < 3:
-            await asyncio.sleep(0.01)
+        await until(lambda: len(origin.heads) >= 3)
         write(tmp_path, PLAIN, upstreams(origin, 'ca = "ca.pem", min_version = "1.3"'))
         outcome = await gateway.reload()
         assert outcome.ok and any("upstream origin changed: tls" in change for change in outcome.changes)

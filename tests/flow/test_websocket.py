@@ -805,13 +805,13 @@ async def test_an_idle_tunnel_is_closed_politely(start, tmp_path, origin_of, con
 
 
 async def test_a_tunnel_in_use_is_not_idle(start, echoing, connect, watched):
-    gateway = await start(PLAIN, upstreams(echoing, more='timeouts = { tunnel = "600ms" }\n'))
+    gateway = await start(PLAIN, upstreams(echoing, more='timeouts = { tunnel = "1s" }\n'))
     client = await connect(gateway)
     await open_tunnel(client)
-    for _ in range(8):
+    for _ in range(25):
         await client.send(frame(b"", PING, mask=MASK))
         assert (await read_frame(client.reader)).opcode == PING
-        await asyncio.sleep(0.15)
+        await asyncio.sleep(0.05)
     assert len(tunnels(gateway)) == 1
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import random
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -26,6 +26,7 @@ from gateway.store import stores
 from gateway.store.redis.client import RedisClient
 from gateway.store.stores import StoreDown
 from tests.redis import Cluster, RedisServer, redis, shared_redis  # noqa: F401
+from tests.until import until
 
 LIMITS = Limits(idle=100.0, lifetime=1000.0, most_of_user=3, most=10, access=50.0)
 T = 1_700_000_000.0
@@ -56,9 +57,7 @@ async def store(shared_redis: RedisServer) -> AsyncIterator[Callable[[], RedisCl
 
 async def read(shared: SharedSessions) -> SharedSessions:
     """The same once it knows which sessions have ended."""
-    async with asyncio.timeout(10):
-        while not shared._read:
-            await asyncio.sleep(0.01)
+    await until(lambda: shared._read)
     return shared
 
 
@@ -135,12 +134,6 @@ async def test_ending_those_before(kept: Sessions):
 async def test_steps_are_good_once(kept: Sessions):
     assert [await kept.claim("alice", step) for step in (10, 10, 9, 11)] == [True, False, False, True]
     assert await kept.claim("bob", 10)
-
-
-async def until(condition: Callable[[], Any]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 async def test_gateways_tell_each_other(store: Any):
@@ -267,9 +260,7 @@ async def test_the_command_line_ends_sessions(store: Any, shared_redis: RedisSer
             stored.change(alice, user_edits.at(alice, T + 5))
         else:
             stored.remove("alice")
-        async with asyncio.timeout(10):
-            while not shared.why({"sid": session.id}):
-                await asyncio.sleep(0.01)
+        await until(partial(shared.why, {"sid": session.id}))
         assert await shared.find(session.id) is None
     shared.close()
 

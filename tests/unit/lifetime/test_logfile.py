@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from gateway.lifetime import logfile
 from gateway.lifetime.logfile import BATCH, LogFile, finish
+from tests.until import until
 
 PATIENCE = 10.0
 
@@ -76,12 +77,6 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Disk]:
         return made
 
     return install
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not condition():
-            await asyncio.sleep(0.001)
 
 
 # Writing.

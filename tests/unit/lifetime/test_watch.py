@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.lifetime.watch import RETRY, Watched, stamp
+from tests.until import until
 
 
 class Reader:
@@ -77,9 +78,7 @@ async def test_what_makes_no_sense_is_said_once_and_changes_nothing(reader: Read
 
 
 async def said(caplog: pytest.LogCaptureFixture, text: str) -> None:
-    async with asyncio.timeout(10):
-        while text not in caplog.text:
-            await asyncio.sleep(0)
+    await until(lambda: text in caplog.text)
 
 
 async def test_a_file_nested_too_deeply_does_not_end_the_watch(reader: Reader, caplog):

@@ -11,6 +11,7 @@ from aiohttp import web
 from gateway.tokens import jwks
 from gateway.tokens.jwks import FetchError, JwksSource, RemoteKeys, fetch
 from tests.idp import Provider
+from tests.until import until
 
 
 @pytest.fixture
@@ -39,12 +40,6 @@ def names(document: Any) -> tuple[str, ...]:
     if not isinstance(document, dict) or "keys" not in document:
         raise ValueError("is no key set")
     return tuple(key["kid"] for key in document["keys"])
-
-
-async def until(condition: Any) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.002)
 
 
 async def test_fetched_at_once(keys, provider):

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 from pathlib import Path
 
 from gateway.credentials.api_keys.last_use import KeyUse, beside, read
+from tests.until import until
 
 
 async def test_written_after_a_while(tmp_path: Path):
@@ -13,9 +13,7 @@ async def test_written_after_a_while(tmp_path: Path):
     use.note("k_1", 100.9)
     use.note("k_2", 200.0)
     use.note("k_1", 300.0)
-    async with asyncio.timeout(10):
-        while not read(tmp_path / ".keys.toml.used"):
-            await asyncio.sleep(0.005)
+    await until(lambda: read(tmp_path / ".keys.toml.used"))
     assert read(beside(tmp_path / "keys.toml")) == {"k_1": 300, "k_2": 200}
     use.close()
 

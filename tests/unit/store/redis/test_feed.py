@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -16,6 +17,7 @@ from gateway.store.redis.client import RedisClient, client_of
 from gateway.store.redis.feed import Feed
 from gateway.store.stores import StoreDown, parse
 from tests.redis import RedisServer, redis, shared_redis
+from tests.until import until
 
 __all__ = ["redis", "shared_redis"]
 
@@ -77,12 +79,6 @@ async def world(shared_redis: RedisServer) -> AsyncIterator[World]:
     await one.store.command(b"DEL", NAME + b":version")
     yield one
     one.close()
-
-
-async def until(true: Any) -> None:
-    async with asyncio.timeout(15):
-        while not true():
-            await asyncio.sleep(0.005)
 
 
 async def test_changes_come_in_order_and_once(world: World):
@@ -176,12 +172,15 @@ async def test_a_version_whose_message_is_still_to_come(world: World, monkeypatc
     assert world.follower.taken == [b"x", b"late"] and world.follower.loads == 1
 
 
+PINGS = re.compile(r"cmdstat_ping:calls=(\d+)")
+
+
 async def test_a_server_that_falls_silent_is_given_up(redis: RedisServer, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(redis_feed, "SILENCE", 0.05)
+    monkeypatch.setattr(redis_feed, "SILENCE", 0.2)
     world = World(redis, 0)
     feed = world.follow()
     await until(lambda: feed.subscribed)
-    await asyncio.sleep(0.2)
+    await until(lambda: (found := PINGS.search(redis.command("INFO", "commandstats"))) and int(found[1]) >= 3)
     assert feed.subscribed  # it has answered all along
     redis.freeze()
     await until(lambda: not feed.subscribed)
