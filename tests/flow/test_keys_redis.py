@@ -48,7 +48,7 @@ upstream = "origin"
 """
 
 
-class World:
+class Gateways:
     """Gateways with one store of keys."""
 
     def __init__(self, start: Any, origin: Origin, server: RedisServer) -> None:
@@ -87,19 +87,19 @@ class World:
 
 
 @pytest.fixture
-async def world(start, origin, shared_redis: RedisServer) -> AsyncIterator[World]:
+async def world(start, origin, shared_redis: RedisServer) -> AsyncIterator[Gateways]:
     with redis_keys._failing(parse(f"{shared_redis.url}/4")) as client:
         client.flushdb()
-    one = World(start, origin, shared_redis)
+    one = Gateways(start, origin, shared_redis)
     yield one
     for client in one.clients:
         client.close()
 
 
 @pytest.fixture
-async def alone(start, origin, redis: RedisServer) -> AsyncIterator[World]:
+async def alone(start, origin, redis: RedisServer) -> AsyncIterator[Gateways]:
     """With a server that may be killed."""
-    one = World(start, origin, redis)
+    one = Gateways(start, origin, redis)
     yield one
     for client in one.clients:
         client.close()
@@ -109,7 +109,7 @@ async def status(client: Client, secret: str) -> int:
     return (await client.get("/", f"X-API-Key: {secret}")).status
 
 
-async def test_a_key_is_taken_at_once_and_refused_at_once(world: World):
+async def test_a_key_is_taken_at_once_and_refused_at_once(world: Gateways):
     client = await world.gateway()
     await world.following()
     key, secret = world.keys.create(Wish("acme", "gold"), time())
@@ -131,13 +131,13 @@ async def test_a_key_is_taken_at_once_and_refused_at_once(world: World):
     assert await status(client, other) == 401
 
 
-async def test_the_store_of_the_configuration(world: World):
+async def test_the_store_of_the_configuration(world: Gateways):
     _, secret = world.keys.create(Wish("acme"), time())
     client = await world.gateway(store="redis", gateway=f'[store]\nurl = "{world.url}"\n')
     assert await status(client, secret) == 200
 
 
-async def test_from_where_and_how_long(world: World):
+async def test_from_where_and_how_long(world: Gateways):
     client = await world.gateway()
     now = time()
     _, elsewhere = world.keys.create(Wish("acme", networks=("192.0.2.0/24",)), now)
@@ -150,7 +150,7 @@ async def test_from_where_and_how_long(world: World):
     assert "bec_" not in repr(ring) and str(world.server.port) in repr(ring)
 
 
-async def test_guesses_cost_neither_store_nor_memory(world: World):
+async def test_guesses_cost_neither_store_nor_memory(world: Gateways):
     client = await world.gateway()
     world.keys.create(Wish("acme"), time())
     await world.following()
@@ -164,7 +164,7 @@ async def test_guesses_cost_neither_store_nor_memory(world: World):
     assert (len(ring._wrong), len(ring.good), len(ring._confirmed)) == (0, 0, 0)
 
 
-async def test_a_key_that_is_no_good_is_asked_for_once(world: World):
+async def test_a_key_that_is_no_good_is_asked_for_once(world: Gateways):
     key, secret = world.keys.create(Wish("acme"), time())
     world.keys.revoke(key.id, time())
     client = await world.gateway()
@@ -174,7 +174,7 @@ async def test_a_key_that_is_no_good_is_asked_for_once(world: World):
     assert world.lookups() == before + 1
 
 
-async def test_many_who_ask_for_one_key_share_an_answer(world: World):
+async def test_many_who_ask_for_one_key_share_an_answer(world: Gateways):
     _, secret = world.keys.create(Wish("acme"), time())
     client = await world.gateway()
     await world.following()
@@ -186,7 +186,7 @@ async def test_many_who_ask_for_one_key_share_an_answer(world: World):
     assert await status(client, secret) == 200
 
 
-async def test_without_pushes_a_change_takes_a_few_seconds(world: World, monkeypatch: pytest.MonkeyPatch):
+async def test_without_pushes_a_change_takes_a_few_seconds(world: Gateways, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(redis_feed, "EVERY", 0.05)
     listened = redis_feed.Feed._listen
 
@@ -206,7 +206,7 @@ async def test_without_pushes_a_change_takes_a_few_seconds(world: World, monkeyp
     await until(lambda: world.feed.subscribed)
 
 
-async def test_a_subscription_that_is_lost_comes_back_and_nothing_is_missed(world: World, caplog: pytest.LogCaptureFixture):
+async def test_a_subscription_that_is_lost_comes_back_and_nothing_is_missed(world: Gateways, caplog: pytest.LogCaptureFixture):
     key, secret = world.keys.create(Wish("acme"), time())
     client = await world.gateway()
     await world.following()
@@ -219,7 +219,7 @@ async def test_a_subscription_that_is_lost_comes_back_and_nothing_is_missed(worl
     assert "is not pushed at the moment" in caplog.text
 
 
-async def test_a_gap_and_nonsense_have_everything_read_again(world: World):
+async def test_a_gap_and_nonsense_have_everything_read_again(world: Gateways):
     client = await world.gateway()
     _, secret = world.keys.create(Wish("acme"), time())
     await world.following()
@@ -237,7 +237,7 @@ async def test_a_gap_and_nonsense_have_everything_read_again(world: World):
     assert await status(client, secret) == 200
 
 
-async def test_a_change_while_the_answer_is_on_its_way(world: World, monkeypatch: pytest.MonkeyPatch):
+async def test_a_change_while_the_answer_is_on_its_way(world: Gateways, monkeypatch: pytest.MonkeyPatch):
     """What was read before a revocation is not what holds after it, in whichever order the two arrive."""
     key, secret = world.keys.create(Wish("acme"), time())
     client = await world.gateway()
@@ -263,7 +263,7 @@ async def test_a_change_while_the_answer_is_on_its_way(world: World, monkeypatch
     assert done
 
 
-async def test_while_the_store_is_away_the_known_go_on(alone: World, monkeypatch: pytest.MonkeyPatch):
+async def test_while_the_store_is_away_the_known_go_on(alone: Gateways, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(key_ring, "TTL", 0.0)
     monkeypatch.setattr(store_ring, "TTL", 0.0)
     monkeypatch.setattr(store_ring, "AGAIN", 0.0)
@@ -285,7 +285,7 @@ async def test_while_the_store_is_away_the_known_go_on(alone: World, monkeypatch
     assert [await status(client, one) for one in (secret, other)] == [401, 401]
 
 
-async def test_a_key_that_was_revoked_does_not_come_back_with_an_outage(alone: World, monkeypatch: pytest.MonkeyPatch):
+async def test_a_key_that_was_revoked_does_not_come_back_with_an_outage(alone: Gateways, monkeypatch: pytest.MonkeyPatch):
     key, secret = alone.keys.create(Wish("acme"), time())
     client = await alone.gateway()
     await alone.following()
@@ -301,7 +301,7 @@ async def test_a_key_that_was_revoked_does_not_come_back_with_an_outage(alone: W
     assert await status(client, secret) == 503
 
 
-async def test_known_keys_go_on_for_so_long(alone: World, monkeypatch: pytest.MonkeyPatch):
+async def test_known_keys_go_on_for_so_long(alone: Gateways, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(store_ring, "TTL", 0.0)
     _, secret = alone.keys.create(Wish("acme"), time())
     _, ending = alone.keys.create(Wish("acme", expires=time() + 3600), time())
@@ -319,7 +319,7 @@ async def test_known_keys_go_on_for_so_long(alone: World, monkeypatch: pytest.Mo
     assert (await status(client, secret), await status(client, ending)) == (200, 401)
 
 
-async def test_or_nobody_does(alone: World, monkeypatch: pytest.MonkeyPatch):
+async def test_or_nobody_does(alone: Gateways, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(redis_feed, "LATE", 0.2)
     monkeypatch.setattr(redis_feed, "EVERY", 0.05)
     monkeypatch.setattr(redis_feed, "SOON", 0.05)
@@ -332,7 +332,7 @@ async def test_or_nobody_does(alone: World, monkeypatch: pytest.MonkeyPatch):
     assert await status(client, secret) == 503
 
 
-async def test_a_gateway_starts_without_the_store(alone: World):
+async def test_a_gateway_starts_without_the_store(alone: Gateways):
     alone.server.kill()
     client = await alone.gateway()
     assert await status(client, "bec_" + "0" * 64) == 503
@@ -343,7 +343,7 @@ async def test_a_gateway_starts_without_the_store(alone: World):
     assert await status(client, secret) == 200
 
 
-async def test_no_more_are_asked_for_than_can_be(world: World, monkeypatch: pytest.MonkeyPatch):
+async def test_no_more_are_asked_for_than_can_be(world: Gateways, monkeypatch: pytest.MonkeyPatch):
     _, secret = world.keys.create(Wish("acme"), time())
     client = await world.gateway()
     await world.following()
@@ -351,7 +351,7 @@ async def test_no_more_are_asked_for_than_can_be(world: World, monkeypatch: pyte
     assert await status(client, secret) == 503
 
 
-async def test_last_uses_are_written_down(world: World, monkeypatch: pytest.MonkeyPatch):
+async def test_last_uses_are_written_down(world: Gateways, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(shared_keys, "EVERY", 0.01)
     key, secret = world.keys.create(Wish("acme"), time())
     client = await world.gateway()
@@ -360,7 +360,7 @@ async def test_last_uses_are_written_down(world: World, monkeypatch: pytest.Monk
     assert world.keys.used()[key.id] == pytest.approx(time(), abs=10)
 
 
-async def test_a_key_that_makes_no_sense_is_nobodys(world: World, caplog: pytest.LogCaptureFixture):
+async def test_a_key_that_makes_no_sense_is_nobodys(world: Gateways, caplog: pytest.LogCaptureFixture):
     key, secret = world.keys.create(Wish("acme"), time())
     with redis_keys._failing(parse(world.url)) as plain:
         plain.hset(redis_keys.KEYS, key.digest.hex(), json.dumps({"id": "k"}))
@@ -369,7 +369,7 @@ async def test_a_key_that_makes_no_sense_is_nobodys(world: World, caplog: pytest
     assert "a key cannot be used" in caplog.text
 
 
-async def test_reloads_keep_what_is_known_and_end_what_is_not_needed(world: World, tmp_path: Path):
+async def test_reloads_keep_what_is_known_and_end_what_is_not_needed(world: Gateways, tmp_path: Path):
     _, secret = world.keys.create(Wish("acme"), time())
     client = await world.gateway()
     await world.following()
@@ -399,7 +399,7 @@ async def test_stores_that_are_none(start, store: str, said: str):
     assert said in str(caught.value.problems[0])
 
 
-async def test_changes_of_keys_are_audited_by_whoever_hears_of_them(world: World, tmp_path: Path):
+async def test_changes_of_keys_are_audited_by_whoever_hears_of_them(world: Gateways, tmp_path: Path):
     await world.gateway(more="[auth.audit]\nfile = 'audit.log'")
     await world.following()
     key, _ = world.keys.create(Wish("acme"), time())
@@ -418,7 +418,7 @@ async def test_changes_of_keys_are_audited_by_whoever_hears_of_them(world: World
 
 
 @pytest.mark.parametrize("mode", ["exact", "leased"])
-async def test_a_key_brings_its_limit(world: World, mode: str, tmp_path: Path):
+async def test_a_key_brings_its_limit(world: Gateways, mode: str, tmp_path: Path):
     """Created while the gateway runs, counted in the shared store, by key."""
     text = PIPELINE.replace('request = ["auth"]', 'request = ["auth", "rate_limit"]')
     table = f'[rate_limit]\nlimit = 50\nwindow = "1h"\nalgorithm = "fixed_window"\nkey_limits = true\nmode = "{mode}"\n'

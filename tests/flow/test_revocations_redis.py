@@ -42,7 +42,7 @@ def token(**more: object) -> str:
     return jwt.encode({"iss": "https://id.example.com", "sub": "alice", "iat": now, "exp": now + 600, **more}, SECRET)
 
 
-class World:
+class Revoking:
     def __init__(self, server: RedisServer, gateway: Gateway, client: Client, url: str) -> None:
         self.server, self.gateway, self.client = server, gateway, client
         self.list = RedisRevocations(parse(url))
@@ -58,13 +58,13 @@ class World:
         await until(lambda: self.kept._feed.version == number)
 
 
-async def world(start: Any, origin: Any, server: RedisServer, database: str = "/9") -> World:
+async def world(start: Any, origin: Any, server: RedisServer, database: str = "/9") -> Revoking:
     gateway = await start(PIPELINE.format(url=server.url + database), f'[upstream.origin]\nurl = "{origin.url}"\n')
-    return World(server, gateway, await Client.connect(gateway.port), server.url + database)
+    return Revoking(server, gateway, await Client.connect(gateway.port), server.url + database)
 
 
 @pytest.fixture
-async def shared(start, origin, shared_redis: RedisServer) -> AsyncIterator[World]:
+async def shared(start, origin, shared_redis: RedisServer) -> AsyncIterator[Revoking]:
     with connected(parse(f"{shared_redis.url}/9")) as client:
         client.flushdb()
     RedisRevocations(parse(f"{shared_redis.url}/9")).add(Revocation(jti="before"), time())
@@ -74,7 +74,7 @@ async def shared(start, origin, shared_redis: RedisServer) -> AsyncIterator[Worl
     one.client.close()
 
 
-async def test_tokens_are_refused_at_once(shared: World, caplog: pytest.LogCaptureFixture):
+async def test_tokens_are_refused_at_once(shared: Revoking, caplog: pytest.LogCaptureFixture):
     mine, other = token(jti="j1"), token(sub="bob")
     assert [await shared.status(one) for one in (mine, other, token(jti="before"))] == [200, 200, 401]
     shared.list.add(Revocation(jti="j1"), time())
@@ -88,7 +88,7 @@ async def test_tokens_are_refused_at_once(shared: World, caplog: pytest.LogCaptu
     assert [await shared.status(one) for one in (token(), token(iat=int(time()) + 5))] == [401, 200]
 
 
-async def test_what_makes_no_sense_is_left_out(shared: World, caplog: pytest.LogCaptureFixture):
+async def test_what_makes_no_sense_is_left_out(shared: Revoking, caplog: pytest.LogCaptureFixture):
     with connected(parse(f"{shared.server.url}/9")) as client:
         client.hset(ENTRIES, "x", "nonsense")
         client.incr("gateway:{revoked}:version")

@@ -53,7 +53,7 @@ class Users:
         return True
 
 
-class World:
+class Issuing:
     def __init__(self) -> None:
         self.time = 1_700_000_000.0
         self.users = Users()
@@ -74,8 +74,8 @@ class World:
 
 
 @pytest.fixture
-async def world() -> AsyncIterator[World]:
-    one = World()
+async def world() -> AsyncIterator[Issuing]:
+    one = Issuing()
     yield one
     one.passwords.close()
 
@@ -84,7 +84,7 @@ def busy(*_: object) -> Any:
     raise Busy(7)
 
 
-async def test_claims(world: World):
+async def test_claims(world: Issuing):
     world.users.now = replace(ALICE, tier="gold", roles=frozenset("ba"), permissions=frozenset(("y", "x")))
     issued = await world.login()
     claims = jwt.decode(issued.access, options={"verify_signature": False})
@@ -96,7 +96,7 @@ async def test_claims(world: World):
     assert jwt.decode(again.access, options={"verify_signature": False})["jti"] != claims["jti"]
 
 
-async def test_no_token_outlives_the_sessions_time(world: World):
+async def test_no_token_outlives_the_sessions_time(world: Issuing):
     issued = await world.login()
     refresh = issued.refresh
     last = world.time + 7 * 86400 - 60
@@ -111,7 +111,7 @@ async def test_no_token_outlives_the_sessions_time(world: World):
 
 
 @pytest.mark.parametrize("change", [{"changed": 1_700_000_001.0}, {"totp": "A" * 32}, None])
-async def test_a_user_that_changes_while_the_password_is_verified(world: World, change: dict[str, Any] | None):
+async def test_a_user_that_changes_while_the_password_is_verified(world: Issuing, change: dict[str, Any] | None):
     def looked() -> None:
         world.users.now = replace(ALICE, **change) if change is not None else None
 
@@ -120,7 +120,7 @@ async def test_a_user_that_changes_while_the_password_is_verified(world: World, 
     assert (denied.result, denied.failed.failure.status) == ("invalid", 401)
 
 
-async def test_refreshing_for_nobody(world: World):
+async def test_refreshing_for_nobody(world: Issuing):
     issued = await world.login()
     world.users.now = None
     denied = await world.denied(world.tokens.refresh(issued.refresh))
@@ -129,7 +129,7 @@ async def test_refreshing_for_nobody(world: World):
     assert (await world.denied(world.tokens.refresh(issued.refresh))).result == "invalid"
 
 
-async def test_who_is_known(world: World):
+async def test_who_is_known(world: Issuing):
     issued = await world.login()
     claims = {"iss": "edge", "sid": issued.session.id, "sub": "alice"}
     assert await world.tokens.known(claims) == (ALICE, issued.session)
@@ -139,7 +139,7 @@ async def test_who_is_known(world: World):
     assert (await world.denied(world.tokens.known(claims))).failed.failure.code == "AUTH_001"
 
 
-async def test_a_file_that_cannot_be_written(world: World, caplog: pytest.LogCaptureFixture):
+async def test_a_file_that_cannot_be_written(world: Issuing, caplog: pytest.LogCaptureFixture):
     issued = await world.login()
     world.users.error = UserFileError("cannot write users.toml")
     asked = world.tokens.change_password(ALICE, issued.session, "old password", "new password", "192.0.2.1")
@@ -152,14 +152,14 @@ async def test_a_file_that_cannot_be_written(world: World, caplog: pytest.LogCap
     assert "stays as it is" in caplog.text
 
 
-async def test_a_password_that_changes_while_it_is_changed(world: World):
+async def test_a_password_that_changes_while_it_is_changed(world: Issuing):
     issued = await world.login()
     world.users.now = replace(ALICE, tier="gold")
     asked = world.tokens.change_password(ALICE, issued.session, "old password", "new password", "192.0.2.1")
     assert (await world.denied(asked)).result == "invalid"
 
 
-async def test_nobody_has_time_to_hash(world: World, monkeypatch: pytest.MonkeyPatch):
+async def test_nobody_has_time_to_hash(world: Issuing, monkeypatch: pytest.MonkeyPatch):
     issued = await world.login()
     monkeypatch.setattr(Passwords, "hash", busy)
     asked = world.tokens.change_password(ALICE, issued.session, "old password", "new password", "192.0.2.1")
@@ -172,7 +172,7 @@ async def test_nobody_has_time_to_hash(world: World, monkeypatch: pytest.MonkeyP
         assert (await world.denied(world.login())).result == "unavailable"
 
 
-async def test_attempts_at_changing_a_password_count(world: World):
+async def test_attempts_at_changing_a_password_count(world: Issuing):
     issued = await world.login()
     for expected in ("invalid", "invalid", "invalid", "limited"):
         asked = world.tokens.change_password(ALICE, issued.session, "wrong password", "new password", "192.0.2.1")

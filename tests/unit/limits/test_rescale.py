@@ -24,7 +24,7 @@ def limit_of(name: str, quota: int, window: float) -> Limit:
 
 
 @dataclass
-class World:
+class Limited:
     now: float = 100_000.0
 
     def buckets(self, name: str, limit: Limit) -> Buckets:
@@ -51,7 +51,7 @@ requests = st.lists(st.tuples(st.floats(0.0, 3.0), st.integers(1, 9)), max_size=
     windows=st.lists(st.sampled_from([1.0, 4.0, 60.0]), min_size=3, max_size=3),
 )
 def test_the_same_part_is_used(name: str, requests: list[tuple[float, int]], quotas: list[int], windows: list[float]):
-    world = World()
+    world = Limited()
     buckets = world.buckets(name, limit_of(name, quotas[0], windows[0]))
     for gap, cost in requests:
         world.now += gap
@@ -69,7 +69,7 @@ def test_the_same_part_is_used(name: str, requests: list[tuple[float, int]], quo
 @settings(max_examples=40, deadline=None)
 @given(taken=st.integers(0, 60), first=st.integers(10, 60), second=st.integers(10, 60))
 def test_going_back_and_forth_uses_nothing_up_and_gives_nothing_away(name: str, taken: int, first: int, second: int):
-    world = World()
+    world = Limited()
     buckets = world.buckets(name, limit_of(name, first, 60.0))
     for _ in range(taken):
         world.take(buckets)
@@ -89,7 +89,7 @@ def test_going_back_and_forth_uses_nothing_up_and_gives_nothing_away(name: str, 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_state_is_rescaled_once_wherever_it_lies(name: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "STEP", 3)
-    world = World()
+    world = Limited()
     buckets = world.buckets(name, limit_of(name, 100, 60.0))
     buckets.due = world.now + 3600
     keys = [str(number) for number in range(20)]
@@ -110,7 +110,7 @@ def test_every_state_is_rescaled_once_wherever_it_lies(name: str, monkeypatch: p
 
 
 def test_the_part_of_a_window_that_is_over_stays():
-    world = World()
+    world = Limited()
     for name in ("fixed_window", "sliding_window", "sliding_log"):
         buckets = world.buckets(name, Limit.windowed(10, 60.0))
         for _ in range(10):
@@ -124,7 +124,7 @@ def test_the_part_of_a_window_that_is_over_stays():
 
 
 def test_a_token_bucket_keeps_what_its_burst_remembers_and_learns_of_one():
-    world = World()
+    world = Limited()
     buckets = world.buckets("token_bucket", Limit.refilled(100, 1.0))
     world.take(buckets)
     buckets.adopt(Limit.refilled(100, 1.0, 2))  # nothing to be rescaled
@@ -137,7 +137,7 @@ def test_a_token_bucket_keeps_what_its_burst_remembers_and_learns_of_one():
 
 
 def test_a_calendar_that_says_the_same_changes_nothing():
-    world = World()
+    world = Limited()
     buckets = world.buckets("quota", quota_limit(10, "day", UTC))
     world.take(buckets, cost=5)
     buckets.adopt(quota_limit(10, "day", zone_of("Africa/Abidjan")))
@@ -150,7 +150,7 @@ def test_a_calendar_that_says_the_same_changes_nothing():
 
 
 def test_requests_at_a_time_are_as_many_as_there_are():
-    world = World()
+    world = Limited()
     buckets = world.buckets("concurrency", Limit(4.0, 1.0, 1.0))
     for _ in range(3):
         world.take(buckets)
@@ -163,7 +163,7 @@ def test_requests_at_a_time_are_as_many_as_there_are():
 
 @pytest.mark.parametrize("name", RESCALE)
 def test_nothing_is_allowed_and_then_something_again(name: str):
-    world = World()
+    world = Limited()
     buckets = world.buckets(name, limit_of(name, 3, 60.0))
     assert world.take(buckets)
     buckets.adopt(limit_of(name, 0, 60.0))
@@ -178,7 +178,7 @@ def test_nothing_is_allowed_and_then_something_again(name: str):
 
 
 def test_a_change_in_the_midst_of_an_ordinary_sweep():
-    world = World()
+    world = Limited()
     buckets = world.buckets("fixed_window", Limit.windowed(100, 60.0))
     for number in range(500):
         world.take(buckets, str(number), 40)
@@ -190,7 +190,7 @@ def test_a_change_in_the_midst_of_an_ordinary_sweep():
 
 
 def test_room_is_made_among_states_that_are_not_rescaled_yet():
-    world = World()
+    world = Limited()
     buckets = world.buckets("fixed_window", Limit.windowed(100, 60.0))
     for number in range(30):
         world.take(buckets, str(number), 90 if number else 10)
@@ -203,7 +203,7 @@ def test_room_is_made_among_states_that_are_not_rescaled_yet():
 
 @pytest.mark.parametrize("name", ["sliding_log", "quota"])
 def test_states_of_those_who_have_used_nothing_stay(name: str):
-    world = World()
+    world = Limited()
     buckets = world.buckets(name, limit_of(name, 10, 60.0))
     for key in ("a", "b"):
         buckets.check(key, world.now, 1, 10)
@@ -213,7 +213,7 @@ def test_states_of_those_who_have_used_nothing_stay(name: str):
 
 async def test_sweeps_that_nobody_calls_for_end_with_the_buckets(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "MANY", 10)
-    world = World()
+    world = Limited()
     buckets = world.buckets("fixed_window", Limit.windowed(100, 60.0))
     buckets.close()
     for number in range(20):

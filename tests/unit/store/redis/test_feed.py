@@ -51,7 +51,7 @@ class Follower:
         self.late += 1
 
 
-class World:
+class Channel:
     def __init__(self, server: RedisServer, database: int = 10) -> None:
         self.server = server
         self.url = parse(f"{server.url}/{database}")
@@ -74,14 +74,14 @@ class World:
 
 
 @pytest.fixture
-async def world(shared_redis: RedisServer) -> AsyncIterator[World]:
-    one = World(shared_redis)
+async def world(shared_redis: RedisServer) -> AsyncIterator[Channel]:
+    one = Channel(shared_redis)
     await one.store.command(b"DEL", NAME + b":version")
     yield one
     one.close()
 
 
-async def test_changes_come_in_order_and_once(world: World):
+async def test_changes_come_in_order_and_once(world: Channel):
     await world.change("before")
     feed = world.follow()
     await until(lambda: feed.subscribed and feed.version == 1)
@@ -96,7 +96,7 @@ async def test_changes_come_in_order_and_once(world: World):
     assert repr(feed) == "<Feed gateway:{feed}:changes:10 version 7>"
 
 
-async def test_changes_while_everything_is_read_are_taken_after_it(world: World):
+async def test_changes_while_everything_is_read_are_taken_after_it(world: Channel):
     feed = world.follow()
     await until(lambda: feed.subscribed)
 
@@ -112,7 +112,7 @@ async def test_changes_while_everything_is_read_are_taken_after_it(world: World)
     assert world.follower.taken == [b"meanwhile"]
 
 
-async def test_what_cannot_be_taken_has_everything_read_again(world: World, caplog: pytest.LogCaptureFixture):
+async def test_what_cannot_be_taken_has_everything_read_again(world: Channel, caplog: pytest.LogCaptureFixture):
     feed = world.follow()
     await until(lambda: feed.subscribed and feed.version == 0)
     world.follower.refuse = True
@@ -121,7 +121,7 @@ async def test_what_cannot_be_taken_has_everything_read_again(world: World, capl
     assert world.follower.loads == 2 and "everything is read anew" in caplog.text
 
 
-async def test_a_failure_of_our_own_does_not_end_it(world: World, caplog: pytest.LogCaptureFixture, monkeypatch):
+async def test_a_failure_of_our_own_does_not_end_it(world: Channel, caplog: pytest.LogCaptureFixture, monkeypatch):
     monkeypatch.setattr(redis_feed, "EVERY", 0.02)
 
     async def broken() -> None:
@@ -134,7 +134,7 @@ async def test_a_failure_of_our_own_does_not_end_it(world: World, caplog: pytest
     assert "what changed could not be taken" in caplog.text
 
 
-async def test_reading_that_fails_is_tried_again(world: World, monkeypatch: pytest.MonkeyPatch):
+async def test_reading_that_fails_is_tried_again(world: Channel, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(redis_feed, "SOON", 0.01)
     monkeypatch.setattr(redis_feed, "LATE", 0.05)
     world.follower.down = True
@@ -145,7 +145,7 @@ async def test_reading_that_fails_is_tried_again(world: World, monkeypatch: pyte
     await until(lambda: feed.confirmed)
 
 
-async def test_a_version_that_went_back(world: World, monkeypatch: pytest.MonkeyPatch):
+async def test_a_version_that_went_back(world: Channel, monkeypatch: pytest.MonkeyPatch):
     """As after the failover to a replica that had not seen everything."""
     monkeypatch.setattr(redis_feed, "EVERY", 0.02)
     for _ in range(3):
@@ -157,7 +157,7 @@ async def test_a_version_that_went_back(world: World, monkeypatch: pytest.Monkey
     assert world.follower.loads == 2
 
 
-async def test_a_version_whose_message_is_still_to_come(world: World, monkeypatch: pytest.MonkeyPatch):
+async def test_a_version_whose_message_is_still_to_come(world: Channel, monkeypatch: pytest.MonkeyPatch):
     """Reads of the version overtake messages; that is no reason to read everything."""
     feed = world.follow()
     await until(lambda: feed.subscribed and feed.version == 0)
@@ -177,7 +177,7 @@ PINGS = re.compile(r"cmdstat_ping:calls=(\d+)")
 
 async def test_a_server_that_falls_silent_is_given_up(redis: RedisServer, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(redis_feed, "SILENCE", 0.2)
-    world = World(redis, 0)
+    world = Channel(redis, 0)
     feed = world.follow()
     await until(lambda: feed.subscribed)
     await until(lambda: (found := PINGS.search(redis.command("INFO", "commandstats"))) and int(found[1]) >= 3)
@@ -190,7 +190,7 @@ async def test_a_server_that_falls_silent_is_given_up(redis: RedisServer, monkey
 
 
 async def test_a_server_that_refuses(shared_redis: RedisServer, caplog: pytest.LogCaptureFixture):
-    world = World(shared_redis)
+    world = Channel(shared_redis)
     world.store.identification.insert(0, (b"AUTH", b"wrong"))
     feed = world.follow()
     with pytest.raises(StoreDown):
@@ -198,7 +198,7 @@ async def test_a_server_that_refuses(shared_redis: RedisServer, caplog: pytest.L
     world.close()
 
 
-async def test_everything_of_a_hash(world: World):
+async def test_everything_of_a_hash(world: Channel):
     many = {f"field{number}": f"{number}" for number in range(3000)}
     await world.store.command(b"HSET", b"gateway:{feed}:many", *(word.encode() for pair in many.items() for word in pair))
     found: dict[str, str] = {}
