@@ -13,8 +13,8 @@ import re
 from collections.abc import Callable
 from urllib.parse import quote, unquote_to_bytes
 
+from gateway.config.check.paths import PCHAR
 from gateway.core.failures import Failed, Failure
-from gateway.routing.paths import PCHAR
 
 AMBIGUOUS = re.compile("%2F|%5C|%25|;|//")
 """What a path in normal form must hold to have more than one reading."""

@@ -26,12 +26,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, TypeVar
 
+from gateway.config.check.paths import as_sent, decoded, matched, normalise
 from gateway.config.tables.pipeline import RouteConfig
 from gateway.config.tables.server import RoutingConfig
 from gateway.core.exchange import ALLOWED_METHODS, Exchange
 from gateway.core.failures import Failed, Failure
 from gateway.routing.index import EXACT, PREFIX, TEMPLATE, Candidate, Group, Index, Rank, by_rank
-from gateway.routing.paths import as_sent, decoded, literal, normalise, template
 from gateway.routing.readings import readings
 from gateway.routing.rewrite import rewritten
 
@@ -201,14 +201,13 @@ def _places(route: RouteConfig, routing: RoutingConfig) -> Iterator[tuple[tuple[
     """Where a route stands in the index: segments, rank and captures, twice when its trailing slash does not matter."""
     folds = not (routing.case_sensitive if route.case_sensitive is None else route.case_sensitive)
     ignores_slash = (route.trailing_slash or routing.trailing_slash) == "ignore"
-    captures: dict[str, int] = {}
+    segments, captures = matched(route)
     if route.path:
-        segments, captures = template(route.path)
         spellings = [(segments, 0)]
         if ignores_slash and segments != ("", ""):
             spellings.append((segments[:-1] if segments[-1] == "" else (*segments, ""), 1))
     else:
-        prefix = literal("prefix", route.prefix)
+        prefix = "/".join(segments)
         spellings = [(tuple((prefix.rstrip("/") or "/" if ignores_slash else prefix).split("/")), 0)]
     for segments, by_slash in spellings:
         if folds:

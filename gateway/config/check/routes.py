@@ -7,25 +7,24 @@ routes it holds for equally specific.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any
+from typing import Any, TypeVar
 
+from gateway.config.check import paths
 from gateway.config.tables.pipeline import RouteConfig
 from gateway.config.tables.server import RoutingConfig
 from gateway.config.toml.positions import KeyPath
 from gateway.config.toml.problems import nearest, shown_path
 from gateway.config.toml.read import Document
+from gateway.core.hooks import ConfigProblem
+
+T = TypeVar("T")
 
 REGISTERED_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH"))
 """RFC 9110 section 9 and RFC 5789, without CONNECT: a gateway opens no tunnels to where a client likes."""
 
-_TEMPLATE_SEGMENT = re.compile(r"\{([A-Za-z_][A-Za-z0-9_-]*)\}")
-_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
-_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})|%00")
-_SEPARATOR = re.compile(r"/|\\|%2F|%5C", re.IGNORECASE)
-_DOTS = re.compile(r"(?:\.|%2E){1,2}(?:(?:;|%3B).*)?", re.IGNORECASE)
 _HOST = re.compile(r"(?:\*\.)?[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\]")
 _METHOD = re.compile(r"[A-Z][A-Z0-9_-]*")
 
@@ -39,6 +38,14 @@ class Placed:
     route: RouteConfig
     bad: frozenset[str] = frozenset()
 
+    def judge(self, parse: Callable[[], T]) -> T | None:
+        """What `parse` gives; None, with its ConfigProblem reported, when it raises one."""
+        try:
+            return parse()
+        except ConfigProblem as problem:
+            self.error(problem.at, problem.message, problem.hint)
+            return None
+
     def error(self, key: str | KeyPath, message: str, hint: str = "") -> None:
         keys = (key,) if isinstance(key, str) else key
         self.document.error((*self.path, *keys), f"route.{keys[0]}: {message}" if keys else f"route: {message}", hint)
@@ -51,7 +58,8 @@ def check_route(placed: Placed, upstreams: Collection[str] | None, routing: Rout
     _check_methods(placed)
     hosts = _check_hosts(placed)
     _check_strip_prefix(placed, routing)
-    _check_rewrite(placed, names)
+    if placed.route.rewrite:
+        placed.judge(lambda: paths.rewrite(placed.route.rewrite, names))
     return replace(placed.route, hosts=hosts)
 
 
@@ -96,49 +104,19 @@ def name_routes(routes: Sequence[Placed]) -> list[RouteConfig]:
     return result
 
 
-def template_names(path: str) -> list[str]:
-    """The names in a path template, in order."""
-    return [match[1] for segment in path.split("/") if (match := _TEMPLATE_SEGMENT.fullmatch(segment))]
-
-
-def _check_match(placed: Placed) -> list[str]:
-    """Path or prefix; returns the template's names."""
+def _check_match(placed: Placed) -> Collection[str] | None:
+    """Path or prefix; returns the template's names, None when there is no telling."""
     route = placed.route
     if route.path and route.prefix:
         placed.error("prefix", "stands beside path; a route has one of them")
     elif not route.path and not route.prefix and not placed.bad & {"path", "prefix"}:
         placed.error((), "has neither path nor prefix", 'prefix = "/" takes everything')
-    for key, value in (("path", route.path), ("prefix", route.prefix)):
-        if value:
-            _check_path(placed, key, value)
-    if _PLACEHOLDER.search(route.prefix):
-        placed.error("prefix", "is literal; templates are for path", f'path = "{route.prefix}"')
-    elif "{" in route.prefix or "}" in route.prefix:
-        placed.error("prefix", "holds a brace; a path sends those percent-encoded", "%7B is {, %7D is }")
-    names = template_names(route.path)
-    for segment in route.path.split("/"):
-        if ("{" in segment or "}" in segment) and not _TEMPLATE_SEGMENT.fullmatch(segment):
-            placed.error("path", f"{segment!r} is no template: a name in braces has a segment to itself", 'e.g. "/cameras/{id}"')
-    if len(set(names)) < len(names):
-        placed.error("path", "a template's names must differ", 'e.g. "/users/{user}/keys/{key}"')
-    return names
-
-
-def _check_path(placed: Placed, key: str, value: str) -> None:
-    if not value.startswith("/"):
-        placed.error(key, f"must start with '/', not {value!r}", f'{key} = "/{value}"')
-    elif "?" in value or "#" in value:
-        placed.error(key, f"{value!r} holds a query or a fragment, which are no part of a path", "percent-encode ? and #")
-    else:
-        _check_segments(placed, key, value)
-
-
-def _check_segments(placed: Placed, key: str, value: str) -> None:
-    """What no request that is let in has in its path: see routing/paths.py."""
-    if _BAD_ESCAPE.search(value):
-        placed.error(key, f"{value!r} holds a '%' that starts no valid escape", "%25 is a '%'")
-    elif any(_DOTS.fullmatch(segment) for segment in _SEPARATOR.split(value)):
-        placed.error(key, f"{value!r} has a '.' or '..' segment; requests that have one are refused", "write it without")
+    if route.prefix:
+        placed.judge(lambda: paths.literal("prefix", route.prefix))
+    if not route.path:
+        return None if "path" in placed.bad else ()
+    found = placed.judge(lambda: paths.template(route.path))
+    return None if found is None else found[1]
 
 
 def _check_target(placed: Placed, upstreams: Collection[str] | None) -> None:
@@ -198,28 +176,8 @@ def _check_strip_prefix(placed: Placed, routing: RoutingConfig) -> None:
     elif not (full + "/").startswith(start + "/"):
         hint = "it must be whole segments at the start of it"
         placed.error("strip_prefix", f"{strip!r} is not a prefix of {match!r}", hint)
-
-
-def _check_rewrite(placed: Placed, names: Collection[str]) -> None:
-    rewrite = placed.route.rewrite
-    if not rewrite:
-        return
-    path, _, query = rewrite.partition("?")
-    pieces = [re.split(_PLACEHOLDER, part)[::2] for part in (path, query)]
-    allowed = ("path", *names)
-    if not rewrite.startswith(("/", "{path}")):
-        placed.error("rewrite", f"must start with '/' or {{path}}, not {rewrite!r}", f'rewrite = "/{rewrite}"')
-    elif "#" in rewrite:
-        placed.error("rewrite", "holds a fragment, which is never sent", "%23 is a '#'")
-    elif any("{" in piece or "}" in piece for part in pieces for piece in part):
-        placed.error("rewrite", f"{rewrite!r} has a brace without its other half", "%7B is {, %7D is }")
-    for piece in pieces[0]:
-        _check_segments(placed, "rewrite", piece)
-    if "path" in names and "{path}" in rewrite:
-        placed.error("rewrite", "{path} is both the whole path and one of its segments", "give the segment another name")
-    for name in (name for part in (path, query) for name in _PLACEHOLDER.findall(part)):
-        if name not in allowed and "path" not in placed.bad:
-            placed.error("rewrite", f"there is nothing called {{{name}}}", nearest(name, allowed))
+    else:
+        placed.judge(lambda: paths.literal("strip_prefix", strip))
 
 
 def _precedence(placed: Placed) -> tuple[Any, ...]:
@@ -232,9 +190,11 @@ def _matches(route: RouteConfig, routing: RoutingConfig) -> Iterator[tuple[Any, 
     """The route's match cut into indivisible ones; two routes share one only where both match with equal specificity."""
     sensitive = routing.case_sensitive if route.case_sensitive is None else route.case_sensitive
     slash = route.trailing_slash or routing.trailing_slash
-    shape = "/".join("{}" if _TEMPLATE_SEGMENT.fullmatch(part) else part for part in (route.path or route.prefix).split("/"))
-    if not shape:
+    try:
+        segments, _ = paths.matched(route)
+    except ConfigProblem:
         return
+    shape = "/".join(segments)
     if not sensitive:
         shape = shape.lower()
     if slash == "ignore" and route.prefix:

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from gateway.config.tables.pipeline import RouteConfig
 from gateway.config.tables.server import RoutingConfig
-from gateway.core.hooks import ConfigProblem
 from gateway.routing.router import Router, rewritten
 from tests.exchange import exchange
 
@@ -86,31 +85,6 @@ def test_the_prefix_goes_before_the_rewrite():
     route = RouteConfig(prefix="/api/v1", strip_prefix="/api/v1", rewrite="/v2{path}")
     assert sent_on(route, "/api/v1/c?x") == "/v2/c?x"
     assert sent_on(route, "/api/v1") == "/v2/"
-
-
-@pytest.mark.parametrize(
-    ("route", "at", "said", "hint"),
-    [
-        (RouteConfig(prefix="/", rewrite="v1{path}"), "rewrite", "start with a slash", ""),
-        (RouteConfig(prefix="/", rewrite="/x#y"), "rewrite", "start with a slash", ""),
-        (RouteConfig(path="/c/{id}", rewrite="/{camera}"), "rewrite", "does not know {camera}", "this route has {id}, {path}"),
-        (RouteConfig(prefix="/c", rewrite="/{id}"), "rewrite", "does not know {id}", "this route has {path}"),
-        (RouteConfig(prefix="/c", rewrite="/x?id={id}"), "rewrite", "does not know {id}", "this route has {path}"),
-        (RouteConfig(path="/c/{path}", rewrite="/x{path}"), "rewrite", "both", "rename it"),
-        (RouteConfig(prefix="/c", rewrite="/{path"), "rewrite", "brace", ""),
-        (RouteConfig(prefix="/c", rewrite="/x}{path}"), "rewrite", "brace", ""),
-        (RouteConfig(prefix="/c", rewrite="/a/../b{path}"), "rewrite", "matched", "The path holds dot segments"),
-        (RouteConfig(prefix="/c", rewrite="/a%zz"), "rewrite", "matched", "The path holds an invalid percent-encoding"),
-        (RouteConfig(prefix="/c", strip_prefix="c"), "strip_prefix", "start with a slash", ""),
-        (RouteConfig(prefix="/c", strip_prefix="/c/{id}"), "strip_prefix", "braces", "only path has variables"),
-    ],
-)
-def test_targets_that_could_never_be_made(route: RouteConfig, at: str, said: str, hint: str):
-    with pytest.raises(ConfigProblem) as caught:
-        rewritten(route)
-    assert caught.value.at == (at,)
-    assert said in caught.value.message
-    assert caught.value.hint == hint
 
 
 @settings(max_examples=100)

@@ -16,7 +16,6 @@ from gateway.config.tables.pipeline import RouteConfig
 from gateway.config.tables.server import RoutingConfig
 from gateway.core.exchange import ALLOWED_METHODS, NO_PARAMS, Exchange
 from gateway.core.failures import Failed, Failure
-from gateway.core.hooks import ConfigProblem
 from gateway.routing import router as module
 from gateway.routing.router import KNOWN_LENGTH, Router
 from tests.exchange import Headers, exchange
@@ -295,28 +294,6 @@ def test_a_route_without_variables_leaves_the_shared_params():
 
 def test_a_capture_that_is_not_utf8_is_malformed():
     assert matched(router(path("/users/{name}")), asks("/users/%FF")) == "MALFORMED"
-
-
-@pytest.mark.parametrize(
-    ("route", "at", "said"),
-    [
-        (path("health"), ("path",), "start with a slash"),
-        (prefix("api"), ("prefix",), "start with a slash"),
-        (prefix("/a/{id}"), ("prefix",), "braces"),
-        (path("/a/{id}.json"), ("path",), "braces"),
-        (path("/a/{}"), ("path",), "braces"),
-        (path("/a/{id}/{id}"), ("path",), "twice"),
-        (path("/a?b"), ("path",), "query"),
-        (prefix("/a#b"), ("prefix",), "fragment"),
-        (path("/a/../b"), ("path",), "matched"),
-        (path("/a%zz"), ("path",), "matched"),
-    ],
-)
-def test_paths_that_could_never_match(route: RouteConfig, at: tuple[str, ...], said: str):
-    with pytest.raises(ConfigProblem) as caught:
-        router(route)
-    assert caught.value.at == at
-    assert said in caught.value.message
 
 
 def test_equals_do_not_depend_on_the_order_of_the_files():

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config.check.routes import Placed, check_route, name_routes, template_names
+from gateway.config.check.routes import Placed, check_route, name_routes
 from gateway.config.tables.pipeline import RouteConfig
 from gateway.config.tables.server import RoutingConfig
 from gateway.config.toml.problems import Problems
@@ -201,15 +201,12 @@ def test_hosts_become_lower_case() -> None:
     assert check_route(placed, ("one",), UNLESS_SAID).hosts == ("*.example.com",)
 
 
-def test_template_names() -> None:
-    assert template_names("/a/{b}/c/{d-e}/x{f}") == ["b", "d-e"]
-
-
 @pytest.mark.parametrize(
     ("what", "routes", "said"),
     [
         ("the same twice", ["prefix = '/a'", "prefix = '/a'"], ["/a#2: '/a' (line 2)"]),
         ("three times", ["prefix = '/a'", "prefix = '/a'", "prefix = '/a'"], ["/a#2: '/a' (line 2)", "/a#3: '/a' (line 2)"]),
+        ("the same in another spelling", ["prefix = '/A'", "prefix = '/%41'"], ["/%41: '/A' (line 2)"]),
         ("a path is not a prefix", ["prefix = '/a'", "path = '/a'"], []),
         ("other methods", ["prefix = '/a'\nmethods = ['GET']", "prefix = '/a'\nmethods = ['POST']"], []),
         ("methods and none", ["prefix = '/a'", "prefix = '/a'\nmethods = ['GET']"], []),
