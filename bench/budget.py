@@ -29,7 +29,6 @@ import sys
 import tempfile
 import time
 import tomllib
-from asyncio import sslproto
 from collections.abc import Callable
 from contextlib import ExitStack
 from itertools import cycle, islice
@@ -42,6 +41,7 @@ sys.path.insert(0, str(HERE.parent))
 
 from gateway.app import Gateway  # noqa: E402
 from gateway.serving.net.listener import Listener  # noqa: E402
+from gateway.serving.net.tls import TlsTransport  # noqa: E402
 from gateway.upstream.connections.transport import Transport  # noqa: E402
 from tests.certificates import Authority  # noqa: E402
 
@@ -68,7 +68,7 @@ PROFILES = {
 """The files of bench/ that the profile loads, the path and the headers of its requests.
 
 `varied`: fields that differ from those of the request, and of the answer, before. `post`, `postplain`: a body of 1 kB.
-`awaited`: the hook of bench/awaited.py. `tls`: over TLS 1.3, whose records asyncio's protocol reads and writes in memory.
+`awaited`: the hook of bench/awaited.py. `tls`: over TLS 1.3, whose records our own transport reads and writes in memory.
 """
 OK = b"HTTP/1.1 200 OK\r\n"
 POSTED = (b'{"name": "camera-1", "status": "active", "zone": 7},' * 20)[:1023] + b"}"
@@ -134,12 +134,10 @@ class AskedWhole(Asked):
 
 
 class Tls:
-    """The client's end of a TLS connection whose other end is `protocol`."""
+    """The client's end of a TLS connection to `listener`."""
 
-    def __init__(self, context: ssl.SSLContext, protocol: Any, down: Pipe) -> None:
-        self.server = sslproto.SSLProtocol(
-            asyncio.get_running_loop(), protocol, context, None, server_side=True, call_connection_made=True
-        )
+    def __init__(self, context: ssl.SSLContext, listener: Listener, down: Pipe) -> None:
+        self.server = TlsTransport(listener, context, "127.0.0.1")
         self.arriving, self.leaving = ssl.MemoryBIO(), ssl.MemoryBIO()
         ours = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         ours.check_hostname, ours.verify_mode = False, ssl.CERT_NONE
@@ -173,8 +171,8 @@ class Tls:
 
     def _flush(self) -> None:
         record = self.leaving.read()
-        self.server.get_buffer(len(record))[: len(record)] = record
-        self.server.buffer_updated(len(record))
+        if record:
+            self.server.data_received(record)
 
 
 class Bench:
@@ -226,13 +224,11 @@ class Bench:
         for pool in self.gateway.runtime.snapshot.pools.values():
             for endpoint in pool.endpoints:
                 pool.probed(endpoint, True)
-        self.client: Any = Listener(self.gateway.runtime)()
+        listener = Listener(self.gateway.runtime)
         tls = self.gateway.runtime.snapshot.tls
+        self.client: Any = listener() if tls is None else Tls(tls.context, listener, self.down)
         if tls is None:
             self.client.connection_made(self.down)
-        else:
-            self.client = Tls(tls.context, self.client, self.down)
-
         await self.run(20, self._look if tls is None else self.client.look)
 
     def _look(self) -> None:

@@ -28,6 +28,8 @@ from gateway.protocols.certificates import (
 )
 
 ALPN = ["http/1.1"]
+SUITES = "ECDHE+AESGCM:ECDHE+CHACHA20"
+"""Of TLS 1.2, unless `ciphers` says otherwise; those of TLS 1.3 are always on."""
 
 Keep = Callable[[tuple[str, ...], object, Callable[[], Any]], Any]
 
@@ -127,6 +129,8 @@ def _context(config: TlsConfig, one: CertificateConfig, directory: Path, at: Key
     # CVE-2011-1473: renegotiation costs the server more than the client; HTTP/1.1 has no use for it.
     context.options |= ssl.OP_NO_RENEGOTIATION
     context.set_alpn_protocols(ALPN)
+    # Of TLS 1.2 only suites with forward secrecy and authenticated encryption (RFC 9325 section 4.2).
+    context.set_ciphers(SUITES)
     if config.ciphers:
         try:
             context.set_ciphers(config.ciphers)

@@ -192,12 +192,63 @@ async def test_taking_the_table_away_does_not_turn_https_into_http(start, origin
 
 async def test_who_does_not_shake_hands_is_cut_off(start, origin, connect, authority):
     gateway = await start(PLAIN, upstreams(origin), '[server]\nheader_timeout = "300ms"\n' + listen())
-    mute, plain = await connect(gateway), await connect(gateway)
-    await plain.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-    assert await plain.at_end() and await mute.at_end()
+    mute, half = await connect(gateway), await connect(gateway)
+    await half.send(b"\x16\x03\x01\x02\x00\x01")  # The beginning of a ClientHello.
+    assert await half.at_end() and await mute.at_end()
     assert gateway.telemetry.tls_failures.get() == 2
     silent = await connect(gateway, authority.trusting())
     assert (await silent.read()).status == 408
+
+
+async def test_http_is_told_in_clear_that_this_is_https(start, origin, connect, authority):
+    gateway = await start(PLAIN, upstreams(origin), listen())
+    plain = await connect(gateway)
+    await plain.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    answered = await plain.read()
+    assert (answered.status, answered.fields["connection"]) == (400, "close")
+    assert b"use https" in answered.body
+    assert await plain.at_end()
+    assert gateway.telemetry.tls_failures.get() == 1 and origin.heads == []
+
+
+async def alert_of(gateway: Gateway, context: ssl.SSLContext, name: str | None = "gateway.test") -> str:
+    """What a client hears of a handshake that fails: OpenSSL's word for the alert it got."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    hands = context.wrap_bio(incoming, outgoing, server_hostname=name)
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    try:
+        while True:
+            try:
+                hands.do_handshake()
+                hands.read(1)  # TLS 1.3: the client's certificate is judged after its own handshake is done.
+            except ssl.SSLWantReadError:
+                writer.write(outgoing.read())
+                data = await asyncio.wait_for(reader.read(65536), 10)
+                if not data:
+                    return "the connection's end"
+                incoming.write(data)
+            except ssl.SSLError as error:
+                return str(error.reason)
+    finally:
+        writer.close()
+
+
+async def test_a_handshake_that_fails_sends_its_alert(start, origin, authority, caplog):
+    gateway = await start(PLAIN, upstreams(origin), listen('min_version = "1.3", client_ca = "ca.pem"'))
+    old = authority.trusting(maximum_version=ssl.TLSVersion.TLSv1_2)
+    with caplog.at_level("INFO", "gateway.serving"):
+        assert await alert_of(gateway, old) == "TLSV1_ALERT_PROTOCOL_VERSION"
+        assert "no TLS with 127.0.0.1: unsupported protocol" in caplog.text
+        assert await alert_of(gateway, authority.trusting()) == "TLSV13_ALERT_CERTIFICATE_REQUIRED"
+        assert "peer did not return a certificate" in caplog.text
+    assert gateway.telemetry.tls_failures.get() == 2
+
+
+async def test_suites_of_tls_1_2_are_authenticated_encryption_alone(start, origin, authority):
+    gateway = await start(PLAIN, upstreams(origin), listen())
+    context = authority.trusting(maximum_version=ssl.TLSVersion.TLSv1_2)
+    context.set_ciphers("ECDHE+AES:!AESGCM:!AESCCM")
+    assert await alert_of(gateway, context) == "SSLV3_ALERT_HANDSHAKE_FAILURE"
 
 
 async def test_handshakes_under_way_end_with_the_gateway(start, origin, connect, authority):

@@ -37,7 +37,7 @@ class TlsConfig:
     min_version: str = setting(Choice("1.2", "1.3"), default="1.2", doc="the least version of TLS")
     ciphers: str = setting(
         default="",
-        doc='an OpenSSL cipher list for TLS 1.2, e.g. `"ECDHE+AESGCM:ECDHE+CHACHA20"`; OpenSSL\'s own choice when left out',
+        doc="an OpenSSL cipher list for TLS 1.2; `ECDHE+AESGCM:ECDHE+CHACHA20` when left out",
     )
     client_ca: str = setting(
         default="", doc="PEM: the authorities whose client certificates are accepted; without it none is asked for"

@@ -1,11 +1,8 @@
-"""Accepts connections, and what comes before HTTP on them: the PROXY preamble, the TLS handshake.
+"""Accepts connections, and reads the PROXY preamble in front of them where there is to be one.
 
 Many are accepted in one turn of the loop: uvloop's own server takes one a turn, so that of a thousand who come at once some would
-wait for as many turns.
-
-Each accepted socket has a task until its handshake is done; whoever takes longer than `header_timeout` for either of them is
-cut off. The preamble is looked at before it is taken out of the socket, so that not a byte of what follows it is taken along. A
-handshake uses the certificates in force when it begins: a reload needs no new socket.
+wait for as many turns. No Task is made for a connection, but for one whose preamble is awaited, which is looked at before it is
+taken out of the socket, so that not a byte of what follows it is taken along.
 """
 
 from __future__ import annotations
@@ -14,12 +11,10 @@ import asyncio
 import errno
 import logging
 import socket
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from gateway.core.failures import Failed
-from gateway.protocols.tls import ServerTls
+from gateway.core.drive import Drive
 from gateway.serving.net.proxy_protocol import BINARY_MAX, Malformed, extent, source
 
 log = logging.getLogger("gateway.serving")
@@ -28,27 +23,16 @@ AT_ONCE = 128
 """Connections taken in one turn of the loop."""
 BREATH = 0.2
 """Seconds without accepting after the process ran out of file descriptors."""
-GOODBYE = 5.0
-"""Seconds a client has to answer close_notify (RFC 8446 section 6.1)."""
-
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-
-
-class Crowded(OSError):
-    """One connection too many."""
 
 
 class Welcoming(Protocol):
     """What an acceptor needs of its listener."""
 
-    tls: ServerTls | None
     header_timeout: float
 
-    def __call__(self, peer: str) -> asyncio.Protocol:
-        """The protocol of a new socket."""
-
-    def crowded(self, peer: str, more: int = 0, of_peer: int = 0) -> Failed | None:
-        """Why a connection from `peer` is one too many, if it is."""
+    def welcome(self, peer: str) -> Callable[[], asyncio.BaseProtocol] | None:
+        """What makes the protocol of a new socket; None when there is no room for it."""
 
     def may_introduce(self, peer: str) -> bool:
         """Whether the PROXY protocol is believed from this address."""
@@ -56,12 +40,9 @@ class Welcoming(Protocol):
     def count_refused(self, reason: str) -> None:
         """A connection was refused."""
 
-    def count_unsecured(self) -> None:
-        """A handshake failed."""
-
 
 class Acceptor:
-    """Accepts for a listener. `pending` are the sockets that are no connections of its yet."""
+    """Accepts for a listener. `pending`: the Tasks of those whose preamble is awaited."""
 
     def __init__(self, listener: Welcoming, *, proxy_protocol: bool) -> None:
         self._listener = listener
@@ -70,7 +51,6 @@ class Acceptor:
         self._sockets: list[socket.socket] = []
         self._paused: asyncio.TimerHandle | None = None
         self.pending: set[asyncio.Task[None]] = set()
-        self._shaking: Counter[str] = Counter()
 
     async def start(self, host: str, port: int, backlog: int) -> int:
         """Listens; returns the port. Raises OSError."""
@@ -95,8 +75,6 @@ class Acceptor:
     async def close(self) -> None:
         """Accepts nothing more, and gives up whoever has not come through."""
         self._deafen()
-        for _ in range(3):
-            await asyncio.sleep(0)  # asyncio cannot give up a handshake whose transport was made in this very turn.
         for task in tuple(self.pending):
             task.cancel()
         if self.pending:
@@ -119,9 +97,17 @@ class Acceptor:
         for accepted in self._accepted(listening):
             accepted.setblocking(False)
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            task = self._loop.create_task(self._welcome(accepted))
-            self.pending.add(task)
-            task.add_done_callback(self.pending.discard)
+            if self._proxy_protocol:
+                task = self._loop.create_task(self._introduced(accepted))
+                self.pending.add(task)
+                task.add_done_callback(self.pending.discard)
+                continue
+            try:
+                peer = accepted.getpeername()
+            except OSError:  # It has left already.
+                accepted.close()
+            else:
+                self._hand_over(accepted, str(peer[0]) if isinstance(peer, tuple) else "unix")
 
     def _accepted(self, listening: socket.socket) -> Iterator[socket.socket]:
         for _ in range(AT_ONCE):
@@ -138,51 +124,36 @@ class Acceptor:
                 self._paused = self._loop.call_later(BREATH, self._watch)
                 return
 
-    async def _welcome(self, accepted: socket.socket) -> None:
+    async def _introduced(self, accepted: socket.socket) -> None:
         listener = self._listener
         peer = ""
         try:
             peer = str(accepted.getpeername()[0])
-            if self._proxy_protocol:
-                async with asyncio.timeout(listener.header_timeout):
-                    peer = await self._preamble(accepted, peer)
-            if listener.tls is not None and listener.crowded(peer, len(self.pending), self._shaking[peer] + 1) is not None:
-                raise Crowded  # No way to say so before the handshake, and that is what costs most.
+            async with asyncio.timeout(listener.header_timeout):
+                peer = await self._preamble(accepted, peer)
         except (Malformed, OSError) as error:  # TimeoutError is one
-            if self._proxy_protocol and not isinstance(error, Crowded):
-                listener.count_refused("proxy_protocol")
-                log.info("a connection from %s was refused: %s", peer or "somebody", error or "its preamble took too long")
+            listener.count_refused("proxy_protocol")
+            log.info("a connection from %s was refused: %s", peer or "somebody", error or "its preamble took too long")
             accepted.close()
         except BaseException:
             accepted.close()
             raise
         else:
-            self._shaking[peer] += 1
-            try:
-                await self._hand_over(accepted, peer)
-            finally:
-                self._shaking[peer] -= 1
-                if not self._shaking[peer]:
-                    del self._shaking[peer]
+            self._hand_over(accepted, peer)
 
-    async def _hand_over(self, accepted: socket.socket, peer: str) -> None:
-        """Makes it a connection of the listener's, after its handshake. The socket is the transport's from here on."""
-        listener = self._listener
-        tls = listener.tls
-        try:
-            if tls is None:
-                await self._loop.connect_accepted_socket(lambda: listener(peer), accepted)
-                return
-            await self._loop.connect_accepted_socket(
-                lambda: listener(peer),
-                accepted,
-                ssl=tls.context,
-                ssl_handshake_timeout=listener.header_timeout,
-                ssl_shutdown_timeout=GOODBYE,
-            )
-        except OSError as error:  # ssl.SSLError is one
-            log.debug("no TLS with %s: %s", peer, error)
-            listener.count_unsecured()
+    def _hand_over(self, accepted: socket.socket, peer: str) -> None:
+        """Makes it a connection of the listener's. The socket is the transport's from here on."""
+        factory = self._listener.welcome(peer)
+        if factory is None:
+            accepted.close()
+            return
+
+        def over(value: object, error: BaseException | None) -> None:
+            if error is not None:
+                log.debug("no connection with %s: %s", peer, error)
+                accepted.close()
+
+        Drive(self._loop.connect_accepted_socket(factory, accepted), over).start()
 
     async def _preamble(self, accepted: socket.socket, peer: str) -> str:
         """Takes the preamble out of the socket; the address it gives, or `peer`. Raises Malformed, OSError."""

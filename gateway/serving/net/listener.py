@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+from collections.abc import Callable
 from time import perf_counter
 
 from multidict import CIMultiDict, CIMultiDictProxy
@@ -17,8 +18,10 @@ from gateway.serving.admission import Admission, Certified
 from gateway.serving.http1.codec import Http1Codec
 from gateway.serving.http1.connection import Http1Connection
 from gateway.serving.http1.parser import Limits
+from gateway.serving.http1.write import complete
 from gateway.serving.net.accept import Acceptor
 from gateway.serving.net.deadlines import Deadlines
+from gateway.serving.net.tls import State, TlsTransport
 from gateway.serving.server import Runtime
 from gateway.serving.tunnel import Tunnels
 
@@ -50,6 +53,8 @@ class Listener:
         self.in_flight = self._telemetry.in_flight
         self.in_flight.set((), 0)
         self._by_address: dict[str, int] = {}
+        self._shaking: set[TlsTransport] = set()
+        self._closing: set[TlsTransport] = set()
         self._acceptor: Acceptor | None = None
         self._deadlines = Deadlines(self.count_refused)
         self._config = ServerConfig()
@@ -79,6 +84,15 @@ class Listener:
         """The protocol of a new socket; `peer` is whom it comes from, whatever the socket itself says."""
         return Http1Connection(self, Http1Codec(self._limits, self._max_head, self._loop), peer)
 
+    def welcome(self, peer: str) -> Callable[[], asyncio.BaseProtocol] | None:
+        """What makes the protocol of a new socket; None for one connection too many, which TLS has no way to say."""
+        tls = self.tls
+        if tls is None:
+            return lambda: self(peer)
+        if self.crowded(peer, 1) is not None:
+            return None
+        return lambda: TlsTransport(self, tls.context, peer)
+
     async def start(self, config: ListenConfig) -> int:
         """Listens; returns the port. Raises OSError when the address cannot be had."""
         self._started = True
@@ -102,6 +116,8 @@ class Listener:
             await asyncio.sleep(0.02)
         if self.busy:
             log.warning("%d request(s) did not finish within %g s and were ended", self.busy, timeout)
+        for tls in (*self._shaking, *self._closing):
+            tls.give_up("the gateway stops")
         for connection in tuple(self.connections):
             connection.abort()
         self.tunnels.abort()
@@ -131,20 +147,18 @@ class Listener:
             connection.refuse(crowded, linger=False)
 
     def closed(self, connection: Http1Connection) -> None:
-        self.connections.discard(connection)
-        peer = connection.peer
-        left = self._by_address.pop(peer, 1) - 1
-        if left:
-            self._by_address[peer] = left
+        if connection in self.connections:
+            self.connections.discard(connection)
+            self._leave(connection.peer)
 
-    def crowded(self, peer: str, more: int = 0, of_peer: int = 0) -> Failed | None:
-        """Why a connection from `peer` is one too many, if it is. `more` are accepted but none yet, `of_peer` of them its."""
+    def crowded(self, peer: str, more: int = 0) -> Failed | None:
+        """Why a connection from `peer` is one too many, if it is. more: how many of them are not counted yet."""
         config = self._config
-        if config.max_connections and len(self.connections) + more > config.max_connections:
+        if config.max_connections and len(self.connections) + len(self._shaking) + more > config.max_connections:
             self.count_refused("max_connections")
             return Failed(Failure.OVERLOADED, "There are too many connections.", headers=_SOON, why="max_connections")
         most = config.max_connections_per_ip
-        if most and self._by_address.get(peer, 0) + of_peer > most and not self.admission.trusts(peer):
+        if most and self._by_address.get(peer, 0) + more > most and not self.admission.trusts(peer):
             self.count_refused("max_connections_per_ip")
             text = "There are too many connections from this address."
             return Failed(Failure.RATE_LIMITED, text, headers=_SOON, why="max_connections_per_ip")
@@ -163,9 +177,6 @@ class Listener:
     def count_refused(self, reason: str) -> None:
         self._telemetry.connections_refused.add((reason,))
 
-    def count_unsecured(self) -> None:
-        self._telemetry.tls_failures.add()
-
     @property
     def busy(self) -> int:
         """Connections with a request on them."""
@@ -181,8 +192,42 @@ class Listener:
         pipeline.done(exchange)
         return exchange, reply
 
+    # What TLS connections need (net/tls.py).
+
+    def secured(self, tls: TlsTransport) -> asyncio.Protocol:
+        return self(tls.peer)
+
+    def unsecured(self, tls: TlsTransport, why: str) -> None:
+        log.info("no TLS with %s: %s", tls.peer, why)
+        self._telemetry.tls_failures.add()
+
+    def spoke_http(self, tls: TlsTransport) -> bytes:
+        self.unsecured(tls, "it speaks http")
+        exchange, reply = self.refuse(tls.peer, Failed(Failure.MALFORMED, "This address speaks TLS: use https."))
+        return complete(exchange, reply, True)
+
+    def remember(self, tls: TlsTransport) -> None:
+        if tls.state is State.SHAKING:
+            self._shaking.add(tls)
+            self._by_address[tls.peer] = self._by_address.get(tls.peer, 0) + 1
+        else:
+            self._closing.add(tls)
+
+    def forget(self, tls: TlsTransport) -> None:
+        self._closing.discard(tls)
+        if tls in self._shaking:
+            self._shaking.discard(tls)
+            self._leave(tls.peer)
+
+    def _leave(self, peer: str) -> None:
+        left = self._by_address.pop(peer, 1) - 1
+        if left:
+            self._by_address[peer] = left
+
     def _sweep(self) -> None:
         self.now = self._loop.time()
+        for tls in [one for one in (*self._shaking, *self._closing) if one.expired(self.now, self.header_timeout)]:
+            tls.give_up("the handshake took too long")
         self._deadlines.sweep(tuple(self.connections), self.now)
         self._telemetry.connections.set((self.name,), len(self.connections))
         self.tunnels.sweep(self.now)

@@ -1,0 +1,313 @@
+"""TLS below a codec: an SSLObject with memory BIOs on a plain transport, and the transport that the connection above sees.
+
+asyncio's and uvloop's own TLS drop the alert of a handshake that fails (cpython 98078), so its client
+never learns why. Here whatever OpenSSL wants to say is sent before the socket is closed, and the
+reason is told to the listener. After the handshake the protocol that ALPN names takes over; it never
+knows of TLS. Deadlines of handshakes and of close_notify are the sweep's (`expired`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import ssl
+from typing import Any, Protocol
+
+GOODBYE = 5.0
+"""Seconds a client has to answer close_notify (RFC 8446 section 6.1)."""
+RECORD = 16384
+"""Bytes of plaintext in a record at most (RFC 8446 section 5.1)."""
+_METHODS = b"GET POST PUT HEAD DELETE OPTIONS PATCH CONNECT TRACE PRI".split()
+
+
+class State(enum.Enum):
+    """Where a TLS connection stands."""
+
+    SHAKING = enum.auto()
+    """Its handshake is under way; no protocol is there yet."""
+    OPEN = enum.auto()
+    CLOSING = enum.auto()
+    """close_notify has been sent, the client's is awaited; what it still sends is dropped."""
+    CLOSED = enum.auto()
+
+
+class Owner(Protocol):
+    """What a TLS connection needs of its listener."""
+
+    def secured(self, tls: TlsTransport) -> asyncio.Protocol:
+        """The handshake is done: the protocol that takes over, by `tls.alpn`."""
+
+    def unsecured(self, tls: TlsTransport, why: str) -> None:
+        """The handshake failed."""
+
+    def spoke_http(self, tls: TlsTransport) -> bytes:
+        """The client speaks http to a port for https: the answer, in clear."""
+
+    def forget(self, tls: TlsTransport) -> None:
+        """Neither a handshake nor close_notify is awaited any more."""
+
+    def remember(self, tls: TlsTransport) -> None:
+        """A handshake or close_notify is awaited, which has a deadline."""
+
+
+class TlsTransport(asyncio.Protocol, asyncio.Transport):
+    """One client's TLS. To its socket it is the protocol, to the connection above it the transport.
+
+    since: when the handshake, or the wait for close_notify, began (the loop's seconds).
+    """
+
+    def __init__(self, owner: Owner, context: ssl.SSLContext, peer: str) -> None:
+        super().__init__()
+        self._owner = owner
+        self._context = context
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._object = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self._plain: asyncio.Transport | None = None
+        self._protocol: asyncio.Protocol | None = None
+        self._paused = self._writing_paused = False
+        self._begun = False
+        self.state = State.SHAKING
+        self.peer = peer
+        self.since = asyncio.get_running_loop().time()
+        owner.remember(self)
+
+    def __repr__(self) -> str:
+        return f"<TlsTransport {self.peer} {self.state.name.lower()}>"
+
+    @property
+    def alpn(self) -> str:
+        """The protocol that was agreed on; "" without one."""
+        return self._object.selected_alpn_protocol() or ""
+
+    def expired(self, now: float, handshake: float) -> bool:
+        """Whether what is awaited has taken too long; `handshake`: seconds for one."""
+        return now - self.since > (handshake if self.state is State.SHAKING else GOODBYE)
+
+    def give_up(self, why: str) -> None:
+        """Close the socket at once; a handshake has then failed for that reason."""
+        before, self.state = self.state, State.CLOSED
+        self._owner.forget(self)
+        if before is State.SHAKING:
+            self._owner.unsecured(self, why)
+        self.abort()
+
+    # The socket's protocol.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._plain = transport  # type: ignore[assignment]
+
+    def data_received(self, data: bytes) -> None:
+        if self.state is State.CLOSED:
+            return
+        if self.state is State.SHAKING:
+            if not self._begun and not self._begin(data):
+                return
+            self._incoming.write(data)
+            self._shake()
+        else:
+            self._incoming.write(data)
+            if not self._paused:
+                self._read()
+
+    def eof_received(self) -> bool:
+        """The socket's end without close_notify; there is no half of TLS to keep."""
+        if self.state is State.OPEN and self._protocol is not None:
+            self._protocol.eof_received()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        before, self.state = self.state, State.CLOSED
+        self._owner.forget(self)
+        if before is State.SHAKING:
+            self._owner.unsecured(self, f"the client left: {exc}" if exc else "the client left within its handshake")
+        protocol, self._protocol = self._protocol, None
+        if protocol is not None:
+            protocol.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        self._writing_paused = True
+        if self._protocol is not None:
+            self._protocol.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._writing_paused = False
+        if self._protocol is not None:
+            self._protocol.resume_writing()
+
+    # The transport of the connection above.
+
+    def write(self, data: Any) -> None:
+        if self.state is not State.OPEN:
+            return
+        try:
+            sent = self._object.write(data)
+            while sent < len(data):
+                sent += self._object.write(data[sent:])
+        except ssl.SSLError:
+            self.abort()
+            return
+        self._flush()
+
+    def writelines(self, list_of_data: Any) -> None:
+        self.write(b"".join(list_of_data))
+
+    def close(self) -> None:
+        """Send close_notify, and close once the client has answered it or GOODBYE is over."""
+        if self.state is State.OPEN:
+            self.state = State.CLOSING
+            self.since = asyncio.get_running_loop().time()
+            self._owner.remember(self)
+            if self._paused:
+                self._paused = False
+                self._plain.resume_reading()  # type: ignore[union-attr]
+            self._bye()
+        elif self.state is State.SHAKING and self._plain is not None:
+            self._plain.close()
+
+    def abort(self) -> None:
+        if self._plain is not None:
+            self._plain.abort()
+
+    def is_closing(self) -> bool:
+        return self.state is not State.OPEN or self._plain is None or self._plain.is_closing()
+
+    def pause_reading(self) -> None:
+        if self.state is State.OPEN and not self._paused:
+            self._paused = True
+            self._plain.pause_reading()  # type: ignore[union-attr]
+
+    def resume_reading(self) -> None:
+        if self.state is State.OPEN and self._paused:
+            self._paused = False
+            self._plain.resume_reading()  # type: ignore[union-attr]
+            self._read()  # What had been taken from the socket before the pause.
+
+    def is_reading(self) -> bool:
+        return self.state is State.OPEN and not self._paused
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        self._protocol = protocol  # type: ignore[assignment]
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        return self._protocol  # type: ignore[return-value]
+
+    def can_write_eof(self) -> bool:
+        return False
+
+    def get_write_buffer_size(self) -> int:
+        return self._plain.get_write_buffer_size() if self._plain is not None else 0
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        self._plain.set_write_buffer_limits(high, low)  # type: ignore[union-attr]
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        if name == "ssl_object":
+            return self._object
+        if name == "sslcontext":
+            return self._context
+        return self._plain.get_extra_info(name, default) if self._plain is not None else default
+
+    # Inside.
+
+    def _begin(self, data: bytes) -> bool:
+        """Whether what comes first may be a handshake; http is answered in clear."""
+        self._begun = True
+        word = data[:8].split(b" ", 1)[0]
+        if word not in _METHODS:
+            return True
+        self.state = State.CLOSED
+        self._owner.forget(self)
+        self._plain.write(self._owner.spoke_http(self))  # type: ignore[union-attr]
+        self._plain.close()  # type: ignore[union-attr]
+        return False
+
+    def _shake(self) -> None:
+        try:
+            self._object.do_handshake()
+        except ssl.SSLWantReadError:
+            self._flush()
+            return
+        except (ssl.SSLError, ssl.CertificateError, OSError) as error:
+            self.state = State.CLOSED
+            self._owner.forget(self)
+            self._flush()  # The alert, above all.
+            self._owner.unsecured(self, reason(error))
+            self._plain.close()  # type: ignore[union-attr]
+            return
+        self._flush()
+        self.state = State.OPEN
+        self._owner.forget(self)
+        protocol = self._protocol = self._owner.secured(self)
+        protocol.connection_made(self)
+        if self._writing_paused:
+            protocol.pause_writing()
+        self._read()
+
+    def _read(self) -> None:
+        """Hand on what has been decrypted; heed what the client says besides."""
+        chunks: list[bytes] = []
+        ended = False
+        read = self._object.read
+        try:
+            while chunk := read(RECORD):
+                chunks.append(chunk)
+            ended = True
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLZeroReturnError:
+            ended = True
+        except ssl.SSLError:
+            self._flush()
+            self.abort()
+            return
+        if self._outgoing.pending:
+            self._flush()  # A key update, say.
+        if self.state is State.CLOSING:
+            if ended:
+                self._plain.close()  # type: ignore[union-attr]
+            return
+        protocol = self._protocol
+        if protocol is None:
+            return
+        if chunks:
+            protocol.data_received(chunks[0] if len(chunks) == 1 else b"".join(chunks))
+        if ended and self.state is State.OPEN:
+            protocol.eof_received()
+            self.close()
+
+    def _bye(self) -> None:
+        """Sends close_notify; closes at once where the client has sent its own."""
+        try:
+            self._object.unwrap()
+        except ssl.SSLWantReadError:
+            self._flush()
+            return
+        except (ssl.SSLError, OSError):
+            pass  # The client sends data still: it has been told, and that is dropped.
+        self._flush()
+        if self._object_ended():
+            self._plain.close()  # type: ignore[union-attr]
+
+    def _object_ended(self) -> bool:
+        try:
+            while self._object.read(RECORD):
+                pass
+        except ssl.SSLWantReadError:
+            return False
+        except ssl.SSLError:
+            return True
+        return True
+
+    def _flush(self) -> None:
+        data = self._outgoing.read()
+        if data and self._plain is not None:
+            self._plain.write(data)
+
+
+def reason(error: BaseException) -> str:
+    """Why a handshake failed, in OpenSSL's words."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return str(error.verify_message)
+    if isinstance(error, ssl.SSLError) and error.reason:
+        return str(error.reason).replace("_", " ").lower()
+    return str(error) or type(error).__name__
