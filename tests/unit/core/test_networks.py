@@ -1,31 +1,39 @@
+"""Whether an address is in one of some networks."""
+
 from __future__ import annotations
 
 import pytest
 
-from gateway.core import networks as module
-from gateway.core.networks import Networks, address_key
+from gateway.core import networks
+from gateway.core.networks import Networks
 
 
 @pytest.mark.parametrize(
-    ("address", "key"),
+    ("listed", "address", "expected"),
     [
-        ("192.0.2.1", "192.0.2.1"),
-        ("2001:db8:1:2:3:4:5:6", "20010db800010002"),
-        ("fe80::1%eth0", "fe80000000000000"),
-        ("::ffff:192.0.2.1", "192.0.2.1"),
-        ("::1", "0000000000000000"),
-        ("unix:", "unix:"),
-        ("unix", "unix"),
-        ("", ""),
+        (["10.0.0.0/8"], "10.1.2.3", True),
+        (["10.0.0.0/8"], "11.1.2.3", False),
+        (["10.0.0.0/8"], "::ffff:10.1.2.3", True),
+        (["2001:db8::/32"], "2001:db8::1", True),
+        (["2001:db8::/32"], "10.1.2.3", False),
+        (["192.0.2.7"], "192.0.2.7", True),
+        (["10.0.0.0/8", "::1"], "::1", True),
+        (["0.0.0.0/0"], "", False),  # a Unix socket has no address
+        ([], "10.1.2.3", False),
     ],
 )
-def test_what_limits_count_an_address_as(address: str, key: str):
-    assert address_key(address) == key
+def test_membership(listed: list[str], address: str, expected: bool):
+    some = Networks(listed)
+    assert [address in some for _ in range(2)] == [expected] * 2
 
 
-def test_the_memory_of_addresses_is_bounded(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module, "MEMORY", 2)
-    networks = Networks(["10.0.0.0/8"])
-    for number in range(5):
-        assert f"10.0.0.{number}" in networks
-    assert len(networks._memory) <= 2
+def test_its_memory_is_bounded(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(networks, "MEMORY", 3)
+    some = Networks(["10.0.0.0/8"])
+    assert all(f"10.0.0.{number}" in some for number in range(10))
+    assert len(some._memory) <= 3
+
+
+def test_none_at_all():
+    assert Networks(["::1"]) and not Networks([])
+    assert repr(Networks([])) == "nowhere" and repr(Networks(["10.0.0.0/8", "::1"])) == "10.0.0.0/8, ::1/128"

@@ -11,7 +11,6 @@ from urllib.parse import quote
 import pytest
 from marshmallow import ValidationError
 
-from gateway.core import networks
 from gateway.core.exchange import Exchange, Identity
 from gateway.core.failures import Failed, Failure
 from gateway.core.hooks import ConfigProblem
@@ -468,14 +467,6 @@ class TestNetworks:
             failed = refused(hook, exchange)
             assert failed.failure is Failure.FORBIDDEN and failed.detail == "The API key may not be used from here."
             assert failed.why == f"key k_1 of acme may be used from 192.0.2.0/24, 2001:db8::/32 only, not from {address}"
-
-    def test_the_memory_is_bounded(self, monkeypatch: pytest.MonkeyPatch):
-        monkeypatch.setattr(networks, "MEMORY", 3)
-        some = networks.Networks(["10.0.0.0/8"])
-        for number in range(10):
-            assert f"10.0.0.{number}" in some and f"11.0.0.{number}" not in some
-            assert len(some._memory) <= 3
-        assert some and not networks.Networks([]) and repr(networks.Networks([])) == "nowhere"
 
 
 class TestMistyped:

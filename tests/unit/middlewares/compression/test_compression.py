@@ -11,8 +11,6 @@ from typing import Any
 import brotli
 import pytest
 from backports import zstd
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from marshmallow import ValidationError
 
 from gateway.core.exchange import Exchange, Reply
@@ -20,8 +18,7 @@ from gateway.core.failures import Failed, Failure
 from gateway.core.headers import Pair
 from gateway.core.hooks import ConfigProblem, Context, ResponseHook
 from gateway.middlewares.compression import AT_ONCE, CONFIG, build
-from gateway.middlewares.compression.codings import REMEMBERED, REMEMBERED_SIZE, EncodedStream, Once, Pieces, codings
-from gateway.middlewares.compression.negotiation import preferred
+from gateway.middlewares.compression.codings import Pieces
 from tests.exchange import Stream, exchange, whole_body
 
 TEXT = b'{"cameras": [' + b", ".join(b'{"id": %d, "name": "camera %d"}' % (n, n * n) for n in range(60)) + b"]}"
@@ -53,54 +50,6 @@ def answered(
     reply = Reply(status, headers or (JSON,), body, length=length)
     assert hook(**table)(request, reply) is None
     return reply
-
-
-@pytest.mark.parametrize(
-    ("accept", "expected"),
-    [
-        ("gzip", "gzip"),
-        ("x-gzip", "gzip"),
-        ("GZIP", "gzip"),
-        ("gzip, br", "br"),
-        ("gzip, deflate, br, zstd", "zstd"),
-        ("zstd;q=0.5, br;q=0.9, gzip;q=0.9", "br"),
-        ("gzip;q=1.0, br;q=0.8", "gzip"),
-        ("gzip ; q=0.001", "gzip"),
-        ("*", "zstd"),
-        ("*;q=0.1", "zstd"),
-        ("*, zstd;q=0", "br"),
-        ("zstd;q=0, *;q=0.5, gzip;q=0.7", "gzip"),
-        ("*;q=0", None),
-        ("*;q=0, gzip", "gzip"),
-        ("", None),
-        (",,", None),
-        ("deflate", None),
-        ("identity", None),
-        ("identity, gzip;q=0.5", None),
-        ("identity;q=0.5, gzip", "gzip"),
-        ("identity;q=0.5, gzip;q=0.5", "gzip"),
-        ("identity;q=0", None),
-        ("gzip;q=0", None),
-        ("gzip;q=0.0000", None),
-        ("gzip;q=2", None),
-        ("gzip;q=", None),
-        ("gzip;level=9", None),
-        ("gzip;q=0, br", "br"),
-    ],
-)
-def test_negotiation(accept: str, expected: str | None):
-    assert preferred(accept, ("zstd", "br", "gzip")) == expected
-
-
-def test_the_servers_preference_decides_among_equals():
-    assert preferred(ALL, ("gzip", "br", "zstd")) == "gzip"
-    assert preferred(ALL, ()) is None
-
-
-@settings(max_examples=100)
-@given(st.text(st.sampled_from("gzipbrstd*identy,;q=0.15 x-"), max_size=40))
-def test_any_field_value_can_be_read(accept: str):
-    assert preferred(accept, ("zstd", "br", "gzip")) in ("zstd", "br", "gzip", None)
 
 
 @pytest.mark.parametrize("coding", list(DECODE))
@@ -169,36 +118,6 @@ def partly(coding: bytes, data: bytes) -> bytes:
         out: bytes = decompressor.process(data)
         return out
     return zstd.ZstdDecompressor().decompress(data)
-
-
-@pytest.mark.parametrize("coding", list(DECODE))
-@settings(max_examples=25, deadline=None)
-@given(chunks=st.lists(st.binary(min_size=1, max_size=3000), max_size=6), flush=st.booleans())
-def test_every_byte_survives(coding: bytes, chunks: list[bytes], flush: bool):
-    found = codings(1, 4, 3)[coding.decode()]
-
-    async def run() -> bytes:
-        stream = EncodedStream(Stream(*chunks), found.encoder(), flush=flush)
-        return await whole_body(Reply(200, (), stream))
-
-    whole = b"".join(chunks)
-    assert DECODE[coding](asyncio.run(run())) == whole
-    assert DECODE[coding](found.once(whole)) == whole
-
-
-@pytest.mark.parametrize("level", [1, 3])
-async def test_levels(level: int):
-    for coding in DECODE:
-        reply = answered(asks(coding.decode()), gzip_level=level, br_quality=level, zstd_level=level)
-        assert isinstance(reply.body, bytes)
-        assert DECODE[coding](reply.body) == TEXT
-
-
-def test_levels_matter():
-    body = bytes(random.Random(1).choices(b"abcdefgh", k=4000))
-    for key, coding, low, high in (("gzip_level", "gzip", 0, 3), ("br_quality", "br", 0, 5), ("zstd_level", "zstd", 1, 9)):
-        sizes = [answered(asks(coding), body=body * 2, **{key: level}).length for level in (low, high)]
-        assert sizes[0] != sizes[1], key
 
 
 async def test_a_body_that_breaks_off():
@@ -375,23 +294,3 @@ def test_tables_that_cannot_mean_what_they_say(table: dict[str, Any], at: tuple[
 def test_refused_tables(table: dict[str, Any]):
     with pytest.raises(ValidationError):
         CONFIG().load(table)
-
-
-def test_the_last_small_bodies_are_coded_once():
-    coded: list[bytes] = []
-
-    def code(body: bytes) -> bytes:
-        coded.append(body)
-        return body[::-1]
-
-    once = Once(code)
-    assert [once(b"ab"), once(b"ab"), once(b"cd")] == [b"ba", b"ba", b"dc"]
-    assert coded == [b"ab", b"cd"]
-    large = b"x" * (REMEMBERED_SIZE + 1)
-    assert once(large) == once(large)
-    assert coded[2:] == [large, large], "large ones are not kept"
-    for number in range(REMEMBERED):
-        once(b"%d" % number)
-    assert len(once._known) == REMEMBERED
-    once(b"ab")
-    assert coded[-1] == b"ab", "the oldest is forgotten"

@@ -1,0 +1,47 @@
+"""The table of failures: what clients, logs and retries make of each."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from gateway.core.failures import Failed, Failure
+
+PROXY_ERRORS = {
+    "destination_unavailable", "connection_limit_reached", "connection_refused", "dns_error", "tls_protocol_error",
+    "connection_terminated", "http_protocol_error", "http_response_incomplete", "connection_timeout",
+    "connection_read_timeout", "connection_write_timeout", "http_response_timeout", "proxy_internal_error",
+}  # fmt: skip
+"""Those of RFC 9209 section 2.3 that are in use."""
+
+
+@pytest.mark.parametrize("failure", Failure)
+def test_each(failure: Failure):
+    assert failure.reason == failure.name.lower()
+    assert failure.level in ("debug", "info", "warning", "error")
+    assert 400 <= failure.status <= 599 and failure.title
+    assert failure.proxy_error is None or failure.proxy_error in PROXY_ERRORS
+    # What is the client's own fault is neither tried again nor held against an endpoint.
+    if failure.status < 500:
+        assert not failure.blames and failure.retry is None and failure.proxy_error is None
+    assert failure.retry is None or failure.blames
+
+
+def test_a_code_has_one_status():
+    statuses = {(failure.code, failure.status) for failure in Failure}
+    assert len(statuses) == len({failure.code for failure in Failure})
+
+
+def test_twins_are_not_aliases():
+    assert Failure.NO_ENDPOINT is not Failure.CIRCUIT_OPEN
+    assert len({failure.value for failure in Failure}) == len(list(Failure))
+    assert pickle.loads(pickle.dumps(Failure.CIRCUIT_OPEN)) is Failure.CIRCUIT_OPEN
+
+
+def test_what_it_says_is_for_operators_first():
+    assert str(Failed(Failure.EXPIRED, "The key has expired.", why="key k_1 expired 2026-10-01")) == (
+        "expired: key k_1 expired 2026-10-01"
+    )
+    assert str(Failed(Failure.EXPIRED, "The key has expired.")) == "expired: The key has expired."
+    assert str(Failed(Failure.EXPIRED)) == "expired: Credentials expired"

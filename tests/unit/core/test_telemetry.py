@@ -1,0 +1,38 @@
+"""The gateway's own numbers."""
+
+from __future__ import annotations
+
+from gateway.core.telemetry import DURATION_BUCKETS, Family, HistogramFamily, Telemetry
+
+
+def test_families_have_one_name_each():
+    names = [family.name for family in Telemetry().families]
+    assert len(set(names)) == len(names) and all(name.startswith("gateway_") for name in names)
+
+
+def test_names_follow_their_kind():
+    for family in Telemetry().families:
+        assert family.name.endswith("_total") is (family.kind == "counter"), family.name
+        assert family.help and family.kind in ("counter", "gauge", "histogram")
+
+
+def test_counts():
+    family = Family("counter", "x_total", "X", ("a",))
+    family.add(("1",))
+    family.add(("1",), 2)
+    assert (family.get(("1",)), family.get(("2",)), dict(family.values)) == (3, 0, {("1",): 3})
+    family.set(("2",), 7)
+    family.drop(("1",))
+    family.drop(("1",))
+    assert dict(family.values) == {("2",): 7}
+
+
+def test_two_processes_worth_of_counts_are_apart():
+    one, other = Telemetry(), Telemetry()
+    one.requests.add(("a", "GET", "200"))
+    assert other.requests.values == {}
+
+
+def test_a_cell_is_made_once():
+    family = HistogramFamily("x_seconds", "X", ("a",), DURATION_BUCKETS)
+    assert family.cell(("1",)) is family.cell(("1",)) is not family.cell(("2",))
