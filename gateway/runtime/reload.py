@@ -21,6 +21,7 @@ from gateway.lifetime.registry import Keep, close_all
 from gateway.runtime.compose import World, compose
 from gateway.runtime.diff import differences
 from gateway.runtime.snapshot import Snapshot
+from gateway.upstream.connections.checks import check
 from gateway.upstream.discovery.sources import Discovery, Found
 from gateway.upstream.pool.pool import Pool
 from gateway.upstream.pool.prober import Prober
@@ -116,8 +117,7 @@ class Runtime:
         for problem in loaded.warnings:
             log.warning("%s", problem)
         for name, pool in snapshot.pools.items():
-            for endpoint in pool.reconfigure(loaded.upstreams[name]):
-                self.world.transport.forget(endpoint)
+            pool.reconfigure(loaded.upstreams[name])
             self.world.transport.secure(name, pool.endpoints, snapshot.upstream_tls.get(name))
         self.snapshot = snapshot
         dropped = draft.commit()
@@ -141,7 +141,7 @@ class Runtime:
             self.probers.pop(name).stop()
         for name, pool in pools.items():
             if name not in self.probers:
-                self.probers[name] = Prober(pool, self.world.transport.check)
+                self.probers[name] = Prober(pool, partial(check, self.world.transport))
             self.probers[name].sync()
 
     def _discover(self, snapshot: Snapshot) -> None:
@@ -161,8 +161,7 @@ class Runtime:
     def _discovered(self, name: str, found: Found) -> None:
         """Discovery says which endpoints an upstream has beside those in its configuration."""
         pool, transport = self.snapshot.pools[name], self.world.transport
-        for endpoint in pool.discovered(found):
-            transport.forget(endpoint)
+        pool.discovered(found)
         transport.secure(name, pool.endpoints, self.snapshot.upstream_tls.get(name))
         self.probers[name].sync()
 

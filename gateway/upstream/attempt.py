@@ -12,18 +12,26 @@ Who is picked, what is sent and whether another attempt follows is decided in fo
 
 from __future__ import annotations
 
-import asyncio
 import enum
-from collections.abc import Callable
+from collections.abc import Sequence
 from time import perf_counter
+from typing import Protocol
 
-from gateway.core.exchange import Reply
+from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed
+from gateway.core.headers import Pair
+from gateway.core.wait import Wait
+from gateway.protocols.websocket import UPGRADE
 from gateway.upstream.connections.http1.switched import Switched
+from gateway.upstream.connections.interfaces import NEVER
 from gateway.upstream.pool.endpoint import Endpoint
 from gateway.upstream.pool.pool import Pool
 
-NEVER = float("inf")
+
+class Cancellable(Protocol):
+    """What sends the request's body beside the attempt."""
+
+    def cancel(self) -> None: ...
 
 
 class State(enum.Enum):
@@ -33,6 +41,9 @@ class State(enum.Enum):
     STREAMING = enum.auto()
     TUNNEL = enum.auto()
     RELEASED = enum.auto()
+
+
+HELD, STREAMING, TUNNEL, RELEASED = State
 
 
 class Event(enum.Enum):
@@ -53,71 +64,70 @@ class Event(enum.Enum):
 
 
 TRANSITIONS: dict[Event, dict[State, State]] = {
-    Event.COMPLETE: {State.HELD: State.RELEASED},
-    Event.STREAM: {State.HELD: State.STREAMING},
-    Event.SWITCH: {State.HELD: State.TUNNEL},
-    Event.STALE: {State.HELD: State.HELD},
-    Event.FAIL: {State.HELD: State.RELEASED},
-    Event.END: {
-        State.HELD: State.RELEASED,
-        State.STREAMING: State.RELEASED,
-        State.TUNNEL: State.RELEASED,
-    },
+    Event.COMPLETE: {HELD: RELEASED},
+    Event.STREAM: {HELD: STREAMING},
+    Event.SWITCH: {HELD: TUNNEL},
+    Event.STALE: {HELD: HELD},
+    Event.FAIL: {HELD: RELEASED},
+    Event.END: {HELD: RELEASED, STREAMING: RELEASED, TUNNEL: RELEASED},
 }
 """By event, which state follows which; an event that a state does not list changes nothing."""
 
 
-class Attempt:
+class Attempt(Wait[None]):
     """A connection's ResponseHandler for one request to one endpoint. Made right after the pick.
 
+    `await attempt` is over once there is an outcome, or once the attempt turned out stale.
     outcome: the answer or the failure, None until one is here. `stale`: as in ResponseHandler.failed.
     began:   when it began (perf_counter seconds). limit: when all of it must be over (clock.monotonic).
     accept:  for a WebSocket's handshake, the Sec-WebSocket-Accept that is due; else b"".
-    pump:    sends the request's body while that is under way.
-    notify:  is called once there is an outcome, or once the attempt turned out stale.
+    pump:    sends the request's body, until that has been sent whole.
     """
 
-    __slots__ = ("accept", "began", "endpoint", "limit", "notify", "outcome", "pool", "pump", "stale", "state")
+    __slots__ = ("_exchange", "accept", "began", "endpoint", "limit", "outcome", "pool", "pump", "stale", "state")
 
-    def __init__(
-        self,
-        pool: Pool,
-        endpoint: Endpoint,
-        limit: float = NEVER,
-        notify: Callable[[Attempt], None] | None = None,
-    ) -> None:
+    def __init__(self, pool: Pool, endpoint: Endpoint, exchange: Exchange, limit: float = NEVER) -> None:
+        self.done = False  # Wait.__init__, without the call.
+        self._resume = self._value = self._error = self._asyncio_future_blocking = None
         self.pool = pool
         self.endpoint = endpoint
+        self._exchange = exchange
         self.limit = limit
-        self.notify = notify
         self.began = perf_counter()
-        self.accept = b""
+        self.accept: bytes = exchange.notes.get(UPGRADE, b"")
         self.outcome: Reply | Failed | None = None
         self.stale = False
-        self.pump: asyncio.Future[None] | None = None
-        self.state = State.HELD
+        self.pump: Cancellable | None = None
+        self.state = HELD
 
     def __repr__(self) -> str:
         return f"<Attempt at {self.endpoint.name}, {self.state.name.lower()}>"
 
     # A ResponseHandler.
 
+    def interim(self, status: int, fields: Sequence[Pair]) -> None:
+        """A 1xx answer goes on to a client that knows such (RFC 9110 section 15.2)."""
+        send = self._exchange.interim
+        if send is not None:
+            send(status, fields)
+
     def answered(self, reply: Reply) -> None:
         """The answer's head is here, and its body if that is complete."""
-        if isinstance(reply.body, bytes):
-            switched = reply.status == 101 and isinstance(reply, Switched)
-            event = Event.SWITCH if switched else Event.COMPLETE
-        else:
-            event = Event.STREAM
-        if not self._advance(event):
+        if self.state is not HELD:
             return
         self.outcome = reply
-        if event is Event.COMPLETE:
-            self._let_go(None)
-        elif event is Event.SWITCH:
+        if not isinstance(reply.body, bytes):
+            self._advance(Event.STREAM)
+        elif isinstance(reply, Switched):
+            self._advance(Event.SWITCH)
             self.pool.switched(self.endpoint)
-        if self.notify is not None:
-            self.notify(self)
+        else:
+            self.state = RELEASED  # Event.COMPLETE, and most often a plain success.
+            if self.pump is None and reply.status not in self.pool.blamed:
+                self.pool.release(self.endpoint, True)
+            else:
+                self._let_go(None)
+        self.wake()
 
     def failed(self, failed: Failed, stale: bool) -> None:
         """There will be no answer. A stale attempt keeps its hold: it may go out again."""
@@ -128,8 +138,7 @@ class Attempt:
             self._stop_pump()
         else:
             self._let_go(failed)
-        if self.notify is not None:
-            self.notify(self)
+        self.wake()
 
     def ended(self, failed: Failed | None = None) -> None:
         """Let go, if that has not happened yet: the body has ended or broke off (`failed`), the tunnel
@@ -137,19 +146,19 @@ class Attempt:
         before = self.state
         if not self._advance(Event.END):
             return
-        if before is State.TUNNEL:
+        if before is TUNNEL:
             self.pool.release_tunnel(self.endpoint)
         else:
             self._let_go(failed)
 
     def give_up(self) -> None:
         """Close what an answer is still arriving from: nobody will read it."""
-        if self.state is State.STREAMING and isinstance(self.outcome, Reply):
+        if self.state is STREAMING and isinstance(self.outcome, Reply):
             self.outcome.body.abort()  # type: ignore[union-attr]
 
-    def resend(self, notify: Callable[[Attempt], None] | None) -> None:
+    def resend(self) -> None:
         """Wait for an answer again, after a stale connection, with the same hold and limit."""
-        self.outcome, self.stale, self.notify = None, False, notify
+        self.outcome, self.stale, self.done = None, False, False
 
     def _advance(self, event: Event) -> bool:
         """Go to the state that follows; False when the event no longer counts."""

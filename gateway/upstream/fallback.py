@@ -15,8 +15,9 @@ from gateway.config.tables.upstream import UpstreamConfig
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.telemetry import Telemetry
-from gateway.core.wait import foreign, own
+from gateway.core.wait import own
 from gateway.upstream.attempt import Attempt
+from gateway.upstream.connections.interfaces import Stream
 from gateway.upstream.connections.transport import Transport
 from gateway.upstream.forward import Forward
 from gateway.upstream.pool.endpoint import Endpoint
@@ -32,12 +33,15 @@ class WatchfulForward(Forward):
     """A Forward that tells its pool how long every attempt took and how it ended, endpoints how much time there is, and picks by
     what the request says."""
 
+    def begin(self, exchange: Exchange, key: str = "") -> Attempt:
+        return super().begin(exchange, affinity(exchange, self.pool.config.hash))
+
     def _pick(self, exchange: Exchange, tried: Sequence[Endpoint] = ()) -> Endpoint:
         return self.pool.pick(affinity(exchange, self.pool.config.hash), tried)
 
-    def _head(self, exchange: Exchange, attempt: Attempt, framing: bytes) -> bytes:
+    def send(self, exchange: Exchange, attempt: Attempt, stream: Stream) -> bool:
         self._tell(exchange, attempt.limit)
-        return super()._head(exchange, attempt, framing)
+        return super().send(exchange, attempt, stream)
 
     def _tell(self, exchange: Exchange, limit: float) -> None:
         """Puts the milliseconds that are left into `deadline_header`."""
@@ -91,7 +95,7 @@ class Queueing:
             raise self._full(f"{config.size} requests wait already")
         loop = asyncio.get_running_loop()
         until, first = loop.time() + config.timeout, False
-        while await foreign(pool.wait(until - loop.time(), first)):
+        while await pool.wait(until - loop.time(), first):
             reply = await self._ask(exchange)
             if reply is not None:
                 return reply

@@ -6,8 +6,6 @@ in connections/; this file is the order of things. An endpoint that was picked i
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import random
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
@@ -19,25 +17,20 @@ from gateway.config.tables.upstream import UpstreamConfig
 from gateway.core.exchange import AttemptRecord, Exchange, Reply, RequestBody
 from gateway.core.failures import Failed, Failure
 from gateway.core.telemetry import Telemetry
-from gateway.core.wait import Wait, foreign, own
-from gateway.protocols.websocket import LINES, UPGRADE
+from gateway.core.wait import own, sleep
+from gateway.protocols.websocket import UPGRADE
 from gateway.upstream import retry
-from gateway.upstream.attempt import NEVER, Attempt, State
+from gateway.upstream.attempt import Attempt, State
 from gateway.upstream.connections.http1.connection import Connection
-from gateway.upstream.connections.http1.headers import request_head
+from gateway.upstream.connections.interfaces import NEVER, Stream
 from gateway.upstream.connections.transport import Transport
 from gateway.upstream.pool.endpoint import Endpoint
 from gateway.upstream.pool.pool import Pool
-
-log = logging.getLogger("gateway.upstream")
+from gateway.upstream.pump import Pump
 
 _KEY = "Idempotency-Key"
 
 _CODES = [str(code) for code in range(1000)]
-_CHUNKED = b"Transfer-Encoding: chunked\r\n"
-_NO_BODY = b"Content-Length: 0\r\n"
-_BODY_METHODS = frozenset(("POST", "PUT", "PATCH"))
-"""Methods whose requests say so when they have no body (RFC 9110 section 8.6)."""
 
 
 class Forward:
@@ -79,30 +72,34 @@ class Forward:
         if attempt is None:
             attempt = self.begin(exchange)
         reason = await self._try(exchange, attempt)
-        return await self.settle(exchange, attempt, reason)
+        outcome = attempt.outcome if reason is None else await self._again(exchange, attempt, reason)
+        if isinstance(outcome, Failed):
+            raise outcome
+        assert outcome is not None
+        return outcome
 
-    def begin(self, exchange: Exchange, tried: Sequence[Endpoint] = ()) -> Attempt:
-        """An attempt at a picked endpoint, to be ended by the caller. Raises Failed."""
+    def begin(self, exchange: Exchange, key: str = "") -> Attempt:
+        """An attempt at a picked endpoint, to be ended by the caller. Raises Failed.
+
+        key: what balancing by hash goes by, if not by the client's address.
+        """
         timeout = self._timeout
         limit = NEVER if timeout is None else self._transport.clock.monotonic() + timeout
-        return Attempt(self.pool, self._pick(exchange, tried), limit)
+        return Attempt(self.pool, self.pool.pick(key or exchange.client_ip), exchange, limit)
 
-    def take(self, exchange: Exchange, attempt: Attempt) -> Connection | None:
+    def take(self, attempt: Attempt) -> Connection | None:
         """An idle connection for the attempt, if there is one."""
-        # What must not be repeated goes only where nothing speaks against it.
-        transport, endpoint = self._transport, attempt.endpoint
-        return transport.take(endpoint) if exchange.method in retry.IDEMPOTENT else transport.take_quiet(endpoint)
+        return self._transport.take(attempt.endpoint)
 
-    def send(self, exchange: Exchange, attempt: Attempt, connection: Connection) -> None:
-        """Sends a request that has no body, or one that is complete."""
-        body = exchange.body
-        if body is not None:
-            whole = body.complete
-            assert whole is not None
-            data = self._head(exchange, attempt, b"Content-Length: %d\r\n" % len(whole)) + whole
-        else:
-            data = self._head(exchange, attempt, _NO_BODY if exchange.method in _BODY_METHODS else b"")
-        connection.send(data, attempt, self.pool.config.timeouts, head_only=exchange.method == "HEAD", limit=attempt.limit)
+    def send(self, exchange: Exchange, attempt: Attempt, stream: Stream) -> bool:
+        """Send the request: its head, and its body if all of that is here. True when the body is to follow."""
+        endpoint, config = attempt.endpoint, self.pool.config
+        target = exchange.target if self._rewrite is None else self._rewrite(exchange)
+        if endpoint.path:
+            target = endpoint.path + target
+        # HTTP/1.0 knows no Host, but what goes to the endpoint is HTTP/1.1, which has one.
+        host = exchange.headers.get("Host") or endpoint.authority if config.preserve_host else endpoint.authority
+        return stream.send(exchange, target, host, attempt, config.timeouts, limit=attempt.limit)
 
     def record(self, exchange: Exchange, attempt: Attempt) -> str | None:
         """Counts an attempt that has an outcome; the name in `retry.on` under which to try again, or None."""
@@ -174,7 +171,7 @@ class Forward:
                 self._retries.add((pool.name, reason))
                 pool.budget.attempt(again)
                 again = paid
-                attempt = Attempt(pool, endpoint, attempt.limit)
+                attempt = Attempt(pool, endpoint, exchange, attempt.limit)
                 reason = await self._try(exchange, attempt)
         except BaseException:
             attempt.give_up()
@@ -203,7 +200,7 @@ class Forward:
         if delay > 0:
             self.pool.budget.waiting += 1
             try:
-                await asyncio.sleep(delay)
+                await sleep(delay)
             finally:
                 self.pool.budget.waiting -= 1
         return True
@@ -213,27 +210,46 @@ class Forward:
 
         Lets go of the endpoint, or leaves that to the answer's stream.
         """
-        connection: Connection | None = None
-        attempt.notify = None  # The outcome is awaited here; a callback of the short way would handle it twice.
+        stream: Connection | None = None
+        body = exchange.body
         try:
-            if exchange.body is not None and self._policy is not None:
-                await self._keep(exchange, exchange.body, self._policy.max_body)
+            if body is not None and self._policy is not None:
+                await self._keep(exchange, body, self._policy.max_body)
             # A tunnel wants a socket that cannot turn out to be stale, and keeps it. An attempt that was stale wants a fresh one.
-            if UPGRADE not in exchange.notes and not attempt.stale:
-                connection = self.take(exchange, attempt)
-            if connection is not None:
-                await self._exchange(exchange, attempt, connection)
-            if attempt.outcome is None or self._must_resend(exchange, attempt):
-                connection = await self._connect(attempt)
-                await self._exchange(exchange, attempt, connection)
+            if not (attempt.accept or attempt.stale):
+                stream = self._transport.take(attempt.endpoint)
+            while True:
+                if stream is None:
+                    stream = await self._connect(attempt)
+                    attempt.resend()
+                if self.send(exchange, attempt, stream):
+                    await self._send_body(exchange, attempt, stream)
+                else:
+                    await attempt
+                if not (attempt.stale and self._must_resend(exchange, attempt)):
+                    break
+                stream = None
         except Failed as failed:
             attempt.failed(failed, False)
         except BaseException:
-            if connection is not None:
-                connection.give_up()
+            if stream is not None:
+                stream.give_up()
             attempt.ended()
             raise
         return self.record(exchange, attempt)
+
+    async def _send_body(self, exchange: Exchange, attempt: Attempt, stream: Stream) -> None:
+        """Sends the body as it arrives, until the attempt has an outcome."""
+        assert exchange.body is not None
+        pump = Pump(exchange.body, stream, attempt)
+        pump.start()
+        try:
+            await attempt
+        except BaseException:
+            pump.cancel()
+            raise
+        if attempt.state is not State.STREAMING:
+            await pump.over  # Only one at a time may read a body, and the rest of it is to be read.
 
     def _must_resend(self, exchange: Exchange, attempt: Attempt) -> bool:
         """Whether a stale attempt goes out again at once, on a connection that is surely fresh.
@@ -242,8 +258,6 @@ class Forward:
         a request that is safe to repeat may be sent again; any other has failed.
         """
         failed = attempt.outcome
-        if not attempt.stale:
-            return False
         assert isinstance(failed, Failed)
         if retry.may_repeat(exchange.method, failed.failure) and _replayable(exchange.body):
             return True
@@ -260,73 +274,7 @@ class Forward:
         timeout = config.timeouts.connect
         if attempt.limit != NEVER:
             timeout = max(0.0, min(timeout, attempt.limit - self._transport.clock.monotonic()))
-        return await foreign(self._transport.connect(attempt.endpoint, timeout, config.max_idle, config.keepalive))
-
-    async def _exchange(self, exchange: Exchange, attempt: Attempt, connection: Connection) -> None:
-        """Sends the request on `connection` and waits until the attempt has an outcome."""
-        body = exchange.body
-        outcome: Wait[Attempt] = Wait()
-        attempt.resend(outcome.wake)
-        if UPGRADE in exchange.notes:
-            attempt.accept = exchange.notes[UPGRADE]
-            head = self._head(exchange, attempt, LINES)
-            connection.send(head, attempt, self.pool.config.timeouts, limit=attempt.limit)
-            await outcome
-            return
-        if body is None or body.complete is not None:
-            self.send(exchange, attempt, connection)
-            await outcome
-            return
-        length = body.length
-        framing = _CHUNKED if length is None else b"Content-Length: %d\r\n" % length
-        data = self._head(exchange, attempt, framing)
-        timeouts, head_only = self.pool.config.timeouts, exchange.method == "HEAD"
-        connection.send(data, attempt, timeouts, head_only=head_only, more=True, limit=attempt.limit)
-        attempt.pump = pump = asyncio.ensure_future(_pump(body, connection, attempt, chunked=length is None))
-        try:
-            await outcome
-        except BaseException:
-            pump.cancel()
-            raise
-        if attempt.state is not State.STREAMING:  # It has an outcome without the rest, or after all of it.
-            await asyncio.wait((pump,))  # Only one at a time may read a body, and the rest of it is to be read.
-
-    def _head(self, exchange: Exchange, attempt: Attempt, framing: bytes) -> bytes:
-        endpoint = attempt.endpoint
-        target = exchange.target if self._rewrite is None else self._rewrite(exchange)
-        if endpoint.path:
-            target = endpoint.path + target
-        # HTTP/1.0 knows no Host, but what goes to the endpoint is HTTP/1.1, which has one.
-        host = exchange.headers.get("Host") or endpoint.authority if self.pool.config.preserve_host else endpoint.authority
-        return request_head(exchange, target, host, framing)
-
-
-async def _pump(body: RequestBody, connection: Connection, attempt: Attempt, *, chunked: bool) -> None:
-    """Sends a body on as it arrives, no faster than the endpoint takes it and no further than its answer."""
-    try:
-        while True:
-            connection.hold()
-            chunk = await body.read()
-            if connection.closed:
-                return
-            if not chunk:
-                break
-            drain = connection.write(b"%x\r\n%b\r\n" % (len(chunk), chunk) if chunked else chunk)
-            if drain is not None:
-                await drain
-        if chunked:
-            connection.write(b"0\r\n\r\n")
-        connection.sent()
-        attempt.pump = None
-    except Exception as error:
-        # The client's body broke off, grew too large, or reading it failed inside the gateway: the endpoint must not take what
-        # it has for a complete request.
-        if not isinstance(error, Failed):
-            log.exception("reading a request's body went wrong")
-        failed = error if isinstance(error, Failed) else Failed(Failure.INTERNAL, why=repr(error))
-        attempt.pump = None
-        connection.break_off(failed)
-        attempt.failed(failed, False)
+        return await self._transport.connect(attempt.endpoint, timeout, config.max_idle, config.keepalive)
 
 
 def _replayable(body: RequestBody | None) -> bool:

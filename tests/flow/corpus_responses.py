@@ -65,7 +65,9 @@ STATUS_LINE = [
     whole("HTTP/1.0", head(TWO, b"HTTP/1.0 200 OK\r\n") + b"ok", kept=False),
     whole("HTTP/1.0 kept alive", head(TWO + b"Connection: keep-alive\r\n", b"HTTP/1.0 200 OK\r\n") + b"ok"),
     whole("HTTP/1.0, both", head(TWO + b"Connection: keep-alive, close\r\n", b"HTTP/1.0 200 OK\r\n") + b"ok", kept=False),
-    whole("a status from 600 on", head(TWO, b"HTTP/1.1 799 Odd\r\n") + b"ok", 799),
+    whole("status 599", head(TWO, b"HTTP/1.1 599 Odd\r\n") + b"ok", 599),
+    bad("status 600", head(TWO, b"HTTP/1.1 600 Odd\r\n") + b"ok"),
+    bad("status 799", head(TWO, b"HTTP/1.1 799 Odd\r\n") + b"ok"),
     whole("an unknown status", head(TWO, b"HTTP/1.1 299 Odd\r\n") + b"ok", 299),
     bad("status 099", head(TWO, b"HTTP/1.1 099 X\r\n") + b"ok"),
     bad("status 000", head(TWO, b"HTTP/1.1 000 X\r\n") + b"ok"),
@@ -271,7 +273,8 @@ INTERIM = [
     bad("103 and nonsense", b"HTTP/1.1 103 E\r\n\r\nnonsense\r\n\r\n"),
     bad("101 unasked", b"HTTP/1.1 101 S\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n\x81\x02hi"),
     bad("101 without Upgrade", b"HTTP/1.1 101 S\r\n\r\n" + head(TWO) + b"ok"),
-    bad("104", b"HTTP/1.1 104 X\r\n\r\n" + head(TWO) + b"ok"),
+    whole("104", b"HTTP/1.1 104 X\r\n\r\n" + head(TWO) + b"ok"),
+    whole("199", b"HTTP/1.1 199 X\r\nX-A: 1\r\n\r\n" + head(TWO) + b"ok"),
     bad("interim answers without end", b"HTTP/1.1 103 E\r\nLink: </a>\r\n\r\n" * 10_000),
 ]
 

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+import uvloop
 
 from gateway.upstream.connections.http1.connection import Connection
 from tests.flow.conftest import PLAIN
@@ -102,3 +103,56 @@ async def test_a_body_that_cannot_be_read_ends_its_request(start, connect, monke
         assert pool_of(gateway).in_flight == 0
     finally:
         await origin.stop()
+
+
+def early(status: str, rest: bytes = b"", keep_reading: int = 0) -> Any:
+    """Answers as soon as it has the head, and closes on what of the body is still on its way."""
+
+    async def refuse(origin, head, reader, writer):
+        if keep_reading:
+            await reader.readexactly(keep_reading)
+        writer.write(answer(b"no", status))
+        await writer.drain()
+        return False
+
+    return refuse
+
+
+LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+
+
+@pytest.mark.parametrize("length", [True, False], ids=["length", "chunked"])
+async def test_an_endpoint_that_refuses_a_body_is_heard_and_not_blamed(start, connect, length):
+    """It answers 413 and closes while megabytes are still being sent: its reset must not cost the answer."""
+    refuses = early("413 Too Large", keep_reading=100_000)
+    one, two = await Origin(refuses, read_body=False).start(), await Origin(refuses, read_body=False).start()
+    try:
+        gateway = await start(
+            PLAIN,
+            f'[upstream.origin]\nendpoints = [{{ url = "{one.url}" }}, {{ url = "{two.url}" }}]\n'
+            "passive_health = { max_fails = 1 }\n",
+        )
+        chunk = b"x" * 65536
+        for _ in range(10):
+            client = await connect(gateway)
+
+            async def send(client: Any = client) -> None:
+                framing = b"Content-Length: %d" % (len(chunk) * 160) if length else b"Transfer-Encoding: chunked"
+                await client.send(b"POST / HTTP/1.1\r\nHost: a\r\n" + framing + b"\r\n\r\n")
+                try:
+                    for _ in range(160):
+                        await client.send(chunk if length else b"10000\r\n" + chunk + b"\r\n")
+                except ConnectionError:
+                    pass
+
+            sending = asyncio.create_task(send())
+            reply = await client.read("POST")
+            assert (reply.status, reply.body) == (413, b"no")
+            sending.cancel()
+            await asyncio.wait((sending,))
+        pool = pool_of(gateway)
+        assert {str(endpoint.health.status) for endpoint in pool.endpoints} == {"healthy"}
+        assert pool.in_flight == 0
+    finally:
+        await one.stop()
+        await two.stop()

@@ -13,7 +13,7 @@ import pytest
 
 from gateway.config.tables.endpoints import EndpointConfig
 from gateway.upstream.connections.http1.connection import Connection
-from gateway.upstream.connections.transport import open_socket
+from gateway.upstream.connections.opening import open_socket
 from gateway.upstream.pool.endpoint import Endpoint
 from tests.flow.conftest import PLAIN, write
 from tests.origin import Origin, answer, fields_of
@@ -130,7 +130,7 @@ async def test_what_was_not_received_goes_out_again(start, origin, connect, monk
     """The endpoint ends its connection: unseen before a request, or having read it. A POST is repeated only in the first case."""
     client = await connect(await start(PLAIN, pool("origin", origin.url)))
     assert (await client.get("/warm")).status == 200
-    monkeypatch.setattr(Connection, "speaks", lambda self: False)
+    monkeypatch.setattr(Connection, "has_unread_input", lambda self: False)
     if reads:
 
         async def hang_up(_: Origin, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:

@@ -131,6 +131,11 @@ class Endpoint:
             "check_seconds": None if health.checked is None else round(health.seconds, 6),
         }
 
+    @property
+    def retired(self) -> bool:
+        """Whether it is no longer of its pool: none of its connections is kept any more."""
+        return isinstance(self.idle, _Closing)
+
     def close_idle(self) -> None:
         """Closes the connections nobody uses."""
         while self.idle:

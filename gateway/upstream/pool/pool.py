@@ -34,6 +34,7 @@ from gateway.upstream.pool.endpoint import Endpoint, by_address
 from gateway.upstream.pool.health import Active, Passive, Status
 from gateway.upstream.pool.limiter import Limiter
 from gateway.upstream.pool.outlier import Outliers
+from gateway.upstream.pool.queue import Place
 from gateway.upstream.pool.tiers import ALL, STEPS, grown, tiers
 from gateway.upstream.retry import Budget
 
@@ -99,7 +100,7 @@ class Pool:
         self._rng = rng or random.Random()  # noqa: S311 - spreads load, guards nothing
         self.outliers: Outliers[Endpoint] | None = None
         self.limiter: Limiter | None = None
-        self.waiting: deque[asyncio.Future[None]] = deque()
+        self.waiting: deque[Place] = deque()
         """Requests in the queue, until something may have become free for the first."""
         self.blamed: frozenset[int]
         """Statuses that count against whoever answers them."""
@@ -262,30 +263,22 @@ class Pool:
 
     async def wait(self, seconds: float, first: bool = False) -> bool:
         """Waits, behind those who do already or as the `first`, until a pick may succeed; False when `seconds` have passed."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.waiting.appendleft(future) if first else self.waiting.append(future)
+        place = Place(self.waiting, seconds, first)
         self._heeds = True
         try:
-            async with asyncio.timeout(seconds):
-                await future
-        except TimeoutError:
-            return future.done() and not future.cancelled()  # A turn that came in the same moment counts.
+            return await place
         except asyncio.CancelledError:
-            if future.done() and not future.cancelled():
+            if place.granted:
                 self._wake(1)  # It was this one's turn, which must not be lost with it.
             raise
         finally:
-            if future in self.waiting:
-                self.waiting.remove(future)
+            place.leave()
             self._heeds = self._must_heed()
-        return True
 
     def _wake(self, number: int) -> None:
         while self.waiting and number:
-            future = self.waiting.popleft()
-            if not future.done():
-                future.set_result(None)
-                number -= 1
+            self.waiting.popleft().grant()
+            number -= 1
 
     def _failed(self, endpoint: Endpoint, breaker: Breaker | None, why: str, sign: str) -> None:
         now, health, passive = self._clock(), endpoint.health, self.config.passive_health

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextvars import Context
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from gateway.core.exchange import Reply
 from gateway.core.failures import Failed, Failure
 from gateway.upstream.attempt import TRANSITIONS, Attempt, Event, State
 from gateway.upstream.connections.http1.switched import Switched
+from tests.exchange import exchange
 
 RESET = Failed(Failure.CONNECTION_RESET, why="reset")
 GONE = Failed(Failure.CLIENT_GONE)
@@ -66,7 +68,7 @@ def switched() -> Switched:
 
 def an_attempt() -> tuple[Attempt, Pool]:
     pool = Pool()
-    return Attempt(pool, Endpoint()), pool  # type: ignore[arg-type]
+    return Attempt(pool, Endpoint(), exchange()), pool  # type: ignore[arg-type]
 
 
 def streamed(status: int) -> Reply:
@@ -93,7 +95,8 @@ def test_what_every_event_does_in_every_state(state: State, event: Event) -> Non
     if way is not None:
         HAPPENS[way](attempt)
     assert attempt.state is state
-    attempt.notify = told.append
+    attempt.done = False
+    attempt.attach(told.append, Context())
     before = list(pool.told)
     HAPPENS[event](attempt)
     following = TRANSITIONS[event].get(state)
@@ -154,7 +157,8 @@ def test_a_stale_attempt_keeps_its_hold_and_limit_for_the_next_connection() -> N
     attempt.failed(RESET, True)
     assert attempt.stale
     told: list[Attempt] = []
-    attempt.resend(told.append)
+    attempt.resend()
+    attempt.attach(told.append, Context())
     assert (attempt.outcome, attempt.stale, attempt.limit, pool.told) == (None, False, 5.0, [])
     attempt.answered(Reply(200, body=b"ok"))
     assert told == [attempt]
@@ -179,3 +183,14 @@ def test_a_failure_has_the_name_under_which_it_is_retried() -> None:
     attempt, pool = an_attempt()
     attempt.failed(Failed(Failure.BODY_TOO_LARGE), False)
     assert pool.told == [(None, "")], "the client's own fault"
+
+
+def test_interim_answers_go_to_clients_that_take_them() -> None:
+    asked = exchange()
+    attempt = Attempt(Pool(), Endpoint(), asked)  # type: ignore[arg-type]
+    attempt.interim(103, [(b"Link", b"</a>")])
+    sent: list[Any] = []
+    asked.interim = lambda status, fields: sent.append((status, fields))
+    attempt.interim(103, [(b"Link", b"</a>")])
+    assert sent == [(103, [(b"Link", b"</a>")])]
+    assert attempt.state is State.HELD

@@ -1,548 +1,390 @@
-"""One socket to an endpoint and the HTTP/1.1 exchange that is on it, if any: a parser's callbacks, framing, deadlines, the end.
+"""One HTTP/1.1 connection to an endpoint, and the exchange that is on it, if any: socket, deadlines, keep-alive.
 
-What is sent, and whether it is tried again, is decided in forward.py; transport.py opens sockets and sweeps their deadlines.
+The protocol's bytes are read in codec.py and headers.py writes them. What is sent, and whether it is tried
+again, is decided in forward.py; transport.py opens sockets and sweeps their deadlines.
 
-Suspicion (RFC 9112 sections 6.3 and 9.3): a connection is used again only when the answer ended exactly where its framing said,
-nothing came after it, and the request had been sent whole. Anything else closes it.
+Suspicion (RFC 9112 sections 6.3 and 9.3): a connection is used again only when the answer ended exactly where
+its framing said, nothing came after it, and the request had been sent whole. Anything else closes it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import select
-import ssl
-from typing import TYPE_CHECKING, Protocol
-
-import httptools
+from collections.abc import Sequence
 
 from gateway.config.tables.traffic import TimeoutsConfig
-from gateway.core.exchange import Reply
+from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed, Failure
-from gateway.core.headers import FRAMING, HOP_BY_HOP, Pair, lower
-from gateway.upstream.connections.http1.answers import END, MAX_HEAD, AnswerStream, Repeat, understand
+from gateway.core.headers import NOT_TRAILERS, Pair, lower
+from gateway.core.wait import Wait
+from gateway.protocols.websocket import LINES
+from gateway.upstream.connections.endpoint_socket import EndpointSocket
+from gateway.upstream.connections.http1.codec import (
+    End,
+    Event,
+    Interim,
+    Reset,
+    ResponseCodec,
+    Trailers,
+    Upgraded,
+)
+from gateway.upstream.connections.http1.headers import request_head
 from gateway.upstream.connections.http1.receipt import sent, unacknowledged
 from gateway.upstream.connections.http1.switched import Switched
+from gateway.upstream.connections.interfaces import NEVER, Owner, ResponseHandler
+from gateway.upstream.connections.stream import AnswerStream
 from gateway.upstream.pool.endpoint import Endpoint
-
-if TYPE_CHECKING:
-    from gateway.upstream.connections.transport import Transport
 
 WHOLE = 64 * 1024
 """Bodies with a Content-Length up to this many bytes are handed over complete, so that they leave in one write."""
-MAX_HEADERS = 256
 
-PATIENCE = 16
-"""Answers to parse, after one repeated nothing of the one before, until another is held against the one before."""
-
-_H = ord("H")
-_NEVER = float("inf")
 _DEFAULT_TIMEOUTS = TimeoutsConfig()
+_CHUNKED = b"Transfer-Encoding: chunked\r\n"
+_NO_BODY = b"Content-Length: 0\r\n"
+_BODY_METHODS = frozenset(("POST", "PUT", "PATCH"))
+"""Methods whose requests say so when they have no body (RFC 9110 section 8.6)."""
 
 
-class Flight(Protocol):
-    """Whoever waits for an answer. Exactly one of `answered` and `failed` is called, once, unless it gave up first."""
-
-    def answered(self, reply: Reply) -> None:
-        """The answer's head is here; its body is complete (bytes) or still arriving (a stream)."""
-
-    def failed(self, failed: Failed, stale: bool) -> None:
-        """There will be no answer. `stale`: a kept connection turned out closed before any byte of an answer came."""
-
-    def ended(self, failed: Failed | None) -> None:
-        """After `answered` with a stream: the body has ended, broke off (`failed`), or was given up by its reader."""
-
-
-class Connection(asyncio.Protocol):
-    """One socket to `endpoint`, and the exchange that is on it (`_flight`), if any.
-
-    A dozen attributes are not enough here: it is a parser's callbacks, a keep-alive entry and an exchange in one, because an
-    object for each would cost more than the exchange does.
-    """
+class Connection(EndpointSocket):
+    """A socket on which one exchange at a time goes on: an interfaces.Stream, busy while it has a handler."""
 
     __slots__ = (
         "_before",
-        "_beside",
         "_body",
         "_chunked",
-        "_complete",
-        "_drain",
-        "_extra",
-        "_flight",
-        "_head_bytes",
+        "_codec",
+        "_handler",
         "_head_only",
-        "_headers",
-        "_keep",
-        "_last",
-        "_max_idle",
-        "_owner",
-        "_parser",
-        "_patience",
-        "_reading_paused",
-        "_repeat",
+        "_held",
         "_reply",
         "_sending",
         "_stream",
         "_timeouts",
-        "_trailers",
-        "_transport",
-        "_understood",
-        "_until_close",
         "_used",
-        "_writing_paused",
         "_written",
-        "closed",
-        "deadline",
-        "endpoint",
-        "idle_since",
-        "limit",
     )
 
-    def __init__(self, owner: Transport, endpoint: Endpoint, max_idle: int) -> None:
-        self.endpoint = endpoint
-        self.closed = False
-        self.idle_since = 0.0
-        self.deadline = self.limit = _NEVER
-        self._owner = owner
-        self._max_idle = max_idle
-        self._timeouts = _DEFAULT_TIMEOUTS
-        self._transport: asyncio.Transport | None = None
-        self._parser = httptools.HttpResponseParser(self)
-        self._flight: Flight | None = None
-        self._stream: AnswerStream | None = None
-        self._drain: asyncio.Future[None] | None = None
-        self._writing_paused = self._reading_paused = False
+    def __init__(self, owner: Owner, endpoint: Endpoint, max_idle: int) -> None:
+        super().__init__(owner, endpoint, max_idle)
+        self._codec = ResponseCodec()
         self._used = False
-        self._before = self._written = 0
+        self._written = self._before = 0
         """Bytes written to it, and before the request that is on it; -1 when that goes out in parts, which are not counted."""
-        self._head_only = self._sending = self._complete = self._extra = self._keep = self._until_close = False
+        # The exchange.
+        self._timeouts = _DEFAULT_TIMEOUTS
+        self._handler: ResponseHandler | None = None
+        self._head_only = self._sending = self._chunked = False
+        self._held = b""
+        """What of the request's body waits until unread input has been looked at."""
         self._reply: Reply | None = None
-        self._headers: list[Pair] = []
         self._body: list[bytes] = []
-        self._head_bytes = self._beside = 0
-        self._trailers: tuple[Pair, ...] = ()
-        self._last: list[Pair] = []
-        self._understood = understand([])
-        self._repeat: Repeat | None = None
-        self._patience = 0
+        self._stream: AnswerStream | None = None
 
     def __repr__(self) -> str:
-        state = "closed" if self.closed else "idle" if self._flight is None else "busy"
+        state = "closed" if self.closed else "idle" if self._handler is None else "busy"
         return f"<Connection {self.endpoint.name} {state}>"
 
     # The exchange, from the sender's side.
 
     def send(
         self,
-        data: bytes,
-        flight: Flight,
+        exchange: Exchange,
+        target: str,
+        host: str,
+        handler: ResponseHandler,
         timeouts: TimeoutsConfig,
         *,
+        limit: float = NEVER,
+    ) -> bool:
+        """Start an exchange; see interfaces.Stream."""
+        body, method = exchange.body, exchange.method
+        more = False
+        if handler.accept:
+            data = request_head(exchange, target, host, LINES)
+        elif body is None:
+            data = request_head(exchange, target, host, _NO_BODY if method in _BODY_METHODS else b"")
+        elif (whole := body.complete) is not None:
+            data = request_head(exchange, target, host, b"Content-Length: %d\r\n" % len(whole)) + whole
+        else:
+            more = True
+            length = body.length
+            self._chunked = length is None
+            framing = _CHUNKED if length is None else b"Content-Length: %d\r\n" % length
+            data = request_head(exchange, target, host, framing)
+        self.start(data, handler, timeouts, method == "HEAD", more, limit)
+        return more
+
+    def start(
+        self,
+        data: bytes,
+        handler: ResponseHandler,
+        timeouts: TimeoutsConfig,
         head_only: bool = False,
         more: bool = False,
-        limit: float = _NEVER,
+        limit: float = NEVER,
     ) -> None:
-        """Starts an exchange.
+        """Start an exchange with `data`, the request's head and what of its body goes with it.
 
-        data: the request's head and what of its body goes with it; `more` says that `write` and `sent` follow.
-        head_only: the answer has no body whatever it says (RFC 9110 section 9.3.2: HEAD).
-        limit: the moment (clock.monotonic) by which all of it must be over.
+        head_only: the answer has no body whatever it says (RFC 9110 section 9.3.2: HEAD). more: `write` and `end` follow.
         """
-        self._flight = flight
+        self._handler = handler
         self._timeouts = timeouts
         self._head_only = head_only
         self._sending = more
+        self._codec.head_only, self._codec.upgrade = head_only, bool(handler.accept)
         self.limit = limit
         self.deadline = self._owner.now + (timeouts.write if more else timeouts.read)
         self._before = -1 if more else self._written
         self._written += len(data)
-        self._transport.write(data)  # type: ignore[union-attr]
+        self._transport.write(data)
 
-    def write(self, data: bytes) -> asyncio.Future[None] | None:
-        """More of the request's body. A future that comes back is to be awaited before the next write (back-pressure)."""
+    def write(self, chunk: bytes) -> Wait[None] | None:
+        """Send more of the request's body. A Wait is to be awaited before the next `write` or `end`.
+
+        What waits in the socket is read first: an early answer, or the connection's end. Writing to a socket that the
+        endpoint has closed would lose its answer.
+        """
         if self.closed:
             return None
+        data = b"%x\r\n%b\r\n" % (len(chunk), chunk) if self._chunked else chunk
         self.deadline = self._owner.now + self._timeouts.write
-        self._transport.write(data)  # type: ignore[union-attr]
-        if not self._writing_paused:
-            return None
-        if self._drain is None:
-            self._drain = asyncio.get_running_loop().create_future()
-        return self._drain
+        if not self._reading_paused and self.has_unread_input():
+            self._held = data
+            return self._wait_for_room()
+        self._transport.write(data)
+        return self._wait_for_room() if self._writing_paused else None
 
-    def hold(self) -> None:
-        """Stops the clock while the next part of the body is awaited from the client, whose slowness is not the endpoint's."""
-        self.deadline = _NEVER
-
-    def sent(self) -> None:
-        """The request's body is complete."""
+    def end(self, trailers: Sequence[Pair] = ()) -> None:
+        """The request's body is complete; `trailers` go behind it where it is chunked."""
+        if self.closed:
+            return
+        if self._chunked:
+            lines = (b"%b: %b\r\n" % pair for pair in trailers if lower(pair[0]) not in NOT_TRAILERS)
+            self._transport.write(b"0\r\n%b\r\n" % b"".join(lines))
         self._sending = False
         self.deadline = self._owner.now + self._timeouts.read
 
+    def hold(self) -> None:
+        """Stop the deadline while the next part of the body is awaited from the client, whose slowness is not the endpoint's."""
+        self.deadline = NEVER
+
     def give_up(self) -> None:
-        """Nobody wants the answer any more: closes the socket, so that the endpoint can stop working for it too."""
+        """Close the socket, so that the endpoint can stop working for an answer that is no longer wanted."""
         self.break_off(Failed(Failure.CLIENT_GONE, why="the reader gave the answer up"))
 
     def break_off(self, failed: Failed) -> None:
-        """Closes the socket because of what has happened elsewhere. An answer that is still arriving ends with `failed`."""
-        flight, stream = self._flight, self._stream
-        self._flight = self._stream = None
+        """Close the socket because of what has happened elsewhere. An answer that is still arriving ends with `failed`."""
+        handler, stream = self._handler, self._stream
+        self._handler = self._stream = None
         self.close()
-        if stream is not None and flight is not None:
-            flight.ended(failed)
+        if stream is not None and handler is not None:
+            handler.ended(failed)
             stream.end(failed)
 
     def expire(self, now: float) -> None:
         """Called by the sweep when the deadline or the exchange's own limit has passed."""
-        name = self.endpoint.name
+        name, timeouts = self.endpoint.name, self._timeouts
         if now >= self.limit:
             why = f"{name} was not done when the time for all of it (the route's timeout, timeouts.total) was over"
             self._fail(Failed(Failure.TIMEOUT, why=why))
         elif self._reading_paused:
-            self.deadline = now + self._timeouts.read  # It is our client that is slow.
+            self.deadline = now + timeouts.read  # It is our client that is slow.
         elif self._sending:
-            self._fail(Failed(Failure.WRITE_TIMEOUT, why=f"{name} took no bytes for {self._timeouts.write:g} s"))
+            self._fail(Failed(Failure.WRITE_TIMEOUT, why=f"{name} took no bytes for {timeouts.write:g} s"))
         else:
-            self._fail(Failed(Failure.READ_TIMEOUT, why=f"{name} sent no bytes for {self._timeouts.read:g} s"))
-
-    def close(self) -> None:
-        """Closes the socket at once. Whoever waits on it must have been told before."""
-        self.closed = True
-        self.deadline = self.limit = _NEVER
-        self._owner.open.discard(self)
-        if self._transport is not None:
-            self._transport.abort()
-        self._wake_writer()
-
-    def speaks(self) -> bool:
-        """Whether the kernel holds something from the endpoint that has not been read: bytes, or that it has closed."""
-        poll = select.poll()
-        poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)  # type: ignore[union-attr]
-        return bool(poll.poll(0))
-
-    def pause_reading(self) -> None:
-        if not self._reading_paused and not self.closed:
-            self._reading_paused = True
-            self._transport.pause_reading()  # type: ignore[union-attr]
+            self._fail(Failed(Failure.READ_TIMEOUT, why=f"{name} sent no bytes for {timeouts.read:g} s"))
 
     def resume_reading(self) -> None:
         if self._reading_paused and not self.closed:
-            self._reading_paused = False
             self.deadline = self._owner.now + self._timeouts.read
-            self._transport.resume_reading()  # type: ignore[union-attr]
-
-    def retire(self) -> None:
-        """Not to be kept: it closes after the answer that is under way."""
-        self._max_idle = 0
+        super().resume_reading()
 
     # asyncio.Protocol.
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport  # type: ignore[assignment]
-        self._owner.open.add(self)
-
     def data_received(self, data: bytes) -> None:
-        flight, repeat = self._flight, self._repeat
-        if flight is None:
+        handler, codec = self._handler, self._codec
+        if handler is None:
             # Bytes nobody asked for: the next answer on this socket could not be told from them.
-            self._leave()
+            self.leave()
             self.close()
             return
+        repeat = codec.repeat
         if repeat is not None:
-            # The last answer came in one piece; this one, too, and with the same head, or nearly so?
-            same = len(data) == repeat.size and data.startswith(repeat.head)
-            if not (self._head_only or self._sending) and (same or repeat.varied(data)):
-                repeat.used = True
-                self._flight = None
-                self._rest()
-                flight.answered(repeat.reply(data))
+            if not (self._sending or self._head_only) and (reply := repeat.reply(data)) is not None:
+                self._handler = None
+                self._used = True
+                self.keep()
+                handler.answered(reply)
                 return
-            self._repeat = None
-            if not repeat.used:
-                self._patience = PATIENCE
+            codec.parse_next()
         self.deadline = self._owner.now + (self._timeouts.write if self._sending else self._timeouts.read)
-        stream = self._stream
-        begins = not self._head_bytes and self._reply is None
-        if stream is not None:
-            before = stream.taken
-        elif begins and data[0] != _H:
-            # Nothing but "HTTP/" begins an answer (RFC 9112 section 4); the parser would take an empty line, ICE and RTSP too.
-            self._fail(Failed(Failure.BAD_RESPONSE, why=f"{self.endpoint.name} sent something else than HTTP"))
-            return
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserError as error:
-            if not self._complete:
-                cause = error.__context__ if isinstance(error.__context__, Failed) else error
-                self._fail(Failed(Failure.BAD_RESPONSE, why=f"{self.endpoint.name} sent an invalid answer: {cause}"))
-                return
-            self._extra = True  # The answer itself was fine; what came after it was not.
-        except httptools.HttpParserUpgrade as upgrade:
-            self._switch(data[upgrade.args[0] :])
-            return
-        reply = self._reply
-        if self._complete:
-            if self._trailers and self._stream is None:
-                self._start_stream(reply)  # type: ignore[arg-type]
-                if self._flight is None:
-                    return  # Given up as soon as it was heard of.
-            self._finish(data if begins else b"")
-        elif reply is None:
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD:
-                self._fail(Failed(Failure.BAD_RESPONSE, why=f"{self.endpoint.name} sent a head of over {MAX_HEAD} bytes"))
-        elif stream is None:
-            if reply.length is None or reply.length > WHOLE:
-                self._start_stream(reply)
-        elif stream.taken != before:
-            self._beside = 0
-        else:
-            self._beside += len(data)
-            if self._beside > MAX_HEAD:  # A chunk's size or extension, or a trailer section, that never ends.
-                self._fail(Failed(Failure.BAD_RESPONSE, why=f"{self.endpoint.name} sent {MAX_HEAD} bytes that are no body"))
+        self._take(codec.feed(data))
+        if self._held and not self.closed:
+            self._write_held()
 
     def eof_received(self) -> bool:
-        if self._flight is None:
-            self._leave()
+        codec = self._codec
+        if self._handler is None:
+            self.leave()
             self.close()  # Before connection_lost says so, for nothing may be sent on it any more.
-        elif self._until_close and _authentic(self._transport):
-            self._complete = True  # RFC 9112 section 6.3, rule 8: the end of the connection is the end of the body.
-            self._finish(b"")
-        elif self._unheard() and unacknowledged(self._transport) >= self._written - self._before:  # type: ignore[arg-type]
+        elif (events := codec.eof()) and self.ended_by_peer():
+            self._take(events)
+        elif self._unheard() and unacknowledged(self._transport) >= self._written - self._before:
             self._not_received()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.closed = True
+        lost, self.closed = not self.closed, True
         self._owner.open.discard(self)
-        self._wake_writer()
+        if lost and exc is not None and self._handler is not None and (data := self.salvage()):
+            self.data_received(data)
         name = self.endpoint.name
-        if self._flight is None:
-            self._leave()
-        elif self._reply is not None or self._head_bytes:
+        if self._handler is None:
+            self.leave()
+        elif self._codec.begun:
             self._fail(Failed(Failure.INCOMPLETE_RESPONSE, why=f"{name} closed the connection within its answer"))
-        elif self._unheard() and (left := sent(self._transport)) is not None and left <= self._before:  # type: ignore[arg-type]
+        elif self._unheard() and (left := sent(self._transport)) is not None and left <= self._before:
             self._not_received()
         else:
             failed = Failed(Failure.CONNECTION_RESET, why=f"{name} closed the connection before it answered")
             self._fail(failed, stale=self._used)
 
-    def pause_writing(self) -> None:
-        self._writing_paused = True
-
     def resume_writing(self) -> None:
         self._writing_paused = False
-        self._wake_writer()
+        if not self._held:
+            self._wake_writer()
 
     def _unheard(self) -> bool:
         """Whether a request is out, written at once, to which nothing has been said: one that the endpoint may not have."""
-        return self._before >= 0 and self._reply is None and not self._head_bytes
+        return self._before >= 0 and not self._codec.begun
 
     def _not_received(self) -> None:
         why = f"{self.endpoint.name} closed the connection before the request reached it"
         self._fail(Failed(Failure.NOT_RECEIVED, why=why), stale=self._used)
 
-    # httptools callbacks, in the order in which they come.
+    # Events of the codec.
 
-    def on_message_begin(self) -> None:
-        if self._complete:
-            self._extra = True
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if self._reply is None:
-            self._headers.append((name, value))
-        elif not self._complete:
-            self._trailer(name, value)
-
-    def on_headers_complete(self) -> None:
-        if self._complete:
-            return
-        status = self._parser.get_status_code()
-        if status < 200:
-            # RFC 9110 section 15.2: interim answers may come first; ours ends with the final one. 101 must have been asked for.
-            flight = self._flight
-            if status == 101 and flight is not None and (accept := getattr(flight, "accept", b"")):
-                if not self._parser.should_upgrade():
-                    raise Failed(Failure.BAD_RESPONSE, why="a 101 that does not upgrade")
-                self._reply = Switched(self, flight, self._headers, accept, self._timeouts.tunnel)
+    def _take(self, events: list[Event]) -> None:
+        """Act on what has come: the answer's parts first, what waits for it last."""
+        end: End | None = None
+        trailers: tuple[Pair, ...] = ()
+        body = self._body
+        for event in events:
+            if type(event) is bytes:
+                body.append(event)
+            elif type(event) is Reply:
+                self._reply = event
+            elif type(event) is End:
+                end = event
+            elif type(event) is Trailers:
+                trailers = event.fields
+            elif type(event) is Interim:
+                self._handler.interim(event.status, event.fields)  # type: ignore[union-attr]
+            elif type(event) is Upgraded:
+                self._switch(event)
                 return
-            if status not in (100, 102, 103):
-                raise Failed(Failure.BAD_RESPONSE, why=f"an unasked-for status {status}")
-            if not FRAMING.isdisjoint(lower(name) for name, _ in self._headers):
-                # RFC 9110 section 8.6 and RFC 9112 section 6.1 forbid it, and some would read a body here.
-                raise Failed(Failure.BAD_RESPONSE, why=f"an interim {status} with a body's length")
-            self._headers = []
+            elif type(event) is Reset:
+                if self._stream is not None:
+                    self._stream.feed(body)
+                    body.clear()
+                self._fail(Failed(Failure.BAD_RESPONSE, why=f"{self.endpoint.name} {event.why}"))
+                return
+        stream, reply = self._stream, self._reply
+        if reply is None:
             return
-        if len(self._headers) > MAX_HEADERS:
-            raise Failed(Failure.BAD_RESPONSE, why=f"more than {MAX_HEADERS} header fields")
-        if self._headers == self._last:
-            understood = self._understood
-        else:
-            understood = self._understood = understand(self._headers)
-            self._last = self._headers
-        headers, index, joined, length, coding, connection = understood
-        # Its reason phrase is dropped: RFC 9112 section 4 lets nobody rely on it.
-        reply = Reply.known(status, headers.copy(), index.copy(), joined, length)
-        self._keep = b"close" not in connection
-        version = self._parser.get_http_version()
-        if version != "1.1":
-            if version != "1.0" or coding:
-                # RFC 9112 section 6.1: Transfer-Encoding in HTTP/1.0 is faulty framing.
-                raise Failed(Failure.BAD_RESPONSE, why=f"HTTP/{version} {'with Transfer-Encoding' if coding else ''}")
-            self._keep = self._keep and b"keep-alive" in connection
-        if coding and coding != b"chunked":
-            raise Failed(Failure.BAD_RESPONSE, why=f"Transfer-Encoding: {coding!r}")
-        if self._head_only:
-            self._complete = True
-        elif status == 204 or status == 304:
-            if coding or (length and status == 204):
-                self._keep = False  # It may well send the body that it announces, and that would be taken for the next answer.
-            reply.length = length if status == 304 else 0
-        elif length is None and not coding:
-            self._until_close = True
-            self._keep = False
-        self._reply = reply
+        if end is not None:
+            self._finish(end.reusable, trailers)
+        elif stream is not None:
+            stream.feed(body)
+            body.clear()
+            stream.wake()
+        elif reply.length is None or reply.length > WHOLE:
+            handler = self._handler
+            self._start_stream(reply)
+            handler.answered(reply)  # type: ignore[union-attr]
 
-    def on_body(self, chunk: bytes) -> None:
-        if self._complete:
-            self._extra = True
-        elif self._stream is not None:
-            self._stream.feed(chunk)
-        else:
-            self._body.append(chunk)
-
-    def on_message_complete(self) -> None:
-        if self._reply is not None:
-            self._complete = True
-
-    def _trailer(self, name: bytes, value: bytes) -> None:
-        """A field after a chunked body, for its reader; never merged with the header section (RFC 9110 section 6.5.1)."""
-        if lower(name) in HOP_BY_HOP:
-            self._keep = False  # The parser heeds some of them even here.
-        self._trailers = (*self._trailers, (name, value))
-        if len(self._trailers) > MAX_HEADERS:
-            raise Failed(Failure.BAD_RESPONSE, why=f"more than {MAX_HEADERS} trailer fields")
-
-    # Ends.
-
-    def _switch(self, rest: bytes) -> None:
-        """101: nothing that follows is HTTP. Reads no more until whoever has the answer takes the socket over, or closes it."""
-        flight, reply = self._flight, self._reply
-        assert flight is not None and isinstance(reply, Switched)
-        self._flight = None
-        self.deadline = self.limit = _NEVER
+    def _switch(self, upgraded: Upgraded) -> None:
+        """101: nothing that follows is HTTP. Reads no more until the socket is taken over, or closed."""
+        handler = self._handler
+        assert handler is not None
+        try:
+            reply = Switched(self, handler, upgraded, self._timeouts.tunnel)
+        except Failed as failed:
+            self._fail(failed)
+            return
+        self._handler = None
+        self.deadline = self.limit = NEVER
         self._owner.open.discard(self)
-        self._transport.pause_reading()  # type: ignore[union-attr]
-        reply.rest = rest
-        flight.answered(reply)
+        self._transport.pause_reading()
+        handler.answered(reply)
 
     def hand_over(self, protocol: asyncio.Protocol) -> asyncio.Transport | None:
         """After 101: the socket, to be heard by `protocol` from now on; None when it is closed. This connection is done."""
-        transport, self._transport = self._transport, None
-        if transport is None or self.closed:
+        transport = self._transport
+        if self.closed:
             return None
         self.closed = True
         transport.set_protocol(protocol)
         return transport
 
-    def _start_stream(self, reply: Reply) -> None:
+    def _start_stream(self, reply: Reply) -> AnswerStream:
         stream = self._stream = AnswerStream(self)
-        for chunk in self._body:
-            stream.feed(chunk)
+        stream.feed(self._body)
+        self._body.clear()
         reply.body = stream
-        self._flight.answered(reply)  # type: ignore[union-attr]
+        return stream
 
-    def _finish(self, data: bytes) -> None:
-        """The answer is complete (it is `data`, if it came in one piece): the connection goes to the idle ones if nothing speaks
-        against it, then whoever waits is told."""
-        flight, stream, reply, body = self._flight, self._stream, self._reply, self._body
-        assert flight is not None and reply is not None
-        self._flight = self._stream = None
+    def _finish(self, reusable: bool, trailers: tuple[Pair, ...]) -> None:
+        """The answer is complete: the connection goes to the idle ones if nothing speaks against it, then what waits is told."""
+        handler, stream, reply, body = self._handler, self._stream, self._reply, self._body
+        assert handler is not None and reply is not None
+        started = stream is not None
+        if trailers and stream is None:
+            stream = self._start_stream(reply)
+        elif stream is not None:
+            stream.feed(body)
+        self._handler = self._stream = self._reply = None
+        self._body = []
         if (
-            self._keep
-            and not (self._extra or self._sending)
-            and (stream is None or not self.speaks())  # What follows a long answer may not have been read with its end.
+            reusable
+            and not self._sending
+            and (not started or not self.has_unread_input())  # What follows a long answer may not have been read with its end.
         ):
-            self._repeat = self._repeated(data, reply)
-            if self._head_only:
-                self._parser = httptools.HttpResponseParser(self)  # The old one still expects the body that HEAD has not.
             if self._reading_paused:
                 self.resume_reading()
-            self._complete = False
-            self._reply = None
-            self._headers, self._body = [], []
-            self._head_bytes = self._beside = 0
-            self._rest()
+            self._used = True
+            self.keep()
         else:
             self.close()
         if stream is not None:
-            if self._trailers:
-                stream.trailers, self._trailers = self._trailers, ()
-            flight.ended(None)  # First, so that nothing reads the request's body any more when its answer ends.
-            stream.end(None)
+            if not started:
+                handler.answered(reply)
+            handler.ended(None)  # First, so that nothing reads the request's body any more when its answer ends.
+            stream.end(None, trailers)
             return
         if not self._head_only:
             reply.body = body[0] if len(body) == 1 else b"".join(body)
             if reply.status != 304:
                 reply.length = len(reply.body)
-        flight.answered(reply)
+        handler.answered(reply)
 
-    def _rest(self) -> None:
-        """To the idle ones, where there is room."""
-        idle = self.endpoint.idle
-        if self._writing_paused or self.closed or len(idle) >= self._max_idle:
-            self.close()
-            return
-        self._used = True
-        self.deadline = self.limit = _NEVER
-        self.idle_since = self._owner.now
-        idle.append(self)
-
-    def _repeated(self, data: bytes, reply: Reply) -> Repeat | None:
-        """What the next answer may repeat of this one, which was all in `data`; not of a first one, which may be the last."""
-        if self._patience:
-            self._patience -= 1
-            return None
-        if not (data and self._used) or reply.length is None or self._head_only or reply.status in (204, 304):
-            return None
-        headers, index, _, stated, *_ = self._understood
-        if stated is None:
-            return None
-        end = len(data) - stated
-        if data.find(END) + len(END) != end:  # Something stands before the head or behind the body: 100 (Continue), CRLF.
-            return None
-        return Repeat(data[:end], reply.status, headers, index, stated)
+    # Ends.
 
     def _fail(self, failed: Failed, stale: bool = False) -> None:
-        flight, stream = self._flight, self._stream
-        self._flight = self._stream = None
+        handler, stream = self._handler, self._stream
+        self._handler = self._stream = None
         self.close()
-        if flight is None:
+        if handler is None:
             return
         if stream is not None:
-            flight.ended(failed)
+            handler.ended(failed)
             stream.end(failed)
         else:
-            flight.failed(failed, stale)
+            handler.failed(failed, stale)
 
-    def _leave(self) -> None:
-        """Takes itself out of the idle ones."""
-        try:
-            self.endpoint.idle.remove(self)
-        except ValueError:
-            pass
-
-    def _wake_writer(self) -> None:
-        drain, self._drain = self._drain, None
-        if drain is not None and not drain.done():
-            drain.set_result(None)
-
-
-def _authentic(transport: asyncio.Transport | None) -> bool:
-    """Whether the end of what came is the sender's own. RFC 9112 section 9.8: over TLS only close_notify says so."""
-    tls = transport.get_extra_info("ssl_object") if transport is not None else None
-    if tls is None:
-        return True
-    try:
-        return bool(tls.read(1) == b"")
-    except ssl.SSLError:
-        return False  # Nothing to read and no close_notify: anybody can end a TCP connection.
+    def _write_held(self) -> None:
+        """Go on with the request's body: what had come meanwhile has been looked at."""
+        held, self._held = self._held, b""
+        self._transport.write(held)
+        if not self._writing_paused:
+            self._wake_writer()

@@ -3,30 +3,40 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from gateway.core.exchange import Reply
 from gateway.core.failures import Failed, Failure
-from gateway.core.headers import HOP_BY_HOP, Pair, lower, tokens
+from gateway.core.headers import HOP_BY_HOP, lower, tokens
 from gateway.protocols.websocket import fault
+from gateway.upstream.connections.http1.codec import Upgraded
+from gateway.upstream.connections.interfaces import ResponseHandler
+from gateway.upstream.pool.endpoint import Endpoint
 
-if TYPE_CHECKING:
-    from gateway.upstream.connections.http1.connection import Connection, Flight
+
+class Detachable(Protocol):
+    """A connection whose socket can be taken over."""
+
+    endpoint: Endpoint
+
+    def hand_over(self, protocol: asyncio.Protocol) -> asyncio.Transport | None: ...
+
+    def close(self) -> None: ...
 
 
 class Switched(Reply):
-    """A 101 without a body, for response hooks; for serving the way to the socket. Whoever has it ends it exactly once:
+    """A 101 without a body, for response hooks; for serving the way to the socket. It is ended exactly once:
 
     by `abort`, or by `take_over` and, when the tunnel has ended, `over`; both are harmless twice.
     idle: seconds without a byte after which the tunnel is to end. rest: bytes that came right behind the answer.
     """
 
-    __slots__ = ("_connection", "_flight", "idle", "rest")
+    __slots__ = ("_connection", "_handler", "idle", "rest")
 
-    def __init__(self, connection: Connection, flight: Flight, pairs: Sequence[Pair], expected: bytes, idle: float) -> None:
-        """Raises Failed(BAD_RESPONSE) unless the fields answer the handshake; `expected` is the Sec-WebSocket-Accept due."""
-        wrong = fault(pairs, expected)
+    def __init__(self, connection: Detachable, handler: ResponseHandler, upgraded: Upgraded, idle: float) -> None:
+        """Raises Failed(BAD_RESPONSE) unless the fields answer the handshake with the handler's `accept`."""
+        pairs = upgraded.fields
+        wrong = fault(pairs, handler.accept)
         if wrong is not None:
             raise Failed(Failure.BAD_RESPONSE, why=f"{connection.endpoint.name} switched protocols, but {wrong}")
         named = {name for pair in pairs if lower(pair[0]) == b"connection" for name in tokens(pair[1])}
@@ -34,9 +44,9 @@ class Switched(Reply):
         super().__init__(101, [pair for pair in pairs if lower(pair[0]) not in dropped])
         self.length = None
         self.idle = idle
-        self.rest = b""
-        self._connection: Connection | None = connection
-        self._flight: Flight | None = flight
+        self.rest = upgraded.rest
+        self._connection: Detachable | None = connection
+        self._handler: ResponseHandler | None = handler
 
     def take_over(self, protocol: asyncio.Protocol) -> asyncio.Transport | None:
         """The socket, which `protocol` hears from now on; reading is paused. None when the endpoint has closed it already."""
@@ -45,9 +55,9 @@ class Switched(Reply):
 
     def over(self) -> None:
         """The tunnel has ended: lets go of the endpoint."""
-        flight, self._flight = self._flight, None
-        if flight is not None:
-            flight.ended(None)
+        handler, self._handler = self._handler, None
+        if handler is not None:
+            handler.ended(None)
 
     def abort(self) -> None:
         """There will be no tunnel: closes the socket and lets go of the endpoint."""

@@ -12,7 +12,7 @@ from gateway.config.tables.endpoints import EndpointConfig
 from gateway.config.tables.health import HealthConfig
 from gateway.core.exchange import Reply
 from gateway.core.failures import Failed, Failure
-from gateway.upstream.connections.checks import MOST, contains, knock
+from gateway.upstream.connections.checks import SEARCHED, check, contains, tcp_probe
 from gateway.upstream.connections.transport import Transport
 from gateway.upstream.pool.endpoint import Endpoint
 from tests.origin import Origin, answer
@@ -30,19 +30,19 @@ class Stream:
         self.aborted = True
 
 
-async def test_a_knock_finds_out_whether_somebody_listens() -> None:
+async def test_a_tcp_probe_finds_out_whether_somebody_listens() -> None:
     origin = await Origin().start()
     endpoint = Endpoint("x", EndpointConfig(origin.url))
-    assert await knock(endpoint) == 0
+    assert await tcp_probe(endpoint) == 0
     await origin.stop()
     with pytest.raises(Failed) as caught:
-        await knock(endpoint)
+        await tcp_probe(endpoint)
     assert caught.value.failure is Failure.CONNECT_FAILED
 
 
 @pytest.mark.parametrize(
     ("chunks", "found"),
-    [((b"all is w", b"ell"), True), ((b"nothing",), False), ((), False), ((b"x" * MOST, b"well"), False)],
+    [((b"all is w", b"ell"), True), ((b"nothing",), False), ((), False), ((b"x" * SEARCHED, b"well"), False)],
 )
 async def test_what_a_stream_contains(chunks: tuple[bytes, ...], found: bool) -> None:
     stream = Stream(*chunks)
@@ -66,12 +66,12 @@ async def origin():
     ],
 )
 async def test_checks(origin: Origin, health: HealthConfig, status: int) -> None:
-    assert await Transport().check(Endpoint("x", EndpointConfig(origin.url)), health) == status
+    assert await check(Transport(), Endpoint("x", EndpointConfig(origin.url)), health) == status
 
 
 async def test_a_body_that_is_not_as_expected_fails(origin: Origin) -> None:
     with pytest.raises(Failed, match="/health answered without '\"down\"'"):
-        await Transport().check(Endpoint("x", EndpointConfig(origin.url)), HealthConfig(body='"down"'))
+        await check(Transport(), Endpoint("x", EndpointConfig(origin.url)), HealthConfig(body='"down"'))
 
 
 @pytest.mark.parametrize("refuses", [True, False])
@@ -89,8 +89,8 @@ async def test_tls_wants_a_handshake_and_no_more(refuses: bool) -> None:
     transport, endpoint = Transport(opener=opener), Endpoint("x", EndpointConfig("https://127.0.0.1:1"))
     if refuses:
         with pytest.raises(Failed) as caught:
-            await transport.check(endpoint, HealthConfig(type="tls"))
+            await check(transport, endpoint, HealthConfig(type="tls"))
         assert caught.value.failure is Failure.TLS_FAILED
     else:
-        assert await transport.check(endpoint, HealthConfig(type="tls")) == 0
+        assert await check(transport, endpoint, HealthConfig(type="tls")) == 0
         assert repr(opened[0]).endswith("closed>")

@@ -13,7 +13,8 @@ from gateway.config.tables.endpoints import EndpointConfig
 from gateway.config.tables.traffic import TimeoutsConfig
 from gateway.core.exchange import Reply
 from gateway.core.failures import Failed
-from gateway.upstream.connections.http1.connection import PATIENCE, Connection
+from gateway.upstream.connections.http1.codec import PATIENCE
+from gateway.upstream.connections.http1.connection import Connection
 from gateway.upstream.connections.transport import Transport
 from gateway.upstream.pool.endpoint import Endpoint
 from tests.flow.corpus_responses import CASES
@@ -41,16 +42,20 @@ class Socket:
 class Quiet(Connection):
     """Nothing more waits in its socket."""
 
-    def speaks(self) -> bool:
+    def has_unread_input(self) -> bool:
         return False
 
 
 @dataclass
 class Outcome:
-    """A Flight that notes what it was told."""
+    """A ResponseHandler that notes what it was told."""
 
     said: Any = None
     ended: Any = None
+    accept = b""
+
+    def interim(self, status: int, fields: Any) -> None:
+        pass
 
     def answered(self, reply: Reply) -> None:
         body = reply.body if isinstance(reply.body, bytes) else "stream"
@@ -73,14 +78,14 @@ class Peer:
         outcome = Outcome()
         self.endpoint.idle.clear()
         outcome.ended = lambda failed: None
-        self.connection.send(b"?", outcome, TimeoutsConfig(), head_only=method == "HEAD", more=more)  # type: ignore[arg-type]
+        self.connection.start(b"?", outcome, TimeoutsConfig(), head_only=method == "HEAD", more=more)  # type: ignore[arg-type]
         for part in data:
             self.connection.data_received(part)
         return outcome.said, not self.connection.closed, bool(self.endpoint.idle)
 
     @property
     def repeats(self) -> bool:
-        return self.connection._repeat is not None
+        return self.connection._codec.repeat is not None
 
 
 def warm(answer: bytes = HEAD + b"ok", method: str = "GET") -> Peer:
@@ -175,7 +180,7 @@ SERVED = b"HTTP/1.1 200 OK\r\nDate: now\r\nContent-Length: 2\r\nConnection: keep
 )
 def test_answers_with_other_values(description: str, answer: bytes, taken: bool) -> None:
     peer = warm(SERVED + b"ok")
-    repeat = peer.connection._repeat
+    repeat = peer.connection._codec.repeat
     assert repeat is not None
     assert repeat.varied(answer) is taken
     peer = warm(SERVED + b"ok")
@@ -225,7 +230,7 @@ def test_a_body_may_differ_and_headers_belong_to_each_reply():
 
     for body in (b"ab", b"cd"):
         peer.endpoint.idle.clear()
-        peer.connection.send(b"?", Kept(), TimeoutsConfig())  # type: ignore[arg-type]
+        peer.connection.start(b"?", Kept(), TimeoutsConfig())  # type: ignore[arg-type]
         peer.connection.data_received(HEAD + body)
         replies[-1].add(b"X-More", body)
         replies[-1].blocks.append(body)

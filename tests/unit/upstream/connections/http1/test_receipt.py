@@ -16,10 +16,11 @@ import uvloop
 from gateway.config.tables.endpoints import EndpointConfig, UpstreamTlsConfig
 from gateway.config.tables.traffic import TimeoutsConfig
 from gateway.core.failures import Failed, Failure
+from gateway.upstream.connections.checks import Answer
 from gateway.upstream.connections.http1 import receipt
 from gateway.upstream.connections.http1.connection import Connection
 from gateway.upstream.connections.tls import UpstreamTls
-from gateway.upstream.connections.transport import Awaited, Transport
+from gateway.upstream.connections.transport import Transport
 from gateway.upstream.pool.endpoint import Endpoint
 from tests.certificates import Authority
 from tests.origin import OK
@@ -49,11 +50,11 @@ class World:
     async def used(self) -> None:
         """Connects, and has one answer: the connection is a kept one afterwards."""
         await self.connect()
-        flight = Awaited()
-        self.connection.send(GET, flight, TIMEOUTS)
+        answer = Answer()
+        self.connection.start(GET, answer, TIMEOUTS)
         await asyncio.to_thread(self.hear, GET)
         self.other.sendall(OK)
-        await flight.future
+        await answer
         assert self.transport.take(self.endpoint) is self.connection
 
     def hear(self, request: bytes = POST) -> None:
@@ -76,18 +77,18 @@ class World:
 
     async def ask(self, data: bytes = POST, more: bool = False) -> tuple[Failed, bool]:
         """How a request fails, and whether it may have been the connection's age."""
-        flight = self.send(data, more)
-        return await self.end(flight)
+        answer = self.send(data, more)
+        return await self.end(answer)
 
-    def send(self, data: bytes = POST, more: bool = False) -> Awaited:
-        flight = Awaited()
-        self.connection.send(data, flight, TIMEOUTS, more=more)
-        return flight
+    def send(self, data: bytes = POST, more: bool = False) -> Answer:
+        answer = Answer()
+        self.connection.start(data, answer, TIMEOUTS, more=more)
+        return answer
 
-    async def end(self, flight: Awaited) -> tuple[Failed, bool]:
+    async def end(self, answer: Answer) -> tuple[Failed, bool]:
         with pytest.raises(Failed) as failed:
-            await asyncio.wait_for(flight.future, 10)
-        return failed.value, flight.stale
+            await asyncio.wait_for(answer, 10)
+        return failed.value, answer.stale
 
 
 def play(loop: Callable[[], asyncio.AbstractEventLoop], scene: Callable[[World], object]) -> tuple[Failure, bool]:
@@ -133,35 +134,35 @@ async def reset_before_its_first(world: World) -> object:
 
 async def closed_with_it_unread(world: World) -> object:
     await world.used()
-    flight = world.send()
+    answer = world.send()
     await world.arrived()
     world.close()
-    return await world.end(flight)
+    return await world.end(answer)
 
 
 async def closed_behind_it(world: World) -> object:
     await world.used()
-    flight = world.send()
+    answer = world.send()
     await asyncio.to_thread(world.hear)
     world.close()
-    return await world.end(flight)
+    return await world.end(answer)
 
 
 async def reset_behind_it(world: World) -> object:
     """What it has read it has not acknowledged yet: that goes with the answer, or 40 ms later, and a reset hides it."""
     await world.used()
-    flight = world.send()
+    answer = world.send()
     await asyncio.to_thread(world.hear)
     world.reset()
-    return await world.end(flight)
+    return await world.end(answer)
 
 
 async def half_closed_behind_it(world: World) -> object:
     await world.used()
-    flight = world.send()
+    answer = world.send()
     await asyncio.to_thread(world.hear)
     world.other.shutdown(socket.SHUT_WR)
-    return await world.end(flight)
+    return await world.end(answer)
 
 
 async def closed_before_one_in_parts(world: World) -> object:
@@ -174,21 +175,21 @@ async def closed_before_one_in_parts(world: World) -> object:
 async def closed_within_it(world: World) -> object:
     """So much that not all of it goes out, of which some is acknowledged."""
     await world.used()
-    flight = world.send(POST.replace(b"5", b"9999999", 1) + bytes(9_999_994))
+    answer = world.send(POST.replace(b"5", b"9999999", 1) + bytes(9_999_994))
     await asyncio.to_thread(world.hear, bytes(1000))
     world.close()
-    return await world.end(flight)
+    return await world.end(answer)
 
 
 async def closed_within_its_answer(world: World) -> object:
     await world.used()
     world.other.sendall(b"")
-    flight = world.send()
+    answer = world.send()
     world.other.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
-    while not world.connection._head_bytes:
+    while not world.connection._codec.begun:
         await asyncio.sleep(0)
     world.other.shutdown(socket.SHUT_WR)
-    return await world.end(flight)
+    return await world.end(answer)
 
 
 SAFE, UNKNOWN = Failure.NOT_RECEIVED, Failure.CONNECTION_RESET
@@ -233,15 +234,15 @@ def test_over_tls(loop, heard, expected, tmp_path: Path):
         accepted = asyncio.create_task(asyncio.to_thread(shake))
         world.connection = await world.transport.connect(world.endpoint, 5, max_idle=1)
         world.other = await accepted
-        flight = world.send(GET)
+        answer = world.send(GET)
         await asyncio.to_thread(world.hear, GET)
         world.other.sendall(OK)
-        await flight.future
+        await answer
         if heard:
-            flight = world.send()
+            answer = world.send()
             await asyncio.to_thread(world.hear)
             world.close()
-            return await world.end(flight)
+            return await world.end(answer)
         world.other.settimeout(0)
         with pytest.raises(ssl.SSLWantReadError):
             world.other.unwrap()  # type: ignore[attr-defined] # Sends its close_notify, and does not wait for the other.

@@ -9,9 +9,10 @@ from gateway.config.tables.health import BreakerConfig
 from gateway.config.tables.traffic import TimeoutsConfig
 from gateway.config.tables.upstream import UpstreamConfig
 from gateway.core.failures import Failed, Failure
+from gateway.upstream.connections.checks import Answer
 from gateway.upstream.connections.http1.connection import Connection
 from gateway.upstream.connections.http1.switched import Switched
-from gateway.upstream.connections.transport import Awaited, Transport
+from gateway.upstream.connections.transport import Transport
 from gateway.upstream.pool.endpoint import Endpoint
 from gateway.upstream.pool.pool import Pool
 from tests.websocket import KEY, frame, handshake, switching
@@ -40,7 +41,7 @@ class Socket:
         self.protocol = protocol
 
 
-class Flight(Awaited):
+class Handler(Answer):
     def __init__(self, accept: bytes) -> None:
         super().__init__()
         self.accept = accept
@@ -57,12 +58,12 @@ class World:
         self.connection = Connection(self.transport, self.endpoint, 10)
         self.socket = Socket()
         self.connection.connection_made(self.socket)  # type: ignore[arg-type]
-        self.flight = Flight(accept)
-        self.connection.send(handshake(), self.flight, TimeoutsConfig(tunnel=77.0), limit=1e12)
+        self.handler = Handler(accept)
+        self.connection.start(handshake(), self.handler, TimeoutsConfig(tunnel=77.0), limit=1e12)
 
     def switched(self, data: bytes = HEAD) -> Switched:
         self.connection.data_received(data)
-        reply = self.flight.future.result()
+        reply = self.handler._value
         assert isinstance(reply, Switched)
         return reply
 
@@ -79,11 +80,11 @@ async def test_an_answer_to_hooks_and_a_socket_to_serving():
     assert reply.take_over(protocol) is world.socket  # type: ignore[arg-type,comparison-overlap]
     assert world.socket.protocol is protocol
     assert world.connection.closed and world.endpoint.idle == []
-    assert world.flight.endings == []
+    assert world.handler.endings == []
     reply.over()
     reply.over()
     reply.abort()
-    assert world.flight.endings == [None]
+    assert world.handler.endings == [None]
     assert not world.socket.aborted, "it is no longer this one's to close"
 
 
@@ -99,7 +100,7 @@ async def test_given_up_it_is_closed_and_let_go_of_once():
     reply = world.switched()
     reply.abort()
     reply.abort()
-    assert world.socket.aborted and world.flight.endings == [None]
+    assert world.socket.aborted and world.handler.endings == [None]
     assert reply.take_over(object()) is None  # type: ignore[arg-type]
 
 
@@ -123,7 +124,7 @@ async def test_lost_before_it_was_taken_over():
 async def test_what_was_not_asked_for_is_no_answer(accept, data):
     world = World(accept)
     world.connection.data_received(data)
-    error = world.flight.future.exception()
+    error = world.handler._error
     assert isinstance(error, Failed) and error.failure is Failure.BAD_RESPONSE
     assert world.socket.aborted and not world.transport.open
 

@@ -1,0 +1,151 @@
+"""One socket to an endpoint, below the protocol spoken on it: reading and writing paused, unread input, its end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import ssl
+
+from gateway.core.wait import Wait
+from gateway.upstream.connections.interfaces import NEVER, Owner
+from gateway.upstream.pool.endpoint import Endpoint
+
+SALVAGE = 256 * 1024
+"""Bytes read at most from a socket on which a write has failed."""
+
+
+class EndpointSocket(asyncio.Protocol):
+    """A socket to `endpoint`, among its owner's open ones from when it is connected until it is closed.
+
+    deadline: when the sweep calls `expire` (clock.monotonic). limit: likewise, for all of an exchange.
+    """
+
+    __slots__ = (
+        "_max_idle",
+        "_owner",
+        "_poll",
+        "_reading_paused",
+        "_room",
+        "_transport",
+        "_writing_paused",
+        "closed",
+        "deadline",
+        "endpoint",
+        "idle_since",
+        "limit",
+    )
+
+    _transport: asyncio.Transport
+
+    def __init__(self, owner: Owner, endpoint: Endpoint, max_idle: int) -> None:
+        self.endpoint = endpoint
+        self.closed = False
+        self.idle_since = 0.0
+        self.deadline = self.limit = NEVER
+        self._owner = owner
+        self._max_idle = max_idle
+        self._poll: select.poll | None = None
+        self._writing_paused = self._reading_paused = False
+        self._room: Wait[None] | None = None
+
+    def close(self) -> None:
+        """Close the socket at once. What waits for an answer must have been told before."""
+        self.closed = True
+        self.deadline = self.limit = NEVER
+        self._owner.open.discard(self)
+        transport: asyncio.Transport | None = getattr(self, "_transport", None)
+        if transport is not None:
+            transport.abort()
+
+    def has_unread_input(self) -> bool:
+        """Return True if bytes or the end of the connection are waiting in the socket."""
+        poll = self._poll
+        if poll is None:
+            raw = self._transport.get_extra_info("socket")
+            if raw is None:
+                return False
+            poll = self._poll = select.poll()
+            poll.register(raw.fileno(), select.POLLIN)
+        return bool(poll.poll(0))
+
+    def pause_reading(self) -> None:
+        """Read no more for now."""
+        if not self._reading_paused and not self.closed:
+            self._reading_paused = True
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read on after `pause_reading`."""
+        if self._reading_paused and not self.closed:
+            self._reading_paused = False
+            self._transport.resume_reading()
+
+    def retire(self) -> None:
+        """Do not keep it: it closes after the answer that is under way."""
+        self._max_idle = 0
+
+    def keep(self) -> None:
+        """Add it to the endpoint's idle ones if there is room, else close it."""
+        idle = self.endpoint.idle
+        if self._writing_paused or self.closed or len(idle) >= self._max_idle:
+            self.close()
+            return
+        self.deadline = self.limit = NEVER
+        self.idle_since = self._owner.now
+        idle.append(self)
+
+    def leave(self) -> None:
+        """Take it out of the idle ones."""
+        try:
+            self.endpoint.idle.remove(self)
+        except ValueError:
+            pass
+
+    def salvage(self) -> bytes:
+        """Read what came before a write failed.
+
+        An endpoint that answers early and closes resets what is still being sent, and the event loop may report that
+        before it reads the answer. Not over TLS, whose state is the loop's.
+        """
+        transport = self._transport
+        if self._reading_paused or transport.get_extra_info("ssl_object") is not None:
+            return b""
+        try:
+            return os.read(transport.get_extra_info("socket").fileno(), SALVAGE)
+        except (OSError, AttributeError):  # Closed, or no socket of the kernel's.
+            return b""
+
+    def ended_by_peer(self) -> bool:
+        """Return True if the end of what came is the sender's own. RFC 9112 section 9.8: over TLS only close_notify says so."""
+        tls = self._transport.get_extra_info("ssl_object")
+        if tls is None:
+            return True
+        try:
+            return bool(tls.read(1) == b"")
+        except ssl.SSLError:
+            return False  # Nothing to read and no close_notify: anybody can end a TCP connection.
+
+    # asyncio.Protocol.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # type: ignore[assignment]
+        self._owner.open.add(self)
+
+    def pause_writing(self) -> None:
+        self._writing_paused = True
+
+    def resume_writing(self) -> None:
+        self._writing_paused = False
+        self._wake_writer()
+
+    def _wait_for_room(self) -> Wait[None]:
+        if self._room is None:
+            self._room = Wait()
+        return self._room
+
+    def _wake_writer(self) -> None:
+        """Resume what waits for room to write; last, for it may write at once."""
+        room, self._room = self._room, None
+        if room is not None:
+            room.wake()

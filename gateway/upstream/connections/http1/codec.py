@@ -1,0 +1,283 @@
+"""HTTP/1.1 towards endpoints, as a codec: the bytes of answers in, events out. No socket, no clock.
+
+Events of one answer, in order: any number of `Interim`, then `Reply` (the head), its body as `bytes`,
+`Trailers` if there are any, `End`. `Upgraded` stands in place of all of it after a 101, `Reset` wherever
+the protocol is broken. Strict by RFC 9112: a connection may be used again only when an answer ended
+exactly where its framing said and nothing came after it.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import NamedTuple
+
+import httptools
+
+from gateway.core.exchange import Reply
+from gateway.core.headers import FRAMING, HOP_BY_HOP, Pair, lower
+from gateway.upstream.connections.http1.fields import MAX_FIELDS, MAX_HEAD, InvalidAnswer, understand
+from gateway.upstream.connections.http1.repeats import END, Repeat
+
+PATIENCE = 16
+"""Answers to parse, after one repeated nothing of the one before, until another is held against the one before."""
+
+_H = ord("H")
+
+
+class Interim(NamedTuple):
+    """A 1xx answer, hop-by-hop fields left out."""
+
+    status: int
+    fields: list[Pair]
+
+
+class Trailers(NamedTuple):
+    """The fields after a chunked body."""
+
+    fields: tuple[Pair, ...]
+
+
+class End(NamedTuple):
+    """The answer is complete. `reusable`: the connection may carry another."""
+
+    reusable: bool
+
+
+class Upgraded(NamedTuple):
+    """A 101 that was asked for; `rest` is what came right behind it."""
+
+    fields: list[Pair]
+    rest: bytes
+
+
+class Reset(NamedTuple):
+    """The answer is invalid: `why` completes the sentence "the endpoint ..."."""
+
+    why: str
+
+
+Event = Interim | Reply | bytes | Trailers | End | Upgraded | Reset
+
+
+class Phase(enum.Enum):
+    """How far the answer has come."""
+
+    HEAD = enum.auto()
+    BODY = enum.auto()
+    DONE = enum.auto()
+
+
+class ResponseCodec:
+    """One connection's answers, one after the other: `feed` it with their bytes. Set before each:
+
+    head_only: it has no body, whatever it says (RFC 9110 section 9.3.2: HEAD). upgrade: it may be a 101.
+    repeat:    what the answer is held against before it is parsed, if anything.
+    """
+
+    __slots__ = (
+        "_answers",
+        "_beside",
+        "_events",
+        "_extra",
+        "_fields",
+        "_head_bytes",
+        "_keep",
+        "_last",
+        "_parser",
+        "_patience",
+        "_phase",
+        "_reply",
+        "_trailers",
+        "_understood",
+        "_until_close",
+        "head_only",
+        "repeat",
+        "upgrade",
+    )
+
+    def __init__(self) -> None:
+        self._parser = httptools.HttpResponseParser(self)
+        self._phase = Phase.HEAD
+        self.head_only = self.upgrade = False
+        self._keep = self._extra = self._until_close = False
+        self._events: list[Event] = []
+        self._fields: list[Pair] = []
+        self._trailers: tuple[Pair, ...] = ()
+        self._reply: Reply | None = None
+        self._head_bytes = self._beside = 0
+        """Bytes of the head so far; bytes since the last of the body that are none of it."""
+        self._last: list[Pair] = []
+        self._understood = understand([])
+        self._answers = 0
+        self.repeat: Repeat | None = None
+        self._patience = 0
+
+    def __repr__(self) -> str:
+        return f"<ResponseCodec {self._phase.name.lower()}, {self._answers} answers>"
+
+    @property
+    def begun(self) -> bool:
+        """Whether a part of the answer has come."""
+        return self._phase is not Phase.HEAD or self._head_bytes > 0
+
+    def parse_next(self) -> None:
+        """The next answer does not repeat the one before, and is to be parsed."""
+        repeat, self.repeat = self.repeat, None
+        if repeat is not None and not repeat.used:
+            self._patience = PATIENCE
+
+    def feed(self, data: bytes) -> list[Event]:
+        """The events that `data` brings."""
+        events: list[Event] = []
+        self._events = events
+        begins = not self.begun
+        if begins and data[0] != _H:
+            # Nothing but "HTTP/" begins an answer (RFC 9112 section 4); the parser would take an empty line, ICE and RTSP too.
+            return [Reset("sent something else than HTTP")]
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            return [*events, Upgraded(self._fields, data[upgrade.args[0] :])]
+        except httptools.HttpParserError as error:
+            if self._phase is not Phase.DONE:
+                return [*events, Reset(f"sent an invalid answer: {error.__context__ or error}")]
+            self._extra = True  # The answer itself was fine; what came after it was not.
+        if self._phase is Phase.DONE:
+            self._end(data if begins else b"")
+        elif self._phase is Phase.HEAD:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD:
+                events.append(Reset(f"sent a head of over {MAX_HEAD} bytes"))
+        elif events:
+            self._beside = 0
+        else:
+            self._beside += len(data)
+            if self._beside > MAX_HEAD:  # A chunk's size or extension, or a trailer section, that never ends.
+                events.append(Reset(f"sent {MAX_HEAD} bytes that are no body"))
+        return events
+
+    def eof(self) -> list[Event]:
+        """The connection has ended: the end of a body without framing (RFC 9112 section 6.3, rule 8)."""
+        return [End(False)] if self._until_close and self._phase is Phase.BODY else []
+
+    def _end(self, data: bytes) -> None:
+        """The answer is complete, and was all in `data` if that is not empty."""
+        events, reply = self._events, self._reply
+        assert reply is not None
+        if self._trailers:
+            events.append(Trailers(self._trailers))
+        keep = self._keep and not self._extra
+        if keep:
+            self.repeat = self._repeatable(data, reply)
+            if self.head_only:
+                self._parser = httptools.HttpResponseParser(self)  # The old one still expects the body that HEAD has not.
+        self._answers += 1
+        self._phase = Phase.HEAD
+        self._reply = None
+        self._fields = []
+        self._trailers = ()
+        self._head_bytes = self._beside = 0
+        self._extra = False
+        self._events = []  # An idle connection keeps nothing of its last answer.
+        events.append(End(keep))
+
+    def _repeatable(self, data: bytes, reply: Reply) -> Repeat | None:
+        """What the next answer may repeat of this one, which was all in `data`; not of a first one, which may be the last."""
+        if self._patience:
+            self._patience -= 1
+            return None
+        if not (data and self._answers) or reply.length is None or self.head_only or reply.status in (204, 304):
+            return None
+        headers, index, _, stated, *_ = self._understood
+        if stated is None:
+            return None
+        end = len(data) - stated
+        if data.find(END) + len(END) != end:  # Something stands before the head or behind the body: 100 (Continue), CRLF.
+            return None
+        return Repeat(data[:end], reply.status, headers, index, stated)
+
+    # httptools callbacks, in the order in which they come.
+
+    def on_message_begin(self) -> None:
+        if self._phase is Phase.DONE:
+            self._extra = True
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._phase is Phase.HEAD:
+            self._fields.append((name, value))
+        elif self._phase is Phase.BODY:
+            self._trailer(name, value)
+
+    def on_headers_complete(self) -> None:
+        if self._phase is not Phase.HEAD:
+            return
+        status, fields = self._parser.get_status_code(), self._fields
+        if len(fields) > MAX_FIELDS:
+            raise InvalidAnswer(f"more than {MAX_FIELDS} header fields")
+        if not 100 <= status <= 599:
+            raise InvalidAnswer(f"the status {status:03}")  # RFC 9110 section 15
+        if status < 200:
+            self._interim(status, fields)
+            return
+        if fields == self._last:
+            understood = self._understood
+        else:
+            understood = self._understood = understand(fields)
+            self._last = fields
+        headers, index, joined, length, coding, connection = understood
+        # Its reason phrase is dropped: RFC 9112 section 4 lets nobody rely on it.
+        reply = Reply.known(status, headers.copy(), index.copy(), joined, length)
+        self._until_close = False
+        self._keep = b"close" not in connection
+        version = self._parser.get_http_version()
+        if version != "1.1":
+            if version != "1.0" or coding:
+                # RFC 9112 section 6.1: Transfer-Encoding in HTTP/1.0 is faulty framing.
+                raise InvalidAnswer(f"HTTP/{version} {'with Transfer-Encoding' if coding else ''}")
+            self._keep = self._keep and b"keep-alive" in connection
+        if coding and coding != b"chunked":
+            raise InvalidAnswer(f"Transfer-Encoding: {coding!r}")
+        self._phase = Phase.BODY
+        if self.head_only:
+            self._phase = Phase.DONE
+        elif status == 204 or status == 304:
+            if coding or (length and status == 204):
+                self._keep = False  # It may well send the body that it announces, and that would be taken for the next answer.
+            reply.length = length if status == 304 else 0
+        elif length is None and not coding:
+            self._until_close = True
+            self._keep = False
+        self._reply = reply
+        self._events.append(reply)
+
+    def on_body(self, chunk: bytes) -> None:
+        if self._phase is Phase.DONE:
+            self._extra = True
+        else:
+            self._events.append(chunk)
+
+    def on_message_complete(self) -> None:
+        if self._phase is Phase.BODY:
+            self._phase = Phase.DONE
+
+    def _interim(self, status: int, fields: list[Pair]) -> None:
+        """RFC 9110 section 15.2: interim answers, known or not, come before the final one. A 101 must have been asked for."""
+        if status == 101:
+            if not self.upgrade:
+                raise InvalidAnswer("a 101 that was not asked for")
+            if not self._parser.should_upgrade():
+                raise InvalidAnswer("a 101 that does not upgrade")
+            return
+        if not FRAMING.isdisjoint(lower(name) for name, _ in fields):
+            # RFC 9110 section 8.6 and RFC 9112 section 6.1 forbid it, and some would read a body here.
+            raise InvalidAnswer(f"an interim {status} with a body's length")
+        self._events.append(Interim(status, understand(fields)[0]))
+        self._fields = []
+
+    def _trailer(self, name: bytes, value: bytes) -> None:
+        """A field after a chunked body, for its reader; never merged with the header section (RFC 9110 section 6.5.1)."""
+        if lower(name) in HOP_BY_HOP:
+            self._keep = False  # The parser heeds some of them even here.
+        self._trailers = (*self._trailers, (name, value))
+        if len(self._trailers) > MAX_FIELDS:
+            raise InvalidAnswer(f"more than {MAX_FIELDS} trailer fields")

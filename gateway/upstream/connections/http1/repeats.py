@@ -1,0 +1,102 @@
+"""Answers that repeat the one before on their connection are taken without being parsed again.
+
+Endpoints repeat themselves: between two answers only Date may differ, the body and its length, an entity tag.
+"""
+
+from __future__ import annotations
+
+from itertools import compress, count
+from operator import ne
+
+from gateway.core.exchange import Reply
+from gateway.core.headers import PLAIN_FIELD, Pair, lower
+
+END = b"\r\n\r\n"
+_PLAIN_HEAD = 8192
+"""Bytes of a head that is looked at here at all; the parser judges longer ones."""
+_LENGTH = -1
+"""The slot of Content-Length."""
+
+
+class Repeat:
+    """An answer that came in one piece, as what the next may repeat: its head byte for byte, or all but some fields' values.
+
+    Endpoints repeat themselves: between two answers Date may differ, the body and its length, an entity tag. The parser has read
+    these very lines from the same state; another value of a plain field changes nothing but that field, another Content-Length
+    where the body ends. Other names, another order, other hop-by-hop fields, a body that is not all there: the parser reads it.
+    `used`: whether any answer has.
+    """
+
+    __slots__ = ("_headers", "_index", "_joined", "_length", "_lines", "_parts", "_slots", "_status", "head", "size", "used")
+
+    def __init__(self, head: bytes, status: int, headers: list[Pair], index: dict[bytes, bytes], length: int) -> None:
+        """head: with the empty line. headers, index: what goes on to the client, in the order of the head."""
+        self.used = False
+        self._status = status
+        self._headers = headers
+        self._index = index
+        self._lines = head[: -len(END)].split(b"\r\n")
+        self._parts = [b"%b: %b\r\n" % pair for pair in headers]
+        self._slots = self._find_slots()
+        self._take(head, length)
+
+    def _find_slots(self) -> list[int | None]:
+        """By line: its place among the headers, or _LENGTH; None for one that must not differ."""
+        slots: list[int | None] = []
+        names = [lower(name) for name, _ in self._headers]
+        place = 0
+        for line in self._lines:
+            name = line.partition(b":")[0].lower()
+            if place < len(names) and name == names[place]:
+                slots.append(place if names.count(name) == 1 else None)
+                place += 1
+            else:
+                slots.append(_LENGTH if name == b"content-length" else None)
+        return slots if place == len(names) else [None] * len(slots)
+
+    def _take(self, head: bytes, length: int) -> None:
+        self.head = head
+        self.size = len(head) + length
+        self._length = length
+        self._joined = (len(self._headers), b"".join(self._parts))
+
+    def reply(self, data: bytes) -> Reply | None:
+        """The answer that `data` is, if it is one whole answer that repeats this one but for plain values."""
+        if not (len(data) == self.size and data.startswith(self.head)) and not self.varied(data):
+            return None
+        self.used = True
+        reply = Reply.known(self._status, self._headers.copy(), self._index.copy(), self._joined, self._length)
+        reply.body = data[len(self.head) :]
+        return reply
+
+    def varied(self, data: bytes) -> bool:
+        """Whether `data` is one whole answer that differs in plain values only; it is then what the next is held against."""
+        end = data.find(END)
+        if not 0 < end <= _PLAIN_HEAD:
+            return False
+        lines, known = data[:end].split(b"\r\n"), self._lines
+        if len(lines) != len(known):
+            return False
+        headers, index, parts, length = self._headers.copy(), self._index.copy(), self._parts.copy(), self._length
+        for place in compress(count(), map(ne, lines, known)):
+            slot = self._slots[place]
+            plain = PLAIN_FIELD.fullmatch(lines[place])
+            if slot is None or plain is None:
+                return False
+            name, value = plain.groups()
+            if slot == _LENGTH:
+                if not known[place].startswith(name + b":") or not value.isdigit() or len(value) > 9:
+                    return False
+                length = int(value)
+                continue
+            if name != headers[slot][0]:
+                return False
+            headers[slot] = (name, value)
+            index[lower(name)] = value
+            parts[slot] = lines[place] + b"\r\n"
+        head = data[: end + len(END)]
+        if len(data) != len(head) + length:
+            return False
+        self._lines, self._headers, self._index, self._parts = lines, headers, index, parts
+        self._take(head, length)
+        return True

@@ -1,0 +1,85 @@
+"""The body of an endpoint's answer while it arrives, with back-pressure."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Protocol
+
+from gateway.core.failures import Failed
+from gateway.core.headers import Pair
+from gateway.core.wait import Wait
+
+HIGH_WATER = 256 * 1024
+"""Bytes that may wait for a slow client before reading from the endpoint stops."""
+
+
+class Source(Protocol):
+    """Where a body comes from."""
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+    def give_up(self) -> None: ...
+
+
+class AnswerStream:
+    """A body arriving from an endpoint (a core ReplyStream). Reading more slowly than it arrives pauses the source."""
+
+    __slots__ = ("_chunks", "_ended", "_failed", "_paused", "_size", "_source", "_wait", "trailers")
+
+    def __init__(self, source: Source) -> None:
+        self.trailers: tuple[Pair, ...] = ()
+        """The fields that came after the body, once it has ended. They are no headers, and change none."""
+        self._source: Source | None = source
+        self._chunks: deque[bytes] = deque()
+        self._size = 0
+        self._ended = False
+        self._failed: Failed | None = None
+        self._paused = False
+        self._wait: Wait[None] | None = None
+
+    async def read(self) -> bytes:
+        """The next bytes, as they came; b"" at the end. Raises Failed when the body broke off."""
+        while not self._chunks:
+            if self._failed is not None:
+                raise self._failed
+            if self._ended:
+                return b""
+            self._wait = Wait()
+            await self._wait
+        chunk = self._chunks.popleft()
+        self._size -= len(chunk)
+        if self._paused and self._size <= HIGH_WATER // 2 and self._source is not None:
+            self._paused = False
+            self._source.resume_reading()
+        return chunk
+
+    def abort(self) -> None:
+        """Give the rest up: closes what it came from. Harmless after the end, and twice."""
+        if self._source is not None:
+            self._source.give_up()
+
+    def feed(self, chunks: Iterable[bytes]) -> None:
+        """Take more of the body; `wake` is to follow."""
+        for chunk in chunks:
+            self._chunks.append(chunk)
+            self._size += len(chunk)
+        if self._size > HIGH_WATER and not self._paused and self._source is not None:
+            self._paused = True
+            self._source.pause_reading()
+
+    def end(self, failed: Failed | None, trailers: tuple[Pair, ...] = ()) -> None:
+        """No more will come; what is here can still be read. Resumes the reader."""
+        self._ended = True
+        self._failed = failed
+        self.trailers = trailers
+        self._source = None
+        self.wake()
+
+    def wake(self) -> None:
+        """Resume the reader, which may run to its end and give the stream up."""
+        wait, self._wait = self._wait, None
+        if wait is not None:
+            wait.wake()
