@@ -22,7 +22,6 @@ from gateway.core.failures import Failed
 from gateway.core.headers import Pair
 from gateway.core.wait import Wait
 from gateway.protocols.websocket import UPGRADE
-from gateway.upstream.connections.http1.switched import Switched
 from gateway.upstream.connections.interfaces import NEVER
 from gateway.upstream.pool.endpoint import Endpoint
 from gateway.upstream.pool.pool import Pool
@@ -116,9 +115,9 @@ class Attempt(Wait[None]):
         if self.state is not HELD:
             return
         self.outcome = reply
-        if not isinstance(reply.body, bytes):
+        if type(reply.body) is not bytes:
             self._advance(Event.STREAM)
-        elif isinstance(reply, Switched):
+        elif reply.status == 101:
             self._advance(Event.SWITCH)
             self.pool.switched(self.endpoint)
         else:

@@ -113,8 +113,8 @@ class Forward:
         duration.counts[bisect_left(duration.bounds, took)] += 1
         duration.total += took
         how: Failure | int
-        if isinstance(outcome, Reply):
-            how = outcome.status
+        if type(outcome) is not Failed:
+            how = outcome.status  # type: ignore[union-attr]
             self._requests[(pool.name, endpoint.name, _CODES[how])] += 1
             if how < 500:
                 return None

@@ -61,13 +61,7 @@ class EndpointSocket(asyncio.Protocol):
     def has_unread_input(self) -> bool:
         """Return True if bytes or the end of the connection are waiting in the socket."""
         poll = self._poll
-        if poll is None:
-            raw = self._transport.get_extra_info("socket")
-            if raw is None:
-                return False
-            poll = self._poll = select.poll()
-            poll.register(raw.fileno(), select.POLLIN)
-        return bool(poll.poll(0))
+        return poll is not None and bool(poll.poll(0))
 
     def pause_reading(self) -> None:
         """Read no more for now."""
@@ -131,6 +125,11 @@ class EndpointSocket(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]
         self._owner.open.add(self)
+        raw = transport.get_extra_info("socket")
+        if raw is not None:
+            # Made once: a poll object for every look costs ten times as much as the look.
+            self._poll = select.poll()
+            self._poll.register(raw.fileno(), select.POLLIN)
 
     def pause_writing(self) -> None:
         self._writing_paused = True

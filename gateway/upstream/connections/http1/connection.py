@@ -98,19 +98,21 @@ class Connection(EndpointSocket):
     ) -> bool:
         """Start an exchange; see interfaces.Stream."""
         body, method = exchange.body, exchange.method
-        more = False
+        more, whole = False, None
         if handler.accept:
-            data = request_head(exchange, target, host, LINES)
+            framing = LINES
         elif body is None:
-            data = request_head(exchange, target, host, _NO_BODY if method in _BODY_METHODS else b"")
+            framing = _NO_BODY if method in _BODY_METHODS else b""
         elif (whole := body.complete) is not None:
-            data = request_head(exchange, target, host, b"Content-Length: %d\r\n" % len(whole)) + whole
+            framing = b"Content-Length: %d\r\n" % len(whole)
         else:
             more = True
             length = body.length
             self._chunked = length is None
             framing = _CHUNKED if length is None else b"Content-Length: %d\r\n" % length
-            data = request_head(exchange, target, host, framing)
+        data = request_head(exchange, target, host, framing)
+        if whole is not None:
+            data += whole
         self.start(data, handler, timeouts, method == "HEAD", more, limit)
         return more
 
@@ -131,7 +133,7 @@ class Connection(EndpointSocket):
         self._timeouts = timeouts
         self._head_only = head_only
         self._sending = more
-        self._codec.head_only, self._codec.upgrade = head_only, bool(handler.accept)
+        self._codec.head_only, self._codec.upgrade = head_only, handler.accept != b""
         self.limit = limit
         self.deadline = self._owner.now + (timeouts.write if more else timeouts.read)
         self._before = -1 if more else self._written

@@ -40,6 +40,9 @@ class Socket:
     def set_protocol(self, protocol: Any) -> None:
         self.protocol = protocol
 
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return default
+
 
 class Handler(Answer):
     def __init__(self, accept: bytes) -> None:
