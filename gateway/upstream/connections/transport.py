@@ -7,19 +7,17 @@ deadlines instead of setting a timer per request. Health and balancing live in p
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from gateway.core.clock import REAL, Clock
+from gateway.lifetime.supervised import Supervised
 from gateway.upstream.connections.http1.connection import Connection
 from gateway.upstream.connections.opening import Opener, Opening, open_socket
 from gateway.upstream.pool.endpoint import Endpoint
 
 if TYPE_CHECKING:
     from gateway.upstream.connections.tls import UpstreamTls
-
-log = logging.getLogger("gateway.upstream")
 
 SWEEP = 0.1
 """Seconds between two looks at the deadlines; deadlines are this exact."""
@@ -37,17 +35,15 @@ class Transport:
         self._tls: dict[str, UpstreamTls] = {}
         self._keepalive: dict[Endpoint, float] = {}
         """Endpoints that may have idle connections: after how many seconds those are closed."""
-        self._handle: asyncio.TimerHandle | None = None
+        self._sweeps = Supervised("upstream deadlines", self.sweep, every=SWEEP)
 
     def start(self) -> None:
         """Begin to sweep; call it once the loop runs."""
-        self._sweep()
+        self._sweeps.start()
 
     def close(self) -> None:
         """Stop sweeping and close every connection, in use or not."""
-        if self._handle is not None:
-            self._handle.cancel()
-            self._handle = None
+        self._sweeps.close()
         for opening in tuple(self._opening):
             opening.cancel()
         for connection in tuple(self.open):
@@ -107,12 +103,13 @@ class Transport:
     def sweep(self) -> None:
         """End what is past its deadline, close what has been idle for too long."""
         now = self.now = self.clock.monotonic()
+        odd: Exception | None = None
         for connection in tuple(self.open):
             if now >= connection.deadline or now >= connection.limit:
                 try:
                     connection.expire(now)
-                except Exception:
-                    log.exception("ending %r at its deadline went wrong", connection)
+                except Exception as error:
+                    odd = error  # The others end nevertheless.
                     connection.close()
         for opening in tuple(self._opening):
             if now >= opening.deadline:
@@ -126,7 +123,5 @@ class Transport:
                 gone.append(endpoint)
         for endpoint in gone:
             del self._keepalive[endpoint]
-
-    def _sweep(self) -> None:
-        self._handle = asyncio.get_running_loop().call_later(SWEEP, self._sweep)
-        self.sweep()
+        if odd is not None:
+            raise odd

@@ -17,6 +17,7 @@ from gateway.config.tables.upstream import UpstreamConfig
 from gateway.core.clock import Clock
 from gateway.core.drive import Drive
 from gateway.core.failures import Failed, Failure
+from gateway.upstream.connections import transport as module
 from gateway.upstream.connections.http1.connection import Connection
 from gateway.upstream.connections.transport import Transport
 from gateway.upstream.pool.endpoint import Endpoint
@@ -211,7 +212,7 @@ async def test_a_connection_with_unread_input_is_never_taken() -> None:
         assert transport.take(endpoint) is first
 
 
-async def test_one_that_cannot_be_ended_does_not_keep_the_others(caplog: pytest.LogCaptureFixture) -> None:
+async def test_one_that_cannot_be_ended_does_not_keep_the_others() -> None:
     time = Time()
     transport = Transport(time.clock, made)
     endpoint = an_endpoint()
@@ -231,7 +232,27 @@ async def test_one_that_cannot_be_ended_does_not_keep_the_others(caplog: pytest.
 
         connection.__class__ = Odd
     time.now += 2
-    transport.sweep()
+    with pytest.raises(RuntimeError, match="odd"):
+        transport.sweep()
     assert sorted(expired) == [1, 2]
-    assert "went wrong" in caplog.text
     assert all(connection.closed for connection in connections)
+    transport.sweep()
+
+
+async def test_an_exception_is_not_the_end_of_the_sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SWEEP", 0.001)
+    again = asyncio.Event()
+    rounds = 0
+
+    def sweep() -> None:
+        nonlocal rounds
+        rounds += 1
+        if rounds == 1:
+            raise RuntimeError("odd")
+        again.set()
+
+    monkeypatch.setattr(Transport, "sweep", lambda self: sweep())
+    transport = Transport(opener=made)
+    transport.start()
+    await asyncio.wait_for(again.wait(), 5)
+    transport.close()

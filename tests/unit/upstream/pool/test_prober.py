@@ -19,6 +19,7 @@ from gateway.core.failures import Failed, Failure
 from gateway.upstream.pool.endpoint import Endpoint
 from gateway.upstream.pool.pool import Pool
 from gateway.upstream.pool.prober import Prober
+from tests.timers import Timers
 
 HEALTH = HealthConfig(interval=10.0, timeout=5.0, unhealthy_threshold=2, healthy_threshold=2, jitter=0.1)
 
@@ -43,7 +44,7 @@ class Listening(Pool):
 
 
 class World:
-    """A pool and its prober, whose sleeps end when they are told to and whose checks answer what they are told to."""
+    """A pool and its prober, whose time passes when it is told to and whose checks answer what they are told to."""
 
     def __init__(self, *names: str, health: HealthConfig | None = HEALTH) -> None:
         self.now = 100.0
@@ -52,8 +53,8 @@ class World:
         self.pool.heard = asyncio.Event()
         self.pool.reconfigure(self.pool.config)
         self.rng = Fixed()
-        self.prober = Prober(self.pool, self.check, clock=clock, sleep=self.sleep, rng=self.rng)
-        self.asleep: list[tuple[float, asyncio.Future[None]]] = []
+        self.timers = Timers()
+        self.prober = Prober(self.pool, self.check, clock=clock, timers=self.timers, rng=self.rng)
         self.checked: list[str] = []
         self.seen: list[HealthConfig] = []
         self.answer: int | BaseException = 200
@@ -73,23 +74,24 @@ class World:
             raise self.answer
         return self.answer
 
-    async def sleep(self, seconds: float) -> None:
-        woken = asyncio.get_running_loop().create_future()
-        self.asleep.append((seconds, woken))
-        await woken
+    async def start(self) -> None:
+        """Starts, and lets what is due at once run."""
+        self.prober.start()
+        await self.settle()
 
     async def settle(self) -> None:
-        """Lets every task run until it waits."""
+        """Lets what is due now run until it waits."""
+        self.timers.advance(0.0)
         for _ in range(10):
             await asyncio.sleep(0)
 
     async def wake(self) -> list[float]:
-        """Ends all sleeps; returns how long they were to last."""
-        woken, self.asleep = [(seconds, future) for seconds, future in self.asleep if not future.cancelled()], []
-        for _, future in woken:
-            future.set_result(None)
+        """Passes all pauses; returns how long they were to last."""
+        pauses = self.timers.waiting
+        if pauses:
+            self.timers.advance(pauses[-1])
         await self.settle()
-        return [seconds for seconds, _ in woken]
+        return pauses
 
     def statuses(self) -> list[str]:
         return [str(endpoint.health.status) for endpoint in self.pool.endpoints]
@@ -98,9 +100,8 @@ class World:
 @asynccontextmanager
 async def running(*names: str, health: HealthConfig | None = HEALTH) -> AsyncIterator[World]:
     world = World(*names, health=health)
-    world.prober.start()
+    await world.start()
     try:
-        await world.settle()
         yield world
     finally:
         world.prober.stop()
@@ -121,8 +122,7 @@ async def test_unknown_endpoints_are_checked_at_once_and_then_every_interval() -
 async def test_intervals_vary(drawn: float, seconds: float) -> None:
     world = World("a")
     world.rng.value = drawn
-    world.prober.start()
-    await world.settle()
+    await world.start()
     assert await world.wake() == [pytest.approx(seconds)]
     world.prober.stop()
     await world.settle()
@@ -132,8 +132,7 @@ async def test_known_endpoints_wait_a_part_of_their_interval_first() -> None:
     world = World("a", "b")
     world.pool.probed(world.pool.endpoints[0], True)
     world.rng.value = 0.25
-    world.prober.start()
-    await world.settle()
+    await world.start()
     assert world.checked == ["b"]
     assert await world.wake() == [2.5, pytest.approx(9.5)]
     assert world.checked == ["b", "a", "b"]
@@ -167,8 +166,7 @@ async def test_failed_checks(answer: int | BaseException, error: str) -> None:
 async def test_other_statuses_may_count_as_healthy() -> None:
     world = World("a", health=replace(HEALTH, status=(204, 503)))
     world.answer = 503
-    world.prober.start()
-    await world.settle()
+    await world.start()
     assert world.statuses() == ["healthy"]
     world.prober.stop()
     await world.settle()
@@ -177,7 +175,7 @@ async def test_other_statuses_may_count_as_healthy() -> None:
 async def test_a_check_that_hangs_is_ended() -> None:
     world = World("a", health=replace(HEALTH, timeout=0.01, unhealthy_threshold=1))
     world.hangs = True
-    world.prober.start()
+    await world.start()
     async with asyncio.timeout(10):
         await world.pool.heard.wait()
     assert world.statuses() == ["unhealthy"]
@@ -193,8 +191,8 @@ async def test_a_bug_is_logged_and_says_nothing_about_the_endpoint(caplog: pytes
             await world.wake()
         assert world.statuses() == ["healthy"]
         assert [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR] == [
-            "upstream u: checking a:80 went wrong"
-        ] * 3
+            "health check of u/a:80 failed; the next round comes as usual"
+        ]
         assert all(record.exc_info for record in caplog.records if record.levelno == logging.ERROR)
         world.answer = 503
         await world.wake()
@@ -206,29 +204,28 @@ async def test_stopping_ends_all_tasks_even_within_a_check() -> None:
     async with running("a", "b") as world:
         world.hangs = True
         await world.wake()
-        tasks = [task for task in asyncio.all_tasks() if task.get_name().startswith("check u/")]
-        assert sorted(task.get_name() for task in tasks) == ["check u/a:80", "check u/b:80"]
+        tasks = [task for task in asyncio.all_tasks() if task.get_name().startswith("health check of u/")]
+        assert sorted(task.get_name() for task in tasks) == ["health check of u/a:80", "health check of u/b:80"]
         world.prober.stop()
         await world.settle()
         assert all(task.cancelled() for task in tasks)
         assert repr(world.prober) == "<Prober of u, 0 endpoints>"
         world.hangs = False
-        world.prober.start()
-        await world.settle()
+        await world.start()
         await world.wake()
         assert world.checked == ["a", "b"] * 3
 
 
 async def test_a_reload_disturbs_only_what_changed() -> None:
     async with running("a", "b") as world:
-        tasks = dict(world.prober._tasks)
+        checks = dict(world.prober._checks)
         a, b = world.pool.endpoints
         world.pool.reconfigure(world.config("a", "c"))
         world.prober.sync()
         await world.settle()
         assert world.checked == ["a", "b", "c"]
-        assert tasks[b].cancelled()
-        assert world.prober._tasks[a] is tasks[a]
+        assert "closed" in repr(checks[b])
+        assert world.prober._checks[a] is checks[a]
         await world.wake()
         assert world.checked[3:] == ["a", "c"]
 
@@ -246,7 +243,7 @@ async def test_other_checks_start_over() -> None:
 
 async def test_without_checks_there_is_nothing_to_do() -> None:
     async with running("a", health=None) as world:
-        assert (world.checked, world.asleep) == ([], [])
+        assert (world.checked, world.timers.waiting) == ([], [])
         world.pool.reconfigure(world.config("a", health=HEALTH))
         world.prober.sync()
         await world.settle()
@@ -267,4 +264,4 @@ async def test_a_late_result_of_a_dropped_endpoint_changes_nothing() -> None:
         world.prober.sync()
         await world.settle()
         assert gone.health.status == "healthy"
-        assert world.prober._tasks.keys() == {world.pool.endpoints[0]}
+        assert world.prober._checks.keys() == {world.pool.endpoints[0]}
