@@ -18,6 +18,11 @@ class EndpointConfig:
     backup: bool = setting(default=False, doc="whether it serves only when no other endpoint can")
     drain: bool = setting(default=False, doc="whether it finishes what it has and gets nothing new")
     zone: str = setting(Text(empty=True), default="", doc="where it stands")
+    server_name: str = setting(
+        Text(empty=True),
+        default="",
+        doc="with https: the name to ask for (SNI) and to verify, in place of `tls.server_name` and the URL's host",
+    )
 
 
 def _dns(value: str) -> None:

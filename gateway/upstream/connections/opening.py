@@ -98,7 +98,8 @@ async def open_socket(factory: Callable[[], asyncio.Protocol], endpoint: Endpoin
     loop = asyncio.get_running_loop()
     if endpoint.scheme == "https":
         tls = tls or _default_tls()
-        name = tls.server_name or endpoint.host
+        # RFC 6066 section 3: without a trailing dot.
+        name = (endpoint.server_name or tls.server_name or endpoint.host).rstrip(".")
         transport, _ = await loop.create_connection(factory, endpoint.host, endpoint.port, ssl=tls.context, server_hostname=name)
     else:
         transport, _ = await loop.create_connection(factory, endpoint.host, endpoint.port)

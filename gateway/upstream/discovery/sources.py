@@ -13,13 +13,16 @@ import logging
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
+from time import time
 from typing import Any
 
 from marshmallow import ValidationError
 
 from gateway.config.tables.endpoints import DiscoverConfig, EndpointConfig
 from gateway.config.tables.schema import schema_of
+from gateway.lifetime.supervised import Supervised, Timers
 from gateway.upstream.discovery.dns import Service, lifetime, look_up
 from gateway.upstream.pool.endpoint import Address
 from gateway.upstream.pool.pool import Pool
@@ -41,9 +44,16 @@ Lifetime = Callable[[str], Awaitable[float | None]]
 SOONEST = 1.0
 """Seconds between two look-ups of a name, however short its TTL."""
 
+SETTLED = 1.0
+"""Seconds after which a text file whose last line does not end is taken as it is."""
+
 
 class Undiscovered(Exception):
     """A source could not say which endpoints there are; str() says why."""
+
+
+class Unsettled(Undiscovered):
+    """A file may still be being written."""
 
 
 async def resolve(host: str, port: int) -> Sequence[str]:
@@ -53,13 +63,19 @@ async def resolve(host: str, port: int) -> Sequence[str]:
 
 
 def in_file(path: Path) -> Found:
-    """What a file lists: JSON, an array of URLs or of tables like those of `endpoints`; or a URL a line. Raises Undiscovered."""
+    """What a file lists: JSON, an array of URLs or of tables like those of `endpoints`; or a URL a line.
+
+    Raises Undiscovered; Unsettled when the last line of a text file that has just been changed has no end, for half a URL can
+    be a URL as well.
+    """
     try:
-        text = path.read_text("utf-8")
-        if path.suffix != ".json":
-            lines = (line.partition("#")[0].strip() for line in text.splitlines())
-            return endpoints([line for line in lines if line])
-        return endpoints(json.loads(text))
+        text = path.read_text("utf-8-sig")
+        if path.suffix == ".json":
+            return endpoints(json.loads(text))
+        if text and not text.endswith("\n") and time() - path.stat().st_mtime < SETTLED:
+            raise Unsettled(f"{path.name}: its last line does not end")
+        lines = (line.partition("#")[0].strip() for line in text.splitlines())
+        return endpoints([line for line in lines if line])
     except (OSError, ValueError) as error:
         raise Undiscovered(f"{path.name}: {getattr(error, 'strerror', None) or error}") from None
 
@@ -87,7 +103,7 @@ def endpoints(entries: Any) -> Found:
 class Discovery:
     """Keeps one pool's found endpoints up to date. Needs a running loop; all methods are called from it.
 
-    apply: takes what all sources together say, whenever that changes.
+    apply: takes what all sources together say, whenever that changes. timers: a clock of one's own, in tests.
     """
 
     def __init__(
@@ -99,7 +115,7 @@ class Discovery:
         resolve: Resolve = resolve,
         look_up: LookUp = look_up,
         lifetime: Lifetime = lifetime,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        timers: Timers | None = None,
     ) -> None:
         self._pool = pool
         self._apply = apply
@@ -107,10 +123,13 @@ class Discovery:
         self._resolve = resolve
         self._services = look_up
         self._lifetime = lifetime
-        self._sleep = sleep
+        self._timers = timers
         self._config: DiscoverConfig | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._rounds: Supervised | None = None
+        self._sources: set[str] = set()
         self._said: dict[str, Found] = {}
+        self._before: dict[Address, EndpointConfig] = {}
+        """What the sources before the last change of the configuration said; counts until all new ones have answered."""
         self._failing: set[str] = set()
         self._registered: dict[Address, EndpointConfig] = {}
 
@@ -119,33 +138,44 @@ class Discovery:
 
     def found(self) -> Found:
         """What all sources say, each address once."""
+        return tuple((self._by_sources() | self._registered).values())
+
+    def _by_sources(self) -> dict[Address, EndpointConfig]:
         every = {Address.of(one.url): one for said in self._said.values() for one in said}
-        return tuple((every | self._registered).values())
+        return every if self._sources <= self._said.keys() else self._before | every
 
     def sync(self, config: DiscoverConfig | None, directory: Path) -> None:
-        """Follows the configuration. A file and the environment are read at once, so that a start has what they say."""
-        if config == self._config and self._task is not None:
+        """Follow the configuration. A file and the environment are read at once, so that a start has what they say."""
+        if config == self._config and self._rounds is not None:
             return
         self.stop()
+        self._before = self._by_sources()
         self._config = config
         self._said.clear()
         self._failing.clear()
+        self._sources.clear()
         if config is None or not config.api:
             self._registered.clear()
         if config is None:
+            self._before = {}
             return
+        if config.dns:
+            self._sources.add(f"DNS {config.dns}")
         if config.env:
             self._source(f"environment {config.env}", lambda: in_environment(config.env, self._environ))
         if config.file:
             self._source(f"file {config.file}", lambda: in_file(directory / config.file))
         self._changed()
-        self._task = asyncio.create_task(self._watch(config, directory), name=f"discovery {self._pool.name}")
+        stamp: list[object] = [None]
+        work = partial(self._round, config, directory, stamp)
+        self._rounds = Supervised("discovery", work, every=config.every, of=self._pool.name, timers=self._timers)
+        self._rounds.start()
 
     def stop(self) -> None:
-        """Looks no more; what was found stays."""
-        if self._task is not None:
-            self._task.cancel()
-            self._task = None
+        """Look no more; what was found stays."""
+        if self._rounds is not None:
+            self._rounds.close()
+            self._rounds = None
 
     def register(self, config: EndpointConfig) -> bool:
         """Adds an endpoint, or changes the one at that address; False when the upstream does not allow it."""
@@ -162,25 +192,21 @@ class Discovery:
         self._changed()
         return True
 
-    async def _watch(self, config: DiscoverConfig, directory: Path) -> None:
-        seen: object = None
-        while True:
-            every = config.every
-            try:
-                if config.dns:
-                    every = min(every, await self._look_up(config))
-                await self._sleep(every)
-                if config.file:
-                    seen = await self._read(config.file, directory / config.file, seen)
-            except Exception:
-                # A bug of ours must not be the end of discovery.
-                log.exception("upstream %s: discovery went wrong", self._pool.name)
-                await self._sleep(config.every)
+    async def _round(self, config: DiscoverConfig, directory: Path, stamp: list[object]) -> float:
+        """Look at everything that may have changed; seconds until the next look. `stamp` is that of the file as last read."""
+        pause = config.every
+        if config.file:
+            stamp[0] = await self._read(config.file, directory / config.file, stamp[0])
+            if stamp[0] is None:
+                pause = min(pause, SETTLED)
+        if config.dns:
+            pause = min(pause, await self._look_up(config))
+        return pause
 
     async def _read(self, name: str, path: Path, seen: object) -> object:
-        """Reads a file that has changed since it was `seen`; one that could not be read is tried again."""
+        """Read a file that has changed since it was `seen`; one that could not be read is tried again."""
         stamp = await asyncio.to_thread(_stamp, path)
-        if stamp == seen:
+        if stamp is not None and stamp == seen:
             return seen
         try:
             said = await asyncio.to_thread(in_file, path)
@@ -199,7 +225,10 @@ class Discovery:
             if host:
                 addresses = await self._resolve(host, int(port))
                 shown = sorted({f"[{address}]" if ":" in address else address for address in addresses})
-                found = tuple(EndpointConfig(f"{config.scheme}://{address}:{port}") for address in shown)
+                # The name that was configured is what a certificate is for, not the address.
+                tls = self._pool.config.tls
+                asked = host if config.scheme == "https" and not (tls and tls.server_name) else ""
+                found = tuple(EndpointConfig(f"{config.scheme}://{address}:{port}", server_name=asked) for address in shown)
             else:
                 services = await self._services(config.dns)
                 found = _serving(services, config.scheme)
@@ -214,6 +243,7 @@ class Discovery:
         return max(SOONEST, ttl)
 
     def _source(self, name: str, ask: Callable[[], Found]) -> None:
+        self._sources.add(name)
         try:
             self._said[name] = ask()
         except Undiscovered as failed:
@@ -224,7 +254,7 @@ class Discovery:
             log.info("upstream %s: discovery from %s works again", self._pool.name, name)
 
     def _fail(self, name: str, failed: Undiscovered) -> None:
-        if name not in self._failing:
+        if name not in self._failing and not isinstance(failed, Unsettled):
             self._failing.add(name)
             log.warning("upstream %s: discovery from %s failed, what it said last stays: %s", self._pool.name, name, failed)
 

@@ -40,8 +40,10 @@ class Address(NamedTuple):
 
     @property
     def authority(self) -> str:
-        """For the Host field: the port is left out when it is the scheme's own (RFC 9110 section 4.2.3)."""
-        return self.bracketed if self.port == DEFAULT_PORTS[self.scheme] else f"{self.bracketed}:{self.port}"
+        """For the Host field: the port is left out when it is the scheme's own (RFC 9110 section 4.2.3), and so is the dot of a
+        name that is not to be completed by search domains: it means something to the resolver alone."""
+        host = self.bracketed.rstrip(".")
+        return host if self.port == DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
 
     def names(self) -> tuple[str, str, str]:
         """What to call it, the shortest first: "host:port", with its path, with everything."""
@@ -56,6 +58,7 @@ class Endpoint:
     idle:   kept-alive connections, last in, first out, filled and emptied by the transport.
     weight: relative to the others', at the moment: less than its `share`, what was configured, while it starts slowly.
     max_connections: 0 means no limit. A `backup` waits until no other can be picked; one that is `draining` is never picked.
+    server_name: asked for and verified over TLS in place of the upstream's `tls.server_name` and the host; "" for those.
     breaker: its own, where the upstream's `circuit_breaker` is for each endpoint.
     """
 
@@ -74,6 +77,7 @@ class Endpoint:
         "path",
         "port",
         "scheme",
+        "server_name",
         "share",
         "upstream",
         "weight",
@@ -109,6 +113,7 @@ class Endpoint:
         self.zone = config.zone
         self.max_connections = config.max_connections
         self.backup = config.backup
+        self.server_name = config.server_name
 
     def status(self, now: float) -> dict[str, Any]:
         """What the admin API shows; `now` in monotonic seconds."""

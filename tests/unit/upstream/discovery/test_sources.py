@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from gateway.config.tables.endpoints import DiscoverConfig, EndpointConfig
+from gateway.config.tables.endpoints import DiscoverConfig, EndpointConfig, UpstreamTlsConfig
 from gateway.config.tables.upstream import UpstreamConfig
 from gateway.upstream.discovery.dns import Service
-from gateway.upstream.discovery.sources import SOONEST, Discovery, Undiscovered, in_environment, in_file, resolve
+from gateway.upstream.discovery.sources import SETTLED, SOONEST, Discovery, Undiscovered, in_environment, in_file, resolve
 from gateway.upstream.pool.pool import Pool
+from tests.timers import Timers
 
 
 class Look:
@@ -25,11 +28,9 @@ class Look:
         self.pool = Pool("x", UpstreamConfig(endpoints=(EndpointConfig("http://a:1"),), discover=config))
         self.directory = directory
         self.addresses: Sequence[str] | OSError = ()
-        self.asleep = asyncio.Event()
-        self.wake = asyncio.Event()
+        self.timers = Timers()
         self.services: list[Service] = []
         self.lasts: float | None = None
-        self.slept: list[float] = []
         self.discovery = Discovery(
             self.pool,
             self.pool.discovered,
@@ -37,7 +38,7 @@ class Look:
             resolve=self.resolve,
             look_up=self.look_up,
             lifetime=self.lifetime,
-            sleep=self.sleep,
+            timers=self.timers,
         )
         self.discovery.sync(config, directory)
 
@@ -54,18 +55,15 @@ class Look:
             raise OSError(0, "there is no such name")
         return self.services
 
-    async def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.asleep.set()
-        await self.wake.wait()
-        self.wake.clear()
-
-    async def pass_time(self) -> None:
-        """One more look at everything."""
-        await self.asleep.wait()
-        self.asleep.clear()
-        self.wake.set()
-        await self.asleep.wait()
+    async def pass_time(self) -> float:
+        """One more look at everything; returns the seconds until the next."""
+        self.timers.advance(self.timers.waiting[0])
+        rounds = self.discovery._rounds
+        assert rounds is not None
+        if rounds._task is not None:
+            await asyncio.wait((rounds._task,))
+            await asyncio.sleep(0)
+        return self.timers.waiting[0]
 
     def names(self) -> list[str]:
         return sorted(endpoint.name for endpoint in self.pool.endpoints)
@@ -162,25 +160,24 @@ async def test_a_name_is_looked_up_again_when_its_time_is_over(
 ) -> None:
     async with looking(DiscoverConfig(dns="cameras.internal:3001"), tmp_path) as look:
         look.addresses, look.lasts = ["192.0.2.1"], lasts
-        await look.pass_time()
-        assert look.slept[-1] == slept
+        assert await look.pass_time() == slept
 
 
 async def test_an_error_of_ours_is_not_the_end_of_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async with looking(DiscoverConfig(dns="cameras.internal:3001"), tmp_path) as look:
         look.addresses = [7]  # type: ignore[list-item]
         await look.pass_time()
-        assert "discovery went wrong" in caplog.text
+        assert "discovery of x failed; the next round comes as usual" in caplog.text
         look.addresses = ["192.0.2.1"]
         await look.pass_time()
         assert "192.0.2.1:3001" in look.names()
 
 
 async def test_a_file_that_could_not_be_read_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "found.txt").write_text("http://b:2")
+    (tmp_path / "found.txt").write_text("http://b:2\n")
     async with looking(DiscoverConfig(file="found.txt"), tmp_path) as look:
         reading = Path.read_text
-        (tmp_path / "found.txt").write_text("http://c:33")
+        (tmp_path / "found.txt").write_text("http://c:33\n")
         monkeypatch.setattr(Path, "read_text", lambda *_: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
         await look.pass_time()
         assert look.names() == ["a:1", "b:2"]
@@ -222,11 +219,71 @@ async def test_an_endpoint_that_is_written_down_too_is_there_once(tmp_path: Path
 async def test_srv_records_bring_weights_backups_and_their_time(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async with looking(DiscoverConfig(dns="_http._tcp.internal"), tmp_path) as look:
         look.services = [Service(1, 0, 80, "c", 7), Service(1, 5, 81, "d", 3), Service(2, 9, 82, "e", 60)]
-        await look.pass_time()
+        assert await look.pass_time() == 3.0
         found = {one.name: (one.weight, one.backup) for one in look.pool.endpoints}
         assert found == {"a:1": (1, False), "c:80": (1, False), "d:81": (5, False), "e:82": (9, True)}
         look.services = []
-        await look.pass_time()
+        assert await look.pass_time() == 10.0
         assert len(look.names()) == 4
         assert "_http._tcp.internal: there is no such name" in caplog.text
-        assert look.slept == [3.0, 3.0, 10.0]
+
+
+async def test_what_was_known_stays_until_the_new_source_has_answered(tmp_path: Path) -> None:
+    """A reload that changes `discover` while the new name server is silent, or the new file is not there yet."""
+    async with looking(DiscoverConfig(dns="localhost:80"), tmp_path) as look:
+        look.addresses = ["127.0.0.1"]
+        await look.pass_time()
+        known = next(one for one in look.pool.endpoints if one.name == "127.0.0.1:80")
+        look.addresses = OSError(0, "no answer")
+        look.discovery.sync(DiscoverConfig(dns="localhost:80", every=5.0), tmp_path)
+        await look.pass_time()
+        look.discovery.sync(DiscoverConfig(file="found.json"), tmp_path)
+        await look.pass_time()
+        assert known in look.pool.endpoints
+        (tmp_path / "found.json").write_text('["http://b:2"]')
+        await look.pass_time()
+        assert look.names() == ["a:1", "b:2"]
+
+
+async def test_half_a_line_is_no_endpoint(tmp_path: Path) -> None:
+    """A file that is being written when it is looked at."""
+    file = tmp_path / "found.txt"
+    file.write_text("http://b:2\n")
+    async with looking(DiscoverConfig(file="found.txt"), tmp_path) as look:
+        await look.pass_time()
+        file.write_text("http://b:2\nhttp://c:80")
+        assert await look.pass_time() == SETTLED
+        assert look.names() == ["a:1", "b:2"]
+        with file.open("a") as more:
+            more.write("80\n")
+        await look.pass_time()
+        assert look.names() == ["a:1", "b:2", "c:8080"]
+        file.write_text("http://d:4")
+        os.utime(file, (1e9, 1e9))
+        await look.pass_time()
+        assert look.names() == ["a:1", "d:4"], "a last line without an end is one, once nothing more comes"
+
+
+def test_a_byte_order_mark_is_none_of_a_list(tmp_path: Path) -> None:
+    for name, text in (("a.txt", "http://b:2\n"), ("a.json", '["http://b:2"]')):
+        (tmp_path / name).write_text(text, "utf-8-sig")
+        assert [one.url for one in in_file(tmp_path / name)] == ["http://b:2"]
+
+
+@pytest.mark.parametrize(
+    ("config", "own", "name"),
+    [
+        (DiscoverConfig(dns="cameras.internal:443", scheme="https"), "", "cameras.internal"),
+        (DiscoverConfig(dns="cameras.internal:443", scheme="https"), "other", ""),
+        (DiscoverConfig(dns="cameras.internal:443"), "", ""),
+    ],
+)
+async def test_a_certificate_is_for_the_name_that_was_configured(
+    tmp_path: Path, config: DiscoverConfig, own: str, name: str
+) -> None:
+    """Not for the address; the upstream's own `tls.server_name` goes before both."""
+    async with looking(config, tmp_path) as look:
+        look.pool.config = replace(look.pool.config, tls=UpstreamTlsConfig(server_name=own) if own else None)
+        look.addresses = ["192.0.2.1"]
+        await look.pass_time()
+        assert [one.server_name for one in look.pool.endpoints if one.host == "192.0.2.1"] == [name]
