@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from gateway.config.tables.traffic import TimeoutsConfig
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed, Failure
-from gateway.core.headers import NOT_TRAILERS, Pair, lower
+from gateway.core.headers import Pair, lower
 from gateway.core.wait import Wait
 from gateway.protocols.websocket import LINES
 from gateway.upstream.connections.endpoint_socket import EndpointSocket
@@ -28,7 +28,7 @@ from gateway.upstream.connections.http1.codec import (
     Trailers,
     Upgraded,
 )
-from gateway.upstream.connections.http1.headers import request_head
+from gateway.upstream.connections.http1.headers import chunked_framing, request_head
 from gateway.upstream.connections.http1.receipt import sent, unacknowledged
 from gateway.upstream.connections.http1.switched import Switched
 from gateway.upstream.connections.interfaces import NEVER, Owner, ResponseHandler
@@ -39,7 +39,6 @@ WHOLE = 64 * 1024
 """Bodies with a Content-Length up to this many bytes are handed over complete, so that they leave in one write."""
 
 _DEFAULT_TIMEOUTS = TimeoutsConfig()
-_CHUNKED = b"Transfer-Encoding: chunked\r\n"
 _NO_BODY = b"Content-Length: 0\r\n"
 _BODY_METHODS = frozenset(("POST", "PUT", "PATCH"))
 """Methods whose requests say so when they have no body (RFC 9110 section 8.6)."""
@@ -49,6 +48,7 @@ class Connection(EndpointSocket):
     """A socket on which one exchange at a time goes on: an interfaces.Stream, busy while it has a handler."""
 
     __slots__ = (
+        "_announced",
         "_before",
         "_body",
         "_chunked",
@@ -74,6 +74,7 @@ class Connection(EndpointSocket):
         self._timeouts = _DEFAULT_TIMEOUTS
         self._handler: ResponseHandler | None = None
         self._head_only = self._sending = self._chunked = False
+        self._announced: Sequence[bytes] = ()
         self._held = b""
         """What of the request's body waits until unread input has been looked at."""
         self._reply: Reply | None = None
@@ -109,7 +110,10 @@ class Connection(EndpointSocket):
             more = True
             length = body.length
             self._chunked = length is None
-            framing = _CHUNKED if length is None else b"Content-Length: %d\r\n" % length
+            if length is None:
+                framing, self._announced = chunked_framing(exchange)
+            else:
+                framing = b"Content-Length: %d\r\n" % length
         data = request_head(exchange, target, host, framing)
         if whole is not None:
             data += whole
@@ -157,11 +161,11 @@ class Connection(EndpointSocket):
         return self._wait_for_room() if self._writing_paused else None
 
     def end(self, trailers: Sequence[Pair] = ()) -> None:
-        """The request's body is complete; `trailers` go behind it where it is chunked."""
+        """The request's body is complete; of `trailers`, those that were announced go behind it where it is chunked."""
         if self.closed:
             return
         if self._chunked:
-            lines = (b"%b: %b\r\n" % pair for pair in trailers if lower(pair[0]) not in NOT_TRAILERS)
+            lines = [b"%b: %b\r\n" % pair for pair in trailers if lower(pair[0]) in self._announced]
             self._transport.write(b"0\r\n%b\r\n" % b"".join(lines))
         self._sending = False
         self.deadline = self._owner.now + self._timeouts.read

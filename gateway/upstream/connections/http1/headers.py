@@ -17,6 +17,7 @@ from gateway.core.exchange import Exchange
 from gateway.core.headers import (
     FRAMING,
     HOP_BY_HOP,
+    NOT_TRAILERS,
     OVERRIDES,
     Memo,
     Pair,
@@ -36,6 +37,8 @@ CREDENTIALS = frozenset((b"authorization", b"cookie", b"proxy-authorization", b"
 _TRACE = frozenset((b"traceparent", b"tracestate"))
 
 _DROPPED = HOP_BY_HOP | FRAMING | OVERRIDES | {b"host", b"expect", b"proxy", b"x-request-id"}
+
+_CHUNKED = b"Transfer-Encoding: chunked\r\n"
 
 _MEMO = "forwarded fields"
 _CONNECTION, _TRACEPARENT_FIELD, _TRACESTATE, _HOST = istr("Connection"), istr("traceparent"), istr("tracestate"), istr("Host")
@@ -83,6 +86,15 @@ def request_head(exchange: Exchange, target: str, host: str, framing: bytes) -> 
             exchange.memo[_MEMO] = (exchange.drop_headers, exchange.identity, fields)
     line = f"{exchange.method} {target} HTTP/1.1\r\nHost: {host}\r\nX-Request-ID: {exchange.request_id}\r\n"
     return line.encode("utf-8", "surrogateescape") + framing + fields
+
+
+def chunked_framing(exchange: Exchange) -> tuple[bytes, Sequence[bytes]]:
+    """The lines that frame a body by chunks, and the names of the trailers that they announce: those that the client has
+    announced (RFC 9110 section 6.6.2), without what means harm behind a body."""
+    said = exchange.headers.getall("Trailer", ())
+    names = tokens(", ".join(said).encode("latin-1", "replace")) if said else ()
+    announced = [name for name in names if name not in NOT_TRAILERS and passes(name)]
+    return _CHUNKED + b"Trailer: %b\r\n" % b", ".join(announced) if announced else _CHUNKED, announced
 
 
 def _fields(exchange: Exchange, dropped: frozenset[bytes] | None, added: Sequence[Pair] = ()) -> bytes:
