@@ -47,5 +47,5 @@ class RouteLimit:
         if entered is None:
             return
         if exchange.attempts and exchange.failed is None:
-            entered.limiter.saw(exchange.upstream_seconds, entered.live)
+            entered.limiter.observe(exchange.upstream_seconds, entered.live)
         entered.live -= 1

@@ -58,7 +58,7 @@ class WatchfulForward(Forward):
         assert outcome is not None
         failed = outcome.status >= 500 if isinstance(outcome, Reply) else outcome.failure.blames
         if failed or isinstance(outcome, Reply):
-            self.pool.saw(attempt.endpoint, failed, exchange.upstream_seconds - before)
+            self.pool.observe(attempt.endpoint, failed, exchange.upstream_seconds - before)
         return reason
 
 

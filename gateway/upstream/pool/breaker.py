@@ -47,9 +47,9 @@ class Window:
 class Breaker:
     """`state` is CLOSED, OPEN or HALF_OPEN (the numbers of gateway_circuit_state), `failures` how many came in a row.
 
-    Both may be read on the request's way: while `state` is CLOSED every request is allowed, and while `heeds` is False a success
-    changes nothing. `config` may be replaced at any time, by `configure`; what has been counted stays. All times are monotonic
-    seconds.
+    Both may be read on the request's way: while `state` is CLOSED every request is allowed, and while `wants_success`
+    is False a success changes nothing. `config` may be replaced at any time, by `configure`; what has been counted
+    stays. All times are monotonic seconds.
     """
 
     __slots__ = ("_since", "_stale", "_successes", "_trials", "_window", "config", "failures", "state", "why")
@@ -79,7 +79,7 @@ class Breaker:
             self._window = Window(config.window)
 
     @property
-    def heeds(self) -> bool:
+    def wants_success(self) -> bool:
         """Whether a success has to be reported."""
         return bool(self.state or self.failures or self._window is not None)
 

@@ -40,7 +40,7 @@ class Limiter:
     def __repr__(self) -> str:
         return f"<Limiter {int(self.limit)} of {self.config.requests}>"
 
-    def saw(self, seconds: float, live: int) -> None:
+    def observe(self, seconds: float, live: int) -> None:
         """An answer took `seconds` while `live` requests were under way."""
         config = self.config
         if not config.adaptive:

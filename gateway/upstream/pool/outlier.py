@@ -64,7 +64,7 @@ class Outliers(Generic[K]):
         self._due = now + config.interval
         self._tallies: dict[K, Tally] = {}
 
-    def saw(self, now: float, key: K, failed: bool, seconds: float) -> dict[K, str]:
+    def observe(self, now: float, key: K, failed: bool, seconds: float) -> dict[K, str]:
         """One more request, ended at `now` after `seconds`. Those that stand out when it is time to judge, and why."""
         tally = self._tallies.get(key)
         if tally is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 
 from gateway.core.wait import Wait
 
@@ -39,3 +40,37 @@ class Place(Wait[bool]):
     def _expire(self) -> None:
         self.leave()
         self.wake(False)
+
+
+class Queue:
+    """Requests that wait: first come, first served. `changed` is called when one joins or leaves."""
+
+    __slots__ = ("_changed", "_places")
+
+    def __init__(self, changed: Callable[[], None]) -> None:
+        self._changed = changed
+        self._places: deque[Place] = deque()
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def wake(self, number: int) -> None:
+        """Give the first `number` their turn."""
+        places = self._places
+        while places and number:
+            places.popleft().grant()
+            number -= 1
+
+    async def wait(self, seconds: float, first: bool) -> bool:
+        """Wait at the end, or as the `first`: True when it is one's turn, False when `seconds` have passed."""
+        place = Place(self._places, seconds, first)
+        self._changed()
+        try:
+            return await place
+        except asyncio.CancelledError:
+            if place.granted:
+                self.wake(1)  # The turn must not be lost with its request.
+            raise
+        finally:
+            place.leave()
+            self._changed()

@@ -42,7 +42,7 @@ def tiers(endpoints: Iterable[Endpoint], zone: str, try_all: bool) -> list[list[
     return found
 
 
-def grown(endpoint: Endpoint, now: float, seconds: float) -> float:
+def ramped_weight(endpoint: Endpoint, now: float, seconds: float) -> float:
     """The weight of an endpoint at `now`, so long after it joined or came back, when it takes `seconds` to get to all of it."""
     since = endpoint.health.since
     if since is None or now - since >= seconds:

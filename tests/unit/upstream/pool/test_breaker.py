@@ -227,7 +227,7 @@ def asked(breaker: Breaker, now: float, *outcomes: bool) -> None:
 
 def test_a_share_of_failures_opens_it() -> None:
     breaker = Breaker(RATE)
-    assert breaker.heeds
+    assert breaker.wants_success
     asked(breaker, 1.0, *(True, False) * 4, True)
     assert breaker.state == CLOSED
     asked(breaker, 2.0, False)
@@ -266,7 +266,7 @@ def test_a_trial_that_fails_says_so_and_configure_keeps_what_was_counted() -> No
     assert breaker.state == OPEN
     breaker.reset()
     breaker.configure(CONFIG)
-    assert not breaker.heeds
+    assert not breaker.wants_success
 
 
 @given(st.lists(st.tuples(st.floats(0, 3), st.booleans()), max_size=80))

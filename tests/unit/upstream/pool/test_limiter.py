@@ -13,7 +13,7 @@ ADAPTIVE = LimitConfig(requests=100, adaptive=True, minimum=5)
 
 def feed(limiter: Limiter, seconds: float, rounds: int, live: int | None = None) -> None:
     for _ in range(rounds * SAMPLES):
-        limiter.saw(seconds, int(limiter.limit) if live is None else live)
+        limiter.observe(seconds, int(limiter.limit) if live is None else live)
 
 
 def test_a_fixed_limit_stays() -> None:

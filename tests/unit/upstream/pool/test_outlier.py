@@ -56,10 +56,10 @@ def test_who_answers_seldom_goes_on_counting() -> None:
     outliers: Outliers[str] = Outliers(CONFIG, 0.0)
     for at, found in ((1.0, []), (11.0, ["slow"])):
         for _ in range(5):
-            assert outliers.saw(at, "slow", False, 1.0) == {}
+            assert outliers.observe(at, "slow", False, 1.0) == {}
         for _ in range(20):
-            assert outliers.saw(at + 0.5, "a", False, 0.01) == {}
-        assert list(outliers.saw(at + 9.5, "a", False, 0.01)) == found
+            assert outliers.observe(at + 0.5, "a", False, 0.01) == {}
+        assert list(outliers.observe(at + 9.5, "a", False, 0.01)) == found
     outliers.forget("slow")
     outliers.forget("nobody")
 

@@ -9,7 +9,7 @@ from gateway.config.tables.health import BreakerConfig
 from gateway.upstream.pool.breaker import Breaker
 from gateway.upstream.pool.endpoint import Endpoint
 from gateway.upstream.pool.health import Active, Passive, Status
-from gateway.upstream.pool.tiers import ALL, grown, tiers
+from gateway.upstream.pool.tiers import ALL, ramped_weight, tiers
 
 
 def endpoint(name: str, status: str = "healthy", **more: object) -> Endpoint:
@@ -49,6 +49,6 @@ def test_an_endpoint_with_an_open_circuit_is_in_none() -> None:
 
 def test_a_slow_start_grows_from_a_tenth() -> None:
     one = endpoint("a", weight=10)
-    assert grown(one, 0.0, 20.0) == 10
+    assert ramped_weight(one, 0.0, 20.0) == 10
     one.health.since = 100.0
-    assert [grown(one, at, 20.0) for at in (100.0, 101.0, 110.0, 119.0, 120.0)] == [1, 1, 5, 9.5, 10]
+    assert [ramped_weight(one, at, 20.0) for at in (100.0, 101.0, 110.0, 119.0, 120.0)] == [1, 1, 5, 9.5, 10]

@@ -1,0 +1,140 @@
+"""What every outcome means for an upstream's endpoints: of requests, of active checks, of an operator's word."""
+
+from __future__ import annotations
+
+import logging
+
+from gateway.upstream.pool.breaker import Breaker
+from gateway.upstream.pool.endpoint import Endpoint
+from gateway.upstream.pool.health import Status
+from gateway.upstream.pool.roster import Roster
+
+log = logging.getLogger("gateway.upstream")
+
+
+class Outcomes(Roster):
+    """A Roster that is told how requests and checks ended."""
+
+    __slots__ = ()
+
+    def release(self, endpoint: Endpoint, ok: bool | None, why: str = "", sign: str = "") -> None:
+        """The request that `endpoint` was picked for has ended; once for each pick.
+
+        ok: it was answered (True), it failed in a way that may be the endpoint's fault (False, `why` for the log, `sign` which of
+        config.upstream.SIGNS it was), or neither (None).
+        """
+        endpoint.in_flight -= 1
+        if not ok or self._wants_success:
+            self._settle(endpoint, ok, why, sign)
+
+    def switched(self, endpoint: Endpoint) -> None:
+        """`endpoint` has answered 101: a success now, though it stays in flight until `release_tunnel`."""
+        self.tunnels += 1
+        if self._wants_success:
+            self._settle(endpoint, True, "", "")
+
+    def release_tunnel(self, endpoint: Endpoint) -> None:
+        """The tunnel to `endpoint` has ended. However it did says nothing about health: both ends may hang up as they like."""
+        self.tunnels -= 1
+        endpoint.in_flight -= 1
+        self.waiting.wake(1)
+
+    def observe(self, endpoint: Endpoint, failed: bool, seconds: float) -> None:
+        """An attempt took `seconds` to its answer, or to its failure; for the comparison with its peers, where that is on."""
+        outliers, limiter = self.outliers, self.limiter
+        if limiter is not None and not failed:
+            limiter.observe(seconds, self.in_flight - self.tunnels)
+        if outliers is None or endpoint.health.passive.until:
+            return
+        now = self._clock()
+        for found, why in outliers.observe(now, endpoint, failed, seconds).items():
+            config = outliers.config
+            if found.health.passive.until or not self._may_eject(config.max_ejected):
+                continue
+            found.health.passive = found.health.passive.eject(now, config.ejection_time, config.max_ejection_time)
+            found.health.error = why
+            outliers.forget(found)
+            self._health_changed()
+            text = "upstream %s: %s is ejected for %g s as an outlier: %s; %s"
+            log.warning(text, self.name, found.name, found.health.passive.until - now, why, self._left())
+
+    def probed(self, endpoint: Endpoint, ok: bool, why: str = "", seconds: float = 0.0) -> None:
+        """An active check has ended after `seconds`; `why` is how it failed."""
+        config, health = self.config.health, endpoint.health
+        if config is None or endpoint not in self.endpoints:
+            return
+        health.checked, health.seconds = self._clock(), seconds
+        if not ok:
+            health.error = why
+        before = health.active.status
+        health.active = health.active.advance(ok, config)
+        self._outage = None
+        if health.active.status is before:
+            return
+        if ok and (before is Status.UNHEALTHY or health.since is not None):
+            self._start_slowly(endpoint)
+        self._health_changed()
+        if ok:
+            checks = _counted(config.healthy_threshold if before is Status.UNHEALTHY else 1, "check")
+            log.info("upstream %s: %s is healthy: %s succeeded; %s", self.name, endpoint.name, checks, self._left())
+        else:
+            checks = _counted(config.unhealthy_threshold, "check")
+            text = "upstream %s: %s is unhealthy: %s failed, the last: %s; %s"
+            log.warning(text, self.name, endpoint.name, checks, why, self._left())
+
+    def reset_circuit(self) -> bool:
+        """Closes the breaker by hand, with one for each endpoint all of them; False when there is none."""
+        circuits = [(breaker, endpoint) for breaker, endpoint in self.circuits() if breaker.state]
+        for breaker, endpoint in circuits:
+            breaker.reset()
+            self._circuit_changed(breaker, "reset by hand", endpoint)
+        return self.config.circuit_breaker is not None
+
+    def _settle(self, endpoint: Endpoint, ok: bool | None, why: str, sign: str) -> None:
+        """An outcome that may change something."""
+        breaker = self.breaker or endpoint.breaker
+        if ok is False and endpoint in self.endpoints:
+            self._failed(endpoint, breaker, why or "a request failed", sign)
+        elif breaker is not None and ok:
+            before = breaker.state
+            breaker.success(self._clock())
+            if breaker.state != before:
+                self._circuit_changed(breaker, "its trials succeeded", endpoint)
+        elif breaker is not None:
+            breaker.abandon()
+        self._wants_success = self._must_report_success()
+        self.waiting.wake(1)
+
+    def _failed(self, endpoint: Endpoint, breaker: Breaker | None, why: str, sign: str) -> None:
+        now, health, passive = self._clock(), endpoint.health, self.config.passive_health
+        health.error = why
+        # nginx: the only server of a group is never taken out; nobody would be left to answer at all.
+        if passive is not None and len(self.endpoints) > 1 and (not sign or sign in passive.on):
+            before = health.status
+            health.passive = health.passive.failed(now, passive, self._may_eject(passive.max_ejected))
+            if health.status is not before:
+                if self.outliers is not None:
+                    self.outliers.forget(endpoint)
+                self._health_changed()
+                requests = _counted(passive.max_fails, "request")
+                text = "upstream %s: %s is ejected for %g s: %s failed, the last: %s; %s"
+                log.warning(text, self.name, endpoint.name, health.passive.until - now, requests, why, self._left())
+        if breaker is None:
+            return
+        if sign and sign not in breaker.config.on:
+            # An answer that is not held against it is an answer; a failure that is not says nothing.
+            breaker.success(now) if sign.isdigit() else breaker.abandon()
+            return
+        state = breaker.state
+        breaker.failure(now, self.in_flight - self.tunnels if endpoint.breaker is None else endpoint.in_flight)
+        if breaker.state != state:
+            self._circuit_changed(breaker, f"{breaker.why}, the last at {endpoint.name}: {why}", endpoint)
+
+    def _may_eject(self, most: float) -> bool:
+        """Whether one more may be taken out by what requests have shown, so that at most a share of `most` is out."""
+        out = sum(1 for endpoint in self.endpoints if endpoint.health.passive.until)
+        return len(self.endpoints) > 1 and out < max(1, int(most * len(self.endpoints)))
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"

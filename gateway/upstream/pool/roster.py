@@ -1,0 +1,351 @@
+"""The endpoints of one upstream: which there are, which may be picked now, and how that is shown to others.
+
+`eligible` is worked out when something changes, never for a pick: the first of the tiers (tiers.py) that is not
+empty. The later tiers serve when every endpoint in the earlier ones is at its `max_connections` or has been tried
+for this request.
+
+What has to be looked at before a pick (an ejection that may be over, a breaker that is not closed) and after an
+answer (a breaker that counts) is rarely there: `_gated` and `_wants_success` say so in one look each.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from gateway.config.tables.endpoints import EndpointConfig
+from gateway.config.tables.health import SIGNS, BreakerConfig
+from gateway.config.tables.upstream import UpstreamConfig
+from gateway.core.clock import REAL, Clock
+from gateway.core.failures import Failure
+from gateway.core.telemetry import Telemetry
+from gateway.upstream.pool.balancing import Balancer, Endpoints, choose
+from gateway.upstream.pool.breaker import CLOSED, HALF_OPEN, NAMES, OPEN, Breaker
+from gateway.upstream.pool.endpoint import Endpoint, by_address
+from gateway.upstream.pool.health import Active, Passive, Status
+from gateway.upstream.pool.limiter import Limiter
+from gateway.upstream.pool.outlier import Outliers
+from gateway.upstream.pool.queue import Queue
+from gateway.upstream.pool.tiers import ALL, STEPS, ramped_weight, tiers
+from gateway.upstream.retry import Budget
+
+log = logging.getLogger("gateway.upstream")
+
+
+class Roster:
+    """The endpoints of one upstream. Times are `clock.monotonic` seconds.
+
+    It outlives configurations: `reconfigure` changes it in place and keeps what has been learnt. Making one has no
+    effect outside it, so a configuration that is composed and then thrown away leaves no trace; `reconfigure`, called
+    whenever a configuration is taken (the first time too), shows it to others. Nothing in here waits or does I/O.
+
+    name:      never changes. config: the one in force.
+    endpoints: all of them. eligible: those that a pick chooses among, as of the last pick or `refresh`.
+    breaker:   None without `circuit_breaker`, and where each endpoint has its own.
+    budget:    bounds retries. outliers: None without `outlier`. limiter: None without `limit`.
+    tunnels:   how many of the requests in flight were answered 101.
+    waiting:   requests that found every endpoint full.
+    """
+
+    __slots__ = (
+        "_choose",
+        "_clock",
+        "_due",
+        "_gated",
+        "_gone",
+        "_only",
+        "_outage",
+        "_rng",
+        "_telemetry",
+        "_tiers",
+        "_trials",
+        "_wants_success",
+        "blamed",
+        "breaker",
+        "budget",
+        "config",
+        "eligible",
+        "endpoints",
+        "found",
+        "limiter",
+        "name",
+        "outliers",
+        "trying_all",
+        "tunnels",
+        "waiting",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        config: UpstreamConfig,
+        *,
+        clock: Clock = REAL,
+        telemetry: Telemetry | None = None,
+        rng: random.Random | None = None,
+    ) -> None:
+        self.name = name
+        self.tunnels = 0
+        self.endpoints: Endpoints = ()
+        self.eligible: Endpoints = ()
+        self.found: tuple[EndpointConfig, ...] = ()
+        """What discovery found beside those in `config`."""
+        self.breaker: Breaker | None = None
+        self.budget = Budget()
+        self.config = config
+        self._clock = clock.monotonic
+        self._telemetry = telemetry or Telemetry()
+        self._rng = rng or random.Random()  # noqa: S311 - spreads load, guards nothing
+        self.outliers: Outliers[Endpoint] | None = None
+        self.limiter: Limiter | None = None
+        self.waiting = Queue(self._queue_changed)
+        self.blamed: frozenset[int]
+        """Statuses that count against whoever answers them."""
+        # Worked out by _sort: how to pick, whom when there is no choice, when time brings something, whose circuit is to be
+        # tried, why nobody is there.
+        self._choose: Callable[[Endpoints, str, Sequence[Endpoint]], Endpoint | None]
+        self._only: Endpoint | None
+        self._due: float | None
+        self._trials: Endpoints
+        self._outage: tuple[Failure, float, str] | None
+        self._gated = self._wants_success = self.trying_all = False
+        self._gone: list[Endpoint] = []
+        self._adopt(config)
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that have been picked for and not released."""
+        return sum(endpoint.in_flight for endpoint in self.endpoints)
+
+    def now(self) -> float:
+        """The moment, in `clock.monotonic` seconds."""
+        return self._clock()
+
+    def circuits(self) -> list[tuple[Breaker, Endpoint | None]]:
+        """Every breaker there is, and the endpoint it is for if it is for one."""
+        if self.breaker is not None:
+            return [(self.breaker, None)]
+        return [(endpoint.breaker, endpoint) for endpoint in self.endpoints if endpoint.breaker is not None]
+
+    def reconfigure(self, config: UpstreamConfig) -> Endpoints:
+        """Puts a configuration into force and returns the endpoints it drops, for whoever else knows them. Cannot fail.
+
+        An endpoint with a known address keeps its counts, its connections and its health; the latter becomes unknown when the
+        checks changed and it was not healthy. A dropped one finishes what it has in flight. A breaker keeps its state.
+        """
+        dropped = self._adopt(config)
+        for endpoint in dropped:
+            endpoint.retire()
+            self._telemetry.endpoint_healthy.drop((self.name, endpoint.name))
+        self._forget(dropped)
+        if self.config.circuit_breaker is None:
+            self._telemetry.circuit_state.drop((self.name,))
+        if self.config.on_empty != "try_all":
+            self._telemetry.upstream_try_all.drop((self.name,))
+        self._publish()
+        self.waiting.wake(len(self.waiting))
+        return dropped
+
+    def discovered(self, found: tuple[EndpointConfig, ...]) -> Endpoints:
+        """Puts what discovery says now beside the configuration's endpoints; returns those that are gone."""
+        self.found = found
+        return self.reconfigure(self.config)
+
+    def close(self) -> Endpoints:
+        """The upstream is gone: nobody can be picked any more, and its metrics end. Returns the endpoints it had."""
+        gone = replace(self.config, url="", endpoints=(), circuit_breaker=None, on_empty="fail", discover=None)
+        dropped = self.reconfigure(gone)
+        self._forget(())
+        return dropped
+
+    def refresh(self) -> None:
+        """Does what time brings: lets endpoints whose ejection is over back in, goes on with slow starts. Every pick does it; for
+        those who only look at `eligible`."""
+        now = self._clock()
+        if self._due is None or now < self._due:
+            return
+        for endpoint in self.endpoints:
+            passive = endpoint.health.passive.returned(now)
+            if passive is not endpoint.health.passive:
+                endpoint.health.passive = passive
+                self._start_slowly(endpoint)
+                log.info("upstream %s: %s is back: its ejection is over", self.name, endpoint.name)
+        self._health_changed()
+
+    def _forget(self, dropped: Endpoints) -> None:
+        """Ends the series of those that were dropped before and have nothing in flight: a pool may change as long as it lives.
+
+        Not of those that are dropped now: what they have just answered may not have been counted yet.
+        """
+        known = {endpoint.name for endpoint in self.endpoints}
+        over = {endpoint.name for endpoint in self._gone if not endpoint.in_flight} - known
+        if over:
+            series = self._telemetry.upstream_requests
+            for labels in [labels for labels in series.values if labels[0] == self.name and labels[1] in over]:
+                series.drop(labels)
+        if self.outliers is not None:
+            for endpoint in self._gone:
+                self.outliers.forget(endpoint)
+        self._gone = [*(endpoint for endpoint in self._gone if endpoint.in_flight), *dropped]
+
+    def _adopt(self, config: UpstreamConfig) -> Endpoints:
+        """Takes over everything `config` says, visible to nobody but this pool; returns who is no longer in it."""
+        before, self.config = self.config, config
+        if config.discover is None:
+            self.found = ()
+        settings = by_address(self.found) | by_address(config.endpoints)
+        known = {endpoint.address: endpoint for endpoint in self.endpoints}
+        names = {endpoint.name for address, endpoint in known.items() if address in settings}
+        endpoints, joining = [], bool(known)
+        for address, setting in settings.items():
+            endpoint = known.pop(address, None)
+            if endpoint is None:
+                name = next(name for name in address.names() if name not in names)
+                names.add(name)
+                endpoint = Endpoint(self.name, setting, name)
+                if joining:
+                    self._start_slowly(endpoint)
+            else:
+                endpoint.configure(setting)
+            endpoints.append(endpoint)
+            health = endpoint.health
+            if config.health is None:
+                health.active = Active(Status.HEALTHY)
+            elif config.health != before.health:
+                health.active = Active(Status.HEALTHY if health.active.status is Status.HEALTHY else Status.UNKNOWN)
+            passive = config.passive_health is not None and config.passive_health.max_fails
+            if not (passive or config.outlier) or len(settings) == 1:
+                health.passive = Passive()
+        self.endpoints = tuple(endpoints)
+        self._adopt_circuits(config.circuit_breaker)
+        signs = [known.on for known in (config.passive_health, config.circuit_breaker) if known is not None] or [SIGNS]
+        self.blamed = frozenset(int(sign) for some in signs for sign in some if sign.isdigit())
+        if config.outlier != before.outlier or config.outlier is None or self.outliers is None:
+            self.outliers = None if config.outlier is None else Outliers(config.outlier, self._clock())
+        if config.limit is None:
+            self.limiter = None
+        elif self.limiter is None or self.limiter.config != config.limit:
+            self.limiter = Limiter(config.limit)
+        if config.retry is not None:
+            self.budget.share = config.retry.budget
+        self._tiers: list[tuple[Endpoints, Balancer]] = [((), choose(config.balance, self._rng)) for _ in range(ALL + 1)]
+        self._sort()
+        return tuple(known.values())
+
+    def _adopt_circuits(self, config: BreakerConfig | None) -> None:
+        """Gives whoever is to have a breaker one, and those that have one what holds now."""
+        whole = config is not None and config.scope == "upstream"
+        self.breaker = _circuit(self.breaker, config if whole else None)
+        for endpoint in self.endpoints:
+            endpoint.breaker = _circuit(endpoint.breaker, None if whole else config)
+        self._wants_success = self._must_report_success()
+
+    def _must_report_success(self) -> bool:
+        """Whether somebody has to hear of successes: a breaker, or who waits for a place."""
+        circuit = self.config.circuit_breaker
+        if self.waiting:
+            return True
+        return circuit is not None and (circuit.scope == "endpoint" or (self.breaker is not None and self.breaker.wants_success))
+
+    def _start_slowly(self, endpoint: Endpoint) -> None:
+        endpoint.health.since = self._clock() if self.config.slow_start else None
+
+    def _sort(self) -> None:
+        """Works out the tiers. A tier that stays the same stays the same tuple, so its balancer keeps its turns."""
+        now, config = self._clock(), self.config
+        self._outage = None
+        dues = [endpoint.health.passive.until for endpoint in self.endpoints if endpoint.health.passive.until]
+        self._trials = ()
+        for endpoint in self.endpoints:
+            circuit = endpoint.breaker
+            if circuit is not None and circuit.state and endpoint.health.status in (Status.HEALTHY, Status.UNKNOWN):
+                wait = circuit.retry_after(now)
+                if wait > 0:
+                    dues.append(now + wait)
+                elif not endpoint.draining:
+                    self._trials += (endpoint,)
+        reweighed = self._reweigh(now, dues) if config.slow_start else False
+        found = tiers(self.endpoints, config.zone, config.on_empty == "try_all")
+        self._tiers = [
+            (known if known == tuple(some) and not reweighed else tuple(some), balancer)
+            for some, (known, balancer) in zip(found, self._tiers, strict=True)
+        ]
+        self.eligible, balancer = next((tier for tier in self._tiers if tier[0]), self._tiers[0])
+        self._choose = balancer.pick
+        alone = len(self.eligible) == 1 and not self.eligible[0].max_connections
+        self._only = self.eligible[0] if alone else None
+        self._due = min(dues, default=None)
+        self._regate()
+        if bool(found[ALL]) is not self.trying_all:
+            self.trying_all = bool(found[ALL])
+            text = "nobody can be picked: trying all" if self.trying_all else "no longer trying all"
+            log.warning("upstream %s: %s; %s", self.name, text, self._left())
+
+    def _reweigh(self, now: float, dues: list[float]) -> bool:
+        """Goes on with slow starts; whether a weight has changed. Adds to `dues` when to come again."""
+        changed, seconds = False, self.config.slow_start
+        for endpoint in self.endpoints:
+            weight = ramped_weight(endpoint, now, seconds)
+            if weight == endpoint.share:
+                endpoint.health.since = None
+            else:
+                dues.append(now + seconds / STEPS)
+            if weight != endpoint.weight:
+                endpoint.weight = weight
+                changed = True
+        return changed
+
+    def _regate(self) -> None:
+        """Works out whether picks have something to look at first."""
+        gates = (self._due is not None, self._trials, self.breaker is not None and self.breaker.state, self.limiter is not None)
+        self._gated = any(gates)
+
+    def _health_changed(self) -> None:
+        self._sort()
+        self.waiting.wake(len(self.waiting))
+        self._publish()
+
+    def _queue_changed(self) -> None:
+        self._wants_success = self._must_report_success()
+
+    def _publish(self) -> None:
+        eligible = set() if self.trying_all else set(self.eligible)
+        for endpoint in self.endpoints:
+            may_be_picked = endpoint.health.status is Status.HEALTHY or endpoint in eligible
+            self._telemetry.endpoint_healthy.set((self.name, endpoint.name), int(may_be_picked))
+        if self.config.on_empty == "try_all":
+            self._telemetry.upstream_try_all.set((self.name,), int(self.trying_all))
+        self._publish_circuit()
+
+    def _publish_circuit(self) -> None:
+        """One figure for the upstream: where every endpoint has a circuit of its own, that of the one that lets most through."""
+        states = [breaker.state for breaker, _ in self.circuits()]
+        if states:
+            state = min(states, key=(CLOSED, HALF_OPEN, OPEN).index)
+            self._telemetry.circuit_state.set((self.name,), state)
+
+    def _circuit_changed(self, breaker: Breaker, why: str, endpoint: Endpoint | None = None) -> None:
+        whose = ""
+        if endpoint is not None and endpoint.breaker is breaker:
+            whose = f" of {endpoint.name}"
+            self._sort()
+        self._regate()
+        self._wants_success = self._must_report_success()
+        self._publish_circuit()
+        level = logging.WARNING if breaker.state == OPEN else logging.INFO
+        log.log(level, "upstream %s: circuit%s %s: %s", self.name, whose, NAMES[breaker.state], why)
+
+    def _left(self) -> str:
+        return f"{len(self.eligible)} of {len(self.endpoints)} eligible"
+
+
+def _circuit(breaker: Breaker | None, config: BreakerConfig | None) -> Breaker | None:
+    """The breaker for `config`: the one there was if there was one."""
+    if config is None:
+        return None
+    if breaker is None:
+        return Breaker(config)
+    breaker.configure(config)
+    return breaker
