@@ -201,7 +201,6 @@ class Exchange:
     `forward_headers` are raw pairs that hooks add to the upstream request, instead of any of the client's with the same names;
     `drop_headers` are names (lower case) of the client's that must not go there.
     `reply_blocks` are complete header lines (each ended by CRLF) for whatever reply goes out, errors included.
-    `interim` sends the client a 1xx answer (status, fields); None where it takes none, as with HTTP/1.0.
     `memo` is what was worked out from the header fields alone (and who sent them), by the key of whoever did; requests on one
     connection that repeat the fields of the one before share it, so nothing that changes with time or target may go in.
     `interim(status, pairs)` sends the client an interim answer (1xx, RFC 9110 section 15.2); None where it knows none.
@@ -297,7 +296,6 @@ class Exchange:
         self.forward_headers: list[Pair] | None = None
         self.drop_headers: frozenset[bytes] | None = None
         self.reply_blocks: list[bytes] | None = None
-        self.interim: Callable[[int, Sequence[Pair]], None] | None = None
         self.decisions: list[Decision] | None = None
         self.interim: Callable[[int, Iterable[Pair]], None] | None = None
 
