@@ -174,6 +174,21 @@ async def test_trailers_pass_the_cache_once_and_are_not_kept(start, connect):
         await origin.stop()
 
 
+async def test_trailers_pass_compression(start, connect):
+    answered = TRAILED.replace(b"200 OK\r\n", b"200 OK\r\nContent-Type: text/plain\r\n").replace(
+        b"2\r\nok", b"7d0\r\n" + b"o" * 2000
+    )
+    origin = await Origin(answered).start()
+    try:
+        client = await connect(await start('response = ["compression"]\n[compression]\n' + PLAIN, upstream(origin)))
+        await client.send(b"GET / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nConnection: TE\r\nAccept-Encoding: gzip\r\n\r\n")
+        _, _, fields = await client.head()
+        assert fields["content-encoding"] == "gzip"
+        assert (await client.reader.readuntil(b"\r\n\r\n")).endswith(b"\r\n0\r\nX-Sum: 1\r\nServer-Timing: db;dur=5\r\n\r\n")
+    finally:
+        await origin.stop()
+
+
 async def test_a_slow_reader_slows_only_its_own_upstream_connection(start, connect):
     """While one client takes nothing of an endless answer, another gets everything it asks for, large answers too."""
     large = answer(b"x" * 1_000_000)

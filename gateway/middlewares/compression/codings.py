@@ -12,6 +12,7 @@ from backports import zstd
 from isal import isal_zlib
 
 from gateway.core.exchange import ReplyStream
+from gateway.core.headers import Pair
 
 PIECE = 32 * 1024
 """Bytes of a long body between two turns of the loop."""
@@ -137,6 +138,12 @@ class EncodedStream:
             if out:
                 return out
         return b""
+
+    @property
+    def trailers(self) -> tuple[Pair, ...]:
+        """Those of the body that is coded: they are about the message, not about its coding."""
+        found: tuple[Pair, ...] = getattr(self._source, "trailers", ())
+        return found
 
     def abort(self) -> None:
         self._source.abort()

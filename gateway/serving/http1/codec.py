@@ -28,12 +28,13 @@ TAIL = 65536
 class Http1Codec:
     """One connection's. `queued`: heads given that have not been `consumed`; the reader is to pause while `full`.
 
-    head_bytes: bytes of a head that is not complete yet, 0 between heads. switched: a request that asks for another protocol has
-    been given; what follows it is kept until `decline` or `tail`.
+    backlog: bytes that are kept until there is room, or until it is known whose they are.
+    head_bytes: bytes of a head that is not complete yet, 0 between heads.
+    switched: a request that asks for another protocol has been given; what follows it is kept until
+    `decline` or `tail`.
     """
 
     __slots__ = (
-        "_backlog",
         "_heads",
         "_limits",
         "_max_head",
@@ -41,6 +42,7 @@ class Http1Codec:
         "_patience",
         "_payload",
         "_repeat",
+        "backlog",
         "head_bytes",
         "queued",
         "switched",
@@ -55,7 +57,7 @@ class Http1Codec:
         self._repeat: Repeat | None = None
         self._patience = 0
         self._heads = 0
-        self._backlog = b""
+        self.backlog = b""
         self.head_bytes = 0
         self.queued = 0
         self.switched = False
@@ -69,7 +71,7 @@ class Http1Codec:
     @property
     def full(self) -> bool:
         """Whether enough waits: requests, or bytes behind one that asks for another protocol."""
-        return self.queued >= QUEUE or len(self._backlog) > TAIL
+        return self.queued >= QUEUE or len(self.backlog) > TAIL
 
     def consumed(self) -> None:
         """One of the heads is being handled."""
@@ -87,15 +89,15 @@ class Http1Codec:
             if not repeat.used:
                 self._patience = PATIENCE
         if self.switched:
-            self._backlog += data
+            self.backlog += data
             return ()
-        if len(data) <= SLICE and not self._backlog and self.queued < QUEUE:
+        if len(data) <= SLICE and not self.backlog and self.queued < QUEUE:
             return self._parse(data)
-        return self._parse_slices(self._backlog + data if self._backlog else data)
+        return self._parse_slices(self.backlog + data if self.backlog else data)
 
     def resume(self) -> Sequence[Event]:
         """What was kept while too many requests were queued."""
-        return self._parse_slices(self._backlog) if self._backlog and not self.switched else ()
+        return self._parse_slices(self.backlog) if self.backlog and not self.switched else ()
 
     def eof(self) -> Sequence[Event]:
         """The client sends nothing more; a body that is incomplete stays so."""
@@ -106,11 +108,11 @@ class Http1Codec:
         """Nothing that comes is looked at any more."""
         self._parsing.stop()
         self._payload = self._repeat = None
-        self._backlog = b""
+        self.backlog = b""
 
     def tail(self) -> bytes:
         """The bytes behind the request that asked for another protocol; they are that protocol's."""
-        tail, self._backlog = self._backlog, b""
+        tail, self.backlog = self.backlog, b""
         return tail
 
     def decline(self) -> Sequence[Event]:
@@ -126,7 +128,7 @@ class Http1Codec:
             end = len(data) if self._payload is not None else at + SLICE
             events += self._parse(data[at:end])
             at = min(end, len(data))
-        self._backlog = (self._backlog if self.switched else b"") + data[at:]
+        self.backlog = (self.backlog if self.switched else b"") + data[at:]
         return events
 
     def _parse(self, data: bytes) -> Sequence[Event]:
@@ -152,7 +154,7 @@ class Http1Codec:
                 self._take(arriving, events)
         if upgraded:
             self.switched = True
-            self._backlog += tail
+            self.backlog += tail
         if messages:
             self.head_bytes = 0
             if len(events) == 1 and events[0].__class__ is Head:

@@ -180,20 +180,26 @@ class Http1Connection(Http1Outlet):
         self._looping = True
         queue, codec = self._queue, self._codec
         while self._drive is None and self.transport is not None and not self.last:
+            if codec.backlog or self._queue_held:
+                self._take_up()
             if not queue:
                 self.idle_since = self._server.now
                 break
             head, body = queue.popleft()
             codec.consumed()
-            if self._queue_held and codec.queued <= QUEUE // 2:
-                self._queue_held = False
-                self.hold(False)
-                self._take(codec.resume())
             if isinstance(head, Refused):
                 self.refuse(head.failed)
             else:
                 self._begin(head, body)
         self._looping = False
+
+    def _take_up(self) -> None:
+        """Take what was kept while too many requests were queued, once there is room again."""
+        if self._codec.queued <= QUEUE // 2:
+            if self._queue_held:
+                self._queue_held = False
+                self.hold(False)
+            self._take(self._codec.resume())
 
     def _begin(self, head: Head, body: ClientBody | None) -> None:
         """One request's whole way, as far as it goes without waiting."""
