@@ -24,7 +24,7 @@ from argon2 import PasswordHasher
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from gateway.credentials.users import user_file
+from gateway.credentials.users import user_edits, user_file
 from gateway.credentials.users.user_file import User
 from tests.client import Client
 from tests.process import Process
@@ -63,7 +63,7 @@ def configuration(directory: Path, hash: str, cost: tuple[int, int, int]) -> Pat
     (directory / "pipeline.toml").write_text(PIPELINE)
     (directory / "gateway.toml").write_text(GATEWAY % cost)
     for number in range(2 * CORES):
-        user_file.add_hashed(directory / "users.toml", User(f"u{number}", hash))
+        user_edits.add(directory / "users.toml", User(f"u{number}", hash))
     return directory / "gateway.toml"
 
 

@@ -14,8 +14,8 @@ from gateway.config.tables.tokens import USERS_IN_STORE, TokensConfig
 from gateway.core.clock import Clock
 from gateway.core.hooks import ConfigProblem, Context
 from gateway.core.telemetry import Telemetry
+from gateway.credentials.files import CredentialError
 from gateway.credentials.users import user_file
-from gateway.credentials.users.user_file import UserFileError
 from gateway.credentials.users.user_store import FileUsers, Users
 from gateway.issuer.attempts import Attempts, LocalAttempts, Rule
 from gateway.issuer.audit import TokenAudit
@@ -118,7 +118,7 @@ def _file_users(config: TokensConfig, around: Surroundings, sessions: Sessions) 
     path = around.directory / config.users
     try:
         seen, loaded = stamp(path), user_file.load(path)
-    except UserFileError as error:
+    except CredentialError as error:
         hint = "" if path.exists() else f"make one: gateway users add NAME --file {config.users}"
         raise ConfigProblem(f"users: {error}", at=("users",), hint=hint) from None
     users: FileUsers = around.keep(("tokens", "users", str(path)), sessions, lambda: FileUsers(path, loaded, seen))

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from gateway.commands.key_places import configured
-from gateway.credentials.api_keys.key_file import KeyFileError
+from gateway.credentials.files import CredentialError
 
 Line = dict[str, Any]
 
@@ -24,7 +24,7 @@ def add_option(parser: argparse.ArgumentParser) -> None:
 
 
 def file_of(args: argparse.Namespace) -> Path | None:
-    """Where it is written: what `--audit` says, else the configuration's log, None for nowhere. Raises KeyFileError."""
+    """Where it is written: what `--audit` says, else the configuration's log, None for nowhere. Raises CredentialError."""
     if args.audit is not None or args.config is None:
         return args.audit  # type: ignore[no-any-return]
     for auth, directory, _ in configured(args.config):
@@ -37,7 +37,7 @@ def file_of(args: argparse.Namespace) -> Path | None:
 def audited(path: Path | None, now: float) -> Iterator[list[Line]]:
     """Lines that are appended to the log once nothing went wrong. A log that cannot be opened fails before anything is done.
 
-    Raises KeyFileError.
+    Raises CredentialError.
     """
     lines: list[Line] = []
     if path is None:
@@ -46,7 +46,7 @@ def audited(path: Path | None, now: float) -> Iterator[list[Line]]:
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
     except OSError as error:
-        raise KeyFileError(f"cannot open the audit log {path}: {error.strerror}") from None
+        raise CredentialError(f"cannot open the audit log {path}: {error.strerror}") from None
     try:
         yield lines
         when = datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

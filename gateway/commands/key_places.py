@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from gateway.credentials.api_keys import key_edits, key_file, last_use
-from gateway.credentials.api_keys.key_file import Key, KeyFileError
+from gateway.credentials.api_keys.key_file import Key
 from gateway.credentials.api_keys.new_keys import Wish
+from gateway.credentials.files import CredentialError
 
 if TYPE_CHECKING:
     from gateway.middlewares.auth import AuthConfig
@@ -19,7 +20,7 @@ SOON = "A gateway that is running with this file takes it within a second."
 
 
 class Place(Protocol):
-    """Keys somewhere; `str()` of it says where. Everything raises KeyFileError."""
+    """Keys somewhere; `str()` of it says where. Everything raises CredentialError."""
 
     soon: str
     """When running gateways take a change, as a sentence."""
@@ -75,7 +76,7 @@ def add_options(parser: argparse.ArgumentParser, default: str, what: str) -> Non
 
 
 def place_of(args: argparse.Namespace) -> Place:
-    """The place that the command line names. Raises KeyFileError."""
+    """The place that the command line names. Raises CredentialError."""
     if args.config is not None:
         return _configured(args.config)
     return _store(args.store) if args.store is not None else FileKeys(args.file)
@@ -88,11 +89,11 @@ def _store(url: str) -> Place:
     try:
         return RedisKeys(parse(url))
     except BadUrl as error:
-        raise KeyFileError(f"the store's URL {error}") from None
+        raise CredentialError(f"the store's URL {error}") from None
 
 
 def configured(path: Path) -> Iterator[tuple[AuthConfig, Path, str]]:
-    """Every `auth` of a configuration, the folder its paths start from, and `[store] url`. Raises KeyFileError."""
+    """Every `auth` of a configuration, the folder its paths start from, and `[store] url`. Raises CredentialError."""
     from gateway.config.toml.problems import ConfigErrors
     from gateway.middlewares.auth import AuthConfig
     from gateway.runtime.reload import load
@@ -100,7 +101,7 @@ def configured(path: Path) -> Iterator[tuple[AuthConfig, Path, str]]:
     try:
         loaded = load(path, os.environ)
     except ConfigErrors as errors:
-        raise KeyFileError(f"what the configuration says cannot be told: {errors.problems[0]}") from None
+        raise CredentialError(f"what the configuration says cannot be told: {errors.problems[0]}") from None
     for pipeline in loaded.pipelines:
         for settings in (pipeline.settings, *(route.settings for route in pipeline.routes)):
             for auth in settings.values():
@@ -117,5 +118,5 @@ def _configured(path: Path) -> Place:
             found[str(place)] = place
     if len(found) != 1:
         where = f"keeps keys in {' and '.join(sorted(found))}; say which" if found else "has no API keys"
-        raise KeyFileError(f"{path} {where}")
+        raise CredentialError(f"{path} {where}")
     return found.popitem()[1]

@@ -19,9 +19,10 @@ from marshmallow import ValidationError
 from gateway.commands import audit
 from gateway.commands.key_places import Place, add_options, place_of
 from gateway.config.tables.schema import parse_duration
-from gateway.credentials.api_keys import key_file
-from gateway.credentials.api_keys.key_file import Key, KeyFileError
+from gateway.credentials import files
+from gateway.credentials.api_keys.key_file import Key
 from gateway.credentials.api_keys.new_keys import Wish, who
+from gateway.credentials.files import CredentialError
 
 ABOUT = "API keys: a key is shown once, when it is made; the file, or the store, keeps its hash."
 
@@ -84,7 +85,7 @@ def run(args: argparse.Namespace, now: Callable[[], float] = time) -> int:
             place = place_of(args)
             changed = actions[args.action](args, place, moment)
             lines += [_line(outcome, key, place) for outcome, key in changed]
-    except KeyFileError as error:
+    except CredentialError as error:
         print(f"gateway keys {args.action}: {error}", file=sys.stderr)
         return 1
     return 0
@@ -176,9 +177,9 @@ def _only_key(place: Place, client: str, now: float) -> str:
     """The one key of a client that is in use and has not been replaced."""
     keys = [key for key in place.load() if key.client == client and key.state(now) == "active" and not key.replaced_by]
     if not keys:
-        raise KeyFileError(f"{client} has no key in use in {place}")
+        raise CredentialError(f"{client} has no key in use in {place}")
     if len(keys) > 1:
-        raise KeyFileError(f"{client} has several keys in use: {', '.join(key.id for key in keys)}; say which")
+        raise CredentialError(f"{client} has several keys in use: {', '.join(key.id for key in keys)}; say which")
     return keys[0].id
 
 
@@ -187,11 +188,11 @@ def _moment(text: str | None, now: float) -> float | None:
     if text is None or text == "never":
         return None
     try:
-        moment = key_file.unix_time(datetime.fromisoformat(text))
+        moment = files.unix_time(datetime.fromisoformat(text))
     except ValueError:
         moment = now + _duration("--expires", text)
     if moment <= now:
-        raise KeyFileError(f"--expires {text}: that is past")
+        raise CredentialError(f"--expires {text}: that is past")
     return moment
 
 
@@ -200,7 +201,7 @@ def _duration(option: str, text: str) -> float:
         return parse_duration(text)
     except ValidationError:
         also = " or a date such as 2027-01-31" if option == "--expires" else ""
-        raise KeyFileError(f'{option} must be a duration such as "90d" or "12h"{also}, not {text!r}') from None
+        raise CredentialError(f'{option} must be a duration such as "90d" or "12h"{also}, not {text!r}') from None
 
 
 def _show(secret: str, place: Place) -> None:

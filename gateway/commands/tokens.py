@@ -20,11 +20,11 @@ from marshmallow import ValidationError
 from gateway.commands import audit
 from gateway.commands.key_places import add_options, configured
 from gateway.config.tables.schema import parse_duration
-from gateway.credentials.api_keys import key_file
-from gateway.credentials.api_keys.key_file import KeyFileError
+from gateway.credentials import files
 from gateway.credentials.api_keys.new_keys import who
+from gateway.credentials.files import CredentialError
 from gateway.credentials.revocations import revoked as revocations
-from gateway.credentials.revocations.revoked import ALWAYS, Revocation, RevocationError
+from gateway.credentials.revocations.revoked import ALWAYS, Revocation
 from gateway.store import stores
 
 ABOUT = "Tokens that are refused before they expire: by jti, by subject, or by when they were issued."
@@ -62,14 +62,14 @@ def run(args: argparse.Namespace, now: Callable[[], float] = time) -> int:
             print(f"Revoked: {_described(entry)}. {place.soon}.")
         else:
             print("\n".join(map(_described, place.load())) or f"nothing is revoked in {place}")
-    except (RevocationError, KeyFileError) as error:
+    except CredentialError as error:
         print(f"gateway tokens {args.action}: {error}", file=sys.stderr)
         return 1
     return 0
 
 
 class Place(Protocol):
-    """A list somewhere; `str()` of it says where. Everything raises RevocationError."""
+    """A list somewhere; `str()` of it says where. Everything raises CredentialError."""
 
     soon: str
 
@@ -107,7 +107,7 @@ def _place(args: argparse.Namespace) -> Place:
             found[str(place)] = place
     if len(found) != 1:
         where = f"lists them in {' and '.join(sorted(found))}; say which" if found else "has no list of revoked tokens"
-        raise RevocationError(f"{args.config} {where}")
+        raise CredentialError(f"{args.config} {where}")
     return found.popitem()[1]
 
 
@@ -117,17 +117,17 @@ def _store(url: str) -> Place:
     try:
         return RedisRevocations(stores.parse(url))
     except stores.BadUrl as error:
-        raise RevocationError(f"the store's URL {error}") from None
+        raise CredentialError(f"the store's URL {error}") from None
 
 
 def _entry(args: argparse.Namespace, now: float) -> Revocation:
     before = ALWAYS if args.jti else float(int(now) + 1)
     try:
         if args.before is not None:
-            before = key_file.unix_time(datetime.fromisoformat(args.before))
+            before = files.unix_time(datetime.fromisoformat(args.before))
         until = None if args.lasting is None else now + parse_duration(args.lasting)
     except (ValidationError, ValueError):
-        raise RevocationError('--before must be a date such as 2027-01-31, --for a duration such as "24h"') from None
+        raise CredentialError('--before must be a date such as 2027-01-31, --for a duration such as "24h"') from None
     return Revocation(args.jti, args.subject, args.issuer, before, until)
 
 

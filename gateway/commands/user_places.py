@@ -7,16 +7,15 @@ import os
 from pathlib import Path
 from typing import Protocol
 
-from argon2 import PasswordHasher
-
+from gateway.credentials.files import CredentialError
 from gateway.credentials.users import user_edits, user_file
-from gateway.credentials.users.user_file import User, UserFileError
+from gateway.credentials.users.user_file import User
 
 SOON = "A gateway that is running with this file takes it within a second."
 
 
 class Place(Protocol):
-    """Users somewhere; `str()` of it says where. Everything raises UserFileError."""
+    """Users somewhere; `str()` of it says where. Everything raises CredentialError."""
 
     @property
     def soon(self) -> str:
@@ -46,7 +45,7 @@ class FileUsers:
         return user_file.load(self._path)
 
     def add(self, user: User) -> None:
-        user_file.add_hashed(self._path, user)
+        user_edits.add(self._path, user)
 
     def change(self, old: User, new: User) -> bool:
         return user_edits.change(self._path, old, new)
@@ -56,15 +55,10 @@ class FileUsers:
 
 
 def place_of(args: argparse.Namespace) -> Place:
-    """The place that the command line names. Raises UserFileError."""
+    """The place that the command line names. Raises CredentialError."""
     if args.config is not None:
         return _configured(args.config)
     return _store(args.store) if args.store is not None else FileUsers(args.file)
-
-
-def hashed(password: str) -> str:
-    """A hash, made as argon2-cffi does by default; a gateway that wants another makes it anew at the next login."""
-    return PasswordHasher().hash(password)
 
 
 def _store(url: str) -> Place:
@@ -74,7 +68,7 @@ def _store(url: str) -> Place:
     try:
         return StoredUsers(parse(url))
     except BadUrl as error:
-        raise UserFileError(f"the store's URL {error}") from None
+        raise CredentialError(f"the store's URL {error}") from None
 
 
 def _configured(path: Path) -> Place:
@@ -85,10 +79,10 @@ def _configured(path: Path) -> Place:
     try:
         loaded = load(path, os.environ)
     except ConfigErrors as errors:
-        raise UserFileError(f"there is no telling where the users are: {errors.problems[0]}") from None
+        raise CredentialError(f"there is no telling where the users are: {errors.problems[0]}") from None
     tokens = loaded.gateway.tokens
     if tokens is None:
-        raise UserFileError(f"{path} has no [tokens]; say which --file")
+        raise CredentialError(f"{path} has no [tokens]; say which --file")
     if tokens.users == USERS_IN_STORE:
         return _store(loaded.gateway.store.url)
     return FileUsers(path.parent / tokens.users)

@@ -18,9 +18,10 @@ from typing import Any
 import orjson
 
 from gateway.commands.key_places import add_options
-from gateway.commands.user_places import Place, hashed, place_of
-from gateway.credentials.users import user_edits
-from gateway.credentials.users.user_file import User, UserFileError
+from gateway.commands.user_places import Place, place_of
+from gateway.credentials.files import CredentialError
+from gateway.credentials.users import user_edits, user_file
+from gateway.credentials.users.user_file import User
 from gateway.issuer import totp
 from gateway.issuer.passwords import LONGEST, SHORTEST
 
@@ -57,7 +58,7 @@ def run(args: argparse.Namespace, now: Callable[[], float] = time) -> int:
     actions = {"add": _add, "list": _list, "passwd": _passwd, "totp": _totp, "logout": _logout, "remove": _remove}
     try:
         actions[args.action](args, place_of(args), now())
-    except UserFileError as error:
+    except CredentialError as error:
         print(f"gateway users {args.action}: {error}", file=sys.stderr)
         return 1
     return 0
@@ -65,7 +66,7 @@ def run(args: argparse.Namespace, now: Callable[[], float] = time) -> int:
 
 def _add(args: argparse.Namespace, place: Place, now: float) -> None:
     password = _password()
-    place.add(User(args.name, hashed(password), args.client, args.tier, _words(args.roles), _words(args.permissions)))
+    place.add(User(args.name, user_file.hashed(password), args.client, args.tier, _words(args.roles), _words(args.permissions)))
     print(f"{args.name} is in {place}. {place.soon}")
 
 
@@ -83,7 +84,7 @@ def _list(args: argparse.Namespace, place: Place, now: float) -> None:
 
 def _passwd(args: argparse.Namespace, place: Place, now: float) -> None:
     user = _user(args.name, place)
-    _change(place, user, user_edits.at(replace(user, hash=hashed(_password())), now))
+    _change(place, user, user_edits.at(replace(user, hash=user_file.hashed(_password())), now))
     print(f"{user.name} has another password; sessions that began before have ended. {place.soon}")
 
 
@@ -91,12 +92,12 @@ def _totp(args: argparse.Namespace, place: Place, now: float) -> None:
     user = _user(args.name, place)
     if args.remove:
         if not user.totp:
-            raise UserFileError(f"{user.name} has no second factor")
+            raise CredentialError(f"{user.name} has no second factor")
         _change(place, user, replace(user, totp=""))
         print(f"{user.name} has no second factor any more. {place.soon}")
         return
     if user.totp:
-        raise UserFileError(f"{user.name} has a second factor; take that away first: gateway users totp {user.name} --remove")
+        raise CredentialError(f"{user.name} has a second factor; take that away first: gateway users totp {user.name} --remove")
     secret = totp.new_secret()
     _change(place, user, replace(user, totp=secret))
     print(f"{user.name} needs a code with the password from now on. {place.soon}")
@@ -118,26 +119,26 @@ def _remove(args: argparse.Namespace, place: Place, now: float) -> None:
 def _user(name: str, place: Place) -> User:
     user = place.load().get(name)
     if user is None:
-        raise UserFileError(f"{place} has no user {name}")
+        raise CredentialError(f"{place} has no user {name}")
     return user
 
 
 def _change(place: Place, old: User, new: User) -> None:
     if not place.change(old, new):
-        raise UserFileError(f"{old.name} is being changed by somebody else; try again")
+        raise CredentialError(f"{old.name} is being changed by somebody else; try again")
 
 
 def _password() -> str:
-    """A password that will do, from standard input. Raises UserFileError."""
+    """A password that will do, from standard input. Raises CredentialError."""
     try:
         password = getpass.getpass() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
         size = len(password.encode())
     except UnicodeError:
-        raise UserFileError("the password is not UTF-8") from None
+        raise CredentialError("the password is not UTF-8") from None
     if not size:
-        raise UserFileError("no password was given")
+        raise CredentialError("no password was given")
     if not SHORTEST <= size <= LONGEST:
-        raise UserFileError(f"a password has {SHORTEST} to {LONGEST} bytes, this one {size}")
+        raise CredentialError(f"a password has {SHORTEST} to {LONGEST} bytes, this one {size}")
     return password
 
 

@@ -15,8 +15,9 @@ from typing import Any
 from gateway.core.clock import Clock
 from gateway.core.failures import Failed, Failure
 from gateway.core.headers import Pair
+from gateway.credentials.files import CredentialError
 from gateway.credentials.users import user_edits
-from gateway.credentials.users.user_file import User, UserFileError
+from gateway.credentials.users.user_file import User
 from gateway.credentials.users.user_store import Users
 from gateway.issuer import totp
 from gateway.issuer.attempts import Attempts
@@ -145,7 +146,7 @@ class Tokens:
         changed = user_edits.at(replace(user, hash=hash), self.clock.wall())
         try:
             written = await self.users.change(user, changed)
-        except UserFileError as error:
+        except CredentialError as error:
             log.error("the password of %s cannot be changed: %s", user.name, error)
             failed = Failed(Failure.INTERNAL, "Passwords cannot be changed at the moment.")
             raise Denied("failed", str(error), failed, user.name, session.id) from None
@@ -191,7 +192,7 @@ class Tokens:
             await self.users.change(user, changed)
         except Busy:
             pass
-        except UserFileError as error:
+        except CredentialError as error:
             log.warning("the hash of %s stays as it is: %s", user.name, error)
 
     def _issued(self, user: User, session: Session, refresh: str, now: float) -> Issued:

@@ -9,15 +9,16 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+from gateway.credentials.files import CredentialError
 from gateway.credentials.users.redis_users import SWAP, USERS, packed, unpacked
-from gateway.credentials.users.user_file import User, UserFileError
+from gateway.credentials.users.user_file import User
 from gateway.issuer import shared_sessions
 from gateway.store.redis.blocking import ClientError, connected
 from gateway.store.stores import StoreUrl
 
 
 class StoredUsers:
-    """The users of one store, for the command line. Everything raises UserFileError."""
+    """The users of one store, for the command line. Everything raises CredentialError."""
 
     soon = "Gateways that are running with this store take it at once."
 
@@ -37,7 +38,7 @@ class StoredUsers:
         checked = unpacked(packed(user), "the user")
         with _failing(self._url) as client:
             if not client.eval(SWAP, 1, USERS, checked.name, b"", packed(checked)):
-                raise UserFileError(f"{self} has a user {user.name} already")
+                raise CredentialError(f"{self} has a user {user.name} already")
 
     def change(self, old: User, new: User) -> bool:
         with _failing(self._url) as client:
@@ -50,7 +51,7 @@ class StoredUsers:
     def remove(self, name: str) -> None:
         with _failing(self._url) as client:
             if not client.hdel(USERS, name):
-                raise UserFileError(f"{self} has no user {name}")
+                raise CredentialError(f"{self} has no user {name}")
             self._end(client, name, math.inf)  # whatever their time
 
     def _end(self, client: Any, name: str, moment: float) -> None:
@@ -60,9 +61,9 @@ class StoredUsers:
 
 @contextmanager
 def _failing(url: StoreUrl) -> Iterator[Any]:
-    """A client; what goes wrong with it is a UserFileError."""
+    """A client; what goes wrong with it is a CredentialError."""
     try:
         with connected(url) as client:
             yield client
     except ClientError as error:
-        raise UserFileError(str(error)) from None
+        raise CredentialError(str(error)) from None

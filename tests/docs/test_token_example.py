@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from gateway.config.tables.tokens import BUILTINS
-from gateway.credentials.users import user_file
+from gateway.credentials.users import user_edits, user_file
 from gateway.credentials.users.user_file import User
 from gateway.runtime.check import check
 
@@ -23,7 +23,7 @@ def test_it_checks(tmp_path: Path):
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
     )
-    user_file.add(tmp_path / "users.toml", User("alice", "", roles=frozenset(("operator",))), "password of alice")
+    user_edits.add(tmp_path / "users.toml", User("alice", user_file.hashed("password of alice"), roles=frozenset(("operator",))))
     loaded = check(tmp_path / "gateway.toml", {})
     assert loaded.warnings == ()
     assert {route.builtin for pipeline in loaded.pipelines for route in pipeline.routes} == {*BUILTINS, ""}

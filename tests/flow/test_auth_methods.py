@@ -15,7 +15,7 @@ from gateway.credentials.api_keys import key_edits
 from gateway.credentials.api_keys.key_edits import Wish
 from gateway.credentials.revocations import revoked as revocations
 from gateway.credentials.revocations.revoked import Revocation
-from gateway.credentials.users import user_file
+from gateway.credentials.users import user_edits, user_file
 from gateway.credentials.users.user_file import User
 from tests.client import Client
 from tests.flow.test_proxy import upstreams
@@ -70,7 +70,7 @@ async def test_files_are_followed_and_decisions_written(start, origin, connect, 
     directory = tmp_path
     keys = directory / "keys.toml"
     key, secret = key_edits.create(keys, Wish("acme", "gold"), time())
-    user_file.add(directory / "users.toml", User("bob", ""), "password")
+    user_edits.add(directory / "users.toml", User("bob", user_file.hashed("password")))
     gateway = await start(PIPELINE, upstreams(origin))
     client = await connect(gateway)
 

@@ -25,14 +25,16 @@ from __future__ import annotations
 
 import hashlib
 import re
-import tomllib
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import date
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
+
+from gateway.credentials import files
+from gateway.credentials.files import CredentialError
 
 _HASH = re.compile(r"sha256:([0-9a-fA-F]{64})")
 
@@ -50,8 +52,7 @@ _FORM = re.compile(r"[A-Za-z0-9_.-]*[0-9a-f]{64}")
 PERMISSION_RULE = f'{ROLE_RULE}; "*" stands alone or after a colon, as in "cameras:*"'
 
 
-class KeyFileError(ValueError):
-    """The key file is missing, cannot be read or changed, or makes no sense; the message says which and where."""
+KeyFileError = CredentialError
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,46 +117,29 @@ def is_limit(text: str) -> bool:
 
 
 def load(path: Path) -> tuple[Key, ...]:
-    """Every key of a file. Raises KeyFileError."""
-    return parse(read(path), path)
-
-
-def read(path: Path) -> str:
-    """The file's text. Raises KeyFileError."""
-    try:
-        return path.read_text("utf-8")
-    except FileNotFoundError:
-        raise KeyFileError(f"there is no key file {path}") from None
-    except OSError as error:
-        raise KeyFileError(f"cannot read {path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise KeyFileError(f"cannot read {path}: it is not UTF-8") from None
+    """Every key of a file. Raises CredentialError."""
+    return parse(files.read(path, "key file"), path)
 
 
 def parse(text: str, path: Path) -> tuple[Key, ...]:
-    """Every key of a file's text. Raises KeyFileError with everything that is wrong with it."""
-    try:
-        tables = tomllib.loads(text).get("key", [])
-    except tomllib.TOMLDecodeError as error:
-        raise KeyFileError(f"{path} is not TOML: {error}") from None
-    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-        raise KeyFileError(f"{path}: key must be an array of tables, [[key]]")
+    """Every key of a file's text. Raises CredentialError with everything that is wrong with it."""
+    tables = files.tables(files.parse(text, path), "key", path)
     readers = [_Reader(table, number) for number, table in enumerate(tables, 1)]
     keys = tuple(reader.key() for reader in readers)
     problems = [problem for reader in readers for problem in reader.problems]
     if not problems:
         problems = [*_twice(keys, "id"), *_twice(keys, "digest")]
     if problems:
-        raise KeyFileError(f"{path}: " + "; ".join(problems))
+        raise CredentialError(f"{path}: " + "; ".join(problems))
     return keys
 
 
 def of_table(table: Mapping[str, Any], where: str) -> Key:
-    """One key of a table such as `[[key]]` holds. Raises KeyFileError, whose message begins with `where`."""
+    """One key of a table such as `[[key]]` holds. Raises CredentialError, whose message begins with `where`."""
     reader = _Reader(table, 1)
     key = reader.key()
     if reader.problems:
-        raise KeyFileError(f"{where}: " + "; ".join(reader.problems))
+        raise CredentialError(f"{where}: " + "; ".join(reader.problems))
     return key
 
 
@@ -248,13 +232,6 @@ class _Reader:
     def _time(self, name: str) -> float | None:
         value = self.table.get(name)
         if value is None or isinstance(value, date):
-            return None if value is None else unix_time(value)
+            return None if value is None else files.unix_time(value)
         self._wrong(name, "must be a date and time such as 2026-01-31T09:30:00Z, without quotes")
         return None
-
-
-def unix_time(value: date) -> float:
-    """A date, or a date and time, as Unix seconds; one without an offset is UTC."""
-    if not isinstance(value, datetime):
-        value = datetime(value.year, value.month, value.day, tzinfo=UTC)
-    return (value if value.tzinfo is not None else value.replace(tzinfo=UTC)).timestamp()

@@ -12,8 +12,8 @@ import logging
 from contextlib import suppress
 from pathlib import Path
 
-from gateway.credentials.api_keys import key_edits
-from gateway.credentials.api_keys.key_file import KeyFileError
+from gateway.credentials import files
+from gateway.credentials.files import CredentialError
 
 log = logging.getLogger("gateway.auth")
 
@@ -52,12 +52,12 @@ class KeyUse:
 
     def _write(self, noted: dict[str, int]) -> None:
         try:
-            with key_edits.locked(self._path) as target:
+            with files.locked(self._path) as target:
                 known = read(target)
                 for id, when in noted.items():
                     known[id] = max(when, known.get(id, 0))
-                key_edits.replace_file(target, json.dumps(known, indent=0, sort_keys=True))
-        except KeyFileError as error:
+                files.replace_file(target, json.dumps(known, indent=0, sort_keys=True))
+        except CredentialError as error:
             if not self._warned:
                 log.info("when keys are used is not written down: %s", error)
             self._warned = True

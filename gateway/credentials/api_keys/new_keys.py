@@ -7,11 +7,13 @@ import re
 import secrets
 from collections.abc import Container, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Literal
 
+from gateway.credentials import files
 from gateway.credentials.api_keys import key_file
-from gateway.credentials.api_keys.key_file import Key, KeyFileError
+from gateway.credentials.api_keys.key_file import Key
+from gateway.credentials.files import CredentialError
 
 SHORTEST = 16
 """Letters an existing key must have: stored unsalted, anything shorter could be found by trying."""
@@ -32,35 +34,35 @@ class Wish:
 
 
 def check(wish: Wish, prefix: str = "", existing: str | None = None) -> None:
-    """Raises KeyFileError when a key cannot be as wished."""
+    """Raises CredentialError when a key cannot be as wished."""
     for what, value in (("client", wish.client), ("tier", wish.tier)):
         if not key_file.VALUE.fullmatch(value) and (value or what == "client"):
-            raise KeyFileError(f"{what} {value!r} {key_file.VALUE_RULE}")
+            raise CredentialError(f"{what} {value!r} {key_file.VALUE_RULE}")
     _check_words("permission", wish.permissions, key_file.PERMISSION, key_file.PERMISSION_RULE)
     _check_words("role", wish.roles, key_file.ROLE, key_file.ROLE_RULE)
     for network in wish.networks:
         if not key_file.is_network(network):
-            raise KeyFileError(f"{network!r} {key_file.NETWORK_RULE}")
+            raise CredentialError(f"{network!r} {key_file.NETWORK_RULE}")
     if wish.limit and not key_file.is_limit(wish.limit):
-        raise KeyFileError(f"limit {wish.limit!r} {key_file.LIMIT_RULE}")
+        raise CredentialError(f"limit {wish.limit!r} {key_file.LIMIT_RULE}")
     if not wish.label.isprintable():
-        raise KeyFileError(f"label {wish.label!r} must be one line of text")
+        raise CredentialError(f"label {wish.label!r} must be one line of text")
     if not re.fullmatch(r"[A-Za-z0-9_.-]*", prefix):
-        raise KeyFileError(f"prefix {prefix!r} must consist of letters, digits, and _ . -")
+        raise CredentialError(f"prefix {prefix!r} must consist of letters, digits, and _ . -")
     if existing is not None and (len(existing) < SHORTEST or not re.fullmatch(r"[\x21-\x7e]+", existing)):
-        raise KeyFileError(f"an existing key must have {SHORTEST} or more visible ASCII letters and no spaces")
+        raise CredentialError(f"an existing key must have {SHORTEST} or more visible ASCII letters and no spaces")
 
 
 def _check_words(what: str, values: Iterable[str], pattern: re.Pattern[str], rule: str) -> None:
     for value in values:
         if not pattern.fullmatch(value):
-            raise KeyFileError(f"{what} {value!r} {rule}")
+            raise CredentialError(f"{what} {value!r} {rule}")
 
 
 def make(wish: Wish, now: float, prefix: str, existing: str | None, taken: Container[str] = ()) -> tuple[dict[str, Any], str]:
     """The table of a new key (as in the key file), and the key itself, which is nowhere else.
 
-    existing: a key made elsewhere, taken over as it is. taken: IDs that are. now: Unix seconds. Raises KeyFileError.
+    existing: a key made elsewhere, taken over as it is. taken: IDs that are. now: Unix seconds. Raises CredentialError.
     """
     check(wish, prefix, existing)
     secret = existing if existing is not None else key_file.with_checksum(prefix + secrets.token_hex(28))
@@ -73,21 +75,21 @@ def make(wish: Wish, now: float, prefix: str, existing: str | None, taken: Conta
     table["hash"] = f"sha256:{key_file.digest(secret).hex()}"
     # Enough to tell keys apart, too little to help anyone: a prefix and 16 of 224 bits.
     table["hint"] = secret[: len(prefix) + 4] if existing is None else secret[: 8 if len(secret) >= 32 else 4]
-    table["created"] = moment(now)
+    table["created"] = files.utc_time(now)
     if wish.expires is not None:
-        table["expires"] = moment(wish.expires)
+        table["expires"] = files.utc_time(wish.expires)
     return table, secret
 
 
 def successor(old: Key, now: float, overlap: float, expires: float | Literal["same"] | None) -> tuple[Wish, datetime]:
-    """What the key that replaces `old` is to be, and when the old one expires. Raises KeyFileError when that cannot be.
+    """What the key that replaces `old` is to be, and when the old one expires. Raises CredentialError when that cannot be.
 
     expires: of the new key; "same" lets it live for as long as the old one was meant to. overlap: seconds.
     """
     if old.revoked:
-        raise KeyFileError(f"{old.id} was revoked; create a new key instead")
+        raise CredentialError(f"{old.id} was revoked; create a new key instead")
     if old.replaced_by:
-        raise KeyFileError(f"{old.id} has been rotated already: {old.replaced_by} replaces it")
+        raise CredentialError(f"{old.id} has been rotated already: {old.replaced_by} replaces it")
     if expires == "same":
         expires = None
         if old.expires is not None:
@@ -102,15 +104,7 @@ def successor(old: Key, now: float, overlap: float, expires: float | Literal["sa
         old.networks,
         old.limit,
     )
-    return wish, moment(now + overlap if old.expires is None else min(old.expires, now + overlap))
-
-
-def moment(unix: float) -> datetime:
-    """A date and time in UTC, to the second. Raises KeyFileError for those that cannot be written."""
-    try:
-        return datetime.fromtimestamp(int(unix), UTC)
-    except (ValueError, OverflowError, OSError):
-        raise KeyFileError("expires too far in the future: the year must be 9999 or earlier") from None
+    return wish, files.utc_time(now + overlap if old.expires is None else min(old.expires, now + overlap))
 
 
 def who() -> str:

@@ -19,9 +19,11 @@ from contextlib import contextmanager
 from datetime import date, datetime
 from typing import Any, Literal
 
+from gateway.credentials import files
 from gateway.credentials.api_keys import key_file, new_keys
-from gateway.credentials.api_keys.key_file import Key, KeyFileError
+from gateway.credentials.api_keys.key_file import Key
 from gateway.credentials.api_keys.new_keys import Wish
+from gateway.credentials.files import CredentialError
 from gateway.store.redis import blocking as redis_client
 from gateway.store.redis.blocking import ClientError, connected
 from gateway.store.stores import StoreUrl
@@ -39,24 +41,24 @@ def packed(table: Mapping[str, Any]) -> str:
 
 
 def table_of(text: str | bytes, where: str) -> dict[str, Any]:
-    """The table that lies in Redis. Raises KeyFileError."""
+    """The table that lies in Redis. Raises CredentialError."""
     try:
         table = json.loads(text)
         for name in _TIMES:
             if isinstance(table.get(name), str):
                 table[name] = datetime.fromisoformat(table[name])
     except (ValueError, AttributeError):
-        raise KeyFileError(f"{where} is no JSON object with a key") from None
+        raise CredentialError(f"{where} is no JSON object with a key") from None
     return table  # type: ignore[no-any-return]
 
 
 def key_of(text: str | bytes, where: str) -> Key:
-    """The key that lies in Redis. Raises KeyFileError."""
+    """The key that lies in Redis. Raises CredentialError."""
     return key_file.of_table(table_of(text, where), where)
 
 
 class RedisKeys:
-    """The keys of one store, for the command line. Everything raises KeyFileError."""
+    """The keys of one store, for the command line. Everything raises CredentialError."""
 
     soon = "Gateways that are running with this store take it at once."
 
@@ -87,7 +89,7 @@ class RedisKeys:
                 except _Changed:
                     continue
                 return key_file.of_table(table, str(self)), secret, key_file.of_table(old_table, str(self))
-        raise KeyFileError(f"{self}: {id} is being changed by others; try again")
+        raise CredentialError(f"{self}: {id} is being changed by others; try again")
 
     def revoke(self, id: str, now: float) -> tuple[Key, bool]:
         """Revokes the key called `id`; (the key, whether it was in use until now)."""
@@ -98,13 +100,13 @@ class RedisKeys:
                 key = key_file.of_table(table, str(self))
                 if key.revoked:
                     return key, False
-                table["revoked"] = new_keys.moment(now)
+                table["revoked"] = files.utc_time(now)
                 try:
                     self._change(client, "revoked", [(was, table)])
                 except _Changed:
                     continue
                 return key_file.of_table(table, str(self)), True
-        raise KeyFileError(f"{self}: {id} is being changed by others; try again")
+        raise CredentialError(f"{self}: {id} is being changed by others; try again")
 
     def load(self) -> tuple[Key, ...]:
         """Every key, the oldest first."""
@@ -121,7 +123,7 @@ class RedisKeys:
         hash = client.hget(IDS, id)
         text = client.hget(KEYS, hash) if hash is not None else None
         if text is None:
-            raise KeyFileError(f"{self} has no key {id}")
+            raise CredentialError(f"{self} has no key {id}")
         return text.decode()  # type: ignore[no-any-return]
 
     def _add(
@@ -143,10 +145,10 @@ class RedisKeys:
             except _Taken:
                 continue
             return table, secret
-        raise KeyFileError(f"{self}: found no ID that is free")
+        raise CredentialError(f"{self}: found no ID that is free")
 
     def _change(self, client: Any, event: str, tables: Sequence[tuple[str, dict[str, Any]]]) -> None:
-        """Puts tables in the place of what was read ("" for not there). Raises _Changed, _Taken and KeyFileError."""
+        """Puts tables in the place of what was read ("" for not there). Raises _Changed, _Taken and CredentialError."""
         named = [{"id": one["id"], "client": one["client"], "hash": _hash(one)} for _, one in tables]
         message = json.dumps({"event": event, "by": new_keys.who(), "keys": named}, separators=(",", ":"))
         fields = [(one["id"], _hash(one), was, packed(one)) for was, one in tables]
@@ -154,7 +156,7 @@ class RedisKeys:
         if version == -1 and found and not tables[0][0]:
             there = key_of(found, str(self))
             if there.digest.hex() == fields[0][1]:
-                raise KeyFileError(f"this key is there already: {there.id} of {there.client}")
+                raise CredentialError(f"this key is there already: {there.id} of {there.client}")
         if version < 0:
             raise _Changed if version == -1 else _Taken
 
@@ -169,12 +171,12 @@ class _Taken(Exception):
 
 @contextmanager
 def _failing(url: StoreUrl) -> Iterator[Any]:
-    """A client; what goes wrong with it is a KeyFileError."""
+    """A client; what goes wrong with it is a CredentialError."""
     try:
         with connected(url) as client:
             yield client
     except ClientError as error:
-        raise KeyFileError(str(error)) from None
+        raise CredentialError(str(error)) from None
 
 
 def _hash(table: Mapping[str, Any]) -> str:

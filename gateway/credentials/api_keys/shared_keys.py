@@ -15,7 +15,8 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from gateway.credentials.api_keys import redis_keys
-from gateway.credentials.api_keys.key_file import Key, KeyFileError
+from gateway.credentials.api_keys.key_file import Key
+from gateway.credentials.files import CredentialError
 from gateway.store.redis.client import RedisClient
 from gateway.store.redis.feed import Feed
 from gateway.store.stores import StoreDown
@@ -125,7 +126,7 @@ class SharedKeys:
             return None, changes
         try:
             key = redis_keys.key_of(text, f"{self.store.name}: {redis_keys.KEYS}")
-        except KeyFileError as error:
+        except CredentialError as error:
             log.error("a key cannot be used: %s", error)
             return None, changes
         return (key if key.digest == digest else None), changes

@@ -16,10 +16,11 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
+from gateway.credentials import files
 from gateway.credentials.api_keys import new_keys
-from gateway.credentials.api_keys.key_file import KeyFileError
+from gateway.credentials.files import CredentialError
 from gateway.credentials.revocations import revoked as revocations
-from gateway.credentials.revocations.revoked import ALWAYS, Revocation, RevocationError
+from gateway.credentials.revocations.revoked import ALWAYS, Revocation
 from gateway.store.redis import blocking as redis_client
 from gateway.store.redis.blocking import ClientError, connected
 from gateway.store.stores import StoreUrl
@@ -30,21 +31,18 @@ _TRIES = 10
 
 
 def packed(entry: Revocation) -> dict[str, str]:
-    """An entry as it lies in Redis. Raises RevocationError for times that cannot be written."""
+    """An entry as it lies in Redis. Raises CredentialError for times that cannot be written."""
     said = {name: value for name in ("jti", "subject", "issuer") if (value := getattr(entry, name))}
-    try:
-        for name, unix in (("before", entry.before), ("until", entry.until)):
-            if unix is not None and unix != ALWAYS:
-                said[name] = f"{new_keys.moment(unix):%Y-%m-%dT%H:%M:%SZ}"
-    except KeyFileError as error:
-        raise RevocationError(str(error)) from None
+    for name, unix in (("before", entry.before), ("until", entry.until)):
+        if unix is not None and unix != ALWAYS:
+            said[name] = f"{files.utc_time(unix):%Y-%m-%dT%H:%M:%SZ}"
     return said
 
 
 def unpacked(said: Any, where: str) -> Revocation:
-    """The entry that lies in Redis, parsed. Raises RevocationError."""
+    """The entry that lies in Redis, parsed. Raises CredentialError."""
     if not isinstance(said, dict):
-        raise RevocationError(f"{where} is no JSON object")
+        raise CredentialError(f"{where} is no JSON object")
     table: dict[str, Any] = dict(said)
     with suppress(ValueError, TypeError):
         table |= {name: datetime.fromisoformat(said[name]) for name in ("before", "until") if name in said}
@@ -52,11 +50,11 @@ def unpacked(said: Any, where: str) -> Revocation:
 
 
 def entry_of(text: str | bytes, where: str) -> Revocation:
-    """The entry that lies in Redis. Raises RevocationError."""
+    """The entry that lies in Redis. Raises CredentialError."""
     try:
         return unpacked(json.loads(text), where)
     except json.JSONDecodeError:
-        raise RevocationError(f"{where} is not JSON") from None
+        raise CredentialError(f"{where} is not JSON") from None
 
 
 def field_of(entry: Revocation) -> str:
@@ -65,7 +63,7 @@ def field_of(entry: Revocation) -> str:
 
 
 class RedisRevocations:
-    """The list of one store, for the command line. Everything raises RevocationError."""
+    """The list of one store, for the command line. Everything raises CredentialError."""
 
     soon = "Gateways that are running with this store take it at once"
 
@@ -80,9 +78,9 @@ class RedisRevocations:
         try:
             with connected(self._url) as client:
                 if not any(self._add(client, entry, now) for _ in range(_TRIES)):
-                    raise RevocationError(f"{self} is being changed by others; try again")
+                    raise CredentialError(f"{self} is being changed by others; try again")
         except ClientError as error:
-            raise RevocationError(str(error)) from None
+            raise CredentialError(str(error)) from None
 
     def load(self) -> tuple[Revocation, ...]:
         """Every entry."""
@@ -90,7 +88,7 @@ class RedisRevocations:
             with connected(self._url) as client:
                 found = [entry_of(text, f"{self}: {ENTRIES}") for _, text in client.hscan_iter(ENTRIES, count=1000)]
         except ClientError as error:
-            raise RevocationError(str(error)) from None
+            raise CredentialError(str(error)) from None
         return tuple(sorted(found, key=lambda entry: (entry.before, entry.issuer, entry.subject, entry.jti)))
 
     def _add(self, client: Any, entry: Revocation, now: float) -> bool:
@@ -110,7 +108,7 @@ class RedisRevocations:
 
 
 def _over(text: str, now: float) -> bool:
-    with suppress(RevocationError):
+    with suppress(CredentialError):
         entry = entry_of(text, "")
         return entry.until is not None and entry.until < now
     return False

@@ -19,24 +19,21 @@ was issued counts as issued before any time.
 
 from __future__ import annotations
 
-import json
-import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
 
-from gateway.credentials.api_keys import key_edits
-from gateway.credentials.api_keys.key_file import KeyFileError, unix_time
+from gateway.credentials import files
+from gateway.credentials.files import CredentialError
 from gateway.lifetime.watch import Stamp, Watched, stamp
 
 ALWAYS = float("inf")
 OPENING = "# Tokens that are refused before they expire. Comments and other entries stay.\n"
 
 
-class RevocationError(ValueError):
-    """A list that makes no sense or cannot be read; the message says where."""
+RevocationError = CredentialError
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +57,7 @@ class Revocations:
 
     @classmethod
     def of(cls, path: Path) -> Revocations:
-        """Those of a file, which is watched. Raises RevocationError."""
+        """Those of a file, which is watched. Raises CredentialError."""
         seen: Stamp = stamp(path)
         made = cls(load(path))
         made._watched = Watched(path, seen, lambda: load(path), made.replace)
@@ -118,48 +115,39 @@ class Revocations:
 
 
 def load(path: Path) -> tuple[Revocation, ...]:
-    """The entries of a file; none when there is no such file yet. Raises RevocationError."""
-    try:
-        tables = tomllib.loads(path.read_text("utf-8")).get("revoked", [])
-    except FileNotFoundError:
-        return ()
-    except OSError as error:
-        raise RevocationError(f"cannot read {path}: {error.strerror}") from None
-    except ValueError as error:
-        raise RevocationError(f"{path} is not TOML: {error}") from None
-    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-        raise RevocationError(f"{path}: revoked must be an array of tables, [[revoked]]")
+    """The entries of a file; none when there is no such file yet. Raises CredentialError."""
+    return parse(files.read(path), path) if path.exists() else ()
+
+
+def parse(text: str, path: Path) -> tuple[Revocation, ...]:
+    """The entries of a file's text. Raises CredentialError."""
+    tables = files.tables(files.parse(text, path), "revoked", path)
     return tuple(of_table(table, f"{path}: entry {number}") for number, table in enumerate(tables, 1))
 
 
 def of_table(table: Mapping[str, Any], where: str) -> Revocation:
-    """One entry of a table such as `[[revoked]]` holds. Raises RevocationError, whose message begins with `where`."""
+    """One entry of a table such as `[[revoked]]` holds. Raises CredentialError, whose message begins with `where`."""
     for name, value in table.items():
         wanted = {"jti": str, "subject": str, "issuer": str, "before": date, "until": date}.get(name)
         if wanted is None:
-            raise RevocationError(f"{where} has a key {name} that means nothing")
+            raise CredentialError(f"{where} has a key {name} that means nothing")
         if not isinstance(value, wanted) or value == "":
-            raise RevocationError(f"{where}: {name} must be {'a date and time' if wanted is date else 'text'}")
+            raise CredentialError(f"{where}: {name} must be {'a date and time' if wanted is date else 'text'}")
     if "jti" not in table and "subject" not in table and "before" not in table:
-        raise RevocationError(f"{where} says neither jti, subject nor before, so it would refuse everybody")
-    times = {name: unix_time(table[name]) for name in ("before", "until") if name in table}
+        raise CredentialError(f"{where} says neither jti, subject nor before, so it would refuse everybody")
+    times = {name: files.unix_time(table[name]) for name in ("before", "until") if name in table}
     return Revocation(table.get("jti", ""), table.get("subject", ""), table.get("issuer", ""), **times)
 
 
 def add(path: Path, entry: Revocation) -> None:
-    """Appends an entry to the file, which is made when there is none. Raises RevocationError."""
-    lines = ["[[revoked]]"]
-    for name in ("jti", "subject", "issuer"):
-        if value := getattr(entry, name):
-            if not value.isprintable():
-                raise RevocationError(f"{name} must be one line of text")
-            lines.append(f"{name} = {json.dumps(value, ensure_ascii=False)}")
-    try:
-        lines += [f"before = {key_edits.time_literal(entry.before)}"] if entry.before != ALWAYS else []
-        lines += [f"until = {key_edits.time_literal(entry.until)}"] if entry.until is not None else []
-        with key_edits.locked(path) as target:
-            load(target)
-            text = target.read_text("utf-8") if target.exists() else OPENING
-            key_edits.replace_file(target, text.rstrip("\n") + "\n\n" + "\n".join(lines) + "\n")
-    except KeyFileError as error:
-        raise RevocationError(str(error)) from None
+    """Append an entry to the file, which is made when there is none. Raises CredentialError."""
+    table: dict[str, Any] = {name: value for name in ("jti", "subject", "issuer") if (value := getattr(entry, name))}
+    for name, value in table.items():
+        if not value.isprintable():
+            raise CredentialError(f"{name} must be one line of text")
+    if entry.before != ALWAYS:
+        table["before"] = files.utc_time(entry.before)
+    if entry.until is not None:
+        table["until"] = files.utc_time(entry.until)
+    with files.locked(path) as target:
+        files.edit(target, lambda document: files.append(document, "revoked", table), lambda text: parse(text, target), OPENING)

@@ -12,8 +12,9 @@ from typing import Any
 
 from gateway.core.failures import Failure
 from gateway.core.refusals import Refused
+from gateway.credentials.files import CredentialError
 from gateway.credentials.revocations import redis_revocations
-from gateway.credentials.revocations.revoked import Revocation, RevocationError, Revocations
+from gateway.credentials.revocations.revoked import Revocation, Revocations
 from gateway.store.redis.client import RedisClient
 from gateway.store.redis.feed import EVERY, Feed
 
@@ -53,7 +54,7 @@ class StoreRevocations(Revocations):
             for text in found[1::2]:
                 try:
                     entries.append(redis_revocations.entry_of(text, self._where))
-                except RevocationError as error:
+                except CredentialError as error:
                     log.error("an entry is left out: %s", error)
         self._read = True
         self.replace(entries)

@@ -11,8 +11,9 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+from gateway.credentials.files import CredentialError
 from gateway.credentials.users import user_file
-from gateway.credentials.users.user_file import User, UserFileError
+from gateway.credentials.users.user_file import User
 from gateway.store.redis.client import RedisClient
 from gateway.store.stores import StoreDown
 
@@ -37,7 +38,7 @@ def packed(user: User) -> bytes:
 
 
 def unpacked(text: bytes, where: str) -> User:
-    """The user that lies in Redis. Raises UserFileError."""
+    """The user that lies in Redis. Raises CredentialError."""
     try:
         table = json.loads(text)
         if isinstance(table.get("changed"), str):
@@ -45,8 +46,8 @@ def unpacked(text: bytes, where: str) -> User:
         for name in ("name", "hash"):
             table[name]
     except (ValueError, AttributeError, KeyError, TypeError):
-        raise UserFileError(f"{where} is no JSON object with a user") from None
-    return user_file.read(table, where)
+        raise CredentialError(f"{where} is no JSON object with a user") from None
+    return user_file.of_table(table, where)
 
 
 class RedisUsers:
@@ -64,7 +65,7 @@ class RedisUsers:
             return None
         try:
             return unpacked(text, "a user in the store")
-        except UserFileError as error:
+        except CredentialError as error:
             raise StoreDown(str(error)) from None
 
     async def change(self, old: User, new: User) -> bool:

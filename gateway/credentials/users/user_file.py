@@ -13,11 +13,9 @@ changed = 2026-01-31T09:30:00Z              # sessions begun before then have en
 
 from __future__ import annotations
 
-import json
 import re
-import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -25,10 +23,10 @@ from typing import Any
 from argon2 import PasswordHasher, extract_parameters
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from gateway.credentials.api_keys import key_edits, key_file
-from gateway.credentials.api_keys.key_file import KeyFileError
+from gateway.credentials import files
+from gateway.credentials.api_keys import key_file
+from gateway.credentials.files import CredentialError
 
-OPENING = "# Users, with hashes of their passwords. Comments and other entries stay.\n"
 _KNOWN = ("name", "hash", "client", "tier", "roles", "permissions", "totp", "changed")
 BCRYPT = re.compile(r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}")
 BCRYPT_COST = 18
@@ -39,8 +37,7 @@ TOTP = re.compile(r"[A-Z2-7]{26,128}")
 """A secret in base32 without padding: 128 bits or more (RFC 4226 section 4)."""
 
 
-class UserFileError(ValueError):
-    """The file is missing or makes no sense; the message says where."""
+UserFileError = CredentialError
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +52,11 @@ class User:
     permissions: frozenset[str] = frozenset()
     totp: str = field(default="", repr=False)
     changed: float = 0.0
+
+
+def hashed(password: str) -> str:
+    """Return an argon2id hash of argon2-cffi's default cost; a gateway that wants another hashes anew at the next login."""
+    return PasswordHasher().hash(password)
 
 
 def verifies(hash: str, password: str) -> bool:
@@ -82,88 +84,61 @@ def _bcrypt_verifies(hash: str, password: str) -> bool:
 
 
 def load(path: Path) -> dict[str, User]:
-    """Every user by name. Raises UserFileError."""
-    try:
-        tables = tomllib.loads(path.read_text("utf-8")).get("user", [])
-    except FileNotFoundError:
-        raise UserFileError(f"there is no user file {path}") from None
-    except OSError as error:
-        raise UserFileError(f"cannot read {path}: {error.strerror}") from None
-    except ValueError as error:
-        raise UserFileError(f"{path} is not TOML: {error}") from None
-    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-        raise UserFileError(f"{path}: user must be an array of tables, [[user]]")
+    """Every user by name. Raises CredentialError."""
+    return parse(files.read(path, "user file"), path)
+
+
+def parse(text: str, path: Path) -> dict[str, User]:
+    """Every user of a file's text, by name. Raises CredentialError."""
     users: dict[str, User] = {}
-    for number, table in enumerate(tables, 1):
-        user = read(table, f"{path}: user {number}")
+    for number, table in enumerate(files.tables(files.parse(text, path), "user", path), 1):
+        user = of_table(table, f"{path}: user {number}")
         if user.name in users:
-            raise UserFileError(f"{path}: there are two users {user.name}")
+            raise CredentialError(f"{path}: there are two users {user.name}")
         users[user.name] = user
     return users
 
 
-def read(table: Mapping[str, Any], where: str) -> User:
-    """The user that one table is. Raises UserFileError, which begins with `where`."""
+def of_table(table: Mapping[str, Any], where: str) -> User:
+    """The user that one table is. Raises CredentialError, which begins with `where`."""
     for name in table:
         if name not in _KNOWN:
-            raise UserFileError(f"{where} has a key {name} that means nothing")
+            raise CredentialError(f"{where} has a key {name} that means nothing")
     for name in ("name", "hash", "client", "tier"):
         value = table.get(name, "" if name in ("client", "tier") else None)
         if not isinstance(value, str) or (value and not key_file.VALUE.fullmatch(value)) or (name == "name" and not value):
-            raise UserFileError(f"{where}: {name} {key_file.VALUE_RULE}")
+            raise CredentialError(f"{where}: {name} {key_file.VALUE_RULE}")
     if ":" in table["name"]:
-        raise UserFileError(f"{where}: name must not hold a colon, which ends it in Basic credentials")
+        raise CredentialError(f"{where}: name must not hold a colon, which ends it in Basic credentials")
     for name, pattern, rule in (
         ("roles", key_file.ROLE, key_file.ROLE_RULE),
         ("permissions", key_file.PERMISSION, key_file.PERMISSION_RULE),
     ):
         values = table.get(name, [])
         if not isinstance(values, list) or not all(isinstance(value, str) and pattern.fullmatch(value) for value in values):
-            raise UserFileError(f"{where}: each of {name} {rule}")
+            raise CredentialError(f"{where}: each of {name} {rule}")
     _check_hash(table["hash"], where)
     totp, changed = table.get("totp", ""), table.get("changed")
     if not isinstance(totp, str) or (totp and not TOTP.fullmatch(totp)):
-        raise UserFileError(f"{where}: totp must be a secret in base32, as `gateway users totp` makes them")
+        raise CredentialError(f"{where}: totp must be a secret in base32, as `gateway users totp` makes them")
     if changed is not None and not isinstance(changed, datetime):
-        raise UserFileError(f"{where}: changed must be a date and time")
+        raise CredentialError(f"{where}: changed must be a date and time")
     words = {name: frozenset(table.get(name, ())) for name in ("roles", "permissions")}
-    since = 0.0 if changed is None else key_file.unix_time(changed)
+    since = 0.0 if changed is None else files.unix_time(changed)
     client = table.get("client") or table["name"]
     return User(table["name"], table["hash"], client, table.get("tier", ""), **words, totp=totp, changed=since)
 
 
 def _check_hash(hash: str, where: str) -> None:
-    """Raises UserFileError for a hash that could not be verified."""
+    """Raises CredentialError for a hash that could not be verified."""
     if hash.startswith("$2"):
         found = BCRYPT.fullmatch(hash)
         if found is None or not 4 <= int(found[1]) <= BCRYPT_COST:
-            raise UserFileError(f"{where}: hash must be of bcrypt 2a, 2b or 2y, with a cost from 4 to {BCRYPT_COST}")
+            raise CredentialError(f"{where}: hash must be of bcrypt 2a, 2b or 2y, with a cost from 4 to {BCRYPT_COST}")
         return
     try:
         kind = extract_parameters(hash)
     except InvalidHashError:
-        raise UserFileError(f"{where}: hash is not one of argon2 or bcrypt") from None
+        raise CredentialError(f"{where}: hash is not one of argon2 or bcrypt") from None
     if kind.type.name != "ID":
-        raise UserFileError(f"{where}: hash must be of argon2id")
-
-
-def add(path: Path, user: User, password: str) -> None:
-    """Appends a user, whose `hash` is made here, to the file, which is made when there is none. Raises UserFileError."""
-    add_hashed(path, replace(user, hash=PasswordHasher().hash(password)))
-
-
-def add_hashed(path: Path, user: User) -> None:
-    """The same with the `hash` that the user has."""
-    entries: dict[str, Any] = {"name": user.name, "hash": user.hash}
-    entries |= {"client": user.client, "tier": user.tier, "roles": sorted(user.roles), "permissions": sorted(user.permissions)}
-    entries = {name: value for name, value in entries.items() if value}
-    read(entries, "the user")
-    lines = [f"{name} = {json.dumps(value)}" for name, value in entries.items()]
-    try:
-        with key_edits.locked(path) as target:
-            if target.exists() and user.name in load(target):
-                raise UserFileError(f"{path} has a user {user.name} already")
-            text = target.read_text("utf-8") if target.exists() else OPENING
-            key_edits.replace_file(target, text.rstrip("\n") + "\n\n[[user]]\n" + "\n".join(lines) + "\n")
-    except KeyFileError as error:
-        raise UserFileError(str(error)) from None
+        raise CredentialError(f"{where}: hash must be of argon2id")

@@ -23,7 +23,7 @@ class Users(Protocol):
         """One user, if there is one. Raises StoreDown."""
 
     async def change(self, old: User, new: User) -> bool:
-        """Puts `new` in the place of `old`; False when that is no longer how it is. Raises StoreDown or UserFileError."""
+        """Puts `new` in the place of `old`; False when that is no longer how it is. Raises StoreDown or CredentialError."""
 
 
 class FileUsers:

@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from gateway.core.clock import Clock
-from gateway.credentials.users.user_file import User, UserFileError
+from gateway.credentials.files import CredentialError
+from gateway.credentials.users.user_file import User
 from gateway.issuer.attempts import LocalAttempts, Rule
 from gateway.issuer.passwords import Busy, Passwords
 from gateway.issuer.service import Denied, Tokens, unfit
@@ -141,7 +142,7 @@ async def test_who_is_known(world: Issuing):
 
 async def test_a_file_that_cannot_be_written(world: Issuing, caplog: pytest.LogCaptureFixture):
     issued = await world.login()
-    world.users.error = UserFileError("cannot write users.toml")
+    world.users.error = CredentialError("cannot write users.toml")
     asked = world.tokens.change_password(ALICE, issued.session, "old password", "new password", "192.0.2.1")
     denied = await world.denied(asked)
     assert denied.failed.failure.status == 500 and "users.toml" not in denied.failed.detail

@@ -13,9 +13,10 @@ import pytest
 
 from gateway.core.clock import Clock
 from gateway.core.telemetry import Telemetry
+from gateway.credentials.files import CredentialError
 from gateway.credentials.users import user_edits
 from gateway.credentials.users.redis_users import RedisUsers, packed, unpacked
-from gateway.credentials.users.user_file import User, UserFileError
+from gateway.credentials.users.user_file import User
 from gateway.issuer import sessions
 from gateway.issuer.attempts import LocalAttempts, Rule
 from gateway.issuer.sessions import Limits, LocalSessions, Sessions
@@ -241,11 +242,11 @@ async def test_users(store: Any, shared_redis: RedisServer):  # noqa: F811
     assert await live.change(alice, changed) and not await live.change(alice, changed)
     assert await live.get("alice") == changed == stored.load()["alice"] == unpacked(packed(changed), "")
     assert stored.change(changed, alice) and not stored.change(changed, alice)
-    with pytest.raises(UserFileError, match="has a user alice already"):
+    with pytest.raises(CredentialError, match="has a user alice already"):
         stored.add(alice)
     stored.remove("alice")
     assert await live.get("alice") is None
-    with pytest.raises(UserFileError, match="has no user alice"):
+    with pytest.raises(CredentialError, match="has no user alice"):
         stored.remove("alice")
     assert HASH not in repr(live)
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.credentials.api_keys.key_file import Key, KeyFileError, digest, load, mistyped, parse, with_checksum
+from gateway.credentials.api_keys.key_file import Key, digest, load, mistyped, parse, with_checksum
+from gateway.credentials.files import CredentialError
 
 HASH = "sha256:" + "ab" * 32
 FILE = Path("keys.toml")
@@ -107,14 +108,14 @@ def test_state(changes: dict[str, str], now: float, state: str):
     ],
 )
 def test_what_is_wrong_is_said(text: str, said: str):
-    with pytest.raises(KeyFileError) as caught:
+    with pytest.raises(CredentialError) as caught:
         parse(text, FILE)
     assert said in str(caught.value)
     assert "ab" * 32 not in str(caught.value)
 
 
 def test_all_that_is_wrong_is_said_at_once():
-    with pytest.raises(KeyFileError) as caught:
+    with pytest.raises(CredentialError) as caught:
         parse(table(client="", tier="1") + table(id='"k_2"', roles="2"), FILE)
     assert str(caught.value).count(";") == 2
     assert all(word in str(caught.value) for word in ("client", "tier", "roles"))
@@ -137,20 +138,20 @@ def test_permissions(permission: str, fine: bool):
     if fine:
         assert parse(text, FILE)[0].permissions == {permission}
     else:
-        with pytest.raises(KeyFileError):
+        with pytest.raises(CredentialError):
             parse(text, FILE)
 
 
 def test_files(tmp_path: Path):
     path = tmp_path / "keys.toml"
-    with pytest.raises(KeyFileError, match="there is no key file"):
+    with pytest.raises(CredentialError, match="there is no key file"):
         load(path)
     path.write_bytes(b"\xff")
-    with pytest.raises(KeyFileError, match="not UTF-8"):
+    with pytest.raises(CredentialError, match="not UTF-8"):
         load(path)
     path.write_text(table())
     assert [key.id for key in load(path)] == ["k_1"]
-    with pytest.raises(KeyFileError, match=r"cannot read .*: Is a directory"):
+    with pytest.raises(CredentialError, match=r"cannot read .*: Is a directory"):
         load(tmp_path)
 
 
@@ -186,5 +187,5 @@ class TestChecksum:
 def test_networks(tmp_path: Path, networks: str, message: str):
     text = f"[[key]]\nid = 'k'\nclient = 'a'\nhash = 'sha256:{'0' * 64}'\nnetworks = "
     assert parse(text + "['10.0.0.0/8', '::1']", tmp_path)[0].networks == ("10.0.0.0/8", "::1")
-    with pytest.raises(KeyFileError, match=message):
+    with pytest.raises(CredentialError, match=message):
         parse(text + networks, tmp_path)

@@ -10,9 +10,10 @@ from types import SimpleNamespace
 import pytest
 
 from gateway.credentials.api_keys import new_keys, redis_keys
-from gateway.credentials.api_keys.key_file import KeyFileError, digest
+from gateway.credentials.api_keys.key_file import digest
 from gateway.credentials.api_keys.new_keys import Wish
 from gateway.credentials.api_keys.redis_keys import IDS, KEYS, NAME, USED, VERSION, RedisKeys
+from gateway.credentials.files import CredentialError
 from gateway.store.stores import parse
 from tests.redis import Cluster, RedisServer, Watched, shared_redis
 
@@ -61,12 +62,12 @@ def test_rotation_and_revocation(keys: RedisKeys, client):
     new, secret, old = keys.rotate(first.id, NOW + 10, overlap=60)
     assert (old.expires, old.replaced_by, new.client, new.networks) == (NOW + 70, new.id, "acme", ("192.0.2.0/24",))
     assert new.digest == digest(secret) and new.expires == NOW + 10 + 86_400
-    with pytest.raises(KeyFileError, match=f"{first.id} has been rotated already: {new.id} replaces it"):
+    with pytest.raises(CredentialError, match=f"{first.id} has been rotated already: {new.id} replaces it"):
         keys.rotate(first.id, NOW, overlap=60)
     revoked, changed = keys.revoke(new.id, NOW + 20)
     assert changed and revoked.state(NOW + 20) == "revoked"
     assert keys.revoke(new.id, NOW + 30) == (revoked, False)
-    with pytest.raises(KeyFileError, match=f"{new.id} was revoked; create a new key instead"):
+    with pytest.raises(CredentialError, match=f"{new.id} was revoked; create a new key instead"):
         keys.rotate(new.id, NOW, overlap=60)
     assert keys.load() == (old, revoked)
     assert client.get(VERSION) == b"3"
@@ -90,7 +91,7 @@ def test_changes_are_published_with_their_number_and_nothing_secret(keys: RedisK
 def test_a_key_made_elsewhere_once(keys: RedisKeys):
     key, secret = keys.create(Wish("acme"), NOW, existing="a-key-made-elsewhere")
     assert secret == "a-key-made-elsewhere" and key.hint == "a-ke"
-    with pytest.raises(KeyFileError, match=f"this key is there already: {key.id} of acme"):
+    with pytest.raises(CredentialError, match=f"this key is there already: {key.id} of acme"):
         keys.create(Wish("bert"), NOW, existing="a-key-made-elsewhere")
 
 
@@ -100,7 +101,7 @@ def test_an_id_that_is_taken_is_not_given_again(keys: RedisKeys, monkeypatch: py
     monkeypatch.setattr(new_keys, "secrets", source)
     assert [keys.create(Wish("acme"), NOW)[0].id for _ in range(2)] == ["k_aaaaaaaa", "k_bbbbbbbb"]
     source.token_hex = lambda count: "aaaaaaaa" if count == 4 else token_hex(count)
-    with pytest.raises(KeyFileError, match="found no ID that is free"):
+    with pytest.raises(CredentialError, match="found no ID that is free"):
         keys.create(Wish("acme"), NOW)
 
 
@@ -124,21 +125,21 @@ def test_what_others_change_meanwhile_is_not_lost(keys: RedisKeys, monkeypatch: 
     other, _ = keys.create(Wish("bert"), NOW)
     monkeypatch.setattr(RedisKeys, "_find", always)
     for action in (lambda: keys.revoke(other.id, NOW), lambda: keys.rotate(other.id, NOW, overlap=60)):
-        with pytest.raises(KeyFileError, match="being changed by others; try again"):
+        with pytest.raises(CredentialError, match="being changed by others; try again"):
             action()
 
 
 def test_what_cannot_be(keys: RedisKeys, client):
     for action in (lambda: keys.revoke("k_none", NOW), lambda: keys.rotate("k_none", NOW, overlap=1)):
-        with pytest.raises(KeyFileError, match=r"redis://127.0.0.1:\d+ has no key k_none"):
+        with pytest.raises(CredentialError, match=r"redis://127.0.0.1:\d+ has no key k_none"):
             action()
-    with pytest.raises(KeyFileError, match="client 'two\\\\nlines' must be visible ASCII"):
+    with pytest.raises(CredentialError, match="client 'two\\\\nlines' must be visible ASCII"):
         keys.create(Wish("two\nlines"), NOW)
     client.hset(KEYS, "00", '{"id": "k_1", "client": "acme"}')
-    with pytest.raises(KeyFileError, match="hash is missing"):
+    with pytest.raises(CredentialError, match="hash is missing"):
         keys.load()
     client.hset(KEYS, "00", "[]")
-    with pytest.raises(KeyFileError, match="no JSON object with a key"):
+    with pytest.raises(CredentialError, match="no JSON object with a key"):
         keys.load()
 
 
@@ -148,7 +149,7 @@ def test_uses(keys: RedisKeys, client):
 
 
 def test_a_store_that_is_away_is_said_without_its_password():
-    with pytest.raises(KeyFileError, match=r"redis://127.0.0.1:1 cannot be used: ") as caught:
+    with pytest.raises(CredentialError, match=r"redis://127.0.0.1:1 cannot be used: ") as caught:
         RedisKeys(parse("redis://user:secret@127.0.0.1:1")).load()
     assert "secret" not in str(caught.value)
 

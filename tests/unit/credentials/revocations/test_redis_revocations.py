@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.credentials.api_keys import new_keys
+from gateway.credentials.files import CredentialError
 from gateway.credentials.revocations import redis_revocations
 from gateway.credentials.revocations.redis_revocations import (
     ENTRIES,
@@ -20,7 +21,7 @@ from gateway.credentials.revocations.redis_revocations import (
     packed,
     unpacked,
 )
-from gateway.credentials.revocations.revoked import ALWAYS, Revocation, RevocationError
+from gateway.credentials.revocations.revoked import ALWAYS, Revocation
 from gateway.store.redis import blocking as redis_client
 from gateway.store.redis.blocking import connected
 from gateway.store.stores import parse
@@ -100,7 +101,7 @@ def test_others_change_it_meanwhile(listed: RedisRevocations, client, monkeypatc
     listed.add(Revocation(subject="alice", before=NOW), NOW)
     assert listed.load() == (Revocation(subject="alice", before=NOW + 5),)
     monkeypatch.setattr(redis_client, "change", lambda *args: (-1, ""))
-    with pytest.raises(RevocationError, match="is being changed by others; try again"):
+    with pytest.raises(CredentialError, match="is being changed by others; try again"):
         listed.add(Revocation(subject="alice", before=NOW), NOW)
 
 
@@ -115,19 +116,19 @@ def test_others_change_it_meanwhile(listed: RedisRevocations, client, monkeypatc
     ],
 )
 def test_what_makes_no_sense(text: str, said: str):
-    with pytest.raises(RevocationError, match=said):
+    with pytest.raises(CredentialError, match=said):
         entry_of(text, "redis://host")
 
 
 def test_a_store_that_is_away():
     gone = RedisRevocations(parse("redis://127.0.0.1:1"))
     for action in (gone.load, lambda: gone.add(Revocation(jti="j"), NOW)):
-        with pytest.raises(RevocationError, match=r"redis://127.0.0.1:1 cannot be used"):
+        with pytest.raises(CredentialError, match=r"redis://127.0.0.1:1 cannot be used"):
             action()
 
 
 def test_times_that_cannot_be_written(listed: RedisRevocations):
-    with pytest.raises(RevocationError, match="the year must be 9999"):
+    with pytest.raises(CredentialError, match="the year must be 9999"):
         listed.add(Revocation(jti="j", until=1e15), NOW)
 
 

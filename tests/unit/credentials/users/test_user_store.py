@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from gateway.credentials.files import CredentialError
 from gateway.credentials.users import user_edits, user_file
-from gateway.credentials.users.user_file import User, UserFileError
+from gateway.credentials.users.user_file import User
 from gateway.credentials.users.user_store import FileUsers
 from gateway.lifetime.watch import stamp
 
@@ -18,7 +19,7 @@ ALICE = User("alice", HASH, "alice")
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     file = tmp_path / "users.toml"
-    user_file.add_hashed(file, User("alice", HASH))
+    user_edits.add(file, User("alice", HASH))
     return file
 
 
@@ -50,13 +51,13 @@ async def test_a_file_that_was_changed_by_others(path: Path):
     assert not await users.change(ALICE, replace(ALICE, hash=HASH[:-1] + "E"))
     assert await users.get("alice") == ALICE
     path.write_text("x")
-    with pytest.raises(UserFileError):
+    with pytest.raises(CredentialError):
         await users.change(ALICE, replace(ALICE, hash=HASH[:-1] + "E"))
     users.close()
 
 
 async def test_changes_elsewhere_are_told(path: Path):
-    user_file.add_hashed(path, User("bob", HASH))
+    user_edits.add(path, User("bob", HASH))
     users = FileUsers(path, user_file.load(path), stamp(path))
     told: list[tuple[str, float]] = []
     users.listeners.add(lambda name, moment: told.append((name, moment)))

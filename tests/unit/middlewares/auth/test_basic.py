@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ from argon2 import PasswordHasher
 
 from gateway.core.failures import Failed, Failure
 from gateway.core.hooks import ConfigProblem
-from gateway.credentials.users import user_file
-from gateway.credentials.users.user_file import User, UserFileError
+from gateway.credentials.files import CredentialError
+from gateway.credentials.users import user_edits, user_file
+from gateway.credentials.users.user_file import User
 from gateway.middlewares.auth import basic
 from tests.unit.middlewares.auth.bearers import NOW, Bearers, asked, failing, through
 
@@ -151,23 +153,23 @@ class TestFile:
     )
     def test_that_makes_no_sense(self, tmp_path: Path, text: str, message: str):
         (tmp_path / "users.toml").write_text(text)
-        with pytest.raises(UserFileError, match=message):
+        with pytest.raises(CredentialError, match=message):
             user_file.load(tmp_path / "users.toml")
 
     def test_adding(self, tmp_path: Path):
         path = tmp_path / "users.toml"
-        user_file.add(path, User("alice", "", "acme", "gold", frozenset({"r"}), frozenset({"p:*"})), "p4ssw0rd")
-        user_file.add(path, User("bob", ""), "other")
+        user_edits.add(path, User("alice", user_file.hashed("p4ssw0rd"), "acme", "gold", frozenset({"r"}), frozenset({"p:*"})))
+        user_edits.add(path, User("bob", user_file.hashed("other")))
         alice, bob = user_file.load(path).values()
         assert (alice.client, alice.tier, alice.roles, alice.permissions) == ("acme", "gold", {"r"}, {"p:*"})
         assert bob.client == "bob" and user_file.verifies(alice.hash, "p4ssw0rd") and not user_file.verifies(bob.hash, "password")
         assert "p4ssw0rd" not in path.read_text() and alice.hash not in repr(alice)
-        for user, message in ((User("bob", ""), "a user bob already"), (User("a:b", ""), "colon")):
-            with pytest.raises(UserFileError, match=message):
-                user_file.add(path, user, "x")
-        with pytest.raises(UserFileError, match="cannot write in"):
-            user_file.add(tmp_path / "none" / "users.toml", User("a", ""), "x")
-        with pytest.raises(UserFileError, match="cannot read"):
+        for user, message in ((bob, "a user bob already"), (replace(bob, name="a:b"), "colon")):
+            with pytest.raises(CredentialError, match=message):
+                user_edits.add(path, user)
+        with pytest.raises(CredentialError, match="cannot write in"):
+            user_edits.add(tmp_path / "none" / "users.toml", User("a", user_file.hashed("x")))
+        with pytest.raises(CredentialError, match="cannot read"):
             user_file.load(tmp_path)
 
 

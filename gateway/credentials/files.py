@@ -1,0 +1,169 @@
+"""Files of credentials: TOML that people write by hand and the command line edits.
+
+Owns reading, locking, editing and replacing such a file. What the tables in it mean belongs to `api_keys`, `users` and
+`revocations`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+import tomllib
+from collections.abc import Callable, Iterator, MutableMapping
+from contextlib import contextmanager, suppress
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+Table = MutableMapping[str, Any]
+
+
+class CredentialError(ValueError):
+    """Credentials in a file or a store are missing, unreadable or make no sense; the message says where."""
+
+
+def read(path: Path, kind: str = "file") -> str:
+    """Return the file's text, without a byte order mark. Raises CredentialError; `kind` names the file for people."""
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise CredentialError(f"there is no {kind} {path}") from None
+    except OSError as error:
+        raise CredentialError(f"cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise CredentialError(f"cannot read {path}: it is not UTF-8") from None
+
+
+def parse(text: str, path: Path) -> dict[str, Any]:
+    """Return what the TOML says. Raises CredentialError."""
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise CredentialError(f"{path} is not TOML: {error}") from None
+    except RecursionError:
+        raise CredentialError(f"{path} is not TOML that can be read: it nests too deeply") from None
+
+
+def tables(document: Table, name: str, path: Path) -> list[Table]:
+    """Return the `[[name]]` tables of a document. Raises CredentialError when `name` is something else."""
+    found = document.get(name, [])
+    if not isinstance(found, list) or not all(isinstance(table, dict) for table in found):
+        raise CredentialError(f"{path}: {name} must be an array of tables, [[{name}]]")
+    return list(found)
+
+
+def edit(path: Path, change: Callable[[Table], None], check: Callable[[str], object], opening: str = "") -> None:
+    """Edit a file that `locked` has given: comments and layout stay, and it is replaced in one step.
+
+    change: edits the document in place. It is called twice, for the layout and for the plain values, and the file is
+            replaced only if the edited text reads back as those values.
+    check: raises CredentialError for a text, before or after, that its readers would refuse.
+    opening: what a new file begins with; without it the file must exist.
+    Raises CredentialError; the file is then as it was.
+    """
+    text = opening if opening and not path.exists() else read(path)
+    check(text)
+    meant = parse(text, path)
+    change(meant)
+    edited = _edited(text, change)
+    if edited is None or parse(edited, path) != meant:
+        raise CredentialError(f"{path} is laid out in a way that cannot be edited safely")
+    check(edited)
+    replace_file(path, edited)
+
+
+def append(document: Table, name: str, table: dict[str, Any]) -> None:
+    """Add one `[[name]]` table at the end of the others."""
+    import tomlkit
+    from tomlkit.items import AoT
+
+    there = document.get(name)
+    if not there:
+        document[name] = [table]  # which tomlkit writes as [[name]]
+        return
+    if not isinstance(there, AoT):
+        there.append(table)
+        return
+    added = tomlkit.table()
+    added.update(table)
+    added.add(tomlkit.nl())  # in front of what follows
+    before = there[-1].as_string()
+    if not before.endswith(("\n\n", "\r\n\r\n")):
+        added.trivia.indent = "\n" if before.endswith("\n") else "\n\n"
+    there.append(added)
+
+
+def _edited(text: str, change: Callable[[Table], None]) -> str | None:
+    """The text after `change`; None where tomlkit cannot edit a layout that tomllib can read."""
+    import tomlkit  # only editing needs it: a gateway that serves never imports it
+
+    try:
+        document = tomlkit.parse(text)
+        change(document)
+        edited = tomlkit.dumps(document).rstrip() + "\n"
+    except Exception:  # tomllib has read the text: whatever tomlkit raises is a limit of its own
+        return None
+    return edited.replace("\r\n", "\n").replace("\n", "\r\n") if "\r\n" in text else edited
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[Path]:
+    """Lock a file against other writers and give its real path, links followed. Raises CredentialError."""
+    path = path.resolve()  # a rename onto a symbolic link would replace the link
+    lock = path.with_name(f".{path.name}.lock")
+    try:
+        # The lock file stays: removing it would let two writers hold two different locks.
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise CredentialError(f"cannot write in {path.parent}: {error.strerror}") from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield path
+    finally:
+        os.close(descriptor)
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Replace a file in one step, so that a crash or a full disk leaves the old one. Only its owner may read it (0600).
+
+    Raises CredentialError.
+    """
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
+        temporary = Path(name)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(descriptor)
+            with suppress(OSError):  # root editing the gateway's file leaves it the gateway's
+                owner = path.stat()
+                os.chown(temporary, owner.st_uid, owner.st_gid)
+            temporary.replace(path)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink()
+            raise
+        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+    except OSError as error:
+        raise CredentialError(f"cannot write {path}: {error.strerror}") from None
+
+
+def utc_time(unix: float) -> datetime:
+    """Return Unix seconds as a date and time in UTC, to the second. Raises CredentialError beyond the year 9999."""
+    try:
+        return datetime.fromtimestamp(int(unix), UTC)
+    except (ValueError, OverflowError, OSError):
+        raise CredentialError("expires too far in the future: the year must be 9999 or earlier") from None
+
+
+def unix_time(value: date) -> float:
+    """Return a date, or a date and time, as Unix seconds; one without an offset is UTC."""
+    if not isinstance(value, datetime):
+        value = datetime(value.year, value.month, value.day, tzinfo=UTC)
+    return (value if value.tzinfo is not None else value.replace(tzinfo=UTC)).timestamp()
