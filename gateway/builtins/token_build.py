@@ -14,16 +14,15 @@ from gateway.config.tables.tokens import USERS_IN_STORE, TokensConfig
 from gateway.core.clock import Clock
 from gateway.core.hooks import ConfigProblem, Context
 from gateway.core.telemetry import Telemetry
+from gateway.credentials.audit import Audit, log_file
 from gateway.credentials.files import CredentialError
 from gateway.credentials.users import user_file
 from gateway.credentials.users.user_store import FileUsers, Users
 from gateway.issuer.attempts import Attempts, LocalAttempts, Rule
-from gateway.issuer.audit import TokenAudit
 from gateway.issuer.own import OwnIssuer
 from gateway.issuer.passwords import Passwords
 from gateway.issuer.service import Tokens
 from gateway.issuer.sessions import Limits, LocalSessions, Sessions
-from gateway.lifetime.logfile import located, shared
 from gateway.lifetime.watch import stamp
 from gateway.store.stores import StoreDown
 from gateway.tokens import signing
@@ -70,7 +69,10 @@ def issuing(config: TokensConfig, around: Surroundings) -> Issuing:
     tokens = Tokens(
         config.issuer, config.audience, config.access, limits, keys, users, sessions, attempts, passwords, around.clock
     )
-    answers = TokenAnswers(tokens, _audit(config, around), around.telemetry)
+    audit = None
+    if config.audit is not None:
+        audit = Audit(log_file(config.audit.file, around.directory, around.keep, "audit: "), around.clock.wall)
+    answers = TokenAnswers(tokens, audit, around.telemetry)
     return Issuing(answers.answer, OwnIssuer(config.issuer, keys, sessions))
 
 
@@ -148,14 +150,3 @@ class Ending:
         else:
             if ended:
                 log.info("%d sessions of %s have ended: the user was changed", ended, name)
-
-
-def _audit(config: TokensConfig, around: Surroundings) -> TokenAudit | None:
-    if config.audit is None:
-        return None
-    path = located(around.directory, config.audit.file)
-    try:
-        file = shared(around.keep, path)
-    except OSError as error:
-        raise ConfigProblem(f"audit: cannot open {path}: {error.strerror}", at=("audit", "file")) from None
-    return TokenAudit(file, around.clock.wall)

@@ -14,10 +14,11 @@ import orjson
 from gateway.core.exchange import Exchange, Identity, Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.telemetry import Telemetry
-from gateway.issuer.audit import TokenAudit
+from gateway.credentials.audit import Audit
 from gateway.issuer.passwords import LONGEST
 from gateway.issuer.service import CHALLENGE, Denied, Issued, Tokens, invalid_field
 from gateway.store.stores import StoreDown
+from gateway.tokens.jose import unique_names
 
 MOST = 16 * 1024
 """Bytes of a request's body."""
@@ -34,7 +35,7 @@ _JSON = ((b"Content-Type", b"application/json"), (b"Cache-Control", b"no-store")
 class TokenAnswers:
     """The answers to one `[tokens]`."""
 
-    def __init__(self, tokens: Tokens, audit: TokenAudit | None, telemetry: Telemetry) -> None:
+    def __init__(self, tokens: Tokens, audit: Audit | None, telemetry: Telemetry) -> None:
         self._tokens = tokens
         self._audit = audit
         self._counts = telemetry.auth
@@ -151,7 +152,7 @@ class TokenAnswers:
     def _written(self, exchange: Exchange, event: str, result: str, user: str, session: str, why: str, *, client: str) -> None:
         self._counts.add((event, result))
         if self._audit is not None:
-            self._audit.write(exchange, event, result, client, user, session, why)
+            self._audit.session_event(exchange, event, result, client, user, session, why)
 
 
 async def _body(exchange: Exchange, needed: tuple[str, ...], optional: tuple[str, ...] = ()) -> dict[str, str]:
@@ -162,7 +163,7 @@ async def _body(exchange: Exchange, needed: tuple[str, ...], optional: tuple[str
         raise Failed(Failure.UNSUPPORTED_MEDIA_TYPE, "This needs application/json without a content coding.")
     data = await exchange.body.whole(MOST) if exchange.body is not None else b""
     try:
-        found = json.loads(data.decode("utf-8"), object_pairs_hook=_once)
+        found = json.loads(data.decode("utf-8"), object_pairs_hook=unique_names)
         if not isinstance(found, dict):
             raise ValueError
         "".join(text for text in found.values() if isinstance(text, str)).encode()  # no lone surrogates
@@ -177,14 +178,6 @@ async def _body(exchange: Exchange, needed: tuple[str, ...], optional: tuple[str
         if not isinstance(value, str):
             raise invalid_field(name, "must be a string")
     return body
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Readers disagree about which of two counts; here there is one."""
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError
-    return found
 
 
 def _claims(exchange: Exchange) -> Mapping[str, Any]:

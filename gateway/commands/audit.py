@@ -6,13 +6,11 @@ import argparse
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from gateway.commands.key_places import configured
+from gateway.credentials import audit
 from gateway.credentials.files import CredentialError
 
 Line = dict[str, Any]
@@ -49,8 +47,7 @@ def audited(path: Path | None, now: float) -> Iterator[list[Line]]:
         raise CredentialError(f"cannot open the audit log {path}: {error.strerror}") from None
     try:
         yield lines
-        when = datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         for line in lines:  # a write each: other processes append to the same file
-            os.write(descriptor, orjson.dumps({"timestamp": when, **line}, option=orjson.OPT_APPEND_NEWLINE))
+            os.write(descriptor, audit.line(now, line))
     finally:
         os.close(descriptor)

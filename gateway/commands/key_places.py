@@ -12,6 +12,7 @@ from gateway.credentials.api_keys import key_edits, key_file, last_use
 from gateway.credentials.api_keys.key_file import Key
 from gateway.credentials.api_keys.new_keys import Wish
 from gateway.credentials.files import CredentialError
+from gateway.credentials.store_client import parsed
 
 if TYPE_CHECKING:
     from gateway.middlewares.auth import AuthConfig
@@ -39,7 +40,7 @@ class Place(Protocol):
 
 
 class FileKeys:
-    """The keys of a file (state.keychange)."""
+    """The keys of a file (key_edits.py)."""
 
     soon = SOON
 
@@ -84,12 +85,8 @@ def place_of(args: argparse.Namespace) -> Place:
 
 def _store(url: str) -> Place:
     from gateway.credentials.api_keys.redis_keys import RedisKeys
-    from gateway.store.stores import BadUrl, parse
 
-    try:
-        return RedisKeys(parse(url))
-    except BadUrl as error:
-        raise CredentialError(f"the store's URL {error}") from None
+    return RedisKeys(parsed(url))
 
 
 def configured(path: Path) -> Iterator[tuple[AuthConfig, Path, str]]:

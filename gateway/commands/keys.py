@@ -21,7 +21,8 @@ from gateway.commands.key_places import Place, add_options, place_of
 from gateway.config.tables.schema import parse_duration
 from gateway.credentials import files
 from gateway.credentials.api_keys.key_file import Key
-from gateway.credentials.api_keys.new_keys import Wish, who
+from gateway.credentials.api_keys.new_keys import Wish
+from gateway.credentials.audit import operator
 from gateway.credentials.files import CredentialError
 
 ABOUT = "API keys: a key is shown once, when it is made; the file, or the store, keeps its hash."
@@ -107,7 +108,7 @@ Changed = list[tuple[str, Key]]
 
 
 def _line(outcome: str, key: Key, place: Place) -> audit.Line:
-    said = {"event": "key_change", "outcome": outcome, "key": key.id, "client": key.client, "by": who() or None}
+    said = {"event": "key_change", "outcome": outcome, "key": key.id, "client": key.client, "by": operator() or None}
     return {**said, "where": str(place)}
 
 

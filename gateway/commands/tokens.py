@@ -21,10 +21,11 @@ from gateway.commands import audit
 from gateway.commands.key_places import add_options, configured
 from gateway.config.tables.schema import parse_duration
 from gateway.credentials import files
-from gateway.credentials.api_keys.new_keys import who
+from gateway.credentials.audit import operator
 from gateway.credentials.files import CredentialError
 from gateway.credentials.revocations import revoked as revocations
 from gateway.credentials.revocations.revoked import ALWAYS, Revocation
+from gateway.credentials.store_client import parsed
 from gateway.store import stores
 
 ABOUT = "Tokens that are refused before they expire: by jti, by subject, or by when they were issued."
@@ -114,10 +115,7 @@ def _place(args: argparse.Namespace) -> Place:
 def _store(url: str) -> Place:
     from gateway.credentials.revocations.redis_revocations import RedisRevocations
 
-    try:
-        return RedisRevocations(stores.parse(url))
-    except stores.BadUrl as error:
-        raise CredentialError(f"the store's URL {error}") from None
+    return RedisRevocations(parsed(url))
 
 
 def _entry(args: argparse.Namespace, now: float) -> Revocation:
@@ -133,7 +131,7 @@ def _entry(args: argparse.Namespace, now: float) -> Revocation:
 
 def _line(entry: Revocation, place: Place) -> audit.Line:
     said = {"event": "token_revocation", "outcome": "revoked", "what": _described(entry)}
-    return {**said, "by": who() or None, "where": str(place)}
+    return {**said, "by": operator() or None, "where": str(place)}
 
 
 def _described(entry: Revocation) -> str:

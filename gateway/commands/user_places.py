@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from gateway.credentials.files import CredentialError
+from gateway.credentials.store_client import parsed
 from gateway.credentials.users import user_edits, user_file
 from gateway.credentials.users.user_file import User
 
@@ -31,7 +32,7 @@ class Place(Protocol):
 
 
 class FileUsers:
-    """The users of a file (state.userfile, state.userchange)."""
+    """The users of a file (user_file.py, user_edits.py)."""
 
     soon = SOON
 
@@ -63,12 +64,8 @@ def place_of(args: argparse.Namespace) -> Place:
 
 def _store(url: str) -> Place:
     from gateway.issuer.stored_users import StoredUsers
-    from gateway.store.stores import BadUrl, parse
 
-    try:
-        return StoredUsers(parse(url))
-    except BadUrl as error:
-        raise CredentialError(f"the store's URL {error}") from None
+    return StoredUsers(parsed(url))
 
 
 def _configured(path: Path) -> Place:

@@ -1,11 +1,16 @@
-"""The audit log: one JSON object a line for every decision about a caller and every change of a key, without anything secret."""
+"""The audit log: a JSON object a line for every decision about a caller, event of a session and change of a credential.
+
+Nothing secret is written. The gateway and the command line write the same lines.
+"""
 
 from __future__ import annotations
 
+import getpass
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from weakref import WeakSet
 
@@ -28,78 +33,99 @@ class AuditConfig:
 
 
 class Audit:
-    """Writes decisions down. Costs a tuple on the request's way; the line is made later (state.logfile)."""
+    """An audit log. Writing costs a tuple while the request is handled; the line is made later (lifetime/logfile.py).
+
+    allowed: whether allowed requests are written too. pipeline, name: of the `auth` that writes.
+    """
 
     __slots__ = ("__weakref__", "_name", "_pipeline", "_wall", "allowed", "file")
 
-    def __init__(self, config: AuditConfig, file: LogFile, context: Context) -> None:
-        self.allowed = config.allowed
+    def __init__(
+        self, file: LogFile, wall: Callable[[], float], *, allowed: bool = True, pipeline: str = "", name: str = ""
+    ) -> None:
+        self.allowed = allowed
         self.file = file
-        self._name = context.name
-        self._pipeline = context.pipeline
-        self._wall: Callable[[], float] = context.clock.wall
+        self._name = name
+        self._pipeline = pipeline
+        self._wall = wall
 
     @classmethod
     def of(cls, config: AuditConfig, context: Context) -> Audit:
-        """Raises ConfigProblem when the file cannot be opened."""
-        path = located(context.directory, config.file)
-        try:
-            file = shared(context.keep, path)
-        except OSError as error:
-            raise ConfigProblem(f"cannot open {path}: {error.strerror}", at=("audit", "file")) from None
-        return cls(config, file, context)
+        """Return the log that `auth` writes to. Raises ConfigProblem when the file cannot be opened."""
+        file = log_file(config.file, context.directory, context.keep)
+        return cls(file, context.clock.wall, allowed=config.allowed, pipeline=context.pipeline, name=context.name)
 
     def write(self, exchange: Exchange, method: str, outcome: str, result: str, why: str) -> None:
-        """One decision: "allowed" or "denied", the metric's word for it, and the rule."""
-        self.file.append((_line, self._wall(), exchange, self._pipeline, self._name, method, outcome, result, why))
+        """Write a decision: "allowed" or "denied", the metric's word for it, and the rule."""
+        self.file.append((_decision, self._wall(), exchange, self._pipeline, self._name, method, outcome, result, why))
+
+    def session_event(self, exchange: Exchange, event: str, result: str, client: str, user: str, session: str, why: str) -> None:
+        """Write an event of a session (login, refresh, logout, ...); `result` is "ok" when it was granted."""
+        self.file.append((_session_event, self._wall(), exchange, event, result, client, user, session, why))
 
     def key_changed(self, outcome: str, id: str, client: str, by: str) -> None:
-        """A key was "created", "rotated", "revoked", "changed" or "removed", as far as this process has heard of it."""
-        self.file.append((_key_line, self._wall(), outcome, id, client, by))
+        """Write that a key was "created", "rotated", "revoked", "changed" or "removed", as this process has learnt."""
+        self.file.append((_key_change, self._wall(), outcome, id, client, by))
 
 
-class Changes:
-    """Who hears of keys that change: the gateway's log, and each audit log of those who use the keys, once."""
+class KeyChanges:
+    """Changes of keys, for the gateway's log and for the audit log of each `auth` that uses the keys."""
 
     __slots__ = ("_audits",)
 
     def __init__(self) -> None:
-        # They belong to a snapshot, which must be able to go.
+        # Weak: an Audit belongs to a snapshot, which must be able to go.
         self._audits: WeakSet[Audit] = WeakSet()
 
     def add(self, audit: Audit) -> None:
         self._audits.add(audit)
 
-    def tell(self, outcome: str, id: str, client: str, by: str = "") -> None:
-        """As `Audit.key_changed`."""
+    def publish(self, outcome: str, id: str, client: str, by: str = "") -> None:
+        """Log a change, and write it once to each file. Arguments as for `Audit.key_changed`."""
         log.info("key %s of %s: %s%s", id, client, outcome, f" by {by}" if by else "")
         for audit in {audit.file: audit for audit in self._audits}.values():
             audit.key_changed(outcome, id, client, by)
 
 
-def _time(unix: float) -> str:
-    return datetime.fromtimestamp(unix, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def log_file(name: str, directory: Path, keep: Callable[..., Any], label: str = "") -> LogFile:
+    """Return the one LogFile of a path, shared with all who write to it. Raises ConfigProblem when it cannot be opened."""
+    path = located(directory, name)
+    try:
+        return shared(keep, path)
+    except OSError as error:
+        raise ConfigProblem(f"{label}cannot open {path}: {error.strerror}", at=("audit", "file")) from None
 
 
-def _key_line(record: tuple[Any, ...]) -> bytes:
-    _, when, outcome, id, client, by = record
-    said = {
-        "timestamp": _time(when),
-        "event": "key_change",
-        "outcome": outcome,
-        "key": id,
-        "client": client,
-        "by": by or None,
-        "seen_by": f"gateway {os.getpid()}",
+def line(when: float, said: Mapping[str, Any]) -> bytes:
+    """Encode one line. `when`: Unix seconds. Lone surrogates, from bytes that are not UTF-8, become "?"."""
+    time = datetime.fromtimestamp(when, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    plain = {key: value.encode("utf-8", "replace").decode() if isinstance(value, str) else value for key, value in said.items()}
+    return orjson.dumps({"timestamp": time, **plain}, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def operator() -> str:
+    """Return the user who runs this process, "" where the system does not say."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return ""
+
+
+def _request(exchange: Exchange) -> dict[str, Any]:
+    route = exchange.route
+    return {
+        "client_ip": exchange.client_ip,
+        "request_id": exchange.request_id,
+        "method": exchange.method,
+        "path": exchange.path,
+        "route": route.name if route is not None else None,
     }
-    return orjson.dumps(said, option=orjson.OPT_APPEND_NEWLINE)
 
 
-def _line(record: tuple[Any, ...]) -> bytes:
+def _decision(record: tuple[Any, ...]) -> bytes:
     _, when, exchange, pipeline, name, method, outcome, result, why = record
-    identity, route = exchange.identity, exchange.route
+    identity = exchange.identity
     said = {
-        "timestamp": _time(when),
         "event": "authentication",
         "outcome": outcome,
         "result": result,
@@ -107,19 +133,30 @@ def _line(record: tuple[Any, ...]) -> bytes:
         "client": identity.client if identity is not None else None,
         "user": identity.user or None if identity is not None else None,
         "key": identity.claims.get("key") if identity is not None and identity.method == "api_key" else None,
-        "client_ip": exchange.client_ip,
-        "request_id": exchange.request_id,
-        "method": exchange.method,
-        "path": exchange.path,
-        "route": route.name if route is not None else None,
+        **_request(exchange),
         "pipeline": pipeline,
         "hook": name,
         "why": why or None,
     }
-    try:
-        return orjson.dumps(said, option=orjson.OPT_APPEND_NEWLINE)
-    except TypeError:  # lone surrogates, which bytes that are no UTF-8 become
-        plain = {
-            key: value.encode("utf-8", "replace").decode() if isinstance(value, str) else value for key, value in said.items()
-        }
-        return orjson.dumps(plain, option=orjson.OPT_APPEND_NEWLINE)
+    return line(when, said)
+
+
+def _session_event(record: tuple[Any, ...]) -> bytes:
+    _, when, exchange, event, result, client, user, session, why = record
+    said = {
+        "event": event,
+        "outcome": "allowed" if result == "ok" else "denied",
+        "result": result,
+        "client": client or None,
+        "user": user or None,
+        "session": session or None,
+        **_request(exchange),
+        "why": why or None,
+    }
+    return line(when, said)
+
+
+def _key_change(record: tuple[Any, ...]) -> bytes:
+    _, when, outcome, id, client, by = record
+    said = {"event": "key_change", "outcome": outcome, "key": id, "client": client}
+    return line(when, {**said, "by": by or None, "seen_by": f"gateway {os.getpid()}"})

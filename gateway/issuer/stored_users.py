@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 from gateway.credentials.files import CredentialError
+from gateway.credentials.store_client import connected
 from gateway.credentials.users.redis_users import SWAP, USERS, packed, unpacked
 from gateway.credentials.users.user_file import User
 from gateway.issuer import shared_sessions
-from gateway.store.redis.blocking import ClientError, connected
 from gateway.store.stores import StoreUrl
 
 
@@ -30,18 +28,18 @@ class StoredUsers:
 
     def load(self) -> dict[str, User]:
         """Every user by name."""
-        with _failing(self._url) as client:
+        with connected(self._url) as client:
             found = [unpacked(text, f"{self}: a user") for _, text in client.hscan_iter(USERS, count=1000)]
         return {user.name: user for user in sorted(found, key=lambda user: user.name)}
 
     def add(self, user: User) -> None:
         checked = unpacked(packed(user), "the user")
-        with _failing(self._url) as client:
+        with connected(self._url) as client:
             if not client.eval(SWAP, 1, USERS, checked.name, b"", packed(checked)):
                 raise CredentialError(f"{self} has a user {user.name} already")
 
     def change(self, old: User, new: User) -> bool:
-        with _failing(self._url) as client:
+        with connected(self._url) as client:
             if not client.eval(SWAP, 1, USERS, old.name, packed(old), packed(replace(new, name=old.name))):
                 return False
             if new.changed > old.changed:
@@ -49,7 +47,7 @@ class StoredUsers:
         return True
 
     def remove(self, name: str) -> None:
-        with _failing(self._url) as client:
+        with connected(self._url) as client:
             if not client.hdel(USERS, name):
                 raise CredentialError(f"{self} has no user {name}")
             self._end(client, name, math.inf)  # whatever their time
@@ -57,13 +55,3 @@ class StoredUsers:
     def _end(self, client: Any, name: str, moment: float) -> None:
         channel = self._url.channel(shared_sessions.NAME.decode())
         shared_sessions.end_before(client, channel, name, moment, time.time())
-
-
-@contextmanager
-def _failing(url: StoreUrl) -> Iterator[Any]:
-    """A client; what goes wrong with it is a CredentialError."""
-    try:
-        with connected(url) as client:
-            yield client
-    except ClientError as error:
-        raise CredentialError(str(error)) from None

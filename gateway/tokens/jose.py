@@ -83,7 +83,7 @@ def _object(text: str, what: str) -> dict[str, Any]:
         decoded = data.decode("utf-8")
         if len(_OPENING.findall(decoded)) > DEEPEST and _depth(decoded) > DEEPEST:
             raise malformed(f"the token's {what} is nested more than {DEEPEST} levels deep")
-        value = json.loads(decoded, object_pairs_hook=_once, parse_constant=_no_constant, parse_float=_finite)
+        value = json.loads(decoded, object_pairs_hook=unique_names, parse_constant=_no_constant, parse_float=_finite)
     except ValueError:
         raise malformed(f"the token's {what} is not JSON that can be read in one way only") from None
     if not isinstance(value, dict):
@@ -103,8 +103,8 @@ def _depth(text: str) -> int:
     return deepest
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """RFC 7515 section 4: a name must not occur twice; which of the two counts is what readers disagree about."""
+def unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make a JSON object. Raises ValueError for a name that occurs twice: readers disagree about which counts."""
     found = dict(pairs)
     if len(found) != len(pairs):
         raise ValueError("a name occurs twice")

@@ -20,9 +20,8 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from jwt.algorithms import get_default_algorithms
 
-RSA_BITS = 2048
-"""RFC 7518 section 3.3."""
-_CURVES = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
+from gateway.tokens.algorithms import CURVES, RSA_BITS
+
 _IN_THUMBPRINT = {"RSA": ("e", "kty", "n"), "EC": ("crv", "kty", "x", "y"), "OKP": ("crv", "kty", "x")}
 """RFC 7638 section 3.2 and RFC 8037 section 2."""
 _KNOWN: Mapping[str, Any] = get_default_algorithms()
@@ -63,6 +62,15 @@ class SigningKeys:
 
 def load(pem: str, kid: str = "") -> SigningKey:
     """A key from PEM. Raises BadSigningKey."""
+    alg, private = private_key(pem)
+    public = _KNOWN[alg].to_jwk(private.public_key(), as_dict=True)
+    public = {name: value for name, value in public.items() if name not in ("key_ops", "use", "alg", "kid")}
+    named = kid or thumbprint(public)
+    return SigningKey(named, alg, {**public, "kid": named, "alg": alg, "use": "sig"}, private)
+
+
+def private_key(pem: str) -> tuple[str, Any]:
+    """Return the algorithm a private key signs with, and the key. Raises BadSigningKey."""
     try:
         private = load_pem_private_key(pem.encode(), None)
     except (ValueError, TypeError):
@@ -70,17 +78,12 @@ def load(pem: str, kid: str = "") -> SigningKey:
     if isinstance(private, RSAPrivateKey):
         if private.key_size < RSA_BITS:
             raise BadSigningKey(f"is an RSA key of {private.key_size} bits; it needs {RSA_BITS} or more")
-        alg = "RS256"
-    elif isinstance(private, EllipticCurvePrivateKey) and private.curve.name in _CURVES:
-        alg = _CURVES[private.curve.name]
-    elif isinstance(private, Ed25519PrivateKey | Ed448PrivateKey):
-        alg = "EdDSA"
-    else:
-        raise BadSigningKey("is of a kind that cannot sign tokens")
-    public = _KNOWN[alg].to_jwk(private.public_key(), as_dict=True)
-    public = {name: value for name, value in public.items() if name not in ("key_ops", "use", "alg", "kid")}
-    named = kid or thumbprint(public)
-    return SigningKey(named, alg, {**public, "kid": named, "alg": alg, "use": "sig"}, private)
+        return "RS256", private
+    if isinstance(private, EllipticCurvePrivateKey) and private.curve.name in CURVES:
+        return CURVES[private.curve.name], private
+    if isinstance(private, Ed25519PrivateKey | Ed448PrivateKey):
+        return "EdDSA", private
+    raise BadSigningKey("is of a kind that cannot sign tokens")
 
 
 def thumbprint(public: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from gateway.app import Gateway
+from gateway.credentials import store_client
 from gateway.credentials.api_keys import key_file, key_ring, redis_keys, shared_keys, store_ring
 from gateway.credentials.api_keys.new_keys import Wish
 from gateway.credentials.api_keys.redis_keys import RedisKeys
@@ -88,7 +89,7 @@ class Gateways:
 
 @pytest.fixture
 async def world(start, origin, shared_redis: RedisServer) -> AsyncIterator[Gateways]:
-    with redis_keys._failing(parse(f"{shared_redis.url}/4")) as client:
+    with store_client.connected(parse(f"{shared_redis.url}/4")) as client:
         client.flushdb()
     one = Gateways(start, origin, shared_redis)
     yield one
@@ -362,7 +363,7 @@ async def test_last_uses_are_written_down(world: Gateways, monkeypatch: pytest.M
 
 async def test_a_key_that_makes_no_sense_is_nobodys(world: Gateways, caplog: pytest.LogCaptureFixture):
     key, secret = world.keys.create(Wish("acme"), time())
-    with redis_keys._failing(parse(world.url)) as plain:
+    with store_client.connected(parse(world.url)) as plain:
         plain.hset(redis_keys.KEYS, key.digest.hex(), json.dumps({"id": "k"}))
     client = await world.gateway()
     assert await status(client, secret) == 401

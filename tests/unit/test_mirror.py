@@ -59,7 +59,7 @@ MISSING = {
     "gateway.credentials.revocations.store_revocations",
     "gateway.credentials.users.redis_users",
     "gateway.credentials.users.user_file",
-    "gateway.issuer.audit",
+    "gateway.credentials.store_client",
     "gateway.issuer.shared_attempts",
     "gateway.issuer.stored_users",
     "gateway.middlewares.auth.api_key",

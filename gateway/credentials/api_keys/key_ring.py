@@ -18,7 +18,7 @@ from gateway.core.refusals import Refused
 from gateway.credentials.api_keys import key_file
 from gateway.credentials.api_keys.key_file import Key
 from gateway.credentials.api_keys.last_use import KeyUse
-from gateway.credentials.audit import Changes
+from gateway.credentials.audit import KeyChanges
 from gateway.lifetime.watch import Stamp, Watched
 
 TTL = 300.0
@@ -45,7 +45,7 @@ class KeyRing:
     def __init__(self, keys: Iterable[Key], roles: Mapping[str, tuple[str, ...]], used: KeyUse | None = None) -> None:
         self._roles = roles
         self._used = used
-        self.changes = Changes()
+        self.changes = KeyChanges()
         self._watched: Watched[tuple[Key, ...]] | None = None
         self._by_digest: dict[bytes, tuple[Key, Identity, Networks | None]] = {}
         self.good: dict[str, Good] = {}
@@ -75,9 +75,9 @@ class KeyRing:
         for key in keys:
             was = before.pop(key.id, None)
             if was != key:
-                self.changes.tell(_outcome(was, key), key.id, key.client)
+                self.changes.publish(_outcome(was, key), key.id, key.client)
         for gone in before.values():
-            self.changes.tell("removed", gone.id, gone.client)
+            self.changes.publish("removed", gone.id, gone.client)
 
     def close(self) -> None:
         if self._watched is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import re
 import secrets
 from collections.abc import Container, Iterable
@@ -105,11 +104,3 @@ def successor(old: Key, now: float, overlap: float, expires: float | Literal["sa
         old.limit,
     )
     return wish, files.utc_time(now + overlap if old.expires is None else min(old.expires, now + overlap))
-
-
-def who() -> str:
-    """Who changes something, for the audit log; "" where the machine does not say."""
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return ""

@@ -14,18 +14,17 @@ keys is shared_keys.py.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Any, Literal
 
-from gateway.credentials import files
+from gateway.credentials import audit, files
 from gateway.credentials.api_keys import key_file, new_keys
 from gateway.credentials.api_keys.key_file import Key
 from gateway.credentials.api_keys.new_keys import Wish
 from gateway.credentials.files import CredentialError
+from gateway.credentials.store_client import connected
 from gateway.store.redis import blocking as redis_client
-from gateway.store.redis.blocking import ClientError, connected
 from gateway.store.stores import StoreUrl
 
 NAME = "gateway:{keys}"
@@ -69,16 +68,16 @@ class RedisKeys:
         return str(self._url)
 
     def create(self, wish: Wish, now: float, *, prefix: str = "bec_", existing: str | None = None) -> tuple[Key, str]:
-        """Adds a key and returns it with the key itself, which is nowhere else. As keychange.create."""
-        with _failing(self._url) as client:
+        """Adds a key and returns it with the key itself, which is nowhere else. As key_edits.create."""
+        with connected(self._url) as client:
             table, secret = self._add(client, wish, now, prefix, existing, "created", ())
         return key_file.of_table(table, str(self)), secret
 
     def rotate(
         self, id: str, now: float, *, overlap: float, expires: float | Literal["same"] | None = "same", prefix: str = "bec_"
     ) -> tuple[Key, str, Key]:
-        """A new key like the one called `id`: (new, the new key itself, old). As keychange.rotate."""
-        with _failing(self._url) as client:
+        """A new key like the one called `id`: (new, the new key itself, old). As key_edits.rotate."""
+        with connected(self._url) as client:
             for _ in range(_TRIES):
                 was = self._find(client, id)
                 old_table = table_of(was, str(self))
@@ -93,7 +92,7 @@ class RedisKeys:
 
     def revoke(self, id: str, now: float) -> tuple[Key, bool]:
         """Revokes the key called `id`; (the key, whether it was in use until now)."""
-        with _failing(self._url) as client:
+        with connected(self._url) as client:
             for _ in range(_TRIES):
                 was = self._find(client, id)
                 table = table_of(was, str(self))
@@ -110,13 +109,13 @@ class RedisKeys:
 
     def load(self) -> tuple[Key, ...]:
         """Every key, the oldest first."""
-        with _failing(self._url) as client:
+        with connected(self._url) as client:
             keys = [key_of(text, f"{self}: {KEYS}") for _, text in client.hscan_iter(KEYS, count=1000)]
         return tuple(sorted(keys, key=lambda key: (key.created or 0, key.id)))
 
     def used(self) -> dict[str, int]:
         """When keys were last used, in Unix seconds by ID."""
-        with _failing(self._url) as client:
+        with connected(self._url) as client:
             return {id.decode(): int(when) for id, when in client.hgetall(USED).items()}
 
     def _find(self, client: Any, id: str) -> str:
@@ -150,7 +149,7 @@ class RedisKeys:
     def _change(self, client: Any, event: str, tables: Sequence[tuple[str, dict[str, Any]]]) -> None:
         """Puts tables in the place of what was read ("" for not there). Raises _Changed, _Taken and CredentialError."""
         named = [{"id": one["id"], "client": one["client"], "hash": _hash(one)} for _, one in tables]
-        message = json.dumps({"event": event, "by": new_keys.who(), "keys": named}, separators=(",", ":"))
+        message = json.dumps({"event": event, "by": audit.operator(), "keys": named}, separators=(",", ":"))
         fields = [(one["id"], _hash(one), was, packed(one)) for was, one in tables]
         version, found = redis_client.change(client, (KEYS, IDS, VERSION), self._url.channel(NAME), message, fields)
         if version == -1 and found and not tables[0][0]:
@@ -167,16 +166,6 @@ class _Changed(Exception):
 
 class _Taken(Exception):
     """The ID is another key's."""
-
-
-@contextmanager
-def _failing(url: StoreUrl) -> Iterator[Any]:
-    """A client; what goes wrong with it is a CredentialError."""
-    try:
-        with connected(url) as client:
-            yield client
-    except ClientError as error:
-        raise CredentialError(str(error)) from None
 
 
 def _hash(table: Mapping[str, Any]) -> str:

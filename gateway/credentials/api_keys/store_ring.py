@@ -17,7 +17,7 @@ from gateway.credentials.api_keys import key_file, key_ring
 from gateway.credentials.api_keys.key_file import Key
 from gateway.credentials.api_keys.key_ring import TTL, Good, identity_of, refused, remember
 from gateway.credentials.api_keys.shared_keys import SharedKeys
-from gateway.credentials.audit import Changes
+from gateway.credentials.audit import KeyChanges
 from gateway.store.stores import StoreDown
 
 AGAIN = 5.0
@@ -39,7 +39,7 @@ class StoreRing:
         self._roles = roles
         self._stale = stale
         self._wall = clock.wall
-        self.changes = Changes()
+        self.changes = KeyChanges()
         self.good: dict[str, Good] = {}
         self._confirmed: dict[str, tuple[Key, float]] = {}
         """By key: what the store said of it, and when."""
@@ -117,7 +117,7 @@ class StoreRing:
                 self.good.pop(presented, None)
         self._wrong.clear()
         for number, (id, client) in enumerate(ids.items()):
-            self.changes.tell("created" if event == "rotated" and not number else event, id, client, by)
+            self.changes.publish("created" if event == "rotated" and not number else event, id, client, by)
 
     def doubt(self) -> None:
         """Every key is looked up again; should the store be gone by then, those that were known are still known."""

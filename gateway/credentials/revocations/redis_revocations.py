@@ -16,13 +16,12 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
-from gateway.credentials import files
-from gateway.credentials.api_keys import new_keys
+from gateway.credentials import audit, files
 from gateway.credentials.files import CredentialError
 from gateway.credentials.revocations import revoked as revocations
 from gateway.credentials.revocations.revoked import ALWAYS, Revocation
+from gateway.credentials.store_client import connected
 from gateway.store.redis import blocking as redis_client
-from gateway.store.redis.blocking import ClientError, connected
 from gateway.store.stores import StoreUrl
 
 NAME = "gateway:{revoked}"
@@ -75,20 +74,14 @@ class RedisRevocations:
 
     def add(self, entry: Revocation, now: float) -> None:
         """One more entry; one about the same is never made weaker by it. `now`: Unix seconds."""
-        try:
-            with connected(self._url) as client:
-                if not any(self._add(client, entry, now) for _ in range(_TRIES)):
-                    raise CredentialError(f"{self} is being changed by others; try again")
-        except ClientError as error:
-            raise CredentialError(str(error)) from None
+        with connected(self._url) as client:
+            if not any(self._add(client, entry, now) for _ in range(_TRIES)):
+                raise CredentialError(f"{self} is being changed by others; try again")
 
     def load(self) -> tuple[Revocation, ...]:
         """Every entry."""
-        try:
-            with connected(self._url) as client:
-                found = [entry_of(text, f"{self}: {ENTRIES}") for _, text in client.hscan_iter(ENTRIES, count=1000)]
-        except ClientError as error:
-            raise CredentialError(str(error)) from None
+        with connected(self._url) as client:
+            found = [entry_of(text, f"{self}: {ENTRIES}") for _, text in client.hscan_iter(ENTRIES, count=1000)]
         return tuple(sorted(found, key=lambda entry: (entry.before, entry.issuer, entry.subject, entry.jti)))
 
     def _add(self, client: Any, entry: Revocation, now: float) -> bool:
@@ -101,7 +94,7 @@ class RedisRevocations:
             entry = Revocation(entry.jti, entry.subject, entry.issuer, max(old.before, entry.before), until)
         changes = [("", field, was, json.dumps(packed(entry)))]
         changes += [("", one, text, "") for one, text in there.items() if _over(text, now)]
-        message = json.dumps({"by": new_keys.who(), "entries": [packed(entry)]})
+        message = json.dumps({"by": audit.operator(), "entries": [packed(entry)]})
         keys = (ENTRIES, ENTRIES, VERSION)
         version, _ = redis_client.change(client, keys, self._url.channel(NAME), message, changes)
         return version > 0

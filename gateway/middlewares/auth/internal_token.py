@@ -9,17 +9,14 @@ from dataclasses import replace
 from typing import Any
 
 import jwt
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
-from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PrivateKey
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from gateway.core.clock import Clock
 from gateway.core.exchange import Identity
 from gateway.core.hooks import ConfigProblem
 from gateway.middlewares.auth.config import TokenConfig
-from gateway.tokens.algorithms import CURVES, RSA_BITS, SECRETS
+from gateway.tokens import signing
+from gateway.tokens.algorithms import SECRETS
+from gateway.tokens.signing import BadSigningKey
 
 MOST = 10_000
 """Callers whose token is remembered."""
@@ -83,13 +80,6 @@ def _signer(config: TokenConfig) -> tuple[str, Any]:
             raise ConfigProblem(f"has {size} bytes; HS256 needs {SECRETS['HS256']} or more", at=("token", "secret"))
         return "HS256", str(config.secret)
     try:
-        key = load_pem_private_key(config.key.encode(), None)
-    except (ValueError, TypeError):
-        raise ConfigProblem("is not a private key in PEM without a password", at=("token", "key")) from None
-    if isinstance(key, RSAPrivateKey) and key.key_size >= RSA_BITS:
-        return "RS256", key
-    if isinstance(key, EllipticCurvePrivateKey) and key.curve.name in CURVES:
-        return CURVES[key.curve.name], key
-    if isinstance(key, Ed25519PrivateKey | Ed448PrivateKey):
-        return "EdDSA", key
-    raise ConfigProblem("is too small, or of a kind that cannot sign tokens", at=("token", "key"))
+        return signing.private_key(config.key)
+    except BadSigningKey as bad:
+        raise ConfigProblem(str(bad), at=("token", "key")) from None

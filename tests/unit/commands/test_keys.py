@@ -11,7 +11,8 @@ import pytest
 from gateway.commands import key_places, keys
 from gateway.credentials.api_keys import last_use
 from gateway.credentials.api_keys.key_file import load
-from gateway.credentials.api_keys.redis_keys import RedisKeys, _failing
+from gateway.credentials.api_keys.redis_keys import RedisKeys
+from gateway.credentials.store_client import connected
 from gateway.store.stores import parse
 from tests.flow.conftest import write
 from tests.redis import RedisServer, shared_redis
@@ -253,7 +254,7 @@ class TestPlaces:
 
     @pytest.fixture
     def url(self, shared_redis: RedisServer) -> str:
-        with _failing(parse(f"{shared_redis.url}/6")) as client:
+        with connected(parse(f"{shared_redis.url}/6")) as client:
             client.flushdb()
         return f"{shared_redis.url}/6"
 

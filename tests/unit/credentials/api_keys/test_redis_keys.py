@@ -9,7 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from gateway.credentials.api_keys import new_keys, redis_keys
+from gateway.credentials import store_client
+from gateway.credentials.api_keys import new_keys
 from gateway.credentials.api_keys.key_file import digest
 from gateway.credentials.api_keys.new_keys import Wish
 from gateway.credentials.api_keys.redis_keys import IDS, KEYS, NAME, USED, VERSION, RedisKeys
@@ -26,7 +27,7 @@ DATABASE = 3
 @pytest.fixture
 def url(shared_redis: RedisServer) -> Iterator[str]:
     keys = RedisKeys(parse(f"{shared_redis.url}/{DATABASE}"))
-    with redis_keys._failing(keys._url) as client:
+    with store_client.connected(keys._url) as client:
         client.flushdb()
     return f"{shared_redis.url}/{DATABASE}"
 
@@ -38,7 +39,7 @@ def keys(url: str) -> RedisKeys:
 
 @pytest.fixture
 def client(keys: RedisKeys) -> Iterator[object]:
-    with redis_keys._failing(keys._url) as one:
+    with store_client.connected(keys._url) as one:
         yield one
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.credentials.api_keys import new_keys
+from gateway.credentials import audit
 from gateway.credentials.files import CredentialError
 from gateway.credentials.revocations import redis_revocations
 from gateway.credentials.revocations.redis_revocations import (
@@ -141,5 +141,5 @@ def test_nobody_in_particular(monkeypatch: pytest.MonkeyPatch):
     def nobody() -> str:
         raise OSError
 
-    monkeypatch.setattr(new_keys.getpass, "getuser", nobody)
-    assert new_keys.who() == "" and redis_revocations.ENTRIES
+    monkeypatch.setattr(audit.getpass, "getuser", nobody)
+    assert audit.operator() == "" and redis_revocations.ENTRIES

@@ -87,7 +87,7 @@ def test_what_is_dropped_is_the_same_object():
         ({"key": "x", "secret": SECRET}, "needs one key"),
         ({"secret": "short"}, "has 5 bytes"),
         ({"key": "x"}, "not a private key"),
-        ({"key": private_pem(rsa.generate_private_key(65537, 1024))}, "too small"),
+        ({"key": private_pem(rsa.generate_private_key(65537, 1024))}, "1024 bits; it needs 2048"),
         ({"key": private_pem(ec.generate_private_key(ec.SECP256K1()))}, "cannot sign"),
         ({"key": private_pem(dsa.generate_private_key(2048))}, "cannot sign"),
     ],
