@@ -15,7 +15,7 @@ def test_waits_grow_and_have_an_end():
     assert [RULE.wait(failures) for failures in (0, 2, 3, 4, 5, 9, 10_000)] == [0, 0, 1, 2, 4, 60, 60]
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(rules, st.lists(st.floats(0, 400), min_size=1, max_size=60))
 def test_whoever_waits_as_told_is_admitted_and_not_sooner(rule: Rule, pauses: list[float]):
     state, now, admitted = FRESH, 1e6, 0
@@ -32,7 +32,7 @@ def test_whoever_waits_as_told_is_admitted_and_not_sooner(rule: Rule, pauses: li
         state = after
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(rules, st.floats(1, 86400))
 def test_guesses_in_a_time_are_bounded(rule: Rule, seconds: float):
     """A guesser who never stops gets the free ones, those while the wait grows, and one in `longest` from then on."""
