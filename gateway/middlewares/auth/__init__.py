@@ -105,7 +105,7 @@ class Auth:
         exchange.identity = identity
         needed = self._requirements.of(exchange.method)
         if needed and not needed <= identity.permissions and not self._requirements.met(needed, identity.permissions):
-            raise self._failed(exchange, method, _forbidden(exchange, identity, needed))
+            raise self._failed(exchange, method, _forbidden(exchange, method, identity, needed))
         for rule in self._rules:
             refused = rule(exchange, identity)
             if refused is not None:
@@ -165,13 +165,14 @@ def build(config: AuthConfig, context: Context) -> Hooks:
     return Hooks(request=Auth(config, context, methods).request)
 
 
-def _forbidden(exchange: Exchange, identity: Identity, needed: frozenset[str]) -> Refused:
+def _forbidden(exchange: Exchange, method: Method, identity: Identity, needed: frozenset[str]) -> Refused:
     lacking = frozenset(word for word in needed if not covers(identity.permissions, {word}))
     return Refused(
         "forbidden",
         f"require: {exchange.method} needs {_listed(needed)}; client {identity.client} has {_listed(identity.permissions)}",
         detail=f"This needs the permission{'s' if len(lacking) > 1 else ''} {_listed(lacking)}.",
         failure=Failure.FORBIDDEN,
+        headers=bearer.insufficient_scope(method.challenge, needed),
     )
 
 

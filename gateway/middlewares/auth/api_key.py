@@ -22,6 +22,7 @@ from gateway.credentials.api_keys.last_use import KeyUse
 from gateway.credentials.audit import Audit
 from gateway.lifetime.watch import stamp
 from gateway.middlewares.auth import bearer
+from gateway.middlewares.auth.bearer import AUTHORIZATION
 from gateway.middlewares.auth.config import ApiKeyConfig
 from gateway.store import stores
 
@@ -43,7 +44,8 @@ class ApiKeys:
         self.fields = frozenset((config.header.lower().encode(),))
         self._ring = ring
         self._wall = clock.wall
-        # Not a registered scheme: there is none for API keys. A challenge is needed all the same (RFC 9110 section 15.5.2).
+        # Not a registered scheme: there is none for API keys. But a 401 needs a challenge (RFC 9110 section 15.5.2), and what it
+        # names works.
         self.wanted = f"an API key in the {config.header} header" + (f" or the {config.query} parameter" if config.query else "")
         self.challenge = self.rejected = f"ApiKey realm={bearer.quoted(realm)}".encode("latin-1")
 
@@ -62,17 +64,13 @@ class ApiKeys:
 
     def identify(self, exchange: Exchange) -> Identity | Awaitable[Identity] | None:
         """Whose key came with the request; None without one. Raises Refused. Awaitable where a store has to be asked."""
-        presented: str | None
         given = exchange.headers.getall(self._header, NOTHING)
-        if given:
-            presented = self._from_header(given)
-            if self._query and exchange.query:
-                self._from_query(exchange, presented)
-        elif self._query and exchange.query:
-            presented = self._from_query(exchange, None)
-            if presented is None:
-                return None
-        else:
+        presented: str | None = self._from_header(given) if given else None
+        if AUTHORIZATION in exchange.headers:
+            presented = self._from_authorization(exchange, presented)
+        if self._query and exchange.query:
+            presented = self._from_query(exchange, presented)
+        if not presented:
             return None
         now = self._wall()
         known = self._ring.good.get(presented)
@@ -97,24 +95,39 @@ class ApiKeys:
         return identity
 
     def _from_header(self, given: list[str]) -> str:
-        """The key in the header."""
+        """The key in the header, "" for an empty field."""
         if len(given) > 1:
             raise _ambiguous(f"{len(given)} {self._header} headers", f"There must be only one {self._header} header.")
         return given[0]
 
+    def _from_authorization(self, exchange: Exchange, from_header: str | None) -> str | None:
+        """The key in `Authorization: ApiKey KEY`, as the challenge asks for; it is kept from the upstream."""
+        given = exchange.headers.getall(AUTHORIZATION)
+        if not any(value[:7].lower() == "apikey " for value in given):
+            return from_header
+        presented = bearer.of_scheme(given, "apikey")
+        if self._header != AUTHORIZATION and from_header and presented and from_header != presented:
+            raise _ambiguous(
+                f"different keys in {self._header} and Authorization",
+                f"The {self._header} and Authorization headers differ.",
+            )
+        if not self._forward:
+            bearer.drop(exchange, bearer.FIELDS)
+        return presented or from_header
+
     def _from_query(self, exchange: Exchange, from_header: str | None) -> str | None:
-        """The key in the query, if there is one, which is taken out of what the upstream gets."""
+        """The key in the query if there is one, else that of the header; taken out of what the upstream gets."""
         if self._query not in exchange.query and "%" not in exchange.query:
-            return None
+            return from_header
         parameters = exchange.query.split("&")
         mine = [parameter for parameter in parameters if unquote(parameter.partition("=")[0]) == self._query]
         if not mine:
-            return None
+            return from_header
         if len(mine) > 1:
             raise _ambiguous(f"{len(mine)} {self._query} parameters", f"There must be only one {self._query} parameter.")
         # Not unquote_plus: keys made elsewhere may hold a "+", and none holds a space.
         presented = unquote(mine[0].partition("=")[2])
-        if from_header is not None and presented != from_header:
+        if from_header and presented and presented != from_header:
             raise _ambiguous(
                 f"different keys in {self._header} and {self._query}",
                 f"The {self._header} header and the {self._query} parameter differ.",
@@ -123,7 +136,7 @@ class ApiKeys:
             parameters.remove(mine[0])
             exchange.query = "&".join(parameters)
             exchange.target = exchange.path + ("?" + exchange.query if exchange.query else "")
-        return presented
+        return presented or from_header
 
 
 NOTHING: list[str] = []

@@ -129,7 +129,6 @@ class TestRefusal:
         ("key", "failure", "result", "why", "detail"),
         [
             (UNKNOWN, Failure.UNAUTHENTICATED, "invalid", "no key file", "The API key is not valid."),
-            ("", Failure.UNAUTHENTICATED, "invalid", "no key file", "The API key is not valid."),
             ("x" * 9000, Failure.UNAUTHENTICATED, "invalid", "no key file", "The API key is not valid."),
             ("caf\udce9", Failure.UNAUTHENTICATED, "invalid", "no key file", "The API key is not valid."),
             (REVOKED, Failure.UNAUTHENTICATED, "revoked", "key k_revoked of acme was revoked", "The API key has been revoked."),
@@ -212,7 +211,7 @@ class TestQuery:
         world.auth(QUERY)(exchange)
         assert exchange.identity is not None
 
-    @pytest.mark.parametrize("query", [f"api_key={UNKNOWN}", "api_key=", "api_key"])
+    @pytest.mark.parametrize("query", [f"api_key={UNKNOWN}", "api_key=%20"])
     def test_wrong(self, world: Keys, query: str):
         assert refused(world.auth(QUERY), asked(target=f"/cameras?{query}")).detail == "The API key is not valid."
 
@@ -230,7 +229,6 @@ class TestQuery:
         ("keys", "query", "detail"),
         [
             ([GOOD], f"api_key={OTHER}", "The X-API-Key header and the api_key parameter differ."),
-            ([GOOD], "api_key=", "The X-API-Key header and the api_key parameter differ."),
             ([], f"api_key={GOOD}&api_key={GOOD}", "There must be only one api_key parameter."),
         ],
     )
@@ -308,7 +306,6 @@ class TestOptional:
         hook(exchange)
         assert exchange.identity is not None
         refused(hook, asked(UNKNOWN))
-        refused(hook, asked(""))
 
     def test_what_is_required_is_not_optional(self, world: Keys):
         hook = world.auth({"optional": True, "require": {"GET": [], "*": ["cameras:write"]}})

@@ -85,7 +85,7 @@ async def test_a_name_nobody_has_costs_as_much(world: Bearers):
     users(hook).close()
 
 
-@pytest.mark.parametrize("sent", ["Basic", "Basic !", "Basic YWI=", "Basic YTpi\n", "Basic /////w==", "Basic " + "A" * 2000])
+@pytest.mark.parametrize("sent", ["Basic !", "Basic YWI=", "Basic YTpi\n", "Basic /////w==", "Basic " + "A" * 2000])
 async def test_nonsense(world: Bearers, sent: str):
     hook = world.auth(methods=["basic"])
     failed = await failing(hook, asked(sent))

@@ -24,7 +24,7 @@ def test_others_are_nobody(subject: str):
     exchange = asked()
     exchange.tls_subject = subject
     failed = refused(hook, exchange)
-    assert failed.why == "no credentials" and (b"WWW-Authenticate", b"Mutual") in failed.headers
+    assert failed.why == "no credentials" and (b"WWW-Authenticate", b"ClientCertificate") in failed.headers
     exchange = bearing(token())
     exchange.tls_subject = subject
     hook(exchange)
