@@ -72,6 +72,8 @@ class Provider:
         """What introspection says of opaque tokens."""
         self.overrides: dict[str, Any] = {}
         """Other documents, by path: JSON values or bytes."""
+        self.statuses: dict[str, int] = {}
+        """Errors instead of answers, by path."""
         self.introspected: list[tuple[str, dict[str, str]]] = []
         self._runner: web.AppRunner | None = None
         self.port = 0
@@ -118,6 +120,8 @@ class Provider:
         self.times.append(time.monotonic())
         if self.down:
             return web.Response(status=503)
+        if path in self.statuses:
+            return web.Response(status=self.statuses[path])
         if path in self.overrides:
             made = self.overrides[path]
             return (

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from marshmallow import ValidationError, fields
@@ -44,7 +46,7 @@ class Texts(fields.Field[tuple[str, ...]]):
 
 @table
 class ClaimsConfig:
-    """Which claim says what. A name with dots ("realm_access.roles") leads into objects, unless a claim is called just that."""
+    """Which claim says what, as `found` reads names."""
 
     client: str = setting(default="sub", doc="the client")
     tier: str = setting(default="tier", doc="its tier")
@@ -71,7 +73,7 @@ def check(token: Token, rules: RulesConfig, now: float) -> float:
     if kind != rules.type.lower().removeprefix("application/") if rules.type else kind not in TYPES:
         raise invalid(f"the token's typ is {shown(token.type)}, which is not for this")
     for name in rules.required:
-        if claims.get(name) is None:
+        if found(claims, name) is None:
             raise invalid(f"the claim {name} is missing")
     _check_audience(claims.get("aud"), rules.audience)
     expires = _time(claims, "exp")
@@ -143,13 +145,23 @@ def shown(value: object) -> str:
 
 
 def found(claims: Mapping[str, Any], name: str) -> Any:
-    """The claim called `name`, which may lead into objects; None when there is none."""
+    """The claim called `name`; None when there is none.
+
+    Dots lead into objects ("realm_access.roles"), unless a claim is called just that or a backslash stands before the dot:
+    `resource_access.my\\.client.roles` is in the object "my.client".
+    """
     value = claims.get(name)
-    if value is None and "." in name:
+    if value is None and ("." in name or "\\" in name):
         value = claims
-        for part in name.split("."):
+        for part in _path(name):
             value = value.get(part) if isinstance(value, Mapping) else None
     return value
+
+
+@lru_cache(maxsize=1024)
+def _path(name: str) -> tuple[str, ...]:
+    """A claim's name as keys of objects: "a.b\\.c" is ("a", "b.c")."""
+    return tuple(re.sub(r"\\(.)", r"\1", part) for part in re.split(r"(?<!\\)\.", name))
 
 
 def _check_audience(aud: Any, expected: tuple[str, ...]) -> None:

@@ -1,7 +1,7 @@
 """Asking an authorization server about an opaque token (RFC 7662): one connection pool, one question a token, a breaker.
 
-What comes back is the server's JSON object. Several requests with the same token wait for one question; when the server fails
-`failures` times in a row it is left alone for `pause` seconds.
+What comes back is the server's JSON object. Several requests with the same token wait for one question. When the server fails
+`failures` times in a row it is left alone for `pause` seconds; what it says of one token never counts as its failure.
 """
 
 from __future__ import annotations
@@ -16,10 +16,16 @@ from urllib.parse import quote_plus
 import aiohttp
 import orjson
 
+from gateway.core.coalesce import Coalesce, Full
+
 LARGEST = 64 * 1024
 """Bytes of an answer that are read."""
 MOST_WAITING = 1000
 """Different tokens asked about at a time."""
+OF_THE_TOKEN = frozenset((400, 413, 414, 422, 431))
+"""Statuses that are about what was asked: a token too long, or not of a form that the server knows. 401, 403, 404 and 429 are
+about the gateway, and count as failures."""
+INACTIVE: dict[str, Any] = {"active": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +48,10 @@ class Unavailable(Exception):
         self.after = after
 
 
+class _Refused(Exception):
+    """The server takes this token for no token at all, which says nothing about the server."""
+
+
 class Introspection:
     """One server."""
 
@@ -51,7 +61,7 @@ class Introspection:
         self._clock = clock
         self._failed = 0
         self._open_until = float("-inf")
-        self._asking: dict[str, asyncio.Task[dict[str, Any]]] = {}
+        self._asking: Coalesce[dict[str, Any]] = Coalesce(MOST_WAITING)
         self._session: aiohttp.ClientSession | None = None
         self._holding: asyncio.Task[None] | None = None
 
@@ -59,33 +69,26 @@ class Introspection:
         return f"<Introspection {self.server.url}{', left alone' if self._clock() < self._open_until else ''}>"
 
     def close(self) -> None:
-        for task in (self._holding, *self._asking.values()):
-            if task is not None:
-                task.cancel()
+        if self._holding is not None:
+            self._holding.cancel()
+        self._asking.close()
 
     async def ask(self, token: str) -> dict[str, Any]:
-        """What the server says of a token. Raises Unavailable."""
-        task = self._asking.get(token)
-        if task is None:
-            left = self._open_until - self._clock()
-            if left > 0:
-                raise Unavailable("it has failed too often lately and is left alone", left)
-            if len(self._asking) >= MOST_WAITING:
-                raise Unavailable(f"{MOST_WAITING} questions are under way", 1.0)
-            task = self._asking[token] = asyncio.create_task(self._ask(token))
-            task.add_done_callback(lambda done: self._answered(token, done))
-        # Shielded: a client that leaves must not take the others' answer with it.
-        return await asyncio.shield(task)
-
-    def _answered(self, token: str, done: asyncio.Task[dict[str, Any]]) -> None:
-        self._asking.pop(token, None)
-        if not done.cancelled():
-            done.exception()  # looked at, for whoever asked may have left
+        """What the server says of a token. Raises Unavailable. Needs no Task of the caller's."""
+        left = self._open_until - self._clock()
+        if left > 0 and token not in self._asking:
+            raise Unavailable("it has failed too often lately and is left alone", left)
+        try:
+            return await self._asking.join(token, lambda: self._ask(token))
+        except Full:
+            raise Unavailable(f"{MOST_WAITING} questions are under way", 1.0) from None
 
     async def _ask(self, token: str) -> dict[str, Any]:
         self.asked += 1
         try:
             answer = await self._post(token)
+        except _Refused:
+            return INACTIVE  # about this token alone: neither a failure of the server nor a success
         except TimeoutError:
             raise self._failure(f"no answer within {self.server.timeout:g} s") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -95,10 +98,11 @@ class Introspection:
 
     def _failure(self, why: str) -> Unavailable:
         self._failed += 1
-        if self._failed >= self.server.failures:
-            self._open_until = self._clock() + self.server.pause
-            self._failed = self.server.failures - 1  # afterwards one more is enough
-        return Unavailable(why, self.server.pause if self._failed else 1.0)
+        if self._failed < self.server.failures:
+            return Unavailable(why, 1.0)
+        self._open_until = self._clock() + self.server.pause
+        self._failed = self.server.failures - 1  # afterwards one more is enough
+        return Unavailable(why, self.server.pause)
 
     async def _post(self, token: str) -> dict[str, Any]:
         server = self.server
@@ -110,6 +114,8 @@ class Introspection:
             self._holding = asyncio.create_task(_hold(self._session))
         form = {"token": token, "token_type_hint": "access_token"}
         async with self._session.post(server.url, data=form, allow_redirects=False) as response:
+            if response.status in OF_THE_TOKEN:
+                raise _Refused
             if response.status != 200:
                 raise ValueError(f"{server.url} answered {response.status}")
             data = bytearray()
@@ -118,7 +124,7 @@ class Introspection:
                 if len(data) > LARGEST:
                     raise ValueError(f"{server.url} answered more than {LARGEST} bytes")
         answer = orjson.loads(data)
-        if not isinstance(answer, dict) or not isinstance(answer.get("active"), bool):
+        if not isinstance(answer, dict) or "active" not in answer:
             raise ValueError(f"{server.url} answered something that is no introspection")
         return answer
 

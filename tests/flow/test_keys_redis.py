@@ -346,9 +346,9 @@ async def test_a_gateway_starts_without_the_store(alone: Gateways):
 
 async def test_no_more_are_asked_for_than_can_be(world: Gateways, monkeypatch: pytest.MonkeyPatch):
     _, secret = world.keys.create(Wish("acme"), time())
+    monkeypatch.setattr(shared_keys, "MOST_ASKING", 0)
     client = await world.gateway()
     await world.following()
-    monkeypatch.setattr(shared_keys, "MOST_ASKING", 0)
     assert await status(client, secret) == 503
 
 

@@ -14,6 +14,8 @@ from array import array
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from gateway.core.coalesce import Coalesce, Full
+from gateway.core.wait import Wait
 from gateway.credentials.api_keys import redis_keys
 from gateway.credentials.api_keys.key_file import Key
 from gateway.credentials.files import CredentialError
@@ -47,7 +49,7 @@ class Listener(Protocol):
         """The store has not been heard of for some time."""
 
 
-class Beginnings:
+class HashPrefixes:
     """The first eight bytes of many hashes, in arrays of a few hundred: 8 MB for a million, and nothing ever takes long."""
 
     def __init__(self) -> None:
@@ -74,8 +76,8 @@ class SharedKeys:
         self.listeners: set[Listener] = set()
         self.changes = 0
         """Counts up whenever what was found may no longer be so."""
-        self._known: Beginnings | None = None
-        self._asking: dict[bytes, asyncio.Task[Found]] = {}
+        self._known: HashPrefixes | None = None
+        self._asking: Coalesce[Found] = Coalesce(MOST_ASKING)
         self._again: set[bytes] = set()
         self._used: dict[str, int] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -89,8 +91,7 @@ class SharedKeys:
         if self._timer is not None:
             self._timer.cancel()
             self._write()
-        for task in self._asking.values():
-            task.cancel()
+        self._asking.close()
 
     def none_such(self, digest: bytes) -> bool:
         """Whether there is certainly no key with this SHA-256: nobody needs to be asked."""
@@ -99,15 +100,12 @@ class SharedKeys:
             return False
         return int.from_bytes(digest[:8]) not in known
 
-    def find(self, digest: bytes) -> asyncio.Task[Found]:
-        """The key with this SHA-256, asked for once however many want to know. Fails with StoreDown."""
-        asking = self._asking.get(digest)
-        if asking is None:
-            if len(self._asking) >= MOST_ASKING:
-                raise StoreDown(f"{MOST_ASKING} keys are asked for already")
-            asking = self._asking[digest] = asyncio.get_running_loop().create_task(self._find(digest))
-            asking.add_done_callback(lambda task: self._found(digest, task))
-        return asking
+    def find(self, digest: bytes) -> Wait[Found]:
+        """The key with this SHA-256, asked for once however many wait. Fails with StoreDown, also at once."""
+        try:
+            return self._asking.join(digest, lambda: self._find(digest))
+        except Full:
+            raise StoreDown(f"{MOST_ASKING} keys are asked for already") from None
 
     def note(self, id: str, now: float) -> None:
         """A key was used at the Unix time `now`; written to the store within EVERY seconds."""
@@ -117,10 +115,10 @@ class SharedKeys:
 
     async def _find(self, digest: bytes) -> Found:
         while True:
+            self._again.discard(digest)
             text = await self.store.command(b"HGET", _KEYS, digest.hex().encode())
-            if digest not in self._again:
+            if digest not in self._again:  # else it was changed while the answer was on its way
                 break
-            self._again.discard(digest)  # changed while the answer was on its way
         changes = self.changes
         if text is None:
             return None, changes
@@ -130,12 +128,6 @@ class SharedKeys:
             log.error("a key cannot be used: %s", error)
             return None, changes
         return (key if key.digest == digest else None), changes
-
-    def _found(self, digest: bytes, task: asyncio.Task[Found]) -> None:
-        self._asking.pop(digest, None)
-        self._again.discard(digest)
-        if not task.cancelled():
-            task.exception()  # looked at: everybody who waited may have gone
 
     def _write(self) -> None:
         self._timer = None
@@ -147,7 +139,7 @@ class SharedKeys:
     # Following (redis_feed.Follower).
 
     async def load(self) -> None:
-        known = Beginnings()
+        known = HashPrefixes()
         async for found in self.store.scan(_IDS):
             for hash in found[1::2]:
                 known.add(int(hash[:16], 16))

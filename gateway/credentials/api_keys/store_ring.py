@@ -6,7 +6,6 @@ gets 503, for the key may be good.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Mapping
 
 from gateway.core.clock import Clock
@@ -66,8 +65,7 @@ class StoreRing:
     async def _ask(self, presented: str, digest: bytes) -> Good:
         while True:
             try:
-                # Shielded: a client that leaves must not take the answer from others.
-                key, changes = await asyncio.shield(self._keys.find(digest))
+                key, changes = await self._keys.find(digest)
             except StoreDown as error:
                 return self._without_store(presented, error)
             if changes == self._keys.changes:  # else it may have been revoked on the way from there to here

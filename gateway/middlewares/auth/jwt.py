@@ -1,6 +1,6 @@
 """JSON Web Tokens (RFC 7519) as Bearer credentials (RFC 6750), of one or several issuers.
 
-A token is verified once and remembered, by the header field it came in, until it expires, another key set is in force or a
+A token is verified once and remembered until it expires, another key set is in force or a
 revocation comes. What is remembered costs one look-up; everything else happens on a miss. Only a token whose key is not known,
 of an issuer whose keys are fetched, has to wait: `identify` then returns an awaitable.
 """
@@ -79,7 +79,7 @@ class Verifier:
         self._issuers = {issuer.name: issuer for issuer in issuers}
         self._roles = roles
         self.known: Memory[Identity] = Memory(KNOWN)
-        """By Authorization field."""
+        """By "Bearer TOKEN", which is how most Authorization fields say it."""
         for listeners in self._listened():
             listeners.add(self.known.clear)
 
@@ -171,12 +171,18 @@ class Jwt:
         presented = given[0]
         known = self._known.get(presented)
         now = self._wall()
-        # A field that is known is one whole token found good; a second field must not slip by beside it.
+        # A field that is known holds one token found good; a second field must not slip by beside it.
         if known is not None and now < known[1] and len(given) == 1:
             return known[0]
         text = bearer.token(given)
         if text is None:
             return None
+        if presented != (usual := f"Bearer {text}"):
+            # Remembered in one spelling: "bearer  TOKEN" is no other token.
+            presented = usual
+            known = self._known.get(presented)
+            if known is not None and now < known[1]:
+                return known[0]
         if not self._alone and not jose.looks_like(text):
             return None
         token = jose.read(text)

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from gateway.core.coalesce import Coalesce
 from gateway.core.failures import Failure
 from gateway.core.hooks import ConfigProblem
 from gateway.credentials.revocations.revoked import Revocation, add
-from gateway.tokens.introspection import MOST_WAITING, Introspection, Server, Unavailable
+from gateway.tokens.introspection import Introspection, Server, Unavailable
 from tests.idp import Provider
 from tests.unit.middlewares.auth.bearers import ISSUER, NOW, SECRET, Bearers, asked, bearing, failing, through, token
 
@@ -68,6 +69,8 @@ async def test_answers_are_remembered_no_longer_than_they_hold(world: Asking, pr
     ("answer", "table", "why"),
     [
         ({"active": False}, {}, "is not active"),
+        ({**GOOD, "active": "true"}, {}, "is not active"),
+        ({**GOOD, "active": 1}, {}, "is not active"),
         ({**GOOD, "aud": "other"}, {"audience": "edge"}, "not for edge"),
         (GOOD, {"audience": ["edge"]}, "aud is missing"),
         ({**GOOD, "client_id": None}, {}, "the claim client_id, which names the client, is missing"),
@@ -124,9 +127,44 @@ async def test_a_server_that_fails_is_left_alone(world: Asking, provider: Provid
     await through(hook, bearing("good"))
 
 
+@pytest.mark.parametrize("status", [400, 413, 414, 422, 431])
+async def test_what_is_said_of_a_token_is_no_failure_of_the_server(world: Asking, provider: Provider, status: int):
+    hook = world.hook(provider, failures=2, pause="1h")
+    provider.statuses["/introspect"] = status
+    for number in range(5):
+        failed = await failing(hook, bearing(f"junk{number}"))
+        assert failed.failure is Failure.UNAUTHENTICATED
+    del provider.statuses["/introspect"]
+    await through(hook, bearing("good"))
+    with_them = provider.requests["/introspect"]
+    await failing(hook, bearing("junk4"))
+    assert provider.requests["/introspect"] == with_them  # remembered as any other that is no good
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 429, 500])
+async def test_what_is_said_of_the_gateway_is(world: Asking, provider: Provider, status: int):
+    hook = world.hook(provider, failures=2, pause="1h")
+    provider.statuses["/introspect"] = status
+    for number in range(3):
+        assert (await failing(hook, bearing(f"t{number}"))).failure is Failure.NO_ENDPOINT
+    assert provider.requests["/introspect"] == 2
+
+
+@pytest.mark.parametrize(("failures", "waits"), [(1, [20.0, 20.0]), (3, [1.0, 1.0, 20.0, 20.0])])
+async def test_when_to_try_again(provider: Provider, failures: int, waits: list[float]):
+    provider.down = True
+    one = Introspection(Server(f"{provider.issuer}/introspect", failures=failures, pause=20.0), clock=lambda: 0.0)
+    for number, after in enumerate(waits):
+        with pytest.raises(Unavailable) as caught:
+            await one.ask(str(number))
+        assert caught.value.after == after
+    one.close()
+    await asyncio.sleep(0.01)
+
+
 @pytest.mark.parametrize(
     ("answer", "why"),
-    [(b"<html>", "unexpected"), ([], "no introspection"), ({"active": "true"}, "no introspection"), (b"x" * 70_000, "more than")],
+    [(b"<html>", "unexpected"), ([], "no introspection"), ({"active_": True}, "no introspection"), (b"x" * 70_000, "more than")],
 )
 async def test_answers_that_are_none(world: Asking, provider: Provider, answer: Any, why: str):
     provider.overrides["/introspect"] = answer
@@ -162,7 +200,7 @@ async def test_timeout_and_too_many(provider: Provider):
     one = Introspection(Server(f"{provider.issuer}/introspect", timeout=0.00001))
     with pytest.raises(Unavailable, match="no answer within"):
         await one.ask("t")
-    one._asking = dict.fromkeys(map(str, range(MOST_WAITING)), asyncio.ensure_future(asyncio.sleep(0)))  # type: ignore[arg-type]
+    one._asking = Coalesce(0)
     with pytest.raises(Unavailable, match="questions are under way"):
         await one.ask("t")
     one.close()

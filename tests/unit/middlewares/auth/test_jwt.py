@@ -53,6 +53,13 @@ class TestIdentity:
             ({"roles": "realm_access.roles"}, {"realm_access": {"roles": ["a"]}}, Identity("acme", "jwt", roles=frozenset("a"))),
             ({"roles": "https://x.example/r"}, {"https://x.example/r": ["a"]}, Identity("acme", "jwt", roles=frozenset("a"))),
             ({"roles": "a.b"}, {"a": "text"}, Identity("acme", "jwt")),
+            (
+                {"roles": r"resource_access.my\.client.roles"},
+                {"resource_access": {"my.client": {"roles": ["a"]}, "my": {"client": {"roles": ["b"]}}}},
+                Identity("acme", "jwt", roles=frozenset("a")),
+            ),
+            ({"roles": r"x\.y"}, {"x.y": ["a"], "x": {"y": ["b"]}}, Identity("acme", "jwt", roles=frozenset("a"))),
+            ({"roles": r"a\\b"}, {"a\\b": ["a"]}, Identity("acme", "jwt", roles=frozenset("a"))),
             ({"permissions": "permissions"}, {"permissions": ["p:q"]}, Identity("acme", "jwt", permissions=frozenset({"p:q"}))),
             ({}, {"scope": ""}, Identity("acme", "jwt")),
             ({}, {"sub": "a" * 256}, Identity("a" * 256, "jwt")),
@@ -190,6 +197,8 @@ class TestRules:
             ({}, {}, {"iss": None}, "no issuer None is configured"),
             ({"required": ["jti"]}, {}, {}, "the claim jti is missing"),
             ({"required": ["jti"]}, {}, {"jti": "1"}, ""),
+            ({"required": [r"ext\.x.id"]}, {}, {"ext.x": {}}, "the claim"),
+            ({"required": [r"ext\.x.id"]}, {}, {"ext.x": {"id": 1}}, ""),
             ({}, {"typ": "at+jwt"}, {}, ""),
             ({}, {"typ": "application/at+JWT"}, {}, ""),
             ({}, {"typ": "logout+jwt"}, {}, "the token's typ is 'logout+jwt'"),
@@ -276,6 +285,16 @@ class TestMemory:
         hook(bearing(text))
         monkeypatch.setattr(VerifyingKey, "verifies", lambda *_: pytest.fail("verified again"))
         hook(bearing(text))
+
+    def test_one_token_is_remembered_once_however_it_is_sent(self, world: Bearers, monkeypatch: pytest.MonkeyPatch):
+        hook, text = world.auth(), token()
+        hook(bearing(text))
+        monkeypatch.setattr(VerifyingKey, "verifies", lambda *_: pytest.fail("verified again"))
+        for scheme in ("bearer", "BEARER", "bEaReR"):
+            for spaces in (1, 2, 50):
+                hook(asked(f"{scheme}{' ' * spaces}{text}"))
+        hook(bearing(text))
+        assert "1 tokens known" in repr(hook.__self__)  # type: ignore[attr-defined]
 
     def test_a_wrong_one_is_not_remembered(self, world: Bearers):
         hook = world.auth()

@@ -280,6 +280,14 @@ def test_a_replay_within_its_time_is_always_seen(steps: list[tuple[str, float]],
         assert len(nonces._by_key["k"]) <= most and not nonces.seen("other", nonce)
 
 
+def test_long_nonces_cost_what_short_ones_do():
+    nonces = Nonces()
+    for number in range(3):
+        assert nonces.add("k", f"{number}" * 7900, 0.0, 100.0)
+        assert nonces.seen("k", f"{number}" * 7900) and not nonces.seen("k", f"{number}" * 7899)
+    assert sum(map(len, nonces._by_key["k"])) <= 3 * 16
+
+
 async def test_other_signatures_are_left_alone(world: Signatures):
     fields = signed()
     theirs = 'one=("@status" "date";sf;tr);created=?0;keyid="theirs", two=( "date" );more=:AAAA:;keyid="th\\"eirs"'
