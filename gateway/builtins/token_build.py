@@ -18,7 +18,7 @@ from gateway.credentials.audit import Audit, log_file
 from gateway.credentials.files import CredentialError
 from gateway.credentials.users import user_file
 from gateway.credentials.users.user_store import FileUsers, Users
-from gateway.issuer.attempts import Attempts, LocalAttempts, Rule
+from gateway.issuer.attempts import Attempts, LocalAttempts, rules_of
 from gateway.issuer.own import OwnIssuer
 from gateway.issuer.passwords import Passwords
 from gateway.issuer.service import Tokens
@@ -72,8 +72,9 @@ def issuing(config: TokensConfig, around: Surroundings) -> Issuing:
     audit = None
     if config.audit is not None:
         audit = Audit(log_file(config.audit.file, around.directory, around.keep, "audit: "), around.clock.wall)
+    file = None if config.users == USERS_IN_STORE else (around.directory / config.users).resolve()
     answers = TokenAnswers(tokens, audit, around.telemetry)
-    return Issuing(answers.answer, OwnIssuer(config.issuer, keys, sessions))
+    return Issuing(answers.answer, OwnIssuer(config.issuer, keys, sessions, attempts, file))
 
 
 def _keys(config: TokensConfig) -> SigningKeys:
@@ -94,7 +95,6 @@ def _keys(config: TokensConfig) -> SigningKeys:
 def _states(config: TokensConfig, around: Surroundings) -> tuple[Sessions, Attempts, Users]:
     """Where sessions, attempts and users are: in this process and a file, or in the shared store."""
     rules = config.attempts
-    accounts, addresses = (Rule(free, rules.delay, rules.max_delay, rules.forget) for free in (rules.account, rules.ip))
     if around.store is None:
         if config.users == USERS_IN_STORE:
             hint = 'url = "redis://host:6379/0" in [store], or a file'
@@ -102,7 +102,7 @@ def _states(config: TokensConfig, around: Surroundings) -> tuple[Sessions, Attem
                 f'users: "{USERS_IN_STORE}" is what [store] url names, and that is no Redis', at=("users",), hint=hint
             )
         sessions: Sessions = around.keep(("tokens", "sessions"), None, LocalSessions)
-        attempts: Attempts = around.keep(("tokens", "attempts"), rules, lambda: LocalAttempts(accounts, addresses))
+        attempts: Attempts = around.keep(("tokens", "attempts"), rules, lambda: LocalAttempts(*rules_of(rules)))
         return sessions, attempts, _file_users(config, around, sessions)
     from gateway.credentials.users.redis_users import RedisUsers
     from gateway.issuer.shared_attempts import SharedAttempts
@@ -113,7 +113,8 @@ def _states(config: TokensConfig, around: Surroundings) -> tuple[Sessions, Attem
     reader = client_of("redis", around.store.deadline, context)
     shared: Sessions = around.keep(("tokens", "sessions", "shared"), reader, lambda: SharedSessions(reader))
     users = RedisUsers(reader) if config.users == USERS_IN_STORE else _file_users(config, around, shared)
-    return shared, SharedAttempts(reader, accounts, addresses), users
+    key = ("tokens", "attempts", "shared")
+    return shared, around.keep(key, (reader, rules), lambda: SharedAttempts(reader, *rules_of(rules))), users
 
 
 def _file_users(config: TokensConfig, around: Surroundings, sessions: Sessions) -> Users:

@@ -15,6 +15,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from gateway.config.tables.tokens import AttemptsConfig
 from gateway.core.networks import address_key
 
 MOST = 100_000
@@ -65,6 +66,12 @@ def undone(state: State, rule: Rule, now: float) -> State:
     """Without one attempt: it turned out not to be a failure, and says nothing about the others."""
     failures = max(0, state.failures - 1)
     return State(failures, min(state.until, now + rule.wait(failures)), state.forgotten)
+
+
+def rules_of(config: AttemptsConfig) -> tuple[Rule, Rule]:
+    """The rules for accounts and for addresses."""
+    account, address = (Rule(free, config.delay, config.max_delay, config.forget) for free in (config.account, config.ip))
+    return account, address
 
 
 class Attempts(Protocol):

@@ -21,7 +21,8 @@ from gateway.credentials.users.user_file import User
 from gateway.credentials.users.user_store import Users
 from gateway.issuer import totp
 from gateway.issuer.attempts import Attempts
-from gateway.issuer.passwords import LONGEST, SHORTEST, Busy, Passwords
+from gateway.issuer.password_queue import Busy
+from gateway.issuer.passwords import LONGEST, SHORTEST, Passwords
 from gateway.issuer.sessions import Limits, Session, Sessions, session_of
 from gateway.issuer.sessions import looks_like as is_refresh_token
 from gateway.tokens.signing import SigningKeys
@@ -140,7 +141,7 @@ class Tokens:
             raise self._bad_field("invalid", user, session, "old_password", "is wrong")
         await self.attempts.succeeded(address, user.name, self.clock.monotonic())
         try:
-            hash = await self.passwords.hash(new)
+            hash = await self.passwords.hash(new, address)
         except Busy as busy:
             raise _busy(busy, user.name) from None
         changed = user_edits.at(replace(user, hash=hash), self.clock.wall())
@@ -167,7 +168,7 @@ class Tokens:
 
     async def _verify(self, hash: str | None, password: str, name: str, address: str) -> bool:
         try:
-            return await self.passwords.verify(hash, password)
+            return await self.passwords.verify(hash, password, address)
         except Busy as busy:
             await self.attempts.undone(address, name, self.clock.monotonic())
             raise _busy(busy, name if hash is not None else "") from None

@@ -16,7 +16,7 @@ from urllib.parse import quote_plus
 import aiohttp
 import orjson
 
-from gateway.core.coalesce import Coalesce, Full
+from gateway.lifetime.coalesce import Coalesce, Full
 
 LARGEST = 64 * 1024
 """Bytes of an answer that are read."""

@@ -95,7 +95,7 @@ async def test_files_are_followed_and_decisions_written(start, origin, connect, 
 
     # A thread of its own writes the log; closing does not wait for it.
     audited, accessed = directory / "audit.log", directory / "access.log"
-    await until(lambda: '"revoked"' in audited.read_text() and accessed.read_text())
+    await until(lambda: '"result":"revoked"' in audited.read_text() and accessed.read_text())
     lines = [json.loads(line) for line in (directory / "audit.log").read_text().splitlines()]
     decisions = [line for line in lines if line["event"] == "authentication"]
     assert decisions[0]["key"] == key.id

@@ -14,12 +14,11 @@ from array import array
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from gateway.core.coalesce import Coalesce, Full
 from gateway.core.wait import Wait
 from gateway.credentials.api_keys import redis_keys
 from gateway.credentials.api_keys.key_file import Key
 from gateway.credentials.files import CredentialError
-from gateway.store.redis.client import RedisClient
+from gateway.lifetime.coalesce import Coalesce, Full
 from gateway.store.redis.feed import Feed
 from gateway.store.stores import StoreDown
 

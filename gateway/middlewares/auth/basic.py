@@ -1,19 +1,20 @@
 """Basic credentials (RFC 7617): users of a file, with argon2id or bcrypt hashes, verified in threads and remembered for a while.
 
-Verifying takes tens of milliseconds on purpose. So it happens off the loop, one a core at a time, for so many as may wait, and
-for names nobody has as well, so that its time tells nothing. Remembered is a keyed hash of what was sent, never a password.
+Names that no user has are verified as well, so that the time tells nothing. Attempts are limited as those to log in are, and an
+address waits behind its own (issuer/password_queue.py). Remembered is a keyed hash of what was sent, never a password.
 """
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 import hashlib
-import os
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from math import ceil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gateway.core.clock import Clock
 from gateway.core.exchange import Exchange, Identity
@@ -21,18 +22,26 @@ from gateway.core.failures import Failure
 from gateway.core.hooks import ConfigProblem, Context
 from gateway.core.identities import Granted, identity
 from gateway.core.refusals import Refused
+from gateway.core.wait import Wait
 from gateway.credentials.users import user_file
 from gateway.credentials.users.user_file import User, UserFileError
+from gateway.issuer.attempts import Attempts, LocalAttempts, rules_of
+from gateway.issuer.password_queue import Busy, PasswordQueue
+from gateway.lifetime.coalesce import Coalesce, Full
 from gateway.lifetime.watch import Watched, stamp
 from gateway.middlewares.auth import bearer
 from gateway.middlewares.auth.bearer import AUTHORIZATION, NOTHING
 from gateway.middlewares.auth.config import BasicConfig
 from gateway.middlewares.auth.memory import Memory
+from gateway.store.stores import StoreDown
+
+if TYPE_CHECKING:
+    from gateway.issuer.own import OwnIssuer
 
 KNOWN = 10_000
 WRONG = 1_000
-MOST_WAITING = 100
-"""Passwords that may wait to be verified; for the rest there is a 503."""
+MOST_ASKED = 1_000
+"""Different credentials that are looked at at a time; for the rest there is a 503."""
 LONGEST = 1024
 """Letters of credentials that are looked at."""
 
@@ -41,13 +50,20 @@ class Users:
     """The users of one file, and what was lately made of credentials. Shared by the routes that use the file."""
 
     def __init__(
-        self, users: Mapping[str, User], granted: Granted, verify: Callable[[str, str], bool] = user_file.verifies
+        self,
+        users: Mapping[str, User],
+        granted: Granted,
+        attempts: Attempts,
+        clock: Clock,
+        verify: Callable[[str, str], bool] = user_file.verifies,
     ) -> None:
         self._granted = granted
+        self._attempts = attempts
+        self._now = clock.monotonic
         self._verify = verify
         self._salt = secrets.token_bytes(32)
-        self._waiting = 0
-        self._turn = asyncio.Semaphore(os.cpu_count() or 1)
+        self._queue = PasswordQueue()
+        self._asked: Coalesce[Identity | None] = Coalesce(MOST_ASKED)
         self._watched: Watched[dict[str, User]] | None = None
         self.known: Memory[Identity] = Memory(KNOWN)
         self.wrong: Memory[str] = Memory(WRONG)
@@ -74,32 +90,32 @@ class Users:
     def close(self) -> None:
         if self._watched is not None:
             self._watched.close()
+        self._asked.close()
+        self._queue.close()
 
     def remembered_as(self, credentials: str) -> str:
         """Under what credentials are remembered."""
         return hashlib.blake2b(credentials.encode("utf-8", "surrogateescape"), key=self._salt, digest_size=32).hexdigest()
 
-    async def find(self, name: str, password: str) -> Identity | None:
-        """Who has this name and password, or None. Raises Refused when too many ask at once."""
-        if self._waiting >= MOST_WAITING:
-            raise Refused(
-                "unavailable",
-                f"{MOST_WAITING} passwords wait to be verified",
-                detail="Passwords cannot be verified at the moment.",
-                failure=Failure.OVERLOADED,
-                headers=((b"Retry-After", b"1"),),
-            )
-        user = self._users.get(name)
-        self._waiting += 1
+    def find(self, key: str, name: str, password: str, address: str) -> Wait[Identity | None]:
+        """Who has this name and password, or None; verified once however many ask with the same. Fails with Refused."""
         try:
-            async with self._turn:
-                good = await asyncio.to_thread(self._verify, user.hash if user is not None else self._nobody, password)
-        finally:
-            self._waiting -= 1
-        if not good or user is None or self._users.get(name) is not user:
-            return None
-        if user.totp:  # a password alone must not do where a second factor was asked for
-            return None
+            return self._asked.join(key, lambda: self._find(name, password, address))
+        except Full:
+            raise _busy(1) from None
+
+    async def _find(self, name: str, password: str, address: str) -> Identity | None:
+        try:
+            await self._count(name, address)
+            user = await self._verified(name, password, address)
+            if user is None:
+                return None
+            await self._attempts.succeeded(address, name, self._now())
+        except Busy as busy:
+            await self._attempts.undone(address, name, self._now())
+            raise _busy(busy.seconds) from None
+        except StoreDown as down:
+            raise _busy(1, f"attempts cannot be counted: {down}") from None
         return identity(
             user.client,
             "basic",
@@ -110,6 +126,28 @@ class Users:
             permissions=user.permissions,
             claims={"sub": user.name},
         )
+
+    async def _count(self, name: str, address: str) -> None:
+        """Count an attempt, as for logins. Raises Refused where it has to wait."""
+        wait = await self._attempts.begin(address, name, self._now())
+        if wait > 0:
+            raise Refused(
+                "limited",
+                f"too many attempts by address or account; the next may be in {wait:.1f} s",
+                detail="There were too many attempts.",
+                failure=Failure.RATE_LIMITED,
+                headers=((b"Retry-After", b"%d" % max(1, ceil(wait))),),
+            )
+
+    async def _verified(self, name: str, password: str, address: str) -> User | None:
+        """The user with this name and password; verified again where the file has changed meanwhile. Raises Busy."""
+        while True:
+            user = self._users.get(name)
+            hash = user.hash if user is not None else self._nobody
+            good = await self._queue.run(partial(self._verify, hash, password), address)
+            if self._users.get(name) == user:
+                # A password alone must not do where a second factor was asked for.
+                return user if good and user is not None and not user.totp else None
 
 
 class Basic:
@@ -139,7 +177,8 @@ class Basic:
             raise ConfigProblem(str(error), at=("basic", "file"), hint=hint) from None
         fingerprint = tuple(sorted(granted.items()))
         key = ("auth", "basic", context.pipeline, context.name, str(path), f"{hash(fingerprint):x}")
-        users: Users = context.keep(key, fingerprint, lambda: Users(loaded, granted))
+        attempts = _attempts(config, context, path)
+        users: Users = context.keep(key, (fingerprint, attempts), lambda: Users(loaded, granted, attempts, context.clock))
         users.replace(loaded)
         users.watch(path, seen)
         return cls(users, config.ttl, context.clock, realm)
@@ -165,9 +204,9 @@ class Basic:
         wrong = self._users.wrong.get(key)
         if wrong is not None and now < wrong[1]:
             raise _wrong()
-        return self._find(key, credentials)
+        return self._find(key, credentials, exchange.client_ip)
 
-    async def _find(self, key: str, credentials: str) -> Identity:
+    async def _find(self, key: str, credentials: str, address: str) -> Identity:
         try:
             text = base64.b64decode(credentials, validate=True).decode("utf-8")
         except (binascii.Error, ValueError):
@@ -175,13 +214,33 @@ class Basic:
         name, colon, password = text.partition(":")
         if not colon:
             raise _malformed()
-        found = await self._users.find(name, password)
+        found = await self._users.find(key, name, password, address)
         until = self._wall() + self._ttl
         if found is None:
             self._users.wrong.put(key, ("", until))
             raise _wrong()
         self._users.known.put(key, (found, until))
         return found
+
+
+def _attempts(config: BasicConfig, context: Context, path: Path) -> Attempts:
+    """What counts attempts at the passwords of a file: the token issuer's own where that has the same file."""
+    if context.issuer is not None and context.issuer.users == path.resolve():
+        issuer: OwnIssuer = context.issuer
+        return issuer.attempts
+    rules = config.attempts
+    kept: Attempts = context.keep(("auth", "basic", "attempts", str(path)), rules, lambda: LocalAttempts(*rules_of(rules)))
+    return kept
+
+
+def _busy(seconds: int, why: str = "too many passwords wait to be verified") -> Refused:
+    return Refused(
+        "unavailable",
+        why,
+        detail="Passwords cannot be verified at the moment.",
+        failure=Failure.OVERLOADED,
+        headers=((b"Retry-After", b"%d" % seconds),),
+    )
 
 
 def _wrong() -> Refused:

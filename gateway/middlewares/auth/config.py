@@ -10,6 +10,7 @@ from marshmallow import ValidationError
 from gateway.config.tables import schema
 from gateway.config.tables.declare import setting, table
 from gateway.config.tables.schema import Choice, Duration, FieldName, FieldValue, HttpUrl, Items, Map, Secret, Size, Text, Whole
+from gateway.config.tables.tokens import AttemptsConfig
 from gateway.credentials.audit import AuditConfig
 from gateway.middlewares.auth.permissions import Permission, Require
 from gateway.middlewares.auth.rules import Network
@@ -127,6 +128,11 @@ class BasicConfig:
     file: str = setting(default="users.toml", doc="the user file, relative to the pipeline's file")
     ttl: float = setting(
         Duration(zero=True), default=300.0, doc="how long it is remembered whether credentials are good; 0 verifies every request"
+    )
+    attempts: AttemptsConfig = setting(
+        default=AttemptsConfig(),
+        doc="how many attempts may fail: `[auth.basic.attempts]`, with the keys of `[tokens.attempts]`, which"
+        " counts where `[tokens]` has the same user file",
     )
 
 

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import asyncio
-import threading
 from collections.abc import Iterator
 
 import pytest
@@ -9,7 +7,7 @@ from argon2 import PasswordHasher, extract_parameters
 
 from gateway.credentials.users import user_file
 from gateway.issuer import passwords
-from gateway.issuer.passwords import Busy, Passwords
+from gateway.issuer.passwords import Passwords
 
 
 @pytest.fixture
@@ -46,23 +44,6 @@ async def test_nobodys_password_costs_the_same(pool: Passwords, monkeypatch: pyt
     assert extract_parameters(seen[0]) == extract_parameters(seen[1])
     monkeypatch.setattr(user_file, "verifies", lambda hash, password: True)
     assert not await pool.verify(None, "password")
-
-
-async def test_only_so_many_wait(pool: Passwords, monkeypatch: pytest.MonkeyPatch):
-    go = threading.Event()
-    monkeypatch.setattr(user_file, "verifies", lambda hash, password: go.wait(10))
-    asked = [asyncio.create_task(pool.verify("x", "x")) for _ in range(3)]
-    await asyncio.sleep(0)
-    pool._seconds = 2.0
-    with pytest.raises(Busy) as busy:
-        await pool.verify("x", "x")
-    assert busy.value.seconds == 6  # three, one after another, two seconds each
-    asked.pop().cancel()  # whoever leaves makes room
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    assert pool.under_way == 2
-    go.set()
-    assert await asyncio.gather(*asked) == [True, True] and pool.under_way == 0
 
 
 def test_bounds():

@@ -16,7 +16,8 @@ from gateway.core.clock import Clock
 from gateway.credentials.files import CredentialError
 from gateway.credentials.users.user_file import User
 from gateway.issuer.attempts import LocalAttempts, Rule
-from gateway.issuer.passwords import Busy, Passwords
+from gateway.issuer.password_queue import Busy
+from gateway.issuer.passwords import Passwords
 from gateway.issuer.service import Denied, Tokens, unfit
 from gateway.issuer.sessions import Limits, LocalSessions
 from gateway.tokens import signing

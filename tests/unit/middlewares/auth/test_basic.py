@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,18 @@ import bcrypt
 import pytest
 from argon2 import PasswordHasher
 
+from gateway.config.tables.tokens import AttemptsConfig
 from gateway.core.failures import Failed, Failure
 from gateway.core.hooks import ConfigProblem
 from gateway.credentials.files import CredentialError
 from gateway.credentials.users import user_edits, user_file
 from gateway.credentials.users.user_file import User
+from gateway.issuer.attempts import LocalAttempts, rules_of
+from gateway.issuer.own import OwnIssuer
+from gateway.issuer.password_queue import PasswordQueue
+from gateway.middlewares import auth
 from gateway.middlewares.auth import basic
+from gateway.store.stores import StoreDown
 from tests.unit.middlewares.auth.bearers import NOW, Bearers, asked, failing, through
 
 CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
@@ -103,14 +110,127 @@ async def test_none_of_its_kind(world: Bearers):
 
 
 async def test_only_so_many_wait(world: Bearers, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(basic, "MOST_WAITING", 3)
-    hook = world.auth(methods=["basic"])
+    monkeypatch.setattr(basic, "PasswordQueue", partial(PasswordQueue, waiting=3))
+    hook = world.auth(methods=["basic"], basic={"attempts": {"account": 100}})
     results = await asyncio.gather(
         *(through(hook, asked(credentials("bob", f"{number}"))) for number in range(10)), return_exceptions=True
     )
     failures = [result.failure for result in results if isinstance(result, Failed)]
     assert failures.count(Failure.OVERLOADED) == 7 and failures.count(Failure.UNAUTHENTICATED) == 3
     users(hook).close()
+    monkeypatch.setattr(basic, "MOST_ASKED", 0)
+    hook = world.auth(methods=["basic"], name="auth.other")
+    assert (await failing(hook, asked(credentials("bob", "1")))).failure is Failure.OVERLOADED
+    users(hook).close()
+
+
+class TestAttempts:
+    async def test_guessing_has_a_limit(self, world: Bearers):
+        hook = world.auth(methods=["basic"])
+        failures = [(await failing(hook, asked(credentials("bob", f"{number}")))).failure for number in range(8)]
+        assert failures == [*[Failure.UNAUTHENTICATED] * 5, *[Failure.RATE_LIMITED] * 3]
+        failed = await failing(hook, asked(credentials("bob", "secret")))
+        assert failed.failure is Failure.RATE_LIMITED and dict(failed.headers)[b"Retry-After"] == b"1"
+        assert (await through(hook, asked(credentials("alice", "päss:word")))).user == "alice"
+        world.now += 1
+        assert (await through(hook, asked(credentials("bob", "secret")))).user == "bob"
+        assert world.counted()[("basic", "limited")] == 4
+        users(hook).close()
+
+    async def test_an_address_has_one_too(self, world: Bearers):
+        hook = world.auth(methods=["basic"])
+        for number in range(20):
+            await failing(hook, asked(credentials(f"user{number}", "x"), peer="192.0.2.1"))
+        here, there = (asked(credentials("bob", "secret"), peer=peer) for peer in ("192.0.2.1", "192.0.2.2"))
+        assert (await failing(hook, here)).failure is Failure.RATE_LIMITED
+        assert (await through(hook, there)).user == "bob"
+        assert (await through(hook, here)).user == "bob"  # known by now: nothing is verified
+        users(hook).close()
+
+    async def test_many_requests_with_the_right_password_are_one_attempt(self, world: Bearers):
+        hook, verified = world.auth(methods=["basic"]), []
+        real = users(hook)._verify
+        users(hook)._verify = lambda hash, password: verified.append(password) or real(hash, password)
+        found = await asyncio.gather(*(through(hook, asked(credentials("bob", "secret"))) for _ in range(50)))
+        assert {identity.user for identity in found} == {"bob"} and verified == ["secret"]
+        users(hook).close()
+
+    async def test_one_address_does_not_deny_others(self, world: Bearers):
+        hook = world.auth(methods=["basic"], basic={"attempts": {"ip": 1000, "account": 1000}})
+        guesses = [
+            asyncio.create_task(through(hook, asked(credentials("bob", f"{number}"), peer="192.0.2.1"))) for number in range(120)
+        ]
+        await asyncio.sleep(0)
+        assert (await through(hook, asked(credentials("alice", "päss:word"), peer="192.0.2.2"))).user == "alice"
+        results = await asyncio.gather(*guesses, return_exceptions=True)
+        assert all(isinstance(result, Failed) for result in results)
+        users(hook).close()
+
+    async def test_on_the_token_issuers_file_they_are_logins(self, world: Bearers):
+        attempts = LocalAttempts(*rules_of(AttemptsConfig(account=2)))
+        issuer = OwnIssuer("us", None, None, attempts, world.directory / "users.toml")  # type: ignore[arg-type]
+        hook = world.build(auth, {"methods": ["basic"]}, issuer=issuer).request
+        await failing(hook, asked(credentials("bob", "x"), peer="192.0.2.1"))
+        assert await attempts.begin("192.0.2.1", "bob", NOW) == 0.0
+        failed = await failing(hook, asked(credentials("bob", "secret"), peer="192.0.2.1"))
+        assert failed.failure is Failure.RATE_LIMITED
+        users(hook).close()
+
+    async def test_where_they_cannot_be_counted(self, world: Bearers, monkeypatch: pytest.MonkeyPatch):
+        hook = world.auth(methods=["basic"])
+
+        async def down(*_: object) -> float:
+            raise StoreDown("no answer")
+
+        monkeypatch.setattr(users(hook)._attempts, "begin", down)
+        failed = await failing(hook, asked(credentials("bob", "secret")))
+        assert failed.failure is Failure.OVERLOADED and "no answer" in failed.why
+        users(hook).close()
+
+
+class TestChangesMeanwhile:
+    @pytest.mark.parametrize("password", ["secret", "other"])
+    async def test_the_password_that_holds_now_decides(self, world: Bearers, password: str):
+        """A file that is read again while a password is verified: what holds at the end is what counts, and is remembered."""
+        hook = world.auth(methods=["basic"])
+        found, real, changed = users(hook), users(hook)._verify, []
+        loop = asyncio.get_running_loop()
+
+        def verify(hash: str, given: str) -> bool:
+            if not changed:
+                changed.append(hash)
+                bob = replace(found._users["bob"], hash=CHEAP.hash(password))
+                asyncio.run_coroutine_threadsafe(replaced({**found._users, "bob": bob}), loop).result(10)
+            return real(hash, given)
+
+        async def replaced(new: dict[str, User]) -> None:
+            found.replace(new)
+
+        found._verify = verify
+        right, wrong = credentials("bob", password), credentials("bob", "secret" if password == "other" else "other")
+        assert (await through(hook, asked(right))).user == "bob"
+        changed.clear()
+        assert (await failing(hook, asked(wrong))).failure is Failure.UNAUTHENTICATED
+        assert (await through(hook, asked(right))).user == "bob"
+        found.close()
+
+    async def test_a_reload_with_the_same_users(self, world: Bearers):
+        hook = world.auth(methods=["basic"])
+        found, real, seen = users(hook), users(hook)._verify, []
+        loop = asyncio.get_running_loop()
+
+        async def reloaded() -> None:
+            found.replace(user_file.load(world.directory / "users.toml"))
+
+        def verify(hash: str, given: str) -> bool:
+            seen.append(given)
+            asyncio.run_coroutine_threadsafe(reloaded(), loop).result(10)
+            return real(hash, given)
+
+        found._verify = verify
+        assert (await through(hook, asked(credentials("bob", "secret")))).user == "bob"
+        assert seen == ["secret"]  # by value they are the same: nothing is verified again
+        found.close()
 
 
 async def test_the_file_is_followed(world: Bearers):

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from gateway.core.coalesce import Coalesce
 from gateway.core.failures import Failure
 from gateway.core.hooks import ConfigProblem
 from gateway.credentials.revocations.revoked import Revocation, add
+from gateway.lifetime.coalesce import Coalesce
 from gateway.tokens.introspection import Introspection, Server, Unavailable
 from tests.idp import Provider
 from tests.unit.middlewares.auth.bearers import ISSUER, NOW, SECRET, Bearers, asked, bearing, failing, through, token

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from gateway.core.coalesce import Coalesce, Full
+from gateway.lifetime.coalesce import Coalesce, Full
 
 
 async def test_once_for_all_who_wait():
