@@ -110,7 +110,7 @@ def _states(config: TokensConfig, around: Surroundings) -> tuple[Sessions, Attem
     from gateway.store.redis.client import client_of
 
     context = Context("tokens", clock=around.clock, telemetry=around.telemetry, keep=around.keep, store=around.store)
-    reader = client_of("redis", around.store.deadline, context)
+    reader = client_of("redis", config.deadline, context)
     shared: Sessions = around.keep(("tokens", "sessions", "shared"), reader, lambda: SharedSessions(reader))
     users = RedisUsers(reader) if config.users == USERS_IN_STORE else _file_users(config, around, shared)
     key = ("tokens", "attempts", "shared")

@@ -108,7 +108,9 @@ class Tokens:
             await self.sessions.end(session.id)
             why = "there is no such user any more" if user is None else "the password has changed since"
             raise Denied("ended", why, _no_refresh(), session.user, session.id)
-        return self._issued(user, session, turn.token, now)
+        issued = self._issued(user, session, turn.token, now)
+        self.sessions.delivered(session)  # not before: whatever waits for the store may come too late
+        return issued
 
     async def logout(self, session: str, token: str) -> Session | None:
         """Ends a session by its id, and that of a refresh token, used or not; None when there was none. Raises StoreDown."""

@@ -24,7 +24,7 @@ from typing import Any, Literal, Protocol
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{64}")
 SHARED, OWN = 16, 32
 
-Result = Literal["ok", "unknown", "expired", "reused"]
+Result = Literal["ok", "again", "unknown", "expired", "reused"]
 ENDED = "its session has ended"
 
 
@@ -44,7 +44,11 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """`seen`: when it was refreshed last; `checked`: when the password was asked for last; `amr`: how (RFC 8176)."""
+    """`seen`: when it was refreshed last; `checked`: when the password was asked for last; `amr`: how (RFC 8176).
+
+    digest: of the token that is good now. before, salt: of the token before it, and what makes the one that is good now out of
+    that, until it is known that the client was given it; then both are "".
+    """
 
     id: str
     user: str
@@ -53,6 +57,8 @@ class Session:
     checked: float
     amr: tuple[str, ...]
     digest: str = field(repr=False)
+    before: str = field(default="", repr=False)
+    salt: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +83,10 @@ class Sessions(Protocol):
         """Another session of a user, and its first refresh token."""
 
     async def refresh(self, token: str, now: float, limits: Limits) -> Turn:
-        """The next refresh token for this one."""
+        """The next refresh token for this one: the same again for a client that was never given it."""
+
+    def delivered(self, session: Session) -> None:
+        """The token of a refresh goes to the client: from now on the one before is a used one."""
 
     async def find(self, id: str) -> Session | None:
         """One session, if it has not ended."""
@@ -103,9 +112,14 @@ def new_token() -> str:
     return _text(secrets.token_bytes(SHARED + OWN))
 
 
-def next_token(token: str) -> str:
-    """Another token of the same session."""
-    return _text(_bytes(token)[:SHARED] + secrets.token_bytes(OWN))
+def next_token(token: str, salt: str) -> str:
+    """Another token of the same session, which nobody can make out of the salt without the token, nor the other way round."""
+    data = _bytes(token)
+    return _text(data[:SHARED] + hashlib.sha256(b"next" + data + salt.encode()).digest())
+
+
+def new_salt() -> str:
+    return secrets.token_hex(SHARED)
 
 
 def session_of(token: str) -> str:
@@ -125,9 +139,12 @@ def digest(token: str) -> str:
 
 def judge(session: Session, presented: str, now: float, limits: Limits) -> Result:
     """What a token with the digest `presented` is to its session. A used one is that also after the session's time."""
-    if not hmac.compare_digest(session.digest, presented):
+    again = bool(session.before) and hmac.compare_digest(session.before, presented)
+    if not again and not hmac.compare_digest(session.digest, presented):
         return "reused"
-    return "expired" if over(session, now, limits) else "ok"
+    if over(session, now, limits):
+        return "expired"
+    return "again" if again else "ok"
 
 
 def over(session: Session, now: float, limits: Limits) -> bool:
@@ -178,15 +195,23 @@ class LocalSessions:
         if session is None:
             return Turn("unknown")
         result = judge(session, digest(token), now, limits)
+        if result == "again":
+            return Turn("ok", session, next_token(token, session.salt))
         if result != "ok":
             self._drop(session)
             self._tell()
             return Turn(result, session)
-        following = next_token(token)
-        session = replace(session, seen=now, digest=digest(following))
+        salt = new_salt()
+        following = next_token(token, salt)
+        session = replace(session, seen=now, digest=digest(following), before=session.digest, salt=salt)
         self._all[session.id] = session
         self._all.move_to_end(session.id)
         return Turn("ok", session, following)
+
+    def delivered(self, session: Session) -> None:
+        known = self._all.get(session.id)
+        if known is not None and known.digest == session.digest:
+            self._all[session.id] = replace(known, before="", salt="")
 
     async def find(self, id: str) -> Session | None:
         return self._all.get(id)

@@ -8,7 +8,8 @@
     gateway:{tokens}:version       how many have ended; the channel gateway:{tokens}:changes says which (feed.py)
 
 While the store is away nobody logs in or refreshes; access tokens are good as far as is known, and none is before it has been
-read once which sessions have ended.
+read once which sessions have ended. A refresh whose answer comes too late has happened all the same: until the gateway says that
+the client was given the next token ("delivered"), the one before gets the same again.
 """
 
 from __future__ import annotations
@@ -18,7 +19,18 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from gateway.core.wait import Wait
-from gateway.issuer.sessions import ENDED, Limits, Session, Turn, digest, looks_like, new_token, next_token, session_of
+from gateway.issuer.sessions import (
+    ENDED,
+    Limits,
+    Session,
+    Turn,
+    digest,
+    looks_like,
+    new_salt,
+    new_token,
+    next_token,
+    session_of,
+)
 from gateway.store.redis.client import RedisClient
 from gateway.store.redis.feed import Feed
 from gateway.store.stores import StoreDown
@@ -31,11 +43,14 @@ PAGE = 10_000
 
 SCRIPT = b"""
 local name, channel, action, now = 'gateway:{tokens}:', ARGV[1], ARGV[2], tonumber(ARGV[3])
-local all, fields = name .. 'all', {'user', 'created', 'seen', 'checked', 'amr', 'digest', 'access', 'of'}
+local all = name .. 'all'
+local fields = {'user', 'created', 'seen', 'checked', 'amr', 'digest', 'access', 'of', 'before', 'salt'}
 
 local function read(id)
   local found = redis.call('HMGET', name .. 'session:' .. id, unpack(fields))
-  return found[1] and found or nil
+  if not found[1] then return nil end
+  found[9], found[10] = found[9] or '', found[10] or ''
+  return found
 end
 
 local function finish(id, session)
@@ -82,23 +97,31 @@ if action == 'begin' then
   return 1
 elseif action == 'refresh' then
   local id, digest, following = ARGV[4], ARGV[5], ARGV[6]
-  local idle, lifetime, access = tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9]
+  local idle, lifetime, access, salt = tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9], ARGV[10]
   local session = read(id)
   if not session then return {'unknown'} end
   local result = 'ok'
-  if session[6] ~= digest then
+  if session[9] == digest then
+    result = 'again'
+  elseif session[6] ~= digest then
     result = 'reused'
-  elseif now >= tonumber(session[3]) + idle or now >= tonumber(session[2]) + lifetime then
+  end
+  if result ~= 'reused' and (now >= tonumber(session[3]) + idle or now >= tonumber(session[2]) + lifetime) then
     result = 'expired'
   end
-  if result ~= 'ok' then
+  if result == 'reused' or result == 'expired' then
     finish(id, session)
-  else
-    session[3], session[6] = ARGV[3], following
-    redis.call('HSET', name .. 'session:' .. id, 'seen', ARGV[3], 'digest', following, 'access', access)
+  elseif result == 'ok' then
+    session[3], session[6], session[9], session[10] = ARGV[3], following, digest, salt
+    redis.call('HSET', name .. 'session:' .. id, 'seen', ARGV[3], 'digest', following, 'access', access, 'before', digest,
+      'salt', salt)
     keep(id, tonumber(session[2]), idle, lifetime)
   end
   return {result, unpack(session)}
+elseif action == 'delivered' then
+  local session = read(ARGV[4])
+  if session and session[6] == ARGV[5] then redis.call('HSET', name .. 'session:' .. ARGV[4], 'before', '', 'salt', '') end
+  return 1
 elseif action == 'end' then
   local session = read(ARGV[4])
   if session then finish(ARGV[4], session) end
@@ -169,14 +192,20 @@ class SharedSessions:
     async def refresh(self, token: str, now: float, limits: Limits) -> Turn:
         if not looks_like(token):
             return Turn("unknown")
-        id, following = session_of(token), next_token(token)
+        id, salt = session_of(token), new_salt()
         figures = (limits.idle, limits.lifetime, now + limits.access)
-        result, *found = await self._run("refresh", now, id, digest(token), digest(following), *figures)
+        words = (id, digest(token), digest(next_token(token, salt)))
+        result, *found = await self._run("refresh", now, *words, *figures, salt)
         word = result.decode()
         session = _session(id, found)
         if word in ("reused", "expired"):
             self._end(id, now + limits.access + MARGIN)
-        return Turn(word, session, following if word == "ok" else "")
+        if session is None or word not in ("ok", "again"):
+            return Turn(word, session)
+        return Turn("ok", session, next_token(token, session.salt))
+
+    def delivered(self, session: Session) -> None:
+        self._run("delivered", 0.0, session.id, session.digest)  # if it fails, the client may still try again
 
     async def find(self, id: str) -> Session | None:
         key = NAME + b":session:" + id.encode("utf-8", "replace")
@@ -218,7 +247,9 @@ class SharedSessions:
             start += PAGE
             if len(page) < 2 * PAGE:
                 break
-        self._ended, self._read = found, True
+        # A store that has lost its data knows of no ends: those heard of before still are ones.
+        self._ended = {id: until for id, until in self._ended.items() if until > now} | found
+        self._read = True
         self._tell()
 
     def take(self, change: bytes) -> None:
@@ -261,7 +292,8 @@ def _session(id: str, found: list[Any]) -> Session | None:
     if not found or found[0] is None:
         return None
     user, created, seen, checked, amr, token = (one.decode() for one in found[:6])
-    return Session(id, user, float(created), float(seen), float(checked), tuple(amr.split()), token)
+    before, salt = (one.decode() for one in found[8:10]) if len(found) > 8 else ("", "")
+    return Session(id, user, float(created), float(seen), float(checked), tuple(amr.split()), token, before, salt)
 
 
 def _hash(user: str) -> str:

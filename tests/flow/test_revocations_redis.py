@@ -113,6 +113,12 @@ async def test_while_the_store_is_away(start, origin, redis: RedisServer, monkey
     redis.kill()
     await until(lambda: "what is revoked now is not known here" in caplog.text)
     assert [await one.status(each) for each in (token(jti="j1"), token())] == [401, 200]
+    redis.start()  # without its data
+    one.list.add(Revocation(jti="j2"), time())
+    one.list.add(Revocation(jti="j3"), time())
+    await one.version(2)
+    assert "has lost 1 revocations: they stay in force here" in caplog.text
+    assert [await one.status(token(jti=each)) for each in ("j1", "j2", "j3", "j4")] == [401, 401, 401, 200]
     one.client.close()
 
 

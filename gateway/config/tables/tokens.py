@@ -88,6 +88,9 @@ class TokensConfig:
         doc='the user file, or `"redis"` for the Redis that `[store]` names. The file and its'
         " folder must be writable for passwords to be changed",
     )
+    deadline: float = setting(
+        Duration(), default=1.0, doc="how long an answer of the store is waited for; `[store]`'s own is for limits"
+    )
     sessions: SessionsConfig = setting(default=SessionsConfig(), doc="`[tokens.sessions]`")
     attempts: AttemptsConfig = setting(default=AttemptsConfig(), doc="`[tokens.attempts]`")
     argon2: Argon2Config = setting(default=Argon2Config(), doc="what a password costs: `[tokens.argon2]`")

@@ -19,6 +19,7 @@ from gateway.credentials.api_keys import redis_keys
 from gateway.credentials.api_keys.key_file import Key
 from gateway.credentials.files import CredentialError
 from gateway.lifetime.coalesce import Coalesce, Full
+from gateway.store.redis.client import RedisClient
 from gateway.store.redis.feed import Feed
 from gateway.store.stores import StoreDown
 

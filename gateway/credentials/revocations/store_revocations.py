@@ -1,7 +1,7 @@
-"""The list of revoked tokens in a store: read whole, then followed as it changes (state.redis_feed).
+"""The list of revoked tokens in a store: read whole, then followed as it changes (store/redis/feed.py).
 
-Before it has been read once nobody knows which tokens are revoked, so none passes; from then on the list that was read last is in
-force, however long the store is away.
+Before it has been read once it is not known which tokens are revoked, so none passes; from then on the list that was read last is
+in force, however long the store is away, and also when it comes back without its data.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ class StoreRevocations(Revocations):
         super().__init__()
         self._store = store
         self._read = False
+        self._entries: dict[str, Revocation] = {}
+        """What has been heard of, by whom it is about."""
         self._where = f"{store.name}: {redis_revocations.ENTRIES}"
         self._feed = Feed(store, redis_revocations.NAME.encode(), self)
 
@@ -56,11 +58,21 @@ class StoreRevocations(Revocations):
                     entries.append(redis_revocations.entry_of(text, self._where))
                 except CredentialError as error:
                     log.error("an entry is left out: %s", error)
-        self._read = True
-        self.replace(entries)
+        said = {redis_revocations.field_of(one): one for one in entries}
+        # Entries end with their `until` and in no other way: what is gone was lost, and still holds here.
+        now = self._store.clock.wall()
+        lost = {
+            field: one for field, one in self._entries.items() if field not in said and (one.until is None or one.until > now)
+        }
+        if lost:
+            log.warning("%s has lost %d revocations: they stay in force here", self._store.name, len(lost))
+        self._entries, self._read = {**said, **lost}, True
+        self.replace(self._entries.values())
 
     def take(self, change: bytes) -> None:
-        self.add(redis_revocations.heard(change, self._where))
+        heard = tuple(redis_revocations.heard(change, self._where))
+        self._entries |= {redis_revocations.field_of(one): one for one in heard}
+        self.add(heard)
         log.info("the list of revoked tokens in %s has changed", self._store.name)
 
     def unconfirmed(self) -> None:

@@ -20,6 +20,7 @@ from gateway.issuer.password_queue import Busy
 from gateway.issuer.passwords import Passwords
 from gateway.issuer.service import Denied, Tokens, unfit
 from gateway.issuer.sessions import Limits, LocalSessions
+from gateway.store.stores import StoreDown
 from gateway.tokens import signing
 from gateway.tokens.signing import SigningKeys
 
@@ -190,3 +191,18 @@ async def test_attempts_at_changing_a_password_count(world: Issuing):
 )
 def test_the_policy(password: str, fits: bool):
     assert (unfit(password) == "") is fits
+
+
+async def test_a_refresh_that_came_to_nothing_can_be_tried_again(world: Issuing):
+    issued = await world.login()
+
+    def down() -> None:
+        raise StoreDown("no answer")
+
+    world.users.looked = down
+    with pytest.raises(StoreDown):
+        await world.tokens.refresh(issued.refresh)
+    world.users.looked = lambda: None
+    again = await world.tokens.refresh(issued.refresh)
+    assert (await world.denied(world.tokens.refresh(issued.refresh))).result == "reused"
+    assert (await world.denied(world.tokens.refresh(again.refresh))).result == "invalid"

@@ -15,7 +15,8 @@ LIMITS = Limits(idle=100.0, lifetime=1000.0, most_of_user=3, most=10)
 
 def test_tokens():
     token = sessions.new_token()
-    following = sessions.next_token(token)
+    following = sessions.next_token(token, salt := sessions.new_salt())
+    assert following == sessions.next_token(token, salt) != sessions.next_token(token, sessions.new_salt())
     assert len(token) == len(following) == 64 and token != following
     assert sessions.looks_like(token) and sessions.session_of(token) == sessions.session_of(following)
     assert sessions.session_of(token) != sessions.session_of(sessions.new_token())
@@ -45,6 +46,8 @@ async def test_a_life():
     assert kept.why(claims) == "" and first not in repr(session) and session.digest not in repr(session)
     turn = await kept.refresh(first, 50.0, LIMITS)
     assert turn.result == "ok" and turn.session is not None and turn.session.seen == 50.0 and turn.token not in repr(turn)
+    assert turn.session.salt not in repr(turn)
+    kept.delivered(turn.session)
     assert (await kept.refresh(turn.token, 120.0, LIMITS)).result == "ok" and not told
     assert (await kept.refresh(first, 130.0, LIMITS)).result == "reused" and told
     assert kept.why(claims) and await kept.find(session.id) is None
@@ -133,7 +136,8 @@ def test_a_session_has_one_good_token(steps: list[tuple[str, int]]):
                 given_token = tokens[who][-1 if action == "refresh" else 0]
                 turn = await kept.refresh(given_token, 1.0, LIMITS)
                 if turn.result == "ok":
-                    assert given_token == tokens[who][-1]
+                    assert given_token == tokens[who][-1] and turn.session is not None
+                    kept.delivered(turn.session)
                     tokens[who].append(turn.token)
                 elif turn.result == "reused":
                     assert given_token != tokens[who][-1]

@@ -79,13 +79,68 @@ async def test_a_life(kept: Sessions):
     claims = {"sid": session.id, "sub": "alice"}
     assert kept.why(claims) == "" and await kept.find(session.id) == session
     turn = await kept.refresh(first, T + 50, LIMITS)
-    assert turn.result == "ok" and turn.session == replace(session, seen=T + 50, digest=sessions.digest(turn.token))
+    assert turn.result == "ok" and turn.session is not None
+    kept.delivered(turn.session)
+    assert replace(turn.session, before="", salt="") == replace(session, seen=T + 50, digest=sessions.digest(turn.token))
     assert (await kept.refresh(turn.token, T + 120, LIMITS)).result == "ok"
     reused = await kept.refresh(first, T + 130, LIMITS)
     assert reused.result == "reused" and reused.session is not None and reused.session.user == "alice" and told
     assert kept.why(claims) and await kept.find(session.id) is None
     for token in (turn.token, first, "x"):
         assert (await kept.refresh(token, T + 130, LIMITS)).result == "unknown"
+
+
+async def test_a_client_that_tries_again_is_no_thief(kept: Sessions):
+    """As long as nobody was given the next token, the one before gets it: the same one, however often."""
+    _, first = await kept.begin("alice", ("pwd",), T, LIMITS)
+    turns = [await kept.refresh(first, T + number, LIMITS) for number in range(3)]
+    assert {turn.result for turn in turns} == {"ok"} and len({turn.token for turn in turns}) == 1
+    assert turns[0].session is not None
+    kept.delivered(turns[0].session)
+    following = await kept.refresh(turns[0].token, T + 5, LIMITS)
+    assert following.result == "ok" and following.session is not None
+    kept.delivered(turns[0].session)  # late: what it says is of a token that is no longer good
+    assert (await kept.refresh(turns[0].token, T + 5, LIMITS)).token == following.token
+    assert (await kept.refresh(first, T + 5, LIMITS)).result == "reused"
+    assert (await kept.refresh(following.token, T + 5, LIMITS)).result == "unknown"
+    _, late = await kept.begin("alice", ("pwd",), T, LIMITS)
+    await kept.refresh(late, T, LIMITS)
+    assert (await kept.refresh(late, T + 100, LIMITS)).result == "expired"
+
+
+async def test_an_answer_that_comes_too_late(store: Any, monkeypatch: pytest.MonkeyPatch):
+    """The store did what was asked, the gateway was told too late: the client tries again, at another gateway even."""
+    one, two = SharedSessions(store()), SharedSessions(store())
+    _, token = await one.begin("alice", ("pwd",), T, LIMITS)
+    run = one._run
+
+    async def late(*words: Any) -> Any:
+        await run(*words)
+        raise StoreDown("too late")
+
+    monkeypatch.setattr(one, "_run", late)
+    with pytest.raises(StoreDown):
+        await one.refresh(token, T + 1, LIMITS)
+    turn = await two.refresh(token, T + 2, LIMITS)
+    assert turn.result == "ok" and turn.session is not None
+    two.delivered(turn.session)
+    assert (await two.refresh(turn.token, T + 3, LIMITS)).result == "ok"
+    assert (await two.refresh(token, T + 3, LIMITS)).result == "reused"
+    one.close()
+    two.close()
+
+
+async def test_ends_are_known_after_the_store_has_lost_its_data(store: Any):
+    shared, way = await read(SharedSessions(store())), store()
+    session, _ = await shared.begin("alice", ("pwd",), T, LIMITS)
+    await shared.end(session.id)
+    await way.command(b"FLUSHDB", key=b"x")
+    await shared.load()
+    assert shared.why({"sid": session.id, "sub": "alice"})
+    shared._ended = {"old": T - 1, "other": T + 1}
+    await shared.load()
+    assert shared._ended == {"other": T + 1}
+    shared.close()
 
 
 async def test_expiry(kept: Sessions):
@@ -163,8 +218,9 @@ async def test_what_has_ended_is_forgotten_once_its_tokens_have_expired(store: A
         session, _ = await shared.begin("alice", ("pwd",), T - 10_000 * number, LIMITS)
         await shared.end(session.id)
     # The last end swept out those whose time was over at its own time; what is read is what still matters.
-    await shared.load()
-    assert len(shared._ended) == 1
+    fresh = await read(SharedSessions(store()))
+    assert len(fresh._ended) == 1
+    fresh.close()
     assert int(await way.command(b"ZCARD", b"gateway:{tokens}:ended")) <= 3
     shared._ended = {str(number): T - 1 for number in range(999)}
     shared._end("one", T + 1)
