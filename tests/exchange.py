@@ -150,7 +150,7 @@ class World:
         self.draft = self.kept.draft()
 
     def context(self, name: str, *, route: str = "", pipeline: str = "partner", **more: Any) -> Context:
-        given = {"clock": self.clock, "telemetry": self.telemetry, "keep": self.draft.keep, **more}
+        given = {"home": self.directory, "clock": self.clock, "telemetry": self.telemetry, "keep": self.draft.keep, **more}
         return Context(name, pipeline, route, self.directory, **given)
 
     def build(self, middleware: ModuleType, table: Mapping[str, Any] | None = None, *, name: str = "", **more: Any) -> Hooks:

@@ -111,7 +111,7 @@ def _configured(path: Path) -> Place:
     for auth, directory, shared in configured(path):
         if "api_key" in auth.methods:
             url = shared if auth.api_key.store == "redis" else auth.api_key.store
-            place = _store(url) if url else FileKeys(directory / auth.api_key.file)
+            place = _store(url) if url else FileKeys(auth.api_key.path(directory, path.parent))
             found[str(place)] = place
     if len(found) != 1:
         where = f"keeps keys in {' and '.join(sorted(found))}; say which" if found else "has no API keys"

@@ -84,6 +84,7 @@ class Context:
     store: what `[store] url` names (gateway.store.stores.SharedStore), None while everything stays in this process.
     ledger: what counts limits for several gateways (gateway.limits.ledger.Ledger), None while each process counts for itself.
     issuer: the gateway as an issuer of tokens (state.issuer.OwnIssuer), None without `[tokens]`.
+    home: the directory of gateway.toml.
     """
 
     name: str
@@ -97,6 +98,7 @@ class Context:
     store: Any = None
     ledger: Any = None
     issuer: Any = None
+    home: Path = field(default_factory=Path)
 
 
 Build = Callable[[Any, Context], Hooks]

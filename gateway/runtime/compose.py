@@ -289,6 +289,7 @@ class _Composer:
             pipeline=pipeline.name,
             route=route.name if route is not None else "",
             directory=pipeline.file.parent,
+            home=self.loaded.files[0].parent,
             clock=self.world.clock,
             telemetry=self.world.telemetry,
             keep=self.draft.keep,

@@ -151,12 +151,7 @@ def _upstreams(tree: Tree) -> tuple[dict[str, UpstreamConfig], dict[str, Documen
     for document in tree.upstreams:
         for key in document.data:
             if key != "upstream":
-                lists = ", ".join(sorted(PIPELINE_KEYS))
-                hint = nearest(key, ("upstream", *PIPELINE_KEYS))
-                hint = (
-                    hint if hint.startswith("did") else f"a pipeline has one of {lists}; other files hold [upstream.NAME] tables"
-                )
-                document.error((key,), f"{key}: is not a known key", hint)
+                document.error((key,), f"{key}: is not a known key", _hint_for(key))
         tables = document.data.get("upstream", {})
         if not isinstance(tables, dict):
             document.error(("upstream",), "upstream: must be tables", "[upstream.NAME]")
@@ -172,6 +167,15 @@ def _upstreams(tree: Tree) -> tuple[dict[str, UpstreamConfig], dict[str, Documen
             if config is not None:
                 upstreams[name] = config
     return upstreams, homes
+
+
+def _hint_for(key: str) -> str:
+    """What to do about an unknown key of a file without pipelines."""
+    if key in ("key", "user"):
+        return f"a file of {key}s must lie where `include` does not match it"
+    hint = nearest(key, ("upstream", *PIPELINE_KEYS))
+    lists = ", ".join(sorted(PIPELINE_KEYS))
+    return hint if hint.startswith("did") else f"a pipeline has one of {lists}; other files hold [upstream.NAME] tables"
 
 
 def _upstream(document: Document, path: tuple[str, str]) -> UpstreamConfig | None:

@@ -15,6 +15,8 @@ from typing import Any
 
 from marshmallow import ValidationError
 
+from gateway.config.toml.problems import shown_path
+
 
 class Outside(str):
     """A string read from outside. `written` is how the TOML asks for it, and all that `repr` shows."""
@@ -101,10 +103,11 @@ class FileTable(dict[str, Any]):
     def contents(self) -> Outside:
         """The file's text without the white space around it; raises ValidationError when it cannot be read."""
         name = self["file"]
+        where = "" if Path(name).is_absolute() else f" (in {shown_path(self.directory)})"
         try:
             text = self.sources.read(self.directory / name).decode()
         except OSError as error:
-            raise ValidationError(f"cannot read {name!r}: {error.strerror}") from None
+            raise ValidationError(f"cannot read {name!r}: {error.strerror}{where}") from None
         except UnicodeDecodeError:
             raise ValidationError(f"{name!r} is not text in UTF-8") from None
         return Outside(text.strip(), f'{{ file = "{getattr(name, "written", name)}" }}')

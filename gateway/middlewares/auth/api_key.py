@@ -145,7 +145,7 @@ Fingerprint = tuple[tuple[str, tuple[str, ...]], ...]
 
 
 def _of_file(config: ApiKeyConfig, context: Context, roles: Mapping[str, tuple[str, ...]], fingerprint: Fingerprint) -> KeyRing:
-    path = context.directory / config.file
+    path = config.path(context.directory, context.home)
     try:
         seen = stamp(path)
         keys = key_file.load(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from marshmallow import ValidationError
@@ -39,7 +40,9 @@ class ApiKeyConfig:
     query: str = setting(
         default="", doc="the query parameter it may come in as well; none when left out, for URLs end up in logs and histories"
     )
-    file: str = setting(default="keys.toml", doc="the key file, relative to the pipeline's file")
+    file: str = setting(
+        default="", doc="the key file, relative to the pipeline's file; `keys.toml` beside gateway.toml when left out"
+    )
     store: str = setting(
         SharedStore(),
         default="",
@@ -53,6 +56,13 @@ class ApiKeyConfig:
         "(`closed`); unknown ones get 503 either way",
     )
     stale: float = setting(Duration(), default=3600.0, doc="how long a known key goes on that cannot be looked up again")
+
+    def path(self, directory: Path, home: Path) -> Path:
+        """The key file. `directory`: of the pipeline's file, `home`: of gateway.toml.
+
+        By default it lies beside gateway.toml: beside a pipeline, `include` would match it.
+        """
+        return directory / self.file if self.file else home / "keys.toml"
 
 
 @table

@@ -116,7 +116,7 @@ def compiled(config: SchemaConfig, at: str, directory: Path) -> Schema:
         text = path.read_bytes() if config.text is None else config.text
         schema = orjson.loads(text)
     except OSError as error:
-        raise ConfigProblem(f"cannot read {config.file!r}: {error.strerror}", at=(at, "file")) from None
+        raise ConfigProblem(f"cannot read {str(path)!r}: {error.strerror}", at=(at, "file")) from None
     except orjson.JSONDecodeError as error:
         message = f"{config.file}:{error.lineno}:{error.colno}: not JSON: {error.msg}"
         raise ConfigProblem(message, at=(at, "file")) from None

@@ -286,6 +286,7 @@ class TestPlaces:
         ("auth", "store", "where"),
         [
             ('file = "../mine.toml"', "memory://", "mine.toml"),
+            ("", "memory://", "keys.toml"),
             ('store = "redis"', "{url}", "redis://"),
             ('store = "{url}"', "memory://", "redis://"),
         ],

@@ -250,7 +250,12 @@ def test_an_upstream_in_two_files(tree: Tree) -> None:
 
 @pytest.mark.parametrize(
     ("key", "hint"),
-    [("upstreem", "did you mean 'upstream'?"), ("reqest", "did you mean 'request'?"), ("cors", "a pipeline has one of ")],
+    [
+        ("key", "a file of keys must lie where"),
+        ("upstreem", "did you mean 'upstream'?"),
+        ("reqest", "did you mean 'request'?"),
+        ("cors", "a pipeline has one of "),
+    ],
 )
 def test_hints_for_files_of_neither_kind(tree: Tree, key: str, hint: str) -> None:
     tree.pipeline("name = 'x'")

@@ -231,7 +231,10 @@ def test_secrets_come_from_files_relative_to_their_toml(tree: Tree) -> None:
 def test_a_secret_file_that_is_not_there(tree: Tree) -> None:
     tree.pipeline("request = ['auth']\n[auth]\nsecret = { file = 'a.txt' }")
     problem = tree.only()
-    assert (problem.line, problem.message) == (3, "auth.secret: cannot read 'a.txt': No such file or directory")
+    assert (problem.line, problem.message) == (
+        3,
+        f"auth.secret: cannot read 'a.txt': No such file or directory (in {problem.file.parent})",
+    )
 
 
 def test_what_routes_override_is_not_in_any_repr(tree: Tree) -> None:

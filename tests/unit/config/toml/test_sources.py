@@ -113,22 +113,28 @@ def test_a_file_table_is_a_table_and_its_files_contents(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("what", "name", "message"),
     [
-        ("a file that is not there", "nothing", "cannot read 'nothing': No such file or directory"),
-        ("a directory", ".", "cannot read '.': Is a directory"),
+        ("a file that is not there", "nothing", "cannot read 'nothing': No such file or directory (in {folder})"),
+        ("a directory", ".", "cannot read '.': Is a directory (in {folder})"),
         ("what is no text", "binary", "'binary' is not text in UTF-8"),
-        ("a name with a NUL", "a\0b", "cannot read 'a\\x00b': embedded null byte"),
+        ("a name with a NUL", "a\0b", "cannot read 'a\\x00b': embedded null byte (in {folder})"),
     ],
 )
 def test_files_that_cannot_be_read(tmp_path: Path, what: str, name: str, message: str) -> None:
     (tmp_path / "binary").write_bytes(b"\xff\xfe")
     with pytest.raises(ValidationError) as caught:
         FileTable({"file": name}, tmp_path, Sources({})).contents()
-    assert caught.value.messages == [message], what
+    assert caught.value.messages == [message.replace("{folder}", str(tmp_path))], what
 
 
 def test_the_name_of_a_file_may_come_from_outside(tmp_path: Path) -> None:
     table = FileTable({"file": Outside("nothing", "${WHERE}")}, tmp_path, Sources({}))
     with pytest.raises(ValidationError, match=r"cannot read '\$\{WHERE\}'"):
+        table.contents()
+
+
+def test_a_whole_path_needs_no_folder(tmp_path: Path) -> None:
+    table = FileTable({"file": str(tmp_path / "nothing")}, tmp_path, Sources({}))
+    with pytest.raises(ValidationError, match=r"No such file or directory$"):
         table.contents()
 
 

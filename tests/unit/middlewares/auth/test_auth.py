@@ -83,6 +83,19 @@ def refused(hook: Hook, exchange: Exchange) -> Failed:
     return failed
 
 
+class TestKeyFile:
+    """`pipelines/*.toml` would match a key file beside the pipeline: by default it lies beside gateway.toml."""
+
+    def test_lies_beside_gateway_toml(self, world: Keys):
+        world.directory /= "pipelines"
+        world.directory.mkdir()
+        home = {"home": world.directory.parent}
+        assert world.build(auth, **home).request(asked(GOOD)) is None
+        with pytest.raises(ConfigProblem, match=r"pipelines/keys\.toml"):
+            world.build(auth, {"api_key": {"file": "keys.toml"}}, **home)
+        assert world.build(auth, {"api_key": {"file": "../keys.toml"}}, **home).request(asked(GOOD)) is None
+
+
 class TestIdentity:
     def test_of_a_key(self, world: Keys):
         exchange = asked(GOOD)

@@ -61,7 +61,7 @@ def test_strings_from_the_environment_are_strings_in_a_schema():
 @pytest.mark.parametrize(
     ("text", "at", "says"),
     [
-        (None, ("body", "file"), "cannot read 's.json': No such file or directory"),
+        (None, ("body", "file"), "s.json': No such file or directory"),
         ("{", ("body", "file"), "s.json:1:2: not JSON"),
         ('{\n "type": nope}', ("body", "file"), "s.json:2:10: not JSON"),
         ('{"type": "nope"}', ("body", "file"), "s.json is not a JSON Schema at /type"),
