@@ -87,6 +87,14 @@ def spelt(name: bytes) -> bytes:
 _MARK = re.compile(rb"[^a-z0-9]")
 
 
+def is_client_address(name: bytes) -> bool:
+    """Return True for a field that names clients' addresses; `name` is `spelt`, and `is_from_proxies`."""
+    return name.endswith((b"-ip", b"-ipv6", b"-for", b"-addr", b"clientip", b"socketip", b"-address")) or name in _ADDRESSES
+
+
+_ADDRESSES = frozenset((b"forwarded", b"x-forwarded"))
+
+
 def is_own(name: bytes) -> bool:
     """Return True if only the gateway may say this; `name` is `spelt`."""
     return name in IDENTITY or name in CERTIFIED or name in REWRITTEN

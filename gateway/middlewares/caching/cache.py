@@ -17,7 +17,7 @@ from gateway.middlewares.caching import policy
 from gateway.middlewares.caching.config import CachingConfig
 from gateway.middlewares.caching.directives import http_date, seconds_of_age
 from gateway.middlewares.caching.entries import Entries, Entry, Slot
-from gateway.middlewares.caching.lookup import Fields, Finder, Lookup
+from gateway.middlewares.caching.lookup import Fields, Finder, Lookup, origin_of
 from gateway.middlewares.caching.policy import Verdict
 from gateway.middlewares.caching.replies import become, entry_of, for_client, freshened, reply_of
 from gateway.middlewares.caching.tee import Tee
@@ -261,11 +261,11 @@ class Cache:
         reply.blocks.append(_FORWARDED["method"])
         if not 200 <= reply.status < 400:
             return
-        entries, host = self._entries, exchange.headers.get("Host", "").lower()
-        uris = {self._finder.uri(exchange), f"{exchange.scheme}://{host}{exchange.target}"}
+        entries, (base, _) = self._entries, origin_of(exchange)
+        uris = {self._finder.uri(exchange), f"{base}{exchange.target}"}
         for field in (b"location", b"content-location"):
             value = reply.get(field)
-            if value is not None and (uri := same_origin(exchange.scheme, host, exchange.target, text(value))):
+            if value is not None and (uri := same_origin(base, exchange.target, text(value))):
                 uris.add(uri)
         for uri in uris:
             # One resource, however it is asked for: more than section 4.4 demands, and harmless.
@@ -276,14 +276,16 @@ class Cache:
             entries.ban(pattern)
 
 
-def same_origin(scheme: str, host: str, target: str, reference: str) -> str:
-    """The URI a reference means when that is of the same origin, else "" (RFC 9111 section 4.4, RFC 9110 section 4.3.1)."""
+def same_origin(base: str, target: str, reference: str) -> str:
+    """The URI a reference means when it is of the origin `base` ("https://host"), else "".
+
+    RFC 9111 section 4.4, RFC 9110 section 4.3.1.
+    """
     try:
-        parts = urlsplit(urljoin(f"{scheme}://{host}{target}", reference))
-        port = parts.port
-        own = urlsplit(f"{scheme}://{host}")
-        default = _PORTS.get(scheme)
-        same = (parts.scheme, parts.hostname, port or default) == (scheme, own.hostname, own.port or default)
+        parts = urlsplit(urljoin(f"{base}{target}", reference))
+        own = urlsplit(base)
+        default = _PORTS.get(own.scheme)
+        same = (parts.scheme, parts.hostname, parts.port or default) == (own.scheme, own.hostname, own.port or default)
     except ValueError:
         return ""
-    return f"{scheme}://{host}{parts.path or '/'}{'?' + parts.query if parts.query else ''}" if same else ""
+    return f"{base}{parts.path or '/'}{'?' + parts.query if parts.query else ''}" if same else ""

@@ -6,10 +6,14 @@ Nothing here changes anything, so that `explain` can ask the same questions.
 from __future__ import annotations
 
 from collections.abc import Hashable
+from hashlib import blake2b
 from operator import itemgetter
 
+import orjson
+
 from gateway.core.exchange import Exchange
-from gateway.core.headers import OVERRIDES, Pair, lower
+from gateway.core.headers import OVERRIDES, Pair, is_client_address, is_from_proxies, is_own, lower, spelt
+from gateway.core.provenance import account
 from gateway.middlewares.caching.config import CachingConfig
 from gateway.middlewares.caching.directives import NOTHING_SAID, Directives, parse
 from gateway.middlewares.caching.entries import Entries, Slot
@@ -25,8 +29,11 @@ _READ = _DIRECTIVES | OVERRIDES | _CONDITIONS | {b"range", b"upgrade"}
 
 _NO_FIELDS: Fields = {}
 _NAME = itemgetter(0)
-_BASE = "cache key's base"
-"""What of the key is the same for all requests with these fields; a connection's scheme does not change."""
+_ORIGIN = "cache key's origin"
+"""What of the key is the same for all requests with these fields: scheme and host, and what else proxies say."""
+_CALLER = "cache key's caller"
+_FLEETING = frozenset(("exp", "iat", "nbf", "jti", "auth_time", "nonce", "at_hash", "c_hash"))
+"""Claims that differ between two tokens of one caller."""
 _PRAGMA_NO_CACHE = Directives(no_cache=True)
 _BORING_MAX = 1024
 
@@ -94,37 +101,41 @@ class Finder:
         return fields
 
     def uri(self, exchange: Exchange) -> str:
-        """Scheme, Host and target as sent, nothing normalised but the Host's case and what `query_ignore` takes out.
+        """Scheme, host and target as the origin is sent them.
 
-        Host counts with its port: an origin that builds links from it would otherwise plant one client's port for others.
+        Nothing is normalised but the host's case and what `query_ignore` takes out. The host counts with its
+        port: an origin that builds links from it would otherwise plant one client's port for others.
         """
         target = self._target(exchange) if self._ignores and exchange.query else exchange.target
-        memo = exchange.memo
-        base = memo.get(_BASE)
-        if base is None:
-            base = memo[_BASE] = f"{exchange.scheme}://{exchange.headers.get('Host', '').lower()}"
+        base, _ = exchange.memo.get(_ORIGIN) or origin_of(exchange)
         return f"{base}{target}"
 
     def _target(self, exchange: Exchange) -> str:
         kept = []
         for part in exchange.query.split("&"):
             name = part.partition("=")[0]
-            if name not in self._ignored and not name.startswith(self._ignored_prefixes):
+            # Some origins take ";" for a separator too: "utm_a=1;id=2" is not ignored.
+            if ";" in part or (name not in self._ignored and not name.startswith(self._ignored_prefixes)):
                 kept.append(part)
         return f"{exchange.path}?{'&'.join(kept)}" if kept else exchange.path
 
     def scope(self, exchange: Exchange) -> Hashable:
-        """Routes may send one URI to different upstreams (by its headers), so each has its own responses."""
-        if self._headers:
-            return (exchange.route.name, self._headers, secondary_key(exchange, self._headers))
+        """Routes may send one URI to different upstreams (by its headers), so each has its own responses.
+
+        What a trusted proxy says goes on to the origin, so it counts.
+        """
         name: str = exchange.route.name
+        if exchange.trusted and (told := (exchange.memo.get(_ORIGIN) or origin_of(exchange))[1]):
+            return (name, told, self._headers, secondary_key(exchange, self._headers))
+        if self._headers:
+            return (name, self._headers, secondary_key(exchange, self._headers))
         return name
 
     def select(self, exchange: Exchange, uri: str, scope: Hashable) -> Slot | None:
         """The response stored for everybody or, with `private`, for this identity: the more recent of the two."""
         slot = self._entries.select(uri, scope, secondary_key, exchange)
         if self._private and exchange.identity is not None:
-            own = self._entries.select(uri, (scope, exchange.identity), secondary_key, exchange)
+            own = self._entries.select(uri, (scope, caller(exchange)), secondary_key, exchange)
             if own is not None and (slot is None or own.entry.date >= slot.entry.date):
                 return own
         return slot
@@ -167,6 +178,40 @@ class Finder:
             return "hit" if look.verdict is Verdict.FRESH else "stale", state
         asks = "the request asks for news" if look.why == "request" else "the origin is asked whether it still holds"
         return "revalidate", f"{state}; {asks}"
+
+
+def origin_of(exchange: Exchange) -> tuple[str, tuple[Pair, ...]]:
+    """Scheme and host as the origin is told them, and what else it is told that proxies write."""
+    told = account(exchange)
+    more: list[Pair] = []
+    if exchange.trusted:
+        host = exchange.headers.get("Host", "").lower()
+        if host != told.host.lower():
+            more.append((b"host", host.encode("utf-8", "surrogateescape")))
+        for name, value in exchange.raw_headers:
+            key = spelt(name)
+            if is_from_proxies(key) and not is_own(key) and not is_client_address(key):
+                more.append((key, value))
+    made = exchange.memo[_ORIGIN] = f"{told.proto.lower()}://{told.host.lower()}", tuple(more)
+    return made
+
+
+def caller(exchange: Exchange) -> Hashable:
+    """The whole identity, for what is kept for one caller alone.
+
+    A subject means something at its issuer only, and may belong to several tenants there: every claim
+    counts that stays the same from token to token.
+    """
+    identity = exchange.identity
+    known = exchange.memo.get(_CALLER)
+    if known is None or known[0] is not identity:
+        assert identity is not None
+        lasting = sorted((str(name), claim) for name, claim in identity.claims.items() if name not in _FLEETING)
+        digest = blake2b(orjson.dumps(lasting, default=str, option=orjson.OPT_SORT_KEYS), digest_size=16).digest()
+        facts = (identity.client, identity.method, identity.user, identity.tier)
+        key = (*facts, identity.roles, identity.permissions, digest)
+        known = exchange.memo[_CALLER] = (identity, key)
+    return known[1]
 
 
 def _passes_by(exchange: Exchange, fields: Fields) -> bool:

@@ -47,7 +47,8 @@ def refusal(
 ) -> str:
     """Why the response to a GET must not be stored, in a word or two; "" when it may be (RFC 9111 section 3).
 
-    expires, set_cookie: whether the response has such a field. authorization: whether the request has. identified: whether the
+    expires, set_cookie: whether the response has such a field. authorization: whether the request has, or a
+    client certificate, which says the same. identified: whether the
     gateway knows who is calling, which counts like Authorization but takes a plainer word to share. shared: False for a part of
     the cache that only one identity is served from.
     """

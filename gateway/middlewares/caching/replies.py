@@ -11,7 +11,7 @@ from gateway.middlewares.caching import policy
 from gateway.middlewares.caching.config import CachingConfig
 from gateway.middlewares.caching.directives import Directives, date_of, entity_tag, http_date, parse, vary_of
 from gateway.middlewares.caching.entries import Entry
-from gateway.middlewares.caching.lookup import Fields, Lookup
+from gateway.middlewares.caching.lookup import Fields, Lookup, caller
 from gateway.middlewares.caching.vary import can_match, secondary_key
 
 
@@ -105,7 +105,7 @@ def entry_of(
     return partial(
         Entry,
         uri=look.uri,
-        scope=look.scope if shared else (look.scope, exchange.identity),
+        scope=look.scope if shared else (look.scope, caller(exchange)),
         vary=names,
         key=secondary_key(exchange, names) if names else (),
         status=reply.status,
@@ -137,7 +137,7 @@ def _refusal(exchange: Exchange, look: Lookup, reply: Reply, said: Directives, c
         reply.status,
         expires=reply.get(b"expires") is not None,
         set_cookie=reply.get(b"set-cookie") is not None,
-        authorization="Authorization" in exchange.headers,
+        authorization="Authorization" in exchange.headers or exchange.tls_subject != "",
         identified=exchange.identity is not None,
         shared=shared,
         default_ttl=config.default_ttl,

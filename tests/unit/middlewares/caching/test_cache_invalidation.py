@@ -116,8 +116,8 @@ def test_a_write_invalidates_by_pattern():
 
 
 def test_same_origin():
-    assert same_origin("https", "a.example", "/x/y?q", "z") == "https://a.example/x/z"
-    assert same_origin("https", "a.example:444", "/", "https://A.example:444") == "https://a.example:444/"
-    assert same_origin("https", "a.example", "/", "https://a.example:443/z") == "https://a.example/z"
-    assert same_origin("https", "a.example", "/", "//b.example/z") == ""
-    assert same_origin("http", "", "/x", "/y") == "http:///y"
+    assert same_origin("https://a.example", "/x/y?q", "z") == "https://a.example/x/z"
+    assert same_origin("https://a.example:444", "/", "https://A.example:444") == "https://a.example:444/"
+    assert same_origin("https://a.example", "/", "https://a.example:443/z") == "https://a.example/z"
+    assert same_origin("https://a.example", "/", "//b.example/z") == ""
+    assert same_origin("http://", "/x", "/y") == "http:///y"

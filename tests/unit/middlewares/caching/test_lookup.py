@@ -181,3 +181,85 @@ def test_only_if_cached_refuses_what_is_not():
     assert seen.failed.headers == ((b"Cache-Status", b"gateway; detail=only-if-cached"),)
     assert seen.sent is None
     assert seen.cache == "miss"
+
+
+PROXY = {"peer": "10.0.0.1", "trusted": True}
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"X-Forwarded-Host": "evil.example"},
+        {"X-Forwarded-Proto": "https"},
+        {"X-Forwarded-Port": "1337"},
+        {"X-Forwarded-Prefix": "/evil"},
+        {"X-Forwarded-Ssl": "on"},
+        {"X-Forwarded-User": "alice"},
+        {"Forwarded": "for=192.0.2.1;host=evil.example"},
+        {"Forwarded": "for=192.0.2.1;proto=https"},
+    ],
+)
+def test_what_a_trusted_proxy_says_and_the_origin_hears_is_part_of_the_key(told: dict[str, str]):
+    world = Cached()
+    world.ask(answer(MINUTE, b"poisoned"), headers=told, **PROXY)
+    assert world.ask(answer(MINUTE, b"good"), **PROXY).body == b"good"
+    assert world.ask(**PROXY).body == b"good"
+    assert world.ask(headers=told, **PROXY).body == b"poisoned"
+    assert world.ask(headers={"X-Forwarded-For": "192.0.2.9", "X-Real-IP": "192.0.2.9"}, **PROXY).body == b"good"
+
+
+def test_what_strangers_say_is_not_part_of_the_key():
+    world = Cached()
+    world.ask(answer(MINUTE))
+    assert world.ask(headers={"X-Forwarded-Host": "evil.example", "X-Forwarded-Port": "1"}).cache == "hit"
+
+
+def test_the_host_that_a_proxy_was_asked_for_is_the_one_that_is_invalidated():
+    world = Cached()
+    outer = {"X-Forwarded-Host": "outer.example", "X-Forwarded-Proto": "https"}
+    world.ask(answer(MINUTE), headers=outer, **PROXY)
+    world.ask(answer(status=204), "POST", headers=outer, **PROXY)
+    assert world.ask(answer(MINUTE), headers=outer, **PROXY).cache == "miss"
+
+
+def test_an_ignored_parameter_smuggles_none_behind_a_semicolon():
+    world = Cached({"key": {"query_ignore": ["utm_*"]}})
+    world.ask(answer(MINUTE, b"evil"), target="/thing?utm_a=1;cb=evil")
+    assert world.ask(answer(MINUTE, b"good"), target="/thing?utm_a=1").body == b"good"
+    assert world.ask(target="/thing?utm_b=2").body == b"good"
+
+
+def test_a_client_certificate_counts_as_authorization_does():
+    world = Cached()
+    world.ask(answer(MINUTE), tls_subject="CN=alice")
+    assert world.ask(answer(MINUTE), tls_subject="CN=bob").cache == "miss"
+    world.ask(answer({"Cache-Control": "public, max-age=60"}), tls_subject="CN=alice")
+    assert world.ask(tls_subject="CN=bob").cache == "hit"
+
+
+@pytest.mark.parametrize(
+    ("other", "same"),
+    [
+        ({"claims": {"iss": "https://two.example", "sub": "alice"}}, False),
+        ({"claims": {"iss": "https://one.example", "sub": "alice", "org_id": "b"}}, False),
+        ({"roles": frozenset(("admin",))}, False),
+        ({"method": "api_key"}, False),
+        ({"claims": {"iss": "https://one.example", "sub": "alice", "exp": 2, "iat": 1, "jti": "x"}}, True),
+        ({"headers": ((b"X-Client-Token", b"another of the same caller"),)}, True),
+    ],
+)
+def test_a_private_answer_is_for_the_whole_identity(other: dict[str, Any], same: bool):
+    world = Cached({"private": True})
+    alice = replace(ALICE, method="jwt", claims={"iss": "https://one.example", "sub": "alice"})
+    world.ask(answer({"Cache-Control": "private, max-age=60"}), identity=alice)
+    assert (world.ask(answer({}), identity=replace(alice, **other)).cache == "hit") is same
+
+
+def test_a_request_that_the_origin_takes_for_another_passes_by():
+    """Such fields are dropped on the way, unless the route's `pass_headers` hook has put them there."""
+    world = Cached()
+    override = {"X-HTTP-Method-Override": "DELETE"}
+    world.ask(answer(MINUTE))
+    assert world.ask(headers=override).cache == "hit"
+    passed = [(b"X-HTTP-Method-Override", b"DELETE")]
+    assert world.ask(answer(MINUTE), headers=override, forward_headers=passed).cache == "bypass"
