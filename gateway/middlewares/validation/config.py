@@ -10,7 +10,7 @@ from typing import Any
 from marshmallow import ValidationError
 
 from gateway.config.tables.declare import setting, table
-from gateway.config.tables.schema import Map, Size, SubTable
+from gateway.config.tables.schema import Map, Size, SubTable, Whole
 from gateway.config.toml.sources import FileTable, plain
 
 
@@ -71,7 +71,15 @@ def _all_match(pattern: str, words: tuple[str, ...], message: str) -> None:
 class ValidationConfig:
     """What requests must look like."""
 
-    max_body: int = setting(Size(), default=10_000_000, doc="of a request's body; `[server]`'s `max_body` holds as well")
+    max_body: int | None = setting(
+        Size(),
+        default=None,
+        doc="of a request's body; 1 MB with a schema for it, else 10 MB. `[server]`'s `max_body` holds as well",
+    )
+    max_depth: int = setting(Whole(least=1, most=200), default=64, doc="levels a JSON body with a schema may nest")
+    max_members: int = setting(
+        Whole(least=1), default=250_000, doc="members that all arrays and objects of such a body may have together"
+    )
     content_types: tuple[str, ...] = setting(
         default=(),
         check=_content_types,
@@ -81,6 +89,9 @@ class ValidationConfig:
         default=("POST", "PUT", "PATCH"),
         check=_methods,
         doc="whose requests must have a body that `body` describes; others' bodies are only limited in size",
+    )
+    body_required: bool = setting(
+        default=True, doc="whether those requests must have one; `false` holds a body to its schema where there is one"
     )
     body: SchemaConfig | None = setting(
         SchemaField(),

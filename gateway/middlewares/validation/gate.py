@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+from functools import partial
 from typing import Any, NoReturn
-
-import orjson
 
 from gateway.core.exchange import Decision, Exchange, RequestBody
 from gateway.core.failures import Failed, Failure
 from gateway.core.headers import Pair
 from gateway.core.hooks import Context
 from gateway.middlewares.validation.config import ValidationConfig
-from gateway.middlewares.validation.messages import MISSING, Entry, entry
+from gateway.middlewares.validation.judge import Judge
+from gateway.middlewares.validation.messages import INVALID, MISSING, Entry, entry
 from gateway.middlewares.validation.parameters import Strings, parsed
+from gateway.middlewares.validation.reading import Bounds, Unreadable, form_fields, json_value, members_at_most
 from gateway.middlewares.validation.schemas import Schema, compiled, is_missing
 
 _FORM = "application/x-www-form-urlencoded"
 _READABLE = "application/json, application/*+json, application/x-www-form-urlencoded"
-_CHARSET = re.compile(r';\s*charset\s*=\s*"?([^\s;"]*)', re.IGNORECASE)
-_UTF8 = frozenset(("utf-8", "utf8", "us-ascii"))
+_PARAMETER = re.compile(r';\s*([^\s=;,"]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;,"]*))')
+_UTF8 = frozenset(("", "utf-8", "utf8", "us-ascii"))
+
+INLINE = 32 * 1024
+"""Bytes of a body that are judged on the loop: some milliseconds at worst. Larger ones go to judge.py."""
+COSTLY_ERRORS = 0.25
+"""Seconds for what is wrong with a body where that may be much to say."""
+MAX_BODY, MAX_BODY_JUDGED = 10_000_000, 1_000_000
+"""Bytes that a body may have unless the configuration says otherwise, without and with a schema for it."""
 
 
 class Gate:
@@ -32,7 +41,11 @@ class Gate:
 
         self.body, self.query, self.path = schema("body"), schema("query"), schema("path")
         self._name = context.name
-        self._most = config.max_body
+        judged = self.body is not None
+        self._most = config.max_body or (MAX_BODY_JUDGED if judged else MAX_BODY)
+        self._bounds = Bounds(config.max_depth, config.max_members)
+        self._body_required = config.body_required
+        self._judge: Judge = context.keep(("validation judge",), None, Judge) if judged else Judge()
         self._methods = frozenset(config.methods)
         self._types = _pattern(config.content_types)
         self._accept: tuple[Pair, ...] = ((b"Accept", ", ".join(config.content_types).encode()),)
@@ -58,7 +71,9 @@ class Gate:
         """And the body, which is kept so that it can still be sent on. Raises Failed."""
         self.with_parameters(exchange)
         if exchange.method in self._methods and exchange.decisions is None:
-            self._check("body", self.body, await self._read(exchange), exchange)
+            errors = await self._body_errors(exchange)
+            if errors:
+                self._invalid(exchange, "body", errors)
 
     def _bound(self, exchange: Exchange, body: RequestBody) -> None:
         most, length = self._most, body.length
@@ -96,40 +111,59 @@ class Gate:
         if errors:
             self._invalid(exchange, part, errors)
 
-    async def _read(self, exchange: Exchange) -> Any:
-        """The body's content. Raises Failed when there is none, or none that can be read."""
+    async def _body_errors(self, exchange: Exchange) -> list[Entry]:
+        """What is wrong with the body. Raises Failed when there is none, or none that can be read."""
         body = exchange.body
         if body is None or body.length == 0:
-            self._no_body(exchange)
+            return self._no_body(exchange)
+        is_form = self._is_form(exchange)
+        data = await body.whole(self._most)
+        if not data:
+            return self._no_body(exchange)
+        schema = self.body
+        assert schema is not None
+        try:
+            if len(data) <= INLINE:
+                value = schema.typed(form_fields(data)) if is_form else json_value(data, self._bounds)
+                members = members_at_most(data)
+                if schema.portable is None or schema.explains_at_once(members):
+                    return schema.errors(value, members)
+                return [] if schema.is_valid(value) else await self._costly_errors(schema.portable, data, is_form)
+            if schema.portable is not None:
+                return await self._judge.errors(schema.portable, data, is_form, self._bounds)
+            # A class of the operator's is Python, which lets others have their turn.
+            judge = partial(_errors, schema, data, is_form, self._bounds)
+            return await asyncio.get_running_loop().run_in_executor(None, judge)
+        except Unreadable as error:
+            self._refuse(exchange, error.failure, error.detail, why=error.why)
+        except UnicodeEncodeError:
+            self._refuse(exchange, Failure.MALFORMED, "The body is not UTF-8.")
+
+    async def _costly_errors(self, portable: dict[str, Any], data: bytes, is_form: bool) -> list[Entry]:
+        """What is wrong with a body that is known to be wrong, in so many words as can be found in time."""
+        try:
+            return await self._judge.errors(portable, data, is_form, self._bounds, COSTLY_ERRORS)
+        except Unreadable:
+            return [entry((), INVALID, "is not as it must be")]
+
+    def _is_form(self, exchange: Exchange) -> bool:
+        """Whether the body is a form rather than JSON. Raises Failed for what is neither, or is coded."""
         given = _field(exchange, "Content-Type")
         media_type = _media_type(given)
         is_form = media_type == _FORM
         if not is_form and media_type != "application/json" and not media_type.endswith("+json"):
             self._unsupported(exchange, "Content-Type", given, ((b"Accept", _READABLE.encode()),))
-        charset = _CHARSET.search(given)
-        if charset is not None and charset[1].lower() not in _UTF8:
-            self._unsupported(exchange, "charset", charset[1], ())
+        charset = _charset(given)
+        if charset.lower() not in _UTF8:
+            self._unsupported(exchange, "charset", charset, ())
         coding = _field(exchange, "Content-Encoding")
         if coding.lower() not in ("", "identity"):
             # RFC 9110 section 15.5.16: says which codings would have been understood.
             self._unsupported(exchange, "Content-Encoding", coding, ((b"Accept-Encoding", b"identity"),))
-        data = await body.whole(self._most)
-        if not data:
-            self._no_body(exchange)
-        try:
-            if is_form:
-                assert self.body is not None
-                return self.body.typed(parsed(data.decode()))
-            return orjson.loads(data)
-        except orjson.JSONDecodeError as error:
-            nested = " It nests too deeply." if "depth" in error.msg else ""
-            detail = f"The body is not JSON: line {error.lineno}, column {error.colno}.{nested}"
-            self._refuse(exchange, Failure.MALFORMED, detail, why=error.msg)
-        except ValueError:
-            self._refuse(exchange, Failure.MALFORMED, "The body is not a form in UTF-8.")
+        return is_form
 
-    def _no_body(self, exchange: Exchange) -> NoReturn:
-        self._invalid(exchange, "body", [entry((), MISSING, "a body is required")])
+    def _no_body(self, exchange: Exchange) -> list[Entry]:
+        return [entry((), MISSING, "a body is required")] if self._body_required else []
 
     def _unsupported(self, exchange: Exchange, field: str, given: str, headers: tuple[Pair, ...]) -> NoReturn:
         detail = f"This {field} is not supported." if given else f"The {field} is missing."
@@ -158,6 +192,20 @@ class Gate:
 def _field(exchange: Exchange, name: str) -> str:
     """All lines of a field: an origin may go by the second, so the first alone proves nothing."""
     return ", ".join(exchange.headers.getall(name, ()))
+
+
+def _charset(content_type: str) -> str:
+    """The charset parameter, "" without one; what looks like it inside another one's quotes is none."""
+    for name, quoted, plain in _PARAMETER.findall(content_type):
+        if name.lower() == "charset":
+            return quoted or plain  # type: ignore[no-any-return]
+    return ""
+
+
+def _errors(schema: Schema, data: bytes, is_form: bool, bounds: Bounds) -> list[Entry]:
+    """What is wrong with a body, on the spot. Raises Unreadable."""
+    value = schema.typed(form_fields(data)) if is_form else json_value(data, bounds)
+    return schema.errors(value, members_at_most(data))
 
 
 def _media_type(given: str) -> str:

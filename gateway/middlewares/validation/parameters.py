@@ -58,7 +58,7 @@ def _parts(schema: Any, root: Any, depth: int = 0) -> Iterator[Mapping[str, Any]
     yield schema
     reference = schema.get("$ref")
     if isinstance(reference, str):
-        yield from _parts(_at(reference, root), root, depth + 1)
+        yield from _parts(at_pointer(reference, root), root, depth + 1)
     for word in ("allOf", "anyOf", "oneOf"):
         for branch in schema.get(word, ()):
             yield from _parts(branch, root, depth + 1)
@@ -66,7 +66,7 @@ def _parts(schema: Any, root: Any, depth: int = 0) -> Iterator[Mapping[str, Any]
         yield from _parts(schema.get(word), root, depth + 1)
 
 
-def _at(reference: str, root: Any) -> Any:
+def at_pointer(reference: str, root: Any) -> Any:
     """What a JSON Pointer within the schema points at; None for other references."""
     if reference == "#":
         return root

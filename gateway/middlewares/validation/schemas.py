@@ -17,16 +17,31 @@ from marshmallow import fields
 from gateway.core.hooks import ConfigProblem
 from gateway.middlewares.validation.config import SchemaConfig
 from gateway.middlewares.validation.messages import INVALID, MISSING, Entry, entries_of, entry, one_each
-from gateway.middlewares.validation.parameters import Strings, converter, untyped
+from gateway.middlewares.validation.parameters import Strings, at_pointer, converter, untyped
+
+LISTED = 5_000
+"""Values of a body times parts of its schema up to which all errors are listed: some milliseconds."""
+PATTERNS = jsonschema_rs.FancyRegexOptions(backtrack_limit=10_000)
+"""A value for which a pattern tries more is refused; that takes half a millisecond."""
 
 
 class Schema(Protocol):
-    """A compiled schema. `name` is what operators know it by."""
+    """A compiled schema. `name` is what operators know it by.
+
+    portable: what the helper process needs to compile it too, None where it cannot.
+    """
 
     name: str
+    portable: dict[str, Any] | None
 
-    def errors(self, value: Any) -> list[Entry]:
-        """One entry per field that is missing or wrong; none when the value is as it should be."""
+    def explains_at_once(self, members: int) -> bool:
+        """Return True if `errors` takes some milliseconds at most for any body of so many values."""
+
+    def is_valid(self, value: Any) -> bool:
+        """Return True if the value is as it should be."""
+
+    def errors(self, value: Any, members: int = 0) -> list[Entry]:
+        """One entry per field that is missing or wrong; one in all where `members` are many."""
 
     def typed(self, strings: Strings) -> dict[str, Any]:
         """Parameters, which are strings, as the values this schema wants."""
@@ -38,16 +53,95 @@ class JsonSchema:
     def __init__(self, schema: Any, name: str, base: str | None = None) -> None:
         self.name = name
         self.typed: Callable[[Strings], dict[str, Any]] = converter(schema)
-        self._validator = jsonschema_rs.validator_for(schema, validate_formats=True, retriever=_retrieve, base_uri=base)
+        self.portable: dict[str, Any] | None = {"name": name, "rules": schema, "base": base}
+        self._parts, self._branches = _measured(schema)
+        self._endless = self._branches and _leads_back(schema)
+        self._validator = jsonschema_rs.validator_for(
+            schema, validate_formats=True, retriever=_retrieve, base_uri=base, pattern_options=PATTERNS
+        )
 
-    def errors(self, value: Any) -> list[Entry]:
-        if self._validator.is_valid(value):
+    def is_valid(self, value: Any) -> bool:
+        return self._validator.is_valid(value)
+
+    def explains_at_once(self, members: int) -> bool:
+        return not self._endless and (not self._branches or members * self._parts <= LISTED)
+
+    def errors(self, value: Any, members: int = 0) -> list[Entry]:
+        validator = self._validator
+        if validator.is_valid(value):
             return []
-        return one_each(entries_of(self._validator.iter_errors(value), value))
+        if members * self._parts <= LISTED:
+            return one_each(entries_of(validator.iter_errors(value), value))
+        try:
+            validator.validate(value)
+        except jsonschema_rs.ValidationError as error:
+            return one_each(entries_of([error], value))
+        return []
+
+
+_BRANCHING = frozenset(("anyOf", "oneOf", "allOf", "not", "if", "contains", "dependentSchemas", "propertyNames"))
+
+
+def _measured(schema: Any) -> tuple[int, bool]:
+    """How many parts a schema has, and whether one error may hold others, each with the value it is about.
+
+    Such an error can be as large as the body's members to the power of two.
+    """
+    parts, branches, pending = 0, False, [schema]
+    while pending:
+        part = pending.pop()
+        parts += 1
+        if isinstance(part, Mapping):
+            branches = branches or not _BRANCHING.isdisjoint(part)
+            pending += part.values()
+        elif isinstance(part, list):
+            pending += part
+    return parts, branches
+
+
+def _leads_back(schema: Any) -> bool:
+    """Return True for a schema that refers to itself, or to what is not in it.
+
+    With branches its errors may be as many as these to the power of a body's depth. Whether a body is
+    valid is found out in proportional time all the same, since jsonschema-rs remembers what it found.
+    """
+    return any(_returns(schema, reference) for reference in _references(schema))
+
+
+def _references(schema: Any) -> list[str]:
+    found: list[str] = []
+    pending = [schema]
+    while pending:
+        part = pending.pop()
+        if isinstance(part, Mapping):
+            words = ("$ref", "$dynamicRef", "$recursiveRef")
+            found += [part[word] for word in words if isinstance(part.get(word), str)]
+            pending += part.values()
+        elif isinstance(part, list):
+            pending += part
+    return found
+
+
+def _returns(schema: Any, reference: str) -> bool:
+    """Return True unless the reference, followed as far as it goes, is known to end."""
+    seen, pending = {reference}, [reference]
+    while pending:
+        found = at_pointer(pending.pop(), schema)
+        if found is None:
+            return True
+        for another in _references(found):
+            if another == reference:
+                return True
+            if another not in seen:
+                seen.add(another)
+                pending.append(another)
+    return False
 
 
 class MarshmallowSchema:
     """A marshmallow class; messages are its own."""
+
+    portable: dict[str, Any] | None = None
 
     def __init__(self, schema: marshmallow.Schema, name: str) -> None:
         self.name = name
@@ -58,7 +152,13 @@ class MarshmallowSchema:
     def typed(self, strings: Strings) -> dict[str, Any]:
         return {name: strings[name] if name in self._lists else value for name, value in untyped(strings).items()}
 
-    def errors(self, value: Any) -> list[Entry]:
+    def is_valid(self, value: Any) -> bool:
+        return not self._schema.validate(value)
+
+    def explains_at_once(self, members: int) -> bool:
+        return True
+
+    def errors(self, value: Any, members: int = 0) -> list[Entry]:
         return one_each(_flat(self._schema, self._schema.validate(value), value, ()))
 
 

@@ -13,6 +13,7 @@ import pytest
 from gateway.config.toml.sources import FileTable, Outside, Sources
 from gateway.core.hooks import ConfigProblem, Context
 from gateway.middlewares import validation
+from gateway.middlewares.validation.schemas import JsonSchema
 from tests.unit.middlewares.validation.requests import CAMERA, JSON, asks, build, fields, run
 
 
@@ -191,3 +192,22 @@ def test_what_is_no_marshmallow_class(named: str, says: str):
         build({"path": {"marshmallow": named}})
     assert caught.value.at == ("path", "marshmallow")
     assert says in caught.value.message
+
+
+NODE = {"$ref": "#/$defs/node"}
+
+
+@pytest.mark.parametrize(
+    ("schema", "members", "at_once"),
+    [
+        ({"items": {"type": "integer"}}, 10**6, True),
+        ({"anyOf": [{"type": "string"}, {"$ref": "#/$defs/a"}], "$defs": {"a": {"type": "integer"}}}, 100, True),
+        ({"anyOf": [{"type": "string"}, {"$ref": "#/$defs/a"}], "$defs": {"a": {"type": "integer"}}}, 10_000, False),
+        ({**NODE, "$defs": {"node": {"items": NODE}}}, 10**6, True),
+        ({**NODE, "$defs": {"node": {"anyOf": [{"items": NODE}, {"const": 1}]}}}, 1, False),
+        ({"anyOf": [{"items": {"$ref": "#"}}, {"type": "string"}]}, 1, False),
+        ({"oneOf": [{"type": "string"}, {"enum": list(range(10_000))}]}, 1, False),
+    ],
+)
+def test_which_errors_are_listed_at_once(schema: Any, members: int, at_once: bool):
+    assert JsonSchema(schema, "").explains_at_once(members) is at_once

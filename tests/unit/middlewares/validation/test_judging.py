@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import io
+
+import orjson
+
+from gateway.middlewares.validation.judging import main
+
+
+def message(about: dict[str, object], data: bytes) -> bytes:
+    payload = orjson.dumps(about) + b"\n" + data
+    return len(payload).to_bytes(4, "big") + payload
+
+
+def test_messages_in_and_verdicts_out_until_the_end():
+    about = {"schema": "s", "form": False, "depth": 8, "members": 8}
+    rules = {"rules": {"type": "array", "items": {"type": "integer"}}, "base": None, "name": "s"}
+    source = message({**about, **rules}, b"[1]") + message(about, b'["a"]') + message(about, b"[1,]")
+    sink = io.BytesIO()
+    main(io.BytesIO(source), sink)
+    answers, raw = [], sink.getvalue()
+    while raw:
+        size = int.from_bytes(raw[:4], "big")
+        answers.append(orjson.loads(raw[4 : 4 + size]))
+        raw = raw[4 + size :]
+    assert answers[0] == {"errors": []}
+    assert answers[1]["errors"][0]["field"] == "0"
+    assert answers[2]["failure"] == "MALFORMED"
