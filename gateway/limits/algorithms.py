@@ -12,10 +12,10 @@ most requests, and never more than the quota.
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 State = tuple[Any, ...]
 
@@ -27,6 +27,16 @@ LEEWAY = 1e-6
 """Of a request or a second: what rounding may eat, so that a client that waited as long as it was told is admitted."""
 
 NEVER = float("-inf")
+
+REFUND_DEPTH = 1000
+"""A sliding log gives nothing back once so many later requests are in it: what a refund costs is bounded."""
+
+
+class Taking(NamedTuple):
+    """What is remembered of a request whose units may be given back: when it took them, and the units left after it."""
+
+    at: float
+    left: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +84,9 @@ class Algorithm:
     take:   counts a request of a cost if there is room for it; a refused one counts for nothing.
     left:   (what there is to take now, seconds until all is back); counts nothing.
     idle:   whether `fresh` would decide the same from now on.
-    charge: counts a cost whether there is room or not; a negative one gives back.
+    charge: counts a cost whether there is room or not.
+    refund: gives units of a Taking back, as far as they still count: never more than the caller would have if it had not
+            taken them, so nothing of an earlier window reaches a later one.
     undo:   (state, state after, cost): forgets a take whose state is not going to be used after all.
     wall:   whether times are Unix times.
     """
@@ -84,6 +96,7 @@ class Algorithm:
     left: Callable[[Any, Limit, float], tuple[float, float]]
     idle: Callable[[Any, Limit, float], bool]
     charge: Callable[[Any, Limit, float, float], State]
+    refund: Callable[[Any, Limit, float, float, Taking], State]
     undo: Callable[[Any, Any, float], None] | None = None
     wall: bool = False
 
@@ -146,6 +159,13 @@ def charge_tokens(state: TokenState, limit: Limit, now: float, cost: float) -> T
     return min(limit.quota, min(limit.quota, level + since * limit.rate) - cost), now, recent
 
 
+def refund_tokens(state: TokenState, limit: Limit, now: float, units: float, taking: Taking) -> TokenState:
+    """The level was at most `taking.left` then, and has risen by the refill at most. What it lacked to the quota at its
+    highest is what the bucket could have held besides."""
+    room = limit.quota - taking.left - (now - taking.at) * limit.rate
+    return state if room <= 0.0 else charge_tokens(state, limit, now, -min(units, room))
+
+
 def undo_token(state: TokenState, after: TokenState, cost: float) -> None:
     if after[2] is not None and after[2] is state[2]:
         after[2].pop()
@@ -189,8 +209,13 @@ def fixed_idle(state: FixedState, limit: Limit, now: float) -> bool:
 def charge_fixed(state: FixedState, limit: Limit, now: float, cost: float) -> FixedState:
     start, count = state
     if start + limit.window - now < LEEWAY:
-        return now, max(0.0, cost)
-    return start, max(0.0, count + cost)
+        return now, cost
+    return start, count + cost
+
+
+def refund_fixed(state: FixedState, limit: Limit, now: float, units: float, taking: Taking) -> FixedState:
+    start, count = state
+    return (start, max(0.0, count - units)) if taking.at >= start else state
 
 
 # Sliding window: (start, current, previous). `current` requests since `start`, and `previous` in the window before it, which
@@ -241,37 +266,49 @@ def sliding_idle(state: SlidingState, limit: Limit, now: float) -> bool:
 
 def charge_sliding(state: SlidingState, limit: Limit, now: float, cost: float) -> SlidingState:
     start, current, previous = state if now - state[0] <= limit.window - LEEWAY else _rolled(state, limit.window, now)
-    current += cost
-    # What was taken in the window before is given back there.
-    return start, max(0.0, current), (previous if current >= 0.0 else max(0.0, previous + current))
+    return start, current + cost, previous
 
 
-# Sliding log: the time of every admitted unit within the window, oldest first. Exact, at 8 bytes a unit. Changed in place, like
-# the token bucket's list: only the newest state of a chain may be taken from.
+def refund_sliding(state: SlidingState, limit: Limit, now: float, units: float, taking: Taking) -> SlidingState:
+    start, current, previous = state
+    if taking.at >= start:
+        return start, max(0.0, current - units), previous
+    if taking.at >= start - limit.window:
+        return start, current, max(0.0, previous - units)
+    return state
 
-LogState = tuple["array[float] | None"]
+
+# Sliding log: (times, marks). `times` are those of the requests within the window, oldest first; `marks` has one number
+# more: the units taken before each of them, and by all. So a request costs two numbers and the same work, whatever its units.
+# Exact. Changed in place, like the token bucket's list: only the newest state of a chain may be taken from.
+
+LogState = tuple["array[float] | None", "array[float] | None"]
 
 
 def take_log(state: LogState, limit: Limit, now: float, cost: float = 1) -> Taken:
-    times = state[0]
-    if times is None:
-        times = array("d")
-    else:
-        del times[: bisect_right(times, now - limit.window + LEEWAY)]
-    left = limit.quota - len(times) - cost
+    times, marks = state
+    if times is None or marks is None:
+        times, marks = array("d"), array("d", (0.0,))
+    elif gone := bisect_right(times, now - limit.window + LEEWAY):
+        del times[:gone]
+        del marks[:gone]
+    used = marks[-1] - marks[0]
+    left = limit.quota - used - cost
     if left < 0.0:
-        return state, -1.0, max(LEEWAY, times[int(-left) - 1] + limit.window - now)
-    for _ in range(int(cost)):
-        times.append(now)
-    return (times,), left, limit.window
+        # Enough units are gone when the first mark is that high.
+        last = bisect_left(marks, marks[0] - left) - 1
+        return state, -1.0, max(LEEWAY, times[last] + limit.window - now)
+    times.append(now)
+    marks.append(marks[-1] + cost)
+    return (times, marks), left, limit.window
 
 
 def log_left(state: LogState, limit: Limit, now: float) -> tuple[float, float]:
-    times = state[0]
-    if not times:
+    times, marks = state
+    if not times or marks is None:
         return limit.quota, 0.0
-    within = len(times) - bisect_right(times, now - limit.window + LEEWAY)
-    return max(0.0, limit.quota - within), max(0.0, times[-1] + limit.window - now)
+    used = marks[-1] - marks[bisect_right(times, now - limit.window + LEEWAY)]
+    return max(0.0, limit.quota - used), max(0.0, times[-1] + limit.window - now)
 
 
 def log_idle(state: LogState, limit: Limit, now: float) -> bool:
@@ -279,23 +316,39 @@ def log_idle(state: LogState, limit: Limit, now: float) -> bool:
 
 
 def charge_log(state: LogState, limit: Limit, now: float, cost: float) -> LogState:
-    times = state[0] if state[0] is not None else array("d")
-    if cost < 0:
-        del times[max(0, len(times) + int(cost)) :]
-    else:
-        times.extend([now] * int(cost))
-    return (times,)
+    times, marks = state
+    if times is None or marks is None:
+        times, marks = array("d"), array("d", (0.0,))
+    times.append(now)
+    marks.append(marks[-1] + cost)
+    return times, marks
+
+
+def refund_log(state: LogState, limit: Limit, now: float, units: float, taking: Taking) -> LogState:
+    times, marks = state
+    if times is None or marks is None:
+        return state
+    index = bisect_left(times, taking.at)
+    while index + 1 < len(times) and times[index] == taking.at and marks[index + 1] == marks[index]:
+        index += 1  # another request of the same moment has been given back already
+    if index == len(times) or times[index] != taking.at or len(times) - index > REFUND_DEPTH:
+        return state
+    units = min(units, marks[index + 1] - marks[index])
+    for later in range(index + 1, len(marks)):
+        marks[later] -= units
+    return state
 
 
 def undo_log(state: LogState, after: LogState, cost: float) -> None:
-    if state[0] is not None and cost:
-        del state[0][-int(cost) :]
+    if state[0] is not None and state[1] is not None:
+        state[0].pop()
+        state[1].pop()
 
 
 ALGORITHMS = {
-    "token_bucket": Algorithm((0.0, NEVER, None), take_token, tokens_left, tokens_idle, charge_tokens, undo_token),
-    "sliding_window": Algorithm((NEVER, 0, 0), take_sliding, sliding_left, sliding_idle, charge_sliding),
-    "sliding_log": Algorithm((None,), take_log, log_left, log_idle, charge_log, undo_log),
-    "fixed_window": Algorithm((NEVER, 0), take_fixed, fixed_left, fixed_idle, charge_fixed),
+    "token_bucket": Algorithm((0.0, NEVER, None), take_token, tokens_left, tokens_idle, charge_tokens, refund_tokens, undo_token),
+    "sliding_window": Algorithm((NEVER, 0, 0), take_sliding, sliding_left, sliding_idle, charge_sliding, refund_sliding),
+    "sliding_log": Algorithm((None, None), take_log, log_left, log_idle, charge_log, refund_log, undo_log),
+    "fixed_window": Algorithm((NEVER, 0), take_fixed, fixed_left, fixed_idle, charge_fixed, refund_fixed),
 }
 """Those that limit how many within how long."""

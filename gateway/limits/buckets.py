@@ -13,7 +13,7 @@ from math import inf
 
 from gateway.core.clock import REAL, Clock
 from gateway.lifetime.heap import give_back
-from gateway.limits.algorithms import NEVER, Algorithm, Limit, State, Taken
+from gateway.limits.algorithms import NEVER, Algorithm, Limit, State, Taken, Taking
 from gateway.limits.quotas import EVERY
 from gateway.limits.rescale import RESCALE, counts_alike
 
@@ -46,6 +46,7 @@ NOTHING = Algorithm(
     left=lambda state, limit, now: (0.0, inf),
     idle=lambda state, limit, now: True,
     charge=lambda state, limit, now, cost: state,
+    refund=lambda state, limit, now, units, taking: state,
 )
 """What a limit of 0 amounts to: no request is ever admitted, and there is nothing to count."""
 
@@ -150,10 +151,17 @@ class Buckets:
             self.algorithm.undo(state, after, cost)
 
     def charge(self, key: Hashable, now: float, cost: float) -> None:
-        """Counts `cost` whether there is room or not; a negative one gives back."""
+        """Counts `cost` whether there is room or not."""
         state = self.find(key)
         self._aside.pop(key, None)
         self.live[key] = self.algorithm.charge(state, self.limit, now, cost)
+
+    def refund(self, key: Hashable, now: float, units: float, taking: Taking) -> None:
+        """Gives units of a request back, as far as they still count."""
+        state = self.find(key)
+        if state is not self.algorithm.fresh:
+            self._aside.pop(key, None)
+            self.live[key] = self.algorithm.refund(state, self.limit, now, units, taking)
 
     def find(self, key: Hashable) -> State:
         """The state of `key`, for looking only."""

@@ -49,8 +49,8 @@ class Lease:
     """
 
     __slots__ = (
-        "back", "credit", "debt", "empty_until", "enough", "expires", "failed", "left", "limit", "owed", "pending", "touched",
-        "waiting",
+        "ahead", "back", "credit", "debt", "empty_until", "enough", "expires", "failed", "left", "limit", "owed", "pending",
+        "touched", "waiting",
     )  # fmt: skip
 
     def __init__(self, limit: Limit) -> None:
@@ -67,6 +67,7 @@ class Lease:
         self.pending = False  # whether a settlement is under way
         self.waiting: list[Wait[None]] = []
         self.touched = 0.0
+        self.ahead = 0.0  # microseconds that the ledger's clock is ahead of ours, less the way of its last answer
 
 
 class Leases:
@@ -153,7 +154,7 @@ class Leases:
             self._settle(key, lease, now)
 
     def charge(self, key: Hashable, now: float, cost: float) -> None:
-        """Counts `cost` whether there is room or not; a negative one gives back."""
+        """Counts `cost` whether there is room or not."""
         lease = self.find(key) or self._open(key, now, len(self) + 1)
         lease.debt += cost
         if not lease.pending:
@@ -168,6 +169,11 @@ class Leases:
         else:
             wait.wake()
         return wait
+
+    def ledger_time(self, key: Hashable, at: float) -> float:
+        """The ledger's time, in microseconds, when it was `at` here; never later than it was. 0.0 when it is not known."""
+        lease = self.find(key)
+        return 0.0 if lease is None or not lease.ahead else at * 1e6 + lease.ahead
 
     def held(self, key: Hashable) -> float:
         """Units that the store has counted and nobody has used, less those that it has not counted yet."""
@@ -220,7 +226,8 @@ class Leases:
             lease.failed = asked
             lease.enough = inf
         else:
-            left, granted, back, wait = told
+            left, granted, back, wait, clock = told
+            lease.ahead = clock - self.clock.monotonic() * 1e6
             unit = lease.limit.quota / limit.quota / 1e6  # a reload may have come between
             lease.failed = NEVER
             lease.left, lease.back = left * unit, back / 1e6

@@ -22,6 +22,10 @@ TERMS = 9
 algorithm, quota, rate, window, burst; the cost; a flag; and two of the algorithm's own, which are
 the ends of a quota's period and of the next one (Unix times), or the name of a slot and the seconds
 after which it is free unless it is renewed.
+
+The flag is 1 for a shadow, the units wanted on lease, or for a refund the ledger's time when they
+were taken, in microseconds. A refund has instead of the last two: the end of the quota's period at
+that time; the units that were left in a token bucket then; or the name of the slot.
 """
 
 SLOT_SECONDS = 60
@@ -43,28 +47,33 @@ class Ledger(Protocol):
     def take(self, keys: Sequence[bytes], terms: Sequence[bytes]) -> Wait[Told]:
         """Count a request in all limits that are not flagged as shadows, or in none.
 
-        The answer has two numbers for each key: units left (negative: refused), and the seconds until all of them are
-        back or, when refused, until it would be admitted. Raises StoreDown when awaited.
+        The answer has two numbers for each key: units left (negative: refused), and the seconds
+        until all of them are back or, when refused, until it would be admitted. The last number is
+        the ledger's time. Raises StoreDown when awaited.
         """
 
     def peek(self, key: bytes, terms: Sequence[bytes]) -> Wait[Told]:
         """As `take` of one key, and counts nothing."""
 
     def charge(self, key: bytes, terms: Sequence[bytes]) -> None:
-        """Count the cost, whether there is room or not; a negative one is given back."""
+        """Count the cost, whether there is room or not."""
+
+    def refund(self, key: bytes, terms: Sequence[bytes]) -> None:
+        """Give units back as far as they still count (algorithms.Algorithm.refund)."""
 
     def lease(self, key: bytes, terms: Sequence[bytes], answered: Callable[[Told | None], None]) -> None:
         """Charge the cost, and take as many units as there are of those that the flag wants.
 
-        `answered` gets units left, units granted, seconds until all are back, and seconds until there is one;
-        None when it is not known whether anything was counted. It may be called before this returns.
+        A negative cost gives unused units back. `answered` gets units left, units granted, seconds
+        until all are back, seconds until there is one, and the ledger's time; None when it is not
+        known whether anything was counted. It may be called before this returns.
         """
 
     def hold(self, slot: bytes, key: bytes, terms: Sequence[bytes]) -> None:
         """Renew a slot by charging it again until it is let go."""
 
     def let_go(self, slot: bytes, key: bytes, terms: Sequence[bytes]) -> None:
-        """Give a slot back by this charge, now or as soon as the ledger can be reached."""
+        """Give a slot back by this refund, now or as soon as the ledger can be reached."""
 
 
 @lru_cache(maxsize=1024)

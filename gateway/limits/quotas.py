@@ -1,7 +1,7 @@
 """Quotas of a calendar day or month, and requests at a time: decisions of the same shape as those in algorithms.py.
 
 A quota's period ends when the calendar says so, in a time zone; days with 23 or 25 hours and months of any length come out right.
-Its times are Unix times. What counts at a time is given back by a `charge` of -1 when a request has ended.
+Its times are Unix times. What counts at a time is refunded when a request has ended.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from gateway.limits.algorithms import ALGORITHMS, NEVER, Algorithm, Limit, Taken
+from gateway.limits.algorithms import ALGORITHMS, NEVER, Algorithm, Limit, Taken, Taking
 
 PERIODS = {"hour": 3600.0, "day": 86_400.0, "month": 30 * 86_400.0}
 """Names of calendar periods, and about how many seconds they have."""
@@ -88,8 +88,13 @@ def quota_idle(state: QuotaState, limit: Limit, now: float) -> bool:
 def charge_quota(state: QuotaState, limit: Limit, now: float, cost: float) -> QuotaState:
     end, count = state
     if now >= end:
-        return _end(limit, now), max(0.0, cost)
-    return end, max(0.0, count + cost)
+        return _end(limit, now), cost
+    return end, count + cost
+
+
+def refund_quota(state: QuotaState, limit: Limit, now: float, units: float, taking: Taking) -> QuotaState:
+    end, count = state
+    return (end, max(0.0, count - units)) if _end(limit, taking.at) == end else state
 
 
 def _end(limit: Limit, now: float) -> float:
@@ -116,12 +121,16 @@ def slots_idle(state: tuple[float], limit: Limit, now: float) -> bool:
 
 
 def charge_slot(state: tuple[float], limit: Limit, now: float, cost: float) -> tuple[float]:
-    return (max(0.0, state[0] + cost),)
+    return (state[0] + cost,)
+
+
+def refund_slot(state: tuple[float], limit: Limit, now: float, units: float, taking: Taking) -> tuple[float]:
+    return (max(0.0, state[0] - units),)
 
 
 EVERY: dict[str, Algorithm] = {
     **ALGORITHMS,
-    "quota": Algorithm((NEVER, 0), take_quota, quota_left, quota_idle, charge_quota, wall=True),
-    "concurrency": Algorithm((0,), take_slot, slots_left, slots_idle, charge_slot),
+    "quota": Algorithm((NEVER, 0), take_quota, quota_left, quota_idle, charge_quota, refund_quota, wall=True),
+    "concurrency": Algorithm((0,), take_slot, slots_left, slots_idle, charge_slot, refund_slot),
 }
 """All algorithms by the name that TOML uses."""

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from gateway.core.clock import Clock
 from gateway.core.telemetry import Telemetry
 from gateway.core.wait import Wait
-from gateway.limits.ledger import Told
+from gateway.limits.ledger import SLOT_SECONDS, Told
 from gateway.limits.redis_script import ALIVE, ALIVE_KEY, LIMITS
 from gateway.store.redis.client import Purpose, RedisClient
 from gateway.store.redis.connection import Answered, Command
@@ -24,6 +24,8 @@ BEAT = 2.0
 """Seconds between two signs of life. After three without one, a gateway counts as gone."""
 RENEWAL = 10
 """Beats between two renewals of the slots in use: three in the time a slot lasts."""
+MOST_FREED = 10_000
+"""Slots remembered until Redis has confirmed that they are free; others run out by themselves."""
 
 Account = tuple[bytes, Sequence[bytes]]
 """A limit of one caller: its key and terms."""
@@ -77,6 +79,9 @@ class RedisLedger:
     def charge(self, key: bytes, terms: Sequence[bytes]) -> None:
         self._run(b"charge", (key,), terms)
 
+    def refund(self, key: bytes, terms: Sequence[bytes]) -> None:
+        self._run(b"refund", (key,), terms)
+
     def lease(self, key: bytes, terms: Sequence[bytes], answered: Callable[[Told | None], None]) -> None:
         command = Answered.of(LIMITS, (key,), (b"", b"lease", *terms))
         command.callback = answered
@@ -92,9 +97,32 @@ class RedisLedger:
     # Slots that are no longer in use.
 
     def _free(self, slot: bytes, account: Account) -> None:
-        """Give a slot back. On one connection this comes after whatever took the slot, even if that is late."""
+        """Give a slot back; again with the beats, until Redis has confirmed it or the slot has run out.
+
+        The slot may have been taken by a command that is late: on one connection this comes after it.
+        """
+        if len(self._freed) < MOST_FREED:
+            self._freed[slot] = self._clock.monotonic() + SLOT_SECONDS, account
         if self.up:
-            self.charge(*account)
+            self._send_free(slot, account)
+
+    def _send_free(self, slot: bytes, account: Account) -> None:
+        def answered(told: Told | None) -> None:
+            if told is not None:
+                self._freed.pop(slot, None)
+
+        key, terms = account
+        command = Answered.of(LIMITS, (key,), (b"", b"refund", *terms))
+        command.callback = answered
+        self._send(command)
+
+    def _free_again(self) -> None:
+        now = self._clock.monotonic()
+        for slot, (until, account) in tuple(self._freed.items()):
+            if now >= until:
+                del self._freed[slot]
+            else:
+                self._send_free(slot, account)
 
     # Commands.
 
@@ -117,6 +145,7 @@ class RedisLedger:
                     self._alive.set((), self.gateways)
                 except StoreDown:
                     pass
+                self._free_again()
                 if beats % RENEWAL == 0:
                     for account in tuple(self._held.values()):
                         self.charge(*account)

@@ -13,11 +13,14 @@ from gateway.store.redis.connection import Script
 
 LIMITS = Script(
     b"""
-local now = tonumber(ARGV[1])
-if not now then
+local clock = tonumber(ARGV[1])
+if clock then
+  clock = math.floor(clock * 1000000 + 0.5)
+else
   local time = redis.call('TIME')
-  now = tonumber(time[1]) + tonumber(time[2]) / 1000000
+  clock = tonumber(time[1]) * 1000000 + tonumber(time[2])
 end
+local now = clock / 1000000
 local action = ARGV[2]
 local LEEWAY = 1e-6
 
@@ -74,6 +77,10 @@ kinds.token_bucket = {
       redis.call('PEXPIRE', key, 2000)
     end
   end,
+  refund = function(r, units)
+    local room = r.quota - tonumber(r.a) - (now - r.flag / 1000000) * r.rate
+    if room > 0 then r.kind.put(r, -math.min(units, room), false) end
+  end,
 }
 
 kinds.fixed_window = {
@@ -89,6 +96,9 @@ kinds.fixed_window = {
     r.count = math.max(0, r.count + cost)
     r.room, r.back = r.quota - r.count, r.start + r.window - now
     save(r.key, r.back, r.start, r.count, r.quota, r.window)
+  end,
+  refund = function(r, units)
+    if r.flag / 1000000 >= r.start then r.kind.put(r, -units) end
   end,
 }
 
@@ -121,45 +131,121 @@ kinds.sliding_window = {
     r.room, r.back = r.room - cost, r.window - r.elapsed
     save(r.key, 2 * r.window - r.elapsed, r.start, r.current, r.previous, r.quota, r.window)
   end,
+  refund = function(r, units)
+    local taken = r.flag / 1000000
+    if taken >= r.start then
+      r.current = math.max(0, r.current - units)
+    elseif taken >= r.start - r.window then
+      r.previous = math.max(0, r.previous - units)
+    else
+      return
+    end
+    r.kind.put(r, 0)
+  end,
 }
 
-local function forget(r, window)
-  local first = redis.call('LINDEX', r.key, 0)
-  while first and tonumber(first) <= now - window + LEEWAY do
-    redis.call('LPOP', r.key)
-    first = redis.call('LINDEX', r.key, 0)
+-- A log is a list of "time mark": the units counted up to there, by all before it too. The mark before the first is kept apart.
+local function entry(r, index)
+  local time, mark = string.match(redis.call('LINDEX', r.key, index), '^(%S+) (%S+)$')
+  return tonumber(time), tonumber(mark)
+end
+
+local function mark_at(r, index)
+  local _, mark = entry(r, index)
+  return mark
+end
+
+local function first_where(r, from, to, reached)
+  while from < to do
+    local middle = math.floor((from + to) / 2)
+    if reached(entry(r, middle)) then to = middle else from = middle + 1 end
   end
-  return first
+  return from
+end
+
+local function append(r, entries)
+  for from = 1, #entries, 1000 do
+    redis.call('RPUSH', r.key, unpack(entries, from, math.min(#entries, from + 999)))
+  end
+end
+
+local function written(time, mark) return string.format('%.17g %.17g', time, mark) end
+
+local function rescaled(r, quota, window)
+  local entries, last = {}, 0
+  local before, after = r.mark - r.base, math.floor((r.mark - r.base) * r.quota / quota + 0.5)
+  for _, element in ipairs(redis.call('LRANGE', r.key, 0, -1)) do
+    local time, mark = string.match(element, '^(%S+) (%S+)$')
+    mark = math.ceil((mark - r.base) * after / before)
+    if mark > last then
+      entries[#entries + 1] = written(moved(tonumber(time), window, r.window), mark)
+      last = mark
+    end
+  end
+  redis.call('DEL', r.key)
+  append(r, entries)
+  r.base, r.mark, r.count = 0, last, #entries
+end
+
+local function keep_log(r)
+  redis.call('PEXPIRE', r.key, math.ceil(r.window * 1000) + 1000)
+  save(r.key .. ':limit', r.window, r.quota, r.window, r.base)
 end
 
 kinds.sliding_log = {
   load = function(r)
-    local quota, window = saved(r.key .. ':limit')
-    local first = forget(r, window or r.window)
-    if first and quota and (quota ~= r.quota or window ~= r.window) then
-      local times = redis.call('LRANGE', r.key, 0, -1)
-      local count = math.floor(#times * r.quota / quota + 0.5)
+    local quota, window, base = saved(r.key .. ':limit')
+    r.count, r.base, r.mark = redis.call('LLEN', r.key), base or 0, base or 0
+    if r.count > 0 and not base then
       redis.call('DEL', r.key)
-      for number = 0, count - 1 do
-        local time = moved(tonumber(times[math.floor(number * #times / count) + 1]), window, r.window)
-        redis.call('RPUSH', r.key, string.format('%.17g', time))
-      end
-      redis.call('PEXPIRE', r.key, math.ceil(r.window * 1000) + 1000)
-      save(r.key .. ':limit', r.window, r.quota, r.window)
+      r.count = 0
     end
-    r.room = r.quota - redis.call('LLEN', r.key)
-    local last = redis.call('LINDEX', r.key, -1)
-    r.back = last and tonumber(last) + r.window - now or 0
+    if r.count > 0 then
+      local since = now - window + LEEWAY
+      local gone = first_where(r, 0, r.count, function(time) return time > since end)
+      if gone > 0 then
+        r.base = mark_at(r, gone - 1)
+        r.mark = r.base
+        redis.call('LTRIM', r.key, gone, -1)
+        r.count = r.count - gone
+        save(r.key .. ':limit', window, quota, window, r.base)
+      end
+    end
+    if r.count > 0 then
+      r.mark = mark_at(r, -1)
+      if r.mark > r.base and (quota ~= r.quota or window ~= r.window) then
+        rescaled(r, quota, window)
+        keep_log(r)
+      end
+    end
+    r.room = r.quota - (r.mark - r.base)
+    r.back = r.count > 0 and entry(r, -1) + r.window - now or 0
   end,
   wait = function(r, cost)
-    return tonumber(redis.call('LINDEX', r.key, math.max(0, cost - r.room - 1))) + r.window - now
+    local enough = r.mark + cost - r.quota
+    local last = first_where(r, 0, r.count - 1, function(_, mark) return mark >= enough end)
+    return entry(r, last) + r.window - now
   end,
   put = function(r, cost)
-    for _ = 1, cost do redis.call('RPUSH', r.key, string.format('%.17g', now)) end
-    for _ = 1, -cost do redis.call('RPOP', r.key) end
-    redis.call('PEXPIRE', r.key, math.ceil(r.window * 1000) + 1000)
-    save(r.key .. ':limit', r.window, r.quota, r.window)
+    r.mark = r.mark + cost
+    redis.call('RPUSH', r.key, written(now, r.mark))
     r.room, r.back = r.room - cost, r.window
+    keep_log(r)
+  end,
+  refund = function(r, units)
+    local taken = r.flag / 1000000
+    local index = first_where(r, 0, r.count, function(time) return time >= taken end)
+    if index == r.count or r.count - index > 1000 or entry(r, index) ~= taken then return end
+    local before = index > 0 and mark_at(r, index - 1) or r.base
+    units = math.min(units, mark_at(r, index) - before)
+    local entries = redis.call('LRANGE', r.key, index, -1)
+    for i, element in ipairs(entries) do
+      local time, old = string.match(element, '^(%S+) (%S+)$')
+      entries[i] = written(tonumber(time), old - units)
+    end
+    if index > 0 then redis.call('LTRIM', r.key, 0, index - 1) else redis.call('DEL', r.key) end
+    append(r, entries)
+    keep_log(r)
   end,
 }
 
@@ -180,6 +266,9 @@ kinds.quota = {
     r.room, r.back = r.quota - r.count, r.ends - now
     save(r.key, r.back, r.ends, r.count, r.quota, r.window)
   end,
+  refund = function(r, units)
+    if tonumber(r.a) == r.ends then r.kind.put(r, -units) end
+  end,
 }
 
 kinds.concurrency = {
@@ -192,11 +281,10 @@ kinds.concurrency = {
     if cost > 0 then
       redis.call('ZADD', r.key, string.format('%.17g', now + tonumber(r.b)), r.a)
       redis.call('PEXPIRE', r.key, math.ceil(tonumber(r.b) * 1000) + 1000)
-    else
-      redis.call('ZREM', r.key, r.a)
     end
     r.room = r.room - cost
   end,
+  refund = function(r) redis.call('ZREM', r.key, r.a) end,
 }
 
 local rules, refused = {}, false
@@ -228,6 +316,8 @@ for _, r in ipairs(rules) do
   else
     if action == 'charge' then
       r.kind.put(r, r.cost, false)
+    elseif action == 'refund' then
+      r.kind.refund(r, r.cost)
     elseif action == 'take' and not refused then
       r.kind.put(r, r.cost, true)
     end
@@ -237,10 +327,11 @@ for _, r in ipairs(rules) do
   told[#told + 1] = math.ceil(second * 1000000)
   if action == 'lease' then told[#told + 1] = math.ceil(third * 1000000) end
 end
+told[#told + 1] = clock
 return told
 """
 )
-"""ARGV: the time, for tests, else ""; what is done (take, peek, charge, lease); nine terms a key."""
+"""ARGV: the time, for tests, else ""; what is done (take, peek, charge, refund, lease); nine terms a key."""
 
 ALIVE_KEY = b"gateway:alive"
 ALIVE = Script(

@@ -49,14 +49,21 @@ def sliding(state: SlidingState, old: Limit, new: Limit, now: float) -> SlidingS
 
 
 def log(state: LogState, old: Limit, new: Limit, now: float) -> LogState:
-    """More times or fewer, as far apart in proportion; to the nearest whole unit, so that going back and forth adds none."""
-    if state[0] is None:
+    """More units or fewer, as far apart in proportion; to the nearest whole unit, so that going back and forth adds none."""
+    times, marks = state
+    if times is None or marks is None:
         return state
-    times = state[0][bisect_right(state[0], now - old.window + LEEWAY) :]
-    before = len(times)
+    gone = bisect_right(times, now - old.window + LEEWAY)
+    before = int(marks[-1] - marks[gone])
     after = int(before * new.quota / old.quota + 0.5)
     ratio = new.window / old.window
-    return (array("d", [now - (now - times[number * before // after]) * ratio for number in range(after)]),)
+    scaled, kept = array("d"), array("d", (0.0,))
+    for index in range(gone, len(times)):
+        mark = -(-int(marks[index + 1] - marks[gone]) * after // before) if before else 0
+        if mark > kept[-1]:
+            scaled.append(now - (now - times[index]) * ratio)
+            kept.append(mark)
+    return scaled, kept
 
 
 def quota(state: QuotaState, old: Limit, new: Limit, now: float) -> QuotaState:

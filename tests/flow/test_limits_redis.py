@@ -16,7 +16,7 @@ from gateway.limits.redis_ledger import RedisLedger
 from gateway.store.redis import link
 from tests.client import Client
 from tests.flow.conftest import write
-from tests.origin import Origin
+from tests.origin import OK, Origin
 from tests.redis import RedisServer, Slow, redis, shared_redis
 from tests.until import until
 
@@ -314,3 +314,51 @@ async def test_a_password(run: Run, redis: RedisServer):
     redis.command("CONFIG", "SET", "requirepass", "right")
     (one,) = await run(redis.url.replace("redis://", "redis://:right@") + "/2", 'key = "ip"\nlimit = 5\nwindow = "1h"')
     assert await one.ask(6) == {200: 5, 429: 1}
+
+
+SLOT = 'key = "ip"\nalgorithm = "concurrency"\nlimit = 1\non_store_failure = "open"'
+
+
+async def held_by_none(one: Asker) -> None:
+    """Requests are counted again, one at a time, long before the slots of lost requests run out."""
+    async with asyncio.timeout(15):
+        while "ratelimit" not in (message := await one.client.get("/")).fields or message.status != 200:
+            await asyncio.sleep(0.05)
+    assert (await one.client.get("/")).status == 200
+
+
+async def test_a_slot_that_is_taken_late_is_free_again(run: Run, redis: RedisServer):
+    way = await Slow(redis.port).start()
+    (one,) = await run(f"redis://127.0.0.1:{way.port}", SLOT, deadline="40ms")
+    assert await one.ask(2) == {200: 2}
+    way.delay = 0.05
+    assert await one.ask(1) == {200: 1}
+    way.delay = 0.0
+    await held_by_none(one)
+    await way.stop()
+
+
+async def test_a_slot_that_a_frozen_server_takes_is_free_again(run: Run, redis: RedisServer):
+    (one,) = await run(redis.url, SLOT, deadline="20ms")
+    assert await one.ask(2) == {200: 2}
+    redis.freeze()
+    assert await one.ask(link.BREAKS + 1) == {200: link.BREAKS + 1}
+    redis.thaw()
+    await one.until(up=True)
+    await held_by_none(one)
+
+
+async def test_a_slot_that_is_let_go_during_an_outage_is_free_again(run: Run, redis: RedisServer, origin: Origin):
+    (one,) = await run(redis.url, SLOT)
+
+    async def outage(_: Origin, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        one.store.client.links[0].down("for a test")
+        writer.write(OK)
+        await writer.drain()
+        return True
+
+    origin.respond = outage
+    assert await one.ask(1) == {200: 1}
+    origin.respond = OK
+    await one.until(up=True)
+    await held_by_none(one)

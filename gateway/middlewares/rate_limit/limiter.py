@@ -7,15 +7,15 @@ Rules in "exact" mode are asked in one command, after the others; when they refu
 from __future__ import annotations
 
 from collections.abc import Awaitable, Hashable, Iterable
-from math import ceil, floor
+from math import ceil, floor, isnan
 from typing import Any, NamedTuple
 
 from gateway.core.exchange import Decision, Exchange, Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.hooks import Context
-from gateway.limits.algorithms import Limit
+from gateway.limits.algorithms import Limit, Taking
 from gateway.limits.buckets import Buckets
-from gateway.limits.leases import UNSETTLED, Leases
+from gateway.limits.leases import TERM, UNSETTLED, Leases
 from gateway.limits.ledger import Ledger
 from gateway.middlewares.rate_limit.config import RateLimitConfig
 from gateway.middlewares.rate_limit.keys import read_body, route_name
@@ -40,10 +40,13 @@ class Hit(NamedTuple):
     cost: float
     left: float
     back: float
+    at: float
+    """When it was taken: Unix time of quotas in this process, the ledger's microseconds there, else monotonic."""
     counted: Buckets | Leases | None
-    """Where it is counted; None for the store itself, in which `remote` has the key."""
+    """Where it is counted; None for the ledger itself."""
     limit: Limit
     remote: Remote | None = None
+    """What the ledger is told of it; None when only this process counts it."""
     slot: bytes = b""
 
 
@@ -136,11 +139,12 @@ class Limiter:
                 continue
             key, now = rule.key(exchange), monotonic
             counted: Buckets | Leases = policy.buckets
+            remote = None
             if rule.mode != "memory" and (remote := rule.remotes.get(policy.name)) is not None:
                 leases = remote.leases
                 if not down and remote.ledger.up and (leases is None or leases.usable(key, monotonic)):
                     if leases is None:
-                        asks.append(Hit(rule, policy, key, cost, 0.0, 0.0, None, policy.limit, remote))
+                        asks.append(Hit(rule, policy, key, cost, 0.0, 0.0, 0.0, None, policy.limit, remote))
                         continue
                     counted = leases
                 else:
@@ -155,7 +159,8 @@ class Limiter:
             if left == UNSETTLED:
                 unsettled = Unsettled(counted, key) if isinstance(counted, Leases) else None
             elif left >= 0.0:
-                found.append((Hit(rule, policy, key, cost, left, back, counted, counted.limit), state, after))
+                hit = Hit(rule, policy, key, cost, left, back, now, counted, counted.limit, remote)
+                found.append((hit, state, after))
             elif rule.shadow:
                 self._shadowed(exchange, policy)
             else:
@@ -169,20 +174,34 @@ class Limiter:
             raise self._unknown() if unsettled is None else unsettled
         for hit, _, after in found:
             assert hit.counted is not None
-            now = self._wall() if hit.rule.wall and not isinstance(hit.counted, Leases) else monotonic
-            hit.counted.commit(hit.key, after, now, hit.cost)
+            hit.counted.commit(hit.key, after, hit.at, hit.cost)
             hits.append(hit)
         return asks
 
     def _charge(self, hit: Hit, cost: float) -> None:
-        """Counts more for a request that was admitted, or gives back."""
-        counted = hit.counted
-        if counted is None:
-            assert hit.remote is not None
-            hit.remote.ledger.charge(hit.remote.key(hit.key), hit.remote.terms(cost, slot=hit.slot))
-        else:
-            wall = hit.rule.wall and not isinstance(counted, Leases)
-            counted.charge(hit.key, self._wall() if wall else self._monotonic(), cost)
+        """Counts more for a request that was admitted."""
+        if hit.counted is not None:
+            hit.counted.charge(hit.key, self._now(hit), cost)
+        elif hit.remote is not None:
+            hit.remote.ledger.charge(hit.remote.key(hit.key), hit.remote.terms(cost))
+
+    def _refund(self, hit: Hit, units: float) -> None:
+        """Gives units of a request back, as far as they still count. Units of another limit than the one now are not."""
+        counted, taking = hit.counted, Taking(hit.at, hit.left)
+        if isinstance(counted, Buckets):
+            if counted.limit == hit.limit:
+                counted.refund(hit.key, self._now(hit), units, taking)
+            return
+        assert hit.remote is not None
+        if counted is not None:
+            # What was told to be left may have been told a TERM before.
+            most = min(hit.limit.quota, hit.left + hit.limit.rate * TERM)
+            taking = Taking(counted.ledger_time(hit.key, hit.at), most)
+        if taking.at and (counted is None or counted.limit == hit.limit):
+            hit.remote.refund(hit.key, units, taking, hit.slot)
+
+    def _now(self, hit: Hit) -> float:
+        return self._wall() if hit.rule.wall and isinstance(hit.counted, Buckets) else self._monotonic()
 
     def _shadowed(self, exchange: Exchange, policy: Policy) -> None:
         self._telemetry.rate_shadowed.add((route_name(exchange), policy.name))
@@ -224,6 +243,8 @@ class Limiter:
             told = await ledger.take(keys, terms)
         except StoreDown:
             del hits[before:]
+            for ask in asks:
+                self._let_go(ask)  # Redis may still take the slot, late
             try:
                 self._take(exchange, [ask.rule for ask in asks], hits, down=True)
             except Failed:
@@ -233,9 +254,10 @@ class Limiter:
             return
         del hits[before:]
         refused = []
-        for ask, left, back in zip(asks, told[::2], told[1::2], strict=True):
+        at = told[-1]
+        for ask, left, back in zip(asks, told[:-1:2], told[1::2], strict=True):
             if left >= 0:
-                hits.append(ask._replace(left=left / 1e6, back=back / 1e6))
+                hits.append(ask._replace(left=left / 1e6, back=back / 1e6, at=at))
             elif ask.rule.shadow:
                 self._shadowed(exchange, ask.policy)
             else:
@@ -252,7 +274,7 @@ class Limiter:
 
     def _give_back(self, hits: list[Hit]) -> None:
         for hit in hits:
-            self._charge(hit, -hit.cost)
+            self._refund(hit, hit.cost)
         hits.clear()
 
     # Telling.
@@ -281,12 +303,11 @@ class Limiter:
             name = hit.rule.cost_header
             value = reply.index.get(name) if name else None
             if value is not None:
-                try:
-                    units = min(10.0**9, max(0.0, float(value)))
-                except ValueError:
-                    continue
-                if ceil(units) != hit.cost:
-                    self._charge(hit, ceil(units) - hit.cost)
+                cost = _cost(value, hit)
+                if cost > hit.cost:
+                    self._charge(hit, cost - hit.cost)
+                elif cost < hit.cost:
+                    self._refund(hit, hit.cost - cost)
         for name in self.cost_headers:
             if name in reply.index:
                 reply.remove(name)
@@ -295,14 +316,15 @@ class Limiter:
         """Gives back what counts at a time."""
         hits: list[Hit] = exchange.notes.pop(self, [])
         for hit in hits:
-            if not hit.rule.at_a_time:
-                continue
-            if hit.counted is None:
-                assert hit.remote is not None
-                remote = hit.remote
-                remote.ledger.let_go(hit.slot, remote.key(hit.key), remote.terms(-1, slot=hit.slot))
-            else:
-                self._charge(hit, -hit.cost)
+            if hit.slot:
+                self._let_go(hit)
+            elif hit.rule.at_a_time:
+                self._refund(hit, hit.cost)
+
+    def _let_go(self, hit: Hit) -> None:
+        """Gives the ledger a slot back."""
+        if hit.slot and (remote := hit.remote) is not None:
+            remote.ledger.let_go(hit.slot, remote.key(hit.key), remote.refund_terms(1, Taking(0.0, 0.0), hit.slot))
 
     # Looking.
 
@@ -334,3 +356,12 @@ class Limiter:
         refused = self._look.explained(exchange, decisions, seen)
         if refused:
             raise self._refusal(exchange, refused)
+
+
+def _cost(value: bytes, hit: Hit) -> float:
+    """The whole units that an upstream says a request has cost, never more than the limit; as before if it says no number."""
+    try:
+        units = float(value)
+    except ValueError:
+        return hit.cost
+    return hit.cost if isnan(units) else float(ceil(min(max(units, 0.0), hit.limit.quota)))

@@ -9,7 +9,7 @@ from itertools import count
 
 from gateway.core.exchange import Exchange, Identity
 from gateway.core.hooks import Context
-from gateway.limits.algorithms import NEVER, Limit
+from gateway.limits.algorithms import NEVER, Limit, Taking
 from gateway.limits.buckets import Buckets
 from gateway.limits.leases import Leases
 from gateway.limits.ledger import SLOT_SECONDS, Ledger, limit_terms
@@ -187,6 +187,18 @@ class Remote:
         """What the ledger is told, for a cost; `flag` is 1 for a shadow, or how much is wanted on lease."""
         own = (slot, SLOT) if slot else self._ends(self._limit)
         return [*self._numbers, b"%d" % cost, b"%d" % flag, *own]
+
+    def refund(self, key: Hashable, units: float, taking: Taking, slot: bytes = b"") -> None:
+        """Gives units back that were taken at a time of the ledger's, in microseconds."""
+        self.ledger.refund(self.key(key), self.refund_terms(units, taking, slot))
+
+    def refund_terms(self, units: float, taking: Taking, slot: bytes = b"") -> list[bytes]:
+        """What the ledger is told to give units back, or a slot."""
+        own: tuple[bytes, bytes] = slot, SLOT
+        if not slot:
+            ends = self._limit.ends
+            own = b"%.17g" % (taking.left if ends is None else ends(taking.at / 1e6)), b""
+        return [*self._numbers, b"%d" % units, b"%d" % taking.at, *own]
 
     def command(self, key: Hashable, limit: Limit, cost: float, wanted: float) -> tuple[bytes, list[bytes]]:
         """What a lease is settled with. Leases outlive this snapshot, so the limit is the one they are asked with."""

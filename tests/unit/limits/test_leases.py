@@ -39,7 +39,7 @@ class Counting:
             granted = max(0.0, min(wanted, self.quota - self.used))
             self.used += granted
             left = max(0.0, self.quota - self.used)
-            answer([int(left * 1e6), int(granted * 1e6), 1, 0 if left >= 1 else 1_000_000])
+            answer([int(left * 1e6), int(granted * 1e6), 1, 0 if left >= 1 else 1_000_000, 1_000_000])
         await asyncio.sleep(0)
 
     async def fail(self) -> None:

@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from gateway.limits.algorithms import Limit
+from gateway.limits.algorithms import Limit, Taking
 from gateway.limits.quotas import EVERY, PeriodEnd, UnknownZone, quota_limit, zone_of
 
 QUOTA, SLOTS = EVERY["quota"], EVERY["concurrency"]
@@ -56,7 +56,8 @@ def test_a_quota_starts_afresh_with_the_period_and_not_before():
     assert QUOTA.idle(state, limit, noon + 12 * 3600)
     assert QUOTA.left(state, limit, noon + 12 * 3600) == (2, 0.0)
     assert QUOTA.take(state, limit, noon + 12 * 3600)[1] == 1
-    assert QUOTA.charge(state, limit, noon, -5.0)[1] == 0
+    assert QUOTA.refund(state, limit, noon, 5.0, Taking(noon, 0.0))[1] == 0
+    assert QUOTA.refund(state, limit, noon, 1.0, Taking(noon - 86_400, 0.0)) == state  # of a day before
     assert QUOTA.charge(state, limit, noon + 86_400, 1.0)[1] == 1
 
 
@@ -66,9 +67,9 @@ def test_slots_come_back_only_when_given_back():
         state, left, _ = SLOTS.take(state, limit, 0.0)
     assert left == 0 and SLOTS.take(state, limit, 1e9)[1] == -1.0
     assert SLOTS.left(state, limit, 0.0) == (0.0, 0.0)
-    state = SLOTS.charge(state, limit, 0.0, -1)
+    state = SLOTS.refund(state, limit, 0.0, 1, Taking(0.0, 0.0))
     assert SLOTS.left(state, limit, 0.0)[0] == 1 and not SLOTS.idle(state, limit, 0.0)
-    assert SLOTS.idle(SLOTS.charge(state, limit, 0.0, -3), limit, 0.0)
+    assert SLOTS.idle(SLOTS.refund(state, limit, 0.0, 3, Taking(0.0, 0.0)), limit, 0.0)
 
 
 def test_a_part_of_a_limit_is_at_least_one_and_keeps_the_window():

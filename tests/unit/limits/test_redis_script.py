@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.core.clock import Clock
-from gateway.limits.algorithms import LEEWAY, Limit
+from gateway.limits.algorithms import LEEWAY, REFUND_DEPTH, Limit, Taking
 from gateway.limits.buckets import Buckets
 from gateway.limits.quotas import EVERY, quota_limit, zone_of
 from gateway.limits.redis_script import LIMITS
@@ -64,38 +65,42 @@ def limits(name: str) -> st.SearchStrategy[Limit]:
 requests = st.lists(
     st.tuples(
         st.one_of(st.just(0), st.integers(1, 40), st.integers(40, 400)),
-        st.sampled_from(["take", "take", "take", "charge"]),
+        st.sampled_from(["take", "take", "take", "charge", "refund"]),
         st.integers(1, 4),
-        st.booleans(),
     ),
     min_size=1,
     max_size=25,
 )
-"""Gap in 64ths of a second, what is done, its cost, and whether a charge gives back."""
+"""Gap in 64ths of a second, what is done and its cost. A refund is of the oldest request that had none."""
 
 
 @pytest.mark.parametrize("name", TIMED)
 @settings(max_examples=60, deadline=None)
 @given(data=st.data(), steps=requests)
-def test_lua_decides_like_python(lua: Lua, name: str, data: st.DataObject, steps: list[tuple[int, str, int, bool]]):
+def test_lua_decides_like_python(lua: Lua, name: str, data: st.DataObject, steps: list[tuple[int, str, int]]):
     limit, key = data.draw(limits(name)), f"{{contract}}:{next(names)}"
     buckets, ticks = Buckets(name, limit), 100_000 * 64
-    for gap, action, cost, back in steps:
+    takings: deque[Taking] = deque()
+    for gap, action, cost in steps:
         ticks += gap * (60 if name == "quota" else 1)
         now, cost = ticks / 64, min(cost, int(limit.quota))
         ends = (repr(limit.ends(now)), repr(limit.ends(limit.ends(now)))) if limit.ends else ("", "")
         if action == "charge":
-            amount = -cost if back else cost
-            if name == "sliding_log" and not back and len(buckets.find(key)[0] or ()) + cost > limit.quota:
-                continue  # more than there is room for: both count on, but only as far as they keep
-            buckets.charge(key, now, amount)
-            lua.call(now, "charge", (key, name, limit, amount, 0, *ends))
+            buckets.charge(key, now, cost)
+            lua.call(now, "charge", (key, name, limit, cost, 0, *ends))
+        elif action == "refund":
+            if takings:
+                taking = takings.popleft()
+                buckets.refund(key, now, cost, taking)
+                own = repr(taking.left if limit.ends is None else limit.ends(taking.at))
+                lua.call(now, "refund", (key, name, limit, cost, taking.at * 1e6, own, ""))
         else:
             state, (after, left, wait) = buckets.check(key, now, cost, 10)
-            told_left, told_wait = lua.call(now, "take", (key, name, limit, cost, 0, *ends))
-            assert (left >= 0) is (told_left >= 0)
+            told_left, told_wait, clock = lua.call(now, "take", (key, name, limit, cost, 0, *ends))
+            assert (left >= 0) is (told_left >= 0) and clock == now * 1e6
             if left >= 0:
                 buckets.commit(key, after, now, cost)
+                takings.append(Taking(now, left))
                 assert told_left / 1e6 == pytest.approx(left, abs=2e-6)
             else:
                 buckets.undo(state, after, cost)
@@ -131,7 +136,7 @@ def test_a_changed_limit_makes_the_same_of_a_state(lua: Lua, name: str, steps: l
             ends = (repr(limit.ends(now)), repr(limit.ends(limit.ends(now)))) if limit.ends else ("", "")
             cost = min(cost, int(limit.quota))
             state, (after, left, _) = buckets.check(key, now, cost, 10)
-            told, _ = lua.call(now, "take", (key, name, limit, cost, 0, *ends))
+            told, _, _ = lua.call(now, "take", (key, name, limit, cost, 0, *ends))
             assert (left >= 0) is (told >= 0)
             if left >= 0:
                 buckets.commit(key, after, now, cost)
@@ -151,13 +156,13 @@ def test_none_counts_unless_all_have_room(lua: Lua, name: str):
     wide, narrow = f"{{pair}}:{next(names)}", f"{{pair}}:{next(names)}"
     limit, one = Limit(3.0, 0.01, 300.0), Limit(1.0, 0.01, 300.0)
     both = ((wide, name, limit, 1, 0, "9e9", "9.1e9"), (narrow, name, one, 1, 0, "9e9", "9.1e9"))
-    assert [value >= 0 for value in lua.call(1000.0, "take", *both)[::2]] == [True, True]
+    assert [value >= 0 for value in lua.call(1000.0, "take", *both)[:-1:2]] == [True, True]
     for _ in range(4):
-        assert [value >= 0 for value in lua.call(1000.0, "take", *both)[::2]] == [True, False]
+        assert [value >= 0 for value in lua.call(1000.0, "take", *both)[:-1:2]] == [True, False]
     assert lua.call(1000.0, "peek", both[0])[0] == 2_000_000
     # A shadow says what it would have refused, and stops nobody.
     shadow = (*both[1][:4], 1, *both[1][5:])
-    assert [value >= 0 for value in lua.call(1000.0, "take", both[0], shadow)[::2]] == [True, False]
+    assert [value >= 0 for value in lua.call(1000.0, "take", both[0], shadow)[:-1:2]] == [True, False]
     assert lua.call(1000.0, "peek", both[0])[0] == 1_000_000
 
 
@@ -166,7 +171,7 @@ def test_a_lease_grants_what_there_is_and_counts_debts_in_any_case(lua: Lua, nam
     key, limit = f"{{lease}}:{next(names)}", Limit(10.0, 0.01, 1000.0)
 
     def lease(debt: float, wanted: float) -> tuple[float, float, bool]:
-        left, granted, _, wait = lua.call(1000.0, "lease", (key, name, limit, debt, wanted, "9e9", "9.1e9"))
+        left, granted, _, wait, _ = lua.call(1000.0, "lease", (key, name, limit, debt, wanted, "9e9", "9.1e9"))
         return left / 1e6, granted / 1e6, wait > 0
 
     assert lease(2, 5) == (3, 5, False)
@@ -183,8 +188,8 @@ def test_slots_are_by_name_and_free_by_themselves(lua: Lua):
         return lua.call(now, action, (key, "concurrency", limit, cost, 0, slot, "60"))[0] >= 0
 
     assert [call(1000.0, "take", 1, slot) for slot in "abc"] == [True, True, False]
-    call(1000.0, "charge", -1, "a")
-    call(1000.0, "charge", -1, "a")
+    call(1000.0, "refund", 1, "a")
+    call(1000.0, "refund", 1, "a")
     assert [call(1001.0, "take", 1, slot) for slot in "cd"] == [True, False]
     call(1030.0, "charge", 1, "c")  # renewed
     assert [call(1061.0, "take", 1, slot) for slot in "ef"] == [True, False]
@@ -209,3 +214,33 @@ def test_a_clock_that_goes_back_gives_nothing_away(lua: Lua):
 
 def test_the_leeway_is_the_same():
     assert f"local LEEWAY = {LEEWAY:.0e}".replace("e-0", "e-") in LIMITS.text.decode()
+    assert f"r.count - index > {REFUND_DEPTH} or" in LIMITS.text.decode()
+
+
+def test_a_log_costs_the_same_whatever_a_request_costs(lua: Lua, shared_redis: RedisServer):
+    """An upstream may report any cost: 5e6 units once kept Redis busy for 18 s."""
+    key, limit = f"{{dear}}:{next(names)}", Limit.windowed(100_000, 60.0)
+    lua.call(1000.0, "take", (key, "sliding_log", limit, 1, 0, "", ""))
+    lua.call(1000.0, "charge", (key, "sliding_log", limit, 99_999, 0, "", ""))
+    assert shared_redis.command("LLEN", key) == ":2\r\n"
+    left, wait, _ = lua.call(1030.0, "take", (key, "sliding_log", limit, 50_000, 0, "", ""))
+    assert (left, wait) == (-1, pytest.approx(30e6, abs=2))
+
+
+def test_what_comes_back_from_an_old_log_is_begun_afresh(lua: Lua, shared_redis: RedisServer):
+    """Version 0.1 kept a time for every unit."""
+    key, limit = f"{{old}}:{next(names)}", Limit.windowed(2, 60.0)
+    shared_redis.command("RPUSH", key, "999", "999.5")
+    shared_redis.command("SET", f"{key}:limit", "2 60")
+    assert lua.call(1000.0, "take", (key, "sliding_log", limit, 1, 0, "", ""))[0] == 1_000_000
+
+
+def test_a_refund_looks_through_so_many_later_requests(lua: Lua):
+    key, limit = f"{{deep}}:{next(names)}", Limit.windowed(5000, 60.0)
+    for number in range(REFUND_DEPTH + 1):
+        lua.call(1000.0 + number / 64, "take", (key, "sliding_log", limit, 1, 0, "", ""))
+    now = 1000.0 + REFUND_DEPTH / 64
+    lua.call(now, "refund", (key, "sliding_log", limit, 1, 1000.0 * 1e6, "", ""))
+    assert lua.call(now, "peek", (key, "sliding_log", limit, 1, 0, "", ""))[0] == (4999 - REFUND_DEPTH) * 1_000_000
+    lua.call(now, "refund", (key, "sliding_log", limit, 1, (1000.0 + 1 / 64) * 1e6, "", ""))
+    assert lua.call(now, "peek", (key, "sliding_log", limit, 1, 0, "", ""))[0] == (5000 - REFUND_DEPTH) * 1_000_000

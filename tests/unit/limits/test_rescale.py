@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.core.clock import Clock
 from gateway.limits import buckets as module
-from gateway.limits.algorithms import Limit
+from gateway.limits.algorithms import Limit, Taking
 from gateway.limits.buckets import Buckets
 from gateway.limits.quotas import quota_limit, zone_of
 from gateway.limits.rescale import RESCALE
@@ -157,7 +157,7 @@ def test_requests_at_a_time_are_as_many_as_there_are():
     buckets.adopt(Limit(2.0, 1.0, 1.0))
     assert not world.take(buckets)
     for _ in range(3):
-        buckets.charge("a", world.now, -1)
+        buckets.refund("a", world.now, 1, Taking(world.now, 0.0))
     assert [world.take(buckets) for _ in range(3)] == [True, True, False]
 
 

@@ -46,7 +46,7 @@ class Granting:
         self.left -= cost
         granted = max(0.0, min(wanted, self.left))
         self.left -= granted
-        told = [max(0.0, self.left), granted, 30.0, 0.0 if self.left >= 1 else 30.0]
+        told = [max(0.0, self.left), granted, 30.0, 0.0 if self.left >= 1 else 30.0, 1.0]
         return [int(one * 1e6) for one in told]
 
 
