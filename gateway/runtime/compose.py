@@ -236,7 +236,9 @@ class _Composer:
         if awaited and not config.upstream:
             target = in_task(target)
         guarded = any(kind_of(name) in GUARDS and config.overrides.get(name) is not False for name in in_force)
-        return Route(config.name, config, compiled, target, awaited, status, guarded)
+        routing = self.loaded.gateway.routing
+        ignores_case = not (routing.case_sensitive if config.case_sensitive is None else config.case_sensitive)
+        return Route(config.name, config, compiled, target, awaited, status, guarded, ignores_case)
 
     def _before(self, pipeline: PipelineConfig, route: RouteConfig) -> tuple[Hooks, ...]:
         """What comes before a route's own lists: its limit, and the fields it asks for."""

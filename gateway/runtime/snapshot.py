@@ -34,6 +34,8 @@ class Route:
     """What the route's limits say about a caller, for the `limits` answer."""
     guarded: bool = False
     """Whether a request hook asks callers who they are."""
+    ignores_case: bool = False
+    """Whether paths that differ in case only are the same."""
 
 
 @dataclass(slots=True, eq=False)

@@ -66,7 +66,6 @@ MISSING = {
     "gateway.middlewares.auth.bearer",
     "gateway.middlewares.auth.memory",
     "gateway.middlewares.auth.methods",
-    "gateway.middlewares.rate_limit.key_limits",
     "gateway.middlewares.rate_limit.look",
     "gateway.middlewares.rate_limit.policy",
     "gateway.middlewares.rate_limit.limit_headers",

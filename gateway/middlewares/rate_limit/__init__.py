@@ -25,9 +25,8 @@ from gateway.config.tables.schema import schema_of
 from gateway.core.exchange import Decision, Exchange, Reply
 from gateway.core.failures import Failed
 from gateway.core.hooks import ConfigProblem, Context, Hooks
-from gateway.core.networks import address_key
 from gateway.middlewares.rate_limit.config import ClassConfig, ExemptConfig, RateLimitConfig, RuleConfig
-from gateway.middlewares.rate_limit.keys import parts, route_name
+from gateway.middlewares.rate_limit.keys import parts, reader, route_name
 from gateway.middlewares.rate_limit.leased import Leased
 from gateway.middlewares.rate_limit.limit_headers import NOTE, refusal, tell
 from gateway.middlewares.rate_limit.limiter import Limiter
@@ -48,10 +47,10 @@ class RateLimit:
         "_context",
         "_counts",
         "_default",
+        "_key",
         "_max_keys",
         "_monotonic",
         "_of_client",
-        "_of_everybody",
         "_of_route",
         "_tiers",
         "_wall",
@@ -66,8 +65,8 @@ class RateLimit:
         self._max_keys = config.max_keys
         self._who = str(config.key)
         self._of_client = config.key == "client"
-        self._of_everybody = config.key == "global"
         self._of_route = config.scope == "route"
+        self._key = reader(config.key, config.scope)
         self._monotonic = context.clock.monotonic
         self._wall = context.clock.wall
         self._counts = context.telemetry.rate_limited
@@ -145,18 +144,6 @@ class RateLimit:
         for name in NAMES:
             if name in reply.index:
                 reply.remove(name)
-
-    def _key(self, exchange: Exchange) -> Hashable:
-        key: Hashable
-        if self._of_everybody:
-            key = ""
-        elif self._of_client and exchange.identity is not None:
-            key = exchange.identity.client
-        else:
-            key = address_key(exchange.client_ip)
-            if self._of_client:
-                key = (key,)  # a client may be called "127.0.0.1"
-        return (route_name(exchange), key) if self._of_route else key
 
     def _refusal(self, exchange: Exchange, policy: Policy, wait: float) -> Failed:
         unix, by, message = floor(self._wall()), self._context.name, self._config.message

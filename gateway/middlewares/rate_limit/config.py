@@ -52,7 +52,7 @@ class RuleConfig(ClassConfig):
         "the address (of IPv6 the /64), `global` everybody, `route` everybody on a route,"
         " or the value of `header:NAME`, `claim:NAME`, `param:NAME` (of a path template),"
         " `body:NAME` (of a JSON body); an array is the combination. What a request does "
-        "not have is replaced by its address",
+        "not have is replaced by its address, a claim that an identity does not have by its user",
     )
     algorithm: str = setting(Choice(*EVERY), default="token_bucket", doc="how requests are counted, see [limits.md](limits.md)")
     class_: str = setting(default="", name="class", doc="the name of the class that limits here")

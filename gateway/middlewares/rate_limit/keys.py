@@ -1,12 +1,18 @@
 """Whose requests count together: what the words of `key` read from a request.
 
-A part that a request does not have is replaced by the client's address, so that leaving a header out escapes no limit. What a
-stranger may choose freely is cut to a bounded length: a long value counts as its hash.
+A part that a request does not have is replaced by the client's address, so that leaving a header
+out escapes no limit; a claim that an identity does not have, by its user. Replacements are tuples
+and values are text, so no value can pass for an address. Values that strangers choose are cut to a
+bounded length: a long one counts as its hash.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+import json
+import logging
+import re
+import unicodedata
+from collections.abc import Callable, Collection, Hashable, Mapping
 from hashlib import blake2b
 from typing import Any
 
@@ -14,16 +20,23 @@ import orjson
 from marshmallow import ValidationError, fields
 
 from gateway.core.exchange import Exchange
+from gateway.core.failures import Failed, Failure
 from gateway.core.networks import address_key
+from gateway.tokens.claims import found
+
+log = logging.getLogger("gateway.rate_limit")
 
 Key = Callable[[Exchange], Hashable]
 
 WORDS = ("client", "ip", "user", "global", "route")
 PREFIXES = ("header", "claim", "param", "body")
-LONGEST = 64
+MAX_LENGTH = 64
 """Characters of a key that are kept as they are."""
 BODY = "rate_limit body"
 """The note with the object that a request's body holds, for `body:NAME`."""
+
+_RESERVED = re.compile(r"[%(){}\x1f]")
+"""What structures a key as text."""
 
 
 class KeyField(fields.Field[Any]):
@@ -66,11 +79,16 @@ def reader(key: str | tuple[str, ...], scope: str) -> Key:
 
 
 def text(key: Hashable) -> str:
-    """A key as text, for stores that have no other kind."""
+    """A key as text, for ledgers that have no other kind. Different keys are different texts."""
     if isinstance(key, str):
-        return key
+        return quoted(key)
     assert isinstance(key, tuple)
     return "(" + "\x1f".join(text(one) for one in key) + ")"
+
+
+def quoted(word: str, reserved: re.Pattern[str] = _RESERVED) -> str:
+    """A word with the characters that have a meaning in a ledger's keys percent-encoded."""
+    return reserved.sub(lambda match: f"%{ord(match[0]):02X}", word)
 
 
 def route_name(exchange: Exchange) -> str:
@@ -79,13 +97,13 @@ def route_name(exchange: Exchange) -> str:
 
 
 def stranger(exchange: Exchange) -> Hashable:
-    """Whoever cannot be told apart otherwise. A tuple: a client may be called "127.0.0.1"."""
+    """The address of a caller that cannot be told apart otherwise."""
     return (address_key(exchange.client_ip),)
 
 
 def bounded(value: str) -> str:
-    """A value that others choose, as short as a key should be."""
-    if len(value) <= LONGEST:
+    """A value that others choose: itself, or its hash when it is long."""
+    if len(value) <= MAX_LENGTH:
         return value
     return "#" + blake2b(value.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
@@ -106,7 +124,9 @@ def _client(exchange: Exchange) -> Hashable:
 
 def _user(exchange: Exchange) -> Hashable:
     identity = exchange.identity
-    return stranger(exchange) if identity is None else identity.user or identity.client
+    if identity is None:
+        return stranger(exchange)
+    return identity.user or ("client", identity.client)
 
 
 def _header(name: str) -> Key:
@@ -118,17 +138,38 @@ def _header(name: str) -> Key:
 
 
 def _claim(name: str) -> Key:
+    missed = False
+
     def read(exchange: Exchange) -> Hashable:
-        value = None if exchange.identity is None else exchange.identity.claims.get(name)
-        return stranger(exchange) if value is None else bounded(str(value))
+        nonlocal missed
+        if exchange.identity is None:
+            return stranger(exchange)
+        value = found(exchange.identity.claims, name)
+        if isinstance(value, str | int) and value != "":
+            return bounded(str(value))
+        if value:
+            return "json", bounded(_canonical(value))
+        if not missed:
+            missed = True
+            log.warning("a caller has no claim %r: those without it are limited by user", name)
+        return "user", _user(exchange)
 
     return read
+
+
+def _canonical(value: Any) -> str:
+    """JSON that is the same for equal values; the order of an array says nothing (groups, roles)."""
+    if isinstance(value, list):
+        return "[" + ",".join(sorted({_canonical(one) for one in value})) + "]"
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
 def _param(name: str) -> Key:
     def read(exchange: Exchange) -> Hashable:
         value = exchange.params.get(name)
-        return stranger(exchange) if value is None else bounded(value)
+        if value is None:
+            return stranger(exchange)
+        return bounded(value.casefold() if exchange.route.ignores_case else value)
 
     return read
 
@@ -136,21 +177,50 @@ def _param(name: str) -> Key:
 def _body(name: str) -> Key:
     def read(exchange: Exchange) -> Hashable:
         value = exchange.notes.get(BODY, {}).get(name)
-        # Two spellings of an address or a user's name must not be two callers.
-        return stranger(exchange) if not isinstance(value, str | int) else bounded(str(value).strip().casefold())
+        if not isinstance(value, str | int):
+            return stranger(exchange)
+        # Two spellings of an address or of a user's name must not be two callers.
+        return bounded(unicodedata.normalize("NFKC", str(value)).strip().casefold())
 
     return read
 
 
-async def read_body(exchange: Exchange, at_most: int) -> None:
-    """Leaves the JSON object in the body in a note. Raises Failed(BODY_TOO_LARGE)."""
-    found: Any = None
+async def read_body(exchange: Exchange, at_most: int, names: Collection[str]) -> None:
+    """Leave the JSON object in the body in a note.
+
+    Raises Failed: BODY_TOO_LARGE beyond `at_most` bytes; MALFORMED when one of `names` is there
+    twice (RFC 8259 section 4), or when what should be JSON cannot be read: the upstream might read
+    another value than is counted here.
+    """
+    read: Any = None
     if exchange.body is not None:
+        body = await exchange.body.whole(at_most)
         try:
-            found = orjson.loads(await exchange.body.whole(at_most))
+            read = orjson.loads(body)
         except orjson.JSONDecodeError:
-            pass
-    exchange.notes[BODY] = found if isinstance(found, dict) else {}
+            if body and (b"{" in body[:4] or "json" in exchange.headers.get("Content-Type", "").lower()):
+                raise Failed(Failure.MALFORMED, "The body is no JSON.", by="rate_limit") from None
+        if isinstance(read, dict) and (twice := _named_twice(body, names)):
+            raise Failed(Failure.MALFORMED, f"The JSON object in the body has {twice!r} twice.", by="rate_limit")
+    exchange.notes[BODY] = read if isinstance(read, dict) else {}
+
+
+def _named_twice(body: bytes, names: Collection[str]) -> str:
+    """The first of `names` that the object in `body` has more than once, "" without one."""
+    if b"\\" not in body and all(body.count(b'"%s"' % name.encode()) < 2 for name in names):
+        return ""
+    pairs: list[tuple[str, Any]] = []
+
+    def noted(some: list[tuple[str, Any]]) -> None:
+        nonlocal pairs
+        pairs = some  # The outermost object comes last.
+
+    try:
+        json.loads(body, object_pairs_hook=noted, parse_int=len)
+    except RecursionError:
+        return next(iter(names))
+    keys = [key for key, _ in pairs]
+    return next((name for name in names if keys.count(name) > 1), "")
 
 
 _PLAIN: Mapping[str, Key] = {

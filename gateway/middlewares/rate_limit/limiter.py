@@ -71,7 +71,7 @@ class Limiter:
         self._wall = context.clock.wall
         self._telemetry = context.telemetry
         self._ledger: Ledger | None = context.ledger
-        self._body = any(rule.body for rule in self._rules)
+        self._body = frozenset[str]().union(*(rule.body for rule in self._rules))
         self._shared = any(rule.mode == "exact" for rule in self._rules)
         # What has to be known when the reply or the end comes.
         self._keeps = any(rule.at_a_time or rule.cost_header for rule in self._rules)
@@ -90,7 +90,7 @@ class Limiter:
         return self._begin(exchange)
 
     async def _with_body(self, exchange: Exchange) -> None:
-        await read_body(exchange, BODY)
+        await read_body(exchange, BODY, self._body)
         rest = self._begin(exchange)
         if rest is not None:
             await rest
@@ -339,7 +339,7 @@ class Limiter:
 
     async def _status(self, exchange: Exchange) -> list[dict[str, Any]]:
         if self._body:
-            await read_body(exchange, BODY)
+            await read_body(exchange, BODY, self._body)
         return self._look.shown(await self._look.there(exchange))
 
     def _explain(self, exchange: Exchange, decisions: list[Decision]) -> Awaitable[None] | None:

@@ -18,7 +18,7 @@ from gateway.middlewares.rate_limit.key_limits import KeyLimits
 from gateway.middlewares.rate_limit.keys import parts
 
 LONGEST_LOG = 100_000
-"""Units that a sliding log may hold for every caller: 8 bytes each."""
+"""Units that a sliding log may hold for every caller: 16 bytes each, where every request costs one."""
 
 At = tuple[str | int, ...]
 

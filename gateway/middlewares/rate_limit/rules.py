@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Hashable
-from ipaddress import ip_address
 from itertools import count
 
 from gateway.core.exchange import Exchange, Identity
 from gateway.core.hooks import Context
+from gateway.core.networks import Networks
 from gateway.limits.algorithms import NEVER, Limit, Taking
 from gateway.limits.buckets import Buckets
 from gateway.limits.leases import Leases
 from gateway.limits.ledger import SLOT_SECONDS, Ledger, limit_terms
 from gateway.middlewares.rate_limit.config import ExemptConfig, RuleConfig
-from gateway.middlewares.rate_limit.keys import Key, parts, reader, text
+from gateway.middlewares.rate_limit.keys import Key, parts, quoted, reader, text
 from gateway.middlewares.rate_limit.policy import Policies, Policy
 
 _process = os.urandom(6).hex()
@@ -22,38 +23,27 @@ _numbers = count()
 
 SLOT = b"%d" % SLOT_SECONDS
 
+_IN_NAMES = re.compile("[%:/{}]")
+"""What separates the names that end a ledger's key."""
+
 
 class Exempt:
     """Whether a caller is not limited."""
 
-    __slots__ = ("_clients", "_networks", "_roles", "_tiers", "_verdicts")
+    __slots__ = ("_clients", "_networks", "_roles", "_tiers")
 
     def __init__(self, config: ExemptConfig) -> None:
-        self._networks = config.networks
+        self._networks = Networks(config.networks)
         self._clients = frozenset(config.clients)
         self._tiers = frozenset(config.tiers)
         self._roles = frozenset(config.roles)
-        self._verdicts: dict[str, bool] = {}
 
     def __call__(self, exchange: Exchange, identity: Identity | None) -> bool:
         if identity is not None and (
             identity.client in self._clients or identity.tier in self._tiers or not self._roles.isdisjoint(identity.roles)
         ):
             return True
-        return bool(self._networks) and self._within(exchange.client_ip)
-
-    def _within(self, address: str) -> bool:
-        known = self._verdicts.get(address)
-        if known is None:
-            if len(self._verdicts) >= 4096:
-                self._verdicts.clear()
-            try:
-                parsed = ip_address(address)
-                known = any(parsed.version == network.version and parsed in network for network in self._networks)
-            except ValueError:
-                known = False
-            self._verdicts[address] = known
-        return known
+        return bool(self._networks) and exchange.client_ip in self._networks
 
 
 class Rule:
@@ -77,10 +67,12 @@ class Rule:
         if self._own is not None:
             self.key = self._own.reader(self.key, config.scope == "route")
         self.who = "+".join(parts(config.key))
-        self.body = any(part.startswith("body:") for part in parts(config.key))
+        self.body = frozenset(part.removeprefix("body:") for part in parts(config.key) if part.startswith("body:"))
         methods = frozenset(config.methods)
         self._methods = (methods | {"HEAD"} if "GET" in methods else methods) or None
         costs = dict(config.costs)
+        if "GET" in costs:
+            costs.setdefault("HEAD", costs["GET"])
         self._default_cost = costs.pop("*", 1)
         self._costs = costs
         self.unit = not costs and self._default_cost == 1  # whether every request costs one
@@ -148,8 +140,8 @@ class Remote:
         self._among = 1
         self._wall = context.clock.wall
         self._tag = tag
-        self._prefix = "gateway:{" + (f"{tag}}}:" if tag is not None else "")
-        self._suffix = ":" + "/".join(policy.key[1:])
+        self._prefix = "gateway:{" + (f"{quoted(tag)}}}:" if tag is not None else "")
+        self._suffix = ":" + "/".join(quoted(part, _IN_NAMES) for part in policy.key[1:])
         self._algorithm = config.algorithm
         self._numbers = limit_terms(config.algorithm, limit)
         self._period: tuple[float, bytes, bytes, object] = (NEVER, b"", b"", None)
@@ -177,11 +169,8 @@ class Remote:
 
     def key(self, key: Hashable) -> bytes:
         """The store's key. What stands in braces decides on its place in a Cluster (Redis Cluster specification, hash tags)."""
-        word = text(key)
-        if self._tag is not None:
-            return f"{self._prefix}{word}{self._suffix}".encode("utf-8", "surrogatepass")
-        word = word.replace("}", "%7D")
-        return f"{self._prefix}{word}}}{self._suffix}".encode("utf-8", "surrogatepass")
+        end = "" if self._tag is not None else "}"
+        return f"{self._prefix}{text(key)}{end}{self._suffix}".encode("utf-8", "surrogatepass")
 
     def terms(self, cost: float, flag: float = 0, slot: bytes = b"") -> list[bytes]:
         """What the ledger is told, for a cost; `flag` is 1 for a shadow, or how much is wanted on lease."""

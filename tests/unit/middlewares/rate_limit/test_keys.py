@@ -1,129 +1,172 @@
-"""Limits that API keys bring along: a rate or a class, each key by itself, kept across reloads."""
+"""Whose requests count together, in this process and as keys of a ledger."""
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from gateway.core.exchange import Identity
-from gateway.core.hooks import ConfigProblem
-from gateway.middlewares.rate_limit import key_limits
-from tests.exchange import World
-from tests.unit.middlewares.rate_limit.test_rules import admitted, asked, limiter
-
-TABLE: dict[str, Any] = {
-    "limit": 5,
-    "window": "1m",
-    "algorithm": "fixed_window",
-    "key_limits": True,
-    "classes": {"small": {"limit": 2, "window": "1m"}, "odd": {"limit": 9, "period": "day"}},
-}
+from gateway.core.exchange import Exchange, Identity
+from gateway.core.failures import Failed, Failure
+from gateway.middlewares.rate_limit.keys import BODY, read_body, reader, text
+from tests.exchange import Body, exchange
 
 
-def caller(limit: str, key: str = "k_1", client: str = "acme") -> Identity:
-    return Identity(client, "api_key", claims={"key": key}, limit=limit)
+def caller(claims: dict[str, Any] | None = None, *, user: str = "bob", client: str = "acme", **facts: Any) -> Exchange:
+    return exchange(peer="192.0.2.1", identity=Identity(client, "jwt", user=user, claims=claims or {}), **facts)
 
 
-def many(identity: Identity | None, count: int = 20) -> list[Any]:
-    return [asked(identity) for _ in range(count)]
+def same(key: str, one: Exchange, other: Exchange) -> bool:
+    """Return True if both count together, here and in a ledger alike."""
+    first, second = (reader(key, "pipeline")(request) for request in (one, other))
+    assert (first == second) is (text(first) == text(second))
+    return first == second
 
 
-@pytest.mark.parametrize(
-    ("limit", "admits"),
-    [("7/1m", 7), ("7/m", 7), ("12/2h", 12), ("small", 2), ("", 5), ("odd", 5), ("unknown", 5)],
-)
-def test_a_key_has_its_own(limit: str, admits: int):
-    hook = limiter(TABLE)
-    assert admitted(hook, *many(caller(limit))) == admits
+words = st.text(st.characters(codec="utf-8") | st.sampled_from("()\x1f%{}")).map(str)
+nested = st.recursive(words, lambda inner: st.lists(inner, min_size=1, max_size=3).map(tuple), max_leaves=6)
 
 
-def test_each_key_counts_by_itself():
-    hook = limiter(TABLE)
-    assert admitted(hook, *many(caller("3/1m", "k_1"))) == 3
-    assert admitted(hook, *many(caller("3/1m", "k_2"))) == 3
-    assert admitted(hook, *many(caller("small", "k_3"))) == 2
-    # The client's own limit is untouched by its keys', and shared by those without.
-    assert admitted(hook, *many(caller("", "k_4"), 3), *many(caller("unknown", "k_5"))) == 5
-    assert admitted(hook, *many(None)) == 5
+@given(nested, nested)
+def test_different_keys_are_different_texts(one: Any, other: Any):
+    assert (text(one) == text(other)) is (one == other)
+    assert not set("{}") & set(text(one))
 
 
-def test_what_clients_are_told():
-    hook = limiter(TABLE)
-    exchange = asked(caller("7/1m"))
-    hook(exchange)
-    assert exchange.reply_blocks is not None
-    text = b"".join(exchange.reply_blocks)
-    assert b"X-RateLimit-Limit: 7\r\n" in text and b'RateLimit-Policy: "7/1m";q=7;w=60\r\n' in text
-    [shown] = hook.status(asked(caller("7/1m")))
-    assert (shown["policy"], shown["limit"], shown["remaining"]) == ("7/1m", 7, 6)
-    explained = asked(caller("7/1m"), explained=True)
-    hook(explained)
-    assert '"7/1m";q=7;w=60 by client: 5 left after it' in str(explained.decisions)
+@pytest.mark.parametrize("key", ["header:X-Tenant", "param:id", "body:id"])
+def test_a_value_is_not_somebody_s_address(key: str):
+    """Redis once had one key for the address 5.6.7.8 and a header that says (5.6.7.8)."""
+    without = exchange(peer="5.6.7.8")
+    for value in ("5.6.7.8", "(5.6.7.8)", "(5.6.7.8", "ip", "%285.6.7.8%29"):
+        said = exchange(peer="192.0.2.1", headers={"X-Tenant": value}, route="r", params={"id": value})
+        said.notes[BODY] = {"id": value}
+        assert not same(key, without, said)
 
 
-def test_by_route():
-    hook = limiter({**TABLE, "scope": "route"})
-    found = []
-    for name in ("one", "two"):
-        exchanges = many(caller("3/1m"))
-        for exchange in exchanges:
-            exchange.route = type("Route", (), {"name": name})()
-        found.append(admitted(hook, *exchanges))
-    assert found == [3, 3]
+def test_a_user_is_no_client_of_the_same_name():
+    assert not same("user", caller(user="acme", client="other"), caller(user="", client="acme"))
 
 
-def test_without_asking_for_it_keys_are_like_others():
-    hook = limiter({**TABLE, "key_limits": False, "methods": ["GET"]})
-    assert admitted(hook, *many(caller("7/1m"))) == 5
+class TestClaims:
+    def test_dots_lead_into_objects(self):
+        one, other = (caller({"org": {"id": name}}) for name in ("a", "b"))
+        assert not same("claim:org.id", one, other)
+        assert same("claim:org.id", one, caller({"org": {"id": "a"}}, user="eve"))
+        assert same("claim:org.id", one, caller({"org.id": "a"}))
+
+    @pytest.mark.parametrize("claims", [{}, {"org": None}, {"org": ""}, {"org": []}, {"org": {}}])
+    def test_who_has_none_counts_by_user_and_the_log_says_so(self, claims: dict[str, Any], caplog: pytest.LogCaptureFixture):
+        """All users of an office once shared the bucket of its address."""
+        read = reader("claim:org", "pipeline")
+        bob, eve = read(caller(claims, user="bob")), read(caller(claims, user="eve"))
+        assert bob != eve == read(exchange(peer="203.0.113.7", identity=Identity("acme", "jwt", user="eve", claims=claims)))
+        assert caplog.text.count("'org'") == 1
+        assert not same("claim:org", caller(claims, user="bob"), caller({"org": "bob"}))
+
+    def test_who_has_no_identity_counts_by_address(self):
+        assert same("claim:org", exchange(peer="192.0.2.1"), exchange(peer="192.0.2.1"))
+        assert not same("claim:org", exchange(peer="192.0.2.1"), exchange(peer="192.0.2.2"))
+        assert not same("claim:org", exchange(peer="192.0.2.1"), caller({"org": "192.0.2.1"}))
+
+    @pytest.mark.parametrize(
+        ("one", "other", "together"),
+        [
+            (["a", "b"], ["b", "a"], True),
+            (["a", "b", "a"], ["b", "a"], True),
+            (["a", "b"], ["a"], False),
+            (["a,b"], ["a", "b"], False),
+            ([["a", "b"], "c"], ["c", ["b", "a"]], True),
+            ({"x": 1, "y": [1, 2]}, {"y": [1, 2], "x": 1}, True),
+            (["a"], "a", False),
+            (["a"], '["a"]', False),
+            (7, "7", True),
+            (2**80, 2**80 + 1, False),
+            ([2**80, "\ud800"], ["\ud800", 2**80], True),
+        ],
+    )
+    def test_the_order_of_an_array_says_nothing(self, one: Any, other: Any, together: bool):
+        assert same("claim:groups", caller({"groups": one}), caller({"groups": other})) is together
 
 
-def test_what_is_counted_outlives_reloads(monkeypatch: pytest.MonkeyPatch):
-    world = World(now=100.0)
-    for number in range(3):
-        hook = limiter(TABLE, world)
-        assert admitted(hook, *many(caller("7/1m"), 2)) == 2, number
-        world.reload()
-    assert admitted(hook, *many(caller("7/1m"))) == 1
-    world.close()
+def on(route: SimpleNamespace, id: str) -> Exchange:
+    request = exchange(peer="192.0.2.1", params={"id": id})
+    request.route = route
+    return request
 
 
-def test_rates_are_bounded(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):
-    monkeypatch.setattr(key_limits, "MOST", 2)
-    hook = limiter(TABLE)
-    assert [admitted(hook, *many(caller(f"{count}/1m", f"k{count}", f"c{count}"))) for count in (7, 8, 9)] == [7, 8, 5]
-    assert "keys have more than 2 limits" in caplog.text
+@pytest.mark.parametrize("ignores_case", [True, False])
+def test_what_a_route_takes_as_one_counts_as_one(ignores_case: bool):
+    route = SimpleNamespace(name="users", ignores_case=ignores_case)
+    assert same("param:id", on(route, "bob"), on(route, "Bob")) is ignores_case
+    assert not same("param:id", on(route, "bob"), on(route, "eve"))
 
 
-@pytest.mark.parametrize(
-    "more",
-    [{"key": "ip"}, {"key": ["client", "ip"]}, {"algorithm": "concurrency", "window": None}],
-    ids=["ip", "two", "at-a-time"],
-)
-def test_rules_that_keys_cannot_bring_limits_to(more: dict[str, Any]):
-    table = {name: value for name, value in {**TABLE, **more}.items() if value is not None}
-    with pytest.raises(ConfigProblem, match="keys bring limits for clients") as caught:
-        limiter(table)
-    assert caught.value.at == ("key_limits",)
+class TestBodies:
+    async def read(self, body: bytes, *names: str) -> Any:
+        request = exchange("POST", body=Body(body))
+        await read_body(request, 1000, names or ("id",))
+        return request.notes[BODY]
 
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b'{"id": "a", "id": "b"}',
+            b'{"id": "a", "x": {"id": "c"}, "id": "b"}',
+            b'{"id": "a", "\\u0069d": "b"}',
+            b'{"\\u0069d": "a", "i\\u0064": "b"}',
+        ],
+    )
+    async def test_a_name_that_is_there_twice_is_refused(self, body: bytes):
+        with pytest.raises(Failed) as caught:
+            await self.read(body)
+        assert caught.value.failure is Failure.MALFORMED and "'id' twice" in str(caught.value.detail)
 
-def test_time_passes():
-    world = World(now=100.0)
-    hook = limiter(TABLE, world)
-    assert admitted(hook, *many(caller("3/1m"))) == 3
-    world.now += 120
-    assert admitted(hook, *many(caller("3/1m"))) == 3
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b'{"id": "a", "other": 1, "other": 2}',
+            b'{"id": "a", "x": {"id": "b"}}',
+            b'{"x": [{"id": "b", "id": "c"}], "id": "a"}',
+            b'{"id": "a", "text": "\\"id\\": 1, \\u0069d"}',
+            b'{"id": "a", "x": "id", "n": ' + b"9" * 25 + b"}",
+        ],
+    )
+    async def test_others_are_not(self, body: bytes):
+        assert (await self.read(body))["id"] == "a"
 
+    @pytest.mark.parametrize("body", [b"", b"[1]", b'"id"', b"nonsense", b"id=a"])
+    async def test_what_is_no_object_has_no_names(self, body: bytes):
+        assert await self.read(body) == {}
 
-def test_what_is_kept_is_closed():
-    closed = []
+    @pytest.mark.parametrize(
+        "body",
+        [b'{"id": "a", "id":', b'\xef\xbb\xbf{"id": "a"}', '{"id": "a"}'.encode("utf-16"), b'{"id": "\xff"}', b'{"id": 1e999}'],
+    )
+    async def test_what_others_might_read_is_refused(self, body: bytes):
+        with pytest.raises(Failed, match="no JSON"):
+            await self.read(body)
 
-    class One:
-        def close(self) -> None:
-            closed.append(self)
+    async def test_what_says_that_it_is_json_is_refused(self):
+        request = exchange("POST", headers={"Content-Type": "application/json"}, body=Body(b'  \xef\xbb\xbf{"id": "a"}'))
+        with pytest.raises(Failed, match="no JSON"):
+            await read_body(request, 1000, ("id",))
 
-    kept = key_limits.Kept()
-    first = kept.keep(("a",), 1, One)
-    assert kept.keep(("a",), 1, One) is first and kept.keep(("a",), 2, One) is not first and closed == [first]
-    kept.close()
-    assert len(closed) == 2
+    async def test_one_too_deep_to_be_looked_through(self):
+        deep = b'{"a": ' * 120 + b"1" + b"}" * 120
+        assert "a" in await self.read(deep, "id")
+        request = exchange("POST", body=Body(b'{"\\u0069d": 1, "x": ' + b"[" * 900 + b"]" * 900 + b"}"))
+        await read_body(request, 10_000, ("id",))
+        assert request.notes[BODY]["id"] == 1
+
+    @pytest.mark.parametrize(
+        ("one", "other"),
+        [("Bob@Example.com", " bob@example.COM "), ("stra\u00dfe", "STRASSE"), ("e\u0301", "\u00e9"), (7, "7")],
+    )
+    def test_spellings_are_one(self, one: Any, other: Any):
+        requests = [exchange(peer="192.0.2.1") for _ in range(2)]
+        for request, value in zip(requests, (one, other), strict=True):
+            request.notes[BODY] = {"id": value}
+        assert same("body:id", *requests)

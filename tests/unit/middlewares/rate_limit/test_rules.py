@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -200,3 +201,23 @@ def test_a_shadow_that_allows_nothing_refuses_nobody():
 def test_costs_that_are_nothing_are_not_counted_where_nothing_is_allowed():
     hook = limiter({"rules": [{**RULE, "limit": 0, "costs": {"OPTIONS": 0, "POST": 2}}]})
     assert admitted(hook, asked(method="OPTIONS"), asked(), asked(method="POST")) == 1
+
+
+@pytest.mark.parametrize(("costs", "left"), [({"GET": 4}, 6), ({"GET": 4, "HEAD": 1}, 9), ({"*": 3}, 7)])
+def test_head_costs_what_get_does(costs: dict[str, int], left: int):
+    hook = limiter({**RULE, "limit": 10, "costs": costs})
+    hook(asked(method="HEAD"))
+    assert hook.status(asked())[0]["remaining"] == left
+
+
+def test_no_two_limits_have_one_key_in_a_ledger():
+    """Names come from the configuration, and may hold what separates them."""
+    ledger = SimpleNamespace(name="redis://db", gateways=1, up=True)
+    found = set()
+    for pipeline, name in (("a", "b/c"), ("a/b", "c"), ("a:b", "c"), ("a", "b:c"), ("a", "}b")):
+        for key in ("ip", "client", "header:ip"):
+            hook = limiter({**RULE, "name": name, "key": key}, pipeline=pipeline, ledger=ledger)
+            [remote] = hook._rules[0].remotes.values()
+            found |= {remote.key(value) for value in ("x", "x:y", "{x}", "(x)", ("x",), ("x", ("y", "z")), (("x", "y"), "z"))}
+    assert len(found) == 5 * 3 * 7
+    assert all(key.count(b"{") == key.count(b"}") == 1 for key in found)
