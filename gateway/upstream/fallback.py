@@ -33,9 +33,6 @@ class WatchfulForward(Forward):
     """A Forward that tells its pool how long every attempt took and how it ended, endpoints how much time there is, and picks by
     what the request says."""
 
-    def begin(self, exchange: Exchange, key: str = "") -> Attempt:
-        return super().begin(exchange, affinity(exchange, self.pool.config.hash))
-
     def _pick(self, exchange: Exchange, tried: Sequence[Endpoint] = ()) -> Endpoint:
         return self.pool.pick(affinity(exchange, self.pool.config.hash), tried)
 

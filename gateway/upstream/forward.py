@@ -34,7 +34,7 @@ _CODES = [str(code) for code in range(1000)]
 
 
 class Forward:
-    """Sends exchanges of one route to a pool: by `await forward(exchange)`, or in steps (begin, take, send, record, settle)."""
+    """Send exchanges of one route to a pool: `await forward(exchange)`."""
 
     def __init__(
         self,
@@ -63,33 +63,17 @@ class Forward:
         return f"<Forward to {self.pool!r}>"
 
     @own
-    async def __call__(self, exchange: Exchange, attempt: Attempt | None = None) -> Reply:
-        """The endpoint's answer, whatever its status. Raises Failed when there is none in the end.
-
-        attempt: the first one, if it has begun: its endpoint is picked, and stale or not connected yet.
-        """
+    async def __call__(self, exchange: Exchange) -> Reply:
+        """The endpoint's answer, whatever its status. Raises Failed when there is none in the end."""
         exchange.upstream = self.pool.name
-        if attempt is None:
-            attempt = self.begin(exchange)
-        reason = await self._try(exchange, attempt)
-        outcome = attempt.outcome if reason is None else await self._again(exchange, attempt, reason)
-        if isinstance(outcome, Failed):
-            raise outcome
-        assert outcome is not None
-        return outcome
-
-    def begin(self, exchange: Exchange, key: str = "") -> Attempt:
-        """An attempt at a picked endpoint, to be ended by the caller. Raises Failed.
-
-        key: what balancing by hash goes by, if not by the client's address.
-        """
         timeout = self._timeout
         limit = NEVER if timeout is None else self._transport.clock.monotonic() + timeout
-        return Attempt(self.pool, self.pool.pick(key or exchange.client_ip), exchange, limit)
-
-    def take(self, attempt: Attempt) -> Connection | None:
-        """An idle connection for the attempt, if there is one."""
-        return self._transport.take(attempt.endpoint)
+        attempt = Attempt(self.pool, self._pick(exchange), exchange, limit)
+        reason = await self._try(exchange, attempt)
+        outcome = attempt.outcome if reason is None else await self._try_again(exchange, attempt, reason)
+        if outcome.__class__ is Failed:
+            raise outcome  # type: ignore[misc]
+        return outcome  # type: ignore[return-value]
 
     def send(self, exchange: Exchange, attempt: Attempt, stream: Stream) -> bool:
         """Send the request: its head, and its body if all of that is here. True when the body is to follow."""
@@ -134,17 +118,7 @@ class Forward:
             exchange.tries = [*(exchange.tries or ()), AttemptRecord(endpoint.name, took, why)]
         return reason
 
-    async def settle(self, exchange: Exchange, attempt: Attempt, reason: str | None) -> Reply:
-        """What an attempt's outcome comes to in the end, further attempts included. Raises Failed."""
-        outcome = attempt.outcome
-        if reason is not None:
-            outcome = await self._again(exchange, attempt, reason)
-        if isinstance(outcome, Failed):
-            raise outcome
-        assert outcome is not None
-        return outcome
-
-    async def _again(self, exchange: Exchange, attempt: Attempt, reason: str | None) -> Reply | Failed | None:
+    async def _try_again(self, exchange: Exchange, attempt: Attempt, reason: str | None) -> Reply | Failed | None:
         """Further attempts, as long as there is a reason for one, time, and a place in the budget."""
         pool, paid, again = self.pool, False, False
         tried: list[Endpoint] = []
@@ -215,8 +189,7 @@ class Forward:
         try:
             if body is not None and self._policy is not None:
                 await self._keep(exchange, body, self._policy.max_body)
-            # A tunnel wants a socket that cannot turn out to be stale, and keeps it. An attempt that was stale wants a fresh one.
-            if not (attempt.accept or attempt.stale):
+            if not attempt.accept:  # A tunnel wants a socket that cannot turn out to be stale, and keeps it.
                 stream = self._transport.take(attempt.endpoint)
             while True:
                 if stream is None:

@@ -156,3 +156,33 @@ async def test_an_endpoint_that_refuses_a_body_is_heard_and_not_blamed(start, co
     finally:
         await one.stop()
         await two.stop()
+
+
+async def test_interim_answers_go_on_to_clients_that_know_them(start, connect):
+    """RFC 9110 section 15.2: known or not, in order, before the final one; not to HTTP/1.0."""
+
+    async def early_hints(origin, head, reader, writer):
+        for interim in (b"102 Processing", b"103 Early Hints\r\nLink: </a>\r\nKeep-Alive: 5", b"199 Odd"):
+            writer.write(b"HTTP/1.1 " + interim + b"\r\n\r\n")
+            await writer.drain()
+            await asyncio.sleep(0)
+        writer.write(answer(b"ok"))
+        return True
+
+    origin = await Origin(early_hints).start()
+    try:
+        gateway = await start(PLAIN, f'[upstream.origin]\nurl = "{origin.url}"\n')
+        client = await connect(gateway)
+        for _ in range(2):
+            await client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            heads = [await client.head() for _ in range(4)]
+            assert [status for status, *_ in heads] == [102, 103, 199, 200]
+            assert heads[1][2].get("link") == "</a>"
+            assert "keep-alive" not in heads[1][2], "hop-by-hop"
+            assert await client.reader.readexactly(2) == b"ok"
+        old = await connect(gateway)
+        await old.send(b"GET / HTTP/1.0\r\nHost: a\r\n\r\n")
+        assert (await old.head())[0] == 200
+        assert len(origin.heads) == 3
+    finally:
+        await origin.stop()
