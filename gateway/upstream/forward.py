@@ -72,7 +72,7 @@ class Forward:
         reason = await self._try(exchange, attempt)
         outcome = attempt.outcome if reason is None else await self._try_again(exchange, attempt, reason)
         if outcome.__class__ is Failed:
-            raise outcome  # type: ignore[misc]
+            raise outcome
         return outcome  # type: ignore[return-value]
 
     def send(self, exchange: Exchange, attempt: Attempt, stream: Stream) -> bool:
