@@ -21,6 +21,15 @@ def _path(value: str) -> None:
         raise ValidationError('must start with "/" and hold neither spaces nor letters outside ASCII')
 
 
+def _headers(value: dict[str, str]) -> None:
+    for name in value:
+        if name.lower() in _NOT_SENT:
+            raise ValidationError(f"{name} says how the message is framed, which is the gateway's to say")
+
+
+_NOT_SENT = frozenset(("connection", "content-length", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"))
+
+
 @table
 class HealthConfig:
     """Active checks of every endpoint. Times in seconds."""
@@ -49,7 +58,10 @@ class HealthConfig:
     )
     host: str = setting(FieldValue(), default="", doc="the Host header to send, when the endpoint's own will not do")
     headers: dict[str, str] = setting(
-        Map(keys=FieldName(), values=FieldValue()), default_factory=dict, doc="more headers to send"
+        Map(keys=FieldName(), values=FieldValue()),
+        default_factory=dict,
+        check=_headers,
+        doc="more headers to send; Host and User-Agent replace the gateway's",
     )
 
 

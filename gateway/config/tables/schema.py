@@ -189,6 +189,10 @@ class HttpUrl(Text):
             raise ValidationError(f'must be a URL such as "http://127.0.0.1:3001", not {value!r}')
         if parts.username is not None or parts.query or parts.fragment:
             raise ValidationError("must have no user, query or fragment")
+        try:
+            parts.hostname.encode("idna")
+        except UnicodeError:
+            raise ValidationError(f"{parts.hostname!r} is no host's name") from None
         return value
 
 

@@ -16,8 +16,10 @@ class TimeoutsConfig:
     """Times in seconds."""
 
     connect: float = setting(Duration(), default=5.0, doc="for a connection to come about")
-    read: float = setting(Duration(), default=30.0, doc="between two bytes of the answer")
-    write: float = setting(Duration(), default=30.0, doc="between two bytes of the request that are taken")
+    read: float = setting(Duration(zero=True), default=30.0, doc="between two bytes of the answer; 0 means no limit")
+    write: float = setting(
+        Duration(zero=True), default=30.0, doc="between two bytes of the request that are taken; 0 means no limit"
+    )
     tunnel: float = setting(
         Duration(),
         default=3600.0,

@@ -68,7 +68,10 @@ def _length(reply: Reply, size: int | None) -> bytes:
 
 def make_head(exchange: Exchange, reply: Reply, framing: bytes, close: bool) -> bytes:
     """Status line and fields, with the empty line."""
-    line = STATUS_LINES.get(reply.status) or b"HTTP/1.1 %d \r\n" % reply.status
+    if reply.reason:
+        line = b"HTTP/1.1 %d %b\r\n" % (reply.status, reply.reason)
+    else:
+        line = STATUS_LINES.get(reply.status) or b"HTTP/1.1 %d \r\n" % reply.status
     index = reply.index
     if b"x-request-id" in index:
         reply.remove(b"x-request-id")

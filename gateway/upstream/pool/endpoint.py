@@ -31,7 +31,10 @@ class Address(NamedTuple):
         """The address an EndpointConfig's URL means; the schema has checked it."""
         parts = urlsplit(url)
         port = DEFAULT_PORTS[parts.scheme] if parts.port is None else parts.port
-        return cls(parts.scheme, parts.hostname or "", port, parts.path.rstrip("/"))
+        host = parts.hostname or ""
+        if not host.isascii():
+            host = host.encode("idna").decode()  # RFC 5890: names travel as A-labels.
+        return cls(parts.scheme, host, port, parts.path.rstrip("/"))
 
     @property
     def bracketed(self) -> str:

@@ -313,8 +313,9 @@ class Roster:
     def _publish(self) -> None:
         eligible = set() if self.trying_all else set(self.eligible)
         for endpoint in self.endpoints:
-            may_be_picked = endpoint.health.status is Status.HEALTHY or endpoint in eligible
-            self._telemetry.endpoint_healthy.set((self.name, endpoint.name), int(may_be_picked))
+            serves = endpoint.health.status is Status.HEALTHY or endpoint in eligible
+            labels = (self.name, endpoint.name)
+            self._telemetry.endpoint_healthy.set(labels, int(serves and not endpoint.draining))
         if self.config.on_empty == "try_all":
             self._telemetry.upstream_try_all.set((self.name,), int(self.trying_all))
         self._publish_circuit()

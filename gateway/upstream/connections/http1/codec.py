@@ -9,6 +9,7 @@ exactly where its framing said and nothing came after it.
 from __future__ import annotations
 
 import enum
+from http import HTTPStatus
 from typing import NamedTuple
 
 import httptools
@@ -20,6 +21,9 @@ from gateway.upstream.connections.http1.repeats import END, Repeat
 
 PATIENCE = 16
 """Answers to parse, after one repeated nothing of the one before, until another is held against the one before."""
+
+PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus}
+"""What serving writes where a reply has no reason phrase of its own."""
 
 _H = ord("H")
 
@@ -86,6 +90,7 @@ class ResponseCodec:
         "_parser",
         "_patience",
         "_phase",
+        "_reason",
         "_reply",
         "_trailers",
         "_understood",
@@ -104,6 +109,7 @@ class ResponseCodec:
         self._fields: list[Pair] = []
         self._trailers: tuple[Pair, ...] = ()
         self._reply: Reply | None = None
+        self._reason = b""
         self._head_bytes = self._beside = 0
         """Bytes of the head so far; bytes since the last of the body that are none of it."""
         self._last: list[Pair] = []
@@ -194,13 +200,17 @@ class ResponseCodec:
         end = len(data) - stated
         if data.find(END) + len(END) != end:  # Something stands before the head or behind the body: 100 (Continue), CRLF.
             return None
-        return Repeat(data[:end], reply.status, headers, index, stated)
+        return Repeat(data[:end], reply.status, reply.reason, headers, index, stated)
 
     # httptools callbacks, in the order in which they come.
 
     def on_message_begin(self) -> None:
         if self._phase is Phase.DONE:
             self._extra = True
+        self._reason = b""
+
+    def on_status(self, reason: bytes) -> None:
+        self._reason += reason  # In pieces, where it comes in pieces.
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._phase is Phase.HEAD:
@@ -225,8 +235,9 @@ class ResponseCodec:
             understood = self._understood = understand(fields)
             self._last = fields
         headers, index, joined, length, coding, connection = understood
-        # Its reason phrase is dropped: RFC 9112 section 4 lets nobody rely on it.
         reply = Reply.known(status, headers.copy(), index.copy(), joined, length)
+        if self._reason != PHRASES.get(status):
+            reply.reason = self._reason
         self._until_close = False
         self._keep = b"close" not in connection
         version = self._parser.get_http_version()

@@ -10,15 +10,11 @@ its framing said, nothing came after it, and the request had been sent whole. An
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 
 from gateway.config.tables.traffic import TimeoutsConfig
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed, Failure
-from gateway.core.headers import Pair, lower
-from gateway.core.wait import Wait
-from gateway.protocols.websocket import LINES
-from gateway.upstream.connections.endpoint_socket import EndpointSocket
+from gateway.core.headers import Pair
 from gateway.upstream.connections.http1.codec import (
     End,
     Event,
@@ -28,8 +24,9 @@ from gateway.upstream.connections.http1.codec import (
     Trailers,
     Upgraded,
 )
-from gateway.upstream.connections.http1.headers import chunked_framing, request_head
+from gateway.upstream.connections.http1.headers import TIED, names_connection_auth
 from gateway.upstream.connections.http1.receipt import sent, unacknowledged
+from gateway.upstream.connections.http1.sending import RequestSender
 from gateway.upstream.connections.http1.switched import Switched
 from gateway.upstream.connections.interfaces import NEVER, Owner, ResponseHandler
 from gateway.upstream.connections.stream import AnswerStream
@@ -38,45 +35,27 @@ from gateway.upstream.pool.endpoint import Endpoint
 WHOLE = 64 * 1024
 """Bodies with a Content-Length up to this many bytes are handed over complete, so that they leave in one write."""
 
-_DEFAULT_TIMEOUTS = TimeoutsConfig()
-_NO_BODY = b"Content-Length: 0\r\n"
-_BODY_METHODS = frozenset(("POST", "PUT", "PATCH"))
-"""Methods whose requests say so when they have no body (RFC 9110 section 8.6)."""
 
-
-class Connection(EndpointSocket):
+class Connection(RequestSender):
     """A socket on which one exchange at a time goes on: an interfaces.Stream, busy while it has a handler."""
 
     __slots__ = (
-        "_announced",
-        "_before",
         "_body",
-        "_chunked",
         "_codec",
         "_handler",
         "_head_only",
-        "_held",
         "_reply",
-        "_sending",
         "_stream",
-        "_timeouts",
         "_used",
-        "_written",
     )
 
     def __init__(self, owner: Owner, endpoint: Endpoint, max_idle: int) -> None:
         super().__init__(owner, endpoint, max_idle)
         self._codec = ResponseCodec()
         self._used = False
-        self._written = self._before = 0
-        """Bytes written to it, and before the request that is on it; -1 when that goes out in parts, which are not counted."""
         # The exchange.
-        self._timeouts = _DEFAULT_TIMEOUTS
         self._handler: ResponseHandler | None = None
-        self._head_only = self._sending = self._chunked = False
-        self._announced: Sequence[bytes] = ()
-        self._held = b""
-        """What of the request's body waits until unread input has been looked at."""
+        self._head_only = False
         self._reply: Reply | None = None
         self._body: list[bytes] = []
         self._stream: AnswerStream | None = None
@@ -98,26 +77,10 @@ class Connection(EndpointSocket):
         limit: float = NEVER,
     ) -> bool:
         """Start an exchange; see interfaces.Stream."""
-        body, method = exchange.body, exchange.method
-        more, whole = False, None
-        if handler.accept:
-            framing = LINES
-        elif body is None:
-            framing = _NO_BODY if method in _BODY_METHODS else b""
-        elif (whole := body.complete) is not None:
-            framing = b"Content-Length: %d\r\n" % len(whole)
-        else:
-            more = True
-            length = body.length
-            self._chunked = length is None
-            if length is None:
-                framing, self._announced = chunked_framing(exchange)
-            else:
-                framing = b"Content-Length: %d\r\n" % length
-        data = request_head(exchange, target, host, framing)
-        if whole is not None:
-            data += whole
-        self.start(data, handler, timeouts, method == "HEAD", more, limit)
+        data, more = self._request(exchange, target, host, handler.accept != b"")
+        if TIED in exchange.memo:
+            self.retire()
+        self.start(data, handler, timeouts, exchange.method == "HEAD", more, limit)
         return more
 
     def start(
@@ -139,40 +102,10 @@ class Connection(EndpointSocket):
         self._sending = more
         self._codec.head_only, self._codec.upgrade = head_only, handler.accept != b""
         self.limit = limit
-        self.deadline = self._owner.now + (timeouts.write if more else timeouts.read)
+        self.deadline = self._owner.now + ((timeouts.write if more else timeouts.read) or NEVER)
         self._before = -1 if more else self._written
         self._written += len(data)
         self._transport.write(data)
-
-    def write(self, chunk: bytes) -> Wait[None] | None:
-        """Send more of the request's body. A Wait is to be awaited before the next `write` or `end`.
-
-        What waits in the socket is read first: an early answer, or the connection's end. Writing to a socket that the
-        endpoint has closed would lose its answer.
-        """
-        if self.closed:
-            return None
-        data = b"%x\r\n%b\r\n" % (len(chunk), chunk) if self._chunked else chunk
-        self.deadline = self._owner.now + self._timeouts.write
-        if not self._reading_paused and self.has_unread_input():
-            self._held = data
-            return self._wait_for_room()
-        self._transport.write(data)
-        return self._wait_for_room() if self._writing_paused else None
-
-    def end(self, trailers: Sequence[Pair] = ()) -> None:
-        """The request's body is complete; of `trailers`, those that were announced go behind it where it is chunked."""
-        if self.closed:
-            return
-        if self._chunked:
-            lines = [b"%b: %b\r\n" % pair for pair in trailers if lower(pair[0]) in self._announced]
-            self._transport.write(b"0\r\n%b\r\n" % b"".join(lines))
-        self._sending = False
-        self.deadline = self._owner.now + self._timeouts.read
-
-    def hold(self) -> None:
-        """Stop the deadline while the next part of the body is awaited from the client, whose slowness is not the endpoint's."""
-        self.deadline = NEVER
 
     def give_up(self) -> None:
         """Close the socket, so that the endpoint can stop working for an answer that is no longer wanted."""
@@ -194,16 +127,11 @@ class Connection(EndpointSocket):
             why = f"{name} was not done when the time for all of it (the route's timeout, timeouts.total) was over"
             self._fail(Failed(Failure.TIMEOUT, why=why))
         elif self._reading_paused:
-            self.deadline = now + timeouts.read  # It is our client that is slow.
+            self.deadline = now + (timeouts.read or NEVER)  # It is our client that is slow.
         elif self._sending:
             self._fail(Failed(Failure.WRITE_TIMEOUT, why=f"{name} took no bytes for {timeouts.write:g} s"))
         else:
             self._fail(Failed(Failure.READ_TIMEOUT, why=f"{name} sent no bytes for {timeouts.read:g} s"))
-
-    def resume_reading(self) -> None:
-        if self._reading_paused and not self.closed:
-            self.deadline = self._owner.now + self._timeouts.read
-        super().resume_reading()
 
     # asyncio.Protocol.
 
@@ -223,7 +151,7 @@ class Connection(EndpointSocket):
                 handler.answered(reply)
                 return
             codec.parse_next()
-        self.deadline = self._owner.now + (self._timeouts.write if self._sending else self._timeouts.read)
+        self._extend(self._sending)
         self._take(codec.feed(data))
         if self._held and not self.closed:
             self._write_held()
@@ -254,11 +182,6 @@ class Connection(EndpointSocket):
         else:
             failed = Failed(Failure.CONNECTION_RESET, why=f"{name} closed the connection before it answered")
             self._fail(failed, stale=self._used)
-
-    def resume_writing(self) -> None:
-        self._writing_paused = False
-        if not self._held:
-            self._wake_writer()
 
     def _unheard(self) -> bool:
         """Whether a request is out, written at once, to which nothing has been said: one that the endpoint may not have."""
@@ -345,6 +268,8 @@ class Connection(EndpointSocket):
         handler, stream, reply, body = self._handler, self._stream, self._reply, self._body
         assert handler is not None and reply is not None
         started = stream is not None
+        if reply.status == 401 and names_connection_auth(reply.get(b"www-authenticate") or b""):
+            self.retire()  # What follows on it would be answered as this client's.
         if trailers and stream is None:
             stream = self._start_stream(reply)
         elif stream is not None:
@@ -387,10 +312,3 @@ class Connection(EndpointSocket):
             stream.end(failed)
         else:
             handler.failed(failed, stale)
-
-    def _write_held(self) -> None:
-        """Go on with the request's body: what had come meanwhile has been looked at."""
-        held, self._held = self._held, b""
-        self._transport.write(held)
-        if not self._writing_paused:
-            self._wake_writer()

@@ -9,6 +9,7 @@ calling, where the request came from, X-Request-ID), what overrides the request 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from multidict import istr
@@ -41,6 +42,9 @@ _DROPPED = HOP_BY_HOP | FRAMING | OVERRIDES | {b"host", b"expect", b"proxy", b"x
 _CHUNKED = b"Transfer-Encoding: chunked\r\n"
 
 _MEMO = "forwarded fields"
+TIED = "authenticates its connection"
+"""The key in `Exchange.memo` of a request after which its connection serves no other client."""
+_AUTHORIZATION = istr("Authorization")
 _CONNECTION, _TRACEPARENT_FIELD, _TRACESTATE, _HOST = istr("Connection"), istr("traceparent"), istr("tracestate"), istr("Host")
 
 
@@ -88,6 +92,17 @@ def request_head(exchange: Exchange, target: str, host: str, framing: bytes) -> 
     return line.encode("utf-8", "surrogateescape") + framing + fields
 
 
+_CONNECTION_AUTH = re.compile(rb"(?:^|,)[ \t]*(?:ntlm|negotiate)(?=[ \t,]|$)", re.IGNORECASE)
+
+
+def names_connection_auth(value: bytes) -> bool:
+    """Return True if credentials or a challenge use a scheme that authenticates the connection, not the request.
+
+    With NTLM (MS-NTHT) and Negotiate (RFC 4559) whatever comes later on the connection is taken for the same user's.
+    """
+    return _CONNECTION_AUTH.search(value) is not None
+
+
 def chunked_framing(exchange: Exchange) -> tuple[bytes, Sequence[bytes]]:
     """The lines that frame a body by chunks, and the names of the trailers that they announce: those that the client has
     announced (RFC 9110 section 6.6.2), without what means harm behind a body."""
@@ -104,6 +119,9 @@ def _fields(exchange: Exchange, dropped: frozenset[bytes] | None, added: Sequenc
     named: frozenset[bytes] = frozenset()
     if connection is not None and connection not in ("keep-alive", "close", "Keep-Alive"):
         named = frozenset(tokens(",".join(headers.getall(_CONNECTION)).encode("latin-1", "replace")))
+    credentials = headers.get(_AUTHORIZATION)
+    if credentials is not None and names_connection_auth(credentials.encode("utf-8", "surrogateescape")):
+        exchange.memo[TIED] = True
     if _TRACEPARENT_FIELD in headers:
         if not _continues(headers.getall(_TRACEPARENT_FIELD)):
             named |= _TRACE

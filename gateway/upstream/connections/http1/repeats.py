@@ -27,12 +27,28 @@ class Repeat:
     `used`: whether any answer has.
     """
 
-    __slots__ = ("_headers", "_index", "_joined", "_length", "_lines", "_parts", "_slots", "_status", "head", "size", "used")
+    __slots__ = (
+        "_headers",
+        "_index",
+        "_joined",
+        "_length",
+        "_lines",
+        "_parts",
+        "_reason",
+        "_slots",
+        "_status",
+        "head",
+        "size",
+        "used",
+    )
 
-    def __init__(self, head: bytes, status: int, headers: list[Pair], index: dict[bytes, bytes], length: int) -> None:
+    def __init__(
+        self, head: bytes, status: int, reason: bytes, headers: list[Pair], index: dict[bytes, bytes], length: int
+    ) -> None:
         """head: with the empty line. headers, index: what goes on to the client, in the order of the head."""
         self.used = False
         self._status = status
+        self._reason = reason
         self._headers = headers
         self._index = index
         self._lines = head[: -len(END)].split(b"\r\n")
@@ -66,6 +82,7 @@ class Repeat:
             return None
         self.used = True
         reply = Reply.known(self._status, self._headers.copy(), self._index.copy(), self._joined, self._length)
+        reply.reason = self._reason
         reply.body = data[len(self.head) :]
         return reply
 

@@ -94,3 +94,21 @@ async def test_tls_wants_a_handshake_and_no_more(refuses: bool) -> None:
     else:
         assert await check(transport, endpoint, HealthConfig(type="tls")) == 0
         assert repr(opened[0]).endswith("closed>")
+
+
+async def test_headers_of_a_check_replace_its_own(origin) -> None:
+    seen = []
+
+    async def respond(origin, head, reader, writer):
+        seen.append(head)
+        writer.write(answer(b"ok"))
+        return True
+
+    one = await Origin(respond).start()
+    health = HealthConfig(path="/ready", headers={"host": "cameras.example", "USER-AGENT": "mine", "X-Own": "1"})
+    assert await check(Transport(), Endpoint("x", EndpointConfig(one.url)), health) == 200
+    lines = seen[0].decode().split("\r\n")
+    assert [line for line in lines if line.lower().startswith("host:")] == ["Host: cameras.example"]
+    assert "User-Agent: mine" in lines
+    assert "X-Own: 1" in lines
+    await one.stop()

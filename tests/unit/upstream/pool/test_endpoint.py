@@ -131,3 +131,17 @@ def test_an_endpoint_listed_twice_gets_the_weight_of_both() -> None:
         ("http", "h", 80, ""): EndpointConfig("http://H:80/", weight=5, backup=True),
         ("http", "h", 80, "/other"): EndpointConfig("http://h/other"),
     }
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "authority"),
+    [
+        ("http://münchen.example:81", "xn--mnchen-3ya.example", "xn--mnchen-3ya.example:81"),
+        ("https://cameras.internal.", "cameras.internal.", "cameras.internal"),
+        ("http://cameras.internal.:81", "cameras.internal.", "cameras.internal:81"),
+    ],
+)
+def test_names_of_hosts(url: str, host: str, authority: str) -> None:
+    """A-labels (RFC 5890); a trailing dot is the resolver's, and goes into no field."""
+    address = Address.of(url)
+    assert (address.host, address.authority) == (host, authority)

@@ -298,3 +298,12 @@ def test_who_drains_finishes_what_it_has() -> None:
     assert "draining" in repr(world.endpoint("b"))
     world.reconfigure(EndpointConfig("http://a:80", weight=0), EndpointConfig("http://b:80", weight=0))
     assert world.refused().failure is Failure.NO_ENDPOINT
+
+
+def test_one_that_drains_is_not_shown_as_healthy() -> None:
+    """In the metric; what it has in flight it still finishes."""
+    world = World("a", EndpointConfig("http://b:80", drain=True))
+    shown = world.telemetry.endpoint_healthy
+    assert [shown.get(("becamera", name)) for name in ("a:80", "b:80")] == [1, 0]
+    world.reconfigure("a", "b")
+    assert shown.get(("becamera", "b:80")) == 1

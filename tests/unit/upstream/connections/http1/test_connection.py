@@ -1,4 +1,4 @@
-"""An exchange on a connection: what is written, what is told, in which order."""
+"""An exchange on a connection: what is told, in which order, and what becomes of the connection."""
 
 from __future__ import annotations
 
@@ -6,150 +6,9 @@ from typing import Any
 
 import pytest
 
-from gateway.config.tables.endpoints import EndpointConfig
-from gateway.config.tables.traffic import TimeoutsConfig
-from gateway.core.exchange import Exchange, Reply
-from gateway.core.failures import Failed, Failure
-from gateway.upstream.connections.http1.connection import Connection
+from gateway.core.failures import Failure
 from gateway.upstream.connections.interfaces import NEVER
-from gateway.upstream.connections.transport import Transport
-from gateway.upstream.pool.endpoint import Endpoint
-from tests.exchange import exchange
-
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-TIMEOUTS = TimeoutsConfig(read=10.0, write=20.0)
-
-
-class Socket:
-    def __init__(self) -> None:
-        self.sent = b""
-        self.aborted = False
-
-    def write(self, data: bytes) -> None:
-        self.sent += data
-
-    def abort(self) -> None:
-        self.aborted = True
-
-    def pause_reading(self) -> None:
-        pass
-
-    def resume_reading(self) -> None:
-        pass
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return default
-
-
-class Body:
-    def __init__(self, length: int | None, whole: bytes | None = None) -> None:
-        self.length = length
-        self.complete = whole
-
-
-class World:
-    """A connection and the handler of its exchange, which notes what it is told."""
-
-    accept = b""
-
-    def __init__(self) -> None:
-        self.transport = Transport()
-        self.endpoint = Endpoint("origin", EndpointConfig("http://127.0.0.1:1"))
-        self.connection = Connection(self.transport, self.endpoint, 10)
-        self.socket = Socket()
-        self.connection.connection_made(self.socket)  # type: ignore[arg-type]
-        self.told: list[Any] = []
-        self.unread = False
-        world = self
-
-        class Watched(type(self.connection)):  # type: ignore[misc]
-            __slots__ = ()
-
-            def has_unread_input(self) -> bool:
-                return world.unread
-
-        self.connection.__class__ = Watched
-
-    def interim(self, status: int, fields: Any) -> None:
-        self.told.append((status, fields))
-
-    def answered(self, reply: Reply) -> None:
-        self.told.append(reply)
-
-    def failed(self, failed: Failed, stale: bool) -> None:
-        self.told.append((failed.failure, stale))
-
-    def ended(self, failed: Failed | None) -> None:
-        self.told.append("ended" if failed is None else failed.failure)
-
-    def send(self, method: str = "GET", body: Body | None = None, *lines: tuple[str, str]) -> bool:
-        asked: Exchange = exchange(method, "/", headers=dict(lines))
-        asked.body = body  # type: ignore[assignment]
-        return self.connection.send(asked, "/path", "origin:1", self, TIMEOUTS, limit=5.0)
-
-    @property
-    def head(self) -> bytes:
-        return self.socket.sent.partition(b"\r\n\r\n")[0]
-
-    @property
-    def sent_body(self) -> bytes:
-        return self.socket.sent.partition(b"\r\n\r\n")[2]
-
-
-@pytest.mark.parametrize(
-    ("method", "body", "framing", "sent", "follows"),
-    [
-        ("GET", None, b"", b"", False),
-        ("POST", None, b"Content-Length: 0", b"", False),
-        ("POST", Body(2, b"hi"), b"Content-Length: 2", b"hi", False),
-        ("POST", Body(7), b"Content-Length: 7", b"", True),
-        ("POST", Body(None), b"Transfer-Encoding: chunked", b"", True),
-    ],
-)
-def test_how_a_body_is_framed(method: str, body: Body | None, framing: bytes, sent: bytes, follows: bool) -> None:
-    world = World()
-    assert world.send(method, body) is follows
-    assert world.head.startswith(method.encode() + b" /path HTTP/1.1\r\nHost: origin:1\r\n")
-    assert framing in world.head
-    assert (b"ength" in world.head or b"hunked" in world.head) is bool(framing)
-    assert world.sent_body == sent
-
-
-def test_chunks_and_their_end() -> None:
-    world = World()
-    world.send("POST", Body(None))
-    assert world.connection.write(b"hello") is None
-    world.connection.end()
-    assert world.sent_body == b"5\r\nhello\r\n0\r\n\r\n"
-
-
-def test_only_trailers_that_were_announced_and_mean_no_harm_follow_chunks() -> None:
-    world = World()
-    world.send("POST", Body(None), ("Trailer", "X-Sum, Host, X-Forwarded-For"))
-    assert b"\r\nTrailer: x-sum\r\n" in world.head
-    world.connection.end([(b"X-Sum", b"1"), (b"Host", b"evil"), (b"X-Forwarded-For", b"evil"), (b"X-Other", b"2")])
-    assert world.sent_body == b"0\r\nX-Sum: 1\r\n\r\n"
-    world = World()
-    world.send("POST", Body(2), ("Trailer", "X-Sum"))
-    assert b"Trailer" not in world.head, "a length leaves no place for them"
-    world.connection.write(b"hi")
-    world.connection.end([(b"X-Sum", b"1")])
-    assert world.sent_body == b"hi"
-
-
-def test_what_waits_to_be_read_is_read_before_more_is_written() -> None:
-    world = World()
-    world.send("POST", Body(None))
-    world.unread = True
-    room = world.connection.write(b"hello")
-    assert room is not None
-    assert world.sent_body == b""
-    world.unread = False
-    world.connection.data_received(CHUNKED + b"2\r\nok\r\n")
-    assert world.sent_body == b"5\r\nhello\r\n", "it answers while it reads"
-    assert room.done
-    assert not world.connection.closed
+from tests.unit.upstream.connections.http1.world import CHUNKED, OK, Body, World
 
 
 def test_an_early_answer_ends_the_exchange_and_the_connection() -> None:
@@ -246,3 +105,39 @@ def test_bytes_that_were_not_asked_for_close_it() -> None:
     world.connection.data_received(OK)
     assert world.endpoint.idle == []
     assert world.connection.closed
+
+
+@pytest.mark.parametrize(
+    ("lines", "answer", "kept"),
+    [
+        ((), b"HTTP/1.1 401 U\r\nWWW-Authenticate: Negotiate\r\n", False),
+        ((), b"HTTP/1.1 401 U\r\nWWW-Authenticate: Basic realm=a\r\nWWW-Authenticate: ntlm\r\n", False),
+        ((), b"HTTP/1.1 401 U\r\nWWW-Authenticate: Bearer realm=negotiate\r\n", True),
+        ((("Authorization", "NTLM TlRMTVNTUAAD"),), b"HTTP/1.1 200 OK\r\n", False),
+        ((("authorization", "negotiate oRQ"),), b"HTTP/1.1 200 OK\r\n", False),
+        ((("Authorization", "Bearer negotiate"),), b"HTTP/1.1 200 OK\r\n", True),
+    ],
+)
+def test_a_connection_that_carries_an_identity_serves_no_other_client(
+    lines: tuple[tuple[str, str], ...], answer: bytes, kept: bool
+) -> None:
+    """NTLM and Negotiate authenticate the connection, not the request (RFC 4559 section 6)."""
+    world = World()
+    world.send("GET", None, *lines)
+    world.connection.data_received(answer + b"Content-Length: 0\r\n\r\n")
+    assert len(world.told) == 1
+    assert (world.endpoint.idle == [world.connection]) is kept
+    assert world.connection.closed is not kept
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [(b"200 OK", b""), (b"200 Fine", b"Fine"), (b"404 Not Found", b""), (b"299 Odd", b"Odd"), (b"200 ", b""), (b"299", b"")],
+)
+def test_a_reason_phrase_of_its_own_stays(line: bytes, reason: bytes) -> None:
+    world = World()
+    for _ in range(3):  # The third is taken without being parsed.
+        world.send()
+        world.connection.data_received(b"HTTP/1.1 " + line + b"\r\nContent-Length: 2\r\n\r\nok")
+        assert world.endpoint.idle.pop() is world.connection
+    assert [reply.reason for reply in world.told] == [reason] * 3
