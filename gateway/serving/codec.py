@@ -87,14 +87,12 @@ class Outlet(Protocol):
     """
 
     admission: Admission
+    switching: bool
     last: bool
     snapshot: Any
 
     @property
     def open(self) -> bool: ...
-
-    @property
-    def switching(self) -> bool: ...
 
     def give_away(self, head: bytes, protocol: asyncio.Protocol) -> tuple[asyncio.Transport, bytes, bool]:
         """Another protocol takes the connection over, after `head`: its transport, what came early, whether it is congested.

@@ -119,7 +119,8 @@ class Http1Connection(Http1Outlet):
             codec.queued -= 1
             head: Head = events[0]
             self._begin(head, None if head.body is None else ClientBody(self, head.body))
-        elif events:
+            return
+        if events:
             self._take(events)
         elif self.head_since == 0.0 and codec.head_bytes:
             self.head_since = self._server.now
@@ -212,6 +213,7 @@ class Http1Connection(Http1Outlet):
         if body is not None:
             self.admission.attach_body(exchange, body, self._go_ahead)
             self.body = body
+        self.switching = head.upgrade and self._codec.switched and not self._queue
         self._count += 1
         self.last = head.close or self._count >= server.max_requests
         if head.version >= _HTTP_11:
@@ -277,10 +279,6 @@ class Http1Connection(Http1Outlet):
             self.linger_until = asyncio.get_running_loop().time() + LINGER
             if transport.can_write_eof():
                 transport.write_eof()
-
-    @property
-    def switching(self) -> bool:
-        return self._codec.switched and not self._queue
 
     def give_away(self, head: bytes, protocol: asyncio.Protocol) -> tuple[asyncio.Transport, bytes, bool]:
         transport = self.transport

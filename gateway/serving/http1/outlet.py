@@ -33,6 +33,7 @@ class Http1Outlet(asyncio.Protocol):
         "exchange",
         "last",
         "snapshot",
+        "switching",
         "transport",
     )
 
@@ -45,7 +46,7 @@ class Http1Outlet(asyncio.Protocol):
         self.body: ClientBody | None = None
         self.exchange: Exchange | None = None
         self.snapshot: Any = None
-        self.last = False
+        self.last = self.switching = False
 
     def pause_writing(self) -> None:
         self._writing_paused = True
