@@ -286,3 +286,29 @@ async def test_the_end_of_a_stream_frees_everything_when_its_reader_leaves(start
         await until(lambda: not (pool.in_flight or gateway.runtime.world.telemetry.in_flight.values[()]))
     finally:
         await origin.stop()
+
+
+@pytest.mark.parametrize("split", [0, 20, 60, 100])
+async def test_request_trailers_that_are_announced_go_on(start, connect, split):
+    got: list[bytes] = []
+
+    async def respond(origin, head, reader, writer):
+        got.append(await reader.readuntil(b"\r\n0\r\nX-Sum: 5\r\n\r\n"))
+        writer.write(answer(b"ok"))
+        return True
+
+    sent = (
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n"
+        b"5\r\nhello\r\n0\r\nX-Sum: 5\r\nX-Other: 1\r\nContent-Type: a/b\r\n\r\n"
+    )
+    origin = await Origin(respond, read_body=False).start()
+    try:
+        client = await connect(await start(PLAIN, upstream(origin)))
+        await client.send(sent[:split])
+        await asyncio.sleep(0.01)
+        await client.send(sent[split:])
+        assert (await client.read()).status == 200
+        assert got == [b"5\r\nhello\r\n0\r\nX-Sum: 5\r\n\r\n"]
+        assert fields_of(origin.heads[0])["trailer"].lower() == "x-sum"
+    finally:
+        await origin.stop()

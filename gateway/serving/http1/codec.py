@@ -12,14 +12,17 @@ from typing import Any
 
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import EMPTY_PAYLOAD
+from multidict import istr
 
 from gateway.core.failures import Failed, Failure
 from gateway.serving.codec import Data, End, Event, Head, Refused, Reset
 from gateway.serving.http1.parser import Limits, Malformed, Parsing, take
 from gateway.serving.http1.repeats import PATIENCE, Repeat, repeatable
+from gateway.serving.http1.trailers import TrailerReader, body_start
 
 QUEUE = 32
 """Requests taken before the first of them has been answered."""
+_TRAILER = istr("Trailer")
 SLICE = 8192
 TAIL = 65536
 """Bytes behind a request for another protocol that are kept before the client is read no further."""
@@ -35,6 +38,7 @@ class Http1Codec:
     """
 
     __slots__ = (
+        "_before",
         "_heads",
         "_limits",
         "_max_head",
@@ -42,6 +46,7 @@ class Http1Codec:
         "_patience",
         "_payload",
         "_repeat",
+        "_trailers",
         "backlog",
         "head_bytes",
         "queued",
@@ -57,6 +62,8 @@ class Http1Codec:
         self._repeat: Repeat | None = None
         self._patience = 0
         self._heads = 0
+        self._before = b""  # The last bytes of a head that is not complete.
+        self._trailers: TrailerReader | None = None
         self.backlog = b""
         self.head_bytes = 0
         self.queued = 0
@@ -143,24 +150,30 @@ class Http1Codec:
             return [*events, *self._refused(error)]
         events = []
         if payload is not None:
+            if self._trailers is not None:
+                self._trailers.feed(data)
             self._take(payload, events)
-        for message, arriving in messages:
+        for number, (message, arriving) in enumerate(messages):
             if message.__class__ is Malformed:
                 events += self._refused(message.error)
                 break
             head = self._head(message, arriving)
             events.append(head)
             if head.more:
+                if number == 0 and payload is None and _TRAILER in head.headers:
+                    self._follow(data)
                 self._take(arriving, events)
         if upgraded:
             self.switched = True
             self.backlog += tail
         if messages:
             self.head_bytes = 0
+            self._before = b""
             if len(events) == 1 and events[0].__class__ is Head:
                 self._learn(data, events[0])
         elif payload is None and not parsing.ended:
             self.head_bytes += len(data)
+            self._before = (self._before + data)[-3:]
             if self.head_bytes > self._max_head:
                 return [Refused(Failed(Failure.HEADERS_TOO_LARGE, "The request's head is too large."))]
         return self._fault(events) if parsing.fault is not None else events
@@ -170,7 +183,7 @@ class Http1Codec:
         self._heads += 1
         body: bytes | None = None
         if payload is not EMPTY_PAYLOAD:
-            if payload.is_eof():
+            if payload.is_eof() and _TRAILER not in message.headers:
                 body = take(payload)
             else:
                 self._payload = payload
@@ -191,8 +204,16 @@ class Http1Codec:
         if data:
             events.append(Data(data))
         if payload.is_eof():
-            events.append(End())
+            trailers, self._trailers = self._trailers, None
+            events.append(End() if trailers is None else End(trailers.fields))
             self._payload = None
+
+    def _follow(self, data: bytes) -> None:
+        """Look for the trailers that the head announces, whose body begins in `data`."""
+        start = body_start(self._before, data)
+        if start >= 0:
+            self._trailers = TrailerReader()
+            self._trailers.feed(data[start:])
 
     def _learn(self, data: bytes, head: Head) -> None:
         """The next request may repeat this one, which was all that came."""
