@@ -12,6 +12,7 @@ import ast
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import gateway
@@ -34,11 +35,12 @@ class Import:
         return f"{self.source}:{self.line} imports {self.target}"
 
 
-def modules(root: Path = ROOT) -> dict[str, Path]:
+@cache
+def modules() -> dict[str, Path]:
     """Dotted name -> file of every module."""
     found = {}
-    for path in sorted(root.rglob("*.py")):
-        parts = (root.name, *path.relative_to(root).with_suffix("").parts)
+    for path in sorted(ROOT.rglob("*.py")):
+        parts = (ROOT.name, *path.relative_to(ROOT).with_suffix("").parts)
         found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
     return found
 
@@ -58,6 +60,7 @@ def imports(source: str, tree: ast.AST, known: frozenset[str]) -> Iterator[Impor
                     yield Import(source, deeper if deeper in known else str(node.module), node.lineno)
 
 
+@cache
 def all_imports() -> list[Import]:
     files = modules()
     known = frozenset(files)
