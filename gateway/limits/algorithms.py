@@ -270,7 +270,7 @@ def charge_sliding(state: SlidingState, limit: Limit, now: float, cost: float) -
 
 
 def refund_sliding(state: SlidingState, limit: Limit, now: float, units: float, taking: Taking) -> SlidingState:
-    start, current, previous = state
+    start, current, previous = state if now - state[0] <= limit.window - LEEWAY else _rolled(state, limit.window, now)
     if taking.at >= start:
         return start, max(0.0, current - units), previous
     if taking.at >= start - limit.window:
@@ -329,9 +329,12 @@ def refund_log(state: LogState, limit: Limit, now: float, units: float, taking: 
     if times is None or marks is None:
         return state
     index = bisect_left(times, taking.at)
+    if index == len(times) or len(times) - index > REFUND_DEPTH:
+        return state
+    # Another request of the same moment may have been given back already.
     while index + 1 < len(times) and times[index] == taking.at and marks[index + 1] == marks[index]:
-        index += 1  # another request of the same moment has been given back already
-    if index == len(times) or times[index] != taking.at or len(times) - index > REFUND_DEPTH:
+        index += 1
+    if times[index] != taking.at:
         return state
     units = min(units, marks[index + 1] - marks[index])
     for later in range(index + 1, len(marks)):

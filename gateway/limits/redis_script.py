@@ -235,8 +235,11 @@ kinds.sliding_log = {
   refund = function(r, units)
     local taken = r.flag / 1000000
     local index = first_where(r, 0, r.count, function(time) return time >= taken end)
-    if index == r.count or r.count - index > 1000 or entry(r, index) ~= taken then return end
+    if index == r.count or r.count - index > 1000 then return end
     local before = index > 0 and mark_at(r, index - 1) or r.base
+    -- Another request of the same moment may have been given back already.
+    while index + 1 < r.count and entry(r, index) == taken and mark_at(r, index) == before do index = index + 1 end
+    if entry(r, index) ~= taken then return end
     units = math.min(units, mark_at(r, index) - before)
     local entries = redis.call('LRANGE', r.key, index, -1)
     for i, element in ipairs(entries) do
