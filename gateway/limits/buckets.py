@@ -6,13 +6,13 @@ makes of a state; the rate_limit middleware chooses keys and writes headers.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Hashable
 from math import inf
 
 from gateway.core.clock import REAL, Clock
 from gateway.lifetime.heap import give_back
+from gateway.lifetime.supervised import Supervised
 from gateway.limits.algorithms import NEVER, Algorithm, Limit, State, Taken, Taking
 from gateway.limits.quotas import EVERY
 from gateway.limits.rescale import RESCALE, counts_alike
@@ -62,7 +62,7 @@ class Buckets:
     """
 
     __slots__ = (
-        "_aside", "_before", "_clock", "_most", "_name", "_once_more", "_step", "_tending", "_wall", "_warned",
+        "_aside", "_before", "_clock", "_most", "_name", "_once_more", "_step", "_tended", "_tending", "_wall", "_warned",
         "algorithm", "due", "epoch", "evicted", "limit", "live", "take",
     )  # fmt: skip
 
@@ -81,7 +81,8 @@ class Buckets:
         self._before: tuple[Limit, float] | None = None  # the limit that the states set aside count by, and until when
         self._most = 0  # how many there have been since memory was given back, once there were MANY
         self._step = STEP
-        self._tending: asyncio.TimerHandle | None = None
+        self._tending: Supervised | None = None
+        self._tended = False
         self._once_more = False
         self._warned = NEVER
 
@@ -128,7 +129,7 @@ class Buckets:
             self._evict(now)
             if over > 0:  # a reload has lowered `most`
                 self._evict(now)
-        if self._tending is None and len(self.live) > MANY:
+        if not self._tended and len(self.live) > MANY:
             self._tend_later()
         return self.algorithm.fresh
 
@@ -188,7 +189,7 @@ class Buckets:
     def close(self) -> None:
         """Ends the sweeps that nobody calls for."""
         if self._tending is not None:
-            self._tending.cancel()
+            self._tending.close()
 
     def _set_aside(self) -> None:
         self._aside, self.live = self.live, {}
@@ -242,19 +243,19 @@ class Buckets:
                 self._warned = now
                 log.warning("%r: all in use, the fullest are forgotten to make room (max_keys)", self)
 
-    # Sweeps that nobody calls for: where there were many callers and then none, somebody has to forget them.
+    # Sweeps without requests: where there were many callers and then none.
 
     def _tend_later(self) -> None:
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            return
-        self._tending = loop.call_later(PACE if self._aside else REST, self._tend)
+        if self._tending is None:
+            self._tending = Supervised("limit_sweep", self._tend, every=REST)
+        self._tended = True
+        self._tending.start(PACE if self._aside else REST)
 
-    def _tend(self) -> None:
+    def _tend(self) -> float | None:
         now = self._clock()
-        self._tending = None
         if now >= self.due:
             self.sweep(now)
-        if self._aside or self._once_more or len(self.live) > FEW:
-            self._tend_later()
+        self._tended = bool(self._aside) or self._once_more or len(self.live) > FEW
+        if self._tended:
+            return PACE if self._aside else REST
+        return inf

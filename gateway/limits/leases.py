@@ -10,7 +10,6 @@ The same calls as buckets.py has: check, then commit or undo; charge; adopt.
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import Callable, Hashable
 from math import inf
@@ -19,6 +18,7 @@ from typing import Any
 from gateway.core.clock import Clock
 from gateway.core.wait import Wait
 from gateway.lifetime.heap import give_back
+from gateway.lifetime.supervised import Supervised
 from gateway.limits.algorithms import NEVER, Limit
 from gateway.limits.ledger import Ledger, Told
 
@@ -76,7 +76,7 @@ class Leases:
     account: builds the ledger's key and terms.
     """
 
-    __slots__ = ("_aside", "_due", "_forgotten", "_old", "_timer", "account", "clock", "ledger", "limit", "live", "share")
+    __slots__ = ("_aside", "_due", "_forgotten", "_old", "_tidying", "account", "clock", "ledger", "limit", "live", "share")
 
     def __init__(self, ledger: Ledger, share: float, account: Account, clock: Clock, limit: Limit) -> None:
         self.ledger = ledger
@@ -89,7 +89,7 @@ class Leases:
         self._due: deque[tuple[float, Hashable, Lease]] = deque()  # when credit or debt may have to be settled
         self._old: deque[tuple[float, Hashable, Lease]] = deque()  # when a lease may be forgotten
         self._forgotten = 0
-        self._timer: asyncio.TimerHandle | None = None
+        self._tidying = Supervised("lease_tidying", self._tidy, every=TICK)
 
     def __len__(self) -> int:
         return len(self.live) + len(self._aside)
@@ -182,8 +182,7 @@ class Leases:
 
     def close(self) -> None:
         """Stops tidying. What is still on credit comes back when the limit does."""
-        if self._timer is not None:
-            self._timer.cancel()
+        self._tidying.close()
 
     def _open(self, key: Hashable, now: float, most: int) -> Lease:
         if len(self) >= most:
@@ -191,8 +190,8 @@ class Leases:
         lease = self.live[key] = Lease(self.limit)
         lease.touched = now
         self._old.append((now + PATIENCE, key, lease))
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(TICK, self._tidy)
+        if len(self) == 1:
+            self._tidying.start(TICK)
         return lease
 
     def _rescale(self, lease: Lease) -> None:
@@ -244,7 +243,7 @@ class Leases:
 
     # Tidying.
 
-    def _tidy(self) -> None:
+    def _tidy(self) -> float | None:
         """Every TICK, as long as there are leases: gives back what lies unused, and forgets who has not come for long."""
         now, due, old = self.clock.monotonic(), self._due, self._old
         late: list[tuple[float, Hashable, Lease]] = []
@@ -267,7 +266,7 @@ class Leases:
             self.live = dict(self.live)  # a dictionary keeps the room it had
             self._forgotten = 0
             give_back()
-        self._timer = asyncio.get_running_loop().call_later(TICK, self._tidy) if len(self) else None
+        return None if len(self) else inf
 
     def _forget(self, key: Hashable, lease: Lease, now: float) -> None:
         """Forgets a lease that nobody needs; else asks again later."""

@@ -6,7 +6,6 @@ round. It also says that this gateway lives, renews slots that are in use, and f
 
 from __future__ import annotations
 
-import asyncio
 import os
 import random
 from collections.abc import Callable, Sequence
@@ -14,6 +13,7 @@ from collections.abc import Callable, Sequence
 from gateway.core.clock import Clock
 from gateway.core.telemetry import Telemetry
 from gateway.core.wait import Wait
+from gateway.lifetime.supervised import Supervised
 from gateway.limits.ledger import SLOT_SECONDS, Told
 from gateway.limits.redis_script import ALIVE, ALIVE_KEY, LIMITS
 from gateway.store.redis.client import Purpose, RedisClient
@@ -53,7 +53,8 @@ class RedisLedger:
         self._clock = clock
         self._alive = telemetry.store_gateways
         self._sign = sign
-        self._beating: asyncio.Task[None] | None = None
+        self._beats = 0
+        self._heart = Supervised("store_sign_of_life", self._beat, every=BEAT, of=self.name)
         self._held: dict[bytes, Account] = {}
         self._freed: dict[bytes, tuple[float, Account]] = {}
 
@@ -66,8 +67,7 @@ class RedisLedger:
 
     def close(self) -> None:
         """End its connections; what waits fails."""
-        if self._beating is not None:
-            self._beating.cancel()
+        self._heart.close()
         self.client.close()
 
     def take(self, keys: Sequence[bytes], terms: Sequence[bytes]) -> Wait[Told]:
@@ -132,22 +132,22 @@ class RedisLedger:
         return command
 
     def _send(self, command: Command) -> None:
-        if self._beating is None:
-            self._beating = asyncio.get_running_loop().create_task(self._beat())
+        if not self._beats:
+            self._beats = 1
+            self._heart.start()
         self.client.send(command)
 
-    async def _beat(self) -> None:
-        beats = 0
-        while True:
-            if self.up:
-                try:
-                    self.gateways = max(1, int(await self.client.command(*self._sign, key=ALIVE_KEY)))
-                    self._alive.set((), self.gateways)
-                except StoreDown:
-                    pass
-                self._free_again()
-                if beats % RENEWAL == 0:
-                    for account in tuple(self._held.values()):
-                        self.charge(*account)
-            beats += 1
-            await asyncio.sleep(BEAT if beats > 2 else BEAT / 8)  # soon at first: others should know of a new one
+    async def _beat(self) -> float | None:
+        """Say that this gateway lives, renew slots in use, and free others again."""
+        self._beats += 1
+        if self.up:
+            try:
+                self.gateways = max(1, int(await self.client.command(*self._sign, key=ALIVE_KEY)))
+                self._alive.set((), self.gateways)
+            except StoreDown:
+                pass
+            self._free_again()
+            if self._beats % RENEWAL == 0:
+                for account in tuple(self._held.values()):
+                    self.charge(*account)
+        return BEAT / 8 if self._beats < 4 else None  # soon at first: others should know of a new one

@@ -1,20 +1,20 @@
-"""Following something in Redis that changes: pushed as it happens, and compared every few seconds in case a push was lost.
+"""Following something in Redis that changes: pushed as it happens, compared every few seconds.
 
-Whatever changes it counts a version up and publishes the change with its number, in one step. Who follows reads everything
-once; then messages come in order, and a gap, a lost subscription or another version than expected has everything read again.
+A change counts a version up and is published with its number, in one step. A follower reads
+everything once; then messages come in order. A gap, a lost subscription or another version than
+expected has everything read again.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import random
-from contextlib import suppress
 from typing import Any, Protocol
 
 import hiredis
 from redis.exceptions import RedisError
 
+from gateway.lifetime.supervised import Supervised
 from gateway.store.redis.client import RedisClient
 from gateway.store.redis.link import AGAIN
 from gateway.store.redis.topology import CONNECT
@@ -23,7 +23,8 @@ from gateway.store.stores import StoreDown
 log = logging.getLogger("gateway.store")
 
 EVERY = 5.0
-"""Seconds between two comparisons of the version: what a change takes at most while the subscription is broken."""
+"""Seconds between two comparisons of the version: how long a change takes at most while the
+subscription is broken."""
 LATE = 2 * EVERY
 """Seconds without a comparison after which what is known counts as unconfirmed."""
 SOON = 0.5
@@ -31,26 +32,27 @@ SOON = 0.5
 GRACE = 0.25
 """Seconds in which a message may still come whose version has been read already."""
 SILENCE = 5.0
-"""Seconds of silence after which a subscription is asked whether it lives; after as many again it is given up."""
+"""Seconds of silence after which a subscription is asked whether it lives; it is given up after as
+many again."""
 
 
 class Follower(Protocol):
-    """Who follows."""
+    """What wants to know of changes."""
 
     async def load(self) -> None:
-        """Reads everything anew. Raises StoreDown."""
+        """Read everything anew. Raises StoreDown."""
 
     def take(self, change: bytes) -> None:
-        """One change, as it was published. After any exception everything is read anew."""
+        """Take one change, as it was published. After any exception everything is read anew."""
 
     def unconfirmed(self) -> None:
-        """There has been no word from the store for LATE seconds."""
+        """Note that the store has not answered for LATE seconds."""
 
 
 class Feed:
-    """Follows what is called `name` in a store: the channel NAME:changes (StoreUrl.channel) and the number NAME:version.
+    """Follows `name` in a store: the channel NAME:changes (StoreUrl.channel) and the number NAME:version.
 
-    version: the one that is known, None before the first. subscribed: whether changes are pushed at the moment.
+    version: the one that is known, None before the first. subscribed: whether changes are pushed.
     """
 
     def __init__(self, store: RedisClient, name: bytes, follower: Follower) -> None:
@@ -61,13 +63,14 @@ class Feed:
         self._key = name + b":version"
         self._follower = follower
         self._confirmed = store.clock.monotonic()
-        self._told = False
+        self._reported = False
         self._held: list[bytes] | None = None
-        self._wake = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
-        with suppress(RuntimeError):  # `gateway check` has no loop, and follows nothing
-            loop = asyncio.get_running_loop()
-            self._tasks = [loop.create_task(self._compare()), loop.create_task(self._subscribe())]
+        self._pause, _ = AGAIN
+        channel = self._channel.decode()
+        self._comparing = Supervised("store_feed", self._compare, every=EVERY, of=channel)
+        self._listening = Supervised("store_subscription", self._subscribe, every=EVERY, of=channel, jitter=0.5)
+        self._comparing.start()
+        self._listening.start()
 
     def __repr__(self) -> str:
         return f"<Feed {self._channel.decode()} version {self.version}{'' if self.subscribed else ', not subscribed'}>"
@@ -78,30 +81,24 @@ class Feed:
         return self.version is not None and self._store.clock.monotonic() - self._confirmed < LATE
 
     def close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
+        self._comparing.close()
+        self._listening.close()
 
     # Comparing.
 
-    async def _compare(self) -> None:
-        while True:
-            wait = EVERY
-            try:
-                await self._look()
-                self._confirmed = self._store.clock.monotonic()
-                self._told = False
-            except StoreDown:
-                wait = SOON
-                if not self._told and self._store.clock.monotonic() - self._confirmed >= LATE:
-                    self._told = True
-                    self._follower.unconfirmed()
-            except Exception:
-                log.exception("%r: what changed could not be taken", self)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), wait)
-            self._wake.clear()
+    async def _compare(self) -> float | None:
+        try:
+            await self._catch_up()
+        except StoreDown:
+            if not self._reported and self._store.clock.monotonic() - self._confirmed >= LATE:
+                self._reported = True
+                self._follower.unconfirmed()
+            return SOON
+        self._confirmed = self._store.clock.monotonic()
+        self._reported = False
+        return None
 
-    async def _look(self) -> None:
+    async def _catch_up(self) -> None:
         version = await self._version()
         if version == self.version:
             return
@@ -138,25 +135,23 @@ class Feed:
         except Exception as error:
             log.warning("%s: %r; everything is read anew", self._channel.decode(), error)
             self.version = -1
-            self._wake.set()
+            self._comparing.wake()
 
     # Subscribing.
 
-    async def _subscribe(self) -> None:
+    async def _subscribe(self) -> float:
         first, longest = AGAIN
-        wait = first
-        while True:
-            why = "the connection was lost"
-            try:
-                await self._listen()
-            except (OSError, TimeoutError, RedisError, StoreDown, ValueError, hiredis.HiredisError) as error:
-                why = str(error) or type(error).__name__
-            if self.subscribed:
-                wait = first
-                log.warning("%s is not pushed at the moment (%s): asked for every %.0f s", self._channel.decode(), why, EVERY)
-            self.subscribed = False
-            await asyncio.sleep(wait * random.uniform(0.5, 1.5))  # noqa: S311
-            wait = min(longest, 2 * wait)
+        why = "the connection was lost"
+        try:
+            await self._listen()
+        except (OSError, TimeoutError, RedisError, StoreDown, ValueError, hiredis.HiredisError) as error:
+            why = str(error) or type(error).__name__
+        if self.subscribed:
+            self._pause = first
+            log.warning("%s is not pushed at the moment (%s): asked for every %.0f s", self._channel.decode(), why, EVERY)
+        self.subscribed = False
+        pause, self._pause = self._pause, min(longest, 2 * self._pause)
+        return pause
 
     async def _listen(self) -> None:
         async with asyncio.timeout(CONNECT):
@@ -192,4 +187,4 @@ class Feed:
             self._heard(answer[2])
         elif isinstance(answer, list) and answer[0] == b"subscribe":
             self.subscribed = True
-            self._wake.set()  # whatever was published before now has not been heard
+            self._comparing.wake()  # What was published before now has not been heard.

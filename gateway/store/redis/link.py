@@ -11,6 +11,7 @@ import asyncio
 import random
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
+from math import inf
 from typing import Any, Protocol
 
 import hiredis
@@ -18,6 +19,7 @@ from redis.exceptions import RedisError
 
 from gateway.core.clock import Clock
 from gateway.core.telemetry import Family
+from gateway.lifetime.supervised import Supervised
 from gateway.store.redis.connection import Command, Connection, fail
 from gateway.store.redis.topology import CONNECT, Address
 from gateway.store.stores import StoreDown
@@ -71,8 +73,10 @@ class Link:
         self.outage = 0.0
         self._early: list[Command] = []
         self._late = 0
-        self._task: asyncio.Task[None] | None = None
+        self._first: asyncio.Task[None] | None = None
         self._since = 0.0
+        self._pause, longest = AGAIN
+        self._search = Supervised("store_link", self._try_again, every=longest, of=label, jitter=0.5)
 
     def __repr__(self) -> str:
         return f"<Link {self.label} {'up' if self.up else 'down'} {self.connection}>"
@@ -89,8 +93,8 @@ class Link:
             fail(command, f"the server is down: {self.why}")
         else:
             self._early.append(command)
-            if self._task is None:
-                self._task = asyncio.get_running_loop().create_task(self._start())
+            if self._first is None:
+                self._first = asyncio.get_running_loop().create_task(self._start())
 
     def down(self, why: str) -> None:
         """Close the way, and begin to look for the server."""
@@ -100,7 +104,8 @@ class Link:
         connection, self.connection = self.connection, None
         self.why = why
         self._since = self.owner.clock.monotonic()
-        self._task = asyncio.get_running_loop().create_task(self._recover())
+        self._pause, _ = AGAIN
+        self._search.start(self._pause * random.uniform(0.5, 1.5))  # noqa: S311
         self.owner.changed(self)
         if connection is not None:
             connection.close()
@@ -108,8 +113,9 @@ class Link:
             fail(command, why)
 
     def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
+        self._search.close()
+        if self._first is not None:
+            self._first.cancel()
         if self.connection is not None:
             self.connection.close()
         for command in self._early:
@@ -120,31 +126,25 @@ class Link:
         try:
             connection = await self._open(FIRST)
         except FAILED as error:
-            self._task = None
             self.down(f"cannot connect: {error}")
             return
         self._use(connection)
 
-    async def _recover(self) -> None:
-        wait, longest = AGAIN
-        while True:
-            await asyncio.sleep(wait * random.uniform(0.5, 1.5))  # noqa: S311
-            wait = min(longest, wait * 2)
-            connection = None
-            try:
-                connection = await self._open(CONNECT)
-                await self._asked(connection, self.owner.probe)
-                break
-            except FAILED as error:
-                if connection is not None:
-                    connection.close()
-                self.why = str(error)
-                self.owner.searching(self)
+    async def _try_again(self) -> float:
+        """Look for the server once. Gives the seconds to the next try, or none."""
+        try:
+            connection = await self._open(CONNECT, self.owner.probe)
+        except FAILED as error:
+            self.why = str(error)
+            self.owner.searching(self)
+            self._pause = min(AGAIN[1], self._pause * 2)
+            return self._pause
         self.outage = self.owner.clock.monotonic() - self._since
         self._use(connection)
+        return inf
 
     def _use(self, connection: Connection) -> None:
-        self.connection, self.why, self._late, self._task = connection, "", 0, None
+        self.connection, self.why, self._late = connection, "", 0
         if connection.closed:
             self.down("the connection was lost")
             return
@@ -153,8 +153,8 @@ class Link:
         for command in early:
             connection.send(command)
 
-    async def _open(self, seconds: float) -> Connection:
-        """A connection that Redis has accepted. Raises FAILED."""
+    async def _open(self, seconds: float, *last: tuple[bytes, ...]) -> Connection:
+        """A connection that Redis has accepted, with an answer to `last` within the deadline. Raises FAILED."""
         owner, connection = self.owner, None
         try:
             async with asyncio.timeout(seconds):
@@ -164,6 +164,9 @@ class Link:
                 )
                 for words in owner.greeting:
                     await self._asked(connection, words)
+                connection.deadline = owner.deadline
+                for words in last:
+                    await self._asked(connection, words)
         except BaseException as error:
             if connection is not None:
                 connection.close()
@@ -171,7 +174,6 @@ class Link:
                 what = "TLS handshake (does the port speak TLS?)" if owner.tls and connection is None else "answer"
                 raise TimeoutError(f"no {what} within {seconds:g} s") from None
             raise
-        connection.deadline = owner.deadline
         return connection
 
     async def _asked(self, connection: Connection, words: tuple[bytes, ...]) -> None:

@@ -107,7 +107,7 @@ async def test_changes_while_everything_is_read_are_taken_after_it(world: Channe
 
     world.follower.during = during
     feed.version = None
-    feed._wake.set()
+    feed._comparing.wake()
     await until(lambda: feed.version == 1)
     assert world.follower.taken == [b"meanwhile"]
 
@@ -131,7 +131,7 @@ async def test_a_failure_of_our_own_does_not_end_it(world: Channel, caplog: pyte
     world.follower.during = broken
     feed = world.follow()
     await until(lambda: feed.version == 0)
-    assert "what changed could not be taken" in caplog.text
+    assert "store_feed of gateway:{feed}:changes:10 failed" in caplog.text
 
 
 async def test_reading_that_fails_is_tried_again(world: Channel, monkeypatch: pytest.MonkeyPatch):
@@ -166,7 +166,7 @@ async def test_a_version_whose_message_is_still_to_come(world: Channel, monkeypa
     feed.version = 0
     monkeypatch.setattr(redis_feed, "GRACE", 0.05)
     asyncio.get_running_loop().call_later(0.01, feed._heard, b"1 late")
-    feed._wake.set()
+    feed._comparing.wake()
     await until(lambda: feed.version == 1)
     await asyncio.sleep(0.06)
     assert world.follower.taken == [b"x", b"late"] and world.follower.loads == 1
@@ -234,5 +234,5 @@ def test_readers_are_shared_by_url():
 
 async def test_without_a_loop_nothing_is_followed(monkeypatch: pytest.MonkeyPatch):
     feed = await asyncio.to_thread(lambda: Feed(RedisClient(parse("redis://host"), 1.0, REAL, Telemetry()), NAME, Follower()))
-    assert feed._tasks == []
+    assert "asleep" in repr(feed._comparing) and "asleep" in repr(feed._listening)
     feed.close()

@@ -96,3 +96,24 @@ async def test_a_port_that_says_nothing(fake: StartFake, monkeypatch: pytest.Mon
     with pytest.raises(StoreDown, match=r"no answer within 0\.02 s"):
         await client.command(b"GET", b"k")
     client.close()
+
+
+async def test_a_mistake_of_our_own_does_not_end_the_search(fake: StartFake, caplog: pytest.LogCaptureFixture):
+    """One exception that was not foreseen once left a server down for ever."""
+    server = await fake(lambda command: None)
+    client = made(f"redis://127.0.0.1:{server.port}")
+    with pytest.raises(StoreDown):
+        await client.command(b"GET", b"k")
+    [link] = client.links
+    resolve, wrong = link.resolve, [RuntimeError("a mistake")]
+
+    async def once() -> tuple[str, int]:
+        if wrong:
+            raise wrong.pop()
+        return await resolve()
+
+    link.resolve = once
+    server.reply = usual()
+    await until_up(client)
+    assert "store_link of redis://" in caplog.text and await client.command(b"GET", b"k") == b"OK"
+    client.close()
