@@ -28,9 +28,7 @@ TOP = len(LAYERS) - 1
 RANK = {package: rank for rank, layer in enumerate(LAYERS) for package in layer}
 
 
-CIRCLES: set[frozenset[str]] = {
-    frozenset({"gateway.middlewares.rate_limit.key_limits", "gateway.middlewares.rate_limit.policy"}),
-}
+CIRCLES: set[frozenset[str]] = set()
 """Modules that still import each other. To be emptied; nothing is added here."""
 
 FOLDER_MODULES = 14

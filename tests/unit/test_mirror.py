@@ -67,8 +67,6 @@ MISSING = {
     "gateway.middlewares.auth.memory",
     "gateway.middlewares.auth.methods",
     "gateway.middlewares.rate_limit.look",
-    "gateway.middlewares.rate_limit.policy",
-    "gateway.middlewares.rate_limit.limit_headers",
     "gateway.protocols.tls",
     "gateway.routing.index",
     "gateway.serving.endings",

@@ -30,7 +30,8 @@ from gateway.middlewares.rate_limit.keys import parts, reader, route_name
 from gateway.middlewares.rate_limit.leased import Leased
 from gateway.middlewares.rate_limit.limit_headers import NOTE, refusal, tell
 from gateway.middlewares.rate_limit.limiter import Limiter
-from gateway.middlewares.rate_limit.policy import Policies, Policy, policies
+from gateway.middlewares.rate_limit.policy import Policy
+from gateway.middlewares.rate_limit.rule_policies import Policies, policies
 from gateway.middlewares.rate_limit.rules import Rule
 
 CONFIG = schema_of(RateLimitConfig)

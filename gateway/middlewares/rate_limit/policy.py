@@ -1,4 +1,4 @@
-"""The policies that a rule amounts to: a limit with its name, its buckets and its header lines."""
+"""A policy: a limit with its name, its buckets and its header lines; and how a rule's classes and numbers become one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
-from typing import NamedTuple
 
 from gateway.core.hooks import ConfigProblem, Context
 from gateway.lifetime.registry import Differently
@@ -14,13 +13,13 @@ from gateway.limits.algorithms import Limit
 from gateway.limits.buckets import Buckets
 from gateway.limits.quotas import PERIODS, POLL, UnknownZone, quota_limit, zone_of
 from gateway.middlewares.rate_limit.config import ClassConfig, RuleConfig
-from gateway.middlewares.rate_limit.key_limits import KeyLimits
 from gateway.middlewares.rate_limit.keys import parts
 
-LONGEST_LOG = 100_000
+MAX_LOG_UNITS = 100_000
 """Units that a sliding log may hold for every caller: 16 bytes each, where every request costs one."""
 
-At = tuple[str | int, ...]
+Path = tuple[str | int, ...]
+"""Keys that lead to a place in the TOML table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,62 +49,24 @@ class Policy:
         return f"{self.head}0\r\nRateLimit-Policy: {listed}\r\n{self.tail}0\r\n".encode()
 
 
-class Policies(NamedTuple):
-    """One rule's: for everybody, by tier and role, and those that keys bring along."""
-
-    default: Policy
-    tiers: Mapping[str, Policy]
-    roles: Mapping[str, Policy]
-    own: KeyLimits | None = None
-
-    def each(self) -> list[Policy]:
-        return [self.default, *self.tiers.values(), *self.roles.values(), *(self.own.classes.values() if self.own else ())]
-
-
-def policies(
-    rule: RuleConfig, classes: Mapping[str, ClassConfig], context: Context, at: At = (), own: str = "", below: At = ()
-) -> Policies:
-    """A rule's policies. `at` is where it stands, `own` what it is called when no class names it; the parts of `below` tell its
-    buckets from those of other rules. Raises ConfigProblem when the limits do not make sense together."""
-    making = Making(rule, classes, context, at, tuple(map(str, below)))
-    numbers = rule.numbers()
-    if rule.class_:
-        if numbers != ClassConfig():
-            raise ConfigProblem(
-                "a class and numbers of its own are two limits",
-                at=(*at, "class"),
-                hint="put the numbers into a class: classes.NAME = { ... }, class = NAME",
-            )
-        default = making.of_class(rule.class_, (*at, "class"))
-    else:
-        name = ".".join(filter(None, (context.route, own))) or context.name.partition(".")[2] or "default"
-        default = making.policy(name, numbers, at)
-    tiers = {tier: making.of_class(name, (*at, "tiers", tier)) for tier, name in rule.tiers.items()}
-    roles = {role: making.of_class(name, (*at, "roles", role)) for role, name in rule.roles.items()}
-    if rule.key_limits and (rule.key != "client" or rule.algorithm not in _WINDOWED):
-        hint = f'key = "client", and algorithm one of {", ".join(_WINDOWED)}'
-        raise ConfigProblem("keys bring limits for clients, of so many requests within a time", at=(*at, "key_limits"), hint=hint)
-    return Policies(default, tiers, roles, KeyLimits(making, classes) if rule.key_limits else None)
-
-
 @dataclass(frozen=True, slots=True)
-class Making:
+class PolicyMaker:
     """Makes the policies of one rule."""
 
     rule: RuleConfig
     classes: Mapping[str, ClassConfig]
     context: Context
-    at: At
+    at: Path
     below: tuple[str, ...]
 
-    def of_class(self, name: str, at: At) -> Policy:
+    def of_class(self, name: str, at: Path) -> Policy:
         known = self.classes.get(name)
         if known is None:
             names = ", ".join(sorted(self.classes)) or "none"
             raise ConfigProblem(f"there is no class {name!r}", at=at, hint=f"classes here: {names}")
         return self.policy(name, known, ("classes", name))
 
-    def policy(self, name: str, numbers: ClassConfig, at: At) -> Policy:
+    def policy(self, name: str, numbers: ClassConfig, at: Path) -> Policy:
         rule, context = self.rule, self.context
         limit = self.limit(numbers, at)
         # Keys mean different things by `key`, and states by `algorithm`; the limit is not part of it: buckets outlive changes.
@@ -140,7 +101,7 @@ class Making:
             key = (*key, "route", context.route)
             return key, context.keep(key, rule.scope, make, limit)
 
-    def limit(self, numbers: ClassConfig, at: At) -> Limit:
+    def limit(self, numbers: ClassConfig, at: Path) -> Limit:
         """The limit that a class's numbers describe, for the rule's algorithm."""
         algorithm = self.rule.algorithm
         for name, owner in _OWNERS:
@@ -160,33 +121,33 @@ class Making:
                 hint = "an IANA name such as Europe/Berlin; small images need the package tzdata"
                 raise ConfigProblem(str(unknown), at=(*self.at, "time_zone"), hint=hint) from None
         limit = _limit(numbers, at)
-        if algorithm == "sliding_log" and limit.quota > LONGEST_LOG:
-            raise ConfigProblem(f"a sliding log holds {LONGEST_LOG} requests at most", at=at, hint='use "sliding_window"')
+        if algorithm == "sliding_log" and limit.quota > MAX_LOG_UNITS:
+            raise ConfigProblem(f"a sliding log holds {MAX_LOG_UNITS} requests at most", at=at, hint='use "sliding_window"')
         return limit
 
 
-_WINDOWED = ("token_bucket", "sliding_window", "sliding_log", "fixed_window")
+WINDOWED = ("token_bucket", "sliding_window", "sliding_log", "fixed_window")
 _OWNERS = (
     ("tokens", ("token_bucket",)),
     ("refill", ("token_bucket",)),
     ("burst", ("token_bucket",)),
-    ("window", _WINDOWED),
+    ("window", WINDOWED),
     ("period", ("quota",)),
 )
 _HINTS = {
-    **dict.fromkeys(_WINDOWED, "give limit and window"),
+    **dict.fromkeys(WINDOWED, "give limit and window"),
     "quota": "give limit and period",
     "concurrency": "give limit, the number of requests at a time",
 }
 
 
-def _given(value: int | None, name: str, at: At) -> int:
+def _given(value: int | None, name: str, at: Path) -> int:
     if value is None:
         raise ConfigProblem("says no limit", at=at, hint=f"give {name}")
     return value
 
 
-def _limit(numbers: ClassConfig, at: At) -> Limit:
+def _limit(numbers: ClassConfig, at: Path) -> Limit:
     """One of so many requests within so many seconds."""
     by_tokens = numbers.tokens is not None or numbers.refill is not None
     by_window = numbers.limit is not None or numbers.window is not None

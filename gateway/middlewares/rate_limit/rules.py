@@ -16,7 +16,8 @@ from gateway.limits.leases import Leases
 from gateway.limits.ledger import SLOT_SECONDS, Ledger, limit_terms
 from gateway.middlewares.rate_limit.config import ExemptConfig, RuleConfig
 from gateway.middlewares.rate_limit.keys import Key, parts, quoted, reader, text
-from gateway.middlewares.rate_limit.policy import Policies, Policy
+from gateway.middlewares.rate_limit.policy import Policy
+from gateway.middlewares.rate_limit.rule_policies import Policies
 
 _process = os.urandom(6).hex()
 _numbers = count()
