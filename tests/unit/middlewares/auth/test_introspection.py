@@ -9,7 +9,6 @@ import pytest
 from gateway.core.failures import Failure
 from gateway.core.hooks import ConfigProblem
 from gateway.credentials.revocations.revoked import Revocation, add
-from gateway.lifetime.coalesce import Coalesce
 from gateway.tokens.introspection import Introspection, Server, Unavailable
 from tests.idp import Provider
 from tests.unit.middlewares.auth.bearers import ISSUER, NOW, SECRET, Bearers, asked, bearing, failing, through, token
@@ -193,18 +192,6 @@ async def test_not_of_its_kind(world: Asking, provider: Provider):
     exchange = bearing("good")
     await through(world.hook(provider, forward_credentials=True), exchange)
     assert exchange.drop_headers is None
-
-
-async def test_timeout_and_too_many(provider: Provider):
-    provider.overrides["/introspect"] = b""
-    one = Introspection(Server(f"{provider.issuer}/introspect", timeout=0.00001))
-    with pytest.raises(Unavailable, match="no answer within"):
-        await one.ask("t")
-    one._asking = Coalesce(0)
-    with pytest.raises(Unavailable, match="questions are under way"):
-        await one.ask("t")
-    one.close()
-    await asyncio.sleep(0.01)
 
 
 def test_no_server():
