@@ -94,9 +94,14 @@ async def open_tunnel(client: Client, path: str = "/", *lines: str) -> dict[str,
 
 
 def speaks(talk: Talk, *lines: str) -> Respond:
-    """An Origin's `respond` that accepts every handshake, adds `lines` to its 101, and then talks."""
+    """An Origin's `respond` that accepts every handshake, adds `lines` to its 101, and then talks.
+
+    It hangs up on any other request.
+    """
 
     async def respond(origin: Origin, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        if "sec-websocket-key" not in fields_of(head):
+            return False
         writer.write(switching(head, *lines))
         await writer.drain()
         await talk(reader, writer)

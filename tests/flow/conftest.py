@@ -13,6 +13,7 @@ from gateway.app import Gateway
 from tests.client import Client
 from tests.flow.modes import MODES
 from tests.origin import Origin
+from tests.websocket import echo, speaks
 
 Start = Callable[..., Awaitable[Gateway]]
 
@@ -88,6 +89,37 @@ async def connect() -> AsyncIterator[Callable[..., Awaitable[Client]]]:
     yield one
     for client in clients:
         client.close()
+
+
+@pytest.fixture
+async def origin_of():
+    """`await origin_of(respond)`: an upstream that answers so."""
+    made: list[Origin] = []
+    failed: list[BaseException] = []
+
+    async def one(respond) -> Origin:
+        async def noticed(*arguments) -> bool:
+            try:
+                return await respond(*arguments)
+            except (ConnectionError, asyncio.IncompleteReadError):
+                raise
+            except Exception as error:
+                failed.append(error)
+                raise
+
+        origin = await Origin(respond if isinstance(respond, bytes) else noticed).start()
+        made.append(origin)
+        return origin
+
+    yield one
+    for origin in made:
+        await origin.stop()
+    assert failed == []
+
+
+@pytest.fixture
+async def echoing(origin_of) -> Origin:
+    return await origin_of(speaks(echo))
 
 
 PLAIN = '[[route]]\nprefix = "/"\nupstream = "origin"\n'
