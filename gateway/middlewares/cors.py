@@ -27,6 +27,7 @@ from gateway.config.tables.schema import Duration, FieldName, Items, schema_of
 from gateway.core.exchange import ALLOWED_METHODS, Decision, Exchange, Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.hooks import ConfigProblem, Context, Hooks
+from gateway.protocols.websocket import UPGRADE
 
 ORIGIN = istr("Origin")
 """An istr is looked up without being folded first."""
@@ -50,7 +51,7 @@ OWNED = frozenset(
 )
 """The fields this middleware answers for, lower case."""
 
-_ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://(\*\.)?([a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
+_ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://([a-z0-9_*](?:[a-z0-9_.*-]*[a-z0-9_*])?|\[[0-9a-f:.]+\])(:[0-9]{1,5}|:\*)?")
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 _METHOD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FIELD_NAMES = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z, \t-]+")
@@ -64,7 +65,8 @@ class CorsConfig:
     """Which origins may read answers, and what they may send. `methods` (): those of the routes."""
 
     origins: tuple[str, ...] = setting(
-        doc='who may read answers: `"https://app.example.com"`, `"https://*.example.com"`, `"*"`, `"null"`'
+        doc='who may read answers: `"https://app.example.com"`, `"https://*.example.com"`, `"https://app-*.example.com"`, '
+        '`"http://localhost:*"`, a pattern such as `"^https://pr-[0-9]+[.]example[.]com$"`, `"*"`, `"null"`'
     )
     methods: tuple[str, ...] = setting(
         Items(FieldName()),
@@ -87,7 +89,10 @@ CONFIG = schema_of(CorsConfig)
 
 
 class Origins:
-    """Which origins are allowed: by name, by wildcard for any labels in front of a host, or all. Raises ConfigProblem."""
+    """Which origins are allowed: by name, wildcard or pattern, or all. Raises ConfigProblem.
+
+    "*." in front of a host stands for any labels, "*" within a label for any part of it, ":*" for any port.
+    """
 
     def __init__(self, origins: tuple[str, ...]) -> None:
         self.everyone = "*" in origins
@@ -96,18 +101,42 @@ class Origins:
             if origin in ("*", "null"):
                 exact += ["null"] if origin == "null" else []
                 continue
+            if origin.startswith("^"):
+                patterns.append(_given_pattern(place, origin))
+                continue
             parts = _ORIGIN.fullmatch(origin.lower())
-            if parts is None:
+            # A wildcard in the last two labels would allow whoever has a name.
+            if parts is None or "*" in ".".join(parts[2].removeprefix("*.").split(".")[-2:]):
                 raise ConfigProblem(f"{origin!r} is not an origin", at=("origins", place), hint=_origin_hint(origin))
-            scheme, wildcard, host, port = parts.groups()
+            scheme, host, port = parts.groups()
             # RFC 6454 section 6.2: browsers leave a scheme's usual port out.
             port = "" if port is None or port == _DEFAULT_PORTS.get(scheme) else port
-            if wildcard:
-                patterns.append(rf"{re.escape(scheme)}://(?:[a-z0-9_-]+\.)+{re.escape(host + port)}")
+            if "*" in host + port:
+                patterns.append(rf"{re.escape(scheme)}://{_host_pattern(host)}{_port_pattern(port)}")
             else:
                 exact.append(f"{scheme}://{host}{port}")
         self.exact = tuple(exact)
         self.pattern = re.compile("|".join(patterns)) if patterns else None
+
+
+def _given_pattern(place: int, pattern: str) -> str:
+    """A regular expression of the operator's, which has to match a whole origin."""
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ConfigProblem(f"{pattern!r} is not a pattern: {error}", at=("origins", place)) from None
+    if not pattern.endswith("$"):
+        raise ConfigProblem(f"{pattern!r} does not say where an origin ends", at=("origins", place), hint="end it with $")
+    return f"(?:{pattern})"
+
+
+def _host_pattern(host: str) -> str:
+    start, host = (r"(?:[a-z0-9_-]+\.)+", host[2:]) if host.startswith("*.") else ("", host)
+    return start + re.escape(host).replace(r"\*", "[a-z0-9_-]*")
+
+
+def _port_pattern(port: str) -> str:
+    return r"(?::[0-9]{1,5})?" if port == ":*" else re.escape(port)
 
 
 def _origin_hint(origin: str) -> str:
@@ -115,7 +144,7 @@ def _origin_hint(origin: str) -> str:
         return f'with its scheme: "https://{origin}"'
     if origin.count("/") > 2:
         return "an origin ends before the path: " + '"' + "/".join(origin.split("/")[:3]) + '"'
-    return 'such as "https://app.example.com", "https://*.example.com" or "*"; other alphabets as xn--...'
+    return 'such as "https://app.example.com", "https://*.example.com", "http://localhost:*" or "*"; others as xn--...'
 
 
 class Cors:
@@ -138,9 +167,12 @@ class Cors:
         self._max_age = b"Access-Control-Max-Age: %d\r\n" % int(config.max_age)
 
     def request(self, exchange: Exchange) -> Reply | None:
-        """Answers a preflight; nothing else."""
-        if exchange.method != "OPTIONS" and exchange.decisions is None:
-            return None
+        """Answers a preflight, and refuses a WebSocket handshake of an origin that is not allowed."""
+        if exchange.method != "OPTIONS":
+            if UPGRADE in exchange.notes:
+                self._check_handshake(exchange)
+            if exchange.decisions is None:
+                return None
         origin = exchange.headers.get(ORIGIN)
         if origin is None:
             return None
@@ -150,6 +182,13 @@ class Cors:
             what = "preflight" if exchange.method == "OPTIONS" and method is not None else "pass"
             exchange.decisions.append(Decision(self._name, what, f"{origin} is {'' if block else 'not '}allowed"))
         return self._preflight(exchange, method, block) if exchange.method == "OPTIONS" and method is not None else None
+
+    def _check_handshake(self, exchange: Exchange) -> None:
+        """Browsers ask nobody before they open a WebSocket, and let any page do it (RFC 6455 section 10.2)."""
+        origin = exchange.headers.get(ORIGIN)
+        if origin is not None and not self._allowing(origin) and not _is_same(origin, exchange):
+            why = f"{origin} is not allowed to open a WebSocket"
+            raise Failed(Failure.FORBIDDEN, "Origin not allowed", why=why, by=self._name)
 
     def guard(self, exchange: Exchange) -> Reply | None:
         """The request hook of `reject = true`."""
@@ -222,7 +261,7 @@ class Cors:
         block += f"Access-Control-Allow-Methods: {methods}\r\n".encode()
         names = self._headers
         if names == "*":
-            names = headers.get("Access-Control-Request-Headers", "")
+            names = ", ".join(headers.getall("Access-Control-Request-Headers", ()))
             names = names if _FIELD_NAMES.fullmatch(names) else ""
         if names:
             block += f"Access-Control-Allow-Headers: {names}\r\n".encode()

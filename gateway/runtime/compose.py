@@ -25,6 +25,7 @@ from gateway.core.telemetry import Telemetry
 from gateway.core.wait import in_task
 from gateway.lifetime.registry import Draft
 from gateway.limits.ledger import Ledger
+from gateway.routing.regions import Regions
 from gateway.routing.rewrite import rewritten
 from gateway.routing.router import Router
 from gateway.runtime.pipeline import Pipeline, flatten
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
 RENDERER = "error_handler"
 """What renders failures; it is put first in an error list that does not begin with it, so that others have a reply to change."""
 
+EARLY = frozenset((RENDERER, "cors", "security_headers"))
+"""Middlewares whose error hooks need no route."""
 GUARDS = frozenset(("auth", "forward_auth"))
 """Middlewares that ask callers who they are."""
 
@@ -79,7 +82,8 @@ class _Composer:
         self.issuing = self._issuing()
         pools = {name: self._pool(name) for name in self.loaded.upstreams}
         routes = [route for pipeline in self.loaded.pipelines for route in self._routes(pipeline, pools)]
-        unrouted = self._unrouted()
+        early = {pipeline.name: self._early(pipeline) for pipeline in self.loaded.pipelines}
+        unrouted = self._unrouted(early)
         tls = self._tls()
         upstream_tls = {name: made for name in self.loaded.upstreams if (made := self._upstream_tls(name)) is not None}
         if self.problems:
@@ -87,7 +91,8 @@ class _Composer:
         loaded = replace(self.loaded, warnings=(*self.loaded.warnings, *self.warnings)) if self.warnings else self.loaded
         routing = self.loaded.gateway.routing
         router = Router([(route.config, route) for route in routes], routing, attrgetter("guarded"))
-        return Snapshot(self.number, loaded, router, tuple(routes), unrouted, pools, tls, upstream_tls)
+        regions = Regions([(route.config, route.pipeline.name) for route in routes])
+        return Snapshot(self.number, loaded, router, tuple(routes), unrouted, pools, tls, upstream_tls, regions, early)
 
     def _store(self) -> SharedStore | None:
         """The shared store; None for memory://."""
@@ -317,15 +322,27 @@ class _Composer:
         context = Context(name=RENDERER, pipeline=pipeline, errors_format=self.loaded.gateway.errors.format)
         return kind.build(kind.config().load({}), context)
 
-    def _unrouted(self) -> Pipeline:
-        """Requests that match no route are rendered, logged and counted too: by the first pipeline's that does each on errors."""
+    def _early(self, pipeline: PipelineConfig) -> Pipeline:
+        """A pipeline's error hooks that need no route: how its errors look, and who may read them."""
+        names = [name for name in pipeline.error if kind_of(name) in EARLY and name in pipeline.settings]
+        hooks = [Hooks(error=self._build(pipeline, name, pipeline.settings[name]).error) for name in names]
+        if not names or kind_of(names[0]) != RENDERER:
+            hooks.insert(0, self._renderer(pipeline.name))
+        return flatten(pipeline.name, (), (), hooks)
+
+    def _unrouted(self, early: Mapping[str, Pipeline]) -> Pipeline:
+        """For requests that match no route: rendered, logged and counted by the first pipeline that does each.
+
+        Where there is but one pipeline, their errors look like its own.
+        """
         observers: dict[str, Hooks] = {}
         for pipeline in self.loaded.pipelines:
             for name in pipeline.error:
                 kind = kind_of(name)
                 if kind in ("logging", "metrics") and kind not in observers:
                     observers[kind] = Hooks(finish=self._build(pipeline, name, pipeline.settings.get(name)).finish)
-        return flatten("", (), (), (self._renderer(""), *observers.values()))
+        made = flatten("", (), (), (self._renderer(""), *observers.values()))
+        return replace(made, error=next(iter(early.values())).error) if len(early) == 1 else made
 
 
 def _discovers(config: UpstreamConfig) -> bool:

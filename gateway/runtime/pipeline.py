@@ -103,9 +103,14 @@ class Pipeline:
         return exchange.reply
 
     def render(self, exchange: Exchange, failed: Failed) -> Reply:
-        """The error's reply as the first hook renders it, for what failed before there was a request to run hooks on."""
-        reply: Reply = self.error[0][0](exchange, failed)
-        return reply
+        """The error's reply, for what failed before there was a request; none of the hooks may have to be awaited."""
+        exchange.reply = None
+        for hook, _ in self.error:
+            reply = hook(exchange, failed)
+            if reply is not None:
+                exchange.reply = reply
+        assert exchange.reply is not None
+        return exchange.reply
 
     def done(self, exchange: Exchange) -> None:
         """Runs the finish hooks; one that fails is logged and does not keep the others from running."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from gateway.config.check.compile import LoadedConfig
 from gateway.config.tables.pipeline import RouteConfig
 from gateway.core.exchange import Exchange
+from gateway.routing.regions import Regions
 from gateway.routing.router import Router
 from gateway.runtime.pipeline import Pipeline
 from gateway.upstream.pool.pool import Pool
@@ -40,7 +41,11 @@ class Route:
 
 @dataclass(slots=True, eq=False)
 class Snapshot:
-    """`number` counts up with every reload. `unrouted` is the pipeline of requests that match no route."""
+    """`number` counts up with every reload.
+
+    unrouted: the pipeline of requests that match no route. early: error hooks by pipeline, for those of them
+    that ask in a pipeline's region.
+    """
 
     number: int
     loaded: LoadedConfig
@@ -50,12 +55,19 @@ class Snapshot:
     pools: Mapping[str, Pool] = field(default_factory=dict)
     tls: ServerTls | None = None
     upstream_tls: Mapping[str, UpstreamTls] = field(default_factory=dict)
+    regions: Regions[str] = field(default_factory=lambda: Regions(()))
+    early: Mapping[str, Pipeline] = field(default_factory=dict)
     active: int = 0
     _retired: Callable[[], None] | None = None
 
     def __repr__(self) -> str:
         state = "retiring" if self._retired else "current"
         return f"<Snapshot {self.number} {self.loaded.hash} {state}, {len(self.routes)} routes, {self.active} active>"
+
+    def unrouted_for(self, exchange: Exchange) -> Pipeline:
+        """The pipeline that answers a request which has failed before it had a route."""
+        owner = self.regions.owner(exchange)
+        return self.unrouted if owner is None else self.early.get(owner, self.unrouted)
 
     def route(self, name: str) -> Route | None:
         """The route of that name, if there is one."""

@@ -25,7 +25,7 @@ def broken_off(exchange: Exchange, outlet: Outlet, failed: Failed) -> bool:
 def pipeline_of(exchange: Exchange, snapshot: Snapshot) -> Pipeline:
     """The pipeline of its route, or that of requests that match none."""
     route = exchange.route
-    return snapshot.unrouted if route is None else route.pipeline
+    return snapshot.unrouted_for(exchange) if route is None else route.pipeline
 
 
 def abandon(exchange: Exchange) -> None:

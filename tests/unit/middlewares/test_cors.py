@@ -14,6 +14,7 @@ from gateway.core.failures import Failed, Failure
 from gateway.core.headers import Pair
 from gateway.core.hooks import ConfigProblem, Context, Hooks
 from gateway.middlewares.cors import CONFIG, build
+from gateway.protocols.websocket import UPGRADE
 from tests.exchange import exchange, fields
 
 APP = "https://app.example.com"
@@ -92,6 +93,20 @@ def test_other_origins_get_nothing_but_vary(origin: str | None):
         ("https://*.example.com", "http://a.example.com", False),
         ("https://*.example.com", "https://a.example.com:8443", False),
         ("https://*.example.com:8443", "https://a.example.com:8443", True),
+        ("https://*.localhost", "https://a.localhost", True),
+        ("http://localhost:*", "http://localhost", True),
+        ("http://localhost:*", "http://localhost:5173", True),
+        ("http://localhost:*", "http://localhost:5173.evil.org", False),
+        ("http://localhost:*", "http://localhost.evil.org:5173", False),
+        ("http://[::1]:*", "http://[::1]:99", True),
+        ("https://app-*.example.com", "https://app-7.example.com", True),
+        ("https://app-*.example.com", "https://app-7.evil.example.com", False),
+        ("https://a.*.example.com", "https://a.b.example.com", True),
+        ("https://a.*.example.com", "https://a.b.c.example.com", False),
+        ("https://*.app-*.example.com:*", "https://x.y.app-7.example.com:8443", True),
+        ("^https://pr-[0-9]+[.]example[.]com$", "https://pr-42.example.com", True),
+        ("^https://pr-[0-9]+[.]example[.]com$", "https://pr-42.example.com.evil.org", False),
+        ("^https://(a|b)[.]example$", "https://b.example", True),
     ],
 )
 def test_which_origins(listed: str, origin: str, allowed: bool):
@@ -221,6 +236,43 @@ def test_any_header(wanted: str | None, expected: str | None):
     assert fields(reply).get("access-control-allow-headers") == expected
 
 
+def test_several_lines_of_wanted_headers_are_one_list():
+    request = exchange(
+        "OPTIONS",
+        "/c",
+        [
+            ("Origin", APP),
+            ("Access-Control-Request-Method", "PUT"),
+            ("Access-Control-Request-Headers", "x-a,x-b"),
+            ("Access-Control-Request-Headers", "x-c"),
+        ],
+    )
+    reply = asked(hooks(headers=["*"]), request)
+    assert reply is not None
+    assert fields(reply)["access-control-allow-headers"] == "x-a,x-b, x-c"
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "passes"),
+    [
+        (APP, "api.example.com", True),
+        (None, "api.example.com", True),
+        ("https://evil.example", "api.example.com", False),
+        ("null", "api.example.com", False),
+        ("https://api.example.com", "api.example.com", True),
+    ],
+)
+def test_web_sockets_are_refused_to_other_origins(origin: str | None, host: str, passes: bool):
+    request = asks(origin, Host=host)
+    request.notes[UPGRADE] = b"accept"
+    if passes:
+        assert asked(hooks(), request) is None
+    else:
+        with pytest.raises(Failed) as caught:
+            asked(hooks(), request)
+        assert caught.value.failure is Failure.FORBIDDEN
+
+
 def test_no_headers():
     reply = asked(hooks(headers=[], max_age=0), preflight())
     assert reply is not None
@@ -302,6 +354,9 @@ def test_decisions(request_: Exchange, outcome: str, why: str):
         ({"origins": ["https://a.example/"]}, ("origins", 0), '"https://a.example"'),
         ({"origins": ["https://*"]}, ("origins", 0), "such as"),
         ({"origins": ["https://a.*.example"]}, ("origins", 0), "such as"),
+        ({"origins": ["https://app-*.com"]}, ("origins", 0), "such as"),
+        ({"origins": ["^https://(a"]}, ("origins", 0), ""),
+        ({"origins": ["^https://a[.]example"]}, ("origins", 0), "end it with $"),
         ({"origins": ["https://b\u00fccher.example"]}, ("origins", 0), "xn--"),
     ],
 )
