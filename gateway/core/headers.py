@@ -163,6 +163,20 @@ class Memo(dict[bytes, _T]):
         return value
 
 
+class UnsafeField(ValueError):
+    """A header field that would end its line early, or is none: whoever set it may have taken it from a stranger."""
+
+
+_TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_IS_TOKEN = Memo(lambda name: _TOKEN.fullmatch(name) is not None)
+
+
+def check_field(name: bytes, value: bytes) -> None:
+    """Raises UnsafeField for what no line may hold (RFC 9110 sections 5.1 and 5.5). Every writer of fields asks this."""
+    if b"\n" in value or b"\r" in value or b"\0" in value or not _IS_TOKEN[name]:
+        raise UnsafeField(f"the header {name!r} cannot be written: {value[:100]!r}")
+
+
 lower: Callable[[bytes], bytes] = Memo(bytes.lower).__getitem__
 """The lower case of a field name, remembered for names seen before."""
 

@@ -11,7 +11,7 @@ from time import time
 from wsgiref.handlers import format_date_time
 
 from gateway.core.exchange import Exchange, Reply
-from gateway.core.headers import NOT_TRAILERS, Pair, lower, takes_trailers
+from gateway.core.headers import NOT_TRAILERS, Pair, check_field, lower, takes_trailers
 
 STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 
@@ -67,7 +67,10 @@ def _length(reply: Reply, size: int | None) -> bytes:
 
 
 def make_head(exchange: Exchange, reply: Reply, framing: bytes, close: bool) -> bytes:
-    """Status line and fields, with the empty line."""
+    """Status line and fields, with the empty line.
+
+    Raises UnsafeField for a field that a hook set and no line may hold.
+    """
     if reply.reason:
         line = b"HTTP/1.1 %d %b\r\n" % (reply.status, reply.reason)
     else:
@@ -82,6 +85,8 @@ def make_head(exchange: Exchange, reply: Reply, framing: bytes, close: bool) -> 
         count, lines = joined
         parts, rest = [line, lines], reply.headers[count:]
     for name, value in rest:
+        if b"\n" in value or b"\r" in value or b"\n" in name:
+            check_field(name, value)
         parts += (name, b": ", value, b"\r\n")
     parts += reply.blocks
     if exchange.reply_blocks:

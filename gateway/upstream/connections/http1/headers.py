@@ -22,6 +22,7 @@ from gateway.core.headers import (
     OVERRIDES,
     Memo,
     Pair,
+    check_field,
     is_from_proxies,
     is_own,
     lower,
@@ -113,7 +114,10 @@ def chunked_framing(exchange: Exchange) -> tuple[bytes, Sequence[bytes]]:
 
 
 def _fields(exchange: Exchange, dropped: frozenset[bytes] | None, added: Sequence[Pair] = ()) -> bytes:
-    """The client's fields that pass, the identity, and where the request came from; with the empty line at the end."""
+    """The client's fields that pass, the identity, and where the request came from; with the empty line at the end.
+
+    Raises UnsafeField for what a hook adds and no line may hold.
+    """
     headers = exchange.headers
     connection = headers.get(_CONNECTION)
     named: frozenset[bytes] = frozenset()
@@ -134,11 +138,9 @@ def _fields(exchange: Exchange, dropped: frozenset[bytes] | None, added: Sequenc
     for name, value in exchange.raw_headers:
         if passing[name] and (not named or lower(name) not in named):
             parts += (name, b": ", value, b"\r\n")
-    for name, value in added:
+    for name, value in (*added, *(() if exchange.identity is None else exchange.identity.headers)):
+        check_field(name, value)
         parts += (name, b": ", value, b"\r\n")
-    if exchange.identity is not None:
-        for name, value in exchange.identity.headers:
-            parts += (name, b": ", value, b"\r\n")
     parts.append(_provenance(exchange))
     return b"".join(parts)
 

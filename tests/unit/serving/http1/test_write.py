@@ -4,6 +4,7 @@ import pytest
 from multidict import CIMultiDict
 
 from gateway.core.exchange import Exchange, Reply
+from gateway.core.headers import UnsafeField
 from gateway.serving.http1.write import complete, interim_head, last_chunk, stream_head
 from tests.origin import fields_of
 
@@ -24,6 +25,24 @@ def test_a_complete_reply_is_one_write():
     assert (fields["content-length"], fields["x-block"], fields["x-limit"], fields["via"]) == ("5", "1", "2", "1.1 gateway")
     assert "connection" not in fields and fields["date"].endswith("GMT")
     assert (body, one.bytes_out) == (b"hello", 5)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        (b"X-A", b"a\r\nX-B: b"),
+        (b"X-A", b"a\nX-B: b"),
+        (b"X-A", b"a\rb"),
+        (b"X-A: 1\r\nX-B", b"a"),
+    ],
+)
+@pytest.mark.parametrize("joined", [None, (0, b"")])
+def test_a_field_that_no_line_may_hold_is_refused(name, value, joined):
+    reply = Reply(200)
+    reply.headers.append((name, value))  # Even by a hook that goes around the methods.
+    reply.joined = joined
+    with pytest.raises(UnsafeField):
+        complete(exchange(), reply, close=False)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from gateway.core.exchange import Exchange, Identity
+from gateway.core.headers import UnsafeField
 from gateway.upstream.connections.http1 import headers as module
 from gateway.upstream.connections.http1.headers import passes, request_head
 from tests.origin import fields_of
@@ -76,6 +77,18 @@ def test_http_1_0_without_a_host():
     head = request_head(one, "/a", "origin", b"")
     assert b"X-Forwarded-Host" not in head and b"host=" not in head
     assert b"Via: 1.0 gateway\r\n" in head
+
+
+@pytest.mark.parametrize("value", [b"a\r\nX-Admin: 1", b"a\nb", b"a\rb"])
+def test_what_hooks_add_and_no_line_may_hold_is_refused(value):
+    one = exchange()
+    one.forward_headers = [(b"X-Note", value)]
+    with pytest.raises(UnsafeField):
+        request_head(one, "/", "h", b"")
+    one = exchange()
+    one.identity = Identity("acme", "jwt", headers=((b"X-Client-ID", value),))
+    with pytest.raises(UnsafeField):
+        request_head(one, "/", "h", b"")
 
 
 def test_own_account_of_where_it_came_from():
