@@ -11,6 +11,7 @@ import logging
 import os
 import resource
 import signal
+import ssl
 import sys
 from collections.abc import Coroutine, Mapping
 from dataclasses import replace
@@ -18,14 +19,17 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from aiohttp import http_parser, web
+from aiohttp import http_parser
 
 from gateway import __version__
-from gateway.admin.application import make_app
+from gateway.admin.application import PUBLIC, make_app
+from gateway.admin.listener import AdminListener
 from gateway.builtins.answers import worst
 from gateway.config.tables.endpoints import EndpointConfig
-from gateway.config.tables.server import ListenConfig, RedirectConfig
-from gateway.config.toml.problems import ConfigErrors
+from gateway.config.tables.server import AdminConfig, ListenConfig, RedirectConfig
+from gateway.config.toml.problems import ConfigErrors, Problem
+from gateway.core.hooks import ConfigProblem
+from gateway.protocols.tls import server_tls
 from gateway.runtime.compose import World
 from gateway.runtime.reload import Outcome, Runtime
 from gateway.serving.net.listener import Listener
@@ -47,11 +51,12 @@ class Gateway:
         self._started = monotonic()
         self._listener: Listener | None = None
         self._redirect: Listener | None = None
-        self._admin: web.AppRunner | None = None
+        self._admin: AdminListener | None = None
+        self._metrics: AdminListener | None = None
         self._draining = False
         self._stop = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
-        self.port = self.admin_port = self.redirect_port = 0
+        self.port = self.admin_port = self.metrics_port = self.redirect_port = 0
 
     async def start(self) -> None:
         """Loads, listens. Raises ConfigErrors or OSError."""
@@ -63,11 +68,7 @@ class Gateway:
         if config.listen.redirect is not None:
             await self._start_redirect(config.listen, config.listen.redirect)
         if config.admin is not None:
-            self._admin = web.AppRunner(make_app(self, config.admin.token, config.admin.host), access_log=None)
-            await self._admin.setup()
-            site = web.TCPSite(self._admin, config.admin.host, config.admin.port)
-            await site.start()
-            self.admin_port = self._admin.addresses[0][1]
+            await self._start_admin(config.admin)
         log.info(
             "gateway %s serves on %s:%d, admin on %s, configuration %s, pid %d",
             __version__,
@@ -77,6 +78,25 @@ class Gateway:
             self.runtime.snapshot.loaded.hash,
             os.getpid(),
         )
+
+    async def _start_admin(self, config: AdminConfig) -> None:
+        tls = self._admin_tls(config)
+        self._admin = AdminListener(make_app(self, config), tls)
+        self.admin_port = await self._admin.start(config.host, config.port)
+        if config.metrics is not None:
+            self._metrics = AdminListener(make_app(self, config, PUBLIC), tls)
+            self.metrics_port = await self._metrics.start(config.metrics.host, config.metrics.port)
+
+    def _admin_tls(self, config: AdminConfig) -> ssl.SSLContext | None:
+        """Raises ConfigErrors."""
+        if config.tls is None:
+            return None
+        file, line, column = self.runtime.snapshot.loaded.locate("", ("admin", "tls"))
+        try:
+            return server_tls(config.tls, file.parent, lambda key, settings, make: make()).context
+        except ConfigProblem as problem:
+            found = Problem(file, line, column, f"admin.tls: {problem.message}", problem.hint)
+            raise ConfigErrors([found]) from None
 
     async def _start_redirect(self, listen: ListenConfig, redirect: RedirectConfig) -> None:
         from gateway.serving.redirect import NAME, Redirects
@@ -114,9 +134,10 @@ class Gateway:
         if self._redirect is not None:
             await self._redirect.stop(0)
             self._redirect = None
-        if self._admin is not None:
-            await self._admin.cleanup()
-            self._admin = None
+        for admin in (self._admin, self._metrics):
+            if admin is not None:
+                await admin.stop()
+        self._admin = self._metrics = None
         for task in tuple(self._tasks):
             task.cancel()
         self.runtime.stop()
@@ -150,7 +171,20 @@ class Gateway:
             for listener in (self._listener, self._redirect):
                 if listener is not None:
                     listener.configure()
+            self._renew_admin_tls()
         return outcome
+
+    def _renew_admin_tls(self) -> None:
+        """Certificates of the admin listener that were renewed; what else [admin] says needs a restart."""
+        config = self.runtime.snapshot.loaded.gateway.admin
+        if config is None or config.tls is None or self._admin is None or self._admin.tls is None:
+            return
+        try:
+            self._admin.tls = self._admin_tls(config)
+        except ConfigErrors as errors:
+            log.error("the admin listener keeps its certificate: %s", errors.problems[0])
+        if self._metrics is not None:
+            self._metrics.tls = self._admin.tls
 
     def reset_circuit(self, name: str) -> bool | None:
         """Closes an upstream's breaker by hand; False when it has none, None when there is no such upstream."""

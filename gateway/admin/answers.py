@@ -218,4 +218,12 @@ def refused(outcome: Any) -> web.Response:
 
 def _problem(schema: type[Problem], status: int, more: dict[str, Any], headers: Mapping[str, str] | None) -> web.Response:
     body = schema().dump({"type": "about:blank", "title": PHRASES.get(status, "Error"), "status": status, **more})
-    return web.Response(text=json.dumps(body), status=status, headers=headers, content_type="application/problem+json")
+    return Nameless(text=json.dumps(body), status=status, headers=headers, content_type="application/problem+json")
+
+
+class Nameless(web.Response):
+    """A response without a Server field, also where no application's signal takes it out."""
+
+    async def _prepare_headers(self) -> None:
+        await super()._prepare_headers()
+        self._headers.popall("Server", None)

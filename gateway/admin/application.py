@@ -7,9 +7,10 @@ like answers.py's.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
+import orjson
 from aiohttp import web
 from marshmallow import ValidationError
 from marshmallow.exceptions import SCHEMA
@@ -19,11 +20,12 @@ from prometheus_client.exposition import gzip_accepted
 
 from gateway.admin import answers
 from gateway.admin.answers import answer, problem, refused
-from gateway.admin.guard import MAX_BODY, guard
+from gateway.admin.guard import MAX_BODY, Access, guard
 from gateway.admin.metrics import exposition
 from gateway.admin.openapi import Answer, Endpoint, document, refusal
 from gateway.config.tables.endpoints import EndpointConfig
 from gateway.config.tables.schema import HttpUrl, schema_of
+from gateway.config.tables.server import AdminConfig
 from gateway.core.telemetry import Telemetry
 from gateway.runtime.reload import Outcome
 
@@ -114,7 +116,7 @@ async def services(request: web.Request) -> web.StreamResponse:
 
 async def register_service(request: web.Request) -> web.StreamResponse:
     try:
-        asked = answers.Registration().load(await request.json())
+        asked = answers.Registration().load(orjson.loads(await request.read()))
         config: EndpointConfig = schema_of(EndpointConfig)().load(
             {key: value for key, value in asked.items() if key != "service"}
         )
@@ -224,15 +226,30 @@ ENDPOINTS = (
 )
 
 
-def make_app(state: AdminState, token: str = "", host: str = "127.0.0.1") -> web.Application:
-    """The application over `state`. `token` is needed for all but /admin/ready, "" for none; `host` is where it listens."""
-    open_paths = frozenset(endpoint.path for endpoint in ENDPOINTS if endpoint.open)
-    app = web.Application(middlewares=[guard(token, host, open_paths)], client_max_size=MAX_BODY)
+PUBLIC = frozenset(("/metrics", "/admin/ready", "/admin/health"))
+"""What the listener for metrics serves."""
+
+
+NO_TOKENS = AdminConfig()
+
+
+def make_app(state: AdminState, config: AdminConfig = NO_TOKENS, paths: Collection[str] | None = None) -> web.Application:
+    """The application over `state`, with all endpoints or those at `paths`. `config` says who may use it."""
+    access = Access(config)
+    endpoints = [endpoint for endpoint in ENDPOINTS if paths is None or endpoint.path in paths]
+    open_paths = frozenset(endpoint.path for endpoint in endpoints if endpoint.open)
+    app = web.Application(middlewares=[guard(access, open_paths)], client_max_size=MAX_BODY)
     app[STATE] = state
-    app[DOCUMENT] = json.dumps(document(ENDPOINTS, bool(token)))
-    for endpoint in ENDPOINTS:
+    app[DOCUMENT] = json.dumps(document(ENDPOINTS, not access.open))
+    app.on_response_prepare.append(_without_server)
+    for endpoint in endpoints:
         handler = time(SECONDS.labels(endpoint.path))(endpoint.handler)
         # RFC 9110 section 9.1: what has GET has HEAD.
         for method in ("GET", "HEAD") if endpoint.method == "GET" else (endpoint.method,):
             app.router.add_route(method, endpoint.path, handler)
     return app
+
+
+async def _without_server(request: web.Request, response: web.StreamResponse) -> None:
+    """Nobody needs to know the versions of Python and aiohttp."""
+    response.headers.popall("Server", None)

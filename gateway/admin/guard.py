@@ -1,12 +1,14 @@
 """Who may use the admin API: every request passes here before it is routed, and every answer on its way back.
 
-With a token, whoever knows it. Without one, whoever reaches the listener, which is why it is on 127.0.0.1 by default. What also
+With tokens, those who know one: the writer's for everything, a reader's for what changes nothing.
+Without, everybody who reaches the listener, which is why it is on 127.0.0.1 by default. What also
 reaches it there is a web page in a browser on that machine, and two rules keep pages out:
 
-- The Host must be an address, `localhost`, the configured host or a name without a dot. A page can have its own name resolve to
-  127.0.0.1 (DNS rebinding) and is then of the same origin, but public names have dots (RFC 7085 on why the others do not work).
-- What changes something needs the header X-Gateway-Admin. A page of another origin can only send it after a CORS preflight, and
-  nothing here ever answers one.
+- The Host must be an address, `localhost`, the configured host, one of `hosts` or a name without a dot.
+  A page can have its own name resolve to 127.0.0.1 (DNS rebinding) and is then of the same origin, but
+  public names have dots (RFC 7085 on why the others do not work).
+- What changes something needs the header X-Gateway-Admin. A page of another origin can only send it
+  after a CORS preflight, and nothing here ever answers one.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from gateway.admin.answers import problem
+from gateway.config.tables.server import AdminConfig
 
 log = logging.getLogger("gateway.admin")
 
@@ -40,23 +43,67 @@ SECURITY_HEADERS = {
 }
 
 
-def guard(token: str, host: str, open_paths: Collection[str]) -> Middleware:
-    """The application's middleware. `token` is "" for none; `host` is the configured one; `open_paths` are for everybody."""
-    expected = token.encode("utf-8", "surrogateescape")
+class Access:
+    """What [admin] says about callers."""
+
+    def __init__(self, config: AdminConfig) -> None:
+        self.hosts = frozenset(name.lower().removesuffix(".") for name in (config.host, *config.hosts))
+        self._writer = _bytes(config.token)
+        self._readers = tuple((reader.name, _bytes(reader.token)) for reader in config.readers)
+
+    @property
+    def open(self) -> bool:
+        """Whether there are no tokens at all."""
+        return not self._writer and not self._readers
+
+    def refusal(self, request: web.Request) -> web.Response | None:
+        """The answer to a request that may not be served, None for one that may."""
+        if self.open:
+            return untrusted(request, self.hosts)
+        given = request.headers.get("Authorization")
+        if given is None:
+            challenge = 'Bearer realm="gateway"'
+            detail = "This needs Authorization: Bearer and a token of [admin]."
+            return problem(401, detail, headers={"WWW-Authenticate": challenge})
+        scheme, _, credentials = given.partition(" ")
+        token = _bytes(credentials.strip())
+        if scheme.lower() == "bearer":
+            if self._writer and hmac.compare_digest(token, self._writer):
+                return None
+            # All of them, so that the time taken tells nothing about which is nearly right.
+            known = [name for name, one in self._readers if hmac.compare_digest(token, one)]
+            if known:
+                return None if request.method in SAFE_METHODS else problem(403, f"{known[0]} may look, but change nothing.")
+        challenge = 'Bearer realm="gateway", error="invalid_token"'
+        return problem(401, "This is not a token of [admin].", headers={"WWW-Authenticate": challenge})
+
+
+def _bytes(token: str) -> bytes:
+    return token.encode("utf-8", "surrogateescape")
+
+
+def guard(access: Access, open_paths: Collection[str]) -> Middleware:
+    """The application's middleware. `open_paths` are for everybody."""
 
     @web.middleware
     async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
-        refusal = None
-        if request.path not in open_paths:
-            refusal = unauthenticated(request, expected) if expected else untrusted(request, host)
-        response = refusal or await _answered(request, handler)
-        for name, value in SECURITY_HEADERS.items():
-            response.headers.setdefault(name, value)
+        began = getattr(request.protocol, "began", None)
+        if began is not None:  # A test's client comes without our listener.
+            began()
+        refusal = None if request.path in open_paths else access.refusal(request)
+        response = secured(refusal or await _answered(request, handler))
         if refusal is not None or request.method not in SAFE_METHODS:
             log.info("%s: %s %r answered %d", request.remote, request.method, request.path, response.status)
         return response
 
     return guarded
+
+
+def secured(response: web.StreamResponse) -> web.StreamResponse:
+    """The answer, with what keeps browsers from doing anything with it."""
+    for name, value in SECURITY_HEADERS.items():
+        response.headers.setdefault(name, value)
+    return response
 
 
 async def _answered(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -85,42 +132,28 @@ DETAILS = {
 }
 
 
-def unauthenticated(request: web.Request, expected: bytes) -> web.Response | None:
-    """The refusal of a request that does not bring the token (RFC 6750 section 3), None if it does."""
-    given = request.headers.get("Authorization")
-    if given is None:
-        challenge = 'Bearer realm="gateway"'
-        return problem(401, "This needs Authorization: Bearer and the token of [admin].", headers={"WWW-Authenticate": challenge})
-    scheme, _, credentials = given.partition(" ")
-    token = credentials.strip().encode("utf-8", "surrogateescape")
-    if scheme.lower() == "bearer" and hmac.compare_digest(token, expected):
-        return None
-    challenge = 'Bearer realm="gateway", error="invalid_token"'
-    return problem(401, "This is not the token of [admin].", headers={"WWW-Authenticate": challenge})
-
-
-def untrusted(request: web.Request, host: str) -> web.Response | None:
+def untrusted(request: web.Request, hosts: Collection[str]) -> web.Response | None:
     """The refusal of a request that a web page may have sent, None if none can have."""
     given = request.headers.getall("Host", [])
-    if len(given) > 1 or (given and not is_own_name(given[0], host)):
+    if len(given) > 1 or (given and not is_own_name(given[0], hosts)):
         return problem(
             421,
-            "The Host is neither an address, nor localhost, nor the host of [admin], nor a name without a dot. Use one of these, "
-            "or set a token.",
+            "The Host is neither an address, nor localhost, nor one of the hosts of [admin], nor a name without a dot. "
+            "Use one of these, or set a token.",
         )
     if request.method not in SAFE_METHODS and HEADER not in request.headers:
         return problem(403, f"What changes something needs the header {HEADER}, with any value.")
     return None
 
 
-def is_own_name(given: str, host: str) -> bool:
+def is_own_name(given: str, hosts: Collection[str]) -> bool:
     """Whether a Host field is one that no page from elsewhere can have in its address."""
     name = given.lower()
     name = name[1:].partition("]")[0] if name.startswith("[") else name.partition(":")[0]
     name = name.removesuffix(".")
     if "." not in name and ":" not in name:
         return True
-    if name == host.lower() or name.endswith(".localhost"):
+    if name in hosts or name.endswith(".localhost"):
         return True
     try:
         ip_address(name)

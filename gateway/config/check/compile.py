@@ -129,7 +129,10 @@ def _gateway(document: Document) -> GatewayConfig:
         if same and listen.port == admin.port != 0:
             hint = "give the admin listener a port of its own"
             document.error(("admin", "port"), f"admin.port: {admin.port} is where listen listens", hint)
-        if admin.host not in _LOOPBACK and not admin.token:
+        if admin.readers and not admin.token:
+            message = "admin.readers: without a token of its own nobody can change anything"
+            document.warning(("admin", "readers"), message, 'set admin.token, e.g. token = "${GATEWAY_ADMIN_TOKEN}"')
+        if admin.host not in _LOOPBACK and not admin.token and not admin.readers:
             hint = 'set admin.token, e.g. token = "${GATEWAY_ADMIN_TOKEN}"'
             document.warning(("admin", "host"), f"admin.host: {admin.host!r} lets others in, and there is no token", hint)
     return made

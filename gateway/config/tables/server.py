@@ -85,6 +85,22 @@ class ListenConfig:
 
 
 @table
+class ReaderConfig:
+    """One who may look, and change nothing."""
+
+    name: str = setting(doc="for the log")
+    token: str = setting(Secret(), doc="what `Authorization: Bearer TOKEN` has to bring")
+
+
+@table
+class AdminMetricsConfig:
+    """A listener for metrics, readiness and health alone."""
+
+    host: str = setting(default="127.0.0.1", doc="the address to bind")
+    port: int = setting(Whole(least=0, most=65535), default=9902, doc="0 takes any free one")
+
+
+@table
 class AdminConfig:
     """The admin listener."""
 
@@ -95,6 +111,15 @@ class AdminConfig:
         default="",
         doc="with it, every call needs `Authorization: Bearer TOKEN`. `gateway reload` and `gateway status` send it",
     )
+    readers: tuple[ReaderConfig, ...] = setting(default=(), doc="tokens that may look and change nothing: `[[admin.readers]]`")
+    hosts: tuple[str, ...] = setting(
+        default=(),
+        doc="names under which it may be asked without a token, beside addresses, `localhost` and names without a dot",
+    )
+    metrics: AdminMetricsConfig | None = setting(
+        default=None, doc="metrics, readiness and health on a listener of their own: `[admin.metrics]`"
+    )
+    tls: TlsConfig | None = setting(default=None, doc="TLS, as in `[listen.tls]`; for `metrics` too: `[admin.tls]`")
 
 
 @table

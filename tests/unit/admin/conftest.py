@@ -4,6 +4,7 @@ import pytest
 from aiohttp.test_utils import TestClient
 
 from gateway.admin.application import make_app
+from gateway.config.tables.server import AdminConfig
 from tests.unit.admin.state import State
 
 
@@ -21,4 +22,4 @@ async def admin(aiohttp_client, state: State) -> TestClient:
 @pytest.fixture
 async def guarded(aiohttp_client, state: State) -> TestClient:
     """The application with the token "sesame"."""
-    return await aiohttp_client(make_app(state, "sesame"))
+    return await aiohttp_client(make_app(state, AdminConfig(token="sesame")))

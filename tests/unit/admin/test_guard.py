@@ -12,9 +12,51 @@ from aiohttp.test_utils import TestClient
 from gateway.admin import guard as guard_module
 from gateway.admin.application import ENDPOINTS, make_app
 from gateway.admin.guard import MAX_BODY, SECURITY_HEADERS, is_own_name
+from gateway.config.tables.server import AdminConfig, ReaderConfig
 from tests.unit.admin.state import State
 
 CLOSED = sorted({endpoint.path for endpoint in ENDPOINTS if not endpoint.open} | {"/", "/admin/nothing"})
+
+
+READERS = (ReaderConfig("prometheus", "look"), ReaderConfig("oncall", "see"))
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "token", "status"),
+    [
+        ("GET", "/metrics", "look", 200),
+        ("HEAD", "/metrics", "see", 200),
+        ("GET", "/admin/status", "see", 200),
+        ("GET", "/metrics", "sesame", 200),
+        ("POST", "/admin/reload", "sesame", 200),
+        ("POST", "/admin/reload", "look", 403),
+        ("DELETE", "/admin/services/becamera", "see", 403),
+        ("GET", "/metrics", "lool", 401),
+        ("GET", "/admin/ready", "", 200),
+    ],
+)
+async def test_readers_may_look_and_change_nothing(
+    aiohttp_client: Any, state: State, method: str, path: str, token: str, status: int
+):
+    client = await aiohttp_client(make_app(state, AdminConfig(token="sesame", readers=READERS)))
+    async with client.request(method, path, headers={"Authorization": f"Bearer {token}"}) as response:
+        assert response.status == status
+    assert state.reloads == (path == "/admin/reload" and status == 200)
+
+
+async def test_with_readers_alone_nobody_changes_anything(aiohttp_client: Any, state: State):
+    client = await aiohttp_client(make_app(state, AdminConfig(readers=READERS)))
+    for token, status in (("look", 403), ("", 401)):
+        async with client.post("/admin/reload", headers={"Authorization": f"Bearer {token}", "X-Gateway-Admin": "1"}) as response:
+            assert response.status == status
+    assert state.reloads == 0
+
+
+async def test_hosts_that_are_named_may_be_asked(aiohttp_client: Any, state: State):
+    client = await aiohttp_client(make_app(state, AdminConfig(hosts=("Gateway.prod.svc",))))
+    for host, status in (("gateway.prod.svc:9901", 200), ("gateway.prod.svc.", 200), ("other.prod.svc", 421)):
+        async with client.get("/metrics", headers={"Host": host}) as response:
+            assert response.status == status
 
 
 # With a token.
@@ -58,7 +100,7 @@ async def test_with_the_token_any_host_will_do(guarded: TestClient):
 
 
 async def test_a_token_may_be_any_text(aiohttp_client, state: State):
-    client = await aiohttp_client(make_app(state, "schlüssel"))
+    client = await aiohttp_client(make_app(state, AdminConfig(token="schlüssel")))
     async with client.get("/metrics", headers={"Authorization": "Bearer schlüssel"}) as response:
         assert response.status == 200
 
@@ -104,7 +146,7 @@ async def test_an_open_path_is_exactly_that(guarded: TestClient):
     ],
 )
 def test_own_names(given: str, configured: str, own: bool):
-    assert is_own_name(given, configured) is own
+    assert is_own_name(given, {configured}) is own
 
 
 @pytest.mark.parametrize("path", CLOSED)

@@ -16,6 +16,7 @@ from aiohttp.test_utils import TestServer
 from gateway.admin.application import make_app
 from gateway.commands import client as client_module
 from gateway.commands.client import AdminError, call
+from gateway.config.tables.server import AdminConfig
 from gateway.runtime.reload import Outcome
 from tests.unit.admin.state import ERROR, STATUS, State
 
@@ -26,7 +27,7 @@ async def asked(*arguments: Any, **options: Any) -> tuple[int, dict[str, Any]]:
 
 @pytest.fixture
 async def url(aiohttp_server, state: State) -> str:
-    server: TestServer = await aiohttp_server(make_app(state, "sésame"))
+    server: TestServer = await aiohttp_server(make_app(state, AdminConfig(token="sésame")))
     return str(server.make_url("")).rstrip("/")
 
 
