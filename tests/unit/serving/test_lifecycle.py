@@ -91,6 +91,7 @@ class World:
         self.snapshot: Any = SimpleNamespace(
             router=SimpleNamespace(match=lambda exchange: self.route),
             unrouted=unrouted,
+            unrouted_for=lambda exchange: unrouted,
             active=0,
             leave=self._leave,
             loaded=SimpleNamespace(gateway=SimpleNamespace(errors=SimpleNamespace(format="problem"))),
