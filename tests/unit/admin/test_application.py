@@ -11,7 +11,7 @@ from prometheus_client import REGISTRY
 
 from gateway.config.tables.endpoints import EndpointConfig
 from gateway.runtime.reload import Outcome
-from tests.unit.admin.state import CONFIG, ERROR, HEALTH, STATUS, WARNING, State
+from tests.unit.admin.state import ERROR, WARNING, State
 
 CHANGES = {"X-Gateway-Admin": "1"}
 
@@ -21,37 +21,6 @@ async def asked(client: TestClient, path: str, method: str = "GET", **options: A
         assert response.content_type in ("application/json", "application/problem+json")
         assert (response.content_type == "application/problem+json") == (response.status not in (200, 503))
         return response.status, json.loads(await response.text())
-
-
-async def test_health(admin: TestClient, state: State):
-    assert await asked(admin, "/admin/health") == (200, HEALTH)
-
-
-@pytest.mark.parametrize(("condition", "status"), [("healthy", 200), ("degraded", 200), ("unhealthy", 503)])
-async def test_health_is_a_status_too(admin: TestClient, state: State, condition: str, status: int):
-    state.health_now = {"status": condition, "upstreams": {}}
-    assert await asked(admin, "/admin/health") == (status, {"status": condition, "upstreams": {}})
-
-
-@pytest.mark.parametrize(("is_ready", "status"), [(True, 200), (False, 503)])
-async def test_ready(admin: TestClient, state: State, is_ready: bool, status: int):
-    state.is_ready = is_ready
-    assert await asked(admin, "/admin/ready") == (status, {"ready": is_ready})
-
-
-async def test_config(admin: TestClient):
-    assert await asked(admin, "/admin/config") == (200, CONFIG)
-
-
-async def test_what_no_schema_names_is_not_shown(admin: TestClient, state: State):
-    state.config_now = CONFIG | {"token": "s3cr3t", "pipelines": {"a": CONFIG["pipelines"]["partner"] | {"auth": "s3cr3t"}}}
-    state.health_now = {"status": "healthy", "secret": "s3cr3t", "upstreams": {"a": {"status": "healthy", "key": "s3cr3t"}}}
-    for path in ("/admin/config", "/admin/health"):
-        assert "s3cr3t" not in json.dumps(await asked(admin, path))
-
-
-async def test_status(admin: TestClient):
-    assert await asked(admin, "/admin/status") == (200, STATUS)
 
 
 @pytest.mark.parametrize(
@@ -65,12 +34,6 @@ async def test_status(admin: TestClient):
 async def test_a_circuit_is_reset(admin: TestClient, name: str, status: int, answer: Any):
     found = await asked(admin, f"/admin/circuit-breaker/{name}/reset", "POST", headers=CHANGES)
     assert (found[0], found[1] if status == 200 else found[1]["detail"]) == (status, answer)
-
-
-async def test_services(admin: TestClient):
-    status, found = await asked(admin, "/admin/services")
-    assert (status, [one["name"] for one in found["services"]]) == (200, ["becamera", "plain"])
-    assert found["services"][0] == HEALTH["upstreams"]["becamera"]
 
 
 @pytest.mark.parametrize(
