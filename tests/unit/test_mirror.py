@@ -62,7 +62,6 @@ MISSING = {
     "gateway.issuer.stored_users",
     "gateway.middlewares.auth.api_key",
     "gateway.middlewares.rate_limit.look",
-    "gateway.protocols.tls",
     "gateway.serving.endings",
     "gateway.serving.http1.connection",
     "gateway.serving.http1.outlet",
