@@ -53,7 +53,7 @@ def build(config: Any, context: Context) -> Hooks:
     ],
 )
 async def test_the_way_goes_on(start, origin, connect, path, word, status, body):
-    gateway = await start(PIPELINE, upstreams(origin), **{"pipelines/keys__toml": ""})
+    gateway = await start(PIPELINE, upstreams(origin), keys__toml="")
     client = await connect(gateway)
     for _ in range(2):  # the connection stays usable
         reply = await client.get(path, *([f"X-Later: {word}"] if word else []))
@@ -61,7 +61,7 @@ async def test_the_way_goes_on(start, origin, connect, path, word, status, body)
 
 
 async def test_the_hooks_after_it_run_once(start, origin, connect):
-    gateway = await start(PIPELINE, upstreams(origin), **{"pipelines/keys__toml": ""})
+    gateway = await start(PIPELINE, upstreams(origin), keys__toml="")
     client = await connect(gateway)
     assert (await client.get("/", "X-Later: pass", "X-API-Key: wrong-key-of-somebody")).status == 401
     assert origin.heads == []
@@ -70,7 +70,7 @@ async def test_the_hooks_after_it_run_once(start, origin, connect):
 
 
 async def test_a_client_that_leaves_ends_the_waiting(start, origin, connect):
-    gateway = await start(PIPELINE, upstreams(origin), **{"pipelines/keys__toml": ""})
+    gateway = await start(PIPELINE, upstreams(origin), keys__toml="")
     LEFT.clear()
     client = await connect(gateway)
     await client.send(b"GET / HTTP/1.1\r\nHost: gateway.test\r\nX-Later: never\r\n\r\n")

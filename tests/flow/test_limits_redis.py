@@ -344,7 +344,7 @@ async def test_a_slot_that_a_frozen_server_takes_is_free_again(run: Run, redis: 
     redis.freeze()
     assert await one.ask(link.BREAKS + 1) == {200: link.BREAKS + 1}
     redis.thaw()
-    await one.until(up=True)
+    await one.store_is(up=True)
     await held_by_none(one)
 
 
@@ -360,5 +360,5 @@ async def test_a_slot_that_is_let_go_during_an_outage_is_free_again(run: Run, re
     origin.respond = outage
     assert await one.ask(1) == {200: 1}
     origin.respond = OK
-    await one.until(up=True)
+    await one.store_is(up=True)
     await held_by_none(one)

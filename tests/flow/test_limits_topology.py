@@ -21,9 +21,9 @@ async def test_a_failover(run: Run):
         assert await one.ask(6) == {200: 5, 429: 1}
         watched.master.command("WAIT", "1", "1000")
         watched.master.kill()
-        await one.until(up=False)
+        await one.store_is(up=False)
         assert await one.ask(3) == {200: 3}
-        await one.until(up=True)
+        await one.store_is(up=True)
         # What the replica had been told counts on.
         assert await one.ask(2) == {429: 2}
 
