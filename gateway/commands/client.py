@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from gateway.admin.guard import HEADER
+from gateway.config.toml.parse import loads_json
 
 TIMEOUT = 30.0
 MAX_ANSWER = 16 * 1024 * 1024
@@ -71,7 +72,7 @@ def _object(url: str, status: int, text: bytes) -> dict[str, Any]:
     if len(text) > MAX_ANSWER:
         raise AdminError(f"{url} answered {status} with more than {MAX_ANSWER} bytes")
     try:
-        answer = json.loads(text)
+        answer = loads_json(text)
     except ValueError:
         answer = None
     if not isinstance(answer, dict):

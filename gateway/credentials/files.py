@@ -16,6 +16,8 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+from gateway.config.toml.parse import loads_toml
+
 Table = MutableMapping[str, Any]
 
 
@@ -38,11 +40,9 @@ def read(path: Path, kind: str = "file") -> str:
 def parse(text: str, path: Path) -> dict[str, Any]:
     """Return what the TOML says. Raises CredentialError."""
     try:
-        return tomllib.loads(text)
+        return loads_toml(text)
     except tomllib.TOMLDecodeError as error:
         raise CredentialError(f"{path} is not TOML: {error}") from None
-    except RecursionError:
-        raise CredentialError(f"{path} is not TOML that can be read: it nests too deeply") from None
 
 
 def tables(document: Table, name: str, path: Path) -> list[Table]:

@@ -6,7 +6,6 @@ its size and the configuration, and a token that names any other is refused befo
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from jwt import PyJWK
 from jwt.algorithms import get_default_algorithms
 
+from gateway.config.toml.parse import loads_json
 from gateway.tokens.algorithms import ALGORITHMS, CURVES, EDWARDS, RSA, RSA_BITS, SECRETS
 
 MOST_KEYS = 100
@@ -67,7 +67,7 @@ def from_text(text: str, algorithms: Sequence[str]) -> tuple[VerifyingKey, ...]:
     """Public keys from PEM (a key or a certificate) or a JSON Web Key or set of them. Raises BadKey."""
     if text.lstrip().startswith("{"):
         try:
-            document = json.loads(text)
+            document = loads_json(text)
         except ValueError:
             raise BadKey("is neither PEM nor JSON") from None
         return from_set(document if "keys" in document else {"keys": [document]}, algorithms)

@@ -12,6 +12,7 @@ import logging
 from contextlib import suppress
 from pathlib import Path
 
+from gateway.config.toml.parse import loads_json
 from gateway.credentials import files
 from gateway.credentials.files import CredentialError
 
@@ -71,7 +72,7 @@ def beside(keys: Path) -> Path:
 def read(path: Path) -> dict[str, int]:
     """Unix seconds by key; empty when there is no such file, or none that makes sense."""
     try:
-        found = json.loads(path.read_text("utf-8"))
+        found = loads_json(path.read_text("utf-8"))
     except (OSError, ValueError):
         return {}
     return {id: when for id, when in found.items() if isinstance(when, int)} if isinstance(found, dict) else {}

@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Any, Literal
 
+from gateway.config.toml.parse import loads_json
 from gateway.credentials import audit, files
 from gateway.credentials.api_keys import key_file, new_keys
 from gateway.credentials.api_keys.key_file import Key
@@ -42,7 +43,7 @@ def packed(table: Mapping[str, Any]) -> str:
 def table_of(text: str | bytes, where: str) -> dict[str, Any]:
     """The table that lies in Redis. Raises CredentialError."""
     try:
-        table = json.loads(text)
+        table = loads_json(text)
         for name in _TIMES:
             if isinstance(table.get(name), str):
                 table[name] = datetime.fromisoformat(table[name])

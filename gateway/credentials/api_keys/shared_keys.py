@@ -8,12 +8,12 @@ they are told when it has changed (feed.py).
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from array import array
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from gateway.config.toml.parse import loads_json
 from gateway.core.wait import Wait
 from gateway.credentials.api_keys import redis_keys
 from gateway.credentials.api_keys.key_file import Key
@@ -150,7 +150,7 @@ class SharedKeys:
             listener.doubt()
 
     def take(self, change: bytes) -> None:
-        said: dict[str, Any] = json.loads(change)
+        said: dict[str, Any] = loads_json(change)
         hashes = [bytes.fromhex(one["hash"]) for one in said["keys"]]
         ids = {str(one["id"]): str(one["client"]) for one in said["keys"]}
         self.changes += 1

@@ -16,6 +16,7 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
+from gateway.config.toml.parse import loads_json
 from gateway.credentials import audit, files
 from gateway.credentials.files import CredentialError
 from gateway.credentials.revocations import revoked as revocations
@@ -51,7 +52,7 @@ def unpacked(said: Any, where: str) -> Revocation:
 def entry_of(text: str | bytes, where: str) -> Revocation:
     """The entry that lies in Redis. Raises CredentialError."""
     try:
-        return unpacked(json.loads(text), where)
+        return unpacked(loads_json(text), where)
     except json.JSONDecodeError:
         raise CredentialError(f"{where} is not JSON") from None
 
@@ -109,5 +110,5 @@ def _over(text: str, now: float) -> bool:
 
 def heard(change: bytes, where: str) -> Iterable[Revocation]:
     """The entries of what was published. Raises ValueError."""
-    said = json.loads(change)
+    said = loads_json(change)
     return [unpacked(one, where) for one in said["entries"]]

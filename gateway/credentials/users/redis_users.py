@@ -11,6 +11,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+from gateway.config.toml.parse import loads_json
 from gateway.credentials.files import CredentialError
 from gateway.credentials.users import user_file
 from gateway.credentials.users.user_file import User
@@ -40,7 +41,7 @@ def packed(user: User) -> bytes:
 def unpacked(text: bytes, where: str) -> User:
     """The user that lies in Redis. Raises CredentialError."""
     try:
-        table = json.loads(text)
+        table = loads_json(text)
         if isinstance(table.get("changed"), str):
             table["changed"] = datetime.fromisoformat(table["changed"])
         for name in ("name", "hash"):

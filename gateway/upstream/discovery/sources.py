@@ -8,7 +8,6 @@ server that is away must not empty a pool that works.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -22,6 +21,7 @@ from marshmallow import ValidationError
 
 from gateway.config.tables.endpoints import DiscoverConfig, EndpointConfig
 from gateway.config.tables.schema import schema_of
+from gateway.config.toml.parse import loads_json
 from gateway.lifetime.supervised import Supervised, Timers
 from gateway.upstream.discovery.dns import Service, lifetime, look_up
 from gateway.upstream.pool.endpoint import Address
@@ -71,7 +71,7 @@ def in_file(path: Path) -> Found:
     try:
         text = path.read_text("utf-8-sig")
         if path.suffix == ".json":
-            return endpoints(json.loads(text))
+            return endpoints(loads_json(text))
         if text and not text.endswith("\n") and time() - path.stat().st_mtime < SETTLED:
             raise Unsettled(f"{path.name}: its last line does not end")
         lines = (line.partition("#")[0].strip() for line in text.splitlines())
