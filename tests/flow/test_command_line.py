@@ -130,3 +130,14 @@ def test_status_without_a_gateway_says_so(tmp_path: Path, capsys: pytest.Capture
     assert "gateway: " in capsys.readouterr().err
     assert main(["status", "--config", str(tmp_path / "gateway.toml")]) == 1
     assert "--admin" in capsys.readouterr().err
+
+
+def test_a_reader_that_has_enough_is_no_error():
+    """`gateway schema | head -1`: the reader goes while most of it is still to be written."""
+    command = [sys.executable, "-m", "gateway", "schema"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout.readline() == b"{\n"
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(30) == 141
