@@ -87,7 +87,7 @@ class Runtime:
     async def _reload(self) -> Outcome:
         telemetry = self.world.telemetry
         try:
-            outcome = self._take(await asyncio.to_thread(load, self.path, self.environ))
+            outcome = self._take(await asyncio.to_thread(self._load_next))
         except ConfigErrors as errors:
             telemetry.reload_success.set((), 0)
             for problem in errors.problems:
@@ -103,6 +103,22 @@ class Runtime:
             log.info("reload: %s", change)
         log.info("reload taken: configuration %s, %d change(s)", outcome.hash, len(outcome.changes))
         return outcome
+
+    def _load_next(self) -> LoadedConfig:
+        """Load what is to follow the snapshot. Raises ConfigErrors, also when pipelines are gone with their folder.
+
+        A folder that is gone matches no `include`, and is more likely not mounted than what is meant.
+        """
+        loaded = load(self.path, self.environ)
+        old = self.snapshot.loaded.pipelines
+        gone = sorted({str(pipeline.file.parent) for pipeline in old if not pipeline.file.parent.is_dir()})
+        message = f"the folder of pipelines in use is gone: {', '.join(gone)}" if gone else ""
+        if not message and old and not loaded.pipelines:
+            message = "there are no pipelines any more"
+        if message:
+            hint = "restart the gateway if that is meant"
+            raise ConfigErrors([Problem(*loaded.locate("", ("include",)), message, hint)])
+        return loaded
 
     def _take(self, loaded: LoadedConfig) -> Outcome:
         """Composes beside the present and, if that works, makes it the present. No await: nobody sees half of it."""

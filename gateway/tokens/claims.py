@@ -14,6 +14,7 @@ from marshmallow import ValidationError, fields
 
 from gateway.config.tables.declare import setting, table
 from gateway.config.tables.schema import Items, Text
+from gateway.config.toml.sources import Outside
 from gateway.core import identities
 from gateway.core.exchange import Identity
 from gateway.core.failures import Failure
@@ -32,7 +33,7 @@ class Texts(fields.Field[tuple[str, ...]]):
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> tuple[str, ...]:
         if isinstance(value, str):
-            value = [value]
+            value = value.items() if isinstance(value, Outside) else [value]
         if not isinstance(value, list):
             raise ValidationError("must be a string or an array of strings")
         loaded: Any = Items(Text()).deserialize(value)

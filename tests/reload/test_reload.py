@@ -105,6 +105,26 @@ async def test_a_broken_file_changes_nothing_and_says_why(tmp_path, origins):
         assert before == 1
 
 
+async def test_pipelines_that_are_gone_are_missed(tmp_path, origins):
+    path = configure(tmp_path, *origins)
+    pipelines = tmp_path / "pipelines"
+    async with Process(path) as gateway:
+        assert await gateway.metric("gateway_config_last_reload_success") == 1
+        pipelines.rename(tmp_path / "elsewhere")
+        assert "refused" in await gateway.reload()
+        assert any(f"the folder of pipelines in use is gone: {pipelines}" in line for line in gateway.lines)
+        pipelines.mkdir()
+        assert "refused" in await gateway.reload()
+        assert any("gateway.toml" in line and "there are no pipelines any more" in line for line in gateway.lines)
+        client = await Client.connect(gateway.port)
+        await client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert (await client.read()).status == 200
+        client.close()
+        pipelines.rmdir()
+        (tmp_path / "elsewhere").rename(pipelines)
+        assert "taken" in await gateway.reload()
+
+
 async def test_what_is_known_about_endpoints_survives_a_reload(tmp_path, origins):
     path = configure(tmp_path, *origins)
     async with Process(path) as gateway:

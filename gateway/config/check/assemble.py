@@ -16,6 +16,7 @@ from gateway.config.tables.load import instance, known_keys, load, report
 from gateway.config.tables.pipeline import PipelineConfig, RouteConfig
 from gateway.config.toml.positions import KeyPath, Place
 from gateway.config.toml.read import Document
+from gateway.config.toml.sources import Outside
 
 LISTS = ("request", "response", "error")
 
@@ -87,6 +88,8 @@ def _lists(document: Document) -> dict[str, Entries]:
 
 def _entries(names: Any, path: KeyPath) -> Entries | None:
     """A list as written, without what is no name; None when there is none."""
+    if isinstance(names, Outside):
+        return [(str(name), path) for name in names.items()]
     if not isinstance(names, list):
         return None
     return [(str(name), (*path, index)) for index, name in enumerate(names) if isinstance(name, str) and name]

@@ -82,7 +82,8 @@ def _pipeline(middlewares: Mapping[str, TableClass | None]) -> Json:
     names = list(middlewares)
     kinds = "|".join(name.replace(".", r"\.") for name in names)
     entry = {"anyOf": [{"enum": names}, {"pattern": rf"^({kinds})\.{_INSTANCE}$|{_OWN_MODULE}|\$\{{"}], "type": "string"}
-    lists = {key: {"type": "array", "items": entry, "uniqueItems": True} for key in ("request", "response", "error")}
+    listed: Json = {"type": ["array", "string"], "pattern": r"\$\{", "items": entry, "uniqueItems": True}
+    lists = dict.fromkeys(("request", "response", "error"), listed)
     pipeline, route = table_schema(PipelineConfig), table_schema(RouteConfig)
     pipeline["properties"] |= {**lists, "route": {"type": "array", "items": {"$ref": "#/$defs/route"}}}
     route["properties"] |= lists
@@ -147,7 +148,7 @@ def _validated(validator: Callable[[Any], Any], kind: Any) -> Json:
         most = "maximum" if validator.max_inclusive else "exclusiveMaximum"
         return _given({least: validator.min, most: validator.max})
     if isinstance(validator, validate.Length):
-        unit = {"array": "Items", "object": "Properties"}.get(kind, "Length")
+        unit = "Items" if "array" in kind else "Properties" if kind == "object" else "Length"
         low, high = (validator.min, validator.max) if validator.equal is None else (validator.equal, validator.equal)
         return _given({f"min{unit}": low, f"max{unit}": high})
     return {}
@@ -158,7 +159,10 @@ def _given(keywords: Json) -> Json:
 
 
 def _list(found: Any, whole: bool) -> Json:
-    return {"type": "array", "items": _field(found.inner, whole=True)}  # arrays are replaced, never merged
+    items = _field(found.inner, whole=True)  # arrays are replaced, never merged
+    if isinstance(found.inner, fields.Nested | fields.Dict | fields.List):
+        return {"type": "array", "items": items}
+    return {"type": ["array", "string"], "pattern": r"\$\{", "items": items}
 
 
 def _map(found: Any, whole: bool) -> Json:

@@ -141,9 +141,11 @@ class Choice(Text):
 
 
 class Items(fields.List[Any]):
-    """An array; loads as a tuple."""
+    """An array, or one string from the environment with commas between the values; loads as a tuple."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
+        if isinstance(value, Outside):
+            value = value.items()
         if not isinstance(value, list):
             raise ValidationError(f"must be an array, not {_shown(value)}")
         loaded: list[Any] = super()._deserialize(value, attr, data, **kwargs)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,13 +16,18 @@ from pathlib import Path
 from typing import Any
 
 from gateway.config.tables.server import GatewayConfig
+from gateway.config.toml.parse import MAX_DEPTH, loads_toml, nests_too_deeply
 from gateway.config.toml.positions import KeyPath, Place, positions, syntax_error
-from gateway.config.toml.problems import Problem, Problems, Severity
+from gateway.config.toml.problems import Problem, Problems, Severity, shown_path
 from gateway.config.toml.sources import FileTable, Outside, Sources
 
 PIPELINE_KEYS = frozenset(("name", "request", "response", "error", "route"))
 
-_VARIABLE = re.compile(r"\$\$\{|\$\{(?:(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\})?")
+_OPENING = re.compile(r"(?P<escaped>\$\$\{)|\$\{(?:(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<or>:-|\}))?")
+"""`$${`, and what begins a variable: `${NAME}` whole, `${NAME:-` before its default, or `${` alone, which is wrong."""
+_DEFAULT = re.compile(r"\$\$\{|\$\{|\}")
+_BARE_VARIABLE = re.compile(r"(?<!\$)\$[A-Za-z_][A-Za-z0-9_]*")
+_SYNTAX = "write ${NAME} or ${NAME:-default}; $${ is a literal ${"
 _MAY_HOLD_UPSTREAMS = re.compile(r"^\s*(\[\s*)?[\"']?upstream[\"']?\s*(\.|=\s*\{)", re.MULTILINE)
 
 
@@ -93,27 +99,64 @@ def _included(gateway: Document, tree: Tree) -> Iterator[Path]:
     """The files `include` means: each entry's in sorted order. Its default may match nothing; what is written may not."""
     written = gateway.data.get("include")
     patterns = GatewayConfig().include if written is None else written
+    if isinstance(patterns, Outside):
+        patterns = patterns.items()
     for index, pattern in enumerate(patterns if isinstance(patterns, list | tuple) else ()):
         if not isinstance(pattern, str) or not pattern or ("include", index) in gateway.undefined:
             continue
+        place = ("include", index)
         if "\0" in pattern:
-            gateway.error(("include", index), f"{pattern!r} is no path")
+            gateway.error(place, f"{pattern!r} is no path")
             continue
+        root = gateway.file.parent
         if has_magic(pattern):
-            # Path.glob takes no absolute pattern, and would find hidden files.
-            files = sorted(glob(pattern, root_dir=gateway.file.parent, recursive=True))  # noqa: PTH207
-            if not files and written is not None:
-                gateway.warning(("include", index), f"{pattern!r} matches no file")
-        else:
-            files = [pattern] if written is not None or (gateway.file.parent / pattern).exists() else []
-        for file in files:
-            included = _absolute(gateway.file.parent / file)
-            if included.is_file():
-                yield included
-            elif not has_magic(pattern):
-                reason = "is not a file" if included.exists() else "does not exist"
-                gateway.error(("include", index), f"the included file {pattern!r} {reason}")
+            for folder, reason in _unlisted(root, pattern):
+                gateway.error(place, f"{pattern!r}: the folder {shown_path(folder)} cannot be read: {reason}")
                 tree.upstreams_known = False
+            # Path.glob takes no absolute pattern, and would find hidden files.
+            files = sorted(glob(pattern, root_dir=root, recursive=True))  # noqa: PTH207
+            if not files and written is not None:
+                gateway.warning(place, f"{pattern!r} matches no file")
+        else:
+            files = [pattern] if written is not None or os.path.lexists(root / pattern) else []
+        for file in files:
+            included = _absolute(root / file)
+            reason = _not_a_file(included)
+            if not reason:
+                yield included
+            elif not has_magic(pattern) or not included.is_dir():
+                gateway.error(place, f"the included file {file!r} {reason}")
+                tree.upstreams_known = False
+
+
+def _unlisted(root: Path, pattern: str) -> Iterator[tuple[Path, str]]:
+    """Folders in which a glob pattern looks for names but that cannot be listed, and why: `glob` passes over them.
+
+    One that does not exist matches nothing; what that means is for the caller.
+    """
+    parts = Path(pattern).parts
+    for depth, part in enumerate(parts):
+        if not has_magic(part):
+            continue
+        above = str(Path(*parts[:depth]))
+        for folder in glob(above, root_dir=root, recursive=True) if has_magic(above) else [above]:  # noqa: PTH207
+            errors: list[OSError] = []
+            for _, below, _ in os.walk(root / folder, onerror=errors.append):
+                if part != "**":
+                    below.clear()
+            for error in errors:
+                if not isinstance(error, FileNotFoundError | NotADirectoryError):
+                    yield Path(error.filename), str(error.strerror)
+
+
+def _not_a_file(path: Path) -> str:
+    """Why `path` is not a file that can be read, "" when it is one."""
+    try:
+        return "" if stat.S_ISREG(path.stat().st_mode) else "is not a file"
+    except FileNotFoundError:
+        return "does not exist"
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
 
 
 def _absolute(path: Path) -> Path:
@@ -132,8 +175,8 @@ def _read(file: Path, tree: Tree) -> Document | None:
         return None
     try:
         text = raw.decode("utf-8-sig")  # some editors put a byte order mark in front
-        data = tomllib.loads(text)
-        document = Document(file, tree.problems, data, positions(text))
+        data = loads_toml(text)
+        document = Document(file, tree.problems, data, _places(text))
         data.update(_resolved(data, (), document, tree.sources))
     except UnicodeDecodeError as error:
         before = raw[: error.start].decode()
@@ -142,8 +185,6 @@ def _read(file: Path, tree: Tree) -> Document | None:
     except tomllib.TOMLDecodeError as error:
         place, message = syntax_error(error, text)
         broken.problem(place, f"not TOML: {message[:1].lower()}{message[1:]}")
-    except RecursionError:
-        broken.problem((1, 1), "nests too deeply")
     else:
         return document
     if _MAY_HOLD_UPSTREAMS.search(text):
@@ -151,9 +192,22 @@ def _read(file: Path, tree: Tree) -> Document | None:
     return None
 
 
+def _places(text: str) -> Mapping[KeyPath, Place]:
+    try:
+        return positions(text)
+    except RecursionError:
+        pass
+    raise nests_too_deeply(text)
+
+
 def _resolved(value: Any, path: KeyPath, document: Document, sources: Sources) -> Any:
     """The value with every string's variables put in, and every `{ file = "..." }` ready to be read if a field wants that."""
+    if len(path) > MAX_DEPTH:
+        document.error(path, f"nests more than {MAX_DEPTH} levels deep")
+        return None
     if isinstance(value, str):
+        if "$" in value:
+            _warn_of_bare_variables(value, path, document, sources)
         return _interpolated(value, path, document, sources) if "${" in value else value
     if isinstance(value, list):
         return [_resolved(item, (*path, index), document, sources) for index, item in enumerate(value)]
@@ -165,32 +219,78 @@ def _resolved(value: Any, path: KeyPath, document: Document, sources: Sources) -
     return table
 
 
+def _warn_of_bare_variables(text: str, path: KeyPath, document: Document, sources: Sources) -> None:
+    """Warn of `$NAME` in a URL, and where it is the name of a variable. It may be part of a password: it is not shown."""
+    found = _BARE_VARIABLE.findall(text)
+    if found and ("://" in text or any(sources.has(name[1:]) for name in found)):
+        hint = "write ${NAME}; in a URL, %24 is the sign itself"
+        document.warning(path, "a name after '$' is no variable without braces: it stays as it is", hint)
+
+
 def _interpolated(text: str, path: KeyPath, document: Document, sources: Sources) -> str:
-    """`${NAME}`, and `${NAME:-default}` for when NAME is unset or empty, as in a shell; `$${` is a literal `${`."""
-    outside = False
+    """`${NAME}`, and `${NAME:-default}` for when NAME is unset or empty, as in a shell; `$${` is a literal `${`.
 
-    def put_in(match: re.Match[str]) -> str:
-        nonlocal outside
-        name, default = match["name"], match["default"]
-        if match[0] == "$${":
-            return "${"
-        outside = True
-        if name is None:
-            document.problem(
-                document.place(path),
-                "'${' is not followed by a name and '}'",
-                "write ${NAME} or ${NAME:-default}; $${ is a literal ${",
-            )
-            document.undefined.add(path)
-            return ""
-        value = sources.variable(name)
+    A default may hold variables of its own.
+    """
+    reader = _Variables(text, path, document, sources)
+    result = reader.read()
+    return Outside(result, text) if reader.outside else result
+
+
+class _Variables:
+    """One string, as its variables are put in. `outside`: whether there was one."""
+
+    def __init__(self, text: str, path: KeyPath, document: Document, sources: Sources) -> None:
+        self.text = text
+        self.path = path
+        self.document = document
+        self.sources = sources
+        self.outside = False
+
+    def read(self) -> str:
+        return self._replaced(self.text, depth=0)
+
+    def _replaced(self, text: str, depth: int) -> str:
+        made, at = [], 0
+        while (found := _OPENING.search(text, at)) is not None:
+            made.append(text[at : found.start()])
+            at = found.end()
+            if found["escaped"]:
+                made.append("${")
+                continue
+            self.outside = True
+            default = None
+            if found["or"] == ":-":
+                end = self._end(text, at)
+                if end is not None:
+                    default, at = text[at:end], end + 1
+            if found["name"] is None or (found["or"] == ":-" and default is None):
+                self._undefined("'${' is not followed by a name and '}'", _SYNTAX)
+            else:
+                made.append(self._value(found["name"], default, depth))
+        return "".join(made) + text[at:]
+
+    def _value(self, name: str, default: str | None, depth: int) -> str:
+        value = self.sources.variable(name)
         if not value and default is not None:
-            return default
-        if value is None:
-            document.problem(document.place(path), f"the environment has no {name}", f"set it, or write ${{{name}:-default}}")
-            document.undefined.add(path)
+            if depth < MAX_DEPTH:
+                return self._replaced(default, depth + 1)
+            self._undefined("its defaults nest too deeply", "")
             return ""
-        return value
+        if value is None:
+            self._undefined(f"the environment has no {name}", f"set it, or write ${{{name}:-default}}")
+        return value or ""
 
-    result = _VARIABLE.sub(put_in, text)
-    return Outside(result, text) if outside else result
+    @staticmethod
+    def _end(text: str, at: int) -> int | None:
+        """Where the brace stands that closes a default which begins at `at`."""
+        open_ = 1
+        for found in _DEFAULT.finditer(text, at):
+            open_ += {"${": 1, "}": -1}.get(found[0], 0)
+            if not open_:
+                return found.start()
+        return None
+
+    def _undefined(self, message: str, hint: str) -> None:
+        self.document.problem(self.document.place(self.path), message, hint)
+        self.document.undefined.add(self.path)

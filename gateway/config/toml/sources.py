@@ -47,6 +47,10 @@ class Outside(str):
             return self
         return float(self) if "." in digits else int(self)
 
+    def items(self) -> list[Outside]:
+        """The values of an array that one string from outside lists, split at commas."""
+        return [Outside(item, self.written) for part in self.split(",") if (item := part.strip())]
+
 
 class SecretText(Outside):
     """A secret that was loaded: works as the string it is, but shows itself in no `repr`, its configuration's included."""
@@ -67,6 +71,10 @@ class Sources:
         value = self._environ.get(name)
         self.variables[name] = value
         return value
+
+    def has(self, name: str) -> bool:
+        """Return True if there is such a variable; its value does not count for the fingerprint."""
+        return name in self._environ
 
     def read(self, path: Path) -> bytes:
         """The file's bytes; raises OSError. Asked for again it is not read again: one compilation sees one state."""
@@ -105,7 +113,7 @@ class FileTable(dict[str, Any]):
         name = self["file"]
         where = "" if Path(name).is_absolute() else f" (in {shown_path(self.directory)})"
         try:
-            text = self.sources.read(self.directory / name).decode()
+            text = self.sources.read(self.directory / name).decode("utf-8-sig")
         except OSError as error:
             raise ValidationError(f"cannot read {name!r}: {error.strerror}{where}") from None
         except UnicodeDecodeError:

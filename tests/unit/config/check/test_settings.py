@@ -54,6 +54,15 @@ def test_every_listed_middleware_is_loaded(tree: Tree) -> None:
     assert config.warnings == ()
 
 
+def test_a_list_may_be_one_string_from_the_environment(tree: Tree) -> None:
+    tree.environ = {"BEFORE": "rate_limit.ip, auth", "NOTHING": ""}
+    tree.pipeline("request = '${BEFORE}'\nresponse = '${NOTHING}'\nerror = '${NOTHING}'")
+    config = tree.compile().pipelines[0]
+    assert (config.request, config.response, config.error) == (("rate_limit.ip", "auth"), (), ())
+    tree.environ = {"BEFORE": "auth, auht", "NOTHING": ""}
+    assert tree.said() == ["pipelines/main.toml:1: error: no middleware is called 'auht'"]
+
+
 def test_a_name_may_be_quoted_whole(tree: Tree) -> None:
     tree.pipeline("""
         request = ["rate_limit.ip"]

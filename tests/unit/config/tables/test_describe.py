@@ -260,7 +260,8 @@ FROM_ENVIRONMENT = {"$ref": "#/$defs/from_environment"}
         (
             "numbers",
             {
-                "type": "array",
+                "type": ["array", "string"],
+                "pattern": r"\$\{",
                 "items": {"anyOf": [{"type": "integer", "minimum": 1}, FROM_ENVIRONMENT]},
                 "minItems": 1,
                 "maxItems": 3,
@@ -269,7 +270,13 @@ FROM_ENVIRONMENT = {"$ref": "#/$defs/from_environment"}
         ),
         (
             "pair",
-            {"type": "array", "items": {"anyOf": [{"type": "integer"}, FROM_ENVIRONMENT]}, "minItems": 2, "maxItems": 2},
+            {
+                "type": ["array", "string"],
+                "pattern": r"\$\{",
+                "items": {"anyOf": [{"type": "integer"}, FROM_ENVIRONMENT]},
+                "minItems": 2,
+                "maxItems": 2,
+            },
         ),
         ("class", TEXT),
         ("share", {"anyOf": [{"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}, FROM_ENVIRONMENT]}),

@@ -1,4 +1,7 @@
+import os
+from errno import EACCES
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,7 +41,11 @@ def included(tree: Tree) -> list[str]:
         ("a default with signs", "${NONE:-http://a:1/-}", "http://a:1/-"),
         ("an escape", "$${NAME}", "${NAME}"),
         ("an escape beside a variable", "$${NAME}${NAME}", "${NAME}edge"),
-        ("no braces", "$NAME $ $$", "$NAME $ $$"),
+        ("no braces", "$NONE $ $$", "$NONE $ $$"),
+        ("a default with a variable", "${NONE:-${NAME}}", "edge"),
+        ("a default with a default", "${NONE:-a${NEITHER:-b}c}d", "abcd"),
+        ("a default that is not needed, with a variable that is not there", "${NAME:-${NONE}}", "edge"),
+        ("an escape in a default", "${NONE:-$${NAME}}", "${NAME}"),
         ("a value that looks like a variable", "${NESTED}", "${NAME}"),
     ],
 )
@@ -65,6 +72,9 @@ def test_keys_and_other_values_are_left_alone(tree: Tree) -> None:
         ("an open brace", "${NAME", "'${' is not followed by a name and '}'"),
         ("no name", "${}", "'${' is not followed by a name and '}'"),
         ("what is no name", "${1A}", "'${' is not followed by a name and '}'"),
+        ("an open brace in a default", "${NONE:-${NAME}", "'${' is not followed by a name and '}'"),
+        ("an unset variable in a default", "${NONE:-${NEITHER}}", "the environment has no NEITHER"),
+        ("too many defaults", "${NONE:-" * 200 + "}" * 200, "its defaults nest too deeply"),
         ("another of the shell's", "${NAME:?no}", "'${' is not followed by a name and '}'"),
     ],
 )
@@ -182,12 +192,76 @@ def test_gateway_toml_that_is_not_there(tmp_path: Path) -> None:
         ("a table twice", b"[a]\n[a]\n", "upstreams.toml:2:3: error: not TOML: cannot declare ('a',) twice"),
         ("not UTF-8", b'a = 1\nb = "\xc3\xa9\xff"\n', "upstreams.toml:2:7: error: is not UTF-8"),
         ("not UTF-8 in the first line", b"a\xff = 1\n", "upstreams.toml:1:2: error: is not UTF-8"),
-        ("too deep", b"a = " + b"[" * 5000 + b"]" * 5000, "upstreams.toml:1:1: error: nests too deeply"),
+        ("too deep", b"a = " + b"[" * 5000 + b"]" * 5000, "upstreams.toml:1:105: error: not TOML: nests too deeply"),
+        (
+            "too deep in the end",
+            b"a = '[[['\n# [[[\nb = [\n" + b"{c = [" * 2500 + b"]}" * 2500 + b"]",
+            "upstreams.toml:4:300: error: not TOML: nests too deeply",
+        ),
+        ("keys too deep", b"x = 1\n" + b"a." * 150 + b"a = 1", "upstreams.toml:2:201: error: nests more than 100 levels deep"),
     ],
 )
 def test_files_that_are_no_toml(tree: Tree, what: str, raw: bytes, problem: str) -> None:
     (tree.root / "upstreams.toml").write_bytes(raw)
     assert read_problems(tree) == [problem], what
+
+
+def test_what_the_parser_reads_may_still_be_too_deep_for_places(tree: Tree) -> None:
+    for levels in range(100, 1000, 50):
+        (tree.root / "upstreams.toml").write_text(f"a = {'[' * levels}{']' * levels}")
+        for problem in read_problems(tree):
+            assert problem in (
+                "upstreams.toml:1:105: error: not TOML: nests too deeply",
+                "upstreams.toml:1:105: error: nests more than 100 levels deep",
+            )
+
+
+@pytest.mark.parametrize(
+    ("what", "text", "warned"),
+    [
+        ("in a URL", "http://$HOST:80/", True),
+        ("by the name of a variable", "$NAME", True),
+        ("in a password", "redis://:pa$word@host", True),
+        ("any other", "$ref", False),
+        ("with braces", "http://${NAME}/", False),
+        ("no name", "http://a/$1$", False),
+    ],
+)
+def test_variables_without_braces(tree: Tree, what: str, text: str, warned: bool) -> None:
+    tree.environ = {"NAME": "edge"}
+    tree.write("gateway.toml", f"[listen]\n  host = '{text}'\n")
+    said = ["gateway.toml:2:3: warning: a name after '$' is no variable without braces: it stays as it is"]
+    assert read_problems(tree) == (said if warned else []), what
+
+
+def test_an_include_may_be_one_string_from_the_environment(tree: Tree) -> None:
+    tree.environ = {"FILES": "d/*.toml, upstreams.toml"}
+    tree.write("d/a.toml", "")
+    tree.write("gateway.toml", 'include = "${FILES}"')
+    assert included(tree) == ["d/a.toml", "upstreams.toml"]
+
+
+@pytest.mark.parametrize(("include", "folder"), [("d/*.toml", "d"), ("*/e/*.toml", "d/e"), ("d/**/*.toml", "d/e")])
+def test_a_folder_that_cannot_be_listed(tree: Tree, monkeypatch: pytest.MonkeyPatch, include: str, folder: str) -> None:
+    tree.write("d/e/a.toml", "")
+    tree.write("gateway.toml", f'include = ["upstreams.toml", "{include}"]')
+    scandir = os.scandir
+
+    def refuse(path: str) -> Any:
+        if str(path) == str(tree.root / folder):
+            raise PermissionError(EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert read_problems(tree)[0] == (
+        f"gateway.toml:1:30: error: '{include}': the folder {tree.root / folder} cannot be read: Permission denied"
+    )
+
+
+def test_a_link_to_nothing_is_not_passed_over(tree: Tree) -> None:
+    tree.pipeline("", "a")
+    (tree.root / "pipelines" / "b.toml").symlink_to("nowhere")
+    assert read_problems(tree) == ["gateway.toml:1:1: error: the included file 'pipelines/b.toml' does not exist"]
 
 
 def test_a_byte_order_mark_is_no_part_of_the_text(tree: Tree) -> None:

@@ -132,6 +132,17 @@ def test_the_name_of_a_file_may_come_from_outside(tmp_path: Path) -> None:
         table.contents()
 
 
+def test_a_byte_order_mark_is_no_part_of_a_secret(tmp_path: Path) -> None:
+    (tmp_path / "token").write_bytes(b"\xef\xbb\xbfhunter2\n")
+    assert FileTable({"file": "token"}, tmp_path, Sources({})).contents() == "hunter2"
+
+
+def test_items_of_one_string() -> None:
+    assert Outside("a, b,,c ", "${X}").items() == ["a", "b", "c"]
+    assert Outside("", "${X}").items() == []
+    assert repr(Outside("a", "${X}").items()) == "['${X}']"
+
+
 def test_a_whole_path_needs_no_folder(tmp_path: Path) -> None:
     table = FileTable({"file": str(tmp_path / "nothing")}, tmp_path, Sources({}))
     with pytest.raises(ValidationError, match=r"No such file or directory$"):
