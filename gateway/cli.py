@@ -12,7 +12,6 @@ from pathlib import Path
 
 from gateway import __version__
 
-
 READER_GONE = 128 + signal.SIGPIPE
 """The exit code of programs that SIGPIPE ends."""
 
