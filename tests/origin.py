@@ -7,6 +7,7 @@ import hashlib
 import ssl
 import sys
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 Respond = Callable[["Origin", bytes, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[bool]]
@@ -33,7 +34,11 @@ class Origin:
         self.port = 0
         self.scheme = "http"
 
-    async def start(self, port: int = 0, tls: ssl.SSLContext | None = None) -> Origin:
+    async def start(self, port: int = 0, tls: ssl.SSLContext | None = None, *, path: Path | None = None) -> Origin:
+        """Listens on a port, or on the Unix socket `path`."""
+        if path is not None:
+            self._server = await asyncio.start_unix_server(self._serve, path)
+            return self
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", port, ssl=tls)
         self.scheme = "http" if tls is None else "https"
         self.port = self._server.sockets[0].getsockname()[1]

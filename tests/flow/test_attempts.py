@@ -186,3 +186,22 @@ async def test_interim_answers_go_on_to_clients_that_know_them(start, connect):
         assert len(origin.heads) == 3
     finally:
         await origin.stop()
+
+
+async def test_a_unix_socket_is_an_endpoint(start, connect, tmp_path):
+    """`unix:/run/app.sock`, checks and kept connections included."""
+    path = tmp_path / "app.sock"
+    origin = await Origin().start(path=path)
+    try:
+        gateway = await start(
+            PLAIN,
+            f'[upstream.origin]\nurl = "unix:{path}"\npreserve_host = false\nhealth = {{ interval = "1h" }}\n',
+        )
+        client = await connect(gateway)
+        for _ in range(2):
+            assert (await client.get("/")).status == 200
+        assert b"\r\nHost: localhost\r\n" in origin.heads[0]
+        assert len(pool_of(gateway).endpoints[0].idle) == 1
+        assert pool_of(gateway).status()["endpoints"][0]["name"] == f"unix:{path}"
+    finally:
+        await origin.stop()

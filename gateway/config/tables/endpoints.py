@@ -5,14 +5,16 @@ from __future__ import annotations
 from marshmallow import ValidationError
 
 from gateway.config.tables.declare import setting, table
-from gateway.config.tables.schema import Choice, Duration, FieldName, HttpUrl, Text, Whole
+from gateway.config.tables.schema import Choice, Duration, EndpointUrl, FieldName, Text, Whole
 
 
 @table
 class EndpointConfig:
     """One address of an upstream."""
 
-    url: str = setting(HttpUrl(), doc='scheme, host and port, e.g. `"http://127.0.0.1:3001"`')
+    url: str = setting(
+        EndpointUrl(), doc='scheme, host and port, e.g. `"http://127.0.0.1:3001"`; or a Unix socket, `"unix:/run/app.sock"`'
+    )
     weight: int = setting(Whole(least=0, most=65535), default=1, doc="its share, relative to the others'; 0 drains it")
     max_connections: int = setting(Whole(least=0), default=0, doc="requests at a time; 0 means no limit")
     backup: bool = setting(default=False, doc="whether it serves only when no other endpoint can")

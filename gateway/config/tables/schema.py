@@ -198,6 +198,24 @@ class HttpUrl(Text):
         return value
 
 
+class EndpointUrl(HttpUrl):
+    """An http or https URL, or a Unix socket: "unix:/run/app.sock", on which HTTP is spoken in clear text."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
+        if not isinstance(value, str) or not value.startswith("unix:"):
+            return super()._deserialize(value, attr, data, **kwargs)
+        path = value.removeprefix("unix:")
+        if not path.startswith("/") or path.startswith("//") or re.search(r"[\s\x00-\x1f?#]", path):
+            raise ValidationError(f'must be an absolute path such as "unix:/run/app.sock", not {value!r}')
+        if len(path.encode()) > UNIX_PATH_MAX:
+            raise ValidationError(f"is longer than the {UNIX_PATH_MAX} bytes that a socket's path may have")
+        return value
+
+
+UNIX_PATH_MAX = 107
+"""Bytes of sun_path on Linux, without its last NUL (unix(7))."""
+
+
 class Network(Text):
     """An address or CIDR network, e.g. "10.0.0.0/8"."""
 

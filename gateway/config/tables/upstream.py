@@ -7,7 +7,7 @@ from marshmallow import ValidationError
 from gateway.config.tables.declare import setting, table
 from gateway.config.tables.endpoints import DiscoverConfig, EndpointConfig, HashConfig, UpstreamTlsConfig
 from gateway.config.tables.health import BreakerConfig, HealthConfig, OutlierConfig, PassiveHealthConfig
-from gateway.config.tables.schema import Choice, Duration, FieldName, HttpUrl, Text, Whole
+from gateway.config.tables.schema import Choice, Duration, EndpointUrl, FieldName, Text, Whole
 from gateway.config.tables.traffic import LimitConfig, QueueConfig, RetryConfig, TimeoutsConfig
 
 
@@ -20,7 +20,7 @@ class UpstreamConfig:
     """
 
     endpoints: tuple[EndpointConfig, ...] = setting(default=(), doc="the addresses: `[[upstream.NAME.endpoints]]`")
-    url: str = setting(HttpUrl(), default="", doc="one endpoint, in short; put in front of `endpoints`")
+    url: str = setting(EndpointUrl(), default="", doc="one endpoint, in short; put in front of `endpoints`")
     balance: str = setting(
         Choice("least_connections", "round_robin", "ip_hash", "hash", "random", "random_two"),
         default="least_connections",

@@ -13,7 +13,7 @@ from gateway.core.headers import Pair
 from gateway.core.wait import Wait
 from gateway.upstream.connections.opening import failure_of
 from gateway.upstream.connections.transport import Transport
-from gateway.upstream.pool.endpoint import Endpoint
+from gateway.upstream.pool.endpoint import UNIX, Endpoint
 
 SEARCHED = 1024 * 1024
 """Bytes of an answer that are searched for what it has to contain."""
@@ -67,9 +67,12 @@ async def check(transport: Transport, endpoint: Endpoint, health: HealthConfig) 
 
 
 async def tcp_probe(endpoint: Endpoint) -> int:
-    """Open a TCP connection to `endpoint` and close it; returns 0. Raises Failed."""
+    """Open a connection to `endpoint` and close it; returns 0. Raises Failed."""
     try:
-        _, writer = await asyncio.open_connection(endpoint.host, endpoint.port)
+        if endpoint.scheme == UNIX:
+            _, writer = await asyncio.open_unix_connection(endpoint.host)
+        else:
+            _, writer = await asyncio.open_connection(endpoint.host, endpoint.port)
     except OSError as error:
         raise failure_of(error, endpoint) or error from None
     writer.close()

@@ -14,7 +14,7 @@ from gateway.core.drive import Drive
 from gateway.core.failures import Failed, Failure
 from gateway.core.wait import Wait
 from gateway.upstream.connections.endpoint_socket import EndpointSocket
-from gateway.upstream.pool.endpoint import Endpoint
+from gateway.upstream.pool.endpoint import UNIX, Endpoint
 
 if TYPE_CHECKING:
     from gateway.upstream.connections.tls import UpstreamTls
@@ -94,8 +94,11 @@ def failure_of(error: BaseException, endpoint: Endpoint) -> Failed | None:
 
 
 async def open_socket(factory: Callable[[], asyncio.Protocol], endpoint: Endpoint, tls: UpstreamTls | None = None) -> object:
-    """Connects to an endpoint over TCP, with TLS when its URL says https. Raises OSError."""
+    """Connect to an endpoint: over TCP, with TLS when its URL says https, or to a Unix socket. Raises OSError."""
     loop = asyncio.get_running_loop()
+    if endpoint.scheme == UNIX:
+        transport, _ = await loop.create_unix_connection(factory, endpoint.host)
+        return transport
     if endpoint.scheme == "https":
         tls = tls or _default_tls()
         # RFC 6066 section 3: without a trailing dot.

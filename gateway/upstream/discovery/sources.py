@@ -24,7 +24,7 @@ from gateway.config.tables.schema import schema_of
 from gateway.config.toml.parse import loads_json
 from gateway.lifetime.supervised import Supervised, Timers
 from gateway.upstream.discovery.dns import Service, lifetime, look_up
-from gateway.upstream.pool.endpoint import Address
+from gateway.upstream.pool.endpoint import UNIX, Address
 from gateway.upstream.pool.pool import Pool
 
 log = logging.getLogger("gateway.upstream")
@@ -84,7 +84,7 @@ def in_environment(pattern: str, environ: Mapping[str, str]) -> Found:
     """The URLs in the variables that `pattern` names ("CAMERA_*_URL"), each with one or more of them. Raises Undiscovered."""
     names = sorted(name for name in environ if fnmatchcase(name, pattern))
     urls = [url for name in names for url in environ[name].replace(",", " ").split()]
-    return endpoints([url if "://" in url else f"http://{url}" for url in urls])
+    return endpoints([url if "://" in url or url.startswith(f"{UNIX}:") else f"http://{url}" for url in urls])
 
 
 def endpoints(entries: Any) -> Found:

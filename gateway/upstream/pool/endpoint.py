@@ -16,10 +16,15 @@ from gateway.upstream.pool.breaker import NAMES, Breaker
 from gateway.upstream.pool.health import Health
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
+UNIX = "unix"
+"""The scheme of a Unix socket's URL."""
 
 
 class Address(NamedTuple):
-    """Where an endpoint is; what makes it the same endpoint after a reload. `path` is "" or starts with a slash."""
+    """Where an endpoint is; what makes it the same endpoint after a reload. `path` is "" or starts with a slash.
+
+    Of a Unix socket the scheme is "unix", the host is its path, and the port 0.
+    """
 
     scheme: str
     host: str
@@ -30,6 +35,8 @@ class Address(NamedTuple):
     def of(cls, url: str) -> Address:
         """The address an EndpointConfig's URL means; the schema has checked it."""
         parts = urlsplit(url)
+        if parts.scheme == UNIX:
+            return cls(UNIX, parts.path, 0, "")
         port = DEFAULT_PORTS[parts.scheme] if parts.port is None else parts.port
         host = parts.hostname or ""
         if not host.isascii():
@@ -45,11 +52,21 @@ class Address(NamedTuple):
     def authority(self) -> str:
         """For the Host field: the port is left out when it is the scheme's own (RFC 9110 section 4.2.3), and so is the dot of a
         name that is not to be completed by search domains: it means something to the resolver alone."""
+        if self.scheme == UNIX:
+            return "localhost"
         host = self.bracketed.rstrip(".")
         return host if self.port == DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
 
+    @property
+    def url(self) -> str:
+        """As operators know it."""
+        return self.names()[0] if self.scheme == UNIX else f"{self.scheme}://{self.authority}{self.path}"
+
     def names(self) -> tuple[str, str, str]:
         """What to call it, the shortest first: "host:port", with its path, with everything."""
+        if self.scheme == UNIX:
+            name = f"{UNIX}:{self.host}"
+            return name, name, name
         name = f"{self.bracketed}:{self.port}"
         return name, name + self.path, f"{self.scheme}://{name}{self.path}"
 
@@ -123,7 +140,7 @@ class Endpoint:
         health = self.health
         return {
             "name": self.name,
-            "url": f"{self.scheme}://{self.authority}{self.path}",
+            "url": self.address.url,
             "status": str(health.status),
             "weight": round(self.weight, 3),
             "backup": self.backup,

@@ -103,6 +103,7 @@ def test_the_environment() -> None:
     environ = {"CAMERA_B_URL": "http://b:2, c:3", "CAMERA_A_URL": "https://a", "OTHER": "http://o"}
     assert [one.url for one in in_environment("CAMERA_*_URL", environ)] == ["https://a", "http://b:2", "http://c:3"]
     assert in_environment("NOTHING", environ) == ()
+    assert [one.url for one in in_environment("A", {"A": "unix:/run/a.sock"})] == ["unix:/run/a.sock"]
     with pytest.raises(Undiscovered):
         in_environment("BAD", {"BAD": "ftp://x"})
 

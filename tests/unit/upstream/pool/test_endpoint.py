@@ -145,3 +145,9 @@ def test_names_of_hosts(url: str, host: str, authority: str) -> None:
     """A-labels (RFC 5890); a trailing dot is the resolver's, and goes into no field."""
     address = Address.of(url)
     assert (address.host, address.authority) == (host, authority)
+
+
+def test_a_unix_socket_is_an_endpoint() -> None:
+    one = Endpoint("x", EndpointConfig("unix:/run/app.sock"))
+    assert (one.scheme, one.host, one.authority, one.path) == ("unix", "/run/app.sock", "localhost", "")
+    assert (one.name, one.status(0.0)["url"]) == ("unix:/run/app.sock", "unix:/run/app.sock")
