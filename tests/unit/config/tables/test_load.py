@@ -4,8 +4,9 @@ from typing import Any
 import pytest
 from marshmallow import ValidationError, fields, validates_schema
 
+from gateway.config.tables.health import HealthConfig
 from gateway.config.tables.load import Fault, dotted, load
-from gateway.config.tables.schema import Items, Map, Secret, SubTable, Table, Text, Whole
+from gateway.config.tables.schema import Items, Map, Secret, SubTable, Table, Text, Whole, schema_of
 from gateway.config.toml.sources import Outside
 from gateway.core.hooks import ConfigProblem
 
@@ -161,3 +162,12 @@ def test_no_message_tells_a_secret(what: str, data: dict[str, Any], message: str
 )
 def test_dotted(path: tuple[str | int, ...], shown: str) -> None:
     assert dotted(path) == shown
+
+
+@pytest.mark.parametrize("name", ["Content-Length", "transfer-encoding", "Connection", "Upgrade"])
+def test_headers_of_a_check_cannot_frame_its_request(name: str) -> None:
+    given = {"path": "/ready", "headers": {"Host": "cameras.example", name: "1"}}
+    with pytest.raises(ValidationError, match="says how the message is framed"):
+        schema_of(HealthConfig)().load(given)
+    del given["headers"][name]  # type: ignore[attr-defined]
+    assert schema_of(HealthConfig)().load(given).headers == {"Host": "cameras.example"}
