@@ -33,7 +33,7 @@ class WatchfulForward(Forward):
     """A Forward that tells its pool how long every attempt took and how it ended, endpoints how much time there is, and picks by
     what the request says."""
 
-    def _pick(self, exchange: Exchange, tried: Sequence[Endpoint] = ()) -> Endpoint:
+    def pick(self, exchange: Exchange, tried: Sequence[Endpoint] = ()) -> Endpoint:
         return self.pool.pick(affinity(exchange, self.pool.config.hash), tried)
 
     def send(self, exchange: Exchange, attempt: Attempt, stream: Stream) -> bool:

@@ -66,11 +66,47 @@ class Forward:
     async def __call__(self, exchange: Exchange) -> Reply:
         """The endpoint's answer, whatever its status. Raises Failed when there is none in the end."""
         exchange.upstream = self.pool.name
-        timeout = self._timeout
+        timeout, retries = self._timeout, None
         limit = NEVER if timeout is None else self._transport.clock.monotonic() + timeout
-        attempt = Attempt(self.pool, self._pick(exchange), exchange, limit)
-        reason = await self._try(exchange, attempt)
-        outcome = attempt.outcome if reason is None else await self._try_again(exchange, attempt, reason)
+        attempt = Attempt(self.pool, self.pick(exchange), exchange, limit)
+        try:
+            while True:
+                stream: Connection | None = None
+                try:
+                    if exchange.body is not None and self._policy is not None:
+                        await self._keep(exchange, exchange.body, self._policy.max_body)
+                    if not attempt.accept:  # A tunnel wants a socket that cannot turn out to be stale, and keeps it.
+                        stream = self._transport.take(attempt.endpoint)
+                    while True:
+                        if stream is None:
+                            stream = await self._connect(attempt)
+                            attempt.resend()
+                        if self.send(exchange, attempt, stream):
+                            await self._send_body(exchange, attempt, stream)
+                        else:
+                            await attempt
+                        if not (attempt.stale and self._must_resend(exchange, attempt)):
+                            break
+                        stream = None
+                except Failed as failed:
+                    attempt.failed(failed, False)
+                except BaseException:
+                    if stream is not None:
+                        stream.give_up()
+                    attempt.ended()
+                    raise
+                reason = self.record(exchange, attempt)
+                if reason is None:
+                    break
+                retries = retries or Retries(self, exchange)
+                following = await retries.next(attempt, reason)
+                if following is None:
+                    break
+                attempt = following
+        finally:
+            if retries is not None:
+                retries.end()
+        outcome = attempt.outcome
         if outcome.__class__ is Failed:
             raise outcome
         return outcome  # type: ignore[return-value]
@@ -118,57 +154,19 @@ class Forward:
             exchange.tries = [*(exchange.tries or ()), AttemptRecord(endpoint.name, took, why)]
         return reason
 
-    async def _try_again(self, exchange: Exchange, attempt: Attempt, reason: str | None) -> Reply | Failed | None:
-        """Further attempts, as long as there is a reason for one, time, and a place in the budget."""
-        pool, paid, again = self.pool, False, False
-        tried: list[Endpoint] = []
-        try:
-            while reason is not None:
-                tried.append(attempt.endpoint)
-                # What was never sent is no load on anybody: it goes to somebody else at once, whatever the budget says.
-                free = reason == "connect" and any(endpoint not in tried for endpoint in pool.eligible)
-                if not free and not paid:
-                    budget = pool.budget
-                    paid = budget.take(pool.in_flight + budget.waiting + 1, sum(self._duration.counts) - budget.made)
-                    if not paid:
-                        break
-                if not await self._wait(exchange, attempt, 0.0 if free else None):
-                    break
-                streaming = attempt.state is State.STREAMING
-                attempt.give_up()  # It may hold the only place there is.
-                try:
-                    endpoint = self._pick(exchange, tried)
-                except Failed:
-                    if streaming:
-                        raise
-                    break  # Nobody can be asked any more, so what was answered, or how it failed, is the answer.
-                self._retries.add((pool.name, reason))
-                pool.budget.attempt(again)
-                again = paid
-                attempt = Attempt(pool, endpoint, exchange, attempt.limit)
-                reason = await self._try(exchange, attempt)
-        except BaseException:
-            attempt.give_up()
-            raise
-        finally:
-            if paid:
-                pool.budget.give()
-        return attempt.outcome
-
-    def _pick(self, exchange: Exchange, tried: Sequence[Endpoint] = ()) -> Endpoint:
+    def pick(self, exchange: Exchange, tried: Sequence[Endpoint] = ()) -> Endpoint:
         return self.pool.pick(exchange.client_ip, tried)
 
-    async def _wait(self, exchange: Exchange, attempt: Attempt, delay: float | None) -> bool:
-        """Backs off before another attempt, for `delay` seconds if that is not None; False when there is no time for one."""
-        config, outcome = self._policy, attempt.outcome
+    async def back_off(self, exchange: Exchange, attempt: Attempt, at_once: bool) -> bool:
+        """Wait before another attempt, unless it is made `at_once`; False when there is no time for one."""
+        config, outcome, delay = self._policy, attempt.outcome, 0.0
         assert config is not None
-        if delay is None:
-            delay = retry.delay(config, exchange.attempts, self._rng)
+        if not at_once:
             said = outcome.get(b"retry-after") if isinstance(outcome, Reply) else None
             asked = retry.asked_for(said, self._transport.clock.wall()) if said is not None else 0.0
             if asked > config.max_delay:
                 return False  # Longer than we would wait: the client is told, and can.
-            delay = max(delay, asked)
+            delay = max(retry.delay(config, exchange.attempts, self._rng), asked)
         if self._transport.clock.monotonic() + delay >= attempt.limit:
             return False
         if delay > 0:
@@ -179,37 +177,13 @@ class Forward:
                 self.pool.budget.waiting -= 1
         return True
 
-    async def _try(self, exchange: Exchange, attempt: Attempt) -> str | None:
-        """Sends one attempt and waits for its outcome; the name under which another may be made.
+    def first_attempts(self) -> int:
+        """How many first attempts this upstream has had since the start."""
+        return sum(self._duration.counts) - self.pool.budget.made
 
-        Lets go of the endpoint, or leaves that to the answer's stream.
-        """
-        stream: Connection | None = None
-        body = exchange.body
-        try:
-            if body is not None and self._policy is not None:
-                await self._keep(exchange, body, self._policy.max_body)
-            if not attempt.accept:  # A tunnel wants a socket that cannot turn out to be stale, and keeps it.
-                stream = self._transport.take(attempt.endpoint)
-            while True:
-                if stream is None:
-                    stream = await self._connect(attempt)
-                    attempt.resend()
-                if self.send(exchange, attempt, stream):
-                    await self._send_body(exchange, attempt, stream)
-                else:
-                    await attempt
-                if not (attempt.stale and self._must_resend(exchange, attempt)):
-                    break
-                stream = None
-        except Failed as failed:
-            attempt.failed(failed, False)
-        except BaseException:
-            if stream is not None:
-                stream.give_up()
-            attempt.ended()
-            raise
-        return self.record(exchange, attempt)
+    def count_retry(self, reason: str) -> None:
+        """In gateway_retries_total."""
+        self._retries.add((self.pool.name, reason))
 
     async def _send_body(self, exchange: Exchange, attempt: Attempt, stream: Stream) -> None:
         """Sends the body as it arrives, until the attempt has an outcome."""
@@ -248,6 +222,61 @@ class Forward:
         if attempt.limit != NEVER:
             timeout = max(0.0, min(timeout, attempt.limit - self._transport.clock.monotonic()))
         return await self._transport.connect(attempt.endpoint, timeout, config.max_idle, config.keepalive)
+
+
+class Retries:
+    """The further attempts of one exchange: whether there is another, when, and at which endpoint.
+
+    `end` follows, however they ended: it gives the place in the pool's budget back.
+    """
+
+    __slots__ = ("_exchange", "_forward", "_paid", "_retried", "_tried")
+
+    def __init__(self, forward: Forward, exchange: Exchange) -> None:
+        self._forward = forward
+        self._exchange = exchange
+        self._tried: list[Endpoint] = []
+        self._paid = self._retried = False
+
+    async def next(self, attempt: Attempt, reason: str) -> Attempt | None:
+        """The attempt that follows `attempt`, as long as there is time for one and a place in the budget.
+
+        None when what came of `attempt` is the answer. Raises Failed where that has been given up for another endpoint
+        and there is none.
+        """
+        forward, exchange, pool = self._forward, self._exchange, self._forward.pool
+        tried = self._tried
+        tried.append(attempt.endpoint)
+        # What was never sent is no load on any endpoint: it goes to another one at once, whatever the budget says.
+        free = reason == "connect" and any(endpoint not in tried for endpoint in pool.eligible)
+        if not free and not self._paid:
+            budget = pool.budget
+            self._paid = budget.take(pool.in_flight + budget.waiting + 1, forward.first_attempts())
+            if not self._paid:
+                return None
+        try:
+            if not await forward.back_off(exchange, attempt, free):
+                return None
+            streaming = attempt.state is State.STREAMING
+            attempt.give_up()  # It may hold the only place there is.
+            try:
+                endpoint = forward.pick(exchange, tried)
+            except Failed:
+                if streaming:
+                    raise
+                return None
+        except BaseException:
+            attempt.give_up()
+            raise
+        forward.count_retry(reason)
+        pool.budget.attempt(self._retried)
+        self._retried = self._paid
+        return Attempt(pool, endpoint, exchange, attempt.limit)
+
+    def end(self) -> None:
+        """There are no more."""
+        if self._paid:
+            self._forward.pool.budget.give()
 
 
 def _replayable(body: RequestBody | None) -> bool:
