@@ -1,4 +1,4 @@
-"""One attempt: the hold on a picked endpoint, what came of it, and what the pool is told when the hold ends.
+"""One attempt: the hold on a picked endpoint, what came of it, and what the pool learns when the hold ends.
 
 `Pool.pick` counts an endpoint in; the attempt made for it lets go exactly once, however it ends. Its states:
 
@@ -7,7 +7,7 @@
     TUNNEL     answered 101; the socket carries another protocol
     RELEASED   over; nothing that comes later counts
 
-Who is picked, what is sent and whether another attempt follows is decided in forward.py.
+The pick, what is sent, and whether another attempt follows are decided in forward.py.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ class Attempt(Wait[None]):
             self._let_go(failed)
 
     def give_up(self) -> None:
-        """Close what an answer is still arriving from: nobody will read it."""
+        """Close what an answer is still arriving from: it will not be read."""
         if self.state is STREAMING and isinstance(self.outcome, Reply):
             self.outcome.body.abort()  # type: ignore[union-attr]
 

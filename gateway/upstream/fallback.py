@@ -1,6 +1,6 @@
-"""What a route does beyond sending, where its upstream's configuration asks for it: watch endpoints, turn to another upstream.
+"""Targets of routes whose upstream asks for more than forwarding: a queue, a fallback upstream, outliers.
 
-`forwarding` chooses when a configuration is composed: a route whose upstream asks for nothing of this gets a plain Forward.
+`forwarding` chooses when a configuration is composed: other routes get a plain Forward.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from gateway.upstream.pool.pool import Pool
 Target = Callable[[Exchange], Awaitable[Reply]]
 
 REFUSALS = frozenset((Failure.NO_ENDPOINT, Failure.CIRCUIT_OPEN, Failure.OVERLOADED))
-"""Failures by which a pool says that it sent nothing."""
+"""Failures of a pool that has sent nothing."""
 
 
 class WatchfulForward(Forward):
-    """A Forward that tells its pool how long every attempt took and how it ended, endpoints how much time there is, and picks by
-    what the request says."""
+    """A Forward that reports every attempt's time and outcome to its pool, sends the time that is left to
+    endpoints, and picks by a header or cookie."""
 
     def pick(self, exchange: Exchange, tried: Sequence[Endpoint] = ()) -> Endpoint:
         return self.pool.pick(affinity(exchange, self.pool.config.hash), tried)
@@ -41,7 +41,7 @@ class WatchfulForward(Forward):
         return super().send(exchange, attempt, stream)
 
     def _tell(self, exchange: Exchange, limit: float) -> None:
-        """Puts the milliseconds that are left into `deadline_header`."""
+        """Put the milliseconds that are left into `deadline_header`."""
         name = self.pool.config.deadline_header.encode()
         if not name or limit == float("inf"):
             return
@@ -60,7 +60,7 @@ class WatchfulForward(Forward):
 
 
 def affinity(exchange: Exchange, config: HashConfig) -> str:
-    """What a request is hashed by; the client's address when it does not say."""
+    """The key for balancing by hash: a header, a cookie, or the client's address without them."""
     if config.header:
         return exchange.headers.get(config.header, "") or exchange.client_ip
     if config.cookie:
@@ -72,7 +72,7 @@ def affinity(exchange: Exchange, config: HashConfig) -> str:
 
 
 class Queueing:
-    """Lets requests that find every endpoint full wait for one: first come, first served, within the queue's size and time."""
+    """Queues requests that find every endpoint full: first come, first served, bounded in size and time."""
 
     def __init__(self, forward: Forward, config: QueueConfig) -> None:
         self.forward = forward
@@ -100,7 +100,7 @@ class Queueing:
         raise self._full(f"none was free within {config.timeout:g} s")
 
     async def _ask(self, exchange: Exchange) -> Reply | None:
-        """The answer, None when every endpoint is full."""
+        """The answer, or None when every endpoint is full."""
         try:
             return await self.forward(exchange)
         except Failed as failed:
@@ -114,7 +114,7 @@ class Queueing:
 
 
 class Diverting:
-    """Asks an upstream, and when that could not even be tried (no endpoint, circuit open, overloaded) the next one."""
+    """Asks an upstream, and the next one when nothing could be sent (no endpoint, circuit open, overloaded)."""
 
     def __init__(self, first: Target, then: Target) -> None:
         self.first = first
@@ -128,7 +128,7 @@ class Diverting:
         try:
             return await self.first(exchange)
         except Failed as failed:
-            # After an attempt it is no longer known that the request had no effect.
+            # After an attempt the request may have had an effect.
             if failed.failure not in REFUSALS or exchange.attempts:
                 raise
         return await self.then(exchange)
@@ -142,7 +142,7 @@ def forwarding(
     telemetry: Telemetry,
     rewrite: Callable[[Exchange], str] | None = None,
 ) -> Target:
-    """The target of a route to `route.upstream`, with what `configs` ask for. Fallbacks are known and lead nowhere twice."""
+    """The target of a route to `route.upstream`, with what `configs` ask for. Fallbacks exist and form no loop."""
     chain = [route.upstream]
     while configs[chain[-1]].fallback:
         chain.append(configs[chain[-1]].fallback)

@@ -1,4 +1,4 @@
-"""From an exchange to an endpoint and back: pick, send, wait, try again where that is safe.
+"""From an exchange to an endpoint and back: pick, send, wait, retry where that is safe.
 
 One `Forward` per route, made at compose time. What may be retried is decided in retry.py, who gets it in pool/, how bytes move
 in connections/; this file is the order of things. An endpoint that was picked is released exactly once, by its Attempt.
@@ -46,7 +46,7 @@ class Forward:
         rng: random.Random | None = None,
         config: UpstreamConfig | None = None,
     ) -> None:
-        """`config` is what the pool will go by when this is used, None for what it goes by now."""
+        """config: the pool's configuration when this is used, None for its current one."""
         pool_config = config or pool.config
         self.pool = pool
         self._transport = transport
@@ -122,7 +122,7 @@ class Forward:
         return stream.send(exchange, target, host, attempt, config.timeouts, limit=attempt.limit)
 
     def record(self, exchange: Exchange, attempt: Attempt) -> str | None:
-        """Counts an attempt that has an outcome; the name in `retry.on` under which to try again, or None."""
+        """Count an attempt that has an outcome; the name in `retry.on` under which to try again, or None."""
         pool, endpoint, outcome = self.pool, attempt.endpoint, attempt.outcome
         took = perf_counter() - attempt.began
         exchange.upstream = pool.name
@@ -146,7 +146,7 @@ class Forward:
         if config is None:
             return None
         keyed = _KEY in exchange.headers
-        # An endpoint that has seen a WebSocket's handshake may have acted upon it: only one that was never sent goes out again.
+        # An endpoint may have acted upon a WebSocket's handshake: only one that was never sent goes out again.
         replayable = _replayable(exchange.body) and UPGRADE not in exchange.notes
         reason = retry.may_retry(config, exchange.method, how, exchange.attempts, replayable, keyed)
         if reason is not None:
@@ -165,7 +165,7 @@ class Forward:
             said = outcome.get(b"retry-after") if isinstance(outcome, Reply) else None
             asked = retry.asked_for(said, self._transport.clock.wall()) if said is not None else 0.0
             if asked > config.max_delay:
-                return False  # Longer than we would wait: the client is told, and can.
+                return False  # Longer than we would wait: the client gets the answer, and can.
             delay = max(retry.delay(config, exchange.attempts, self._rng), asked)
         if self._transport.clock.monotonic() + delay >= attempt.limit:
             return False
@@ -186,7 +186,7 @@ class Forward:
         self._retries.add((self.pool.name, reason))
 
     async def _send_body(self, exchange: Exchange, attempt: Attempt, stream: Stream) -> None:
-        """Sends the body as it arrives, until the attempt has an outcome."""
+        """Send the body as it arrives, until the attempt has an outcome."""
         assert exchange.body is not None
         pump = Pump(exchange.body, stream, attempt)
         pump.start()
@@ -199,10 +199,10 @@ class Forward:
             await pump.over  # Only one at a time may read a body, and the rest of it is to be read.
 
     def _must_resend(self, exchange: Exchange, attempt: Attempt) -> bool:
-        """Whether a stale attempt goes out again at once, on a connection that is surely fresh.
+        """Return True if a stale attempt goes out again at once, on a fresh connection.
 
-        RFC 9112 section 9.3.1: a kept connection may have been closed while the request was on its way. Nothing was answered, so
-        a request that is safe to repeat may be sent again; any other has failed.
+        RFC 9112 section 9.3.1: a kept connection may have been closed while the request was on its way.
+        Nothing was answered, so a request that is safe to repeat may be sent again; any other has failed.
         """
         failed = attempt.outcome
         assert isinstance(failed, Failed)
@@ -211,7 +211,7 @@ class Forward:
         raise failed
 
     async def _keep(self, exchange: Exchange, body: RequestBody, most: int) -> None:
-        """Reads a body that is small enough before it is sent, so that it can be sent again if its request may be."""
+        """Read a small body before it is sent, so that a request that may be sent again can be."""
         may_be_sent_again = exchange.method in retry.IDEMPOTENT or _KEY in exchange.headers
         if may_be_sent_again and body.complete is None and body.length is not None and body.length <= most:
             await body.whole(most)

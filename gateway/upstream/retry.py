@@ -1,8 +1,8 @@
-"""Whether a request may be sent again, after how long, and how many may be at it at once. Pure: nothing here waits or sends.
+"""Retries: whether a request may be sent again, after how long, and how many at a time. Pure.
 
-RFC 9110 section 9.2.2: a proxy must not repeat a request on its own unless its method is idempotent, or it knows that the
-original was never acted upon. It knows that only of a failure whose retry name is "connect": no connection came about, or it
-ended before the request had been received (receipt.py).
+RFC 9110 section 9.2.2: a proxy must not repeat a request on its own unless its method is idempotent,
+or it knows that the original was never acted upon. It knows that only of failures whose retry name is
+"connect": no connection came about, or it ended before the request had been received (receipt.py).
 """
 
 from __future__ import annotations
@@ -19,16 +19,17 @@ IDEMPOTENT = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"))
 """RFC 9110 section 9.2.2: the safe methods, PUT and DELETE."""
 
 FREE_RETRIES = 3
-"""Retries that may always run at once: with few requests under way a share of them would round down to none."""
+"""Retries that may always run at a time: a share of few requests would round down to none."""
 
 
 def is_idempotent(method: str) -> bool:
-    """Whether sending it twice means no more than sending it once. Methods are case-sensitive (RFC 9110 section 9.1)."""
+    """Return True if sending twice has the effect of sending once. Methods are case-sensitive (RFC 9110 section 9.1)."""
     return method in IDEMPOTENT
 
 
 def may_repeat(method: str, failure: Failure) -> bool:
-    """Whether what got no answer on a kept connection goes out again at once, on a fresh one (RFC 9112 section 9.3.1)."""
+    """Return True if a request without an answer on a kept connection may go out again at once, on a
+    fresh one (RFC 9112 section 9.3.1)."""
     return is_idempotent(method) or failure is Failure.NOT_RECEIVED
 
 
@@ -62,7 +63,7 @@ def may_retry(
 def delay(config: RetryConfig, attempt: int, rng: random.Random) -> float:
     """Seconds to wait after attempt `attempt` (the first is 1): growing from `base_delay`, at most `max_delay` with jitter.
 
-    Jitter is chance, so that those who failed together do not come back together.
+    The jitter is random, so that requests that failed together do not come back together.
     """
     longest = config.max_delay / (1 + config.jitter)
     return min(config.base_delay * config.factor ** (attempt - 1), longest) * (1 + config.jitter * rng.random())
@@ -84,20 +85,21 @@ def asked_for(value: bytes | None, now: float = 0.0) -> float:
 
 
 BURST = 5
-"""How many times a budget's places may be saved up."""
+"""The factor by which the retries saved up may exceed the places of a budget."""
 
-PURSE = 100.0
-"""So many may always be saved up: when answers come in bunches, hardly anything is under way between two of them."""
+SAVED_MIN = 100.0
+"""Retries that may always be saved up: with answers in bunches, little is under way between two."""
 
 
 class Budget:
-    """How many retries one pool makes: at most `share` of its requests under way at once, always FREE_RETRIES, or what was saved.
+    """The retries of one pool: at a time at most `share` of the requests under way, FREE_RETRIES at least.
 
-    Without it an outage multiplies the load by `attempts` just when there is the least to serve it with. A retry counts from
-    `take`, its wait included, until `give`. When one of several endpoints dies, though, all that it had fails in one moment, and
-    the others are well: for that, first attempts save up `share` of one each, up to PURSE or BURST times the places. Every
-    further attempt is charged one, however it got its place; so in the long run no more than the larger of the two is made.
-    `share` may be changed at any time; it holds for what is taken from then on.
+    Without a budget an outage multiplies the load by `attempts` just when there is the least capacity.
+    A retry counts from `take` to `give`, its wait included. When one of several endpoints dies, all its
+    requests fail at once while the others are well; for that, every first attempt saves up `share` of a
+    retry, up to SAVED_MIN or BURST times the places. Every further attempt is charged one, however it
+    got its place, so that in the long run no more than the larger of the two is made. `share` may be
+    changed at any time, and holds for what is taken from then on.
     """
 
     __slots__ = ("_saved", "_seen", "made", "retrying", "share", "waiting")
@@ -106,7 +108,7 @@ class Budget:
         self.share = share
         self.retrying = 0
         self.waiting = 0
-        """Of those, the ones between two attempts: under way, though no endpoint counts them in flight."""
+        """Of those, requests between two attempts: under way, though not in flight at any endpoint."""
         self.made = 0
         """Further attempts since the start."""
         self._saved = 0.0
@@ -116,12 +118,12 @@ class Budget:
         return f"<Budget {self.retrying} retrying, at most {self.share:.0%} of requests>"
 
     def take(self, live: int, first: int = 0) -> bool:
-        """Whether one more may retry while `live` requests are under way; True takes its place, to be given back.
+        """Return True if one more may retry while `live` requests are under way; its place is to be given back.
 
         first: how many first attempts there have been since the start, never fewer than before.
         """
         places = self.share * live
-        self._saved = min(self._saved + self.share * max(0, first - self._seen), max(PURSE, BURST * places))
+        self._saved = min(self._saved + self.share * max(0, first - self._seen), max(SAVED_MIN, BURST * places))
         self._seen = first
         if self.retrying >= FREE_RETRIES and self.retrying >= places and self._saved < 1:
             return False
@@ -130,7 +132,7 @@ class Budget:
         return True
 
     def attempt(self, again: bool) -> None:
-        """A further attempt is made; `again` when it is not the first in its place, which that was charged for."""
+        """A further attempt is made; `again` when it is not the first of its place, which is charged already."""
         self.made += 1
         if again:
             self._charge()
@@ -139,5 +141,5 @@ class Budget:
         self._saved = max(self._saved - 1, -float(FREE_RETRIES * BURST))
 
     def give(self) -> None:
-        """The retry that took a place has ended, whichever way."""
+        """The retry that took a place has ended."""
         self.retrying -= 1

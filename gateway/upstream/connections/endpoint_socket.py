@@ -50,7 +50,7 @@ class EndpointSocket(asyncio.Protocol):
         self._room: Wait[None] | None = None
 
     def close(self) -> None:
-        """Close the socket at once. What waits for an answer must have been told before."""
+        """Close the socket at once. What waits for an answer must have its outcome already."""
         self.closed = True
         self.deadline = self.limit = NEVER
         self._owner.open.discard(self)
@@ -118,7 +118,7 @@ class EndpointSocket(asyncio.Protocol):
         try:
             return bool(tls.read(1) == b"")
         except ssl.SSLError:
-            return False  # Nothing to read and no close_notify: anybody can end a TCP connection.
+            return False  # Nothing to read and no close_notify: anyone on the path can end a TCP connection.
 
     # asyncio.Protocol.
 

@@ -1,7 +1,7 @@
 """TLS towards an upstream: one context for all its connections, health checks included.
 
-Built when a configuration is composed, never per connection. As long as the settings and the files they name are the same it is
-the same object, and by that connections know whether they may still be kept (Transport.secure).
+Built when a configuration is composed, never per connection. It stays the same object while the settings
+and the files they name are the same; that tells whether connections may still be kept (Transport.secure).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Keep = Callable[[tuple[str, ...], object, Callable[[], Any]], Any]
 
 
 class UpstreamTls:
-    """`context` for every connection; `server_name` is asked for and verified in place of the endpoint's host, "" for that."""
+    """`context` is for every connection; `server_name` replaces the endpoint's host in SNI and verification, unless ""."""
 
     def __init__(self, config: UpstreamTlsConfig, directory: Path) -> None:
         self.server_name = config.server_name

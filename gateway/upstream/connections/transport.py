@@ -53,10 +53,11 @@ class Transport:
         self._keepalive.clear()
 
     def take(self, endpoint: Endpoint) -> Connection | None:
-        """The connection to `endpoint` that has been idle for the shortest time, if there is one that can be used.
+        """The usable connection to `endpoint` that has been idle for the shortest time, if there is one.
 
-        None when anything waits to be read on it, which the loop has yet to hear of: an answer that nobody asked for
-        would be taken for that of the next request. Where it is the end, an endpoint is about to close all of them.
+        One with unread input, which the loop has not seen yet, is closed and not used: an answer that was
+        not asked for would be taken for that of the next request. Then no other is tried either, since
+        an endpoint that closes one usually closes all.
         """
         idle = endpoint.idle
         while idle:
@@ -84,7 +85,7 @@ class Transport:
         return connection
 
     def secure(self, upstream: str, endpoints: Iterable[Endpoint], tls: UpstreamTls | None) -> None:
-        """From now on connections to this upstream use `tls` where its URLs say https; no others are used again."""
+        """Use `tls` for connections to this upstream from now on; existing ones are not used again."""
         if self._tls.get(upstream) is tls:
             return
         if tls is None:

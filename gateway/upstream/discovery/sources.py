@@ -1,8 +1,8 @@
-"""Where a pool's endpoints come from when they are not all written down: a file, the environment, DNS, the admin API.
+"""Discovery: endpoints from a file, the environment, DNS and the admin API.
 
-Every source yields the same, EndpointConfigs; the pool merges them with those in its configuration and keeps what it knows of the
-ones that stay. A source that fails is reported once and goes on counting for what it said last: an unreadable file or a name
-server that is away must not empty a pool that works.
+Every source yields EndpointConfigs. The pool merges them with those of its configuration and keeps what
+it knows of endpoints that stay. A source that fails is reported once, and its last answer stays in use:
+an unreadable file or a silent name server must not empty a working pool.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ LookUp = Callable[[str], Awaitable[Sequence[Service]]]
 """The services of a name in SRV records; raises OSError."""
 
 Lifetime = Callable[[str], Awaitable[float | None]]
-"""For how many seconds a host's addresses are good, None when that is not known."""
+"""The TTL of a host's addresses in seconds, None when it is not known."""
 
 SOONEST = 1.0
 """Seconds between two look-ups of a name, however short its TTL."""
@@ -57,7 +57,7 @@ class Unsettled(Undiscovered):
 
 
 async def resolve(host: str, port: int) -> Sequence[str]:
-    """Addresses as the system's resolver has them. Raises OSError."""
+    """Addresses from the system's resolver. Raises OSError."""
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [str(address[0]) for *_, address in found]
 
@@ -178,7 +178,7 @@ class Discovery:
             self._rounds = None
 
     def register(self, config: EndpointConfig) -> bool:
-        """Adds an endpoint, or changes the one at that address; False when the upstream does not allow it."""
+        """Add an endpoint, or change the one at that address; False when the upstream does not allow it."""
         if self._config is None or not self._config.api:
             return False
         self._registered[Address.of(config.url)] = config
@@ -186,7 +186,7 @@ class Discovery:
         return True
 
     def deregister(self, url: str) -> bool:
-        """Takes an endpoint out that was registered; False when it was not."""
+        """Remove a registered endpoint; False when there is none."""
         if self._registered.pop(Address.of(url), None) is None:
             return False
         self._changed()
@@ -218,7 +218,7 @@ class Discovery:
         return stamp
 
     async def _look_up(self, config: DiscoverConfig) -> float:
-        """Asks DNS; for how many seconds the answer is good, as far as that is known."""
+        """Ask DNS; return for how many seconds the answer is good, as far as that is known."""
         name, ttl = f"DNS {config.dns}", config.every
         host, _, port = config.dns.rpartition(":")
         try:
@@ -270,7 +270,7 @@ class Discovery:
 
 
 def _serving(services: Sequence[Service], scheme: str) -> Found:
-    """The endpoints that SRV records name: those of the lowest priority first, the others as backups."""
+    """Endpoints of SRV records: the lowest priority value serves, the others are backups."""
     first = min((service.priority for service in services), default=0)
     return tuple(
         EndpointConfig(f"{scheme}://{one.target}:{one.port}", max(1, one.weight), backup=one.priority > first) for one in services
@@ -278,7 +278,7 @@ def _serving(services: Sequence[Service], scheme: str) -> Found:
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:
-    """What changes when a file does; None when it is not there."""
+    """A value that changes with the file, or None when there is no file."""
     try:
         status = path.stat()
     except OSError:

@@ -1,8 +1,10 @@
-"""Which of several endpoints gets the next request. Choice only: who is eligible, and counting requests, is pool.py's.
+"""Balancing: which of several endpoints gets the next request.
 
-A balancer is handed the eligible endpoints with every pick. As long as that is the same tuple, what it has prepared for it and
-its turns stay; another tuple starts anew. All of them pass over endpoints at their `max_connections` and those in `tried`, and
-return None when that leaves nobody. Nothing here waits, so a pick and its count are one step.
+Only the choice is made here; roster.py says which endpoints are eligible, pool.py counts requests.
+A balancer is given the eligible endpoints with every pick. While that is the same tuple, its state
+(turns, sums, remembered keys) is kept; another tuple starts it anew. Every balancer skips endpoints
+at their `max_connections` and those in `tried`, and returns None when none is left. Nothing here
+waits, so a pick and its count are one step.
 """
 
 from __future__ import annotations
@@ -18,17 +20,17 @@ from typing import Protocol
 from gateway.upstream.pool.endpoint import Endpoint
 
 Endpoints = tuple[Endpoint, ...]
-CROWD = 20
-"""Endpoints of which LeastConnections looks at every one."""
-_NOBODY: Endpoints = ()
+SAMPLE = 20
+"""The most endpoints that LeastConnections compares in one pick."""
+_NONE: Endpoints = ()
 """What a new balancer is prepared for."""
 
 
 class Balancer(Protocol):
-    """One pool's way to choose. `key` is what hashing goes by: the client's address, a header's value or a cookie's."""
+    """A way to choose. `key` is what is hashed: the client's address, a header's value or a cookie's."""
 
     def pick(self, eligible: Endpoints, key: str, tried: Sequence[Endpoint]) -> Endpoint | None:
-        """The endpoint to ask, or None when all are full or tried. Counting it in is the caller's."""
+        """The endpoint to ask, or None when all are full or tried. The caller counts the request."""
 
 
 def choose(name: str, rng: random.Random) -> Balancer:
@@ -45,36 +47,38 @@ def choose(name: str, rng: random.Random) -> Balancer:
 
 
 def barred(endpoint: Endpoint, tried: Sequence[Endpoint]) -> bool:
-    """Whether it is full or has been tried."""
+    """Return True if the endpoint is full or has been tried."""
     return 0 < endpoint.max_connections <= endpoint.in_flight or endpoint in tried
 
 
 def limited(eligible: Endpoints) -> bool:
-    """Whether some have a limit, so that one may be full."""
+    """Return True if any endpoint has a limit, so that it may be full."""
     return any(endpoint.max_connections for endpoint in eligible)
 
 
 def uniform(eligible: Endpoints) -> bool:
-    """Whether all weigh the same."""
+    """Return True if all weights are equal."""
     return len({endpoint.weight for endpoint in eligible}) == 1
 
 
 class LeastConnections:
     """The smallest (in flight + 1) / weight; among equals the one whose last pick is the longest ago.
 
-    The order of last picks is what makes ties fair: a turning start would hand the share of busy endpoints to whoever stands
-    behind them, and the first in a list would get everything while all are idle. It also puts the idle ones in front, so that
-    with equal weights nobody else is looked at until all are busy. Quotients of equal value are equal floats (IEEE 754 division
-    is exact to the last bit), so comparing them loses no tie.
+    The order of last picks makes ties fair. A rotating start would give the share of busy endpoints
+    to their neighbours in the list, and a fixed start would give everything to the first while all
+    are idle. The order also puts idle endpoints in front, so that with equal weights no other is
+    looked at until all are busy. Equal quotients are equal floats (IEEE 754 division is correctly
+    rounded), so comparing them loses no tie.
 
-    Of more than CROWD endpoints the least of CROWD is taken, of others each time, so that a pick costs the same however many
-    there are. Looking at two of them already comes close to looking at all (Mitzenmacher, The Power of Two Choices, 2001).
+    Of more than SAMPLE endpoints, SAMPLE are compared, others each time, so that the cost of a pick
+    does not grow with their number. Comparing two already comes close to comparing all (Mitzenmacher,
+    The Power of Two Choices, 2001).
     """
 
     __slots__ = ("_at", "_eligible", "_limited", "_order", "_pair", "_ring", "_uniform")
 
     def __init__(self) -> None:
-        self._adopt(_NOBODY)
+        self._adopt(_NONE)
 
     def _adopt(self, eligible: Endpoints) -> None:
         self._eligible = eligible
@@ -84,10 +88,10 @@ class LeastConnections:
         self._pair = (eligible[0], eligible[1]) if len(eligible) == 2 and not self._limited else None
         self._at = 0
         self._ring: list[Endpoint] | None = None
-        if len(eligible) > CROWD:
-            # Not as they stand in the file: those of one rack, which fail together, stand together there.
+        if len(eligible) > SAMPLE:
+            # Shuffled: endpoints of one rack, which fail together, often stand together in the file.
             ring = random.Random(0).sample(eligible, len(eligible))  # noqa: S311 - no secret
-            self._ring = ring + ring[:CROWD]
+            self._ring = ring + ring[:SAMPLE]
 
     def pick(self, eligible: Endpoints, key: str, tried: Sequence[Endpoint]) -> Endpoint | None:
         if eligible is not self._eligible:
@@ -95,7 +99,7 @@ class LeastConnections:
         if self._ring is not None:
             at = self._at
             self._at = at + 1 if at + 1 < len(eligible) else 0
-            return lightest(self._ring[at : at + CROWD], tried) or lightest(eligible, tried)
+            return lightest(self._ring[at : at + SAMPLE], tried) or lightest(eligible, tried)
         if tried or self._limited:
             left = lightest(self._order, tried)
             if left is not None:
@@ -143,16 +147,16 @@ def lightest(endpoints: Sequence[Endpoint], tried: Sequence[Endpoint] = ()) -> E
 
 
 class RoundRobin:
-    """In turn, as often as their weights say, spread as evenly as can be: nginx's smooth weighted round robin.
+    """In turn, in proportion to the weights and evenly spread: nginx's smooth weighted round robin.
 
-    Every pick adds its weight to each endpoint's credit, takes the one with the highest and charges it the sum: weights 5, 1, 1
-    give a a b a c a a, not a a a a a b c.
+    Every pick adds each endpoint's weight to its credit, takes the endpoint with the highest credit
+    and subtracts the sum of the weights from it: weights 5, 1, 1 give a a b a c a a, not a a a a a b c.
     """
 
     __slots__ = ("_credit", "_eligible", "_limited", "_simple", "_turn")
 
     def __init__(self) -> None:
-        self._adopt(_NOBODY)
+        self._adopt(_NONE)
 
     def _adopt(self, eligible: Endpoints) -> None:
         self._eligible = eligible
@@ -190,13 +194,13 @@ class RoundRobin:
 
 
 class WeightedRandom:
-    """By chance, in proportion to the weights."""
+    """At random, in proportion to the weights."""
 
     __slots__ = ("_eligible", "_random", "_sums")
 
     def __init__(self, rng: random.Random) -> None:
         self._random = rng.random
-        self._eligible = _NOBODY
+        self._eligible = _NONE
         self._sums: list[float] = []
 
     def pick(self, eligible: Endpoints, key: str, tried: Sequence[Endpoint]) -> Endpoint | None:
@@ -220,7 +224,7 @@ def _sums(endpoints: Endpoints) -> list[float]:
 
 
 class TwoChoices:
-    """The less loaded of two taken by chance: nearly as good as asking all, whatever their number (Mitzenmacher 2001)."""
+    """The less loaded of two random endpoints: nearly as good as comparing all (Mitzenmacher 2001)."""
 
     __slots__ = ("_random",)
 
@@ -241,12 +245,13 @@ class TwoChoices:
 
 
 class Rendezvous:
-    """The same endpoint for the same key, by weighted rendezvous hashing: when one goes, only its keys move, and only to it when
-    one comes (Thaler and Ravishankar 1998; the weights as in Schindelhauer and Schomaker 2005).
+    """The same endpoint for the same key, by weighted rendezvous hashing.
 
-    For every key the endpoints run a race, each with an exponentially distributed time at the rate of its weight that hashing
-    key and name draws: the chance of being first is the share of the weight. The hash is the same in every process, so workers
-    and restarts agree. Winners are remembered, at most MEMO keys.
+    When an endpoint goes, only its keys move; when one comes, keys move only to it (Thaler and
+    Ravishankar 1998; weights as in Schindelhauer and Schomaker 2005). For every key each endpoint
+    gets an exponentially distributed time, drawn by hashing key and name, with its weight as the
+    rate; the shortest wins, so the chance to win is the share of the weight. The hash is the same
+    in every process, so workers and restarts agree. At most MEMO winners are remembered.
     """
 
     MEMO = 16_384
@@ -254,7 +259,7 @@ class Rendezvous:
     __slots__ = ("_eligible", "_runners", "_winners")
 
     def __init__(self) -> None:
-        self._eligible = _NOBODY
+        self._eligible = _NONE
         self._runners: list[tuple[Endpoint, int]] = []
         self._winners: dict[str, Endpoint] = {}
 
@@ -281,12 +286,12 @@ def _race(key: str) -> Callable[[tuple[Endpoint, int]], float]:
 
     def time(runner: tuple[Endpoint, int]) -> float:
         endpoint, lane = runner
-        # The finalizer of SplitMix64 makes one number of two: 64 bits, every one depending on every bit of both.
+        # SplitMix64's finalizer: 64 bits, each depending on every bit of both inputs.
         mixed = start ^ lane
         mixed = (mixed ^ mixed >> 30) * 0xBF58476D1CE4E5B9 & 0xFFFFFFFFFFFFFFFF
         mixed = (mixed ^ mixed >> 27) * 0x94D049BB133111EB & 0xFFFFFFFFFFFFFFFF
         mixed ^= mixed >> 31
-        # 52 bits and a half fill a float exactly: never 0 and never 1, so the logarithm is finite and not zero.
+        # 52 bits and a half fit a float exactly and are never 0 or 1: the logarithm is finite, not 0.
         return -log(((mixed >> 12) + 0.5) / 2**52) / endpoint.share
 
     return time

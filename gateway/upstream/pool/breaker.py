@@ -71,7 +71,7 @@ class Breaker:
         return f"<Breaker {NAMES[self.state]}, {self.failures} failures in a row>"
 
     def configure(self, config: BreakerConfig) -> None:
-        """Goes by `config` from now on."""
+        """Use `config` from now on."""
         before, self.config = self.config, config
         if config.failure_rate is None:
             self._window = None
@@ -80,11 +80,11 @@ class Breaker:
 
     @property
     def wants_success(self) -> bool:
-        """Whether a success has to be reported."""
+        """Return True if a success changes something, and has to be reported."""
         return bool(self.state or self.failures or self._window is not None)
 
     def allow(self, now: float) -> bool:
-        """Whether a request may be sent; True takes one of the trial slots when half-open."""
+        """Return True if a request may be sent. When half-open, that takes a trial slot."""
         if self.state == CLOSED:
             return True
         waited = now - self._since >= self.config.recovery_timeout
@@ -96,9 +96,9 @@ class Breaker:
         elif self._trials >= self.config.half_open_requests:
             if not waited:
                 return False
-            # The last trial began that long ago and is still without an outcome (a long poll, say): it and those before it
-            # lose their slots, or they would keep everybody else out for as long as they last. Like requests from before it
-            # opened they have none to give back when they end.
+            # The last trial began that long ago and has no outcome yet (a long poll, say). It and the
+            # trials before it lose their slots, or no other could run while they last. Like requests
+            # from before the breaker opened, they have no slot to give back when they end.
             self._stale += self._trials - self._successes
             self._trials = self._successes
         self._trials += 1
@@ -133,7 +133,7 @@ class Breaker:
             self._stale = under_way
 
     def _breaks(self, now: float) -> str:
-        """Why the failure that was just counted opens it; "" when it does not."""
+        """Why the failure just counted opens the breaker, or ""."""
         config, window = self.config, self._window
         if self.state == HALF_OPEN:
             return "a trial failed"
@@ -149,26 +149,27 @@ class Breaker:
     def abandon(self) -> None:
         """A request ended without saying anything about the upstream: if it was a trial, its slot is free again.
 
-        Those sent before it opened hold no slot. They are taken to end first: mistaking a trial for one of them withholds a slot
-        for a while, the reverse would let a crowd of leaving clients wave a crowd of trials through.
+        Requests sent before it opened hold no slot, and are assumed to end first. Mistaking a trial for
+        one of them keeps a slot for a while; the reverse would let as many trials through as clients
+        leave.
         """
         if not self._settle():
             self.withdraw()
 
     def withdraw(self) -> None:
-        """What `allow` has just let pass is not sent after all: gives back its trial slot, if it took one."""
+        """The request that `allow` has just let through is not sent: give its trial slot back, if it took one."""
         if self.state == HALF_OPEN and self._trials > self._successes:
             self._trials -= 1
 
     def _settle(self) -> bool:
-        """Takes an outcome for that of a request from before it opened, while there are such."""
+        """Count an outcome as that of a request from before it opened, while there are such; True then."""
         if not self._stale:
             return False
         self._stale -= 1
         return True
 
     def reset(self) -> None:
-        """Closes it, as `half_open_requests` successes do and an operator may."""
+        """Close it, as `half_open_requests` successes do and an operator may."""
         self.state = CLOSED
         self.failures = 0
         if self._window is not None:

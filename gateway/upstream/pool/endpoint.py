@@ -1,7 +1,6 @@
-"""One address of a pool, and everything that lives as long as it is served: counts, health, kept connections.
+"""One address of a pool, with what is known while it is served: counts, health, idle connections.
 
-An endpoint is kept by identity across reloads; only what `configure` takes changes. What is decided about it
-stands in pool.py, what is sent to it in connection.py.
+An endpoint is kept by identity across reloads; only what `configure` takes changes.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ class Address(NamedTuple):
 
     @classmethod
     def of(cls, url: str) -> Address:
-        """The address an EndpointConfig's URL means; the schema has checked it."""
+        """The address of an EndpointConfig's URL, which the schema has checked."""
         parts = urlsplit(url)
         if parts.scheme == UNIX:
             return cls(UNIX, parts.path, 0, "")
@@ -63,7 +62,7 @@ class Address(NamedTuple):
         return self.names()[0] if self.scheme == UNIX else f"{self.scheme}://{self.authority}{self.path}"
 
     def names(self) -> tuple[str, str, str]:
-        """What to call it, the shortest first: "host:port", with its path, with everything."""
+        """Names for it, the shortest first: "host:port", with its path, with everything."""
         if self.scheme == UNIX:
             name = f"{UNIX}:{self.host}"
             return name, name, name
@@ -74,10 +73,12 @@ class Address(NamedTuple):
 class Endpoint:
     """An address with its counts. `in_flight` changes only in Pool.pick and Pool.release.
 
-    name:   "host:port" (longer only where the pool has two of those); a metric's label, so never anything a stranger chose.
-    idle:   kept-alive connections, last in, first out, filled and emptied by the transport.
-    weight: relative to the others', at the moment: less than its `share`, what was configured, while it starts slowly.
-    max_connections: 0 means no limit. A `backup` waits until no other can be picked; one that is `draining` is never picked.
+    name:   "host:port", or longer where the pool has two of those. A label of metrics, always from
+            the configuration.
+    idle:   kept connections, last in, first out, filled and emptied by the transport.
+    weight: the current weight, relative to the others'; below `share`, the configured one, during a
+            slow start.
+    max_connections: 0 means no limit. A `backup` is picked when no other can be; a `draining` one never.
     server_name: asked for and verified over TLS in place of the upstream's `tls.server_name` and the host; "" for those.
     breaker: its own, where the upstream's `circuit_breaker` is for each endpoint.
     """
@@ -126,7 +127,7 @@ class Endpoint:
         )
 
     def configure(self, config: EndpointConfig) -> None:
-        """Takes on what a reload may change."""
+        """Take over what a reload may change."""
         self.weight: float = config.weight or 1
         self.share = self.weight
         self.draining = config.drain or not config.weight
@@ -162,18 +163,18 @@ class Endpoint:
         return isinstance(self.idle, _Closing)
 
     def close_idle(self) -> None:
-        """Closes the connections nobody uses."""
+        """Close the idle connections."""
         while self.idle:
             self.idle.pop().close()
 
     def retire(self) -> None:
-        """It is no longer of its pool: what is idle is closed, and so is what comes back from exchanges still under way."""
+        """Leave the pool: close idle connections, and those that become idle from now on."""
         self.close_idle()
         self.idle = _Closing()
 
 
 class _Closing(list[Any]):
-    """The idle list of an endpoint that is gone: closes instead of keeping."""
+    """The idle list of an endpoint that is gone: closes what is added."""
 
     __slots__ = ()
 
@@ -182,7 +183,7 @@ class _Closing(list[Any]):
 
 
 def by_address(configs: Iterable[EndpointConfig]) -> dict[Address, EndpointConfig]:
-    """A pool's endpoints by what tells them apart. One that is listed twice gets the weight of both."""
+    """Endpoints by address. One that is listed twice gets the sum of both weights."""
     merged: dict[Address, EndpointConfig] = {}
     for config in configs:
         address = Address.of(config.url)

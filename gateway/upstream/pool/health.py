@@ -49,11 +49,12 @@ class Active:
 class Passive:
     """What requests have shown: when they failed lately, and until when the endpoint is out (0 when it is not).
 
-    As nginx counts: `max_fails` failures within `fail_timeout` seconds, whatever succeeded in between, take it out for
-    `fail_timeout` seconds; then it starts anew. What fails while it is out was sent before and changes nothing.
+    Counted as nginx does: `max_fails` failures within `fail_timeout` seconds, whatever succeeded in
+    between, take an endpoint out for `fail_timeout` seconds; then counting starts anew. Requests that
+    fail while it is out were sent before, and change nothing.
 
-    times: how often in a row it has been ejected, where that makes ejections longer; every ejection time that has passed well
-    since it came `back` takes one off.
+    times: how often in a row it has been ejected, where repeated ejections are longer. It falls by one
+    for every ejection time without a failure since it came `back`.
     """
 
     fails: tuple[float, ...] = ()
@@ -71,14 +72,14 @@ class Passive:
         return self.eject(now, config.fail_timeout, config.max_fail_timeout or 0.0)
 
     def eject(self, now: float, base: float, most: float) -> Passive:
-        """Out for `base` seconds, longer by as much each time it happens again, up to `most`."""
+        """Out for `base` seconds, `base` more each time in a row, up to `most`."""
         if most <= base:
             return Passive((), now + base)
         times = max(0, self.times - int((now - self.back) / base)) + 1
         return Passive((), now + min(base * times, most), times)
 
     def returned(self, now: float) -> Passive:
-        """The state at `now`: back in when the time is over."""
+        """The state at `now`: in use again when the ejection is over."""
         if not self.until or now < self.until:
             return self
         return Passive((), 0.0, self.times, now) if self.times else Passive()
@@ -102,12 +103,12 @@ class Health:
 
     @property
     def status(self) -> Status:
-        """Ejected goes before anything the active checks say."""
+        """An ejection takes precedence over the active checks."""
         return Status.EJECTED if self.passive.until else self.active.status
 
     def back(self, checks: HealthConfig | None) -> float:
-        """When it may be picked again at the earliest (monotonic seconds): its ejection is over, and as many checks as it needs
-        have succeeded. In the past when nothing keeps it out."""
+        """The earliest time (monotonic seconds) at which it may be picked again: its ejection is over
+        and enough checks have succeeded. In the past when nothing keeps it out."""
         active = self.active
         if checks is None or active.status is not Status.UNHEALTHY:
             return self.passive.until

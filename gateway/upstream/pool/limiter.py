@@ -1,8 +1,9 @@
-"""How many requests an upstream gets at a time: a fixed limit, or one that follows how long answers take. Pure, no clock.
+"""Limits of concurrent requests: fixed, or adapted to how long answers take. Pure, no clock.
 
-What is above the limit is refused before anything is sent: the cheapest way to shed load that could not be served in time.
-The adaptive one is Netflix's concurrency-limits, Gradient2: while recent answers take as long as they usually do it grows, a
-little at a time; when they take longer, requests are queueing somewhere, and it shrinks by as much as they take longer.
+Requests above the limit are refused before anything is sent: the cheapest way to shed load that
+could not be served in time. The adaptive limit is Gradient2 of Netflix's concurrency-limits: while
+recent answers take their usual time the limit grows a little at a time; when they take longer,
+requests are queueing somewhere, and it shrinks in proportion.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ USUAL = 600
 """Answers over which the usual time is averaged, exponentially."""
 
 TOLERANCE = 1.5
-"""How many times the usual time is still no sign of queueing."""
+"""Up to this many times the usual time is no sign of queueing."""
 
 ROOM = 4.0
-"""By how many requests the limit may grow at once."""
+"""The most requests by which the limit grows at once."""
 
 SMOOTHING = 0.2
-"""The share a new limit has in the next; the rest is the one before."""
+"""The weight of the newly computed limit in the next one."""
 
 
 class Limiter:
@@ -41,7 +42,7 @@ class Limiter:
         return f"<Limiter {int(self.limit)} of {self.config.requests}>"
 
     def observe(self, seconds: float, live: int) -> None:
-        """An answer took `seconds` while `live` requests were under way."""
+        """Count an answer that took `seconds` while `live` requests were under way."""
         config = self.config
         if not config.adaptive:
             return
@@ -52,10 +53,10 @@ class Limiter:
             return
         recent, self._sum, self._count = self._sum / self._count, 0.0, 0
         if self._usual > 2 * recent:
-            self._usual *= 0.95  # An overload is over: what was usual then must not allow the next one.
+            self._usual *= 0.95  # After an overload: its times must not count as usual in the next one.
         gradient = max(0.5, min(1.0, TOLERANCE * self._usual / recent)) if recent > 0 else 1.0
         if gradient == 1.0 and 2 * live < self.limit:
-            return  # Nobody asks for more: growing would only mean to be late when somebody does.
+            return  # The limit is not reached: growing now would make it too large when it is.
         wanted = self.limit * gradient + ROOM
         limit = self.limit * (1 - SMOOTHING) + wanted * SMOOTHING
         self.limit = max(float(config.minimum), min(float(config.requests), limit))

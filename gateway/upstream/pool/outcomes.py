@@ -1,4 +1,4 @@
-"""What every outcome means for an upstream's endpoints: of requests, of active checks, of an operator's word."""
+"""Outcomes of requests and checks, and what they change: health, ejections, circuits."""
 
 from __future__ import annotations
 
@@ -13,34 +13,35 @@ log = logging.getLogger("gateway.upstream")
 
 
 class Outcomes(Roster):
-    """A Roster that is told how requests and checks ended."""
+    """A Roster that learns how requests and checks ended."""
 
     __slots__ = ()
 
     def release(self, endpoint: Endpoint, ok: bool | None, why: str = "", sign: str = "") -> None:
-        """The request that `endpoint` was picked for has ended; once for each pick.
+        """The request that `endpoint` was picked for has ended. Called once for each pick.
 
-        ok: it was answered (True), it failed in a way that may be the endpoint's fault (False, `why` for the log, `sign` which of
-        config.upstream.SIGNS it was), or neither (None).
+        ok:   True when it was answered, False when it failed in a way that may be the endpoint's fault,
+              None for neither.
+        why:  of a failure, for the log. sign: which of config.tables.health.SIGNS it was.
         """
         endpoint.in_flight -= 1
         if not ok or self._wants_success:
             self._settle(endpoint, ok, why, sign)
 
     def switched(self, endpoint: Endpoint) -> None:
-        """`endpoint` has answered 101: a success now, though it stays in flight until `release_tunnel`."""
+        """`endpoint` has answered 101: a success now; it stays in flight until `release_tunnel`."""
         self.tunnels += 1
         if self._wants_success:
             self._settle(endpoint, True, "", "")
 
     def release_tunnel(self, endpoint: Endpoint) -> None:
-        """The tunnel to `endpoint` has ended. However it did says nothing about health: both ends may hang up as they like."""
+        """The tunnel to `endpoint` has ended. How it ended says nothing about health: either side may close it."""
         self.tunnels -= 1
         endpoint.in_flight -= 1
         self.waiting.wake(1)
 
     def observe(self, endpoint: Endpoint, failed: bool, seconds: float) -> None:
-        """An attempt took `seconds` to its answer, or to its failure; for the comparison with its peers, where that is on."""
+        """An attempt took `seconds` to its answer or failure: count it for outliers and the adaptive limit."""
         outliers, limiter = self.outliers, self.limiter
         if limiter is not None and not failed:
             limiter.observe(seconds, self.in_flight - self.tunnels)
@@ -83,7 +84,7 @@ class Outcomes(Roster):
             log.warning(text, self.name, endpoint.name, checks, why, self._left())
 
     def reset_circuit(self) -> bool:
-        """Closes the breaker by hand, with one for each endpoint all of them; False when there is none."""
+        """Close all breakers on an operator's request; False when there is none."""
         circuits = [(breaker, endpoint) for breaker, endpoint in self.circuits() if breaker.state]
         for breaker, endpoint in circuits:
             breaker.reset()
@@ -91,7 +92,7 @@ class Outcomes(Roster):
         return self.config.circuit_breaker is not None
 
     def _settle(self, endpoint: Endpoint, ok: bool | None, why: str, sign: str) -> None:
-        """An outcome that may change something."""
+        """Apply an outcome that may change something."""
         breaker = self.breaker or endpoint.breaker
         if ok is False and endpoint in self.endpoints:
             self._failed(endpoint, breaker, why or "a request failed", sign)
@@ -108,7 +109,7 @@ class Outcomes(Roster):
     def _failed(self, endpoint: Endpoint, breaker: Breaker | None, why: str, sign: str) -> None:
         now, health, passive = self._clock(), endpoint.health, self.config.passive_health
         health.error = why
-        # nginx: the only server of a group is never taken out; nobody would be left to answer at all.
+        # As in nginx the only endpoint is never taken out: none would be left to answer.
         if passive is not None and len(self.endpoints) > 1 and (not sign or sign in passive.on):
             before = health.status
             health.passive = health.passive.failed(now, passive, self._may_eject(passive.max_ejected))
@@ -122,7 +123,7 @@ class Outcomes(Roster):
         if breaker is None:
             return
         if sign and sign not in breaker.config.on:
-            # An answer that is not held against it is an answer; a failure that is not says nothing.
+            # A status that does not count is a success; another failure that does not count is neither.
             breaker.success(now) if sign.isdigit() else breaker.abandon()
             return
         state = breaker.state
@@ -131,7 +132,7 @@ class Outcomes(Roster):
             self._circuit_changed(breaker, f"{breaker.why}, the last at {endpoint.name}: {why}", endpoint)
 
     def _may_eject(self, most: float) -> bool:
-        """Whether one more may be taken out by what requests have shown, so that at most a share of `most` is out."""
+        """Return True if one more may be ejected, so that at most the fraction `most` is out."""
         out = sum(1 for endpoint in self.endpoints if endpoint.health.passive.until)
         return len(self.endpoints) > 1 and out < max(1, int(most * len(self.endpoints)))
 

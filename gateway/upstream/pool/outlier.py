@@ -1,8 +1,9 @@
-"""Who stands out among its peers, by failures or by time: counts and a judgement, pure. Taking it out is pool.py's.
+"""Outliers: endpoints that fail more often, or answer more slowly, than the others of their pool.
 
-What is wrong with all of them is nobody's in particular: an endpoint is compared with the others of its pool, never with a fixed
-figure. That finds what thresholds cannot see, an endpoint that passes its checks and fails every second request, or answers in
-time but fifty times as slowly as the rest.
+An endpoint is compared with its peers, never with a fixed figure, so trouble that all of them have
+counts against none. This finds what thresholds cannot: an endpoint that passes its checks but fails
+every second request, or answers in time but fifty times as slowly as the rest. Pure counts and
+judgements; outcomes.py takes endpoints out.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from gateway.config.tables.health import OutlierConfig
 K = TypeVar("K", bound=Hashable)
 
 NOISE = 0.005
-"""Seconds. Differences in mean time below this are the machine's, whatever their ratio."""
+"""Seconds. Smaller differences in mean time are the machine's noise, whatever their ratio."""
 
 
 class Tally:
@@ -31,9 +32,9 @@ class Tally:
 
 
 def judge(tallies: Mapping[K, Tally], config: OutlierConfig) -> dict[K, str]:
-    """Those that stand out, and why, the worst first; no more than half of them, for that would be what is usual.
+    """The outliers and why, worst first; at most half of all, since more would be the usual case.
 
-    Who had fewer than `minimum_requests` neither counts nor is judged.
+    Endpoints with fewer than `minimum_requests` neither count nor are judged.
     """
     known = {key: tally for key, tally in tallies.items() if tally.total >= config.minimum_requests}
     found: list[tuple[float, K, str]] = []
@@ -55,7 +56,7 @@ def judge(tallies: Mapping[K, Tally], config: OutlierConfig) -> dict[K, str]:
 
 
 class Outliers(Generic[K]):
-    """Counts every request and judges when an interval is over; then who was judged starts anew."""
+    """Counts requests and judges at the end of every interval; those judged then start anew."""
 
     __slots__ = ("_due", "_tallies", "config")
 
@@ -65,7 +66,7 @@ class Outliers(Generic[K]):
         self._tallies: dict[K, Tally] = {}
 
     def observe(self, now: float, key: K, failed: bool, seconds: float) -> dict[K, str]:
-        """One more request, ended at `now` after `seconds`. Those that stand out when it is time to judge, and why."""
+        """Count a request that ended at `now` after `seconds`. Return the outliers, and why, when it is time to judge."""
         tally = self._tallies.get(key)
         if tally is None:
             tally = self._tallies[key] = Tally()
@@ -77,12 +78,12 @@ class Outliers(Generic[K]):
         self._due = now + self.config.interval
         few = {name: one for name, one in self._tallies.items() if one.total < self.config.minimum_requests}
         if len(self._tallies) - len(few) < 2:
-            return {}  # Nobody to be compared with yet.
+            return {}  # There is nothing to compare with yet.
         found = judge(self._tallies, self.config)
-        # Who has had too few goes on counting: a slow endpoint answers seldom, and must not escape by that.
+        # Those with too few requests go on counting: a slow endpoint gets few, and must not escape so.
         self._tallies = few
         return found
 
     def forget(self, key: K) -> None:
-        """It is out or gone: what it has shown is of no use any more."""
+        """Drop the counts of an endpoint that is out or gone."""
         self._tallies.pop(key, None)

@@ -31,10 +31,10 @@ class Pool(Outcomes):
         )
 
     def pick(self, key: str, tried: Sequence[Endpoint] = ()) -> Endpoint:
-        """An endpoint to ask, counted in until `release`; one that is not in `tried` if there is such a one.
+        """An endpoint to ask, counted as in flight until `release`; not one of `tried`, if there is another.
 
-        key: what balancing by hash goes by, the client's address if nothing else was chosen. Raises Failed: CIRCUIT_OPEN,
-        NO_ENDPOINT or OVERLOADED, each with Retry-After.
+        key: what balancing by hash hashes; the client's address if nothing else is configured.
+        Raises Failed: CIRCUIT_OPEN, NO_ENDPOINT or OVERLOADED, each with Retry-After.
         """
         endpoint = self._gate(tried) if self._gated else None
         if endpoint is None:
@@ -45,21 +45,21 @@ class Pool(Outcomes):
         return endpoint
 
     async def wait(self, seconds: float, first: bool = False) -> bool:
-        """Wait, behind those who do already or as the `first`, until a pick may succeed; False when `seconds` have passed."""
+        """Wait in the queue, or in front of it, until a pick may succeed; False after `seconds`."""
         return await self.waiting.wait(seconds, first)
 
     def status(self) -> dict[str, Any]:
-        """What the admin API shows: plain values only."""
+        """Plain values for the admin API."""
         self.refresh()
         return status(self)
 
     def _gate(self, tried: Sequence[Endpoint]) -> Endpoint | None:
-        """What comes before a choice, while there is such a thing; an endpoint that is to be tried instead of choosing one."""
+        """Check limit and breakers before a choice. Return an endpoint whose circuit is due for a trial, if any."""
         if self._due is not None:
             self.refresh()
         limiter = self.limiter
         if limiter is not None and self.in_flight - self.tunnels >= int(limiter.limit):
-            why = f"upstream {self.name}: {int(limiter.limit)} requests are under way, the most it gets"
+            why = f"upstream {self.name}: {int(limiter.limit)} requests are under way, which is its limit"
             raise _refusal(Failure.OVERLOADED, 0.0, why)
         breaker = self.breaker
         if breaker is not None and breaker.state:
@@ -75,7 +75,7 @@ class Pool(Outcomes):
         return None
 
     def _admit(self, breaker: Breaker) -> None:
-        """Asks a breaker that is not closed. Raises Failed(CIRCUIT_OPEN)."""
+        """Ask a breaker that is not closed. Raises Failed(CIRCUIT_OPEN)."""
         now, before = self._clock(), breaker.state
         allowed = breaker.allow(now)
         if breaker.state != before:
@@ -85,7 +85,7 @@ class Pool(Outcomes):
             raise _refusal(Failure.CIRCUIT_OPEN, breaker.retry_after(now), why)
 
     def _pick_fallback(self, key: str, tried: Sequence[Endpoint]) -> Endpoint:
-        """The first tier has nobody else: the others, then for a retry those it has tried. Raises Failed."""
+        """Pick from the remaining tiers; on a retry, finally allow endpoints already tried. Raises Failed."""
         for passed_over in (tried, ()) if tried else (tried,):
             for endpoints, balancer in self._tiers:
                 endpoint = balancer.pick(endpoints, key, passed_over)
@@ -103,5 +103,6 @@ class Pool(Outcomes):
 
 
 def _refusal(failure: Failure, seconds: float, why: str) -> Failed:
-    """Retry-After is in whole seconds (RFC 9110 section 10.2.3): rounded up, and never 0, which would invite a storm."""
+    """A refusal with Retry-After in whole seconds (RFC 9110 section 10.2.3), rounded up and never 0,
+    which would make all clients come back at once."""
     return Failed(failure, headers=((b"Retry-After", b"%d" % max(1, ceil(seconds))),), why=why)

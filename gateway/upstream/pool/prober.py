@@ -1,7 +1,8 @@
-"""Active checks: one supervised task for each endpoint of a pool, asking it every `interval` how it is.
+"""Active checks: one supervised task for each endpoint of a pool, every `interval`.
 
-How to ask is `check`, from connections/; what an answer means is the pool's to decide. Endpoints nothing is known about are
-asked at once, the others after a random part of their interval, so that a reload does not ask all of them at the same moment.
+`check`, from connections/checks.py, asks; the pool decides what the result means. Endpoints of unknown
+health are checked at once, the others after a random part of their interval, so that a reload does not
+check all of them at the same moment.
 """
 
 from __future__ import annotations

@@ -102,9 +102,9 @@ class Roster:
         self.limiter: Limiter | None = None
         self.waiting = Queue(self._queue_changed)
         self.blamed: frozenset[int]
-        """Statuses that count against whoever answers them."""
-        # Worked out by _sort: how to pick, whom when there is no choice, when time brings something, whose circuit is to be
-        # tried, why nobody is there.
+        """Statuses that count against the endpoint that answers them."""
+        # Set by _sort: how to pick, the endpoint when there is only one, when time changes something,
+        # endpoints whose circuit is due for a trial, why none is eligible.
         self._choose: Callable[[Endpoints, str, Sequence[Endpoint]], Endpoint | None]
         self._only: Endpoint | None
         self._due: float | None
@@ -116,7 +116,7 @@ class Roster:
 
     @property
     def in_flight(self) -> int:
-        """Requests that have been picked for and not released."""
+        """Requests that were given an endpoint and not released yet."""
         return sum(endpoint.in_flight for endpoint in self.endpoints)
 
     def now(self) -> float:
@@ -124,16 +124,17 @@ class Roster:
         return self._clock()
 
     def circuits(self) -> list[tuple[Breaker, Endpoint | None]]:
-        """Every breaker there is, and the endpoint it is for if it is for one."""
+        """All breakers, each with the endpoint it is for, or None for the whole upstream."""
         if self.breaker is not None:
             return [(self.breaker, None)]
         return [(endpoint.breaker, endpoint) for endpoint in self.endpoints if endpoint.breaker is not None]
 
     def reconfigure(self, config: UpstreamConfig) -> Endpoints:
-        """Puts a configuration into force and returns the endpoints it drops, for whoever else knows them. Cannot fail.
+        """Put a configuration into force and return the endpoints it drops. Cannot fail.
 
-        An endpoint with a known address keeps its counts, its connections and its health; the latter becomes unknown when the
-        checks changed and it was not healthy. A dropped one finishes what it has in flight. A breaker keeps its state.
+        An endpoint with a known address keeps its counts, connections and health; the health becomes
+        unknown when the checks changed and it was not healthy. A dropped endpoint finishes what it has
+        in flight. A breaker keeps its state.
         """
         dropped = self._adopt(config)
         for endpoint in dropped:
@@ -149,20 +150,20 @@ class Roster:
         return dropped
 
     def discovered(self, found: tuple[EndpointConfig, ...]) -> Endpoints:
-        """Puts what discovery says now beside the configuration's endpoints; returns those that are gone."""
+        """Put what discovery found beside the configured endpoints; return those that are gone."""
         self.found = found
         return self.reconfigure(self.config)
 
     def close(self) -> Endpoints:
-        """The upstream is gone: nobody can be picked any more, and its metrics end. Returns the endpoints it had."""
+        """End the upstream: no endpoint can be picked any more, and its metrics go. Return its endpoints."""
         gone = replace(self.config, url="", endpoints=(), circuit_breaker=None, on_empty="fail", discover=None)
         dropped = self.reconfigure(gone)
         self._forget(())
         return dropped
 
     def refresh(self) -> None:
-        """Does what time brings: lets endpoints whose ejection is over back in, goes on with slow starts. Every pick does it; for
-        those who only look at `eligible`."""
+        """Apply what time changes: ejections that are over, slow starts. Every pick does; call it before
+        reading `eligible` otherwise."""
         now = self._clock()
         if self._due is None or now < self._due:
             return
@@ -175,9 +176,9 @@ class Roster:
         self._health_changed()
 
     def _forget(self, dropped: Endpoints) -> None:
-        """Ends the series of those that were dropped before and have nothing in flight: a pool may change as long as it lives.
+        """End the metrics of endpoints that were dropped earlier and have nothing in flight.
 
-        Not of those that are dropped now: what they have just answered may not have been counted yet.
+        Those dropped now come next time: their last answers may not have been counted yet.
         """
         known = {endpoint.name for endpoint in self.endpoints}
         over = {endpoint.name for endpoint in self._gone if not endpoint.in_flight} - known
@@ -191,7 +192,7 @@ class Roster:
         self._gone = [*(endpoint for endpoint in self._gone if endpoint.in_flight), *dropped]
 
     def _adopt(self, config: UpstreamConfig) -> Endpoints:
-        """Takes over everything `config` says, visible to nobody but this pool; returns who is no longer in it."""
+        """Take over `config`, with effects in this object alone; return the endpoints that are dropped."""
         before, self.config = self.config, config
         if config.discover is None:
             self.found = ()
@@ -235,7 +236,7 @@ class Roster:
         return tuple(known.values())
 
     def _adopt_circuits(self, config: BreakerConfig | None) -> None:
-        """Gives whoever is to have a breaker one, and those that have one what holds now."""
+        """Create, update or drop breakers to match the configuration."""
         whole = config is not None and config.scope == "upstream"
         self.breaker = _circuit(self.breaker, config if whole else None)
         for endpoint in self.endpoints:
@@ -243,7 +244,7 @@ class Roster:
         self._wants_success = self._must_report_success()
 
     def _must_report_success(self) -> bool:
-        """Whether somebody has to hear of successes: a breaker, or who waits for a place."""
+        """Return True if successes matter: to a breaker, or to requests in the queue."""
         circuit = self.config.circuit_breaker
         if self.waiting:
             return True
@@ -253,7 +254,7 @@ class Roster:
         endpoint.health.since = self._clock() if self.config.slow_start else None
 
     def _sort(self) -> None:
-        """Works out the tiers. A tier that stays the same stays the same tuple, so its balancer keeps its turns."""
+        """Compute the tiers. An unchanged tier stays the same tuple, so its balancer keeps its state."""
         now, config = self._clock(), self.config
         self._outage = None
         dues = [endpoint.health.passive.until for endpoint in self.endpoints if endpoint.health.passive.until]
@@ -280,11 +281,11 @@ class Roster:
         self._regate()
         if bool(found[ALL]) is not self.trying_all:
             self.trying_all = bool(found[ALL])
-            text = "nobody can be picked: trying all" if self.trying_all else "no longer trying all"
+            text = "no endpoint can be picked: trying all" if self.trying_all else "no longer trying all"
             log.warning("upstream %s: %s; %s", self.name, text, self._left())
 
     def _reweigh(self, now: float, dues: list[float]) -> bool:
-        """Goes on with slow starts; whether a weight has changed. Adds to `dues` when to come again."""
+        """Advance slow starts; True if a weight has changed. Adds the time of the next step to `dues`."""
         changed, seconds = False, self.config.slow_start
         for endpoint in self.endpoints:
             weight = ramped_weight(endpoint, now, seconds)
@@ -298,7 +299,7 @@ class Roster:
         return changed
 
     def _regate(self) -> None:
-        """Works out whether picks have something to look at first."""
+        """Compute whether picks have to look at a gate first."""
         gates = (self._due is not None, self._trials, self.breaker is not None and self.breaker.state, self.limiter is not None)
         self._gated = any(gates)
 
@@ -321,7 +322,7 @@ class Roster:
         self._publish_circuit()
 
     def _publish_circuit(self) -> None:
-        """One figure for the upstream: where every endpoint has a circuit of its own, that of the one that lets most through."""
+        """One figure for the upstream: with a circuit for each endpoint, the most permissive one."""
         states = [breaker.state for breaker, _ in self.circuits()]
         if states:
             state = min(states, key=(CLOSED, HALF_OPEN, OPEN).index)
@@ -343,7 +344,7 @@ class Roster:
 
 
 def _circuit(breaker: Breaker | None, config: BreakerConfig | None) -> Breaker | None:
-    """The breaker for `config`: the one there was if there was one."""
+    """The breaker for `config`: the existing one, if there is one."""
     if config is None:
         return None
     if breaker is None:

@@ -20,7 +20,7 @@ from gateway.upstream.connections.http1.fields import MAX_FIELDS, MAX_HEAD, Inva
 from gateway.upstream.connections.http1.repeats import END, Repeat
 
 PATIENCE = 16
-"""Answers to parse, after one repeated nothing of the one before, until another is held against the one before."""
+"""Answers to parse, after one that did not repeat the one before, until the next is compared again."""
 
 PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus}
 """What serving writes where a reply has no reason phrase of its own."""
@@ -74,7 +74,7 @@ class Phase(enum.Enum):
 class ResponseCodec:
     """One connection's answers, one after the other: `feed` it with their bytes. Set before each:
 
-    head_only: it has no body, whatever it says (RFC 9110 section 9.3.2: HEAD). upgrade: it may be a 101.
+    head_only: it has no body (RFC 9110 section 9.3.2: HEAD). upgrade: it may be a 101.
     repeat:    what the answer is held against before it is parsed, if anything.
     """
 
@@ -288,7 +288,7 @@ class ResponseCodec:
     def _trailer(self, name: bytes, value: bytes) -> None:
         """A field after a chunked body, for its reader; never merged with the header section (RFC 9110 section 6.5.1)."""
         if lower(name) in HOP_BY_HOP:
-            self._keep = False  # The parser heeds some of them even here.
+            self._keep = False  # The parser acts upon some of them even here.
         self._trailers = (*self._trailers, (name, value))
         if len(self._trailers) > MAX_FIELDS:
             raise InvalidAnswer(f"more than {MAX_FIELDS} trailer fields")

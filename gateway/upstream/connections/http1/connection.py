@@ -94,7 +94,7 @@ class Connection(RequestSender):
     ) -> None:
         """Start an exchange with `data`, the request's head and what of its body goes with it.
 
-        head_only: the answer has no body whatever it says (RFC 9110 section 9.3.2: HEAD). more: `write` and `end` follow.
+        head_only: the answer has no body (RFC 9110 section 9.3.2: HEAD). more: `write` and `end` follow.
         """
         self._handler = handler
         self._timeouts = timeouts
@@ -138,7 +138,7 @@ class Connection(RequestSender):
     def data_received(self, data: bytes) -> None:
         handler, codec = self._handler, self._codec
         if handler is None:
-            # Bytes nobody asked for: the next answer on this socket could not be told from them.
+            # Bytes that were not asked for: the next answer could not be distinguished from them.
             self.leave()
             self.close()
             return
@@ -184,7 +184,7 @@ class Connection(RequestSender):
             self._fail(failed, stale=self._used)
 
     def _unheard(self) -> bool:
-        """Whether a request is out, written at once, to which nothing has been said: one that the endpoint may not have."""
+        """Return True if a request was written at once and not answered at all: the endpoint may not have it."""
         return self._before >= 0 and not self._codec.begun
 
     def _not_received(self) -> None:
@@ -264,7 +264,7 @@ class Connection(RequestSender):
         return stream
 
     def _finish(self, reusable: bool, trailers: tuple[Pair, ...]) -> None:
-        """The answer is complete: the connection goes to the idle ones if nothing speaks against it, then what waits is told."""
+        """The answer is complete: keep the connection if nothing speaks against it, then tell the handler."""
         handler, stream, reply, body = self._handler, self._stream, self._reply, self._body
         assert handler is not None and reply is not None
         started = stream is not None

@@ -99,7 +99,7 @@ _CONNECTION_AUTH = re.compile(rb"(?:^|,)[ \t]*(?:ntlm|negotiate)(?=[ \t,]|$)", r
 def names_connection_auth(value: bytes) -> bool:
     """Return True if credentials or a challenge use a scheme that authenticates the connection, not the request.
 
-    With NTLM (MS-NTHT) and Negotiate (RFC 4559) whatever comes later on the connection is taken for the same user's.
+    With NTLM (MS-NTHT) and Negotiate (RFC 4559) later requests on the connection count as the same user's.
     """
     return _CONNECTION_AUTH.search(value) is not None
 

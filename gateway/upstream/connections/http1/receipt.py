@@ -1,12 +1,14 @@
-"""Whether an endpoint can have received a request whose connection has ended: what the kernel still knows about it.
+"""Whether an endpoint can have received a request whose connection has ended, as the kernel knows it.
 
-RFC 9110 section 9.2.2 allows what is not idempotent to be sent again where it is known that it was never acted upon. Two things
-say so. The end of the connection came in order, and nothing of the request was acknowledged with it or since: every segment says
-how far its sender has received, so the endpoint had said its last word before the request arrived, and whoever has done that
-acts on nothing that comes later (RFC 9112 section 9.6). Or nothing of the request ever left this machine.
+RFC 9110 section 9.2.2 allows a request that is not idempotent to be sent again where it was surely not
+acted upon. Two facts show that. Either the connection's end (FIN) came without an acknowledgement of
+any byte of the request: every segment says how far its sender has received, so the endpoint had closed
+before the request arrived, and acts on nothing that comes later (RFC 9112 section 9.6). Or no byte of
+the request has left this machine.
 
-A reset says neither. It may follow a request that was read and acted upon: acknowledgements are put off (by 40 ms and more) to
-travel with the answer, and what a reset acknowledges the kernel does not take note of.
+A reset shows neither. It may follow a request that was read and acted upon: acknowledgements are
+delayed (by 40 ms and more) to travel with the answer, and the kernel does not record what a reset
+acknowledges.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ _SENT = struct.Struct("=200xQQ")
 
 
 def unacknowledged(transport: asyncio.Transport) -> int:
-    """Bytes written to `transport` that the other end has not acknowledged, those that have not left included; at worst 0."""
+    """Bytes written to `transport` that the peer has not acknowledged, unsent ones included; 0 when unknown."""
     raw = transport.get_extra_info("socket")
     if raw is None or sys.platform != "linux":
         return 0
@@ -35,7 +37,7 @@ def unacknowledged(transport: asyncio.Transport) -> int:
 
 
 def sent(transport: asyncio.Transport) -> int | None:
-    """Bytes that have left for the other end; None when that is not known, as it is once some had to be sent again."""
+    """Bytes that have been sent; None when unknown, as after a retransmission."""
     raw = transport.get_extra_info("socket")
     if raw is None or sys.platform != "linux":
         return None

@@ -248,7 +248,7 @@ def test_try_all_when_nobody_is_left(caplog: pytest.LogCaptureFixture) -> None:
     world.probe("a", True, True)
     assert world.eligible() == "a"
     assert panic.get(("becamera",)) == 0
-    assert "nobody can be picked: trying all; 2 of 2 eligible" in caplog.text
+    assert "no endpoint can be picked: trying all; 2 of 2 eligible" in caplog.text
     assert "no longer trying all; 1 of 2 eligible" in caplog.text
     world.reconfigure("a", "b")
     assert ("becamera",) not in panic.values
