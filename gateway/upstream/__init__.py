@@ -1,1 +1,2 @@
-"""The way to the endpoints: which one is asked (pool, balancing, health, breaker), how often (retry), over what (transport)."""
+"""The way to the endpoints: which one is asked (pool, balancing, health, breaker), how often
+(retry), over what (transport)."""

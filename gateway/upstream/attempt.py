@@ -1,6 +1,8 @@
-"""One attempt: the hold on a picked endpoint, what came of it, and what the pool learns when the hold ends.
+"""One attempt: the hold on a picked endpoint, what came of it, and what the pool learns when the
+hold ends.
 
-`Pool.pick` counts an endpoint in; the attempt made for it lets go exactly once, however it ends. Its states:
+`Pool.pick` counts an endpoint in; the attempt made for it lets go exactly once, however it ends.
+Its states:
 
     HELD       picked; no final answer yet
     STREAMING  answered; the body is still arriving
@@ -55,7 +57,8 @@ class Event(enum.Enum):
     SWITCH = enum.auto()
     """The answer is a 101."""
     STALE = enum.auto()
-    """The kept connection had been closed: nothing was answered, and it may go out again on a fresh one."""
+    """The kept connection had been closed: nothing was answered, and it may go out again on a fresh
+    one."""
     FAIL = enum.auto()
     """There will be no answer."""
     END = enum.auto()
@@ -77,8 +80,10 @@ class Attempt(Wait[None]):
     """A connection's ResponseHandler for one request to one endpoint. Made right after the pick.
 
     `await attempt` is over once there is an outcome, or once the attempt turned out stale.
-    outcome: the answer or the failure, None until one is here. `stale`: as in ResponseHandler.failed.
-    began:   when it began (perf_counter seconds). limit: when all of it must be over (clock.monotonic).
+    outcome: the answer or the failure, None until one is here. `stale`: as in
+             ResponseHandler.failed.
+    began:   when it began (perf_counter seconds). limit: when all of it must be over
+             (clock.monotonic).
     accept:  for a WebSocket's handshake, the Sec-WebSocket-Accept that is due; else b"".
     pump:    sends the request's body, until that has been sent whole.
     """
@@ -140,8 +145,8 @@ class Attempt(Wait[None]):
         self.wake()
 
     def ended(self, failed: Failed | None = None) -> None:
-        """Let go, if that has not happened yet: the body has ended or broke off (`failed`), the tunnel
-        has ended, or the attempt is given up. Harmless twice."""
+        """Let go, if that has not happened yet: the body has ended or broke off (`failed`), the
+        tunnel has ended, or the attempt is given up. Harmless twice."""
         before = self.state
         if not self._advance(Event.END):
             return
@@ -175,10 +180,11 @@ class Attempt(Wait[None]):
     def _let_go(self, failed: Failed | None) -> None:
         """Tell the pool how it ended: by the answer's status, or by `failed`.
 
-        A failure that is not the endpoint's (the client left, another attempt replaces this one) leaves
-        the status as the verdict where it counts against the endpoint. An answer below 500 that came
-        before the request was sent whole is not held against it even if the rest of it is lost: an
-        endpoint that refuses a body may close, and our own bytes then reset the connection.
+        A failure that is not the endpoint's (the client left, another attempt replaces this one)
+        leaves the status as the verdict where it counts against the endpoint. An answer below 500
+        that came before the request was sent whole is not held against it even if the rest of it is
+        lost: an endpoint that refuses a body may close, and our own bytes then reset the
+        connection.
         """
         pool, endpoint, reply = self.pool, self.endpoint, self.outcome
         sending = self.pump is not None

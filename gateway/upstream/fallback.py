@@ -1,4 +1,5 @@
-"""Targets of routes whose upstream asks for more than forwarding: a queue, a fallback upstream, outliers.
+"""Targets of routes whose upstream asks for more than forwarding: a queue, a fallback upstream,
+outliers.
 
 `forwarding` chooses when a configuration is composed: other routes get a plain Forward.
 """
@@ -30,8 +31,8 @@ REFUSALS = frozenset((Failure.NO_ENDPOINT, Failure.CIRCUIT_OPEN, Failure.OVERLOA
 
 
 class WatchfulForward(Forward):
-    """A Forward that reports every attempt's time and outcome to its pool, sends the time that is left to
-    endpoints, and picks by a header or cookie."""
+    """A Forward that reports every attempt's time and outcome to its pool, sends the time that is
+    left to endpoints, and picks by a header or cookie."""
 
     def pick(self, exchange: Exchange, tried: Sequence[Endpoint] = ()) -> Endpoint:
         return self.pool.pick(affinity(exchange, self.pool.config.hash), tried)
@@ -72,7 +73,8 @@ def affinity(exchange: Exchange, config: HashConfig) -> str:
 
 
 class Queueing:
-    """Queues requests that find every endpoint full: first come, first served, bounded in size and time."""
+    """Queues requests that find every endpoint full: first come, first served, bounded in size and
+    time."""
 
     def __init__(self, forward: Forward, config: QueueConfig) -> None:
         self.forward = forward
@@ -114,7 +116,8 @@ class Queueing:
 
 
 class Diverting:
-    """Asks an upstream, and the next one when nothing could be sent (no endpoint, circuit open, overloaded)."""
+    """Asks an upstream, and the next one when nothing could be sent (no endpoint, circuit open,
+    overloaded)."""
 
     def __init__(self, first: Target, then: Target) -> None:
         self.first = first
@@ -142,7 +145,8 @@ def forwarding(
     telemetry: Telemetry,
     rewrite: Callable[[Exchange], str] | None = None,
 ) -> Target:
-    """The target of a route to `route.upstream`, with what `configs` ask for. Fallbacks exist and form no loop."""
+    """The target of a route to `route.upstream`, with what `configs` ask for. Fallbacks exist and
+    form no loop."""
     chain = [route.upstream]
     while configs[chain[-1]].fallback:
         chain.append(configs[chain[-1]].fallback)

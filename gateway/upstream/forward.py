@@ -1,7 +1,8 @@
 """From an exchange to an endpoint and back: pick, send, wait, retry where that is safe.
 
-One `Forward` per route, made at compose time. What may be retried is decided in retry.py, who gets it in pool/, how bytes move
-in connections/; this file is the order of things. An endpoint that was picked is released exactly once, by its Attempt.
+One `Forward` per route, made at compose time. What may be retried is decided in retry.py, who gets
+it in pool/, how bytes move in connections/; this file is the order of things. An endpoint that was
+picked is released exactly once, by its Attempt.
 """
 
 from __future__ import annotations
@@ -64,7 +65,8 @@ class Forward:
 
     @own
     async def __call__(self, exchange: Exchange) -> Reply:
-        """The endpoint's answer, whatever its status. Raises Failed when there is none in the end."""
+        """The endpoint's answer, whatever its status. Raises Failed when there is none in the
+        end."""
         exchange.upstream = self.pool.name
         timeout, retries = self._timeout, None
         limit = NEVER if timeout is None else self._transport.clock.monotonic() + timeout
@@ -75,7 +77,8 @@ class Forward:
                 try:
                     if exchange.body is not None and self._policy is not None:
                         await self._keep(exchange, exchange.body, self._policy.max_body)
-                    if not attempt.accept:  # A tunnel wants a socket that cannot turn out to be stale, and keeps it.
+                    # A tunnel wants a socket that cannot turn out to be stale, and keeps it.
+                    if not attempt.accept:
                         stream = self._transport.take(attempt.endpoint)
                     while True:
                         if stream is None:
@@ -112,7 +115,8 @@ class Forward:
         return outcome  # type: ignore[return-value]
 
     def send(self, exchange: Exchange, attempt: Attempt, stream: Stream) -> bool:
-        """Send the request: its head, and its body if all of that is here. True when the body is to follow."""
+        """Send the request: its head, and its body if all of that is here. True when the body is to
+        follow."""
         endpoint, config = attempt.endpoint, self.pool.config
         target = exchange.target if self._rewrite is None else self._rewrite(exchange)
         if endpoint.path:
@@ -122,7 +126,8 @@ class Forward:
         return stream.send(exchange, target, host, attempt, config.timeouts, limit=attempt.limit)
 
     def record(self, exchange: Exchange, attempt: Attempt) -> str | None:
-        """Count an attempt that has an outcome; the name in `retry.on` under which to try again, or None."""
+        """Count an attempt that has an outcome; the name in `retry.on` under which to try again, or
+        None."""
         pool, endpoint, outcome = self.pool, attempt.endpoint, attempt.outcome
         took = perf_counter() - attempt.began
         exchange.upstream = pool.name
@@ -146,7 +151,8 @@ class Forward:
         if config is None:
             return None
         keyed = _KEY in exchange.headers
-        # An endpoint may have acted upon a WebSocket's handshake: only one that was never sent goes out again.
+        # An endpoint may have acted upon a WebSocket's handshake: only one that was never sent goes
+        # out again.
         replayable = _replayable(exchange.body) and UPGRADE not in exchange.notes
         reason = retry.may_retry(config, exchange.method, how, exchange.attempts, replayable, keyed)
         if reason is not None:
@@ -158,7 +164,8 @@ class Forward:
         return self.pool.pick(exchange.client_ip, tried)
 
     async def back_off(self, exchange: Exchange, attempt: Attempt, at_once: bool) -> bool:
-        """Wait before another attempt, unless it is made `at_once`; False when there is no time for one."""
+        """Wait before another attempt, unless it is made `at_once`; False when there is no time for
+        one."""
         config, outcome, delay = self._policy, attempt.outcome, 0.0
         assert config is not None
         if not at_once:
@@ -201,8 +208,9 @@ class Forward:
     def _must_resend(self, exchange: Exchange, attempt: Attempt) -> bool:
         """Return True if a stale attempt goes out again at once, on a fresh connection.
 
-        RFC 9112 section 9.3.1: a kept connection may have been closed while the request was on its way.
-        Nothing was answered, so a request that is safe to repeat may be sent again; any other has failed.
+        RFC 9112 section 9.3.1: a kept connection may have been closed while the request was on its
+        way. Nothing was answered, so a request that is safe to repeat may be sent again; any other
+        has failed.
         """
         failed = attempt.outcome
         assert isinstance(failed, Failed)
@@ -239,15 +247,17 @@ class Retries:
         self._paid = self._retried = False
 
     async def next(self, attempt: Attempt, reason: str) -> Attempt | None:
-        """The attempt that follows `attempt`, as long as there is time for one and a place in the budget.
+        """The attempt that follows `attempt`, as long as there is time for one and a place in the
+        budget.
 
-        None when what came of `attempt` is the answer. Raises Failed where that has been given up for another endpoint
-        and there is none.
+        None when what came of `attempt` is the answer. Raises Failed where that has been given up
+        for another endpoint and there is none.
         """
         forward, exchange, pool = self._forward, self._exchange, self._forward.pool
         tried = self._tried
         tried.append(attempt.endpoint)
-        # What was never sent is no load on any endpoint: it goes to another one at once, whatever the budget says.
+        # What was never sent is no load on any endpoint: it goes to another one at once, whatever
+        # the budget says.
         free = reason == "connect" and any(endpoint not in tried for endpoint in pool.eligible)
         if not free and not self._paid:
             budget = pool.budget

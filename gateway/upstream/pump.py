@@ -1,4 +1,5 @@
-"""Sending a request's body that is still arriving: no faster than the endpoint takes it, no further than its answer."""
+"""Sending a request's body that is still arriving: no faster than the endpoint takes it, no further
+than its answer."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ log = logging.getLogger("gateway.upstream")
 class Pump:
     """Moves one body to one attempt's stream, beside the coroutine that waits for the answer.
 
-    It is the attempt's `pump` until the body has been sent whole. `over` is done when nothing reads the body any more.
+    It is the attempt's `pump` until the body has been sent whole. `over` is done when nothing reads
+    the body any more.
     """
 
     __slots__ = ("_attempt", "_body", "_drive", "_stream", "over")
@@ -56,8 +58,8 @@ class Pump:
 
     def _ended(self, _: Any, error: BaseException | None) -> None:
         if isinstance(error, Exception):
-            # The client's body broke off, grew too large, or reading it failed inside the gateway: the endpoint must not
-            # take what it has for a complete request.
+            # The client's body broke off, grew too large, or reading it failed inside the gateway:
+            # the endpoint must not take what it has for a complete request.
             failed = error
             if not isinstance(failed, Failed):
                 log.error("reading a request's body went wrong", exc_info=error)

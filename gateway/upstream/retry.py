@@ -1,8 +1,9 @@
 """Retries: whether a request may be sent again, after how long, and how many at a time. Pure.
 
-RFC 9110 section 9.2.2: a proxy must not repeat a request on its own unless its method is idempotent,
-or it knows that the original was never acted upon. It knows that only of failures whose retry name is
-"connect": no connection came about, or it ended before the request had been received (receipt.py).
+RFC 9110 section 9.2.2: a proxy must not repeat a request on its own unless its method is
+idempotent, or it knows that the original was never acted upon. It knows that only of failures whose
+retry name is "connect": no connection came about, or it ended before the request had been received
+(receipt.py).
 """
 
 from __future__ import annotations
@@ -23,13 +24,14 @@ FREE_RETRIES = 3
 
 
 def is_idempotent(method: str) -> bool:
-    """Return True if sending twice has the effect of sending once. Methods are case-sensitive (RFC 9110 section 9.1)."""
+    """Return True if sending twice has the effect of sending once. Methods are case-sensitive (RFC
+    9110 section 9.1)."""
     return method in IDEMPOTENT
 
 
 def may_repeat(method: str, failure: Failure) -> bool:
-    """Return True if a request without an answer on a kept connection may go out again at once, on a
-    fresh one (RFC 9112 section 9.3.1)."""
+    """Return True if a request without an answer on a kept connection may go out again at once, on
+    a fresh one (RFC 9112 section 9.3.1)."""
     return is_idempotent(method) or failure is Failure.NOT_RECEIVED
 
 
@@ -45,8 +47,10 @@ def may_retry(
 
     outcome:    how the attempt failed, or the status it was answered with.
     attempt:    how many attempts have been made, the failed one included.
-    replayable: whether the body can be sent again from its start. A request that was never sent has not used its body up.
-    keyed:      the client sent an Idempotency-Key: the upstream itself tells a repetition from a second request.
+    replayable: whether the body can be sent again from its start. A request that was never sent has
+                not used its body up.
+    keyed:      the client sent an Idempotency-Key: the upstream itself tells a repetition from a
+                second request.
     """
     if attempt >= config.attempts:
         return None
@@ -61,7 +65,8 @@ def may_retry(
 
 
 def delay(config: RetryConfig, attempt: int, rng: random.Random) -> float:
-    """Seconds to wait after attempt `attempt` (the first is 1): growing from `base_delay`, at most `max_delay` with jitter.
+    """Seconds to wait after attempt `attempt` (the first is 1): growing from `base_delay`, at most
+    `max_delay` with jitter.
 
     The jitter is random, so that requests that failed together do not come back together.
     """
@@ -70,7 +75,8 @@ def delay(config: RetryConfig, attempt: int, rng: random.Random) -> float:
 
 
 def asked_for(value: bytes | None, now: float = 0.0) -> float:
-    """The seconds a Retry-After asks for, as such or by a date (RFC 9110 section 10.2.3); `now` is Unix time. 0 without one."""
+    """The seconds a Retry-After asks for, as such or by a date (RFC 9110 section 10.2.3); `now` is
+    Unix time. 0 without one."""
     if value is None:
         return 0.0
     try:
@@ -92,14 +98,15 @@ SAVED_MIN = 100.0
 
 
 class Budget:
-    """The retries of one pool: at a time at most `share` of the requests under way, FREE_RETRIES at least.
+    """The retries of one pool: at a time at most `share` of the requests under way, FREE_RETRIES at
+    least.
 
-    Without a budget an outage multiplies the load by `attempts` just when there is the least capacity.
-    A retry counts from `take` to `give`, its wait included. When one of several endpoints dies, all its
-    requests fail at once while the others are well; for that, every first attempt saves up `share` of a
-    retry, up to SAVED_MIN or BURST times the places. Every further attempt is charged one, however it
-    got its place, so that in the long run no more than the larger of the two is made. `share` may be
-    changed at any time, and holds for what is taken from then on.
+    Without a budget an outage multiplies the load by `attempts` just when there is the least
+    capacity. A retry counts from `take` to `give`, its wait included. When one of several endpoints
+    dies, all its requests fail at once while the others are well; for that, every first attempt
+    saves up `share` of a retry, up to SAVED_MIN or BURST times the places. Every further attempt is
+    charged one, however it got its place, so that in the long run no more than the larger of the
+    two is made. `share` may be changed at any time, and holds for what is taken from then on.
     """
 
     __slots__ = ("_saved", "_seen", "made", "retrying", "share", "waiting")
@@ -108,7 +115,8 @@ class Budget:
         self.share = share
         self.retrying = 0
         self.waiting = 0
-        """Of those, requests between two attempts: under way, though not in flight at any endpoint."""
+        """Of those, requests between two attempts: under way, though not in flight at any
+        endpoint."""
         self.made = 0
         """Further attempts since the start."""
         self._saved = 0.0
@@ -118,7 +126,8 @@ class Budget:
         return f"<Budget {self.retrying} retrying, at most {self.share:.0%} of requests>"
 
     def take(self, live: int, first: int = 0) -> bool:
-        """Return True if one more may retry while `live` requests are under way; its place is to be given back.
+        """Return True if one more may retry while `live` requests are under way; its place is to be
+        given back.
 
         first: how many first attempts there have been since the start, never fewer than before.
         """
@@ -132,7 +141,8 @@ class Budget:
         return True
 
     def attempt(self, again: bool) -> None:
-        """A further attempt is made; `again` when it is not the first of its place, which is charged already."""
+        """A further attempt is made; `again` when it is not the first of its place, which is
+        charged already."""
         self.made += 1
         if again:
             self._charge()

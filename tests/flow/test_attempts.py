@@ -1,4 +1,5 @@
-"""Attempts over real sockets: what counts, how often a request goes out, answers that come early, bodies that break off."""
+"""Attempts over real sockets: what counts, how often a request goes out, answers that come early,
+bodies that break off."""
 
 from __future__ import annotations
 
@@ -41,7 +42,8 @@ async def test_a_streamed_error_that_is_retried_counts_against_its_endpoint(star
 
 
 async def test_a_stale_connection_costs_one_more_try_within_the_same_time(start, connect, monkeypatch):
-    """Two idle connections that both turn out closed: the second try goes out on a fresh one, and no third follows."""
+    """Two idle connections that both turn out closed: the second try goes out on a fresh one, and
+    no third follows."""
     limits: list[float] = []
     send = Connection.send
 
@@ -80,7 +82,8 @@ async def test_a_stale_connection_costs_one_more_try_within_the_same_time(start,
 
 @pytest.mark.parametrize("error", [ValueError, ConnectionError])
 async def test_a_body_that_cannot_be_read_ends_its_request(start, connect, monkeypatch, error):
-    """Whatever reading it raises: the endpoint is not left waiting for the rest, nor the client for an answer."""
+    """Whatever reading it raises: the endpoint is not left waiting for the rest, nor the client for
+    an answer."""
 
     async def waits(origin, head, reader, writer):
         await reader.read()
@@ -123,7 +126,8 @@ LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
 @pytest.mark.parametrize("length", [True, False], ids=["length", "chunked"])
 async def test_an_endpoint_that_refuses_a_body_is_heard_and_not_blamed(start, connect, length):
-    """It answers 413 and closes while megabytes are still being sent: its reset must not cost the answer."""
+    """It answers 413 and closes while megabytes are still being sent: its reset must not cost the
+    answer."""
     refuses = early("413 Too Large", keep_reading=100_000)
     one, two = await Origin(refuses, read_body=False).start(), await Origin(refuses, read_body=False).start()
     try:

@@ -1,4 +1,5 @@
-"""One active check of an endpoint, on a connection of its own: a TCP connection, a TLS handshake, or a GET."""
+"""One active check of an endpoint, on a connection of its own: a TCP connection, a TLS handshake,
+or a GET."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ SEARCHED = 1024 * 1024
 
 
 class Answer(Wait[Reply]):
-    """A ResponseHandler for one coroutine: `await` gives the Reply or raises Failed. `stale`: see ResponseHandler.failed."""
+    """A ResponseHandler for one coroutine: `await` gives the Reply or raises Failed. `stale`: see
+    ResponseHandler.failed."""
 
     accept = b""
 

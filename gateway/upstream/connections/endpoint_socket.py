@@ -1,4 +1,5 @@
-"""One socket to an endpoint, below the protocol spoken on it: reading and writing paused, unread input, its end."""
+"""One socket to an endpoint, below the protocol spoken on it: reading and writing paused, unread
+input, its end."""
 
 from __future__ import annotations
 
@@ -16,9 +17,11 @@ SALVAGE = 256 * 1024
 
 
 class EndpointSocket(asyncio.Protocol):
-    """A socket to `endpoint`, among its owner's open ones from when it is connected until it is closed.
+    """A socket to `endpoint`, among its owner's open ones from when it is connected until it is
+    closed.
 
-    deadline: when the sweep calls `expire` (clock.monotonic). limit: likewise, for all of an exchange.
+    deadline: when the sweep calls `expire` (clock.monotonic). limit: likewise, for all of an
+    exchange.
     """
 
     __slots__ = (
@@ -99,8 +102,8 @@ class EndpointSocket(asyncio.Protocol):
     def salvage(self) -> bytes:
         """Read what came before a write failed.
 
-        An endpoint that answers early and closes resets what is still being sent, and the event loop may report that
-        before it reads the answer. Not over TLS, whose state is the loop's.
+        An endpoint that answers early and closes resets what is still being sent, and the event
+        loop may report that before it reads the answer. Not over TLS, whose state is the loop's.
         """
         transport = self._transport
         if self._reading_paused or transport.get_extra_info("ssl_object") is not None:
@@ -111,14 +114,16 @@ class EndpointSocket(asyncio.Protocol):
             return b""
 
     def ended_by_peer(self) -> bool:
-        """Return True if the end of what came is the sender's own. RFC 9112 section 9.8: over TLS only close_notify says so."""
+        """Return True if the end of what came is the sender's own. RFC 9112 section 9.8: over TLS
+        only close_notify says so."""
         tls = self._transport.get_extra_info("ssl_object")
         if tls is None:
             return True
         try:
             return bool(tls.read(1) == b"")
         except ssl.SSLError:
-            return False  # Nothing to read and no close_notify: anyone on the path can end a TCP connection.
+            # Nothing to read and no close_notify: anyone on the path can end a TCP connection.
+            return False
 
     # asyncio.Protocol.
 

@@ -1,8 +1,9 @@
-"""What forwarding and the protocols spoken with endpoints ask of each other: requests in, answers out.
+"""What forwarding and the protocols spoken with endpoints ask of each other: requests in, answers
+out.
 
-forward.py and attempt.py know a connection only as a `Stream`, and a connection knows them only as a
-`ResponseHandler`. HTTP/1.1 has one Stream per connection, used again and again (http1/); a protocol
-that multiplexes has many. Neither side sees the other's framing.
+forward.py and attempt.py know a connection only as a `Stream`, and a connection knows them only as
+a `ResponseHandler`. HTTP/1.1 has one Stream per connection, used again and again (http1/); a
+protocol that multiplexes has many. Neither side sees the other's framing.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ NEVER = float("inf")
 
 
 class ResponseHandler(Protocol):
-    """Gets the answer to one request. Exactly one of `answered` and `failed` is called, once, unless the
-    exchange is given up first. A call may run the rest of the request: it comes last, when the
-    connection's own state is consistent.
+    """Gets the answer to one request. Exactly one of `answered` and `failed` is called, once,
+    unless the exchange is given up first. A call may run the rest of the request: it comes last,
+    when the connection's own state is consistent.
     """
 
     accept: bytes
@@ -35,10 +36,12 @@ class ResponseHandler(Protocol):
         """The answer's head is here; its body is complete (bytes) or still arriving (a stream)."""
 
     def failed(self, failed: Failed, stale: bool) -> None:
-        """There will be no answer. `stale`: a kept connection was closed before any byte of an answer came."""
+        """There will be no answer. `stale`: a kept connection was closed before any byte of an
+        answer came."""
 
     def ended(self, failed: Failed | None) -> None:
-        """After `answered` with a stream: the body has ended, broke off (`failed`), or was given up."""
+        """After `answered` with a stream: the body has ended, broke off (`failed`), or was given
+        up."""
 
 
 class Stream(Protocol):
@@ -56,7 +59,8 @@ class Stream(Protocol):
         *,
         limit: float = NEVER,
     ) -> bool:
-        """Start an exchange: the head, and the body if all of it is here. True when `write` and `end` follow.
+        """Start an exchange: the head, and the body if all of it is here. True when `write` and
+        `end` follow.
 
         target: in origin-form, as it is to be sent. host: the endpoint's authority.
         limit:  the moment (clock.monotonic) by which all of it must be over.
@@ -75,7 +79,8 @@ class Stream(Protocol):
         """Nothing wants the answer any more: let the endpoint stop working for it."""
 
     def break_off(self, failed: Failed) -> None:
-        """End the exchange because of what happened elsewhere. A body that is arriving ends with `failed`."""
+        """End the exchange because of what happened elsewhere. A body that is arriving ends with
+        `failed`."""
 
 
 class Owner(Protocol):

@@ -1,4 +1,5 @@
-"""Opening a socket to an endpoint: TCP and TLS, and one mapping of everything that can go wrong to a Failed."""
+"""Opening a socket to an endpoint: TCP and TLS, and one mapping of everything that can go wrong to
+a Failed."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from gateway.upstream.connections.tls import UpstreamTls
 
 Opener = Callable[[Callable[[], asyncio.Protocol], Endpoint], Awaitable[object]]
-"""Opens a socket to an endpoint for the protocol that the factory makes; raises OSError. Injected in tests."""
+"""Opens a socket to an endpoint for the protocol that the factory makes; raises OSError. Injected
+in tests."""
 
 EXHAUSTED = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL))
 """Errors that say what this machine has run out of, not what is wrong with the endpoint."""
@@ -31,7 +33,8 @@ T = TypeVar("T", bound=EndpointSocket)
 class Opening(Wait[T]):
     """A connection being opened, from the first step to its outcome: the connection, or Failed.
 
-    Driven by hand, so that no Task is needed. It is over by the outcome, by `expire` at its deadline, or by `cancel`.
+    Driven by hand, so that no Task is needed. It is over by the outcome, by `expire` at its
+    deadline, or by `cancel`.
     """
 
     __slots__ = ("_connection", "_drive", "_opening", "_timeout", "deadline")
@@ -86,7 +89,7 @@ def failure_of(error: BaseException, endpoint: Endpoint) -> Failed | None:
     if not isinstance(error, OSError):
         return None
     if error.errno in EXHAUSTED:
-        why = f"no connection to {name} can be opened, this machine has run out: {error.strerror or error}"
+        why = f"out of resources for a connection to {name}: {error.strerror or error}"
         return Failed(Failure.OVERLOADED, headers=((b"Retry-After", b"1"),), why=why)
     if endpoint.scheme == "https" and isinstance(error, ConnectionResetError | ConnectionAbortedError):
         return Failed(Failure.TLS_FAILED, why=f"{name} broke the handshake off")
@@ -94,7 +97,8 @@ def failure_of(error: BaseException, endpoint: Endpoint) -> Failed | None:
 
 
 async def open_socket(factory: Callable[[], asyncio.Protocol], endpoint: Endpoint, tls: UpstreamTls | None = None) -> object:
-    """Connect to an endpoint: over TCP, with TLS when its URL says https, or to a Unix socket. Raises OSError."""
+    """Connect to an endpoint: over TCP, with TLS when its URL says https, or to a Unix socket.
+    Raises OSError."""
     loop = asyncio.get_running_loop()
     if endpoint.scheme == UNIX:
         transport, _ = await loop.create_unix_connection(factory, endpoint.host)

@@ -25,13 +25,15 @@ class Source(Protocol):
 
 
 class AnswerStream:
-    """A body arriving from an endpoint (a core ReplyStream). Reading more slowly than it arrives pauses the source."""
+    """A body arriving from an endpoint (a core ReplyStream). Reading more slowly than it arrives
+    pauses the source."""
 
     __slots__ = ("_chunks", "_ended", "_failed", "_paused", "_size", "_source", "_wait", "trailers")
 
     def __init__(self, source: Source) -> None:
         self.trailers: tuple[Pair, ...] = ()
-        """The fields that came after the body, once it has ended. They are no headers, and change none."""
+        """The fields that came after the body, once it has ended. They are no headers, and change
+        none."""
         self._source: Source | None = source
         self._chunks: deque[bytes] = deque()
         self._size = 0

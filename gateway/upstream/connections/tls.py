@@ -1,7 +1,8 @@
 """TLS towards an upstream: one context for all its connections, health checks included.
 
-Built when a configuration is composed, never per connection. It stays the same object while the settings
-and the files they name are the same; that tells whether connections may still be kept (Transport.secure).
+Built when a configuration is composed, never per connection. It stays the same object while the
+settings and the files they name are the same; that tells whether connections may still be kept
+(Transport.secure).
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ Keep = Callable[[tuple[str, ...], object, Callable[[], Any]], Any]
 
 
 class UpstreamTls:
-    """`context` is for every connection; `server_name` replaces the endpoint's host in SNI and verification, unless ""."""
+    """`context` is for every connection; `server_name` replaces the endpoint's host in SNI and
+    verification, unless ""."""
 
     def __init__(self, config: UpstreamTlsConfig, directory: Path) -> None:
         self.server_name = config.server_name
@@ -37,7 +39,8 @@ class UpstreamTls:
             load_chain(context, directory / config.certificate, directory / config.key)
 
     def __repr__(self) -> str:
-        return f"<UpstreamTls {'unverified' if self.context.verify_mode == ssl.CERT_NONE else 'verified'}>"
+        verified = self.context.verify_mode != ssl.CERT_NONE
+        return f"<UpstreamTls {'verified' if verified else 'unverified'}>"
 
 
 def upstream_tls(name: str, config: UpstreamTlsConfig, directory: Path, keep: Keep) -> UpstreamTls:

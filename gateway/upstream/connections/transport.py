@@ -1,7 +1,9 @@
-"""Connections to endpoints: opening them, keeping idle ones, and the sweep that ends what is past its deadline.
+"""Connections to endpoints: opening them, keeping idle ones, and the sweep that ends what is past
+its deadline.
 
-`Transport` takes idle connections from their endpoint last in, first out, so that surplus ones age out, and sweeps
-deadlines instead of setting a timer per request. Health and balancing live in pool/.
+`Transport` takes idle connections from their endpoint last in, first out, so that surplus ones age
+out, and sweeps deadlines instead of setting a timer per request. Health and balancing live in
+pool/.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ SWEEP = 0.1
 
 
 class Transport:
-    """Opens connections and watches their deadlines. `now` is clock.monotonic as of the last sweep, good for deadlines only."""
+    """Opens connections and watches their deadlines. `now` is clock.monotonic as of the last sweep,
+    good for deadlines only."""
 
     def __init__(self, clock: Clock = REAL, opener: Opener | None = None) -> None:
         self.clock = clock
@@ -53,11 +56,12 @@ class Transport:
         self._keepalive.clear()
 
     def take(self, endpoint: Endpoint) -> Connection | None:
-        """The usable connection to `endpoint` that has been idle for the shortest time, if there is one.
+        """The usable connection to `endpoint` that has been idle for the shortest time, if there is
+        one.
 
-        One with unread input, which the loop has not seen yet, is closed and not used: an answer that was
-        not asked for would be taken for that of the next request. Then no other is tried either, since
-        an endpoint that closes one usually closes all.
+        One with unread input, which the loop has not seen yet, is closed and not used: an answer
+        that was not asked for would be taken for that of the next request. Then no other is tried
+        either, since an endpoint that closes one usually closes all.
         """
         idle = endpoint.idle
         while idle:
@@ -73,8 +77,8 @@ class Transport:
     async def connect(self, endpoint: Endpoint, timeout: float, max_idle: int = 0, keepalive: float = 60.0) -> Connection:
         """A new connection within `timeout` seconds, in steps of SWEEP.
 
-        Raises Failed: CONNECT_FAILED, CONNECT_TIMEOUT, DNS_FAILED, TLS_FAILED, or OVERLOADED when this process has no
-        descriptors left.
+        Raises Failed: CONNECT_FAILED, CONNECT_TIMEOUT, DNS_FAILED, TLS_FAILED, or OVERLOADED when
+        this process has no descriptors left.
         """
         self._keepalive[endpoint] = keepalive
         tls = self._tls.get(endpoint.upstream)
@@ -85,7 +89,8 @@ class Transport:
         return connection
 
     def secure(self, upstream: str, endpoints: Iterable[Endpoint], tls: UpstreamTls | None) -> None:
-        """Use `tls` for connections to this upstream from now on; existing ones are not used again."""
+        """Use `tls` for connections to this upstream from now on; existing ones are not used
+        again."""
         if self._tls.get(upstream) is tls:
             return
         if tls is None:

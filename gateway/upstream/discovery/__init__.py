@@ -1,1 +1,2 @@
-"""Where endpoints come from that the configuration does not list: files, the environment, DNS, the admin API."""
+"""Where endpoints come from that the configuration does not list: files, the environment, DNS, the
+admin API."""

@@ -1,7 +1,9 @@
-"""What the system's resolver does not tell: SRV records (RFC 2782), and how long addresses are good for.
+"""What the system's resolver does not tell: SRV records (RFC 2782), and how long addresses are good
+for.
 
-Asked by dnspython, which follows /etc/resolv.conf (name servers, search domains, options), speaks EDNS, and
-TCP when an answer is too long for a datagram. It is imported when the first name is looked up.
+Asked by dnspython, which follows /etc/resolv.conf (name servers, search domains, options), speaks
+EDNS, and TCP when an answer is too long for a datagram. It is imported when the first name is
+looked up.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?", re.ASCII)
 
 
 class Service(NamedTuple):
-    """One SRV record; the lowest `priority` comes first, `weight` is the share among its equals, `ttl` is in seconds."""
+    """One SRV record; the lowest `priority` comes first, `weight` is the share among its equals,
+    `ttl` is in seconds."""
 
     priority: int
     weight: int
@@ -43,9 +46,11 @@ async def look_up(
     *,
     timeout: float = TIMEOUT,
 ) -> list[Service]:
-    """The services of a name, the first in order of priority; none where DNS says that there are none.
+    """The services of a name, the first in order of priority; none where DNS says that there are
+    none.
 
-    servers: addresses to ask instead of those in /etc/resolv.conf. timeout: seconds for each. Raises OSError.
+    servers: addresses to ask instead of those in /etc/resolv.conf. timeout: seconds for each.
+    Raises OSError.
     """
     from dns.exception import DNSException
     from dns.resolver import NoAnswer
@@ -74,7 +79,8 @@ async def lifetime(
     *,
     timeout: float = TIMEOUT,
 ) -> float | None:
-    """For how many seconds a host's addresses are good; None where DNS does not say, or has not been asked."""
+    """For how many seconds a host's addresses are good; None where DNS does not say, or has not
+    been asked."""
     from dns.exception import DNSException
 
     try:

@@ -1,8 +1,8 @@
 """Discovery: endpoints from a file, the environment, DNS and the admin API.
 
-Every source yields EndpointConfigs. The pool merges them with those of its configuration and keeps what
-it knows of endpoints that stay. A source that fails is reported once, and its last answer stays in use:
-an unreadable file or a silent name server must not empty a working pool.
+Every source yields EndpointConfigs. The pool merges them with those of its configuration and keeps
+what it knows of endpoints that stay. A source that fails is reported once, and its last answer
+stays in use: an unreadable file or a silent name server must not empty a working pool.
 """
 
 from __future__ import annotations
@@ -63,10 +63,11 @@ async def resolve(host: str, port: int) -> Sequence[str]:
 
 
 def in_file(path: Path) -> Found:
-    """What a file lists: JSON, an array of URLs or of tables like those of `endpoints`; or a URL a line.
+    """What a file lists: JSON, an array of URLs or of tables like those of `endpoints`; or a URL a
+    line.
 
-    Raises Undiscovered; Unsettled when the last line of a text file that has just been changed has no end, for half a URL can
-    be a URL as well.
+    Raises Undiscovered; Unsettled when the last line of a text file that has just been changed has
+    no end, for half a URL can be a URL as well.
     """
     try:
         text = path.read_text("utf-8-sig")
@@ -81,7 +82,8 @@ def in_file(path: Path) -> Found:
 
 
 def in_environment(pattern: str, environ: Mapping[str, str]) -> Found:
-    """The URLs in the variables that `pattern` names ("CAMERA_*_URL"), each with one or more of them. Raises Undiscovered."""
+    """The URLs in the variables that `pattern` names ("CAMERA_*_URL"), each with one or more of
+    them. Raises Undiscovered."""
     names = sorted(name for name in environ if fnmatchcase(name, pattern))
     urls = [url for name in names for url in environ[name].replace(",", " ").split()]
     return endpoints([url if "://" in url or url.startswith(f"{UNIX}:") else f"http://{url}" for url in urls])
@@ -101,9 +103,11 @@ def endpoints(entries: Any) -> Found:
 
 
 class Discovery:
-    """Keeps one pool's found endpoints up to date. Needs a running loop; all methods are called from it.
+    """Keeps one pool's found endpoints up to date. Needs a running loop; all methods are called
+    from it.
 
-    apply: takes what all sources together say, whenever that changes. timers: a clock of one's own, in tests.
+    apply: takes what all sources together say, whenever that changes. timers: a clock of one's own,
+    in tests.
     """
 
     def __init__(
@@ -129,7 +133,8 @@ class Discovery:
         self._sources: set[str] = set()
         self._said: dict[str, Found] = {}
         self._before: dict[Address, EndpointConfig] = {}
-        """What the sources before the last change of the configuration said; counts until all new ones have answered."""
+        """What the sources before the last change of the configuration said; counts until all new
+        ones have answered."""
         self._failing: set[str] = set()
         self._registered: dict[Address, EndpointConfig] = {}
 
@@ -145,7 +150,8 @@ class Discovery:
         return every if self._sources <= self._said.keys() else self._before | every
 
     def sync(self, config: DiscoverConfig | None, directory: Path) -> None:
-        """Follow the configuration. A file and the environment are read at once, so that a start has what they say."""
+        """Follow the configuration. A file and the environment are read at once, so that a start
+        has what they say."""
         if config == self._config and self._rounds is not None:
             return
         self.stop()
@@ -178,7 +184,8 @@ class Discovery:
             self._rounds = None
 
     def register(self, config: EndpointConfig) -> bool:
-        """Add an endpoint, or change the one at that address; False when the upstream does not allow it."""
+        """Add an endpoint, or change the one at that address; False when the upstream does not
+        allow it."""
         if self._config is None or not self._config.api:
             return False
         self._registered[Address.of(config.url)] = config
@@ -193,7 +200,8 @@ class Discovery:
         return True
 
     async def _round(self, config: DiscoverConfig, directory: Path, stamp: list[object]) -> float:
-        """Look at everything that may have changed; seconds until the next look. `stamp` is that of the file as last read."""
+        """Look at everything that may have changed; seconds until the next look. `stamp` is that of
+        the file as last read."""
         pause = config.every
         if config.file:
             stamp[0] = await self._read(config.file, directory / config.file, stamp[0])
@@ -204,7 +212,8 @@ class Discovery:
         return pause
 
     async def _read(self, name: str, path: Path, seen: object) -> object:
-        """Read a file that has changed since it was `seen`; one that could not be read is tried again."""
+        """Read a file that has changed since it was `seen`; one that could not be read is tried
+        again."""
         stamp = await asyncio.to_thread(_stamp, path)
         if stamp is not None and stamp == seen:
             return seen

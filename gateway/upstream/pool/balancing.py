@@ -27,10 +27,12 @@ _NONE: Endpoints = ()
 
 
 class Balancer(Protocol):
-    """A way to choose. `key` is what is hashed: the client's address, a header's value or a cookie's."""
+    """A way to choose. `key` is what is hashed: the client's address, a header's value or a
+    cookie's."""
 
     def pick(self, eligible: Endpoints, key: str, tried: Sequence[Endpoint]) -> Endpoint | None:
-        """The endpoint to ask, or None when all are full or tried. The caller counts the request."""
+        """The endpoint to ask, or None when all are full or tried. The caller counts the
+        request."""
 
 
 def choose(name: str, rng: random.Random) -> Balancer:
@@ -62,7 +64,8 @@ def uniform(eligible: Endpoints) -> bool:
 
 
 class LeastConnections:
-    """The smallest (in flight + 1) / weight; among equals the one whose last pick is the longest ago.
+    """The smallest (in flight + 1) / weight; among equals the one whose last pick is the longest
+    ago.
 
     The order of last picks makes ties fair. A rotating start would give the share of busy endpoints
     to their neighbours in the list, and a fixed start would give everything to the first while all
@@ -71,8 +74,8 @@ class LeastConnections:
     rounded), so comparing them loses no tie.
 
     Of more than SAMPLE endpoints, SAMPLE are compared, others each time, so that the cost of a pick
-    does not grow with their number. Comparing two already comes close to comparing all (Mitzenmacher,
-    The Power of Two Choices, 2001).
+    does not grow with their number. Comparing two already comes close to comparing all
+    (Mitzenmacher, The Power of Two Choices, 2001).
     """
 
     __slots__ = ("_at", "_eligible", "_limited", "_order", "_pair", "_ring", "_uniform")
@@ -89,7 +92,8 @@ class LeastConnections:
         self._at = 0
         self._ring: list[Endpoint] | None = None
         if len(eligible) > SAMPLE:
-            # Shuffled: endpoints of one rack, which fail together, often stand together in the file.
+            # Shuffled: endpoints of one rack, which fail together, often stand together in the
+            # file.
             ring = random.Random(0).sample(eligible, len(eligible))  # noqa: S311 - no secret
             self._ring = ring + ring[:SAMPLE]
 
@@ -135,7 +139,8 @@ class LeastConnections:
 
 
 def lightest(endpoints: Sequence[Endpoint], tried: Sequence[Endpoint] = ()) -> Endpoint | None:
-    """The first of those with the smallest (in flight + 1) / weight that are neither full nor tried."""
+    """The first of those with the smallest (in flight + 1) / weight that are neither full nor
+    tried."""
     least = None
     lowest = float("inf")
     for endpoint in endpoints:
@@ -150,7 +155,8 @@ class RoundRobin:
     """In turn, in proportion to the weights and evenly spread: nginx's smooth weighted round robin.
 
     Every pick adds each endpoint's weight to its credit, takes the endpoint with the highest credit
-    and subtracts the sum of the weights from it: weights 5, 1, 1 give a a b a c a a, not a a a a a b c.
+    and subtracts the sum of the weights from it: weights 5, 1, 1 give a a b a c a a, not a a a a a
+    b c.
     """
 
     __slots__ = ("_credit", "_eligible", "_limited", "_simple", "_turn")
@@ -224,7 +230,8 @@ def _sums(endpoints: Endpoints) -> list[float]:
 
 
 class TwoChoices:
-    """The less loaded of two random endpoints: nearly as good as comparing all (Mitzenmacher 2001)."""
+    """The less loaded of two random endpoints: nearly as good as comparing all (Mitzenmacher
+    2001)."""
 
     __slots__ = ("_random",)
 
@@ -291,7 +298,8 @@ def _race(key: str) -> Callable[[tuple[Endpoint, int]], float]:
         mixed = (mixed ^ mixed >> 30) * 0xBF58476D1CE4E5B9 & 0xFFFFFFFFFFFFFFFF
         mixed = (mixed ^ mixed >> 27) * 0x94D049BB133111EB & 0xFFFFFFFFFFFFFFFF
         mixed ^= mixed >> 31
-        # 52 bits and a half fit a float exactly and are never 0 or 1: the logarithm is finite, not 0.
+        # 52 bits and a half fit a float exactly and are never 0 or 1: the logarithm is finite, not
+        # 0.
         return -log(((mixed >> 12) + 0.5) / 2**52) / endpoint.share
 
     return time

@@ -1,9 +1,10 @@
 """A circuit breaker as a pure state machine: closed, open, half-open. The clock is passed in.
 
-Closed lets everything pass and counts: `failure_threshold` failures in a row open it, and so does a share of `failure_rate` among
-the requests of the last `window` seconds. Open refuses everything for `recovery_timeout` seconds, then half-open lets
-`half_open_requests` try: when as many have succeeded it closes, when one fails it opens again. Outcomes that arrive while it is
-open belong to requests sent before, and change nothing.
+Closed lets everything pass and counts: `failure_threshold` failures in a row open it, and so does a
+share of `failure_rate` among the requests of the last `window` seconds. Open refuses everything for
+`recovery_timeout` seconds, then half-open lets `half_open_requests` try: when as many have
+succeeded it closes, when one fails it opens again. Outcomes that arrive while it is open belong to
+requests sent before, and change nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ NAMES = ("closed", "open", "half-open")
 
 
 class Window:
-    """How many requests of about the last `seconds` failed: counts in SLOTS slots of time, the oldest dropped as time goes on."""
+    """How many requests of about the last `seconds` failed: counts in SLOTS slots of time, the
+    oldest dropped as time goes on."""
 
     SLOTS = 10
 
@@ -45,11 +47,12 @@ class Window:
 
 
 class Breaker:
-    """`state` is CLOSED, OPEN or HALF_OPEN (the numbers of gateway_circuit_state), `failures` how many came in a row.
+    """`state` is CLOSED, OPEN or HALF_OPEN (the numbers of gateway_circuit_state), `failures` how
+    many came in a row.
 
-    Both may be read on the request's way: while `state` is CLOSED every request is allowed, and while `wants_success`
-    is False a success changes nothing. `config` may be replaced at any time, by `configure`; what has been counted
-    stays. All times are monotonic seconds.
+    Both may be read on the request's way: while `state` is CLOSED every request is allowed, and
+    while `wants_success` is False a success changes nothing. `config` may be replaced at any time,
+    by `configure`; what has been counted stays. All times are monotonic seconds.
     """
 
     __slots__ = ("_since", "_stale", "_successes", "_trials", "_window", "config", "failures", "state", "why")
@@ -96,9 +99,9 @@ class Breaker:
         elif self._trials >= self.config.half_open_requests:
             if not waited:
                 return False
-            # The last trial began that long ago and has no outcome yet (a long poll, say). It and the
-            # trials before it lose their slots, or no other could run while they last. Like requests
-            # from before the breaker opened, they have no slot to give back when they end.
+            # The last trial began that long ago and has no outcome yet (a long poll, say). It and
+            # the trials before it lose their slots, or no other could run while they last. Like
+            # requests from before the breaker opened, they have no slot to give back when they end.
             self._stale += self._trials - self._successes
             self._trials = self._successes
         self._trials += 1
@@ -147,22 +150,25 @@ class Breaker:
         return f"{window.failed} of {window.total} requests failed within {config.window:g} s"
 
     def abandon(self) -> None:
-        """A request ended without saying anything about the upstream: if it was a trial, its slot is free again.
+        """A request ended without saying anything about the upstream: if it was a trial, its slot
+        is free again.
 
-        Requests sent before it opened hold no slot, and are assumed to end first. Mistaking a trial for
-        one of them keeps a slot for a while; the reverse would let as many trials through as clients
-        leave.
+        Requests sent before it opened hold no slot, and are assumed to end first. Mistaking a trial
+        for one of them keeps a slot for a while; the reverse would let as many trials through as
+        clients leave.
         """
         if not self._settle():
             self.withdraw()
 
     def withdraw(self) -> None:
-        """The request that `allow` has just let through is not sent: give its trial slot back, if it took one."""
+        """The request that `allow` has just let through is not sent: give its trial slot back, if
+        it took one."""
         if self.state == HALF_OPEN and self._trials > self._successes:
             self._trials -= 1
 
     def _settle(self) -> bool:
-        """Count an outcome as that of a request from before it opened, while there are such; True then."""
+        """Count an outcome as that of a request from before it opened, while there are such; True
+        then."""
         if not self._stale:
             return False
         self._stale -= 1
@@ -176,5 +182,16 @@ class Breaker:
             self._window = Window(self.config.window)
 
     def retry_after(self, now: float) -> float:
-        """Seconds until a request can be allowed again; 0 unless open, for trials under way may end at any moment."""
+        """Seconds until a request can be allowed again; 0 unless open, for trials under way may end
+        at any moment."""
         return max(0.0, self._since + self.config.recovery_timeout - now) if self.state == OPEN else 0.0
+
+
+def configured(breaker: Breaker | None, config: BreakerConfig | None) -> Breaker | None:
+    """The breaker for `config`: the existing one, if there is one."""
+    if config is None:
+        return None
+    if breaker is None:
+        return Breaker(config)
+    breaker.configure(config)
+    return breaker

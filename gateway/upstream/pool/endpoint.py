@@ -20,7 +20,8 @@ UNIX = "unix"
 
 
 class Address(NamedTuple):
-    """Where an endpoint is; what makes it the same endpoint after a reload. `path` is "" or starts with a slash.
+    """Where an endpoint is; what makes it the same endpoint after a reload. `path` is "" or starts
+    with a slash.
 
     Of a Unix socket the scheme is "unix", the host is its path, and the port 0.
     """
@@ -44,13 +45,15 @@ class Address(NamedTuple):
 
     @property
     def bracketed(self) -> str:
-        """The host as it stands in a URL: RFC 3986 section 3.2.2 puts IPv6 addresses in brackets."""
+        """The host as it stands in a URL: RFC 3986 section 3.2.2 puts IPv6 addresses in
+        brackets."""
         return f"[{self.host}]" if ":" in self.host else self.host
 
     @property
     def authority(self) -> str:
-        """For the Host field: the port is left out when it is the scheme's own (RFC 9110 section 4.2.3), and so is the dot of a
-        name that is not to be completed by search domains: it means something to the resolver alone."""
+        """For the Host field: the port is left out when it is the scheme's own (RFC 9110 section
+        4.2.3), and so is the dot of a name that is not to be completed by search domains: it means
+        something to the resolver alone."""
         if self.scheme == UNIX:
             return "localhost"
         host = self.bracketed.rstrip(".")
@@ -78,8 +81,10 @@ class Endpoint:
     idle:   kept connections, last in, first out, filled and emptied by the transport.
     weight: the current weight, relative to the others'; below `share`, the configured one, during a
             slow start.
-    max_connections: 0 means no limit. A `backup` is picked when no other can be; a `draining` one never.
-    server_name: asked for and verified over TLS in place of the upstream's `tls.server_name` and the host; "" for those.
+    max_connections: 0 means no limit. A `backup` is picked when no other can be; a `draining` one
+                     never.
+    server_name: asked for and verified over TLS in place of the upstream's `tls.server_name` and
+                 the host; "" for those.
     breaker: its own, where the upstream's `circuit_breaker` is for each endpoint.
     """
 
@@ -122,8 +127,8 @@ class Endpoint:
         limit = f"/{self.max_connections}" if self.max_connections else ""
         backup = " draining" if self.draining else " backup" if self.backup else ""
         return (
-            f"<Endpoint {self.upstream}/{self.name} {self.health.status}{backup}, weight {self.weight:g}, "
-            f"{self.in_flight}{limit} in flight, {len(self.idle)} idle>"
+            f"<Endpoint {self.upstream}/{self.name} {self.health.status}{backup}, "
+            f"weight {self.weight:g}, {self.in_flight}{limit} in flight, {len(self.idle)} idle>"
         )
 
     def configure(self, config: EndpointConfig) -> None:

@@ -1,7 +1,9 @@
-"""When an endpoint counts as healthy: thresholds over results, as pure state machines. No sockets, no clock of its own.
+"""When an endpoint counts as healthy: thresholds over results, as pure state machines. No sockets,
+no clock of its own.
 
-Active checks are what prober.py finds by asking; passive ones are what requests ran into. An endpoint is out when either says so:
-`unhealthy` until enough checks in a row succeed, `ejected` until a time has passed.
+Active checks are what prober.py finds by asking; passive ones are what requests ran into. An
+endpoint is out when either says so: `unhealthy` until enough checks in a row succeed, `ejected`
+until a time has passed.
 """
 
 from __future__ import annotations
@@ -23,10 +25,12 @@ class Status(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Active:
-    """What the active checks have shown: a status, and how many results in a row have spoken against it.
+    """What the active checks have shown: a status, and how many results in a row have spoken
+    against it.
 
-    One success makes an unknown endpoint healthy, so that a start or a reload adds it after one probe instead of
-    `healthy_threshold` intervals later; that threshold is for coming back from unhealthy.
+    One success makes an unknown endpoint healthy, so that a start or a reload adds it after one
+    probe instead of `healthy_threshold` intervals later; that threshold is for coming back from
+    unhealthy.
     """
 
     status: Status = Status.UNKNOWN
@@ -47,14 +51,15 @@ class Active:
 
 @dataclass(frozen=True, slots=True)
 class Passive:
-    """What requests have shown: when they failed lately, and until when the endpoint is out (0 when it is not).
+    """What requests have shown: when they failed lately, and until when the endpoint is out (0 when
+    it is not).
 
     Counted as nginx does: `max_fails` failures within `fail_timeout` seconds, whatever succeeded in
-    between, take an endpoint out for `fail_timeout` seconds; then counting starts anew. Requests that
-    fail while it is out were sent before, and change nothing.
+    between, take an endpoint out for `fail_timeout` seconds; then counting starts anew. Requests
+    that fail while it is out were sent before, and change nothing.
 
-    times: how often in a row it has been ejected, where repeated ejections are longer. It falls by one
-    for every ejection time without a failure since it came `back`.
+    times: how often in a row it has been ejected, where repeated ejections are longer. It falls by
+    one for every ejection time without a failure since it came `back`.
     """
 
     fails: tuple[float, ...] = ()
@@ -63,7 +68,8 @@ class Passive:
     back: float = 0.0
 
     def failed(self, now: float, config: PassiveHealthConfig, may_eject: bool = True) -> Passive:
-        """The state after a failure at `now` (monotonic seconds); `may_eject` is False while too many others are out."""
+        """The state after a failure at `now` (monotonic seconds); `may_eject` is False while too
+        many others are out."""
         if self.until or not config.max_fails:
             return self
         fails = (*(at for at in self.fails if now - at < config.fail_timeout), now)
@@ -90,8 +96,10 @@ class Health:
     """Everything learnt about one endpoint, kept across reloads.
 
     error:   why the last check or request failed, "" when none has.
-    checked: when the last check ended (monotonic seconds), None before the first; `seconds` is how long it took.
-    since:   when it was last added or came back (monotonic seconds), for slow start; None when its weight need not grow.
+    checked: when the last check ended (monotonic seconds), None before the first; `seconds` is how
+             long it took.
+    since:   when it was last added or came back (monotonic seconds), for slow start; None when its
+             weight need not grow.
     """
 
     active: Active = Active()
@@ -107,8 +115,8 @@ class Health:
         return Status.EJECTED if self.passive.until else self.active.status
 
     def back(self, checks: HealthConfig | None) -> float:
-        """The earliest time (monotonic seconds) at which it may be picked again: its ejection is over
-        and enough checks have succeeded. In the past when nothing keeps it out."""
+        """The earliest time (monotonic seconds) at which it may be picked again: its ejection is
+        over and enough checks have succeeded. In the past when nothing keeps it out."""
         active = self.active
         if checks is None or active.status is not Status.UNHEALTHY:
             return self.passive.until

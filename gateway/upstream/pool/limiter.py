@@ -53,7 +53,8 @@ class Limiter:
             return
         recent, self._sum, self._count = self._sum / self._count, 0.0, 0
         if self._usual > 2 * recent:
-            self._usual *= 0.95  # After an overload: its times must not count as usual in the next one.
+            # After an overload: its times must not count as usual in the next one.
+            self._usual *= 0.95
         gradient = max(0.5, min(1.0, TOLERANCE * self._usual / recent)) if recent > 0 else 1.0
         if gradient == 1.0 and 2 * live < self.limit:
             return  # The limit is not reached: growing now would make it too large when it is.

@@ -20,8 +20,8 @@ class Outcomes(Roster):
     def release(self, endpoint: Endpoint, ok: bool | None, why: str = "", sign: str = "") -> None:
         """The request that `endpoint` was picked for has ended. Called once for each pick.
 
-        ok:   True when it was answered, False when it failed in a way that may be the endpoint's fault,
-              None for neither.
+        ok:   True when it was answered, False when it failed in a way that may be the endpoint's
+              fault, None for neither.
         why:  of a failure, for the log. sign: which of config.tables.health.SIGNS it was.
         """
         endpoint.in_flight -= 1
@@ -35,13 +35,15 @@ class Outcomes(Roster):
             self._settle(endpoint, True, "", "")
 
     def release_tunnel(self, endpoint: Endpoint) -> None:
-        """The tunnel to `endpoint` has ended. How it ended says nothing about health: either side may close it."""
+        """The tunnel to `endpoint` has ended. How it ended says nothing about health: either side
+        may close it."""
         self.tunnels -= 1
         endpoint.in_flight -= 1
         self.waiting.wake(1)
 
     def observe(self, endpoint: Endpoint, failed: bool, seconds: float) -> None:
-        """An attempt took `seconds` to its answer or failure: count it for outliers and the adaptive limit."""
+        """An attempt took `seconds` to its answer or failure: count it for outliers and the
+        adaptive limit."""
         outliers, limiter = self.outliers, self.limiter
         if limiter is not None and not failed:
             limiter.observe(seconds, self.in_flight - self.tunnels)
@@ -123,7 +125,8 @@ class Outcomes(Roster):
         if breaker is None:
             return
         if sign and sign not in breaker.config.on:
-            # A status that does not count is a success; another failure that does not count is neither.
+            # A status that does not count is a success; another failure that does not count is
+            # neither.
             breaker.success(now) if sign.isdigit() else breaker.abandon()
             return
         state = breaker.state

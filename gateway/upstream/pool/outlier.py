@@ -66,7 +66,8 @@ class Outliers(Generic[K]):
         self._tallies: dict[K, Tally] = {}
 
     def observe(self, now: float, key: K, failed: bool, seconds: float) -> dict[K, str]:
-        """Count a request that ended at `now` after `seconds`. Return the outliers, and why, when it is time to judge."""
+        """Count a request that ended at `now` after `seconds`. Return the outliers, and why, when
+        it is time to judge."""
         tally = self._tallies.get(key)
         if tally is None:
             tally = self._tallies[key] = Tally()
@@ -80,7 +81,8 @@ class Outliers(Generic[K]):
         if len(self._tallies) - len(few) < 2:
             return {}  # There is nothing to compare with yet.
         found = judge(self._tallies, self.config)
-        # Those with too few requests go on counting: a slow endpoint gets few, and must not escape so.
+        # Those with too few requests go on counting: a slow endpoint gets few, and must not escape
+        # so.
         self._tallies = few
         return found
 

@@ -1,7 +1,7 @@
 """One upstream, as requests see it: picking an endpoint, and waiting for one.
 
-Which endpoints there are and may be picked stands in roster.py, what outcomes mean for them in outcomes.py, what
-operators are shown in state.py.
+Which endpoints there are and may be picked stands in roster.py, what outcomes mean for them in
+outcomes.py, what operators are shown in state.py.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ class Pool(Outcomes):
         )
 
     def pick(self, key: str, tried: Sequence[Endpoint] = ()) -> Endpoint:
-        """An endpoint to ask, counted as in flight until `release`; not one of `tried`, if there is another.
+        """An endpoint to ask, counted as in flight until `release`; not one of `tried`, if there is
+        another.
 
         key: what balancing by hash hashes; the client's address if nothing else is configured.
         Raises Failed: CIRCUIT_OPEN, NO_ENDPOINT or OVERLOADED, each with Retry-After.
@@ -54,7 +55,8 @@ class Pool(Outcomes):
         return status(self)
 
     def _gate(self, tried: Sequence[Endpoint]) -> Endpoint | None:
-        """Check limit and breakers before a choice. Return an endpoint whose circuit is due for a trial, if any."""
+        """Check limit and breakers before a choice. Return an endpoint whose circuit is due for a
+        trial, if any."""
         if self._due is not None:
             self.refresh()
         limiter = self.limiter
@@ -85,7 +87,8 @@ class Pool(Outcomes):
             raise _refusal(Failure.CIRCUIT_OPEN, breaker.retry_after(now), why)
 
     def _pick_fallback(self, key: str, tried: Sequence[Endpoint]) -> Endpoint:
-        """Pick from the remaining tiers; on a retry, finally allow endpoints already tried. Raises Failed."""
+        """Pick from the remaining tiers; on a retry, finally allow endpoints already tried. Raises
+        Failed."""
         for passed_over in (tried, ()) if tried else (tried,):
             for endpoints, balancer in self._tiers:
                 endpoint = balancer.pick(endpoints, key, passed_over)
@@ -96,13 +99,14 @@ class Pool(Outcomes):
         if self.eligible:
             raise _refusal(Failure.OVERLOADED, 0.0, f"upstream {self.name}: every endpoint is at its max_connections")
         if self._outage is None:
-            # Kept until something changes: a refused request must not cost more than an answered one.
+            # Kept until something changes: a refused request must not cost more than an answered
+            # one.
             self._outage = explain_outage(self)
         failure, back, why = self._outage
         raise _refusal(failure, back - self._clock(), why)
 
 
 def _refusal(failure: Failure, seconds: float, why: str) -> Failed:
-    """A refusal with Retry-After in whole seconds (RFC 9110 section 10.2.3), rounded up and never 0,
-    which would make all clients come back at once."""
+    """A refusal with Retry-After in whole seconds (RFC 9110 section 10.2.3), rounded up and never
+    0, which would make all clients come back at once."""
     return Failed(failure, headers=((b"Retry-After", b"%d" % max(1, ceil(seconds))),), why=why)

@@ -1,8 +1,8 @@
 """Active checks: one supervised task for each endpoint of a pool, every `interval`.
 
-`check`, from connections/checks.py, asks; the pool decides what the result means. Endpoints of unknown
-health are checked at once, the others after a random part of their interval, so that a reload does not
-check all of them at the same moment.
+`check`, from connections/checks.py, asks; the pool decides what the result means. Endpoints of
+unknown health are checked at once, the others after a random part of their interval, so that a
+reload does not check all of them at the same moment.
 """
 
 from __future__ import annotations
@@ -21,11 +21,13 @@ from gateway.upstream.pool.health import Status
 from gateway.upstream.pool.pool import Pool
 
 Check = Callable[[Endpoint, HealthConfig], Awaitable[int]]
-"""Asks an endpoint once and returns the status of its answer, 0 where it is not asked for one; raises Failed if that fails."""
+"""Asks an endpoint once and returns the status of its answer, 0 where it is not asked for one;
+raises Failed if that fails."""
 
 
 class Prober:
-    """Keeps the health of one pool's endpoints up to date. Needs a running loop; all methods are called from it.
+    """Keeps the health of one pool's endpoints up to date. Needs a running loop; all methods are
+    called from it.
 
     timers: a clock of one's own, in tests.
     """
@@ -57,7 +59,8 @@ class Prober:
         self.sync()
 
     def sync(self) -> None:
-        """Follow the pool after `reconfigure`. An endpoint with unchanged checks keeps its rhythm."""
+        """Follow the pool after `reconfigure`. An endpoint with unchanged checks keeps its
+        rhythm."""
         config = self._pool.config.health
         if config != self._config:
             self.stop()

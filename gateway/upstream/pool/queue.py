@@ -12,8 +12,8 @@ from gateway.core.wait import Wait
 class Place(Wait[bool]):
     """A request's place in `queue`: True when a pick may succeed, False when `seconds` have passed.
 
-    granted: its turn has come. It leaves the queue at that moment and goes on in the loop's next turn, since one turn may
-    lead to another.
+    granted: its turn has come. It leaves the queue at that moment and goes on in the loop's next
+    turn, since one turn may lead to another.
     """
 
     __slots__ = ("_queue", "_timer", "granted")
@@ -43,7 +43,8 @@ class Place(Wait[bool]):
 
 
 class Queue:
-    """Requests that wait: first come, first served. `changed` is called when one joins or leaves."""
+    """Requests that wait: first come, first served. `changed` is called when one joins or
+    leaves."""
 
     __slots__ = ("_changed", "_places")
 
@@ -62,7 +63,8 @@ class Queue:
             number -= 1
 
     async def wait(self, seconds: float, first: bool) -> bool:
-        """Wait at the end, or as the `first`: True when it is one's turn, False when `seconds` have passed."""
+        """Wait at the end, or as the `first`: True when it is one's turn, False when `seconds` have
+        passed."""
         place = Place(self._places, seconds, first)
         self._changed()
         try:

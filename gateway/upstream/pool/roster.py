@@ -1,11 +1,13 @@
-"""The endpoints of one upstream: which there are, which may be picked now, and how that is shown to others.
+"""The endpoints of one upstream: which there are, which may be picked now, and how that is shown to
+others.
 
-`eligible` is worked out when something changes, never for a pick: the first of the tiers (tiers.py) that is not
-empty. The later tiers serve when every endpoint in the earlier ones is at its `max_connections` or has been tried
-for this request.
+`eligible` is worked out when something changes, never for a pick: the first of the tiers (tiers.py)
+that is not empty. The later tiers serve when every endpoint in the earlier ones is at its
+`max_connections` or has been tried for this request.
 
-What has to be looked at before a pick (an ejection that may be over, a breaker that is not closed) and after an
-answer (a breaker that counts) is rarely there: `_gated` and `_wants_success` say so in one look each.
+What has to be looked at before a pick (an ejection that may be over, a breaker that is not closed)
+and after an answer (a breaker that counts) is rarely there: `_gated` and `_wants_success` say so in
+one look each.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from gateway.core.clock import REAL, Clock
 from gateway.core.failures import Failure
 from gateway.core.telemetry import Telemetry
 from gateway.upstream.pool.balancing import Balancer, Endpoints, choose
-from gateway.upstream.pool.breaker import CLOSED, HALF_OPEN, NAMES, OPEN, Breaker
+from gateway.upstream.pool.breaker import CLOSED, HALF_OPEN, NAMES, OPEN, Breaker, configured
 from gateway.upstream.pool.endpoint import Endpoint, by_address
 from gateway.upstream.pool.health import Active, Passive, Status
 from gateway.upstream.pool.limiter import Limiter
@@ -37,12 +39,14 @@ log = logging.getLogger("gateway.upstream")
 class Roster:
     """The endpoints of one upstream. Times are `clock.monotonic` seconds.
 
-    It outlives configurations: `reconfigure` changes it in place and keeps what has been learnt. Making one has no
-    effect outside it, so a configuration that is composed and then thrown away leaves no trace; `reconfigure`, called
-    whenever a configuration is taken (the first time too), shows it to others. Nothing in here waits or does I/O.
+    It outlives configurations: `reconfigure` changes it in place and keeps what has been learnt.
+    Making one has no effect outside it, so a configuration that is composed and then thrown away
+    leaves no trace; `reconfigure`, called whenever a configuration is taken (the first time too),
+    shows it to others. Nothing in here waits or does I/O.
 
     name:      never changes. config: the one in force.
-    endpoints: all of them. eligible: those that a pick chooses among, as of the last pick or `refresh`.
+    endpoints: all of them. eligible: those that a pick chooses among, as of the last pick or
+               `refresh`.
     breaker:   None without `circuit_breaker`, and where each endpoint has its own.
     budget:    bounds retries. outliers: None without `outlier`. limiter: None without `limit`.
     tunnels:   how many of the requests in flight were answered 101.
@@ -103,8 +107,8 @@ class Roster:
         self.waiting = Queue(self._queue_changed)
         self.blamed: frozenset[int]
         """Statuses that count against the endpoint that answers them."""
-        # Set by _sort: how to pick, the endpoint when there is only one, when time changes something,
-        # endpoints whose circuit is due for a trial, why none is eligible.
+        # Set by _sort: how to pick, the endpoint when there is only one, when time changes
+        # something, endpoints whose circuit is due for a trial, why none is eligible.
         self._choose: Callable[[Endpoints, str, Sequence[Endpoint]], Endpoint | None]
         self._only: Endpoint | None
         self._due: float | None
@@ -132,9 +136,9 @@ class Roster:
     def reconfigure(self, config: UpstreamConfig) -> Endpoints:
         """Put a configuration into force and return the endpoints it drops. Cannot fail.
 
-        An endpoint with a known address keeps its counts, connections and health; the health becomes
-        unknown when the checks changed and it was not healthy. A dropped endpoint finishes what it has
-        in flight. A breaker keeps its state.
+        An endpoint with a known address keeps its counts, connections and health; the health
+        becomes unknown when the checks changed and it was not healthy. A dropped endpoint finishes
+        what it has in flight. A breaker keeps its state.
         """
         dropped = self._adopt(config)
         for endpoint in dropped:
@@ -155,15 +159,16 @@ class Roster:
         return self.reconfigure(self.config)
 
     def close(self) -> Endpoints:
-        """End the upstream: no endpoint can be picked any more, and its metrics go. Return its endpoints."""
+        """End the upstream: no endpoint can be picked any more, and its metrics go. Return its
+        endpoints."""
         gone = replace(self.config, url="", endpoints=(), circuit_breaker=None, on_empty="fail", discover=None)
         dropped = self.reconfigure(gone)
         self._forget(())
         return dropped
 
     def refresh(self) -> None:
-        """Apply what time changes: ejections that are over, slow starts. Every pick does; call it before
-        reading `eligible` otherwise."""
+        """Apply what time changes: ejections that are over, slow starts. Every pick does; call it
+        before reading `eligible` otherwise."""
         now = self._clock()
         if self._due is None or now < self._due:
             return
@@ -192,7 +197,8 @@ class Roster:
         self._gone = [*(endpoint for endpoint in self._gone if endpoint.in_flight), *dropped]
 
     def _adopt(self, config: UpstreamConfig) -> Endpoints:
-        """Take over `config`, with effects in this object alone; return the endpoints that are dropped."""
+        """Take over `config`, with effects in this object alone; return the endpoints that are
+        dropped."""
         before, self.config = self.config, config
         if config.discover is None:
             self.found = ()
@@ -238,9 +244,9 @@ class Roster:
     def _adopt_circuits(self, config: BreakerConfig | None) -> None:
         """Create, update or drop breakers to match the configuration."""
         whole = config is not None and config.scope == "upstream"
-        self.breaker = _circuit(self.breaker, config if whole else None)
+        self.breaker = configured(self.breaker, config if whole else None)
         for endpoint in self.endpoints:
-            endpoint.breaker = _circuit(endpoint.breaker, None if whole else config)
+            endpoint.breaker = configured(endpoint.breaker, None if whole else config)
         self._wants_success = self._must_report_success()
 
     def _must_report_success(self) -> bool:
@@ -254,7 +260,8 @@ class Roster:
         endpoint.health.since = self._clock() if self.config.slow_start else None
 
     def _sort(self) -> None:
-        """Compute the tiers. An unchanged tier stays the same tuple, so its balancer keeps its state."""
+        """Compute the tiers. An unchanged tier stays the same tuple, so its balancer keeps its
+        state."""
         now, config = self._clock(), self.config
         self._outage = None
         dues = [endpoint.health.passive.until for endpoint in self.endpoints if endpoint.health.passive.until]
@@ -285,7 +292,8 @@ class Roster:
             log.warning("upstream %s: %s; %s", self.name, text, self._left())
 
     def _reweigh(self, now: float, dues: list[float]) -> bool:
-        """Advance slow starts; True if a weight has changed. Adds the time of the next step to `dues`."""
+        """Advance slow starts; True if a weight has changed. Adds the time of the next step to
+        `dues`."""
         changed, seconds = False, self.config.slow_start
         for endpoint in self.endpoints:
             weight = ramped_weight(endpoint, now, seconds)
@@ -322,7 +330,8 @@ class Roster:
         self._publish_circuit()
 
     def _publish_circuit(self) -> None:
-        """One figure for the upstream: with a circuit for each endpoint, the most permissive one."""
+        """One figure for the upstream: with a circuit for each endpoint, the most permissive
+        one."""
         states = [breaker.state for breaker, _ in self.circuits()]
         if states:
             state = min(states, key=(CLOSED, HALF_OPEN, OPEN).index)
@@ -341,13 +350,3 @@ class Roster:
 
     def _left(self) -> str:
         return f"{len(self.eligible)} of {len(self.endpoints)} eligible"
-
-
-def _circuit(breaker: Breaker | None, config: BreakerConfig | None) -> Breaker | None:
-    """The breaker for `config`: the existing one, if there is one."""
-    if config is None:
-        return None
-    if breaker is None:
-        return Breaker(config)
-    breaker.configure(config)
-    return breaker

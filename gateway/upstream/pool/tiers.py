@@ -25,7 +25,8 @@ STEPS = 10
 
 
 def tiers(endpoints: Iterable[Endpoint], zone: str, try_all: bool) -> list[list[Endpoint]]:
-    """ALL + 1 lists of endpoints, first choice first. One whose own circuit is not closed is in none."""
+    """ALL + 1 lists of endpoints, first choice first. One whose own circuit is not closed is in
+    none."""
     found: list[list[Endpoint]] = [[] for _ in range(ALL + 1)]
     last: list[Endpoint] = found[ALL]
     found_any = False
@@ -44,7 +45,8 @@ def tiers(endpoints: Iterable[Endpoint], zone: str, try_all: bool) -> list[list[
 
 
 def ramped_weight(endpoint: Endpoint, now: float, seconds: float) -> float:
-    """The weight at `now` of an endpoint that takes `seconds` to reach its full weight after it joined or came back."""
+    """The weight at `now` of an endpoint that takes `seconds` to reach its full weight after it
+    joined or came back."""
     since = endpoint.health.since
     if since is None or now - since >= seconds:
         return endpoint.share

@@ -1,4 +1,5 @@
-"""The order of things: pick, take or open, send, wait, try again. Over connections of the test's own, driven by hand."""
+"""The order of things: pick, take or open, send, wait, try again. Over connections of the test's
+own, driven by hand."""
 
 from __future__ import annotations
 
@@ -66,7 +67,8 @@ class Answering:
 
 
 class World:
-    """A pool of two endpoints and a Forward over it. `idle` kept connections are taken first, then others opened."""
+    """A pool of two endpoints and a Forward over it. `idle` kept connections are taken first, then
+    others opened."""
 
     def __init__(self, *script: Any, idle: int = 0, names: str = "ab", **settings: Any) -> None:
         self.now = 100.0

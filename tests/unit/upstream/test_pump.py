@@ -1,4 +1,5 @@
-"""Sending a body as it arrives: no faster than it is taken, to its end, or to what breaks it off."""
+"""Sending a body as it arrives: no faster than it is taken, to its end, or to what breaks it
+off."""
 
 from __future__ import annotations
 

@@ -150,7 +150,8 @@ def test_what_was_saved_is_for_a_burst() -> None:
     st.lists(st.tuples(st.integers(0, 50), st.integers(1, 100), st.integers(1, 3)), max_size=60),
 )
 def test_in_the_long_run_the_share_holds_whatever_was_saved(share: float, steps: list[tuple[int, int, int]]) -> None:
-    """Retries one after the other, so that the places for those at once allow FREE_RETRIES only by being free again."""
+    """Retries one after the other, so that the places for those at once allow FREE_RETRIES only by
+    being free again."""
     budget, first, by_saving = Budget(share), 0, 0
     for requests, live, attempts in steps:
         first += requests
@@ -162,7 +163,8 @@ def test_in_the_long_run_the_share_holds_whatever_was_saved(share: float, steps:
                 budget.attempt(again=attempt > 0)
         while budget.retrying:
             budget.give()
-    # One place may lead to several attempts; what it overdraws is paid back before there is another.
+    # One place may lead to several attempts; what it overdraws is paid back before there is
+    # another.
     assert by_saving <= share * first + 1
 
 

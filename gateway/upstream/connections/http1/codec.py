@@ -1,9 +1,9 @@
 """HTTP/1.1 towards endpoints, as a codec: the bytes of answers in, events out. No socket, no clock.
 
-Events of one answer, in order: any number of `Interim`, then `Reply` (the head), its body as `bytes`,
-`Trailers` if there are any, `End`. `Upgraded` stands in place of all of it after a 101, `Reset` wherever
-the protocol is broken. Strict by RFC 9112: a connection may be used again only when an answer ended
-exactly where its framing said and nothing came after it.
+Events of one answer, in order: any number of `Interim`, then `Reply` (the head), its body as
+`bytes`, `Trailers` if there are any, `End`. `Upgraded` stands in place of all of it after a 101,
+`Reset` wherever the protocol is broken. Strict by RFC 9112: a connection may be used again only
+when an answer ended exactly where its framing said and nothing came after it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from gateway.upstream.connections.http1.fields import MAX_FIELDS, MAX_HEAD, Inva
 from gateway.upstream.connections.http1.repeats import END, Repeat
 
 PATIENCE = 16
-"""Answers to parse, after one that did not repeat the one before, until the next is compared again."""
+"""Answers to parse, after one that did not repeat the one before, until the next is compared
+again."""
 
 PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus}
 """What serving writes where a reply has no reason phrase of its own."""
@@ -138,7 +139,8 @@ class ResponseCodec:
         self._events = events
         begins = not self.begun
         if begins and data[0] != _H:
-            # Nothing but "HTTP/" begins an answer (RFC 9112 section 4); the parser would take an empty line, ICE and RTSP too.
+            # Nothing but "HTTP/" begins an answer (RFC 9112 section 4); the parser would take an
+            # empty line, ICE and RTSP too.
             return [Reset("sent something else than HTTP")]
         try:
             self._parser.feed_data(data)
@@ -158,12 +160,14 @@ class ResponseCodec:
             self._beside = 0
         else:
             self._beside += len(data)
-            if self._beside > MAX_HEAD:  # A chunk's size or extension, or a trailer section, that never ends.
+            # A chunk's size or extension, or a trailer section, that never ends.
+            if self._beside > MAX_HEAD:
                 events.append(Reset(f"sent {MAX_HEAD} bytes that are no body"))
         return events
 
     def eof(self) -> list[Event]:
-        """The connection has ended: the end of a body without framing (RFC 9112 section 6.3, rule 8)."""
+        """The connection has ended: the end of a body without framing (RFC 9112 section 6.3, rule
+        8)."""
         return [End(False)] if self._until_close and self._phase is Phase.BODY else []
 
     def _end(self, data: bytes) -> None:
@@ -176,7 +180,8 @@ class ResponseCodec:
         if keep:
             self.repeat = self._repeatable(data, reply)
             if self.head_only:
-                self._parser = httptools.HttpResponseParser(self)  # The old one still expects the body that HEAD has not.
+                # The old one still expects the body that HEAD has not.
+                self._parser = httptools.HttpResponseParser(self)
         self._answers += 1
         self._phase = Phase.HEAD
         self._reply = None
@@ -188,7 +193,8 @@ class ResponseCodec:
         events.append(End(keep))
 
     def _repeatable(self, data: bytes, reply: Reply) -> Repeat | None:
-        """What the next answer may repeat of this one, which was all in `data`; not of a first one, which may be the last."""
+        """What the next answer may repeat of this one, which was all in `data`; not of a first one,
+        which may be the last."""
         if self._patience:
             self._patience -= 1
             return None
@@ -198,7 +204,8 @@ class ResponseCodec:
         if stated is None:
             return None
         end = len(data) - stated
-        if data.find(END) + len(END) != end:  # Something stands before the head or behind the body: 100 (Continue), CRLF.
+        # Something stands before the head or behind the body: 100 (Continue), CRLF.
+        if data.find(END) + len(END) != end:
             return None
         return Repeat(data[:end], reply.status, reply.reason, headers, index, stated)
 
@@ -253,7 +260,9 @@ class ResponseCodec:
             self._phase = Phase.DONE
         elif status == 204 or status == 304:
             if coding or (length and status == 204):
-                self._keep = False  # It may well send the body that it announces, and that would be taken for the next answer.
+                # It may well send the body that it announces, and that would be taken for the next
+                # answer.
+                self._keep = False
             reply.length = length if status == 304 else 0
         elif length is None and not coding:
             self._until_close = True
@@ -272,7 +281,8 @@ class ResponseCodec:
             self._phase = Phase.DONE
 
     def _interim(self, status: int, fields: list[Pair]) -> None:
-        """RFC 9110 section 15.2: interim answers, known or not, come before the final one. A 101 must have been asked for."""
+        """RFC 9110 section 15.2: interim answers, known or not, come before the final one. A 101
+        must have been asked for."""
         if status == 101:
             if not self.upgrade:
                 raise InvalidAnswer("a 101 that was not asked for")
@@ -280,13 +290,15 @@ class ResponseCodec:
                 raise InvalidAnswer("a 101 that does not upgrade")
             return
         if not FRAMING.isdisjoint(lower(name) for name, _ in fields):
-            # RFC 9110 section 8.6 and RFC 9112 section 6.1 forbid it, and some would read a body here.
+            # RFC 9110 section 8.6 and RFC 9112 section 6.1 forbid it, and some would read a body
+            # here.
             raise InvalidAnswer(f"an interim {status} with a body's length")
         self._events.append(Interim(status, understand(fields)[0]))
         self._fields = []
 
     def _trailer(self, name: bytes, value: bytes) -> None:
-        """A field after a chunked body, for its reader; never merged with the header section (RFC 9110 section 6.5.1)."""
+        """A field after a chunked body, for its reader; never merged with the header section (RFC
+        9110 section 6.5.1)."""
         if lower(name) in HOP_BY_HOP:
             self._keep = False  # The parser acts upon some of them even here.
         self._trailers = (*self._trailers, (name, value))

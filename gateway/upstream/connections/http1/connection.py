@@ -1,10 +1,12 @@
-"""One HTTP/1.1 connection to an endpoint, and the exchange that is on it, if any: socket, deadlines, keep-alive.
+"""One HTTP/1.1 connection to an endpoint, and the exchange that is on it, if any: socket,
+deadlines, keep-alive.
 
-The protocol's bytes are read in codec.py and headers.py writes them. What is sent, and whether it is tried
-again, is decided in forward.py; transport.py opens sockets and sweeps their deadlines.
+The protocol's bytes are read in codec.py and headers.py writes them. What is sent, and whether it
+is tried again, is decided in forward.py; transport.py opens sockets and sweeps their deadlines.
 
-Suspicion (RFC 9112 sections 6.3 and 9.3): a connection is used again only when the answer ended exactly where
-its framing said, nothing came after it, and the request had been sent whole. Anything else closes it.
+Suspicion (RFC 9112 sections 6.3 and 9.3): a connection is used again only when the answer ended
+exactly where its framing said, nothing came after it, and the request had been sent whole. Anything
+else closes it.
 """
 
 from __future__ import annotations
@@ -33,11 +35,13 @@ from gateway.upstream.connections.stream import AnswerStream
 from gateway.upstream.pool.endpoint import Endpoint
 
 WHOLE = 64 * 1024
-"""Bodies with a Content-Length up to this many bytes are handed over complete, so that they leave in one write."""
+"""Bodies with a Content-Length up to this many bytes are handed over complete, so that they leave
+in one write."""
 
 
 class Connection(RequestSender):
-    """A socket on which one exchange at a time goes on: an interfaces.Stream, busy while it has a handler."""
+    """A socket on which one exchange at a time goes on: an interfaces.Stream, busy while it has a
+    handler."""
 
     __slots__ = (
         "_body",
@@ -94,7 +98,8 @@ class Connection(RequestSender):
     ) -> None:
         """Start an exchange with `data`, the request's head and what of its body goes with it.
 
-        head_only: the answer has no body (RFC 9110 section 9.3.2: HEAD). more: `write` and `end` follow.
+        head_only: the answer has no body (RFC 9110 section 9.3.2: HEAD). more: `write` and `end`
+        follow.
         """
         self._handler = handler
         self._timeouts = timeouts
@@ -108,11 +113,13 @@ class Connection(RequestSender):
         self._transport.write(data)
 
     def give_up(self) -> None:
-        """Close the socket, so that the endpoint can stop working for an answer that is no longer wanted."""
+        """Close the socket, so that the endpoint can stop working for an answer that is no longer
+        wanted."""
         self.break_off(Failed(Failure.CLIENT_GONE, why="the reader gave the answer up"))
 
     def break_off(self, failed: Failed) -> None:
-        """Close the socket because of what has happened elsewhere. An answer that is still arriving ends with `failed`."""
+        """Close the socket because of what has happened elsewhere. An answer that is still arriving
+        ends with `failed`."""
         handler, stream = self._handler, self._stream
         self._handler = self._stream = None
         self.close()
@@ -124,8 +131,8 @@ class Connection(RequestSender):
         """Called by the sweep when the deadline or the exchange's own limit has passed."""
         name, timeouts = self.endpoint.name, self._timeouts
         if now >= self.limit:
-            why = f"{name} was not done when the time for all of it (the route's timeout, timeouts.total) was over"
-            self._fail(Failed(Failure.TIMEOUT, why=why))
+            limits = "the route's timeout or timeouts.total"
+            self._fail(Failed(Failure.TIMEOUT, why=f"{name} was not done within {limits}"))
         elif self._reading_paused:
             self.deadline = now + (timeouts.read or NEVER)  # It is our client that is slow.
         elif self._sending:
@@ -184,7 +191,8 @@ class Connection(RequestSender):
             self._fail(failed, stale=self._used)
 
     def _unheard(self) -> bool:
-        """Return True if a request was written at once and not answered at all: the endpoint may not have it."""
+        """Return True if a request was written at once and not answered at all: the endpoint may
+        not have it."""
         return self._before >= 0 and not self._codec.begun
 
     def _not_received(self) -> None:
@@ -233,7 +241,8 @@ class Connection(RequestSender):
             handler.answered(reply)  # type: ignore[union-attr]
 
     def _switch(self, upgraded: Upgraded) -> None:
-        """101: nothing that follows is HTTP. Reads no more until the socket is taken over, or closed."""
+        """101: nothing that follows is HTTP. Reads no more until the socket is taken over, or
+        closed."""
         handler = self._handler
         assert handler is not None
         try:
@@ -248,7 +257,8 @@ class Connection(RequestSender):
         handler.answered(reply)
 
     def hand_over(self, protocol: asyncio.Protocol) -> asyncio.Transport | None:
-        """After 101: the socket, to be heard by `protocol` from now on; None when it is closed. This connection is done."""
+        """After 101: the socket, to be heard by `protocol` from now on; None when it is closed.
+        This connection is done."""
         transport = self._transport
         if self.closed:
             return None
@@ -264,7 +274,8 @@ class Connection(RequestSender):
         return stream
 
     def _finish(self, reusable: bool, trailers: tuple[Pair, ...]) -> None:
-        """The answer is complete: keep the connection if nothing speaks against it, then tell the handler."""
+        """The answer is complete: keep the connection if nothing speaks against it, then tell the
+        handler."""
         handler, stream, reply, body = self._handler, self._stream, self._reply, self._body
         assert handler is not None and reply is not None
         started = stream is not None
@@ -290,7 +301,8 @@ class Connection(RequestSender):
         if stream is not None:
             if not started:
                 handler.answered(reply)
-            handler.ended(None)  # First, so that nothing reads the request's body any more when its answer ends.
+            # First, so that nothing reads the request's body any more when its answer ends.
+            handler.ended(None)
             stream.end(None, trailers)
             return
         if not self._head_only:

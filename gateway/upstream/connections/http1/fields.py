@@ -20,12 +20,13 @@ class InvalidAnswer(Exception):
 
 
 Understood = tuple[list[Pair], dict[bytes, bytes], tuple[int, bytes], int | None, bytes, bytes]
-"""Fields that go on to the client, their index and their joined lines; then the values of Content-Length,
-Transfer-Encoding and Connection (lower case)."""
+"""Fields that go on to the client, their index and their joined lines; then the values of
+Content-Length, Transfer-Encoding and Connection (lower case)."""
 
 
 def understand(fields: list[Pair]) -> Understood:
-    """Sort an answer's fields in one pass: drop hop-by-hop ones and framing, keep the rest as they came.
+    """Sort an answer's fields in one pass: drop hop-by-hop ones and framing, keep the rest as they
+    came.
 
     Raises InvalidAnswer.
     """
@@ -44,7 +45,8 @@ def understand(fields: list[Pair]) -> Understood:
                 if length > MAX_LENGTH:
                     raise InvalidAnswer(f"a Content-Length of {length}")
             elif name == b"transfer-encoding":
-                # Not tabs: behind one the parser no longer knows its "chunked", so that must not be read here either.
+                # Not tabs: behind one the parser no longer knows its "chunked", so that must not be
+                # read here either.
                 value = value.strip(b" ").lower()
                 coding = coding + b"," + value if coding else value
             elif name == b"connection" or (name == b"proxy-connection" and b"close" in value.lower()):
@@ -54,7 +56,8 @@ def understand(fields: list[Pair]) -> Understood:
         parts += (raw, b": ", value, b"\r\n")
         index[name] = value if name not in index else index[name] + b", " + value
     if connection and connection not in (b"close", b"keep-alive"):
-        named = tokens(connection)  # RFC 9110 section 7.6.1: what Connection names is hop-by-hop too.
+        # RFC 9110 section 7.6.1: what Connection names is hop-by-hop too.
+        named = tokens(connection)
         headers = [pair for pair in headers if lower(pair[0]) not in named]
         index = {name: value for name, value in index.items() if name not in named}
         parts = [b"%b: %b\r\n" % pair for pair in headers]

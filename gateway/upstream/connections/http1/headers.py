@@ -1,10 +1,11 @@
-"""The head of the request that goes to an endpoint: the client's fields that pass, and the gateway's.
+"""The head of the request that goes to an endpoint: the client's fields that pass, and the
+gateway's.
 
-Whether a field passes depends on its name and on whether the peer is a trusted proxy, so each name is
-judged once and remembered; a request costs one look-up per field. Dropped are hop-by-hop fields (RFC
-9110 section 7.6.1) and those that Connection names, framing, what only the gateway may say (who is
-calling, where the request came from, X-Request-ID), what overrides the request line, and `Proxy`
-(CVE-2016-5385). A name is judged as CGI and WSGI see it, where "_" is "-".
+Whether a field passes depends on its name and on whether the peer is a trusted proxy, so each name
+is judged once and remembered; a request costs one look-up per field. Dropped are hop-by-hop fields
+(RFC 9110 section 7.6.1) and those that Connection names, framing, what only the gateway may say
+(who is calling, where the request came from, X-Request-ID), what overrides the request line, and
+`Proxy` (CVE-2016-5385). A name is judged as CGI and WSGI see it, where "_" is "-".
 """
 
 from __future__ import annotations
@@ -52,14 +53,16 @@ _CONNECTION, _TRACEPARENT_FIELD, _TRACESTATE, _HOST = istr("Connection"), istr("
 def passes(name: bytes, trusted: bool = False) -> bool:
     """Return True if a field of this name goes on to the endpoint.
 
-    trusted: it comes from one of `trusted_proxies`. What Connection names and hooks drop is not asked here.
+    trusted: it comes from one of `trusted_proxies`. What Connection names and hooks drop is not
+    asked here.
     """
     name = spelt(name)
     return name not in _DROPPED and not is_own(name) and (trusted or not is_from_proxies(name))
 
 
 _PASSES: dict[tuple[frozenset[bytes] | None, bool], Memo[bool]] = {}
-"""By what hooks drop besides, which is one of few sets, and whether the peer is trusted: whether a name passes."""
+"""By what hooks drop besides, which is one of few sets, and whether the peer is trusted: whether a
+name passes."""
 
 
 def _passing(dropped: frozenset[bytes] | None, trusted: bool) -> Memo[bool]:
@@ -76,20 +79,23 @@ def request_head(exchange: Exchange, target: str, host: str, framing: bytes) -> 
     """The request line and all fields, ended by the empty line.
 
     target:  origin-form, as it is to be sent. host: the Host field's value.
-    framing: complete lines that frame the body (Content-Length or Transfer-Encoding), b"" without one.
+    framing: complete lines that frame the body (Content-Length or Transfer-Encoding), b"" without
+             one.
     """
     added = exchange.forward_headers
     if added or exchange.method == "TRACE":
         fields = _added(exchange, added or ())
     else:
-        # What is sent of the client's fields depends on them, on what hooks drop, and on the identity: often the same again.
+        # What is sent of the client's fields depends on them, on what hooks drop, and on the
+        # identity: often the same again.
         known = exchange.memo.get(_MEMO)
         if known is not None and known[0] is exchange.drop_headers and known[1] is exchange.identity:
             fields = known[2]
         else:
             fields = _fields(exchange, exchange.drop_headers)
             exchange.memo[_MEMO] = (exchange.drop_headers, exchange.identity, fields)
-    line = f"{exchange.method} {target} HTTP/1.1\r\nHost: {host}\r\nX-Request-ID: {exchange.request_id}\r\n"
+    number = exchange.request_id
+    line = f"{exchange.method} {target} HTTP/1.1\r\nHost: {host}\r\nX-Request-ID: {number}\r\n"
     return line.encode("utf-8", "surrogateescape") + framing + fields
 
 
@@ -97,16 +103,19 @@ _CONNECTION_AUTH = re.compile(rb"(?:^|,)[ \t]*(?:ntlm|negotiate)(?=[ \t,]|$)", r
 
 
 def names_connection_auth(value: bytes) -> bool:
-    """Return True if credentials or a challenge use a scheme that authenticates the connection, not the request.
+    """Return True if credentials or a challenge use a scheme that authenticates the connection, not
+    the request.
 
-    With NTLM (MS-NTHT) and Negotiate (RFC 4559) later requests on the connection count as the same user's.
+    With NTLM (MS-NTHT) and Negotiate (RFC 4559) later requests on the connection count as the same
+    user's.
     """
     return _CONNECTION_AUTH.search(value) is not None
 
 
 def chunked_framing(exchange: Exchange) -> tuple[bytes, Sequence[bytes]]:
-    """The lines that frame a body by chunks, and the names of the trailers that they announce: those that the client has
-    announced (RFC 9110 section 6.6.2), without what means harm behind a body."""
+    """The lines that frame a body by chunks, and the names of the trailers that they announce:
+    those that the client has announced (RFC 9110 section 6.6.2), without what means harm behind a
+    body."""
     said = exchange.headers.getall("Trailer", ())
     names = tokens(", ".join(said).encode("latin-1", "replace")) if said else ()
     announced = [name for name in names if name not in NOT_TRAILERS and passes(name)]
@@ -114,7 +123,8 @@ def chunked_framing(exchange: Exchange) -> tuple[bytes, Sequence[bytes]]:
 
 
 def _fields(exchange: Exchange, dropped: frozenset[bytes] | None, added: Sequence[Pair] = ()) -> bytes:
-    """The client's fields that pass, the identity, and where the request came from; with the empty line at the end.
+    """The client's fields that pass, the identity, and where the request came from; with the empty
+    line at the end.
 
     Raises UnsafeField for what a hook adds and no line may hold.
     """
@@ -178,9 +188,11 @@ def _account(exchange: Exchange) -> bytes:
     told = account(exchange)
     host = f"X-Forwarded-Host: {told.host}\r\n" if told.host else ""
     subject = f"X-TLS-Subject: {exchange.tls_subject}\r\n" if exchange.tls_subject else ""
-    # RFC 9110 section 7.6.3: the version that was received; the client's own Via lines, if any, stand in front.
+    # RFC 9110 section 7.6.3: the version that was received; the client's own Via lines, if any,
+    # stand in front.
     major, minor = exchange.version
     return (
-        f"Via: {major}.{minor} gateway\r\nForwarded: {told.forwarded}\r\nX-Forwarded-For: {', '.join(told.hops)}\r\n"
+        f"Via: {major}.{minor} gateway\r\nForwarded: {told.forwarded}\r\n"
+        f"X-Forwarded-For: {', '.join(told.hops)}\r\n"
         f"X-Forwarded-Proto: {told.proto}\r\n{host}{subject}\r\n"
     ).encode("utf-8", "surrogateescape")

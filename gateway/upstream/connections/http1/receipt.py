@@ -1,10 +1,11 @@
-"""Whether an endpoint can have received a request whose connection has ended, as the kernel knows it.
+"""Whether an endpoint can have received a request whose connection has ended, as the kernel knows
+it.
 
-RFC 9110 section 9.2.2 allows a request that is not idempotent to be sent again where it was surely not
-acted upon. Two facts show that. Either the connection's end (FIN) came without an acknowledgement of
-any byte of the request: every segment says how far its sender has received, so the endpoint had closed
-before the request arrived, and acts on nothing that comes later (RFC 9112 section 9.6). Or no byte of
-the request has left this machine.
+RFC 9110 section 9.2.2 allows a request that is not idempotent to be sent again where it was surely
+not acted upon. Two facts show that. Either the connection's end (FIN) came without an
+acknowledgement of any byte of the request: every segment says how far its sender has received, so
+the endpoint had closed before the request arrived, and acts on nothing that comes later (RFC 9112
+section 9.6). Or no byte of the request has left this machine.
 
 A reset shows neither. It may follow a request that was read and acted upon: acknowledgements are
 delayed (by 40 ms and more) to travel with the answer, and the kernel does not record what a reset
@@ -25,7 +26,8 @@ _SENT = struct.Struct("=200xQQ")
 
 
 def unacknowledged(transport: asyncio.Transport) -> int:
-    """Bytes written to `transport` that the peer has not acknowledged, unsent ones included; 0 when unknown."""
+    """Bytes written to `transport` that the peer has not acknowledged, unsent ones included; 0 when
+    unknown."""
     raw = transport.get_extra_info("socket")
     if raw is None or sys.platform != "linux":
         return 0

@@ -1,6 +1,7 @@
 """Answers that repeat the one before on their connection are taken without being parsed again.
 
-Endpoints repeat themselves: between two answers only Date may differ, the body and its length, an entity tag.
+Endpoints repeat themselves: between two answers only Date may differ, the body and its length, an
+entity tag.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ _LENGTH = -1
 
 
 class Repeat:
-    """An answer that came in one piece, as what the next may repeat: its head byte for byte, or all but some fields' values.
+    """An answer that came in one piece, as what the next may repeat: its head byte for byte, or all
+    but some fields' values.
 
-    Endpoints repeat themselves: between two answers Date may differ, the body and its length, an entity tag. The parser has read
-    these very lines from the same state; another value of a plain field changes nothing but that field, another Content-Length
-    where the body ends. Other names, another order, other hop-by-hop fields, a body that is not all there: the parser reads it.
+    Endpoints repeat themselves: between two answers Date may differ, the body and its length, an
+    entity tag. The parser has read these very lines from the same state; another value of a plain
+    field changes nothing but that field, another Content-Length where the body ends. Other names,
+    another order, other hop-by-hop fields, a body that is not all there: the parser reads it.
     `used`: whether any answer has.
     """
 
@@ -45,7 +48,8 @@ class Repeat:
     def __init__(
         self, head: bytes, status: int, reason: bytes, headers: list[Pair], index: dict[bytes, bytes], length: int
     ) -> None:
-        """head: with the empty line. headers, index: what goes on to the client, in the order of the head."""
+        """head: with the empty line. headers, index: what goes on to the client, in the order of
+        the head."""
         self.used = False
         self._status = status
         self._reason = reason
@@ -77,7 +81,8 @@ class Repeat:
         self._joined = (len(self._headers), b"".join(self._parts))
 
     def reply(self, data: bytes) -> Reply | None:
-        """The answer that `data` is, if it is one whole answer that repeats this one but for plain values."""
+        """The answer that `data` is, if it is one whole answer that repeats this one but for plain
+        values."""
         if not (len(data) == self.size and data.startswith(self.head)) and not self.varied(data):
             return None
         self.used = True
@@ -87,7 +92,8 @@ class Repeat:
         return reply
 
     def varied(self, data: bytes) -> bool:
-        """Whether `data` is one whole answer that differs in plain values only; it is then what the next is held against."""
+        """Whether `data` is one whole answer that differs in plain values only; it is then what the
+        next is held against."""
         end = data.find(END)
         if not 0 < end <= _PLAIN_HEAD:
             return False

@@ -1,4 +1,5 @@
-"""A request's way onto a connection: its framing, its body as it arrives, and the deadline meanwhile."""
+"""A request's way onto a connection: its framing, its body as it arrives, and the deadline
+meanwhile."""
 
 from __future__ import annotations
 
@@ -28,8 +29,8 @@ class RequestSender(EndpointSocket):
     def __init__(self, owner: Owner, endpoint: Endpoint, max_idle: int) -> None:
         super().__init__(owner, endpoint, max_idle)
         self._written = self._before = 0
-        """Bytes written to it, and before the request that is on it; -1 when that goes out in parts, which are not
-        counted."""
+        """Bytes written to it, and before the request that is on it; -1 when that goes out in
+        parts, which are not counted."""
         self._timeouts = _DEFAULT_TIMEOUTS
         self._sending = self._chunked = False
         self._announced: Sequence[bytes] = ()
@@ -57,10 +58,11 @@ class RequestSender(EndpointSocket):
         return request_head(exchange, target, host, framing), True
 
     def write(self, chunk: bytes) -> Wait[None] | None:
-        """Send more of the request's body. A Wait is to be awaited before the next `write` or `end`.
+        """Send more of the request's body. A Wait is to be awaited before the next `write` or
+        `end`.
 
-        What waits in the socket is read first: an early answer, or the connection's end. Writing to a socket that the
-        endpoint has closed would lose its answer.
+        What waits in the socket is read first: an early answer, or the connection's end. Writing to
+        a socket that the endpoint has closed would lose its answer.
         """
         if self.closed:
             return None
@@ -73,7 +75,8 @@ class RequestSender(EndpointSocket):
         return self._wait_for_room() if self._writing_paused else None
 
     def end(self, trailers: Sequence[Pair] = ()) -> None:
-        """The request's body is complete; of `trailers`, those that were announced go behind it where it is chunked."""
+        """The request's body is complete; of `trailers`, those that were announced go behind it
+        where it is chunked."""
         if self.closed:
             return
         if self._chunked:
@@ -83,7 +86,8 @@ class RequestSender(EndpointSocket):
         self._extend(False)
 
     def hold(self) -> None:
-        """Stop the deadline while the next part of the body is awaited from the client, whose slowness is not the endpoint's."""
+        """Stop the deadline while the next part of the body is awaited from the client, whose
+        slowness is not the endpoint's."""
         self.deadline = NEVER
 
     def _extend(self, sending: bool) -> None:

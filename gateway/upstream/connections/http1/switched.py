@@ -1,4 +1,5 @@
-"""An endpoint's 101 (Switching Protocols): the answer to an upgrade, and the socket that has stopped speaking HTTP with it."""
+"""An endpoint's 101 (Switching Protocols): the answer to an upgrade, and the socket that has
+stopped speaking HTTP with it."""
 
 from __future__ import annotations
 
@@ -25,16 +26,19 @@ class Detachable(Protocol):
 
 
 class Switched(Reply):
-    """A 101 without a body, for response hooks; for serving the way to the socket. It is ended exactly once:
+    """A 101 without a body, for response hooks; for serving the way to the socket. It is ended
+    exactly once:
 
     by `abort`, or by `take_over` and, when the tunnel has ended, `over`; both are harmless twice.
-    idle: seconds without a byte after which the tunnel is to end. rest: bytes that came right behind the answer.
+    idle: seconds without a byte after which the tunnel is to end. rest: bytes that came right
+          behind the answer.
     """
 
     __slots__ = ("_connection", "_handler", "idle", "rest")
 
     def __init__(self, connection: Detachable, handler: ResponseHandler, upgraded: Upgraded, idle: float) -> None:
-        """Raises Failed(BAD_RESPONSE) unless the fields answer the handshake with the handler's `accept`."""
+        """Raises Failed(BAD_RESPONSE) unless the fields answer the handshake with the handler's
+        `accept`."""
         pairs = upgraded.fields
         wrong = fault(pairs, handler.accept)
         if wrong is not None:
@@ -49,7 +53,8 @@ class Switched(Reply):
         self._handler: ResponseHandler | None = handler
 
     def take_over(self, protocol: asyncio.Protocol) -> asyncio.Transport | None:
-        """The socket, which `protocol` hears from now on; reading is paused. None when the endpoint has closed it already."""
+        """The socket, which `protocol` hears from now on; reading is paused. None when the endpoint
+        has closed it already."""
         connection, self._connection = self._connection, None
         return None if connection is None else connection.hand_over(protocol)
 

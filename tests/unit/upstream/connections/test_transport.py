@@ -97,7 +97,8 @@ async def test_idle_connections_age_out_and_the_newest_is_taken() -> None:
 
 
 async def test_a_connection_with_unread_input_is_never_taken() -> None:
-    """Neither bytes that nobody asked for nor the end; and then no other either, since the endpoint closes all of them."""
+    """Neither bytes that nobody asked for nor the end; and then no other either, since the endpoint
+    closes all of them."""
     transport = Transport(opener=made)
     for other in (lambda end: end.send(b"HTTP/1.1 200 OK"), lambda end: end.close()):
         endpoint = an_endpoint()

@@ -1,4 +1,5 @@
-"""Look-ups against a name server of our own: records, TTLs, search domains, TCP, and answers that do no harm."""
+"""Look-ups against a name server of our own: records, TTLs, search domains, TCP, and answers that
+do no harm."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Discovery: what sources say, that what fails changes nothing, and that who stays is known still."""
+"""Discovery: what sources say, that what fails changes nothing, and that who stays is known
+still."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ from tests.timers import Timers
 
 
 class Look:
-    """A discovery whose time passes when a test says so, and whose name server says what a test wants."""
+    """A discovery whose time passes when a test says so, and whose name server says what a test
+    wants."""
 
     def __init__(self, config: DiscoverConfig, directory: Path, environ: dict[str, str] | None = None) -> None:
         self.pool = Pool("x", UpstreamConfig(endpoints=(EndpointConfig("http://a:1"),), discover=config))
@@ -230,7 +232,8 @@ async def test_srv_records_bring_weights_backups_and_their_time(tmp_path: Path, 
 
 
 async def test_what_was_known_stays_until_the_new_source_has_answered(tmp_path: Path) -> None:
-    """A reload that changes `discover` while the new name server is silent, or the new file is not there yet."""
+    """A reload that changes `discover` while the new name server is silent, or the new file is not
+    there yet."""
     async with looking(DiscoverConfig(dns="localhost:80"), tmp_path) as look:
         look.addresses = ["127.0.0.1"]
         await look.pass_time()

@@ -30,7 +30,8 @@ def endpoints(*weights: int, limits: tuple[int, ...] = ()) -> Endpoints:
 def simulate(
     picked: Endpoints, concurrent: int, requests: int, service: Callable[[Endpoint], float], seed: int = 1
 ) -> Counter[Endpoint]:
-    """`concurrent` clients, each sending its next request when the last was answered. Service times are exponential."""
+    """`concurrent` clients, each sending its next request when the last was answered. Service times
+    are exponential."""
     rng = random.Random(seed)
     balancer = LeastConnections()
     shares: Counter[Endpoint] = Counter()
@@ -109,7 +110,8 @@ class TestMany:
     def test_slow_ones_that_stand_together_get_little(self) -> None:
         served = endpoints(*[1] * 100)
         shares = simulate(served, 300, 30_000, lambda endpoint: 50.0 if endpoint in served[:30] else 1.0)
-        # Each takes a fiftieth of what the others do; all of them are full of requests for most of the time.
+        # Each takes a fiftieth of what the others do; all of them are full of requests for most of
+        # the time.
         assert sum(shares[endpoint] for endpoint in served[:30]) / 30_000 < 0.03
 
     def test_as_even_as_looking_at_all(self) -> None:

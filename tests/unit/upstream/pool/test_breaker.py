@@ -1,4 +1,5 @@
-"""The circuit breaker: what lets requests pass, what stops them, and that it never lets too many try."""
+"""The circuit breaker: what lets requests pass, what stops them, and that it never lets too many
+try."""
 
 from __future__ import annotations
 
@@ -144,7 +145,8 @@ def test_closed_it_opens_exactly_at_the_threshold(threshold: int, outcomes: list
 
 
 class Trials(RuleBasedStateMachine):
-    """Requests begin and end in any order. Which are trials is known here, so what the breaker lets pass can be checked."""
+    """Requests begin and end in any order. Which are trials is known here, so what the breaker lets
+    pass can be checked."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -153,7 +155,8 @@ class Trials(RuleBasedStateMachine):
         self.trials: list[float] = []
         """When each trial under way began."""
         self.others = 0
-        """How many are under way that were sent while it was closed, or in an earlier half-open time."""
+        """How many are under way that were sent while it was closed, or in an earlier half-open
+        time."""
 
     def ended(self, before: int) -> None:
         if before == HALF_OPEN and self.breaker.state != HALF_OPEN:

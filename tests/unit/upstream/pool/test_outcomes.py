@@ -1,4 +1,5 @@
-"""What outcomes do to endpoints: ejections, outliers, circuits of single endpoints, the line in the log."""
+"""What outcomes do to endpoints: ejections, outliers, circuits of single endpoints, the line in the
+log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Outliers: who stands out among its peers, and that what is wrong with all of them ejects nobody."""
+"""Outliers: who stands out among its peers, and that what is wrong with all of them ejects
+nobody."""
 
 from __future__ import annotations
 

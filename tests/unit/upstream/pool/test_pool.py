@@ -256,7 +256,8 @@ def tier(endpoint: Endpoint) -> tuple[bool, bool]:
 
 
 class Life(RuleBasedStateMachine):
-    """Picks, outcomes, checks, time and reloads in any order, with who is eligible worked out the slow and obvious way."""
+    """Picks, outcomes, checks, time and reloads in any order, with who is eligible worked out the
+    slow and obvious way."""
 
     @initialize(config=CONFIGS)
     def begin(self, config: UpstreamConfig) -> None:
@@ -284,7 +285,8 @@ class Life(RuleBasedStateMachine):
                 assert not room
                 assert failed.failure is (Failure.OVERLOADED if usable else Failure.NO_ENDPOINT)
             return
-        # The best tier in which somebody with room has not been tried; when all have been, the best with room.
+        # The best tier in which somebody with room has not been tried; when all have been, the best
+        # with room.
         choice = [endpoint for endpoint in room if endpoint not in tried] or room
         assert endpoint in [other for other in choice if tier(other) == tier(choice[0])]
         assert {e: e.in_flight for e in pool.endpoints} == {**before, endpoint: before[endpoint] + 1}

@@ -1,4 +1,5 @@
-"""Active checks: when they run, what they make of an answer, and that nothing stops them but being stopped."""
+"""Active checks: when they run, what they make of an answer, and that nothing stops them but being
+stopped."""
 
 from __future__ import annotations
 
@@ -44,7 +45,8 @@ class Listening(Pool):
 
 
 class World:
-    """A pool and its prober, whose time passes when it is told to and whose checks answer what they are told to."""
+    """A pool and its prober, whose time passes when it is told to and whose checks answer what they
+    are told to."""
 
     def __init__(self, *names: str, health: HealthConfig | None = HEALTH) -> None:
         self.now = 100.0

@@ -1,4 +1,5 @@
-"""Which endpoints there are and may be picked: tiers, slow starts, draining, what a reload keeps."""
+"""Which endpoints there are and may be picked: tiers, slow starts, draining, what a reload
+keeps."""
 
 from __future__ import annotations
 

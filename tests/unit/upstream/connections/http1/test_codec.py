@@ -112,7 +112,8 @@ def test_what_never_ends_is_bounded(start: bytes) -> None:
 
 @given(st.sampled_from([case for case in CASES if case.answer and len(case.answer) < 2000]), st.data())
 def test_pieces_do_not_matter(case: Any, data: Any) -> None:
-    """The events of an answer are those of its pieces, bodies joined, up to what is wrong with it."""
+    """The events of an answer are those of its pieces, bodies joined, up to what is wrong with
+    it."""
     cuts = sorted(data.draw(st.lists(st.integers(0, len(case.answer)), max_size=4)))
     pieces = [case.answer[a:b] for a, b in zip([0, *cuts], [*cuts, len(case.answer)], strict=True) if a < b]
     head_only = case.method == "HEAD"

@@ -1,4 +1,5 @@
-"""Whether an endpoint can have received a request whose connection ended, over real sockets: the endpoint's moves, one by one."""
+"""Whether an endpoint can have received a request whose connection ended, over real sockets: the
+endpoint's moves, one by one."""
 
 from __future__ import annotations
 
@@ -34,7 +35,8 @@ TIMEOUTS = TimeoutsConfig(read=10, write=10)
 
 
 class World:
-    """A connection to an endpoint that does nothing by itself: its end of the connection is a blocking socket."""
+    """A connection to an endpoint that does nothing by itself: its end of the connection is a
+    blocking socket."""
 
     def __init__(self) -> None:
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -149,7 +151,8 @@ async def closed_behind_it(world: World) -> object:
 
 
 async def reset_behind_it(world: World) -> object:
-    """What it has read it has not acknowledged yet: that goes with the answer, or 40 ms later, and a reset hides it."""
+    """What it has read it has not acknowledged yet: that goes with the answer, or 40 ms later, and
+    a reset hides it."""
     await world.used()
     answer = world.send()
     await asyncio.to_thread(world.hear)
@@ -302,7 +305,8 @@ def test_what_the_kernel_does_not_say_counts_as_received(known, monkeypatch):
     ("information", "expected"),
     [
         (bytes(200) + struct.pack("=QQ", 9, 0), 9),
-        (bytes(200) + struct.pack("=QQ", 9, 9), None),  # Some went out twice, and whether it did is not known.
+        # Some went out twice, and whether it did is not known.
+        (bytes(200) + struct.pack("=QQ", 9, 9), None),
         (bytes(104), None),  # A kernel before 4.19.
     ],
 )

@@ -74,7 +74,8 @@ class Peer:
         self.connection.connection_made(Socket())  # type: ignore[arg-type]
 
     def ask(self, *data: bytes, method: str = "GET", more: bool = False) -> tuple[Any, bool, bool]:
-        """What became of a request that was answered so: what was said, whether the connection is kept, whether it repeats."""
+        """What became of a request that was answered so: what was said, whether the connection is
+        kept, whether it repeats."""
         outcome = Outcome()
         self.endpoint.idle.clear()
         outcome.ended = lambda failed: None
