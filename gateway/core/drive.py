@@ -72,7 +72,7 @@ class Drive:
                 if not waits.done:
                     self._waits = waits
                     self._running = False
-                    if waits.__class__ is Wait:
+                    if waits.__class__.attach is Wait.attach:
                         waits._resume = self.resume  # What `attach` does, without the call.
                     else:
                         waits.attach(self.resume, self.context)

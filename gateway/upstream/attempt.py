@@ -127,8 +127,9 @@ class Attempt(Wait[None]):
             self.pool.switched(self.endpoint)
         else:
             self.state = RELEASED  # Event.COMPLETE, and most often a plain success.
-            if self.pump is None and reply.status not in self.pool.blamed:
-                self.pool.release(self.endpoint, True)
+            pool = self.pool
+            if self.pump is None and reply.status not in pool.blamed and not pool.wants_success:
+                self.endpoint.in_flight -= 1  # Pool.release, without the call.
             else:
                 self._let_go(None)
         self.wake()

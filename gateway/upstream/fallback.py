@@ -7,7 +7,7 @@ outliers.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 
 from gateway.config.tables.endpoints import HashConfig
 from gateway.config.tables.pipeline import RouteConfig
@@ -21,7 +21,6 @@ from gateway.upstream.attempt import Attempt
 from gateway.upstream.connections.interfaces import Stream
 from gateway.upstream.connections.transport import Transport
 from gateway.upstream.forward import Forward
-from gateway.upstream.pool.endpoint import Endpoint
 from gateway.upstream.pool.pool import Pool
 
 Target = Callable[[Exchange], Awaitable[Reply]]
@@ -34,8 +33,8 @@ class WatchfulForward(Forward):
     """A Forward that reports every attempt's time and outcome to its pool, sends the time that is
     left to endpoints, and picks by a header or cookie."""
 
-    def pick(self, exchange: Exchange, tried: Sequence[Endpoint] = ()) -> Endpoint:
-        return self.pool.pick(affinity(exchange, self.pool.config.hash), tried)
+    def affinity(self, exchange: Exchange) -> str:
+        return affinity(exchange, self.pool.config.hash)
 
     def send(self, exchange: Exchange, attempt: Attempt, stream: Stream) -> bool:
         self._tell(exchange, attempt.limit)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from time import perf_counter
 
 from gateway.config.tables.pipeline import RouteConfig
@@ -63,14 +63,19 @@ class Forward:
     def __repr__(self) -> str:
         return f"<Forward to {self.pool!r}>"
 
+    affinity: Callable[[Exchange], str] | None = None
+    """What balancing by hash goes by, where that is not the client's address."""
+
     @own
     async def __call__(self, exchange: Exchange) -> Reply:
         """The endpoint's answer, whatever its status. Raises Failed when there is none in the
         end."""
-        exchange.upstream = self.pool.name
+        pool, affinity = self.pool, self.affinity
+        exchange.upstream = pool.name
         timeout, retries = self._timeout, None
         limit = NEVER if timeout is None else self._transport.clock.monotonic() + timeout
-        attempt = Attempt(self.pool, self.pick(exchange), exchange, limit)
+        key = exchange.client_ip if affinity is None else affinity(exchange)
+        attempt = Attempt(pool, pool.pick(key), exchange, limit)
         try:
             while True:
                 stream: Connection | None = None
@@ -130,7 +135,6 @@ class Forward:
         None."""
         pool, endpoint, outcome = self.pool, attempt.endpoint, attempt.outcome
         took = perf_counter() - attempt.began
-        exchange.upstream = pool.name
         exchange.endpoint = endpoint.name
         exchange.attempts += 1
         exchange.upstream_seconds += took
@@ -159,9 +163,6 @@ class Forward:
             why = str(outcome) if isinstance(outcome, Failed) else f"status {how}"
             exchange.tries = [*(exchange.tries or ()), AttemptRecord(endpoint.name, took, why)]
         return reason
-
-    def pick(self, exchange: Exchange, tried: Sequence[Endpoint] = ()) -> Endpoint:
-        return self.pool.pick(exchange.client_ip, tried)
 
     async def back_off(self, exchange: Exchange, attempt: Attempt, at_once: bool) -> bool:
         """Wait before another attempt, unless it is made `at_once`; False when there is no time for
@@ -270,7 +271,7 @@ class Retries:
             streaming = attempt.state is State.STREAMING
             attempt.give_up()  # It may hold the only place there is.
             try:
-                endpoint = forward.pick(exchange, tried)
+                endpoint = pool.pick(forward.affinity(exchange) if forward.affinity else exchange.client_ip, tried)
             except Failed:
                 if streaming:
                     raise

@@ -27,7 +27,6 @@ class EndpointSocket(asyncio.Protocol):
     __slots__ = (
         "_max_idle",
         "_owner",
-        "_poll",
         "_reading_paused",
         "_room",
         "_transport",
@@ -37,6 +36,7 @@ class EndpointSocket(asyncio.Protocol):
         "endpoint",
         "idle_since",
         "limit",
+        "poll",
     )
 
     _transport: asyncio.Transport
@@ -48,7 +48,7 @@ class EndpointSocket(asyncio.Protocol):
         self.deadline = self.limit = NEVER
         self._owner = owner
         self._max_idle = max_idle
-        self._poll: select.poll | None = None
+        self.poll: select.poll | None = None
         self._writing_paused = self._reading_paused = False
         self._room: Wait[None] | None = None
 
@@ -63,7 +63,7 @@ class EndpointSocket(asyncio.Protocol):
 
     def has_unread_input(self) -> bool:
         """Return True if bytes or the end of the connection are waiting in the socket."""
-        poll = self._poll
+        poll = self.poll
         return poll is not None and bool(poll.poll(0))
 
     def pause_reading(self) -> None:
@@ -133,8 +133,8 @@ class EndpointSocket(asyncio.Protocol):
         raw = transport.get_extra_info("socket")
         if raw is not None:
             # Made once: a poll object for every look costs ten times as much as the look.
-            self._poll = select.poll()
-            self._poll.register(raw.fileno(), select.POLLIN)
+            self.poll = select.poll()
+            self.poll.register(raw.fileno(), select.POLLIN)
 
     def pause_writing(self) -> None:
         self._writing_paused = True

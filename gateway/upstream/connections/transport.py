@@ -68,7 +68,8 @@ class Transport:
             connection: Connection = idle.pop()
             if connection.closed:
                 continue
-            if connection.has_unread_input():
+            poll = connection.poll  # has_unread_input, without the call.
+            if poll is not None and poll.poll(0):
                 connection.close()
                 return None
             return connection

@@ -25,13 +25,13 @@ class Outcomes(Roster):
         why:  of a failure, for the log. sign: which of config.tables.health.SIGNS it was.
         """
         endpoint.in_flight -= 1
-        if not ok or self._wants_success:
+        if not ok or self.wants_success:
             self._settle(endpoint, ok, why, sign)
 
     def switched(self, endpoint: Endpoint) -> None:
         """`endpoint` has answered 101: a success now; it stays in flight until `release_tunnel`."""
         self.tunnels += 1
-        if self._wants_success:
+        if self.wants_success:
             self._settle(endpoint, True, "", "")
 
     def release_tunnel(self, endpoint: Endpoint) -> None:
@@ -105,7 +105,7 @@ class Outcomes(Roster):
                 self._circuit_changed(breaker, "its trials succeeded", endpoint)
         elif breaker is not None:
             breaker.abandon()
-        self._wants_success = self._must_report_success()
+        self.wants_success = self._must_report_success()
         self.waiting.wake(1)
 
     def _failed(self, endpoint: Endpoint, breaker: Breaker | None, why: str, sign: str) -> None:

@@ -6,7 +6,7 @@ that is not empty. The later tiers serve when every endpoint in the earlier ones
 `max_connections` or has been tried for this request.
 
 What has to be looked at before a pick (an ejection that may be over, a breaker that is not closed)
-and after an answer (a breaker that counts) is rarely there: `_gated` and `_wants_success` say so in
+and after an answer (a breaker that counts) is rarely there: `_gated` and `wants_success` say so in
 one look each.
 """
 
@@ -65,7 +65,6 @@ class Roster:
         "_telemetry",
         "_tiers",
         "_trials",
-        "_wants_success",
         "blamed",
         "breaker",
         "budget",
@@ -79,6 +78,7 @@ class Roster:
         "trying_all",
         "tunnels",
         "waiting",
+        "wants_success",
     )
 
     def __init__(
@@ -114,7 +114,7 @@ class Roster:
         self._due: float | None
         self._trials: Endpoints
         self._outage: tuple[Failure, float, str] | None
-        self._gated = self._wants_success = self.trying_all = False
+        self._gated = self.wants_success = self.trying_all = False
         self._gone: list[Endpoint] = []
         self._adopt(config)
 
@@ -247,7 +247,7 @@ class Roster:
         self.breaker = configured(self.breaker, config if whole else None)
         for endpoint in self.endpoints:
             endpoint.breaker = configured(endpoint.breaker, None if whole else config)
-        self._wants_success = self._must_report_success()
+        self.wants_success = self._must_report_success()
 
     def _must_report_success(self) -> bool:
         """Return True if successes matter: to a breaker, or to requests in the queue."""
@@ -317,7 +317,7 @@ class Roster:
         self._publish()
 
     def _queue_changed(self) -> None:
-        self._wants_success = self._must_report_success()
+        self.wants_success = self._must_report_success()
 
     def _publish(self) -> None:
         eligible = set() if self.trying_all else set(self.eligible)
@@ -343,7 +343,7 @@ class Roster:
             whose = f" of {endpoint.name}"
             self._sort()
         self._regate()
-        self._wants_success = self._must_report_success()
+        self.wants_success = self._must_report_success()
         self._publish_circuit()
         level = logging.WARNING if breaker.state == OPEN else logging.INFO
         log.log(level, "upstream %s: circuit%s %s: %s", self.name, whose, NAMES[breaker.state], why)

@@ -23,6 +23,7 @@ class Pool:
     """Notes what an attempt tells it."""
 
     blamed = frozenset((500, 503))
+    wants_success = True
 
     def __init__(self) -> None:
         self.told: list[Any] = []
@@ -51,6 +52,7 @@ class Stream:
 
 class Endpoint:
     name = "a:80"
+    in_flight = 1
 
 
 class Pump:
@@ -194,3 +196,13 @@ def test_interim_answers_go_to_clients_that_take_them() -> None:
     attempt.interim(103, [(b"Link", b"</a>")])
     assert sent == [(103, [(b"Link", b"</a>")])]
     assert attempt.state is State.HELD
+
+
+@pytest.mark.parametrize("status", [200, 404, 503])
+def test_a_success_that_changes_nothing_is_only_counted(status: int) -> None:
+    attempt, pool = an_attempt()
+    pool.wants_success = False
+    attempt.answered(Reply(status, body=b"ok"))
+    counted = 0 if status in pool.blamed else 1
+    assert (attempt.endpoint.in_flight, len(pool.told)) == (1 - counted, 1 - counted)
+    assert attempt.state is State.RELEASED
