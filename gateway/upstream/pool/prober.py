@@ -109,5 +109,7 @@ class Prober:
             what = f"{config.path} gave no answer" if config.type == "http" else f"no {config.type.upper()} connection"
             why = f"{what} within {config.timeout:g} s"
         except Failed as failed:
+            if not failed.failure.blames:
+                return  # This process had no descriptors left: that says nothing about the endpoint.
             why = str(failed)
         self._pool.probed(endpoint, not why, why, self._clock() - began)

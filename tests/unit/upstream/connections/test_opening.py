@@ -153,3 +153,23 @@ async def test_the_name_that_is_asked_for_and_verified(monkeypatch: pytest.Monke
         await open_socket(asyncio.Protocol, Endpoint("origin", EndpointConfig(url, server_name=own)))
     assert asked["server_hostname"] == name
     assert asked["host"] == url.split("//")[1].rpartition(":")[0], "the resolver gets what was configured"
+
+
+async def test_the_next_address_is_tried_when_one_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name that has an IPv6 address on which nothing listens, and an IPv4 one."""
+    origin = await Origin().start()
+    loop = asyncio.get_running_loop()
+
+    async def resolve(host: str, port: int, **_: Any) -> list[Any]:
+        stream = socket.SOCK_STREAM
+        return [
+            (socket.AF_INET, stream, 6, "", ("127.0.0.2", port)),
+            (socket.AF_INET, stream, 6, "", ("127.0.0.1", port)),
+        ]
+
+    monkeypatch.setattr(loop, "getaddrinfo", resolve)
+    transport = Transport()
+    connection = await transport.connect(an_endpoint(f"http://cameras.internal:{origin.port}"), 5.0)
+    assert not connection.closed
+    transport.close()
+    await origin.stop()

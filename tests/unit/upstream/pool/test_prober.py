@@ -267,3 +267,12 @@ async def test_a_late_result_of_a_dropped_endpoint_changes_nothing() -> None:
         await world.settle()
         assert gone.health.status == "healthy"
         assert world.prober._checks.keys() == {world.pool.endpoints[0]}
+
+
+async def test_what_is_short_in_this_process_says_nothing_about_the_endpoint() -> None:
+    async with running("a") as world:
+        world.answer = Failed(Failure.OVERLOADED, why="out of descriptors")
+        for _ in range(3):
+            await world.wake()
+        assert world.statuses() == ["healthy"]
+        assert world.checked == ["a"] * 4
