@@ -121,6 +121,7 @@ def early(status: str, rest: bytes = b"", keep_reading: int = 0) -> Any:
     return refuse
 
 
+pytestmark = pytest.mark.modes
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
 

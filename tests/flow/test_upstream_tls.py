@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import ssl
@@ -16,7 +17,7 @@ from gateway.runtime.check import check
 from tests.certificates import Authority
 from tests.client import Client
 from tests.flow.conftest import PLAIN, write
-from tests.origin import OK, Origin
+from tests.origin import OK, Origin, answer
 from tests.until import until
 
 # So long a timeout that a check fails for what is wrong with it, never because the machine was busy with something else.
@@ -243,3 +244,32 @@ def test_what_check_says(tmp_path, text, expected):
         assert len(found) == 1 and found[0].startswith(expected[0]) and all(part in found[0] for part in expected), found
     else:
         assert found == []
+
+
+async def test_an_answer_that_comes_before_the_body_is_sent_is_heard(start, connect, authority):
+    """The endpoint refuses megabytes and closes: what it says is read before more is written."""
+
+    async def refuse(origin, head, reader, writer):
+        await reader.readexactly(100_000)
+        writer.write(answer(b"no", "413 Too Large"))
+        await writer.drain()
+        return False
+
+    origin = await Origin(refuse, read_body=False).start(tls=serving(authority))
+    try:
+        gateway = await start(PLAIN, upstreams(origin))
+        for _ in range(5):
+            client = await connect(gateway)
+
+            async def send(client: Client = client) -> None:
+                await client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 8000000\r\n\r\n")
+                with contextlib.suppress(ConnectionError):
+                    for _ in range(100):
+                        await client.send(b"x" * 80_000)
+
+            sending = asyncio.create_task(send())
+            assert (await client.read("POST")).status == 413
+            sending.cancel()
+            await asyncio.wait((sending,))
+    finally:
+        await origin.stop()
