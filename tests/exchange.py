@@ -54,7 +54,7 @@ def exchange(
     given = {name: facts.pop(name) for name in _AT_START & set(facts)}
     made = Exchange(method, target, CIMultiDictProxy(CIMultiDict(listed)), pairs(listed), **given)
     if route is not None:
-        made.route = SimpleNamespace(name=route, ignores_case=False)
+        made.route = SimpleNamespace(name=route, source=route, ignores_case=False)
     if explained:
         made.decisions = []
     for name, value in facts.items():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from hashlib import blake2b
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -243,7 +244,16 @@ class _Composer:
         guarded = any(kind_of(name) in GUARDS and config.overrides.get(name) is not False for name in in_force)
         routing = self.loaded.gateway.routing
         ignores_case = not (routing.case_sensitive if config.case_sensitive is None else config.case_sensitive)
-        return Route(config.name, config, compiled, target, awaited, status, guarded, ignores_case)
+        return Route(config.name, config, compiled, target, awaited, status, guarded, ignores_case, self._source(config))
+
+    def _source(self, config: RouteConfig) -> str:
+        upstream = self.loaded.upstreams.get(config.upstream)
+        if upstream is None:
+            return config.name
+        urls = sorted(endpoint.url for endpoint in upstream.endpoints)
+        facts = (config.upstream, config.strip_prefix, config.rewrite, urls, repr(upstream.discover), repr(upstream.tls))
+        digest = blake2b(repr(facts).encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
+        return f"{config.name} {digest}"
 
     def _before(self, pipeline: PipelineConfig, route: RouteConfig) -> tuple[Hooks, ...]:
         """What comes before a route's own lists: its limit, and the fields it asks for."""

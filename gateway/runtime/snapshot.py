@@ -37,6 +37,8 @@ class Route:
     """Whether a request hook asks callers who they are."""
     ignores_case: bool = False
     """Whether paths that differ in case only are the same."""
+    source: str = ""
+    """The route's name, and a fingerprint of where its answers come from: others' are not served for them."""
 
 
 @dataclass(slots=True, eq=False)

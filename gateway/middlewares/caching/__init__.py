@@ -11,7 +11,7 @@ from gateway.config.tables.schema import schema_of
 from gateway.core.hooks import Context, Hooks
 from gateway.middlewares.caching.cache import Cache
 from gateway.middlewares.caching.config import CachingConfig, KeyConfig
-from gateway.middlewares.caching.entries import Entries
+from gateway.middlewares.caching.entries import Entries, Ring
 
 __all__ = ["CONFIG", "STORE", "CachingConfig", "KeyConfig", "build"]
 
@@ -23,5 +23,6 @@ STORE = ("caching",)
 def build(config: CachingConfig, context: Context) -> Hooks:
     """The hooks for one pipeline or route; the responses stored are everybody's and outlive reloads."""
     entries: Entries = context.keep(STORE, None, Entries)
-    cache = Cache(config, context, entries)
+    ring: Ring = context.keep((*STORE, context.pipeline, context.route), None, lambda: Ring(entries))
+    cache = Cache(config, context, entries, ring)
     return Hooks(request=cache.request, response=cache.response, error=cache.error, finish=cache.finish)

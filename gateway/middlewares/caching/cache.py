@@ -16,7 +16,7 @@ from gateway.core.hooks import Context
 from gateway.middlewares.caching import policy
 from gateway.middlewares.caching.config import CachingConfig
 from gateway.middlewares.caching.directives import http_date, seconds_of_age
-from gateway.middlewares.caching.entries import Entries, Entry, Slot
+from gateway.middlewares.caching.entries import Entries, Entry, Ring, Slot
 from gateway.middlewares.caching.lookup import Fields, Finder, Lookup, origin_of
 from gateway.middlewares.caching.policy import Verdict
 from gateway.middlewares.caching.replies import become, entry_of, for_client, freshened, reply_of
@@ -39,10 +39,11 @@ _PORTS = {"http": 80, "https": 443}
 class Cache:
     """One pipeline's (or route's) hooks."""
 
-    def __init__(self, config: CachingConfig, context: Context, entries: Entries) -> None:
+    def __init__(self, config: CachingConfig, context: Context, entries: Entries, ring: Ring) -> None:
         self._config = config
         self._name = context.name
         self._entries = entries
+        self._ring = ring
         self._finder = Finder(config, entries)
         self._monotonic = context.clock.monotonic
         self._wall = context.clock.wall
@@ -178,7 +179,7 @@ class Cache:
 
     def _put(self, look: Lookup, entry: Entry) -> bool:
         config = self._config
-        return entry.size <= config.max_entry and self._entries.put(entry, config.max_size, look.sequence)
+        return entry.size <= config.max_entry and self._entries.put(entry, config.max_size, look.sequence, self._ring)
 
     def _revalidated(self, exchange: Exchange, look: Lookup, slot: Slot, reply: Reply) -> None:
         """The origin answered our own question with 304: the client gets the stored response, or its own 304."""

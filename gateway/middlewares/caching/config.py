@@ -5,7 +5,7 @@ from __future__ import annotations
 from marshmallow import ValidationError
 
 from gateway.config.tables.declare import setting, table
-from gateway.config.tables.schema import Duration, FieldName, Items, Size
+from gateway.config.tables.schema import Duration, FieldName, Items, Size, Whole
 
 
 @table
@@ -33,7 +33,19 @@ class CachingConfig:
     default_ttl: float = setting(
         Duration(zero=True), default=0.0, doc="how long an answer is fresh whose origin says nothing; 0 does not store such"
     )
-    max_size: int = setting(Size(), default=256 * 1024**2, doc="of everything stored; the least recently used go first")
+    statuses: tuple[int, ...] = setting(
+        Items(Whole(least=200, most=599)),
+        default=(200, 203, 301, 308),
+        doc="what `default_ttl` is for; an origin that says something about others is heeded",
+    )
+    set_cookie: bool = setting(
+        default=False, doc="whether a `public` answer with Set-Cookie is kept for all, who then share the cookie"
+    )
+    max_size: int = setting(
+        Size(),
+        default=256 * 1024**2,
+        doc="of what this pipeline has stored, or this route if it has keys of its own; the least used go first",
+    )
     max_entry: int = setting(Size(), default=1024**2, doc="of one answer")
     stale_if_error: float = setting(
         Duration(zero=True),

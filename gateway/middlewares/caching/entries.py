@@ -1,10 +1,13 @@
 """Stored responses: finding them by URI and variant, keeping them within a number of bytes, forgetting them when they changed.
 
-What may be stored or served is decided by whoever stores (middlewares/caching); here is only what is remembered. One `Entries` is
-shared by all pipelines of a process and outlives reloads; its limit comes with each `put`, so that a reload changes it in place.
+What may be stored or served is decided in policy.py; here is only what is remembered. One `Entries` is
+shared by all pipelines of a process and outlives reloads, so that a write anywhere invalidates everywhere.
+Each pipeline has a `Ring` with a limit of its own: none evicts what another has stored. The limit comes
+with each `put`, so that a reload changes it in place.
 
-Eviction is SIEVE (Zhang et al., NSDI 2024): a hit only sets a mark, and a hand that moves from the oldest response to the newest
-evicts the first one without it. That costs a hit less than LRU's reordering, and a scan does not empty the store.
+Eviction is SIEVE (Zhang et al., NSDI 2024): a hit only sets a mark, and a hand that moves from the oldest
+response to the newest evicts the first one without it. That costs a hit less than LRU's reordering, and a
+scan does not empty the store.
 """
 
 from __future__ import annotations
@@ -78,10 +81,11 @@ class Slot:
     block, block_until: header lines prepared for its hits by whoever serves it, and until when they are true.
     """
 
-    __slots__ = ("block", "block_until", "checked", "entry", "fresh_until", "hit", "newer", "older", "size")
+    __slots__ = ("block", "block_until", "checked", "entry", "fresh_until", "hit", "newer", "older", "ring", "size")
 
-    def __init__(self, entry: Entry, checked: int) -> None:
+    def __init__(self, entry: Entry, checked: int, ring: Ring) -> None:
         self.entry = entry
+        self.ring = ring
         self.size = entry.size
         self.checked = checked
         self.fresh_until = float("-inf") if entry.no_cache else entry.born + entry.lifetime
@@ -92,21 +96,78 @@ class Slot:
         self.block_until = 0.0
 
 
+class Ring:
+    """What one pipeline has stored, in the order of storing. `used` is in bytes."""
+
+    __slots__ = ("entries", "hand", "newest", "oldest", "used")
+
+    def __init__(self, entries: Entries) -> None:
+        self.entries = entries
+        self.used = 0
+        self.newest: Slot | None = None
+        self.oldest: Slot | None = None
+        self.hand: Slot | None = None
+
+    def close(self) -> None:
+        """Called when no configuration stores into it any more: gives up what it has."""
+        while self.oldest is not None:
+            self.entries.remove(self.oldest)
+
+    def add(self, slot: Slot) -> None:
+        slot.older = self.newest
+        if self.newest is None:
+            self.oldest = slot
+        else:
+            self.newest.newer = slot
+        self.newest = slot
+        self.used += slot.size
+
+    def unlink(self, slot: Slot) -> None:
+        older, newer = slot.older, slot.newer
+        if slot is self.hand:
+            self.hand = newer
+        if older is None:
+            self.oldest = newer
+        else:
+            older.newer = newer
+        if newer is None:
+            self.newest = older
+        else:
+            newer.older = older
+        slot.older = slot.newer = None
+        self.used -= slot.size
+
+    def victim(self) -> Slot:
+        """The next to be evicted; there must be one."""
+        slot = self.hand or self.oldest
+        assert slot is not None
+        while slot.hit:
+            slot.hit = False
+            slot = slot.newer or self.oldest
+            assert slot is not None
+        self.hand = slot  # Removing it moves the hand on.
+        return slot
+
+
 class Entries:
-    """The store. `used` is in bytes. `sequence` counts invalidations: who asks the origin notes it and hands it to `put`."""
+    """The store. `sequence` counts invalidations: a request to the origin notes it and hands it to `put`."""
 
     def __init__(self) -> None:
-        self.used = 0
         self.sequence = 0
+        self.ring = Ring(self)
+        """For what is stored without a ring of its own."""
         self._resources: dict[str, dict[Hashable, dict[Names, dict[Values, Slot]]]] = {}
         self._count = 0
-        self._newest: Slot | None = None
-        self._oldest: Slot | None = None
-        self._hand: Slot | None = None
+        self._used = 0
         self._traces: dict[str, int] = {}
         self._forgotten = 0
         self._bans: dict[str, tuple[int, re.Pattern[str]]] = {}
         self._last_ban = 0
+
+    @property
+    def used(self) -> int:
+        """Bytes of everything stored."""
+        return self._used
 
     def __repr__(self) -> str:
         return f"<Entries {self._count} responses, {self.used} bytes>"
@@ -141,15 +202,16 @@ class Entries:
         """The fields that responses stored for this URI differ by; empty when there are none of either."""
         return tuple(sorted({name for names in self._resources.get(uri, {}).get(scope, ()) for name in names}))
 
-    def put(self, entry: Entry, limit: int, since: int) -> bool:
-        """Stores the entry in place of the one it replaces, evicting others so that `used` stays within `limit` bytes.
+    def put(self, entry: Entry, limit: int, since: int, ring: Ring | None = None) -> bool:
+        """Stores the entry in place of the one it replaces, evicting others of its ring to stay within `limit` bytes.
 
-        since: `sequence` when the origin was asked. False when the entry cannot fit, or when its URI was invalidated since then:
-        the answer may be older than what invalidated it.
+        since: `sequence` when the origin was asked. False when the entry cannot fit, or when its URI was
+        invalidated since then: the answer may be older than what invalidated it.
         """
+        ring = ring or self.ring
         if since < self._forgotten or self._traces.get(entry.uri, 0) > since:
             return False
-        slot = Slot(entry, since)
+        slot = Slot(entry, since, ring)
         if slot.size > limit:
             return False
         variants = self._resources.get(entry.uri, {}).get(entry.scope, {})
@@ -159,17 +221,12 @@ class Entries:
         elif entry.vary not in variants and len(variants) >= _MAX_VARY:
             for one in list(next(iter(variants.values())).values()):
                 self.remove(one)
-        while self.used + slot.size > limit:
-            self._evict()
+        while ring.used + slot.size > limit:
+            self.remove(ring.victim())
         scopes = self._resources.setdefault(entry.uri, {})
         scopes.setdefault(entry.scope, {}).setdefault(entry.vary, {})[entry.key] = slot
-        slot.older = self._newest
-        if self._newest is None:
-            self._oldest = slot
-        else:
-            self._newest.newer = slot
-        self._newest = slot
-        self.used += slot.size
+        ring.add(slot)
+        self._used += slot.size
         self._count += 1
         return True
 
@@ -188,8 +245,8 @@ class Entries:
                 del scopes[entry.scope]
                 if not scopes:
                     del self._resources[entry.uri]
-        self._unlink(slot)
-        self.used -= slot.size
+        slot.ring.unlink(slot)
+        self._used -= slot.size
         self._count -= 1
 
     def invalidate(self, uri: str) -> int:
@@ -223,35 +280,13 @@ class Entries:
         """Forgets everything, and what is still under way."""
         self.sequence += 1
         self._forgotten = self.sequence
-        self._resources.clear()
-        self._newest = self._oldest = self._hand = None
-        self.used = self._count = 0
+        for scopes in list(self._resources.values()):
+            for variants in list(scopes.values()):
+                for slots in list(variants.values()):
+                    for slot in list(slots.values()):
+                        self.remove(slot)
 
     def _is_banned(self, slot: Slot) -> bool:
         path = "/" + slot.entry.uri.partition("://")[2].partition("/")[2].partition("?")[0]
         checked, slot.checked = slot.checked, self._last_ban
         return any(sequence > checked and pattern.fullmatch(path) for sequence, pattern in self._bans.values())
-
-    def _evict(self) -> None:
-        slot = self._hand or self._oldest
-        assert slot is not None  # used is 0 otherwise
-        while slot.hit:
-            slot.hit = False
-            slot = slot.newer or self._oldest
-            assert slot is not None
-        self._hand = slot  # remove() moves it on
-        self.remove(slot)
-
-    def _unlink(self, slot: Slot) -> None:
-        older, newer = slot.older, slot.newer
-        if slot is self._hand:
-            self._hand = newer
-        if older is None:
-            self._oldest = newer
-        else:
-            older.newer = newer
-        if newer is None:
-            self._newest = older
-        else:
-            newer.older = older
-        slot.older = slot.newer = None

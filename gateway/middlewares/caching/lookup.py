@@ -122,9 +122,11 @@ class Finder:
     def scope(self, exchange: Exchange) -> Hashable:
         """Routes may send one URI to different upstreams (by its headers), so each has its own responses.
 
+        And loses them when its upstream is another one after a reload.
+
         What a trusted proxy says goes on to the origin, so it counts.
         """
-        name: str = exchange.route.name
+        name: str = exchange.route.source
         if exchange.trusted and (told := (exchange.memo.get(_ORIGIN) or origin_of(exchange))[1]):
             return (name, told, self._headers, secondary_key(exchange, self._headers))
         if self._headers:

@@ -6,7 +6,7 @@ Times are seconds and come in from outside. Nothing here touches the store, a so
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from gateway.core.headers import HOP_BY_HOP, Pair, lower
 from gateway.middlewares.caching.directives import FOREVER, Directives, date_of, entity_tags
@@ -19,6 +19,9 @@ HEURISTIC = frozenset((200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501))
 
 UNDERSTOOD = HEURISTIC | {302, 303, 307, 400, 401, 403, 406, 409, 411, 413, 415, 422, 429, 500, 502, 503, 504}
 """Statuses whose caching rules are kept here, for must-understand (RFC 9111 section 5.2.2.3)."""
+
+EVENTS = b"text/event-stream"
+"""Never stored: events that have been are not sent again, and no answer holds all."""
 
 ERRORS = frozenset((500, 502, 503, 504))
 """What stale-if-error may be served instead of (RFC 5861 section 4)."""
@@ -39,21 +42,27 @@ def refusal(
     status: int,
     *,
     expires: bool = False,
+    content_type: bytes = b"",
     set_cookie: bool = False,
     authorization: bool = False,
     identified: bool = False,
     shared: bool = True,
     default_ttl: float = 0,
+    statuses: Collection[int] = (),
+    shares_cookies: bool = False,
 ) -> str:
     """Why the response to a GET must not be stored, in a word or two; "" when it may be (RFC 9111 section 3).
 
-    expires, set_cookie: whether the response has such a field. authorization: whether the request has, or a
-    client certificate, which says the same. identified: whether the
-    gateway knows who is calling, which counts like Authorization but takes a plainer word to share. shared: False for a part of
-    the cache that only one identity is served from.
+    expires, set_cookie: whether the response has such a field. statuses: those that default_ttl is for.
+    shares_cookies: whether a public response is stored for everybody with its Set-Cookie.
+    authorization: whether the request has such a field, or a client certificate, which says the same.
+    identified: whether the gateway knows who is calling, which counts like Authorization but takes a
+    plainer word to share. shared: False for a part of the cache that only one identity is served from.
     """
     if status < 200 or status in (206, 304):
         return "status"
+    if content_type.partition(b";")[0].strip().lower() == EVENTS:
+        return "events"
     if response.must_understand and status not in UNDERSTOOD:
         return "must-understand"
     if request.no_store or (response.no_store and not response.must_understand):
@@ -66,13 +75,15 @@ def refusal(
             return "identity"
         if authorization and not said_shared and not response.must_revalidate:
             return "authorization"
-    if set_cookie and not response.public:
+    left_out = response.no_cache_fields | (response.private_fields if shared else frozenset())
+    if set_cookie and b"set-cookie" not in left_out and not (response.public and (shares_cookies or not shared)):
         return "set-cookie"
     explicit = response.public or expires or response.max_age is not None or (shared and response.s_maxage is not None)
     if explicit or (not shared and response.private):
         return ""
-    # Without a default_ttl, an answer nobody said anything about is not kept; no-cache says: keep it and ask each time.
-    return "" if status in HEURISTIC and (default_ttl > 0 or response.no_cache) else "nothing said"
+    # Without a default_ttl, an answer without a word is not kept; no-cache says: keep it and ask each time.
+    kept = status in statuses if default_ttl > 0 else status in HEURISTIC and response.no_cache
+    return "" if kept else "nothing said"
 
 
 def freshness_lifetime(
@@ -83,6 +94,7 @@ def freshness_lifetime(
     *,
     shared: bool = True,
     default_ttl: float = 0,
+    statuses: Collection[int] = (),
 ) -> float:
     """Seconds a response is fresh from the moment it was made (RFC 9111 section 4.2.1)."""
     if shared and response.s_maxage is not None:
@@ -93,7 +105,7 @@ def freshness_lifetime(
         moment = date_of(expires)
         # RFC 9111 section 5.3: "0" and whatever else is no date mean that it has expired already.
         return 0 if moment is None else min(max(moment - date, 0), FOREVER)
-    return default_ttl if status in HEURISTIC or response.public else 0
+    return default_ttl if status in statuses or response.public else 0
 
 
 def initial_age(age: int, date: int, delay: float, wall: float) -> float:
@@ -158,8 +170,14 @@ def stored_headers(headers: Iterable[Pair], response: Directives, *, shared: boo
 
 
 def updated_headers(stored: Iterable[Pair], news: Iterable[Pair]) -> list[Pair]:
-    """A stored response's fields after a 304 that confirms it: the 304's replace its namesakes (RFC 9111 section 3.2)."""
-    fresh = [pair for pair in news if lower(pair[0]) not in _NOT_UPDATED]
+    """A stored response's fields after a 304 that confirms it: the 304's replace its namesakes (RFC 9111 section 3.2).
+
+    But for a weak ETag, which stays: the stored body may be coded, and is then not what a strong one names.
+    """
+    stored = tuple(stored)
+    weak = any(lower(name) == b"etag" and value.startswith(b"W/") for name, value in stored)
+    kept = _NOT_UPDATED | {b"etag"} if weak else _NOT_UPDATED
+    fresh = [pair for pair in news if lower(pair[0]) not in kept]
     replaced = {lower(name) for name, _ in fresh}
     return [*(pair for pair in stored if lower(pair[0]) not in replaced), *fresh]
 
@@ -173,10 +191,11 @@ def headers_of_304(headers: Iterable[Pair], etag: bytes | None) -> list[Pair]:
 def confirms(etag: bytes | None, last_modified: bytes | None, new_etag: bytes | None, new_last_modified: bytes | None) -> bool:
     """Whether the validators in an answer are those of the stored response it is about (RFC 9111 section 4.3.4).
 
-    A 304 without any is about the one response that was asked for: the gateway never asks with more than one entity tag.
+    A 304 without any is about the one response that was asked for: the gateway never asks with more than one
+    entity tag. A weak stored tag may be the strong one of an answer that was coded on its way here.
     """
     if new_etag is not None:
-        if new_etag.startswith(b"W/"):
+        if new_etag.startswith(b"W/") or (etag is not None and etag.startswith(b"W/")):
             return etag is not None and etag.removeprefix(b"W/") == new_etag.removeprefix(b"W/")
         return etag == new_etag
     return new_last_modified is None or last_modified == new_last_modified

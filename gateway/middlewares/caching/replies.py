@@ -92,7 +92,7 @@ def entry_of(
         date = int(wall)
         reply.set(b"Date", http_date(date))
     lifetime = policy.freshness_lifetime(
-        said, reply.status, reply.get(b"expires"), date, shared=shared, default_ttl=config.default_ttl
+        said, reply.status, reply.get(b"expires"), date, shared=shared, default_ttl=config.default_ttl, statuses=config.statuses
     )
     old = policy.initial_age(age, date, now - look.asked, wall)
     etag, last_modified = _validators(reply)
@@ -136,11 +136,14 @@ def _refusal(exchange: Exchange, look: Lookup, reply: Reply, said: Directives, c
         said,
         reply.status,
         expires=reply.get(b"expires") is not None,
+        content_type=reply.get(b"content-type") or b"",
         set_cookie=reply.get(b"set-cookie") is not None,
         authorization="Authorization" in exchange.headers or exchange.tls_subject != "",
         identified=exchange.identity is not None,
         shared=shared,
         default_ttl=config.default_ttl,
+        statuses=config.statuses,
+        shares_cookies=config.set_cookie,
     )
 
 

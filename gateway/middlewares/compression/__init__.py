@@ -82,6 +82,12 @@ class CompressionConfig:
     br_quality: int = setting(Whole(least=0, most=5), default=4, doc="likewise")
     zstd_level: int = setting(Whole(least=1, most=9), default=3, doc="likewise")
     events: bool = setting(default=False, doc="whether `text/event-stream` is compressed too")
+    strong_etags: str = setting(
+        Choice("weaken", "uncoded"),
+        default="weaken",
+        doc="what becomes of an answer with a strong ETag: coded with a weak one, or uncoded with its own, "
+        "for `If-Match` and ranges",
+    )
 
 
 CONFIG = schema_of(CompressionConfig)
@@ -97,6 +103,7 @@ class Compression:
         types = [_checked(number, pattern) for number, pattern in enumerate(config.types)]
         self._exact = frozenset(types)
         self._suffixes = tuple(pattern for pattern in types if pattern.startswith("+"))
+        self._keeps_strong = config.strong_etags == "uncoded"
         self._events = config.events or EVENTS in types
         self._types: dict[bytes, bool] = {}
         self._choices: dict[str, Coding | None] = {}
@@ -119,6 +126,8 @@ class Compression:
             return
         directives = index.get(b"cache-control")
         if directives is not None and b"no-transform" in directives.lower():
+            return
+        if self._keeps_strong and index.get(b"etag", b"W/")[:2] != b"W/":
             return
         reply.vary(b"Accept-Encoding")
         accept = exchange.headers.get(ACCEPT_ENCODING)

@@ -191,7 +191,7 @@ def test_two_instances_keep_their_notes_apart():
 
 
 def test_a_telling_repr():
-    cache = Cache(CachingConfig(), Context(name="caching"), Entries())
+    cache = Cache(CachingConfig(), Context(name="caching"), entries := Entries(), entries.ring)
     assert repr(cache) == "<Cache caching on <Entries 0 responses, 0 bytes>>"
 
 
@@ -266,3 +266,32 @@ def test_the_wall_clock_only_dates():
     assert world.ask().headers["Age"] == "5"
     assert world.ask(answer(MINUTE), target="/later").headers["Date"] == date(10_005)
     assert START == 1_800_000_000
+
+
+def test_a_strong_tag_that_compression_weakened_is_confirmed_by_its_304():
+    """`response = ["compression", "caching"]`: what is stored is coded, and the origin says its own, strong tag again."""
+    world = Cached()
+    world.ask(answer({"Cache-Control": "max-age=1", "ETag": 'W/"1"', "Content-Encoding": "gzip"}, b"coded"))
+    world.wait(2)
+    seen = world.ask(not_modified(("ETag", '"1"'), ("Cache-Control", "max-age=60")))
+    assert (seen.cache, seen.body, seen.headers["ETag"]) == ("revalidated", b"coded", 'W/"1"')
+    again = world.ask()
+    assert (again.cache, again.body, again.headers["ETag"]) == ("hit", b"coded", 'W/"1"')
+
+
+def test_the_answers_of_another_upstream_are_not_served():
+    """A reload that sends a route elsewhere gives it another `source`."""
+    world = Cached()
+    world.ask(answer(MINUTE, b"old"))
+    asked = world.exchange()
+    asked.route.source = "things elsewhere"
+    assert world.begin(asked)(answer(MINUTE, b"new")).body == b"new"
+
+
+def test_pipelines_have_a_size_each():
+    small = Cached({"max_size": "4KiB"})
+    large = Cached(on=small, pipeline="large")
+    large.ask(answer(MINUTE, b"kept"), target="/kept")
+    for number in range(20):
+        small.ask(answer(MINUTE, b"x" * 500), target=f"/{number}")
+    assert large.ask(target="/kept").body == b"kept"

@@ -138,7 +138,13 @@ CASES = [
     Case("4.2.1", "two different of Expires are none", [("Expires", date(60)), ("Expires", date(90))], "miss"),
     Case("4.2.2", "default_ttl where the origin says nothing", {}, "hit", wait=59, settings={"default_ttl": "60s"}),
     Case("4.2.2", "and no longer", {}, "expired", wait=60, settings={"default_ttl": 60}),
-    Case("4.2.2", "default_ttl for statuses cacheable by default", {}, "hit", status=404, settings={"default_ttl": 60}),
+    Case("4.2.2", "default_ttl for some statuses", {}, "hit", status=301, settings={"default_ttl": 60}),
+    Case("4.2.2", "and no others, cacheable by default or not", {}, "miss", status=404, settings={"default_ttl": 60}),
+    Case("4.2.2", "405 neither", {}, "miss", status=405, settings={"default_ttl": 60}),
+    Case("4.2.2", "unless told so", {}, "hit", status=404, settings={"default_ttl": 60, "statuses": [404]}),
+    Case("4.2.2", "what origins say holds for all", cc("max-age=60"), "hit", status=404, settings={"default_ttl": 60}),
+    Case("4.2.2", "events are never stored", {"Content-Type": "text/event-stream"}, "miss", settings={"default_ttl": 60}),
+    Case("4.2.2", "whatever is said", cc("public, max-age=60", Content_Type="Text/Event-Stream; charset=utf-8"), "miss"),
     Case("4.2.2", "and no others", {}, "miss", status=302, settings={"default_ttl": 60}),
     Case("4.2.2", "but those marked public", cc("public"), "hit", status=302, settings={"default_ttl": 60}),
     Case("4.2.2", "default_ttl does not lengthen what is said", cc("max-age=1"), "expired", wait=2, settings={"default_ttl": 60}),
@@ -219,7 +225,10 @@ CASES = [
     Case("5.4", "Pragma of a response says nothing", cc("max-age=60", Pragma="no-cache"), "hit"),
     # Section 7.3 and beyond.
     Case("7.3", "Set-Cookie keeps an answer from being stored", cc("max-age=60", Set_Cookie="a=b"), "miss"),
-    Case("7.3", "unless it is explicitly public", cc("public, max-age=60", Set_Cookie="a=b"), "hit"),
+    Case("7.3", "public or not", cc("public, max-age=60", Set_Cookie="a=b"), "miss"),
+    Case("7.3", "unless told so", cc("public, max-age=60", Set_Cookie="a=b"), "hit", settings={"set_cookie": True}),
+    Case("7.3", "which takes both", cc("max-age=60", Set_Cookie="a=b"), "miss", settings={"set_cookie": True}),
+    Case("7.3", "or it is not kept", cc('max-age=60, no-cache="Set-Cookie"', Set_Cookie="a=b"), "hit"),
     Case("7.3", "s-maxage is not that", cc("s-maxage=60", Set_Cookie="a=b"), "miss"),
 ]
 

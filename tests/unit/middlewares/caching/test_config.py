@@ -24,6 +24,8 @@ def test_everything_can_be_set():
     config = caching.CONFIG().load(
         {
             "default_ttl": "1m",
+            "statuses": [200, 404],
+            "set_cookie": True,
             "max_size": "1MiB",
             "max_entry": "1KiB",
             "stale_if_error": "1h",
@@ -33,7 +35,18 @@ def test_everything_can_be_set():
             "key": {"headers": ["X-Tenant"], "query_ignore": ["utm_*"]},
         }
     )
-    assert config == CachingConfig(60, 2**20, 1024, 3600, True, False, ("/a*",), caching.KeyConfig(("X-Tenant",), ("utm_*",)))
+    assert config == CachingConfig(
+        default_ttl=60,
+        statuses=(200, 404),
+        set_cookie=True,
+        max_size=2**20,
+        max_entry=1024,
+        stale_if_error=3600,
+        private=True,
+        request_directives=False,
+        invalidate=("/a*",),
+        key=caching.KeyConfig(("X-Tenant",), ("utm_*",)),
+    )
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from gateway.middlewares.caching.entries import ENTRY_OVERHEAD, HEADER_OVERHEAD, Entries, Entry, Slot
+from gateway.middlewares.caching.entries import ENTRY_OVERHEAD, HEADER_OVERHEAD, Entries, Entry, Ring, Slot
 
 Values = dict[str, str]
 NOW = 1000.0
@@ -104,8 +104,8 @@ def test_an_origin_that_keeps_changing_its_vary_loses_the_oldest():
 
 
 def test_a_slot_knows_until_when_it_is_fresh():
-    assert Slot(entry(), 0).fresh_until == NOW + 60
-    assert Slot(entry(no_cache=True), 0).fresh_until == float("-inf")
+    assert Slot(entry(), 0, Entries().ring).fresh_until == NOW + 60
+    assert Slot(entry(no_cache=True), 0, Entries().ring).fresh_until == float("-inf")
 
 
 def test_removing_is_harmless_twice_and_leaves_nothing():
@@ -344,7 +344,7 @@ class Model(RuleBasedStateMachine):
     def resize(self, limit: int) -> None:
         self.limit = limit * SMALL
         while self.entries.used > self.limit:
-            self.entries._evict()
+            self.entries.remove(self.entries.ring.victim())
 
     @rule(uri=uris, scope=scopes, request=st.sampled_from([{}, {"a": "1"}, {"a": "2", "b": "1"}]))
     def get(self, uri: str, scope: str, request: Values) -> None:
@@ -373,15 +373,15 @@ class Model(RuleBasedStateMachine):
 
     @invariant()
     def the_books_are_right(self) -> None:
-        forward, slot = [], self.entries._oldest
+        forward, slot = [], self.entries.ring.oldest
         while slot is not None:
             forward.append(slot)
             assert slot.newer is None or slot.newer.older is slot
             slot = slot.newer
         assert len(forward) == len(self.entries)
         assert self.entries.used == sum(slot.entry.size for slot in forward) <= self.limit
-        assert self.entries._newest is (forward[-1] if forward else None)
-        assert self.entries._hand is None or self.entries._hand in forward
+        assert self.entries.ring.newest is (forward[-1] if forward else None)
+        assert self.entries.ring.hand is None or self.entries.ring.hand in forward
         filed = [
             slot
             for scopes in self.entries._resources.values()
@@ -400,3 +400,18 @@ TestModel.settings = settings(max_examples=50, stateful_step_count=30, deadline=
 @settings(max_examples=50, deadline=None)
 def test_it_never_holds_more_than_it_may(trace: list[int], capacity: int):
     assert hits(capacity, trace) <= len(trace)
+
+
+def test_one_ring_evicts_nothing_of_another():
+    entries = Entries()
+    ring, other = Ring(entries), Ring(entries)
+    size = entry().size
+    assert entries.put(entry(uri="http://a/kept"), 10 * size, 0, other)
+    for number in range(5):
+        assert entries.put(entry(uri=f"http://a/{number}"), 2 * size, 0, ring)
+    assert (ring.used <= 2 * size, len(entries)) == (True, 3)
+    assert "http://a/kept" in entries
+    entries.invalidate("http://a/kept")
+    assert other.used == 0
+    ring.close()
+    assert (len(entries), entries.used, ring.used) == (0, 0, 0)

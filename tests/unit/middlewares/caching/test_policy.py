@@ -31,6 +31,7 @@ directives = st.builds(
     max_stale=seconds,
     stale_if_error=seconds,
 )
+KEPT = (200, 301)
 statuses = st.sampled_from([101, 200, 203, 204, 206, 299, 300, 301, 302, 304, 307, 308, 404, 410, 418, 500, 501, 503])
 
 
@@ -44,9 +45,12 @@ statuses = st.sampled_from([101, 200, 203, 204, 206, 299, 300, 301, 302, 304, 30
     st.booleans(),
     st.booleans(),
     st.sampled_from([0, 60]),
+    st.booleans(),
 )
 @settings(max_examples=200)
-def test_what_may_be_stored(request_, response, status, expires, set_cookie, authorization, identified, shared, default_ttl):
+def test_what_may_be_stored(
+    request_, response, status, expires, set_cookie, authorization, identified, shared, default_ttl, shares
+):
     """RFC 9111 section 3, sentence by sentence; sections 3.5 and 7.3; and what this cache refuses beyond."""
     understood = status in policy.UNDERSTOOD
     final = status >= 200
@@ -63,7 +67,7 @@ def test_what_may_be_stored(request_, response, status, expires, set_cookie, aut
         expires,
         response.max_age is not None,
         s_maxage and shared,
-        status in policy.HEURISTIC and (default_ttl > 0 or response.no_cache),
+        status in KEPT if default_ttl > 0 else status in policy.HEURISTIC and response.no_cache,
     ]
     model = (
         final
@@ -73,7 +77,7 @@ def test_what_may_be_stored(request_, response, status, expires, set_cookie, aut
         and not private
         and not authorized
         and not personal
-        and not (set_cookie and not response.public)
+        and not (set_cookie and not (response.public and (shares or not shared)))
         and any(said)
     )
     refused = policy.refusal(
@@ -86,6 +90,8 @@ def test_what_may_be_stored(request_, response, status, expires, set_cookie, aut
         identified=identified,
         shared=shared,
         default_ttl=default_ttl,
+        statuses=KEPT,
+        shares_cookies=shares,
     )
     assert (not refused) == model, refused
 
@@ -106,10 +112,12 @@ def test_freshness_lifetime(response, status, expires, date, shared, default_ttl
         response.s_maxage if shared else None,
         response.max_age,
         None if field is None else (max(expires, 0) if isinstance(expires, int) else 0),
-        default_ttl if status in policy.HEURISTIC or response.public else 0,
+        default_ttl if status in KEPT or response.public else 0,
     ]
     model = next(candidate for candidate in candidates if candidate is not None)
-    assert policy.freshness_lifetime(response, status, field, date, shared=shared, default_ttl=default_ttl) == model
+    assert (
+        policy.freshness_lifetime(response, status, field, date, shared=shared, default_ttl=default_ttl, statuses=KEPT) == model
+    )
 
 
 @given(st.integers(0, 1000), st.integers(-1000, 1000), st.floats(0, 100), st.floats(0, 2 * 10**9))
@@ -227,7 +235,7 @@ def test_a_304_carries_what_identifies_and_not_what_describes():
     [
         (b'"1"', None, b'"1"', None, True),
         (b'"1"', None, b'"2"', None, False),
-        (b'W/"1"', None, b'"1"', None, False),
+        (b'W/"1"', None, b'"1"', None, True),
         (b'"1"', None, b'W/"1"', None, True),
         (b'W/"1"', None, b'W/"1"', None, True),
         (None, b"then", b'W/"1"', None, False),

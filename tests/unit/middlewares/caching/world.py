@@ -95,11 +95,12 @@ class Cached:
     settings: Mapping[str, Any] = field(default_factory=dict)
     on: Cached | None = None
     name: str = "caching"
+    pipeline: str = "test"
 
     def __post_init__(self) -> None:
         self.world = World(now=1000.0, epoch=START - 1000) if self.on is None else self.on.world
         self.telemetry = self.world.telemetry
-        self.hooks = self.world.build(caching, self.settings, name=self.name)
+        self.hooks = self.world.build(caching, self.settings, name=self.name, pipeline=self.pipeline)
         self.entries: Entries = self.world.draft.keep(caching.STORE, None, Entries)
 
     @property

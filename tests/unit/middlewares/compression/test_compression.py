@@ -294,3 +294,11 @@ def test_tables_that_cannot_mean_what_they_say(table: dict[str, Any], at: tuple[
 def test_refused_tables(table: dict[str, Any]):
     with pytest.raises(ValidationError):
         CONFIG().load(table)
+
+
+@pytest.mark.parametrize(("etag", "coded"), [(b'"1"', False), (b'W/"1"', True), (None, True)])
+def test_strong_tags_can_be_left_uncoded(etag: bytes | None, coded: bool):
+    headers = (JSON,) if etag is None else (JSON, (b"ETag", etag))
+    reply = answered(asks(), *headers, strong_etags="uncoded")
+    assert (reply.get(b"content-encoding") is not None) is coded
+    assert reply.get(b"etag") == etag
