@@ -61,7 +61,6 @@ MISSING = {
     "gateway.issuer.shared_attempts",
     "gateway.issuer.stored_users",
     "gateway.middlewares.auth.api_key",
-    "gateway.middlewares.rate_limit.look",
     "gateway.serving.endings",
     "gateway.serving.http1.connection",
     "gateway.serving.http1.outlet",

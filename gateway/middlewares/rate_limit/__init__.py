@@ -26,13 +26,14 @@ from gateway.core.exchange import Decision, Exchange, Reply
 from gateway.core.failures import Failed
 from gateway.core.hooks import ConfigProblem, Context, Hooks
 from gateway.middlewares.rate_limit.config import ClassConfig, ExemptConfig, RateLimitConfig, RuleConfig
+from gateway.middlewares.rate_limit.exact import ExactLimiter
 from gateway.middlewares.rate_limit.keys import parts, reader, route_name
-from gateway.middlewares.rate_limit.leased import Leased
-from gateway.middlewares.rate_limit.limit_headers import NOTE, refusal, tell
-from gateway.middlewares.rate_limit.limiter import Limiter
+from gateway.middlewares.rate_limit.leased import LeasedLimiter
+from gateway.middlewares.rate_limit.limit_headers import NOTE, refusal, write_headers
+from gateway.middlewares.rate_limit.limiter import RuleLimiter
 from gateway.middlewares.rate_limit.policy import Policy
 from gateway.middlewares.rate_limit.rule_policies import Policies, policies
-from gateway.middlewares.rate_limit.rules import Rule
+from gateway.middlewares.rate_limit.rules import LimitRule
 
 CONFIG = schema_of(RateLimitConfig)
 
@@ -105,7 +106,7 @@ class RateLimit:
         remaining, seconds = floor(left), ceil(back)
         blocks = exchange.reply_blocks
         if blocks is not None and NOTE in exchange.notes:
-            tell(exchange, policy, remaining, seconds, floor(now + buckets.epoch), policy.item)
+            write_headers(exchange, policy, remaining, seconds, floor(now + buckets.epoch), policy.item)
             return None
         # Policy.lines, written out: the one thing every admitted request pays for.
         block = (
@@ -170,7 +171,7 @@ def build(config: RateLimitConfig, context: Context) -> Hooks:
         limiter = RateLimit(config, context, found.default, found.tiers)
         return Hooks(request=limiter, response=limiter.response)
     rules = _rules(config, context)
-    several = (Leased if Leased.serves(rules) else Limiter)(config, context, rules)
+    several = _kind(rules)(config, context, rules)
 
     def response(exchange: Exchange, reply: Reply) -> None:
         RateLimit.response(exchange, reply)
@@ -178,6 +179,12 @@ def build(config: RateLimitConfig, context: Context) -> Hooks:
             several.response(exchange, reply)
 
     return Hooks(request=several, response=response, release=several.release if several.releases else None)
+
+
+def _kind(rules: list[LimitRule]) -> type[RuleLimiter]:
+    if LeasedLimiter.serves(rules):
+        return LeasedLimiter
+    return ExactLimiter if ExactLimiter.serves(rules) else RuleLimiter
 
 
 def _is_simple(config: RuleConfig) -> bool:
@@ -188,7 +195,7 @@ def _is_simple(config: RuleConfig) -> bool:
     return config.key in ("client", "ip", "global") and config.algorithm not in ("quota", "concurrency")
 
 
-def _rules(config: RateLimitConfig, context: Context) -> list[Rule]:
+def _rules(config: RateLimitConfig, context: Context) -> list[LimitRule]:
     """The rule that the table itself is, when it says a limit, and those below it."""
     made: list[tuple[RuleConfig, Policies]] = []
     if not config.rules or config.class_ or config.numbers() != ClassConfig():
@@ -205,7 +212,7 @@ def _rules(config: RateLimitConfig, context: Context) -> list[Rule]:
     exact = {(rule.key, rule.scope) for rule, _ in made if rule.mode == "exact"}
     # Keys that one script reads have to lie together in a Cluster: by what they have in common, or by the name of this instance.
     tag = None if len(exact) <= 1 else f"{context.pipeline}/{context.name}"
-    return [Rule(rule, found, context, tag if rule.mode == "exact" else None) for rule, found in made]
+    return [LimitRule(rule, found, context, tag if rule.mode == "exact" else None) for rule, found in made]
 
 
 def _check(rule: RuleConfig, found: Policies, context: Context, at: tuple[str | int, ...]) -> None:

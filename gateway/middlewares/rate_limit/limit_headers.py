@@ -19,7 +19,7 @@ Note = tuple[Policy, int, int, str, bytes]
 NOTE = "rate_limit"
 
 
-def tell(exchange: Exchange, policy: Policy, left: int, seconds: int, unix: int, listed: str) -> None:
+def write_headers(exchange: Exchange, policy: Policy, left: int, seconds: int, unix: int, listed: str) -> None:
     """Puts the numbers of `policy` and all that are `listed` into the reply, beside those of instances before this one."""
     blocks = exchange.reply_blocks
     note: Note | None = exchange.notes.get(NOTE)

@@ -10,7 +10,7 @@ from gateway.core.exchange import Identity
 from gateway.core.hooks import ConfigProblem
 from gateway.middlewares.rate_limit import key_limits
 from tests.exchange import World
-from tests.unit.middlewares.rate_limit.test_rules import admitted, asked, limiter
+from tests.unit.middlewares.rate_limit.rules_world import admitted, asked, limiter
 
 TABLE: dict[str, Any] = {
     "limit": 5,

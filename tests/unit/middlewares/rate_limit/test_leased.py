@@ -13,8 +13,7 @@ from gateway.core.failures import Failed
 from gateway.core.wait import Wait
 from gateway.limits.leases import TERM
 from gateway.middlewares import rate_limit
-from gateway.middlewares.rate_limit.leased import Leased
-from gateway.middlewares.rate_limit.limiter import Limiter
+from gateway.middlewares.rate_limit.leased import LeasedLimiter
 from gateway.store.stores import StoreDown
 from tests.exchange import World, exchange
 
@@ -34,7 +33,7 @@ class Granting:
         answer: Wait[list[int]] = Wait()
         if self.failing:
             answer.fail(StoreDown("away"))
-        answer.wake([int(self.left * 1e6), 1])
+        answer.wake([int(self.left * 1e6), 1, 1])
         return answer
 
     def lease(self, key: bytes, terms: Sequence[bytes], answered: Callable[[list[int] | None], None]) -> None:
@@ -74,7 +73,7 @@ def asked(client: str = "acme", tier: str = "", **facts: Any) -> Exchange:
     ],
 )
 def test_which_rules_have_the_short_way(more: dict[str, Any], short: bool):
-    assert type(made(Granting(100), **more)) is (Leased if short else Limiter)
+    assert (type(made(Granting(100), **more)) is LeasedLimiter) is short
 
 
 async def test_credit_is_used_without_asking():

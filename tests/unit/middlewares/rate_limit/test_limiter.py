@@ -1,90 +1,77 @@
-"""Several rules on one request, and what an upstream says about its cost."""
+"""Several rules on one request: all or none, the longest wait, shadows, and limits of nothing."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from gateway.core.exchange import Exchange, Reply
-from gateway.core.failures import Failed
-from gateway.core.hooks import Hooks
-from gateway.limits.algorithms import ALGORITHMS
-from gateway.middlewares import rate_limit
-from tests.exchange import World, exchange
+from gateway.core.failures import Failed, Failure
+from tests.exchange import World
+from tests.unit.middlewares.rate_limit.rules_world import RULE, admitted, asked, limiter
 
 
-class Caller:
-    """One address that asks an upstream which says what each request has cost."""
-
-    def __init__(self, **table: Any) -> None:
-        self.world = World(now=1000.0)
-        self.hooks: Hooks = self.world.build(rate_limit, {"key": "ip", "cost_header": "X-Cost", **table})
-
-    def ask(self) -> Exchange | None:
-        """A request under way; None when it was refused."""
-        assert self.hooks.request is not None
-        request = exchange(peer="192.0.2.1")
-        try:
-            self.hooks.request(request)
-        except Failed:
-            return None
-        return request
-
-    def answer(self, request: Exchange, cost: str) -> None:
-        assert self.hooks.response is not None
-        reply = Reply(200, [(b"X-Cost", cost.encode())])
-        self.hooks.response(request, reply)
-        assert not reply.headers
-
-    def left(self) -> int:
-        told: list[dict[str, Any]] = self.hooks.request.status(exchange(peer="192.0.2.1"))  # type: ignore[union-attr]
-        return int(told[0]["remaining"])
+def test_the_longest_wait_of_all_refusals_is_told():
+    rules = [{**RULE, "name": "short", "limit": 1, "window": "1m"}, {**RULE, "name": "long", "limit": 1, "window": "1h"}]
+    world = World(now=100.0)
+    hook = limiter({"rules": rules}, world)
+    hook(asked())
+    with pytest.raises(Failed) as caught:
+        hook(asked())
+    assert dict(caught.value.headers)[b"Retry-After"] == b"3600"
+    assert dict(caught.value.headers)[b"RateLimit-Policy"] == b'"short";q=1;w=60, "long";q=1;w=3600'
+    assert world.telemetry.rate_limited.get(("", "short")) == world.telemetry.rate_limited.get(("", "long")) == 1
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
-@pytest.mark.parametrize(
-    ("said", "left"),
-    [
-        ("0", 100), ("1", 99), ("5", 95), ("2.5", 97), ("100", 0), ("3e7", 0), ("inf", 0), ("1e400", 0),
-        ("-5", 100), ("-inf", 100), ("nan", 99), ("", 99), ("many", 99),
-    ],
-)  # fmt: skip
-def test_what_an_upstream_says_is_held_to_the_limit(algorithm: str, said: str, left: int):
-    caller = Caller(algorithm=algorithm, limit=100, window="1h")
-    request = caller.ask()
-    assert request is not None
-    caller.answer(request, said)
-    assert caller.left() == left
+def test_refusals_leave_bursts_alone():
+    hook = limiter({"rules": [{"name": "b", "key": "ip", "tokens": 50, "refill": 0.01, "burst": 3}, {**RULE, "limit": 1}]})
+    assert admitted(hook, *(asked() for _ in range(9))) == 1
+    left = {one["policy"]: one["remaining"] for one in hook.status(asked())}
+    assert left == {"b": 49, "a": 0}
+    assert len(hook._rules[0].default.buckets.find("192.0.2.1")[2] or []) <= 1
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_what_costs_nothing_after_all_does_not_make_room_in_the_next_window(algorithm: str):
-    caller = Caller(algorithm=algorithm, limit=10, window="2s")
-    before = [caller.ask() for _ in range(10)]
-    assert None not in before and caller.ask() is None
-    caller.world.now += 4.1
-    now = [caller.ask() for _ in range(10)]
-    assert None not in now
-    for request in before:
-        assert request is not None
-        caller.answer(request, "0")
-    assert caller.ask() is None
-    for request in now[:3]:
-        assert request is not None
-        caller.answer(request, "0")
-    assert [caller.ask() is not None for _ in range(4)] == [True, True, True, False]
+def test_a_shadow_is_the_reason_in_the_access_log():
+    hook = limiter({**RULE, "limit": 1, "shadow": True})
+    hook(asked())
+    exchange = asked()
+    hook(exchange)
+    assert (exchange.reason, exchange.reply_blocks) == ("shadow:a", None)
 
 
-def test_what_was_counted_by_another_limit_is_not_given_back():
-    world = World(now=1000.0)
-    tables = [{"key": "ip", "cost_header": "X-Cost", "limit": limit, "window": "1h"} for limit in (10, 100)]
-    first = world.build(rate_limit, tables[0])
-    world.reload()
-    second = world.build(rate_limit, tables[1])
-    assert first.request is not None and second.request is not None and first.response is not None
-    request = exchange(peer="192.0.2.1")
-    first.request(request)
-    world.reload()
-    first.response(request, Reply(200, [(b"X-Cost", b"0")]))
-    assert second.request.status(exchange(peer="192.0.2.1"))[0]["remaining"] == 90  # type: ignore[attr-defined]
+def test_a_rule_s_counts_survive_a_reload_that_changes_it_in_proportion():
+    world = World(now=100.0)
+    for limit, expected in ((5, 3), (4, 1), (9, 1)):
+        hook = limiter({"rules": [{**RULE, "limit": limit, "algorithm": "fixed_window"}]}, world)
+        world.reload()
+        assert admitted(hook, *(asked() for _ in range(3))) == expected
+
+
+def test_what_a_rule_looks_like():
+    assert repr(limiter({"rules": [RULE]})) == '<RuleLimiter rate_limit: [<LimitRule "a";q=5;w=3600 by ip memory>]>'
+
+
+@pytest.mark.parametrize("algorithm", ["token_bucket", "quota", "concurrency"])
+def test_a_rule_that_allows_nothing(algorithm: str):
+    more = {"quota": {"period": "day"}, "token_bucket": {"window": "1h"}}.get(algorithm, {})
+    rule = {"name": "none", "key": "ip", "algorithm": algorithm, "limit": 0, **more}
+    hook = limiter({"rules": [{**RULE, "name": "some"}, rule]})
+    with pytest.raises(Failed) as caught:
+        hook(asked())
+    assert caught.value.failure is (Failure.QUOTA_EXCEEDED if algorithm == "quota" else Failure.RATE_LIMITED)
+    names = [name for name, _ in caught.value.headers]
+    assert b"Retry-After" not in names and b"X-RateLimit-Reset" not in names
+    some, none = hook.status(asked())
+    assert (some["remaining"], none["remaining"], "reset" in none) == (5, 0, False)
+    exchange = asked(explained=True)
+    with pytest.raises(Failed):
+        hook(exchange)
+    assert [decision.outcome for decision in exchange.decisions or ()] == ["admitted", "limited"]
+
+
+def test_a_shadow_that_allows_nothing_refuses_nobody():
+    hook = limiter({"rules": [{**RULE, "shadow": True, "limit": 0}]})
+    assert admitted(hook, *(asked() for _ in range(3))) == 3
+
+
+def test_costs_that_are_nothing_are_not_counted_where_nothing_is_allowed():
+    hook = limiter({"rules": [{**RULE, "limit": 0, "costs": {"OPTIONS": 0, "POST": 2}}]})
+    assert admitted(hook, asked(method="OPTIONS"), asked(), asked(method="POST")) == 1
