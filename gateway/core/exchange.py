@@ -154,6 +154,9 @@ class Identity:
     """Who is calling, as an authentication method established it. `headers` go to the upstream (X-Client-ID ...).
 
     limit: one of the caller's own, as its key has it: a class of limits, or a rate such as "100/1m"; "" for none.
+    prefix: what stands before `client` and `user` to keep one issuer's names apart from another's.
+    account: a digest of the issuer, the subject and all other claims that are not of one token alone, "" where there are none.
+        Two issuers' "alice", or hers in two organizations, differ by it: so do these objects, which caches use as keys.
     """
 
     client: str
@@ -165,6 +168,8 @@ class Identity:
     headers: tuple[Pair, ...] = ()
     claims: Mapping[str, Any] = field(default_factory=dict, compare=False)
     limit: str = ""
+    prefix: str = ""
+    account: str = ""
 
 
 class AttemptRecord(NamedTuple):

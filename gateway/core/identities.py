@@ -23,12 +23,19 @@ def identity(
     permissions: frozenset[str] = frozenset(),
     claims: Mapping[str, Any],
     limit: str = "",
+    prefix: str = "",
+    account: str = "",
 ) -> Identity:
-    """Somebody with these roles and permissions, and those that come with the roles. The texts must fit a header."""
+    """Return the caller with these roles and permissions, and those that come with the roles. The texts must fit a header.
+
+    prefix: put before the names of client and user.
+    """
+    client = prefix + client
     headers: list[Pair] = [(b"X-Client-ID", client.encode())]
     if tier:
         headers.append((b"X-Client-Tier", tier.encode()))
     if roles:
         headers.append((b"X-Client-Roles", ",".join(sorted(roles)).encode()))
     every = permissions.union(*(granted.get(role, ()) for role in roles))
-    return Identity(client, method, tier, user, roles, every, tuple(headers), claims, limit)
+    named = prefix + user if user else ""
+    return Identity(client, method, tier, named, roles, every, tuple(headers), claims, limit, prefix, account)

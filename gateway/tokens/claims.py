@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -24,6 +26,10 @@ from gateway.tokens.jose import Token
 
 LONGEST_WORD = 256
 """Letters of a name, tier, role or permission: they become header fields, keys of limits and labels."""
+OF_ONE_TOKEN = frozenset(
+    ("exp", "iat", "nbf", "jti", "auth_time", "nonce", "at_hash", "c_hash", "s_hash", "sid", "session_state", "uti", "rh", "aio")
+)
+"""Claims that say nothing about the caller: of a token, or of the session it is from."""
 TYPES = frozenset(("", "jwt", "at+jwt"))
 """`typ` of tokens that are taken where the configuration names none: others are for something else (RFC 8725 section 3.11)."""
 
@@ -45,6 +51,11 @@ class Texts(fields.Field[tuple[str, ...]]):
         return {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
 
 
+def _check_prefix(text: str) -> None:
+    if not re.fullmatch(r"[\x21-\x2b\x2d-\x7e]{0,64}", text):
+        raise ValidationError("must be visible ASCII without spaces and commas, 64 letters at most")
+
+
 @table
 class ClaimsConfig:
     """Which claim says what, as `found` reads names."""
@@ -53,6 +64,13 @@ class ClaimsConfig:
     tier: str = setting(default="tier", doc="its tier")
     roles: str = setting(default="roles", doc="its roles: an array, or words with spaces between them")
     permissions: str = setting(default="scope", doc="its permissions, likewise")
+    prefix: str | None = setting(
+        Text(empty=True),
+        default=None,
+        check=_check_prefix,
+        doc='stands before the names of clients and users, so that another issuer\'s are others; `""` says that the'
+        " same name at several issuers is the same caller",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,14 +116,20 @@ def check(token: Token, rules: RulesConfig, now: float) -> float:
     return until
 
 
-def identity(claims: Mapping[str, Any], config: ClaimsConfig, granted: Granted, method: str) -> Identity:
-    """Whom the claims make the caller, with the headers that tell the upstream. Raises Refused when they name nobody.
+def identity(
+    claims: Mapping[str, Any], config: ClaimsConfig, granted: Granted, method: str, prefixes: Collection[str] = ()
+) -> Identity:
+    """Return the caller that the claims name, with the headers that tell the upstream. Raises Refused when they name none.
 
-    granted: the permissions that come with a role.
+    granted: the permissions that come with a role. prefixes: those of all issuers; a name must not begin with another's.
     """
     client = _word(claims, config.client, "client")
     if not client:
         raise invalid(f"the claim {config.client}, which names the client, is missing")
+    own = config.prefix or ""
+    for prefix in prefixes:
+        if prefix and (own + client).startswith(prefix) and not own.startswith(prefix):
+            raise invalid(f"the claim {config.client} begins with {shown(prefix)}, which is another issuer's prefix")
     tier = _word(claims, config.tier, "tier")
     roles = _words(claims, config.roles)
     if any("," in role for role in roles):
@@ -120,7 +144,15 @@ def identity(claims: Mapping[str, Any], config: ClaimsConfig, granted: Granted, 
         roles=roles,
         permissions=_words(claims, config.permissions),
         claims=claims,
+        prefix=own,
+        account=_account(claims),
     )
+
+
+def _account(claims: Mapping[str, Any]) -> str:
+    """A digest of whom the claims are about: all of them, but for those that every token has anew."""
+    about = {name: value for name, value in claims.items() if name not in OF_ONE_TOKEN}
+    return hashlib.blake2b(json.dumps(about, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
 def check_answer(answer: Mapping[str, Any], audience: tuple[str, ...], now: float) -> float:

@@ -31,7 +31,7 @@ Finding = tuple[KeyPath, str, str]
 
 def findings(lists: Lists) -> list[Finding]:
     """The path of the entry, what is the matter, and a hint."""
-    return [finding for check in (_order, _caching, _cors, _observers) for finding in check(lists)]
+    return [finding for check in (_order, _issuers, _caching, _cors, _observers) for finding in check(lists)]
 
 
 def _order(lists: Lists) -> Iterator[Finding]:
@@ -47,6 +47,21 @@ def _order(lists: Lists) -> Iterator[Finding]:
         elif kind == "rate_limit" and _limits_by_client(lists.settings.get(name)):
             by_ip = f'{hint}, and to limit strangers put one with key = "ip" in its place'
             yield path, f"{name!r} limits by client but comes before 'auth': no client is known there yet", by_ip
+
+
+def _issuers(lists: Lists) -> Iterator[Finding]:
+    """Several issuers that may give one name to two callers: limits, owners and the upstream would take them for one."""
+    for name, path in lists.request:
+        if kind_of(name) != "auth":
+            continue
+        config = lists.settings.get(name)
+        methods = getattr(config, "methods", ())
+        issuers = [*getattr(config, "jwt", ())] if "jwt" in methods else []
+        if "introspection" in methods and (server := getattr(config, "introspection", None)) is not None:
+            issuers.append(server)
+        if sum(one.claims.prefix is None for one in issuers) > 1:
+            hint = 'give one of them claims.prefix = "partners:"; "" says that the same name is the same caller'
+            yield path, f"{name!r} has {len(issuers)} issuers, and a client of one may be called as a client of another", hint
 
 
 def _caching(lists: Lists) -> Iterator[Finding]:

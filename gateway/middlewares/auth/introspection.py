@@ -42,7 +42,18 @@ class Introspected:
     wanted = "a Bearer token in the Authorization header"
     fields = bearer.FIELDS
 
-    __slots__ = ("_config", "_granted", "_known", "_revocations", "_server", "_wall", "_wrong", "challenge", "rejected")
+    __slots__ = (
+        "_config",
+        "_granted",
+        "_known",
+        "_prefixes",
+        "_revocations",
+        "_server",
+        "_wall",
+        "_wrong",
+        "challenge",
+        "rejected",
+    )
 
     def __init__(
         self,
@@ -54,8 +65,10 @@ class Introspected:
         revocations: Revocations | None,
         *,
         memory: Remembered | None = None,
+        prefixes: frozenset[str] = frozenset(),
     ) -> None:
         self._config = config
+        self._prefixes = prefixes
         self._server = server
         self._wall = clock.wall
         self._granted = granted
@@ -71,6 +84,7 @@ class Introspected:
         realm: str,
         granted: Granted,
         revocations: Revocations | None,
+        prefixes: frozenset[str] = frozenset(),
     ) -> Introspected:
         """Raises ConfigProblem when there is no server to ask."""
         if config is None:
@@ -80,10 +94,10 @@ class Introspected:
         server: Introspection = context.keep(
             ("auth", "introspection", config.url, f"{hash(asked):x}"), asked, lambda: Introspection(asked)
         )
-        fingerprint = (config, tuple(sorted(granted.items())))
+        fingerprint = (config, tuple(sorted(granted.items())), prefixes)
         key = ("auth", "introspected", context.pipeline, context.name, f"{hash(fingerprint):x}")
         memory: Remembered = context.keep(key, fingerprint, _memory)
-        return cls(config, server, context.clock, realm, granted, revocations, memory=memory)
+        return cls(config, server, context.clock, realm, granted, revocations, memory=memory, prefixes=prefixes)
 
     def __repr__(self) -> str:
         return f"<Introspected {self._server!r}, {len(self._known)} tokens known>"
@@ -123,7 +137,7 @@ class Introspected:
         now = self._wall()
         try:
             until = claims.check_answer(answer, config.audience, now)
-            identity = claims.identity(answer, config.claims, self._granted, self.name)
+            identity = claims.identity(answer, config.claims, self._granted, self.name, self._prefixes)
         except Refused as refused:
             self._wrong.put(token, (refused.why, now + config.negative_ttl))
             raise

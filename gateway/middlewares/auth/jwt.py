@@ -70,12 +70,17 @@ class Issuer:
 class Verifier:
     """The issuers of one `[auth]` table and the tokens found good. Shared by the pipeline's routes, kept across reloads."""
 
-    __slots__ = ("_issuers", "_revocations", "_roles", "known")
+    __slots__ = ("_issuers", "_prefixes", "_revocations", "_roles", "known")
 
     def __init__(
-        self, issuers: Sequence[Issuer], roles: Mapping[str, tuple[str, ...]], revocations: Revocations | None = None
+        self,
+        issuers: Sequence[Issuer],
+        roles: Mapping[str, tuple[str, ...]],
+        revocations: Revocations | None = None,
+        prefixes: frozenset[str] = frozenset(),
     ) -> None:
         self._revocations = revocations
+        self._prefixes = prefixes
         self._issuers = {issuer.name: issuer for issuer in issuers}
         self._roles = roles
         self.known: Memory[Identity] = Memory(KNOWN)
@@ -114,7 +119,7 @@ class Verifier:
             why = _ended(issuer.sessions, token)
         if why:
             raise Refused("revoked", why, detail="The token has been revoked.")
-        return claims.identity(token.claims, issuer.claims, self._roles, "jwt"), until
+        return claims.identity(token.claims, issuer.claims, self._roles, "jwt", self._prefixes), until
 
 
 class Jwt:
@@ -143,6 +148,7 @@ class Jwt:
         revocations: Revocations | None = None,
         *,
         alone: bool = True,
+        prefixes: frozenset[str] = frozenset(),
     ) -> Jwt:
         """With the issuers' keys. Raises ConfigProblem when a table does not say where they are, or they are no good."""
         if not configs:
@@ -154,10 +160,10 @@ class Jwt:
         issuers = [_issuer(config, context, index) for index, config in enumerate(configs)]
         # Not by value: a list that is read again is the same list.
         own = (context.issuer.keys.names, id(context.issuer.sessions)) if any(config.own for config in configs) else None
-        fingerprint = (tuple(configs), tuple(sorted(roles.items())), id(revocations), own)
+        fingerprint = (tuple(configs), tuple(sorted(roles.items())), id(revocations), own, prefixes)
         # Routes that override something else share what is remembered; those that override this have their own.
         key = ("auth", "jwt", context.pipeline, context.name, f"{hash(fingerprint):x}")
-        verifier: Verifier = context.keep(key, fingerprint, lambda: Verifier(issuers, roles, revocations))
+        verifier: Verifier = context.keep(key, fingerprint, lambda: Verifier(issuers, roles, revocations, prefixes))
         return cls(verifier, context.clock, realm, alone=alone)
 
     def __repr__(self) -> str:
@@ -282,8 +288,9 @@ def _own(config: JwtConfig, context: Context, index: int) -> Issuer:
         keys = verifying.from_set(mine.keys.document, algorithms)
     except BadKey as bad:
         raise ConfigProblem(f"algorithms: {bad}", at=("jwt", index, "algorithms")) from None
-    if config.claims == ClaimsConfig():
-        config = replace(config, claims=ClaimsConfig(client="client_id"))  # RFC 9068 section 2.2: sub is the user
+    if replace(config.claims, prefix=None) == ClaimsConfig():
+        # RFC 9068 section 2.2: sub is the user
+        config = replace(config, claims=ClaimsConfig(client="client_id", prefix=config.claims.prefix))
     return Issuer(replace(config, algorithms=algorithms), keys, None, mine.sessions)
 
 

@@ -49,11 +49,13 @@ def make(name: str, names: Sequence[str], config: AuthConfig, context: Context) 
         from gateway.middlewares.auth.jwt import Jwt
 
         alone = "introspection" not in names[names.index("jwt") :]
-        return Jwt.of(config.jwt, context, realm, roles, _revocations(config, context), alone=alone)
+        listed = _revocations(config, context)
+        return Jwt.of(config.jwt, context, realm, roles, listed, alone=alone, prefixes=_prefixes(config))
     if name == "introspection":
         from gateway.middlewares.auth.introspection import Introspected
 
-        return Introspected.of(config.introspection, context, realm, roles, _revocations(config, context))
+        listed = _revocations(config, context)
+        return Introspected.of(config.introspection, context, realm, roles, listed, _prefixes(config))
     if name == "basic":
         from gateway.middlewares.auth.basic import Basic
 
@@ -65,6 +67,12 @@ def make(name: str, names: Sequence[str], config: AuthConfig, context: Context) 
     from gateway.middlewares.auth.mtls import Mtls
 
     return Mtls.of(config.mtls, roles)
+
+
+def _prefixes(config: AuthConfig) -> frozenset[str]:
+    """What the names of each issuer's callers begin with."""
+    issuers = [*config.jwt, *((config.introspection,) if config.introspection is not None else ())]
+    return frozenset(one.claims.prefix for one in issuers if one.claims.prefix)
 
 
 def _revocations(config: AuthConfig, context: Context) -> Revocations | None:

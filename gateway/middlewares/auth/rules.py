@@ -59,8 +59,13 @@ def _owner(parameter: str, claim: str, excepted: frozenset[str]) -> Rule:
             return None
         wanted = exchange.params.get(parameter)
         # A route without the parameter has no owner to compare with: that must not mean everybody owns it.
-        held = identity.client if claim == "client" else found(identity.claims, claim)
-        if wanted is not None and (held == wanted or (type(held) is int and str(held) == wanted)):
+        if claim == "client":
+            held: object = identity.client
+        else:
+            # A caller whose names have a prefix owns what begins with it, whatever else its issuer chooses to claim.
+            value = found(identity.claims, claim)
+            held = f"{identity.prefix}{value}" if type(value) in (str, int) else None
+        if wanted is not None and held == wanted:
             return None
         said = "is not there" if wanted is None else f"is not the {claim} of client {identity.client}"
         return _denied("owner", f"owner: the path's {parameter} {said}")

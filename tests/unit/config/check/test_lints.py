@@ -1,5 +1,8 @@
+from types import SimpleNamespace
+
 import pytest
 
+from gateway.config.check.lints import Lists, findings
 from tests.unit.config.tree import ROUTE, Tree
 
 CLEAN = """
@@ -104,6 +107,25 @@ def test_lists_that_cannot_mean_what_they_say(tree: Tree, what: str, text: str, 
     problem = tree.only()
     assert ((problem.line, problem.column), problem.message, problem.severity) == (place, message, "warning"), what
     assert problem.hint
+
+
+@pytest.mark.parametrize(
+    ("methods", "prefixes", "said"),
+    [
+        (("jwt",), (None,), False),
+        (("jwt",), (None, None), True),
+        (("jwt",), (None, "partners:"), False),
+        (("jwt",), ("", None), False),
+        (("jwt",), (None, None, "x:"), True),
+        (("api_key",), (None, None), False),
+        (("jwt", "introspection"), (None,), True),
+    ],
+)
+def test_issuers_whose_names_may_be_the_same(methods: tuple[str, ...], prefixes: tuple[str | None, ...], said: bool) -> None:
+    issuers = [SimpleNamespace(claims=SimpleNamespace(prefix=prefix)) for prefix in prefixes]
+    auth = SimpleNamespace(methods=methods, jwt=issuers, introspection=SimpleNamespace(claims=SimpleNamespace(prefix=None)))
+    found = findings(Lists((("auth", ("request", 0)),), (), (), {"auth": auth}))
+    assert [path for path, _, _ in found] == ([("request", 0)] if said else [])
 
 
 def test_a_limit_whose_table_does_not_load_is_left_in_peace(tree: Tree) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,8 @@ class TestIdentity:
     def test_of_a_token(self, world: Bearers):
         exchange = bearing(token(tier="gold", roles=["operator", "auditor"], scope="cameras:read users:*", jti="1"))
         assert world.auth(roles={"operator": ["alarms:read"]})(exchange) is None
-        assert exchange.identity == Identity(
+        assert exchange.identity is not None
+        assert replace(exchange.identity, account="") == Identity(
             "acme",
             "jwt",
             "gold",
@@ -277,6 +279,57 @@ class TestFields:
         assert exchange.decisions is not None
         assert [decision.outcome for decision in exchange.decisions] == ["allowed"]
         assert world.counted() == {}
+
+
+class TestWhoIsWho:
+    """What two issuers, or two organizations of one, must not share: caches for one caller, limits, owners, X-Client-ID."""
+
+    OTHER = "https://other.example"
+
+    def callers(self, world: Bearers, *said: dict[str, Any], **first: Any) -> list[Identity]:
+        other = {"issuer": self.OTHER, "secret": SECRET, "claims": {"prefix": "partners:"}}
+        hook, found = world.auth({"secret": SECRET, **first}, other), []
+        for claims in said:
+            exchange = bearing(token(**claims))
+            hook(exchange)
+            assert exchange.identity is not None
+            found.append(exchange.identity)
+        return found
+
+    def test_the_same_caller_in_another_token(self, world: Bearers):
+        one, two = self.callers(world, {"jti": "1", "sid": "a"}, {"jti": "2", "exp": NOW + 5, "iat": NOW - 5, "nonce": "n"})
+        assert one == two and hash(one) == hash(two) and one.claims != two.claims
+
+    @pytest.mark.parametrize("more", [{"org_id": "b"}, {"iss": OTHER}, {"sub": "bert"}, {"tier": "gold"}, {"acr": "2"}])
+    def test_callers_that_differ(self, world: Bearers, more: dict[str, Any]):
+        one, two = self.callers(world, {"org_id": "a"}, {"org_id": "a", **more})
+        assert one != two
+
+    def test_names_of_another_issuer(self, world: Bearers):
+        ours, theirs = self.callers(world, {}, {"iss": self.OTHER})
+        assert (ours.client, ours.user) == ("acme", "acme")
+        assert (theirs.client, theirs.user) == ("partners:acme", "partners:acme")
+        assert theirs.headers[0] == (b"X-Client-ID", b"partners:acme")
+
+    def test_nobody_takes_anothers_prefix(self, world: Bearers):
+        hook = world.auth(
+            {"secret": SECRET},
+            {"issuer": self.OTHER, "secret": SECRET, "claims": {"prefix": "a:"}},
+            {"issuer": "https://third.example", "secret": SECRET, "claims": {"prefix": "a:b:"}},
+        )
+        for more in ({"sub": "a:acme"}, {"sub": "b:acme", "iss": self.OTHER}):
+            assert "which is another issuer's prefix" in refused(hook, bearing(token(**more))).why
+        hook(bearing(token(sub="acme", iss="https://third.example")))
+        hook(bearing(token(sub="acme", iss=self.OTHER)))
+
+    def test_our_own_tokens_with_a_prefix_name_the_client(self, world: Bearers):
+        with pytest.raises(ConfigProblem, match="own needs the gateway"):
+            world.auth({"own": True, "claims": {"prefix": "us:"}})
+
+    @pytest.mark.parametrize("prefix", ["a b", "a,b", "é", "x" * 65])
+    def test_prefixes_that_fit_no_header(self, world: Bearers, prefix: str):
+        with pytest.raises(ValidationError):
+            world.auth({"secret": SECRET, "claims": {"prefix": prefix}})
 
 
 class TestMemory:

@@ -6,7 +6,7 @@ import pytest
 
 from gateway.core.exchange import Exchange
 from gateway.core.failures import Failure
-from tests.unit.middlewares.auth.bearers import Bearers, asked, bearing, refused, token
+from tests.unit.middlewares.auth.bearers import ISSUER, SECRET, Bearers, asked, bearing, refused, token
 
 
 def at(address: str, exchange: Exchange) -> Exchange:
@@ -72,6 +72,19 @@ def test_ownership(owner: dict[str, str], said: dict[str, Any], params: dict[str
     assert failed.failure is Failure.FORBIDDEN and failed.why.startswith("owner: ") and why in failed.why
     assert exchange.decisions is not None and exchange.decisions[-1].why == failed.why
     assert "acme" not in failed.detail
+
+
+@pytest.mark.parametrize("claim", ["sub", "client", "uid"])
+def test_another_issuers_caller_of_the_same_name_owns_nothing(claim: str):
+    other = {"issuer": "https://other.example", "secret": SECRET, "claims": {"prefix": "partners:"}}
+    hook = Bearers().auth({"secret": SECRET}, other, owner={"id": claim})
+    for issuer, id, owns in ((ISSUER, "acme", True), (other["issuer"], "acme", False), (other["issuer"], "partners:acme", True)):
+        exchange = bearing(token(iss=issuer, uid="acme"))
+        exchange.params = {"id": id}
+        if owns:
+            hook(exchange)
+        else:
+            refused(hook, exchange)
 
 
 def test_whoever_may_see_all_owns_nothing():
