@@ -83,7 +83,8 @@ class Context:
     errors_format: the gateway's `[errors] format`, for what renders failures.
     store: what `[store] url` names (gateway.store.stores.SharedStore), None while everything stays in this process.
     ledger: what counts limits for several gateways (gateway.limits.ledger.Ledger), None while each process counts for itself.
-    issuer: the gateway as an issuer of tokens (state.issuer.OwnIssuer), None without `[tokens]`.
+    secrets: names (lower case) of header fields, query parameters and cookies that credentials come in, anywhere.
+    issuer: the gateway as an issuer of tokens (gateway.issuer.own.OwnIssuer), None without `[tokens]`.
     home: the directory of gateway.toml.
     """
 
@@ -98,6 +99,7 @@ class Context:
     store: Any = None
     ledger: Any = None
     issuer: Any = None
+    secrets: frozenset[str] = frozenset()
     home: Path = field(default_factory=Path)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
+from types import ModuleType
 from typing import Any
 
 from gateway.config.tables.schema import TableClass
@@ -34,11 +35,16 @@ CATALOGUE = {
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One middleware as the catalogue knows it. Without a `config` Table, build gets the raw table."""
+    """One middleware as the catalogue knows it. Without a `config` Table, build gets the raw table.
+
+    module: of one of ours. It may have `secrets(config)`, the names that credentials come in, which no log shows, and
+    `left_out(config, context)`, the hooks that stand in on a route that leaves it out.
+    """
 
     name: str
     build: Build
     config: TableClass | None
+    module: ModuleType | None = None
 
 
 class UnknownMiddleware(LookupError):
@@ -50,7 +56,7 @@ def find(name: str) -> Kind:
     kind = kind_of(name)
     if kind in CATALOGUE:
         module = import_module(CATALOGUE[kind])
-        return Kind(kind, module.build, module.CONFIG)
+        return Kind(kind, module.build, module.CONFIG, module)
     if ":" in kind:
         module_name, _, attribute = kind.partition(":")
         try:

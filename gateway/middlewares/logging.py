@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
 from pathlib import Path
@@ -49,7 +50,9 @@ class LoggingConfig:
 
     file: str = setting(default="-", doc='`"-"` is standard output; a path is relative to the pipeline\'s file')
     mask: tuple[str, ...] = setting(
-        default=MASK, doc="headers and query parameters whose values are replaced by `***`, whatever their case"
+        default=MASK,
+        doc="headers and query parameters whose values are replaced by `***`, whatever their case;"
+        " those that any `auth` takes credentials from always are",
     )
     headers: tuple[str, ...] = setting(Items(FieldName()), default=(), doc="more request headers to log, under `headers`")
     sample: float = setting(
@@ -73,6 +76,7 @@ CONFIG = schema_of(LoggingConfig)
 
 def build(config: LoggingConfig, context: Context) -> Hooks:
     """Raises ConfigProblem when the file cannot be opened. Equal settings share one AccessLog, and all of a path one LogFile."""
+    config = replace(config, mask=(*config.mask, *sorted(context.secrets - set(config.mask))))
     path = located(context.directory, config.file)
     file = _file(path, context)
     key = ("logging", str(path or "-"), repr(config))

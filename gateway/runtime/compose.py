@@ -74,6 +74,7 @@ class _Composer:
         self.store: SharedStore | None = None
         self.ledger: Ledger | None = None
         self.issuing: Issuing | None = None
+        self.secrets = _secrets(loaded)
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
 
@@ -257,7 +258,20 @@ class _Composer:
 
     def _before(self, pipeline: PipelineConfig, route: RouteConfig) -> tuple[Hooks, ...]:
         """What comes before a route's own lists: its limit, and the fields it asks for."""
-        return (*self._own_limit(pipeline, route), *self._passed(pipeline, route))
+        return (*self._own_limit(pipeline, route), *self._left_out(pipeline, route), *self._passed(pipeline, route))
+
+    def _left_out(self, pipeline: PipelineConfig, route: RouteConfig) -> tuple[Hooks, ...]:
+        """What stands in for middlewares that the pipeline has and the route's requests do not go through."""
+        if not route.upstream:
+            return ()
+        asked = pipeline.request if route.request is None else route.request
+        names = [name for name in pipeline.settings if name not in asked or route.overrides.get(name) is False]
+        found: list[Hooks | None] = []
+        for name in names:
+            make = getattr(middlewares.find(name).module, "left_out", None)
+            if make is not None:
+                found.append(make(pipeline.settings[name], Context(name, pipeline.name, route.name)))
+        return tuple(hooks for hooks in found if hooks is not None)
 
     def _passed(self, pipeline: PipelineConfig, route: RouteConfig) -> tuple[Hooks, ...]:
         """What passes the fields on that a route asks for."""
@@ -314,6 +328,7 @@ class _Composer:
             store=self.store,
             ledger=self.ledger,
             issuer=self.issuing.issuer if self.issuing is not None else None,
+            secrets=self.secrets,
         )
         try:
             return middlewares.find(name).build(settings, context)
@@ -353,6 +368,18 @@ class _Composer:
                     observers[kind] = Hooks(finish=self._build(pipeline, name, pipeline.settings.get(name)).finish)
         made = flatten("", (), (), (self._renderer(""), *observers.values()))
         return replace(made, error=next(iter(early.values())).error) if len(early) == 1 else made
+
+
+def _secrets(loaded: LoadedConfig) -> frozenset[str]:
+    """The names that credentials come in, of every pipeline: what one asks for may be sent to another."""
+    found: set[str] = set()
+    for pipeline in loaded.pipelines:
+        for settings in (pipeline.settings, *(route.settings for route in pipeline.routes)):
+            for name, value in settings.items():
+                secrets = getattr(middlewares.find(name).module, "secrets", None)
+                if secrets is not None:
+                    found |= secrets(value)
+    return frozenset(found)
 
 
 def _discovers(config: UpstreamConfig) -> bool:

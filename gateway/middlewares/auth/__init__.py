@@ -8,6 +8,7 @@ what `require` says. How a method knows callers is its own file.
 from __future__ import annotations
 
 from collections.abc import Awaitable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from gateway.config.tables.schema import schema_of
@@ -17,6 +18,7 @@ from gateway.core.hooks import ConfigProblem, Context, Hooks
 from gateway.core.refusals import Refused
 from gateway.credentials.audit import Audit
 from gateway.middlewares.auth import bearer
+from gateway.middlewares.auth.bearer import Elsewhere
 from gateway.middlewares.auth.config import AuthConfig
 from gateway.middlewares.auth.methods import Method, make
 from gateway.middlewares.auth.permissions import Requirements, covers
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from gateway.middlewares.auth.internal_token import InternalToken
 
 CONFIG = schema_of(AuthConfig)
-__all__ = ["CONFIG", "Auth", "AuthConfig", "build"]
+__all__ = ["CONFIG", "Auth", "AuthConfig", "build", "left_out", "secrets"]
 
 
 class Auth:
@@ -161,8 +163,69 @@ def build(config: AuthConfig, context: Context) -> Hooks:
     if not config.methods:
         raise ConfigProblem("no methods, so nobody could be known", at=("methods",), hint='methods = ["api_key"]')
     names = tuple(dict.fromkeys(config.methods))
-    methods = tuple(make(name, names, config, context) for name in names)
+    elsewhere = None
+    if config.bearer.query or config.bearer.cookie:
+        elsewhere = Elsewhere(config.bearer.query, config.bearer.cookie, config.forward_credentials)
+    methods = tuple(make(name, names, config, context, elsewhere) for name in names)
     return Hooks(request=Auth(config, context, methods).request)
+
+
+def secrets(config: AuthConfig) -> frozenset[str]:
+    """The names (lower case) of header fields, query parameters and cookies that credentials come in."""
+    names = set()
+    if "api_key" in config.methods:
+        names |= {config.api_key.header, config.api_key.query}
+    if {"api_key", "jwt", "introspection", "basic"} & set(config.methods):
+        names.add("authorization")
+    if {"jwt", "introspection"} & set(config.methods):
+        names |= {config.bearer.query, config.bearer.cookie, "cookie" if config.bearer.cookie else ""}
+    if config.forward == "token":
+        names.add(config.token.header)
+    return frozenset(name.lower() for name in names if name)
+
+
+def left_out(config: AuthConfig, context: Context) -> Hooks | None:
+    """What stands in for this on a route that leaves it out: credentials are kept from the upstream all the same."""
+    keeper = Keeper(config)
+    return Hooks(request=keeper.request) if keeper else None
+
+
+class Keeper:
+    """Keeps API keys, tokens in queries and cookies, and what clients say in place of our token, from the upstream.
+
+    Authorization goes on, unless it holds an API key: where nobody is asked for it, it may be the upstream's own.
+    """
+
+    __slots__ = ("_cookie", "_fields", "_keys", "_queries")
+
+    def __init__(self, config: AuthConfig) -> None:
+        fields = {config.token.header} if config.forward == "token" else set()
+        queries: set[str] = set()
+        self._keys, self._cookie = False, ""
+        if not config.forward_credentials:
+            if "api_key" in config.methods:
+                self._keys = True
+                fields.add(config.api_key.header)
+                queries.add(config.api_key.query)
+            if {"jwt", "introspection"} & set(config.methods):
+                queries.add(config.bearer.query)
+                self._cookie = config.bearer.cookie
+        self._fields = frozenset(name.lower().encode() for name in fields) or None
+        self._queries = frozenset(queries - {""})
+
+    def __bool__(self) -> bool:
+        return bool(self._fields or self._queries or self._cookie)
+
+    def request(self, exchange: Exchange) -> None:
+        """The request hook. Refuses nothing."""
+        bearer.drop(exchange, self._fields)
+        if self._queries and exchange.query:
+            bearer.parameters(exchange, self._queries, forward=False)
+        if self._keys and bearer.holds_key(exchange):
+            bearer.drop(exchange, bearer.FIELDS)
+        if self._cookie:
+            with suppress(Refused):  # two of them: both are taken out
+                bearer.cookie(exchange, self._cookie, forward=False)
 
 
 def _forbidden(exchange: Exchange, method: Method, identity: Identity, needed: frozenset[str]) -> Refused:

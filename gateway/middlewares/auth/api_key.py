@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
 
 from multidict import istr
 
@@ -97,17 +96,16 @@ class ApiKeys:
     def _from_header(self, given: list[str]) -> str:
         """The key in the header, "" for an empty field."""
         if len(given) > 1:
-            raise _ambiguous(f"{len(given)} {self._header} headers", f"There must be only one {self._header} header.")
+            raise bearer.ambiguous(f"{len(given)} {self._header} headers", f"There must be only one {self._header} header.")
         return given[0]
 
     def _from_authorization(self, exchange: Exchange, from_header: str | None) -> str | None:
         """The key in `Authorization: ApiKey KEY`, as the challenge asks for; it is kept from the upstream."""
-        given = exchange.headers.getall(AUTHORIZATION)
-        if not any(value[:7].lower() == "apikey " for value in given):
+        if not bearer.holds_key(exchange):
             return from_header
-        presented = bearer.of_scheme(given, "apikey")
+        presented = bearer.of_scheme(exchange.headers.getall(AUTHORIZATION), "apikey")
         if self._header != AUTHORIZATION and from_header and presented and from_header != presented:
-            raise _ambiguous(
+            raise bearer.ambiguous(
                 f"different keys in {self._header} and Authorization",
                 f"The {self._header} and Authorization headers differ.",
             )
@@ -116,26 +114,13 @@ class ApiKeys:
         return presented or from_header
 
     def _from_query(self, exchange: Exchange, from_header: str | None) -> str | None:
-        """The key in the query if there is one, else that of the header; taken out of what the upstream gets."""
-        if self._query not in exchange.query and "%" not in exchange.query:
-            return from_header
-        parameters = exchange.query.split("&")
-        mine = [parameter for parameter in parameters if unquote(parameter.partition("=")[0]) == self._query]
-        if not mine:
-            return from_header
-        if len(mine) > 1:
-            raise _ambiguous(f"{len(mine)} {self._query} parameters", f"There must be only one {self._query} parameter.")
-        # Not unquote_plus: keys made elsewhere may hold a "+", and none holds a space.
-        presented = unquote(mine[0].partition("=")[2])
+        """The key in the query if there is one, else that of the header."""
+        presented = bearer.parameter(exchange, self._query, self._forward)
         if from_header and presented and presented != from_header:
-            raise _ambiguous(
+            raise bearer.ambiguous(
                 f"different keys in {self._header} and {self._query}",
                 f"The {self._header} header and the {self._query} parameter differ.",
             )
-        if not self._forward:
-            parameters.remove(mine[0])
-            exchange.query = "&".join(parameters)
-            exchange.target = exchange.path + ("?" + exchange.query if exchange.query else "")
         return presented or from_header
 
 
@@ -185,10 +170,6 @@ def _from_elsewhere(identity: Identity, address: str, networks: Networks) -> Ref
         detail="The API key may not be used from here.",
         failure=Failure.FORBIDDEN,
     )
-
-
-def _ambiguous(why: str, detail: str) -> Refused:
-    return Refused("malformed", why, detail=detail, failure=Failure.MALFORMED)
 
 
 def _shortest(path: Path) -> str:

@@ -206,6 +206,20 @@ class TokenConfig:
 
 
 @table
+class BearerConfig:
+    """Where Bearer tokens may come from beside the Authorization field, for pages that cannot send it (WebSockets, downloads)."""
+
+    query: str = setting(
+        default="", doc="a query parameter; URLs end up in histories, logs and Referer fields, so it has to be asked for"
+    )
+    cookie: str = setting(
+        default="",
+        doc="a cookie, read where neither of the others is there. Browsers send it from other sites too:"
+        " give it SameSite=Lax or Strict, or let `cors` refuse other origins",
+    )
+
+
+@table
 class AuthConfig:
     """How callers are known, and what they need."""
 
@@ -216,6 +230,7 @@ class AuthConfig:
     )
     api_key: ApiKeyConfig = setting(default=ApiKeyConfig(), doc="`[auth.api_key]`")
     jwt: tuple[JwtConfig, ...] = setting(default=(), doc="`[[auth.jwt]]`")
+    bearer: BearerConfig = setting(default=BearerConfig(), doc="`[auth.bearer]`")
     introspection: IntrospectionConfig | None = setting(default=None, doc="`[auth.introspection]`")
     basic: BasicConfig = setting(default=BasicConfig(), doc="`[auth.basic]`")
     mtls: tuple[MtlsConfig, ...] = setting(default=(), doc="`[[auth.mtls]]`")

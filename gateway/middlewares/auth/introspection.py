@@ -15,7 +15,7 @@ from gateway.core.identities import Granted
 from gateway.core.refusals import Refused
 from gateway.credentials.revocations.revoked import Revocations
 from gateway.middlewares.auth import bearer
-from gateway.middlewares.auth.bearer import AUTHORIZATION, NOTHING
+from gateway.middlewares.auth.bearer import AUTHORIZATION, NOTHING, Elsewhere
 from gateway.middlewares.auth.config import IntrospectionConfig
 from gateway.middlewares.auth.memory import Memory
 from gateway.tokens import claims
@@ -39,11 +39,11 @@ class Introspected:
     """The method "introspection"."""
 
     name = "introspection"
-    wanted = "a Bearer token in the Authorization header"
     fields = bearer.FIELDS
 
     __slots__ = (
         "_config",
+        "_elsewhere",
         "_granted",
         "_known",
         "_prefixes",
@@ -53,6 +53,7 @@ class Introspected:
         "_wrong",
         "challenge",
         "rejected",
+        "wanted",
     )
 
     def __init__(
@@ -66,8 +67,11 @@ class Introspected:
         *,
         memory: Remembered | None = None,
         prefixes: frozenset[str] = frozenset(),
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         self._config = config
+        self._elsewhere = elsewhere
+        self.wanted = bearer.WANTED + (elsewhere.wanted if elsewhere is not None else "")
         self._prefixes = prefixes
         self._server = server
         self._wall = clock.wall
@@ -85,6 +89,7 @@ class Introspected:
         granted: Granted,
         revocations: Revocations | None,
         prefixes: frozenset[str] = frozenset(),
+        elsewhere: Elsewhere | None = None,
     ) -> Introspected:
         """Raises ConfigProblem when there is no server to ask."""
         if config is None:
@@ -97,7 +102,9 @@ class Introspected:
         fingerprint = (config, tuple(sorted(granted.items())), prefixes)
         key = ("auth", "introspected", context.pipeline, context.name, f"{hash(fingerprint):x}")
         memory: Remembered = context.keep(key, fingerprint, _memory)
-        return cls(config, server, context.clock, realm, granted, revocations, memory=memory, prefixes=prefixes)
+        return cls(
+            config, server, context.clock, realm, granted, revocations, memory=memory, prefixes=prefixes, elsewhere=elsewhere
+        )
 
     def __repr__(self) -> str:
         return f"<Introspected {self._server!r}, {len(self._known)} tokens known>"
@@ -105,9 +112,9 @@ class Introspected:
     def identify(self, exchange: Exchange) -> Identity | Awaitable[Identity] | None:
         """Whose token came with the request; None without one. Raises Refused."""
         given = exchange.headers.getall(AUTHORIZATION, NOTHING)
-        if not given:
-            return None
-        token = bearer.token(given)
+        token = bearer.token(given) if given else None
+        if self._elsewhere is not None:
+            token = self._elsewhere.token(exchange, token)
         if token is None:
             return None
         now = self._wall()

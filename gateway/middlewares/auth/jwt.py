@@ -18,7 +18,7 @@ from gateway.core.hooks import ConfigProblem, Context
 from gateway.core.refusals import Refused
 from gateway.credentials.revocations.revoked import Revocations
 from gateway.middlewares.auth import bearer
-from gateway.middlewares.auth.bearer import AUTHORIZATION, NOTHING
+from gateway.middlewares.auth.bearer import AUTHORIZATION, NOTHING, Elsewhere
 from gateway.middlewares.auth.config import JwtConfig
 from gateway.middlewares.auth.memory import Memory
 from gateway.store.stores import StoreDown
@@ -126,13 +126,16 @@ class Jwt:
     """The method "jwt". `alone`: no other method after this one takes Bearer tokens."""
 
     name = "jwt"
-    wanted = "a Bearer token in the Authorization header"
     fields = bearer.FIELDS
 
-    __slots__ = ("_alone", "_known", "_verifier", "_wall", "challenge", "rejected")
+    __slots__ = ("_alone", "_elsewhere", "_known", "_verifier", "_wall", "challenge", "rejected", "wanted")
 
-    def __init__(self, verifier: Verifier, clock: Clock, realm: str, *, alone: bool = True) -> None:
+    def __init__(
+        self, verifier: Verifier, clock: Clock, realm: str, *, alone: bool = True, elsewhere: Elsewhere | None = None
+    ) -> None:
         self._verifier = verifier
+        self._elsewhere = elsewhere
+        self.wanted = bearer.WANTED + (elsewhere.wanted if elsewhere is not None else "")
         self._known = verifier.known
         self._wall = clock.wall
         self._alone = alone
@@ -149,6 +152,7 @@ class Jwt:
         *,
         alone: bool = True,
         prefixes: frozenset[str] = frozenset(),
+        elsewhere: Elsewhere | None = None,
     ) -> Jwt:
         """With the issuers' keys. Raises ConfigProblem when a table does not say where they are, or they are no good."""
         if not configs:
@@ -164,7 +168,7 @@ class Jwt:
         # Routes that override something else share what is remembered; those that override this have their own.
         key = ("auth", "jwt", context.pipeline, context.name, f"{hash(fingerprint):x}")
         verifier: Verifier = context.keep(key, fingerprint, lambda: Verifier(issuers, roles, revocations, prefixes))
-        return cls(verifier, context.clock, realm, alone=alone)
+        return cls(verifier, context.clock, realm, alone=alone, elsewhere=elsewhere)
 
     def __repr__(self) -> str:
         return f"<Jwt {self._verifier!r}>"
@@ -172,23 +176,25 @@ class Jwt:
     def identify(self, exchange: Exchange) -> Identity | Awaitable[Identity | None] | None:
         """Whose token came with the request; None without one. Raises Refused."""
         given = exchange.headers.getall(AUTHORIZATION, NOTHING)
-        if not given:
-            return None
-        presented = given[0]
-        known = self._known.get(presented)
         now = self._wall()
-        # A field that is known holds one token found good; a second field must not slip by beside it.
-        if known is not None and now < known[1] and len(given) == 1:
-            return known[0]
-        text = bearer.token(given)
-        if text is None:
-            return None
-        if presented != (usual := f"Bearer {text}"):
-            # Remembered in one spelling: "bearer  TOKEN" is no other token.
-            presented = usual
-            known = self._known.get(presented)
-            if known is not None and now < known[1]:
+        if self._elsewhere is not None:
+            text = self._elsewhere.token(exchange, bearer.token(given) if given else None)
+        elif given:
+            known = self._known.get(given[0])
+            # A field that is known holds one token found good; a second field must not slip by beside it.
+            if known is not None and now < known[1] and len(given) == 1:
                 return known[0]
+            text = bearer.token(given)
+        else:
+            return None
+        return None if text is None else self._whose(text, now)
+
+    def _whose(self, text: str, now: float) -> Identity | Awaitable[Identity | None] | None:
+        """Whose token this is; None for one of another method's. Raises Refused."""
+        presented = f"Bearer {text}"  # remembered in one spelling: "bearer  TOKEN" is no other token
+        known = self._known.get(presented)
+        if known is not None and now < known[1]:
+            return known[0]
         if not self._alone and not jose.looks_like(text):
             return None
         token = jose.read(text)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from gateway.core.exchange import Exchange, Identity
 from gateway.core.hooks import ConfigProblem, Context
+from gateway.middlewares.auth.bearer import Elsewhere
 from gateway.middlewares.auth.config import AuthConfig
 from gateway.store import stores
 
@@ -38,8 +39,11 @@ class Method(Protocol):
         """
 
 
-def make(name: str, names: Sequence[str], config: AuthConfig, context: Context) -> Method:
-    """The method called `name`, one of `names` in order. Raises ConfigProblem when it cannot work, e.g. without its keys."""
+def make(name: str, names: Sequence[str], config: AuthConfig, context: Context, elsewhere: Elsewhere | None) -> Method:
+    """The method called `name`, one of `names` in order. Raises ConfigProblem when it cannot work, e.g. without its keys.
+
+    elsewhere: where tokens may come from beside Authorization.
+    """
     realm, roles = config.realm, config.roles
     if name == "api_key":
         from gateway.middlewares.auth.api_key import ApiKeys
@@ -50,12 +54,12 @@ def make(name: str, names: Sequence[str], config: AuthConfig, context: Context) 
 
         alone = "introspection" not in names[names.index("jwt") :]
         listed = _revocations(config, context)
-        return Jwt.of(config.jwt, context, realm, roles, listed, alone=alone, prefixes=_prefixes(config))
+        return Jwt.of(config.jwt, context, realm, roles, listed, alone=alone, prefixes=_prefixes(config), elsewhere=elsewhere)
     if name == "introspection":
         from gateway.middlewares.auth.introspection import Introspected
 
         listed = _revocations(config, context)
-        return Introspected.of(config.introspection, context, realm, roles, listed, _prefixes(config))
+        return Introspected.of(config.introspection, context, realm, roles, listed, _prefixes(config), elsewhere)
     if name == "basic":
         from gateway.middlewares.auth.basic import Basic
 
