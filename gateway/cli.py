@@ -108,7 +108,7 @@ def _ask(options: argparse.Namespace, method: str, path: str) -> int:
     from gateway.config.check.compile import admin_of
     from gateway.config.toml.problems import ConfigErrors
 
-    url, token = options.admin, os.environ.get("GATEWAY_ADMIN_TOKEN", "")
+    url, token = options.admin, os.environ.get("GATEWAY_ADMIN_TOKEN", "").strip()
     if url is None:
         try:
             admin = admin_of(options.config, os.environ)

@@ -36,6 +36,8 @@ def call(
         connection = HTTPConnection(host, parts.port, timeout=timeout)
     headers: dict[str, str | bytes] = {"Accept": "application/json", HEADER: "1"}
     if token:
+        if not token.isprintable() or " " in token:  # http.client would say so, and show it
+            raise AdminError("the admin token holds letters that cannot be sent, such as a line feed or a space")
         headers["Authorization"] = b"Bearer " + token.encode()
     if body is not None:
         headers["Content-Type"] = "application/json"

@@ -23,6 +23,7 @@ def test_it_checks(tmp_path: Path):
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
     )
+    (tmp_path / "signing.pem").chmod(0o600)
     user_edits.add(tmp_path / "users.toml", User("alice", user_file.hashed("password of alice"), roles=frozenset(("operator",))))
     loaded = check(tmp_path / "gateway.toml", {})
     assert loaded.warnings == ()

@@ -90,6 +90,9 @@ def compile_config(path: Path, schema_for: SchemaFor, known_names: Sequence[str]
     named = _pipeline_names(drafts)
     if not drafts and not tree.problems.of("error"):
         tree.gateway.warning(("include",), "there are no pipelines: every request is answered 404", "include pipelines/*.toml")
+    for exposed in sorted(tree.sources.exposed):
+        message = "every user of this machine can read this file, and it holds a secret"
+        tree.problems.add(Problem(exposed, 1, 1, message, f"chmod 600 {exposed.name}", "warning"))
     if tree.problems.of("error"):
         raise ConfigErrors(tree.problems.all())
     return LoadedConfig(

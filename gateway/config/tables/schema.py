@@ -76,6 +76,8 @@ class Secret(Text):
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
         if not isinstance(value, str | FileTable):
             raise ValidationError('must be a string or { file = "path" }')
+        if isinstance(value, FileTable):
+            value = value.contents(secret=True)
         return SecretText(super()._deserialize(value, attr, data, **kwargs), "***")
 
 

@@ -11,6 +11,7 @@ import os
 from collections.abc import Mapping
 from errno import EINVAL
 from pathlib import Path
+from stat import S_IROTH
 from typing import Any
 
 from marshmallow import ValidationError
@@ -65,10 +66,14 @@ class Sources:
         self._environ = environ
         self.variables: dict[str, str | None] = {}
         self.files: dict[Path, bytes] = {}
+        self.exposed: set[Path] = set()
+        """Files with secrets that every user of the machine can read."""
 
     def variable(self, name: str) -> str | None:
         """The variable's value, None when there is none."""
         value = self._environ.get(name)
+        if value is not None:
+            value = value.strip("\r\n")  # of `$(cat file)` and the like: no key or token ends with them
         self.variables[name] = value
         return value
 
@@ -100,6 +105,14 @@ class Sources:
         return digest.hexdigest()[:16]
 
 
+def others_can_read(path: Path) -> bool:
+    """Whether every user of the machine can read the file itself; its folder may still keep them out."""
+    try:
+        return bool(path.stat().st_mode & S_IROTH)
+    except OSError:
+        return False
+
+
 class FileTable(dict[str, Any]):
     """`{ file = "path" }` as read: a plain table for whoever wants one, and for text fields the contents of the file."""
 
@@ -108,7 +121,7 @@ class FileTable(dict[str, Any]):
         self.directory = directory
         self.sources = sources
 
-    def contents(self) -> Outside:
+    def contents(self, *, secret: bool = False) -> Outside:
         """The file's text without the white space around it; raises ValidationError when it cannot be read."""
         name = self["file"]
         where = "" if Path(name).is_absolute() else f" (in {shown_path(self.directory)})"
@@ -118,6 +131,8 @@ class FileTable(dict[str, Any]):
             raise ValidationError(f"cannot read {name!r}: {error.strerror}{where}") from None
         except UnicodeDecodeError:
             raise ValidationError(f"{name!r} is not text in UTF-8") from None
+        if secret and others_can_read(self.directory / name):
+            self.sources.exposed.add(self.directory / name)
         return Outside(text.strip(), f'{{ file = "{getattr(name, "written", name)}" }}')
 
 

@@ -13,6 +13,7 @@ changed = 2026-01-31T09:30:00Z              # sessions begun before then have en
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from typing import Any
 from argon2 import PasswordHasher, extract_parameters
 from argon2.exceptions import InvalidHashError, VerificationError
 
+from gateway.config.toml.sources import others_can_read
 from gateway.credentials import files
 from gateway.credentials.api_keys import key_file
 from gateway.credentials.files import CredentialError
@@ -36,6 +38,8 @@ BCRYPT_LONGEST = 72
 TOTP = re.compile(r"[A-Z2-7]{26,128}")
 """A secret in base32 without padding: 128 bits or more (RFC 4226 section 4)."""
 
+
+log = logging.getLogger("gateway.auth")
 
 UserFileError = CredentialError
 
@@ -84,8 +88,11 @@ def _bcrypt_verifies(hash: str, password: str) -> bool:
 
 
 def load(path: Path) -> dict[str, User]:
-    """Every user by name. Raises CredentialError."""
-    return parse(files.read(path, "user file"), path)
+    """Every user by name, with a warning for a file that others can read. Raises CredentialError."""
+    users = parse(files.read(path, "user file"), path)
+    if others_can_read(path):
+        log.warning("%s: every user of this machine can read the hashes in it (chmod 600)", path)
+    return users
 
 
 def parse(text: str, path: Path) -> dict[str, User]:

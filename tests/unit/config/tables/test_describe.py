@@ -111,7 +111,7 @@ def test_the_contract_s_files_validate(name: str, text: str) -> None:
 
 def test_they_are_what_the_gateway_takes(tree: Tree) -> None:
     tree.environ = {"GATEWAY_ADMIN_TOKEN": "x"}
-    tree.write("pipelines/secret", "x")
+    tree.write("pipelines/secret", "x").chmod(0o600)
     tree.write("pipelines/realm", "x")
     tree.write("gateway.toml", GATEWAY)
     tree.write("upstreams.toml", UPSTREAMS)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from marshmallow import ValidationError
 
+from gateway.config.tables.schema import Secret
 from gateway.config.toml.sources import FileTable, Outside, SecretText, Sources, plain
 
 
@@ -54,6 +55,22 @@ def test_a_file_is_read_once(tmp_path: Path) -> None:
     path.write_text("two")
     assert sources.read(path) == b"one"
     assert sources.files == {path: b"one"}
+
+
+@pytest.mark.parametrize(("mode", "said"), [(0o600, False), (0o640, False), (0o604, True), (0o644, True)])
+def test_files_of_secrets_that_others_can_read(tmp_path: Path, mode: int, said: bool) -> None:
+    path = tmp_path / "secret"
+    path.write_text("\ufeffhunter2\n")
+    path.chmod(mode)
+    sources = Sources({})
+    table = FileTable({"file": "secret"}, tmp_path, sources)
+    assert table.contents() == "hunter2" and not sources.exposed  # what is no secret may be read
+    assert Secret().deserialize(table) == "hunter2" and sources.exposed == ({path} if said else set())
+
+
+def test_variables_lose_the_line_feed_that_files_end_with() -> None:
+    sources = Sources({"TOKEN": "hunter2\r\n", "SPACED": " a b ", "EMPTY": "\n"})
+    assert [sources.variable(name) for name in ("TOKEN", "SPACED", "EMPTY", "NONE")] == ["hunter2", " a b ", "", None]
 
 
 def fingerprint(root: Path, files: dict[str, str], environ: dict[str, str], names: list[str]) -> str:

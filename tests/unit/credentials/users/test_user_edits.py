@@ -85,3 +85,11 @@ def test_fields_that_make_no_sense(path: Path, line: str):
     path.write_text(f"{TEXT}\n{line}\n")
     with pytest.raises(CredentialError, match=r"totp must be|changed must be"):
         user_file.load(path)
+
+
+def test_a_file_that_others_can_read_is_worth_a_warning(path: Path, caplog: pytest.LogCaptureFixture):
+    for mode, said in ((0o600, False), (0o644, True)):
+        caplog.clear()
+        path.chmod(mode)
+        user_file.load(path)
+        assert ("every user of this machine can read" in caplog.text) == said
