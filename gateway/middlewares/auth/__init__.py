@@ -16,6 +16,7 @@ from gateway.core.exchange import Decision, Exchange, Identity
 from gateway.core.failures import Failed, Failure
 from gateway.core.hooks import ConfigProblem, Context, Hooks
 from gateway.core.refusals import Refused
+from gateway.core.wait import own
 from gateway.credentials.audit import Audit
 from gateway.middlewares.auth import bearer
 from gateway.middlewares.auth.bearer import Elsewhere
@@ -88,8 +89,9 @@ class Auth:
         self._anonymous(exchange)
         return None
 
+    @own
     async def _request_later(self, exchange: Exchange, method: Method, begun: Awaitable[Identity | None]) -> None:
-        """The rest of `request`, from a method on that has to wait."""
+        """The rest of `request`, from a method on that has to wait: it needs no Task, for methods await nothing that does."""
         for following in self._methods[self._methods.index(method) :]:
             try:
                 identity = await begun if following is method else following.identify(exchange)
