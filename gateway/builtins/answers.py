@@ -1,6 +1,6 @@
 """The gateway's own answers, as targets of routes: health, info, limits, me.
 
-They are public like any route's answers, so they say nothing internal: names of upstreams, never their addresses.
+They are public like any route's answers, so they name upstreams but never their addresses.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def builtin(name: str, pools: Mapping[str, Reporting]) -> Callable[[Exchange], R
 
 
 def health(pools: Mapping[str, Reporting]) -> Reply:
-    """Whether requests can be served: 200 "healthy" or "degraded" (some endpoint is out), 503 "unhealthy" (nobody is left)."""
+    """Return 200 "healthy" or "degraded" (some endpoint is out), or 503 "unhealthy" (none is left)."""
     services = {name: pool.status()["status"] for name, pool in pools.items()}
     overall = worst(services.values())
     return _json(503 if overall == "unhealthy" else 200, {"status": overall, "services": services})
@@ -51,7 +51,7 @@ def limits(exchange: Exchange) -> Reply:
 
 
 async def limits_awaited(exchange: Exchange) -> Reply:
-    """The same where some of it is in a shared store."""
+    """Return the same where some limits are in a shared store."""
     found: list[dict[str, Any]] = []
     for status in exchange.route.status:
         entries = status(exchange)
@@ -60,7 +60,7 @@ async def limits_awaited(exchange: Exchange) -> Reply:
 
 
 def me(exchange: Exchange) -> Reply:
-    """Who the gateway takes the caller for."""
+    """Return who the caller is to the gateway."""
     identity = exchange.identity
     if identity is None:
         raise Failed(Failure.UNAUTHENTICATED, "This answer needs a caller that has authenticated.")

@@ -1,4 +1,4 @@
-"""`[tokens]` from configuration to answers: keys loaded, users found, and what outlives a reload kept."""
+"""Build `[tokens]`: load keys and users, keep what outlives a reload, return the answers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ log = logging.getLogger("gateway.tokens")
 
 @dataclass(frozen=True, slots=True)
 class Issuing:
-    """What the rest of the gateway needs: the answers by name, and the issuer for `[[auth.jwt]] own = true`."""
+    """The answers by name, and the issuer for `[[auth.jwt]] own = true`."""
 
     answer: Callable[[str], Answer]
     issuer: OwnIssuer
@@ -41,7 +41,7 @@ class Issuing:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What `[tokens]` is built into: as core.hooks.Context has them."""
+    """What `[tokens]` is built with, as core.hooks.Context has it."""
 
     directory: Path
     keep: Callable[[tuple[str, ...], object, Callable[[], Any]], Any]
@@ -93,7 +93,7 @@ def _keys(config: TokensConfig) -> SigningKeys:
 
 
 def _states(config: TokensConfig, around: Surroundings) -> tuple[Sessions, Attempts, Users]:
-    """Where sessions, attempts and users are: in this process and a file, or in the shared store."""
+    """Return sessions, attempts and users: of this process and a file, or of the shared store."""
     rules = config.attempts
     if around.store is None:
         if config.users == USERS_IN_STORE:
@@ -131,8 +131,10 @@ def _file_users(config: TokensConfig, around: Surroundings, sessions: Sessions) 
 
 
 class Ending:
-    """Ends the sessions of users whose password was changed elsewhere, or who are gone. Should the store be away, they are
-    refused when they are to be refreshed."""
+    """End the sessions of users who are gone or whose password was changed elsewhere.
+
+    While the store is away such sessions are refused when they are refreshed.
+    """
 
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions

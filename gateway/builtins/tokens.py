@@ -1,6 +1,7 @@
-"""login, refresh, logout, profile, change_password and jwks: `[tokens]` as answers of the gateway's own, over HTTP.
+"""Answer login, refresh, logout, profile, change_password and jwks: `[tokens]` over HTTP.
 
-JSON in, at most 16 KiB of it, JSON out; nothing of it may be stored but the key set. Every decision is counted and audited.
+JSON in, at most 16 KiB, and JSON out; only the key set may be stored. Every decision is counted
+and audited.
 """
 
 from __future__ import annotations
@@ -88,8 +89,10 @@ class TokenAnswers:
         return self._issued(exchange, "refresh", await self._tokens.refresh(body["refresh_token"]))
 
     async def logout(self, exchange: Exchange) -> Reply:
-        """Ends the session of the access token, if `auth` took one, and that of {"refresh_token"}; of tokens that have ended
-        nothing is said (RFC 7009 section 2.2)."""
+        """End the session of the access token and that of {"refresh_token"}.
+
+        Tokens that have ended already are no error (RFC 7009 section 2.2).
+        """
         claims = _claims(exchange)
         mine = claims["sid"] if claims.get("iss") == self._tokens.issuer and isinstance(claims.get("sid"), str) else ""
         body = await _body(exchange, (), ("refresh_token",)) if exchange.body is not None or not mine else {}
@@ -103,7 +106,7 @@ class TokenAnswers:
         return Reply(204, _JSON[1:])
 
     async def profile(self, exchange: Exchange) -> Reply:
-        """Who the caller is."""
+        """Return who the caller is."""
         user, _ = await self._tokens.known(_claims(exchange))
         tokens = self._tokens
         return _json(
@@ -156,7 +159,10 @@ class TokenAnswers:
 
 
 async def _body(exchange: Exchange, needed: tuple[str, ...], optional: tuple[str, ...] = ()) -> dict[str, str]:
-    """The fields of a JSON object, all of them text. Raises Failed: 400 for what is none, 413, 415, 422."""
+    """Return the fields of a JSON object, all of them text.
+
+    Raises Failed: 400 for a body that is none, 413, 415, 422.
+    """
     headers = exchange.headers
     media = headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if media != "application/json" or headers.get("Content-Encoding", "identity").lower() != "identity":
@@ -181,7 +187,7 @@ async def _body(exchange: Exchange, needed: tuple[str, ...], optional: tuple[str
 
 
 def _claims(exchange: Exchange) -> Mapping[str, Any]:
-    """Those of the access token, when `auth` knew the caller by one."""
+    """Return the claims of the access token, empty if the caller came by other means."""
     identity = exchange.identity
     return identity.claims if identity is not None and identity.method == "jwt" else {}
 

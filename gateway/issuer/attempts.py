@@ -1,11 +1,12 @@
-"""Attempts to log in, by address and by account: some are free, after that each has to wait longer than the one before.
+"""Limit attempts to log in, by address and by account: some are free, later ones wait ever longer.
 
-`begin` and `undone` are pure: (state, rule, now) in, state out. An attempt counts as failed from the moment it begins and is
-forgiven when it succeeds, so that a thousand at once are no better than one after another. One that is refused counts for
-nothing: whoever waits as long as told is admitted, and nobody can push the end of somebody else's wait any further.
+`begin` and `undone` are pure: (state, rule, now) in, state out. An attempt counts as failed from
+the moment it begins and is forgiven when it succeeds, so a thousand at once are no better than one
+after another. A refused attempt counts nowhere: a client that waits as long as told is admitted,
+and no other client can prolong the wait.
 
-So that strangers cannot keep anybody out: the wait for an account has an end and a bound, and an address from which the account
-has logged in lately has a count of its own for it, which strangers' attempts do not touch.
+Strangers cannot lock a user out: the wait for an account is bounded, and an address from which the
+account has logged in lately has a count of its own, which attempts from elsewhere do not touch.
 """
 
 from __future__ import annotations
@@ -19,15 +20,16 @@ from gateway.config.tables.tokens import AttemptsConfig
 from gateway.core.networks import address_key
 
 MOST = 100_000
-"""Addresses and accounts that are remembered; beyond that those which have not tried for longest are forgotten."""
+"""Addresses and accounts remembered; beyond that the ones idle for longest are forgotten."""
 KNOWN_FOR = 30 * 86400.0
 """Seconds for which an address remains known to an account that logged in from there."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """`free` attempts do not wait; the next waits `delay` seconds after the last, each further one twice as long, up to
-    `longest`. After `forget` seconds without any, all is forgotten."""
+    """`free` attempts do not wait; the next waits `delay` seconds after the last, each further one
+    twice as long, up to `longest`. After `forget` seconds without an attempt all is forgotten.
+    """
 
     free: int
     delay: float
@@ -41,7 +43,10 @@ class Rule:
 
 
 class State(NamedTuple):
-    """`until`: when the next attempt may begin. `forgotten`: when all this no longer matters. Seconds on one clock."""
+    """`until`: when the next attempt may begin. `forgotten`: when the state no longer matters.
+
+    Seconds on one clock.
+    """
 
     failures: int
     until: float
@@ -52,7 +57,7 @@ FRESH = State(0, 0.0, 0.0)
 
 
 def begin(state: State, rule: Rule, now: float) -> tuple[State, float]:
-    """An attempt: the state with it counted and 0.0, or the state as it was and the seconds it has to wait."""
+    """Count an attempt: return the new state and 0.0, or the old state and the seconds to wait."""
     if now >= state.forgotten:
         state = FRESH
     if now < state.until:
@@ -75,20 +80,23 @@ def rules_of(config: AttemptsConfig) -> tuple[Rule, Rule]:
 
 
 class Attempts(Protocol):
-    """Who has tried how often. Raises StoreDown where that is shared and cannot be told."""
+    """Attempts so far. Methods raise StoreDown where they are shared and cannot be reached."""
 
     async def begin(self, address: str, account: str, now: float) -> float:
-        """Counts an attempt; the seconds it has to wait, 0.0 when it may go on. A refused one counts nowhere."""
+        """Count an attempt; return the seconds it has to wait, 0.0 when it may go on.
+
+        A refused attempt is not counted.
+        """
 
     async def succeeded(self, address: str, account: str, now: float) -> None:
-        """The attempt was good: the account's are forgotten, the address' is taken back, and the two know each other."""
+        """Forgive the account's attempts and this one of the address; the two know each other now."""
 
     async def undone(self, address: str, account: str, now: float) -> None:
         """The attempt was neither good nor bad."""
 
 
 class LocalAttempts:
-    """Those of one process. `accounts` and `addresses` are the rules."""
+    """The attempts of one process. `accounts` and `addresses` are the rules."""
 
     def __init__(self, accounts: Rule, addresses: Rule, most: int = MOST) -> None:
         self.accounts = accounts
@@ -125,7 +133,10 @@ class LocalAttempts:
             self._put(key, undone(self._states.get(key, FRESH), rule, now))
 
     def _keys(self, address: str, account: str, now: float) -> tuple[tuple[bytes, Rule], tuple[bytes, Rule]]:
-        """Where an attempt counts: for the address, and for the account or, from an address it knows, for the two together."""
+        """Return what an attempt counts for: the address, and the account.
+
+        From an address that the account knows, the second is the two together.
+        """
         pair = pair_key(address, account)
         known = now < self._known.get(pair, 0.0)
         return (client_key(address), self.addresses), (pair if known else account_key(account), self.accounts)
@@ -141,7 +152,7 @@ class LocalAttempts:
 
 
 def client_key(address: str) -> bytes:
-    """Keys have one length, whatever a stranger makes up."""
+    """Hash an address, so that keys have one length whatever a client claims to be."""
     return _key("address", address_key(address))
 
 

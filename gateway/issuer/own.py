@@ -1,4 +1,4 @@
-"""The gateway as an issuer of tokens, as far as whoever verifies them needs to know it."""
+"""The gateway as an issuer of tokens: what `auth` needs to verify them."""
 
 from __future__ import annotations
 

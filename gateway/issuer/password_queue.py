@@ -1,7 +1,8 @@
-"""Work with passwords in threads: one a core at a time, addresses in turn, so many as may wait.
+"""Run password work in threads: one a core at a time, addresses in turn, a bounded number waiting.
 
-Verifying a password takes tens of milliseconds on purpose. An address with many attempts delays its own: each
-address has a queue, served in turn, and when all places are taken the longest queue gives one up.
+Verifying a password takes tens of milliseconds on purpose. An address with many attempts delays
+only itself: each address has a queue, served in turn, and when all places are taken the longest
+queue gives one up.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class _Job(Wait[T]):
         self.work = work
 
     def cancel(self, msg: Any = None) -> bool:
-        """Make room for others; work that has begun runs to its end, for nobody."""
+        """Leave the queue. Work that has begun runs to its end; its result is dropped."""
         self._owner._leave(self)
         return super().cancel(msg)
 
@@ -57,7 +58,7 @@ class PasswordQueue:
         """By address, the one that is served next first."""
         self._waiting = self._running = 0
         self._seconds = 0.1
-        """What one password takes, on average of late."""
+        """Moving average of the seconds one password takes."""
 
     def __repr__(self) -> str:
         return f"<PasswordQueue {self._running} under way, {self._waiting} waiting>"
@@ -73,7 +74,10 @@ class PasswordQueue:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def run(self, work: Callable[[], T], address: str = "") -> Wait[T]:
-        """Wait for what `work` returns, called in a thread. Raises Busy, at once or while it waits."""
+        """Return a wait for the result of `work`, called in a thread.
+
+        Raises Busy, at once or while it waits.
+        """
         if len(self) >= self._most and not self._displace(address):
             raise self._busy()
         job: _Job[T] = _Job(self, address, work)

@@ -1,6 +1,6 @@
-"""Hashing and verifying passwords with argon2id (RFC 9106), off the event loop (password_queue.py).
+"""Hash and verify passwords with argon2id (RFC 9106), off the event loop (password_queue.py).
 
-A name without a hash, because there is no such user, is compared with one of the same cost that no password has.
+A name that no user has is verified against a hash of the same cost, so that the time tells nothing.
 """
 
 from __future__ import annotations
@@ -15,11 +15,14 @@ from gateway.credentials.users import user_file
 from gateway.issuer.password_queue import WAITING, PasswordQueue
 
 SHORTEST, LONGEST = 8, 1024
-"""Bytes of a password in UTF-8 (NIST SP 800-63B section 3.1.1.2 asks for 8, and for 64 to be possible). All of them count."""
+"""Bytes of a password in UTF-8; all of them count.
+
+NIST SP 800-63B section 3.1.1.2 asks for at least 8, and for 64 to be possible.
+"""
 
 
 class Passwords:
-    """memory in KiB, passes and lanes: argon2's m, t and p for new hashes; old ones are verified with their own."""
+    """memory (KiB), passes and lanes: argon2's m, t and p for new hashes; old ones keep their own."""
 
     def __init__(self, memory: int, passes: int, lanes: int, *, threads: int = 0, waiting: int = WAITING) -> None:
         self._hasher = PasswordHasher(time_cost=passes, memory_cost=memory, parallelism=lanes)
@@ -34,7 +37,7 @@ class Passwords:
         self.queue.close()
 
     async def verify(self, hash: str | None, password: str, address: str = "") -> bool:
-        """Whether the password is the one that was hashed; False, as late, without a hash. Raises Busy."""
+        """Return True if the password is the hashed one; False, as late, without a hash. Raises Busy."""
         good = await self.queue.run(lambda: user_file.verifies(self._nobody if hash is None else hash, password), address)
         return good and hash is not None
 
@@ -43,7 +46,7 @@ class Passwords:
         return await self.queue.run(lambda: self._hasher.hash(password), address)
 
     def stale(self, hash: str) -> bool:
-        """Whether new hashes are made in another way."""
+        """Return True if new hashes are made with other parameters."""
         try:
             return self._hasher.check_needs_rehash(hash)
         except InvalidHashError:

@@ -1,6 +1,7 @@
-"""The gateway as an issuer of tokens: logging in, refreshing, logging out, changing passwords. HTTP is tokens.py.
+"""Issue tokens: log in, refresh, log out, change passwords. The HTTP is builtins/tokens.py.
 
-Whoever is refused gets a Denied, with a word for metrics and audit, why for operators, and the Failed that clients see.
+A refusal is a Denied: a word for metrics and audit, the reason for operators, and the Failed that
+clients see.
 """
 
 from __future__ import annotations
@@ -34,7 +35,10 @@ CHALLENGE: tuple[Pair, ...] = ((b"WWW-Authenticate", b"Bearer"),)
 
 
 class Denied(Exception):
-    """Somebody who is refused. `user` is a name there is, "" otherwise: what else was typed in its place may be a password."""
+    """A refusal.
+
+    user: the name of an existing user, else "": what was typed in its place may be a password.
+    """
 
     def __init__(self, result: str, why: str, failed: Failed, user: str = "", session: str = "") -> None:
         super().__init__(result, why)
@@ -73,7 +77,10 @@ class Tokens:
     clock: Clock
 
     async def login(self, name: str, password: str, code: str | None, address: str) -> Issued:
-        """Tokens for a name and a password, and a code where the user has a second factor. Raises Denied and StoreDown."""
+        """Return tokens for a name, a password and, with a second factor, a code.
+
+        Raises Denied and StoreDown.
+        """
         now = self.clock.wall()
         await self._attempt(name, address)
         user = await self.users.get(name)
@@ -113,13 +120,16 @@ class Tokens:
         return issued
 
     async def logout(self, session: str, token: str) -> Session | None:
-        """Ends a session by its id, and that of a refresh token, used or not; None when there was none. Raises StoreDown."""
+        """End the session `session` and that of a refresh token, used or not.
+
+        Return the first that existed, or None. Raises StoreDown.
+        """
         named = session_of(token) if is_refresh_token(token) else ""
         ended = [await self.sessions.end(one) for one in dict.fromkeys((session, named)) if one]
         return next((one for one in ended if one is not None), None)
 
     async def known(self, claims: Mapping[str, Any]) -> tuple[User, Session]:
-        """Whose access token of ours has these claims. Raises Denied and StoreDown."""
+        """Return the user and session that an access token of ours is for. Raises Denied and StoreDown."""
         session = user = None
         if claims.get("iss") == self.issuer and isinstance(claims.get("sid"), str):
             session = await self.sessions.find(claims["sid"])
@@ -131,7 +141,7 @@ class Tokens:
         return user, session
 
     async def change_password(self, user: User, session: Session, old: str, new: str, address: str) -> int:
-        """Another password, for who knows the old one; ends all the user's other sessions and says how many those were.
+        """Change a user's password, given the old one, and end all other sessions; return their number.
 
         Raises Denied and StoreDown.
         """
@@ -176,7 +186,7 @@ class Tokens:
             raise _busy(busy, name if hash is not None else "") from None
 
     async def _second_factor(self, user: User, code: str | None, address: str, now: float) -> tuple[str, ...]:
-        """How the user has authenticated, as RFC 8176 calls it."""
+        """Return how the user has authenticated, in the words of RFC 8176."""
         if not user.totp:
             return ("pwd",)
         if code is None:
@@ -189,7 +199,7 @@ class Tokens:
         return ("pwd", "otp", "mfa")
 
     async def _rehash(self, user: User, password: str) -> None:
-        """What new hashes cost has changed. If it cannot be done now, the next login tries again."""
+        """Hash the password with the parameters of now. If that fails, the next login tries again."""
         try:
             changed = replace(user, hash=await self.passwords.hash(password))
             await self.users.change(user, changed)
@@ -225,7 +235,10 @@ class Tokens:
 
 
 def unfit(password: str) -> str:
-    """What is wrong with a password as a new one; "" when nothing is. Nothing but its length: NIST SP 800-63B section 3.1.1.2."""
+    """Return what is wrong with a new password, "" for nothing.
+
+    Only its length is judged (NIST SP 800-63B section 3.1.1.2).
+    """
     size = len(password.encode())
     if size < SHORTEST:
         return f"must have {SHORTEST} bytes or more"

@@ -1,12 +1,13 @@
-"""Sessions of users, and the refresh tokens that continue them: one token at a time, each good once.
+"""Sessions of users, and the refresh tokens that continue them: one at a time, each good once.
 
-A refresh token is 48 random bytes: 16 that all tokens of a session share, and 32 of its own. Kept are hashes only: of the first
-part the session's id, of the whole the one token that is good now. So whoever shows another token of a session shows one that was
-used before, or one made by somebody who has seen one; either way there are two holders, and the session ends (RFC 9700 section
-4.14.2). An access token names its session (`sid`) and is refused once that has ended.
+A refresh token is 48 random bytes: 16 that all tokens of a session share, and 32 of its own. Only
+hashes are stored: the session's id is made from the first part, and the digest of the whole token
+that is good now. So another token of a session is a used one, or a forgery by a client that has
+seen one; either way two clients hold tokens, and the session ends (RFC 9700 section 4.14.2). An
+access token names its session (`sid`) and is refused once that has ended.
 
-A session ends by itself when it is not refreshed for `idle` seconds, and `lifetime` seconds after it began. Times are Unix
-seconds.
+A session ends when it is not refreshed for `idle` seconds, and `lifetime` seconds after it began.
+Times are Unix seconds.
 """
 
 from __future__ import annotations
@@ -30,9 +31,10 @@ ENDED = "its session has ended"
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`most_of_user` and `most` sessions; beyond them the user's oldest, and the one refreshed longest ago, end.
+    """Bounds of sessions, in seconds and in number.
 
-    `access`: seconds that access tokens live, which is how long it has to be remembered that a session has ended.
+    most_of_user, most: beyond them the user's oldest, and the one refreshed longest ago, end.
+    access: lifetime of access tokens, for which the end of a session has to be remembered.
     """
 
     idle: float = 1800.0
@@ -44,10 +46,11 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """`seen`: when it was refreshed last; `checked`: when the password was asked for last; `amr`: how (RFC 8176).
+    """One session.
 
-    digest: of the token that is good now. before, salt: of the token before it, and what makes the one that is good now out of
-    that, until it is known that the client was given it; then both are "".
+    seen: when it was refreshed last. checked: when the password was asked for last. amr: how
+    (RFC 8176). digest: of the refresh token that is good now. before, salt: the digest of the token
+    before it, and what the token that is good now was made of, until the client was given it; then "".
     """
 
     id: str
@@ -63,7 +66,10 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What a refresh token came to: with "ok" the next one; with "expired" and "reused" the session that has ended."""
+    """The result of a refresh.
+
+    With "ok" `token` is the next one; with "expired" and "reused" `session` has ended.
+    """
 
     result: Result
     session: Session | None = None
@@ -71,19 +77,22 @@ class Turn:
 
 
 class Sessions(Protocol):
-    """All sessions. Methods that wait raise StoreDown where they are shared and cannot be reached."""
+    """All sessions. Methods that wait raise StoreDown where sessions are shared and out of reach."""
 
     listeners: set[Callable[[], None]]
     """Called when one has ended before its access tokens have."""
 
     def why(self, claims: Mapping[str, Any]) -> str:
-        """Why an access token with these claims is refused; "" when it is not. Raises StoreDown while that is not known."""
+        """Return why an access token with these claims is refused, "" if it is not.
+
+        Raises StoreDown while that is not known.
+        """
 
     async def begin(self, user: str, amr: tuple[str, ...], now: float, limits: Limits) -> tuple[Session, str]:
         """Another session of a user, and its first refresh token."""
 
     async def refresh(self, token: str, now: float, limits: Limits) -> Turn:
-        """The next refresh token for this one: the same again for a client that was never given it."""
+        """Return the next refresh token; the same one again while the client was not given it."""
 
     def delivered(self, session: Session) -> None:
         """The token of a refresh goes to the client: from now on the one before is a used one."""
@@ -95,16 +104,19 @@ class Sessions(Protocol):
         """Ends one; None when there was none."""
 
     async def end_others(self, user: str, keep: str, now: float) -> int:
-        """Ends all of a user's but one, for which the password has just been given; how many those were."""
+        """End a user's sessions but `keep`, whose password was just given; return their number."""
 
     async def end_before(self, user: str, moment: float) -> int:
-        """Ends all of a user's for which the password was given before then; how many those were."""
+        """End a user's sessions whose password was given before `moment`; return their number."""
 
     async def count(self, user: str, now: float, limits: Limits) -> int:
-        """How many a user has."""
+        """Return the number of a user's sessions."""
 
     async def claim(self, user: str, step: int) -> bool:
-        """Uses up a step of a user's second factor (RFC 6238 section 5.2); False when it, or a later one, has been used."""
+        """Use up a step of a user's second factor (RFC 6238 section 5.2).
+
+        Return False if it, or a later one, has been used.
+        """
 
 
 def new_token() -> str:
@@ -113,7 +125,7 @@ def new_token() -> str:
 
 
 def next_token(token: str, salt: str) -> str:
-    """Another token of the same session, which nobody can make out of the salt without the token, nor the other way round."""
+    """Return the next token of the same session; both the token and the salt are needed to make it."""
     data = _bytes(token)
     return _text(data[:SHARED] + hashlib.sha256(b"next" + data + salt.encode()).digest())
 
@@ -128,17 +140,20 @@ def session_of(token: str) -> str:
 
 
 def looks_like(token: str) -> bool:
-    """Whether this can be a refresh token at all."""
+    """Return True if this has the form of a refresh token."""
     return _TOKEN.fullmatch(token) is not None
 
 
 def digest(token: str) -> str:
-    """What is kept of a token."""
+    """Return what is stored of a token."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 
 def judge(session: Session, presented: str, now: float, limits: Limits) -> Result:
-    """What a token with the digest `presented` is to its session. A used one is that also after the session's time."""
+    """Return what the token with the digest `presented` is to its session.
+
+    A used token is "reused" even after the session has expired.
+    """
     again = bool(session.before) and hmac.compare_digest(session.before, presented)
     if not again and not hmac.compare_digest(session.digest, presented):
         return "reused"
@@ -148,12 +163,12 @@ def judge(session: Session, presented: str, now: float, limits: Limits) -> Resul
 
 
 def over(session: Session, now: float, limits: Limits) -> bool:
-    """Whether its time is over."""
+    """Return True if the session has expired."""
     return now >= session.seen + limits.idle or now >= session.created + limits.lifetime
 
 
 class LocalSessions:
-    """Those of one process: they end with it, and so do their access tokens."""
+    """The sessions of one process: they end with it, and so do their access tokens."""
 
     def __init__(self) -> None:
         self.listeners: set[Callable[[], None]] = set()

@@ -1,7 +1,9 @@
-"""Attempts to log in, counted in Redis for several gateways: traffic.py once more, by Redis' own clock.
+"""Attempts to log in, counted in Redis for several gateways, by Redis' own clock.
 
-gateway:{tokens}:attempt:HASH    a hash: failures, and until when the next has to wait; goes when all is forgotten
-gateway:{tokens}:known:HASH      whether an account has logged in from an address lately
+    gateway:{tokens}:attempt:HASH   a hash: failures, when the next may begin, when it is forgotten
+    gateway:{tokens}:known:HASH     there while an account knows an address
+
+The decisions are those of attempts.py.
 """
 
 from __future__ import annotations
@@ -79,7 +81,7 @@ return '0'
 
 
 class SharedAttempts:
-    """See attempts.Attempts. `clock` is for tests; Redis has one of its own, which all gateways share."""
+    """See attempts.Attempts. `clock` is for tests; otherwise Redis' clock counts, which all share."""
 
     def __init__(
         self, store: RedisClient, accounts: Rule, addresses: Rule, clock: Callable[[float], bytes] = lambda now: b""

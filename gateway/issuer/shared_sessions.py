@@ -1,15 +1,18 @@
-"""Sessions in Redis, for several gateways: what sessions.py says, decided by one script, with whose end every gateway is told.
+"""Sessions in Redis, shared by several gateways: the decisions of sessions.py in one script.
 
-    gateway:{tokens}:session:ID    a hash with the session; goes when it is not refreshed in time
-    gateway:{tokens}:of:HASH       a sorted set: ids of one user's sessions by when they began; HASH is of the name
-    gateway:{tokens}:all           a sorted set: ids by when they were refreshed
-    gateway:{tokens}:ended         a sorted set: ids of sessions that ended before their access tokens, by when those have expired
-    gateway:{tokens}:step:HASH     the last step of a user's second factor that was used
-    gateway:{tokens}:version       how many have ended; the channel gateway:{tokens}:changes says which (feed.py)
+    gateway:{tokens}:session:ID   a hash: the session; expires when it is not refreshed in time
+    gateway:{tokens}:of:HASH      a sorted set: ids of a user's sessions by when they began
+    gateway:{tokens}:all          a sorted set: ids by when they were refreshed
+    gateway:{tokens}:ended        a sorted set: ids of ended sessions by when their access tokens
+                                  have expired
+    gateway:{tokens}:step:HASH    the last step of a user's second factor that was used
+    gateway:{tokens}:version      how many have ended
+    gateway:{tokens}:changes      the channel: which session ended (feed.py)
 
-While the store is away nobody logs in or refreshes; access tokens are good as far as is known, and none is before it has been
-read once which sessions have ended. A refresh whose answer comes too late has happened all the same: until the gateway says that
-the client was given the next token ("delivered"), the one before gets the same again.
+While the store is away there are no logins and refreshes. Access tokens are good unless their
+session is known to have ended; before the ended ones have been read once, none is good. A refresh
+whose answer comes too late has happened all the same: until "delivered" says that the client was
+given the next token, the one before it gets the same token again.
 """
 
 from __future__ import annotations
@@ -38,7 +41,7 @@ from gateway.store.stores import StoreDown
 NAME = b"gateway:{tokens}"
 VERSION = NAME + b":version"
 MARGIN = 3600
-"""Seconds for which an end is remembered beyond the access tokens' own time: whoever verifies them may be lenient."""
+"""Seconds for which an end is remembered after the access tokens expire, for lenient verifiers."""
 PAGE = 10_000
 
 SCRIPT = b"""
@@ -257,7 +260,7 @@ class SharedSessions:
         self._end(id, float(until))
 
     def unconfirmed(self) -> None:
-        """What is known goes on."""
+        """Keep what is known."""
 
     def _end(self, id: str, until: float) -> None:
         known = id in self._ended
@@ -277,7 +280,7 @@ class SharedSessions:
 
 
 def end_before(client: Any, channel: str, user: str, moment: float, now: float) -> int:
-    """The same from the command line, with a client of blocking.py."""
+    """End sessions as `end_before` does, with a blocking client, for the command line."""
     _, script, keys, *words = _command(channel.encode(), "before", now, _of(user), moment)
     return int(client.eval(script, int(keys), *words))
 

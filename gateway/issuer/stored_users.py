@@ -1,4 +1,4 @@
-"""The users of one store, as the command line edits them: a change ends the sessions it must end."""
+"""Edit the users of a store, for the command line; changes end the sessions that they must end."""
 
 from __future__ import annotations
 

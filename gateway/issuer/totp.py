@@ -1,6 +1,6 @@
-"""Time-based one-time passwords (RFC 6238) as a second factor: SHA-1, six digits, 30 seconds, what every authenticator speaks.
+"""Time-based one-time passwords (RFC 6238) as a second factor: SHA-1, six digits, 30 seconds.
 
-Pure: the time comes in. That a code is good only once is for whoever remembers the steps (sessions.py).
+Pure: the time comes in. sessions.py remembers which steps were used.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ DIGITS = 6
 DRIFT = 1
 """Steps a client's clock may be off, either way (RFC 6238 section 5.2)."""
 SECRET_BYTES = 20
-"""As many as the hash (RFC 4226 section 4)."""
+"""As long as the hash (RFC 4226 section 4)."""
 
 
 def new_secret() -> str:
@@ -27,7 +27,7 @@ def new_secret() -> str:
 
 
 def uri(secret: str, user: str, issuer: str) -> str:
-    """What a QR code for authenticators holds (the otpauth key URI format)."""
+    """Return what a QR code for authenticators holds (the otpauth key URI format)."""
     label = f"{quote(issuer, safe='')}:{quote(user, safe='')}"
     return f"otpauth://totp/{label}?secret={secret}&issuer={quote(issuer, safe='')}&algorithm=SHA1&digits={DIGITS}&period={STEP}"
 
@@ -42,7 +42,10 @@ def code(secret: str, step: int) -> str:
 
 
 def step_of(secret: str, given: str, now: float) -> int | None:
-    """The step whose code was given, at the Unix time `now`; None for a wrong one. Every step is compared, in constant time."""
+    """Return the step whose code was given at the Unix time `now`, None for a wrong code.
+
+    Every step is compared, in constant time.
+    """
     presented = given.encode("utf-8", "surrogateescape")
     current = int(now // STEP)
     found = None
