@@ -81,7 +81,7 @@ ACROSS = {
     "middlewares/auth/test_attacks.py": "attacks on the whole middleware",
     "middlewares/auth/test_challenges.py": "what the whole middleware asks clients for",
     "middlewares/auth/test_driven.py": "methods that wait, driven by hand",
-    "middlewares/auth/test_imports.py": "that nothing is imported before it is configured",
+    "middlewares/auth/test_elsewhere.py": "credentials beside Authorization, and where none are asked for",
     "middlewares/auth/test_node_jose.py": "tokens of another implementation",
     "middlewares/auth/test_other_libraries.py": "tokens of other implementations",
     "test_file_limit.py": "the limit of open files",
