@@ -29,7 +29,7 @@ REFUSALS = frozenset((Failure.NO_ENDPOINT, Failure.CIRCUIT_OPEN, Failure.OVERLOA
 """Failures of a pool that has sent nothing."""
 
 
-class WatchfulForward(Forward):
+class ObservedForward(Forward):
     """A Forward that reports every attempt's time and outcome to its pool, sends the time that is
     left to endpoints, and picks by a header or cookie."""
 
@@ -71,7 +71,7 @@ def affinity(exchange: Exchange, config: HashConfig) -> str:
     return exchange.client_ip
 
 
-class Queueing:
+class WithQueue:
     """Queues requests that find every endpoint full: first come, first served, bounded in size and
     time."""
 
@@ -80,7 +80,7 @@ class Queueing:
         self.config = config
 
     def __repr__(self) -> str:
-        return f"<Queueing for {self.forward!r}>"
+        return f"<WithQueue for {self.forward!r}>"
 
     @own
     async def __call__(self, exchange: Exchange) -> Reply:
@@ -114,7 +114,7 @@ class Queueing:
         return Failed(Failure.OVERLOADED, headers=((b"Retry-After", b"1"),), why=why)
 
 
-class Diverting:
+class WithFallback:
     """Asks an upstream, and the next one when nothing could be sent (no endpoint, circuit open,
     overloaded)."""
 
@@ -123,7 +123,7 @@ class Diverting:
         self.then = then
 
     def __repr__(self) -> str:
-        return f"<Diverting {self.first!r}, then {self.then!r}>"
+        return f"<WithFallback {self.first!r}, then {self.then!r}>"
 
     @own
     async def __call__(self, exchange: Exchange) -> Reply:
@@ -152,10 +152,10 @@ def forwarding(
     target: Target | None = None
     for name in reversed(chain):
         config = configs[name]
-        watchful = config.outlier or config.limit or config.deadline_header or config.balance == "hash"
-        kind = WatchfulForward if watchful else Forward
+        observed = config.outlier or config.limit or config.deadline_header or config.balance == "hash"
+        kind = ObservedForward if observed else Forward
         forward = kind(pools[name], transport, route, telemetry, rewrite, config=config)
-        asked: Target = forward if config.queue is None else Queueing(forward, config.queue)
-        target = asked if target is None else Diverting(asked, target)
+        asked: Target = forward if config.queue is None else WithQueue(forward, config.queue)
+        target = asked if target is None else WithFallback(asked, target)
     assert target is not None
     return target

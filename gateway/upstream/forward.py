@@ -22,7 +22,6 @@ from gateway.core.wait import own, sleep
 from gateway.protocols.websocket import UPGRADE
 from gateway.upstream import retry
 from gateway.upstream.attempt import Attempt, State
-from gateway.upstream.connections.http1.connection import Connection
 from gateway.upstream.connections.interfaces import NEVER, Stream
 from gateway.upstream.connections.transport import Transport
 from gateway.upstream.pool.endpoint import Endpoint
@@ -78,7 +77,7 @@ class Forward:
         attempt = Attempt(pool, pool.pick(key), exchange, limit)
         try:
             while True:
-                stream: Connection | None = None
+                stream: Stream | None = None
                 try:
                     if exchange.body is not None and self._policy is not None:
                         await self._keep(exchange, exchange.body, self._policy.max_body)
@@ -225,7 +224,7 @@ class Forward:
         if may_be_sent_again and body.complete is None and body.length is not None and body.length <= most:
             await body.whole(most)
 
-    async def _connect(self, attempt: Attempt) -> Connection:
+    async def _connect(self, attempt: Attempt) -> Stream:
         config = self.pool.config
         timeout = config.timeouts.connect
         if attempt.limit != NEVER:

@@ -13,7 +13,7 @@ from gateway.config.tables.upstream import UpstreamConfig
 from gateway.core.exchange import Exchange
 from gateway.core.telemetry import Telemetry
 from gateway.upstream.connections.transport import Transport
-from gateway.upstream.fallback import Diverting, Queueing, WatchfulForward, affinity, forwarding
+from gateway.upstream.fallback import ObservedForward, WithFallback, WithQueue, affinity, forwarding
 from gateway.upstream.forward import Forward
 from gateway.upstream.pool.pool import Pool
 
@@ -51,13 +51,13 @@ def test_what_is_not_asked_for_is_not_there() -> None:
         config(deadline_header="X-Left"),
         config(balance="hash", hash=HashConfig(cookie="a")),
     ):
-        assert type(target(a=asked)) is WatchfulForward
+        assert type(target(a=asked)) is ObservedForward
 
 
 def test_a_chain_of_fallbacks() -> None:
     made = target(a=config(fallback="b", queue=QueueConfig()), b=config(fallback="c"), c=config(limit=LimitConfig(1)))
-    assert isinstance(made, Diverting)
-    assert isinstance(made.first, Queueing)
-    assert isinstance(made.then, Diverting)
-    assert isinstance(made.then.then, WatchfulForward)
-    assert repr(made).startswith("<Diverting <Queueing for <Forward to <Pool a ")
+    assert isinstance(made, WithFallback)
+    assert isinstance(made.first, WithQueue)
+    assert isinstance(made.then, WithFallback)
+    assert isinstance(made.then.then, ObservedForward)
+    assert repr(made).startswith("<WithFallback <WithQueue for <Forward to <Pool a ")
