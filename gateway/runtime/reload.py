@@ -135,6 +135,7 @@ class Runtime:
         for name, pool in snapshot.pools.items():
             pool.reconfigure(loaded.upstreams[name])
             self.world.transport.secure(name, pool.endpoints, snapshot.upstream_tls.get(name))
+        self.world.transport.retain(snapshot.pools)
         self.snapshot = snapshot
         dropped = draft.commit()
         self._probe(snapshot.pools)

@@ -9,7 +9,7 @@ pool/.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING
 
 from gateway.core.clock import REAL, Clock
@@ -103,6 +103,11 @@ class Transport:
         for connection in self.open:
             if connection.endpoint.upstream == upstream:
                 connection.retire()
+
+    def retain(self, upstreams: Collection[str]) -> None:
+        """Forget the TLS of all other upstreams."""
+        for name in self._tls.keys() - set(upstreams):
+            del self._tls[name]
 
     async def _open(self, factory: Callable[[], asyncio.Protocol], endpoint: Endpoint) -> object:
         return await open_socket(factory, endpoint, self._tls.get(endpoint.upstream))

@@ -155,3 +155,11 @@ async def test_an_exception_is_not_the_end_of_the_sweeps(monkeypatch: pytest.Mon
     transport.start()
     await asyncio.wait_for(again.wait(), 5)
     transport.close()
+
+
+async def test_the_tls_of_upstreams_that_are_gone_is_forgotten() -> None:
+    transport = Transport(opener=made)
+    for name in ("one", "two"):
+        transport.secure(name, (), object())  # type: ignore[arg-type]
+    transport.retain(("two", "three"))
+    assert list(transport._tls) == ["two"]
