@@ -210,3 +210,27 @@ async def test_a_unix_socket_is_an_endpoint(start, connect, tmp_path):
         assert pool_of(gateway).status()["endpoints"][0]["name"] == f"unix:{path}"
     finally:
         await origin.stop()
+
+
+async def test_what_to_upgrade_to_and_what_trails_go_on(start, connect):
+    """`Upgrade` of a 426 (RFC 9110 section 15.5.22), and `Trailer` (section 6.6.2)."""
+    answers = [
+        answer(b"no", "426 Upgrade Required", Upgrade="TLS/1.3", Connection="upgrade"),
+        b"HTTP/1.1 200 OK\r\nTrailer: X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX-Sum: 1\r\n\r\n",
+        answer(b"ok", Upgrade="h2c", Connection="upgrade"),
+    ]
+
+    async def respond(origin, head, reader, writer):
+        writer.write(answers[len(origin.heads) - 1])
+        return True
+
+    origin = await Origin(respond).start()
+    try:
+        client = await connect(await start(PLAIN, f'[upstream.origin]\nurl = "{origin.url}"\n'))
+        refused = await client.get("/")
+        assert (refused.status, refused.fields["upgrade"]) == (426, "TLS/1.3")
+        assert "upgrade" in refused.fields["connection"].lower()
+        assert (await client.get("/", "TE: trailers", "Connection: TE")).fields["trailer"] == "X-Sum"
+        assert "upgrade" not in (await client.get("/")).fields
+    finally:
+        await origin.stop()

@@ -15,6 +15,8 @@ from gateway.core.headers import NOT_TRAILERS, Pair, check_field, lower, takes_t
 
 STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 
+CHUNKED = b"Transfer-Encoding: chunked\r\n"
+
 _HTTP_11 = (1, 1)
 _NO_CONTENT = (204, 304)
 _date = (0, b"")
@@ -34,7 +36,7 @@ def stream_head(exchange: Exchange, reply: Reply, close: bool) -> tuple[bytes, b
     if reply.length is not None:
         return make_head(exchange, reply, b"Content-Length: %d\r\n" % reply.length, close), False, close
     if exchange.version >= (1, 1):
-        return make_head(exchange, reply, b"Transfer-Encoding: chunked\r\n", close), True, close
+        return make_head(exchange, reply, CHUNKED, close), True, close
     # RFC 9112 section 6.3: to HTTP/1.0 the end of the connection ends it.
     return make_head(exchange, reply, b"", True), False, True
 
@@ -78,6 +80,8 @@ def make_head(exchange: Exchange, reply: Reply, framing: bytes, close: bool) -> 
     index = reply.index
     if b"x-request-id" in index:
         reply.remove(b"x-request-id")
+    if b"trailer" in index and (framing != CHUNKED or not takes_trailers(exchange.headers)):
+        reply.remove(b"trailer")
     joined = reply.joined
     if joined is None:
         parts, rest = [line], reply.headers

@@ -245,6 +245,11 @@ class ResponseCodec:
         reply = Reply.known(status, headers.copy(), index.copy(), joined, length)
         if self._reason != PHRASES.get(status):
             reply.reason = self._reason
+        if status == 426:
+            upgrades = [value for name, value in fields if lower(name) == b"upgrade"]
+            # RFC 9110 section 15.5.22: it says what the client has to upgrade to.
+            lines = [b"Upgrade: %b\r\n" % value for value in upgrades]
+            reply.blocks = [*lines, b"Connection: Upgrade\r\n"] if lines else []
         self._until_close = False
         self._keep = b"close" not in connection
         version = self._parser.get_http_version()

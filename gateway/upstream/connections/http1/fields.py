@@ -10,7 +10,7 @@ MAX_FIELDS = 256
 MAX_LENGTH = 2**63 - 1
 """The largest Content-Length; beyond it other parsers count differently (RFC 9110 section 8.6)."""
 
-_NOT_COPIED = HOP_BY_HOP | {b"content-length"}
+_NOT_COPIED = HOP_BY_HOP - {b"trailer"} | {b"content-length"}
 _COPIED = Memo(lambda name: b"" if name.lower() in _NOT_COPIED else name.lower())
 """The lower case of a name that goes on to the client, b"" for one that is only understood."""
 

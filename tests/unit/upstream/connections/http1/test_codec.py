@@ -134,3 +134,18 @@ def test_pieces_do_not_matter(case: Any, data: Any) -> None:
         assert Reset in cut or cut == whole[: len(cut)]
     else:
         assert cut == whole
+
+
+@pytest.mark.parametrize(
+    ("status", "blocks"),
+    [
+        (b"426 Upgrade Required", [b"Upgrade: TLS/1.3\r\n", b"Upgrade: h2c\r\n", b"Connection: Upgrade\r\n"]),
+        (b"200 OK", []),
+    ],
+)
+def test_what_a_client_has_to_upgrade_to_goes_on_with_426(status: bytes, blocks: list[bytes]) -> None:
+    codec = ResponseCodec()
+    upgrade = b"Upgrade: TLS/1.3\r\nConnection: upgrade\r\nUpgrade: h2c\r\n"
+    reply, _ = codec.feed(b"HTTP/1.1 " + status + b"\r\n" + upgrade + b"Content-Length: 0\r\n\r\n")
+    assert isinstance(reply, Reply)
+    assert (reply.headers, reply.blocks) == ([], blocks)

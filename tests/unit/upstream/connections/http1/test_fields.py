@@ -20,7 +20,7 @@ from gateway.upstream.connections.http1.fields import MAX_HEAD, InvalidAnswer, u
             [(b"X-A", b"1")],
             (None, b"", b"x-hop, keep-alive"),
         ),
-        ([(b"Keep-Alive", b"5"), (b"Upgrade", b"h2c"), (b"Trailer", b"X-Sum")], [], (None, b"", b"")),
+        ([(b"Keep-Alive", b"5"), (b"Upgrade", b"h2c"), (b"Trailer", b"X-Sum")], [(b"Trailer", b"X-Sum")], (None, b"", b"")),
         ([(b"Proxy-Connection", b"close")], [], (None, b"", b"close")),
         ([(b"Proxy-Connection", b"keep-alive")], [], (None, b"", b"")),
     ],
