@@ -7,9 +7,11 @@ again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from marshmallow import Schema, fields
 
 from gateway.config.tables.load import Fault, Loaded, dotted, instance, known_keys, load
 from gateway.config.tables.schema import TableClass
@@ -138,7 +140,7 @@ class Middlewares:
             return None
         base = self.tables.get(name)
         under = base.value if base and isinstance(base.value, dict) else {}
-        loaded = self._load(name, merged(under, override.value))
+        loaded = self._load(name, merged(under, override.value, self._schema(name)))
         known = {(fault.path, fault.message) for fault in self._faults.get(name, ())}
         for fault in loaded.faults:
             path = self._where([override.path, *([base.path] if base else [])], fault.path)
@@ -210,6 +212,10 @@ class Middlewares:
         table = self.kinds.table(kind_of(name))
         return Loaded(plain(data)) if table is None else load(table, data)
 
+    def _schema(self, name: str) -> Schema | None:
+        table = self.kinds.table(kind_of(name))
+        return None if table is None else instance(table)
+
     def _where(self, tables: Sequence[KeyPath], below: KeyPath) -> KeyPath:
         """The full path of `below` in that one of the tables which says most of it, the first when several do."""
         return max(((*path, *below) for path in tables), key=lambda full: self.document.depth(full) - len(full))
@@ -225,12 +231,36 @@ class Middlewares:
         return nearest(key, (*own, *self.kinds.known_names, *self.listed))
 
 
-def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> Mapping[str, Any]:
-    """`over` laid on `under`: tables key by key, everything else (arrays too) replaced whole."""
+def merged(under: Mapping[str, Any], over: Mapping[str, Any], known: Schema | fields.Dict | None = None) -> Mapping[str, Any]:
+    """`over` laid on `under`: tables key by key, everything else (arrays too) replaced whole.
+
+    known: the table's schema, where a key may give way to its alternatives (see `declare.table`), or the field of a table whose
+    keys the operator chooses.
+    """
     if not over:
         return under
     result = dict(under)
+    for group, others in _alternatives(known):
+        if (group - others) & over.keys() and (others - group) & result.keys():
+            result = {key: value for key, value in result.items() if key not in others}
     for key, value in over.items():
         below = result.get(key)
-        result[key] = merged(below, value) if isinstance(value, dict) and isinstance(below, dict) else value
+        both = isinstance(value, dict) and isinstance(below, dict)
+        result[key] = merged(below, value, _below(known, key)) if both else value  # type: ignore[arg-type]
     return over if isinstance(over, FileTable) and result.keys() == over.keys() else result
+
+
+def _below(known: Schema | fields.Dict | None, key: str) -> Schema | fields.Dict | None:
+    """What is known about the table under `key`."""
+    found = known.value_field if isinstance(known, fields.Dict) else known_keys(known).get(key) if known is not None else None
+    if isinstance(found, fields.Nested):
+        schema: Schema = found.schema
+        return schema
+    return found if isinstance(found, fields.Dict) else None
+
+
+def _alternatives(known: Schema | fields.Dict | None) -> Iterator[tuple[frozenset[str], frozenset[str]]]:
+    """Each group of keys in a table's ALTERNATIVES, and all keys of the other groups."""
+    groups: Sequence[frozenset[str]] = getattr(getattr(known, "makes", None), "ALTERNATIVES", ())
+    for group in groups:
+        yield group, frozenset().union(*(other for other in groups if other is not group))

@@ -92,6 +92,8 @@ def setting(
 def table(cls: type[T]) -> type[T]:
     """Make a class of annotated keys a frozen dataclass with a schema (see `schema.schema_of`).
 
+    A class attribute ALTERNATIVES may hold groups of keys that stand for one another: where a route's table has a key of one
+    group, the pipeline's keys of the others do not count.
     Two methods are called when a table is loaded: `of_toml`, a classmethod that makes the config from the keys that are
     given (by default their attributes are set), and `check`, which raises ValidationError for keys that do not go together.
     """

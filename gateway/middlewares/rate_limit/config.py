@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network
+from typing import ClassVar
 
 from gateway.config.tables.declare import setting, table
 from gateway.config.tables.schema import Choice, Duration, FieldName, Items, Map, Network, Number, Text, Whole
@@ -17,6 +18,11 @@ ON_STORE_FAILURE = ("local_share", "open", "closed")
 @table
 class ClassConfig:
     """A limit: `tokens`, `refill` and `burst`, or `limit` within `window` or a `period`."""
+
+    ALTERNATIVES: ClassVar[tuple[frozenset[str], ...]] = (
+        frozenset(("tokens", "refill", "burst")),
+        frozenset(("limit", "window", "period", "burst")),
+    )
 
     tokens: int | None = setting(Whole(least=1, most=10**9), default=None, doc="the bucket's capacity")
     refill: float | None = setting(Number(least=1e-6, most=1e9), default=None, doc="tokens a second")
@@ -43,6 +49,8 @@ class ExemptConfig:
 @table
 class RuleConfig(ClassConfig):
     """Whose requests are counted, how, and how many may pass: a class, or numbers of its own."""
+
+    ALTERNATIVES: ClassVar[tuple[frozenset[str], ...]] = (frozenset(("class",)), *ClassConfig.ALTERNATIVES)
 
     name: str = setting(default="", doc="what clients see where no class names the limit; the words of `key` when left out")
     key: str | tuple[str, ...] = setting(

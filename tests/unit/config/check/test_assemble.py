@@ -1,10 +1,14 @@
 """What routes override, through whole trees: what lies over what, what is said, and where."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
 from gateway.config.check.settings import merged
+from gateway.config.tables.declare import setting, table
+from gateway.config.tables.schema import Whole, schema_of
 from gateway.config.toml.sources import FileTable, Sources
 from tests.unit.config.tree import ROUTE, AuthConfig, ClassConfig, LimitConfig, TransformConfig, Tree
 
@@ -186,6 +190,61 @@ def test_what_is_wrong_with_overrides(tree: Tree, what: str, text: str, override
 def test_a_hint_for_a_route_s_key(tree: Tree) -> None:
     tree.pipeline("request = ['auth']", route=ROUTE + "timout = '5s'")
     assert tree.only().hint == "did you mean 'timeout'?"
+
+
+@table
+class NumbersConfig:
+    """Numbers in a table of their own."""
+
+    low: int = setting(Whole(), default=0, doc="low")
+    high: int = setting(Whole(), default=9, doc="high")
+
+
+@table
+class InnerConfig:
+    """A limit in one of two ways."""
+
+    ALTERNATIVES: ClassVar = (frozenset(("tokens",)), frozenset(("limit",)))
+    tokens: int = setting(Whole(), default=0, doc="tokens")
+    limit: int = setting(Whole(), default=0, doc="limit")
+
+
+@table
+class RuleConfig:
+    """A rule with keys that stand for one another."""
+
+    ALTERNATIVES: ClassVar = (frozenset(("class",)), frozenset(("tokens", "burst")), frozenset(("limit", "burst")))
+    class_: str = setting(default="", name="class", doc="a class")
+    tokens: int = setting(Whole(), default=0, doc="tokens")
+    limit: int = setting(Whole(), default=0, doc="limit")
+    burst: int = setting(Whole(), default=0, doc="burst")
+    classes: Mapping[str, NumbersConfig] = setting(default_factory=dict, doc="classes")
+    rules: Mapping[str, InnerConfig] = setting(default_factory=dict, doc="rules by name")
+    numbers: NumbersConfig = setting(default=NumbersConfig(), doc="numbers")
+
+
+@pytest.mark.parametrize(
+    ("under", "over", "result"),
+    [
+        ({"class": "a", "classes": {"a": 1}}, {"limit": 1}, {"classes": {"a": 1}, "limit": 1}),
+        ({"limit": 1, "burst": 2}, {"class": "a"}, {"class": "a"}),
+        ({"limit": 1, "burst": 2}, {"tokens": 3}, {"tokens": 3}),
+        ({"limit": 1}, {"burst": 2}, {"limit": 1, "burst": 2}),
+        (
+            {"classes": {"a": {"low": 1, "high": 2}, "b": {"low": 3}}},
+            {"classes": {"a": {"low": 5}}},
+            {"classes": {"a": {"low": 5, "high": 2}, "b": {"low": 3}}},
+        ),
+        (
+            {"rules": {"a": {"tokens": 1}, "b": {"tokens": 1}}},
+            {"rules": {"a": {"limit": 2}}},
+            {"rules": {"a": {"limit": 2}, "b": {"tokens": 1}}},
+        ),
+        ({"numbers": {"low": 1}}, {"numbers": {"high": 2}}, {"numbers": {"low": 1, "high": 2}}),
+    ],
+)
+def test_merged_as_the_table_has_it(under: dict[str, Any], over: dict[str, Any], result: dict[str, Any]) -> None:
+    assert merged(under, over, schema_of(RuleConfig)()) == result
 
 
 def test_merged(tmp_path: Path) -> None:
