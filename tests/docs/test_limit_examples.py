@@ -25,7 +25,7 @@ def snapshot(name: str, directory: Path) -> Snapshot:
     (directory / "gateway.toml").write_text(f'include = ["upstreams.toml", "{EXAMPLES / name}.toml"]\n')
     (directory / "upstreams.toml").write_text('[upstream.origin]\nurl = "http://127.0.0.1:9"\n')
     loaded = load(directory / "gateway.toml", {})
-    assert loaded.warnings == ()
+    assert [problem for problem in loaded.warnings if "without 'auth'" not in problem.message] == []
     return compose(loaded, Keep().draft(), World(Transport()))
 
 

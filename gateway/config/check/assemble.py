@@ -17,6 +17,7 @@ from gateway.config.tables.pipeline import PipelineConfig, RouteConfig
 from gateway.config.toml.positions import KeyPath, Place
 from gateway.config.toml.read import Document
 from gateway.config.toml.sources import Outside
+from gateway.core.hooks import kind_of
 
 LISTS = ("request", "response", "error")
 
@@ -149,7 +150,7 @@ def _load(made: PipelineDraft) -> None:
 def _lint(made: PipelineDraft) -> None:
     """The pipeline's lists, then those of routes that differ from them; a finding about both is made once."""
     said = set()
-    for path, message, hint in findings(Lists(**made.lists, settings=made.settings)):
+    for path, message, hint in findings(_lists_of(made.lists, made.settings)):
         said.add(message)
         made.document.warning(path, message, hint)
     for route in made.routes:
@@ -157,9 +158,14 @@ def _lint(made: PipelineDraft) -> None:
             continue  # the gateway's own answers bring lists for what they need, and nothing is stored or looked up
         lists = {key: [(name, _place(route, name, path)) for name, path in route.lists[key]] for key in LISTS}
         settings = {**made.settings, **route.placed.route.settings}
-        for path, message, hint in findings(Lists(**lists, settings=settings)):
+        without_auth = any(kind_of(name) == "auth" and written.value is False for name, written in route.overrides.items())
+        for path, message, hint in findings(_lists_of(lists, settings, without_auth)):
             if message not in said:
                 made.document.warning(path, message, hint)
+
+
+def _lists_of(lists: Mapping[str, Entries], settings: Mapping[str, Any], without_auth: bool = False) -> Lists:
+    return Lists(lists["request"], lists["response"], lists["error"], settings, without_auth)
 
 
 def _place(route: RouteDraft, name: str, listed: KeyPath) -> KeyPath:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from gateway.config.check import across
 from gateway.config.check.assemble import PipelineDraft, draft
 from gateway.config.check.routes import check_reachable, check_route, name_routes
 from gateway.config.check.settings import Kinds, SchemaFor
@@ -87,6 +88,9 @@ def compile_config(path: Path, schema_for: SchemaFor, known_names: Sequence[str]
     kinds = Kinds(schema_for, known_names)
     drafts = [draft(document, kinds) for document in tree.pipelines]
     _routes(drafts, homes.keys() if tree.upstreams_known else None, gateway.routing)
+    across.lint(drafts, gateway.routing)
+    if not tree.problems.of("error"):
+        across.lint_upstreams(drafts, upstreams, homes)
     named = _pipeline_names(drafts)
     if not drafts and not tree.problems.of("error"):
         tree.gateway.warning(("include",), "there are no pipelines: every request is answered 404", "include pipelines/*.toml")

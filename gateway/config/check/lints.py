@@ -24,6 +24,8 @@ class Lists:
     response: Entries
     error: Entries
     settings: Mapping[str, Any]
+    without_auth: bool = False
+    """Whether a route has said that it does without."""
 
 
 Finding = tuple[KeyPath, str, str]
@@ -31,7 +33,8 @@ Finding = tuple[KeyPath, str, str]
 
 def findings(lists: Lists) -> list[Finding]:
     """The path of the entry, what is the matter, and a hint."""
-    return [finding for check in (_order, _issuers, _caching, _cors, _observers) for finding in check(lists)]
+    checks = (_order, _issuers, _unknown_clients, _costs, _caching, _cors, _observers)
+    return [finding for check in checks for finding in check(lists)]
 
 
 def _order(lists: Lists) -> Iterator[Finding]:
@@ -64,12 +67,34 @@ def _issuers(lists: Lists) -> Iterator[Finding]:
             yield path, f"{name!r} has {len(issuers)} issuers, and a client of one may be called as a client of another", hint
 
 
+def _unknown_clients(lists: Lists) -> Iterator[Finding]:
+    if lists.without_auth or _first(lists.request, "auth"):
+        return
+    for name, path in lists.request:
+        if kind_of(name) == "rate_limit" and _limits_by_client(lists.settings.get(name)):
+            message = f"{name!r} limits by client, but without 'auth' no client is known: callers count by address"
+            yield path, message, "put 'auth' in front of it, or say key = \"ip\""
+
+
+def _costs(lists: Lists) -> Iterator[Finding]:
+    responses = {name for name, _ in lists.response}
+    for name, path in lists.request:
+        config = lists.settings.get(name)
+        rules = (config, *getattr(config, "rules", ()))
+        if name not in responses and any(getattr(rule, "cost_header", "") for rule in rules):
+            yield path, f"{name!r} has a cost_header but is not in response: no cost is ever read", "add it to response"
+
+
 def _caching(lists: Lists) -> Iterator[Finding]:
     request, response = _first(lists.request, "caching"), _first(lists.response, "caching")
     if request and not response:
         yield request[1], "caching is in request but not in response: it never stores what it looks up", "add it to response"
     if response and not request:
         yield response[1], "caching is in response but not in request: it never looks up what it stores", "add it to request"
+    for entry in filter(None, (request, response)):
+        if any("{" in path for path in getattr(lists.settings.get(entry[0]), "invalidate", ())):
+            yield entry[1], f"invalidate of {entry[0]!r} has braces: they mean themselves there", "'*' takes anything"
+            break
 
 
 def _cors(lists: Lists) -> Iterator[Finding]:

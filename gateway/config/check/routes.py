@@ -46,6 +46,9 @@ class Placed:
             self.error(problem.at, problem.message, problem.hint)
             return None
 
+    def warning(self, key: str, message: str, hint: str) -> None:
+        self.document.warning((*self.path, key), f"route.{key}: {message}", hint)
+
     def error(self, key: str | KeyPath, message: str, hint: str = "") -> None:
         keys = (key,) if isinstance(key, str) else key
         self.document.error((*self.path, *keys), f"route.{keys[0]}: {message}" if keys else f"route: {message}", hint)
@@ -111,12 +114,28 @@ def _check_match(placed: Placed) -> Collection[str] | None:
         placed.error("prefix", "stands beside path; a route has one of them")
     elif not route.path and not route.prefix and not placed.bad & {"path", "prefix"}:
         placed.error((), "has neither path nor prefix", 'prefix = "/" takes everything')
+    for key, value in (("path", route.path), ("prefix", route.prefix)):
+        _warn_of_patterns(placed, key, value)
     if route.prefix:
         placed.judge(lambda: paths.literal("prefix", route.prefix))
     if not route.path:
         return None if "path" in placed.bad else ()
     found = placed.judge(lambda: paths.template(route.path))
     return None if found is None else found[1]
+
+
+def _warn_of_patterns(placed: Placed, key: str, text: str) -> None:
+    """What is a pattern elsewhere is text here."""
+    for segment in text.split("/"):
+        if segment.startswith(":") and len(segment) > 1:
+            hint = f'path = "{text.replace(segment, "{" + segment[1:] + "}")}"'
+        elif "*" in segment:
+            hint = f'prefix = "{text[: text.index("*")].rstrip("/") or "/"}"'
+        elif segment.startswith("<") and segment.endswith(">"):
+            hint = f'path = "{text.replace(segment, "{" + segment[1:-1].rpartition(":")[2] + "}")}"'
+        else:
+            continue
+        placed.warning(key, f"{segment!r} is no pattern, but a segment of just that text", hint)
 
 
 def _check_target(placed: Placed, upstreams: Collection[str] | None) -> None:
@@ -131,8 +150,7 @@ def _check_target(placed: Placed, upstreams: Collection[str] | None) -> None:
     if route.builtin:
         for key in ("strip_prefix", "rewrite", "timeout"):
             if getattr(route, key):
-                where = (*placed.path, key)
-                placed.document.warning(where, f"route.{key}: has no effect on the gateway's own answers", "remove it")
+                placed.warning(key, "has no effect on the gateway's own answers", "remove it")
 
 
 def _check_methods(placed: Placed) -> None:

@@ -126,8 +126,8 @@ class Middlewares:
             elif kind_of(key) not in self._unknown:
                 self.document.error((*path, key), f"{dotted((*path, key))}: is not a known key", self._nearest(key, own))
         for name, table in tables.items():
-            if name not in names:
-                self._idle(table.path, name)
+            if name not in names and not (table.value is False and kind_of(name) == "auth"):
+                self._idle(table.path, name)  # `auth = false` beside a list without it says that this is meant
         return tables
 
     def load_over(self, name: str, override: Written) -> Any:

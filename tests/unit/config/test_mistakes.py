@@ -96,6 +96,8 @@ def test_each_can_be_mended_by_its_message(tree: Tree) -> None:
         text = (tree.root / name).read_text()
         assert wrong in text
         tree.write(name, text.replace(wrong, right))
-        assert len(tree.problems()) == left - 1, f"{wrong} in {name}"
+        errors = [problem for problem in tree.problems() if problem.severity == "error"]
+        assert len(errors) == left - 1, f"{wrong} in {name}"
         left -= 1
-    assert tree.compile().warnings == ()
+    unused = "no route leads to the upstream 'beauth'"  # a finding of its own, made where there are no errors
+    assert [problem.message for problem in tree.compile().warnings] == [unused]

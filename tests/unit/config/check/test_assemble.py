@@ -169,7 +169,6 @@ def test_what_only_routes_list_is_loaded_for_them(tree: Tree) -> None:
             "request = ['auth', 'transform']\ntransform.script = 'x'",
             "request = []\nauth = false\ntransform = { buffer = 'x' }",
             [
-                "7: warning: this route's 'auth' has no effect: it is in none of its lists",
                 "8: warning: this route's 'transform' has no effect: it is in none of its lists",
                 '8: error: transform.buffer: must be a size such as "10MB" or "64KiB", or a number of bytes, not \'x\'',
             ],

@@ -231,7 +231,8 @@ def test_the_token_is_shown_nowhere(tree: Tree, written: str) -> None:
 def test_upstreams(tree: Tree, what: str, text: str, said: list[str]) -> None:
     tree.pipeline("name = 'x'")
     tree.write("pipelines/more.toml", text)
-    assert tree.said() == [f"pipelines/more.toml:{line}" for line in said], what
+    found = [line for line in tree.said() if "no route leads to" not in line]
+    assert found == [f"pipelines/more.toml:{line}" for line in said], what
 
 
 def test_a_url_stands_before_the_endpoints(tree: Tree) -> None:

@@ -1,8 +1,11 @@
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from gateway.config.check.lints import Lists, findings
+from gateway.middlewares.caching.config import CachingConfig
+from gateway.middlewares.rate_limit.config import RateLimitConfig
 from tests.unit.config.tree import ROUTE, Tree
 
 CLEAN = """
@@ -25,7 +28,7 @@ def test_the_contract_s_lists_mean_what_they_say(tree: Tree) -> None:
         ("compression before caching, as in the requirements", 'request = ["caching"]\nresponse = ["compression", "caching"]'),
         (
             "no auth at all",
-            'request = ["rate_limit", "caching", "validation"]\nresponse = ["caching"]\nrate_limit.key = "client"',
+            'request = ["rate_limit", "caching", "validation"]\nresponse = ["caching"]\nrate_limit.key = "ip"',
         ),
         ("a limit by address before auth", 'request = ["rate_limit", "auth"]'),
         ("logging on errors alone", 'error = ["error_handler", "logging"]'),
@@ -63,6 +66,12 @@ def test_lists_that_are_fine(tree: Tree, what: str, text: str) -> None:
             'request = ["rate_limit",\n"rate_limit.x", "auth"]\nrate_limit.x.key = "client"',
             (2, 1),
             "'rate_limit.x' limits by client but comes before 'auth': no client is known there yet",
+        ),
+        (
+            "a limit by client without auth",
+            'request = ["rate_limit"]\nrate_limit.key = "client"',
+            (1, 12),
+            "'rate_limit' limits by client, but without 'auth' no client is known: callers count by address",
         ),
         (
             "caching that never stores",
@@ -158,3 +167,28 @@ def test_lists_of_routes(tree: Tree, what: str, route: str, said: list[str]) -> 
 def test_what_holds_for_pipeline_and_route_is_said_once(tree: Tree) -> None:
     tree.pipeline('response = ["logging"]', route=ROUTE + 'request = ["auth"]')
     assert len(tree.problems()) == 1
+
+
+def test_a_route_that_says_it_does_without_auth_may_limit_by_client(tree: Tree) -> None:
+    tree.pipeline('request = ["auth", "rate_limit"]\nrate_limit.key = "client"', route=ROUTE + "auth = false")
+    assert tree.said() == []
+
+
+def lists(settings: dict[str, Any], request: str = "", response: str = "") -> list[str]:
+    entries = [[(name, ("request", 0)) for name in names.split()] for names in (request, response)]
+    return [message for _, message, _ in findings(Lists(*entries, [], settings))]
+
+
+def test_a_cost_that_is_never_read() -> None:
+    costs = RateLimitConfig(key="ip", cost_header="X-Cost")
+    said = ["'rate_limit' has a cost_header but is not in response: no cost is ever read"]
+    assert lists({"rate_limit": costs}, "rate_limit") == said
+    assert lists({"rate_limit": RateLimitConfig(key="ip", rules=(costs,))}, "rate_limit", "rate_limit.x") == said
+    assert lists({"rate_limit": costs}, "rate_limit", "rate_limit") == []
+
+
+def test_braces_in_what_is_invalidated() -> None:
+    config = CachingConfig(invalidate=("/a/*", "/b/{id}"))
+    said = ["invalidate of 'caching' has braces: they mean themselves there"]
+    assert lists({"caching": config}, "caching", "caching") == said
+    assert lists({"caching": CachingConfig(invalidate=("/a/*",))}, "caching", "caching") == []

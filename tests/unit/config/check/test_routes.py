@@ -158,6 +158,20 @@ def test_good_routes(what: str, keys: dict[str, object]) -> None:
             {"path": "/{path}", "rewrite": "/{path}"},
             "error: route.rewrite: {path} is both the whole path and one of its segments",
         ),
+        ("a star", {"path": "/files/*"}, "warning: route.path: '*' is no pattern, but a segment of just that text"),
+        ("a star in a segment", {"prefix": "/a*"}, "warning: route.prefix: 'a*' is no pattern, but a segment of just that text"),
+        ("a colon", {"path": "/a/:id"}, "warning: route.path: ':id' is no pattern, but a segment of just that text"),
+        ("angles", {"path": "/a/<int:id>/b"}, "warning: route.path: '<int:id>' is no pattern, but a segment of just that text"),
+        (
+            "Google's verbs",
+            {"path": "/a/{name}:cancel"},
+            "error: route.path: '{name}:cancel' is no template: a name in braces has a segment to itself",
+        ),
+        (
+            "a regular expression",
+            {"path": "/a/{id:[0-9]+}"},
+            "error: route.path: '{id:[0-9]+}' is no template: a name in braces has a segment to itself",
+        ),
         ("no such upstream", {"prefix": "/", "upstream": "on"}, "error: route.upstream: no upstream is called 'on'"),
         ("no target", {"prefix": "/", "upstream": ""}, "error: route: has neither upstream nor builtin"),
         (
@@ -193,6 +207,22 @@ def test_upstreams_that_are_not_known_are_not_missed() -> None:
     document = Document(Path("/x.toml"), Problems())
     check_route(Placed(document, ("route", 0), RouteConfig(prefix="/", upstream="two")), None, UNLESS_SAID)
     assert document.problems.all() == ()
+
+
+@pytest.mark.parametrize(
+    ("keys", "hint"),
+    [
+        ({"path": "/files/*"}, 'prefix = "/files"'),
+        ({"prefix": "/a*"}, 'prefix = "/a"'),
+        ({"path": "/*"}, 'prefix = "/"'),
+        ({"path": "/a/:id/b"}, 'path = "/a/{id}/b"'),
+        ({"path": "/a/<int:id>"}, 'path = "/a/{id}"'),
+    ],
+)
+def test_hints_for_patterns_of_others(keys: dict[str, str], hint: str) -> None:
+    document = Document(Path("/x.toml"), Problems())
+    check_route(Placed(document, ("route", 0), RouteConfig(upstream="one", **keys)), ("one",), UNLESS_SAID)
+    assert [problem.hint for problem in document.problems.all()] == [hint]
 
 
 def test_hosts_become_lower_case() -> None:
