@@ -141,6 +141,7 @@ class Gateway:
         for task in tuple(self._tasks):
             task.cancel()
         self.runtime.stop()
+        await self.runtime.registry.closed()
         self.transport.close()
 
     def _on_stop(self, number: int) -> None:
@@ -151,7 +152,7 @@ class Gateway:
         self._stop.set()
 
     def _reopen(self) -> None:
-        for kept in self.runtime.keep:
+        for kept in self.runtime.registry:
             reopen = getattr(kept, "reopen", None)
             if reopen is not None:
                 reopen()

@@ -23,7 +23,7 @@ from gateway.core.failures import Failed, Failure
 from gateway.core.headers import Pair
 from gateway.core.hooks import Context, Hooks
 from gateway.core.telemetry import Telemetry
-from gateway.lifetime.registry import Keep
+from gateway.lifetime.registry import Draft, Registry
 
 Headers = Mapping[str, str] | Iterable[tuple[str, str]]
 
@@ -143,14 +143,22 @@ class World:
     now: float = 0.0
     epoch: float = 0.0
     telemetry: Telemetry = field(default_factory=Telemetry)
-    kept: Keep = field(default_factory=Keep)
+    kept: Registry = field(default_factory=Registry)
 
     def __post_init__(self) -> None:
         self.clock = Clock(lambda: self.now, lambda: self.epoch + self.now)
         self.draft = self.kept.draft()
+        self.before: Draft | None = None
 
     def context(self, name: str, *, route: str = "", pipeline: str = "partner", **more: Any) -> Context:
-        given = {"home": self.directory, "clock": self.clock, "telemetry": self.telemetry, "keep": self.draft.keep, **more}
+        given = {
+            "home": self.directory,
+            "clock": self.clock,
+            "telemetry": self.telemetry,
+            "keep": self.draft.keep,
+            "at_commit": self.draft.at_commit,
+            **more,
+        }
         return Context(name, pipeline, route, self.directory, **given)
 
     def build(self, middleware: ModuleType, table: Mapping[str, Any] | None = None, *, name: str = "", **more: Any) -> Hooks:
@@ -162,7 +170,9 @@ class World:
     def reload(self) -> None:
         """Let what was built be in force, and begin the next reload."""
         self.draft.commit()
-        self.draft = self.kept.draft()
+        if self.before is not None:
+            self.before.release()
+        self.before, self.draft = self.draft, self.kept.draft()
 
     def close(self) -> None:
         """Close what is kept, at the end of the process."""

@@ -70,6 +70,10 @@ def _keep_nothing(key: tuple[str, ...], fingerprint: object, make: Callable[[], 
     return make()
 
 
+def _at_once(step: Callable[[], None]) -> None:
+    step()
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """What a middleware may use while it is built.
@@ -80,6 +84,8 @@ class Context:
     keep:      `keep(key, fingerprint, make)`: the same key and fingerprint give the same object across reloads, so what must
                survive one (buckets, cache entries) lives there. Objects with a `close()` are closed when a reload drops them.
                With a fourth argument, the object's `adopt` is called with that once the reload has come to be.
+    at_commit: `at_commit(step)`: calls `step` once the reload has come to be, and never if it is refused. `build` itself must
+               not change anything that is in force.
     errors_format: the gateway's `[errors] format`, for what renders failures.
     store: what `[store] url` names (gateway.store.stores.SharedStore), None while everything stays in this process.
     ledger: what counts limits for several gateways (gateway.limits.ledger.Ledger), None while each process counts for itself.
@@ -95,6 +101,7 @@ class Context:
     clock: Clock = REAL
     telemetry: Telemetry = field(default_factory=Telemetry)
     keep: Callable[..., Any] = _keep_nothing
+    at_commit: Callable[[Callable[[], None]], None] = _at_once
     errors_format: str = "problem"
     store: Any = None
     ledger: Any = None

@@ -94,7 +94,9 @@ class _Composer:
         routing = self.loaded.gateway.routing
         router = Router([(route.config, route) for route in routes], routing, attrgetter("guarded"))
         regions = Regions([(route.config, route.pipeline.name) for route in routes])
-        return Snapshot(self.number, loaded, router, tuple(routes), unrouted, pools, tls, upstream_tls, regions, early)
+        return Snapshot(
+            self.number, loaded, router, tuple(routes), unrouted, pools, tls, upstream_tls, regions, early, self.draft
+        )
 
     def _store(self) -> SharedStore | None:
         """The shared store; None for memory://."""
@@ -191,9 +193,11 @@ class _Composer:
 
     def _pool(self, name: str) -> Pool:
         config, world = self.loaded.upstreams[name], self.world
-        pool: Pool = self.draft.keep(
-            ("upstream", name), None, lambda: Pool(name, config, clock=world.clock, telemetry=world.telemetry)
-        )
+
+        def make() -> Pool:
+            return Pool(name, config, clock=world.clock, telemetry=world.telemetry)
+
+        pool: Pool = self.draft.keep(("upstream", name), None, make)
         return pool
 
     def _routes(self, pipeline: PipelineConfig, pools: Mapping[str, Pool]) -> list[Route]:
@@ -324,6 +328,7 @@ class _Composer:
             clock=self.world.clock,
             telemetry=self.world.telemetry,
             keep=self.draft.keep,
+            at_commit=self.draft.at_commit,
             errors_format=self.loaded.gateway.errors.format,
             store=self.store,
             ledger=self.ledger,

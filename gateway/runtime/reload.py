@@ -17,7 +17,7 @@ from gateway import middlewares
 from gateway.config.check.compile import LoadedConfig, compile_config
 from gateway.config.tables.schema import TableClass
 from gateway.config.toml.problems import ConfigErrors, Problem
-from gateway.lifetime.registry import Keep, close_all
+from gateway.lifetime.registry import Registry
 from gateway.runtime.compose import World, compose
 from gateway.runtime.diff import differences
 from gateway.runtime.snapshot import Snapshot
@@ -46,7 +46,7 @@ class Runtime:
     path: Path
     world: World
     environ: Mapping[str, str]
-    keep: Keep = field(default_factory=Keep)
+    registry: Registry = field(default_factory=Registry)
     probers: dict[str, Prober] = field(default_factory=dict)
     discoveries: dict[str, Discovery] = field(default_factory=dict)
     retiring: set[int] = field(default_factory=set)
@@ -77,7 +77,7 @@ class Runtime:
         for discovery in self.discoveries.values():
             discovery.stop()
         self.discoveries.clear()
-        self.keep.close()
+        self.registry.close()
 
     async def _after(self, running: asyncio.Task[Outcome]) -> Outcome:
         await asyncio.wait((running,))
@@ -123,11 +123,11 @@ class Runtime:
     def _take(self, loaded: LoadedConfig) -> Outcome:
         """Composes beside the present and, if that works, makes it the present. No await: nobody sees half of it."""
         old: Snapshot | None = getattr(self, "snapshot", None)
-        draft = self.keep.draft()
+        draft = self.registry.draft()
         try:
             snapshot = compose(loaded, draft, self.world, old.number + 1 if old is not None else 1)
         except BaseException:
-            draft.discard()
+            draft.release()
             raise
         loaded = snapshot.loaded  # with what composing it had to warn about
         for problem in loaded.warnings:
@@ -137,7 +137,7 @@ class Runtime:
             self.world.transport.secure(name, pool.endpoints, snapshot.upstream_tls.get(name))
         self.world.transport.retain(snapshot.pools)
         self.snapshot = snapshot
-        dropped = draft.commit()
+        draft.commit()
         self._probe(snapshot.pools)
         self._discover(snapshot)
         self._publish(snapshot)
@@ -148,7 +148,7 @@ class Runtime:
 
         def retired() -> None:
             self.retiring.discard(number)
-            close_all(dropped)
+            old.objects.release()
 
         old.retire(retired)
         return Outcome(True, loaded.hash, loaded.warnings, (*differences(old.loaded, loaded), *_renewed(old, snapshot)))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from gateway.config.check.compile import LoadedConfig
 from gateway.config.tables.pipeline import RouteConfig
 from gateway.core.exchange import Exchange
+from gateway.lifetime.registry import Draft, Registry
 from gateway.routing.regions import Regions
 from gateway.routing.router import Router
 from gateway.runtime.pipeline import Pipeline
@@ -59,6 +60,8 @@ class Snapshot:
     upstream_tls: Mapping[str, UpstreamTls] = field(default_factory=dict)
     regions: Regions[str] = field(default_factory=lambda: Regions(()))
     early: Mapping[str, Pipeline] = field(default_factory=dict)
+    objects: Draft = field(default_factory=lambda: Registry().draft())
+    """What of the registry it uses; released when the last request has left."""
     active: int = 0
     _retired: Callable[[], None] | None = None
 

@@ -11,7 +11,7 @@ import pytest
 from gateway.cli import main
 from gateway.core.exchange import Identity
 from gateway.core.failures import Failed
-from gateway.lifetime.registry import Keep
+from gateway.lifetime.registry import Registry
 from gateway.runtime.compose import World, compose
 from gateway.runtime.reload import load
 from gateway.runtime.snapshot import Snapshot
@@ -26,7 +26,7 @@ def snapshot(name: str, directory: Path) -> Snapshot:
     (directory / "upstreams.toml").write_text('[upstream.origin]\nurl = "http://127.0.0.1:9"\n')
     loaded = load(directory / "gateway.toml", {})
     assert [problem for problem in loaded.warnings if "without 'auth'" not in problem.message] == []
-    return compose(loaded, Keep().draft(), World(Transport()))
+    return compose(loaded, Registry().draft(), World(Transport()))
 
 
 def caller(tier: str, role: str) -> Identity:

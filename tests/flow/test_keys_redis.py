@@ -69,7 +69,7 @@ class Gateways:
         return client
 
     def kept(self, kind: type[Any]) -> Any:
-        return next(one for one in self.running.runtime.keep if isinstance(one, kind))
+        return next(one for one in self.running.runtime.registry if isinstance(one, kind))
 
     @property
     def feed(self) -> redis_feed.Feed:
@@ -457,7 +457,7 @@ async def test_wherever_the_store_is(tmp_path: Path, origin: Origin, kind: Any):
         await gateway.start()
         client = await Client.connect(gateway.port)
         try:
-            feed = next(one for one in gateway.runtime.keep if isinstance(one, SharedKeys))._feed
+            feed = next(one for one in gateway.runtime.registry if isinstance(one, SharedKeys))._feed
             await until(lambda: feed.subscribed and feed.version == 0)
             keys = RedisKeys(parse(servers.url))
             key, secret = keys.create(Wish("acme"), time())

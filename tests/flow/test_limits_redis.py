@@ -47,7 +47,7 @@ class Asker:
 
     @property
     def store(self) -> RedisLedger:
-        return next(kept for kept in self.gateway.runtime.keep if isinstance(kept, RedisLedger))
+        return next(kept for kept in self.gateway.runtime.registry if isinstance(kept, RedisLedger))
 
     async def store_is(self, up: bool) -> None:
         await until(lambda: self.store.up is up)

@@ -52,7 +52,7 @@ class Revoking:
 
     @property
     def kept(self) -> StoreRevocations:
-        return next(one for one in self.gateway.runtime.keep if isinstance(one, StoreRevocations))
+        return next(one for one in self.gateway.runtime.registry if isinstance(one, StoreRevocations))
 
     async def version(self, number: int) -> None:
         await until(lambda: self.kept._feed.version == number)

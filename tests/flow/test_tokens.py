@@ -292,7 +292,7 @@ async def test_sessions_that_nobody_refreshes_end(world):
 
 async def test_no_more_passwords_than_may_wait(world):
     gateway, browser = await world(GATEWAY.replace("lanes = 1", "lanes = 1, waiting = 1"))
-    passwords = next(one for one in gateway.runtime.keep if type(one).__name__ == "Passwords")
+    passwords = next(one for one in gateway.runtime.registry if type(one).__name__ == "Passwords")
     passwords.queue._running += 1
     message, said = await browser.post("/auth/login", {"username": "alice", "password": "old password"})
     assert (message.status, said["code"], message.fields["retry-after"]) == (503, "SVC_001", "1")

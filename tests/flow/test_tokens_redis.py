@@ -22,7 +22,7 @@ async def two(start: Any, connect: Any, origin: Any, directory: Path, url: str, 
     (directory / "signing.pem").write_text(KEYS["ES256"])
     gateways = [await start(PIPELINE, upstreams(origin), shared(url) + more) for _ in range(2)]
     for gateway in gateways:
-        [sessions] = [kept for kept in gateway.runtime.keep if type(kept).__name__ == "SharedSessions"]
+        [sessions] = [kept for kept in gateway.runtime.registry if type(kept).__name__ == "SharedSessions"]
         feed = sessions._feed
         await until(lambda feed=feed: feed.subscribed and feed.version is not None)
     return [Browser(await connect(gateway)) for gateway in gateways]

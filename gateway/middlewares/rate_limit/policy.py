@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import ceil
 
 from gateway.core.hooks import ConfigProblem, Context
-from gateway.lifetime.registry import Differently
+from gateway.lifetime.registry import ConflictingSettings
 from gateway.limits.algorithms import Limit
 from gateway.limits.buckets import Buckets
 from gateway.limits.quotas import PERIODS, POLL, UnknownZone, quota_limit, zone_of
@@ -97,7 +97,7 @@ class PolicyMaker:
 
         try:
             return key, context.keep(key, rule.scope, make, limit)
-        except Differently:  # a class that a route has redefined is another class
+        except ConflictingSettings:  # a class that a route has redefined is another class
             key = (*key, "route", context.route)
             return key, context.keep(key, rule.scope, make, limit)
 

@@ -21,7 +21,7 @@ from gateway.core.exchange import AttemptRecord, Exchange, Identity, Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.hooks import ConfigProblem, Context
 from gateway.lifetime.logfile import LogFile
-from gateway.lifetime.registry import Keep
+from gateway.lifetime.registry import Registry
 from gateway.middlewares.logging import (
     CONFIG,
     MASK,
@@ -411,14 +411,14 @@ def context(tmp_path: Path, keep: Any = None) -> Context:
 
 
 async def test_lines_reach_the_file(tmp_path: Path):
-    keep = Keep()
+    keep = Registry()
     draft = keep.draft()
     hooks = build(LoggingConfig(file="access.log"), context(tmp_path, draft.keep))
     draft.commit()
     assert (hooks.request, hooks.response, hooks.error) == (None, None, None)
     assert hooks.finish is not None
     hooks.finish(answered())
-    (file,) = (kept for _, kept in keep._entries.values() if isinstance(kept, LogFile))
+    (file,) = (kept for kept in keep if isinstance(kept, LogFile))
     keep.close()
     assert await asyncio.to_thread(file.wait, 10)
     assert json.loads((tmp_path / "access.log").read_bytes())["request_id"] == "r-1"
@@ -432,7 +432,7 @@ def test_sampling_costs_nothing_when_everything_is_logged(tmp_path: Path, sample
 
 
 def test_one_writer_a_path_and_one_log_for_equal_settings(tmp_path: Path):
-    keep = Keep()
+    keep = Registry()
     here = context(tmp_path, keep.draft().keep)
 
     def made(config: LoggingConfig) -> AccessLog:

@@ -13,7 +13,7 @@ from gateway.core.exchange import Exchange, Identity, Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.hooks import Context
 from gateway.core.telemetry import SIZE_BUCKETS, Family, Telemetry
-from gateway.lifetime.registry import Keep
+from gateway.lifetime.registry import Registry
 from gateway.middlewares import metrics
 from gateway.middlewares.metrics import CONFIG, SIZES, Clients, Metrics, MetricsConfig, build
 from tests.exchange import exchange
@@ -200,7 +200,7 @@ def test_the_sum_is_exact_nothing_falls_and_series_are_bounded(asked: list[int])
 
 
 def test_every_pipeline_shares_one():
-    keep = Keep()
+    keep = Registry()
     draft = keep.draft()
     context = Context("metrics", pipeline="a", keep=draft.keep)
     first = build(MetricsConfig(), context)

@@ -11,7 +11,7 @@ from gateway.config.toml.problems import ConfigErrors
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.hooks import ConfigProblem, Context, Hooks
-from gateway.lifetime.registry import Keep
+from gateway.lifetime.registry import Registry
 from gateway.runtime.compose import World, compose
 from gateway.runtime.pipeline import Pipeline
 from gateway.runtime.reload import load
@@ -53,7 +53,7 @@ def contexts() -> list[Context]:
 
 def composed(directory: Path, pipeline: str, upstreams: str = UPSTREAM, gateway: str = "") -> Snapshot:
     write(directory, pipeline, upstreams, gateway)
-    return compose(load(directory / "gateway.toml", {}), Keep().draft(), World(Transport()))
+    return compose(load(directory / "gateway.toml", {}), Registry().draft(), World(Transport()))
 
 
 def lists(*names: str) -> str:
@@ -120,7 +120,7 @@ def test_every_problem_is_found_at_once_and_where_it_stands(tmp_path: Path):
 
 def test_pools_are_kept_by_their_names(tmp_path: Path):
     write(tmp_path, ROUTE, UPSTREAM)
-    keep, world = Keep(), World(Transport())
+    keep, world = Registry(), World(Transport())
     first = compose(load(tmp_path / "gateway.toml", {}), draft := keep.draft(), world)
     draft.commit()
     write(tmp_path, ROUTE, UPSTREAM + 'balance = "random"\n[upstream.other]\nurl = "http://127.0.0.1:10"\n')

@@ -55,7 +55,7 @@ async def runtime(tmp_path: Path) -> AsyncIterator[Runtime]:
 
 
 def kept(runtime: Runtime) -> Kept:
-    [one] = [each for each in runtime.keep if isinstance(each, Kept)]
+    [one] = [each for each in runtime.registry if isinstance(each, Kept)]
     return one
 
 
@@ -163,4 +163,4 @@ async def test_at_the_end_everything_is_closed(tmp_path: Path):
     await one.start()
     before = kept(one)
     one.stop()
-    assert before.closed == 1 and list(one.keep) == []
+    assert before.closed == 1 and list(one.registry) == []

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.lifetime.registry import Keep
+from gateway.lifetime.registry import Registry
 from gateway.runtime.compose import World, compose
 from gateway.runtime.reload import load
 from gateway.runtime.snapshot import Snapshot
@@ -17,7 +17,7 @@ from tests.flow.conftest import PLAIN, write
 @pytest.fixture
 def snapshot(tmp_path: Path) -> Snapshot:
     write(tmp_path, PLAIN.replace("[[route]]\n", '[[route]]\nname = "all"\n'), '[upstream.origin]\nurl = "http://127.0.0.1:9"\n')
-    return compose(load(tmp_path / "gateway.toml", {}), Keep().draft(), World(Transport()), 7)
+    return compose(load(tmp_path / "gateway.toml", {}), Registry().draft(), World(Transport()), 7)
 
 
 def test_one_that_nobody_crosses_is_retired_at_once(snapshot: Snapshot):
