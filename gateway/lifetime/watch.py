@@ -60,11 +60,29 @@ class Watched(Generic[T]):
         self._take = take
         self._clock = clock
         self._retry = inf
+        self._reads = 0  # numbers the times the file was read, by this watch or by a reload
+        self._taken = 0  # the number of what is in force
         self._task = Supervised("watched file", self._look, every=every, of=str(path))
         self._task.start(every)
 
     def close(self) -> None:
         self._task.close()
+
+    def offer(self, seen: Stamp, loaded: T) -> Callable[[], None]:
+        """Return the step that takes what a reload has just read, for the moment when the reload is committed.
+
+        It does nothing if what is in force was read later, or is this very file: several routes may use it.
+        """
+        number = self._number()
+
+        def take() -> None:
+            if number > self._taken and (seen != self._seen or self._retry < inf):
+                self._taken = number
+                self._seen = seen
+                self._retry = inf
+                self._take(loaded)
+
+        return take
 
     async def look(self) -> bool:
         """Look once; return True if the file was read, or at least tried."""
@@ -74,6 +92,7 @@ class Watched(Generic[T]):
             return False
         self._seen = now
         self._retry = self._clock() + RETRY
+        number = self._number()
         try:
             loaded = await asyncio.to_thread(self._load)
         except (ValueError, RecursionError) as error:
@@ -81,10 +100,17 @@ class Watched(Generic[T]):
                 why = "it is nested too deeply" if isinstance(error, RecursionError) else error
                 log.error("%s has changed, but what was read before stays: %s", self.path, why)
             return True
+        if number < self._taken:
+            return True
         self._take(loaded)
+        self._taken = number
         self._retry = inf
         log.info("%s has changed and was read again", self.path)
         return True
+
+    def _number(self) -> int:
+        self._reads += 1
+        return self._reads
 
     async def _look(self) -> None:
         await self.look()

@@ -5,7 +5,7 @@ No key appears in a log, a repr or an error; in memory there are hashes, and the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -65,8 +65,12 @@ class KeyRing:
 
     def watch(self, path: Path, seen: Stamp) -> None:
         """Follows the file, so that a key that is revoked there is refused here within a second."""
-        if self._watched is None:
-            self._watched = Watched(path, seen, lambda: key_file.load(path), self._follow)
+        self._watched = Watched(path, seen, lambda: key_file.load(path), self._follow)
+
+    def offer(self, seen: Stamp, keys: tuple[Key, ...]) -> Callable[[], None]:
+        """Return the step that takes the keys that a reload has read (Watched.offer)."""
+        assert self._watched is not None
+        return self._watched.offer(seen, keys)
 
     def _follow(self, keys: tuple[Key, ...]) -> None:
         """Other keys; what became of each is told."""

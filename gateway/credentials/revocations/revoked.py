@@ -59,9 +59,19 @@ class Revocations:
     def of(cls, path: Path) -> Revocations:
         """Those of a file, which is watched. Raises CredentialError."""
         seen: Stamp = stamp(path)
-        made = cls(load(path))
+        return cls.watching(path, seen, load(path))
+
+    @classmethod
+    def watching(cls, path: Path, seen: Stamp, entries: tuple[Revocation, ...]) -> Revocations:
+        """Those that were read from a file, which is watched. `seen`: its stamp before it was read."""
+        made = cls(entries)
         made._watched = Watched(path, seen, lambda: load(path), made.replace)
         return made
+
+    def offer(self, seen: Stamp, entries: tuple[Revocation, ...]) -> Callable[[], None]:
+        """Return the step that takes the entries that a reload has read (Watched.offer)."""
+        assert self._watched is not None
+        return self._watched.offer(seen, entries)
 
     def __repr__(self) -> str:
         return f"<Revocations {len(self._tokens) + len(self._subjects) + len(self._issuers)}>"

@@ -138,9 +138,14 @@ def _of_file(config: ApiKeyConfig, context: Context, roles: Mapping[str, tuple[s
         hint = "" if path.exists() else f"make one: gateway keys create --client NAME --file {_shortest(path)}"
         raise ConfigProblem(str(error), at=("api_key", "file"), hint=hint) from None
     key = ("auth", "api_key", context.pipeline, context.name, str(path), f"{hash(fingerprint):x}")
-    ring: KeyRing = context.keep(key, fingerprint, lambda: KeyRing(keys, roles, KeyUse(path)))
-    ring.replace(keys)
-    ring.watch(path, seen)
+
+    def make() -> KeyRing:
+        made = KeyRing(keys, roles, KeyUse(path))
+        made.watch(path, seen)
+        return made
+
+    ring: KeyRing = context.keep(key, fingerprint, make)
+    context.at_commit(ring.offer(seen, keys))
     return ring
 
 

@@ -28,7 +28,7 @@ from gateway.credentials.users.user_file import User, UserFileError
 from gateway.issuer.attempts import Attempts, LocalAttempts, rules_of
 from gateway.issuer.password_queue import Busy, PasswordQueue
 from gateway.lifetime.coalesce import Coalesce, Full
-from gateway.lifetime.watch import Watched, stamp
+from gateway.lifetime.watch import Stamp, Watched, stamp
 from gateway.middlewares.auth import bearer
 from gateway.middlewares.auth.bearer import AUTHORIZATION, NOTHING
 from gateway.middlewares.auth.config import BasicConfig
@@ -82,10 +82,14 @@ class Users:
         head, _, digest = some.rpartition("$")
         self._nobody = f"{head}${'A' * len(digest)}" if some else ""
 
-    def watch(self, path: Path, seen: tuple[int, int, int] | None) -> None:
+    def watch(self, path: Path, seen: Stamp) -> None:
         """Follows the file."""
-        if self._watched is None:
-            self._watched = Watched(path, seen, lambda: user_file.load(path), self.replace)
+        self._watched = Watched(path, seen, lambda: user_file.load(path), self.replace)
+
+    def offer(self, seen: Stamp, users: dict[str, User]) -> Callable[[], None]:
+        """Return the step that takes the users that a reload has read (Watched.offer)."""
+        assert self._watched is not None
+        return self._watched.offer(seen, users)
 
     def close(self) -> None:
         if self._watched is not None:
@@ -178,9 +182,14 @@ class Basic:
         fingerprint = tuple(sorted(granted.items()))
         key = ("auth", "basic", context.pipeline, context.name, str(path), f"{hash(fingerprint):x}")
         attempts = _attempts(config, context, path)
-        users: Users = context.keep(key, (fingerprint, attempts), lambda: Users(loaded, granted, attempts, context.clock))
-        users.replace(loaded)
-        users.watch(path, seen)
+
+        def make() -> Users:
+            made = Users(loaded, granted, attempts, context.clock)
+            made.watch(path, seen)
+            return made
+
+        users: Users = context.keep(key, (fingerprint, attempts), make)
+        context.at_commit(users.offer(seen, loaded))
         return cls(users, config.ttl, context.clock, realm)
 
     def __repr__(self) -> str:

@@ -87,13 +87,15 @@ def _revocations(config: AuthConfig, context: Context) -> Revocations | None:
         return _stored_revocations(config.revocations, context)
     from gateway.credentials.revocations import revoked as revocations
     from gateway.credentials.revocations.revoked import RevocationError, Revocations
+    from gateway.lifetime.watch import stamp
 
     path = context.directory / config.revocations
     try:
-        kept: Revocations = context.keep(("auth", "revocations", str(path)), None, lambda: Revocations.of(path))
-        kept.replace(revocations.load(path))
+        seen, entries = stamp(path), revocations.load(path)
     except RevocationError as error:
         raise ConfigProblem(str(error), at=("revocations",)) from None
+    kept: Revocations = context.keep(("auth", "revocations", str(path)), None, lambda: Revocations.watching(path, seen, entries))
+    context.at_commit(kept.offer(seen, entries))
     return kept
 
 

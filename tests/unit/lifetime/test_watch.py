@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import threading
 import tomllib
 from pathlib import Path
 
@@ -147,3 +148,62 @@ async def test_by_itself(reader: Reader):
 
 def test_without_a_loop_nothing_is_watched(reader: Reader):
     reader.watched().close()
+
+
+class TestOffer:
+    async def test_is_taken_at_the_commit(self, reader: Reader):
+        watched = reader.watched()
+        reader.path.write_text("three")
+        step = watched.offer(stamp(reader.path), reader.load())
+        assert reader.taken == []
+        step()
+        assert reader.taken == ["three"]
+        assert await watched.look() is False, "the file is known already"
+        watched.close()
+
+    async def test_the_same_file_is_taken_once(self, reader: Reader):
+        watched = reader.watched()
+        watched.offer(stamp(reader.path), "one")()
+        assert reader.taken == [], "it was read when the watch began"
+        reader.path.write_text("three")
+        for step in [watched.offer(stamp(reader.path), "three") for _ in range(3)]:
+            step()
+        assert reader.taken == ["three"]
+        watched.close()
+
+    async def test_what_the_watch_has_read_since_is_newer(self, reader: Reader):
+        watched = reader.watched()
+        reader.path.write_text("older")
+        step = watched.offer(stamp(reader.path), "older")
+        reader.path.write_text("newest")
+        assert await watched.look()
+        step()
+        assert reader.taken == ["newest"]
+        watched.close()
+
+    async def test_what_the_watch_began_to_read_before_is_older(self, reader: Reader):
+        may_end = threading.Event()
+
+        def load() -> str:
+            may_end.wait(10)
+            return "older"
+
+        watched = Watched(reader.path, None, load, reader.take, every=3600)
+        looking = asyncio.create_task(watched.look())
+        while not watched._reads:
+            await asyncio.sleep(0)
+        reader.path.write_text("newest")
+        watched.offer(stamp(reader.path), "newest")()
+        may_end.set()
+        await looking
+        assert reader.taken == ["newest"]
+        watched.close()
+
+    async def test_after_a_file_that_made_no_sense(self, reader: Reader):
+        watched = reader.watched()
+        reader.path.write_text("bad")
+        seen = stamp(reader.path)
+        assert await watched.look()
+        watched.offer(seen, "read a moment before it was spoilt")()
+        assert reader.taken == ["read a moment before it was spoilt"]
+        watched.close()

@@ -399,9 +399,33 @@ class TestMemory:
 
     def test_a_reload_revokes(self, world: Keys):
         world.auth()(asked(GOOD))
-        (world.directory / "keys.toml").write_text(entry("k_good", GOOD, revoked="true"))
         world.reload()
-        assert refused(world.auth(), asked(GOOD)).detail == "The API key has been revoked."
+        (world.directory / "keys.toml").write_text(entry("k_good", GOOD, revoked="true"))
+        hook = world.auth()
+        hook(asked(GOOD))  # what is only being built changes nothing
+        world.reload()
+        assert refused(hook, asked(GOOD)).detail == "The API key has been revoked."
+
+    def test_a_reload_that_revokes_is_logged_as_well(self, world: Keys, caplog: pytest.LogCaptureFixture):
+        world.auth()
+        world.reload()
+        (world.directory / "keys.toml").write_text((world.directory / "keys.toml").read_text() + entry("k_new", UNKNOWN, "new"))
+        with caplog.at_level("INFO", "gateway.auth"):
+            for _ in range(3):  # the file is used by several routes
+                world.auth()
+            assert caplog.records == []
+            world.reload()
+        assert [record.getMessage() for record in caplog.records] == ["key k_new of new: created"]
+
+    async def test_a_reload_does_not_bring_back_what_the_watch_has_seen_go(self, world: Keys):
+        hook = world.auth()
+        world.reload()
+        again = world.auth()  # a reload reads the file, and then takes its time
+        (world.directory / "keys.toml").write_text(entry("k_good", GOOD, revoked="true"))
+        ring = again.__self__._methods[0]._ring  # type: ignore[attr-defined]
+        assert await ring._watched.look()
+        world.reload()
+        assert refused(hook, asked(GOOD)).detail == "The API key has been revoked."
 
     async def test_what_changes_is_logged(self, world: Keys, caplog: pytest.LogCaptureFixture):
         ring = world.auth().__self__._methods[0]._ring  # type: ignore[attr-defined]
