@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
@@ -18,6 +17,8 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import orjson
+
+from gateway.lifetime.supervised import Supervised, Timers
 
 log = logging.getLogger("gateway.auth")
 
@@ -47,7 +48,12 @@ class RemoteKeys:
     """The keys of one source. `listeners` are called whenever another set is in force; `fetches` counts what was asked for."""
 
     def __init__(
-        self, source: JwksSource, parse: Callable[[Any], tuple[Any, ...]], *, clock: Callable[[], float] = monotonic
+        self,
+        source: JwksSource,
+        parse: Callable[[Any], tuple[Any, ...]],
+        *,
+        clock: Callable[[], float] = monotonic,
+        timers: Timers | None = None,
     ) -> None:
         self.source = source
         self.keys: tuple[Any, ...] | None = None
@@ -61,18 +67,18 @@ class RemoteKeys:
         self._waiting = 0
         self._began = float("-inf")
         self._fetching: asyncio.Task[None] | None = None
-        self._keeping: asyncio.Task[None] | None = None
-        with suppress(RuntimeError):  # `gateway check` builds everything and runs nothing
-            self._keeping = asyncio.get_running_loop().create_task(self._keep())
+        self._pause = source.cooldown
+        self._keeping = Supervised("key set", self._keep, every=source.refresh, of=self._name, timers=timers)
+        self._keeping.start()
 
     def __repr__(self) -> str:
         state = "no keys" if self.keys is None else f"{len(self.keys)} keys"
         return f"<RemoteKeys {self.source.url or self.source.issuer} {state}{', ' + self.problem if self.problem else ''}>"
 
     def close(self) -> None:
-        for task in (self._keeping, self._fetching):
-            if task is not None:
-                task.cancel()
+        self._keeping.close()
+        if self._fetching is not None:
+            self._fetching.cancel()
 
     @property
     def may_wait(self) -> bool:
@@ -103,13 +109,14 @@ class RemoteKeys:
         finally:
             self._waiting -= 1
 
-    async def _keep(self) -> None:
-        """Fetches now and then. After a failure sooner: after `cooldown`, doubled each time up to `refresh`."""
-        pause = self.source.cooldown
-        while True:
-            await self.newer()
-            pause = min(pause * 2, self.source.refresh) if self.problem else self.source.cooldown
-            await asyncio.sleep(pause if self.problem else self.source.refresh)
+    async def _keep(self) -> float:
+        """Fetch; return the seconds to the next time: `refresh`, or after a failure `cooldown`, doubled each time."""
+        await self.newer()
+        if not self.problem:
+            self._pause = self.source.cooldown
+            return self.source.refresh
+        self._pause = min(self._pause * 2, self.source.refresh)
+        return self._pause
 
     async def _fetch_when_allowed(self) -> None:
         early = self._began + self.source.cooldown - self._clock()
@@ -119,12 +126,13 @@ class RemoteKeys:
         self.fetches += 1
         try:
             self._take(await fetch(self.source))
-        except FetchError as error:
-            if not self.problem or self.keys is None:
-                log.warning(
-                    "keys of %s: %s; %s", self._name, error, "the last good ones stay" if self.keys else "there are none yet"
-                )
-            self.problem = str(error)
+        except Exception as error:
+            known = isinstance(error, FetchError)
+            said = str(error) if known else f"the document cannot be used: {error!r}"
+            if said != self.problem:
+                stays = "the last good ones stay" if self.keys else "there are none yet"
+                log.warning("keys of %s: %s; %s", self._name, said, stays, exc_info=not known)
+            self.problem = said
 
     def _take(self, document: Any) -> None:
         """Another set, unless it is the same. Raises FetchError when it is none: the last good one stays."""

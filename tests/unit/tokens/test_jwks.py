@@ -11,6 +11,7 @@ from aiohttp import web
 from gateway.tokens import jwks
 from gateway.tokens.jwks import FetchError, JwksSource, RemoteKeys, fetch
 from tests.idp import Provider
+from tests.timers import Timers
 from tests.until import until
 
 
@@ -25,8 +26,9 @@ async def provider() -> AsyncIterator[Provider]:
 async def keys(provider: Provider) -> AsyncIterator[Any]:
     made: list[RemoteKeys] = []
 
-    def one(parse: Any = None, **source: Any) -> RemoteKeys:
-        keys = RemoteKeys(JwksSource(provider.jwks, **{"cooldown": 0.01, **source}), parse or names)
+    def one(parse: Any = None, *, background: bool = False, **source: Any) -> RemoteKeys:
+        timers = None if background else Timers()  # a clock that stands still
+        keys = RemoteKeys(JwksSource(provider.jwks, **{"cooldown": 0.01, **source}), parse or names, timers=timers)
         made.append(keys)
         return keys
 
@@ -43,14 +45,14 @@ def names(document: Any) -> tuple[str, ...]:
 
 
 async def test_fetched_at_once(keys, provider):
-    one = keys()
+    one = keys(background=True)
     assert one.keys is None and "no keys, not fetched yet" in repr(one)
     await until(lambda: one.keys)
     assert one.keys == ("k1",) and repr(one) == f"<RemoteKeys {provider.jwks} 1 keys>"
 
 
 async def test_refreshed_in_the_background(keys, provider):
-    one = keys(refresh=0.02)
+    one = keys(refresh=0.02, background=True)
     await until(lambda: one.keys)
     provider.rotate("k2")
     await until(lambda: one.keys == ("k1", "k2"))
@@ -85,28 +87,40 @@ async def test_the_last_good_set_stays(keys, provider, caplog):
     assert one.problem == "" and "the issuer answers again" in caplog.text
 
 
-async def test_an_issuer_that_is_down_is_asked_again_soon_and_then_less_often(keys, provider, monkeypatch):
+async def test_an_issuer_that_is_down_is_asked_again_soon_and_then_less_often(provider):
+    timers, provider.down = Timers(), True
+    one = RemoteKeys(JwksSource(provider.jwks, refresh=60.0, cooldown=4.0), names, clock=timers.time, timers=timers)
     pauses: list[float] = []
-    real = asyncio.sleep
-
-    async def sleep(seconds: float) -> None:
-        pauses.append(seconds)
-        await real(0)
-
-    provider.down = True
-    monkeypatch.setattr(jwks.asyncio, "sleep", sleep)
-    one = keys(refresh=0.3, cooldown=1e-9)
-    async with asyncio.timeout(10):
-        while len(pauses) < 4:
-            await real(0.001)
-    assert pauses[:4] == pytest.approx([2e-9, 4e-9, 8e-9, 16e-9])
+    for _ in range(5):
+        timers.advance(pauses[-1] if pauses else 0)
+        await until(lambda: timers.waiting)
+        pauses += timers.waiting
+    provider.down = False
+    timers.advance(pauses[-1])
+    await until(lambda: timers.waiting)
+    assert pauses == [8, 16, 32, 60, 60] and timers.waiting == [60] and one.problem == ""
     one.close()
+
+
+async def test_a_document_that_cannot_be_understood_at_all_does_not_end_the_refreshes(keys, provider, caplog):
+    def parse(document: Any) -> tuple[Any, ...]:
+        if provider.overrides:
+            raise RecursionError("deep")
+        return names(document)
+
+    provider.overrides["/jwks"] = {"keys": []}
+    one = keys(parse, refresh=0.02, background=True)
+    await until(lambda: one.fetches > 2)
+    assert one.problem == "the document cannot be used: RecursionError('deep')"
+    provider.overrides.clear()
+    await until(lambda: one.keys == ("k1",))
+    assert one.problem == ""
 
 
 async def test_who_waits_gets_a_fetch_that_began_later(keys, provider):
     """One that was under way may have the set from before the key was made."""
     provider.hold = asyncio.Event()
-    one = keys()
+    one = keys(background=True)
     await until(lambda: provider.requests["/jwks"])
     waiting = asyncio.create_task(one.newer())
     await asyncio.sleep(0)
@@ -141,10 +155,10 @@ async def test_one_that_leaves_does_not_end_the_others_fetch(keys, provider):
 async def test_only_so_many_wait(keys, monkeypatch):
     monkeypatch.setattr(jwks, "MOST_WAITING", 2)
     one = keys()
-    first = asyncio.create_task(one.newer())
+    waiting = [asyncio.create_task(one.newer()) for _ in range(2)]
     await asyncio.sleep(0)
-    assert one.may_wait is False  # the background's own fetch counts
-    await first
+    assert one.may_wait is False
+    await asyncio.gather(*waiting)
     await until(lambda: one.may_wait)
 
 
