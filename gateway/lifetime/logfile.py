@@ -15,9 +15,12 @@ import select
 import threading
 import time
 from collections.abc import Callable
+from math import inf
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
+
+from gateway.lifetime.supervised import Supervised
 
 log = logging.getLogger("gateway.state")
 
@@ -53,6 +56,7 @@ class LogFile:
         "_backlog",
         "_closed",
         "_descriptor",
+        "_flushing",
         "_handed",
         "_interval",
         "_jobs",
@@ -61,7 +65,6 @@ class LogFile:
         "_records",
         "_refused",
         "_thread",
-        "_timer",
         "_torn",
         "_written",
         "path",
@@ -75,7 +78,7 @@ class LogFile:
         self._records: list[Record] = []
         # One growing buffer: a thousand small objects kept until they are joined cost more than encoding them (page faults).
         self._lines = bytearray()
-        self._timer: asyncio.TimerHandle | None = None
+        self._flushing = Supervised("log file", self._flush, every=inf, of=self.name)
         self._jobs: SimpleQueue[bytearray | _Order] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._closed = False
@@ -115,9 +118,6 @@ class LogFile:
 
     def flush(self) -> None:
         """Hands everything appended so far to the thread; returns before it is written."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
         self._encode()
         self._hand_over()
 
@@ -136,6 +136,7 @@ class LogFile:
         if self._closed:
             return
         self.flush()
+        self._flushing.close()
         self._closed = True
         if self._thread is None:
             self._release()
@@ -152,11 +153,12 @@ class LogFile:
 
     def _wake(self) -> None:
         """The first record of a batch starts the timer; a full batch is encoded when this turn's callbacks have run."""
-        loop = asyncio.get_running_loop()
-        if self._timer is None:
-            self._timer = loop.call_later(self._interval, self.flush)
+        self._flushing.start(self._interval)
         if len(self._records) == BATCH:
-            loop.call_soon(self._batch)
+            asyncio.get_running_loop().call_soon(self._batch)
+
+    def _flush(self) -> None:
+        self.flush()
 
     def _batch(self) -> None:
         self._encode()
@@ -184,8 +186,9 @@ class LogFile:
         self._jobs.put(chunk)
         if self._thread is None:
             # A daemon: a disk that hangs for good must not keep the process from ending.
-            self._thread = threading.Thread(target=self._run, name=f"log {self.name}", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name=f"log {self.name}", daemon=True)
+            thread.start()
+            self._thread = thread  # only now: where no thread can be started, the next lines try again
 
     # In the thread.
 

@@ -94,7 +94,7 @@ class Supervised:
         return f"<Supervised {self._label}, {state}, {self.failures} failures>"
 
     def start(self, after: float = 0.0) -> None:
-        """Begin with the first round in `after` seconds.
+        """Begin, with a round in at most `after` seconds; once begun, the same as `wake`.
 
         Does nothing where no loop runs: `gateway check` builds everything and runs nothing.
         """

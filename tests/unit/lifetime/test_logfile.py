@@ -99,6 +99,24 @@ async def test_the_interval_writes_and_starts_anew_with_the_next_line(tmp_path: 
     await until(lambda: (tmp_path / "log").read_bytes() == b"1\n2\n")
 
 
+async def test_lines_wait_while_no_thread_can_be_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    start, failing = threading.Thread.start, [RuntimeError("can't start new thread")] * 2
+
+    def starting(thread: threading.Thread) -> None:
+        if failing:
+            raise failing.pop()
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", starting)
+    file = LogFile(tmp_path / "log", interval=0.001)
+    for each in range(3):
+        before = len(failing)
+        append(file, each)
+        await until(lambda before=before: len(failing) < before or (tmp_path / "log").stat().st_size > 0)
+    await until(lambda: (tmp_path / "log").read_bytes() == b"0\n1\n2\n")
+    close(file)
+
+
 async def test_a_full_batch_is_encoded_after_the_turn_and_written_when_it_is_a_chunk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
