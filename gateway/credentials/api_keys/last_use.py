@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from contextlib import suppress
+from math import inf
 from pathlib import Path
 
 from gateway.config.toml.parse import loads_json
 from gateway.credentials import files
 from gateway.credentials.files import CredentialError
+from gateway.lifetime.supervised import Supervised
 
 log = logging.getLogger("gateway.auth")
 
@@ -29,27 +30,28 @@ class KeyUse:
         self._path = beside(keys)
         self._every = every
         self._noted: dict[str, int] = {}
-        self._timer: asyncio.TimerHandle | None = None
-        self._writing: asyncio.Future[None] | None = None
+        self._writing = Supervised("last use of keys", self._flush, every=every, of=str(keys))
         self._warned = False
 
     def note(self, id: str, now: float) -> None:
         """A key was used at the Unix time `now`."""
         self._noted[id] = int(now)
-        if self._timer is None:
-            with suppress(RuntimeError):
-                self._timer = asyncio.get_running_loop().call_later(self._every, self._flush)
+        self._writing.start(self._every)
 
     def close(self) -> None:
         """Writes what there is, at once."""
-        if self._timer is not None:
-            self._timer.cancel()
+        self._writing.close()
+        if self._noted:
             self._write(self._noted)
 
-    def _flush(self) -> None:
-        self._timer = None
+    async def _flush(self) -> float:
         noted, self._noted = self._noted, {}
-        self._writing = asyncio.get_running_loop().run_in_executor(None, self._write, noted)
+        try:
+            await asyncio.to_thread(self._write, noted)
+        except BaseException:
+            self._noted = {**noted, **self._noted}
+            raise
+        return inf
 
     def _write(self, noted: dict[str, int]) -> None:
         try:

@@ -7,10 +7,10 @@ they are told when it has changed (feed.py).
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from array import array
 from collections.abc import Mapping
+from math import inf
 from typing import Any, Protocol
 
 from gateway.config.toml.parse import loads_json
@@ -19,6 +19,7 @@ from gateway.credentials.api_keys import redis_keys
 from gateway.credentials.api_keys.key_file import Key
 from gateway.credentials.files import CredentialError
 from gateway.lifetime.coalesce import Coalesce, Full
+from gateway.lifetime.supervised import Supervised
 from gateway.store.redis.client import RedisClient
 from gateway.store.redis.feed import Feed
 from gateway.store.stores import StoreDown
@@ -80,7 +81,7 @@ class SharedKeys:
         self._asking: Coalesce[Found] = Coalesce(MOST_ASKING)
         self._again: set[bytes] = set()
         self._used: dict[str, int] = {}
-        self._timer: asyncio.TimerHandle | None = None
+        self._writing = Supervised("last use of keys", self._write, every=EVERY, of=store.name)
         self._feed = Feed(store, redis_keys.NAME.encode(), self)
 
     def __repr__(self) -> str:
@@ -88,9 +89,8 @@ class SharedKeys:
 
     def close(self) -> None:
         self._feed.close()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._write()
+        self._writing.close()
+        self._write()
         self._asking.close()
 
     def none_such(self, digest: bytes) -> bool:
@@ -110,8 +110,7 @@ class SharedKeys:
     def note(self, id: str, now: float) -> None:
         """A key was used at the Unix time `now`; written to the store within EVERY seconds."""
         self._used[id] = int(now)
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(EVERY, self._write)
+        self._writing.start(EVERY)
 
     async def _find(self, digest: bytes) -> Found:
         while True:
@@ -129,12 +128,12 @@ class SharedKeys:
             return None, changes
         return (key if key.digest == digest else None), changes
 
-    def _write(self) -> None:
-        self._timer = None
+    def _write(self) -> float:
         used, self._used = self._used, {}
         words = [word for id, when in used.items() for word in (id.encode(), b"%d" % when)]
         if words and self.store.up and not self.store.closed:
             self.store.command(b"HSET", _USED, *words)
+        return inf
 
     # Following (redis_feed.Follower).
 

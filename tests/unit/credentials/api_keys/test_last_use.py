@@ -31,9 +31,25 @@ async def test_written_at_the_end_and_the_latest_counts(tmp_path: Path):
 
 def test_nothing_noted_nothing_written(tmp_path: Path):
     use = KeyUse(tmp_path / "keys.toml")
-    use.note("k_1", 1)  # without a loop
     use.close()
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_what_could_not_be_written_is_written_later(tmp_path: Path, monkeypatch):
+    use = KeyUse(tmp_path / "keys.toml", every=0.005)
+    failures = iter([MemoryError, MemoryError])
+    write = use._write
+
+    def failing(noted: dict[str, int]) -> None:
+        for failure in failures:
+            raise failure
+        write(noted)
+
+    monkeypatch.setattr(use, "_write", failing)
+    use.note("k_1", 100)
+    await until(lambda: read(tmp_path / ".keys.toml.used"))
+    assert read(beside(tmp_path / "keys.toml")) == {"k_1": 100}
+    use.close()
 
 
 async def test_a_place_that_cannot_be_written_to(tmp_path: Path, caplog):
