@@ -1,6 +1,7 @@
 """The process: wiring, signals, lifetime.
 
-TERM and INT drain and stop, a second one stops at once; HUP reloads; USR1 reopens log files.
+TERM and INT drain and stop, a second one stops at once; HUP reloads; USR1 reopens log files
+(lifetime.signals has them before anything else is imported).
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import resource
 import signal
 import ssl
 import sys
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
@@ -29,6 +31,8 @@ from gateway.config.tables.endpoints import EndpointConfig
 from gateway.config.tables.server import AdminConfig, ListenConfig, RedirectConfig
 from gateway.config.toml.problems import ConfigErrors, Problem
 from gateway.core.hooks import ConfigProblem
+from gateway.lifetime import processlog
+from gateway.lifetime.signals import STOPPING, Signals
 from gateway.protocols.tls import server_tls
 from gateway.runtime.compose import World
 from gateway.runtime.reload import Outcome, Runtime
@@ -53,7 +57,11 @@ class Gateway:
         self._redirect: Listener | None = None
         self._admin: AdminListener | None = None
         self._metrics: AdminListener | None = None
+        self._serving = False
         self._draining = False
+        self._early: list[int] = []
+        """Signals that came while it started, for when it serves."""
+        self._starting: asyncio.Task[None] | None = None
         self._stop = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
         self.port = self.admin_port = self.metrics_port = self.redirect_port = 0
@@ -64,11 +72,13 @@ class Gateway:
         await self.runtime.start()
         config = self.runtime.snapshot.loaded.gateway
         self._listener = Listener(self.runtime)
-        self.port = await self._listener.start(config.listen)
+        with binding(config.listen.host, config.listen.port):
+            self.port = await self._listener.start(config.listen)
         if config.listen.redirect is not None:
             await self._start_redirect(config.listen, config.listen.redirect)
         if config.admin is not None:
             await self._start_admin(config.admin)
+        self._serving = True
         log.info(
             "gateway %s serves on %s:%d, admin on %s, configuration %s, pid %d",
             __version__,
@@ -82,10 +92,12 @@ class Gateway:
     async def _start_admin(self, config: AdminConfig) -> None:
         tls = self._admin_tls(config)
         self._admin = AdminListener(make_app(self, config), tls)
-        self.admin_port = await self._admin.start(config.host, config.port)
+        with binding(config.host, config.port):
+            self.admin_port = await self._admin.start(config.host, config.port)
         if config.metrics is not None:
             self._metrics = AdminListener(make_app(self, config, PUBLIC), tls)
-            self.metrics_port = await self._metrics.start(config.metrics.host, config.metrics.port)
+            with binding(config.metrics.host, config.metrics.port):
+                self.metrics_port = await self._metrics.start(config.metrics.host, config.metrics.port)
 
     def _admin_tls(self, config: AdminConfig) -> ssl.SSLContext | None:
         """Raises ConfigErrors."""
@@ -103,30 +115,40 @@ class Gateway:
 
         self._redirect = Listener(Redirects(self.runtime, redirect, self.port), NAME)
         where = replace(listen, host=redirect.host or listen.host, port=redirect.port)
-        self.redirect_port = await self._redirect.start(where)
+        with binding(where.host, where.port):
+            self.redirect_port = await self._redirect.start(where)
         log.info("http on %s:%d is sent to https", where.host, self.redirect_port)
 
-    async def run(self) -> None:
-        """Starts, serves until told to stop, drains. Raises what `start` raises."""
+    async def run(self, signals: Signals) -> None:
+        """Start, serve until TERM or INT, drain. Raises what `start` raises.
+
+        TERM while it starts breaks the start off; HUP and USR1 then wait until it serves.
+        """
+        self._starting = asyncio.create_task(self.start())
+        signals.attach(asyncio.get_running_loop(), self._on_signal)
         try:
-            await self.start()
-            settle_memory()
-            loop = asyncio.get_running_loop()
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.add_signal_handler(number, self._on_stop, number)
-            loop.add_signal_handler(signal.SIGHUP, self._in_background, self.reload)
-            loop.add_signal_handler(signal.SIGUSR1, self._reopen)
-            await self._stop.wait()
+            await asyncio.wait((self._starting,))
+            if not self._starting.cancelled():
+                self._starting.result()
+                settle_memory()
+                for number in self._early:
+                    self._on_signal(number)
+                await self._stop.wait()
         finally:
+            self._starting.cancel()
             await self.close()
+            signals.detach()
 
     async def close(self) -> None:
-        """Says it is not ready, for shutdown_delay still serves, drains within shutdown_timeout, then closes everything."""
+        """Report not ready, serve for `shutdown_delay`, drain for at most `shutdown_timeout`, close.
+
+        A gateway that has not begun to serve has nothing to wait for.
+        """
         self._draining = True
         if self._listener is not None:
             config = self.runtime.snapshot.loaded.gateway.server
-            if config.shutdown_delay:
-                # Whoever balances over several gateways has yet to find out; until then refusing would be an error for clients.
+            if config.shutdown_delay and self._serving:
+                # Balancers in front have yet to find out; until then refusing would be an error for clients.
                 self._listener.draining = True
                 await asyncio.sleep(config.shutdown_delay)
             await self._listener.stop(config.shutdown_timeout)
@@ -144,12 +166,18 @@ class Gateway:
         await self.runtime.registry.closed()
         self.transport.close()
 
-    def _on_stop(self, number: int) -> None:
-        if self._stop.is_set():
-            log.warning("stopping at once")
-            os._exit(128 + number)
-        log.info("%s: draining", signal.Signals(number).name)
-        self._stop.set()
+    def _on_signal(self, number: int) -> None:
+        if number in STOPPING:
+            log.info("%s: %s", signal.Signals(number).name, "draining" if self._serving else "not starting")
+            self._stop.set()
+            if self._starting is not None:
+                self._starting.cancel()
+        elif not self._serving:
+            self._early.append(number)
+        elif number == signal.SIGUSR1:
+            self._reopen()
+        elif not self._draining:
+            self._in_background(self.reload)
 
     def _reopen(self) -> None:
         for kept in self.runtime.registry:
@@ -262,6 +290,17 @@ class Gateway:
         }
 
 
+@contextmanager
+def binding(host: str, port: int) -> Iterator[None]:
+    """Have an OSError say which address it is about: uvloop's do not, asyncio's say it twice."""
+    try:
+        yield
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
+        where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        raise OSError(error.errno, f"cannot listen on {where}: {reason.lower()}") from error
+
+
 def raise_file_limit() -> int:
     """Lets the process open as many files as it may, since every connection is one; returns how many that are."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -299,25 +338,18 @@ def settle_memory() -> None:
     gc.set_threshold(20_000, 20, 50)
 
 
-async def serve(path: Path, environ: Mapping[str, str]) -> None:
-    """Runs one gateway until it is told to stop. Raises ConfigErrors or OSError when it cannot start."""
-    await Gateway(path, environ).run()
-
-
-def run(path: Path) -> int:
+def run(path: Path, signals: Signals) -> int:
     """`gateway run`: 0 after a clean stop, 1 when the configuration is bad or the address cannot be had."""
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", force=True
-    )
+    output = processlog.install()
     raise_file_limit()
     try:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            runner.run(serve(path, os.environ))
+            runner.run(Gateway(path, os.environ).run(signals))
     except ConfigErrors as errors:
         for problem in errors.problems:
-            print(problem, file=sys.stderr)
+            output.say(str(problem))
         return 1
     except OSError as error:
-        print(f"gateway: cannot start: {error}", file=sys.stderr)
+        output.say(f"gateway: cannot start: {error.strerror or error}")
         return 1
     return 0

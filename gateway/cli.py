@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gateway import __version__
+from gateway.lifetime.signals import Signals, hold_standard_descriptors
 
 READER_GONE = 128 + signal.SIGPIPE
 """The exit code of programs that SIGPIPE ends."""
@@ -18,10 +19,17 @@ READER_GONE = 128 + signal.SIGPIPE
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit code."""
-    options = _parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    signals = Signals()
+    if given[:1] == ["run"]:
+        # Before anything else is imported or opened: signals may come at any time.
+        hold_standard_descriptors()
+        signals.install()
+    options = _parser().parse_args(given, argparse.Namespace(signals=signals))
     try:
         code: int = options.run(options)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # None where it was closed
+            sys.stdout.flush()
     except BrokenPipeError:
         # The reader, such as `head`, has enough. Python would write what is buffered once more when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -70,7 +78,7 @@ def _config(parser: argparse.ArgumentParser) -> None:
 def _run(options: argparse.Namespace) -> int:
     from gateway import app
 
-    return app.run(options.config)
+    return app.run(options.config, options.signals)
 
 
 def _check(options: argparse.Namespace) -> int:

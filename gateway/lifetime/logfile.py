@@ -38,6 +38,9 @@ AT_EXIT = 5.0
 """Seconds a process that ends waits for what is still to be written."""
 
 
+_NAMES = {1: "standard output", 2: "standard error"}
+
+
 class _Order(enum.Enum):
     """What the thread can be told besides bytes to write."""
 
@@ -46,7 +49,7 @@ class _Order(enum.Enum):
 
 
 class LogFile:
-    """Appends to `path`, or to standard output when it is None.
+    """Appends to `path`, or to an open `descriptor` when it is None: 1 is standard output, 2 standard error.
 
     interval: seconds after which lines are written at the latest; backlog: bytes that may wait for a slow disk.
     The constructor raises OSError when the file cannot be opened. One LogFile a path: several would tear each other's order.
@@ -70,11 +73,13 @@ class LogFile:
         "path",
     )
 
-    def __init__(self, path: Path | None = None, *, interval: float = INTERVAL, backlog: int = BACKLOG) -> None:
+    def __init__(
+        self, path: Path | None = None, *, descriptor: int = 1, interval: float = INTERVAL, backlog: int = BACKLOG
+    ) -> None:
         self.path = path
         self._interval = interval
         self._backlog = backlog
-        self._descriptor = 1 if path is None else _open(path)
+        self._descriptor = descriptor if path is None else _open(path)
         self._records: list[Record] = []
         # One growing buffer: a thousand small objects kept until they are joined cost more than encoding them (page faults).
         self._lines = bytearray()
@@ -96,7 +101,7 @@ class LogFile:
 
     @property
     def name(self) -> str:
-        return "standard output" if self.path is None else str(self.path)
+        return str(self.path) if self.path is not None else _NAMES.get(self._descriptor, "a descriptor")
 
     @property
     def dropped(self) -> int:
@@ -115,6 +120,15 @@ class LogFile:
         if 1 < len(records) < BATCH:
             return
         self._wake()
+
+    def put(self, line: bytes) -> None:
+        """One more line, ended by a line feed, from any thread, one at a time. Never blocks, never fails."""
+        if self._closed or self._handed - self._written > self._backlog:
+            self._refused += 1
+            return
+        self._handed += len(line)
+        self._jobs.put(bytearray(line))
+        self._start()
 
     def flush(self) -> None:
         """Hands everything appended so far to the thread; returns before it is written."""
@@ -184,6 +198,9 @@ class LogFile:
         chunk, self._lines = self._lines, bytearray()
         self._handed += len(chunk)
         self._jobs.put(chunk)
+        self._start()
+
+    def _start(self) -> None:
         if self._thread is None:
             # A daemon: a disk that hangs for good must not keep the process from ending.
             thread = threading.Thread(target=self._run, name=f"log {self.name}", daemon=True)
