@@ -83,7 +83,7 @@ class LogFile:
         self._records: list[Record] = []
         # One growing buffer: a thousand small objects kept until they are joined cost more than encoding them (page faults).
         self._lines = bytearray()
-        self._flushing = Supervised("log file", self._flush, every=inf, of=self.name)
+        self._flushing = Supervised("log_file", self._flush, every=inf, of=self.name)
         self._jobs: SimpleQueue[bytearray | _Order] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._closed = False

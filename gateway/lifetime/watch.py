@@ -62,7 +62,7 @@ class Watched(Generic[T]):
         self._retry = inf
         self._reads = 0  # numbers the times the file was read, by this watch or by a reload
         self._taken = 0  # the number of what is in force
-        self._task = Supervised("watched file", self._look, every=every, of=str(path))
+        self._task = Supervised("watched_file", self._look, every=every, of=str(path))
         self._task.start(every)
 
     def close(self) -> None:

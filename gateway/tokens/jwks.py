@@ -68,7 +68,7 @@ class RemoteKeys:
         self._began = float("-inf")
         self._fetching: asyncio.Task[None] | None = None
         self._pause = source.cooldown
-        self._keeping = Supervised("key set", self._keep, every=source.refresh, of=self._name, timers=timers)
+        self._keeping = Supervised("key_set", self._keep, every=source.refresh, of=self._name, timers=timers)
         self._keeping.start()
 
     def __repr__(self) -> str:

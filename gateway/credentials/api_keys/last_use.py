@@ -30,7 +30,7 @@ class KeyUse:
         self._path = beside(keys)
         self._every = every
         self._noted: dict[str, int] = {}
-        self._writing = Supervised("last use of keys", self._flush, every=every, of=str(keys))
+        self._writing = Supervised("key_use", self._flush, every=every, of=str(keys))
         self._warned = False
 
     def note(self, id: str, now: float) -> None:

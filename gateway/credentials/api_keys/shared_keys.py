@@ -81,7 +81,7 @@ class SharedKeys:
         self._asking: Coalesce[Found] = Coalesce(MOST_ASKING)
         self._again: set[bytes] = set()
         self._used: dict[str, int] = {}
-        self._writing = Supervised("last use of keys", self._write, every=EVERY, of=store.name)
+        self._writing = Supervised("key_use", self._write, every=EVERY, of=store.name)
         self._feed = Feed(store, redis_keys.NAME.encode(), self)
 
     def __repr__(self) -> str:

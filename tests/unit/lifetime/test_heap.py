@@ -35,7 +35,7 @@ async def main(name, waiting):
         come(f"10.0.{number}")
     full, now[0] = resident(), now[0] + 4000
     if waiting:
-        while one._tending is not None:
+        while one._tended:
             now[0] += 1.0
             await asyncio.sleep(0.001)
     else:
