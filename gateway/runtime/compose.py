@@ -6,8 +6,9 @@ and pools take their new settings only when the reload commits.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from hashlib import blake2b
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from gateway.builtins.answers import builtin, limits_awaited
 from gateway.config.check.compile import LoadedConfig
 from gateway.config.tables.endpoints import UpstreamTlsConfig
 from gateway.config.tables.pipeline import PipelineConfig, RouteConfig
+from gateway.config.tables.server import RoutingConfig
 from gateway.config.tables.tokens import BUILTINS as TOKEN_BUILTINS
 from gateway.config.tables.upstream import UpstreamConfig
 from gateway.config.toml.problems import ConfigErrors, Problem
@@ -30,6 +32,7 @@ from gateway.routing.regions import Regions
 from gateway.routing.rewrite import rewritten
 from gateway.routing.router import Router
 from gateway.runtime.pipeline import Pipeline, flatten
+from gateway.runtime.slices import Steps, at_once
 from gateway.runtime.snapshot import Route, Snapshot
 from gateway.store.stores import BadUrl, SharedStore, is_url, parse
 from gateway.upstream.connections.transport import Transport
@@ -62,6 +65,11 @@ class World:
 
 def compose(loaded: LoadedConfig, draft: Draft, world: World, number: int = 1) -> Snapshot:
     """A snapshot of `loaded`. Raises ConfigErrors with every problem the middlewares find in their settings."""
+    return at_once(composing(loaded, draft, world, number))
+
+
+def composing(loaded: LoadedConfig, draft: Draft, world: World, number: int = 1) -> Steps[Snapshot]:
+    """As `compose`, in steps: at most one middleware is built, or one route put together, between two of them."""
     return _Composer(loaded, draft, world, number).compose()
 
 
@@ -78,22 +86,28 @@ class _Composer:
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
 
-    def compose(self) -> Snapshot:
+    def compose(self) -> Steps[Snapshot]:
         self.store = self._store()
         self.ledger = self._ledger()
         self.issuing = self._issuing()
-        pools = {name: self._pool(name) for name in self.loaded.upstreams}
-        routes = [route for pipeline in self.loaded.pipelines for route in self._routes(pipeline, pools)]
-        early = {pipeline.name: self._early(pipeline) for pipeline in self.loaded.pipelines}
+        pools: dict[str, Pool] = {}
+        for name in self.loaded.upstreams:
+            pools[name] = self._pool(name)
+            yield None
+        routes: list[Route] = []
+        for pipeline in self.loaded.pipelines:
+            yield from self._routes(pipeline, pools, routes)
+        early: dict[str, Pipeline] = {}
+        for pipeline in self.loaded.pipelines:
+            early[pipeline.name] = self._early(pipeline)
+            yield None
         unrouted = self._unrouted(early)
         tls = self._tls()
         upstream_tls = {name: made for name in self.loaded.upstreams if (made := self._upstream_tls(name)) is not None}
         if self.problems:
             raise ConfigErrors([*self.loaded.warnings, *self.warnings, *self.problems])
         loaded = replace(self.loaded, warnings=(*self.loaded.warnings, *self.warnings)) if self.warnings else self.loaded
-        routing = self.loaded.gateway.routing
-        router = Router([(route.config, route) for route in routes], routing, attrgetter("guarded"))
-        regions = Regions([(route.config, route.pipeline.name) for route in routes])
+        router, regions = yield partial(_index, routes, self.loaded.gateway.routing)
         return Snapshot(
             self.number, loaded, router, tuple(routes), unrouted, pools, tls, upstream_tls, regions, early, self.draft
         )
@@ -200,10 +214,23 @@ class _Composer:
         pool: Pool = self.draft.keep(("upstream", name), None, make)
         return pool
 
-    def _routes(self, pipeline: PipelineConfig, pools: Mapping[str, Pool]) -> list[Route]:
-        built = {name: self._build(pipeline, name, settings) for name, settings in pipeline.settings.items()}
+    def _routes(self, pipeline: PipelineConfig, pools: Mapping[str, Pool], routes: list[Route]) -> Steps[None]:
+        """Adds a pipeline's routes."""
+        built = yield from self._built(pipeline, pipeline.settings)
         whole = self._flatten(pipeline, None, built)
-        return [self._route(pipeline, config, built, whole, pools) for config in pipeline.routes]
+        for config in pipeline.routes:
+            routes.append((yield from self._route(pipeline, config, built, whole, pools)))
+            yield None
+
+    def _built(
+        self, pipeline: PipelineConfig, settings: Mapping[str, Any], route: RouteConfig | None = None
+    ) -> Steps[dict[str, Hooks]]:
+        """Middlewares by name, with a pipeline's settings or a route's own."""
+        built: dict[str, Hooks] = {}
+        for name, value in settings.items():
+            built[name] = self._build(pipeline, name, value, route)
+            yield None
+        return built
 
     def _route(
         self,
@@ -212,7 +239,7 @@ class _Composer:
         built: Mapping[str, Hooks],
         whole: Pipeline,
         pools: Mapping[str, Pool],
-    ) -> Route:
+    ) -> Steps[Route]:
         own_lists = any(names is not None for names in (config.request, config.response, config.error))
         in_force = config.request if config.request is not None else pipeline.request
         compiled = whole
@@ -220,7 +247,7 @@ class _Composer:
         first = self._before(pipeline, config)
         if own_lists or config.overrides or first:
             left_out = {name for name, value in config.overrides.items() if value is False}
-            own = {name: self._build(pipeline, name, value, config) for name, value in config.settings.items()}
+            own = yield from self._built(pipeline, config.settings, config)
             hooks = {name: value for name, value in {**built, **own}.items() if name not in left_out}
             compiled = self._flatten(pipeline, config, hooks, first)
         if config.upstream:
@@ -390,3 +417,9 @@ def _secrets(loaded: LoadedConfig) -> frozenset[str]:
 def _discovers(config: UpstreamConfig) -> bool:
     """Whether endpoints may come that the configuration does not name."""
     return getattr(config, "discover", None) is not None
+
+
+def _index(routes: Iterable[Route], routing: RoutingConfig) -> tuple[Router[Route], Regions[str]]:
+    """What finds the route of a request, and the pipeline of one that has none."""
+    router = Router([(route.config, route) for route in routes], routing, attrgetter("guarded"))
+    return router, Regions([(route.config, route.pipeline.name) for route in routes])

@@ -1,5 +1,7 @@
 """One snapshot after another: read, check, compose; swap one reference; retire the old one when its last request ends.
 
+Files are read and checked in a thread, snapshots composed in slices on the loop (slices.py), so that traffic goes on.
+
 If anything fails before the swap, every error is reported and nothing has changed. Reloads never overlap; requests for one that
 come while one is running are answered by a single further run.
 """
@@ -8,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,8 +20,9 @@ from gateway.config.check.compile import LoadedConfig, compile_config
 from gateway.config.tables.schema import TableClass
 from gateway.config.toml.problems import ConfigErrors, Problem
 from gateway.lifetime.registry import Registry
-from gateway.runtime.compose import World, compose
+from gateway.runtime.compose import World, composing
 from gateway.runtime.diff import differences
+from gateway.runtime.slices import Steps, in_slices
 from gateway.runtime.snapshot import Snapshot
 from gateway.upstream.connections.checks import check
 from gateway.upstream.discovery.sources import Discovery, Found
@@ -58,7 +61,7 @@ class Runtime:
 
     async def start(self) -> Outcome:
         """The first snapshot. Raises ConfigErrors."""
-        return self._take(await asyncio.to_thread(load, self.path, self.environ))
+        return await self._take(await asyncio.to_thread(load, self.path, self.environ))
 
     async def reload(self) -> Outcome:
         """The next snapshot, or the errors that kept it from coming to be. Never raises for a bad configuration."""
@@ -70,7 +73,10 @@ class Runtime:
         return await asyncio.shield(self._next)
 
     def stop(self) -> None:
-        """Ends the probes and closes everything kept."""
+        """Break off a reload, end the probes and close everything kept."""
+        for reload in (self._running, self._next):
+            if reload is not None:
+                reload.cancel()
         for prober in self.probers.values():
             prober.stop()
         self.probers.clear()
@@ -87,11 +93,10 @@ class Runtime:
     async def _reload(self) -> Outcome:
         telemetry = self.world.telemetry
         try:
-            outcome = self._take(await asyncio.to_thread(self._load_next))
+            outcome = await self._take(await asyncio.to_thread(self._load_next))
         except ConfigErrors as errors:
             telemetry.reload_success.set((), 0)
-            for problem in errors.problems:
-                log.error("%s", problem)
+            await in_slices(_log(logging.ERROR, "%s", errors.problems))
             log.error("reload refused: %d problem(s); the running configuration stays", len(errors.problems))
             return Outcome(False, self.snapshot.loaded.hash, tuple(errors.problems))
         except Exception as error:
@@ -99,8 +104,7 @@ class Runtime:
             log.exception("reload failed; the running configuration stays")
             problem = Problem(self.path, 1, 1, f"internal error while loading: {type(error).__name__}")
             return Outcome(False, self.snapshot.loaded.hash, (problem,))
-        for change in outcome.changes:
-            log.info("reload: %s", change)
+        await in_slices(_log(logging.INFO, "reload: %s", outcome.changes))
         log.info("reload taken: configuration %s, %d change(s)", outcome.hash, len(outcome.changes))
         return outcome
 
@@ -120,38 +124,40 @@ class Runtime:
             raise ConfigErrors([Problem(*loaded.locate("", ("include",)), message, hint)])
         return loaded
 
-    def _take(self, loaded: LoadedConfig) -> Outcome:
-        """Composes beside the present and, if that works, makes it the present. No await: nobody sees half of it."""
+    async def _take(self, loaded: LoadedConfig) -> Outcome:
+        """Compose beside the snapshot in force and, if that works, make it the one in force."""
         old: Snapshot | None = getattr(self, "snapshot", None)
         draft = self.registry.draft()
         try:
-            snapshot = compose(loaded, draft, self.world, old.number + 1 if old is not None else 1)
+            snapshot = await in_slices(composing(loaded, draft, self.world, old.number + 1 if old is not None else 1))
+            changes = () if old is None else await asyncio.to_thread(_changes, old, snapshot)
         except BaseException:
             draft.release()
             raise
-        loaded = snapshot.loaded  # with what composing it had to warn about
-        for problem in loaded.warnings:
-            log.warning("%s", problem)
+        self._install(snapshot, old)
+        await in_slices(_log(logging.WARNING, "%s", snapshot.loaded.warnings))
+        return Outcome(True, snapshot.loaded.hash, snapshot.loaded.warnings, changes)
+
+    def _install(self, snapshot: Snapshot, old: Snapshot | None) -> None:
+        """Make a snapshot the one in force. Must not await: a request sees all of it or nothing."""
         for name, pool in snapshot.pools.items():
-            pool.reconfigure(loaded.upstreams[name])
+            pool.reconfigure(snapshot.loaded.upstreams[name])
             self.world.transport.secure(name, pool.endpoints, snapshot.upstream_tls.get(name))
         self.world.transport.retain(snapshot.pools)
         self.snapshot = snapshot
-        draft.commit()
+        snapshot.objects.commit()
         self._probe(snapshot.pools)
         self._discover(snapshot)
         self._publish(snapshot)
         if old is None:
-            return Outcome(True, loaded.hash)
-        number = old.number
-        self.retiring.add(number)
+            return
+        self.retiring.add(old.number)
 
         def retired() -> None:
-            self.retiring.discard(number)
+            self.retiring.discard(old.number)
             old.objects.release()
 
         old.retire(retired)
-        return Outcome(True, loaded.hash, loaded.warnings, (*differences(old.loaded, loaded), *_renewed(old, snapshot)))
 
     def _probe(self, pools: Mapping[str, Pool]) -> None:
         for name in self.probers.keys() - pools.keys():
@@ -193,6 +199,18 @@ class Runtime:
         if snapshot.tls is not None:
             for certificate in snapshot.tls.certificates:
                 telemetry.certificate_expiry.set((certificate.name,), certificate.expires)
+
+
+def _log(level: int, text: str, lines: Iterable[object]) -> Steps[None]:
+    """Log a line each: thousands are more than the loop can do at once."""
+    for line in lines:
+        log.log(level, text, line)
+        yield None
+
+
+def _changes(old: Snapshot, new: Snapshot) -> tuple[str, ...]:
+    """What is different, for people."""
+    return (*differences(old.loaded, new.loaded), *_renewed(old, new))
 
 
 def _renewed(old: Snapshot, new: Snapshot) -> tuple[str, ...]:

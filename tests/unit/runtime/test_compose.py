@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.hooks import ConfigProblem, Context, Hooks
 from gateway.lifetime.registry import Registry
-from gateway.runtime.compose import World, compose
+from gateway.runtime.compose import World, compose, composing
 from gateway.runtime.pipeline import Pipeline
 from gateway.runtime.reload import load
 from gateway.runtime.snapshot import Snapshot
@@ -116,6 +117,21 @@ def test_every_problem_is_found_at_once_and_where_it_stands(tmp_path: Path):
         ("test.toml", 4, f"{NOTES}: build failed: ZeroDivisionError: by zero"),
         ("test.toml", 9, f"{NOTES}: wrong is wrong"),
     ]
+
+
+def test_at_most_one_middleware_is_built_between_two_steps(tmp_path: Path):
+    """So that the loop never stands for longer than that takes, however many routes there are."""
+    own = "".join(f'[[route]]\npath = "/{number}"\nupstream = "origin"\n"{NOTES}" = {{}}\n' for number in range(40))
+    write(tmp_path, f"{lists(NOTES)}{own}", UPSTREAM)
+    steps = composing(load(tmp_path / "gateway.toml", {}), Registry().draft(), World(Transport()))
+    built, value = [0], None
+    with pytest.raises(StopIteration):
+        while True:
+            apart = steps.send(value)
+            value = None if apart is None else apart()
+            built.append(len(CONTEXTS))
+    assert max(later - earlier for earlier, later in itertools.pairwise(built)) == 1
+    assert built[-1] == 41 and len(built) > 80, "each route is a step besides"
 
 
 def test_pools_are_kept_by_their_names(tmp_path: Path):
