@@ -16,11 +16,9 @@ from typing import TYPE_CHECKING, Any
 from gateway import middlewares
 from gateway.builtins.answers import builtin, limits_awaited
 from gateway.config.check.compile import LoadedConfig
-from gateway.config.tables.endpoints import UpstreamTlsConfig
 from gateway.config.tables.pipeline import PipelineConfig, RouteConfig
 from gateway.config.tables.server import RoutingConfig
 from gateway.config.tables.tokens import BUILTINS as TOKEN_BUILTINS
-from gateway.config.tables.upstream import UpstreamConfig
 from gateway.config.toml.problems import ConfigErrors, Problem
 from gateway.core.clock import REAL, Clock
 from gateway.core.hooks import ConfigProblem, Context, Hooks, kind_of
@@ -34,6 +32,7 @@ from gateway.routing.router import Router
 from gateway.runtime.pipeline import Pipeline, flatten
 from gateway.runtime.slices import Steps, at_once
 from gateway.runtime.snapshot import Route, Snapshot
+from gateway.runtime.tls import listening, towards
 from gateway.store.stores import BadUrl, SharedStore, is_url, parse
 from gateway.upstream.connections.transport import Transport
 from gateway.upstream.fallback import forwarding
@@ -42,8 +41,6 @@ from gateway.upstream.pool.pool import Pool
 if TYPE_CHECKING:
     from gateway.builtins.token_build import Issuing
     from gateway.config.toml.positions import KeyPath
-    from gateway.protocols.tls import ServerTls
-    from gateway.upstream.connections.tls import UpstreamTls
 
 RENDERER = "error_handler"
 """What renders failures; it is put first in an error list that does not begin with it, so that others have a reply to change."""
@@ -102,8 +99,9 @@ class _Composer:
             early[pipeline.name] = self._early(pipeline)
             yield None
         unrouted = self._unrouted(early)
-        tls = self._tls()
-        upstream_tls = {name: made for name in self.loaded.upstreams if (made := self._upstream_tls(name)) is not None}
+        keep, now = self.draft.keep, self.world.clock.wall()
+        tls = listening(self.loaded, keep, now, self._take)
+        upstream_tls = {name: made for name in pools if (made := towards(self.loaded, name, keep, self._take)) is not None}
         if self.problems:
             raise ConfigErrors([*self.loaded.warnings, *self.warnings, *self.problems])
         loaded = replace(self.loaded, warnings=(*self.loaded.warnings, *self.warnings)) if self.warnings else self.loaded
@@ -163,44 +161,8 @@ class _Composer:
             self.problems.append(Problem(*place, f"route.builtin: {config.builtin!r} needs to know who is calling", hint))
         return self.issuing.answer(config.builtin) if self.issuing is not None else None
 
-    def _tls(self) -> ServerTls | None:
-        """TLS for clients. What it needs is imported only where it is configured."""
-        config = self.loaded.gateway.listen.tls
-        if config is None:
-            return None
-        from gateway.protocols.tls import server_tls, warnings
-
-        try:
-            tls = server_tls(config, self.loaded.locate("", ("listen",))[0].parent, self.draft.keep)
-        except ConfigProblem as problem:
-            self._report(("listen", "tls", *problem.at), f"listen.tls: {problem.message}", problem.hint)
-            return None
-        for at, message, hint in warnings(config, tls, self.world.clock.wall()):
-            place = self.loaded.locate("", ("listen", "tls", *at))
-            self.warnings.append(Problem(*place, f"listen.tls: {message}", hint, "warning"))
-        return tls
-
-    def _upstream_tls(self, name: str) -> UpstreamTls | None:
-        """TLS towards an upstream that has endpoints on https."""
-        config = self.loaded.upstreams[name]
-        path: KeyPath = ("upstream", name, "tls")
-        place = self.loaded.locate("", path)
-        said = config.tls
-        if not any(endpoint.url.lower().startswith("https:") for endpoint in config.endpoints) and not _discovers(config):
-            if said is not None:
-                message = f"upstream.{name}.tls has no effect: none of its URLs says https"
-                self.warnings.append(Problem(*place, message, severity="warning"))
-            return None
-        from gateway.upstream.connections.tls import upstream_tls
-
-        if said is not None and not said.verify:
-            message, hint = f"upstream.{name}.tls: nobody has to prove who they are", "name their authority in ca instead"
-            self.warnings.append(Problem(*self.loaded.locate("", (*path, "verify")), message, hint, "warning"))
-        try:
-            return upstream_tls(name, said or UpstreamTlsConfig(), place[0].parent, self.draft.keep)
-        except ConfigProblem as problem:
-            self._report((*path, *problem.at), f"upstream.{name}.tls: {problem.message}", problem.hint)
-            return None
+    def _take(self, problem: Problem) -> None:
+        (self.problems if problem.severity == "error" else self.warnings).append(problem)
 
     def _report(self, path: KeyPath, message: str, hint: str) -> None:
         self.problems.append(Problem(*self.loaded.locate("", path), message, hint))
@@ -412,11 +374,6 @@ def _secrets(loaded: LoadedConfig) -> frozenset[str]:
                 if secrets is not None:
                     found |= secrets(value)
     return frozenset(found)
-
-
-def _discovers(config: UpstreamConfig) -> bool:
-    """Whether endpoints may come that the configuration does not name."""
-    return getattr(config, "discover", None) is not None
 
 
 def _index(routes: Iterable[Route], routing: RoutingConfig) -> tuple[Router[Route], Regions[str]]:

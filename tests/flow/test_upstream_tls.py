@@ -228,7 +228,7 @@ URL = '[upstream.origin]\nurl = "https://127.0.0.1:1"\n'
         (URL + 'tls = { certificate = "gateway.pem" }\n', ["3:9: error: upstream.origin.tls: certificate goes with key"]),
         (URL + 'tls = { key = "gateway.key" }\n', ["3:9: error: upstream.origin.tls: key goes with certificate"]),
         (URL + 'tls = { certificate = "gateway.pem", key = "ca.key" }\n', ["3:38: error:", "is not the key of"]),
-        (URL + "tls = { verify = false }\n", ["3:9: warning: upstream.origin.tls: nobody has to prove who they are"]),
+        (URL + "tls = { verify = false }\n", ["3:9: warning: upstream.origin.tls: endpoints need not prove who they are"]),
         (URL.replace("https", "http") + "tls = { verify = true }\n", ["3:1: warning: upstream.origin.tls has no effect"]),
     ],
 )

@@ -12,7 +12,7 @@ import pytest
 
 from gateway.config.tables.server import CertificateConfig, TlsConfig
 from gateway.core.hooks import ConfigProblem
-from gateway.lifetime.registry import Keep
+from gateway.lifetime.registry import Registry
 from gateway.protocols.tls import ServerTls, renewed, server_tls, warnings
 from tests.certificates import Authority
 
@@ -67,7 +67,7 @@ def test_a_name_gets_its_certificate(authority: Authority, asked: str | None, ex
 
 
 def test_the_same_files_are_the_same_object(authority: Authority):
-    keep = Keep()
+    keep = Registry()
     authority.issue("edge", "edge.test")
 
     def now(config: TlsConfig) -> ServerTls:
