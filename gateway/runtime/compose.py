@@ -29,6 +29,7 @@ from gateway.limits.ledger import Ledger
 from gateway.routing.regions import Regions
 from gateway.routing.rewrite import rewritten
 from gateway.routing.router import Router
+from gateway.runtime.operator_hooks import checked
 from gateway.runtime.pipeline import Pipeline, flatten
 from gateway.runtime.slices import Steps, at_once
 from gateway.runtime.snapshot import Route, Snapshot
@@ -325,7 +326,9 @@ class _Composer:
             secrets=self.secrets,
         )
         try:
-            return middlewares.find(name).build(settings, context)
+            kind = middlewares.find(name)
+            made = kind.build(settings, context)
+            return made if kind.module is not None else checked(name, made)
         except ConfigProblem as problem:
             file, line, column = self.loaded.locate(pipeline.name, (name, *problem.at), context.route)
             self.problems.append(Problem(file, line, column, f"{name}: {problem.message}", problem.hint))
