@@ -30,6 +30,7 @@ from gateway.routing.regions import Regions
 from gateway.routing.rewrite import rewritten
 from gateway.routing.router import Router
 from gateway.runtime.operator_hooks import checked
+from gateway.runtime.operator_modules import outdated
 from gateway.runtime.pipeline import Pipeline, flatten
 from gateway.runtime.slices import Steps, at_once
 from gateway.runtime.snapshot import Route, Snapshot
@@ -81,6 +82,8 @@ class _Composer:
         self.ledger: Ledger | None = None
         self.issuing: Issuing | None = None
         self.secrets = _secrets(loaded)
+        self.modules: set[str] = set()
+        """Of operators' own middlewares, as far as they have been looked at."""
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
 
@@ -328,7 +331,10 @@ class _Composer:
         try:
             kind = middlewares.find(name)
             made = kind.build(settings, context)
-            return made if kind.module is not None else checked(name, made)
+            if kind.module is not None:
+                return made
+            self._note_outdated(pipeline, name, kind.build.__module__)
+            return checked(name, made)
         except ConfigProblem as problem:
             file, line, column = self.loaded.locate(pipeline.name, (name, *problem.at), context.route)
             self.problems.append(Problem(file, line, column, f"{name}: {problem.message}", problem.hint))
@@ -337,6 +343,14 @@ class _Composer:
             file, line, column = self.loaded.locate(pipeline.name, (name,), context.route)
             self.problems.append(Problem(file, line, column, f"{name}: build failed: {type(error).__name__}: {error}"))
         return Hooks()
+
+    def _note_outdated(self, pipeline: PipelineConfig, name: str, module: str) -> None:
+        if module not in self.modules:
+            self.modules.add(module)
+            place = self.loaded.locate(pipeline.name, (name,))
+            for file in outdated(module):
+                message = f"{name}: {file} has changed, and the old code goes on"
+                self._take(Problem(*place, message, "restart the gateway to load it", "warning"))
 
     def _renderer(self, pipeline: str) -> Hooks:
         kind = middlewares.find(RENDERER)
