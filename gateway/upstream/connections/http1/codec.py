@@ -18,6 +18,7 @@ from gateway.core.exchange import Reply
 from gateway.core.headers import FRAMING, HOP_BY_HOP, Pair, lower
 from gateway.upstream.connections.http1.fields import MAX_FIELDS, MAX_HEAD, InvalidAnswer, understand
 from gateway.upstream.connections.http1.repeats import END, Repeat
+from gateway.upstream.connections.interfaces import NEVER
 
 PATIENCE = 16
 """Answers to parse, after one that did not repeat the one before, until the next is compared
@@ -92,6 +93,7 @@ class ResponseCodec:
         "_patience",
         "_phase",
         "_reason",
+        "_remaining",
         "_reply",
         "_trailers",
         "_understood",
@@ -111,6 +113,9 @@ class ResponseCodec:
         self._trailers: tuple[Pair, ...] = ()
         self._reply: Reply | None = None
         self._reason = b""
+        self._remaining: float = 0
+        """Bytes that are still to come of a body without chunks, which needs no parser; infinite for
+        one that ends with its connection."""
         self._head_bytes = self._beside = 0
         """Bytes of the head so far; bytes since the last of the body that are none of it."""
         self._last: list[Pair] = []
@@ -135,6 +140,8 @@ class ResponseCodec:
 
     def feed(self, data: bytes) -> list[Event]:
         """The events that `data` brings."""
+        if self._remaining:
+            return self._more(data)
         events: list[Event] = []
         self._events = events
         begins = not self.begun
@@ -163,6 +170,20 @@ class ResponseCodec:
             # A chunk's size or extension, or a trailer section, that never ends.
             if self._beside > MAX_HEAD:
                 events.append(Reset(f"sent {MAX_HEAD} bytes that are no body"))
+        return events
+
+    def _more(self, data: bytes) -> list[Event]:
+        """More of a body without chunks: passed on as it came, without a copy."""
+        remaining = self._remaining
+        if len(data) < remaining:
+            self._remaining = remaining - len(data)
+            return [data]
+        self._extra = len(data) > remaining
+        self._remaining = 0
+        self._parser = httptools.HttpResponseParser(self)  # The old one has not seen the body.
+        self._events = [data[: int(remaining)] if self._extra else data]
+        events = self._events
+        self._end(b"")
         return events
 
     def eof(self) -> list[Event]:
@@ -272,6 +293,9 @@ class ResponseCodec:
         elif length is None and not coding:
             self._until_close = True
             self._keep = False
+            self._remaining = NEVER
+        elif not coding:
+            self._remaining = length or 0
         self._reply = reply
         self._events.append(reply)
 
@@ -280,6 +304,8 @@ class ResponseCodec:
             self._extra = True
         else:
             self._events.append(chunk)
+            if self._remaining:
+                self._remaining -= len(chunk)
 
     def on_message_complete(self) -> None:
         if self._phase is Phase.BODY:

@@ -149,3 +149,25 @@ def test_what_a_client_has_to_upgrade_to_goes_on_with_426(status: bytes, blocks:
     reply, _ = codec.feed(b"HTTP/1.1 " + status + b"\r\n" + upgrade + b"Content-Length: 0\r\n\r\n")
     assert isinstance(reply, Reply)
     assert (reply.headers, reply.blocks) == ([], blocks)
+
+
+@pytest.mark.parametrize("head", [b"Content-Length: 300000\r\n", b""])
+def test_a_body_without_chunks_is_passed_on_without_a_copy(head: bytes) -> None:
+    codec = ResponseCodec()
+    codec.feed(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n")
+    piece = b"x" * 100_000
+    for _ in range(2):
+        (event,) = codec.feed(piece)
+        assert event is piece
+    last = codec.feed(piece) if head else codec.feed(piece) + codec.eof()
+    assert last[0] is piece
+    assert last[1:] == [End(bool(head))]
+    if head:
+        assert not codec.begun
+        assert [plain(event) for event in codec.feed(OK + b"ok")] == [(200, [], 2), b"ok", End(True)]
+
+
+def test_what_comes_behind_a_body_without_chunks_is_none_of_it() -> None:
+    codec = ResponseCodec()
+    codec.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")
+    assert codec.feed(b"helloHTTP/1.1 200 OK") == [b"hello", End(False)]
