@@ -161,7 +161,8 @@ def foreign(awaitable: Awaitable[T]) -> Wait[T]:
 
 
 def own(function: F) -> F:
-    """Mark an `async def` of the gateway's that awaits nothing but Waits and its like: it needs no Task."""
+    """Mark an `async def` of the gateway's that needs no current Task: it awaits Waits, futures (a
+    shielded Task is one) and its like."""
     code = function.__code__
     _OWN.add(code)
     return function

@@ -11,6 +11,7 @@ from gateway.core.exchange import Decision, Exchange, RequestBody
 from gateway.core.failures import Failed, Failure
 from gateway.core.headers import Pair
 from gateway.core.hooks import Context
+from gateway.core.wait import own
 from gateway.middlewares.validation.config import ValidationConfig
 from gateway.middlewares.validation.judge import Judge
 from gateway.middlewares.validation.messages import INVALID, MISSING, Entry, entry
@@ -67,6 +68,7 @@ class Gate:
         if exchange.decisions is not None:
             self._explain(exchange)
 
+    @own
     async def with_body(self, exchange: Exchange) -> None:
         """And the body, which is kept so that it can still be sent on. Raises Failed."""
         self.with_parameters(exchange)
