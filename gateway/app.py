@@ -32,6 +32,7 @@ from gateway.config.tables.server import AdminConfig, ListenConfig, RedirectConf
 from gateway.config.toml.problems import ConfigErrors, Problem
 from gateway.core.hooks import ConfigProblem
 from gateway.lifetime import processlog
+from gateway.lifetime.heap import settle
 from gateway.lifetime.signals import STOPPING, Signals
 from gateway.protocols.tls import server_tls
 from gateway.runtime.compose import World
@@ -333,6 +334,7 @@ def settle_memory() -> None:
     A request leaves no reference cycles behind, so collecting after every 700 new objects, Python's default, only walks again
     and again over what is in flight: a third of a request's cost at a high rate.
     """
+    settle()
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)

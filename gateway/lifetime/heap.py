@@ -13,10 +13,30 @@ from collections.abc import Callable
 
 # Found when this is imported: what lives long and is made among a million states keeps pages of theirs.
 _trim: Callable[[int], object] | None
+_set: Callable[[int, int], int] | None
 try:
     _trim = ctypes.CDLL(None).malloc_trim
+    _set = ctypes.CDLL(None).mallopt
 except (AttributeError, OSError):  # musl and macOS keep nothing of that kind
-    _trim = None
+    _trim = _set = None
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+"""M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of mallopt(3)."""
+KEPT = 8 * 2**20
+"""Bytes of free heap at its end that are not given back at once."""
+MAPPED = 2**20
+"""Bytes from which on a piece is mapped apart from the heap, and given back when it is freed."""
+
+
+def settle() -> bool:
+    """Set glibc's thresholds for what streams through; False where there are none to set.
+
+    Pieces of a body are 64 to 256 KiB. With glibc's own thresholds (128 KiB, then what was freed last)
+    the heap grows and is trimmed with every few of them: a third of a large body's CPU.
+    """
+    if _set is None:
+        return False
+    return bool(_set(_TRIM_THRESHOLD, KEPT) and _set(_MMAP_THRESHOLD, MAPPED))
 
 
 def give_back() -> None:

@@ -73,3 +73,24 @@ def test_they_are_forgotten_even_if_nobody_ever_comes_again():
 def test_where_the_c_library_has_no_trimming_it_is_left_out(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(heap, "_trim", None)
     heap.give_back()
+
+
+PIECES = """
+import resource, sys
+from gateway.lifetime import heap
+if sys.argv[1] == "settled":
+    assert heap.settle()
+for _ in range(300):
+    pieces = [bytes(160_000) for _ in range(6)]
+    del pieces
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+"""
+
+
+@pytest.mark.skipif(heap._set is None, reason="no glibc")
+def test_pieces_of_bodies_do_not_grow_and_trim_the_heap():
+    faults = {}
+    for how in ("settled", "as it is"):
+        command = [sys.executable, "-c", PIECES, how]
+        faults[how] = int(subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout)
+    assert faults["settled"] < faults["as it is"] / 4, faults
