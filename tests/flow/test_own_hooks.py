@@ -7,7 +7,7 @@ from collections.abc import Awaitable
 from typing import Any
 
 from gateway.core import wait
-from gateway.credentials.users import user_file
+from gateway.credentials.users import user_edits, user_file
 from gateway.credentials.users.user_file import User
 from gateway.runtime import pipeline
 from tests.flow.test_proxy import upstreams
@@ -39,7 +39,7 @@ async def test_bodies_and_passwords(start, origin, connect, tmp_path, monkeypatc
         return found
 
     monkeypatch.setattr(pipeline, "driven", noted)
-    user_file.add(tmp_path / "users.toml", User("ann", ""), "correct horse")
+    user_edits.add(tmp_path / "users.toml", User("ann", user_file.hashed("correct horse")))
     client = await connect(await start(PIPELINE, upstreams(origin)))
     credentials = base64.b64encode(b"ann:correct horse").decode()
     lines = (f"Authorization: Basic {credentials}", "Content-Type: application/json")
