@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from contextvars import Context, copy_context
-from inspect import CORO_CREATED, getcoroutinestate
+from inspect import CORO_CREATED, CORO_SUSPENDED, getcoroutinestate
 from typing import Any
 
-from gateway.core.wait import Wait
+from gateway.core.wait import Foreign, Wait
 
 Over = Callable[[Any, BaseException | None], None]
 
@@ -24,18 +24,20 @@ class Drive:
     released may be acquired before the first step: one that is cancelled before `start` never runs.
     """
 
-    __slots__ = ("_cancelled", "_coroutine", "_over", "_running", "_waits", "context")
+    __slots__ = ("_cancelled", "_coroutine", "_over", "_waits", "context")
 
     def __init__(self, coroutine: Coroutine[Any, Any, Any], over: Over, context: Context | None = None) -> None:
         self._coroutine: Coroutine[Any, Any, Any] | None = coroutine
         self._over: Over | None = over
         self._waits: Any = None
-        self._running = self._cancelled = False
+        self._cancelled = False
         self.context = copy_context() if context is None else context
 
     def __repr__(self) -> str:
-        state = "over" if self._coroutine is None else "running" if self._running else f"waits for {self._waits!r}"
-        return f"<Drive {state}>"
+        if self._coroutine is None:
+            return "<Drive over>"
+        state = getcoroutinestate(self._coroutine)
+        return f"<Drive waits for {self._waits!r}>" if state == CORO_SUSPENDED else f"<Drive {state}>"
 
     def start(self) -> None:
         """Run the first steps. An exception of `over` itself is the caller's."""
@@ -43,57 +45,54 @@ class Drive:
 
     def cancel(self) -> None:
         """End it: CancelledError is raised, once, where it waits; where it runs, at the next place where it would wait."""
-        coroutine, waits = self._coroutine, self._waits
+        coroutine = self._coroutine
         if coroutine is None:
             return
-        self._cancelled = True
-        if waits is not None:
-            waits.cancel()
-        elif getcoroutinestate(coroutine) == CORO_CREATED:
+        state = getcoroutinestate(coroutine)
+        if state == CORO_CREATED:
             coroutine.close()
-            self._coroutine = None
-            over, self._over = self._over, None
-            over(None, asyncio.CancelledError())  # type: ignore[misc]
+            self._end(None, asyncio.CancelledError())
+            return
+        self._cancelled = True
+        if state == CORO_SUSPENDED and self._waits is not None:
+            self._waits.cancel()
 
     def resume(self, waited: Any) -> None:
         """Go on; what was awaited has its outcome. None for the first steps."""
         coroutine = self._coroutine
         if coroutine is None:
             return
-        self._waits = None
-        self._running = True
         try:
-            cancelled = self._cancelled
-            waits = self._step_cancelled(coroutine, waited) if cancelled else self.context.run(coroutine.send, None)
+            cancelled, run = self._cancelled, self.context.run
+            waits = self._step_cancelled(coroutine, waited) if cancelled else run(coroutine.send, None)
             while isinstance(waits, Wait):
                 if self._cancelled:
                     waits.cancel()
                     self._cancelled = not waits.cancelled()
                 if not waits.done:
                     self._waits = waits
-                    self._running = False
-                    if waits.__class__.attach is Wait.attach:
-                        waits._resume = self.resume  # What `attach` does, without the call.
-                    else:
-                        waits.attach(self.resume, self.context)
+                    waits._resume = self.resume
+                    if waits.__class__ is Foreign:
+                        waits.begin(self.context)
                     return
                 waits = self.context.run(coroutine.send, None)
         except StopIteration as stop:
             self._coroutine = None
-            self._running = False
             over, self._over = self._over, None
             over(stop.value, None)  # type: ignore[misc]
             return
         except BaseException as raised:
-            self._coroutine = None
-            self._running = False
-            over, self._over = self._over, None
-            over(None, raised)  # type: ignore[misc]
+            self._end(None, raised)
             if isinstance(raised, (SystemExit, KeyboardInterrupt)):
                 raise
             return
-        self._running = False
         self._await_future(waits)
+
+    def _end(self, value: Any, error: BaseException | None) -> None:
+        self._coroutine = None
+        over, self._over = self._over, None
+        if over is not None:
+            over(value, error)
 
     def _step_cancelled(self, coroutine: Coroutine[Any, Any, Any], waited: Any) -> Any:
         if waited is None:
@@ -104,10 +103,10 @@ class Drive:
 
     def _await_future(self, future: Any) -> None:
         """What is awaited without `foreign` and needs no Task: a bare future, or `asyncio.sleep(0)`."""
+        self._waits = future
         if future is None:
             asyncio.get_running_loop().call_soon(self.resume, None)
             return
-        self._waits = future
         future._asyncio_future_blocking = False
         future.add_done_callback(self.resume)
         if self._cancelled:

@@ -80,10 +80,6 @@ class Wait(Generic[T]):
         """Whether the outcome is a cancellation."""
         return isinstance(self._error, asyncio.CancelledError)
 
-    def attach(self, resume: Resume, context: Context) -> None:
-        """Called by the driver of the coroutine that yielded this: call `resume` when the outcome comes."""
-        self._resume = resume
-
     # What a Task asks of a future that its coroutine yields.
 
     def get_loop(self) -> asyncio.AbstractEventLoop:
@@ -98,7 +94,9 @@ class Wait(Generic[T]):
         if self.done:
             resume(self)
         else:
-            self.attach(resume, context or Context())
+            self._resume = resume
+            if isinstance(self, Foreign):
+                self.begin(context or Context())
 
     def result(self) -> None:
         """Nothing: `__await__` gives the outcome to the coroutine itself."""
@@ -121,7 +119,7 @@ def sleep(seconds: float) -> Wait[None]:
     return _Sleep(seconds)
 
 
-class _Foreign(Wait[T]):
+class Foreign(Wait[T]):
     """One Task for an awaitable that needs one; begun once the wait is awaited, in the context of the request."""
 
     __slots__ = ("_awaitable", "_task")
@@ -131,8 +129,8 @@ class _Foreign(Wait[T]):
         self._awaitable = awaitable
         self._task: asyncio.Task[T] | None = None
 
-    def attach(self, resume: Resume, context: Context) -> None:
-        self._resume = resume
+    def begin(self, context: Context) -> None:
+        """Called by the driver of the coroutine that awaits this."""
         awaitable = self._awaitable
         coroutine = awaitable if isinstance(awaitable, Coroutine) else _await(awaitable)
         self._task = asyncio.get_running_loop().create_task(coroutine, context=context)
@@ -157,7 +155,7 @@ class _Foreign(Wait[T]):
 
 def foreign(awaitable: Awaitable[T]) -> Wait[T]:
     """The outcome of an awaitable that needs a current Task (asyncio.timeout, create_connection, an operator's hook)."""
-    return _Foreign(awaitable)
+    return Foreign(awaitable)
 
 
 def own(function: F) -> F:
@@ -173,14 +171,14 @@ _OWN: set[CodeType] = set()
 
 def in_task(function: Callable[..., Awaitable[T]]) -> Callable[..., Wait[T]]:
     """`function` for driven coroutines: what it returns gets a Task of its own."""
-    return lambda *arguments: _Foreign(function(*arguments))
+    return lambda *arguments: Foreign(function(*arguments))
 
 
 def driven(awaitable: Awaitable[T]) -> Awaitable[T]:
     """What a driven coroutine may await for `awaitable`: itself if it is our own, else a Task for it alone."""
     if (isinstance(awaitable, CoroutineType) and awaitable.cr_code in _OWN) or isinstance(awaitable, Wait):
         return awaitable
-    return _Foreign(awaitable)
+    return Foreign(awaitable)
 
 
 async def _await(awaitable: Awaitable[T]) -> T:
