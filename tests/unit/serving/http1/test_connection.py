@@ -1,0 +1,165 @@
+"""One connection's requests, without sockets: their order, its end, and what comes while it is busy."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.core.failures import Failed, Failure
+from gateway.serving.http1.codec import QUEUE
+from gateway.serving.http1.connection import LINGER
+from tests.unit.serving.memory import World
+
+
+def get(target: str, *lines: str) -> bytes:
+    return "\r\n".join([f"GET {target} HTTP/1.1", "Host: a", *lines, "", ""]).encode()
+
+
+def post(target: str, length: int, body: bytes = b"") -> bytes:
+    return f"POST {target} HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n".encode() + body
+
+
+def bodies(sent: bytes) -> list[bytes]:
+    """Of answers with short bodies, those."""
+    return [part.split(b"\r\n\r\n", 1)[1] for part in sent.split(b"HTTP/1.1 200 OK")[1:]]
+
+
+@pytest.fixture
+async def world() -> World:
+    return World()
+
+
+async def test_requests_are_answered_within_the_call_that_brings_them(world):
+    for _ in range(4):  # Parsed, then taken as they repeat.
+        assert bodies(world.feed(get("/a"))) == [b"/a"]
+    assert "idle" in repr(world.connection) and world.connection.awaiting_head
+    assert world.finished == ["/a"] * 4 and world.in_flight.values[()] == 0
+
+
+async def test_answers_come_in_the_order_of_their_requests(world):
+    assert world.feed(get("/wait/1") + get("/b") + get("/wait/2") + get("/d")) == b""
+    assert "busy" in repr(world.connection) and world.connection.busy
+    world.waits[0].wake()
+    assert bodies(world.transport.take()) == [b"/wait/1", b"/b"]
+    world.waits[1].wake()
+    assert bodies(world.transport.take()) == [b"/wait/2", b"/d"]
+
+
+async def test_what_comes_in_pieces_is_put_together(world):
+    assert world.feed(get("/a")[:10]) == b""
+    assert world.connection.head_since == world.now
+    assert bodies(world.feed(get("/a")[10:])) == [b"/a"]
+    assert world.connection.head_since == 0.0
+    assert world.feed(post("/body", 6, b"abc")) == b""
+    assert bodies(world.feed(b"def" + get("/b"))) == [b"abcdef", b"/b"]
+
+
+async def test_many_that_are_answered_at_once_do_not_nest():
+    world = World(max_requests=10_000)
+    assert len(bodies(world.feed(get("/a") * 5000))) == 5000
+
+
+async def test_too_many_that_wait_stop_the_reading(world):
+    world.feed(get("/wait") + get("/a") * (QUEUE + 1))
+    assert not world.transport.reading
+    world.waits[0].wake()
+    assert len(bodies(world.transport.take())) == QUEUE + 2
+    assert world.transport.reading
+
+
+async def test_a_body_that_comes_too_fast_stops_the_reading(world):
+    world.feed(get("/wait") + post("/body", 600_000))
+    world.feed(bytes(300_000))
+    assert not world.transport.reading
+    world.waits[0].wake()
+    assert world.transport.reading
+    assert world.feed(bytes(300_000)).endswith(bytes(100))
+
+
+@pytest.mark.parametrize("last", [get("/a", "Connection: close"), b"GET /a HTTP/1.0\r\n\r\n"])
+async def test_after_the_last_request_it_closes(world, last):
+    assert bodies(world.feed(last + get("/never"))) == [b"/a"]
+    assert world.transport.state == "closed" and world.finished == ["/a"]
+
+
+async def test_after_so_many_requests_it_closes():
+    world = World(max_requests=2)
+    assert b"Connection: close" not in world.feed(get("/a"))
+    assert b"Connection: close" in world.feed(get("/b"))
+    assert world.transport.state == "closed"
+
+
+async def test_while_draining_every_answer_is_the_last(world):
+    world.draining = True
+    assert b"Connection: close" in world.feed(get("/a"))
+    assert world.transport.state == "closed"
+
+
+async def test_an_answer_before_the_body_lingers_until_the_body_has_come(world):
+    assert b"Connection: close" in world.feed(post("/early", 10, b"abc"))
+    assert world.transport.state == "half" and "lingering" in repr(world.connection)
+    assert world.connection.linger_until > LINGER
+    assert world.feed(b"defg") == b"" and world.transport.state == "half"
+    assert world.feed(b"hij" + get("/never")) == b""
+    assert world.transport.state == "closed" and world.finished == ["/early"]
+
+
+async def test_a_client_that_leaves_cancels_its_request(world):
+    world.feed(get("/wait"))
+    world.connection.connection_lost(None)
+    assert world.waits[0].cancelled() is False and world.waits[0].done
+    assert world.finished == ["/wait"] and world.lost == 1 and world.in_flight.values[()] == 0
+    assert "closed" in repr(world.connection)
+
+
+async def test_a_client_that_sends_nothing_more_is_still_answered(world):
+    world.feed(get("/wait") + get("/b"))
+    assert world.connection.eof_received() is True
+    world.waits[0].wake()
+    assert bodies(world.transport.take()) == [b"/wait", b"/b"]
+    assert world.transport.state == "closed"
+
+
+async def test_the_end_while_nothing_is_under_way_is_the_end(world):
+    world.feed(get("/a"))
+    assert world.connection.eof_received() is False
+
+
+async def test_the_end_within_a_body_fails_its_request(world):
+    world.feed(post("/body", 6, b"abc"))
+    world.connection.eof_received()
+    assert world.transport.take().startswith(b"HTTP/1.1 400 ")
+
+
+async def test_what_is_no_request_is_refused_after_what_was_one(world):
+    sent = world.feed(get("/wait") + b"junk\r\n\r\n")
+    assert sent == b""
+    world.waits[0].wake()
+    sent = world.transport.take()
+    assert bodies(sent.split(b"HTTP/1.1 400")[0]) == [b"/wait"] and sent.count(b"HTTP/1.1 400 ") == 1
+    assert world.transport.state == "half"
+    assert world.feed(get("/never")) == b""
+
+
+async def test_a_body_that_is_too_slow_is_given_up(world):
+    world.feed(post("/body", 6, b"abc"))
+    assert world.connection.body is not None and world.connection.body.waiting
+    world.connection.give_up_body(Failed(Failure.REQUEST_TIMEOUT))
+    assert world.transport.take().startswith(b"HTTP/1.1 408 ")
+    assert world.transport.state == "closed"
+
+
+async def test_a_declined_upgrade_goes_on_with_http(world):
+    upgrade = get("/a", "Connection: upgrade", "Upgrade: websocket")
+    assert bodies(world.feed(upgrade + get("/b"))) == [b"/a", b"/b"]
+    assert bodies(world.feed(get("/c"))) == [b"/c"]
+
+
+async def test_fields_that_repeat_share_their_memo(world):
+    world.feed(get("/wait"))
+    first = world.connection.exchange.memo
+    world.waits[0].wake()
+    world.feed(get("/wait"))
+    assert world.connection.exchange.memo is first
+    world.waits[1].wake()
+    world.feed(get("/wait", "X: y"))
+    assert world.connection.exchange.memo is not first
