@@ -49,7 +49,7 @@ def test_a_body_that_arrives_is_given_up_and_no_other():
 
 
 def test_whose_hooks_hear_of_it():
-    snapshot: Any = SimpleNamespace(unrouted="of none")
+    snapshot: Any = SimpleNamespace(unrouted_for=lambda exchange: "of none")
     one = exchange()
     assert pipeline_of(one, snapshot) == "of none"  # type: ignore[comparison-overlap]
     one.route = SimpleNamespace(pipeline="of the route")
