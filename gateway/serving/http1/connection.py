@@ -120,6 +120,8 @@ class Http1Connection(Http1Outlet):
             head: Head = events[0]
             self._begin(head, None if head.body is None else ClientBody(self, head.body))
             return
+        if self.last and self._drive is None and not self.linger_until:
+            return  # It is closed; this was on its way already.
         if events:
             self._take(events)
         elif self.head_since == 0.0 and codec.head_bytes:
