@@ -17,7 +17,7 @@ from gateway.runtime.snapshot import Route, Snapshot
 from gateway.serving.codec import Outlet
 from gateway.serving.endings import abandon, blame, broken_off, pipeline_of
 from gateway.serving.server import Server
-from gateway.serving.server_wide import find_route
+from gateway.serving.server_wide import ENDED_HERE, find_route
 from gateway.serving.upgrade import join
 from gateway.upstream.connections.http1.switched import Switched
 
@@ -36,7 +36,7 @@ async def serve(exchange: Exchange, outlet: Outlet, server: Server) -> None:
         try:
             route = match(exchange, outlet, snapshot)
             pipeline = route.pipeline
-            reply: Any = pipeline.ask(exchange)
+            reply: Any = pipeline.ask(exchange) if pipeline.request else None
             if reply is not None and not isinstance(reply, Reply):
                 reply = await reply
             if reply is None:
@@ -44,10 +44,9 @@ async def serve(exchange: Exchange, outlet: Outlet, server: Server) -> None:
                 if route.awaited:
                     reply = await reply
             exchange.reply = reply
-            pending = pipeline.answer(exchange, reply)
-            if pending is not None:
+            if pipeline.response and (pending := pipeline.answer(exchange, reply)) is not None:
                 await pending
-            if reply.__class__ is Reply and isinstance(reply.body, bytes):
+            if reply.__class__ is Reply and reply.body.__class__ is bytes:
                 outlet.send(exchange, reply)
             else:
                 await deliver(exchange, outlet, reply, server)
@@ -67,7 +66,8 @@ def match(exchange: Exchange, outlet: Outlet, snapshot: Snapshot) -> Route:
     """Check the request and find its route. Raises Failed."""
     try:
         outlet.admission.admit(exchange)
-        route = exchange.route = find_route(exchange, snapshot)
+        ours = exchange.method in ENDED_HERE
+        route = exchange.route = find_route(exchange, snapshot) if ours else snapshot.router.match(exchange)
         if outlet.switching and asks(exchange) and route.config.upstream:
             exchange.notes[UPGRADE] = check_request(exchange)
     except Failed as failed:
@@ -123,7 +123,7 @@ async def fail(exchange: Exchange, outlet: Outlet, server: Server, snapshot: Sna
 def finish(exchange: Exchange, outlet: Outlet, snapshot: Snapshot) -> None:
     """The end of it, however it ended: gives up what still arrives, runs the finish hooks, lets the snapshot go."""
     reply, route = exchange.reply, exchange.route
-    if reply is not None and not (reply.__class__ is Reply and isinstance(reply.body, bytes)):
+    if reply is not None and not (reply.__class__ is Reply and reply.body.__class__ is bytes):
         abandon(exchange)
     (snapshot.unrouted if route is None else route.pipeline).done(exchange)
     outlet.snapshot = None

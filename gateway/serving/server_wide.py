@@ -20,16 +20,15 @@ SERVER_WIDE = "*"
 """The target, and the route's name in logs and metrics."""
 
 
-_ENDED_HERE = frozenset(("OPTIONS", "TRACE"))
+ENDED_HERE = frozenset(("OPTIONS", "TRACE"))
 """Methods whose requests may be for the gateway itself."""
 
 
 def find_route(exchange: Exchange, snapshot: Snapshot) -> Route:
-    """The route of a request that has been admitted. Raises Failed."""
+    """The route of a request whose method is one of ENDED_HERE. Raises Failed."""
     if exchange.target == SERVER_WIDE:
         return server_wide(snapshot)
-    route = snapshot.router.match(exchange)
-    return limited(exchange, route) if exchange.method in _ENDED_HERE else route
+    return limited(exchange, snapshot.router.match(exchange))
 
 
 def server_wide(snapshot: Snapshot) -> Route:

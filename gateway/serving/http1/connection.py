@@ -208,9 +208,17 @@ class Http1Connection(Http1Outlet):
         """One request's whole way, as far as it goes without waiting."""
         self.head_since = self.idle_since = 0.0
         server = self._server
-        raw_headers, memo = self._remember(head)
+        # A request's fields and their memo (see Exchange.memo): those of the request before where they are the same. An SDK or a
+        # browser sends the same fields with every request of a connection, or nearly so.
+        number = server.runtime.snapshot.number
+        raw_headers, known = head.raw_headers, self._raw_headers
+        if number != self._snapshot_number or (raw_headers is not known and raw_headers != known):
+            memo = self._memo
+            self._raw_headers = known = raw_headers
+            self._memo = {FRAMING: memo[FRAMING]} if head.varied and FRAMING in memo else {}
+            self._snapshot_number = number
         exchange = self.admission.exchange(
-            head.method, head.target, head.headers, raw_headers, head.version, self.peer, self.scheme, perf_counter(), memo
+            head.method, head.target, head.headers, known, head.version, self.peer, self.scheme, perf_counter(), self._memo
         )
         if body is not None:
             self.admission.attach_body(exchange, body, self._go_ahead)
@@ -223,20 +231,6 @@ class Http1Connection(Http1Outlet):
         self.exchange = exchange
         drive = self._drive = Drive(serve(exchange, self, server), self._over)
         drive.resume(None)
-
-    def _remember(self, head: Head) -> tuple[Sequence[Pair], dict[Any, Any]]:
-        """A request's fields and their memo (see Exchange.memo): those of the request before where they are the same.
-
-        Clients repeat themselves: an SDK or a browser sends the same fields with every request of a connection, or nearly so.
-        """
-        number = self._server.runtime.snapshot.number
-        raw_headers, known, memo = head.raw_headers, self._raw_headers, self._memo
-        if number == self._snapshot_number and (raw_headers is known or raw_headers == known):
-            return known, memo
-        self._raw_headers = raw_headers
-        self._memo = {FRAMING: memo[FRAMING]} if head.varied and FRAMING in memo else {}
-        self._snapshot_number = number
-        return raw_headers, self._memo
 
     def _over(self, value: Any, error: BaseException | None) -> None:
         """The request is over: answered, broken off, or taken over by a tunnel."""
@@ -252,10 +246,13 @@ class Http1Connection(Http1Outlet):
             return
         elif self.last or (self._half_closed and not self._queue):
             self._end()
-        else:
-            if self.switching:
-                self._decline()
+        elif self.switching:
+            self._decline()
             self._next()
+        elif self._queue or self._codec.backlog or self._queue_held:
+            self._next()
+        else:
+            self.idle_since = self._server.now
 
     def _decline(self) -> None:
         """The upgrade that was asked for has not taken place: what came behind it is HTTP."""

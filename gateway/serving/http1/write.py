@@ -26,9 +26,9 @@ def complete(exchange: Exchange, reply: Reply, close: bool) -> bytes:
     """A reply whose body is all here, as bytes; counts them."""
     body: bytes = reply.body  # type: ignore[assignment]
     if exchange.method == "HEAD" or reply.status in _NO_CONTENT:
-        return make_head(exchange, reply, _length(reply, None), close)
+        return make_head(exchange, reply, _length(reply), close)
     size = exchange.bytes_out = len(body)
-    return make_head(exchange, reply, _length(reply, size), close) + body
+    return make_head(exchange, reply, b"Content-Length: %d\r\n" % size, close) + body
 
 
 def stream_head(exchange: Exchange, reply: Reply, close: bool) -> tuple[bytes, bool, bool]:
@@ -58,13 +58,14 @@ def interim_head(status: int, pairs: Iterable[Pair]) -> bytes:
     return b"%b%b\r\n" % (line, b"".join([b"%b: %b\r\n" % pair for pair in pairs]))
 
 
-def _length(reply: Reply, size: int | None) -> bytes:
-    """The Content-Length line of a reply whose body is `size` bytes, or has none whatever it says (None)."""
-    if size is None:
-        # RFC 9110 section 8.6: the length a GET would have had, where that is known; never for 204 and 1xx.
-        size = reply.length
-        if size is None or reply.status == 204 or (reply.status == 304 and size == 0):
-            return b""
+def _length(reply: Reply) -> bytes:
+    """The Content-Length line of a reply that has no body whatever it says.
+
+    RFC 9110 section 8.6: the length a GET would have had, where that is known; never for 204 and 1xx.
+    """
+    size = reply.length
+    if size is None or reply.status == 204 or (reply.status == 304 and size == 0):
+        return b""
     return b"Content-Length: %d\r\n" % size
 
 
