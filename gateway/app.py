@@ -26,7 +26,7 @@ from aiohttp import http_parser
 from gateway import __version__
 from gateway.admin.application import PUBLIC, make_app
 from gateway.admin.listener import AdminListener
-from gateway.builtins.answers import worst
+from gateway.builtins.answers import with_store, worst
 from gateway.config.tables.endpoints import EndpointConfig
 from gateway.config.tables.server import AdminConfig, ListenConfig, RedirectConfig
 from gateway.config.toml.problems import ConfigErrors, Problem
@@ -238,9 +238,14 @@ class Gateway:
         return not self._draining and self._listener is not None
 
     def health(self) -> dict[str, Any]:
-        """The condition of every upstream and its endpoints."""
-        upstreams = {name: pool.status() for name, pool in self.runtime.snapshot.pools.items()}
-        return {"status": worst(upstream["status"] for upstream in upstreams.values()), "upstreams": upstreams}
+        """The condition of every upstream and its endpoints, and of the shared store."""
+        snapshot = self.runtime.snapshot
+        upstreams = {name: pool.status() for name, pool in snapshot.pools.items()}
+        found: dict[str, Any] = {"status": worst(upstream["status"] for upstream in upstreams.values()), "upstreams": upstreams}
+        if snapshot.store is not None:
+            found["store"] = snapshot.store.status()
+            found["status"] = with_store(found["status"], found["store"])
+        return found
 
     def config(self) -> dict[str, Any]:
         """What is in force, by names; no values that could be secret."""

@@ -104,10 +104,20 @@ class Upstream(Schema):
     endpoints = fields.List(fields.Nested(Endpoint), required=True)
 
 
+class Store(Schema):
+    """The shared store that counts limits."""
+
+    name = fields.String(required=True, metadata=described("Its URL without secrets"))
+    status = fields.String(required=True, validate=validate.OneOf(CONDITIONS))
+    reason = fields.String(allow_none=True, metadata=described("Why it cannot be used"))
+    gateways = fields.Integer(metadata=described("Gateways that have lately said that they use it"))
+
+
 class Health(Schema):
-    """The gateway's condition: that of its worst upstream."""
+    """The gateway's condition: that of its worst upstream, and degraded while the shared store is away."""
 
     status = fields.String(required=True, validate=validate.OneOf(CONDITIONS))
+    store = fields.Nested(Store, metadata=described("With a shared store"))
     upstreams = fields.Dict(keys=fields.String(), values=fields.Nested(Upstream), required=True)
 
 

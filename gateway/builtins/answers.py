@@ -16,22 +16,34 @@ from gateway.core.failures import Failed, Failure
 
 
 class Reporting(Protocol):
-    """What `health` needs of a pool."""
+    """What `health` needs of a pool, and of the shared store."""
 
     def status(self) -> dict[str, Any]:
         """Its state for operators; `status` is "healthy", "degraded" or "unhealthy"."""
 
 
-def builtin(name: str, pools: Mapping[str, Reporting]) -> Callable[[Exchange], Reply]:
+def builtin(name: str, pools: Mapping[str, Reporting], store: Reporting | None = None) -> Callable[[Exchange], Reply]:
     """The target called `name` (config.pipeline.BUILTINS)."""
-    return {"health": lambda _: health(pools), "info": info, "limits": limits, "me": me}[name]
+    return {"health": lambda _: health(pools, store), "info": info, "limits": limits, "me": me}[name]
 
 
-def health(pools: Mapping[str, Reporting]) -> Reply:
-    """Return 200 "healthy" or "degraded" (some endpoint is out), or 503 "unhealthy" (none is left)."""
+def health(pools: Mapping[str, Reporting], store: Reporting | None = None) -> Reply:
+    """The gateway's condition.
+
+    200 "healthy", or "degraded" while an endpoint or the store is out; 503 "unhealthy" while an
+    upstream has no endpoint.
+    """
     services = {name: pool.status()["status"] for name, pool in pools.items()}
-    overall = worst(services.values())
-    return _json(503 if overall == "unhealthy" else 200, {"status": overall, "services": services})
+    answer: dict[str, Any] = {"status": worst(services.values()), "services": services}
+    if store is not None:
+        answer["store"] = {"status": store.status()["status"]}
+        answer["status"] = with_store(answer["status"], answer["store"])
+    return _json(503 if answer["status"] == "unhealthy" else 200, answer)
+
+
+def with_store(overall: str, store: Mapping[str, Any]) -> str:
+    """The overall condition beside the shared store's: without it, `on_store_failure` says how limits go on."""
+    return "degraded" if overall == "healthy" and store["status"] != "healthy" else overall
 
 
 def worst(conditions: Any) -> str:

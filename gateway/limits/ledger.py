@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Protocol
+from typing import Any, Protocol
 
 from gateway.core.wait import Wait
 from gateway.limits.algorithms import Limit
@@ -43,6 +43,9 @@ class Ledger(Protocol):
     @property
     def up(self) -> bool:
         """Return True if it makes sense to ask. Changes by itself, in the background."""
+
+    def status(self) -> dict[str, Any]:
+        """Its state for operators: `name`, `status` ("healthy" or "unhealthy"), `reason`, `gateways`."""
 
     def take(self, keys: Sequence[bytes], terms: Sequence[bytes]) -> Wait[Told]:
         """Count a request in all limits that are not flagged as shadows, or in none.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from gateway.core.clock import Clock
 from gateway.core.telemetry import Telemetry
@@ -64,6 +65,11 @@ class RedisLedger:
     @property
     def up(self) -> bool:
         return self.client.up
+
+    def status(self) -> dict[str, Any]:
+        why = self.client.why
+        status = "unhealthy" if why else "healthy"
+        return {"name": self.name, "status": status, "reason": why or None, "gateways": self.gateways}
 
     def close(self) -> None:
         """End its connections; what waits fails."""

@@ -111,7 +111,7 @@ class _Composer:
         loaded = replace(self.loaded, warnings=(*self.loaded.warnings, *self.warnings)) if self.warnings else self.loaded
         router, regions = yield partial(_index, routes, self.loaded.gateway.routing)
         return Snapshot(
-            self.number, loaded, router, tuple(routes), unrouted, pools, tls, upstream_tls, regions, early, self.draft
+            self.number, loaded, router, tuple(routes), unrouted, pools, tls, upstream_tls, regions, early, self.draft, self.ledger
         )
 
     def _store(self) -> SharedStore | None:
@@ -225,7 +225,7 @@ class _Composer:
         elif config.builtin in TOKEN_BUILTINS:
             target, awaited = self._issued(pipeline, config, in_force), True
         else:
-            target, awaited = builtin(config.builtin, pools), False
+            target, awaited = builtin(config.builtin, pools, self.ledger), False
         status = tuple(
             hooks[name].request.status  # type: ignore[union-attr]
             for name in in_force

@@ -10,6 +10,7 @@ from gateway.config.check.compile import LoadedConfig
 from gateway.config.tables.pipeline import RouteConfig
 from gateway.core.exchange import Exchange
 from gateway.lifetime.registry import Draft, Registry
+from gateway.limits.ledger import Ledger
 from gateway.routing.regions import Regions
 from gateway.routing.router import Router
 from gateway.runtime.pipeline import Pipeline
@@ -62,6 +63,8 @@ class Snapshot:
     early: Mapping[str, Pipeline] = field(default_factory=dict)
     objects: Draft = field(default_factory=lambda: Registry().draft())
     """What of the registry it uses; released when the last request has left."""
+    store: Ledger | None = None
+    """The shared store, as limits use it."""
     active: int = 0
     _retired: Callable[[], None] | None = None
 

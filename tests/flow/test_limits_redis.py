@@ -308,6 +308,9 @@ async def test_wrong_passwords_and_readonly_servers_are_outages(run: Run, redis:
     (one,) = await run(wrong, 'key = "ip"\nlimit = 5\nwindow = "1h"\non_store_failure = "closed"')
     assert await one.ask(2) == {503: 2}
     assert "wrong" not in repr(one.gateway.runtime.snapshot.loaded.gateway)
+    health = one.gateway.health()
+    assert health["status"] == "degraded" and health["store"]["status"] == "unhealthy"
+    assert "WRONGPASS" in health["store"]["reason"] and "wrong@" not in str(health["store"])
 
 
 async def test_a_password(run: Run, redis: RedisServer):

@@ -39,6 +39,23 @@ def test_health_is_that_of_the_worst(conditions: dict[str, str], overall: str, s
     assert (reply.status, shown(reply)) == (status, {"status": overall, "services": conditions})
 
 
+@pytest.mark.parametrize(
+    ("upstream", "store", "overall", "status"),
+    [
+        ("healthy", "healthy", "healthy", 200),
+        ("healthy", "unhealthy", "degraded", 200),
+        ("unhealthy", "unhealthy", "unhealthy", 503),
+    ],
+)
+def test_health_with_a_shared_store(upstream: str, store: str, overall: str, status: int):
+    """Without it limits go on as on_store_failure says. Why it is away is for operators alone."""
+    shared = SimpleNamespace(status=lambda: {"name": "redis://db", "status": store, "reason": "WRONGPASS"})
+    reply = builtin("health", pools(a=upstream), shared)(exchange())
+    assert reply.status == status and b"WRONGPASS" not in reply.body and b"redis" not in reply.body
+    told = orjson.loads(reply.body)
+    assert (told["status"], told["store"]) == (overall, {"status": store})
+
+
 def test_health_is_of_now():
     made = pools(a="healthy")
     health = builtin("health", made)
