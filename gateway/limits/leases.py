@@ -1,11 +1,12 @@
-"""Shares of a shared limit, taken ahead: requests are decided here and now, and accounts are settled with the store behind them.
+"""Shares of a shared limit, taken ahead: decided here and now, settled with the ledger afterwards.
 
-For every key there is `credit` (units taken from the store and not used yet) and `debt` (units admitted before they were paid
-for). A settlement pays the debt, whether the limit has room for it or not, and asks for more credit; credit that is not used
-within TERM seconds is given back. So the store has counted every admission but the debts, at most `size` a gateway and key, and
-counts at most `size` units a gateway and key that are not used. docs/limits.md derives the bounds from that.
+For every key there is `credit` (units taken from the ledger and not used yet) and `debt` (units
+admitted before they were paid for). A settlement pays the debt, whether the limit has room for it or
+not, and asks for more credit; credit that is not used within TERM seconds is given back. So the
+ledger has counted every admission but the debts, at most `size` a gateway and key, and counts at most
+`size` units a gateway and key that are not used. docs/limits.md derives the bounds from that.
 
-The same calls as buckets.py has: check, then commit or undo; charge; adopt.
+Called like buckets.py: check, then commit or undo; charge; adopt.
 """
 
 from __future__ import annotations
@@ -24,18 +25,18 @@ from gateway.limits.ledger import Ledger, Told
 
 TERM = 1.0
 """Seconds that credit may lie unused."""
-AGAIN = 1.0
+RETRY_PAUSE = 1.0
 """Seconds after a failed settlement until the next is tried."""
 UNSETTLED = -2.0
 """What `check` says is left when only the settlement under way can tell."""
-PATIENCE = 60.0
-"""Seconds without a request after which a lease is forgotten."""
+IDLE_SECONDS = 60.0
+"""Seconds without a request after which a lease is dropped."""
 TICK = 0.1
-"""Seconds between two looks at what is to be given back or forgotten."""
-STEP = 500
-"""Leases that a look decides to forget or not: 0.2 ms of work; more where there are so many that it would take minutes."""
-MANY = 50_000
-"""Forgotten leases whose memory is worth asking for."""
+"""Seconds between two rounds of giving back and dropping."""
+STEP_SIZE = 500
+"""Leases that a round looks at: 0.2 ms of work; more where it would take minutes otherwise."""
+TRIM_FROM = 50_000
+"""Dropped leases whose memory is worth giving back."""
 
 Account = Callable[[Hashable, Limit, float, float], tuple[bytes, list[bytes]]]
 """(key, limit, cost, wanted): the ledger's key and terms."""
@@ -44,8 +45,9 @@ Account = Callable[[Hashable, Limit, float, float], tuple[bytes, list[bytes]]]
 class Lease:
     """What one key has here. Times are monotonic seconds.
 
-    enough: the credit from which on nothing is to be done but to use it; inf while there is any doubt.
-    limit: what the units are units of.
+    enough: with so much credit it is only used; inf while that is in doubt.
+    limit:  the units are those of this limit.
+    left, back: units left in the ledger at the last settlement, and seconds until all are back.
     """
 
     __slots__ = (
@@ -58,25 +60,26 @@ class Lease:
         self.credit = 0.0
         self.enough = inf
         self.debt = 0.0
-        self.owed = 0.0  # debt that the settlement under way pays
+        self.owed = 0.0  # The debt that the settlement under way pays.
         self.left = -1.0
         self.back = 0.0
         self.empty_until = NEVER
         self.expires = 0.0
         self.failed = NEVER
-        self.pending = False  # whether a settlement is under way
+        self.pending = False  # A settlement is under way.
         self.waiting: list[Wait[None]] = []
         self.touched = 0.0
-        self.ahead = 0.0  # microseconds that the ledger's clock is ahead of ours, less the way of its last answer
+        self.ahead = 0.0  # Microseconds that the ledger's clock is ahead, less the way of its last answer.
 
 
 class Leases:
-    """One policy's leases. `share` of the limit may be out on credit, and as much in debt, over all gateways together.
+    """One policy's leases.
 
-    account: builds the ledger's key and terms.
+    share:   the part of the limit that may be on credit or in debt, over all gateways together.
+    account: makes the ledger's key and terms.
     """
 
-    __slots__ = ("_aside", "_due", "_forgotten", "_old", "_tidying", "account", "clock", "ledger", "limit", "live", "share")
+    __slots__ = ("_aside", "_dropped", "_due", "_old", "_tidying", "account", "clock", "ledger", "limit", "live", "share")
 
     def __init__(self, ledger: Ledger, share: float, account: Account, clock: Clock, limit: Limit) -> None:
         self.ledger = ledger
@@ -85,10 +88,10 @@ class Leases:
         self.clock = clock
         self.limit = limit
         self.live: dict[Hashable, Lease] = {}
-        self._aside: dict[Hashable, Lease] = {}  # those whose units are of a limit before this one
-        self._due: deque[tuple[float, Hashable, Lease]] = deque()  # when credit or debt may have to be settled
-        self._old: deque[tuple[float, Hashable, Lease]] = deque()  # when a lease may be forgotten
-        self._forgotten = 0
+        self._aside: dict[Hashable, Lease] = {}  # Their units are those of an earlier limit.
+        self._due: deque[tuple[float, Hashable, Lease]] = deque()  # When credit or debt may have to be settled.
+        self._old: deque[tuple[float, Hashable, Lease]] = deque()  # When a lease may be dropped.
+        self._dropped = 0
         self._tidying = Supervised("lease_tidying", self._tidy, every=TICK)
 
     def __len__(self) -> int:
@@ -98,7 +101,7 @@ class Leases:
         return f"<Leases {len(self)} keys>"
 
     def adopt(self, limit: Limit) -> None:
-        """Takes another limit over: what has been used of the old one is used of the new one in proportion."""
+        """Count by another limit: the part that was used of the old one is used of the new one."""
         if limit != self.limit:
             self._aside.update(self.live)
             self.live = {}
@@ -118,12 +121,12 @@ class Leases:
         return lease
 
     def usable(self, key: Hashable, now: float) -> bool:
-        """Whether the store can be settled with for this key."""
+        """Return True if the ledger can be settled with for this key."""
         lease = self.live.get(key)
-        return lease is None or now - lease.failed > AGAIN
+        return lease is None or now - lease.failed > RETRY_PAUSE
 
     def check(self, key: Hashable, now: float, cost: float, most: int) -> tuple[Lease, tuple[Lease, float, float]]:
-        """As Buckets.check: what taking `cost` would leave, or UNSETTLED. `most` keys are remembered."""
+        """As Buckets.check: what taking `cost` leaves, or UNSETTLED. `most` keys are remembered."""
         lease = self.find(key) or self._open(key, now, most)
         lease.touched = now
         left = lease.credit + max(0.0, lease.left) - cost
@@ -131,20 +134,20 @@ class Leases:
             return lease, (lease, left, lease.back)
         if now < lease.empty_until:
             return lease, (lease, -1.0, lease.empty_until - now)
-        # Where nothing was left at the last settlement, one request finds out whether there is something again.
+        # Where nothing was left at the last settlement, one request finds out if something is again.
         most_owed = self.size() if lease.left else cost
         if lease.owed + lease.debt + cost <= max(cost, most_owed):
-            told = left if lease.left >= 0 else self.limit.quota - lease.debt - cost
-            return lease, (lease, max(0.0, told), lease.back)
+            shown = left if lease.left >= 0 else self.limit.quota - lease.debt - cost
+            return lease, (lease, max(0.0, shown), lease.back)
         if not lease.pending:
             self._settle(key, lease, now)
-        return lease, (lease, UNSETTLED, AGAIN)
+        return lease, (lease, UNSETTLED, RETRY_PAUSE)
 
     def undo(self, state: object, after: object, cost: float) -> None:
-        """Nothing: `check` takes nothing."""
+        """Do nothing: `check` has taken nothing."""
 
     def commit(self, key: Hashable, after: Any, now: float, cost: float) -> None:
-        """Takes what `check` has found to be there."""
+        """Take what `check` has found."""
         lease: Lease = after
         if lease.credit >= cost:
             lease.credit -= cost
@@ -154,7 +157,7 @@ class Leases:
             self._settle(key, lease, now)
 
     def charge(self, key: Hashable, now: float, cost: float) -> None:
-        """Counts `cost` whether there is room or not."""
+        """Count `cost`, whether there is room or not."""
         lease = self.find(key) or self._open(key, now, len(self) + 1)
         lease.debt += cost
         if not lease.pending:
@@ -176,12 +179,12 @@ class Leases:
         return 0.0 if lease is None or not lease.ahead else at * 1e6 + lease.ahead
 
     def held(self, key: Hashable) -> float:
-        """Units that the store has counted and nobody has used, less those that it has not counted yet."""
+        """Units that the ledger has counted and that are not used, less those not counted yet."""
         lease = self.find(key)
         return 0.0 if lease is None else lease.credit - lease.debt - lease.owed
 
     def close(self) -> None:
-        """Stops tidying. What is still on credit comes back when the limit does."""
+        """Stop. What is still on credit comes back with the limit itself."""
         self._tidying.close()
 
     def _open(self, key: Hashable, now: float, most: int) -> Lease:
@@ -189,13 +192,13 @@ class Leases:
             self._make_room(now)
         lease = self.live[key] = Lease(self.limit)
         lease.touched = now
-        self._old.append((now + PATIENCE, key, lease))
+        self._old.append((now + IDLE_SECONDS, key, lease))
         if len(self) == 1:
             self._tidying.start(TICK)
         return lease
 
     def _rescale(self, lease: Lease) -> None:
-        """In units of the limit now. What the store has counted is rescaled there, when it hears of the new limit."""
+        """Convert to units of the limit now. The ledger rescales what it has counted by itself."""
         ratio = self.limit.quota / lease.limit.quota
         lease.credit *= ratio
         lease.debt *= ratio
@@ -207,7 +210,7 @@ class Leases:
     # Settling.
 
     def _settle(self, key: Hashable, lease: Lease, now: float) -> None:
-        """Pays debts and unused credit in, and asks for new credit: one command, in the background."""
+        """Pay debts, give unused credit back, ask for new credit: one command, in the background."""
         limit = lease.limit
         unused = lease.credit if now >= lease.expires else 0.0
         lease.credit -= unused
@@ -221,13 +224,13 @@ class Leases:
     def _settled(self, told: Told | None, key: Hashable, lease: Lease, limit: Limit, asked: float) -> None:
         lease.pending, lease.owed = False, 0.0
         if told is None:
-            # Whether the ledger has counted it is not known. Counting twice would refuse what there is room for.
+            # It may have been counted. Counting it twice would refuse what there is room for.
             lease.failed = asked
             lease.enough = inf
         else:
             left, granted, back, wait, clock = told
             lease.ahead = clock - self.clock.monotonic() * 1e6
-            unit = lease.limit.quota / limit.quota / 1e6  # a reload may have come between
+            unit = lease.limit.quota / limit.quota / 1e6  # A reload may have come between.
             lease.failed = NEVER
             lease.left, lease.back = left * unit, back / 1e6
             if granted > 0:
@@ -244,7 +247,7 @@ class Leases:
     # Tidying.
 
     def _tidy(self) -> float | None:
-        """Every TICK, as long as there are leases: gives back what lies unused, and forgets who has not come for long."""
+        """Give back what lies unused, and drop leases without requests; every TICK while there are any."""
         now, due, old = self.clock.monotonic(), self._due, self._old
         late: list[tuple[float, Hashable, Lease]] = []
         while due and due[0][0] <= now:
@@ -252,32 +255,32 @@ class Leases:
             if lease.pending or not ((lease.credit and now >= lease.expires) or lease.debt):
                 continue
             if not self.ledger.up:
-                late.append((now + AGAIN, key, lease))
+                late.append((now + RETRY_PAUSE, key, lease))
             elif self.find(key) is lease:
                 self._settle(key, lease, now)
         due.extend(late)
-        for _ in range(max(STEP, len(old) // STEP)):
+        for _ in range(max(STEP_SIZE, len(old) // STEP_SIZE)):
             if not old or old[0][0] > now:
                 break
             _, key, lease = old.popleft()
             if self.find(key) is lease:
-                self._forget(key, lease, now)
-        if self._forgotten > max(MANY, len(self)):
-            self.live = dict(self.live)  # a dictionary keeps the room it had
-            self._forgotten = 0
+                self._drop(key, lease, now)
+        if self._dropped > max(TRIM_FROM, len(self)):
+            self.live = dict(self.live)  # A dictionary keeps its memory.
+            self._dropped = 0
             give_back()
         return None if len(self) else inf
 
-    def _forget(self, key: Hashable, lease: Lease, now: float) -> None:
-        """Forgets a lease that nobody needs; else asks again later."""
-        if now - lease.touched < PATIENCE or lease.pending or lease.credit or lease.debt or now < lease.empty_until:
-            self._old.append((now + PATIENCE, key, lease))
+    def _drop(self, key: Hashable, lease: Lease, now: float) -> None:
+        """Drop the lease once idle for IDLE_SECONDS and settled; else look again later."""
+        if now - lease.touched < IDLE_SECONDS or lease.pending or lease.credit or lease.debt or now < lease.empty_until:
+            self._old.append((now + IDLE_SECONDS, key, lease))
         else:
             del self.live[key]
-            self._forgotten += 1
+            self._dropped += 1
 
     def _make_room(self, now: float) -> None:
-        """The first lease goes; what it has is given back, or lost to nobody but its limit."""
+        """Evict the oldest lease and return its credit."""
         key = next(iter(self._aside or self.live))
         lease = self.find(key)
         assert lease is not None
@@ -285,4 +288,4 @@ class Leases:
             lease.expires = now
             self._settle(key, lease, now)
         del self.live[key]
-        self._forgotten += 1
+        self._dropped += 1

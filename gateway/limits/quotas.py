@@ -1,7 +1,7 @@
-"""Quotas of a calendar day or month, and requests at a time: decisions of the same shape as those in algorithms.py.
+"""Quotas of a calendar day or month, and requests at a time: decisions as in algorithms.py.
 
-A quota's period ends when the calendar says so, in a time zone; days with 23 or 25 hours and months of any length come out right.
-Its times are Unix times. What counts at a time is refunded when a request has ended.
+A quota's period ends by the calendar of a time zone: days of 23 or 25 hours and months of any length
+come out right. Its times are Unix times. A request at a time is refunded when it has ended.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from gateway.limits.algorithms import ALGORITHMS, NEVER, Algorithm, Limit, Taken, Taking
 
 PERIODS = {"hour": 3600.0, "day": 86_400.0, "month": 30 * 86_400.0}
-"""Names of calendar periods, and about how many seconds they have."""
+"""Calendar periods, and about how many seconds they have."""
 
 POLL = 1.0
-"""Seconds after which to try again where nobody can know when a request will end."""
+"""Seconds after which to try again for a slot: when a request will end is not known."""
 
 
 class UnknownZone(ValueError):
@@ -26,7 +26,7 @@ class UnknownZone(ValueError):
 def zone_of(name: str) -> tzinfo:
     """The time zone called `name` in the IANA database. Raises UnknownZone."""
     if name == "UTC":
-        return UTC  # Without a database: small images have none.
+        return UTC  # Needs no database of time zones: small images have none.
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
@@ -35,7 +35,7 @@ def zone_of(name: str) -> tzinfo:
 
 @dataclass(frozen=True, slots=True)
 class PeriodEnd:
-    """Called with a Unix time: the end of the period that it lies in. Equal ones say the same."""
+    """Called with a Unix time: the end of the period that it lies in."""
 
     period: str
     zone: tzinfo
@@ -45,7 +45,7 @@ class PeriodEnd:
         if self.period == "hour":
             begins = local.replace(minute=0, second=0, microsecond=0)
             return begins.timestamp() + 3600.0
-        # Wall-clock arithmetic, then back to Unix time: the day on which clocks change is as long as it is.
+        # Wall-clock arithmetic, then back to Unix time: right on days on which clocks change too.
         begins = local.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
         if self.period == "month":
             begins = begins.replace(day=1)
@@ -128,7 +128,7 @@ def refund_slot(state: tuple[float], limit: Limit, now: float, units: float, tak
     return (max(0.0, state[0] - units),)
 
 
-EVERY: dict[str, Algorithm] = {
+ALL_ALGORITHMS: dict[str, Algorithm] = {
     **ALGORITHMS,
     "quota": Algorithm((NEVER, 0), take_quota, quota_left, quota_idle, charge_quota, refund_quota, wall=True),
     "concurrency": Algorithm((0,), take_slot, slots_left, slots_idle, charge_slot, refund_slot),

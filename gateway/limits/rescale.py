@@ -1,8 +1,8 @@
-"""What a changed limit makes of the states there are: whoever had used half of the old limit has used half of the new one.
+"""What a changed limit makes of a state: half of the old limit used is half of the new one used.
 
-One pure decision for each algorithm: (state, old limit, new limit, now) in, state out, as if the new limit had been in force all
-along and the caller had come in proportion. docs/limits.md derives them; limit_script.py has them once more, in Lua. Neither
-limit is 0: of nothing there is no part (buckets.py begins afresh then).
+One pure decision for each algorithm: (state, old limit, new limit, now) in, state out, as if the new
+limit had always been in force and the caller had used the same part of it. docs/limits.md derives
+them; redis_script.py has them once more, in Lua. Neither limit is 0: buckets.py begins afresh there.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ Rescale = Callable[[Any, Limit, Limit, float], State]
 
 
 def counts_alike(old: Limit, new: Limit, now: float) -> bool:
-    """Whether states mean the same under both: a burst alone says nothing about what has been used."""
+    """Return True if states mean the same under both limits; a burst makes no difference."""
     if (old.quota, old.rate, old.window) != (new.quota, new.rate, new.window):
         return False
     return old.ends is None or new.ends is None or old.ends(now) == new.ends(now)
 
 
 def tokens(state: TokenState, old: Limit, new: Limit, now: float) -> TokenState:
-    """The same part of the tokens is there. The times of the last second are what they are: a second later they are gone."""
+    """The same part of the tokens is there. The times of the last second stay: they are soon gone."""
     level, stamp, recent = state
     since = now - stamp
     level = min(old.quota, level + since * old.rate) * new.quota / old.quota
@@ -36,7 +36,7 @@ def tokens(state: TokenState, old: Limit, new: Limit, now: float) -> TokenState:
 
 
 def fixed(state: FixedState, old: Limit, new: Limit, now: float) -> FixedState:
-    """The same part of the window is over, and the same part of the limit used in it."""
+    """The same part of the window is over, and the same part of the limit is used in it."""
     start, count = state
     return now - (now - start) * new.window / old.window, count * new.quota / old.quota
 
@@ -49,7 +49,8 @@ def sliding(state: SlidingState, old: Limit, new: Limit, now: float) -> SlidingS
 
 
 def log(state: LogState, old: Limit, new: Limit, now: float) -> LogState:
-    """More units or fewer, as far apart in proportion; to the nearest whole unit, so that going back and forth adds none."""
+    """More units or fewer, as far apart in proportion; to the nearest whole unit, so that a change
+    and its reverse add none."""
     times, marks = state
     if times is None or marks is None:
         return state
@@ -88,4 +89,4 @@ RESCALE: dict[str, Rescale] = {
     "quota": quota,
     "concurrency": slots,
 }
-"""By the algorithms' names."""
+"""By name."""

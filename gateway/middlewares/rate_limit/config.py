@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from gateway.config.tables.declare import setting, table
 from gateway.config.tables.schema import Choice, Duration, FieldName, Items, Map, Network, Number, Text, Whole
-from gateway.limits.quotas import EVERY, PERIODS
+from gateway.limits.quotas import ALL_ALGORITHMS, PERIODS
 from gateway.middlewares.rate_limit.keys import KeyField
 
 MODES = ("exact", "leased")
@@ -62,7 +62,9 @@ class RuleConfig(ClassConfig):
         " `body:NAME` (of a JSON body); an array is the combination. What a request does "
         "not have is replaced by its address, a claim that an identity does not have by its user",
     )
-    algorithm: str = setting(Choice(*EVERY), default="token_bucket", doc="how requests are counted, see [limits.md](limits.md)")
+    algorithm: str = setting(
+        Choice(*ALL_ALGORITHMS), default="token_bucket", doc="how requests are counted, see [limits.md](limits.md)"
+    )
     class_: str = setting(default="", name="class", doc="the name of the class that limits here")
     tiers: Mapping[str, str] = setting(
         default_factory=dict, doc='the class for callers of a tier, by tier: `tiers.premium = "large"`'

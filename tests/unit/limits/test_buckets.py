@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from gateway.limits.algorithms import ALGORITHMS, Limit
-from gateway.limits.buckets import PACE, REST, STEP, Buckets
+from gateway.limits.buckets import STEP_PAUSE, STEP_SIZE, SWEEP_PAUSE, Buckets
 
 LIMIT = Limit.refilled(10, 1.0)
 MANY = 1_000_000
@@ -58,11 +58,11 @@ def test_what_is_full_again_is_forgotten_a_step_at_a_time():
         take(buckets, f"slow {number}", 0.01)
     assert len(buckets) == 1000
     buckets.sweep(60.0)
-    assert len(buckets) == 1000 and buckets.due == 60.0 + PACE
+    assert len(buckets) == 1000 and buckets.due == 60.0 + STEP_PAUSE
     buckets.sweep(61.0)
-    assert len(buckets) == 1000 - STEP
+    assert len(buckets) == 1000 - STEP_SIZE
     now = sweep_all(buckets, 62.0)
-    assert len(buckets) == 0 and buckets.due == now + REST
+    assert len(buckets) == 0 and buckets.due == now + SWEEP_PAUSE
 
 
 def test_what_is_in_use_is_brought_back():

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from gateway.core.clock import Clock
 from gateway.limits import leases as module
 from gateway.limits.algorithms import Limit
-from gateway.limits.leases import AGAIN, PATIENCE, TERM, UNSETTLED, Leases
+from gateway.limits.leases import IDLE_SECONDS, RETRY_PAUSE, TERM, UNSETTLED, Leases
 
 LIMIT = Limit.windowed(100, 1e6)
 
@@ -126,7 +126,7 @@ def test_unused_credit_goes_back_and_idle_leases_are_forgotten():
         one.leases._tidy()
         await store.answer()
         assert store.used == 1 and len(one.leases) == 1
-        one.now += PATIENCE + 1
+        one.now += IDLE_SECONDS + 1
         one.leases._tidy()
         assert len(one.leases) == 0
         one.leases.close()
@@ -158,8 +158,8 @@ def test_a_failed_settlement_is_not_repeated_at_once():
         one = Gateway(store)
         one.take()
         await store.fail()
-        assert not one.leases.usable("acme", one.now + AGAIN / 2)
-        assert one.leases.usable("acme", one.now + AGAIN * 1.5)
+        assert not one.leases.usable("acme", one.now + RETRY_PAUSE / 2)
+        assert one.leases.usable("acme", one.now + RETRY_PAUSE * 1.5)
         assert one.leases.usable("other", one.now)
         one.leases.close()
 
@@ -228,7 +228,7 @@ def test_what_a_failed_settlement_owes_is_settled_when_the_store_is_back():
         one.leases._tidy()
         assert store.waiting == []
         store.up = True
-        one.now += AGAIN
+        one.now += RETRY_PAUSE
         one.leases._tidy()
         assert len(store.waiting) == 1
         await store.answer()
@@ -239,7 +239,7 @@ def test_what_a_failed_settlement_owes_is_settled_when_the_store_is_back():
 
 def test_very_many_are_forgotten_in_steps_and_their_memory_with_them(monkeypatch: pytest.MonkeyPatch):
     given: list[int] = []
-    monkeypatch.setattr(module, "MANY", 1000)
+    monkeypatch.setattr(module, "TRIM_FROM", 1000)
     monkeypatch.setattr(module, "give_back", lambda: given.append(1))
 
     async def scenario() -> None:
@@ -252,7 +252,7 @@ def test_very_many_are_forgotten_in_steps_and_their_memory_with_them(monkeypatch
         one.now += TERM
         one.leases._tidy()  # credit goes back
         await store.answer()
-        one.now += PATIENCE
+        one.now += IDLE_SECONDS
         one.leases.check("busy", one.now, 1.0, 10_000)
         one.leases._tidy()
         assert 1000 < len(one.leases) < 2001
@@ -270,12 +270,12 @@ def test_who_still_comes_or_waits_is_not_forgotten():
         one = Gateway(store)
         one.take()
         await store.answer()
-        one.leases.live["acme"].empty_until = one.now + 10 * PATIENCE
+        one.leases.live["acme"].empty_until = one.now + 10 * IDLE_SECONDS
         for _ in range(3):
-            one.now += PATIENCE
+            one.now += IDLE_SECONDS
             one.leases._tidy()
         assert len(one.leases) == 1
-        one.now += 20 * PATIENCE
+        one.now += 20 * IDLE_SECONDS
         one.leases._tidy()
         assert len(one.leases) == 0
         one.leases.close()

@@ -6,9 +6,9 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from gateway.limits.algorithms import Limit, Taking
-from gateway.limits.quotas import EVERY, PeriodEnd, UnknownZone, quota_limit, zone_of
+from gateway.limits.quotas import ALL_ALGORITHMS, PeriodEnd, UnknownZone, quota_limit, zone_of
 
-QUOTA, SLOTS = EVERY["quota"], EVERY["concurrency"]
+QUOTA, SLOTS = ALL_ALGORITHMS["quota"], ALL_ALGORITHMS["concurrency"]
 
 
 def unix(text: str, zone: str = "UTC") -> float:

@@ -16,14 +16,14 @@ from hypothesis import strategies as st
 from gateway.core.clock import Clock
 from gateway.limits.algorithms import LEEWAY, REFUND_DEPTH, Limit, Taking
 from gateway.limits.buckets import Buckets
-from gateway.limits.quotas import EVERY, quota_limit, zone_of
+from gateway.limits.quotas import ALL_ALGORITHMS, quota_limit, zone_of
 from gateway.limits.redis_script import LIMITS
 from tests.redis import RedisServer, shared_redis
 
 __all__ = ["shared_redis"]
 
 names = count()
-TIMED = [name for name in EVERY if name != "concurrency"]
+TIMED = [name for name in ALL_ALGORITHMS if name != "concurrency"]
 
 
 @dataclass

@@ -88,7 +88,7 @@ def test_going_back_and_forth_uses_nothing_up_and_gives_nothing_away(name: str, 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_state_is_rescaled_once_wherever_it_lies(name: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module, "STEP", 3)
+    monkeypatch.setattr(module, "STEP_SIZE", 3)
     world = Limited()
     buckets = world.buckets(name, limit_of(name, 100, 60.0))
     buckets.due = world.now + 3600
@@ -212,7 +212,7 @@ def test_states_of_those_who_have_used_nothing_stay(name: str):
 
 
 async def test_sweeps_that_nobody_calls_for_end_with_the_buckets(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module, "MANY", 10)
+    monkeypatch.setattr(module, "TRIM_FROM", 10)
     world = Limited()
     buckets = world.buckets("fixed_window", Limit.windowed(100, 60.0))
     buckets.close()
