@@ -1,1 +1,2 @@
-"""Rate limits and quotas: algorithms, buckets and leases. Pure decisions and the states they work on."""
+"""Rate limits and quotas: algorithms, buckets and leases. Pure decisions and the states they work
+on."""

@@ -1,12 +1,13 @@
-"""Ways to count requests against a limit, as pure decisions: (state, limit, now, cost) in, (new state, what is left) out.
+"""Ways to count requests against a limit, as pure decisions: (state, limit, now, cost) in, (new
+state, units left) out.
 
-Here are the ones that ask how many within how long; how many per day or month, and how many at a time, are quotas.py. What Redis
-decides is the same, written once more in Lua (limit_script.py); the same tests run over both.
+Here are those of so many within so long; quotas.py has those per calendar period and at a time.
+Redis decides the same in Lua (redis_script.py); the same tests run over both.
 
-Neither limits nor clocks live here: a limit changed by a reload applies at once to the states there are. States are tuples of
-numbers, of which there may be a million: the garbage collector stops looking at such tuples, so they cost it nothing. Which
-state belongs to whom, and forgetting, is buckets.py. All times are monotonic seconds. A cost is a whole number of units, 1 for
-most requests, and never more than the quota.
+Neither limits nor clocks live here: a limit changed by a reload applies at once to the states there
+are. States are tuples of numbers, which the garbage collector does not track: there may be a
+million. Keys, and forgetting, are buckets.py. Times are monotonic seconds. A cost is a whole number
+of units, 1 for most requests, and never more than the quota.
 """
 
 from __future__ import annotations
@@ -20,20 +21,26 @@ from typing import Any, NamedTuple
 State = tuple[Any, ...]
 
 Taken = tuple[State, float, float]
-"""The state after a request, the units left, and the seconds until all of them are back. When it is refused: the state
-as it was, -1.0, and the seconds until it would be admitted, always more than 0."""
+"""The state after a request, the units left, and the seconds until all of them are back.
+
+When it is refused: the state as it was, -1.0, and the seconds until it would be admitted, more than
+0.
+"""
 
 LEEWAY = 1e-6
-"""Of a request or a second: what rounding may eat, so that a client that waited as long as it was told is admitted."""
+"""Of a unit or a second: what rounding may take, so that a client that waited as told is
+admitted."""
 
 NEVER = float("-inf")
 
 REFUND_DEPTH = 1000
-"""A sliding log gives nothing back once so many later requests are in it: what a refund costs is bounded."""
+"""A sliding log gives nothing back once so many later requests are in it: what a refund costs is
+bounded."""
 
 
 class Taking(NamedTuple):
-    """What is remembered of a request whose units may be given back: when it took them, and the units left after it."""
+    """What is remembered of a request whose units may be given back: when it took them, and the
+    units left after it."""
 
     at: float
     left: float
@@ -41,10 +48,11 @@ class Taking(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """`quota` requests (a whole number) that come back at `rate` a second, all of them within `window` seconds.
+    """`quota` units (a whole number) that come back at `rate` a second, all within `window`
+    seconds.
 
-    `burst` bounds the requests that any one second may admit besides; 0 means that the quota alone does. `ends`, of quotas only,
-    gives the end of the period that a Unix time lies in.
+    burst: requests that any one second may admit besides; 0: no such bound. ends: of a quota, gives
+    the end of the period that a Unix time lies in.
     """
 
     quota: float
@@ -65,7 +73,7 @@ class Limit:
 
     @classmethod
     def _watched(cls, quota: int, rate: float, window: float, burst: int) -> Limit:
-        """A burst that a token bucket can never reach is left out: it need not be watched."""
+        """Leave out a burst that a token bucket can never reach."""
         return cls(float(quota), rate, window, 0 if burst >= quota + rate else burst)
 
     def shared(self, among: int) -> Limit:
@@ -79,16 +87,17 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Algorithm:
-    """fresh: the state of whoever has not been seen, or not for so long that it makes no difference.
+    """One way to count.
 
+    fresh:  the state of a caller without one: new, or idle for so long that it makes no difference.
     take:   counts a request of a cost if there is room for it; a refused one counts for nothing.
-    left:   (what there is to take now, seconds until all is back); counts nothing.
-    idle:   whether `fresh` would decide the same from now on.
-    charge: counts a cost whether there is room or not.
-    refund: gives units of a Taking back, as far as they still count: never more than the caller would have if it had not
-            taken them, so nothing of an earlier window reaches a later one.
-    undo:   (state, state after, cost): forgets a take whose state is not going to be used after all.
-    wall:   whether times are Unix times.
+    left:   (units left now, seconds until all are back); counts nothing.
+    idle:   True if `fresh` decides the same from now on.
+    charge: counts a cost, whether there is room or not.
+    refund: gives units of a Taking back as far as they still count: the caller never has more than
+            without the request, so nothing of an earlier window reaches a later one.
+    undo:   (state, state after, cost): forgets a take whose state is not used.
+    wall:   times are Unix times.
     """
 
     fresh: State
@@ -101,10 +110,10 @@ class Algorithm:
     wall: bool = False
 
 
-# Token bucket: (level, stamp, recent). `level` tokens at `stamp`, the last admission; refilled continuously, a request takes one.
-# `recent` are the times of admissions within the last second, and perhaps some older ones, oldest first, for the burst. It is
-# exact, and there only for those who come more than once a second; without it, `stamp` is the only one there can have been.
-# It is changed in place: only the newest state of a chain may be taken from.
+# Token bucket: (level, stamp, recent). `level` tokens at `stamp`, the last admission; refilled
+# continuously. `recent`, for the burst, are the times of admissions within the last second and some
+# older ones, oldest first. It is exact, and None while requests come a second apart: then `stamp`
+# is the only one. It is changed in place: only the newest state of a chain may be taken from.
 
 TokenState = tuple[float, float, list[float] | None]
 
@@ -123,7 +132,7 @@ def take_token(state: TokenState, limit: Limit, now: float, cost: float = 1.0) -
             if recent is None:
                 recent = [stamp]
             count = len(recent)
-            # Old times are dropped before the count may refuse, and now and then so that lists stay short.
+            # Drop old times before the count may refuse, and now and then so that lists stay short.
             if count >= burst or not count & 15:
                 del recent[: bisect_right(recent, now - 1.0)]
                 if len(recent) >= burst:
@@ -138,7 +147,7 @@ def take_token(state: TokenState, limit: Limit, now: float, cost: float = 1.0) -
 
 
 def _token_wait(recent: list[float], limit: Limit, now: float, missing: float) -> float:
-    """Seconds until there are the missing tokens, and room within the burst."""
+    """Seconds until the missing tokens are there, and room within the burst."""
     wait = max(LEEWAY, missing / limit.rate)
     if limit.burst and len(recent) >= limit.burst:
         wait = max(wait, recent[-limit.burst] + 1.0 - now)
@@ -160,8 +169,8 @@ def charge_tokens(state: TokenState, limit: Limit, now: float, cost: float) -> T
 
 
 def refund_tokens(state: TokenState, limit: Limit, now: float, units: float, taking: Taking) -> TokenState:
-    """The level was at most `taking.left` then, and has risen by the refill at most. What it lacked to the quota at its
-    highest is what the bucket could have held besides."""
+    """The level was `taking.left` then and has risen by the refill at most. What was missing to the
+    quota at its highest is what the bucket could have held besides."""
     room = limit.quota - taking.left - (now - taking.at) * limit.rate
     return state if room <= 0.0 else charge_tokens(state, limit, now, -min(units, room))
 
@@ -177,8 +186,8 @@ def tokens_idle(state: TokenState, limit: Limit, now: float) -> bool:
     return since >= 1.0 and level + since * limit.rate >= limit.quota
 
 
-# Fixed window: (start, count). A window begins with the first request after the one before it, so that not everybody starts over
-# at the same moment.
+# Fixed window: (start, count). A window begins with the first request after the one before it, so
+# that callers do not start over all at once.
 
 FixedState = tuple[float, float]
 
@@ -218,8 +227,9 @@ def refund_fixed(state: FixedState, limit: Limit, now: float, units: float, taki
     return (start, max(0.0, count - units)) if taking.at >= start else state
 
 
-# Sliding window: (start, current, previous). `current` requests since `start`, and `previous` in the window before it, which
-# weigh as much as the last `window` seconds still reach into it. Exact when those were spread evenly, and never far off.
+# Sliding window: (start, current, previous). `current` units since `start`, and `previous` in the
+# window before it, which weigh by how far the last `window` seconds still reach into it. Exact when
+# those were spread evenly.
 
 SlidingState = tuple[float, float, float]
 
@@ -237,7 +247,7 @@ def take_sliding(state: SlidingState, limit: Limit, now: float, cost: float = 1)
         if room >= 0.0:
             # The previous window has to weigh no more than `room`.
             return state, -1.0, max(LEEWAY, window * (1.0 - room / previous) - elapsed)
-        # This window alone is too much: the next has to begin, and this one to weigh no more than quota - cost in it.
+        # This window alone is too much: it has to weigh no more than quota - cost in the next.
         return state, -1.0, window - elapsed + window * (1.0 - (quota - cost) / current)
     left = quota - used - cost
     return (start, current + cost, previous), (left if left > 0.0 else 0.0), window - elapsed
@@ -278,9 +288,10 @@ def refund_sliding(state: SlidingState, limit: Limit, now: float, units: float, 
     return state
 
 
-# Sliding log: (times, marks). `times` are those of the requests within the window, oldest first; `marks` has one number
-# more: the units taken before each of them, and by all. So a request costs two numbers and the same work, whatever its units.
-# Exact. Changed in place, like the token bucket's list: only the newest state of a chain may be taken from.
+# Sliding log: (times, marks). `times` are those of the requests within the window, oldest first;
+# `marks` has one number more: the units taken before each of them, and by all. So a request is two
+# numbers and the same work, whatever it costs. Exact. Changed in place: only the newest state of a
+# chain may be taken from.
 
 LogState = tuple["array[float] | None", "array[float] | None"]
 

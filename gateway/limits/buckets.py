@@ -58,10 +58,10 @@ class Buckets:
     due:   when `sweep` is to be called. epoch: Unix time minus the clock of the states, as of the
            last sweep.
 
-    A sweep sets `live` aside and brings back, a step at a time, what is not idle; `open` brings back
-    a key that is asked for meanwhile. So no request waits for more than a step, and what is idle is
-    gone after one sweep. A changed limit sets everything aside as well: states are rescaled as they
-    come back.
+    A sweep sets `live` aside and brings back, a step at a time, what is not idle; `open` brings
+    back a key that is asked for meanwhile. So no request waits for more than a step, and what is
+    idle is gone after one sweep. A changed limit sets everything aside as well: states are rescaled
+    as they come back.
     """
 
     __slots__ = (
@@ -97,7 +97,8 @@ class Buckets:
         self.epoch = 0.0
         self.evicted = 0
         self._aside: dict[Hashable, State] = {}
-        self._before: tuple[Limit, float] | None = None  # the limit that the states set aside count by, and until when
+        # the limit that the states set aside count by, and until when
+        self._before: tuple[Limit, float] | None = None
         self._peak = 0  # the most states since memory was given back, once there were TRIM_FROM
         self._step = STEP_SIZE
         self._tending: Supervised | None = None
@@ -156,7 +157,8 @@ class Buckets:
         return self.algorithm.fresh
 
     def check(self, key: Hashable, now: float, cost: float, most: int) -> tuple[State, Taken]:
-        """The state of `key`, and what taking `cost` makes of it. `commit` or `undo` follows at once."""
+        """The state of `key`, and what taking `cost` makes of it. `commit` or `undo` follows at
+        once."""
         if now >= self.due:
             self.sweep(now)
         state = self.live.get(key)
@@ -263,7 +265,7 @@ class Buckets:
             self.evicted += 1
             if now - self._warned >= 60:
                 self._warned = now
-                log.warning("%r: all in use, the fullest are forgotten to make room (max_keys)", self)
+                log.warning(("%r: all in use, the fullest are forgotten to make room (max_keys)"), self)
 
     # Sweeps without requests: where there were many callers and then none.
 

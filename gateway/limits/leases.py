@@ -1,10 +1,10 @@
 """Shares of a shared limit, taken ahead: decided here and now, settled with the ledger afterwards.
 
 For every key there is `credit` (units taken from the ledger and not used yet) and `debt` (units
-admitted before they were paid for). A settlement pays the debt, whether the limit has room for it or
-not, and asks for more credit; credit that is not used within TERM seconds is given back. So the
-ledger has counted every admission but the debts, at most `size` a gateway and key, and counts at most
-`size` units a gateway and key that are not used. docs/limits.md derives the bounds from that.
+admitted before they were paid for). A settlement pays the debt, whether the limit has room for it
+or not, and asks for more credit; credit that is not used within TERM seconds is given back. So the
+ledger has counted every admission but the debts, at most `size` a gateway and key, and counts at
+most `size` units a gateway and key that are not used. docs/limits.md derives the bounds from that.
 
 Called like buckets.py: check, then commit or undo; charge; adopt.
 """
@@ -69,7 +69,8 @@ class Lease:
         self.pending = False  # A settlement is under way.
         self.waiting: list[Wait[None]] = []
         self.touched = 0.0
-        self.ahead = 0.0  # Microseconds that the ledger's clock is ahead, less the way of its last answer.
+        # Microseconds that the ledger's clock is ahead, less the way of its last answer.
+        self.ahead = 0.0
 
 
 class Leases:
@@ -89,7 +90,8 @@ class Leases:
         self.limit = limit
         self.live: dict[Hashable, Lease] = {}
         self._aside: dict[Hashable, Lease] = {}  # Their units are those of an earlier limit.
-        self._due: deque[tuple[float, Hashable, Lease]] = deque()  # When credit or debt may have to be settled.
+        # When credit or debt may have to be settled.
+        self._due: deque[tuple[float, Hashable, Lease]] = deque()
         self._old: deque[tuple[float, Hashable, Lease]] = deque()  # When a lease may be dropped.
         self._dropped = 0
         self._tidying = Supervised("lease_tidying", self._tidy, every=TICK)
@@ -134,7 +136,8 @@ class Leases:
             return lease, (lease, left, lease.back)
         if now < lease.empty_until:
             return lease, (lease, -1.0, lease.empty_until - now)
-        # Where nothing was left at the last settlement, one request finds out if something is again.
+        # Where nothing was left at the last settlement, one request finds out if something is
+        # again.
         most_owed = self.size() if lease.left else cost
         if lease.owed + lease.debt + cost <= max(cost, most_owed):
             shown = left if lease.left >= 0 else self.limit.quota - lease.debt - cost
@@ -174,7 +177,8 @@ class Leases:
         return wait
 
     def ledger_time(self, key: Hashable, at: float) -> float:
-        """The ledger's time, in microseconds, when it was `at` here; never later than it was. 0.0 when it is not known."""
+        """The ledger's time, in microseconds, when it was `at` here; never later than it was. 0.0
+        when it is not known."""
         lease = self.find(key)
         return 0.0 if lease is None or not lease.ahead else at * 1e6 + lease.ahead
 
@@ -210,7 +214,8 @@ class Leases:
     # Settling.
 
     def _settle(self, key: Hashable, lease: Lease, now: float) -> None:
-        """Pay debts, give unused credit back, ask for new credit: one command, in the background."""
+        """Pay debts, give unused credit back, ask for new credit: one command, in the
+        background."""
         limit = lease.limit
         unused = lease.credit if now >= lease.expires else 0.0
         lease.credit -= unused
@@ -247,7 +252,8 @@ class Leases:
     # Tidying.
 
     def _tidy(self) -> float | None:
-        """Give back what lies unused, and drop leases without requests; every TICK while there are any."""
+        """Give back what lies unused, and drop leases without requests; every TICK while there are
+        any."""
         now, due, old = self.clock.monotonic(), self._due, self._old
         late: list[tuple[float, Hashable, Lease]] = []
         while due and due[0][0] <= now:

@@ -33,7 +33,8 @@ SLOT_SECONDS = 60
 
 
 class Ledger(Protocol):
-    """Counts limits. `key` is a limit of one caller, `terms` are TERMS words; several keys have all theirs in a row."""
+    """Counts limits. `key` is a limit of one caller, `terms` are TERMS words; several keys have all
+    theirs in a row."""
 
     name: str
     """For operators, without secrets."""
@@ -45,7 +46,8 @@ class Ledger(Protocol):
         """Return True if it makes sense to ask. Changes by itself, in the background."""
 
     def status(self) -> dict[str, Any]:
-        """Its state for operators: `name`, `status` ("healthy" or "unhealthy"), `reason`, `gateways`."""
+        """Its state for operators: `name`, `status` ("healthy" or "unhealthy"), `reason`,
+        `gateways`."""
 
     def take(self, keys: Sequence[bytes], terms: Sequence[bytes]) -> Wait[Told]:
         """Count a request in all limits that are not flagged as shadows, or in none.

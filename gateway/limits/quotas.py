@@ -1,7 +1,7 @@
 """Quotas of a calendar day or month, and requests at a time: decisions as in algorithms.py.
 
-A quota's period ends by the calendar of a time zone: days of 23 or 25 hours and months of any length
-come out right. Its times are Unix times. A request at a time is refunded when it has ended.
+A quota's period ends by the calendar of a time zone: days of 23 or 25 hours and months of any
+length come out right. Its times are Unix times. A request at a time is refunded when it has ended.
 """
 
 from __future__ import annotations

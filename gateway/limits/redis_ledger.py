@@ -1,7 +1,8 @@
 """The ledger in Redis: one script decides (redis_script.py), by Redis' own clock.
 
 It has a connection of its own: a flood of limits does not delay look-ups of keys, nor the other way
-round. It also says that this gateway lives, renews slots that are in use, and frees those that are not.
+round. It also says that this gateway lives, renews slots that are in use, and frees those that are
+not.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ class RedisLedger:
 
     def __init__(self, store: SharedStore, clock: Clock, telemetry: Telemetry) -> None:
         name = f"{os.getpid()}-{random.getrandbits(48):x}".encode()
-        # A write does not succeed on a replica. In a Cluster, where the key is elsewhere, an answer has to do.
+        # A write does not succeed on a replica. In a Cluster, where the key is elsewhere, an answer
+        # has to do.
         cluster = store.url.scheme == "redis+cluster"
         sign = (b"EVAL", ALIVE.text, b"1", ALIVE_KEY, name, b"%d" % (3 * BEAT))
         purpose = Purpose(
@@ -103,9 +105,11 @@ class RedisLedger:
     # Slots that are no longer in use.
 
     def _free(self, slot: bytes, account: Account) -> None:
-        """Give a slot back; again with the beats, until Redis has confirmed it or the slot has run out.
+        """Give a slot back; again with the beats, until Redis has confirmed it or the slot has run
+        out.
 
-        The slot may have been taken by a command that is late: on one connection this comes after it.
+        The slot may have been taken by a command that is late: on one connection this comes after
+        it.
         """
         if len(self._freed) < MOST_FREED:
             self._freed[slot] = self._clock.monotonic() + SLOT_SECONDS, account
@@ -156,4 +160,5 @@ class RedisLedger:
             if self._beats % RENEWAL == 0:
                 for account in tuple(self._held.values()):
                     self.charge(*account)
-        return BEAT / 8 if self._beats < 4 else None  # soon at first: others should know of a new one
+        # soon at first: others should know of a new one
+        return BEAT / 8 if self._beats < 4 else None

@@ -334,7 +334,8 @@ told[#told + 1] = clock
 return told
 """
 )
-"""ARGV: the time, for tests, else ""; what is done (take, peek, charge, refund, lease); nine terms a key."""
+"""ARGV: the time, for tests, else ""; what is done (take, peek, charge, refund, lease); nine terms
+a key."""
 
 ALIVE_KEY = b"gateway:alive"
 ALIVE = Script(

@@ -1,8 +1,9 @@
 """What a changed limit makes of a state: half of the old limit used is half of the new one used.
 
-One pure decision for each algorithm: (state, old limit, new limit, now) in, state out, as if the new
-limit had always been in force and the caller had used the same part of it. docs/limits.md derives
-them; redis_script.py has them once more, in Lua. Neither limit is 0: buckets.py begins afresh there.
+One pure decision for each algorithm: (state, old limit, new limit, now) in, state out, as if the
+new limit had always been in force and the caller had used the same part of it. docs/limits.md
+derives them; redis_script.py has them once more, in Lua. Neither limit is 0: buckets.py begins
+afresh there.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ def counts_alike(old: Limit, new: Limit, now: float) -> bool:
 
 
 def tokens(state: TokenState, old: Limit, new: Limit, now: float) -> TokenState:
-    """The same part of the tokens is there. The times of the last second stay: they are soon gone."""
+    """The same part of the tokens is there. The times of the last second stay: they are soon
+    gone."""
     level, stamp, recent = state
     since = now - stamp
     level = min(old.quota, level + since * old.rate) * new.quota / old.quota

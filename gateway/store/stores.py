@@ -26,7 +26,8 @@ class BadUrl(ValueError):
 class StoreUrl:
     """A store URL taken apart.
 
-    redis[s]://user:password@host:port/0, redis+sentinel://host,host/service/0, redis+cluster://host,host
+    redis[s]://user:password@host:port/0, redis+sentinel://host,host/service/0,
+    redis+cluster://host,host
     """
 
     scheme: str

@@ -1,17 +1,16 @@
-"""`rate_limit`: how many requests a caller may make, and telling it so on every reply.
+"""`rate_limit`: how many requests a caller may make, said on every reply.
 
-Here is the short way for what most configurations say: one limit, counted in this process. Whatever says more (several rules,
-costs, exemptions, quotas, a shared store) is served by limiter.py; `build` chooses.
+Here is the short way for what most configurations say: one limit, counted in this process. Several
+rules, costs, exemptions, quotas and shared stores are served by limiter.py; `build` chooses.
 
-Hooks: `request` counts and refuses; `response` is only needed where the upstream sends limits of its own, which it removes. The
-limits appear on every reply without it, failures included. How requests are counted is gateway/limits/algorithms.py.
+Hooks: `request` counts and refuses. `response` is only needed where the upstream sends limits of
+its own, which it removes, or reports costs. Limits appear on every reply without it, failures
+included.
 
-Who shares a bucket: one caller has one bucket per pipeline, instance and policy, so all routes of a pipeline that use the class
-"strict" count together; `scope = "route"` counts every route apart. A route that overrides a limit given in numbers rather than
-as a class has buckets of its own, named after the route.
-
-Callers: `key = "ip"` is the client's address (an IPv6 /64, which is what one subscriber gets), "client" the identity's client and
-the address of those without an identity, "global" everybody together.
+Who shares a bucket: a caller has one bucket per pipeline, instance and policy, so all routes of a
+pipeline that use the class "strict" count together; `scope = "route"` counts every route apart. A
+route that overrides a limit given in numbers rather than as a class has buckets of its own, named
+after the route. keys.py says who the caller is, gateway/limits/algorithms.py how requests count.
 """
 
 from __future__ import annotations
@@ -42,7 +41,8 @@ NAMES = (b"x-ratelimit-limit", b"x-ratelimit-remaining", b"x-ratelimit-reset", b
 
 
 class RateLimit:
-    """One instance in one pipeline, or on one route that overrides it. Calling it is the request hook."""
+    """One instance, of a pipeline or of a route that overrides it. Calling it is the request
+    hook."""
 
     __slots__ = (
         "_config",
@@ -77,7 +77,7 @@ class RateLimit:
         return f"<RateLimit {self._context.name} by {self._config.key}: {self._default.item}>"
 
     def __call__(self, exchange: Exchange) -> None:
-        """Counts the request. Raises Failed(RATE_LIMITED) when there is no room for it."""
+        """Count the request. Raises Failed(RATE_LIMITED) when there is no room for it."""
         identity = exchange.identity
         policy = self._default
         if self._tiers and identity is not None:
@@ -97,7 +97,7 @@ class RateLimit:
         state = live.get(key)
         if state is None:
             state = buckets.open(key, now, self._max_keys)
-        # The buckets' own limit, not the policy's: after a reload, that is what states count by.
+        # The buckets' limit, not the policy's: after a reload, states count by that.
         live[key], left, back = buckets.take(state, buckets.limit, now)
         if left < 0.0:
             self._counts.add((route_name(exchange), policy.name))
@@ -108,7 +108,7 @@ class RateLimit:
         if blocks is not None and NOTE in exchange.notes:
             write_headers(exchange, policy, remaining, seconds, floor(now + buckets.epoch), policy.item)
             return None
-        # Policy.lines, written out: the one thing every admitted request pays for.
+        # Policy.lines, written out: every admitted request pays for it.
         block = (
             f"{policy.head}{remaining}\r\nX-RateLimit-Reset: {floor(now + buckets.epoch) + seconds}"
             f"{policy.middle}{remaining};t={seconds}\r\n"
@@ -121,7 +121,8 @@ class RateLimit:
         return None
 
     def status(self, exchange: Exchange) -> list[dict[str, Any]]:
-        """What this caller may still do here, without counting anything. Times in seconds; `reset` is a Unix time."""
+        """What this caller may still do, without counting anything. Times in seconds; `reset` is
+        Unix time."""
         identity = exchange.identity
         policy = self._default if identity is None else self._tiers.get(identity.tier, self._default)
         state = policy.buckets.find(self._key(exchange))
@@ -142,7 +143,7 @@ class RateLimit:
 
     @staticmethod
     def response(exchange: Exchange, reply: Reply) -> None:
-        """Removes what the upstream says about limits of its own: one reply, one account."""
+        """Remove what the upstream says about limits of its own: one reply, one account."""
         for name in NAMES:
             if name in reply.index:
                 reply.remove(name)
@@ -152,7 +153,7 @@ class RateLimit:
         return refusal(exchange, policy, wait, unix, policy.item, by, message, self._who)
 
     def _explain(self, exchange: Exchange, decisions: list[Decision], policy: Policy, key: Hashable) -> None:
-        """Says what would be decided, on a copy of the state."""
+        """Say what would be decided, on a copy of the state."""
         buckets = policy.buckets
         _, left, back = buckets.take(deepcopy(buckets.find(key)), buckets.limit, self._monotonic())
         who = self._who
@@ -165,7 +166,7 @@ class RateLimit:
 
 
 def build(config: RateLimitConfig, context: Context) -> Hooks:
-    """The middleware. Raises ConfigProblem when the limits do not make sense together."""
+    """Build the middleware. Raises ConfigProblem when the limits do not make sense together."""
     if not config.rules and context.ledger is None and _is_simple(config):
         found = policies(config, config.classes, context, own=config.name)
         limiter = RateLimit(config, context, found.default, found.tiers)
@@ -188,7 +189,7 @@ def _kind(rules: list[LimitRule]) -> type[RuleLimiter]:
 
 
 def _is_simple(config: RuleConfig) -> bool:
-    """Whether the short way does all that is asked for."""
+    """Return True if the short way does all that is asked for."""
     more = (config.roles, config.methods, config.costs, config.cost_header, config.shadow, config.exempt != ExemptConfig())
     if config.key_limits or any(more):
         return False
@@ -196,7 +197,7 @@ def _is_simple(config: RuleConfig) -> bool:
 
 
 def _rules(config: RateLimitConfig, context: Context) -> list[LimitRule]:
-    """The rule that the table itself is, when it says a limit, and those below it."""
+    """The table's own rule, if it says a limit, and those below it."""
     made: list[tuple[RuleConfig, Policies]] = []
     if not config.rules or config.class_ or config.numbers() != ClassConfig():
         made.append((config, policies(config, config.classes, context, own=config.name)))
@@ -210,18 +211,19 @@ def _rules(config: RateLimitConfig, context: Context) -> list[LimitRule]:
     for index, (rule, found) in enumerate(made):
         _check(rule, found, context, () if rule is config else ("rules", index - len(made) + len(config.rules)))
     exact = {(rule.key, rule.scope) for rule, _ in made if rule.mode == "exact"}
-    # Keys that one script reads have to lie together in a Cluster: by what they have in common, or by the name of this instance.
+    # Keys of one command have to lie together in a Cluster: where they differ, by the instance's
+    # name.
     tag = None if len(exact) <= 1 else f"{context.pipeline}/{context.name}"
     return [LimitRule(rule, found, context, tag if rule.mode == "exact" else None) for rule, found in made]
 
 
 def _check(rule: RuleConfig, found: Policies, context: Context, at: tuple[str | int, ...]) -> None:
-    """What rules may not combine."""
+    """Refuse what rules may not combine. Raises ConfigProblem."""
     leased = rule.mode == "leased"
     hint = 'mode = "exact"'
     if leased and rule.algorithm in ("sliding_log", "concurrency"):
         raise ConfigProblem(f"{rule.algorithm} cannot be leased: what is taken ahead has no time", at=(*at, "mode"), hint=hint)
     if leased and context.ledger is not None and any(policy.limit.burst for policy in found.each()):
-        raise ConfigProblem("a burst cannot be leased: a second is too short for shares", at=(*at, "mode"), hint=hint)
+        raise ConfigProblem(("a burst cannot be leased: a second is too short for shares"), at=(*at, "mode"), hint=hint)
     if rule.algorithm == "concurrency" and (rule.costs or rule.cost_header):
         raise ConfigProblem("requests at a time all cost one", at=(*at, "costs" if rule.costs else "cost_header"))

@@ -33,7 +33,9 @@ class ClassConfig:
         doc='requests within `window` or `period`; at a time, with `algorithm = "concurrency"`; 0 refuses everything',
     )
     window: float | None = setting(Duration(), default=None, doc="the time in which `limit` counts")
-    period: str | None = setting(Choice(*PERIODS), default=None, doc="of a `quota`: the calendar period in which `limit` counts")
+    period: str | None = setting(
+        Choice(*PERIODS), default=None, doc="of a `quota`: the calendar period in which `limit` counts"
+    )
 
 
 @table
@@ -91,7 +93,8 @@ class RuleConfig(ClassConfig):
     )
     exempt: ExemptConfig = setting(default=ExemptConfig(), doc="who is not limited")
     shadow: bool = setting(
-        default=False, doc="counts, and says in the log (`reason`) and in metrics what it would have refused, but refuses nothing"
+        default=False,
+        doc="counts, and says in the log (`reason`) and in metrics what it would have refused, but refuses nothing",
     )
     time_zone: str = setting(default="UTC", doc='whose calendar, e.g. `"Europe/Berlin"`')
     mode: str = setting(

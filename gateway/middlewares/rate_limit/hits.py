@@ -1,4 +1,5 @@
-"""What one rule has taken for a request: charging more, giving back, and what an upstream says it cost."""
+"""What one rule has taken for a request: charging more, giving back, and what an upstream says it
+cost."""
 
 from __future__ import annotations
 
@@ -48,7 +49,8 @@ def charge(hit: Hit, cost: float, clock: Clock) -> None:
 
 
 def refund(hit: Hit, units: float, clock: Clock) -> None:
-    """Give units of a request back as far as they still count; none if the limit has changed since."""
+    """Give units of a request back as far as they still count; none if the limit has changed
+    since."""
     counted, shared = hit.counted, hit.shared
     if counted is not None and counted.limit != hit.limit:
         return
@@ -72,7 +74,8 @@ def let_go(hit: Hit) -> None:
 
 
 def reported_cost(value: bytes, hit: Hit) -> float:
-    """The whole units that an upstream says a request has cost, from 0 to the limit; as before if it says no number."""
+    """The whole units that an upstream says a request has cost, from 0 to the limit; as before if
+    it says no number."""
     try:
         units = float(value)
     except ValueError:

@@ -1,4 +1,5 @@
-"""Looking at limits without counting anything: for the `limits` builtin and for `gateway explain`."""
+"""Looking at limits without counting anything: for the `limits` builtin and for `gateway
+explain`."""
 
 from __future__ import annotations
 
@@ -102,7 +103,8 @@ class Inspector:
     def explained(
         self, exchange: Exchange, decisions: list[Decision], found: list[Inspection]
     ) -> list[tuple[Policy, float, str]]:
-        """Add what each rule would decide; returns (policy, wait, whose limit) of those that would refuse."""
+        """Add what each rule would decide; returns (policy, wait, whose limit) of those that would
+        refuse."""
         refused = []
         for rule, policy, left, back in found:
             cost = rule.cost(exchange, policy)

@@ -1,4 +1,5 @@
-"""Limits that API keys bring along: `limit` of a key is a class of the configuration, or a rate such as "100/1m".
+"""Limits that API keys bring along: `limit` of a key is a class of the configuration, or a rate
+such as "100/1m".
 
 Keys come and go while the gateway runs, so a rate becomes a policy when it is first seen. What is
 counted by it is kept across reloads like every other count.
@@ -67,9 +68,9 @@ class KeyLimits:
             return self._by_text[text]
         found, numbers = None, rate(text)
         if numbers is None:
-            log.warning("%s: a key has the limit %r, which is no class here", self.context.name, text)
+            log.warning(("%s: a key has the limit %r, which is no class here"), self.context.name, text)
         elif len(self._by_text) >= MAX_RATES + len(self.classes):
-            log.warning("%s: keys have more than %d limits; %r is not held to", self.context.name, MAX_RATES, text)
+            log.warning(("%s: keys have more than %d limits; %r is not held to"), self.context.name, MAX_RATES, text)
             return None
         else:
             found = self._maker.policy(text, ClassConfig(limit=numbers[0], window=numbers[1]), ())

@@ -158,7 +158,8 @@ def _claim(name: str) -> Key:
 
 
 def _canonical(value: Any) -> str:
-    """JSON that is the same for equal values; the order of an array says nothing (groups, roles)."""
+    """JSON that is the same for equal values; the order of an array says nothing (groups,
+    roles)."""
     if isinstance(value, list):
         return "[" + ",".join(sorted({_canonical(one) for one in value})) + "]"
     return json.dumps(value, sort_keys=True, separators=(",", ":"))

@@ -1,7 +1,9 @@
-"""What clients are told about limits: header lines on every reply, and the failure of a refused request.
+"""What clients are told about limits: header lines on every reply, and the failure of a refused
+request.
 
-All instances and rules of a pipeline share one account on a reply: RateLimit-Policy lists every policy, the other fields show the
-tightest. A note on the exchange is how they know of each other.
+All instances and rules of a pipeline share one account on a reply: RateLimit-Policy lists every
+policy, the other fields show the one with the smallest part left. A note on the exchange carries it
+from one to the next.
 """
 
 from __future__ import annotations
@@ -14,13 +16,16 @@ from gateway.core.headers import Pair
 from gateway.middlewares.rate_limit.policy import Policy
 
 Note = tuple[Policy, int, int, str, bytes]
-"""Whose numbers are shown, left, seconds, all policies, the block of lines."""
+"""The policy shown, units left, seconds until all are back, all policies, the block of lines."""
 
 NOTE = "rate_limit"
 
 
 def write_headers(exchange: Exchange, policy: Policy, left: int, seconds: int, unix: int, listed: str) -> None:
-    """Puts the numbers of `policy` and all that are `listed` into the reply, beside those of instances before this one."""
+    """Write the headers of `policy`, or of an earlier instance's if that has less left.
+
+    left: units. seconds: until all are back. unix: the time now. listed: this instance's policies.
+    """
     blocks = exchange.reply_blocks
     note: Note | None = exchange.notes.get(NOTE)
     if blocks is None or note is None:
@@ -37,29 +42,33 @@ def write_headers(exchange: Exchange, policy: Policy, left: int, seconds: int, u
 
 
 def refusal(exchange: Exchange, policy: Policy, wait: float, unix: int, listed: str, by: str, message: str, who: str) -> Failed:
-    """The failure of a request that would be admitted in `wait` seconds, inf for never. `unix` is the time now."""
+    """The failure of a request that would be admitted in `wait` seconds, inf for never.
+
+    unix: the time now. listed: this instance's policies. by: its name. who: whose limit it is.
+    """
     note: Note | None = exchange.notes.pop(NOTE, None)
     if note is not None and exchange.reply_blocks is not None:
-        # The failure's own headers say it all now.
+        # The failure's own headers say it all.
         exchange.reply_blocks.remove(note[4])
         listed = f"{note[3]}, {listed}"
     quota = policy.limit.ends is not None
     code = Failure.QUOTA_EXCEEDED if quota else Failure.RATE_LIMITED
     why = f"limit {policy.item} by {who} used up, {wait:.3f} s to wait"
     if wait == inf:
-        # No wait helps, so nobody is told to: Retry-After and resets are optional (RFC 9110 section 10.2.3, RFC 6585 section 4).
+        # No wait helps. Retry-After and resets are optional (RFC 9110 section 10.2.3, RFC 6585
+        # section 4).
         words = f'The {"quota" if quota else "limit"} "{policy.name}" allows no requests.'
         return Failed(
             code, message or words, headers=tuple(_pairs(policy.none(listed))), by=by, why=why.replace("inf s", "no time")
         )
     seconds = max(1, ceil(wait))
-    # While nothing is left, the reset is when the next request would be admitted: Retry-After must not be earlier than it
-    # (draft-ietf-httpapi-ratelimit-headers, section "Server Behavior").
+    # While nothing is left, the reset is when the next request would be admitted: Retry-After must
+    # not be earlier (draft-ietf-httpapi-ratelimit-headers, section "Server Behavior").
     lines = policy.lines(0, unix + seconds, seconds, listed)
     again = f"Try again in {seconds} second{'s' if seconds > 1 else ''}."
     return Failed(
         code,
-        message or f'{"The quota" if quota else "Too many requests: the limit"} "{policy.name}" is used up. {again}',
+        message or (f'{"The quota" if quota else "Too many requests: the limit"} "{policy.name}" is used up. {again}'),
         headers=(*_pairs(lines), (b"Retry-After", b"%d" % seconds)),
         by=by,
         why=why,

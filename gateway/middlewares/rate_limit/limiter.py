@@ -223,7 +223,8 @@ class RuleLimiter:
 
     @own
     async def _ask(self, exchange: Exchange, asks: list[Hit], hits: list[Hit]) -> None:
-        """Ask the ledger for all at once; adds to `hits`. Raises Failed once those are given back."""
+        """Ask the ledger for all at once; adds to `hits`. Raises Failed once those are given
+        back."""
         ledger = self._ledger
         assert ledger is not None
         asks = [ask._replace(slot=slot_name()) if ask.rule.at_a_time else ask for ask in asks]
@@ -279,7 +280,8 @@ class RuleLimiter:
         hits.clear()
 
     def _show(self, exchange: Exchange, hits: list[Hit]) -> None:
-        """Write the headers: all policies, and the numbers of the one with the smallest part left."""
+        """Write the headers: all policies, and the numbers of the one with the smallest part
+        left."""
         tightest: Hit | None = None
         least = 2.0
         items = []
@@ -325,7 +327,8 @@ class RuleLimiter:
     # Looking.
 
     def status(self, exchange: Exchange) -> Any:
-        """What this caller may still do, without counting anything; awaitable where a ledger is asked.
+        """What this caller may still do, without counting anything; awaitable where a ledger is
+        asked.
 
         Times in seconds; `reset` is a Unix time.
         """

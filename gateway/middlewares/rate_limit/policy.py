@@ -1,4 +1,5 @@
-"""A policy: a limit with its name, its buckets and its header lines; and how a rule's classes and numbers become one."""
+"""A policy: a limit with its name, its buckets and its header lines; made of a rule's class or
+numbers."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ from gateway.middlewares.rate_limit.config import ClassConfig, RuleConfig
 from gateway.middlewares.rate_limit.keys import parts
 
 MAX_LOG_UNITS = 100_000
-"""Units that a sliding log may hold for every caller: 16 bytes each, where every request costs one."""
+"""Units that a sliding log may hold for every caller: 16 bytes each, where every request costs
+one."""
 
 Path = tuple[str | int, ...]
 """Keys that lead to a place in the TOML table."""
@@ -24,28 +26,30 @@ Path = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A limit with its name and its buckets, and all that can be written beforehand of what clients are told."""
+    """A limit with its name, its buckets, and what can be written beforehand of its headers."""
 
     name: str
     limit: Limit
     buckets: Buckets
     key: tuple[str, ...]
-    """What tells its buckets from all others, in memory and in a store."""
+    """The name of its buckets, in memory and in a ledger."""
     item: str
     """Its member of RateLimit-Policy: `"standard";q=1000;w=10`."""
     head: str
     middle: str
     tail: str
-    """What stands before the number of requests left: in X-RateLimit-Remaining; from the reset to RateLimit; in RateLimit."""
+    """What stands before the units left: in X-RateLimit-Remaining; from the reset to RateLimit; in
+    RateLimit."""
 
     def lines(self, left: int, unix: int, seconds: int, listed: str) -> bytes:
-        """The header lines when `left` requests are left and come back in `seconds`, at `unix`; `listed` are all policies."""
+        """The header lines for `left` units; all are back in `seconds`, at `unix`. listed: all
+        policies."""
         return (
             f"{self.head}{left}\r\nX-RateLimit-Reset: {unix}\r\nRateLimit-Policy: {listed}\r\n{self.tail}{left};t={seconds}\r\n"
         ).encode()
 
     def none(self, listed: str) -> bytes:
-        """The header lines when there never is anything left."""
+        """The header lines of a limit of 0."""
         return f"{self.head}0\r\nRateLimit-Policy: {listed}\r\n{self.tail}0\r\n".encode()
 
 
@@ -69,14 +73,15 @@ class PolicyMaker:
     def policy(self, name: str, numbers: ClassConfig, at: Path) -> Policy:
         rule, context = self.rule, self.context
         limit = self.limit(numbers, at)
-        # Keys mean different things by `key`, and states by `algorithm`; the limit is not part of it: buckets outlive changes.
+        # The limit is not part of the name: buckets outlive its changes.
         words = "+".join(parts(rule.key))
         key = ("rate_limit", context.pipeline, context.name, *self.below, name, words, rule.algorithm)
         key, buckets = self._buckets(key, limit)
-        # A String of RFC 8941 section 3.3.3; the label and the route's name are text from the configuration.
+        # A String of RFC 8941 section 3.3.3; names are any text of the configuration.
         quoted = re.sub(r'(["\\])', r"\\\1", re.sub(r"[^ -~]", "?", name))
         item = f'"{quoted}";q={limit.quota:.0f}'
-        if rule.algorithm != "concurrency" and numbers.period != "month":  # the one has no window, the other none of a length
+        # No window, or none of one length.
+        if rule.algorithm != "concurrency" and numbers.period != "month":
             item += f";w={max(1, ceil(limit.window))}"
         return Policy(
             name=name,
@@ -97,12 +102,12 @@ class PolicyMaker:
 
         try:
             return key, context.keep(key, rule.scope, make, limit)
-        except ConflictingSettings:  # a class that a route has redefined is another class
+        except ConflictingSettings:  # A class that a route has redefined is another class.
             key = (*key, "route", context.route)
             return key, context.keep(key, rule.scope, make, limit)
 
     def limit(self, numbers: ClassConfig, at: Path) -> Limit:
-        """The limit that a class's numbers describe, for the rule's algorithm."""
+        """The limit that numbers describe, for the rule's algorithm. Raises ConfigProblem."""
         algorithm = self.rule.algorithm
         for name, owner in _OWNERS:
             if getattr(numbers, name) is not None and algorithm not in owner:
@@ -148,11 +153,11 @@ def _given(value: int | None, name: str, at: Path) -> int:
 
 
 def _limit(numbers: ClassConfig, at: Path) -> Limit:
-    """One of so many requests within so many seconds."""
+    """The limit of so many requests within so many seconds."""
     by_tokens = numbers.tokens is not None or numbers.refill is not None
     by_window = numbers.limit is not None or numbers.window is not None
     if by_tokens and by_window:
-        raise ConfigProblem("tokens and refill are one way to say it, limit and window another", at=at)
+        raise ConfigProblem(("tokens and refill are one way to say it, limit and window another"), at=at)
     if by_window:
         if numbers.limit is None or numbers.window is None:
             raise ConfigProblem("limit and window need each other", at=at)
@@ -160,5 +165,5 @@ def _limit(numbers: ClassConfig, at: Path) -> Limit:
     if numbers.tokens is None or numbers.refill is None:
         if by_tokens or numbers.burst is not None:
             raise ConfigProblem("tokens and refill need each other", at=at)
-        raise ConfigProblem("says no limit", at=at, hint="give a class, tokens and refill, or limit and window")
+        raise ConfigProblem("says no limit", at=at, hint=("give a class, tokens and refill, or limit and window"))
     return Limit.refilled(numbers.tokens, numbers.refill, numbers.burst or 0)

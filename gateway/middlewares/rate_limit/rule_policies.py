@@ -54,5 +54,7 @@ def policies(
     roles = {role: maker.of_class(name, (*at, "roles", role)) for role, name in rule.roles.items()}
     if rule.key_limits and (rule.key != "client" or rule.algorithm not in WINDOWED):
         hint = f'key = "client", and algorithm one of {", ".join(WINDOWED)}'
-        raise ConfigProblem("keys bring limits for clients, of so many requests within a time", at=(*at, "key_limits"), hint=hint)
+        raise ConfigProblem(
+            ("keys bring limits for clients, of so many requests within a time"), at=(*at, "key_limits"), hint=hint
+        )
     return Policies(default, tiers, roles, KeyLimits(maker, classes) if rule.key_limits else None)

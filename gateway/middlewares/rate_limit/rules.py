@@ -57,7 +57,8 @@ class LimitRule:
         self._roles = policies.roles
         self._own = policies.own
         self._exempt = Exemptions(config.exempt) if config.exempt != ExemptConfig() else None
-        # HEAD asks for what GET does (RFC 9110 section 9.3.2): it is no way around a limit or a cost.
+        # HEAD asks for what GET does (RFC 9110 section 9.3.2): it is no way around a limit or a
+        # cost.
         methods = frozenset(config.methods)
         self._methods = (methods | {"HEAD"} if "GET" in methods else methods) or None
         same = not (self._methods or self._exempt or self._tiers or self._roles or self._own)

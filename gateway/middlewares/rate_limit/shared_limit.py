@@ -1,4 +1,5 @@
-"""One policy in a ledger: its keys and terms there, and what counts here while the ledger is away."""
+"""One policy in a ledger: its keys and terms there, and what counts here while the ledger is
+away."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ _numbers = count()
 
 
 class SharedLimit:
-    """`leases` is None in exact mode. `tag` is what places all keys of an instance together in a Cluster."""
+    """`leases` is None in exact mode. `tag` is what places all keys of an instance together in a
+    Cluster."""
 
     __slots__ = (
         "_algorithm", "_gateways", "_limit", "_one", "_part", "_period", "_prefix", "_suffix", "_terms", "_wall",
@@ -81,7 +83,8 @@ class SharedLimit:
         return (*self._terms, b"%d" % cost, b"%d" % flag, *own)
 
     def refund_terms(self, units: float, taking: Taking = _NO_TAKING, slot: bytes = b"") -> tuple[bytes, ...]:
-        """What the ledger is told to give units back that were taken at its time `taking.at`, or a slot."""
+        """What the ledger is told to give units back that were taken at its time `taking.at`, or a
+        slot."""
         if slot:
             own = slot, _SLOT_SECONDS
         else:
@@ -125,7 +128,8 @@ class SharedLimit:
         self.ledger.let_go(slot, self.key(key), self.refund_terms(1, slot=slot))
 
     def _ends(self, limit: Limit) -> tuple[bytes, bytes]:
-        """The end of the quota's period, and of the one after it: the ledger's clock may be ahead of ours."""
+        """The end of the quota's period, and of the one after it: the ledger's clock may be ahead
+        of ours."""
         ends = limit.ends
         if ends is None:
             return b"", b""

@@ -1,4 +1,5 @@
-"""A plain, waiting connection to Redis for the command line, and changes that are made and published in one step."""
+"""A waiting connection to Redis for the command line, and changes that are made and published in
+one step."""
 
 from __future__ import annotations
 
@@ -33,19 +34,22 @@ local version = redis.call('INCR', KEYS[3])
 redis.call('PUBLISH', ARGV[1], version .. ' ' .. ARGV[2])
 return {version, ''}
 """
-"""Changes fields of a hash that still are what was read, counts the version up and says so. KEYS: the hash, another with its
-fields by ID (or the same again for none), the version. ARGV: the channel, the message, then for each
-field its ID, the field, what it was ("" for not there) and what it is to be ("" for gone). Answers the version; -1 and what was
-found instead; or -2 when an ID is taken."""
+"""Changes fields of a hash that still are what was read, counts the version up and publishes it.
+
+KEYS: the hash, another with its fields by ID (or the same again for none), the version. ARGV: the
+channel, the message, then for each field its ID, the field, its value ("" for none) and its new
+value ("" to delete it). Answers the version; -1 and what was found instead; or -2 when an ID is
+taken.
+"""
 
 
 class ClientError(Exception):
-    """The store cannot be reached, or refuses; the message says which and why, without secrets."""
+    """The store cannot be reached, or refuses. The message says which and why, without secrets."""
 
 
 @contextmanager
 def connected(url: StoreUrl) -> Iterator[Any]:
-    """A client of the store. Raises ClientError for whatever goes wrong within."""
+    """A client of the store. Raises ClientError for every failure of Redis within."""
     client: Any = None
     secrets = {"username": url.user or None, "password": url.password or None}
     times = {"socket_timeout": TIMEOUT, "socket_connect_timeout": TIMEOUT}
@@ -71,7 +75,7 @@ def connected(url: StoreUrl) -> Iterator[Any]:
 def change(
     client: Any, keys: Sequence[str], channel: str, message: str, fields: Sequence[tuple[str, str, str, str]]
 ) -> tuple[int, str]:
-    """Runs CHANGE; `fields` are (ID, field, what it was, what it is to be)."""
+    """Run CHANGE; `fields` are (ID, field, value, new value)."""
     flat = [word for field in fields for word in field]
     version, found = client.eval(CHANGE, len(keys), *keys, channel, message, *flat)
     return int(version), found.decode()

@@ -130,7 +130,8 @@ class RedisClient:
         return command
 
     async def scan(self, key: bytes) -> AsyncIterator[list[bytes]]:
-        """A hash's fields and values in turn, a page at a time; each at least once. Raises StoreDown."""
+        """A hash's fields and values in turn, a page at a time; each at least once. Raises
+        StoreDown."""
         cursor = b"0"
         while True:
             cursor, found = await self.command(b"HSCAN", key, cursor, b"COUNT", PAGE)
@@ -139,7 +140,8 @@ class RedisClient:
                 return
 
     async def anywhere(self) -> Address:
-        """A server that hears what is published; in a Cluster any. Raises what looking for it does."""
+        """A server that hears what is published; in a Cluster any. Raises what looking for it
+        does."""
         if self._one is not None:
             return await self._server()
         return random.choice([*self._links] or list(self.url.hosts))  # noqa: S311
@@ -155,7 +157,8 @@ class RedisClient:
     # What links report (link.Owner).
 
     def refused(self, link: Link, command: Command, error: str) -> None:
-        """Send a command again where the error says that another server, or the whole script, is wanted."""
+        """Send a command again where the error says that another server, or the whole script, is
+        wanted."""
         word, _, rest = error.partition(" ")
         command.tries += 1
         if command.tries <= REDIRECTS and word == "NOSCRIPT" and command.script is not None:
@@ -180,7 +183,8 @@ class RedisClient:
             log.warning("store %s is back after %.1f s: %s", link.label, link.outage, purpose.back)
 
     def searching(self, link: Link) -> None:
-        """While a server of a Cluster is away, another may take its slots over: ask for the map again."""
+        """While a server of a Cluster is away, another may take its slots over: ask for the map
+        again."""
         if self._one is None:
             self._refresh()
 
@@ -227,7 +231,8 @@ class RedisClient:
         asyncio.get_running_loop().call_later(FIRST, fail, command, "the cluster was not found in time")
 
     def _redirect(self, command: Command, word: str, rest: str) -> None:
-        """Follow a Cluster to another server (Redis Cluster specification, "Redirection and resharding")."""
+        """Follow a Cluster to another server (Redis Cluster specification, "Redirection and
+        resharding")."""
         slot, _, place = rest.partition(" ")
         host, _, port = place.rpartition(":")
         address = (host or self._address(command.key)[0], int(port))
@@ -258,9 +263,11 @@ class RedisClient:
 
 
 def client_of(url: str, deadline: float, context: Context) -> RedisClient:
-    """The client for look-ups at a URL, shared by all that use it; "redis" is what `[store] url` names.
+    """The client for look-ups at a URL, shared by all that use it; "redis" is what `[store] url`
+    names.
 
-    Raises BadUrl, LookupError when there is no such store, and ImportError without the package redis.
+    Raises BadUrl, LookupError when there is no such store, and ImportError without the package
+    redis.
     """
     if url == "redis":
         if context.store is None:

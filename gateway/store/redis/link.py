@@ -43,7 +43,8 @@ class Owner(Protocol):
     deadline: float
     failures: Family
     greeting: Sequence[tuple[bytes, ...]]
-    """What every connection begins with. Nothing else is sent before Redis has accepted all of it."""
+    """What every connection begins with. Nothing else is sent before Redis has accepted all of
+    it."""
     probe: tuple[bytes, ...]
     """A server is back when it answers this."""
     tls: ssl.SSLContext | None
@@ -154,7 +155,8 @@ class Link:
             connection.send(command)
 
     async def _open(self, seconds: float, *last: tuple[bytes, ...]) -> Connection:
-        """A connection that Redis has accepted, with an answer to `last` within the deadline. Raises FAILED."""
+        """A connection that Redis has accepted, with an answer to `last` within the deadline.
+        Raises FAILED."""
         owner, connection = self.owner, None
         try:
             async with asyncio.timeout(seconds):
@@ -171,7 +173,7 @@ class Link:
             if connection is not None:
                 connection.close()
             if isinstance(error, TimeoutError):
-                what = "TLS handshake (does the port speak TLS?)" if owner.tls and connection is None else "answer"
+                what = ("TLS handshake (does the port speak TLS?)") if owner.tls and connection is None else "answer"
                 raise TimeoutError(f"no {what} within {seconds:g} s") from None
             raise
         return connection

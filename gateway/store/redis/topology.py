@@ -1,4 +1,4 @@
-"""Where a store's servers are: in its URL, where Sentinels say, or where a Cluster keeps a slot."""
+"""Where a store's servers are: in its URL, by its Sentinels, or by a Cluster's map of slots."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SLOTS = 16384
 
 
 async def server_of(url: StoreUrl) -> Address:
-    """Where the one server is. Raises OSError and RedisError when no Sentinel knows."""
+    """The address of the one server. Raises OSError and RedisError when no Sentinel knows it."""
     if url.scheme != "redis+sentinel":
         return url.hosts[0]
     sentinels = Sentinel(  # type: ignore[no-untyped-call]
@@ -40,7 +40,7 @@ async def server_of(url: StoreUrl) -> Address:
 
 
 async def slots_of(url: StoreUrl, known: Iterable[Address]) -> list[Address] | None:
-    """Which server has which slot, as the first that answers says; None when none does."""
+    """The server of each slot, by the first of the `known` that answers; None when none does."""
     for host, port in known:
         try:
             async with asyncio.timeout(CONNECT):
@@ -63,7 +63,8 @@ def _client(url: StoreUrl, host: str, port: int) -> Redis:
 
 
 def _ranges(answer: Any, host: str) -> list[tuple[int, int, Address]]:
-    """The slots of CLUSTER SLOTS: redis-py gives them as {(first, last): {"primary": (host, port)}}, Redis as lists."""
+    """The answer to CLUSTER SLOTS: {(first, last): {"primary": (host, port)}} from redis-py, or
+    Redis' lists."""
     if isinstance(answer, dict):
         return [(first, last, _place(found["primary"], host)) for (first, last), found in answer.items()]
     return [(int(one[0]), int(one[1]), _place(one[2], host)) for one in answer]

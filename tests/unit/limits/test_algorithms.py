@@ -1,7 +1,7 @@
 """The decisions against slow, obvious models: lists of every admission, in exact fractions.
 
-Times are multiples of 1/64 s and rates multiples of 1/8, which floats represent exactly, so model and decision must agree to the
-last request.
+Times are multiples of 1/64 s and rates multiples of 1/8, which floats represent exactly, so model
+and decision must agree to the last request.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Leases against an obvious store: their bounds hold whatever comes when, and nothing is lost for good."""
+"""Leases against an obvious store: their bounds hold whatever comes when, and nothing is lost for
+good."""
 
 from __future__ import annotations
 

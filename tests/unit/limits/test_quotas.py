@@ -57,7 +57,8 @@ def test_a_quota_starts_afresh_with_the_period_and_not_before():
     assert QUOTA.left(state, limit, noon + 12 * 3600) == (2, 0.0)
     assert QUOTA.take(state, limit, noon + 12 * 3600)[1] == 1
     assert QUOTA.refund(state, limit, noon, 5.0, Taking(noon, 0.0))[1] == 0
-    assert QUOTA.refund(state, limit, noon, 1.0, Taking(noon - 86_400, 0.0)) == state  # of a day before
+    # of a day before
+    assert QUOTA.refund(state, limit, noon, 1.0, Taking(noon - 86_400, 0.0)) == state
     assert QUOTA.charge(state, limit, noon + 86_400, 1.0)[1] == 1
 
 

@@ -48,7 +48,8 @@ async def test_a_beat_that_is_not_heard_changes_nothing(fake: StartFake, monkeyp
         while beats < 12:
             await asyncio.sleep(0.01)
     assert ledger.gateways == 3 and ledger.up
-    assert [command for command in server.asked if b"held" in command]  # slots are renewed every tenth time
+    # slots are renewed every tenth time
+    assert [command for command in server.asked if b"held" in command]
     ledger.close()
 
 

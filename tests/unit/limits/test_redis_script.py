@@ -1,4 +1,5 @@
-"""Memory and Redis decide alike: every algorithm's decisions in Python and in Lua, request by request, on an injected clock."""
+"""Memory and Redis decide alike: every algorithm's decisions in Python and in Lua, request by
+request, on an injected clock."""
 
 from __future__ import annotations
 
@@ -71,7 +72,8 @@ requests = st.lists(
     min_size=1,
     max_size=25,
 )
-"""Gap in 64ths of a second, what is done and its cost. A refund is of the oldest request that had none."""
+"""Gap in 64ths of a second, what is done and its cost. A refund is of the oldest request that had
+none."""
 
 
 @pytest.mark.parametrize("name", TIMED)

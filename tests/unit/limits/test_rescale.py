@@ -1,4 +1,5 @@
-"""A changed limit: whoever had used a part of the old one has used the same part of the new one, by every algorithm."""
+"""A changed limit: whoever had used a part of the old one has used the same part of the new one, by
+every algorithm."""
 
 from __future__ import annotations
 
@@ -81,7 +82,8 @@ def test_going_back_and_forth_uses_nothing_up_and_gives_nothing_away(name: str, 
         for one in two:
             buckets.adopt(one)
     assert world.used(buckets) == pytest.approx(once, abs=1e-6)
-    # Half a unit of the smaller limit may be lost or won in it, and then half a unit of the larger one.
+    # Half a unit of the smaller limit may be lost or won in it, and then half a unit of the larger
+    # one.
     units = 0.5 * first / second + 0.5 if name == "sliding_log" and second < first else 0.0
     assert once == pytest.approx(min(taken, first), abs=units + 1e-6)
 

@@ -19,7 +19,8 @@ from tests.exchange import World, exchange
 
 
 class Granting:
-    """A store that grants whatever is wanted while its limit lasts, and is heard at the next turn of the loop."""
+    """A store that grants whatever is wanted while its limit lasts, and is heard at the next turn
+    of the loop."""
 
     def __init__(self, quota: float) -> None:
         self.left = quota
@@ -106,7 +107,7 @@ async def test_credit_that_lay_too_long_is_not_used():
     explained = asked(explained=True)
     await hook(explained)
     assert store.left == 89 and explained.decisions is not None
-    assert [one.why for one in explained.decisions] == ['"default";q=100;w=3600 by client, leased in fake: 97 left after it']
+    assert [one.why for one in explained.decisions] == [('"default";q=100;w=3600 by client, leased in fake: 97 left after it')]
 
 
 async def test_a_failed_settlement_ends_the_short_way():

@@ -46,7 +46,7 @@ class TestHeaders:
         }
         assert exchange.reply_blocks is None
         assert failed.by == "rate_limit"
-        assert failed.detail == 'Too many requests: the limit "default" is used up. Try again in 40 seconds.'
+        assert failed.detail == ('Too many requests: the limit "default" is used up. Try again in 40 seconds.')
         assert '"default";q=2;w=60' in failed.why
 
     @pytest.mark.parametrize(
@@ -75,7 +75,9 @@ class TestHeaders:
     def test_the_longest_wait_is_worded_in_the_singular_when_it_is_one_second(self, world: Limits):
         hook = world.limiter({"tokens": 1, "refill": 1})
         hook(asked("acme"))
-        assert refused(hook, asked("acme")).detail == 'Too many requests: the limit "default" is used up. Try again in 1 second.'
+        assert refused(hook, asked("acme")).detail == (
+            'Too many requests: the limit "default" is used up. Try again in 1 second.'
+        )
 
     def test_message(self, world: Limits):
         hook = world.limiter({"tokens": 1, "refill": 1, "message": "Slow down, please."})
@@ -180,7 +182,7 @@ class TestSeveral:
         by_ip(exchange)
         world.limiter({"tokens": 2, "refill": 1})(exchange)
         world.limiter({"key": "global", "tokens": 1000, "refill": 100}, name="rate_limit.all")(exchange)
-        assert lines(exchange)["RateLimit-Policy"] == '"ip";q=4;w=60, "default";q=2;w=2, "all";q=1000;w=10'
+        assert lines(exchange)["RateLimit-Policy"] == ('"ip";q=4;w=60, "default";q=2;w=2, "all";q=1000;w=10')
         assert lines(exchange)["RateLimit"] == '"default";r=1;t=1'
 
     def test_a_refusal_by_the_later_one_tells_everything_once(self, world: Limits, by_ip: RateLimit):

@@ -1,4 +1,5 @@
-"""One limit in this process: whose requests count together, reloads, `explain` and the `limits` answer."""
+"""One limit in this process: whose requests count together, reloads, `explain` and the `limits`
+answer."""
 
 from __future__ import annotations
 

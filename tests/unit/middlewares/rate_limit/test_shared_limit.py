@@ -53,4 +53,5 @@ def test_the_terms_of_a_quota_follow_the_calendar():
 
 def test_slots_have_names_of_their_own():
     assert len({slot_name() for _ in range(1000)}) == 1000
-    assert f"-{os.getpid()}-".encode() in slot_name()  # processes that were forked draw the same random part
+    # processes that were forked draw the same random part
+    assert f"-{os.getpid()}-".encode() in slot_name()

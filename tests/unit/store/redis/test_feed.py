@@ -1,4 +1,5 @@
-"""Following something in a real Redis: what is heard, what is missed, and what goes wrong on the way."""
+"""Following something in a real Redis: what is heard, what is missed, and what goes wrong on the
+way."""
 
 from __future__ import annotations
 
