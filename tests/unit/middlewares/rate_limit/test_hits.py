@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -88,3 +89,38 @@ def test_what_was_counted_by_another_limit_is_not_given_back():
     world.reload()
     first.response(request, Reply(200, [(b"X-Cost", b"0")]))
     assert second.request.status(exchange(peer="192.0.2.1"))[0]["remaining"] == 90  # type: ignore[attr-defined]
+
+
+class Ledger:
+    """A ledger that leases what is wanted, 1,000 s ahead of our clock, and notes what it is told to give back."""
+
+    name, gateways, up = "fake", 1, True
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.refunds: list[list[bytes]] = []
+
+    def lease(self, key: bytes, terms: Sequence[bytes], answered: Callable[[list[int] | None], None]) -> None:
+        wanted, now = int(float(terms[6])), self.world.now + 1000
+        answered([50_000_000, wanted * 1_000_000, 1, 0, int(now * 1e6)])
+
+    def refund(self, key: bytes, terms: Sequence[bytes]) -> None:
+        self.refunds.append([*terms[5:]])
+
+
+async def test_what_was_on_lease_is_given_back_by_the_ledger_s_clock():
+    world = World(now=1000.0)
+    ledger = Ledger(world)
+    table = {"key": "ip", "cost_header": "X-Cost", "mode": "leased", "limit": 100, "window": "100s"}
+    hooks = world.build(rate_limit, table, ledger=ledger)
+    assert hooks.request is not None and hooks.response is not None
+    requests = [exchange(peer="192.0.2.1") for _ in range(2)]
+    for request in requests:
+        hooks.request(request)
+        world.now += 10
+    for request, cost in zip(requests, (b"0", b"7"), strict=True):
+        hooks.response(request, Reply(200, [(b"X-Cost", cost)]))
+    # Taken at 1000 here, and a token bucket may have had a second's refill more than was known then.
+    [[units, at, left, _]] = ledger.refunds
+    assert (units, at) == (b"1", b"2000000000") and 50 <= float(left) <= 100
+    world.close()
