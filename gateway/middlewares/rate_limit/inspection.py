@@ -3,7 +3,6 @@ explain`."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from copy import deepcopy
 from math import ceil, floor, inf
 from typing import Any, NamedTuple
@@ -19,12 +18,18 @@ from gateway.store.stores import StoreDown
 
 
 class Inspection(NamedTuple):
-    """A rule that applies to a request: units left, and the seconds until all are back."""
+    """A rule that applies to a request.
+
+    left, back: units, and the seconds until all are back. cost: of the request. wait: the seconds
+    until it would be admitted, 0 for now.
+    """
 
     rule: LimitRule
     policy: Policy
     left: float
     back: float
+    cost: float
+    wait: float
 
 
 class Inspector:
@@ -37,48 +42,51 @@ class Inspector:
 
     def known(self, exchange: Exchange) -> list[Inspection]:
         """As far as it is known in this process."""
-        applying = self._applying(exchange)
-        return [Inspection(rule, policy, *self._known(rule, policy, key)) for rule, policy, key in applying]
+        return [self._known(exchange, rule, policy) for rule, policy in self._applying(exchange)]
 
     @own
     async def asked(self, exchange: Exchange) -> list[Inspection]:
         """The ledger is asked about what it counts."""
-        found = []
-        for rule, policy, key in self._applying(exchange):
-            found.append(Inspection(rule, policy, *await self._asked(rule, policy, key)))
-        return found
+        applying = self._applying(exchange)
+        return [await self._asked(exchange, rule, policy) for rule, policy in applying]
 
-    def _applying(self, exchange: Exchange) -> list[tuple[LimitRule, Policy, Hashable]]:
+    def _applying(self, exchange: Exchange) -> list[tuple[LimitRule, Policy]]:
         found = [(rule, rule.policy(exchange)) for rule in self._rules]
-        return [(rule, policy, rule.key(exchange)) for rule, policy in found if policy is not None]
+        return [(rule, policy) for rule, policy in found if policy is not None]
 
-    def _known(self, rule: LimitRule, policy: Policy, key: Hashable) -> tuple[float, float]:
-        buckets = policy.buckets
+    def _known(self, exchange: Exchange, rule: LimitRule, policy: Policy) -> Inspection:
+        cost, buckets = rule.cost(exchange, policy), policy.buckets
         if (shared := rule.shared.get(policy.name)) is not None:
-            if shared.ledger.up:
-                return policy.limit.quota, 0.0  # It did not answer this once, and knows better.
+            if shared.ledger.up:  # It did not answer this once, and knows better.
+                return Inspection(rule, policy, policy.limit.quota, 0.0, cost, 0.0)
             buckets = shared.local_share()
         now = self._clock.wall() if rule.wall else self._clock.monotonic()
-        left, back = buckets.algorithm.left(deepcopy(buckets.find(key)), buckets.limit, now)
-        return max(0.0, left), back
+        algorithm, limit = buckets.algorithm, buckets.limit
+        state = deepcopy(buckets.find(rule.key(exchange)))
+        left, back = algorithm.left(state, limit, now)
+        _, room, wait = algorithm.take(state, limit, now, cost)
+        return Inspection(rule, policy, max(0.0, left), back, cost, wait if room < 0.0 and cost else 0.0)
 
-    async def _asked(self, rule: LimitRule, policy: Policy, key: Hashable) -> tuple[float, float]:
+    @own
+    async def _asked(self, exchange: Exchange, rule: LimitRule, policy: Policy) -> Inspection:
         shared = rule.shared.get(policy.name)
         if shared is not None and shared.ledger.up:
+            key, cost = rule.key(exchange), rule.cost(exchange, policy)
             try:
-                left, back, _ = await shared.peek(key, slot_name() if rule.at_a_time else b"")
-                held = 0.0 if shared.leases is None else shared.leases.held(key)
-                return max(0.0, left / 1e6 + held), back / 1e6
+                told, seconds, _ = await shared.peek(key, slot_name() if rule.at_a_time else b"")
             except StoreDown:
-                pass
-        return self._known(rule, policy, key)
+                return self._known(exchange, rule, policy)
+            held = 0.0 if shared.leases is None else shared.leases.held(key)
+            left, back = max(0.0, told / 1e6 + held), seconds / 1e6
+            return Inspection(rule, policy, left, back, cost, 0.0 if left + LEEWAY >= cost else back)
+        return self._known(exchange, rule, policy)
 
     def shown(self, found: list[Inspection]) -> list[dict[str, Any]]:
         """Return the entries of the `limits` answer."""
         return [self._shown(one) for one in found]
 
     def _shown(self, inspection: Inspection) -> dict[str, Any]:
-        rule, policy, left, back = inspection
+        rule, policy, left, back, _, _ = inspection
         limit = policy.limit
         shown: dict[str, Any] = {
             "policy": policy.name,
@@ -106,16 +114,24 @@ class Inspector:
         """Add what each rule would decide; returns (policy, wait, whose limit) of those that would
         refuse."""
         refused = []
-        for rule, policy, left, back in found:
-            cost = rule.cost(exchange, policy)
+        for rule, policy, left, _, cost, wait in found:
             shared = rule.shared.get(policy.name)
             where = "" if shared is None else f", {rule.mode} in {shared.ledger.name}"
-            what = f"{policy.item} by {rule.who}{where}"
-            if left + LEEWAY >= cost:
-                decisions.append(Decision(self._name, "admitted", f"{what}: {floor(left - cost + LEEWAY)} left after it"))
+            what = f"{policy.item} by {_whose(rule, exchange)}{where}"
+            if not wait:
+                why = f"{what}: {floor(left - cost + LEEWAY)} left after it"
+                decisions.append(Decision(self._name, "admitted", why))
                 continue
             outcome = "would be limited (shadow)" if rule.shadow else "limited"
-            decisions.append(Decision(self._name, outcome, f"{what}: {floor(left)} left, the request costs {cost:.0f}"))
+            why = f"{what}: {floor(left)} left, the request costs {cost:.0f}, {wait:.3f} s to wait"
+            decisions.append(Decision(self._name, outcome, why.replace("inf s", "no time")))
             if not rule.shadow:
-                refused.append((policy, back, rule.who))
+                refused.append((policy, wait, rule.who))
         return refused
+
+
+def _whose(rule: LimitRule, exchange: Exchange) -> str:
+    """Whose limit it is, in the words of `key`."""
+    if exchange.identity is None and rule.who in ("client", "user"):
+        return "ip, for want of an identity"
+    return rule.who

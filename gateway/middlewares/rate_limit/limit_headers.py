@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from math import ceil, inf
 
-from gateway.core.exchange import Exchange
+from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.headers import Pair
 from gateway.middlewares.rate_limit.policy import Policy
@@ -19,6 +19,16 @@ Note = tuple[Policy, int, int, str, bytes]
 """The policy shown, units left, seconds until all are back, all policies, the block of lines."""
 
 NOTE = "rate_limit"
+
+NAMES = (b"x-ratelimit-limit", b"x-ratelimit-remaining", b"x-ratelimit-reset", b"ratelimit-policy", b"ratelimit")
+"""The fields of an account, lower case."""
+
+
+def remove_limits(reply: Reply) -> None:
+    """Remove what the upstream says about limits of its own: one reply, one account."""
+    for name in NAMES:
+        if name in reply.index:
+            reply.remove(name)
 
 
 def write_headers(exchange: Exchange, policy: Policy, left: int, seconds: int, unix: int, listed: str) -> None:

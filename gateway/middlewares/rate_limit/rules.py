@@ -37,13 +37,35 @@ class LimitRule:
 
     mode: "memory", "exact" or "leased". shared: the rule's policies in the ledger, by name.
     always, flat_cost: the policy and cost of every request, where all have the same; else None, 0.
-    unit: every request costs one. wall: times are Unix times. who: the words of `key`, for people.
+    by_tier_alone: only the caller's tier decides on its policy. unit: every request costs one.
+    wall: times are Unix times. who: the words of `key`, for people.
     """
 
     __slots__ = (
-        "_costs", "_default_cost", "_exempt", "_methods", "_own", "_roles", "_tiers", "algorithm", "always",
-        "at_a_time", "body", "cost_header", "default", "flat_cost", "key", "mode", "on_failure", "policies",
-        "shadow", "shared", "unit", "wall", "who",
+        "_costs",
+        "_default_cost",
+        "_exempt",
+        "_methods",
+        "_own",
+        "_roles",
+        "algorithm",
+        "always",
+        "at_a_time",
+        "body",
+        "by_tier_alone",
+        "cost_header",
+        "default",
+        "flat_cost",
+        "key",
+        "mode",
+        "on_failure",
+        "policies",
+        "shadow",
+        "shared",
+        "tiers",
+        "unit",
+        "wall",
+        "who",
     )  # fmt: skip
 
     def __init__(self, config: RuleConfig, policies: Policies, context: Context, tag: str | None) -> None:
@@ -53,7 +75,7 @@ class LimitRule:
         self.shadow = config.shadow
         self.at_a_time = config.algorithm == "concurrency"
         self.wall = self.default.buckets.algorithm.wall
-        self._tiers = policies.tiers
+        self.tiers = policies.tiers
         self._roles = policies.roles
         self._own = policies.own
         self._exempt = Exemptions(config.exempt) if config.exempt != ExemptConfig() else None
@@ -61,8 +83,8 @@ class LimitRule:
         # cost.
         methods = frozenset(config.methods)
         self._methods = (methods | {"HEAD"} if "GET" in methods else methods) or None
-        same = not (self._methods or self._exempt or self._tiers or self._roles or self._own)
-        self.always = self.default if same else None
+        self.by_tier_alone = not (self._methods or self._exempt or self._roles or self._own)
+        self.always = self.default if self.by_tier_alone and not self.tiers else None
         self._set_keys(config)
         self._set_costs(config)
         self._share(config, context, tag)
@@ -117,7 +139,7 @@ class LimitRule:
         if identity is not None:
             if self._own is not None and identity.limit and (mine := self._own.of(identity.limit)) is not None:
                 return mine
-            if self._tiers and (found := self._tiers.get(identity.tier)) is not None:
+            if self.tiers and (found := self.tiers.get(identity.tier)) is not None:
                 return found
             if self._roles:
                 for role, policy in self._roles.items():

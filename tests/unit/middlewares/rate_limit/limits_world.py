@@ -11,7 +11,7 @@ import pytest
 from gateway.core.exchange import Exchange, Identity
 from gateway.core.failures import Failed, Failure
 from gateway.middlewares import rate_limit
-from gateway.middlewares.rate_limit import RateLimit
+from gateway.middlewares.rate_limit.memory import MemoryLimiter
 from tests.exchange import World, exchange
 
 UNIX = 1_700_000_000
@@ -25,9 +25,9 @@ class Limits(World):
 
     def limiter(
         self, table: dict[str, Any], *, name: str = "rate_limit", route: str = "", pipeline: str = "partner"
-    ) -> RateLimit:
+    ) -> MemoryLimiter:
         hook = self.build(rate_limit, table, name=name, route=route, pipeline=pipeline).request
-        assert isinstance(hook, RateLimit)
+        assert isinstance(hook, MemoryLimiter)
         return hook
 
 

@@ -9,7 +9,7 @@ import pytest
 from gateway.core.exchange import Reply
 from gateway.core.failures import Failed
 from gateway.middlewares import rate_limit
-from gateway.middlewares.rate_limit import RateLimit
+from gateway.middlewares.rate_limit.memory import MemoryLimiter
 from tests.unit.middlewares.rate_limit.limits_world import STANDARD, UNIX, Limits, asked, headers, lines, refused, world
 
 __all__ = ["world"]
@@ -153,10 +153,10 @@ class TestSeveral:
     """Two instances on one pipeline: by address, then by client."""
 
     @pytest.fixture
-    def by_ip(self, world: Limits) -> RateLimit:
+    def by_ip(self, world: Limits) -> MemoryLimiter:
         return world.limiter({"key": "ip", "limit": 4, "window": "1m", "algorithm": "fixed_window"}, name="rate_limit.ip")
 
-    def test_all_policies_are_listed_and_the_tightest_is_shown(self, world: Limits, by_ip: RateLimit):
+    def test_all_policies_are_listed_and_the_tightest_is_shown(self, world: Limits, by_ip: MemoryLimiter):
         by_client = world.limiter({"tokens": 10, "refill": 1})
         seen = []
         for client in ("a", "a", "b"):
@@ -168,7 +168,7 @@ class TestSeveral:
         assert [one["RateLimit"] for one in seen] == ['"ip";r=3;t=60', '"ip";r=2;t=60', '"ip";r=1;t=60']
         assert seen[0]["X-RateLimit-Limit"] == "4" and seen[0]["X-RateLimit-Reset"] == str(UNIX + 110)
 
-    def test_the_later_one_is_shown_when_it_is_tighter(self, world: Limits, by_ip: RateLimit):
+    def test_the_later_one_is_shown_when_it_is_tighter(self, world: Limits, by_ip: MemoryLimiter):
         by_client, exchange = world.limiter({"tokens": 2, "refill": 1}), asked("a")
         by_ip(exchange)
         exchange.reply_blocks = [b"X-Other: 1\r\n", *(exchange.reply_blocks or ())]
@@ -177,7 +177,7 @@ class TestSeveral:
         assert lines(exchange)["X-RateLimit-Limit"] == "2"
         assert lines(exchange)["X-Other"] == "1"
 
-    def test_a_third_one(self, world: Limits, by_ip: RateLimit):
+    def test_a_third_one(self, world: Limits, by_ip: MemoryLimiter):
         exchange = asked("a")
         by_ip(exchange)
         world.limiter({"tokens": 2, "refill": 1})(exchange)
@@ -185,7 +185,7 @@ class TestSeveral:
         assert lines(exchange)["RateLimit-Policy"] == ('"ip";q=4;w=60, "default";q=2;w=2, "all";q=1000;w=10')
         assert lines(exchange)["RateLimit"] == '"default";r=1;t=1'
 
-    def test_a_refusal_by_the_later_one_tells_everything_once(self, world: Limits, by_ip: RateLimit):
+    def test_a_refusal_by_the_later_one_tells_everything_once(self, world: Limits, by_ip: MemoryLimiter):
         by_client = world.limiter({"tokens": 1, "refill": 0.1})
         for _ in range(2):
             exchange = asked("a")
