@@ -33,9 +33,7 @@ class ClassConfig:
         doc='requests within `window` or `period`; at a time, with `algorithm = "concurrency"`; 0 refuses everything',
     )
     window: float | None = setting(Duration(), default=None, doc="the time in which `limit` counts")
-    period: str | None = setting(
-        Choice(*PERIODS), default=None, doc="of a `quota`: the calendar period in which `limit` counts"
-    )
+    period: str | None = setting(Choice(*PERIODS), default=None, doc="of a `quota`: the calendar period in which `limit` counts")
 
 
 @table
