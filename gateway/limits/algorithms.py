@@ -288,37 +288,45 @@ def refund_sliding(state: SlidingState, limit: Limit, now: float, units: float, 
     return state
 
 
-# Sliding log: (times, marks). `times` are those of the requests within the window, oldest first;
-# `marks` has one number more: the units taken before each of them, and by all. So a request is two
-# numbers and the same work, whatever it costs. Exact. Changed in place: only the newest state of a
-# chain may be taken from.
+# Sliding log: (times, marks). `times` are those of the requests within the window, oldest first. Where
+# some cost more than one unit, `marks` has one number more: the units taken before each of them, and
+# by all. So a request is two numbers and the same work, whatever it costs. Exact. Changed in place:
+# only the newest state of a chain may be taken from.
 
 LogState = tuple["array[float] | None", "array[float] | None"]
 
 
 def take_log(state: LogState, limit: Limit, now: float, cost: float = 1) -> Taken:
     times, marks = state
-    if times is None or marks is None:
-        times, marks = array("d"), array("d", (0.0,))
+    if times is None:
+        times = array("d")
     elif gone := bisect_right(times, now - limit.window + LEEWAY):
         del times[:gone]
-        del marks[:gone]
-    used = marks[-1] - marks[0]
-    left = limit.quota - used - cost
+        if marks is not None:
+            del marks[:gone]
+    left = limit.quota - (len(times) if marks is None else marks[-1] - marks[0]) - cost
     if left < 0.0:
-        # Enough units are gone when the first mark is that high.
-        last = bisect_left(marks, marks[0] - left) - 1
-        return state, -1.0, max(LEEWAY, times[last] + limit.window - now)
+        # Enough units are gone with the first request after which so many are missing.
+        last = int(-left) if marks is None else bisect_left(marks, marks[0] - left)
+        return state, -1.0, max(LEEWAY, times[last - 1] + limit.window - now)
+    return _logged(times, marks, now, cost), left, limit.window
+
+
+def _logged(times: array[float], marks: array[float] | None, now: float, cost: float) -> LogState:
+    if marks is None and cost != 1:
+        marks = array("d", range(len(times) + 1))
     times.append(now)
-    marks.append(marks[-1] + cost)
-    return (times, marks), left, limit.window
+    if marks is not None:
+        marks.append(marks[-1] + cost)
+    return times, marks
 
 
 def log_left(state: LogState, limit: Limit, now: float) -> tuple[float, float]:
     times, marks = state
-    if not times or marks is None:
+    if not times:
         return limit.quota, 0.0
-    used = marks[-1] - marks[bisect_right(times, now - limit.window + LEEWAY)]
+    gone = bisect_right(times, now - limit.window + LEEWAY)
+    used = len(times) - gone if marks is None else marks[-1] - marks[gone]
     return max(0.0, limit.quota - used), max(0.0, times[-1] + limit.window - now)
 
 
@@ -328,20 +336,18 @@ def log_idle(state: LogState, limit: Limit, now: float) -> bool:
 
 def charge_log(state: LogState, limit: Limit, now: float, cost: float) -> LogState:
     times, marks = state
-    if times is None or marks is None:
-        times, marks = array("d"), array("d", (0.0,))
-    times.append(now)
-    marks.append(marks[-1] + cost)
-    return times, marks
+    return _logged(array("d") if times is None else times, marks, now, cost)
 
 
 def refund_log(state: LogState, limit: Limit, now: float, units: float, taking: Taking) -> LogState:
     times, marks = state
-    if times is None or marks is None:
+    if times is None:
         return state
     index = bisect_left(times, taking.at)
     if index == len(times) or len(times) - index > REFUND_DEPTH:
         return state
+    if marks is None:
+        marks = array("d", range(len(times) + 1))
     # Another request of the same moment may have been given back already.
     while index + 1 < len(times) and times[index] == taking.at and marks[index + 1] == marks[index]:
         index += 1
@@ -350,13 +356,15 @@ def refund_log(state: LogState, limit: Limit, now: float, units: float, taking: 
     units = min(units, marks[index + 1] - marks[index])
     for later in range(index + 1, len(marks)):
         marks[later] -= units
-    return state
+    return times, marks
 
 
 def undo_log(state: LogState, after: LogState, cost: float) -> None:
-    if state[0] is not None and state[1] is not None:
-        state[0].pop()
-        state[1].pop()
+    times, marks = state
+    if times is not None:
+        times.pop()
+    if marks is not None:
+        marks.pop()
 
 
 ALGORITHMS = {

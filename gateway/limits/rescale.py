@@ -54,8 +54,10 @@ def log(state: LogState, old: Limit, new: Limit, now: float) -> LogState:
     """More units or fewer, as far apart in proportion; to the nearest whole unit, so that a change
     and its reverse add none."""
     times, marks = state
-    if times is None or marks is None:
+    if times is None:
         return state
+    if marks is None:
+        marks = array("d", range(len(times) + 1))
     gone = bisect_right(times, now - old.window + LEEWAY)
     before = int(marks[-1] - marks[gone])
     after = int(before * new.quota / old.quota + 0.5)

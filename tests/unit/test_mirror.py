@@ -66,8 +66,6 @@ MISSING = {
     "gateway.serving.redirect",
     "gateway.serving.server_wide",
     "gateway.serving.upgrade",
-    "gateway.store.redis.blocking",
-    "gateway.store.redis.topology",
     "gateway.upstream.connections.tls",
 }
 """Modules whose tests stand elsewhere, or that only the tests of others run. To be emptied; nothing is added here."""

@@ -17,8 +17,7 @@ from gateway.middlewares.rate_limit.config import ClassConfig, RuleConfig
 from gateway.middlewares.rate_limit.keys import parts
 
 MAX_LOG_UNITS = 100_000
-"""Units that a sliding log may hold for every caller: 16 bytes each, where every request costs
-one."""
+"""Units that a sliding log may hold for every caller: 8 bytes each, where each request costs one."""
 
 Path = tuple[str | int, ...]
 """Keys that lead to a place in the TOML table."""

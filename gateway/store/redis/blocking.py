@@ -10,7 +10,7 @@ from typing import Any
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode, RedisCluster
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
@@ -65,7 +65,7 @@ def connected(url: StoreUrl) -> Iterator[Any]:
         else:
             client = Redis(host=host, port=port, db=url.database, ssl=url.scheme == "rediss", **secrets, **times, **once)  # type: ignore[arg-type]
         yield client
-    except (OSError, RedisError) as error:
+    except (OSError, RedisError, RedisClusterException) as error:  # The last is none of the second.
         raise ClientError(f"{url} cannot be used: {error}") from None
     finally:
         if client is not None:

@@ -372,5 +372,7 @@ def test_a_log_holds_two_numbers_for_a_request_whatever_its_cost():
     buckets.charge("a", 1031.0, 100_000)
     times, marks = buckets.find("a")
     assert (len(times), len(marks)) == (3, 4)
+    assert take(other := Buckets("sliding_log", limit), 1000.0) == 99_999
+    assert len(other.find("a")[0]) == 1 and other.find("a")[1] is None  # one number, where all cost one
     _, (_, left, wait) = buckets.check("a", 1040.0, 1, 10)
     assert (left, wait) == (-1, 51.0)

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import pytest
 
 from gateway.core.clock import REAL
 from gateway.core.telemetry import Telemetry
 from gateway.store.redis import client as client_module
-from gateway.store.redis import topology
 from gateway.store.redis.client import Purpose, RedisClient
 from gateway.store.redis.connection import Command, Script
-from gateway.store.redis.topology import slots_of
 from gateway.store.stores import StoreDown, parse
-from tests.redis import OK, StartFake, fake, usual
+from tests.redis import StartFake, fake, usual
 
 __all__ = ["fake"]
 
@@ -161,17 +158,6 @@ class TestCluster:
             await run(client)
         client.close()
         await asyncio.sleep(0)
-
-    async def test_a_map_as_lists(self, fake: StartFake, monkeypatch: pytest.MonkeyPatch):
-        server = await fake(lambda command: OK)
-        answer = [[0, 16383, [b"10.0.0.1", 7000, b"id"]]]
-        monkeypatch.setattr(topology.Redis, "execute_command", lambda *_: answered(answer))
-        found = await slots_of(parse(f"redis+cluster://127.0.0.1:{server.port}"), [("127.0.0.1", server.port)])
-        assert found == [("10.0.0.1", 7000)] * 16384
-
-
-async def answered(value: Any) -> Any:
-    return value
 
 
 async def test_clients_that_only_look_up_stay_up_when_nothing_can_be_written(fake: StartFake):
