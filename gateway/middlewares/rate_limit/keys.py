@@ -35,6 +35,8 @@ MAX_LENGTH = 64
 BODY = "rate_limit body"
 """The note with the object that a request's body holds, for `body:NAME`."""
 
+_BEFORE_JSON = b" \t\r\n\xef\xbb\xbf\xff\xfe\x00"
+"""What other readers of JSON skip: white space, byte order marks, the zeros of UTF-16 and UTF-32."""
 _RESERVED = re.compile(r"[%(){}\x1f]")
 """What structures a key as text."""
 
@@ -199,7 +201,8 @@ async def read_body(exchange: Exchange, at_most: int, names: Collection[str]) ->
         try:
             read = orjson.loads(body)
         except orjson.JSONDecodeError:
-            if body and (b"{" in body[:4] or "json" in exchange.headers.get("Content-Type", "").lower()):
+            said = exchange.headers.get("Content-Type", "").lower()
+            if body and (body.lstrip(_BEFORE_JSON).startswith(b"{") or "json" in said):
                 raise Failed(Failure.MALFORMED, "The body is no JSON.", by="rate_limit") from None
         if isinstance(read, dict) and (twice := _named_twice(body, names)):
             raise Failed(Failure.MALFORMED, f"The JSON object in the body has {twice!r} twice.", by="rate_limit")

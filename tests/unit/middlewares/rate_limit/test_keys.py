@@ -137,13 +137,20 @@ class TestBodies:
     async def test_others_are_not(self, body: bytes):
         assert (await self.read(body))["id"] == "a"
 
-    @pytest.mark.parametrize("body", [b"", b"[1]", b'"id"', b"nonsense", b"id=a"])
+    @pytest.mark.parametrize("body", [b"", b"[1]", b'"id"', b"nonsense", b"id=a", b'a={"id": 1', b"--x\r\n{"])
     async def test_what_is_no_object_has_no_names(self, body: bytes):
         assert await self.read(body) == {}
 
     @pytest.mark.parametrize(
         "body",
-        [b'{"id": "a", "id":', b'\xef\xbb\xbf{"id": "a"}', '{"id": "a"}'.encode("utf-16"), b'{"id": "\xff"}', b'{"id": 1e999}'],
+        [
+            b'{"id": "a", "id":',
+            b'\xef\xbb\xbf{"id": "a"}',
+            '{"id": "a"}'.encode("utf-16"),
+            b'{"id": "\xff"}',
+            b'{"id": 1e999}',
+            b'\n {"id": 1,}',
+        ],
     )
     async def test_what_others_might_read_is_refused(self, body: bytes):
         with pytest.raises(Failed, match="no JSON"):
