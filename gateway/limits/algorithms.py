@@ -290,7 +290,7 @@ def refund_sliding(state: SlidingState, limit: Limit, now: float, units: float, 
 
 # Sliding log: (times, marks). `times` are those of the requests within the window, oldest first. Where
 # some cost more than one unit, `marks` has one number more: the units taken before each of them, and
-# by all. So a request is two numbers and the same work, whatever it costs. Exact. Changed in place:
+# by all. So a request is two numbers and the same work at any cost. Exact. Changed in place:
 # only the newest state of a chain may be taken from.
 
 LogState = tuple["array[float] | None", "array[float] | None"]

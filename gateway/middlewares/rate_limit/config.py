@@ -57,7 +57,7 @@ class RuleConfig(ClassConfig):
         KeyField(),
         default="client",
         doc="who shares a bucket: `client` the authenticated client, `user` its user, `ip` "
-        "the address (of IPv6 the /64), `global` everybody, `route` everybody on a route,"
+        "the address (of IPv6 the /64), `global` all callers, `route` all callers of a route,"
         " or the value of `header:NAME`, `claim:NAME`, `param:NAME` (of a path template),"
         " `body:NAME` (of a JSON body); an array is the combination. What a request does "
         "not have is replaced by its address, a claim that an identity does not have by its user",

@@ -1,4 +1,4 @@
-"""The policies of one rule: for everybody, by tier and role, and those that keys bring along."""
+"""The policies of one rule: the default, by tier and role, and those that keys bring along."""
 
 from __future__ import annotations
 

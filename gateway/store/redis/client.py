@@ -33,7 +33,7 @@ REDIRECTS = 3
 """How often a command is sent again: to another server of a Cluster, or with its script."""
 
 DOWN = frozenset(("LOADING", "MASTERDOWN", "NOAUTH", "READONLY"))
-"""Errors after which a server is of no use, whatever it is asked."""
+"""Errors after which a server is of no use for any command."""
 UNWRITABLE = frozenset(("MISCONF", "NOPERM", "OOM"))
 """Errors after which a server is of no use to a client whose probe writes."""
 
