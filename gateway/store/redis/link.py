@@ -8,6 +8,7 @@ so neither an outage nor its end costs requests anything. Gateways come back one
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
@@ -23,6 +24,8 @@ from gateway.lifetime.supervised import Supervised
 from gateway.store.redis.connection import Command, Connection, fail
 from gateway.store.redis.topology import CONNECT, Address
 from gateway.store.stores import StoreDown
+
+log = logging.getLogger("gateway.store")
 
 BREAKS = 3
 """Late batches in a row after which a server counts as down."""
@@ -128,6 +131,10 @@ class Link:
             connection = await self._open(FIRST)
         except FAILED as error:
             self.down(f"cannot connect: {error}")
+            return
+        except Exception as error:
+            log.exception("connecting to %s failed", self.label)
+            self.down(f"cannot connect: {error!r}")  # What waits must not wait for ever.
             return
         self._use(connection)
 

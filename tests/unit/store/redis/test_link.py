@@ -117,3 +117,21 @@ async def test_a_mistake_of_our_own_does_not_end_the_search(fake: StartFake, cap
     await until_up(client)
     assert "store_link of redis://" in caplog.text and await client.command(b"GET", b"k") == b"OK"
     client.close()
+
+
+async def test_a_mistake_of_our_own_leaves_nothing_waiting(fake: StartFake, caplog: pytest.LogCaptureFixture):
+    server = await fake(usual())
+    client = made(f"redis://127.0.0.1:{server.port}")
+    [link] = client.links
+    resolve = link.resolve
+
+    async def wrong() -> tuple[str, int]:
+        link.resolve = resolve
+        raise RuntimeError("a mistake")
+
+    link.resolve = wrong
+    with pytest.raises(StoreDown, match="a mistake"):
+        await client.command(b"GET", b"k")
+    assert "RuntimeError" in caplog.text
+    await until_up(client)
+    client.close()
