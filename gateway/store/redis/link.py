@@ -130,7 +130,7 @@ class Link:
         try:
             connection = await self._open(FIRST)
         except FAILED as error:
-            self.down(f"cannot connect: {error}")
+            self.down(_cannot_connect(error))
             return
         except Exception as error:
             log.exception("connecting to %s failed", self.label)
@@ -143,7 +143,7 @@ class Link:
         try:
             connection = await self._open(CONNECT, self.owner.probe)
         except FAILED as error:
-            self.why = str(error)
+            self.why = _cannot_connect(error)
             self.owner.searching(self)
             self._pause = min(AGAIN[1], self._pause * 2)
             return self._pause
@@ -212,3 +212,7 @@ class Link:
         if connection is self.connection:
             self.owner.failures.add(("lost",))
             self.down("the connection was lost")
+
+
+def _cannot_connect(error: Exception) -> str:
+    return f"cannot connect: {str(error) or type(error).__name__}"

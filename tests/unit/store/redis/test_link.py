@@ -135,3 +135,25 @@ async def test_a_mistake_of_our_own_leaves_nothing_waiting(fake: StartFake, capl
     assert "RuntimeError" in caplog.text
     await until_up(client)
     client.close()
+
+
+async def test_an_error_without_words_is_a_reason_too(fake: StartFake):
+    """A link without a reason counts as up: commands once waited in it for ever."""
+    server = await fake(lambda command: None)
+    client = made(f"redis://127.0.0.1:{server.port}")
+    [link] = client.links
+    tries = 0
+
+    async def silent() -> tuple[str, int]:
+        nonlocal tries
+        tries += 1
+        raise ConnectionResetError
+
+    link.resolve = silent
+    for _ in range(2):
+        with pytest.raises(StoreDown, match="ConnectionResetError"):
+            await client.command(b"GET", b"k")
+        async with asyncio.timeout(5):
+            while tries < 3:
+                await asyncio.sleep(0.005)
+    client.close()
