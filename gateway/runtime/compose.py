@@ -111,7 +111,18 @@ class _Composer:
         loaded = replace(self.loaded, warnings=(*self.loaded.warnings, *self.warnings)) if self.warnings else self.loaded
         router, regions = yield partial(_index, routes, self.loaded.gateway.routing)
         return Snapshot(
-            self.number, loaded, router, tuple(routes), unrouted, pools, tls, upstream_tls, regions, early, self.draft, self.ledger
+            self.number,
+            loaded,
+            router,
+            tuple(routes),
+            unrouted,
+            pools,
+            tls,
+            upstream_tls,
+            regions,
+            early,
+            self.draft,
+            self.ledger,
         )
 
     def _store(self) -> SharedStore | None:
