@@ -110,20 +110,8 @@ class _Composer:
             raise ConfigErrors([*self.loaded.warnings, *self.warnings, *self.problems])
         loaded = replace(self.loaded, warnings=(*self.loaded.warnings, *self.warnings)) if self.warnings else self.loaded
         router, regions = yield partial(_index, routes, self.loaded.gateway.routing)
-        return Snapshot(
-            self.number,
-            loaded,
-            router,
-            tuple(routes),
-            unrouted,
-            pools,
-            tls,
-            upstream_tls,
-            regions,
-            early,
-            self.draft,
-            self.ledger,
-        )
+        parts = (tuple(routes), unrouted, pools, tls, upstream_tls, regions, early, self.draft, self.ledger)
+        return Snapshot(self.number, loaded, router, *parts)
 
     def _store(self) -> SharedStore | None:
         """The shared store; None for memory://."""
