@@ -309,6 +309,9 @@ def take_log(state: LogState, limit: Limit, now: float, cost: float = 1) -> Take
         # Enough units are gone with the first request after which so many are missing.
         last = int(-left) if marks is None else bisect_left(marks, marks[0] - left)
         return state, -1.0, max(LEEWAY, times[last - 1] + limit.window - now)
+    if marks is None and cost == 1:
+        times.append(now)
+        return (times, None), left, limit.window
     return _logged(times, marks, now, cost), left, limit.window
 
 
