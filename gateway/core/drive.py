@@ -1,7 +1,9 @@
-"""Driving a coroutine by hand: from one `Wait` to the next, inside the callbacks that bring the outcomes.
+"""Driving a coroutine by hand: from one `Wait` to the next, inside the callbacks that bring the
+outcomes.
 
-The coroutine of a request never is a Task. It runs when something arrives for it, and goes as far as it can; where nothing has to
-be waited for, it ends inside the call of `start`. `core/wait.py` has the contract of what it may await.
+The coroutine of a request never is a Task. It runs when something arrives for it, and goes as far
+as it can; where nothing has to be waited for, it ends inside the call of `start`. `core/wait.py`
+has the contract of what it may await.
 """
 
 from __future__ import annotations
@@ -20,8 +22,9 @@ Over = Callable[[Any, BaseException | None], None]
 class Drive:
     """Resumes `coroutine`; calls `over(value, error)` once, when it has ended.
 
-    `context` holds the context variables of all its steps, and of the Tasks that `foreign` makes for it. Nothing that has to be
-    released may be acquired before the first step: one that is cancelled before `start` never runs.
+    `context` holds the context variables of all its steps, and of the Tasks that `foreign` makes
+    for it. Nothing that has to be released may be acquired before the first step: one that is
+    cancelled before `start` never runs.
     """
 
     __slots__ = ("_cancelled", "_coroutine", "_over", "_waits", "context")
@@ -44,7 +47,8 @@ class Drive:
         self.resume(None)
 
     def cancel(self) -> None:
-        """End it: CancelledError is raised, once, where it waits; where it runs, at the next place where it would wait."""
+        """End it: CancelledError is raised, once, where it waits; where it runs, at the next place
+        where it would wait."""
         coroutine = self._coroutine
         if coroutine is None:
             return
@@ -102,7 +106,7 @@ class Drive:
         return self.context.run(coroutine.send, None)
 
     def _await_future(self, future: Any) -> None:
-        """What is awaited without `foreign` and needs no Task: a bare future, or `asyncio.sleep(0)`."""
+        """Await a bare future, or `asyncio.sleep(0)`: they need no Task."""
         self._waits = future
         if future is None:
             asyncio.get_running_loop().call_soon(self.resume, None)

@@ -1,13 +1,17 @@
-"""What a request's way awaits: outcomes that callbacks deliver, without a Task, a Future or a turn of the event loop.
+"""Awaitables for a request's way: outcomes that callbacks deliver, without a Task, a Future or a
+turn of the loop.
 
-A `Wait` yields itself once; `core/drive.py` resumes the coroutine from inside `wake`. Rules for those who call `wake` and `fail`:
+A `Wait` yields itself once; `core/drive.py` resumes the coroutine from inside `wake`. Rules for
+those who call `wake` and `fail`:
 
-- They resume the coroutine at once. It may run to its end, and begin the next request: leave your own state consistent first,
+- They resume the coroutine at once. It may run to its end, and begin the next request: leave your
+  own state consistent first,
   never call them inside a parser's callback, and use `loop.call_soon(wait.wake)` where one wake can lead to another.
 - An outcome that comes before it is awaited is kept. Only the first counts.
 
-asyncio's own awaitables need a current Task, which a driven coroutine has not: `foreign` gives one to them alone. The other way
-round a Wait passes for a future under a real Task, so an operator's hook can await what the gateway offers.
+asyncio's own awaitables need a current Task, which a driven coroutine has not: `foreign` gives one
+to them alone. The other way round a Wait passes for a future under a real Task, so an operator's
+hook can await what the gateway offers.
 """
 
 from __future__ import annotations
@@ -26,7 +30,8 @@ Resume = Callable[[Any], object]
 class Wait(Generic[T]):
     """An outcome that comes once, maybe early. One coroutine awaits it, once.
 
-    A subclass that must do something when the wait is given up, such as leaving a queue, overrides `cancel`.
+    A subclass that must do something when the wait is given up, such as leaving a queue, overrides
+    `cancel`.
     """
 
     __slots__ = ("_asyncio_future_blocking", "_error", "_resume", "_value", "done")
@@ -70,14 +75,15 @@ class Wait(Generic[T]):
             self.wake()
 
     def cancel(self, msg: Any = None) -> bool:
-        """Give the wait up: the coroutine gets CancelledError. False when the outcome is there already."""
+        """Give the wait up: the coroutine gets CancelledError. False when the outcome is there
+        already."""
         if self.done:
             return False
         self.fail(asyncio.CancelledError())
         return True
 
     def cancelled(self) -> bool:
-        """Whether the outcome is a cancellation."""
+        """Return True if the outcome is a cancellation."""
         return isinstance(self._error, asyncio.CancelledError)
 
     # What a Task asks of a future that its coroutine yields.
@@ -120,7 +126,8 @@ def sleep(seconds: float) -> Wait[None]:
 
 
 class Foreign(Wait[T]):
-    """One Task for an awaitable that needs one; begun once the wait is awaited, in the context of the request."""
+    """One Task for an awaitable that needs one; begun once the wait is awaited, in the context of
+    the request."""
 
     __slots__ = ("_awaitable", "_task")
 
@@ -154,7 +161,8 @@ class Foreign(Wait[T]):
 
 
 def foreign(awaitable: Awaitable[T]) -> Wait[T]:
-    """The outcome of an awaitable that needs a current Task (asyncio.timeout, create_connection, an operator's hook)."""
+    """The outcome of an awaitable that needs a current Task (asyncio.timeout, create_connection, an
+    operator's hook)."""
     return Foreign(awaitable)
 
 
@@ -175,7 +183,7 @@ def in_task(function: Callable[..., Awaitable[T]]) -> Callable[..., Wait[T]]:
 
 
 def driven(awaitable: Awaitable[T]) -> Awaitable[T]:
-    """What a driven coroutine may await for `awaitable`: itself if it is our own, else a Task for it alone."""
+    """Return `awaitable` itself if it needs no Task, else a Wait for a Task of its own."""
     if (isinstance(awaitable, CoroutineType) and awaitable.cr_code in _OWN) or isinstance(awaitable, Wait):
         return awaitable
     return Foreign(awaitable)

@@ -1,7 +1,8 @@
 """From a request's head to an Exchange, and what is refused before any route is looked for.
 
-A request reaches routes only when everybody on its way must read it alike: one origin-form target, one Host, framing that the
-parser found sound (framing.py has the rules). The rest is answered 400, 413, 414, 417, 431 or 505 and its connection closed.
+A request reaches routes only if all recipients on its way must read it alike: one origin-form
+target, one Host, framing that the parser found sound (framing.py has the rules). The rest is
+answered 400, 413, 414, 417, 431 or 505 and its connection closed.
 """
 
 from __future__ import annotations
@@ -58,7 +59,8 @@ class Admission:
         started: float,
         memo: dict[Any, Any],
     ) -> Exchange:
-        """The exchange of a request, not yet checked. An X-Request-ID of sound form is taken over, else one is made."""
+        """The exchange of a request, not yet checked. An X-Request-ID of sound form is taken over,
+        else one is made."""
         given = headers.get(_X_REQUEST_ID)
         exchange = Exchange(
             method,
@@ -79,7 +81,8 @@ class Admission:
 
     def admit(self, exchange: Exchange) -> None:
         """Checks what must be unambiguous before any route is looked for. Raises Failed."""
-        # What the fields come to is worked out once for all requests of a connection that repeat them.
+        # What the fields come to is worked out once for all requests of a connection that repeat
+        # them.
         version = exchange.version
         known = exchange.memo.get(FRAMING)
         if known is None or known[0] != version:
@@ -97,11 +100,12 @@ class Admission:
             raise Failed(Failure.BODY_TOO_LARGE, f"The request's body may have at most {self._max_body} bytes.")
 
     def trusts(self, address: str) -> bool:
-        """Whether this address is in `trusted_proxies`."""
+        """Return True if this address is in `trusted_proxies`."""
         return self._peers.trusts(address)
 
     def attach_body(self, exchange: Exchange, body: ClientBody, go_ahead: Callable[[], None]) -> None:
-        """Gives an exchange its body; `go_ahead` tells a client that waits for 100 (Continue) to send it."""
+        """Gives an exchange its body; `go_ahead` tells a client that waits for 100 (Continue) to
+        send it."""
         headers = exchange.headers
         stated = headers.get(_CONTENT_LENGTH)
         if stated is not None and len(stated) <= _DIGITS and stated.isascii() and stated.isdigit():  # Else `admit` refuses it.
@@ -125,11 +129,13 @@ class Admission:
     def _not_a_path(self, exchange: Exchange) -> None:
         """Targets that are no path.
 
-        RFC 9112 section 3.2.2: one in absolute-form counts instead of Host, and goes on in origin-form with its own.
+        RFC 9112 section 3.2.2: one in absolute-form counts instead of Host, and goes on in
+        origin-form with its own.
         """
         target = exchange.target
         if exchange.method == "CONNECT":
-            # RFC 9110 section 9.3.6: for proxies that tunnel; this one does not. Its target is no path, so no route has it.
+            # RFC 9110 section 9.3.6: for proxies that tunnel; this one does not. Its target is no
+            # path, so no route has it.
             raise Failed(Failure.METHOD_NOT_ALLOWED, headers=((b"Allow", ALLOW),))
         if target == "*" and exchange.method == "OPTIONS":
             return

@@ -1,6 +1,8 @@
-"""A client's request body: fed by the connection as it arrives, read by whatever sends it on. A core RequestBody.
+"""A client's request body: fed by the connection as it arrives, read by hooks and by the upstream.
+A core RequestBody.
 
-It knows no protocol. Reading it more slowly than it arrives makes it ask for a pause above HIGH_WATER bytes.
+It knows no protocol. Reading it more slowly than it arrives makes it ask for a pause above
+HIGH_WATER bytes.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ HIGH_WATER = 256 * 1024
 
 
 class Source(Protocol):
-    """Where a body comes from: a connection, or a stream of HTTP/2."""
+    """The source of a body: a connection, or a stream of HTTP/2."""
 
     def hold(self, held: bool) -> None:
         """Read no more of it for now (True), or go on (False)."""
@@ -28,8 +30,9 @@ class Source(Protocol):
 class ClientBody:
     """A body as it arrives.
 
-    `waiting`: something waits for more of it, so that it is the client that is slow. `arrived`: bytes that have come, read or
-    not. `go_ahead`: called before the first read, where the client waits for 100 (Continue).
+    `waiting`: something waits for more of it, so that it is the client that is slow. `arrived`:
+    bytes that have come, read or not. `go_ahead`: called before the first read, where the client
+    waits for 100 (Continue).
     """
 
     __slots__ = (
@@ -118,7 +121,8 @@ class ClientBody:
 
     @property
     def complete(self) -> bytes | None:
-        """The whole body if it is here already: read by a hook, or small enough to have come with the head."""
+        """The whole body if it is here already: read by a hook, or small enough to have come with
+        the head."""
         if self._whole is None and self._ended and self.length is not None and not self._read and self.go_ahead is None:
             self._refuse_beyond(self.length)
             self._keep()
@@ -149,7 +153,8 @@ class ClientBody:
         if self.complete is None:
             self._begin()
             while not self._ended:
-                # What has come stays where it is until all is here, so a cancelled call loses nothing.
+                # What has come stays where it is until all is here, so a cancelled call loses
+                # nothing.
                 if self._failed is not None:
                     raise self._failed
                 self._refuse_beyond(self._read + self._size)
@@ -162,7 +167,8 @@ class ClientBody:
 
     @property
     def received(self) -> bool:
-        """Whether nothing of it is still to come, so that the connection can be used for another request."""
+        """Return True if all of it has arrived, so that the connection can be used for another
+        request."""
         return self._ended
 
     def _begin(self) -> None:

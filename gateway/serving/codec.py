@@ -1,7 +1,8 @@
-"""What passes between a protocol's codec and the way of a request: events in, an Outlet back.
+"""The interface between a protocol's codec and the way of a request: events in, an Outlet back.
 
-A codec turns a client's bytes into events and replies into bytes; it knows no socket, no clock and no routes. HTTP/1.1 has one in
-http1/codec.py. One of HTTP/2 says the same with these events, each with the number of its stream.
+A codec turns a client's bytes into events and replies into bytes; it knows no socket, no clock and
+no routes. HTTP/1.1 has one in http1/codec.py. One of HTTP/2 says the same with these events, each
+with the number of its stream.
 """
 
 from __future__ import annotations
@@ -22,9 +23,11 @@ from gateway.serving.admission import Admission
 class Head(NamedTuple):
     """A request's head.
 
-    body: the whole of it when it came along; None without one, or while `more` of it is to come as Data and End.
-    close: the client wants the connection closed after the reply. upgrade: nothing that follows is this protocol, if the upgrade
-    that is asked for succeeds. varied: no field that frames or addresses the message differs from the head before.
+    body: the whole of it when it came along; None without one, or while `more` of it is to come as
+    Data and End.
+    close: the client wants the connection closed after the reply. upgrade: nothing that follows is
+    this protocol, if the upgrade that is asked for succeeds. varied: no field that frames or
+    addresses the message differs from the head before.
     """
 
     method: str
@@ -58,7 +61,8 @@ class Reset(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """Bytes that are no request. What came before them is answered first; nothing that follows counts."""
+    """Bytes that are no request. What came before them is answered first; nothing that follows
+    counts."""
 
     failed: Failed
 
@@ -70,7 +74,8 @@ class Codec(Protocol):
     """A client's bytes as events."""
 
     def feed(self, data: bytes) -> Sequence[Event]:
-        """What `data` brings. Bytes that have to wait (too many requests are queued) come with a later call."""
+        """Return the events in `data`. Bytes that have to wait, because too many requests are
+        queued, are kept."""
 
     def eof(self) -> Sequence[Event]:
         """The client sends nothing more."""
@@ -95,22 +100,25 @@ class Outlet(Protocol):
     def open(self) -> bool: ...
 
     def give_away(self, head: bytes, protocol: asyncio.Protocol) -> tuple[asyncio.Transport, bytes, bool]:
-        """Another protocol takes the connection over, after `head`: its transport, what came early, whether it is congested.
+        """Another protocol takes the connection over, after `head`: its transport, what came early,
+        whether it is congested.
 
         The connection counts as in use until `taken_back`.
         """
 
     def taken_back(self) -> None:
-        """What has taken the connection over has closed it."""
+        """The protocol that took the connection over has closed it."""
 
     def send(self, exchange: Exchange, reply: Reply) -> None:
         """Send a reply whose body is complete. Nothing has been sent when it raises."""
 
     def begin(self, exchange: Exchange, reply: Reply) -> None:
-        """Send the head of a reply whose body follows by `write` and `end`. Nothing has been sent when it raises."""
+        """Send the head of a reply whose body follows by `write` and `end`. Nothing has been sent
+        when it raises."""
 
     def write(self, data: bytes) -> Wait[None] | None:
-        """Send a piece of the body. A Wait is to be awaited before the next: the client takes bytes too slowly."""
+        """Send a piece of the body. A Wait is to be awaited before the next: the client takes bytes
+        too slowly."""
 
     def end(self, exchange: Exchange, trailers: Iterable[Pair]) -> None:
         """The body is complete."""

@@ -1,4 +1,5 @@
-"""How requests end early: what an exception means, what is given up, whose hooks hear of it."""
+"""Early ends of requests: map exceptions to failures, give up replies, find the pipeline that
+answers."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ log = logging.getLogger("gateway.serving")
 
 
 def broken_off(exchange: Exchange, outlet: Outlet, failed: Failed) -> bool:
-    """Break off a reply that has begun, since a shorter one must not look complete. False when none has."""
+    """Break off a reply that has begun, since a shorter one must not look complete. False when none
+    has."""
     if exchange.written:
         exchange.failed = failed
         outlet.abort()

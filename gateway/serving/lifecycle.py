@@ -1,7 +1,9 @@
-"""Run one request: match, request hooks, target, response hooks, reply, finish hooks. The order of things, and nothing else.
+"""Run one request: match, request hooks, target, response hooks, reply, finish hooks. The order of
+things, and nothing else.
 
-`serve` is a coroutine that core/drive.py drives: it waits for nothing but what core/wait.py offers, and where there is nothing to
-wait for it runs to its end inside the parser's callback. It knows no protocol and no socket; its client is an Outlet.
+`serve` is a coroutine that core/drive.py drives: it waits for nothing but what core/wait.py offers,
+and where there is nothing to wait for it runs to its end inside the parser's callback. It knows no
+protocol and no socket; its client is an Outlet.
 """
 
 from __future__ import annotations
@@ -79,7 +81,8 @@ def match(exchange: Exchange, outlet: Outlet, snapshot: Snapshot) -> Route:
 
 
 async def deliver(exchange: Exchange, outlet: Outlet, reply: Reply, server: Server) -> None:
-    """Send a reply that is not simply complete: a stream as it arrives, or the 101 that begins a tunnel."""
+    """Send a reply that is not simply complete: a stream as it arrives, or the 101 that begins a
+    tunnel."""
     if isinstance(reply, Switched):
         if reply.status == 101 and outlet.open:
             join(exchange, outlet, reply, server)
@@ -121,7 +124,8 @@ async def fail(exchange: Exchange, outlet: Outlet, server: Server, snapshot: Sna
 
 
 def finish(exchange: Exchange, outlet: Outlet, snapshot: Snapshot) -> None:
-    """The end of it, however it ended: gives up what still arrives, runs the finish hooks, lets the snapshot go."""
+    """The end of it, however it ended: gives up what still arrives, runs the finish hooks, lets the
+    snapshot go."""
     reply, route = exchange.reply, exchange.route
     if reply is not None and not (reply.__class__ is Reply and reply.body.__class__ is bytes):
         abandon(exchange)

@@ -1,4 +1,5 @@
-"""The listener for http that sends everybody to https: the same way as ever, on a snapshot with a single answer.
+"""The http listener that redirects to https: the usual way of a request, on a snapshot with one
+answer.
 
 So a redirect is admitted, limited, logged and counted like any other request, as route "redirect".
 """
@@ -20,7 +21,8 @@ NAME = "redirect"
 
 
 class Redirects:
-    """Stands in for the runtime: its snapshot is the one in force with the redirect for its only route."""
+    """Stands in for the runtime: its snapshot is the one in force with the redirect for its only
+    route."""
 
     def __init__(self, runtime: Runtime, config: RedirectConfig, port: int) -> None:
         self._runtime = runtime

@@ -1,4 +1,4 @@
-"""What the connections of a listener share, as the parts of serving see it."""
+"""The interface of a listener: what its connections share."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ class Runtime(Protocol):
 
 
 class Server(Protocol):
-    """A listener. now: the loop's time as of the last sweep. draining: every connection ends after its reply."""
+    """A listener. now: the loop's time as of the last sweep. draining: every connection ends after
+    its reply."""
 
     runtime: Runtime
     admission: Admission

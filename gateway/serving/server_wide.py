@@ -1,4 +1,5 @@
-"""Where a request ends with the gateway itself: OPTIONS for the server as a whole, and OPTIONS and TRACE that may go no further.
+"""Requests that the gateway itself answers: OPTIONS for the whole server, and OPTIONS and TRACE
+that may go no further.
 
 RFC 9110 section 7.6.2 (Max-Forwards) and section 9.3.7; RFC 9112 section 3.2.4 (asterisk-form).
 """
@@ -38,7 +39,8 @@ def server_wide(snapshot: Snapshot) -> Route:
 
 
 def limited(exchange: Exchange, route: Route) -> Route:
-    """The route of an OPTIONS or TRACE, ended here if its Max-Forwards is used up, else with one less. Raises Failed."""
+    """The route of an OPTIONS or TRACE, ended here if its Max-Forwards is used up, else with one
+    less. Raises Failed."""
     if exchange.method == "TRACE" and exchange.body is not None:  # RFC 9110 section 9.3.8
         raise Failed(Failure.MALFORMED, "TRACE has no content.")
     left = hops(exchange.headers.getall("Max-Forwards", ()))
@@ -57,7 +59,8 @@ def _options(exchange: Exchange) -> Reply:
 
 
 def _trace(exchange: Exchange) -> Reply:
-    """The request as it was received, without what must not be shown to a script (RFC 9110 section 9.3.8)."""
+    """The request as it was received, without what must not be shown to a script (RFC 9110 section
+    9.3.8)."""
     lines = [f"TRACE {exchange.target} HTTP/1.1\r\n".encode("utf-8", "surrogateescape")]
     for name, value in exchange.raw_headers:
         if lower(name) not in CREDENTIALS:

@@ -1,9 +1,12 @@
-"""A tunnel: two sockets whose bytes are handed from one to the other untouched, until both are closed.
+"""A tunnel: two sockets whose bytes are handed from one to the other untouched, until both are
+closed.
 
-Each side is an `End`, the protocol of its own socket, so a chunk costs one call from the event loop and one write. A socket that
-takes bytes too slowly keeps the other from being read. What becomes of one side becomes of the other: the end of its data is
-passed on as that, a reset as a reset. Of what passes only the boundaries of WebSocket frames are followed, because a tunnel that
-the gateway itself must end is to say so with a Close frame, 1001 (RFC 6455 section 7.4.1), which may stand only between frames.
+Each side is an `End`, the protocol of its own socket, so a chunk costs one call from the event loop
+and one write. A socket that takes bytes too slowly keeps the other from being read. What becomes of
+one side becomes of the other: the end of its data is passed on as that, a reset as a reset. Of what
+passes only the boundaries of WebSocket frames are followed, because a tunnel that the gateway
+itself must end is to say so with a Close frame, 1001 (RFC 6455 section 7.4.1), which may stand only
+between frames.
 """
 
 from __future__ import annotations
@@ -66,7 +69,7 @@ class End(asyncio.Protocol):
             peer.transport.write(data)
 
     def eof_received(self) -> bool:
-        """Whether this side stays open for what `peer` still has to say."""
+        """Return True if this side stays open because `peer` may still send."""
         self.eof = True
         peer = self.peer
         if self.told or peer.told or peer.lost or peer.eof or not peer.transport.can_write_eof():
@@ -113,7 +116,8 @@ class End(asyncio.Protocol):
         peer.resume()  # It may have been held back for the sake of this side, which gets nothing more of it.
 
     def _last(self, data: bytes) -> None:
-        """What comes while the tunnel is ending: the rest of a frame still passes, then only a Close frame matters."""
+        """Handle data while the tunnel ends: pass the rest of a frame, then only look for a Close
+        frame."""
         if self.ending:
             size = self.frames.feed_frame(data)
             if not self.peer.lost:
@@ -226,7 +230,8 @@ class Tunnels:
         self._live.discard(tunnel)
 
     def sweep(self, now: float) -> None:
-        """Looks at them all, if SWEEP seconds have passed since the last time. `now` is the loop's time."""
+        """Looks at them all, if SWEEP seconds have passed since the last time. `now` is the loop's
+        time."""
         if now >= self._due:
             self._due = now + SWEEP
             for tunnel in tuple(self._live):

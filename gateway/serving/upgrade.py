@@ -1,8 +1,9 @@
 """The end of a request's way that got a 101: a tunnel takes over.
 
-Everything of the configuration is let go of when the tunnel stands, so that a reload can retire it however long the tunnel lasts:
-all but the hooks that give back what they took, which nothing else can. The other finish hooks run when the tunnel ends, as they
-are in force then for the route of the same name: what those of its own time need (a log file, say) may be closed by then.
+Everything of the configuration is let go of when the tunnel stands, so that a reload can retire it
+however long the tunnel lasts: all but the hooks that give back what they took, which nothing else
+can. The other finish hooks run when the tunnel ends, as they are in force then for the route of the
+same name: what those of its own time need (a log file, say) may be closed by then.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ def _gone(exchange: Exchange) -> None:
 
 
 def join(exchange: Exchange, outlet: Outlet, reply: Switched, server: Server) -> None:
-    """Answer the client 101 and join the two sockets; not a byte that came early on either side is lost."""
+    """Answer the client 101 and join the two sockets; not a byte that came early on either side is
+    lost."""
     rest, reply.rest = reply.rest, b""
     head = make_head(exchange, reply, LINES, close=False) + rest
     pipeline = _let_go(exchange, outlet)

@@ -60,7 +60,8 @@ def tasks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _wrap(monkeypatch: pytest.MonkeyPatch, change: Callable[[Any, bool], Any]) -> None:
-    """Changes every hook but the one that renders errors, which must not wait (see Pipeline.render)."""
+    """Changes every hook but the one that renders errors, which must not wait (see
+    Pipeline.render)."""
     steps = pipeline._steps
 
     def wrapped(hooks: Iterable[Any]) -> tuple[pipeline.Step, ...]:

@@ -1,4 +1,5 @@
-"""Endpoints that answer before they have read the request's body: the client gets that answer, once, and can read it."""
+"""Endpoints that answer before they have read the request's body: the client gets that answer,
+once, and can read it."""
 
 from __future__ import annotations
 

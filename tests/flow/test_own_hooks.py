@@ -1,4 +1,5 @@
-"""The gateway's own hooks that wait do so without a Task: for a body, a password's hash, keys, a store."""
+"""The gateway's own hooks that wait do so without a Task: for a body, a password's hash, keys, a
+store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Where the parts of a request's way meet: hooks that do what they must not, failures in the midst of an answer."""
+"""Where the parts of a request's way meet: hooks that do what they must not, failures in the midst
+of an answer."""
 
 from __future__ import annotations
 
@@ -113,7 +114,8 @@ async def test_what_streams_while_the_client_leaves_is_given_up(start, connect):
 
 
 async def test_thousands_in_a_row_do_not_nest(start, connect, origin):
-    """Pipelined requests that are answered at once complete one after the other, not inside each other."""
+    """Pipelined requests that are answered at once complete one after the other, not inside each
+    other."""
     gateway = await start('[[route]]\npath = "/h"\nbuiltin = "info"\n')
     client = await connect(gateway)
     count = 3000

@@ -1,7 +1,9 @@
-"""HTTP/1.1 from a client's bytes to events: heads that repeat, heads that are parsed, bodies as they arrive. No socket, no clock.
+"""HTTP/1.1 from a client's bytes to events: heads that repeat, heads that are parsed, bodies as
+they arrive. No socket, no clock.
 
-Requests that come faster than they are answered are bounded here: with QUEUE of them taken and not `consumed`, bytes are kept as
-they are. Between two requests the parser is shown at most SLICE bytes at once, so that one segment is not thousands of them.
+Requests that come faster than they are answered are bounded here: with QUEUE of them taken and not
+`consumed`, bytes are kept as they are. Between two requests the parser is shown at most SLICE bytes
+at once, so that one segment is not thousands of them.
 """
 
 from __future__ import annotations
@@ -25,11 +27,13 @@ QUEUE = 32
 _TRAILER = istr("Trailer")
 SLICE = 8192
 TAIL = 65536
-"""Bytes behind a request for another protocol that are kept before the client is read no further."""
+"""Bytes behind a request for another protocol that are kept before the client is read no further.
+"""
 
 
 class Http1Codec:
-    """One connection's. `queued`: heads given that have not been `consumed`; the reader is to pause while `full`.
+    """One connection's. `queued`: heads given that have not been `consumed`; the reader is to pause
+    while `full`.
 
     backlog: bytes that are kept until there is room, or until it is known whose they are.
     head_bytes: bytes of a head that is not complete yet, 0 between heads.
@@ -77,7 +81,8 @@ class Http1Codec:
 
     @property
     def full(self) -> bool:
-        """Whether enough waits: requests, or bytes behind one that asks for another protocol."""
+        """Return True if enough waits: requests, or bytes behind one that asks for another
+        protocol."""
         return self.queued >= QUEUE or len(self.backlog) > TAIL
 
     def consumed(self) -> None:
@@ -103,7 +108,7 @@ class Http1Codec:
         return self._parse_slices(self.backlog + data if self.backlog else data)
 
     def resume(self) -> Sequence[Event]:
-        """What was kept while too many requests were queued."""
+        """Return the events in the bytes that were kept while too many requests were queued."""
         return self._parse_slices(self.backlog) if self.backlog and not self.switched else ()
 
     def eof(self) -> Sequence[Event]:
@@ -139,7 +144,7 @@ class Http1Codec:
         return events
 
     def _parse(self, data: bytes) -> Sequence[Event]:
-        """What the parser makes of it."""
+        """Return the events that the parser finds in `data`."""
         parsing, payload = self._parsing, self._payload
         try:
             messages, upgraded, tail = parsing.feed_data(data)

@@ -1,8 +1,10 @@
-"""A client's connection in HTTP/1.1: requests in the order in which they came, one at a time; half-close and linger.
+"""A client's connection in HTTP/1.1: requests in the order in which they came, one at a time;
+half-close and linger.
 
-It feeds its codec and begins the next request when the one before is over; outlet.py is what that writes to. One loop
-(`_next`) takes requests from the queue, so that a thousand that are answered at once do not nest. Deadlines are the sweep's
-(net/deadlines.py), which reads `head_since`, `idle_since`, `linger_until` and `body` here.
+It feeds its codec and begins the next request when the one before is over; outlet.py is what that
+writes to. One loop (`_next`) takes requests from the queue, so that a thousand that are answered at
+once do not nest. Deadlines are the sweep's (net/deadlines.py), which reads `head_since`,
+`idle_since`, `linger_until` and `body` here.
 """
 
 from __future__ import annotations
@@ -33,7 +35,8 @@ log = logging.getLogger("gateway.serving")
 GRACE = 0.25
 """Seconds between two looks at whether a client that sends nothing more is still there."""
 LINGER = 5.0
-"""Seconds for which the rest of a body that nothing reads is taken from the client, so that it can read its answer."""
+"""Seconds for which the rest of a body that nothing reads is taken from the client, so that it can
+read its answer."""
 
 _HTTP_11 = (1, 1)
 
@@ -43,7 +46,7 @@ class Http1Connection(Http1Outlet):
 
     head_since: when the head now arriving began, 0 between heads.
     idle_since: when the last request was over, 0 while there is one.
-    linger_until: when the connection closes whatever the client still sends, 0 while it is used.
+    linger_until: when the connection closes even if the client still sends, 0 while it is used.
 
     A dozen attributes are not enough: a connection is a queue, a request's Outlet and three
     deadlines in one, because an object for each would cost memory a thousand times over.
@@ -131,7 +134,8 @@ class Http1Connection(Http1Outlet):
             self.hold(True)
 
     def eof_received(self) -> bool:
-        """The client sends nothing more; what it has sent is still answered (RFC 9112 section 9.6 has it half-close)."""
+        """The client sends nothing more; what it has sent is still answered (RFC 9112 section 9.6
+        has it half-close)."""
         if self.transport is None or self.scheme == "https" or self.linger_until:
             return False
         if self.exchange is not None and UPGRADE in self.exchange.notes:
@@ -208,8 +212,9 @@ class Http1Connection(Http1Outlet):
         """One request's whole way, as far as it goes without waiting."""
         self.head_since = self.idle_since = 0.0
         server = self._server
-        # A request's fields and their memo (see Exchange.memo): those of the request before where they are the same. An SDK or a
-        # browser sends the same fields with every request of a connection, or nearly so.
+        # A request's fields and their memo (see Exchange.memo): those of the request before where
+        # they are the same. An SDK or a browser sends the same fields with every request of a
+        # connection, or nearly so.
         number = server.runtime.snapshot.number
         raw_headers, known = head.raw_headers, self._raw_headers
         if number != self._snapshot_number or (raw_headers is not known and raw_headers != known):
@@ -262,7 +267,8 @@ class Http1Connection(Http1Outlet):
         self._take(self._codec.decline())
 
     def _end(self) -> None:
-        """Answer nothing more. A client that still sends has to be read, or it would not read its answer before the reset."""
+        """Answer nothing more. A client that still sends has to be read, or it would not read its
+        answer before the reset."""
         self.last = True
         self._queue.clear()
         incoming = self._incoming
@@ -297,12 +303,13 @@ class Http1Connection(Http1Outlet):
 
     @property
     def busy(self) -> bool:
-        """Whether a request, or what has become of one, is on it."""
+        """Return True if a request or a tunnel is on it."""
         return self._drive is not None or self.given_away
 
     @property
     def awaiting_head(self) -> bool:
-        """Whether the next bytes belong to a new request's head: no request is being handled or read to its end."""
+        """Return True if the next bytes belong to a new request's head: none is being handled or
+        read to its end."""
         return self._drive is None and self._incoming is None and not (self.given_away or self.linger_until)
 
     def close(self) -> None:
@@ -312,14 +319,16 @@ class Http1Connection(Http1Outlet):
             self.transport.close()
 
     def give_up_body(self, failed: Failed) -> None:
-        """The request's body comes too slowly: its reader gets this failure, and the connection ends."""
+        """The request's body comes too slowly: its reader gets this failure, and the connection
+        ends."""
         body, self._incoming = self.body, None
         if body is not None:
             body.fail(failed)
             body.wake()
 
     def refuse(self, failed: Failed, *, linger: bool = True) -> None:
-        """Answer what never became a request, and close; `linger` where the client may still be sending it."""
+        """Answer what never became a request, and close; `linger` where the client may still be
+        sending it."""
         self.last = True
         if self.transport is None:
             return
@@ -332,7 +341,8 @@ class Http1Connection(Http1Outlet):
             self.close()
 
     def hold(self, held: bool) -> None:
-        """Read no more for now: a body has more than its reader takes, or too many requests are queued; or go on."""
+        """Read no more for now: a body has more than its reader takes, or too many requests are
+        queued; or go on."""
         self._holds += 1 if held else -1
         transport = self.transport
         if transport is None or self.given_away or transport.is_closing():
@@ -343,10 +353,11 @@ class Http1Connection(Http1Outlet):
             transport.resume_reading()
 
     def _look_for_client(self) -> None:
-        """Whether a half-closed client still waits, or has left altogether: on the wire both begin alike.
+        """Find out if a half-closed client still waits, or has left: on the wire both begin alike.
 
-        The kernel of one that has left answers whatever is sent to it with a reset. 100 (Continue) is what may always be sent:
-        RFC 9110 section 15.2.1 has a client that has not asked for it discard it.
+        The kernel of one that has left answers all that is sent to it with a reset. 100 (Continue)
+        is what may always be sent: RFC 9110 section 15.2.1 has a client that has not asked for it
+        discard it.
         """
         transport, exchange = self.transport, self.exchange
         if transport is None or self.given_away:

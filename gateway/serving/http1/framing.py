@@ -1,8 +1,10 @@
-"""What a request's head must be before anybody looks for a route: RFC 9112 and RFC 9110 as decisions, each with its section.
+"""The rules for a request's head before a route is looked for: RFC 9112 and RFC 9110, each with its
+section.
 
-aiohttp's parser (llhttp, strict) has refused by now what is no HTTP at all: bare LF and CR, obs-fold, white space before a colon,
-control bytes, signs in numbers, chunk sizes that are none. What it lets pass although two readers could differ is decided here,
-and only here. Nothing here does I/O or knows routes. docs/http.md has the rules as a table, and what other proxies do.
+aiohttp's parser (llhttp, strict) has refused by now what is no HTTP at all: bare LF and CR,
+obs-fold, white space before a colon, control bytes, signs in numbers, chunk sizes that are none.
+What it lets pass although two readers could differ is decided here, and only here. Nothing here
+does I/O or knows routes. docs/http.md has the rules as a table, and what other proxies do.
 """
 
 from __future__ import annotations
@@ -15,13 +17,15 @@ from gateway.core.failures import Failed, Failure
 from gateway.core.headers import Memo, Pair
 
 LONGEST_BODY = 2**63 - 1
-"""Bytes. What a signed 64-bit reader can count (RFC 9112 section 6.3: a recipient must anticipate overflow)."""
+"""Bytes. What a signed 64-bit reader can count (RFC 9112 section 6.3: a recipient must anticipate
+overflow)."""
 
 NAMED_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE", "PRI"))
 
 _LENGTH = re.compile(rb"[0-9]{1,19}")
 _REG_NAME = re.compile(r"(?:[a-z0-9._~!$&'()*+;=-]|%[0-9a-f]{2})+", re.IGNORECASE)
-"""RFC 3986 section 3.2.2, without the comma: lists of hosts are what a merged second Host field looks like."""
+"""RFC 3986 section 3.2.2, without the comma: lists of hosts are what a merged second Host field
+looks like."""
 _PORT = re.compile(r"[0-9]{0,5}")
 _ABSOLUTE = re.compile(r"https?://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
 _UNSAFE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
@@ -32,9 +36,11 @@ _JUDGED = Memo(lambda name: name.lower() if name.lower() in _READ else b"")
 
 
 def check_fields(version: tuple[int, int], raw_headers: Sequence[Pair]) -> str | None:
-    """Checks what frames and addresses a message; returns the Host field's host (lower case, no port), None without one.
+    """Checks what frames and addresses a message; returns the Host field's host (lower case, no
+    port), None without one.
 
-    It depends on the version and the fields alone, so a connection that repeats them asks once. Raises Failed.
+    It depends on the version and the fields alone, so a connection that repeats them asks once.
+    Raises Failed.
     """
     host: bytes | None = None
     length: bytes | None = None
@@ -95,7 +101,8 @@ def _check_expectation(before: bool, value: bytes) -> bool:
 
 
 def authority(value: str, complaint: str) -> str:
-    """The host of `host[:port]`, lower case (RFC 9110 section 7.2); userinfo is no part of it (section 4.2.4). Raises Failed."""
+    """The host of `host[:port]`, lower case (RFC 9110 section 7.2); userinfo is no part of it
+    (section 4.2.4). Raises Failed."""
     if value.startswith("["):
         address, bracket, port = value[1:].partition("]")
         try:
@@ -114,11 +121,12 @@ def authority(value: str, complaint: str) -> str:
 
 
 _HOSTS = Memo(lambda value: authority(value.decode("latin-1"), "The Host field is not a host."), longest=256)
-"""What a Host field's value comes to, the sound ones remembered."""
+"""The host in a Host field's value, remembered for sound values."""
 
 
 def absolute(target: str) -> tuple[str, str]:
-    """Authority and origin-form of a target in absolute-form (RFC 9112 section 3.2.2). Raises Failed for any other form."""
+    """Authority and origin-form of a target in absolute-form (RFC 9112 section 3.2.2). Raises
+    Failed for any other form."""
     match = _ABSOLUTE.fullmatch(target)
     if match is None:
         raise Failed(Failure.MALFORMED, "The request target must be a path.")
@@ -133,7 +141,8 @@ def check_version(version: tuple[int, int]) -> None:
 
 
 def hops(values: Sequence[str]) -> int | None:
-    """Max-Forwards, for OPTIONS and TRACE (RFC 9110 section 7.6.2); None without one. Raises Failed."""
+    """Max-Forwards, for OPTIONS and TRACE (RFC 9110 section 7.6.2); None without one. Raises
+    Failed."""
     if not values:
         return None
     if len(values) > 1 or _HOPS.fullmatch(values[0]) is None:

@@ -1,4 +1,5 @@
-"""The writing half of a client's connection in HTTP/1.1: the Outlet of the request under way. connection.py is the other half."""
+"""The writing half of a client's connection in HTTP/1.1: the Outlet of the request under way.
+connection.py is the other half."""
 
 from __future__ import annotations
 
@@ -18,9 +19,11 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class Http1Outlet(asyncio.Protocol):
-    """Writes what is sent to the client of `exchange`, the request under way; `body` is that request's.
+    """Writes what is sent to the client of `exchange`, the request under way; `body` is that
+    request's.
 
-    transport: None once the connection is lost, or another protocol has taken it over and closed it.
+    transport: None once the connection is lost, or another protocol has taken it over and closed
+    it.
     """
 
     __slots__ = (

@@ -1,18 +1,24 @@
-"""The one place that knows aiohttp's parser: what it is fed, what becomes of bytes it cannot take, what its errors mean.
+"""The one place that knows aiohttp's parser: what it is fed, what becomes of bytes it cannot take,
+what its errors mean.
 
-The parser (llhttp, strict) is right about what is malformed, but gives up too much with it, and stops too late or too early:
+The parser (llhttp, strict) is right about what is malformed, but gives up too much with it, and
+stops too late or too early:
 
-- Requests that came whole before malformed bytes, in one segment with them, are lost: here they are answered first.
-- Bytes after the last request of a connection (`Connection: close`, HTTP/1.0) are an error to it: RFC 9112 section 9.6 has them
+- Requests that came whole before malformed bytes, in one segment with them, are lost: here they are
+  answered first.
+- Bytes after the last request of a connection (`Connection: close`, HTTP/1.0) are an error to it:
+  RFC 9112 section 9.6 has them
   ignored.
-- It stops behind a request with an `Upgrade` it does not know (h2c) and drops what follows: here that is parsed.
+- It stops behind a request with an `Upgrade` it does not know (h2c) and drops what follows: here
+  that is parsed.
 - It knows a fixed list of methods: here any token is one (RFC 9110 section 9.1).
 
-All of that is done by feeding a fresh parser line by line, from the last place that is known to lie between two requests. It
-costs nothing where nothing is wrong: then only that place is kept up.
+All of that is done by feeding a fresh parser line by line, from the last place that is known to lie
+between two requests. It costs nothing where nothing is wrong: then only that place is kept up.
 
-Bodies arrive in the parser's StreamReader and are taken out of it after each segment (`take`), so nobody ever waits on one.
-tests/unit/serving/http1/test_parser.py names everything undocumented of aiohttp that is used here.
+Bodies arrive in the parser's StreamReader and are taken out of it after each segment (`take`), so
+no coroutine waits on one. tests/unit/serving/http1/test_parser.py names everything undocumented of
+aiohttp that is used here.
 """
 
 from __future__ import annotations
@@ -33,7 +39,8 @@ from gateway.serving.http1.framing import NAMED_METHODS
 Parsed = tuple[Sequence[tuple[Any, Any]], bool, bytes]
 
 READ_LIMIT = 2**30
-"""Bytes in a StreamReader at which it would ask for a pause: never, because it is emptied after each segment."""
+"""Bytes in a StreamReader at which it would ask for a pause: never, because it is emptied after
+each segment."""
 LINES_MAX = 2048
 """Lines fed one by one after an error; a segment of more is refused as a whole."""
 
@@ -47,18 +54,19 @@ _STAND_IN = b"PUT"
 
 
 class Limits:
-    """What a parser lets pass: bytes of the request line, bytes of a field, and how many fields."""
+    """The limits of a parser: bytes of the request line, bytes of a field, number of fields."""
 
     def __init__(self, max_line: int, max_field: int, max_fields: int) -> None:
         self.max_line = max_line
-        # The parser reports too long a line and too long a field alike, but with their limits: those must differ.
+        # The parser reports too long a line and too long a field alike, but with their limits:
+        # those must differ.
         self.max_field = max_field + 1 if max_field == max_line else max_field
         self.max_fields = max_fields
         self.shortest = min(max_line, max_field)
         """Bytes of a line up to which it is within all limits."""
 
     def failed(self, error: HttpProcessingError) -> Failed:
-        """What the parser said about bytes that are no request; tells the client no more than it must know."""
+        """Map the parser's error to a Failed that tells the client no more than it must know."""
         why = str(error)
         if isinstance(error, LineTooLong):
             if str(error.args[1]) == str(self.max_line):
@@ -73,7 +81,7 @@ class Limits:
 
 
 class _Unpaused:
-    """What the parser and its StreamReaders take for their protocol: it never pauses."""
+    """The protocol that the parser and its StreamReaders see: it never pauses."""
 
     connected = True
     _reading_paused = False
@@ -146,7 +154,7 @@ class Parsing:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing that comes is a request any more."""
+        """Return True if no more requests can come."""
         return self.broken or (self._closing and self._payload.is_eof())
 
     def stop(self) -> None:
@@ -260,7 +268,8 @@ class Parsing:
         self.fault = why
 
     def _replay(self, data: bytes, cause: HttpProcessingError | None) -> Parsed:
-        """The requests in `data`, which begins between two of them, up to the first byte that is at fault."""
+        """The requests in `data`, which begins between two of them, up to the first byte that is at
+        fault."""
         lines = data.split(b"\n")
         if len(lines) > LINES_MAX:
             self.broken = self._odd = True
@@ -327,5 +336,5 @@ class Parsing:
 
 
 def take(payload: StreamReader) -> bytes:
-    """What has arrived of a body since the last call; b"" when nothing has."""
+    """Return the bytes of a body that have arrived since the last call."""
     return payload.read_nowait()

@@ -1,11 +1,14 @@
-"""A request whose fields are those of the request before it on its connection, or nearly so: what repeats is not parsed again.
+"""A request whose fields are those of the request before it on its connection, or nearly so: what
+repeats is not parsed again.
 
-Clients repeat themselves: an SDK or a browser sends the same fields with every request of a connection, but perhaps for a request
-id or a trace. What a field means depends on nothing but its line for the requests taken here: plain methods with a plain target
-on HTTP/1.1, and what is read after the head either nothing or exactly as many bytes as its one Content-Length says. The parser
-has judged these very lines. A line may have another value, of the plainest kind, unless the parser heeds its name; Content-Length
-may be another number. Anything else, and the parser judges all of it again: other names, another order, white space or bytes out
-of the ordinary, a body that is not all there or is followed by anything, a head in pieces.
+Clients repeat themselves: an SDK or a browser sends the same fields with every request of a
+connection, but perhaps for a request id or a trace. What a field means depends on nothing but its
+line for the requests taken here: plain methods with a plain target on HTTP/1.1, and what is read
+after the head either nothing or exactly as many bytes as its one Content-Length says. The parser
+has judged these very lines. A line may have another value, of the plainest kind, unless the parser
+heeds its name; Content-Length may be another number. Anything else, and the parser judges all of it
+again: other names, another order, white space or bytes out of the ordinary, a body that is not all
+there or is followed by anything, a head in pieces.
 """
 
 from __future__ import annotations
@@ -20,15 +23,16 @@ from gateway.core.headers import PLAIN_FIELD, Pair
 from gateway.serving.codec import Head
 
 _LINE = re.compile(rb"(GET|HEAD|POST|PUT|PATCH|DELETE) (/[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*) HTTP/1\.1")
-"""RFC 3986's characters only: what the parser makes of others is for the parser to say. A message's length depends on its fields
-alone for all these methods (RFC 9112 section 6.3)."""
+"""RFC 3986's characters only: what the parser makes of others is for the parser to say. A message's
+length depends on its fields alone for all these methods (RFC 9112 section 6.3)."""
 _HEEDED = frozenset(
     b"connection proxy-connection keep-alive upgrade te trailer transfer-encoding content-length content-encoding expect host "
     b"sec-websocket-key1 http2-settings".split()
 )
 """Names that decide how a message is read, where it ends, or what becomes of its connection."""
 PATIENCE = 16
-"""Requests to parse, after one repeated nothing of the one before, until another is held against the one before."""
+"""Requests to parse, after one repeated nothing of the one before, until another is held against
+the one before."""
 _CRLF = b"\r\n"
 _END = b"\r\n\r\n"
 _HTTP_11 = (1, 1)
@@ -38,7 +42,8 @@ _DIGITS = re.compile(rb"[0-9]{1,9}")
 
 
 class Repeat:
-    """What a connection's next request is held against: the bytes after the request line, and what they were parsed into.
+    """A parsed request that the next one is compared with: the bytes after the request line, and
+    their fields.
 
     `used`: whether any request has repeated them.
     """
@@ -66,7 +71,8 @@ class Repeat:
         length: int,
         longest: int,
     ) -> None:
-        """length: bytes of the body. longest: bytes of a line up to which its length need not be judged by the parser."""
+        """length: bytes of the body. longest: bytes of a line up to which its length need not be
+        judged by the parser."""
         self.headers = headers
         self.raw_headers = raw_headers
         self.used = False
@@ -94,7 +100,8 @@ class Repeat:
         return _new(Head, (method, target, self.headers, self.raw_headers, _HTTP_11, False, body, False, False, False))
 
     def varied(self, data: bytes) -> Head | None:
-        """The same for one with other values, which it is then that the next request is held against."""
+        """The same for one with other values, which it is then that the next request is held
+        against."""
         match = _LINE.match(data)
         if match is None or match.end() > self._longest:
             return None
@@ -131,7 +138,8 @@ class Repeat:
 
 
 def repeatable(data: bytes, head: Head, longest: int) -> Repeat | None:
-    """What the next request may repeat of the one that was parsed from exactly `data`; None where it must be parsed anyway."""
+    """Return a Repeat of the request that was parsed from exactly `data`; None if the next must be
+    parsed anyway."""
     if head.close or head.upgrade or head.more:
         return None
     match = _LINE.match(data)

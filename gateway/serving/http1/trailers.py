@@ -1,4 +1,5 @@
-"""The fields behind a chunked body (RFC 9112 section 7.1.2), which aiohttp's parser reads and drops. Pure.
+"""The fields behind a chunked body (RFC 9112 section 7.1.2), which aiohttp's parser reads and
+drops. Pure.
 
 Only for bodies whose head announces them. The parser judges the same bytes; what is odd here has no
 trailers, which RFC 9110 section 6.5 allows.
@@ -49,7 +50,7 @@ class TrailerReader:
                 return
 
     def _line(self, line: bytes) -> bool:
-        """Whether the message ends with this line."""
+        """Return True if the message ends with this line."""
         if self._in_fields:
             if not line:
                 return True
@@ -68,7 +69,8 @@ class TrailerReader:
 
 
 def body_start(before: bytes, data: bytes) -> int:
-    """Where in `data` the body of the first head that ends there begins; -1 where that cannot be told.
+    """Return the place in `data` where the body behind the first head begins; -1 if that is
+    unknown.
 
     before: the last bytes of the same head that came earlier.
     """

@@ -1,6 +1,8 @@
-"""Replies as HTTP/1.1: the head with a complete body, or the head of one that streams, and its end. Pure.
+"""Replies as HTTP/1.1: the head with a complete body, or the head of one that streams, and its end.
+Pure.
 
-The message is framed here from what is known about its body (RFC 9112 section 6), never copied from an upstream.
+The message is framed here from what is known about its body (RFC 9112 section 6), never copied from
+an upstream.
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ def complete(exchange: Exchange, reply: Reply, close: bool) -> bytes:
 
 
 def stream_head(exchange: Exchange, reply: Reply, close: bool) -> tuple[bytes, bool, bool]:
-    """The head of a reply whose body is still arriving; whether that goes out in chunks, and whether the connection ends it."""
+    """The head of a reply whose body is still arriving; whether that goes out in chunks, and
+    whether the connection ends it."""
     if reply.length is not None:
         return make_head(exchange, reply, b"Content-Length: %d\r\n" % reply.length, close), False, close
     if exchange.version >= (1, 1):
@@ -42,7 +45,8 @@ def stream_head(exchange: Exchange, reply: Reply, close: bool) -> tuple[bytes, b
 
 
 def last_chunk(exchange: Exchange, trailers: Iterable[Pair]) -> bytes:
-    """What ends a body that went out in chunks: the trailer fields that this client takes, and the empty line.
+    """Return the end of a body that went out in chunks: the trailer fields that this client takes,
+    and an empty line.
 
     None unless it says that it takes any, and none that belong before the body.
     """
@@ -59,9 +63,10 @@ def interim_head(status: int, pairs: Iterable[Pair]) -> bytes:
 
 
 def _length(reply: Reply) -> bytes:
-    """The Content-Length line of a reply that has no body whatever it says.
+    """Return the Content-Length line of a reply to HEAD, or one with a status that has no body.
 
-    RFC 9110 section 8.6: the length a GET would have had, where that is known; never for 204 and 1xx.
+    RFC 9110 section 8.6: the length a GET would have had, where that is known; never for 204 and
+    1xx.
     """
     size = reply.length
     if size is None or reply.status == 204 or (reply.status == 304 and size == 0):

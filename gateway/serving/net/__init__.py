@@ -1,1 +1,2 @@
-"""Sockets of the data plane: accepting, TLS, deadlines, who the peer is. Nothing here knows requests."""
+"""Sockets of the data plane: accepting, TLS, deadlines, who the peer is. Nothing here knows
+requests."""

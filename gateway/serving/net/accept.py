@@ -1,8 +1,9 @@
 """Accepts connections, and reads the PROXY preamble in front of them where there is to be one.
 
-Many are accepted in one turn of the loop: uvloop's own server takes one a turn, so that of a thousand who come at once some would
-wait for as many turns. No Task is made for a connection, but for one whose preamble is awaited, which is looked at before it is
-taken out of the socket, so that not a byte of what follows it is taken along.
+Many are accepted in one turn of the loop: uvloop's own server takes one a turn, so that of a
+thousand who come at once some would wait for as many turns. No Task is made for a connection, but
+for one whose preamble is awaited, which is looked at before it is taken out of the socket, so that
+not a byte of what follows it is taken along.
 """
 
 from __future__ import annotations
@@ -27,15 +28,15 @@ _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class Welcoming(Protocol):
-    """What an acceptor needs of its listener."""
+    """The listener, as an acceptor sees it."""
 
     header_timeout: float
 
     def welcome(self, peer: str) -> Callable[[], asyncio.BaseProtocol] | None:
-        """What makes the protocol of a new socket; None when there is no room for it."""
+        """Return the factory of a new socket's protocol; None when there is no room for it."""
 
     def may_introduce(self, peer: str) -> bool:
-        """Whether the PROXY protocol is believed from this address."""
+        """Return True if the PROXY protocol is believed from this address."""
 
     def count_refused(self, reason: str) -> None:
         """A connection was refused."""
@@ -73,7 +74,7 @@ class Acceptor:
         return chosen
 
     async def close(self) -> None:
-        """Accepts nothing more, and gives up whoever has not come through."""
+        """Accept nothing more, and drop connections whose preamble is not complete."""
         self._deafen()
         for task in tuple(self.pending):
             task.cancel()
@@ -133,7 +134,7 @@ class Acceptor:
                 peer = await self._preamble(accepted, peer)
         except (Malformed, OSError) as error:  # TimeoutError is one
             listener.count_refused("proxy_protocol")
-            log.info("a connection from %s was refused: %s", peer or "somebody", error or "its preamble took too long")
+            log.info("a connection from %s was refused: %s", peer or "an unknown address", error or "its preamble took too long")
             accepted.close()
         except BaseException:
             accepted.close()
@@ -156,7 +157,8 @@ class Acceptor:
         Drive(self._loop.connect_accepted_socket(factory, accepted), over).start()
 
     async def _preamble(self, accepted: socket.socket, peer: str) -> str:
-        """Takes the preamble out of the socket; the address it gives, or `peer`. Raises Malformed, OSError."""
+        """Takes the preamble out of the socket; the address it gives, or `peer`. Raises Malformed,
+        OSError."""
         if not self._listener.may_introduce(peer):
             raise Malformed(f"{peer} is not in trusted_proxies")
         taken = b""

@@ -1,8 +1,9 @@
-"""Clients that are slow: heads, bodies and answers that do not get on. One sweep over all connections, no timer per request.
+"""Clients that are slow: heads, bodies and answers that do not get on. One sweep over all
+connections, no timer per request.
 
-A body, and an answer on its way to the client, must get on by PROGRESS bytes within each `body_timeout` or `write_timeout`, or
-come to its end: a byte now and then is how slowloris holds connections. Only waiting counts: while it is the upstream that is
-slow, no client is.
+A body, and an answer on its way to the client, must get on by PROGRESS bytes within each
+`body_timeout` or `write_timeout`, or come to its end: a byte now and then is how slowloris holds
+connections. Only waiting counts: while it is the upstream that is slow, no client is.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ Mark = tuple[float, int]
 
 
 class Deadlines:
-    """Looks at connections of a listener. What it has to remember is about those alone that are waited for."""
+    """Looks at connections of a listener. What it has to remember is about those alone that are
+    waited for."""
 
     def __init__(self, count: Callable[[str], None]) -> None:
         """count: told the name of each limit that ended something."""
@@ -42,7 +44,8 @@ class Deadlines:
         self._rest = min(SELDOM, config.write_timeout / 4)
 
     def sweep(self, connections: Sequence[Http1Connection], now: float) -> None:
-        """Ends what is past its time; `now` in the loop's seconds. There may be thousands: know what every line costs."""
+        """Ends what is past its time; `now` in the loop's seconds. There may be thousands: know
+        what every line costs."""
         slowest, longest = now - self._head, now - self._idle
         bodies: dict[Http1Connection, Mark] = {}
         for connection in connections:

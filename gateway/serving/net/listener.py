@@ -35,7 +35,8 @@ _NO_HEADERS: CIMultiDictProxy[str] = CIMultiDictProxy(CIMultiDict())
 
 
 class Listener:
-    """Connections of one address, and what they share. Limits come from the configuration in force when a client connects.
+    """Connections of one address, and what they share. Limits come from the configuration in force
+    when a client connects.
 
     draining: every connection ends after its reply. now: the loop's time as of the last sweep.
     """
@@ -66,13 +67,14 @@ class Listener:
         return f"<Listener {self.name}, {len(self.connections)} connections, {self.busy} busy>"
 
     def configure(self) -> None:
-        """Takes over the [server] table in force; connections that are open keep the limits they began with."""
+        """Takes over the [server] table in force; connections that are open keep the limits they
+        began with."""
         snapshot = self.runtime.snapshot
         config = self._config = snapshot.loaded.gateway.server
         self.admission = Admission(config, uppercase_methods=snapshot.loaded.gateway.routing.uppercase_methods)
         if self.tls is not None or not self._started:
-            # Without a table any more, those who come are still met with the last: https never turns into http under way, nor
-            # http into https.
+            # Without a table any more, those who come are still met with the last: https never
+            # turns into http under way, nor http into https.
             self.tls = snapshot.tls or self.tls
         self.header_timeout = config.header_timeout
         self.max_requests = config.max_requests_per_connection or sys.maxsize
@@ -81,11 +83,13 @@ class Listener:
         self._max_head = config.max_header_size + config.max_uri
 
     def __call__(self, peer: str = "") -> Http1Connection:
-        """The protocol of a new socket; `peer` is whom it comes from, whatever the socket itself says."""
+        """Return the protocol of a new socket. peer: the client's address, if a preamble has told
+        it."""
         return Http1Connection(self, Http1Codec(self._limits, self._max_head, self._loop), peer)
 
     def welcome(self, peer: str) -> Callable[[], asyncio.BaseProtocol] | None:
-        """What makes the protocol of a new socket; None for one connection too many, which TLS has no way to say."""
+        """Return the factory of a new socket's protocol; None for one connection too many, which
+        TLS cannot say."""
         tls = self.tls
         if tls is None:
             return lambda: self(peer)
@@ -101,7 +105,8 @@ class Listener:
         return await self._acceptor.start(config.host, config.port, config.backlog)
 
     async def stop(self, timeout: float) -> None:
-        """Accepts nothing new, lets requests finish for up to `timeout` seconds, then ends what is left."""
+        """Accepts nothing new, lets requests finish for up to `timeout` seconds, then ends what is
+        left."""
         self.draining = True
         self.tunnels.go_away("shutdown")
         if self._acceptor is not None:
@@ -152,7 +157,8 @@ class Listener:
             self._leave(connection.peer)
 
     def crowded(self, peer: str, more: int = 0) -> Failed | None:
-        """Why a connection from `peer` is one too many, if it is. more: how many of them are not counted yet."""
+        """Why a connection from `peer` is one too many, if it is. more: how many of them are not
+        counted yet."""
         config = self._config
         if config.max_connections and len(self.connections) + len(self._shaking) + more > config.max_connections:
             self.count_refused("max_connections")
@@ -165,11 +171,13 @@ class Listener:
         return None
 
     def may_introduce(self, peer: str) -> bool:
-        """Whether the PROXY protocol is believed from this address: anybody's where nobody in particular is trusted."""
+        """Return True if the PROXY protocol is believed from this address: any address, if none is
+        trusted in particular."""
         return not self._config.trusted_proxies or self.admission.trusts(peer)
 
     def _subject(self, transport: asyncio.BaseTransport) -> str:
-        """Whom a client's certificate is made out to; "" where none is asked for or none was shown."""
+        """Return the subject of the client's certificate; "" if none is asked for or none was
+        shown."""
         if self.tls is None or not self.tls.authenticates:
             return ""
         return self.tls.subject(transport.get_extra_info("ssl_object"))

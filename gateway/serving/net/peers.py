@@ -1,7 +1,8 @@
 """Who is at the other end: the socket's address, or the client's as a trusted proxy tells it. Pure.
 
 Only addresses in `trusted_proxies` are believed. X-Forwarded-For is read from the right: the first
-address that is not a trusted proxy's is the client, because it may have made up everything left of it.
+address that is not a trusted proxy's is the client, because it may have made up everything left of
+it.
 """
 
 from __future__ import annotations

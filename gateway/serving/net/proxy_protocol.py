@@ -1,8 +1,8 @@
 """The PROXY protocol, versions 1 and 2: who a connection comes from, said in front of it. Pure.
 
-https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt (sections 2.1 and 2.2). What is not exactly that is refused: the
-address that stands in it is believed. TLVs are skipped; addresses that are none of IP's (UNIX, UNSPEC) and LOCAL leave the
-socket's own in force.
+https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt (sections 2.1 and 2.2). What is not
+exactly that is refused: the address that stands in it is believed. TLVs are skipped; addresses that
+are none of IP's (UNIX, UNSPEC) and LOCAL leave the socket's own in force.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ _HEAD = 16
 
 _PORT = re.compile(r"0|[1-9][0-9]{0,4}")
 _LENGTHS = {0x11: 12, 0x12: 12, 0x21: 36, 0x22: 36, 0x00: 0, 0x31: 216, 0x32: 216}
-"""Bytes of addresses by family and transport: TCP and UDP over IPv4, over IPv6, UNSPEC, UNIX streams and datagrams."""
+"""Bytes of addresses by family and transport: TCP and UDP over IPv4, over IPv6, UNSPEC, UNIX
+streams and datagrams."""
 
 
 class Malformed(ValueError):
@@ -28,7 +29,8 @@ class Malformed(ValueError):
 
 
 def extent(data: bytes) -> int | None:
-    """How long the preamble is that `data` begins with or is; None while that cannot be told. Raises Malformed."""
+    """How long the preamble is that `data` begins with or is; None while that cannot be told.
+    Raises Malformed."""
     if data[:1] == _TEXT[:1]:
         if data[: len(_TEXT)] != _TEXT[: len(data)]:
             raise Malformed("not a PROXY preamble")
@@ -47,7 +49,8 @@ def extent(data: bytes) -> int | None:
 
 
 def source(preamble: bytes) -> str | None:
-    """The client's address in a complete preamble; None when the socket's own is to count. Raises Malformed."""
+    """The client's address in a complete preamble; None when the socket's own is to count. Raises
+    Malformed."""
     return _text(preamble) if preamble[:1] == _TEXT[:1] else _binary(preamble)
 
 
@@ -88,6 +91,7 @@ def _binary(preamble: bytes) -> str | None:
 
 
 def _shown(address: IPv4Address | IPv6Address) -> str:
-    """An IPv4 address in IPv6 clothing counts as what it is: limits and networks are written for that."""
+    """An IPv4 address in IPv6 clothing counts as what it is: limits and networks are written for
+    that."""
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return str(mapped or address)

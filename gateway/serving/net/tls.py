@@ -1,9 +1,10 @@
-"""TLS below a codec: an SSLObject with memory BIOs on a plain transport, and the transport that the connection above sees.
+"""TLS below a codec: an SSLObject with memory BIOs on a plain transport, and the transport that the
+connection above sees.
 
-asyncio's and uvloop's own TLS drop the alert of a handshake that fails (cpython 98078), so its client
-never learns why. Here whatever OpenSSL wants to say is sent before the socket is closed, and the
-reason is told to the listener. After the handshake the protocol that ALPN names takes over; it never
-knows of TLS. Deadlines of handshakes and of close_notify are the sweep's (`expired`).
+asyncio's and uvloop's own TLS drop the alert of a handshake that fails (cpython 98078), so its
+client never learns why. Here all that OpenSSL wants to say is sent before the socket is closed, and
+the reason is told to the listener. After the handshake the protocol that ALPN names takes over; it
+never knows of TLS. Deadlines of handshakes and of close_notify are the sweep's (`expired`).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _METHODS = b"GET POST PUT HEAD DELETE OPTIONS PATCH CONNECT TRACE PRI".split()
 
 
 class State(enum.Enum):
-    """Where a TLS connection stands."""
+    """The states of a TLS connection."""
 
     SHAKING = enum.auto()
     """Its handshake is under way; no protocol is there yet."""
@@ -32,7 +33,7 @@ class State(enum.Enum):
 
 
 class Owner(Protocol):
-    """What a TLS connection needs of its listener."""
+    """The listener, as a TLS connection sees it."""
 
     def secured(self, tls: TlsTransport) -> asyncio.Protocol:
         """The handshake is done: the protocol that takes over, by `tls.alpn`."""
@@ -80,7 +81,8 @@ class TlsTransport(asyncio.Protocol, asyncio.Transport):
         return self._object.selected_alpn_protocol() or ""
 
     def expired(self, now: float, handshake: float) -> bool:
-        """Whether what is awaited has taken too long; `handshake`: seconds for one."""
+        """Return True if the handshake or close_notify takes too long; `handshake`: seconds for
+        one."""
         return now - self.since > (handshake if self.state is State.SHAKING else GOODBYE)
 
     def give_up(self, why: str) -> None:
@@ -210,7 +212,7 @@ class TlsTransport(asyncio.Protocol, asyncio.Transport):
     # Inside.
 
     def _begin(self, data: bytes) -> bool:
-        """Whether what comes first may be a handshake; http is answered in clear."""
+        """Return True if the first bytes may be a handshake; http is answered in clear."""
         self._begun = True
         word = data[:8].split(b" ", 1)[0]
         if word not in _METHODS:

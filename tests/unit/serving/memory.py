@@ -1,4 +1,5 @@
-"""A connection without sockets: a transport that keeps what is written, and a server whose answers a test decides."""
+"""A connection without sockets: a transport that keeps what is written, and a server whose answers
+a test decides."""
 
 from __future__ import annotations
 
@@ -65,7 +66,8 @@ class Transport(asyncio.Transport):
 class World:
     """A server with one route, and one connection of it.
 
-    Requests are answered 200 with their target for a body; those to /wait when the test says so, by `waits`.
+    Requests are answered 200 with their target for a body; those to /wait when the test says so, by
+    `waits`.
     """
 
     def __init__(self, max_requests: int = 1000) -> None:

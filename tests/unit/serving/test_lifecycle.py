@@ -1,4 +1,5 @@
-"""The order of things, and what becomes of a request whose hooks, target or client fail anywhere on it."""
+"""The order of things, and what becomes of a request whose hooks, target or client fail anywhere on
+it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""One connection's requests, without sockets: their order, its end, and what comes while it is busy."""
+"""One connection's requests, without sockets: their order, its end, and what comes while it is
+busy."""
 
 from __future__ import annotations
 

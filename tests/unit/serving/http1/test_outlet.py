@@ -1,4 +1,5 @@
-"""What is written to a client of HTTP/1.1: interim answers, streams with back-pressure, and nothing after the end."""
+"""What is written to a client of HTTP/1.1: interim answers, streams with back-pressure, and nothing
+after the end."""
 
 from __future__ import annotations
 

@@ -36,7 +36,8 @@ def repeat_of(data: bytes) -> Repeat | None:
 
 
 def take(repeat: Repeat, data: bytes) -> Head | None:
-    """What is taken of it without parsing, in either way; `repeat` is then what the next is held against."""
+    """What is taken of it without parsing, in either way; `repeat` is then what the next is held
+    against."""
     taken = repeat.taken(data)
     varied = repeat.varied(data)
     assert taken is None or taken == varied._replace(varied=False)  # type: ignore[union-attr]
@@ -159,7 +160,8 @@ FIELD = st.tuples(NAMES | st.binary(min_size=1, max_size=4), st.sampled_from((b"
 
 @given(st.lists(FIELD, max_size=5), st.lists(FIELD, max_size=5), st.integers(0, 2))
 def test_any_fields_one_after_the_other(first: list[tuple[bytes, ...]], second: list[tuple[bytes, ...]], kept: int) -> None:
-    """Two changes in a row: what is taken is what the parser says it is, and it is never taken where the parser refuses."""
+    """Two changes in a row: what is taken is what the parser says it is, and it is never taken
+    where the parser refuses."""
     repeat = repeat_of(GET)
     assert repeat is not None
     for fields in (first, second):

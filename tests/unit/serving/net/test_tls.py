@@ -1,4 +1,5 @@
-"""TLS between a client's SSLObject and a TlsTransport, without sockets: moments that real ones do not arrange."""
+"""TLS between a client's SSLObject and a TlsTransport, without sockets: moments that real ones do
+not arrange."""
 
 from __future__ import annotations
 
