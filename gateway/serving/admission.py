@@ -108,7 +108,11 @@ class Admission:
         send it."""
         headers = exchange.headers
         stated = headers.get(_CONTENT_LENGTH)
-        if stated is not None and len(stated) <= _DIGITS and stated.isascii() and stated.isdigit():  # Else `admit` refuses it.
+        if stated is None:
+            pass  # It is chunked.
+        elif body.received:
+            body.length = body.arrived  # As the parser found it.
+        elif len(stated) <= _DIGITS and stated.isascii() and stated.isdigit():  # Else `admit` refuses it.
             body.length = int(stated)
         body.limit = self._max_body
         body.exchange = exchange

@@ -123,10 +123,12 @@ class ClientBody:
     def complete(self) -> bytes | None:
         """The whole body if it is here already: read by a hook, or small enough to have come with
         the head."""
-        if self._whole is None and self._ended and self.length is not None and not self._read and self.go_ahead is None:
-            self._refuse_beyond(self.length)
-            self._keep()
-        return self._whole
+        whole = self._whole
+        if whole is None and self._ended and self.length is not None and not self._read and self.go_ahead is None:
+            if self.limit is not None and self.length > self.limit:
+                self._refuse_beyond(self.length)
+            whole = self._keep()
+        return whole
 
     async def read(self) -> bytes:
         if self._whole is not None:
@@ -186,14 +188,16 @@ class ClientBody:
         finally:
             self._wait = None
 
-    def _keep(self) -> None:
+    def _keep(self) -> bytes:
         chunks = self._chunks
-        self._whole = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        whole = self._whole = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         chunks.clear()
         self._size = 0
-        self.length = len(self._whole)
+        self.length = len(whole)
         self.exchange.bytes_in = self._read + self.length
-        self._release()
+        if self._held:
+            self._release()
+        return whole
 
     def _release(self) -> None:
         if self._held:

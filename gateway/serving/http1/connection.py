@@ -241,7 +241,7 @@ class Http1Connection(Http1Outlet):
         """The request is over: answered, broken off, or taken over by a tunnel."""
         self._drive = self.exchange = None
         body, self.body = self.body, None
-        if body is not None:
+        if body is not None and (self._incoming is not None or self._holds):
             body.discard()
         if error is not None:
             if not isinstance(error, asyncio.CancelledError):
