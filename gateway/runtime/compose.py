@@ -236,7 +236,9 @@ class _Composer:
             compiled = self._flatten(pipeline, config, free, first)
             if any(getattr(one.__self__, "awaited_status", False) for one in status):
                 target, awaited = limits_awaited, True
-        if awaited and not config.upstream:
+        if config.upstream:
+            target = target.__call__  # The method itself: calling the object costs more.
+        elif awaited:
             target = in_task(target)
         guarded = any(kind_of(name) in GUARDS and config.overrides.get(name) is not False for name in in_force)
         routing = self.loaded.gateway.routing

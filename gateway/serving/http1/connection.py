@@ -39,6 +39,7 @@ LINGER = 5.0
 read its answer."""
 
 _HTTP_11 = (1, 1)
+_BODY, _MORE = Head._fields.index("body"), Head._fields.index("more")
 
 
 class Http1Connection(Http1Outlet):
@@ -117,12 +118,14 @@ class Http1Connection(Http1Outlet):
     def data_received(self, data: bytes) -> None:
         codec = self._codec
         events = codec.feed(data)
-        if len(events) == 1 and events[0].__class__ is Head and self.idle_since and not events[0].more:
-            # The common case: a whole request, and nothing else to do.
-            codec.queued -= 1
-            head: Head = events[0]
-            self._begin(head, None if head.body is None else ClientBody(self, head.body))
-            return
+        if len(events) == 1 and self.idle_since:
+            (head,) = events
+            if head.__class__ is Head and not head[_MORE]:
+                # The common case: a whole request, and nothing else to do.
+                codec.queued -= 1
+                body = head[_BODY]
+                self._begin(head, None if body is None else ClientBody(self, body))  # type: ignore[arg-type]
+                return
         if self.last and self._drive is None and not self.linger_until:
             return  # It is closed; this was on its way already.
         if events:
@@ -212,26 +215,28 @@ class Http1Connection(Http1Outlet):
         """One request's whole way, as far as it goes without waiting."""
         self.head_since = self.idle_since = 0.0
         server = self._server
+        # Attributes of a NamedTuple cost several times as much.
+        method, target, headers, raw_headers, version, close, _, _, upgrade, varied = head
         # A request's fields and their memo (see Exchange.memo): those of the request before where
         # they are the same. An SDK or a browser sends the same fields with every request of a
         # connection, or nearly so.
         number = server.runtime.snapshot.number
-        raw_headers, known = head.raw_headers, self._raw_headers
+        known = self._raw_headers
         if number != self._snapshot_number or (raw_headers is not known and raw_headers != known):
             memo = self._memo
             self._raw_headers = known = raw_headers
-            self._memo = {FRAMING: memo[FRAMING]} if head.varied and FRAMING in memo else {}
+            self._memo = {FRAMING: memo[FRAMING]} if varied and FRAMING in memo else {}
             self._snapshot_number = number
         exchange = self.admission.exchange(
-            head.method, head.target, head.headers, known, head.version, self.peer, self.scheme, perf_counter(), self._memo
+            method, target, headers, known, version, self.peer, self.scheme, perf_counter(), self._memo
         )
         if body is not None:
             self.admission.attach_body(exchange, body, self._go_ahead)
             self.body = body
-        self.switching = head.upgrade and self._codec.switched and not self._queue
+        self.switching = upgrade and self._codec.switched and not self._queue
         self._count += 1
-        self.last = head.close or self._count >= server.max_requests
-        if head.version >= _HTTP_11:
+        self.last = close or self._count >= server.max_requests
+        if version >= _HTTP_11:
             exchange.interim = self.interim
         self.exchange = exchange
         drive = self._drive = Drive(serve(exchange, self, server), self._over)
