@@ -47,7 +47,7 @@ class Kinds:
                 self._seen[kind] = self._schema_for(kind)
             except LookupError as error:
                 self._seen[kind] = UnknownKind(error.args[0] if error.args else f"no middleware is called {kind!r}")
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 self._seen[kind] = UnknownKind(f"cannot load {kind}: {type(error).__name__}: {error}")
         found = self._seen[kind]
         if isinstance(found, UnknownKind):

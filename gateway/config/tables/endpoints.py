@@ -13,7 +13,9 @@ class EndpointConfig:
     """One address of an upstream."""
 
     url: str = setting(
-        EndpointUrl(), doc='scheme, host and port, e.g. `"http://127.0.0.1:3001"`; or a Unix socket, `"unix:/run/app.sock"`'
+        EndpointUrl(),
+        doc='scheme, host and port, e.g. `"http://127.0.0.1:3001"`; or a Unix socket, `"unix:/run/app.sock"`. '
+        "The path of an http URL is put in front of every path that is sent",
     )
     weight: int = setting(Whole(least=0, most=65535), default=1, doc="its share, relative to the others'; 0 drains it")
     max_connections: int = setting(Whole(least=0), default=0, doc="requests at a time; 0 means no limit")
