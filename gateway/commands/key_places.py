@@ -15,6 +15,8 @@ from gateway.credentials.files import CredentialError
 from gateway.credentials.store_client import parsed
 
 if TYPE_CHECKING:
+    from gateway.config.check.compile import LoadedConfig
+    from gateway.config.tables.pipeline import PipelineConfig
     from gateway.middlewares.auth import AuthConfig
 
 SOON = "A gateway that is running with this file takes it within a second."
@@ -91,19 +93,37 @@ def _store(url: str) -> Place:
 
 def configured(path: Path) -> Iterator[tuple[AuthConfig, Path, str]]:
     """Every `auth` of a configuration, the folder its paths start from, and `[store] url`. Raises CredentialError."""
-    from gateway.config.toml.problems import ConfigErrors
     from gateway.middlewares.auth import AuthConfig
+
+    loaded = _loaded(path)
+    for pipeline in loaded.pipelines:
+        for config in _settings(pipeline):
+            if isinstance(config, AuthConfig):
+                yield config, pipeline.file.parent, loaded.gateway.store.url
+
+
+def takes_limits(path: Path) -> bool:
+    """Return True if some `rate_limit` of a configuration heeds the limits of keys. Raises CredentialError."""
+    from gateway.middlewares.rate_limit.config import RateLimitConfig
+
+    configs = [config for pipeline in _loaded(path).pipelines for config in _settings(pipeline)]
+    return any(rule.key_limits for config in configs if isinstance(config, RateLimitConfig) for rule in (config, *config.rules))
+
+
+def _loaded(path: Path) -> LoadedConfig:
+    from gateway.config.toml.problems import ConfigErrors
     from gateway.runtime.reload import load
 
     try:
-        loaded = load(path, os.environ)
+        return load(path, os.environ)
     except ConfigErrors as errors:
         raise CredentialError(f"what the configuration says cannot be told: {errors.problems[0]}") from None
-    for pipeline in loaded.pipelines:
-        for settings in (pipeline.settings, *(route.settings for route in pipeline.routes)):
-            for auth in settings.values():
-                if isinstance(auth, AuthConfig):
-                    yield auth, pipeline.file.parent, loaded.gateway.store.url
+
+
+def _settings(pipeline: PipelineConfig) -> Iterator[object]:
+    """The config of every middleware, of the pipeline and of its routes."""
+    for settings in (pipeline.settings, *(route.settings for route in pipeline.routes)):
+        yield from settings.values()
 
 
 def _configured(path: Path) -> Place:

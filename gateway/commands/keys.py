@@ -17,7 +17,7 @@ import orjson
 from marshmallow import ValidationError
 
 from gateway.commands import audit
-from gateway.commands.key_places import Place, add_options, place_of
+from gateway.commands.key_places import Place, add_options, place_of, takes_limits
 from gateway.config.tables.schema import parse_duration
 from gateway.credentials import files
 from gateway.credentials.api_keys.key_file import Key
@@ -124,6 +124,8 @@ def _create(args: argparse.Namespace, place: Place, now: float) -> Changed:
         args.client, args.tier, args.permissions, args.roles, args.label, _moment(args.expires, now), args.networks, args.limit
     )
     key, secret = place.create(wish, now, prefix=args.prefix, existing=existing)
+    if key.limit and args.config is not None and not takes_limits(args.config):
+        print(f"warning: the limit of {key.id} has no effect: no rate_limit says key_limits = true", file=sys.stderr)
     if args.json:
         _print_json({**_facts(key, now), "key": secret})
         return [("created", key)]

@@ -298,6 +298,16 @@ class TestPlaces:
         assert where in said.splitlines()[4]
         assert "acme" in shell("list", "--config", str(tmp_path / "gateway.toml"))
 
+    @pytest.mark.parametrize(("heeds", "warned"), [("true", False), ("false", True)])
+    def test_a_limit_that_nothing_heeds(self, shell: Shell, tmp_path: Path, heeds: str, warned: bool):
+        limits = f"[rate_limit]\nlimit = 9\nwindow = '1m'\nkey_limits = {heeds}\n"
+        pipeline = self.pipeline("one", 'file = "../keys.toml"').replace('["auth"]', '["auth", "rate_limit"]')
+        write(tmp_path, pipeline.replace("[auth]", limits + "[auth]"))
+        shell.file.write_text("")
+        args = ["keys", "create", "--client", "a", "--limit", "5/1m", "--config", str(tmp_path / "gateway.toml")]
+        assert keys.run(shell.parser.parse_args(args), now=lambda: NOW) == 0
+        assert ("has no effect: no rate_limit says key_limits = true" in shell.capsys.readouterr().err) is warned
+
     def test_a_configuration_that_does_not_say(self, shell: Shell, tmp_path: Path):
         config = str(tmp_path / "gateway.toml")
         assert "what the configuration says cannot be told" in shell("list", "--config", config, code=1)
