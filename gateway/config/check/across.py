@@ -1,6 +1,6 @@
-"""Lints that need more than one table: routes beside which auth is no protection, and what is there without being used.
+"""Lints that need more than one table: routes beside which auth does not protect, unused parts.
 
-Everything found here is allowed, and a warning at the route, upstream or list it is about.
+What is found is allowed; it becomes a warning at the route, upstream or list it is about.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ OBSERVERS = frozenset(("logging", "metrics"))
 
 @dataclass(frozen=True, slots=True)
 class _Target:
-    """A route to an upstream: what it matches, and whether callers must be known (`guarded`)."""
+    """A route to an upstream. `guarded`: its callers must be known."""
 
     draft: RouteDraft
     segments: tuple[str, ...]
@@ -41,7 +41,7 @@ class _Target:
 
 
 def lint(drafts: Sequence[PipelineDraft], routing: RoutingConfig) -> None:
-    """Warn of what routes and lists leave open."""
+    """Warn of routes and lists that leave open what others guard."""
     targets = list(_targets(drafts))
     for target in targets:
         if not target.guarded:
@@ -76,7 +76,10 @@ def _is_strict(config: Any) -> bool:
 
 
 def _lint_open_prefix(target: _Target, others: Collection[_Target], routing: RoutingConfig) -> None:
-    """An open prefix above a route with auth: an origin may take other spellings of the latter's path for it."""
+    """Warn of an open prefix above a route with auth.
+
+    An origin may take other spellings of the latter's path for it.
+    """
     if not target.route.prefix:
         return
     for other in others:
@@ -89,7 +92,7 @@ def _lint_open_prefix(target: _Target, others: Collection[_Target], routing: Rou
 
 
 def _spellings(other: _Target, routing: RoutingConfig) -> str:
-    """Paths that are not the route's and that some origins take for it, for people; "" when there are none."""
+    """Return paths that the route does not match but some origins take for it; "" for none."""
     route, found = other.route, []
     is_sensitive = routing.case_sensitive if route.case_sensitive is None else route.case_sensitive
     if is_sensitive and other.match != other.match.upper():
@@ -100,7 +103,10 @@ def _spellings(other: _Target, routing: RoutingConfig) -> str:
 
 
 def _lint_host(target: _Target, others: Collection[_Target]) -> None:
-    """An open route without a host, below a prefix that some host guards: the longer path comes first, whatever the host."""
+    """Warn of an open route without a host, below a prefix that a host guards.
+
+    The longer path is chosen first, whatever the host.
+    """
     for other in others:
         hosts, route = other.route.hosts, other.route
         if (
@@ -131,7 +137,7 @@ def _share(one: RouteConfig, other: RouteConfig) -> bool:
 
 
 def _lint_lists_without_auth(made: PipelineDraft) -> None:
-    """A route's own list that leaves out the pipeline's auth without a word."""
+    """Warn of a route's own list that leaves out the pipeline's auth without saying so."""
     guards = [name for name, _ in made.lists["request"] if kind_of(name) == "auth"]
     for draft in made.routes:
         listed = {kind_of(name) for name, _ in draft.lists["request"]}
@@ -148,7 +154,7 @@ def _lint_lists_without_auth(made: PipelineDraft) -> None:
 
 
 def _lint_observers(drafts: Sequence[PipelineDraft]) -> None:
-    """A pipeline that neither logs nor counts where others do."""
+    """Warn of a pipeline that neither logs nor counts, where others do."""
     seeing = {made.name for made in drafts if _kinds(made) & OBSERVERS}
     for made in drafts:
         if seeing and made.name not in seeing and any(draft.placed.route.upstream for draft in made.routes):
@@ -164,7 +170,7 @@ def _kinds(made: PipelineDraft) -> set[str]:
 def lint_upstreams(
     drafts: Sequence[PipelineDraft], upstreams: Mapping[str, UpstreamConfig], homes: Mapping[str, Document]
 ) -> None:
-    """Warn of upstreams that nothing leads to, or whose endpoints get nothing."""
+    """Warn of upstreams that no route leads to, or whose endpoints get no requests."""
     used = {draft.placed.route.upstream for made in drafts for draft in made.routes}
     used |= {config.fallback for config in upstreams.values()}
     for name, config in upstreams.items():

@@ -1,6 +1,6 @@
-"""One pipeline file into a draft: its lists, the loaded config of every middleware in them, and its routes.
+"""Turn one pipeline file into a draft: its lists, the config of every middleware, its routes.
 
-What needs other files (upstreams, names, who is never reached) is for `check`.
+What needs other files (upstreams, names, reachability) is checked in compile.py.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LISTS = ("request", "response", "error")
 
 @dataclass(slots=True)
 class RouteDraft:
-    """`lists` are those it goes through, its own or the pipeline's, without what it leaves out."""
+    """A route. `lists`: those its requests go through, without what it leaves out."""
 
     placed: Placed
     lists: dict[str, Entries]
@@ -46,7 +46,11 @@ class PipelineDraft:
         return PipelineConfig(self.name, self.document.file, settings=self.settings, routes=routes, **lists)
 
     def place(self, path: KeyPath, override: KeyPath | None) -> Place:
-        """Where `path` stands: below a listed middleware's name, its instance's as one word or two, or else as TOML has it."""
+        """Return the place of `path`, which begins with the name of a listed middleware or is a path
+        in the file.
+
+        An instance's name may be one key ("rate_limit.ip") or two.
+        """
         name, *below = path or ("",)
         if below and f"{name}.{below[0]}" in self.middlewares.listed:
             name = f"{name}.{below.pop(0)}"
@@ -56,7 +60,7 @@ class PipelineDraft:
 
 
 def draft(document: Document, kinds: Kinds) -> PipelineDraft:
-    """Reads one pipeline file as far as it can be read, with everything that is wrong in it reported."""
+    """Read one pipeline file as far as possible and report every fault in it."""
     own = known_keys(instance(PipelineConfig))
     loaded = load(PipelineConfig, {key: value for key, value in document.data.items() if key in own})
     for fault in loaded.faults:
@@ -88,7 +92,7 @@ def _lists(document: Document) -> dict[str, Entries]:
 
 
 def _entries(names: Any, path: KeyPath) -> Entries | None:
-    """A list as written, without what is no name; None when there is none."""
+    """Return a list's names and their places, or None without a list. Other items are skipped."""
     if isinstance(names, Outside):
         return [(str(name), path) for name in names.items()]
     if not isinstance(names, list):
@@ -97,7 +101,7 @@ def _entries(names: Any, path: KeyPath) -> Entries | None:
 
 
 def _route(document: Document, path: KeyPath, table: Mapping[str, Any], pipeline: Mapping[str, Entries]) -> RouteDraft:
-    """The route's own keys; what else stands in its table are overrides."""
+    """Load a route's own keys; the other keys of its table are overrides."""
     own = known_keys(instance(RouteConfig))
     loaded = load(RouteConfig, {key: value for key, value in table.items() if key in own})
     for fault in loaded.faults:
@@ -120,7 +124,7 @@ def _enter(made: PipelineDraft) -> None:
 
 
 def _override(made: PipelineDraft, route: RouteDraft, table: Mapping[str, Any]) -> None:
-    """Finds what the route overrides and leaves out."""
+    """Find what the route overrides and what it leaves out."""
     own = known_keys(instance(RouteConfig))
     names = {name for entries in route.lists.values() for name, _ in entries}
     route.overrides = made.middlewares.overrides(route.placed.path, table, own, names)
@@ -129,7 +133,8 @@ def _override(made: PipelineDraft, route: RouteDraft, table: Mapping[str, Any]) 
 
 
 def _load(made: PipelineDraft) -> None:
-    """Loads the pipeline's own tables first: what is wrong with them is not the routes' fault."""
+    """Load the pipeline's tables, then the routes', which do not report the pipeline's faults
+    again."""
     middlewares = made.middlewares
     bare = {name: None for entries in made.lists.values() for name, _ in entries}
     for route in made.routes:
@@ -148,7 +153,7 @@ def _load(made: PipelineDraft) -> None:
 
 
 def _lint(made: PipelineDraft) -> None:
-    """The pipeline's lists, then those of routes that differ from them; a finding about both is made once."""
+    """Lint the pipeline's lists, then those of its routes; the same finding is made once."""
     said = set()
     for path, message, hint in findings(_lists_of(made.lists, made.settings)):
         said.add(message)
@@ -169,7 +174,8 @@ def _lists_of(lists: Mapping[str, Entries], settings: Mapping[str, Any], without
 
 
 def _place(route: RouteDraft, name: str, listed: KeyPath) -> KeyPath:
-    """Where a finding about a route belongs: what it overrides, an entry of its own list, or else the route itself."""
+    """Return where a finding about a route belongs: its override, its own list's entry, or the
+    route."""
     if name in route.overrides:
         return route.overrides[name].path
     own = route.placed.path

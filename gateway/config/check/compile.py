@@ -1,7 +1,7 @@
-"""Compiles a configuration: text in, one frozen `LoadedConfig` out, or every error of every file at once.
+"""Compile a configuration: text in, one frozen `LoadedConfig` out, or all errors of all files.
 
-The steps are read (files, environment, positions), each file by itself, then what spans files: references, names, reachability.
-Which middlewares exist comes from the caller, so that nothing here imports one.
+First every file by itself, then what needs several: references, names, reachability. The caller
+says which middlewares exist, so that nothing here imports one.
 """
 
 from __future__ import annotations
@@ -31,7 +31,11 @@ _PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True, slots=True)
 class LoadedConfig:
-    """A configuration without errors. `files` are all that were read, secrets included; `hash` is over all that was read."""
+    """A configuration without errors.
+
+    files: all that were read, secrets included; gateway.toml is the first.
+    hash: over all that was read.
+    """
 
     gateway: GatewayConfig
     upstreams: dict[str, UpstreamConfig]
@@ -42,11 +46,14 @@ class LoadedConfig:
     _places: _Places | None = field(default=None, repr=False, compare=False)
 
     def locate(self, pipeline: str, path: KeyPath, route: str = "") -> tuple[Path, int, int]:
-        """File, line and column of what was loaded, for errors found later.
+        """Return file, line and column of a value, for errors found after loading.
 
-        `path` starts with a middleware's name as listed and goes on below its table: ("auth", "jwt", 0, "issuer"); with `route`,
-        what that route overrides is looked at first. Other paths are as in the file: ("route", 2, "rewrite"). With `pipeline`
-        "" it is ("upstream", NAME, ...), or a path in gateway.toml. A key that is not written is where its table is.
+        pipeline: its name, or "" for gateway.toml and upstreams.
+        path: below a middleware, its name as listed and then the keys of its table, as in ("auth",
+            "jwt", 0, "issuer"); of an upstream ("upstream", NAME, ...); else as in the file, as in
+            ("route", 2, "rewrite").
+        route: the name of a route whose overrides are looked at first.
+        A key that is not written has the place of its table.
         """
         if self._places is None:
             return self.files[0], 1, 1
@@ -74,10 +81,10 @@ class _Places:
 
 
 def compile_config(path: Path, schema_for: SchemaFor, known_names: Sequence[str], environ: Mapping[str, str]) -> LoadedConfig:
-    """Reads and checks `gateway.toml` at `path` and all it includes; raises ConfigErrors.
+    """Read and check `gateway.toml` at `path` and all it includes. Raises ConfigErrors.
 
-    schema_for(kind): the middleware's Table, None when it takes its table as it is; LookupError when there is no such one.
-    known_names: what to suggest for a name nobody knows.
+    schema_for: see `settings.SchemaFor`.
+    known_names: the names that may be suggested for an unknown one.
     """
     tree = read_tree(path, environ)
     if tree.gateway is None:
@@ -111,7 +118,8 @@ def compile_config(path: Path, schema_for: SchemaFor, known_names: Sequence[str]
 
 
 def admin_of(path: Path, environ: Mapping[str, str]) -> AdminConfig | None:
-    """Where the admin listener is, whatever the rest of the files is worth. Raises ConfigErrors without a gateway.toml."""
+    """Return the `[admin]` table, whatever errors other tables have. Raises ConfigErrors without
+    one."""
     tree = read_tree(path, environ)
     if tree.gateway is None:
         raise ConfigErrors(tree.problems.all())
@@ -155,7 +163,7 @@ def _redirect(document: Document, listen: ListenConfig, redirect: RedirectConfig
 
 
 def _upstreams(tree: Tree) -> tuple[dict[str, UpstreamConfig], dict[str, Document]]:
-    """Every upstream that loaded, and the document of every one there is."""
+    """Return every upstream that loaded, and the document of every upstream there is."""
     upstreams: dict[str, UpstreamConfig] = {}
     homes: dict[str, Document] = {}
     for document in tree.upstreams:
@@ -180,7 +188,7 @@ def _upstreams(tree: Tree) -> tuple[dict[str, UpstreamConfig], dict[str, Documen
 
 
 def _hint_for(key: str) -> str:
-    """What to do about an unknown key of a file without pipelines."""
+    """Return a hint for an unknown key of a file without pipelines."""
     if key in ("key", "user"):
         return f"a file of {key}s must lie where `include` does not match it"
     hint = nearest(key, ("upstream", *PIPELINE_KEYS))
@@ -209,7 +217,7 @@ def _upstream(document: Document, path: tuple[str, str]) -> UpstreamConfig | Non
 
 
 def _fallbacks(upstreams: Mapping[str, UpstreamConfig], homes: Mapping[str, Document], known: bool) -> None:
-    """Every fallback is there, and none leads back to where it came from."""
+    """Check that every fallback exists and that none leads back to where it came from."""
     for name, config in upstreams.items():
         place = ("upstream", name, "fallback")
         seen, other = [name], config.fallback
@@ -224,7 +232,10 @@ def _fallbacks(upstreams: Mapping[str, UpstreamConfig], homes: Mapping[str, Docu
 
 
 def _endpoints(document: Document, path: tuple[str, str]) -> None:
-    """There is one, and none is there twice. Looks at the raw table: places go by the numbers in it."""
+    """Check that there are endpoints, and none twice.
+
+    This looks at the raw table, whose indices give the places.
+    """
     table = document.data["upstream"][path[1]]
     if not isinstance(table, dict):
         return
@@ -244,7 +255,7 @@ def _endpoints(document: Document, path: tuple[str, str]) -> None:
 
 
 def _address(url: Any) -> tuple[Any, ...] | None:
-    """What two URLs of the same endpoint have in common; None for what is no URL, which its field says better."""
+    """Return what all URLs of one endpoint have in common; None for a value that is no URL."""
     try:
         parts = urlsplit(url) if isinstance(url, str) else None
         return parts and (parts.scheme, parts.hostname, parts.port or _PORTS.get(parts.scheme), parts.path.rstrip("/"))
@@ -253,7 +264,7 @@ def _address(url: Any) -> tuple[Any, ...] | None:
 
 
 def _routes(drafts: Sequence[PipelineDraft], upstreams: Collection[str] | None, routing: RoutingConfig) -> None:
-    """Checks and names the routes of all pipelines."""
+    """Check and name the routes of all pipelines."""
     routes = [route for made in drafts for route in made.routes]
     for route in routes:
         route.placed = replace(route.placed, route=check_route(route.placed, upstreams, routing))

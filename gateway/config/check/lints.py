@@ -1,8 +1,8 @@
-"""Lists that are allowed but cannot mean what they say: each finding is a warning at the entry it is about.
+"""Lint the lists of a pipeline: what is allowed but cannot mean what it says.
 
-The order of compression and caching in `response` is deliberately free. Compression first stores what was compressed, once
-for each encoding (Vary), and spends no processor on hits; caching first stores one identity body and compresses every hit.
-Either is a choice an operator can mean.
+The order of compression and caching in `response` is free on purpose. With compression first, the
+cache stores one coded body per coding (Vary) and a hit costs nothing; with caching first, it stores
+one body and every hit is compressed.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ from gateway.core.hooks import kind_of
 
 @dataclass(frozen=True, slots=True)
 class Lists:
-    """The three lists some request goes through, and the config of each name in them (missing when it did not load)."""
+    """The three lists of a pipeline or route, and the config of each name that loaded."""
 
     request: Entries
     response: Entries
     error: Entries
     settings: Mapping[str, Any]
     without_auth: bool = False
-    """Whether a route has said that it does without."""
+    """The route says `auth = false`."""
 
 
 Finding = tuple[KeyPath, str, str]
 
 
 def findings(lists: Lists) -> list[Finding]:
-    """The path of the entry, what is the matter, and a hint."""
+    """Return the findings about the lists, each at the entry it is about."""
     checks = (_order, _issuers, _unknown_clients, _costs, _caching, _cors, _observers)
     return [finding for check in checks for finding in check(lists)]
 
 
 def _order(lists: Lists) -> Iterator[Finding]:
-    """What comes before auth although it depends on who is calling, or should be kept from strangers."""
+    """Find what depends on the caller, or is not for strangers, but comes before auth."""
     auth = next((index for index, (name, _) in enumerate(lists.request) if kind_of(name) == "auth"), 0)
     hint = "move it behind 'auth'"
     for name, path in lists.request[:auth]:
@@ -53,7 +53,7 @@ def _order(lists: Lists) -> Iterator[Finding]:
 
 
 def _issuers(lists: Lists) -> Iterator[Finding]:
-    """Several issuers that may give one name to two callers: limits, owners and the upstream would take them for one."""
+    """Find several issuers without prefixes: two callers of the same name would be taken for one."""
     for name, path in lists.request:
         if kind_of(name) != "auth":
             continue

@@ -1,10 +1,12 @@
-"""Paths as routes see them: one normal form for what clients send and for what TOML says.
+"""Paths as routes see them: one normal form for requests and for TOML.
 
-A path that was matched must mean the same to the upstream, which is sent the raw one. So spellings that RFC 3986 calls
-equivalent become one, and spellings that servers are known to read differently are refused rather than guessed at.
+The upstream is sent the raw path and must understand it as the router did. So spellings that are
+equivalent by RFC 3986 become one, and spellings that servers are known to read differently are
+refused.
 
-What TOML may write for a path (literals, templates, rewrites) is judged and parsed here and nowhere else; the functions that
-do raise ConfigProblem, whose `at` is the route's key. Which route a path belongs to is decided in routing/.
+What TOML may write for a path (literals, templates, rewrites) is judged and parsed here and nowhere
+else. The functions that do raise ConfigProblem, whose `at` is the route's key. Which route a path
+belongs to is decided in routing/.
 """
 
 from __future__ import annotations
@@ -27,13 +29,14 @@ _ASCII = "".join(map(chr, range(128)))
 _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})?")
 _SEPARATOR = r"(?:/|%2F|%5C)"
 _DOT_SEGMENT = re.compile(rf"{_SEPARATOR}\.\.?(?:;[^/]*)?(?:{_SEPARATOR}|$)")
-"""Also what only some servers take for one: behind an encoded slash or backslash, and with parameters ("/..;/", a Java habit)."""
+"""Dot segments, also as only some servers see them: after %2F or %5C, or as "/..;/" (Java)."""
 
 INVALID_ESCAPE = "The path holds an invalid percent-encoding"
 DOT_SEGMENTS = "The path holds dot segments"
 
 Template = tuple[tuple[str, ...], dict[str, int]]
-"""Segments in normal form, "" first and "{}" for each variable; and the variables' places by name."""
+"""The segments in normal form, "" first and "{}" for variables; and each variable's place by name.
+"""
 
 _VARIABLE = re.compile(r"\{([A-Za-z_][A-Za-z0-9_-]*)\}")
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
@@ -41,16 +44,18 @@ _NEVER_REQUESTED = {
     INVALID_ESCAPE: ("holds a '%' that starts no valid escape", "%25 is a '%'"),
     DOT_SEGMENTS: ("has a '.' or '..' segment; requests that have one are refused", "write it without"),
 }
-"""What is wrong with a path that no accepted request has, by the detail of its refusal; and a hint."""
+"""The message and hint for a path that no accepted request has, by the detail of its refusal."""
 
 
 def normalise(path: str) -> str:
-    """The path as routes are matched against it; always ASCII.
+    """Return the path in the form that routes are matched against; always ASCII.
 
-    Percent-encoded characters that need no encoding in a segment are decoded and the hex digits of others upper-cased (RFC 3986
-    section 6.2.2; sub-delims, ":" and "@" too, because servers decode them before they look). An encoded slash stays encoded and
-    never splits a segment; double slashes stay. Raises Failed(MALFORMED) for an escape that is none, %00, a backslash, and
-    dot segments in any spelling: RFC 3986 section 5.2.4 would remove them, some servers do and some do not.
+    Escapes of characters that need none in a segment are decoded, and the hex digits of others
+    upper-cased (RFC 3986 section 6.2.2; sub-delims, ":" and "@" too, because servers decode them
+    before they look). An encoded slash stays encoded and never splits a segment; double slashes
+    stay.
+    Raises Failed(MALFORMED) for an invalid escape, %00, a backslash, and dot segments in any
+    spelling: RFC 3986 section 5.2.4 removes them, some servers do and some do not.
     """
     if "%" not in path and "/." not in path and "\\" not in path and path.isascii():
         return path
@@ -73,14 +78,14 @@ def _unescaped(escape: re.Match[str]) -> str:
 
 
 def as_sent(path: str) -> str:
-    """The path as a server sees it that decodes nothing before it looks: only its escapes are upper case."""
+    """Return the path as a server sees it that decodes nothing: only the escapes are upper case."""
     if not path.isascii():
         path = quote(path.encode("utf-8", "surrogateescape"), safe=_ASCII)
     return _ESCAPE.sub(lambda escape: escape[0].upper(), path)
 
 
 def decoded(segment: str) -> str:
-    """A captured segment as text. Raises Failed(MALFORMED) when it is not UTF-8."""
+    """Decode a captured segment. Raises Failed(MALFORMED) when it is not UTF-8."""
     if "%" not in segment:
         return segment
     try:
@@ -90,12 +95,12 @@ def decoded(segment: str) -> str:
 
 
 def encoded(value: str) -> str:
-    """Text as one segment of a path: the reverse of `decoded`."""
+    """Encode text as one segment of a path: the reverse of `decoded`."""
     return value if value.isalnum() and value.isascii() else quote(value, safe=PCHAR)
 
 
 def literal(key: str, text: str) -> str:
-    """The path that the route's `key` writes, in normal form."""
+    """Return the path that the route's `key` writes, in normal form."""
     _check_start(key, text)
     if _PLACEHOLDER.search(text):
         raise ConfigProblem("is literal; templates are for path", at=(key,), hint=f'path = "{text}"')
@@ -106,7 +111,7 @@ def literal(key: str, text: str) -> str:
 
 
 def template(text: str) -> Template:
-    """A route's `path`, which may hold variables."""
+    """Parse a route's `path`, which may hold variables."""
     _check_start("path", text)
     segments = text.split("/")
     variables: dict[str, int] = {}
@@ -129,15 +134,16 @@ def template(text: str) -> Template:
 
 
 def matched(route: RouteConfig) -> Template:
-    """What a route matches: its `path`, or its `prefix`."""
+    """Parse what a route matches: its `path` or its `prefix`."""
     return template(route.path) if route.path else (tuple(literal("prefix", route.prefix).split("/")), {})
 
 
 def rewrite(text: str, names: Collection[str] | None) -> tuple[list[str], list[str]]:
-    """A route's `rewrite`: its path and its query ([] for none), each cut into literals with the names of placeholders between.
+    """Parse a route's `rewrite` into its path and its query ([] for none).
 
-    names: those of the route's template; None when they are not known, and any goes.
-    Literals are percent-encoded where a target needs it.
+    Each is cut into literals with the names of placeholders between them; literals are
+    percent-encoded where a target needs it.
+    names: those of the route's template; None when they are not known, and any is accepted.
     """
     path, _, query = text.partition("?")
     parts = [_PLACEHOLDER.split(path), _PLACEHOLDER.split(query) if query else []]
@@ -178,7 +184,7 @@ def _check_start(key: str, text: str) -> None:
 
 
 def _normal(key: str, text: str, shown: str) -> str:
-    """The normal form of `text`, which stands for what the TOML has as `shown`."""
+    """Return the normal form of `text`, which error messages show as `shown`."""
     try:
         return normalise(quote(text, safe=PCHAR + "/%"))
     except Failed as failed:

@@ -1,7 +1,7 @@
-"""What a route says about itself: match, target, rewriting; then all routes together: names, and who is never reached.
+"""Check routes: each by itself (match, target, rewriting), then all together (names, reachability).
 
-Which of several matching routes has a request is decided in routing/router.py; `_matches` and `_precedence` say the same about
-routes it holds for equally specific.
+routing/router.py decides which of several matching routes gets a request; `_matches` and
+`_precedence` follow it for routes that are equally specific.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from gateway.core.hooks import ConfigProblem
 T = TypeVar("T")
 
 REGISTERED_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH"))
-"""RFC 9110 section 9 and RFC 5789, without CONNECT: a gateway opens no tunnels to where a client likes."""
+"""RFC 9110 section 9 and RFC 5789, without CONNECT: a gateway opens no tunnels."""
 
 _HOST = re.compile(r"(?:\*\.)?[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\]")
 _METHOD = re.compile(r"[A-Z][A-Z0-9_-]*")
@@ -31,7 +31,7 @@ _METHOD = re.compile(r"[A-Z][A-Z0-9_-]*")
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A route and where it stands; `bad` are the keys that did not load, about which nothing more is said."""
+    """A route and its place. `bad`: keys that did not load; nothing more is reported about them."""
 
     document: Document
     path: KeyPath
@@ -39,7 +39,7 @@ class Placed:
     bad: frozenset[str] = frozenset()
 
     def judge(self, parse: Callable[[], T]) -> T | None:
-        """What `parse` gives; None, with its ConfigProblem reported, when it raises one."""
+        """Return what `parse` returns; report its ConfigProblem and return None if it raises one."""
         try:
             return parse()
         except ConfigProblem as problem:
@@ -55,7 +55,10 @@ class Placed:
 
 
 def check_route(placed: Placed, upstreams: Collection[str] | None, routing: RoutingConfig) -> RouteConfig:
-    """Reports all that is wrong with one route; returns it with its hosts in lower case. `upstreams` None: not known."""
+    """Report all that is wrong with one route; return it with its hosts in lower case.
+
+    upstreams: the names there are; None when they are not known.
+    """
     names = _check_match(placed)
     _check_target(placed, upstreams)
     _check_methods(placed)
@@ -67,7 +70,8 @@ def check_route(placed: Placed, upstreams: Collection[str] | None, routing: Rout
 
 
 def check_reachable(routes: Sequence[Placed], routing: RoutingConfig) -> None:
-    """Reports every route all of whose matches, host by host and method by method, others take that come before it."""
+    """Report every route whose matches, host by host and method by method, all go to earlier
+    routes."""
     taken: dict[Any, Placed] = {}
     for placed in sorted(routes, key=_precedence):
         if placed.bad & {"path", "prefix", "methods", "hosts", "headers", "case_sensitive", "trailing_slash"}:
@@ -86,7 +90,8 @@ def check_reachable(routes: Sequence[Placed], routing: RoutingConfig) -> None:
 
 
 def name_routes(routes: Sequence[Placed]) -> list[RouteConfig]:
-    """Every route with a name of its own: as given, or its path or prefix, numbered from the second on."""
+    """Give every route a name of its own: as written, or its path or prefix, numbered from the
+    second on."""
     names: dict[str, Placed] = {}
     for placed in routes:
         if placed.route.name in names:
@@ -108,7 +113,7 @@ def name_routes(routes: Sequence[Placed]) -> list[RouteConfig]:
 
 
 def _check_match(placed: Placed) -> Collection[str] | None:
-    """Path or prefix; returns the template's names, None when there is no telling."""
+    """Check path or prefix; return the template's names, None when they cannot be told."""
     route = placed.route
     if route.path and route.prefix:
         placed.error("prefix", "stands beside path; a route has one of them")
@@ -125,7 +130,7 @@ def _check_match(placed: Placed) -> Collection[str] | None:
 
 
 def _warn_of_patterns(placed: Placed, key: str, text: str) -> None:
-    """What is a pattern elsewhere is text here."""
+    """Warn of segments that are patterns in other software and plain text here."""
     for segment in text.split("/"):
         if segment.startswith(":") and len(segment) > 1:
             hint = f'path = "{text.replace(segment, "{" + segment[1:] + "}")}"'
@@ -199,13 +204,14 @@ def _check_strip_prefix(placed: Placed, routing: RoutingConfig) -> None:
 
 
 def _precedence(placed: Placed) -> tuple[Any, ...]:
-    """The order among routes whose path, host and headers are equally specific; else as they stand in the files."""
+    """Order routes whose path, host and headers are equally specific; the rest is the files' order."""
     methods = sorted(placed.route.methods)
     return not methods, "HEAD" not in methods, methods
 
 
 def _matches(route: RouteConfig, routing: RoutingConfig) -> Iterator[tuple[Any, ...]]:
-    """The route's match cut into indivisible ones; two routes share one only where both match with equal specificity."""
+    """Cut the route's match into indivisible ones: two routes that share one are equally specific
+    in it."""
     sensitive = routing.case_sensitive if route.case_sensitive is None else route.case_sensitive
     slash = route.trailing_slash or routing.trailing_slash
     try:

@@ -1,8 +1,8 @@
-"""The middlewares of one pipeline file: the names in its lists, the table each name is configured by, and what routes override.
+"""The middlewares of one pipeline file: listed names, their tables, and what routes override.
 
-"rate_limit" is configured by `[rate_limit]`, its instance "rate_limit.ip" by `[rate_limit.ip]` and nothing else, and the
-operator's own "package.module:build" by a table with that quoted name. A route's table is laid over the pipeline's and loaded
-again.
+"rate_limit" is configured by `[rate_limit]`, its instance "rate_limit.ip" by `[rate_limit.ip]`
+alone, and an operator's own "package.module:build" by a table with that quoted name. A route's
+table is laid over the pipeline's and loaded again.
 """
 
 from __future__ import annotations
@@ -22,18 +22,19 @@ from gateway.config.toml.sources import FileTable, plain
 from gateway.core.hooks import kind_of
 
 Entries = Sequence[tuple[str, KeyPath]]
-"""A list of middlewares: each name and where it stands."""
+"""A list of middlewares: each name and its place."""
 
 SchemaFor = Callable[[str], TableClass | None]
-"""The Table of a middleware, None when it takes its table as it is; LookupError, with a message, when there is no such one."""
+"""Return a middleware's Table, or None if it takes its table as it is. Raises LookupError, with a
+message, for an unknown name."""
 
 
 class UnknownKind(LookupError):
-    """No middleware is called that, or it cannot be loaded; the message says which."""
+    """A middleware does not exist or cannot be loaded; the message says which."""
 
 
 class Kinds:
-    """Every middleware there is, as the caller knows them; each is looked up once."""
+    """The middlewares that the caller knows; each is looked up once."""
 
     def __init__(self, schema_for: SchemaFor, known_names: Sequence[str]) -> None:
         self.known_names = tuple(known_names)
@@ -41,7 +42,8 @@ class Kinds:
         self._seen: dict[str, TableClass | UnknownKind | None] = {}
 
     def table(self, kind: str) -> TableClass | None:
-        """Raises UnknownKind. An operator's own module may fail in any way while it is imported; that is reported likewise."""
+        """Return a middleware's Table. Raises UnknownKind, whatever the import of an operator's
+        module raised."""
         if kind not in self._seen:
             try:
                 self._seen[kind] = self._schema_for(kind)
@@ -64,14 +66,16 @@ class Kinds:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A middleware's table where it stands, the tables of its instances taken out; `value` may be anything TOML can say."""
+    """A middleware's table without its instances' tables, and its place. `value` may be of any
+    type."""
 
     path: KeyPath
     value: Any
 
 
 class Middlewares:
-    """What one pipeline file says about middlewares. `listed` has every known name in any of its lists, and where it is first."""
+    """What one pipeline file says about middlewares. `listed`: each known name's first place in the
+    lists."""
 
     def __init__(self, document: Document, kinds: Kinds) -> None:
         self.document = document
@@ -82,7 +86,7 @@ class Middlewares:
         self._faults: dict[str, tuple[Fault, ...]] = {}
 
     def enter(self, entries: Entries) -> None:
-        """Takes in one list."""
+        """Add the names of one list."""
         seen: set[str] = set()
         for name, path in entries:
             if name in seen:
@@ -93,7 +97,7 @@ class Middlewares:
             seen.add(name)
 
     def read_tables(self, own: Collection[str]) -> None:
-        """Finds the table of every listed name among the file's keys, of which `own` are the pipeline's own."""
+        """Find the table of every listed name. `own`: the pipeline's own keys."""
         self.tables, unlisted = self._split(self.document.data, (), own)
         for key in unlisted:
             if self.kinds.knows(kind_of(key)):
@@ -105,7 +109,8 @@ class Middlewares:
                 self.document.error((key,), f"{dotted((key,))}: is not a known key", self._nearest(key, own))
 
     def load(self, name: str) -> Any:
-        """The pipeline's config of a listed name; None, with the faults reported, when it has some."""
+        """Load the pipeline's config of a listed name; report its faults and return None if it has
+        any."""
         table = self.tables.get(name)
         loaded = self._load(name, table.value if table else {})
         self._faults[name] = loaded.faults
@@ -117,8 +122,11 @@ class Middlewares:
     def overrides(
         self, path: KeyPath, data: Mapping[str, Any], own: Collection[str], names: Collection[str]
     ) -> dict[str, Written]:
-        """What the route at `path` overrides, by name. `own` are the keys that are a route's own, `names` what is in the lists
-        this route goes through."""
+        """Return what the route at `path` overrides, by name.
+
+        own: the route's own keys.
+        names: the middlewares in the lists that this route goes through.
+        """
         tables, unlisted = self._split(data, path, own)
         for key in unlisted:
             if self.kinds.knows(kind_of(key)):
@@ -131,9 +139,10 @@ class Middlewares:
         return tables
 
     def load_over(self, name: str, override: Written) -> Any:
-        """The config of `name` with a route's table over the pipeline's; None, with the faults reported, when it has some.
+        """Load `name` with a route's table over the pipeline's; report faults and return None if it
+        has any.
 
-        What is wrong with the pipeline's own table, loaded before, is not reported again.
+        Faults of the pipeline's table, which was loaded before, are not reported again.
         """
         if not isinstance(override.value, dict):
             self._report(name, Fault((), "must be a table, or false to leave it out"), override.path)
@@ -150,8 +159,8 @@ class Middlewares:
         return loaded.value
 
     def place(self, name: str, below: KeyPath, override: KeyPath | None = None) -> Place:
-        """Where the key `below` the config of `name` stands: in a route's `override`, in the pipeline's table, or failing
-        both in the list."""
+        """Return the place of a key of `name`: in the route's `override`, the pipeline's table, or
+        the list."""
         table = self.tables.get(name)
         paths = [path for path in (override, table.path if table else None) if path is not None]
         if not paths:
@@ -180,7 +189,7 @@ class Middlewares:
         return True
 
     def _split(self, data: Mapping[str, Any], base: KeyPath, own: Collection[str]) -> tuple[dict[str, Written], list[str]]:
-        """The tables among `data` by listed name, and the keys that belong to none."""
+        """Return the tables among `data` by listed name, and the keys that belong to none."""
         found: dict[str, Written] = {}
         unlisted: list[str] = []
         for key, value in data.items():
@@ -217,7 +226,7 @@ class Middlewares:
         return None if table is None else instance(table)
 
     def _where(self, tables: Sequence[KeyPath], below: KeyPath) -> KeyPath:
-        """The full path of `below` in that one of the tables which says most of it, the first when several do."""
+        """Return the path of `below` in that table which has most of it; the first of several."""
         return max(((*path, *below) for path in tables), key=lambda full: self.document.depth(full) - len(full))
 
     def _report(self, name: str, fault: Fault, path: KeyPath) -> None:
@@ -232,10 +241,10 @@ class Middlewares:
 
 
 def merged(under: Mapping[str, Any], over: Mapping[str, Any], known: Schema | fields.Dict | None = None) -> Mapping[str, Any]:
-    """`over` laid on `under`: tables key by key, everything else (arrays too) replaced whole.
+    """Lay `over` on `under`: tables key by key; everything else (arrays too) is replaced.
 
-    known: the table's schema, where a key may give way to its alternatives (see `declare.table`), or the field of a table whose
-    keys the operator chooses.
+    known: the table's schema, where a key may give way to its alternatives (see `declare.table`),
+        or the field of a table whose keys the operator chooses.
     """
     if not over:
         return under
@@ -251,7 +260,7 @@ def merged(under: Mapping[str, Any], over: Mapping[str, Any], known: Schema | fi
 
 
 def _below(known: Schema | fields.Dict | None, key: str) -> Schema | fields.Dict | None:
-    """What is known about the table under `key`."""
+    """Return what is known about the table under `key`."""
     found = known.value_field if isinstance(known, fields.Dict) else known_keys(known).get(key) if known is not None else None
     if isinstance(found, fields.Nested):
         schema: Schema = found.schema
@@ -260,7 +269,7 @@ def _below(known: Schema | fields.Dict | None, key: str) -> Schema | fields.Dict
 
 
 def _alternatives(known: Schema | fields.Dict | None) -> Iterator[tuple[frozenset[str], frozenset[str]]]:
-    """Each group of keys in a table's ALTERNATIVES, and all keys of the other groups."""
+    """Yield each group of a table's ALTERNATIVES with all keys of the other groups."""
     groups: Sequence[frozenset[str]] = getattr(getattr(known, "makes", None), "ALTERNATIVES", ())
     for group in groups:
         yield group, frozenset().union(*(other for other in groups if other is not group))
