@@ -1,4 +1,4 @@
-"""Clients that people use honour Retry-After, and finish their work with one refusal: urllib3's Retry, and tenacity."""
+"""Clients that people use honour Retry-After and finish their work: urllib3's Retry, and tenacity."""
 
 from __future__ import annotations
 
@@ -64,11 +64,13 @@ def by_tenacity(url: str) -> list[int]:
 
 
 @pytest.mark.parametrize("client", [by_urllib3, by_tenacity])
-async def test_the_work_is_done_with_one_refusal(start: Start, origin: Origin, client: Callable[[str], list[int]]):
+async def test_a_client_that_waits_as_told_is_admitted(start: Start, origin: Origin, client: Callable[[str], list[int]]):
     tables = "\n".join(f'[rate_limit.{name}]\nkey = "ip"\n{table}' for name, table in LIMITS.items())
     routes = "\n".join(f'[[route]]\npath = "/{name}"\nupstream = "origin"\nrequest = ["rate_limit.{name}"]' for name in LIMITS)
     gateway = await start(f"{tables}\n{routes}\n", f'[upstream.origin]\nurl = "{origin.url}"\n')
     all_of_them = [asyncio.to_thread(client, f"http://127.0.0.1:{gateway.port}/{name}") for name in LIMITS]
     for name, found in zip(LIMITS, await asyncio.gather(*all_of_them), strict=True):
-        # The second: on a machine so busy that four requests take a second.
-        assert found in ([200] * 4 + [429] + [200] * 2, [200] * WORK), name
+        assert found.count(200) == WORK, name
+        refused = [place for place, status in enumerate(found) if status == 429]
+        # A client that has waited as told is admitted. A slow machine may spread the work so that none is refused.
+        assert all(found[place + 1] == 200 for place in refused) and len(refused) <= 2, (name, found)
