@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gateway.core.exchange import Exchange, Identity
 from gateway.core.hooks import Context
+from gateway.core.methods import misspelt
 from gateway.core.networks import Networks
 from gateway.limits.ledger import Ledger
 from gateway.middlewares.rate_limit.config import ExemptConfig, RuleConfig
@@ -81,7 +82,7 @@ class LimitRule:
         self._exempt = Exemptions(config.exempt) if config.exempt != ExemptConfig() else None
         # HEAD asks for what GET does (RFC 9110 section 9.3.2): it is no way around a limit or a
         # cost.
-        methods = frozenset(config.methods)
+        methods = frozenset(misspelt(method) or method for method in config.methods)
         self._methods = (methods | {"HEAD"} if "GET" in methods else methods) or None
         self.by_tier_alone = not (self._methods or self._exempt or self._roles or self._own)
         self.always = self.default if self.by_tier_alone and not self.tiers else None
@@ -98,7 +99,7 @@ class LimitRule:
             self.key = self._own.reader(self.key, config.scope == "route")
 
     def _set_costs(self, config: RuleConfig) -> None:
-        costs = dict(config.costs)
+        costs = {misspelt(method) or method: cost for method, cost in config.costs.items()}
         if "GET" in costs:
             costs.setdefault("HEAD", costs["GET"])
         self._default_cost = costs.pop("*", 1)

@@ -79,6 +79,12 @@ def test_a_limit_of_get_covers_head():
         hook(asked(method="GET"))
 
 
+def test_methods_in_lower_case_are_those_that_requests_have():
+    """As in routes; no request has any other (admission refuses or corrects it)."""
+    hook = limiter({**RULE, "limit": 3, "methods": ["get", "purge"], "costs": {"get": 3}})
+    assert admitted(hook, *(asked(method=method) for method in ("GET", "HEAD", "POST", "purge", "PURGE"))) == 3
+
+
 def test_methods_that_are_limited():
     hook = limiter({"key": "ip", "limit": 1, "window": "1h", "methods": ["POST"]})
     assert admitted(hook, *(asked() for _ in range(3))) == 3
