@@ -265,7 +265,7 @@ class Buckets:
             self.evicted += 1
             if now - self._warned >= 60:
                 self._warned = now
-                log.warning(("%r: all in use, the fullest are forgotten to make room (max_keys)"), self)
+                log.warning("%r: all in use, the fullest are forgotten to make room (max_keys)", self)
 
     # Sweeps without requests: where there were many callers and then none.
 

@@ -78,6 +78,6 @@ def _check(rule: RuleConfig, found: Policies, context: Context, at: tuple[str | 
     if leased and rule.algorithm in ("sliding_log", "concurrency"):
         raise ConfigProblem(f"{rule.algorithm} cannot be leased: what is taken ahead has no time", at=(*at, "mode"), hint=hint)
     if leased and context.ledger is not None and any(policy.limit.burst for policy in found.each()):
-        raise ConfigProblem(("a burst cannot be leased: a second is too short for shares"), at=(*at, "mode"), hint=hint)
+        raise ConfigProblem("a burst cannot be leased: a second is too short for shares", at=(*at, "mode"), hint=hint)
     if rule.algorithm == "concurrency" and (rule.costs or rule.cost_header):
         raise ConfigProblem("requests at a time all cost one", at=(*at, "costs" if rule.costs else "cost_header"))

@@ -68,9 +68,9 @@ class KeyLimits:
             return self._by_text[text]
         found, numbers = None, rate(text)
         if numbers is None:
-            log.warning(("%s: a key has the limit %r, which is no class here"), self.context.name, text)
+            log.warning("%s: a key has the limit %r, which is no class here", self.context.name, text)
         elif len(self._by_text) >= MAX_RATES + len(self.classes):
-            log.warning(("%s: keys have more than %d limits; %r is not held to"), self.context.name, MAX_RATES, text)
+            log.warning("%s: keys have more than %d limits; %r is not held to", self.context.name, MAX_RATES, text)
             return None
         else:
             found = self._maker.policy(text, ClassConfig(limit=numbers[0], window=numbers[1]), ())

@@ -156,7 +156,7 @@ def _limit(numbers: ClassConfig, at: Path) -> Limit:
     by_tokens = numbers.tokens is not None or numbers.refill is not None
     by_window = numbers.limit is not None or numbers.window is not None
     if by_tokens and by_window:
-        raise ConfigProblem(("tokens and refill are one way to say it, limit and window another"), at=at)
+        raise ConfigProblem("tokens and refill are one way to say it, limit and window another", at=at)
     if by_window:
         if numbers.limit is None or numbers.window is None:
             raise ConfigProblem("limit and window need each other", at=at)

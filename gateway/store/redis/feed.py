@@ -149,7 +149,7 @@ class Feed:
             why = str(error) or type(error).__name__
         if self.subscribed:
             self._pause = first
-            log.warning(("%s is not pushed at the moment (%s): asked for every %.0f s"), self._channel.decode(), why, EVERY)
+            log.warning("%s is not pushed at the moment (%s): asked for every %.0f s", self._channel.decode(), why, EVERY)
         self.subscribed = False
         pause, self._pause = self._pause, min(longest, 2 * self._pause)
         return pause
