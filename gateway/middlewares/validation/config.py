@@ -98,6 +98,9 @@ class ValidationConfig:
         default=None,
         doc="the schema of a JSON body or a form: `[validation.body]`; `false` in a route switches the pipeline's off",
     )
+    split: tuple[str, ...] = setting(
+        default=(), doc="parameters whose value is a list with commas (`ids=1,2`); others repeat (`ids=1&ids=2`)"
+    )
     query: SchemaConfig | None = setting(
         SchemaField(), default=None, doc="the schema of the query's parameters, as an object: `[validation.query]`; likewise"
     )

@@ -38,7 +38,7 @@ class Gate:
     def __init__(self, config: ValidationConfig, context: Context) -> None:
         def schema(at: str) -> Schema | None:
             given = getattr(config, at)
-            return None if given is None else compiled(given, at, context.directory)
+            return None if given is None else compiled(given, at, context.directory, config.split)
 
         self.body, self.query, self.path = schema("body"), schema("query"), schema("path")
         self._name = context.name
@@ -101,16 +101,15 @@ class Gate:
             self._check_strings("query", self.query, strings, exchange)
 
     def _check_strings(self, part: str, schema: Schema, strings: Strings, exchange: Exchange) -> None:
-        self._check(part, schema, schema.typed(strings), exchange)
-
-    def _check(self, part: str, schema: Schema | None, value: Any, exchange: Exchange) -> None:
-        assert schema is not None
         try:
-            errors = schema.errors(value)
+            errors = schema.errors(schema.typed(strings))
         except UnicodeEncodeError:
             # Bytes that are no UTF-8 travel as surrogates (PEP 383); no schema can judge them.
             self._refuse(exchange, Failure.MALFORMED, f"The {part} is not UTF-8.")
         if errors:
+            for one in errors:
+                if len(strings.get(one["field"], ())) > 1 and one["message"].startswith("must be "):
+                    one["message"] = f"is there more than once; it {one['message']}"
             self._invalid(exchange, part, errors)
 
     async def _body_errors(self, exchange: Exchange) -> list[Entry]:

@@ -6,7 +6,8 @@ bodies whose errors may take long to list because their schema branches into its
 with the first of them, and is ended and replaced when a body takes longer than its deadline.
 
 The process reads and writes messages of four bytes of length and a payload: a line of JSON about the
-body, with its schema when that is new, then the body; back comes JSON.
+body, with its schema when that is new, then the body; back comes JSON. Its first message, which is empty,
+says that it is ready.
 """
 
 from __future__ import annotations
@@ -100,6 +101,9 @@ class Judge:
         command = (sys.executable, "-m", _MODULE)
         try:
             _, child = await loop.subprocess_exec(lambda: _Child(self), *command, stderr=None, env=environ)
+            await child.ready.wait()
+            if child.exited.is_set():
+                raise OSError("it ended at once")
         except OSError as error:
             self._starting = None
             for case in self._waiting:
@@ -157,6 +161,8 @@ class _Child(asyncio.SubprocessProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._late = False
         self._transport: Any = None
+        self.ready = asyncio.Event()
+        """Set once it reads, which takes longer than a body may: until then no deadline runs."""
         self.exited = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -183,12 +189,15 @@ class _Child(asyncio.SubprocessProtocol):
             payload = bytes(received[4:])
             received.clear()
             self._stop_timer()
-            self._judge.answered(payload)
+            if self.ready.is_set():
+                self._judge.answered(payload)
+            self.ready.set()
 
     def process_exited(self) -> None:
         self._stop_timer()
         self._transport.close()
         self.exited.set()
+        self.ready.set()
         self._judge.ended(self._late)
 
     def _too_late(self) -> None:

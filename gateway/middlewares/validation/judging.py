@@ -36,6 +36,8 @@ def judged(schemas: dict[str, JsonSchema], payload: bytes) -> dict[str, Any]:
 def main(source: BinaryIO, sink: BinaryIO) -> None:
     """Until the gateway closes its end."""
     schemas: dict[str, JsonSchema] = {}
+    sink.write(bytes(4))
+    sink.flush()
     while len(size := source.read(4)) == 4:
         answer = orjson.dumps(judged(schemas, source.read(int.from_bytes(size, "big"))))
         sink.write(len(answer).to_bytes(4, "big") + answer)

@@ -1,26 +1,28 @@
-"""Strings as the values they stand for: the parameters of queries, forms and paths know no types, their schemas do.
+"""Strings as the values they stand for: parameters of queries, forms and paths know no types, their schemas do.
 
-A parameter becomes an integer, number or boolean where its schema says so and it looks like one, and a list where the schema has
-an array; anything else stays a string, for the schema to refuse. Types are found in `type`, `enum`, `const`, alternatives and
-references within the schema itself.
+A parameter becomes an integer, number or boolean where its schema says so and it looks like one, and a
+list where the schema has an array; anything else stays a string, for the schema to refuse. Types are
+looked for in everything that speaks of the same value: alternatives, conditions, references into this
+and other documents.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl
+
+from gateway.middlewares.validation.references import Documents, Place
 
 Strings = dict[str, list[str]]
 """Parameters by name; one that is there several times has several values."""
 
 Convert = Callable[[list[str]], Any]
 
-_INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,18})")
+_INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,308})")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,308})(?:\.[0-9]{1,308})?(?:[eE][+-]?[0-9]{1,2})?")
-_DEEPEST = 16
 _MOST_FIELDS = 10_000
 _TYPE_OF = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array"}
 
@@ -38,77 +40,94 @@ def untyped(strings: Strings) -> dict[str, Any]:
     return {name: values[0] if len(values) == 1 else values for name, values in strings.items()}
 
 
-def converter(schema: Any) -> Callable[[Strings], dict[str, Any]]:
-    """Types parameters as the JSON Schema of their object declares its properties."""
-    properties: dict[str, Convert] = {}
-    for part in _parts(schema, schema):
+def converter(documents: Documents, split: Collection[str] = ()) -> Callable[[Strings], dict[str, Any]]:
+    """Types parameters as the JSON Schema of their object declares its properties.
+
+    split: names of those whose values are lists with commas.
+    """
+    properties: dict[str, list[Place]] = {}
+    patterns: list[tuple[re.Pattern[str], Place]] = []
+    others: list[Place] = []
+    for part, base in documents.speaking_of((documents.root, documents.base)):
         for name, below in part.get("properties", {}).items():
-            properties.setdefault(name, _convert(below, schema))
+            properties.setdefault(name, []).append((below, base))
+        for pattern, below in part.get("patternProperties", {}).items():
+            try:
+                patterns.append((re.compile(pattern), (below, base)))
+            except re.error:
+                continue  # The schema's own dialect of patterns; such a parameter stays a string.
+        others += [(part[word], base) for word in ("additionalProperties", "unevaluatedProperties") if word in part]
+    known: dict[str, Convert] = {name: _convert(places, documents) for name, places in properties.items()}
+    other = _convert(others, documents)
+    by_pattern = [(pattern, _convert([place], documents)) for pattern, place in patterns]
 
     def convert(strings: Strings) -> dict[str, Any]:
-        return {name: properties.get(name, _as_it_is)(values) for name, values in strings.items()}
+        made = {}
+        for name, values in strings.items():
+            if name in split:
+                values = [part for value in values for part in value.split(",")]
+            chosen = known.get(name)
+            if chosen is None:
+                chosen = next((one for pattern, one in by_pattern if pattern.search(name)), other)
+            made[name] = chosen(values)
+        return made
 
     return convert
 
 
-def _parts(schema: Any, root: Any, depth: int = 0) -> Iterator[Mapping[str, Any]]:
-    """The schema, and everything in it that speaks of the same value."""
-    if not isinstance(schema, Mapping) or depth > _DEEPEST:
-        return
-    yield schema
-    reference = schema.get("$ref")
-    if isinstance(reference, str):
-        yield from _parts(at_pointer(reference, root), root, depth + 1)
-    for word in ("allOf", "anyOf", "oneOf"):
-        for branch in schema.get(word, ()):
-            yield from _parts(branch, root, depth + 1)
-    for word in ("if", "then", "else"):
-        yield from _parts(schema.get(word), root, depth + 1)
+@dataclass(slots=True)
+class _Wanted:
+    """What schemas say about one value. `first`: of the members of an array, by place; `items`: of the others."""
+
+    types: set[str] = field(default_factory=set)
+    first: dict[int, list[Place]] = field(default_factory=dict)
+    items: list[Place] = field(default_factory=list)
 
 
-def at_pointer(reference: str, root: Any) -> Any:
-    """What a JSON Pointer within the schema points at; None for other references."""
-    if reference == "#":
-        return root
-    if not reference.startswith("#/"):
-        return None
-    found = root
-    for step in reference[2:].split("/"):
-        step = unquote(step).replace("~1", "/").replace("~0", "~")
-        if isinstance(found, list) and step.isdigit() and int(step) < len(found):
-            found = found[int(step)]
-        elif isinstance(found, Mapping):
-            found = found.get(step)
-        else:
-            return None
+def _wanted(places: list[Place], documents: Documents) -> _Wanted:
+    found = _Wanted()
+    for place in places:
+        for part, base in documents.speaking_of(place):
+            declared = part.get("type", ())
+            found.types.update([declared] if isinstance(declared, str) else declared)
+            values = [*part.get("enum", ()), *([part["const"]] if "const" in part else ())]
+            found.types.update(_TYPE_OF.get(type(value), "") for value in values)
+            for number, below in enumerate(part.get("prefixItems", ())):
+                found.first.setdefault(number, []).append((below, base))
+            found.items += [(part[word], base) for word in ("items", "contains") if isinstance(part.get(word), Mapping)]
     return found
 
 
-def _convert(schema: Any, root: Any) -> Convert:
-    types: set[str] = set()
-    items: Any = None
-    for part in _parts(schema, root):
-        declared = part.get("type", ())
-        types.update([declared] if isinstance(declared, str) else declared)
-        values = [*part.get("enum", ()), *([part["const"]] if "const" in part else ())]
-        types.update(_TYPE_OF.get(type(value), "") for value in values)
-        items = part.get("items", items)
-    if "array" in types:
-        return partial(_listed, _convert(items, root) if items is not None else _as_it_is)
-    if types & {"integer", "number", "boolean"}:
-        return partial(_typed, types)
-    return _as_it_is
+def _convert(places: list[Place], documents: Documents, depth: int = 0) -> Convert:
+    wanted = _wanted(places, documents)
+    types = frozenset(wanted.types)
+    if "array" not in types or depth > 1:
+        return _scalar(types)
+    scalar = _scalar(types - {"array"})
+    first = {place: _convert(below, documents, depth + 1) for place, below in wanted.first.items()}
+    items = _convert(wanted.items, documents, depth + 1)
+    typed = bool(_wanted(wanted.items, documents).types - {"string"})
+
+    def convert(values: list[str]) -> Any:
+        listed = [first.get(place, items)([value]) for place, value in enumerate(values)]
+        if len(values) == 1 and types > {"array"} and listed == values and typed:
+            return scalar(values)  # It is none of the array's members: perhaps it is one of the others.
+        return listed
+
+    return convert
+
+
+def _scalar(types: frozenset[str]) -> Convert:
+    if not types & {"integer", "number", "boolean"}:
+        return _as_it_is
+    return lambda values: _typed(types, values)
 
 
 def _as_it_is(values: list[str]) -> Any:
     return values[0] if len(values) == 1 else values
 
 
-def _listed(convert: Convert, values: list[str]) -> Any:
-    return [convert([value]) for value in values]
-
-
-def _typed(types: set[str], values: list[str]) -> Any:
+def _typed(types: frozenset[str], values: list[str]) -> Any:
     if len(values) != 1:
         return values
     value = values[0]

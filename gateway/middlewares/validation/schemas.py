@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 import jsonschema_rs
 import marshmallow
@@ -17,7 +15,8 @@ from marshmallow import fields
 from gateway.core.hooks import ConfigProblem
 from gateway.middlewares.validation.config import SchemaConfig
 from gateway.middlewares.validation.messages import INVALID, MISSING, Entry, entries_of, entry, one_each
-from gateway.middlewares.validation.parameters import Strings, at_pointer, converter, untyped
+from gateway.middlewares.validation.parameters import Strings, converter, untyped
+from gateway.middlewares.validation.references import Documents, at_pointer, retrieve, with_nulls
 
 LISTED = 5_000
 """Values of a body times parts of its schema up to which all errors are listed: some milliseconds."""
@@ -50,14 +49,15 @@ class Schema(Protocol):
 class JsonSchema:
     """A JSON Schema, 2020-12 unless it says otherwise; formats are checked."""
 
-    def __init__(self, schema: Any, name: str, base: str | None = None) -> None:
+    def __init__(self, schema: Any, name: str, base: str | None = None, split: Collection[str] = ()) -> None:
+        schema = with_nulls(schema)
         self.name = name
-        self.typed: Callable[[Strings], dict[str, Any]] = converter(schema)
+        self.typed: Callable[[Strings], dict[str, Any]] = converter(Documents(schema, base or ""), split)
         self.portable: dict[str, Any] | None = {"name": name, "rules": schema, "base": base}
         self._parts, self._branches = _measured(schema)
         self._endless = self._branches and _leads_back(schema)
         self._validator = jsonschema_rs.validator_for(
-            schema, validate_formats=True, retriever=_retrieve, base_uri=base, pattern_options=PATTERNS
+            schema, validate_formats=True, retriever=retrieve, base_uri=base, pattern_options=PATTERNS
         )
 
     def is_valid(self, value: Any) -> bool:
@@ -205,12 +205,12 @@ def _below(value: Any, key: str | int) -> Any:
         return _NOTHING
 
 
-def compiled(config: SchemaConfig, at: str, directory: Path) -> Schema:
-    """The schema that stands under the key `at`. Raises ConfigProblem."""
+def compiled(config: SchemaConfig, at: str, directory: Path, split: Collection[str] = ()) -> Schema:
+    """The schema that stands under the key `at`; `split` as in `converter`. Raises ConfigProblem."""
     if config.marshmallow:
         return _marshmallow(config.marshmallow, (at, "marshmallow"))
     if config.schema is not None:
-        return _json_schema(config.schema, "the schema in the configuration", None, (at, "schema"), nested=True)
+        return _json_schema(config.schema, "the schema in the configuration", None, (at, "schema"), split, nested=True)
     path = directory / config.file
     try:
         text = path.read_bytes() if config.text is None else config.text
@@ -220,13 +220,15 @@ def compiled(config: SchemaConfig, at: str, directory: Path) -> Schema:
     except orjson.JSONDecodeError as error:
         message = f"{config.file}:{error.lineno}:{error.colno}: not JSON: {error.msg}"
         raise ConfigProblem(message, at=(at, "file")) from None
-    return _json_schema(schema, config.file, path.absolute().as_uri(), (at, "file"))
+    return _json_schema(schema, config.file, path.absolute().as_uri(), (at, "file"), split)
 
 
-def _json_schema(schema: Any, name: str, base: str | None, at: tuple[str, ...], *, nested: bool = False) -> JsonSchema:
+def _json_schema(
+    schema: Any, name: str, base: str | None, at: tuple[str, ...], split: Collection[str], *, nested: bool = False
+) -> JsonSchema:
     """nested: whether the schema's own keys stand in the configuration, so that its faults can be pointed at."""
     try:
-        return JsonSchema(schema, name, base)
+        return JsonSchema(schema, name, base, split)
     except jsonschema_rs.ValidationError as error:
         where = list(error.instance_path)
         place = "".join(f" at /{'/'.join(map(str, where))}" for _ in where[:1])
@@ -235,14 +237,6 @@ def _json_schema(schema: Any, name: str, base: str | None, at: tuple[str, ...], 
         ) from None
     except (TypeError, ValueError) as error:  # values that JSON does not have, a TOML date say
         raise ConfigProblem(f"{name} is not a JSON Schema: {error}", at=at) from None
-
-
-def _retrieve(uri: str) -> Any:
-    """Another file that a schema refers to; nothing is fetched from the network."""
-    parts = urlsplit(uri)
-    if parts.scheme != "file":
-        raise ValueError("only files are read")
-    return orjson.loads(Path(url2pathname(parts.path)).read_bytes())
 
 
 def _marshmallow(named: str, at: tuple[str, str]) -> MarshmallowSchema:

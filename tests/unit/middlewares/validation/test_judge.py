@@ -140,3 +140,11 @@ async def test_errors_that_fill_the_memory_are_left_out():
         assert failed is not None and failed.failure is Failure.INVALID_FIELD
     finally:
         await ended(world.draft.keep(("validation judge",), None, Judge))
+
+
+async def test_a_process_that_does_not_start_fails_what_waits(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "_MODULE", "gateway.there_is_no_such_module")
+    async with judging() as judge:
+        with pytest.raises(Failed) as caught:
+            await judge.errors(portable(INTEGERS), b"[1]", False, Bounds())
+        assert caught.value.failure is Failure.INTERNAL

@@ -21,8 +21,9 @@ def test_messages_in_and_verdicts_out_until_the_end():
     answers, raw = [], sink.getvalue()
     while raw:
         size = int.from_bytes(raw[:4], "big")
-        answers.append(orjson.loads(raw[4 : 4 + size]))
+        answers.append(orjson.loads(raw[4 : 4 + size] or b"null"))
         raw = raw[4 + size :]
-    assert answers[0] == {"errors": []}
-    assert answers[1]["errors"][0]["field"] == "0"
-    assert answers[2]["failure"] == "MALFORMED"
+    assert answers[0] is None  # It is ready.
+    assert answers[1] == {"errors": []}
+    assert answers[2]["errors"][0]["field"] == "0"
+    assert answers[3]["failure"] == "MALFORMED"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from gateway.core.failures import Failure
 from gateway.middlewares.validation.parameters import converter, parsed
+from gateway.middlewares.validation.references import Documents
 from tests.exchange import Body
 from tests.unit.middlewares.validation import test_schemas
 from tests.unit.middlewares.validation.requests import CAMERA, GOOD, JSON, QUERY, asks, build, fields, refused, run
@@ -30,8 +32,8 @@ from tests.unit.middlewares.validation.requests import CAMERA, GOOD, JSON, QUERY
         ("limit=05", {"limit": "must be an integer"}),
         ("limit=%35", {}),
         ("limit=101", {"limit": "must be at most 100"}),
-        ("limit=1&limit=2", {"limit": "must be an integer"}),
-        ("limit=99999999999999999999999999", {"limit": "must be an integer"}),
+        ("limit=1&limit=2", {"limit": "is there more than once; it must be an integer"}),
+        ("limit=99999999999999999999999999", {"limit": "must be at most 100"}),
         ("limit=1&ratio=nan", {"ratio": "must be a number"}),
         ("limit=1&ratio=1e999", {"ratio": "must be a number"}),
         ("limit=1&active=True", {"active": "must be true or false"}),
@@ -129,7 +131,7 @@ async def test_size_is_judged_before_parameters():
     ],
 )
 def test_typing_by_schema(schema: Any, text: str, expected: dict[str, Any]):
-    assert converter(schema)(parsed(text)) == expected
+    assert converter(Documents(schema))(parsed(text)) == expected
 
 
 @given(
@@ -147,8 +149,55 @@ def test_what_is_written_is_what_is_read(whole: int, number: float, flag: bool, 
         | {"s": {"type": "array", "items": {"type": "integer"}}}
     }
     query = urlencode({"w": whole, "n": f"{number:.6e}", "f": str(flag).lower(), "s": several, "t": words}, doseq=True)
-    found = converter(schema)(parsed(query))
+    found = converter(Documents(schema))(parsed(query))
     expected = float(f"{number:.6e}")
     assert found["w"] == whole
     assert found["n"] == (expected if abs(number) < 1e100 and (number == 0 or abs(number) > 1e-99) else found["n"])
     assert (found["f"], found["s"], found["t"]) == (flag, several, words)
+
+
+INTEGER = {"type": "integer"}
+
+
+@pytest.mark.parametrize(
+    ("schema", "expected"),
+    [
+        ({"properties": {"a": {"$ref": "#number"}}, "$defs": {"n": {"$anchor": "number", **INTEGER}}}, 5),
+        ({"properties": {"a": {"$ref": "https://x.example/n"}}, "$defs": {"n": {"$id": "https://x.example/n", **INTEGER}}}, 5),
+        ({"$id": "https://x.example/s", "properties": {"a": {"$ref": "n"}}, "$defs": {"n": {"$id": "n", **INTEGER}}}, 5),
+        ({"additionalProperties": INTEGER}, 5),
+        ({"properties": {"b": {}}, "unevaluatedProperties": INTEGER}, 5),
+        ({"patternProperties": {"^a": INTEGER}}, 5),
+        ({"patternProperties": {"^b": INTEGER}}, "5"),
+        ({"dependentSchemas": {"b": {"properties": {"a": INTEGER}}}}, 5),
+        ({"properties": {"a": {"anyOf": [{"type": "boolean"}, INTEGER]}}}, 5),
+        ({"properties": {"a": {"anyOf": [INTEGER, {"type": "array", "items": INTEGER}]}}}, [5]),
+        ({"properties": {"a": {"anyOf": [INTEGER, {"type": "array", "items": {"type": "boolean"}}]}}}, 5),
+        ({"properties": {"a": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "boolean"}}]}}}, "5"),
+        ({"properties": {"a": {"type": "array", "prefixItems": [INTEGER, {"type": "boolean"}]}}}, [5]),
+        ({"properties": {"a": {"$ref": "missing.json"}}}, "5"),
+        ({"properties": {"a": {"$ref": "#nothing"}}}, "5"),
+    ],
+)
+def test_where_types_are_found(schema: Any, expected: Any):
+    assert converter(Documents(schema))({"a": ["5"]}) == {"a": expected}
+
+
+def test_types_in_other_files(tmp_path: Path):
+    (tmp_path / "types.json").write_text('{"$defs": {"id": {"$ref": "deeper.json#id"}}}')
+    (tmp_path / "deeper.json").write_text('{"$defs": {"x": {"$anchor": "id", "type": "integer"}}}')
+    schema = {"properties": {"a": {"$ref": "types.json#/$defs/id"}}}
+    documents = Documents(schema, (tmp_path / "schema.json").as_uri())
+    assert converter(documents)({"a": ["5"]}) == {"a": 5}
+
+
+def test_places_in_an_array():
+    schema = {"properties": {"a": {"type": "array", "prefixItems": [{}, {"type": "boolean"}], "items": INTEGER}}}
+    assert converter(Documents(schema))({"a": ["1", "true", "3"]}) == {"a": ["1", True, 3]}
+
+
+async def test_lists_with_commas():
+    table = {"query": {"schema": {"properties": {"ids": {"type": "array", "items": INTEGER}}}}, "split": ["ids"]}
+    assert await run(build(table), asks("GET", "/things?ids=1,2&ids=3")) is None
+    failed = await refused(table, "GET", "/things?ids=1,b")
+    assert fields(failed) == {"ids.1": ("VAL_003", "must be an integer")}
