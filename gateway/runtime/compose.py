@@ -6,7 +6,7 @@ and pools take their new settings only when the reload commits.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import blake2b
@@ -32,6 +32,7 @@ from gateway.routing.router import Router
 from gateway.runtime.operator_hooks import checked
 from gateway.runtime.operator_modules import outdated
 from gateway.runtime.pipeline import Pipeline, flatten
+from gateway.runtime.prefixes import restored_prefix, with_redirects
 from gateway.runtime.slices import Steps, at_once
 from gateway.runtime.snapshot import Route, Snapshot
 from gateway.runtime.tls import listening, towards
@@ -210,6 +211,10 @@ class _Composer:
         compiled = whole
         hooks = built
         first = self._before(pipeline, config)
+        rewrite = rewritten(config, self.loaded.gateway.routing) if config.upstream else None
+        if rewrite is not None and config.strip_prefix and config.restore_prefix:
+            restoring, rewrite = restored_prefix(config, rewrite)
+            first = (restoring, *first)
         if own_lists or config.overrides or first:
             left_out = {name for name, value in config.overrides.items() if value is False}
             own = yield from self._built(pipeline, config.settings, config)
@@ -217,7 +222,6 @@ class _Composer:
             compiled = self._flatten(pipeline, config, hooks, first)
         if config.upstream:
             world = self.world
-            rewrite = rewritten(config, self.loaded.gateway.routing)
             upstreams = self.loaded.upstreams
             target: Any = forwarding(pools, upstreams, world.transport, config, world.telemetry, rewrite)
             awaited = True
@@ -394,7 +398,7 @@ def _secrets(loaded: LoadedConfig) -> frozenset[str]:
     return frozenset(found)
 
 
-def _index(routes: Iterable[Route], routing: RoutingConfig) -> tuple[Router[Route], Regions[str]]:
+def _index(routes: Sequence[Route], routing: RoutingConfig) -> tuple[Router[Route], Regions[str]]:
     """What finds the route of a request, and the pipeline of one that has none."""
-    router = Router([(route.config, route) for route in routes], routing, attrgetter("guarded"))
+    router = Router(with_redirects(routes, routing), routing, attrgetter("guarded"))
     return router, Regions([(route.config, route.pipeline.name) for route in routes])

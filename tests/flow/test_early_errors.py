@@ -40,3 +40,34 @@ async def test_a_handshake_of_another_origin_is_refused(start, origin, connect):
     await client.send(handshake("/", "Origin: https://evil.example"))
     assert (await client.read()).status == 403
     assert origin.heads == []
+
+
+@pytest.mark.parametrize(("query", "byte"), [("münchen".encode(), "0xC3"), (b"m\xfcnchen", "0xFC"), (b"'\xff\"", "0xFF")])
+async def test_a_raw_byte_in_the_target_is_named(start, origin, connect, query, byte):
+    gateway = await start(ROUTES, upstreams(origin))
+    client = await connect(gateway)
+    await client.send(b"GET /api?q=%b HTTP/1.1\r\nHost: gateway.test\r\n\r\n" % query)
+    reply = await client.read()
+    assert reply.status == 400
+    assert f"the byte {byte}".encode() in reply.body
+
+
+async def test_a_prefix_that_was_taken_off_comes_back(start, origin, connect):
+    origin.respond = b"HTTP/1.1 302 Found\r\nLocation: /login?x\r\nContent-Length: 0\r\n\r\n"
+    route = '[[route]]\nprefix = "/api"\nstrip_prefix = "/api"\nupstream = "origin"\n'
+    client = await connect(await start(route, upstreams(origin)))
+    for _ in range(3):
+        reply = await client.get("/api/home", "X-Forwarded-Prefix: /evil")
+        assert (reply.status, reply.fields["location"]) == (302, "/api/login?x")
+    for head in origin.heads:
+        assert head.startswith(b"GET /home HTTP/1.1\r\n")
+        assert head.count(b"X-Forwarded-Prefix: ") == head.count(b"X-Forwarded-Prefix: /api\r\n") == 1
+
+
+async def test_a_redirect_to_the_slash(start, origin, connect):
+    route = '[[route]]\nprefix = "/slash/"\ntrailing_slash = "redirect"\nupstream = "origin"\n'
+    client = await connect(await start(route, upstreams(origin)))
+    reply = await client.get("/slash?a=1")
+    assert (reply.status, reply.fields["location"]) == (308, "/slash/?a=1")
+    assert (await client.get("/slash/x")).status == 200
+    assert (await client.get("/slashes")).status == 404

@@ -44,6 +44,11 @@ class RouteConfig:
         "`[tokens]`",
     )
     strip_prefix: str = setting(default="", doc="removed from the front of the path that is sent on")
+    restore_prefix: bool = setting(
+        default=True,
+        doc="with `strip_prefix`: tell the upstream in X-Forwarded-Prefix, and put it back in front of Location and "
+        "Content-Location of its own paths",
+    )
     rewrite: str = setting(
         default="",
         doc="the path to send on; `{path}` is the one that came, after `strip_prefix`, and a "
@@ -65,7 +70,7 @@ class RouteConfig:
     response: tuple[str, ...] | None = setting(default=None, doc="likewise")
     error: tuple[str, ...] | None = setting(default=None, doc="likewise")
     case_sensitive: bool | None = setting(default=None, doc="in place of `[routing]`'s")
-    trailing_slash: str | None = setting(Choice("strict", "ignore"), default=None, doc="in place of `[routing]`'s")
+    trailing_slash: str | None = setting(Choice("strict", "ignore", "redirect"), default=None, doc="in place of `[routing]`'s")
     encoded_slash: str | None = setting(Choice("refuse", "keep"), default=None, doc="in place of `[routing]`'s")
     overrides: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """This route's own tables by middleware name; False leaves the middleware out."""

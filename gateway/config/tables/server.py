@@ -182,7 +182,9 @@ class RoutingConfig:
 
     case_sensitive: bool = setting(default=True, doc="whether `/Cameras` is another path than `/cameras`")
     trailing_slash: str = setting(
-        Choice("strict", "ignore"), default="strict", doc='`"ignore"` makes `/cameras/` the same path as `/cameras`'
+        Choice("strict", "ignore", "redirect"),
+        default="strict",
+        doc='`"ignore"` makes `/cameras/` the same path as `/cameras`; `"redirect"` sends the one to the other with 308',
     )
     encoded_slash: str = setting(
         Choice("refuse", "keep"),

@@ -23,6 +23,7 @@ aiohttp that is used here.
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import re
 from collections.abc import Sequence
@@ -30,7 +31,7 @@ from typing import Any
 
 from aiohttp import StreamReader
 from aiohttp.http import HttpRequestParser
-from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
+from aiohttp.http_exceptions import HttpProcessingError, InvalidURLError, LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD
 
 from gateway.core.failures import Failed, Failure
@@ -49,6 +50,8 @@ _END = b"\r\n\r\n"
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}"
 _METHOD = re.compile(rb"(" + _TOKEN + rb") ")
 _BEGUN = re.compile(_TOKEN)
+_SHOWN = re.compile(r"\n {2,}(b(?:'.*'|\".*\"))\n")
+"""The line that aiohttp's parser shows with an error, as Python writes bytes."""
 _STAND_IN = b"PUT"
 """The method that the parser is shown instead of one it does not know."""
 
@@ -77,7 +80,19 @@ class Limits:
             return Failed(Failure.HEADERS_TOO_LARGE, "There are too many header fields.", why=why)
         if "Invalid HTTP version" in why:
             return Failed(Failure.VERSION_NOT_SUPPORTED, "The gateway speaks HTTP/1.0 and HTTP/1.1.", why=why)
+        if isinstance(error, InvalidURLError) and (byte := _raw_byte(why)) is not None:
+            detail = f"The request target holds the byte 0x{byte:02X}, which has to be percent-encoded: %{byte:02X}."
+            return Failed(Failure.MALFORMED, detail, why=why)
         return Failed(Failure.MALFORMED, "The request is not valid HTTP/1.1.", why=why)
+
+
+def _raw_byte(message: str) -> int | None:
+    """The first byte of a target that none may hold (RFC 3986 section 2), from the line that the parser shows."""
+    shown = _SHOWN.search(message)
+    if shown is None:
+        return None
+    target = bytes(ast.literal_eval(shown[1])).partition(b" ")[2].rpartition(b" HTTP/")[0]
+    return next((byte for byte in target if not 0x21 <= byte <= 0x7E), None)
 
 
 class _Unpaused:

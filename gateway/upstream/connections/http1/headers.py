@@ -82,18 +82,17 @@ def request_head(exchange: Exchange, target: str, host: str, framing: bytes) -> 
     framing: complete lines that frame the body (Content-Length or Transfer-Encoding), b"" without
              one.
     """
-    added = exchange.forward_headers
-    if added or exchange.method == "TRACE":
+    added, dropped = exchange.forward_headers, exchange.drop_headers
+    # What is sent of the client's fields depends on them, on what hooks drop and add, and on the
+    # identity: often the same again.
+    known = exchange.memo.get(_MEMO)
+    if exchange.method == "TRACE":
         fields = _added(exchange, added or ())
+    elif known is not None and known[0] is dropped and known[1] is exchange.identity and known[2] == added:
+        fields = known[3]
     else:
-        # What is sent of the client's fields depends on them, on what hooks drop, and on the
-        # identity: often the same again.
-        known = exchange.memo.get(_MEMO)
-        if known is not None and known[0] is exchange.drop_headers and known[1] is exchange.identity:
-            fields = known[2]
-        else:
-            fields = _fields(exchange, exchange.drop_headers)
-            exchange.memo[_MEMO] = (exchange.drop_headers, exchange.identity, fields)
+        fields = _added(exchange, added) if added else _fields(exchange, dropped)
+        exchange.memo[_MEMO] = (dropped, exchange.identity, added, fields)
     number = exchange.request_id
     line = f"{exchange.method} {target} HTTP/1.1\r\nHost: {host}\r\nX-Request-ID: {number}\r\n"
     return line.encode("utf-8", "surrogateescape") + framing + fields
