@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from hashlib import blake2b
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -29,12 +28,13 @@ from gateway.limits.ledger import Ledger
 from gateway.routing.regions import Regions
 from gateway.routing.rewrite import rewritten
 from gateway.routing.router import Router
+from gateway.runtime.early import RENDERER, early_pipeline, unrouted_pipeline
 from gateway.runtime.operator_hooks import checked
 from gateway.runtime.operator_modules import outdated
 from gateway.runtime.pipeline import Pipeline, flatten
 from gateway.runtime.prefixes import restored_prefix, with_redirects
 from gateway.runtime.slices import Steps, at_once
-from gateway.runtime.snapshot import Route, Snapshot
+from gateway.runtime.snapshot import Route, Snapshot, source_of
 from gateway.runtime.tls import listening, towards
 from gateway.store.stores import BadUrl, SharedStore, is_url, parse
 from gateway.upstream.connections.transport import Transport
@@ -45,11 +45,6 @@ if TYPE_CHECKING:
     from gateway.builtins.token_build import Issuing
     from gateway.config.toml.positions import KeyPath
 
-RENDERER = "error_handler"
-"""What renders failures; it is put first in an error list that does not begin with it, so that others have a reply to change."""
-
-EARLY = frozenset((RENDERER, "cors", "security_headers"))
-"""Middlewares whose error hooks need no route."""
 GUARDS = frozenset(("auth", "forward_auth"))
 """Middlewares that ask callers who they are."""
 
@@ -101,9 +96,9 @@ class _Composer:
             yield from self._routes(pipeline, pools, routes)
         early: dict[str, Pipeline] = {}
         for pipeline in self.loaded.pipelines:
-            early[pipeline.name] = self._early(pipeline)
+            early[pipeline.name] = early_pipeline(pipeline, self._build, self._renderer)
             yield None
-        unrouted = self._unrouted(early)
+        unrouted = unrouted_pipeline(self.loaded.pipelines, early, self._build, self._renderer)
         keep, now = self.draft.keep, self.world.clock.wall()
         tls = listening(self.loaded, keep, now, self._take)
         upstream_tls = {name: made for name in pools if (made := towards(self.loaded, name, keep, self._take)) is not None}
@@ -247,16 +242,17 @@ class _Composer:
         guarded = any(kind_of(name) in GUARDS and config.overrides.get(name) is not False for name in in_force)
         routing = self.loaded.gateway.routing
         ignores_case = not (routing.case_sensitive if config.case_sensitive is None else config.case_sensitive)
-        return Route(config.name, config, compiled, target, awaited, status, guarded, ignores_case, self._source(config))
-
-    def _source(self, config: RouteConfig) -> str:
-        upstream = self.loaded.upstreams.get(config.upstream)
-        if upstream is None:
-            return config.name
-        urls = sorted(endpoint.url for endpoint in upstream.endpoints)
-        facts = (config.upstream, config.strip_prefix, config.rewrite, urls, repr(upstream.discover), repr(upstream.tls))
-        digest = blake2b(repr(facts).encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
-        return f"{config.name} {digest}"
+        return Route(
+            config.name,
+            config,
+            compiled,
+            target,
+            awaited,
+            status,
+            guarded,
+            ignores_case,
+            source_of(config, self.loaded.upstreams),
+        )
 
     def _before(self, pipeline: PipelineConfig, route: RouteConfig) -> tuple[Hooks, ...]:
         """What comes before a route's own lists: its limit, and the fields it asks for."""
@@ -362,28 +358,6 @@ class _Composer:
         assert kind.config is not None
         context = Context(name=RENDERER, pipeline=pipeline, errors_format=self.loaded.gateway.errors.format)
         return kind.build(kind.config().load({}), context)
-
-    def _early(self, pipeline: PipelineConfig) -> Pipeline:
-        """A pipeline's error hooks that need no route: how its errors look, and who may read them."""
-        names = [name for name in pipeline.error if kind_of(name) in EARLY and name in pipeline.settings]
-        hooks = [Hooks(error=self._build(pipeline, name, pipeline.settings[name]).error) for name in names]
-        if not names or kind_of(names[0]) != RENDERER:
-            hooks.insert(0, self._renderer(pipeline.name))
-        return flatten(pipeline.name, (), (), hooks)
-
-    def _unrouted(self, early: Mapping[str, Pipeline]) -> Pipeline:
-        """For requests that match no route: rendered, logged and counted by the first pipeline that does each.
-
-        Where there is but one pipeline, their errors look like its own.
-        """
-        observers: dict[str, Hooks] = {}
-        for pipeline in self.loaded.pipelines:
-            for name in pipeline.error:
-                kind = kind_of(name)
-                if kind in ("logging", "metrics") and kind not in observers:
-                    observers[kind] = Hooks(finish=self._build(pipeline, name, pipeline.settings.get(name)).finish)
-        made = flatten("", (), (), (self._renderer(""), *observers.values()))
-        return replace(made, error=next(iter(early.values())).error) if len(early) == 1 else made
 
 
 def _secrets(loaded: LoadedConfig) -> frozenset[str]:

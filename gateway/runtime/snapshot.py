@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from gateway.config.check.compile import LoadedConfig
 from gateway.config.tables.pipeline import RouteConfig
+from gateway.config.tables.upstream import UpstreamConfig
 from gateway.core.exchange import Exchange
 from gateway.lifetime.registry import Draft, Registry
 from gateway.limits.ledger import Ledger
@@ -41,6 +43,17 @@ class Route:
     """Whether paths that differ in case only are the same."""
     source: str = ""
     """The route's name, and a fingerprint of where its answers come from: others' are not served for them."""
+
+
+def source_of(config: RouteConfig, upstreams: Mapping[str, UpstreamConfig]) -> str:
+    """What `Route.source` is for a route."""
+    upstream = upstreams.get(config.upstream)
+    if upstream is None:
+        return config.name
+    urls = sorted(endpoint.url for endpoint in upstream.endpoints)
+    facts = (config.upstream, config.strip_prefix, config.rewrite, urls, repr(upstream.discover), repr(upstream.tls))
+    digest = blake2b(repr(facts).encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
+    return f"{config.name} {digest}"
 
 
 @dataclass(slots=True, eq=False)

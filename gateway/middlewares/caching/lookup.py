@@ -1,4 +1,5 @@
-"""What a request asks of the cache: the fields that matter, the key it is stored under, and what the store has for it.
+"""What a request asks of the cache: the fields that matter, the key it is stored under, and what
+the store has for it.
 
 Nothing here changes anything, so that `explain` can ask the same questions.
 """
@@ -6,10 +7,7 @@ Nothing here changes anything, so that `explain` can ask the same questions.
 from __future__ import annotations
 
 from collections.abc import Hashable
-from hashlib import blake2b
 from operator import itemgetter
-
-import orjson
 
 from gateway.core.exchange import Exchange
 from gateway.core.headers import OVERRIDES, Pair, is_client_address, is_from_proxies, is_own, lower, spelt
@@ -25,15 +23,16 @@ Fields = dict[bytes, bytes]
 _DIRECTIVES = frozenset((b"cache-control", b"pragma"))
 _CONDITIONS = {b"if-match", b"if-modified-since", b"if-none-match", b"if-unmodified-since"}
 _READ = _DIRECTIVES | OVERRIDES | _CONDITIONS | {b"range", b"upgrade"}
-"""Request fields that change what the cache does; a request without any is answered without a further look."""
+"""Request fields that change what the cache does; a request without any is answered without a
+further look.
+"""
 
 _NO_FIELDS: Fields = {}
 _NAME = itemgetter(0)
 _ORIGIN = "cache key's origin"
-"""What of the key is the same for all requests with these fields: scheme and host, and what else proxies say."""
-_CALLER = "cache key's caller"
-_FLEETING = frozenset(("exp", "iat", "nbf", "jti", "auth_time", "nonce", "at_hash", "c_hash"))
-"""Claims that differ between two tokens of one caller."""
+"""What of the key is the same for all requests with these fields: scheme and host, and what else
+proxies say.
+"""
 _PRAGMA_NO_CACHE = Directives(no_cache=True)
 _BORING_MAX = 1024
 
@@ -41,10 +40,12 @@ _BORING_MAX = 1024
 class Lookup:
     """What the store had for a request, and how it was asked.
 
-    uri, scope:  the key. slot: what is stored there, None when nothing is or when it does not matter. verdict: what may be done
-                 with it. why: the RFC 9211 word should the request go to the origin.
+    uri, scope:  the key. slot: what is stored there, None when nothing is or when it does not
+                 matter. verdict: what may be done with it. why: the RFC 9211 word should the
+                 request go to the origin.
     fields:      the request's, joined, by lower-case name. directives: its Cache-Control.
-    asked:       the monotonic second. sequence: the store's then. conditional: whether the origin may answer 304 to us.
+    asked:       the monotonic second. sequence: the store's then. conditional: whether the origin
+                 may answer 304 to us.
     """
 
     __slots__ = ("asked", "conditional", "directives", "fields", "scope", "sequence", "slot", "uri", "verdict", "why")
@@ -103,8 +104,10 @@ class Finder:
     def uri(self, exchange: Exchange) -> str:
         """Scheme, host and target as the origin is sent them.
 
-        Nothing is normalised but the host's case and what `query_ignore` takes out. The host counts with its
-        port: an origin that builds links from it would otherwise plant one client's port for others.
+        Nothing is normalised but the host's case and what `query_ignore` takes out. The host counts
+        with its
+        port: an origin that builds links from it would otherwise plant one client's port for
+              others.
         """
         target = self._target(exchange) if self._ignores and exchange.query else exchange.target
         base, _ = exchange.memo.get(_ORIGIN) or origin_of(exchange)
@@ -120,7 +123,8 @@ class Finder:
         return f"{exchange.path}?{'&'.join(kept)}" if kept else exchange.path
 
     def scope(self, exchange: Exchange) -> Hashable:
-        """Routes may send one URI to different upstreams (by its headers), so each has its own responses.
+        """Routes may send one URI to different upstreams (by its headers), so each has its own
+        responses.
 
         And loses them when its upstream is another one after a reload.
 
@@ -134,7 +138,9 @@ class Finder:
         return name
 
     def select(self, exchange: Exchange, uri: str, scope: Hashable) -> Slot | None:
-        """The response stored for everybody or, with `private`, for this identity: the more recent of the two."""
+        """The response stored for everybody or, with `private`, for this identity: the more recent
+        of the two.
+        """
         slot = self._entries.select(uri, scope, secondary_key, exchange)
         if self._private and exchange.identity is not None:
             own = self._entries.select(uri, (scope, caller(exchange)), secondary_key, exchange)
@@ -150,7 +156,8 @@ class Finder:
             if control is not None:
                 look.directives = parse(control)
             elif b"no-cache" in fields.get(b"pragma", b"").lower():
-                # RFC 9111 section 5.4: what HTTP/1.0 clients say, and only in the absence of Cache-Control.
+                # RFC 9111 section 5.4: what HTTP/1.0 clients say, and only in the absence of
+                # Cache-Control.
                 look.directives = _PRAGMA_NO_CACHE
         if exchange.body is not None or (fields and _passes_by(exchange, fields)):
             look.why, look.slot = "bypass", None
@@ -199,27 +206,19 @@ def origin_of(exchange: Exchange) -> tuple[str, tuple[Pair, ...]]:
 
 
 def caller(exchange: Exchange) -> Hashable:
-    """The whole identity, for what is kept for one caller alone.
-
-    A subject means something at its issuer only, and may belong to several tenants there: every claim
-    counts that stays the same from token to token.
-    """
+    """The whole identity, for what is kept for one caller alone, without what is new in every token."""
     identity = exchange.identity
-    known = exchange.memo.get(_CALLER)
-    if known is None or known[0] is not identity:
-        assert identity is not None
-        lasting = sorted((str(name), claim) for name, claim in identity.claims.items() if name not in _FLEETING)
-        digest = blake2b(orjson.dumps(lasting, default=str, option=orjson.OPT_SORT_KEYS), digest_size=16).digest()
-        facts = (identity.client, identity.method, identity.user, identity.tier)
-        key = (*facts, identity.roles, identity.permissions, digest)
-        known = exchange.memo[_CALLER] = (identity, key)
-    return known[1]
+    assert identity is not None
+    who = (identity.client, identity.method, identity.user, identity.tier, identity.account)
+    return (*who, identity.roles, identity.permissions)
 
 
 def _passes_by(exchange: Exchange, fields: Fields) -> bool:
-    """Return True for requests for a part or a tunnel, with conditions that only an origin can judge.
+    """Return True for requests for a part or a tunnel, with conditions that only an origin can
+    judge.
 
-    (RFC 9110 section 13.1.1.) And for those that the origin takes for others, where a route passes such fields on.
+    (RFC 9110 section 13.1.1.) And for those that the origin takes for others, where a route passes
+    such fields on.
     """
     forwarded = exchange.forward_headers
     if forwarded and not OVERRIDES.isdisjoint(fields) and not OVERRIDES.isdisjoint([lower(name) for name, _ in forwarded]):
