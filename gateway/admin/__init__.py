@@ -1,1 +1,3 @@
-"""The admin listener: metrics, health, status and reload, for operators; and the client the command line calls it with."""
+"""The admin listener: metrics, health, status and reload, for operators; and the client the command
+line calls it with.
+"""

@@ -1,6 +1,8 @@
-"""What the admin API answers, as marshmallow schemas: handlers dump through them, and the OpenAPI document is made of them.
+"""What the admin API answers, as marshmallow schemas: handlers dump through them, and the OpenAPI
+document is made of them.
 
-A field that is not here is not shown, whatever the state hands over: secrets cannot get out by being forgotten.
+A field that is not here is not shown, whatever the state hands over: secrets cannot get out by
+being forgotten.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""The admin application: aiohttp the ordinary way, on a listener of its own, for operators and Prometheus.
+"""The admin application: aiohttp the ordinary way, on a listener of its own, for operators and
+Prometheus.
 
-It reads the running gateway through `AdminState` and changes it only by `reload`. Who may call is guard.py's, what answers look
-like answers.py's.
+It reads the running gateway through `AdminState` and changes it only by `reload`. Who may call is
+guard.py's, what answers look like answers.py's.
 """
 
 from __future__ import annotations
@@ -31,7 +32,10 @@ from gateway.runtime.reload import Outcome
 
 
 class AdminState(Protocol):
-    """What is asked of the running gateway. The mappings have the fields of answers.Health, .Config and .Status."""
+    """What is asked of the running gateway.
+
+    The mappings have the fields of answers.Health, .Config and .Status.
+    """
 
     telemetry: Telemetry
 
@@ -48,10 +52,16 @@ class AdminState(Protocol):
         """The process in numbers."""
 
     def reset_circuit(self, name: str) -> bool | None:
-        """Closes an upstream's breaker by hand; False when it has none, None when there is no such upstream."""
+        """Closes an upstream's breaker by hand;
+
+        False when it has none, None when there is no such upstream.
+        """
 
     def register(self, name: str, config: EndpointConfig) -> bool | None:
-        """Adds an endpoint to an upstream; False when that takes none this way, None when there is no such upstream."""
+        """Adds an endpoint to an upstream;
+
+        False when that takes none this way, None when there is no such upstream.
+        """
 
     def deregister(self, name: str, url: str) -> bool:
         """Takes it out again; False when it was not there."""
@@ -142,7 +152,10 @@ async def deregister_service(request: web.Request) -> web.StreamResponse:
 
 
 def _changed(name: str, outcome: bool | None, unable: str, done: web.Response) -> web.Response:
-    """What came of changing an upstream: None is that there is no such, False that it is `unable`."""
+    """What came of changing an upstream:
+
+    None is that there is no such, False that it is `unable`.
+    """
     if outcome is None:
         return problem(404, f"There is no upstream {name!r}.")
     return done if outcome else problem(409, f"Upstream {name!r} {unable}.")
@@ -234,7 +247,10 @@ NO_TOKENS = AdminConfig()
 
 
 def make_app(state: AdminState, config: AdminConfig = NO_TOKENS, paths: Collection[str] | None = None) -> web.Application:
-    """The application over `state`, with all endpoints or those at `paths`. `config` says who may use it."""
+    """The application over `state`, with all endpoints or those at `paths`.
+
+    `config` says who may use it.
+    """
     access = Access(config)
     endpoints = [endpoint for endpoint in ENDPOINTS if paths is None or endpoint.path in paths]
     open_paths = frozenset(endpoint.path for endpoint in endpoints if endpoint.open)

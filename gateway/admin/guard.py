@@ -1,12 +1,13 @@
-"""Who may use the admin API: every request passes here before it is routed, and every answer on its way back.
+"""Who may use the admin API: every request passes here before it is routed, and every answer on its
+way back.
 
 With tokens, those who know one: the writer's for everything, a reader's for what changes nothing.
 Without, everybody who reaches the listener, which is why it is on 127.0.0.1 by default. What also
 reaches it there is a web page in a browser on that machine, and two rules keep pages out:
 
-- The Host must be an address, `localhost`, the configured host, one of `hosts` or a name without a dot.
-  A page can have its own name resolve to 127.0.0.1 (DNS rebinding) and is then of the same origin, but
-  public names have dots (RFC 7085 on why the others do not work).
+- The Host must be an address, `localhost`, the configured host, one of `hosts` or a name without a
+  dot. A page can have its own name resolve to 127.0.0.1 (DNS rebinding) and is then of the same
+  origin, but public names have dots (RFC 7085 on why the others do not work).
 - What changes something needs the header X-Gateway-Admin. A page of another origin can only send it
   after a CORS preflight, and nothing here ever answers one.
 """

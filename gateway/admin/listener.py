@@ -1,8 +1,9 @@
-"""The socket of the admin application: who gets a connection, how long one may take, what malformed requests are told.
+"""The socket of the admin application: who gets a connection, how long one may take, what malformed
+requests are told.
 
-aiohttp's server has neither limits nor deadlines, and answers malformed requests in its own shape, so
-both are added to its protocol here. Connections are accepted here too: a flood of the data plane must
-not take the descriptors by which operators look at it.
+aiohttp's server has neither limits nor deadlines, and answers malformed requests in its own shape,
+so both are added to its protocol here. Connections are accepted here too: a flood of the data plane
+must not take the descriptors by which operators look at it.
 """
 
 from __future__ import annotations
@@ -33,7 +34,10 @@ SHUTDOWN_TIMEOUT = 3.0
 RESERVE = 16
 """Descriptors kept for connections that come when the process has no others left."""
 SETTINGS: dict[str, Any] = {"access_log": None, "keepalive_timeout": HEAD_TIMEOUT, "lingering_time": 2.0}
-"""Of aiohttp's protocol. A head that comes in pieces after another request ends with keepalive_timeout."""
+"""Of aiohttp's protocol.
+
+A head that comes in pieces after another request ends with keepalive_timeout.
+"""
 _ACCEPT_BATCH = 16
 _BACKLOG = 128
 
@@ -73,7 +77,9 @@ class AdminConnection(RequestHandler):
     def handle_error(
         self, request: Any, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:
-        """Malformed requests, and what the application lets through: a problem, and nothing internal in it."""
+        """Malformed requests, and what the application lets through: a problem, and nothing
+        internal in it.
+        """
         if status >= 500:
             log.error("%s %r failed", request.method, request.path, exc_info=exc)
         else:
@@ -98,7 +104,10 @@ class AdminConnection(RequestHandler):
 
 
 class AdminListener:
-    """One address on which an application is served; `tls` is for connections that begin from now on."""
+    """One address on which an application is served;
+
+    `tls` is for connections that begin from now on.
+    """
 
     def __init__(self, app: web.Application, tls: ssl.SSLContext | None = None) -> None:
         self.tls = tls

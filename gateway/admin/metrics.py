@@ -1,7 +1,9 @@
-"""`/metrics`: our own families and those of prometheus_client's default registry, as Prometheus text or OpenMetrics.
+"""`/metrics`: our own families and those of prometheus_client's default registry, as Prometheus
+text or OpenMetrics.
 
-The default registry holds what prometheus_client knows about the process and the interpreter, and whatever middlewares of the
-operator's own have registered there. Rendering takes microseconds a line and there may be tens of thousands of lines, on the loop
+The default registry holds what prometheus_client knows about the process and the interpreter, and
+whatever middlewares of the operator's own have registered there. Rendering takes microseconds a
+line and there may be tens of thousands of lines, on the loop
 that serves requests: it is done in slices, between which the loop does its other work.
 """
 
@@ -29,7 +31,10 @@ EOF = b"# EOF\n"
 
 
 class FamilyCollector(Collector):
-    """Families as prometheus_client's metrics. `slices` gives each in pieces of about SLICE lines, `collect` in one."""
+    """Families as prometheus_client's metrics.
+
+    `slices` gives each in pieces of about SLICE lines, `collect` in one.
+    """
 
     def __init__(self, telemetry: Telemetry) -> None:
         self.telemetry = telemetry
@@ -42,7 +47,9 @@ class FamilyCollector(Collector):
             yield first
 
     def slices(self, family: Family | HistogramFamily) -> Iterator[Metric]:
-        """At least one, even of a family that has no series yet: its name and type are known all the same."""
+        """At least one, even of a family that has no series yet: its name and type are known all
+        the same.
+        """
         if isinstance(family, HistogramFamily):
             cells = list(family.cells.items())
             step = max(1, SLICE // (len(family.bounds) + 3))
@@ -87,7 +94,9 @@ class _One(Collector):
 
 
 async def exposition(telemetry: Telemetry, accept: str, others: Collector = REGISTRY) -> tuple[bytes, str]:
-    """Everything there is to scrape, and its content type: what `accept` asks for, Prometheus text if it asks for nothing."""
+    """Everything there is to scrape, and its content type: what `accept` asks for, Prometheus text
+    if it asks for nothing.
+    """
     encode, content_type = choose_encoder(accept)
     collector = FamilyCollector(telemetry)
     parts = []

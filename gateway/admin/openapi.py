@@ -1,4 +1,6 @@
-"""The admin API's description: one table of endpoints, from which the application's routes and the OpenAPI document are made."""
+"""The admin API's description: one table of endpoints, from which the application's routes and the
+OpenAPI document are made.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,10 @@ OPENAPI = "3.1.0"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What an endpoint may answer: `schema` is of its body, None where the body is no JSON object of ours."""
+    """What an endpoint may answer:
+
+    `schema` is of its body, None where the body is no JSON object of ours.
+    """
 
     status: int
     description: str

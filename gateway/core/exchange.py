@@ -1,7 +1,8 @@
 """One request's facts while it is here, and the reply it will get.
 
-`Exchange` is what hooks are handed; `Reply` is what they return or change. Neither does I/O: bodies that are still arriving are
-`RequestBody` and `ReplyStream`, implemented where the sockets are (serving/, upstream/).
+`Exchange` is what hooks are handed; `Reply` is what they return or change. Neither does I/O: bodies
+that are still arriving are `RequestBody` and `ReplyStream`, implemented where the sockets are
+(serving/, upstream/).
 """
 
 from __future__ import annotations
@@ -19,17 +20,28 @@ if TYPE_CHECKING:
 
 
 class RequestBody(Protocol):
-    """A request's body, arriving. `length` is its Content-Length in bytes, or None when it is chunked."""
+    """A request's body, arriving.
+
+    `length` is its Content-Length in bytes, or None when it is chunked.
+    """
 
     length: int | None
     limit: int | None
-    """Bytes after which reading raises Failed(BODY_TOO_LARGE); hooks may lower it before the first read."""
+    """Bytes after which reading raises Failed(BODY_TOO_LARGE); hooks may lower it before the first
+    read.
+    """
 
     async def read(self) -> bytes:
-        """The next bytes, as they came; b"" at the end. Raises Failed when the body breaks off or grows past `limit`."""
+        """The next bytes, as they came; b"" at the end.
+
+        Raises Failed when the body breaks off or grows past `limit`.
+        """
 
     async def whole(self, at_most: int) -> bytes:
-        """The complete body, kept so that it can still be sent. Raises Failed(BODY_TOO_LARGE) beyond `at_most` bytes."""
+        """The complete body, kept so that it can still be sent.
+
+        Raises Failed(BODY_TOO_LARGE) beyond `at_most` bytes.
+        """
 
     @property
     def complete(self) -> bytes | None:
@@ -58,11 +70,12 @@ _VARIES_MAX = 512
 class Reply:
     """A status, raw headers and a body: complete (`bytes`) or still arriving (`ReplyStream`).
 
-    `headers` never holds Connection, Content-Length or Transfer-Encoding: serving/ frames the message itself. Change headers
-    only through the methods; they keep the index for `get` true.
-    `length` is the body's length in bytes when known (for HEAD and 304, the length GET would have had), None otherwise.
-    `blocks` are complete header lines (each ended by CRLF) that nobody looks up again, such as the limit headers.
-    `joined` is how many of the first `headers` have been written out already, and as which lines; the methods keep it true.
+    `headers` never holds Connection, Content-Length or Transfer-Encoding: serving/ frames the
+    message itself. Change headers only through the methods; they keep the index for `get` true.
+    `length` is the body's length in bytes when known (for HEAD and 304, the length GET would have
+    had), None otherwise. `blocks` are complete header lines (each ended by CRLF) that nobody looks
+    up again, such as the limit headers. `joined` is how many of the first `headers` have been
+    written out already, and as which lines; the methods keep it true.
     """
 
     __slots__ = ("blocks", "body", "headers", "index", "joined", "length", "reason", "status")
@@ -91,7 +104,10 @@ class Reply:
     def known(
         cls, status: int, headers: list[Pair], index: dict[bytes, bytes], joined: tuple[int, bytes] | None, length: int | None
     ) -> Reply:
-        """One whose headers have been indexed and joined already; takes them over. Its body is to be set."""
+        """One whose headers have been indexed and joined already; takes them over.
+
+        Its body is to be set.
+        """
         reply = cls.__new__(cls)
         reply.status = status
         reply.reason = b""
@@ -108,7 +124,9 @@ class Reply:
         return f"<Reply {self.status} {kind} {self.length}>"
 
     def get(self, name: bytes) -> bytes | None:
-        """The value of the field called `name` (lower case); several lines of it are joined by commas."""
+        """The value of the field called `name` (lower case); several lines of it are joined by
+        commas.
+        """
         return self.index.get(name)
 
     def add(self, name: bytes, value: bytes) -> None:
@@ -127,7 +145,9 @@ class Reply:
         self.index[key] = value
 
     def vary(self, name: bytes) -> None:
-        """Says in Vary that this reply depends on the request's field `name` (RFC 9110 section 12.5.5), once."""
+        """Says in Vary that this reply depends on the request's field `name` (RFC 9110 section
+        12.5.5), once.
+        """
         known = self.index.get(b"vary")
         if known is None:
             self.headers.append((b"Vary", name))
@@ -151,12 +171,16 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who is calling, as an authentication method established it. `headers` go to the upstream (X-Client-ID ...).
+    """Who is calling, as an authentication method established it.
 
-    limit: one of the caller's own, as its key has it: a class of limits, or a rate such as "100/1m"; "" for none.
+    `headers` go to the upstream (X-Client-ID ...).
+
+    limit: one of the caller's own, as its key has it: a class of limits, or a rate such as
+           "100/1m"; "" for none.
     prefix: what stands before `client` and `user` to keep one issuer's names apart from another's.
-    account: a digest of the issuer, the subject and all other claims that are not of one token alone, "" where there are none.
-        Two issuers' "alice", or hers in two organizations, differ by it: so do these objects, which caches use as keys.
+    account: a digest of the issuer, the subject and all other claims that are not of one token
+        alone, "" where there are none. Two issuers' "alice", or hers in two organizations, differ
+        by it: so do these objects, which caches use as keys.
     """
 
     client: str
@@ -173,7 +197,9 @@ class Identity:
 
 
 class AttemptRecord(NamedTuple):
-    """A try at an endpoint that was not the last: its name, how long it took in seconds, and why another was made."""
+    """A try at an endpoint that was not the last: its name, how long it took in seconds, and why
+    another was made.
+    """
 
     endpoint: str
     seconds: float
@@ -190,26 +216,33 @@ class Decision:
 
 
 class Exchange:
-    """A request, everything learnt about it, and its reply. Made in serving/, dropped when the reply is written.
+    """A request, everything learnt about it, and its reply.
 
-    What the client sent: `method`, `target` (raw, as on the request line, origin-form), `path` (raw, without the query; what
-    routes match), `query` (raw, without "?"), `headers` (case-insensitive, str), `raw_headers`, `body` (None when there is none),
-    `version` ((1, 1)), `scheme`, `host` (lower case, without port), `peer` (the socket's address), `trusted` (whether that is one
-    of `trusted_proxies`), `client_ip` (`peer`, or what a trusted proxy said), `tls_subject` (whom the client's certificate, which
-    has been verified, is made out to, as RFC 4514 writes it; "" without one).
-    What the gateway found: `route`, `params` (template captures, percent-decoded), `identity`, `request_id`, `reply`, `failed`,
-    `reason` (the deciding hook's word when nothing failed), `upstream` and `endpoint` (names), `attempts` (how many endpoints
-    were tried), `tries` (the attempts before the last), `cache` (the word for the access log: hit, miss, ...), `notes` (a hook's
-    own, by the hook's own key).
-    When and how much: `started` (perf_counter seconds), `upstream_seconds`, `bytes_in`, `bytes_out` (body bytes), `written`
-    (whether the head has gone out).
-    `forward_headers` are raw pairs that hooks add to the upstream request, instead of any of the client's with the same names;
-    `drop_headers` are names (lower case) of the client's that must not go there.
-    `reply_blocks` are complete header lines (each ended by CRLF) for whatever reply goes out, errors included.
-    `memo` is what was worked out from the header fields alone (and who sent them), by the key of whoever did; requests on one
-    connection that repeat the fields of the one before share it, so nothing that changes with time or target may go in.
-    `interim(status, pairs)` sends the client an interim answer (1xx, RFC 9110 section 15.2); None where it knows none.
-    `decisions` is None unless somebody asked (`explain`); then hooks append to it and consume nothing.
+    Made in serving/, dropped when the reply is written.
+
+    What the client sent: `method`, `target` (raw, as on the request line, origin-form), `path`
+        (raw, without the query; what
+    routes match), `query` (raw, without "?"), `headers` (case-insensitive, str), `raw_headers`,
+    `body` (None when there is none), `version` ((1, 1)), `scheme`, `host` (lower case, without
+    port), `peer` (the socket's address), `trusted` (whether that is one of `trusted_proxies`),
+    `client_ip` (`peer`, or what a trusted proxy said), `tls_subject` (whom the client's
+    certificate, which has been verified, is made out to, as RFC 4514 writes it; "" without one).
+    What the gateway found: `route`, `params` (template captures, percent-decoded), `identity`,
+        `request_id`, `reply`, `failed`,
+    `reason` (the deciding hook's word when nothing failed), `upstream` and `endpoint` (names),
+    `attempts` (how many endpoints were tried), `tries` (the attempts before the last), `cache` (the
+    word for the access log: hit, miss, ...), `notes` (a hook's own, by the hook's own key).
+    When and how much: `started` (perf_counter seconds), `upstream_seconds`, `bytes_in`, `bytes_out`
+        (body bytes), `written`
+    (whether the head has gone out). `forward_headers` are raw pairs that hooks add to the upstream
+    request, instead of any of the client's with the same names; `drop_headers` are names (lower
+    case) of the client's that must not go there. `reply_blocks` are complete header lines (each
+    ended by CRLF) for whatever reply goes out, errors included. `memo` is what was worked out from
+    the header fields alone (and who sent them), by the key of whoever did; requests on one
+    connection that repeat the fields of the one before share it, so nothing that changes with time
+    or target may go in. `interim(status, pairs)` sends the client an interim answer (1xx, RFC 9110
+    section 15.2); None where it knows none. `decisions` is None unless somebody asked (`explain`);
+    then hooks append to it and consume nothing.
     """
 
     __slots__ = (
@@ -309,7 +342,9 @@ class Exchange:
         return f"<Exchange {self.method} {self.path} {self.request_id}>"
 
     def status(self) -> int:
-        """What the client saw: the reply's status once its head was out, else the failure's, else 499: it left before either."""
+        """What the client saw: the reply's status once its head was out, else the failure's, else
+        499: it left before either.
+        """
         reply = self.reply
         if reply is not None and self.written:
             return reply.status
@@ -320,4 +355,6 @@ NO_PARAMS: dict[str, str] = {}
 """Shared by every exchange whose route has no template; never written to."""
 
 ALLOWED_METHODS = "allowed_methods"
-"""The note in which the router leaves, for OPTIONS, a sorted tuple of the methods that routes accept there."""
+"""The note in which the router leaves, for OPTIONS, a sorted tuple of the methods that routes
+accept there.
+"""

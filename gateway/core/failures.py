@@ -1,7 +1,8 @@
 """Everything that can go wrong with a request, as one enum and one exception.
 
-A foreign exception (OSError, a parser's error, a timeout) is mapped to a `Failure` in exactly one place, where it is caught;
-from there on only `Failed` travels. `asyncio.CancelledError` is never mapped: it passes through.
+A foreign exception (OSError, a parser's error, a timeout) is mapped to a `Failure` in exactly one
+place, where it is caught; from there on only `Failed` travels. `asyncio.CancelledError` is never
+mapped: it passes through.
 """
 
 from __future__ import annotations
@@ -14,11 +15,14 @@ Retry = Literal["connect", "reset", "timeout"]
 
 
 class Failure(enum.Enum):
-    """One kind of failure: `code` and `status` for the client, the rest for the gateway's own decisions.
+    """One kind of failure: `code` and `status` for the client, the rest for the gateway's own
+    decisions.
 
-    proxy_error: the RFC 9209 section 2.3 error type for Proxy-Status, or None when the gateway is not to blame anyone.
+    proxy_error: the RFC 9209 section 2.3 error type for Proxy-Status, or None when the gateway is
+                 not to blame anyone.
     level:       what the gateway's own log calls it ("debug", "info", "warning", "error").
-    retry:       the name under which `retry.on` may allow another attempt, or None when it never may.
+    retry:       the name under which `retry.on` may allow another attempt, or None when it never
+                 may.
     blames:      whether it counts against the endpoint's health and the upstream's breaker.
     """
 
@@ -59,7 +63,8 @@ class Failure(enum.Enum):
     TIMEOUT = ("SVC_003", 504, "Upstream timeout", "http_response_timeout", "warning", "timeout", True)
     # RFC 9111 section 5.2.1.7: asked for with only-if-cached, and not stored.
     NOT_CACHED = ("CACHE_001", 504, "Not in the cache")
-    # The gateway itself, and a client that left before its answer (499 is nginx's word, for the log only).
+    # The gateway itself, and a client that left before its answer (499 is nginx's word, for the log
+    # only).
     INTERNAL = ("SVC_002", 500, "Internal error", "proxy_internal_error", "error")
     CLIENT_GONE = ("CLIENT_001", 499, "Client closed the connection", None, "debug")
 
@@ -81,9 +86,11 @@ class Failure(enum.Enum):
         self.retry = retry
         self.blames = blames
         self.reason = self._name_.lower()
-        """The word for the access log's `reason` and the `reason` label of gateway_failures_total."""
+        """The word for the access log's `reason` and the `reason` label of gateway_failures_total.
+        """
 
-    # Enum members are singletons; without this their tuple values make MALFORMED-like twins aliases of each other.
+    # Enum members are singletons; without this their tuple values make MALFORMED-like twins aliases
+    # of each other.
     def __new__(cls, *values: object) -> Failure:
         member = object.__new__(cls)
         member._value_ = len(cls.__members__) + 1
@@ -91,7 +98,8 @@ class Failure(enum.Enum):
 
 
 class Failed(Exception):
-    """A request that failed, raised by anything on the request's way and answered by the pipeline's error hooks.
+    """A request that failed, raised by anything on the request's way and answered by the pipeline's
+    error hooks.
 
     detail:  one sentence for the client; nothing internal in it.
     headers: raw pairs to add to the error's reply, e.g. Retry-After, Allow, WWW-Authenticate.

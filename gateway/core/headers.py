@@ -1,7 +1,8 @@
-"""Header fields as raw `(name, value)` byte pairs, and the sets of names that must not cross the gateway.
+"""Header fields as raw `(name, value)` byte pairs, and the sets of names that must not cross the
+gateway.
 
-Names keep the case they arrived with; look-ups use lower case. Lower-casing goes through `lower`, a bounded memo, because the
-same few dozen names make up nearly all traffic.
+Names keep the case they arrived with; look-ups use lower case. Lower-casing goes through `lower`, a
+bounded memo, because the same few dozen names make up nearly all traffic.
 """
 
 from __future__ import annotations
@@ -44,8 +45,10 @@ NOT_TRAILERS = (
         b"x-frame-options x-content-type-options referrer-policy".split()
     )
 )
-"""What means nothing, or something dangerous, after the body (RFC 9110 section 6.5.1): framing, routing, authentication, what
-controls or describes the message, and what the gateway says itself. CORS fields (Access-Control-) are only ever read in front."""
+"""What means nothing, or something dangerous, after the body (RFC 9110 section 6.5.1): framing,
+routing, authentication, what controls or describes the message, and what the gateway says itself.
+CORS fields (Access-Control-) are only ever read in front.
+"""
 
 
 IDENTITY = frozenset((b"x-client-id", b"x-client-tier", b"x-client-roles", b"x-client-token"))
@@ -76,7 +79,9 @@ OVERRIDES = frozenset(
     b"x-original-url x-rewrite-url x-original-uri x-original-method x-http-method-override x-http-method"
     b" x-method-override x-http-host-override x-http-path-override x-override-url".split()
 )
-"""What makes some frameworks serve another path or method than the request line says, around every route."""
+"""What makes some frameworks serve another path or method than the request line says, around every
+route.
+"""
 
 
 def spelt(name: bytes) -> bytes:
@@ -88,7 +93,10 @@ _MARK = re.compile(rb"[^a-z0-9]")
 
 
 def is_client_address(name: bytes) -> bool:
-    """Return True for a field that names clients' addresses; `name` is `spelt`, and `is_from_proxies`."""
+    """Return True for a field that names clients' addresses;
+
+    `name` is `spelt`, and `is_from_proxies`.
+    """
     return name.endswith((b"-ip", b"-ipv6", b"-for", b"-addr", b"clientip", b"socketip", b"-address")) or name in _ADDRESSES
 
 
@@ -112,7 +120,10 @@ _TE = istr("TE")
 
 
 def takes_trailers(headers: MultiMapping[str]) -> bool:
-    """Whether a client asks for trailers: `TE: trailers`, named in Connection as RFC 9110 section 10.1.4 has it."""
+    """Whether a client asks for trailers:
+
+    `TE: trailers`, named in Connection as RFC 9110 section 10.1.4 has it.
+    """
     te = headers.get(_TE)
     if te is None:
         return False
@@ -122,7 +133,10 @@ def takes_trailers(headers: MultiMapping[str]) -> bool:
 
 
 PLAIN_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+): ([\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)")
-"""A field line (RFC 9112 section 5) of the plainest kind: one space, visible ASCII. No two readers differ about it."""
+"""A field line (RFC 9112 section 5) of the plainest kind: one space, visible ASCII.
+
+No two readers differ about it.
+"""
 
 
 _TRACEPARENT = re.compile(
@@ -141,9 +155,12 @@ def trace_id(traceparent: str) -> str | None:
 
 
 class Memo(dict[bytes, _T]):
-    """What depends on a field's name (or another few bytes) alone, worked out once: `memo[name]` is `decide(name)`.
+    """What depends on a field's name (or another few bytes) alone, worked out once:
 
-    Strangers choose the names: at most `most` are remembered, of up to `longest` bytes; when there are more, all are forgotten.
+    `memo[name]` is `decide(name)`.
+
+    Strangers choose the names: at most `most` are remembered, of up to `longest` bytes; when there
+        are more, all are forgotten.
     """
 
     __slots__ = ("_decide", "_longest", "_most")
@@ -164,7 +181,9 @@ class Memo(dict[bytes, _T]):
 
 
 class UnsafeField(ValueError):
-    """A header field that would end its line early, or is none: whoever set it may have taken it from a stranger."""
+    """A header field that would end its line early, or is none: whoever set it may have taken it
+    from a stranger.
+    """
 
 
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -172,7 +191,10 @@ _IS_TOKEN = Memo(lambda name: _TOKEN.fullmatch(name) is not None)
 
 
 def check_field(name: bytes, value: bytes) -> None:
-    """Raises UnsafeField for what no line may hold (RFC 9110 sections 5.1 and 5.5). Every writer of fields asks this."""
+    """Raises UnsafeField for what no line may hold (RFC 9110 sections 5.1 and 5.5).
+
+    Every writer of fields asks this.
+    """
     if b"\n" in value or b"\r" in value or b"\0" in value or not _IS_TOKEN[name]:
         raise UnsafeField(f"the header {name!r} cannot be written: {value[:100]!r}")
 
@@ -182,7 +204,9 @@ lower: Callable[[bytes], bytes] = Memo(bytes.lower).__getitem__
 
 
 def tokens(value: bytes) -> list[bytes]:
-    """The comma-separated members of a list field (RFC 9110 section 5.6.1), lower-cased, empty ones left out."""
+    """The comma-separated members of a list field (RFC 9110 section 5.6.1), lower-cased, empty ones
+    left out.
+    """
     return [token for part in value.lower().split(b",") if (token := part.strip())]
 
 

@@ -1,7 +1,10 @@
-"""What a middleware is: `build(config, context) -> Hooks`, called at compose time, never on the request's way.
+"""What a middleware is:
 
-A hook is a plain function unless it does I/O; `async def` hooks are recognised at compose time and awaited. A pipeline with none
-of them never yields. A request hook that does I/O only now and then stays plain and returns an awaitable when it must.
+`build(config, context) -> Hooks`, called at compose time, never on the request's way.
+
+A hook is a plain function unless it does I/O; `async def` hooks are recognised at compose time and
+awaited. A pipeline with none of them never yields. A request hook that does I/O only now and then
+stays plain and returns an awaitable when it must.
 """
 
 from __future__ import annotations
@@ -28,13 +31,18 @@ FinishHook = Callable[[Exchange], None]
 class Hooks:
     """A middleware's behaviour; None means it has nothing to do there.
 
-    request:  may answer by returning a Reply (the upstream is then not asked), refuse by raising Failed, or return None.
-    response: changes the reply in place. Runs for every reply that did not come from a failure, those of request hooks included.
-    error:    sees a Failed; `exchange.reply` holds the reply so far; returns another to replace it, or changes it in place.
-    finish:   after the last byte, or when the client left; must not fail. Runs once if the name is in any of the lists that
-              applied: request or response for answers, error for failures. For a tunnel (101) it is the configuration in force
-              at its end that finishes it, so a hook may be handed an exchange that began before it was built.
-    release:  after the last byte of whatever it came to, if the name is in the request list: gives back what `request` took.
+    request:  may answer by returning a Reply (the upstream is then not asked), refuse by raising
+              Failed, or return None.
+    response: changes the reply in place. Runs for every reply that did not come from a failure,
+              those of request hooks included.
+    error:    sees a Failed; `exchange.reply` holds the reply so far; returns another to replace it,
+              or changes it in place.
+    finish:   after the last byte, or when the client left; must not fail. Runs once if the name is
+              in any of the lists that applied: request or response for answers, error for failures.
+              For a tunnel (101) it is the configuration in force at its end that finishes it, so a
+              hook may be handed an exchange that began before it was built.
+    release:  after the last byte of whatever it came to, if the name is in the request list: gives
+              back what `request` took.
     """
 
     request: RequestHook | None = None
@@ -79,7 +87,8 @@ class Context:
     """What a middleware may use while it is built.
 
     name:      as written in the list: "rate_limit", "rate_limit.ip", "package.module:build".
-    pipeline:  the pipeline's name; `route` the route's when its table overrides this middleware's keys, else "".
+    pipeline:  the pipeline's name; `route` the route's when its table overrides this middleware's
+               keys, else "".
     directory: of the TOML file the table stands in; relative paths start there.
     keep:      `keep(key, fingerprint, make)`: the same key and fingerprint give the same object across reloads, so what must
                survive one (buckets, cache entries) lives there. Objects with a `close()` are closed when a reload drops them.
@@ -87,10 +96,14 @@ class Context:
     at_commit: `at_commit(step)`: calls `step` once the reload has come to be, and never if it is refused. `build` itself must
                not change anything that is in force.
     errors_format: the gateway's `[errors] format`, for what renders failures.
-    store: what `[store] url` names (gateway.store.stores.SharedStore), None while everything stays in this process.
-    ledger: what counts limits for several gateways (gateway.limits.ledger.Ledger), None while each process counts for itself.
-    secrets: names (lower case) of header fields, query parameters and cookies that credentials come in, anywhere.
-    issuer: the gateway as an issuer of tokens (gateway.issuer.own.OwnIssuer), None without `[tokens]`.
+    store: what `[store] url` names (gateway.store.stores.SharedStore), None while everything stays
+           in this process.
+    ledger: what counts limits for several gateways (gateway.limits.ledger.Ledger), None while each
+            process counts for itself.
+    secrets: names (lower case) of header fields, query parameters and cookies that credentials come
+             in, anywhere.
+    issuer: the gateway as an issuer of tokens (gateway.issuer.own.OwnIssuer), None without
+            `[tokens]`.
     home: the directory of gateway.toml.
     """
 

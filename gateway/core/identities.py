@@ -26,7 +26,9 @@ def identity(
     prefix: str = "",
     account: str = "",
 ) -> Identity:
-    """Return the caller with these roles and permissions, and those that come with the roles. The texts must fit a header.
+    """Return the caller with these roles and permissions, and those that come with the roles.
+
+    The texts must fit a header.
 
     prefix: put before the names of client and user.
     """

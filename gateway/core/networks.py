@@ -11,10 +11,11 @@ from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_netw
 
 
 def address_key(address: str) -> str:
-    """What limits count an address as: an IPv4 address itself, an IPv6 one as its /64 in hexadecimal.
+    """What limits count an address as: an IPv4 address itself, an IPv6 one as its /64 in
+    hexadecimal.
 
-    One subscriber has the whole /64 (RFC 6177). IPv4 within IPv6 is IPv4 (RFC 4291 section 2.5.5.2).
-    What is no address is itself.
+    One subscriber has the whole /64 (RFC 6177). IPv4 within IPv6 is IPv4 (RFC 4291 section
+    2.5.5.2). What is no address is itself.
     """
     if ":" not in address:
         return address
@@ -32,7 +33,10 @@ MEMORY = 10_000
 
 
 def unmapped(address: str) -> str | None:
-    """The address, where it is one; an IPv4 one within IPv6 (::ffff:192.0.2.1) as IPv4. None for other text."""
+    """The address, where it is one; an IPv4 one within IPv6 (::ffff:192.0.2.1) as IPv4.
+
+    None for other text.
+    """
     try:
         parsed = ip_address(address)
     except ValueError:
@@ -47,7 +51,10 @@ def _unmapped(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
 
 
 class Networks:
-    """`"192.0.2.1" in networks`. An IPv4 address or network within IPv6 counts as the IPv4 one it is."""
+    """`"192.0.2.1" in networks`.
+
+    An IPv4 address or network within IPv6 counts as the IPv4 one it is.
+    """
 
     __slots__ = ("_memory", "_networks")
 

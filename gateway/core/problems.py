@@ -1,15 +1,18 @@
-"""Failures as clients see them: three shapes of the same facts, rendered from fragments made once per kind of failure.
+"""Failures as clients see them: three shapes of the same facts, rendered from fragments made once
+per kind of failure.
 
     problem           RFC 9457: {type, title, status, detail, instance, code, request_id, errors}
     envelope          {"error": {code, message, details, timestamp, requestId, correlationId}} and the same in X-Error-* fields
     success_envelope  {"success": false, "error": {code, message, details, field, requestId}}
 
-Of a Failed only `detail`, `headers` and `errors` are shown; `why` and `by` are the operator's. `errors`, `details` and `field`
-are left out when there are none. X-Request-ID is on every reply there is, put there by serving/.
+Of a Failed only `detail`, `headers` and `errors` are shown; `why` and `by` are the operator's.
+`errors`, `details` and `field` are left out when there are none. X-Request-ID is on every reply
+there is, put there by serving/.
 
-`type` is "about:blank" unless the operator publishes pages about problems (`type_base`): RFC 9457 section 4.2.1 has it for
-problems that their status explains, with the status phrase as title, and it invents no URI that leads nowhere; what tells
-failures apart is `code`. `instance` is the path that was asked for: without the query, where secrets travel.
+`type` is "about:blank" unless the operator publishes pages about problems (`type_base`): RFC 9457
+section 4.2.1 has it for problems that their status explains, with the status phrase as title, and
+it invents no URI that leads nowhere; what tells failures apart is `code`. `instance` is the path
+that was asked for: without the query, where secrets travel.
 """
 
 from __future__ import annotations
@@ -46,7 +49,8 @@ _CORRELATION = re.compile(r"[\x21-\x7e]{1,128}")
 class _Fragments:
     """What every reply to one kind of failure has in common.
 
-    `before` and `after` stand around the detail in the body; `middle` is `before`, the usual detail and `after`.
+    `before` and `after` stand around the detail in the body; `middle` is `before`, the usual detail
+    and `after`.
     """
 
     __slots__ = ("after", "before", "fixed", "headers", "index", "message", "middle", "status")
@@ -78,7 +82,10 @@ class _Fragments:
 
 
 class Problems:
-    """Renders failures in one format. `statuses` and `messages` replace a kind's own; `type_base` plus its code is its type."""
+    """Renders failures in one format.
+
+    `statuses` and `messages` replace a kind's own; `type_base` plus its code is its type.
+    """
 
     def __init__(
         self,
@@ -122,7 +129,9 @@ class Problems:
     def _problem(self, failed: Failed, exchange: Exchange) -> bytes:
         path = exchange.path
         if path.startswith("//"):
-            path = "/." + path  # RFC 3986 section 4.2: a reference that starts with two slashes names another authority.
+            # RFC 3986 section 4.2: a reference that starts with two slashes names another
+            # authority.
+            path = "/." + path
         ending = _json(path) + b',"request_id":' + _json(exchange.request_id)
         return ending + b"}" if not failed.errors else ending + b',"errors":' + _json(failed.errors) + b"}"
 
@@ -146,7 +155,9 @@ class Problems:
 
 
 def failures_called(word: str) -> tuple[Failure, ...]:
-    """The failures an operator means by a code ("SVC_003") or a reason ("read_timeout"); none for a word nobody knows."""
+    """The failures an operator means by a code ("SVC_003") or a reason ("read_timeout"); none for a
+    word nobody knows.
+    """
     return tuple(failure for failure in Failure if word in (failure.code, failure.reason))
 
 
@@ -166,7 +177,10 @@ def render(failed: Failed, exchange: Exchange, format: str) -> Reply:
 
 
 def field_value(text: str) -> bytes:
-    """Text as a field's value (RFC 9110 section 5.5): Latin-1, other characters as "?", line breaks and controls as spaces."""
+    """Text as a field's value (RFC 9110 section 5.5):
+
+    Latin-1, other characters as "?", line breaks and controls as spaces.
+    """
     if not text.isprintable():
         text = "".join([letter if letter >= " " and letter != "\x7f" else " " for letter in text])
     return text.strip().encode("latin-1", "replace")
@@ -190,7 +204,10 @@ def _add_headers(reply: Reply, headers: tuple[Pair, ...]) -> None:
 
 
 def _json(value: object) -> bytes:
-    """JSON of a string or a list of errors. What is no Unicode (bytes of a path that were no UTF-8) becomes "?"."""
+    """JSON of a string or a list of errors.
+
+    What is no Unicode (bytes of a path that were no UTF-8) becomes "?".
+    """
     try:
         return orjson.dumps(value)
     except orjson.JSONEncodeError:

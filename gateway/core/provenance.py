@@ -22,7 +22,10 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 class Account(NamedTuple):
-    """hops: addresses, the client's first. proto and host: what the client used. forwarded: RFC 7239."""
+    """hops: addresses, the client's first. proto and host: what the client used. forwarded:
+
+    RFC 7239.
+    """
 
     hops: tuple[str, ...]
     proto: str
@@ -71,7 +74,8 @@ def _trusted(exchange: Exchange) -> Account:
     host = _first(headers.getall("X-Forwarded-Host", ()), _HOST)
     given = _hops(headers.getall("Forwarded", ()))
     first = given[0] if given else _Hop()
-    # Two accounts that differ: a proxy that writes only one of them passes on what strangers say in the other.
+    # Two accounts that differ: a proxy that writes only one of them passes on what strangers say in
+    # the other.
     agree = (
         (not told or [bare(one) for one in told] == [bare(hop.node) for hop in given])
         and (not proto or first.proto in ("", proto))

@@ -7,9 +7,12 @@ from gateway.core.headers import Pair
 
 
 class Refused(Exception):
-    """Credentials that are no good. Neither the message nor `why` may hold any part of them that is secret.
+    """Credentials that are no good.
 
-    result: one of a few words, for the metric. why: for operators. detail: one sentence for the client.
+    Neither the message nor `why` may hold any part of them that is secret.
+
+    result: one of a few words, for the metric. why: for operators. detail: one sentence for the
+            client.
     headers: for the reply, beside any challenge.
     """
 

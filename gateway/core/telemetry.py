@@ -1,7 +1,10 @@
-"""The gateway's own numbers: plain integers on the request's way, Prometheus families only when somebody scrapes.
+"""The gateway's own numbers: plain integers on the request's way, Prometheus families only when
+somebody scrapes.
 
-Every family of the contract is made here once for the process, so that counts survive reloads and names cannot drift. Values of
-labels must be bounded by whoever counts: names of routes, upstreams, endpoints and reasons, never anything a stranger chose.
+Every family of the contract is made here once for the process, so that counts survive reloads and
+names cannot drift. Values of
+labels must be bounded by whoever counts: names of routes, upstreams, endpoints and reasons, never
+    anything a stranger chose.
 """
 
 from __future__ import annotations
@@ -55,7 +58,10 @@ class HistogramCell:
 
 
 class HistogramFamily:
-    """A metric with buckets; `cell(labels)` is looked up once and kept by whoever observes often."""
+    """A metric with buckets;
+
+    `cell(labels)` is looked up once and kept by whoever observes often.
+    """
 
     __slots__ = ("bounds", "cells", "help", "labels", "name")
     kind = "histogram"
@@ -81,7 +87,9 @@ background_failures = Family(
 
 
 class Telemetry:
-    """All families of `/metrics`, by the names the contract gives them (without the `gateway_` prefix)."""
+    """All families of `/metrics`, by the names the contract gives them (without the `gateway_`
+    prefix).
+    """
 
     def __init__(self) -> None:
         self.families: list[Family | HistogramFamily] = []

@@ -37,7 +37,8 @@ CATALOGUE = {
 class Kind:
     """One middleware as the catalogue knows it. Without a `config` Table, build gets the raw table.
 
-    module: of one of ours. It may have `secrets(config)`, the names that credentials come in, which no log shows, and
+    module: of one of ours. It may have `secrets(config)`, the names that credentials come in, which
+            no log shows, and
     `left_out(config, context)`, the hooks that stand in on a route that leaves it out.
     """
 
@@ -52,7 +53,9 @@ class UnknownMiddleware(LookupError):
 
 
 def find(name: str) -> Kind:
-    """The middleware called `name` in a list: of the catalogue, of an entry point, or `package.module:build`."""
+    """The middleware called `name` in a list: of the catalogue, of an entry point, or
+    `package.module:build`.
+    """
     kind = kind_of(name)
     if kind in CATALOGUE:
         module = import_module(CATALOGUE[kind])

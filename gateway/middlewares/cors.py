@@ -1,18 +1,19 @@
-"""Cross-origin requests, by the Fetch standard's CORS protocol (https://fetch.spec.whatwg.org/#http-cors-protocol).
+"""Cross-origin requests, by the Fetch standard's CORS protocol
+(https://fetch.spec.whatwg.org/#http-cors-protocol).
 
-    [cors]
-    origins = ["https://app.example.com", "https://*.example.com"]   # or "*"; "null" only where it is listed
-    methods = ["GET", "POST"]           # default: what the routes there allow; "*" allows what is asked for
-    headers = ["Authorization"]         # request headers; "*" allows what is asked for
-    expose = ["X-Request-ID"]
-    credentials = true
-    max_age = "1h"
+    [cors] origins = ["https://app.example.com", "https://*.example.com"]   # or "*"; "null" only
+    where it is listed methods = ["GET", "POST"]           # default: what the routes there allow;
+    "*" allows what is asked for headers = ["Authorization"]         # request headers; "*" allows
+    what is asked for expose = ["X-Request-ID"] credentials = true max_age = "1h"
 
-Hooks: `request` answers preflights; `response` and `error` let scripts of an allowed origin read what comes back. An origin that
-is not allowed gets its answer without CORS fields, and its browser keeps it from the script; `reject = true` refuses it instead,
-which also stops requests that need no preflight. Access-Control-* fields of an upstream are replaced.
+Hooks: `request` answers preflights; `response` and `error` let scripts of an allowed origin read
+       what comes back. An origin that
+is not allowed gets its answer without CORS fields, and its browser keeps it from the script;
+`reject = true` refuses it instead, which also stops requests that need no preflight.
+Access-Control-* fields of an upstream are replaced.
 
-Per origin everything is one block of header lines, made at build time or, for wildcards, when first seen.
+Per origin everything is one block of header lines, made at build time or, for wildcards, when first
+seen.
 """
 
 from __future__ import annotations
@@ -91,7 +92,8 @@ CONFIG = schema_of(CorsConfig)
 class Origins:
     """Which origins are allowed: by name, wildcard or pattern, or all. Raises ConfigProblem.
 
-    "*." in front of a host stands for any labels, "*" within a label for any part of it, ":*" for any port.
+    "*." in front of a host stands for any labels, "*" within a label for any part of it, ":*" for
+    any port.
     """
 
     def __init__(self, origins: tuple[str, ...]) -> None:
@@ -184,7 +186,9 @@ class Cors:
         return self._preflight(exchange, method, block) if exchange.method == "OPTIONS" and method is not None else None
 
     def _check_handshake(self, exchange: Exchange) -> None:
-        """Browsers ask nobody before they open a WebSocket, and let any page do it (RFC 6455 section 10.2)."""
+        """Browsers ask nobody before they open a WebSocket, and let any page do it (RFC 6455
+        section 10.2).
+        """
         origin = exchange.headers.get(ORIGIN)
         if origin is not None and not self._allowing(origin) and not _is_same(origin, exchange):
             why = f"{origin} is not allowed to open a WebSocket"
@@ -205,10 +209,12 @@ class Cors:
             for name in OWNED:
                 reply.remove(name)
         if self._everyone:
-            # The same for all, and so for requests without an Origin whose answer a cache may give to others.
+            # The same for all, and so for requests without an Origin whose answer a cache may give
+            # to others.
             reply.blocks.append(self._everyone)
             return
-        # Also without an Origin or with another one: a cache must not give this answer to one that is allowed.
+        # Also without an Origin or with another one: a cache must not give this answer to one that
+        # is allowed.
         reply.vary(b"Origin")
         origin = exchange.headers.get(ORIGIN)
         if origin is not None:
@@ -247,7 +253,9 @@ class Cors:
         return f"Access-Control-Allow-Origin: {origin}\r\n".encode() + credentials
 
     def _preflight(self, exchange: Exchange, asked: str, allowed: bytes) -> Reply:
-        """204 with all there is to say; whether the request may have what it asks for is its browser's to compare."""
+        """204 with all there is to say; whether the request may have what it asks for is its
+        browser's to compare.
+        """
         exchange.reason = "preflight"
         exchange.notes[_NOTE] = True
         reply = Reply(204, ((b"Vary", self._preflight_vary),))
@@ -281,7 +289,9 @@ def _check(config: CorsConfig, origins: Origins) -> None:
 
 
 def _is_same(origin: str, exchange: Exchange) -> bool:
-    """Whether the request comes from a page of this host itself: browsers send Origin with every POST."""
+    """Whether the request comes from a page of this host itself: browsers send Origin with every
+    POST.
+    """
     authority = origin.partition("://")[2]
     return authority != "" and authority == exchange.headers.get("Host", "").lower()
 

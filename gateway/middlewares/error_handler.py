@@ -1,10 +1,10 @@
 """What a failure looks like to the client: the shape of its body, its status and its words.
 
-    [error_handler]
-    format = "envelope"                              # default: [errors] format of gateway.toml
-    statuses = { SVC_003 = 408 }                     # by code, or by a failure's own name ("read_timeout"), which wins
-    messages = { RATE_001 = "Slow down, please" }    # instead of the detail
-    type_base = "https://example.com/problems/"      # RFC 9457 "type" is this and the code; default "about:blank"
+    [error_handler] format = "envelope"                              # default: [errors] format of
+    gateway.toml statuses = { SVC_003 = 408 }                     # by code, or by a failure's own
+    name ("read_timeout"), which wins messages = { RATE_001 = "Slow down, please" }    # instead of
+    the detail type_base = "https://example.com/problems/"      # RFC 9457 "type" is this and the
+    code; default "about:blank"
 
 Rendering itself is core/problems.py.
 """
@@ -53,7 +53,9 @@ CONFIG = schema_of(ErrorHandlerConfig)
 
 
 class ErrorHandler:
-    """Renders every failure; put first in an `error` list, so that later hooks have a reply to change."""
+    """Renders every failure; put first in an `error` list, so that later hooks have a reply to
+    change.
+    """
 
     def __init__(self, config: ErrorHandlerConfig, context: Context) -> None:
         self._render = Problems(

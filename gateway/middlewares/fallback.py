@@ -1,14 +1,16 @@
-"""Static answers instead of errors: a friendly page while an upstream is down, an empty list while its circuit is open.
+"""Static answers instead of errors: a friendly page while an upstream is down, an empty list while
+its circuit is open.
 
-    [[fallback.responses]]
-    on = ["SVC_001", "read_timeout", "502"]     # codes, failures' own names, or statuses; the first table that fits answers
-    routes = ["cameras"]                        # names of routes; all of the pipeline's when left out
-    status = 200                                # default: the status the error has
-    headers = { Cache-Control = "max-age=5" }   # default: no-store
-    json = { cameras = [] }                     # or body = "...", which is text/plain unless headers say otherwise
+    [[fallback.responses]] on = ["SVC_001", "read_timeout", "502"]     # codes, failures' own names,
+    or statuses; the first table that fits answers routes = ["cameras"]                        #
+    names of routes; all of the pipeline's when left out status = 200
+    # default: the status the error has headers = { Cache-Control = "max-age=5" }   # default:
+    no-store json = { cameras = [] }                     # or body = "...", which is text/plain
+    unless headers say otherwise
 
-The answer carries X-Fallback with the failure's code, so that nobody takes it for the upstream's. Log and metrics keep the
-failure as their reason. A status in `on` is the one a failure has of itself, whatever error_handler makes of it.
+The answer carries X-Fallback with the failure's code, so that nobody takes it for the upstream's.
+Log and metrics keep the failure as their reason. A status in `on` is the one a failure has of
+itself, whatever error_handler makes of it.
 """
 
 from __future__ import annotations
@@ -93,7 +95,8 @@ class _Answer:
         reply = Reply(status, self.headers, body, length=len(self.body))
         reply.add(MARKER, failed.failure.code.encode())
         if status >= 400:
-            # Still an error, so what a client can do about it (Retry-After, WWW-Authenticate, Allow) stays true.
+            # Still an error, so what a client can do about it (Retry-After, WWW-Authenticate,
+            # Allow) stays true.
             for name, value in failed.headers:
                 reply.add(name, value)
         return reply

@@ -1,7 +1,9 @@
-"""The access log: one JSON object a line for every request, with exactly the fields of the contract.
+"""The access log: one JSON object a line for every request, with exactly the fields of the
+contract.
 
-The finish hook only copies what a line needs into a tuple; encoding and writing happen later and elsewhere (lifetime/logfile.py).
-Values of headers and query parameters named in `mask` never reach a line, wherever they would have stood.
+The finish hook only copies what a line needs into a tuple; encoding and writing happen later and
+elsewhere (lifetime/logfile.py). Values of headers and query parameters named in `mask` never reach
+a line, wherever they would have stood.
 """
 
 from __future__ import annotations
@@ -41,7 +43,9 @@ FROM_HEADER = {"user-agent": "user_agent", "traceparent": "trace_id", "x-request
 """Fields whose value a header may have brought: masking the header masks them."""
 
 ASK_EVERY = 0.1
-"""Seconds for which the distance between the time of day and the exchanges' clock is taken to stay the same."""
+"""Seconds for which the distance between the time of day and the exchanges' clock is taken to stay
+the same.
+"""
 
 
 @table
@@ -75,7 +79,10 @@ CONFIG = schema_of(LoggingConfig)
 
 
 def build(config: LoggingConfig, context: Context) -> Hooks:
-    """Raises ConfigProblem when the file cannot be opened. Equal settings share one AccessLog, and all of a path one LogFile."""
+    """Raises ConfigProblem when the file cannot be opened.
+
+    Equal settings share one AccessLog, and all of a path one LogFile.
+    """
     config = replace(config, mask=(*config.mask, *sorted(context.secrets - set(config.mask))))
     path = located(context.directory, config.file)
     file = _file(path, context)
@@ -93,7 +100,10 @@ def _file(path: Path | None, context: Context) -> LogFile:
 
 
 class AccessLog:
-    """Turns finished exchanges into lines of `file`. `wall` and `now` are clocks in seconds, the second the exchange's own."""
+    """Turns finished exchanges into lines of `file`.
+
+    `wall` and `now` are clocks in seconds, the second the exchange's own.
+    """
 
     __slots__ = (
         "_append",
@@ -143,7 +153,10 @@ class AccessLog:
             self.finish(exchange)
 
     def finish(self, exchange: Exchange) -> None:
-        """The finish hook: copies what the line needs. An exchange itself would hold on to its bodies, a Failed to its frames."""
+        """The finish hook: copies what the line needs.
+
+        An exchange itself would hold on to its bodies, a Failed to its frames.
+        """
         route = exchange.route
         identity = exchange.identity
         failed = exchange.failed
@@ -177,7 +190,9 @@ class AccessLog:
         )
 
     def line(self, record: Record) -> bytes:
-        """A record as its line. The timestamp is the end of the request, so that lines stand in its order.
+        """A record as its line.
+
+        The timestamp is the end of the request, so that lines stand in its order.
 
         Every line is built in the same dict: making one of this size costs as much as encoding it.
         """
@@ -261,7 +276,9 @@ class AccessLog:
                     logged[name] = f"{logged[name]}, {shown}" if name in logged else shown
 
     def _shown(self, name: str, value: str) -> str:
-        """A header's value; one that is a URL, such as a Referer, may carry a query that is masked like the request's own."""
+        """A header's value; one that is a URL, such as a Referer, may carry a query that is masked
+        like the request's own.
+        """
         if name in self._mask:
             return MASKED
         before, mark, query = value.partition("?")
@@ -273,7 +290,10 @@ MILLISECONDS = tuple(f"{number:03d}Z" for number in range(1000))
 
 @lru_cache(maxsize=4096)
 def network_of(address: str) -> str | None:
-    """The network a client is in, as an address: /24 of IPv4, /48 of IPv6. None for what is no address."""
+    """The network a client is in, as an address: /24 of IPv4, /48 of IPv6.
+
+    None for what is no address.
+    """
     try:
         client = ip_address(address.partition("%")[0])
     except ValueError:
@@ -286,10 +306,12 @@ def network_of(address: str) -> str | None:
 
 
 def masked_query(query: str, mask: frozenset[str]) -> str:
-    """A raw query with the values of masked parameters replaced; `a[token]` and `token[]` are called token too.
+    """A raw query with the values of masked parameters replaced;
 
-    Whether ";" separates parameters is up to who reads them. A value is therefore masked up to the next "&", and a name is
-    looked for after every ";".
+    `a[token]` and `token[]` are called token too.
+
+    Whether ";" separates parameters is up to who reads them. A value is therefore masked up to the
+    next "&", and a name is looked for after every ";".
     """
     return "&".join([_masked_part(part, mask) for part in query.split("&")])
 
@@ -305,7 +327,10 @@ def _masked_part(part: str, mask: frozenset[str]) -> str:
 
 
 def encoded(line: dict[str, Any]) -> bytes:
-    """JSON and a line feed. Lone surrogates, which header bytes that are no UTF-8 become, are replaced by U+FFFD."""
+    """JSON and a line feed.
+
+    Lone surrogates, which header bytes that are no UTF-8 become, are replaced by U+FFFD.
+    """
     try:
         return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
     except TypeError:

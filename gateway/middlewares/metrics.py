@@ -1,7 +1,10 @@
-"""Counts every finished request in the families of `/metrics`: answers, durations, sizes, failures, and who asked.
+"""Counts every finished request in the families of `/metrics`: answers, durations, sizes, failures,
+and who asked.
 
-Label values are bounded here: routes come from the configuration, methods from a list, only the busiest clients have a series.
-What happens on the way (limits, cache, upstreams) is counted where it happens; requests in flight are counted by serving.
+Label values are bounded here: routes come from the configuration, methods from a list, only the
+    busiest clients have a series.
+What happens on the way (limits, cache, upstreams) is counted where it happens; requests in flight
+are counted by serving.
 """
 
 from __future__ import annotations
@@ -20,12 +23,16 @@ METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS",
 NO_ROUTE = "_none"
 OTHER = "_other"
 SIZES = tuple(int(bound) for bound in SIZE_BUCKETS)
-"""The same bounds as whole numbers: comparing a number of bytes with a float takes three times as long."""
+"""The same bounds as whole numbers: comparing a number of bytes with a float takes three times as
+long.
+"""
 CLIENTS = 100
 CANDIDATES = 1000
 """Clients without a series that are watched at the same time."""
 ROUND = 10_000
-"""Requests of clients without a series, after which it is looked at whether one of them deserves one."""
+"""Requests of clients without a series, after which it is looked at whether one of them deserves
+one.
+"""
 
 Cells = tuple[Labels, HistogramCell, HistogramCell, HistogramCell]
 
@@ -39,7 +46,9 @@ CONFIG = schema_of(MetricsConfig)
 
 
 def build(config: MetricsConfig, context: Context) -> Hooks:
-    """One Metrics serves the whole process, so that a request that several pipelines might count is counted once."""
+    """One Metrics serves the whole process, so that a request that several pipelines might count is
+    counted once.
+    """
     metrics: Metrics = context.keep(("metrics",), None, lambda: Metrics(context.telemetry))
     return Hooks(finish=metrics.finish)
 
@@ -80,7 +89,9 @@ class Metrics:
             self._clients.count(exchange.identity.client)
 
     def _resolve(self, key: tuple[str, str, int]) -> Cells:
-        """The series of a route, method and status; remembered unless the method is one that a stranger made up."""
+        """The series of a route, method and status; remembered unless the method is one that a
+        stranger made up.
+        """
         route, method, status = key
         if method not in METHODS:
             key = (route, "other", status)
@@ -100,11 +111,14 @@ class Metrics:
 
 
 class Clients:
-    """Counts by client: up to `most` have a series of their own in `family`, the rest share `_other`.
+    """Counts by client: up to `most` have a series of their own in `family`, the rest share
+    `_other`.
 
-    The first ones to come get a series. Of the others, up to CANDIDATES are watched for a round of ROUND requests; at its end
-    one that asked more than twice as often as a client with a series did meanwhile takes that one's place. The series it ends
-    is added to `_other`, and its own begins at 0: the sum over all series is exact, and no series ever falls.
+    The first ones to come get a series. Of the others, up to CANDIDATES are watched for a round of
+    ROUND requests; at its end one that asked more than twice as often as a client with a series did
+    meanwhile takes that one's place. The series it ends
+    is added to `_other`, and its own begins at 0: the sum over all series is exact, and no series
+        ever falls.
     """
 
     __slots__ = ("_before", "_candidates", "_family", "_labels", "_left", "_most")
@@ -125,7 +139,9 @@ class Clients:
         self._family.values[labels] += 1
 
     def _unlisted(self, client: str) -> Labels:
-        """The labels to count a client under that has no series: a new one while there is room, else those of the rest."""
+        """The labels to count a client under that has no series: a new one while there is room,
+        else those of the rest.
+        """
         if client == OTHER:
             return (OTHER,)
         if len(self._labels) < self._most:

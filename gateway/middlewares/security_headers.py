@@ -1,4 +1,5 @@
-"""Response fields that tell browsers what not to do, and the removal of those that tell strangers what runs behind.
+"""Response fields that tell browsers what not to do, and the removal of those that tell strangers
+what runs behind.
 
     [security_headers]
     preset = "api"                       # or "web" (pages), "minimal"
@@ -7,10 +8,12 @@
     hsts = { max_age = "365d", include_subdomains = true, preload = true }
     override = false                     # whether the upstream's own values are replaced
 
-Hooks: `response` and `error`, so that answers of the gateway itself carry them too. All lines are one block made at build time;
+Hooks: `response` and `error`, so that answers of the gateway itself carry them too. All lines are
+       one block made at build time;
 only an answer that has some of the fields already, or one to be removed, costs more.
 
-Strict-Transport-Security goes out over https alone: RFC 6797 section 7.2 forbids it elsewhere, and browsers ignore it there.
+Strict-Transport-Security goes out over https alone: RFC 6797 section 7.2 forbids it elsewhere, and
+browsers ignore it there.
 """
 
 from __future__ import annotations
@@ -51,14 +54,18 @@ _WEB = {
 PRESETS: dict[str, dict[str, str]] = {
     "minimal": _MINIMAL,
     "web": _WEB,
-    # What an API answers is data: nothing in it may run, load or be framed, and no cache may keep what one caller was told.
+    # What an API answers is data: nothing in it may run, load or be framed, and no cache may keep
+    # what one caller was told.
     "api": {
         **_WEB,
         "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
         "Cache-Control": "no-store",
     },
 }
-"""The fields of each preset; Strict-Transport-Security, which all have, is [security_headers.hsts]'s."""
+"""The fields of each preset;
+
+Strict-Transport-Security, which all have, is [security_headers.hsts]'s.
+"""
 
 
 @table
@@ -110,7 +117,10 @@ _TITLES = {"hsts": "Strict-Transport-Security"} | {
 
 
 def policy(config: SecurityHeadersConfig) -> dict[str, str]:
-    """The fields to send and their values. Raises ConfigProblem for a name in `omit` that would not be sent anyway."""
+    """The fields to send and their values.
+
+    Raises ConfigProblem for a name in `omit` that would not be sent anyway.
+    """
     lines = dict(PRESETS[config.preset])
     for key, name in _TITLES.items():
         value = getattr(config, key)

@@ -1,6 +1,8 @@
-"""Certificates and keys as files name them: read, described, and refused with the key of the TOML that is at fault.
+"""Certificates and keys as files name them: read, described, and refused with the key of the TOML
+that is at fault.
 
-Shared by TLS for clients (runtime/tls.py) and towards upstreams (upstream/connections/tls.py), which turn them into contexts.
+Shared by TLS for clients (runtime/tls.py) and towards upstreams (upstream/connections/tls.py),
+which turn them into contexts.
 """
 
 from __future__ import annotations
@@ -26,9 +28,12 @@ KeyPath = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """What a certificate file says of its first certificate. `expires` in seconds since 1970; `digest` of file and key file.
+    """What a certificate file says of its first certificate.
 
-    name: what to call it: the first name it is made out to, else its subject's common name, else the file's name.
+    `expires` in seconds since 1970; `digest` of file and key file.
+
+    name: what to call it: the first name it is made out to, else its subject's common name, else
+          the file's name.
     names: its DNS names and addresses in lower case, wildcards as they are.
     """
 
@@ -64,7 +69,10 @@ def digest(*contents: bytes) -> str:
 
 
 def certificate(path: Path, key: Path, at: KeyPath = ()) -> Certificate:
-    """Reads both files and describes the certificate. Raises ConfigProblem at `at` + ("certificate",) or ("key",)."""
+    """Reads both files and describes the certificate.
+
+    Raises ConfigProblem at `at` + ("certificate",) or ("key",).
+    """
     raw = read(path, (*at, "certificate"))
     key_raw = read(key, (*at, "key"))
     try:
@@ -107,9 +115,11 @@ def load_authorities(context: ssl.SSLContext, path: Path, at: KeyPath) -> None:
 
 
 def subject(der: bytes) -> str:
-    """Who a certificate is made out to, as RFC 4514 writes it; without a subject its first alternative name, "DNS=...".
+    """Who a certificate is made out to, as RFC 4514 writes it; without a subject its first
+    alternative name, "DNS=...".
 
-    Fit for a header field: control characters, which a certificate may hold, are escaped as RFC 4514 section 2.4 does it.
+    Fit for a header field: control characters, which a certificate may hold, are escaped as RFC
+        4514 section 2.4 does it.
     """
     known = x509.load_der_x509_certificate(der)
     text = known.subject.rfc4514_string()

@@ -1,8 +1,10 @@
-"""TLS for clients: one context per certificate, chosen by the name a client asks for (SNI, RFC 6066 section 3).
+"""TLS for clients: one context per certificate, chosen by the name a client asks for (SNI, RFC 6066
+section 3).
 
-Built with the snapshot, so that a reload whose certificates cannot be used is refused; handshakes that begin after a reload see
-the new ones, connections that are open are not touched. While nothing about it changes the contexts stay the same objects, and
-with them the tickets by which clients resume sessions.
+Built with the snapshot, so that a reload whose certificates cannot be used is refused; handshakes
+that begin after a reload see the new ones, connections that are open are not touched. While nothing
+about it changes the contexts stay the same objects, and with them the tickets by which clients
+resume sessions.
 """
 
 from __future__ import annotations
@@ -59,7 +61,10 @@ class ServerTls:
         return subject(shown) if shown else ""
 
     def _choose(self, handshake: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
-        """Asked by OpenSSL for every handshake. RFC 6125 section 6.4.3: a wildcard stands for one label."""
+        """Asked by OpenSSL for every handshake.
+
+        RFC 6125 section 6.4.3: a wildcard stands for one label.
+        """
         if name is not None:
             name = name.lower().rstrip(".")
             chosen = self._by_name.get(name) or self._by_name.get("*." + name.partition(".")[2])
@@ -89,7 +94,10 @@ def every(config: TlsConfig) -> tuple[CertificateConfig, ...]:
 
 
 def warnings(config: TlsConfig, tls: ServerTls, now: float) -> Iterator[tuple[KeyPath, str, str]]:
-    """Where, what, and what to do, about certificates that can be used but hardly should; `now` in seconds since 1970."""
+    """Where, what, and what to do, about certificates that can be used but hardly should;
+
+    `now` in seconds since 1970.
+    """
     shown: set[str] = set()
     for place, (one, known) in enumerate(zip(every(config), tls.certificates, strict=True)):
         condition = known.condition(datetime.fromtimestamp(now, UTC))
@@ -126,10 +134,12 @@ def _covers(known: Certificate, name: str) -> bool:
 def _context(config: TlsConfig, one: CertificateConfig, directory: Path, at: KeyPath) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = VERSIONS[config.min_version]
-    # CVE-2011-1473: renegotiation costs the server more than the client; HTTP/1.1 has no use for it.
+    # CVE-2011-1473: renegotiation costs the server more than the client; HTTP/1.1 has no use for
+    # it.
     context.options |= ssl.OP_NO_RENEGOTIATION
     context.set_alpn_protocols(ALPN)
-    # Of TLS 1.2 only suites with forward secrecy and authenticated encryption (RFC 9325 section 4.2).
+    # Of TLS 1.2 only suites with forward secrecy and authenticated encryption (RFC 9325 section
+    # 4.2).
     context.set_ciphers(SUITES)
     if config.ciphers:
         try:

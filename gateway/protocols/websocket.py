@@ -1,7 +1,8 @@
 """What RFC 6455 says, as far as a gateway that tunnels has to know it. Pure: no sockets here.
 
-A handshake is checked on the way in and on the way back, so that neither side can be made to believe in a tunnel the other does
-not know of. Of the frames only their boundaries are followed: what is in them, extensions included, is the two ends' affair.
+A handshake is checked on the way in and on the way back, so that neither side can be made to
+believe in a tunnel the other does not know of. Of the frames only their boundaries are followed:
+what is in them, extensions included, is the two ends' affair.
 """
 
 from __future__ import annotations
@@ -17,10 +18,14 @@ from gateway.core.failures import Failed, Failure
 from gateway.core.headers import Pair, lower, tokens
 
 UPGRADE = "sec-websocket-accept"
-"""The note in which serving leaves, for a request that asks for a tunnel, the Sec-WebSocket-Accept that its 101 must carry."""
+"""The note in which serving leaves, for a request that asks for a tunnel, the Sec-WebSocket-Accept
+that its 101 must carry.
+"""
 
 LINES = b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
-"""What makes a head an upgrade's; both fields are hop-by-hop, so each hop writes them anew (RFC 9110 section 7.8)."""
+"""What makes a head an upgrade's; both fields are hop-by-hop, so each hop writes them anew (RFC
+9110 section 7.8).
+"""
 
 GOING_AWAY = 1001
 
@@ -31,16 +36,21 @@ _LONGEST_HEAD = 14
 
 
 def asks(exchange: Exchange) -> bool:
-    """Whether this request's Upgrade is for a WebSocket; the Connection option is the parser's to find.
+    """Whether this request's Upgrade is for a WebSocket; the Connection option is the parser's to
+    find.
 
-    RFC 9110 section 7.8: an HTTP/1.0 request's Upgrade is ignored, and so may any be that names other protocols, h2c above all.
+    RFC 9110 section 7.8: an HTTP/1.0 request's Upgrade is ignored, and so may any be that names
+        other protocols, h2c above all.
     """
     upgrade = exchange.headers.getall("Upgrade", ())
     return len(upgrade) == 1 and upgrade[0].lower() == "websocket" and exchange.version >= (1, 1)
 
 
 def check_request(exchange: Exchange) -> bytes:
-    """The Sec-WebSocket-Accept that answers this handshake (RFC 6455 sections 4.1 and 4.2.1). Raises Failed(MALFORMED)."""
+    """The Sec-WebSocket-Accept that answers this handshake (RFC 6455 sections 4.1 and 4.2.1).
+
+    Raises Failed(MALFORMED).
+    """
     headers = exchange.headers
     if exchange.method != "GET":
         raise Failed(Failure.MALFORMED, "A WebSocket handshake is a GET.")
@@ -62,7 +72,9 @@ def accept(key: bytes) -> bytes:
 
 
 def fault(pairs: Iterable[Pair], expected: bytes) -> str | None:
-    """What is wrong with a 101's fields (RFC 6455 section 4.1, the client's list of what to validate), None when nothing is."""
+    """What is wrong with a 101's fields (RFC 6455 section 4.1, the client's list of what to
+    validate), None when nothing is.
+    """
     upgrade: list[bytes] = []
     connection: list[bytes] = []
     accepts: list[bytes] = []
@@ -93,9 +105,11 @@ def close_frame(code: int, masked: bool) -> bytes:
 
 
 class Frames:
-    """Follows one direction's frames (RFC 6455 section 5.2): reads heads, skips payloads, keeps at most a part of a head.
+    """Follows one direction's frames (RFC 6455 section 5.2): reads heads, skips payloads, keeps at
+    most a part of a head.
 
-    `closed`: a Close frame has begun to pass, after which that side sends no more frames (section 5.5.1).
+    `closed`: a Close frame has begun to pass, after which that side sends no more frames (section
+              5.5.1).
     """
 
     __slots__ = ("_head", "_skip", "closed")
@@ -130,7 +144,9 @@ class Frames:
         self._skip = at - size
 
     def feed_frame(self, data: bytes) -> int:
-        """Like `feed`, but no further than to the next boundary; returns how many bytes of `data` that is."""
+        """Like `feed`, but no further than to the next boundary; returns how many bytes of `data`
+        that is.
+        """
         size, skip = len(data), self._skip
         if not skip:
             before = len(self._head)
@@ -145,7 +161,10 @@ class Frames:
         return min(skip, size)
 
     def _frame(self, data: bytes, at: int) -> int:
-        """The length of the frame that begins there, its head included; 0 while that is not known."""
+        """The length of the frame that begins there, its head included;
+
+        0 while that is not known.
+        """
         left = len(data) - at
         if left < 2:
             return 0

@@ -1,4 +1,5 @@
-"""Candidates by path, host, headers and method: the search itself, at a cost that does not grow with the number of routes.
+"""Candidates by path, host, headers and method: the search itself, at a cost that does not grow
+with the number of routes.
 
 What the ranks mean and what follows from a search is said in router.py.
 """
@@ -15,7 +16,9 @@ from gateway.core.exchange import Exchange
 T = TypeVar("T")
 
 Rank = tuple[int, int, tuple[int, ...], int, int]
-"""How specific a path is, the smallest first: kind, size, which segments vary, taken by trailing slash, taken by case."""
+"""How specific a path is, the smallest first: kind, size, which segments vary, taken by trailing
+slash, taken by case.
+"""
 
 EXACT, TEMPLATE, PREFIX = range(3)
 _LONGEST_HOST = 255
@@ -23,7 +26,8 @@ _LONGEST_HOST = 255
 
 
 class Candidate(Generic[T]):
-    """A route at one path. `methods` are those it accepts, HEAD for GET among them, or None for all.
+    """A route at one path. `methods` are those it accepts, HEAD for GET among them, or None for
+    all.
 
     keeps_slash: an encoded slash is data to its origin (`encoded_slash = "keep"`).
     """
@@ -50,7 +54,10 @@ class Candidate(Generic[T]):
 
 
 class _Shape(Generic[T]):
-    """Candidates that ask for the same header fields: `names` with a value each, `present` with any."""
+    """Candidates that ask for the same header fields:
+
+    `names` with a value each, `present` with any.
+    """
 
     __slots__ = ("by_values", "names", "present")
 
@@ -66,8 +73,8 @@ Shapes = tuple[_Shape[T], ...]
 class Group(Generic[T]):
     """All candidates at one path, found by host, then by headers, then by method.
 
-    `by_method` and `otherwise` answer at once when no candidate here asks for a host or a header; OPTIONS only when there is
-    but one answer to it.
+    `by_method` and `otherwise` answer at once when no candidate here asks for a host or a header;
+    OPTIONS only when there is but one answer to it.
     """
 
     __slots__ = ("by_method", "hosts", "otherwise", "rank", "rest", "wildcards")
@@ -132,14 +139,20 @@ def _shapes(entries: Iterable[tuple[RouteConfig, Candidate[T]]]) -> Shapes[T]:
 
 
 def _last_resort(entry: tuple[RouteConfig, object]) -> tuple[object, ...]:
-    """An order for what the rules leave equal, so that the files' order never decides: HEAD's own route before GET's."""
+    """An order for what the rules leave equal, so that the files' order never decides:
+
+    HEAD's own route before GET's.
+    """
     route = entry[0]
     methods = sorted(method.upper() for method in route.methods)
     return not methods, "HEAD" not in methods, methods, route.path, route.prefix, route.name
 
 
 class _Node(Generic[T]):
-    """A segment of the prefix tree. `at` are the groups for a path that ends here, `under` for one that goes on."""
+    """A segment of the prefix tree.
+
+    `at` are the groups for a path that ends here, `under` for one that goes on.
+    """
 
     __slots__ = ("at", "children", "get", "under")
 
@@ -165,7 +178,8 @@ class _Stem(Generic[T]):
 class Index(Generic[T]):
     """Finds groups by path: exact paths in a dict, templates and prefixes in trees of segments.
 
-    Every group of a prefix tree already holds those above it, so that finding the deepest is finding all.
+    Every group of a prefix tree already holds those above it, so that finding the deepest is
+    finding all.
     """
 
     def __init__(self, groups: Iterable[tuple[tuple[str, ...], Group[T]]]) -> None:
@@ -197,7 +211,9 @@ class Index(Generic[T]):
         self.longest = max(self.longest, len(segments))
 
     def _add_prefix(self, segments: tuple[str, ...], group: Group[T]) -> None:
-        """A prefix that ends with a slash ("/api/", and "/") takes what goes on behind it, not the path without it."""
+        """A prefix that ends with a slash ("/api/", and "/") takes what goes on behind it, not the
+        path without it.
+        """
         below = segments[-1] == ""
         node = self.root
         for segment in segments[:-1] if below else segments:

@@ -88,7 +88,9 @@ def _slashed(path: bytes) -> bytes:
 
 
 def _resolved(path: bytes) -> bytes:
-    """Without dot segments; some drop the slash that RFC 3986 section 5.2.4 leaves behind a last one."""
+    """Without dot segments; some drop the slash that RFC 3986 section 5.2.4 leaves behind a last
+    one.
+    """
     if b"/." not in path:
         return path
     kept: list[bytes] = []

@@ -1,4 +1,5 @@
-"""Whose part of the URL space a request without a route asked for, so that its error looks like theirs.
+"""Whose part of the URL space a request without a route asked for, so that its error looks like
+theirs.
 
 Only asked for when a request has failed: it costs nothing on the way of others.
 """
@@ -28,7 +29,10 @@ class Regions(Generic[T]):
         self._only = next(iter(everybody)) if len(everybody) == 1 else None
 
     def owner(self, exchange: Exchange) -> T | None:
-        """The owner of the longest beginning of the path that is one owner's alone; None when there is none."""
+        """The owner of the longest beginning of the path that is one owner's alone;
+
+        None when there is none.
+        """
         if self._only is not None:
             return self._only
         starts = _starts(exchange.path)[::-1]

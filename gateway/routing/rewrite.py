@@ -1,4 +1,7 @@
-"""The target a route sends on when it is not the one that came: `strip_prefix` and `rewrite`, compiled once per route."""
+"""The target a route sends on when it is not the one that came:
+
+`strip_prefix` and `rewrite`, compiled once per route.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +15,20 @@ from gateway.config.tables.server import RoutingConfig
 from gateway.core.exchange import Exchange
 
 Rewrite = Callable[[Exchange], str]
-"""The target for the upstream, with the client's query. Starts with one slash, or is what came because nothing was to be done."""
+"""The target for the upstream, with the client's query.
+
+Starts with one slash, or is what came because nothing was to be done.
+"""
 
 _Piece = Callable[[Exchange, str], str]
 """A part of a rewritten target, from the exchange and its path (raw, less `strip_prefix`)."""
 
 _DEFAULT = RoutingConfig()
 _QUERY_SAFE = "/%:@!$'()*,;~"
-"""Kept in a query's value; "&", "=" and "+" are not, since most servers give them a meaning there."""
+"""Kept in a query's value;
+
+"&", "=" and "+" are not, since most servers give them a meaning there.
+"""
 
 
 def rewritten(route: RouteConfig, routing: RoutingConfig = _DEFAULT) -> Rewrite | None:
@@ -42,9 +51,11 @@ def rewritten(route: RouteConfig, routing: RoutingConfig = _DEFAULT) -> Rewrite 
 
 
 def _stripper(route: RouteConfig, routing: RoutingConfig) -> Callable[[str], str]:
-    """Takes `strip_prefix` off a raw path where it stands as whole segments; other paths stay as they are.
+    """Takes `strip_prefix` off a raw path where it stands as whole segments; other paths stay as
+    they are.
 
-    What is left starts with exactly one slash: "//host/x" would read as another authority (RFC 3986 section 4.2).
+    What is left starts with exactly one slash: "//host/x" would read as another authority (RFC 3986
+        section 4.2).
     """
     prefix = paths.literal("strip_prefix", route.strip_prefix).rstrip("/")
     size, slashes = len(prefix), prefix.count("/") + 1
@@ -55,7 +66,8 @@ def _stripper(route: RouteConfig, routing: RoutingConfig) -> Callable[[str], str
         if path.startswith(prefix) and (len(path) == size or path[size] == "/"):
             rest = path[size:]
         else:
-            # Spelt differently, but normal forms have the same slashes, so the raw rest is behind as many of them.
+            # Spelt differently, but normal forms have the same slashes, so the raw rest is behind
+            # as many of them.
             head = "/".join(normalise(path).split("/", slashes)[:slashes])
             if (head if sensitive else head.lower()) != folded:
                 return path

@@ -1,22 +1,29 @@
-"""Which route a request belongs to. Compiled once; a match costs the same with ten routes as with a thousand.
+"""Which route a request belongs to.
+
+Compiled once; a match costs the same with ten routes as with a thousand.
 
 Order of candidates, whatever their order in the files:
-  1. path: exact, then template (more literal segments, then the leftmost literal), then the longest prefix. A route that says
-     what was sent comes before one that takes it by `trailing_slash = "ignore"` or `case_sensitive = false`.
+  1. path: exact, then template (more literal segments, then the leftmost literal), then the longest
+     prefix. A route that says what was sent comes before one that takes it by `trailing_slash =
+     "ignore"` or `case_sensitive = false`.
   2. host: exact, then the longest wildcard, then none.
   3. headers: more of them, then more with a value rather than "*".
   4. methods: given, then not given.
-The first candidate whose host, headers and method accept the request has it. So one that fails on its method alone leaves the
-request to less specific ones, and 405 means that no route takes this method although some would take others.
+The first candidate whose host, headers and method accept the request has it. So one that fails on
+its method alone leaves the request to less specific ones, and 405 means that no route takes this
+method although some would take others.
 
-HEAD is accepted where GET is (RFC 9110 section 9.3.2), TRACE only where it is named (section 9.3.8: it shows what was sent).
-OPTIONS is always accepted: a CORS preflight gets the route that the request it announces would get, another OPTIONS the most
+HEAD is accepted where GET is (RFC 9110 section 9.3.2), TRACE only where it is named (section 9.3.8:
+it shows what was sent).
+OPTIONS is always accepted: a CORS preflight gets the route that the request it announces would get,
+    another OPTIONS the most
 specific route there is, one that lists OPTIONS before others there.
 
-Paths are sent on as they came, and seen so: //admin and /admin%2Fx are not below /admin. But servers
-read such paths in different ways, so one that has another route in any of its readings (readings.py)
-is refused rather than let around that route's pipeline. A route with `encoded_slash = "keep"` takes
-encoded slashes as data; one whose `path` spells the whole path so means it.
+Paths are sent on as they came, and seen so: //admin and /admin%2Fx are not below /admin. But
+    servers
+read such paths in different ways, so one that has another route in any of its readings
+(readings.py) is refused rather than let around that route's pipeline. A route with `encoded_slash =
+"keep"` takes encoded slashes as data; one whose `path` spells the whole path so means it.
 
 Paths are brought to a normal form in paths.py, targets are made in rewrite.py.
 """
@@ -42,15 +49,20 @@ T = TypeVar("T")
 COMMON_METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 KNOWN = 1024
 KNOWN_LENGTH = 128
-"""Paths, and how long they may be, whose group is remembered: what strangers can make the gateway keep is bounded."""
+"""Paths, and how long they may be, whose group is remembered: what strangers can make the gateway
+keep is bounded.
+"""
 ALLOW = ", ".join(COMMON_METHODS).encode()
 """What is said to be allowed where any method is; TRACE has to be named by a route."""
 
 
 class Router(Generic[T]):
-    """Routes and what each leads to. Raises ConfigProblem for a path or prefix that could never be matched.
+    """Routes and what each leads to.
 
-    guarded: tells whether a target asks callers who they are. None of theirs is left to another route
+    Raises ConfigProblem for a path or prefix that could never be matched.
+
+    guarded: tells whether a target asks callers who they are. None of theirs is left to another
+             route
     for percent-encoding what needs none, which RFC 3986 calls equivalent but some servers do not.
     """
 
@@ -70,12 +82,17 @@ class Router(Generic[T]):
         self._exactly: Index[T] | None = Index(exactly) if exactly or not folded else None
         self._folded: Index[T] | None = Index(folded) if folded else None
         self._known: dict[str, Group[T]] = {}
-        """The most specific group of plain paths that were asked for lately, as long as that alone decides."""
+        """The most specific group of plain paths that were asked for lately, as long as that alone
+        decides.
+        """
 
     def match(self, exchange: Exchange) -> T:
-        """What the request's route leads to; sets `exchange.params`. Raises Failed: NO_ROUTE, METHOD_NOT_ALLOWED, MALFORMED.
+        """What the request's route leads to; sets `exchange.params`.
 
-        For OPTIONS, `exchange.notes[ALLOWED_METHODS]` are then the methods routes accept here, unless they accept any.
+        Raises Failed: NO_ROUTE, METHOD_NOT_ALLOWED, MALFORMED.
+
+        For OPTIONS, `exchange.notes[ALLOWED_METHODS]` are then the methods routes accept here,
+        unless they accept any.
         """
         path = exchange.path
         group = self._known.get(path)
@@ -198,7 +215,9 @@ class Router(Generic[T]):
 
 
 def _places(route: RouteConfig, routing: RoutingConfig) -> Iterator[tuple[tuple[str, ...], Rank, tuple[tuple[str, int], ...]]]:
-    """Where a route stands in the index: segments, rank and captures, twice when its trailing slash does not matter."""
+    """Where a route stands in the index: segments, rank and captures, twice when its trailing slash
+    does not matter.
+    """
     folds = not (routing.case_sensitive if route.case_sensitive is None else route.case_sensitive)
     ignores_slash = (route.trailing_slash or routing.trailing_slash) == "ignore"
     segments, captures = matched(route)

@@ -1,7 +1,9 @@
-"""Requests and answers meeting the store: serving, asking the origin conditionally, storing, freshening, invalidating.
+"""Requests and answers meeting the store: serving, asking the origin conditionally, storing,
+freshening, invalidating.
 
-Nothing is decided here that policy.py can decide. A hit is answered from the request hook; whatever goes to the origin leaves a
-`Lookup` in the exchange's notes, by which the response hook tells the origin's answers from everybody else's.
+Nothing is decided here that policy.py can decide. A hit is answered from the request hook; whatever
+goes to the origin leaves a `Lookup` in the exchange's notes, by which the response hook tells the
+origin's answers from everybody else's.
 """
 
 from __future__ import annotations
@@ -24,14 +26,17 @@ from gateway.middlewares.caching.tee import Tee
 
 _CONDITIONS = frozenset((b"if-none-match", b"if-modified-since"))
 _OUTDATES = frozenset((*range(200, 206), *range(207, 304), 307, 308, 404, 410))
-"""Statuses that show a stored response to be out of date even when they are not stored themselves."""
+"""Statuses that show a stored response to be out of date even when they are not stored themselves.
+"""
 
 _WHYS = ("bypass", "method", "uri-miss", "vary-miss", "stale", "request")
 _FORWARDED = {why: f"Cache-Status: gateway; fwd={why}\r\n".encode() for why in _WHYS}
 _STORED = {why: f"Cache-Status: gateway; fwd={why}; stored\r\n".encode() for why in _WHYS}
 _REVALIDATED = {why: f"Cache-Status: gateway; fwd={why}; fwd-status=304\r\n".encode() for why in _WHYS}
 _WORD = {"bypass": "bypass", "request": "bypass", "stale": "expired", "uri-miss": "miss", "vary-miss": "miss"}
-"""`exchange.cache` for a request that goes to the origin; its answer may make it "revalidated" or "stale"."""
+"""`exchange.cache` for a request that goes to the origin; its answer may make it "revalidated" or
+"stale".
+"""
 
 _PORTS = {"http": 80, "https": 443}
 
@@ -53,7 +58,9 @@ class Cache:
         return f"<Cache {self._name} on {self._entries!r}>"
 
     def request(self, exchange: Exchange) -> Reply | None:
-        """A stored response when one may be used; otherwise None, with the exchange prepared for asking the origin."""
+        """A stored response when one may be used; otherwise None, with the exchange prepared for
+        asking the origin.
+        """
         method, decisions = exchange.method, exchange.decisions
         if method != "GET" and method != "HEAD":
             if decisions is None:
@@ -70,7 +77,8 @@ class Cache:
             exchange.cache = "hit"
             return self._serve(exchange, slot, now, fields)
         if slot is None and not fields and uri not in self._entries and exchange.body is None and decisions is None:
-            # The common miss: nothing is stored for anybody, and the request asks for nothing special.
+            # The common miss: nothing is stored for anybody, and the request asks for nothing
+            # special.
             exchange.cache = "miss"
             exchange.notes[self._name] = Lookup(uri, scope, None, fields, now, self._entries.sequence)
             return None
@@ -80,7 +88,10 @@ class Cache:
         return self._act(exchange, look, now)
 
     def _act(self, exchange: Exchange, look: Lookup, now: float) -> Reply | None:
-        """Serves, refuses (RFC 9111 section 5.2.1.7), or sends the request on. Explained only, it leaves no trace."""
+        """Serves, refuses (RFC 9111 section 5.2.1.7), or sends the request on.
+
+        Explained only, it leaves no trace.
+        """
         slot, real = look.slot, exchange.decisions is None
         if slot is not None and (look.verdict is Verdict.FRESH or look.verdict is Verdict.STALE):
             if not real:
@@ -100,7 +111,9 @@ class Cache:
 
     @staticmethod
     def _make_conditional(exchange: Exchange, look: Lookup, entry: Entry) -> None:
-        """Asks the origin for news only (RFC 9111 section 4.3.1); the client's own conditions are judged here when it answers."""
+        """Asks the origin for news only (RFC 9111 section 4.3.1); the client's own conditions are
+        judged here when it answers.
+        """
         pairs: list[Pair] = []
         if entry.etag is not None:
             pairs.append((b"If-None-Match", entry.etag))
@@ -123,7 +136,9 @@ class Cache:
         return reply
 
     def response(self, exchange: Exchange, reply: Reply) -> None:
-        """Stores, freshens or invalidates, as the origin's answer has it; what the cache or another hook answered passes."""
+        """Stores, freshens or invalidates, as the origin's answer has it; what the cache or another
+        hook answered passes.
+        """
         look: Lookup | None = exchange.notes.get(self._name)
         if look is None:
             if exchange.method not in policy.SAFE and exchange.attempts:
@@ -153,7 +168,9 @@ class Cache:
             reply.blocks.append((_STORED if stored else _FORWARDED)[look.why])
 
     def _store(self, exchange: Exchange, look: Lookup, reply: Reply) -> bool:
-        """Whether the reply is stored: at once, or when its last byte has passed, if nothing keeps that from coming."""
+        """Whether the reply is stored: at once, or when its last byte has passed, if nothing keeps
+        that from coming.
+        """
         config = self._config
         index = reply.index
         if b"cache-control" not in index and b"expires" not in index and not config.default_ttl:
@@ -182,15 +199,19 @@ class Cache:
         return entry.size <= config.max_entry and self._entries.put(entry, config.max_size, look.sequence, self._ring)
 
     def _revalidated(self, exchange: Exchange, look: Lookup, slot: Slot, reply: Reply) -> None:
-        """The origin answered our own question with 304: the client gets the stored response, or its own 304."""
+        """The origin answered our own question with 304: the client gets the stored response, or
+        its own 304.
+        """
         entry, status = slot.entry, _REVALIDATED[look.why]
         if self._confirms(entry, reply):
             if reply.get(b"date") is None:
-                # Without one the stored Date would stay, and with it an age (RFC 9110 section 6.6.1).
+                # Without one the stored Date would stay, and with it an age (RFC 9110 section
+                # 6.6.1).
                 reply.set(b"Date", http_date(int(self._wall())))
             full = self._freshen(exchange, look, slot, reply)
         else:
-            # It is about some other representation: nothing may be updated (RFC 9111 section 4.3.4), nor is ours to be trusted.
+            # It is about some other representation: nothing may be updated (RFC 9111 section
+            # 4.3.4), nor is ours to be trusted.
             full = Reply(entry.status, entry.headers, entry.body, reason=entry.reason)
             self._entries.remove(slot)
         age = seconds_of_age(reply.get(b"age"))
@@ -203,7 +224,9 @@ class Cache:
         return policy.confirms(entry.etag, entry.last_modified, reply.get(b"etag"), reply.get(b"last-modified"))
 
     def _freshen(self, exchange: Exchange, look: Lookup, slot: Slot, reply: Reply) -> Reply:
-        """The stored response with the answer's fields, which is what is stored from now on (RFC 9111 section 4.3.4)."""
+        """The stored response with the answer's fields, which is what is stored from now on (RFC
+        9111 section 4.3.4).
+        """
         full = freshened(slot.entry, reply)
         make = self._entry_of(exchange, look, full, reply)
         if not look.directives.no_store:
@@ -213,7 +236,9 @@ class Cache:
         return full
 
     def _compare(self, exchange: Exchange, look: Lookup, slot: Slot, reply: Reply) -> None:
-        """A HEAD's answer freshens the response stored for GET, or shows that it is out of date (RFC 9111 section 4.3.5)."""
+        """A HEAD's answer freshens the response stored for GET, or shows that it is out of date
+        (RFC 9111 section 4.3.5).
+        """
         same_length = not reply.length or reply.length == len(slot.entry.body)
         if same_length and self._confirms(slot.entry, reply):
             self._freshen(exchange, look, slot, reply)
@@ -221,7 +246,9 @@ class Cache:
             self._entries.remove(slot)
 
     def _stand_in(self, exchange: Exchange, look: Lookup, outcome: bytes) -> Reply | None:
-        """What is stored, in place of an error (RFC 5861 section 4), if that is allowed; looked up again, it may have changed."""
+        """What is stored, in place of an error (RFC 5861 section 4), if that is allowed; looked up
+        again, it may have changed.
+        """
         slot = None if look.why == "bypass" else self._finder.select(exchange, look.uri, look.scope)
         if slot is None:
             return None

@@ -1,8 +1,10 @@
-"""Reading the fields caches speak in: Cache-Control, Age, Vary's members, dates and entity tags. Nothing is decided here.
+"""Reading the fields caches speak in:
 
-RFC 9111 section 4.2.1 leaves a choice where freshness information is broken: a number that is none, or two different ones for one
-directive, make a response stale rather than fresh. RFC 9111 section 5.2 lets names come in any case and arguments as a token or
-a quoted string.
+Cache-Control, Age, Vary's members, dates and entity tags. Nothing is decided here.
+
+RFC 9111 section 4.2.1 leaves a choice where freshness information is broken: a number that is none,
+or two different ones for one directive, make a response stale rather than fresh. RFC 9111 section
+5.2 lets names come in any case and arguments as a token or a quoted string.
 """
 
 from __future__ import annotations
@@ -24,10 +26,13 @@ NONE: frozenset[bytes] = frozenset()
 
 @dataclass(frozen=True, slots=True)
 class Directives:
-    """A Cache-Control field, of a request or a response. Seconds are None where the directive is not there.
+    """A Cache-Control field, of a request or a response.
 
-    no_cache_fields and private_fields are the lower-case names of the qualified forms (RFC 9111 sections 5.2.2.4 and 5.2.2.7);
-    no_cache and private stand for the unqualified ones. max_stale without an argument is FOREVER.
+    Seconds are None where the directive is not there.
+
+    no_cache_fields and private_fields are the lower-case names of the qualified forms (RFC 9111
+    sections 5.2.2.4 and 5.2.2.7); no_cache and private stand for the unqualified ones. max_stale
+    without an argument is FOREVER.
     """
 
     no_store: bool = False
@@ -90,7 +95,10 @@ def _parsed(value: bytes) -> Directives:
 
 
 def parse(value: bytes | None) -> Directives:
-    """The directives of a Cache-Control field; several lines of it joined by commas. Never raises."""
+    """The directives of a Cache-Control field; several lines of it joined by commas.
+
+    Never raises.
+    """
     if value is None:
         return NOTHING_SAID
     return _parsed(value) if len(value) <= 256 else _parsed.__wrapped__(value)
@@ -104,11 +112,13 @@ def _members(value: bytes) -> Iterator[tuple[bytes, bytes | None]]:
     at, end = 0, len(value)
     while at < end:
         match = _MEMBER.match(value, at)
-        assert match is not None  # every part of the pattern may be empty, and none leaves a comma behind
+        # every part of the pattern may be empty, and none leaves a comma behind
+        assert match is not None
         name, equals, argument, rest = match.groups()
         at = match.end()
         if not equals:
-            # "max-age =5" is not a directive with an argument; what follows the name is dropped with it.
+            # "max-age =5" is not a directive with an argument; what follows the name is dropped
+            # with it.
             yield name.lower(), b"" if rest.strip() else None
         elif argument.startswith(b'"'):
             yield name.lower(), re.sub(rb"\\(.)", rb"\1", argument[1:-1]) if not rest.strip() else b""
@@ -117,7 +127,9 @@ def _members(value: bytes) -> Iterator[tuple[bytes, bytes | None]]:
 
 
 def _number(name: bytes, argument: bytes | None) -> int | None:
-    """Delta-seconds (RFC 9111 section 1.2.2), or what a broken number means for the directive: the cautious thing."""
+    """Delta-seconds (RFC 9111 section 1.2.2), or what a broken number means for the directive: the
+    cautious thing.
+    """
     if argument is not None and argument.isdigit():
         return FOREVER if len(argument) > 10 else min(int(argument), FOREVER)
     if name == b"max-stale":
@@ -128,7 +140,10 @@ def _number(name: bytes, argument: bytes | None) -> int | None:
 
 
 def _strictest(name: bytes, first: object, second: int | None) -> int | None:
-    """What two of one directive mean. Freshness given twice and differently is none (RFC 9111 section 4.2.1)."""
+    """What two of one directive mean.
+
+    Freshness given twice and differently is none (RFC 9111 section 4.2.1).
+    """
     if first == second:
         return second
     if name == b"min-fresh":
@@ -147,7 +162,10 @@ def seconds_of_age(value: bytes | None) -> int:
 
 
 def vary_of(value: bytes | None) -> tuple[str, ...] | None:
-    """The names in a Vary field, lower case, sorted, once each; None for "*" and for what is no list of names."""
+    """The names in a Vary field, lower case, sorted, once each;
+
+    None for "*" and for what is no list of names.
+    """
     if value is None:
         return ()
     names = sorted(set(tokens(value)))
@@ -162,7 +180,9 @@ def entity_tag(value: bytes | None) -> bytes | None:
 
 
 def entity_tags(value: bytes) -> list[bytes]:
-    """The opaque tags of an If-None-Match list, without their weakness marks, which its comparison ignores (RFC 9110 8.8.3.2)."""
+    """The opaque tags of an If-None-Match list, without their weakness marks, which its comparison
+    ignores (RFC 9110 8.8.3.2).
+    """
     return _TAG.findall(value)
 
 
@@ -182,7 +202,10 @@ _THIS_YEAR = gmtime().tm_year
 
 
 def date_of(value: bytes | None) -> int | None:
-    """Seconds since 1970 of an HTTP-date in any of its three forms (RFC 9110 section 5.6.7); None for anything else."""
+    """Seconds since 1970 of an HTTP-date in any of its three forms (RFC 9110 section 5.6.7);
+
+    None for anything else.
+    """
     return None if value is None or len(value) > 40 else _date(value)
 
 
@@ -195,7 +218,8 @@ def _date(value: bytes) -> int | None:
         year, day = int(match["year"]), int(match["day"])
         hour, minute, second = int(match["hour"]), int(match["minute"]), int(match["second"])
         if len(match["year"]) == 2:
-            # RFC 9110 section 5.6.7: a two-digit year that seems more than 50 years ahead was in the century before.
+            # RFC 9110 section 5.6.7: a two-digit year that seems more than 50 years ahead was in
+            # the century before.
             year += _THIS_YEAR // 100 * 100
             year -= 100 if year > _THIS_YEAR + 50 else 0
         month = _MONTHS.index(match["month"]) + 1

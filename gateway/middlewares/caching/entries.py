@@ -1,13 +1,15 @@
-"""Stored responses: finding them by URI and variant, keeping them within a number of bytes, forgetting them when they changed.
+"""Stored responses: finding them by URI and variant, keeping them within a number of bytes,
+forgetting them when they changed.
 
-What may be stored or served is decided in policy.py; here is only what is remembered. One `Entries` is
-shared by all pipelines of a process and outlives reloads, so that a write anywhere invalidates everywhere.
-Each pipeline has a `Ring` with a limit of its own: none evicts what another has stored. The limit comes
-with each `put`, so that a reload changes it in place.
+What may be stored or served is decided in policy.py; here is only what is remembered. One `Entries`
+is shared by all pipelines of a process and outlives reloads, so that a write anywhere invalidates
+everywhere. Each pipeline has a `Ring` with a limit of its own: none evicts what another has stored.
+The limit comes with each `put`, so that a reload changes it in place.
 
-Eviction is SIEVE (Zhang et al., NSDI 2024): a hit only sets a mark, and a hand that moves from the oldest
-response to the newest evicts the first one without it. That costs a hit less than LRU's reordering, and a
-scan does not empty the store.
+Eviction is SIEVE (Zhang et al., NSDI 2024): a hit only sets a mark, and a hand that moves from the
+    oldest
+response to the newest evicts the first one without it. That costs a hit less than LRU's reordering,
+and a scan does not empty the store.
 """
 
 from __future__ import annotations
@@ -25,10 +27,14 @@ Values = tuple[str, ...]
 
 ENTRY_OVERHEAD = 1400
 HEADER_OVERHEAD = 180
-"""Bytes that an entry, and each of its header fields, take beyond the bytes they hold (measured with tracemalloc)."""
+"""Bytes that an entry, and each of its header fields, take beyond the bytes they hold (measured
+with tracemalloc).
+"""
 
 _MAX_VARY = 8
-"""Different Vary fields remembered for one URI; an origin that keeps changing its mind loses the oldest."""
+"""Different Vary fields remembered for one URI; an origin that keeps changing its mind loses the
+oldest.
+"""
 
 _MAX_TRACES = 4096
 """Invalidated URIs remembered so that answers asked for before are not stored after."""
@@ -37,14 +43,17 @@ _MAX_TRACES = 4096
 class Entry(NamedTuple):
     """A stored response; immutable, so that what is prepared from it stays true.
 
-    uri:      scheme, authority and target. scope: who it is for, e.g. the route's name, or that and an identity.
+    uri:      scheme, authority and target. scope: who it is for, e.g. the route's name, or that and
+              an identity.
     vary:     lower-case names of the request fields it depends on, and `key` their values then.
-    headers:  raw pairs without Age, Cache-Status and whatever is of one hop; `fields` is the same as Reply's index of them, and
-              `lines` are they as they go over the wire.
+    headers:  raw pairs without Age, Cache-Status and whatever is of one hop; `fields` is the same
+              as Reply's index of them, and `lines` are they as they go over the wire.
     born:     the monotonic second at which its age was 0. lifetime: seconds it is fresh from then.
     no_cache: never to be used without asking the origin. strict: never to be used stale.
-    stale_if_error: seconds it may stand in for an error once stale, None where the origin does not say.
-    date:     its Date, in seconds since 1970. etag and last_modified are its validators, as written.
+    stale_if_error: seconds it may stand in for an error once stale, None where the origin does not
+        say.
+    date:     its Date, in seconds since 1970. etag and last_modified are its validators, as
+              written.
     """
 
     uri: str
@@ -77,8 +86,10 @@ class Entry(NamedTuple):
 class Slot:
     """An entry's place in the store.
 
-    fresh_until: the monotonic second at which it turns stale; in the past for one that may never be used unasked.
-    block, block_until: header lines prepared for its hits by whoever serves it, and until when they are true.
+    fresh_until: the monotonic second at which it turns stale; in the past for one that may never be
+                 used unasked.
+    block, block_until: header lines prepared for its hits by whoever serves it, and until when they
+        are true.
     """
 
     __slots__ = ("block", "block_until", "checked", "entry", "fresh_until", "hit", "newer", "older", "ring", "size")
@@ -150,7 +161,9 @@ class Ring:
 
 
 class Entries:
-    """The store. `sequence` counts invalidations: a request to the origin notes it and hands it to `put`."""
+    """The store. `sequence` counts invalidations: a request to the origin notes it and hands it to
+    `put`.
+    """
 
     def __init__(self) -> None:
         self.sequence = 0
@@ -180,7 +193,9 @@ class Entries:
         return uri in self._resources
 
     def select(self, uri: str, scope: Hashable, values: Callable[[R, Names], Values], request: R) -> Slot | None:
-        """The stored response for a request: `values(request, names)` are its values of the fields a response varies by.
+        """The stored response for a request:
+
+        `values(request, names)` are its values of the fields a response varies by.
 
         When several match, the most recent one, by Date (RFC 9111 section 4.1).
         """
@@ -199,13 +214,17 @@ class Entries:
         return chosen
 
     def varies(self, uri: str, scope: Hashable) -> Names:
-        """The fields that responses stored for this URI differ by; empty when there are none of either."""
+        """The fields that responses stored for this URI differ by; empty when there are none of
+        either.
+        """
         return tuple(sorted({name for names in self._resources.get(uri, {}).get(scope, ()) for name in names}))
 
     def put(self, entry: Entry, limit: int, since: int, ring: Ring | None = None) -> bool:
-        """Stores the entry in place of the one it replaces, evicting others of its ring to stay within `limit` bytes.
+        """Stores the entry in place of the one it replaces, evicting others of its ring to stay
+        within `limit` bytes.
 
-        since: `sequence` when the origin was asked. False when the entry cannot fit, or when its URI was
+        since: `sequence` when the origin was asked. False when the entry cannot fit, or when its
+               URI was
         invalidated since then: the answer may be older than what invalidated it.
         """
         ring = ring or self.ring
@@ -253,7 +272,8 @@ class Entries:
         """Forgets every response stored for the URI, whoever it is for; returns how many."""
         self.sequence += 1
         if len(self._traces) >= _MAX_TRACES:
-            # Whatever was asked for before this moment is not stored any more; a few answers lost, no trace needed.
+            # Whatever was asked for before this moment is not stored any more; a few answers lost,
+            # no trace needed.
             self._traces.clear()
             self._forgotten = self.sequence
         self._traces[uri] = self.sequence
@@ -265,9 +285,11 @@ class Entries:
         return len(found)
 
     def ban(self, pattern: str) -> None:
-        """Forgets every response whose path matches the pattern ("*" takes anything, "/" too), and what is still under way.
+        """Forgets every response whose path matches the pattern ("*" takes anything, "/" too), and
+        what is still under way.
 
-        Costs the same however much is stored: an entry is compared when it is next looked at. Patterns must come from the
+        Costs the same however much is stored: an entry is compared when it is next looked at.
+            Patterns must come from the
         configuration, for each is remembered.
         """
         self.sequence += 1

@@ -1,4 +1,5 @@
-"""What RFC 9111 allows, as pure decisions: may this be stored, for how long, may it be served, what does a 304 change.
+"""What RFC 9111 allows, as pure decisions: may this be stored, for how long, may it be served, what
+does a 304 change.
 
 Times are seconds and come in from outside. Nothing here touches the store, a socket or a clock.
 """
@@ -12,10 +13,14 @@ from gateway.core.headers import HOP_BY_HOP, Pair, lower
 from gateway.middlewares.caching.directives import FOREVER, Directives, date_of, entity_tags
 
 SAFE = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PROPFIND", "REPORT", "SEARCH", "QUERY"))
-"""Methods that change nothing (RFC 9110 section 9.2.1 and the IANA registry); any other invalidates (RFC 9111 section 4.4)."""
+"""Methods that change nothing (RFC 9110 section 9.2.1 and the IANA registry); any other invalidates
+(RFC 9111 section 4.4).
+"""
 
 HEURISTIC = frozenset((200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501))
-"""Statuses that may be stored though the origin says nothing (RFC 9110 section 15.1), but 206, which is never stored here."""
+"""Statuses that may be stored though the origin says nothing (RFC 9110 section 15.1), but 206,
+which is never stored here.
+"""
 
 UNDERSTOOD = HEURISTIC | {302, 303, 307, 400, 401, 403, 406, 409, 411, 413, 415, 422, 429, 500, 502, 503, 504}
 """Statuses whose caching rules are kept here, for must-understand (RFC 9111 section 5.2.2.3)."""
@@ -27,7 +32,9 @@ ERRORS = frozenset((500, 502, 503, 504))
 """What stale-if-error may be served instead of (RFC 5861 section 4)."""
 
 _NOT_STORED = HOP_BY_HOP | {b"age", b"content-length", b"x-request-id"}
-"""Fields left out of what is stored: of one hop or one message (RFC 9111 section 3.1), or said anew with every answer."""
+"""Fields left out of what is stored: of one hop or one message (RFC 9111 section 3.1), or said anew
+with every answer.
+"""
 
 _NOT_UPDATED = _NOT_STORED | {b"content-encoding", b"content-type", b"content-range"}
 """Fields a 304 does not change: the stored body depends on them (RFC 9111 section 3.2)."""
@@ -51,13 +58,19 @@ def refusal(
     statuses: Collection[int] = (),
     shares_cookies: bool = False,
 ) -> str:
-    """Why the response to a GET must not be stored, in a word or two; "" when it may be (RFC 9111 section 3).
+    """Why the response to a GET must not be stored, in a word or two;
 
-    expires, set_cookie: whether the response has such a field. statuses: those that default_ttl is for.
+    "" when it may be (RFC 9111 section 3).
+
+    expires, set_cookie: whether the response has such a field. statuses: those that default_ttl is
+        for.
     shares_cookies: whether a public response is stored for everybody with its Set-Cookie.
-    authorization: whether the request has such a field, or a client certificate, which says the same.
-    identified: whether the gateway knows who is calling, which counts like Authorization but takes a
-    plainer word to share. shared: False for a part of the cache that only one identity is served from.
+    authorization: whether the request has such a field, or a client certificate, which says the
+        same.
+    identified: whether the gateway knows who is calling, which counts like Authorization but takes
+                a
+    plainer word to share. shared: False for a part of the cache that only one identity is served
+        from.
     """
     if status < 200 or status in (206, 304):
         return "status"
@@ -81,7 +94,8 @@ def refusal(
     explicit = response.public or expires or response.max_age is not None or (shared and response.s_maxage is not None)
     if explicit or (not shared and response.private):
         return ""
-    # Without a default_ttl, an answer without a word is not kept; no-cache says: keep it and ask each time.
+    # Without a default_ttl, an answer without a word is not kept; no-cache says: keep it and ask
+    # each time.
     kept = status in statuses if default_ttl > 0 else status in HEURISTIC and response.no_cache
     return "" if kept else "nothing said"
 
@@ -111,13 +125,16 @@ def freshness_lifetime(
 def initial_age(age: int, date: int, delay: float, wall: float) -> float:
     """The age of a response when it arrived (RFC 9111 section 4.2.3).
 
-    age: what its Age field says. date: its Date. delay: seconds from the request to the response. wall: the time now.
+    age: what its Age field says. date: its Date. delay: seconds from the request to the response.
+         wall: the time now.
     """
     return max(0, int(wall) - date, age + delay)
 
 
 class Verdict(enum.Enum):
-    """What may be done with a stored response: serve it as fresh, serve it stale, or ask the origin first, and why."""
+    """What may be done with a stored response: serve it as fresh, serve it stale, or ask the origin
+    first, and why.
+    """
 
     FRESH = "fresh"
     STALE = "stale"
@@ -128,7 +145,8 @@ class Verdict(enum.Enum):
 def may_serve(age: float, lifetime: float, *, no_cache: bool, strict: bool, request: Directives) -> Verdict:
     """RFC 9111 sections 4.2, 4.2.4 and 5.2.1.
 
-    no_cache: the response may never be used without asking. strict: it may never be used stale (must-revalidate,
+    no_cache: the response may never be used without asking. strict: it may never be used stale
+              (must-revalidate,
     proxy-revalidate or s-maxage in a shared cache).
     """
     if no_cache:
@@ -148,7 +166,8 @@ def may_serve_on_error(
 ) -> bool:
     """Whether a stored response may stand in for an error of the origin's (RFC 5861 section 4).
 
-    window: the response's stale-if-error; the request's own goes first, `default` counts when neither has one.
+    window: the response's stale-if-error; the request's own goes first, `default` counts when
+            neither has one.
     """
     if no_cache or strict:
         return False
@@ -162,7 +181,9 @@ def may_serve_on_error(
 
 
 def stored_headers(headers: Iterable[Pair], response: Directives, *, shared: bool = True) -> list[Pair]:
-    """The fields to store: all but those of one hop and those a qualified no-cache or private names (RFC 9111 section 3.1)."""
+    """The fields to store: all but those of one hop and those a qualified no-cache or private names
+    (RFC 9111 section 3.1).
+    """
     left_out = _NOT_STORED | response.no_cache_fields
     if shared:
         left_out |= response.private_fields
@@ -170,9 +191,11 @@ def stored_headers(headers: Iterable[Pair], response: Directives, *, shared: boo
 
 
 def updated_headers(stored: Iterable[Pair], news: Iterable[Pair]) -> list[Pair]:
-    """A stored response's fields after a 304 that confirms it: the 304's replace its namesakes (RFC 9111 section 3.2).
+    """A stored response's fields after a 304 that confirms it: the 304's replace its namesakes (RFC
+    9111 section 3.2).
 
-    But for a weak ETag, which stays: the stored body may be coded, and is then not what a strong one names.
+    But for a weak ETag, which stays: the stored body may be coded, and is then not what a strong
+        one names.
     """
     stored = tuple(stored)
     weak = any(lower(name) == b"etag" and value.startswith(b"W/") for name, value in stored)
@@ -183,16 +206,21 @@ def updated_headers(stored: Iterable[Pair], news: Iterable[Pair]) -> list[Pair]:
 
 
 def headers_of_304(headers: Iterable[Pair], etag: bytes | None) -> list[Pair]:
-    """What of a 200's fields its 304 carries (RFC 9110 section 15.4.5); Last-Modified only where there is no ETag."""
+    """What of a 200's fields its 304 carries (RFC 9110 section 15.4.5);
+
+    Last-Modified only where there is no ETag.
+    """
     left_out = _NOT_IN_304 if etag is None else _NOT_IN_304 | {b"last-modified"}
     return [pair for pair in headers if lower(pair[0]) not in left_out]
 
 
 def confirms(etag: bytes | None, last_modified: bytes | None, new_etag: bytes | None, new_last_modified: bytes | None) -> bool:
-    """Whether the validators in an answer are those of the stored response it is about (RFC 9111 section 4.3.4).
+    """Whether the validators in an answer are those of the stored response it is about (RFC 9111
+    section 4.3.4).
 
-    A 304 without any is about the one response that was asked for: the gateway never asks with more than one
-    entity tag. A weak stored tag may be the strong one of an answer that was coded on its way here.
+    A 304 without any is about the one response that was asked for: the gateway never asks with more
+    than one entity tag. A weak stored tag may be the strong one of an answer that was coded on its
+    way here.
     """
     if new_etag is not None:
         if new_etag.startswith(b"W/") or (etag is not None and etag.startswith(b"W/")):
@@ -204,7 +232,9 @@ def confirms(etag: bytes | None, last_modified: bytes | None, new_etag: bytes | 
 def not_modified(
     if_none_match: bytes | None, if_modified_since: bytes | None, etag: bytes | None, last_modified: bytes | None, date: int
 ) -> bool:
-    """Whether a client's copy is the stored one, so that 304 answers it (RFC 9111 section 4.3.2, RFC 9110 section 13.2.2)."""
+    """Whether a client's copy is the stored one, so that 304 answers it (RFC 9111 section 4.3.2,
+    RFC 9110 section 13.2.2).
+    """
     if if_none_match is not None:
         if if_none_match.strip() == b"*":
             return True

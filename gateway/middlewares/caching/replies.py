@@ -16,7 +16,9 @@ from gateway.middlewares.caching.vary import can_match, secondary_key
 
 
 def reply_of(exchange: Exchange, entry: Entry, fields: Fields) -> Reply:
-    """What the request gets of a stored response: all of it, its head, or 304 when the client has it already."""
+    """What the request gets of a stored response: all of it, its head, or 304 when the client has
+    it already.
+    """
     if fields and 200 <= entry.status < 300 and _has_it(fields, entry.etag, entry.last_modified, entry.date):
         return _not_modified(entry.headers, entry.etag)
     body = entry.body
@@ -55,7 +57,10 @@ def _not_modified(headers: Iterable[Pair], etag: bytes | None) -> Reply:
 
 
 def become(reply: Reply, other: Reply) -> None:
-    """Makes `reply` say what `other` says, in place: response hooks cannot replace it. Its own blocks stay in front."""
+    """Makes `reply` say what `other` says, in place: response hooks cannot replace it.
+
+    Its own blocks stay in front.
+    """
     if other is reply:
         return
     if not isinstance(reply.body, bytes):
@@ -73,9 +78,12 @@ def become(reply: Reply, other: Reply) -> None:
 def entry_of(
     exchange: Exchange, look: Lookup, reply: Reply, config: CachingConfig, *, age: int, now: float, wall: float
 ) -> partial[Entry] | None:
-    """Makes the entry for a reply once it is called with its `body`; None when it must not be stored, or would be of no use.
+    """Makes the entry for a reply once it is called with its `body`;
 
-    age: what the Age field of the origin's answer says, in seconds. now and wall: when its head came.
+    None when it must not be stored, or would be of no use.
+
+    age: what the Age field of the origin's answer says, in seconds. now and wall: when its head
+         came.
     A reply without a Date gets one (RFC 9110 section 6.6.1).
     """
     said = parse(reply.get(b"cache-control"))

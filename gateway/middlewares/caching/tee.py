@@ -9,7 +9,10 @@ from gateway.core.headers import Pair
 
 
 class Tee:
-    """The stream it wraps, unchanged; `complete(body)` is called once, after the last byte, if there were at most `limit`."""
+    """The stream it wraps, unchanged;
+
+    `complete(body)` is called once, after the last byte, if there were at most `limit`.
+    """
 
     __slots__ = ("_chunks", "_complete", "_inner", "_limit", "_size")
 
@@ -41,7 +44,9 @@ class Tee:
 
     @property
     def trailers(self) -> tuple[Pair, ...]:
-        """Those of the body passing through; they are not kept (RFC 9111 section 3.1 leaves that open)."""
+        """Those of the body passing through; they are not kept (RFC 9111 section 3.1 leaves that
+        open).
+        """
         inner: tuple[Pair, ...] = getattr(self._inner, "trailers", ())
         return inner
 

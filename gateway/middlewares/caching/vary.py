@@ -1,7 +1,9 @@
-"""Which requests a stored response stands for: the values of the fields its Vary names, as the origin was sent them.
+"""Which requests a stored response stands for: the values of the fields its Vary names, as the
+origin was sent them.
 
-What the origin sees is not what the client sent: identity comes from the gateway alone, other middlewares replace fields, and
-some are new in every request. A key made of what the client wrote there would let one client plant answers for another.
+What the origin sees is not what the client sent: identity comes from the gateway alone, other
+middlewares replace fields, and some are new in every request. A key made of what the client wrote
+there would let one client plant answers for another.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ _LISTS = frozenset(("accept-charset", "accept-encoding", "accept-language"))
 
 
 def can_match(names: tuple[str, ...] | None) -> bool:
-    """Return True if later requests can be known to match a response that varies by `names` (RFC 9111 section 4.1)."""
+    """Return True if later requests can be known to match a response that varies by `names` (RFC
+    9111 section 4.1).
+    """
     return names is not None and not any(_is_new_each_time(name) for name in names)
 
 
@@ -35,7 +39,10 @@ def _is_new_each_time(name: str) -> bool:
 
 
 def secondary_key(exchange: Exchange, names: tuple[str, ...]) -> tuple[str, ...]:
-    """The request's values of `names`, normalised, in the order of `names`; "" for a field that is not there."""
+    """The request's values of `names`, normalised, in the order of `names`;
+
+    "" for a field that is not there.
+    """
     identity, added = exchange.identity, exchange.forward_headers
     replaced: dict[str, list[str]] = {}
     for pairs in (added or (), identity.headers if identity is not None else ()):
@@ -57,7 +64,8 @@ def secondary_key(exchange: Exchange, names: tuple[str, ...]) -> tuple[str, ...]
 def _remembered(name: str, value: str) -> str:
     members = [member.strip(" \t").replace(" ", "").replace("\t", "") for member in value.lower().split(",")]
     members = [member for member in members if member]
-    # Preference among codings is said by weights alone; among languages servers go by the order too (RFC 9110 section 12.5.4).
+    # Preference among codings is said by weights alone; among languages servers go by the order too
+    # (RFC 9110 section 12.5.4).
     return ",".join(sorted(members) if name == "accept-encoding" else members)
 
 

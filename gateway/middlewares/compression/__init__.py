@@ -1,21 +1,24 @@
 """Answers in a content coding the client accepts (RFC 9110 section 12.5.3): zstd, br or gzip.
 
-    [compression]
-    algorithms = ["zstd", "br", "gzip"]     # the server's preference among what the client likes equally
-    minimum = "1KiB"                        # shorter answers go out as they are
-    types = ["text/*", "application/json", "+json"]
-    gzip_level = 1                          # 0 to 3; br_quality 0 to 5, zstd_level 1 to 9
-    events = false                          # whether text/event-stream is compressed too
+    [compression] algorithms = ["zstd", "br", "gzip"]     # the server's preference among what the
+    client likes equally minimum = "1KiB"                        # shorter answers go out as they
+    are types = ["text/*", "application/json", "+json"] gzip_level = 1                          # 0
+    to 3; br_quality 0 to 5, zstd_level 1 to 9 events = false                          # whether
+    text/event-stream is compressed too
 
-Short complete bodies are compressed at once, longer ones piece by piece so that others get their turn, and bodies that are
-arriving with a flush after everything that arrived, so that nothing is held back.
+Short complete bodies are compressed at once, longer ones piece by piece so that others get their
+turn, and bodies that are arriving with a flush after everything that arrived, so that nothing is
+held back.
 
-Left alone: what has a coding already, parts (206, Content-Range), bodiless statuses, `no-transform` (RFC 9111 sections 5.2.1.6
-and 5.2.2.6), and what carries a digest or a signature: Content-Digest and Repr-Digest both cover the coded bytes (RFC 9530
-sections 2 and 3), so a coding would make them wrong, and dropping them would take away what somebody took care to give.
+Left alone: what has a coding already, parts (206, Content-Range), bodiless statuses, `no-transform`
+            (RFC 9111 sections 5.2.1.6
+and 5.2.2.6), and what carries a digest or a signature: Content-Digest and Repr-Digest both cover
+the coded bytes (RFC 9530 sections 2 and 3), so a coding would make them wrong, and dropping them
+would take away what somebody took care to give.
 
-A strong ETag becomes weak, since another coding is another representation (RFC 9110 section 8.8.3.3). Where `caching` comes
-before this in the list it stores answers as they came; after it, coded ones, which Vary tells apart.
+A strong ETag becomes weak, since another coding is another representation (RFC 9110 section
+8.8.3.3). Where `caching` comes before this in the list it stores answers as they came; after it,
+coded ones, which Vary tells apart.
 """
 
 from __future__ import annotations
@@ -189,7 +192,8 @@ def _encode(coding: Coding, exchange: Exchange, reply: Reply) -> None:
 
 
 def _not_modified(exchange: Exchange, reply: Reply) -> None:
-    """The 304 to a client that asked with the weak form of an ETag: it has the coded representation.
+    """The 304 to a client that asked with the weak form of an ETag: it has the coded
+    representation.
 
     A strong ETag in the 304 would match nothing that client has stored (RFC 9111 section 4.3.4).
     """

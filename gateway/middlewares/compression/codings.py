@@ -19,10 +19,14 @@ PIECE = 32 * 1024
 
 REMEMBERED = 64
 REMEMBERED_SIZE = 8 * 1024
-"""Bodies of which the coded form is remembered, by coding, and the most bytes of one: a MiB in all at worst."""
+"""Bodies of which the coded form is remembered, by coding, and the most bytes of one: a MiB in all
+at worst.
+"""
 
 _WINDOW = 18
-"""log2 of the bytes a stream's coder looks back on: enough for text, and little memory for each of ten thousand streams."""
+"""log2 of the bytes a stream's coder looks back on: enough for text, and little memory for each of
+ten thousand streams.
+"""
 
 
 class Encoder(Protocol):
@@ -80,7 +84,10 @@ def _zstd_compressor(level: int) -> zstd.ZstdCompressor:
 
 @dataclass(frozen=True, slots=True)
 class Coding:
-    """`name` as in Content-Encoding; `once` codes a whole body, `encoder` begins one that comes in pieces."""
+    """`name` as in Content-Encoding;
+
+    `once` codes a whole body, `encoder` begins one that comes in pieces.
+    """
 
     name: bytes
     once: Callable[[bytes], bytes]
@@ -88,7 +95,9 @@ class Coding:
 
 
 class Once:
-    """Codes whole bodies, and remembers the last few small ones: what many clients ask for is coded once, not for each."""
+    """Codes whole bodies, and remembers the last few small ones: what many clients ask for is coded
+    once, not for each.
+    """
 
     def __init__(self, code: Callable[[bytes], bytes]) -> None:
         self._code = code
@@ -108,7 +117,8 @@ class Once:
 
 def codings(gzip_level: int, br_quality: int, zstd_level: int) -> dict[str, Coding]:
     """What bodies can be coded in, by name."""
-    compressor = _zstd_compressor(zstd_level)  # Ends a frame with every call, and is cheaper to keep than to make.
+    # Ends a frame with every call, and is cheaper to keep than to make.
+    compressor = _zstd_compressor(zstd_level)
     return {
         "gzip": Coding(b"gzip", Once(lambda body: isal_zlib.compress(body, gzip_level, 31)), lambda: _Gzip(gzip_level)),
         "br": Coding(

@@ -1,4 +1,5 @@
-"""Requests held to what the operator says they look like: how large, of what type, and of what shape.
+"""Requests held to what the operator says they look like: how large, of what type, and of what
+shape.
 
     too large                413 VAL_004, at once by Content-Length, else when the limit is passed
     wrong media type         415 VAL_006; likewise a coded or non-UTF-8 body where its content has to be read
@@ -6,9 +7,10 @@
     does not fit its schema  422 with one entry per field: VAL_002 where all of them are missing, else VAL_003
 
 Bodies are read as JSON (application/json and anything +json) or as an urlencoded form. What readers
-differ about is refused: a name twice in one object, numbers of more digits than can be told apart. Depth
-and members are bounded, and large bodies are judged in a process of their own (judge.py). A body that
-must be there and is not, or is empty, is a missing field of its own, called "".
+differ about is refused: a name twice in one object, numbers of more digits than can be told apart.
+    Depth
+and members are bounded, and large bodies are judged in a process of their own (judge.py). A body
+that must be there and is not, or is empty, is a missing field of its own, called "".
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ CONFIG = schema_of(ValidationConfig)
 
 
 def build(config: ValidationConfig, context: Context) -> Hooks:
-    """The cheapest hook that checks what is configured; only a body's schema makes it one that is awaited."""
+    """The cheapest hook that checks what is configured; only a body's schema makes it one that is
+    awaited.
+    """
     gate = Gate(config, context)
     if gate.body is not None:
         return Hooks(request=gate.with_body)

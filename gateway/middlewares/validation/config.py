@@ -47,7 +47,8 @@ class SchemaField(SubTable):
             return None
         loaded: SchemaConfig = super()._deserialize(value, attr, data, partial, **kwargs)
         if isinstance(value, FileTable):
-            # Read here it counts for the hash of the configuration, and one compilation sees one state of it.
+            # Read here it counts for the hash of the configuration, and one compilation sees one
+            # state of it.
             return replace(loaded, text=str(value.contents()))
         return loaded if loaded.schema is None else replace(loaded, schema=plain(loaded.schema))
 

@@ -1,4 +1,6 @@
-"""The checks on a request's way, cheapest first: what the head says, its parameters, and last its body, which has to be read."""
+"""The checks on a request's way, cheapest first: what the head says, its parameters, and last its
+body, which has to be read.
+"""
 
 from __future__ import annotations
 
@@ -25,15 +27,23 @@ _PARAMETER = re.compile(r';\s*([^\s=;,"]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;,"
 _UTF8 = frozenset(("", "utf-8", "utf8", "us-ascii"))
 
 INLINE = 32 * 1024
-"""Bytes of a body that are judged on the loop: some milliseconds at worst. Larger ones go to judge.py."""
+"""Bytes of a body that are judged on the loop: some milliseconds at worst.
+
+Larger ones go to judge.py.
+"""
 COSTLY_ERRORS = 0.25
 """Seconds for what is wrong with a body where that may be much to say."""
 MAX_BODY, MAX_BODY_JUDGED = 10_000_000, 1_000_000
-"""Bytes that a body may have unless the configuration says otherwise, without and with a schema for it."""
+"""Bytes that a body may have unless the configuration says otherwise, without and with a schema for
+it.
+"""
 
 
 class Gate:
-    """One pipeline's (or route's) checks; `body`, `query` and `path` are compiled schemas, None where there is none."""
+    """One pipeline's (or route's) checks;
+
+    `body`, `query` and `path` are compiled schemas, None where there is none.
+    """
 
     def __init__(self, config: ValidationConfig, context: Context) -> None:
         def schema(at: str) -> Schema | None:
@@ -113,7 +123,10 @@ class Gate:
             self._invalid(exchange, part, errors)
 
     async def _body_errors(self, exchange: Exchange) -> list[Entry]:
-        """What is wrong with the body. Raises Failed when there is none, or none that can be read."""
+        """What is wrong with the body.
+
+        Raises Failed when there is none, or none that can be read.
+        """
         body = exchange.body
         if body is None or body.length == 0:
             return self._no_body(exchange)
@@ -141,14 +154,19 @@ class Gate:
             self._refuse(exchange, Failure.MALFORMED, "The body is not UTF-8.")
 
     async def _costly_errors(self, portable: dict[str, Any], data: bytes, is_form: bool) -> list[Entry]:
-        """What is wrong with a body that is known to be wrong, in so many words as can be found in time."""
+        """What is wrong with a body that is known to be wrong, in so many words as can be found in
+        time.
+        """
         try:
             return await self._judge.errors(portable, data, is_form, self._bounds, COSTLY_ERRORS)
         except Unreadable:
             return [entry((), INVALID, "is not as it must be")]
 
     def _is_form(self, exchange: Exchange) -> bool:
-        """Whether the body is a form rather than JSON. Raises Failed for what is neither, or is coded."""
+        """Whether the body is a form rather than JSON.
+
+        Raises Failed for what is neither, or is coded.
+        """
         given = _field(exchange, "Content-Type")
         media_type = _media_type(given)
         is_form = media_type == _FORM
@@ -196,7 +214,9 @@ def _field(exchange: Exchange, name: str) -> str:
 
 
 def _charset(content_type: str) -> str:
-    """The charset parameter, "" without one; what looks like it inside another one's quotes is none."""
+    """The charset parameter, "" without one; what looks like it inside another one's quotes is
+    none.
+    """
     for name, quoted, plain in _PARAMETER.findall(content_type):
         if name.lower() == "charset":
             return quoted or plain  # type: ignore[no-any-return]

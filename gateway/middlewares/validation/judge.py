@@ -2,12 +2,12 @@
 
 Reading JSON and holding it to a schema keeps the interpreter to itself, for 50 ms and more with a
 megabyte, so that no thread helps. Large bodies go to one process beside this one instead, and so do
-bodies whose errors may take long to list because their schema branches into itself. The process starts
-with the first of them, and is ended and replaced when a body takes longer than its deadline.
+bodies whose errors may take long to list because their schema branches into itself. The process
+starts with the first of them, and is ended and replaced when a body takes longer than its deadline.
 
-The process reads and writes messages of four bytes of length and a payload: a line of JSON about the
-body, with its schema when that is new, then the body; back comes JSON. Its first message, which is empty,
-says that it is ready.
+The process reads and writes messages of four bytes of length and a payload: a line of JSON about
+the body, with its schema when that is new, then the body; back comes JSON. Its first message, which
+is empty, says that it is ready.
 """
 
 from __future__ import annotations
@@ -59,7 +59,9 @@ class Judge:
     async def errors(
         self, schema: dict[str, Any], data: bytes, form: bool, bounds: Bounds, deadline: float = DEADLINE
     ) -> list[Entry]:
-        """What is wrong with a body. Raises Unreadable, and Failed(OVERLOADED) when too many wait already.
+        """What is wrong with a body.
+
+        Raises Unreadable, and Failed(OVERLOADED) when too many wait already.
 
         deadline: seconds it may take once its turn has come.
         """

@@ -45,7 +45,8 @@ def main(source: BinaryIO, sink: BinaryIO) -> None:
 
 
 if __name__ == "__main__":
-    # The gateway's terminal and supervisor signal the whole group; this process ends with its stdin.
+    # The gateway's terminal and supervisor signal the whole group; this process ends with its
+    # stdin.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     # The errors of a body may fill any memory; a process that dies of it is replaced.

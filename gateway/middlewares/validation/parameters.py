@@ -1,9 +1,10 @@
-"""Strings as the values they stand for: parameters of queries, forms and paths know no types, their schemas do.
+"""Strings as the values they stand for: parameters of queries, forms and paths know no types, their
+schemas do.
 
-A parameter becomes an integer, number or boolean where its schema says so and it looks like one, and a
-list where the schema has an array; anything else stays a string, for the schema to refuse. Types are
-looked for in everything that speaks of the same value: alternatives, conditions, references into this
-and other documents.
+A parameter becomes an integer, number or boolean where its schema says so and it looks like one,
+and a list where the schema has an array; anything else stays a string, for the schema to refuse.
+Types are looked for in everything that speaks of the same value: alternatives, conditions,
+references into this and other documents.
 """
 
 from __future__ import annotations
@@ -28,7 +29,10 @@ _TYPE_OF = {bool: "boolean", int: "integer", float: "number", str: "string", lis
 
 
 def parsed(text: str) -> Strings:
-    """A query or an urlencoded form. Raises ValueError where it is not UTF-8 or holds more than 10,000 parameters."""
+    """A query or an urlencoded form.
+
+    Raises ValueError where it is not UTF-8 or holds more than 10,000 parameters.
+    """
     found: Strings = {}
     for name, value in parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=_MOST_FIELDS):
         found.setdefault(name, []).append(value)
@@ -77,7 +81,10 @@ def converter(documents: Documents, split: Collection[str] = ()) -> Callable[[St
 
 @dataclass(slots=True)
 class _Wanted:
-    """What schemas say about one value. `first`: of the members of an array, by place; `items`: of the others."""
+    """What schemas say about one value.
+
+    `first`: of the members of an array, by place; `items`: of the others.
+    """
 
     types: set[str] = field(default_factory=set)
     first: dict[int, list[Place]] = field(default_factory=dict)
@@ -111,7 +118,8 @@ def _convert(places: list[Place], documents: Documents, depth: int = 0) -> Conve
     def convert(values: list[str]) -> Any:
         listed = [first.get(place, items)([value]) for place, value in enumerate(values)]
         if len(values) == 1 and types > {"array"} and listed == values and typed:
-            return scalar(values)  # It is none of the array's members: perhaps it is one of the others.
+            # It is none of the array's members: perhaps it is one of the others.
+            return scalar(values)
         return listed
 
     return convert

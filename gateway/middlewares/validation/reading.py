@@ -1,7 +1,9 @@
-"""Bodies as values: their size, depth and members bounded first, what readers differ about refused. Pure.
+"""Bodies as values: their size, depth and members bounded first, what readers differ about refused.
 
-Everything here costs time in proportion to the body. It runs on the loop for small bodies and in the
-helper process (judge.py) for large ones.
+Pure.
+
+Everything here costs time in proportion to the body. It runs on the loop for small bodies and in
+the helper process (judge.py) for large ones.
 """
 
 from __future__ import annotations
@@ -53,7 +55,8 @@ def json_value(data: bytes, bounds: Bounds) -> Any:
         detail = f"The body is not JSON: line {error.lineno}, column {error.colno}.{nested}"
         raise Unreadable(Failure.MALFORMED, detail, error.msg) from None
     if _strings(data) != _strings(orjson.dumps(value)):
-        # RFC 8259 section 4: which one counts is up to the reader, so the origin may take the other one.
+        # RFC 8259 section 4: which one counts is up to the reader, so the origin may take the other
+        # one.
         raise Unreadable(Failure.MALFORMED, "The body has a name twice in one object.")
     return _exact(data) if _TOO_MANY_DIGITS in data.translate(_DIGITS) else value
 
@@ -76,7 +79,9 @@ def _openers(data: bytes) -> int:
 
 
 def _check_shape(data: bytes, bounds: Bounds) -> None:
-    """Raises Unreadable where the bounds are passed; brackets and commas in strings are told apart only then."""
+    """Raises Unreadable where the bounds are passed; brackets and commas in strings are told apart
+    only then.
+    """
     if _openers(data) <= bounds.depth and members_at_most(data) <= bounds.members:
         return
     bare = _STRING.sub(b"", data)

@@ -138,7 +138,10 @@ def at_pointer(reference: str, root: Any) -> Any:
 
 
 def retrieve(uri: str) -> Any:
-    """Another file that a schema refers to; nothing is fetched from the network. Raises ValueError or OSError."""
+    """Another file that a schema refers to; nothing is fetched from the network.
+
+    Raises ValueError or OSError.
+    """
     parts = urlsplit(uri)
     if parts.scheme != "file":
         raise ValueError("only files are read")

@@ -1,4 +1,7 @@
-"""Compiling what a configuration names: JSON Schema with jsonschema-rs, or the operator's own marshmallow class."""
+"""Compiling what a configuration names:
+
+JSON Schema with jsonschema-rs, or the operator's own marshmallow class.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,8 @@ from gateway.middlewares.validation.parameters import Strings, converter, untype
 from gateway.middlewares.validation.references import Documents, at_pointer, retrieve, with_nulls
 
 LISTED = 5_000
-"""Values of a body times parts of its schema up to which all errors are listed: some milliseconds."""
+"""Values of a body times parts of its schema up to which all errors are listed: some milliseconds.
+"""
 PATTERNS = jsonschema_rs.FancyRegexOptions(backtrack_limit=10_000)
 """A value for which a pattern tries more is refused; that takes half a millisecond."""
 
@@ -83,7 +87,8 @@ _BRANCHING = frozenset(("anyOf", "oneOf", "allOf", "not", "if", "contains", "dep
 
 
 def _measured(schema: Any) -> tuple[int, bool]:
-    """How many parts a schema has, and whether one error may hold others, each with the value it is about.
+    """How many parts a schema has, and whether one error may hold others, each with the value it is
+    about.
 
     Such an error can be as large as the body's members to the power of two.
     """
@@ -102,8 +107,9 @@ def _measured(schema: Any) -> tuple[int, bool]:
 def _leads_back(schema: Any) -> bool:
     """Return True for a schema that refers to itself, or to what is not in it.
 
-    With branches its errors may be as many as these to the power of a body's depth. Whether a body is
-    valid is found out in proportional time all the same, since jsonschema-rs remembers what it found.
+    With branches its errors may be as many as these to the power of a body's depth. Whether a body
+    is valid is found out in proportional time all the same, since jsonschema-rs remembers what it
+    found.
     """
     return any(_returns(schema, reference) for reference in _references(schema))
 
@@ -165,7 +171,8 @@ class MarshmallowSchema:
 def _flat(node: Any, messages: Any, value: Any, path: tuple[str | int, ...]) -> Iterator[Entry]:
     """marshmallow's nested messages as entries. What has none of the value below it was missing.
 
-    node: the schema or field they are of, None where that is unknown; a Dict field's messages have a level of their own, for
+    node: the schema or field they are of, None where that is unknown; a Dict field's messages have
+          a level of their own, for
     what is wrong with a key and with its value.
     """
     if isinstance(messages, Mapping):
@@ -206,7 +213,10 @@ def _below(value: Any, key: str | int) -> Any:
 
 
 def compiled(config: SchemaConfig, at: str, directory: Path, split: Collection[str] = ()) -> Schema:
-    """The schema that stands under the key `at`; `split` as in `converter`. Raises ConfigProblem."""
+    """The schema that stands under the key `at`;
+
+    `split` as in `converter`. Raises ConfigProblem.
+    """
     if config.marshmallow:
         return _marshmallow(config.marshmallow, (at, "marshmallow"))
     if config.schema is not None:
@@ -226,7 +236,9 @@ def compiled(config: SchemaConfig, at: str, directory: Path, split: Collection[s
 def _json_schema(
     schema: Any, name: str, base: str | None, at: tuple[str, ...], split: Collection[str], *, nested: bool = False
 ) -> JsonSchema:
-    """nested: whether the schema's own keys stand in the configuration, so that its faults can be pointed at."""
+    """nested: whether the schema's own keys stand in the configuration, so that its faults can be
+    pointed at.
+    """
     try:
         return JsonSchema(schema, name, base, split)
     except jsonschema_rs.ValidationError as error:
