@@ -1,3 +1,1 @@
-"""The admin listener: metrics, health, status and reload, for operators; and the client the command
-line calls it with.
-"""
+"""The admin listener, for operators: metrics, health, status and reload."""

@@ -1,8 +1,8 @@
-"""What the admin API answers, as marshmallow schemas: handlers dump through them, and the OpenAPI
-document is made of them.
+"""The admin API's answers as marshmallow schemas.
 
-A field that is not here is not shown, whatever the state hands over: secrets cannot get out by
-being forgotten.
+Handlers dump through them, and the OpenAPI document is made of them.
+
+A field that is not here is not shown, so a secret in the state cannot get out by mistake.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class Upstream(Schema):
     retrying = fields.Integer()
     waiting = fields.Integer(metadata=described("Requests in the queue"))
     limit = fields.Integer(allow_none=True, metadata=described("How many requests may be under way now; null: no limit"))
-    trying_all = fields.Boolean(metadata=described("Nobody is well, so all are picked (on_empty)"))
+    trying_all = fields.Boolean(metadata=described("None is well, so all are picked (on_empty)"))
     circuit = fields.Nested(Circuit, allow_none=True)
     endpoints = fields.List(fields.Nested(Endpoint), required=True)
 
@@ -222,7 +222,7 @@ def problem(status: int, detail: str, *, headers: Mapping[str, str] | None = Non
 
 
 def refused(outcome: Any) -> web.Response:
-    """What is wrong with the configuration that a reload found (runtime.reload.Outcome)."""
+    """Answer a reload that found errors in the configuration (runtime.reload.Outcome)."""
     count = sum(1 for found in outcome.problems if found.severity == "error")
     detail = f"{count} error{'' if count == 1 else 's'}; the configuration in force stays as it is"
     return _problem(ReloadRefused, 422, {"detail": detail, "hash": outcome.hash, "problems": outcome.problems}, None)

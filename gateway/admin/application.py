@@ -1,5 +1,4 @@
-"""The admin application: aiohttp the ordinary way, on a listener of its own, for operators and
-Prometheus.
+"""The admin application: plain aiohttp, for operators and Prometheus.
 
 It reads the running gateway through `AdminState` and changes it only by `reload`. Who may call is
 guard.py's, what answers look like answers.py's.
@@ -40,13 +39,13 @@ class AdminState(Protocol):
     telemetry: Telemetry
 
     def ready(self) -> bool:
-        """Whether new requests should be sent here."""
+        """Return True if new requests should be sent here."""
 
     def health(self) -> Mapping[str, Any]:
         """The condition of every upstream and its endpoints, and the worst of them."""
 
     def config(self) -> Mapping[str, Any]:
-        """What is in force, by names."""
+        """Return what is in force, by names."""
 
     def status(self) -> Mapping[str, Any]:
         """The process in numbers."""
@@ -152,7 +151,7 @@ async def deregister_service(request: web.Request) -> web.StreamResponse:
 
 
 def _changed(name: str, outcome: bool | None, unable: str, done: web.Response) -> web.Response:
-    """What came of changing an upstream:
+    """Return the answer to a change of an upstream:
 
     None is that there is no such, False that it is `unable`.
     """
@@ -162,7 +161,7 @@ def _changed(name: str, outcome: bool | None, unable: str, done: web.Response) -
 
 
 def _faults(error: ValidationError) -> str:
-    """What is wrong with which field, in a line."""
+    """Return what is wrong with which field, in a line."""
     found = error.messages_dict
     return "; ".join(f"{'' if name == SCHEMA else f'{name}: '}{' '.join(map(str, texts))}" for name, texts in found.items())
 
@@ -267,5 +266,5 @@ def make_app(state: AdminState, config: AdminConfig = NO_TOKENS, paths: Collecti
 
 
 async def _without_server(request: web.Request, response: web.StreamResponse) -> None:
-    """Nobody needs to know the versions of Python and aiohttp."""
+    """Keep the versions of Python and aiohttp to ourselves."""
     response.headers.popall("Server", None)

@@ -1,9 +1,8 @@
-"""Who may use the admin API: every request passes here before it is routed, and every answer on its
-way back.
+"""Decide who may use the admin API, for every request and before it is routed.
 
 With tokens, those who know one: the writer's for everything, a reader's for what changes nothing.
-Without, everybody who reaches the listener, which is why it is on 127.0.0.1 by default. What also
-reaches it there is a web page in a browser on that machine, and two rules keep pages out:
+Without, every client that reaches the listener, which is why it is on 127.0.0.1 by default. What
+also reaches it there is a web page in a browser on that machine, and two rules keep pages out:
 
 - The Host must be an address, `localhost`, the configured host, one of `hosts` or a name without a
   dot. A page can have its own name resolve to 127.0.0.1 (DNS rebinding) and is then of the same
@@ -84,7 +83,7 @@ def _bytes(token: str) -> bytes:
 
 
 def guard(access: Access, open_paths: Collection[str]) -> Middleware:
-    """The application's middleware. `open_paths` are for everybody."""
+    """The application's middleware. `open_paths` need no token."""
 
     @web.middleware
     async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -148,7 +147,7 @@ def untrusted(request: web.Request, hosts: Collection[str]) -> web.Response | No
 
 
 def is_own_name(given: str, hosts: Collection[str]) -> bool:
-    """Whether a Host field is one that no page from elsewhere can have in its address."""
+    """Return True if a Host field is one that no page from elsewhere can have in its address."""
     name = given.lower()
     name = name[1:].partition("]")[0] if name.startswith("[") else name.partition(":")[0]
     name = name.removesuffix(".")

@@ -1,5 +1,4 @@
-"""The socket of the admin application: who gets a connection, how long one may take, what malformed
-requests are told.
+"""The socket of the admin application: connections, their deadlines, malformed requests.
 
 aiohttp's server has neither limits nor deadlines, and answers malformed requests in its own shape,
 so both are added to its protocol here. Connections are accepted here too: a flood of the data plane
@@ -77,8 +76,9 @@ class AdminConnection(RequestHandler):
     def handle_error(
         self, request: Any, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:
-        """Malformed requests, and what the application lets through: a problem, and nothing
-        internal in it.
+        """Answer malformed requests and errors of the application with a problem.
+
+        Nothing internal is in it.
         """
         if status >= 500:
             log.error("%s %r failed", request.method, request.path, exc_info=exc)

@@ -1,10 +1,9 @@
-"""`/metrics`: our own families and those of prometheus_client's default registry, as Prometheus
-text or OpenMetrics.
+"""`/metrics`: the gateway's families and prometheus_client's, as text or OpenMetrics.
 
 The default registry holds what prometheus_client knows about the process and the interpreter, and
-whatever middlewares of the operator's own have registered there. Rendering takes microseconds a
-line and there may be tens of thousands of lines, on the loop
-that serves requests: it is done in slices, between which the loop does its other work.
+what operators' own middlewares have registered there. Rendering takes microseconds a line, and
+there may be tens of thousands of lines, on the loop that serves requests: it is done in slices,
+between which the loop does its other work.
 """
 
 from __future__ import annotations
@@ -47,8 +46,9 @@ class FamilyCollector(Collector):
             yield first
 
     def slices(self, family: Family | HistogramFamily) -> Iterator[Metric]:
-        """At least one, even of a family that has no series yet: its name and type are known all
-        the same.
+        """Yield at least one piece, even of a family without series.
+
+        Its name and type are known all the same.
         """
         if isinstance(family, HistogramFamily):
             cells = list(family.cells.items())
@@ -94,8 +94,9 @@ class _One(Collector):
 
 
 async def exposition(telemetry: Telemetry, accept: str, others: Collector = REGISTRY) -> tuple[bytes, str]:
-    """Everything there is to scrape, and its content type: what `accept` asks for, Prometheus text
-    if it asks for nothing.
+    """Return everything there is to scrape, and its content type.
+
+    `accept` chooses between OpenMetrics and Prometheus text, which is the default.
     """
     encode, content_type = choose_encoder(accept)
     collector = FamilyCollector(telemetry)
@@ -116,6 +117,6 @@ def _others(encode: Callable[[Collector], bytes], others: Collector) -> bytes:
     try:
         return encode(others).removesuffix(EOF)
     except Exception:
-        # A collector of somebody's own; our families are what alerts depend on.
+        # A collector of the operator's own; our families are what alerts depend on.
         log.exception("a collector of the default registry failed; its metrics are left out")
         return b""

@@ -1,5 +1,6 @@
-"""The admin API's description: one table of endpoints, from which the application's routes and the
-OpenAPI document are made.
+"""The admin API in one table of endpoints.
+
+The application's routes and the OpenAPI document are made from it.
 """
 
 from __future__ import annotations

@@ -27,8 +27,9 @@ class RequestBody(Protocol):
 
     length: int | None
     limit: int | None
-    """Bytes after which reading raises Failed(BODY_TOO_LARGE); hooks may lower it before the first
-    read.
+    """Bytes after which reading raises Failed(BODY_TOO_LARGE).
+
+    Hooks may lower it before the first read.
     """
 
     async def read(self) -> bytes:
@@ -53,7 +54,7 @@ class RequestBody(Protocol):
 
 
 class ReplyStream(Protocol):
-    """A reply's body, arriving. Whoever stops reading before the end calls `abort`."""
+    """A reply's body, arriving. A reader that stops before the end calls `abort`."""
 
     async def read(self) -> bytes:
         """The next bytes, as they came; b"" at the end. Raises Failed when the body breaks off."""
@@ -73,9 +74,9 @@ class Reply:
     `headers` never holds Connection, Content-Length or Transfer-Encoding: serving/ frames the
     message itself. Change headers only through the methods; they keep the index for `get` true.
     `length` is the body's length in bytes when known (for HEAD and 304, the length GET would have
-    had), None otherwise. `blocks` are complete header lines (each ended by CRLF) that nobody looks
-    up again, such as the limit headers. `joined` is how many of the first `headers` have been
-    written out already, and as which lines; the methods keep it true.
+    had), None otherwise. `blocks` are complete header lines (each ended by CRLF) that are not
+    looked up again, such as the limit headers. `joined` is how many of the first `headers` have
+    been written out already, and as which lines; the methods keep it true.
     """
 
     __slots__ = ("blocks", "body", "headers", "index", "joined", "length", "reason", "status")
@@ -124,9 +125,7 @@ class Reply:
         return f"<Reply {self.status} {kind} {self.length}>"
 
     def get(self, name: bytes) -> bytes | None:
-        """The value of the field called `name` (lower case); several lines of it are joined by
-        commas.
-        """
+        """Return the value of the field `name` (lower case), several lines joined by commas."""
         return self.index.get(name)
 
     def add(self, name: bytes, value: bytes) -> None:
@@ -145,9 +144,7 @@ class Reply:
         self.index[key] = value
 
     def vary(self, name: bytes) -> None:
-        """Says in Vary that this reply depends on the request's field `name` (RFC 9110 section
-        12.5.5), once.
-        """
+        """Add `name` to Vary, unless it is there (RFC 9110 section 12.5.5)."""
         known = self.index.get(b"vary")
         if known is None:
             self.headers.append((b"Vary", name))
@@ -197,9 +194,7 @@ class Identity:
 
 
 class AttemptRecord(NamedTuple):
-    """A try at an endpoint that was not the last: its name, how long it took in seconds, and why
-    another was made.
-    """
+    """An attempt that was not the last: endpoint, seconds, and why another was made."""
 
     endpoint: str
     seconds: float
@@ -237,11 +232,11 @@ class Exchange:
     (whether the head has gone out). `forward_headers` are raw pairs that hooks add to the upstream
     request, instead of any of the client's with the same names; `drop_headers` are names (lower
     case) of the client's that must not go there. `reply_blocks` are complete header lines (each
-    ended by CRLF) for whatever reply goes out, errors included. `memo` is what was worked out from
-    the header fields alone (and who sent them), by the key of whoever did; requests on one
+    ended by CRLF) for the reply that goes out, errors included. `memo` is what was worked out from
+    the header fields alone (and who sent them), by the key of its owner; requests on one
     connection that repeat the fields of the one before share it, so nothing that changes with time
     or target may go in. `interim(status, pairs)` sends the client an interim answer (1xx, RFC 9110
-    section 15.2); None where it knows none. `decisions` is None unless somebody asked (`explain`);
+    section 15.2); None where it knows none. `decisions` is None except for `explain`;
     then hooks append to it and consume nothing.
     """
 
@@ -342,8 +337,9 @@ class Exchange:
         return f"<Exchange {self.method} {self.path} {self.request_id}>"
 
     def status(self) -> int:
-        """What the client saw: the reply's status once its head was out, else the failure's, else
-        499: it left before either.
+        """Return the status the client saw: the reply's once its head was out, else the failure's.
+
+        499 when the client left before either.
         """
         reply = self.reply
         if reply is not None and self.written:
@@ -355,6 +351,7 @@ NO_PARAMS: dict[str, str] = {}
 """Shared by every exchange whose route has no template; never written to."""
 
 ALLOWED_METHODS = "allowed_methods"
-"""The note in which the router leaves, for OPTIONS, a sorted tuple of the methods that routes
-accept there.
+"""Key of the note in which the router leaves the methods that routes accept.
+
+For OPTIONS only; a sorted tuple.
 """

@@ -15,8 +15,7 @@ Retry = Literal["connect", "reset", "timeout"]
 
 
 class Failure(enum.Enum):
-    """One kind of failure: `code` and `status` for the client, the rest for the gateway's own
-    decisions.
+    """One kind of failure: `code` and `status` are the client's, the rest the gateway's own.
 
     proxy_error: the RFC 9209 section 2.3 error type for Proxy-Status, or None when the gateway is
                  not to blame anyone.
@@ -98,8 +97,7 @@ class Failure(enum.Enum):
 
 
 class Failed(Exception):
-    """A request that failed, raised by anything on the request's way and answered by the pipeline's
-    error hooks.
+    """A request that failed; answered by the pipeline's error hooks.
 
     detail:  one sentence for the client; nothing internal in it.
     headers: raw pairs to add to the error's reply, e.g. Retry-After, Allow, WWW-Authenticate.

@@ -1,5 +1,4 @@
-"""Header fields as raw `(name, value)` byte pairs, and the sets of names that must not cross the
-gateway.
+"""Header fields as raw `(name, value)` byte pairs, and the names that must not cross.
 
 Names keep the case they arrived with; look-ups use lower case. Lower-casing goes through `lower`, a
 bounded memo, because the same few dozen names make up nearly all traffic.
@@ -45,9 +44,10 @@ NOT_TRAILERS = (
         b"x-frame-options x-content-type-options referrer-policy".split()
     )
 )
-"""What means nothing, or something dangerous, after the body (RFC 9110 section 6.5.1): framing,
-routing, authentication, what controls or describes the message, and what the gateway says itself.
-CORS fields (Access-Control-) are only ever read in front.
+"""Fields that must not stand after the body (RFC 9110 section 6.5.1).
+
+Framing, routing, authentication, what controls or describes the message, and what the gateway says
+itself. CORS fields (Access-Control-) are only ever read in front.
 """
 
 
@@ -79,8 +79,9 @@ OVERRIDES = frozenset(
     b"x-original-url x-rewrite-url x-original-uri x-original-method x-http-method-override x-http-method"
     b" x-method-override x-http-host-override x-http-path-override x-override-url".split()
 )
-"""What makes some frameworks serve another path or method than the request line says, around every
-route.
+"""Fields by which some frameworks serve another path or method than the request line's.
+
+They lead around every route.
 """
 
 
@@ -120,7 +121,7 @@ _TE = istr("TE")
 
 
 def takes_trailers(headers: MultiMapping[str]) -> bool:
-    """Whether a client asks for trailers:
+    """Return True if a client asks for trailers:
 
     `TE: trailers`, named in Connection as RFC 9110 section 10.1.4 has it.
     """
@@ -181,8 +182,9 @@ class Memo(dict[bytes, _T]):
 
 
 class UnsafeField(ValueError):
-    """A header field that would end its line early, or is none: whoever set it may have taken it
-    from a stranger.
+    """A header field that would end its line early, or is none.
+
+    The hook that set it may have taken it from a stranger.
     """
 
 
@@ -204,8 +206,9 @@ lower: Callable[[bytes], bytes] = Memo(bytes.lower).__getitem__
 
 
 def tokens(value: bytes) -> list[bytes]:
-    """The comma-separated members of a list field (RFC 9110 section 5.6.1), lower-cased, empty ones
-    left out.
+    """Return the members of a list field, lower-cased, without empty ones.
+
+    RFC 9110 section 5.6.1.
     """
     return [token for part in value.lower().split(b",") if (token := part.strip())]
 

@@ -41,7 +41,7 @@ class Hooks:
               in any of the lists that applied: request or response for answers, error for failures.
               For a tunnel (101) it is the configuration in force at its end that finishes it, so a
               hook may be handed an exchange that began before it was built.
-    release:  after the last byte of whatever it came to, if the name is in the request list: gives
+    release:  after the last byte, however it ended, if the name is in the request list: gives
               back what `request` took.
     """
 
@@ -61,7 +61,7 @@ def kind_of(name: str) -> str:
 
 
 class ConfigProblem(ValueError):
-    """Something wrong in a configuration value, found by whoever understands it.
+    """A fault in a configuration value, found by the code that understands it.
 
     at:   the path below the table that was handed over, e.g. ("jwt", 0, "issuer").
     hint: what to do about it, "" when the message says it all.

@@ -11,8 +11,7 @@ from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_netw
 
 
 def address_key(address: str) -> str:
-    """What limits count an address as: an IPv4 address itself, an IPv6 one as its /64 in
-    hexadecimal.
+    """Return what limits count an address as: IPv4 itself, IPv6 its /64 in hexadecimal.
 
     One subscriber has the whole /64 (RFC 6177). IPv4 within IPv6 is IPv4 (RFC 4291 section
     2.5.5.2). What is no address is itself.

@@ -1,5 +1,6 @@
-"""Failures as clients see them: three shapes of the same facts, rendered from fragments made once
-per kind of failure.
+"""Failures as clients see them, in three shapes of the same facts.
+
+Rendered from fragments made once per kind of failure:
 
     problem           RFC 9457: {type, title, status, detail, instance, code, request_id, errors}
     envelope          {"error": {code, message, details, timestamp, requestId, correlationId}} and the same in X-Error-* fields
@@ -33,7 +34,7 @@ from gateway.core.headers import Pair, lower
 FORMATS = ("problem", "envelope", "success_envelope")
 
 RETRY_AFTER = b"5"
-"""Seconds, on a 503 of whose end whoever raised it knew nothing better."""
+"""Seconds, on a 503 that says nothing better itself."""
 
 PHRASES = {status.value: status.phrase for status in HTTPStatus} | {
     413: "Content Too Large",
@@ -58,7 +59,7 @@ class _Fragments:
     def __init__(self, format: str, failure: Failure, status: int, message: str | None, type_base: str) -> None:
         self.status = status
         self.fixed = message is not None
-        """Whether the operator's message stands, whatever the failure's own detail."""
+        """Whether the operator's message replaces the failure's own detail."""
         self.message = failure.title if message is None else message
         code = _json(failure.code)
         if format == "problem":
@@ -155,8 +156,9 @@ class Problems:
 
 
 def failures_called(word: str) -> tuple[Failure, ...]:
-    """The failures an operator means by a code ("SVC_003") or a reason ("read_timeout"); none for a
-    word nobody knows.
+    """Return the failures with a code ("SVC_003") or a reason ("read_timeout").
+
+    None for an unknown word.
     """
     return tuple(failure for failure in Failure if word in (failure.code, failure.reason))
 
@@ -172,7 +174,7 @@ def _problems(format: str) -> Problems:
 
 
 def render(failed: Failed, exchange: Exchange, format: str) -> Reply:
-    """The reply to a failure in one of FORMATS, as it is when nobody configured anything else."""
+    """The reply to a failure in one of FORMATS, with the default settings."""
     return _problems(format).render(failed, exchange)
 
 

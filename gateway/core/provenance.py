@@ -1,4 +1,4 @@
-"""Where a request came from, as everybody behind the gateway is told. Pure.
+"""Where a request came from, as the servers behind the gateway are told. Pure.
 
 What a stranger says about it is never believed. A trusted proxy's X-Forwarded-* are, and its
 Forwarded as far as it says the same or is all there is: every field that goes on is made from that

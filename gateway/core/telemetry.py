@@ -1,10 +1,9 @@
-"""The gateway's own numbers: plain integers on the request's way, Prometheus families only when
-somebody scrapes.
+"""The gateway's own metrics: plain numbers, made Prometheus families when scraped.
 
 Every family of the contract is made here once for the process, so that counts survive reloads and
 names cannot drift. Values of
-labels must be bounded by whoever counts: names of routes, upstreams, endpoints and reasons, never
-    anything a stranger chose.
+labels must be bounded by the code that counts: names of routes, upstreams, endpoints and reasons,
+    never anything a stranger chose.
 """
 
 from __future__ import annotations
@@ -60,7 +59,7 @@ class HistogramCell:
 class HistogramFamily:
     """A metric with buckets;
 
-    `cell(labels)` is looked up once and kept by whoever observes often.
+    `cell(labels)` is looked up once and kept by code that observes often.
     """
 
     __slots__ = ("bounds", "cells", "help", "labels", "name")
@@ -87,9 +86,7 @@ background_failures = Family(
 
 
 class Telemetry:
-    """All families of `/metrics`, by the names the contract gives them (without the `gateway_`
-    prefix).
-    """
+    """All families of `/metrics`, by the contract's names without the `gateway_` prefix."""
 
     def __init__(self) -> None:
         self.families: list[Family | HistogramFamily] = []
@@ -108,7 +105,7 @@ class Telemetry:
             "upstream_duration_seconds", "From the first byte sent to the answer's head", DURATION_BUCKETS, "upstream"
         )
         self.endpoint_healthy = gauge("upstream_endpoint_healthy", "1 when it may be picked", "upstream", "endpoint")
-        self.upstream_try_all = gauge("upstream_try_all", "1 while endpoints are picked whatever is known of them", "upstream")
+        self.upstream_try_all = gauge("upstream_try_all", "1 while endpoints are picked, healthy or not", "upstream")
         self.circuit_state = gauge("circuit_state", "0 closed, 1 open, 2 half-open", "upstream")
         self.retries = count("retries_total", "Second and later attempts", "upstream", "reason")
         self.rate_limited = count("rate_limited_total", "Requests refused by a limit", "route", "policy")

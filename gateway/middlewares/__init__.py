@@ -53,8 +53,9 @@ class UnknownMiddleware(LookupError):
 
 
 def find(name: str) -> Kind:
-    """The middleware called `name` in a list: of the catalogue, of an entry point, or
-    `package.module:build`.
+    """Return the middleware called `name` in a list.
+
+    Of the catalogue, of an entry point, or `package.module:build`. Raises UnknownMiddleware.
     """
     kind = kind_of(name)
     if kind in CATALOGUE:

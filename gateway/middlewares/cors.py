@@ -1,5 +1,6 @@
-"""Cross-origin requests, by the Fetch standard's CORS protocol
-(https://fetch.spec.whatwg.org/#http-cors-protocol).
+"""Cross-origin requests, by the CORS protocol of the Fetch standard.
+
+https://fetch.spec.whatwg.org/#http-cors-protocol
 
     [cors] origins = ["https://app.example.com", "https://*.example.com"]   # or "*"; "null" only
     where it is listed methods = ["GET", "POST"]           # default: what the routes there allow;
@@ -107,7 +108,7 @@ class Origins:
                 patterns.append(_given_pattern(place, origin))
                 continue
             parts = _ORIGIN.fullmatch(origin.lower())
-            # A wildcard in the last two labels would allow whoever has a name.
+            # A wildcard in the last two labels would allow any owner of a name.
             if parts is None or "*" in ".".join(parts[2].removeprefix("*.").split(".")[-2:]):
                 raise ConfigProblem(f"{origin!r} is not an origin", at=("origins", place), hint=_origin_hint(origin))
             scheme, host, port = parts.groups()
@@ -186,8 +187,9 @@ class Cors:
         return self._preflight(exchange, method, block) if exchange.method == "OPTIONS" and method is not None else None
 
     def _check_handshake(self, exchange: Exchange) -> None:
-        """Browsers ask nobody before they open a WebSocket, and let any page do it (RFC 6455
-        section 10.2).
+        """Refuse a WebSocket handshake of an origin that is not allowed.
+
+        Browsers send no preflight for it, from any page (RFC 6455 section 10.2).
         """
         origin = exchange.headers.get(ORIGIN)
         if origin is not None and not self._allowing(origin) and not _is_same(origin, exchange):
@@ -253,8 +255,9 @@ class Cors:
         return f"Access-Control-Allow-Origin: {origin}\r\n".encode() + credentials
 
     def _preflight(self, exchange: Exchange, asked: str, allowed: bytes) -> Reply:
-        """204 with all there is to say; whether the request may have what it asks for is its
-        browser's to compare.
+        """Answer a preflight with 204 and all there is to say.
+
+        The browser compares that with what its page asks for.
         """
         exchange.reason = "preflight"
         exchange.notes[_NOTE] = True
@@ -289,8 +292,9 @@ def _check(config: CorsConfig, origins: Origins) -> None:
 
 
 def _is_same(origin: str, exchange: Exchange) -> bool:
-    """Whether the request comes from a page of this host itself: browsers send Origin with every
-    POST.
+    """Return True if the request comes from a page of this host itself.
+
+    Browsers send Origin with every POST.
     """
     authority = origin.partition("://")[2]
     return authority != "" and authority == exchange.headers.get("Host", "").lower()

@@ -53,8 +53,9 @@ CONFIG = schema_of(ErrorHandlerConfig)
 
 
 class ErrorHandler:
-    """Renders every failure; put first in an `error` list, so that later hooks have a reply to
-    change.
+    """Renders every failure.
+
+    Put first in an `error` list, so that later hooks have a reply to change.
     """
 
     def __init__(self, config: ErrorHandlerConfig, context: Context) -> None:

@@ -1,5 +1,4 @@
-"""Static answers instead of errors: a friendly page while an upstream is down, an empty list while
-its circuit is open.
+"""Static answers instead of errors: a page while an upstream is down, an empty list.
 
     [[fallback.responses]] on = ["SVC_001", "read_timeout", "502"]     # codes, failures' own names,
     or statuses; the first table that fits answers routes = ["cameras"]                        #
@@ -8,9 +7,9 @@ its circuit is open.
     no-store json = { cameras = [] }                     # or body = "...", which is text/plain
     unless headers say otherwise
 
-The answer carries X-Fallback with the failure's code, so that nobody takes it for the upstream's.
+The answer carries X-Fallback with the failure's code, so that it is not taken for the upstream's.
 Log and metrics keep the failure as their reason. A status in `on` is the one a failure has of
-itself, whatever error_handler makes of it.
+itself, before error_handler changes it.
 """
 
 from __future__ import annotations

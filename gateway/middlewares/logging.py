@@ -1,5 +1,4 @@
-"""The access log: one JSON object a line for every request, with exactly the fields of the
-contract.
+"""The access log: one JSON object a line, with exactly the fields of the contract.
 
 The finish hook only copies what a line needs into a tuple; encoding and writing happen later and
 elsewhere (lifetime/logfile.py). Values of headers and query parameters named in `mask` never reach
@@ -43,9 +42,7 @@ FROM_HEADER = {"user-agent": "user_agent", "traceparent": "trace_id", "x-request
 """Fields whose value a header may have brought: masking the header masks them."""
 
 ASK_EVERY = 0.1
-"""Seconds for which the distance between the time of day and the exchanges' clock is taken to stay
-the same.
-"""
+"""Seconds for which the time of day and the exchanges' clock keep their distance."""
 
 
 @table
@@ -55,7 +52,7 @@ class LoggingConfig:
     file: str = setting(default="-", doc='`"-"` is standard output; a path is relative to the pipeline\'s file')
     mask: tuple[str, ...] = setting(
         default=MASK,
-        doc="headers and query parameters whose values are replaced by `***`, whatever their case;"
+        doc="headers and query parameters whose values are replaced by `***`, in any case;"
         " those that any `auth` takes credentials from always are",
     )
     headers: tuple[str, ...] = setting(Items(FieldName()), default=(), doc="more request headers to log, under `headers`")
@@ -260,7 +257,7 @@ class AccessLog:
     def _add(
         self, line: dict[str, Any], query: str, raw_headers: list[Pair], why: str, tries: list[AttemptRecord] | None
     ) -> None:
-        """What only some settings ask for."""
+        """Add to the line what only some settings ask for."""
         if self._config.query and query:
             line["path"] += "?" + masked_query(query, self._mask)
         if self._config.why:
@@ -276,8 +273,10 @@ class AccessLog:
                     logged[name] = f"{logged[name]}, {shown}" if name in logged else shown
 
     def _shown(self, name: str, value: str) -> str:
-        """A header's value; one that is a URL, such as a Referer, may carry a query that is masked
-        like the request's own.
+        """Return a header's value as it may be logged.
+
+        One that is a URL, such as a Referer, may carry a query that is masked like the request's
+        own.
         """
         if name in self._mask:
             return MASKED

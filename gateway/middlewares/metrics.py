@@ -1,5 +1,4 @@
-"""Counts every finished request in the families of `/metrics`: answers, durations, sizes, failures,
-and who asked.
+"""Count every finished request: answers, durations, sizes, failures, clients.
 
 Label values are bounded here: routes come from the configuration, methods from a list, only the
     busiest clients have a series.
@@ -23,16 +22,15 @@ METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS",
 NO_ROUTE = "_none"
 OTHER = "_other"
 SIZES = tuple(int(bound) for bound in SIZE_BUCKETS)
-"""The same bounds as whole numbers: comparing a number of bytes with a float takes three times as
-long.
+"""The same bounds as whole numbers.
+
+Comparing a number of bytes with a float takes three times as long.
 """
 CLIENTS = 100
 CANDIDATES = 1000
 """Clients without a series that are watched at the same time."""
 ROUND = 10_000
-"""Requests of clients without a series, after which it is looked at whether one of them deserves
-one.
-"""
+"""Requests of clients without a series, after which one of them may get one."""
 
 Cells = tuple[Labels, HistogramCell, HistogramCell, HistogramCell]
 
@@ -46,8 +44,9 @@ CONFIG = schema_of(MetricsConfig)
 
 
 def build(config: MetricsConfig, context: Context) -> Hooks:
-    """One Metrics serves the whole process, so that a request that several pipelines might count is
-    counted once.
+    """Build the hooks; one Metrics serves the whole process.
+
+    So a request that several pipelines might count is counted once.
     """
     metrics: Metrics = context.keep(("metrics",), None, lambda: Metrics(context.telemetry))
     return Hooks(finish=metrics.finish)
@@ -89,8 +88,9 @@ class Metrics:
             self._clients.count(exchange.identity.client)
 
     def _resolve(self, key: tuple[str, str, int]) -> Cells:
-        """The series of a route, method and status; remembered unless the method is one that a
-        stranger made up.
+        """Return the series of a route, method and status.
+
+        Remembered unless a stranger made the method up.
         """
         route, method, status = key
         if method not in METHODS:
@@ -111,8 +111,7 @@ class Metrics:
 
 
 class Clients:
-    """Counts by client: up to `most` have a series of their own in `family`, the rest share
-    `_other`.
+    """Counts by client: up to `most` have a series in `family`, the rest share `_other`.
 
     The first ones to come get a series. Of the others, up to CANDIDATES are watched for a round of
     ROUND requests; at its end one that asked more than twice as often as a client with a series did
@@ -139,8 +138,9 @@ class Clients:
         self._family.values[labels] += 1
 
     def _unlisted(self, client: str) -> Labels:
-        """The labels to count a client under that has no series: a new one while there is room,
-        else those of the rest.
+        """Return the labels for a client without a series.
+
+        A new one while there is room, else those of the rest.
         """
         if client == OTHER:
             return (OTHER,)

@@ -1,5 +1,4 @@
-"""Response fields that tell browsers what not to do, and the removal of those that tell strangers
-what runs behind.
+"""Response fields that restrict browsers, and the removal of those that describe servers.
 
     [security_headers]
     preset = "api"                       # or "web" (pages), "minimal"
@@ -172,7 +171,7 @@ class SecurityHeaders:
             self.response(exchange, exchange.reply)
 
     def _adapt(self, exchange: Exchange, reply: Reply) -> None:
-        """For a reply that says some of it itself, or what nobody needs to know."""
+        """Adapt a reply that has some of the fields itself, or some to be removed."""
         index = reply.index
         present = self._watched.intersection(index)
         plan = self._plans.get(present)
@@ -189,13 +188,13 @@ class SecurityHeaders:
         reply.blocks.append(secure if self._over_tls(exchange) else plain)
 
     def _plan(self, present: frozenset[bytes]) -> tuple[frozenset[bytes], bytes, bytes]:
-        """What goes of these fields of a reply, and what comes instead: over http, over https."""
+        """Return which of a reply's fields go, and the lines to add over http and over https."""
         gone = present if self._override else present & self._removed
         secure = self._without(present - gone)
         return gone, secure if self._always else self._without(present - gone | {HSTS}), secure
 
     def _over_tls(self, exchange: Exchange) -> bool:
-        """Whether the client came by https, as far as the gateway or a proxy it trusts can tell."""
+        """Return True if the client came by https, to the gateway or to a trusted proxy."""
         if self._always or exchange.scheme == "https":
             return True
         return exchange.trusted and account(exchange).proto.lower() == "https"

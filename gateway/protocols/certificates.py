@@ -1,5 +1,4 @@
-"""Certificates and keys as files name them: read, described, and refused with the key of the TOML
-that is at fault.
+"""Certificates and keys as files name them, refused with the key of the TOML at fault.
 
 Shared by TLS for clients (runtime/tls.py) and towards upstreams (upstream/connections/tls.py),
 which turn them into contexts.
@@ -44,7 +43,7 @@ class Certificate:
     digest: str
 
     def condition(self, now: datetime) -> str:
-        """What there is to warn about at `now`; "" when all is well."""
+        """Return what there is to warn about at `now`; "" when all is well."""
         expires = datetime.fromtimestamp(self.expires, UTC)
         if now >= expires:
             return f"expired on {expires:%Y-%m-%d %H:%M} UTC"
@@ -115,8 +114,7 @@ def load_authorities(context: ssl.SSLContext, path: Path, at: KeyPath) -> None:
 
 
 def subject(der: bytes) -> str:
-    """Who a certificate is made out to, as RFC 4514 writes it; without a subject its first
-    alternative name, "DNS=...".
+    """Return a certificate's subject (RFC 4514), or its first alternative name, "DNS=...".
 
     Fit for a header field: control characters, which a certificate may hold, are escaped as RFC
         4514 section 2.4 does it.

@@ -1,5 +1,4 @@
-"""TLS for clients: one context per certificate, chosen by the name a client asks for (SNI, RFC 6066
-section 3).
+"""TLS for clients: one context a certificate, chosen by SNI (RFC 6066 section 3).
 
 Built with the snapshot, so that a reload whose certificates cannot be used is refused; handshakes
 that begin after a reload see the new ones, connections that are open are not touched. While nothing
@@ -73,7 +72,7 @@ class ServerTls:
 
 
 def server_tls(config: TlsConfig, directory: Path, keep: Keep) -> ServerTls:
-    """What [listen.tls] means. Raises ConfigProblem, `at` below that table.
+    """Return what [listen.tls] means. Raises ConfigProblem, `at` below that table.
 
     keep: as in Context; the same files with the same settings give the same object across reloads.
     """
@@ -89,7 +88,7 @@ def server_tls(config: TlsConfig, directory: Path, keep: Keep) -> ServerTls:
 
 
 def every(config: TlsConfig) -> tuple[CertificateConfig, ...]:
-    """All certificates, the one for everybody first."""
+    """All certificates, the default one first."""
     return (CertificateConfig(config.certificate, config.key), *config.certificates)
 
 
@@ -115,7 +114,7 @@ def warnings(config: TlsConfig, tls: ServerTls, now: float) -> Iterator[tuple[Ke
 
 
 def renewed(old: ServerTls | None, new: ServerTls | None) -> Iterator[str]:
-    """What a reload has changed about certificates, in words."""
+    """Return what a reload has changed about certificates, in words."""
     known = {one.digest for one in old.certificates} if old is not None else set()
     for one in new.certificates if new is not None else ():
         if old is not None and one.digest not in known:
@@ -123,7 +122,7 @@ def renewed(old: ServerTls | None, new: ServerTls | None) -> Iterator[str]:
 
 
 def _at(place: int) -> KeyPath:
-    """Where the certificate stands: the first is the table's own."""
+    """Return where the certificate stands: the first is the table's own."""
     return () if place == 0 else ("certificates", place - 1)
 
 

@@ -18,13 +18,12 @@ from gateway.core.failures import Failed, Failure
 from gateway.core.headers import Pair, lower, tokens
 
 UPGRADE = "sec-websocket-accept"
-"""The note in which serving leaves, for a request that asks for a tunnel, the Sec-WebSocket-Accept
-that its 101 must carry.
-"""
+"""Key of the note with the Sec-WebSocket-Accept that a request's 101 must carry."""
 
 LINES = b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
-"""What makes a head an upgrade's; both fields are hop-by-hop, so each hop writes them anew (RFC
-9110 section 7.8).
+"""The fields of an upgrade's head; hop-by-hop, so each hop writes them anew.
+
+RFC 9110 section 7.8.
 """
 
 GOING_AWAY = 1001
@@ -36,8 +35,9 @@ _LONGEST_HEAD = 14
 
 
 def asks(exchange: Exchange) -> bool:
-    """Whether this request's Upgrade is for a WebSocket; the Connection option is the parser's to
-    find.
+    """Return True if this request's Upgrade is for a WebSocket.
+
+    The parser has seen to the Connection option.
 
     RFC 9110 section 7.8: an HTTP/1.0 request's Upgrade is ignored, and so may any be that names
         other protocols, h2c above all.
@@ -72,8 +72,9 @@ def accept(key: bytes) -> bytes:
 
 
 def fault(pairs: Iterable[Pair], expected: bytes) -> str | None:
-    """What is wrong with a 101's fields (RFC 6455 section 4.1, the client's list of what to
-    validate), None when nothing is.
+    """Return what is wrong with a 101's fields, None when nothing is.
+
+    RFC 6455 section 4.1 has the client's list of what to validate.
     """
     upgrade: list[bytes] = []
     connection: list[bytes] = []
@@ -105,8 +106,9 @@ def close_frame(code: int, masked: bool) -> bytes:
 
 
 class Frames:
-    """Follows one direction's frames (RFC 6455 section 5.2): reads heads, skips payloads, keeps at
-    most a part of a head.
+    """Follows one direction's frames (RFC 6455 section 5.2).
+
+    Reads heads, skips payloads, keeps at most a part of a head.
 
     `closed`: a Close frame has begun to pass, after which that side sends no more frames (section
               5.5.1).
@@ -144,9 +146,7 @@ class Frames:
         self._skip = at - size
 
     def feed_frame(self, data: bytes) -> int:
-        """Like `feed`, but no further than to the next boundary; returns how many bytes of `data`
-        that is.
-        """
+        """Feed `data` up to the next boundary; return how many bytes that is."""
         size, skip = len(data), self._skip
         if not skip:
             before = len(self._head)

@@ -1,5 +1,4 @@
-"""Candidates by path, host, headers and method: the search itself, at a cost that does not grow
-with the number of routes.
+"""Candidates by path, host, headers and method, at a cost independent of their number.
 
 What the ranks mean and what follows from a search is said in router.py.
 """
@@ -16,8 +15,9 @@ from gateway.core.exchange import Exchange
 T = TypeVar("T")
 
 Rank = tuple[int, int, tuple[int, ...], int, int]
-"""How specific a path is, the smallest first: kind, size, which segments vary, taken by trailing
-slash, taken by case.
+"""How specific a path is, the smallest first.
+
+Kind, size, which segments vary, taken by trailing slash, taken by case.
 """
 
 EXACT, TEMPLATE, PREFIX = range(3)
@@ -26,8 +26,9 @@ _LONGEST_HOST = 255
 
 
 class Candidate(Generic[T]):
-    """A route at one path. `methods` are those it accepts, HEAD for GET among them, or None for
-    all.
+    """A route at one path. `methods` are those it accepts, None for all.
+
+    HEAD is among them where GET is.
 
     keeps_slash: an encoded slash is data to its origin (`encoded_slash = "keep"`).
     """
@@ -211,9 +212,7 @@ class Index(Generic[T]):
         self.longest = max(self.longest, len(segments))
 
     def _add_prefix(self, segments: tuple[str, ...], group: Group[T]) -> None:
-        """A prefix that ends with a slash ("/api/", and "/") takes what goes on behind it, not the
-        path without it.
-        """
+        """Add a prefix; one that ends with a slash ("/api/") takes only what is below it."""
         below = segments[-1] == ""
         node = self.root
         for segment in segments[:-1] if below else segments:

@@ -23,7 +23,7 @@ DECODINGS = 2
 """How often a path may be decoded on its way: by the origin, and by one more proxy before it."""
 
 MAX_READINGS = 64
-"""A path with more of them is nobody's honest path."""
+"""No honest client sends a path with more of them."""
 
 _KEPT_SLASH = re.compile("%(?:25)*2F")
 _PLACEHOLDER = "%00"
@@ -88,9 +88,7 @@ def _slashed(path: bytes) -> bytes:
 
 
 def _resolved(path: bytes) -> bytes:
-    """Without dot segments; some drop the slash that RFC 3986 section 5.2.4 leaves behind a last
-    one.
-    """
+    """Resolve dot segments, without the slash that RFC 3986 section 5.2.4 leaves at the end."""
     if b"/." not in path:
         return path
     kept: list[bytes] = []

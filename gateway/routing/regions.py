@@ -1,5 +1,4 @@
-"""Whose part of the URL space a request without a route asked for, so that its error looks like
-theirs.
+"""Owners of the URL space, for the errors of requests that match no route.
 
 Only asked for when a request has failed: it costs nothing on the way of others.
 """
@@ -20,13 +19,13 @@ class Regions(Generic[T]):
 
     def __init__(self, entries: Iterable[tuple[RouteConfig, T]]) -> None:
         self._owners: dict[tuple[str, str], set[T]] = {}
-        everybody: set[T] = set()
+        owners: set[T] = set()
         for route, owner in entries:
-            everybody.add(owner)
+            owners.add(owner)
             for host in route.hosts or ("",):
                 for start in _starts((route.path or route.prefix).partition("{")[0]):
                     self._owners.setdefault((host.lower(), start), set()).add(owner)
-        self._only = next(iter(everybody)) if len(everybody) == 1 else None
+        self._only = next(iter(owners)) if len(owners) == 1 else None
 
     def owner(self, exchange: Exchange) -> T | None:
         """The owner of the longest beginning of the path that is one owner's alone;

@@ -32,7 +32,7 @@ _QUERY_SAFE = "/%:@!$'()*,;~"
 
 
 def rewritten(route: RouteConfig, routing: RoutingConfig = _DEFAULT) -> Rewrite | None:
-    """What makes `route`'s targets, or None when they go on as they came. Raises ConfigProblem.
+    """Return what makes `route`'s targets, None to send them as they came.
 
     With both, the prefix is taken off first and `{path}` is what is left.
     """
@@ -51,8 +51,7 @@ def rewritten(route: RouteConfig, routing: RoutingConfig = _DEFAULT) -> Rewrite 
 
 
 def _stripper(route: RouteConfig, routing: RoutingConfig) -> Callable[[str], str]:
-    """Takes `strip_prefix` off a raw path where it stands as whole segments; other paths stay as
-    they are.
+    """Return what takes `strip_prefix` off a raw path, where it stands as whole segments.
 
     What is left starts with exactly one slash: "//host/x" would read as another authority (RFC 3986
         section 4.2).

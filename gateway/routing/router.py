@@ -2,7 +2,7 @@
 
 Compiled once; a match costs the same with ten routes as with a thousand.
 
-Order of candidates, whatever their order in the files:
+Order of candidates, independent of their order in the files:
   1. path: exact, then template (more literal segments, then the leftmost literal), then the longest
      prefix. A route that says what was sent comes before one that takes it by `trailing_slash =
      "ignore"` or `case_sensitive = false`.
@@ -49,9 +49,7 @@ T = TypeVar("T")
 COMMON_METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 KNOWN = 1024
 KNOWN_LENGTH = 128
-"""Paths, and how long they may be, whose group is remembered: what strangers can make the gateway
-keep is bounded.
-"""
+"""Paths whose group is remembered, and how long they may be: strangers choose them."""
 ALLOW = ", ".join(COMMON_METHODS).encode()
 """What is said to be allowed where any method is; TRACE has to be named by a route."""
 
@@ -82,12 +80,10 @@ class Router(Generic[T]):
         self._exactly: Index[T] | None = Index(exactly) if exactly or not folded else None
         self._folded: Index[T] | None = Index(folded) if folded else None
         self._known: dict[str, Group[T]] = {}
-        """The most specific group of plain paths that were asked for lately, as long as that alone
-        decides.
-        """
+        """The most specific group of plain paths asked for lately, where that alone decides."""
 
     def match(self, exchange: Exchange) -> T:
-        """What the request's route leads to; sets `exchange.params`.
+        """Return what the request's route leads to; sets `exchange.params`.
 
         Raises Failed: NO_ROUTE, METHOD_NOT_ALLOWED, MALFORMED.
 
@@ -215,8 +211,9 @@ class Router(Generic[T]):
 
 
 def _places(route: RouteConfig, routing: RoutingConfig) -> Iterator[tuple[tuple[str, ...], Rank, tuple[tuple[str, int], ...]]]:
-    """Where a route stands in the index: segments, rank and captures, twice when its trailing slash
-    does not matter.
+    """Yield where a route stands in the index: segments, rank and captures.
+
+    Twice when its trailing slash does not matter.
     """
     folds = not (routing.case_sensitive if route.case_sensitive is None else route.case_sensitive)
     ignores_slash = (route.trailing_slash or routing.trailing_slash) == "ignore"

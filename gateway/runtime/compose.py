@@ -1,7 +1,8 @@
-"""Configuration to snapshot: builds every middleware, flattens every pipeline, gives every route its target.
+"""Configuration to snapshot: builds every middleware, flattens every pipeline, gives every route
+its target.
 
-Runs beside the snapshot in force and touches nothing of it: whatever is kept across reloads comes from, or goes into, a Draft,
-and pools take their new settings only when the reload commits.
+Runs beside the snapshot in force and touches nothing of it: whatever is kept across reloads comes
+from, or goes into, a Draft, and pools take their new settings only when the reload commits.
 """
 
 from __future__ import annotations
@@ -134,7 +135,10 @@ class _Composer:
         return ledger
 
     def _issuing(self) -> Issuing | None:
-        """The gateway as an issuer of tokens. What it needs is imported only where it is configured."""
+        """The gateway as an issuer of tokens.
+
+        What it needs is imported only where it is configured.
+        """
         config = self.loaded.gateway.tokens
         if config is None:
             return None
@@ -259,7 +263,9 @@ class _Composer:
         return (*self._own_limit(pipeline, route), *self._left_out(pipeline, route), *self._passed(pipeline, route))
 
     def _left_out(self, pipeline: PipelineConfig, route: RouteConfig) -> tuple[Hooks, ...]:
-        """What stands in for middlewares that the pipeline has and the route's requests do not go through."""
+        """What stands in for middlewares that the pipeline has and the route's requests do not go
+        through.
+        """
         if not route.upstream:
             return ()
         asked = pipeline.request if route.request is None else route.request
@@ -361,7 +367,10 @@ class _Composer:
 
 
 def _secrets(loaded: LoadedConfig) -> frozenset[str]:
-    """The names that credentials come in, of every pipeline: what one asks for may be sent to another."""
+    """Return the names that credentials come in, of every pipeline.
+
+    What one pipeline asks for may be sent to another.
+    """
     found: set[str] = set()
     for pipeline in loaded.pipelines:
         for settings in (pipeline.settings, *(route.settings for route in pipeline.routes)):

@@ -1,4 +1,4 @@
-"""Requests that fail before they have a route: whose errors they look like, who logs and counts them."""
+"""Requests that fail before they have a route: their errors, their log and metrics."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from gateway.core.hooks import Hooks, kind_of
 from gateway.runtime.pipeline import Pipeline, flatten
 
 RENDERER = "error_handler"
-"""What renders failures; put first in an error list that does not begin with it, so that others have
-a reply to change.
+"""What renders failures.
+
+Put first in an error list that does not begin with it, so that others have a reply to change.
 """
 _EARLY = frozenset((RENDERER, "cors", "security_headers"))
 """Middlewares whose error hooks need no route."""

@@ -10,7 +10,10 @@ from gateway.core.hooks import ConfigProblem, Hooks
 
 
 def passed_headers(names: Iterable[str]) -> Hooks:
-    """Hooks that pass a request's fields of these names on. Raises ConfigProblem for a name that is never dropped, or always."""
+    """Hooks that pass a request's fields of these names on.
+
+    Raises ConfigProblem for a name that is never dropped, or always.
+    """
     wanted = frozenset(_checked(place, name) for place, name in enumerate(names))
 
     def request(exchange: Exchange) -> None:

@@ -1,4 +1,4 @@
-"""What is in force: one immutable configuration, compiled, and how many requests are still crossing it."""
+"""What is in force: one immutable configuration, compiled, and the requests on it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ Target = Callable[[Exchange], Any]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A compiled route: requests go through `pipeline` to `target`, an upstream or one of the gateway's own answers."""
+    """A compiled route: requests go through `pipeline` to `target`.
+
+    That is an upstream or one of the gateway's own answers.
+    """
 
     name: str
     config: RouteConfig
@@ -42,7 +45,10 @@ class Route:
     ignores_case: bool = False
     """Whether paths that differ in case only are the same."""
     source: str = ""
-    """The route's name, and a fingerprint of where its answers come from: others' are not served for them."""
+    """The route's name, and a fingerprint of where its answers come from.
+
+    Answers of another source are not served for it.
+    """
 
 
 def source_of(config: RouteConfig, upstreams: Mapping[str, UpstreamConfig]) -> str:
@@ -60,7 +66,8 @@ def source_of(config: RouteConfig, upstreams: Mapping[str, UpstreamConfig]) -> s
 class Snapshot:
     """`number` counts up with every reload.
 
-    unrouted: the pipeline of requests that match no route. early: error hooks by pipeline, for those of them
+    unrouted: the pipeline of requests that match no route. early: error hooks by pipeline, for
+              those of them
     that ask in a pipeline's region.
     """
 
@@ -104,7 +111,10 @@ class Snapshot:
             self._retire()
 
     def retire(self, then: Callable[[], None]) -> None:
-        """No request will enter any more; calls `then` once the last one has left, at once if there is none."""
+        """Let no request enter any more; call `then` once the last one has left.
+
+        At once if there is none.
+        """
         self._retired = then
         if self.active == 0:
             self._retire()

@@ -21,8 +21,9 @@ STORE = ("caching",)
 
 
 def build(config: CachingConfig, context: Context) -> Hooks:
-    """The hooks for one pipeline or route; the responses stored are everybody's and outlive
-    reloads.
+    """Build the hooks for one pipeline or route.
+
+    Stored responses are shared by all and outlive reloads.
     """
     entries: Entries = context.keep(STORE, None, Entries)
     ring: Ring = context.keep((*STORE, context.pipeline, context.route), None, lambda: Ring(entries))

@@ -1,9 +1,8 @@
-"""Requests and answers meeting the store: serving, asking the origin conditionally, storing,
-freshening, invalidating.
+"""The cache's hooks: serve, ask the origin conditionally, store, freshen, invalidate.
 
-Nothing is decided here that policy.py can decide. A hit is answered from the request hook; whatever
-goes to the origin leaves a `Lookup` in the exchange's notes, by which the response hook tells the
-origin's answers from everybody else's.
+Nothing is decided here that policy.py can decide. A hit is answered from the request hook; a
+request that goes to the origin leaves a `Lookup` in the exchange's notes, by which the response
+hook tells the origin's answers from others.
 """
 
 from __future__ import annotations
@@ -34,8 +33,9 @@ _FORWARDED = {why: f"Cache-Status: gateway; fwd={why}\r\n".encode() for why in _
 _STORED = {why: f"Cache-Status: gateway; fwd={why}; stored\r\n".encode() for why in _WHYS}
 _REVALIDATED = {why: f"Cache-Status: gateway; fwd={why}; fwd-status=304\r\n".encode() for why in _WHYS}
 _WORD = {"bypass": "bypass", "request": "bypass", "stale": "expired", "uri-miss": "miss", "vary-miss": "miss"}
-"""`exchange.cache` for a request that goes to the origin; its answer may make it "revalidated" or
-"stale".
+"""`exchange.cache` for a request that goes to the origin.
+
+Its answer may make it "revalidated" or "stale".
 """
 
 _PORTS = {"http": 80, "https": 443}
@@ -58,8 +58,9 @@ class Cache:
         return f"<Cache {self._name} on {self._entries!r}>"
 
     def request(self, exchange: Exchange) -> Reply | None:
-        """A stored response when one may be used; otherwise None, with the exchange prepared for
-        asking the origin.
+        """Return a stored response when one may be used.
+
+        Otherwise None, with the exchange prepared for asking the origin.
         """
         method, decisions = exchange.method, exchange.decisions
         if method != "GET" and method != "HEAD":
@@ -77,7 +78,7 @@ class Cache:
             exchange.cache = "hit"
             return self._serve(exchange, slot, now, fields)
         if slot is None and not fields and uri not in self._entries and exchange.body is None and decisions is None:
-            # The common miss: nothing is stored for anybody, and the request asks for nothing
+            # The common miss: nothing is stored for any caller, and the request asks for nothing
             # special.
             exchange.cache = "miss"
             exchange.notes[self._name] = Lookup(uri, scope, None, fields, now, self._entries.sequence)
@@ -111,8 +112,9 @@ class Cache:
 
     @staticmethod
     def _make_conditional(exchange: Exchange, look: Lookup, entry: Entry) -> None:
-        """Asks the origin for news only (RFC 9111 section 4.3.1); the client's own conditions are
-        judged here when it answers.
+        """Ask the origin for news only (RFC 9111 section 4.3.1).
+
+        The client's own conditions are judged here when it answers.
         """
         pairs: list[Pair] = []
         if entry.etag is not None:
@@ -136,8 +138,9 @@ class Cache:
         return reply
 
     def response(self, exchange: Exchange, reply: Reply) -> None:
-        """Stores, freshens or invalidates, as the origin's answer has it; what the cache or another
-        hook answered passes.
+        """Store, freshen or invalidate, as the origin's answer has it.
+
+        What the cache or another hook answered passes.
         """
         look: Lookup | None = exchange.notes.get(self._name)
         if look is None:
@@ -168,9 +171,7 @@ class Cache:
             reply.blocks.append((_STORED if stored else _FORWARDED)[look.why])
 
     def _store(self, exchange: Exchange, look: Lookup, reply: Reply) -> bool:
-        """Whether the reply is stored: at once, or when its last byte has passed, if nothing keeps
-        that from coming.
-        """
+        """Store the reply, at once or when its last byte has passed; return True if so."""
         config = self._config
         index = reply.index
         if b"cache-control" not in index and b"expires" not in index and not config.default_ttl:
@@ -199,8 +200,9 @@ class Cache:
         return entry.size <= config.max_entry and self._entries.put(entry, config.max_size, look.sequence, self._ring)
 
     def _revalidated(self, exchange: Exchange, look: Lookup, slot: Slot, reply: Reply) -> None:
-        """The origin answered our own question with 304: the client gets the stored response, or
-        its own 304.
+        """Answer the client when the origin has answered the cache's own question with 304.
+
+        It gets the stored response, or its own 304.
         """
         entry, status = slot.entry, _REVALIDATED[look.why]
         if self._confirms(entry, reply):
@@ -224,8 +226,9 @@ class Cache:
         return policy.confirms(entry.etag, entry.last_modified, reply.get(b"etag"), reply.get(b"last-modified"))
 
     def _freshen(self, exchange: Exchange, look: Lookup, slot: Slot, reply: Reply) -> Reply:
-        """The stored response with the answer's fields, which is what is stored from now on (RFC
-        9111 section 4.3.4).
+        """Return the stored response with the answer's fields, and store that instead.
+
+        RFC 9111 section 4.3.4.
         """
         full = freshened(slot.entry, reply)
         make = self._entry_of(exchange, look, full, reply)
@@ -236,8 +239,9 @@ class Cache:
         return full
 
     def _compare(self, exchange: Exchange, look: Lookup, slot: Slot, reply: Reply) -> None:
-        """A HEAD's answer freshens the response stored for GET, or shows that it is out of date
-        (RFC 9111 section 4.3.5).
+        """Freshen the response stored for GET with a HEAD's answer, or drop it as outdated.
+
+        RFC 9111 section 4.3.5.
         """
         same_length = not reply.length or reply.length == len(slot.entry.body)
         if same_length and self._confirms(slot.entry, reply):
@@ -246,8 +250,9 @@ class Cache:
             self._entries.remove(slot)
 
     def _stand_in(self, exchange: Exchange, look: Lookup, outcome: bytes) -> Reply | None:
-        """What is stored, in place of an error (RFC 5861 section 4), if that is allowed; looked up
-        again, it may have changed.
+        """Return what is stored, in place of an error, if that is allowed (RFC 5861 section 4).
+
+        Looked up again, because it may have changed.
         """
         slot = None if look.why == "bypass" else self._finder.select(exchange, look.uri, look.scope)
         if slot is None:

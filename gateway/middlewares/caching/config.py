@@ -13,7 +13,7 @@ class KeyConfig:
     """What tells requests apart beside method, scheme, Host and target."""
 
     headers: tuple[str, ...] = setting(
-        Items(FieldName()), default=(), doc="request headers whose values count, whatever the origin's Vary says"
+        Items(FieldName()), default=(), doc="request headers whose values count, beside those of the origin's Vary"
     )
     query_ignore: tuple[str, ...] = setting(
         default=(), doc='query parameters that do not count; `"utm_*"` takes all that begin so'

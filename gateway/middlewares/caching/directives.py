@@ -127,8 +127,9 @@ def _members(value: bytes) -> Iterator[tuple[bytes, bytes | None]]:
 
 
 def _number(name: bytes, argument: bytes | None) -> int | None:
-    """Delta-seconds (RFC 9111 section 1.2.2), or what a broken number means for the directive: the
-    cautious thing.
+    """Return delta-seconds (RFC 9111 section 1.2.2).
+
+    A broken number means the cautious thing for its directive.
     """
     if argument is not None and argument.isdigit():
         return FOREVER if len(argument) > 10 else min(int(argument), FOREVER)
@@ -140,7 +141,7 @@ def _number(name: bytes, argument: bytes | None) -> int | None:
 
 
 def _strictest(name: bytes, first: object, second: int | None) -> int | None:
-    """What two of one directive mean.
+    """Return what two of one directive mean.
 
     Freshness given twice and differently is none (RFC 9111 section 4.2.1).
     """
@@ -180,8 +181,9 @@ def entity_tag(value: bytes | None) -> bytes | None:
 
 
 def entity_tags(value: bytes) -> list[bytes]:
-    """The opaque tags of an If-None-Match list, without their weakness marks, which its comparison
-    ignores (RFC 9110 8.8.3.2).
+    """Return the opaque tags of an If-None-Match list, without weakness marks.
+
+    Its comparison ignores them (RFC 9110 section 8.8.3.2).
     """
     return _TAG.findall(value)
 

@@ -1,5 +1,4 @@
-"""Stored responses: finding them by URI and variant, keeping them within a number of bytes,
-forgetting them when they changed.
+"""Stored responses, found by URI and variant, within a number of bytes.
 
 What may be stored or served is decided in policy.py; here is only what is remembered. One `Entries`
 is shared by all pipelines of a process and outlives reloads, so that a write anywhere invalidates
@@ -27,14 +26,13 @@ Values = tuple[str, ...]
 
 ENTRY_OVERHEAD = 1400
 HEADER_OVERHEAD = 180
-"""Bytes that an entry, and each of its header fields, take beyond the bytes they hold (measured
-with tracemalloc).
+"""Bytes that an entry, and each of its header fields, take beyond what they hold.
+
+Measured with tracemalloc.
 """
 
 _MAX_VARY = 8
-"""Different Vary fields remembered for one URI; an origin that keeps changing its mind loses the
-oldest.
-"""
+"""Different Vary fields remembered for one URI; of more, the oldest goes."""
 
 _MAX_TRACES = 4096
 """Invalidated URIs remembered so that answers asked for before are not stored after."""
@@ -46,7 +44,7 @@ class Entry(NamedTuple):
     uri:      scheme, authority and target. scope: who it is for, e.g. the route's name, or that and
               an identity.
     vary:     lower-case names of the request fields it depends on, and `key` their values then.
-    headers:  raw pairs without Age, Cache-Status and whatever is of one hop; `fields` is the same
+    headers:  raw pairs without Age, Cache-Status and fields of one hop; `fields` is the same
               as Reply's index of them, and `lines` are they as they go over the wire.
     born:     the monotonic second at which its age was 0. lifetime: seconds it is fresh from then.
     no_cache: never to be used without asking the origin. strict: never to be used stale.
@@ -88,7 +86,7 @@ class Slot:
 
     fresh_until: the monotonic second at which it turns stale; in the past for one that may never be
                  used unasked.
-    block, block_until: header lines prepared for its hits by whoever serves it, and until when they
+    block, block_until: header lines prepared for its hits by the cache, and until when they
         are true.
     """
 
@@ -161,8 +159,9 @@ class Ring:
 
 
 class Entries:
-    """The store. `sequence` counts invalidations: a request to the origin notes it and hands it to
-    `put`.
+    """The store. `sequence` counts invalidations.
+
+    A request to the origin notes it and hands it to `put`.
     """
 
     def __init__(self) -> None:
@@ -189,7 +188,7 @@ class Entries:
         return self._count
 
     def __contains__(self, uri: str) -> bool:
-        """Whether anything is stored for the URI, whoever it is for."""
+        """Return True if anything is stored for the URI, for any caller."""
         return uri in self._resources
 
     def select(self, uri: str, scope: Hashable, values: Callable[[R, Names], Values], request: R) -> Slot | None:
@@ -214,14 +213,13 @@ class Entries:
         return chosen
 
     def varies(self, uri: str, scope: Hashable) -> Names:
-        """The fields that responses stored for this URI differ by; empty when there are none of
-        either.
-        """
+        """Return the fields that responses stored for this URI differ by; () without any."""
         return tuple(sorted({name for names in self._resources.get(uri, {}).get(scope, ()) for name in names}))
 
     def put(self, entry: Entry, limit: int, since: int, ring: Ring | None = None) -> bool:
-        """Stores the entry in place of the one it replaces, evicting others of its ring to stay
-        within `limit` bytes.
+        """Store the entry in place of the one it replaces, evicting others of its ring.
+
+        `used` of the ring stays within `limit` bytes.
 
         since: `sequence` when the origin was asked. False when the entry cannot fit, or when its
                URI was
@@ -269,10 +267,10 @@ class Entries:
         self._count -= 1
 
     def invalidate(self, uri: str) -> int:
-        """Forgets every response stored for the URI, whoever it is for; returns how many."""
+        """Forget every response stored for the URI, for all callers; return how many."""
         self.sequence += 1
         if len(self._traces) >= _MAX_TRACES:
-            # Whatever was asked for before this moment is not stored any more; a few answers lost,
+            # What was asked for before this moment is not stored any more; a few answers lost,
             # no trace needed.
             self._traces.clear()
             self._forgotten = self.sequence
@@ -285,8 +283,9 @@ class Entries:
         return len(found)
 
     def ban(self, pattern: str) -> None:
-        """Forgets every response whose path matches the pattern ("*" takes anything, "/" too), and
-        what is still under way.
+        """Forget every response whose path matches the pattern, and what is still under way.
+
+        "*" takes anything, "/" too.
 
         Costs the same however much is stored: an entry is compared when it is next looked at.
             Patterns must come from the

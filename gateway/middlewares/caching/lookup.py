@@ -1,5 +1,4 @@
-"""What a request asks of the cache: the fields that matter, the key it is stored under, and what
-the store has for it.
+"""A request's question to the cache: its fields, its key, and what is stored for it.
 
 Nothing here changes anything, so that `explain` can ask the same questions.
 """
@@ -23,16 +22,15 @@ Fields = dict[bytes, bytes]
 _DIRECTIVES = frozenset((b"cache-control", b"pragma"))
 _CONDITIONS = {b"if-match", b"if-modified-since", b"if-none-match", b"if-unmodified-since"}
 _READ = _DIRECTIVES | OVERRIDES | _CONDITIONS | {b"range", b"upgrade"}
-"""Request fields that change what the cache does; a request without any is answered without a
-further look.
+"""Request fields that change what the cache does.
+
+A request without any is answered without a further look.
 """
 
 _NO_FIELDS: Fields = {}
 _NAME = itemgetter(0)
 _ORIGIN = "cache key's origin"
-"""What of the key is the same for all requests with these fields: scheme and host, and what else
-proxies say.
-"""
+"""Key of the memo that holds scheme, host, and what else proxies say to the origin."""
 _PRAGMA_NO_CACHE = Directives(no_cache=True)
 _BORING_MAX = 1024
 
@@ -123,7 +121,9 @@ class Finder:
         return f"{exchange.path}?{'&'.join(kept)}" if kept else exchange.path
 
     def scope(self, exchange: Exchange) -> Hashable:
-        """Routes may send one URI to different upstreams (by its headers), so each has its own
+        """Return the part of the key that stands for the origin of the answers.
+
+        Routes may send one URI to different upstreams (by its headers), so each has its own
         responses.
 
         And loses them when its upstream is another one after a reload.
@@ -138,8 +138,9 @@ class Finder:
         return name
 
     def select(self, exchange: Exchange, uri: str, scope: Hashable) -> Slot | None:
-        """The response stored for everybody or, with `private`, for this identity: the more recent
-        of the two.
+        """Return the response stored for all or, with `private`, for this identity.
+
+        The more recent of the two.
         """
         slot = self._entries.select(uri, scope, secondary_key, exchange)
         if self._private and exchange.identity is not None:
@@ -149,7 +150,7 @@ class Finder:
         return slot
 
     def consider(self, exchange: Exchange, uri: str, scope: Hashable, slot: Slot | None, fields: Fields, now: float) -> Lookup:
-        """What is to be done with the request."""
+        """Return what is to be done with the request."""
         look = Lookup(uri, scope, slot, fields, now, self._entries.sequence)
         if fields:
             control = fields.get(b"cache-control")
@@ -206,7 +207,9 @@ def origin_of(exchange: Exchange) -> tuple[str, tuple[Pair, ...]]:
 
 
 def caller(exchange: Exchange) -> Hashable:
-    """The whole identity, for what is kept for one caller alone, without what is new in every token."""
+    """The whole identity, for what is kept for one caller alone, without what is new in every
+    token.
+    """
     identity = exchange.identity
     assert identity is not None
     who = (identity.client, identity.method, identity.user, identity.tier, identity.account)
@@ -214,8 +217,9 @@ def caller(exchange: Exchange) -> Hashable:
 
 
 def _passes_by(exchange: Exchange, fields: Fields) -> bool:
-    """Return True for requests for a part or a tunnel, with conditions that only an origin can
-    judge.
+    """Return True for requests that only the origin can answer.
+
+    For a part or a tunnel, with preconditions (RFC 9110 section 13.1.1),
 
     (RFC 9110 section 13.1.1.) And for those that the origin takes for others, where a route passes
     such fields on.

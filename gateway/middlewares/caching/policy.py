@@ -1,5 +1,4 @@
-"""What RFC 9111 allows, as pure decisions: may this be stored, for how long, may it be served, what
-does a 304 change.
+"""What RFC 9111 allows, as pure decisions: storing, freshness, serving, updating.
 
 Times are seconds and come in from outside. Nothing here touches the store, a socket or a clock.
 """
@@ -13,13 +12,15 @@ from gateway.core.headers import HOP_BY_HOP, Pair, lower
 from gateway.middlewares.caching.directives import FOREVER, Directives, date_of, entity_tags
 
 SAFE = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PROPFIND", "REPORT", "SEARCH", "QUERY"))
-"""Methods that change nothing (RFC 9110 section 9.2.1 and the IANA registry); any other invalidates
-(RFC 9111 section 4.4).
+"""Methods that change nothing (RFC 9110 section 9.2.1 and the IANA registry).
+
+Any other invalidates (RFC 9111 section 4.4).
 """
 
 HEURISTIC = frozenset((200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501))
-"""Statuses that may be stored though the origin says nothing (RFC 9110 section 15.1), but 206,
-which is never stored here.
+"""Statuses that may be stored though the origin says nothing (RFC 9110 section 15.1).
+
+But for 206, which is never stored here.
 """
 
 UNDERSTOOD = HEURISTIC | {302, 303, 307, 400, 401, 403, 406, 409, 411, 413, 415, 422, 429, 500, 502, 503, 504}
@@ -32,8 +33,9 @@ ERRORS = frozenset((500, 502, 503, 504))
 """What stale-if-error may be served instead of (RFC 5861 section 4)."""
 
 _NOT_STORED = HOP_BY_HOP | {b"age", b"content-length", b"x-request-id"}
-"""Fields left out of what is stored: of one hop or one message (RFC 9111 section 3.1), or said anew
-with every answer.
+"""Fields left out of what is stored.
+
+Of one hop or one message (RFC 9111 section 3.1), or said anew with every answer.
 """
 
 _NOT_UPDATED = _NOT_STORED | {b"content-encoding", b"content-type", b"content-range"}
@@ -64,7 +66,7 @@ def refusal(
 
     expires, set_cookie: whether the response has such a field. statuses: those that default_ttl is
         for.
-    shares_cookies: whether a public response is stored for everybody with its Set-Cookie.
+    shares_cookies: whether a public response is stored for all with its Set-Cookie.
     authorization: whether the request has such a field, or a client certificate, which says the
         same.
     identified: whether the gateway knows who is calling, which counts like Authorization but takes
@@ -117,7 +119,7 @@ def freshness_lifetime(
         return response.max_age
     if expires is not None:
         moment = date_of(expires)
-        # RFC 9111 section 5.3: "0" and whatever else is no date mean that it has expired already.
+        # RFC 9111 section 5.3: "0" and all else that is no date mean that it has expired already.
         return 0 if moment is None else min(max(moment - date, 0), FOREVER)
     return default_ttl if status in statuses or response.public else 0
 
@@ -132,9 +134,7 @@ def initial_age(age: int, date: int, delay: float, wall: float) -> float:
 
 
 class Verdict(enum.Enum):
-    """What may be done with a stored response: serve it as fresh, serve it stale, or ask the origin
-    first, and why.
-    """
+    """What to do with a stored response: serve it fresh or stale, or ask the origin, and why."""
 
     FRESH = "fresh"
     STALE = "stale"
@@ -164,7 +164,7 @@ def may_serve(age: float, lifetime: float, *, no_cache: bool, strict: bool, requ
 def may_serve_on_error(
     age: float, lifetime: float, window: float | None, *, no_cache: bool, strict: bool, request: Directives, default: float = 0
 ) -> bool:
-    """Whether a stored response may stand in for an error of the origin's (RFC 5861 section 4).
+    """Return True if a stored response may replace an error (RFC 5861 section 4).
 
     window: the response's stale-if-error; the request's own goes first, `default` counts when
             neither has one.
@@ -181,8 +181,9 @@ def may_serve_on_error(
 
 
 def stored_headers(headers: Iterable[Pair], response: Directives, *, shared: bool = True) -> list[Pair]:
-    """The fields to store: all but those of one hop and those a qualified no-cache or private names
-    (RFC 9111 section 3.1).
+    """Return the fields to store (RFC 9111 section 3.1).
+
+    All but those of one hop and those that a qualified no-cache or private names.
     """
     left_out = _NOT_STORED | response.no_cache_fields
     if shared:
@@ -191,8 +192,9 @@ def stored_headers(headers: Iterable[Pair], response: Directives, *, shared: boo
 
 
 def updated_headers(stored: Iterable[Pair], news: Iterable[Pair]) -> list[Pair]:
-    """A stored response's fields after a 304 that confirms it: the 304's replace its namesakes (RFC
-    9111 section 3.2).
+    """Return a stored response's fields after a 304 that confirms it.
+
+    The 304's replace its namesakes (RFC 9111 section 3.2).
 
     But for a weak ETag, which stays: the stored body may be coded, and is then not what a strong
         one names.
@@ -206,7 +208,7 @@ def updated_headers(stored: Iterable[Pair], news: Iterable[Pair]) -> list[Pair]:
 
 
 def headers_of_304(headers: Iterable[Pair], etag: bytes | None) -> list[Pair]:
-    """What of a 200's fields its 304 carries (RFC 9110 section 15.4.5);
+    """Return the fields of a 200 that its 304 carries (RFC 9110 section 15.4.5);
 
     Last-Modified only where there is no ETag.
     """
@@ -215,8 +217,9 @@ def headers_of_304(headers: Iterable[Pair], etag: bytes | None) -> list[Pair]:
 
 
 def confirms(etag: bytes | None, last_modified: bytes | None, new_etag: bytes | None, new_last_modified: bytes | None) -> bool:
-    """Whether the validators in an answer are those of the stored response it is about (RFC 9111
-    section 4.3.4).
+    """Return True if an answer's validators are the stored response's.
+
+    RFC 9111 section 4.3.4.
 
     A 304 without any is about the one response that was asked for: the gateway never asks with more
     than one entity tag. A weak stored tag may be the strong one of an answer that was coded on its
@@ -232,8 +235,9 @@ def confirms(etag: bytes | None, last_modified: bytes | None, new_etag: bytes | 
 def not_modified(
     if_none_match: bytes | None, if_modified_since: bytes | None, etag: bytes | None, last_modified: bytes | None, date: int
 ) -> bool:
-    """Whether a client's copy is the stored one, so that 304 answers it (RFC 9111 section 4.3.2,
-    RFC 9110 section 13.2.2).
+    """Return True if a client's copy is the stored one, so that 304 answers it.
+
+    RFC 9111 section 4.3.2, RFC 9110 section 13.2.2.
     """
     if if_none_match is not None:
         if if_none_match.strip() == b"*":

@@ -16,8 +16,9 @@ from gateway.middlewares.caching.vary import can_match, secondary_key
 
 
 def reply_of(exchange: Exchange, entry: Entry, fields: Fields) -> Reply:
-    """What the request gets of a stored response: all of it, its head, or 304 when the client has
-    it already.
+    """Return what the request gets of a stored response.
+
+    All of it, its head, or 304 when the client has it already.
     """
     if fields and 200 <= entry.status < 300 and _has_it(fields, entry.etag, entry.last_modified, entry.date):
         return _not_modified(entry.headers, entry.etag)

@@ -44,8 +44,9 @@ class Tee:
 
     @property
     def trailers(self) -> tuple[Pair, ...]:
-        """Those of the body passing through; they are not kept (RFC 9111 section 3.1 leaves that
-        open).
+        """Trailers of the body passing through; they are not kept.
+
+        RFC 9111 section 3.1 leaves that open.
         """
         inner: tuple[Pair, ...] = getattr(self._inner, "trailers", ())
         return inner

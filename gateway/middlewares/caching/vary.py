@@ -1,5 +1,4 @@
-"""Which requests a stored response stands for: the values of the fields its Vary names, as the
-origin was sent them.
+"""Requests that a stored response stands for: the values of the fields in its Vary.
 
 What the origin sees is not what the client sent: identity comes from the gateway alone, other
 middlewares replace fields, and some are new in every request. A key made of what the client wrote
@@ -21,8 +20,9 @@ _LISTS = frozenset(("accept-charset", "accept-encoding", "accept-language"))
 
 
 def can_match(names: tuple[str, ...] | None) -> bool:
-    """Return True if later requests can be known to match a response that varies by `names` (RFC
-    9111 section 4.1).
+    """Return True if later requests can match a response that varies by `names`.
+
+    RFC 9111 section 4.1.
     """
     return names is not None and not any(_is_new_each_time(name) for name in names)
 

@@ -14,7 +14,7 @@ Left alone: what has a coding already, parts (206, Content-Range), bodiless stat
             (RFC 9111 sections 5.2.1.6
 and 5.2.2.6), and what carries a digest or a signature: Content-Digest and Repr-Digest both cover
 the coded bytes (RFC 9530 sections 2 and 3), so a coding would make them wrong, and dropping them
-would take away what somebody took care to give.
+would take away what the origin took care to give.
 
 A strong ETag becomes weak, since another coding is another representation (RFC 9110 section
 8.8.3.3). Where `caching` comes before this in the list it stores answers as they came; after it,
@@ -141,7 +141,7 @@ class Compression:
             _encode(coding, exchange, reply)
 
     def _fits(self, value: bytes) -> bool:
-        """Whether a Content-Type is one to compress."""
+        """Return True if a Content-Type is one to compress."""
         media_type = value.decode("latin-1").partition(";")[0].strip().lower()
         if media_type == EVENTS:
             fits = self._events
@@ -192,8 +192,9 @@ def _encode(coding: Coding, exchange: Exchange, reply: Reply) -> None:
 
 
 def _not_modified(exchange: Exchange, reply: Reply) -> None:
-    """The 304 to a client that asked with the weak form of an ETag: it has the coded
-    representation.
+    """Weaken the ETag of a 304 to a client that asked with the weak form.
+
+    It has the coded representation.
 
     A strong ETag in the 304 would match nothing that client has stored (RFC 9111 section 4.3.4).
     """

@@ -19,13 +19,15 @@ PIECE = 32 * 1024
 
 REMEMBERED = 64
 REMEMBERED_SIZE = 8 * 1024
-"""Bodies of which the coded form is remembered, by coding, and the most bytes of one: a MiB in all
-at worst.
+"""Bodies whose coded form is remembered, by coding, and the most bytes of one.
+
+A MiB in all at worst.
 """
 
 _WINDOW = 18
-"""log2 of the bytes a stream's coder looks back on: enough for text, and little memory for each of
-ten thousand streams.
+"""log2 of the bytes a stream's coder looks back on.
+
+Enough for text, and little memory for each of ten thousand streams.
 """
 
 
@@ -33,7 +35,7 @@ class Encoder(Protocol):
     """A coding of one body, piece by piece."""
 
     def encode(self, data: bytes, flush: bool) -> bytes:
-        """What can be sent now; with `flush` all of what was given so far."""
+        """Return what can be sent now; with `flush` all of what was given so far."""
 
     def finish(self) -> bytes:
         """The rest; never empty."""
@@ -95,8 +97,9 @@ class Coding:
 
 
 class Once:
-    """Codes whole bodies, and remembers the last few small ones: what many clients ask for is coded
-    once, not for each.
+    """Codes whole bodies, and remembers the last few small ones.
+
+    What many clients ask for is coded once, not for each.
     """
 
     def __init__(self, code: Callable[[bytes], bytes]) -> None:
@@ -116,7 +119,7 @@ class Once:
 
 
 def codings(gzip_level: int, br_quality: int, zstd_level: int) -> dict[str, Coding]:
-    """What bodies can be coded in, by name."""
+    """Return what bodies can be coded in, by name."""
     # Ends a frame with every call, and is cheaper to keep than to make.
     compressor = _zstd_compressor(zstd_level)
     return {

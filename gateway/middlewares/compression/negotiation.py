@@ -10,8 +10,9 @@ _ALIASES = {"x-gzip": "gzip"}
 
 
 def preferred(accept: str, algorithms: tuple[str, ...]) -> str | None:
-    """Which of `algorithms` an Accept-Encoding asks for, None for none: the highest weight, and
-    among equals the first.
+    """Return which of `algorithms` an Accept-Encoding asks for, None for none.
+
+    The highest weight wins, and among equals the first.
 
     A weight that is none excludes its coding. `identity` wins only with a weight of its own that is
     higher; where it is excluded and nothing else is left, the answer is sent as it is, as the

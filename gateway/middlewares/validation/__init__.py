@@ -1,5 +1,4 @@
-"""Requests held to what the operator says they look like: how large, of what type, and of what
-shape.
+"""Requests held to a size, a media type and a schema.
 
     too large                413 VAL_004, at once by Content-Length, else when the limit is passed
     wrong media type         415 VAL_006; likewise a coded or non-UTF-8 body where its content has to be read
@@ -26,8 +25,9 @@ CONFIG = schema_of(ValidationConfig)
 
 
 def build(config: ValidationConfig, context: Context) -> Hooks:
-    """The cheapest hook that checks what is configured; only a body's schema makes it one that is
-    awaited.
+    """Build the cheapest hook that checks what is configured.
+
+    Only a body's schema makes it one that is awaited.
     """
     gate = Gate(config, context)
     if gate.body is not None:

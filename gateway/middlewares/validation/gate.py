@@ -1,6 +1,4 @@
-"""The checks on a request's way, cheapest first: what the head says, its parameters, and last its
-body, which has to be read.
-"""
+"""The checks on a request's way, cheapest first: head, parameters, body."""
 
 from __future__ import annotations
 
@@ -34,9 +32,7 @@ Larger ones go to judge.py.
 COSTLY_ERRORS = 0.25
 """Seconds for what is wrong with a body where that may be much to say."""
 MAX_BODY, MAX_BODY_JUDGED = 10_000_000, 1_000_000
-"""Bytes that a body may have unless the configuration says otherwise, without and with a schema for
-it.
-"""
+"""Bytes that a body may have by default, without and with a schema for it."""
 
 
 class Gate:
@@ -123,7 +119,7 @@ class Gate:
             self._invalid(exchange, part, errors)
 
     async def _body_errors(self, exchange: Exchange) -> list[Entry]:
-        """What is wrong with the body.
+        """Return what is wrong with the body.
 
         Raises Failed when there is none, or none that can be read.
         """
@@ -154,16 +150,14 @@ class Gate:
             self._refuse(exchange, Failure.MALFORMED, "The body is not UTF-8.")
 
     async def _costly_errors(self, portable: dict[str, Any], data: bytes, is_form: bool) -> list[Entry]:
-        """What is wrong with a body that is known to be wrong, in so many words as can be found in
-        time.
-        """
+        """Return what is wrong with a body known to be wrong, as far as it is found in time."""
         try:
             return await self._judge.errors(portable, data, is_form, self._bounds, COSTLY_ERRORS)
         except Unreadable:
             return [entry((), INVALID, "is not as it must be")]
 
     def _is_form(self, exchange: Exchange) -> bool:
-        """Whether the body is a form rather than JSON.
+        """Return True if the body is a form rather than JSON.
 
         Raises Failed for what is neither, or is coded.
         """
@@ -214,8 +208,9 @@ def _field(exchange: Exchange, name: str) -> str:
 
 
 def _charset(content_type: str) -> str:
-    """The charset parameter, "" without one; what looks like it inside another one's quotes is
-    none.
+    """Return the charset parameter, "" without one.
+
+    What looks like one inside another's quotes is none.
     """
     for name, quoted, plain in _PARAMETER.findall(content_type):
         if name.lower() == "charset":
@@ -224,7 +219,7 @@ def _charset(content_type: str) -> str:
 
 
 def _errors(schema: Schema, data: bytes, is_form: bool, bounds: Bounds) -> list[Entry]:
-    """What is wrong with a body, on the spot. Raises Unreadable."""
+    """Return what is wrong with a body, on the spot. Raises Unreadable."""
     value = schema.typed(form_fields(data)) if is_form else json_value(data, bounds)
     return schema.errors(value, members_at_most(data))
 
@@ -234,7 +229,7 @@ def _media_type(given: str) -> str:
 
 
 def _pattern(types: tuple[str, ...]) -> re.Pattern[str] | None:
-    """What matches any of the media types; "*" takes any part of a name."""
+    """Return what matches any of the media types; "*" takes any part of a name."""
     if not types:
         return None
     return re.compile("|".join(re.escape(one.lower()).replace(r"\*", "[^/]+") for one in types))

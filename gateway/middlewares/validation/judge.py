@@ -3,7 +3,8 @@
 Reading JSON and holding it to a schema keeps the interpreter to itself, for 50 ms and more with a
 megabyte, so that no thread helps. Large bodies go to one process beside this one instead, and so do
 bodies whose errors may take long to list because their schema branches into itself. The process
-starts with the first of them, and is ended and replaced when a body takes longer than its deadline.
+starts with the first of them. It is replaced when a body takes longer than its deadline, or more
+memory than it may have.
 
 The process reads and writes messages of four bytes of length and a payload: a line of JSON about
 the body, with its schema when that is new, then the body; back comes JSON. Its first message, which
@@ -59,7 +60,7 @@ class Judge:
     async def errors(
         self, schema: dict[str, Any], data: bytes, form: bool, bounds: Bounds, deadline: float = DEADLINE
     ) -> list[Entry]:
-        """What is wrong with a body.
+        """Return what is wrong with a body.
 
         Raises Unreadable, and Failed(OVERLOADED) when too many wait already.
 
@@ -102,7 +103,7 @@ class Judge:
         environ = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         command = (sys.executable, "-m", _MODULE)
         try:
-            _, child = await loop.subprocess_exec(lambda: _Child(self), *command, stderr=None, env=environ)
+            _, child = await loop.subprocess_exec(lambda: _Child(self), *command, stderr=asyncio.subprocess.DEVNULL, env=environ)
             await child.ready.wait()
             if child.exited.is_set():
                 raise OSError("it ended at once")
@@ -124,22 +125,20 @@ class Judge:
             _answer(case, orjson.loads(payload))
         self._next()
 
-    def ended(self, late: bool) -> None:
-        """The process is gone. `late`: for taking too long."""
+    def ended(self) -> None:
+        """The process is gone: its body took too long, or too much memory."""
         self._child = None
         case, self._case = self._case, None
-        if case is not None and late:
+        if case is not None:
             _answer(case, _UNJUDGED)
-        elif case is not None:
-            _fail(case, Failed(Failure.INTERNAL, why="the process that judges bodies has ended"))
         if not self._closed:
             self._next()
 
 
 _UNJUDGED = {
     "failure": Failure.BODY_TOO_LARGE.name,
-    "detail": "The body takes too long to check.",
-    "why": "not judged in time",
+    "detail": "The body is too complex to be checked.",
+    "why": "not judged within its deadline and memory",
 }
 
 
@@ -161,7 +160,6 @@ class _Child(asyncio.SubprocessProtocol):
         self._known: dict[str, dict[str, Any]] = {}
         self._received = bytearray()
         self._timer: asyncio.TimerHandle | None = None
-        self._late = False
         self._transport: Any = None
         self.ready = asyncio.Event()
         """Set once it reads, which takes longer than a body may: until then no deadline runs."""
@@ -200,10 +198,9 @@ class _Child(asyncio.SubprocessProtocol):
         self._transport.close()
         self.exited.set()
         self.ready.set()
-        self._judge.ended(self._late)
+        self._judge.ended()
 
     def _too_late(self) -> None:
-        self._late = True
         self._transport.kill()
 
     def _stop_timer(self) -> None:

@@ -1,5 +1,6 @@
-"""What is wrong with a field, in words for the client: of the schema, never of the value that was
-sent.
+"""What is wrong with a field, in words for the client.
+
+They speak of the schema, never of the value that was sent.
 """
 
 from __future__ import annotations
@@ -37,8 +38,9 @@ _TYPES = {
 
 
 def entry(path: Sequence[str | int], code: str, message: str) -> Entry:
-    """One entry of the answer's `errors`; the field is a dotted path ("items.0.name"), "" for the
-    whole.
+    """Return one entry of the answer's `errors`.
+
+    The field is a dotted path ("items.0.name"), "" for the whole.
     """
     field = _sound(".".join(map(str, path)))
     if len(field) > _LONGEST_FIELD:
@@ -62,8 +64,9 @@ def one_each(entries: Iterable[Entry]) -> list[Entry]:
 
 
 def entries_of(errors: Iterable[ValidationError], value: Any) -> Iterator[Entry]:
-    """The entries for JSON Schema errors in `value`, those of alternatives as far as it is clear
-    which one was meant.
+    """Yield the entries for JSON Schema errors in `value`.
+
+    Those of alternatives as far as it is clear which one was meant.
     """
     for error in errors:
         kind: Any = error.kind
@@ -84,8 +87,9 @@ def entries_of(errors: Iterable[ValidationError], value: Any) -> Iterator[Entry]
 
 
 def _alternatives(path: list[str | int], branches: list[list[ValidationError]], value: Any) -> Iterator[Entry]:
-    """Alternatives of another type than the value's were not meant; if that leaves one, its errors
-    are the value's.
+    """Yield the errors of the alternative that was meant.
+
+    One of another type than the value's was not; if that leaves one, it was.
     """
     wrong_type = [[error for error in branch if error.kind.name == "type" and error.instance_path == path] for branch in branches]
     meant = [branch for branch, wrong in zip(branches, wrong_type, strict=True) if not wrong]

@@ -1,5 +1,4 @@
-"""Strings as the values they stand for: parameters of queries, forms and paths know no types, their
-schemas do.
+"""Parameters, which are strings, as the values their schemas want.
 
 A parameter becomes an integer, number or boolean where its schema says so and it looks like one,
 and a list where the schema has an array; anything else stays a string, for the schema to refuse.

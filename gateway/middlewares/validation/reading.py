@@ -79,8 +79,9 @@ def _openers(data: bytes) -> int:
 
 
 def _check_shape(data: bytes, bounds: Bounds) -> None:
-    """Raises Unreadable where the bounds are passed; brackets and commas in strings are told apart
-    only then.
+    """Raise Unreadable where the bounds are passed.
+
+    Brackets and commas in strings are told apart only when the counts are high.
     """
     if _openers(data) <= bounds.depth and members_at_most(data) <= bounds.members:
         return
@@ -98,7 +99,7 @@ def _check_shape(data: bytes, bounds: Bounds) -> None:
 
 
 def _strings(data: bytes) -> int:
-    """How many quotation marks delimit strings, two for each."""
+    """Return how many quotation marks delimit strings, two for each."""
     return (_ESCAPED.sub(b"", data) if b"\\" in data else data).count(b'"')
 
 

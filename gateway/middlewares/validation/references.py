@@ -53,7 +53,7 @@ class Documents:
             yield from self.speaking_of((branch, base), depth + 1)
 
     def at(self, reference: str, base: str) -> Place:
-        """What a reference means; (None, "") where nothing is."""
+        """Return what a reference means; (None, "") where nothing is."""
         uri, _, fragment = urljoin(base, reference).partition("#")
         if uri not in self._roots:
             try:
@@ -120,7 +120,7 @@ def with_nulls(schema: Any) -> Any:
 
 
 def at_pointer(reference: str, root: Any) -> Any:
-    """What a JSON Pointer ("#/a/b") within the schema points at; None for other references."""
+    """Return the part that a JSON Pointer ("#/a/b") names; None for other references."""
     if reference == "#":
         return root
     if not reference.startswith("#/"):

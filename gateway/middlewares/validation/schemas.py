@@ -87,8 +87,7 @@ _BRANCHING = frozenset(("anyOf", "oneOf", "allOf", "not", "if", "contains", "dep
 
 
 def _measured(schema: Any) -> tuple[int, bool]:
-    """How many parts a schema has, and whether one error may hold others, each with the value it is
-    about.
+    """Return how many parts a schema has, and whether one error may hold others.
 
     Such an error can be as large as the body's members to the power of two.
     """
@@ -236,8 +235,9 @@ def compiled(config: SchemaConfig, at: str, directory: Path, split: Collection[s
 def _json_schema(
     schema: Any, name: str, base: str | None, at: tuple[str, ...], split: Collection[str], *, nested: bool = False
 ) -> JsonSchema:
-    """nested: whether the schema's own keys stand in the configuration, so that its faults can be
-    pointed at.
+    """Compile a JSON Schema. Raises ConfigProblem.
+
+    nested: the schema's own keys stand in the configuration, so that its faults can be pointed at.
     """
     try:
         return JsonSchema(schema, name, base, split)
@@ -266,5 +266,5 @@ def _marshmallow(named: str, at: tuple[str, str]) -> MarshmallowSchema:
 
 
 def is_missing(entries: Iterable[Entry]) -> bool:
-    """Whether all that is wrong is that something is not there."""
+    """Return True if all that is wrong is that something is not there."""
     return all(one["code"] == MISSING for one in entries)

@@ -104,7 +104,7 @@ async def test_a_process_that_ends_is_replaced():
         assert judge._child is not None
         os.kill(judge._child._transport.get_pid(), signal.SIGKILL)
         outcome = await asyncio.gather(judge.errors(portable(INTEGERS), b"[2]", False, Bounds()), return_exceptions=True)
-        assert outcome[0] == [] or isinstance(outcome[0], Failed)
+        assert outcome[0] == [] or isinstance(outcome[0], Unreadable)
         assert await judge.errors(portable(INTEGERS), b"[3]", False, Bounds()) == []
 
 
