@@ -90,11 +90,12 @@ class Context:
     pipeline:  the pipeline's name; `route` the route's when its table overrides this middleware's
                keys, else "".
     directory: of the TOML file the table stands in; relative paths start there.
-    keep:      `keep(key, fingerprint, make)`: the same key and fingerprint give the same object across reloads, so what must
-               survive one (buckets, cache entries) lives there. Objects with a `close()` are closed when a reload drops them.
-               With a fourth argument, the object's `adopt` is called with that once the reload has come to be.
-    at_commit: `at_commit(step)`: calls `step` once the reload has come to be, and never if it is refused. `build` itself must
-               not change anything that is in force.
+    keep:      `keep(key, fingerprint, make)`: the same key and fingerprint give the same object
+               across reloads, so what must survive one (buckets, cache entries) lives there.
+               Objects with a `close()` are closed when a reload drops them. With a fourth argument,
+               the object's `adopt` is called with that once the reload has come to be.
+    at_commit: `at_commit(step)`: calls `step` once the reload has come to be, and never if it is
+               refused. `build` itself must not change anything that is in force.
     errors_format: the gateway's `[errors] format`, for what renders failures.
     store: what `[store] url` names (gateway.store.stores.SharedStore), None while everything stays
            in this process.

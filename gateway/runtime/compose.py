@@ -60,12 +60,17 @@ class World:
 
 
 def compose(loaded: LoadedConfig, draft: Draft, world: World, number: int = 1) -> Snapshot:
-    """A snapshot of `loaded`. Raises ConfigErrors with every problem the middlewares find in their settings."""
+    """A snapshot of `loaded`.
+
+    Raises ConfigErrors with every problem the middlewares find in their settings.
+    """
     return at_once(composing(loaded, draft, world, number))
 
 
 def composing(loaded: LoadedConfig, draft: Draft, world: World, number: int = 1) -> Steps[Snapshot]:
-    """As `compose`, in steps: at most one middleware is built, or one route put together, between two of them."""
+    """As `compose`, in steps: at most one middleware is built, or one route put together, between
+    two of them.
+    """
     return _Composer(loaded, draft, world, number).compose()
 
 

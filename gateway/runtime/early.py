@@ -41,8 +41,8 @@ def unrouted_pipeline(
 ) -> Pipeline:
     """Return the pipeline of requests without a route, given what `early_pipeline` made of each.
 
-    It renders, logs and counts by the first pipeline that does each. Where there is but one pipeline,
-    errors look like its own.
+    It renders, logs and counts by the first pipeline that does each. Where there is but one
+    pipeline, errors look like its own.
     """
     observers: dict[str, Hooks] = {}
     for pipeline in pipelines:
