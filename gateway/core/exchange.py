@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from multidict import MultiMapping
 
@@ -80,6 +80,9 @@ class Reply:
     """
 
     __slots__ = ("blocks", "body", "headers", "index", "joined", "length", "reason", "status")
+
+    version: ClassVar[str] = "1.1"
+    """Of HTTP, by which it came; for Via (RFC 9110 section 7.6.3)."""
 
     def __init__(
         self,
@@ -164,6 +167,14 @@ class Reply:
         if self.index.pop(name, None) is not None:
             self.headers = [pair for pair in self.headers if lower(pair[0]) != name]
             self.joined = None
+
+
+class OldReply(Reply):
+    """A reply that came by HTTP/1.0."""
+
+    __slots__ = ()
+
+    version = "1.0"
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,3 +71,14 @@ async def test_a_redirect_to_the_slash(start, origin, connect):
     assert (reply.status, reply.fields["location"]) == (308, "/slash/?a=1")
     assert (await client.get("/slash/x")).status == 200
     assert (await client.get("/slashes")).status == 404
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+async def test_via_says_the_version_that_was_received(start, origin, connect, version):
+    origin.respond = f"HTTP/{version} 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok".encode()
+    client = await connect(await start(ROUTES, upstreams(origin)))
+    for _ in range(4):
+        assert (await client.get("/api")).fields["via"] == f"{version} gateway"
+    await client.send(b"GET /api HTTP/1.0\r\nHost: a\r\n\r\n")
+    await client.read()
+    assert b"\r\nVia: 1.0 gateway\r\n" in origin.heads[-1]

@@ -108,7 +108,7 @@ def make_head(exchange: Exchange, reply: Reply, framing: bytes, close: bool) -> 
         parts.append(b"Connection: close\r\n")
     elif exchange.version != _HTTP_11:
         parts.append(b"Connection: keep-alive\r\n")
-    parts.append(f"Via: 1.1 gateway\r\nX-Request-ID: {exchange.request_id}\r\n\r\n".encode())
+    parts.append(f"Via: {reply.version} gateway\r\nX-Request-ID: {exchange.request_id}\r\n\r\n".encode())
     return b"".join(parts)
 
 

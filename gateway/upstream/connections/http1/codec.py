@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import httptools
 
-from gateway.core.exchange import Reply
+from gateway.core.exchange import OldReply, Reply
 from gateway.core.headers import FRAMING, HOP_BY_HOP, Pair, lower
 from gateway.upstream.connections.http1.fields import MAX_FIELDS, MAX_HEAD, InvalidAnswer, understand
 from gateway.upstream.connections.http1.repeats import END, Repeat
@@ -221,6 +221,8 @@ class ResponseCodec:
             return None
         if not (data and self._answers) or reply.length is None or self.head_only or reply.status in (204, 304):
             return None
+        if reply.__class__ is not Reply:
+            return None
         headers, index, _, stated, *_ = self._understood
         if stated is None:
             return None
@@ -263,7 +265,9 @@ class ResponseCodec:
             understood = self._understood = understand(fields)
             self._last = fields
         headers, index, joined, length, coding, connection = understood
-        reply = Reply.known(status, headers.copy(), index.copy(), joined, length)
+        version = self._parser.get_http_version()
+        kind = Reply if version == "1.1" else OldReply
+        reply = kind.known(status, headers.copy(), index.copy(), joined, length)
         if self._reason != PHRASES.get(status):
             reply.reason = self._reason
         if status == 426:
@@ -273,7 +277,6 @@ class ResponseCodec:
             reply.blocks = [*lines, b"Connection: Upgrade\r\n"] if lines else []
         self._until_close = False
         self._keep = b"close" not in connection
-        version = self._parser.get_http_version()
         if version != "1.1":
             if version != "1.0" or coding:
                 # RFC 9112 section 6.1: Transfer-Encoding in HTTP/1.0 is faulty framing.

@@ -209,7 +209,7 @@ class Connection(RequestSender):
         for event in events:
             if type(event) is bytes:
                 body.append(event)
-            elif type(event) is Reply:
+            elif isinstance(event, Reply):
                 self._reply = event
             elif type(event) is End:
                 end = event
