@@ -38,10 +38,12 @@ NOT_TRAILERS = (
     HOP_BY_HOP
     | FRAMING
     | frozenset(
-        b"host authorization www-authenticate set-cookie cookie cache-control expect max-forwards pragma range age expires date "
-        b"location retry-after vary warning content-encoding content-type content-range content-location content-language etag "
-        b"last-modified accept-ranges allow server via x-request-id strict-transport-security content-security-policy "
-        b"x-frame-options x-content-type-options referrer-policy".split()
+        b"host authorization www-authenticate set-cookie cookie cache-control expect "
+        b"max-forwards pragma range age expires date location retry-after vary warning "
+        b"content-encoding content-type content-range content-location content-language "
+        b"etag last-modified accept-ranges allow server via x-request-id "
+        b"strict-transport-security content-security-policy x-frame-options "
+        b"x-content-type-options referrer-policy".split()
     )
 )
 """Fields that must not stand after the body (RFC 9110 section 6.5.1).
@@ -61,14 +63,16 @@ RFC 9440 section 2.4 has the latter two removed.
 """
 
 _FROM_PROXIES = frozenset(
-    b"forwarded forwarded-for x-forwarded x-real-ip true-client-ip client-ip x-client-ip x-cluster-client-ip"
-    b" cf-connecting-ip cf-connecting-ipv6 fastly-client-ip fly-client-ip x-original-forwarded-for x-original-host"
-    b" x-original-proto x-host x-scheme x-url-scheme x-ssl front-end-https x-remote-ip x-remote-addr"
-    b" x-originating-ip x-envoy-external-address x-azure-clientip x-azure-socketip x-appengine-user-ip"
-    b" x-appengine-remote-addr proxy-client-ip wl-proxy-client-ip wl-proxy-ssl x-proxyuser-ip x-arr-ssl"
-    b" remote-user x-remote-user x-webauth-user x-authenticated-user x-authenticated-userid x-consumer-id"
-    b" x-consumer-username x-consumer-custom-id x-credential-identifier x-client-user x-client-permissions"
-    b" x-client-scopes x-client-claims".split()
+    b"forwarded forwarded-for x-forwarded x-real-ip true-client-ip client-ip "
+    b"x-client-ip x-cluster-client-ip cf-connecting-ip cf-connecting-ipv6 "
+    b"fastly-client-ip fly-client-ip x-original-forwarded-for x-original-host "
+    b"x-original-proto x-host x-scheme x-url-scheme x-ssl front-end-https x-remote-ip "
+    b"x-remote-addr x-originating-ip x-envoy-external-address x-azure-clientip "
+    b"x-azure-socketip x-appengine-user-ip x-appengine-remote-addr proxy-client-ip "
+    b"wl-proxy-client-ip wl-proxy-ssl x-proxyuser-ip x-arr-ssl remote-user "
+    b"x-remote-user x-webauth-user x-authenticated-user x-authenticated-userid "
+    b"x-consumer-id x-consumer-username x-consumer-custom-id x-credential-identifier "
+    b"x-client-user x-client-permissions x-client-scopes x-client-claims".split()
 )
 _FROM_PROXIES_FAMILIES = (b"x-forwarded-", b"x-auth-request-", b"x-ssl-client-", b"ssl-client-", b"x-client-cert")
 
@@ -76,8 +80,9 @@ REWRITTEN = frozenset((b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"
 """What the gateway writes anew even behind a trusted proxy: core/provenance.py."""
 
 OVERRIDES = frozenset(
-    b"x-original-url x-rewrite-url x-original-uri x-original-method x-http-method-override x-http-method"
-    b" x-method-override x-http-host-override x-http-path-override x-override-url".split()
+    b"x-original-url x-rewrite-url x-original-uri x-original-method "
+    b"x-http-method-override x-http-method x-method-override x-http-host-override "
+    b"x-http-path-override x-override-url".split()
 )
 """Fields by which some frameworks serve another path or method than the request line's.
 
@@ -86,7 +91,7 @@ They lead around every route.
 
 
 def spelt(name: bytes) -> bytes:
-    """A name as CGI, WSGI and the like see it, where "-" and "_" (and any other mark) are the same."""
+    """Return a name as CGI and WSGI see it, where all marks are "-"."""
     return _MARK.sub(b"-", name.lower())
 
 

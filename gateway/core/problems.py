@@ -3,7 +3,8 @@
 Rendered from fragments made once per kind of failure:
 
     problem           RFC 9457: {type, title, status, detail, instance, code, request_id, errors}
-    envelope          {"error": {code, message, details, timestamp, requestId, correlationId}} and the same in X-Error-* fields
+    envelope          {"error": {code, message, details, timestamp, requestId, correlationId}},
+                      and the same in X-Error-* fields
     success_envelope  {"success": false, "error": {code, message, details, field, requestId}}
 
 Of a Failed only `detail`, `headers` and `errors` are shown; `why` and `by` are the operator's.

@@ -125,7 +125,7 @@ def _element(hop: _Hop) -> str:
 
 
 def _value(node: str) -> str:
-    """RFC 7239 section 4: a token, or quoted, as an IPv6 address or one with a port is (section 6)."""
+    """Return a node as a token or quoted (RFC 7239 sections 4 and 6)."""
     if _TOKEN.fullmatch(node):
         return node
     return '"' + node.replace("\\", "\\\\").replace('"', '\\"') + '"'

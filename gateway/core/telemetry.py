@@ -46,7 +46,7 @@ class Family:
 
 
 class HistogramCell:
-    """One series of a histogram: how many fell into each bucket (the last is +Inf), and their sum."""
+    """One series of a histogram: counts by bucket, the last for +Inf, and the sum."""
 
     __slots__ = ("bounds", "counts", "total")
 

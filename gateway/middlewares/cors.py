@@ -170,7 +170,7 @@ class Cors:
         self._max_age = b"Access-Control-Max-Age: %d\r\n" % int(config.max_age)
 
     def request(self, exchange: Exchange) -> Reply | None:
-        """Answers a preflight, and refuses a WebSocket handshake of an origin that is not allowed."""
+        """Answer a preflight; refuse a WebSocket handshake of an origin that is not allowed."""
         if exchange.method != "OPTIONS":
             if UPGRADE in exchange.notes:
                 self._check_handshake(exchange)

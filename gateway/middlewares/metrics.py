@@ -171,5 +171,5 @@ class Clients:
 
 
 def _labels(client: str) -> Labels:
-    """A client's name as a label: not endless, and without the lone surrogates that have no UTF-8."""
+    """Return a client's name as a label: bounded, and without lone surrogates."""
     return (client[:128].encode("utf-8", "replace").decode(),)

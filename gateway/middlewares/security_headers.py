@@ -31,7 +31,8 @@ from gateway.core.provenance import account
 HSTS = b"strict-transport-security"
 _PLANS_MAX = 256
 
-_NO_DEVICES = "accelerometer=(), camera=(), geolocation=(), gyroscope=(), magnetometer=(), microphone=(), payment=(), usb=()"
+_DEVICES = "accelerometer camera geolocation gyroscope magnetometer microphone payment usb"
+_NO_DEVICES = ", ".join(f"{device}=()" for device in _DEVICES.split())
 
 _MINIMAL = {
     "X-Content-Type-Options": "nosniff",
@@ -40,8 +41,9 @@ _MINIMAL = {
 _WEB = {
     **_MINIMAL,
     "Content-Security-Policy": (
-        "default-src 'self'; base-uri 'self'; font-src 'self' https: data:; form-action 'self'; frame-ancestors 'none'; "
-        "img-src 'self' data:; object-src 'none'; script-src 'self'; script-src-attr 'none'; style-src 'self' 'unsafe-inline'"
+        "default-src 'self'; base-uri 'self'; font-src 'self' https: data:; form-action 'self'; "
+        "frame-ancestors 'none'; img-src 'self' data:; object-src 'none'; script-src 'self'; "
+        "script-src-attr 'none'; style-src 'self' 'unsafe-inline'"
     ),
     "X-Frame-Options": "DENY",
     "Permissions-Policy": _NO_DEVICES,

@@ -150,7 +150,7 @@ class Router(Generic[T]):
         return other is not None and other.target is not candidate.target
 
     def _match(self, exchange: Exchange, path: str) -> T:
-        """The general way: any number of candidates, OPTIONS, and what to say when nothing matches."""
+        """Match in general: any number of candidates, OPTIONS, and what fails."""
         candidate = self._candidate(exchange, path)
         if candidate.captures:
             _capture(candidate, exchange, path)
@@ -206,7 +206,7 @@ class Router(Generic[T]):
         return groups
 
     def _candidates(self, exchange: Exchange, path: str) -> list[Candidate[T]]:
-        """Every candidate whose path, host and headers accept the request, the most specific first."""
+        """Return the candidates for a path, host and headers, the most specific first."""
         return [candidate for group in self._groups(path) for candidate in group.candidates(exchange)]
 
 

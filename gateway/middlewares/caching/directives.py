@@ -153,7 +153,7 @@ def _strictest(name: bytes, first: object, second: int | None) -> int | None:
 
 
 def seconds_of_age(value: bytes | None) -> int:
-    """Age in seconds: the first member of a list, 0 where it is no number (RFC 9111 section 5.1)."""
+    """Return Age in seconds: a list's first member, 0 if no number (RFC 9111 section 5.1)."""
     if value is None:
         return 0
     first = value.partition(b",")[0].strip()

@@ -97,7 +97,7 @@ CONFIG = schema_of(CompressionConfig)
 
 
 class Compression:
-    """Decides per answer, remembering what it decided about media types and Accept-Encoding values."""
+    """Decides per answer; remembers decisions about media types and Accept-Encoding."""
 
     def __init__(self, config: CompressionConfig) -> None:
         self._algorithms = config.algorithms
@@ -112,7 +112,7 @@ class Compression:
         self._choices: dict[str, Coding | None] = {}
 
     def response(self, exchange: Exchange, reply: Reply) -> None:
-        """Puts the reply into the coding the client prefers, where there is one and it is worth it."""
+        """Code the reply as the client prefers, where that is worth it."""
         length = reply.length
         if length is not None and length < self._minimum and reply.status != 304:
             return

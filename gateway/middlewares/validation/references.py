@@ -19,8 +19,8 @@ _CONDITIONS = ("if", "then", "else")
 _SCHEMAS_BY_NAME = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
 _LISTS_OF_SCHEMAS = (*_IN_PLACE, "prefixItems")
 _SCHEMAS = (
-    *_CONDITIONS, "items", "additionalProperties", "unevaluatedProperties", "unevaluatedItems", "not", "contains",
-    "propertyNames",
+    *_CONDITIONS, "items", "additionalProperties", "unevaluatedProperties", "unevaluatedItems",
+    "not", "contains", "propertyNames",
 )  # fmt: skip
 
 
@@ -65,7 +65,7 @@ class Documents:
         return at_pointer("#" + fragment, self._roots[uri]), uri
 
     def _add(self, root: Any, uri: str) -> None:
-        """Remembers a document under its URI, with all that has an identifier or an anchor in it."""
+        """Remember a document under its URI, with the identifiers and anchors in it."""
         self._roots.setdefault(uri, root)
         pending: list[Place] = [(root, uri)]
         while pending:

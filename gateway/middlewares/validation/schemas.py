@@ -38,7 +38,7 @@ class Schema(Protocol):
     portable: dict[str, Any] | None
 
     def explains_at_once(self, members: int) -> bool:
-        """Return True if `errors` takes some milliseconds at most for any body of so many values."""
+        """Return True if `errors` takes some milliseconds at most for so many values."""
 
     def is_valid(self, value: Any) -> bool:
         """Return True if the value is as it should be."""
