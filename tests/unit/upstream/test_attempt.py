@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextvars import Context
 from typing import Any
 
 import pytest
@@ -98,7 +97,7 @@ def test_what_every_event_does_in_every_state(state: State, event: Event) -> Non
         HAPPENS[way](attempt)
     assert attempt.state is state
     attempt.done = False
-    attempt.attach(told.append, Context())
+    attempt._resume = told.append
     before = list(pool.told)
     HAPPENS[event](attempt)
     following = TRANSITIONS[event].get(state)
@@ -160,7 +159,7 @@ def test_a_stale_attempt_keeps_its_hold_and_limit_for_the_next_connection() -> N
     assert attempt.stale
     told: list[Attempt] = []
     attempt.resend()
-    attempt.attach(told.append, Context())
+    attempt._resume = told.append
     assert (attempt.outcome, attempt.stale, attempt.limit, pool.told) == (None, False, 5.0, [])
     attempt.answered(Reply(200, body=b"ok"))
     assert told == [attempt]
