@@ -39,7 +39,6 @@ UNTESTED = {
     "gateway.issuer.own": "a frozen class without behaviour",
     "gateway.middlewares.caching": "puts the package together: test_cache",
     "gateway.serving.codec": "types and events without behaviour",
-    "gateway.serving.server": "types without behaviour",
     "gateway.tokens.algorithms": "names and numbers of RFC 7518, used by test_verifying",
     "gateway.middlewares.validation": "puts the package together: test_gate",
     "gateway.upstream.connections.interfaces": "protocols without behaviour",
@@ -61,10 +60,8 @@ MISSING = {
     "gateway.issuer.shared_attempts",
     "gateway.issuer.stored_users",
     "gateway.middlewares.auth.api_key",
-    "gateway.serving.net.deadlines",
     "gateway.serving.net.listener",
     "gateway.serving.redirect",
-    "gateway.serving.server_wide",
     "gateway.serving.upgrade",
     "gateway.upstream.connections.tls",
 }
