@@ -1,4 +1,4 @@
-"""What the command line changes, in an audit log: a JSON object a line, as the gateway writes them; nothing secret."""
+"""Write what the command line changes to an audit log, in lines like the gateway's own."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def add_option(parser: argparse.ArgumentParser) -> None:
 
 
 def file_of(args: argparse.Namespace) -> Path | None:
-    """Where it is written: what `--audit` says, else the configuration's log, None for nowhere. Raises CredentialError."""
+    """Return the log: `--audit`, else the configuration's, None for none. Raises CredentialError."""
     if args.audit is not None or args.config is None:
         return args.audit  # type: ignore[no-any-return]
     for auth, directory, _ in configured(args.config):
@@ -33,9 +33,9 @@ def file_of(args: argparse.Namespace) -> Path | None:
 
 @contextmanager
 def audited(path: Path | None, now: float) -> Iterator[list[Line]]:
-    """Lines that are appended to the log once nothing went wrong. A log that cannot be opened fails before anything is done.
+    """Give a list of lines, and append them to the log if nothing went wrong.
 
-    Raises CredentialError.
+    A log that cannot be opened fails before anything is done. Raises CredentialError.
     """
     lines: list[Line] = []
     if path is None:

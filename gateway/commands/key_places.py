@@ -92,7 +92,10 @@ def _store(url: str) -> Place:
 
 
 def configured(path: Path) -> Iterator[tuple[AuthConfig, Path, str]]:
-    """Every `auth` of a configuration, the folder its paths start from, and `[store] url`. Raises CredentialError."""
+    """Yield every `auth` of a configuration, the folder of its paths, and `[store] url`.
+
+    Raises CredentialError.
+    """
     from gateway.middlewares.auth import AuthConfig
 
     loaded = _loaded(path)

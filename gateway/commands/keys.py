@@ -1,7 +1,8 @@
 """`gateway keys create|list|rotate|revoke`: API keys, on the command line.
 
-A key is shown once, when it is made; what is kept is its hash. Exit codes: 0 done, 1 not done (the reason is on stderr), 2 wrong
-usage. What the file looks like is gateway/state/key_file.py, how keys lie in Redis redis_keys.py.
+A key is shown once, when it is made; only its hash is stored, in a file
+(credentials/api_keys/key_file.py) or in Redis (redis_keys.py). Exit codes: 0 done, 1 not done (the
+reason is on stderr), 2 wrong usage.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ ABOUT = "API keys: a key is shown once, when it is made; the file, or the store,
 
 
 def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
-    """Adds `keys` to the gateway's command line; what it parses has `run` as its attribute of that name."""
+    """Add `keys` to the gateway's command line."""
     keys = subparsers.add_parser("keys", help="create, list, rotate and revoke API keys", description=ABOUT)
     keys.set_defaults(run=run)
     actions = keys.add_subparsers(dest="action", required=True, metavar="ACTION")
@@ -104,7 +105,7 @@ def _which(parser: argparse.ArgumentParser, what: str) -> None:
 
 
 Changed = list[tuple[str, Key]]
-"""What became of keys, for the audit log."""
+"""What happened to which key, for the audit log."""
 
 
 def _line(outcome: str, key: Key, place: Place) -> audit.Line:

@@ -1,7 +1,6 @@
 """`gateway tokens revoke|list`: tokens that are refused before they expire.
 
-The file is described in credentials/revocations/revoked.py, the list in Redis in credentials/revocations/redis_revocations.py.
-
+They are listed in a file (credentials/revocations/revoked.py) or in Redis (redis_revocations.py).
 Exit codes: 0 done, 1 not done (the reason is on stderr), 2 wrong usage.
 """
 
@@ -32,7 +31,7 @@ ABOUT = "Tokens that are refused before they expire: by jti, by subject, or by w
 
 
 def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
-    """Adds `tokens` to the gateway's command line; what it parses has `run` as its attribute of that name."""
+    """Add `tokens` to the gateway's command line."""
     tokens = subparsers.add_parser("tokens", help="revoke tokens, and list what is revoked", description=ABOUT)
     tokens.set_defaults(run=run)
     actions = tokens.add_subparsers(dest="action", required=True, metavar="ACTION")

@@ -1,7 +1,7 @@
-"""`gateway users add|list|passwd|totp|logout|remove`: users of Basic authentication and of the gateway's own tokens.
+"""`gateway users add|list|passwd|totp|logout|remove`: users, for Basic and for our own tokens.
 
-A password is read from standard input, never from the command line. Exit codes: 0 done, 1 not done (the reason is on stderr), 2
-wrong usage.
+A password is read from standard input, never from the command line. Exit codes: 0 done, 1 not done
+(the reason is on stderr), 2 wrong usage.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ABOUT = "Users, with hashed passwords: for Basic authentication, and for tokens 
 
 
 def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
-    """Adds `users` to the gateway's command line; what it parses has `run` as its attribute of that name."""
+    """Add `users` to the gateway's command line."""
     users = subparsers.add_parser("users", help="users who log in with a password", description=ABOUT)
     users.set_defaults(run=run)
     actions = users.add_subparsers(dest="action", required=True, metavar="ACTION")

@@ -1,4 +1,4 @@
-"""The audit log: a JSON object a line for every decision about a caller, event of a session and change of a credential.
+"""The audit log: a JSON object a line for decisions, events of sessions and changed credentials.
 
 Nothing secret is written. The gateway and the command line write the same lines.
 """
@@ -33,7 +33,7 @@ class AuditConfig:
 
 
 class Audit:
-    """An audit log. Writing costs a tuple while the request is handled; the line is made later (lifetime/logfile.py).
+    """An audit log. A request costs a tuple; its line is made later (lifetime/logfile.py).
 
     allowed: whether allowed requests are written too. pipeline, name: of the `auth` that writes.
     """
@@ -51,7 +51,7 @@ class Audit:
 
     @classmethod
     def of(cls, config: AuditConfig, context: Context) -> Audit:
-        """Return the log that `auth` writes to. Raises ConfigProblem when the file cannot be opened."""
+        """Return the log of an `auth`. Raises ConfigProblem when the file cannot be opened."""
         file = log_file(config.file, context.directory, context.keep)
         return cls(file, context.clock.wall, allowed=config.allowed, pipeline=context.pipeline, name=context.name)
 
@@ -60,16 +60,16 @@ class Audit:
         self.file.append((_decision, self._wall(), exchange, self._pipeline, self._name, method, outcome, result, why))
 
     def session_event(self, exchange: Exchange, event: str, result: str, client: str, user: str, session: str, why: str) -> None:
-        """Write an event of a session (login, refresh, logout, ...); `result` is "ok" when it was granted."""
+        """Write an event of a session (login, refresh, ...); `result` is "ok" when it was granted."""
         self.file.append((_session_event, self._wall(), exchange, event, result, client, user, session, why))
 
     def key_changed(self, outcome: str, id: str, client: str, by: str) -> None:
-        """Write that a key was "created", "rotated", "revoked", "changed" or "removed", as this process has learnt."""
+        """Write that a key was "created", "rotated", "revoked", "changed" or "removed"."""
         self.file.append((_key_change, self._wall(), outcome, id, client, by))
 
 
 class KeyChanges:
-    """Changes of keys, for the gateway's log and for the audit log of each `auth` that uses the keys."""
+    """Changes of keys: for the process log, and for the audit log of each `auth` with the keys."""
 
     __slots__ = ("_audits",)
 
@@ -88,7 +88,10 @@ class KeyChanges:
 
 
 def log_file(name: str, directory: Path, keep: Callable[..., Any], label: str = "") -> LogFile:
-    """Return the one LogFile of a path, shared with all who write to it. Raises ConfigProblem when it cannot be opened."""
+    """Return the one LogFile of a path, shared by all writers.
+
+    Raises ConfigProblem when it cannot be opened, with `label` before its message.
+    """
     path = located(directory, name)
     try:
         return shared(keep, path)
@@ -97,7 +100,7 @@ def log_file(name: str, directory: Path, keep: Callable[..., Any], label: str = 
 
 
 def line(when: float, said: Mapping[str, Any]) -> bytes:
-    """Encode one line. `when`: Unix seconds. Lone surrogates, from bytes that are not UTF-8, become "?"."""
+    """Encode one line; `when` is Unix seconds. Lone surrogates (not UTF-8) become "?"."""
     time = datetime.fromtimestamp(when, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     plain = {key: value.encode("utf-8", "replace").decode() if isinstance(value, str) else value for key, value in said.items()}
     return orjson.dumps({"timestamp": time, **plain}, option=orjson.OPT_APPEND_NEWLINE)

@@ -1,7 +1,7 @@
 """Files of credentials: TOML that people write by hand and the command line edits.
 
-Owns reading, locking, editing and replacing such a file. What the tables in it mean belongs to `api_keys`, `users` and
-`revocations`.
+Owns reading, locking, editing and replacing such a file. What its tables mean belongs to
+`api_keys`, `users` and `revocations`.
 """
 
 from __future__ import annotations
@@ -22,11 +22,14 @@ Table = MutableMapping[str, Any]
 
 
 class CredentialError(ValueError):
-    """Credentials in a file or a store are missing, unreadable or make no sense; the message says where."""
+    """Credentials in a file or store are missing, unreadable or invalid; the message says where."""
 
 
 def read(path: Path, kind: str = "file") -> str:
-    """Return the file's text, without a byte order mark. Raises CredentialError; `kind` names the file for people."""
+    """Return the file's text, without a byte order mark. Raises CredentialError.
+
+    kind: what the message calls the file.
+    """
     try:
         return path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
@@ -46,7 +49,7 @@ def parse(text: str, path: Path) -> dict[str, Any]:
 
 
 def tables(document: Table, name: str, path: Path) -> list[Table]:
-    """Return the `[[name]]` tables of a document. Raises CredentialError when `name` is something else."""
+    """Return the `[[name]]` tables of a document. Raises CredentialError if it is something else."""
     found = document.get(name, [])
     if not isinstance(found, list) or not all(isinstance(table, dict) for table in found):
         raise CredentialError(f"{path}: {name} must be an array of tables, [[{name}]]")
@@ -54,10 +57,10 @@ def tables(document: Table, name: str, path: Path) -> list[Table]:
 
 
 def edit(path: Path, change: Callable[[Table], None], check: Callable[[str], object], opening: str = "") -> None:
-    """Edit a file that `locked` has given: comments and layout stay, and it is replaced in one step.
+    """Edit a file that `locked` gave: comments and layout stay, and it is replaced in one step.
 
-    change: edits the document in place. It is called twice, for the layout and for the plain values, and the file is
-            replaced only if the edited text reads back as those values.
+    change: edits the document in place. It is called twice, for the layout and for the plain
+        values; the file is replaced only if the edited text reads back as those values.
     check: raises CredentialError for a text, before or after, that its readers would refuse.
     opening: what a new file begins with; without it the file must exist.
     Raises CredentialError; the file is then as it was.
@@ -102,14 +105,17 @@ def _edited(text: str, change: Callable[[Table], None]) -> str | None:
         document = tomlkit.parse(text)
         change(document)
         edited = tomlkit.dumps(document).rstrip() + "\n"
-    except Exception:  # tomllib has read the text: whatever tomlkit raises is a limit of its own
+    except Exception:  # tomllib has read the text, so any error is a limit of tomlkit's
         return None
     return edited.replace("\r\n", "\n").replace("\n", "\r\n") if "\r\n" in text else edited
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[Path]:
-    """Lock a file against other writers and give its real path, links followed. Raises CredentialError."""
+    """Lock a file against other writers; give its real path, links followed.
+
+    Raises CredentialError.
+    """
     path = path.resolve()  # a rename onto a symbolic link would replace the link
     lock = path.with_name(f".{path.name}.lock")
     try:
@@ -125,7 +131,7 @@ def locked(path: Path) -> Iterator[Path]:
 
 
 def replace_file(path: Path, text: str) -> None:
-    """Replace a file in one step, so that a crash or a full disk leaves the old one. Only its owner may read it (0600).
+    """Replace a file in one step: a crash or a full disk leaves the old one. Its mode is 0600.
 
     Raises CredentialError.
     """
@@ -155,7 +161,7 @@ def replace_file(path: Path, text: str) -> None:
 
 
 def utc_time(unix: float) -> datetime:
-    """Return Unix seconds as a date and time in UTC, to the second. Raises CredentialError beyond the year 9999."""
+    """Return Unix seconds as a date and time in UTC. Raises CredentialError past the year 9999."""
     try:
         return datetime.fromtimestamp(int(unix), UTC)
     except (ValueError, OverflowError, OSError):

@@ -13,7 +13,7 @@ from gateway.store.stores import StoreUrl
 
 @contextmanager
 def connected(url: StoreUrl) -> Iterator[Any]:
-    """A client of the store. Raises CredentialError for whatever goes wrong with it."""
+    """Give a client of the store. Raises CredentialError for any error of it."""
     from gateway.store.redis import blocking  # without a store, the package redis is not needed
 
     try:

@@ -89,7 +89,7 @@ class Attempts(Protocol):
         """
 
     async def succeeded(self, address: str, account: str, now: float) -> None:
-        """Forgive the account's attempts and this one of the address; the two know each other now."""
+        """Forgive the account's attempts and the address this one; they know each other now."""
 
     async def undone(self, address: str, account: str, now: float) -> None:
         """The attempt was neither good nor bad."""

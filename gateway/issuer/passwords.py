@@ -22,7 +22,7 @@ NIST SP 800-63B section 3.1.1.2 asks for at least 8, and for 64 to be possible.
 
 
 class Passwords:
-    """memory (KiB), passes and lanes: argon2's m, t and p for new hashes; old ones keep their own."""
+    """memory (KiB), passes, lanes: argon2's m, t and p for new hashes; old ones keep theirs."""
 
     def __init__(self, memory: int, passes: int, lanes: int, *, threads: int = 0, waiting: int = WAITING) -> None:
         self._hasher = PasswordHasher(time_cost=passes, memory_cost=memory, parallelism=lanes)
@@ -37,7 +37,10 @@ class Passwords:
         self.queue.close()
 
     async def verify(self, hash: str | None, password: str, address: str = "") -> bool:
-        """Return True if the password is the hashed one; False, as late, without a hash. Raises Busy."""
+        """Return True if the password is the hashed one; without a hash, False as late.
+
+        Raises Busy.
+        """
         good = await self.queue.run(lambda: user_file.verifies(self._nobody if hash is None else hash, password), address)
         return good and hash is not None
 

@@ -116,7 +116,7 @@ class Tokens:
             why = "there is no such user any more" if user is None else "the password has changed since"
             raise Denied("ended", why, _no_refresh(), session.user, session.id)
         issued = self._issued(user, session, turn.token, now)
-        self.sessions.delivered(session)  # not before: whatever waits for the store may come too late
+        self.sessions.delivered(session)  # last: answers of the store may come too late
         return issued
 
     async def logout(self, session: str, token: str) -> Session | None:
@@ -129,7 +129,7 @@ class Tokens:
         return next((one for one in ended if one is not None), None)
 
     async def known(self, claims: Mapping[str, Any]) -> tuple[User, Session]:
-        """Return the user and session that an access token of ours is for. Raises Denied and StoreDown."""
+        """Return the user and session of an access token of ours. Raises Denied and StoreDown."""
         session = user = None
         if claims.get("iss") == self.issuer and isinstance(claims.get("sid"), str):
             session = await self.sessions.find(claims["sid"])
@@ -141,7 +141,7 @@ class Tokens:
         return user, session
 
     async def change_password(self, user: User, session: Session, old: str, new: str, address: str) -> int:
-        """Change a user's password, given the old one, and end all other sessions; return their number.
+        """Change a password, given the old one, and end all other sessions; return their number.
 
         Raises Denied and StoreDown.
         """
@@ -199,7 +199,7 @@ class Tokens:
         return ("pwd", "otp", "mfa")
 
     async def _rehash(self, user: User, password: str) -> None:
-        """Hash the password with the parameters of now. If that fails, the next login tries again."""
+        """Hash the password with today's parameters; if that fails, the next login tries again."""
         try:
             changed = replace(user, hash=await self.passwords.hash(password))
             await self.users.change(user, changed)

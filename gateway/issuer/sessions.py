@@ -49,8 +49,8 @@ class Session:
     """One session.
 
     seen: when it was refreshed last. checked: when the password was asked for last. amr: how
-    (RFC 8176). digest: of the refresh token that is good now. before, salt: the digest of the token
-    before it, and what the token that is good now was made of, until the client was given it; then "".
+    (RFC 8176). digest: of the refresh token that is good now. before, salt: until the client was
+    given that token, the digest of the one before and what it was made with; afterwards "".
     """
 
     id: str
@@ -125,7 +125,7 @@ def new_token() -> str:
 
 
 def next_token(token: str, salt: str) -> str:
-    """Return the next token of the same session; both the token and the salt are needed to make it."""
+    """Return the next token of the session; making it takes both the token and the salt."""
     data = _bytes(token)
     return _text(data[:SHARED] + hashlib.sha256(b"next" + data + salt.encode()).digest())
 

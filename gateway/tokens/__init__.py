@@ -1,1 +1,1 @@
-"""Tokens as `auth` and the issuer share them: JOSE, JWKS, introspection, claims and signing keys."""
+"""Tokens, for `auth` and the issuer: JOSE, JWKS, introspection, claims and signing keys."""

@@ -1,4 +1,4 @@
-"""What a verified token's claims have to be, and whom they make the caller (RFC 7519 section 4). Pure: the time comes in."""
+"""Check a verified token's claims, and make the caller of them (RFC 7519 section 4). Pure."""
 
 from __future__ import annotations
 
@@ -25,13 +25,16 @@ from gateway.core.refusals import Refused
 from gateway.tokens.jose import Token
 
 LONGEST_WORD = 256
-"""Letters of a name, tier, role or permission: they become header fields, keys of limits and labels."""
+"""Letters of a name, tier, role or permission, which become header fields, keys and labels."""
 OF_ONE_TOKEN = frozenset(
     ("exp", "iat", "nbf", "jti", "auth_time", "nonce", "at_hash", "c_hash", "s_hash", "sid", "session_state", "uti", "rh", "aio")
 )
 """Claims that say nothing about the caller: of a token, or of the session it is from."""
 TYPES = frozenset(("", "jwt", "at+jwt"))
-"""`typ` of tokens that are taken where the configuration names none: others are for something else (RFC 8725 section 3.11)."""
+"""`typ` values accepted where none is configured; others are for something else.
+
+RFC 8725 section 3.11.
+"""
 
 
 class Texts(fields.Field[tuple[str, ...]]):
@@ -119,9 +122,10 @@ def check(token: Token, rules: RulesConfig, now: float) -> float:
 def identity(
     claims: Mapping[str, Any], config: ClaimsConfig, granted: Granted, method: str, prefixes: Collection[str] = ()
 ) -> Identity:
-    """Return the caller that the claims name, with the headers that tell the upstream. Raises Refused when they name none.
+    """Return the caller that the claims name. Raises Refused when they name none.
 
-    granted: the permissions that come with a role. prefixes: those of all issuers; a name must not begin with another's.
+    granted: the permissions that come with a role. prefixes: those of all issuers; a name must not
+    begin with another's.
     """
     client = _word(claims, config.client, "client")
     if not client:
@@ -150,13 +154,16 @@ def identity(
 
 
 def _account(claims: Mapping[str, Any]) -> str:
-    """A digest of whom the claims are about: all of them, but for those that every token has anew."""
+    """Return a digest of the claims about the caller: all but those that are new in every token."""
     about = {name: value for name, value in claims.items() if name not in OF_ONE_TOKEN}
     return hashlib.blake2b(json.dumps(about, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
 def check_answer(answer: Mapping[str, Any], audience: tuple[str, ...], now: float) -> float:
-    """The Unix time until which what an introspection server says holds (RFC 7662 section 2.2). Raises Refused."""
+    """Return the Unix time until which a server's answer holds (RFC 7662 section 2.2).
+
+    Raises Refused.
+    """
     if answer["active"] is not True:
         raise invalid("the server says that the token is not active")
     if audience:
@@ -172,16 +179,16 @@ def invalid(why: str) -> Refused:
 
 
 def shown(value: object) -> str:
-    """What a token says, as an operator may read it: short, quoted, without line breaks."""
+    """Return a claim for operators: short, quoted, without line breaks."""
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
 def found(claims: Mapping[str, Any], name: str) -> Any:
-    """The claim called `name`; None when there is none.
+    """Return the claim called `name`, None without it.
 
-    Dots lead into objects ("realm_access.roles"), unless a claim is called just that or a backslash stands before the dot:
-    `resource_access.my\\.client.roles` is in the object "my.client".
+    Dots lead into objects ("realm_access.roles"), unless a claim is called just that or a backslash
+    stands before the dot: `resource_access.my\\.client.roles` is in the object "my.client".
     """
     value = claims.get(name)
     if value is None and ("." in name or "\\" in name):
@@ -198,7 +205,7 @@ def _path(name: str) -> tuple[str, ...]:
 
 
 def _check_audience(aud: Any, expected: tuple[str, ...]) -> None:
-    """RFC 7519 section 4.1.3: a token that names its audiences is refused by whoever is none of them."""
+    """Raise Refused for a token that names other audiences (RFC 7519 section 4.1.3)."""
     if aud is None:
         if expected:
             raise invalid("the claim aud is missing")
@@ -232,7 +239,7 @@ def _word(claims: Mapping[str, Any], name: str, what: str) -> str:
 
 
 def _words(claims: Mapping[str, Any], name: str) -> frozenset[str]:
-    """An array of strings, or one string of words with spaces between them, as scope is (RFC 8693 section 4.2)."""
+    """Return an array of strings, or the words of one string, like scope (RFC 8693 section 4.2)."""
     value = found(claims, name)
     if value is None:
         return frozenset()
@@ -243,7 +250,7 @@ def _words(claims: Mapping[str, Any], name: str) -> frozenset[str]:
 
 
 def _fits_header(text: str) -> bool:
-    """Line breaks would let whoever chooses a claim write headers of their own; lone surrogates cannot be sent at all."""
+    """Return True for text that fits a header: a line break would let a claim add headers."""
     return len(text) <= LONGEST_WORD and text.isprintable() and text == text.strip()
 
 

@@ -1,7 +1,7 @@
-"""Asking an authorization server about an opaque token (RFC 7662): one connection pool, one question a token, a breaker.
+"""Ask an authorization server about opaque tokens (RFC 7662): one question a token, a breaker.
 
-What comes back is the server's JSON object. Several requests with the same token wait for one question. When the server fails
-`failures` times in a row it is left alone for `pause` seconds; what it says of one token never counts as its failure.
+Requests with the same token wait for one answer. After `failures` in a row the server is left alone
+for `pause` seconds; what it says of one token never counts as its failure.
 """
 
 from __future__ import annotations
@@ -23,8 +23,10 @@ LARGEST = 64 * 1024
 MOST_WAITING = 1000
 """Different tokens asked about at a time."""
 OF_THE_TOKEN = frozenset((400, 413, 414, 422, 431))
-"""Statuses that are about what was asked: a token too long, or not of a form that the server knows. 401, 403, 404 and 429 are
-about the gateway, and count as failures."""
+"""Statuses about the token asked about, such as one that is too long.
+
+401, 403, 404 and 429 are about the gateway, and count as failures.
+"""
 INACTIVE: dict[str, Any] = {"active": False}
 
 
@@ -74,7 +76,7 @@ class Introspection:
         self._asking.close()
 
     async def ask(self, token: str) -> dict[str, Any]:
-        """What the server says of a token. Raises Unavailable. Needs no Task of the caller's."""
+        """Return what the server says of a token. Raises Unavailable. The caller needs no Task."""
         left = self._open_until - self._clock()
         if left > 0 and token not in self._asking:
             raise Unavailable("it has failed too often lately and is left alone", left)
@@ -135,7 +137,7 @@ def _basic(server: Server) -> str:
 
 
 async def _hold(session: aiohttp.ClientSession) -> None:
-    """Closes the session when this task is cancelled: closing has to be awaited, and `close()` is not."""
+    """Hold the session until this task is cancelled: closing must be awaited, `close()` is not."""
     try:
         await asyncio.Event().wait()
     finally:

@@ -1,7 +1,8 @@
-"""JSON Web Signatures in compact form (RFC 7515), read strictly: text to a Token, nothing trusted yet.
+"""Parse JSON Web Signatures in compact form (RFC 7515), strictly; nothing is trusted yet.
 
-A token that two readers could read differently is none: no padding, no white space, no stray bits in base64url, no key twice in
-an object, no NaN. What depends on keys is verifying.py, what depends on time and configuration is claims.py.
+A token that two readers could read differently is refused: no padding, no white space, no stray
+bits in base64url, no repeated name in an object, no NaN. Keys are checked in verifying.py, time and
+configuration in claims.py.
 """
 
 from __future__ import annotations
@@ -22,13 +23,14 @@ DEEPEST = 64
 
 _SHAPE = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]*)")
 _OPENING = re.compile(r"[\[{]")
-# The last letter of a group that is not full carries bits nobody reads; unless they are 0 the same bytes have several spellings.
+# The last letter of a partial group carries unused bits. Unless they are 0, the same bytes have
+# several spellings.
 _STRAY = {2: frozenset("AQgw"), 3: frozenset("AEIMQUYcgkosw048")}
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One token as it was read. `signed` is what `signature` is over. `alg` and `kid` are what the token says of itself."""
+    """One token as read. `signed`: what `signature` is over. `alg`, `kid`: what the token says."""
 
     alg: str
     kid: str | None
@@ -39,12 +41,12 @@ class Token:
 
 
 def looks_like(text: str) -> bool:
-    """Whether a Bearer token is of this kind at all, rather than an opaque one."""
+    """Return True for a token of this kind rather than an opaque one."""
     return text.count(".") >= 2
 
 
 def read(text: str) -> Token:
-    """The token in `text`, unverified. Raises Refused when it is no JWS that can be read in one way only."""
+    """Return the unverified token. Raises Refused for text that is no strict JWS."""
     if len(text) > LONGEST:
         raise malformed(f"the token is longer than {LONGEST} letters")
     parts = _SHAPE.fullmatch(text)
@@ -52,7 +54,7 @@ def read(text: str) -> Token:
         raise malformed("the token is not three parts of base64url")  # RFC 7516's five parts, encryption, included
     header = _object(parts[1], "header")
     if "crit" in header:
-        # RFC 7515 section 4.1.11: no extension is understood here, so whatever it lists must not be ignored.
+        # RFC 7515 section 4.1.11: no extension is supported, so what it lists must not be ignored.
         raise malformed("the token's header has crit, which names extensions that must be understood")
     alg, kid, kind = header.get("alg"), header.get("kid"), header.get("typ", "")
     if not isinstance(alg, str):
@@ -92,7 +94,7 @@ def _object(text: str, what: str) -> dict[str, Any]:
 
 
 def _depth(text: str) -> int:
-    """At most how deep the text is nested: brackets within strings count too, which errs on the safe side."""
+    """Return an upper bound of the nesting: brackets within strings count too."""
     depth = deepest = 0
     for letter in text:
         if letter in "[{":
@@ -104,7 +106,7 @@ def _depth(text: str) -> int:
 
 
 def unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Make a JSON object. Raises ValueError for a name that occurs twice: readers disagree about which counts."""
+    """Make a JSON object. Raises ValueError for a repeated name: readers disagree about it."""
     found = dict(pairs)
     if len(found) != len(pairs):
         raise ValueError("a name occurs twice")

@@ -1,6 +1,6 @@
-"""The private keys that tokens are signed with: the first signs, all of them are published (RFC 7517).
+"""The private keys that sign tokens: the first signs, all of them are published (RFC 7517).
 
-The algorithm follows from the key. A key without a name of its own is called by its thumbprint (RFC 7638).
+The algorithm follows from the key. A key without a name is called by its thumbprint (RFC 7638).
 """
 
 from __future__ import annotations

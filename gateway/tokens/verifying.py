@@ -1,7 +1,8 @@
-"""Keys that verify tokens, and which algorithms each may be used with.
+"""Keys that verify tokens, each bound to the algorithms it may be used with.
 
-The algorithm belongs to the key, never to the token (RFC 8725 section 3.1): a key is loaded for the algorithms that fit its kind,
-its size and the configuration, and a token that names any other is refused before anything is computed.
+The algorithm belongs to the key, never to the token (RFC 8725 section 3.1): a key is loaded for the
+algorithms that fit its kind, its size and the configuration; a token that names another is refused
+before anything is computed.
 """
 
 from __future__ import annotations
@@ -38,19 +39,19 @@ class BadKey(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class VerifyingKey:
-    """One key and the algorithms it is for. `kid` is None for one that was configured without a name."""
+    """One key and its algorithms. `kid` is None for a key that was configured without a name."""
 
     kid: str | None
     algorithms: frozenset[str]
     key: Any = field(repr=False, compare=False)
 
     def verifies(self, alg: str, signed: bytes, signature: bytes) -> bool:
-        """Whether `signature` is this key's over `signed`, made with `alg`, which must be one of its algorithms."""
+        """Return True if this key made `signature` over `signed`, with an algorithm of its own."""
         return alg in self.algorithms and bool(_VERIFY[alg](signed, self.key, signature))
 
 
 def from_secret(secret: str, algorithms: Sequence[str]) -> VerifyingKey:
-    """A key shared with the issuer. Raises BadKey when it is too short, or a public key by mistake."""
+    """Return a key shared with the issuer. Raises BadKey if it is too short or a public key."""
     data = secret.encode("utf-8", "surrogateescape")
     if b"-----BEGIN " in data or data.startswith((b"ssh-", b"ecdsa-")):
         raise BadKey("is a public key or certificate; anybody could sign with that as a secret")
@@ -64,7 +65,7 @@ def from_secret(secret: str, algorithms: Sequence[str]) -> VerifyingKey:
 
 
 def from_text(text: str, algorithms: Sequence[str]) -> tuple[VerifyingKey, ...]:
-    """Public keys from PEM (a key or a certificate) or a JSON Web Key or set of them. Raises BadKey."""
+    """Return public keys from PEM (key or certificate) or JSON (key or set). Raises BadKey."""
     if text.lstrip().startswith("{"):
         try:
             document = loads_json(text)
@@ -85,10 +86,10 @@ def from_text(text: str, algorithms: Sequence[str]) -> tuple[VerifyingKey, ...]:
 
 
 def from_set(document: object, algorithms: Sequence[str]) -> tuple[VerifyingKey, ...]:
-    """The usable keys of a JSON Web Key Set (RFC 7517). Raises BadKey when there are none.
+    """Return the usable keys of a JSON Web Key Set (RFC 7517). Raises BadKey when there are none.
 
-    Unusable ones are passed over, as section 5 asks: for encryption, of unknown kinds, too small, or secrets, which have no
-    business in a document that anybody may fetch.
+    Unusable ones are skipped, as section 5 asks: for encryption, of unknown kinds, too small, or
+    secrets, which do not belong in a public document.
     """
     entries = document.get("keys") if isinstance(document, Mapping) else None
     if not isinstance(entries, list):
@@ -105,7 +106,7 @@ def from_set(document: object, algorithms: Sequence[str]) -> tuple[VerifyingKey,
 
 
 def candidates(keys: Iterable[VerifyingKey], kid: str | None, alg: str) -> list[VerifyingKey]:
-    """The keys a token may have been signed with: those of its `kid`, and those that were configured without a name."""
+    """Return the keys a token may be signed with: those of its `kid`, and those without a name."""
     return [key for key in keys if alg in key.algorithms and (kid is None or key.kid is None or key.kid == kid)]
 
 
@@ -122,9 +123,9 @@ def _from_jwk(entry: Any, algorithms: Sequence[str]) -> VerifyingKey:
         raise BadKey("a key's kid is not a string")
     public = {name: value for name, value in entry.items() if name not in ("d", "p", "q", "dp", "dq", "qi", "oth", "alg")}
     try:
-        # Without its alg PyJWK reads the key as what kty and crv make it; which algorithms are allowed is decided below.
+        # Without its alg, PyJWK goes by kty and crv; allowed algorithms are decided below.
         key = PyJWK(public, "EdDSA" if entry["kty"] == "OKP" else None).key
-    except Exception:  # what a stranger's document can make of three libraries is not for us to list
+    except Exception:  # three libraries raise what they like for a stranger's document
         raise BadKey("a key cannot be read") from None
     fitting = _fitting(key, algorithms)
     alg = entry.get("alg")
@@ -136,7 +137,7 @@ def _from_jwk(entry: Any, algorithms: Sequence[str]) -> VerifyingKey:
 
 
 def _fitting(key: object, algorithms: Sequence[str]) -> frozenset[str]:
-    """The algorithms out of `algorithms` that fit the key. Raises BadKey when there are none, or it is too small."""
+    """Return the allowed algorithms that fit the key. Raises BadKey for none, or a small key."""
     if isinstance(key, RSAPublicKey):
         if key.key_size < RSA_BITS:
             raise BadKey(f"an RSA key of {key.key_size} bits is too small: it needs {RSA_BITS} or more")

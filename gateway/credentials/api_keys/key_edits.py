@@ -18,9 +18,10 @@ OPENING = """\
 
 
 def create(path: Path, wish: Wish, now: float, *, prefix: str = "bec_", existing: str | None = None) -> tuple[Key, str]:
-    """Add a key; return it and the secret, which is stored nowhere. Creates the file where there is none.
+    """Add a key; return it and the secret, which is stored nowhere. Creates a missing file.
 
-    existing: a secret made elsewhere, taken over as it is. now: Unix seconds. Raises CredentialError.
+    existing: a secret made elsewhere, taken over as it is. now: Unix seconds.
+    Raises CredentialError.
     """
     new_keys.check(wish, prefix, existing)  # before a file is made
     with files.locked(path) as target:
@@ -39,7 +40,7 @@ def rotate(
     expires: float | Literal["same"] | None = "same",
     prefix: str = "bec_",
 ) -> tuple[Key, str, Key]:
-    """Add a key like `id`, which then expires in `overlap` seconds; return (new key, its secret, old key).
+    """Add a key like `id`, which then expires in `overlap` seconds; return (new, secret, old).
 
     expires: of the new key; "same" gives it the lifetime the old one had. Raises CredentialError.
     """
@@ -59,7 +60,7 @@ def rotate(
 
 
 def revoke(path: Path, id: str, now: float) -> tuple[Key, bool]:
-    """Revoke a key; return it, and whether it was not revoked before. Raises CredentialError."""
+    """Revoke a key; return it, and True unless it was revoked before. Raises CredentialError."""
     with files.locked(path) as target:
         known = key_file.load(target)
         number = _number(known, id, target)
@@ -77,7 +78,7 @@ def _number(known: tuple[Key, ...], id: str, path: Path) -> int:
 
 
 def _new(known: tuple[Key, ...], wish: Wish, now: float, prefix: str, existing: str | None) -> tuple[dict[str, Any], str]:
-    """The table of a new key, and its secret. Raises CredentialError when the secret is a known key's."""
+    """Return the table and secret of a new key. Raises CredentialError for a known secret."""
     table, secret = new_keys.make(wish, now, prefix, existing, {key.id for key in known})
     digest = key_file.digest(secret)
     for key in known:

@@ -1,24 +1,24 @@
-"""The API key file: one `[[key]]` each, holding everything about a key but the key.
+"""The API key file: one `[[key]]` each, with everything about a key but the key.
 
     [[key]]
-    id = "k_3f9a1c07"                       # how operators call it
-    client = "acme"                         # who it makes the caller: X-Client-ID
-    tier = "premium"                        # optional
-    permissions = ["cameras:read"]          # optional; "*" is all of them, "cameras:*" all of cameras
-    roles = ["operator"]                    # optional
-    networks = ["192.0.2.0/24"]             # optional; it is refused from anywhere else
-    limit = "100/1m"                        # optional: a rate, or a class of rate_limit's, where that says key_limits = true
-    label = "their staging system"          # optional, for people
-    hash = "sha256:9f86d081884c7d65..."     # of the key
-    hint = "bec_4e1f"                       # how the key begins
+    id = "k_3f9a1c07"                    # how operators call it
+    client = "acme"                      # the caller's name: X-Client-ID
+    tier = "premium"                     # optional
+    permissions = ["cameras:read"]       # optional; "*" is all, "cameras:*" all of cameras
+    roles = ["operator"]                 # optional
+    networks = ["192.0.2.0/24"]          # optional; refused from anywhere else
+    limit = "100/1m"                     # optional: a rate or a class (rate_limit's key_limits)
+    label = "their staging system"       # optional, for people
+    hash = "sha256:9f86d081884c7d65..."  # of the key
+    hint = "bec_4e1f"                    # how the key begins
     created = 2026-01-31T09:30:00Z
-    expires = 2026-04-30T00:00:00Z          # optional; from then on it is refused
-    revoked = 2026-02-14T12:00:00Z          # optional; a key with this is refused
-    replaced_by = "k_51d0e2b8"              # optional; set by a rotation
+    expires = 2026-04-30T00:00:00Z       # optional; refused from then on
+    revoked = 2026-02-14T12:00:00Z       # optional; a key with this is refused
+    replaced_by = "k_51d0e2b8"           # optional; set by a rotation
 
-Keys are hashed without salt or stretching: they are 28 random bytes, not passwords, so there is nothing to guess. Their last
-eight digits are a checksum, by which a typo is told from a guess. Tables may hold more than this; it is left alone. Here is
-reading; changing the file is key_edits.py.
+Keys are hashed without salt or stretching: they are 28 random bytes, so there is nothing to guess.
+Their last eight digits are a checksum, which tells a typo from a guess. Unknown keys of a table
+stay as they are. Reading is here, editing in key_edits.py.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ KeyFileError = CredentialError
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One `[[key]]`. `digest` is the key's SHA-256; times are Unix seconds, None where there is none."""
+    """One `[[key]]`. `digest` is the key's SHA-256; times are Unix seconds, None where missing."""
 
     id: str
     client: str
@@ -82,22 +82,22 @@ class Key:
 
 
 def digest(key: str) -> bytes:
-    """What is stored of a key."""
+    """Return what is stored of a key."""
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
 
 
 def with_checksum(start: str) -> str:
-    """A key out of its prefix and random digits: with eight more, the CRC-32 of what stands before them."""
+    """Return a key: its prefix and random digits, and the CRC-32 of those in eight more."""
     return f"{start}{zlib.crc32(start.encode()):08x}"
 
 
 def mistyped(presented: str) -> bool:
-    """Whether this, which is no key, looks like one of ours but for its checksum. Says nothing about keys made elsewhere."""
+    """Return True for a mistyped key of ours: its form is right, its checksum wrong."""
     return _FORM.fullmatch(presented) is not None and with_checksum(presented[:-8]) != presented
 
 
 def is_network(text: str) -> bool:
-    """Whether this is an address or a CIDR network."""
+    """Return True for an address or a CIDR network."""
     try:
         ip_network(text)
     except ValueError:
@@ -112,7 +112,7 @@ def rate(text: str) -> tuple[int, float] | None:
 
 
 def is_limit(text: str) -> bool:
-    """Whether this may be a key's limit: a rate, or the name of a class."""
+    """Return True for what may be a key's limit: a rate, or the name of a class."""
     return rate(text) is not None or _CLASS.fullmatch(text) is not None
 
 
@@ -135,7 +135,7 @@ def parse(text: str, path: Path) -> tuple[Key, ...]:
 
 
 def of_table(table: Mapping[str, Any], where: str) -> Key:
-    """One key of a table such as `[[key]]` holds. Raises CredentialError, whose message begins with `where`."""
+    """Return the key of one table. Raises CredentialError that begins with `where`."""
     reader = _Reader(table, 1)
     key = reader.key()
     if reader.problems:
@@ -178,7 +178,7 @@ class _Reader:
             hint=str(table.get("hint", "")),
             created=self._time("created"),
             expires=self._time("expires"),
-            # Whatever the time says: nobody revokes for the future, and a clock that is wrong must not undo a revocation.
+            # Any time counts, also one to come: a wrong clock must not undo a revocation.
             revoked=revoked is not False,
             replaced_by=str(table.get("replaced_by", "")),
         )

@@ -1,4 +1,4 @@
-"""What a new API key is: made from a wish, as the table that is kept of it. Keeping it is key_edits.py and redis_keys.py."""
+"""Make new API keys: the table that is stored of one. key_edits.py and redis_keys.py store it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SHORTEST = 16
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What a new key is to be. `expires` in Unix seconds, None for never."""
+    """What a new key should be. `expires` in Unix seconds, None for never."""
 
     client: str
     tier: str = ""
@@ -59,9 +59,10 @@ def _check_words(what: str, values: Iterable[str], pattern: re.Pattern[str], rul
 
 
 def make(wish: Wish, now: float, prefix: str, existing: str | None, taken: Container[str] = ()) -> tuple[dict[str, Any], str]:
-    """The table of a new key (as in the key file), and the key itself, which is nowhere else.
+    """Return the table of a new key (as in the key file), and the key, which is stored nowhere.
 
-    existing: a key made elsewhere, taken over as it is. taken: IDs that are. now: Unix seconds. Raises CredentialError.
+    existing: a key made elsewhere, taken over. taken: used IDs. now: Unix seconds.
+    Raises CredentialError.
     """
     check(wish, prefix, existing)
     secret = existing if existing is not None else key_file.with_checksum(prefix + secrets.token_hex(28))
@@ -81,9 +82,10 @@ def make(wish: Wish, now: float, prefix: str, existing: str | None, taken: Conta
 
 
 def successor(old: Key, now: float, overlap: float, expires: float | Literal["same"] | None) -> tuple[Wish, datetime]:
-    """What the key that replaces `old` is to be, and when the old one expires. Raises CredentialError when that cannot be.
+    """Return what the key that replaces `old` should be, and when the old one expires.
 
-    expires: of the new key; "same" lets it live for as long as the old one was meant to. overlap: seconds.
+    expires: of the new key; "same" gives it the lifetime the old one had. overlap: seconds.
+    Raises CredentialError when `old` cannot be replaced.
     """
     if old.revoked:
         raise CredentialError(f"{old.id} was revoked; create a new key instead")

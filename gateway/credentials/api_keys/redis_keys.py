@@ -1,14 +1,14 @@
-"""API keys in Redis: how they lie there, and changing them from the command line.
+"""API keys in Redis: how they are stored, and editing them for the command line.
 
-    gateway:{keys}:keys      a hash: by the key's SHA-256 (hexadecimal) a JSON object with what a `[[key]]` of the file has
+    gateway:{keys}:keys      a hash: by the key's SHA-256 (hexadecimal) the `[[key]]` as JSON
     gateway:{keys}:ids       a hash: that SHA-256 by the key's ID
     gateway:{keys}:used      a hash: the Unix time of the last use by ID
     gateway:{keys}:version   how many changes there were
     gateway:{keys}:changes   the channel (for database 1 `...changes:1`): the version, a space, and
-                             {"event": ..., "by": ..., "keys": [{"id": ..., "client": ..., "hash": ...}, ...]}
+                             {"event": ..., "by": ..., "keys": [{"id", "client", "hash"}, ...]}
 
-A change happens in one step, together with its publication, if everything still is as it was read. What a gateway knows of the
-keys is shared_keys.py.
+A change and its publication are one step, taken only if everything is still as it was read. What a
+gateway knows of the keys is shared_keys.py.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class RedisKeys:
         return str(self._url)
 
     def create(self, wish: Wish, now: float, *, prefix: str = "bec_", existing: str | None = None) -> tuple[Key, str]:
-        """Adds a key and returns it with the key itself, which is nowhere else. As key_edits.create."""
+        """Add a key; return it and the key itself, as key_edits.create does."""
         with connected(self._url) as client:
             table, secret = self._add(client, wish, now, prefix, existing, "created", ())
         return key_file.of_table(table, str(self)), secret
@@ -77,7 +77,7 @@ class RedisKeys:
     def rotate(
         self, id: str, now: float, *, overlap: float, expires: float | Literal["same"] | None = "same", prefix: str = "bec_"
     ) -> tuple[Key, str, Key]:
-        """A new key like the one called `id`: (new, the new key itself, old). As key_edits.rotate."""
+        """Add a key like `id`; return (new, the new key itself, old), as key_edits.rotate does."""
         with connected(self._url) as client:
             for _ in range(_TRIES):
                 was = self._find(client, id)
@@ -92,7 +92,7 @@ class RedisKeys:
         raise CredentialError(f"{self}: {id} is being changed by others; try again")
 
     def revoke(self, id: str, now: float) -> tuple[Key, bool]:
-        """Revokes the key called `id`; (the key, whether it was in use until now)."""
+        """Revoke a key; return it, and True unless it was revoked before."""
         with connected(self._url) as client:
             for _ in range(_TRIES):
                 was = self._find(client, id)
@@ -148,7 +148,10 @@ class RedisKeys:
         raise CredentialError(f"{self}: found no ID that is free")
 
     def _change(self, client: Any, event: str, tables: Sequence[tuple[str, dict[str, Any]]]) -> None:
-        """Puts tables in the place of what was read ("" for not there). Raises _Changed, _Taken and CredentialError."""
+        """Replace what was read ("" for nothing) by tables.
+
+        Raises _Changed, _Taken and CredentialError.
+        """
         named = [{"id": one["id"], "client": one["client"], "hash": _hash(one)} for _, one in tables]
         message = json.dumps({"event": event, "by": audit.operator(), "keys": named}, separators=(",", ":"))
         fields = [(one["id"], _hash(one), was, packed(one)) for was, one in tables]
@@ -162,7 +165,7 @@ class RedisKeys:
 
 
 class _Changed(Exception):
-    """What was to be changed is no longer as it was read."""
+    """A key is no longer as it was read."""
 
 
 class _Taken(Exception):

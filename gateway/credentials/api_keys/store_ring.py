@@ -1,7 +1,7 @@
-"""The keys of a store, as far as they have been presented lately: what was found out holds for TTL seconds or until it changes.
+"""The keys of a store that were presented lately, remembered for TTL seconds or until they change.
 
-While the store is away, those who were known go on ("cached") for `stale` seconds, or nobody does ("closed"); who is not known
-gets 503, for the key may be good.
+While the store is away, known keys go on for `stale` seconds ("cached"), or none does ("closed").
+Unknown ones get 503, because they may be good.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ RETRY = b"1"
 
 
 class StoreRing:
-    """What was lately made of the keys presented. Shared by the routes that use the store.
+    """What was found out about presented keys. Shared by the routes that use the store.
 
-    stale: how long, in seconds, a key goes on that cannot be looked up again; 0 for not at all.
+    stale: seconds for which a key goes on that cannot be looked up again; 0 for none.
     """
 
     __slots__ = ("_confirmed", "_keys", "_roles", "_stale", "_wall", "_wrong", "changes", "good")
@@ -52,7 +52,7 @@ class StoreRing:
         self._keys.listeners.discard(self)
 
     def look_up(self, presented: str, now: float) -> Awaitable[Good]:
-        """Whose key this is, at the Unix time `now`. Raises Refused, at once where nobody has to be asked."""
+        """Return the caller, at the Unix time `now`. Raises Refused, at once where possible."""
         remembered = self._wrong.get(presented)
         if remembered is not None and now < remembered[1]:
             raise self._refused(remembered[0], presented)
@@ -68,7 +68,7 @@ class StoreRing:
                 key, changes = await self._keys.find(digest)
             except StoreDown as error:
                 return self._without_store(presented, error)
-            if changes == self._keys.changes:  # else it may have been revoked on the way from there to here
+            if changes == self._keys.changes:  # else it may have been revoked meanwhile
                 break
         now = self._wall()
         if key is None or key.state(now) != "active":
@@ -108,7 +108,7 @@ class StoreRing:
     # Listening (shared_keys.Listener).
 
     def changed(self, event: str, by: str, ids: Mapping[str, str]) -> None:
-        """These keys are looked up again; so is whatever was refused."""
+        """Look these keys up again, and whatever was refused."""
         for presented, (key, _) in tuple(self._confirmed.items()):
             if key.id in ids:
                 del self._confirmed[presented]
@@ -118,11 +118,11 @@ class StoreRing:
             self.changes.publish("created" if event == "rotated" and not number else event, id, client, by)
 
     def doubt(self) -> None:
-        """Every key is looked up again; should the store be gone by then, those that were known are still known."""
+        """Look every key up again; known ones still go on if the store is away by then."""
         self.good.clear()
         self._wrong.clear()
 
     def unconfirmed(self) -> None:
-        """Whoever is not to go on without the store is looked up again, which will fail."""
+        """Look keys up again that must not go on without the store; this fails while it is away."""
         if not self._stale:
             self.good.clear()

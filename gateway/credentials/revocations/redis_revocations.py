@@ -1,8 +1,9 @@
-"""The list of revoked tokens in Redis: how it lies there, and changing it from the command line.
+"""Revoked tokens in Redis: how they are stored, and editing the list for the command line.
 
-    gateway:{revoked}:entries   a hash: by whom an entry is about a JSON object with what a `[[revoked]]` of the file has
+    gateway:{revoked}:entries   a hash: by what an entry is about (field_of) the `[[revoked]]` as JSON
     gateway:{revoked}:version   how many changes there were
-    gateway:{revoked}:changes   the channel (for database 1 `...changes:1`): the version, a space, {"by": ..., "entries": [...]}
+    gateway:{revoked}:changes   the channel (for database 1 `...changes:1`): the version, a space, and
+                                {"by": ..., "entries": [...]}
 
 An entry whose `until` has passed is removed when the next one is made.
 """
@@ -58,7 +59,7 @@ def entry_of(text: str | bytes, where: str) -> Revocation:
 
 
 def field_of(entry: Revocation) -> str:
-    """Whom an entry is about: two about the same are one."""
+    """Return the field for what an entry is about; two about the same are one."""
     return sha256(json.dumps([entry.issuer, entry.jti, entry.subject]).encode()).hexdigest()
 
 

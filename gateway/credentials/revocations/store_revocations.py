@@ -1,7 +1,7 @@
-"""The list of revoked tokens in a store: read whole, then followed as it changes (store/redis/feed.py).
+"""Revoked tokens of a store: read whole, then followed as they change (store/redis/feed.py).
 
-Before it has been read once it is not known which tokens are revoked, so none passes; from then on the list that was read last is
-in force, however long the store is away, and also when it comes back without its data.
+Before the list has been read once, no token passes. Afterwards the list read last is in force,
+however long the store is away, and also when it comes back without its data.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class StoreRevocations(Revocations):
         self._store = store
         self._read = False
         self._entries: dict[str, Revocation] = {}
-        """What has been heard of, by whom it is about."""
+        """The entries heard of, by redis_revocations.field_of."""
         self._where = f"{store.name}: {redis_revocations.ENTRIES}"
         self._feed = Feed(store, redis_revocations.NAME.encode(), self)
 
@@ -37,7 +37,10 @@ class StoreRevocations(Revocations):
         self._feed.close()
 
     def why(self, claims: Mapping[str, Any]) -> str:
-        """Why a token with these claims is refused; "" when it is not. Raises Refused while that is not known."""
+        """Return why a token with these claims is refused, "" if it is not.
+
+        Raises Refused while that is not known.
+        """
         if not self._read:
             raise Refused(
                 "unavailable",
@@ -59,7 +62,7 @@ class StoreRevocations(Revocations):
                 except CredentialError as error:
                     log.error("an entry is left out: %s", error)
         said = {redis_revocations.field_of(one): one for one in entries}
-        # Entries end with their `until` and in no other way: what is gone was lost, and still holds here.
+        # Entries are removed only after their `until`: a missing one was lost, and stays in force here.
         now = self._store.clock.wall()
         lost = {
             field: one for field, one in self._entries.items() if field not in said and (one.until is None or one.until > now)

@@ -52,7 +52,7 @@ def unpacked(text: bytes, where: str) -> User:
 
 
 class RedisUsers:
-    """See userstore.Users. A user that makes no sense is none, and said to be so in the log by whoever looks (StoreDown)."""
+    """See user_store.Users. For a user that is no valid JSON, `get` raises StoreDown."""
 
     def __init__(self, store: RedisClient) -> None:
         self._store = store

@@ -17,7 +17,7 @@ CHANGEABLE = ("hash", "totp", "changed")
 
 
 def add(path: Path, user: User) -> None:
-    """Add a user, with the hash it has. Creates the file where there is none. Raises CredentialError."""
+    """Add a user with its hash; create the file where there is none. Raises CredentialError."""
     said: dict[str, Any] = {"name": user.name, "hash": user.hash, "client": user.client, "tier": user.tier}
     said |= {"roles": sorted(user.roles), "permissions": sorted(user.permissions)}
     table = {name: value for name, value in said.items() if value}
@@ -29,7 +29,7 @@ def add(path: Path, user: User) -> None:
 
 
 def change(path: Path, old: User, new: User) -> bool:
-    """Write the fields in CHANGEABLE that differ; return False when the file's user is no longer `old`.
+    """Write the fields in CHANGEABLE that differ; return False if the file has another `old`.
 
     Raises CredentialError.
     """
@@ -71,7 +71,7 @@ def remove(path: Path, name: str) -> None:
 
 
 def at(user: User, now: float) -> User:
-    """Return the user with its sessions ended at the Unix time `now`, to the microsecond, as it will be read back."""
+    """Return the user with its sessions ended at the Unix time `now`, as it will be read back."""
     return replace(user, changed=datetime.fromtimestamp(now, UTC).timestamp())
 
 

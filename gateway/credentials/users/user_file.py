@@ -1,14 +1,16 @@
-"""The users of Basic authentication: one `[[user]]` each, with a hash of the password.
+"""The user file: one `[[user]]` each, with a hash of the password.
 
-[[user]]
-name = "alice"
-hash = "$argon2id$v=19$m=65536,t=3,p=4$..."   # made by `gateway users add`; or of bcrypt, from elsewhere: "$2y$12$..."
-client = "acme"                             # optional; the name when left out
-tier = "premium"                            # optional
-roles = ["operator"]                        # optional
-permissions = ["cameras:read"]              # optional
-totp = "JBSWY3DPEHPK3PXP..."                # optional: the secret of a second factor, from `gateway users totp`
-changed = 2026-01-31T09:30:00Z              # sessions begun before then have ended: the password changed, or all were to end
+    [[user]]
+    name = "alice"
+    hash = "$argon2id$v=19$m=65536,t=3..."  # by `gateway users add`; or bcrypt: "$2y$12$..."
+    client = "acme"                         # optional; the name when left out
+    tier = "premium"                        # optional
+    roles = ["operator"]                    # optional
+    permissions = ["cameras:read"]          # optional
+    totp = "JBSWY3DPEHPK3PXP..."            # optional: second factor, by `gateway users totp`
+    changed = 2026-01-31T09:30:00Z          # sessions begun before then have ended
+
+Reading is here, editing in user_edits.py.
 """
 
 from __future__ import annotations
@@ -59,12 +61,15 @@ class User:
 
 
 def hashed(password: str) -> str:
-    """Return an argon2id hash of argon2-cffi's default cost; a gateway that wants another hashes anew at the next login."""
+    """Return an argon2id hash of argon2-cffi's default cost.
+
+    A gateway that wants another cost hashes the password again at the next login.
+    """
     return PasswordHasher().hash(password)
 
 
 def verifies(hash: str, password: str) -> bool:
-    """Whether the password is the one that was hashed. Takes tens of milliseconds, without the interpreter's lock."""
+    """Return True if the password is the hashed one. Takes tens of milliseconds, without the GIL."""
     if hash.startswith("$2"):
         return _bcrypt_verifies(hash, password)
     try:
@@ -74,10 +79,7 @@ def verifies(hash: str, password: str) -> bool:
 
 
 def _bcrypt_verifies(hash: str, password: str) -> bool:
-    """bcrypt knows 72 bytes of a password: a longer one is refused, or else any with the same beginning would be as good.
-
-    It takes as long, though, so that nobody is told apart by it.
-    """
+    """Verify with bcrypt, which reads only 72 bytes: a longer password is refused, but as late."""
     import bcrypt
 
     given = password.encode("utf-8", "surrogateescape")
@@ -88,7 +90,7 @@ def _bcrypt_verifies(hash: str, password: str) -> bool:
 
 
 def load(path: Path) -> dict[str, User]:
-    """Every user by name, with a warning for a file that others can read. Raises CredentialError."""
+    """Return every user by name; warn of a file that others can read. Raises CredentialError."""
     users = parse(files.read(path, "user file"), path)
     if others_can_read(path):
         log.warning("%s: every user of this machine can read the hashes in it (chmod 600)", path)

@@ -1,6 +1,6 @@
-"""Where users are who log in here: in a file (user_file.py), or in the shared store.
+"""Where users who log in are kept: a file (user_file.py), or the shared store.
 
-Passwords are changed by whoever saw the user as it was: a change is taken only while it still is.
+A change is taken only if the user is still as the writer saw it.
 """
 
 from __future__ import annotations
@@ -23,18 +23,21 @@ class Users(Protocol):
         """One user, if there is one. Raises StoreDown."""
 
     async def change(self, old: User, new: User) -> bool:
-        """Puts `new` in the place of `old`; False when that is no longer how it is. Raises StoreDown or CredentialError."""
+        """Replace `old` by `new`; return False if the user is no longer `old`.
+
+        Raises StoreDown or CredentialError.
+        """
 
 
 class FileUsers:
-    """Those of a file, which is watched."""
+    """The users of a file, which is watched."""
 
     def __init__(self, path: Path, users: Mapping[str, User], seen: Stamp) -> None:
         self._path = path
         self._users = dict(users)
         self._writing = 0
         self.listeners: set[Callable[[str, float], None]] = set()
-        """Called with a user whose password was changed elsewhere, and when; with one that is gone, and infinity."""
+        """Called with a user whose password was changed elsewhere, and when; infinity if it is gone."""
         self._watched = Watched(path, seen, lambda: (self._writing, user_file.load(path)), self._take)
 
     def __repr__(self) -> str:
@@ -55,11 +58,12 @@ class FileUsers:
                 return False
         finally:
             self._writing += 1
-        self._users[old.name] = new  # the watch will read the same; until then nobody shall log in with the old password
+        # The watch will read the same. Until then the old password must not do.
+        self._users[old.name] = new
         return True
 
     def _take(self, read: tuple[int, Mapping[str, User]]) -> None:
-        """What the watch has read, unless the file was being written meanwhile: then it may be the old one, and is read again."""
+        """Take what was read, unless the file was being written meanwhile: it is read again then."""
         began, users = read
         if began != self._writing:
             return

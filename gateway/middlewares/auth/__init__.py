@@ -1,8 +1,9 @@
-"""`auth`: who is calling, and whether they may.
+"""`auth`: identify the caller, and decide what it may do.
 
-The request hook asks each of `methods` in turn; the first that finds credentials of its kind decides. It leaves an Identity on
-the exchange (whose headers, X-Client-ID, X-Client-Tier and X-Client-Roles, go to the upstream), and compares its permissions with
-what `require` says. How a method knows callers is its own file.
+The request hook asks each of `methods` in turn; the first that finds credentials of its kind
+decides. It leaves an Identity on the exchange, whose headers (X-Client-ID, X-Client-Tier,
+X-Client-Roles) go to the upstream, and compares its permissions with `require`. Each method has a
+module of its own.
 """
 
 from __future__ import annotations
@@ -52,8 +53,8 @@ class Auth:
             from gateway.middlewares.auth import internal_token
 
             self._token = internal_token.InternalToken(config.token, context.clock)
-        # What the upstream is not to see: credentials of every method, not only the one that decided, for the others' have not
-        # even been looked at; and whatever a client says in place of our token.
+        # Kept from the upstream: credentials of every method, because those of methods after
+        # the deciding one were never checked, and whatever a client sends in place of our token.
         mine = frozenset((self._token.field,) if self._token is not None else ())
         self._drop_always = mine or None
         credentials = frozenset[bytes]().union(*(method.fields for method in methods))
@@ -71,7 +72,7 @@ class Auth:
         return f"<Auth {self._name} {self._methods!r}>"
 
     def request(self, exchange: Exchange) -> Awaitable[None] | None:
-        """Sets `exchange.identity`. Raises Failed: UNAUTHENTICATED, EXPIRED, FORBIDDEN or MALFORMED."""
+        """Set `exchange.identity`. Raises Failed: 400, 401 or 403."""
         if self._from_where is not None:
             refused = self._from_where(exchange)
             if refused is not None:
@@ -91,7 +92,10 @@ class Auth:
 
     @own
     async def _request_later(self, exchange: Exchange, method: Method, begun: Awaitable[Identity | None]) -> None:
-        """The rest of `request`, from a method on that has to wait: it needs no Task, for methods await nothing that does."""
+        """Go on with `request` from a method that has to wait.
+
+        Methods await only Waits and futures, so no Task is needed.
+        """
         for following in self._methods[self._methods.index(method) :]:
             try:
                 identity = await begun if following is method else following.identify(exchange)
@@ -105,7 +109,7 @@ class Auth:
         self._anonymous(exchange)
 
     def _permit(self, exchange: Exchange, method: Method, identity: Identity) -> None:
-        """Whether somebody who is known may do this."""
+        """Raise Failed unless this caller may make this request."""
         exchange.identity = identity
         needed = self._requirements.of(exchange.method)
         if needed and not needed <= identity.permissions and not self._requirements.met(needed, identity.permissions):
@@ -116,7 +120,7 @@ class Auth:
                 raise self._failed(exchange, method, refused)
         if self._drop is not None:
             dropped = exchange.drop_headers
-            # The same object where it can be: upstream.headers remembers what it made of the fields by it.
+            # The same object where possible: upstream's headers.py caches by it.
             exchange.drop_headers = self._drop if dropped is None else dropped | self._drop
         if self._token is not None:
             exchange.identity = self._token.holder(identity)
@@ -173,7 +177,7 @@ def build(config: AuthConfig, context: Context) -> Hooks:
 
 
 def secrets(config: AuthConfig) -> frozenset[str]:
-    """The names (lower case) of header fields, query parameters and cookies that credentials come in."""
+    """Return the names (lower case) of fields, parameters and cookies that credentials come in."""
     names = set()
     if "api_key" in config.methods:
         names |= {config.api_key.header, config.api_key.query}
@@ -187,15 +191,15 @@ def secrets(config: AuthConfig) -> frozenset[str]:
 
 
 def left_out(config: AuthConfig, context: Context) -> Hooks | None:
-    """What stands in for this on a route that leaves it out: credentials are kept from the upstream all the same."""
+    """Return the hooks for a route without `auth`: they keep credentials from the upstream."""
     keeper = Keeper(config)
     return Hooks(request=keeper.request) if keeper else None
 
 
 class Keeper:
-    """Keeps API keys, tokens in queries and cookies, and what clients say in place of our token, from the upstream.
+    """Keeps API keys, tokens in queries and cookies, and forged tokens of ours from the upstream.
 
-    Authorization goes on, unless it holds an API key: where nobody is asked for it, it may be the upstream's own.
+    Authorization goes on unless it holds an API key: on an open route it may be the upstream's own.
     """
 
     __slots__ = ("_cookie", "_fields", "_keys", "_queries")

@@ -1,4 +1,4 @@
-"""Where credentials stand in a request: the Authorization field (RFC 9110 section 11.6.2), a query parameter, a cookie."""
+"""Find credentials in a request: Authorization (RFC 9110 section 11.6.2), a parameter, a cookie."""
 
 from __future__ import annotations
 
@@ -22,14 +22,17 @@ WANTED = "a Bearer token in the Authorization header"
 
 
 def token(given: list[str]) -> str | None:
-    """The Bearer token in the Authorization fields of a request; None for another scheme. Raises Refused when there are two."""
+    """Return the Bearer token of the Authorization field, None for another scheme.
+
+    Raises Refused for two fields.
+    """
     return of_scheme(given, "bearer")
 
 
 def of_scheme(given: list[str], scheme: str) -> str | None:
-    """What follows the scheme (lower case); None without any, or for another scheme.
+    """Return what follows the scheme (lower case), None for nothing or another scheme.
 
-    Two fields are refused whatever they hold: readers disagree about which counts.
+    Two fields are refused, because readers disagree about which counts.
     """
     if len(given) > 1:
         raise ambiguous(f"{len(given)} Authorization headers", "There must be only one Authorization header.")
@@ -39,16 +42,16 @@ def of_scheme(given: list[str], scheme: str) -> str | None:
 
 
 def holds_key(exchange: Exchange) -> bool:
-    """Whether there is an API key in Authorization."""
+    """Return True if Authorization holds an API key."""
     return any(value[:7].lower() == "apikey " for value in exchange.headers.getall(AUTHORIZATION, NOTHING))
 
 
 class Elsewhere:
-    """A query parameter and a cookie that tokens may come in beside Authorization, "" for none. Shared by the methods that take
-    tokens.
+    """A query parameter and a cookie ("" for none) that tokens may come in beside Authorization.
 
-    The Authorization field comes first, then the parameter, then the cookie, which browsers send unasked. A parameter that says
-    something else than the field is refused (RFC 6750 section 2). The upstream sees neither, unless `forward`.
+    Shared by the methods that take tokens. Authorization comes first, then the parameter, then the
+    cookie, which browsers send unasked. A parameter that differs from the field is refused
+    (RFC 6750 section 2). The upstream sees neither, unless `forward`.
     """
 
     __slots__ = ("_cookie", "_forward", "_query", "wanted")
@@ -81,7 +84,10 @@ class Elsewhere:
 
 
 def parameter(exchange: Exchange, name: str, forward: bool) -> str:
-    """The value of a query parameter, "" without one; taken out of what the upstream gets. Raises Refused for two."""
+    """Take a query parameter out of the request and return its value, "" without one.
+
+    Raises Refused for two.
+    """
     if name not in exchange.query and "%" not in exchange.query:
         return ""
     found = parameters(exchange, (name,), forward)
@@ -92,7 +98,7 @@ def parameter(exchange: Exchange, name: str, forward: bool) -> str:
 
 
 def parameters(exchange: Exchange, names: Collection[str], forward: bool) -> list[str]:
-    """The raw query parameters of these names, taken out of what the upstream gets unless `forward`."""
+    """Return the raw query parameters of these names; remove them unless `forward`."""
     every = exchange.query.split("&")
     found = [one for one in every if unquote(one.partition("=")[0]) in names]
     if found and not forward:
@@ -102,7 +108,10 @@ def parameters(exchange: Exchange, names: Collection[str], forward: bool) -> lis
 
 
 def cookie(exchange: Exchange, name: str, forward: bool) -> str:
-    """The value of a cookie, "" without one; taken out of what the upstream gets. Raises Refused for two."""
+    """Take a cookie out of the request; return its value, "" without one.
+
+    Raises Refused for two.
+    """
     given = exchange.headers.getall(COOKIE, NOTHING)
     if not any(name in line for line in given):
         return ""
@@ -132,13 +141,16 @@ def drop(exchange: Exchange, names: frozenset[bytes] | None) -> None:
 
 
 def challenges(realm: str, scheme: str = "Bearer") -> tuple[bytes, bytes]:
-    """WWW-Authenticate for requests without a token, and for those whose token was no good (RFC 6750 section 3)."""
+    """Return the challenges for no token and for a bad one (RFC 6750 section 3)."""
     plain = f"{scheme} realm={quoted(realm)}"
     return plain.encode("latin-1"), f'{plain}, error="invalid_token"'.encode("latin-1")
 
 
 def insufficient_scope(challenge: bytes, needed: frozenset[str]) -> tuple[Pair, ...]:
-    """WWW-Authenticate for a token that is good but not enough (RFC 6750 section 3.1); none for other schemes."""
+    """Return the challenge for a good token that is not enough (RFC 6750 section 3.1).
+
+    None for other schemes.
+    """
     if not challenge.startswith(b"Bearer "):
         return ()
     scope = " ".join(word for word in sorted(needed) if '"' not in word and "\\" not in word)

@@ -1,6 +1,7 @@
-"""`forward = "token"`: the upstream is told who is calling in a short-lived token that the gateway signs, not in plain fields.
+"""`forward = "token"`: tell the upstream who is calling in a short-lived token that we sign.
 
-A caller's token is made once and sent with every request until half its time is over, so that it never arrives nearly expired.
+A caller's token is made once and sent until half its lifetime is over, so that it never arrives
+nearly expired.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Opaque Bearer tokens, about which an authorization server is asked (RFC 7662); its answers are remembered for a while.
+"""Opaque Bearer tokens that an authorization server is asked about (RFC 7662).
 
-A token that is remembered costs one look-up; any other has to wait for the server.
+A remembered token costs one look-up; any other waits for the server.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ class Introspected:
         return f"<Introspected {self._server!r}, {len(self._known)} tokens known>"
 
     def identify(self, exchange: Exchange) -> Identity | Awaitable[Identity] | None:
-        """Whose token came with the request; None without one. Raises Refused."""
+        """Return the caller whose token came, None without a token. Raises Refused."""
         given = exchange.headers.getall(AUTHORIZATION, NOTHING)
         token = bearer.token(given) if given else None
         if self._elsewhere is not None:

@@ -1,8 +1,8 @@
 """JSON Web Tokens (RFC 7519) as Bearer credentials (RFC 6750), of one or several issuers.
 
-A token is verified once and remembered until it expires, another key set is in force or a
-revocation comes. What is remembered costs one look-up; everything else happens on a miss. Only a token whose key is not known,
-of an issuer whose keys are fetched, has to wait: `identify` then returns an awaitable.
+A token is verified once and remembered until it expires, the key set changes or a revocation comes.
+A remembered token costs one look-up. Only a token with an unknown key, of an issuer whose keys are
+fetched, has to wait: `identify` then returns an awaitable.
 """
 
 from __future__ import annotations
@@ -40,7 +40,10 @@ NAMELESS = 4
 
 
 class Issuer:
-    """One issuer's rules and keys: its own, or those that `remote` has at the moment. `sessions`: those of this gateway."""
+    """One issuer: its rules, and its own keys or those that `remote` has fetched.
+
+    sessions: those of this gateway, where it is the issuer.
+    """
 
     __slots__ = ("_keys", "algorithms", "claims", "name", "remote", "rules", "sessions")
 
@@ -59,7 +62,7 @@ class Issuer:
         return f"<Issuer {self.name} {self.remote or self._keys!r}>"
 
     def candidates(self, token: Token) -> list[VerifyingKey]:
-        """The keys that the token may have been signed with. Raises Refused when too many would have to be tried."""
+        """Return the keys that may have signed the token. Raises Refused if there are too many."""
         keys = self._keys if self.remote is None else self.remote.keys or ()
         fitting = verifying.candidates(keys, token.kid, token.alg)
         if len(fitting) > NAMELESS:
@@ -68,7 +71,10 @@ class Issuer:
 
 
 class Verifier:
-    """The issuers of one `[auth]` table and the tokens found good. Shared by the pipeline's routes, kept across reloads."""
+    """The issuers of one `[auth]` table and the tokens found good.
+
+    Shared by the pipeline's routes, kept across reloads.
+    """
 
     __slots__ = ("_issuers", "_prefixes", "_revocations", "_roles", "known")
 
@@ -102,12 +108,15 @@ class Verifier:
         return found if self._revocations is None else [*found, self._revocations.listeners]
 
     def issuer_of(self, token: Token) -> Issuer | None:
-        """Who says to have issued it."""
+        """Return the issuer that the token names, if it is configured."""
         name = token.claims.get("iss")
         return self._issuers.get(name) if isinstance(name, str) else None
 
     def verify(self, token: Token, issuer: Issuer, now: float) -> tuple[Identity, float] | None:
-        """Whose it is and until when; None when the issuer has no key of that name. Raises Refused."""
+        """Return the caller and the Unix time until which it holds, None without a fitting key.
+
+        Raises Refused.
+        """
         keys = issuer.candidates(token)
         if not keys:
             return None
@@ -154,7 +163,7 @@ class Jwt:
         prefixes: frozenset[str] = frozenset(),
         elsewhere: Elsewhere | None = None,
     ) -> Jwt:
-        """With the issuers' keys. Raises ConfigProblem when a table does not say where they are, or they are no good."""
+        """Build the method. Raises ConfigProblem when an issuer's keys are missing or unusable."""
         if not configs:
             raise ConfigProblem("no issuer, so no token could be verified", at=("methods",), hint="add a table [[auth.jwt]]")
         names = [config.issuer for config in configs]
@@ -165,7 +174,7 @@ class Jwt:
         # Not by value: a list that is read again is the same list.
         own = (context.issuer.keys.names, id(context.issuer.sessions)) if any(config.own for config in configs) else None
         fingerprint = (tuple(configs), tuple(sorted(roles.items())), id(revocations), own, prefixes)
-        # Routes that override something else share what is remembered; those that override this have their own.
+        # Routes that override other settings share the cache; others have their own.
         key = ("auth", "jwt", context.pipeline, context.name, f"{hash(fingerprint):x}")
         verifier: Verifier = context.keep(key, fingerprint, lambda: Verifier(issuers, roles, revocations, prefixes))
         return cls(verifier, context.clock, realm, alone=alone, elsewhere=elsewhere)
@@ -174,14 +183,14 @@ class Jwt:
         return f"<Jwt {self._verifier!r}>"
 
     def identify(self, exchange: Exchange) -> Identity | Awaitable[Identity | None] | None:
-        """Whose token came with the request; None without one. Raises Refused."""
+        """Return the caller whose token came, None without a token. Raises Refused."""
         given = exchange.headers.getall(AUTHORIZATION, NOTHING)
         now = self._wall()
         if self._elsewhere is not None:
             text = self._elsewhere.token(exchange, bearer.token(given) if given else None)
         elif given:
             known = self._known.get(given[0])
-            # A field that is known holds one token found good; a second field must not slip by beside it.
+            # A known field holds one good token; a second field must not pass beside it.
             if known is not None and now < known[1] and len(given) == 1:
                 return known[0]
             text = bearer.token(given)
@@ -190,7 +199,7 @@ class Jwt:
         return None if text is None else self._whose(text, now)
 
     def _whose(self, text: str, now: float) -> Identity | Awaitable[Identity | None] | None:
-        """Whose token this is; None for one of another method's. Raises Refused."""
+        """Return the caller of a token, None if another method must judge it. Raises Refused."""
         presented = f"Bearer {text}"  # remembered in one spelling: "bearer  TOKEN" is no other token
         known = self._known.get(presented)
         if known is not None and now < known[1]:
@@ -213,7 +222,7 @@ class Jwt:
         return self._with_newer_keys(presented, token, issuer, issuer.remote)
 
     async def _with_newer_keys(self, presented: str, token: Token, issuer: Issuer, remote: RemoteKeys) -> Identity:
-        """The issuer may have begun to sign with a key that was not there when its keys were fetched."""
+        """Wait for newer keys: the issuer may have begun to sign with a new one. Raises Refused."""
         if not remote.may_wait:
             raise _no_key(token, issuer)
         for wait in (remote.settled, remote.newer):
@@ -234,7 +243,10 @@ class Jwt:
 
 
 def _ended(sessions: Sessions, token: Token) -> str:
-    """Why a token of this gateway's own is refused although it has not expired; "" when it is not. Raises Refused."""
+    """Return why a token of this gateway is refused before it expires, "" if it is not.
+
+    Raises Refused while that is not known.
+    """
     try:
         return sessions.why(token.claims)
     except StoreDown as down:

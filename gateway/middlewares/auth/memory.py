@@ -1,4 +1,4 @@
-"""What was lately found out about credentials: bounded, and cheap to ask."""
+"""A bounded cache of what was found out about credentials."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ LONGEST = 16 * 1024
 
 
 class Memory(Generic[T]):
-    """Values with the time until which they hold, by what was presented: at least the `size` newest, at most twice as many.
+    """Values by what was presented, each with the time until which it holds.
 
-    Two generations: when the young one is full it becomes the old one, and the old one is forgotten at once. What is in use moves
-    back to the young; so a flood of other entries costs a hit at most one more look-up, never a scan.
+    At least the `size` newest are kept, at most twice as many, in two generations: a full young one
+    becomes the old one, and the old one is dropped at once. A hit in the old one moves to the young
+    one. So a flood of other entries costs a hit one more look-up, never a scan.
     """
 
     __slots__ = ("_old", "_size", "_young")
@@ -28,7 +29,7 @@ class Memory(Generic[T]):
         return len(self._young.keys() | self._old.keys())
 
     def get(self, presented: str) -> tuple[T, float] | None:
-        """The value and until when it holds; whoever asks compares."""
+        """Return the value and the time until which it holds; the caller compares."""
         found = self._young.get(presented)
         if found is None and self._old:
             found = self._old.pop(presented, None)

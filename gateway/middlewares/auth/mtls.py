@@ -1,4 +1,4 @@
-"""Client certificates: whom the TLS handshake has verified (`[listen] tls`, `client_ca`), by the subject."""
+"""Client certificates, verified by the TLS handshake (`[listen] tls`, `client_ca`), by subject."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from gateway.middlewares.auth.config import MtlsConfig
 
 
 class Mtls:
-    """The method "mtls". A certificate of nobody listed is none: it may have been meant for the connection alone."""
+    """The method "mtls". An unlisted certificate is no credential: it may be for TLS alone."""
 
     name = "mtls"
     wanted = "a client certificate that is known here"
     fields: frozenset[bytes] = frozenset()
-    # There is no scheme for certificates ("Mutual" is RFC 8120's, something else), but a 401 needs a challenge
-    # (RFC 9110 section 15.5.2).
+    # There is no scheme for certificates ("Mutual" is RFC 8120's, something else), but a 401 needs a
+    # challenge (RFC 9110 section 15.5.2).
     challenge = rejected = b"ClientCertificate"
 
     __slots__ = ("_known",)
@@ -38,7 +38,7 @@ class Mtls:
 
     @classmethod
     def of(cls, configs: Sequence[MtlsConfig], granted: Granted) -> Mtls:
-        """Raises ConfigProblem when nobody is listed, or somebody twice."""
+        """Build the method. Raises ConfigProblem for no subject, or one that is listed twice."""
         if not configs:
             raise ConfigProblem(
                 "no subject, so nobody could be known by certificate", at=("methods",), hint="add a table [[auth.mtls]]"
@@ -52,5 +52,5 @@ class Mtls:
         return f"<Mtls {len(self._known)} subjects>"
 
     def identify(self, exchange: Exchange) -> Identity | None:
-        """Whose certificate the connection has; None without one, or when its subject is not listed."""
+        """Return the caller of the connection's certificate, None without a listed one."""
         return self._known.get(exchange.tls_subject)

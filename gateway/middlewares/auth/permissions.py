@@ -1,7 +1,7 @@
-"""Permissions: what callers have, what a request needs, and whether the one is enough for the other.
+"""Permissions: what callers hold, what a request needs, and whether the one covers the other.
 
-A permission is a word such as "cameras:read". Whoever has "cameras:*" has all that begin with "cameras:",
-and whoever has "*" has all.
+A permission is a word such as "cameras:read". "cameras:*" grants everything that begins with
+"cameras:", and "*" grants everything.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Permission(Text):
 
 
 class Require(fields.Field[Mapping[str, frozenset[str]]]):
-    """An array of permissions, or a table of such arrays by method; loads as the latter, under "*" for every method."""
+    """An array of permissions, or a table of arrays by method; loads as the latter ("*": all)."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -58,7 +58,7 @@ class Require(fields.Field[Mapping[str, frozenset[str]]]):
             except ValidationError as error:
                 errors[method] = error.messages
         if EVERY not in value:
-            # Left open, a method nobody thought of would need nothing at all.
+            # If this were optional, a method that the table forgets would need no permission.
             errors[EVERY] = ['say what the other methods need: "*" = [], if it is nothing']
         if errors:
             raise ValidationError(errors)
@@ -77,7 +77,10 @@ class Require(fields.Field[Mapping[str, frozenset[str]]]):
 
 
 class Requirements:
-    """What requests need, by method. HEAD needs what GET does unless it is named itself (RFC 9110 section 9.3.2)."""
+    """The permissions that requests need, by method; HEAD needs what GET does unless it is listed.
+
+    RFC 9110 section 9.3.2.
+    """
 
     __slots__ = ("_by_method", "_others", "_verdicts")
 
@@ -93,7 +96,7 @@ class Requirements:
         return self._by_method.get(method, self._others)
 
     def met(self, needed: frozenset[str], held: frozenset[str]) -> bool:
-        """Whether `held` covers all of `needed`, wildcards considered; remembered."""
+        """Return True if `held` grants all of `needed`, wildcards included; remembered."""
         verdict = self._verdicts.get((needed, held))
         if verdict is None:
             if len(self._verdicts) >= MEMORY:
@@ -103,7 +106,7 @@ class Requirements:
 
 
 def covers(held: Set[str], needed: Set[str]) -> bool:
-    """Whether whoever has `held` has all of `needed`."""
+    """Return True if `held` grants every permission in `needed`."""
     if "*" in held:
         return True
     prefixes = tuple(word[:-1] for word in held if word.endswith(":*"))

@@ -1,6 +1,6 @@
-"""Who may, beside permissions: networks before anybody is asked for credentials, tiers and ownership after.
+"""Rules beside permissions: networks before credentials are looked at, tiers and ownership after.
 
-Each rule is a function that returns why not, as a Refused, or None. Only rules that the configuration names are there at all.
+A rule is a function that returns a Refused, or None. Only configured rules exist.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Rule = Callable[[Exchange, Identity], Refused | None]
 
 
 def from_where(allow: tuple[Network, ...], deny: tuple[Network, ...]) -> Callable[[Exchange], Refused | None] | None:
-    """The rule on addresses: refused is who is in `deny`, then who is not in `allow` if that names any. None without either."""
+    """Return the rule on addresses: `deny` first, then `allow` if it names any; None for neither."""
     if not allow and not deny:
         return None
     allowed, denied = Networks(allow), Networks(deny)
@@ -58,11 +58,11 @@ def _owner(parameter: str, claim: str, excepted: frozenset[str]) -> Rule:
         if excepted and covers(identity.permissions, excepted):
             return None
         wanted = exchange.params.get(parameter)
-        # A route without the parameter has no owner to compare with: that must not mean everybody owns it.
+        # Without the parameter nothing says who the owner is, so nobody passes.
         if claim == "client":
             held: object = identity.client
         else:
-            # A caller whose names have a prefix owns what begins with it, whatever else its issuer chooses to claim.
+            # A caller with a prefix owns what begins with it, whatever else its issuer may claim.
             value = found(identity.claims, claim)
             held = f"{identity.prefix}{value}" if type(value) in (str, int) else None
         if wanted is not None and held == wanted:

@@ -1,7 +1,8 @@
-"""HMAC signatures of requests (RFC 9421, RFC 9530): each key is shared with one client and used for hmac-sha256 alone.
+"""HMAC signatures of requests (RFC 9421, RFC 9530); each key is shared with one client.
 
-A request is verified in this order: what the signature covers and when it was made; the signature; its nonce; and, when
-Content-Digest is covered, the body. So nobody without a key has a body read or a nonce remembered.
+A request is verified in this order: what the signature covers and when it was made; the signature;
+its nonce; and, when Content-Digest is covered, the body. So a client without a key cannot have a
+body read or a nonce remembered.
 """
 
 from __future__ import annotations
@@ -29,12 +30,15 @@ SHORTEST = 32
 MOST_NONCES = 100_000
 """Nonces remembered of each key."""
 WHOLE = frozenset(("@authority", "@path", "@query"))
-"""What together says as much as @target-uri, but for the scheme."""
+"""Components that together cover as much as @target-uri, except the scheme."""
 NOTHING: list[str] = []
 
 
 class Nonces:
-    """The nonces of signatures that would still be good: a second request with one of them is a replay. Kept across reloads."""
+    """The nonces of signatures that are still good; a second request with one is a replay.
+
+    Kept across reloads.
+    """
 
     def __init__(self, most: int = MOST_NONCES) -> None:
         self._most = most
@@ -47,7 +51,10 @@ class Nonces:
         return _digest(nonce) in self._by_key.get(keyid, ())
 
     def add(self, keyid: str, nonce: str, now: float, until: float) -> bool:
-        """Remembers one; False when the key has as many as may be. `until` never goes back from one call to the next."""
+        """Remember a nonce; return False when the key has too many.
+
+        `until` never decreases from call to call.
+        """
         known = self._by_key.setdefault(keyid, {})
         while known:
             oldest = next(iter(known))
@@ -61,7 +68,7 @@ class Nonces:
 
 
 def _digest(nonce: str) -> bytes:
-    """What is kept of a nonce: as little of one of 8,000 letters as of one of 8."""
+    """Return what is stored of a nonce: 16 bytes, however long it is."""
     return hashlib.blake2b(nonce.encode("utf-8", "surrogateescape"), digest_size=16).digest()
 
 
@@ -82,7 +89,7 @@ class Signatures:
         self._nonces = nonces
         self._wall = clock.wall
         self._needed = frozenset(config.required)
-        # Not a registered scheme: there is none for RFC 9421. A challenge is needed all the same (RFC 9110 section 15.5.2).
+        # There is no registered scheme for RFC 9421, but a 401 needs a challenge (RFC 9110 15.5.2).
         self.challenge = self.rejected = f"Signature realm={bearer.quoted(realm)}".encode("latin-1")
 
     @classmethod
@@ -120,7 +127,10 @@ class Signatures:
         return f"<Signatures {len(self._keys)} keys, {self._nonces!r}>"
 
     def identify(self, exchange: Exchange) -> Identity | Awaitable[Identity] | None:
-        """Who signed the request; None without a signature. Raises Refused. Awaitable where a body has to be read."""
+        """Return the caller who signed the request, None without a signature. Raises Refused.
+
+        Awaitable where a body has to be read.
+        """
         inputs = exchange.headers.getall("Signature-Input", NOTHING)
         if not inputs:
             return None
@@ -151,7 +161,7 @@ class Signatures:
         return who
 
     def _check(self, exchange: Exchange, signed: Signed) -> None:
-        """Whether the signature covers enough and is of now (RFC 9421 section 3.2)."""
+        """Raise Refused unless the signature covers enough and is recent (RFC 9421 section 3.2)."""
         config, now = self._config, self._wall()
         covered = frozenset(signed.components)
         if "@target-uri" in covered:
@@ -184,7 +194,8 @@ class Signatures:
         if exchange.decisions is not None:  # explained, not made
             return
         now = self._wall()
-        until = now + self._config.max_age + 2 * self._config.leeway  # a signature may be of `leeway` from now
+        # A signature may be made up to `leeway` from now.
+        until = now + self._config.max_age + 2 * self._config.leeway
         if not self._nonces.add(signed.keyid, signed.nonce, now, until):
             raise Refused(
                 "unavailable",
@@ -196,7 +207,7 @@ class Signatures:
 
 
 def component(exchange: Exchange, name: str) -> str:
-    """The value of a component (RFC 9421 sections 2.1 and 2.2). Raises Unreadable when the request has none."""
+    """Return a component's value (RFC 9421 sections 2.1, 2.2). Raises Unreadable without it."""
     if name.startswith("@"):
         return _DERIVED[name](exchange)
     values = exchange.headers.getall(name, NOTHING)

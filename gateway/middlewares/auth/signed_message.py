@@ -1,7 +1,7 @@
-"""HTTP Message Signatures (RFC 9421) as text: reading Signature-Input and Signature, and the base that is signed. Pure.
+"""Parse HTTP Message Signatures (RFC 9421): Signature-Input, Signature, and the base. Pure.
 
-A minimal profile: components without parameters (no `sf`, `key`, `bs`, `req`, `tr`), of the request only. What is not part of it
-is refused, not ignored: an ignored parameter would change what the signature means.
+A minimal profile: components of the request, without parameters (`sf`, `key`, `bs`, `req`, `tr`).
+What is outside of it is refused, because an ignored parameter changes what the signature means.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Unreadable(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Signed:
-    """One signature: what it covers, in order, its parameters (RFC 9421 section 2.3), and the signature itself."""
+    """One signature: its components in order, its parameters (RFC 9421 section 2.3), its bytes."""
 
     label: str
     components: tuple[str, ...]
@@ -57,9 +57,9 @@ class Signed:
 
 
 def read(inputs: Sequence[str], signatures: Sequence[str], known: Container[str]) -> Signed | None:
-    """The first signature of a message that is by a key that is `known`, from its Signature-Input and Signature fields.
+    """Return a message's first signature by a `known` key, from its two fields, or None.
 
-    Others' signatures may be of any kind. Raises Unreadable.
+    Signatures by other keys may be of any kind. Raises Unreadable.
     """
     members = _Scanner(",".join(inputs)).dictionary(lambda scanner: scanner.inner_list())
     if len(members) > MOST:
@@ -72,13 +72,16 @@ def read(inputs: Sequence[str], signatures: Sequence[str], known: Container[str]
 
 
 def base(signed: Signed, value: Callable[[str], str]) -> bytes:
-    """What is signed (RFC 9421 section 2.5). `value` of a component raises Unreadable for one that is not there."""
+    """Return what is signed (RFC 9421 section 2.5). `value` of a component raises Unreadable."""
     lines = [f'"{name}": {value(name)}\n' for name in signed.components]
     return f'{"".join(lines)}"@signature-params": {signed.params}'.encode("utf-8", "surrogateescape")
 
 
 def digests(fields: Sequence[str]) -> dict[str, bytes]:
-    """The digests of a Content-Digest field by algorithm, those that can be checked (RFC 9530 section 2). Raises Unreadable."""
+    """Return the checkable digests of Content-Digest by algorithm (RFC 9530 section 2).
+
+    Raises Unreadable when there are none.
+    """
     found = _Scanner(",".join(fields)).dictionary(lambda scanner: scanner.byte_sequence())
     usable = {name: digest for name, digest in found.items() if name in DIGESTS}
     if not usable:
@@ -137,14 +140,17 @@ class _Scanner:
         return found
 
     def skip(self, letter: str) -> bool:
-        """Whether the letter comes next; if so it is passed."""
+        """Return True if the letter comes next, and pass it."""
         if self.text.startswith(letter, self.at):
             self.at += 1
             return True
         return False
 
     def dictionary(self, member: Callable[[_Scanner], T]) -> dict[str, T]:
-        """RFC 9651 section 4.2.2, but that a key twice is an error: which of the two is meant must not depend on who reads."""
+        """Parse a dictionary (RFC 9651 section 4.2.2).
+
+        A repeated key is an error: readers disagree about which counts.
+        """
         found: dict[str, T] = {}
         while True:
             key = self.match(_KEY)
