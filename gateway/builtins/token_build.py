@@ -17,12 +17,12 @@ from gateway.core.telemetry import Telemetry
 from gateway.credentials.audit import Audit, log_file
 from gateway.credentials.files import CredentialError
 from gateway.credentials.users import user_file
-from gateway.credentials.users.user_store import FileUsers, Users
+from gateway.credentials.users.user_store import FileUsers, UserStore
 from gateway.issuer.attempts import Attempts, LocalAttempts, rules_of
 from gateway.issuer.own import OwnIssuer
 from gateway.issuer.passwords import Passwords
-from gateway.issuer.service import Tokens
-from gateway.issuer.sessions import Limits, LocalSessions, Sessions
+from gateway.issuer.service import TokenService
+from gateway.issuer.sessions import LocalSessions, SessionLimits, Sessions
 from gateway.lifetime.watch import stamp
 from gateway.store.stores import StoreDown
 from gateway.tokens import signing
@@ -53,7 +53,7 @@ class Surroundings:
 def issuing(config: TokensConfig, around: Surroundings) -> Issuing:
     """Raises ConfigProblem."""
     keys = _keys(config)
-    limits = Limits(config.sessions.idle, config.refresh, config.sessions.per_user, config.sessions.total, config.access)
+    limits = SessionLimits(config.sessions.idle, config.refresh, config.sessions.per_user, config.sessions.total, config.access)
     if limits.idle <= config.access:
         hint = "sessions are refreshed when an access token expires: make idle longer than access"
         message = f"sessions.idle: {limits.idle:g} s, and access tokens live {config.access:g} s"
@@ -66,7 +66,7 @@ def issuing(config: TokensConfig, around: Surroundings) -> Issuing:
     passwords: Passwords = around.keep(
         ("tokens", "passwords"), argon2, lambda: Passwords(memory, argon2.passes, argon2.lanes, waiting=argon2.waiting)
     )
-    tokens = Tokens(
+    tokens = TokenService(
         config.issuer, config.audience, config.access, limits, keys, users, sessions, attempts, passwords, around.clock
     )
     audit = None
@@ -92,7 +92,7 @@ def _keys(config: TokensConfig) -> SigningKeys:
     return SigningKeys(loaded)
 
 
-def _states(config: TokensConfig, around: Surroundings) -> tuple[Sessions, Attempts, Users]:
+def _states(config: TokensConfig, around: Surroundings) -> tuple[Sessions, Attempts, UserStore]:
     """Return sessions, attempts and users: of this process and a file, or of the shared store."""
     rules = config.attempts
     if around.store is None:
@@ -117,7 +117,7 @@ def _states(config: TokensConfig, around: Surroundings) -> tuple[Sessions, Attem
     return shared, around.keep(key, (reader, rules), lambda: SharedAttempts(reader, *rules_of(rules))), users
 
 
-def _file_users(config: TokensConfig, around: Surroundings, sessions: Sessions) -> Users:
+def _file_users(config: TokensConfig, around: Surroundings, sessions: Sessions) -> UserStore:
     path = around.directory / config.users
     try:
         seen, loaded = stamp(path), user_file.load(path)

@@ -17,7 +17,7 @@ from gateway.core.failures import Failed, Failure
 from gateway.core.telemetry import Telemetry
 from gateway.credentials.audit import Audit
 from gateway.issuer.passwords import LONGEST
-from gateway.issuer.service import CHALLENGE, Denied, Issued, Tokens, invalid_field
+from gateway.issuer.service import CHALLENGE, Denied, Issued, TokenService, invalid_field
 from gateway.store.stores import StoreDown
 from gateway.tokens.jose import unique_names
 
@@ -36,7 +36,7 @@ _JSON = ((b"Content-Type", b"application/json"), (b"Cache-Control", b"no-store")
 class TokenAnswers:
     """The answers to one `[tokens]`."""
 
-    def __init__(self, tokens: Tokens, audit: Audit | None, telemetry: Telemetry) -> None:
+    def __init__(self, tokens: TokenService, audit: Audit | None, telemetry: Telemetry) -> None:
         self._tokens = tokens
         self._audit = audit
         self._counts = telemetry.auth

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 SOON = "A gateway that is running with this file takes it within a second."
 
 
-class Place(Protocol):
+class KeyPlace(Protocol):
     """Keys somewhere; `str()` of it says where. Everything raises CredentialError."""
 
     soon: str
@@ -78,14 +78,14 @@ def add_options(parser: argparse.ArgumentParser, default: str, what: str) -> Non
     group.add_argument("--config", type=Path, metavar="FILE", help="where this gateway.toml says, be it a file or a Redis")
 
 
-def place_of(args: argparse.Namespace) -> Place:
+def place_of(args: argparse.Namespace) -> KeyPlace:
     """The place that the command line names. Raises CredentialError."""
     if args.config is not None:
         return _configured(args.config)
     return _store(args.store) if args.store is not None else FileKeys(args.file)
 
 
-def _store(url: str) -> Place:
+def _store(url: str) -> KeyPlace:
     from gateway.credentials.api_keys.redis_keys import RedisKeys
 
     return RedisKeys(parsed(url))
@@ -129,8 +129,8 @@ def _settings(pipeline: PipelineConfig) -> Iterator[object]:
         yield from settings.values()
 
 
-def _configured(path: Path) -> Place:
-    found: dict[str, Place] = {}
+def _configured(path: Path) -> KeyPlace:
+    found: dict[str, KeyPlace] = {}
     for auth, directory, shared in configured(path):
         if "api_key" in auth.methods:
             url = shared if auth.api_key.store == "redis" else auth.api_key.store

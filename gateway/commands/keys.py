@@ -18,7 +18,7 @@ import orjson
 from marshmallow import ValidationError
 
 from gateway.commands import audit
-from gateway.commands.key_places import Place, add_options, place_of, takes_limits
+from gateway.commands.key_places import KeyPlace, add_options, place_of, takes_limits
 from gateway.config.tables.schema import parse_duration
 from gateway.credentials import files
 from gateway.credentials.api_keys.key_file import Key
@@ -108,7 +108,7 @@ Changed = list[tuple[str, Key]]
 """What happened to which key, for the audit log."""
 
 
-def _line(outcome: str, key: Key, place: Place) -> audit.Line:
+def _line(outcome: str, key: Key, place: KeyPlace) -> audit.Line:
     said = {"event": "key_change", "outcome": outcome, "key": key.id, "client": key.client, "by": operator() or None}
     return {**said, "where": str(place)}
 
@@ -117,7 +117,7 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(word for part in text.split(",") if (word := part.strip()))
 
 
-def _create(args: argparse.Namespace, place: Place, now: float) -> Changed:
+def _create(args: argparse.Namespace, place: KeyPlace, now: float) -> Changed:
     existing = args.key
     if existing == "-":  # arguments are seen by everybody on the machine (ps)
         existing = sys.stdin.readline().strip()
@@ -137,7 +137,7 @@ def _create(args: argparse.Namespace, place: Place, now: float) -> Changed:
     return [("created", key)]
 
 
-def _list(args: argparse.Namespace, place: Place, now: float) -> Changed:
+def _list(args: argparse.Namespace, place: KeyPlace, now: float) -> Changed:
     keys = [key for key in place.load() if args.client in (None, key.client) and (args.label or "") in key.label]
     used = place.used()
     if args.json:
@@ -150,7 +150,7 @@ def _list(args: argparse.Namespace, place: Place, now: float) -> Changed:
     return []
 
 
-def _rotate(args: argparse.Namespace, place: Place, now: float) -> Changed:
+def _rotate(args: argparse.Namespace, place: KeyPlace, now: float) -> Changed:
     id = args.id if args.id is not None else _only_key(place, args.client, now)
     overlap = _duration("--overlap", args.overlap)
     expires: float | Literal["same"] | None = "same" if args.expires is None else _moment(args.expires, now)
@@ -165,7 +165,7 @@ def _rotate(args: argparse.Namespace, place: Place, now: float) -> Changed:
     return [("created", new), ("rotated", old)]
 
 
-def _revoke(args: argparse.Namespace, place: Place, now: float) -> Changed:
+def _revoke(args: argparse.Namespace, place: KeyPlace, now: float) -> Changed:
     key, changed = place.revoke(args.id, now)
     if args.json:
         _print_json(_facts(key, now))
@@ -177,7 +177,7 @@ def _revoke(args: argparse.Namespace, place: Place, now: float) -> Changed:
     return [("revoked", key)] if changed else []
 
 
-def _only_key(place: Place, client: str, now: float) -> str:
+def _only_key(place: KeyPlace, client: str, now: float) -> str:
     """The one key of a client that is in use and has not been replaced."""
     keys = [key for key in place.load() if key.client == client and key.state(now) == "active" and not key.replaced_by]
     if not keys:
@@ -208,7 +208,7 @@ def _duration(option: str, text: str) -> float:
         raise CredentialError(f'{option} must be a duration such as "90d" or "12h"{also}, not {text!r}') from None
 
 
-def _show(secret: str, place: Place) -> None:
+def _show(secret: str, place: KeyPlace) -> None:
     print(f"\n    {secret}\n\nThis is the only time it is shown: {place} holds nothing but its hash.")
 
 

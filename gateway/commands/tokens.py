@@ -68,7 +68,7 @@ def run(args: argparse.Namespace, now: Callable[[], float] = time) -> int:
     return 0
 
 
-class Place(Protocol):
+class RevocationPlace(Protocol):
     """A list somewhere; `str()` of it says where. Everything raises CredentialError."""
 
     soon: str
@@ -96,10 +96,10 @@ class FileRevocations:
         return revocations.load(self._path)
 
 
-def _place(args: argparse.Namespace) -> Place:
+def _place(args: argparse.Namespace) -> RevocationPlace:
     if args.config is None:
         return _store(args.store) if args.store is not None else FileRevocations(args.file)
-    found: dict[str, Place] = {}
+    found: dict[str, RevocationPlace] = {}
     for auth, directory, shared in configured(args.config):
         if auth.revocations:
             said = shared if auth.revocations == "redis" else auth.revocations
@@ -111,7 +111,7 @@ def _place(args: argparse.Namespace) -> Place:
     return found.popitem()[1]
 
 
-def _store(url: str) -> Place:
+def _store(url: str) -> RevocationPlace:
     from gateway.credentials.revocations.redis_revocations import RedisRevocations
 
     return RedisRevocations(parsed(url))
@@ -128,7 +128,7 @@ def _entry(args: argparse.Namespace, now: float) -> Revocation:
     return Revocation(args.jti, args.subject, args.issuer, before, until)
 
 
-def _line(entry: Revocation, place: Place) -> audit.Line:
+def _line(entry: Revocation, place: RevocationPlace) -> audit.Line:
     said = {"event": "token_revocation", "outcome": "revoked", "what": _described(entry)}
     return {**said, "by": operator() or None, "where": str(place)}
 

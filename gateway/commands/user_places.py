@@ -15,7 +15,7 @@ from gateway.credentials.users.user_file import User
 SOON = "A gateway that is running with this file takes it within a second."
 
 
-class Place(Protocol):
+class UserPlace(Protocol):
     """Users somewhere; `str()` of it says where. Everything raises CredentialError."""
 
     @property
@@ -31,7 +31,7 @@ class Place(Protocol):
     def remove(self, name: str) -> None: ...
 
 
-class FileUsers:
+class UserFile:
     """The users of a file (user_file.py, user_edits.py)."""
 
     soon = SOON
@@ -55,20 +55,20 @@ class FileUsers:
         user_edits.remove(self._path, name)
 
 
-def place_of(args: argparse.Namespace) -> Place:
+def place_of(args: argparse.Namespace) -> UserPlace:
     """The place that the command line names. Raises CredentialError."""
     if args.config is not None:
         return _configured(args.config)
-    return _store(args.store) if args.store is not None else FileUsers(args.file)
+    return _store(args.store) if args.store is not None else UserFile(args.file)
 
 
-def _store(url: str) -> Place:
+def _store(url: str) -> UserPlace:
     from gateway.issuer.stored_users import StoredUsers
 
     return StoredUsers(parsed(url))
 
 
-def _configured(path: Path) -> Place:
+def _configured(path: Path) -> UserPlace:
     from gateway.config.tables.tokens import USERS_IN_STORE
     from gateway.config.toml.problems import ConfigErrors
     from gateway.runtime.reload import load
@@ -82,4 +82,4 @@ def _configured(path: Path) -> Place:
         raise CredentialError(f"{path} has no [tokens]; say which --file")
     if tokens.users == USERS_IN_STORE:
         return _store(loaded.gateway.store.url)
-    return FileUsers(path.parent / tokens.users)
+    return UserFile(path.parent / tokens.users)

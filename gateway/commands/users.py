@@ -18,7 +18,7 @@ from typing import Any
 import orjson
 
 from gateway.commands.key_places import add_options
-from gateway.commands.user_places import Place, place_of
+from gateway.commands.user_places import UserPlace, place_of
 from gateway.credentials.files import CredentialError
 from gateway.credentials.users import user_edits, user_file
 from gateway.credentials.users.user_file import User
@@ -64,13 +64,13 @@ def run(args: argparse.Namespace, now: Callable[[], float] = time) -> int:
     return 0
 
 
-def _add(args: argparse.Namespace, place: Place, now: float) -> None:
+def _add(args: argparse.Namespace, place: UserPlace, now: float) -> None:
     password = _password()
     place.add(User(args.name, user_file.hashed(password), args.client, args.tier, _words(args.roles), _words(args.permissions)))
     print(f"{args.name} is in {place}. {place.soon}")
 
 
-def _list(args: argparse.Namespace, place: Place, now: float) -> None:
+def _list(args: argparse.Namespace, place: UserPlace, now: float) -> None:
     users = place.load().values()
     if args.json:
         print(orjson.dumps([_facts(user) for user in users], option=orjson.OPT_INDENT_2).decode())
@@ -82,13 +82,13 @@ def _list(args: argparse.Namespace, place: Place, now: float) -> None:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip())
 
 
-def _passwd(args: argparse.Namespace, place: Place, now: float) -> None:
+def _passwd(args: argparse.Namespace, place: UserPlace, now: float) -> None:
     user = _user(args.name, place)
     _change(place, user, user_edits.at(replace(user, hash=user_file.hashed(_password())), now))
     print(f"{user.name} has another password; sessions that began before have ended. {place.soon}")
 
 
-def _totp(args: argparse.Namespace, place: Place, now: float) -> None:
+def _totp(args: argparse.Namespace, place: UserPlace, now: float) -> None:
     user = _user(args.name, place)
     if args.remove:
         if not user.totp:
@@ -105,25 +105,25 @@ def _totp(args: argparse.Namespace, place: Place, now: float) -> None:
     print("This is for an authenticator, and the only time it is shown.")
 
 
-def _logout(args: argparse.Namespace, place: Place, now: float) -> None:
+def _logout(args: argparse.Namespace, place: UserPlace, now: float) -> None:
     user = _user(args.name, place)
     _change(place, user, user_edits.at(user, now))
     print(f"The sessions of {user.name} that began before now have ended. {place.soon}")
 
 
-def _remove(args: argparse.Namespace, place: Place, now: float) -> None:
+def _remove(args: argparse.Namespace, place: UserPlace, now: float) -> None:
     place.remove(args.name)
     print(f"{args.name} is no longer in {place}. {place.soon}")
 
 
-def _user(name: str, place: Place) -> User:
+def _user(name: str, place: UserPlace) -> User:
     user = place.load().get(name)
     if user is None:
         raise CredentialError(f"{place} has no user {name}")
     return user
 
 
-def _change(place: Place, old: User, new: User) -> None:
+def _change(place: UserPlace, old: User, new: User) -> None:
     if not place.change(old, new):
         raise CredentialError(f"{old.name} is being changed by somebody else; try again")
 

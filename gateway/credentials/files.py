@@ -18,7 +18,7 @@ from typing import Any
 
 from gateway.config.toml.parse import loads_toml
 
-Table = MutableMapping[str, Any]
+Document = MutableMapping[str, Any]
 
 
 class CredentialError(ValueError):
@@ -48,7 +48,7 @@ def parse(text: str, path: Path) -> dict[str, Any]:
         raise CredentialError(f"{path} is not TOML: {error}") from None
 
 
-def tables(document: Table, name: str, path: Path) -> list[Table]:
+def tables(document: Document, name: str, path: Path) -> list[Document]:
     """Return the `[[name]]` tables of a document. Raises CredentialError if it is something else."""
     found = document.get(name, [])
     if not isinstance(found, list) or not all(isinstance(table, dict) for table in found):
@@ -56,7 +56,7 @@ def tables(document: Table, name: str, path: Path) -> list[Table]:
     return list(found)
 
 
-def edit(path: Path, change: Callable[[Table], None], check: Callable[[str], object], opening: str = "") -> None:
+def edit(path: Path, change: Callable[[Document], None], check: Callable[[str], object], opening: str = "") -> None:
     """Edit a file that `locked` gave: comments and layout stay, and it is replaced in one step.
 
     change: edits the document in place. It is called twice, for the layout and for the plain
@@ -76,7 +76,7 @@ def edit(path: Path, change: Callable[[Table], None], check: Callable[[str], obj
     replace_file(path, edited)
 
 
-def append(document: Table, name: str, table: dict[str, Any]) -> None:
+def append(document: Document, name: str, table: dict[str, Any]) -> None:
     """Add one `[[name]]` table at the end of the others."""
     import tomlkit
     from tomlkit.items import AoT
@@ -97,7 +97,7 @@ def append(document: Table, name: str, table: dict[str, Any]) -> None:
     there.append(added)
 
 
-def _edited(text: str, change: Callable[[Table], None]) -> str | None:
+def _edited(text: str, change: Callable[[Document], None]) -> str | None:
     """The text after `change`; None where tomlkit cannot edit a layout that tomllib can read."""
     import tomlkit  # only editing needs it: a gateway that serves never imports it
 

@@ -26,7 +26,7 @@ KNOWN_FOR = 30 * 86400.0
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class AttemptRule:
     """`free` attempts do not wait; the next waits `delay` seconds after the last, each further one
     twice as long, up to `longest`. After `forget` seconds without an attempt all is forgotten.
     """
@@ -56,7 +56,7 @@ class State(NamedTuple):
 FRESH = State(0, 0.0, 0.0)
 
 
-def begin(state: State, rule: Rule, now: float) -> tuple[State, float]:
+def begin(state: State, rule: AttemptRule, now: float) -> tuple[State, float]:
     """Count an attempt: return the new state and 0.0, or the old state and the seconds to wait."""
     if now >= state.forgotten:
         state = FRESH
@@ -67,15 +67,15 @@ def begin(state: State, rule: Rule, now: float) -> tuple[State, float]:
     return State(failures, now + wait, now + max(rule.forget, 2 * wait)), 0.0
 
 
-def undone(state: State, rule: Rule, now: float) -> State:
+def undone(state: State, rule: AttemptRule, now: float) -> State:
     """Without one attempt: it turned out not to be a failure, and says nothing about the others."""
     failures = max(0, state.failures - 1)
     return State(failures, min(state.until, now + rule.wait(failures)), state.forgotten)
 
 
-def rules_of(config: AttemptsConfig) -> tuple[Rule, Rule]:
+def rules_of(config: AttemptsConfig) -> tuple[AttemptRule, AttemptRule]:
     """The rules for accounts and for addresses."""
-    account, address = (Rule(free, config.delay, config.max_delay, config.forget) for free in (config.account, config.ip))
+    account, address = (AttemptRule(free, config.delay, config.max_delay, config.forget) for free in (config.account, config.ip))
     return account, address
 
 
@@ -98,7 +98,7 @@ class Attempts(Protocol):
 class LocalAttempts:
     """The attempts of one process. `accounts` and `addresses` are the rules."""
 
-    def __init__(self, accounts: Rule, addresses: Rule, most: int = MOST) -> None:
+    def __init__(self, accounts: AttemptRule, addresses: AttemptRule, most: int = MOST) -> None:
         self.accounts = accounts
         self.addresses = addresses
         self._most = most
@@ -132,7 +132,7 @@ class LocalAttempts:
         for key, rule in self._keys(address, account, now):
             self._put(key, undone(self._states.get(key, FRESH), rule, now))
 
-    def _keys(self, address: str, account: str, now: float) -> tuple[tuple[bytes, Rule], tuple[bytes, Rule]]:
+    def _keys(self, address: str, account: str, now: float) -> tuple[tuple[bytes, AttemptRule], tuple[bytes, AttemptRule]]:
         """Return what an attempt counts for: the address, and the account.
 
         From an address that the account knows, the second is the two together.

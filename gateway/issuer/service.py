@@ -19,12 +19,12 @@ from gateway.core.headers import Pair
 from gateway.credentials.files import CredentialError
 from gateway.credentials.users import user_edits
 from gateway.credentials.users.user_file import User
-from gateway.credentials.users.user_store import Users
+from gateway.credentials.users.user_store import UserStore
 from gateway.issuer import totp
 from gateway.issuer.attempts import Attempts
 from gateway.issuer.password_queue import Busy
 from gateway.issuer.passwords import LONGEST, SHORTEST, Passwords
-from gateway.issuer.sessions import Limits, Session, Sessions, session_of
+from gateway.issuer.sessions import Session, SessionLimits, Sessions, session_of
 from gateway.issuer.sessions import looks_like as is_refresh_token
 from gateway.tokens.signing import SigningKeys
 
@@ -51,7 +51,7 @@ class Denied(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """Tokens as they were issued; `expires` seconds for the access token."""
+    """Tokens as issued; `expires`: seconds that the access token lives."""
 
     user: User
     session: Session
@@ -62,15 +62,15 @@ class Issued:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Tokens:
+class TokenService:
     """One `[tokens]`. `access` in seconds."""
 
     issuer: str
     audience: str
     access: float
-    limits: Limits
+    limits: SessionLimits
     keys: SigningKeys
-    users: Users
+    users: UserStore
     sessions: Sessions
     attempts: Attempts
     passwords: Passwords

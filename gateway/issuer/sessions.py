@@ -30,7 +30,7 @@ ENDED = "its session has ended"
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class SessionLimits:
     """Bounds of sessions, in seconds and in number.
 
     most_of_user, most: beyond them the user's oldest, and the one refreshed longest ago, end.
@@ -65,7 +65,7 @@ class Session:
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class RefreshResult:
     """The result of a refresh.
 
     With "ok" `token` is the next one; with "expired" and "reused" `session` has ended.
@@ -88,10 +88,10 @@ class Sessions(Protocol):
         Raises StoreDown while that is not known.
         """
 
-    async def begin(self, user: str, amr: tuple[str, ...], now: float, limits: Limits) -> tuple[Session, str]:
+    async def begin(self, user: str, amr: tuple[str, ...], now: float, limits: SessionLimits) -> tuple[Session, str]:
         """Another session of a user, and its first refresh token."""
 
-    async def refresh(self, token: str, now: float, limits: Limits) -> Turn:
+    async def refresh(self, token: str, now: float, limits: SessionLimits) -> RefreshResult:
         """Return the next refresh token; the same one again while the client was not given it."""
 
     def delivered(self, session: Session) -> None:
@@ -109,7 +109,7 @@ class Sessions(Protocol):
     async def end_before(self, user: str, moment: float) -> int:
         """End a user's sessions whose password was given before `moment`; return their number."""
 
-    async def count(self, user: str, now: float, limits: Limits) -> int:
+    async def count(self, user: str, now: float, limits: SessionLimits) -> int:
         """Return the number of a user's sessions."""
 
     async def claim(self, user: str, step: int) -> bool:
@@ -149,7 +149,7 @@ def digest(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
-def judge(session: Session, presented: str, now: float, limits: Limits) -> Result:
+def judge(session: Session, presented: str, now: float, limits: SessionLimits) -> Result:
     """Return what the token with the digest `presented` is to its session.
 
     A used token is "reused" even after the session has expired.
@@ -162,7 +162,7 @@ def judge(session: Session, presented: str, now: float, limits: Limits) -> Resul
     return "again" if again else "ok"
 
 
-def over(session: Session, now: float, limits: Limits) -> bool:
+def over(session: Session, now: float, limits: SessionLimits) -> bool:
     """Return True if the session has expired."""
     return now >= session.seen + limits.idle or now >= session.created + limits.lifetime
 
@@ -186,7 +186,7 @@ class LocalSessions:
         session = self._all.get(id) if isinstance(id, str) else None
         return "" if session is not None and session.user == claims.get("sub") else ENDED
 
-    async def begin(self, user: str, amr: tuple[str, ...], now: float, limits: Limits) -> tuple[Session, str]:
+    async def begin(self, user: str, amr: tuple[str, ...], now: float, limits: SessionLimits) -> tuple[Session, str]:
         while self._all and over(oldest := next(iter(self._all.values())), now, limits):
             self._drop(oldest)
         mine = [self._all[id] for id in self._of.get(user, ())]
@@ -205,23 +205,23 @@ class LocalSessions:
             self._tell()
         return session, token
 
-    async def refresh(self, token: str, now: float, limits: Limits) -> Turn:
+    async def refresh(self, token: str, now: float, limits: SessionLimits) -> RefreshResult:
         session = self._all.get(session_of(token)) if looks_like(token) else None
         if session is None:
-            return Turn("unknown")
+            return RefreshResult("unknown")
         result = judge(session, digest(token), now, limits)
         if result == "again":
-            return Turn("ok", session, next_token(token, session.salt))
+            return RefreshResult("ok", session, next_token(token, session.salt))
         if result != "ok":
             self._drop(session)
             self._tell()
-            return Turn(result, session)
+            return RefreshResult(result, session)
         salt = new_salt()
         following = next_token(token, salt)
         session = replace(session, seen=now, digest=digest(following), before=session.digest, salt=salt)
         self._all[session.id] = session
         self._all.move_to_end(session.id)
-        return Turn("ok", session, following)
+        return RefreshResult("ok", session, following)
 
     def delivered(self, session: Session) -> None:
         known = self._all.get(session.id)
@@ -248,7 +248,7 @@ class LocalSessions:
         mine = [self._all[id] for id in self._of.get(user, ())]
         return self._drop_all([session for session in mine if session.checked < moment])
 
-    async def count(self, user: str, now: float, limits: Limits) -> int:
+    async def count(self, user: str, now: float, limits: SessionLimits) -> int:
         return sum(not over(self._all[id], now, limits) for id in self._of.get(user, ()))
 
     async def claim(self, user: str, step: int) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gateway.core.wait import Wait
-from gateway.issuer.attempts import KNOWN_FOR, Rule, account_key, client_key, pair_key
+from gateway.issuer.attempts import KNOWN_FOR, AttemptRule, account_key, client_key, pair_key
 from gateway.store.redis.client import RedisClient
 
 KEY = b"gateway:{tokens}:attempts"
@@ -84,7 +84,7 @@ class SharedAttempts:
     """See attempts.Attempts. `clock` is for tests; otherwise Redis' clock counts, which all share."""
 
     def __init__(
-        self, store: RedisClient, accounts: Rule, addresses: Rule, clock: Callable[[float], bytes] = lambda now: b""
+        self, store: RedisClient, accounts: AttemptRule, addresses: AttemptRule, clock: Callable[[float], bytes] = lambda now: b""
     ) -> None:
         self.accounts = accounts
         self.addresses = addresses

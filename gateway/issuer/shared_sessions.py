@@ -24,9 +24,9 @@ from typing import Any
 from gateway.core.wait import Wait
 from gateway.issuer.sessions import (
     ENDED,
-    Limits,
+    RefreshResult,
     Session,
-    Turn,
+    SessionLimits,
     digest,
     looks_like,
     new_salt,
@@ -184,7 +184,7 @@ class SharedSessions:
         id = claims.get("sid")
         return "" if isinstance(id, str) and id not in self._ended else ENDED
 
-    async def begin(self, user: str, amr: tuple[str, ...], now: float, limits: Limits) -> tuple[Session, str]:
+    async def begin(self, user: str, amr: tuple[str, ...], now: float, limits: SessionLimits) -> tuple[Session, str]:
         token = new_token()
         session = Session(session_of(token), user, now, now, now, amr, digest(token))
         words = (session.id, user, _of(user), " ".join(amr), session.digest)
@@ -192,9 +192,9 @@ class SharedSessions:
         await self._run("begin", now, *words, *figures)
         return session, token
 
-    async def refresh(self, token: str, now: float, limits: Limits) -> Turn:
+    async def refresh(self, token: str, now: float, limits: SessionLimits) -> RefreshResult:
         if not looks_like(token):
-            return Turn("unknown")
+            return RefreshResult("unknown")
         id, salt = session_of(token), new_salt()
         figures = (limits.idle, limits.lifetime, now + limits.access)
         words = (id, digest(token), digest(next_token(token, salt)))
@@ -204,8 +204,8 @@ class SharedSessions:
         if word in ("reused", "expired"):
             self._end(id, now + limits.access + MARGIN)
         if session is None or word not in ("ok", "again"):
-            return Turn(word, session)
-        return Turn("ok", session, next_token(token, session.salt))
+            return RefreshResult(word, session)
+        return RefreshResult("ok", session, next_token(token, session.salt))
 
     def delivered(self, session: Session) -> None:
         self._run("delivered", 0.0, session.id, session.digest)  # if it fails, the client may still try again
@@ -228,7 +228,7 @@ class SharedSessions:
     async def end_before(self, user: str, moment: float) -> int:
         return int(await self._run("before", self._store.clock.wall(), _of(user), moment))
 
-    async def count(self, user: str, now: float, limits: Limits) -> int:
+    async def count(self, user: str, now: float, limits: SessionLimits) -> int:
         return int(await self._run("count", now, _of(user)))
 
     async def claim(self, user: str, step: int) -> bool:

@@ -10,7 +10,7 @@ from gateway.credentials import files
 from gateway.credentials.api_keys import key_file, new_keys
 from gateway.credentials.api_keys.key_file import Key
 from gateway.credentials.api_keys.new_keys import Wish
-from gateway.credentials.files import CredentialError, Table
+from gateway.credentials.files import CredentialError, Document
 
 OPENING = """\
 # API keys, without the keys: each is known by its SHA-256 only. Written by `gateway keys`; comments and other entries stay.
@@ -50,7 +50,7 @@ def rotate(
         wish, end = new_keys.successor(known[number], now, overlap, expires)
         table, secret = _new(known, wish, now, prefix, None)
 
-        def change(document: Table) -> None:
+        def change(document: Document) -> None:
             document["key"][number].update(expires=end, replaced_by=table["id"])
             files.append(document, "key", table)
 

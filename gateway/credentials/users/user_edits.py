@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.credentials import files
-from gateway.credentials.files import CredentialError, Table
+from gateway.credentials.files import CredentialError, Document
 from gateway.credentials.users import user_file
 from gateway.credentials.users.user_file import User
 
@@ -39,7 +39,7 @@ def change(path: Path, old: User, new: User) -> bool:
             return False
         number = list(known).index(old.name)
 
-        def edit(document: Table) -> None:
+        def edit(document: Document) -> None:
             table = document["user"][number]
             for name in CHANGEABLE:
                 value = getattr(new, name)
@@ -62,7 +62,7 @@ def remove(path: Path, name: str) -> None:
             raise CredentialError(f"{path} has no user {name}")
         number = list(known).index(name)
 
-        def edit(document: Table) -> None:
+        def edit(document: Document) -> None:
             del document["user"][number]
             if not document["user"]:
                 del document["user"]

@@ -16,7 +16,7 @@ from gateway.credentials.users.user_file import User
 from gateway.lifetime.watch import Stamp, Watched
 
 
-class Users(Protocol):
+class UserStore(Protocol):
     """All users."""
 
     async def get(self, name: str) -> User | None:

@@ -126,7 +126,7 @@ def test_names_that_will_not_do(shell):
 
 def test_somebody_else_is_faster(shell, monkeypatch: pytest.MonkeyPatch):
     shell("add", "alice")
-    for place in (user_places.FileUsers, type(user_places._store("redis://127.0.0.1"))):
+    for place in (user_places.UserFile, type(user_places._store("redis://127.0.0.1"))):
         monkeypatch.setattr(place, "change", lambda self, old, new: False)
     assert "somebody else" in shell("passwd", "alice", code=1)
 

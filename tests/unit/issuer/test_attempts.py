@@ -3,12 +3,12 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.issuer.attempts import FRESH, LocalAttempts, Rule, State, begin, undone
+from gateway.issuer.attempts import FRESH, AttemptRule, LocalAttempts, State, begin, undone
 
-RULE = Rule(free=3, delay=1.0, longest=60.0, forget=600.0)
-WIDE = Rule(free=1000, delay=1.0, longest=60.0, forget=600.0)
+RULE = AttemptRule(free=3, delay=1.0, longest=60.0, forget=600.0)
+WIDE = AttemptRule(free=1000, delay=1.0, longest=60.0, forget=600.0)
 
-rules = st.builds(Rule, st.integers(1, 20), st.floats(0.1, 10), st.floats(10, 600), st.floats(60, 7200))
+rules = st.builds(AttemptRule, st.integers(1, 20), st.floats(0.1, 10), st.floats(10, 600), st.floats(60, 7200))
 
 
 def test_waits_grow_and_have_an_end():
@@ -17,7 +17,7 @@ def test_waits_grow_and_have_an_end():
 
 @settings(max_examples=150, deadline=None)
 @given(rules, st.lists(st.floats(0, 400), min_size=1, max_size=60))
-def test_whoever_waits_as_told_is_admitted_and_not_sooner(rule: Rule, pauses: list[float]):
+def test_whoever_waits_as_told_is_admitted_and_not_sooner(rule: AttemptRule, pauses: list[float]):
     state, now, admitted = FRESH, 1e6, 0
     for pause in pauses:
         now += pause
@@ -34,7 +34,7 @@ def test_whoever_waits_as_told_is_admitted_and_not_sooner(rule: Rule, pauses: li
 
 @settings(max_examples=100, deadline=None)
 @given(rules, st.floats(1, 86400))
-def test_guesses_in_a_time_are_bounded(rule: Rule, seconds: float):
+def test_guesses_in_a_time_are_bounded(rule: AttemptRule, seconds: float):
     """A guesser who never stops gets the free ones, those while the wait grows, and one in `longest` from then on."""
     state, now, guesses = FRESH, 0.0, 0
     while now < seconds and guesses < 2000:
@@ -45,7 +45,7 @@ def test_guesses_in_a_time_are_bounded(rule: Rule, seconds: float):
 
 
 @given(rules, st.integers(1, 50))
-def test_undone_is_as_if_it_had_not_been(rule: Rule, count: int):
+def test_undone_is_as_if_it_had_not_been(rule: AttemptRule, count: int):
     state = State(count, 100.0, 1e9)
     after = undone(state, rule, 50.0)
     assert after.failures == count - 1 and after.until <= 50.0 + rule.wait(count - 1)

@@ -15,18 +15,18 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from gateway.core.clock import Clock
 from gateway.credentials.files import CredentialError
 from gateway.credentials.users.user_file import User
-from gateway.issuer.attempts import LocalAttempts, Rule
+from gateway.issuer.attempts import AttemptRule, LocalAttempts
 from gateway.issuer.password_queue import Busy
 from gateway.issuer.passwords import Passwords
-from gateway.issuer.service import Denied, Tokens, unfit
-from gateway.issuer.sessions import Limits, LocalSessions
+from gateway.issuer.service import Denied, TokenService, unfit
+from gateway.issuer.sessions import LocalSessions, SessionLimits
 from gateway.store.stores import StoreDown
 from gateway.tokens import signing
 from gateway.tokens.signing import SigningKeys
 
 CHEAP = PasswordHasher(1, 64, 1)
 ALICE = User("alice", CHEAP.hash("old password"), "acme")
-RULE = Rule(3, 1.0, 60.0, 600.0)
+RULE = AttemptRule(3, 1.0, 60.0, 600.0)
 KEY = (
     ed25519.Ed25519PrivateKey.generate()
     .private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
@@ -63,8 +63,18 @@ class Issuing:
         self.passwords = Passwords(64, 1, 1)
         clock = Clock(lambda: self.time, lambda: self.time)
         keys = SigningKeys([signing.load(KEY)])
-        self.tokens = Tokens(
-            "edge", "", 900.0, Limits(), keys, self.users, LocalSessions(), LocalAttempts(RULE, RULE), self.passwords, clock
+        attempts = LocalAttempts(RULE, RULE)
+        self.tokens = TokenService(
+            "edge",
+            "",
+            900.0,
+            SessionLimits(),
+            keys,
+            self.users,
+            LocalSessions(),
+            attempts,
+            self.passwords,
+            clock,
         )
 
     async def denied(self, asked: Any) -> Denied:

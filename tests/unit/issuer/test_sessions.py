@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.issuer import sessions
-from gateway.issuer.sessions import Limits, LocalSessions, Session
+from gateway.issuer.sessions import LocalSessions, Session, SessionLimits
 
-LIMITS = Limits(idle=100.0, lifetime=1000.0, most_of_user=3, most=10)
+LIMITS = SessionLimits(idle=100.0, lifetime=1000.0, most_of_user=3, most=10)
 
 
 def test_tokens():

@@ -18,8 +18,8 @@ from gateway.credentials.users import user_edits
 from gateway.credentials.users.redis_users import RedisUsers, packed, unpacked
 from gateway.credentials.users.user_file import User
 from gateway.issuer import sessions
-from gateway.issuer.attempts import LocalAttempts, Rule
-from gateway.issuer.sessions import Limits, LocalSessions, Sessions
+from gateway.issuer.attempts import AttemptRule, LocalAttempts
+from gateway.issuer.sessions import LocalSessions, SessionLimits, Sessions
 from gateway.issuer.shared_attempts import SharedAttempts
 from gateway.issuer.shared_sessions import SharedSessions
 from gateway.issuer.stored_users import StoredUsers
@@ -29,10 +29,10 @@ from gateway.store.stores import StoreDown
 from tests.redis import Cluster, RedisServer, redis, shared_redis  # noqa: F401
 from tests.until import until
 
-LIMITS = Limits(idle=100.0, lifetime=1000.0, most_of_user=3, most=10, access=50.0)
+LIMITS = SessionLimits(idle=100.0, lifetime=1000.0, most_of_user=3, most=10, access=50.0)
 T = 1_700_000_000.0
-RULE = Rule(free=3, delay=1.0, longest=60.0, forget=600.0)
-WIDE = Rule(free=1000, delay=1.0, longest=60.0, forget=600.0)
+RULE = AttemptRule(free=3, delay=1.0, longest=60.0, forget=600.0)
+WIDE = AttemptRule(free=1000, delay=1.0, longest=60.0, forget=600.0)
 HASH = "$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHQ$" + "A" * 43
 
 
@@ -267,8 +267,8 @@ async def test_while_the_store_is_away(redis: RedisServer):  # noqa: F811
 
 async def test_attempts_decide_as_the_local_ones_do(store: Any):
     """The same random walk over both: every answer is the same."""
-    local = LocalAttempts(RULE, Rule(6, 2.0, 30.0, 200.0))
-    shared = SharedAttempts(store(), RULE, Rule(6, 2.0, 30.0, 200.0), clock=lambda now: b"%.17g" % now)
+    local = LocalAttempts(RULE, AttemptRule(6, 2.0, 30.0, 200.0))
+    shared = SharedAttempts(store(), RULE, AttemptRule(6, 2.0, 30.0, 200.0), clock=lambda now: b"%.17g" % now)
     dice, now = random.Random(7), T
     for _ in range(400):
         now += dice.choice((0.0, 0.1, 0.5, 3.0, 40.0))
