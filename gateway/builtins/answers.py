@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import orjson
 
 from gateway import __version__
-from gateway.core.exchange import Exchange, Reply
+from gateway.core.exchange import CHALLENGES, Exchange, Reply
 from gateway.core.failures import Failed, Failure
 
 
@@ -75,7 +75,8 @@ def me(exchange: Exchange) -> Reply:
     """Return who the caller is to the gateway."""
     identity = exchange.identity
     if identity is None:
-        raise Failed(Failure.UNAUTHENTICATED, "This answer needs a caller that has authenticated.")
+        headers = exchange.notes.get(CHALLENGES, ((b"WWW-Authenticate", b"Bearer"),))
+        raise Failed(Failure.UNAUTHENTICATED, "This answer needs a caller that has authenticated.", headers=headers)
     answer = {
         "client": identity.client,
         "method": identity.method,

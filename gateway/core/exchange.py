@@ -361,6 +361,8 @@ class Exchange:
 NO_PARAMS: dict[str, str] = {}
 """Shared by every exchange whose route has no template; never written to."""
 
+CHALLENGES = "challenges"
+"""The note in which `auth` leaves, for a caller without credentials, the headers of a 401."""
 ALLOWED_METHODS = "allowed_methods"
 """Key of the note in which the router leaves the methods that routes accept.
 

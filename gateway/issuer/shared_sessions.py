@@ -43,6 +43,8 @@ VERSION = NAME + b":version"
 MARGIN = 3600
 """Seconds for which an end is remembered after the access tokens expire, for lenient verifiers."""
 PAGE = 10_000
+UNANSWERED = 1_000
+"""Users remembered whose second factor was used in a login that came to nothing."""
 
 SCRIPT = b"""
 local name, channel, action, now = 'gateway:{tokens}:', ARGV[1], ARGV[2], tonumber(ARGV[3])
@@ -169,6 +171,7 @@ class SharedSessions:
         self._store = store
         self._channel = store.url.channel(NAME.decode()).encode()
         self._ended: dict[str, float] = {}
+        self._unanswered: dict[str, int] = {}
         self._read = False
         self._feed = Feed(store, NAME, self)
 
@@ -232,7 +235,16 @@ class SharedSessions:
         return int(await self._run("count", now, _of(user)))
 
     async def claim(self, user: str, step: int) -> bool:
-        return bool(await self._run("claim", 0.0, _hash(user), step))
+        try:
+            unused = bool(await self._run("claim", 0.0, _hash(user), step))
+        except StoreDown:
+            # It may have been done all the same: the user, told to try again, must not have to wait
+            # for the next code.
+            if len(self._unanswered) >= UNANSWERED:
+                self._unanswered.clear()
+            self._unanswered[user] = step
+            raise
+        return self._unanswered.pop(user, None) == step or unused
 
     # The Feed's Follower.
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from gateway.config.tables.schema import schema_of
-from gateway.core.exchange import Decision, Exchange, Identity
+from gateway.core.exchange import CHALLENGES, Decision, Exchange, Identity
 from gateway.core.failures import Failed, Failure
 from gateway.core.hooks import ConfigProblem, Context, Hooks
 from gateway.core.refusals import Refused
@@ -139,6 +139,7 @@ class Auth:
             why = f"no credentials; {exchange.method} needs {_listed(needed)}" if needed else "no credentials"
             raise self._failed(exchange, None, Refused("missing", why, detail=self._missing))
         bearer.drop(exchange, self._drop_always)
+        exchange.notes[CHALLENGES] = self._challenges
         if exchange.decisions is not None:
             exchange.decisions.append(Decision(self._name, "allowed", "no credentials, and none are needed"))
             return

@@ -130,6 +130,22 @@ async def test_an_answer_that_comes_too_late(store: Any, monkeypatch: pytest.Mon
     two.close()
 
 
+async def test_a_code_whose_login_came_to_nothing(store: Any, monkeypatch: pytest.MonkeyPatch):
+    one, run = SharedSessions(store()), SharedSessions._run
+
+    async def late(self: SharedSessions, *words: Any) -> Any:
+        await run(self, *words)
+        raise StoreDown("too late")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SharedSessions, "_run", late)
+        with pytest.raises(StoreDown):
+            await one.claim("alice", 10)
+    assert [await one.claim("alice", 10) for _ in range(2)] == [True, False]
+    assert not await one.claim("alice", 9)
+    one.close()
+
+
 async def test_ends_are_known_after_the_store_has_lost_its_data(store: Any):
     shared, way = await read(SharedSessions(store())), store()
     session, _ = await shared.begin("alice", ("pwd",), T, LIMITS)

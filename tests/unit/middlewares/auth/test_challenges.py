@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from gateway.builtins.answers import me
 from gateway.core.exchange import Exchange
-from gateway.core.failures import Failure
+from gateway.core.failures import Failed, Failure
 from gateway.credentials.api_keys.key_file import digest
 from tests.exchange import exchange
 from tests.unit.middlewares.auth.bearers import Bearers, bearing, failing, through, token
@@ -128,3 +129,14 @@ class TestTheFormAskedFor:
         hook = world.auth(methods=["api_key"], api_key={"header": "Authorization"})
         for value in (GOOD, f"ApiKey {GOOD}"):
             assert (await through(hook, asked(("authorization", value)))).client == "acme"
+
+
+async def test_an_answer_that_needs_a_caller_says_what_to_send(world: Bearers):
+    request = asked()
+    await through(world.auth(methods=["api_key", "jwt"], optional=True), request)
+    with pytest.raises(Failed) as caught:
+        me(request)
+    assert [value.split()[0] for _, value in caught.value.headers] == [b"ApiKey", b"Bearer"]
+    with pytest.raises(Failed) as caught:
+        me(asked())
+    assert caught.value.headers == ((b"WWW-Authenticate", b"Bearer"),)
