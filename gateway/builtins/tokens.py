@@ -172,7 +172,8 @@ async def _body(exchange: Exchange, needed: tuple[str, ...], optional: tuple[str
         found = json.loads(data.decode("utf-8"), object_pairs_hook=unique_names)
         if not isinstance(found, dict):
             raise ValueError
-        "".join(text for text in found.values() if isinstance(text, str)).encode()  # no lone surrogates
+        # Raises UnicodeEncodeError, a ValueError, for lone surrogates.
+        "".join(text for text in found.values() if isinstance(text, str)).encode()
     except (ValueError, RecursionError):
         raise Failed(Failure.MALFORMED, "The body must be one JSON object in UTF-8.") from None
     missing = [name for name in needed if name not in found]

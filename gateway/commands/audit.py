@@ -22,7 +22,7 @@ def add_option(parser: argparse.ArgumentParser) -> None:
 
 
 def file_of(args: argparse.Namespace) -> Path | None:
-    """Return the log: `--audit`, else the configuration's, None for none. Raises CredentialError."""
+    """Return the log: `--audit`, else the configuration's, or None. Raises CredentialError."""
     if args.audit is not None or args.config is None:
         return args.audit  # type: ignore[no-any-return]
     for auth, directory, _ in configured(args.config):

@@ -1,4 +1,4 @@
-"""Where `gateway users` keeps users: a file, a store, or what a configuration's `[tokens]` names."""
+"""Where `gateway users` keeps users: a file, a store, or what `[tokens]` names."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ class Audit:
         self.file.append((_decision, self._wall(), exchange, self._pipeline, self._name, method, outcome, result, why))
 
     def session_event(self, exchange: Exchange, event: str, result: str, client: str, user: str, session: str, why: str) -> None:
-        """Write an event of a session (login, refresh, ...); `result` is "ok" when it was granted."""
+        """Write an event of a session (login, refresh, ...); `result` is "ok" if granted."""
         self.file.append((_session_event, self._wall(), exchange, event, result, client, user, session, why))
 
     def key_changed(self, outcome: str, id: str, client: str, by: str) -> None:

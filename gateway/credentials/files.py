@@ -49,7 +49,7 @@ def parse(text: str, path: Path) -> dict[str, Any]:
 
 
 def tables(document: Document, name: str, path: Path) -> list[Document]:
-    """Return the `[[name]]` tables of a document. Raises CredentialError if it is something else."""
+    """Return the `[[name]]` tables of a document. Raises CredentialError for anything else."""
     found = document.get(name, [])
     if not isinstance(found, list) or not all(isinstance(table, dict) for table in found):
         raise CredentialError(f"{path}: {name} must be an array of tables, [[{name}]]")

@@ -77,7 +77,7 @@ class RefreshResult:
 
 
 class Sessions(Protocol):
-    """All sessions. Methods that wait raise StoreDown where sessions are shared and out of reach."""
+    """All sessions. Methods that wait raise StoreDown where the shared store is away."""
 
     listeners: set[Callable[[], None]]
     """Called when one has ended before its access tokens have."""
@@ -256,7 +256,7 @@ class LocalSessions:
             return False
         self._steps[user] = step
         self._steps.move_to_end(user)
-        while next(iter(self._steps.values())) < step - 10:  # minutes ago: no code of then is accepted any more
+        while next(iter(self._steps.values())) < step - 10:  # too old for any code
             self._steps.popitem(last=False)
         return True
 

@@ -81,7 +81,7 @@ return '0'
 
 
 class SharedAttempts:
-    """See attempts.Attempts. `clock` is for tests; otherwise Redis' clock counts, which all share."""
+    """See attempts.Attempts. `clock` is for tests; otherwise Redis' clock counts."""
 
     def __init__(
         self, store: RedisClient, accounts: AttemptRule, addresses: AttemptRule, clock: Callable[[float], bytes] = lambda now: b""

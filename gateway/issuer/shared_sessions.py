@@ -211,7 +211,8 @@ class SharedSessions:
         return RefreshResult("ok", session, next_token(token, session.salt))
 
     def delivered(self, session: Session) -> None:
-        self._run("delivered", 0.0, session.id, session.digest)  # if it fails, the client may still try again
+        # If this fails, the client may still try again.
+        self._run("delivered", 0.0, session.id, session.digest)
 
     async def find(self, id: str) -> Session | None:
         key = NAME + b":session:" + id.encode("utf-8", "replace")
@@ -222,7 +223,7 @@ class SharedSessions:
         now = self._store.clock.wall()
         session = _session(id, await self._run("end", now, id))
         if session is not None:
-            self._end(id, now + 86400.0 + MARGIN)  # until what was published arrives, which says until when
+            self._end(id, now + 86400.0 + MARGIN)  # what is published says until when
         return session
 
     async def end_others(self, user: str, keep: str, now: float) -> int:

@@ -51,7 +51,8 @@ def read(text: str) -> Token:
         raise malformed(f"the token is longer than {LONGEST} letters")
     parts = _SHAPE.fullmatch(text)
     if parts is None:
-        raise malformed("the token is not three parts of base64url")  # RFC 7516's five parts, encryption, included
+        # Also for RFC 7516's five parts: encryption.
+        raise malformed("the token is not three parts of base64url")
     header = _object(parts[1], "header")
     if "crit" in header:
         # RFC 7515 section 4.1.11: no extension is supported, so what it lists must not be ignored.

@@ -1,8 +1,8 @@
-"""An issuer's keys, fetched in the background and kept: the last good set stays whatever becomes of the issuer.
+"""Fetch an issuer's keys in the background; the last good set stays when the issuer fails.
 
-They are fetched when the gateway starts, every `refresh` seconds from then on, and when somebody needs a newer set, such as the
-bearer of a token whose key is not known: at most once in `cooldown` seconds, for as many as may wait. What a key set is, the
-`parse` function says; it raises ValueError for what is none.
+They are fetched at the start, every `refresh` seconds, and when a token with an unknown key comes:
+at most once in `cooldown` seconds, for all that wait. The `parse` function reads a key set; it
+raises ValueError for anything else.
 """
 
 from __future__ import annotations
@@ -25,13 +25,16 @@ log = logging.getLogger("gateway.auth")
 LARGEST = 1 << 20
 """Bytes of a document that are read."""
 MOST_WAITING = 1000
-"""Requests that may wait for a newer set at a time; the rest are refused."""
+"""Requests that may wait for a newer set at a time; more are refused."""
 DISCOVERY = "/.well-known/openid-configuration"
 
 
 @dataclass(frozen=True, slots=True)
 class JwksSource:
-    """Where keys are: at `url`, or where the discovery document of `issuer` says (`url` is then ""). Times in seconds."""
+    """Where keys are: at `url`, or if that is "" where the discovery document of `issuer` says.
+
+    Times in seconds.
+    """
 
     url: str
     issuer: str = ""
@@ -45,7 +48,10 @@ class FetchError(Exception):
 
 
 class RemoteKeys:
-    """The keys of one source. `listeners` are called whenever another set is in force; `fetches` counts what was asked for."""
+    """The keys of one source.
+
+    listeners: called when another set is in force. fetches: how many were begun.
+    """
 
     def __init__(
         self,
@@ -82,11 +88,11 @@ class RemoteKeys:
 
     @property
     def may_wait(self) -> bool:
-        """Whether another request may wait for a newer set."""
+        """Return True if another request may wait for a newer set."""
         return self._waiting < MOST_WAITING
 
     async def settled(self) -> None:
-        """Waits until a fetch that is under way, if one is, has ended."""
+        """Wait for the end of a fetch that is under way, if there is one."""
         if self._fetching is not None and not self._fetching.done():
             self._waiting += 1
             try:
@@ -95,7 +101,10 @@ class RemoteKeys:
                 self._waiting -= 1
 
     async def newer(self) -> None:
-        """Waits until a fetch has ended that began after this call. It may have failed: see `keys` and `problem`."""
+        """Wait for the end of a fetch that began after this call.
+
+        It may have failed: see `keys` and `problem`.
+        """
         arrived = self._clock()
         self._waiting += 1
         try:
@@ -110,7 +119,7 @@ class RemoteKeys:
             self._waiting -= 1
 
     async def _keep(self) -> float:
-        """Fetch; return the seconds to the next time: `refresh`, or after a failure `cooldown`, doubled each time."""
+        """Fetch; return the seconds to the next fetch: `refresh`, after failures less."""
         await self.newer()
         if not self.problem:
             self._pause = self.source.cooldown
@@ -135,7 +144,7 @@ class RemoteKeys:
             self.problem = said
 
     def _take(self, document: Any) -> None:
-        """Another set, unless it is the same. Raises FetchError when it is none: the last good one stays."""
+        """Take another set. Raises FetchError for a document that is none; the last set stays."""
         if document != self._document or self.keys is None:
             try:
                 keys = self._parse(document)
@@ -170,7 +179,7 @@ async def fetch(source: JwksSource) -> Any:
 
 
 def _jwks_uri(document: Any, issuer: str) -> str:
-    """Where a discovery document says the keys are. Its issuer must be the one asked (OpenID Connect Discovery 1.0, 4.3)."""
+    """Return where the keys are. The document must be the issuer's (OpenID Discovery 1.0, 4.3)."""
     uri = document.get("jwks_uri") if isinstance(document, dict) else None
     if not isinstance(uri, str):
         raise FetchError("the discovery document has no jwks_uri")
@@ -182,7 +191,7 @@ def _jwks_uri(document: Any, issuer: str) -> str:
 
 
 async def _get(session: aiohttp.ClientSession, url: str) -> Any:
-    # No redirects: whoever could answer with one could move the keys anywhere.
+    # No redirects: one could move the keys anywhere.
     async with session.get(url, allow_redirects=False) as response:
         if response.status != 200:
             raise FetchError(f"{url} answered {response.status}")

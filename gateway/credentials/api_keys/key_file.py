@@ -52,9 +52,6 @@ _FORM = re.compile(r"[A-Za-z0-9_.-]*[0-9a-f]{64}")
 PERMISSION_RULE = f'{ROLE_RULE}; "*" stands alone or after a colon, as in "cameras:*"'
 
 
-KeyFileError = CredentialError
-
-
 @dataclass(frozen=True, slots=True)
 class Key:
     """One `[[key]]`. `digest` is the key's SHA-256; times are Unix seconds, None where missing."""

@@ -1,6 +1,6 @@
-"""The keys of a file, and what was lately made of the keys presented.
+"""The keys of a file, and what was found out about keys presented lately.
 
-No key appears in a log, a repr or an error; in memory there are hashes, and the keys presented lately.
+No key appears in a log, a repr or an error. In memory are hashes, and the keys presented lately.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ TTL = 300.0
 KNOWN = 10_000
 """Keys remembered that were good."""
 UNKNOWN = 1_000
-"""Keys remembered that were not: few, for whoever guesses never repeats himself."""
+"""Keys remembered that were not good: few, because guesses are never repeated."""
 LONGEST = 256
 """Letters of a key that is worth remembering."""
 
 Good = tuple[Identity, float, Networks | None]
-"""Who a key makes the caller, the Unix time until which that holds, and from where alone."""
+"""The caller of a key, the Unix time until which that holds, and the networks it may come from."""
 
 
 class KeyRing:
-    """The keys of one file, by hash, and what was lately made of the keys presented. Shared by the routes that use the file.
+    """The keys of one file by hash, and a cache of look-ups. Shared by the routes with the file.
 
-    used: writes down which keys are in use, if that is wanted; a key counts once in TTL seconds.
+    used: notes which keys are used, each at most once in TTL seconds; None for not at all.
     """
 
     __slots__ = ("_by_digest", "_roles", "_used", "_watched", "_wrong", "changes", "good")
@@ -56,7 +56,7 @@ class KeyRing:
         return f"<KeyRing {len(self._by_digest)} keys>"
 
     def replace(self, keys: Iterable[Key]) -> None:
-        """Other keys from now on; nothing that was remembered of the old ones holds any more."""
+        """Take other keys, and forget every look-up."""
         self._by_digest = {
             key.digest: (key, identity_of(key, self._roles), Networks(key.networks) if key.networks else None) for key in keys
         }
@@ -64,7 +64,7 @@ class KeyRing:
         self._wrong.clear()
 
     def watch(self, path: Path, seen: Stamp) -> None:
-        """Follows the file, so that a key that is revoked there is refused here within a second."""
+        """Follow the file, so that a key revoked there is refused here within a second."""
         self._watched = Watched(path, seen, lambda: key_file.load(path), self._follow)
 
     def offer(self, seen: Stamp, keys: tuple[Key, ...]) -> Callable[[], None]:
@@ -73,7 +73,7 @@ class KeyRing:
         return self._watched.offer(seen, keys)
 
     def _follow(self, keys: tuple[Key, ...]) -> None:
-        """Other keys; what became of each is told."""
+        """Take other keys, and publish what changed about each."""
         before = {key.id: key for key, *_ in self._by_digest.values()}
         self.replace(keys)
         for key in keys:
@@ -90,12 +90,12 @@ class KeyRing:
             self._used.close()
 
     def look_up(self, presented: str, now: float) -> Good:
-        """Whose key this is, at the Unix time `now`, as `good` has it. Raises Refused."""
+        """Return the caller at the Unix time `now`, as `good` has it. Raises Refused."""
         remembered = self._wrong.get(presented)
         if remembered is not None and now < remembered[1]:
             raise refused(remembered[0], presented)
-        # Constant time by construction: what is compared is the hash of a guess, which nobody can steer towards a stored one
-        # bit by bit, so how far a comparison got tells nothing about any key.
+        # Constant time by construction: hashes are compared, and a guess cannot be steered towards
+        # a stored hash bit by bit, so how far a comparison got tells nothing about any key.
         found = self._by_digest.get(key_file.digest(presented))
         if found is None or found[0].state(now) != "active":
             key = found[0] if found is not None else None
@@ -111,7 +111,7 @@ class KeyRing:
 
 
 def _outcome(was: Key | None, key: Key) -> str:
-    """What became of a key."""
+    """Return what happened to a key, in the audit log's words."""
     if was is None:
         return "created"
     if key.revoked and not was.revoked:
@@ -120,7 +120,7 @@ def _outcome(was: Key | None, key: Key) -> str:
 
 
 def identity_of(key: Key, granted: Granted) -> Identity:
-    """Who a key makes the caller, with the headers that tell the upstream."""
+    """Return the caller of a key."""
     return identity(
         key.client,
         "api_key",
@@ -134,7 +134,7 @@ def identity_of(key: Key, granted: Granted) -> Identity:
 
 
 def remember(memory: dict[str, Any], most: int, presented: str, value: object) -> None:
-    """Whoever fills the memory empties it: forgetting costs a look-up each, and dropping one at a time would cost more."""
+    """Remember a value; a full memory is emptied, which is cheaper than dropping one at a time."""
     if len(presented) <= LONGEST:
         if len(memory) >= most:
             memory.clear()
@@ -142,7 +142,7 @@ def remember(memory: dict[str, Any], most: int, presented: str, value: object) -
 
 
 def refused(key: Key | None, presented: str, where: str = "in no key file") -> Refused:
-    """Why a key is no good: unknown (None), revoked or expired."""
+    """Return the refusal of a key: unknown (None), revoked or expired."""
     if key is None and key_file.mistyped(presented):
         why = "the key's checksum is wrong, so it was mistyped or cut off rather than guessed"
         return Refused("mistyped", why, detail="The API key is mistyped: its checksum does not fit.")

@@ -1,7 +1,7 @@
-"""When keys were last used, beside the key file: `.keys.toml.used`, a JSON object of Unix seconds by key.
+"""When keys were last used: `.keys.toml.used` beside the key file, Unix seconds by key as JSON.
 
-Written now and then, in a thread, by every gateway that uses the file: the latest of all counts. A directory that cannot be
-written to is no error; then nobody knows.
+Every gateway that uses the file writes it now and then, in a thread; the latest time counts. A
+directory that cannot be written to is no error; the times are then unknown.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class KeyUse:
         self._writing.start(self._every)
 
     def close(self) -> None:
-        """Writes what there is, at once."""
+        """Write what there is, at once."""
         self._writing.close()
         if self._noted:
             self._write(self._noted)

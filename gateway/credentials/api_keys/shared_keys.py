@@ -1,8 +1,8 @@
-"""What a gateway knows of the API keys in Redis: which there are, by the beginnings of their hashes, and what it asks when.
+"""What a gateway knows of the API keys in Redis: the first bytes of their hashes.
 
-A key is asked for when somebody presents it, so any number of keys may lie in the store. Of each one eight bytes are known here:
-whoever guesses is refused by them, and costs the store nothing. What was found out about a key is remembered by those who asked;
-they are told when it has changed (feed.py).
+A key is looked up when it is presented, so the store may hold any number. Of each, eight bytes are
+known here, by which guesses are refused at no cost to the store. Listeners remember what was found
+out about a key, and are called when it changes (feed.py).
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from gateway.store.stores import StoreDown
 log = logging.getLogger("gateway.auth")
 
 MOST_ASKING = 1000
-"""Keys that are asked for at a time; for the rest there is a 503."""
+"""Keys looked up at a time; more are answered 503."""
 EVERY = 60.0
-"""Seconds from a use to its being written down, at most."""
+"""Seconds until a use is written down, at most."""
 _KEYS, _IDS, _USED = redis_keys.KEYS.encode(), redis_keys.IDS.encode(), redis_keys.USED.encode()
 
 
@@ -38,10 +38,11 @@ Found = tuple[Key | None, int]
 
 
 class Listener(Protocol):
-    """Who remembers keys."""
+    """What remembers keys."""
 
     def changed(self, event: str, by: str, ids: Mapping[str, str]) -> None:
-        """These keys (clients by ID) were "created", "rotated" (the first replaces the second) or "revoked", by somebody."""
+        """Keys (clients by ID) were "created", "rotated" (the first replaces the second) or
+        "revoked" by the operator `by`."""
 
     def doubt(self) -> None:
         """Any key may have changed."""
@@ -51,7 +52,7 @@ class Listener(Protocol):
 
 
 class HashPrefixes:
-    """The first eight bytes of many hashes, in arrays of a few hundred: 8 MB for a million, and nothing ever takes long."""
+    """The first eight bytes of many hashes, in arrays of a few hundred: 8 MB for a million."""
 
     def __init__(self) -> None:
         self._some: dict[int, array[int]] = {}
@@ -94,14 +95,14 @@ class SharedKeys:
         self._asking.close()
 
     def none_such(self, digest: bytes) -> bool:
-        """Whether there is certainly no key with this SHA-256: nobody needs to be asked."""
+        """Return True if there is certainly no key with this SHA-256."""
         known = self._known
         if known is None or not self.store.up or not self._feed.confirmed:
             return False
         return int.from_bytes(digest[:8]) not in known
 
     def find(self, digest: bytes) -> Wait[Found]:
-        """The key with this SHA-256, asked for once however many wait. Fails with StoreDown, also at once."""
+        """Look a key up by its SHA-256, once for all who wait. Fails with StoreDown."""
         try:
             return self._asking.join(digest, lambda: self._find(digest))
         except Full:

@@ -1,8 +1,8 @@
 """Revoked tokens in Redis: how they are stored, and editing the list for the command line.
 
-    gateway:{revoked}:entries   a hash: by what an entry is about (field_of) the `[[revoked]]` as JSON
+    gateway:{revoked}:entries   a hash: by field_of an entry the `[[revoked]]` as JSON
     gateway:{revoked}:version   how many changes there were
-    gateway:{revoked}:changes   the channel (for database 1 `...changes:1`): the version, a space, and
+    gateway:{revoked}:changes   the channel (of database 1 `...changes:1`): the version, a space,
                                 {"by": ..., "entries": [...]}
 
 An entry whose `until` has passed is removed when the next one is made.

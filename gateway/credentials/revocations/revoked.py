@@ -1,20 +1,20 @@
-"""Tokens that are refused before they expire: by their jti, their subject, or when they were issued.
+"""Tokens that are refused before they expire: by jti, by subject, or by when they were issued.
 
     [[revoked]]
-    jti = "0f3c..."                         # one token
-    issuer = "https://id.example.com"       # optional; of any issuer when left out
+    jti = "0f3c..."                    # one token
+    issuer = "https://id.example.com"  # optional; any issuer when left out
 
     [[revoked]]
-    subject = "alice"                       # all of a subject's issued before then; all of them without `before`
+    subject = "alice"                  # those of a subject, issued before then if it says so
     before = 2026-01-31T09:30:00Z
 
     [[revoked]]
-    before = 2026-01-31T09:30:00Z           # everybody's issued before then
+    before = 2026-01-31T09:30:00Z      # all that were issued before then
 
-    until = 2026-02-01T00:00:00Z            # optional in each: by then the token has expired anyway, so the entry can go
+    until = 2026-02-01T00:00:00Z       # optional in each: the tokens have expired by then
 
-The file is read again when it changes; the list may be in Redis instead (redis_revocations.py). A token that does not say when it
-was issued counts as issued before any time.
+The file is read again when it changes; the list may be in Redis instead (redis_revocations.py). A
+token without `iat` counts as issued before any time.
 """
 
 from __future__ import annotations
@@ -33,9 +33,6 @@ ALWAYS = float("inf")
 OPENING = "# Tokens that are refused before they expire. Comments and other entries stay.\n"
 
 
-RevocationError = CredentialError
-
-
 @dataclass(frozen=True, slots=True)
 class Revocation:
     """One entry; an empty word stands for any. Times are Unix seconds."""
@@ -48,7 +45,7 @@ class Revocation:
 
 
 class Revocations:
-    """The list in force. `listeners` are called when it changes, so that whatever was remembered is looked at again."""
+    """The list in force. `listeners` are called when it changes, so that caches are emptied."""
 
     def __init__(self, entries: Iterable[Revocation] = ()) -> None:
         self.listeners: set[Callable[[], None]] = set()
@@ -57,13 +54,13 @@ class Revocations:
 
     @classmethod
     def of(cls, path: Path) -> Revocations:
-        """Those of a file, which is watched. Raises CredentialError."""
+        """Return the list of a file, which is watched. Raises CredentialError."""
         seen: Stamp = stamp(path)
         return cls.watching(path, seen, load(path))
 
     @classmethod
     def watching(cls, path: Path, seen: Stamp, entries: tuple[Revocation, ...]) -> Revocations:
-        """Those that were read from a file, which is watched. `seen`: its stamp before it was read."""
+        """Return the list read from a file, which is watched; `seen` is its stamp before that."""
         made = cls(entries)
         made._watched = Watched(path, seen, lambda: load(path), made.replace)
         return made
@@ -81,12 +78,12 @@ class Revocations:
             self._watched.close()
 
     def replace(self, entries: Iterable[Revocation]) -> None:
-        """Another list."""
+        """Replace the list."""
         self._set(entries)
         self._tell()
 
     def add(self, entries: Iterable[Revocation]) -> None:
-        """These as well."""
+        """Add entries."""
         self._put(entries)
         self._tell()
 
@@ -95,7 +92,7 @@ class Revocations:
             listener()
 
     def why(self, claims: Mapping[str, Any]) -> str:
-        """Why a token with these claims is refused; "" when it is not."""
+        """Return why a token with these claims is refused, "" if it is not."""
         issuer, jti, subject, issued = (claims.get(name) for name in ("iss", "jti", "sub", "iat"))
         since = issued if isinstance(issued, int | float) else float("-inf")
         for who in (issuer, ""):
@@ -136,7 +133,7 @@ def parse(text: str, path: Path) -> tuple[Revocation, ...]:
 
 
 def of_table(table: Mapping[str, Any], where: str) -> Revocation:
-    """One entry of a table such as `[[revoked]]` holds. Raises CredentialError, whose message begins with `where`."""
+    """Return the entry of one table. Raises CredentialError that begins with `where`."""
     for name, value in table.items():
         wanted = {"jti": str, "subject": str, "issuer": str, "before": date, "until": date}.get(name)
         if wanted is None:

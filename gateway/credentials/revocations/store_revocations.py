@@ -62,7 +62,7 @@ class StoreRevocations(Revocations):
                 except CredentialError as error:
                     log.error("an entry is left out: %s", error)
         said = {redis_revocations.field_of(one): one for one in entries}
-        # Entries are removed only after their `until`: a missing one was lost, and stays in force here.
+        # Entries are removed only after their `until`: a missing one was lost, and stays here.
         now = self._store.clock.wall()
         lost = {
             field: one for field, one in self._entries.items() if field not in said and (one.until is None or one.until > now)

@@ -43,8 +43,6 @@ TOTP = re.compile(r"[A-Z2-7]{26,128}")
 
 log = logging.getLogger("gateway.auth")
 
-UserFileError = CredentialError
-
 
 @dataclass(frozen=True, slots=True)
 class User:
@@ -69,7 +67,7 @@ def hashed(password: str) -> str:
 
 
 def verifies(hash: str, password: str) -> bool:
-    """Return True if the password is the hashed one. Takes tens of milliseconds, without the GIL."""
+    """Return True if the password is the hashed one. Takes tens of ms, without the GIL."""
     if hash.startswith("$2"):
         return _bcrypt_verifies(hash, password)
     try:

@@ -37,7 +37,7 @@ class FileUsers:
         self._users = dict(users)
         self._writing = 0
         self.listeners: set[Callable[[str, float], None]] = set()
-        """Called with a user whose password was changed elsewhere, and when; infinity if it is gone."""
+        """Called with a user changed elsewhere, and when its password was; infinity if gone."""
         self._watched = Watched(path, seen, lambda: (self._writing, user_file.load(path)), self._take)
 
     def __repr__(self) -> str:
@@ -63,7 +63,7 @@ class FileUsers:
         return True
 
     def _take(self, read: tuple[int, Mapping[str, User]]) -> None:
-        """Take what was read, unless the file was being written meanwhile: it is read again then."""
+        """Take what was read, unless the file was written meanwhile: it is read again."""
         began, users = read
         if began != self._writing:
             return

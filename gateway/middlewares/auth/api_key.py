@@ -1,4 +1,6 @@
-"""API keys: taken from a header or a query parameter, looked up by hash in a file (key_ring.py) or in Redis (store_ring.py)."""
+"""API keys from a header or a query parameter, looked up in a file (key_ring.py) or in Redis
+(store_ring.py).
+"""
 
 from __future__ import annotations
 
@@ -15,10 +17,10 @@ from gateway.core.hooks import ConfigProblem, Context
 from gateway.core.networks import Networks
 from gateway.core.refusals import Refused
 from gateway.credentials.api_keys import key_file
-from gateway.credentials.api_keys.key_file import KeyFileError
 from gateway.credentials.api_keys.key_ring import Good, KeyRing
 from gateway.credentials.api_keys.last_use import KeyUse
 from gateway.credentials.audit import Audit
+from gateway.credentials.files import CredentialError
 from gateway.lifetime.watch import stamp
 from gateway.middlewares.auth import bearer
 from gateway.middlewares.auth.bearer import AUTHORIZATION
@@ -43,8 +45,8 @@ class ApiKeys:
         self.fields = frozenset((config.header.lower().encode(),))
         self._ring = ring
         self._wall = clock.wall
-        # Not a registered scheme: there is none for API keys. But a 401 needs a challenge (RFC 9110 section 15.5.2), and what it
-        # names works.
+        # There is no registered scheme for API keys, but a 401 needs a challenge (RFC 9110 section
+        # 15.5.2), and what it names works.
         self.wanted = f"an API key in the {config.header} header" + (f" or the {config.query} parameter" if config.query else "")
         self.challenge = self.rejected = f"ApiKey realm={bearer.quoted(realm)}".encode("latin-1")
 
@@ -52,7 +54,7 @@ class ApiKeys:
     def of(
         cls, config: ApiKeyConfig, context: Context, realm: str, roles: Mapping[str, tuple[str, ...]], forward: bool
     ) -> ApiKeys:
-        """With the keys of the store, or of the file. Raises ConfigProblem when that is missing or broken."""
+        """Build the method. Raises ConfigProblem if its store or file is missing or broken."""
         # The same roles give the same ring, to every route of the pipeline and across reloads.
         fingerprint = tuple(sorted(roles.items()))
         make = _of_store if config.store else _of_file
@@ -62,7 +64,10 @@ class ApiKeys:
         return f"<ApiKeys {self._header} {self._ring!r}>"
 
     def identify(self, exchange: Exchange) -> Identity | Awaitable[Identity] | None:
-        """Whose key came with the request; None without one. Raises Refused. Awaitable where a store has to be asked."""
+        """Return the caller whose key came, None without one. Raises Refused.
+
+        Awaitable where a store has to be asked.
+        """
         given = exchange.headers.getall(self._header, NOTHING)
         presented: str | None = self._from_header(given) if given else None
         if AUTHORIZATION in exchange.headers:
@@ -73,7 +78,7 @@ class ApiKeys:
             return None
         now = self._wall()
         known = self._ring.good.get(presented)
-        # `until` is never later than the key's own expiry: this comparison is all the checking a known key needs.
+        # `until` is never later than the key's own expiry, so nothing else has to be checked.
         if known is None or now >= known[1]:
             found = self._ring.look_up(presented, now)
             if not isinstance(found, tuple):
@@ -84,7 +89,7 @@ class ApiKeys:
         return known[0]
 
     def audit_to(self, audit: Audit) -> None:
-        """Has changes of keys written there as well."""
+        """Write changes of keys to this log too."""
         self._ring.changes.add(audit)
 
     async def _later(self, found: Awaitable[Good], exchange: Exchange) -> Identity:
@@ -94,13 +99,13 @@ class ApiKeys:
         return identity
 
     def _from_header(self, given: list[str]) -> str:
-        """The key in the header, "" for an empty field."""
+        """Return the key in the header, "" for an empty field."""
         if len(given) > 1:
             raise bearer.ambiguous(f"{len(given)} {self._header} headers", f"There must be only one {self._header} header.")
         return given[0]
 
     def _from_authorization(self, exchange: Exchange, from_header: str | None) -> str | None:
-        """The key in `Authorization: ApiKey KEY`, as the challenge asks for; it is kept from the upstream."""
+        """Return the key in `Authorization: ApiKey KEY` if there is one, else the header's."""
         if not bearer.holds_key(exchange):
             return from_header
         presented = bearer.of_scheme(exchange.headers.getall(AUTHORIZATION), "apikey")
@@ -114,7 +119,7 @@ class ApiKeys:
         return presented or from_header
 
     def _from_query(self, exchange: Exchange, from_header: str | None) -> str | None:
-        """The key in the query if there is one, else that of the header."""
+        """Return the key in the query if there is one, else the header's."""
         presented = bearer.parameter(exchange, self._query, self._forward)
         if from_header and presented and presented != from_header:
             raise bearer.ambiguous(
@@ -134,7 +139,7 @@ def _of_file(config: ApiKeyConfig, context: Context, roles: Mapping[str, tuple[s
     try:
         seen = stamp(path)
         keys = key_file.load(path)
-    except KeyFileError as error:
+    except CredentialError as error:
         hint = "" if path.exists() else f"make one: gateway keys create --client NAME --file {_shortest(path)}"
         raise ConfigProblem(str(error), at=("api_key", "file"), hint=hint) from None
     key = ("auth", "api_key", context.pipeline, context.name, str(path), f"{hash(fingerprint):x}")
@@ -152,7 +157,7 @@ def _of_file(config: ApiKeyConfig, context: Context, roles: Mapping[str, tuple[s
 def _of_store(
     config: ApiKeyConfig, context: Context, roles: Mapping[str, tuple[str, ...]], fingerprint: Fingerprint
 ) -> StoreRing:
-    # Whoever has a file needs nothing of Redis.
+    # With a file nothing of Redis is imported.
     from gateway.credentials.api_keys.shared_keys import SharedKeys
     from gateway.credentials.api_keys.store_ring import StoreRing
     from gateway.store.redis.client import client_of
@@ -178,6 +183,6 @@ def _from_elsewhere(identity: Identity, address: str, networks: Networks) -> Ref
 
 
 def _shortest(path: Path) -> str:
-    """A path as one would type it here."""
+    """Return a path as it would be typed in this directory."""
     path = path.resolve()
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

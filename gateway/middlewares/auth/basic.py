@@ -1,7 +1,8 @@
-"""Basic credentials (RFC 7617): users of a file, with argon2id or bcrypt hashes, verified in threads and remembered for a while.
+"""Basic credentials (RFC 7617): users of a file, with argon2id or bcrypt hashes.
 
-Names that no user has are verified as well, so that the time tells nothing. Attempts are limited as those to log in are, and an
-address waits behind its own (issuer/password_queue.py). Remembered is a keyed hash of what was sent, never a password.
+Passwords are verified in threads, in a queue by address (issuer/password_queue.py), and attempts
+are limited like logins. Names that no user has are verified too, so that the time tells nothing.
+Results are remembered under a keyed hash of what was sent, never under a password.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ from gateway.core.hooks import ConfigProblem, Context
 from gateway.core.identities import Granted, identity
 from gateway.core.refusals import Refused
 from gateway.core.wait import Wait
+from gateway.credentials.files import CredentialError
 from gateway.credentials.users import user_file
-from gateway.credentials.users.user_file import User, UserFileError
+from gateway.credentials.users.user_file import User
 from gateway.issuer.attempts import Attempts, LocalAttempts, rules_of
 from gateway.issuer.password_queue import Busy, PasswordQueue
 from gateway.lifetime.coalesce import Coalesce, Full
@@ -41,13 +43,13 @@ if TYPE_CHECKING:
 KNOWN = 10_000
 WRONG = 1_000
 MOST_ASKED = 1_000
-"""Different credentials that are looked at at a time; for the rest there is a 503."""
+"""Different credentials under way at a time; more are answered 503."""
 LONGEST = 1024
-"""Letters of credentials that are looked at."""
+"""Letters of credentials; longer ones are refused."""
 
 
-class Users:
-    """The users of one file, and what was lately made of credentials. Shared by the routes that use the file."""
+class BasicUsers:
+    """The users of one file and a cache of results. Shared by the routes that use the file."""
 
     def __init__(
         self,
@@ -70,20 +72,20 @@ class Users:
         self.replace(users)
 
     def __repr__(self) -> str:
-        return f"<Users {len(self._users)}>"
+        return f"<BasicUsers {len(self._users)}>"
 
     def replace(self, users: Mapping[str, User]) -> None:
-        """Other users from now on."""
+        """Take other users, and forget every result."""
         self._users = dict(users)
         self.known.clear()
         self.wrong.clear()
-        # Whoever has no such name is compared with a hash of the same cost that no password has.
+        # A name without a user is verified against a hash of the same cost that no password has.
         some = next(iter(users.values())).hash if users else ""
         head, _, digest = some.rpartition("$")
         self._nobody = f"{head}${'A' * len(digest)}" if some else ""
 
     def watch(self, path: Path, seen: Stamp) -> None:
-        """Follows the file."""
+        """Follow the file."""
         self._watched = Watched(path, seen, lambda: user_file.load(path), self.replace)
 
     def offer(self, seen: Stamp, users: dict[str, User]) -> Callable[[], None]:
@@ -98,11 +100,14 @@ class Users:
         self._queue.close()
 
     def remembered_as(self, credentials: str) -> str:
-        """Under what credentials are remembered."""
+        """Return the key under which results for these credentials are remembered."""
         return hashlib.blake2b(credentials.encode("utf-8", "surrogateescape"), key=self._salt, digest_size=32).hexdigest()
 
     def find(self, key: str, name: str, password: str, address: str) -> Wait[Identity | None]:
-        """Who has this name and password, or None; verified once however many ask with the same. Fails with Refused."""
+        """Wait for the caller with this name and password, or None; fails with Refused.
+
+        Requests with the same credentials share one verification.
+        """
         try:
             return self._asked.join(key, lambda: self._find(name, password, address))
         except Full:
@@ -132,7 +137,7 @@ class Users:
         )
 
     async def _count(self, name: str, address: str) -> None:
-        """Count an attempt, as for logins. Raises Refused where it has to wait."""
+        """Count an attempt, as for logins. Raises Refused if it has to wait."""
         wait = await self._attempts.begin(address, name, self._now())
         if wait > 0:
             raise Refused(
@@ -144,7 +149,10 @@ class Users:
             )
 
     async def _verified(self, name: str, password: str, address: str) -> User | None:
-        """The user with this name and password; verified again where the file has changed meanwhile. Raises Busy."""
+        """Return the user with this name and password, or None. Raises Busy.
+
+        If the file changed meanwhile, the password is verified again.
+        """
         while True:
             user = self._users.get(name)
             hash = user.hash if user is not None else self._nobody
@@ -163,7 +171,7 @@ class Basic:
 
     __slots__ = ("_ttl", "_users", "_wall", "challenge", "rejected")
 
-    def __init__(self, users: Users, ttl: float, clock: Clock, realm: str) -> None:
+    def __init__(self, users: BasicUsers, ttl: float, clock: Clock, realm: str) -> None:
         self._users = users
         self._ttl = ttl
         self._wall = clock.wall
@@ -172,23 +180,23 @@ class Basic:
 
     @classmethod
     def of(cls, config: BasicConfig, context: Context, realm: str, granted: Granted) -> Basic:
-        """With the users of the file. Raises ConfigProblem when that is missing or broken."""
+        """Build the method. Raises ConfigProblem when the file is missing or broken."""
         path = context.directory / config.file
         try:
             seen, loaded = stamp(path), user_file.load(path)
-        except UserFileError as error:
+        except CredentialError as error:
             hint = "" if path.exists() else f"make one: gateway users add NAME --file {config.file}"
             raise ConfigProblem(str(error), at=("basic", "file"), hint=hint) from None
         fingerprint = tuple(sorted(granted.items()))
         key = ("auth", "basic", context.pipeline, context.name, str(path), f"{hash(fingerprint):x}")
         attempts = _attempts(config, context, path)
 
-        def make() -> Users:
-            made = Users(loaded, granted, attempts, context.clock)
+        def make() -> BasicUsers:
+            made = BasicUsers(loaded, granted, attempts, context.clock)
             made.watch(path, seen)
             return made
 
-        users: Users = context.keep(key, (fingerprint, attempts), make)
+        users: BasicUsers = context.keep(key, (fingerprint, attempts), make)
         context.at_commit(users.offer(seen, loaded))
         return cls(users, config.ttl, context.clock, realm)
 
@@ -196,7 +204,7 @@ class Basic:
         return f"<Basic {self._users!r}>"
 
     def identify(self, exchange: Exchange) -> Identity | Awaitable[Identity] | None:
-        """Who sent name and password; None without them. Raises Refused."""
+        """Return the caller who sent name and password, None without them. Raises Refused."""
         given = exchange.headers.getall(AUTHORIZATION, NOTHING)
         if not given:
             return None
@@ -233,7 +241,7 @@ class Basic:
 
 
 def _attempts(config: BasicConfig, context: Context, path: Path) -> Attempts:
-    """What counts attempts at the passwords of a file: the token issuer's own where that has the same file."""
+    """Return what counts attempts: the token issuer's own where that has the same user file."""
     if context.issuer is not None and context.issuer.users == path.resolve():
         issuer: OwnIssuer = context.issuer
         return issuer.attempts

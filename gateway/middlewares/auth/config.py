@@ -1,4 +1,4 @@
-"""What `[auth]` and the tables below it may say. The methods themselves are not imported here (methods.py)."""
+"""`[auth]` and the tables below it. The methods are not imported here (methods.py)."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class ApiKeyConfig:
 
 @table
 class JwtConfig:
-    """One issuer. Exactly one of `secret`, `key`, `jwks`, `discovery` and `own` says where its keys are. Times in seconds."""
+    """One issuer. Exactly one of `secret`, `key`, `jwks`, `discovery` and `own` names its keys."""
 
     issuer: str = setting(doc="what `iss` must be, letter by letter; it also chooses the table")
     audience: tuple[str, ...] = setting(
@@ -207,7 +207,7 @@ class TokenConfig:
 
 @table
 class BearerConfig:
-    """Where Bearer tokens may come from beside the Authorization field, for pages that cannot send it (WebSockets, downloads)."""
+    """Where Bearer tokens may come from beside Authorization, which some pages cannot send."""
 
     query: str = setting(
         default="", doc="a query parameter; URLs end up in histories, logs and Referer fields, so it has to be asked for"

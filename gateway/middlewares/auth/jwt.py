@@ -200,7 +200,8 @@ class Jwt:
 
     def _whose(self, text: str, now: float) -> Identity | Awaitable[Identity | None] | None:
         """Return the caller of a token, None if another method must judge it. Raises Refused."""
-        presented = f"Bearer {text}"  # remembered in one spelling: "bearer  TOKEN" is no other token
+        # Remembered in one spelling: "bearer  TOKEN" is no other token.
+        presented = f"Bearer {text}"
         known = self._known.get(presented)
         if known is not None and now < known[1]:
             return known[0]

@@ -1,4 +1,4 @@
-"""The ways to know a caller, each imported only where a configuration names it: API keys alone need no cryptography."""
+"""The methods of `auth`, each imported only where configured: API keys need no cryptography."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from gateway.core.exchange import Exchange, Identity
 from gateway.core.hooks import ConfigProblem, Context
+from gateway.credentials.files import CredentialError
 from gateway.middlewares.auth.bearer import Elsewhere
 from gateway.middlewares.auth.config import AuthConfig
 from gateway.store import stores
@@ -15,15 +16,15 @@ if TYPE_CHECKING:
     from gateway.credentials.revocations.revoked import Revocations
 
 STORE_DEADLINE = 0.25
-"""Seconds for an answer of the store that has the list of revoked tokens. No request waits for it."""
+"""Seconds for an answer of the store with the revoked tokens. No request waits for it."""
 
 
 class Method(Protocol):
-    """One way to know a caller.
+    """One way to identify a caller.
 
     name: its word in the configuration and in metrics. wanted: what to send, for people.
     fields: the header fields (lower case) that credentials of this kind come in.
-    challenge: its WWW-Authenticate for requests without credentials; rejected: for those whose credentials were no good.
+    challenge: WWW-Authenticate for requests without credentials. rejected: for bad credentials.
     """
 
     name: str
@@ -33,14 +34,14 @@ class Method(Protocol):
     fields: frozenset[bytes]
 
     def identify(self, exchange: Exchange) -> Identity | Awaitable[Identity | None] | None:
-        """Who is calling; None without credentials of this kind. Raises Refused when there are some and they are no good.
+        """Return the caller, None without credentials of this kind. Raises Refused for bad ones.
 
-        Whoever cannot tell at once returns an awaitable of the same.
+        A method that has to wait returns an awaitable of the same.
         """
 
 
 def make(name: str, names: Sequence[str], config: AuthConfig, context: Context, elsewhere: Elsewhere | None) -> Method:
-    """The method called `name`, one of `names` in order. Raises ConfigProblem when it cannot work, e.g. without its keys.
+    """Build the method `name`, one of `names` in order. Raises ConfigProblem.
 
     elsewhere: where tokens may come from beside Authorization.
     """
@@ -74,25 +75,25 @@ def make(name: str, names: Sequence[str], config: AuthConfig, context: Context, 
 
 
 def _prefixes(config: AuthConfig) -> frozenset[str]:
-    """What the names of each issuer's callers begin with."""
+    """Return the prefixes of all issuers."""
     issuers = [*config.jwt, *((config.introspection,) if config.introspection is not None else ())]
     return frozenset(one.claims.prefix for one in issuers if one.claims.prefix)
 
 
 def _revocations(config: AuthConfig, context: Context) -> Revocations | None:
-    """The list, one for everybody who uses the file. Raises ConfigProblem when it makes no sense."""
+    """Return the list, shared by all who use the file. Raises ConfigProblem if it is invalid."""
     if not config.revocations:
         return None
     if config.revocations == "redis" or stores.is_url(config.revocations):
         return _stored_revocations(config.revocations, context)
     from gateway.credentials.revocations import revoked as revocations
-    from gateway.credentials.revocations.revoked import RevocationError, Revocations
+    from gateway.credentials.revocations.revoked import Revocations
     from gateway.lifetime.watch import stamp
 
     path = context.directory / config.revocations
     try:
         seen, entries = stamp(path), revocations.load(path)
-    except RevocationError as error:
+    except CredentialError as error:
         raise ConfigProblem(str(error), at=("revocations",)) from None
     kept: Revocations = context.keep(("auth", "revocations", str(path)), None, lambda: Revocations.watching(path, seen, entries))
     context.at_commit(kept.offer(seen, entries))
@@ -100,7 +101,7 @@ def _revocations(config: AuthConfig, context: Context) -> Revocations | None:
 
 
 def _stored_revocations(url: str, context: Context) -> Revocations:
-    # Whoever has a file needs nothing of Redis.
+    # With a file nothing of Redis is imported.
     from gateway.credentials.revocations.store_revocations import StoreRevocations
     from gateway.store.redis.client import client_of
 

@@ -16,8 +16,8 @@ class Mtls:
     name = "mtls"
     wanted = "a client certificate that is known here"
     fields: frozenset[bytes] = frozenset()
-    # There is no scheme for certificates ("Mutual" is RFC 8120's, something else), but a 401 needs a
-    # challenge (RFC 9110 section 15.5.2).
+    # There is no scheme for certificates ("Mutual" is RFC 8120's, something else), but a 401 needs
+    # a challenge (RFC 9110 section 15.5.2).
     challenge = rejected = b"ClientCertificate"
 
     __slots__ = ("_known",)

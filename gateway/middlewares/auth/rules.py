@@ -20,7 +20,7 @@ Rule = Callable[[Exchange, Identity], Refused | None]
 
 
 def from_where(allow: tuple[Network, ...], deny: tuple[Network, ...]) -> Callable[[Exchange], Refused | None] | None:
-    """Return the rule on addresses: `deny` first, then `allow` if it names any; None for neither."""
+    """Return the rule on addresses, None without one: `deny` first, then `allow`."""
     if not allow and not deny:
         return None
     allowed, denied = Networks(allow), Networks(deny)

@@ -51,8 +51,8 @@ def world(tmp_path: Path) -> Bearers:
     return Bearers(tmp_path)
 
 
-def users(hook: Any) -> basic.Users:
-    found: basic.Users = hook.__self__._methods[0]._users
+def users(hook: Any) -> basic.BasicUsers:
+    found: basic.BasicUsers = hook.__self__._methods[0]._users
     return found
 
 
