@@ -125,7 +125,7 @@ def _user(name: str, place: UserPlace) -> User:
 
 def _change(place: UserPlace, old: User, new: User) -> None:
     if not place.change(old, new):
-        raise CredentialError(f"{old.name} is being changed by somebody else; try again")
+        raise CredentialError(f"{old.name} is being changed by another process; try again")
 
 
 def _password() -> str:

@@ -214,7 +214,7 @@ def _check_audience(aud: Any, expected: tuple[str, ...]) -> None:
     if not isinstance(given, list) or not all(isinstance(one, str) for one in given):
         raise invalid("the claim aud is neither a string nor an array of strings")
     if not set(given) & set(expected):
-        raise invalid(f"the token is for {shown(aud)}, not for {' or '.join(expected) or 'anybody configured here'}")
+        raise invalid(f"the token is for {shown(aud)}, not for {' or '.join(expected) or 'an audience configured here'}")
 
 
 def _time(claims: Mapping[str, Any], name: str) -> float | None:

@@ -54,7 +54,7 @@ def from_secret(secret: str, algorithms: Sequence[str]) -> VerifyingKey:
     """Return a key shared with the issuer. Raises BadKey if it is too short or a public key."""
     data = secret.encode("utf-8", "surrogateescape")
     if b"-----BEGIN " in data or data.startswith((b"ssh-", b"ecdsa-")):
-        raise BadKey("is a public key or certificate; anybody could sign with that as a secret")
+        raise BadKey("is a public key or certificate; as a secret it would let everyone sign")
     others = [name for name in algorithms if name not in SECRETS]
     if others:
         raise BadKey(f"{others[0]} does not work with a secret")

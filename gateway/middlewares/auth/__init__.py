@@ -168,7 +168,7 @@ class Auth:
 def build(config: AuthConfig, context: Context) -> Hooks:
     """The middleware. Raises ConfigProblem when a method cannot work, e.g. without its key file."""
     if not config.methods:
-        raise ConfigProblem("no methods, so nobody could be known", at=("methods",), hint='methods = ["api_key"]')
+        raise ConfigProblem("no methods, so no caller could be identified", at=("methods",), hint='methods = ["api_key"]')
     names = tuple(dict.fromkeys(config.methods))
     elsewhere = None
     if config.bearer.query or config.bearer.cookie:

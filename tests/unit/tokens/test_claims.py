@@ -56,7 +56,7 @@ def test_how_long_a_token_holds(claims: dict[str, Any], rules: dict[str, Any], u
         ({}, {"max_age": 10.0}, Failure.UNAUTHENTICATED, "iat is missing"),
         ({"iat": NOW - 40}, {"max_age": 10.0}, Failure.EXPIRED, "longer ago than max_age"),
         ({}, {"audience": ("edge",)}, Failure.UNAUTHENTICATED, "aud is missing"),
-        ({"aud": "x"}, {}, Failure.UNAUTHENTICATED, "not for anybody configured here"),
+        ({"aud": "x"}, {}, Failure.UNAUTHENTICATED, "not for an audience configured here"),
         ({"aud": "x"}, {"audience": ("edge", "other")}, Failure.UNAUTHENTICATED, "not for edge or other"),
         ({"aud": [1]}, {"audience": ("edge",)}, Failure.UNAUTHENTICATED, "neither a string nor an array"),
         ({"type": "logout+jwt"}, {}, Failure.UNAUTHENTICATED, "typ is 'logout\\+jwt'"),

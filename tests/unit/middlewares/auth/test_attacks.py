@@ -347,8 +347,8 @@ SMALL = rsa.generate_private_key(65537, 1024)
         ({"key": json.dumps({"keys": [jwk(KEY, "k1", "RS512")]})}, "not allowed"),
         ({"key": json.dumps({"keys": [jwk(KEY, "k1", n="")]})}, "cannot be read"),
         ({"key": json.dumps({"keys": [{"kty": "RSA", "kid": 7}]})}, "kid is not a string"),
-        ({"secret": PEM, "algorithms": ["HS256"]}, "anybody could sign with that"),
-        ({"secret": "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABgQ" * 2}, "anybody could sign with that"),
+        ({"secret": PEM, "algorithms": ["HS256"]}, "as a secret it would let everyone sign"),
+        ({"secret": "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABgQ" * 2}, "as a secret it would let everyone sign"),
     ],
 )
 def test_keys_that_are_refused_when_loaded(table: dict[str, Any], message: str):

@@ -194,7 +194,7 @@ class TestRules:
             ({}, {}, {"aud": [7, "edge"]}, "neither a string nor an array"),
             ({"audience": ["x", "edge"]}, {}, {}, ""),
             ({"audience": []}, {}, {"aud": None}, ""),
-            ({"audience": []}, {}, {}, "not for anybody configured here"),
+            ({"audience": []}, {}, {}, "not for an audience configured here"),
             ({}, {}, {"iss": "https://other.example"}, "no issuer 'https://other.example' is configured"),
             ({}, {}, {"iss": None}, "no issuer None is configured"),
             ({"required": ["jti"]}, {}, {}, "the claim jti is missing"),
