@@ -103,26 +103,31 @@ class BasicUsers:
         """Return the key under which results for these credentials are remembered."""
         return hashlib.blake2b(credentials.encode("utf-8", "surrogateescape"), key=self._salt, digest_size=32).hexdigest()
 
-    def find(self, key: str, name: str, password: str, address: str) -> Wait[Identity | None]:
+    def find(self, key: str, name: str, password: str, address: str, counted: bool) -> Wait[Identity | None]:
         """Wait for the caller with this name and password, or None; fails with Refused.
 
-        Requests with the same credentials share one verification.
+        Requests with the same credentials share one verification. counted: as an attempt.
         """
         try:
-            return self._asked.join(key, lambda: self._find(name, password, address))
+            work = partial(self._find, name, password, address, counted)
+            return self._asked.join((key, counted), work)
         except Full:
             raise _busy(1) from None
 
-    async def _find(self, name: str, password: str, address: str) -> Identity | None:
+    async def _find(self, name: str, password: str, address: str, counted: bool) -> Identity | None:
         try:
-            await self._count(name, address)
-            user = await self._verified(name, password, address)
+            if counted:
+                await self._count(name, address)
+            try:
+                user = await self._verified(name, password, address)
+            except Busy as busy:
+                if counted:
+                    await self._attempts.undone(address, name, self._now())
+                raise _busy(busy.seconds) from None
             if user is None:
                 return None
-            await self._attempts.succeeded(address, name, self._now())
-        except Busy as busy:
-            await self._attempts.undone(address, name, self._now())
-            raise _busy(busy.seconds) from None
+            if counted:
+                await self._attempts.succeeded(address, name, self._now())
         except StoreDown as down:
             raise _busy(1, f"attempts cannot be counted: {down}") from None
         return identity(
@@ -221,9 +226,10 @@ class Basic:
         wrong = self._users.wrong.get(key)
         if wrong is not None and now < wrong[1]:
             raise _wrong()
-        return self._find(key, credentials, exchange.client_ip)
+        # What is only explained uses up no attempt.
+        return self._find(key, credentials, exchange.client_ip, exchange.decisions is None)
 
-    async def _find(self, key: str, credentials: str, address: str) -> Identity:
+    async def _find(self, key: str, credentials: str, address: str, counted: bool) -> Identity:
         try:
             text = base64.b64decode(credentials, validate=True).decode("utf-8")
         except (binascii.Error, ValueError):
@@ -231,7 +237,7 @@ class Basic:
         name, colon, password = text.partition(":")
         if not colon:
             raise _malformed()
-        found = await self._users.find(key, name, password, address)
+        found = await self._users.find(key, name, password, address, counted)
         until = self._wall() + self._ttl
         if found is None:
             self._users.wrong.put(key, ("", until))

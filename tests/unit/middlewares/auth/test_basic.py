@@ -176,6 +176,14 @@ class TestAttempts:
         assert failed.failure is Failure.RATE_LIMITED
         users(hook).close()
 
+    async def test_what_is_explained_is_no_attempt(self, world: Bearers):
+        hook = world.auth(methods=["basic"])
+        for number in range(10):
+            failed = await failing(hook, asked(credentials("bob", f"{number}"), explained=True))
+            assert failed.failure is Failure.UNAUTHENTICATED
+        assert (await through(hook, asked(credentials("bob", "secret")))).user == "bob"
+        users(hook).close()
+
     async def test_where_they_cannot_be_counted(self, world: Bearers, monkeypatch: pytest.MonkeyPatch):
         hook = world.auth(methods=["basic"])
 
