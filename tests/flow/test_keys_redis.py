@@ -418,11 +418,11 @@ async def test_changes_of_keys_are_audited_by_whoever_hears_of_them(world: Gatew
     assert all(line["by"] and line["seen_by"] == f"gateway {os.getpid()}" for line in lines)
 
 
-@pytest.mark.parametrize("mode", ["exact", "leased"])
-async def test_a_key_brings_its_limit(world: Gateways, mode: str, tmp_path: Path):
+@pytest.mark.parametrize("counting", ["exact", "leased"])
+async def test_a_key_brings_its_limit(world: Gateways, counting: str, tmp_path: Path):
     """Created while the gateway runs, counted in the shared store, by key."""
     text = PIPELINE.replace('request = ["auth"]', 'request = ["auth", "rate_limit"]')
-    table = f'[rate_limit]\nlimit = 50\nwindow = "1h"\nalgorithm = "fixed_window"\nkey_limits = true\nmode = "{mode}"\n'
+    table = f'[rate_limit]\nlimit = 50\nwindow = "1h"\nalgorithm = "fixed_window"\nkey_limits = true\nmode = "{counting}"\n'
     pipeline = f'name = "{tmp_path.name}"\n{text.format(store="redis", more="")}'.replace("[logging]", f"{table}[logging]")
     upstreams = f'[upstream.origin]\nurl = "{world.origin.url}"\n'
     world.running = await world.start(pipeline, upstreams, f'[store]\nurl = "{world.url}"\ndeadline = "1s"\n')
@@ -433,7 +433,7 @@ async def test_a_key_brings_its_limit(world: Gateways, mode: str, tmp_path: Path
         _, secret = world.keys.create(Wish("acme", limit="3/1h"), time())
         await until(lambda: world.feed.version == number)  # noqa: B023
         found = [await status(client, secret) for _ in range(6)]
-        if mode == "exact":
+        if counting == "exact":
             assert found == [200] * 3 + [429] * 3
         else:  # a lease may be one request in debt
             assert found[:3] == [200] * 3 and found[-2:] == [429] * 2
