@@ -149,6 +149,9 @@ class Feed:
             why = str(error) or type(error).__name__
         if self.subscribed:
             self._pause = first
+            if self.version is not None:
+                # The server may come back without its data, and count up to the same version again.
+                self.version = -1
             log.warning("%s is not pushed at the moment (%s): asked for every %.0f s", self._channel.decode(), why, EVERY)
         self.subscribed = False
         pause, self._pause = self._pause, min(longest, 2 * self._pause)

@@ -158,6 +158,22 @@ async def test_a_version_that_went_back(world: Channel, monkeypatch: pytest.Monk
     assert world.follower.loads == 2
 
 
+async def test_another_history_that_has_counted_up_to_the_same_version(redis: RedisServer):
+    """As after a restart without data: changes made before the gateway is back must not be missed."""
+    world = Channel(redis, 0)
+    await world.change("old")
+    feed = world.follow()
+    await until(lambda: feed.subscribed and feed.version == 1)
+    redis.kill()
+    await until(lambda: not feed.subscribed)
+    redis.start()
+    other = Channel(redis, 0)
+    await other.change("new")
+    await until(lambda: world.follower.loads == 2 and feed.version == 1)
+    other.close()
+    world.close()
+
+
 async def test_a_version_whose_message_is_still_to_come(world: Channel, monkeypatch: pytest.MonkeyPatch):
     """Reads of the version overtake messages; that is no reason to read everything."""
     feed = world.follow()
