@@ -42,7 +42,7 @@ def health(pools: Mapping[str, Reporting], store: Reporting | None = None) -> Re
 
 
 def with_store(overall: str, store: Mapping[str, Any]) -> str:
-    """The overall condition beside the shared store's: without it, `on_store_failure` says how limits go on."""
+    """Return the condition beside the shared store's; limits go on as `on_store_failure` says."""
     return "degraded" if overall == "healthy" and store["status"] != "healthy" else overall
 
 

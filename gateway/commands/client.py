@@ -1,4 +1,4 @@
-"""Calling a running gateway's admin listener, for the command line: no event loop, no proxies, no redirects."""
+"""Call a running gateway's admin listener: no event loop, no proxies, no redirects."""
 
 from __future__ import annotations
 

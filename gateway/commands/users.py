@@ -25,7 +25,7 @@ from gateway.credentials.users.user_file import User
 from gateway.issuer import totp
 from gateway.issuer.passwords import LONGEST, SHORTEST
 
-ABOUT = "Users, with hashed passwords: for Basic authentication, and for tokens that the gateway issues itself."
+ABOUT = "Users with hashed passwords: for Basic authentication, and for the gateway's own tokens."
 
 
 def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:

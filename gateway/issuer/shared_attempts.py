@@ -30,9 +30,10 @@ local function rule(key, at)
   local forgotten = tonumber(found[3] or '0')
   local fresh = now >= forgotten
   return {
-    key = name .. 'attempt:' .. key, failures = fresh and 0 or tonumber(found[1]), till = fresh and 0 or tonumber(found[2]),
-    forgotten = forgotten, free = tonumber(ARGV[at]), delay = tonumber(ARGV[at + 1]), longest = tonumber(ARGV[at + 2]),
-    forget = tonumber(ARGV[at + 3]),
+    key = name .. 'attempt:' .. key,
+    failures = fresh and 0 or tonumber(found[1]), till = fresh and 0 or tonumber(found[2]),
+    forgotten = forgotten, free = tonumber(ARGV[at]), delay = tonumber(ARGV[at + 1]),
+    longest = tonumber(ARGV[at + 2]), forget = tonumber(ARGV[at + 3]),
   }
 end
 

@@ -49,7 +49,9 @@ UNANSWERED = 1_000
 SCRIPT = b"""
 local name, channel, action, now = 'gateway:{tokens}:', ARGV[1], ARGV[2], tonumber(ARGV[3])
 local all = name .. 'all'
-local fields = {'user', 'created', 'seen', 'checked', 'amr', 'digest', 'access', 'of', 'before', 'salt'}
+local fields = {
+  'user', 'created', 'seen', 'checked', 'amr', 'digest', 'access', 'of', 'before', 'salt',
+}
 
 local function read(id)
   local found = redis.call('HMGET', name .. 'session:' .. id, unpack(fields))
@@ -66,7 +68,8 @@ local function finish(id, session)
     redis.call('ZREM', session[8], id)
     redis.call('ZREMRANGEBYSCORE', name .. 'ended', '-inf', string.format('%.17g', now))
     redis.call('ZADD', name .. 'ended', till, id)
-    redis.call('PUBLISH', channel, redis.call('INCR', name .. 'version') .. ' ' .. id .. ' ' .. till)
+    local version = redis.call('INCR', name .. 'version')
+    redis.call('PUBLISH', channel, version .. ' ' .. id .. ' ' .. till)
   end
 end
 
@@ -79,14 +82,19 @@ end
 local function alive(of)
   local found = {}
   for _, id in ipairs(redis.call('ZRANGE', of, 0, -1)) do
-    if redis.call('EXISTS', name .. 'session:' .. id) == 1 then found[#found + 1] = id else redis.call('ZREM', of, id) end
+    if redis.call('EXISTS', name .. 'session:' .. id) == 1 then
+      found[#found + 1] = id
+    else
+      redis.call('ZREM', of, id)
+    end
   end
   return found
 end
 
 if action == 'begin' then
   local id, user, of, amr, digest = ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8]
-  local idle, lifetime, each, most = tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[12])
+  local idle, lifetime = tonumber(ARGV[9]), tonumber(ARGV[10])
+  local each, most = tonumber(ARGV[11]), tonumber(ARGV[12])
   local mine = alive(of)
   for i = 1, #mine - each + 1 do finish(mine[i], read(mine[i])) end
   redis.call('ZREMRANGEBYSCORE', all, '-inf', string.format('%.17g', now - idle))
@@ -94,8 +102,8 @@ if action == 'begin' then
   if redis.call('ZCARD', all) >= most then
     for _, other in ipairs(longest) do finish(other, read(other)) end
   end
-  redis.call('HSET', name .. 'session:' .. id, 'user', user, 'created', ARGV[3], 'seen', ARGV[3], 'checked', ARGV[3],
-    'amr', amr, 'digest', digest, 'access', ARGV[13], 'of', of)
+  redis.call('HSET', name .. 'session:' .. id, 'user', user,
+    'created', ARGV[3], 'seen', ARGV[3], 'checked', ARGV[3], 'amr', amr, 'digest', digest, 'access', ARGV[13], 'of', of)
   redis.call('ZADD', of, ARGV[3], id)
   redis.call('PEXPIRE', of, math.ceil(lifetime * 1000))
   keep(id, now, idle, lifetime)
@@ -111,21 +119,24 @@ elseif action == 'refresh' then
   elseif session[6] ~= digest then
     result = 'reused'
   end
-  if result ~= 'reused' and (now >= tonumber(session[3]) + idle or now >= tonumber(session[2]) + lifetime) then
+  local ends = math.min(tonumber(session[3]) + idle, tonumber(session[2]) + lifetime)
+  if result ~= 'reused' and now >= ends then
     result = 'expired'
   end
   if result == 'reused' or result == 'expired' then
     finish(id, session)
   elseif result == 'ok' then
     session[3], session[6], session[9], session[10] = ARGV[3], following, digest, salt
-    redis.call('HSET', name .. 'session:' .. id, 'seen', ARGV[3], 'digest', following, 'access', access, 'before', digest,
-      'salt', salt)
+    redis.call('HSET', name .. 'session:' .. id, 'seen', ARGV[3], 'digest', following,
+      'access', access, 'before', digest, 'salt', salt)
     keep(id, tonumber(session[2]), idle, lifetime)
   end
   return {result, unpack(session)}
 elseif action == 'delivered' then
   local session = read(ARGV[4])
-  if session and session[6] == ARGV[5] then redis.call('HSET', name .. 'session:' .. ARGV[4], 'before', '', 'salt', '') end
+  if session and session[6] == ARGV[5] then
+    redis.call('HSET', name .. 'session:' .. ARGV[4], 'before', '', 'salt', '')
+  end
   return 1
 elseif action == 'end' then
   local session = read(ARGV[4])

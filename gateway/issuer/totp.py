@@ -29,7 +29,8 @@ def new_secret() -> str:
 def uri(secret: str, user: str, issuer: str) -> str:
     """Return what a QR code for authenticators holds (the otpauth key URI format)."""
     label = f"{quote(issuer, safe='')}:{quote(user, safe='')}"
-    return f"otpauth://totp/{label}?secret={secret}&issuer={quote(issuer, safe='')}&algorithm=SHA1&digits={DIGITS}&period={STEP}"
+    query = f"secret={secret}&issuer={quote(issuer, safe='')}&algorithm=SHA1"
+    return f"otpauth://totp/{label}?{query}&digits={DIGITS}&period={STEP}"
 
 
 def code(secret: str, step: int) -> str:

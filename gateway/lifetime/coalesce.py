@@ -1,4 +1,4 @@
-"""Work that many requests wait for and that is done once: a question to a server, a password to verify."""
+"""Do work once that many requests wait for, such as a question to a server."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ class Full(Exception):
 
 
 class Coalesce(Generic[T]):
-    """Work by key, at most `most` at a time. Each has a Task of its own; a client that leaves never ends it for the others."""
+    """Work by key, at most `most` at a time, each in a Task of its own.
+
+    A client that leaves does not end the work for the others.
+    """
 
     __slots__ = ("_most", "_work")
 
@@ -34,7 +37,10 @@ class Coalesce(Generic[T]):
         return iter(self._work)
 
     def join(self, key: Hashable, begin: Callable[[], Coroutine[Any, Any, T]]) -> Wait[T]:
-        """Wait for the outcome of the work called `key`, which is begun unless it is under way. Raises Full."""
+        """Wait for the outcome of the work `key`; begin it unless it is under way.
+
+        Raises Full.
+        """
         wait: Wait[T] = Wait()
         there = self._work.get(key)
         if there is not None:

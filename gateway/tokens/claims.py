@@ -71,7 +71,7 @@ class ClaimsConfig:
         Text(empty=True),
         default=None,
         check=_check_prefix,
-        doc='stands before the names of clients and users, so that another issuer\'s are others; `""` says that the'
+        doc='stands before the names of clients and users, so that another issuer\'s are others; `""`'
         " same name at several issuers is the same caller",
     )
 

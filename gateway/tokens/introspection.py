@@ -68,7 +68,8 @@ class Introspection:
         self._holding: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
-        return f"<Introspection {self.server.url}{', left alone' if self._clock() < self._open_until else ''}>"
+        alone = ", left alone" if self._clock() < self._open_until else ""
+        return f"<Introspection {self.server.url}{alone}>"
 
     def close(self) -> None:
         if self._holding is not None:

@@ -79,7 +79,8 @@ class RemoteKeys:
 
     def __repr__(self) -> str:
         state = "no keys" if self.keys is None else f"{len(self.keys)} keys"
-        return f"<RemoteKeys {self.source.url or self.source.issuer} {state}{', ' + self.problem if self.problem else ''}>"
+        problem = f", {self.problem}" if self.problem else ""
+        return f"<RemoteKeys {self._name} {state}{problem}>"
 
     def close(self) -> None:
         self._keeping.close()

@@ -13,7 +13,8 @@ from gateway.credentials.api_keys.new_keys import Wish
 from gateway.credentials.files import CredentialError, Document
 
 OPENING = """\
-# API keys, without the keys: each is known by its SHA-256 only. Written by `gateway keys`; comments and other entries stay.
+# API keys, without the keys: each is known by its SHA-256 only.
+# Written by `gateway keys`; comments and other entries stay.
 """
 
 

@@ -86,7 +86,8 @@ class SharedKeys:
         self._feed = Feed(store, redis_keys.NAME.encode(), self)
 
     def __repr__(self) -> str:
-        return f"<SharedKeys of {self.store.name}, {'?' if self._known is None else len(self._known)} keys>"
+        count = "?" if self._known is None else len(self._known)
+        return f"<SharedKeys of {self.store.name}, {count} keys>"
 
     def close(self) -> None:
         self._feed.close()

@@ -37,8 +37,8 @@ class Auth:
     """One instance in one pipeline, or on one route that overrides it."""
 
     __slots__ = (
-        "_audit", "_challenges", "_counts", "_drop", "_drop_always", "_from_where", "_methods", "_missing", "_name",
-        "_optional", "_requirements", "_rules", "_token",
+        "_audit", "_challenges", "_counts", "_drop", "_drop_always", "_from_where", "_methods",
+        "_missing", "_name", "_optional", "_requirements", "_rules", "_token",
     )  # fmt: skip
 
     def __init__(self, config: AuthConfig, context: Context, methods: tuple[Method, ...]) -> None:
@@ -125,7 +125,8 @@ class Auth:
         if self._token is not None:
             exchange.identity = self._token.holder(identity)
         if exchange.decisions is not None:
-            why = f"{method.name} of client {identity.client}, who has {_listed(identity.permissions)}; needed: {_listed(needed)}"
+            has = _listed(identity.permissions)
+            why = f"{method.name} of client {identity.client}, who has {has}; needed: {_listed(needed)}"
             exchange.decisions.append(Decision(self._name, "allowed", why))
             return
         self._counts.add((method.name, "ok"))

@@ -141,8 +141,8 @@ class BasicConfig:
     )
     attempts: AttemptsConfig = setting(
         default=AttemptsConfig(),
-        doc="how many attempts may fail: `[auth.basic.attempts]`, with the keys of `[tokens.attempts]`, which"
-        " counts where `[tokens]` has the same user file",
+        doc="how many attempts may fail: `[auth.basic.attempts]`, with the keys of"
+        " `[tokens.attempts]`, which counts where `[tokens]` has the same user file",
     )
 
 
@@ -214,8 +214,8 @@ class BearerConfig:
     )
     cookie: str = setting(
         default="",
-        doc="a cookie, read where neither of the others is there. Browsers send it from other sites too:"
-        " give it SameSite=Lax or Strict, or let `cors` refuse other origins",
+        doc="a cookie, read where neither of the others is there. Browsers send it from other sites"
+        " too: give it SameSite=Lax or Strict, or let `cors` refuse other origins",
     )
 
 
