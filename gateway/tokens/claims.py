@@ -72,7 +72,7 @@ class ClaimsConfig:
         default=None,
         check=_check_prefix,
         doc='stands before the names of clients and users, so that another issuer\'s are others; `""`'
-        " same name at several issuers is the same caller",
+        " says that the same name at several issuers is the same caller",
     )
 
 
