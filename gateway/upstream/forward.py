@@ -69,18 +69,17 @@ class Forward:
     async def __call__(self, exchange: Exchange) -> Reply:
         """The endpoint's answer, whatever its status. Raises Failed when there is none in the
         end."""
-        pool, affinity = self.pool, self.affinity
+        pool, affinity, timeout = self.pool, self.affinity, self._timeout
         exchange.upstream = pool.name
-        timeout, retries = self._timeout, None
         limit = NEVER if timeout is None else self._transport.clock.monotonic() + timeout
+        if exchange.body is not None and self._policy is not None:
+            await self._keep(exchange, exchange.body, self._policy.max_body)
         key = exchange.client_ip if affinity is None else affinity(exchange)
-        attempt = Attempt(pool, pool.pick(key), exchange, limit)
+        attempt, retries = Attempt(pool, pool.pick(key), exchange, limit), None
         try:
             while True:
                 stream: Stream | None = None
                 try:
-                    if exchange.body is not None and self._policy is not None:
-                        await self._keep(exchange, exchange.body, self._policy.max_body)
                     # A tunnel wants a socket that cannot turn out to be stale, and keeps it.
                     if not attempt.accept:
                         stream = self._transport.take(attempt.endpoint)

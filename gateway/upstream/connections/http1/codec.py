@@ -271,19 +271,9 @@ class ResponseCodec:
         if self._reason != PHRASES.get(status):
             reply.reason = self._reason
         if status == 426:
-            upgrades = [value for name, value in fields if lower(name) == b"upgrade"]
-            # RFC 9110 section 15.5.22: it says what the client has to upgrade to.
-            lines = [b"Upgrade: %b\r\n" % value for value in upgrades]
-            reply.blocks = [*lines, b"Connection: Upgrade\r\n"] if lines else []
+            reply.blocks = _upgrade_lines(fields)
         self._until_close = False
-        self._keep = b"close" not in connection
-        if version != "1.1":
-            if version != "1.0" or coding:
-                # RFC 9112 section 6.1: Transfer-Encoding in HTTP/1.0 is faulty framing.
-                raise InvalidAnswer(f"HTTP/{version} {'with Transfer-Encoding' if coding else ''}")
-            self._keep = self._keep and b"keep-alive" in connection
-        if coding and coding != b"chunked":
-            raise InvalidAnswer(f"Transfer-Encoding: {coding!r}")
+        self._keep = _may_keep(version, coding, connection)
         self._phase = Phase.BODY
         if self.head_only:
             self._phase = Phase.DONE
@@ -338,3 +328,22 @@ class ResponseCodec:
         self._trailers = (*self._trailers, (name, value))
         if len(self._trailers) > MAX_FIELDS:
             raise InvalidAnswer(f"more than {MAX_FIELDS} trailer fields")
+
+
+def _upgrade_lines(fields: list[Pair]) -> list[bytes]:
+    """What a client has to upgrade to, which a 426 says (RFC 9110 section 15.5.22)."""
+    lines = [b"Upgrade: %b\r\n" % value for name, value in fields if lower(name) == b"upgrade"]
+    return [*lines, b"Connection: Upgrade\r\n"] if lines else []
+
+
+def _may_keep(version: str, coding: bytes, connection: bytes) -> bool:
+    """Return True if version and Connection allow another answer. Raises InvalidAnswer."""
+    keep = b"close" not in connection
+    if version != "1.1":
+        if version != "1.0" or coding:
+            # RFC 9112 section 6.1: Transfer-Encoding in HTTP/1.0 is faulty framing.
+            raise InvalidAnswer(f"HTTP/{version} {'with Transfer-Encoding' if coding else ''}")
+        keep = keep and b"keep-alive" in connection
+    if coding and coding != b"chunked":
+        raise InvalidAnswer(f"Transfer-Encoding: {coding!r}")
+    return keep
