@@ -26,8 +26,8 @@ class Pool(Outcomes):
     def __repr__(self) -> str:
         circuit = "" if self.breaker is None else f", circuit {NAMES[self.breaker.state]}"
         return (
-            f"<Pool {self.name} {self.config.balance}, {len(self.eligible)} of {len(self.endpoints)} eligible, "
-            f"{self.in_flight} in flight{circuit}>"
+            f"<Pool {self.name} {self.config.balance}, "
+            f"{len(self.eligible)} of {len(self.endpoints)} eligible, {self.in_flight} in flight{circuit}>"
         )
 
     def pick(self, key: str, tried: Sequence[Endpoint] = ()) -> Endpoint:

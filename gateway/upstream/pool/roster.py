@@ -202,6 +202,26 @@ class Roster:
         before, self.config = self.config, config
         if config.discover is None:
             self.found = ()
+        dropped = self._adopt_endpoints(config)
+        for endpoint in self.endpoints:
+            self._adopt_health(endpoint, config, before)
+        self._adopt_circuits(config.circuit_breaker)
+        judges = [known.on for known in (config.passive_health, config.circuit_breaker) if known is not None]
+        self.blamed = frozenset(int(sign) for on in judges or [SIGNS] for sign in on if sign.isdigit())
+        if config.outlier != before.outlier or config.outlier is None or self.outliers is None:
+            self.outliers = None if config.outlier is None else Outliers(config.outlier, self._clock())
+        if config.limit is None:
+            self.limiter = None
+        elif self.limiter is None or self.limiter.config != config.limit:
+            self.limiter = Limiter(config.limit)
+        if config.retry is not None:
+            self.budget.share = config.retry.budget
+        self._tiers: list[tuple[Endpoints, Balancer]] = [((), choose(config.balance, self._rng)) for _ in range(ALL + 1)]
+        self._sort()
+        return dropped
+
+    def _adopt_endpoints(self, config: UpstreamConfig) -> Endpoints:
+        """Make, change and keep endpoints as configuration and discovery say; return the dropped."""
         settings = by_address(self.found) | by_address(config.endpoints)
         known = {endpoint.address: endpoint for endpoint in self.endpoints}
         names = {endpoint.name for address, endpoint in known.items() if address in settings}
@@ -217,29 +237,20 @@ class Roster:
             else:
                 endpoint.configure(setting)
             endpoints.append(endpoint)
-            health = endpoint.health
-            if config.health is None:
-                health.active = Active(Status.HEALTHY)
-            elif config.health != before.health:
-                health.active = Active(Status.HEALTHY if health.active.status is Status.HEALTHY else Status.UNKNOWN)
-            passive = config.passive_health is not None and config.passive_health.max_fails
-            if not (passive or config.outlier) or len(settings) == 1:
-                health.passive = Passive()
         self.endpoints = tuple(endpoints)
-        self._adopt_circuits(config.circuit_breaker)
-        signs = [known.on for known in (config.passive_health, config.circuit_breaker) if known is not None] or [SIGNS]
-        self.blamed = frozenset(int(sign) for some in signs for sign in some if sign.isdigit())
-        if config.outlier != before.outlier or config.outlier is None or self.outliers is None:
-            self.outliers = None if config.outlier is None else Outliers(config.outlier, self._clock())
-        if config.limit is None:
-            self.limiter = None
-        elif self.limiter is None or self.limiter.config != config.limit:
-            self.limiter = Limiter(config.limit)
-        if config.retry is not None:
-            self.budget.share = config.retry.budget
-        self._tiers: list[tuple[Endpoints, Balancer]] = [((), choose(config.balance, self._rng)) for _ in range(ALL + 1)]
-        self._sort()
         return tuple(known.values())
+
+    def _adopt_health(self, endpoint: Endpoint, config: UpstreamConfig, before: UpstreamConfig) -> None:
+        """Keep what checks and requests have shown, as far as they are still asked."""
+        health, passive = endpoint.health, config.passive_health
+        if config.health is None:
+            health.active = Active(Status.HEALTHY)
+        elif config.health != before.health:
+            healthy = health.active.status is Status.HEALTHY
+            health.active = Active(Status.HEALTHY if healthy else Status.UNKNOWN)
+        ejects = (passive is not None and passive.max_fails) or config.outlier
+        if not ejects or len(self.endpoints) == 1:
+            health.passive = Passive()
 
     def _adopt_circuits(self, config: BreakerConfig | None) -> None:
         """Create, update or drop breakers to match the configuration."""

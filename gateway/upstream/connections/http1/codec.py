@@ -114,8 +114,8 @@ class ResponseCodec:
         self._reply: Reply | None = None
         self._reason = b""
         self._remaining: float = 0
-        """Bytes that are still to come of a body without chunks, which needs no parser; infinite for
-        one that ends with its connection."""
+        """Bytes that are still to come of a body without chunks, which needs no parser; infinite
+        for one that ends with its connection."""
         self._head_bytes = self._beside = 0
         """Bytes of the head so far; bytes since the last of the body that are none of it."""
         self._last: list[Pair] = []
