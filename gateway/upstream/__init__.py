@@ -1,2 +1,1 @@
-"""The way to the endpoints: which one is asked (pool, balancing, health, breaker), how often
-(retry), over what (transport)."""
+"""Forwarding to upstreams: endpoint choice, attempts and retries, connections, discovery."""

@@ -1,5 +1,4 @@
-"""One attempt: the hold on a picked endpoint, what came of it, and what the pool learns when the
-hold ends.
+"""One attempt at an endpoint: the hold on it, the outcome, and the report to the pool.
 
 `Pool.pick` counts an endpoint in; the attempt made for it lets go exactly once, however it ends.
 Its states:

@@ -1,5 +1,4 @@
-"""Targets of routes whose upstream asks for more than forwarding: a queue, a fallback upstream,
-outliers.
+"""Targets that do more than forward: a queue, a fallback upstream, reports to the pool.
 
 `forwarding` chooses when a configuration is composed: other routes get a plain Forward.
 """

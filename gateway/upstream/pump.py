@@ -1,5 +1,4 @@
-"""Sending a request's body that is still arriving: no faster than the endpoint takes it, no further
-than its answer."""
+"""The pump: sends a request's body as it arrives, as fast as the endpoint takes it."""
 
 from __future__ import annotations
 

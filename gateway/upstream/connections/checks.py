@@ -1,5 +1,4 @@
-"""One active check of an endpoint, on a connection of its own: a TCP connection, a TLS handshake,
-or a GET."""
+"""Active checks of endpoints: a TCP connection, a TLS handshake, or a GET."""
 
 from __future__ import annotations
 

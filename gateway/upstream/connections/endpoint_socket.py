@@ -1,5 +1,4 @@
-"""One socket to an endpoint, below the protocol spoken on it: reading and writing paused, unread
-input, its end."""
+"""A socket to an endpoint, below any protocol: back-pressure, unread input, keep-alive, its end."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""What forwarding and the protocols spoken with endpoints ask of each other: requests in, answers
-out.
+"""Interfaces between forwarding and connections: requests in, answers out.
 
 forward.py and attempt.py know a connection only as a `Stream`, and a connection knows them only as
 a `ResponseHandler`. HTTP/1.1 has one Stream per connection, used again and again (http1/); a

@@ -1,5 +1,4 @@
-"""Opening a socket to an endpoint: TCP and TLS, and one mapping of everything that can go wrong to
-a Failed."""
+"""Opening sockets to endpoints (TCP, TLS, Unix), and one mapping of their errors to Failed."""
 
 from __future__ import annotations
 

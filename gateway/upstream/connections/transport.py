@@ -1,5 +1,4 @@
-"""Connections to endpoints: opening them, keeping idle ones, and the sweep that ends what is past
-its deadline.
+"""Connections to endpoints: opening them, keeping idle ones, sweeping deadlines.
 
 `Transport` takes idle connections from their endpoint last in, first out, so that surplus ones age
 out, and sweeps deadlines instead of setting a timer per request. Health and balancing live in

@@ -1,2 +1,1 @@
-"""Where endpoints come from that the configuration does not list: files, the environment, DNS, the
-admin API."""
+"""Discovery of endpoints: files, the environment, DNS, the admin API."""

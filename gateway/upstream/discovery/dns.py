@@ -1,5 +1,4 @@
-"""What the system's resolver does not tell: SRV records (RFC 2782), and how long addresses are good
-for.
+"""DNS look-ups beyond the system's resolver: SRV records (RFC 2782) and TTLs of addresses.
 
 Asked by dnspython, which follows /etc/resolv.conf (name servers, search domains, options), speaks
 EDNS, and TCP when an answer is too long for a datagram. It is imported when the first name is

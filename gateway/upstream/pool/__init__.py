@@ -1,2 +1,1 @@
-"""The endpoints of one upstream: which of them a request gets, and what every outcome says about
-their health."""
+"""Pools of endpoints: balancing, health, circuit breakers, limits."""

@@ -1,5 +1,4 @@
-"""When an endpoint counts as healthy: thresholds over results, as pure state machines. No sockets,
-no clock of its own.
+"""An endpoint's health: thresholds over results, as pure state machines without a clock.
 
 Active checks are what prober.py finds by asking; passive ones are what requests ran into. An
 endpoint is out when either says so: `unhealthy` until enough checks in a row succeed, `ejected`

@@ -1,5 +1,4 @@
-"""The endpoints of one upstream: which there are, which may be picked now, and how that is shown to
-others.
+"""The endpoints of one upstream: configuration, tiers, and the metrics about them.
 
 `eligible` is worked out when something changes, never for a pick: the first of the tiers (tiers.py)
 that is not empty. The later tiers serve when every endpoint in the earlier ones is at its

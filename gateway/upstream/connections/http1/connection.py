@@ -1,5 +1,4 @@
-"""One HTTP/1.1 connection to an endpoint, and the exchange that is on it, if any: socket,
-deadlines, keep-alive.
+"""An HTTP/1.1 connection to an endpoint, and the exchange on it.
 
 The protocol's bytes are read in codec.py and headers.py writes them. What is sent, and whether it
 is tried again, is decided in forward.py; transport.py opens sockets and sweeps their deadlines.

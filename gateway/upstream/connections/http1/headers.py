@@ -1,5 +1,4 @@
-"""The head of the request that goes to an endpoint: the client's fields that pass, and the
-gateway's.
+"""Request heads for endpoints: the client's fields that pass, and the gateway's.
 
 Whether a field passes depends on its name and on whether the peer is a trusted proxy, so each name
 is judged once and remembered; a request costs one look-up per field. Dropped are hop-by-hop fields

@@ -1,5 +1,4 @@
-"""Whether an endpoint can have received a request whose connection has ended, as the kernel knows
-it.
+"""Evidence from the kernel that an endpoint never received a request.
 
 RFC 9110 section 9.2.2 allows a request that is not idempotent to be sent again where it was surely
 not acted upon. Two facts show that. Either the connection's end (FIN) came without an

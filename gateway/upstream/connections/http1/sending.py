@@ -1,5 +1,4 @@
-"""A request's way onto a connection: its framing, its body as it arrives, and the deadline
-meanwhile."""
+"""Sending a request: framing, body chunks, trailers, and the deadline meanwhile."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""An endpoint's 101 (Switching Protocols): the answer to an upgrade, and the socket that has
-stopped speaking HTTP with it."""
+"""An endpoint's 101 (Switching Protocols): the answer to an upgrade, with its socket."""
 
 from __future__ import annotations
 
