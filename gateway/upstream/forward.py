@@ -71,9 +71,9 @@ class Forward:
         end."""
         pool, affinity, timeout = self.pool, self.affinity, self._timeout
         exchange.upstream = pool.name
-        limit = NEVER if timeout is None else self._transport.clock.monotonic() + timeout
         if exchange.body is not None and self._policy is not None:
             await self._keep(exchange, exchange.body, self._policy.max_body)
+        limit = NEVER if timeout is None else self._transport.clock.monotonic() + timeout
         key = exchange.client_ip if affinity is None else affinity(exchange)
         attempt, retries = Attempt(pool, pool.pick(key), exchange, limit), None
         try:

@@ -217,3 +217,27 @@ def test_an_error_of_ours_lets_go_of_everything_too(monkeypatch: pytest.MonkeyPa
     assert isinstance(world.run(), ZeroDivisionError)
     assert world.streams[0].closed
     assert world.pool.in_flight == 0
+
+
+class Arriving:
+    """A small body that takes its time."""
+
+    complete: bytes | None = None
+    length = 2
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    async def whole(self, at_most: int) -> bytes:
+        assert self.world.pool.in_flight == 0, "no endpoint is held while the client sends"
+        self.world.now += 60.0
+        self.complete = b"hi"
+        return b"hi"
+
+
+def test_a_slow_client_takes_no_time_from_the_endpoint() -> None:
+    """A body that is kept for another attempt is read before an endpoint is picked and its time runs."""
+    world = World(OK, retry=ONCE, timeouts=TimeoutsConfig(total=3.0))
+    world.asked = exchange("PUT", body=Arriving(world))
+    assert world.run() is OK
+    assert world.sent[0][2] == world.now + 3.0
