@@ -148,6 +148,8 @@ def _fields(exchange: Exchange, dropped: frozenset[bytes] | None, added: Sequenc
             parts += (name, b": ", value, b"\r\n")
     for name, value in (*added, *(() if exchange.identity is None else exchange.identity.headers)):
         check_field(name, value)
+        if lower(name) == b"authorization" and names_connection_auth(value):
+            exchange.memo[TIED] = True
         parts += (name, b": ", value, b"\r\n")
     parts.append(_provenance(exchange))
     return b"".join(parts)

@@ -158,3 +158,15 @@ def test_accounts_of_where_requests_come_from_are_remembered_within_bounds(monke
         one.peer = f"192.0.2.{number}"
         assert b"X-Forwarded-For: 192.0.2.%d\r\n" % number in request_head(one, "/", "h", b"")
         assert len(module._ACCOUNTS) <= 3
+
+
+@pytest.mark.parametrize(
+    ("client", "hook", "tied"),
+    [("Negotiate oRQ", b"", True), ("", b"NTLM TlRM", True), ("Bearer a", b"Basic b", False)],
+)
+def test_credentials_that_authenticate_the_connection_are_noticed(client: str, hook: bytes, tied: bool) -> None:
+    """The client's, and those that a hook adds."""
+    asked = exchange(*([("Authorization", client)] if client else []))
+    asked.forward_headers = [(b"Authorization", hook)] if hook else None
+    request_head(asked, "/", "a", b"")
+    assert (module.TIED in asked.memo) is tied
