@@ -234,3 +234,27 @@ async def test_what_to_upgrade_to_and_what_trails_go_on(start, connect):
         assert "upgrade" not in (await client.get("/")).fields
     finally:
         await origin.stop()
+
+
+async def test_announced_trailers_of_a_request_go_on(start, connect):
+    """RFC 9110 section 6.5: behind chunks, those that the client announced and that mean no harm there."""
+    got: list[bytes] = []
+
+    async def raw(origin, head, reader, writer):
+        got.append(await reader.readuntil(b"0\r\n") + await reader.readuntil(b"\r\n\r\n"))
+        writer.write(answer(b"ok"))
+        return True
+
+    origin = await Origin(raw, read_body=False).start()
+    try:
+        client = await connect(await start(PLAIN, f'[upstream.origin]\nurl = "{origin.url}"\n'))
+        await client.send(
+            b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum, X-Client-ID, Content-Length\r\n\r\n"
+        )
+        for part in (b"2\r\nhi\r\n", b"0\r\nX-Sum: 1\r\nX-Client-ID: evil\r\nX-Not-Announced: 1\r\n\r\n"):
+            await client.send(part)
+        assert (await client.read()).status == 200
+        assert b"\r\nTrailer: x-sum\r\n" in origin.heads[0]
+        assert got == [b"2\r\nhi\r\n0\r\nX-Sum: 1\r\n\r\n"]
+    finally:
+        await origin.stop()
