@@ -17,7 +17,7 @@ from tests.flow.conftest import PLAIN
 from tests.origin import Origin, answer, read_body
 from tests.until import until
 
-LOOPS = {"uvloop": uvloop.new_event_loop}
+LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
 REQUESTS = 300
 """Of all clients together."""

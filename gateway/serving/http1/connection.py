@@ -288,7 +288,10 @@ class Http1Connection(Http1Outlet):
         if transport is not None and not transport.is_closing():
             self.linger_until = asyncio.get_running_loop().time() + LINGER
             if transport.can_write_eof():
-                transport.write_eof()
+                try:
+                    transport.write_eof()
+                except OSError:  # The client has reset the connection meanwhile.
+                    transport.abort()
 
     def give_away(self, head: bytes, protocol: asyncio.Protocol) -> tuple[asyncio.Transport, bytes, bool]:
         transport = self.transport

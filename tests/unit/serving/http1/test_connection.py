@@ -3,6 +3,8 @@ busy."""
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 
 from gateway.core.failures import Failed, Failure
@@ -93,6 +95,18 @@ async def test_while_draining_every_answer_is_the_last(world):
     world.draining = True
     assert b"Connection: close" in world.feed(get("/a"))
     assert world.transport.state == "closed"
+
+
+async def test_a_client_that_has_reset_its_connection_is_not_lingered_for(world, monkeypatch):
+    """Its socket can no longer be half-closed, which asyncio says by an exception."""
+
+    def reset() -> None:
+        raise OSError(errno.ENOTCONN, "not connected")
+
+    monkeypatch.setattr(world.transport, "write_eof", reset)
+    world.feed(post("/a", 100_000))
+    assert world.transport.state == "aborted"
+    assert world.finished == ["/a"]
 
 
 async def test_an_answer_before_the_body_lingers_until_the_body_has_come(world):
