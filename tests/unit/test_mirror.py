@@ -46,20 +46,18 @@ UNTESTED = {
 """Modules that need no tests of their own, and why."""
 
 MISSING = {
+    "gateway.credentials.users.redis_users",
+    "gateway.issuer.shared_attempts",
+    "gateway.issuer.stored_users",
     "gateway.builtins.tokens",
     "gateway.commands.audit",
     "gateway.commands.key_places",
     "gateway.commands.user_places",
-    "gateway.credentials.api_keys.key_ring",
     "gateway.credentials.api_keys.new_keys",
     "gateway.credentials.api_keys.store_ring",
     "gateway.credentials.revocations.store_revocations",
-    "gateway.credentials.users.redis_users",
     "gateway.credentials.users.user_file",
     "gateway.credentials.store_client",
-    "gateway.issuer.shared_attempts",
-    "gateway.issuer.stored_users",
-    "gateway.middlewares.auth.api_key",
     "gateway.serving.net.listener",
     "gateway.serving.redirect",
     "gateway.serving.upgrade",
