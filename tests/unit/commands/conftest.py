@@ -1,3 +1,17 @@
-from tests.unit.admin.conftest import admin, guarded, state
+from __future__ import annotations
 
-__all__ = ["admin", "guarded", "state"]
+from pathlib import Path
+
+import pytest
+
+from tests.redis import shared_redis
+from tests.unit.admin.conftest import admin, guarded, state
+from tests.unit.commands.shell import Shell
+
+__all__ = ["admin", "guarded", "shared_redis", "state"]
+
+
+@pytest.fixture
+def shell(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
+    monkeypatch.chdir(tmp_path)
+    return Shell(capsys, tmp_path / "keys.toml")

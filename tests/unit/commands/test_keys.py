@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import argparse
 import io
 import json
 import re
@@ -11,53 +10,7 @@ import pytest
 from gateway.commands import key_places, keys
 from gateway.credentials.api_keys import last_use
 from gateway.credentials.api_keys.key_file import load
-from gateway.credentials.api_keys.redis_keys import RedisKeys
-from gateway.credentials.store_client import connected
-from gateway.store.stores import parse
-from tests.flow.conftest import write
-from tests.redis import RedisServer, shared_redis
-
-__all__ = ["shared_redis"]
-
-NOW = 1_700_000_000.0
-SECRET = re.compile(r"bec_[0-9a-f]{64}")
-
-
-class Shell:
-    """The command line, in a directory of its own."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str], file: Path) -> None:
-        self.capsys = capsys
-        self.file = file
-        self.now = NOW
-        self.parser = argparse.ArgumentParser("gateway")
-        keys.add_parser(self.parser.add_subparsers(dest="command"))
-
-    def __call__(self, *words: str, code: int = 0) -> str:
-        """What `gateway keys ...` prints: on stdout, or on stderr when it fails."""
-        args = self.parser.parse_args(["keys", *words])
-        assert (args.command, args.run) == ("keys", keys.run)
-        assert args.run(args, now=lambda: self.now) == code
-        out, err = self.capsys.readouterr()
-        if code:
-            assert out == ""
-            return err
-        assert err == ""
-        return out
-
-    def json(self, *words: str) -> object:
-        return json.loads(self(*words, "--json"))
-
-    def create(self, client: str = "acme", *words: str) -> str:
-        made = self.json("create", "--client", client, *words)
-        assert isinstance(made, dict)
-        return str(made["id"])
-
-
-@pytest.fixture
-def shell(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
-    monkeypatch.chdir(tmp_path)
-    return Shell(capsys, tmp_path / "keys.toml")
+from tests.unit.commands.shell import NOW, SECRET, Shell
 
 
 class TestCreate:
@@ -247,128 +200,6 @@ def test_help_says_what_there_is(shell: Shell, capsys: pytest.CaptureFixture[str
         shell("--help")
     said = capsys.readouterr().out
     assert all(word in said for word in ("create", "list", "rotate", "revoke", keys.ABOUT.split(":")[0]))
-
-
-class TestPlaces:
-    """The same commands, whatever keeps the keys."""
-
-    @pytest.fixture
-    def url(self, shared_redis: RedisServer) -> str:
-        with connected(parse(f"{shared_redis.url}/6")) as client:
-            client.flushdb()
-        return f"{shared_redis.url}/6"
-
-    def test_a_store_is_like_a_file(self, shell: Shell, url: str):
-        said: list[list[str]] = []
-        for place in ((), ("--store", url)):
-            words = ("--client", "acme", "--tier", "gold", "--permissions", "a:read", "--expires", "90d", "--label", "x")
-            words += ("--limit", "100/1m", "--networks", "192.0.2.0/24")
-            shell.now = NOW
-            lines = [shell("create", *words, *place), shell("list", *place)]
-            shell.now += 10
-            lines += [shell("rotate", "--client", "acme", *place), shell("list", "--client", "acme", *place)]
-            [*_, newest] = json.loads(shell("list", "--json", *place))
-            lines += [shell("revoke", newest["id"], *place), shell("revoke", newest["id"], *place), shell("list", *place)]
-            lines.append(shell("list", "--client", "nobody", *place))
-            lines.append(shell("revoke", "k_none", *place, code=1))
-            said.append([self.plain(line, str(shell.file) if not place else url[:-2]) for line in lines])
-        assert said[0] == said[1]
-        assert "limit 100/1m" in said[1][0] and said[1][3].count("100/1m") == 2  # rotation keeps it
-        assert "acme" in said[1][1] and "Gateways that are running" in said[1][0]
-
-    @staticmethod
-    def plain(text: str, place: str) -> str:
-        """Without what is different each time."""
-        text = text.replace(place, "PLACE").replace("keys.toml", "PLACE").replace(key_places.SOON, RedisKeys.soon)
-        return re.sub(r"bec_[0-9a-f]+", "KEY", re.sub(r"k_[0-9a-f]{8}", "ID", text))
-
-    @pytest.mark.parametrize(
-        ("auth", "store", "where"),
-        [
-            ('file = "../mine.toml"', "memory://", "mine.toml"),
-            ("", "memory://", "keys.toml"),
-            ('store = "redis"', "{url}", "redis://"),
-            ('store = "{url}"', "memory://", "redis://"),
-        ],
-    )
-    def test_where_a_configuration_says(self, shell: Shell, url: str, tmp_path: Path, auth: str, store: str, where: str):
-        write(tmp_path, self.pipeline("one", auth.format(url=url)), "", f'[store]\nurl = "{store.format(url=url)}"\n')
-        (tmp_path / "mine.toml").write_text("")
-        said = shell("create", "--client", "acme", "--config", str(tmp_path / "gateway.toml"))
-        assert where in said.splitlines()[4]
-        assert "acme" in shell("list", "--config", str(tmp_path / "gateway.toml"))
-
-    @pytest.mark.parametrize(("heeds", "warned"), [("true", False), ("false", True)])
-    def test_a_limit_that_nothing_heeds(self, shell: Shell, tmp_path: Path, heeds: str, warned: bool):
-        limits = f"[rate_limit]\nlimit = 9\nwindow = '1m'\nkey_limits = {heeds}\n"
-        pipeline = self.pipeline("one", 'file = "../keys.toml"').replace('["auth"]', '["auth", "rate_limit"]')
-        write(tmp_path, pipeline.replace("[auth]", limits + "[auth]"))
-        shell.file.write_text("")
-        args = ["keys", "create", "--client", "a", "--limit", "5/1m", "--config", str(tmp_path / "gateway.toml")]
-        assert keys.run(shell.parser.parse_args(args), now=lambda: NOW) == 0
-        assert ("has no effect: no rate_limit says key_limits = true" in shell.capsys.readouterr().err) is warned
-
-    def test_a_configuration_that_does_not_say(self, shell: Shell, tmp_path: Path):
-        config = str(tmp_path / "gateway.toml")
-        assert "what the configuration says cannot be told" in shell("list", "--config", config, code=1)
-        write(tmp_path, "request = []\n[[route]]\nprefix = '/'\nbuiltin = 'info'\n")
-        assert "has no API keys" in shell("list", "--config", config, code=1)
-        write(tmp_path, self.pipeline("one", 'file = "a.toml"'))
-        (tmp_path / "pipelines" / "two.toml").write_text(self.pipeline("two", 'file = "b.toml"'))
-        assert re.search(r"keeps keys in .*a.toml and .*b.toml; say which", shell("list", "--config", config, code=1))
-
-    def test_a_store_that_is_none(self, shell: Shell):
-        assert "the store's URL must begin with memory://" in shell("list", "--store", "keys.toml", code=1)
-
-    @staticmethod
-    def pipeline(name: str, auth: str) -> str:
-        return f"""
-name = "{name}"
-request = ["auth"]
-[auth]
-methods = ["api_key"]
-api_key = {{ {auth} }}
-[[route]]
-path = "/{name}"
-builtin = "info"
-"""
-
-
-class TestAudit:
-    def lines(self, file: Path) -> list[dict[str, str]]:
-        lines = [json.loads(line) for line in file.read_text().splitlines()]
-        assert {line["timestamp"] for line in lines} == {"2023-11-14T22:13:20.000Z"} and all(line["by"] for line in lines)
-        assert {Path(line["where"]).name for line in lines} == {"keys.toml"}
-        return [{name: line[name] for name in ("event", "outcome", "key", "client")} for line in lines]
-
-    def test_every_change_is_a_line_without_the_key(self, shell: Shell, tmp_path: Path):
-        file = tmp_path / "audit.log"
-        where = ("--audit", str(file))
-        old = shell.create("acme", *where)
-        said = shell("rotate", old, "--json", *where)
-        new = json.loads(said)["id"]
-        shell("revoke", old, *where)
-        shell("revoke", old, *where)
-        shell("rotate", old, *where, code=1)
-        shell("list")
-        outcomes = [("created", old), ("created", new), ("rotated", old), ("revoked", old)]
-        assert self.lines(file) == [
-            {"event": "key_change", "outcome": outcome, "key": id, "client": "acme"} for outcome, id in outcomes
-        ]
-        assert json.loads(said)["key"][4:] not in file.read_text()
-
-    @pytest.mark.parametrize("log", ["../audit.log", "-"])
-    def test_the_log_of_the_configuration(self, shell: Shell, tmp_path: Path, log: str):
-        shell.file.write_text("")
-        write(tmp_path, TestPlaces.pipeline("one", f'file = "../keys.toml" }}\naudit = {{ file = "{log}"'))
-        id = shell.create("acme", "--config", str(tmp_path / "gateway.toml"))
-        file = tmp_path / "audit.log"
-        assert file.exists() is (log != "-")
-        assert log == "-" or self.lines(file) == [{"event": "key_change", "outcome": "created", "key": id, "client": "acme"}]
-
-    def test_a_log_that_cannot_be_written_keeps_from_changing(self, shell: Shell, tmp_path: Path):
-        assert "cannot open the audit log" in shell("create", "--client", "acme", "--audit", str(tmp_path), code=1)
-        assert not shell.file.exists()
 
 
 def test_by_label(shell: Shell):

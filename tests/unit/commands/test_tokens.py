@@ -12,9 +12,7 @@ from gateway.credentials.revocations.revoked import ALWAYS, Revocation, load
 from gateway.store.redis.blocking import connected
 from gateway.store.stores import parse
 from tests.flow.conftest import write
-from tests.redis import RedisServer, shared_redis
-
-__all__ = ["shared_redis"]
+from tests.redis import RedisServer
 
 NOW = 1_700_000_000.5
 NEXT = 1_700_000_001
