@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from gateway.core.clock import REAL
@@ -12,6 +10,7 @@ from gateway.limits import redis_ledger
 from gateway.limits.redis_ledger import RedisLedger
 from gateway.store.stores import SharedStore, StoreDown, parse
 from tests.redis import StartFake, fake, usual
+from tests.until import until
 
 __all__ = ["fake"]
 
@@ -44,9 +43,7 @@ async def test_a_beat_that_is_not_heard_changes_nothing(fake: StartFake, monkeyp
     ledger = made(server.port)
     ledger.hold(b"slot", b"held", (b"x",))
     assert await ledger.take((b"k",), ()) == [1, 2]
-    async with asyncio.timeout(5):
-        while beats < 12:
-            await asyncio.sleep(0.01)
+    await until(lambda: beats >= 12)
     assert ledger.gateways == 3 and ledger.up
     # slots are renewed every tenth time
     assert [command for command in server.asked if b"held" in command]
@@ -58,9 +55,7 @@ async def test_a_lease_is_answered_or_known_to_be_unknown(fake: StartFake):
     ledger = made(server.port)
     told: list[list[int] | None] = []
     ledger.lease(b"k", (), told.append)
-    async with asyncio.timeout(5):
-        while not told:
-            await asyncio.sleep(0.005)
+    await until(lambda: told)
     ledger.close()
     ledger.lease(b"k", (), told.append)
     assert told == [[1, 2, 3, 4], None]

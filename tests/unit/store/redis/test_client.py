@@ -13,6 +13,7 @@ from gateway.store.redis.client import Purpose, RedisClient
 from gateway.store.redis.connection import Command, Script
 from gateway.store.stores import StoreDown, parse
 from tests.redis import StartFake, fake, usual
+from tests.until import until
 
 __all__ = ["fake"]
 
@@ -29,9 +30,7 @@ def run(client: RedisClient) -> Command:
 
 
 async def down(client: RedisClient) -> None:
-    async with asyncio.timeout(5):
-        while client.up:
-            await asyncio.sleep(0.005)
+    await until(lambda: not client.up)
 
 
 async def test_the_way_says_how_it_is(fake: StartFake):
@@ -138,9 +137,8 @@ class TestCluster:
         one = await fake(reply)
         client = made(one.port, "redis+cluster")
         assert await run(client) == [7, 8]
-        async with asyncio.timeout(5):  # the map is read again, and who is no longer in it is left
-            while ("127.0.0.1", one.port) in client._links:
-                await asyncio.sleep(0.01)
+        # the map is read again, and who is no longer in it is left
+        await until(lambda: ("127.0.0.1", one.port) not in client._links)
         client.close()
 
     async def test_nobody_is_there(self, caplog: pytest.LogCaptureFixture):

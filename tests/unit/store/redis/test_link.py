@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 
 import pytest
@@ -13,6 +12,7 @@ from gateway.store.redis import link as link_module
 from gateway.store.redis.client import RedisClient
 from gateway.store.stores import StoreDown, parse
 from tests.redis import OK, RedisServer, StartFake, fake, redis, usual
+from tests.until import until
 
 __all__ = ["fake", "redis"]
 
@@ -27,9 +27,7 @@ def made(url: str) -> RedisClient:
 
 
 async def until_up(client: RedisClient) -> None:
-    async with asyncio.timeout(5):
-        while not client.up:
-            await asyncio.sleep(0.005)
+    await until(lambda: client.up)
 
 
 async def test_a_server_that_closes_while_it_is_greeted(fake: StartFake):
@@ -55,9 +53,7 @@ async def test_nothing_is_asked_before_the_database_is_selected(fake: StartFake)
     client = made(f"redis://127.0.0.1:{server.port}/99")
     with pytest.raises(StoreDown, match="SELECT: ERR DB index"):
         await client.command(b"SET", b"k", b"v")
-    async with asyncio.timeout(5):
-        while len(server.asked) < 3:
-            await asyncio.sleep(0.005)
+    await until(lambda: len(server.asked) >= 3)
     assert not client.up and "DB index is out of range" in client.why
     assert {command[0] for command in server.asked} == {b"SELECT"}
     refuses = False
@@ -153,7 +149,5 @@ async def test_an_error_without_words_is_a_reason_too(fake: StartFake):
     for _ in range(2):
         with pytest.raises(StoreDown, match="ConnectionResetError"):
             await client.command(b"GET", b"k")
-        async with asyncio.timeout(5):
-            while tries < 3:
-                await asyncio.sleep(0.005)
+        await until(lambda: tries >= 3)
     client.close()
