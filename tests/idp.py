@@ -65,7 +65,6 @@ class Provider:
         self.keys: dict[str, Any] = {"k1": MAKE[alg]()}
         self.current = "k1"
         self.requests: Counter[str] = Counter()
-        self.times: list[float] = []
         self.down = False
         self.hold: asyncio.Event | None = None
         self.active: dict[str, dict[str, Any]] = {}
@@ -117,7 +116,6 @@ class Provider:
     async def _answer(self, request: web.Request) -> web.Response:
         path = request.path
         self.requests[path] += 1
-        self.times.append(time.monotonic())
         if self.down:
             return web.Response(status=503)
         if path in self.statuses:
