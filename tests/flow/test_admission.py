@@ -79,7 +79,7 @@ async def test_a_chunked_body_is_counted(start, origin, connect):
     await client.send(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + b"400\r\n" + b"x" * 1024 + b"\r\n")
     reply = await client.read()
     assert (reply.status, reply.fields["connection"]) == (413, "close")
-    await asyncio.wait_for(origin.aborted.wait(), 5)
+    await asyncio.wait_for(origin.aborted.wait(), 20)
 
 
 async def test_absolute_form_counts_instead_of_host(start, origin, connect):

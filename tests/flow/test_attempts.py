@@ -102,7 +102,7 @@ async def test_a_body_that_cannot_be_read_ends_its_request(start, connect, monke
         monkeypatch.setattr(ClientBody, "read", read)
         await client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\nx")
         assert (await client.read()).status == 500
-        await asyncio.wait_for(origin.aborted.wait(), 5)
+        await asyncio.wait_for(origin.aborted.wait(), 20)
         assert pool_of(gateway).in_flight == 0
     finally:
         await origin.stop()

@@ -267,9 +267,9 @@ async def test_a_client_that_leaves_frees_the_upstream(start, connect):
         gateway = await start(PLAIN, upstreams(origin))
         client = await connect(gateway)
         await client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-        await asyncio.wait_for(asked.wait(), 5)
+        await asyncio.wait_for(asked.wait(), 20)
         client.close()
-        await asyncio.wait_for(origin.aborted.wait(), 5)
+        await asyncio.wait_for(origin.aborted.wait(), 20)
         pool = gateway.runtime.snapshot.pools["origin"]
         assert pool.in_flight == 0
     finally:

@@ -112,7 +112,7 @@ async def test_a_sample_split_at_every_byte(start, origin, caplog):
 
 def later(event: asyncio.Event):
     async def respond(origin, head, reader, writer):
-        await asyncio.wait_for(event.wait(), 5)
+        await asyncio.wait_for(event.wait(), 20)
         writer.write(answer(b"late"))
         await writer.drain()
         return True
@@ -159,7 +159,7 @@ async def test_a_client_that_leaves_ends_the_work_for_it(start, connect):
         await client.send(head(GET, HOST))
         await until(lambda: origin.heads)
         client.close()
-        await asyncio.wait_for(gone.wait(), 5)
+        await asyncio.wait_for(gone.wait(), 20)
     finally:
         await origin.stop()
 
@@ -179,7 +179,7 @@ async def test_a_body_that_stays_incomplete_is_no_request(start, origin, connect
     client.writer.write_eof()
     assert (await client.read()).status == 400
     assert await client.at_end()
-    await asyncio.wait_for(origin.aborted.wait(), 5)
+    await asyncio.wait_for(origin.aborted.wait(), 20)
     assert origin.bodies == []
     assert complaints(caplog) == []
 

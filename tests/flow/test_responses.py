@@ -81,7 +81,7 @@ async def asked(gateway, connect, case: Case) -> Message | None:
     """The client's view of one request; None when the connection broke before a head."""
     client = await connect(gateway)
     try:
-        message = await asyncio.wait_for(client.get("/", method=case.method), 5)
+        message = await asyncio.wait_for(client.get("/", method=case.method), 20)
     except (ConnectionError, asyncio.IncompleteReadError):
         return None
     finally:
@@ -217,7 +217,7 @@ async def test_what_comes_late_closes_the_idle_connection(start, connect):
         client = await connect(await start(PLAIN, upstream(origin)))
         assert (await client.get("/")).body == b"first"
         late.set()
-        await asyncio.wait_for(gone.wait(), 5)
+        await asyncio.wait_for(gone.wait(), 20)
         assert (await client.get("/")).body == b"first"
         assert origin.connections == 2
     finally:
@@ -310,10 +310,10 @@ async def test_a_request_that_breaks_off_breaks_its_streaming_answer_off(start, 
         await client.send(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n")
         assert (await client.head())[0] == 200
         await client.send(b"nonsense\r\n")
-        await asyncio.wait_for(broke.wait(), 5)
+        await asyncio.wait_for(broke.wait(), 20)
         rest = b""
         try:
-            rest = await asyncio.wait_for(client.reader.read(), 5)
+            rest = await asyncio.wait_for(client.reader.read(), 20)
         except ConnectionError:
             pass
         assert b"0\r\n\r\n" not in rest

@@ -32,7 +32,7 @@ async def test_a_body_that_does_not_get_on_is_answered_408(start, origin, connec
     assert (await other.get("/")).status == 200
     dripping.cancel()
     assert await slow.at_end()
-    await asyncio.wait_for(origin.aborted.wait(), 5)
+    await asyncio.wait_for(origin.aborted.wait(), 20)
     assert refused(gateway, "body_timeout") == 1
 
 

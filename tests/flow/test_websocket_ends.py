@@ -29,6 +29,12 @@ from tests.websocket import (
 )
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch):
+    """Without its two sides a tunnel would not end in the time that a test has."""
+    monkeypatch.setattr("gateway.serving.tunnel.CLOSING", 60.0)
+
+
 async def test_a_reset_by_the_endpoint_reaches_the_client(start, origin_of, connect):
     async def talk(reader, writer):
         await read_frame(reader)
@@ -39,7 +45,7 @@ async def test_a_reset_by_the_endpoint_reaches_the_client(start, origin_of, conn
     await open_tunnel(client)
     await client.send(frame(b"?", mask=MASK))
     with pytest.raises(ConnectionResetError):
-        await asyncio.wait_for(client.reader.read(), 5)
+        await asyncio.wait_for(client.reader.read(), 20)
     await over(gateway)
 
 
@@ -57,7 +63,7 @@ async def test_a_reset_by_the_client_reaches_the_endpoint(start, origin_of, conn
     client = await connect(gateway)
     await open_tunnel(client)
     reset(client.writer)
-    await asyncio.wait_for(got, 5)
+    await asyncio.wait_for(got, 20)
     await over(gateway)
 
 
@@ -73,7 +79,7 @@ async def test_a_close_frame_before_a_reset_arrives(start, origin_of, connect):
     await open_tunnel(client)
     await client.send(close(1011, MASK))
     assert (await read_frame(client.reader)).code == 1011
-    assert await asyncio.wait_for(client.reader.read(), 5) == b"", "closed, not reset"
+    assert await asyncio.wait_for(client.reader.read(), 20) == b"", "closed, not reset"
     client.close()
     await over(gateway)
 
@@ -158,7 +164,7 @@ async def test_an_endpoint_that_is_gone_before_the_tunnel_stands(start, origin_o
     await client.send(handshake())
     try:
         assert (await client.head())[0] in (101, 502)
-        await asyncio.wait_for(client.reader.read(), 5)
+        await asyncio.wait_for(client.reader.read(), 20)
     except (ConnectionResetError, asyncio.IncompleteReadError):
         pass  # All of it is possible, as it would be without a gateway.
     client.close()
@@ -237,7 +243,7 @@ async def test_both_sides_are_told_and_answer(start, origin_of, connect):
     assert await client.at_end(), "the server closes first (RFC 6455 section 7.1.1)"
     client.close()
     assert await said == b"", "nothing behind the gateway's Close frame"
-    await asyncio.wait_for(closing, 3)
+    await asyncio.wait_for(closing, 20)
 
 
 @pytest.mark.parametrize("cut", [1, 3, 8, 9, 5000])
@@ -263,7 +269,7 @@ async def test_a_frame_that_is_passing_is_completed_first(start, origin_of, conn
     await client.send(close(1001, MASK))
     assert await client.at_end()
     client.close()
-    await asyncio.wait_for(closing, 3)
+    await asyncio.wait_for(closing, 20)
 
 
 async def test_a_clients_frame_that_is_passing_is_completed_too(start, origin_of, connect):
@@ -287,7 +293,7 @@ async def test_a_clients_frame_that_is_passing_is_completed_too(start, origin_of
     await client.send(whole[7:] + close(1001, MASK))
     assert await client.at_end()
     client.close()
-    await asyncio.wait_for(closing, 3)
+    await asyncio.wait_for(closing, 20)
     assert [(one.opcode, len(one.payload)) for one in got] == [(2, 300), (CLOSE, 2)]
 
 
@@ -310,7 +316,7 @@ async def test_two_that_are_closing_already_are_left_to_it(start, origin_of, con
     assert (await read_frame(client.reader)).code == 3001
     assert await client.at_end()
     client.close()
-    await asyncio.wait_for(closing, 3)
+    await asyncio.wait_for(closing, 20)
 
 
 async def test_a_side_that_was_told_and_hangs_up_does_not_end_the_other(start, origin_of, connect):
@@ -327,7 +333,7 @@ async def test_a_side_that_was_told_and_hangs_up_does_not_end_the_other(start, o
     await client.send(close(1001, MASK))
     assert await client.at_end()
     client.close()
-    await asyncio.wait_for(closing, 3)
+    await asyncio.wait_for(closing, 20)
 
 
 async def test_a_client_that_reads_nothing_does_not_hold_the_end_up(start, origin_of):
@@ -340,7 +346,7 @@ async def test_a_client_that_reads_nothing_does_not_hold_the_end_up(start, origi
     client = Client(*await asyncio.open_connection("127.0.0.1", gateway.port, limit=1000))
     await open_tunnel(client)
     await stuck(sent)
-    await asyncio.wait_for(gateway.close(), 5)
+    await asyncio.wait_for(gateway.close(), 20)
     assert gateway.runtime.snapshot.pools["origin"].tunnels == 0
     client.close()
 
@@ -365,4 +371,4 @@ async def test_a_handshake_under_way_when_it_stops_ends_as_one(start, origin_of,
     await client.send(close(1001, MASK))
     assert await client.at_end()
     client.close()
-    await asyncio.wait_for(closing, 3)
+    await asyncio.wait_for(closing, 20)

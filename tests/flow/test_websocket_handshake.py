@@ -229,7 +229,7 @@ async def test_a_client_that_leaves_during_the_handshake(start, origin_of, conne
     await client.send(handshake())
     await asked.wait()
     client.close()
-    await asyncio.wait_for(origin.aborted.wait(), 5)
+    await asyncio.wait_for(origin.aborted.wait(), 20)
     await over(gateway)
 
 
@@ -273,7 +273,7 @@ async def test_a_response_hook_may_still_refuse(start, origin_of, connect, path,
     reply = await client.read()
     assert (reply.status, reply.whole) == (status, True)
     assert "upgrade" not in reply.fields
-    await asyncio.wait_for(ended.wait(), 5)
+    await asyncio.wait_for(ended.wait(), 20)
     assert (await client.get("/nothing", "X: y")).status == 502, "the connection goes on"
     client.close()
     await over(gateway)
@@ -290,7 +290,7 @@ async def test_a_client_that_leaves_while_a_hook_waits(start, origin_of, connect
     gateway = await start(REFUSES, upstreams(await origin_of(speaks(talk))))
     client = await connect(gateway)
     await client.send(handshake("/waits"))
-    await asyncio.wait_for(WAITING[0].wait(), 5)
+    await asyncio.wait_for(WAITING[0].wait(), 20)
     client.close()
-    await asyncio.wait_for(ended.wait(), 5)
+    await asyncio.wait_for(ended.wait(), 20)
     await over(gateway)

@@ -133,7 +133,7 @@ async def test_wait_for_and_timeout_work_around_it() -> None:
 
 async def test_sleep_ends_by_itself_and_by_cancellation() -> None:
     _, ends = drive(take(sleep(0.001)))
-    await asyncio.wait_for(ends.event.wait(), 5)
+    await asyncio.wait_for(ends.event.wait(), 20)
     assert ends.calls == [(None, None)]
     cancelled, ended = drive(take(sleep(3600)))
     cancelled.cancel()

@@ -211,7 +211,7 @@ async def test_a_server_that_refuses(shared_redis: RedisServer, caplog: pytest.L
     world.store.identification.insert(0, (b"AUTH", b"wrong"))
     feed = world.follow()
     with pytest.raises(StoreDown):
-        await asyncio.wait_for(feed._listen(), 5)
+        await asyncio.wait_for(feed._listen(), 20)
     world.close()
 
 
