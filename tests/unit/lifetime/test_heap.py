@@ -44,7 +44,7 @@ async def main(name, waiting):
             come("busy")
     print(full - before, resident() - before, len(one))
 
-COUNT = 100_000
+COUNT = 200_000
 buckets.PACE = buckets.REST = 0.002 if sys.argv[2:] else 0.05
 asyncio.run(main(sys.argv[1], bool(sys.argv[2:])))
 """
@@ -52,7 +52,7 @@ asyncio.run(main(sys.argv[1], bool(sys.argv[2:])))
 
 def measured(*words: str) -> tuple[float, float, int]:
     """(MiB for them, MiB still there after a window, states)."""
-    out = subprocess.run([sys.executable, "-c", SCRIPT, *words], capture_output=True, text=True, check=True, timeout=300).stdout
+    out = subprocess.run([sys.executable, "-c", SCRIPT, *words], capture_output=True, text=True, check=True, timeout=120).stdout
     held, left, count = out.split()
     return float(held), float(left), int(count)
 
@@ -60,13 +60,13 @@ def measured(*words: str) -> tuple[float, float, int]:
 @pytest.mark.parametrize("name", ["sliding_window", "sliding_log"])
 def test_callers_that_come_once_are_gone_after_a_window(name: str):
     held, left, count = measured(name)
-    assert held > 12 and count == 1
+    assert held > 25 and count == 1
     assert left < held / 3, f"{left:.1f} MiB of {held:.1f} are still there"
 
 
 def test_they_are_forgotten_even_if_nobody_ever_comes_again():
     held, left, count = measured("quota", "waiting")
-    assert held > 12 and count <= 1000
+    assert held > 25 and count <= 1000
     assert left < held / 3, f"{left:.1f} MiB of {held:.1f} are still there"
 
 
