@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 
 import pytest
 from hypothesis import settings
@@ -24,3 +25,17 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
         report.outcome = "failed"
         report.longrepr = f"skipped, which is a failure with CI=true: {report.longrepr[-1]}"
     return report
+
+
+@pytest.fixture(autouse=True)
+def quiet_loop() -> Iterator[None]:
+    """Let a test fail whose event loop had an error to report that nothing else would notice: an
+    exception in a callback or a protocol, or in a task that nobody awaits.
+    """
+    errors: list[str] = []
+    handler = logging.Handler(logging.ERROR)
+    handler.emit = lambda record: errors.append(logging.Formatter().format(record))  # type: ignore[method-assign]
+    logging.getLogger("asyncio").addHandler(handler)
+    yield
+    logging.getLogger("asyncio").removeHandler(handler)
+    assert not errors, "\n".join(errors)

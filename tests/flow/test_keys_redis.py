@@ -307,6 +307,7 @@ async def test_known_keys_go_on_for_so_long(alone: Gateways, monkeypatch: pytest
     _, secret = alone.keys.create(Wish("acme"), time())
     _, ending = alone.keys.create(Wish("acme", expires=time() + 3600), time())
     client = await alone.gateway('stale = "1h"')
+    await alone.following()
     assert (await status(client, secret), await status(client, ending)) == (200, 200)
     ring: StoreRing = alone.kept(StoreRing)
     alone.server.kill()

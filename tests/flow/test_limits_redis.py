@@ -58,7 +58,7 @@ async def run(tmp_path: Path, origin: Origin) -> AsyncIterator[Run]:
     """`await run(URL, TOML, gateways=N)`: so many gateways with that below `[rate_limit]`."""
     running: list[Asker] = []
 
-    async def start(url: str, table: str, gateways: int = 1, deadline: str = "100ms") -> list[Asker]:
+    async def start(url: str, table: str, gateways: int = 1, deadline: str = "2s") -> list[Asker]:
         for number in range(gateways):
             directory = tmp_path / str(number)
             directory.mkdir()
@@ -207,7 +207,9 @@ async def test_frozen_costs_the_first_requests_the_deadline_and_the_others_nothi
 
 async def test_slow_is_down_and_fast_again_is_up(run: Run, shared_redis: RedisServer):
     way = await Slow(shared_redis.port).start()
-    (one,) = await run(f"redis://127.0.0.1:{way.port}", 'key = "ip"\non_store_failure = "open"\nlimit = 50\nwindow = "1h"')
+    (one,) = await run(
+        f"redis://127.0.0.1:{way.port}", 'key = "ip"\non_store_failure = "open"\nlimit = 50\nwindow = "1h"', deadline="100ms"
+    )
     assert await one.ask(2) == {200: 2}
     way.delay = 0.2
     assert await one.ask(20) == {200: 20}

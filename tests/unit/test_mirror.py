@@ -73,7 +73,7 @@ ACROSS = {
     "test_file_limit.py": "the limit of open files",
     "test_imports.py": "the rules for imports",
     "test_mirror.py": "this file",
-    "test_skips.py": "what CI makes of skipped tests",
+    "test_suite.py": "the rules of the whole suite",
 }
 """Test modules that belong to no module of gateway/, and what they are about."""
 
