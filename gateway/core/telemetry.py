@@ -84,6 +84,14 @@ background_failures = Family(
 )
 """The process's own, since background work belongs to objects that outlive every snapshot."""
 
+log_lines_dropped = Family(
+    "counter",
+    "gateway_log_lines_dropped_total",
+    "Lines of logs that were never written: there was no room for more, or writing failed",
+    ("log", "reason"),
+)
+"""Of every log of the process. Each series is counted by one thread alone."""
+
 
 class Telemetry:
     """All families of `/metrics`, by the contract's names without the `gateway_` prefix."""
@@ -131,7 +139,7 @@ class Telemetry:
             "connections_refused_total", "Clients' connections refused, or ended for being slow", "reason"
         )
         self.config_info = gauge("config_info", "The configuration in force", "hash")
-        self.families.append(background_failures)
+        self.families += [background_failures, log_lines_dropped]
 
     def _counter(self, name: str, help: str, *labels: str) -> Family:
         family = Family("counter", f"gateway_{name}", help, labels)

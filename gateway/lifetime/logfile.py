@@ -1,7 +1,8 @@
-"""A log file, or standard output: the event loop appends records, encodes them in small batches, and a thread writes them.
+"""A log file or standard output: the event loop appends records, a thread writes them.
 
-The loop never waits for a disk or a pipe. While one is stuck, at most `backlog` bytes wait for it; lines beyond that are dropped,
-counted, and reported once it moves again. What a record looks like is its own affair: its first item encodes it.
+The loop encodes records in small batches and never waits for a disk or a pipe. While one is stuck,
+at most `backlog` bytes wait for it; lines beyond that are dropped, counted, and reported once it
+moves again. A record's first item encodes it.
 """
 
 from __future__ import annotations
@@ -20,39 +21,45 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
+from gateway.core.telemetry import log_lines_dropped
 from gateway.lifetime.supervised import Supervised
 
 log = logging.getLogger("gateway.state")
 
 Record = tuple[Any, ...]
-"""`(encode, ...)`: `encode(record)` is the line, ended by a line feed. It runs on the loop, after the request it is about."""
+"""`(encode, ...)`. `encode(record)` returns the line with its line feed. It runs on the loop, after
+the request that the record is about."""
 
 BATCH = 128
-"""Records encoded in one go: about a quarter of a millisecond in which the loop does nothing else."""
+"""Records encoded in one go, which takes the loop about a quarter of a millisecond."""
 CHUNK = 256 * 1024
-"""Bytes of lines after which the thread gets them, without waiting for the interval to end."""
+"""Bytes of lines that are handed to the thread before the interval has ended."""
 LINE_FEED = 10
-INTERVAL = 0.2
+FLUSH_INTERVAL = 0.2
+"""Seconds after which a line is handed to the thread at the latest."""
 BACKLOG = 32 * 1024 * 1024
-AT_EXIT = 5.0
-"""Seconds a process that ends waits for what is still to be written."""
+"""Bytes that may wait to be written."""
+EXIT_TIMEOUT = 5.0
+"""Seconds that a process which ends waits for lines to be written."""
 
-
-_NAMES = {1: "standard output", 2: "standard error"}
+_DESCRIPTOR_NAMES = {1: "standard output", 2: "standard error"}
 
 
 class _Order(enum.Enum):
-    """What the thread can be told besides bytes to write."""
+    """Orders to the thread, beside bytes to write."""
 
     REOPEN = 1
     STOP = 2
 
 
 class LogFile:
-    """Appends to `path`, or to an open `descriptor` when it is None: 1 is standard output, 2 standard error.
+    """Appends lines to `path`, or to an open descriptor if that is None.
 
-    interval: seconds after which lines are written at the latest; backlog: bytes that may wait for a slow disk.
-    The constructor raises OSError when the file cannot be opened. One LogFile a path: several would tear each other's order.
+    descriptor: 1 is standard output, 2 standard error.
+    interval:   seconds after which lines are written at the latest.
+    backlog:    bytes that may wait for a slow disk.
+    The constructor raises OSError if the file cannot be opened. Use one LogFile for a path
+    (`shared`): several would mix up their lines.
     """
 
     __slots__ = (
@@ -74,20 +81,21 @@ class LogFile:
     )
 
     def __init__(
-        self, path: Path | None = None, *, descriptor: int = 1, interval: float = INTERVAL, backlog: int = BACKLOG
+        self, path: Path | None = None, *, descriptor: int = 1, interval: float = FLUSH_INTERVAL, backlog: int = BACKLOG
     ) -> None:
         self.path = path
         self._interval = interval
         self._backlog = backlog
         self._descriptor = descriptor if path is None else _open(path)
         self._records: list[Record] = []
-        # One growing buffer: a thousand small objects kept until they are joined cost more than encoding them (page faults).
+        # One growing buffer: joining a thousand small objects costs more than encoding them.
         self._lines = bytearray()
         self._flushing = Supervised("log_file", self._flush, every=inf, of=self.name)
         self._jobs: SimpleQueue[bytearray | _Order] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._closed = False
-        # Each of these is changed by one side only: the loop counts what it handed over and refused, the thread the rest.
+        # Each of these is changed by one side only: the first two by the loop, the others by the
+        # thread.
         self._handed = 0
         self._refused = 0
         self._written = 0
@@ -101,20 +109,20 @@ class LogFile:
 
     @property
     def name(self) -> str:
-        return str(self.path) if self.path is not None else _NAMES.get(self._descriptor, "a descriptor")
+        return str(self.path) if self.path is not None else _DESCRIPTOR_NAMES.get(self._descriptor, "a descriptor")
 
     @property
     def dropped(self) -> int:
-        """Lines that were never written: the backlog was full, or writing failed."""
+        """Lines that were never written, because the backlog was full or writing failed."""
         return self._refused + self._lost
 
     @property
     def started(self) -> bool:
-        """Whether anything was ever handed to the thread."""
+        """Return True if anything was ever handed to the thread."""
         return self._thread is not None
 
     def append(self, record: Record) -> None:
-        """One more line, within the running loop. Never blocks, never fails."""
+        """Add a record, on the loop. Never blocks, never fails."""
         records = self._records
         records.append(record)
         if 1 < len(records) < BATCH:
@@ -122,21 +130,23 @@ class LogFile:
         self._wake()
 
     def put(self, line: bytes) -> None:
-        """One more line, ended by a line feed, from any thread, one at a time. Never blocks, never fails."""
+        """Add a line with its line feed, from any thread but only one at a time. Never blocks or
+        fails."""
         if self._closed or self._handed - self._written > self._backlog:
-            self._refused += 1
+            self._refuse(1)
             return
         self._handed += len(line)
         self._jobs.put(bytearray(line))
         self._start()
 
     def flush(self) -> None:
-        """Hands everything appended so far to the thread; returns before it is written."""
+        """Hand everything appended so far to the thread; return before it is written."""
         self._encode()
         self._hand_over()
 
     def reopen(self) -> None:
-        """Goes on in a new file of the same path (for log rotation); lines appended before still go to the old one."""
+        """Go on in a new file at the same path, for log rotation. Earlier lines go to the old
+        file."""
         if self._closed:
             return
         self.flush()
@@ -146,7 +156,8 @@ class LogFile:
             self._jobs.put(_Order.REOPEN)
 
     def close(self) -> None:
-        """Hands over what is left and lets the thread end by itself; lines appended later are dropped. Harmless twice."""
+        """Hand over what is left and let the thread end. Later lines are dropped. Harmless
+        twice."""
         if self._closed:
             return
         self.flush()
@@ -158,7 +169,8 @@ class LogFile:
             self._jobs.put(_Order.STOP)
 
     def wait(self, seconds: float) -> bool:
-        """After `close`: blocks until everything is written, at most so long; whether it is."""
+        """After `close`: block until all is written, for at most `seconds`; return True if it
+        is."""
         if self._thread is not None:
             self._thread.join(seconds)
         return self._thread is None or not self._thread.is_alive()
@@ -166,7 +178,8 @@ class LogFile:
     # On the loop.
 
     def _wake(self) -> None:
-        """The first record of a batch starts the timer; a full batch is encoded when this turn's callbacks have run."""
+        """Start the timer for a batch's first record; encode a full batch after this turn's
+        callbacks."""
         self._flushing.start(self._interval)
         if len(self._records) == BATCH:
             asyncio.get_running_loop().call_soon(self._batch)
@@ -182,14 +195,14 @@ class LogFile:
     def _encode(self) -> None:
         records, self._records = self._records, []
         if self._closed or self._handed - self._written > self._backlog:
-            self._refused += len(records)
+            self._refuse(len(records))
             return
         lines = self._lines
         for record in records:
             try:
                 lines += record[0](record)
             except Exception:
-                self._refused += 1
+                self._refuse(1)
                 log.exception("cannot encode a line for %s", self.name)
 
     def _hand_over(self) -> None:
@@ -200,9 +213,13 @@ class LogFile:
         self._jobs.put(chunk)
         self._start()
 
+    def _refuse(self, lines: int) -> None:
+        self._refused += lines
+        log_lines_dropped.add((self.name, "refused"), lines)
+
     def _start(self) -> None:
         if self._thread is None:
-            # A daemon: a disk that hangs for good must not keep the process from ending.
+            # A daemon, since a disk that hangs must not keep the process from ending.
             thread = threading.Thread(target=self._run, name=f"log {self.name}", daemon=True)
             thread.start()
             self._thread = thread  # only now: where no thread can be started, the next lines try again
@@ -227,9 +244,9 @@ class LogFile:
         self._release()
 
     def _write(self, chunk: bytes | bytearray) -> OSError | None:
-        """All of it, or the error that kept the rest from being written."""
+        """Write all of it, or return the error that kept the rest from being written."""
         if self._torn:
-            # The line that broke off stays broken; the next one must not become its end.
+            # A line has been cut off; the next one must not look like its end.
             chunk = b"\n" + chunk
         done = 0
         try:
@@ -237,12 +254,14 @@ class LogFile:
                 try:
                     done += os.write(self._descriptor, memoryview(chunk)[done:])
                 except BlockingIOError:
-                    # Standard output that somebody made non-blocking.
+                    # Standard output may have been made non-blocking by another process.
                     poll = select.poll()
                     poll.register(self._descriptor, select.POLLOUT)
                     poll.poll(1000)
         except OSError as error:
-            self._lost += chunk.count(b"\n", done or self._torn)
+            lost = chunk.count(b"\n", done or self._torn)
+            self._lost += lost
+            log_lines_dropped.add((self.name, "failed"), lost)
             if done:
                 self._torn = chunk[done - 1] != LINE_FEED
             return error
@@ -268,25 +287,34 @@ class LogFile:
 
 
 def located(directory: Path, name: str) -> Path | None:
-    """The file that a configuration in `directory` calls `name`, the same however it is spelt; None for "-", standard output."""
+    """Return the path that a configuration in `directory` calls `name`; None for "-", standard
+    output.
+
+    A file has one path, however it is spelt.
+    """
     if name == "-":
         return None
     path = directory / name
-    return path.parent.resolve() / path.name  # not the file itself: a link to it may lead elsewhere after a rotation
+    # The last part is not resolved: a link may lead to another file after a rotation.
+    return path.parent.resolve() / path.name
 
 
 def shared(keep: Callable[..., Any], path: Path | None) -> LogFile:
-    """The one LogFile of a path, whoever writes to it; `keep` is a Context's. Raises OSError."""
+    """Return the one LogFile of a path. `keep` is a Context's. Raises OSError."""
     file: LogFile = keep(("logging", str(path or "-")), path, lambda: LogFile(path))
     return file
 
 
 _OPEN: set[LogFile] = set()
-"""Every file not yet closed."""
+"""Files that are not closed yet."""
 
 
-def finish(seconds: float = AT_EXIT) -> bool:
-    """Closes every log file and blocks until all is written, at most so long; whether it is. Runs by itself at exit."""
+def finish(seconds: float = EXIT_TIMEOUT) -> bool:
+    """Close every log file and block until all is written, for at most `seconds`; return True if it
+    is.
+
+    Runs at exit.
+    """
     end = time.monotonic() + seconds
     files = [file for file in tuple(_OPEN) if file.started]
     for file in files:
@@ -298,7 +326,7 @@ atexit.register(finish)
 
 
 def _open(path: Path) -> int:
-    """Without O_NONBLOCK, opening a named pipe that nobody reads would wait for a reader."""
+    """Open a file for appending. O_NONBLOCK: opening a named pipe must not wait for its reader."""
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_NOCTTY, 0o640)
     os.set_blocking(descriptor, True)
     return descriptor

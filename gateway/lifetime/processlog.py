@@ -1,18 +1,47 @@
 """The process's own log, on standard error.
 
 A line never waits for who reads it: a thread writes, at most `BACKLOG` bytes wait for it, and lines
-beyond that are dropped and counted. Otherwise a pipe that nothing reads would stop the event loop after
-64 KiB, and with it readiness and signals.
+beyond that are dropped and counted. Otherwise a pipe that nothing reads would stop the event loop
+after 64 KiB, and with it readiness and signals.
 """
 
 from __future__ import annotations
 
 import logging
+from datetime import UTC, datetime
 
+import orjson
+
+from gateway.config.tables.server import ProcessLogConfig
 from gateway.lifetime.logfile import LogFile
 
 BACKLOG = 1024 * 1024
 TEXT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a record: timestamp, level, logger, message, and the traceback as
+    `exception`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        when = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        said = {
+            "timestamp": when.replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": _plain(record.getMessage()),
+        }
+        if record.exc_info:
+            said["exception"] = _plain(self.formatException(record.exc_info))
+        return orjson.dumps(said).decode()
+
+
+def _plain(text: str) -> str:
+    """`text` without lone surrogates, which JSON cannot have."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+FORMATTERS = {"text": logging.Formatter(TEXT), "json": JsonFormatter()}
 
 
 class ProcessLog(logging.Handler):
@@ -21,7 +50,7 @@ class ProcessLog(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
         self.file = LogFile(descriptor=2, backlog=BACKLOG)
-        self.setFormatter(logging.Formatter(TEXT))
+        self.setFormatter(FORMATTERS["text"])
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -30,13 +59,19 @@ class ProcessLog(logging.Handler):
             line = f"{record.levelname} {record.name}: {record.msg!r} cannot be formatted: {error!r}"
         self.say(line)
 
+    def configure(self, config: ProcessLogConfig) -> None:
+        """Follow `[logging] process`, for what is logged from now on."""
+        self.setFormatter(FORMATTERS[config.format])
+        logging.getLogger().setLevel(config.level.upper())
+
     def say(self, line: str) -> None:
         """Write a line as it is, after those logged before it."""
         self.file.put(line.encode("utf-8", "backslashreplace") + b"\n")
 
 
 def install() -> ProcessLog:
-    """Make it the only handler of the root logger; level INFO. Warnings of Python's go to it as well."""
+    """Make it the only handler of the root logger; level INFO. Warnings of Python's go to it as
+    well."""
     handler = ProcessLog()
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.captureWarnings(True)

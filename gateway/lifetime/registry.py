@@ -117,8 +117,8 @@ class Registry:
 class Draft:
     """The objects of one snapshot, acquired one by one while it is composed.
 
-    Then either `commit`, and `release` when the snapshot's last request has ended; or `release` alone,
-    which closes what was made for nothing.
+    Then either `commit`, and `release` when the snapshot's last request has ended; or `release`
+    alone, which closes what was made for nothing.
     """
 
     def __init__(self, owner: Registry) -> None:
@@ -131,7 +131,8 @@ class Draft:
     def keep(self, key: Key, fingerprint: object, make: Callable[[], Any], settings: object = None) -> Any:
         """Return the object under `key` that was made with an equal `fingerprint`, or make it.
 
-        settings: what its `adopt` is called with at the commit. Raises ConflictingSettings when this
+        settings: what its `adopt` is called with at the commit. Raises ConflictingSettings when
+                  this
             draft has already asked for the same object with others.
         """
         if settings is not None and self._settings.setdefault(key, settings) != settings:
@@ -144,11 +145,13 @@ class Draft:
         return entry.made
 
     def at_commit(self, step: Callable[[], None]) -> None:
-        """Run `step` at the commit, after new settings have been adopted; never if the reload is refused."""
+        """Run `step` at the commit, after new settings have been adopted; never if the reload is
+        refused."""
         self._steps.append(step)
 
     def commit(self) -> None:
-        """Put into force what was asked for. A step that fails is logged and does not stop the others."""
+        """Put into force what was asked for. A step that fails is logged and does not stop the
+        others."""
         settings, self._settings = self._settings, {}
         steps, self._steps = self._steps, []
         for key, wanted in settings.items():

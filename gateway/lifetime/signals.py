@@ -1,8 +1,8 @@
 """Signals of the process, from its first moment to its last.
 
-Handlers are installed before anything else is imported. Until the event loop can act on them, signals
-are remembered, so that none is lost and none kills the process: neither while it starts or ends, nor
-as PID 1, where the kernel drops a signal that has no handler.
+Handlers are installed before anything else is imported. Until the event loop can act on them,
+signals are remembered, so that none is lost and none kills the process: neither while it starts or
+ends, nor as PID 1, where the kernel drops a signal that has no handler.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ class Loop(Protocol):
 
 
 class Signals:
-    """Hands signals to `act`, in the loop's thread. The second TERM or INT ends the process with 1."""
+    """Hands signals to `act`, in the loop's thread. The second TERM or INT ends the process with
+    1."""
 
     def __init__(self, end: Callable[[int], object] = os._exit) -> None:
         self.waiting: list[int] = []
@@ -65,7 +66,8 @@ class Signals:
 
 
 def _say(line: bytes) -> None:
-    """Write to standard error if that takes it now: a pipe that is full must not hold up the end."""
+    """Write to standard error if that takes it now: a pipe that is full must not hold up the
+    end."""
     poll = select.poll()
     poll.register(2, select.POLLOUT)
     try:

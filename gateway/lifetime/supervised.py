@@ -40,7 +40,8 @@ class Timers(Protocol):
 
 
 class Supervised:
-    """Call `work` every `every` seconds, counted from the end of one round to the start of the next.
+    """Call `work` every `every` seconds, counted from the end of one round to the start of the
+    next.
 
     task:   what kind of work it is, for logs and the label of gateway_background_failures_total.
             A constant, never a path or a name from outside.

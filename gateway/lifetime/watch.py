@@ -37,7 +37,8 @@ def stamp(path: Path) -> Stamp:
 
 
 class Watched(Generic[T]):
-    """Look at `path` every `every` seconds. After a change, `load` it in a thread and `take` the result.
+    """Look at `path` every `every` seconds. After a change, `load` it in a thread and `take` the
+    result.
 
     seen: the stamp from before the file was read last.
     load: raises ValueError for a file that is wrong; what was read before then stays in force.
@@ -69,9 +70,11 @@ class Watched(Generic[T]):
         self._task.close()
 
     def offer(self, seen: Stamp, loaded: T) -> Callable[[], None]:
-        """Return the step that takes what a reload has just read, for the moment when the reload is committed.
+        """Return the step that takes what a reload has just read, for the moment when the reload is
+        committed.
 
-        It does nothing if what is in force was read later, or is this very file: several routes may use it.
+        It does nothing if what is in force was read later, or is this very file: several routes may
+        use it.
         """
         number = self._number()
 

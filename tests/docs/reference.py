@@ -27,6 +27,7 @@ from gateway.tokens.claims import Texts
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "configuration.md"
 MARKED = re.compile(r"(<!-- keys of (.+?) -->\n)(.*?)(<!-- end of keys -->\n)", re.DOTALL)
+OWN_LOGS = "[logging] of gateway.toml"
 FAILURES = "failures"
 """The name of the one table that is not about keys."""
 
@@ -87,7 +88,10 @@ def failures() -> str:
 
 def sections() -> list[Section]:
     """Every section, in the order of the page; keys of gateway.toml and pipeline files stand in no table."""
-    found = [*walk(GatewayConfig, ""), *walk(UpstreamConfig, "upstream.NAME")]
+    own = walk(GatewayConfig, "")
+    # A middleware is called logging, too.
+    found = [dataclasses.replace(one, heading=OWN_LOGS) if one.heading == "[logging]" else one for one in own]
+    found += [*walk(UpstreamConfig, "upstream.NAME")]
     found += [*walk(PipelineConfig, "pipeline"), *walk(RouteConfig, "route", many=True)]
     for name in middlewares.CATALOGUE:
         table = middlewares.find(name).config

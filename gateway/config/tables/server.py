@@ -230,6 +230,23 @@ class ErrorsConfig:
 
 
 @table
+class ProcessLogConfig:
+    """The process's own log, on standard error: starts, reloads, endpoints, errors."""
+
+    format: str = setting(
+        Choice("text", "json"), default="text", doc="`json`: one object a line. What is logged before this is read is text"
+    )
+    level: str = setting(Choice("debug", "info", "warning", "error"), default="info", doc="the least that is logged")
+
+
+@table
+class LogsConfig:
+    """Logs of the gateway itself; requests are logged by the middleware `logging`."""
+
+    process: ProcessLogConfig = setting(default=ProcessLogConfig(), doc="on standard error: `[logging.process]`")
+
+
+@table
 class GatewayConfig:
     """`gateway.toml` itself."""
 
@@ -245,4 +262,5 @@ class GatewayConfig:
     routing: RoutingConfig = setting(default=RoutingConfig(), doc="how paths are compared: `[routing]`")
     store: StoreConfig = setting(default=StoreConfig(), doc="where shared state lives: `[store]`")
     errors: ErrorsConfig = setting(default=ErrorsConfig(), doc="what error bodies look like: `[errors]`")
+    logging: LogsConfig = setting(default=LogsConfig(), doc="the gateway's own log: `[logging]`")
     tokens: TokensConfig | None = setting(default=None, doc="the gateway as an issuer of tokens: `[tokens]`")

@@ -55,6 +55,7 @@ CONTRACT = {
     "gateway_store_gateways": ("gauge", set()),
     "gateway_store_failures_total": ("counter", {"reason"}),
     "gateway_background_failures_total": ("counter", {"task"}),
+    "gateway_log_lines_dropped_total": ("counter", {"log", "reason"}),
 }
 
 

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.core.telemetry import log_lines_dropped
 from gateway.lifetime import logfile
 from gateway.lifetime.logfile import BATCH, LogFile, finish
 from tests.until import until
@@ -297,7 +298,7 @@ async def test_a_full_disk_is_told_once_and_survived(disk: Callable[..., Disk], 
         file.flush()
     close(file)
     assert taken.taken == b"2\n2\n3\n3\n"
-    assert file.dropped == 4
+    assert file.dropped == 4 == log_lines_dropped.get((file.name, "failed"))
     told = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert told == [
         f"cannot write to {tmp_path}/log, lines are dropped: [Errno 28] No space left on device",

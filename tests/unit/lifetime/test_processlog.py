@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import json
 import logging
 import os
+import sys
 import warnings
 from collections.abc import Iterator
 
 import pytest
 
+from gateway.config.tables.server import ProcessLogConfig
+from gateway.core.telemetry import log_lines_dropped
 from gateway.lifetime import processlog
 from gateway.lifetime.processlog import ProcessLog
 
@@ -54,6 +58,7 @@ def test_a_pipe_that_nothing_reads_costs_lines_and_no_time(pipe: tuple[int, Proc
         log.say(line)
     assert log.file.dropped > 0
     lost = log.file.dropped
+    assert lost == log_lines_dropped.get((log.file.name, "refused"))
     log.file.close()
     while not log.file.wait(0.001):
         os.read(reader, 65536)
@@ -76,3 +81,34 @@ def test_installing_makes_it_the_only_one():
         logging.captureWarnings(False)
         root.handlers[:] = handlers
         root.setLevel(level)
+
+
+def test_it_can_be_json_and_say_less(pipe: tuple[int, ProcessLog], monkeypatch: pytest.MonkeyPatch):
+    reader, log = pipe
+    root = logging.getLogger()
+    before = root.level
+    log.configure(ProcessLogConfig(format="json", level="warning"))
+    assert root.level == logging.WARNING
+    root.setLevel(before)
+    try:
+        raise ZeroDivisionError("by\nzero")
+    except ZeroDivisionError:
+        failed = record('"%s"', "\udcff")
+        failed.exc_info = sys.exc_info()
+    failed.created = 1.5
+    log.emit(failed)
+    log.configure(ProcessLogConfig())
+    root.setLevel(before)
+    log.emit(record("text again"))
+    log.file.close()
+    assert log.file.wait(10)
+    first, second = os.read(reader, 65536).decode().splitlines()
+    said = json.loads(first)
+    assert "by\nzero" in said.pop("exception")
+    assert said == {
+        "timestamp": "1970-01-01T00:00:01.500Z",
+        "level": "warning",
+        "logger": "gateway.reload",
+        "message": '"\\udcff"',
+    }
+    assert second.endswith("text again")
