@@ -13,8 +13,8 @@ from gateway.config.tables.server import RedirectConfig
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed, Failure
 from gateway.routing.router import Router
-from gateway.runtime.compose import World
 from gateway.runtime.reload import Runtime
+from gateway.runtime.services import World
 from gateway.runtime.snapshot import Route, Snapshot
 
 NAME = "redirect"

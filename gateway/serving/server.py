@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed
 from gateway.core.telemetry import Family
-from gateway.runtime.compose import World
+from gateway.runtime.services import World
 from gateway.runtime.snapshot import Snapshot
 from gateway.serving.admission import Admission
 from gateway.serving.tunnel import Tunnels

@@ -7,6 +7,7 @@ import socket
 
 import pytest
 
+from gateway.core.telemetry import background_failures
 from tests.certificates import Authority
 from tests.client import Client
 from tests.flow.conftest import PLAIN
@@ -172,6 +173,17 @@ async def test_ordinary_requests_beside_idle_and_slow_clients(start, origin, con
             assert (await ordinary.get("/")).status == 200
     assert [(await client.read()).status for client in slow] == [408] * len(slow)
     assert [(await client.get("/")).status for client in idle] == [200] * len(idle)
+
+
+async def test_an_error_in_a_sweep_does_not_end_the_deadlines(start, origin, connect, monkeypatch):
+    gateway = await start(PLAIN, upstreams(origin), '[server]\nheader_timeout = "300ms"\n')
+    before = background_failures.get(("client_deadlines",))
+    monkeypatch.setattr(gateway._listener._deadlines, "sweep", lambda connections, now: 1 / 0)
+    await until(lambda: background_failures.get(("client_deadlines",)) > before + 1)
+    monkeypatch.undo()
+    slow = await connect(gateway)
+    await slow.send(b"GET / HTTP/1.1\r\nHost:")
+    assert (await slow.read()).status == 408
 
 
 async def test_connections_in_all(start, origin, connect):

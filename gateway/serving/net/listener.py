@@ -13,6 +13,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from gateway.config.tables.server import ListenConfig, ServerConfig
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed, Failure
+from gateway.lifetime.supervised import Supervised
 from gateway.protocols.tls import ServerTls
 from gateway.serving.admission import Admission, Certified
 from gateway.serving.http1.codec import Http1Codec
@@ -59,7 +60,7 @@ class Listener:
         self._acceptor: Acceptor | None = None
         self._deadlines = Deadlines(self.count_refused)
         self._config = ServerConfig()
-        self._timer: asyncio.TimerHandle | None = None
+        self._sweeps = Supervised("client_deadlines", self._sweep, every=SWEEP, of=name)
         self.now = self._loop.time()
         self.configure()
 
@@ -101,7 +102,7 @@ class Listener:
         """Listens; returns the port. Raises OSError when the address cannot be had."""
         self._started = True
         self._acceptor = Acceptor(self, proxy_protocol=config.proxy_protocol)
-        self._sweep()
+        self._sweeps.start()
         return await self._acceptor.start(config.host, config.port, config.backlog)
 
     async def stop(self, timeout: float) -> None:
@@ -129,8 +130,7 @@ class Listener:
         for _ in range(5):
             if self.connections:
                 await asyncio.sleep(0.02)
-        if self._timer is not None:
-            self._timer.cancel()
+        self._sweeps.close()
 
     def opened(self, connection: Http1Connection) -> None:
         transport = connection.transport
@@ -239,4 +239,3 @@ class Listener:
         self._deadlines.sweep(tuple(self.connections), self.now)
         self._telemetry.connections.set((self.name,), len(self.connections))
         self.tunnels.sweep(self.now)
-        self._timer = self._loop.call_later(SWEEP, self._sweep)
