@@ -1,16 +1,13 @@
-"""The process: wiring, signals, lifetime.
+"""One gateway: the runtime, its listeners, and how it begins and ends.
 
-TERM and INT drain and stop, a second one stops at once; HUP reloads; USR1 reopens log files
-(lifetime.signals has them before anything else is imported).
+TERM and INT drain and stop, HUP reloads, USR1 reopens log files (lifetime/signals.py).
 """
 
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
-import resource
 import signal
 import ssl
 import sys
@@ -21,33 +18,29 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from aiohttp import http_parser
-
 from gateway import __version__
 from gateway.admin.application import PUBLIC, make_app
 from gateway.admin.listener import AdminListener
-from gateway.builtins.answers import with_store, worst
 from gateway.config.tables.endpoints import EndpointConfig
 from gateway.config.tables.server import AdminConfig, ListenConfig, RedirectConfig
 from gateway.config.toml.problems import ConfigErrors, Problem
 from gateway.core.hooks import ConfigProblem
 from gateway.lifetime import processlog
-from gateway.lifetime.heap import settle
+from gateway.lifetime.heap import settle_process
 from gateway.lifetime.signals import STOPPING, Signals
 from gateway.protocols.tls import server_tls
-from gateway.runtime.compose import World
+from gateway.runtime.diff import restarts
 from gateway.runtime.reload import Outcome, Runtime
+from gateway.runtime.services import World
 from gateway.serving.net.listener import Listener
 from gateway.upstream.connections.transport import Transport
 
 log = logging.getLogger("gateway")
 
-FILES = 1024 * 1024
-"""Open files beyond which more are of no use to one process."""
-
 
 class Gateway:
-    """One gateway: the runtime, its two listeners, and what the admin application asks for (admin.application.AdminState)."""
+    """One gateway: its runtime, its listeners, and answers for the admin application
+    (AdminState)."""
 
     def __init__(self, path: Path, environ: Mapping[str, str]) -> None:
         self.transport = Transport()
@@ -58,19 +51,22 @@ class Gateway:
         self._redirect: Listener | None = None
         self._admin: AdminListener | None = None
         self._metrics: AdminListener | None = None
+        self.process_log: processlog.ProcessLog | None = None
+        """Follows `[logging] process`, if the process has no other purpose than this gateway."""
         self._serving = False
         self._draining = False
         self._early: list[int] = []
-        """Signals that came while it started, for when it serves."""
+        """Signals that came before it served."""
         self._starting: asyncio.Task[None] | None = None
         self._stop = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
         self.port = self.admin_port = self.metrics_port = self.redirect_port = 0
 
     async def start(self) -> None:
-        """Loads, listens. Raises ConfigErrors or OSError."""
+        """Load the configuration and listen. Raises ConfigErrors or OSError."""
         self.transport.start()
         await self.runtime.start()
+        self._configure_log()
         config = self.runtime.snapshot.loaded.gateway
         self._listener = Listener(self.runtime)
         with binding(config.listen.host, config.listen.port):
@@ -131,7 +127,7 @@ class Gateway:
             await asyncio.wait((self._starting,))
             if not self._starting.cancelled():
                 self._starting.result()
-                settle_memory()
+                settle_process()
                 for number in self._early:
                     self._on_signal(number)
                 await self._stop.wait()
@@ -141,7 +137,8 @@ class Gateway:
             signals.detach()
 
     async def close(self) -> None:
-        """Report not ready, serve for `shutdown_delay`, drain for at most `shutdown_timeout`, close.
+        """Report not ready, serve for `shutdown_delay`, drain for at most `shutdown_timeout`,
+        close.
 
         A gateway that has not begun to serve has nothing to wait for.
         """
@@ -149,7 +146,8 @@ class Gateway:
         if self._listener is not None:
             config = self.runtime.snapshot.loaded.gateway.server
             if config.shutdown_delay and self._serving:
-                # Balancers in front have yet to find out; until then refusing would be an error for clients.
+                # Balancers in front have yet to find out; until then refusing would be an error for
+                # clients.
                 self._listener.draining = True
                 await asyncio.sleep(config.shutdown_delay)
             await self._listener.stop(config.shutdown_timeout)
@@ -195,17 +193,25 @@ class Gateway:
     # What the admin application asks for.
 
     async def reload(self) -> Outcome:
-        """The next configuration, or the reasons against it."""
-        outcome = await self.runtime.reload()
+        """Take the next configuration, or return what is wrong with it."""
+        outcome = replace(await self.runtime.reload(), waiting=self.waiting())
+        for line in outcome.waiting:
+            log.warning("%s", line)
         if outcome.ok:
+            self._configure_log()
             for listener in (self._listener, self._redirect):
                 if listener is not None:
                     listener.configure()
             self._renew_admin_tls()
         return outcome
 
+    def _configure_log(self) -> None:
+        if self.process_log is not None:
+            self.process_log.configure(self.runtime.snapshot.loaded.gateway.logging.process)
+
     def _renew_admin_tls(self) -> None:
-        """Certificates of the admin listener that were renewed; what else [admin] says needs a restart."""
+        """Take renewed certificates of the admin listener. Other changes of [admin] need a
+        restart."""
         config = self.runtime.snapshot.loaded.gateway.admin
         if config is None or config.tls is None or self._admin is None or self._admin.tls is None:
             return
@@ -217,38 +223,34 @@ class Gateway:
             self._metrics.tls = self._admin.tls
 
     def reset_circuit(self, name: str) -> bool | None:
-        """Closes an upstream's breaker by hand; False when it has none, None when there is no such upstream."""
+        """Close an upstream's breaker. Return False if it has none, None if there is no such
+        upstream."""
         pool = self.runtime.snapshot.pools.get(name)
         return None if pool is None else pool.reset_circuit()
 
     def register(self, name: str, config: EndpointConfig) -> bool | None:
-        """Adds an endpoint to an upstream; False when that takes none this way, None when there is no such upstream."""
+        """Add an endpoint. Return False if the upstream takes none, None if there is no such
+        upstream."""
         if name not in self.runtime.snapshot.pools:
             return None
         discovery = self.runtime.discoveries.get(name)
         return discovery is not None and discovery.register(config)
 
     def deregister(self, name: str, url: str) -> bool:
-        """Takes it out again; False when it was not there."""
+        """Take an endpoint out that was added. Return False if there is none."""
         discovery = self.runtime.discoveries.get(name)
         return discovery is not None and discovery.deregister(url)
 
     def ready(self) -> bool:
-        """Whether new requests should be sent here."""
+        """Return True if new requests should be sent here."""
         return not self._draining and self._listener is not None
 
     def health(self) -> dict[str, Any]:
-        """The condition of every upstream and its endpoints, and of the shared store."""
-        snapshot = self.runtime.snapshot
-        upstreams = {name: pool.status() for name, pool in snapshot.pools.items()}
-        found: dict[str, Any] = {"status": worst(upstream["status"] for upstream in upstreams.values()), "upstreams": upstreams}
-        if snapshot.store is not None:
-            found["store"] = snapshot.store.status()
-            found["status"] = with_store(found["status"], found["store"])
-        return found
+        """Return the condition of every upstream, its endpoints, and the store."""
+        return self.runtime.snapshot.health.report()
 
     def config(self) -> dict[str, Any]:
-        """What is in force, by names; no values that could be secret."""
+        """Return what is in force, by names; no values that could be secret."""
         loaded = self.runtime.snapshot.loaded
         return {
             "hash": loaded.hash,
@@ -282,7 +284,7 @@ class Gateway:
         }
 
     def status(self) -> dict[str, Any]:
-        """The process in numbers."""
+        """Return the process in numbers."""
         runtime = self.runtime
         return {
             "version": __version__,
@@ -293,7 +295,40 @@ class Gateway:
             "in_flight": int(self.telemetry.in_flight.get()),
             "snapshots_alive": 1 + len(runtime.retiring),
             "python": sys.version.split()[0],
+            "addresses": self.addresses(),
+            "waiting": list(self.waiting()),
         }
+
+    def addresses(self) -> dict[str, str]:
+        """Return where it really listens, by table of gateway.toml."""
+        started = self.runtime.started
+        if started is None:
+            return {}
+        listen, admin = started.listen, started.admin
+        found = {"listen": address(listen.host, self.port)}
+        if listen.redirect is not None:
+            found["redirect"] = address(listen.redirect.host or listen.host, self.redirect_port)
+        if admin is not None:
+            found["admin"] = address(admin.host, self.admin_port)
+            if admin.metrics is not None:
+                found["metrics"] = address(admin.metrics.host, self.metrics_port)
+        return found
+
+    def waiting(self) -> tuple[str, ...]:
+        """Return a line for each table that waits for a restart."""
+        runtime = self.runtime
+        if runtime.started is None:
+            return ()
+        where = self.addresses()
+        return tuple(
+            f"[{name}] waits for a restart; it is on {where[name]}" if name in where else f"[{name}] waits for a restart"
+            for name in restarts(runtime.started, runtime.snapshot.loaded.gateway)
+        )
+
+
+def address(host: str, port: int) -> str:
+    """Return host and port as in a URL."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 @contextmanager
@@ -303,60 +338,4 @@ def binding(host: str, port: int) -> Iterator[None]:
         yield
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
-        where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        raise OSError(error.errno, f"cannot listen on {where}: {reason.lower()}") from error
-
-
-def raise_file_limit() -> int:
-    """Lets the process open as many files as it may, since every connection is one; returns how many that are."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = FILES if hard == resource.RLIM_INFINITY else min(hard, FILES)
-    if soft != resource.RLIM_INFINITY and soft < most:
-        try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-        except (OSError, ValueError) as error:
-            log.warning("cannot open more than %d files: %s", soft, error)
-            return soft
-        return most
-    return soft if soft != resource.RLIM_INFINITY else most
-
-
-def new_event_loop() -> asyncio.AbstractEventLoop:
-    """uvloop's where it is installed. Says loudly what costs most of the speed when it is missing."""
-    if http_parser.HttpRequestParser is http_parser.HttpRequestParserPy:
-        log.warning("aiohttp runs without its C parser: requests cost several times as much; install it from a wheel")
-    try:
-        import uvloop
-    except ImportError:
-        log.warning("uvloop is missing: requests cost about twice as much; install uvloop")
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()
-
-
-def settle_memory() -> None:
-    """Spares the collector what will live as long as the process, and lets it look less often at the rest.
-
-    A request leaves no reference cycles behind, so collecting after every 700 new objects, Python's default, only walks again
-    and again over what is in flight: a third of a request's cost at a high rate.
-    """
-    settle()
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
-
-
-def run(path: Path, signals: Signals) -> int:
-    """`gateway run`: 0 after a clean stop, 1 when the configuration is bad or the address cannot be had."""
-    output = processlog.install()
-    raise_file_limit()
-    try:
-        with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            runner.run(Gateway(path, os.environ).run(signals))
-    except ConfigErrors as errors:
-        for problem in errors.problems:
-            output.say(str(problem))
-        return 1
-    except OSError as error:
-        output.say(f"gateway: cannot start: {error.strerror or error}")
-        return 1
-    return 0
+        raise OSError(error.errno, f"cannot listen on {address(host, port)}: {reason.lower()}") from error

@@ -1,4 +1,4 @@
-"""The command line: parses arguments, prints, and returns the exit code. The work is done elsewhere."""
+"""The command line: parse arguments, run a command, return its exit code."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ READER_GONE = 128 + signal.SIGPIPE
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; returns its exit code."""
+    """Run one command and return its exit code."""
     given = sys.argv[1:] if arguments is None else arguments
     signals = Signals()
     if given[:1] == ["run"]:
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if sys.stdout is not None:  # None where it was closed
             sys.stdout.flush()
     except BrokenPipeError:
-        # The reader, such as `head`, has enough. Python would write what is buffered once more when it ends.
+        # The reader, such as `head`, has enough. Python would write the buffer again when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return READER_GONE
     return code
@@ -76,9 +76,9 @@ def _config(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from gateway import app
+    from gateway.commands.run import run
 
-    return app.run(options.config, options.signals)
+    return run(options.config, options.signals)
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -121,7 +121,7 @@ def _ask(options: argparse.Namespace, method: str, path: str) -> int:
         try:
             admin = admin_of(options.config, os.environ)
         except ConfigErrors as errors:
-            print(f"gateway: say --admin URL, for there is no telling it: {errors.problems[0]}", file=sys.stderr)
+            print(f"gateway: the admin listener is not known, use --admin URL: {errors.problems[0]}", file=sys.stderr)
             return 1
         if admin is None:
             print(f"gateway: {options.config} has no admin listener", file=sys.stderr)

@@ -116,7 +116,8 @@ class Store(Schema):
 
 
 class Health(Schema):
-    """The gateway's condition: that of its worst upstream, and degraded while the shared store is away."""
+    """The gateway's condition: that of the worst upstream that a route needs and nothing stands in for,
+    and degraded at least while the shared store is away."""
 
     status = fields.String(required=True, validate=validate.OneOf(CONDITIONS))
     store = fields.Nested(Store, metadata=described("With a shared store"))
@@ -173,6 +174,12 @@ class Status(Schema):
     in_flight = fields.Integer(metadata=described("Requests being handled"))
     snapshots_alive = fields.Integer(metadata=described("1, and one more for each earlier configuration with requests left"))
     python = fields.String()
+    addresses = fields.Dict(
+        keys=fields.String(),
+        values=fields.String(),
+        metadata=described("Where it really listens, by table: listen, redirect, admin, metrics"),
+    )
+    waiting = fields.List(fields.String(), metadata=described("What waits for a restart"))
 
 
 class ConfigProblem(Schema):
@@ -192,6 +199,7 @@ class Reloaded(Schema):
     ok = fields.Boolean(required=True)
     hash = fields.String(required=True)
     changes = fields.List(fields.String(), required=True, metadata=described("Names of what differs, never values"))
+    waiting = fields.List(fields.String(), metadata=described("What waits for a restart"))
     problems = fields.List(fields.Nested(ConfigProblem), required=True)
 
 

@@ -6,7 +6,7 @@ Nothing is imported before a list names it. Each entry is a module with `CONFIG`
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -78,6 +78,16 @@ def find(name: str) -> Kind:
             raise UnknownMiddleware(f"cannot load {kind} from {point.value}: {error}") from None
         return Kind(kind, build, getattr(import_module(point.module), "CONFIG", None))
     raise UnknownMiddleware(f"no middleware is called {kind!r}")
+
+
+def secrets(configured: Iterable[tuple[str, Any]]) -> frozenset[str]:
+    """The names that credentials come in, of all that is configured: what one asks for may be sent to another."""
+    found: set[str] = set()
+    for name, settings in configured:
+        of = getattr(find(name).module, "secrets", None)
+        if of is not None:
+            found |= of(settings)
+    return frozenset(found)
 
 
 def names() -> list[str]:

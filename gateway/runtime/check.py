@@ -1,4 +1,4 @@
-"""`gateway check`: everything a reload would do, in a process of its own, thrown away afterwards."""
+"""`gateway check`: compile a configuration as a reload would, and throw the result away."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from pathlib import Path
 
 from gateway.config.check.compile import LoadedConfig
 from gateway.lifetime.registry import Registry
-from gateway.runtime.compose import World, compose
+from gateway.runtime.compose import compose
 from gateway.runtime.reload import load
+from gateway.runtime.services import World
 from gateway.upstream.connections.transport import Transport
 
 
 def check(path: Path, environ: Mapping[str, str]) -> LoadedConfig:
-    """The configuration that a reload would take. Raises ConfigErrors with everything a reload would refuse it for."""
+    """Return the configuration with its warnings. Raises ConfigErrors with all a reload would
+    refuse it for."""
     loaded = load(path, environ)
     draft = Registry().draft()
     try:

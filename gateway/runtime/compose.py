@@ -1,76 +1,59 @@
-"""Configuration to snapshot: builds every middleware, flattens every pipeline, gives every route
-its target.
+"""Compose a snapshot of a configuration: build middlewares, flatten pipelines, give routes targets.
 
-Runs beside the snapshot in force and touches nothing of it: whatever is kept across reloads comes
-from, or goes into, a Draft, and pools take their new settings only when the reload commits.
+Nothing of the snapshot in force is changed: what is kept across reloads comes from a Draft or goes
+into one, and pools take new settings only when the reload commits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from gateway import middlewares
 from gateway.builtins.answers import builtin, limits_awaited
+from gateway.builtins.health import Health
 from gateway.config.check.compile import LoadedConfig
 from gateway.config.tables.pipeline import PipelineConfig, RouteConfig
 from gateway.config.tables.server import RoutingConfig
 from gateway.config.tables.tokens import BUILTINS as TOKEN_BUILTINS
 from gateway.config.toml.problems import ConfigErrors, Problem
-from gateway.core.clock import REAL, Clock
 from gateway.core.hooks import ConfigProblem, Context, Hooks, kind_of
-from gateway.core.telemetry import Telemetry
 from gateway.core.wait import in_task
 from gateway.lifetime.registry import Draft
 from gateway.limits.ledger import Ledger
 from gateway.routing.regions import Regions
 from gateway.routing.rewrite import rewritten
 from gateway.routing.router import Router
+from gateway.runtime.build import Builder
 from gateway.runtime.early import RENDERER, early_pipeline, unrouted_pipeline
-from gateway.runtime.operator_hooks import checked
-from gateway.runtime.operator_modules import outdated
 from gateway.runtime.pipeline import Pipeline, flatten
 from gateway.runtime.prefixes import restored_prefix, with_redirects
+from gateway.runtime.route_limit import own_limit
+from gateway.runtime.services import World, issuer_of, ledger_of, shared_store
 from gateway.runtime.slices import Steps, at_once
 from gateway.runtime.snapshot import Route, Snapshot, source_of
 from gateway.runtime.tls import listening, towards
-from gateway.store.stores import BadUrl, SharedStore, is_url, parse
-from gateway.upstream.connections.transport import Transport
-from gateway.upstream.fallback import forwarding
+from gateway.store.stores import SharedStore
+from gateway.upstream.fallback import chain, forwarding
 from gateway.upstream.pool.pool import Pool
 
 if TYPE_CHECKING:
     from gateway.builtins.token_build import Issuing
-    from gateway.config.toml.positions import KeyPath
 
 GUARDS = frozenset(("auth", "forward_auth"))
-"""Middlewares that ask callers who they are."""
-
-
-@dataclass(frozen=True, slots=True)
-class World:
-    """What snapshots are composed into: the parts of the process that outlive them."""
-
-    transport: Transport
-    telemetry: Telemetry = field(default_factory=Telemetry)
-    clock: Clock = REAL
+"""Middlewares that authenticate callers."""
 
 
 def compose(loaded: LoadedConfig, draft: Draft, world: World, number: int = 1) -> Snapshot:
-    """A snapshot of `loaded`.
-
-    Raises ConfigErrors with every problem the middlewares find in their settings.
-    """
+    """Return a snapshot of `loaded`. Raises ConfigErrors with every problem that middlewares report."""
     return at_once(composing(loaded, draft, world, number))
 
 
 def composing(loaded: LoadedConfig, draft: Draft, world: World, number: int = 1) -> Steps[Snapshot]:
-    """As `compose`, in steps: at most one middleware is built, or one route put together, between
-    two of them.
-    """
+    """As `compose`, in steps, each of which builds at most one middleware or one route."""
     return _Composer(loaded, draft, world, number).compose()
 
 
@@ -83,82 +66,43 @@ class _Composer:
         self.store: SharedStore | None = None
         self.ledger: Ledger | None = None
         self.issuing: Issuing | None = None
-        self.secrets = _secrets(loaded)
-        self.modules: set[str] = set()
-        """Of operators' own middlewares, as far as they have been looked at."""
+        self.pools: dict[str, Pool] = {}
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
 
     def compose(self) -> Steps[Snapshot]:
-        self.store = self._store()
-        self.ledger = self._ledger()
-        self.issuing = self._issuing()
-        pools: dict[str, Pool] = {}
-        for name in self.loaded.upstreams:
-            pools[name] = self._pool(name)
+        loaded, draft, world = self.loaded, self.draft, self.world
+        self.store = shared_store(loaded, self._take)
+        self.ledger = ledger_of(self.store, loaded, draft, world, self._take)
+        self.issuing = issuer_of(self.store, loaded, draft, world, self._take)
+        issuer = self.issuing.issuer if self.issuing is not None else None
+        secrets = middlewares.secrets(_settings(loaded))
+        self.builder = Builder(loaded, draft, world, self.store, self.ledger, issuer, secrets, self._take)
+        for name in loaded.upstreams:
+            self.pools[name] = self._pool(name)
             yield None
+        self.health = self._health()
         routes: list[Route] = []
-        for pipeline in self.loaded.pipelines:
-            yield from self._routes(pipeline, pools, routes)
+        for pipeline in loaded.pipelines:
+            yield from self._routes(pipeline, routes)
+        build, render = self.builder.build, self.builder.renderer
         early: dict[str, Pipeline] = {}
-        for pipeline in self.loaded.pipelines:
-            early[pipeline.name] = early_pipeline(pipeline, self._build, self._renderer)
+        for pipeline in loaded.pipelines:
+            early[pipeline.name] = early_pipeline(pipeline, build, render)
             yield None
-        unrouted = unrouted_pipeline(self.loaded.pipelines, early, self._build, self._renderer)
-        keep, now = self.draft.keep, self.world.clock.wall()
-        tls = listening(self.loaded, keep, now, self._take)
-        upstream_tls = {name: made for name in pools if (made := towards(self.loaded, name, keep, self._take)) is not None}
+        unrouted = unrouted_pipeline(loaded.pipelines, early, build, render)
+        tls = listening(loaded, draft.keep, world.clock.wall(), self._take)
+        upstream_tls = {name: made for name in self.pools if (made := towards(loaded, name, draft.keep, self._take)) is not None}
         if self.problems:
-            raise ConfigErrors([*self.loaded.warnings, *self.warnings, *self.problems])
-        loaded = replace(self.loaded, warnings=(*self.loaded.warnings, *self.warnings)) if self.warnings else self.loaded
-        router, regions = yield partial(_index, routes, self.loaded.gateway.routing)
-        parts = (tuple(routes), unrouted, pools, tls, upstream_tls, regions, early, self.draft, self.ledger)
-        return Snapshot(self.number, loaded, router, *parts)
-
-    def _store(self) -> SharedStore | None:
-        """The shared store; None for memory://."""
-        config = self.loaded.gateway.store
-        if not is_url(config.url):
-            return None
-        try:
-            return SharedStore(parse(config.url), config.deadline)
-        except BadUrl as error:
-            self._report(("store", "url"), f"store.url: {error}", "redis://host:6379/0")
-        return None
-
-    def _ledger(self) -> Ledger | None:
-        """What counts limits in the shared store, not connected before the first request."""
-        store, world = self.store, self.world
-        if store is None:
-            return None
-        try:
-            from gateway.limits.redis_ledger import RedisLedger
-        except ImportError:
-            self._report(("store", "url"), "store.url: the package redis is missing", "pip install 'redis[hiredis]'")
-            return None
-        ledger: RedisLedger = self.draft.keep(("ledger",), store, lambda: RedisLedger(store, world.clock, world.telemetry))
-        return ledger
-
-    def _issuing(self) -> Issuing | None:
-        """The gateway as an issuer of tokens.
-
-        What it needs is imported only where it is configured.
-        """
-        config = self.loaded.gateway.tokens
-        if config is None:
-            return None
-        from gateway.builtins.token_build import Surroundings, issuing
-
-        directory = self.loaded.locate("", ("tokens",))[0].parent
-        world = self.world
-        try:
-            return issuing(config, Surroundings(directory, self.draft.keep, world.clock, world.telemetry, self.store))
-        except ConfigProblem as problem:
-            self._report(("tokens", *problem.at), f"tokens.{problem.message}", problem.hint)
-            return None
+            raise ConfigErrors([*loaded.warnings, *self.warnings, *self.problems])
+        if self.warnings:
+            loaded = replace(loaded, warnings=(*loaded.warnings, *self.warnings))
+        router, regions = yield partial(_index, routes, loaded.gateway.routing)
+        parts = (tuple(routes), unrouted, self.pools, tls, upstream_tls, regions, early)
+        return Snapshot(self.number, loaded, router, *parts, self.health, draft)
 
     def _issued(self, pipeline: PipelineConfig, config: RouteConfig, request: tuple[str, ...]) -> Any:
-        """The target of a route whose answer needs `[tokens]`."""
+        """Return the target of a route whose builtin needs `[tokens]`."""
         place = self.loaded.locate(pipeline.name, ("route", pipeline.routes.index(config), "builtin"))
         known = any(kind_of(name) == "auth" and config.overrides.get(name) is not False for name in request)
         if self.loaded.gateway.tokens is None:
@@ -172,9 +116,6 @@ class _Composer:
     def _take(self, problem: Problem) -> None:
         (self.problems if problem.severity == "error" else self.warnings).append(problem)
 
-    def _report(self, path: KeyPath, message: str, hint: str) -> None:
-        self.problems.append(Problem(*self.loaded.locate("", path), message, hint))
-
     def _pool(self, name: str) -> Pool:
         config, world = self.loaded.upstreams[name], self.world
 
@@ -184,21 +125,28 @@ class _Composer:
         pool: Pool = self.draft.keep(("upstream", name), None, make)
         return pool
 
-    def _routes(self, pipeline: PipelineConfig, pools: Mapping[str, Pool], routes: list[Route]) -> Steps[None]:
-        """Adds a pipeline's routes."""
+    def _health(self) -> Health:
+        """Return the gateway's condition, in which upstreams count that routes lead to."""
+        routes = (route for pipeline in self.loaded.pipelines for route in pipeline.routes)
+        needed = {route.upstream for route in routes if route.upstream in self.pools}
+        chains = {name: chain(name, self.loaded.upstreams)[1:] for name in sorted(needed)}
+        return Health(self.pools, chains, self.ledger, self.world.clock.wall)
+
+    def _routes(self, pipeline: PipelineConfig, routes: list[Route]) -> Steps[None]:
+        """Add a pipeline's routes to `routes`."""
         built = yield from self._built(pipeline, pipeline.settings)
         whole = self._flatten(pipeline, None, built)
         for config in pipeline.routes:
-            routes.append((yield from self._route(pipeline, config, built, whole, pools)))
+            routes.append((yield from self._route(pipeline, config, built, whole)))
             yield None
 
     def _built(
         self, pipeline: PipelineConfig, settings: Mapping[str, Any], route: RouteConfig | None = None
     ) -> Steps[dict[str, Hooks]]:
-        """Middlewares by name, with a pipeline's settings or a route's own."""
+        """Build middlewares of a pipeline, or of a route's own settings; return their hooks by name."""
         built: dict[str, Hooks] = {}
         for name, value in settings.items():
-            built[name] = self._build(pipeline, name, value, route)
+            built[name] = self.builder.build(pipeline, name, value, route)
             yield None
         return built
 
@@ -208,7 +156,6 @@ class _Composer:
         config: RouteConfig,
         built: Mapping[str, Hooks],
         whole: Pipeline,
-        pools: Mapping[str, Pool],
     ) -> Steps[Route]:
         own_lists = any(names is not None for names in (config.request, config.response, config.error))
         in_force = config.request if config.request is not None else pipeline.request
@@ -227,19 +174,19 @@ class _Composer:
         if config.upstream:
             world = self.world
             upstreams = self.loaded.upstreams
-            target: Any = forwarding(pools, upstreams, world.transport, config, world.telemetry, rewrite)
+            target: Any = forwarding(self.pools, upstreams, world.transport, config, world.telemetry, rewrite)
             awaited = True
         elif config.builtin in TOKEN_BUILTINS:
             target, awaited = self._issued(pipeline, config, in_force), True
         else:
-            target, awaited = builtin(config.builtin, pools, self.ledger), False
+            target, awaited = builtin(config.builtin, self.health), False
         status = tuple(
             hooks[name].request.status  # type: ignore[union-attr]
             for name in in_force
             if name in hooks and hasattr(hooks[name].request, "status")
         )
         if config.builtin == "limits":
-            # Asking what is left uses nothing up, and is answered when nothing is.
+            # This answer uses up nothing of a limit, and is given when nothing is left.
             free = {name: replace(one, request=None) if hasattr(one.request, "status") else one for name, one in hooks.items()}
             compiled = self._flatten(pipeline, config, free, first)
             if any(getattr(one.__self__, "awaited_status", False) for one in status):
@@ -264,13 +211,12 @@ class _Composer:
         )
 
     def _before(self, pipeline: PipelineConfig, route: RouteConfig) -> tuple[Hooks, ...]:
-        """What comes before a route's own lists: its limit, and the fields it asks for."""
-        return (*self._own_limit(pipeline, route), *self._left_out(pipeline, route), *self._passed(pipeline, route))
+        """Return the hooks before a route's own lists: its limit, and the fields that it passes on."""
+        limit = own_limit(pipeline.name, route, self.draft.keep)
+        return (*limit, *self._left_out(pipeline, route), *self._passed(pipeline, route))
 
     def _left_out(self, pipeline: PipelineConfig, route: RouteConfig) -> tuple[Hooks, ...]:
-        """What stands in for middlewares that the pipeline has and the route's requests do not go
-        through.
-        """
+        """Return what stands in for middlewares of the pipeline that the route leaves out."""
         if not route.upstream:
             return ()
         asked = pipeline.request if route.request is None else route.request
@@ -283,7 +229,7 @@ class _Composer:
         return tuple(hooks for hooks in found if hooks is not None)
 
     def _passed(self, pipeline: PipelineConfig, route: RouteConfig) -> tuple[Hooks, ...]:
-        """What passes the fields on that a route asks for."""
+        """Return the hook that passes on the fields a route names."""
         if not route.pass_headers:
             return ()
         from gateway.runtime.passed_headers import passed_headers
@@ -296,16 +242,6 @@ class _Composer:
             self.problems.append(Problem(*place, f"route.pass_headers: {problem.message}", problem.hint))
             return ()
 
-    def _own_limit(self, pipeline: PipelineConfig, route: RouteConfig) -> tuple[Hooks, ...]:
-        config = route.limit
-        if config is None:
-            return ()
-        from gateway.runtime.route_limit import RouteLimit
-
-        key = ("route_limit", pipeline.name, route.name, *route.methods, "|", *route.hosts)
-        kept: RouteLimit = self.draft.keep(key, config, lambda: RouteLimit(route.name, config))
-        return (kept.hooks(),)
-
     def _flatten(
         self, pipeline: PipelineConfig, route: RouteConfig | None, built: Mapping[str, Hooks], first: tuple[Hooks, ...] = ()
     ) -> Pipeline:
@@ -315,7 +251,7 @@ class _Composer:
         error_names = pipeline.error if route is None or route.error is None else route.error
         errors = hooks(None, error_names)
         if not error_names or kind_of(error_names[0]) != RENDERER:
-            errors.insert(0, self._renderer(pipeline.name))
+            errors.insert(0, self.builder.renderer())
         return flatten(
             pipeline.name,
             [*first, *hooks(route.request if route is not None else None, pipeline.request)],
@@ -323,70 +259,16 @@ class _Composer:
             errors,
         )
 
-    def _build(self, pipeline: PipelineConfig, name: str, settings: Any, route: RouteConfig | None = None) -> Hooks:
-        context = Context(
-            name=name,
-            pipeline=pipeline.name,
-            route=route.name if route is not None else "",
-            directory=pipeline.file.parent,
-            home=self.loaded.files[0].parent,
-            clock=self.world.clock,
-            telemetry=self.world.telemetry,
-            keep=self.draft.keep,
-            at_commit=self.draft.at_commit,
-            errors_format=self.loaded.gateway.errors.format,
-            store=self.store,
-            ledger=self.ledger,
-            issuer=self.issuing.issuer if self.issuing is not None else None,
-            secrets=self.secrets,
-        )
-        try:
-            kind = middlewares.find(name)
-            made = kind.build(settings, context)
-            if kind.module is not None:
-                return made
-            self._note_outdated(pipeline, name, kind.build.__module__)
-            return checked(name, made)
-        except ConfigProblem as problem:
-            file, line, column = self.loaded.locate(pipeline.name, (name, *problem.at), context.route)
-            self.problems.append(Problem(file, line, column, f"{name}: {problem.message}", problem.hint))
-        except Exception as error:
-            # An operator's own build may fail in any way; a reload must survive that and say where.
-            file, line, column = self.loaded.locate(pipeline.name, (name,), context.route)
-            self.problems.append(Problem(file, line, column, f"{name}: build failed: {type(error).__name__}: {error}"))
-        return Hooks()
 
-    def _note_outdated(self, pipeline: PipelineConfig, name: str, module: str) -> None:
-        if module not in self.modules:
-            self.modules.add(module)
-            place = self.loaded.locate(pipeline.name, (name,))
-            for file in outdated(module):
-                message = f"{name}: {file} has changed, and the old code goes on"
-                self._take(Problem(*place, message, "restart the gateway to load it", "warning"))
-
-    def _renderer(self, pipeline: str) -> Hooks:
-        kind = middlewares.find(RENDERER)
-        assert kind.config is not None
-        context = Context(name=RENDERER, pipeline=pipeline, errors_format=self.loaded.gateway.errors.format)
-        return kind.build(kind.config().load({}), context)
-
-
-def _secrets(loaded: LoadedConfig) -> frozenset[str]:
-    """Return the names that credentials come in, of every pipeline.
-
-    What one pipeline asks for may be sent to another.
-    """
-    found: set[str] = set()
+def _settings(loaded: LoadedConfig) -> Iterator[tuple[str, Any]]:
+    """Yield every configured middleware with its settings."""
     for pipeline in loaded.pipelines:
-        for settings in (pipeline.settings, *(route.settings for route in pipeline.routes)):
-            for name, value in settings.items():
-                secrets = getattr(middlewares.find(name).module, "secrets", None)
-                if secrets is not None:
-                    found |= secrets(value)
-    return frozenset(found)
+        yield from pipeline.settings.items()
+        for route in pipeline.routes:
+            yield from route.settings.items()
 
 
 def _index(routes: Sequence[Route], routing: RoutingConfig) -> tuple[Router[Route], Regions[str]]:
-    """What finds the route of a request, and the pipeline of one that has none."""
+    """Return what finds the route of a request, and the pipeline of one that has none."""
     router = Router(with_redirects(routes, routing), routing, attrgetter("guarded"))
     return router, Regions([(route.config, route.pipeline.name) for route in routes])

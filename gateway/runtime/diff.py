@@ -1,4 +1,7 @@
-"""What a reload changed, in lines for the log and the admin API: names of what differs, never values, which may be secret."""
+"""What a reload changed, in lines for the log and the admin API.
+
+Lines name what differs and show no values, which may be secret.
+"""
 
 from __future__ import annotations
 
@@ -7,32 +10,52 @@ from dataclasses import fields, replace
 from typing import Any
 
 from gateway.config.check.compile import LoadedConfig
-from gateway.config.tables.server import ListenConfig
+from gateway.config.tables.server import AdminConfig, GatewayConfig, ListenConfig, TlsConfig
 from gateway.config.tables.upstream import UpstreamConfig
 
 RESTART_ONLY = ("listen", "admin")
 """Sockets stay as they were opened."""
+_TLS = TlsConfig(certificate="", key="")
 
 
-def differences(old: LoadedConfig, new: LoadedConfig) -> Iterator[str]:
-    """One line a change, most general first; none when nothing changed."""
+def differences(old: LoadedConfig, new: LoadedConfig, started: GatewayConfig | None = None) -> Iterator[str]:
+    """Yield a line for each change, the most general first.
+
+    started: what the process began with, which its sockets still follow; `old`'s if left out.
+    """
+    started = started or old.gateway
+    before, waiting = restarts(started, old.gateway), restarts(started, new.gateway)
     for field in fields(new.gateway):
         if getattr(old.gateway, field.name) != getattr(new.gateway, field.name):
             if field.name == "listen" and _only_tls(old.gateway.listen, new.gateway.listen):
                 yield "[listen.tls] changed"
                 continue
-            later = " (takes effect at the next start)" if field.name in RESTART_ONLY else ""
+            later = ""
+            if field.name in waiting:
+                later = " (takes effect at the next start)"
+            elif field.name in before:
+                later = " back (nothing waits for a restart)"
             yield f"[{field.name}] changed{later}"
     yield from _named("upstream", old.upstreams, new.upstreams, _upstream)
-    before = {pipeline.name: pipeline for pipeline in old.pipelines}
-    after = {pipeline.name: pipeline for pipeline in new.pipelines}
-    yield from _named("pipeline", before, after, _pipeline)
+    then, now = ({one.name: one for one in loaded.pipelines} for loaded in (old, new))
+    yield from _named("pipeline", then, now, _pipeline)
     yield from _named("route", _routes(old), _routes(new), _keys)
 
 
+def restarts(started: GatewayConfig, now: GatewayConfig) -> tuple[str, ...]:
+    """Return the tables whose differences from what the process began with need a restart."""
+    return tuple(name for name in RESTART_ONLY if _sockets(getattr(started, name)) != _sockets(getattr(now, name)))
+
+
+def _sockets(config: ListenConfig | AdminConfig | None) -> object:
+    """Return what sockets were opened by: all but the contents of `tls`, which handshakes use."""
+    if config is None or config.tls is None:
+        return config
+    return replace(config, tls=_TLS)
+
+
 def _only_tls(old: ListenConfig, new: ListenConfig) -> bool:
-    """Whether the sockets are the same and only what handshakes on them use is not."""
-    return old.tls is not None and new.tls is not None and replace(old, tls=new.tls) == new
+    return old.tls is not None and new.tls is not None and _sockets(old) == _sockets(new)
 
 
 def _named(kind: str, old: Mapping[str, Any], new: Mapping[str, Any], describe: Any) -> Iterator[str]:

@@ -1,7 +1,8 @@
-"""A route's hooks, flattened at compose time, and running them.
+"""A route's hooks, flattened when a snapshot is composed, and running them.
 
-Every step is a pair (hook, awaited). A pipeline in which nothing is awaited never yields, unless a plain request hook returns an
-awaitable: the way for one that knows the answer at once but for rare cases, such as a key that has to be fetched first.
+Every step is a pair (hook, awaited). A pipeline in which nothing is awaited never yields, unless a
+plain request hook returns an awaitable, as one does that only sometimes waits, such as for a key to
+be fetched.
 """
 
 from __future__ import annotations
@@ -24,9 +25,11 @@ Step = tuple[Any, bool]
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """The hooks of one route, in TOML order. `finish` runs after answers, `finish_failed` after failures.
+    """The hooks of one route, in TOML order.
 
-    `release` are those in both that give back what request hooks took.
+    finish:        run after answers.
+    finish_failed: run after failures.
+    release:       those in both that give back what request hooks took.
     """
 
     name: str
@@ -38,7 +41,10 @@ class Pipeline:
     release: tuple[FinishHook, ...] = ()
 
     def ask(self, exchange: Exchange) -> Reply | Awaitable[Reply | None] | None:
-        """Run the request hooks up to the first that answers; an awaitable of the same where one waits. Raises Failed."""
+        """Run the request hooks up to the first that answers. Raises Failed.
+
+        Returns an awaitable of the same where a hook waits.
+        """
         steps = iter(self.request)
         for hook, _ in steps:
             reply: Reply | Awaitable[Reply | None] | None = hook(exchange)
@@ -60,7 +66,10 @@ class Pipeline:
         return None
 
     def answer(self, exchange: Exchange, reply: Reply) -> Awaitable[None] | None:
-        """Run the response hooks over an answer; what is left of them where one waits. Raises Failed."""
+        """Run the response hooks over an answer. Raises Failed.
+
+        Returns an awaitable, for what is left of them, where one waits.
+        """
         steps = iter(self.response)
         for hook, awaited in steps:
             pending = hook(exchange, reply)
@@ -76,7 +85,7 @@ class Pipeline:
                 await driven(pending)
 
     def fail(self, exchange: Exchange, failed: Failed) -> Reply | Awaitable[Reply]:
-        """Run the error hooks; the first renders a reply (compose sees to that), later ones replace or change it."""
+        """Run the error hooks: the first renders a reply, later ones replace or change it."""
         exchange.failed = failed
         exchange.reply = None
         steps = iter(self.error)
@@ -103,7 +112,8 @@ class Pipeline:
         return exchange.reply
 
     def render(self, exchange: Exchange, failed: Failed) -> Reply:
-        """The error's reply, for what failed before there was a request; none of the hooks may have to be awaited."""
+        """Return the reply to what failed before there was a request. No hook may have to be
+        awaited."""
         exchange.reply = None
         for hook, _ in self.error:
             reply = hook(exchange, failed)
@@ -113,7 +123,7 @@ class Pipeline:
         return exchange.reply
 
     def done(self, exchange: Exchange) -> None:
-        """Runs the finish hooks; one that fails is logged and does not keep the others from running."""
+        """Run the finish hooks. One that fails is logged, and the others run."""
         for hook in self.finish if exchange.failed is None else self.finish_failed:
             try:
                 hook(exchange)
@@ -127,7 +137,8 @@ def flatten(
     response: Iterable[Hooks],
     error: Iterable[Hooks],
 ) -> Pipeline:
-    """One pipeline out of the hooks its three lists name. A middleware named in several lists finishes once."""
+    """Return a pipeline of the hooks that three lists name. A middleware in several finishes
+    once."""
     request, response, error = tuple(request), tuple(response), tuple(error)
     asks = _steps(hooks.request for hooks in request)
     answers = _steps(hooks.response for hooks in response)
@@ -149,7 +160,8 @@ def _steps(hooks: Iterable[Any]) -> tuple[Step, ...]:
 
 
 def _is_awaited(hook: Any) -> bool:
-    """Coroutine functions, bound methods of them, and objects whose `__call__` is one."""
+    """Return True for coroutine functions, their bound methods, and objects whose `__call__` is
+    one."""
     return iscoroutinefunction(hook) or iscoroutinefunction(getattr(hook, "__call__", None))  # noqa: B004
 
 

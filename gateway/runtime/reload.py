@@ -1,9 +1,9 @@
-"""One snapshot after another: read, check, compose; swap one reference; retire the old one when its last request ends.
+"""Reload: read, check, compose; swap one reference; retire the old snapshot when its last request
+ends.
 
-Files are read and checked in a thread, snapshots composed in slices on the loop (slices.py), so that traffic goes on.
-
-If anything fails before the swap, every error is reported and nothing has changed. Reloads never overlap; requests for one that
-come while one is running are answered by a single further run.
+Files are read and checked in a thread, and snapshots composed in slices on the loop (slices.py), so
+that traffic goes on. If anything fails before the swap, every error is reported and nothing has
+changed. Reloads never overlap: those asked for during one are answered by a single further one.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ from pathlib import Path
 from gateway import middlewares
 from gateway.config.check.compile import LoadedConfig, compile_config
 from gateway.config.tables.schema import TableClass
+from gateway.config.tables.server import GatewayConfig
 from gateway.config.toml.problems import ConfigErrors, Problem
 from gateway.lifetime.registry import Registry
-from gateway.runtime.compose import World, composing
+from gateway.runtime.compose import composing
 from gateway.runtime.diff import differences
+from gateway.runtime.services import World
 from gateway.runtime.slices import Steps, in_slices
 from gateway.runtime.snapshot import Snapshot
 from gateway.upstream.connections.checks import check
@@ -34,17 +36,20 @@ log = logging.getLogger("gateway.reload")
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a reload came to: its errors (then nothing changed) or the differences now in force."""
+    """The result of a reload: its errors, and then nothing has changed, or the differences now in
+    force."""
 
     ok: bool
     hash: str
     problems: tuple[Problem, ...] = ()
     changes: tuple[str, ...] = ()
+    waiting: tuple[str, ...] = ()
+    """What waits for a restart."""
 
 
 @dataclass(slots=True, eq=False)
 class Runtime:
-    """The snapshot in force and all that outlives it. `path` is gateway.toml's."""
+    """The snapshot in force and all that outlives it. `path` is that of gateway.toml."""
 
     path: Path
     world: World
@@ -54,17 +59,21 @@ class Runtime:
     discoveries: dict[str, Discovery] = field(default_factory=dict)
     retiring: set[int] = field(default_factory=set)
     loaded_at: float = 0.0
+    started: GatewayConfig | None = None
+    """What gateway.toml said at the start: sockets follow that until a restart."""
     snapshot: Snapshot = field(init=False)
-    """The one in force; there is none before `start`."""
+    """The snapshot in force; there is none before `start`."""
     _running: asyncio.Task[Outcome] | None = None
     _next: asyncio.Task[Outcome] | None = None
 
     async def start(self) -> Outcome:
-        """The first snapshot. Raises ConfigErrors."""
-        return await self._take(await asyncio.to_thread(load, self.path, self.environ))
+        """Load and install the first snapshot. Raises ConfigErrors."""
+        outcome = await self._take(await asyncio.to_thread(load, self.path, self.environ))
+        self.started = self.snapshot.loaded.gateway
+        return outcome
 
     async def reload(self) -> Outcome:
-        """The next snapshot, or the errors that kept it from coming to be. Never raises for a bad configuration."""
+        """Load and install the next snapshot. A bad configuration is in the outcome, not raised."""
         if self._running is None or self._running.done():
             self._running = asyncio.create_task(self._reload())
             return await asyncio.shield(self._running)
@@ -109,9 +118,11 @@ class Runtime:
         return outcome
 
     def _load_next(self) -> LoadedConfig:
-        """Load what is to follow the snapshot. Raises ConfigErrors, also when pipelines are gone with their folder.
+        """Load what is to follow the snapshot. Raises ConfigErrors, also when pipelines are gone
+        with their folder.
 
-        A folder that is gone matches no `include`, and is more likely not mounted than what is meant.
+        A folder that is gone matches no `include`, and is more likely not mounted than what is
+        meant.
         """
         loaded = load(self.path, self.environ)
         old = self.snapshot.loaded.pipelines
@@ -130,7 +141,7 @@ class Runtime:
         draft = self.registry.draft()
         try:
             snapshot = await in_slices(composing(loaded, draft, self.world, old.number + 1 if old is not None else 1))
-            changes = () if old is None else await asyncio.to_thread(_changes, old, snapshot)
+            changes = () if old is None else await asyncio.to_thread(_changes, old, snapshot, self.started)
         except BaseException:
             draft.release()
             raise
@@ -168,7 +179,7 @@ class Runtime:
             self.probers[name].sync()
 
     def _discover(self, snapshot: Snapshot) -> None:
-        """Starts, changes and stops looking for endpoints, as the upstreams now say."""
+        """Start, change and stop discovery as the upstreams now say."""
         loaded = snapshot.loaded
         looking = {name for name, config in loaded.upstreams.items() if config.discover is not None}
         for name in self.discoveries.keys() - looking:
@@ -182,7 +193,7 @@ class Runtime:
                 self.discoveries[name].sync(config.discover, directory)
 
     def _discovered(self, name: str, found: Found) -> None:
-        """Discovery says which endpoints an upstream has beside those in its configuration."""
+        """Take the endpoints that discovery has found for an upstream."""
         pool, transport = self.snapshot.pools[name], self.world.transport
         pool.discovered(found)
         transport.secure(name, pool.endpoints, self.snapshot.upstream_tls.get(name))
@@ -202,19 +213,19 @@ class Runtime:
 
 
 def _log(level: int, text: str, lines: Iterable[object]) -> Steps[None]:
-    """Log a line each: thousands are more than the loop can do at once."""
+    """Log each line, in steps: thousands are too many for one turn of the loop."""
     for line in lines:
         log.log(level, text, line)
         yield None
 
 
-def _changes(old: Snapshot, new: Snapshot) -> tuple[str, ...]:
-    """What is different, for people."""
-    return (*differences(old.loaded, new.loaded), *_renewed(old, new))
+def _changes(old: Snapshot, new: Snapshot, started: GatewayConfig | None) -> tuple[str, ...]:
+    """Return the differences, for people."""
+    return (*differences(old.loaded, new.loaded, started), *_renewed(old, new))
 
 
 def _renewed(old: Snapshot, new: Snapshot) -> tuple[str, ...]:
-    """What has changed in files that the TOML only names."""
+    """Return what has changed in files that the TOML only names."""
     if new.tls is None or new.tls is old.tls:
         return ()
     from gateway.protocols.tls import renewed
@@ -223,10 +234,11 @@ def _renewed(old: Snapshot, new: Snapshot) -> tuple[str, ...]:
 
 
 def load(path: Path, environ: Mapping[str, str]) -> LoadedConfig:
-    """Reads and checks all files. Raises ConfigErrors with every problem in them."""
+    """Read and check all files. Raises ConfigErrors with every problem in them."""
     return compile_config(path, schema_for, middlewares.names(), environ)
 
 
 def schema_for(name: str) -> TableClass | None:
-    """The Table of a list entry's settings, None when it takes a table as it is. Raises LookupError for unknown names."""
+    """Return the table of a middleware's settings, None if it takes any. Raises LookupError for
+    unknown names."""
     return middlewares.find(name).config

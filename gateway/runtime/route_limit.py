@@ -1,10 +1,14 @@
-"""A route's own limit of requests under way: the first thing that is asked of a request, so that shedding one costs least.
+"""A route's own limit of requests under way, checked before all else so that shedding costs least.
 
-It counts from before the route's request hooks to the reply's last byte; a WebSocket to its 101, as an upstream's limit does.
+A request counts from before the request hooks to the reply's last byte, a WebSocket to its 101.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+from gateway.config.tables.pipeline import RouteConfig
 from gateway.config.tables.traffic import LimitConfig
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed, Failure
@@ -15,7 +19,8 @@ _NOTE = "route limit"
 
 
 class RouteLimit:
-    """Lives as long as a route of that name keeps that limit, over reloads. `live` requests are under way."""
+    """The requests under way (`live`) on a route. Kept over reloads that do not change the
+    limit."""
 
     def __init__(self, route: str, config: LimitConfig) -> None:
         self.route = route
@@ -29,10 +34,11 @@ class RouteLimit:
         return Hooks(request=self.enter, response=self.answered, release=self.leave)
 
     def enter(self, exchange: Exchange) -> None:
-        """Raises Failed(OVERLOADED), with Retry-After, when as many as there may be are under way."""
+        """Count a request. Raises Failed(OVERLOADED), with Retry-After, when the limit is
+        reached."""
         most = int(self.limiter.limit)
         if self.live >= most:
-            why = f"route {self.route}: {most} requests are under way, the most it gets"
+            why = f"route {self.route}: {most} requests are under way, which is its limit"
             raise Failed(Failure.OVERLOADED, headers=((b"Retry-After", b"1"),), why=why)
         self.live += 1
         exchange.notes[_NOTE] = self
@@ -42,10 +48,20 @@ class RouteLimit:
             self.leave(exchange)
 
     def leave(self, exchange: Exchange) -> None:
-        """Whichever limit the request entered: a reload may have put another in its place since."""
+        """Count a request down, at the limit it entered: a reload may have replaced that since."""
         entered: RouteLimit | None = exchange.notes.pop(_NOTE, None)
         if entered is None:
             return
         if exchange.attempts and exchange.failed is None:
             entered.limiter.observe(exchange.upstream_seconds, entered.live)
         entered.live -= 1
+
+
+def own_limit(pipeline: str, route: RouteConfig, keep: Callable[..., Any]) -> tuple[Hooks, ...]:
+    """The hooks of a route's `limit`; none without one. `keep` is a Draft's."""
+    config = route.limit
+    if config is None:
+        return ()
+    key = ("route_limit", pipeline, route.name, *route.methods, "|", *route.hosts)
+    kept: RouteLimit = keep(key, config, lambda: RouteLimit(route.name, config))
+    return (kept.hooks(),)

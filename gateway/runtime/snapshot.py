@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from time import time
 from typing import TYPE_CHECKING, Any
 
+from gateway.builtins.health import Health
 from gateway.config.check.compile import LoadedConfig
 from gateway.config.tables.pipeline import RouteConfig
 from gateway.config.tables.upstream import UpstreamConfig
 from gateway.core.exchange import Exchange
 from gateway.lifetime.registry import Draft, Registry
-from gateway.limits.ledger import Ledger
 from gateway.routing.regions import Regions
 from gateway.routing.router import Router
 from gateway.runtime.pipeline import Pipeline
@@ -64,11 +65,11 @@ def source_of(config: RouteConfig, upstreams: Mapping[str, UpstreamConfig]) -> s
 
 @dataclass(slots=True, eq=False)
 class Snapshot:
-    """`number` counts up with every reload.
+    """A configuration in force, or on its way out.
 
-    unrouted: the pipeline of requests that match no route. early: error hooks by pipeline, for
-              those of them
-    that ask in a pipeline's region.
+    number:   counts up with every reload.
+    unrouted: the pipeline of requests that match no route.
+    early:    error hooks by pipeline, for requests without a route in that pipeline's region.
     """
 
     number: int
@@ -81,10 +82,9 @@ class Snapshot:
     upstream_tls: Mapping[str, UpstreamTls] = field(default_factory=dict)
     regions: Regions[str] = field(default_factory=lambda: Regions(()))
     early: Mapping[str, Pipeline] = field(default_factory=dict)
+    health: Health = field(default_factory=lambda: Health({}, {}, None, time))
     objects: Draft = field(default_factory=lambda: Registry().draft())
-    """What of the registry it uses; released when the last request has left."""
-    store: Ledger | None = None
-    """The shared store, as limits use it."""
+    """The objects of the registry that it uses, released when the last request has left."""
     active: int = 0
     _retired: Callable[[], None] | None = None
 

@@ -135,6 +135,14 @@ class WithFallback:
         return await self.then(exchange)
 
 
+def chain(name: str, configs: Mapping[str, UpstreamConfig]) -> list[str]:
+    """Return an upstream and those that stand in for it, in order. They exist and form no loop."""
+    names = [name]
+    while configs[names[-1]].fallback:
+        names.append(configs[names[-1]].fallback)
+    return names
+
+
 def forwarding(
     pools: Mapping[str, Pool],
     configs: Mapping[str, UpstreamConfig],
@@ -145,11 +153,8 @@ def forwarding(
 ) -> Target:
     """The target of a route to `route.upstream`, with what `configs` ask for. Fallbacks exist and
     form no loop."""
-    chain = [route.upstream]
-    while configs[chain[-1]].fallback:
-        chain.append(configs[chain[-1]].fallback)
     target: Target | None = None
-    for name in reversed(chain):
+    for name in reversed(chain(route.upstream, configs)):
         config = configs[name]
         observed = config.outlier or config.limit or config.deadline_header or config.balance == "hash"
         kind = ObservedForward if observed else Forward

@@ -12,8 +12,9 @@ from gateway.cli import main
 from gateway.core.exchange import Identity
 from gateway.core.failures import Failed
 from gateway.lifetime.registry import Registry
-from gateway.runtime.compose import World, compose
+from gateway.runtime.compose import compose
 from gateway.runtime.reload import load
+from gateway.runtime.services import World
 from gateway.runtime.snapshot import Snapshot
 from gateway.upstream.connections.transport import Transport
 from tests.exchange import exchange

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import pytest
 
@@ -114,7 +115,8 @@ async def test_builtins(start, origin, connect):
     routes = "".join(f'[[route]]\npath = "/{name}"\nbuiltin = "{name}"\n' for name in names)
     gateway = await start(routes, upstreams(origin))
     client = await connect(gateway)
-    assert (await client.get("/health")).body == b'{"status":"healthy","services":{"origin":"healthy"}}'
+    health = json.loads((await client.get("/health")).body)
+    assert (health["status"], health["services"]) == ("healthy", {"origin": {"status": "healthy"}})
     assert b'"name":"gateway"' in (await client.get("/info")).body
     assert (await client.get("/limits")).body == b'{"limits":[]}'
     assert (await client.get("/me")).status == 401

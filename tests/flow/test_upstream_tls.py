@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.app import Gateway, new_event_loop
+from gateway.app import Gateway
+from gateway.commands.run import new_event_loop
 from gateway.config.toml.problems import ConfigErrors
 from gateway.runtime.check import check
 from tests.certificates import Authority

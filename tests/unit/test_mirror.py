@@ -70,7 +70,6 @@ ACROSS = {
     "middlewares/auth/test_elsewhere.py": "credentials beside Authorization, and where none are asked for",
     "middlewares/auth/test_node_jose.py": "tokens of another implementation",
     "middlewares/auth/test_other_libraries.py": "tokens of other implementations",
-    "test_file_limit.py": "the limit of open files",
     "test_imports.py": "the rules for imports",
     "test_mirror.py": "this file",
     "test_suite.py": "the rules of the whole suite",

@@ -86,6 +86,7 @@ async def test_reload_taken(admin: TestClient, state: State):
         "ok": True,
         "hash": "def456",
         "changes": ["upstream becamera changed: weight"],
+        "waiting": [],
         "problems": [
             {
                 "file": "/etc/gateway/pipelines/a.toml",

@@ -13,9 +13,10 @@ from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.hooks import ConfigProblem, Context, Hooks
 from gateway.lifetime.registry import Registry
-from gateway.runtime.compose import World, compose, composing
+from gateway.runtime.compose import compose, composing
 from gateway.runtime.pipeline import Pipeline
 from gateway.runtime.reload import load
+from gateway.runtime.services import World
 from gateway.runtime.snapshot import Snapshot
 from gateway.upstream.connections.transport import Transport
 from tests.exchange import exchange

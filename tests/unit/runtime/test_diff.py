@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from gateway.config.check.compile import LoadedConfig
-from gateway.runtime.diff import differences
+from gateway.config.tables.server import GatewayConfig, ListenConfig, TlsConfig
+from gateway.runtime.diff import differences, restarts
 from gateway.runtime.reload import load
 from tests.flow.conftest import write
 
@@ -60,3 +61,23 @@ def test_secrets_are_not_in_it(tmp_path: Path):
         loaded(tmp_path, auth.format(other) + ROUTE),
     )
     assert line == "pipeline test changed: [auth]"
+
+
+def test_what_waits_for_a_restart_is_what_differs_from_the_start(tmp_path: Path):
+    started = loaded(tmp_path).gateway
+    moved = loaded(tmp_path, gateway="[admin]\nport = 9999\n")
+    assert restarts(started, moved.gateway) == ("admin",)
+    [line] = differences(loaded(tmp_path), moved, started)
+    assert line == "[admin] changed (takes effect at the next start)"
+    other = loaded(tmp_path, gateway='[admin]\nport = 9999\n[server]\nmax_uri = "4KiB"\n')
+    assert list(differences(moved, other, started)) == ["[server] changed"], "it was said before"
+    back = loaded(tmp_path)
+    assert list(differences(moved, back, started)) == ["[admin] changed back (nothing waits for a restart)"]
+    assert restarts(started, back.gateway) == ()
+
+
+def test_certificates_wait_for_no_restart():
+    started = GatewayConfig(listen=ListenConfig(tls=TlsConfig("a.pem", "a.key")))
+    renewed = GatewayConfig(listen=ListenConfig(tls=TlsConfig("b.pem", "b.key")))
+    assert restarts(started, renewed) == ()
+    assert restarts(started, GatewayConfig()) == ("listen",)

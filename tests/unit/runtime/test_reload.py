@@ -13,8 +13,8 @@ import pytest
 from gateway.config.toml.problems import ConfigErrors
 from gateway.core.hooks import Context, Hooks
 from gateway.runtime import reload as module
-from gateway.runtime.compose import World
 from gateway.runtime.reload import Runtime
+from gateway.runtime.services import World
 from gateway.upstream.connections.transport import Transport
 from tests.flow.conftest import PLAIN, write
 

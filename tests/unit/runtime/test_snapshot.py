@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from gateway.lifetime.registry import Registry
-from gateway.runtime.compose import World, compose
+from gateway.runtime.compose import compose
 from gateway.runtime.reload import load
+from gateway.runtime.services import World
 from gateway.runtime.snapshot import Snapshot
 from gateway.upstream.connections.transport import Transport
 from tests.flow.conftest import PLAIN, write

@@ -1,7 +1,7 @@
 """Hooks of an operator's own middleware, kept from harming more than their request.
 
-Each is wrapped where it is built. What it returns is checked, what it raises is said to be its fault,
-and one that waits has until the route's `timeout`. The gateway's own hooks need none of it.
+Each is wrapped where it is built. What it returns is checked, what it raises is said to be its
+fault, and one that waits has until the route's `timeout`. The gateway's own hooks need none of it.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import resource
 
 import pytest
 
-from gateway import app
+from gateway.commands import run
 
 INFINITE = resource.RLIM_INFINITY
 
@@ -16,17 +16,17 @@ INFINITE = resource.RLIM_INFINITY
     [
         (1024, 4096, 4096),
         (4096, 4096, 4096),
-        (1024, INFINITE, app.FILES),
-        (1024, 10**9, app.FILES),
+        (1024, INFINITE, run.FILES),
+        (1024, 10**9, run.FILES),
         (10**9, 10**9, 10**9),
-        (INFINITE, INFINITE, app.FILES),
+        (INFINITE, INFINITE, run.FILES),
     ],
 )
 def test_as_many_as_it_may(monkeypatch, soft, hard, expected):
     limits = [soft]
     monkeypatch.setattr(resource, "getrlimit", lambda which: (limits[-1], hard))
     monkeypatch.setattr(resource, "setrlimit", lambda which, pair: limits.append(pair[0]))
-    assert app.raise_file_limit() == expected
+    assert run.raise_file_limit() == expected
     assert limits[-1] == (soft if len(limits) == 1 else expected) and len(limits) == 1 + (soft not in (expected, INFINITE))
 
 
@@ -36,5 +36,5 @@ def test_a_system_that_refuses_is_no_reason_not_to_start(monkeypatch, caplog):
 
     monkeypatch.setattr(resource, "getrlimit", lambda which: (1024, 4096))
     monkeypatch.setattr(resource, "setrlimit", refuse)
-    assert app.raise_file_limit() == 1024
+    assert run.raise_file_limit() == 1024
     assert "cannot open more than 1024 files" in caplog.text

@@ -10,7 +10,7 @@ import pytest
 from gateway.core.exchange import Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.hooks import ConfigProblem, Hooks
-from gateway.runtime.operator_hooks import HookError, checked
+from gateway.runtime.operators.hooks import HookError, checked
 from tests.exchange import exchange
 
 

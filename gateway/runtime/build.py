@@ -1,0 +1,93 @@
+"""Build one middleware at a time, and report what is wrong with it at its place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from gateway import middlewares
+from gateway.config.check.compile import LoadedConfig
+from gateway.config.tables.pipeline import PipelineConfig, RouteConfig
+from gateway.config.toml.problems import Problem
+from gateway.core.hooks import ConfigProblem, Context, Hooks
+from gateway.lifetime.registry import Draft
+from gateway.limits.ledger import Ledger
+from gateway.runtime.early import RENDERER
+from gateway.runtime.operators.hooks import checked
+from gateway.runtime.operators.modules import outdated
+from gateway.runtime.services import World
+from gateway.store.stores import SharedStore
+
+
+@dataclass(eq=False)
+class Builder:
+    """Makes hooks of settings. `issuer` is what `[[auth.jwt]] own = true` trusts, if there is
+    one."""
+
+    loaded: LoadedConfig
+    draft: Draft
+    world: World
+    store: SharedStore | None
+    ledger: Ledger | None
+    issuer: Any
+    secrets: frozenset[str]
+    report: Callable[[Problem], None]
+    _modules: set[str] = field(default_factory=set)
+    """Modules of operators' own middleware that have been looked at."""
+
+    def build(self, pipeline: PipelineConfig, name: str, settings: Any, route: RouteConfig | None = None) -> Hooks:
+        """The hooks of a middleware with a pipeline's settings, or a route's own."""
+        context = Context(
+            name=name,
+            pipeline=pipeline.name,
+            route=route.name if route is not None else "",
+            directory=pipeline.file.parent,
+            home=self.loaded.files[0].parent,
+            clock=self.world.clock,
+            telemetry=self.world.telemetry,
+            keep=self.draft.keep,
+            at_commit=self.draft.at_commit,
+            errors_format=self.loaded.gateway.errors.format,
+            store=self.store,
+            ledger=self.ledger,
+            issuer=self.issuer,
+            secrets=self.secrets,
+        )
+        try:
+            kind = middlewares.find(name)
+            made = kind.build(settings, context)
+            if kind.module is not None:
+                return made
+            self._note_outdated(pipeline, name, kind.build.__module__)
+            return checked(name, made)
+        except ConfigProblem as problem:
+            place = self.loaded.locate(pipeline.name, (name, *problem.at), context.route)
+            self.report(Problem(*place, f"{name}: {problem.message}", problem.hint))
+        except Exception as error:
+            # An operator's own build may fail in any way; a reload must survive that.
+            place = self.loaded.locate(pipeline.name, (name,), context.route)
+            message = f"{name}: build failed: {type(error).__name__}: {error}"
+            self.report(Problem(*place, message))
+        return Hooks()
+
+    def renderer(self, pipeline: str = "") -> Hooks:
+        """Return the hooks of an `error_handler` without settings, the same for every pipeline."""
+        return self._renderer
+
+    @cached_property
+    def _renderer(self) -> Hooks:
+        kind = middlewares.find(RENDERER)
+        assert kind.config is not None
+        context = Context(name=RENDERER, errors_format=self.loaded.gateway.errors.format)
+        return kind.build(kind.config().load({}), context)
+
+    def _note_outdated(self, pipeline: PipelineConfig, name: str, module: str) -> None:
+        if module not in self._modules:
+            self._modules.add(module)
+            place = self.loaded.locate(pipeline.name, (name,))
+            for file in outdated(module):
+                message = f"{name}: {file} has changed, and the old code goes on"
+                hint = "restart the gateway to load it"
+                self.report(Problem(*place, message, hint, "warning"))

@@ -1,0 +1,1 @@
+"""Middleware of an operator's own: what its hooks may do, and its modules."""

@@ -1,0 +1,82 @@
+"""What snapshots are composed into, and what they share by `[store]` and `[tokens]`.
+
+What a table needs is imported only where the table is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from gateway.config.check.compile import LoadedConfig
+from gateway.config.toml.problems import Problem
+from gateway.core.clock import REAL, Clock
+from gateway.core.hooks import ConfigProblem
+from gateway.core.telemetry import Telemetry
+from gateway.lifetime.registry import Draft
+from gateway.store.stores import BadUrl, SharedStore, is_url, parse
+from gateway.upstream.connections.transport import Transport
+
+if TYPE_CHECKING:
+    from gateway.builtins.token_build import Issuing
+    from gateway.config.toml.positions import KeyPath
+    from gateway.limits.ledger import Ledger
+
+Report = Callable[[Problem], None]
+"""Takes an error or a warning."""
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What snapshots are composed into: the parts of the process that outlive them."""
+
+    transport: Transport
+    telemetry: Telemetry = field(default_factory=Telemetry)
+    clock: Clock = REAL
+
+
+def shared_store(loaded: LoadedConfig, report: Report) -> SharedStore | None:
+    """The shared store; None for memory://, and when its URL is wrong."""
+    config = loaded.gateway.store
+    if not is_url(config.url):
+        return None
+    try:
+        return SharedStore(parse(config.url), config.deadline)
+    except BadUrl as error:
+        report(_problem(loaded, ("store", "url"), f"store.url: {error}", "redis://host:6379/0"))
+    return None
+
+
+def ledger_of(store: SharedStore | None, loaded: LoadedConfig, draft: Draft, world: World, report: Report) -> Ledger | None:
+    """What counts limits in the shared store, not connected before the first request."""
+    if store is None:
+        return None
+    try:
+        from gateway.limits.redis_ledger import RedisLedger
+    except ImportError:
+        message, hint = "store.url: the package redis is missing", "pip install 'redis[hiredis]'"
+        report(_problem(loaded, ("store", "url"), message, hint))
+        return None
+    ledger: RedisLedger = draft.keep(("ledger",), store, lambda: RedisLedger(store, world.clock, world.telemetry))
+    return ledger
+
+
+def issuer_of(store: SharedStore | None, loaded: LoadedConfig, draft: Draft, world: World, report: Report) -> Issuing | None:
+    """The gateway as an issuer of tokens; None without `[tokens]`, and when it is wrong."""
+    config = loaded.gateway.tokens
+    if config is None:
+        return None
+    from gateway.builtins.token_build import Surroundings, issuing
+
+    directory = loaded.locate("", ("tokens",))[0].parent
+    try:
+        return issuing(config, Surroundings(directory, draft.keep, world.clock, world.telemetry, store))
+    except ConfigProblem as problem:
+        path = ("tokens", *problem.at)
+        report(_problem(loaded, path, f"tokens.{problem.message}", problem.hint))
+        return None
+
+
+def _problem(loaded: LoadedConfig, path: KeyPath, message: str, hint: str) -> Problem:
+    return Problem(*loaded.locate("", path), message, hint)

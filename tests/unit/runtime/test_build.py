@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import importlib
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.config.toml.problems import Problem
+from gateway.core.hooks import ConfigProblem, Context, Hooks
+from gateway.lifetime.registry import Registry
+from gateway.runtime.build import Builder
+from gateway.runtime.reload import load
+from gateway.runtime.services import World
+from gateway.upstream.connections.transport import Transport
+from tests.flow.conftest import PLAIN, write
+
+OWN = f"{__name__}:build"
+NONE = f"{__name__}:build_nothing"
+
+
+def build(config: dict[str, Any], context: Context) -> Hooks:
+    if config.get("wrong"):
+        raise ConfigProblem("wrong is wrong", at=("wrong",), hint="leave it out")
+    if config.get("breaks"):
+        raise ZeroDivisionError("by zero")
+    return Hooks(request=lambda exchange: None)
+
+
+def build_nothing(config: dict[str, Any], context: Context) -> None:
+    return None
+
+
+def built(directory: Path, name: str, settings: str = "") -> tuple[Hooks, list[Problem]]:
+    """What is built of a middleware in a pipeline's list, and what there is to say."""
+    write(directory, f'request = ["{name}"]\n["{name}"]\n{settings}\n{PLAIN}', '[upstream.origin]\nurl = "http://127.0.0.1:9"\n')
+    loaded = load(directory / "gateway.toml", {})
+    said: list[Problem] = []
+    builder = Builder(loaded, Registry().draft(), World(Transport()), None, None, None, frozenset(), said.append)
+    [pipeline] = loaded.pipelines
+    return builder.build(pipeline, name, pipeline.settings[name]), said
+
+
+def test_what_is_right(tmp_path: Path):
+    hooks, said = built(tmp_path, OWN)
+    assert hooks.request is not None and said == []
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "line", "message"),
+    [
+        (OWN, "wrong = true", 3, f"{OWN}: wrong is wrong"),
+        (OWN, "breaks = true", 2, f"{OWN}: build failed: ZeroDivisionError: by zero"),
+        (NONE, "", 2, f"{NONE}: build must return Hooks, not None"),
+    ],
+)
+def test_what_is_wrong_is_reported_at_its_place(tmp_path: Path, name: str, settings: str, line: int, message: str):
+    hooks, [problem] = built(tmp_path, name, settings)
+    assert hooks == Hooks()
+    assert (problem.file.name, problem.line, problem.message) == ("test.toml", line, message)
+
+
+def test_a_module_that_has_changed_waits_for_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    module = f"acme_{os.getpid()}_{tmp_path.name}"
+    source = "from gateway.core.hooks import Hooks\ndef build(config, context): return Hooks()\n"
+    file = tmp_path / f"{module}.py"
+    file.write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.invalidate_caches()
+    assert built(tmp_path, f"{module}:build")[1] == []
+    file.write_text(f"{source}# new\n")
+    [problem] = built(tmp_path, f"{module}:build")[1]
+    assert (problem.severity, problem.hint) == ("warning", "restart the gateway to load it")
+    assert problem.message == f"{module}:build: {file} has changed, and the old code goes on"
