@@ -25,6 +25,10 @@ Work = Callable[[], Pause | Coroutine[Any, Any, Pause]]
 """One round. A plain function runs inside the timer's callback; `async def` runs as a task."""
 
 
+_LOOP_ENDS = ("Executor shutdown has been called", "cannot schedule new futures after")
+"""How errors begin that threads cannot be started any more."""
+
+
 class Handle(Protocol):
     """What a timer returns, for example asyncio.TimerHandle."""
 
@@ -160,7 +164,10 @@ class Supervised:
         try:
             pause = task.result()
         except (Exception, asyncio.CancelledError) as error:
-            # CancelledError: something that the round awaited was cancelled, not the round.
+            if task.cancelling() or str(error).startswith(_LOOP_ENDS):
+                self.close()  # Not by the owner: the loop ends, as asyncio.run ends it.
+                return
+            # A CancelledError is that of something that the round awaited, not of the round.
             self._failed(error)
         self._next(pause)
 

@@ -239,6 +239,37 @@ async def test_closing_cancels_a_round_that_runs():
     assert gate.cancelled == 1 and timers.waiting == []
 
 
+def test_the_end_of_the_loop_ends_it_without_a_word(caplog: pytest.LogCaptureFixture):
+    made: list[Supervised] = []
+
+    async def main() -> None:
+        gate = Gate()
+        made.append(Supervised("sweep", gate, every=0.0))
+        made[0].start()
+        while not gate.began:
+            await asyncio.sleep(0)
+
+    asyncio.run(main())
+    assert caplog.records == [] and repr(made[0]) == "<Supervised sweep, closed, 0 failures>"
+
+
+async def test_so_does_the_end_of_threads(caplog: pytest.LogCaptureFixture):
+    timers, loop = Timers(), asyncio.get_running_loop()
+
+    def ending(*arguments: object) -> None:
+        raise RuntimeError("Executor shutdown has been called")
+
+    async def work() -> None:
+        loop.run_in_executor(None, int)
+
+    loop.run_in_executor = ending  # type: ignore[assignment]
+    task = started(timers, work)
+    timers.advance(0)
+    await turns()
+    del loop.run_in_executor
+    assert caplog.records == [] and (task.failures, timers.waiting) == (0, [])
+
+
 async def test_by_the_loops_own_clock():
     done = asyncio.Event()
     task = Supervised("sweep", done.set, every=3600)
