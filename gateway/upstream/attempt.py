@@ -29,7 +29,7 @@ from gateway.upstream.pool.pool import Pool
 
 
 class Cancellable(Protocol):
-    """What sends the request's body beside the attempt."""
+    """A task beside the attempt that sends the request's body."""
 
     def cancel(self) -> None: ...
 
@@ -47,7 +47,7 @@ HELD, STREAMING, TUNNEL, RELEASED = State
 
 
 class Event(enum.Enum):
-    """What happens to an attempt."""
+    """Events of an attempt."""
 
     COMPLETE = enum.auto()
     """The whole answer is here."""

@@ -184,7 +184,7 @@ class Forward:
         return True
 
     def first_attempts(self) -> int:
-        """How many first attempts this upstream has had since the start."""
+        """The number of first attempts at this upstream since the start."""
         return sum(self._duration.counts) - self.pool.budget.made
 
     def count_retry(self, reason: str) -> None:

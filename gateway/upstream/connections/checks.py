@@ -85,7 +85,7 @@ async def tcp_probe(endpoint: Endpoint) -> int:
 
 
 async def contains(reply: Reply, text: bytes) -> bool:
-    """Whether the first SEARCHED bytes of the body hold `text`."""
+    """Return True if the first SEARCHED bytes of the body contain `text`."""
     body = reply.body
     if isinstance(body, bytes):
         return text in body[:SEARCHED]

@@ -83,7 +83,7 @@ class Stream(Protocol):
 
 
 class Owner(Protocol):
-    """What a connection needs of the transport that opened it."""
+    """The part of the transport that its connections use."""
 
     now: float
     """clock.monotonic as of the last sweep."""

@@ -44,7 +44,7 @@ class UpstreamTls:
 
 
 def upstream_tls(name: str, config: UpstreamTlsConfig, directory: Path, keep: Keep) -> UpstreamTls:
-    """What the upstream's `tls` means. Raises ConfigProblem, `at` below that table.
+    """The UpstreamTls for an upstream's `tls`. Raises ConfigProblem, `at` below that table.
 
     keep: as in Context; the same files with the same settings give the same object across reloads.
     """

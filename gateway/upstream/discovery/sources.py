@@ -63,8 +63,8 @@ async def resolve(host: str, port: int) -> Sequence[str]:
 
 
 def in_file(path: Path) -> Found:
-    """What a file lists: JSON, an array of URLs or of tables like those of `endpoints`; or a URL a
-    line.
+    """Endpoints listed in a file: JSON, an array of URLs or of tables like those of `endpoints`; or
+    a URL a line.
 
     Raises Undiscovered; Unsettled when the last line of a text file that has just been changed has
     no end, for half a URL can be a URL as well.
@@ -142,7 +142,7 @@ class Discovery:
         return f"<Discovery of {self._pool.name}, {len(self.found())} endpoints>"
 
     def found(self) -> Found:
-        """What all sources say, each address once."""
+        """The endpoints of all sources, each address once."""
         return tuple((self._by_sources() | self._registered).values())
 
     def _by_sources(self) -> dict[Address, EndpointConfig]:

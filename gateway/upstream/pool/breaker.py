@@ -18,7 +18,7 @@ NAMES = ("closed", "open", "half-open")
 
 
 class Window:
-    """How many requests of about the last `seconds` failed: counts in SLOTS slots of time, the
+    """Counts of requests and failures over about the last `seconds`: SLOTS slots of time, the
     oldest dropped as time goes on."""
 
     SLOTS = 10

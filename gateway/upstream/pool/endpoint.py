@@ -142,7 +142,7 @@ class Endpoint:
         self.server_name = config.server_name
 
     def status(self, now: float) -> dict[str, Any]:
-        """What the admin API shows; `now` in monotonic seconds."""
+        """Plain values for the admin API; `now` in monotonic seconds."""
         health = self.health
         return {
             "name": self.name,
@@ -164,7 +164,7 @@ class Endpoint:
 
     @property
     def retired(self) -> bool:
-        """Whether it is no longer of its pool: none of its connections is kept any more."""
+        """Return True if it has left its pool: none of its connections is kept any more."""
         return isinstance(self.idle, _Closing)
 
     def close_idle(self) -> None:

@@ -14,7 +14,7 @@ from gateway.config.tables.health import HealthConfig, PassiveHealthConfig
 
 
 class Status(enum.StrEnum):
-    """What is known about an endpoint."""
+    """The health of an endpoint."""
 
     UNKNOWN = "unknown"
     HEALTHY = "healthy"
@@ -24,7 +24,7 @@ class Status(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Active:
-    """What the active checks have shown: a status, and how many results in a row have spoken
+    """The result of active checks: a status, and how many results in a row have spoken
     against it.
 
     One success makes an unknown endpoint healthy, so that a start or a reload adds it after one
@@ -50,7 +50,7 @@ class Active:
 
 @dataclass(frozen=True, slots=True)
 class Passive:
-    """What requests have shown: when they failed lately, and until when the endpoint is out (0 when
+    """The result of requests: when they failed lately, and until when the endpoint is out (0 when
     it is not).
 
     Counted as nginx does: `max_fails` failures within `fail_timeout` seconds, whatever succeeded in

@@ -110,6 +110,7 @@ class Prober:
             why = f"{what} within {config.timeout:g} s"
         except Failed as failed:
             if not failed.failure.blames:
-                return  # This process had no descriptors left: that says nothing about the endpoint.
+                # This process had no descriptors left: that says nothing about the endpoint.
+                return
             why = str(failed)
         self._pool.probed(endpoint, not why, why, self._clock() - began)

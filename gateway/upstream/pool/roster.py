@@ -220,7 +220,8 @@ class Roster:
         return dropped
 
     def _adopt_endpoints(self, config: UpstreamConfig) -> Endpoints:
-        """Make, change and keep endpoints as configuration and discovery say; return the dropped."""
+        """Make, change and keep endpoints as configuration and discovery say; return the
+        dropped."""
         settings = by_address(self.found) | by_address(config.endpoints)
         known = {endpoint.address: endpoint for endpoint in self.endpoints}
         names = {endpoint.name for address, endpoint in known.items() if address in settings}

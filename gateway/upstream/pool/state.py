@@ -34,7 +34,8 @@ def status(pool: Roster) -> dict[str, Any]:
 
 
 def explain_outage(pool: Roster) -> tuple[Failure, float, str]:
-    """What to answer, when the first endpoint may be back, and why none can be picked."""
+    """The failure to answer with, when the first endpoint may be back, and why none can be
+    picked."""
     checks, now = pool.config.health, pool.now()
     open_circuits = [breaker.retry_after(now) + now for breaker, _ in pool.circuits() if breaker.state and not pool.breaker]
     back = min([endpoint.health.back(checks) for endpoint in pool.endpoints if not endpoint.draining], default=0.0)

@@ -66,7 +66,7 @@ Event = Interim | Reply | bytes | Trailers | End | Upgraded | Reset
 
 
 class Phase(enum.Enum):
-    """How far the answer has come."""
+    """The part of the answer that is expected next."""
 
     HEAD = enum.auto()
     BODY = enum.auto()
@@ -129,7 +129,7 @@ class ResponseCodec:
 
     @property
     def begun(self) -> bool:
-        """Whether a part of the answer has come."""
+        """Return True if a part of the answer has come."""
         return self._phase is not Phase.HEAD or self._head_bytes > 0
 
     def parse_next(self) -> None:
@@ -331,7 +331,7 @@ class ResponseCodec:
 
 
 def _upgrade_lines(fields: list[Pair]) -> list[bytes]:
-    """What a client has to upgrade to, which a 426 says (RFC 9110 section 15.5.22)."""
+    """Lines for a 426: the protocols to upgrade to (RFC 9110 section 15.5.22)."""
     lines = [b"Upgrade: %b\r\n" % value for name, value in fields if lower(name) == b"upgrade"]
     return [*lines, b"Connection: Upgrade\r\n"] if lines else []
 

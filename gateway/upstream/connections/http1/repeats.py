@@ -92,8 +92,8 @@ class Repeat:
         return reply
 
     def varied(self, data: bytes) -> bool:
-        """Whether `data` is one whole answer that differs in plain values only; it is then what the
-        next is held against."""
+        """Return True if `data` is one whole answer that differs in plain values only; it is then
+        what the next is held against."""
         end = data.find(END)
         if not 0 < end <= _PLAIN_HEAD:
             return False
