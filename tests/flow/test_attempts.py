@@ -30,8 +30,10 @@ async def test_a_streamed_error_that_is_retried_counts_against_its_endpoint(star
     try:
         gateway = await start(
             PLAIN,
-            f'[upstream.origin]\nendpoints = [{{ url = "{sick.url}", weight = 100 }}, {{ url = "{origin.url}" }}]\n'
-            'retry = { attempts = 2, base_delay = "1ms", on = ["503"] }\npassive_health = { max_fails = 1 }\n',
+            "[upstream.origin]\n"
+            f'endpoints = [{{ url = "{sick.url}", weight = 100 }}, {{ url = "{origin.url}" }}]\n'
+            'retry = { attempts = 2, base_delay = "1ms", on = ["503"] }\n'
+            "passive_health = { max_fails = 1 }\n",
         )
         client = await connect(gateway)
         assert (await client.get("/")).status == 200
@@ -237,7 +239,7 @@ async def test_what_to_upgrade_to_and_what_trails_go_on(start, connect):
 
 
 async def test_announced_trailers_of_a_request_go_on(start, connect):
-    """RFC 9110 section 6.5: behind chunks, those that the client announced and that mean no harm there."""
+    """RFC 9110 section 6.5: behind chunks, those that the client announced and that do no harm."""
     got: list[bytes] = []
 
     async def raw(origin, head, reader, writer):

@@ -1,4 +1,4 @@
-"""Endpoints that do anything at any moment, clients that leave at any moment: nothing leaks, and no answer goes astray."""
+"""Endpoints that do anything, clients that leave at any moment: nothing leaks or goes astray."""
 
 from __future__ import annotations
 

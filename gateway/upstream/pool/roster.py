@@ -53,32 +53,11 @@ class Roster:
     """
 
     __slots__ = (
-        "_choose",
-        "_clock",
-        "_due",
-        "_gated",
-        "_gone",
-        "_only",
-        "_outage",
-        "_rng",
-        "_telemetry",
-        "_tiers",
-        "_trials",
-        "blamed",
-        "breaker",
-        "budget",
-        "config",
-        "eligible",
-        "endpoints",
-        "found",
-        "limiter",
-        "name",
-        "outliers",
-        "trying_all",
-        "tunnels",
-        "waiting",
+        "_choose", "_clock", "_due", "_gated", "_gone", "_only", "_outage", "_rng", "_telemetry",
+        "_tiers", "_trials", "blamed", "breaker", "budget", "config", "eligible", "endpoints",
+        "found", "limiter", "name", "outliers", "trying_all", "tunnels", "waiting",
         "wants_success",
-    )
+    )  # fmt: skip
 
     def __init__(
         self,
