@@ -73,7 +73,7 @@ class CorsConfig:
     methods: tuple[str, ...] = setting(
         Items(FieldName()),
         default=(),
-        doc='what may be sent; the routes\' own methods when left out, `"*"` allows what is asked for',
+        doc='what may be sent; the routes\' methods when left out, `"*"`: what is asked for',
     )
     headers: tuple[str, ...] = setting(
         Items(FieldName()), default=HEADERS, doc='request headers that may be sent; `"*"` allows what is asked for'

@@ -41,7 +41,7 @@ class ErrorHandlerConfig:
     statuses: Mapping[str, int] = setting(
         Map(keys=Text(), values=Whole(least=400, most=599)),
         default_factory=dict,
-        doc="another status, by code (`SVC_003`) or by a failure's own name (`read_timeout`), which weighs more",
+        doc="another status, by code (`SVC_003`) or by failure (`read_timeout`), which wins",
     )
     messages: Mapping[str, str] = setting(default_factory=dict, doc="another detail, likewise")
     type_base: str = setting(

@@ -42,7 +42,7 @@ def _headers(value: Mapping[str, str]) -> None:
 class ResponseConfig:
     """One answer that stands in for an error; it has `body` or `json`."""
 
-    on: tuple[str, ...] = setting(doc='codes, failures\' own names, or statuses as text: `["SVC_001", "read_timeout", "502"]`')
+    on: tuple[str, ...] = setting(doc='codes, failures\' names, statuses as text: `["SVC_001", "read_timeout", "502"]`')
     routes: tuple[str, ...] = setting(default=(), doc="names of routes; all of the pipeline's when left out")
     status: int | None = setting(Whole(least=200, most=599), default=None, doc="the error's own when left out")
     headers: Mapping[str, str] = setting(

@@ -78,9 +78,7 @@ class HstsConfig:
     )
     include_subdomains: bool = setting(default=True, doc="whether that goes for all names below")
     preload: bool = setting(default=True, doc="whether browsers may ship with it; needs the two above")
-    always: bool = setting(
-        default=False, doc="send it over http as well, for when TLS ends in front of a gateway that is not told so"
-    )
+    always: bool = setting(default=False, doc="also over http, for when TLS ends in front of a gateway that is not told so")
 
 
 @table

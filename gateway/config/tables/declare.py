@@ -7,8 +7,8 @@
         host: str = setting(default="127.0.0.1", doc="the address to bind")
         port: int = setting(Whole(least=0, most=65535), default=9901, doc="0 takes any free one")
 
-`gateway schema` and the reference in docs/configuration.md are made from the same declaration. An attribute without `setting` is
-no key of TOML. The fields themselves (Whole, Duration, ...) live in schema.py.
+`gateway schema` and the reference in docs/configuration.md are made from the same declaration. An
+attribute without `setting` is no key of TOML. The fields (Whole, Duration, ...) live in schema.py.
 """
 
 from __future__ import annotations
@@ -70,10 +70,10 @@ def setting(
     name: str | None = None,
     repr: bool = True,
 ) -> Any:
-    """One key of a table; required when it has no default.
+    """Declare one key of a table. It is required when it has no default.
 
-    field: how the value is read. It may be left out where the annotation says it: str, bool, a table, and tuples of them or
-        mappings from str to them; `X | None` is read as X.
+    field: how the value is read. It may be left out where the annotation says it: str, bool, a
+        table, and tuples of them or mappings from str to them; `X | None` is read as X.
     doc: what the key means, one line of Markdown for the reference page.
     check: called with a value that `field` accepted; raises ValidationError.
     name: the key's name in TOML where it is not the attribute's.
@@ -92,10 +92,11 @@ def setting(
 def table(cls: type[T]) -> type[T]:
     """Make a class of annotated keys a frozen dataclass with a schema (see `schema.schema_of`).
 
-    A class attribute ALTERNATIVES may hold groups of keys that stand for one another: where a route's table has a key of one
-    group, the pipeline's keys of the others do not count.
-    Two methods are called when a table is loaded: `of_toml`, a classmethod that makes the config from the keys that are
-    given (by default their attributes are set), and `check`, which raises ValidationError for keys that do not go together.
+    A class attribute ALTERNATIVES may hold groups of keys that stand for one another: where a
+    route's table has a key of one group, the pipeline's keys of the others do not count.
+    Two methods are called when a table is loaded: `of_toml`, a classmethod that makes the config
+    from the keys that are given (by default they become attributes), and `check`, which raises
+    ValidationError for keys that do not go together.
     """
     made: Any = dataclass(frozen=True, slots=True)(cls)
     hints = get_type_hints(made)
@@ -116,7 +117,7 @@ def table(cls: type[T]) -> type[T]:
 
 
 def settings(config: Any) -> dict[str, Setting]:
-    """The keys of a class made with `table`, by attribute."""
+    """Return the keys of a class made with `table`, by attribute."""
     return {one.name: one.metadata["setting"] for one in dataclasses.fields(config) if "setting" in one.metadata}
 
 
@@ -133,7 +134,10 @@ class _Declared(Table):
 
 
 def _checker(checks: Mapping[str, Check]) -> Callable[[Table, Any, str], None]:
-    """A marshmallow validator that runs the `check` of one key. A new one each time: marshmallow marks the function."""
+    """Return a marshmallow validator that runs the `check` of a key.
+
+    It is a new function each time, because marshmallow marks it.
+    """
 
     def run(schema: Table, value: Any, data_key: str) -> None:
         checks[data_key](value)
@@ -146,7 +150,7 @@ def _required(one: dataclasses.Field[Any]) -> bool:
 
 
 def _of_annotation(hint: Any) -> Field | None:
-    """The field an annotation stands for, None when it could be several."""
+    """Return the field that an annotation stands for, None when it could be several."""
     if get_origin(hint) in (Union, UnionType):
         given = [one for one in get_args(hint) if one is not type(None)]
         return _of_annotation(given[0]) if len(given) == 1 else None

@@ -1,7 +1,8 @@
-"""JSON Schema (2020-12) of every TOML file, for editors, made from the same Tables that load them.
+"""JSON Schema (2020-12) of every TOML file, for editors, made from the tables that load them.
 
-An editor's schema must not mark what the gateway accepts, and may miss what it refuses: references, orders, and merges are for
-`gateway check`. Wherever a value is more than any string, a string with `${NAME}` in it is let pass.
+An editor must not mark what the gateway accepts, and may miss what it refuses: references, orders
+and merges are for `gateway check`. Wherever a value is more than any string, a string with
+`${NAME}` in it passes.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ _FROM_FILE = {"$ref": "#/$defs/from_file"}
 
 
 def json_schemas(schema_for: SchemaFor, known_names: Sequence[str]) -> dict[str, Json]:
-    """The schemas of gateway.toml ("gateway"), upstreams.toml ("upstreams") and pipelines/*.toml ("pipeline").
+    """Return the schemas of gateway.toml ("gateway"), upstreams.toml ("upstreams") and
+    pipelines/*.toml ("pipeline").
 
     Every middleware of `known_names` that can be loaded is in the last.
     """
@@ -58,7 +60,8 @@ def json_schemas(schema_for: SchemaFor, known_names: Sequence[str]) -> dict[str,
 
 
 def table_schema(table: TableClass, *, whole: bool = True) -> Json:
-    """A table's schema; not `whole`: keys may be missing because another table lies under this one."""
+    """Return a table's schema. Without `whole`, keys may be missing: another table lies under this
+    one."""
     return _table(instance(table), whole)
 
 
@@ -67,7 +70,8 @@ def _document(title: str, body: Json, definitions: Mapping[str, Json] | None = N
 
 
 def _pipeline(middlewares: Mapping[str, TableClass | None]) -> Json:
-    """Each middleware has three forms: of an instance, of the pipeline (with its instances below) and of a route (laid over)."""
+    """Describe a pipeline file. A middleware has three forms there: an instance, the pipeline's own
+    table (with instances below) and a route's (laid over it)."""
     definitions: Json = {}
     for name, table in middlewares.items():
         whole: Json = {"type": "object"} if table is None else table_schema(table)
@@ -124,7 +128,8 @@ def _table(schema: Schema, whole: bool) -> Json:
 
 
 def _field(found: fields.Field[Any], whole: bool) -> Json:
-    """Of one field. One of a kind unknown here may say it itself, in a method `json_schema`; else it may be anything."""
+    """Describe a field. A field class that is unknown here may have a method `json_schema`; else
+    any value passes."""
     if hasattr(found, "json_schema"):
         own: Json = found.json_schema()
         return own
@@ -210,13 +215,13 @@ _KINDS: tuple[tuple[type[fields.Field[Any]], Callable[[Any, bool], Json]], ...] 
 
 
 def _description(makes: Any) -> str:
-    """The config's docstring; the one that dataclass writes where there is none says nothing."""
+    """Return the config's docstring, "" for the one that dataclass writes where there is none."""
     text = (getattr(makes, "__doc__", None) or "") if hasattr(makes, "__dataclass_fields__") else ""
     return "" if text.startswith(f"{makes.__name__}(") else cleandoc(text)
 
 
 def _defaults(makes: Any) -> dict[str, Any]:
-    """Defaults that an editor can show; an empty string stands for nothing."""
+    """Return the defaults that an editor can show; an empty string stands for nothing."""
     found = {}
     for each in dataclass_fields(makes) if hasattr(makes, "__dataclass_fields__") else ():
         value = list(each.default) if isinstance(each.default, tuple) else each.default

@@ -1,4 +1,4 @@
-"""Where requests to an upstream go, as `upstreams.toml` says it: addresses, how they are found, chosen among and spoken to."""
+"""Tables of upstreams.toml: endpoints, and how they are found, chosen among and spoken to."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class EndpointConfig:
     server_name: str = setting(
         Text(empty=True),
         default="",
-        doc="with https: the name to ask for (SNI) and to verify, in place of `tls.server_name` and the URL's host",
+        doc="the name to ask for (SNI) and to verify, in place of `tls.server_name`'s",
     )
 
 
@@ -58,7 +58,7 @@ class DiscoverConfig:
     every: float = setting(
         Duration(),
         default=10.0,
-        doc="between two looks at file and DNS; names are looked up sooner when their TTL is shorter, but once a second at most",
+        doc="between two looks; names sooner if their TTL is shorter, at most once a second",
     )
     scheme: str = setting(Choice("http", "https"), default="http", doc="of endpoints found by DNS")
 
@@ -85,7 +85,7 @@ class UpstreamTlsConfig:
 
     verify: bool = setting(
         default=True,
-        doc="whether they have to prove who they are; without it anybody in between can read and write. Warned about",
+        doc="whether they must prove who they are; a warning without, for others may listen",
     )
     ca: str = setting(default="", doc="PEM: the authorities they prove it to; the system's when left out")
     server_name: str = setting(default="", doc="the name that is asked for (SNI) and proved; the host of the URL when left out")

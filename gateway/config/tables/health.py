@@ -1,4 +1,4 @@
-"""What takes an endpoint or an upstream out of use, as `upstreams.toml` says it: checks, failures, peers, circuit breakers."""
+"""Tables of upstreams.toml: health checks, ejection and circuit breakers."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ class HealthConfig:
     jitter: float = setting(
         Number(least=0, most=1),
         default=0.1,
-        doc="the share of `interval` by which it varies at random, so that checks do not come all at once",
+        doc="the share of `interval` by which it varies, so that checks do not come at once",
     )
     body: str = setting(Text(empty=True), default="", doc="what the answer has to contain, in its first MiB")
     unhealthy_interval: float | None = setting(
         Duration(),
         default=None,
-        doc="between two checks of an endpoint that is not healthy, or whose last check failed; `interval` when left out",
+        doc="between checks while one fails or the endpoint is out; `interval` when left out",
     )
     host: str = setting(FieldValue(), default="", doc="the Host header to send, when the endpoint's own will not do")
     headers: dict[str, str] = setting(
@@ -76,7 +76,7 @@ class PassiveHealthConfig:
     max_fail_timeout: float | None = setting(
         Duration(),
         default=None,
-        doc="when there is one, an endpoint is out longer each time it happens again, by `fail_timeout`, up to this",
+        doc="with it, each further time is longer by `fail_timeout`, up to this",
     )
     max_ejected: float = setting(
         Number(least=0, most=1),
@@ -95,9 +95,9 @@ def _latency(value: float) -> None:
 class OutlierConfig:
     """Compares endpoints with their peers by the requests they served. Times in seconds.
 
-    A failure is a status from 500 on, or no answer. An endpoint is ejected when its share of failures
-    or its mean time to an answer stands out; at most `max_ejected` of them at a time, but one always
-    may be.
+    A failure is a status from 500 on, or no answer. An endpoint is ejected when its share of
+    failures or its mean time to an answer stands out; at most `max_ejected` of them at a time, but
+    one always may be.
     """
 
     interval: float = setting(Duration(), default=10.0, doc="between two judgements")
@@ -105,13 +105,13 @@ class OutlierConfig:
     failure_rate: float = setting(
         Number(least=0, most=1),
         default=0.2,
-        doc="how much larger than its peers' the share of its failures has to be; 0 switches this off",
+        doc="by how much its share of failures must exceed its peers'; 0 switches this off",
     )
     latency: float = setting(
         Number(least=0),
         default=3.0,
         check=_latency,
-        doc="how many times the median of its peers' mean times its own has to be; 0 switches this off",
+        doc="how many times the median of its peers' mean times its own must be; 0: never",
     )
     ejection_time: float = setting(
         Duration(), default=30.0, doc="how long it is out the first time; as much longer each time it happens again"
@@ -120,7 +120,7 @@ class OutlierConfig:
     max_ejected: float = setting(
         Number(least=0, most=1),
         default=0.3,
-        doc="the largest share of the endpoints that may be out by requests at once; one always may",
+        doc="the largest share of endpoints that may be out by requests; one always may",
     )
 
 
@@ -150,7 +150,7 @@ class BreakerConfig:
     scope: str = setting(
         Choice("upstream", "endpoint"),
         default="upstream",
-        doc="whether there is one for all, or one for each endpoint, which is then left out while it is open",
+        doc="one for all, or one for each endpoint, which is left out while its own is open",
     )
 
     def check(self) -> None:

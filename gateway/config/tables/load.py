@@ -1,7 +1,7 @@
-"""Loads one table through its schema and says what is wrong with it: every fault with the path below the table.
+"""Load one table through its schema, and report every fault with its path below the table.
 
-marshmallow nests its messages like the data, with levels of its own for maps; the walk here follows the schema along, so that a
-key called "value" is told from the value of a key.
+marshmallow nests its messages like the data, with levels of its own for maps. The walk here follows
+the schema, so that a key called "value" is told from the value of a key.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from gateway.core.hooks import ConfigProblem
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """`missing` keys have no place of their own; whoever reports them may know a better one than the table's."""
+    """A fault. A `missing` key has no place of its own; the caller may know a better one than the
+    table's."""
 
     path: KeyPath
     message: str
@@ -33,7 +34,8 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """`value` is the frozen config, or None when there are faults; `valid` are then the attributes that could be loaded."""
+    """`value`: the frozen config, None when there are faults. `valid`: then, the attributes that
+    loaded."""
 
     value: Any = None
     valid: Mapping[str, Any] = field(default_factory=dict)
@@ -41,7 +43,7 @@ class Loaded:
 
 
 def load(table: TableClass, data: Mapping[str, Any]) -> Loaded:
-    """`data` as the config that `table` makes."""
+    """Load `data` as the config that `table` makes."""
     schema = instance(table)
     try:
         return Loaded(schema.load(data))
@@ -55,7 +57,7 @@ def load(table: TableClass, data: Mapping[str, Any]) -> Loaded:
 
 
 def load_at(table: TableClass, document: Document, path: KeyPath) -> Loaded:
-    """The table that stands at `path`, with every fault reported where it stands."""
+    """Load the table that stands at `path`, and report every fault at its place."""
     data: Any = document.data
     for key in path:
         data = data[key]
@@ -69,34 +71,35 @@ def load_at(table: TableClass, document: Document, path: KeyPath) -> Loaded:
 
 
 def report(document: Document, path: KeyPath, fault: Fault) -> None:
-    """Says `fault` of the value at `path`."""
+    """Report `fault` of the value at `path`."""
     document.error(path, f"{dotted(path)}: {fault.message}" if path else fault.message, fault.hint)
 
 
 def instance(table: TableClass) -> Schema:
-    """The schema object of a class declared with `table`, or of a Table."""
+    """Return the schema object of a class declared with `table`, or of a Table."""
     return _instance(schema_of(table))
 
 
 @lru_cache(maxsize=256)
 def _instance(schema: type[Table]) -> Schema:
-    """One object per schema: making one binds every field anew."""
+    """Return one object per schema: making one binds every field anew."""
     return schema()
 
 
 def known_keys(schema: Schema) -> dict[str, fields.Field[Any]]:
-    """The fields of a schema by the keys TOML uses for them."""
+    """Return the fields of a schema by the keys that TOML uses for them."""
     return {found.data_key or name: found for name, found in schema.load_fields.items()}
 
 
 def dotted(path: KeyPath) -> str:
-    """A path as TOML writes it, without the numbers of items: the place tells which one is meant."""
+    """Return a path as TOML writes it, without indices: the place tells which item is meant."""
     keys = (key for key in path if isinstance(key, str))
     return ".".join(key if key and key.replace("-", "_").isidentifier() else f'"{key}"' for key in keys)
 
 
 def _faults(node: object, messages: Any, data: Any, path: KeyPath) -> Iterator[Fault]:
-    """`node` is the schema or field whose `messages` these are, None where nothing is known about it."""
+    """Yield the faults in `messages`, which are those of `node`: a schema, a field, or None if
+    unknown."""
     many = isinstance(node, fields.Nested) and node.many
     if isinstance(node, fields.Nested):
         node = node.schema
@@ -119,7 +122,8 @@ def _faults(node: object, messages: Any, data: Any, path: KeyPath) -> Iterator[F
 
 
 def _faults_of_key(schema: Schema, key: Any, messages: Any, data: Any, path: KeyPath) -> Iterator[Fault]:
-    """Of one key of a table. Validators of a whole table may name an attribute where TOML has another word."""
+    """Yield the faults of one key. Validators of a whole table may name an attribute instead of a
+    key."""
     known = known_keys(schema)
     found = known.get(key) or schema.load_fields.get(key)
     if key not in known and messages == [schema.error_messages["unknown"]]:
@@ -132,7 +136,7 @@ def _faults_of_key(schema: Schema, key: Any, messages: Any, data: Any, path: Key
 
 
 def _fault(node: object, message: str, value: Any, path: KeyPath) -> Fault:
-    """One message, without the value where that is a secret or came from outside."""
+    """Make a fault of one message, without the value where that is a secret or came from outside."""
     if isinstance(value, str) and value and isinstance(node, Secret):
         message = message.replace(value, "***")
     elif isinstance(value, Outside) and value:
@@ -142,7 +146,7 @@ def _fault(node: object, message: str, value: Any, path: KeyPath) -> Fault:
 
 
 def _reworded(message: str) -> str:
-    """marshmallow's sentences as what follows a key and a colon."""
+    """Turn a sentence of marshmallow's into what follows a key and a colon."""
     return (message[:1].lower() + message[1:]).removesuffix(".")
 
 

@@ -1,4 +1,4 @@
-"""What `pipelines/NAME.toml` says: three ordered lists, a table per middleware, and the routes that use them."""
+"""pipelines/NAME.toml: three ordered lists, a table for each middleware, and the routes."""
 
 from __future__ import annotations
 
@@ -18,16 +18,14 @@ BUILTINS = ("health", "info", "limits", "me", *tokens.BUILTINS)
 
 @table
 class RouteConfig:
-    """One `[[route]]`. Exactly one of `path` and `prefix` is set, and exactly one of `upstream` and `builtin`.
+    """One `[[route]]`. It has exactly one of `path` and `prefix`, and of `upstream` and `builtin`.
 
     Hosts are lower case. Where `request`, `response` or `error` is None the pipeline's list holds.
     """
 
     name: str = setting(default="", doc="in logs and metrics; the path or prefix when left out")
     path: str = setting(default="", doc='exact (`"/health"`), or a template (`"/cameras/{id}"`, one segment each)')
-    prefix: str = setting(
-        default="", doc='whole segments: `"/api"` takes `/api` and `/api/x`, not `/apix`; `"/"` takes everything'
-    )
+    prefix: str = setting(default="", doc='whole segments: `"/api"` takes `/api/x`, not `/apix`; `"/"` takes everything')
     methods: tuple[str, ...] = setting(default=(), doc="all when left out")
     hosts: tuple[str, ...] = setting(default=(), doc='all when left out; `"*.example.com"` takes one or more labels in front')
     headers: Mapping[str, str] = setting(
@@ -60,7 +58,7 @@ class RouteConfig:
     pass_headers: tuple[str, ...] = setting(
         Items(FieldName()),
         default=(),
-        doc="what clients may send that is dropped otherwise, such as `X-HTTP-Method-Override` or `X-Original-URL`",
+        doc="what is dropped otherwise, e.g. `X-HTTP-Method-Override` or `X-Original-URL`",
     )
     limit: LimitConfig | None = setting(default=None, doc="requests at a time on this route: `[route.limit]`")
     retry: str = setting(
@@ -80,7 +78,7 @@ class RouteConfig:
 
 @table
 class PipelineConfig:
-    """One file under pipelines/; what else stands in it are the tables of middlewares."""
+    """One file under pipelines/. The other keys in it are the tables of middlewares."""
 
     name: str = setting(default="", doc="the pipeline's name; the file's when left out")
     file: Path = Path()
@@ -88,7 +86,7 @@ class PipelineConfig:
     response: tuple[str, ...] = setting(default=(), doc="what runs over answers")
     error: tuple[str, ...] = setting(
         default=("error_handler",),
-        doc="what runs over failures; `error_handler` is put in front when the list does not begin with it",
+        doc="what runs over failures; `error_handler` is put in front unless it is there",
     )
     settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """Set by check: the loaded config of every middleware in a list, by its name there."""

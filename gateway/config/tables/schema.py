@@ -1,8 +1,11 @@
-"""The vocabulary of every TOML table: durations, sizes, choices, and tables that become frozen dataclasses.
+"""Fields of TOML tables: durations, sizes, choices, secrets; and Table, a schema written by hand.
 
-A table is a `Table` subclass with marshmallow fields and the dataclass it `makes`. Defaults live in the dataclass and nowhere
-else; a key that is left out is simply not passed. Values are never coerced: "80" is not a port and "yes" is not a boolean. Only
-what the environment supplies can be nothing but a string in TOML: `port = "${PORT}"` is a port when the variable spells one.
+Tables of ours are declared with `declare.table`; operators' middlewares may bring a `Table`
+subclass with marshmallow fields and the dataclass it `makes`. A key that is left out is not passed,
+so its default lives in the dataclass alone.
+Values are never coerced: "80" is no port and "yes" is no boolean. Only what the environment
+supplies can be nothing but a string in TOML: `port = "${PORT}"` is a port when the variable spells
+one.
 """
 
 from __future__ import annotations
@@ -28,7 +31,8 @@ TableClass = type[Any]
 
 
 class Table(Schema):
-    """One TOML table. Unknown keys are errors; a valid table loads as the frozen dataclass it `makes`."""
+    """A TOML table. Unknown keys are errors; a valid table loads as the frozen dataclass it
+    `makes`."""
 
     makes: ClassVar[type[Any]]
 
@@ -41,7 +45,7 @@ class Table(Schema):
 
 
 class Boolean(fields.Field[bool]):
-    """`true` or `false`, nothing that merely looks like it."""
+    """`true` or `false`."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> bool:
         value = _scalar(value)
@@ -71,7 +75,7 @@ class Text(fields.String):
 
 
 class Secret(Text):
-    """A string that no message and no `repr` shows, its configuration's included; usually `"${NAME}"` or `{ file = "path" }`."""
+    """A string that no message and no `repr` shows; usually `"${NAME}"` or `{ file = "path" }`."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
         if not isinstance(value, str | FileTable):
@@ -108,7 +112,10 @@ class Number(fields.Float):
 
 
 class Duration(fields.Field[float]):
-    """Seconds as a float, from "30s", "500ms", "5m", "1h", "7d" or a number of seconds; more than 0 unless `zero=True`."""
+    """Seconds as a float, from "30s", "500ms", "5m", "1h", "7d" or a number of seconds.
+
+    It must be more than 0 unless `zero=True`.
+    """
 
     def __init__(self, *, zero: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -143,7 +150,8 @@ class Choice(Text):
 
 
 class Items(fields.List[Any]):
-    """An array, or one string from the environment with commas between the values; loads as a tuple."""
+    """An array, or one string from the environment with commas between the values. Loads as a
+    tuple."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
         if isinstance(value, Outside):
@@ -201,7 +209,7 @@ class HttpUrl(Text):
 
 
 class EndpointUrl(HttpUrl):
-    """An http or https URL, or a Unix socket: "unix:/run/app.sock", on which HTTP is spoken in clear text."""
+    """An http or https URL, or a Unix socket ("unix:/run/app.sock") that speaks HTTP in clear text."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
         if not isinstance(value, str) or not value.startswith("unix:"):
@@ -241,7 +249,7 @@ class FieldName(Text):
 
 
 class FieldValue(Text):
-    """An HTTP field value (RFC 9110 section 5.5): visible characters, spaces and tabs, no line breaks."""
+    """An HTTP field value (RFC 9110 section 5.5): visible characters, spaces and tabs."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
         value = super()._deserialize(value, attr, data, **kwargs)
@@ -251,13 +259,13 @@ class FieldValue(Text):
 
 
 def schema_of(table: TableClass) -> type[Table]:
-    """The marshmallow schema of a class declared with `table`; a Table is its own."""
+    """Return the marshmallow schema of a class declared with `table`; a Table is its own."""
     found: type[Table] = getattr(table, "__table__", table)
     return found
 
 
 def parse_duration(value: object) -> float:
-    """Seconds of a TOML duration; raises ValidationError."""
+    """Return the seconds of a TOML duration. Raises ValidationError."""
     value = _scalar(value)
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e12:
         return float(value)
@@ -268,7 +276,7 @@ def parse_duration(value: object) -> float:
 
 
 def _scalar(value: Any) -> Any:
-    """A value from the environment as the number or boolean it spells; any other value as it is."""
+    """Return the number or boolean that a value from the environment spells, or else the value."""
     return value.scalar() if isinstance(value, Outside) else value
 
 
@@ -279,7 +287,8 @@ def _range(least: float | None, most: float | None) -> str:
 
 
 def _shown(value: object) -> str:
-    """A value as an error message shows it: the kind for containers, and never a long string whole."""
+    """Return a value as error messages show it: the kind of a container, and never a long string
+    whole."""
     if isinstance(value, Mapping):
         return "a table"
     if isinstance(value, Sequence) and not isinstance(value, str):

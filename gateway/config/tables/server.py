@@ -1,4 +1,4 @@
-"""What `gateway.toml` says: where to listen, limits for strangers, the admin listener, the store, the shape of errors."""
+"""gateway.toml: listeners, limits for clients, the admin listener, the store, error bodies."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class CertificateConfig:
     key: str = setting(doc="as above")
     names: tuple[str, ...] = setting(
         default=(),
-        doc='the names it is shown for, `"*.example.com"` for one label in front; those it is made out to when left out',
+        doc='the names it is for (`"*.example.com"`: one label in front); its own when left out',
     )
 
 
@@ -30,25 +30,21 @@ class CertificateConfig:
 class TlsConfig:
     """TLS for clients. Paths are relative to gateway.toml."""
 
-    certificate: str = setting(
-        doc="PEM: the server's certificate, then the chain. Shown to clients that ask for no name of `certificates`"
-    )
+    certificate: str = setting(doc="PEM, with the chain; for clients that ask for no name of `certificates`")
     key: str = setting(doc="its key, PEM, not encrypted")
     min_version: str = setting(Choice("1.2", "1.3"), default="1.2", doc="the least version of TLS")
     ciphers: str = setting(
         default="",
         doc="an OpenSSL cipher list for TLS 1.2; `ECDHE+AESGCM:ECDHE+CHACHA20` when left out",
     )
-    client_ca: str = setting(
-        default="", doc="PEM: the authorities whose client certificates are accepted; without it none is asked for"
-    )
+    client_ca: str = setting(default="", doc="PEM: authorities of client certificates; without it none is asked for")
     client_auth: str | None = setting(
         Choice("required", "optional"),
         default=None,
-        doc="whether clients must show one; `required` when left out. One that cannot be verified is refused either way",
+        doc="whether clients must show one, `required` by default; a bad one is always refused",
     )
     certificates: tuple[CertificateConfig, ...] = setting(
-        default=(), doc="more certificates, chosen by the name a client asks for (SNI): `[[listen.tls.certificates]]`"
+        default=(), doc="more, chosen by the name a client asks for (SNI): `[[listen.tls.certificates]]`"
     )
 
 
@@ -109,12 +105,12 @@ class AdminConfig:
     token: str = setting(
         Secret(),
         default="",
-        doc="with it, every call needs `Authorization: Bearer TOKEN`. `gateway reload` and `gateway status` send it",
+        doc="every call then needs `Authorization: Bearer TOKEN`; the command line sends it",
     )
     readers: tuple[ReaderConfig, ...] = setting(default=(), doc="tokens that may look and change nothing: `[[admin.readers]]`")
     hosts: tuple[str, ...] = setting(
         default=(),
-        doc="names under which it may be asked without a token, beside addresses, `localhost` and names without a dot",
+        doc="names it may have without a token, beside addresses and names without a dot",
     )
     metrics: AdminMetricsConfig | None = setting(
         default=None, doc="metrics, readiness and health on a listener of their own: `[admin.metrics]`"
@@ -147,17 +143,17 @@ class ServerConfig:
     max_body: int = setting(
         Size(),
         default=1024**3,
-        doc="of a request, on every route; 413 beyond it. `validation.max_body` can be smaller, route by route",
+        doc="of a request; 413 beyond it. `validation.max_body` can be smaller, route by route",
     )
     body_timeout: float = setting(
         Duration(),
         default=60.0,
-        doc="in which a body that is waited for must get on by 1 KiB or come to its end; 408 beyond it, and the connection ends",
+        doc="in which a body must get on by 1 KiB or end; then 408, and the connection ends",
     )
     write_timeout: float = setting(
         Duration(),
         default=60.0,
-        doc="in which a client must take 1 KiB of what is sent to it, or all that is left; the connection ends beyond it",
+        doc="in which a client must take 1 KiB, or what is left; then the connection ends",
     )
     max_connections: int = setting(
         Whole(least=0),
@@ -189,13 +185,13 @@ class RoutingConfig:
     encoded_slash: str = setting(
         Choice("refuse", "keep"),
         default="refuse",
-        doc='`"refuse"`: 400 where `%2F` read as a slash leads to another route; `"keep"`: it is data, as in `group%2Fproject`',
+        doc="`refuse`: 400 where `%2F` as a slash is another route; `keep`: it is data (`a%2Fb`)",
     )
     uppercase_methods: bool = setting(default=False, doc="take `get` for `GET`, and so on; `false`: such methods are 400")
 
 
 class StoreUrlField(Secret):
-    """memory:// or the URL of a Redis; store.stores takes it apart."""
+    """memory:// or the URL of a Redis; store/stores.py parses it."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
         value = super()._deserialize(value, attr, data, **kwargs)
@@ -225,7 +221,7 @@ class ErrorsConfig:
     format: str = setting(
         Choice("problem", "envelope", "success_envelope"),
         default="problem",
-        doc='`problem` is RFC 9457, `envelope` is `{"error": {...}}`, `success_envelope` is `{"success": false, "error": {...}}`',
+        doc='RFC 9457, `{"error": {...}}`, or the latter with `"success": false` in front',
     )
 
 

@@ -1,4 +1,4 @@
-"""`[tokens]`: the gateway as an issuer of tokens, for the answers login, refresh, logout, profile, change_password and jwks."""
+"""`[tokens]`: the gateway as an issuer of tokens."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from gateway.config.tables.declare import setting, table
 from gateway.config.tables.schema import Duration, Secret, Size, Whole
 
 BUILTINS = ("login", "refresh", "logout", "profile", "change_password", "jwks")
-"""The answers that need `[tokens]`."""
+"""The gateway's own answers that need `[tokens]`."""
 LONGEST_ACCESS = 86400.0
 USERS_IN_STORE = "redis"
 """What `users` says instead of a file's name."""
@@ -94,6 +94,4 @@ class TokensConfig:
     sessions: SessionsConfig = setting(default=SessionsConfig(), doc="`[tokens.sessions]`")
     attempts: AttemptsConfig = setting(default=AttemptsConfig(), doc="`[tokens.attempts]`")
     argon2: Argon2Config = setting(default=Argon2Config(), doc="what a password costs: `[tokens.argon2]`")
-    audit: AuditConfig | None = setting(
-        default=None, doc="an event a login, refresh, logout and change of password, none when left out: `[tokens.audit]`"
-    )
+    audit: AuditConfig | None = setting(default=None, doc="the log of logins, refreshes, logouts and passwords: `[tokens.audit]`")

@@ -1,4 +1,4 @@
-"""How long, how often and how many, as `upstreams.toml` says it: timeouts, retries, limits and the queue before them."""
+"""Tables of upstreams.toml: timeouts, retries, limits and the queue before them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class TimeoutsConfig:
     tunnel: float = setting(
         Duration(),
         default=3600.0,
-        doc="without a byte in either direction, after which a WebSocket is closed ([docs/http.md](http.md#websocket))",
+        doc="without a byte either way until a WebSocket is closed ([http.md](http.md#websocket))",
     )
     total: float | None = setting(Duration(), default=None, doc="for an exchange with its retries; none when left out")
 
@@ -57,13 +57,13 @@ class RetryConfig:
     max_body: int = setting(
         Size(),
         default=65536,
-        doc="bodies with a Content-Length up to this are read before they are sent, where their request may be sent again",
+        doc="bodies of up to this are read before they are sent, so that they can be sent again",
     )
     keyed: bool = setting(default=False, doc="whether only requests with an Idempotency-Key are sent again")
 
     @classmethod
     def of_toml(cls, given: Mapping[str, Any]) -> RetryConfig:
-        """What is not given is as the policy has it."""
+        """Make a config whose other keys are those of the policy."""
         return replace(POLICIES.get(given.get("policy", ""), cls()), **given)
 
 
@@ -78,7 +78,7 @@ POLICIES: dict[str, RetryConfig] = {
 
 @table
 class QueueConfig:
-    """Where requests wait that find every endpoint full. Times in seconds."""
+    """The queue for requests that find every endpoint full. Times in seconds."""
 
     size: int = setting(Whole(least=1), default=100, doc="requests that may wait; more are answered 503 at once")
     timeout: float = setting(Duration(), default=1.0, doc="how long one may wait before it is answered 503")
@@ -91,6 +91,6 @@ class LimitConfig:
     requests: int = setting(Whole(least=1), doc="at a time, over all endpoints")
     adaptive: bool = setting(
         default=False,
-        doc="whether fewer are let through while answers take longer than usual ([docs/resilience.md](resilience.md#overload))",
+        doc="let fewer through while answers are slow ([resilience.md](resilience.md#overload))",
     )
     minimum: int = setting(Whole(least=1), default=10, doc="the fewest")

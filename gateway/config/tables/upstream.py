@@ -1,4 +1,4 @@
-"""What `upstreams.toml` says: pools of endpoints and how to treat them. The tables in them stand in files of their own."""
+"""`[upstream.NAME]`: a pool of endpoints. The tables below it stand in modules of their own."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from gateway.config.tables.traffic import LimitConfig, QueueConfig, RetryConfig,
 class UpstreamConfig:
     """One pool of endpoints. Times in seconds.
 
-    `health`, `passive_health`, `outlier`, `retry` and `circuit_breaker` are None without their table:
-    then they are off.
+    `health`, `passive_health`, `outlier`, `retry` and `circuit_breaker` are None without their
+    table: then they are off.
     """
 
     endpoints: tuple[EndpointConfig, ...] = setting(default=(), doc="the addresses: `[[upstream.NAME.endpoints]]`")
@@ -49,12 +49,12 @@ class UpstreamConfig:
     )
     fallback: str = setting(
         default="",
-        doc="the NAME of another upstream, asked instead when this one has no endpoint, its circuit is open or it is full",
+        doc="an upstream to ask when this one has no endpoint, is full or its circuit is open",
     )
     slow_start: float = setting(
         Duration(zero=True),
         default=0.0,
-        doc="how long the weight of an endpoint that joins or recovers takes to grow from a tenth to all of it; 0 is at once",
+        doc="for so long the weight of an endpoint that joins or recovers grows from a tenth",
     )
     zone: str = setting(
         Text(empty=True),

@@ -1,7 +1,8 @@
-"""TOML and JSON text to data, for everything an operator or a store may hand over.
+"""Parse TOML and JSON that operators and stores hand over.
 
-The standard library's parsers recurse: of text that nests too deeply they raise RecursionError, which says no place and is no
-ValueError. Here it becomes the error of the format, with the place where the nesting goes too far.
+The standard library's parsers recurse. For text that nests too deeply they raise RecursionError,
+which names no place and is no ValueError. Here it becomes the format's own error, with the place
+where the nesting goes too far.
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ import tomllib
 from typing import Any
 
 MAX_DEPTH = 100
-"""Levels of brackets up to which text is always read; the parsers give up somewhere beyond it."""
+"""Levels of brackets that are always read; the parsers give up somewhere beyond it."""
 
 _TOKEN = re.compile(
     r'"""(?:\\.|[^\\])*?"""|' r"'''.*?'''|" r'"(?:\\.|[^"\\\n])*"|' r"'[^'\n]*'|#[^\n]*|[\[\]{}]",
     re.DOTALL,
 )
-"""Strings and comments, whose brackets do not count, and brackets. JSON has no strings and comments but TOML's."""
+"""Brackets, and the strings and comments whose brackets do not count. JSON needs no others."""
 
 
 def loads_toml(text: str) -> dict[str, Any]:
@@ -40,14 +41,15 @@ def loads_json(text: str | bytes) -> Any:
 
 
 def nests_too_deeply(text: str) -> tomllib.TOMLDecodeError:
-    """The error for TOML that a recursive reader has given up on."""
+    """Return the error for TOML on which a recursive reader has given up."""
     at = _too_deep(text)
     line, column = text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at)
     return tomllib.TOMLDecodeError(f"Nests too deeply (at line {line}, column {column})")
 
 
 def _too_deep(text: str) -> int:
-    """The offset of the first bracket that is more than MAX_DEPTH levels deep; 0 when brackets are not the reason."""
+    """Return the offset of the first bracket deeper than MAX_DEPTH, 0 when brackets are not the
+    cause."""
     depth = 0
     for token in _TOKEN.finditer(text):
         sign = text[token.start()]

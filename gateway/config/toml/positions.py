@@ -1,7 +1,7 @@
-"""Where every key and value of a TOML text stands. tomllib parses and rejects; this only finds, in a text it has accepted.
+"""Find the place of every key and value of a TOML text.
 
-A scanner of TOML 1.0 (and of 1.1's inline tables) that skips values and notes keys. It relies on the text being valid: every
-rule about what may follow what is tomllib's, which has to have read the text first.
+A scanner of TOML 1.0 (and of 1.1's inline tables) that skips values and notes keys. The text must
+be valid: tomllib reads it first, and enforces what may follow what.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ _AT = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 
 
 def positions(text: str) -> Mapping[KeyPath, Place]:
-    """Every key path of the document `text` (which tomllib accepts) to the place where it stands.
+    """Map every key path of the document `text` (which tomllib accepts) to its place.
 
-    A key's place is where that key is written, for an array's item where the value starts, and for a table of an array of
-    tables where its header names the array. A table that several headers mention is where its own header is, if it has one.
+    The place of a key is where the key is written; of an array's item, where the value starts; of a
+    table in an array of tables, where its header names the array. A table that several headers
+    mention is where its own header is, if it has one.
     """
     scanner = _Scanner(text)
     scanner.document()
@@ -43,7 +44,7 @@ def positions(text: str) -> Mapping[KeyPath, Place]:
 
 
 def syntax_error(error: tomllib.TOMLDecodeError, text: str) -> tuple[Place, str]:
-    """The place and the bare message of a refusal of `text` by tomllib, which writes the place into its message."""
+    """Return the place and the message of tomllib's refusal of `text`; the message holds the place."""
     message = str(error)
     match = _AT.search(message)
     if match is None:
@@ -73,7 +74,7 @@ class _Scanner:
             self.blank()
 
     def blank(self) -> None:
-        """Skips white space, line ends and comments."""
+        """Skip white space, line ends and comments."""
         self.skip(_BLANK)
 
     def skip(self, pattern: re.Pattern[str]) -> None:
@@ -81,7 +82,8 @@ class _Scanner:
         self.at = match.end() if match else self.at
 
     def header(self) -> KeyPath:
-        """`[a.b]` or `[[a.b]]`; a name on the way that is an array of tables means its last table."""
+        """Read `[a.b]` or `[[a.b]]`. A name on the way that is an array of tables means its last
+        table."""
         array = self.text.startswith("[[", self.at)
         self.at += 2 if array else 1
         path: KeyPath = ()
@@ -102,7 +104,7 @@ class _Scanner:
         return path
 
     def keys(self) -> list[tuple[str, int]]:
-        """A dotted key and what follows it up to the next sign: each part and where it starts."""
+        """Read a dotted key up to the sign after it; return each part and where it starts."""
         found = []
         while True:
             self.blank()
@@ -129,7 +131,7 @@ class _Scanner:
         return match[0]
 
     def pair(self, table: KeyPath) -> None:
-        """`key = value`, or `a.b = value`."""
+        """Read `key = value`, or `a.b = value`."""
         path = table
         for key, start in self.keys():
             path += (key,)
@@ -164,7 +166,8 @@ class _Scanner:
             self.pair(path)
 
     def closed(self, bracket: str) -> bool:
-        """Skips to the next item of an array or inline table; true, and past the bracket, when there is none."""
+        """Skip to the next item of an array or inline table; return True, past the bracket, if
+        there is none."""
         self.blank()
         if self.text[self.at] == ",":
             self.at += 1

@@ -1,6 +1,7 @@
-"""What is wrong with a configuration, and where: one `Problem` each, gathered so that all of them are reported at once.
+"""The findings about a configuration: one `Problem` each, gathered so that all are reported at once.
 
-Nothing here knows TOML or any table; `read` and the checks fill it, the command line and the reload print it.
+Nothing here knows TOML or tables. read.py and the checks add problems; the command line and the
+reload print them.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ Severity = Literal["error", "warning"]
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One finding. `line` and `column` count from 1; `str()` is the line an operator reads and an editor jumps to."""
+    """One finding. `line` and `column` count from 1; `str()` is what operators read and editors
+    jump to."""
 
     file: Path
     line: int
@@ -32,7 +34,7 @@ class Problem:
 
 
 class ConfigErrors(Exception):
-    """A configuration that cannot be used. `problems` holds everything found, warnings included; at least one is an error."""
+    """A configuration cannot be used. `problems`: everything found, with at least one error."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__("\n".join(map(str, problems)))
@@ -44,7 +46,7 @@ class ConfigErrors(Exception):
 
 
 class Problems:
-    """Gathers findings; the same one found twice (a table is loaded once per route that overrides it) counts once."""
+    """Gathers findings. The same one found twice counts once: tables are loaded once per route."""
 
     def __init__(self) -> None:
         self._found: dict[Problem, None] = {}
@@ -56,12 +58,12 @@ class Problems:
         return tuple(problem for problem in self.all() if problem.severity == severity)
 
     def all(self) -> tuple[Problem, ...]:
-        """Every finding, by file and place."""
+        """Return every finding, by file and place."""
         return tuple(sorted(self._found, key=lambda problem: (str(problem.file), problem.line, problem.column)))
 
 
 def shown_path(path: Path) -> str:
-    """The path relative to the working directory when it is below it, else as it is."""
+    """Return the path relative to the working directory when it is below it."""
     try:
         return str(path.relative_to(Path.cwd()))
     except (ValueError, OSError):
@@ -69,7 +71,7 @@ def shown_path(path: Path) -> str:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """A hint for a word nobody knows: the one most like it, or else all there are, when they are few enough to read."""
+    """Return a hint for an unknown word: the one most like it, or all known ones when they are few."""
     words = sorted(set(known))
     if close := get_close_matches(word, words, n=1):
         return f"did you mean {close[0]!r}?"

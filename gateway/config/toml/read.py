@@ -1,6 +1,7 @@
-"""Reads `gateway.toml` and what it includes into documents: data with the environment put in, and where everything stands.
+"""Read `gateway.toml` and what it includes into documents: data with variables put in, and places.
 
-No table's meaning is known here, except that `include` names files and that a file with any of PIPELINE_KEYS is a pipeline.
+No table's meaning is known here, except that `include` names files and that a file with any of
+PIPELINE_KEYS is a pipeline.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from gateway.config.toml.sources import FileTable, Outside, Sources
 PIPELINE_KEYS = frozenset(("name", "request", "response", "error", "route"))
 
 _OPENING = re.compile(r"(?P<escaped>\$\$\{)|\$\{(?:(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<or>:-|\}))?")
-"""`$${`, and what begins a variable: `${NAME}` whole, `${NAME:-` before its default, or `${` alone, which is wrong."""
+"""`$${`, or the beginning of a variable: `${NAME}`, `${NAME:-` before its default, or a wrong `${`.
+"""
 _DEFAULT = re.compile(r"\$\$\{|\$\{|\}")
 _BARE_VARIABLE = re.compile(r"(?<!\$)\$[A-Za-z_][A-Za-z0-9_]*")
 _SYNTAX = "write ${NAME} or ${NAME:-default}; $${ is a literal ${"
@@ -33,7 +35,8 @@ _MAY_HOLD_UPSTREAMS = re.compile(r"^\s*(\[\s*)?[\"']?upstream[\"']?\s*(\.|=\s*\{
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One TOML file as read. `undefined` are the strings whose variables are missing: reported already, not to be judged."""
+    """One TOML file. `undefined`: strings whose variables are missing; reported, and not judged
+    again."""
 
     file: Path
     problems: Problems
@@ -42,13 +45,13 @@ class Document:
     undefined: set[KeyPath] = field(default_factory=set)
 
     def depth(self, path: KeyPath) -> int:
-        """How much of the path, counted from its start, is written in this document."""
+        """Return how many keys of the path, from its start, are written in this document."""
         while path and path not in self.places:
             path = path[:-1]
         return len(path)
 
     def place(self, path: KeyPath) -> Place:
-        """Where `path` stands, or the nearest table around it."""
+        """Return the place of `path`, or of the nearest table around it."""
         return self.places.get(path[: self.depth(path)], (1, 1))
 
     def error(self, path: KeyPath, message: str, hint: str = "") -> None:
@@ -64,9 +67,10 @@ class Document:
 
 @dataclass(slots=True)
 class Tree:
-    """Everything read. `gateway` is None when gateway.toml itself could not be.
+    """Everything read. `gateway` is None when gateway.toml could not be read.
 
-    `upstreams_known` is false when a file that may hold upstreams could not be read, so that a missing one proves nothing.
+    upstreams_known: False when a file that may hold upstreams could not be read, so that a missing
+        upstream proves nothing.
     """
 
     problems: Problems
@@ -78,7 +82,8 @@ class Tree:
 
 
 def read_tree(path: Path, environ: Mapping[str, str]) -> Tree:
-    """`gateway.toml` at `path` and its includes. Never raises for what is wrong with them: see `Tree.problems`."""
+    """Read `gateway.toml` at `path` and its includes. Never raises for their faults: see
+    `problems`."""
     main = _absolute(path)
     tree = Tree(Problems(), Sources(environ))
     gateway = tree.gateway = _read(main, tree)
@@ -96,7 +101,8 @@ def read_tree(path: Path, environ: Mapping[str, str]) -> Tree:
 
 
 def _included(gateway: Document, tree: Tree) -> Iterator[Path]:
-    """The files `include` means: each entry's in sorted order. Its default may match nothing; what is written may not."""
+    """Yield the files of `include`, each entry's in sorted order. Only its default may match
+    nothing."""
     written = gateway.data.get("include")
     patterns = GatewayConfig().include if written is None else written
     if isinstance(patterns, Outside):
@@ -130,9 +136,10 @@ def _included(gateway: Document, tree: Tree) -> Iterator[Path]:
 
 
 def _unlisted(root: Path, pattern: str) -> Iterator[tuple[Path, str]]:
-    """Folders in which a glob pattern looks for names but that cannot be listed, and why: `glob` passes over them.
+    """Yield folders in which a glob pattern looks but that cannot be listed, and why.
 
-    One that does not exist matches nothing; what that means is for the caller.
+    `glob` passes over them. A folder that does not exist matches nothing; the caller decides what
+    that means.
     """
     parts = Path(pattern).parts
     for depth, part in enumerate(parts):
@@ -150,7 +157,7 @@ def _unlisted(root: Path, pattern: str) -> Iterator[tuple[Path, str]]:
 
 
 def _not_a_file(path: Path) -> str:
-    """Why `path` is not a file that can be read, "" when it is one."""
+    """Return why `path` is not a file that can be read, "" when it is one."""
     try:
         return "" if stat.S_ISREG(path.stat().st_mode) else "is not a file"
     except FileNotFoundError:
@@ -160,12 +167,12 @@ def _not_a_file(path: Path) -> str:
 
 
 def _absolute(path: Path) -> Path:
-    """With ".." taken out, but symbolic links left: deployments swap those, and nobody knows the files by their targets."""
+    """Return the path without "..", but with symbolic links: deployments swap those."""
     return Path(os.path.abspath(path))  # noqa: PTH100
 
 
 def _read(file: Path, tree: Tree) -> Document | None:
-    """One file; None, with its problem noted, when it cannot be read as TOML."""
+    """Read one file; report it and return None when it is not TOML that can be read."""
     broken = Document(file, tree.problems)
     try:
         raw = tree.sources.read(file)
@@ -201,7 +208,7 @@ def _places(text: str) -> Mapping[KeyPath, Place]:
 
 
 def _resolved(value: Any, path: KeyPath, document: Document, sources: Sources) -> Any:
-    """The value with every string's variables put in, and every `{ file = "..." }` ready to be read if a field wants that."""
+    """Return the value with variables put in and each `{ file = "..." }` ready for a field to read."""
     if len(path) > MAX_DEPTH:
         document.error(path, f"nests more than {MAX_DEPTH} levels deep")
         return None
@@ -220,7 +227,10 @@ def _resolved(value: Any, path: KeyPath, document: Document, sources: Sources) -
 
 
 def _warn_of_bare_variables(text: str, path: KeyPath, document: Document, sources: Sources) -> None:
-    """Warn of `$NAME` in a URL, and where it is the name of a variable. It may be part of a password: it is not shown."""
+    """Warn of `$NAME` in a URL, or with the name of a variable.
+
+    It may be part of a password, so the message does not show it.
+    """
     found = _BARE_VARIABLE.findall(text)
     if found and ("://" in text or any(sources.has(name[1:]) for name in found)):
         hint = "write ${NAME}; in a URL, %24 is the sign itself"
@@ -228,9 +238,9 @@ def _warn_of_bare_variables(text: str, path: KeyPath, document: Document, source
 
 
 def _interpolated(text: str, path: KeyPath, document: Document, sources: Sources) -> str:
-    """`${NAME}`, and `${NAME:-default}` for when NAME is unset or empty, as in a shell; `$${` is a literal `${`.
+    """Put in `${NAME}`, and `${NAME:-default}` when NAME is unset or empty, as in a shell.
 
-    A default may hold variables of its own.
+    `$${` is a literal `${`. A default may hold variables of its own.
     """
     reader = _Variables(text, path, document, sources)
     result = reader.read()
@@ -238,7 +248,7 @@ def _interpolated(text: str, path: KeyPath, document: Document, sources: Sources
 
 
 class _Variables:
-    """One string, as its variables are put in. `outside`: whether there was one."""
+    """Puts the variables into one string. `outside`: whether there was one."""
 
     def __init__(self, text: str, path: KeyPath, document: Document, sources: Sources) -> None:
         self.text = text
@@ -283,7 +293,7 @@ class _Variables:
 
     @staticmethod
     def _end(text: str, at: int) -> int | None:
-        """Where the brace stands that closes a default which begins at `at`."""
+        """Return where the brace is that closes a default which begins at `at`."""
         open_ = 1
         for found in _DEFAULT.finditer(text, at):
             open_ += {"${": 1, "}": -1}.get(found[0], 0)

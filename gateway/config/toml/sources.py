@@ -1,7 +1,8 @@
-"""What a configuration takes from outside its TOML: environment variables and files, each read once and fingerprinted.
+"""Values from outside the TOML: environment variables and files, each read once and fingerprinted.
 
-Such values may be secrets. While a configuration is being checked they travel as `Outside`, a string whose `repr` is what the
-TOML says, so that no error message shows more than the operator wrote; `Secret` fields keep theirs masked for good.
+Such values may be secrets. While a configuration is checked they are `Outside`, a string whose
+`repr` is what the TOML says, so that no error message shows more than the operator wrote. `Secret`
+fields keep theirs masked for good.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from gateway.config.toml.problems import shown_path
 
 
 class Outside(str):
-    """A string read from outside. `written` is how the TOML asks for it, and all that `repr` shows."""
+    """A string from outside. `written`: what the TOML says; it is all that `repr` shows."""
 
     __slots__ = ("written",)
     written: str
@@ -37,9 +38,9 @@ class Outside(str):
         return type(self), (str(self), self.written)
 
     def scalar(self) -> int | float | bool | str:
-        """The number or boolean the value spells, as TOML would write it; the value itself when it spells none.
+        """Return the number or boolean that the value spells in TOML, or else the value.
 
-        TOML has no way to interpolate anything but strings, so `port = "${PORT}"` is how a number from the environment looks.
+        TOML can interpolate only strings, so a number from the environment is `port = "${PORT}"`.
         """
         if self in ("true", "false"):
             return self == "true"
@@ -49,12 +50,12 @@ class Outside(str):
         return float(self) if "." in digits else int(self)
 
     def items(self) -> list[Outside]:
-        """The values of an array that one string from outside lists, split at commas."""
+        """Return the values of an array that one string lists, split at commas."""
         return [Outside(item, self.written) for part in self.split(",") if (item := part.strip())]
 
 
 class SecretText(Outside):
-    """A secret that was loaded: works as the string it is, but shows itself in no `repr`, its configuration's included."""
+    """A loaded secret. It works as the string it is, but no `repr` shows it."""
 
     __slots__ = ()
 
@@ -70,7 +71,7 @@ class Sources:
         """Files with secrets that every user of the machine can read."""
 
     def variable(self, name: str) -> str | None:
-        """The variable's value, None when there is none."""
+        """Return the variable's value, None when there is none."""
         value = self._environ.get(name)
         if value is not None:
             value = value.strip("\r\n")  # of `$(cat file)` and the like: no key or token ends with them
@@ -82,7 +83,7 @@ class Sources:
         return name in self._environ
 
     def read(self, path: Path) -> bytes:
-        """The file's bytes; raises OSError. Asked for again it is not read again: one compilation sees one state."""
+        """Return the file's bytes, read once: a compilation sees one state. Raises OSError."""
         known = self.files.get(path)
         if known is None:
             try:
@@ -92,8 +93,10 @@ class Sources:
         return known
 
     def fingerprint(self, directory: Path) -> str:
-        """The first 16 hex digits of a SHA-256 over everything read. Paths count relative to `directory`: the same tree
-        elsewhere has the same fingerprint."""
+        """Return the first 16 hex digits of a SHA-256 over everything read.
+
+        Paths count relative to `directory`: the same tree elsewhere has the same fingerprint.
+        """
         parts = [(b"file", os.fsencode(os.path.relpath(path, directory)), data) for path, data in self.files.items()]
         for name, value in self.variables.items():
             kind = b"unset" if value is None else b"variable"
@@ -106,7 +109,8 @@ class Sources:
 
 
 def others_can_read(path: Path) -> bool:
-    """Whether every user of the machine can read the file itself; its folder may still keep them out."""
+    """Return True if every user of the machine may read the file; its folder may still keep them
+    out."""
     try:
         return bool(path.stat().st_mode & S_IROTH)
     except OSError:
@@ -114,7 +118,7 @@ def others_can_read(path: Path) -> bool:
 
 
 class FileTable(dict[str, Any]):
-    """`{ file = "path" }` as read: a plain table for whoever wants one, and for text fields the contents of the file."""
+    """`{ file = "path" }`: a plain table, and for text fields the contents of the file."""
 
     def __init__(self, table: Mapping[str, Any], directory: Path, sources: Sources) -> None:
         super().__init__(table)
@@ -122,7 +126,8 @@ class FileTable(dict[str, Any]):
         self.sources = sources
 
     def contents(self, *, secret: bool = False) -> Outside:
-        """The file's text without the white space around it; raises ValidationError when it cannot be read."""
+        """Return the file's text without white space around it. Raises ValidationError when it
+        cannot be read."""
         name = self["file"]
         where = "" if Path(name).is_absolute() else f" (in {shown_path(self.directory)})"
         try:
@@ -137,7 +142,10 @@ class FileTable(dict[str, Any]):
 
 
 def plain(value: Any) -> Any:
-    """The value with ordinary strings and tables in place of `Outside` and `FileTable`; secrets stay what they are."""
+    """Return the value with ordinary strings and tables instead of `Outside` and `FileTable`.
+
+    Secrets stay what they are.
+    """
     if type(value) is Outside:
         return str(value)
     if isinstance(value, dict):

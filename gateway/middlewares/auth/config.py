@@ -37,16 +37,12 @@ class ApiKeyConfig:
     """Where API keys come in, and where they are kept. Times in seconds."""
 
     header: str = setting(FieldName(), default="X-API-Key", doc="the header a key comes in")
-    query: str = setting(
-        default="", doc="the query parameter it may come in as well; none when left out, for URLs end up in logs and histories"
-    )
-    file: str = setting(
-        default="", doc="the key file, relative to the pipeline's file; `keys.toml` beside gateway.toml when left out"
-    )
+    query: str = setting(default="", doc="a query parameter it may come in as well; URLs end up in logs and histories")
+    file: str = setting(default="", doc="the key file; when left out, `keys.toml` beside gateway.toml")
     store: str = setting(
         SharedStore(),
         default="",
-        doc='a Redis that has the keys instead of the file: its URL, or `"redis"` for the one that `[store]` `url` names',
+        doc='a Redis with the keys instead of the file: its URL, or `"redis"` for `[store]`\'s',
     )
     deadline: float = setting(Duration(), default=0.1, doc="how long a request waits for the store at most")
     on_store_failure: str = setting(
@@ -80,12 +76,12 @@ class JwtConfig:
         "`ES256`, `EdDSA`, `Ed25519`. Each key is used only with those that fit it",
     )
     secret: str = setting(
-        Secret(), default="", doc='shared with the issuer, at least as long as the hash; `{ file = "..." }` or `"${NAME}"`'
+        Secret(), default="", doc='shared with the issuer, as long as the hash; `{ file = "..." }` or `"${NAME}"`'
     )
     key: str = setting(
         default="",
         repr=False,
-        doc='the issuer\'s public key, usually `{ file = "..." }`: PEM, a certificate, a JSON Web Key or a set of them',
+        doc="the issuer's public key: PEM, a certificate, a JSON Web Key or a set of them",
     )
     jwks: str = setting(HttpUrl(), default="", doc="where the issuer's key set is fetched")
     discovery: bool = setting(default=False, doc="whether the issuer's `/.well-known/openid-configuration` says where it is")
@@ -199,7 +195,7 @@ class TokenConfig:
     key: str = setting(
         Secret(),
         default="",
-        doc='a private key in PEM, usually `{ file = "..." }`; it decides the algorithm: RS256, ES256, ES384, ES512 or EdDSA',
+        doc="a private key in PEM; it decides the algorithm: RS256, ES256 to ES512, EdDSA",
     )
     secret: str = setting(Secret(), default="", doc="a secret shared with the upstreams, for HS256")
     kid: str = setting(default="", doc="the name of the key, for the token's header")
@@ -209,9 +205,7 @@ class TokenConfig:
 class BearerConfig:
     """Where Bearer tokens may come from beside Authorization, which some pages cannot send."""
 
-    query: str = setting(
-        default="", doc="a query parameter; URLs end up in histories, logs and Referer fields, so it has to be asked for"
-    )
+    query: str = setting(default="", doc="a query parameter with the token; URLs end up in logs and histories")
     cookie: str = setting(
         default="",
         doc="a cookie, read where neither of the others is there. Browsers send it from other sites"
@@ -266,7 +260,7 @@ class AuthConfig:
     deny: tuple[Network, ...] = setting(Items(schema.Network()), default=(), doc="networks that may not, whatever `allow` says")
     optional: bool = setting(
         default=False,
-        doc="whether callers without credentials pass where nothing is required; wrong credentials are refused all the same",
+        doc="callers without credentials pass where nothing is required; wrong ones do not",
     )
     realm: str = setting(FieldValue(), default="gateway", doc="what WWW-Authenticate says the credentials are for")
     forward_credentials: bool = setting(default=False, doc="whether the upstream sees the credentials")

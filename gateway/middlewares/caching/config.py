@@ -44,21 +44,21 @@ class CachingConfig:
     max_size: int = setting(
         Size(),
         default=256 * 1024**2,
-        doc="of what this pipeline has stored, or this route if it has keys of its own; the least used go first",
+        doc="of what this pipeline, or a route with keys of its own, stores; old ones go first",
     )
     max_entry: int = setting(Size(), default=1024**2, doc="of one answer")
     stale_if_error: float = setting(
         Duration(zero=True),
         default=0.0,
-        doc="how long after its time an answer may stand in for a failing origin that says nothing about it",
+        doc="how long a stale answer may stand in for a failing origin that does not say",
     )
     private: bool = setting(default=False, doc="whether what only one caller may see is kept too, for that caller alone")
     request_directives: bool = setting(
-        default=True, doc="whether clients' Cache-Control and Pragma count; without, none can make the origin work"
+        default=True, doc="whether clients' Cache-Control and Pragma count and can make the origin work"
     )
     invalidate: tuple[str, ...] = setting(
         default=(),
         check=_invalidate,
-        doc="paths (`*` takes anything) whose answers a successful write on this route removes, beside its own",
+        doc="paths (`*`: anything) whose answers a successful write on this route removes",
     )
     key: KeyConfig = setting(default=KeyConfig(), doc="what else tells requests apart: `[caching.key]`")

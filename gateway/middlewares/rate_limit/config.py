@@ -30,7 +30,7 @@ class ClassConfig:
     limit: int | None = setting(
         Whole(least=0, most=10**9),
         default=None,
-        doc='requests within `window` or `period`; at a time, with `algorithm = "concurrency"`; 0 refuses everything',
+        doc="requests within `window` or `period`, or at a time (`concurrency`); 0 refuses all",
     )
     window: float | None = setting(Duration(), default=None, doc="the time in which `limit` counts")
     period: str | None = setting(Choice(*PERIODS), default=None, doc="of a `quota`: the calendar period in which `limit` counts")
@@ -71,28 +71,28 @@ class RuleConfig(ClassConfig):
     )
     roles: Mapping[str, str] = setting(default_factory=dict, doc="likewise by role; the first in the table that the caller has")
     key_limits: bool = setting(
-        default=False, doc="whether a key's own limit stands instead of these ([guide](limits.md#limits-that-keys-bring-along))"
+        default=False, doc="a key's own limit goes first ([guide](limits.md#limits-that-keys-bring-along))"
     )
     scope: str = setting(
         Choice("pipeline", "route"),
         default="pipeline",
-        doc="`route` counts every route (every path template) apart, `pipeline` all of them together",
+        doc="`route` counts every route (path template) apart, `pipeline` all together",
     )
     methods: tuple[str, ...] = setting(default=(), doc="the methods that are limited; all when left out")
     costs: Mapping[str, int] = setting(
         Map(keys=Text(), values=Whole(least=0, most=10**6)),
         default_factory=dict,
-        doc='units by method, 1 when left out: `costs = { GET = 1, POST = 2, DELETE = 4 }`; `"*"` for all others, 0 is free',
+        doc='units by method: `costs = { GET = 0, POST = 2, "*" = 4 }`; 1 when left out',
     )
     cost_header: str = setting(
         FieldName(),
         default="",
-        doc="a header in which the upstream says what a request has cost; counted when the answer comes, and removed",
+        doc="a header in which answers say what a request has cost; it is removed",
     )
     exempt: ExemptConfig = setting(default=ExemptConfig(), doc="who is not limited")
     shadow: bool = setting(
         default=False,
-        doc="counts, and says in the log (`reason`) and in metrics what it would have refused, but refuses nothing",
+        doc="only count, and say in log (`reason`) and metrics what would have been refused",
     )
     time_zone: str = setting(default="UTC", doc='whose calendar, e.g. `"Europe/Berlin"`')
     mode: str = setting(
@@ -124,5 +124,5 @@ class RateLimitConfig(RuleConfig):
     max_keys: int = setting(
         Whole(least=1),
         default=1_000_000,
-        doc="callers remembered at a time, by each limit; beyond it those are forgotten that have most left",
+        doc="callers remembered by each limit; those with most left are forgotten first",
     )

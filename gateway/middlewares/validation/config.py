@@ -75,7 +75,7 @@ class ValidationConfig:
     max_body: int | None = setting(
         Size(),
         default=None,
-        doc="of a request's body; 1 MB with a schema for it, else 10 MB. `[server]`'s `max_body` holds as well",
+        doc="of a request; 1 MB with a schema, else 10 MB; `[server]`'s `max_body` holds too",
     )
     max_depth: int = setting(Whole(least=1, most=200), default=64, doc="levels a JSON body with a schema may nest")
     max_members: int = setting(
@@ -84,20 +84,18 @@ class ValidationConfig:
     content_types: tuple[str, ...] = setting(
         default=(),
         check=_content_types,
-        doc='media types a body may have, e.g. `"application/json"`, `"image/*"`, `"application/*+json"`; all when left out',
+        doc='media types of bodies, e.g. `"application/*+json"`, `"image/*"`; all when left out',
     )
     methods: tuple[str, ...] = setting(
         default=("POST", "PUT", "PATCH"),
         check=_methods,
-        doc="whose requests must have a body that `body` describes; others' bodies are only limited in size",
+        doc="whose requests must have a body as in `body`; others' are only limited in size",
     )
-    body_required: bool = setting(
-        default=True, doc="whether those requests must have one; `false` holds a body to its schema where there is one"
-    )
+    body_required: bool = setting(default=True, doc="whether they must have one; `false` judges only those that are there")
     body: SchemaConfig | None = setting(
         SchemaField(),
         default=None,
-        doc="the schema of a JSON body or a form: `[validation.body]`; `false` in a route switches the pipeline's off",
+        doc="of a JSON body or a form: `[validation.body]`; `false` in a route switches it off",
     )
     split: tuple[str, ...] = setting(
         default=(), doc="parameters whose value is a list with commas (`ids=1,2`); others repeat (`ids=1&ids=2`)"
@@ -106,5 +104,5 @@ class ValidationConfig:
         SchemaField(), default=None, doc="the schema of the query's parameters, as an object: `[validation.query]`; likewise"
     )
     path: SchemaConfig | None = setting(
-        SchemaField(), default=None, doc="the schema of a path template's variables, as an object: `[validation.path]`; likewise"
+        SchemaField(), default=None, doc="of a path template's variables, as an object: `[validation.path]`; likewise"
     )
