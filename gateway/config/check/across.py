@@ -86,7 +86,8 @@ def _lint_open_prefix(target: _Target, others: Collection[_Target], routing: Rou
         if not other.guarded or not _is_above(target, other) or not _share(target.route, other.route):
             continue
         if spellings := _spellings(other, routing):
-            hint = f'{spellings} comes here: set case_sensitive = false and trailing_slash = "ignore", or list what is open'
+            mend = 'set case_sensitive = false and trailing_slash = "ignore", or list what is open'
+            hint = f"{spellings} comes here: {mend}"
             target.warn(f"is open, and {other.match!r} below it needs auth", hint)
             return
 
@@ -117,7 +118,8 @@ def _lint_host(target: _Target, others: Collection[_Target]) -> None:
             and _is_above(other, target)
             and _share(route, target.route)
         ):
-            message = f"is open and takes {target.match!r} of {hosts[0]!r} too, where {other.match!r} needs auth"
+            guarded = f"of {hosts[0]!r} too, where {other.match!r} needs auth"
+            message = f"is open and takes {target.match!r} {guarded}"
             target.warn(message, "give it hosts, or auth")
             return
 

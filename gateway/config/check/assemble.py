@@ -46,8 +46,7 @@ class PipelineDraft:
         return PipelineConfig(self.name, self.document.file, settings=self.settings, routes=routes, **lists)
 
     def place(self, path: KeyPath, override: KeyPath | None) -> Place:
-        """Return the place of `path`, which begins with the name of a listed middleware or is a path
-        in the file.
+        """Return the place of `path`: below the name of a listed middleware, or as in the file.
 
         An instance's name may be one key ("rate_limit.ip") or two.
         """
@@ -160,7 +159,7 @@ def _lint(made: PipelineDraft) -> None:
         made.document.warning(path, message, hint)
     for route in made.routes:
         if route.placed.route.builtin:
-            continue  # the gateway's own answers bring lists for what they need, and nothing is stored or looked up
+            continue  # the gateway's own answers bring the lists they need; nothing is cached
         lists = {key: [(name, _place(route, name, path)) for name, path in route.lists[key]] for key in LISTS}
         settings = {**made.settings, **route.placed.route.settings}
         without_auth = any(kind_of(name) == "auth" and written.value is False for name, written in route.overrides.items())

@@ -118,7 +118,7 @@ def compile_config(path: Path, schema_for: SchemaFor, known_names: Sequence[str]
 
 
 def admin_of(path: Path, environ: Mapping[str, str]) -> AdminConfig | None:
-    """Return the `[admin]` table, whatever errors other tables have. Raises ConfigErrors without
+    """Return the `[admin]` table, despite errors in other tables. Raises ConfigErrors without
     one."""
     tree = read_tree(path, environ)
     if tree.gateway is None:

@@ -42,18 +42,18 @@ def _order(lists: Lists) -> Iterator[Finding]:
     auth = next((index for index, (name, _) in enumerate(lists.request) if kind_of(name) == "auth"), 0)
     hint = "move it behind 'auth'"
     for name, path in lists.request[:auth]:
-        kind = kind_of(name)
+        kind, before = kind_of(name), f"{name!r} comes before 'auth'"
         if kind == "caching":
-            yield path, f"{name!r} comes before 'auth': what it has stored goes to callers nobody has checked", hint
+            yield path, f"{before}: what it has stored goes to callers nobody has checked", hint
         elif kind == "validation":
-            yield path, f"{name!r} comes before 'auth': it reads and judges the bodies of callers nobody has checked", hint
+            yield path, f"{before}: it reads and judges the bodies of callers nobody has checked", hint
         elif kind == "rate_limit" and _limits_by_client(lists.settings.get(name)):
             by_ip = f'{hint}, and to limit strangers put one with key = "ip" in its place'
             yield path, f"{name!r} limits by client but comes before 'auth': no client is known there yet", by_ip
 
 
 def _issuers(lists: Lists) -> Iterator[Finding]:
-    """Find several issuers without prefixes: two callers of the same name would be taken for one."""
+    """Find issuers without prefixes: two callers of the same name would be taken for one."""
     for name, path in lists.request:
         if kind_of(name) != "auth":
             continue
@@ -63,8 +63,9 @@ def _issuers(lists: Lists) -> Iterator[Finding]:
         if "introspection" in methods and (server := getattr(config, "introspection", None)) is not None:
             issuers.append(server)
         if sum(one.claims.prefix is None for one in issuers) > 1:
-            hint = 'give one of them claims.prefix = "partners:"; "" says that the same name is the same caller'
-            yield path, f"{name!r} has {len(issuers)} issuers, and a client of one may be called as a client of another", hint
+            hint = 'give one of them claims.prefix = "partners:"; "": the same name is the same caller'
+            message = "issuers, and a client of one may be called as a client of another"
+            yield path, f"{name!r} has {len(issuers)} {message}", hint
 
 
 def _unknown_clients(lists: Lists) -> Iterator[Finding]:
@@ -72,8 +73,8 @@ def _unknown_clients(lists: Lists) -> Iterator[Finding]:
         return
     for name, path in lists.request:
         if kind_of(name) == "rate_limit" and _limits_by_client(lists.settings.get(name)):
-            message = f"{name!r} limits by client, but without 'auth' no client is known: callers count by address"
-            yield path, message, "put 'auth' in front of it, or say key = \"ip\""
+            message = "limits by client, but without 'auth' no client is known: callers count by address"
+            yield path, f"{name!r} {message}", "put 'auth' in front of it, or say key = \"ip\""
 
 
 def _costs(lists: Lists) -> Iterator[Finding]:

@@ -39,7 +39,7 @@ class Placed:
     bad: frozenset[str] = frozenset()
 
     def judge(self, parse: Callable[[], T]) -> T | None:
-        """Return what `parse` returns; report its ConfigProblem and return None if it raises one."""
+        """Return what `parse` returns, or report its ConfigProblem and return None."""
         try:
             return parse()
         except ConfigProblem as problem:
@@ -96,7 +96,8 @@ def name_routes(routes: Sequence[Placed]) -> list[RouteConfig]:
     for placed in routes:
         if placed.route.name in names:
             first = names[placed.route.name]
-            where = f"{shown_path(first.document.file)}:{first.document.place((*first.path, 'name'))[0]}"
+            line = first.document.place((*first.path, "name"))[0]
+            where = f"{shown_path(first.document.file)}:{line}"
             placed.error("name", f"{placed.route.name!r} is the name of another route", f"the other one is at {where}")
         elif placed.route.name:
             names[placed.route.name] = placed
@@ -204,7 +205,7 @@ def _check_strip_prefix(placed: Placed, routing: RoutingConfig) -> None:
 
 
 def _precedence(placed: Placed) -> tuple[Any, ...]:
-    """Order routes whose path, host and headers are equally specific; the rest is the files' order."""
+    """Order routes whose path, host and headers are equally specific; else the files' order holds."""
     methods = sorted(placed.route.methods)
     return not methods, "HEAD" not in methods, methods
 

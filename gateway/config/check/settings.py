@@ -42,7 +42,7 @@ class Kinds:
         self._seen: dict[str, TableClass | UnknownKind | None] = {}
 
     def table(self, kind: str) -> TableClass | None:
-        """Return a middleware's Table. Raises UnknownKind, whatever the import of an operator's
+        """Return a middleware's Table. Raises UnknownKind, also when the import of an operator's
         module raised."""
         if kind not in self._seen:
             try:

@@ -8,7 +8,7 @@ from gateway.config.tables.declare import setting, table
 from gateway.config.tables.schema import Choice, Duration, FieldName, FieldValue, Items, Map, Number, Text, Whole
 
 SIGNS = ("502", "503", "504", "connect", "reset", "timeout")
-"""By what a request shows that an endpoint cannot: statuses it answers, and failures on the way to it and back."""
+"""What counts as a failure of an endpoint by default: statuses, and failures on the way."""
 
 
 def _signs() -> Items:

@@ -136,7 +136,7 @@ def _faults_of_key(schema: Schema, key: Any, messages: Any, data: Any, path: Key
 
 
 def _fault(node: object, message: str, value: Any, path: KeyPath) -> Fault:
-    """Make a fault of one message, without the value where that is a secret or came from outside."""
+    """Make a fault of one message, without a value that is a secret or came from outside."""
     if isinstance(value, str) and value and isinstance(node, Secret):
         message = message.replace(value, "***")
     elif isinstance(value, Outside) and value:

@@ -73,7 +73,7 @@ class RouteConfig:
     overrides: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """This route's own tables by middleware name; False leaves the middleware out."""
     settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    """Set by check: the loaded config of each overridden middleware, the pipeline's table merged under it."""
+    """Set by check: the config of each overridden middleware, over the pipeline's table."""
 
 
 @table

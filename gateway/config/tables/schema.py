@@ -209,7 +209,7 @@ class HttpUrl(Text):
 
 
 class EndpointUrl(HttpUrl):
-    """An http or https URL, or a Unix socket ("unix:/run/app.sock") that speaks HTTP in clear text."""
+    """An http or https URL, or a Unix socket ("unix:/run/app.sock") for HTTP in clear text."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
         if not isinstance(value, str) or not value.startswith("unix:"):

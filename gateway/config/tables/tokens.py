@@ -80,7 +80,7 @@ class TokensConfig:
 
     issuer: str = setting(doc="the tokens' `iss`, usually a URL")
     keys: tuple[SigningKeyConfig, ...] = setting(doc="what they are signed with: `[[tokens.keys]]`")
-    audience: str = setting(default="", doc="the tokens' `aud`; whoever verifies them has to name it then")
+    audience: str = setting(default="", doc="the tokens' `aud`; services that verify them must name it then")
     access: float = setting(Duration(), default=900.0, check=_access, doc="how long an access token lives, a day at most")
     refresh: float = setting(Duration(), default=7 * 86400.0, doc="how long a session can be refreshed, from the login on")
     users: str = setting(

@@ -44,7 +44,7 @@ def positions(text: str) -> Mapping[KeyPath, Place]:
 
 
 def syntax_error(error: tomllib.TOMLDecodeError, text: str) -> tuple[Place, str]:
-    """Return the place and the message of tomllib's refusal of `text`; the message holds the place."""
+    """Return the place, and the message without it, of tomllib's refusal of `text`."""
     message = str(error)
     match = _AT.search(message)
     if match is None:

@@ -1,4 +1,4 @@
-"""The findings about a configuration: one `Problem` each, gathered so that all are reported at once.
+"""The findings about a configuration: one `Problem` each, all reported at once.
 
 Nothing here knows TOML or tables. read.py and the checks add problems; the command line and the
 reload print them.
@@ -71,7 +71,7 @@ def shown_path(path: Path) -> str:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Return a hint for an unknown word: the one most like it, or all known ones when they are few."""
+    """Return a hint for an unknown word: the most similar one, or all if they are few."""
     words = sorted(set(known))
     if close := get_close_matches(word, words, n=1):
         return f"did you mean {close[0]!r}?"

@@ -208,7 +208,7 @@ def _places(text: str) -> Mapping[KeyPath, Place]:
 
 
 def _resolved(value: Any, path: KeyPath, document: Document, sources: Sources) -> Any:
-    """Return the value with variables put in and each `{ file = "..." }` ready for a field to read."""
+    """Return the value with variables put in and each `{ file = "..." }` ready to be read."""
     if len(path) > MAX_DEPTH:
         document.error(path, f"nests more than {MAX_DEPTH} levels deep")
         return None
