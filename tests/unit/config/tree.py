@@ -8,7 +8,7 @@ from pathlib import Path
 from textwrap import dedent
 
 from gateway.config.check.compile import LoadedConfig, compile_config
-from gateway.config.tables.schema import Choice, Duration, Items, Map, Secret, Size, SubTable, Table, Text, Whole
+from gateway.config.tables.schema import Choice, Duration, Items, Map, Secret, Size, SubTable, Table, TableClass, Text, Whole
 from gateway.config.toml.problems import ConfigErrors, Problem
 
 
@@ -72,7 +72,7 @@ class TransformTable(Table):
     buffer = Size()
 
 
-TABLES: dict[str, type[Table] | None] = {
+TABLES: dict[str, TableClass | None] = {
     "auth": AuthTable,
     "caching": None,
     "compression": None,
@@ -90,7 +90,7 @@ TABLES: dict[str, type[Table] | None] = {
 NAMES = sorted(name for name in TABLES if ":" not in name)
 
 
-def schema_for(name: str) -> type[Table] | None:
+def schema_for(name: str) -> TableClass | None:
     if name == "company.broken:build":
         raise ZeroDivisionError("while importing")
     if name not in TABLES:

@@ -3,7 +3,9 @@
 import pytest
 
 from gateway.config.check.settings import Kinds, UnknownKind, kind_of
-from tests.unit.config.tree import ROUTE, AuthConfig, LimitConfig, TransformConfig, Tree
+from gateway.config.tables.declare import setting, table
+from gateway.config.tables.schema import Whole
+from tests.unit.config.tree import ROUTE, TABLES, AuthConfig, LimitConfig, TransformConfig, Tree
 
 
 @pytest.mark.parametrize(
@@ -52,6 +54,26 @@ def test_every_listed_middleware_is_loaded(tree: Tree) -> None:
         "logging": {"file": "-"},
     }
     assert config.warnings == ()
+
+
+@table
+class DeclaredConfig:
+    """An operator's own table, declared in one piece."""
+
+    script: str = setting(doc="what to run")
+    level: int = setting(Whole(least=0), default=3, doc="how much")
+
+
+def test_an_operator_s_table_may_be_declared(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TABLES, "company.edge:build", DeclaredConfig)
+    name = '"company.edge:build"'
+    tree.pipeline(f"request = [{name}]\n[{name}]\nscript = 'x'\n")
+    assert tree.compile().pipelines[0].settings["company.edge:build"] == DeclaredConfig("x")
+    tree.pipeline(f"request = [{name}]\n[{name}]\nlevle = -1\n")
+    assert tree.said() == [
+        "pipelines/main.toml:2: error: company.edge:build.script: is missing",
+        "pipelines/main.toml:3: error: company.edge:build.levle: is not a known key",
+    ]
 
 
 def test_a_list_may_be_one_string_from_the_environment(tree: Tree) -> None:
