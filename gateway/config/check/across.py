@@ -5,6 +5,7 @@ What is found is allowed; it becomes a warning at the route, upstream or list it
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -36,6 +37,16 @@ class _Target:
     def match(self) -> str:
         return self.route.path or self.route.prefix
 
+    @property
+    def start(self) -> tuple[str, ...]:
+        """What the segments of all paths below this one begin with."""
+        return self.segments[:-1] if self.segments[-1] == "" else self.segments
+
+    def starts(self) -> Iterator[tuple[str, ...]]:
+        """Yield the `start` of each path above this one, and of this."""
+        for size in range(1, len(self.segments) + 1):
+            yield self.segments[:size]
+
     def warn(self, message: str, hint: str) -> None:
         self.draft.placed.document.warning(self.draft.placed.path, f"route: {message}", hint)
 
@@ -43,10 +54,19 @@ class _Target:
 def lint(drafts: Sequence[PipelineDraft], routing: RoutingConfig) -> None:
     """Warn of routes and lists that leave open what others guard."""
     targets = list(_targets(drafts))
+    below: defaultdict[tuple[str, ...], list[_Target]] = defaultdict(list)
+    guarding: defaultdict[tuple[str, ...], list[_Target]] = defaultdict(list)
+    for target in targets:
+        if target.guarded:
+            for start in target.starts():
+                below[start].append(target)
+            if target.route.prefix and target.route.hosts:
+                guarding[target.start].append(target)
     for target in targets:
         if not target.guarded:
-            _lint_open_prefix(target, targets, routing)
-            _lint_host(target, targets)
+            _lint_open_prefix(target, below.get(target.start, ()), routing)
+            for start in () if target.route.hosts else target.starts():
+                _lint_host(target, guarding.get(start, ()))
     for made in drafts:
         _lint_lists_without_auth(made)
     _lint_observers(drafts)
@@ -75,15 +95,15 @@ def _is_strict(config: Any) -> bool:
     return not getattr(config, "optional", False) or any(getattr(config, "require", {}).values())
 
 
-def _lint_open_prefix(target: _Target, others: Collection[_Target], routing: RoutingConfig) -> None:
-    """Warn of an open prefix above a route with auth.
+def _lint_open_prefix(target: _Target, below: Collection[_Target], routing: RoutingConfig) -> None:
+    """Warn of an open prefix above a route with auth, one of those `below` it.
 
     An origin may take other spellings of the latter's path for it.
     """
     if not target.route.prefix:
         return
-    for other in others:
-        if not other.guarded or not _is_above(target, other) or not _share(target.route, other.route):
+    for other in below:
+        if not _is_above(target, other) or not _share(target.route, other.route):
             continue
         if spellings := _spellings(other, routing):
             mend = 'set case_sensitive = false and trailing_slash = "ignore", or list what is open'
@@ -103,22 +123,14 @@ def _spellings(other: _Target, routing: RoutingConfig) -> str:
     return " or ".join(found)
 
 
-def _lint_host(target: _Target, others: Collection[_Target]) -> None:
-    """Warn of an open route without a host, below a prefix that a host guards.
+def _lint_host(target: _Target, guarding: Collection[_Target]) -> None:
+    """Warn of an open route without a host, below one of the prefixes that a host guards.
 
     The longer path is chosen first, whatever the host.
     """
-    for other in others:
-        hosts, route = other.route.hosts, other.route
-        if (
-            other.guarded
-            and hosts
-            and not target.route.hosts
-            and route.prefix
-            and _is_above(other, target)
-            and _share(route, target.route)
-        ):
-            guarded = f"of {hosts[0]!r} too, where {other.match!r} needs auth"
+    for other in guarding:
+        if _is_above(other, target) and _share(other.route, target.route):
+            guarded = f"of {other.route.hosts[0]!r} too, where {other.match!r} needs auth"
             message = f"is open and takes {target.match!r} {guarded}"
             target.warn(message, "give it hosts, or auth")
             return
@@ -126,8 +138,7 @@ def _lint_host(target: _Target, others: Collection[_Target]) -> None:
 
 def _is_above(one: _Target, other: _Target) -> bool:
     """Return True if `one` is a prefix of all that `other` matches, and less specific."""
-    start = one.segments[:-1] if one.segments[-1] == "" else one.segments
-    return other.segments[: len(start)] == start and (
+    return other.segments[: len(one.start)] == one.start and (
         bool(other.route.path) or len(other.segments) > len(one.segments) or one.segments[-1] == "" != other.segments[-1]
     )
 
