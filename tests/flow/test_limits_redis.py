@@ -370,3 +370,18 @@ async def test_a_slot_that_is_let_go_during_an_outage_is_free_again(run: Run, re
     origin.respond = OK
     await one.store_is(up=True)
     await held_by_none(one)
+
+
+async def test_a_slot_whose_client_leaves_before_it_is_given_is_free_again(run: Run, redis: RedisServer):
+    way = await Slow(redis.port).start()
+    (one,) = await run(f"redis://127.0.0.1:{way.port}", SLOT, deadline="5s")
+    assert await one.ask(1) == {200: 1}
+    way.delay = 0.1
+    leaving = await Client.connect(one.gateway.port)
+    leaving.writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    await until(lambda: one.gateway.runtime.snapshot.active == 1)
+    leaving.close()
+    await until(lambda: one.gateway.runtime.snapshot.active == 0)
+    way.delay = 0.0
+    await held_by_none(one)
+    await way.stop()
