@@ -95,25 +95,20 @@ class Acceptor:
             self._loop.add_reader(one, self._accept, one)
 
     def _accept(self, listening: socket.socket) -> None:
-        for accepted in self._accepted(listening):
+        for accepted, address in self._accepted(listening):
             accepted.setblocking(False)
-            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            peer = str(address[0]) if isinstance(address, tuple) else "unix"
             if self._proxy_protocol:
-                task = self._loop.create_task(self._introduced(accepted))
+                task = self._loop.create_task(self._introduced(accepted, peer))
                 self.pending.add(task)
                 task.add_done_callback(self.pending.discard)
-                continue
-            try:
-                peer = accepted.getpeername()
-            except OSError:  # It has left already.
-                accepted.close()
             else:
-                self._hand_over(accepted, str(peer[0]) if isinstance(peer, tuple) else "unix")
+                self._hand_over(accepted, peer)
 
-    def _accepted(self, listening: socket.socket) -> Iterator[socket.socket]:
+    def _accepted(self, listening: socket.socket) -> Iterator[tuple[socket.socket, object]]:
         for _ in range(AT_ONCE):
             try:
-                yield listening.accept()[0]
+                yield listening.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
@@ -125,16 +120,14 @@ class Acceptor:
                 self._paused = self._loop.call_later(BREATH, self._watch)
                 return
 
-    async def _introduced(self, accepted: socket.socket) -> None:
+    async def _introduced(self, accepted: socket.socket, peer: str) -> None:
         listener = self._listener
-        peer = ""
         try:
-            peer = str(accepted.getpeername()[0])
             async with asyncio.timeout(listener.header_timeout):
                 peer = await self._preamble(accepted, peer)
         except (Malformed, OSError) as error:  # TimeoutError is one
             listener.count_refused("proxy_protocol")
-            log.info("a connection from %s was refused: %s", peer or "an unknown address", error or "its preamble took too long")
+            log.info("a connection from %s was refused: %s", peer, error or "its preamble took too long")
             accepted.close()
         except BaseException:
             accepted.close()
