@@ -18,7 +18,7 @@ from pathlib import Path
 
 from gateway.lifetime.heap import settle_process
 from gateway.runtime.reload import Runtime
-from gateway.runtime.services import World
+from gateway.runtime.services import Services
 from gateway.upstream.connections.transport import Transport
 
 RELOADS = 5
@@ -55,7 +55,7 @@ class Stands:
 
 
 async def measure(directory: Path, routes: int) -> None:
-    runtime = Runtime(write(directory, routes, 1), World(Transport()), {})
+    runtime = Runtime(write(directory, routes, 1), Services(Transport()), {})
     await runtime.start()
     settle_process()
     print(f"{routes} routes; a reload each line")

@@ -31,7 +31,7 @@ from gateway.lifetime.signals import STOPPING, Signals
 from gateway.protocols.tls import server_tls
 from gateway.runtime.diff import restarts
 from gateway.runtime.reload import Outcome, Runtime
-from gateway.runtime.services import World
+from gateway.runtime.services import Services
 from gateway.serving.net.listener import Listener
 from gateway.upstream.connections.transport import Transport
 
@@ -44,8 +44,8 @@ class Gateway:
 
     def __init__(self, path: Path, environ: Mapping[str, str]) -> None:
         self.transport = Transport()
-        self.runtime = Runtime(path, World(self.transport), environ)
-        self.telemetry = self.runtime.world.telemetry
+        self.runtime = Runtime(path, Services(self.transport), environ)
+        self.telemetry = self.runtime.services.telemetry
         self._started = monotonic()
         self._listener: Listener | None = None
         self._redirect: Listener | None = None

@@ -17,7 +17,7 @@ from gateway.limits.ledger import Ledger
 from gateway.runtime.early import RENDERER
 from gateway.runtime.operators.hooks import checked
 from gateway.runtime.operators.modules import outdated
-from gateway.runtime.services import World
+from gateway.runtime.services import Services
 from gateway.store.stores import SharedStore
 
 
@@ -28,7 +28,7 @@ class Builder:
 
     loaded: LoadedConfig
     draft: Draft
-    world: World
+    services: Services
     store: SharedStore | None
     ledger: Ledger | None
     issuer: Any
@@ -45,8 +45,8 @@ class Builder:
             route=route.name if route is not None else "",
             directory=pipeline.file.parent,
             home=self.loaded.files[0].parent,
-            clock=self.world.clock,
-            telemetry=self.world.telemetry,
+            clock=self.services.clock,
+            telemetry=self.services.telemetry,
             keep=self.draft.keep,
             at_commit=self.draft.at_commit,
             errors_format=self.loaded.gateway.errors.format,

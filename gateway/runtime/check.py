@@ -9,7 +9,7 @@ from gateway.config.check.compile import LoadedConfig
 from gateway.lifetime.registry import Registry
 from gateway.runtime.compose import compose
 from gateway.runtime.reload import load
-from gateway.runtime.services import World
+from gateway.runtime.services import Services
 from gateway.upstream.connections.transport import Transport
 
 
@@ -19,6 +19,6 @@ def check(path: Path, environ: Mapping[str, str]) -> LoadedConfig:
     loaded = load(path, environ)
     draft = Registry().draft()
     try:
-        return compose(loaded, draft, World(Transport())).loaded
+        return compose(loaded, draft, Services(Transport())).loaded
     finally:
         draft.release()

@@ -32,7 +32,7 @@ from gateway.runtime.early import RENDERER, early_pipeline, unrouted_pipeline
 from gateway.runtime.pipeline import Pipeline, flatten
 from gateway.runtime.prefixes import restored_prefix, with_redirects
 from gateway.runtime.route_limit import own_limit
-from gateway.runtime.services import World, issuer_of, ledger_of, shared_store
+from gateway.runtime.services import Services, issuer_of, ledger_of, shared_store
 from gateway.runtime.slices import Steps, at_once
 from gateway.runtime.snapshot import Route, Snapshot, source_of
 from gateway.runtime.tls import listening, towards
@@ -47,21 +47,21 @@ GUARDS = frozenset(("auth", "forward_auth"))
 """Middlewares that authenticate callers."""
 
 
-def compose(loaded: LoadedConfig, draft: Draft, world: World, number: int = 1) -> Snapshot:
+def compose(loaded: LoadedConfig, draft: Draft, services: Services, number: int = 1) -> Snapshot:
     """Return a snapshot of `loaded`. Raises ConfigErrors with every problem that middlewares report."""
-    return at_once(composing(loaded, draft, world, number))
+    return at_once(composing(loaded, draft, services, number))
 
 
-def composing(loaded: LoadedConfig, draft: Draft, world: World, number: int = 1) -> Steps[Snapshot]:
+def composing(loaded: LoadedConfig, draft: Draft, services: Services, number: int = 1) -> Steps[Snapshot]:
     """As `compose`, in steps, each of which builds at most one middleware or one route."""
-    return _Composer(loaded, draft, world, number).compose()
+    return _Composer(loaded, draft, services, number).compose()
 
 
 class _Composer:
-    def __init__(self, loaded: LoadedConfig, draft: Draft, world: World, number: int) -> None:
+    def __init__(self, loaded: LoadedConfig, draft: Draft, services: Services, number: int) -> None:
         self.loaded = loaded
         self.draft = draft
-        self.world = world
+        self.services = services
         self.number = number
         self.store: SharedStore | None = None
         self.ledger: Ledger | None = None
@@ -71,13 +71,13 @@ class _Composer:
         self.warnings: list[Problem] = []
 
     def compose(self) -> Steps[Snapshot]:
-        loaded, draft, world = self.loaded, self.draft, self.world
+        loaded, draft, services = self.loaded, self.draft, self.services
         self.store = shared_store(loaded, self._take)
-        self.ledger = ledger_of(self.store, loaded, draft, world, self._take)
-        self.issuing = issuer_of(self.store, loaded, draft, world, self._take)
+        self.ledger = ledger_of(self.store, loaded, draft, services, self._take)
+        self.issuing = issuer_of(self.store, loaded, draft, services, self._take)
         issuer = self.issuing.issuer if self.issuing is not None else None
         secrets = middlewares.secrets(_settings(loaded))
-        self.builder = Builder(loaded, draft, world, self.store, self.ledger, issuer, secrets, self._take)
+        self.builder = Builder(loaded, draft, services, self.store, self.ledger, issuer, secrets, self._take)
         for name in loaded.upstreams:
             self.pools[name] = self._pool(name)
             yield None
@@ -91,7 +91,7 @@ class _Composer:
             early[pipeline.name] = early_pipeline(pipeline, build, render)
             yield None
         unrouted = unrouted_pipeline(loaded.pipelines, early, build, render)
-        tls = listening(loaded, draft.keep, world.clock.wall(), self._take)
+        tls = listening(loaded, draft.keep, services.clock.wall(), self._take)
         upstream_tls = {name: made for name in self.pools if (made := towards(loaded, name, draft.keep, self._take)) is not None}
         if self.problems:
             raise ConfigErrors([*loaded.warnings, *self.warnings, *self.problems])
@@ -117,10 +117,10 @@ class _Composer:
         (self.problems if problem.severity == "error" else self.warnings).append(problem)
 
     def _pool(self, name: str) -> Pool:
-        config, world = self.loaded.upstreams[name], self.world
+        config, services = self.loaded.upstreams[name], self.services
 
         def make() -> Pool:
-            return Pool(name, config, clock=world.clock, telemetry=world.telemetry)
+            return Pool(name, config, clock=services.clock, telemetry=services.telemetry)
 
         pool: Pool = self.draft.keep(("upstream", name), None, make)
         return pool
@@ -130,7 +130,7 @@ class _Composer:
         routes = (route for pipeline in self.loaded.pipelines for route in pipeline.routes)
         needed = {route.upstream for route in routes if route.upstream in self.pools}
         chains = {name: chain(name, self.loaded.upstreams)[1:] for name in sorted(needed)}
-        return Health(self.pools, chains, self.ledger, self.world.clock.wall)
+        return Health(self.pools, chains, self.ledger, self.services.clock.wall)
 
     def _routes(self, pipeline: PipelineConfig, routes: list[Route]) -> Steps[None]:
         """Add a pipeline's routes to `routes`."""
@@ -172,9 +172,9 @@ class _Composer:
             hooks = {name: value for name, value in {**built, **own}.items() if name not in left_out}
             compiled = self._flatten(pipeline, config, hooks, first)
         if config.upstream:
-            world = self.world
+            services = self.services
             upstreams = self.loaded.upstreams
-            target: Any = forwarding(self.pools, upstreams, world.transport, config, world.telemetry, rewrite)
+            target: Any = forwarding(self.pools, upstreams, services.transport, config, services.telemetry, rewrite)
             awaited = True
         elif config.builtin in TOKEN_BUILTINS:
             target, awaited = self._issued(pipeline, config, in_force), True

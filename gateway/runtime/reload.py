@@ -23,7 +23,7 @@ from gateway.config.toml.problems import ConfigErrors, Problem
 from gateway.lifetime.registry import Registry
 from gateway.runtime.compose import composing
 from gateway.runtime.diff import differences
-from gateway.runtime.services import World
+from gateway.runtime.services import Services
 from gateway.runtime.slices import Steps, in_slices
 from gateway.runtime.snapshot import Snapshot
 from gateway.upstream.connections.checks import check
@@ -52,7 +52,7 @@ class Runtime:
     """The snapshot in force and all that outlives it. `path` is that of gateway.toml."""
 
     path: Path
-    world: World
+    services: Services
     environ: Mapping[str, str]
     registry: Registry = field(default_factory=Registry)
     probers: dict[str, Prober] = field(default_factory=dict)
@@ -100,7 +100,7 @@ class Runtime:
         return await self._reload()
 
     async def _reload(self) -> Outcome:
-        telemetry = self.world.telemetry
+        telemetry = self.services.telemetry
         try:
             outcome = await self._take(await asyncio.to_thread(self._load_next))
         except ConfigErrors as errors:
@@ -140,7 +140,7 @@ class Runtime:
         old: Snapshot | None = getattr(self, "snapshot", None)
         draft = self.registry.draft()
         try:
-            snapshot = await in_slices(composing(loaded, draft, self.world, old.number + 1 if old is not None else 1))
+            snapshot = await in_slices(composing(loaded, draft, self.services, old.number + 1 if old is not None else 1))
             changes = () if old is None else await asyncio.to_thread(_changes, old, snapshot, self.started)
         except BaseException:
             draft.release()
@@ -153,8 +153,8 @@ class Runtime:
         """Make a snapshot the one in force. Must not await: a request sees all of it or nothing."""
         for name, pool in snapshot.pools.items():
             pool.reconfigure(snapshot.loaded.upstreams[name])
-            self.world.transport.secure(name, pool.endpoints, snapshot.upstream_tls.get(name))
-        self.world.transport.retain(snapshot.pools)
+            self.services.transport.secure(name, pool.endpoints, snapshot.upstream_tls.get(name))
+        self.services.transport.retain(snapshot.pools)
         self.snapshot = snapshot
         snapshot.objects.commit()
         self._probe(snapshot.pools)
@@ -175,7 +175,7 @@ class Runtime:
             self.probers.pop(name).stop()
         for name, pool in pools.items():
             if name not in self.probers:
-                self.probers[name] = Prober(pool, partial(check, self.world.transport))
+                self.probers[name] = Prober(pool, partial(check, self.services.transport))
             self.probers[name].sync()
 
     def _discover(self, snapshot: Snapshot) -> None:
@@ -194,13 +194,13 @@ class Runtime:
 
     def _discovered(self, name: str, found: Found) -> None:
         """Take the endpoints that discovery has found for an upstream."""
-        pool, transport = self.snapshot.pools[name], self.world.transport
+        pool, transport = self.snapshot.pools[name], self.services.transport
         pool.discovered(found)
         transport.secure(name, pool.endpoints, self.snapshot.upstream_tls.get(name))
         self.probers[name].sync()
 
     def _publish(self, snapshot: Snapshot) -> None:
-        loaded, telemetry, clock = snapshot.loaded, self.world.telemetry, self.world.clock
+        loaded, telemetry, clock = snapshot.loaded, self.services.telemetry, self.services.clock
         self.loaded_at = clock.wall()
         telemetry.reload_success.set((), 1)
         telemetry.reload_timestamp.set((), self.loaded_at)

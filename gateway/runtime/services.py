@@ -28,8 +28,8 @@ Report = Callable[[Problem], None]
 
 
 @dataclass(frozen=True, slots=True)
-class World:
-    """What snapshots are composed into: the parts of the process that outlive them."""
+class Services:
+    """Process-wide services that every snapshot shares: transport, metrics, clock."""
 
     transport: Transport
     telemetry: Telemetry = field(default_factory=Telemetry)
@@ -48,7 +48,7 @@ def shared_store(loaded: LoadedConfig, report: Report) -> SharedStore | None:
     return None
 
 
-def ledger_of(store: SharedStore | None, loaded: LoadedConfig, draft: Draft, world: World, report: Report) -> Ledger | None:
+def ledger_of(store: SharedStore | None, loaded: LoadedConfig, draft: Draft, services: Services, report: Report) -> Ledger | None:
     """What counts limits in the shared store, not connected before the first request."""
     if store is None:
         return None
@@ -58,11 +58,13 @@ def ledger_of(store: SharedStore | None, loaded: LoadedConfig, draft: Draft, wor
         message, hint = "store.url: the package redis is missing", "pip install 'redis[hiredis]'"
         report(_problem(loaded, ("store", "url"), message, hint))
         return None
-    ledger: RedisLedger = draft.keep(("ledger",), store, lambda: RedisLedger(store, world.clock, world.telemetry))
+    ledger: RedisLedger = draft.keep(("ledger",), store, lambda: RedisLedger(store, services.clock, services.telemetry))
     return ledger
 
 
-def issuer_of(store: SharedStore | None, loaded: LoadedConfig, draft: Draft, world: World, report: Report) -> Issuing | None:
+def issuer_of(
+    store: SharedStore | None, loaded: LoadedConfig, draft: Draft, services: Services, report: Report
+) -> Issuing | None:
     """The gateway as an issuer of tokens; None without `[tokens]`, and when it is wrong."""
     config = loaded.gateway.tokens
     if config is None:
@@ -71,7 +73,7 @@ def issuer_of(store: SharedStore | None, loaded: LoadedConfig, draft: Draft, wor
 
     directory = loaded.locate("", ("tokens",))[0].parent
     try:
-        return issuing(config, Surroundings(directory, draft.keep, world.clock, world.telemetry, store))
+        return issuing(config, Surroundings(directory, draft.keep, services.clock, services.telemetry, store))
     except ConfigProblem as problem:
         path = ("tokens", *problem.at)
         report(_problem(loaded, path, f"tokens.{problem.message}", problem.hint))

@@ -14,7 +14,7 @@ from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed, Failure
 from gateway.routing.router import Router
 from gateway.runtime.reload import Runtime
-from gateway.runtime.services import World
+from gateway.runtime.services import Services
 from gateway.runtime.snapshot import Route, Snapshot
 
 NAME = "redirect"
@@ -33,8 +33,8 @@ class Redirects:
         self._of: Snapshot | None = None
 
     @property
-    def world(self) -> World:
-        return self._runtime.world
+    def services(self) -> Services:
+        return self._runtime.services
 
     @property
     def snapshot(self) -> Snapshot:

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed
 from gateway.core.telemetry import Family
-from gateway.runtime.services import World
+from gateway.runtime.services import Services
 from gateway.runtime.snapshot import Snapshot
 from gateway.serving.admission import Admission
 from gateway.serving.tunnel import Tunnels
@@ -17,7 +17,7 @@ class Runtime(Protocol):
     """The configuration in force."""
 
     @property
-    def world(self) -> World: ...
+    def services(self) -> Services: ...
 
     @property
     def snapshot(self) -> Snapshot: ...

@@ -14,7 +14,7 @@ from gateway.core.failures import Failed
 from gateway.lifetime.registry import Registry
 from gateway.runtime.compose import compose
 from gateway.runtime.reload import load
-from gateway.runtime.services import World
+from gateway.runtime.services import Services
 from gateway.runtime.snapshot import Snapshot
 from gateway.upstream.connections.transport import Transport
 from tests.exchange import exchange
@@ -27,7 +27,7 @@ def snapshot(name: str, directory: Path) -> Snapshot:
     (directory / "upstreams.toml").write_text('[upstream.origin]\nurl = "http://127.0.0.1:9"\n')
     loaded = load(directory / "gateway.toml", {})
     assert [problem for problem in loaded.warnings if "without 'auth'" not in problem.message] == []
-    return compose(loaded, Registry().draft(), World(Transport()))
+    return compose(loaded, Registry().draft(), Services(Transport()))
 
 
 def caller(tier: str, role: str) -> Identity:

@@ -284,7 +284,7 @@ async def test_the_end_of_a_stream_frees_everything_when_its_reader_leaves(start
         assert pool.in_flight == 10
         for client in clients:
             client.close()
-        await until(lambda: not (pool.in_flight or gateway.runtime.world.telemetry.in_flight.values[()]))
+        await until(lambda: not (pool.in_flight or gateway.runtime.services.telemetry.in_flight.values[()]))
     finally:
         await origin.stop()
 

@@ -51,7 +51,7 @@ class Listener:
         self.tls: ServerTls | None = None
         self._loop = asyncio.get_running_loop()
         self._started = False
-        self._telemetry = runtime.world.telemetry
+        self._telemetry = runtime.services.telemetry
         self.in_flight = self._telemetry.in_flight
         self.in_flight.set((), 0)
         self._by_address: dict[str, int] = {}

@@ -12,7 +12,7 @@ from gateway.core.hooks import ConfigProblem, Context, Hooks
 from gateway.lifetime.registry import Registry
 from gateway.runtime.build import Builder
 from gateway.runtime.reload import load
-from gateway.runtime.services import World
+from gateway.runtime.services import Services
 from gateway.upstream.connections.transport import Transport
 from tests.flow.conftest import PLAIN, write
 
@@ -37,7 +37,7 @@ def built(directory: Path, name: str, settings: str = "") -> tuple[Hooks, list[P
     write(directory, f'request = ["{name}"]\n["{name}"]\n{settings}\n{PLAIN}', '[upstream.origin]\nurl = "http://127.0.0.1:9"\n')
     loaded = load(directory / "gateway.toml", {})
     said: list[Problem] = []
-    builder = Builder(loaded, Registry().draft(), World(Transport()), None, None, None, frozenset(), said.append)
+    builder = Builder(loaded, Registry().draft(), Services(Transport()), None, None, None, frozenset(), said.append)
     [pipeline] = loaded.pipelines
     return builder.build(pipeline, name, pipeline.settings[name]), said
 

@@ -16,7 +16,7 @@ from gateway.lifetime.registry import Registry
 from gateway.runtime.compose import compose, composing
 from gateway.runtime.pipeline import Pipeline
 from gateway.runtime.reload import load
-from gateway.runtime.services import World
+from gateway.runtime.services import Services
 from gateway.runtime.snapshot import Snapshot
 from gateway.upstream.connections.transport import Transport
 from tests.exchange import exchange
@@ -55,7 +55,7 @@ def contexts() -> list[Context]:
 
 def composed(directory: Path, pipeline: str, upstreams: str = UPSTREAM, gateway: str = "") -> Snapshot:
     write(directory, pipeline, upstreams, gateway)
-    return compose(load(directory / "gateway.toml", {}), Registry().draft(), World(Transport()))
+    return compose(load(directory / "gateway.toml", {}), Registry().draft(), Services(Transport()))
 
 
 def lists(*names: str) -> str:
@@ -124,7 +124,7 @@ def test_at_most_one_middleware_is_built_between_two_steps(tmp_path: Path):
     """So that the loop never stands for longer than that takes, however many routes there are."""
     own = "".join(f'[[route]]\npath = "/{number}"\nupstream = "origin"\n"{NOTES}" = {{}}\n' for number in range(40))
     write(tmp_path, f"{lists(NOTES)}{own}", UPSTREAM)
-    steps = composing(load(tmp_path / "gateway.toml", {}), Registry().draft(), World(Transport()))
+    steps = composing(load(tmp_path / "gateway.toml", {}), Registry().draft(), Services(Transport()))
     built, value = [0], None
     with pytest.raises(StopIteration):
         while True:
@@ -137,7 +137,7 @@ def test_at_most_one_middleware_is_built_between_two_steps(tmp_path: Path):
 
 def test_pools_are_kept_by_their_names(tmp_path: Path):
     write(tmp_path, ROUTE, UPSTREAM)
-    keep, world = Registry(), World(Transport())
+    keep, world = Registry(), Services(Transport())
     first = compose(load(tmp_path / "gateway.toml", {}), draft := keep.draft(), world)
     draft.commit()
     write(tmp_path, ROUTE, UPSTREAM + 'balance = "random"\n[upstream.other]\nurl = "http://127.0.0.1:10"\n')

@@ -14,7 +14,7 @@ from gateway.config.toml.problems import ConfigErrors
 from gateway.core.hooks import Context, Hooks
 from gateway.runtime import reload as module
 from gateway.runtime.reload import Runtime
-from gateway.runtime.services import World
+from gateway.runtime.services import Services
 from gateway.upstream.connections.transport import Transport
 from tests.flow.conftest import PLAIN, write
 
@@ -48,7 +48,7 @@ def configure(directory: Path, says: str = "one", upstreams: str = UPSTREAM) -> 
 
 @pytest.fixture
 async def runtime(tmp_path: Path) -> AsyncIterator[Runtime]:
-    one = Runtime(configure(tmp_path), World(Transport()), {})
+    one = Runtime(configure(tmp_path), Services(Transport()), {})
     await one.start()
     yield one
     one.stop()
@@ -60,7 +60,7 @@ def kept(runtime: Runtime) -> Kept:
 
 
 async def test_a_start_that_is_refused_raises(tmp_path: Path):
-    one = Runtime(configure(tmp_path, upstreams=""), World(Transport()), {})
+    one = Runtime(configure(tmp_path, upstreams=""), Services(Transport()), {})
     with pytest.raises(ConfigErrors):
         await one.start()
 
@@ -106,7 +106,7 @@ async def test_a_refused_reload_changes_nothing(runtime: Runtime, tmp_path: Path
     assert outcome.hash == snapshot.loaded.hash
     assert runtime.snapshot is snapshot and runtime.snapshot.pools is pools
     assert kept(runtime) is before and before.closed == 0
-    telemetry = runtime.world.telemetry
+    telemetry = runtime.services.telemetry
     assert (telemetry.reload_success.get(), telemetry.config_info.values) == (0, {(snapshot.loaded.hash,): 1})
     configure(tmp_path)
     assert (await runtime.reload()).ok and telemetry.reload_success.get() == 1
@@ -159,7 +159,7 @@ async def test_one_that_no_longer_waits_for_its_reload_does_not_end_it(runtime: 
 
 
 async def test_at_the_end_everything_is_closed(tmp_path: Path):
-    one = Runtime(configure(tmp_path), World(Transport()), {})
+    one = Runtime(configure(tmp_path), Services(Transport()), {})
     await one.start()
     before = kept(one)
     one.stop()

@@ -10,7 +10,7 @@ from gateway.config.tables.server import StoreConfig
 from gateway.config.toml.problems import Problem
 from gateway.lifetime.registry import Registry
 from gateway.runtime.reload import load
-from gateway.runtime.services import World, issuer_of, ledger_of, shared_store
+from gateway.runtime.services import Services, issuer_of, ledger_of, shared_store
 from gateway.upstream.connections.transport import Transport
 from tests.flow.conftest import PLAIN, write
 
@@ -27,7 +27,7 @@ def with_store(loaded: LoadedConfig, url: str) -> LoadedConfig:
 
 def test_memory_is_no_shared_store(loaded: LoadedConfig):
     said: list[Problem] = []
-    world, draft = World(Transport()), Registry().draft()
+    world, draft = Services(Transport()), Registry().draft()
     assert shared_store(loaded, said.append) is None
     assert ledger_of(None, loaded, draft, world, said.append) is None
     assert issuer_of(None, loaded, draft, world, said.append) is None
@@ -36,7 +36,7 @@ def test_memory_is_no_shared_store(loaded: LoadedConfig):
 
 def test_the_ledger_of_a_store_is_kept(loaded: LoadedConfig):
     said: list[Problem] = []
-    world, registry = World(Transport()), Registry()
+    world, registry = Services(Transport()), Registry()
     loaded = with_store(loaded, "redis://127.0.0.1:1/0")
 
     def made() -> object:

@@ -9,7 +9,7 @@ import pytest
 from gateway.lifetime.registry import Registry
 from gateway.runtime.compose import compose
 from gateway.runtime.reload import load
-from gateway.runtime.services import World
+from gateway.runtime.services import Services
 from gateway.runtime.snapshot import Snapshot
 from gateway.upstream.connections.transport import Transport
 from tests.flow.conftest import PLAIN, write
@@ -18,7 +18,7 @@ from tests.flow.conftest import PLAIN, write
 @pytest.fixture
 def snapshot(tmp_path: Path) -> Snapshot:
     write(tmp_path, PLAIN.replace("[[route]]\n", '[[route]]\nname = "all"\n'), '[upstream.origin]\nurl = "http://127.0.0.1:9"\n')
-    return compose(load(tmp_path / "gateway.toml", {}), Registry().draft(), World(Transport()), 7)
+    return compose(load(tmp_path / "gateway.toml", {}), Registry().draft(), Services(Transport()), 7)
 
 
 def test_one_that_nobody_crosses_is_retired_at_once(snapshot: Snapshot):
