@@ -10,6 +10,7 @@ from gateway.core.exchange import Exchange
 from gateway.core.failures import Failed
 from gateway.core.hooks import Hooks
 from gateway.middlewares import validation
+from gateway.middlewares.validation.judge import Judge
 from tests.exchange import Body, World, exchange
 
 CAMERA = {
@@ -78,3 +79,12 @@ async def refused(table: dict[str, Any], *args: Any, **more: Any) -> Failed:
 def fields(failed: Failed) -> dict[str, tuple[str, str]]:
     assert failed.errors is not None
     return {one["field"]: (one["code"], one["message"]) for one in failed.errors}
+
+
+async def ended(judge: Judge) -> None:
+    """Closes it and waits for its process."""
+    judge.close()
+    if judge._starting is not None:
+        await judge._starting
+    if judge._child is not None:
+        await judge._child.exited.wait()

@@ -9,9 +9,11 @@ import pytest
 
 from gateway.core.exchange import Decision, Exchange
 from gateway.core.failures import Failed, Failure
+from gateway.middlewares import validation
+from gateway.middlewares.validation.judge import Judge
 from gateway.middlewares.validation.messages import MOST
-from tests.exchange import Body
-from tests.unit.middlewares.validation.requests import CAMERA, FORM, GOOD, JSON, QUERY, asks, build, fields, refused, run
+from tests.exchange import Body, World
+from tests.unit.middlewares.validation.requests import CAMERA, FORM, GOOD, JSON, QUERY, asks, build, ended, fields, refused, run
 
 
 async def test_a_body_within_bounds_passes_and_is_not_read():
@@ -228,8 +230,13 @@ async def test_a_body_that_grows_too_large():
 
 async def test_no_more_than_a_hundred_entries_and_nothing_long_is_echoed():
     body = json.dumps({f"{number}-{'x' * 500}": 1 for number in range(500)}).encode()
-    failed = await refused({"body": {"schema": {"additionalProperties": False}}}, headers=JSON, body=body)
-    assert failed.errors is not None
+    world = World()
+    hooks = world.build(validation, {"body": {"schema": {"additionalProperties": False}}})
+    try:
+        failed = await run(hooks, asks(headers=JSON, body=body))
+    finally:
+        await ended(world.draft.keep(("validation judge",), None, Judge))
+    assert failed is not None and failed.errors is not None
     assert len(failed.errors) == MOST
     assert max(len(one["field"]) for one in failed.errors) == 100
     failed = await refused(

@@ -19,7 +19,7 @@ from gateway.middlewares.validation.judge import Judge
 from gateway.middlewares.validation.reading import Bounds, Unreadable
 from gateway.middlewares.validation.schemas import JsonSchema
 from tests.exchange import World
-from tests.unit.middlewares.validation.requests import FORM, JSON, asks, fields, run
+from tests.unit.middlewares.validation.requests import FORM, JSON, asks, ended, fields, run
 
 INTEGERS = {"type": "array", "items": {"type": "integer"}}
 NODE = {"$ref": "#/$defs/node"}
@@ -36,15 +36,6 @@ async def judging() -> AsyncIterator[Judge]:
         yield made
     finally:
         await ended(made)
-
-
-async def ended(judge: Judge) -> None:
-    """Closes it and waits for its process."""
-    judge.close()
-    if judge._starting is not None:
-        await judge._starting
-    if judge._child is not None:
-        await judge._child.exited.wait()
 
 
 def portable(schema: Any) -> dict[str, Any]:
