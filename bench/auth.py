@@ -1,10 +1,11 @@
-"""What knowing the caller costs: the partner profile by API key, by a token seen before and by one never seen, beside Envoy.
+"""What knowing the caller costs: the partner profile by API key, by a token seen before and by one
+never seen, beside Envoy.
 
     bench/setup.sh                          # once a machine
     python -m bench.auth                    # seven rows, three rounds of 4 s each: about three minutes
 
-The same features, load, cores and figure as in compare.py, in one interleaved run. Tokens are RS256 with a key of 2,048 bits,
-verified with a key set from a file on both sides.
+The same features, load, cores and figure as in compare.py, in one interleaved run. Tokens are RS256
+with a key of 2,048 bits, verified with a key set from a file on both sides.
 
     key      an API key: `api_key` here, `api_key_auth` in Envoy
     cached   one token in every request: remembered here; in Envoy with `jwt_cache_config`

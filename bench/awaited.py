@@ -1,4 +1,5 @@
-"""A middleware whose hook is awaited, and waits for one turn of the loop: what an operator's own costs least."""
+"""A middleware whose hook is awaited, and waits for one turn of the loop: what an operator's own
+costs least."""
 
 from __future__ import annotations
 

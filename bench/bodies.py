@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Random schemas and hostile bodies: how long the loop stands, and how much memory a body takes.
 
-A stand is counted in the CPU time of the loop's thread between two turns, so that neighbours on the machine do not count.
+A stand is counted in the CPU time of the loop's thread between two turns, so that neighbours on the
+machine do not count.
 
 .venv/bin/python bench/bodies.py [SCHEMAS] [SEED]      100 schemas take about four minutes
 """

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""What one request costs inside the process, counted rather than timed, so that the machine's mood does not matter.
+"""What one request costs inside the process, counted rather than timed, so that the machine's mood
+does not matter.
 
     .venv/bin/python bench/budget.py calls         function calls and bytecodes a request, by profile
     .venv/bin/python bench/budget.py instructions  machine instructions a request, under valgrind --tool=callgrind
@@ -9,7 +10,8 @@
     .venv/bin/python bench/budget.py check         fails when a profile got more than 5 % dearer than bench/budget.json says;
                                                    `check --record` writes what it costs now, to be committed on purpose
 
-Requests and answers are fed to the real protocols in memory, without sockets: what is counted is everything but system calls.
+Requests and answers are fed to the real protocols in memory, without sockets: what is counted is
+everything but system calls.
 """
 
 from __future__ import annotations
@@ -67,8 +69,10 @@ PROFILES = {
 }
 """The files of bench/ that the profile loads, the path and the headers of its requests.
 
-`varied`: fields that differ from those of the request, and of the answer, before. `post`, `postplain`: a body of 1 kB.
-`awaited`: the hook of bench/awaited.py. `tls`: over TLS 1.3, whose records our own transport reads and writes in memory.
+`varied`: fields that differ from those of the request, and of the answer, before. `post`,
+`postplain`: a body of 1 kB.
+`awaited`: the hook of bench/awaited.py. `tls`: over TLS 1.3, whose records our own transport reads
+and writes in memory.
 """
 OK = b"HTTP/1.1 200 OK\r\n"
 POSTED = (b'{"name": "camera-1", "status": "active", "zone": 7},' * 20)[:1023] + b"}"
@@ -118,7 +122,8 @@ class Asked(Pipe):
 class AskedWhole(Asked):
     """Notes its owner once the body has been written to its end, in however many pieces.
 
-    Behind it stands a socket with nothing to read, at which the gateway looks before it sends what must not be repeated.
+    Behind it stands a socket with nothing to read, at which the gateway looks before it sends what
+    must not be repeated.
     """
 
     def __init__(self, owner: Any, asked: list[Any]) -> None:
@@ -201,7 +206,8 @@ class Bench:
             b'ETag: "6921"\r\n%bAccept-Ranges: bytes\r\n\r\n' % (format_date_time(time.time()).encode(), len(BODY), cacheable)
         ) + BODY
         answers = [answer, answer.replace(b"6921", b"6922")][: len(each)]
-        # In this order neither the client's connection nor an endpoint's, of which there are two, sees the same twice in a row.
+        # In this order neither the client's connection nor an endpoint's, of which there are two,
+        # sees the same twice in a row.
         self.pairs = [(request, one) for one in answers for request in requests]
         self.asked: list[Any] = []
         self.down = Pipe()
@@ -217,7 +223,8 @@ class Bench:
         upstream.connection_made((AskedWhole if self.posts else Asked)(upstream, self.asked))
 
     async def start(self) -> None:
-        """Loads the profile and warms it up: every endpoint has an idle connection, every memo its entry."""
+        """Loads the profile and warms it up: every endpoint has an idle connection, every memo its
+        entry."""
         await self.gateway.runtime.start()
         for prober in self.gateway.runtime.probers.values():
             prober.stop()
@@ -237,7 +244,8 @@ class Bench:
     async def run(self, count: int, look: Callable[[], None] | None = None) -> None:
         """`count` requests, each answered before the next; `look` looks at every answer.
 
-        A request that was not answered at once leaves the loop one more turn before the next comes, as a client's socket would.
+        A request that was not answered at once leaves the loop one more turn before the next comes,
+        as a client's socket would.
         """
         receive, written, asked = self.client.data_received, self.down.written, self.asked
         for request, answer in islice(cycle(self.pairs), count):
@@ -274,7 +282,8 @@ def with_tls(directory: Path) -> Path:
 
 
 VARIANTS = {"awaited": with_awaited, "tls": with_tls}
-"""What a profile changes in the files it loads: makes them in a directory, and returns their gateway.toml."""
+"""What a profile changes in the files it loads: makes them in a directory, and returns their
+gateway.toml."""
 
 
 async def measure(profile: str, mode: str, count: int) -> Any:
@@ -420,7 +429,8 @@ def each() -> list[tuple[str, float, float]]:
 
 
 def check(record: bool) -> int:
-    """Compares with the recorded budget of this Python's version; 1 when a profile is over it by more than 5 %."""
+    """Compares with the recorded budget of this Python's version; 1 when a profile is over it by
+    more than 5 %."""
     file = HERE / "budget.json"
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     recorded = json.loads(file.read_text()) if file.exists() else {}

@@ -4,12 +4,13 @@
     bench/setup.sh                          # once a machine
     bin/bench --profile partner
 
-The figure to quote is CPU microseconds per request of the proxy under test (user + system time of its process and children,
-divided by requests answered), as a ratio to each peer: it hardly moves with the load on the machine. Requests a second, p50 and
-p99 are printed beside it. Rounds are interleaved (A B C A B C ...) and the median round is taken.
+The figure to quote is CPU microseconds per request of the proxy under test (user + system time of
+its process and children, divided by requests answered), as a ratio to each peer: it hardly moves
+with the load on the machine. Requests a second, p50 and p99 are printed beside it. Rounds are
+interleaved (A B C A B C ...) and the median round is taken.
 
-The origin (nginx serving 1.2 kB of JSON) listens on 127.0.0.1:29001 and :29002 and, with wrk, is pinned to core 0; whatever is
-measured runs on core 1, one worker.
+The origin (nginx serving 1.2 kB of JSON) listens on 127.0.0.1:29001 and :29002 and, with wrk, is
+pinned to core 0; whatever is measured runs on core 1, one worker.
 
 Profiles: plain    no middlewares: GET /api/v1/cameras
           partner  API key, limit by key, CORS, JSON access log to a file, metrics, request id, health checks, retries and circuit
@@ -72,7 +73,8 @@ PROFILES = {
 
 @dataclass(frozen=True)
 class Peer:
-    """How to start one: `{conf}` in the command is its configuration file, `{kind}` in that file's name the profile's kind."""
+    """How to start one: `{conf}` in the command is its configuration file, `{kind}` in that file's
+    name the profile's kind."""
 
     conf: str
     command: tuple[str, ...]
@@ -198,7 +200,8 @@ def found(pattern: str, text: str) -> str:
 
 
 def write_templates(work: Path) -> None:
-    """The peers' configuration files with their ports and paths filled in, and what the origin serves."""
+    """The peers' configuration files with their ports and paths filled in, and what the origin
+    serves."""
     work.chmod(0o755)
     (work / "www").mkdir()
     cameras = [{"id": i, "name": f"camera-{i}", "status": "active", "count": i * 7} for i in range(18)]
@@ -212,7 +215,8 @@ def write_templates(work: Path) -> None:
 
 
 def commands(options: argparse.Namespace, work: Path) -> dict[str, tuple[list[str], int]]:
-    """Command and port of everything to be measured; peers that are not installed are left out, aloud."""
+    """Command and port of everything to be measured; peers that are not installed are left out,
+    aloud."""
     kind = PROFILES[options.profile].kind
     ours = shlex.split(options.gateway) if options.gateway else [sys.executable, "-m", "gateway", "run", "--config"]
     if not options.gateway:

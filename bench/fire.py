@@ -1,7 +1,9 @@
-"""The pool under fire: a rolling restart, an endpoint that fails, one that is slow, all of them down, a retry storm, churn.
+"""The pool under fire: a rolling restart, an endpoint that fails, one that is slow, all of them
+down, a retry storm, churn.
 
-Each is played with the gateway, and where HAProxy can do the like, with HAProxy (leastconn, the same checks) in its place.
-Figures go to docs/resilience.md. Returns whether the gateway's line held; HAProxy's is printed beside it.
+Each is played with the gateway, and where HAProxy can do the like, with HAProxy (leastconn, the
+same checks) in its place. Figures go to docs/resilience.md. Returns whether the gateway's line
+held; HAProxy's is printed beside it.
 """
 
 from __future__ import annotations
@@ -41,7 +43,8 @@ async def proxied(
 
 
 async def rolling(directory: Path) -> bool:
-    """Three endpoints, each ended with TERM, 2 s away and back, twice around, under GETs and POSTs at 64 connections."""
+    """Three endpoints, each ended with TERM, 2 s away and back, twice around, under GETs and POSTs
+    at 64 connections."""
     return await restarted(directory, rounds=2, away=2.0, back=1.5, posts=4)
 
 
@@ -51,7 +54,8 @@ async def restarts(directory: Path) -> bool:
 
 
 async def restarted(directory: Path, *, rounds: int, away: float, back: float, posts: int) -> bool:
-    """Ends three endpoints with TERM, one after the other, for `away` seconds each, under load; the next `back` seconds later."""
+    """Ends three endpoints with TERM, one after the other, for `away` seconds each, under load; the
+    next `back` seconds later."""
     good = {}
     for kind in ("gateway", "haproxy"):
         (place := directory / kind).mkdir()
@@ -133,7 +137,8 @@ async def slow(directory: Path) -> bool:
 
 
 async def ill(directory: Path) -> bool:
-    """One of three endpoints turns ill (503 to everything), gets well, then hangs (stopped) and goes on."""
+    """One of three endpoints turns ill (503 to everything), gets well, then hangs (stopped) and
+    goes on."""
     good = {}
     for kind in ("gateway", "haproxy"):
         (place := directory / kind).mkdir()
@@ -179,7 +184,8 @@ async def ill(directory: Path) -> bool:
 
 
 async def down(directory: Path) -> bool:
-    """All three endpoints are gone for 5 s, then there but ill for 5 s; the breaker lets 3 requests try every second."""
+    """All three endpoints are gone for 5 s, then there but ill for 5 s; the breaker lets 3 requests
+    try every second."""
     breaker = 'circuit_breaker = { failure_threshold = 5, recovery_timeout = "1s", half_open_requests = 3 }\n'
     good = {}
     for kind in ("gateway", "haproxy"):
@@ -226,7 +232,8 @@ async def down(directory: Path) -> bool:
             took = [record["duration_ms"] for record in records if record["reason"] == "circuit_open"]
             shares = {f"p{share:g}": quantile(took, share / 100) for share in (50, 90, 99, 99.9)} | {"most": max(took)}
             print(f"  {len(took)} refusals, ms in the access log: " + " ".join(f"{name} {ms:.3f}" for name, ms in shares.items()))
-            # By the clock where it does not have to wait for a core: who is not running answers nobody.
+            # By the clock where it does not have to wait for a core: who is not running answers
+            # nobody.
             good[kind] = good[kind] and cost < 1 and shares["p99" if waited < 0.08 else "p50"] < 1
     return good["gateway"]
 

@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
-"""Generated requests against a gateway in this process, over both ways through serving/, until the time is over.
+"""Generated requests against a gateway in this process, over both ways through serving/, until the
+time is over.
 
     .venv/bin/python bench/fuzz.py [SECONDS] [SEED]      600 seconds, any seed
 
-Ends with exit status 1 and the bytes that were sent at the first thing that does not hold (tests/fuzz.py says what has to), and
-states at the end how many were sent and how much memory the process has grown by since the first tenth.
+Ends with exit status 1 and the bytes that were sent at the first thing that does not hold
+(tests/fuzz.py says what has to), and states at the end how many were sent and how much memory the
+process has grown by since the first tenth.
 """
 
 from __future__ import annotations

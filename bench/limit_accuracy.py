@@ -1,12 +1,15 @@
-"""How far limits are off: what processes on one Redis admit together, beside the bound that docs/limits.md states.
+"""How far limits are off: what processes on one Redis admit together, beside the bound that
+docs/limits.md states.
 
     python -m bench.limits accuracy [ALGORITHM [MODE]]
 
-Four callers come to every process at the same time: steady, in bursts, all at once in every process, and, by a limit of a window
-of EDGE seconds, just before and after its edges. For the first three the window is longer than the run, so that what is admitted
-is a plain number beside the limit. For the last it is the most admitted within any EDGE seconds, beside what the algorithm allows
-there by its definition; an admission counts where it lay in the window from its request to its answer, so clocks need not agree.
-A row in which the store was away is played again: that is what the outages are for.
+Four callers come to every process at the same time: steady, in bursts, all at once in every
+process, and, by a limit of a window of EDGE seconds, just before and after its edges. For the first
+three the window is longer than the run, so that what is admitted is a plain number beside the
+limit. For the last it is the most admitted within any EDGE seconds, beside what the algorithm
+allows there by its definition; an admission counts where it lay in the window from its request to
+its answer, so clocks need not agree. A row in which the store was away is played again: that is
+what the outages are for.
 """
 
 from __future__ import annotations
@@ -32,7 +35,8 @@ QUOTA, RUN, SHARE = 200, 1.0, 0.1
 LONG, EDGE = 3600.0, 1.5
 """Windows, in seconds."""
 ALGORITHMS = {"token_bucket": 2, "sliding_window": 2, "sliding_log": 1, "fixed_window": 2}
-"""How many times the limit any window may admit: tokens and what is refilled meanwhile; the edges of two windows."""
+"""How many times the limit any window may admit: tokens and what is refilled meanwhile; the edges
+of two windows."""
 KINDS = ("steady", "bursty", "at once", "edges")
 
 Ask = Callable[[Exchange], Awaitable[None] | None]
@@ -49,7 +53,8 @@ def arrivals(kind: str, gateways: int, seed: int) -> list[float]:
     burst = range(3 * QUOTA // 2 // gateways)
     if kind == "at once":  # everywhere, and again when what was on credit may have come back
         return [at for at in (0.0, RUN) for _ in burst]
-    # One opens the window; the others come 40 ms before its end, 40 ms after it, and likewise at the next one.
+    # One opens the window; the others come 40 ms before its end, 40 ms after it, and likewise at
+    # the next one.
     edges = [EDGE - 0.04, EDGE + 0.04, 2 * EDGE - 0.04, 2 * EDGE + 0.04]
     return [0.0, *(at for at in edges for _ in burst)]
 

@@ -1,11 +1,13 @@
-"""What a limit costs a request, of the proxy's CPU: Envoy's local limit and ours, by method of bench/compare.py, in one run.
+"""What a limit costs a request, of the proxy's CPU: Envoy's local limit and ours, by method of
+bench/compare.py, in one run.
 
     python -m bench.limits compare [SECONDS [ROUNDS]]
 
-The same plain route with and without a limit that refuses nobody: ours in memory, leased and exact on a local Redis, Envoy's
-local rate limit, and what a plain round trip to that Redis for every request costs (redis-py, INCR and EXPIRE in one pipeline, as
-a middleware of one's own in our gateway). The second column is what the limit adds to the same proxy without one. Redis runs on
-the core of the origin and wrk; its own CPU is not counted.
+The same plain route with and without a limit that refuses nobody: ours in memory, leased and exact
+on a local Redis, Envoy's local rate limit, and what a plain round trip to that Redis for every
+request costs (redis-py, INCR and EXPIRE in one pipeline, as a middleware of one's own in our
+gateway). The second column is what the limit adds to the same proxy without one. Redis runs on the
+core of the origin and wrk; its own CPU is not counted.
 """
 
 from __future__ import annotations

@@ -1,9 +1,11 @@
-"""What clients notice while the store of a limit is away: a whole gateway under load, its Redis, Sentinels or Cluster broken.
+"""What clients notice while the store of a limit is away: a whole gateway under load, its Redis,
+Sentinels or Cluster broken.
 
     python -m bench.limits outage [killed] [frozen] [slow] [failover] [slot]
 
-A row a case: `slow` takes 200 ms longer, `failover` kills the master that three Sentinels watch, `slot` moves the slot that all
-requests count in, back and forth. Nothing may fail with on_store_failure = "open" or "local_share".
+A row a case: `slow` takes 200 ms longer, `failover` kills the master that three Sentinels watch,
+`slot` moves the slot that all requests count in, back and forth. Nothing may fail with
+on_store_failure = "open" or "local_share".
 """
 
 from __future__ import annotations

@@ -1,11 +1,13 @@
-"""What limits cost and how far they are off: the figures in docs/limits.md. Needs redis-server; two cores.
+"""What limits cost and how far they are off: the figures in docs/limits.md. Needs redis-server; two
+cores.
 
-python -m bench.limits cost                         CPU of a check: memory, leased, exact, a plain round trip
-python -m bench.limits decisions                    decisions and whole checks a second, beside perf_counter()
-python -m bench.limits memory                       checks a second with 10^6 keys, their memory, what is left of it
-python -m bench.limits accuracy [ALGORITHM [MODE]]  admitted against the bound, by 1, 2 and 4 processes on one Redis
-python -m bench.limits outage [WHAT ...]            a gateway while Redis is away, fails over, moves a slot
-python -m bench.limits compare [SECONDS [ROUNDS]]   CPU of a request beside Envoy's local limit and a round trip
+python -m bench.limits cost                         CPU of a check: memory, leased, exact, a plain
+round trip python -m bench.limits decisions                    decisions and whole checks a second,
+beside perf_counter() python -m bench.limits memory                       checks a second with 10^6
+keys, their memory, what is left of it python -m bench.limits accuracy [ALGORITHM [MODE]]  admitted
+against the bound, by 1, 2 and 4 processes on one Redis python -m bench.limits outage [WHAT ...]
+a gateway while Redis is away, fails over, moves a slot python -m bench.limits compare [SECONDS
+[ROUNDS]]   CPU of a request beside Envoy's local limit and a round trip
 """
 
 from __future__ import annotations
@@ -67,7 +69,8 @@ WIDE = {"limit": 10**9, "window": "1h", "algorithm": "fixed_window"}
 
 
 async def spent(ask: Callable[[Exchange], Awaitable[None] | None], clients: int = 1000) -> float:
-    """CPU microseconds of this process for a check, AT_ONCE at a time where they wait, less what the harness needs."""
+    """CPU microseconds of this process for a check, AT_ONCE at a time where they wait, less what
+    the harness needs."""
 
     async def worker(count: int, real: bool) -> None:
         for number in range(count):
@@ -117,7 +120,8 @@ async def cost() -> None:
 
 
 async def decisions() -> None:
-    """A decision is the algorithm's function and putting its state back; a check is the whole hook, headers included."""
+    """A decision is the algorithm's function and putting its state back; a check is the whole hook,
+    headers included."""
     turns = 200_000
     table: dict[str, float] = {"perf_counter()": 0.0}
     now = time.monotonic
@@ -210,7 +214,8 @@ def keys(algorithm: str) -> None:
         come(one)
     rate = KEYS / 5 / (time.process_time() - start)
     del some, one
-    # The window is over for all of them; one caller goes on, every 50 ms, and forgetting does with it.
+    # The window is over for all of them; one caller goes on, every 50 ms, and forgetting does with
+    # it.
     now[0] += 3600 if algorithm == "quota" else 120 if algorithm == "sliding_window" else 60
     for _ in range(2400):
         now[0] += 0.05

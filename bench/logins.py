@@ -1,11 +1,14 @@
-"""Logins a second through a whole gateway, against plain argon2id verifications a second on the same cores. No peers needed.
+"""Logins a second through a whole gateway, against plain argon2id verifications a second on the
+same cores. No peers needed.
 
-python -m bench.logins [ROUNDS [KIB PASSES LANES]]      a round is two seconds of each, one after the other; 4 when left out
+python -m bench.logins [ROUNDS [KIB PASSES LANES]]      a round is two seconds of each, one after
+the other; 4 when left out
 
-A login is a request with a name and a password, the verification, a session, a signed access token, a refresh token and an event
-in the audit log. Argon2 is what `[tokens]` has by default, 64 MiB, 3 passes, 4 lanes, unless something else is said. As many
-verifications run at a time as there are cores, in both; what the client needs is part of the gateway's share. CPU is of the
-gateway's process alone, and does not depend on what else the machine does.
+A login is a request with a name and a password, the verification, a session, a signed access token,
+a refresh token and an event in the audit log. Argon2 is what `[tokens]` has by default, 64 MiB, 3
+passes, 4 lanes, unless something else is said. As many verifications run at a time as there are
+cores, in both; what the client needs is part of the gateway's share. CPU is of the gateway's
+process alone, and does not depend on what else the machine does.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 """The longest time that a reload keeps the event loop from other work. No peers needed.
 
-python -m bench.reloads [ROUTES]      routes with limits of their own, which every reload changes; 2,000 when left out
+python -m bench.reloads [ROUTES]      routes with limits of their own, which every reload changes;
+2,000 when left out
 
 CPU is what the loop's thread used between two turns, and does not depend on what else the machine
-does. Wall time includes waiting for the thread that reads the files (Python's lock is handed over every
-5 ms) and for other processes.
+does. Wall time includes waiting for the thread that reads the files (Python's lock is handed over
+every 5 ms) and for other processes.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 
     .venv/bin/python bench/scale.py
 
-Nanoseconds, the best of several runs, beside what `time.perf_counter()` costs on the same machine at the same moment.
+Nanoseconds, the best of several runs, beside what `time.perf_counter()` costs on the same machine
+at the same moment.
 """
 
 from __future__ import annotations

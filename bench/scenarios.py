@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""What happens when things happen: shares, a killed endpoint, a hundred reloads, large bodies. Prints figures, exits 1 on a miss.
+"""What happens when things happen: shares, a killed endpoint, a hundred reloads, large bodies.
+Prints figures, exits 1 on a miss.
 
     .venv/bin/python bench/scenarios.py shares kill reloads bodies
     .venv/bin/python bench/scenarios.py rolling restarts outlier slow ill down storm churn      # fire.py
     .venv/bin/python bench/scenarios.py gigabyte idle events                        # wire.py
 
-Everything runs on 127.0.0.1 and is bounded in count and time: a gateway process, upstream processes, clients in this one.
+Everything runs on 127.0.0.1 and is bounded in count and time: a gateway process, upstream
+processes, clients in this one.
 """
 
 from __future__ import annotations
@@ -86,7 +88,8 @@ async def shares(directory: Path) -> bool:
             if slow == 1.0:
                 good = all(abs(share - ideal) <= 0.05 * ideal for share, ideal in zip(found, (1 / 2, 1 / 3, 1 / 6), strict=True))
             else:
-                # In equilibrium (in flight + 1) / weight is equal, so throughput is in flight / service time: 0.3 : 2 : 1.
+                # In equilibrium (in flight + 1) / weight is equal, so throughput is in flight /
+                # service time: 0.3 : 2 : 1.
                 good = good and found[0] < 0.2
             good = good and not load.failed
     return good
@@ -125,7 +128,8 @@ async def kill(directory: Path) -> bool:
 
 
 async def reloads(directory: Path) -> bool:
-    """A hundred SIGHUPs in 20 s at 64 connections, the configuration alternating, one of them broken."""
+    """A hundred SIGHUPs in 20 s at 64 connections, the configuration alternating, one of them
+    broken."""
     limited = (
         'request = ["rate_limit"]\n[rate_limit]\nkey = "ip"\nalgorithm = "fixed_window"\nlimit = {limit}\nwindow = "1h"\n'
         + ROUTE

@@ -1,10 +1,12 @@
-"""An upstream for the scenarios, in a process of its own: fast, told what to do over its own sockets, and keeping a record.
+"""An upstream for the scenarios, in a process of its own: fast, told what to do over its own
+sockets, and keeping a record.
 
     python bench/upstream.py RECORD NAME DELAY PORT...
 
-It answers with NAME after DELAY seconds. The id of every POST (its X-Id) goes into RECORD the moment it has arrived, so that a
-request that ran twice shows even when the process is gone. TERM ends it as a well-behaved server ends: it accepts nothing more,
-closes what is idle, and finishes what it has with Connection: close. What has arrived on a connection by then and was not read is
+It answers with NAME after DELAY seconds. The id of every POST (its X-Id) goes into RECORD the
+moment it has arrived, so that a request that ran twice shows even when the process is gone. TERM
+ends it as a well-behaved server ends: it accepts nothing more, closes what is idle, and finishes
+what it has with Connection: close. What has arrived on a connection by then and was not read is
 lost, as it is with every server that ends; the ids in that go into RECORD.unread.
 
     GET /set?delay=0.1&fail=0.5&code=503&health=503     from now on: this slow, this share answered with this code, not 500;
@@ -118,7 +120,8 @@ class Connection(asyncio.Protocol):
 
 
 def refuse(listener: socket.socket, state: State) -> None:
-    """Closes it and resets the connections that nobody has accepted yet, as that would, but notes what is lost with them."""
+    """Closes it and resets the connections that nobody has accepted yet, as that would, but notes
+    what is lost with them."""
     waiting = []
     with listener:
         listener.setblocking(False)

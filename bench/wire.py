@@ -1,8 +1,10 @@
-"""What the wire asks of memory and time: gigabytes both ways, thousands of idle and slow clients, events without delay.
+"""What the wire asks of memory and time: gigabytes both ways, thousands of idle and slow clients,
+events without delay.
 
     .venv/bin/python bench/scenarios.py gigabyte idle events
 
-`gigabyte` and `events` run through all middlewares; `idle` on one route, since idle connections have met none.
+`gigabyte` and `events` run through all middlewares; `idle` on one route, since idle connections
+have met none.
 """
 
 from __future__ import annotations
@@ -99,7 +101,8 @@ async def gigabyte(directory: Path) -> bool:
 
 
 async def idle(directory: Path) -> bool:
-    """5,000 idle connections and 500 that send their heads byte by byte, while ordinary requests are answered."""
+    """5,000 idle connections and 500 that send their heads byte by byte, while ordinary requests
+    are answered."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 20_000)), hard))
     limits = "[server]\nidle_timeout = '10m'\nheader_timeout = '15s'\n"
@@ -134,7 +137,8 @@ async def idle(directory: Path) -> bool:
 
 
 async def _drip(client: Client) -> str:
-    """A head that never ends, a byte every half second; how it was ended. A byte that crosses the 408 resets the connection."""
+    """A head that never ends, a byte every half second; how it was ended. A byte that crosses the
+    408 resets the connection."""
     head = b"GET / HTTP/1.1\r\nHost: a\r\nX-Slow: " + b"x" * 1000
     reading = asyncio.create_task(client.reader.read())
     try:
@@ -150,7 +154,8 @@ async def _drip(client: Client) -> str:
 
 
 async def events(directory: Path) -> bool:
-    """How much later an event reaches a client through all middlewares than straight from its origin."""
+    """How much later an event reaches a client through all middlewares than straight from its
+    origin."""
     go: asyncio.Queue[None] = asyncio.Queue()
 
     async def tell(origin: Origin, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
@@ -162,7 +167,8 @@ async def events(directory: Path) -> bool:
             await writer.drain()
 
     async def delays(port: int) -> tuple[float, list[float]]:
-        """Milliseconds: of the first event of a new connection's answer, and of each of those that follow."""
+        """Milliseconds: of the first event of a new connection's answer, and of each of those that
+        follow."""
         nonlocal go
         firsts, rest = [], []
         for _ in range(20):

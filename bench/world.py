@@ -1,4 +1,5 @@
-"""What the scenarios are played with: upstream processes, a gateway or HAProxy before them, clients that time answers."""
+"""What the scenarios are played with: upstream processes, a gateway or HAProxy before them, clients
+that time answers."""
 
 from __future__ import annotations
 
@@ -78,13 +79,15 @@ class Server:
         return body.decode()
 
     def ids(self, more: str = "") -> Counter[str]:
-        """How often each POST's id has been read, over all its lives; with ".unread", how often it had arrived and was not."""
+        """How often each POST's id has been read, over all its lives; with ".unread", how often it
+        had arrived and was not."""
         record = self.record.with_name(self.record.name + more)
         return Counter(record.read_text().split()) if record.exists() else Counter()
 
 
 class Answer(NamedTuple):
-    """`status` 0 when there was none; `at` is when it came (perf_counter), `seconds` how long it took."""
+    """`status` 0 when there was none; `at` is when it came (perf_counter), `seconds` how long it
+    took."""
 
     status: int
     body: bytes
@@ -132,7 +135,8 @@ class _Client(asyncio.Protocol):
 
 
 class Drive:
-    """`connections` clients that ask over and over; every `posts`-th of them sends POSTs with an X-Id, the others GETs.
+    """`connections` clients that ask over and over; every `posts`-th of them sends POSTs with an
+    X-Id, the others GETs.
 
     pause: seconds each waits after an answer, 0 for as fast as it goes.
     """
@@ -188,7 +192,8 @@ class Drive:
 
 
 class HAProxy:
-    """HAProxy in front of the servers: leastconn, the checks of the scenarios, retries of what is safe to repeat."""
+    """HAProxy in front of the servers: leastconn, the checks of the scenarios, retries of what is
+    safe to repeat."""
 
     def __init__(self, directory: Path, servers: list[Server], more: str = "", server: str = "") -> None:
         self.port, self.stats = free_ports(2)

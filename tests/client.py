@@ -1,4 +1,5 @@
-"""A raw HTTP/1.1 client for tests: sends bytes as they are, reads one message at a time, hides nothing."""
+"""A raw HTTP/1.1 client for tests: sends bytes as they are, reads one message at a time, hides
+nothing."""
 
 from __future__ import annotations
 

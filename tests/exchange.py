@@ -1,9 +1,8 @@
-"""What hooks are tested with: requests, replies and bodies without sockets, and all that a middleware is built with.
+"""What hooks are tested with: requests, replies and bodies without sockets, and all that a
+middleware is built with.
 
-world = World(now=50.0)
-hooks = world.build(rate_limit, {"limit": 2, "window": "1m"})
-hooks.request(exchange(peer="192.0.2.7", route="cameras"))
-world.now += 60
+world = World(now=50.0) hooks = world.build(rate_limit, {"limit": 2, "window": "1m"})
+hooks.request(exchange(peer="192.0.2.7", route="cameras")) world.now += 60
 """
 
 from __future__ import annotations
@@ -31,7 +30,8 @@ _AT_START = {name for name, one in signature(Exchange).parameters.items() if one
 
 
 def pairs(headers: Headers) -> list[Pair]:
-    """Header fields as they are on the wire; what is not UTF-8 in them is escaped, as aiohttp's parser does."""
+    """Header fields as they are on the wire; what is not UTF-8 in them is escaped, as aiohttp's
+    parser does."""
     listed = headers.items() if isinstance(headers, Mapping) else headers
     return [(name.encode(), value.encode("utf-8", "surrogateescape")) for name, value in listed]
 
@@ -47,8 +47,8 @@ def exchange(
 ) -> Exchange:
     """Return a request as hooks are handed it.
 
-    route: the name of its route. explained: its decisions are kept. facts: what Exchange takes by name, or any of its
-    attributes.
+    route: the name of its route. explained: its decisions are kept. facts: what Exchange takes by
+    name, or any of its attributes.
     """
     listed = list(headers.items() if isinstance(headers, Mapping) else headers)
     given = {name: facts.pop(name) for name in _AT_START & set(facts)}
@@ -162,7 +162,8 @@ class World:
         return Context(name, pipeline, route, self.directory, **given)
 
     def build(self, middleware: ModuleType, table: Mapping[str, Any] | None = None, *, name: str = "", **more: Any) -> Hooks:
-        """Build a middleware from the package that the catalogue names, with its TOML table; `more` as in `context`."""
+        """Build a middleware from the package that the catalogue names, with its TOML table; `more`
+        as in `context`."""
         context = self.context(name or middleware.__name__.rpartition(".")[2], **more)
         hooks: Hooks = middleware.build(middleware.CONFIG().load(dict(table or {})), context)
         return hooks

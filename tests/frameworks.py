@@ -1,8 +1,9 @@
 """Which path of a request common frameworks look up, and a route table as they would search it.
 
-Read from their sources: Werkzeug 3 (`routing/map.py`, `_internal.py`), Django 5 (`core/handlers/wsgi.py`),
-Starlette with uvicorn (`httptools_impl.py`), Express 4 with path-to-regexp 0.1, Tomcat 10
-(`CoyoteAdapter.java`: parameters, then decoding, then normalising). Nothing of the gateway is used
+Read from their sources: Werkzeug 3 (`routing/map.py`, `_internal.py`), Django 5
+(`core/handlers/wsgi.py`), Starlette with uvicorn (`httptools_impl.py`), Express 4 with
+path-to-regexp 0.1, Tomcat 10 (`CoyoteAdapter.java`: parameters, then decoding, then normalising).
+Nothing of the gateway is used
 here: the two sides must not share their mistakes.
 """
 
@@ -103,7 +104,8 @@ _SLASHES = ("/",) * 12 + (
 
 
 def paths(seed: int, words: list[str]) -> Iterator[str]:
-    """Endless paths: the words and others, joined and spelt in every way that anyone reads differently."""
+    """Endless paths: the words and others, joined and spelt in every way that anyone reads
+    differently."""
     chance = random.Random(seed)
     words = [*words, "x", "a b", "é", ".", "..", ""]
     while True:

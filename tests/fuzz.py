@@ -1,4 +1,5 @@
-"""Generated request bytes against a running gateway, and what must hold whatever they are (for tests/flow and bench/fuzz.py)."""
+"""Generated request bytes against a running gateway, and what must hold whatever they are (for
+tests/flow and bench/fuzz.py)."""
 
 # ruff: noqa: E501 - rows of a table
 
@@ -42,7 +43,8 @@ BEFORE = (
 
 
 def generate(rng: random.Random) -> list[bytes]:
-    """The segments of what a client sends: cases of the corpus one after the other, and mutations of them."""
+    """The segments of what a client sends: cases of the corpus one after the other, and mutations
+    of them."""
     data = b"".join(rng.choice(CASES).sent[:2000] for _ in range(rng.choice((1, 1, 2, 3))))
     for _ in range(rng.choice((0, 1, 1, 2, 3, 5))):
         at = rng.randrange(len(data) + 1)
@@ -96,9 +98,11 @@ class Target:
         logging.getLogger().removeHandler(self._errors)
 
     async def check(self, segments: list[bytes], before: bytes = b"") -> None:
-        """Sends this on a connection of its own. Raises AssertionError, with what was sent, when something does not hold.
+        """Sends this on a connection of its own. Raises AssertionError, with what was sent, when
+        something does not hold.
 
-        before: a request that is sent, and answered, twice on that connection first, so that what follows can repeat its fields.
+        before: a request that is sent, and answered, twice on that connection first, so that what
+        follows can repeat its fields.
         """
         origin = self.origin
         if before:
@@ -110,13 +114,15 @@ class Target:
         assert got is not None, f"hangs: {segments}"
         for head in origin.heads:
             assert sound(head), f"forwarded {head!r}: {segments}"
-        # Each body that came to its end was one request's; of each request the client has heard, or the connection broke.
+        # Each body that came to its end was one request's; of each request the client has heard, or
+        # the connection broke.
         statuses = _STATUS.findall(got)
         assert len(origin.heads) <= len(statuses), f"{len(origin.heads)} requests went on, {statuses} came back: {segments}"
         assert not self._errors.found, f"{self._errors.found}: {segments}"
 
     def _outcome(self, got: bytes | None) -> tuple[list[bytes], list[bytes], list[bytes]] | None:
-        """What the client and the origin saw of it, identifiers apart; None when the connection was broken off under way."""
+        """What the client and the origin saw of it, identifiers apart; None when the connection was
+        broken off under way."""
         if got is None or got == _BROKEN:
             return None
         return _STATUS.findall(got), [_ID.sub(b"", head) for head in self.origin.heads], list(self.origin.bodies)

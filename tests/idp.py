@@ -1,4 +1,5 @@
-"""An identity provider on 127.0.0.1: discovery, JWKS and introspection, with keys that rotate and tokens that sign as told."""
+"""An identity provider on 127.0.0.1: discovery, JWKS and introspection, with keys that rotate and
+tokens that sign as told."""
 
 from __future__ import annotations
 
@@ -58,7 +59,8 @@ def signed(header: bytes | str | dict[str, Any], payload: bytes | str | dict[str
 
 
 class Provider:
-    """`issuer` and `port` are there after `start`. `down` makes it answer 503, `hold` (an Event) makes JWKS wait."""
+    """`issuer` and `port` are there after `start`. `down` makes it answer 503, `hold` (an Event)
+    makes JWKS wait."""
 
     def __init__(self, alg: str = "RS256") -> None:
         self.alg = alg

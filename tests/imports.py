@@ -1,4 +1,5 @@
-"""Imports between the modules of gateway/, read from the source, and the picture of them in ARCHITECTURE.md.
+"""Imports between the modules of gateway/, read from the source, and the picture of them in
+ARCHITECTURE.md.
 
     python -m tests.imports            # prints the picture
     python -m tests.imports --write    # puts it into ARCHITECTURE.md
@@ -25,7 +26,8 @@ END = "<!-- end of packages and their imports -->"
 
 @dataclass(frozen=True)
 class Import:
-    """`target` is a module of ours, or `target.name` for `from target import name` where that is a module."""
+    """`target` is a module of ours, or `target.name` for `from target import name` where that is a
+    module."""
 
     source: str
     target: str
@@ -68,12 +70,14 @@ def all_imports() -> list[Import]:
 
 
 def package(module: str) -> str:
-    """Return "upstream" for "gateway.upstream.pool", and "" for the gateway package itself, which only has the version."""
+    """Return "upstream" for "gateway.upstream.pool", and "" for the gateway package itself, which
+    only has the version."""
     return module.split(".")[1] if "." in module else ""
 
 
 def circles(found: Iterable[Import]) -> set[frozenset[str]]:
-    """Return the sets of modules that reach each other by imports (strongly connected components of two or more)."""
+    """Return the sets of modules that reach each other by imports (strongly connected components of
+    two or more)."""
     needs: dict[str, set[str]] = {}
     for one in found:
         needs.setdefault(one.source, set()).add(one.target)
@@ -92,7 +96,8 @@ def _reachable(start: str, needs: Mapping[str, set[str]]) -> set[str]:
 
 
 def picture(layers: Iterable[Iterable[str]]) -> str:
-    """Return the packages, those on top first, a blank line between layers, each with the packages it imports.
+    """Return the packages, those on top first, a blank line between layers, each with the packages
+    it imports.
 
     Imports of core, which everything may import, are left out.
     """

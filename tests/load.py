@@ -1,4 +1,5 @@
-"""Bounded load for tests: clients that keep asking until told to stop, and a count of what they got."""
+"""Bounded load for tests: clients that keep asking until told to stop, and a count of what they
+got."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ from tests.client import Client
 
 
 class Load:
-    """`connections` clients sending `request` over and over. `answers` counts statuses; `failed` lists what was not an answer."""
+    """`connections` clients sending `request` over and over. `answers` counts statuses; `failed`
+    lists what was not an answer."""
 
     def __init__(
         self,

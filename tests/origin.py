@@ -1,4 +1,5 @@
-"""An upstream for tests that shows what it received, byte by byte, and answers whatever a test wants."""
+"""An upstream for tests that shows what it received, byte by byte, and answers whatever a test
+wants."""
 
 from __future__ import annotations
 
@@ -16,9 +17,11 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\no
 
 
 class Origin:
-    """A raw TCP server. `heads` holds every request head it received, `bodies` what followed by Content-Length or chunks.
+    """A raw TCP server. `heads` holds every request head it received, `bodies` what followed by
+    Content-Length or chunks.
 
-    respond: called with the head and the streams once the body has been read; returns whether to keep the connection.
+    respond: called with the head and the streams once the body has been read; returns whether to
+    keep the connection.
     """
 
     def __init__(self, respond: Respond | bytes = OK, *, health: bytes = OK, read_body: bool = True) -> None:
@@ -127,9 +130,11 @@ def answer(body: bytes = b"ok", status: str = "200 OK", **fields: str) -> bytes:
 
 
 def main() -> None:
-    """`python -m tests.origin PORT NAME [DELAY]`: an upstream in a process of its own, so that it can be killed.
+    """`python -m tests.origin PORT NAME [DELAY]`: an upstream in a process of its own, so that it
+    can be killed.
 
-    It answers GET with its name after DELAY seconds; /bytes/N with N bytes, /digest to a body with the body's SHA-256.
+    It answers GET with its name after DELAY seconds; /bytes/N with N bytes, /digest to a body with
+    the body's SHA-256.
     """
     port, name, delay = int(sys.argv[1]), sys.argv[2].encode(), float((*sys.argv, "0")[3])
 

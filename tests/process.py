@@ -1,4 +1,5 @@
-"""A real gateway process for tests: started from TOML, spoken to over sockets, told what to do by signals."""
+"""A real gateway process for tests: started from TOML, spoken to over sockets, told what to do by
+signals."""
 
 from __future__ import annotations
 

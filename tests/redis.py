@@ -21,7 +21,8 @@ SERVER = shutil.which("redis-server") or "/usr/bin/redis-server"
 
 
 def free_port() -> int:
-    """A port nobody listens on, below the range from which a Cluster's bus (port + 10000) would be out of bounds."""
+    """A port nobody listens on, below the range from which a Cluster's bus (port + 10000) would be
+    out of bounds."""
     while True:
         with socket.socket() as one:
             one.bind(("127.0.0.1", 0))
@@ -38,7 +39,8 @@ def free_port() -> int:
 
 
 class RedisServer:
-    """One redis-server. `arguments` are more words of its command line; the first may be a configuration file."""
+    """One redis-server. `arguments` are more words of its command line; the first may be a
+    configuration file."""
 
     def __init__(self, *arguments: str, port: int = 0) -> None:
         self.arguments = arguments
@@ -275,7 +277,8 @@ Reply = Callable[[list[bytes]], bytes | None]
 
 
 class FakeRedis:
-    """A server that says what it is told to: `reply` gives the bytes for a command, None closes the connection."""
+    """A server that says what it is told to: `reply` gives the bytes for a command, None closes the
+    connection."""
 
     def __init__(self, reply: Reply) -> None:
         self.reply = reply

@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 
 async def until(condition: Callable[[], object], seconds: float = 20) -> None:
-    """Wait until `condition()` is true, or what it gives when awaited. Raises TimeoutError after `seconds`."""
+    """Wait until `condition()` is true, or what it gives when awaited. Raises TimeoutError after
+    `seconds`."""
     async with asyncio.timeout(seconds):
         while True:
             found = condition()

@@ -1,4 +1,5 @@
-"""RFC 6455 by hand, for tests: handshakes and frames byte by byte, and an upstream that speaks them."""
+"""RFC 6455 by hand, for tests: handshakes and frames byte by byte, and an upstream that speaks
+them."""
 
 from __future__ import annotations
 
@@ -50,7 +51,8 @@ def switching(head: bytes, *lines: str) -> bytes:
 
 
 def frame(payload: bytes, opcode: int = BINARY, *, fin: bool = True, reserved: int = 0, mask: bytes = b"") -> bytes:
-    """One frame; masked as a client's when `mask` (four bytes) is given. The payload is repeated XOR of its own, so cheap."""
+    """One frame; masked as a client's when `mask` (four bytes) is given. The payload is repeated
+    XOR of its own, so cheap."""
     size, bit = len(payload), 128 if mask else 0
     if size < 126:
         length = bytes((size | bit,))

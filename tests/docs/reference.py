@@ -1,4 +1,5 @@
-"""The tables of docs/configuration.md: every key with type, default and meaning, as its declaration has them.
+"""The tables of docs/configuration.md: every key with type, default and meaning, as its declaration
+has them.
 
 python -m tests.docs.reference --write      # write them between the page's markers
 """
@@ -52,7 +53,8 @@ TYPES: Mapping[type, str] = {
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One key. `default` is "" where there is none to name: a table, or something that is off unless given."""
+    """One key. `default` is "" where there is none to name: a table, or something that is off
+    unless given."""
 
     key: str
     type: str
@@ -75,7 +77,8 @@ class Section:
 
 
 def written(page: str) -> str:
-    """The page with every marked table as it has to be. Raises KeyError for a marker that names no table."""
+    """The page with every marked table as it has to be. Raises KeyError for a marker that names no
+    table."""
     tables = {section.heading: str(section) for section in sections()} | {FAILURES: failures()}
     return MARKED.sub(lambda found: found[1] + tables[found[2]] + found[4], page)
 
@@ -87,7 +90,8 @@ def failures() -> str:
 
 
 def sections() -> list[Section]:
-    """Every section, in the order of the page; keys of gateway.toml and pipeline files stand in no table."""
+    """Every section, in the order of the page; keys of gateway.toml and pipeline files stand in no
+    table."""
     own = walk(GatewayConfig, "")
     # A middleware is called logging, too.
     found = [dataclasses.replace(one, heading=OWN_LOGS) if one.heading == "[logging]" else one for one in own]

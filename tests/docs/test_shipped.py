@@ -1,4 +1,5 @@
-"""What is shipped beside the code holds: configurations check without a word, links lead somewhere, scripts are bash."""
+"""What is shipped beside the code holds: configurations check without a word, links lead somewhere,
+scripts are bash."""
 
 from __future__ import annotations
 

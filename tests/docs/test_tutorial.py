@@ -1,7 +1,8 @@
-"""docs/middleware-tutorial.md, done as a reader does it: its files written, its commands run, their output compared.
+"""docs/middleware-tutorial.md, done as a reader does it: its files written, its commands run, their
+output compared.
 
-`<!-- file: NAME -->` names the block below it. In a `console` block, lines after "$ " are run and the lines below them expected,
-with "..." for anything. Ports are replaced by free ones.
+`<!-- file: NAME -->` names the block below it. In a `console` block, lines after "$ " are run and
+the lines below them expected, with "..." for anything. Ports are replaced by free ones.
 """
 
 from __future__ import annotations

@@ -41,7 +41,8 @@ def mode(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
 
 @pytest.fixture
 async def start(tmp_path: Path, mode: str) -> AsyncIterator[Start]:
-    """`await start(pipeline=..., upstreams=..., gateway=...)`: writes the TOML and runs a gateway on free ports."""
+    """`await start(pipeline=..., upstreams=..., gateway=...)`: writes the TOML and runs a gateway
+    on free ports."""
     running: list[Gateway] = []
 
     async def run(pipeline: str, upstreams: str = "", gateway: str = "", **files: str) -> Gateway:
@@ -78,7 +79,8 @@ async def origin() -> AsyncIterator[Origin]:
 
 @pytest.fixture
 async def connect() -> AsyncIterator[Callable[..., Awaitable[Client]]]:
-    """`await connect(gateway)`: a raw client's connection; with an SSLContext (and a name to ask for) over TLS."""
+    """`await connect(gateway)`: a raw client's connection; with an SSLContext (and a name to ask
+    for) over TLS."""
     clients: list[Client] = []
 
     async def one(gateway: Gateway, *tls: Any) -> Client:

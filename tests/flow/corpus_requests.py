@@ -1,8 +1,11 @@
-"""Requests that are malformed, ambiguous, or odd and sound, and what has to become of each. Data; test_requests.py runs it.
+"""Requests that are malformed, ambiguous, or odd and sound, and what has to become of each. Data;
+test_requests.py runs it.
 
-A case says what the client is answered (`statuses`, and whether the connection ends) and what the upstream receives, byte for
-byte: `received` are complete heads as `forwarded` builds them, `bodies` what follows each. A case that is refused never reaches it. One
-whose body turns out malformed (`broken`) may have its head there, but no end.
+A case says what the client is answered (`statuses`, and whether the connection ends) and what the
+upstream receives, byte for
+byte: `received` are complete heads as `forwarded` builds them, `bodies` what follows each. A case
+that is refused never reaches it. One whose body turns out malformed (`broken`) may have its head
+there, but no end.
 """
 
 # ruff: noqa: E501 - rows of a table
@@ -52,7 +55,8 @@ def forwarded(
 ) -> bytes:
     """The head the upstream gets.
 
-    `fields` and `framing` are complete lines; `named` is what X-Forwarded-Host says; `version` the client's.
+    `fields` and `framing` are complete lines; `named` is what X-Forwarded-Host says; `version` the
+    client's.
     """
     quoted = b';host="' + named + b'"' if named else b""
     told_host = b"X-Forwarded-Host: " + named + b"\r\n" if named else b""

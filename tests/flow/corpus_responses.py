@@ -1,7 +1,8 @@
-"""Answers an upstream may give to GET, and what may become of each: the corpus for test_responses.py.
+"""Answers an upstream may give to GET, and what may become of each: the corpus for
+test_responses.py.
 
-Each `Case` is written by the origin byte for byte, after which it closes the connection (`ends`) or keeps it. What the client may
-see is one of
+Each `Case` is written by the origin byte for byte, after which it closes the connection (`ends`) or
+keeps it. What the client may see is one of
 
 - a whole message with `status` and `body`, as RFC 9112 section 6.3 reads those bytes;
 - `BAD`: a 502 of the gateway's own;

@@ -106,7 +106,8 @@ async def test_keys_outlive_a_reload(start, origin, connect, provider):
 
 
 async def test_rotation_under_load_refuses_no_valid_token(start, origin, connect, provider):
-    """Old and new keys are used at once, while others send keys that do not exist and have fetches spent on them."""
+    """Old and new keys are used at once, while others send keys that do not exist and have fetches
+    spent on them."""
     began = asyncio.get_running_loop().time()
     gateway = await start(pipeline(provider, 'discovery = true\ncooldown = "50ms"'), upstreams(origin))
     statuses: Counter[tuple[str, int]] = Counter()
@@ -140,7 +141,8 @@ async def test_rotation_under_load_refuses_no_valid_token(start, origin, connect
 
 
 async def test_ten_thousand_keys_that_do_not_exist(start, origin, connect, provider):
-    """1,000 of them may wait at a time, all for the same fetch; whoever has a good token is served meanwhile."""
+    """1,000 of them may wait at a time, all for the same fetch; whoever has a good token is served
+    meanwhile."""
     gateway = await start(pipeline(provider, 'discovery = true\ncooldown = "300ms"'), upstreams(origin))
     client = await connect(gateway)
     good = bearer(provider.token(scope="cameras:read"))

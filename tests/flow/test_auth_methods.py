@@ -1,4 +1,5 @@
-"""Callers of several kinds through a running gateway: files that change under it, logs, identities upstream."""
+"""Callers of several kinds through a running gateway: files that change under it, logs, identities
+upstream."""
 
 from __future__ import annotations
 

@@ -119,7 +119,8 @@ async def test_reload_and_status_talk_to_a_running_gateway(tmp_path: Path) -> No
         (tmp_path / "upstreams.toml").write_text(UPSTREAM + 'balance = "random"\n')
         taken = command("reload", "--admin", admin)
         assert taken.returncode == 0 and "upstream origin changed: balance" in taken.stdout
-        # Without --admin the address is gateway.toml's, even while the rest of the configuration is broken.
+        # Without --admin the address is gateway.toml's, even while the rest of the configuration is
+        # broken.
         write(tmp_path, "nonsense = 1\n", UPSTREAM, f"[admin]\nport = {gateway.admin_port}\n")
         assert command("status").returncode == 0
         assert command("reload").returncode == 1

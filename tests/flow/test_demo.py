@@ -1,4 +1,5 @@
-"""bin/demo does what it prints. Started as users start it, but on free ports and with this interpreter."""
+"""bin/demo does what it prints. Started as users start it, but on free ports and with this
+interpreter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Errors before a route is known: they look like those of the pipeline in whose region they were asked for."""
+"""Errors before a route is known: they look like those of the pipeline in whose region they were
+asked for."""
 
 from __future__ import annotations
 

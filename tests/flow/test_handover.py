@@ -1,4 +1,5 @@
-"""Plain request hooks that return an awaitable: the rest of the way goes on in a task, whichever way the request came."""
+"""Plain request hooks that return an awaitable: the rest of the way goes on in a task, whichever
+way the request came."""
 
 from __future__ import annotations
 

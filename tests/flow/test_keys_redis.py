@@ -1,4 +1,5 @@
-"""API keys in a real Redis: taken, refused and followed by running gateways, and what happens while it is away."""
+"""API keys in a real Redis: taken, refused and followed by running gateways, and what happens while
+it is away."""
 
 from __future__ import annotations
 
@@ -239,7 +240,8 @@ async def test_a_gap_and_nonsense_have_everything_read_again(world: Gateways):
 
 
 async def test_a_change_while_the_answer_is_on_its_way(world: Gateways, monkeypatch: pytest.MonkeyPatch):
-    """What was read before a revocation is not what holds after it, in whichever order the two arrive."""
+    """What was read before a revocation is not what holds after it, in whichever order the two
+    arrive."""
     key, secret = world.keys.create(Wish("acme"), time())
     client = await world.gateway()
     await world.following()

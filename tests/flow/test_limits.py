@@ -1,4 +1,5 @@
-"""Limits in one gateway, over sockets: several rules, costs, calendar quotas, slots, and what clients see of them."""
+"""Limits in one gateway, over sockets: several rules, costs, calendar quotas, slots, and what
+clients see of them."""
 
 from __future__ import annotations
 

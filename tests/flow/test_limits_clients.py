@@ -23,7 +23,8 @@ WORK = 6
 
 
 def by_urllib3(url: str) -> list[int]:
-    """Statuses of everything that was asked, refusals included: those are in the history of the answer that came of them."""
+    """Statuses of everything that was asked, refusals included: those are in the history of the
+    answer that came of them."""
     retry = urllib3.Retry(total=5, status_forcelist=[429], respect_retry_after_header=True, backoff_factor=0)
     found = []
     with urllib3.PoolManager(retries=retry) as pool:
@@ -72,5 +73,6 @@ async def test_a_client_that_waits_as_told_is_admitted(start: Start, origin: Ori
     for name, found in zip(LIMITS, await asyncio.gather(*all_of_them), strict=True):
         assert found.count(200) == WORK, name
         refused = [place for place, status in enumerate(found) if status == 429]
-        # A client that has waited as told is admitted. A slow machine may spread the work so that none is refused.
+        # A client that has waited as told is admitted. A slow machine may spread the work so that
+        # none is refused.
         assert all(found[place + 1] == 200 for place in refused) and len(refused) <= 2, (name, found)

@@ -1,4 +1,5 @@
-"""Limits that several gateways share through a real Redis: exact and leased, and what happens while it is away."""
+"""Limits that several gateways share through a real Redis: exact and leased, and what happens while
+it is away."""
 
 from __future__ import annotations
 
@@ -145,7 +146,8 @@ async def test_leased_keeps_its_bounds(run: Run, shared_redis: RedisServer):
         2,
     )
     found = sum(await asyncio.gather(*(asker.ask(200) for asker in askers)), Counter())
-    # docs/limits.md: over by the debts, one half of the share and at least one request a gateway; under by what is on credit.
+    # docs/limits.md: over by the debts, one half of the share and at least one request a gateway;
+    # under by what is on credit.
     assert 200 * (1 - share / 2) - 2 <= found[200] <= 200 * (1 + share / 2) + 2
     assert found[200] + found[429] == 400
     async with asyncio.timeout(5):  # what lies unused comes back
@@ -201,7 +203,8 @@ async def test_frozen_costs_the_first_requests_the_deadline_and_the_others_nothi
     assert await one.ask(50) == {200: 50}
     redis.thaw()
     await one.store_is(up=True)
-    # What was sent while it was frozen counts, as the requests were admitted; nothing was counted meanwhile.
+    # What was sent while it was frozen counts, as the requests were admitted; nothing was counted
+    # meanwhile.
     assert await one.ask(3) == {429: 3}
 
 

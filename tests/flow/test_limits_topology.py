@@ -1,4 +1,5 @@
-"""Limits in a Redis that Sentinels watch, and in a Cluster: failovers and moved slots lose no request."""
+"""Limits in a Redis that Sentinels watch, and in a Cluster: failovers and moved slots lose no
+request."""
 
 from __future__ import annotations
 

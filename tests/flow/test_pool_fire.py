@@ -1,4 +1,5 @@
-"""Retries, fallbacks and breakers through a running gateway: what the upstreams see, and what clients get."""
+"""Retries, fallbacks and breakers through a running gateway: what the upstreams see, and what
+clients get."""
 
 from __future__ import annotations
 
@@ -127,7 +128,8 @@ async def test_a_post_is_not_sent_into_a_connection_that_has_ended(start, origin
     ("method", "reads", "sent"), [("POST", False, 1), ("GET", False, 1), ("POST", True, 1), ("GET", True, 2)]
 )
 async def test_what_was_not_received_goes_out_again(start, origin, connect, monkeypatch, method, reads, sent):
-    """The endpoint ends its connection: unseen before a request, or having read it. A POST is repeated only in the first case."""
+    """The endpoint ends its connection: unseen before a request, or having read it. A POST is
+    repeated only in the first case."""
     client = await connect(await start(PLAIN, pool("origin", origin.url)))
     assert (await client.get("/warm")).status == 200
     monkeypatch.setattr(Connection, "has_unread_input", lambda self: False)

@@ -1,4 +1,5 @@
-"""The PROXY protocol in front of a running gateway's connections: whose address counts, and who may say so."""
+"""The PROXY protocol in front of a running gateway's connections: whose address counts, and who may
+say so."""
 
 from __future__ import annotations
 

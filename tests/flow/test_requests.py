@@ -1,4 +1,5 @@
-"""Requests off the straight path: what the client is answered and what the upstream gets, byte for byte (docs/http.md)."""
+"""Requests off the straight path: what the client is answered and what the upstream gets, byte for
+byte (docs/http.md)."""
 
 from __future__ import annotations
 
@@ -136,7 +137,8 @@ async def test_a_half_closed_client_waits_as_long_as_it_takes(start, connect):
         client = await connect(await start(PLAIN, upstreams(origin)))
         await client.send(head(GET, HOST) + head(b"GET /second HTTP/1.1", HOST))
         client.writer.write_eof()
-        # Looked after: 100 (Continue) is what a client may always get, and one that has left would answer it with a reset.
+        # Looked after: 100 (Continue) is what a client may always get, and one that has left would
+        # answer it with a reset.
         assert (await client.head())[0] == 100
         go.set()
         assert [(await client.read()).body, (await client.read()).body] == [b"late", b"late"]

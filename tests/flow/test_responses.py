@@ -1,6 +1,8 @@
-"""What upstreams answer, however wrong, becomes a correct message, a clean error, or a connection that visibly breaks.
+"""What upstreams answer, however wrong, becomes a correct message, a clean error, or a connection
+that visibly breaks.
 
-Over both ways through serving/. The origin counts its connections, which shows whether one was used again.
+Over both ways through serving/. The origin counts its connections, which shows whether one was used
+again.
 """
 
 from __future__ import annotations
@@ -38,7 +40,8 @@ FINE = answer(b"fine")
 
 
 class Scripted(Origin):
-    """Answers the first request on every connection with `script`, in pieces cut at `cuts`; any later one with "fine"."""
+    """Answers the first request on every connection with `script`, in pieces cut at `cuts`; any
+    later one with "fine"."""
 
     def __init__(self) -> None:
         super().__init__(self._play)
@@ -159,7 +162,8 @@ async def test_a_sample_split_at_every_position(start, scripted, connect):
 @pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
 @pytest.mark.parametrize("name", GOOD)
 async def test_cut_at_every_position(start, scripted, connect, name, reset):
-    """Never whole unless all of it came; a close (not a reset) ends a body that only the connection's end delimits."""
+    """Never whole unless all of it came; a close (not a reset) ends a body that only the
+    connection's end delimits."""
     whole = GOOD[name]
     body = b"until the end" if "end" in name else None
     gateway = await start(PLAIN, upstream(scripted))
@@ -340,7 +344,8 @@ BYTES = st.one_of(
 
 
 async def test_generated_answers_neither_crash_nor_hang_nor_leak(start, scripted, connect, caplog):
-    """Whatever comes, then the end: the gateway answers or breaks off, and goes on. FUZZ_EXAMPLES=30000 makes it ten minutes."""
+    """Whatever comes, then the end: the gateway answers or breaks off, and goes on.
+    FUZZ_EXAMPLES=30000 makes it ten minutes."""
     gateway = await start(PLAIN, upstream(scripted))
     loop = asyncio.get_running_loop()
     samples: list[tuple[bytes, bool]] = []

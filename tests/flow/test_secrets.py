@@ -1,4 +1,5 @@
-"""Names that `auth` takes credentials from: in no log, whatever the pipeline, and not with the upstream of an open route."""
+"""Names that `auth` takes credentials from: in no log, whatever the pipeline, and not with the
+upstream of an open route."""
 
 from __future__ import annotations
 

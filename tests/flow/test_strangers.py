@@ -1,4 +1,5 @@
-"""What one client can cost: slow bodies, slow readers, many connections, many requests. The others are served meanwhile."""
+"""What one client can cost: slow bodies, slow readers, many connections, many requests. The others
+are served meanwhile."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What arrives piece by piece leaves piece by piece, through every middleware; nobody waits for somebody else's reader."""
+"""What arrives piece by piece leaves piece by piece, through every middleware; nobody waits for
+somebody else's reader."""
 
 from __future__ import annotations
 
@@ -191,7 +192,8 @@ async def test_trailers_pass_compression(start, connect):
 
 
 async def test_a_slow_reader_slows_only_its_own_upstream_connection(start, connect):
-    """While one client takes nothing of an endless answer, another gets everything it asks for, large answers too."""
+    """While one client takes nothing of an endless answer, another gets everything it asks for,
+    large answers too."""
     large = answer(b"x" * 1_000_000)
     sent = 0
 

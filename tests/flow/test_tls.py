@@ -1,4 +1,5 @@
-"""TLS between clients and a running gateway: who is shown which certificate, who may come in, and what a reload changes."""
+"""TLS between clients and a running gateway: who is shown which certificate, who may come in, and
+what a reload changes."""
 
 from __future__ import annotations
 

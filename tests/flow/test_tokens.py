@@ -1,4 +1,5 @@
-"""The gateway as an issuer: login, refresh, logout, profile, change_password and jwks over real sockets."""
+"""The gateway as an issuer: login, refresh, logout, profile, change_password and jwks over real
+sockets."""
 
 from __future__ import annotations
 
@@ -161,7 +162,8 @@ async def test_a_session_from_login_to_logout(world, origin, tmp_path: Path):
 
     message, _ = await browser.post("/auth/logout", None, second["access_token"])
     assert message.status == 204 and message.fields["cache-control"] == "no-store"
-    # Replay after logout: neither access token, both of which had been found good and remembered, nor the refresh token.
+    # Replay after logout: neither access token, both of which had been found good and remembered,
+    # nor the refresh token.
     for token in (first["access_token"], second["access_token"]):
         status, said = await browser.get("/x", token)
         assert (status, said["code"]) == (401, "AUTH_001")
@@ -190,7 +192,8 @@ async def test_reuse_of_a_refresh_token_ends_the_session(world):
     _, second = await browser.post("/auth/refresh", {"refresh_token": first["refresh_token"]})
     message, said = await browser.post("/auth/refresh", {"refresh_token": first["refresh_token"]})
     assert (message.status, said["code"]) == (401, "AUTH_001")
-    # All that came of the first login is worth nothing now; another session of the same user is none of it.
+    # All that came of the first login is worth nothing now; another session of the same user is
+    # none of it.
     message, _ = await browser.post("/auth/refresh", {"refresh_token": second["refresh_token"]})
     assert message.status == 401
     assert (await browser.get("/x", second["access_token"]))[0] == 401
@@ -421,7 +424,8 @@ async def test_users_that_are_gone_and_passwords_changed_elsewhere(world, tmp_pa
         return (await browser.login("carol", "old password"))[0] == 200
 
     await until(carol_is_known)
-    # Nobody had to refresh for that: what has changed elsewhere ends sessions as soon as it is known.
+    # Nobody had to refresh for that: what has changed elsewhere ends sessions as soon as it is
+    # known.
     assert (await browser.get("/x", issued["access_token"]))[0] == 401
     assert (await browser.post("/auth/refresh", {"refresh_token": issued["refresh_token"]}))[0].status == 401
     _, carol = await browser.login("carol", "old password")
@@ -468,7 +472,8 @@ async def test_a_head_of_a_profile(world):
 
 
 async def test_one_audit_log_for_decisions_and_events(world, tmp_path: Path):
-    """Spelt differently, for paths are relative to the file they stand in; written in order, for it is one."""
+    """Spelt differently, for paths are relative to the file they stand in; written in order, for it
+    is one."""
     pipeline = PIPELINE.replace("roles.operator", 'audit = { file = "../audit.log" }\nroles.operator')
     gateway, browser = await world(pipeline=pipeline)
     for _ in range(3):
@@ -486,7 +491,8 @@ async def test_guessing_codes(world):
 
 
 async def test_hashes_from_elsewhere_are_replaced(world, tmp_path: Path):
-    """Who comes with bcrypt has argon2id after the first login, and then no longer a password of 72 bytes at most."""
+    """Who comes with bcrypt has argon2id after the first login, and then no longer a password of 72
+    bytes at most."""
     hash = bcrypt.hashpw(b"old password", bcrypt.gensalt(4)).decode()
     _, browser = await world(users=f'[[user]]\nname = "alice"\nhash = "{hash}"\n')
     assert (await browser.login("alice", "wrong password"))[0] == 401

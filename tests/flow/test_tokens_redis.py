@@ -90,7 +90,8 @@ async def test_while_the_store_is_away(start, connect, origin, tmp_path: Path, r
 
 
 async def test_a_gateway_that_starts_while_the_store_is_away(start, connect, origin, tmp_path: Path, redis: RedisServer):  # noqa: F811
-    """Nobody knows then who has logged out, so nobody is let in, and nobody is told that their token is bad."""
+    """Nobody knows then who has logged out, so nobody is let in, and nobody is told that their
+    token is bad."""
     StoredUsers(parse(redis.url)).add(User("alice", CHEAP.hash("old password")))
     browser, _ = await two(start, connect, origin, tmp_path, redis.url)
     _, issued = await browser.login()

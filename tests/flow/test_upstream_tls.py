@@ -1,4 +1,5 @@
-"""TLS towards endpoints: who has to prove what to whom, what a reload changes, and answers that are cut short."""
+"""TLS towards endpoints: who has to prove what to whom, what a reload changes, and answers that are
+cut short."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ from tests.flow.conftest import PLAIN, write
 from tests.origin import OK, Origin, answer
 from tests.until import until
 
-# So long a timeout that a check fails for what is wrong with it, never because the machine was busy with something else.
+# So long a timeout that a check fails for what is wrong with it, never because the machine was busy
+# with something else.
 HEALTH = 'health = { path = "/health", interval = "100ms", timeout = "30s", unhealthy_threshold = 1, healthy_threshold = 1 }\n'
 
 
@@ -170,7 +172,8 @@ async def test_changed_settings_are_not_served_by_old_connections(start, connect
 
 
 async def cut_short(origin: Origin, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-    """An answer without a length whose connection ends: properly, or as whoever is in between can make it end."""
+    """An answer without a length whose connection ends: properly, or as whoever is in between can
+    make it end."""
     writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\nhalf")
     await writer.drain()
     if b"/cut" in head:

@@ -356,7 +356,8 @@ def chopped(data: bytes, size: int) -> list[bytes]:
     return [data[start : start + size] for start in range(0, len(data), size)]
 
 
-# What the gateway does not look into, compared with no gateway at all, in the Autobahn test suite's main groups.
+# What the gateway does not look into, compared with no gateway at all, in the Autobahn test suite's
+# main groups.
 CASES: dict[str, list[bytes]] = {
     **{f"1.1 text {size}": [frame(b"*" * size, TEXT, mask=MASK)] for size in SIZES},
     **{f"1.2 binary {size}": [frame(b"\xfe" * size, mask=MASK)] for size in SIZES},
@@ -395,7 +396,8 @@ ENDS = {
 
 
 async def seen(port: int, case: list[bytes], end: bytes) -> bytes:
-    """Everything a client is sent behind the 101 when it sends this, piece by piece, and then this end."""
+    """Everything a client is sent behind the 101 when it sends this, piece by piece, and then this
+    end."""
     client = await Client.connect(port)
     try:
         await open_tunnel(client)

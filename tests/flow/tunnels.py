@@ -1,4 +1,5 @@
-"""What the tests of WebSockets share. They run on both event loops, since a tunnel leans on what their sockets do."""
+"""What the tests of WebSockets share. They run on both event loops, since a tunnel leans on what
+their sockets do."""
 
 from __future__ import annotations
 

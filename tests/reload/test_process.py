@@ -1,4 +1,5 @@
-"""How a process begins and ends: signals at any time, starts that fail, descriptors that are closed or stuck."""
+"""How a process begins and ends: signals at any time, starts that fail, descriptors that are closed
+or stuck."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""SIGHUP to a real process that speaks TLS: new certificates for new handshakes, and nobody who is there loses a thing."""
+"""SIGHUP to a real process that speaks TLS: new certificates for new handshakes, and nobody who is
+there loses a thing."""
 
 from __future__ import annotations
 

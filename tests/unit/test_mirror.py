@@ -1,8 +1,9 @@
 """tests/unit mirrors gateway/: every module has its tests where its name says.
 
-gateway/routing/paths.py is tested in tests/unit/routing/test_paths.py, by topics in test_paths_TOPIC.py beside it, and a
-package with code of its own, gateway/middlewares/auth/, in tests/unit/middlewares/auth/test_auth.py. What that cannot hold
-for is named below with its reason; the lists are exact: what is tested after all, or has gone, must be taken out.
+gateway/routing/paths.py is tested in tests/unit/routing/test_paths.py, by topics in
+test_paths_TOPIC.py beside it, and a package with code of its own, gateway/middlewares/auth/, in
+tests/unit/middlewares/auth/test_auth.py. What that cannot hold for is named below with its reason;
+the lists are exact: what is tested after all, or has gone, must be taken out.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ TABLES = {
     "gateway.middlewares.auth.config",
     "gateway.middlewares.rate_limit.config",
 }
-"""Declarations of TOML tables: read by tests/unit/config/tables/test_load.py and by the tests of what they configure."""
+"""Declarations of TOML tables: read by tests/unit/config/tables/test_load.py and by the tests of
+what they configure."""
 
 UNTESTED = {
     "gateway.credentials.revocations.store_revocations": "with a real Redis: tests/flow/test_revocations_redis.py",
@@ -59,7 +61,8 @@ MISSING = {
     "gateway.serving.upgrade",
     "gateway.upstream.connections.tls",
 }
-"""Modules whose tests stand elsewhere, or that only the tests of others run. To be emptied; nothing is added here."""
+"""Modules whose tests stand elsewhere, or that only the tests of others run. To be emptied; nothing
+is added here."""
 
 ACROSS = {
     "config/test_mistakes.py": "the messages that the whole configuration gives for typical mistakes",

@@ -1,4 +1,5 @@
-"""The admin API answers what the gateway's state says, with the status for it, and nothing the schemas do not name."""
+"""The admin API answers what the gateway's state says, with the status for it, and nothing the
+schemas do not name."""
 
 from __future__ import annotations
 

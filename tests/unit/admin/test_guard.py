@@ -1,4 +1,5 @@
-"""Only operators get through: by token, or by what no web page can send; and no answer gives a browser anything to work with."""
+"""Only operators get through: by token, or by what no web page can send; and no answer gives a
+browser anything to work with."""
 
 from __future__ import annotations
 

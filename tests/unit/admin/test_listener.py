@@ -1,4 +1,5 @@
-"""Connections to the admin listener have limits and deadlines, and malformed requests get problems: over real sockets."""
+"""Connections to the admin listener have limits and deadlines, and malformed requests get problems:
+over real sockets."""
 
 from __future__ import annotations
 
@@ -123,7 +124,8 @@ async def test_descriptors_are_kept_in_reserve(start: Start):
     assert len(listener._reserve) == module.RESERVE
 
     class Exhausted:
-        """A listening socket of a process that has no descriptor left, but for one that is given up."""
+        """A listening socket of a process that has no descriptor left, but for one that is given
+        up."""
 
         def __init__(self, listening: socket.socket) -> None:
             self.listening = listening

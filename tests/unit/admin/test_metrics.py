@@ -1,4 +1,5 @@
-"""Every family of the contract is there by its exact name, type and labels, in both formats, whatever the label values are."""
+"""Every family of the contract is there by its exact name, type and labels, in both formats,
+whatever the label values are."""
 
 from __future__ import annotations
 

@@ -16,7 +16,8 @@ from gateway.admin.openapi import document
 from gateway.runtime.reload import Outcome
 from tests.unit.admin.state import ERROR, State
 
-# What OpenAPI 3.1 demands of the parts that are used here (spec.openapis.org/oas/3.1/schema), nothing else being allowed in them.
+# What OpenAPI 3.1 demands of the parts that are used here (spec.openapis.org/oas/3.1/schema),
+# nothing else being allowed in them.
 SHAPE: dict[str, Any] = {
     "type": "object",
     "required": ["openapi", "info", "paths"],

@@ -1,4 +1,5 @@
-"""The promise to operators: ten different mistakes in three files are ten messages, each with its file, line and a hint."""
+"""The promise to operators: ten different mistakes in three files are ten messages, each with its
+file, line and a hint."""
 
 import pytest
 

@@ -1,4 +1,5 @@
-"""What is said about routes agrees with what runtime/ makes of them: its errors would come too late to be told with others."""
+"""What is said about routes agrees with what runtime/ makes of them: its errors would come too late
+to be told with others."""
 
 from pathlib import Path
 
@@ -112,7 +113,8 @@ def test_runtime_never_chooses_what_is_said_to_be_never_reached(routes: list[Rou
                 for headers in ({}, {"X": "1", "x": "1"}, {"X": "2", "x": "2"}):
                     request = exchange(method, path, headers, host=host)
                     chosen, otherwise = match(everything, request), match(without, request)
-                    # Taking it out changes nothing, but for which of two with the very same match it is.
+                    # Taking it out changes nothing, but for which of two with the very same match
+                    # it is.
                     assert chosen == otherwise or same(named, chosen, otherwise)
 
 

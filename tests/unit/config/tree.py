@@ -112,7 +112,8 @@ ROUTE = """
 
 @dataclass
 class Tree:
-    """Files below `root`; gateway.toml and upstreams.toml are there from the start, and do for most."""
+    """Files below `root`; gateway.toml and upstreams.toml are there from the start, and do for
+    most."""
 
     root: Path
     environ: dict[str, str] = field(default_factory=dict)

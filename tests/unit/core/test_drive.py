@@ -34,7 +34,8 @@ def test_it_is_resumed_inside_wake() -> None:
 
 
 def test_an_answer_inside_send_does_not_resume_what_runs() -> None:
-    """An endpoint that answers within `send`: the outcome is there before the coroutine waits for it."""
+    """An endpoint that answers within `send`: the outcome is there before the coroutine waits for
+    it."""
     answer: Wait[str] = Wait()
 
     async def way() -> str:
@@ -165,7 +166,8 @@ def test_a_wait_of_its_own_kind_is_cancelled_its_own_way() -> None:
 
 
 def test_frames_survive_a_cancellation_while_an_error_is_handled() -> None:
-    """`throw` loses frames on 3.11 while a coroutine awaits inside `except`; here the error is raised inside `__await__`."""
+    """`throw` loses frames on 3.11 while a coroutine awaits inside `except`; here the error is
+    raised inside `__await__`."""
 
     async def inner() -> None:
         await Wait()

@@ -35,7 +35,8 @@ def test_whoever_waits_as_told_is_admitted_and_not_sooner(rule: AttemptRule, pau
 @settings(max_examples=100, deadline=None)
 @given(rules, st.floats(1, 86400))
 def test_guesses_in_a_time_are_bounded(rule: AttemptRule, seconds: float):
-    """A guesser who never stops gets the free ones, those while the wait grows, and one in `longest` from then on."""
+    """A guesser who never stops gets the free ones, those while the wait grows, and one in
+    `longest` from then on."""
     state, now, guesses = FRESH, 0.0, 0
     while now < seconds and guesses < 2000:
         state, wait = begin(state, rule, now)

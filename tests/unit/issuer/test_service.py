@@ -1,4 +1,5 @@
-"""What happens beside the usual: users that change meanwhile, files that cannot be written, nobody who has time to hash."""
+"""What happens beside the usual: users that change meanwhile, files that cannot be written, nobody
+who has time to hash."""
 
 from __future__ import annotations
 

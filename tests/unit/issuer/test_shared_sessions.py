@@ -1,4 +1,5 @@
-"""Sessions, attempts and users in a real Redis: as the local ones are, and what several gateways are to each other."""
+"""Sessions, attempts and users in a real Redis: as the local ones are, and what several gateways
+are to each other."""
 
 from __future__ import annotations
 
@@ -91,7 +92,8 @@ async def test_a_life(kept: Sessions):
 
 
 async def test_a_client_that_tries_again_is_no_thief(kept: Sessions):
-    """As long as nobody was given the next token, the one before gets it: the same one, however often."""
+    """As long as nobody was given the next token, the one before gets it: the same one, however
+    often."""
     _, first = await kept.begin("alice", ("pwd",), T, LIMITS)
     turns = [await kept.refresh(first, T + number, LIMITS) for number in range(3)]
     assert {turn.result for turn in turns} == {"ok"} and len({turn.token for turn in turns}) == 1
@@ -109,7 +111,8 @@ async def test_a_client_that_tries_again_is_no_thief(kept: Sessions):
 
 
 async def test_an_answer_that_comes_too_late(store: Any, monkeypatch: pytest.MonkeyPatch):
-    """The store did what was asked, the gateway was told too late: the client tries again, at another gateway even."""
+    """The store did what was asked, the gateway was told too late: the client tries again, at
+    another gateway even."""
     one, two = SharedSessions(store()), SharedSessions(store())
     _, token = await one.begin("alice", ("pwd",), T, LIMITS)
     run = one._run
@@ -233,7 +236,8 @@ async def test_what_has_ended_is_forgotten_once_its_tokens_have_expired(store: A
     for number in range(3):
         session, _ = await shared.begin("alice", ("pwd",), T - 10_000 * number, LIMITS)
         await shared.end(session.id)
-    # The last end swept out those whose time was over at its own time; what is read is what still matters.
+    # The last end swept out those whose time was over at its own time; what is read is what still
+    # matters.
     fresh = await read(SharedSessions(store()))
     assert len(fresh._ended) == 1
     fresh.close()
@@ -347,7 +351,8 @@ async def test_users_that_make_no_sense(store: Any, text: str):
 
 
 async def test_sessions_decide_as_the_local_ones_do(store: Any):
-    """The same random walk over both: every result is the same, for tokens that are good, used, ended and of others.
+    """The same random walk over both: every result is the same, for tokens that are good, used,
+    ended and of others.
 
     None expires on the way: in Redis that happens by its own clock.
     """

@@ -1,4 +1,5 @@
-"""Every line is written once, whole and in order, off the loop; what a disk cannot take is counted, not waited for."""
+"""Every line is written once, whole and in order, off the loop; what a disk cannot take is counted,
+not waited for."""
 
 from __future__ import annotations
 
@@ -51,7 +52,8 @@ def only_mine(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[LogFile]]:
 
 
 class Disk:
-    """Stands in for os.write: each call does what the next entry of `script` says, then everything is taken."""
+    """Stands in for os.write: each call does what the next entry of `script` says, then everything
+    is taken."""
 
     def __init__(self, *script: int | OSError | Callable[[], object]) -> None:
         self.script = list(script)

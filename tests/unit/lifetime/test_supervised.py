@@ -13,7 +13,8 @@ from tests.timers import Timers
 
 
 class Rounds:
-    """Work that notes when it ran and does what `script` says, one item a round: raise it or return it."""
+    """Work that notes when it ran and does what `script` says, one item a round: raise it or return
+    it."""
 
     def __init__(self, timers: Timers, *script: object) -> None:
         self.timers = timers

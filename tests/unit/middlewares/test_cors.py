@@ -379,7 +379,8 @@ def test_refused_tables(table: dict[str, Any]):
 @settings(max_examples=150)
 @given(st.text(st.sampled_from("ahtps:/.*exmplco@#?\r\n[]80"), max_size=40))
 def test_only_origins_below_the_wildcard(origin: str):
-    """Whatever is sent, what is echoed is an origin of that host's, and nothing that could end a header line."""
+    """Whatever is sent, what is echoed is an origin of that host's, and nothing that could end a
+    header line."""
     echoed = decorated(hooks(origins=["https://*.example.com"]), asks("https://" + origin + ".example.com"))
     allowed = echoed.get("access-control-allow-origin")
     if allowed is not None:

@@ -1,4 +1,5 @@
-"""The access log has the contract's fields, in its order, and nothing that was masked; logging a request costs a tuple."""
+"""The access log has the contract's fields, in its order, and nothing that was masked; logging a
+request costs a tuple."""
 
 from __future__ import annotations
 

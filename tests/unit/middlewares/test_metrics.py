@@ -1,4 +1,5 @@
-"""Each finished request is counted once in every family it concerns, and no stranger can make a family grow without end."""
+"""Each finished request is counted once in every family it concerns, and no stranger can make a
+family grow without end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What browsers are told, over which scheme, and whose word counts when the upstream speaks for itself."""
+"""What browsers are told, over which scheme, and whose word counts when the upstream speaks for
+itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""TLS for clients: which certificate a name gets, what is said of certificates, and what a reload keeps."""
+"""TLS for clients: which certificate a name gets, what is said of certificates, and what a reload
+keeps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Which route a request gets: tables of cases, a slow and obvious matcher to compare with, and what a match costs."""
+"""Which route a request gets: tables of cases, a slow and obvious matcher to compare with, and what
+a match costs."""
 
 from __future__ import annotations
 
@@ -303,7 +304,8 @@ def test_equals_do_not_depend_on_the_order_of_the_files():
         assert matched(router(*routes), asks("/c", headers=request)) == "a"
 
 
-# A slow and obvious matcher: looks at every route, keeps those that accept the request, takes the smallest key.
+# A slow and obvious matcher: looks at every route, keeps those that accept the request, takes the
+# smallest key.
 
 
 def slow_path_key(route: RouteConfig, routing: RoutingConfig, path: str) -> tuple[Any, ...] | None:
@@ -347,7 +349,8 @@ def _slow_prefix(wanted: str, sent: str) -> tuple[Any, ...] | None:
 
 
 def slow_match(routes: list[RouteConfig], routing: RoutingConfig, request: Exchange) -> tuple[Any, set[str]]:
-    """The best key and the names of the routes that have it; the failure's name instead when there is none."""
+    """The best key and the names of the routes that have it; the failure's name instead when there
+    is none."""
     found = []
     for route in routes:
         path_key = slow_path_key(route, routing, request.path)

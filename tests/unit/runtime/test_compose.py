@@ -1,4 +1,5 @@
-"""Configuration to snapshot: which hooks run for which route, in which order, and every problem of every part at once."""
+"""Configuration to snapshot: which hooks run for which route, in which order, and every problem of
+every part at once."""
 
 from __future__ import annotations
 

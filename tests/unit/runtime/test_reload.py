@@ -1,4 +1,5 @@
-"""One snapshot after another: refused reloads change nothing, those that come together are one, the old one ends last."""
+"""One snapshot after another: refused reloads change nothing, those that come together are one, the
+old one ends last."""
 
 from __future__ import annotations
 

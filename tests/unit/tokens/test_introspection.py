@@ -1,4 +1,5 @@
-"""Asking an introspection server: once for all that want to know the same, and not again and again while it fails."""
+"""Asking an introspection server: once for all that want to know the same, and not again and again
+while it fails."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Reading compact JWS: what can be read in one way only is read, everything else is refused before any key is looked at."""
+"""Reading compact JWS: what can be read in one way only is read, everything else is refused before
+any key is looked at."""
 
 from __future__ import annotations
 

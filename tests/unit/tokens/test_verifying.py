@@ -1,4 +1,5 @@
-"""Keys that verify tokens: a key is for the algorithms that fit it, never for the one a token names."""
+"""Keys that verify tokens: a key is for the algorithms that fit it, never for the one a token
+names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A table declared once: what its schema takes, what it says of wrong values, and what the dataclass is like."""
+"""A table declared once: what its schema takes, what it says of wrong values, and what the
+dataclass is like."""
 
 from __future__ import annotations
 

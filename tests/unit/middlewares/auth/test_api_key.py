@@ -35,7 +35,8 @@ def world(tmp_path: Path) -> Keys:
 
 
 class TestKeyFile:
-    """`pipelines/*.toml` would match a key file beside the pipeline: by default it lies beside gateway.toml."""
+    """`pipelines/*.toml` would match a key file beside the pipeline: by default it lies beside
+    gateway.toml."""
 
     def test_lies_beside_gateway_toml(self, world: Keys):
         world.directory /= "pipelines"

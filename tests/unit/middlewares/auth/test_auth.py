@@ -43,7 +43,8 @@ class TestForwarding:
         assert (exchange.target, exchange.drop_headers) == (target, None)
 
     def test_credentials_nobody_looked_at_are_dropped_as_well(self, world: Keys):
-        """An upstream that trusts Bearer tokens must not get one that came along unverified with a good key."""
+        """An upstream that trusts Bearer tokens must not get one that came along unverified with a
+        good key."""
         issuer = {"issuer": "https://id.example.com", "secret": "s" * 32}
         hook = world.auth({"methods": ["api_key", "jwt"], "jwt": [issuer]})
         exchange = asked(GOOD)

@@ -198,7 +198,8 @@ class TestAttempts:
 class TestChangesMeanwhile:
     @pytest.mark.parametrize("password", ["secret", "other"])
     async def test_the_password_that_holds_now_decides(self, world: Bearers, password: str):
-        """A file that is read again while a password is verified: what holds at the end is what counts, and is remembered."""
+        """A file that is read again while a password is verified: what holds at the end is what
+        counts, and is remembered."""
         hook = world.auth(methods=["basic"])
         found, real, changed = users(hook), users(hook)._verify, []
         loop = asyncio.get_running_loop()

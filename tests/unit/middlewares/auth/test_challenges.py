@@ -1,4 +1,5 @@
-"""What a 401 or 403 tells the client to send, and what counts as nothing sent (RFC 6750 section 3, RFC 9110 section 11.6.1)."""
+"""What a 401 or 403 tells the client to send, and what counts as nothing sent (RFC 6750 section 3,
+RFC 9110 section 11.6.1)."""
 
 from __future__ import annotations
 

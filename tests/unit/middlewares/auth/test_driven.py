@@ -1,4 +1,5 @@
-"""Methods that have to wait need no Task of the request's: they are driven by hand, as the request is."""
+"""Methods that have to wait need no Task of the request's: they are driven by hand, as the request
+is."""
 
 from __future__ import annotations
 
@@ -44,7 +45,8 @@ async def provider() -> AsyncIterator[Provider]:
 
 
 async def by_hand(hook: Any, request: Exchange) -> str:
-    """The client after a hook that waits, driven without a Task; its failure's word where it is refused."""
+    """The client after a hook that waits, driven without a Task; its failure's word where it is
+    refused."""
     over: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
     later = hook(request)
     assert later is not None and driven(later) is later

@@ -282,7 +282,8 @@ class TestFields:
 
 
 class TestWhoIsWho:
-    """What two issuers, or two organizations of one, must not share: caches for one caller, limits, owners, X-Client-ID."""
+    """What two issuers, or two organizations of one, must not share: caches for one caller, limits,
+    owners, X-Client-ID."""
 
     OTHER = "https://other.example"
 

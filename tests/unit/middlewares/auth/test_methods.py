@@ -1,4 +1,5 @@
-"""What a configuration does not name is not imported: a process of its own says what is there after `gateway check`."""
+"""What a configuration does not name is not imported: a process of its own says what is there after
+`gateway check`."""
 
 from __future__ import annotations
 

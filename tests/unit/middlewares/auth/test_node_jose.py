@@ -1,4 +1,5 @@
-"""Tokens made by Node's jose verify here, and ours verify there. bin/test installs node and jose (JOSE below)."""
+"""Tokens made by Node's jose verify here, and ours verify there. bin/test installs node and jose
+(JOSE below)."""
 
 from __future__ import annotations
 
@@ -86,7 +87,8 @@ def test_ours_verify_there():
 
 @pytest.mark.parametrize("alg", ["RS256", "ES256", "EdDSA"])
 def test_what_the_gateway_issues_verifies_there_by_its_published_keys(alg: str):
-    """As `[tokens]` signs, with the set that `builtin = "jwks"` answers; the key before the last one is still in it."""
+    """As `[tokens]` signs, with the set that `builtin = "jwks"` answers; the key before the last
+    one is still in it."""
     keys = SigningKeys([signing.load(private_pem(MAKE[name]())) for name in (alg, "ES256")])
     now = int(time())
     issued = keys.sign({"iss": "edge", "aud": "app", "sub": "alice", "iat": now, "exp": now + 60})

@@ -64,7 +64,8 @@ def signed(
     secret: bytes = base64.b64decode(SHARED),
     **fields: str,
 ) -> dict[str, str]:
-    """Fields of a request signed by somebody who does it by hand: what a client would do, not what the gateway does."""
+    """Fields of a request signed by somebody who does it by hand: what a client would do, not what
+    the gateway does."""
     digest = base64.b64encode(hashlib.sha256(body or b"").digest()).decode()
     every = {"Host": "example.com", "Content-Digest": f"sha-256=:{digest}:"}
     if lines is None:
@@ -217,7 +218,8 @@ async def test_all_digests_are_checked(world: Signatures):
 
 
 async def test_signatures_are_compared_in_constant_time(world: Signatures, monkeypatch: pytest.MonkeyPatch):
-    """By construction: the comparison is hmac.compare_digest, over whole digests, those of bodies included."""
+    """By construction: the comparison is hmac.compare_digest, over whole digests, those of bodies
+    included."""
     compared, real = list[tuple[bytes, bytes]](), hmac.compare_digest
 
     def compare(one: bytes, two: bytes) -> bool:

@@ -210,8 +210,9 @@ steps = st.lists(
 @given(steps, st.sampled_from(["max-age=10", "max-age=10, must-revalidate", "no-cache", "no-store", "max-age=3"]), st.booleans())
 @settings(max_examples=100, deadline=None)
 def test_nobody_ever_gets_an_answer_that_was_not_allowed(plan: list[Any], said: str, tagged: bool):
-    """An origin whose resource changes with every write and answers by language: what clients get is never another language's,
-    never older than a write through the gateway, and stale only for those that ask for it."""
+    """An origin whose resource changes with every write and answers by language: what clients get
+    is never another language's, never older than a write through the gateway, and stale only for
+    those that ask for it."""
     world = Cached()
     version = {"/a": 1, "/b": 1}
 
@@ -269,7 +270,8 @@ def test_the_wall_clock_only_dates():
 
 
 def test_a_strong_tag_that_compression_weakened_is_confirmed_by_its_304():
-    """`response = ["compression", "caching"]`: what is stored is coded, and the origin says its own, strong tag again."""
+    """`response = ["compression", "caching"]`: what is stored is coded, and the origin says its
+    own, strong tag again."""
     world = Cached()
     world.ask(answer({"Cache-Control": "max-age=1", "ETag": 'W/"1"', "Content-Encoding": "gzip"}, b"coded"))
     world.wait(2)

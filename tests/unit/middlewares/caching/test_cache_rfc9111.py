@@ -1,8 +1,8 @@
 """RFC 9111 rule by rule: a response is stored or not, some time passes, another request comes.
 
-Each row says what the second request gets: "hit" (the origin is not asked), "stale" (not asked, though it is stale),
-"revalidated" (asked with a condition, 304), "miss" and "expired" (asked, answered anew), "bypass" (asked because the request
-wants it so), or 504.
+Each row says what the second request gets: "hit" (the origin is not asked), "stale" (not asked,
+though it is stale), "revalidated" (asked with a condition, 304), "miss" and "expired" (asked,
+answered anew), "bypass" (asked because the request wants it so), or 504.
 """
 
 from __future__ import annotations

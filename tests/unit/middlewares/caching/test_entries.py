@@ -284,7 +284,8 @@ def lru_hits(capacity: int, trace: list[int]) -> int:
 
 
 def test_it_keeps_more_of_what_is_popular_than_lru():
-    """Requests as they come: a few resources often, most rarely; and every so often a scan over everything."""
+    """Requests as they come: a few resources often, most rarely; and every so often a scan over
+    everything."""
     random = Random(7)
     trace: list[int] = []
     for _ in range(10):
@@ -325,7 +326,8 @@ varies = st.sampled_from([None, {"a": "1"}, {"a": "2"}, {"b": "1"}])
 
 
 class Model(RuleBasedStateMachine):
-    """The store against a plain dict; sizes so small that evictions happen: what is found must be what was put last."""
+    """The store against a plain dict; sizes so small that evictions happen: what is found must be
+    what was put last."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -60,7 +60,8 @@ def test_private_responses_are_kept_for_one_identity_when_told_so():
 
 
 def test_a_part_for_one_identity_is_a_private_cache():
-    """RFC 9111: s-maxage, proxy-revalidate and Authorization matter to shared caches only; no-store to all."""
+    """RFC 9111: s-maxage, proxy-revalidate and Authorization matter to shared caches only; no-store
+    to all."""
     world = Cached({"private": True})
     headers = {"Authorization": "Bearer t"}
     said = 'private, max-age=60, s-maxage=1, private="X-A"'
@@ -255,7 +256,8 @@ def test_a_private_answer_is_for_the_whole_identity(other: dict[str, Any], same:
 
 
 def test_a_request_that_the_origin_takes_for_another_passes_by():
-    """Such fields are dropped on the way, unless the route's `pass_headers` hook has put them there."""
+    """Such fields are dropped on the way, unless the route's `pass_headers` hook has put them
+    there."""
     world = Cached()
     override = {"X-HTTP-Method-Override": "DELETE"}
     world.ask(answer(MINUTE))

@@ -51,7 +51,8 @@ statuses = st.sampled_from([101, 200, 203, 204, 206, 299, 300, 301, 302, 304, 30
 def test_what_may_be_stored(
     request_, response, status, expires, set_cookie, authorization, identified, shared, default_ttl, shares
 ):
-    """RFC 9111 section 3, sentence by sentence; sections 3.5 and 7.3; and what this cache refuses beyond."""
+    """RFC 9111 section 3, sentence by sentence; sections 3.5 and 7.3; and what this cache refuses
+    beyond."""
     understood = status in policy.UNDERSTOOD
     final = status >= 200
     only_understood = status not in (206, 304) and (understood or not response.must_understand)
@@ -133,7 +134,8 @@ def test_initial_age(age, skew, delay, wall):
 @given(directives, st.integers(0, 200), st.integers(0, 100), st.booleans(), st.booleans())
 @settings(max_examples=200)
 def test_what_may_be_served(request_, age, lifetime, no_cache, strict):
-    """RFC 9111 section 4: fresh, or allowed to be served stale, or validated; request directives only ever demand more."""
+    """RFC 9111 section 4: fresh, or allowed to be served stale, or validated; request directives
+    only ever demand more."""
     fresh = lifetime > age
     wants = [
         not request_.no_cache,

@@ -1,4 +1,5 @@
-"""A gateway with nothing but caching, an origin that answers as told, and a clock that is moved by hand."""
+"""A gateway with nothing but caching, an origin that answers as told, and a clock that is moved by
+hand."""
 
 from __future__ import annotations
 
@@ -90,7 +91,8 @@ Origin = Reply | Failed | Callable[[CIMultiDict[str]], Reply]
 
 @dataclass
 class Cached:
-    """A pipeline with nothing but caching. `on` is another one in the same process, whose store and clock it shares."""
+    """A pipeline with nothing but caching. `on` is another one in the same process, whose store and
+    clock it shares."""
 
     settings: Mapping[str, Any] = field(default_factory=dict)
     on: Cached | None = None

@@ -92,7 +92,8 @@ def test_what_was_counted_by_another_limit_is_not_given_back():
 
 
 class Ledger:
-    """A ledger that leases what is wanted, 1,000 s ahead of our clock, and notes what it is told to give back."""
+    """A ledger that leases what is wanted, 1,000 s ahead of our clock, and notes what it is told to
+    give back."""
 
     name, gateways, up = "fake", 1, True
 
@@ -120,7 +121,8 @@ async def test_what_was_on_lease_is_given_back_by_the_ledger_s_clock():
         world.now += 10
     for request, cost in zip(requests, (b"0", b"7"), strict=True):
         hooks.response(request, Reply(200, [(b"X-Cost", cost)]))
-    # Taken at 1000 here, and a token bucket may have had a second's refill more than was known then.
+    # Taken at 1000 here, and a token bucket may have had a second's refill more than was known
+    # then.
     [[units, at, left, _]] = ledger.refunds
     assert (units, at) == (b"1", b"2000000000") and 50 <= float(left) <= 100
     world.close()

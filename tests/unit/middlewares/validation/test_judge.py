@@ -1,4 +1,5 @@
-"""Large bodies, and those whose schema may take long, are judged in another process: with the same outcome, or none in time."""
+"""Large bodies, and those whose schema may take long, are judged in another process: with the same
+outcome, or none in time."""
 
 from __future__ import annotations
 

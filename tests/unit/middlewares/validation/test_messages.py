@@ -101,7 +101,8 @@ json_values = st.recursive(
 @given(json_values)
 @settings(max_examples=150, deadline=None)
 def test_whatever_is_wrong_has_an_entry(value: Any):
-    """Valid and without entries are the same thing, and every entry is about a place in the value or just below it."""
+    """Valid and without entries are the same thing, and every entry is about a place in the value
+    or just below it."""
     schema = JsonSchema(CAMERA, "it")
     found = schema.errors(value)
     assert bool(found) != schema._validator.is_valid(value)

@@ -42,7 +42,8 @@ async def test_a_schema_may_refer_to_other_files_and_to_itself(tmp_path: Path):
 
 
 async def test_what_the_configuration_read_is_what_counts(tmp_path: Path):
-    """One compilation sees one state of a file, and its contents count for the configuration's hash."""
+    """One compilation sees one state of a file, and its contents count for the configuration's
+    hash."""
     path = tmp_path / "s.json"
     path.write_text('\n{"type": "object"}\n')
     sources = Sources({})
