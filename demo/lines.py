@@ -142,7 +142,7 @@ def operations(scene: Scene) -> list[Line]:
             "health, for a load balancer",
             f"curl -i {scene.gateway}/health",
             "200, but degraded: requests are served, and one instance of becamera is out",
-            (r"^HTTP/1.1 200 ", r'"status": ?"degraded"', r'"becamera": ?"degraded"'),
+            (r"^HTTP/1.1 200 ", r'"status": ?"degraded"', r'"becamera": ?{"status": ?"degraded"'),
         ),
         Line(
             "health, for operators",
