@@ -216,7 +216,7 @@ class Bench:
         self.gateway = Gateway(config, os.environ)
         transport = Transport(opener=self._open)
         self.gateway.transport = transport
-        object.__setattr__(self.gateway.runtime.world, "transport", transport)
+        object.__setattr__(self.gateway.runtime.services, "transport", transport)
 
     async def _open(self, factory: Any, endpoint: Any) -> None:
         upstream = factory()
