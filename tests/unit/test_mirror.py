@@ -52,9 +52,6 @@ UNTESTED = {
 
 MISSING = {
     "gateway.commands.user_places",
-    "gateway.credentials.users.redis_users",
-    "gateway.issuer.shared_attempts",
-    "gateway.issuer.stored_users",
     "gateway.credentials.store_client",
     "gateway.serving.net.listener",
     "gateway.serving.redirect",

@@ -5,56 +5,27 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import pytest
 
-from gateway.core.clock import Clock
-from gateway.core.telemetry import Telemetry
-from gateway.credentials.files import CredentialError
-from gateway.credentials.users import user_edits
-from gateway.credentials.users.redis_users import RedisUsers, packed, unpacked
+from gateway.credentials.users.redis_users import RedisUsers
 from gateway.credentials.users.user_file import User
 from gateway.issuer import sessions
-from gateway.issuer.attempts import AttemptRule, LocalAttempts
 from gateway.issuer.sessions import LocalSessions, SessionLimits, Sessions
 from gateway.issuer.shared_attempts import SharedAttempts
 from gateway.issuer.shared_sessions import SharedSessions
 from gateway.issuer.stored_users import StoredUsers
 from gateway.store import stores
-from gateway.store.redis.client import RedisClient
 from gateway.store.stores import StoreDown
-from tests.redis import Cluster, RedisServer, redis, shared_redis  # noqa: F401
+from tests.redis import Cluster, RedisServer
+from tests.unit.issuer.shared import RULE, WIDE, T, reader
 from tests.until import until
 
 LIMITS = SessionLimits(idle=100.0, lifetime=1000.0, most_of_user=3, most=10, access=50.0)
-T = 1_700_000_000.0
-RULE = AttemptRule(free=3, delay=1.0, longest=60.0, forget=600.0)
-WIDE = AttemptRule(free=1000, delay=1.0, longest=60.0, forget=600.0)
 HASH = "$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHQ$" + "A" * 43
-
-
-def reader(url: str) -> RedisClient:
-    return RedisClient(stores.parse(url), 1.0, Clock(wall=lambda: T), Telemetry())
-
-
-@pytest.fixture
-async def store(shared_redis: RedisServer) -> AsyncIterator[Callable[[], RedisClient]]:  # noqa: F811
-    """Ways to a database of the test's own, one for each gateway."""
-    url = f"{shared_redis.url}/9"
-    made: list[RedisClient] = []
-
-    def one() -> RedisClient:
-        made.append(reader(url))
-        return made[-1]
-
-    await one().command(b"FLUSHDB", key=b"x")
-    yield one
-    for way in made:
-        way.close()
 
 
 async def read(shared: SharedSessions) -> SharedSessions:
@@ -270,7 +241,7 @@ async def test_in_a_cluster():
         way.close()
 
 
-async def test_while_the_store_is_away(redis: RedisServer):  # noqa: F811
+async def test_while_the_store_is_away(redis: RedisServer):
     way = reader(redis.url)
     shared = SharedSessions(way)
     with pytest.raises(StoreDown, match="not been read yet"):
@@ -283,71 +254,6 @@ async def test_while_the_store_is_away(redis: RedisServer):  # noqa: F811
     assert shared.why({"sid": session.id, "sub": "alice"}) == ""
     shared.close()
     way.close()
-
-
-async def test_attempts_decide_as_the_local_ones_do(store: Any):
-    """The same random walk over both: every answer is the same."""
-    local = LocalAttempts(RULE, AttemptRule(6, 2.0, 30.0, 200.0))
-    shared = SharedAttempts(store(), RULE, AttemptRule(6, 2.0, 30.0, 200.0), clock=lambda now: b"%.17g" % now)
-    dice, now = random.Random(7), T
-    for _ in range(400):
-        now += dice.choice((0.0, 0.1, 0.5, 3.0, 40.0))
-        address, account = f"192.0.2.{dice.randrange(3)}", dice.choice(("alice", "bob", "nobody"))
-        waits = [await each.begin(address, account, now) for each in (local, shared)]
-        assert waits[0] == pytest.approx(waits[1], abs=1e-5)
-        action = dice.choice(("failed", "failed", "failed", "undone", "succeeded"))
-        if waits[0] == 0.0 and action != "failed":
-            for each in (local, shared):
-                await getattr(each, action)(address, account, now)
-
-
-async def test_attempts_are_shared(store: Any):
-    one, two = SharedAttempts(store(), RULE, WIDE), SharedAttempts(store(), RULE, WIDE)
-    waits = [await each.begin("192.0.2.1", "alice", 0.0) for each in (one, two, one, two)]
-    assert waits[:3] == [0.0, 0.0, 0.0] and 0 < waits[3] <= 1.0
-    assert "SharedAttempts redis://" in repr(one)
-
-
-async def test_users(store: Any, shared_redis: RedisServer):  # noqa: F811
-    url = stores.parse(f"{shared_redis.url}/9")
-    stored, live = StoredUsers(url), RedisUsers(store())
-    stored.add(User("alice", HASH, roles=frozenset(("b", "a")), totp="A" * 32))
-    alice = await live.get("alice")
-    assert alice == User("alice", HASH, "alice", roles=frozenset(("b", "a")), totp="A" * 32)
-    changed = user_edits.at(replace(alice, hash=HASH[:-1] + "E"), T + 0.123456)
-    assert await live.change(alice, changed) and not await live.change(alice, changed)
-    assert await live.get("alice") == changed == stored.load()["alice"] == unpacked(packed(changed), "")
-    assert stored.change(changed, alice) and not stored.change(changed, alice)
-    with pytest.raises(CredentialError, match="has a user alice already"):
-        stored.add(alice)
-    stored.remove("alice")
-    assert await live.get("alice") is None
-    with pytest.raises(CredentialError, match="has no user alice"):
-        stored.remove("alice")
-    assert HASH not in repr(live)
-
-
-async def test_the_command_line_ends_sessions(store: Any, shared_redis: RedisServer):  # noqa: F811
-    stored, shared = StoredUsers(stores.parse(f"{shared_redis.url}/9")), await read(SharedSessions(store()))
-    stored.add(User("alice", HASH, "alice"))
-    for how in ("change", "remove"):
-        session, _ = await shared.begin("alice", ("pwd",), T, LIMITS)
-        alice = stored.load()["alice"]
-        if how == "change":
-            stored.change(alice, user_edits.at(alice, T + 5))
-        else:
-            stored.remove("alice")
-        await until(partial(shared.why, {"sid": session.id}))
-        assert await shared.find(session.id) is None
-    shared.close()
-
-
-@pytest.mark.parametrize("text", ["x", "[]", "{}", '{"name": "alice"}', '{"name": "alice", "hash": "x"}', '"x"'])
-async def test_users_that_make_no_sense(store: Any, text: str):
-    way = store()
-    await way.command(b"HSET", b"gateway:{tokens}:users", b"alice", text.encode())
-    with pytest.raises(StoreDown, match="a user in the store"):
-        await RedisUsers(way).get("alice")
 
 
 async def test_sessions_decide_as_the_local_ones_do(store: Any):
