@@ -7,8 +7,9 @@ import pytest
 from tests.redis import shared_redis
 from tests.unit.admin.conftest import admin, guarded, state
 from tests.unit.commands.shell import Shell
+from tests.unit.commands.users_shell import users_shell
 
-__all__ = ["admin", "guarded", "shared_redis", "state"]
+__all__ = ["admin", "guarded", "shared_redis", "state", "users_shell"]
 
 
 @pytest.fixture
