@@ -51,13 +51,17 @@ class AdminState(Protocol):
         """The process in numbers."""
 
     def reset_circuit(self, name: str) -> bool | None:
-        """Closes an upstream's breaker by hand;
+        """Close an upstream's breaker by hand.
+
+        False when it has none, None when there is no such upstream.
 
         False when it has none, None when there is no such upstream.
         """
 
     def register(self, name: str, config: EndpointConfig) -> bool | None:
-        """Adds an endpoint to an upstream;
+        """Add an endpoint to an upstream.
+
+        False when that takes none this way, None when there is no such upstream.
 
         False when that takes none this way, None when there is no such upstream.
         """
@@ -151,7 +155,9 @@ async def deregister_service(request: web.Request) -> web.StreamResponse:
 
 
 def _changed(name: str, outcome: bool | None, unable: str, done: web.Response) -> web.Response:
-    """Return the answer to a change of an upstream:
+    """Return the answer to a change of an upstream.
+
+    `outcome` None: there is no such upstream. False: it is `unable`.
 
     None is that there is no such, False that it is `unable`.
     """

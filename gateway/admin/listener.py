@@ -104,7 +104,9 @@ class AdminConnection(RequestHandler):
 
 
 class AdminListener:
-    """One address on which an application is served;
+    """One address on which an application is served.
+
+    `tls` is for connections that begin from now on.
 
     `tls` is for connections that begin from now on.
     """

@@ -26,7 +26,9 @@ OPENAPI = "3.1.0"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What an endpoint may answer:
+    """One answer of an endpoint.
+
+    `schema` is of its body, None where the body is no JSON object of ours.
 
     `schema` is of its body, None where the body is no JSON object of ours.
     """

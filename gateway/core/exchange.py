@@ -227,28 +227,33 @@ class Exchange:
     Made in serving/, dropped when the reply is written.
 
     What the client sent: `method`, `target` (raw, as on the request line, origin-form), `path`
-        (raw, without the query; what
-    routes match), `query` (raw, without "?"), `headers` (case-insensitive, str), `raw_headers`,
-    `body` (None when there is none), `version` ((1, 1)), `scheme`, `host` (lower case, without
-    port), `peer` (the socket's address), `trusted` (whether that is one of `trusted_proxies`),
-    `client_ip` (`peer`, or what a trusted proxy said), `tls_subject` (whom the client's
-    certificate, which has been verified, is made out to, as RFC 4514 writes it; "" without one).
+        (raw,
+    without the query; what routes match), `query` (raw, without "?"), `headers` (case-insensitive,
+    str), `raw_headers`, `body` (None when there is none), `version` ((1, 1)), `scheme`, `host`
+    (lower case, without port), `peer` (the socket's address), `trusted` (whether that is one of
+    `trusted_proxies`), `client_ip` (`peer`, or what a trusted proxy said), `tls_subject` (of the
+    client's certificate, which has been verified, as RFC 4514 writes it; "" without one).
+
     What the gateway found: `route`, `params` (template captures, percent-decoded), `identity`,
-        `request_id`, `reply`, `failed`,
-    `reason` (the deciding hook's word when nothing failed), `upstream` and `endpoint` (names),
-    `attempts` (how many endpoints were tried), `tries` (the attempts before the last), `cache` (the
-    word for the access log: hit, miss, ...), `notes` (a hook's own, by the hook's own key).
+    `request_id`, `reply`, `failed`, `reason` (the deciding hook's word when nothing failed),
+    `upstream` and `endpoint` (names), `attempts` (how many endpoints were tried), `tries` (the
+    attempts before the last), `cache` (the word for the access log: hit, miss, ...), `notes` (a
+    hook's own, by the hook's own key).
+
     When and how much: `started` (perf_counter seconds), `upstream_seconds`, `bytes_in`, `bytes_out`
-        (body bytes), `written`
-    (whether the head has gone out). `forward_headers` are raw pairs that hooks add to the upstream
-    request, instead of any of the client's with the same names; `drop_headers` are names (lower
-    case) of the client's that must not go there. `reply_blocks` are complete header lines (each
-    ended by CRLF) for the reply that goes out, errors included. `memo` is what was worked out from
-    the header fields alone (and who sent them), by the key of its owner; requests on one
-    connection that repeat the fields of the one before share it, so nothing that changes with time
-    or target may go in. `interim(status, pairs)` sends the client an interim answer (1xx, RFC 9110
-    section 15.2); None where it knows none. `decisions` is None except for `explain`;
-    then hooks append to it and consume nothing.
+    (body bytes), `written` (whether the head has gone out).
+
+    What hooks add: `forward_headers` are raw pairs for the upstream request, instead of any of the
+    client's with the same names; `drop_headers` are names (lower case) of the client's that must
+    not go there; `reply_blocks` are complete header lines (each ended by CRLF) for the reply that
+    goes out, errors included.
+
+    `memo` holds what was worked out from the header fields alone (and who sent them), by the key of
+    its owner. Requests on one connection that repeat the fields of the one before share it, so
+    nothing that changes with time or target may go in.
+    `interim(status, pairs)` sends the client an interim answer (1xx, RFC 9110 section 15.2); None
+    where the client knows none.
+    `decisions` is None except for `explain`; then hooks append to it and consume nothing.
     """
 
     __slots__ = (

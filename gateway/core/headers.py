@@ -99,7 +99,9 @@ _MARK = re.compile(rb"[^a-z0-9]")
 
 
 def is_client_address(name: bytes) -> bool:
-    """Return True for a field that names clients' addresses;
+    """Return True for a field that names clients' addresses.
+
+    `name` is `spelt`, and `is_from_proxies`.
 
     `name` is `spelt`, and `is_from_proxies`.
     """
@@ -126,7 +128,9 @@ _TE = istr("TE")
 
 
 def takes_trailers(headers: MultiMapping[str]) -> bool:
-    """Return True if a client asks for trailers:
+    """Return True if a client asks for trailers (RFC 9110 section 10.1.4).
+
+    It says `TE: trailers`, and names TE in Connection.
 
     `TE: trailers`, named in Connection as RFC 9110 section 10.1.4 has it.
     """
@@ -161,12 +165,12 @@ def trace_id(traceparent: str) -> str | None:
 
 
 class Memo(dict[bytes, _T]):
-    """What depends on a field's name (or another few bytes) alone, worked out once:
+    """What depends on a field's name, or another few bytes, alone; worked out once.
 
     `memo[name]` is `decide(name)`.
 
     Strangers choose the names: at most `most` are remembered, of up to `longest` bytes; when there
-        are more, all are forgotten.
+    are more, all are forgotten.
     """
 
     __slots__ = ("_decide", "_longest", "_most")

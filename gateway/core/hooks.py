@@ -1,6 +1,4 @@
-"""What a middleware is:
-
-`build(config, context) -> Hooks`, called at compose time, never on the request's way.
+"""What a middleware is: a function `build(config, context) -> Hooks`, called at compose time.
 
 A hook is a plain function unless it does I/O; `async def` hooks are recognised at compose time and
 awaited. A pipeline with none of them never yields. A request hook that does I/O only now and then

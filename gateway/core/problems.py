@@ -180,7 +180,9 @@ def render(failed: Failed, exchange: Exchange, format: str) -> Reply:
 
 
 def field_value(text: str) -> bytes:
-    """Text as a field's value (RFC 9110 section 5.5):
+    """Return text as a field's value (RFC 9110 section 5.5).
+
+    Latin-1, other characters as "?", line breaks and controls as spaces.
 
     Latin-1, other characters as "?", line breaks and controls as spaces.
     """

@@ -3,7 +3,7 @@
 Every family of the contract is made here once for the process, so that counts survive reloads and
 names cannot drift. Values of
 labels must be bounded by the code that counts: names of routes, upstreams, endpoints and reasons,
-    never anything a stranger chose.
+never anything a stranger chose.
 """
 
 from __future__ import annotations
@@ -57,7 +57,9 @@ class HistogramCell:
 
 
 class HistogramFamily:
-    """A metric with buckets;
+    """A metric with buckets.
+
+    `cell(labels)` is looked up once and kept by code that observes often.
 
     `cell(labels)` is looked up once and kept by code that observes often.
     """

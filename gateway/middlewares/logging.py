@@ -194,27 +194,9 @@ class AccessLog:
         Every line is built in the same dict: making one of this size costs as much as encoding it.
         """
         (
-            _,
-            ended,
-            started,
-            request_id,
-            client_ip,
-            client,
-            method,
-            path,
-            route,
-            status,
-            upstream,
-            endpoint,
-            upstream_seconds,
-            attempts,
-            bytes_in,
-            bytes_out,
-            headers,
-            cache,
-            reason,
-            more,
-        ) = record
+            _, ended, started, request_id, client_ip, client, method, path, route, status, upstream,
+            endpoint, upstream_seconds, attempts, bytes_in, bytes_out, headers, cache, reason, more,
+        ) = record  # fmt: skip
         traceparent = headers.get("traceparent")
         line = self._line
         line["timestamp"] = self._timestamp(ended)
@@ -305,7 +287,9 @@ def network_of(address: str) -> str | None:
 
 
 def masked_query(query: str, mask: frozenset[str]) -> str:
-    """A raw query with the values of masked parameters replaced;
+    """Return a raw query with the values of masked parameters replaced.
+
+    `a[token]` and `token[]` are called token too.
 
     `a[token]` and `token[]` are called token too.
 

@@ -1,9 +1,8 @@
 """Count every finished request: answers, durations, sizes, failures, clients.
 
 Label values are bounded here: routes come from the configuration, methods from a list, only the
-    busiest clients have a series.
-What happens on the way (limits, cache, upstreams) is counted where it happens; requests in flight
-are counted by serving.
+busiest clients have a series. What happens on the way (limits, cache, upstreams) is counted where
+it happens; requests in flight are counted by serving.
 """
 
 from __future__ import annotations
@@ -117,7 +116,7 @@ class Clients:
     ROUND requests; at its end one that asked more than twice as often as a client with a series did
     meanwhile takes that one's place. The series it ends
     is added to `_other`, and its own begins at 0: the sum over all series is exact, and no series
-        ever falls.
+    ever falls.
     """
 
     __slots__ = ("_before", "_candidates", "_family", "_labels", "_left", "_most")

@@ -63,7 +63,9 @@ PRESETS: dict[str, dict[str, str]] = {
         "Cache-Control": "no-store",
     },
 }
-"""The fields of each preset;
+"""The fields of each preset.
+
+Strict-Transport-Security, which all have, is [security_headers.hsts]'s.
 
 Strict-Transport-Security, which all have, is [security_headers.hsts]'s.
 """

@@ -117,7 +117,7 @@ def subject(der: bytes) -> str:
     """Return a certificate's subject (RFC 4514), or its first alternative name, "DNS=...".
 
     Fit for a header field: control characters, which a certificate may hold, are escaped as RFC
-        4514 section 2.4 does it.
+    4514 section 2.4 does it.
     """
     known = x509.load_der_x509_certificate(der)
     text = known.subject.rfc4514_string()

@@ -93,7 +93,9 @@ def every(config: TlsConfig) -> tuple[CertificateConfig, ...]:
 
 
 def warnings(config: TlsConfig, tls: ServerTls, now: float) -> Iterator[tuple[KeyPath, str, str]]:
-    """Where, what, and what to do, about certificates that can be used but hardly should;
+    """Yield what to warn of about certificates that can be used but hardly should.
+
+    Where, what, and what to do; `now` in seconds since 1970.
 
     `now` in seconds since 1970.
     """

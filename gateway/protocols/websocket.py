@@ -40,7 +40,7 @@ def asks(exchange: Exchange) -> bool:
     The parser has seen to the Connection option.
 
     RFC 9110 section 7.8: an HTTP/1.0 request's Upgrade is ignored, and so may any be that names
-        other protocols, h2c above all.
+    other protocols, h2c above all.
     """
     upgrade = exchange.headers.getall("Upgrade", ())
     return len(upgrade) == 1 and upgrade[0].lower() == "websocket" and exchange.version >= (1, 1)
@@ -161,7 +161,9 @@ class Frames:
         return min(skip, size)
 
     def _frame(self, data: bytes, at: int) -> int:
-        """The length of the frame that begins there, its head included;
+        """Return the length of the frame that begins there, its head included.
+
+        0 while that is not known.
 
         0 while that is not known.
         """

@@ -55,7 +55,9 @@ class Candidate(Generic[T]):
 
 
 class _Shape(Generic[T]):
-    """Candidates that ask for the same header fields:
+    """Candidates that ask for the same header fields.
+
+    `names` with a value each, `present` with any.
 
     `names` with a value each, `present` with any.
     """
@@ -140,7 +142,9 @@ def _shapes(entries: Iterable[tuple[RouteConfig, Candidate[T]]]) -> Shapes[T]:
 
 
 def _last_resort(entry: tuple[RouteConfig, object]) -> tuple[object, ...]:
-    """An order for what the rules leave equal, so that the files' order never decides:
+    """An order for what the rules leave equal: HEAD's own route before GET's.
+
+    So the files' order never decides.
 
     HEAD's own route before GET's.
     """

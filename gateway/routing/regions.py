@@ -28,7 +28,9 @@ class Regions(Generic[T]):
         self._only = next(iter(owners)) if len(owners) == 1 else None
 
     def owner(self, exchange: Exchange) -> T | None:
-        """The owner of the longest beginning of the path that is one owner's alone;
+        """Return the owner of the longest beginning of the path that has only one.
+
+        None when there is none.
 
         None when there is none.
         """

@@ -1,4 +1,4 @@
-"""The target a route sends on when it is not the one that came:
+"""The target a route sends on: `strip_prefix` and `rewrite`, compiled once per route.
 
 `strip_prefix` and `rewrite`, compiled once per route.
 """
@@ -25,7 +25,9 @@ _Piece = Callable[[Exchange, str], str]
 
 _DEFAULT = RoutingConfig()
 _QUERY_SAFE = "/%:@!$'()*,;~"
-"""Kept in a query's value;
+"""Kept in a query's value.
+
+"&", "=" and "+" are not, since most servers give them a meaning there.
 
 "&", "=" and "+" are not, since most servers give them a meaning there.
 """
@@ -54,7 +56,7 @@ def _stripper(route: RouteConfig, routing: RoutingConfig) -> Callable[[str], str
     """Return what takes `strip_prefix` off a raw path, where it stands as whole segments.
 
     What is left starts with exactly one slash: "//host/x" would read as another authority (RFC 3986
-        section 4.2).
+    section 4.2).
     """
     prefix = paths.literal("strip_prefix", route.strip_prefix).rstrip("/")
     size, slashes = len(prefix), prefix.count("/") + 1

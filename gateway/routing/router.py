@@ -16,12 +16,10 @@ method although some would take others.
 HEAD is accepted where GET is (RFC 9110 section 9.3.2), TRACE only where it is named (section 9.3.8:
 it shows what was sent).
 OPTIONS is always accepted: a CORS preflight gets the route that the request it announces would get,
-    another OPTIONS the most
-specific route there is, one that lists OPTIONS before others there.
+another OPTIONS the most specific route there is, one that lists OPTIONS before others there.
 
 Paths are sent on as they came, and seen so: //admin and /admin%2Fx are not below /admin. But
-    servers
-read such paths in different ways, so one that has another route in any of its readings
+servers read such paths in different ways, so one that has another route in any of its readings
 (readings.py) is refused rather than let around that route's pipeline. A route with `encoded_slash =
 "keep"` takes encoded slashes as data; one whose `path` spells the whole path so means it.
 

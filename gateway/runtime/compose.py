@@ -25,7 +25,7 @@ from gateway.core.wait import in_task
 from gateway.lifetime.registry import Draft
 from gateway.limits.ledger import Ledger
 from gateway.routing.regions import Regions
-from gateway.routing.rewrite import rewritten
+from gateway.routing.rewrite import Rewrite, rewritten
 from gateway.routing.router import Router
 from gateway.runtime.build import Builder
 from gateway.runtime.early import RENDERER, early_pipeline, unrouted_pipeline
@@ -171,11 +171,9 @@ class _Composer:
             own = yield from self._built(pipeline, config.settings, config)
             hooks = {name: value for name, value in {**built, **own}.items() if name not in left_out}
             compiled = self._flatten(pipeline, config, hooks, first)
+        target: Any
         if config.upstream:
-            services = self.services
-            upstreams = self.loaded.upstreams
-            target: Any = forwarding(self.pools, upstreams, services.transport, config, services.telemetry, rewrite)
-            awaited = True
+            target, awaited = self._forwarding(config, rewrite), True
         elif config.builtin in TOKEN_BUILTINS:
             target, awaited = self._issued(pipeline, config, in_force), True
         else:
@@ -196,19 +194,18 @@ class _Composer:
         elif awaited:
             target = in_task(target)
         guarded = any(kind_of(name) in GUARDS and config.overrides.get(name) is not False for name in in_force)
-        routing = self.loaded.gateway.routing
-        ignores_case = not (routing.case_sensitive if config.case_sensitive is None else config.case_sensitive)
-        return Route(
-            config.name,
-            config,
-            compiled,
-            target,
-            awaited,
-            status,
-            guarded,
-            ignores_case,
-            source_of(config, self.loaded.upstreams),
+        source = source_of(config, self.loaded.upstreams)
+        return Route(config.name, config, compiled, target, awaited, status, guarded, self._ignores_case(config), source)
+
+    def _forwarding(self, config: RouteConfig, rewrite: Rewrite | None) -> Any:
+        services = self.services
+        return forwarding(
+            self.pools, self.loaded.upstreams, services.transport, config, services.telemetry, rewrite
         )
+
+    def _ignores_case(self, config: RouteConfig) -> bool:
+        routing = self.loaded.gateway.routing
+        return not (routing.case_sensitive if config.case_sensitive is None else config.case_sensitive)
 
     def _before(self, pipeline: PipelineConfig, route: RouteConfig) -> tuple[Hooks, ...]:
         """Return the hooks before a route's own lists: its limit, and the fields that it passes on."""

@@ -1,6 +1,6 @@
-"""Reading the fields caches speak in:
+"""Reading caches' fields: Cache-Control, Age, Vary's members, dates and entity tags.
 
-Cache-Control, Age, Vary's members, dates and entity tags. Nothing is decided here.
+Nothing is decided here.
 
 RFC 9111 section 4.2.1 leaves a choice where freshness information is broken: a number that is none,
 or two different ones for one directive, make a response stale rather than fresh. RFC 9111 section
@@ -163,7 +163,9 @@ def seconds_of_age(value: bytes | None) -> int:
 
 
 def vary_of(value: bytes | None) -> tuple[str, ...] | None:
-    """The names in a Vary field, lower case, sorted, once each;
+    """Return the names in a Vary field, lower case, sorted, once each.
+
+    None for "*" and for what is no list of names.
 
     None for "*" and for what is no list of names.
     """
@@ -204,7 +206,9 @@ _THIS_YEAR = gmtime().tm_year
 
 
 def date_of(value: bytes | None) -> int | None:
-    """Seconds since 1970 of an HTTP-date in any of its three forms (RFC 9110 section 5.6.7);
+    """Return an HTTP-date as seconds since 1970, in any of its forms (RFC 9110 section 5.6.7).
+
+    None for anything else.
 
     None for anything else.
     """

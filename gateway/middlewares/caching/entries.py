@@ -5,10 +5,9 @@ is shared by all pipelines of a process and outlives reloads, so that a write an
 everywhere. Each pipeline has a `Ring` with a limit of its own: none evicts what another has stored.
 The limit comes with each `put`, so that a reload changes it in place.
 
-Eviction is SIEVE (Zhang et al., NSDI 2024): a hit only sets a mark, and a hand that moves from the
-    oldest
-response to the newest evicts the first one without it. That costs a hit less than LRU's reordering,
-and a scan does not empty the store.
+Eviction is SIEVE (Zhang et al., NSDI 2024). A hit only sets a mark, and a hand that moves from the
+oldest response to the newest evicts the first one without it. That costs a hit less than LRU's
+reordering, and a scan does not empty the store.
 """
 
 from __future__ import annotations
@@ -192,7 +191,7 @@ class Entries:
         return uri in self._resources
 
     def select(self, uri: str, scope: Hashable, values: Callable[[R, Names], Values], request: R) -> Slot | None:
-        """The stored response for a request:
+        """Return the stored response for a request.
 
         `values(request, names)` are its values of the fields a response varies by.
 
@@ -288,8 +287,7 @@ class Entries:
         "*" takes anything, "/" too.
 
         Costs the same however much is stored: an entry is compared when it is next looked at.
-            Patterns must come from the
-        configuration, for each is remembered.
+        Patterns must come from the configuration, for each is remembered.
         """
         self.sequence += 1
         known = self._bans.get(pattern)

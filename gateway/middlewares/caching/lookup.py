@@ -207,8 +207,9 @@ def origin_of(exchange: Exchange) -> tuple[str, tuple[Pair, ...]]:
 
 
 def caller(exchange: Exchange) -> Hashable:
-    """The whole identity, for what is kept for one caller alone, without what is new in every
-    token.
+    """Return the whole identity, without what is new in every token.
+
+    For what is kept for one caller alone.
     """
     identity = exchange.identity
     assert identity is not None

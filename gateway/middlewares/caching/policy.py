@@ -60,19 +60,15 @@ def refusal(
     statuses: Collection[int] = (),
     shares_cookies: bool = False,
 ) -> str:
-    """Why the response to a GET must not be stored, in a word or two;
+    """Return why the response to a GET must not be stored, "" when it may (RFC 9111 section 3).
 
-    "" when it may be (RFC 9111 section 3).
-
-    expires, set_cookie: whether the response has such a field. statuses: those that default_ttl is
-        for.
-    shares_cookies: whether a public response is stored for all with its Set-Cookie.
-    authorization: whether the request has such a field, or a client certificate, which says the
-        same.
-    identified: whether the gateway knows who is calling, which counts like Authorization but takes
-                a
-    plainer word to share. shared: False for a part of the cache that only one identity is served
-        from.
+    expires, set_cookie: the response has such a field.
+    authorization: the request has such a field, or a client certificate, which says the same.
+    identified: the gateway knows who is calling. That counts like Authorization, but takes a
+        plainer word to share.
+    shared: False for a part of the cache that only one identity is served from.
+    statuses: those that default_ttl is for.
+    shares_cookies: a public response is stored for all with its Set-Cookie.
     """
     if status < 200 or status in (206, 304):
         return "status"
@@ -93,13 +89,19 @@ def refusal(
     left_out = response.no_cache_fields | (response.private_fields if shared else frozenset())
     if set_cookie and b"set-cookie" not in left_out and not (response.public and (shares_cookies or not shared)):
         return "set-cookie"
-    explicit = response.public or expires or response.max_age is not None or (shared and response.s_maxage is not None)
-    if explicit or (not shared and response.private):
+    if expires or _is_explicit(response, shared):
         return ""
     # Without a default_ttl, an answer without a word is not kept; no-cache says: keep it and ask
     # each time.
     kept = status in statuses if default_ttl > 0 else status in HEURISTIC and response.no_cache
     return "" if kept else "nothing said"
+
+
+def _is_explicit(response: Directives, shared: bool) -> bool:
+    """Return True if the response itself says that it may be stored."""
+    if response.public or response.max_age is not None:
+        return True
+    return response.s_maxage is not None if shared else response.private
 
 
 def freshness_lifetime(
@@ -197,7 +199,7 @@ def updated_headers(stored: Iterable[Pair], news: Iterable[Pair]) -> list[Pair]:
     The 304's replace its namesakes (RFC 9111 section 3.2).
 
     But for a weak ETag, which stays: the stored body may be coded, and is then not what a strong
-        one names.
+    one names.
     """
     stored = tuple(stored)
     weak = any(lower(name) == b"etag" and value.startswith(b"W/") for name, value in stored)
@@ -208,7 +210,9 @@ def updated_headers(stored: Iterable[Pair], news: Iterable[Pair]) -> list[Pair]:
 
 
 def headers_of_304(headers: Iterable[Pair], etag: bytes | None) -> list[Pair]:
-    """Return the fields of a 200 that its 304 carries (RFC 9110 section 15.4.5);
+    """Return the fields of a 200 that its 304 carries (RFC 9110 section 15.4.5).
+
+    Last-Modified only where there is no ETag.
 
     Last-Modified only where there is no ETag.
     """

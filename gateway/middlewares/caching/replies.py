@@ -79,13 +79,12 @@ def become(reply: Reply, other: Reply) -> None:
 def entry_of(
     exchange: Exchange, look: Lookup, reply: Reply, config: CachingConfig, *, age: int, now: float, wall: float
 ) -> partial[Entry] | None:
-    """Makes the entry for a reply once it is called with its `body`;
+    """Return what makes the entry for a reply once it is called with its `body`.
 
-    None when it must not be stored, or would be of no use.
+    None when it must not be stored, or would be of no use. A reply without a Date gets one (RFC 9110
+    section 6.6.1).
 
-    age: what the Age field of the origin's answer says, in seconds. now and wall: when its head
-         came.
-    A reply without a Date gets one (RFC 9110 section 6.6.1).
+    age: the Age field of the origin's answer, in seconds. now and wall: when its head came.
     """
     said = parse(reply.get(b"cache-control"))
     shared = not _refusal(exchange, look, reply, said, config, shared=True)
@@ -96,10 +95,7 @@ def entry_of(
     names = vary_of(reply.get(b"vary"))
     if names is None or not can_match(names):
         return None
-    date = date_of(reply.get(b"date"))
-    if date is None:
-        date = int(wall)
-        reply.set(b"Date", http_date(date))
+    date = _dated(reply, wall)
     lifetime = policy.freshness_lifetime(
         said, reply.status, reply.get(b"expires"), date, shared=shared, default_ttl=config.default_ttl, statuses=config.statuses
     )
@@ -131,6 +127,15 @@ def entry_of(
         etag=etag,
         last_modified=last_modified,
     )
+
+
+def _dated(reply: Reply, wall: float) -> int:
+    """Return the reply's Date in seconds since 1970; gives it one where there is none."""
+    date = date_of(reply.get(b"date"))
+    if date is None:
+        date = int(wall)
+        reply.set(b"Date", http_date(date))
+    return date
 
 
 def _validators(reply: Reply) -> tuple[bytes | None, bytes | None]:

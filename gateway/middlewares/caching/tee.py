@@ -9,7 +9,9 @@ from gateway.core.headers import Pair
 
 
 class Tee:
-    """The stream it wraps, unchanged;
+    """The stream it wraps, unchanged.
+
+    `complete(body)` is called once, after the last byte, if there were at most `limit`.
 
     `complete(body)` is called once, after the last byte, if there were at most `limit`.
     """

@@ -39,7 +39,9 @@ def _is_new_each_time(name: str) -> bool:
 
 
 def secondary_key(exchange: Exchange, names: tuple[str, ...]) -> tuple[str, ...]:
-    """The request's values of `names`, normalised, in the order of `names`;
+    """Return the request's values of `names`, normalised, in the order of `names`.
+
+    "" for a field that is not there.
 
     "" for a field that is not there.
     """

@@ -86,7 +86,9 @@ def _zstd_compressor(level: int) -> zstd.ZstdCompressor:
 
 @dataclass(frozen=True, slots=True)
 class Coding:
-    """`name` as in Content-Encoding;
+    """One coding; `name` as in Content-Encoding.
+
+    `once` codes a whole body, `encoder` begins one that comes in pieces.
 
     `once` codes a whole body, `encoder` begins one that comes in pieces.
     """

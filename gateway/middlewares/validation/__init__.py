@@ -7,9 +7,8 @@
 
 Bodies are read as JSON (application/json and anything +json) or as an urlencoded form. What readers
 differ about is refused: a name twice in one object, numbers of more digits than can be told apart.
-    Depth
-and members are bounded, and large bodies are judged in a process of their own (judge.py). A body
-that must be there and is not, or is empty, is a missing field of its own, called "".
+Depth and members are bounded, and large bodies are judged in a process of their own (judge.py). A
+body that must be there and is not, or is empty, is a missing field of its own, called "".
 """
 
 from __future__ import annotations

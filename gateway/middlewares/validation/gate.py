@@ -36,7 +36,9 @@ MAX_BODY, MAX_BODY_JUDGED = 10_000_000, 1_000_000
 
 
 class Gate:
-    """One pipeline's (or route's) checks;
+    """One pipeline's (or route's) checks.
+
+    `body`, `query` and `path` are compiled schemas, None where there is none.
 
     `body`, `query` and `path` are compiled schemas, None where there is none.
     """

@@ -1,4 +1,4 @@
-"""Compiling what a configuration names:
+"""Compiling schemas: JSON Schema with jsonschema-rs, or an operator's marshmallow class.
 
 JSON Schema with jsonschema-rs, or the operator's own marshmallow class.
 """
@@ -212,7 +212,9 @@ def _below(value: Any, key: str | int) -> Any:
 
 
 def compiled(config: SchemaConfig, at: str, directory: Path, split: Collection[str] = ()) -> Schema:
-    """The schema that stands under the key `at`;
+    """Return the schema that stands under the key `at`.
+
+    `split` as in `converter`. Raises ConfigProblem.
 
     `split` as in `converter`. Raises ConfigProblem.
     """
