@@ -199,9 +199,7 @@ class _Composer:
 
     def _forwarding(self, config: RouteConfig, rewrite: Rewrite | None) -> Any:
         services = self.services
-        return forwarding(
-            self.pools, self.loaded.upstreams, services.transport, config, services.telemetry, rewrite
-        )
+        return forwarding(self.pools, self.loaded.upstreams, services.transport, config, services.telemetry, rewrite)
 
     def _ignores_case(self, config: RouteConfig) -> bool:
         routing = self.loaded.gateway.routing
