@@ -106,7 +106,10 @@ def configured(path: Path) -> Iterator[tuple[AuthConfig, Path, str]]:
 
 
 def takes_limits(path: Path) -> bool:
-    """Return True if some `rate_limit` of a configuration heeds the limits of keys. Raises CredentialError."""
+    """Return True if a `rate_limit` of a configuration takes the limits of keys.
+
+    Raises CredentialError.
+    """
     from gateway.middlewares.rate_limit.config import RateLimitConfig
 
     configs = [config for pipeline in _loaded(path).pipelines for config in _settings(pipeline)]

@@ -97,7 +97,8 @@ def _totp(args: argparse.Namespace, place: UserPlace, now: float) -> None:
         print(f"{user.name} has no second factor any more. {place.soon}")
         return
     if user.totp:
-        raise CredentialError(f"{user.name} has a second factor; take that away first: gateway users totp {user.name} --remove")
+        remove = f"gateway users totp {user.name} --remove"
+        raise CredentialError(f"{user.name} has a second factor; take that away first: {remove}")
     secret = totp.new_secret()
     _change(place, user, replace(user, totp=secret))
     print(f"{user.name} needs a code with the password from now on. {place.soon}")

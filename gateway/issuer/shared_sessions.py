@@ -103,7 +103,8 @@ if action == 'begin' then
     for _, other in ipairs(longest) do finish(other, read(other)) end
   end
   redis.call('HSET', name .. 'session:' .. id, 'user', user,
-    'created', ARGV[3], 'seen', ARGV[3], 'checked', ARGV[3], 'amr', amr, 'digest', digest, 'access', ARGV[13], 'of', of)
+    'created', ARGV[3], 'seen', ARGV[3], 'checked', ARGV[3], 'amr', amr,
+    'digest', digest, 'access', ARGV[13], 'of', of)
   redis.call('ZADD', of, ARGV[3], id)
   redis.call('PEXPIRE', of, math.ceil(lifetime * 1000))
   keep(id, now, idle, lifetime)

@@ -71,7 +71,7 @@ class ClaimsConfig:
         Text(empty=True),
         default=None,
         check=_check_prefix,
-        doc='stands before the names of clients and users, so that another issuer\'s are others; `""`'
+        doc='stands before the names of clients and users, so that other issuers\' differ; `""`'
         " says that the same name at several issuers is the same caller",
     )
 
@@ -133,7 +133,8 @@ def identity(
     own = config.prefix or ""
     for prefix in prefixes:
         if prefix and (own + client).startswith(prefix) and not own.startswith(prefix):
-            raise invalid(f"the claim {config.client} begins with {shown(prefix)}, which is another issuer's prefix")
+            taken = f"{shown(prefix)}, which is another issuer's prefix"
+            raise invalid(f"the claim {config.client} begins with {taken}")
     tier = _word(claims, config.tier, "tier")
     roles = _words(claims, config.roles)
     if any("," in role for role in roles):
@@ -214,7 +215,8 @@ def _check_audience(aud: Any, expected: tuple[str, ...]) -> None:
     if not isinstance(given, list) or not all(isinstance(one, str) for one in given):
         raise invalid("the claim aud is neither a string nor an array of strings")
     if not set(given) & set(expected):
-        raise invalid(f"the token is for {shown(aud)}, not for {' or '.join(expected) or 'an audience configured here'}")
+        here = " or ".join(expected) or "an audience configured here"
+        raise invalid(f"the token is for {shown(aud)}, not for {here}")
 
 
 def _time(claims: Mapping[str, Any], name: str) -> float | None:

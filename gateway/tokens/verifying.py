@@ -149,5 +149,6 @@ def _fitting(key: object, algorithms: Sequence[str]) -> frozenset[str]:
     else:
         raise BadKey("a key is of a kind that no algorithm here uses")
     if not fits & set(algorithms):
-        raise BadKey(f"a key fits {', '.join(sorted(fits)) or 'no algorithm'}; allowed are {', '.join(algorithms)}")
+        fitting = ", ".join(sorted(fits)) or "no algorithm"
+        raise BadKey(f"a key fits {fitting}; allowed are {', '.join(algorithms)}")
     return fits & frozenset(algorithms)

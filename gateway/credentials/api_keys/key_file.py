@@ -47,7 +47,7 @@ NETWORK_RULE = "is not an address or a network such as 192.0.2.0/24, with no bit
 _RATE = re.compile(r"([1-9]\d{0,8})/([1-9]\d{0,5})?(s|m|h|d)")
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _CLASS = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-LIMIT_RULE = 'must be a rate such as "100/1m" (requests within a time in s, m, h or d) or the name of a class'
+LIMIT_RULE = 'must be a rate such as "100/1m" (in s, m, h or d) or the name of a class'
 _FORM = re.compile(r"[A-Za-z0-9_.-]*[0-9a-f]{64}")
 PERMISSION_RULE = f'{ROLE_RULE}; "*" stands alone or after a colon, as in "cameras:*"'
 

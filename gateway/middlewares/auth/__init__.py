@@ -125,8 +125,8 @@ class Auth:
         if self._token is not None:
             exchange.identity = self._token.holder(identity)
         if exchange.decisions is not None:
-            has = _listed(identity.permissions)
-            why = f"{method.name} of client {identity.client}, who has {has}; needed: {_listed(needed)}"
+            has, need = _listed(identity.permissions), _listed(needed)
+            why = f"{method.name} of client {identity.client}, who has {has}; needed: {need}"
             exchange.decisions.append(Decision(self._name, "allowed", why))
             return
         self._counts.add((method.name, "ok"))
@@ -238,9 +238,10 @@ class Keeper:
 
 def _forbidden(exchange: Exchange, method: Method, identity: Identity, needed: frozenset[str]) -> Refused:
     lacking = frozenset(word for word in needed if not covers(identity.permissions, {word}))
+    has, need = _listed(identity.permissions), _listed(needed)
     return Refused(
         "forbidden",
-        f"require: {exchange.method} needs {_listed(needed)}; client {identity.client} has {_listed(identity.permissions)}",
+        f"require: {exchange.method} needs {need}; client {identity.client} has {has}",
         detail=f"This needs the permission{'s' if len(lacking) > 1 else ''} {_listed(lacking)}.",
         failure=Failure.FORBIDDEN,
         headers=bearer.insufficient_scope(method.challenge, needed),

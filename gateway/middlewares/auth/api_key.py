@@ -174,9 +174,10 @@ def _of_store(
 
 
 def _from_elsewhere(identity: Identity, address: str, networks: Networks) -> Refused:
+    key = f"key {identity.claims['key']} of {identity.client}"
     return Refused(
         "network",
-        f"key {identity.claims['key']} of {identity.client} may be used from {networks!r} only, not from {address}",
+        f"{key} may be used from {networks!r} only, not from {address}",
         detail="The API key may not be used from here.",
         failure=Failure.FORBIDDEN,
     )

@@ -269,7 +269,8 @@ def _issuer(config: JwtConfig, context: Context, index: int) -> Issuer:
     sources = [name for name in ("secret", "key", "jwks", "discovery", "own") if getattr(config, name)]
     if len(sources) != 1:
         said = " and ".join(sources) if sources else "nothing"
-        hint = 'one of secret = { file = "..." }, key = { file = "..." }, jwks = "https://...", discovery = true, own = true'
+        files, others = "{ file = ... }", 'jwks = "https://...", discovery = true, own = true'
+        hint = f"one of secret = {files}, key = {files}, {others}"
         raise ConfigProblem(f"{config.issuer}: {said} says where its keys are", at=("jwt", index), hint=hint)
     [source] = sources
     if config.own:

@@ -13,6 +13,7 @@ from typing import Any
 from marshmallow import ValidationError, fields
 
 from gateway.config.tables.schema import Items, Text
+from gateway.credentials.api_keys.key_file import PERMISSION
 
 EVERY = "*"
 """The key of `require` for the methods it does not name."""
@@ -20,7 +21,6 @@ EVERY = "*"
 MEMORY = 4096
 """Verdicts remembered; there are as many as there are different sets of permissions."""
 
-_WORD = re.compile(r"\*|[\x21-\x29\x2b\x2d-\x7e]+(?::\*)?")
 _METHOD = re.compile(r"[A-Z][A-Z-]*|\*")
 
 
@@ -29,8 +29,9 @@ class Permission(Text):
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
         value = super()._deserialize(value, attr, data, **kwargs)
-        if not _WORD.fullmatch(value):
-            raise ValidationError(f'is not a permission: {value!r}; "*" stands alone or after a colon, as in "cameras:*"')
+        if not PERMISSION.fullmatch(value):
+            rule = '"*" stands alone or after a colon, as in "cameras:*"'
+            raise ValidationError(f"is not a permission: {value!r}; {rule}")
         return value
 
 
@@ -67,7 +68,7 @@ class Require(fields.Field[Mapping[str, frozenset[str]]]):
     @staticmethod
     def json_schema() -> dict[str, Any]:
         """For editors."""
-        words = {"type": "array", "items": {"type": "string", "pattern": rf"^({_WORD.pattern})$|\$\{{"}}
+        words = {"type": "array", "items": {"type": "string", "pattern": rf"^({PERMISSION.pattern})$|\$\{{"}}
         table = {"type": "object", "additionalProperties": words, "propertyNames": {"pattern": f"^({_METHOD.pattern})$"}}
         return {"anyOf": [words, {**table, "required": [EVERY]}]}
 

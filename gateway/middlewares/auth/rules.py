@@ -44,7 +44,8 @@ def rules(tiers: frozenset[str], owner: Mapping[str, str], owner_except: frozens
         def of_tier(exchange: Exchange, identity: Identity) -> Refused | None:
             if identity.tier in tiers:
                 return None
-            why = f"tiers: client {identity.client} is of tier {identity.tier or 'none'}, not {' or '.join(sorted(tiers))}"
+            said, wanted = identity.tier or "none", " or ".join(sorted(tiers))
+            why = f"tiers: client {identity.client} is of tier {said}, not {wanted}"
             return _denied("tier", why)
 
         made.append(of_tier)
