@@ -79,13 +79,18 @@ def signed(pem: bytes, first: int, count: int) -> list[str]:
     assert isinstance(key, rsa.RSAPrivateKey)
     now = int(time.time())
     said = {"iss": ISSUER, "aud": AUDIENCE, "sub": "partner", "iat": now, "exp": now + 86_400}
-    return [jwt.encode({**said, "jti": str(number)}, key, "RS256", {"kid": "k1"}) for number in range(first, first + count)]
+    return [
+        jwt.encode({**said, "jti": str(number)}, key, "RS256", {"kid": "k1"})
+        for number in range(first, first + count)
+    ]
 
 
 def tokens(work: Path, count: int) -> str:
     """Writes the key set and as many tokens, and the script that sends them; returns one more."""
     key = rsa.generate_private_key(65537, 2048)
-    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    pem = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
     public = jwt.algorithms.RSAAlgorithm.to_jwk(key.public_key(), as_dict=True)
     document = {"keys": [{**public, "kid": "k1", "alg": "RS256", "use": "sig"}]}
     (work / "jwks.json").write_text(json.dumps(document))
@@ -110,7 +115,12 @@ def write_gateway(work: Path) -> Path:
 
 def write_envoy(work: Path) -> None:
     """Envoy's configurations, with and without its cache."""
-    text = (work / "envoy-jwt.yaml").read_text().replace("{issuer}", ISSUER).replace("{audience}", AUDIENCE)
+    text = (
+        (work / "envoy-jwt.yaml")
+        .read_text()
+        .replace("{issuer}", ISSUER)
+        .replace("{audience}", AUDIENCE)
+    )
     (work / "envoy-jwt.yaml").write_text(text.replace("{cache}", ""))
     (work / "envoy-jwt-cache.yaml").write_text(text.replace("{cache}", CACHE))
 
@@ -150,16 +160,22 @@ def rows(options: argparse.Namespace, work: Path) -> list[Row]:
 def measure(chosen: list[Row], options: argparse.Namespace, work: Path) -> dict[Row, list[Round]]:
     results: dict[Row, list[Round]] = {row: [] for row in chosen}
     with (work / "stderr.log").open("wb") as log:
-        origin = subprocess.Popen(["taskset", "-c", "0", "nginx", "-c", str(work / "origin.conf")], stderr=log)
+        origin = subprocess.Popen(
+            ["taskset", "-c", "0", "nginx", "-c", str(work / "origin.conf")], stderr=log
+        )
         try:
             compare.wait_port(29001, origin)
             for _ in range(options.rounds):
                 for row in chosen:
                     load = Load(row.profile, options.seconds, options.connections)
                     try:
-                        results[row].append(compare.one_round(list(row.command), row.port, load, work, log))
+                        results[row].append(
+                            compare.one_round(list(row.command), row.port, load, work, log)
+                        )
                     except (RuntimeError, subprocess.CalledProcessError) as error:
-                        print(f"{row.proxy} {row.of}: {error}; see {work}/stderr.log", file=sys.stderr)
+                        print(
+                            f"{row.proxy} {row.of}: {error}; see {work}/stderr.log", file=sys.stderr
+                        )
         finally:
             compare.stop(origin)
     return results
@@ -167,22 +183,37 @@ def measure(chosen: list[Row], options: argparse.Namespace, work: Path) -> dict[
 
 def show(results: Mapping[Row, list[Round]], options: argparse.Namespace) -> None:
     middles = {
-        (row.proxy, row.of): sorted(found, key=lambda one: one.cpu_us)[len(found) // 2] for row, found in results.items() if found
+        (row.proxy, row.of): sorted(found, key=lambda one: one.cpu_us)[len(found) // 2]
+        for row, found in results.items()
+        if found
     }
-    print(f"partner profile, {options.connections} connections, {options.rounds} rounds of {options.seconds} s, one core each")
-    print(f"{'':8} {'':9} {'cpu us/req':>10} {'gateway/it':>10} {'req/s':>9} {'p50':>9} {'p99':>9} {'RSS MiB':>8}  failed")
+    print(
+        f"partner profile, {options.connections} connections, {options.rounds} rounds of "
+        f"{options.seconds} s, one core each"
+    )
+    print(
+        f"{'':8} {'':9} {'cpu us/req':>10} {'gateway/it':>10} {'req/s':>9} {'p50':>9} "
+        f"{'p99':>9} "
+        f"{'RSS MiB':>8}  failed"
+    )
     for (proxy, of), middle in middles.items():
         ours = middles.get(("gateway", "cached" if of == "every" else of))
         ratio = f"{ours.cpu_us / middle.cpu_us:.2f}" if ours is not None else "-"
         print(
-            f"{proxy:8} {of:9} {middle.cpu_us:10.1f} {ratio:>10} {middle.rps:9.0f} {middle.p50:>9} {middle.p99:>9} "
+            f"{proxy:8} {of:9} {middle.cpu_us:10.1f} {ratio:>10} {middle.rps:9.0f} "
+            f"{middle.p50:>9} {middle.p99:>9} "
             f"{middle.rss_mib:8.0f}  {middle.failed} {middle.errors}"
         )
 
 
 def arguments() -> argparse.Namespace:
     parser = compare.options_of(__doc__)
-    parser.add_argument("--tokens", type=int, default=25_000, help="different ones of `uncached`; 20,000 at most are remembered")
+    parser.add_argument(
+        "--tokens",
+        type=int,
+        default=25_000,
+        help="different ones of `uncached`; 20,000 at most are remembered",
+    )
     return parser.parse_args()
 
 
@@ -195,7 +226,10 @@ def main() -> int:
     results = measure(rows(options, work), options, work)
     show(results, options)
     if options.json:
-        named = {f"{row.proxy} {row.of}": [asdict(one) for one in found] for row, found in results.items()}
+        named = {
+            f"{row.proxy} {row.of}": [asdict(one) for one in found]
+            for row, found in results.items()
+        }
         options.json.write_text(json.dumps(named, indent=1))
     if not all(results.values()):
         return 1

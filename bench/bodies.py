@@ -48,8 +48,17 @@ def schemas(chance: random.Random, depth: int = 0) -> Any:
         kinds += [
             {"type": "array", "items": below[0], "uniqueItems": chance.random() < 0.5},
             {"type": "array", "prefixItems": below, "contains": below[1]},
-            {"type": "object", "properties": dict(zip("abc", below, strict=True)), "additionalProperties": below[0]},
-            {"type": "object", "patternProperties": {"^a+": below[0]}, "additionalProperties": False, "required": ["z"]},
+            {
+                "type": "object",
+                "properties": dict(zip("abc", below, strict=True)),
+                "additionalProperties": below[0],
+            },
+            {
+                "type": "object",
+                "patternProperties": {"^a+": below[0]},
+                "additionalProperties": False,
+                "required": ["z"],
+            },
             {"anyOf": below},
             {"oneOf": below},
             {"not": below[0]},
@@ -120,7 +129,10 @@ async def main(count: int, seed: int) -> int:
     for seconds, what in worst:
         print(f"{seconds * 1e3:6.1f} ms  {what}")
     print(f"{judged} bodies; resident memory rose by at most {most_memory:.1f} times a body")
-    print(f"highest: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB, pid {os.getpid()}")
+    print(
+        f"highest: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB, pid "
+        f"{os.getpid()}"
+    )
     return 0
 
 

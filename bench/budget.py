@@ -189,13 +189,18 @@ class Bench:
     def __init__(self, profile: str, directory: Path, config: Path | None = None) -> None:
         kind, path, headers = PROFILES[profile]
         os.environ["GATEWAY_ACCESS_LOG"] = str(directory / "access.log")
-        each = (["X-Request-ID: varied-a"], ["X-Request-ID: varied-b"]) if profile == "varied" else ([],)
+        each = (
+            (["X-Request-ID: varied-a"], ["X-Request-ID: varied-b"])
+            if profile == "varied"
+            else ([],)
+        )
         self.posts = profile.startswith("post")
         if self.posts:
             headers = [*headers, "Content-Type: application/json", f"Content-Length: {len(POSTED)}"]
         first = f"{'POST' if self.posts else 'GET'} {path} HTTP/1.1"
         requests = [
-            "\r\n".join([first, "Host: 127.0.0.1:8080", *headers, *more, "", ""]).encode() + (POSTED if self.posts else b"")
+            "\r\n".join([first, "Host: 127.0.0.1:8080", *headers, *more, "", ""]).encode()
+            + (POSTED if self.posts else b"")
             for more in each
         ]
         cacheable = b"Cache-Control: public, max-age=600\r\n" if profile == "cached" else b""
@@ -203,7 +208,8 @@ class Bench:
             b"HTTP/1.1 200 OK\r\nServer: nginx/1.22.1\r\nDate: %b\r\n"
             b"Content-Type: application/json\r\nContent-Length: %d\r\n"
             b"Last-Modified: Sun, 22 Nov 2026 04:18:58 GMT\r\nConnection: keep-alive\r\n"
-            b'ETag: "6921"\r\n%bAccept-Ranges: bytes\r\n\r\n' % (format_date_time(time.time()).encode(), len(BODY), cacheable)
+            b'ETag: "6921"\r\n%bAccept-Ranges: bytes\r\n\r\n'
+            % (format_date_time(time.time()).encode(), len(BODY), cacheable)
         ) + BODY
         answers = [answer, answer.replace(b"6921", b"6922")][: len(each)]
         # In this order neither the client's connection nor an endpoint's, of which there are two,
@@ -212,7 +218,11 @@ class Bench:
         self.asked: list[Any] = []
         self.down = Pipe()
         if config is None:
-            config = VARIANTS[profile](directory) if profile in VARIANTS else HERE / kind / "gateway.toml"
+            config = (
+                VARIANTS[profile](directory)
+                if profile in VARIANTS
+                else HERE / kind / "gateway.toml"
+            )
         self.gateway = Gateway(config, os.environ)
         transport = Transport(opener=self._open)
         self.gateway.transport = transport
@@ -267,7 +277,9 @@ def with_awaited(directory: Path) -> Path:
     """The plain profile with the hook of bench/awaited.py."""
     shutil.copytree(HERE / "plain", directory, dirs_exist_ok=True)
     pipeline = directory / "pipelines" / "plain.toml"
-    pipeline.write_text(pipeline.read_text().replace("request  = []", 'request  = ["bench.awaited:build"]'))
+    pipeline.write_text(
+        pipeline.read_text().replace("request  = []", 'request  = ["bench.awaited:build"]')
+    )
     return directory / "gateway.toml"
 
 
@@ -275,7 +287,9 @@ def with_tls(directory: Path) -> Path:
     """The plain profile with a certificate of its own."""
     shutil.copytree(HERE / "plain", directory, dirs_exist_ok=True)
     certificate = Authority(directory).issue("edge", "localhost")
-    table = f'[listen.tls]\ncertificate = "{certificate}"\nkey = "{certificate.with_suffix(".key")}"\n'
+    table = (
+        f'[listen.tls]\ncertificate = "{certificate}"\nkey = "{certificate.with_suffix(".key")}"\n'
+    )
     config = directory / "gateway.toml"
     config.write_text(f"{config.read_text()}\n{table}")
     return config
@@ -348,7 +362,9 @@ def instructions(profile: str) -> float:
             sys.executable, str(Path(__file__).resolve()), "run", profile, str(count),
         ]  # fmt: skip
         environ = {**os.environ, "PYTHONHASHSEED": "0"}
-        output = subprocess.run(command, capture_output=True, text=True, check=True, env=environ).stderr
+        output = subprocess.run(
+            command, capture_output=True, text=True, check=True, env=environ
+        ).stderr
         match = re.search(r"Collected : (\d+)", output)
         assert match is not None, output
         totals.append(int(match[1]))
@@ -377,11 +393,19 @@ def with_only(names: tuple[str, ...], directory: Path) -> Path:
     partner = tomllib.loads(text)
     lines = []
     for which in ("request", "response", "error"):
-        chosen = [name for name in partner[which] if name == "error_handler" or (name in names and which in LISTS[name])]
+        chosen = [
+            name
+            for name in partner[which]
+            if name == "error_handler" or (name in names and which in LISTS[name])
+        ]
         lines.append(f"{which} = {json.dumps(chosen)}")
     # Tables of middlewares that are in no list are lints; everything else of the file stays.
     tables = re.split(r"(?m)^(?=\[)", text)[1:]
-    lines += [table for table in tables if table.startswith("[[") or re.match(r"\[(\w+)", table)[1] in names]  # type: ignore[index]
+    lines += [
+        table
+        for table in tables
+        if table.startswith("[[") or re.match(r"\[(\w+)", table)[1] in names
+    ]  # type: ignore[index]
     (directory / "pipelines").mkdir()
     (directory / "pipelines" / "partner.toml").write_text("\n".join(lines))
     return directory / "gateway.toml"
@@ -406,7 +430,9 @@ async def costs(selections: list[tuple[str, ...]]) -> list[tuple[float, float]]:
                 await bench.run(250)
                 best[number] = min(best[number], (time.process_time() - began) / 250 * 1e6)
                 await asyncio.sleep(0)
-        return [(micros, await calls_of(bench)) for micros, bench in zip(best, benches, strict=True)]
+        return [
+            (micros, await calls_of(bench)) for micros, bench in zip(best, benches, strict=True)
+        ]
 
 
 async def calls_of(bench: Bench) -> float:
@@ -424,7 +450,9 @@ def each() -> list[tuple[str, float, float]]:
     none, *others = asyncio.run(costs(selections))
     rows = [("none", *none)]
     for names, (micros, calls) in zip(selections[1:], others, strict=True):
-        rows.append((names[0] if len(names) == 1 else "all together", micros - none[0], calls - none[1]))
+        rows.append(
+            (names[0] if len(names) == 1 else "all together", micros - none[0], calls - none[1])
+        )
     return rows
 
 
@@ -435,7 +463,10 @@ def check(record: bool) -> int:
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     recorded = json.loads(file.read_text()) if file.exists() else {}
     now = {
-        profile: {"calls": round(asyncio.run(measure(profile, "calls", 500)), 1), "bytecodes": round(bytecodes(profile, 200))}
+        profile: {
+            "calls": round(asyncio.run(measure(profile, "calls", 500)), 1),
+            "bytecodes": round(bytecodes(profile, 200)),
+        }
         for profile in PROFILES
     }
     if record:
@@ -451,7 +482,10 @@ def check(record: bool) -> int:
             budget = recorded[python][profile][what]
             over = value > budget * 1.05
             dearer += over
-            print(f"{profile:9} {what:9} {value:8.1f}, budget {budget:8.1f}{'  OVER by more than 5 %' if over else ''}")
+            print(
+                f"{profile:9} {what:9} {value:8.1f}, budget "
+                f"{budget:8.1f}{'  OVER by more than 5 %' if over else ''}"
+            )
     return 1 if dearer else 0
 
 
@@ -470,12 +504,18 @@ def main() -> int:
         elif mode == "instructions":
             print(f"{profile:8} {instructions(profile):10.0f} instructions a request")
         elif mode == "time":
-            print(f"{profile:8} {asyncio.run(measure(profile, 'time', 2000)):10.2f} us of CPU a request, without system calls")
+            print(
+                f"{profile:8} {asyncio.run(measure(profile, 'time', 2000)):10.2f} us of CPU a "
+                f"request, without system calls"
+            )
         elif mode == "where":
             asyncio.run(measure(profile, "where", 2000))
         else:
             calls = asyncio.run(measure(profile, "calls", 500))
-            print(f"{profile:8} {calls:10.1f} calls, {bytecodes(profile, 200):10.1f} bytecodes a request")
+            print(
+                f"{profile:8} {calls:10.1f} calls, {bytecodes(profile, 200):10.1f} bytecodes a "
+                f"request"
+            )
     return 0
 
 

@@ -83,9 +83,14 @@ class Peer:
 PEERS = {
     "nginx": Peer("nginx-{kind}.conf", ("nginx", "-c", "{conf}")),
     "haproxy": Peer("haproxy-{kind}.cfg", ("haproxy", "-f", "{conf}")),
-    "envoy": Peer("envoy-{kind}.yaml", ("envoy", "-c", "{conf}", "--concurrency", "1", "-l", "error", "--disable-hot-restart")),
+    "envoy": Peer(
+        "envoy-{kind}.yaml",
+        ("envoy", "-c", "{conf}", "--concurrency", "1", "-l", "error", "--disable-hot-restart"),
+    ),
     "traefik": Peer("traefik-{kind}.yml", ("traefik", "--configfile={conf}")),
-    "caddy": Peer("caddy-{kind}.caddyfile", ("caddy", "run", "--config", "{conf}", "--adapter", "caddyfile")),
+    "caddy": Peer(
+        "caddy-{kind}.caddyfile", ("caddy", "run", "--config", "{conf}", "--adapter", "caddyfile")
+    ),
 }
 
 
@@ -111,7 +116,16 @@ class Load:
     connections: int
 
     def wrk(self, port: int, seconds: int) -> list[str]:
-        command = ["taskset", "-c", "0", "wrk", "-t1", f"-c{self.connections}", "--latency", f"-d{seconds}s"]
+        command = [
+            "taskset",
+            "-c",
+            "0",
+            "wrk",
+            "-t1",
+            f"-c{self.connections}",
+            "--latency",
+            f"-d{seconds}s",
+        ]
         for header in self.profile.headers:
             command += ["-H", header]
         if self.profile.script:
@@ -173,13 +187,17 @@ def one_round(command: list[str], port: int, load: Load, work: Path, log: IO[byt
     if answers(port):
         raise RuntimeError(f"port {port} is taken")
     env = {**os.environ, "GOMAXPROCS": "1", "GATEWAY_ACCESS_LOG": str(work / "gateway-access.log")}
-    process = subprocess.Popen(["taskset", "-c", "1", *command], stdout=subprocess.DEVNULL, stderr=log, env=env)
+    process = subprocess.Popen(
+        ["taskset", "-c", "1", *command], stdout=subprocess.DEVNULL, stderr=log, env=env
+    )
     try:
         wait_port(port, process)
         time.sleep(1.0)
         subprocess.run(load.wrk(port, 1), capture_output=True, check=True)
         before = cpu_seconds(process.pid)
-        out = subprocess.run(load.wrk(port, load.seconds), capture_output=True, text=True, check=True).stdout
+        out = subprocess.run(
+            load.wrk(port, load.seconds), capture_output=True, text=True, check=True
+        ).stdout
         used = cpu_seconds(process.pid) - before
         return Round(
             cpu_us=used / max(int(found(r"(\d+) requests in", out)), 1) * 1e6,
@@ -204,9 +222,18 @@ def write_templates(work: Path) -> None:
     serves."""
     work.chmod(0o755)
     (work / "www").mkdir()
-    cameras = [{"id": i, "name": f"camera-{i}", "status": "active", "count": i * 7} for i in range(18)]
+    cameras = [
+        {"id": i, "name": f"camera-{i}", "status": "active", "count": i * 7} for i in range(18)
+    ]
     (work / "www/data.json").write_text(json.dumps(cameras))
-    values = {"port": PEER_PORT, "origin1": 29001, "origin2": 29002, "admin": 28090, "work": work, "key": KEY}
+    values = {
+        "port": PEER_PORT,
+        "origin1": 29001,
+        "origin2": 29002,
+        "admin": 28090,
+        "work": work,
+        "key": KEY,
+    }
     for template in (HERE / "peers").iterdir():
         text = template.read_text()
         for name, value in values.items():
@@ -218,7 +245,11 @@ def commands(options: argparse.Namespace, work: Path) -> dict[str, tuple[list[st
     """Command and port of everything to be measured; peers that are not installed are left out,
     aloud."""
     kind = PROFILES[options.profile].kind
-    ours = shlex.split(options.gateway) if options.gateway else [sys.executable, "-m", "gateway", "run", "--config"]
+    ours = (
+        shlex.split(options.gateway)
+        if options.gateway
+        else [sys.executable, "-m", "gateway", "run", "--config"]
+    )
     if not options.gateway:
         ours.append(str(HERE / kind / "gateway.toml"))
     chosen = {"gateway": (ours, options.port)}
@@ -229,14 +260,21 @@ def commands(options: argparse.Namespace, work: Path) -> dict[str, tuple[list[st
             print(f"{name} is not installed: bench/setup.sh", file=sys.stderr)
             continue
         conf = str(work / PEERS[name].conf.format(kind=kind))
-        chosen[name] = ([program, *(part.replace("{conf}", conf) for part in PEERS[name].command[1:])], PEER_PORT)
+        chosen[name] = (
+            [program, *(part.replace("{conf}", conf) for part in PEERS[name].command[1:])],
+            PEER_PORT,
+        )
     return chosen
 
 
-def measure(chosen: dict[str, tuple[list[str], int]], load: Load, rounds: int, work: Path) -> dict[str, list[Round]]:
+def measure(
+    chosen: dict[str, tuple[list[str], int]], load: Load, rounds: int, work: Path
+) -> dict[str, list[Round]]:
     results: dict[str, list[Round]] = {name: [] for name in chosen}
     with (work / "stderr.log").open("wb") as log:
-        origin = subprocess.Popen(["taskset", "-c", "0", "nginx", "-c", str(work / "origin.conf")], stderr=log)
+        origin = subprocess.Popen(
+            ["taskset", "-c", "0", "nginx", "-c", str(work / "origin.conf")], stderr=log
+        )
         try:
             wait_port(29001, origin)
             for _ in range(rounds):
@@ -253,21 +291,29 @@ def measure(chosen: dict[str, tuple[list[str], int]], load: Load, rounds: int, w
 def show(results: dict[str, list[Round]], options: argparse.Namespace) -> None:
     rounds = f"{options.rounds} rounds of {options.seconds} s"
     print(f"profile {options.profile}, {options.connections} connections, {rounds}, one core each")
-    print(f"{'':10} {'cpu us/req':>10} {'gateway/it':>10} {'req/s':>9} {'p50':>9} {'p99':>9} {'RSS MiB':>8}  failed")
-    ours = statistics.median(one.cpu_us for one in results["gateway"]) if results["gateway"] else None
+    print(
+        f"{'':10} {'cpu us/req':>10} {'gateway/it':>10} {'req/s':>9} {'p50':>9} {'p99':>9} "
+        f"{'RSS MiB':>8}  failed"
+    )
+    ours = (
+        statistics.median(one.cpu_us for one in results["gateway"]) if results["gateway"] else None
+    )
     for name, measured in results.items():
         if measured:
             middle = sorted(measured, key=lambda one: one.cpu_us)[len(measured) // 2]
             ratio = f"{ours / middle.cpu_us:.2f}" if ours else "-"
             print(
-                f"{name:10} {middle.cpu_us:10.1f} {ratio:>10} {middle.rps:9.0f} {middle.p50:>9} {middle.p99:>9} "
+                f"{name:10} {middle.cpu_us:10.1f} {ratio:>10} {middle.rps:9.0f} {middle.p50:>9} "
+                f"{middle.p99:>9} "
                 f"{middle.rss_mib:8.0f}  {middle.failed} {middle.errors}"
             )
 
 
 def options_of(description: str | None) -> argparse.ArgumentParser:
     """The options that every comparison has."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=4)
     parser.add_argument("--connections", type=int, default=64)
@@ -281,7 +327,9 @@ def lacking() -> bool:
     """Whether something is missing that every comparison needs, having said what."""
     missing = [program for program in ("wrk", "nginx", "taskset") if shutil.which(program) is None]
     if missing or (os.cpu_count() or 1) < 2:
-        print(f"missing: {', '.join(missing) or 'a second core'}; see bench/setup.sh", file=sys.stderr)
+        print(
+            f"missing: {', '.join(missing) or 'a second core'}; see bench/setup.sh", file=sys.stderr
+        )
         return True
     return False
 
@@ -289,8 +337,12 @@ def lacking() -> bool:
 def arguments() -> argparse.Namespace:
     parser = options_of(__doc__)
     parser.add_argument("--profile", choices=PROFILES, default="partner")
-    parser.add_argument("--peers", default=",".join(PEERS), help="comma-separated; empty for the gateway alone")
-    parser.add_argument("--gateway", help="another command that starts a gateway, one worker (default: this one)")
+    parser.add_argument(
+        "--peers", default=",".join(PEERS), help="comma-separated; empty for the gateway alone"
+    )
+    parser.add_argument(
+        "--gateway", help="another command that starts a gateway, one worker (default: this one)"
+    )
     return parser.parse_args()
 
 
@@ -304,7 +356,12 @@ def main() -> int:
     results = measure(commands(options, work), load, options.rounds, work)
     show(results, options)
     if options.json:
-        options.json.write_text(json.dumps({name: [asdict(one) for one in rounds] for name, rounds in results.items()}, indent=1))
+        options.json.write_text(
+            json.dumps(
+                {name: [asdict(one) for one in rounds] for name, rounds in results.items()},
+                indent=1,
+            )
+        )
     if not all(results.values()):
         return 1
     shutil.rmtree(work, ignore_errors=True)

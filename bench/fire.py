@@ -23,13 +23,22 @@ from bench.world import CHECKS, ROUTE, Drive, HAProxy, Server, free_ports, gatew
 from tests.flow.conftest import write
 from tests.process import Process
 
-RETRY = 'retry = { attempts = 3, base_delay = "20ms", budget = 0.2 }\npassive_health = { max_fails = 3, fail_timeout = "1s" }\n'
+RETRY = (
+    'retry = { attempts = 3, base_delay = "20ms", budget = 0.2 }\npassive_health = { '
+    'max_fails = 3, fail_timeout = "1s" }\n'
+)
 OUTLIER = 'outlier = { interval = "500ms", minimum_requests = 10, ejection_time = "30s" }\n'
 
 
 @asynccontextmanager
 async def proxied(
-    kind: str, directory: Path, servers: list[Server], more: str, haproxy: str = "", check: str = "", route: str = ROUTE
+    kind: str,
+    directory: Path,
+    servers: list[Server],
+    more: str,
+    haproxy: str = "",
+    check: str = "",
+    route: str = ROUTE,
 ) -> AsyncIterator[Any]:
     """The proxy called `kind` in front of the servers; what it gives has a `port`."""
     if kind == "haproxy":
@@ -49,7 +58,8 @@ async def rolling(directory: Path) -> bool:
 
 
 async def restarts(directory: Path) -> bool:
-    """The same seven times around, and half of the connections send POSTs: to find those that fail."""
+    """The same seven times around, and half of the connections send POSTs: to find those that
+    fail."""
     return await restarted(directory, rounds=7, away=0.2, back=0.7, posts=2)
 
 
@@ -60,7 +70,9 @@ async def restarted(directory: Path, *, rounds: int, away: float, back: float, p
     for kind in ("gateway", "haproxy"):
         (place := directory / kind).mkdir()
         async with AsyncExitStack() as stack:
-            servers = [await stack.enter_async_context(Server(place, str(i), 0.005)) for i in range(3)]
+            servers = [
+                await stack.enter_async_context(Server(place, str(i), 0.005)) for i in range(3)
+            ]
             proxy = await stack.enter_async_context(proxied(kind, place, servers, CHECKS + RETRY))
             async with Drive(proxy.port, 64, posts=posts) as load:
                 await asyncio.sleep(1)
@@ -74,12 +86,20 @@ async def restarted(directory: Path, *, rounds: int, away: float, back: float, p
         bad_gets = Counter(answer.status for answer in load.gets if answer.status != 200)
         bad_posts = [answer for answer in load.sent if answer.status != 200]
         twice = [name for name, times in runs.items() if times > 1]
-        how = Counter("read" if one.id in runs else "arrived" if one.id in unread else "not received" for one in bad_posts)
+        how = Counter(
+            "read" if one.id in runs else "arrived" if one.id in unread else "not received"
+            for one in bad_posts
+        )
         guessed = sum(one.id in unread for one in load.sent if one.status == 200)
-        print(f"rolling restart, {kind}: {len(load.gets)} GETs, {bad_gets.total()} failed {dict(bad_gets)}")
         print(
-            f"  {len(load.sent)} POSTs, {len(bad_posts)} failed: {how['read']} the endpoint had read, {how['arrived']} arrived "
-            f"as it closed, {how['not received']} it never had; {len(twice)} ran twice, {guessed} went out again after arriving"
+            f"rolling restart, {kind}: {len(load.gets)} GETs, {bad_gets.total()} failed "
+            f"{dict(bad_gets)}"
+        )
+        print(
+            f"  {len(load.sent)} POSTs, {len(bad_posts)} failed: {how['read']} the endpoint had "
+            f"read, {how['arrived']} arrived "
+            f"as it closed, {how['not received']} it never had; {len(twice)} ran twice, "
+            f"{guessed} went out again after arriving"
         )
         good[kind] = not bad_gets and not twice and not how["not received"] and not guessed
     return good["gateway"]
@@ -91,9 +111,13 @@ async def outlier(directory: Path) -> bool:
     for kind in ("gateway", "haproxy"):
         (place := directory / kind).mkdir()
         async with AsyncExitStack() as stack:
-            servers = [await stack.enter_async_context(Server(place, str(i), 0.01)) for i in range(4)]
+            servers = [
+                await stack.enter_async_context(Server(place, str(i), 0.01)) for i in range(4)
+            ]
             check = "observe layer7 error-limit 10 on-error mark-down"
-            proxy = await stack.enter_async_context(proxied(kind, place, servers, CHECKS + OUTLIER, check=check))
+            proxy = await stack.enter_async_context(
+                proxied(kind, place, servers, CHECKS + OUTLIER, check=check)
+            )
             async with Drive(proxy.port, 64) as load:
                 await asyncio.sleep(2)
                 await servers[0].ask("/set?fail=0.5")
@@ -104,8 +128,14 @@ async def outlier(directory: Path) -> bool:
         shares = Counter(answer.body for answer in late)
         share = shares[b"0"] / len(late)
         others = [shares[b"%d" % i] for i in (1, 2, 3)]
-        print(f"outlier, {kind}: {len(errors)} of {len(load.gets)} not 200, the last after {max(errors, default=0):.2f} s;")
-        print(f"  share from 2 s on {share:.4f}, the others' " + " ".join(f"{other / len(late):.3f}" for other in others))
+        print(
+            f"outlier, {kind}: {len(errors)} of {len(load.gets)} not 200, the last after "
+            f"{max(errors, default=0):.2f} s;"
+        )
+        print(
+            f"  share from 2 s on {share:.4f}, the others' "
+            + " ".join(f"{other / len(late):.3f}" for other in others)
+        )
         good[kind] = share < 0.01 and min(others) > 0.28 * len(late)
     return good["gateway"]
 
@@ -116,8 +146,12 @@ async def slow(directory: Path) -> bool:
     for kind in ("gateway", "haproxy"):
         (place := directory / kind).mkdir()
         async with AsyncExitStack() as stack:
-            servers = [await stack.enter_async_context(Server(place, str(i), 0.02)) for i in range(4)]
-            proxy = await stack.enter_async_context(proxied(kind, place, servers, CHECKS.replace("400ms", "450ms") + OUTLIER))
+            servers = [
+                await stack.enter_async_context(Server(place, str(i), 0.02)) for i in range(4)
+            ]
+            proxy = await stack.enter_async_context(
+                proxied(kind, place, servers, CHECKS.replace("400ms", "450ms") + OUTLIER)
+            )
             async with Drive(proxy.port, 64) as load:
                 await asyncio.sleep(4)
                 before = time.perf_counter()
@@ -129,7 +163,8 @@ async def slow(directory: Path) -> bool:
         share = sum(answer.body == b"0" for answer in late) / len(late)
         bad = sum(answer.status != 200 for answer in load.gets)
         print(
-            f"slow endpoint, {kind}: p99 {healthy * 1000:.0f} ms before, {after * 1000:.0f} ms from 3 s on, "
+            f"slow endpoint, {kind}: p99 {healthy * 1000:.0f} ms before, {after * 1000:.0f} ms "
+            f"from 3 s on, "
             f"{after / healthy:.2f} times; its share {share:.4f}; {bad} failed"
         )
         good[kind] = after <= 2 * healthy and not bad
@@ -143,7 +178,9 @@ async def ill(directory: Path) -> bool:
     for kind in ("gateway", "haproxy"):
         (place := directory / kind).mkdir()
         async with AsyncExitStack() as stack:
-            servers = [await stack.enter_async_context(Server(place, str(i), 0.01)) for i in range(3)]
+            servers = [
+                await stack.enter_async_context(Server(place, str(i), 0.01)) for i in range(3)
+            ]
             proxy = await stack.enter_async_context(proxied(kind, place, servers, CHECKS + RETRY))
             async with Drive(proxy.port, 64) as load:
                 await asyncio.sleep(1)
@@ -172,11 +209,13 @@ async def ill(directory: Path) -> bool:
             others = [answer.seconds for answer in load.since(hung + 1, hung + 4)]
         total = Counter(answer.status for answer in load.gets if answer.status != 200)
         print(
-            f"ill endpoint, {kind}: its last request {out - gone:.2f} s after it turned ill, {errors} errors; "
+            f"ill endpoint, {kind}: its last request {out - gone:.2f} s after it turned ill, "
+            f"{errors} errors; "
             f"back after {back:.2f} s"
         )
         print(
-            f"  hung: {len(late)} requests waited for it for over 2 s, the others' p99 {quantile(others, 0.99) * 1000:.0f} ms; "
+            f"  hung: {len(late)} requests waited for it for over 2 s, the others' p99 "
+            f"{quantile(others, 0.99) * 1000:.0f} ms; "
             f"{total.total()} of {len(load.gets)} failed {dict(total)}"
         )
         good[kind] = out - gone < 2 and not total and len(late) < 64
@@ -186,15 +225,22 @@ async def ill(directory: Path) -> bool:
 async def down(directory: Path) -> bool:
     """All three endpoints are gone for 5 s, then there but ill for 5 s; the breaker lets 3 requests
     try every second."""
-    breaker = 'circuit_breaker = { failure_threshold = 5, recovery_timeout = "1s", half_open_requests = 3 }\n'
+    breaker = (
+        'circuit_breaker = { failure_threshold = 5, recovery_timeout = "1s", '
+        "half_open_requests = 3 }\n"
+    )
     good = {}
     for kind in ("gateway", "haproxy"):
         (place := directory / kind).mkdir()
         log = place / "access.log"
         route = f'error = ["error_handler", "logging"]\n[logging]\nfile = "{log}"\n' + ROUTE
         async with AsyncExitStack() as stack:
-            servers = [await stack.enter_async_context(Server(place, str(i), 0.005)) for i in range(3)]
-            proxy = await stack.enter_async_context(proxied(kind, place, servers, breaker, route=route))
+            servers = [
+                await stack.enter_async_context(Server(place, str(i), 0.005)) for i in range(3)
+            ]
+            proxy = await stack.enter_async_context(
+                proxied(kind, place, servers, breaker, route=route)
+            )
             async with Drive(proxy.port, 16, pause=0.005) as load:
                 await asyncio.sleep(1)
                 await asyncio.gather(*(server.stop(signal.SIGKILL) for server in servers))
@@ -216,7 +262,9 @@ async def down(directory: Path) -> bool:
         firsts = []
         for moment in (back, well):
             after = load.since(moment, moment + 2.9)
-            first = min((answer.at for answer in after if answer.status == 200), default=float("inf"))
+            first = min(
+                (answer.at for answer in after if answer.status == 200), default=float("inf")
+            )
             last = max((answer.at for answer in after if answer.status != 200), default=first)
             firsts.append((first - moment, max(0.0, last - first)))
             print(
@@ -225,13 +273,23 @@ async def down(directory: Path) -> bool:
             )
         print(f"  within 4 s while they were ill they saw {trials} requests")
         cost, waited = (ran - ran_before) / refused * 1000, (waited - waited_before) / 4
-        print(f"  a refusal took {cost:.3f} ms of a core; for {waited:.0%} of that time {kind} waited for one")
+        print(
+            f"  a refusal took {cost:.3f} ms of a core; for {waited:.0%} of that time {kind} "
+            f"waited for one"
+        )
         good[kind] = trials <= 5 * 3 and all(first < 1.2 and rest < 1.0 for first, rest in firsts)
         if kind == "gateway":
             records = [json.loads(line) for line in log.read_text().splitlines()]
-            took = [record["duration_ms"] for record in records if record["reason"] == "circuit_open"]
-            shares = {f"p{share:g}": quantile(took, share / 100) for share in (50, 90, 99, 99.9)} | {"most": max(took)}
-            print(f"  {len(took)} refusals, ms in the access log: " + " ".join(f"{name} {ms:.3f}" for name, ms in shares.items()))
+            took = [
+                record["duration_ms"] for record in records if record["reason"] == "circuit_open"
+            ]
+            shares = {
+                f"p{share:g}": quantile(took, share / 100) for share in (50, 90, 99, 99.9)
+            } | {"most": max(took)}
+            print(
+                f"  {len(took)} refusals, ms in the access log: "
+                + " ".join(f"{name} {ms:.3f}" for name, ms in shares.items())
+            )
             # By the clock where it does not have to wait for a core: who is not running answers
             # nobody.
             good[kind] = good[kind] and cost < 1 and shares["p99" if waited < 0.08 else "p50"] < 1
@@ -244,16 +302,23 @@ async def storm(directory: Path) -> bool:
     for kind in ("gateway", "haproxy"):
         (place := directory / kind).mkdir()
         async with AsyncExitStack() as stack:
-            servers = [await stack.enter_async_context(Server(place, str(i), 0.01)) for i in range(3)]
+            servers = [
+                await stack.enter_async_context(Server(place, str(i), 0.01)) for i in range(3)
+            ]
             retry = 'retry = { attempts = 3, base_delay = "20ms", on = ["500"], budget = 0.2 }\n'
-            proxy = await stack.enter_async_context(proxied(kind, place, servers, CHECKS + retry, "retry-on 500"))
+            proxy = await stack.enter_async_context(
+                proxied(kind, place, servers, CHECKS + retry, "retry-on 500")
+            )
             for server in servers:
                 await server.ask("/set?fail=1.0")
             async with Drive(proxy.port, 64) as load:
                 await asyncio.sleep(5)
             seen = sum([int(await server.ask("/count")) for server in servers])
         ratio = seen / len(load.gets)
-        print(f"retry storm, {kind}: {len(load.gets)} requests, the upstream saw {seen}: {ratio:.3f} times as many")
+        print(
+            f"retry storm, {kind}: {len(load.gets)} requests, the upstream saw {seen}: "
+            f"{ratio:.3f} times as many"
+        )
         good[kind] = ratio <= 1.25
     return good["gateway"]
 
@@ -288,10 +353,18 @@ async def churn(directory: Path) -> bool:
     bad = Counter(answer.status for answer in load.gets if answer.status != 200)
     in_flight = sum(endpoint["in_flight"] for endpoint in endpoints)
     print(
-        f"churn: {len(load.gets)} requests, {bad.total()} failed {dict(bad)}; {changes} changes; {len(endpoints)} endpoints "
-        f"at the end, {in_flight} in flight; memory {early / 2**20:.1f} MiB after 7 s, {late / 2**20:.1f} after 20 s"
+        f"churn: {len(load.gets)} requests, {bad.total()} failed {dict(bad)}; {changes} changes; "
+        f"{len(endpoints)} endpoints "
+        f"at the end, {in_flight} in flight; memory {early / 2**20:.1f} MiB after 7 s, "
+        f"{late / 2**20:.1f} after 20 s"
     )
-    return not bad and changes >= 18 and len(endpoints) == 200 and in_flight == 0 and late - early < 8 << 20
+    return (
+        not bad
+        and changes >= 18
+        and len(endpoints) == 200
+        and in_flight == 0
+        and late - early < 8 << 20
+    )
 
 
 def on_core(pid: int) -> tuple[float, float]:
@@ -302,8 +375,12 @@ def on_core(pid: int) -> tuple[float, float]:
 
 def admin(process: Process, path: str) -> Any:
     """What the gateway's admin API answers."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{process.admin_port}{path}", timeout=10) as answer:
+    with urllib.request.urlopen(
+        f"http://127.0.0.1:{process.admin_port}{path}", timeout=10
+    ) as answer:
         return json.loads(answer.read())
 
 
-SCENARIOS = {one.__name__: one for one in (rolling, restarts, outlier, slow, ill, down, storm, churn)}
+SCENARIOS = {
+    one.__name__: one for one in (rolling, restarts, outlier, slow, ill, down, storm, churn)
+}

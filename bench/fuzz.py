@@ -25,11 +25,20 @@ from tests.fuzz import BEFORE, Target, generate
 
 def resident() -> int:
     """KiB."""
-    return int(next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmRSS")).split()[1])
+    return int(
+        next(
+            line
+            for line in Path("/proc/self/status").read_text().splitlines()
+            if line.startswith("VmRSS")
+        ).split()[1]
+    )
 
 
 async def main() -> None:
-    seconds, seed = float((*sys.argv, "", "")[1] or 600), int((*sys.argv, "", "")[2] or time.time_ns())
+    seconds, seed = (
+        float((*sys.argv, "", "")[1] or 600),
+        int((*sys.argv, "", "")[2] or time.time_ns()),
+    )
     rng = random.Random(seed)
     count, early = 0, 0
     with tempfile.TemporaryDirectory() as directory:
@@ -46,7 +55,11 @@ async def main() -> None:
         finally:
             tasks = len(asyncio.all_tasks())
             await target.stop()
-    print(f"seed {seed}: {count} in {seconds:g} s, all held; {tasks} tasks; {early} KiB resident, then {resident() - early:+d}")
+    print(
+        f"seed {seed}: {count} in {seconds:g} s, all held; {tasks} tasks; {early} KiB "
+        f"resident, "
+        f"then {resident() - early:+d}"
+    )
 
 
 if __name__ == "__main__":

@@ -49,7 +49,11 @@ def arrivals(kind: str, gateways: int, seed: int) -> list[float]:
         return [RUN * number * gateways / (3 * QUOTA) for number in range(3 * QUOTA // gateways)]
     if kind == "bursty":
         starts = sorted(source.uniform(0, RUN) for _ in range(8))
-        return [start + number * 1e-4 for start in starts for number in range(QUOTA // 2 // gateways + 1)]
+        return [
+            start + number * 1e-4
+            for start in starts
+            for number in range(QUOTA // 2 // gateways + 1)
+        ]
     burst = range(3 * QUOTA // 2 // gateways)
     if kind == "at once":  # everywhere, and again when what was on credit may have come back
         return [at for at in (0.0, RUN) for _ in burst]
@@ -59,11 +63,22 @@ def arrivals(kind: str, gateways: int, seed: int) -> list[float]:
     return [0.0, *(at for at in edges for _ in burst)]
 
 
-async def work(url: str, table: dict[str, Any], gateways: int, seed: int, hook: Callable[..., Any], exchange: Any) -> None:
-    """One process: says that it is ready, is told when to start, and prints what was admitted when."""
+async def work(
+    url: str,
+    table: dict[str, Any],
+    gateways: int,
+    seed: int,
+    hook: Callable[..., Any],
+    exchange: Any,
+) -> None:
+    """One process: says that it is ready, is told when to start, and prints what was admitted
+    when."""
     telemetry = Telemetry()
     store = None if url == "memory" else RedisLedger(SharedStore(parse(url), 1.0), REAL, telemetry)
-    asks: dict[float, Ask] = {window: hook({**table, "window": window}, store, telemetry=telemetry) for window in (LONG, EDGE)}
+    asks: dict[float, Ask] = {
+        window: hook({**table, "window": window}, store, telemetry=telemetry)
+        for window in (LONG, EDGE)
+    }
     admitted: dict[str, list[tuple[float, float]]] = {kind: [] for kind in KINDS}
     for ask in asks.values():
         if (rest := ask(exchange("warm"))) is not None:
@@ -83,7 +98,9 @@ async def work(url: str, table: dict[str, Any], gateways: int, seed: int, hook: 
         except Failed:
             pass
 
-    await asyncio.gather(*(one(kind, due) for kind in KINDS for due in arrivals(kind, gateways, seed)))
+    await asyncio.gather(
+        *(one(kind, due) for kind in KINDS for due in arrivals(kind, gateways, seed))
+    )
     fallbacks = sum(telemetry.rate_fallback.values.values())
     if store is not None:
         store.close()
@@ -93,27 +110,51 @@ async def work(url: str, table: dict[str, Any], gateways: int, seed: int, hook: 
 def most_within(admitted: list[tuple[float, float]], window: float) -> int:
     """The most that were certainly admitted within `window` seconds."""
     ends = sorted((sent, got) for sent, got in admitted)
-    return max(sum(1 for sent, got in ends[first:] if got < ends[first][0] + window) for first in range(len(ends)))
+    return max(
+        sum(1 for sent, got in ends[first:] if got < ends[first][0] + window)
+        for first in range(len(ends))
+    )
 
 
-async def played(url: str, table: dict[str, Any], gateways: int) -> dict[str, list[tuple[float, float]]] | None:
+async def played(
+    url: str, table: dict[str, Any], gateways: int
+) -> dict[str, list[tuple[float, float]]] | None:
     """What all processes admitted; None when the store was away."""
-    command = [sys.executable, "-m", "bench.limits", "worker", url, json.dumps(table), str(gateways)]
+    command = [
+        sys.executable,
+        "-m",
+        "bench.limits",
+        "worker",
+        url,
+        json.dumps(table),
+        str(gateways),
+    ]
     processes = [
-        await asyncio.create_subprocess_exec(*command, str(seed), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        await asyncio.create_subprocess_exec(
+            *command, str(seed), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
         for seed in range(gateways)
     ]
     for process in processes:
         assert process.stdout is not None
         await asyncio.wait_for(process.stdout.readline(), 20)
     start = f"{time.time() + 0.2!r}\n".encode()
-    told = [json.loads(out) for out, _ in await asyncio.gather(*(process.communicate(start) for process in processes))]
+    told = [
+        json.loads(out)
+        for out, _ in await asyncio.gather(*(process.communicate(start) for process in processes))
+    ]
     if any(fallbacks for fallbacks, _ in told):
         return None
     return {kind: [tuple(one) for _, admitted in told for one in admitted[kind]] for kind in KINDS}  # type: ignore[misc]
 
 
-def row(algorithm: str, store: str, mode: str, gateways: int, found: dict[str, list[tuple[float, float]]]) -> str:
+def row(
+    algorithm: str,
+    store: str,
+    mode: str,
+    gateways: int,
+    found: dict[str, list[tuple[float, float]]],
+) -> str:
     most = gateways * max(1.0, QUOTA * SHARE / 2 // gateways) if mode == "leased" else 0.0
     cells = []
     for kind in KINDS[:3]:
@@ -126,21 +167,32 @@ def row(algorithm: str, store: str, mode: str, gateways: int, found: dict[str, l
 
 
 async def accuracy(algorithms: list[str], modes: list[str]) -> None:
-    print("| algorithm | store | mode | processes | over: bound | under: bound | steady | bursts | all at once | at the edges |")
+    print(
+        "| algorithm | store | mode | processes | over: bound | under: bound | steady | "
+        "bursts | "
+        "all at once | at the edges |"
+    )
     print("|---|---|---|---|---|---|---|---|---|---|", flush=True)
     with RedisServer() as server:
         for algorithm in algorithms:
-            cases = [("memory", "exact", 1), *(("Redis", mode, count) for mode in modes for count in (1, 2, 4))]
+            cases = [
+                ("memory", "exact", 1),
+                *(("Redis", mode, count) for mode in modes for count in (1, 2, 4)),
+            ]
             for store, mode, gateways in cases:
                 if (algorithm, mode) == ("sliding_log", "leased"):
                     continue
                 table = {"limit": QUOTA, "algorithm": algorithm, "mode": mode, "lease": SHARE}
                 for _ in range(3):
                     server.command("FLUSHALL")
-                    found = await played("memory" if store == "memory" else server.url, table, gateways)
+                    found = await played(
+                        "memory" if store == "memory" else server.url, table, gateways
+                    )
                     if found is not None:
                         break
                 print(
-                    "the store was away three times" if found is None else row(algorithm, store, mode, gateways, found),
+                    "the store was away three times"
+                    if found is None
+                    else row(algorithm, store, mode, gateways, found),
                     flush=True,
                 )

@@ -23,7 +23,10 @@ from pathlib import Path
 from bench import compare as side
 from tests.redis import RedisServer
 
-LIMIT = 'request = ["rate_limit"]\n[rate_limit]\nkey = "ip"\nalgorithm = "token_bucket"\nlimit = 1000000000\nwindow = "1h"\n'
+LIMIT = (
+    'request = ["rate_limit"]\n[rate_limit]\nkey = "ip"\nalgorithm = "token_bucket"\nlimit = '
+    '1000000000\nwindow = "1h"\n'
+)
 WAYS = {
     "gateway, no limit": "",
     "gateway, in memory": LIMIT,
@@ -52,7 +55,8 @@ def build(config, context):
 EVERYBODY = "{default_value: {numerator: 100, denominator: HUNDRED}}"
 ENVOY_FILTER = (
     '{name: envoy.filters.http.local_ratelimit, typed_config: {"@type": '
-    "type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit, stat_prefix: limit, "
+    "type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit, "
+    "stat_prefix: limit, "
     "enable_x_ratelimit_headers: DRAFT_VERSION_03, "
     f"filter_enabled: {EVERYBODY}, filter_enforced: {EVERYBODY}, "
     "token_bucket: {max_tokens: 1000000000, tokens_per_fill: 1000000000, fill_interval: 60s}}}, "
@@ -65,13 +69,28 @@ def gateways(work: Path, redis_port: int) -> dict[str, tuple[list[str], int]]:
     for index, (name, pipeline) in enumerate(WAYS.items()):
         directory = work / f"way{index}"
         (directory / "pipelines").mkdir(parents=True)
-        store = f'[store]\nurl = "redis://127.0.0.1:{redis_port}"\ndeadline = "250ms"\n' if "mode" in pipeline else ""
-        (directory / "gateway.toml").write_text(f"[listen]\nport = {8080 + index}\n[admin]\nport = {8180 + index}\n{store}")
+        store = (
+            f'[store]\nurl = "redis://127.0.0.1:{redis_port}"\ndeadline = "250ms"\n'
+            if "mode" in pipeline
+            else ""
+        )
+        (directory / "gateway.toml").write_text(
+            f"[listen]\nport = {8080 + index}\n[admin]\nport = {8180 + index}\n{store}"
+        )
         ends = ", ".join(f'{{ url = "http://127.0.0.1:{port}" }}' for port in (29001, 29002))
         (directory / "upstreams.toml").write_text(f"[upstream.origin]\nendpoints = [{ends}]\n")
         (directory / "pipelines" / "bench.toml").write_text(pipeline + ROUTE)
         paths = f"PYTHONPATH={side.HERE.parent}:{work}"
-        command = ["env", paths, f"REDIS_PORT={redis_port}", sys.executable, "-m", "gateway", "run", "--config"]
+        command = [
+            "env",
+            paths,
+            f"REDIS_PORT={redis_port}",
+            sys.executable,
+            "-m",
+            "gateway",
+            "run",
+            "--config",
+        ]
         found[name] = ([*command, str(directory / "gateway.toml")], 8080 + index)
     return found
 
@@ -88,7 +107,10 @@ def envoys(work: Path) -> dict[str, tuple[list[str], int]]:
     flags = ["--concurrency", "1", "-l", "error", "--disable-hot-restart"]
     return {
         name: ([program, "-c", str(work / conf), *flags], side.PEER_PORT)
-        for name, conf in (("envoy, no limit", "envoy-plain.yaml"), ("envoy, local limit", "envoy-limited.yaml"))
+        for name, conf in (
+            ("envoy, no limit", "envoy-plain.yaml"),
+            ("envoy, local limit", "envoy-limited.yaml"),
+        )
     }
 
 
@@ -97,14 +119,29 @@ def compare(words: list[str]) -> None:
     work = Path(tempfile.mkdtemp(prefix="gateway-bench-"))
     side.write_templates(work)
     with RedisServer() as server:
-        subprocess.run(["taskset", "-p", "-c", "0", str(server.pid)], check=True, capture_output=True)
+        subprocess.run(
+            ["taskset", "-p", "-c", "0", str(server.pid)], check=True, capture_output=True
+        )
         chosen = {**gateways(work, server.port), **envoys(work)}
         results = side.measure(chosen, side.Load(side.PROFILES["plain"], seconds, 64), rounds, work)
     print(f"64 connections, {rounds} rounds of {seconds} s, one core each")
-    print("| a plain route | CPU us a request | added by the limit | req/s | failed |\n|---|---|---|---|---|")
-    medians = {name: statistics.median(one.cpu_us for one in found) for name, found in results.items() if found}
+    print(
+        "| a plain route | CPU us a request | added by the limit | req/s | failed "
+        "|\n|---|---|---|---|---|"
+    )
+    medians = {
+        name: statistics.median(one.cpu_us for one in found)
+        for name, found in results.items()
+        if found
+    }
     for name, cost in medians.items():
         base = medians.get(name.partition(",")[0] + ", no limit", cost)
         middle = sorted(results[name], key=lambda one: one.cpu_us)[len(results[name]) // 2]
-        print(f"| {name} | {cost:.1f} | {cost - base:+.1f} | {middle.rps:.0f} | {middle.failed} {middle.errors} |", flush=True)
+        print(
+            (
+                f"| {name} | {cost:.1f} | {cost - base:+.1f} | {middle.rps:.0f} | {middle.failed} "
+                f"{middle.errors} |"
+            ),
+            flush=True,
+        )
     shutil.rmtree(work, ignore_errors=True)

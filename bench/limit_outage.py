@@ -48,7 +48,11 @@ upstream = "origin"
 
 
 async def outage(cases: list[str]) -> None:
-    print("| what | mode | on_store_failure | failed | p99 before | p99 in the first second | p99 after | without the store |")
+    print(
+        "| what | mode | on_store_failure | failed | p99 before | p99 in the first second | "
+        "p99 "
+        "after | without the store |"
+    )
     print("|---|---|---|---|---|---|---|---|", flush=True)
     for what in cases or CASES:
         for mode in ("exact", "leased"):
@@ -120,7 +124,9 @@ async def broken(what: str, mode: str, policy: str) -> str:
             await asyncio.sleep(after)
             stop.set()
             await asyncio.gather(*clients)
-            fallback = int(await gateway.metric("gateway_rate_limit_fallback_total", mode=policy) or 0)
+            fallback = int(
+                await gateway.metric("gateway_rate_limit_fallback_total", mode=policy) or 0
+            )
         if way is not None:
             await way.stop()
     await origin.stop()
@@ -130,4 +136,7 @@ async def broken(what: str, mode: str, policy: str) -> str:
 
     failed = sum(1 for _, _, ok in times if not ok)
     cells = (p99(0.5 - BEFORE, 0), p99(-0.01, 1), p99(1, after))
-    return f"| {what} | {mode} | {policy} | {failed} of {len(times)} | {' | '.join(cells)} | {fallback} |"
+    return (
+        f"| {what} | {mode} | {policy} | {failed} of {len(times)} | {' | '.join(cells)} | "
+        f"{fallback} |"
+    )

@@ -53,10 +53,15 @@ def exchange(client: str) -> Exchange:
 
 
 def hook(
-    table: dict[str, Any], ledger: Ledger | None = None, clock: Clock = REAL, telemetry: Telemetry | None = None
+    table: dict[str, Any],
+    ledger: Ledger | None = None,
+    clock: Clock = REAL,
+    telemetry: Telemetry | None = None,
 ) -> Callable[[Exchange], Awaitable[None] | None]:
     """The request hook of such a table."""
-    context = Context("rate_limit", "bench", clock=clock, ledger=ledger, telemetry=telemetry or Telemetry())
+    context = Context(
+        "rate_limit", "bench", clock=clock, ledger=ledger, telemetry=telemetry or Telemetry()
+    )
     request: Any = build(CONFIG().load(table), context).request
     return request  # type: ignore[no-any-return]
 
@@ -86,7 +91,9 @@ async def spent(ask: Callable[[Exchange], Awaitable[None] | None], clients: int 
         start = time.process_time()
         await asyncio.gather(*(worker(CHECKS // AT_ONCE, real) for _ in range(AT_ONCE)))
         figures.append((real, (time.process_time() - start) / CHECKS * 1e6))
-    return min(cost for real, cost in figures if real) - min(cost for real, cost in figures if not real)
+    return min(cost for real, cost in figures if real) - min(
+        cost for real, cost in figures if not real
+    )
 
 
 async def cost() -> None:
@@ -156,7 +163,10 @@ async def decisions() -> None:
             print("| what | ns | a second | of perf_counter() |\n|---|---|---|---|")
             print(f"| perf_counter() | {per[0]:.0f} | {1e9 / per[0]:,.0f} | 1 |")
         for what, cost in (("decision", per[1]), ("check", per[2])):
-            print(f"| {name}, {what} | {cost:.0f} | {1e9 / cost:,.0f} | {cost / per[0]:.1f} |", flush=True)
+            print(
+                f"| {name}, {what} | {cost:.0f} | {1e9 / cost:,.0f} | {cost / per[0]:.1f} |",
+                flush=True,
+            )
 
 
 # Memory.
@@ -170,11 +180,18 @@ def resident() -> float:
 
 
 async def memory() -> None:
-    print("| algorithm | checks/s with 10^6 keys | MiB for them | RSS before | two minutes later | more |")
+    print(
+        "| algorithm | checks/s with 10^6 keys | MiB for them | RSS before | two minutes "
+        "later | "
+        "more |"
+    )
     print("|---|---|---|---|---|---|")
     for algorithm in ("token_bucket", "sliding_window", "fixed_window", "sliding_log", "quota"):
         out = subprocess.run(
-            [sys.executable, "-m", "bench.limits", "keys", algorithm], capture_output=True, text=True, check=True
+            [sys.executable, "-m", "bench.limits", "keys", algorithm],
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout
         print(out, end="", flush=True)
 
@@ -222,7 +239,8 @@ def keys(algorithm: str) -> None:
         come("192.0.2.1")
     after = resident()
     print(
-        f"| {algorithm} | {rate:,.0f} | {full - before:.0f} | {before:.0f} | {after:.0f} | {(after / before - 1) * 100:.0f} % |"
+        f"| {algorithm} | {rate:,.0f} | {full - before:.0f} | {before:.0f} | {after:.0f} | "
+        f"{(after / before - 1) * 100:.0f} % |"
     )
 
 
@@ -230,11 +248,17 @@ def main() -> None:
     command, *words = sys.argv[1:] or ["help"]
     if command == "worker":
         url, table, gateways, seed = words
-        uvloop.run(limit_accuracy.work(url, json.loads(table), int(gateways), int(seed), hook, exchange))
+        uvloop.run(
+            limit_accuracy.work(url, json.loads(table), int(gateways), int(seed), hook, exchange)
+        )
     elif command == "keys":
         keys(*words)
     elif command == "accuracy":
-        uvloop.run(limit_accuracy.accuracy(words[:1] or list(limit_accuracy.ALGORITHMS), words[1:] or ["exact", "leased"]))
+        uvloop.run(
+            limit_accuracy.accuracy(
+                words[:1] or list(limit_accuracy.ALGORITHMS), words[1:] or ["exact", "leased"]
+            )
+        )
     elif command == "outage":
         uvloop.run(limit_outage.outage(words))
     elif command == "compare":

@@ -61,7 +61,9 @@ builtin = "login"
 def configuration(directory: Path, hash: str, cost: tuple[int, int, int]) -> Path:
     """A gateway that lets users u0, u1, ... log in: two a core."""
     key = ec.generate_private_key(ec.SECP256R1())
-    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    pem = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
     (directory / "signing.pem").write_bytes(pem)
     (directory / "pipeline.toml").write_text(PIPELINE)
     (directory / "gateway.toml").write_text(GATEWAY % cost)
@@ -96,7 +98,9 @@ async def through(gateway: Process) -> tuple[int, float, float]:
         body = json.dumps({"username": name, "password": PASSWORD}).encode()
         count = 0
         while not count or time.perf_counter() - start < SECONDS:
-            reply = await client.get("/auth/login", "Content-Type: application/json", method="POST", body=body)
+            reply = await client.get(
+                "/auth/login", "Content-Type: application/json", method="POST", body=body
+            )
             assert reply.status == 200, reply
             count += 1
         client.close()
@@ -115,7 +119,9 @@ def spent(pid: int) -> float:
 
 async def run(rounds: int, cost: tuple[int, int, int], say: Callable[[str], None] = print) -> float:
     """Prints what was measured; returns logins per verification. cost: KiB, passes, lanes."""
-    hash = PasswordHasher(memory_cost=cost[0], time_cost=cost[1], parallelism=cost[2]).hash(PASSWORD)
+    hash = PasswordHasher(memory_cost=cost[0], time_cost=cost[1], parallelism=cost[2]).hash(
+        PASSWORD
+    )
     with tempfile.TemporaryDirectory() as directory:
         async with Process(configuration(Path(directory), hash, cost)) as gateway:
             await through(gateway)  # connections, threads, first hashes

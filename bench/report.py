@@ -53,7 +53,9 @@ most traffic lies between the two.
 """
 
 
-def compare(profile: str, options: argparse.Namespace, connections: int, peers: str, work: Path) -> Rounds:
+def compare(
+    profile: str, options: argparse.Namespace, connections: int, peers: str, work: Path
+) -> Rounds:
     """One run of compare.py: every round by proxy."""
     out = work / f"{profile}-{connections}.json"
     command = [
@@ -81,7 +83,8 @@ def side_by_side(results: Rounds) -> list[str]:
         if rounds:
             one = middle(rounds)
             lines.append(
-                f"| {name} | {one['cpu_us']:.1f} | {ours / one['cpu_us']:.2f} | {one['rps']:.0f} | {one['p50']} | {one['p99']} "
+                f"| {name} | {one['cpu_us']:.1f} | {ours / one['cpu_us']:.2f} | {one['rps']:.0f} "
+                f"| {one['p50']} | {one['p99']} "
                 f"| {one['rss_mib']:.0f} | {one['failed']} {one['errors']} |"
             )
     return lines
@@ -90,9 +93,16 @@ def side_by_side(results: Rounds) -> list[str]:
 def plot(results: dict[str, Rounds]) -> str:
     """Bars of CPU time by profile and proxy, as SVG."""
     names = list(results["partner"])
-    colours = dict(zip(names, ("#d6336c", "#868e96", "#868e96", "#495057", "#adb5bd", "#ced4da"), strict=False))
+    colours = dict(
+        zip(names, ("#d6336c", "#868e96", "#868e96", "#495057", "#adb5bd", "#ced4da"), strict=False)
+    )
     parts, top = [], 20
-    most = max(middle(rounds)["cpu_us"] for by_name in results.values() for rounds in by_name.values() if rounds)
+    most = max(
+        middle(rounds)["cpu_us"]
+        for by_name in results.values()
+        for rounds in by_name.values()
+        if rounds
+    )
     for profile, by_name in results.items():
         parts.append(f'<text x="10" y="{top + 12}" font-weight="bold">{profile}</text>')
         for name, rounds in by_name.items():
@@ -101,13 +111,16 @@ def plot(results: dict[str, Rounds]) -> str:
             cost = middle(rounds)["cpu_us"]
             width = cost / most * 520
             parts.append(f'<text x="150" y="{top + 12}" text-anchor="end">{name}</text>')
-            parts.append(f'<rect x="158" y="{top}" width="{width:.1f}" height="15" fill="{colours[name]}"/>')
+            parts.append(
+                f'<rect x="158" y="{top}" width="{width:.1f}" height="15" fill="{colours[name]}"/>'
+            )
             parts.append(f'<text x="{164 + width:.1f}" y="{top + 12}">{cost:.1f}</text>')
             top += 19
         top += 12
     title = "CPU microseconds per request, one core, less is better"
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="760" height="{top + 10}" font-family="sans-serif" font-size="12">'
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="760" height="{top + 10}" '
+        f'font-family="sans-serif" font-size="12">'
         f'<title>{title}</title><text x="10" y="12" fill="#495057">{title}</text>'
         f'<g transform="translate(0 12)">{"".join(parts)}</g></svg>\n'
     )
@@ -122,11 +135,16 @@ def machine() -> str:
         ),
         platform.machine(),
     )
-    return f"{model}, {os.cpu_count()} cores, Linux {platform.release().split('-')[0]}, Python {platform.python_version()}"
+    return (
+        f"{model}, {os.cpu_count()} cores, Linux {platform.release().split('-')[0]}, Python "
+        f"{platform.python_version()}"
+    )
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=4)
     parser.add_argument("--peers-dir", default=os.environ.get("PEERS", ""))
@@ -134,31 +152,59 @@ def main() -> int:
     everyone = "nginx,haproxy,envoy,traefik,caddy"
     with tempfile.TemporaryDirectory() as directory:
         work = Path(directory)
-        results = {name: compare(name, options, 64, "nginx" if name == "cached" else everyone, work) for name in PROFILES}
+        results = {
+            name: compare(name, options, 64, "nginx" if name == "cached" else everyone, work)
+            for name in PROFILES
+        }
         crowd = compare("partner", options, 1000, "envoy", work)
     today = datetime.now(UTC).date()
-    page = [METHOD, f"**Machine.** {machine()}; {today}, {options.rounds} rounds of {options.seconds} s, 64 connections.\n"]
+    page = [
+        METHOD,
+        (
+            f"**Machine.** {machine()}; {today}, {options.rounds} rounds of {options.seconds} s, "
+            f"64 "
+            f"connections.\n"
+        ),
+    ]
     page += ["![CPU time per request](performance.svg)\n"]
     for profile, by_name in results.items():
         page += [f"## {profile}\n", *side_by_side(by_name), ""]
     page += ["## partner at 1,000 connections\n", *side_by_side(crowd), ""]
     page += ["## What each middleware adds\n"]
     page += [
-        "In memory, without system calls, the best of 40 runs: `bench/budget.py each`. The first row is the way without any.\n"
+        (
+            "In memory, without system calls, the best of 40 runs: `bench/budget.py each`. The "
+            "first "
+            "row is the way without any.\n"
+        )
     ]
     page += ["| middleware | us | function calls |", "|---|---|---|"]
     page += [f"| {name} | {micros:.2f} | {calls:.0f} |" for name, micros, calls in budget.each()]
     page += [
         "",
         "## What grows with size\n",
-        "`bench/scale.py`; nothing on a request's way grows with the number of routes or of limited clients.\n",
+        (
+            "`bench/scale.py`; nothing on a request's way grows with the number of routes or of "
+            "limited clients.\n"
+        ),
     ]
-    page += ["| what | ns |", "|---|---|", *(f"| {what} | {cost:.0f} |" for what, cost in scale.table())]
+    page += [
+        "| what | ns |",
+        "|---|---|",
+        *(f"| {what} | {cost:.0f} |" for what, cost in scale.table()),
+    ]
     page += ["", "## The guard\n"]
     page += [
-        "CI counts function calls and bytecodes of a request (`bench/budget.py check`) and fails when a profile gets more than"
+        (
+            "CI counts function calls and bytecodes of a request (`bench/budget.py check`) and "
+            "fails "
+            "when a profile gets more than"
+        )
     ]
-    page += ["5 % dearer than `bench/budget.json` records. The counts do not depend on the machine.", ""]
+    page += [
+        "5 % dearer than `bench/budget.json` records. The counts do not depend on the machine.",
+        "",
+    ]
     (DOCS / "performance.md").write_text("\n".join(page))
     (DOCS / "performance.svg").write_text(plot(results))
     print(f"written: {DOCS / 'performance.md'}")

@@ -51,8 +51,13 @@ def routes() -> list[tuple[str, float]]:
     rows = []
     for count in (10, 100, 1000):
         entries = [(RouteConfig(name=f"e{i}", path=f"/exact/{i}"), i) for i in range(count // 3)]
-        entries += [(RouteConfig(name=f"p{i}", prefix=f"/api/v1/service-{i}"), i) for i in range(count // 3)]
-        entries += [(RouteConfig(name=f"t{i}", path=f"/things-{i}/{{id}}"), i) for i in range(count - 2 * (count // 3))]
+        entries += [
+            (RouteConfig(name=f"p{i}", prefix=f"/api/v1/service-{i}"), i) for i in range(count // 3)
+        ]
+        entries += [
+            (RouteConfig(name=f"t{i}", path=f"/things-{i}/{{id}}"), i)
+            for i in range(count - 2 * (count // 3))
+        ]
         router = Router(entries, RoutingConfig())
         last = count // 3 - 1
         for kind, path in (
@@ -61,7 +66,14 @@ def routes() -> list[tuple[str, float]]:
             ("template", f"/things-{last}/7"),
         ):
             one = exchange(path)
-            rows.append((f"match an {kind} route of {count}".replace("an p", "a p").replace("an t", "a t"), _match(router, one)))
+            rows.append(
+                (
+                    f"match an {kind} route of {count}".replace("an p", "a p").replace(
+                        "an t", "a t"
+                    ),
+                    _match(router, one),
+                )
+            )
     return rows
 
 
@@ -73,7 +85,9 @@ def _match(router: Router[int], one: Exchange) -> float:
 def picks() -> list[tuple[str, float]]:
     rows = []
     for count in (2, 20, 200):
-        endpoints = tuple(EndpointConfig(f"http://127.0.0.1:{3000 + i}", weight=1 + i % 3) for i in range(count))
+        endpoints = tuple(
+            EndpointConfig(f"http://127.0.0.1:{3000 + i}", weight=1 + i % 3) for i in range(count)
+        )
         pool = Pool("u", UpstreamConfig(endpoints=endpoints))
         pool.reconfigure(pool.config)
         for i in range(count * 4):
@@ -109,14 +123,21 @@ def limits() -> list[tuple[str, float]]:
             key = keys[position]
             buckets.live[key] = take(buckets.live[key], limit, time.monotonic())[0]
 
-        rows.append((f"check a limit with {count} keys ({size:.0f} bytes a key)", nanoseconds(check)))
+        rows.append(
+            (f"check a limit with {count} keys ({size:.0f} bytes a key)", nanoseconds(check))
+        )
         del buckets
     return rows
 
 
 def table() -> list[tuple[str, float]]:
     """Every row: what, and its nanoseconds."""
-    return [("time.perf_counter(), for scale", nanoseconds(time.perf_counter)), *routes(), *picks(), *limits()]
+    return [
+        ("time.perf_counter(), for scale", nanoseconds(time.perf_counter)),
+        *routes(),
+        *picks(),
+        *limits(),
+    ]
 
 
 if __name__ == "__main__":

@@ -33,8 +33,14 @@ from tests.origin import block
 from tests.process import Process
 
 ROUTE = '[[route]]\nprefix = "/"\nupstream = "origin"\n'
-CHECKS = 'health = { path = "/health", interval = "500ms", timeout = "400ms", unhealthy_threshold = 2, healthy_threshold = 2 }\n'
-RETRY = 'retry = { attempts = 3, base_delay = "20ms", budget = 1.0 }\npassive_health = { max_fails = 3, fail_timeout = "1s" }\n'
+CHECKS = (
+    'health = { path = "/health", interval = "500ms", timeout = "400ms", '
+    "unhealthy_threshold = 2, healthy_threshold = 2 }\n"
+)
+RETRY = (
+    'retry = { attempts = 3, base_delay = "20ms", budget = 1.0 }\npassive_health = { '
+    'max_fails = 3, fail_timeout = "1s" }\n'
+)
 
 
 class Upstream:
@@ -66,8 +72,12 @@ class Upstream:
         await self.process.wait()
 
 
-def configure(directory: Path, upstreams: list[tuple[Upstream, int]], more: str = "", pipeline: str = ROUTE) -> Path:
-    endpoints = ", ".join(f'{{ url = "http://127.0.0.1:{one.port}", weight = {weight} }}' for one, weight in upstreams)
+def configure(
+    directory: Path, upstreams: list[tuple[Upstream, int]], more: str = "", pipeline: str = ROUTE
+) -> Path:
+    endpoints = ", ".join(
+        f'{{ url = "http://127.0.0.1:{one.port}", weight = {weight} }}' for one, weight in upstreams
+    )
     write(directory, pipeline, f"[upstream.origin]\nendpoints = [{endpoints}]\n{more}")
     return directory / "gateway.toml"
 
@@ -77,16 +87,26 @@ async def shares(directory: Path) -> bool:
     good = True
     for slow in (1.0, 10.0):
         async with AsyncExitStack() as stack:
-            ups = [await stack.enter_async_context(Upstream(str(i), 0.05 * (slow if i == 0 else 1))) for i in range(3)]
+            ups = [
+                await stack.enter_async_context(Upstream(str(i), 0.05 * (slow if i == 0 else 1)))
+                for i in range(3)
+            ]
             path = configure(directory, list(zip(ups, (3, 2, 1), strict=True)))
             gateway = await stack.enter_async_context(Process(path))
             async with Load(gateway.port, 64) as load:
                 await load.more(6000)
             total = load.total
             found = [load.bodies[b"%d" % i] / total for i in range(3)]
-            print(f"shares at 3:2:1, first {slow:g} times slower: " + " ".join(f"{share:.3f}" for share in found), f"of {total}")
+            print(
+                f"shares at 3:2:1, first {slow:g} times slower: "
+                + " ".join(f"{share:.3f}" for share in found),
+                f"of {total}",
+            )
             if slow == 1.0:
-                good = all(abs(share - ideal) <= 0.05 * ideal for share, ideal in zip(found, (1 / 2, 1 / 3, 1 / 6), strict=True))
+                good = all(
+                    abs(share - ideal) <= 0.05 * ideal
+                    for share, ideal in zip(found, (1 / 2, 1 / 3, 1 / 6), strict=True)
+                )
             else:
                 # In equilibrium (in flight + 1) / weight is equal, so throughput is in flight /
                 # service time: 0.3 : 2 : 1.
@@ -114,7 +134,12 @@ async def kill(directory: Path) -> bool:
             before = len(gateway.lines)
             began = time.monotonic()
             ups[1] = again = Upstream("1", 0.002)
-            again.port = int(path.parent.joinpath("upstreams.toml").read_text().split("127.0.0.1:")[2].split('"')[0])
+            again.port = int(
+                path.parent.joinpath("upstreams.toml")
+                .read_text()
+                .split("127.0.0.1:")[2]
+                .split('"')[0]
+            )
             await stack.enter_async_context(again)
             await gateway.logged(f"127.0.0.1:{again.port} is healthy", before)
             back = time.monotonic() - began
@@ -123,7 +148,10 @@ async def kill(directory: Path) -> bool:
         bad = load.total - load.answers[200]
         print(f"killed: out after {out:.2f} s, back after {back:.2f} s")
         print(f"  of {load.total} GETs {bad} were not 200, {len(load.failed)} broke")
-        print(f"  until it was out: {bad_before} and {failed_before}; after its return it served {load.bodies[b'1'] - served}")
+        print(
+            f"  until it was out: {bad_before} and {failed_before}; after its return it served "
+            f"{load.bodies[b'1'] - served}"
+        )
         return bad == 0 and not load.failed and load.bodies[b"1"] > served
 
 
@@ -131,7 +159,11 @@ async def reloads(directory: Path) -> bool:
     """A hundred SIGHUPs in 20 s at 64 connections, the configuration alternating, one of them
     broken."""
     limited = (
-        'request = ["rate_limit"]\n[rate_limit]\nkey = "ip"\nalgorithm = "fixed_window"\nlimit = {limit}\nwindow = "1h"\n'
+        (
+            'request = ["rate_limit"]\n[rate_limit]\nkey = "ip"\nalgorithm = '
+            '"fixed_window"\nlimit = '
+            '{limit}\nwindow = "1h"\n'
+        )
         + ROUTE
         + 'rate_limit = false\n[[route]]\npath = "/limited"\nupstream = "origin"\n'
     )
@@ -173,13 +205,26 @@ async def reloads(directory: Path) -> bool:
         healthy = await gateway.metric("gateway_upstream_endpoint_healthy", endpoint=name)
         bad = load.total - load.answers[200]
         unhealthy_logged = sum(name in line and "unhealthy" in line for line in gateway.lines)
-        print(f"100 SIGHUPs in {took:.1f} s, {load.total} requests: {bad} not 200, {len(load.failed)} broke {load.failed[:3]}")
+        print(
+            f"100 SIGHUPs in {took:.1f} s, {load.total} requests: {bad} not 200, "
+            f"{len(load.failed)} broke {load.failed[:3]}"
+        )
         print(f"  memory {early >> 20} MiB before, {late >> 20} at the end, {settled >> 20} after")
-        print(f"  the broken file: reload_success {refused:g}; limiter: {remaining} of 1001 left after 2 uses")
+        print(
+            f"  the broken file: reload_success {refused:g}; limiter: {remaining} of 1001 left "
+            f"after 2 uses"
+        )
         print(f"  the dead endpoint: healthy={healthy:g}, found ill {unhealthy_logged} time(s)")
         client.close()
         flat = settled - early < 8 << 20
-        return bad == 0 and not load.failed and refused == 0 and healthy == 0 and remaining == 999 and flat
+        return (
+            bad == 0
+            and not load.failed
+            and refused == 0
+            and healthy == 0
+            and remaining == 999
+            and flat
+        )
 
 
 async def bodies(directory: Path) -> bool:
@@ -212,12 +257,22 @@ async def bodies(directory: Path) -> bool:
         downloaded = received.hexdigest() == sent.hexdigest()
         client.close()
         rise = (max(up_most, most) - before) / 2**20
-        print(f"256 MiB: upload identical {uploaded}, download identical {downloaded}, memory up by {rise:.1f} MiB")
+        print(
+            f"256 MiB: upload identical {uploaded}, download identical {downloaded}, memory up "
+            f"by {rise:.1f} MiB"
+        )
         return uploaded and downloaded and rise < 32
 
 
 def main() -> int:
-    known = {"shares": shares, "kill": kill, "reloads": reloads, "bodies": bodies, **WIRE, **SCENARIOS}
+    known = {
+        "shares": shares,
+        "kill": kill,
+        "reloads": reloads,
+        "bodies": bodies,
+        **WIRE,
+        **SCENARIOS,
+    }
     good = True
     for name in sys.argv[1:] or known:
         with tempfile.TemporaryDirectory() as directory:

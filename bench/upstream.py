@@ -34,7 +34,8 @@ class State:
 
     def __init__(self, record: str, name: str, delay: float) -> None:
         self.record, self.unread = (
-            os.open(record + more, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600) for more in ("", ".unread")
+            os.open(record + more, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            for more in ("", ".unread")
         )
         self.name = name.encode()
         self.delay = delay
@@ -47,7 +48,8 @@ class State:
         self.random = random.Random(7)
 
     def lose(self, connection: socket.socket) -> None:
-        """Closes a connection, and notes what has arrived on it up to that moment and was not read."""
+        """Closes a connection, and notes what has arrived on it up to that moment and was not
+        read."""
         try:
             unread = connection.recv(65536, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except OSError:
@@ -72,8 +74,11 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.state.connections.discard(self)
-        if self.state.stopping:  # A duplicate stays open until this is over; the end goes out when that is closed.
-            connection = socket.socket(fileno=os.dup(self.transport.get_extra_info("socket").fileno()))
+        # A duplicate stays open until this is over; the end goes out when that is closed.
+        if self.state.stopping:
+            connection = socket.socket(
+                fileno=os.dup(self.transport.get_extra_info("socket").fileno())
+            )
             asyncio.get_running_loop().call_soon(self.state.lose, connection)
 
     def data_received(self, data: bytes) -> None:
@@ -113,7 +118,10 @@ class Connection(asyncio.Protocol):
 
     def answer(self, status: int, body: bytes) -> None:
         close = b"Connection: close\r\n" if self.state.stopping else b""
-        self.transport.write(b"HTTP/1.1 %d Status\r\nContent-Length: %d\r\n%b\r\n%b" % (status, len(body), close, body))
+        self.transport.write(
+            b"HTTP/1.1 %d Status\r\nContent-Length: %d\r\n%b\r\n%b"
+            % (status, len(body), close, body)
+        )
         self.busy = False
         if self.state.stopping:
             self.transport.close()
@@ -138,13 +146,18 @@ def refuse(listener: socket.socket, state: State) -> None:
 async def serve(record: str, name: str, delay: float, ports: list[int]) -> None:
     loop = asyncio.get_running_loop()
     state = State(record, name, delay)
-    servers = [await loop.create_server(lambda: Connection(state), "127.0.0.1", port, backlog=1024) for port in ports]
+    servers = [
+        await loop.create_server(lambda: Connection(state), "127.0.0.1", port, backlog=1024)
+        for port in ports
+    ]
     stop = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     print("ready", flush=True)
     await stop.wait()
     state.stopping = True
-    listeners = [socket.socket(fileno=os.dup(one.fileno())) for server in servers for one in server.sockets]
+    listeners = [
+        socket.socket(fileno=os.dup(one.fileno())) for server in servers for one in server.sockets
+    ]
     for server in servers:
         server.close()
     for listener in listeners:
@@ -157,4 +170,6 @@ async def serve(record: str, name: str, delay: float, ports: list[int]) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(sys.argv[1], sys.argv[2], float(sys.argv[3]), [int(port) for port in sys.argv[4:]]))
+    asyncio.run(
+        serve(sys.argv[1], sys.argv[2], float(sys.argv[3]), [int(port) for port in sys.argv[4:]])
+    )

@@ -37,7 +37,8 @@ EVENTS = 300
 async def upstream(stack: AsyncExitStack) -> int:
     """`tests.origin` in a process of its own; its port."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", "import socket; s = socket.socket(); s.bind(('127.0.0.1', 0)); print(s.getsockname()[1])",
+        sys.executable, "-c", ("import socket; s = socket.socket(); s.bind(('127.0.0.1', 0)); "
+            "print(s.getsockname()[1])"),
         stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     port = int((await process.communicate())[0])
@@ -71,7 +72,9 @@ async def gigabyte(directory: Path) -> bool:
         await client.get("/", KEY)
         before = gateway.rss()
         sent, most, began = hashlib.sha256(), before, time.monotonic()
-        await client.send(f"PUT /digest HTTP/1.1\r\nHost: a\r\n{KEY}\r\nContent-Length: {GIB}\r\n\r\n".encode())
+        await client.send(
+            f"PUT /digest HTTP/1.1\r\nHost: a\r\n{KEY}\r\nContent-Length: {GIB}\r\n\r\n".encode()
+        )
         for start in range(0, GIB, 65536):
             chunk = block(start)
             sent.update(chunk)
@@ -81,7 +84,11 @@ async def gigabyte(directory: Path) -> bool:
         up = (await client.read()).body.decode() == sent.hexdigest()
         up_rise, up_took = (max(most, gateway.rss()) - before) / 2**20, time.monotonic() - began
         most, began = gateway.rss(), time.monotonic()
-        await client.send(f"GET /bytes/{GIB} HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip\r\n{KEY}\r\n\r\n".encode())
+        await client.send(
+            (
+                f"GET /bytes/{GIB} HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip\r\n{KEY}\r\n\r\n"
+            ).encode()
+        )
         await client.head()
         received, left, reads = hashlib.sha256(), GIB, 0
         while left:
@@ -95,8 +102,14 @@ async def gigabyte(directory: Path) -> bool:
         down = received.hexdigest() == sent.hexdigest()
         down_rise = (max(most, gateway.rss()) - before) / 2**20
         client.close()
-    print(f"gigabyte: up {'identical' if up else 'DIFFERENT'} in {up_took:.1f} s, memory up by {up_rise:.1f} MiB")
-    print(f"  down {'identical' if down else 'DIFFERENT'} in {time.monotonic() - began:.1f} s, memory up by {down_rise:.1f} MiB")
+    print(
+        f"gigabyte: up {'identical' if up else 'DIFFERENT'} in {up_took:.1f} s, memory up by "
+        f"{up_rise:.1f} MiB"
+    )
+    print(
+        f"  down {'identical' if down else 'DIFFERENT'} in {time.monotonic() - began:.1f} s, "
+        f"memory up by {down_rise:.1f} MiB"
+    )
     return up and down and max(up_rise, down_rise) < 32
 
 
@@ -108,7 +121,9 @@ async def idle(directory: Path) -> bool:
     limits = "[server]\nidle_timeout = '10m'\nheader_timeout = '15s'\n"
     async with AsyncExitStack() as stack:
         port = await upstream(stack)
-        gateway = await stack.enter_async_context(Process(configure(directory, PLAIN, port, limits)))
+        gateway = await stack.enter_async_context(
+            Process(configure(directory, PLAIN, port, limits))
+        )
         async with Load(gateway.port, 32) as load:
             await load.more(2000)
         before = gateway.rss()
@@ -130,10 +145,25 @@ async def idle(directory: Path) -> bool:
         alive = sum(message.status == 200 for message in first)
         for client in (*silent, *slow):
             client.close()
-    print(f"idle: {IDLE} connections cost {new:.1f} KiB each before their first request, {used:.1f} KiB after it")
-    print(f"  {load.total} ordinary requests meanwhile at {rate:.0f}/s, {bad} not 200, {len(load.failed)} broke")
-    print(f"  the {SLOW} slow ones were ended: {dict(ended)}; of {len(first)} idle ones asked again {alive} got 200")
-    return max(used, new) < 20 and not bad and not load.failed and not ended["something else"] and alive == len(first)
+    print(
+        f"idle: {IDLE} connections cost {new:.1f} KiB each before their first request, "
+        f"{used:.1f} KiB after it"
+    )
+    print(
+        f"  {load.total} ordinary requests meanwhile at {rate:.0f}/s, {bad} not 200, "
+        f"{len(load.failed)} broke"
+    )
+    print(
+        f"  the {SLOW} slow ones were ended: {dict(ended)}; of {len(first)} idle ones asked "
+        f"again {alive} got 200"
+    )
+    return (
+        max(used, new) < 20
+        and not bad
+        and not load.failed
+        and not ended["something else"]
+        and alive == len(first)
+    )
 
 
 async def _drip(client: Client) -> str:
@@ -158,9 +188,13 @@ async def events(directory: Path) -> bool:
     origin."""
     go: asyncio.Queue[None] = asyncio.Queue()
 
-    async def tell(origin: Origin, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    async def tell(
+        origin: Origin, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> bool:
         mine = go
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n")
+        writer.write(
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
+        )
         while True:
             await mine.get()
             writer.write(b"data: %d\n\n" % time.perf_counter_ns())
@@ -186,14 +220,19 @@ async def events(directory: Path) -> bool:
     async with AsyncExitStack() as stack:
         origin = await Origin(tell).start()
         stack.push_async_callback(origin.stop)
-        gateway = await stack.enter_async_context(Process(configure(directory, everything(), origin.port)))
+        gateway = await stack.enter_async_context(
+            Process(configure(directory, everything(), origin.port))
+        )
         gc.disable()
         direct, direct_rest = await delays(origin.port)
         first, rest = await delays(gateway.port)
         gc.enable()
     added = statistics.median(rest) - statistics.median(direct_rest)
     print(f"events: the first after {first:.2f} ms (straight from the origin {direct:.2f})")
-    print(f"  later ones after {statistics.median(rest):.2f} ms, at worst {max(rest):.2f}; added {added:.2f} ms")
+    print(
+        f"  later ones after {statistics.median(rest):.2f} ms, at worst {max(rest):.2f}; added "
+        f"{added:.2f} ms"
+    )
     return first - direct < 5 and added < 5
 
 
@@ -205,4 +244,8 @@ async def _event(client: Client) -> float:
     return (time.perf_counter_ns() - int(line[6:])) / 1e6
 
 
-SCENARIOS: dict[str, Callable[[Path], Awaitable[bool]]] = {"gigabyte": gigabyte, "idle": idle, "events": events}
+SCENARIOS: dict[str, Callable[[Path], Awaitable[bool]]] = {
+    "gigabyte": gigabyte,
+    "idle": idle,
+    "events": events,
+}

@@ -38,7 +38,9 @@ def free_ports(count: int) -> list[int]:
 class Server:
     """A bench/upstream.py process; it can be ended and started again on its ports."""
 
-    def __init__(self, directory: Path, name: str, delay: float = 0.0, ports: list[int] | None = None) -> None:
+    def __init__(
+        self, directory: Path, name: str, delay: float = 0.0, ports: list[int] | None = None
+    ) -> None:
         self.name = name
         self.delay = delay
         self.ports = ports or free_ports(1)
@@ -141,7 +143,9 @@ class Drive:
     pause: seconds each waits after an answer, 0 for as fast as it goes.
     """
 
-    def __init__(self, port: int, connections: int = 64, *, posts: int = 0, pause: float = 0.0) -> None:
+    def __init__(
+        self, port: int, connections: int = 64, *, posts: int = 0, pause: float = 0.0
+    ) -> None:
         self.port = port
         self.connections = connections
         self.posts = posts
@@ -173,7 +177,10 @@ class Drive:
             name = f"{index}.{next(numbers)}" if post else ""
             request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
             if post:
-                request = b"POST / HTTP/1.1\r\nHost: a\r\nX-Id: %b\r\nContent-Length: 5\r\n\r\nhello" % name.encode()
+                request = (
+                    b"POST / HTTP/1.1\r\nHost: a\r\nX-Id: %b\r\nContent-Length: 5\r\n\r\nhello"
+                    % name.encode()
+                )
             began = time.perf_counter()
             try:
                 if client is None:
@@ -195,10 +202,14 @@ class HAProxy:
     """HAProxy in front of the servers: leastconn, the checks of the scenarios, retries of what is
     safe to repeat."""
 
-    def __init__(self, directory: Path, servers: list[Server], more: str = "", server: str = "") -> None:
+    def __init__(
+        self, directory: Path, servers: list[Server], more: str = "", server: str = ""
+    ) -> None:
         self.port, self.stats = free_ports(2)
         self.file = directory / "haproxy.cfg"
-        lines = "\n".join(f"  server s{one.name} 127.0.0.1:{one.port} check {server}" for one in servers)
+        lines = "\n".join(
+            f"  server s{one.name} 127.0.0.1:{one.port} check {server}" for one in servers
+        )
         self.file.write_text(f"""global
   nbthread 1
   maxconn 8000
@@ -230,9 +241,16 @@ backend b
         self.process: asyncio.subprocess.Process | None = None
 
     async def __aenter__(self) -> HAProxy:
-        program = shutil.which("haproxy", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin") or "haproxy"
+        program = (
+            shutil.which("haproxy", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
+            or "haproxy"
+        )
         self.process = await asyncio.create_subprocess_exec(
-            program, "-f", str(self.file), stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
+            program,
+            "-f",
+            str(self.file),
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
         )
         for _ in range(100):
             try:
@@ -256,7 +274,10 @@ backend b
 
 
 ROUTE = '[[route]]\nprefix = "/"\nupstream = "origin"\n'
-CHECKS = 'health = { path = "/health", interval = "500ms", timeout = "400ms", unhealthy_threshold = 2, healthy_threshold = 2 }\n'
+CHECKS = (
+    'health = { path = "/health", interval = "500ms", timeout = "400ms", '
+    "unhealthy_threshold = 2, healthy_threshold = 2 }\n"
+)
 
 
 def gateway(directory: Path, servers: list[Server], more: str = "", route: str = ROUTE) -> Process:

@@ -1,4 +1,5 @@
-"""Starts sample services and the gateway with the shipped files, and prints lines that show what it does. Ctrl-C ends it all.
+"""Starts sample services and the gateway with the shipped files, and prints lines that show what it
+does. Ctrl-C ends it all.
 
 The files are copied to .demo/ first, anew at every start, so that the lines may change them.
 """
@@ -64,7 +65,9 @@ def choose_ports(anywhere: bool) -> dict[int, int]:
             except OSError:
                 taken.append(str(port))
     if taken:
-        raise Trouble(f"in use: port {', '.join(taken)}. Stop what listens there, or use --free-ports.")
+        raise Trouble(
+            f"in use: port {', '.join(taken)}. Stop what listens there, or use --free-ports."
+        )
     return {port: port for port in wanted}
 
 
@@ -80,7 +83,17 @@ def copy_configuration(folder: Path, ports: dict[int, int]) -> None:
 
 
 def create_key(folder: Path) -> str:
-    command = [sys.executable, "-m", "gateway", "keys", "create", "--client", "demo", "--file", str(folder / "keys.toml")]
+    command = [
+        sys.executable,
+        "-m",
+        "gateway",
+        "keys",
+        "create",
+        "--client",
+        "demo",
+        "--file",
+        str(folder / "keys.toml"),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     key = re.search(r"bec_[0-9a-f]{64}", done.stdout)
     if done.returncode or key is None:
@@ -96,7 +109,8 @@ class Processes:
         self.running: dict[int, subprocess.Popen[bytes]] = {}
 
     def start(self, port: int, name: str, *command: str) -> None:
-        """In a session of its own: Ctrl-C reaches this process only, which then ends the others one by one."""
+        """In a session of its own: Ctrl-C reaches this process only, which then ends the others one
+        by one."""
         env = {
             **os.environ,
             "GATEWAY_KEYS": str(self.folder / "keys.toml"),
@@ -104,7 +118,12 @@ class Processes:
         }
         with (self.folder / f"{name}.log").open("wb") as log:
             self.running[port] = subprocess.Popen(
-                [sys.executable, *command], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env, start_new_session=True
+                [sys.executable, *command],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=env,
+                start_new_session=True,
             )
 
     def wait(self, port: int, name: str, url: str, seconds: float = 20) -> None:
@@ -137,10 +156,21 @@ def running(folder: Path, ports: dict[int, int]) -> Iterator[Processes]:
     processes = Processes(folder)
     try:
         for port, (service, name) in SERVICES.items():
-            processes.start(port, name, str(ROOT / "demo/services.py"), service, "--name", name, "--port", str(ports[port]))
+            processes.start(
+                port,
+                name,
+                str(ROOT / "demo/services.py"),
+                service,
+                "--name",
+                name,
+                "--port",
+                str(ports[port]),
+            )
         for port, (_, name) in SERVICES.items():
             processes.wait(port, name, f"http://127.0.0.1:{ports[port]}/health")
-        processes.start(GATEWAY, "gateway", "-m", "gateway", "run", "--config", str(folder / "gateway.toml"))
+        processes.start(
+            GATEWAY, "gateway", "-m", "gateway", "run", "--config", str(folder / "gateway.toml")
+        )
         processes.wait(GATEWAY, "gateway", f"http://127.0.0.1:{ports[ADMIN]}/admin/ready")
         yield processes
     finally:
@@ -197,7 +227,11 @@ def demonstrate(folder: Path, options: argparse.Namespace) -> int:
         scene = scene_of(folder, ports, key, processes)
         if options.check:
             return 1 if check(lines(scene)) else 0
-        print(f"The gateway is at {scene.gateway}, process {scene.pid}; configuration and logs are in {scene.folder}/.")
+        print(
+            f"The gateway is at {scene.gateway}, process {scene.pid}; configuration and logs "
+            f"are "
+            f"in {scene.folder}/."
+        )
         print("Copy these into another terminal, in this order and from this directory:")
         for one in lines(scene):
             show(one)
@@ -207,12 +241,24 @@ def demonstrate(folder: Path, options: argparse.Namespace) -> int:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="bin/demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="run every printed line, tell whether it does what it says, and end")
-    parser.add_argument("--free-ports", action="store_true", help="use ports that are free, and a temporary directory")
+    parser = argparse.ArgumentParser(
+        prog="bin/demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="run every printed line, tell whether it does what it says, and end",
+    )
+    parser.add_argument(
+        "--free-ports",
+        action="store_true",
+        help="use ports that are free, and a temporary directory",
+    )
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, end)
-    folder = Path(tempfile.mkdtemp(prefix="gateway-demo-")) if options.free_ports else ROOT / ".demo"
+    folder = (
+        Path(tempfile.mkdtemp(prefix="gateway-demo-")) if options.free_ports else ROOT / ".demo"
+    )
     try:
         if not options.free_ports:
             shutil.rmtree(folder, ignore_errors=True)

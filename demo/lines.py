@@ -1,4 +1,5 @@
-"""What the demonstration shows: one line to copy each, what to expect of it, and how to tell that it happened."""
+"""What the demonstration shows: one line to copy each, what to expect of it, and how to tell that
+it happened."""
 
 from __future__ import annotations
 
@@ -9,7 +10,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Line:
-    """`shows` is the title, `command` a line of shell, `expect` its result in words, `patterns` what its output must match."""
+    """`shows` is the title, `command` a line of shell, `expect` its result in words, `patterns`
+    what its output must match."""
 
     shows: str
     command: str
@@ -18,19 +20,27 @@ class Line:
 
     def missing(self, output: str) -> list[str]:
         """The patterns that `output` does not match."""
-        return [one for one in self.patterns if not re.search(one, output, re.MULTILINE | re.IGNORECASE)]
+        return [
+            one for one in self.patterns if not re.search(one, output, re.MULTILINE | re.IGNORECASE)
+        ]
 
     def run(self) -> str:
         """What the command printed, both streams."""
         done = subprocess.run(
-            ["bash", "-c", self.command], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False
+            ["bash", "-c", self.command],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
         )
         return done.stdout.replace("\r", "") + done.stderr
 
 
 @dataclass(frozen=True)
 class Scene:
-    """What the lines speak of: addresses, a working key, processes, and the folder with the configuration in force."""
+    """What the lines speak of: addresses, a working key, processes, and the folder with the
+    configuration in force."""
 
     gateway: str
     admin: str
@@ -55,20 +65,39 @@ def requests(scene: Scene) -> list[Line]:
         Line(
             "a partner's request",
             f"curl -i {key} {api}/cameras",
-            "200 and a list of cameras; X-Instance says which of three instances answered, RateLimit what is left",
-            (r"^HTTP/1.1 200 ", r"^X-Instance: camera-\d", r"^X-RateLimit-Limit: 1000", r"^X-Request-ID: ", r'"camera-18"'),
+            (
+                "200 and a list of cameras; X-Instance says which of three instances answered, "
+                "RateLimit what is left"
+            ),
+            (
+                r"^HTTP/1.1 200 ",
+                r"^X-Instance: camera-\d",
+                r"^X-RateLimit-Limit: 1000",
+                r"^X-Request-ID: ",
+                r'"camera-18"',
+            ),
         ),
         Line(
             "without a key",
             f"curl -i {api}/cameras",
             "401, application/problem+json with the code AUTH_001",
-            (r"^HTTP/1.1 401 ", r"^Content-Type: application/problem\+json", r"^WWW-Authenticate: ", r'"AUTH_001"'),
+            (
+                r"^HTTP/1.1 401 ",
+                r"^Content-Type: application/problem\+json",
+                r"^WWW-Authenticate: ",
+                r'"AUTH_001"',
+            ),
         ),
         Line(
             "a body that does not fit its schema",
             f"curl -i {key} {json} -d '{bad}' {api}/cameras",
             "422 with one entry per field: location is missing, name is empty, count is negative",
-            (r"^HTTP/1.1 422 ", r'"field": ?"[^"]*location', r'"field": ?"[^"]*name', r'"field": ?"[^"]*count'),
+            (
+                r"^HTTP/1.1 422 ",
+                r'"field": ?"[^"]*location',
+                r'"field": ?"[^"]*name',
+                r'"field": ?"[^"]*count',
+            ),
         ),
         Line(
             "a body that does",
@@ -79,14 +108,25 @@ def requests(scene: Scene) -> list[Line]:
         Line(
             "an answer from the cache",
             f"curl -s -o /dev/null {key} {api}/cameras/7; curl -i {key} {api}/cameras/7",
-            "200 with Cache-Status: gateway; hit and an Age: the origin allows five minutes, and was asked once",
+            (
+                "200 with Cache-Status: gateway; hit and an Age: the origin allows five minutes, "
+                "and "
+                "was asked once"
+            ),
             (r"^HTTP/1.1 200 ", r"^Cache-Status: gateway; hit", r"^Age: \d+"),
         ),
         Line(
             "a browser's preflight",
-            f"curl -i -X OPTIONS -H 'Origin: https://app.example.com' -H 'Access-Control-Request-Method: PUT' {api}/cameras/7",
+            (
+                f"curl -i -X OPTIONS -H 'Origin: https://app.example.com' -H "
+                f"'Access-Control-Request-Method: PUT' {api}/cameras/7"
+            ),
             "204 with Access-Control-Allow-Origin and -Methods",
-            (r"^HTTP/1.1 204 ", r"^Access-Control-Allow-Origin: https://app\.example\.com", r"^Access-Control-Allow-Methods: "),
+            (
+                r"^HTTP/1.1 204 ",
+                r"^Access-Control-Allow-Origin: https://app\.example\.com",
+                r"^Access-Control-Allow-Methods: ",
+            ),
         ),
         Line(
             "compression",
@@ -121,7 +161,10 @@ def limits_and_failures(scene: Scene) -> list[Line]:
         ),
         Line(
             "an instance dies",
-            f"kill {scene.camera_pid}; sleep 0.3; for i in $(seq 20); do {codes} {key} {api}/cameras; done; echo",
+            (
+                f"kill {scene.camera_pid}; sleep 0.3; for i in $(seq 20); do {codes} {key} "
+                f"{api}/cameras; done; echo"
+            ),
             "twenty times 200: what hits the dead instance is retried on another",
             (r"^(200 ){20}$",),
         ),
@@ -147,7 +190,10 @@ def operations(scene: Scene) -> list[Line]:
         Line(
             "health, for operators",
             f"curl -s {scene.admin}/admin/health; echo",
-            "every endpoint with what is known about it, and the dead one ejected for half a minute",
+            (
+                "every endpoint with what is known about it, and the dead one ejected for half a "
+                "minute"
+            ),
             (r'"ejected"', r'"healthy"'),
         ),
         Line(
@@ -158,7 +204,10 @@ def operations(scene: Scene) -> list[Line]:
         ),
         Line(
             "metrics",
-            f"curl -s {scene.admin}/metrics | grep -E '^gateway_(requests_total|retries_total|config_last_reload_success)'",
+            (
+                f"curl -s {scene.admin}/metrics | grep -E "
+                f"'^gateway_(requests_total|retries_total|config_last_reload_success)'"
+            ),
             "requests by route, method and code; the retries; 1 for the reload",
             (
                 r'^gateway_requests_total\{.*route="cameras".*\} [1-9]',

@@ -1,4 +1,5 @@
-"""Sample services behind the gateway: a camera API, an account API and a partner's feed. Deterministic, in memory.
+"""Sample services behind the gateway: a camera API, an account API and a partner's feed.
+Deterministic, in memory.
 
     python demo/services.py cameras --name camera-1 --port 3001
 
@@ -20,7 +21,13 @@ CAMERAS = web.AppKey("cameras", dict[int, dict[str, Any]])
 
 def camera(number: int) -> dict[str, Any]:
     status = "active" if number % 3 else "offline"
-    return {"id": number, "name": f"camera-{number}", "location": f"gate {number}", "status": status, "count": number * 7}
+    return {
+        "id": number,
+        "name": f"camera-{number}",
+        "location": f"gate {number}",
+        "status": status,
+        "count": number * 7,
+    }
 
 
 async def list_cameras(request: web.Request) -> web.Response:
@@ -60,7 +67,10 @@ async def delete_camera(request: web.Request) -> web.Response:
 
 async def counts(request: web.Request) -> web.Response:
     total = sum(one["count"] for one in request.app[CAMERAS].values())
-    return web.json_response({"cameras": len(request.app[CAMERAS]), "total": total}, headers={"Cache-Control": "max-age=60"})
+    return web.json_response(
+        {"cameras": len(request.app[CAMERAS]), "total": total},
+        headers={"Cache-Control": "max-age=60"},
+    )
 
 
 async def slow(request: web.Request) -> web.Response:
@@ -71,7 +81,9 @@ async def slow(request: web.Request) -> web.Response:
 
 async def events(request: web.Request) -> web.StreamResponse:
     """Server-sent events: `?count=` of them, a tenth of a second apart."""
-    response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
+    response = web.StreamResponse(
+        headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"}
+    )
     await response.prepare(request)
     for number in range(1, int(request.query.get("count", "5")) + 1):
         await response.write(f"id: {number}\nevent: counted\ndata: {number * 7}\n\n".encode())
@@ -84,7 +96,9 @@ async def log_in(request: web.Request) -> web.Response:
 
 
 async def feed(request: web.Request) -> web.Response:
-    return web.json_response({"partner": request.headers.get("X-Client-ID", ""), "items": [1, 2, 3]})
+    return web.json_response(
+        {"partner": request.headers.get("X-Client-ID", ""), "items": [1, 2, 3]}
+    )
 
 
 async def health(request: web.Request) -> web.Response:
@@ -130,12 +144,20 @@ def application(service: str, name: str) -> web.Application:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("service", choices=SERVICES)
     parser.add_argument("--name", default="sample")
     parser.add_argument("--port", type=int, required=True)
     options = parser.parse_args()
-    web.run_app(application(options.service, options.name), host="127.0.0.1", port=options.port, print=None, access_log=None)
+    web.run_app(
+        application(options.service, options.name),
+        host="127.0.0.1",
+        port=options.port,
+        print=None,
+        access_log=None,
+    )
 
 
 if __name__ == "__main__":

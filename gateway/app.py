@@ -94,7 +94,9 @@ class Gateway:
         if config.metrics is not None:
             self._metrics = AdminListener(make_app(self, config, PUBLIC), tls)
             with binding(config.metrics.host, config.metrics.port):
-                self.metrics_port = await self._metrics.start(config.metrics.host, config.metrics.port)
+                self.metrics_port = await self._metrics.start(
+                    config.metrics.host, config.metrics.port
+                )
 
     def _admin_tls(self, config: AdminConfig) -> ssl.SSLContext | None:
         """Raises ConfigErrors."""
@@ -167,7 +169,11 @@ class Gateway:
 
     def _on_signal(self, number: int) -> None:
         if number in STOPPING:
-            log.info("%s: %s", signal.Signals(number).name, "draining" if self._serving else "not starting")
+            log.info(
+                "%s: %s",
+                signal.Signals(number).name,
+                "draining" if self._serving else "not starting",
+            )
             self._stop.set()
             if self._starting is not None:
                 self._starting.cancel()
@@ -258,7 +264,10 @@ class Gateway:
             "files": [str(file) for file in loaded.files],
             "warnings": [str(problem) for problem in loaded.warnings],
             "upstreams": {
-                name: {"balance": upstream.balance, "endpoints": [endpoint.url for endpoint in upstream.endpoints]}
+                name: {
+                    "balance": upstream.balance,
+                    "endpoints": [endpoint.url for endpoint in upstream.endpoints],
+                }
                 for name, upstream in loaded.upstreams.items()
             },
             "pipelines": {
@@ -321,7 +330,9 @@ class Gateway:
             return ()
         where = self.addresses()
         return tuple(
-            f"[{name}] waits for a restart; it is on {where[name]}" if name in where else f"[{name}] waits for a restart"
+            f"[{name}] waits for a restart; it is on {where[name]}"
+            if name in where
+            else f"[{name}] waits for a restart"
             for name in restarts(runtime.started, runtime.snapshot.loaded.gateway)
         )
 
@@ -337,5 +348,11 @@ def binding(host: str, port: int) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
-        raise OSError(error.errno, f"cannot listen on {address(host, port)}: {reason.lower()}") from error
+        reason = (
+            os.strerror(error.errno)
+            if error.errno and error.errno > 0
+            else error.strerror or str(error)
+        )
+        raise OSError(
+            error.errno, f"cannot listen on {address(host, port)}: {reason.lower()}"
+        ) from error

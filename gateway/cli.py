@@ -40,15 +40,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     from gateway.commands import keys, tokens, users
 
-    parser = argparse.ArgumentParser(prog="gateway", description="An edge API gateway: TOML in, traffic through.")
+    parser = argparse.ArgumentParser(
+        prog="gateway", description="An edge API gateway: TOML in, traffic through."
+    )
     parser.add_argument("--version", action="version", version=f"gateway {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    run = commands.add_parser("run", help="serve; TERM drains and stops, HUP reloads, USR1 reopens log files")
+    run = commands.add_parser(
+        "run", help="serve; TERM drains and stops, HUP reloads, USR1 reopens log files"
+    )
     _config(run)
     run.set_defaults(run=_run)
 
-    check = commands.add_parser("check", help="compile everything as a reload would; print every error and lint")
+    check = commands.add_parser(
+        "check", help="compile everything as a reload would; print every error and lint"
+    )
     _config(check)
     check.set_defaults(run=_check)
 
@@ -62,17 +68,27 @@ def _parser() -> argparse.ArgumentParser:
     ):
         command = commands.add_parser(name, help=help)
         _config(command)
-        command.add_argument("--admin", metavar="URL", help="the admin listener; default: as the configuration says")
+        command.add_argument(
+            "--admin", metavar="URL", help="the admin listener; default: as the configuration says"
+        )
         command.set_defaults(run=function)
 
     schema = commands.add_parser("schema", help="JSON Schema of every TOML file, for editors")
-    schema.add_argument("name", nargs="?", help="one file's schema alone: gateway, upstreams or pipeline")
+    schema.add_argument(
+        "name", nargs="?", help="one file's schema alone: gateway, upstreams or pipeline"
+    )
     schema.set_defaults(run=_schema)
     return parser
 
 
 def _config(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", type=Path, default=Path("gateway.toml"), metavar="FILE", help="default: gateway.toml")
+    parser.add_argument(
+        "--config",
+        type=Path,
+        default=Path("gateway.toml"),
+        metavar="FILE",
+        help="default: gateway.toml",
+    )
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -91,13 +107,17 @@ def _check(options: argparse.Namespace) -> int:
         for problem in errors.problems:
             print(problem)
         count = len(errors.errors)
-        print(f"{count} error{'s' if count != 1 else ''}, {len(errors.problems) - count} warnings", file=sys.stderr)
+        print(
+            f"{count} error{'s' if count != 1 else ''}, {len(errors.problems) - count} warnings",
+            file=sys.stderr,
+        )
         return 1
     for problem in loaded.warnings:
         print(problem)
     routes = sum(len(pipeline.routes) for pipeline in loaded.pipelines)
     print(
-        f"ok: {len(loaded.pipelines)} pipelines, {routes} routes, {len(loaded.upstreams)} upstreams, "
+        f"ok: {len(loaded.pipelines)} pipelines, {routes} routes, {len(loaded.upstreams)} "
+        f"upstreams, "
         f"{len(loaded.warnings)} warnings, configuration {loaded.hash}"
     )
     return 0
@@ -121,7 +141,10 @@ def _ask(options: argparse.Namespace, method: str, path: str) -> int:
         try:
             admin = admin_of(options.config, os.environ)
         except ConfigErrors as errors:
-            print(f"gateway: the admin listener is not known, use --admin URL: {errors.problems[0]}", file=sys.stderr)
+            print(
+                f"gateway: the admin listener is not known, use --admin URL: {errors.problems[0]}",
+                file=sys.stderr,
+            )
             return 1
         if admin is None:
             print(f"gateway: {options.config} has no admin listener", file=sys.stderr)
@@ -145,7 +168,10 @@ def _schema(options: argparse.Namespace) -> int:
     schemas = json_schemas(schema_for, middlewares.names())
     if options.name is not None:
         if options.name not in schemas:
-            print(f"gateway: no schema {options.name!r}; there are {', '.join(schemas)}", file=sys.stderr)
+            print(
+                f"gateway: no schema {options.name!r}; there are {', '.join(schemas)}",
+                file=sys.stderr,
+            )
             return 1
         print(json.dumps(schemas[options.name], indent=2))
         return 0

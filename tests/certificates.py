@@ -52,10 +52,14 @@ class Authority:
         key = ec.generate_private_key(ec.SECP256R1())
         now = datetime.now(UTC)
         if subject is None:
-            subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, names[0])] if names else [])
+            subject = x509.Name(
+                [x509.NameAttribute(x509.NameOID.COMMON_NAME, names[0])] if names else []
+            )
         built = self._builder(subject, key, now + begins * DAY, now + days * DAY)
         if names:
-            built = built.add_extension(x509.SubjectAlternativeName([_general(one) for one in names]), critical=False)
+            built = built.add_extension(
+                x509.SubjectAlternativeName([_general(one) for one in names]), critical=False
+            )
         self._write(name, built.sign(self._key, hashes.SHA256()), key, password)
         return self.directory / f"{name}.pem"
 
@@ -79,14 +83,25 @@ class Authority:
             .serial_number(x509.random_serial_number())
             .not_valid_before(begins)
             .not_valid_after(ends)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
+            .add_extension(
+                x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False
+            )
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()),
+                critical=False,
+            )
         )
 
     def _write(
-        self, name: str, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey, password: bytes | None = None
+        self,
+        name: str,
+        certificate: x509.Certificate,
+        key: ec.EllipticCurvePrivateKey,
+        password: bytes | None = None,
     ) -> None:
-        (self.directory / f"{name}.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        (self.directory / f"{name}.pem").write_bytes(
+            certificate.public_bytes(serialization.Encoding.PEM)
+        )
         hidden: serialization.KeySerializationEncryption = serialization.NoEncryption()
         if password is not None:
             hidden = serialization.BestAvailableEncryption(password)

@@ -29,10 +29,16 @@ class Client:
         self.writer = writer
 
     @classmethod
-    async def connect(cls, port: int, tls: ssl.SSLContext | None = None, name: str = "gateway.test") -> Client:
+    async def connect(
+        cls, port: int, tls: ssl.SSLContext | None = None, name: str = "gateway.test"
+    ) -> Client:
         """`tls` and the `name` to ask for, where the gateway is to be met over TLS."""
         hostname = name if tls is not None else None
-        return cls(*await asyncio.open_connection("127.0.0.1", port, limit=2**20, ssl=tls, server_hostname=hostname))
+        return cls(
+            *await asyncio.open_connection(
+                "127.0.0.1", port, limit=2**20, ssl=tls, server_hostname=hostname
+            )
+        )
 
     def close(self) -> None:
         self.writer.close()
@@ -55,7 +61,9 @@ class Client:
             if method == "HEAD" or status in (204, 304):
                 pass
             elif "content-length" in fields:
-                body = await asyncio.wait_for(self.reader.readexactly(int(fields["content-length"])), 20)
+                body = await asyncio.wait_for(
+                    self.reader.readexactly(int(fields["content-length"])), 20
+                )
             elif fields.get("transfer-encoding") == "chunked":
                 parts = []
                 while size := int((await self.reader.readuntil(b"\r\n")).strip(), 16):
@@ -70,7 +78,9 @@ class Client:
             body = getattr(error, "partial", b"")
         return Message(status, head, body, whole, fields)
 
-    async def get(self, path: str, *lines: str, method: str = "GET", body: bytes | None = None) -> Message:
+    async def get(
+        self, path: str, *lines: str, method: str = "GET", body: bytes | None = None
+    ) -> Message:
         """One request with the given extra header lines, and its response."""
         head = [f"{method} {path} HTTP/1.1", "Host: gateway.test", *lines]
         if body is not None:

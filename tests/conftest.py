@@ -10,11 +10,17 @@ import pytest
 from hypothesis import settings
 
 settings.register_profile("untimed", deadline=None)
-settings.load_profile("untimed")  # How long an example takes says more about the machine than about the code.
+settings.load_profile(
+    "untimed"
+)  # How long an example takes says more about the machine than about the code.
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--modes", action="store_true", help="run every flow test in all three modes of tests/flow/modes.py")
+    parser.addoption(
+        "--modes",
+        action="store_true",
+        help="run every flow test in all three modes of tests/flow/modes.py",
+    )
 
 
 @pytest.hookimpl(wrapper=True)

@@ -26,7 +26,9 @@ from gateway.lifetime.registry import Draft, Registry
 
 Headers = Mapping[str, str] | Iterable[tuple[str, str]]
 
-_AT_START = {name for name, one in signature(Exchange).parameters.items() if one.kind is one.KEYWORD_ONLY}
+_AT_START = {
+    name for name, one in signature(Exchange).parameters.items() if one.kind is one.KEYWORD_ONLY
+}
 
 
 def pairs(headers: Headers) -> list[Pair]:
@@ -102,7 +104,8 @@ class Body:
 
 
 class Stream:
-    """A reply's body that arrives in chunks; an exception among them is raised when its turn comes."""
+    """A reply's body that arrives in chunks; an exception among them is raised when its turn
+    comes."""
 
     def __init__(self, *chunks: bytes | BaseException) -> None:
         self.chunks = list(chunks)
@@ -150,7 +153,9 @@ class World:
         self.draft = self.kept.draft()
         self.before: Draft | None = None
 
-    def context(self, name: str, *, route: str = "", pipeline: str = "partner", **more: Any) -> Context:
+    def context(
+        self, name: str, *, route: str = "", pipeline: str = "partner", **more: Any
+    ) -> Context:
         given = {
             "home": self.directory,
             "clock": self.clock,
@@ -161,7 +166,14 @@ class World:
         }
         return Context(name, pipeline, route, self.directory, **given)
 
-    def build(self, middleware: ModuleType, table: Mapping[str, Any] | None = None, *, name: str = "", **more: Any) -> Hooks:
+    def build(
+        self,
+        middleware: ModuleType,
+        table: Mapping[str, Any] | None = None,
+        *,
+        name: str = "",
+        **more: Any,
+    ) -> Hooks:
         """Build a middleware from the package that the catalogue names, with its TOML table; `more`
         as in `context`."""
         context = self.context(name or middleware.__name__.rpartition(".")[2], **more)

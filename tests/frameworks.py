@@ -78,7 +78,9 @@ class Rule:
         return cls(tuple(part for part in parts if part), prefix, guarded)
 
     def takes(self, segments: list[bytes]) -> bool:
-        if len(segments) < len(self.segments) or (not self.prefix and len(segments) > len(self.segments)):
+        if len(segments) < len(self.segments) or (
+            not self.prefix and len(segments) > len(self.segments)
+        ):
             return False
         pairs = zip(self.segments, segments, strict=False)
         return all((mine == b"{}" and theirs) or mine == theirs for mine, theirs in pairs)

@@ -1,8 +1,6 @@
 """Generated request bytes against a running gateway, and what must hold whatever they are (for
 tests/flow and bench/fuzz.py)."""
 
-# ruff: noqa: E501 - rows of a table
-
 from __future__ import annotations
 
 import asyncio
@@ -25,10 +23,13 @@ _STATUS = re.compile(rb"HTTP/1\.1 ([2-5]\d\d) ")
 
 _PIECES = (
     b"\r\n", b"\n", b"\r", b"\r\n\r\n", b"\x00", b" ", b"\t", b":", b",", b";", b"\xff", b"0", b"1", b"0\r\n\r\n", b"Host: a\r\n", b"Host: b\r\n", b"X: y\r\n",
-    b"Content-Length: 0\r\n", b"Content-Length: 5\r\n", b"Content-Length: 4\r\nContent-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n",
+    b"Content-Length: 0\r\n", b"Content-Length: 5\r\n", (b"Content-Length: 4\r\nContent-Length: "
+        b"5\r\n"), b"Transfer-Encoding: chunked\r\n",
     b"Transfer-Encoding: gzip\r\n", b"Connection: close\r\n", b"Connection: keep-alive\r\n", b"Connection: upgrade\r\nUpgrade: h2c\r\n", b"Expect: 100-continue\r\n",
-    b"Connection: upgrade\r\nUpgrade: websocket\r\n", b"GET / HTTP/1.1\r\n", b"POST / HTTP/1.1\r\n", b"FOO / HTTP/1.1\r\n", b"GET / HTTP/1.0\r\n", b"HTTP/1.1", b"abcde",
-    b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n", b"5\r\nabcde\r\n", b"ffffffffffffffff\r\n", b"OPTIONS * HTTP/1.1\r\n", b"http://b/", b"/../", b"%2e%2e/", b"Max-Forwards: 0\r\n",
+    (b"Connection: upgrade\r\nUpgrade: "
+        b"websocket\r\n"), b"GET / HTTP/1.1\r\n", b"POST / HTTP/1.1\r\n", b"FOO / HTTP/1.1\r\n", b"GET / HTTP/1.0\r\n", b"HTTP/1.1", b"abcde",
+    (b"GET /smuggled HTTP/1.1\r\nHost: "
+        b"a\r\n\r\n"), b"5\r\nabcde\r\n", b"ffffffffffffffff\r\n", b"OPTIONS * HTTP/1.1\r\n", b"http://b/", b"/../", b"%2e%2e/", b"Max-Forwards: 0\r\n",
 )  # fmt: skip
 
 
@@ -62,7 +63,11 @@ def generate(rng: random.Random) -> list[bytes]:
             other = rng.choice(CASES).sent[:2000]
             data = data[:at] + other[rng.randrange(len(other) + 1) :]
     cuts = sorted(rng.randrange(len(data) + 1) for _ in range(rng.choice((0, 0, 1, 2))))
-    return [data[start:end] for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True) if start < end]
+    return [
+        data[start:end]
+        for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True)
+        if start < end
+    ]
 
 
 class Errors(logging.Handler):
@@ -110,14 +115,18 @@ class Target:
         got = await self._send(segments, before)
         if before:
             again = self._outcome(got)
-            assert again == fresh or None in (again, fresh), f"{fresh} at first, {again} after {before!r}: {segments}"
+            assert again == fresh or None in (again, fresh), (
+                f"{fresh} at first, {again} after {before!r}: {segments}"
+            )
         assert got is not None, f"hangs: {segments}"
         for head in origin.heads:
             assert sound(head), f"forwarded {head!r}: {segments}"
         # Each body that came to its end was one request's; of each request the client has heard, or
         # the connection broke.
         statuses = _STATUS.findall(got)
-        assert len(origin.heads) <= len(statuses), f"{len(origin.heads)} requests went on, {statuses} came back: {segments}"
+        assert len(origin.heads) <= len(statuses), (
+            f"{len(origin.heads)} requests went on, {statuses} came back: {segments}"
+        )
         assert not self._errors.found, f"{self._errors.found}: {segments}"
 
     def _outcome(self, got: bytes | None) -> tuple[list[bytes], list[bytes], list[bytes]] | None:
@@ -125,7 +134,11 @@ class Target:
         broken off under way."""
         if got is None or got == _BROKEN:
             return None
-        return _STATUS.findall(got), [_ID.sub(b"", head) for head in self.origin.heads], list(self.origin.bodies)
+        return (
+            _STATUS.findall(got),
+            [_ID.sub(b"", head) for head in self.origin.heads],
+            list(self.origin.bodies),
+        )
 
     async def _send(self, segments: list[bytes], before: bytes) -> bytes | None:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.gateway.port)

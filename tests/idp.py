@@ -13,7 +13,12 @@ from typing import Any
 import jwt
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 from jwt.algorithms import get_default_algorithms
 
 RSA_KEYS = [rsa.generate_private_key(65537, 2048) for _ in range(2)]
@@ -43,16 +48,30 @@ def jwk(key: Any, kid: str | None, alg: str | None = None, **more: Any) -> dict[
     name = next((name for kind, name in reader.items() if isinstance(key, kind)), "EdDSA")
     made = dict(get_default_algorithms()[name].to_jwk(key.public_key(), as_dict=True))
     made.pop("key_ops", None)
-    return {**made, "use": "sig", **({"kid": kid} if kid else {}), **({"alg": alg} if alg else {}), **more}
+    return {
+        **made,
+        "use": "sig",
+        **({"kid": kid} if kid else {}),
+        **({"alg": alg} if alg else {}),
+        **more,
+    }
 
 
 def encoded(value: bytes | str | dict[str, Any]) -> str:
     """base64url without padding, of JSON for an object."""
-    data = json.dumps(value).encode() if isinstance(value, dict) else value.encode() if isinstance(value, str) else value
+    data = (
+        json.dumps(value).encode()
+        if isinstance(value, dict)
+        else value.encode()
+        if isinstance(value, str)
+        else value
+    )
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
-def signed(header: bytes | str | dict[str, Any], payload: bytes | str | dict[str, Any], key: Any, alg: str) -> str:
+def signed(
+    header: bytes | str | dict[str, Any], payload: bytes | str | dict[str, Any], key: Any, alg: str
+) -> str:
     """A token of exactly these parts, whatever they say, signed with `alg`."""
     text = f"{encoded(header)}.{encoded(payload)}"
     return f"{text}.{encoded(get_default_algorithms()[alg].sign(text.encode(), key))}"
@@ -105,15 +124,31 @@ class Provider:
         """Signs with a new key from now on; the old ones stay published, unless told otherwise."""
         if not keep:
             self.keys.clear()
-        self.keys[kid] = RSA_KEYS[len(self.keys) % 2] if self.alg.startswith(("RS", "PS")) else MAKE[self.alg]()
+        self.keys[kid] = (
+            RSA_KEYS[len(self.keys) % 2] if self.alg.startswith(("RS", "PS")) else MAKE[self.alg]()
+        )
         self.current = kid
 
-    def token(self, *, kid: str | None = None, headers: dict[str, Any] | None = None, **claims: Any) -> str:
+    def token(
+        self, *, kid: str | None = None, headers: dict[str, Any] | None = None, **claims: Any
+    ) -> str:
         """A token good for 15 minutes; claims given as None are left out."""
         now = int(time.time())
-        said = {"iss": self.issuer, "sub": "acme", "aud": "edge", "iat": now, "exp": now + 900, **claims}
+        said = {
+            "iss": self.issuer,
+            "sub": "acme",
+            "aud": "edge",
+            "iat": now,
+            "exp": now + 900,
+            **claims,
+        }
         kept = {name: value for name, value in said.items() if value is not None}
-        return jwt.encode(kept, self.keys[self.current], self.alg, headers={"kid": kid or self.current, **(headers or {})})
+        return jwt.encode(
+            kept,
+            self.keys[self.current],
+            self.alg,
+            headers={"kid": kid or self.current, **(headers or {})},
+        )
 
     async def _answer(self, request: web.Request) -> web.Response:
         path = request.path
@@ -127,14 +162,19 @@ class Provider:
             return (
                 made
                 if isinstance(made, web.Response)
-                else web.Response(body=made if isinstance(made, bytes) else json.dumps(made), content_type="application/json")
+                else web.Response(
+                    body=made if isinstance(made, bytes) else json.dumps(made),
+                    content_type="application/json",
+                )
             )
         if path == "/.well-known/openid-configuration":
             return web.json_response({"issuer": self.issuer, "jwks_uri": self.jwks})
         if path == "/jwks":
             if self.hold is not None:
                 await self.hold.wait()
-            return web.json_response({"keys": [jwk(key, kid, self.alg) for kid, key in self.keys.items()]})
+            return web.json_response(
+                {"keys": [jwk(key, kid, self.alg) for kid, key in self.keys.items()]}
+            )
         if path == "/introspect":
             form = {name: str(value) for name, value in (await request.post()).items()}
             self.introspected.append((request.headers.get("Authorization", ""), form))

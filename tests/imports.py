@@ -59,14 +59,20 @@ def imports(source: str, tree: ast.AST, known: frozenset[str]) -> Iterator[Impor
             if (node.module or "").partition(".")[0] == "gateway":
                 for alias in node.names:
                     deeper = f"{node.module}.{alias.name}"
-                    yield Import(source, deeper if deeper in known else str(node.module), node.lineno)
+                    yield Import(
+                        source, deeper if deeper in known else str(node.module), node.lineno
+                    )
 
 
 @cache
 def all_imports() -> list[Import]:
     files = modules()
     known = frozenset(files)
-    return [found for name, path in files.items() for found in imports(name, ast.parse(path.read_text("utf-8")), known)]
+    return [
+        found
+        for name, path in files.items()
+        for found in imports(name, ast.parse(path.read_text("utf-8")), known)
+    ]
 
 
 def package(module: str) -> str:
@@ -82,7 +88,11 @@ def circles(found: Iterable[Import]) -> set[frozenset[str]]:
     for one in found:
         needs.setdefault(one.source, set()).add(one.target)
     reach = {name: _reachable(name, needs) for name in needs}
-    return {frozenset(other for other in reach[name] if name in reach.get(other, ())) for name in needs if name in reach[name]}
+    return {
+        frozenset(other for other in reach[name] if name in reach.get(other, ()))
+        for name in needs
+        if name in reach[name]
+    }
 
 
 def _reachable(start: str, needs: Mapping[str, set[str]]) -> set[str]:

@@ -37,7 +37,12 @@ class Load:
         await self.more(self.connections)
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._stop = True
         await asyncio.wait_for(asyncio.gather(*self._tasks), 60)
 

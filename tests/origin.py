@@ -24,7 +24,9 @@ class Origin:
     keep the connection.
     """
 
-    def __init__(self, respond: Respond | bytes = OK, *, health: bytes = OK, read_body: bool = True) -> None:
+    def __init__(
+        self, respond: Respond | bytes = OK, *, health: bytes = OK, read_body: bool = True
+    ) -> None:
         self.respond = respond
         self.health = health
         self.read_body = read_body
@@ -37,7 +39,9 @@ class Origin:
         self.port = 0
         self.scheme = "http"
 
-    async def start(self, port: int = 0, tls: ssl.SSLContext | None = None, *, path: Path | None = None) -> Origin:
+    async def start(
+        self, port: int = 0, tls: ssl.SSLContext | None = None, *, path: Path | None = None
+    ) -> Origin:
         """Listens on a port, or on the Unix socket `path`."""
         if path is not None:
             self._server = await asyncio.start_unix_server(self._serve, path)
@@ -52,7 +56,9 @@ class Origin:
             self._server.close()
             self._server = None
         if self.scheme == "https":
-            await asyncio.sleep(0.1)  # A handshake that was broken off has no task to wait for, and ends with its alert or reset.
+            await asyncio.sleep(
+                0.1
+            )  # A handshake that was broken off has no task to wait for, and ends with its alert or reset.
         for task in tuple(self._tasks):
             task.cancel()
         if self._tasks:
@@ -124,7 +130,10 @@ def fields_of(head: bytes) -> dict[str, str]:
 
 def answer(body: bytes = b"ok", status: str = "200 OK", **fields: str) -> bytes:
     """A complete answer with a Content-Length; underscores in names become dashes."""
-    lines = [f"HTTP/1.1 {status}", *(f"{name.replace('_', '-')}: {value}" for name, value in fields.items())]
+    lines = [
+        f"HTTP/1.1 {status}",
+        *(f"{name.replace('_', '-')}: {value}" for name, value in fields.items()),
+    ]
     lines.append(f"Content-Length: {len(body)}")
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
@@ -138,7 +147,9 @@ def main() -> None:
     """
     port, name, delay = int(sys.argv[1]), sys.argv[2].encode(), float((*sys.argv, "0")[3])
 
-    async def respond(origin: Origin, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    async def respond(
+        origin: Origin, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> bool:
         target = head.split()[1]
         if target.startswith(b"/bytes/"):
             left = int(target.rpartition(b"/")[2])

@@ -1,4 +1,5 @@
-"""Real Redis servers for tests, each on a free port of its own: killed, stopped and resumed by pid."""
+"""Real Redis servers for tests, each on a free port of its own: killed, stopped and resumed by
+pid."""
 
 from __future__ import annotations
 
@@ -77,7 +78,8 @@ class RedisServer:
         """One command, and the raw answer's beginning."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=5) as one:
             one.sendall(
-                b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(word.encode()), word.encode()) for word in words)
+                b"*%d\r\n" % len(words)
+                + b"".join(b"$%d\r\n%s\r\n" % (len(word.encode()), word.encode()) for word in words)
             )
             return one.recv(65536).decode(errors="replace")
 
@@ -100,7 +102,12 @@ class RedisServer:
     def __enter__(self) -> RedisServer:
         return self.start()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.stop()
 
 
@@ -169,7 +176,10 @@ class Cluster:
     """Three masters of five to six thousand slots each."""
 
     def __init__(self) -> None:
-        self.servers = [RedisServer("--cluster-enabled", "yes", "--cluster-node-timeout", "500") for _ in range(3)]
+        self.servers = [
+            RedisServer("--cluster-enabled", "yes", "--cluster-node-timeout", "500")
+            for _ in range(3)
+        ]
 
     @property
     def url(self) -> str:
@@ -180,7 +190,12 @@ class Cluster:
             server.start()
         first, *others = self.servers
         for index, server in enumerate(self.servers):
-            server.command("CLUSTER", "ADDSLOTSRANGE", str(index * 5461), str((index + 1) * 5461 - 1 if index < 2 else 16383))
+            server.command(
+                "CLUSTER",
+                "ADDSLOTSRANGE",
+                str(index * 5461),
+                str((index + 1) * 5461 - 1 if index < 2 else 16383),
+            )
             server.command("CLUSTER", "SET-CONFIG-EPOCH", str(index + 1))
         for server in others:
             first.command("CLUSTER", "MEET", "127.0.0.1", str(server.port))
@@ -207,17 +222,27 @@ class Cluster:
         target = self.servers[(self.servers.index(source) + 1) % 3]
         target.command("CLUSTER", "SETSLOT", str(slot), "IMPORTING", self.id(source))
         source.command("CLUSTER", "SETSLOT", str(slot), "MIGRATING", self.id(target))
-        while len(keys := source.command("CLUSTER", "GETKEYSINSLOT", str(slot), "10").split("\r\n")[1:-1]):
+        while len(
+            keys := source.command("CLUSTER", "GETKEYSINSLOT", str(slot), "10").split("\r\n")[1:-1]
+        ):
             for key in keys[1::2]:
                 source.command("MIGRATE", "127.0.0.1", str(target.port), key, "0", "1000")
-        for server in (target, source, self.servers[3 - sum(map(self.servers.index, (source, target)))]):
+        for server in (
+            target,
+            source,
+            self.servers[3 - sum(map(self.servers.index, (source, target)))],
+        ):
             server.command("CLUSTER", "SETSLOT", str(slot), "NODE", self.id(target))
 
     def agree(self) -> None:
         """Waits until all servers say the same about who has which slots."""
 
         def view(server: RedisServer) -> dict[str, list[str]]:
-            lines = [line.split() for line in server.command("CLUSTER", "NODES").splitlines()[1:] if " " in line]
+            lines = [
+                line.split()
+                for line in server.command("CLUSTER", "NODES").splitlines()[1:]
+                if " " in line
+            ]
             return {words[0]: [word for word in words[8:] if "[" not in word] for words in lines}
 
         self._wait(lambda one: view(one) == view(self.servers[0]))
@@ -239,7 +264,11 @@ class Watched:
 
     @property
     def url(self) -> str:
-        return "redis+sentinel://" + ",".join(f"127.0.0.1:{one.port}" for one in self.sentinels) + "/limits"
+        return (
+            "redis+sentinel://"
+            + ",".join(f"127.0.0.1:{one.port}" for one in self.sentinels)
+            + "/limits"
+        )
 
     def __enter__(self) -> Watched:
         self.master.start()
@@ -251,7 +280,8 @@ class Watched:
             file = directory / "sentinel.conf"
             file.write_text(
                 f"sentinel monitor limits 127.0.0.1 {self.master.port} 2\n"
-                "sentinel down-after-milliseconds limits 500\nsentinel failover-timeout limits 2000\n"
+                "sentinel down-after-milliseconds limits 500\nsentinel failover-timeout limits "
+                "2000\n"
             )
             sentinel = RedisServer(str(file), "--sentinel")
             shutil.rmtree(sentinel.directory)
@@ -259,7 +289,8 @@ class Watched:
             self.sentinels.append(sentinel.start())
         end = time.monotonic() + 20
         while not all(
-            "num-other-sentinels\r\n$1\r\n2" in (told := one.command("SENTINEL", "MASTER", "limits"))
+            "num-other-sentinels\r\n$1\r\n2"
+            in (told := one.command("SENTINEL", "MASTER", "limits"))
             and "num-slaves\r\n$1\r\n1" in told
             for one in self.sentinels
         ):

@@ -38,19 +38,33 @@ class Frame(NamedTuple):
 
 def handshake(path: str = "/", *lines: str, key: str = KEY) -> bytes:
     """A client's request, with further header lines."""
-    head = [f"GET {path} HTTP/1.1", "Host: gateway.test", "Connection: keep-alive, Upgrade", "Upgrade: websocket"]
-    return "\r\n".join((*head, "Sec-WebSocket-Version: 13", f"Sec-WebSocket-Key: {key}", *lines, "", "")).encode()
+    head = [
+        f"GET {path} HTTP/1.1",
+        "Host: gateway.test",
+        "Connection: keep-alive, Upgrade",
+        "Upgrade: websocket",
+    ]
+    return "\r\n".join(
+        (*head, "Sec-WebSocket-Version: 13", f"Sec-WebSocket-Key: {key}", *lines, "", "")
+    ).encode()
 
 
 def switching(head: bytes, *lines: str) -> bytes:
     """The 101 that answers a handshake, with further header lines."""
     key = fields_of(head)["sec-websocket-key"].encode()
     accept = b64encode(sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest()).decode()
-    fields = ["HTTP/1.1 101 Switching Protocols", "Upgrade: websocket", "Connection: Upgrade", f"Sec-WebSocket-Accept: {accept}"]
+    fields = [
+        "HTTP/1.1 101 Switching Protocols",
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+        f"Sec-WebSocket-Accept: {accept}",
+    ]
     return "\r\n".join((*fields, *lines, "", "")).encode()
 
 
-def frame(payload: bytes, opcode: int = BINARY, *, fin: bool = True, reserved: int = 0, mask: bytes = b"") -> bytes:
+def frame(
+    payload: bytes, opcode: int = BINARY, *, fin: bool = True, reserved: int = 0, mask: bytes = b""
+) -> bytes:
     """One frame; masked as a client's when `mask` (four bytes) is given. The payload is repeated
     XOR of its own, so cheap."""
     size, bit = len(payload), 128 if mask else 0
@@ -101,7 +115,9 @@ def speaks(talk: Talk, *lines: str) -> Respond:
     It hangs up on any other request.
     """
 
-    async def respond(origin: Origin, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    async def respond(
+        origin: Origin, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> bool:
         if "sec-websocket-key" not in fields_of(head):
             return False
         writer.write(switching(head, *lines))

@@ -1,4 +1,5 @@
-"""Refuses requests outside opening hours: a middleware of the operator's own, with a table, a refusal and the clock passed in."""
+"""Refuses requests outside opening hours: a middleware of the operator's own, with a table, a
+refusal and the clock passed in."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ DAY = 86400
 
 @dataclass(frozen=True, slots=True)
 class OpeningHoursConfig:
-    """`opens` and `closes` are seconds after midnight in `timezone`; closing before opening means the next day."""
+    """`opens` and `closes` are seconds after midnight in `timezone`; closing before opening means
+    the next day."""
 
     opens: int
     closes: int
@@ -32,7 +34,9 @@ class OpeningHoursConfig:
 class ClockTime(Text):
     """ "HH:MM", as seconds after midnight."""
 
-    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> Any:
         text = super()._deserialize(value, attr, data, **kwargs)
         match = re.fullmatch(r"([01]\d|2[0-3]):([0-5]\d)", text)
         if match is None:
@@ -43,7 +47,9 @@ class ClockTime(Text):
 class Zone(Text):
     """The name of a time zone."""
 
-    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> Any:
         text = super()._deserialize(value, attr, data, **kwargs)
         try:
             return ZoneInfo(text)
@@ -77,7 +83,8 @@ def until_open(config: OpeningHoursConfig, now: datetime) -> float:
 
 
 def build(config: OpeningHoursConfig, context: Context) -> Hooks:
-    """Called when the configuration is read, once for the pipeline and once more for every route with keys of its own."""
+    """Called when the configuration is read, once for the pipeline and once more for every route
+    with keys of its own."""
 
     def request(exchange: Exchange) -> None:
         wait = until_open(config, datetime.fromtimestamp(context.clock.wall(), config.timezone))

@@ -35,19 +35,30 @@ class Endpoint(Schema):
 
     name = fields.String(required=True)
     url = fields.String()
-    status = fields.String(required=True, metadata=described("healthy, unhealthy, or unknown before the first check"))
+    status = fields.String(
+        required=True, metadata=described("healthy, unhealthy, or unknown before the first check")
+    )
     eligible = fields.Boolean(metadata=described("Whether it may be picked now"))
-    weight = fields.Float(metadata=described("At the moment: it grows while the endpoint starts slowly"))
+    weight = fields.Float(
+        metadata=described("At the moment: it grows while the endpoint starts slowly")
+    )
     backup = fields.Boolean()
     draining = fields.Boolean(metadata=described("It finishes what it has and gets nothing new"))
     zone = fields.String()
-    circuit = fields.String(allow_none=True, metadata=described("Where each endpoint has a breaker: closed, open or half-open"))
+    circuit = fields.String(
+        allow_none=True,
+        metadata=described("Where each endpoint has a breaker: closed, open or half-open"),
+    )
     max_connections = fields.Integer(metadata=described("0: no limit"))
     in_flight = fields.Integer(required=True)
     idle = fields.Integer(metadata=described("Connections kept open"))
     last_error = fields.String(allow_none=True)
-    ejected_for = fields.Float(metadata=described("Seconds until failed requests no longer keep it out"))
-    checked_ago = fields.Float(allow_none=True, metadata=described("Seconds since the last health check"))
+    ejected_for = fields.Float(
+        metadata=described("Seconds until failed requests no longer keep it out")
+    )
+    checked_ago = fields.Float(
+        allow_none=True, metadata=described("Seconds since the last health check")
+    )
     check_seconds = fields.Float(allow_none=True, metadata=described("How long that took"))
 
 
@@ -56,7 +67,9 @@ class Circuit(Schema):
 
     state = fields.String(required=True, metadata=described("closed, open or half-open"))
     failures = fields.Integer(metadata=described("In a row"))
-    retry_after = fields.Float(allow_none=True, metadata=described("Seconds until it lets a request try"))
+    retry_after = fields.Float(
+        allow_none=True, metadata=described("Seconds until it lets a request try")
+    )
 
 
 class Services(Schema):
@@ -100,7 +113,10 @@ class Upstream(Schema):
     in_flight = fields.Integer()
     retrying = fields.Integer()
     waiting = fields.Integer(metadata=described("Requests in the queue"))
-    limit = fields.Integer(allow_none=True, metadata=described("How many requests may be under way now; null: no limit"))
+    limit = fields.Integer(
+        allow_none=True,
+        metadata=described("How many requests may be under way now; null: no limit"),
+    )
     trying_all = fields.Boolean(metadata=described("None is well, so all are picked (on_empty)"))
     circuit = fields.Nested(Circuit, allow_none=True)
     endpoints = fields.List(fields.Nested(Endpoint), required=True)
@@ -116,8 +132,8 @@ class Store(Schema):
 
 
 class Health(Schema):
-    """The gateway's condition: that of the worst upstream that a route needs and nothing stands in for,
-    and degraded at least while the shared store is away."""
+    """The gateway's condition: that of the worst upstream that a route needs and nothing stands in
+    for, and degraded at least while the shared store is away."""
 
     status = fields.String(required=True, validate=validate.OneOf(CONDITIONS))
     store = fields.Nested(Store, metadata=described("With a shared store"))
@@ -139,7 +155,9 @@ class Route(Schema):
     kind = fields.String(metadata=described("What `match` is: path or prefix"))
     methods = fields.List(fields.String(), metadata=described("Empty: all"))
     hosts = fields.List(fields.String(), metadata=described("Empty: all"))
-    target = fields.String(metadata=described("An upstream's name, or \"builtin:\" and an answer of the gateway's own"))
+    target = fields.String(
+        metadata=described("An upstream's name, or \"builtin:\" and an answer of the gateway's own")
+    )
 
 
 class Pipeline(Schema):
@@ -172,7 +190,9 @@ class Status(Schema):
     configuration = fields.String(metadata=described("Hash of the configuration in force"))
     connections = fields.Integer(metadata=described("Open connections of clients"))
     in_flight = fields.Integer(metadata=described("Requests being handled"))
-    snapshots_alive = fields.Integer(metadata=described("1, and one more for each earlier configuration with requests left"))
+    snapshots_alive = fields.Integer(
+        metadata=described("1, and one more for each earlier configuration with requests left")
+    )
     python = fields.String()
     addresses = fields.Dict(
         keys=fields.String(),
@@ -198,7 +218,9 @@ class Reloaded(Schema):
 
     ok = fields.Boolean(required=True)
     hash = fields.String(required=True)
-    changes = fields.List(fields.String(), required=True, metadata=described("Names of what differs, never values"))
+    changes = fields.List(
+        fields.String(), required=True, metadata=described("Names of what differs, never values")
+    )
     waiting = fields.List(fields.String(), metadata=described("What waits for a restart"))
     problems = fields.List(fields.Nested(ConfigProblem), required=True)
 
@@ -221,7 +243,9 @@ class ReloadRefused(Problem):
 
 def answer(schema: type[Schema], value: Any, status: int = 200) -> web.Response:
     """`value` as JSON, as much of it as `schema` names."""
-    return web.Response(text=json.dumps(schema().dump(value)), status=status, content_type="application/json")
+    return web.Response(
+        text=json.dumps(schema().dump(value)), status=status, content_type="application/json"
+    )
 
 
 def problem(status: int, detail: str, *, headers: Mapping[str, str] | None = None) -> web.Response:
@@ -233,12 +257,26 @@ def refused(outcome: Any) -> web.Response:
     """Answer a reload that found errors in the configuration (runtime.reload.Outcome)."""
     count = sum(1 for found in outcome.problems if found.severity == "error")
     detail = f"{count} error{'' if count == 1 else 's'}; the configuration in force stays as it is"
-    return _problem(ReloadRefused, 422, {"detail": detail, "hash": outcome.hash, "problems": outcome.problems}, None)
+    return _problem(
+        ReloadRefused,
+        422,
+        {"detail": detail, "hash": outcome.hash, "problems": outcome.problems},
+        None,
+    )
 
 
-def _problem(schema: type[Problem], status: int, more: dict[str, Any], headers: Mapping[str, str] | None) -> web.Response:
-    body = schema().dump({"type": "about:blank", "title": PHRASES.get(status, "Error"), "status": status, **more})
-    return Nameless(text=json.dumps(body), status=status, headers=headers, content_type="application/problem+json")
+def _problem(
+    schema: type[Problem], status: int, more: dict[str, Any], headers: Mapping[str, str] | None
+) -> web.Response:
+    body = schema().dump(
+        {"type": "about:blank", "title": PHRASES.get(status, "Error"), "status": status, **more}
+    )
+    return Nameless(
+        text=json.dumps(body),
+        status=status,
+        headers=headers,
+        content_type="application/problem+json",
+    )
 
 
 class Nameless(web.Response):

@@ -77,13 +77,20 @@ STATE: web.AppKey[AdminState] = web.AppKey("state")
 DOCUMENT: web.AppKey[str] = web.AppKey("document", str)
 
 SECONDS = Histogram(
-    "gateway_admin_request_duration_seconds", "How long calls of the admin API took", ["endpoint"], buckets=(0.01, 0.1, 1, 10)
+    "gateway_admin_request_duration_seconds",
+    "How long calls of the admin API took",
+    ["endpoint"],
+    buckets=(0.01, 0.1, 1, 10),
 )
 
 
 async def metrics(request: web.Request) -> web.StreamResponse:
-    body, content_type = await exposition(request.app[STATE].telemetry, request.headers.get("Accept", ""))
-    response = web.Response(body=body, headers={"Content-Type": content_type}, zlib_executor_size=MAX_BODY)
+    body, content_type = await exposition(
+        request.app[STATE].telemetry, request.headers.get("Accept", "")
+    )
+    response = web.Response(
+        body=body, headers={"Content-Type": content_type}, zlib_executor_size=MAX_BODY
+    )
     if gzip_accepted(request.headers.get("Accept-Encoding", "")):
         response.enable_compression(web.ContentCoding.gzip)
     return response
@@ -124,7 +131,10 @@ async def reset_circuit(request: web.Request) -> web.StreamResponse:
 
 async def services(request: web.Request) -> web.StreamResponse:
     condition = request.app[STATE].health()
-    return answer(answers.Services, {"services": [{"name": name, **one} for name, one in condition["upstreams"].items()]})
+    return answer(
+        answers.Services,
+        {"services": [{"name": name, **one} for name, one in condition["upstreams"].items()]},
+    )
 
 
 async def register_service(request: web.Request) -> web.StreamResponse:
@@ -169,7 +179,10 @@ def _changed(name: str, outcome: bool | None, unable: str, done: web.Response) -
 def _faults(error: ValidationError) -> str:
     """Return what is wrong with which field, in a line."""
     found = error.messages_dict
-    return "; ".join(f"{'' if name == SCHEMA else f'{name}: '}{' '.join(map(str, texts))}" for name, texts in found.items())
+    return "; ".join(
+        f"{'' if name == SCHEMA else f'{name}: '}{' '.join(map(str, texts))}"
+        for name, texts in found.items()
+    )
 
 
 TEXT_FORMATS = ("text/plain", "application/openmetrics-text")
@@ -177,13 +190,22 @@ TEXT_FORMATS = ("text/plain", "application/openmetrics-text")
 NO_UPSTREAM = refusal(404, "There is no such upstream")
 
 ENDPOINTS = (
-    Endpoint("GET", "/metrics", metrics, "Metrics, for Prometheus", (Answer(200, "All of them", None, TEXT_FORMATS),)),
+    Endpoint(
+        "GET",
+        "/metrics",
+        metrics,
+        "Metrics, for Prometheus",
+        (Answer(200, "All of them", None, TEXT_FORMATS),),
+    ),
     Endpoint(
         "GET",
         "/admin/ready",
         ready,
         "Whether new requests should be sent here",
-        (Answer(200, "They should", answers.Ready), Answer(503, "Not yet, or no longer", answers.Ready)),
+        (
+            Answer(200, "They should", answers.Ready),
+            Answer(503, "Not yet, or no longer", answers.Ready),
+        ),
         open=True,
     ),
     Endpoint(
@@ -191,10 +213,25 @@ ENDPOINTS = (
         "/admin/health",
         health,
         "The condition of every upstream",
-        (Answer(200, "Healthy or degraded", answers.Health), Answer(503, "Unhealthy", answers.Health)),
+        (
+            Answer(200, "Healthy or degraded", answers.Health),
+            Answer(503, "Unhealthy", answers.Health),
+        ),
     ),
-    Endpoint("GET", "/admin/config", config, "The configuration in force", (Answer(200, "By names", answers.Config),)),
-    Endpoint("GET", "/admin/status", status, "The process in numbers", (Answer(200, "These", answers.Status),)),
+    Endpoint(
+        "GET",
+        "/admin/config",
+        config,
+        "The configuration in force",
+        (Answer(200, "By names", answers.Config),),
+    ),
+    Endpoint(
+        "GET",
+        "/admin/status",
+        status,
+        "The process in numbers",
+        (Answer(200, "These", answers.Status),),
+    ),
     Endpoint(
         "POST",
         "/admin/reload",
@@ -216,12 +253,21 @@ ENDPOINTS = (
             refusal(409, "It has no circuit breaker"),
         ),
     ),
-    Endpoint("GET", "/admin/services", services, "Upstreams and their endpoints", (Answer(200, "All", answers.Services),)),
+    Endpoint(
+        "GET",
+        "/admin/services",
+        services,
+        "Upstreams and their endpoints",
+        (Answer(200, "All", answers.Services),),
+    ),
     Endpoint(
         "POST",
         "/admin/services",
         register_service,
-        "Registers an endpoint with an upstream, or changes the one at its address; until the next start",
+        (
+            "Registers an endpoint with an upstream, or changes the one at its address; until the "
+            "next start"
+        ),
         (
             Answer(201, "Registered", answers.Registered),
             NO_UPSTREAM,
@@ -251,7 +297,9 @@ PUBLIC = frozenset(("/metrics", "/admin/ready", "/admin/health"))
 NO_TOKENS = AdminConfig()
 
 
-def make_app(state: AdminState, config: AdminConfig = NO_TOKENS, paths: Collection[str] | None = None) -> web.Application:
+def make_app(
+    state: AdminState, config: AdminConfig = NO_TOKENS, paths: Collection[str] | None = None
+) -> web.Application:
     """The application over `state`, with all endpoints or those at `paths`.
 
     `config` says who may use it.

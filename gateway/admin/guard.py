@@ -47,7 +47,9 @@ class Access:
     """What [admin] says about callers."""
 
     def __init__(self, config: AdminConfig) -> None:
-        self.hosts = frozenset(name.lower().removesuffix(".") for name in (config.host, *config.hosts))
+        self.hosts = frozenset(
+            name.lower().removesuffix(".") for name in (config.host, *config.hosts)
+        )
         self._writer = _bytes(config.token)
         self._readers = tuple((reader.name, _bytes(reader.token)) for reader in config.readers)
 
@@ -73,9 +75,15 @@ class Access:
             # All of them, so that the time taken tells nothing about which is nearly right.
             known = [name for name, one in self._readers if hmac.compare_digest(token, one)]
             if known:
-                return None if request.method in SAFE_METHODS else problem(403, f"{known[0]} may look, but change nothing.")
+                return (
+                    None
+                    if request.method in SAFE_METHODS
+                    else problem(403, f"{known[0]} may look, but change nothing.")
+                )
         challenge = 'Bearer realm="gateway", error="invalid_token"'
-        return problem(401, "This is not a token of [admin].", headers={"WWW-Authenticate": challenge})
+        return problem(
+            401, "This is not a token of [admin].", headers={"WWW-Authenticate": challenge}
+        )
 
 
 def _bytes(token: str) -> bytes:
@@ -93,7 +101,13 @@ def guard(access: Access, open_paths: Collection[str]) -> Middleware:
         refusal = None if request.path in open_paths else access.refusal(request)
         response = secured(refusal or await _answered(request, handler))
         if refusal is not None or request.method not in SAFE_METHODS:
-            log.info("%s: %s %r answered %d", request.remote, request.method, request.path, response.status)
+            log.info(
+                "%s: %s %r answered %d",
+                request.remote,
+                request.method,
+                request.path,
+                response.status,
+            )
         return response
 
     return guarded
@@ -138,7 +152,8 @@ def untrusted(request: web.Request, hosts: Collection[str]) -> web.Response | No
     if len(given) > 1 or (given and not is_own_name(given[0], hosts)):
         return problem(
             421,
-            "The Host is neither an address, nor localhost, nor one of the hosts of [admin], nor a name without a dot. "
+            "The Host is neither an address, nor localhost, nor one of the hosts of [admin], nor "
+            "a name without a dot. "
             "Use one of these, or set a token.",
         )
     if request.method not in SAFE_METHODS and HEADER not in request.headers:

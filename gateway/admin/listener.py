@@ -32,7 +32,11 @@ SHUTDOWN_TIMEOUT = 3.0
 """Seconds that answers under way get when the gateway stops."""
 RESERVE = 16
 """Descriptors kept for connections that come when the process has no others left."""
-SETTINGS: dict[str, Any] = {"access_log": None, "keepalive_timeout": HEAD_TIMEOUT, "lingering_time": 2.0}
+SETTINGS: dict[str, Any] = {
+    "access_log": None,
+    "keepalive_timeout": HEAD_TIMEOUT,
+    "lingering_time": 2.0,
+}
 """Of aiohttp's protocol.
 
 A head that comes in pieces after another request ends with keepalive_timeout.
@@ -74,7 +78,11 @@ class AdminConnection(RequestHandler):
         self._stop()
 
     def handle_error(
-        self, request: Any, status: int = 500, exc: BaseException | None = None, message: str | None = None
+        self,
+        request: Any,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
     ) -> web.StreamResponse:
         """Answer malformed requests and errors of the application with a problem.
 
@@ -84,7 +92,11 @@ class AdminConnection(RequestHandler):
             log.error("%s %r failed", request.method, request.path, exc_info=exc)
         else:
             log.info("%s: a malformed request: %s", request.remote, message)
-        detail = "The gateway's log says what went wrong." if status >= 500 else "The request is not valid HTTP/1.1."
+        detail = (
+            "The gateway's log says what went wrong."
+            if status >= 500
+            else "The request is not valid HTTP/1.1."
+        )
         response = secured(problem(status, detail))
         response.force_close()
         return response
@@ -193,9 +205,13 @@ class AdminListener:
     async def _begin(self, accepted: socket.socket) -> None:
         server = self._runner.server
         assert server is not None
-        tls: dict[str, Any] = {} if self.tls is None else {"ssl": self.tls, "ssl_handshake_timeout": HEAD_TIMEOUT}
+        tls: dict[str, Any] = (
+            {} if self.tls is None else {"ssl": self.tls, "ssl_handshake_timeout": HEAD_TIMEOUT}
+        )
         try:
-            await asyncio.get_running_loop().connect_accepted_socket(lambda: AdminConnection(self, server), accepted, **tls)
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: AdminConnection(self, server), accepted, **tls
+            )
         except (OSError, ssl.SSLError) as error:
             log.info("no connection with an operator: %s", error)
             accepted.close()

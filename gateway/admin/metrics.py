@@ -14,7 +14,12 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate
 
 from prometheus_client import REGISTRY
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
@@ -74,7 +79,9 @@ def _histogram(family: HistogramFamily, cells: Iterable[tuple[Labels, HistogramC
     metric = HistogramMetricFamily(family.name, family.help, labels=family.labels)
     for labels, cell in cells:
         # A histogram's buckets include all smaller ones.
-        metric.add_metric(_shown(labels), list(zip(bounds, accumulate(cell.counts), strict=True)), cell.total)
+        metric.add_metric(
+            _shown(labels), list(zip(bounds, accumulate(cell.counts), strict=True)), cell.total
+        )
     return metric
 
 
@@ -93,7 +100,9 @@ class _One(Collector):
         return (self.metric,)
 
 
-async def exposition(telemetry: Telemetry, accept: str, others: Collector = REGISTRY) -> tuple[bytes, str]:
+async def exposition(
+    telemetry: Telemetry, accept: str, others: Collector = REGISTRY
+) -> tuple[bytes, str]:
     """Return everything there is to scrape, and its content type.
 
     `accept` chooses between OpenMetrics and Prometheus text, which is the default.

@@ -62,9 +62,17 @@ class Endpoint:
 
 def document(endpoints: Iterable[Endpoint], token: bool) -> dict[str, Any]:
     """The OpenAPI 3.1 document. `token`: whether a bearer token is needed."""
-    spec = APISpec("Gateway admin API", __version__, OPENAPI, plugins=[MarshmallowPlugin()], info={"summary": SUMMARY})
+    spec = APISpec(
+        "Gateway admin API",
+        __version__,
+        OPENAPI,
+        plugins=[MarshmallowPlugin()],
+        info={"summary": SUMMARY},
+    )
     if token:
-        spec.components.security_scheme("token", {"type": "http", "scheme": "bearer", "description": "The token of [admin]"})
+        spec.components.security_scheme(
+            "token", {"type": "http", "scheme": "bearer", "description": "The token of [admin]"}
+        )
     for endpoint in endpoints:
         spec.path(endpoint.path, operations={endpoint.method.lower(): _operation(endpoint, token)})
     made: dict[str, Any] = spec.to_dict()
@@ -81,7 +89,9 @@ def _operation(endpoint: Endpoint, token: bool) -> dict[str, Any]:
         "responses": {str(answer.status): _response(answer) for answer in endpoint.answers},
         "security": [{"token": []}] if token and not endpoint.open else [],
     }
-    operation["responses"]["default"] = _response(refusal(0, "Anything else is a problem (RFC 9457)"))
+    operation["responses"]["default"] = _response(
+        refusal(0, "Anything else is a problem (RFC 9457)")
+    )
     parameters: list[dict[str, Any]] = [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
         for name in re.findall(r"{(\w+)}", endpoint.path)
@@ -93,7 +103,10 @@ def _operation(endpoint: Endpoint, token: bool) -> dict[str, Any]:
                 "in": "header",
                 "required": not token,
                 "schema": {"type": "string"},
-                "description": "Any value. Web pages of another origin cannot send it; with a token it is not needed.",
+                "description": (
+                    "Any value. Web pages of another origin cannot send it; with a "
+                    "token it is not needed."
+                ),
             }
         ]
     if parameters:
@@ -102,6 +115,10 @@ def _operation(endpoint: Endpoint, token: bool) -> dict[str, Any]:
 
 
 def _response(answer: Answer) -> dict[str, Any]:
-    schema: Any = {"type": "string"} if answer.schema is None and JSON not in answer.content_types else {"type": "object"}
+    schema: Any = (
+        {"type": "string"}
+        if answer.schema is None and JSON not in answer.content_types
+        else {"type": "object"}
+    )
     content = {kind: {"schema": answer.schema or schema} for kind in answer.content_types}
     return {"description": answer.description, "content": content}

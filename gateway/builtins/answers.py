@@ -25,7 +25,9 @@ def info(exchange: Exchange) -> Reply:
 
 def limits(exchange: Exchange) -> Reply:
     """The caller's limits on this route's pipeline, without using any of them up."""
-    return _json(200, {"limits": [entry for status in exchange.route.status for entry in status(exchange)]})
+    return _json(
+        200, {"limits": [entry for status in exchange.route.status for entry in status(exchange)]}
+    )
 
 
 async def limits_awaited(exchange: Exchange) -> Reply:
@@ -42,7 +44,11 @@ def me(exchange: Exchange) -> Reply:
     identity = exchange.identity
     if identity is None:
         headers = exchange.notes.get(CHALLENGES, ((b"WWW-Authenticate", b"Bearer"),))
-        raise Failed(Failure.UNAUTHENTICATED, "This answer needs a caller that has authenticated.", headers=headers)
+        raise Failed(
+            Failure.UNAUTHENTICATED,
+            "This answer needs a caller that has authenticated.",
+            headers=headers,
+        )
     answer = {
         "client": identity.client,
         "method": identity.method,

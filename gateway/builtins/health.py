@@ -67,8 +67,12 @@ class Health:
         body = {
             "status": report["status"],
             "version": __version__,
-            "timestamp": datetime.fromtimestamp(self._wall(), UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
-            "services": {name: _service(upstream) for name, upstream in report["upstreams"].items()},
+            "timestamp": datetime.fromtimestamp(self._wall(), UTC)
+            .isoformat(timespec="seconds")
+            .replace("+00:00", "Z"),
+            "services": {
+                name: _service(upstream) for name, upstream in report["upstreams"].items()
+            },
         }
         if "store" in report:
             body["store"] = {"status": report["store"]["status"]}
@@ -77,7 +81,9 @@ class Health:
 
     def _effective(self, name: str, alone: Mapping[str, str]) -> str:
         """An upstream's condition, which is degraded at worst while a fallback serves for it."""
-        if alone[name] == UNHEALTHY and any(alone[other] != UNHEALTHY for other in self._needed.get(name, ())):
+        if alone[name] == UNHEALTHY and any(
+            alone[other] != UNHEALTHY for other in self._needed.get(name, ())
+        ):
             return DEGRADED
         return alone[name]
 
@@ -92,7 +98,11 @@ def _service(upstream: Mapping[str, Any]) -> dict[str, Any]:
     """`responseTime`: milliseconds that the quickest endpoint took for its last check, where there
     are checks."""
     said = {"status": upstream["status"]}
-    seconds = [one["check_seconds"] for one in upstream.get("endpoints", ()) if one["check_seconds"] is not None]
+    seconds = [
+        one["check_seconds"]
+        for one in upstream.get("endpoints", ())
+        if one["check_seconds"] is not None
+    ]
     if seconds:
         said["responseTime"] = round(1000 * min(seconds), 3)
     return said

@@ -53,7 +53,13 @@ class Surroundings:
 def issuing(config: TokensConfig, around: Surroundings) -> Issuing:
     """Raises ConfigProblem."""
     keys = _keys(config)
-    limits = SessionLimits(config.sessions.idle, config.refresh, config.sessions.per_user, config.sessions.total, config.access)
+    limits = SessionLimits(
+        config.sessions.idle,
+        config.refresh,
+        config.sessions.per_user,
+        config.sessions.total,
+        config.access,
+    )
     if limits.idle <= config.access:
         hint = "sessions are refreshed when an access token expires: make idle longer than access"
         message = f"sessions.idle: {limits.idle:g} s, and access tokens live {config.access:g} s"
@@ -62,16 +68,32 @@ def issuing(config: TokensConfig, around: Surroundings) -> Issuing:
     argon2 = config.argon2
     memory = argon2.memory // 1024
     if memory < 8 * argon2.lanes:
-        raise ConfigProblem("argon2.memory: must be 8 KiB a lane or more (RFC 9106 section 3.1)", at=("argon2", "memory"))
+        raise ConfigProblem(
+            "argon2.memory: must be 8 KiB a lane or more (RFC 9106 section 3.1)",
+            at=("argon2", "memory"),
+        )
     passwords: Passwords = around.keep(
-        ("tokens", "passwords"), argon2, lambda: Passwords(memory, argon2.passes, argon2.lanes, waiting=argon2.waiting)
+        ("tokens", "passwords"),
+        argon2,
+        lambda: Passwords(memory, argon2.passes, argon2.lanes, waiting=argon2.waiting),
     )
     tokens = TokenService(
-        config.issuer, config.audience, config.access, limits, keys, users, sessions, attempts, passwords, around.clock
+        config.issuer,
+        config.audience,
+        config.access,
+        limits,
+        keys,
+        users,
+        sessions,
+        attempts,
+        passwords,
+        around.clock,
     )
     audit = None
     if config.audit is not None:
-        audit = Audit(log_file(config.audit.file, around.directory, around.keep, "audit: "), around.clock.wall)
+        audit = Audit(
+            log_file(config.audit.file, around.directory, around.keep, "audit: "), around.clock.wall
+        )
     file = None if config.users == USERS_IN_STORE else (around.directory / config.users).resolve()
     answers = TokenAnswers(tokens, audit, around.telemetry)
     return Issuing(answers.answer, OwnIssuer(config.issuer, keys, sessions, attempts, file))
@@ -79,7 +101,11 @@ def issuing(config: TokensConfig, around: Surroundings) -> Issuing:
 
 def _keys(config: TokensConfig) -> SigningKeys:
     if not config.keys:
-        raise ConfigProblem("keys: there is none to sign with", at=("keys",), hint='[[tokens.keys]] key = { file = "..." }')
+        raise ConfigProblem(
+            "keys: there is none to sign with",
+            at=("keys",),
+            hint='[[tokens.keys]] key = { file = "..." }',
+        )
     loaded: list[signing.SigningKey] = []
     for index, one in enumerate(config.keys):
         try:
@@ -99,22 +125,42 @@ def _states(config: TokensConfig, around: Surroundings) -> tuple[Sessions, Attem
         if config.users == USERS_IN_STORE:
             hint = 'url = "redis://host:6379/0" in [store], or a file'
             raise ConfigProblem(
-                f'users: "{USERS_IN_STORE}" is what [store] url names, and that is no Redis', at=("users",), hint=hint
+                f'users: "{USERS_IN_STORE}" is what [store] url names, and that is no Redis',
+                at=("users",),
+                hint=hint,
             )
         sessions: Sessions = around.keep(("tokens", "sessions"), None, LocalSessions)
-        attempts: Attempts = around.keep(("tokens", "attempts"), rules, lambda: LocalAttempts(*rules_of(rules)))
+        attempts: Attempts = around.keep(
+            ("tokens", "attempts"), rules, lambda: LocalAttempts(*rules_of(rules))
+        )
         return sessions, attempts, _file_users(config, around, sessions)
     from gateway.credentials.users.redis_users import RedisUsers
     from gateway.issuer.shared_attempts import SharedAttempts
     from gateway.issuer.shared_sessions import SharedSessions
     from gateway.store.redis.client import client_of
 
-    context = Context("tokens", clock=around.clock, telemetry=around.telemetry, keep=around.keep, store=around.store)
+    context = Context(
+        "tokens",
+        clock=around.clock,
+        telemetry=around.telemetry,
+        keep=around.keep,
+        store=around.store,
+    )
     reader = client_of("redis", config.deadline, context)
-    shared: Sessions = around.keep(("tokens", "sessions", "shared"), reader, lambda: SharedSessions(reader))
-    users = RedisUsers(reader) if config.users == USERS_IN_STORE else _file_users(config, around, shared)
+    shared: Sessions = around.keep(
+        ("tokens", "sessions", "shared"), reader, lambda: SharedSessions(reader)
+    )
+    users = (
+        RedisUsers(reader)
+        if config.users == USERS_IN_STORE
+        else _file_users(config, around, shared)
+    )
     key = ("tokens", "attempts", "shared")
-    return shared, around.keep(key, (reader, rules), lambda: SharedAttempts(reader, *rules_of(rules))), users
+    return (
+        shared,
+        around.keep(key, (reader, rules), lambda: SharedAttempts(reader, *rules_of(rules))),
+        users,
+    )
 
 
 def _file_users(config: TokensConfig, around: Surroundings, sessions: Sessions) -> UserStore:
@@ -124,7 +170,9 @@ def _file_users(config: TokensConfig, around: Surroundings, sessions: Sessions) 
     except CredentialError as error:
         hint = "" if path.exists() else f"make one: gateway users add NAME --file {config.users}"
         raise ConfigProblem(f"users: {error}", at=("users",), hint=hint) from None
-    users: FileUsers = around.keep(("tokens", "users", str(path)), sessions, lambda: FileUsers(path, loaded, seen))
+    users: FileUsers = around.keep(
+        ("tokens", "users", str(path)), sessions, lambda: FileUsers(path, loaded, seen)
+    )
     if not users.listeners:
         users.listeners.add(Ending(sessions))
     return users

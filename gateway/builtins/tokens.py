@@ -29,7 +29,10 @@ KEYS_FOR = 300
 
 Answer = Callable[[Exchange], Awaitable[Reply]]
 
-_PUBLIC = ((b"Content-Type", b"application/jwk-set+json"), (b"Cache-Control", b"public, max-age=%d" % KEYS_FOR))
+_PUBLIC = (
+    (b"Content-Type", b"application/jwk-set+json"),
+    (b"Cache-Control", b"public, max-age=%d" % KEYS_FOR),
+)
 _JSON = ((b"Content-Type", b"application/json"), (b"Cache-Control", b"no-store"))
 
 
@@ -62,14 +65,20 @@ class TokenAnswers:
                 return await made(exchange)
             except Denied as denied:
                 user = denied.user or _user_of(exchange)
-                self._written(exchange, name, denied.result, user, denied.session, denied.why, client="")
+                self._written(
+                    exchange, name, denied.result, user, denied.session, denied.why, client=""
+                )
                 denied.failed.why = denied.failed.why or denied.why
                 denied.failed.by = name
                 raise denied.failed from None
             except StoreDown as down:
-                self._written(exchange, name, "unavailable", _user_of(exchange), "", str(down), client="")
+                self._written(
+                    exchange, name, "unavailable", _user_of(exchange), "", str(down), client=""
+                )
                 why = f"the store: {down}"
-                raise Failed(Failure.NO_ENDPOINT, headers=((b"Retry-After", b"1"),), why=why, by=name) from None
+                raise Failed(
+                    Failure.NO_ENDPOINT, headers=((b"Retry-After", b"1"),), why=why, by=name
+                ) from None
 
         return answered
 
@@ -80,7 +89,9 @@ class TokenAnswers:
             raise invalid_field("username", f"must have {LONGEST_NAME} letters at most")
         if len(body["password"].encode()) > LONGEST:
             raise invalid_field("password", f"must have {LONGEST} bytes at most")
-        issued = await self._tokens.login(body["username"], body["password"], body.get("code"), exchange.client_ip)
+        issued = await self._tokens.login(
+            body["username"], body["password"], body.get("code"), exchange.client_ip
+        )
         return self._issued(exchange, "login", issued)
 
     async def refresh(self, exchange: Exchange) -> Reply:
@@ -94,15 +105,29 @@ class TokenAnswers:
         Tokens that have ended already are no error (RFC 7009 section 2.2).
         """
         claims = _claims(exchange)
-        mine = claims["sid"] if claims.get("iss") == self._tokens.issuer and isinstance(claims.get("sid"), str) else ""
-        body = await _body(exchange, (), ("refresh_token",)) if exchange.body is not None or not mine else {}
+        mine = (
+            claims["sid"]
+            if claims.get("iss") == self._tokens.issuer and isinstance(claims.get("sid"), str)
+            else ""
+        )
+        body = (
+            await _body(exchange, (), ("refresh_token",))
+            if exchange.body is not None or not mine
+            else {}
+        )
         token = body.get("refresh_token", "")
         if not mine and not token:
-            failed = Failed(Failure.UNAUTHENTICATED, "This needs an access token or a refresh token.", headers=CHALLENGE)
+            failed = Failed(
+                Failure.UNAUTHENTICATED,
+                "This needs an access token or a refresh token.",
+                headers=CHALLENGE,
+            )
             raise Denied("missing", "neither an access token nor a refresh token", failed)
         ended = await self._tokens.logout(mine, token)
         if ended is not None:
-            self._written(exchange, "logout", "ok", ended.user, ended.id, "", client=_client_of(exchange))
+            self._written(
+                exchange, "logout", "ok", ended.user, ended.id, "", client=_client_of(exchange)
+            )
         return Reply(204, _JSON[1:])
 
     async def profile(self, exchange: Exchange) -> Reply:
@@ -115,9 +140,15 @@ class TokenAnswers:
                 "client": user.client,
                 "tier": user.tier or None,
                 "roles": sorted(user.roles),
-                "permissions": sorted(exchange.identity.permissions if exchange.identity is not None else user.permissions),
+                "permissions": sorted(
+                    exchange.identity.permissions
+                    if exchange.identity is not None
+                    else user.permissions
+                ),
                 "second_factor": bool(user.totp),
-                "sessions": await tokens.sessions.count(user.name, tokens.clock.wall(), tokens.limits),
+                "sessions": await tokens.sessions.count(
+                    user.name, tokens.clock.wall(), tokens.limits
+                ),
             }
         )
 
@@ -130,7 +161,9 @@ class TokenAnswers:
             raise invalid_field("old_password", f"must have {LONGEST} bytes at most")
         ended = await self._tokens.change_password(user, session, old, new, exchange.client_ip)
         why = f"{ended} other sessions have ended"
-        self._written(exchange, "change_password", "ok", user.name, session.id, why, client=user.client)
+        self._written(
+            exchange, "change_password", "ok", user.name, session.id, why, client=user.client
+        )
         return Reply(204, _JSON[1:])
 
     async def jwks(self, exchange: Exchange) -> Reply:
@@ -152,21 +185,38 @@ class TokenAnswers:
             }
         )
 
-    def _written(self, exchange: Exchange, event: str, result: str, user: str, session: str, why: str, *, client: str) -> None:
+    def _written(
+        self,
+        exchange: Exchange,
+        event: str,
+        result: str,
+        user: str,
+        session: str,
+        why: str,
+        *,
+        client: str,
+    ) -> None:
         self._counts.add((event, result))
         if self._audit is not None:
             self._audit.session_event(exchange, event, result, client, user, session, why)
 
 
-async def _body(exchange: Exchange, needed: tuple[str, ...], optional: tuple[str, ...] = ()) -> dict[str, str]:
+async def _body(
+    exchange: Exchange, needed: tuple[str, ...], optional: tuple[str, ...] = ()
+) -> dict[str, str]:
     """Return the fields of a JSON object, all of them text.
 
     Raises Failed: 400 for a body that is none, 413, 415, 422.
     """
     headers = exchange.headers
     media = headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    if media != "application/json" or headers.get("Content-Encoding", "identity").lower() != "identity":
-        raise Failed(Failure.UNSUPPORTED_MEDIA_TYPE, "This needs application/json without a content coding.")
+    if (
+        media != "application/json"
+        or headers.get("Content-Encoding", "identity").lower() != "identity"
+    ):
+        raise Failed(
+            Failure.UNSUPPORTED_MEDIA_TYPE, "This needs application/json without a content coding."
+        )
     data = await exchange.body.whole(MOST) if exchange.body is not None else b""
     try:
         found = json.loads(data.decode("utf-8"), object_pairs_hook=unique_names)
@@ -178,9 +228,17 @@ async def _body(exchange: Exchange, needed: tuple[str, ...], optional: tuple[str
         raise Failed(Failure.MALFORMED, "The body must be one JSON object in UTF-8.") from None
     missing = [name for name in needed if name not in found]
     if missing:
-        errors = [{"field": name, "code": "required", "message": f"{name} is missing"} for name in missing]
-        raise Failed(Failure.MISSING_FIELD, f"The body needs {' and '.join(missing)}.", errors=errors)
-    body = {name: found[name] for name in (*needed, *optional) if found.get(name) is not None or name in needed}
+        errors = [
+            {"field": name, "code": "required", "message": f"{name} is missing"} for name in missing
+        ]
+        raise Failed(
+            Failure.MISSING_FIELD, f"The body needs {' and '.join(missing)}.", errors=errors
+        )
+    body = {
+        name: found[name]
+        for name in (*needed, *optional)
+        if found.get(name) is not None or name in needed
+    }
     for name, value in body.items():
         if not isinstance(value, str):
             raise invalid_field(name, "must be a string")

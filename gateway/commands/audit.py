@@ -18,7 +18,12 @@ Line = dict[str, Any]
 
 def add_option(parser: argparse.ArgumentParser) -> None:
     """`--audit FILE`."""
-    parser.add_argument("--audit", type=Path, metavar="FILE", help="write what was done to this log; default: as --config says")
+    parser.add_argument(
+        "--audit",
+        type=Path,
+        metavar="FILE",
+        help="write what was done to this log; default: as --config says",
+    )
 
 
 def file_of(args: argparse.Namespace) -> Path | None:

@@ -21,9 +21,15 @@ class AdminError(Exception):
 
 
 def call(
-    method: str, url: str, token: str = "", *, body: Mapping[str, Any] | None = None, timeout: float = TIMEOUT
+    method: str,
+    url: str,
+    token: str = "",
+    *,
+    body: Mapping[str, Any] | None = None,
+    timeout: float = TIMEOUT,
 ) -> tuple[int, dict[str, Any]]:
-    """The status and JSON object that `url` answers, whatever the status. `timeout`: seconds without anything arriving.
+    """The status and JSON object that `url` answers, whatever the status. `timeout`: seconds
+    without anything arriving.
 
     Raises AdminError when nobody answers, or something that is no admin listener.
     """
@@ -31,13 +37,17 @@ def call(
     host = parts.hostname or ""
     connection: HTTPConnection
     if parts.scheme == "https":
-        connection = HTTPSConnection(host, parts.port, timeout=timeout, context=ssl.create_default_context())
+        connection = HTTPSConnection(
+            host, parts.port, timeout=timeout, context=ssl.create_default_context()
+        )
     else:
         connection = HTTPConnection(host, parts.port, timeout=timeout)
     headers: dict[str, str | bytes] = {"Accept": "application/json", HEADER: "1"}
     if token:
         if not token.isprintable() or " " in token:  # http.client would say so, and show it
-            raise AdminError("the admin token holds letters that cannot be sent, such as a line feed or a space")
+            raise AdminError(
+                "the admin token holds letters that cannot be sent, such as a line feed or a space"
+            )
         headers["Authorization"] = b"Bearer " + token.encode()
     if body is not None:
         headers["Content-Type"] = "application/json"
@@ -63,7 +73,11 @@ def call(
 def _split(url: str) -> SplitResult:
     try:
         parts = urlsplit(url)
-        if parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0):
+        if (
+            parts.scheme in ("http", "https")
+            and parts.hostname
+            and (parts.port is None or parts.port > 0)
+        ):
             return parts
     except ValueError:
         pass
@@ -78,5 +92,7 @@ def _object(url: str, status: int, text: bytes) -> dict[str, Any]:
     except ValueError:
         answer = None
     if not isinstance(answer, dict):
-        raise AdminError(f"{url} answered {status}, but no JSON object: is that the admin listener?")
+        raise AdminError(
+            f"{url} answered {status}, but no JSON object: is that the admin listener?"
+        )
     return answer

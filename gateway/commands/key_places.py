@@ -28,10 +28,18 @@ class KeyPlace(Protocol):
     soon: str
     """When running gateways take a change, as a sentence."""
 
-    def create(self, wish: Wish, now: float, *, prefix: str = "bec_", existing: str | None = None) -> tuple[Key, str]: ...
+    def create(
+        self, wish: Wish, now: float, *, prefix: str = "bec_", existing: str | None = None
+    ) -> tuple[Key, str]: ...
 
     def rotate(
-        self, id: str, now: float, *, overlap: float, expires: float | Literal["same"] | None = "same", prefix: str = "bec_"
+        self,
+        id: str,
+        now: float,
+        *,
+        overlap: float,
+        expires: float | Literal["same"] | None = "same",
+        prefix: str = "bec_",
     ) -> tuple[Key, str, Key]: ...
 
     def revoke(self, id: str, now: float) -> tuple[Key, bool]: ...
@@ -52,13 +60,23 @@ class FileKeys:
     def __str__(self) -> str:
         return str(self._path)
 
-    def create(self, wish: Wish, now: float, *, prefix: str = "bec_", existing: str | None = None) -> tuple[Key, str]:
+    def create(
+        self, wish: Wish, now: float, *, prefix: str = "bec_", existing: str | None = None
+    ) -> tuple[Key, str]:
         return key_edits.create(self._path, wish, now, prefix=prefix, existing=existing)
 
     def rotate(
-        self, id: str, now: float, *, overlap: float, expires: float | Literal["same"] | None = "same", prefix: str = "bec_"
+        self,
+        id: str,
+        now: float,
+        *,
+        overlap: float,
+        expires: float | Literal["same"] | None = "same",
+        prefix: str = "bec_",
     ) -> tuple[Key, str, Key]:
-        return key_edits.rotate(self._path, id, now, overlap=overlap, expires=expires, prefix=prefix)
+        return key_edits.rotate(
+            self._path, id, now, overlap=overlap, expires=expires, prefix=prefix
+        )
 
     def revoke(self, id: str, now: float) -> tuple[Key, bool]:
         return key_edits.revoke(self._path, id, now)
@@ -73,9 +91,18 @@ class FileKeys:
 def add_options(parser: argparse.ArgumentParser, default: str, what: str) -> None:
     """`--file`, `--store` and `--config`, of which one says where `what` is."""
     group = parser.add_mutually_exclusive_group()
-    group.add_argument("--file", type=Path, default=Path(default), help=f"the {what} (default: {default})")
-    group.add_argument("--store", metavar="URL", help="a Redis instead of the file, e.g. redis://127.0.0.1:6379/0")
-    group.add_argument("--config", type=Path, metavar="FILE", help="where this gateway.toml says, be it a file or a Redis")
+    group.add_argument(
+        "--file", type=Path, default=Path(default), help=f"the {what} (default: {default})"
+    )
+    group.add_argument(
+        "--store", metavar="URL", help="a Redis instead of the file, e.g. redis://127.0.0.1:6379/0"
+    )
+    group.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="where this gateway.toml says, be it a file or a Redis",
+    )
 
 
 def place_of(args: argparse.Namespace) -> KeyPlace:
@@ -113,7 +140,12 @@ def takes_limits(path: Path) -> bool:
     from gateway.middlewares.rate_limit.config import RateLimitConfig
 
     configs = [config for pipeline in _loaded(path).pipelines for config in _settings(pipeline)]
-    return any(rule.key_limits for config in configs if isinstance(config, RateLimitConfig) for rule in (config, *config.rules))
+    return any(
+        rule.key_limits
+        for config in configs
+        if isinstance(config, RateLimitConfig)
+        for rule in (config, *config.rules)
+    )
 
 
 def _loaded(path: Path) -> LoadedConfig:
@@ -123,7 +155,9 @@ def _loaded(path: Path) -> LoadedConfig:
     try:
         return load(path, os.environ)
     except ConfigErrors as errors:
-        raise CredentialError(f"what the configuration says cannot be told: {errors.problems[0]}") from None
+        raise CredentialError(
+            f"what the configuration says cannot be told: {errors.problems[0]}"
+        ) from None
 
 
 def _settings(pipeline: PipelineConfig) -> Iterator[object]:
@@ -140,6 +174,10 @@ def _configured(path: Path) -> KeyPlace:
             place = _store(url) if url else FileKeys(auth.api_key.path(directory, path.parent))
             found[str(place)] = place
     if len(found) != 1:
-        where = f"keeps keys in {' and '.join(sorted(found))}; say which" if found else "has no API keys"
+        where = (
+            f"keeps keys in {' and '.join(sorted(found))}; say which"
+            if found
+            else "has no API keys"
+        )
         raise CredentialError(f"{path} {where}")
     return found.popitem()[1]

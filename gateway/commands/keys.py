@@ -31,21 +31,37 @@ ABOUT = "API keys: a key is shown once, when it is made; the file, or the store,
 
 def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     """Add `keys` to the gateway's command line."""
-    keys = subparsers.add_parser("keys", help="create, list, rotate and revoke API keys", description=ABOUT)
+    keys = subparsers.add_parser(
+        "keys", help="create, list, rotate and revoke API keys", description=ABOUT
+    )
     keys.set_defaults(run=run)
     actions = keys.add_subparsers(dest="action", required=True, metavar="ACTION")
 
     create = actions.add_parser("create", help="make a key for a client and show it, this once")
-    create.add_argument("--client", required=True, metavar="NAME", help="whose requests it identifies")
+    create.add_argument(
+        "--client", required=True, metavar="NAME", help="whose requests it identifies"
+    )
     create.add_argument("--tier", default="", help="the client's tier, for limits")
     create.add_argument(
-        "--permissions", type=_words, default=(), metavar="A,B", help='what it may do, e.g. cameras:read,"users:*"'
+        "--permissions",
+        type=_words,
+        default=(),
+        metavar="A,B",
+        help='what it may do, e.g. cameras:read,"users:*"',
     )
     create.add_argument("--roles", type=_words, default=(), metavar="A,B", help="its roles")
     create.add_argument(
-        "--networks", type=_words, default=(), metavar="A,B", help="from where alone it may be used, e.g. 192.0.2.0/24"
+        "--networks",
+        type=_words,
+        default=(),
+        metavar="A,B",
+        help="from where alone it may be used, e.g. 192.0.2.0/24",
     )
-    create.add_argument("--expires", metavar="WHEN", help="after a time (90d, 12h) or on a date (2027-01-31); default: never")
+    create.add_argument(
+        "--expires",
+        metavar="WHEN",
+        help="after a time (90d, 12h) or on a date (2027-01-31); default: never",
+    )
     create.add_argument(
         "--limit",
         default="",
@@ -54,19 +70,36 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     )
     create.add_argument("--label", default="", metavar="TEXT", help="a note for people")
     create.add_argument("--prefix", default="bec_", help="how the key begins (default: bec_)")
-    create.add_argument("--key", metavar="EXISTING", help='take over a key made elsewhere; "-" reads it from standard input')
+    create.add_argument(
+        "--key",
+        metavar="EXISTING",
+        help='take over a key made elsewhere; "-" reads it from standard input',
+    )
     _common(create)
     audit.add_option(create)
 
-    listing = actions.add_parser("list", help="show the keys there are, without the keys themselves")
+    listing = actions.add_parser(
+        "list", help="show the keys there are, without the keys themselves"
+    )
     listing.add_argument("--client", metavar="NAME", help="only this client's")
     listing.add_argument("--label", metavar="TEXT", help="only those with this in their label")
     _common(listing)
 
-    rotate = actions.add_parser("rotate", help="make a key that replaces another, which stays valid for a while")
+    rotate = actions.add_parser(
+        "rotate", help="make a key that replaces another, which stays valid for a while"
+    )
     _which(rotate, "the key to replace")
-    rotate.add_argument("--overlap", default="24h", metavar="TIME", help="how long the old one stays valid (default: 24h)")
-    rotate.add_argument("--expires", metavar="WHEN", help="as for create, or never; default: as long as the old one was to live")
+    rotate.add_argument(
+        "--overlap",
+        default="24h",
+        metavar="TIME",
+        help="how long the old one stays valid (default: 24h)",
+    )
+    rotate.add_argument(
+        "--expires",
+        metavar="WHEN",
+        help="as for create, or never; default: as long as the old one was to live",
+    )
     rotate.add_argument("--prefix", default="bec_", help="how the key begins (default: bec_)")
     _common(rotate)
     audit.add_option(rotate)
@@ -101,7 +134,9 @@ def _common(parser: argparse.ArgumentParser) -> None:
 def _which(parser: argparse.ArgumentParser, what: str) -> None:
     group = parser.add_mutually_exclusive_group(required=True)
     group.add_argument("id", nargs="?", metavar="ID", help=f"{what}, by its ID from list")
-    group.add_argument("--client", metavar="NAME", help=f"{what}, by its client, if that has only one in use")
+    group.add_argument(
+        "--client", metavar="NAME", help=f"{what}, by its client, if that has only one in use"
+    )
 
 
 Changed = list[tuple[str, Key]]
@@ -109,7 +144,13 @@ Changed = list[tuple[str, Key]]
 
 
 def _line(outcome: str, key: Key, place: KeyPlace) -> audit.Line:
-    said = {"event": "key_change", "outcome": outcome, "key": key.id, "client": key.client, "by": operator() or None}
+    said = {
+        "event": "key_change",
+        "outcome": outcome,
+        "key": key.id,
+        "client": key.client,
+        "by": operator() or None,
+    }
     return {**said, "where": str(place)}
 
 
@@ -122,11 +163,21 @@ def _create(args: argparse.Namespace, place: KeyPlace, now: float) -> Changed:
     if existing == "-":  # arguments are seen by everybody on the machine (ps)
         existing = sys.stdin.readline().strip()
     wish = Wish(
-        args.client, args.tier, args.permissions, args.roles, args.label, _moment(args.expires, now), args.networks, args.limit
+        args.client,
+        args.tier,
+        args.permissions,
+        args.roles,
+        args.label,
+        _moment(args.expires, now),
+        args.networks,
+        args.limit,
     )
     key, secret = place.create(wish, now, prefix=args.prefix, existing=existing)
     if key.limit and args.config is not None and not takes_limits(args.config):
-        print(f"warning: the limit of {key.id} has no effect: no rate_limit says key_limits = true", file=sys.stderr)
+        print(
+            f"warning: the limit of {key.id} has no effect: no rate_limit says key_limits = true",
+            file=sys.stderr,
+        )
     if args.json:
         _print_json({**_facts(key, now), "key": secret})
         return [("created", key)]
@@ -138,7 +189,11 @@ def _create(args: argparse.Namespace, place: KeyPlace, now: float) -> Changed:
 
 
 def _list(args: argparse.Namespace, place: KeyPlace, now: float) -> Changed:
-    keys = [key for key in place.load() if args.client in (None, key.client) and (args.label or "") in key.label]
+    keys = [
+        key
+        for key in place.load()
+        if args.client in (None, key.client) and (args.label or "") in key.label
+    ]
     used = place.used()
     if args.json:
         _print_json([{**_facts(key, now), "last_used": _rfc3339(used.get(key.id))} for key in keys])
@@ -153,7 +208,9 @@ def _list(args: argparse.Namespace, place: KeyPlace, now: float) -> Changed:
 def _rotate(args: argparse.Namespace, place: KeyPlace, now: float) -> Changed:
     id = args.id if args.id is not None else _only_key(place, args.client, now)
     overlap = _duration("--overlap", args.overlap)
-    expires: float | Literal["same"] | None = "same" if args.expires is None else _moment(args.expires, now)
+    expires: float | Literal["same"] | None = (
+        "same" if args.expires is None else _moment(args.expires, now)
+    )
     new, secret, old = place.rotate(id, now, overlap=overlap, expires=expires, prefix=args.prefix)
     if args.json:
         _print_json({**_facts(new, now), "key": secret, "replaces": _facts(old, now)})
@@ -179,11 +236,17 @@ def _revoke(args: argparse.Namespace, place: KeyPlace, now: float) -> Changed:
 
 def _only_key(place: KeyPlace, client: str, now: float) -> str:
     """The one key of a client that is in use and has not been replaced."""
-    keys = [key for key in place.load() if key.client == client and key.state(now) == "active" and not key.replaced_by]
+    keys = [
+        key
+        for key in place.load()
+        if key.client == client and key.state(now) == "active" and not key.replaced_by
+    ]
     if not keys:
         raise CredentialError(f"{client} has no key in use in {place}")
     if len(keys) > 1:
-        raise CredentialError(f"{client} has several keys in use: {', '.join(key.id for key in keys)}; say which")
+        raise CredentialError(
+            f"{client} has several keys in use: {', '.join(key.id for key in keys)}; say which"
+        )
     return keys[0].id
 
 
@@ -205,15 +268,22 @@ def _duration(option: str, text: str) -> float:
         return parse_duration(text)
     except ValidationError:
         also = " or a date such as 2027-01-31" if option == "--expires" else ""
-        raise CredentialError(f'{option} must be a duration such as "90d" or "12h"{also}, not {text!r}') from None
+        raise CredentialError(
+            f'{option} must be a duration such as "90d" or "12h"{also}, not {text!r}'
+        ) from None
 
 
 def _show(secret: str, place: KeyPlace) -> None:
-    print(f"\n    {secret}\n\nThis is the only time it is shown: {place} holds nothing but its hash.")
+    print(
+        f"\n    {secret}\n\nThis is the only time it is shown: {place} holds nothing but its hash."
+    )
 
 
 def _described(key: Key) -> str:
-    more = [f"tier {key.tier}" if key.tier else "", f"roles {_joined(key.roles)}" if key.roles else ""]
+    more = [
+        f"tier {key.tier}" if key.tier else "",
+        f"roles {_joined(key.roles)}" if key.roles else "",
+    ]
     more.append(f"limit {key.limit}" if key.limit else "")
     more.append(f"from {', '.join(key.networks)} only" if key.networks else "")
     more.append(f"permissions {_joined(key.permissions)}" if key.permissions else "no permissions")
@@ -225,7 +295,11 @@ def _lasting(key: Key) -> str:
 
 
 def _ends(key: Key, now: float) -> str:
-    return f"expired {_time(key.expires)}" if key.state(now) == "expired" else f"is valid until {_time(key.expires)}"
+    return (
+        f"expired {_time(key.expires)}"
+        if key.state(now) == "expired"
+        else f"is valid until {_time(key.expires)}"
+    )
 
 
 def _time(unix: float | None) -> str:
@@ -238,7 +312,20 @@ def _joined(words: frozenset[str]) -> str:
 
 def _table(keys: Sequence[Key], now: float, used: Mapping[str, int]) -> list[str]:
     rows = [
-        ("ID", "CLIENT", "TIER", "KEY", "STATE", "EXPIRES", "LAST USED", "PERMISSIONS", "ROLES", "NETWORKS", "LIMIT", "LABEL")
+        (
+            "ID",
+            "CLIENT",
+            "TIER",
+            "KEY",
+            "STATE",
+            "EXPIRES",
+            "LAST USED",
+            "PERMISSIONS",
+            "ROLES",
+            "NETWORKS",
+            "LIMIT",
+            "LABEL",
+        )
     ]
     for key in keys:
         state = key.state(now)

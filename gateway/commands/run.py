@@ -39,7 +39,11 @@ def raise_file_limit() -> int:
 def new_event_loop() -> asyncio.AbstractEventLoop:
     """Return uvloop's event loop if it is installed. Warn of missing packages that cost speed."""
     if http_parser.HttpRequestParser is http_parser.HttpRequestParserPy:
-        log.warning("aiohttp runs without its C parser: requests cost several times as much; install it from a wheel")
+        log.warning(
+            "aiohttp runs without its C parser: requests cost several times as much; install "
+            "it "
+            "from a wheel"
+        )
     try:
         import uvloop
     except ImportError:

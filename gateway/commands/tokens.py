@@ -27,22 +27,38 @@ from gateway.credentials.revocations.revoked import ALWAYS, Revocation
 from gateway.credentials.store_client import parsed
 from gateway.store import stores
 
-ABOUT = "Tokens that are refused before they expire: by jti, by subject, or by when they were issued."
+ABOUT = (
+    "Tokens that are refused before they expire: by jti, by subject, or by when they were issued."
+)
 
 
 def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     """Add `tokens` to the gateway's command line."""
-    tokens = subparsers.add_parser("tokens", help="revoke tokens, and list what is revoked", description=ABOUT)
+    tokens = subparsers.add_parser(
+        "tokens", help="revoke tokens, and list what is revoked", description=ABOUT
+    )
     tokens.set_defaults(run=run)
     actions = tokens.add_subparsers(dest="action", required=True, metavar="ACTION")
     revoke = actions.add_parser("revoke", help="refuse tokens from now on")
     which = revoke.add_mutually_exclusive_group(required=True)
     which.add_argument("--jti", default="", metavar="ID", help="one token, by its jti")
-    which.add_argument("--subject", default="", metavar="NAME", help="all of a subject's that were issued until now")
+    which.add_argument(
+        "--subject",
+        default="",
+        metavar="NAME",
+        help="all of a subject's that were issued until now",
+    )
     which.add_argument("--everybody", action="store_true", help="all that were issued until now")
     revoke.add_argument("--issuer", default="", metavar="URL", help="of this issuer alone")
-    revoke.add_argument("--before", metavar="WHEN", help="issued before this date and time instead of until now")
-    revoke.add_argument("--for", dest="lasting", metavar="TIME", help="how long tokens live at most: the entry can go after that")
+    revoke.add_argument(
+        "--before", metavar="WHEN", help="issued before this date and time instead of until now"
+    )
+    revoke.add_argument(
+        "--for",
+        dest="lasting",
+        metavar="TIME",
+        help="how long tokens live at most: the entry can go after that",
+    )
     audit.add_option(revoke)
     listing = actions.add_parser("list", help="show what is revoked")
     for one in (revoke, listing):
@@ -106,7 +122,11 @@ def _place(args: argparse.Namespace) -> RevocationPlace:
             place = _store(said) if stores.is_url(said) else FileRevocations(directory / said)
             found[str(place)] = place
     if len(found) != 1:
-        where = f"lists them in {' and '.join(sorted(found))}; say which" if found else "has no list of revoked tokens"
+        where = (
+            f"lists them in {' and '.join(sorted(found))}; say which"
+            if found
+            else "has no list of revoked tokens"
+        )
         raise CredentialError(f"{args.config} {where}")
     return found.popitem()[1]
 
@@ -124,7 +144,9 @@ def _entry(args: argparse.Namespace, now: float) -> Revocation:
             before = files.unix_time(datetime.fromisoformat(args.before))
         until = None if args.lasting is None else now + parse_duration(args.lasting)
     except (ValidationError, ValueError):
-        raise CredentialError('--before must be a date such as 2027-01-31, --for a duration such as "24h"') from None
+        raise CredentialError(
+            '--before must be a date such as 2027-01-31, --for a duration such as "24h"'
+        ) from None
     return Revocation(args.jti, args.subject, args.issuer, before, until)
 
 
@@ -134,10 +156,18 @@ def _line(entry: Revocation, place: RevocationPlace) -> audit.Line:
 
 
 def _described(entry: Revocation) -> str:
-    what = f"the token {entry.jti}" if entry.jti else f"tokens of {entry.subject}" if entry.subject else "everybody's tokens"
+    what = (
+        f"the token {entry.jti}"
+        if entry.jti
+        else f"tokens of {entry.subject}"
+        if entry.subject
+        else "everybody's tokens"
+    )
     issuer = f" from {entry.issuer}" if entry.issuer else ""
     before = f" issued before {_time(entry.before)}" if entry.before != ALWAYS else ""
-    return f"{what}{issuer}{before}" + (f", until {_time(entry.until)}" if entry.until is not None else "")
+    return f"{what}{issuer}{before}" + (
+        f", until {_time(entry.until)}" if entry.until is not None else ""
+    )
 
 
 def _time(unix: float) -> str:

@@ -76,7 +76,9 @@ def _configured(path: Path) -> UserPlace:
     try:
         loaded = load(path, os.environ)
     except ConfigErrors as errors:
-        raise CredentialError(f"there is no telling where the users are: {errors.problems[0]}") from None
+        raise CredentialError(
+            f"there is no telling where the users are: {errors.problems[0]}"
+        ) from None
     tokens = loaded.gateway.tokens
     if tokens is None:
         raise CredentialError(f"{path} has no [tokens]; say which --file")

@@ -30,20 +30,41 @@ ABOUT = "Users with hashed passwords: for Basic authentication, and for the gate
 
 def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     """Add `users` to the gateway's command line."""
-    users = subparsers.add_parser("users", help="users who log in with a password", description=ABOUT)
+    users = subparsers.add_parser(
+        "users", help="users who log in with a password", description=ABOUT
+    )
     users.set_defaults(run=run)
     actions = users.add_subparsers(dest="action", required=True, metavar="ACTION")
     add = actions.add_parser("add", help="add a user; the password is read from standard input")
     add.add_argument("name", metavar="NAME", help="who logs in")
-    add.add_argument("--client", default="", metavar="NAME", help="the client this makes the caller; default: the name")
+    add.add_argument(
+        "--client",
+        default="",
+        metavar="NAME",
+        help="the client this makes the caller; default: the name",
+    )
     add.add_argument("--tier", default="", help="the client's tier, for limits")
     add.add_argument("--roles", default="", metavar="A,B", help="its roles")
-    add.add_argument("--permissions", default="", metavar="A,B", help='what it may do, e.g. cameras:read,"users:*"')
+    add.add_argument(
+        "--permissions",
+        default="",
+        metavar="A,B",
+        help='what it may do, e.g. cameras:read,"users:*"',
+    )
     listing = actions.add_parser("list", help="show the users there are, without their hashes")
     listing.add_argument("--json", action="store_true", help="for programs")
-    passwd = actions.add_parser("passwd", help="give a user another password, read from standard input; sessions end")
-    second = actions.add_parser("totp", help="give a user a second factor, and show its secret, this once")
-    second.add_argument("--issuer", default="gateway", metavar="NAME", help="what authenticators call it (default: gateway)")
+    passwd = actions.add_parser(
+        "passwd", help="give a user another password, read from standard input; sessions end"
+    )
+    second = actions.add_parser(
+        "totp", help="give a user a second factor, and show its secret, this once"
+    )
+    second.add_argument(
+        "--issuer",
+        default="gateway",
+        metavar="NAME",
+        help="what authenticators call it (default: gateway)",
+    )
     second.add_argument("--remove", action="store_true", help="take it away instead")
     logout = actions.add_parser("logout", help="end all sessions of a user")
     remove = actions.add_parser("remove", help="take a user out; sessions end")
@@ -55,7 +76,14 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
 
 def run(args: argparse.Namespace, now: Callable[[], float] = time) -> int:
     """Does what the command line says. Returns the exit code."""
-    actions = {"add": _add, "list": _list, "passwd": _passwd, "totp": _totp, "logout": _logout, "remove": _remove}
+    actions = {
+        "add": _add,
+        "list": _list,
+        "passwd": _passwd,
+        "totp": _totp,
+        "logout": _logout,
+        "remove": _remove,
+    }
     try:
         actions[args.action](args, place_of(args), now())
     except CredentialError as error:
@@ -66,7 +94,16 @@ def run(args: argparse.Namespace, now: Callable[[], float] = time) -> int:
 
 def _add(args: argparse.Namespace, place: UserPlace, now: float) -> None:
     password = _password()
-    place.add(User(args.name, user_file.hashed(password), args.client, args.tier, _words(args.roles), _words(args.permissions)))
+    place.add(
+        User(
+            args.name,
+            user_file.hashed(password),
+            args.client,
+            args.tier,
+            _words(args.roles),
+            _words(args.permissions),
+        )
+    )
     print(f"{args.name} is in {place}. {place.soon}")
 
 
@@ -76,10 +113,14 @@ def _list(args: argparse.Namespace, place: UserPlace, now: float) -> None:
         print(orjson.dumps([_facts(user) for user in users], option=orjson.OPT_INDENT_2).decode())
         return
     rows = [[str(value or "") for value in _shown(user)] for user in users]
-    rows.insert(0, ["NAME", "CLIENT", "TIER", "ROLES", "PERMISSIONS", "SECOND FACTOR", "SESSIONS SINCE"])
+    rows.insert(
+        0, ["NAME", "CLIENT", "TIER", "ROLES", "PERMISSIONS", "SECOND FACTOR", "SESSIONS SINCE"]
+    )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows if users else [[f"no users in {place}"]]:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip())
+        print(
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip()
+        )
 
 
 def _passwd(args: argparse.Namespace, place: UserPlace, now: float) -> None:
@@ -151,7 +192,9 @@ def _facts(user: User) -> dict[str, Any]:
         "roles": sorted(user.roles),
         "permissions": sorted(user.permissions),
         "second_factor": bool(user.totp),
-        "sessions_since": f"{datetime.fromtimestamp(user.changed, UTC):%Y-%m-%dT%H:%M:%SZ}" if user.changed else None,
+        "sessions_since": f"{datetime.fromtimestamp(user.changed, UTC):%Y-%m-%dT%H:%M:%SZ}"
+        if user.changed
+        else None,
     }
 
 

@@ -29,7 +29,9 @@ class Drive:
 
     __slots__ = ("_cancelled", "_coroutine", "_over", "_waits", "context")
 
-    def __init__(self, coroutine: Coroutine[Any, Any, Any], over: Over, context: Context | None = None) -> None:
+    def __init__(
+        self, coroutine: Coroutine[Any, Any, Any], over: Over, context: Context | None = None
+    ) -> None:
         self._coroutine: Coroutine[Any, Any, Any] | None = coroutine
         self._over: Over | None = over
         self._waits: Any = None
@@ -40,7 +42,9 @@ class Drive:
         if self._coroutine is None:
             return "<Drive over>"
         state = getcoroutinestate(self._coroutine)
-        return f"<Drive waits for {self._waits!r}>" if state == CORO_SUSPENDED else f"<Drive {state}>"
+        return (
+            f"<Drive waits for {self._waits!r}>" if state == CORO_SUSPENDED else f"<Drive {state}>"
+        )
 
     def start(self) -> None:
         """Run the first steps. An exception of `over` itself is the caller's."""
@@ -68,7 +72,9 @@ class Drive:
             return
         try:
             cancelled, run = self._cancelled, self.context.run
-            waits = self._step_cancelled(coroutine, waited) if cancelled else run(coroutine.send, None)
+            waits = (
+                self._step_cancelled(coroutine, waited) if cancelled else run(coroutine.send, None)
+            )
             while isinstance(waits, Wait):
                 if self._cancelled:
                     waits.cancel()

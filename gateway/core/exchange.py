@@ -106,7 +106,12 @@ class Reply:
 
     @classmethod
     def known(
-        cls, status: int, headers: list[Pair], index: dict[bytes, bytes], joined: tuple[int, bytes] | None, length: int | None
+        cls,
+        status: int,
+        headers: list[Pair],
+        index: dict[bytes, bytes],
+        joined: tuple[int, bytes] | None,
+        length: int | None,
     ) -> Reply:
         """One whose headers have been indexed and joined already; takes them over.
 

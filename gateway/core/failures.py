@@ -49,17 +49,81 @@ class Failure(enum.Enum):
     NO_ENDPOINT = ("SVC_001", 503, "Service unavailable", "destination_unavailable", "warning")
     CIRCUIT_OPEN = ("SVC_001", 503, "Service unavailable", "destination_unavailable", "warning")
     OVERLOADED = ("SVC_001", 503, "Service overloaded", "connection_limit_reached", "warning")
-    CONNECT_FAILED = ("SVC_004", 502, "Bad gateway", "connection_refused", "warning", "connect", True)
+    CONNECT_FAILED = (
+        "SVC_004",
+        502,
+        "Bad gateway",
+        "connection_refused",
+        "warning",
+        "connect",
+        True,
+    )
     DNS_FAILED = ("SVC_004", 502, "Bad gateway", "dns_error", "warning", "connect", True)
     TLS_FAILED = ("SVC_004", 502, "Bad gateway", "tls_protocol_error", "warning", "connect", True)
-    NOT_RECEIVED = ("SVC_004", 502, "Bad gateway", "connection_terminated", "warning", "connect", True)
-    CONNECTION_RESET = ("SVC_004", 502, "Bad gateway", "connection_terminated", "warning", "reset", True)
+    NOT_RECEIVED = (
+        "SVC_004",
+        502,
+        "Bad gateway",
+        "connection_terminated",
+        "warning",
+        "connect",
+        True,
+    )
+    CONNECTION_RESET = (
+        "SVC_004",
+        502,
+        "Bad gateway",
+        "connection_terminated",
+        "warning",
+        "reset",
+        True,
+    )
     BAD_RESPONSE = ("SVC_004", 502, "Bad gateway", "http_protocol_error", "warning", "reset", True)
-    INCOMPLETE_RESPONSE = ("SVC_004", 502, "Bad gateway", "http_response_incomplete", "warning", "reset", True)
-    CONNECT_TIMEOUT = ("SVC_003", 504, "Upstream timeout", "connection_timeout", "warning", "connect", True)
-    READ_TIMEOUT = ("SVC_003", 504, "Upstream timeout", "connection_read_timeout", "warning", "timeout", True)
-    WRITE_TIMEOUT = ("SVC_003", 504, "Upstream timeout", "connection_write_timeout", "warning", "timeout", True)
-    TIMEOUT = ("SVC_003", 504, "Upstream timeout", "http_response_timeout", "warning", "timeout", True)
+    INCOMPLETE_RESPONSE = (
+        "SVC_004",
+        502,
+        "Bad gateway",
+        "http_response_incomplete",
+        "warning",
+        "reset",
+        True,
+    )
+    CONNECT_TIMEOUT = (
+        "SVC_003",
+        504,
+        "Upstream timeout",
+        "connection_timeout",
+        "warning",
+        "connect",
+        True,
+    )
+    READ_TIMEOUT = (
+        "SVC_003",
+        504,
+        "Upstream timeout",
+        "connection_read_timeout",
+        "warning",
+        "timeout",
+        True,
+    )
+    WRITE_TIMEOUT = (
+        "SVC_003",
+        504,
+        "Upstream timeout",
+        "connection_write_timeout",
+        "warning",
+        "timeout",
+        True,
+    )
+    TIMEOUT = (
+        "SVC_003",
+        504,
+        "Upstream timeout",
+        "http_response_timeout",
+        "warning",
+        "timeout",
+        True,
+    )
     # RFC 9111 section 5.2.1.7: asked for with only-if-cached, and not stored.
     NOT_CACHED = ("CACHE_001", 504, "Not in the cache")
     # The gateway itself, and a client that left before its answer (499 is nginx's word, for the log

@@ -74,7 +74,13 @@ _FROM_PROXIES = frozenset(
     b"x-consumer-id x-consumer-username x-consumer-custom-id x-credential-identifier "
     b"x-client-user x-client-permissions x-client-scopes x-client-claims".split()
 )
-_FROM_PROXIES_FAMILIES = (b"x-forwarded-", b"x-auth-request-", b"x-ssl-client-", b"ssl-client-", b"x-client-cert")
+_FROM_PROXIES_FAMILIES = (
+    b"x-forwarded-",
+    b"x-auth-request-",
+    b"x-ssl-client-",
+    b"ssl-client-",
+    b"x-client-cert",
+)
 
 REWRITTEN = frozenset((b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"))
 """What the gateway writes anew even behind a trusted proxy: core/provenance.py."""
@@ -105,7 +111,10 @@ def is_client_address(name: bytes) -> bool:
 
     `name` is `spelt`, and `is_from_proxies`.
     """
-    return name.endswith((b"-ip", b"-ipv6", b"-for", b"-addr", b"clientip", b"socketip", b"-address")) or name in _ADDRESSES
+    return (
+        name.endswith((b"-ip", b"-ipv6", b"-for", b"-addr", b"clientip", b"socketip", b"-address"))
+        or name in _ADDRESSES
+    )
 
 
 _ADDRESSES = frozenset((b"forwarded", b"x-forwarded"))
@@ -142,7 +151,9 @@ def takes_trailers(headers: MultiMapping[str]) -> bool:
     return b"te" in tokens(named) and b"trailers" in tokens(wanted)
 
 
-PLAIN_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+): ([\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)")
+PLAIN_FIELD = re.compile(
+    rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+): ([\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)"
+)
 """A field line (RFC 9112 section 5) of the plainest kind: one space, visible ASCII.
 
 No two readers differ about it.
@@ -175,7 +186,9 @@ class Memo(dict[bytes, _T]):
 
     __slots__ = ("_decide", "_longest", "_most")
 
-    def __init__(self, decide: Callable[[bytes], _T], *, most: int = 1024, longest: int = 64) -> None:
+    def __init__(
+        self, decide: Callable[[bytes], _T], *, most: int = 1024, longest: int = 64
+    ) -> None:
         super().__init__()
         self._decide = decide
         self._most = most

@@ -72,7 +72,9 @@ class ConfigProblem(ValueError):
         self.hint = hint
 
 
-def _keep_nothing(key: tuple[str, ...], fingerprint: object, make: Callable[[], T], settings: object = None) -> T:
+def _keep_nothing(
+    key: tuple[str, ...], fingerprint: object, make: Callable[[], T], settings: object = None
+) -> T:
     return make()
 
 

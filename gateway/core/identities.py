@@ -40,4 +40,6 @@ def identity(
         headers.append((b"X-Client-Roles", ",".join(sorted(roles)).encode()))
     every = permissions.union(*(granted.get(role, ()) for role in roles))
     named = prefix + user if user else ""
-    return Identity(client, method, tier, named, roles, every, tuple(headers), claims, limit, prefix, account)
+    return Identity(
+        client, method, tier, named, roles, every, tuple(headers), claims, limit, prefix, account
+    )

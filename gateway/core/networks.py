@@ -46,7 +46,11 @@ def unmapped(address: str) -> str | None:
 
 def _unmapped(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
     mapped = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
-    return network if mapped is None or network.prefixlen < 96 else IPv4Network((mapped, network.prefixlen - 96))
+    return (
+        network
+        if mapped is None or network.prefixlen < 96
+        else IPv4Network((mapped, network.prefixlen - 96))
+    )
 
 
 class Networks:

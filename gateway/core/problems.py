@@ -44,7 +44,11 @@ PHRASES = {status.value: status.phrase for status in HTTPStatus} | {
 }
 """RFC 9110 section 15; Python's own are of RFC 7231 before 3.13."""
 
-_TYPES = {"problem": b"application/problem+json", "envelope": b"application/json", "success_envelope": b"application/json"}
+_TYPES = {
+    "problem": b"application/problem+json",
+    "envelope": b"application/json",
+    "success_envelope": b"application/json",
+}
 _CORRELATION = re.compile(r"[\x21-\x7e]{1,128}")
 
 
@@ -57,7 +61,9 @@ class _Fragments:
 
     __slots__ = ("after", "before", "fixed", "headers", "index", "message", "middle", "status")
 
-    def __init__(self, format: str, failure: Failure, status: int, message: str | None, type_base: str) -> None:
+    def __init__(
+        self, format: str, failure: Failure, status: int, message: str | None, type_base: str
+    ) -> None:
         self.status = status
         self.fixed = message is not None
         """Whether the operator's message replaces the failure's own detail."""
@@ -66,7 +72,11 @@ class _Fragments:
         if format == "problem":
             kind = type_base + failure.code if type_base else "about:blank"
             title = failure.title if type_base else PHRASES.get(status, failure.title)
-            self.before = b'{"type":%b,"title":%b,"status":%d,"detail":' % (_json(kind), _json(title), status)
+            self.before = b'{"type":%b,"title":%b,"status":%d,"detail":' % (
+                _json(kind),
+                _json(title),
+                status,
+            )
             self.after = b',"code":%b,"instance":' % code
         elif format == "envelope":
             self.before = b'{"error":{"code":%b,"message":' % code
@@ -102,11 +112,21 @@ class Problems:
             raise ValueError(f"unknown format of errors: {format!r}")
         statuses, messages = statuses or {}, messages or {}
         self._fragments = {
-            failure: _Fragments(format, failure, statuses.get(failure, failure.status), messages.get(failure), type_base)
+            failure: _Fragments(
+                format,
+                failure,
+                statuses.get(failure, failure.status),
+                messages.get(failure),
+                type_base,
+            )
             for failure in Failure
         }
         self._clock = clock
-        self._ending = {"problem": self._problem, "envelope": self._envelope, "success_envelope": self._success_envelope}[format]
+        self._ending = {
+            "problem": self._problem,
+            "envelope": self._envelope,
+            "success_envelope": self._success_envelope,
+        }[format]
         self._in_fields = format == "envelope"
 
     def render(self, failed: Failed, exchange: Exchange) -> Reply:
@@ -119,7 +139,9 @@ class Problems:
             message = fragments.message
             start = fragments.middle
         body = start + self._ending(failed, exchange)
-        reply = Reply(fragments.status, (), b"" if exchange.method == "HEAD" else body, length=len(body))
+        reply = Reply(
+            fragments.status, (), b"" if exchange.method == "HEAD" else body, length=len(body)
+        )
         reply.headers = fragments.headers.copy()
         reply.index = fragments.index.copy()
         if self._in_fields:
@@ -135,7 +157,11 @@ class Problems:
             # authority.
             path = "/." + path
         ending = _json(path) + b',"request_id":' + _json(exchange.request_id)
-        return ending + b"}" if not failed.errors else ending + b',"errors":' + _json(failed.errors) + b"}"
+        return (
+            ending + b"}"
+            if not failed.errors
+            else ending + b',"errors":' + _json(failed.errors) + b"}"
+        )
 
     def _envelope(self, failed: Failed, exchange: Exchange) -> bytes:
         now = datetime.fromtimestamp(self._clock.wall(), UTC).isoformat(timespec="milliseconds")

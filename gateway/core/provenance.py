@@ -89,7 +89,9 @@ def _trusted(exchange: Exchange) -> Account:
         told = [bare(hop.node) for hop in given if hop.node]
     first = given[0] if given else _Hop()
     forwarded = ", ".join(map(_element, (*given, _Hop(peer, scheme, own_host))))
-    return Account((*told, peer), proto or first.proto or scheme, host or first.host or own_host, forwarded)
+    return Account(
+        (*told, peer), proto or first.proto or scheme, host or first.host or own_host, forwarded
+    )
 
 
 def _first(lines: Sequence[str], form: re.Pattern[str]) -> str:
@@ -104,7 +106,13 @@ def _hops(lines: Sequence[str]) -> list[_Hop]:
         said = {name.lower(): _unquoted(value) for name, value in _PAIR.findall(element)}
         node, proto, host = said.get("for", ""), said.get("proto", ""), said.get("host", "")
         if said:
-            hops.append(_Hop(node, proto if _PROTO.fullmatch(proto) else "", host if _HOST.fullmatch(host) else ""))
+            hops.append(
+                _Hop(
+                    node,
+                    proto if _PROTO.fullmatch(proto) else "",
+                    host if _HOST.fullmatch(host) else "",
+                )
+            )
     return hops
 
 

@@ -67,7 +67,9 @@ class HistogramFamily:
     __slots__ = ("bounds", "cells", "help", "labels", "name")
     kind = "histogram"
 
-    def __init__(self, name: str, help: str, labels: Sequence[str], bounds: tuple[float, ...]) -> None:
+    def __init__(
+        self, name: str, help: str, labels: Sequence[str], bounds: tuple[float, ...]
+    ) -> None:
         self.name = name
         self.help = help
         self.labels = tuple(labels)
@@ -82,7 +84,10 @@ class HistogramFamily:
 
 
 background_failures = Family(
-    "counter", "gateway_background_failures_total", "Rounds of background work that ended in an error", ("task",)
+    "counter",
+    "gateway_background_failures_total",
+    "Rounds of background work that ended in an error",
+    ("task",),
 )
 """The process's own, since background work belongs to objects that outlive every snapshot."""
 
@@ -103,42 +108,85 @@ class Telemetry:
         count, gauge, histogram = self._counter, self._gauge, self._histogram
         self.requests = count("requests_total", "Requests answered", "route", "method", "code")
         self.request_duration = histogram(
-            "request_duration_seconds", "From the request's head to the last byte", DURATION_BUCKETS, "route", "method"
+            "request_duration_seconds",
+            "From the request's head to the last byte",
+            DURATION_BUCKETS,
+            "route",
+            "method",
         )
         self.request_size = histogram("request_size_bytes", "Request bodies", SIZE_BUCKETS, "route")
-        self.response_size = histogram("response_size_bytes", "Response bodies, as sent", SIZE_BUCKETS, "route")
+        self.response_size = histogram(
+            "response_size_bytes", "Response bodies, as sent", SIZE_BUCKETS, "route"
+        )
         self.in_flight = gauge("requests_in_flight", "Requests being handled now")
         self.upstream_requests = count(
-            "upstream_requests_total", "Attempts at endpoints; code 0 when none came back", "upstream", "endpoint", "code"
+            "upstream_requests_total",
+            "Attempts at endpoints; code 0 when none came back",
+            "upstream",
+            "endpoint",
+            "code",
         )
         self.upstream_duration = histogram(
-            "upstream_duration_seconds", "From the first byte sent to the answer's head", DURATION_BUCKETS, "upstream"
+            "upstream_duration_seconds",
+            "From the first byte sent to the answer's head",
+            DURATION_BUCKETS,
+            "upstream",
         )
-        self.endpoint_healthy = gauge("upstream_endpoint_healthy", "1 when it may be picked", "upstream", "endpoint")
-        self.upstream_try_all = gauge("upstream_try_all", "1 while endpoints are picked, healthy or not", "upstream")
+        self.endpoint_healthy = gauge(
+            "upstream_endpoint_healthy", "1 when it may be picked", "upstream", "endpoint"
+        )
+        self.upstream_try_all = gauge(
+            "upstream_try_all", "1 while endpoints are picked, healthy or not", "upstream"
+        )
         self.circuit_state = gauge("circuit_state", "0 closed, 1 open, 2 half-open", "upstream")
         self.retries = count("retries_total", "Second and later attempts", "upstream", "reason")
-        self.rate_limited = count("rate_limited_total", "Requests refused by a limit", "route", "policy")
-        self.rate_shadowed = count("rate_limit_shadow_total", "Requests a shadow limit would have refused", "route", "policy")
+        self.rate_limited = count(
+            "rate_limited_total", "Requests refused by a limit", "route", "policy"
+        )
+        self.rate_shadowed = count(
+            "rate_limit_shadow_total",
+            "Requests a shadow limit would have refused",
+            "route",
+            "policy",
+        )
         self.rate_fallback = count(
-            "rate_limit_fallback_total", "Requests decided without the store, by what on_store_failure says", "policy", "mode"
+            "rate_limit_fallback_total",
+            "Requests decided without the store, by what on_store_failure says",
+            "policy",
+            "mode",
         )
         self.store_up = gauge("store_up", "1 while the shared store answers", "store")
         self.store_gateways = gauge("store_gateways", "Gateways that share the store")
-        self.store_failures = count("store_failures_total", "Late, lost and refused commands", "reason")
-        self.auth = count("auth_total", "Authentication decisions", "method", "result")
-        self.cache_requests = count("cache_requests_total", "What the cache said", "route", "result")
-        self.failures = count("failures_total", "Requests that ended in a failure", "reason")
-        self.client_requests = count("client_requests_total", "Requests by client: the busiest 100 and _other", "client")
-        self.reload_success = gauge("config_last_reload_success", "1 when the last reload was taken, else 0")
-        self.reload_timestamp = gauge("config_last_reload_timestamp_seconds", "When a configuration was last taken")
-        self.certificate_expiry = gauge(
-            "tls_certificate_expiry_timestamp_seconds", "When a certificate for clients expires", "name"
+        self.store_failures = count(
+            "store_failures_total", "Late, lost and refused commands", "reason"
         )
-        self.tls_failures = count("tls_handshake_failures_total", "Clients with which no TLS connection came about")
+        self.auth = count("auth_total", "Authentication decisions", "method", "result")
+        self.cache_requests = count(
+            "cache_requests_total", "What the cache said", "route", "result"
+        )
+        self.failures = count("failures_total", "Requests that ended in a failure", "reason")
+        self.client_requests = count(
+            "client_requests_total", "Requests by client: the busiest 100 and _other", "client"
+        )
+        self.reload_success = gauge(
+            "config_last_reload_success", "1 when the last reload was taken, else 0"
+        )
+        self.reload_timestamp = gauge(
+            "config_last_reload_timestamp_seconds", "When a configuration was last taken"
+        )
+        self.certificate_expiry = gauge(
+            "tls_certificate_expiry_timestamp_seconds",
+            "When a certificate for clients expires",
+            "name",
+        )
+        self.tls_failures = count(
+            "tls_handshake_failures_total", "Clients with which no TLS connection came about"
+        )
         self.connections = gauge("connections", "Clients' connections that are open", "listener")
         self.connections_refused = count(
-            "connections_refused_total", "Clients' connections refused, or ended for being slow", "reason"
+            "connections_refused_total",
+            "Clients' connections refused, or ended for being slow",
+            "reason",
         )
         self.config_info = gauge("config_info", "The configuration in force", "hash")
         self.families += [background_failures, log_lines_dropped]
@@ -153,7 +201,9 @@ class Telemetry:
         self.families.append(family)
         return family
 
-    def _histogram(self, name: str, help: str, bounds: tuple[float, ...], *labels: str) -> HistogramFamily:
+    def _histogram(
+        self, name: str, help: str, bounds: tuple[float, ...], *labels: str
+    ) -> HistogramFamily:
         family = HistogramFamily(f"gateway_{name}", help, labels, bounds)
         self.families.append(family)
         return family

@@ -5,8 +5,8 @@ A `Wait` yields itself once; `core/drive.py` resumes the coroutine from inside `
 those who call `wake` and `fail`:
 
 - They resume the coroutine at once. It may run to its end, and begin the next request: leave your
-  own state consistent first,
-  never call them inside a parser's callback, and use `loop.call_soon(wait.wake)` where one wake can lead to another.
+  own state consistent first, never call them inside a parser's callback, and use
+  `loop.call_soon(wait.wake)` where one wake can lead to another.
 - An outcome that comes before it is awaited is kept. Only the first counts.
 
 asyncio's own awaitables need a current Task, which a driven coroutine has not: `foreign` gives one
@@ -41,7 +41,9 @@ class Wait(Generic[T]):
         self._resume: Resume | None = None
         self._value: Any = None
         self._error: BaseException | None = None
-        self._asyncio_future_blocking: bool | None = None  # None: asyncio.isfuture says no, so wait_for makes it a Task.
+        self._asyncio_future_blocking: bool | None = (
+            None  # None: asyncio.isfuture says no, so wait_for makes it a Task.
+        )
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {'done' if self.done else 'waiting'}>"
@@ -51,7 +53,10 @@ class Wait(Generic[T]):
             self._asyncio_future_blocking = True  # What a Task takes for a future.
             yield self
         if self._error is not None:
-            error, self._error = self._error, None  # Else it and its traceback would refer to each other.
+            error, self._error = (
+                self._error,
+                None,
+            )  # Else it and its traceback would refer to each other.
             try:
                 raise error
             finally:
@@ -184,7 +189,9 @@ def in_task(function: Callable[..., Awaitable[T]]) -> Callable[..., Wait[T]]:
 
 def driven(awaitable: Awaitable[T]) -> Awaitable[T]:
     """Return `awaitable` itself if it needs no Task, else a Wait for a Task of its own."""
-    if (isinstance(awaitable, CoroutineType) and awaitable.cr_code in _OWN) or isinstance(awaitable, Wait):
+    if (isinstance(awaitable, CoroutineType) and awaitable.cr_code in _OWN) or isinstance(
+        awaitable, Wait
+    ):
         return awaitable
     return Foreign(awaitable)
 

@@ -28,8 +28,12 @@ log = logging.getLogger("gateway.auth")
 class AuditConfig:
     """The audit log."""
 
-    file: str = setting(default="-", doc='`"-"` is standard output; a path is relative to the pipeline\'s file')
-    allowed: bool = setting(default=True, doc="whether what was allowed is written too, or only what was refused")
+    file: str = setting(
+        default="-", doc='`"-"` is standard output; a path is relative to the pipeline\'s file'
+    )
+    allowed: bool = setting(
+        default=True, doc="whether what was allowed is written too, or only what was refused"
+    )
 
 
 class Audit:
@@ -41,7 +45,13 @@ class Audit:
     __slots__ = ("__weakref__", "_name", "_pipeline", "_wall", "allowed", "file")
 
     def __init__(
-        self, file: LogFile, wall: Callable[[], float], *, allowed: bool = True, pipeline: str = "", name: str = ""
+        self,
+        file: LogFile,
+        wall: Callable[[], float],
+        *,
+        allowed: bool = True,
+        pipeline: str = "",
+        name: str = "",
     ) -> None:
         self.allowed = allowed
         self.file = file
@@ -53,15 +63,44 @@ class Audit:
     def of(cls, config: AuditConfig, context: Context) -> Audit:
         """Return the log of an `auth`. Raises ConfigProblem when the file cannot be opened."""
         file = log_file(config.file, context.directory, context.keep)
-        return cls(file, context.clock.wall, allowed=config.allowed, pipeline=context.pipeline, name=context.name)
+        return cls(
+            file,
+            context.clock.wall,
+            allowed=config.allowed,
+            pipeline=context.pipeline,
+            name=context.name,
+        )
 
     def write(self, exchange: Exchange, method: str, outcome: str, result: str, why: str) -> None:
         """Write a decision: "allowed" or "denied", the metric's word for it, and the rule."""
-        self.file.append((_decision, self._wall(), exchange, self._pipeline, self._name, method, outcome, result, why))
+        self.file.append(
+            (
+                _decision,
+                self._wall(),
+                exchange,
+                self._pipeline,
+                self._name,
+                method,
+                outcome,
+                result,
+                why,
+            )
+        )
 
-    def session_event(self, exchange: Exchange, event: str, result: str, client: str, user: str, session: str, why: str) -> None:
+    def session_event(
+        self,
+        exchange: Exchange,
+        event: str,
+        result: str,
+        client: str,
+        user: str,
+        session: str,
+        why: str,
+    ) -> None:
         """Write an event of a session (login, refresh, ...); `result` is "ok" if granted."""
-        self.file.append((_session_event, self._wall(), exchange, event, result, client, user, session, why))
+        self.file.append(
+            (_session_event, self._wall(), exchange, event, result, client, user, session, why)
+        )
 
     def key_changed(self, outcome: str, id: str, client: str, by: str) -> None:
         """Write that a key was "created", "rotated", "revoked", "changed" or "removed"."""
@@ -96,13 +135,20 @@ def log_file(name: str, directory: Path, keep: Callable[..., Any], label: str = 
     try:
         return shared(keep, path)
     except OSError as error:
-        raise ConfigProblem(f"{label}cannot open {path}: {error.strerror}", at=("audit", "file")) from None
+        raise ConfigProblem(
+            f"{label}cannot open {path}: {error.strerror}", at=("audit", "file")
+        ) from None
 
 
 def line(when: float, said: Mapping[str, Any]) -> bytes:
     """Encode one line; `when` is Unix seconds. Lone surrogates (not UTF-8) become "?"."""
-    time = datetime.fromtimestamp(when, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    plain = {key: value.encode("utf-8", "replace").decode() if isinstance(value, str) else value for key, value in said.items()}
+    time = (
+        datetime.fromtimestamp(when, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    )
+    plain = {
+        key: value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+        for key, value in said.items()
+    }
     return orjson.dumps({"timestamp": time, **plain}, option=orjson.OPT_APPEND_NEWLINE)
 
 
@@ -135,7 +181,9 @@ def _decision(record: tuple[Any, ...]) -> bytes:
         "auth_method": method,
         "client": identity.client if identity is not None else None,
         "user": identity.user or None if identity is not None else None,
-        "key": identity.claims.get("key") if identity is not None and identity.method == "api_key" else None,
+        "key": identity.claims.get("key")
+        if identity is not None and identity.method == "api_key"
+        else None,
         **_request(exchange),
         "pipeline": pipeline,
         "hook": name,

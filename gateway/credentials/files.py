@@ -56,7 +56,12 @@ def tables(document: Document, name: str, path: Path) -> list[Document]:
     return list(found)
 
 
-def edit(path: Path, change: Callable[[Document], None], check: Callable[[str], object], opening: str = "") -> None:
+def edit(
+    path: Path,
+    change: Callable[[Document], None],
+    check: Callable[[str], object],
+    opening: str = "",
+) -> None:
     """Edit a file that `locked` gave: comments and layout stay, and it is replaced in one step.
 
     change: edits the document in place. It is called twice, for the layout and for the plain
@@ -165,7 +170,9 @@ def utc_time(unix: float) -> datetime:
     try:
         return datetime.fromtimestamp(int(unix), UTC)
     except (ValueError, OverflowError, OSError):
-        raise CredentialError("expires too far in the future: the year must be 9999 or earlier") from None
+        raise CredentialError(
+            "expires too far in the future: the year must be 9999 or earlier"
+        ) from None
 
 
 def unix_time(value: date) -> float:

@@ -75,7 +75,10 @@ def undone(state: State, rule: AttemptRule, now: float) -> State:
 
 def rules_of(config: AttemptsConfig) -> tuple[AttemptRule, AttemptRule]:
     """The rules for accounts and for addresses."""
-    account, address = (AttemptRule(free, config.delay, config.max_delay, config.forget) for free in (config.account, config.ip))
+    account, address = (
+        AttemptRule(free, config.delay, config.max_delay, config.forget)
+        for free in (config.account, config.ip)
+    )
     return account, address
 
 
@@ -132,14 +135,19 @@ class LocalAttempts:
         for key, rule in self._keys(address, account, now):
             self._put(key, undone(self._states.get(key, FRESH), rule, now))
 
-    def _keys(self, address: str, account: str, now: float) -> tuple[tuple[bytes, AttemptRule], tuple[bytes, AttemptRule]]:
+    def _keys(
+        self, address: str, account: str, now: float
+    ) -> tuple[tuple[bytes, AttemptRule], tuple[bytes, AttemptRule]]:
         """Return what an attempt counts for: the address, and the account.
 
         From an address that the account knows, the second is the two together.
         """
         pair = pair_key(address, account)
         known = now < self._known.get(pair, 0.0)
-        return (client_key(address), self.addresses), (pair if known else account_key(account), self.accounts)
+        return (client_key(address), self.addresses), (
+            pair if known else account_key(account),
+            self.accounts,
+        )
 
     def _put(self, key: bytes, state: State) -> None:
         if state.failures == 0:
@@ -165,4 +173,6 @@ def pair_key(address: str, account: str) -> bytes:
 
 
 def _key(kind: str, text: str) -> bytes:
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16, person=kind.encode()).digest()
+    return hashlib.blake2b(
+        text.encode("utf-8", "surrogatepass"), digest_size=16, person=kind.encode()
+    ).digest()

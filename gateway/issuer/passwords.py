@@ -24,7 +24,9 @@ NIST SP 800-63B section 3.1.1.2 asks for at least 8, and for 64 to be possible.
 class Passwords:
     """memory (KiB), passes, lanes: argon2's m, t and p for new hashes; old ones keep theirs."""
 
-    def __init__(self, memory: int, passes: int, lanes: int, *, threads: int = 0, waiting: int = WAITING) -> None:
+    def __init__(
+        self, memory: int, passes: int, lanes: int, *, threads: int = 0, waiting: int = WAITING
+    ) -> None:
         self._hasher = PasswordHasher(time_cost=passes, memory_cost=memory, parallelism=lanes)
         salt = base64.b64encode(secrets.token_bytes(16)).decode().rstrip("=")
         self._nobody = f"$argon2id$v=19$m={memory},t={passes},p={lanes}${salt}${'A' * 43}"
@@ -41,7 +43,9 @@ class Passwords:
 
         Raises Busy.
         """
-        good = await self.queue.run(lambda: user_file.verifies(self._nobody if hash is None else hash, password), address)
+        good = await self.queue.run(
+            lambda: user_file.verifies(self._nobody if hash is None else hash, password), address
+        )
         return good and hash is not None
 
     async def hash(self, password: str, address: str = "") -> str:

@@ -40,7 +40,9 @@ class Denied(Exception):
     user: the name of an existing user, else "": what was typed in its place may be a password.
     """
 
-    def __init__(self, result: str, why: str, failed: Failed, user: str = "", session: str = "") -> None:
+    def __init__(
+        self, result: str, why: str, failed: Failed, user: str = "", session: str = ""
+    ) -> None:
         super().__init__(result, why)
         self.result = result
         self.why = why
@@ -107,13 +109,25 @@ class TokenService:
             raise Denied("invalid", "there is no session of this token", _no_refresh())
         if turn.result == "expired":
             failed = Failed(Failure.EXPIRED, "The session has expired.", headers=CHALLENGE)
-            raise Denied("expired", "the session was not refreshed in time", failed, session.user, session.id)
+            raise Denied(
+                "expired", "the session was not refreshed in time", failed, session.user, session.id
+            )
         if turn.result == "reused":
-            raise Denied("reused", "the token was used before; its session has ended", _no_refresh(), session.user, session.id)
+            raise Denied(
+                "reused",
+                "the token was used before; its session has ended",
+                _no_refresh(),
+                session.user,
+                session.id,
+            )
         user = await self.users.get(session.user)
         if user is None or session.checked < user.changed:
             await self.sessions.end(session.id)
-            why = "there is no such user any more" if user is None else "the password has changed since"
+            why = (
+                "there is no such user any more"
+                if user is None
+                else "the password has changed since"
+            )
             raise Denied("ended", why, _no_refresh(), session.user, session.id)
         issued = self._issued(user, session, turn.token, now)
         self.sessions.delivered(session)  # last: answers of the store may come too late
@@ -136,18 +150,26 @@ class TokenService:
         if session is not None and session.user == claims.get("sub"):
             user = await self.users.get(session.user)
         if session is None or user is None:
-            failed = Failed(Failure.UNAUTHENTICATED, "This answer needs an access token from a login here.", headers=CHALLENGE)
+            failed = Failed(
+                Failure.UNAUTHENTICATED,
+                "This answer needs an access token from a login here.",
+                headers=CHALLENGE,
+            )
             raise Denied("missing", "no access token of a session that is there", failed)
         return user, session
 
-    async def change_password(self, user: User, session: Session, old: str, new: str, address: str) -> int:
+    async def change_password(
+        self, user: User, session: Session, old: str, new: str, address: str
+    ) -> int:
         """Change a password, given the old one, and end all other sessions; return their number.
 
         Raises Denied and StoreDown.
         """
         problem = unfit(new)
         if problem or new == old:
-            raise self._bad_field("weak", user, session, "new_password", problem or "must not be the old one")
+            raise self._bad_field(
+                "weak", user, session, "new_password", problem or "must not be the old one"
+            )
         await self._attempt(user.name, address, user.name)
         if not await self._verify(user.hash, old, user.name, address):
             raise self._bad_field("invalid", user, session, "old_password", "is wrong")
@@ -164,7 +186,9 @@ class TokenService:
             failed = Failed(Failure.INTERNAL, "Passwords cannot be changed at the moment.")
             raise Denied("failed", str(error), failed, user.name, session.id) from None
         if not written:
-            raise Denied("invalid", "the user was changed meanwhile", _wrong(), user.name, session.id)
+            raise Denied(
+                "invalid", "the user was changed meanwhile", _wrong(), user.name, session.id
+            )
         return await self.sessions.end_others(user.name, session.id, changed.changed)
 
     async def _attempt(self, name: str, address: str, user: str = "") -> None:
@@ -176,7 +200,9 @@ class TokenService:
                 headers=((b"Retry-After", b"%d" % max(1, ceil(wait))),),
                 why="attempts by address or account",
             )
-            raise Denied("limited", f"too many attempts; the next may be in {wait:.1f} s", failed, user)
+            raise Denied(
+                "limited", f"too many attempts; the next may be in {wait:.1f} s", failed, user
+            )
 
     async def _verify(self, hash: str | None, password: str, name: str, address: str) -> bool:
         try:
@@ -185,13 +211,20 @@ class TokenService:
             await self.attempts.undone(address, name, self.clock.monotonic())
             raise _busy(busy, name if hash is not None else "") from None
 
-    async def _second_factor(self, user: User, code: str | None, address: str, now: float) -> tuple[str, ...]:
+    async def _second_factor(
+        self, user: User, code: str | None, address: str, now: float
+    ) -> tuple[str, ...]:
         """Return how the user has authenticated, in the words of RFC 8176."""
         if not user.totp:
             return ("pwd",)
         if code is None:
             await self.attempts.undone(address, user.name, self.clock.monotonic())
-            raise Denied("second_factor_required", "no code came with the password", _factor("required"), user.name)
+            raise Denied(
+                "second_factor_required",
+                "no code came with the password",
+                _factor("required"),
+                user.name,
+            )
         step = totp.step_of(user.totp, code, now)
         if step is None or not await self.sessions.claim(user.name, step):
             why = "the code is wrong" if step is None else "the code was used before"
@@ -228,10 +261,16 @@ class TokenService:
         if user.tier:
             claims["tier"] = user.tier
         idle = min(session.seen + self.limits.idle, ends)
-        return Issued(user, session, self.keys.sign(claims), expires - int(now), refresh, int(idle - now))
+        return Issued(
+            user, session, self.keys.sign(claims), expires - int(now), refresh, int(idle - now)
+        )
 
-    def _bad_field(self, result: str, user: User, session: Session, field: str, problem: str) -> Denied:
-        return Denied(result, f"{field} {problem}", invalid_field(field, problem), user.name, session.id)
+    def _bad_field(
+        self, result: str, user: User, session: Session, field: str, problem: str
+    ) -> Denied:
+        return Denied(
+            result, f"{field} {problem}", invalid_field(field, problem), user.name, session.id
+        )
 
 
 def unfit(password: str) -> str:
@@ -260,12 +299,18 @@ def _no_refresh() -> Failed:
 
 
 def _factor(what: str) -> Failed:
-    message = "A code from the second factor is needed." if what == "required" else "The code is not valid."
+    message = (
+        "A code from the second factor is needed."
+        if what == "required"
+        else "The code is not valid."
+    )
     errors = [{"field": "code", "code": f"second_factor_{what}", "message": message}]
     return Failed(Failure.UNAUTHENTICATED, message, headers=CHALLENGE, errors=errors)
 
 
 def _busy(busy: Busy, user: str) -> Denied:
     headers = ((b"Retry-After", b"%d" % busy.seconds),)
-    failed = Failed(Failure.OVERLOADED, "Passwords cannot be verified at the moment.", headers=headers)
+    failed = Failed(
+        Failure.OVERLOADED, "Passwords cannot be verified at the moment.", headers=headers
+    )
     return Denied("unavailable", "too many passwords wait to be verified", failed, user)

@@ -88,7 +88,9 @@ class Sessions(Protocol):
         Raises StoreDown while that is not known.
         """
 
-    async def begin(self, user: str, amr: tuple[str, ...], now: float, limits: SessionLimits) -> tuple[Session, str]:
+    async def begin(
+        self, user: str, amr: tuple[str, ...], now: float, limits: SessionLimits
+    ) -> tuple[Session, str]:
         """Another session of a user, and its first refresh token."""
 
     async def refresh(self, token: str, now: float, limits: SessionLimits) -> RefreshResult:
@@ -186,12 +188,16 @@ class LocalSessions:
         session = self._all.get(id) if isinstance(id, str) else None
         return "" if session is not None and session.user == claims.get("sub") else ENDED
 
-    async def begin(self, user: str, amr: tuple[str, ...], now: float, limits: SessionLimits) -> tuple[Session, str]:
+    async def begin(
+        self, user: str, amr: tuple[str, ...], now: float, limits: SessionLimits
+    ) -> tuple[Session, str]:
         while self._all and over(oldest := next(iter(self._all.values())), now, limits):
             self._drop(oldest)
         mine = [self._all[id] for id in self._of.get(user, ())]
         ended = [one for one in mine if over(one, now, limits)]
-        ended += [one for one in mine if one not in ended][: max(0, len(mine) - len(ended) - limits.most_of_user + 1)]
+        ended += [one for one in mine if one not in ended][
+            : max(0, len(mine) - len(ended) - limits.most_of_user + 1)
+        ]
         for one in ended:
             self._drop(one)
         while len(self._all) >= limits.most:
@@ -218,7 +224,9 @@ class LocalSessions:
             return RefreshResult(result, session)
         salt = new_salt()
         following = next_token(token, salt)
-        session = replace(session, seen=now, digest=digest(following), before=session.digest, salt=salt)
+        session = replace(
+            session, seen=now, digest=digest(following), before=session.digest, salt=salt
+        )
         self._all[session.id] = session
         self._all.move_to_end(session.id)
         return RefreshResult("ok", session, following)

@@ -85,7 +85,11 @@ class SharedAttempts:
     """See attempts.Attempts. `clock` is for tests; otherwise Redis' clock counts."""
 
     def __init__(
-        self, store: RedisClient, accounts: AttemptRule, addresses: AttemptRule, clock: Callable[[float], bytes] = lambda now: b""
+        self,
+        store: RedisClient,
+        accounts: AttemptRule,
+        addresses: AttemptRule,
+        clock: Callable[[float], bytes] = lambda now: b"",
     ) -> None:
         self.accounts = accounts
         self.addresses = addresses
@@ -111,5 +115,11 @@ class SharedAttempts:
             for rule in (self.addresses, self.accounts)
             for figure in (rule.free, rule.delay, rule.longest, rule.forget)
         ]
-        words = (action, self._clock(now), *(key.hex().encode() for key in keys), *figures, b"%d" % KNOWN_FOR)
+        words = (
+            action,
+            self._clock(now),
+            *(key.hex().encode() for key in keys),
+            *figures,
+            b"%d" % KNOWN_FOR,
+        )
         return self._store.command(b"EVAL", SCRIPT, b"1", KEY, *words, key=KEY)

@@ -199,11 +199,19 @@ class SharedSessions:
         id = claims.get("sid")
         return "" if isinstance(id, str) and id not in self._ended else ENDED
 
-    async def begin(self, user: str, amr: tuple[str, ...], now: float, limits: SessionLimits) -> tuple[Session, str]:
+    async def begin(
+        self, user: str, amr: tuple[str, ...], now: float, limits: SessionLimits
+    ) -> tuple[Session, str]:
         token = new_token()
         session = Session(session_of(token), user, now, now, now, amr, digest(token))
         words = (session.id, user, _of(user), " ".join(amr), session.digest)
-        figures = (limits.idle, limits.lifetime, limits.most_of_user, limits.most, now + limits.access)
+        figures = (
+            limits.idle,
+            limits.lifetime,
+            limits.most_of_user,
+            limits.most,
+            now + limits.access,
+        )
         await self._run("begin", now, *words, *figures)
         return session, token
 
@@ -269,9 +277,18 @@ class SharedSessions:
         start = 0
         while True:
             page = await self._store.command(
-                b"ZRANGEBYSCORE", key, least, b"+inf", b"WITHSCORES", b"LIMIT", b"%d" % start, b"%d" % PAGE
+                b"ZRANGEBYSCORE",
+                key,
+                least,
+                b"+inf",
+                b"WITHSCORES",
+                b"LIMIT",
+                b"%d" % start,
+                b"%d" % PAGE,
             )
-            found.update((id.decode(), float(until)) for id, until in zip(page[::2], page[1::2], strict=True))
+            found.update(
+                (id.decode(), float(until)) for id, until in zip(page[::2], page[1::2], strict=True)
+            )
             start += PAGE
             if len(page) < 2 * PAGE:
                 break
@@ -311,7 +328,10 @@ def end_before(client: Any, channel: str, user: str, moment: float, now: float) 
 
 
 def _command(channel: bytes, action: str, now: float, *words: str | float) -> tuple[bytes, ...]:
-    plain = (word.encode("utf-8", "replace") if isinstance(word, str) else b"%.17g" % min(word, 1e300) for word in words)
+    plain = (
+        word.encode("utf-8", "replace") if isinstance(word, str) else b"%.17g" % min(word, 1e300)
+        for word in words
+    )
     return b"EVAL", SCRIPT, b"1", VERSION, channel, action.encode(), b"%.17g" % now, *plain
 
 
@@ -321,7 +341,17 @@ def _session(id: str, found: list[Any]) -> Session | None:
         return None
     user, created, seen, checked, amr, token = (one.decode() for one in found[:6])
     before, salt = (one.decode() for one in found[8:10]) if len(found) > 8 else ("", "")
-    return Session(id, user, float(created), float(seen), float(checked), tuple(amr.split()), token, before, salt)
+    return Session(
+        id,
+        user,
+        float(created),
+        float(seen),
+        float(checked),
+        tuple(amr.split()),
+        token,
+        before,
+        salt,
+    )
 
 
 def _hash(user: str) -> str:

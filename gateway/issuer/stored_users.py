@@ -29,7 +29,10 @@ class StoredUsers:
     def load(self) -> dict[str, User]:
         """Every user by name."""
         with connected(self._url) as client:
-            found = [unpacked(text, f"{self}: a user") for _, text in client.hscan_iter(USERS, count=1000)]
+            found = [
+                unpacked(text, f"{self}: a user")
+                for _, text in client.hscan_iter(USERS, count=1000)
+            ]
         return {user.name: user for user in sorted(found, key=lambda user: user.name)}
 
     def add(self, user: User) -> None:
@@ -40,7 +43,9 @@ class StoredUsers:
 
     def change(self, old: User, new: User) -> bool:
         with connected(self._url) as client:
-            if not client.eval(SWAP, 1, USERS, old.name, packed(old), packed(replace(new, name=old.name))):
+            if not client.eval(
+                SWAP, 1, USERS, old.name, packed(old), packed(replace(new, name=old.name))
+            ):
                 return False
             if new.changed > old.changed:
                 self._end(client, new.name, new.changed)

@@ -81,7 +81,12 @@ class LogFile:
     )
 
     def __init__(
-        self, path: Path | None = None, *, descriptor: int = 1, interval: float = FLUSH_INTERVAL, backlog: int = BACKLOG
+        self,
+        path: Path | None = None,
+        *,
+        descriptor: int = 1,
+        interval: float = FLUSH_INTERVAL,
+        backlog: int = BACKLOG,
     ) -> None:
         self.path = path
         self._interval = interval
@@ -105,11 +110,18 @@ class LogFile:
 
     def __repr__(self) -> str:
         waiting = self._handed - self._written
-        return f"<LogFile {self.name} waiting={waiting} dropped={self.dropped}{' closed' if self._closed else ''}>"
+        return (
+            f"<LogFile {self.name} waiting={waiting} "
+            f"dropped={self.dropped}{' closed' if self._closed else ''}>"
+        )
 
     @property
     def name(self) -> str:
-        return str(self.path) if self.path is not None else _DESCRIPTOR_NAMES.get(self._descriptor, "a descriptor")
+        return (
+            str(self.path)
+            if self.path is not None
+            else _DESCRIPTOR_NAMES.get(self._descriptor, "a descriptor")
+        )
 
     @property
     def dropped(self) -> int:
@@ -222,7 +234,9 @@ class LogFile:
             # A daemon, since a disk that hangs must not keep the process from ending.
             thread = threading.Thread(target=self._run, name=f"log {self.name}", daemon=True)
             thread.start()
-            self._thread = thread  # only now: where no thread can be started, the next lines try again
+            self._thread = (
+                thread  # only now: where no thread can be started, the next lines try again
+            )
 
     # In the thread.
 
@@ -327,6 +341,8 @@ atexit.register(finish)
 
 def _open(path: Path) -> int:
     """Open a file for appending. O_NONBLOCK: opening a named pipe must not wait for its reader."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_NOCTTY, 0o640)
+    descriptor = os.open(
+        path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_NOCTTY, 0o640
+    )
     os.set_blocking(descriptor, True)
     return descriptor

@@ -56,7 +56,9 @@ class ProcessLog(logging.Handler):
         try:
             line = self.format(record)
         except Exception as error:  # a message whose arguments do not fit it
-            line = f"{record.levelname} {record.name}: {record.msg!r} cannot be formatted: {error!r}"
+            line = (
+                f"{record.levelname} {record.name}: {record.msg!r} cannot be formatted: {error!r}"
+            )
         self.say(line)
 
     def configure(self, config: ProcessLogConfig) -> None:

@@ -128,7 +128,9 @@ class Draft:
         self._settings: dict[Key, object] = {}
         self._steps: list[Callable[[], None]] = []
 
-    def keep(self, key: Key, fingerprint: object, make: Callable[[], Any], settings: object = None) -> Any:
+    def keep(
+        self, key: Key, fingerprint: object, make: Callable[[], Any], settings: object = None
+    ) -> Any:
         """Return the object under `key` that was made with an equal `fingerprint`, or make it.
 
         settings: what its `adopt` is called with at the commit. Raises ConflictingSettings when

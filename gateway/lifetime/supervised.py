@@ -57,7 +57,8 @@ class Supervised:
     """
 
     __slots__ = (
-        "_again", "_closed", "_due", "_every", "_handle", "_jitter", "_kinds", "_random", "_task", "_timers",
+        "_again", "_closed", "_due", "_every", "_handle", "_jitter", "_kinds", "_random",
+        "_task", "_timers",
         "_work", "failures", "name", "of",
     )  # fmt: skip
 
@@ -188,7 +189,11 @@ class Supervised:
         origin = error.__traceback__
         while origin is not None and origin.tb_next is not None:
             origin = origin.tb_next
-        kind = (type(error), origin.tb_frame.f_code.co_filename if origin else "", origin.tb_lineno if origin else 0)
+        kind = (
+            type(error),
+            origin.tb_frame.f_code.co_filename if origin else "",
+            origin.tb_lineno if origin else 0,
+        )
         if kind not in self._kinds:
             self._kinds.add(kind)
             log.error("%s failed; the next round comes as usual", self._label, exc_info=error)

@@ -6,7 +6,8 @@ Redis decides the same in Lua (redis_script.py); the same tests run over both.
 
 Neither limits nor clocks live here: a limit changed by a reload applies at once to the states there
 are. States are tuples of numbers, which the garbage collector does not track: there may be a
-million. Keys, and forgetting, are buckets.py. Times are monotonic seconds. A cost is a whole number
+million. Keys, and forgetting, are buckets.py. Longer than 400 lines: one algorithm is read beside
+the others. Times are monotonic seconds. A cost is a whole number
 of units, 1 for most requests, and never more than the quota.
 """
 
@@ -82,7 +83,9 @@ class Limit:
             return self
         quota = max(1.0, float(int(self.quota / among)))
         rate = self.rate * quota / self.quota
-        return Limit(quota, rate, self.window, max(1, self.burst // among) if self.burst else 0, self.ends)
+        return Limit(
+            quota, rate, self.window, max(1, self.burst // among) if self.burst else 0, self.ends
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +129,11 @@ def take_token(state: TokenState, limit: Limit, now: float, cost: float = 1.0) -
     if level > quota:
         level = quota
     if level < cost - LEEWAY:
-        return state, -1.0, _token_wait([stamp] if recent is None else recent, limit, now, cost - level)
+        return (
+            state,
+            -1.0,
+            _token_wait([stamp] if recent is None else recent, limit, now, cost - level),
+        )
     if burst:
         if since < 1.0:
             if recent is None:
@@ -168,7 +175,9 @@ def charge_tokens(state: TokenState, limit: Limit, now: float, cost: float) -> T
     return min(limit.quota, min(limit.quota, level + since * limit.rate) - cost), now, recent
 
 
-def refund_tokens(state: TokenState, limit: Limit, now: float, units: float, taking: Taking) -> TokenState:
+def refund_tokens(
+    state: TokenState, limit: Limit, now: float, units: float, taking: Taking
+) -> TokenState:
     """The level was `taking.left` then and has risen by the refill at most. What was missing to the
     quota at its highest is what the bucket could have held besides."""
     room = limit.quota - taking.left - (now - taking.at) * limit.rate
@@ -222,7 +231,9 @@ def charge_fixed(state: FixedState, limit: Limit, now: float, cost: float) -> Fi
     return start, count + cost
 
 
-def refund_fixed(state: FixedState, limit: Limit, now: float, units: float, taking: Taking) -> FixedState:
+def refund_fixed(
+    state: FixedState, limit: Limit, now: float, units: float, taking: Taking
+) -> FixedState:
     start, count = state
     return (start, max(0.0, count - units)) if taking.at >= start else state
 
@@ -265,7 +276,9 @@ def sliding_left(state: SlidingState, limit: Limit, now: float) -> tuple[float, 
     window = limit.window
     if now - state[0] > 2 * window - LEEWAY:
         return limit.quota, 0.0
-    start, current, previous = state if now - state[0] <= window - LEEWAY else _rolled(state, window, now)
+    start, current, previous = (
+        state if now - state[0] <= window - LEEWAY else _rolled(state, window, now)
+    )
     elapsed = max(0.0, now - start)
     return max(0.0, limit.quota - current - previous * (1.0 - elapsed / window)), window - elapsed
 
@@ -275,12 +288,18 @@ def sliding_idle(state: SlidingState, limit: Limit, now: float) -> bool:
 
 
 def charge_sliding(state: SlidingState, limit: Limit, now: float, cost: float) -> SlidingState:
-    start, current, previous = state if now - state[0] <= limit.window - LEEWAY else _rolled(state, limit.window, now)
+    start, current, previous = (
+        state if now - state[0] <= limit.window - LEEWAY else _rolled(state, limit.window, now)
+    )
     return start, current + cost, previous
 
 
-def refund_sliding(state: SlidingState, limit: Limit, now: float, units: float, taking: Taking) -> SlidingState:
-    start, current, previous = state if now - state[0] <= limit.window - LEEWAY else _rolled(state, limit.window, now)
+def refund_sliding(
+    state: SlidingState, limit: Limit, now: float, units: float, taking: Taking
+) -> SlidingState:
+    start, current, previous = (
+        state if now - state[0] <= limit.window - LEEWAY else _rolled(state, limit.window, now)
+    )
     if taking.at >= start:
         return start, max(0.0, current - units), previous
     if taking.at >= start - limit.window:
@@ -288,10 +307,10 @@ def refund_sliding(state: SlidingState, limit: Limit, now: float, units: float, 
     return state
 
 
-# Sliding log: (times, marks). `times` are those of the requests within the window, oldest first. Where
-# some cost more than one unit, `marks` has one number more: the units taken before each of them, and
-# by all. So a request is two numbers and the same work at any cost. Exact. Changed in place:
-# only the newest state of a chain may be taken from.
+# Sliding log: (times, marks). `times` are those of the requests within the window, oldest first.
+# Where some cost more than one unit, `marks` has one number more: the units taken before each of
+# them, and by all. So a request is two numbers and the same work at any cost. Exact. Changed in
+# place: only the newest state of a chain may be taken from.
 
 LogState = tuple["array[float] | None", "array[float] | None"]
 
@@ -371,9 +390,23 @@ def undo_log(state: LogState, after: LogState, cost: float) -> None:
 
 
 ALGORITHMS = {
-    "token_bucket": Algorithm((0.0, NEVER, None), take_token, tokens_left, tokens_idle, charge_tokens, refund_tokens, undo_token),
-    "sliding_window": Algorithm((NEVER, 0, 0), take_sliding, sliding_left, sliding_idle, charge_sliding, refund_sliding),
-    "sliding_log": Algorithm((None, None), take_log, log_left, log_idle, charge_log, refund_log, undo_log),
-    "fixed_window": Algorithm((NEVER, 0), take_fixed, fixed_left, fixed_idle, charge_fixed, refund_fixed),
+    "token_bucket": Algorithm(
+        (0.0, NEVER, None),
+        take_token,
+        tokens_left,
+        tokens_idle,
+        charge_tokens,
+        refund_tokens,
+        undo_token,
+    ),
+    "sliding_window": Algorithm(
+        (NEVER, 0, 0), take_sliding, sliding_left, sliding_idle, charge_sliding, refund_sliding
+    ),
+    "sliding_log": Algorithm(
+        (None, None), take_log, log_left, log_idle, charge_log, refund_log, undo_log
+    ),
+    "fixed_window": Algorithm(
+        (NEVER, 0), take_fixed, fixed_left, fixed_idle, charge_fixed, refund_fixed
+    ),
 }
 """Those that limit how many within how long."""

@@ -88,7 +88,9 @@ class Buckets:
     def __init__(self, algorithm: str, limit: Limit, clock: Clock = REAL) -> None:
         self._name = algorithm
         self._wall = clock.wall
-        self._clock: Callable[[], float] = clock.wall if ALL_ALGORITHMS[algorithm].wall else clock.monotonic
+        self._clock: Callable[[], float] = (
+            clock.wall if ALL_ALGORITHMS[algorithm].wall else clock.monotonic
+        )
         self.limit = limit
         self.algorithm = ALL_ALGORITHMS[algorithm] if limit.quota else NOTHING
         self.take = self.algorithm.take
@@ -258,14 +260,21 @@ class Buckets:
         some = [self._aside.popitem() for _ in range(min(EVICTION_SAMPLE, len(self._aside)))]
         if self._before is not None:
             some = [(key, self._rescaled(state)) for key, state in some]
-        some.sort(key=lambda pair: (algorithm.idle(pair[1], limit, now), algorithm.left(pair[1], limit, now)[0]))
+        some.sort(
+            key=lambda pair: (
+                algorithm.idle(pair[1], limit, now),
+                algorithm.left(pair[1], limit, now)[0],
+            )
+        )
         _, fullest = some.pop()
         self.live.update(some)
         if not algorithm.idle(fullest, limit, now):
             self.evicted += 1
             if now - self._warned >= 60:
                 self._warned = now
-                log.warning("%r: all in use, the fullest are forgotten to make room (max_keys)", self)
+                log.warning(
+                    "%r: all in use, the fullest are forgotten to make room (max_keys)", self
+                )
 
     # Sweeps without requests: where there were many callers and then none.
 

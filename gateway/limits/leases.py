@@ -51,8 +51,8 @@ class Lease:
     """
 
     __slots__ = (
-        "ahead", "back", "credit", "debt", "empty_until", "enough", "expires", "failed", "left", "limit", "owed", "pending",
-        "touched", "waiting",
+        "ahead", "back", "credit", "debt", "empty_until", "enough", "expires", "failed", "left",
+        "limit", "owed", "pending", "touched", "waiting",
     )  # fmt: skip
 
     def __init__(self, limit: Limit) -> None:
@@ -80,9 +80,23 @@ class Leases:
     account: makes the ledger's key and terms.
     """
 
-    __slots__ = ("_aside", "_dropped", "_due", "_old", "_tidying", "account", "clock", "ledger", "limit", "live", "share")
+    __slots__ = (
+        "_aside",
+        "_dropped",
+        "_due",
+        "_old",
+        "_tidying",
+        "account",
+        "clock",
+        "ledger",
+        "limit",
+        "live",
+        "share",
+    )
 
-    def __init__(self, ledger: Ledger, share: float, account: Account, clock: Clock, limit: Limit) -> None:
+    def __init__(
+        self, ledger: Ledger, share: float, account: Account, clock: Clock, limit: Limit
+    ) -> None:
         self.ledger = ledger
         self.share = share
         self.account = account
@@ -127,7 +141,9 @@ class Leases:
         lease = self.live.get(key)
         return lease is None or now - lease.failed > RETRY_PAUSE
 
-    def check(self, key: Hashable, now: float, cost: float, most: int) -> tuple[Lease, tuple[Lease, float, float]]:
+    def check(
+        self, key: Hashable, now: float, cost: float, most: int
+    ) -> tuple[Lease, tuple[Lease, float, float]]:
         """As Buckets.check: what taking `cost` leaves, or UNSETTLED. `most` keys are remembered."""
         lease = self.find(key) or self._open(key, now, most)
         lease.touched = now
@@ -156,7 +172,11 @@ class Leases:
             lease.credit -= cost
         else:
             lease.debt += cost
-        if not lease.pending and (lease.debt or lease.credit * 2 < self.size()) and now >= lease.empty_until:
+        if (
+            not lease.pending
+            and (lease.debt or lease.credit * 2 < self.size())
+            and now >= lease.empty_until
+        ):
             self._settle(key, lease, now)
 
     def charge(self, key: Hashable, now: float, cost: float) -> None:
@@ -224,9 +244,13 @@ class Leases:
         lease.owed = max(0.0, owed)
         lease.pending = True
         ledger_key, terms = self.account(key, limit, owed, wanted)
-        self.ledger.lease(ledger_key, terms, lambda told: self._settled(told, key, lease, limit, now))
+        self.ledger.lease(
+            ledger_key, terms, lambda told: self._settled(told, key, lease, limit, now)
+        )
 
-    def _settled(self, told: Told | None, key: Hashable, lease: Lease, limit: Limit, asked: float) -> None:
+    def _settled(
+        self, told: Told | None, key: Hashable, lease: Lease, limit: Limit, asked: float
+    ) -> None:
         lease.pending, lease.owed = False, 0.0
         if told is None:
             # It may have been counted. Counting it twice would refuse what there is room for.
@@ -279,7 +303,13 @@ class Leases:
 
     def _drop(self, key: Hashable, lease: Lease, now: float) -> None:
         """Drop the lease once idle for IDLE_SECONDS and settled; else look again later."""
-        if now - lease.touched < IDLE_SECONDS or lease.pending or lease.credit or lease.debt or now < lease.empty_until:
+        if (
+            now - lease.touched < IDLE_SECONDS
+            or lease.pending
+            or lease.credit
+            or lease.debt
+            or now < lease.empty_until
+        ):
             self._old.append((now + IDLE_SECONDS, key, lease))
         else:
             del self.live[key]

@@ -66,7 +66,9 @@ class Ledger(Protocol):
     def refund(self, key: bytes, terms: Sequence[bytes]) -> None:
         """Give units back as far as they still count (algorithms.Algorithm.refund)."""
 
-    def lease(self, key: bytes, terms: Sequence[bytes], answered: Callable[[Told | None], None]) -> None:
+    def lease(
+        self, key: bytes, terms: Sequence[bytes], answered: Callable[[Told | None], None]
+    ) -> None:
         """Charge the cost, and take as many units as there are of those that the flag wants.
 
         A negative cost gives unused units back. `answered` gets units left, units granted, seconds

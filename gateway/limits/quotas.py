@@ -92,7 +92,9 @@ def charge_quota(state: QuotaState, limit: Limit, now: float, cost: float) -> Qu
     return end, count + cost
 
 
-def refund_quota(state: QuotaState, limit: Limit, now: float, units: float, taking: Taking) -> QuotaState:
+def refund_quota(
+    state: QuotaState, limit: Limit, now: float, units: float, taking: Taking
+) -> QuotaState:
     end, count = state
     return (end, max(0.0, count - units)) if _end(limit, taking.at) == end else state
 
@@ -124,13 +126,17 @@ def charge_slot(state: tuple[float], limit: Limit, now: float, cost: float) -> t
     return (state[0] + cost,)
 
 
-def refund_slot(state: tuple[float], limit: Limit, now: float, units: float, taking: Taking) -> tuple[float]:
+def refund_slot(
+    state: tuple[float], limit: Limit, now: float, units: float, taking: Taking
+) -> tuple[float]:
     return (max(0.0, state[0] - units),)
 
 
 ALL_ALGORITHMS: dict[str, Algorithm] = {
     **ALGORITHMS,
-    "quota": Algorithm((NEVER, 0), take_quota, quota_left, quota_idle, charge_quota, refund_quota, wall=True),
+    "quota": Algorithm(
+        (NEVER, 0), take_quota, quota_left, quota_idle, charge_quota, refund_quota, wall=True
+    ),
     "concurrency": Algorithm((0,), take_slot, slots_left, slots_idle, charge_slot, refund_slot),
 }
 """All algorithms by the name that TOML uses."""

@@ -71,7 +71,12 @@ class RedisLedger:
     def status(self) -> dict[str, Any]:
         why = self.client.why
         status = "unhealthy" if why else "healthy"
-        return {"name": self.name, "status": status, "reason": why or None, "gateways": self.gateways}
+        return {
+            "name": self.name,
+            "status": status,
+            "reason": why or None,
+            "gateways": self.gateways,
+        }
 
     def close(self) -> None:
         """End its connections; what waits fails."""
@@ -90,7 +95,9 @@ class RedisLedger:
     def refund(self, key: bytes, terms: Sequence[bytes]) -> None:
         self._run(b"refund", (key,), terms)
 
-    def lease(self, key: bytes, terms: Sequence[bytes], answered: Callable[[Told | None], None]) -> None:
+    def lease(
+        self, key: bytes, terms: Sequence[bytes], answered: Callable[[Told | None], None]
+    ) -> None:
         command = Answered.of(LIMITS, (key,), (b"", b"lease", *terms))
         command.callback = answered
         self._send(command)

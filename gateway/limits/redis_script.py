@@ -27,7 +27,8 @@ local LEEWAY = 1e-6
 local function save(key, seconds, ...)
   local words = {...}
   for i, word in ipairs(words) do words[i] = string.format('%.17g', word) end
-  redis.call('SET', key, table.concat(words, ' '), 'PX', math.ceil(math.max(0, seconds) * 1000) + 1000)
+  local kept = math.ceil(math.max(0, seconds) * 1000) + 1000
+  redis.call('SET', key, table.concat(words, ' '), 'PX', kept)
 end
 
 local function saved(key)
@@ -144,7 +145,8 @@ kinds.sliding_window = {
   end,
 }
 
--- A log is a list of "time mark": the units counted up to there, by all before it too. The mark before the first is kept apart.
+-- A log is a list of "time mark": the units counted up to there, by all before it too. The mark
+-- before the first is kept apart.
 local function entry(r, index)
   local time, mark = string.match(redis.call('LINDEX', r.key, index), '^(%S+) (%S+)$')
   return tonumber(time), tonumber(mark)
@@ -238,7 +240,9 @@ kinds.sliding_log = {
     if index == r.count or r.count - index > 1000 then return end
     local before = index > 0 and mark_at(r, index - 1) or r.base
     -- Another request of the same moment may have been given back already.
-    while index + 1 < r.count and entry(r, index) == taken and mark_at(r, index) == before do index = index + 1 end
+    while index + 1 < r.count and entry(r, index) == taken and mark_at(r, index) == before do
+      index = index + 1
+    end
     if entry(r, index) ~= taken then return end
     units = math.min(units, mark_at(r, index) - before)
     local entries = redis.call('LRANGE', r.key, index, -1)
@@ -294,7 +298,8 @@ local rules, refused = {}, false
 for i, key in ipairs(KEYS) do
   local at = 2 + (i - 1) * 9
   local r = {
-    key = key, kind = kinds[ARGV[at + 1]], quota = tonumber(ARGV[at + 2]), rate = tonumber(ARGV[at + 3]),
+    key = key, kind = kinds[ARGV[at + 1]],
+    quota = tonumber(ARGV[at + 2]), rate = tonumber(ARGV[at + 3]),
     window = tonumber(ARGV[at + 4]), burst = tonumber(ARGV[at + 5]), cost = tonumber(ARGV[at + 6]),
     flag = tonumber(ARGV[at + 7]), a = ARGV[at + 8], b = ARGV[at + 9], hold = 0,
   }
@@ -310,7 +315,8 @@ for _, r in ipairs(rules) do
   if action == 'take' and r.short then
     first, second = -1, math.max(LEEWAY, r.kind.wait(r, r.cost))
   elseif action == 'lease' then
-    -- Counts `cost` in any case, grants of the `flag` units wanted as many as there are, and says when there will be one more.
+    -- Counts `cost` in any case, grants of the `flag` units wanted as many as there are, and says
+    -- when there will be one more.
     local grant = math.max(0, math.min(r.flag, math.floor(r.room - r.cost + LEEWAY)))
     if grant + r.cost ~= 0 then r.kind.put(r, grant + r.cost, false) end
     first, second, third = grant, r.back, 0

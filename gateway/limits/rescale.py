@@ -13,7 +13,15 @@ from bisect import bisect_right
 from collections.abc import Callable
 from typing import Any
 
-from gateway.limits.algorithms import LEEWAY, FixedState, Limit, LogState, SlidingState, State, TokenState
+from gateway.limits.algorithms import (
+    LEEWAY,
+    FixedState,
+    Limit,
+    LogState,
+    SlidingState,
+    State,
+    TokenState,
+)
 from gateway.limits.quotas import QuotaState
 
 Rescale = Callable[[Any, Limit, Limit, float], State]

@@ -81,7 +81,8 @@ def find(name: str) -> Kind:
 
 
 def secrets(configured: Iterable[tuple[str, Any]]) -> frozenset[str]:
-    """The names that credentials come in, of all that is configured: what one asks for may be sent to another."""
+    """The names that credentials come in, of all that is configured: what one asks for may be sent
+    to another."""
     found: set[str] = set()
     for name, settings in configured:
         of = getattr(find(name).module, "secrets", None)

@@ -35,7 +35,13 @@ ORIGIN = istr("Origin")
 """An istr is looked up without being folded first."""
 
 HEADERS = ("Authorization", "Content-Type", "X-Request-ID", "X-Client-Version", "Accept-Language")
-EXPOSE = ("X-Request-ID", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "Retry-After")
+EXPOSE = (
+    "X-Request-ID",
+    "X-RateLimit-Limit",
+    "X-RateLimit-Remaining",
+    "X-RateLimit-Reset",
+    "Retry-After",
+)
 METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE"
 """What a route allows that does not say."""
 
@@ -53,7 +59,9 @@ OWNED = frozenset(
 )
 """The fields this middleware answers for, lower case."""
 
-_ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://([a-z0-9_*](?:[a-z0-9_.*-]*[a-z0-9_*])?|\[[0-9a-f:.]+\])(:[0-9]{1,5}|:\*)?")
+_ORIGIN = re.compile(
+    r"([a-z][a-z0-9+.-]*)://([a-z0-9_*](?:[a-z0-9_.*-]*[a-z0-9_*])?|\[[0-9a-f:.]+\])(:[0-9]{1,5}|:\*)?"
+)
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 _METHOD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FIELD_NAMES = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z, \t-]+")
@@ -67,8 +75,10 @@ class CorsConfig:
     """Which origins may read answers, and what they may send. `methods` (): those of the routes."""
 
     origins: tuple[str, ...] = setting(
-        doc='who may read answers: `"https://app.example.com"`, `"https://*.example.com"`, `"https://app-*.example.com"`, '
-        '`"http://localhost:*"`, a pattern such as `"^https://pr-[0-9]+[.]example[.]com$"`, `"*"`, `"null"`'
+        doc='who may read answers: `"https://app.example.com"`, `"https://*.example.com"`, '
+        '`"https://app-*.example.com"`, '
+        '`"http://localhost:*"`, a pattern such as `"^https://pr-[0-9]+[.]example[.]com$"`, '
+        '`"*"`, `"null"`'
     )
     methods: tuple[str, ...] = setting(
         Items(FieldName()),
@@ -76,15 +86,27 @@ class CorsConfig:
         doc='what may be sent; the routes\' methods when left out, `"*"`: what is asked for',
     )
     headers: tuple[str, ...] = setting(
-        Items(FieldName()), default=HEADERS, doc='request headers that may be sent; `"*"` allows what is asked for'
+        Items(FieldName()),
+        default=HEADERS,
+        doc='request headers that may be sent; `"*"` allows what is asked for',
     )
-    expose: tuple[str, ...] = setting(Items(FieldName()), default=EXPOSE, doc="response headers that scripts may read")
-    credentials: bool = setting(default=False, doc="whether cookies and client certificates may be sent")
-    max_age: float = setting(Duration(zero=True), default=3600.0, doc="how long a browser may remember a preflight")
+    expose: tuple[str, ...] = setting(
+        Items(FieldName()), default=EXPOSE, doc="response headers that scripts may read"
+    )
+    credentials: bool = setting(
+        default=False, doc="whether cookies and client certificates may be sent"
+    )
+    max_age: float = setting(
+        Duration(zero=True), default=3600.0, doc="how long a browser may remember a preflight"
+    )
     private_network: bool = setting(
-        default=False, doc="whether pages of public sites may reach this gateway on a private address"
+        default=False,
+        doc="whether pages of public sites may reach this gateway on a private address",
     )
-    reject: bool = setting(default=False, doc="refuse other origins with 403; otherwise their browsers keep the answer from them")
+    reject: bool = setting(
+        default=False,
+        doc="refuse other origins with 403; otherwise their browsers keep the answer from them",
+    )
 
 
 CONFIG = schema_of(CorsConfig)
@@ -110,12 +132,16 @@ class Origins:
             parts = _ORIGIN.fullmatch(origin.lower())
             # A wildcard in the last two labels would allow any owner of a name.
             if parts is None or "*" in ".".join(parts[2].removeprefix("*.").split(".")[-2:]):
-                raise ConfigProblem(f"{origin!r} is not an origin", at=("origins", place), hint=_origin_hint(origin))
+                raise ConfigProblem(
+                    f"{origin!r} is not an origin", at=("origins", place), hint=_origin_hint(origin)
+                )
             scheme, host, port = parts.groups()
             # RFC 6454 section 6.2: browsers leave a scheme's usual port out.
             port = "" if port is None or port == _DEFAULT_PORTS.get(scheme) else port
             if "*" in host + port:
-                patterns.append(rf"{re.escape(scheme)}://{_host_pattern(host)}{_port_pattern(port)}")
+                patterns.append(
+                    rf"{re.escape(scheme)}://{_host_pattern(host)}{_port_pattern(port)}"
+                )
             else:
                 exact.append(f"{scheme}://{host}{port}")
         self.exact = tuple(exact)
@@ -127,9 +153,15 @@ def _given_pattern(place: int, pattern: str) -> str:
     try:
         re.compile(pattern)
     except re.error as error:
-        raise ConfigProblem(f"{pattern!r} is not a pattern: {error}", at=("origins", place)) from None
+        raise ConfigProblem(
+            f"{pattern!r} is not a pattern: {error}", at=("origins", place)
+        ) from None
     if not pattern.endswith("$"):
-        raise ConfigProblem(f"{pattern!r} does not say where an origin ends", at=("origins", place), hint="end it with $")
+        raise ConfigProblem(
+            f"{pattern!r} does not say where an origin ends",
+            at=("origins", place),
+            hint="end it with $",
+        )
     return f"(?:{pattern})"
 
 
@@ -147,7 +179,10 @@ def _origin_hint(origin: str) -> str:
         return f'with its scheme: "https://{origin}"'
     if origin.count("/") > 2:
         return "an origin ends before the path: " + '"' + "/".join(origin.split("/")[:3]) + '"'
-    return 'such as "https://app.example.com", "https://*.example.com", "http://localhost:*" or "*"; others as xn--...'
+    return (
+        'such as "https://app.example.com", "https://*.example.com", "http://localhost:*" or '
+        '"*"; others as xn--...'
+    )
 
 
 class Cors:
@@ -183,8 +218,14 @@ class Cors:
         block = self._allowing(origin)
         if exchange.decisions is not None:
             what = "preflight" if exchange.method == "OPTIONS" and method is not None else "pass"
-            exchange.decisions.append(Decision(self._name, what, f"{origin} is {'' if block else 'not '}allowed"))
-        return self._preflight(exchange, method, block) if exchange.method == "OPTIONS" and method is not None else None
+            exchange.decisions.append(
+                Decision(self._name, what, f"{origin} is {'' if block else 'not '}allowed")
+            )
+        return (
+            self._preflight(exchange, method, block)
+            if exchange.method == "OPTIONS" and method is not None
+            else None
+        )
 
     def _check_handshake(self, exchange: Exchange) -> None:
         """Refuse a WebSocket handshake of an origin that is not allowed.
@@ -200,7 +241,12 @@ class Cors:
         """The request hook of `reject = true`."""
         origin = exchange.headers.get(ORIGIN)
         if origin is not None and not self._allowing(origin) and not _is_same(origin, exchange):
-            raise Failed(Failure.FORBIDDEN, "Origin not allowed", why=f"{origin} is not allowed", by=self._name)
+            raise Failed(
+                Failure.FORBIDDEN,
+                "Origin not allowed",
+                why=f"{origin} is not allowed",
+                by=self._name,
+            )
         return self.request(exchange)
 
     def response(self, exchange: Exchange, reply: Reply) -> None:
@@ -247,11 +293,15 @@ class Cors:
 
     def _block(self, origin: str) -> bytes:
         return self._grant(origin) + (
-            f"Access-Control-Expose-Headers: {', '.join(self._config.expose)}\r\n".encode() if self._config.expose else b""
+            f"Access-Control-Expose-Headers: {', '.join(self._config.expose)}\r\n".encode()
+            if self._config.expose
+            else b""
         )
 
     def _grant(self, origin: str) -> bytes:
-        credentials = b"Access-Control-Allow-Credentials: true\r\n" if self._config.credentials else b""
+        credentials = (
+            b"Access-Control-Allow-Credentials: true\r\n" if self._config.credentials else b""
+        )
         return f"Access-Control-Allow-Origin: {origin}\r\n".encode() + credentials
 
     def _preflight(self, exchange: Exchange, asked: str, allowed: bytes) -> Reply:
@@ -276,7 +326,10 @@ class Cors:
             names = names if _FIELD_NAMES.fullmatch(names) else ""
         if names:
             block += f"Access-Control-Allow-Headers: {names}\r\n".encode()
-        if self._config.private_network and headers.get("Access-Control-Request-Private-Network") == "true":
+        if (
+            self._config.private_network
+            and headers.get("Access-Control-Request-Private-Network") == "true"
+        ):
             block += b"Access-Control-Allow-Private-Network: true\r\n"
         reply.blocks.append(block)
         return reply
@@ -285,10 +338,17 @@ class Cors:
 def _check(config: CorsConfig, origins: Origins) -> None:
     if config.credentials and origins.everyone:
         hint = "name the origins that may send credentials, or leave credentials out"
-        raise ConfigProblem('credentials cannot go with origins = ["*"]', at=("credentials",), hint=hint)
+        raise ConfigProblem(
+            'credentials cannot go with origins = ["*"]', at=("credentials",), hint=hint
+        )
     if config.credentials and "*" in config.expose:
-        hint = "with credentials browsers take it for a field's name (Fetch standard, CORS-exposed header-name list)"
-        raise ConfigProblem('"*" exposes nothing', at=("expose", config.expose.index("*")), hint=hint)
+        hint = (
+            "with credentials browsers take it for a field's name (Fetch standard, "
+            "CORS-exposed header-name list)"
+        )
+        raise ConfigProblem(
+            '"*" exposes nothing', at=("expose", config.expose.index("*")), hint=hint
+        )
 
 
 def _is_same(origin: str, exchange: Exchange) -> bool:

@@ -29,8 +29,18 @@ T = TypeVar("T")
 
 def _type_base(value: str) -> None:
     scheme, colon, rest = value.partition(":")
-    if not colon or not rest or not scheme.isalpha() or not value.isascii() or not value.isprintable() or " " in value:
-        raise ValidationError(f'must be the beginning of a URI, such as "https://example.com/problems/", not {value!r}')
+    if (
+        not colon
+        or not rest
+        or not scheme.isalpha()
+        or not value.isascii()
+        or not value.isprintable()
+        or " " in value
+    ):
+        raise ValidationError(
+            f'must be the beginning of a URI, such as "https://example.com/problems/", not '
+            f"{value!r}"
+        )
 
 
 @table
@@ -45,7 +55,9 @@ class ErrorHandlerConfig:
     )
     messages: Mapping[str, str] = setting(default_factory=dict, doc="another detail, likewise")
     type_base: str = setting(
-        default="", check=_type_base, doc="the problem's `type` is this and the code; `about:blank` when left out"
+        default="",
+        check=_type_base,
+        doc="the problem's `type` is this and the code; `about:blank` when left out",
     )
 
 
@@ -77,7 +89,11 @@ def _by_failure(key: str, given: Mapping[str, T]) -> dict[Failure, T]:
     for word in sorted(given, key=str.islower):
         failures = failures_called(word)
         if not failures:
-            raise ConfigProblem(f"no failure is called {word!r}", at=(key, word), hint=nearest(word, failure_words()))
+            raise ConfigProblem(
+                f"no failure is called {word!r}",
+                at=(key, word),
+                hint=nearest(word, failure_words()),
+            )
         found.update(dict.fromkeys(failures, given[word]))
     return found
 

@@ -42,17 +42,27 @@ def _headers(value: Mapping[str, str]) -> None:
 class ResponseConfig:
     """One answer that stands in for an error; it has `body` or `json`."""
 
-    on: tuple[str, ...] = setting(doc='codes, failures\' names, statuses as text: `["SVC_001", "read_timeout", "502"]`')
-    routes: tuple[str, ...] = setting(default=(), doc="names of routes; all of the pipeline's when left out")
-    status: int | None = setting(Whole(least=200, most=599), default=None, doc="the error's own when left out")
+    on: tuple[str, ...] = setting(
+        doc='codes, failures\' names, statuses as text: `["SVC_001", "read_timeout", "502"]`'
+    )
+    routes: tuple[str, ...] = setting(
+        default=(), doc="names of routes; all of the pipeline's when left out"
+    )
+    status: int | None = setting(
+        Whole(least=200, most=599), default=None, doc="the error's own when left out"
+    )
     headers: Mapping[str, str] = setting(
         Map(keys=FieldName(), values=FieldValue()),
         default_factory=dict,
         check=_headers,
         doc="`Cache-Control: no-store` is added when not among them",
     )
-    body: str = setting(Text(empty=True), default="", doc="text, `text/plain` unless `headers` say otherwise")
-    json: Any = setting(fields.Raw(), default=None, doc="anything TOML can say, sent as JSON; in place of `body`")
+    body: str = setting(
+        Text(empty=True), default="", doc="text, `text/plain` unless `headers` say otherwise"
+    )
+    json: Any = setting(
+        fields.Raw(), default=None, doc="anything TOML can say, sent as JSON; in place of `body`"
+    )
 
     def check(self) -> None:
         if self.body and self.json is not None:
@@ -78,10 +88,19 @@ class _Answer:
         self.routes = frozenset(config.routes)
         self.status = config.status
         self.body = config.body.encode() if config.json is None else orjson.dumps(config.json)
-        headers: list[Pair] = [(name.encode(), value.encode("latin-1")) for name, value in config.headers.items()]
+        headers: list[Pair] = [
+            (name.encode(), value.encode("latin-1")) for name, value in config.headers.items()
+        ]
         names = {name.lower() for name in config.headers}
         if self.body and "content-type" not in names:
-            headers.append((b"Content-Type", b"application/json" if config.json is not None else b"text/plain; charset=utf-8"))
+            headers.append(
+                (
+                    b"Content-Type",
+                    b"application/json"
+                    if config.json is not None
+                    else b"text/plain; charset=utf-8",
+                )
+            )
         if "cache-control" not in names:
             headers.append((b"Cache-Control", b"no-store"))
         self.headers = tuple(headers)
@@ -116,16 +135,24 @@ class Fallback:
 
     def error(self, exchange: Exchange, failed: Failed) -> Reply | None:
         for answer in self._answers.get(failed.failure, ()):
-            if not answer.routes or (exchange.route is not None and exchange.route.name in answer.routes):
+            if not answer.routes or (
+                exchange.route is not None and exchange.route.name in answer.routes
+            ):
                 return answer.reply(exchange, failed)
         return None
 
 
 def _failures(word: str, at: tuple[str | int, ...]) -> tuple[Failure, ...]:
-    found = failures_called(word) or tuple(failure for failure in Failure if str(failure.status) == word)
+    found = failures_called(word) or tuple(
+        failure for failure in Failure if str(failure.status) == word
+    )
     if not found:
         statuses = {str(failure.status) for failure in Failure}
-        raise ConfigProblem(f"no failure is called {word!r}", at=at, hint=nearest(word, (*failure_words(), *statuses)))
+        raise ConfigProblem(
+            f"no failure is called {word!r}",
+            at=at,
+            hint=nearest(word, (*failure_words(), *statuses)),
+        )
     return found
 
 

@@ -49,20 +49,26 @@ ASK_EVERY = 0.1
 class LoggingConfig:
     """The access log of a pipeline."""
 
-    file: str = setting(default="-", doc='`"-"` is standard output; a path is relative to the pipeline\'s file')
+    file: str = setting(
+        default="-", doc='`"-"` is standard output; a path is relative to the pipeline\'s file'
+    )
     mask: tuple[str, ...] = setting(
         default=MASK,
         doc="headers and query parameters whose values are replaced by `***`, in any case;"
         " those that any `auth` takes credentials from always are",
     )
-    headers: tuple[str, ...] = setting(Items(FieldName()), default=(), doc="more request headers to log, under `headers`")
+    headers: tuple[str, ...] = setting(
+        Items(FieldName()), default=(), doc="more request headers to log, under `headers`"
+    )
     sample: float = setting(
         Number(least=0, most=1),
         default=1.0,
         doc="the share of requests answered below 400 that is logged; everything else always is",
     )
     client_ip: str = setting(
-        Choice("full", "masked"), default="full", doc="`masked` logs the network instead: /24 of IPv4, /48 of IPv6"
+        Choice("full", "masked"),
+        default="full",
+        doc="`masked` logs the network instead: /24 of IPv4, /48 of IPv6",
     )
     query: bool = setting(default=False, doc="whether `path` carries the query")
     why: bool = setting(
@@ -84,7 +90,9 @@ def build(config: LoggingConfig, context: Context) -> Hooks:
     path = located(context.directory, config.file)
     file = _file(path, context)
     key = ("logging", str(path or "-"), repr(config))
-    log: AccessLog = context.keep(key, (config, file), lambda: AccessLog(config, file, context.clock.wall))
+    log: AccessLog = context.keep(
+        key, (config, file), lambda: AccessLog(config, file, context.clock.wall)
+    )
     return Hooks(finish=log.finish if config.sample >= 1 else log.finish_sampled)
 
 
@@ -93,7 +101,9 @@ def _file(path: Path | None, context: Context) -> LogFile:
         return shared(context.keep, path)
     except OSError as error:
         hint = "its directory must exist, and the gateway's user must be allowed to write there"
-        raise ConfigProblem(f"cannot open {path}: {error.strerror}", at=("file",), hint=hint) from None
+        raise ConfigProblem(
+            f"cannot open {path}: {error.strerror}", at=("file",), hint=hint
+        ) from None
 
 
 class AccessLog:
@@ -146,7 +156,11 @@ class AccessLog:
 
     def finish_sampled(self, exchange: Exchange) -> None:
         """The finish hook where only a share of the successful requests is logged."""
-        if exchange.failed is not None or exchange.status() >= 400 or self._random() < self._config.sample:
+        if (
+            exchange.failed is not None
+            or exchange.status() >= 400
+            or self._random() < self._config.sample
+        ):
             self.finish(exchange)
 
     def finish(self, exchange: Exchange) -> None:
@@ -202,7 +216,9 @@ class AccessLog:
         line["timestamp"] = self._timestamp(ended)
         line["request_id"] = request_id
         line["trace_id"] = None if traceparent is None else trace_id(traceparent)
-        line["client_ip"] = network_of(client_ip) if self._config.client_ip == "masked" else client_ip or None
+        line["client_ip"] = (
+            network_of(client_ip) if self._config.client_ip == "masked" else client_ip or None
+        )
         line["client"] = client
         line["method"] = method
         line["path"] = path
@@ -237,14 +253,22 @@ class AccessLog:
         return self._stamp + MILLISECONDS[int((at - second) * 1000)]
 
     def _add(
-        self, line: dict[str, Any], query: str, raw_headers: list[Pair], why: str, tries: list[AttemptRecord] | None
+        self,
+        line: dict[str, Any],
+        query: str,
+        raw_headers: list[Pair],
+        why: str,
+        tries: list[AttemptRecord] | None,
     ) -> None:
         """Add to the line what only some settings ask for."""
         if self._config.query and query:
             line["path"] += "?" + masked_query(query, self._mask)
         if self._config.why:
             line["why"] = why or None
-            line["tries"] = [{"endpoint": name, "ms": int(took * 1e6) / 1e3, "why": text} for name, took, text in tries or ()]
+            line["tries"] = [
+                {"endpoint": name, "ms": int(took * 1e6) / 1e3, "why": text}
+                for name, took, text in tries or ()
+            ]
         if self._headers:
             logged: dict[str, str] = {}
             line["headers"] = logged
@@ -303,7 +327,9 @@ def _masked_part(part: str, mask: frozenset[str]) -> str:
     start = 0
     for piece in part.split(";"):
         name, equals, _ = piece.partition("=")
-        if equals and any(word.strip() in mask for word in re.split(r"[\[\]]", unquote_plus(name).lower())):
+        if equals and any(
+            word.strip() in mask for word in re.split(r"[\[\]]", unquote_plus(name).lower())
+        ):
             return f"{part[:start]}{name}={MASKED}"
         start += len(piece) + 1
     return part

@@ -15,9 +15,18 @@ from gateway.config.tables.declare import table
 from gateway.config.tables.schema import schema_of
 from gateway.core.exchange import Exchange
 from gateway.core.hooks import Context, Hooks
-from gateway.core.telemetry import DURATION_BUCKETS, SIZE_BUCKETS, Family, HistogramCell, Labels, Telemetry
+from gateway.core.telemetry import (
+    DURATION_BUCKETS,
+    SIZE_BUCKETS,
+    Family,
+    HistogramCell,
+    Labels,
+    Telemetry,
+)
 
-METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"))
+METHODS = frozenset(
+    ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT")
+)
 NO_ROUTE = "_none"
 OTHER = "_other"
 SIZES = tuple(int(bound) for bound in SIZE_BUCKETS)
@@ -124,7 +133,9 @@ class Clients:
     def __init__(self, family: Family, most: int = CLIENTS) -> None:
         self._family = family
         self._most = most
-        self._labels: dict[str, Labels] = {labels[0]: labels for labels in family.values if labels != (OTHER,)}
+        self._labels: dict[str, Labels] = {
+            labels[0]: labels for labels in family.values if labels != (OTHER,)
+        }
         self._before: dict[str, float] = {}
         self._candidates: dict[str, int] = {}
         self._left = ROUND
@@ -156,7 +167,10 @@ class Clients:
 
     def _end_round(self) -> None:
         values = self._family.values
-        asked = {client: values.get(labels, 0) - self._before.get(client, 0) for client, labels in self._labels.items()}
+        asked = {
+            client: values.get(labels, 0) - self._before.get(client, 0)
+            for client, labels in self._labels.items()
+        }
         idlest = sorted(asked, key=asked.__getitem__)
         busiest = sorted(self._candidates, key=self._candidates.__getitem__, reverse=True)
         for newcomer, client in zip(busiest, idlest, strict=False):

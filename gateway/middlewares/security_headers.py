@@ -76,11 +76,18 @@ class HstsConfig:
     """Strict-Transport-Security (RFC 6797)."""
 
     max_age: float = setting(
-        Duration(zero=True), default=365 * 86400.0, doc="how long browsers use https alone; 0 makes them forget"
+        Duration(zero=True),
+        default=365 * 86400.0,
+        doc="how long browsers use https alone; 0 makes them forget",
     )
     include_subdomains: bool = setting(default=True, doc="whether that goes for all names below")
-    preload: bool = setting(default=True, doc="whether browsers may ship with it; needs the two above")
-    always: bool = setting(default=False, doc="also over http, for when TLS ends in front of a gateway that is not told so")
+    preload: bool = setting(
+        default=True, doc="whether browsers may ship with it; needs the two above"
+    )
+    always: bool = setting(
+        default=False,
+        doc="also over http, for when TLS ends in front of a gateway that is not told so",
+    )
 
 
 @table
@@ -88,24 +95,39 @@ class SecurityHeadersConfig:
     """A preset, and what differs from it by field name in lower case with underscores."""
 
     preset: str = setting(Choice(*PRESETS), default="api", doc="the fields to begin with")
-    content_security_policy: str | None = setting(FieldValue(), default=None, doc="Content-Security-Policy")
-    x_frame_options: str | None = setting(Choice("DENY", "SAMEORIGIN"), default=None, doc="X-Frame-Options")
+    content_security_policy: str | None = setting(
+        FieldValue(), default=None, doc="Content-Security-Policy"
+    )
+    x_frame_options: str | None = setting(
+        Choice("DENY", "SAMEORIGIN"), default=None, doc="X-Frame-Options"
+    )
     referrer_policy: str | None = setting(FieldValue(), default=None, doc="Referrer-Policy")
     permissions_policy: str | None = setting(FieldValue(), default=None, doc="Permissions-Policy")
-    cross_origin_opener_policy: str | None = setting(FieldValue(), default=None, doc="Cross-Origin-Opener-Policy")
+    cross_origin_opener_policy: str | None = setting(
+        FieldValue(), default=None, doc="Cross-Origin-Opener-Policy"
+    )
     cross_origin_embedder_policy: str | None = setting(
         FieldValue(), default=None, doc="Cross-Origin-Embedder-Policy; in no preset"
     )
-    cross_origin_resource_policy: str | None = setting(FieldValue(), default=None, doc="Cross-Origin-Resource-Policy")
-    cache_control: str | None = setting(FieldValue(), default=None, doc="Cache-Control, for answers that say nothing about it")
+    cross_origin_resource_policy: str | None = setting(
+        FieldValue(), default=None, doc="Cross-Origin-Resource-Policy"
+    )
+    cache_control: str | None = setting(
+        FieldValue(), default=None, doc="Cache-Control, for answers that say nothing about it"
+    )
     hsts: HstsConfig = setting(default=HstsConfig(), doc="`[security_headers.hsts]`")
-    omit: tuple[str, ...] = setting(Items(FieldName()), default=(), doc="fields of the preset that are not sent")
+    omit: tuple[str, ...] = setting(
+        Items(FieldName()), default=(), doc="fields of the preset that are not sent"
+    )
     remove: tuple[str, ...] = setting(
         Items(FieldName()),
         default=("X-Powered-By", "Server", "X-AspNet-Version", "X-AspNetMvc-Version"),
         doc="fields of upstreams that clients do not get",
     )
-    override: bool = setting(default=False, doc="whether values of the upstream's own are replaced; otherwise they are kept")
+    override: bool = setting(
+        default=False,
+        doc="whether values of the upstream's own are replaced; otherwise they are kept",
+    )
 
 
 CONFIG = schema_of(SecurityHeadersConfig)
@@ -132,7 +154,9 @@ def policy(config: SecurityHeadersConfig) -> dict[str, str]:
     for place, name in enumerate(config.omit):
         if known.pop(name.lower(), None) is None:
             hint = "it has " + ", ".join(known.values())
-            raise ConfigProblem(f"{name!r} is not in preset {config.preset!r}", at=("omit", place), hint=hint)
+            raise ConfigProblem(
+                f"{name!r} is not in preset {config.preset!r}", at=("omit", place), hint=hint
+            )
     return {name: lines[name] for name in known.values()}
 
 
@@ -140,7 +164,11 @@ def _hsts(config: HstsConfig) -> str:
     if config.preload and (not config.include_subdomains or config.max_age < 31536000):
         # https://hstspreload.org: browsers' lists take no weaker one, and refusing later is slow.
         hint = "or say preload = false"
-        raise ConfigProblem("preload needs include_subdomains and a max_age of a year", at=("hsts", "preload"), hint=hint)
+        raise ConfigProblem(
+            "preload needs include_subdomains and a max_age of a year",
+            at=("hsts", "preload"),
+            hint=hint,
+        )
     parts = [f"max-age={int(config.max_age)}"]
     parts += ["includeSubDomains"] * config.include_subdomains + ["preload"] * config.preload
     return "; ".join(parts)
@@ -150,7 +178,10 @@ class SecurityHeaders:
     """Puts the block into replies. `_plain` is for http, `_secure` for https."""
 
     def __init__(self, config: SecurityHeadersConfig) -> None:
-        self._lines = {name.lower().encode(): f"{name}: {value}\r\n".encode() for name, value in policy(config).items()}
+        self._lines = {
+            name.lower().encode(): f"{name}: {value}\r\n".encode()
+            for name, value in policy(config).items()
+        }
         self._override = config.override
         self._always = config.hsts.always
         self._removed = frozenset(name.lower().encode() for name in config.remove)

@@ -51,7 +51,10 @@ class Certificate:
             return f"is not valid before {self.begins:%Y-%m-%d %H:%M} UTC"
         left = expires - now
         if left < SOON:
-            return f"expires on {expires:%Y-%m-%d %H:%M} UTC, in {left.days} day{'' if left.days == 1 else 's'}"
+            return (
+                f"expires on {expires:%Y-%m-%d %H:%M} UTC, in {left.days} "
+                f"day{'' if left.days == 1 else 's'}"
+            )
         return ""
 
 
@@ -60,11 +63,15 @@ def read(path: Path, at: KeyPath) -> bytes:
     try:
         return path.read_bytes()
     except (OSError, ValueError) as error:
-        raise ConfigProblem(f"cannot read {str(path)!r}: {getattr(error, 'strerror', None) or error}", at=at) from None
+        raise ConfigProblem(
+            f"cannot read {str(path)!r}: {getattr(error, 'strerror', None) or error}", at=at
+        ) from None
 
 
 def digest(*contents: bytes) -> str:
-    return hashlib.sha256(b"".join(hashlib.sha256(content).digest() for content in contents)).hexdigest()
+    return hashlib.sha256(
+        b"".join(hashlib.sha256(content).digest() for content in contents)
+    ).hexdigest()
 
 
 def certificate(path: Path, key: Path, at: KeyPath = ()) -> Certificate:
@@ -78,7 +85,9 @@ def certificate(path: Path, key: Path, at: KeyPath = ()) -> Certificate:
         first = x509.load_pem_x509_certificates(raw)[0]
     except (ValueError, IndexError):
         raise ConfigProblem(
-            f"{str(path)!r} holds no certificate", at=(*at, "certificate"), hint="PEM: the server's own first, then the chain"
+            f"{str(path)!r} holds no certificate",
+            at=(*at, "certificate"),
+            hint="PEM: the server's own first, then the chain",
         ) from None
     names = _names(first)
     common = first.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
@@ -91,17 +100,25 @@ def load_chain(context: ssl.SSLContext, path: Path, key: Path, at: KeyPath = ())
     """Puts certificate and key into the context. Raises ConfigProblem."""
 
     def encrypted() -> str:
-        raise ConfigProblem(f"{str(key)!r} is encrypted", at=(*at, "key"), hint="openssl pkey -in KEY -out PLAIN")
+        raise ConfigProblem(
+            f"{str(key)!r} is encrypted", at=(*at, "key"), hint="openssl pkey -in KEY -out PLAIN"
+        )
 
     try:
         context.load_cert_chain(path, key, password=encrypted)
     except ssl.SSLError as error:
         if error.reason and "MISMATCH" in error.reason:
-            raise ConfigProblem(f"{str(key)!r} is not the key of {str(path)!r}", at=(*at, "key")) from None
+            raise ConfigProblem(
+                f"{str(key)!r} is not the key of {str(path)!r}", at=(*at, "key")
+            ) from None
         why = (error.reason or str(error)).lower().replace("_", " ")
-        raise ConfigProblem(f"cannot use {str(path)!r} with {str(key)!r}: {why}", at=(*at, "key")) from None
+        raise ConfigProblem(
+            f"cannot use {str(path)!r} with {str(key)!r}: {why}", at=(*at, "key")
+        ) from None
     except OSError as error:
-        raise ConfigProblem(f"cannot read {str(path)!r}: {error.strerror}", at=(*at, "certificate")) from None
+        raise ConfigProblem(
+            f"cannot read {str(path)!r}: {error.strerror}", at=(*at, "certificate")
+        ) from None
 
 
 def load_authorities(context: ssl.SSLContext, path: Path, at: KeyPath) -> None:
@@ -110,7 +127,9 @@ def load_authorities(context: ssl.SSLContext, path: Path, at: KeyPath) -> None:
     try:
         context.load_verify_locations(cafile=path)
     except ssl.SSLError:
-        raise ConfigProblem(f"{str(path)!r} holds no certificates", at=at, hint="PEM, one after the other") from None
+        raise ConfigProblem(
+            f"{str(path)!r} holds no certificates", at=at, hint="PEM, one after the other"
+        ) from None
 
 
 def subject(der: bytes) -> str:
@@ -123,7 +142,10 @@ def subject(der: bytes) -> str:
     text = known.subject.rfc4514_string()
     if not text:
         text = next((f"{kind}={value}" for kind, value in _alternatives(known)), "")
-    return "".join(sign if sign.isprintable() else "".join(f"\\{byte:02X}" for byte in sign.encode()) for sign in text)
+    return "".join(
+        sign if sign.isprintable() else "".join(f"\\{byte:02X}" for byte in sign.encode())
+        for sign in text
+    )
 
 
 _KINDS: dict[type[x509.GeneralName], tuple[str, Callable[[x509.GeneralName], str]]] = {

@@ -38,7 +38,9 @@ Keep = Callable[[tuple[str, ...], object, Callable[[], Any]], Any]
 class ServerTls:
     """`context` is what handshakes begin with; `certificates` are all that clients may see."""
 
-    def __init__(self, config: TlsConfig, directory: Path, certificates: tuple[Certificate, ...]) -> None:
+    def __init__(
+        self, config: TlsConfig, directory: Path, certificates: tuple[Certificate, ...]
+    ) -> None:
         self.certificates = certificates
         self.authenticates = bool(config.client_ca)
         self._by_name: dict[str, ssl.SSLContext] = {}
@@ -77,13 +79,22 @@ def server_tls(config: TlsConfig, directory: Path, keep: Keep) -> ServerTls:
     keep: as in Context; the same files with the same settings give the same object across reloads.
     """
     if config.client_auth is not None and not config.client_ca:
-        raise ConfigProblem("client_auth means nothing without client_ca", at=("client_auth",), hint="whose are to be taken?")
+        raise ConfigProblem(
+            "client_auth means nothing without client_ca",
+            at=("client_auth",),
+            hint="whose are to be taken?",
+        )
     certificates = tuple(
-        certificate(directory / one.certificate, directory / one.key, _at(place)) for place, one in enumerate(every(config))
+        certificate(directory / one.certificate, directory / one.key, _at(place))
+        for place, one in enumerate(every(config))
     )
-    authorities = digest(read(directory / config.client_ca, ("client_ca",))) if config.client_ca else ""
+    authorities = (
+        digest(read(directory / config.client_ca, ("client_ca",))) if config.client_ca else ""
+    )
     fingerprint = (config, str(directory), tuple(one.digest for one in certificates), authorities)
-    made: ServerTls = keep(("listen", "tls"), fingerprint, lambda: ServerTls(config, directory, certificates))
+    made: ServerTls = keep(
+        ("listen", "tls"), fingerprint, lambda: ServerTls(config, directory, certificates)
+    )
     return made
 
 
@@ -103,16 +114,28 @@ def warnings(config: TlsConfig, tls: ServerTls, now: float) -> Iterator[tuple[Ke
     for place, (one, known) in enumerate(zip(every(config), tls.certificates, strict=True)):
         condition = known.condition(datetime.fromtimestamp(now, UTC))
         if condition:
-            yield (*_at(place), "certificate"), f"the certificate for {known.name} {condition}", "renew it, and reload"
+            yield (
+                (*_at(place), "certificate"),
+                f"the certificate for {known.name} {condition}",
+                "renew it, and reload",
+            )
         names = {name.lower().rstrip(".") for name in one.names or known.names}
         if place > 0 and names and names <= shown:
             hint = "an earlier one is for " + ", ".join(sorted(names))
-            yield (*_at(place), "certificate"), f"the certificate for {known.name} is never shown", hint
+            yield (
+                (*_at(place), "certificate"),
+                f"the certificate for {known.name} is never shown",
+                hint,
+            )
         shown |= names
         for index, name in enumerate(one.names):
             if not _covers(known, name.lower()):
                 hint = "it is made out to " + (", ".join(known.names) or "none")
-                yield (*_at(place), "names", index), f"the certificate is not made out to {name!r}", hint
+                yield (
+                    (*_at(place), "names", index),
+                    f"the certificate is not made out to {name!r}",
+                    hint,
+                )
 
 
 def renewed(old: ServerTls | None, new: ServerTls | None) -> Iterator[str]:
@@ -120,7 +143,10 @@ def renewed(old: ServerTls | None, new: ServerTls | None) -> Iterator[str]:
     known = {one.digest for one in old.certificates} if old is not None else set()
     for one in new.certificates if new is not None else ():
         if old is not None and one.digest not in known:
-            yield f"certificate for {one.name} changed, it expires {datetime.fromtimestamp(one.expires, UTC):%Y-%m-%d}"
+            yield (
+                f"certificate for {one.name} changed, it expires "
+                f"{datetime.fromtimestamp(one.expires, UTC):%Y-%m-%d}"
+            )
 
 
 def _at(place: int) -> KeyPath:
@@ -132,7 +158,9 @@ def _covers(known: Certificate, name: str) -> bool:
     return name in known.names or "*." + name.partition(".")[2] in known.names
 
 
-def _context(config: TlsConfig, one: CertificateConfig, directory: Path, at: KeyPath) -> ssl.SSLContext:
+def _context(
+    config: TlsConfig, one: CertificateConfig, directory: Path, at: KeyPath
+) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = VERSIONS[config.min_version]
     # CVE-2011-1473: renegotiation costs the server more than the client; HTTP/1.1 has no use for
@@ -146,10 +174,16 @@ def _context(config: TlsConfig, one: CertificateConfig, directory: Path, at: Key
         try:
             context.set_ciphers(config.ciphers)
         except ssl.SSLError:
-            hint = "OpenSSL's names, e.g. ECDHE+AESGCM:ECDHE+CHACHA20; those of TLS 1.3 are always on"
-            raise ConfigProblem(f"OpenSSL knows no cipher in {config.ciphers!r}", at=("ciphers",), hint=hint) from None
+            hint = (
+                "OpenSSL's names, e.g. ECDHE+AESGCM:ECDHE+CHACHA20; those of TLS 1.3 are always on"
+            )
+            raise ConfigProblem(
+                f"OpenSSL knows no cipher in {config.ciphers!r}", at=("ciphers",), hint=hint
+            ) from None
     load_chain(context, directory / one.certificate, directory / one.key, at)
     if config.client_ca:
         load_authorities(context, directory / config.client_ca, ("client_ca",))
-        context.verify_mode = ssl.CERT_OPTIONAL if config.client_auth == "optional" else ssl.CERT_REQUIRED
+        context.verify_mode = (
+            ssl.CERT_OPTIONAL if config.client_auth == "optional" else ssl.CERT_REQUIRED
+        )
     return context

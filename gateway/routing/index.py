@@ -90,8 +90,12 @@ class Group(Generic[T]):
             for host in dict.fromkeys(host.lower() for host in entry[0].hosts or ("",)):
                 hosts.setdefault(host, []).append(entry)
         self.rest: Shapes[T] = _shapes(hosts.pop("", ()))
-        self.hosts = {host: _shapes(found) for host, found in hosts.items() if not host.startswith("*.")}
-        self.wildcards = {host[2:]: _shapes(found) for host, found in hosts.items() if host.startswith("*.")}
+        self.hosts = {
+            host: _shapes(found) for host, found in hosts.items() if not host.startswith("*.")
+        }
+        self.wildcards = {
+            host[2:]: _shapes(found) for host, found in hosts.items() if host.startswith("*.")
+        }
         self.by_method: dict[str, Candidate[T] | None] = {}
         self.otherwise: Candidate[T] | None = None
         if not any(route.hosts or route.headers for route, _ in entries):
@@ -136,8 +140,12 @@ def _shapes(entries: Iterable[tuple[RouteConfig, Candidate[T]]]) -> Shapes[T]:
         names = tuple(name for name, value in asked if value != "*")
         present = tuple(name for name, value in asked if value == "*")
         shape = shapes.setdefault((names, present), _Shape(names, present))
-        shape.by_values.setdefault(tuple(value for _, value in asked if value != "*"), []).append(candidate)
-    ordered = sorted(shapes, key=lambda asked: (-len(asked[0]) - len(asked[1]), -len(asked[0]), asked))
+        shape.by_values.setdefault(tuple(value for _, value in asked if value != "*"), []).append(
+            candidate
+        )
+    ordered = sorted(
+        shapes, key=lambda asked: (-len(asked[0]) - len(asked[1]), -len(asked[0]), asked)
+    )
     return tuple(shapes[asked] for asked in ordered)
 
 
@@ -234,7 +242,9 @@ class Index(Generic[T]):
 
     def first(self, path: str) -> Sequence[Group[T]]:
         """The groups to try, at least the most specific of all there are."""
-        return self.exact.get(path) or (self.longest and self._templates(path)) or self._prefixes(path)
+        return (
+            self.exact.get(path) or (self.longest and self._templates(path)) or self._prefixes(path)
+        )
 
     def all(self, path: str) -> list[Group[T]]:
         """Every group whose path accepts this one, the most specific first."""

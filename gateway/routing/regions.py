@@ -54,4 +54,8 @@ def _starts(path: str) -> list[str]:
 def _hosts(host: str) -> list[str]:
     """A host, the wildcards above it, the longest first, and no host."""
     labels = host.rstrip(".").split(".")[-16:]
-    return [host.rstrip("."), *("*." + ".".join(labels[place:]) for place in range(1, len(labels))), ""]
+    return [
+        host.rstrip("."),
+        *("*." + ".".join(labels[place:]) for place in range(1, len(labels))),
+        "",
+    ]

@@ -88,11 +88,15 @@ def _rewriter(route: RouteConfig, strip: Callable[[str], str] | None) -> Rewrite
         rest = exchange.target[len(path) :]
         if strip is not None:
             path = strip(path)
-        target = "".join([piece if isinstance(piece, str) else piece(exchange, path) for piece in pieces])
+        target = "".join(
+            [piece if isinstance(piece, str) else piece(exchange, path) for piece in pieces]
+        )
         if target.startswith("//"):
             target = "/" + target.lstrip("/")
         if extra:
-            own = "".join([piece if isinstance(piece, str) else piece(exchange, path) for piece in extra])
+            own = "".join(
+                [piece if isinstance(piece, str) else piece(exchange, path) for piece in extra]
+            )
             return f"{target}?{own}&{rest[1:]}" if len(rest) > 1 else f"{target}?{own}"
         return target + rest
 
@@ -108,7 +112,9 @@ def _pieces(parts: list[str], *, in_query: bool) -> list[str | _Piece]:
 
 def _maker(name: str, *, in_query: bool) -> _Piece:
     if name == "path":
-        return (lambda _, path: quote(path, safe=_QUERY_SAFE)) if in_query else (lambda _, path: path)
+        return (
+            (lambda _, path: quote(path, safe=_QUERY_SAFE)) if in_query else (lambda _, path: path)
+        )
     if in_query:
         return lambda exchange, _: quote(exchange.params[name], safe="")
     return lambda exchange, _: encoded(exchange.params[name])

@@ -72,7 +72,9 @@ class Router(Generic[T]):
         found: dict[tuple[tuple[str, ...], Rank], list[tuple[RouteConfig, Candidate[T]]]] = {}
         for route, target in entries:
             for segments, rank, captures in _places(route, routing):
-                found.setdefault((segments, rank), []).append((route, Candidate(route, target, rank, captures, routing)))
+                found.setdefault((segments, rank), []).append(
+                    (route, Candidate(route, target, rank, captures, routing))
+                )
         exactly = [(key[0], Group(key[1], here)) for key, here in found.items() if not key[1][-1]]
         folded = [(key[0], Group(key[1], here)) for key, here in found.items() if key[1][-1]]
         self._exactly: Index[T] | None = Index(exactly) if exactly or not folded else None
@@ -101,7 +103,14 @@ class Router(Generic[T]):
 
     def _look_up(self, exchange: Exchange, path: str) -> T:
         """`match` for a path that is not among the known ones."""
-        if "%" in path or ";" in path or "//" in path or "/." in path or "\\" in path or not path.isascii():
+        if (
+            "%" in path
+            or ";" in path
+            or "//" in path
+            or "/." in path
+            or "\\" in path
+            or not path.isascii()
+        ):
             return self._match_ambiguous(exchange, path)
         if self._folded is None:
             groups = self._exactly.first(path)  # type: ignore[union-attr]
@@ -159,15 +168,22 @@ class Router(Generic[T]):
         candidate, refused = self._select(exchange, path)
         if candidate is None:
             if not refused:
-                raise Failed(Failure.NO_ROUTE, why=f"no route for {exchange.method} {exchange.host}{exchange.path}")
+                raise Failed(
+                    Failure.NO_ROUTE,
+                    why=f"no route for {exchange.method} {exchange.host}{exchange.path}",
+                )
             methods = _union(refused) or COMMON_METHODS
             allow = ", ".join(sorted({*methods, "OPTIONS"})).encode("latin-1", "replace")
             raise Failed(
-                Failure.METHOD_NOT_ALLOWED, headers=((b"Allow", allow),), why=f"{exchange.method} is not among {methods}"
+                Failure.METHOD_NOT_ALLOWED,
+                headers=((b"Allow", allow),),
+                why=f"{exchange.method} is not among {methods}",
             )
         return candidate
 
-    def _select(self, exchange: Exchange, path: str) -> tuple[Candidate[T] | None, list[Candidate[T]]]:
+    def _select(
+        self, exchange: Exchange, path: str
+    ) -> tuple[Candidate[T] | None, list[Candidate[T]]]:
         """The candidate that has the request, or None and those that would take another method."""
         method = exchange.method
         if method == "OPTIONS":
@@ -191,7 +207,9 @@ class Router(Generic[T]):
         for candidate in found:
             if announced is None and candidate.rank != found[0].rank:
                 break
-            if candidate.accepts("OPTIONS") or (announced is not None and candidate.accepts(announced)):
+            if candidate.accepts("OPTIONS") or (
+                announced is not None and candidate.accepts(announced)
+            ):
                 return candidate
         return found[0]
 
@@ -205,10 +223,14 @@ class Router(Generic[T]):
 
     def _candidates(self, exchange: Exchange, path: str) -> list[Candidate[T]]:
         """Return the candidates for a path, host and headers, the most specific first."""
-        return [candidate for group in self._groups(path) for candidate in group.candidates(exchange)]
+        return [
+            candidate for group in self._groups(path) for candidate in group.candidates(exchange)
+        ]
 
 
-def _places(route: RouteConfig, routing: RoutingConfig) -> Iterator[tuple[tuple[str, ...], Rank, tuple[tuple[str, int], ...]]]:
+def _places(
+    route: RouteConfig, routing: RoutingConfig
+) -> Iterator[tuple[tuple[str, ...], Rank, tuple[tuple[str, int], ...]]]:
     """Yield where a route stands in the index: segments, rank and captures.
 
     Twice when its trailing slash does not matter.
@@ -222,7 +244,9 @@ def _places(route: RouteConfig, routing: RoutingConfig) -> Iterator[tuple[tuple[
             spellings.append((segments[:-1] if segments[-1] == "" else (*segments, ""), 1))
     else:
         prefix = "/".join(segments)
-        spellings = [(tuple((prefix.rstrip("/") or "/" if ignores_slash else prefix).split("/")), 0)]
+        spellings = [
+            (tuple((prefix.rstrip("/") or "/" if ignores_slash else prefix).split("/")), 0)
+        ]
     for segments, by_slash in spellings:
         if folds:
             segments = tuple(segment.lower() for segment in segments)

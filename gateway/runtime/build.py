@@ -37,7 +37,9 @@ class Builder:
     _modules: set[str] = field(default_factory=set)
     """Modules of operators' own middleware that have been looked at."""
 
-    def build(self, pipeline: PipelineConfig, name: str, settings: Any, route: RouteConfig | None = None) -> Hooks:
+    def build(
+        self, pipeline: PipelineConfig, name: str, settings: Any, route: RouteConfig | None = None
+    ) -> Hooks:
         """The hooks of a middleware with a pipeline's settings, or a route's own."""
         context = Context(
             name=name,

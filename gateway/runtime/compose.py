@@ -48,11 +48,14 @@ GUARDS = frozenset(("auth", "forward_auth"))
 
 
 def compose(loaded: LoadedConfig, draft: Draft, services: Services, number: int = 1) -> Snapshot:
-    """Return a snapshot of `loaded`. Raises ConfigErrors with every problem that middlewares report."""
+    """Return a snapshot of `loaded`. Raises ConfigErrors with every problem that middlewares
+    report."""
     return at_once(composing(loaded, draft, services, number))
 
 
-def composing(loaded: LoadedConfig, draft: Draft, services: Services, number: int = 1) -> Steps[Snapshot]:
+def composing(
+    loaded: LoadedConfig, draft: Draft, services: Services, number: int = 1
+) -> Steps[Snapshot]:
     """As `compose`, in steps, each of which builds at most one middleware or one route."""
     return _Composer(loaded, draft, services, number).compose()
 
@@ -77,7 +80,9 @@ class _Composer:
         self.issuing = issuer_of(self.store, loaded, draft, services, self._take)
         issuer = self.issuing.issuer if self.issuing is not None else None
         secrets = middlewares.secrets(_settings(loaded))
-        self.builder = Builder(loaded, draft, services, self.store, self.ledger, issuer, secrets, self._take)
+        self.builder = Builder(
+            loaded, draft, services, self.store, self.ledger, issuer, secrets, self._take
+        )
         for name in loaded.upstreams:
             self.pools[name] = self._pool(name)
             yield None
@@ -92,7 +97,11 @@ class _Composer:
             yield None
         unrouted = unrouted_pipeline(loaded.pipelines, early, build, render)
         tls = listening(loaded, draft.keep, services.clock.wall(), self._take)
-        upstream_tls = {name: made for name in self.pools if (made := towards(loaded, name, draft.keep, self._take)) is not None}
+        upstream_tls = {
+            name: made
+            for name in self.pools
+            if (made := towards(loaded, name, draft.keep, self._take)) is not None
+        }
         if self.problems:
             raise ConfigErrors([*loaded.warnings, *self.warnings, *self.problems])
         if self.warnings:
@@ -101,16 +110,28 @@ class _Composer:
         parts = (tuple(routes), unrouted, self.pools, tls, upstream_tls, regions, early)
         return Snapshot(self.number, loaded, router, *parts, self.health, draft)
 
-    def _issued(self, pipeline: PipelineConfig, config: RouteConfig, request: tuple[str, ...]) -> Any:
+    def _issued(
+        self, pipeline: PipelineConfig, config: RouteConfig, request: tuple[str, ...]
+    ) -> Any:
         """Return the target of a route whose builtin needs `[tokens]`."""
-        place = self.loaded.locate(pipeline.name, ("route", pipeline.routes.index(config), "builtin"))
-        known = any(kind_of(name) == "auth" and config.overrides.get(name) is not False for name in request)
+        place = self.loaded.locate(
+            pipeline.name, ("route", pipeline.routes.index(config), "builtin")
+        )
+        known = any(
+            kind_of(name) == "auth" and config.overrides.get(name) is not False for name in request
+        )
         if self.loaded.gateway.tokens is None:
             hint = "add [tokens] to gateway.toml"
-            self.problems.append(Problem(*place, f"route.builtin: {config.builtin!r} needs an issuer", hint))
+            self.problems.append(
+                Problem(*place, f"route.builtin: {config.builtin!r} needs an issuer", hint)
+            )
         elif config.builtin in ("profile", "change_password") and not known:
             hint = 'add "auth" to the route\'s request list, with [[auth.jwt]] own = true'
-            self.problems.append(Problem(*place, f"route.builtin: {config.builtin!r} needs to know who is calling", hint))
+            self.problems.append(
+                Problem(
+                    *place, f"route.builtin: {config.builtin!r} needs to know who is calling", hint
+                )
+            )
         return self.issuing.answer(config.builtin) if self.issuing is not None else None
 
     def _take(self, problem: Problem) -> None:
@@ -141,9 +162,13 @@ class _Composer:
             yield None
 
     def _built(
-        self, pipeline: PipelineConfig, settings: Mapping[str, Any], route: RouteConfig | None = None
+        self,
+        pipeline: PipelineConfig,
+        settings: Mapping[str, Any],
+        route: RouteConfig | None = None,
     ) -> Steps[dict[str, Hooks]]:
-        """Build middlewares of a pipeline, or of a route's own settings; return their hooks by name."""
+        """Build middlewares of a pipeline, or of a route's own settings; return their hooks by
+        name."""
         built: dict[str, Hooks] = {}
         for name, value in settings.items():
             built[name] = self.builder.build(pipeline, name, value, route)
@@ -157,7 +182,9 @@ class _Composer:
         built: Mapping[str, Hooks],
         whole: Pipeline,
     ) -> Steps[Route]:
-        own_lists = any(names is not None for names in (config.request, config.response, config.error))
+        own_lists = any(
+            names is not None for names in (config.request, config.response, config.error)
+        )
         in_force = config.request if config.request is not None else pipeline.request
         compiled = whole
         hooks = built
@@ -169,7 +196,9 @@ class _Composer:
         if own_lists or config.overrides or first:
             left_out = {name for name, value in config.overrides.items() if value is False}
             own = yield from self._built(pipeline, config.settings, config)
-            hooks = {name: value for name, value in {**built, **own}.items() if name not in left_out}
+            hooks = {
+                name: value for name, value in {**built, **own}.items() if name not in left_out
+            }
             compiled = self._flatten(pipeline, config, hooks, first)
         target: Any
         if config.upstream:
@@ -185,7 +214,10 @@ class _Composer:
         )
         if config.builtin == "limits":
             # This answer uses up nothing of a limit, and is given when nothing is left.
-            free = {name: replace(one, request=None) if hasattr(one.request, "status") else one for name, one in hooks.items()}
+            free = {
+                name: replace(one, request=None) if hasattr(one.request, "status") else one
+                for name, one in hooks.items()
+            }
             compiled = self._flatten(pipeline, config, free, first)
             if any(getattr(one.__self__, "awaited_status", False) for one in status):
                 target, awaited = limits_awaited, True
@@ -193,20 +225,42 @@ class _Composer:
             target = target.__call__  # The method itself: calling the object costs more.
         elif awaited:
             target = in_task(target)
-        guarded = any(kind_of(name) in GUARDS and config.overrides.get(name) is not False for name in in_force)
+        guarded = any(
+            kind_of(name) in GUARDS and config.overrides.get(name) is not False for name in in_force
+        )
         source = source_of(config, self.loaded.upstreams)
-        return Route(config.name, config, compiled, target, awaited, status, guarded, self._ignores_case(config), source)
+        return Route(
+            config.name,
+            config,
+            compiled,
+            target,
+            awaited,
+            status,
+            guarded,
+            self._ignores_case(config),
+            source,
+        )
 
     def _forwarding(self, config: RouteConfig, rewrite: Rewrite | None) -> Any:
         services = self.services
-        return forwarding(self.pools, self.loaded.upstreams, services.transport, config, services.telemetry, rewrite)
+        return forwarding(
+            self.pools,
+            self.loaded.upstreams,
+            services.transport,
+            config,
+            services.telemetry,
+            rewrite,
+        )
 
     def _ignores_case(self, config: RouteConfig) -> bool:
         routing = self.loaded.gateway.routing
-        return not (routing.case_sensitive if config.case_sensitive is None else config.case_sensitive)
+        return not (
+            routing.case_sensitive if config.case_sensitive is None else config.case_sensitive
+        )
 
     def _before(self, pipeline: PipelineConfig, route: RouteConfig) -> tuple[Hooks, ...]:
-        """Return the hooks before a route's own lists: its limit, and the fields that it passes on."""
+        """Return the hooks before a route's own lists: its limit, and the fields that it passes
+        on."""
         limit = own_limit(pipeline.name, route, self.draft.keep)
         return (*limit, *self._left_out(pipeline, route), *self._passed(pipeline, route))
 
@@ -215,12 +269,18 @@ class _Composer:
         if not route.upstream:
             return ()
         asked = pipeline.request if route.request is None else route.request
-        names = [name for name in pipeline.settings if name not in asked or route.overrides.get(name) is False]
+        names = [
+            name
+            for name in pipeline.settings
+            if name not in asked or route.overrides.get(name) is False
+        ]
         found: list[Hooks | None] = []
         for name in names:
             make = getattr(middlewares.find(name).module, "left_out", None)
             if make is not None:
-                found.append(make(pipeline.settings[name], Context(name, pipeline.name, route.name)))
+                found.append(
+                    make(pipeline.settings[name], Context(name, pipeline.name, route.name))
+                )
         return tuple(hooks for hooks in found if hooks is not None)
 
     def _passed(self, pipeline: PipelineConfig, route: RouteConfig) -> tuple[Hooks, ...]:
@@ -234,11 +294,17 @@ class _Composer:
         except ConfigProblem as problem:
             path = ("route", pipeline.routes.index(route), *problem.at)
             place = self.loaded.locate(pipeline.name, path)
-            self.problems.append(Problem(*place, f"route.pass_headers: {problem.message}", problem.hint))
+            self.problems.append(
+                Problem(*place, f"route.pass_headers: {problem.message}", problem.hint)
+            )
             return ()
 
     def _flatten(
-        self, pipeline: PipelineConfig, route: RouteConfig | None, built: Mapping[str, Hooks], first: tuple[Hooks, ...] = ()
+        self,
+        pipeline: PipelineConfig,
+        route: RouteConfig | None,
+        built: Mapping[str, Hooks],
+        first: tuple[Hooks, ...] = (),
     ) -> Pipeline:
         def hooks(own: tuple[str, ...] | None, names: tuple[str, ...]) -> list[Hooks]:
             return [built[name] for name in (names if own is None else own) if name in built]

@@ -18,7 +18,9 @@ RESTART_ONLY = ("listen", "admin")
 _TLS = TlsConfig(certificate="", key="")
 
 
-def differences(old: LoadedConfig, new: LoadedConfig, started: GatewayConfig | None = None) -> Iterator[str]:
+def differences(
+    old: LoadedConfig, new: LoadedConfig, started: GatewayConfig | None = None
+) -> Iterator[str]:
     """Yield a line for each change, the most general first.
 
     started: what the process began with, which its sockets still follow; `old`'s if left out.
@@ -44,7 +46,11 @@ def differences(old: LoadedConfig, new: LoadedConfig, started: GatewayConfig | N
 
 def restarts(started: GatewayConfig, now: GatewayConfig) -> tuple[str, ...]:
     """Return the tables whose differences from what the process began with need a restart."""
-    return tuple(name for name in RESTART_ONLY if _sockets(getattr(started, name)) != _sockets(getattr(now, name)))
+    return tuple(
+        name
+        for name in RESTART_ONLY
+        if _sockets(getattr(started, name)) != _sockets(getattr(now, name))
+    )
 
 
 def _sockets(config: ListenConfig | AdminConfig | None) -> object:
@@ -58,7 +64,9 @@ def _only_tls(old: ListenConfig, new: ListenConfig) -> bool:
     return old.tls is not None and new.tls is not None and _sockets(old) == _sockets(new)
 
 
-def _named(kind: str, old: Mapping[str, Any], new: Mapping[str, Any], describe: Any) -> Iterator[str]:
+def _named(
+    kind: str, old: Mapping[str, Any], new: Mapping[str, Any], describe: Any
+) -> Iterator[str]:
     for name in new.keys() - old.keys():
         yield f"{kind} {name} added"
     for name in old.keys() - new.keys():
@@ -81,7 +89,9 @@ def _upstream(old: UpstreamConfig, new: UpstreamConfig) -> Iterator[str]:
     after = {endpoint.url: endpoint for endpoint in new.endpoints}
     yield from (f"endpoint {url} added" for url in after.keys() - before.keys())
     yield from (f"endpoint {url} removed" for url in before.keys() - after.keys())
-    yield from (f"endpoint {url}" for url in after.keys() & before.keys() if after[url] != before[url])
+    yield from (
+        f"endpoint {url}" for url in after.keys() & before.keys() if after[url] != before[url]
+    )
     yield from (key for key in _keys(old, new) if key not in ("endpoints", "url"))
 
 
@@ -89,10 +99,18 @@ def _pipeline(old: Any, new: Any) -> Iterator[str]:
     for key in _keys(old, new):
         if key == "settings":
             names = old.settings.keys() | new.settings.keys()
-            yield from (f"[{name}]" for name in sorted(names) if old.settings.get(name) != new.settings.get(name))
+            yield from (
+                f"[{name}]"
+                for name in sorted(names)
+                if old.settings.get(name) != new.settings.get(name)
+            )
         elif key != "routes":
             yield key
 
 
 def _routes(loaded: LoadedConfig) -> dict[str, Any]:
-    return {f"{pipeline.name}/{route.name}": route for pipeline in loaded.pipelines for route in pipeline.routes}
+    return {
+        f"{pipeline.name}/{route.name}": route
+        for pipeline in loaded.pipelines
+        for route in pipeline.routes
+    }

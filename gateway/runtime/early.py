@@ -21,12 +21,16 @@ _EARLY = frozenset((RENDERER, "cors", "security_headers"))
 Build = Callable[[PipelineConfig, str, Any], Hooks]
 
 
-def early_pipeline(pipeline: PipelineConfig, build: Build, render: Callable[[str], Hooks]) -> Pipeline:
+def early_pipeline(
+    pipeline: PipelineConfig, build: Build, render: Callable[[str], Hooks]
+) -> Pipeline:
     """Return a pipeline's error hooks that need no route.
 
     build: makes a middleware's hooks. render: makes those that render a pipeline's failures.
     """
-    names = [name for name in pipeline.error if kind_of(name) in _EARLY and name in pipeline.settings]
+    names = [
+        name for name in pipeline.error if kind_of(name) in _EARLY and name in pipeline.settings
+    ]
     hooks = [Hooks(error=build(pipeline, name, pipeline.settings[name]).error) for name in names]
     if not names or kind_of(names[0]) != RENDERER:
         hooks.insert(0, render(pipeline.name))
@@ -49,6 +53,8 @@ def unrouted_pipeline(
         for name in pipeline.error:
             kind = kind_of(name)
             if kind in ("logging", "metrics") and kind not in observers:
-                observers[kind] = Hooks(finish=build(pipeline, name, pipeline.settings.get(name)).finish)
+                observers[kind] = Hooks(
+                    finish=build(pipeline, name, pipeline.settings.get(name)).finish
+                )
     made = flatten("", (), (), (render(""), *observers.values()))
     return replace(made, error=next(iter(early.values())).error) if len(early) == 1 else made

@@ -29,5 +29,7 @@ def _checked(place: int, name: str) -> bytes:
     if is_own(key):
         raise ConfigProblem(f"{name} is the gateway's to set", at=("pass_headers", place))
     if key not in OVERRIDES and not is_from_proxies(key):
-        raise ConfigProblem(f"{name} is passed on anyway, or never", at=("pass_headers", place), hint="leave it out")
+        raise ConfigProblem(
+            f"{name} is passed on anyway, or never", at=("pass_headers", place), hint="leave it out"
+        )
     return name.lower().encode()

@@ -52,7 +52,9 @@ class Pipeline:
                 return reply if isinstance(reply, Reply) else self._ask_on(exchange, steps, reply)
         return None
 
-    async def _ask_on(self, exchange: Exchange, steps: Iterator[Step], begun: Awaitable[Reply | None]) -> Reply | None:
+    async def _ask_on(
+        self, exchange: Exchange, steps: Iterator[Step], begun: Awaitable[Reply | None]
+    ) -> Reply | None:
         """Run what is left of the request hooks, after the one that returned `begun`."""
         reply: Any = await driven(begun)
         if reply is not None:
@@ -77,7 +79,9 @@ class Pipeline:
                 return self._answer_on(exchange, reply, steps, pending)
         return None
 
-    async def _answer_on(self, exchange: Exchange, reply: Reply, steps: Iterator[Step], begun: Awaitable[None]) -> None:
+    async def _answer_on(
+        self, exchange: Exchange, reply: Reply, steps: Iterator[Step], begun: Awaitable[None]
+    ) -> None:
         await driven(begun)
         for hook, awaited in steps:
             pending = hook(exchange, reply)
@@ -98,7 +102,13 @@ class Pipeline:
         assert exchange.reply is not None
         return exchange.reply
 
-    async def _fail_on(self, exchange: Exchange, failed: Failed, steps: Iterator[Step], begun: Awaitable[Reply | None]) -> Reply:
+    async def _fail_on(
+        self,
+        exchange: Exchange,
+        failed: Failed,
+        steps: Iterator[Step],
+        begun: Awaitable[Reply | None],
+    ) -> Reply:
         reply = await driven(begun)
         if reply is not None:
             exchange.reply = reply

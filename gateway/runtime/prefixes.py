@@ -20,7 +20,9 @@ _FIELDS = (b"location", b"content-location")
 _NAMES = {b"location": b"Location", b"content-location": b"Content-Location"}
 
 
-def restored_prefix(route: RouteConfig, rewrite: Callable[[Exchange], str]) -> tuple[Hooks, Callable[[Exchange], str]]:
+def restored_prefix(
+    route: RouteConfig, rewrite: Callable[[Exchange], str]
+) -> tuple[Hooks, Callable[[Exchange], str]]:
     """The hooks of a route with `strip_prefix`, and its rewrite, which tells the upstream too."""
     prefix = route.strip_prefix.rstrip("/")
     told = (b"X-Forwarded-Prefix", prefix.encode("latin-1", "replace"))
@@ -31,7 +33,11 @@ def restored_prefix(route: RouteConfig, rewrite: Callable[[Exchange], str]) -> t
             pairs = exchange.forward_headers
             # Else of the attempt before.
             if pairs is None or not any(name == told[0] for name, _ in pairs):
-                outer = exchange.headers.get("X-Forwarded-Prefix", "").rstrip("/") if exchange.trusted else ""
+                outer = (
+                    exchange.headers.get("X-Forwarded-Prefix", "").rstrip("/")
+                    if exchange.trusted
+                    else ""
+                )
                 own = (told[0], outer.encode("latin-1", "replace") + told[1]) if outer else told
                 exchange.forward_headers = [*(pairs or ()), own]
         return target
@@ -83,7 +89,9 @@ def to_other_slash(exchange: Exchange) -> Reply:
     return Reply(308, ((b"Location", (other + query).encode("utf-8", "surrogateescape")),))
 
 
-def with_redirects(routes: Sequence[Route], routing: RoutingConfig) -> list[tuple[RouteConfig, Route]]:
+def with_redirects(
+    routes: Sequence[Route], routing: RoutingConfig
+) -> list[tuple[RouteConfig, Route]]:
     """Return routes as the router gets them, with those that only redirect to the other slash."""
     spelt = {(route.config.path, route.config.hosts) for route in routes}
     entries = []

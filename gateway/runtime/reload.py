@@ -106,12 +106,17 @@ class Runtime:
         except ConfigErrors as errors:
             telemetry.reload_success.set((), 0)
             await in_slices(_log(logging.ERROR, "%s", errors.problems))
-            log.error("reload refused: %d problem(s); the running configuration stays", len(errors.problems))
+            log.error(
+                "reload refused: %d problem(s); the running configuration stays",
+                len(errors.problems),
+            )
             return Outcome(False, self.snapshot.loaded.hash, tuple(errors.problems))
         except Exception as error:
             telemetry.reload_success.set((), 0)
             log.exception("reload failed; the running configuration stays")
-            problem = Problem(self.path, 1, 1, f"internal error while loading: {type(error).__name__}")
+            problem = Problem(
+                self.path, 1, 1, f"internal error while loading: {type(error).__name__}"
+            )
             return Outcome(False, self.snapshot.loaded.hash, (problem,))
         await in_slices(_log(logging.INFO, "reload: %s", outcome.changes))
         log.info("reload taken: configuration %s, %d change(s)", outcome.hash, len(outcome.changes))
@@ -126,7 +131,9 @@ class Runtime:
         """
         loaded = load(self.path, self.environ)
         old = self.snapshot.loaded.pipelines
-        gone = sorted({str(pipeline.file.parent) for pipeline in old if not pipeline.file.parent.is_dir()})
+        gone = sorted(
+            {str(pipeline.file.parent) for pipeline in old if not pipeline.file.parent.is_dir()}
+        )
         message = f"the folder of pipelines in use is gone: {', '.join(gone)}" if gone else ""
         if not message and old and not loaded.pipelines:
             message = "there are no pipelines any more"
@@ -140,8 +147,14 @@ class Runtime:
         old: Snapshot | None = getattr(self, "snapshot", None)
         draft = self.registry.draft()
         try:
-            snapshot = await in_slices(composing(loaded, draft, self.services, old.number + 1 if old is not None else 1))
-            changes = () if old is None else await asyncio.to_thread(_changes, old, snapshot, self.started)
+            snapshot = await in_slices(
+                composing(loaded, draft, self.services, old.number + 1 if old is not None else 1)
+            )
+            changes = (
+                ()
+                if old is None
+                else await asyncio.to_thread(_changes, old, snapshot, self.started)
+            )
         except BaseException:
             draft.release()
             raise

@@ -48,7 +48,13 @@ def shared_store(loaded: LoadedConfig, report: Report) -> SharedStore | None:
     return None
 
 
-def ledger_of(store: SharedStore | None, loaded: LoadedConfig, draft: Draft, services: Services, report: Report) -> Ledger | None:
+def ledger_of(
+    store: SharedStore | None,
+    loaded: LoadedConfig,
+    draft: Draft,
+    services: Services,
+    report: Report,
+) -> Ledger | None:
     """What counts limits in the shared store, not connected before the first request."""
     if store is None:
         return None
@@ -58,12 +64,18 @@ def ledger_of(store: SharedStore | None, loaded: LoadedConfig, draft: Draft, ser
         message, hint = "store.url: the package redis is missing", "pip install 'redis[hiredis]'"
         report(_problem(loaded, ("store", "url"), message, hint))
         return None
-    ledger: RedisLedger = draft.keep(("ledger",), store, lambda: RedisLedger(store, services.clock, services.telemetry))
+    ledger: RedisLedger = draft.keep(
+        ("ledger",), store, lambda: RedisLedger(store, services.clock, services.telemetry)
+    )
     return ledger
 
 
 def issuer_of(
-    store: SharedStore | None, loaded: LoadedConfig, draft: Draft, services: Services, report: Report
+    store: SharedStore | None,
+    loaded: LoadedConfig,
+    draft: Draft,
+    services: Services,
+    report: Report,
 ) -> Issuing | None:
     """The gateway as an issuer of tokens; None without `[tokens]`, and when it is wrong."""
     config = loaded.gateway.tokens
@@ -73,7 +85,9 @@ def issuer_of(
 
     directory = loaded.locate("", ("tokens",))[0].parent
     try:
-        return issuing(config, Surroundings(directory, draft.keep, services.clock, services.telemetry, store))
+        return issuing(
+            config, Surroundings(directory, draft.keep, services.clock, services.telemetry, store)
+        )
     except ConfigProblem as problem:
         path = ("tokens", *problem.at)
         report(_problem(loaded, path, f"tokens.{problem.message}", problem.hint))

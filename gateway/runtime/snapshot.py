@@ -58,7 +58,14 @@ def source_of(config: RouteConfig, upstreams: Mapping[str, UpstreamConfig]) -> s
     if upstream is None:
         return config.name
     urls = sorted(endpoint.url for endpoint in upstream.endpoints)
-    facts = (config.upstream, config.strip_prefix, config.rewrite, urls, repr(upstream.discover), repr(upstream.tls))
+    facts = (
+        config.upstream,
+        config.strip_prefix,
+        config.rewrite,
+        urls,
+        repr(upstream.discover),
+        repr(upstream.tls),
+    )
     digest = blake2b(repr(facts).encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
     return f"{config.name} {digest}"
 
@@ -90,7 +97,10 @@ class Snapshot:
 
     def __repr__(self) -> str:
         state = "retiring" if self._retired else "current"
-        return f"<Snapshot {self.number} {self.loaded.hash} {state}, {len(self.routes)} routes, {self.active} active>"
+        return (
+            f"<Snapshot {self.number} {self.loaded.hash} {state}, {len(self.routes)} routes, "
+            f"{self.active} active>"
+        )
 
     def unrouted_for(self, exchange: Exchange) -> Pipeline:
         """The pipeline that answers a request which has failed before it had a route."""

@@ -23,7 +23,9 @@ Report = Callable[[Problem], None]
 """Takes an error or a warning."""
 
 
-def listening(loaded: LoadedConfig, keep: Callable[..., Any], now: float, report: Report) -> ServerTls | None:
+def listening(
+    loaded: LoadedConfig, keep: Callable[..., Any], now: float, report: Report
+) -> ServerTls | None:
     """TLS for clients; None without `[listen.tls]`, or when it is wrong. `now`: Unix seconds."""
     config = loaded.gateway.listen.tls
     if config is None:
@@ -43,7 +45,9 @@ def listening(loaded: LoadedConfig, keep: Callable[..., Any], now: float, report
     return tls
 
 
-def towards(loaded: LoadedConfig, name: str, keep: Callable[..., Any], report: Report) -> UpstreamTls | None:
+def towards(
+    loaded: LoadedConfig, name: str, keep: Callable[..., Any], report: Report
+) -> UpstreamTls | None:
     """TLS towards an upstream that has, or may come to have, endpoints on https."""
     config = loaded.upstreams[name]
     path: KeyPath = ("upstream", name, "tls")

@@ -70,7 +70,9 @@ class Admission:
             peer=peer,
             scheme=scheme,
             version=version,
-            request_id=given if given is not None and _REQUEST_ID.fullmatch(given) else self.new_id(),
+            request_id=given
+            if given is not None and _REQUEST_ID.fullmatch(given)
+            else self.new_id(),
             started=started,
             memo=memo,
         )
@@ -87,7 +89,10 @@ class Admission:
         known = exchange.memo.get(FRAMING)
         if known is None or known[0] != version:
             check_version(version)
-            known = exchange.memo[FRAMING] = (version, check_fields(version, exchange.raw_headers) or "")
+            known = exchange.memo[FRAMING] = (
+                version,
+                check_fields(version, exchange.raw_headers) or "",
+            )
         exchange.host = known[1]
         target = exchange.target
         if target[:1] != "/" or exchange.method not in _USUAL:
@@ -97,13 +102,18 @@ class Admission:
             raise Failed(Failure.MALFORMED, "The request target must not have a fragment.")
         body = exchange.body
         if body is not None and body.length is not None and body.length > self._max_body:
-            raise Failed(Failure.BODY_TOO_LARGE, f"The request's body may have at most {self._max_body} bytes.")
+            raise Failed(
+                Failure.BODY_TOO_LARGE,
+                f"The request's body may have at most {self._max_body} bytes.",
+            )
 
     def trusts(self, address: str) -> bool:
         """Return True if this address is in `trusted_proxies`."""
         return self._peers.trusts(address)
 
-    def attach_body(self, exchange: Exchange, body: ClientBody, go_ahead: Callable[[], None]) -> None:
+    def attach_body(
+        self, exchange: Exchange, body: ClientBody, go_ahead: Callable[[], None]
+    ) -> None:
         """Gives an exchange its body; `go_ahead` tells a client that waits for 100 (Continue) to
         send it."""
         headers = exchange.headers
@@ -112,7 +122,9 @@ class Admission:
             pass  # It is chunked.
         elif body.received:
             body.length = body.arrived  # As the parser found it.
-        elif len(stated) <= _DIGITS and stated.isascii() and stated.isdigit():  # Else `admit` refuses it.
+        elif (
+            len(stated) <= _DIGITS and stated.isascii() and stated.isdigit()
+        ):  # Else `admit` refuses it.
             body.length = int(stated)
         body.limit = self._max_body
         body.exchange = exchange
@@ -125,7 +137,11 @@ class Admission:
         method = exchange.method
         if method not in _USUAL and (meant := misspelt(method)):
             if not self._uppercase_methods:
-                raise Failed(Failure.MALFORMED, f"Methods are case-sensitive: {meant}.", why=f"{method} for {meant}")
+                raise Failed(
+                    Failure.MALFORMED,
+                    f"Methods are case-sensitive: {meant}.",
+                    why=f"{method} for {meant}",
+                )
             exchange.method = meant
         if exchange.target[:1] != "/" or exchange.method == "CONNECT":
             self._not_a_path(exchange)
@@ -149,7 +165,10 @@ class Admission:
             exchange.target = "*"  # Section 3.2.4: a path that is not there asks about the server.
         exchange.path, _, exchange.query = exchange.target.partition("?")
         host = given.encode("latin-1", "replace")
-        exchange.raw_headers = [(b"Host", host), *(pair for pair in exchange.raw_headers if lower(pair[0]) != b"host")]
+        exchange.raw_headers = [
+            (b"Host", host),
+            *(pair for pair in exchange.raw_headers if lower(pair[0]) != b"host"),
+        ]
         fields = CIMultiDict(exchange.headers)
         fields["Host"] = given
         exchange.headers = CIMultiDictProxy(fields)
@@ -160,7 +179,9 @@ class Certified(Admission):
     """The admission of a connection whose client has shown a certificate, made out to `subject`."""
 
     def __init__(self, common: Admission, subject: str) -> None:
-        self.__dict__.update(common.__dict__)  # What is remembered about hosts and peers is remembered for all.
+        self.__dict__.update(
+            common.__dict__
+        )  # What is remembered about hosts and peers is remembered for all.
         self._subject = subject
 
     def exchange(self, *facts: Any) -> Exchange:

@@ -73,7 +73,15 @@ class ClientBody:
         self.trailers: Sequence[Pair] = ()
 
     def __repr__(self) -> str:
-        state = "complete" if self._ended else "broken" if self._failed else "waited for" if self.waiting else "arriving"
+        state = (
+            "complete"
+            if self._ended
+            else "broken"
+            if self._failed
+            else "waited for"
+            if self.waiting
+            else "arriving"
+        )
         return f"<ClientBody {state}, {self.arrived} bytes>"
 
     # For the connection.
@@ -124,7 +132,13 @@ class ClientBody:
         """The whole body if it is here already: read by a hook, or small enough to have come with
         the head."""
         whole = self._whole
-        if whole is None and self._ended and self.length is not None and not self._read and self.go_ahead is None:
+        if (
+            whole is None
+            and self._ended
+            and self.length is not None
+            and not self._read
+            and self.go_ahead is None
+        ):
             if self.limit is not None and self.length > self.limit:
                 self._refuse_beyond(self.length)
             whole = self._keep()
@@ -206,4 +220,6 @@ class ClientBody:
 
     def _refuse_beyond(self, size: int) -> None:
         if self.limit is not None and size > self.limit:
-            raise Failed(Failure.BODY_TOO_LARGE, f"The request's body may have at most {self.limit} bytes.")
+            raise Failed(
+                Failure.BODY_TOO_LARGE, f"The request's body may have at most {self.limit} bytes."
+            )

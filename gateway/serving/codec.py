@@ -99,7 +99,9 @@ class Outlet(Protocol):
     @property
     def open(self) -> bool: ...
 
-    def give_away(self, head: bytes, protocol: asyncio.Protocol) -> tuple[asyncio.Transport, bytes, bool]:
+    def give_away(
+        self, head: bytes, protocol: asyncio.Protocol
+    ) -> tuple[asyncio.Transport, bytes, bool]:
         """Another protocol takes the connection over, after `head`: its transport, what came early,
         whether it is congested.
 

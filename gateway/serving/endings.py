@@ -45,7 +45,9 @@ def blame(exchange: Exchange, error: Exception) -> Failed:
     if isinstance(error, Failed):
         level = error.failure.level
         if level != "info":
-            log.log(logging.getLevelName(level.upper()), "request %s: %s", exchange.request_id, error)
+            log.log(
+                logging.getLevelName(level.upper()), "request %s: %s", exchange.request_id, error
+            )
         return error
     log.error("request %s failed inside the gateway", exchange.request_id, exc_info=error)
     return Failed(Failure.INTERNAL)

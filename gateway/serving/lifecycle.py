@@ -69,7 +69,9 @@ def match(exchange: Exchange, outlet: Outlet, snapshot: Snapshot) -> Route:
     try:
         outlet.admission.admit(exchange)
         ours = exchange.method in ENDED_HERE
-        route = exchange.route = find_route(exchange, snapshot) if ours else snapshot.router.match(exchange)
+        route = exchange.route = (
+            find_route(exchange, snapshot) if ours else snapshot.router.match(exchange)
+        )
         if outlet.switching and asks(exchange) and route.config.upstream:
             exchange.notes[UPGRADE] = check_request(exchange)
     except Failed as failed:
@@ -101,8 +103,11 @@ async def deliver(exchange: Exchange, outlet: Outlet, reply: Reply, server: Serv
     outlet.end(exchange, getattr(body, "trailers", ()))
 
 
-async def fail(exchange: Exchange, outlet: Outlet, server: Server, snapshot: Snapshot, error: Exception) -> None:
-    """Answer a request that failed, wherever; what has begun to be answered can only be broken off."""
+async def fail(
+    exchange: Exchange, outlet: Outlet, server: Server, snapshot: Snapshot, error: Exception
+) -> None:
+    """Answer a request that failed, wherever; what has begun to be answered can only be broken
+    off."""
     failed = blame(exchange, error)
     abandon(exchange)
     if broken_off(exchange, outlet, failed):

@@ -35,7 +35,9 @@ def find_route(exchange: Exchange, snapshot: Snapshot) -> Route:
 def server_wide(snapshot: Snapshot) -> Route:
     """The route of `OPTIONS *`: it asks about the gateway, not about anything behind it."""
     pipeline = replace(snapshot.unrouted, finish=snapshot.unrouted.finish_failed)
-    return Route(SERVER_WIDE, RouteConfig(name=SERVER_WIDE, prefix="/"), pipeline, _options, awaited=False)
+    return Route(
+        SERVER_WIDE, RouteConfig(name=SERVER_WIDE, prefix="/"), pipeline, _options, awaited=False
+    )
 
 
 def limited(exchange: Exchange, route: Route) -> Route:
@@ -47,8 +49,13 @@ def limited(exchange: Exchange, route: Route) -> Route:
     if left is None:
         return route
     if left == 0:
-        return replace(route, target=_trace if exchange.method == "TRACE" else _options, awaited=False)
-    exchange.forward_headers = [*(exchange.forward_headers or ()), (b"Max-Forwards", b"%d" % (left - 1))]
+        return replace(
+            route, target=_trace if exchange.method == "TRACE" else _options, awaited=False
+        )
+    exchange.forward_headers = [
+        *(exchange.forward_headers or ()),
+        (b"Max-Forwards", b"%d" % (left - 1)),
+    ]
     return route
 
 

@@ -38,7 +38,20 @@ class End(asyncio.Protocol):
     eof:    no more will come from here. lost: the socket is closed.
     """
 
-    __slots__ = ("_masks", "_tunnel", "count", "ending", "eof", "frames", "lost", "moved", "name", "peer", "told", "transport")
+    __slots__ = (
+        "_masks",
+        "_tunnel",
+        "count",
+        "ending",
+        "eof",
+        "frames",
+        "lost",
+        "moved",
+        "name",
+        "peer",
+        "told",
+        "transport",
+    )
 
     peer: End
     transport: asyncio.Transport
@@ -75,7 +88,9 @@ class End(asyncio.Protocol):
         if self.told or peer.told or peer.lost or peer.eof or not peer.transport.can_write_eof():
             return False
         peer.transport.write_eof()
-        return self.transport.can_write_eof()  # Not over TLS: asyncio has no half-closed connections there.
+        return (
+            self.transport.can_write_eof()
+        )  # Not over TLS: asyncio has no half-closed connections there.
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost = True
@@ -113,7 +128,8 @@ class End(asyncio.Protocol):
                 return
             self.transport.write(close_frame(GOING_AWAY, self._masks))
         self._settle()
-        peer.resume()  # It may have been held back for the sake of this side, which gets nothing more of it.
+        # It may have been held back for the sake of this side, which gets nothing more of it.
+        peer.resume()
 
     def _last(self, data: bytes) -> None:
         """Handle data while the tunnel ends: pass the rest of a frame, then only look for a Close
@@ -151,9 +167,21 @@ class Tunnel:
     `reason` is why it did not end by itself, for the access log, or "".
     """
 
-    __slots__ = ("_ended", "_idle", "_last", "_loop", "_over", "_until", "client", "reason", "upstream")
+    __slots__ = (
+        "_ended",
+        "_idle",
+        "_last",
+        "_loop",
+        "_over",
+        "_until",
+        "client",
+        "reason",
+        "upstream",
+    )
 
-    def __init__(self, idle: float, loop: asyncio.AbstractEventLoop, ended: Callable[[Tunnel], None]) -> None:
+    def __init__(
+        self, idle: float, loop: asyncio.AbstractEventLoop, ended: Callable[[Tunnel], None]
+    ) -> None:
         self._idle = idle
         self._loop = loop
         self._last = loop.time()
@@ -176,7 +204,8 @@ class Tunnel:
         if ending:
             return
         self.reason = reason
-        if not self.client.frames.closed and not self.upstream.frames.closed:  # Else the two are at it already.
+        # Else the two are at it already.
+        if not self.client.frames.closed and not self.upstream.frames.closed:
             self.upstream.go_away()
             self.client.go_away()
 

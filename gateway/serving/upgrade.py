@@ -83,6 +83,8 @@ def _finish(exchange: Exchange, tunnel: Tunnel, pipeline: Pipeline, server: Serv
         current, hooks = route.pipeline, route.pipeline.finish
     else:
         current, hooks = snapshot.unrouted, snapshot.unrouted.finish_failed
-    replace(current, finish=tuple(hook for hook in hooks if hook not in current.release)).done(exchange)
+    replace(current, finish=tuple(hook for hook in hooks if hook not in current.release)).done(
+        exchange
+    )
     pipeline.done(exchange)
     server.in_flight.values[()] -= 1

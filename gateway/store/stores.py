@@ -83,7 +83,9 @@ def parse(url: str) -> StoreUrl:
     words = [word for word in path.split("/") if word]
     service = words.pop(0) if scheme == "redis+sentinel" and words else ""
     if scheme == "redis+sentinel" and not service:
-        raise BadUrl("must name the service that the sentinels watch: redis+sentinel://host:26379/mymaster")
+        raise BadUrl(
+            "must name the service that the sentinels watch: redis+sentinel://host:26379/mymaster"
+        )
     database = words.pop(0) if words and scheme != "redis+cluster" else "0"
     if words or not database.isdecimal():
         raise BadUrl("must end in the number of a database, or in nothing")

@@ -27,7 +27,22 @@ from gateway.tokens.jose import Token
 LONGEST_WORD = 256
 """Letters of a name, tier, role or permission, which become header fields, keys and labels."""
 OF_ONE_TOKEN = frozenset(
-    ("exp", "iat", "nbf", "jti", "auth_time", "nonce", "at_hash", "c_hash", "s_hash", "sid", "session_state", "uti", "rh", "aio")
+    (
+        "exp",
+        "iat",
+        "nbf",
+        "jti",
+        "auth_time",
+        "nonce",
+        "at_hash",
+        "c_hash",
+        "s_hash",
+        "sid",
+        "session_state",
+        "uti",
+        "rh",
+        "aio",
+    )
 )
 """Claims that say nothing about the caller: of a token, or of the session it is from."""
 TYPES = frozenset(("", "jwt", "at+jwt"))
@@ -40,7 +55,9 @@ RFC 8725 section 3.11.
 class Texts(fields.Field[tuple[str, ...]]):
     """A string, or an array of strings; loads as the latter."""
 
-    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> tuple[str, ...]:
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> tuple[str, ...]:
         if isinstance(value, str):
             value = value.items() if isinstance(value, Outside) else [value]
         if not isinstance(value, list):
@@ -65,7 +82,9 @@ class ClaimsConfig:
 
     client: str = setting(default="sub", doc="the client")
     tier: str = setting(default="tier", doc="its tier")
-    roles: str = setting(default="roles", doc="its roles: an array, or words with spaces between them")
+    roles: str = setting(
+        default="roles", doc="its roles: an array, or words with spaces between them"
+    )
     permissions: str = setting(default="scope", doc="its permissions, likewise")
     prefix: str | None = setting(
         Text(empty=True),
@@ -103,7 +122,12 @@ def check(token: Token, rules: RulesConfig, now: float) -> float:
         raise invalid("the claim exp is missing")
     until = expires + rules.leeway
     if now >= until:
-        raise Refused("expired", f"the token expired {_date(expires)}", detail="The token has expired.", failure=Failure.EXPIRED)
+        raise Refused(
+            "expired",
+            f"the token expired {_date(expires)}",
+            detail="The token has expired.",
+            failure=Failure.EXPIRED,
+        )
     for name in ("nbf", "iat"):
         since = _time(claims, name)
         if since is not None and now < since - rules.leeway:
@@ -120,7 +144,11 @@ def check(token: Token, rules: RulesConfig, now: float) -> float:
 
 
 def identity(
-    claims: Mapping[str, Any], config: ClaimsConfig, granted: Granted, method: str, prefixes: Collection[str] = ()
+    claims: Mapping[str, Any],
+    config: ClaimsConfig,
+    granted: Granted,
+    method: str,
+    prefixes: Collection[str] = (),
 ) -> Identity:
     """Return the caller that the claims name. Raises Refused when they name none.
 
@@ -138,7 +166,9 @@ def identity(
     tier = _word(claims, config.tier, "tier")
     roles = _words(claims, config.roles)
     if any("," in role for role in roles):
-        raise invalid(f"a role in the claim {config.roles} has a comma, so the upstream would read two")
+        raise invalid(
+            f"a role in the claim {config.roles} has a comma, so the upstream would read two"
+        )
     subject = claims.get("sub")
     return identities.identity(
         client,
@@ -171,7 +201,12 @@ def check_answer(answer: Mapping[str, Any], audience: tuple[str, ...], now: floa
         _check_audience(answer.get("aud"), audience)
     expires = _time(answer, "exp") if answer.get("exp") is not None else None
     if expires is not None and now >= expires:
-        raise Refused("expired", f"the token expired {_date(expires)}", detail="The token has expired.", failure=Failure.EXPIRED)
+        raise Refused(
+            "expired",
+            f"the token expired {_date(expires)}",
+            detail="The token has expired.",
+            failure=Failure.EXPIRED,
+        )
     return math.inf if expires is None else expires
 
 
@@ -246,7 +281,9 @@ def _words(claims: Mapping[str, Any], name: str) -> frozenset[str]:
     if value is None:
         return frozenset()
     words = value.split(" ") if isinstance(value, str) else value
-    if not isinstance(words, list) or not all(isinstance(word, str) and _fits_header(word) for word in words):
+    if not isinstance(words, list) or not all(
+        isinstance(word, str) and _fits_header(word) for word in words
+    ):
         raise invalid(f"the claim {name} is neither an array of words nor a string of them")
     return frozenset(word for word in words if word)
 
@@ -257,4 +294,8 @@ def _fits_header(text: str) -> bool:
 
 
 def _date(unix: float) -> str:
-    return f"{datetime.fromtimestamp(unix, UTC):%Y-%m-%d %H:%M:%S} UTC" if unix < 253402300800 else "after the year 9999"
+    return (
+        f"{datetime.fromtimestamp(unix, UTC):%Y-%m-%d %H:%M:%S} UTC"
+        if unix < 253402300800
+        else "after the year 9999"
+    )

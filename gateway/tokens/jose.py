@@ -56,13 +56,22 @@ def read(text: str) -> Token:
     header = _object(parts[1], "header")
     if "crit" in header:
         # RFC 7515 section 4.1.11: no extension is supported, so what it lists must not be ignored.
-        raise malformed("the token's header has crit, which names extensions that must be understood")
+        raise malformed(
+            "the token's header has crit, which names extensions that must be understood"
+        )
     alg, kid, kind = header.get("alg"), header.get("kid"), header.get("typ", "")
     if not isinstance(alg, str):
         raise malformed("the token's header has no alg")
     if not isinstance(kid, str | None) or not isinstance(kind, str):
         raise malformed("the token's kid or typ is not a string")
-    return Token(alg, kid, kind, _object(parts[2], "payload"), text[: parts.end(2)].encode(), _decoded(parts[3], "signature"))
+    return Token(
+        alg,
+        kid,
+        kind,
+        _object(parts[2], "payload"),
+        text[: parts.end(2)].encode(),
+        _decoded(parts[3], "signature"),
+    )
 
 
 def malformed(why: str) -> Refused:
@@ -86,9 +95,16 @@ def _object(text: str, what: str) -> dict[str, Any]:
         decoded = data.decode("utf-8")
         if len(_OPENING.findall(decoded)) > DEEPEST and _depth(decoded) > DEEPEST:
             raise malformed(f"the token's {what} is nested more than {DEEPEST} levels deep")
-        value = json.loads(decoded, object_pairs_hook=unique_names, parse_constant=_no_constant, parse_float=_finite)
+        value = json.loads(
+            decoded,
+            object_pairs_hook=unique_names,
+            parse_constant=_no_constant,
+            parse_float=_finite,
+        )
     except ValueError:
-        raise malformed(f"the token's {what} is not JSON that can be read in one way only") from None
+        raise malformed(
+            f"the token's {what} is not JSON that can be read in one way only"
+        ) from None
     if not isinstance(value, dict):
         raise malformed(f"the token's {what} is not an object")
     return value

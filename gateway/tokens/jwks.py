@@ -74,7 +74,9 @@ class RemoteKeys:
         self._began = float("-inf")
         self._fetching: asyncio.Task[None] | None = None
         self._pause = source.cooldown
-        self._keeping = Supervised("key_set", self._keep, every=source.refresh, of=self._name, timers=timers)
+        self._keeping = Supervised(
+            "key_set", self._keep, every=source.refresh, of=self._name, timers=timers
+        )
         self._keeping.start()
 
     def __repr__(self) -> str:
@@ -168,10 +170,14 @@ async def fetch(source: JwksSource) -> Any:
     """The key set document. Raises FetchError."""
     timeout = aiohttp.ClientTimeout(total=source.timeout)
     try:
-        async with aiohttp.ClientSession(timeout=timeout, headers={"Accept": "application/json"}) as session:
+        async with aiohttp.ClientSession(
+            timeout=timeout, headers={"Accept": "application/json"}
+        ) as session:
             url = source.url
             if not url:
-                url = _jwks_uri(await _get(session, source.issuer.rstrip("/") + DISCOVERY), source.issuer)
+                url = _jwks_uri(
+                    await _get(session, source.issuer.rstrip("/") + DISCOVERY), source.issuer
+                )
             return await _get(session, url)
     except TimeoutError:
         raise FetchError(f"no answer within {source.timeout:g} s") from None
@@ -186,8 +192,12 @@ def _jwks_uri(document: Any, issuer: str) -> str:
         raise FetchError("the discovery document has no jwks_uri")
     if document.get("issuer") != issuer:
         raise FetchError("the discovery document is another issuer's")
-    if urlsplit(uri).scheme not in ("http", "https") or (issuer.startswith("https:") and not uri.startswith("https:")):
-        raise FetchError("the discovery document leads to keys on a connection less safe than its own")
+    if urlsplit(uri).scheme not in ("http", "https") or (
+        issuer.startswith("https:") and not uri.startswith("https:")
+    ):
+        raise FetchError(
+            "the discovery document leads to keys on a connection less safe than its own"
+        )
     return uri
 
 

@@ -22,7 +22,11 @@ from jwt.algorithms import get_default_algorithms
 
 from gateway.tokens.algorithms import CURVES, RSA_BITS
 
-_IN_THUMBPRINT = {"RSA": ("e", "kty", "n"), "EC": ("crv", "kty", "x", "y"), "OKP": ("crv", "kty", "x")}
+_IN_THUMBPRINT = {
+    "RSA": ("e", "kty", "n"),
+    "EC": ("crv", "kty", "x", "y"),
+    "OKP": ("crv", "kty", "x"),
+}
 """RFC 7638 section 3.2 and RFC 8037 section 2."""
 _KNOWN: Mapping[str, Any] = get_default_algorithms()
 
@@ -64,7 +68,11 @@ def load(pem: str, kid: str = "") -> SigningKey:
     """A key from PEM. Raises BadSigningKey."""
     alg, private = private_key(pem)
     public = _KNOWN[alg].to_jwk(private.public_key(), as_dict=True)
-    public = {name: value for name, value in public.items() if name not in ("key_ops", "use", "alg", "kid")}
+    public = {
+        name: value
+        for name, value in public.items()
+        if name not in ("key_ops", "use", "alg", "kid")
+    }
     named = kid or thumbprint(public)
     return SigningKey(named, alg, {**public, "kid": named, "alg": alg, "use": "sig"}, private)
 
@@ -77,7 +85,9 @@ def private_key(pem: str) -> tuple[str, Any]:
         raise BadSigningKey("is not a private key in PEM without a password") from None
     if isinstance(private, RSAPrivateKey):
         if private.key_size < RSA_BITS:
-            raise BadSigningKey(f"is an RSA key of {private.key_size} bits; it needs {RSA_BITS} or more")
+            raise BadSigningKey(
+                f"is an RSA key of {private.key_size} bits; it needs {RSA_BITS} or more"
+            )
         return "RS256", private
     if isinstance(private, EllipticCurvePrivateKey) and private.curve.name in CURVES:
         return CURVES[private.curve.name], private

@@ -107,7 +107,11 @@ def from_set(document: object, algorithms: Sequence[str]) -> tuple[VerifyingKey,
 
 def candidates(keys: Iterable[VerifyingKey], kid: str | None, alg: str) -> list[VerifyingKey]:
     """Return the keys a token may be signed with: those of its `kid`, and those without a name."""
-    return [key for key in keys if alg in key.algorithms and (kid is None or key.kid is None or key.kid == kid)]
+    return [
+        key
+        for key in keys
+        if alg in key.algorithms and (kid is None or key.kid is None or key.kid == kid)
+    ]
 
 
 def _from_jwk(entry: Any, algorithms: Sequence[str]) -> VerifyingKey:
@@ -116,12 +120,20 @@ def _from_jwk(entry: Any, algorithms: Sequence[str]) -> VerifyingKey:
     if entry.get("kty") not in ("RSA", "EC", "OKP"):
         raise BadKey("a key is of a kind that is not for public keys")
     operations = entry.get("key_ops", ["verify"])
-    if entry.get("use", "sig") != "sig" or not isinstance(operations, list) or "verify" not in operations:
+    if (
+        entry.get("use", "sig") != "sig"
+        or not isinstance(operations, list)
+        or "verify" not in operations
+    ):
         raise BadKey("a key is not for signatures")
     kid = entry.get("kid")
     if not isinstance(kid, str | None):
         raise BadKey("a key's kid is not a string")
-    public = {name: value for name, value in entry.items() if name not in ("d", "p", "q", "dp", "dq", "qi", "oth", "alg")}
+    public = {
+        name: value
+        for name, value in entry.items()
+        if name not in ("d", "p", "q", "dp", "dq", "qi", "oth", "alg")
+    }
     try:
         # Without its alg, PyJWK goes by kty and crv; allowed algorithms are decided below.
         key = PyJWK(public, "EdDSA" if entry["kty"] == "OKP" else None).key
@@ -140,7 +152,9 @@ def _fitting(key: object, algorithms: Sequence[str]) -> frozenset[str]:
     """Return the allowed algorithms that fit the key. Raises BadKey for none, or a small key."""
     if isinstance(key, RSAPublicKey):
         if key.key_size < RSA_BITS:
-            raise BadKey(f"an RSA key of {key.key_size} bits is too small: it needs {RSA_BITS} or more")
+            raise BadKey(
+                f"an RSA key of {key.key_size} bits is too small: it needs {RSA_BITS} or more"
+            )
         fits = frozenset(RSA)
     elif isinstance(key, EllipticCurvePublicKey):
         fits = frozenset(name for name in (CURVES.get(key.curve.name),) if name)

@@ -87,9 +87,22 @@ class Attempt(Wait[None]):
     pump:    sends the request's body, until that has been sent whole.
     """
 
-    __slots__ = ("_exchange", "accept", "began", "endpoint", "limit", "outcome", "pool", "pump", "stale", "state")
+    __slots__ = (
+        "_exchange",
+        "accept",
+        "began",
+        "endpoint",
+        "limit",
+        "outcome",
+        "pool",
+        "pump",
+        "stale",
+        "state",
+    )
 
-    def __init__(self, pool: Pool, endpoint: Endpoint, exchange: Exchange, limit: float = NEVER) -> None:
+    def __init__(
+        self, pool: Pool, endpoint: Endpoint, exchange: Exchange, limit: float = NEVER
+    ) -> None:
         self.done = False  # Wait.__init__, without the call.
         self._resume = self._value = self._error = self._asyncio_future_blocking = None
         self.pool = pool

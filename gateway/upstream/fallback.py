@@ -156,7 +156,9 @@ def forwarding(
     target: Target | None = None
     for name in reversed(chain(route.upstream, configs)):
         config = configs[name]
-        observed = config.outlier or config.limit or config.deadline_header or config.balance == "hash"
+        observed = (
+            config.outlier or config.limit or config.deadline_header or config.balance == "hash"
+        )
         kind = ObservedForward if observed else Forward
         forward = kind(pools[name], transport, route, telemetry, rewrite, config=config)
         asked: Target = forward if config.queue is None else WithQueue(forward, config.queue)

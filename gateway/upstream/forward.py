@@ -50,7 +50,11 @@ class Forward:
         pool_config = config or pool.config
         self.pool = pool
         self._transport = transport
-        timeouts = [seconds for seconds in (route.timeout, pool_config.timeouts.total) if seconds is not None]
+        timeouts = [
+            seconds
+            for seconds in (route.timeout, pool_config.timeouts.total)
+            if seconds is not None
+        ]
         self._timeout = min(timeouts, default=None)
         self._policy = POLICIES[route.retry] if route.retry else pool_config.retry
         self._rewrite = rewrite
@@ -125,7 +129,11 @@ class Forward:
         if endpoint.path:
             target = endpoint.path + target
         # HTTP/1.0 knows no Host, but what goes to the endpoint is HTTP/1.1, which has one.
-        host = exchange.headers.get("Host") or endpoint.authority if config.preserve_host else endpoint.authority
+        host = (
+            exchange.headers.get("Host") or endpoint.authority
+            if config.preserve_host
+            else endpoint.authority
+        )
         return stream.send(exchange, target, host, attempt, config.timeouts, limit=attempt.limit)
 
     def record(self, exchange: Exchange, attempt: Attempt) -> str | None:
@@ -220,7 +228,12 @@ class Forward:
     async def _keep(self, exchange: Exchange, body: RequestBody, most: int) -> None:
         """Read a small body before it is sent, so that a request that may be sent again can be."""
         may_be_sent_again = exchange.method in retry.IDEMPOTENT or _KEY in exchange.headers
-        if may_be_sent_again and body.complete is None and body.length is not None and body.length <= most:
+        if (
+            may_be_sent_again
+            and body.complete is None
+            and body.length is not None
+            and body.length <= most
+        ):
             await body.whole(most)
 
     async def _connect(self, attempt: Attempt) -> Stream:
@@ -228,7 +241,9 @@ class Forward:
         timeout = config.timeouts.connect
         if attempt.limit != NEVER:
             timeout = max(0.0, min(timeout, attempt.limit - self._transport.clock.monotonic()))
-        return await self._transport.connect(attempt.endpoint, timeout, config.max_idle, config.keepalive)
+        return await self._transport.connect(
+            attempt.endpoint, timeout, config.max_idle, config.keepalive
+        )
 
 
 class Retries:
@@ -269,7 +284,9 @@ class Retries:
             streaming = attempt.state is State.STREAMING
             attempt.give_up()  # It may hold the only place there is.
             try:
-                endpoint = pool.pick(forward.affinity(exchange) if forward.affinity else exchange.client_ip, tried)
+                endpoint = pool.pick(
+                    forward.affinity(exchange) if forward.affinity else exchange.client_ip, tried
+                )
             except Failed:
                 if streaming:
                     raise

@@ -71,7 +71,9 @@ def delay(config: RetryConfig, attempt: int, rng: random.Random) -> float:
     The jitter is random, so that requests that failed together do not come back together.
     """
     longest = config.max_delay / (1 + config.jitter)
-    return min(config.base_delay * config.factor ** (attempt - 1), longest) * (1 + config.jitter * rng.random())
+    return min(config.base_delay * config.factor ** (attempt - 1), longest) * (
+        1 + config.jitter * rng.random()
+    )
 
 
 def asked_for(value: bytes | None, now: float = 0.0) -> float:
@@ -132,7 +134,9 @@ class Budget:
         first: how many first attempts there have been since the start, never fewer than before.
         """
         places = self.share * live
-        self._saved = min(self._saved + self.share * max(0, first - self._seen), max(SAVED_MIN, BURST * places))
+        self._saved = min(
+            self._saved + self.share * max(0, first - self._seen), max(SAVED_MIN, BURST * places)
+        )
         self._seen = first
         if self.retrying >= FREE_RETRIES and self.retrying >= places and self._saved < 1:
             return False

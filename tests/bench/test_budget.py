@@ -19,6 +19,11 @@ def test_no_profile_is_more_than_5_percent_over_its_budget() -> None:
     # process.
     environ = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
     ran = subprocess.run(
-        [sys.executable, "bench/budget.py", "check"], cwd=ROOT, env=environ, capture_output=True, text=True, check=False
+        [sys.executable, "bench/budget.py", "check"],
+        cwd=ROOT,
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr

@@ -73,7 +73,9 @@ class Section:
     rows: tuple[Row, ...]
 
     def __str__(self) -> str:
-        return "| key | type | default | meaning |\n|---|---|---|---|\n" + "".join(map(str, self.rows))
+        return "| key | type | default | meaning |\n|---|---|---|---|\n" + "".join(
+            map(str, self.rows)
+        )
 
 
 def written(page: str) -> str:
@@ -94,7 +96,10 @@ def sections() -> list[Section]:
     table."""
     own = walk(GatewayConfig, "")
     # A middleware is called logging, too.
-    found = [dataclasses.replace(one, heading=OWN_LOGS) if one.heading == "[logging]" else one for one in own]
+    found = [
+        dataclasses.replace(one, heading=OWN_LOGS) if one.heading == "[logging]" else one
+        for one in own
+    ]
     found += [*walk(UpstreamConfig, "upstream.NAME")]
     found += [*walk(PipelineConfig, "pipeline"), *walk(RouteConfig, "route", many=True)]
     for name in middlewares.CATALOGUE:
@@ -111,7 +116,10 @@ def walk(table: type[Schema], path: str, *, many: bool = False) -> Iterator[Sect
     known = {one.data_key or name: (name, one) for name, one in made.load_fields.items()}
     if known:
         docs = {name: one.doc for name, one in settings(made.makes).items()}
-        rows = tuple(Row(key, kind(one), default(made, name, one), docs[name]) for key, (name, one) in known.items())
+        rows = tuple(
+            Row(key, kind(one), default(made, name, one), docs[name])
+            for key, (name, one) in known.items()
+        )
         yield Section(names.get(path) or (f"[[{path}]]" if many else f"[{path}]"), rows)
     for key, (_, one) in known.items():
         below, listed, named = nested(one)
@@ -166,7 +174,9 @@ def default(made: Schema, name: str, one: Any) -> str:
     makes = getattr(made, "makes", None)
     if makes is None or not dataclasses.is_dataclass(makes):
         return ""
-    found = {attribute.name: attribute for attribute in dataclasses.fields(makes)}.get(one.attribute or name)
+    found = {attribute.name: attribute for attribute in dataclasses.fields(makes)}.get(
+        one.attribute or name
+    )
     if found is None:
         return ""
     value = found.default
@@ -176,7 +186,12 @@ def default(made: Schema, name: str, one: Any) -> str:
 
 
 def shown(value: Any, one: Any) -> str:
-    if value is None or value is dataclasses.MISSING or dataclasses.is_dataclass(value) or value in ("", (), {}):
+    if (
+        value is None
+        or value is dataclasses.MISSING
+        or dataclasses.is_dataclass(value)
+        or value in ("", (), {})
+    ):
         return ""
     if isinstance(one, schema.Duration):
         return f"`{duration(value)}`"

@@ -11,7 +11,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 HOME = ROOT / "tests" / "unit" / "middlewares" / "auth"
 TABLE = (ROOT / "docs" / "auth.md").read_text("utf-8").partition("\n## Attacks\n")[2]
-ROWS = [tuple(cell.strip() for cell in row.strip("|").split(" | ")) for row in re.findall(r"^\| .+ \|$", TABLE, re.MULTILINE)][1:]
+ROWS = [
+    tuple(cell.strip() for cell in row.strip("|").split(" | "))
+    for row in re.findall(r"^\| .+ \|$", TABLE, re.MULTILINE)
+][1:]
 
 
 def names_in(file: Path) -> set[str]:
@@ -21,7 +24,9 @@ def names_in(file: Path) -> set[str]:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             found.add(node.name)
         if isinstance(node, ast.ClassDef):
-            inside = (one for one in node.body if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef))
+            inside = (
+                one for one in node.body if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)
+            )
             found |= {f"{node.name}::{one.name}" for one in inside}
     return found
 

@@ -16,4 +16,9 @@ def test_every_table_is_there_once():
 
 
 def test_every_key_has_a_meaning():
-    assert [(section.heading, row.key) for section in sections() for row in section.rows if not row.meaning.strip()] == []
+    assert [
+        (section.heading, row.key)
+        for section in sections()
+        for row in section.rows
+        if not row.meaning.strip()
+    ] == []

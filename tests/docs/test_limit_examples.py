@@ -23,7 +23,9 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "limits"
 
 
 def snapshot(name: str, directory: Path) -> Snapshot:
-    (directory / "gateway.toml").write_text(f'include = ["upstreams.toml", "{EXAMPLES / name}.toml"]\n')
+    (directory / "gateway.toml").write_text(
+        f'include = ["upstreams.toml", "{EXAMPLES / name}.toml"]\n'
+    )
     (directory / "upstreams.toml").write_text('[upstream.origin]\nurl = "http://127.0.0.1:9"\n')
     loaded = load(directory / "gateway.toml", {})
     assert [problem for problem in loaded.warnings if "without 'auth'" not in problem.message] == []
@@ -35,7 +37,14 @@ def caller(tier: str, role: str) -> Identity:
 
 
 def admitted(
-    made: Snapshot, path: str, most: int, *, method: str = "GET", tier: str = "", role: str = "", ip: str = "192.0.2.1"
+    made: Snapshot,
+    path: str,
+    most: int,
+    *,
+    method: str = "GET",
+    tier: str = "",
+    role: str = "",
+    ip: str = "192.0.2.1",
 ) -> int:
     """How many requests in a row pass the request hooks, at most `most`."""
 
@@ -55,7 +64,11 @@ def admitted(
 
 
 def test_every_file_is_tested():
-    assert sorted(file.stem for file in EXAMPLES.glob("*.toml")) == ["aerofusion", "becamera", "learn"]
+    assert sorted(file.stem for file in EXAMPLES.glob("*.toml")) == [
+        "aerofusion",
+        "becamera",
+        "learn",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -104,13 +117,30 @@ MINUTE, HOUR, DAY, MONTH = 60, 3600, 86_400, 30 * 86_400
 @pytest.mark.parametrize(
     ("name", "path", "caller", "expected"),
     [
-        ("becamera", "/other", "free", {(1000, MINUTE), (100, 10), (100, MINUTE), (10_000, DAY), (200_000, MONTH)}),
-        ("becamera", "/other", "premium", {(1000, MINUTE), (100, 10), (100_000, DAY), (2_000_000, MONTH)}),
+        (
+            "becamera",
+            "/other",
+            "free",
+            {(1000, MINUTE), (100, 10), (100, MINUTE), (10_000, DAY), (200_000, MONTH)},
+        ),
+        (
+            "becamera",
+            "/other",
+            "premium",
+            {(1000, MINUTE), (100, 10), (100_000, DAY), (2_000_000, MONTH)},
+        ),
         (
             "becamera",
             "/api/v1/cameras",
             "enterprise",
-            {(1000, MINUTE), (100, MINUTE), (1000, 10), (10_000, MINUTE), (100_000, DAY), (2_000_000, MONTH)},
+            {
+                (1000, MINUTE),
+                (100, MINUTE),
+                (1000, 10),
+                (10_000, MINUTE),
+                (100_000, DAY),
+                (2_000_000, MONTH),
+            },
         ),
         ("becamera", "/api/v1/auth/login", "", {(1000, MINUTE), (10, MINUTE)}),
         ("learn", "/courses", "free", {(10, 10), (30, MINUTE), (500, HOUR)}),

@@ -20,11 +20,19 @@ def test_it_checks(tmp_path: Path):
     shutil.copytree(EXAMPLE, tmp_path, dirs_exist_ok=True)
     (tmp_path / "signing.pem").write_bytes(
         ec.generate_private_key(ec.SECP256R1()).private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
         )
     )
     (tmp_path / "signing.pem").chmod(0o600)
-    user_edits.add(tmp_path / "users.toml", User("alice", user_file.hashed("password of alice"), roles=frozenset(("operator",))))
+    user_edits.add(
+        tmp_path / "users.toml",
+        User("alice", user_file.hashed("password of alice"), roles=frozenset(("operator",))),
+    )
     loaded = check(tmp_path / "gateway.toml", {})
     assert loaded.warnings == ()
-    assert {route.builtin for pipeline in loaded.pipelines for route in pipeline.routes} == {*BUILTINS, ""}
+    assert {route.builtin for pipeline in loaded.pipelines for route in pipeline.routes} == {
+        *BUILTINS,
+        "",
+    }

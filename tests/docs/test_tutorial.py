@@ -26,7 +26,10 @@ ROOT = Path(__file__).resolve().parents[2]
 TUTORIAL = ROOT / "docs" / "middleware-tutorial.md"
 EXAMPLE = ROOT / "examples" / "middleware" / "opening_hours.py"
 
-BLOCK = re.compile(r"(?:^<!-- file: (?P<name>\S+) -->\n)?^```(?P<kind>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(
+    r"(?:^<!-- file: (?P<name>\S+) -->\n)?^```(?P<kind>\w+)\n(?P<text>.*?)^```$",
+    re.MULTILINE | re.DOTALL,
+)
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,10 @@ class Block:
 
 
 def blocks() -> list[Block]:
-    return [Block(found["kind"], found["name"] or "", found["text"]) for found in BLOCK.finditer(TUTORIAL.read_text("utf-8"))]
+    return [
+        Block(found["kind"], found["name"] or "", found["text"])
+        for found in BLOCK.finditer(TUTORIAL.read_text("utf-8"))
+    ]
 
 
 def steps(text: str) -> Iterator[tuple[str, str]]:
@@ -80,19 +86,34 @@ class Reader:
             self.start(command.removesuffix(" &"))
         else:
             done = subprocess.run(
-                ["bash", "-c", command], cwd=self.folder, env=self.env, stdin=subprocess.DEVNULL, capture_output=True, text=True
+                ["bash", "-c", command],
+                cwd=self.folder,
+                env=self.env,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
             )
             output = done.stdout.replace("\r", "") + done.stderr
-            assert re.fullmatch(pattern(expected), output, re.DOTALL), f"$ {command}\n{output}\n-- expected:\n{expected}"
+            assert re.fullmatch(pattern(expected), output, re.DOTALL), (
+                f"$ {command}\n{output}\n-- expected:\n{expected}"
+            )
 
     def start(self, command: str) -> None:
         with (self.folder / "background.log").open("wb") as log:
-            process = subprocess.Popen(["bash", "-c", f"exec {command}"], cwd=self.folder, env=self.env, stdout=log, stderr=log)
+            process = subprocess.Popen(
+                ["bash", "-c", f"exec {command}"],
+                cwd=self.folder,
+                env=self.env,
+                stdout=log,
+                stderr=log,
+            )
         self.background.append(process)
         until = time.monotonic() + 30
         while process.poll() is None and time.monotonic() < until:
             try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{self.replace['9901']}/admin/ready", timeout=2):
+                with urllib.request.urlopen(
+                    f"http://127.0.0.1:{self.replace['9901']}/admin/ready", timeout=2
+                ):
                     return
             except (urllib.error.URLError, ConnectionError, TimeoutError):
                 time.sleep(0.05)
@@ -108,7 +129,10 @@ class Reader:
 def reader(tmp_path: Path) -> Iterator[Reader]:
     commands = tmp_path / "commands"
     commands.mkdir()
-    for name, words in {"gateway": f"{sys.executable} -m gateway", "python": sys.executable}.items():
+    for name, words in {
+        "gateway": f"{sys.executable} -m gateway",
+        "python": sys.executable,
+    }.items():
         (commands / name).write_text(f'#!/bin/sh\nexec {words} "$@"\n')
         (commands / name).chmod(0o755)
     folder = tmp_path / "work"

@@ -18,7 +18,9 @@ from tests.websocket import echo, speaks
 Start = Callable[..., Awaitable[Gateway]]
 
 
-def pytest_asyncio_loop_factories(config: pytest.Config, item: Any) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: Any
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """The event loops a module's tests run on: its LOOPS, else asyncio's own."""
     return getattr(item.module, "LOOPS", {"asyncio": asyncio.new_event_loop})  # type: ignore[no-any-return]
 
@@ -26,7 +28,9 @@ def pytest_asyncio_loop_factories(config: pytest.Config, item: Any) -> Mapping[s
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """All modes of what is marked with `modes`, and of everything with --modes."""
     if "mode" in metafunc.fixturenames:
-        every = metafunc.config.getoption("--modes") or metafunc.definition.get_closest_marker("modes")
+        every = metafunc.config.getoption("--modes") or metafunc.definition.get_closest_marker(
+            "modes"
+        )
         if every:
             metafunc.parametrize("mode", MODES, indirect=True)
 

@@ -8,8 +8,6 @@ that is refused never reaches it. One whose body turns out malformed (`broken`) 
 there, but no end.
 """
 
-# ruff: noqa: E501 - rows of a table
-
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -88,9 +86,13 @@ def broken(section: str, *bodies: bytes) -> None:
         CASES.append(Case(section, f"body {body!r}", sent, (400,), closes=True, broken=True))
 
 
-def passes(section: str, sent: bytes, *heads: bytes, bodies: tuple[bytes, ...] = (), closes: bool = False) -> None:
+def passes(
+    section: str, sent: bytes, *heads: bytes, bodies: tuple[bytes, ...] = (), closes: bool = False
+) -> None:
     statuses = (200,) * max(1, len(heads))
-    CASES.append(Case(section, repr(sent[:70]), sent, statuses, heads, bodies or (b"",) * len(heads), closes))
+    CASES.append(
+        Case(section, repr(sent[:70]), sent, statuses, heads, bodies or (b"",) * len(heads), closes)
+    )
 
 
 def lines(section: str, status: int, *request_lines: bytes) -> None:
@@ -113,7 +115,16 @@ lines(
     b"GET / HTTP/1.10", b"GET / HTTP/11", b"GET / HTTP/01.1", b"GET / HTTP/1.", b"GET / HTTP/1,1", b"GET / HTTP /1.1", b"GET / XTTP/1.1",
     b"G@T / HTTP/1.1", b"G\xc3T / HTTP/1.1", b"G(T / HTTP/1.1", b"G\x00T / HTTP/1.1", b"GET / ICE/1.0", b"X" * 65 + b" / HTTP/1.1",
 )  # fmt: skip
-lines("version", 505, b"GET / HTTP/1.2", b"GET / HTTP/2.0", b"GET / HTTP/0.9", b"GET / HTTP/3.0", b"GET / HTTP/9.9", b"GET /")
+lines(
+    "version",
+    505,
+    b"GET / HTTP/1.2",
+    b"GET / HTTP/2.0",
+    b"GET / HTTP/0.9",
+    b"GET / HTTP/3.0",
+    b"GET / HTTP/9.9",
+    b"GET /",
+)
 passes("lines", b"\r\n" + head(GET, HOST), forwarded(GET))
 passes("lines", b"\r\n\r\n\r\n" + head(GET, HOST), forwarded(GET))
 
@@ -124,7 +135,11 @@ lines(
     b"connect a:443 HTTP/1.1", b"options * HTTP/1.1", b"propfind / HTTP/1.1", b"query / HTTP/1.1", b"tracE / HTTP/1.1",
 )  # fmt: skip
 passes("methods", head(b"purge / HTTP/1.1", HOST), forwarded(b"purge / HTTP/1.1"))
-passes("methods", head(b"G!#$%&'*+-.^_`|~9 / HTTP/1.1", HOST), forwarded(b"G!#$%&'*+-.^_`|~9 / HTTP/1.1"))
+passes(
+    "methods",
+    head(b"G!#$%&'*+-.^_`|~9 / HTTP/1.1", HOST),
+    forwarded(b"G!#$%&'*+-.^_`|~9 / HTTP/1.1"),
+)
 passes("methods", head(b"PROPFIND / HTTP/1.1", HOST), forwarded(b"PROPFIND / HTTP/1.1"))
 passes(
     "methods",
@@ -143,7 +158,13 @@ refused(
     head(b"CONNECT / HTTP/1.1", HOST),
     head(b"CONNECT b:1 HTTP/1.1", b"Host: b:1"),
 )
-refused("methods", 405, head(b"TRACE / HTTP/1.1", HOST), head(b"TRACE / HTTP/1.1", HOST, b"Max-Forwards: 0"), closes=False)
+refused(
+    "methods",
+    405,
+    head(b"TRACE / HTTP/1.1", HOST),
+    head(b"TRACE / HTTP/1.1", HOST, b"Max-Forwards: 0"),
+    closes=False,
+)
 
 # RFC 9112 section 3.2: the target; RFC 3986.
 lines(
@@ -161,11 +182,31 @@ lines(
 for target in (
     b"//a/b", b"/a//b", b"/a%2fb", b"/a%2Fb?c=%2e%2e", b"/...", b"/a..b", b"/a/..b", b"/?../..", b"/a;b=c", b"/%41", b"/a%5cb", b"/%0d%0aX:%20y", b"/a?b?c", b"/:@",
 ):  # fmt: skip
-    passes("target", head(b"GET " + target + b" HTTP/1.1", HOST), forwarded(b"GET " + target + b" HTTP/1.1"))
-passes("target", head(b"GET http://b/x?y HTTP/1.1", HOST), forwarded(b"GET /x?y HTTP/1.1", host=b"b", named=b"b"))
-passes("target", head(b"GET HTTP://B:80 HTTP/1.1", HOST), forwarded(b"GET / HTTP/1.1", host=b"B:80", named=b"B:80"))
-passes("target", head(b"GET http://b?y HTTP/1.1", HOST), forwarded(b"GET /?y HTTP/1.1", host=b"b", named=b"b"))
-passes("target", head(b"GET https://b/ HTTP/1.1", b"Host: b"), forwarded(b"GET / HTTP/1.1", host=b"b", named=b"b"))
+    passes(
+        "target",
+        head(b"GET " + target + b" HTTP/1.1", HOST),
+        forwarded(b"GET " + target + b" HTTP/1.1"),
+    )
+passes(
+    "target",
+    head(b"GET http://b/x?y HTTP/1.1", HOST),
+    forwarded(b"GET /x?y HTTP/1.1", host=b"b", named=b"b"),
+)
+passes(
+    "target",
+    head(b"GET HTTP://B:80 HTTP/1.1", HOST),
+    forwarded(b"GET / HTTP/1.1", host=b"B:80", named=b"B:80"),
+)
+passes(
+    "target",
+    head(b"GET http://b?y HTTP/1.1", HOST),
+    forwarded(b"GET /?y HTTP/1.1", host=b"b", named=b"b"),
+)
+passes(
+    "target",
+    head(b"GET https://b/ HTTP/1.1", b"Host: b"),
+    forwarded(b"GET / HTTP/1.1", host=b"b", named=b"b"),
+)
 passes("asterisk", head(b"OPTIONS * HTTP/1.1", HOST))
 passes("asterisk", head(b"OPTIONS http://a HTTP/1.1", HOST))
 passes("asterisk", head(b"OPTIONS http://a/ HTTP/1.1", HOST), forwarded(b"OPTIONS / HTTP/1.1"))
@@ -199,7 +240,8 @@ for given, sent_on in (
     (b"X_Forwarded_For: 6.6.6.6", b""), (b"X-Forwarded_For: 6.6.6.6", b""), (b"Content_Length: 5", b""), (b"Transfer_Encoding: chunked", b""),
     (b"Forwarded: for=6.6.6.6", b""), (b"X-Client-ID: admin", b""), (b"x_client_id: admin", b""), (b"Proxy: http://evil", b""),
     (b"Connection: X\r\nX: a", b""), (b"Connection: close-not, x\r\nX: a", b""), (b"Keep-Alive: timeout=5", b""), (b"Proxy-Connection: x", b""),
-    (b"TE: trailers", b""), (b"Trailer: X", b""), (b"Upgrade: h2c", b""), (b"HTTP2-Settings: A\r\nConnection: HTTP2-Settings", b""),
+    (b"TE: trailers", b""), (b"Trailer: X", b""), (b"Upgrade: h2c", b""), ((b"HTTP2-Settings: "
+        b"A\r\nConnection: HTTP2-Settings"), b""),
     (b"Via: 1.0 b", b"Via: 1.0 b\r\n"), (b"Max-Forwards: 0", b"Max-Forwards: 0\r\n"),
 ):  # fmt: skip
     passes("fields", head(GET, HOST, given), forwarded(GET, sent_on))
@@ -212,7 +254,9 @@ fields(
             b"18446744073709551615", b"18446744073709551616", b"9223372036854775808", b"9" * 400,
         )
     ),
-    b"Content-Length: 0\r\nContent-Length: 0", b"Content-Length: 0\r\ncontent-length: 1", b"Content-Length : 0", b"Content-Length: 3\r\n\t",
+    (b"Content-Length: 0\r\nContent-Length: "
+        b"0"), (b"Content-Length: 0\r\ncontent-length: "
+            b"1"), b"Content-Length : 0", b"Content-Length: 3\r\n\t",
 )  # fmt: skip
 fields("length", 413, b"Content-Length: 9223372036854775807")
 fields(
@@ -220,18 +264,27 @@ fields(
         b"Transfer-Encoding: " + value for value in (
             b"", b"identity", b"gzip", b"gzip, chunked", b"chunked, gzip", b"chunked,", b",chunked", b"chunked, chunked", b"xchunked", b"chunkedx",
             b'"chunked"', b"chunked;q=1", b"\x0bchunked", b"chunked\x00", b"chunked\r\nTransfer-Encoding: chunked",
-            b"chunked\r\nTransfer-Encoding: identity", b"identity\r\nTransfer-Encoding: chunked", b"c hunked", b"chunked\r\n ,identity",
+            (b"chunked\r\nTransfer-Encoding: "
+                b"identity"), (b"identity\r\nTransfer-Encoding: "
+                    b"chunked"), b"c hunked", b"chunked\r\n ,identity",
         )
     ),
-    b"Transfer-Encoding : chunked", b"Transfer-Encoding: chunked\r\nContent-Length: 0", b"Content-Length: 0\r\nTransfer-Encoding: chunked",
-    b"Transfer-Encoding:\r\nContent-Length: 0", b"Content-Length: 0\r\nTransfer-Encoding: identity", b"\x00Transfer-Encoding: chunked",
+    b"Transfer-Encoding : chunked", (b"Transfer-Encoding: chunked\r\nContent-Length: "
+        b"0"), b"Content-Length: 0\r\nTransfer-Encoding: chunked",
+    b"Transfer-Encoding:\r\nContent-Length: 0", (b"Content-Length: 0\r\nTransfer-Encoding: "
+        b"identity"), b"\x00Transfer-Encoding: chunked",
 )  # fmt: skip
 OLD = b"POST / HTTP/1.0"
 refused(
     "coding", 400, head(OLD, HOST, CHUNKED, body=b"0\r\n\r\n" + NEXT), head(OLD, HOST, CHUNKED, b"Connection: keep-alive", body=b"0\r\n\r\n" + NEXT),
     head(POST, HOST, CHUNKED, b"Content-Length: 4", body=b"1\r\nZ\r\nQ\r\n\r\n"), head(POST, HOST, b"Content-Length: 6", CHUNKED, body=b"0\r\n\r\nX"),
 )  # fmt: skip
-passes("length", head(POST, HOST, b"Content-Length: 003", body=b"abc"), forwarded(POST, framing=LENGTH_3), bodies=(b"abc",))
+passes(
+    "length",
+    head(POST, HOST, b"Content-Length: 003", body=b"abc"),
+    forwarded(POST, framing=LENGTH_3),
+    bodies=(b"abc",),
+)
 passes("length", head(POST, HOST), forwarded(POST, framing=LENGTH_0))
 passes(
     "length",
@@ -275,7 +328,12 @@ for body, understood in (
     (b'3;a="b c";d\r\nabc\r\n0\r\n\r\n', b"abc"), (b"3\r\nabc\r\n0\r\nX: y\r\n\r\n", b"abc"), (b"3\r\nabc\r\n0\r\nConnection: x\r\nAuthorization: c\r\n\r\n", b"abc"),
     (b"5\r\n0\r\n\r\n\r\n0\r\n\r\n", b"0\r\n\r\n"),
 ):  # fmt: skip
-    passes("chunks", head(POST, HOST, CHUNKED, body=body), forwarded(POST, framing=IN_CHUNKS), bodies=(understood,))
+    passes(
+        "chunks",
+        head(POST, HOST, CHUNKED, body=body),
+        forwarded(POST, framing=IN_CHUNKS),
+        bodies=(understood,),
+    )
 passes(
     "chunks",
     head(POST, HOST, CHUNKED, body=b"3\r\nabc\r\n0\r\n\r\n") + NEXT,
@@ -298,16 +356,33 @@ for method in (b"OPTIONS", b"TRACE"):
     values = (b"x", b"-1", b"1.5", b"", b"1, 1", b"9" * 20)
     status = 400 if method == b"OPTIONS" else 405  # Which no route takes here.
     for value in values:
-        refused("hops", status, head(method + b" / HTTP/1.1", HOST, b"Max-Forwards: " + value), closes=status == 400)
+        refused(
+            "hops",
+            status,
+            head(method + b" / HTTP/1.1", HOST, b"Max-Forwards: " + value),
+            closes=status == 400,
+        )
 refused("hops", 400, head(b"OPTIONS / HTTP/1.1", HOST, b"Max-Forwards: 1", b"Max-Forwards: 1"))
-passes("hops", head(b"OPTIONS / HTTP/1.1", HOST, b"Max-Forwards: 3"), forwarded(b"OPTIONS / HTTP/1.1", b"Max-Forwards: 2\r\n"))
+passes(
+    "hops",
+    head(b"OPTIONS / HTTP/1.1", HOST, b"Max-Forwards: 3"),
+    forwarded(b"OPTIONS / HTTP/1.1", b"Max-Forwards: 2\r\n"),
+)
 passes("hops", head(b"OPTIONS / HTTP/1.1", HOST, b"Max-Forwards: 0"))
 H2C = (b"Upgrade: h2c", b"Connection: Upgrade, HTTP2-Settings", b"HTTP2-Settings: AAM")
 passes("upgrade", head(GET, HOST, *H2C), forwarded(GET))
 passes("upgrade", head(GET, HOST, *H2C) + NEXT, forwarded(GET), forwarded(b"GET /next HTTP/1.1"))
-passes("upgrade", head(GET, HOST, *H2C) + NEXT[:20] + NEXT[20:] + NEXT, forwarded(GET), *[forwarded(b"GET /next HTTP/1.1")] * 2)
 passes(
-    "upgrade", head(GET, HOST, b"Upgrade: tcp", b"Connection: upgrade") + NEXT, forwarded(GET), forwarded(b"GET /next HTTP/1.1")
+    "upgrade",
+    head(GET, HOST, *H2C) + NEXT[:20] + NEXT[20:] + NEXT,
+    forwarded(GET),
+    *[forwarded(b"GET /next HTTP/1.1")] * 2,
+)
+passes(
+    "upgrade",
+    head(GET, HOST, b"Upgrade: tcp", b"Connection: upgrade") + NEXT,
+    forwarded(GET),
+    forwarded(b"GET /next HTTP/1.1"),
 )
 passes(
     "upgrade",
@@ -321,7 +396,12 @@ passes(
 CLOSE = head(GET, HOST, b"Connection: close")
 for after in (b"", NEXT, b"junk\r\n\r\n", b"\x00" * 9, b"GET / HT"):
     passes("connection", CLOSE + after, forwarded(GET), closes=True)
-passes("connection", head(b"GET / HTTP/1.0") + NEXT, forwarded(GET, host=b"*", named=b"", version=b"1.0"), closes=True)
+passes(
+    "connection",
+    head(b"GET / HTTP/1.0") + NEXT,
+    forwarded(GET, host=b"*", named=b"", version=b"1.0"),
+    closes=True,
+)
 passes(
     "connection",
     head(b"GET / HTTP/1.0", HOST, b"Connection: keep-alive") + NEXT,
@@ -343,11 +423,32 @@ passes(
     closes=True,
 )
 CASES.extend(
-    Case("connection", f"good, then {junk!r}", head(GET, HOST) + junk, (200, 400), (forwarded(GET),), (b"",), closes=True)
-    for junk in (b"junk\r\n\r\n", b"GET / HTTP/1.1\nHost: a\n\n", b"GET / HTTP/1.1\r\nX : a\r\n\r\n", b"G\x00")
+    Case(
+        "connection",
+        f"good, then {junk!r}",
+        head(GET, HOST) + junk,
+        (200, 400),
+        (forwarded(GET),),
+        (b"",),
+        closes=True,
+    )
+    for junk in (
+        b"junk\r\n\r\n",
+        b"GET / HTTP/1.1\nHost: a\n\n",
+        b"GET / HTTP/1.1\r\nX : a\r\n\r\n",
+        b"G\x00",
+    )
 )
 CASES.append(
-    Case("connection", "good, then no Host", head(GET, HOST) + head(GET), (200, 400), (forwarded(GET),), (b"",), closes=True)
+    Case(
+        "connection",
+        "good, then no Host",
+        head(GET, HOST) + head(GET),
+        (200, 400),
+        (forwarded(GET),),
+        (b"",),
+        closes=True,
+    )
 )
 CASES.append(
     Case(

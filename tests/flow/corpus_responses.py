@@ -42,7 +42,14 @@ def head(lines: bytes, start: bytes = OK) -> bytes:
     return start + lines + b"\r\n"
 
 
-def whole(name: str, answer: bytes, status: int = 200, body: bytes = b"ok", kept: bool = True, **more: object) -> Case:
+def whole(
+    name: str,
+    answer: bytes,
+    status: int = 200,
+    body: bytes = b"ok",
+    kept: bool = True,
+    **more: object,
+) -> Case:
     return Case(name, answer, status, body, kept, **more)  # type: ignore[arg-type]
 
 
@@ -64,8 +71,15 @@ STATUS_LINE = [
     whole("an empty reason phrase", head(TWO, b"HTTP/1.1 200 \r\n") + b"ok"),
     whole("a reason phrase in Latin-1", head(TWO, b"HTTP/1.1 200 D\xe9j\xe0 vu\r\n") + b"ok"),
     whole("HTTP/1.0", head(TWO, b"HTTP/1.0 200 OK\r\n") + b"ok", kept=False),
-    whole("HTTP/1.0 kept alive", head(TWO + b"Connection: keep-alive\r\n", b"HTTP/1.0 200 OK\r\n") + b"ok"),
-    whole("HTTP/1.0, both", head(TWO + b"Connection: keep-alive, close\r\n", b"HTTP/1.0 200 OK\r\n") + b"ok", kept=False),
+    whole(
+        "HTTP/1.0 kept alive",
+        head(TWO + b"Connection: keep-alive\r\n", b"HTTP/1.0 200 OK\r\n") + b"ok",
+    ),
+    whole(
+        "HTTP/1.0, both",
+        head(TWO + b"Connection: keep-alive, close\r\n", b"HTTP/1.0 200 OK\r\n") + b"ok",
+        kept=False,
+    ),
     whole("status 599", head(TWO, b"HTTP/1.1 599 Odd\r\n") + b"ok", 599),
     bad("status 600", head(TWO, b"HTTP/1.1 600 Odd\r\n") + b"ok"),
     bad("status 799", head(TWO, b"HTTP/1.1 799 Odd\r\n") + b"ok"),
@@ -158,30 +172,52 @@ LENGTH = [
     bad("short", head(b"Content-Length: 5\r\n") + b"ok", ends=True),
     broken("short by a lot", head(b"Content-Length: 200000\r\n") + b"x" * 1000, ends=True),
     broken("short by one", head(b"Content-Length: 100000\r\n") + b"x" * 99_999, ends=True),
-    broken("as long as nothing is", head(b"Content-Length: 9223372036854775807\r\n") + b"ok", ends=True),
+    broken(
+        "as long as nothing is", head(b"Content-Length: 9223372036854775807\r\n") + b"ok", ends=True
+    ),
     whole("over-long", head(TWO) + b"okay", kept=False),
     whole("an answer behind it", head(TWO) + b"ok" + head(TWO) + b"no", kept=False),
     whole("half an answer behind it", head(TWO) + b"ok" + b"HTTP/1.1 2", kept=False),
     whole("an empty line behind it", head(TWO) + b"ok\r\n"),
-    whole("a long answer, over-long", head(b"Content-Length: 100000\r\n") + b"x" * 100_001, body=b"x" * 100_000, kept=False),
+    whole(
+        "a long answer, over-long",
+        head(b"Content-Length: 100000\r\n") + b"x" * 100_001,
+        body=b"x" * 100_000,
+        kept=False,
+    ),
 ]
 
 CODINGS = [
     whole("chunked", chunks(b"2\r\nok\r\n" + END)),
     whole("CHUNKED", head(b"Transfer-Encoding: CHUNKED\r\n") + b"2\r\nok\r\n" + END),
-    whole("chunked and white space", head(b"Transfer-Encoding: \t chunked  \r\n") + b"2\r\nok\r\n" + END),
+    whole(
+        "chunked and white space",
+        head(b"Transfer-Encoding: \t chunked  \r\n") + b"2\r\nok\r\n" + END,
+    ),
     bad("chunked and a tab", head(b"Transfer-Encoding: chunked\t\r\n") + b"2\r\nok\r\n" + END),
     whole("an empty chunked body", chunks(END), body=b""),
     whole("chunk sizes with zeros", chunks(b"0002\r\nok\r\n000\r\n\r\n")),
-    whole("chunk sizes in both cases", chunks(b"a\r\n0123456789\r\nA\r\n0123456789\r\n" + END), body=b"0123456789" * 2),
+    whole(
+        "chunk sizes in both cases",
+        chunks(b"a\r\n0123456789\r\nA\r\n0123456789\r\n" + END),
+        body=b"0123456789" * 2,
+    ),
     whole("chunk extensions", chunks(b"2;a=b;c\r\nok\r\n0;d\r\n\r\n")),
     whole("a quoted chunk extension", chunks(b'2;a="b;\\"c"\r\nok\r\n' + END)),
     whole("trailers nobody asked for", chunks(b"2\r\nok\r\n0\r\nX-Sum: 1\r\n\r\n")),
-    whole("a trailer that poses as a header", chunks(b"2\r\nok\r\n0\r\nSet-Cookie: a=b\r\nX-Request-ID: evil\r\n\r\n")),
-    whole("a trailer that closes", chunks(b"2\r\nok\r\n0\r\nConnection: close\r\n\r\n"), kept=False),
+    whole(
+        "a trailer that poses as a header",
+        chunks(b"2\r\nok\r\n0\r\nSet-Cookie: a=b\r\nX-Request-ID: evil\r\n\r\n"),
+    ),
+    whole(
+        "a trailer that closes", chunks(b"2\r\nok\r\n0\r\nConnection: close\r\n\r\n"), kept=False
+    ),
     bad("a length beside it", head(TWO + CHUNKED) + b"2\r\nok\r\n" + END),
     bad("a length behind it", head(CHUNKED + TWO) + b"2\r\nok\r\n" + END),
-    bad("chunked twice in one field", head(b"Transfer-Encoding: chunked, chunked\r\n") + b"2\r\nok\r\n" + END),
+    bad(
+        "chunked twice in one field",
+        head(b"Transfer-Encoding: chunked, chunked\r\n") + b"2\r\nok\r\n" + END,
+    ),
     bad("chunked in two fields", head(CHUNKED + CHUNKED) + b"2\r\nok\r\n" + END),
     bad("chunked with a comma", head(b"Transfer-Encoding: chunked,\r\n") + b"2\r\nok\r\n" + END),
     bad("identity", head(b"Transfer-Encoding: identity\r\n") + b"ok", ends=True),
@@ -189,14 +225,26 @@ CODINGS = [
     bad("gzip alone", head(b"Transfer-Encoding: gzip\r\n") + b"ok", ends=True),
     bad("gzip, chunked", head(b"Transfer-Encoding: gzip, chunked\r\n") + b"2\r\nok\r\n" + END),
     bad("chunked, gzip", head(b"Transfer-Encoding: chunked, gzip\r\n") + b"2\r\nok\r\n" + END),
-    bad("gzip and chunked in two fields", head(b"Transfer-Encoding: gzip\r\n" + CHUNKED) + b"2\r\nok\r\n" + END),
+    bad(
+        "gzip and chunked in two fields",
+        head(b"Transfer-Encoding: gzip\r\n" + CHUNKED) + b"2\r\nok\r\n" + END,
+    ),
     bad("xchunked", head(b"Transfer-Encoding: xchunked\r\n") + b"2\r\nok\r\n" + END),
-    bad("chunked with a parameter", head(b"Transfer-Encoding: chunked;q=1\r\n") + b"2\r\nok\r\n" + END),
+    bad(
+        "chunked with a parameter",
+        head(b"Transfer-Encoding: chunked;q=1\r\n") + b"2\r\nok\r\n" + END,
+    ),
     bad("chunked in quotes", head(b'Transfer-Encoding: "chunked"\r\n') + b"2\r\nok\r\n" + END),
-    bad("a vertical tab before chunked", head(b"Transfer-Encoding: \x0bchunked\r\n") + b"2\r\nok\r\n" + END),
+    bad(
+        "a vertical tab before chunked",
+        head(b"Transfer-Encoding: \x0bchunked\r\n") + b"2\r\nok\r\n" + END,
+    ),
     bad("no coding", head(b"Transfer-Encoding:\r\n") + b"ok", ends=True),
     bad("chunked in HTTP/1.0", head(CHUNKED, b"HTTP/1.0 200 OK\r\n") + b"2\r\nok\r\n" + END),
-    bad("chunked in HTTP/1.0, kept", head(CHUNKED + b"Connection: keep-alive\r\n", b"HTTP/1.0 200 OK\r\n") + END),
+    bad(
+        "chunked in HTTP/1.0, kept",
+        head(CHUNKED + b"Connection: keep-alive\r\n", b"HTTP/1.0 200 OK\r\n") + END,
+    ),
     broken("a chunk size with a plus", chunks(b"+2\r\nok\r\n" + END)),
     broken("a chunk size with a minus", chunks(b"-2\r\nok\r\n" + END)),
     broken("a chunk size with 0x", chunks(b"0x2\r\nok\r\n" + END)),
@@ -225,40 +273,100 @@ CODINGS = [
     broken("bare LF after a trailer", chunks(b"2\r\nok\r\n0\r\nA: b\n\r\n")),
     broken("too many trailers", chunks(b"2\r\nok\r\n0\r\n" + b"A: b\r\n" * 300 + b"\r\n")),
     broken("a trailer without end", chunks(b"2\r\nok\r\n0\r\nA: " + b"b" * 400_000)),
-    whole("an answer behind the last chunk", chunks(b"2\r\nok\r\n" + END + head(TWO) + b"no"), kept=False),
+    whole(
+        "an answer behind the last chunk",
+        chunks(b"2\r\nok\r\n" + END + head(TWO) + b"no"),
+        kept=False,
+    ),
 ]
 
 ENDINGS = [
-    whole("the connection's end", head(b"") + b"until the end", body=b"until the end", kept=False, ends=True),
-    whole("the end, and kept alive", head(b"Connection: keep-alive\r\n") + b"ok", kept=False, ends=True),
+    whole(
+        "the connection's end",
+        head(b"") + b"until the end",
+        body=b"until the end",
+        kept=False,
+        ends=True,
+    ),
+    whole(
+        "the end, and kept alive",
+        head(b"Connection: keep-alive\r\n") + b"ok",
+        kept=False,
+        ends=True,
+    ),
     whole("the end in HTTP/1.0", head(b"", b"HTTP/1.0 200 OK\r\n") + b"ok", kept=False, ends=True),
     whole("the end of nothing", head(b""), body=b"", kept=False, ends=True),
     whole("Connection: close", head(TWO + b"Connection: close\r\n") + b"ok", kept=False),
-    whole("close in a list", head(TWO + b"Connection: X-A, Close\r\nX-A: 1\r\n") + b"ok", kept=False),
-    whole("close in a second field", head(TWO + b"Connection: keep-alive\r\nConnection: close\r\n") + b"ok", kept=False),
-    whole("Proxy-Connection: close", head(TWO + b"Proxy-Connection: close\r\n") + b"ok", kept=False),
+    whole(
+        "close in a list", head(TWO + b"Connection: X-A, Close\r\nX-A: 1\r\n") + b"ok", kept=False
+    ),
+    whole(
+        "close in a second field",
+        head(TWO + b"Connection: keep-alive\r\nConnection: close\r\n") + b"ok",
+        kept=False,
+    ),
+    whole(
+        "Proxy-Connection: close", head(TWO + b"Proxy-Connection: close\r\n") + b"ok", kept=False
+    ),
     whole("Proxy-Connection: keep-alive", head(TWO + b"Proxy-Connection: keep-alive\r\n") + b"ok"),
     whole("Upgrade on 200", head(TWO + b"Upgrade: h2c\r\nConnection: Upgrade\r\n") + b"ok"),
 ]
 
 BODILESS = [
     whole("204", head(b"", b"HTTP/1.1 204 No Content\r\n"), 204, b""),
-    whole("204 of no length", head(b"Content-Length: 0\r\n", b"HTTP/1.1 204 No Content\r\n"), 204, b""),
-    whole("204 that announces a body", head(TWO, b"HTTP/1.1 204 No Content\r\n"), 204, b"", kept=False),
-    whole("204 with a body", head(TWO, b"HTTP/1.1 204 No Content\r\n") + b"ok", 204, b"", kept=False),
-    whole("204 with chunks", head(CHUNKED, b"HTTP/1.1 204 No Content\r\n") + b"2\r\nok\r\n" + END, 204, b"", kept=False),
-    whole("204 with an answer as body", head(TWO, b"HTTP/1.1 204 No Content\r\n") + head(TWO) + b"no", 204, b"", kept=False),
+    whole(
+        "204 of no length", head(b"Content-Length: 0\r\n", b"HTTP/1.1 204 No Content\r\n"), 204, b""
+    ),
+    whole(
+        "204 that announces a body", head(TWO, b"HTTP/1.1 204 No Content\r\n"), 204, b"", kept=False
+    ),
+    whole(
+        "204 with a body", head(TWO, b"HTTP/1.1 204 No Content\r\n") + b"ok", 204, b"", kept=False
+    ),
+    whole(
+        "204 with chunks",
+        head(CHUNKED, b"HTTP/1.1 204 No Content\r\n") + b"2\r\nok\r\n" + END,
+        204,
+        b"",
+        kept=False,
+    ),
+    whole(
+        "204 with an answer as body",
+        head(TWO, b"HTTP/1.1 204 No Content\r\n") + head(TWO) + b"no",
+        204,
+        b"",
+        kept=False,
+    ),
     whole("304", head(b'ETag: "a"\r\n', b"HTTP/1.1 304 Not Modified\r\n"), 304, b""),
     whole("304 with a length", head(TWO, b"HTTP/1.1 304 Not Modified\r\n"), 304, b""),
-    whole("304 with a body", head(TWO, b"HTTP/1.1 304 Not Modified\r\n") + b"ok", 304, b"", kept=False),
-    whole("304 with chunks", head(CHUNKED, b"HTTP/1.1 304 Not Modified\r\n") + b"2\r\nok\r\n" + END, 304, b"", kept=False),
-    whole("205 of no length", head(b"Content-Length: 0\r\n", b"HTTP/1.1 205 Reset Content\r\n"), 205, b""),
+    whole(
+        "304 with a body", head(TWO, b"HTTP/1.1 304 Not Modified\r\n") + b"ok", 304, b"", kept=False
+    ),
+    whole(
+        "304 with chunks",
+        head(CHUNKED, b"HTTP/1.1 304 Not Modified\r\n") + b"2\r\nok\r\n" + END,
+        304,
+        b"",
+        kept=False,
+    ),
+    whole(
+        "205 of no length",
+        head(b"Content-Length: 0\r\n", b"HTTP/1.1 205 Reset Content\r\n"),
+        205,
+        b"",
+    ),
     whole("205 with a body", head(TWO, b"HTTP/1.1 205 Reset Content\r\n") + b"ok", 205),
     whole("HEAD", head(b"Content-Length: 5000\r\n"), body=b"", method="HEAD"),
     whole("HEAD without length", head(b""), body=b"", method="HEAD"),
     whole("HEAD chunked", head(CHUNKED), body=b"", method="HEAD"),
     whole("HEAD with a body", head(TWO) + b"ok", body=b"", kept=False, method="HEAD"),
-    whole("HEAD with an answer as body", head(TWO) + head(TWO) + b"no", body=b"", kept=False, method="HEAD"),
+    whole(
+        "HEAD with an answer as body",
+        head(TWO) + head(TWO) + b"no",
+        body=b"",
+        kept=False,
+        method="HEAD",
+    ),
     bad("HEAD with two lengths", head(TWO + b"Content-Length: 3\r\n"), method="HEAD"),
     bad("HEAD with both framings", head(TWO + CHUNKED), method="HEAD"),
 ]
@@ -266,13 +374,22 @@ BODILESS = [
 INTERIM = [
     whole("100", b"HTTP/1.1 100 Continue\r\n\r\n" + head(TWO) + b"ok"),
     whole("103", b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + head(TWO) + b"ok"),
-    whole("102 and 103 and 103", b"HTTP/1.1 102 P\r\n\r\n" + b"HTTP/1.1 103 E\r\nLink: </a>\r\n\r\n" * 2 + head(TWO) + b"ok"),
+    whole(
+        "102 and 103 and 103",
+        b"HTTP/1.1 102 P\r\n\r\n" + b"HTTP/1.1 103 E\r\nLink: </a>\r\n\r\n" * 2 + head(TWO) + b"ok",
+    ),
     bad("103 and no more", b"HTTP/1.1 103 Early Hints\r\n\r\n", ends=True),
     bad("103 with a length", b"HTTP/1.1 103 E\r\nContent-Length: 5\r\n\r\n" + head(TWO) + b"ok"),
-    bad("103 with chunks", b"HTTP/1.1 103 E\r\nTransfer-Encoding: chunked\r\n\r\n" + head(TWO) + b"ok"),
+    bad(
+        "103 with chunks",
+        b"HTTP/1.1 103 E\r\nTransfer-Encoding: chunked\r\n\r\n" + head(TWO) + b"ok",
+    ),
     bad("100 with a body", b"HTTP/1.1 100 C\r\nContent-Length: 5\r\n\r\nhello" + head(TWO) + b"ok"),
     bad("103 and nonsense", b"HTTP/1.1 103 E\r\n\r\nnonsense\r\n\r\n"),
-    bad("101 unasked", b"HTTP/1.1 101 S\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n\x81\x02hi"),
+    bad(
+        "101 unasked",
+        b"HTTP/1.1 101 S\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n\x81\x02hi",
+    ),
     bad("101 without Upgrade", b"HTTP/1.1 101 S\r\n\r\n" + head(TWO) + b"ok"),
     whole("104", b"HTTP/1.1 104 X\r\n\r\n" + head(TWO) + b"ok"),
     whole("199", b"HTTP/1.1 199 X\r\nX-A: 1\r\n\r\n" + head(TWO) + b"ok"),

@@ -72,7 +72,14 @@ def _wrap(monkeypatch: pytest.MonkeyPatch, change: Callable[[Any, bool], Any]) -
 
 
 def _renders(hook: Any) -> bool:
-    return getattr(hook, "__module__", "").endswith("error_handler") or "error_handler" in type(hook).__module__
+    return (
+        getattr(hook, "__module__", "").endswith("error_handler")
+        or "error_handler" in type(hook).__module__
+    )
 
 
-MODES: dict[str, Callable[[pytest.MonkeyPatch], None]] = {"direct": direct, "yielding": yielding, "tasks": tasks}
+MODES: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
+    "direct": direct,
+    "yielding": yielding,
+    "tasks": tasks,
+}

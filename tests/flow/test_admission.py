@@ -26,15 +26,28 @@ BIG = "x" * 20_000
         (b"GET / HTTP/1.1\r\nHost: a\r\nX : y\r\n\r\n", 400, "space before the colon"),
         (b"GET / HTTP/1.1\r\nHost: a\r\nX: a\r\n b\r\n\r\n", 400, "obs-fold"),
         (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +1\r\n\r\nx", 400, "signed length"),
-        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400, "two framings"),
-        (b"POST / HTTP/1.1\r\nHost: a\r\nExpect: the-moon\r\nContent-Length: 1\r\n\r\n", 417, "unknown expectation"),
+        (
+            (
+                b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: "
+                b"chunked\r\n\r\n0\r\n\r\n"
+            ),
+            400,
+            "two framings",
+        ),
+        (
+            b"POST / HTTP/1.1\r\nHost: a\r\nExpect: the-moon\r\nContent-Length: 1\r\n\r\n",
+            417,
+            "unknown expectation",
+        ),
         (f"GET /{BIG} HTTP/1.1\r\nHost: a\r\n\r\n".encode(), 414, "long target"),
         (f"GET / HTTP/1.1\r\nHost: a\r\nX: {BIG}\r\n\r\n".encode(), 431, "long field"),
         (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * 200 + b"\r\n", 431, "many fields"),
         (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2000\r\n\r\n", 413, "announced too much"),
     ],
 )
-async def test_what_is_ambiguous_or_too_much_never_reaches_an_upstream(start, origin, connect, request_bytes, status, why):
+async def test_what_is_ambiguous_or_too_much_never_reaches_an_upstream(
+    start, origin, connect, request_bytes, status, why
+):
     gateway = await start(PLAIN, upstreams(origin), '[server]\nmax_body = "1kB"\n')
     client = await connect(gateway)
     await client.send(request_bytes)
@@ -77,14 +90,22 @@ async def test_an_idle_connection_is_closed_in_the_end(start, origin, connect):
 async def test_a_chunked_body_is_counted(start, origin, connect):
     gateway = await start(PLAIN, upstreams(origin), '[server]\nmax_body = "1kB"\n')
     client = await connect(gateway)
-    await client.send(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + b"400\r\n" + b"x" * 1024 + b"\r\n")
+    await client.send(
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+        + b"400\r\n"
+        + b"x" * 1024
+        + b"\r\n"
+    )
     reply = await client.read()
     assert (reply.status, reply.fields["connection"]) == (413, "close")
     await asyncio.wait_for(origin.aborted.wait(), 20)
 
 
 async def test_absolute_form_counts_instead_of_host(start, origin, connect):
-    routes = PLAIN + '[[route]]\nprefix = "/api"\nhosts = ["one.test"]\nupstream = "origin"\nstrip_prefix = "/api"\n'
+    routes = PLAIN + (
+        '[[route]]\nprefix = "/api"\nhosts = ["one.test"]\nupstream = "origin"\nstrip_prefix = '
+        '"/api"\n'
+    )
     client = await connect(await start(routes, upstreams(origin)))
     await client.send(b"GET http://ONE.test:80/api/x?y HTTP/1.1\r\nHost: other.test\r\n\r\n")
     assert (await client.read()).status == 200

@@ -38,12 +38,17 @@ async def test_a_streamed_error_that_is_retried_counts_against_its_endpoint(star
         client = await connect(gateway)
         assert (await client.get("/")).status == 200
         assert len(sick.heads) == 1
-        assert [str(endpoint.health.status) for endpoint in pool_of(gateway).endpoints] == ["ejected", "healthy"]
+        assert [str(endpoint.health.status) for endpoint in pool_of(gateway).endpoints] == [
+            "ejected",
+            "healthy",
+        ]
     finally:
         await sick.stop()
 
 
-async def test_a_stale_connection_costs_one_more_try_within_the_same_time(start, connect, monkeypatch):
+async def test_a_stale_connection_costs_one_more_try_within_the_same_time(
+    start, connect, monkeypatch
+):
     """Two idle connections that both turn out closed: the second try goes out on a fresh one, and
     no third follows."""
     limits: list[float] = []
@@ -68,9 +73,13 @@ async def test_a_stale_connection_costs_one_more_try_within_the_same_time(start,
 
     origin = await Origin(once).start()
     try:
-        gateway = await start(PLAIN, f'[upstream.origin]\nurl = "{origin.url}"\ntimeouts = {{ total = "5s" }}\n')
+        gateway = await start(
+            PLAIN, f'[upstream.origin]\nurl = "{origin.url}"\ntimeouts = {{ total = "5s" }}\n'
+        )
         clients = [await connect(gateway), await connect(gateway)]
-        assert [reply.status for reply in await asyncio.gather(*(client.get("/") for client in clients))] == [200, 200]
+        assert [
+            reply.status for reply in await asyncio.gather(*(client.get("/") for client in clients))
+        ] == [200, 200]
         assert len(pool_of(gateway).endpoints[0].idle) == 2
         monkeypatch.setattr(Connection, "send", noted)
         assert (await clients[0].get("/")).status == 200
@@ -132,7 +141,10 @@ async def test_an_endpoint_that_refuses_a_body_is_heard_and_not_blamed(start, co
     """It answers 413 and closes while megabytes are still being sent: its reset must not cost the
     answer."""
     refuses = early("413 Too Large", keep_reading=100_000)
-    one, two = await Origin(refuses, read_body=False).start(), await Origin(refuses, read_body=False).start()
+    one, two = (
+        await Origin(refuses, read_body=False).start(),
+        await Origin(refuses, read_body=False).start(),
+    )
     try:
         gateway = await start(
             PLAIN,
@@ -144,7 +156,11 @@ async def test_an_endpoint_that_refuses_a_body_is_heard_and_not_blamed(start, co
             client = await connect(gateway)
 
             async def send(client: Any = client) -> None:
-                framing = b"Content-Length: %d" % (len(chunk) * 160) if length else b"Transfer-Encoding: chunked"
+                framing = (
+                    b"Content-Length: %d" % (len(chunk) * 160)
+                    if length
+                    else b"Transfer-Encoding: chunked"
+                )
                 await client.send(b"POST / HTTP/1.1\r\nHost: a\r\n" + framing + b"\r\n\r\n")
                 try:
                     for _ in range(160):
@@ -169,7 +185,11 @@ async def test_interim_answers_go_on_to_clients_that_know_them(start, connect):
     """RFC 9110 section 15.2: known or not, in order, before the final one; not to HTTP/1.0."""
 
     async def early_hints(origin, head, reader, writer):
-        for interim in (b"102 Processing", b"103 Early Hints\r\nLink: </a>\r\nKeep-Alive: 5", b"199 Odd"):
+        for interim in (
+            b"102 Processing",
+            b"103 Early Hints\r\nLink: </a>\r\nKeep-Alive: 5",
+            b"199 Odd",
+        ):
             writer.write(b"HTTP/1.1 " + interim + b"\r\n\r\n")
             await writer.drain()
             await asyncio.sleep(0)
@@ -202,7 +222,10 @@ async def test_a_unix_socket_is_an_endpoint(start, connect, tmp_path):
     try:
         gateway = await start(
             PLAIN,
-            f'[upstream.origin]\nurl = "unix:{path}"\npreserve_host = false\nhealth = {{ interval = "1h" }}\n',
+            (
+                f'[upstream.origin]\nurl = "unix:{path}"\npreserve_host = false\nhealth = '
+                f'{{ interval = "1h" }}\n'
+            ),
         )
         client = await connect(gateway)
         for _ in range(2):
@@ -218,7 +241,10 @@ async def test_what_to_upgrade_to_and_what_trails_go_on(start, connect):
     """`Upgrade` of a 426 (RFC 9110 section 15.5.22), and `Trailer` (section 6.6.2)."""
     answers = [
         answer(b"no", "426 Upgrade Required", Upgrade="TLS/1.3", Connection="upgrade"),
-        b"HTTP/1.1 200 OK\r\nTrailer: X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX-Sum: 1\r\n\r\n",
+        (
+            b"HTTP/1.1 200 OK\r\nTrailer: X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX-Sum: "
+            b"1\r\n\r\n"
+        ),
         answer(b"ok", Upgrade="h2c", Connection="upgrade"),
     ]
 
@@ -232,7 +258,9 @@ async def test_what_to_upgrade_to_and_what_trails_go_on(start, connect):
         refused = await client.get("/")
         assert (refused.status, refused.fields["upgrade"]) == (426, "TLS/1.3")
         assert "upgrade" in refused.fields["connection"].lower()
-        assert (await client.get("/", "TE: trailers", "Connection: TE")).fields["trailer"] == "X-Sum"
+        assert (await client.get("/", "TE: trailers", "Connection: TE")).fields[
+            "trailer"
+        ] == "X-Sum"
         assert "upgrade" not in (await client.get("/")).fields
     finally:
         await origin.stop()
@@ -251,9 +279,13 @@ async def test_announced_trailers_of_a_request_go_on(start, connect):
     try:
         client = await connect(await start(PLAIN, f'[upstream.origin]\nurl = "{origin.url}"\n'))
         await client.send(
-            b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum, X-Client-ID, Content-Length\r\n\r\n"
+            b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum, "
+            b"X-Client-ID, Content-Length\r\n\r\n"
         )
-        for part in (b"2\r\nhi\r\n", b"0\r\nX-Sum: 1\r\nX-Client-ID: evil\r\nX-Not-Announced: 1\r\n\r\n"):
+        for part in (
+            b"2\r\nhi\r\n",
+            b"0\r\nX-Sum: 1\r\nX-Client-ID: evil\r\nX-Not-Announced: 1\r\n\r\n",
+        ):
             await client.send(part)
         assert (await client.read()).status == 200
         assert b"\r\nTrailer: x-sum\r\n" in origin.heads[0]

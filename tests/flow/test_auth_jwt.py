@@ -60,7 +60,11 @@ async def test_a_token_crosses_as_an_identity(start, origin, connect, provider):
     for head in origin.heads:
         fields = fields_of(head)
         assert "authorization" not in fields
-        assert (fields["x-client-id"], fields["x-client-tier"], fields["x-client-roles"]) == ("acme", "gold", "operator")
+        assert (fields["x-client-id"], fields["x-client-tier"], fields["x-client-roles"]) == (
+            "acme",
+            "gold",
+            "operator",
+        )
     assert json.loads((await client.get("/me", bearer(text))).body)["method"] == "jwt"
     assert provider.requests["/jwks"] == 1
 
@@ -82,7 +86,9 @@ async def test_what_clients_are_told(start, origin, connect, provider):
 
 async def test_an_issuer_that_is_down_at_first(start, origin, connect, provider):
     provider.down = True
-    gateway = await start(pipeline(provider, 'discovery = true\ncooldown = "20ms"'), upstreams(origin))
+    gateway = await start(
+        pipeline(provider, 'discovery = true\ncooldown = "20ms"'), upstreams(origin)
+    )
     client = await connect(gateway)
     text = provider.token(scope="cameras:read")
     reply = await client.get("/", bearer(text))
@@ -91,7 +97,9 @@ async def test_an_issuer_that_is_down_at_first(start, origin, connect, provider)
     provider.down = False
     assert (await client.get("/", bearer(text))).status == 200
     provider.down = True  # what is known goes on being known
-    assert (await client.get("/", bearer(provider.token(scope="cameras:read", jti="2")))).status == 200
+    assert (
+        await client.get("/", bearer(provider.token(scope="cameras:read", jti="2")))
+    ).status == 200
 
 
 async def test_keys_outlive_a_reload(start, origin, connect, provider):
@@ -102,21 +110,28 @@ async def test_keys_outlive_a_reload(start, origin, connect, provider):
     assert (await gateway.reload()).ok
     provider.down = True
     assert (await client.get("/", bearer(text))).status == 200
-    assert (await client.get("/", bearer(provider.token(scope="cameras:read", jti="2")))).status == 200
+    assert (
+        await client.get("/", bearer(provider.token(scope="cameras:read", jti="2")))
+    ).status == 200
 
 
 async def test_rotation_under_load_refuses_no_valid_token(start, origin, connect, provider):
     """Old and new keys are used at once, while others send keys that do not exist and have fetches
     spent on them."""
     began = asyncio.get_running_loop().time()
-    gateway = await start(pipeline(provider, 'discovery = true\ncooldown = "50ms"'), upstreams(origin))
+    gateway = await start(
+        pipeline(provider, 'discovery = true\ncooldown = "50ms"'), upstreams(origin)
+    )
     statuses: Counter[tuple[str, int]] = Counter()
     over = asyncio.Event()
 
     async def partner(number: int) -> None:
         client, count = await connect(gateway), 0
         while not over.is_set():
-            text, count = provider.token(scope="cameras:read", jti=f"{number}.{count // 5}"), count + 1
+            text, count = (
+                provider.token(scope="cameras:read", jti=f"{number}.{count // 5}"),
+                count + 1,
+            )
             for _ in range(5):
                 statuses["partner", (await client.get("/", bearer(text))).status] += 1
 
@@ -124,7 +139,9 @@ async def test_rotation_under_load_refuses_no_valid_token(start, origin, connect
         client, count, parts = await connect(gateway), 0, provider.token().split(".")
         while not over.is_set():
             header, count = encoded({"alg": "RS256", "kid": f"x{number}.{count}"}), count + 1
-            statuses["guesser", (await client.get("/", bearer(f"{header}.{parts[1]}.{parts[2]}"))).status] += 1
+            statuses[
+                "guesser", (await client.get("/", bearer(f"{header}.{parts[1]}.{parts[2]}"))).status
+            ] += 1
 
     tasks = [asyncio.create_task(partner(number)) for number in range(4)]
     tasks += [asyncio.create_task(guesser(number)) for number in range(40)]
@@ -137,13 +154,17 @@ async def test_rotation_under_load_refuses_no_valid_token(start, origin, connect
     assert {status for who, status in statuses if who == "partner"} == {200}
     assert {status for who, status in statuses if who == "guesser"} == {401}
     # A timer may fire a millisecond early.
-    assert 5 <= provider.requests["/jwks"] <= (asyncio.get_running_loop().time() - began) / 0.049 + 1
+    assert (
+        5 <= provider.requests["/jwks"] <= (asyncio.get_running_loop().time() - began) / 0.049 + 1
+    )
 
 
 async def test_ten_thousand_keys_that_do_not_exist(start, origin, connect, provider):
     """1,000 of them may wait at a time, all for the same fetch; whoever has a good token is served
     meanwhile."""
-    gateway = await start(pipeline(provider, 'discovery = true\ncooldown = "300ms"'), upstreams(origin))
+    gateway = await start(
+        pipeline(provider, 'discovery = true\ncooldown = "300ms"'), upstreams(origin)
+    )
     client = await connect(gateway)
     good = bearer(provider.token(scope="cameras:read"))
     assert (await client.get("/", good)).status == 200
@@ -151,7 +172,13 @@ async def test_ten_thousand_keys_that_do_not_exist(start, origin, connect, provi
     hook = gateway.runtime.snapshot.routes[0].pipeline.request[0][0]
     parts = provider.token().split(".")
     began = asyncio.get_running_loop().time()
-    refused = await flood(hook, [f"{encoded({'alg': 'RS256', 'kid': f'x{n}'})}.{parts[1]}.{parts[2]}" for n in range(10_000)])
+    refused = await flood(
+        hook,
+        [
+            f"{encoded({'alg': 'RS256', 'kid': f'x{n}'})}.{parts[1]}.{parts[2]}"
+            for n in range(10_000)
+        ],
+    )
     assert (await client.get("/", good)).status == 200
     took = asyncio.get_running_loop().time() - began
     assert refused == 10_000

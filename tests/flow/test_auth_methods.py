@@ -55,7 +55,10 @@ auth = {{ owner = {{ id = "sub" }} }}
 
 def token(**claims: object) -> str:
     now = int(time())
-    return jwt.encode({"iss": "https://id.example.com", "sub": "alice", "iat": now, "exp": now + 60, **claims}, SECRET)
+    return jwt.encode(
+        {"iss": "https://id.example.com", "sub": "alice", "iat": now, "exp": now + 60, **claims},
+        SECRET,
+    )
 
 
 async def answers(client: Client, line: str, status: int) -> None:
@@ -77,15 +80,26 @@ async def test_files_are_followed_and_decisions_written(start, origin, connect, 
 
     by_key, by_token = f"X-API-Key: {secret}", f"Authorization: Bearer {token(jti='j1')}"
     by_password = "Authorization: Basic " + base64.b64encode(b"bob:password").decode()
-    for line, who in ((by_key, "acme"), (by_token, "alice"), (by_password, "bob"), (by_password, "bob")):
+    for line, who in (
+        (by_key, "acme"),
+        (by_token, "alice"),
+        (by_password, "bob"),
+        (by_password, "bob"),
+    ):
         assert (await client.get("/", line, "X-Client-Token: forged")).status == 200
         fields = fields_of(origin.heads[-1])
         said = jwt.decode(fields["x-client-token"], SECRET[::-1], ["HS256"])
-        assert said["client"] == who and not {"x-api-key", "authorization", "x-client-id"} & fields.keys()
+        assert (
+            said["client"] == who
+            and not {"x-api-key", "authorization", "x-client-id"} & fields.keys()
+        )
 
     assert (await client.get("/users/alice", by_token)).status == 200
     reply = await client.get("/users/bob", by_token)
-    assert (reply.status, reply.fields["x-error-code"]) == (403, "AUTH_003") and b"alice" not in reply.body
+    assert (reply.status, reply.fields["x-error-code"]) == (
+        403,
+        "AUTH_003",
+    ) and b"alice" not in reply.body
 
     revocations.add(directory / "revoked.toml", Revocation(jti="j1"))
     key_edits.revoke(keys, key.id, time())
@@ -100,7 +114,11 @@ async def test_files_are_followed_and_decisions_written(start, origin, connect, 
     lines = [json.loads(line) for line in (directory / "audit.log").read_text().splitlines()]
     decisions = [line for line in lines if line["event"] == "authentication"]
     assert decisions[0]["key"] == key.id
-    changes = [(line["outcome"], line["key"], line["client"], line["by"]) for line in lines if line not in decisions]
+    changes = [
+        (line["outcome"], line["key"], line["client"], line["by"])
+        for line in lines
+        if line not in decisions
+    ]
     assert changes == [("revoked", key.id, "acme", None)]
     assert [line["auth_method"] for line in decisions[:4]] == ["api_key", "jwt", "basic", "basic"]
     assert {line["result"] for line in decisions} == {"ok", "owner", "revoked"}
@@ -114,7 +132,10 @@ async def test_opaque_tokens(start, origin, connect):
     provider = await Provider("ES256").start()
     provider.active["opaque"] = {"active": True, "client_id": "app"}
     text = '[auth]\nmethods = ["introspection"]\n[auth.introspection]\n'
-    pipeline = f'request = ["auth"]\n{text}url = "{provider.issuer}/introspect"\n[[route]]\nprefix = "/"\nupstream = "origin"\n'
+    pipeline = (
+        f'request = ["auth"]\n{text}url = '
+        f'"{provider.issuer}/introspect"\n[[route]]\nprefix = "/"\nupstream = "origin"\n'
+    )
     gateway = await start(pipeline, upstreams(origin))
     client = await connect(gateway)
     for _ in range(3):
@@ -132,24 +153,41 @@ async def test_signed_bodies_are_checked_and_sent_on(start, origin, connect):
     secret = "0123456789abcdef" * 2
     keys = f'[[auth.signature.keys]]\nid = "k"\nsecret = "{secret}"\nclient = "acme"\n'
     route = '[[route]]\nprefix = "/"\nupstream = "origin"\n'
-    gateway = await start(f'request = ["auth"]\n[auth]\nmethods = ["signature"]\n{keys}{route}', upstreams(origin))
+    gateway = await start(
+        f'request = ["auth"]\n[auth]\nmethods = ["signature"]\n{keys}{route}', upstreams(origin)
+    )
     client = await connect(gateway)
 
     async def post(body: bytes, sent: bytes, nonce: str) -> tuple[int, dict[str, str]]:
         digest = f"sha-256=:{base64.b64encode(hashlib.sha256(body).digest()).decode()}:"
-        params = f'("@method" "@target-uri" "content-digest");created={int(time())};keyid="k";nonce="{nonce}"'
-        text = f'"@method": POST\n"@target-uri": http://gateway.test/a?b=c\n"content-digest": {digest}\n'
+        params = (
+            f'("@method" "@target-uri" '
+            f'"content-digest");created={int(time())};keyid="k";nonce="{nonce}"'
+        )
+        text = (
+            f'"@method": POST\n"@target-uri": http://gateway.test/a?b=c\n"content-digest": '
+            f"{digest}\n"
+        )
         text += f'"@signature-params": {params}'
         mac = base64.b64encode(hmac.digest(secret.encode(), text.encode(), "sha256")).decode()
-        lines = f"Content-Digest: {digest}\r\nSignature-Input: s={params}\r\nSignature: s=:{mac}:\r\n"
-        head = f"POST /a?b=c HTTP/1.1\r\nHost: gateway.test\r\n{lines}Content-Length: {len(sent)}\r\n\r\n"
+        lines = (
+            f"Content-Digest: {digest}\r\nSignature-Input: s={params}\r\nSignature: s=:{mac}:\r\n"
+        )
+        head = (
+            f"POST /a?b=c HTTP/1.1\r\nHost: gateway.test\r\n{lines}Content-Length: "
+            f"{len(sent)}\r\n\r\n"
+        )
         await client.send(head.encode() + sent)
         message = await client.read("POST")
         return message.status, fields_of(origin.heads[-1]) if origin.heads else {}
 
     body = b"x" * 100_000
     status, fields = await post(body, body, "n1")
-    assert status == 200 and fields["x-client-id"] == "acme" and not {"signature", "signature-input"} & fields.keys()
+    assert (
+        status == 200
+        and fields["x-client-id"] == "acme"
+        and not {"signature", "signature-input"} & fields.keys()
+    )
     assert origin.bodies[-1] == body
     assert (await post(body, body[:-1] + b"y", "n2"))[0] == 401
     assert (await post(body, body, "n1"))[0] == 401

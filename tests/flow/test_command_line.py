@@ -37,16 +37,25 @@ def test_check_reports_all_of_ten_mistakes_in_three_files(tmp_path: Path) -> Non
     assert ran.returncode == 1
 
 
-def test_check_says_what_would_be_served(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_says_what_would_be_served(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     write(tmp_path, 'response = ["logging"]\n' + PLAIN, UPSTREAM)
     assert main(["check", "--config", str(tmp_path / "gateway.toml")]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert "test.toml:1:13: warning: " in lines[0] and "logging" in lines[0]
-    assert lines[-1].startswith("ok: 1 pipelines, 1 routes, 1 upstreams, 1 warnings, configuration ")
+    assert lines[-1].startswith(
+        "ok: 1 pipelines, 1 routes, 1 upstreams, 1 warnings, configuration "
+    )
 
 
-def test_check_finds_what_only_a_middleware_knows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pipeline = 'request = ["auth"]\n\n[auth]\nmethods = ["api_key"]\napi_key = { file = "none.toml" }\n' + PLAIN
+def test_check_finds_what_only_a_middleware_knows(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pipeline = (
+        'request = ["auth"]\n\n[auth]\nmethods = ["api_key"]\napi_key = { file = "none.toml" }\n'
+        + PLAIN
+    )
     write(tmp_path, pipeline, UPSTREAM)
     assert main(["check", "--config", str(tmp_path / "gateway.toml")]) == 1
     told = capsys.readouterr().out
@@ -57,7 +66,10 @@ def test_schema_prints_one_or_all(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["schema"]) == 0
     assert set(json.loads(capsys.readouterr().out)) == {"gateway", "upstreams", "pipeline"}
     assert main(["schema", "upstreams"]) == 0
-    assert json.loads(capsys.readouterr().out)["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    assert (
+        json.loads(capsys.readouterr().out)["$schema"]
+        == "https://json-schema.org/draft/2020-12/schema"
+    )
     assert main(["schema", "nonsense"]) == 1
     assert "gateway, upstreams, pipeline" in capsys.readouterr().err
 
@@ -69,7 +81,9 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.strip() == f"gateway {__version__}"
 
 
-def test_run_with_a_bad_configuration_says_why_and_exits_1(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_run_with_a_bad_configuration_says_why_and_exits_1(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     write(tmp_path, PLAIN, "[upstream.other]\n")
     ran = subprocess.run(
         [sys.executable, "-m", "gateway", "run", "--config", str(tmp_path / "gateway.toml")],
@@ -108,7 +122,14 @@ async def test_reload_and_status_talk_to_a_running_gateway(tmp_path: Path) -> No
         admin = f"http://127.0.0.1:{gateway.admin_port}"
 
         def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-            whole = [sys.executable, "-m", "gateway", *arguments, "--config", str(tmp_path / "gateway.toml")]
+            whole = [
+                sys.executable,
+                "-m",
+                "gateway",
+                *arguments,
+                "--config",
+                str(tmp_path / "gateway.toml"),
+            ]
             return subprocess.run(whole, cwd=ROOT, capture_output=True, text=True, check=False)
 
         status = command("status", "--admin", admin)
@@ -126,7 +147,9 @@ async def test_reload_and_status_talk_to_a_running_gateway(tmp_path: Path) -> No
         assert command("reload").returncode == 1
 
 
-def test_status_without_a_gateway_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str], unused_tcp_port: int) -> None:
+def test_status_without_a_gateway_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], unused_tcp_port: int
+) -> None:
     assert main(["status", "--admin", f"http://127.0.0.1:{unused_tcp_port}"]) == 1
     assert "gateway: " in capsys.readouterr().err
     assert main(["status", "--config", str(tmp_path / "gateway.toml")]) == 1

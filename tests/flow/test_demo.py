@@ -15,7 +15,9 @@ DEMO = [sys.executable, str(ROOT / "demo")]
 
 
 def test_every_printed_line_does_what_it_says():
-    done = subprocess.run([*DEMO, "--check", "--free-ports"], cwd=ROOT, capture_output=True, text=True, timeout=240)
+    done = subprocess.run(
+        [*DEMO, "--check", "--free-ports"], cwd=ROOT, capture_output=True, text=True, timeout=240
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     passed = re.search(r"^(\d+) passed, 0 failed$", done.stdout, re.MULTILINE)
     assert passed is not None
@@ -23,7 +25,9 @@ def test_every_printed_line_does_what_it_says():
 
 
 def test_interrupt_ends_everything_it_started():
-    process = subprocess.Popen([*DEMO, "--free-ports"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [*DEMO, "--free-ports"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     assert process.stdout is not None
     printed = ""
     while "Ctrl-C" not in printed and (line := process.stdout.readline()):

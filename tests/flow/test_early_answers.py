@@ -46,7 +46,9 @@ async def test_the_answer_comes_once_and_whole(start, connect):
             sending = asyncio.create_task(post(client, MIB))
             got = await everything(client)
             await sending
-            assert got.startswith(b"HTTP/1.1 413 ") and got.endswith(b"\r\n\r\ntoo early to say"), got
+            assert got.startswith(b"HTTP/1.1 413 ") and got.endswith(b"\r\n\r\ntoo early to say"), (
+                got
+            )
             assert got.count(b"HTTP/1.1 ") == 1, got
     finally:
         await origin.stop()
@@ -56,11 +58,15 @@ async def test_a_client_that_waits_for_the_answer_before_it_goes_on_gets_it(star
     origin = await Origin(answer(b"no"), read_body=False).start()
     try:
         client = await connect(await start(PLAIN, upstream(origin)))
-        await client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n" + bytes(1000))
+        await client.send(
+            b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n" + bytes(1000)
+        )
         message = await client.read()
         assert (message.status, message.body, message.fields["connection"]) == (200, b"no", "close")
         await client.send(bytes(99_000) + b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-        assert await everything(client) == b"", "what follows is no request of this connection's any more"
+        assert await everything(client) == b"", (
+            "what follows is no request of this connection's any more"
+        )
     finally:
         await origin.stop()
 

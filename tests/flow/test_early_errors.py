@@ -8,7 +8,10 @@ import pytest
 from tests.flow.test_proxy import upstreams
 from tests.websocket import handshake
 
-LISTS = 'request = ["cors"]\nresponse = ["cors", "security_headers"]\nerror = ["cors", "security_headers"]\n'
+LISTS = (
+    'request = ["cors"]\nresponse = ["cors", "security_headers"]\nerror = ["cors", '
+    '"security_headers"]\n'
+)
 CORS = '[cors]\norigins = ["https://app.example.com"]\n'
 ROUTES = '[[route]]\nprefix = "/api"\nupstream = "origin"\nmethods = ["GET"]\n'
 FROM_APP = "Origin: https://app.example.com"
@@ -24,7 +27,9 @@ FROM_APP = "Origin: https://app.example.com"
         ("GET", "/api%2F" + "x" * 9000, 414),
     ],
 )
-async def test_the_only_pipelines_errors_carry_its_cors_and_security_headers(start, origin, connect, method, target, status):
+async def test_the_only_pipelines_errors_carry_its_cors_and_security_headers(
+    start, origin, connect, method, target, status
+):
     gateway = await start(LISTS + CORS + ROUTES, upstreams(origin))
     client = await connect(gateway)
     reply = await client.get(target, FROM_APP, method=method)
@@ -36,14 +41,18 @@ async def test_the_only_pipelines_errors_carry_its_cors_and_security_headers(sta
 
 
 async def test_a_handshake_of_another_origin_is_refused(start, origin, connect):
-    gateway = await start(LISTS + CORS + '[[route]]\nprefix = "/"\nupstream = "origin"\n', upstreams(origin))
+    gateway = await start(
+        LISTS + CORS + '[[route]]\nprefix = "/"\nupstream = "origin"\n', upstreams(origin)
+    )
     client = await connect(gateway)
     await client.send(handshake("/", "Origin: https://evil.example"))
     assert (await client.read()).status == 403
     assert origin.heads == []
 
 
-@pytest.mark.parametrize(("query", "byte"), [("münchen".encode(), "0xC3"), (b"m\xfcnchen", "0xFC"), (b"'\xff\"", "0xFF")])
+@pytest.mark.parametrize(
+    ("query", "byte"), [("münchen".encode(), "0xC3"), (b"m\xfcnchen", "0xFC"), (b"'\xff\"", "0xFF")]
+)
 async def test_a_raw_byte_in_the_target_is_named(start, origin, connect, query, byte):
     gateway = await start(ROUTES, upstreams(origin))
     client = await connect(gateway)
@@ -62,7 +71,9 @@ async def test_a_prefix_that_was_taken_off_comes_back(start, origin, connect):
         assert (reply.status, reply.fields["location"]) == (302, "/api/login?x")
     for head in origin.heads:
         assert head.startswith(b"GET /home HTTP/1.1\r\n")
-        assert head.count(b"X-Forwarded-Prefix: ") == head.count(b"X-Forwarded-Prefix: /api\r\n") == 1
+        assert (
+            head.count(b"X-Forwarded-Prefix: ") == head.count(b"X-Forwarded-Prefix: /api\r\n") == 1
+        )
 
 
 async def test_a_redirect_to_the_slash(start, origin, connect):
@@ -76,7 +87,9 @@ async def test_a_redirect_to_the_slash(start, origin, connect):
 
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
 async def test_via_says_the_version_that_was_received(start, origin, connect, version):
-    origin.respond = f"HTTP/{version} 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok".encode()
+    origin.respond = (
+        f"HTTP/{version} 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok".encode()
+    )
     client = await connect(await start(ROUTES, upstreams(origin)))
     for _ in range(4):
         assert (await client.get("/api")).fields["via"] == f"{version} gateway"

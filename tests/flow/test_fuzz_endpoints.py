@@ -32,7 +32,9 @@ def reset(writer: asyncio.StreamWriter) -> None:
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
-async def early(rng: random.Random, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+async def early(
+    rng: random.Random, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> bool:
     """Answers before the body, perhaps with a part of it read, and closes or resets."""
     if rng.random() < 0.5 and b"ength" in head:
         await reader.read(rng.randrange(1, 100_000))
@@ -43,7 +45,9 @@ async def early(rng: random.Random, head: bytes, reader: asyncio.StreamReader, w
     return False
 
 
-async def gone(rng: random.Random, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+async def gone(
+    rng: random.Random, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> bool:
     """Closes or resets, perhaps within its head."""
     writer.write(rng.choice((b"", b"HTTP/1.1 200 OK\r\nContent-Le", b"NOPE\r\n\r\n")))
     if rng.random() < 0.5:
@@ -51,10 +55,15 @@ async def gone(rng: random.Random, head: bytes, reader: asyncio.StreamReader, wr
     return False
 
 
-async def whole(rng: random.Random, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+async def whole(
+    rng: random.Random, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> bool:
     """Reads the request, and answers in one of many ways."""
     await read_body(head, reader)
-    streamed = b"".join(b"%x\r\n%b\r\n" % (size, b"x" * size) for size in rng.choices((1, 500, 90_000), k=rng.randrange(9)))
+    streamed = b"".join(
+        b"%x\r\n%b\r\n" % (size, b"x" * size)
+        for size in rng.choices((1, 500, 90_000), k=rng.randrange(9))
+    )
     unfinished = CHUNKED % 200 + streamed
     said = rng.choice(
         (
@@ -85,7 +94,11 @@ async def ask(rng: random.Random, client: Client) -> bool:
         size = rng.randrange(1, 1_000_000)
         await client.send(
             b"PUT / HTTP/1.1\r\nHost: a\r\n"
-            + (b"Transfer-Encoding: chunked\r\n\r\n" if kind == "chunks" else b"Content-Length: %d\r\n\r\n" % size)
+            + (
+                b"Transfer-Encoding: chunked\r\n\r\n"
+                if kind == "chunks"
+                else b"Content-Length: %d\r\n\r\n" % size
+            )
         )
         for _ in range(10):
             part = b"b" * (size // 10 + 1)
@@ -106,7 +119,9 @@ async def test_whatever_endpoints_and_clients_do(start, connect, seed: int) -> N
     trouble: list[Any] = []
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: trouble.append(context))
 
-    async def respond(origin: Origin, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    async def respond(
+        origin: Origin, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> bool:
         return await rng.choice(ACTS)(rng, head, reader, writer)
 
     async def browse(gateway: Any) -> None:

@@ -1,4 +1,5 @@
-"""Generated requests, for a bounded time; `bench/fuzz.py` runs the same for as long as one likes."""
+"""Generated requests, for a bounded time; `bench/fuzz.py` runs the same for as long as one
+likes."""
 
 from __future__ import annotations
 
@@ -14,7 +15,9 @@ from tests.fuzz import BEFORE, Target, generate, sound
 
 
 @pytest.fixture(scope="module")
-def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Target, asyncio.AbstractEventLoop]]:
+def target(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[Target, asyncio.AbstractEventLoop]]:
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
@@ -40,7 +43,10 @@ def test_whatever_is_sent_what_goes_on_is_sound(target, rng):
         (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", True),
         (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", False),
         (b"GET / HTTP/1.1\r\nHost: a\r\nX: a\nb\r\n\r\n", False),
-        (b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", False),
+        (
+            b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+            False,
+        ),
         (b"GET a HTTP/1.1\r\nHost: a\r\n\r\n", False),
     ],
 )

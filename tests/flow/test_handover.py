@@ -64,7 +64,9 @@ async def test_the_way_goes_on(start, origin, connect, path, word, status, body)
 async def test_the_hooks_after_it_run_once(start, origin, connect):
     gateway = await start(PIPELINE, upstreams(origin), keys__toml="")
     client = await connect(gateway)
-    assert (await client.get("/", "X-Later: pass", "X-API-Key: wrong-key-of-somebody")).status == 401
+    assert (
+        await client.get("/", "X-Later: pass", "X-API-Key: wrong-key-of-somebody")
+    ).status == 401
     assert origin.heads == []
     assert (await client.get("/", "X-Later: pass")).status == 200
     assert "x-client-id" not in fields_of(origin.heads[0])

@@ -64,7 +64,9 @@ class Gateways:
     async def gateway(self, more: str = "", store: str = "", gateway: str = "") -> Client:
         """A gateway with a store it has read once, and a client of it."""
         pipeline = PIPELINE.format(store=store or self.url, more=more)
-        self.running: Gateway = await self.start(pipeline, f'[upstream.origin]\nurl = "{self.origin.url}"\n', gateway)
+        self.running: Gateway = await self.start(
+            pipeline, f'[upstream.origin]\nurl = "{self.origin.url}"\n', gateway
+        )
         client = await Client.connect(self.running.port)
         self.clients.append(client)
         return client
@@ -85,7 +87,9 @@ class Gateways:
         return int(found[1]) if found else 0
 
     def audience(self) -> int:
-        return int(self.server.command("PUBSUB", "NUMSUB", "gateway:{keys}:changes:4").split("\r\n:")[1])
+        return int(
+            self.server.command("PUBSUB", "NUMSUB", "gateway:{keys}:changes:4").split("\r\n:")[1]
+        )
 
 
 @pytest.fixture
@@ -188,7 +192,9 @@ async def test_many_who_ask_for_one_key_share_an_answer(world: Gateways):
     assert await status(client, secret) == 200
 
 
-async def test_without_pushes_a_change_takes_a_few_seconds(world: Gateways, monkeypatch: pytest.MonkeyPatch):
+async def test_without_pushes_a_change_takes_a_few_seconds(
+    world: Gateways, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(redis_feed, "EVERY", 0.05)
     listened = redis_feed.Feed._listen
 
@@ -208,7 +214,9 @@ async def test_without_pushes_a_change_takes_a_few_seconds(world: Gateways, monk
     await until(lambda: world.feed.subscribed)
 
 
-async def test_a_subscription_that_is_lost_comes_back_and_nothing_is_missed(world: Gateways, caplog: pytest.LogCaptureFixture):
+async def test_a_subscription_that_is_lost_comes_back_and_nothing_is_missed(
+    world: Gateways, caplog: pytest.LogCaptureFixture
+):
     key, secret = world.keys.create(Wish("acme"), time())
     client = await world.gateway()
     await world.following()
@@ -231,7 +239,12 @@ async def test_a_gap_and_nonsense_have_everything_read_again(world: Gateways):
         ring: StoreRing = world.kept(StoreRing)
         assert await status(client, secret) == 200 and ring.good
         world.server.command(
-            "EVAL", f"redis.call('SELECT', 4) return redis.call('SET', 'gateway:{{keys}}:version', {version})", "0"
+            "EVAL",
+            (
+                f"redis.call('SELECT', 4) return redis.call('SET', 'gateway:{{keys}}:version', "
+                f"{version})"
+            ),
+            "0",
         )
         world.server.command("PUBLISH", "gateway:{keys}:changes:4", message)
         await until(lambda: world.feed.version == int(version))  # noqa: B023
@@ -239,7 +252,9 @@ async def test_a_gap_and_nonsense_have_everything_read_again(world: Gateways):
     assert await status(client, secret) == 200
 
 
-async def test_a_change_while_the_answer_is_on_its_way(world: Gateways, monkeypatch: pytest.MonkeyPatch):
+async def test_a_change_while_the_answer_is_on_its_way(
+    world: Gateways, monkeypatch: pytest.MonkeyPatch
+):
     """What was read before a revocation is not what holds after it, in whichever order the two
     arrive."""
     key, secret = world.keys.create(Wish("acme"), time())
@@ -266,7 +281,9 @@ async def test_a_change_while_the_answer_is_on_its_way(world: Gateways, monkeypa
     assert done
 
 
-async def test_while_the_store_is_away_the_known_go_on(alone: Gateways, monkeypatch: pytest.MonkeyPatch):
+async def test_while_the_store_is_away_the_known_go_on(
+    alone: Gateways, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(key_ring, "TTL", 0.0)
     monkeypatch.setattr(store_ring, "TTL", 0.0)
     monkeypatch.setattr(store_ring, "AGAIN", 0.0)
@@ -280,7 +297,11 @@ async def test_while_the_store_is_away_the_known_go_on(alone: Gateways, monkeypa
     assert [await status(client, secret) for _ in range(3)] == [200] * 3
     for unknown in (other, key_file.with_checksum("bec_" + "0" * 56)):
         reply = await client.get("/", f"X-API-Key: {unknown}")
-        assert (reply.status, reply.fields["retry-after"], b"redis" in reply.body) == (503, "1", False)
+        assert (reply.status, reply.fields["retry-after"], b"redis" in reply.body) == (
+            503,
+            "1",
+            False,
+        )
     assert alone.running.telemetry.auth.get(("api_key", "unavailable")) == 2
 
     alone.server.start()  # empty: it was never written to disk
@@ -288,7 +309,9 @@ async def test_while_the_store_is_away_the_known_go_on(alone: Gateways, monkeypa
     assert [await status(client, one) for one in (secret, other)] == [401, 401]
 
 
-async def test_a_key_that_was_revoked_does_not_come_back_with_an_outage(alone: Gateways, monkeypatch: pytest.MonkeyPatch):
+async def test_a_key_that_was_revoked_does_not_come_back_with_an_outage(
+    alone: Gateways, monkeypatch: pytest.MonkeyPatch
+):
     key, secret = alone.keys.create(Wish("acme"), time())
     client = await alone.gateway()
     await alone.following()
@@ -319,7 +342,9 @@ async def test_known_keys_go_on_for_so_long(alone: Gateways, monkeypatch: pytest
     ring.good.clear()
     ring._wall = lambda: time() + 3605
     assert await status(client, secret) == 503
-    ring._confirmed = {presented: (key, since + 60) for presented, (key, since) in ring._confirmed.items()}
+    ring._confirmed = {
+        presented: (key, since + 60) for presented, (key, since) in ring._confirmed.items()
+    }
     assert (await status(client, secret), await status(client, ending)) == (200, 401)
 
 
@@ -364,7 +389,9 @@ async def test_last_uses_are_written_down(world: Gateways, monkeypatch: pytest.M
     assert world.keys.used()[key.id] == pytest.approx(time(), abs=10)
 
 
-async def test_a_key_that_makes_no_sense_is_nobodys(world: Gateways, caplog: pytest.LogCaptureFixture):
+async def test_a_key_that_makes_no_sense_is_nobodys(
+    world: Gateways, caplog: pytest.LogCaptureFixture
+):
     key, secret = world.keys.create(Wish("acme"), time())
     with store_client.connected(parse(world.url)) as plain:
         plain.hset(redis_keys.KEYS, key.digest.hex(), json.dumps({"id": "k"}))
@@ -373,14 +400,20 @@ async def test_a_key_that_makes_no_sense_is_nobodys(world: Gateways, caplog: pyt
     assert "a key cannot be used" in caplog.text
 
 
-async def test_reloads_keep_what_is_known_and_end_what_is_not_needed(world: Gateways, tmp_path: Path):
+async def test_reloads_keep_what_is_known_and_end_what_is_not_needed(
+    world: Gateways, tmp_path: Path
+):
     _, secret = world.keys.create(Wish("acme"), time())
     client = await world.gateway()
     await world.following()
     assert await status(client, secret) == 200
     ring, before = world.kept(StoreRing), world.lookups()
     assert (await world.running.runtime.reload()).ok
-    assert world.kept(StoreRing) is ring and await status(client, secret) == 200 and world.lookups() == before
+    assert (
+        world.kept(StoreRing) is ring
+        and await status(client, secret) == 200
+        and world.lookups() == before
+    )
     file = tmp_path / "pipelines" / "test.toml"
     file.write_text(file.read_text().replace('request = ["auth"]', "request = []"))
     assert (await world.running.runtime.reload()).ok
@@ -399,11 +432,15 @@ async def test_stores_that_are_none(start, store: str, said: str):
     from gateway.config.toml.problems import ConfigErrors
 
     with pytest.raises(ConfigErrors) as caught:
-        await start(PIPELINE.format(store=store, more=""), '[upstream.origin]\nurl = "http://127.0.0.1:1"\n')
+        await start(
+            PIPELINE.format(store=store, more=""), '[upstream.origin]\nurl = "http://127.0.0.1:1"\n'
+        )
     assert said in str(caught.value.problems[0])
 
 
-async def test_changes_of_keys_are_audited_by_whoever_hears_of_them(world: Gateways, tmp_path: Path):
+async def test_changes_of_keys_are_audited_by_whoever_hears_of_them(
+    world: Gateways, tmp_path: Path
+):
     await world.gateway(more="[auth.audit]\nfile = 'audit.log'")
     await world.following()
     key, _ = world.keys.create(Wish("acme"), time())
@@ -416,7 +453,12 @@ async def test_changes_of_keys_are_audited_by_whoever_hears_of_them(world: Gatew
     lines = [json.loads(line) for line in file.read_text().splitlines()]
     assert [(line["event"], line["outcome"], line["key"], line["client"]) for line in lines] == [
         ("key_change", outcome, id, "acme")
-        for outcome, id in (("created", key.id), ("created", new.id), ("rotated", key.id), ("revoked", key.id))
+        for outcome, id in (
+            ("created", key.id),
+            ("created", new.id),
+            ("rotated", key.id),
+            ("revoked", key.id),
+        )
     ]
     assert all(line["by"] and line["seen_by"] == f"gateway {os.getpid()}" for line in lines)
 
@@ -425,10 +467,17 @@ async def test_changes_of_keys_are_audited_by_whoever_hears_of_them(world: Gatew
 async def test_a_key_brings_its_limit(world: Gateways, counting: str, tmp_path: Path):
     """Created while the gateway runs, counted in the shared store, by key."""
     text = PIPELINE.replace('request = ["auth"]', 'request = ["auth", "rate_limit"]')
-    table = f'[rate_limit]\nlimit = 50\nwindow = "1h"\nalgorithm = "fixed_window"\nkey_limits = true\nmode = "{counting}"\n'
-    pipeline = f'name = "{tmp_path.name}"\n{text.format(store="redis", more="")}'.replace("[logging]", f"{table}[logging]")
+    table = (
+        f'[rate_limit]\nlimit = 50\nwindow = "1h"\nalgorithm = "fixed_window"\nkey_limits = '
+        f'true\nmode = "{counting}"\n'
+    )
+    pipeline = f'name = "{tmp_path.name}"\n{text.format(store="redis", more="")}'.replace(
+        "[logging]", f"{table}[logging]"
+    )
     upstreams = f'[upstream.origin]\nurl = "{world.origin.url}"\n'
-    world.running = await world.start(pipeline, upstreams, f'[store]\nurl = "{world.url}"\ndeadline = "1s"\n')
+    world.running = await world.start(
+        pipeline, upstreams, f'[store]\nurl = "{world.url}"\ndeadline = "1s"\n'
+    )
     client = await Client.connect(world.running.port)
     world.clients.append(client)
     await world.following()
@@ -441,7 +490,10 @@ async def test_a_key_brings_its_limit(world: Gateways, counting: str, tmp_path: 
         else:  # a lease may be one request in debt
             assert found[:3] == [200] * 3 and found[-2:] == [429] * 2
     reply = await client.get("/", f"X-API-Key: {secret}")
-    assert reply.fields["x-ratelimit-limit"] == "3" and reply.fields["ratelimit-policy"] == '"3/1h";q=3;w=3600'
+    assert (
+        reply.fields["x-ratelimit-limit"] == "3"
+        and reply.fields["ratelimit-policy"] == '"3/1h";q=3;w=3600'
+    )
     _, secret = world.keys.create(Wish("acme"), time())
     await until(lambda: world.feed.version == 3)
     assert (await client.get("/", f"X-API-Key: {secret}")).fields["x-ratelimit-limit"] == "50"
@@ -460,7 +512,9 @@ async def test_wherever_the_store_is(tmp_path: Path, origin: Origin, kind: Any):
         await gateway.start()
         client = await Client.connect(gateway.port)
         try:
-            feed = next(one for one in gateway.runtime.registry if isinstance(one, SharedKeys))._feed
+            feed = next(
+                one for one in gateway.runtime.registry if isinstance(one, SharedKeys)
+            )._feed
             await until(lambda: feed.subscribed and feed.version == 0)
             keys = RedisKeys(parse(servers.url))
             key, secret = keys.create(Wish("acme"), time())

@@ -1,4 +1,5 @@
-"""Clients that people use honour Retry-After and finish their work: urllib3's Retry, and tenacity."""
+"""Clients that people use honour Retry-After and finish their work: urllib3's Retry, and
+tenacity."""
 
 from __future__ import annotations
 
@@ -25,7 +26,9 @@ WORK = 6
 def by_urllib3(url: str) -> list[int]:
     """Statuses of everything that was asked, refusals included: those are in the history of the
     answer that came of them."""
-    retry = urllib3.Retry(total=5, status_forcelist=[429], respect_retry_after_header=True, backoff_factor=0)
+    retry = urllib3.Retry(
+        total=5, status_forcelist=[429], respect_retry_after_header=True, backoff_factor=0
+    )
     found = []
     with urllib3.PoolManager(retries=retry) as pool:
         for _ in range(WORK):
@@ -51,7 +54,11 @@ def by_tenacity(url: str) -> list[int]:
         assert isinstance(error, Refused)
         return error.seconds
 
-    @tenacity.retry(retry=tenacity.retry_if_exception_type(Refused), wait=wait, stop=tenacity.stop_after_attempt(5))
+    @tenacity.retry(
+        retry=tenacity.retry_if_exception_type(Refused),
+        wait=wait,
+        stop=tenacity.stop_after_attempt(5),
+    )
     def ask(pool: urllib3.PoolManager) -> None:
         answer = pool.request("GET", url, retries=False)
         found.append(answer.status)
@@ -65,14 +72,26 @@ def by_tenacity(url: str) -> list[int]:
 
 
 @pytest.mark.parametrize("client", [by_urllib3, by_tenacity])
-async def test_a_client_that_waits_as_told_is_admitted(start: Start, origin: Origin, client: Callable[[str], list[int]]):
-    tables = "\n".join(f'[rate_limit.{name}]\nkey = "ip"\n{table}' for name, table in LIMITS.items())
-    routes = "\n".join(f'[[route]]\npath = "/{name}"\nupstream = "origin"\nrequest = ["rate_limit.{name}"]' for name in LIMITS)
+async def test_a_client_that_waits_as_told_is_admitted(
+    start: Start, origin: Origin, client: Callable[[str], list[int]]
+):
+    tables = "\n".join(
+        f'[rate_limit.{name}]\nkey = "ip"\n{table}' for name, table in LIMITS.items()
+    )
+    routes = "\n".join(
+        f'[[route]]\npath = "/{name}"\nupstream = "origin"\nrequest = ["rate_limit.{name}"]'
+        for name in LIMITS
+    )
     gateway = await start(f"{tables}\n{routes}\n", f'[upstream.origin]\nurl = "{origin.url}"\n')
-    all_of_them = [asyncio.to_thread(client, f"http://127.0.0.1:{gateway.port}/{name}") for name in LIMITS]
+    all_of_them = [
+        asyncio.to_thread(client, f"http://127.0.0.1:{gateway.port}/{name}") for name in LIMITS
+    ]
     for name, found in zip(LIMITS, await asyncio.gather(*all_of_them), strict=True):
         assert found.count(200) == WORK, name
         refused = [place for place, status in enumerate(found) if status == 429]
         # A client that has waited as told is admitted. A slow machine may spread the work so that
         # none is refused.
-        assert all(found[place + 1] == 200 for place in refused) and len(refused) <= 2, (name, found)
+        assert all(found[place + 1] == 200 for place in refused) and len(refused) <= 2, (
+            name,
+            found,
+        )

@@ -13,15 +13,25 @@ from tests.redis import RedisServer, shared_redis
 
 __all__ = ["shared_redis"]
 
-TABLE = 'request = ["rate_limit"]\n[rate_limit]\nkey = "ip"\nlimit = 20\nwindow = "1h"\nalgorithm = "fixed_window"\nmode = "{}"\n'
+TABLE = (
+    'request = ["rate_limit"]\n[rate_limit]\nkey = "ip"\nlimit = 20\nwindow = '
+    '"1h"\nalgorithm = "fixed_window"\nmode = "{}"\n'
+)
 ROUTE = '[[route]]\nprefix = "/"\nupstream = "origin"\n'
 
 
-async def test_two_processes_share_a_limit(tmp_path: Path, origin: Origin, shared_redis: RedisServer):
+async def test_two_processes_share_a_limit(
+    tmp_path: Path, origin: Origin, shared_redis: RedisServer
+):
     store = f'[store]\nurl = "{shared_redis.url}"\ndeadline = "250ms"\n'
     for name, mode in (("one", "exact"), ("two", "exact"), ("three", "leased")):
         (tmp_path / name).mkdir()
-        write(tmp_path / name, TABLE.format(mode) + ROUTE, f'[upstream.origin]\nurl = "{origin.url}"\n', store)
+        write(
+            tmp_path / name,
+            TABLE.format(mode) + ROUTE,
+            f'[upstream.origin]\nurl = "{origin.url}"\n',
+            store,
+        )
     configs = [tmp_path / name / "gateway.toml" for name in ("one", "two", "three")]
     async with Process(configs[0]) as one, Process(configs[1]) as two, Process(configs[2]) as three:
         found: Counter[int] = Counter()

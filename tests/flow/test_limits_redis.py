@@ -63,7 +63,10 @@ async def run(tmp_path: Path, origin: Origin) -> AsyncIterator[Run]:
         for number in range(gateways):
             directory = tmp_path / str(number)
             directory.mkdir()
-            text = f'name = "{tmp_path.name}"\nrequest = ["rate_limit"]\n[rate_limit]\n{table}\n{ROUTES}'
+            text = (
+                f'name = "{tmp_path.name}"\nrequest = '
+                f'["rate_limit"]\n[rate_limit]\n{table}\n{ROUTES}'
+            )
             write(
                 directory,
                 text,
@@ -94,7 +97,9 @@ async def run(tmp_path: Path, origin: Origin) -> AsyncIterator[Run]:
 async def test_exact_is_exact_over_all_gateways(run: Run, shared_redis: RedisServer, table: str):
     one, two = await run(shared_redis.url, f'key = "ip"\n{table}', 2)
     assert (await one.client.get("/")).fields["x-ratelimit-remaining"] == "29"
-    found = Counter({200: 1}) + sum(await asyncio.gather(*(asker.ask(25) for asker in (one, two))), Counter())
+    found = Counter({200: 1}) + sum(
+        await asyncio.gather(*(asker.ask(25) for asker in (one, two))), Counter()
+    )
     refused = 403 if "quota" in table else 429
     assert found == {200: 30, refused: 21}
     message = await one.client.get("/limits")
@@ -113,7 +118,10 @@ async def test_all_rules_or_none_and_local_ones_are_given_back(run: Run, shared_
     (one,) = await run(shared_redis.url, table)
     assert await one.ask(10) == {200: 3, 429: 7}
     message = await one.client.get("/limits")
-    assert b'"policy":"wide","key":"ip","algorithm":"fixed_window","limit":20,"window":3600.0,"remaining":17' in message.body
+    assert (
+        b'"policy":"wide","key":"ip","algorithm":"fixed_window","limit":20,"window":3600.0,"remaining":17'
+        in message.body
+    )
     assert one.gateway.telemetry.rate_shadowed.get(("/", "planned")) == 9
 
 
@@ -121,7 +129,9 @@ async def test_slots_are_shared_and_given_back(run: Run, shared_redis: RedisServ
     one, two = await run(shared_redis.url, 'key = "ip"\nalgorithm = "concurrency"\nlimit = 1', 2)
     arrived, go = asyncio.Event(), asyncio.Event()
 
-    async def respond(origin: Origin, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    async def respond(
+        origin: Origin, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> bool:
         arrived.set()
         await go.wait()
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
@@ -142,7 +152,11 @@ async def test_leased_keeps_its_bounds(run: Run, shared_redis: RedisServer):
     share = 0.2
     askers = await run(
         shared_redis.url,
-        f'key = "ip"\nmode = "leased"\nlease = {share}\nlimit = 200\nwindow = "1h"\nalgorithm = "fixed_window"',
+        (
+            f'key = "ip"\nmode = "leased"\nlease = {share}\nlimit = 200\nwindow = '
+            f'"1h"\nalgorithm = '
+            f'"fixed_window"'
+        ),
         2,
     )
     found = sum(await asyncio.gather(*(asker.ask(200) for asker in askers)), Counter())
@@ -156,10 +170,19 @@ async def test_leased_keeps_its_bounds(run: Run, shared_redis: RedisServer):
     assert b'"mode":"leased"' in (await askers[0].client.get("/limits")).body
 
 
-async def test_a_fast_client_waits_for_the_settlement_instead_of_being_refused(run: Run, shared_redis: RedisServer):
-    (one,) = await run(shared_redis.url, 'key = "ip"\nmode = "leased"\nlease = 0.02\nlimit = 100\nwindow = "1h"')
+async def test_a_fast_client_waits_for_the_settlement_instead_of_being_refused(
+    run: Run, shared_redis: RedisServer
+):
+    (one,) = await run(
+        shared_redis.url, 'key = "ip"\nmode = "leased"\nlease = 0.02\nlimit = 100\nwindow = "1h"'
+    )
     clients = [await Client.connect(one.gateway.port) for _ in range(20)]
-    found = Counter([message.status for message in await asyncio.gather(*(client.get("/") for client in clients))])
+    found = Counter(
+        [
+            message.status
+            for message in await asyncio.gather(*(client.get("/") for client in clients))
+        ]
+    )
     for client in clients:
         client.close()
     assert found == {200: 20}
@@ -171,9 +194,17 @@ OUTAGES = [("local_share", {200: 10, 429: 5}), ("open", {200: 15}), ("closed", {
 @pytest.mark.parametrize("mode", ["exact", "leased"])
 @pytest.mark.parametrize(("policy", "expected"), OUTAGES)
 async def test_killed(
-    run: Run, redis: RedisServer, caplog: pytest.LogCaptureFixture, mode: str, policy: str, expected: dict[int, int]
+    run: Run,
+    redis: RedisServer,
+    caplog: pytest.LogCaptureFixture,
+    mode: str,
+    policy: str,
+    expected: dict[int, int],
 ):
-    table = f'key = "ip"\nmode = "{mode}"\non_store_failure = "{policy}"\nlimit = 20\nwindow = "1h"\nalgorithm = "fixed_window"'
+    table = (
+        f'key = "ip"\nmode = "{mode}"\non_store_failure = "{policy}"\nlimit = 20\nwindow = '
+        f'"1h"\nalgorithm = "fixed_window"'
+    )
     one, two = await run(redis.url, table, 2)
     for _ in range(3):
         await asyncio.gather(one.ask(), two.ask())
@@ -193,8 +224,14 @@ async def test_killed(
     assert b'"mode":"%s"' % mode.encode() in (await one.client.get("/limits")).body
 
 
-async def test_frozen_costs_the_first_requests_the_deadline_and_the_others_nothing(run: Run, redis: RedisServer):
-    (one,) = await run(redis.url, 'key = "ip"\non_store_failure = "open"\nlimit = 5\nwindow = "1h"', deadline="20ms")
+async def test_frozen_costs_the_first_requests_the_deadline_and_the_others_nothing(
+    run: Run, redis: RedisServer
+):
+    (one,) = await run(
+        redis.url,
+        'key = "ip"\non_store_failure = "open"\nlimit = 5\nwindow = "1h"',
+        deadline="20ms",
+    )
     assert await one.ask(2) == {200: 2}
     redis.freeze()
     assert await one.ask(link.BREAKS) == {200: link.BREAKS}
@@ -211,7 +248,9 @@ async def test_frozen_costs_the_first_requests_the_deadline_and_the_others_nothi
 async def test_slow_is_down_and_fast_again_is_up(run: Run, shared_redis: RedisServer):
     way = await Slow(shared_redis.port).start()
     (one,) = await run(
-        f"redis://127.0.0.1:{way.port}", 'key = "ip"\non_store_failure = "open"\nlimit = 50\nwindow = "1h"', deadline="100ms"
+        f"redis://127.0.0.1:{way.port}",
+        'key = "ip"\non_store_failure = "open"\nlimit = 50\nwindow = "1h"',
+        deadline="100ms",
     )
     assert await one.ask(2) == {200: 2}
     way.delay = 0.2
@@ -239,8 +278,12 @@ async def test_a_flushed_script_is_sent_again(run: Run, redis: RedisServer):
     assert await one.ask(4) == {200: 2, 429: 2}
 
 
-async def test_a_reload_keeps_the_connection_and_the_counts(run: Run, redis: RedisServer, tmp_path: Path):
-    (one,) = await run(redis.url, 'key = "ip"\nlimit = 5\nwindow = "1h"\nalgorithm = "fixed_window"')
+async def test_a_reload_keeps_the_connection_and_the_counts(
+    run: Run, redis: RedisServer, tmp_path: Path
+):
+    (one,) = await run(
+        redis.url, 'key = "ip"\nlimit = 5\nwindow = "1h"\nalgorithm = "fixed_window"'
+    )
     assert await one.ask(5) == {200: 5}
     store, file = one.store, tmp_path / "0" / "pipelines" / "test.toml"
     file.write_text(file.read_text().replace("limit = 5", "limit = 8"))
@@ -251,7 +294,9 @@ async def test_a_reload_keeps_the_connection_and_the_counts(run: Run, redis: Red
 
 
 @pytest.mark.parametrize("mode", ["exact", "leased"])
-async def test_a_reload_rescales_what_is_used(run: Run, redis: RedisServer, tmp_path: Path, mode: str):
+async def test_a_reload_rescales_what_is_used(
+    run: Run, redis: RedisServer, tmp_path: Path, mode: str
+):
     table = f'key = "ip"\nmode = "{mode}"\nlimit = 100\nwindow = "1h"\nalgorithm = "fixed_window"'
     one, two = await run(redis.url, table, 2)
     assert await one.ask(50) == {200: 50}
@@ -263,9 +308,9 @@ async def test_a_reload_rescales_what_is_used(run: Run, redis: RedisServer, tmp_
         message = await one.client.get("/limits")
         assert b'"limit":200' in message.body
         # A request that is one of 100 is two of 200; what two has on credit may be missing.
-        assert abs(int((await one.client.get("/")).fields["x-ratelimit-remaining"]) - (99 - 3 * number)) <= (
-            0 if mode == "exact" else 11
-        )
+        assert abs(
+            int((await one.client.get("/")).fields["x-ratelimit-remaining"]) - (99 - 3 * number)
+        ) <= (0 if mode == "exact" else 11)
         await two.ask(1)
     found = Counter[int]()
     for asker in (one, two):
@@ -288,7 +333,12 @@ async def test_the_limits_answer_knows_what_others_have_used(run: Run, redis: Re
         told = json.loads((await asker.client.get("/limits")).body)["limits"]
         return {each["policy"]: (each["remaining"], each["mode"]) for each in told}
 
-    expected = {"leased": (180, "leased"), "exact": (80, "exact"), "daily": (480, "leased"), "at-a-time": (5, "exact")}
+    expected = {
+        "leased": (180, "leased"),
+        "exact": (80, "exact"),
+        "daily": (480, "leased"),
+        "at-a-time": (5, "exact"),
+    }
     assert await left(one) == expected
     # What the first has on credit is used, to the second, until it comes back.
     assert abs((await left(two))["leased"][0] - 180) <= 10
@@ -300,7 +350,9 @@ async def test_the_limits_answer_knows_what_others_have_used(run: Run, redis: Re
 
 
 async def test_what_allows_nothing_needs_no_store(run: Run, redis: RedisServer):
-    (one,) = await run(redis.url, 'key = "ip"\nlimit = 0\nwindow = "1h"\non_store_failure = "closed"')
+    (one,) = await run(
+        redis.url, 'key = "ip"\nlimit = 0\nwindow = "1h"\non_store_failure = "closed"'
+    )
     redis.kill()
     message = await one.client.get("/")
     assert message.status == 429 and "retry-after" not in message.fields
@@ -320,7 +372,10 @@ async def test_wrong_passwords_and_readonly_servers_are_outages(run: Run, redis:
 
 async def test_a_password(run: Run, redis: RedisServer):
     redis.command("CONFIG", "SET", "requirepass", "right")
-    (one,) = await run(redis.url.replace("redis://", "redis://:right@") + "/2", 'key = "ip"\nlimit = 5\nwindow = "1h"')
+    (one,) = await run(
+        redis.url.replace("redis://", "redis://:right@") + "/2",
+        'key = "ip"\nlimit = 5\nwindow = "1h"',
+    )
     assert await one.ask(6) == {200: 5, 429: 1}
 
 
@@ -359,10 +414,14 @@ async def test_a_slot_that_a_frozen_server_takes_is_free_again(run: Run, redis: 
     await held_by_none(one)
 
 
-async def test_a_slot_that_is_let_go_during_an_outage_is_free_again(run: Run, redis: RedisServer, origin: Origin):
+async def test_a_slot_that_is_let_go_during_an_outage_is_free_again(
+    run: Run, redis: RedisServer, origin: Origin
+):
     (one,) = await run(redis.url, SLOT)
 
-    async def outage(_: Origin, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    async def outage(
+        _: Origin, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> bool:
         one.store.client.links[0].down("for a test")
         writer.write(OK)
         await writer.drain()
@@ -375,7 +434,9 @@ async def test_a_slot_that_is_let_go_during_an_outage_is_free_again(run: Run, re
     await held_by_none(one)
 
 
-async def test_a_slot_whose_client_leaves_before_it_is_given_is_free_again(run: Run, redis: RedisServer):
+async def test_a_slot_whose_client_leaves_before_it_is_given_is_free_again(
+    run: Run, redis: RedisServer
+):
     way = await Slow(redis.port).start()
     (one,) = await run(f"redis://127.0.0.1:{way.port}", SLOT, deadline="5s")
     assert await one.ask(1) == {200: 1}

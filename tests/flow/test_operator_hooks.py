@@ -1,4 +1,5 @@
-"""Hooks of an operator's own that do wrong: an error at once for their request, and nothing else."""
+"""Hooks of an operator's own that do wrong: an error at once for their request, and nothing
+else."""
 
 from __future__ import annotations
 
@@ -55,7 +56,9 @@ def build(config: dict[str, Any], context: Context) -> Hooks:
     return Hooks(**DOES[config["does"]])
 
 
-@pytest.mark.parametrize(("does", "status"), [(does, 504 if does == "no end" else 500) for does in DOES])
+@pytest.mark.parametrize(
+    ("does", "status"), [(does, 504 if does == "no end" else 500) for does in DOES]
+)
 async def test_each_is_an_error_at_once(start, connect, origin, caplog, does: str, status: int):
     upstreams = f'[upstream.origin]\nurl = "{origin.url}"\n'
     client = await connect(await start(PIPELINE.replace("DOES", does), upstreams))

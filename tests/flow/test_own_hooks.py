@@ -45,5 +45,7 @@ async def test_bodies_and_passwords(start, origin, connect, tmp_path, monkeypatc
     credentials = base64.b64encode(b"ann:correct horse").decode()
     lines = (f"Authorization: Basic {credentials}", "Content-Type: application/json")
     for status in (200, 200, 429):
-        assert (await client.get("/", *lines, method="POST", body=b'{"user": "ann"}')).status == status
+        assert (
+            await client.get("/", *lines, method="POST", body=b'{"user": "ann"}')
+        ).status == status
     assert tasks == []

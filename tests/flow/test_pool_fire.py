@@ -35,7 +35,9 @@ def in_turn(origin: Origin, *answers: bytes) -> None:
     """`origin` gives these answers one after the other, the last for ever."""
     left = list(answers)
 
-    async def respond(_: Origin, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    async def respond(
+        _: Origin, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> bool:
         writer.write(left.pop(0) if len(left) > 1 else left[0])
         return True
 
@@ -53,11 +55,16 @@ async def other():
     ("method", "lines", "sent"),
     [("PUT", (), 3), ("POST", (), 1), ("POST", ("Idempotency-Key: 7",), 3), ("PATCH", (), 1)],
 )
-async def test_a_body_goes_out_again_where_that_is_safe(start, origin, connect, method, lines, sent):
+async def test_a_body_goes_out_again_where_that_is_safe(
+    start, origin, connect, method, lines, sent
+):
     in_turn(origin, DOWN, DOWN, OK)
     client = await connect(await start(PLAIN, pool("origin", origin.url, more=FAST)))
     # The head alone at first: what follows has to be waited for, and kept.
-    head = "\r\n".join([f"{method} / HTTP/1.1", "Host: a", "Content-Length: 5", *lines]).encode() + b"\r\n\r\n"
+    head = (
+        "\r\n".join([f"{method} / HTTP/1.1", "Host: a", "Content-Length: 5", *lines]).encode()
+        + b"\r\n\r\n"
+    )
     await client.send(head)
     await asyncio.sleep(0)
     await client.send(b"hello")
@@ -106,10 +113,14 @@ async def test_a_retry_after_that_is_too_long_is_the_clients(start, origin, conn
 async def test_what_was_never_sent_needs_no_budget(start, origin, connect):
     gone = await Origin().start()
     await gone.stop()
-    more = 'balance = "round_robin"\nretry = { base_delay = "1h", max_delay = "1h", budget = 0.0 }\n'
+    more = (
+        'balance = "round_robin"\nretry = { base_delay = "1h", max_delay = "1h", budget = 0.0 }\n'
+    )
     gateway = await start(PLAIN, pool("origin", gone.url, origin.url, more=more))
     clients = [await connect(gateway) for _ in range(12)]
-    replies = await asyncio.gather(*(client.get("/", method="POST", body=b"x") for client in clients))
+    replies = await asyncio.gather(
+        *(client.get("/", method="POST", body=b"x") for client in clients)
+    )
     assert [reply.status for reply in replies] == [200] * 12
     assert len(origin.heads) == 12
 
@@ -118,16 +129,21 @@ async def test_a_post_is_not_sent_into_a_connection_that_has_ended(start, origin
     client = await connect(await start(PLAIN, pool("origin", origin.url)))
     assert (await client.get("/")).status == 200
     port = origin.port
-    await origin.stop()  # Its end is in the kernel, but the gateway's loop does not run before the POST does.
+    await (
+        origin.stop()
+    )  # Its end is in the kernel, but the gateway's loop does not run before the POST does.
     await origin.start(port)
     await client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx")
     assert (await client.read()).status == 200
 
 
 @pytest.mark.parametrize(
-    ("method", "reads", "sent"), [("POST", False, 1), ("GET", False, 1), ("POST", True, 1), ("GET", True, 2)]
+    ("method", "reads", "sent"),
+    [("POST", False, 1), ("GET", False, 1), ("POST", True, 1), ("GET", True, 2)],
 )
-async def test_what_was_not_received_goes_out_again(start, origin, connect, monkeypatch, method, reads, sent):
+async def test_what_was_not_received_goes_out_again(
+    start, origin, connect, monkeypatch, method, reads, sent
+):
     """The endpoint ends its connection: unseen before a request, or having read it. A POST is
     repeated only in the first case."""
     client = await connect(await start(PLAIN, pool("origin", origin.url)))
@@ -135,9 +151,13 @@ async def test_what_was_not_received_goes_out_again(start, origin, connect, monk
     monkeypatch.setattr(Connection, "has_unread_input", lambda self: False)
     if reads:
 
-        async def hang_up(_: Origin, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        async def hang_up(
+            _: Origin, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        ) -> bool:
             origin.respond = OK
-            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            writer.get_extra_info("socket").setsockopt(
+                socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+            )
             return False
 
         origin.respond = hang_up
@@ -150,7 +170,9 @@ async def test_what_was_not_received_goes_out_again(start, origin, connect, monk
     assert [head.split()[1] for head in origin.heads] == [b"/warm", *[b"/"] * sent]
 
 
-async def test_a_post_that_a_new_connection_did_not_take_goes_elsewhere(start, other, connect, monkeypatch):
+async def test_a_post_that_a_new_connection_did_not_take_goes_elsewhere(
+    start, other, connect, monkeypatch
+):
     """An endpoint that accepts and closes, as a balancer does that has nobody behind it."""
     opened: list[socket.socket] = []
 
@@ -173,7 +195,9 @@ async def test_a_post_that_a_new_connection_did_not_take_goes_elsewhere(start, o
 
 
 async def test_the_whole_of_it_takes_no_longer_than_total(start, origin, connect):
-    async def never(_: Origin, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    async def never(
+        _: Origin, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> bool:
         await asyncio.Event().wait()
         return False
 
@@ -187,7 +211,9 @@ async def test_the_whole_of_it_takes_no_longer_than_total(start, origin, connect
 
 async def test_the_fallback_answers_while_the_circuit_is_open(start, origin, other, connect):
     origin.respond = DOWN
-    more = 'circuit_breaker = { failure_threshold = 1, recovery_timeout = "1h" }\nfallback = "other"\n'
+    more = (
+        'circuit_breaker = { failure_threshold = 1, recovery_timeout = "1h" }\nfallback = "other"\n'
+    )
     gateway = await start(PLAIN, pool("origin", origin.url, more=more) + pool("other", other.url))
     client = await connect(gateway)
     assert (await client.get("/")).body == b"down"
@@ -199,22 +225,36 @@ async def test_the_fallback_answers_while_the_circuit_is_open(start, origin, oth
     assert gateway.reset_circuit("nobody") is None
 
 
-async def test_an_open_circuit_is_answered_for_by_what_is_stored_and_by_what_is_written_down(start, origin, connect):
+async def test_an_open_circuit_is_answered_for_by_what_is_stored_and_by_what_is_written_down(
+    start, origin, connect
+):
     fresh = answer(b"fresh", Cache_Control="max-age=0, stale-if-error=3600", ETag='"1"')
     in_turn(origin, fresh, DOWN)
-    lists = 'request = ["caching"]\nresponse = ["caching"]\nerror = ["error_handler", "fallback", "caching"]\n[caching]\n'
+    lists = (
+        'request = ["caching"]\nresponse = ["caching"]\nerror = ["error_handler", '
+        '"fallback", "caching"]\n[caching]\n'
+    )
     static = '[[fallback.responses]]\non = ["circuit_open"]\nstatus = 200\nbody = "written down"\n'
     more = 'circuit_breaker = { failure_threshold = 1, recovery_timeout = "1h" }\n'
-    client = await connect(await start(lists + static + PLAIN, pool("origin", origin.url, more=more)))
+    client = await connect(
+        await start(lists + static + PLAIN, pool("origin", origin.url, more=more))
+    )
     assert (await client.get("/stored")).body == b"fresh"
     assert (await client.get("/")).body == b"down"
     asked = len(origin.heads)
     stored, static_one = await client.get("/stored"), await client.get("/other")
-    assert (stored.status, stored.body, static_one.status, static_one.body) == (200, b"fresh", 200, b"written down")
+    assert (stored.status, stored.body, static_one.status, static_one.body) == (
+        200,
+        b"fresh",
+        200,
+        b"written down",
+    )
     assert len(origin.heads) == asked
 
 
-async def test_what_was_answered_is_the_answer_when_nobody_can_be_asked_again(start, origin, connect):
+async def test_what_was_answered_is_the_answer_when_nobody_can_be_asked_again(
+    start, origin, connect
+):
     origin.respond = answer(b"sorry", "503 Service Unavailable")
     more = FAST + 'circuit_breaker = { failure_threshold = 1, recovery_timeout = "1h" }\n'
     client = await connect(await start(PLAIN, pool("origin", origin.url, more=more)))
@@ -225,23 +265,32 @@ async def test_what_was_answered_is_the_answer_when_nobody_can_be_asked_again(st
 
 
 async def test_a_fallback_is_no_second_try(start, origin, other, connect):
-    async def hang_up(_: Origin, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    async def hang_up(
+        _: Origin, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> bool:
         return False
 
     origin.respond = hang_up
-    gateway = await start(PLAIN, pool("origin", origin.url, more='fallback = "other"\n') + pool("other", other.url))
+    gateway = await start(
+        PLAIN, pool("origin", origin.url, more='fallback = "other"\n') + pool("other", other.url)
+    )
     assert (await (await connect(gateway)).get("/")).status == 502
     assert not other.heads
 
 
 async def test_who_fails_more_than_its_peers_is_ejected(start, origin, other, connect):
     origin.respond = answer(b"", "500 Internal Server Error")
-    more = 'balance = "round_robin"\noutlier = { interval = "1ms", minimum_requests = 5, ejection_time = "1h" }\n'
+    more = (
+        'balance = "round_robin"\noutlier = { interval = "1ms", minimum_requests = 5, '
+        'ejection_time = "1h" }\n'
+    )
     gateway = await start(PLAIN, pool("origin", origin.url, other.url, more=more))
     client = await connect(gateway)
     for _ in range(30):
         await client.get("/")
-    assert [endpoint["status"] for endpoint in gateway.health()["upstreams"]["origin"]["endpoints"]] == ["ejected", "healthy"]
+    assert [
+        endpoint["status"] for endpoint in gateway.health()["upstreams"]["origin"]["endpoints"]
+    ] == ["ejected", "healthy"]
     assert (await client.get("/")).status == 200
     assert len(origin.heads) < 10
 
@@ -260,7 +309,11 @@ async def test_registered_services_are_asked_and_taken_out(start, origin, connec
 
 
 async def test_a_pool_may_be_found_in_a_file(start, origin, connect):
-    gateway = await start(PLAIN, '[upstream.origin]\ndiscover = { file = "found.json" }\n', found__json=f'["{origin.url}"]')
+    gateway = await start(
+        PLAIN,
+        '[upstream.origin]\ndiscover = { file = "found.json" }\n',
+        found__json=f'["{origin.url}"]',
+    )
     client = await connect(gateway)
     assert (await client.get("/")).status == 200
     upstreams = Path(gateway.runtime.path).parent / "upstreams.toml"
@@ -274,7 +327,9 @@ def waiting(origin: Origin) -> asyncio.Event:
     """`origin` answers when the event is set."""
     event = asyncio.Event()
 
-    async def respond(_: Origin, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    async def respond(
+        _: Origin, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> bool:
         await event.wait()
         writer.write(OK)
         return True
@@ -306,7 +361,9 @@ async def test_who_finds_all_full_waits_in_the_queue(start, origin, connect):
 async def test_nobody_waits_for_longer_than_the_queue_says(start, origin, connect):
     go = waiting(origin)
     more = 'queue = { timeout = "20ms" }\n'
-    endpoints = f'[upstream.origin]\nendpoints = [{{ url = "{origin.url}", max_connections = 1 }}]\n'
+    endpoints = (
+        f'[upstream.origin]\nendpoints = [{{ url = "{origin.url}", max_connections = 1 }}]\n'
+    )
     gateway = await start(PLAIN, endpoints + more)
     one, two = await connect(gateway), await connect(gateway)
     first = asyncio.create_task(one.get("/"))
@@ -330,7 +387,11 @@ async def test_a_route_takes_no_more_than_its_limit(start, origin, connect):
     other = asyncio.create_task(two.get("/"))
     await arrived(origin, 2)
     go.set()
-    assert [(await first).status, (await other).status, (await two.get("/few")).status] == [200, 200, 200]
+    assert [(await first).status, (await other).status, (await two.get("/few")).status] == [
+        200,
+        200,
+        200,
+    ]
 
 
 async def test_a_routes_limit_counts_over_a_reload_and_who_left(start, origin, connect):
@@ -341,7 +402,11 @@ async def test_a_routes_limit_counts_over_a_reload_and_who_left(start, origin, c
     asked = asyncio.create_task(one.get("/few"))
     await arrived(origin, 1)
     for limit, expected in ((1, 503), (2, 200)):
-        write(directory, LIMITED.format(limit), pool("origin", origin.url, more=f"max_idle = {limit}\n"))
+        write(
+            directory,
+            LIMITED.format(limit),
+            pool("origin", origin.url, more=f"max_idle = {limit}\n"),
+        )
         assert (await gateway.reload()).ok
         if expected == 200:
             go.set()
@@ -362,11 +427,17 @@ async def test_who_leaves_gives_a_routes_place_back(start, origin, connect):
         assert (await two.get("/few")).status == 200
 
 
-@pytest.mark.parametrize(("table", "line"), [('header = "X-User"', "X-User: {}"), ('cookie = "session"', "Cookie: session={}")])
+@pytest.mark.parametrize(
+    ("table", "line"),
+    [('header = "X-User"', "X-User: {}"), ('cookie = "session"', "Cookie: session={}")],
+)
 async def test_a_value_keeps_its_endpoint(start, origin, other, connect, table, line):
     more = f'balance = "hash"\nhash = {{ {table} }}\n'
     client = await connect(await start(PLAIN, pool("origin", origin.url, other.url, more=more)))
-    found = {value: {(await client.get("/", line.format(value))).body for _ in range(3)} for value in range(20)}
+    found = {
+        value: {(await client.get("/", line.format(value))).body for _ in range(3)}
+        for value in range(20)
+    }
     assert all(len(bodies) == 1 for bodies in found.values())
     assert {body for bodies in found.values() for body in bodies} == {b"ok", b"other"}
 
@@ -376,7 +447,9 @@ async def test_endpoints_are_told_how_much_time_there_is(start, origin, connect,
     more = 'deadline_header = "X-Left-Ms"\ntimeouts.total = "10s"\n'
     client = await connect(await start(PLAIN, pool("origin", origin.url, more=more)))
     for _ in range(2):
-        await client.get("/", "X-Left-Ms: 99999", method="GET" if body is None else "PUT", body=body)
+        await client.get(
+            "/", "X-Left-Ms: 99999", method="GET" if body is None else "PUT", body=body
+        )
     for head in origin.heads:
         assert 9000 < int(fields_of(head)["x-left-ms"]) <= 10000
 

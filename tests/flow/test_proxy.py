@@ -19,7 +19,11 @@ def upstreams(*origins: Origin, more: str = "") -> str:
 
 async def test_a_request_crosses_and_its_answer_comes_back(start, origin, connect):
     origin.respond = answer(
-        b"hello", Content_Type="text/plain", X_Own="1", Connection="x-own, keep-alive", Keep_Alive="timeout=5"
+        b"hello",
+        Content_Type="text/plain",
+        X_Own="1",
+        Connection="x-own, keep-alive",
+        Keep_Alive="timeout=5",
     )
     gateway = await start(PLAIN, upstreams(origin))
     client = await connect(gateway)
@@ -58,7 +62,16 @@ async def test_what_only_the_gateway_may_say_is_stripped(start, origin, connect)
         "X-Request-ID: mine-1",
     )
     text = origin.heads[0].decode().lower()
-    for gone in ("x-client-id", "x_client_id", "6.6.6.6", "proxy:", "x-secret", "te:", "upgrade", "connection"):
+    for gone in (
+        "x-client-id",
+        "x_client_id",
+        "6.6.6.6",
+        "proxy:",
+        "x-secret",
+        "te:",
+        "upgrade",
+        "connection",
+    ):
         assert gone not in text
     assert fields_of(origin.heads[0])["x-request-id"] == "mine-1"
 
@@ -89,7 +102,9 @@ async def test_a_small_body_goes_with_its_head(start, origin, connect, method):
 
 async def test_a_chunked_body_is_framed_anew(start, origin, connect):
     client = await connect(await start(PLAIN, upstreams(origin)))
-    await client.send(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3;ext=1\r\nabc\r\n")
+    await client.send(
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3;ext=1\r\nabc\r\n"
+    )
     await client.send(b"4\r\ndefg\r\n0\r\nTrailer: x\r\n\r\n")
     assert (await client.read()).status == 200
     assert origin.bodies == [b"abcdefg"]
@@ -100,7 +115,10 @@ async def test_large_bodies_pass_both_ways_unchanged(start, connect):
     sent = bytes(range(256)) * 8192
 
     async def echo(origin, head, reader, writer):
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(origin.bodies[-1]) + origin.bodies[-1])
+        writer.write(
+            b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(origin.bodies[-1])
+            + origin.bodies[-1]
+        )
         await writer.drain()
         return True
 
@@ -115,7 +133,9 @@ async def test_large_bodies_pass_both_ways_unchanged(start, connect):
 
 async def test_expect_100_continue_is_answered_when_the_body_is_wanted(start, origin, connect):
     client = await connect(await start(PLAIN, upstreams(origin)))
-    await client.send(b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n")
+    await client.send(
+        b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"
+    )
     assert (await client.head())[0] == 100
     await client.send(b"abc")
     assert (await client.read()).status == 200
@@ -147,7 +167,10 @@ async def test_a_chunked_answer_streams_as_it_comes(start, connect):
     step = asyncio.Event()
 
     async def events(origin, head, reader, writer):
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+        writer.write(
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: "
+            b"chunked\r\n\r\n"
+        )
         writer.write(b"9\r\ndata: 1\n\n\r\n")
         await step.wait()
         writer.write(b"9\r\ndata: 2\n\n\r\n0\r\n\r\n")
@@ -219,7 +242,10 @@ async def test_an_answer_that_is_not_http_is_a_502(start, origin, connect, wrong
     origin.respond = wrong
     client = await connect(await start(PLAIN, upstreams(origin)))
     reply = await client.get("/")
-    assert (reply.status, reply.fields["proxy-status"]) == (502, "gateway; error=http_protocol_error")
+    assert (reply.status, reply.fields["proxy-status"]) == (
+        502,
+        "gateway; error=http_protocol_error",
+    )
 
 
 async def test_bytes_after_an_answer_are_never_taken_for_the_next(start, origin, connect):
@@ -230,7 +256,10 @@ async def test_bytes_after_an_answer_are_never_taken_for_the_next(start, origin,
 
 
 async def test_interim_answers_are_skipped(start, origin, connect):
-    origin.respond = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n" + answer(b"final")
+    origin.respond = (
+        b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n"
+        + answer(b"final")
+    )
     client = await connect(await start(PLAIN, upstreams(origin)))
     reply = await client.get("/")
     assert (reply.status, reply.body) == (200, b"final")
@@ -283,7 +312,9 @@ async def test_a_stale_connection_is_replaced_without_anyone_noticing(start, con
         nonlocal served
         served += 1
         if served % 2 == 0:
-            return False  # The connection was kept, and is closed just when the next request arrives.
+            return (
+                False  # The connection was kept, and is closed just when the next request arrives.
+            )
         writer.write(answer(b"ok"))
         return True
 
@@ -299,7 +330,9 @@ async def test_a_stale_connection_is_replaced_without_anyone_noticing(start, con
         await origin.stop()
 
 
-async def test_refused_reset_and_slow_upstreams_have_their_own_answers(start, connect, unused_tcp_port):
+async def test_refused_reset_and_slow_upstreams_have_their_own_answers(
+    start, connect, unused_tcp_port
+):
     async def never(origin, head, reader, writer):
         if b"/reset" in head:
             return False
@@ -313,7 +346,8 @@ async def test_refused_reset_and_slow_upstreams_have_their_own_answers(start, co
             f'[upstream.slow]\nurl = "{origin.url}"\ntimeouts = {{ read = "150ms" }}\n'
         )
         routes = (
-            '[[route]]\nprefix = "/dead"\nupstream = "dead"\n[[route]]\nprefix = "/"\nupstream = "slow"\n'
+            '[[route]]\nprefix = "/dead"\nupstream = "dead"\n[[route]]\nprefix = "/"\nupstream = '
+            '"slow"\n'
             '[[route]]\npath = "/total"\nupstream = "slow"\ntimeout = "50ms"\n'
         )
         gateway = await start(routes, text)
@@ -325,7 +359,10 @@ async def test_refused_reset_and_slow_upstreams_have_their_own_answers(start, co
             ("/total", 504, "http_response_timeout"),
         ):
             reply = await client.get(path)
-            assert (reply.status, reply.fields["proxy-status"]) == (status, f"gateway; error={error}"), path
+            assert (reply.status, reply.fields["proxy-status"]) == (
+                status,
+                f"gateway; error={error}",
+            ), path
     finally:
         await origin.stop()
 
@@ -333,7 +370,8 @@ async def test_refused_reset_and_slow_upstreams_have_their_own_answers(start, co
 async def test_retries_go_to_another_endpoint(start, origin, connect, unused_tcp_port):
     dead = f'{{ url = "http://127.0.0.1:{unused_tcp_port}", weight = 100 }}'
     text = (
-        f'[upstream.origin]\nendpoints = [{dead}, {{ url = "{origin.url}" }}]\nretry = {{ attempts = 2, base_delay = "1ms" }}\n'
+        f'[upstream.origin]\nendpoints = [{dead}, {{ url = "{origin.url}" }}]\nretry = '
+        f'{{ attempts = 2, base_delay = "1ms" }}\n'
     )
     gateway = await start(PLAIN, text)
     client = await connect(gateway)
@@ -361,8 +399,12 @@ async def test_pipelined_requests_are_answered_in_order(start, connect):
     origin = await Origin(echo).start()
     try:
         client = await connect(await start(PLAIN, upstreams(origin)))
-        await client.send(b"".join(b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % number for number in range(20)))
-        assert [(await client.read()).body for _ in range(20)] == [b"/%d" % number for number in range(20)]
+        await client.send(
+            b"".join(b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % number for number in range(20))
+        )
+        assert [(await client.read()).body for _ in range(20)] == [
+            b"/%d" % number for number in range(20)
+        ]
     finally:
         await origin.stop()
 
@@ -387,7 +429,8 @@ async def test_a_slow_reader_holds_the_upstream_back(start, connect):
         await client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
         await client.reader.readuntil(b"\r\n\r\n")
         last = -1
-        while sent != last:  # Until nothing moves any more: everything between the two ends is full.
+        # Until nothing moves any more: everything between the two ends is full.
+        while sent != last:
             last = sent
             await asyncio.sleep(0.2)
         assert sent < 30_000_000

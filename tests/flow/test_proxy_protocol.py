@@ -20,7 +20,13 @@ from tests.until import until
 LISTEN = "[listen]\nport = 0\nproxy_protocol = true\n"
 GET = b"GET / HTTP/1.1\r\nHost: gateway.test\r\n\r\n"
 TEXT = b"PROXY TCP4 192.0.2.7 10.0.0.1 12345 443\r\n"
-BINARY = SIGNATURE + b"\x21\x11\x00\x0c" + IPv4Address("192.0.2.7").packed + IPv4Address("10.0.0.1").packed + b"\0\1\0\2"
+BINARY = (
+    SIGNATURE
+    + b"\x21\x11\x00\x0c"
+    + IPv4Address("192.0.2.7").packed
+    + IPv4Address("10.0.0.1").packed
+    + b"\0\1\0\2"
+)
 LOCAL = SIGNATURE + b"\x20\x00\x00\x00"
 
 
@@ -50,7 +56,9 @@ async def test_without_an_address_the_sockets_own_counts(start, origin, connect,
     assert fields_of(origin.heads[0])["x-forwarded-for"] == "127.0.0.1"
 
 
-@pytest.mark.parametrize("data", [GET, b"PROXY TCP4 a b c d\r\n" + GET, SIGNATURE + b"\x21\x11\xff\xff" + GET, b"PROXY "])
+@pytest.mark.parametrize(
+    "data", [GET, b"PROXY TCP4 a b c d\r\n" + GET, SIGNATURE + b"\x21\x11\xff\xff" + GET, b"PROXY "]
+)
 async def test_without_a_preamble_there_is_no_connection(start, origin, connect, data):
     gateway = await start(PLAIN, upstreams(origin), LISTEN + '[server]\nheader_timeout = "400ms"\n')
     client = await connect(gateway)
@@ -70,7 +78,9 @@ async def test_a_client_that_leaves_within_its_preamble_is_forgotten(start, orig
 
 @pytest.mark.parametrize(("networks", "ok"), [("127.0.0.0/8", True), ("10.0.0.0/8", False)])
 async def test_only_trusted_proxies_may_speak_for_others(start, origin, connect, networks, ok):
-    gateway = await start(PLAIN, upstreams(origin), f'[server]\ntrusted_proxies = ["{networks}"]\n' + LISTEN)
+    gateway = await start(
+        PLAIN, upstreams(origin), f'[server]\ntrusted_proxies = ["{networks}"]\n' + LISTEN
+    )
     client = await connect(gateway)
     await client.send(TEXT + GET)
     if ok:
@@ -84,7 +94,9 @@ async def test_only_trusted_proxies_may_speak_for_others(start, origin, connect,
 
 
 async def test_limits_are_for_the_address_in_the_preamble(start, origin, connect):
-    gateway = await start(PLAIN, upstreams(origin), "[server]\nmax_connections_per_ip = 1\n" + LISTEN)
+    gateway = await start(
+        PLAIN, upstreams(origin), "[server]\nmax_connections_per_ip = 1\n" + LISTEN
+    )
     statuses = []
     for number in (7, 8, 7):
         client = await connect(gateway)
@@ -96,7 +108,9 @@ async def test_limits_are_for_the_address_in_the_preamble(start, origin, connect
 async def test_it_comes_before_tls(start, origin, connect, tmp_path):
     authority = Authority(tmp_path)
     authority.issue("edge", "gateway.test")
-    gateway = await start(PLAIN, upstreams(origin), LISTEN + 'tls = { certificate = "edge.pem", key = "edge.key" }\n')
+    gateway = await start(
+        PLAIN, upstreams(origin), LISTEN + 'tls = { certificate = "edge.pem", key = "edge.key" }\n'
+    )
     reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
     writer.write(BINARY)
     await writer.start_tls(authority.trusting(), server_hostname="gateway.test")
@@ -107,11 +121,15 @@ async def test_it_comes_before_tls(start, origin, connect, tmp_path):
     assert (fields["x-forwarded-for"], fields["x-forwarded-proto"]) == ("192.0.2.7", "https")
 
 
-async def test_over_tls_one_connection_too_many_is_closed_before_the_handshake(start, origin, connect, tmp_path):
+async def test_over_tls_one_connection_too_many_is_closed_before_the_handshake(
+    start, origin, connect, tmp_path
+):
     authority = Authority(tmp_path)
     authority.issue("edge", "gateway.test")
     text = "[server]\nmax_connections = 1\n" + LISTEN.replace("proxy_protocol = true\n", "")
-    gateway = await start(PLAIN, upstreams(origin), text + 'tls = { certificate = "edge.pem", key = "edge.key" }\n')
+    gateway = await start(
+        PLAIN, upstreams(origin), text + 'tls = { certificate = "edge.pem", key = "edge.key" }\n'
+    )
     first = await connect(gateway, authority.trusting())
     assert (await first.get("/")).status == 200
     with pytest.raises(ConnectionError):
@@ -123,7 +141,9 @@ async def test_over_tls_one_connection_too_many_is_closed_before_the_handshake(s
 async def test_a_reset_before_anything_was_said_harms_nobody(start, origin, connect):
     gateway = await start(PLAIN, upstreams(origin), LISTEN)
     rude = await connect(gateway)
-    rude.writer.get_extra_info("socket").setsockopt(1, 13, struct.pack("ii", 1, 0))  # SOL_SOCKET, SO_LINGER
+    rude.writer.get_extra_info("socket").setsockopt(
+        1, 13, struct.pack("ii", 1, 0)
+    )  # SOL_SOCKET, SO_LINGER
     rude.writer.transport.abort()
     client = await connect(gateway)
     await client.send(TEXT + GET)
@@ -133,7 +153,12 @@ async def test_a_reset_before_anything_was_said_harms_nobody(start, origin, conn
 async def test_adding_tls_waits_for_the_next_start(start, origin, connect, tmp_path):
     Authority(tmp_path).issue("edge", "gateway.test")
     gateway = await start(PLAIN, upstreams(origin), LISTEN)
-    write(tmp_path, PLAIN, upstreams(origin), LISTEN + 'tls = { certificate = "edge.pem", key = "edge.key" }\n')
+    write(
+        tmp_path,
+        PLAIN,
+        upstreams(origin),
+        LISTEN + 'tls = { certificate = "edge.pem", key = "edge.key" }\n',
+    )
     outcome = await gateway.reload()
     assert outcome.ok and "[listen] changed (takes effect at the next start)" in outcome.changes
     client = await connect(gateway)

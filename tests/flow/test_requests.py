@@ -49,7 +49,9 @@ async def fault(port: int, origin: Origin, case: Case, split: int | None = None)
                 return "the connection goes on"
         else:
             await client.send(AFTER)
-            if (await client.read()).status != 200 or not origin.heads.pop().startswith(b"GET /after "):
+            if (await client.read()).status != 200 or not origin.heads.pop().startswith(
+                b"GET /after "
+            ):
                 return "the connection is out of step"
             origin.bodies.pop()
         return difference(origin, case)
@@ -64,7 +66,9 @@ def difference(origin: Origin, case: Case) -> str | None:
     if case.broken:
         return None if not origin.bodies else f"a body with an end: {origin.bodies}"
     heads = tuple(_ID.sub(b"\r\nX-Request-ID: *\r\n", one) for one in origin.heads)
-    expected = tuple(one.replace(b"Host: *", b"Host: 127.0.0.1:%d" % origin.port) for one in case.received)
+    expected = tuple(
+        one.replace(b"Host: *", b"Host: 127.0.0.1:%d" % origin.port) for one in case.received
+    )
     if heads != expected:
         return f"received {heads}, not {expected}"
     return None if tuple(origin.bodies) == case.bodies else f"received bodies {origin.bodies}"
@@ -72,7 +76,11 @@ def difference(origin: Origin, case: Case) -> str | None:
 
 def complaints(caplog: pytest.LogCaptureFixture) -> list[str]:
     """Tracebacks and errors in the log."""
-    return [record.getMessage() for record in caplog.records if record.exc_info or record.levelno >= logging.ERROR]
+    return [
+        record.getMessage()
+        for record in caplog.records
+        if record.exc_info or record.levelno >= logging.ERROR
+    ]
 
 
 def test_the_corpus_is_large_enough_and_names_each_case_once():
@@ -121,7 +129,9 @@ def later(event: asyncio.Event):
     return respond
 
 
-@pytest.mark.parametrize("sent", [head(GET, HOST), head(GET, HOST, b"Connection: close"), head(b"GET / HTTP/1.0")])
+@pytest.mark.parametrize(
+    "sent", [head(GET, HOST), head(GET, HOST, b"Connection: close"), head(b"GET / HTTP/1.0")]
+)
 async def test_a_half_closed_client_gets_its_answer(start, origin, connect, sent):
     client = await connect(await start(PLAIN, upstreams(origin)))
     client.writer.write(sent)
@@ -208,7 +218,9 @@ async def test_a_body_that_comes_in_pieces_is_passed_on_as_it_comes(start, origi
 
 
 @pytest.mark.parametrize("rest", [b"d" * 6, b"", b"\x00" * 200_000])
-async def test_an_early_answer_ends_the_connection_unless_the_body_comes(start, connect, caplog, rest):
+async def test_an_early_answer_ends_the_connection_unless_the_body_comes(
+    start, connect, caplog, rest
+):
     async def respond(origin, head, reader, writer):
         writer.write(answer(b"no", "403 Forbidden"))
         await writer.drain()
@@ -243,13 +255,18 @@ TRACE_ID = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
         ((f"traceparent: ff{TRACE_ID[2:]}", "tracestate: a=b"), False),
         ((f"traceparent: {TRACE_ID.upper()}", "tracestate: a=b"), False),
         ((f"traceparent: 00-{'0' * 32}-b7ad6b7169203331-01", "tracestate: a=b"), False),
-        ((f"traceparent: 00-0af7651916cd43dd8448eb211c80319c-{'0' * 16}-01", "tracestate: a=b"), False),
+        (
+            (f"traceparent: 00-0af7651916cd43dd8448eb211c80319c-{'0' * 16}-01", "tracestate: a=b"),
+            False,
+        ),
         (("traceparent: 1", "tracestate: a=b"), False),
         ((f"traceparent: {TRACE_ID}", f"traceparent: {TRACE_ID}", "tracestate: a=b"), False),
         (("tracestate: a=b",), False),
     ],
 )
-async def test_a_valid_trace_is_continued_and_another_dropped(start, origin, connect, lines, passes):
+async def test_a_valid_trace_is_continued_and_another_dropped(
+    start, origin, connect, lines, passes
+):
     client = await connect(await start(PLAIN, upstreams(origin)))
     assert (await client.get("/", *lines)).status == 200
     fields = fields_of(origin.heads[0])
@@ -260,13 +277,18 @@ async def test_trace_needs_a_route_that_names_it_and_shows_no_credentials(start,
     routes = '[[route]]\nprefix = "/"\nupstream = "origin"\nmethods = ["GET", "TRACE"]\n'
     client = await connect(await start(routes, upstreams(origin)))
     secrets = ("Authorization: Bearer x", "Cookie: a=b", "X-API-Key: k")
-    assert (await client.get("/a?b", *secrets, "X: y", "Max-Forwards: 1", method="TRACE")).status == 200
+    assert (
+        await client.get("/a?b", *secrets, "X: y", "Max-Forwards: 1", method="TRACE")
+    ).status == 200
     fields = fields_of(origin.heads[0])
     assert (fields["x"], fields["max-forwards"]) == ("y", "0")
     assert not {"authorization", "cookie", "x-api-key"} & fields.keys()
     reply = await client.get("/a?b", *secrets, "X: y", "Max-Forwards: 0", method="TRACE")
     assert (reply.status, reply.fields["content-type"]) == (200, "message/http")
-    assert reply.body == b"TRACE /a?b HTTP/1.1\r\nHost: gateway.test\r\nX: y\r\nMax-Forwards: 0\r\n\r\n"
+    assert (
+        reply.body
+        == b"TRACE /a?b HTTP/1.1\r\nHost: gateway.test\r\nX: y\r\nMax-Forwards: 0\r\n\r\n"
+    )
     assert len(origin.heads) == 1
     assert (await client.get("/", method="TRACE", body=b"a")).status == 400
 
@@ -298,7 +320,11 @@ async def test_fields_that_a_connection_repeats(start, origin, connect):
         assert (await client.read()).status == 200
     await client.send(b"GET /with HTTP/1.1\r\n%bX-More: 1\r\n\r\n" % fields)
     assert (await client.read()).status == 200
-    for sent in (b"GET /a HTTP/1.1\r\n%b\r\n", b"GET /b HTTP/1.1\r\n%b\r\n", b"GET /c HTTP/1.1\r\n%b\r\n"):
+    for sent in (
+        b"GET /a HTTP/1.1\r\n%b\r\n",
+        b"GET /b HTTP/1.1\r\n%b\r\n",
+        b"GET /c HTTP/1.1\r\n%b\r\n",
+    ):
         await client.send(sent % fields)
         assert (await client.read()).status == 200
     pipelined = b"GET /d HTTP/1.1\r\n%b\r\nGET /e HTTP/1.1\r\n%b\r\n" % (fields, fields)
@@ -309,7 +335,16 @@ async def test_fields_that_a_connection_repeats(start, origin, connect):
     await client.send(b"GET /#g HTTP/1.1\r\n%b\r\n" % fields)
     assert (await client.read()).status == 400
     targets = [one.split(b" ")[1].decode() for one in origin.heads]
-    assert targets == [*(f"/{n}?n={n}" for n in range(5)), "/with", "/a", "/b", "/c", "/d", "/e", "/f"]
+    assert targets == [
+        *(f"/{n}?n={n}" for n in range(5)),
+        "/with",
+        "/a",
+        "/b",
+        "/c",
+        "/d",
+        "/e",
+        "/f",
+    ]
     assert all(fields_of(one)["x-key"] == "1" for one in origin.heads)
     assert len({fields_of(one)["x-request-id"] for one in origin.heads}) == len(origin.heads)
     assert [("x-more" in fields_of(one)) for one in origin.heads].count(True) == 1

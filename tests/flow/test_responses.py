@@ -56,7 +56,13 @@ class Scripted(Origin):
         self.connections = 0
         self.heads.clear()
 
-    async def _play(self, origin: Origin, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    async def _play(
+        self,
+        origin: Origin,
+        head: bytes,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> bool:
         if b"/again " in head:
             writer.write(FINE)
             return True
@@ -97,11 +103,17 @@ def verdict(case: Case, message: Message | None) -> str:
     if message is None:
         return "" if case.status == BROKEN else "no answer at all"
     if case.status == BROKEN:
-        return "" if not message.whole or message.status == 502 else f"a whole {message.status}: {message.body!r}"
+        return (
+            ""
+            if not message.whole or message.status == 502
+            else f"a whole {message.status}: {message.body!r}"
+        )
     if not message.whole:
         return "broken off"
     if case.status == BAD:
-        fine = message.status == 502 and message.fields["proxy-status"].startswith("gateway; error=")
+        fine = message.status == 502 and message.fields["proxy-status"].startswith(
+            "gateway; error="
+        )
         return "" if fine else f"{message.status}: {message.body!r}"
     if (message.status, message.body) != (case.status, case.body):
         return f"{message.status}: {message.body!r}"
@@ -131,16 +143,30 @@ async def test_the_corpus(start, scripted, connect, caplog):
             if body != b"fine":
                 problem = f"the next request got {body!r}"
             elif (scripted.connections == used) != case.kept:
-                problem = "its connection was used again" if not case.kept else "its connection was not used again"
+                problem = (
+                    "its connection was used again"
+                    if not case.kept
+                    else "its connection was not used again"
+                )
         gateway.runtime.snapshot.pools["origin"].endpoints[0].close_idle()
         if problem:
             wrong.append(f"{case.name}: {problem}")
     assert not wrong, "\n".join(wrong)
-    assert not [record for record in caplog.records if record.exc_info or record.levelno >= logging.ERROR]
+    assert not [
+        record for record in caplog.records if record.exc_info or record.levelno >= logging.ERROR
+    ]
     assert gateway.runtime.snapshot.pools["origin"].in_flight == 0
 
 
-SAMPLE = [STATUS_LINE[0], FIELDS[0], FIELDS[10], *LENGTH[1:3], LENGTH[-5], *CODINGS[7:9], CODINGS[1]]
+SAMPLE = [
+    STATUS_LINE[0],
+    FIELDS[0],
+    FIELDS[10],
+    *LENGTH[1:3],
+    LENGTH[-5],
+    *CODINGS[7:9],
+    CODINGS[1],
+]
 SAMPLE += [INTERIM[1], INTERIM[4], INTERIM[8]]
 
 
@@ -180,16 +206,22 @@ async def test_cut_at_every_position(start, scripted, connect, name, reset):
 
 
 CACHED = (
-    'request = ["caching"]\nresponse = ["caching", "compression"]\n[caching]\ndefault_ttl = "60s"\n[compression]\nminimum = 1\n'
-    + PLAIN
+    'request = ["caching"]\nresponse = ["caching", "compression"]\n[caching]\ndefault_ttl = '
+    '"60s"\n[compression]\nminimum = 1\n'
+) + PLAIN
+
+
+@pytest.mark.parametrize(
+    "case", [CODINGS[-15], CODINGS[-8], LENGTH[-8], LENGTH[-7]], ids=lambda case: case.name
 )
-
-
-@pytest.mark.parametrize("case", [CODINGS[-15], CODINGS[-8], LENGTH[-8], LENGTH[-7]], ids=lambda case: case.name)
-async def test_what_breaks_off_is_neither_stored_nor_finished_by_a_coding(start, scripted, connect, case):
+async def test_what_breaks_off_is_neither_stored_nor_finished_by_a_coding(
+    start, scripted, connect, case
+):
     assert case.status == BROKEN or case.status == BAD
     gateway = await start(CACHED, upstream(scripted))
-    typed = case.answer.replace(b"\r\n", b"\r\nContent-Type: text/plain\r\nCache-Control: max-age=60\r\n", 1)
+    typed = case.answer.replace(
+        b"\r\n", b"\r\nContent-Type: text/plain\r\nCache-Control: max-age=60\r\n", 1
+    )
     scripted.plan(typed, ends=case.ends)
     for _ in range(2):
         client = await connect(gateway)
@@ -237,7 +269,9 @@ EARLY = [
 
 @pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
 @pytest.mark.parametrize(("name", "early", "status"), EARLY, ids=[row[0] for row in EARLY])
-async def test_an_early_answer_reaches_the_client_and_ends_both_connections(start, connect, chunked, name, early, status):
+async def test_an_early_answer_reaches_the_client_and_ends_both_connections(
+    start, connect, chunked, name, early, status
+):
     async def respond(origin, head, reader, writer):
         writer.write(early)
         await writer.drain()
@@ -250,7 +284,10 @@ async def test_an_early_answer_reaches_the_client_and_ends_both_connections(star
         client = await connect(gateway)
         framing = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: 1000000"
         await client.send(
-            b"POST / HTTP/1.1\r\nHost: a\r\n" + framing + b"\r\n\r\n" + (b"5\r\nhello\r\n" if chunked else b"hello")
+            b"POST / HTTP/1.1\r\nHost: a\r\n"
+            + framing
+            + b"\r\n\r\n"
+            + (b"5\r\nhello\r\n" if chunked else b"hello")
         )
         message = await client.read()
         assert (message.status, message.whole) == (status, True)
@@ -260,13 +297,16 @@ async def test_an_early_answer_reaches_the_client_and_ends_both_connections(star
         client = await connect(gateway)
         await client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\nhello")
         assert (await client.read()).status == status
-        assert origin.connections == 2, "the rest of the first body was still to come on its connection"
+        assert origin.connections == 2, (
+            "the rest of the first body was still to come on its connection"
+        )
     finally:
         await origin.stop()
 
 
 async def test_an_answer_that_streams_while_the_request_does(start, connect):
-    """Both directions at once: the rest of the request goes on being sent while its answer arrives."""
+    """Both directions at once: the rest of the request goes on being sent while its answer
+    arrives."""
 
     async def echo(origin, head, reader, writer):
         writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
@@ -311,7 +351,9 @@ async def test_a_request_that_breaks_off_breaks_its_streaming_answer_off(start, 
     try:
         gateway = await start(PLAIN, upstream(origin))
         client = await connect(gateway)
-        await client.send(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n")
+        await client.send(
+            b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n"
+        )
         assert (await client.head())[0] == 200
         await client.send(b"nonsense\r\n")
         await asyncio.wait_for(broke.wait(), 20)
@@ -328,18 +370,37 @@ async def test_a_request_that_breaks_off_breaks_its_streaming_answer_off(start, 
 
 PART = st.one_of(
     st.sampled_from(
-        [OK, b"\r\n", b"\n", b"\r", b"Content-Length: 2\r\n", b"Content-Length: 70000\r\n", CHUNKED, b"Connection: close\r\n"]
+        [
+            OK,
+            b"\r\n",
+            b"\n",
+            b"\r",
+            b"Content-Length: 2\r\n",
+            b"Content-Length: 70000\r\n",
+            CHUNKED,
+            b"Connection: close\r\n",
+        ]
     ),
     st.sampled_from(
-        [b"2\r\n", b"ok", b"0\r\n\r\n", b"A: b\r\n", b" ", b"\x00", b"HTTP/1.1 103 E\r\n\r\n", b"HTTP/1.1 204 N\r\n\r\n", b":"]
+        [
+            b"2\r\n",
+            b"ok",
+            b"0\r\n\r\n",
+            b"A: b\r\n",
+            b" ",
+            b"\x00",
+            b"HTTP/1.1 103 E\r\n\r\n",
+            b"HTTP/1.1 204 N\r\n\r\n",
+            b":",
+        ]
     ),
     st.binary(max_size=6),
 )
 BYTES = st.one_of(
     st.lists(PART, max_size=12).map(b"".join),
-    st.tuples(st.sampled_from(CASES), st.integers(0, 400), st.binary(max_size=3), st.integers(0, 3)).map(
-        lambda row: row[0].answer[: row[1]] + row[2] + row[0].answer[row[1] + row[3] :]
-    ),
+    st.tuples(
+        st.sampled_from(CASES), st.integers(0, 400), st.binary(max_size=3), st.integers(0, 3)
+    ).map(lambda row: row[0].answer[: row[1]] + row[2] + row[0].answer[row[1] + row[3] :]),
 )
 
 
@@ -366,9 +427,16 @@ async def test_generated_answers_neither_crash_nor_hang_nor_leak(start, scripted
         await asyncio.sleep(pause)
         scripted.plan(data[:500_000], ends=True, reset=reset)
         message = await asked(gateway, connect, Case("generated", data))
-        assert message is None or not message.whole or message.status == 502 or data.startswith(b"HTTP/1."), data
+        assert (
+            message is None
+            or not message.whole
+            or message.status == 502
+            or data.startswith(b"HTTP/1.")
+        ), data
         assert await again(gateway, connect) == b"fine", data
-    assert not [record for record in caplog.records if record.exc_info or record.levelno >= logging.ERROR]
+    assert not [
+        record for record in caplog.records if record.exc_info or record.levelno >= logging.ERROR
+    ]
     pool = gateway.runtime.snapshot.pools["origin"]
     assert pool.in_flight == 0
     assert len(pool.endpoints[0].idle) <= 1

@@ -39,7 +39,10 @@ upstream = "origin"
 
 def token(**more: object) -> str:
     now = int(time())
-    return jwt.encode({"iss": "https://id.example.com", "sub": "alice", "iat": now, "exp": now + 600, **more}, SECRET)
+    return jwt.encode(
+        {"iss": "https://id.example.com", "sub": "alice", "iat": now, "exp": now + 600, **more},
+        SECRET,
+    )
 
 
 class Revoking:
@@ -52,14 +55,18 @@ class Revoking:
 
     @property
     def kept(self) -> StoreRevocations:
-        return next(one for one in self.gateway.runtime.registry if isinstance(one, StoreRevocations))
+        return next(
+            one for one in self.gateway.runtime.registry if isinstance(one, StoreRevocations)
+        )
 
     async def version(self, number: int) -> None:
         await until(lambda: self.kept._feed.version == number)
 
 
 async def world(start: Any, origin: Any, server: RedisServer, database: str = "/9") -> Revoking:
-    gateway = await start(PIPELINE.format(url=server.url + database), f'[upstream.origin]\nurl = "{origin.url}"\n')
+    gateway = await start(
+        PIPELINE.format(url=server.url + database), f'[upstream.origin]\nurl = "{origin.url}"\n'
+    )
     return Revoking(server, gateway, await Client.connect(gateway.port), server.url + database)
 
 
@@ -76,7 +83,11 @@ async def shared(start, origin, shared_redis: RedisServer) -> AsyncIterator[Revo
 
 async def test_tokens_are_refused_at_once(shared: Revoking, caplog: pytest.LogCaptureFixture):
     mine, other = token(jti="j1"), token(sub="bob")
-    assert [await shared.status(one) for one in (mine, other, token(jti="before"))] == [200, 200, 401]
+    assert [await shared.status(one) for one in (mine, other, token(jti="before"))] == [
+        200,
+        200,
+        401,
+    ]
     shared.list.add(Revocation(jti="j1"), time())
     await shared.version(2)
     assert [await shared.status(one) for one in (mine, other)] == [401, 200]
@@ -98,7 +109,9 @@ async def test_what_makes_no_sense_is_left_out(shared: Revoking, caplog: pytest.
     assert [await shared.status(one) for one in (token(), token(jti="before"))] == [200, 401]
 
 
-async def test_while_the_store_is_away(start, origin, redis: RedisServer, monkeypatch: pytest.MonkeyPatch, caplog):
+async def test_while_the_store_is_away(
+    start, origin, redis: RedisServer, monkeypatch: pytest.MonkeyPatch, caplog
+):
     monkeypatch.setattr(redis_feed, "LATE", 0.2)
     monkeypatch.setattr(redis_feed, "EVERY", 0.05)
     monkeypatch.setattr(redis_feed, "SOON", 0.05)
@@ -118,7 +131,12 @@ async def test_while_the_store_is_away(start, origin, redis: RedisServer, monkey
     one.list.add(Revocation(jti="j3"), time())
     await one.version(2)
     assert "has lost 1 revocations: they stay in force here" in caplog.text
-    assert [await one.status(token(jti=each)) for each in ("j1", "j2", "j3", "j4")] == [401, 401, 401, 200]
+    assert [await one.status(token(jti=each)) for each in ("j1", "j2", "j3", "j4")] == [
+        401,
+        401,
+        401,
+        200,
+    ]
     one.client.close()
 
 
@@ -127,4 +145,6 @@ async def test_a_store_that_is_none(start):
 
     with pytest.raises(ConfigErrors) as caught:
         await start(PIPELINE.format(url="redis"), '[upstream.origin]\nurl = "http://127.0.0.1:1"\n')
-    assert "auth: " in str(caught.value.problems[0]) and "that is no Redis" in str(caught.value.problems[0])
+    assert "auth: " in str(caught.value.problems[0]) and "that is no Redis" in str(
+        caught.value.problems[0]
+    )

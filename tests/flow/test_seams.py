@@ -61,13 +61,24 @@ async def test_a_header_that_is_text_is_an_error_and_leaks_nothing(start, connec
     for _ in range(3):
         assert (await client.get("/")).status == 500
     snapshot = gateway.runtime.snapshot
-    assert (snapshot.active, gateway.telemetry.in_flight.get(), snapshot.pools["origin"].in_flight) == (0, 0, 0)
+    assert (
+        snapshot.active,
+        gateway.telemetry.in_flight.get(),
+        snapshot.pools["origin"].in_flight,
+    ) == (0, 0, 0)
 
 
-@pytest.mark.parametrize("framing", [b"Transfer-Encoding: chunked\r\n", b"Content-Length: 200000\r\n"])
+@pytest.mark.parametrize(
+    "framing", [b"Transfer-Encoding: chunked\r\n", b"Content-Length: 200000\r\n"]
+)
 async def test_a_failure_in_the_midst_of_an_answer_adds_no_second_one(start, connect, framing):
     async def streams(origin, head, reader, writer):
-        writer.write(b"HTTP/1.1 200 OK\r\n" + framing + b"\r\n" + (b"5\r\nhello\r\n" if b"chunked" in framing else b"hello"))
+        writer.write(
+            b"HTTP/1.1 200 OK\r\n"
+            + framing
+            + b"\r\n"
+            + (b"5\r\nhello\r\n" if b"chunked" in framing else b"hello")
+        )
         await writer.drain()
         await asyncio.sleep(0.01)
         writer.write(b"5\r\nworld\r\n" if b"chunked" in framing else b"world")
@@ -108,7 +119,11 @@ async def test_what_streams_while_the_client_leaves_is_given_up(start, connect):
         client.close()
         await asyncio.wait_for(origin.aborted.wait(), 10)
         snapshot = gateway.runtime.snapshot
-        assert (snapshot.active, gateway.telemetry.in_flight.get(), snapshot.pools["origin"].in_flight) == (0, 0, 0)
+        assert (
+            snapshot.active,
+            gateway.telemetry.in_flight.get(),
+            snapshot.pools["origin"].in_flight,
+        ) == (0, 0, 0)
     finally:
         await origin.stop()
 
@@ -127,7 +142,8 @@ async def test_thousands_in_a_row_do_not_nest(start, connect, origin):
 
 
 async def test_requests_behind_streamed_posts_are_answered(start, connect):
-    """Many bodies that streamed, then two requests in one segment: neither waits for more to come."""
+    """Many bodies that streamed, then two requests in one segment: neither waits for more to
+    come."""
     origin = await Origin(answer(b"ok")).start()
     try:
         client = await connect(await start(PLAIN, upstream(origin)))

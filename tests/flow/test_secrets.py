@@ -42,10 +42,16 @@ request = ["logging"]
 
 @pytest.mark.parametrize("request_list", ['["auth", "logging"]', '["logging", "auth"]'])
 async def test_keys_show_nowhere(start, origin, tmp_path: Path, request_list: str):
-    (tmp_path / "keys.toml").write_text(f'[[key]]\nid = "k"\nclient = "acme"\nhash = "sha256:{digest(KEY).hex()}"\n')
+    (tmp_path / "keys.toml").write_text(
+        f'[[key]]\nid = "k"\nclient = "acme"\nhash = "sha256:{digest(KEY).hex()}"\n'
+    )
     gateway = await start(PIPELINE.format(request=request_list), upstreams(origin))
     client = await Client.connect(gateway.port)
-    header, referer, authorization = f"X-Partner-Key: {KEY}", f"Referer: http://a/?pk={KEY}", f"Authorization: ApiKey {KEY}"
+    header, referer, authorization = (
+        f"X-Partner-Key: {KEY}",
+        f"Referer: http://a/?pk={KEY}",
+        f"Authorization: ApiKey {KEY}",
+    )
     for target, lines, status in (
         ("/a", (header, referer), 200),
         (f"/a?pk={KEY}&x=1", (referer,), 200),

@@ -23,14 +23,22 @@ def refused(gateway, reason: str) -> float:
     return gateway.telemetry.connections_refused.get((reason,))
 
 
-@pytest.mark.parametrize("framing", [b"Content-Length: 100000\r\n", b"Transfer-Encoding: chunked\r\n"], ids=["length", "chunked"])
+@pytest.mark.parametrize(
+    "framing",
+    [b"Content-Length: 100000\r\n", b"Transfer-Encoding: chunked\r\n"],
+    ids=["length", "chunked"],
+)
 async def test_a_body_that_does_not_get_on_is_answered_408(start, origin, connect, framing):
     gateway = await start(PLAIN, upstreams(origin), '[server]\nbody_timeout = "400ms"\n')
     slow, other = await connect(gateway), await connect(gateway)
     await slow.send(POST + framing + b"\r\n5\r\nhello\r\n")
     dripping = asyncio.create_task(drip(slow))
     reply = await slow.read()
-    assert (reply.status, reply.fields["connection"], reply.fields["x-error-code"]) == (408, "close", "VAL_008")
+    assert (reply.status, reply.fields["connection"], reply.fields["x-error-code"]) == (
+        408,
+        "close",
+        "VAL_008",
+    )
     assert (await other.get("/")).status == 200
     dripping.cancel()
     assert await slow.at_end()
@@ -89,7 +97,10 @@ async def test_a_client_that_does_not_read_is_closed(start, connect, length):
 
     async def endless(origin, head, reader, writer):
         try:
-            writer.write(b"HTTP/1.1 200 OK\r\n" + (b"Content-Length: 1000000000\r\n\r\n" if length else b"\r\n"))
+            writer.write(
+                b"HTTP/1.1 200 OK\r\n"
+                + (b"Content-Length: 1000000000\r\n\r\n" if length else b"\r\n")
+            )
             for _ in range(1000):
                 writer.write(b"x" * size)
                 await writer.drain()
@@ -130,7 +141,10 @@ async def test_over_tls_likewise(start, connect, tmp_path):
     authority.issue("edge", "gateway.test")
     origin = await Origin(endless).start()
     try:
-        text = '[server]\nwrite_timeout = "500ms"\n[listen]\nport = 0\ntls = { certificate = "edge.pem", key = "edge.key" }\n'
+        text = (
+            '[server]\nwrite_timeout = "500ms"\n[listen]\nport = 0\ntls = { certificate = '
+            '"edge.pem", key = "edge.key" }\n'
+        )
         gateway = await start(PLAIN, upstreams(origin), text)
         deaf = await connect(gateway, authority.trusting())
         await deaf.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -193,7 +207,11 @@ async def test_connections_in_all(start, origin, connect):
     assert (await first.get("/")).status == (await second.get("/")).status == 200
     third = await connect(gateway)
     reply = await third.read()
-    assert (reply.status, reply.fields["retry-after"], reply.fields["connection"]) == (503, "1", "close")
+    assert (reply.status, reply.fields["retry-after"], reply.fields["connection"]) == (
+        503,
+        "1",
+        "close",
+    )
     assert reply.fields["x-error-code"] == "SVC_001"
     assert await third.at_end()
     assert (await first.get("/")).status == 200
@@ -213,7 +231,11 @@ async def test_connections_of_one_address(start, origin, connect):
     assert (await first.get("/")).status == 200
     second = await connect(gateway)
     reply = await second.read()
-    assert (reply.status, reply.fields["retry-after"], reply.fields["connection"]) == (429, "1", "close")
+    assert (reply.status, reply.fields["retry-after"], reply.fields["connection"]) == (
+        429,
+        "1",
+        "close",
+    )
     assert refused(gateway, "max_connections_per_ip") == 1
     assert await second.at_end()
     first.close()
@@ -245,7 +267,9 @@ async def test_limits_change_with_a_reload(start, origin, connect, tmp_path):
     client = await connect(gateway)
     assert (await client.get("/")).status == 200
     text = (tmp_path / "gateway.toml").read_text()
-    (tmp_path / "gateway.toml").write_text("[server]\nmax_requests_per_connection = 1\nmax_connections = 1\n" + text)
+    (tmp_path / "gateway.toml").write_text(
+        "[server]\nmax_requests_per_connection = 1\nmax_connections = 1\n" + text
+    )
     assert (await gateway.reload()).ok
     assert (await (await connect(gateway)).read()).status == 503
     assert (await client.get("/")).fields["connection"] == "close"

@@ -80,7 +80,9 @@ async def test_events_pass_at_once_through_every_middleware(start, connect, fram
     arrived: asyncio.Queue[None] = asyncio.Queue()
 
     async def tell(origin, head, reader, writer):
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n" + HEADS[framing] + b"\r\n")
+        writer.write(
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n" + HEADS[framing] + b"\r\n"
+        )
         for number in range(10):
             event = b"data: %d\n\n" % number
             writer.write(b"%x\r\n%b\r\n" % (len(event), event) if framing == "chunked" else event)
@@ -96,7 +98,12 @@ async def test_events_pass_at_once_through_every_middleware(start, connect, fram
         await client.send(f"GET /events HTTP/1.1\r\nHost: a\r\n{lines}\r\n".encode())
         status, _, fields = await client.head()
         assert (status, fields.get("content-encoding")) == (200, "gzip" if events else None)
-        assert {"access-control-allow-origin", "x-ratelimit-remaining", "x-frame-options", "cache-status"} <= fields.keys()
+        assert {
+            "access-control-allow-origin",
+            "x-ratelimit-remaining",
+            "x-frame-options",
+            "cache-status",
+        } <= fields.keys()
         decoder = zlib.decompressobj(31)
         for number in range(10):
             expected, seen = b"data: %d\n\n" % number, b""
@@ -112,8 +119,10 @@ async def test_events_pass_at_once_through_every_middleware(start, connect, fram
 
 
 TRAILED = (
-    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 1\r\n"
-    b"Server-Timing: db;dur=5\r\nSet-Cookie: a=b\r\nContent-Type: text/html\r\nConnection: close\r\nX-Request-ID: forged\r\n\r\n"
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: "
+    b"X-Sum\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 1\r\n"
+    b"Server-Timing: db;dur=5\r\nSet-Cookie: a=b\r\nContent-Type: text/html\r\nConnection: "
+    b"close\r\nX-Request-ID: forged\r\n\r\n"
 )
 
 
@@ -153,24 +162,36 @@ async def test_trailers_reach_those_who_ask(start, connect, lines, given, split)
             trailer = b"X-Sum: 1\r\nServer-Timing: db;dur=5\r\n\r\n" if given else b"\r\n"
             assert await client.reader.readexactly(len(trailer)) == trailer
         sent = fields_of(origin.heads[0])
-        assert (sent.get("te"), sent.get("connection")) == (("trailers", "TE") if given else (None, None))
-        assert origin.connections == 2, "Connection: close in the trailers is heeded, if not passed on"
+        assert (sent.get("te"), sent.get("connection")) == (
+            ("trailers", "TE") if given else (None, None)
+        )
+        assert origin.connections == 2, (
+            "Connection: close in the trailers is heeded, if not passed on"
+        )
     finally:
         await origin.stop()
 
 
 async def test_trailers_pass_the_cache_once_and_are_not_kept(start, connect):
-    origin = await Origin(TRAILED.replace(b"200 OK\r\n", b"200 OK\r\nCache-Control: max-age=60\r\nContent-Type: a/b\r\n")).start()
+    origin = await Origin(
+        TRAILED.replace(
+            b"200 OK\r\n", b"200 OK\r\nCache-Control: max-age=60\r\nContent-Type: a/b\r\n"
+        )
+    ).start()
     try:
         lines = 'request = ["caching"]\nresponse = ["caching"]\n[caching]\n' + PLAIN
         client = await connect(await start(lines, upstream(origin)))
         for kept in (False, True):
-            await client.send(b"GET / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nConnection: TE\r\n\r\n")
+            await client.send(
+                b"GET / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nConnection: TE\r\n\r\n"
+            )
             _, _, fields = await client.head()
             if kept:
                 assert await client.reader.readexactly(int(fields["content-length"])) == b"ok"
             else:
-                assert (await client.reader.readuntil(b"\r\n\r\n")).startswith(b"2\r\nok\r\n0\r\nX-Sum: 1\r\n")
+                assert (await client.reader.readuntil(b"\r\n\r\n")).startswith(
+                    b"2\r\nok\r\n0\r\nX-Sum: 1\r\n"
+                )
         assert len(origin.heads) == 1
     finally:
         await origin.stop()
@@ -182,11 +203,18 @@ async def test_trailers_pass_compression(start, connect):
     )
     origin = await Origin(answered).start()
     try:
-        client = await connect(await start('response = ["compression"]\n[compression]\n' + PLAIN, upstream(origin)))
-        await client.send(b"GET / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nConnection: TE\r\nAccept-Encoding: gzip\r\n\r\n")
+        client = await connect(
+            await start('response = ["compression"]\n[compression]\n' + PLAIN, upstream(origin))
+        )
+        await client.send(
+            b"GET / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nConnection: TE\r\nAccept-Encoding: "
+            b"gzip\r\n\r\n"
+        )
         _, _, fields = await client.head()
         assert fields["content-encoding"] == "gzip"
-        assert (await client.reader.readuntil(b"\r\n\r\n")).endswith(b"\r\n0\r\nX-Sum: 1\r\nServer-Timing: db;dur=5\r\n\r\n")
+        assert (await client.reader.readuntil(b"\r\n\r\n")).endswith(
+            b"\r\n0\r\nX-Sum: 1\r\nServer-Timing: db;dur=5\r\n\r\n"
+        )
     finally:
         await origin.stop()
 
@@ -221,7 +249,9 @@ async def test_a_slow_reader_slows_only_its_own_upstream_connection(start, conne
         for _ in range(20):
             assert len((await other.get("/large")).body) == 1_000_000
         assert origin.connections == 2
-        assert sent < 30_000_000, "what the slow one does not read is not read from its upstream either"
+        assert sent < 30_000_000, (
+            "what the slow one does not read is not read from its upstream either"
+        )
         slow.close()
         await asyncio.wait_for(origin.aborted.wait(), 10)
         assert (await other.get("/")).body == b"ok"
@@ -286,7 +316,9 @@ async def test_the_end_of_a_stream_frees_everything_when_its_reader_leaves(start
         assert pool.in_flight == 10
         for client in clients:
             client.close()
-        await until(lambda: not (pool.in_flight or gateway.runtime.services.telemetry.in_flight.values[()]))
+        await until(
+            lambda: not (pool.in_flight or gateway.runtime.services.telemetry.in_flight.values[()])
+        )
     finally:
         await origin.stop()
 

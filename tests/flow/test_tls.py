@@ -65,7 +65,8 @@ async def test_alpn_is_http_1_1(start, origin, connect, authority):
 
 
 @pytest.mark.parametrize(
-    ("least", "version", "ok"), [("1.2", "TLSv1_2", True), ("1.3", "TLSv1_2", False), ("1.3", "TLSv1_3", True)]
+    ("least", "version", "ok"),
+    [("1.2", "TLSv1_2", True), ("1.3", "TLSv1_2", False), ("1.3", "TLSv1_3", True)],
 )
 async def test_the_least_version(start, origin, connect, authority, least, version, ok):
     gateway = await start(PLAIN, upstreams(origin), listen(f'min_version = "{least}"'))
@@ -105,7 +106,12 @@ async def test_the_name_asked_for_chooses_the_certificate(start, origin, connect
         assert shown(client) == f"CN={expected}", name
         assert (await client.get("/")).status == 200
     families = gateway.telemetry.certificate_expiry.values
-    assert families.keys() == {("gateway.test",), ("one.test",), ("*.wild.test",), ("ignored.test",)}
+    assert families.keys() == {
+        ("gateway.test",),
+        ("one.test",),
+        ("*.wild.test",),
+        ("ignored.test",),
+    }
 
 
 SUBJECT = x509.Name(
@@ -119,15 +125,21 @@ SUBJECT = x509.Name(
 @pytest.mark.parametrize("auth", ["required", "optional"])
 async def test_client_certificates(start, origin, connect, authority, auth):
     robot = authority.issue("robot", subject=SUBJECT)
-    gateway = await start(PLAIN, upstreams(origin), listen(f'client_ca = "ca.pem", client_auth = "{auth}"'))
+    gateway = await start(
+        PLAIN, upstreams(origin), listen(f'client_ca = "ca.pem", client_auth = "{auth}"')
+    )
     client = await connect(gateway, authority.trusting(robot))
-    assert (await client.get("/", "X-TLS-Subject: CN=admin", "x_tls_subject: CN=admin")).status == 200
+    assert (
+        await client.get("/", "X-TLS-Subject: CN=admin", "x_tls_subject: CN=admin")
+    ).status == 200
     head = origin.heads[0]
     assert fields_of(head)["x-tls-subject"] == r"CN=robot\0D\0AX-Evil: 1,O=Partner\, Inc"
     assert b"\r\nX-Evil" not in head and b"admin" not in head
     stranger = authority.trusting()
     if auth == "optional":
-        assert (await (await connect(gateway, stranger)).get("/", "X-TLS-Subject: CN=admin")).status == 200
+        assert (
+            await (await connect(gateway, stranger)).get("/", "X-TLS-Subject: CN=admin")
+        ).status == 200
         assert b"ubject" not in origin.heads[1]
     else:
         with pytest.raises((ssl.SSLError, ConnectionError, asyncio.IncompleteReadError)):
@@ -135,18 +147,27 @@ async def test_client_certificates(start, origin, connect, authority, auth):
             await (await connect(gateway, stranger)).get("/")
 
 
-async def test_answers_for_one_certificate_are_not_given_to_another(start, origin, connect, authority):
+async def test_answers_for_one_certificate_are_not_given_to_another(
+    start, origin, connect, authority
+):
     robot = authority.issue("robot", "robot.test")
 
     async def who(origin, head, reader, writer):
         whom = fields_of(head).get("x-tls-subject", "nobody")
-        writer.write(answer(whom.encode(), Cache_Control="public, max-age=60", Vary="X-TLS-Subject"))
+        writer.write(
+            answer(whom.encode(), Cache_Control="public, max-age=60", Vary="X-TLS-Subject")
+        )
         return True
 
     origin.respond = who
     text = 'request = ["caching"]\nresponse = ["caching"]\n' + PLAIN
-    gateway = await start(text, upstreams(origin), listen('client_ca = "ca.pem", client_auth = "optional"'))
-    known, stranger = await connect(gateway, authority.trusting(robot)), await connect(gateway, authority.trusting())
+    gateway = await start(
+        text, upstreams(origin), listen('client_ca = "ca.pem", client_auth = "optional"')
+    )
+    known, stranger = (
+        await connect(gateway, authority.trusting(robot)),
+        await connect(gateway, authority.trusting()),
+    )
     assert (await known.get("/")).body == b"CN=robot.test"
     assert (await stranger.get("/", "X-TLS-Subject: CN=robot.test")).body == b"nobody"
     assert (await known.get("/")).body == b"CN=robot.test"
@@ -154,25 +175,35 @@ async def test_answers_for_one_certificate_are_not_given_to_another(start, origi
 
 
 @pytest.mark.parametrize("auth", ["required", "optional"])
-async def test_certificates_of_others_are_refused(start, origin, connect, authority, tmp_path, auth):
+async def test_certificates_of_others_are_refused(
+    start, origin, connect, authority, tmp_path, auth
+):
     foreign = Authority(tmp_path, "foreign").issue("spy", "spy.test")
-    gateway = await start(PLAIN, upstreams(origin), listen(f'client_ca = "ca.pem", client_auth = "{auth}"'))
+    gateway = await start(
+        PLAIN, upstreams(origin), listen(f'client_ca = "ca.pem", client_auth = "{auth}"')
+    )
     with pytest.raises((ssl.SSLError, ConnectionError, asyncio.IncompleteReadError)):
         await (await connect(gateway, authority.trusting(foreign))).get("/")
     assert origin.heads == []
 
 
-async def test_a_reload_shows_new_certificates_and_disturbs_nobody(start, origin, connect, authority, tmp_path):
+async def test_a_reload_shows_new_certificates_and_disturbs_nobody(
+    start, origin, connect, authority, tmp_path
+):
     gateway = await start(PLAIN, upstreams(origin), listen())
     old = await connect(gateway, authority.trusting())
     assert (await old.get("/")).status == 200
     before = gateway.runtime.snapshot.tls
     assert (await gateway.reload()).ok
-    assert gateway.runtime.snapshot.tls is before, "the same files: clients can go on resuming sessions"
+    assert gateway.runtime.snapshot.tls is before, (
+        "the same files: clients can go on resuming sessions"
+    )
     expires = dict(gateway.telemetry.certificate_expiry.values)
     authority.issue("edge", "gateway.test", "renewed.test", days=30)
     outcome = await gateway.reload()
-    assert outcome.ok and any("certificate for gateway.test changed" in change for change in outcome.changes)
+    assert outcome.ok and any(
+        "certificate for gateway.test changed" in change for change in outcome.changes
+    )
     assert gateway.telemetry.certificate_expiry.values.keys() == expires.keys()
     assert gateway.telemetry.certificate_expiry.values != expires
     assert (await old.get("/")).status == 200
@@ -181,10 +212,14 @@ async def test_a_reload_shows_new_certificates_and_disturbs_nobody(start, origin
     # A certificate that cannot be used is refused, and the one in force stays.
     (tmp_path / "edge.pem").write_text("nonsense")
     assert not (await gateway.reload()).ok
-    assert (await (await connect(gateway, authority.trusting(), "renewed.test")).get("/")).status == 200
+    assert (
+        await (await connect(gateway, authority.trusting(), "renewed.test")).get("/")
+    ).status == 200
 
 
-async def test_taking_the_table_away_does_not_turn_https_into_http(start, origin, connect, authority, tmp_path):
+async def test_taking_the_table_away_does_not_turn_https_into_http(
+    start, origin, connect, authority, tmp_path
+):
     gateway = await start(PLAIN, upstreams(origin), listen())
     write(tmp_path, PLAIN, upstreams(origin))
     outcome = await gateway.reload()
@@ -193,7 +228,9 @@ async def test_taking_the_table_away_does_not_turn_https_into_http(start, origin
 
 
 async def test_who_does_not_shake_hands_is_cut_off(start, origin, connect, authority):
-    gateway = await start(PLAIN, upstreams(origin), '[server]\nheader_timeout = "300ms"\n' + listen())
+    gateway = await start(
+        PLAIN, upstreams(origin), '[server]\nheader_timeout = "300ms"\n' + listen()
+    )
     mute, half = await connect(gateway), await connect(gateway)
     await half.send(b"\x16\x03\x01\x02\x00\x01")  # The beginning of a ClientHello.
     assert await half.at_end() and await mute.at_end()
@@ -213,7 +250,9 @@ async def test_http_is_told_in_clear_that_this_is_https(start, origin, connect, 
     assert gateway.telemetry.tls_failures.get() == 1 and origin.heads == []
 
 
-async def alert_of(gateway: Gateway, context: ssl.SSLContext, name: str | None = "gateway.test") -> str:
+async def alert_of(
+    gateway: Gateway, context: ssl.SSLContext, name: str | None = "gateway.test"
+) -> str:
     """What a client hears of a handshake that fails: OpenSSL's word for the alert it got."""
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     hands = context.wrap_bio(incoming, outgoing, server_hostname=name)
@@ -222,7 +261,9 @@ async def alert_of(gateway: Gateway, context: ssl.SSLContext, name: str | None =
         while True:
             try:
                 hands.do_handshake()
-                hands.read(1)  # TLS 1.3: the client's certificate is judged after its own handshake is done.
+                hands.read(
+                    1
+                )  # TLS 1.3: the client's certificate is judged after its own handshake is done.
             except ssl.SSLWantReadError:
                 writer.write(outgoing.read())
                 data = await asyncio.wait_for(reader.read(65536), 10)
@@ -236,7 +277,9 @@ async def alert_of(gateway: Gateway, context: ssl.SSLContext, name: str | None =
 
 
 async def test_a_handshake_that_fails_sends_its_alert(start, origin, authority, caplog):
-    gateway = await start(PLAIN, upstreams(origin), listen('min_version = "1.3", client_ca = "ca.pem"'))
+    gateway = await start(
+        PLAIN, upstreams(origin), listen('min_version = "1.3", client_ca = "ca.pem"')
+    )
     old = authority.trusting(maximum_version=ssl.TLSVersion.TLSv1_2)
     with caplog.at_level("INFO", "gateway.serving"):
         assert await alert_of(gateway, old) == "TLSV1_ALERT_PROTOCOL_VERSION"
@@ -275,7 +318,10 @@ async def test_http_is_sent_to_https(start, origin, connect, authority):
     client = await type(await connect(gateway, authority.trusting())).connect(gateway.redirect_port)
     try:
         reply = await client.get("/a%20b?x=1&y=%2F")
-        assert (reply.status, reply.fields["location"]) == (301, "https://gateway.test/a%20b?x=1&y=%2F")
+        assert (reply.status, reply.fields["location"]) == (
+            301,
+            "https://gateway.test/a%20b?x=1&y=%2F",
+        )
         reply = await client.get("/", method="POST", body=b"x")
         assert (reply.status, reply.fields["location"]) == (301, "https://gateway.test/")
         await client.send(b"GET / HTTP/1.1\r\nHost: [::1]:80\r\n\r\n")
@@ -292,7 +338,10 @@ async def test_a_redirect_names_the_port_unless_it_is_https_own(start, origin, c
     client = await type(await connect(gateway, authority.trusting())).connect(gateway.redirect_port)
     try:
         reply = await client.get("/")
-        assert (reply.status, reply.fields["location"]) == (308, f"https://gateway.test:{gateway.port}/")
+        assert (reply.status, reply.fields["location"]) == (
+            308,
+            f"https://gateway.test:{gateway.port}/",
+        )
         assert (await gateway.reload()).ok
         assert (await client.get("/")).status == 308
     finally:
@@ -301,7 +350,10 @@ async def test_a_redirect_names_the_port_unless_it_is_https_own(start, origin, c
 
 def problems(path: Path) -> list[str]:
     try:
-        return [str(problem).partition("gateway.toml:")[2] for problem in check(path / "gateway.toml", {}).warnings]
+        return [
+            str(problem).partition("gateway.toml:")[2]
+            for problem in check(path / "gateway.toml", {}).warnings
+        ]
     except ConfigErrors as errors:
         return [str(problem).partition("gateway.toml:")[2] for problem in errors.problems]
 
@@ -318,29 +370,38 @@ TABLE = '[listen.tls]\ncertificate = "edge.pem"\nkey = "{key}"\n'
         (TABLE.format(key="other.key"), ["3:1: error: listen.tls:", "is not the key of"]),
         (TABLE.format(key="locked.key"), ["3:1: error: listen.tls:", "is encrypted"]),
         (TABLE.format(key="edge.pem"), ["3:1: error: listen.tls: cannot use"]),
-        (TABLE.format(key="edge.key") + 'ciphers = "nonsense"\n', ["4:1: error: listen.tls: OpenSSL knows no cipher"]),
+        (TABLE.format(key="edge.key") + 'ciphers = "nonsense"\n', [("4:1: error: listen.tls: "
+            "OpenSSL knows no cipher")]),
         (TABLE.format(key="edge.key") + 'client_ca = "edge.key"\n', ["4:1: error: listen.tls:", "holds no certificates"]),
         (TABLE.format(key="edge.key") + 'client_ca = "none.pem"\n', ["4:1: error: listen.tls: cannot read"]),
-        (TABLE.format(key="edge.key") + 'client_auth = "required"\n', ["4:1: error: listen.tls: client_auth means nothing"]),
-        ('[listen.tls]\ncertificate = "edge.key"\nkey = "edge.key"\n', ["2:1: error: listen.tls:", "holds no certificate"]),
-        ('[listen.tls]\ncertificate = "none.pem"\nkey = "edge.key"\n', ["2:1: error: listen.tls: cannot read"]),
-        (OTHER.format(name="old"), ["2:1: warning: listen.tls: the certificate for old.test expired"]),
+        (TABLE.format(key="edge.key") + 'client_auth = "required"\n', [("4:1: error: listen.tls: "
+            "client_auth means nothing")]),
+        (('[listen.tls]\ncertificate = "edge.key"\nkey = '
+            '"edge.key"\n'), ["2:1: error: listen.tls:", "holds no certificate"]),
+        (('[listen.tls]\ncertificate = "none.pem"\nkey = '
+            '"edge.key"\n'), ["2:1: error: listen.tls: cannot read"]),
+        (OTHER.format(name="old"), [("2:1: warning: listen.tls: the certificate for old.test "
+            "expired")]),
         (OTHER.format(name="soon"), ["2:1: warning:", "for soon.test expires", "in 2 days"]),
         (OTHER.format(name="future"), ["2:1: warning:", "for future.test is not valid before"]),
         (
-            TABLE.format(key="edge.key") + '[[listen.tls.certificates]]\ncertificate = "edge.pem"\nkey = "other.key"\n',
+            TABLE.format(key="edge.key") + ('[[listen.tls.certificates]]\ncertificate = '
+                '"edge.pem"\nkey = "other.key"\n'),
             ["6:1: error: listen.tls:", "is not the key of"],
         ),
         (
-            TABLE.format(key="edge.key") + '[[listen.tls.certificates]]\ncertificate = "other.pem"\nkey = "other.key"\n',
+            TABLE.format(key="edge.key") + ('[[listen.tls.certificates]]\ncertificate = '
+                '"other.pem"\nkey = "other.key"\n'),
             ["5:1: warning: listen.tls: the certificate for gateway.test is never shown"],
         ),
         (
             TABLE.format(key="edge.key")
-            + '[[listen.tls.certificates]]\ncertificate = "edge.pem"\nkey = "edge.key"\nnames = ["gateway.test", "b.test"]\n',
+            + ('[[listen.tls.certificates]]\ncertificate = "edge.pem"\nkey = "edge.key"\nnames = '
+                '["gateway.test", "b.test"]\n'),
             ["7:26: warning: listen.tls: the certificate is not made out to 'b.test'"],
         ),
-        ("[listen]\nredirect = { port = 80, status = 305 }\n", ["2:25: error: listen.redirect.status: must be 301, 302,"]),
+        ("[listen]\nredirect = { port = 80, status = 305 }\n", [("2:25: error: "
+            "listen.redirect.status: must be 301, 302,")]),
     ],
 )  # fmt: skip
 def test_what_check_says_about_certificates(tmp_path, text, expected):
@@ -361,7 +422,9 @@ def test_what_check_says_about_certificates(tmp_path, text, expected):
         assert found == []
 
 
-@pytest.mark.parametrize("loop", [asyncio.new_event_loop, new_event_loop], ids=["asyncio", "uvloop"])
+@pytest.mark.parametrize(
+    "loop", [asyncio.new_event_loop, new_event_loop], ids=["asyncio", "uvloop"]
+)
 def test_websockets_over_tls_on_both_sides(tmp_path, loop):
     async def run() -> None:
         authority = Authority(tmp_path)

@@ -80,7 +80,9 @@ upstream = "origin"
 
 
 def pem(key: Any) -> str:
-    made: bytes = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    made: bytes = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
     return made.decode()
 
 
@@ -92,12 +94,15 @@ KEYS = {
 
 
 def user(name: str, password: str = "old password", *lines: str) -> str:
-    return "\n".join(["[[user]]", f'name = "{name}"', f'hash = "{CHEAP.hash(password)}"', *lines]) + "\n\n"
+    return (
+        "\n".join(["[[user]]", f'name = "{name}"', f'hash = "{CHEAP.hash(password)}"', *lines])
+        + "\n\n"
+    )
 
 
-USERS = user("alice", "old password", 'client = "acme"', 'tier = "gold"', 'roles = ["operator"]') + user(
-    "bob", "password of bob", f'totp = "{SECRET}"'
-)
+USERS = user(
+    "alice", "old password", 'client = "acme"', 'tier = "gold"', 'roles = ["operator"]'
+) + user("bob", "password of bob", f'totp = "{SECRET}"')
 
 
 class Browser:
@@ -106,27 +111,39 @@ class Browser:
     def __init__(self, client: Client) -> None:
         self.client = client
 
-    async def post(self, path: str, body: object = None, token: str = "", *lines: str) -> tuple[Message, Any]:
+    async def post(
+        self, path: str, body: object = None, token: str = "", *lines: str
+    ) -> tuple[Message, Any]:
         fields = ["Content-Type: application/json", *lines]
         if token:
             fields.append(f"Authorization: Bearer {token}")
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        message = await self.client.get(path, *fields, method="POST", body=None if body is None else data)
+        message = await self.client.get(
+            path, *fields, method="POST", body=None if body is None else data
+        )
         return message, json.loads(message.body) if message.body else None
 
-    async def login(self, name: str = "alice", password: str = "old password", **more: str) -> tuple[int, Any]:
-        message, said = await self.post("/auth/login", {"username": name, "password": password, **more})
+    async def login(
+        self, name: str = "alice", password: str = "old password", **more: str
+    ) -> tuple[int, Any]:
+        message, said = await self.post(
+            "/auth/login", {"username": name, "password": password, **more}
+        )
         assert message.fields["cache-control"] == "no-store"
         return message.status, said
 
     async def get(self, path: str, token: str) -> tuple[int, Any]:
         message = await self.client.get(path, f"Authorization: Bearer {token}")
-        return message.status, json.loads(message.body) if message.body.startswith(b"{") else message.body
+        return message.status, json.loads(message.body) if message.body.startswith(
+            b"{"
+        ) else message.body
 
 
 @pytest.fixture
 def world(start, origin, connect, tmp_path: Path) -> Callable[..., Any]:
-    async def made(gateway: str = GATEWAY, users: str = USERS, pipeline: str = PIPELINE) -> tuple[Gateway, Browser]:
+    async def made(
+        gateway: str = GATEWAY, users: str = USERS, pipeline: str = PIPELINE
+    ) -> tuple[Gateway, Browser]:
         (tmp_path / "users.toml").write_text(users)
         (tmp_path / "signing.pem").write_text(KEYS["ES256"])
         running = await start(pipeline, upstreams(origin), gateway)
@@ -203,17 +220,29 @@ async def test_reuse_of_a_refresh_token_ends_the_session(world):
 async def test_logout_by_refresh_token(world):
     _, browser = await world()
     _, issued = await browser.login()
-    assert (await browser.post("/auth/logout", {"refresh_token": issued["refresh_token"]}))[0].status == 204
+    assert (await browser.post("/auth/logout", {"refresh_token": issued["refresh_token"]}))[
+        0
+    ].status == 204
     assert (await browser.get("/x", issued["access_token"]))[0] == 401
-    assert (await browser.post("/auth/logout", {"refresh_token": issued["refresh_token"]}))[0].status == 204  # RFC 7009
+    assert (await browser.post("/auth/logout", {"refresh_token": issued["refresh_token"]}))[
+        0
+    ].status == 204  # RFC 7009
     message, said = await browser.post("/auth/logout", {})
-    assert (message.status, said["code"], message.fields["www-authenticate"]) == (401, "AUTH_001", "Bearer")
+    assert (message.status, said["code"], message.fields["www-authenticate"]) == (
+        401,
+        "AUTH_001",
+        "Bearer",
+    )
 
 
 async def test_wrong_names_and_passwords_look_alike(world):
     _, browser = await world()
     answers = []
-    for name, password in (("alice", "wrong password"), ("nobody", "wrong password"), ("bob", "wrong password")):
+    for name, password in (
+        ("alice", "wrong password"),
+        ("nobody", "wrong password"),
+        ("bob", "wrong password"),
+    ):
         status, said = await browser.login(name, password)
         said.pop("request_id")
         answers.append((status, said))
@@ -223,13 +252,21 @@ async def test_wrong_names_and_passwords_look_alike(world):
 async def test_a_second_factor(world):
     _, browser = await world()
     status, said = await browser.login("bob", "password of bob")
-    assert (status, said["code"], said["errors"][0]["code"]) == (401, "AUTH_001", "second_factor_required")
+    assert (status, said["code"], said["errors"][0]["code"]) == (
+        401,
+        "AUTH_001",
+        "second_factor_required",
+    )
     status, said = await browser.login("bob", "password of bob", code="000000")
     assert (status, said["errors"][0]["code"]) == (401, "second_factor_invalid")
     code = totp.code(SECRET, int(time.time() // 30))
     status, issued = await browser.login("bob", "password of bob", code=code)
     assert status == 200
-    assert jwt.decode(issued["access_token"], options={"verify_signature": False})["amr"] == ["pwd", "otp", "mfa"]
+    assert jwt.decode(issued["access_token"], options={"verify_signature": False})["amr"] == [
+        "pwd",
+        "otp",
+        "mfa",
+    ]
     status, said = await browser.login("bob", "password of bob", code=code)  # good once
     assert (status, said["errors"][0]["code"]) == (401, "second_factor_invalid")
     # With a wrong password nothing is said about a second factor.
@@ -242,22 +279,40 @@ async def test_change_password(world, tmp_path: Path):
     _, other = await browser.login()
     path, token = "/auth/change-password", mine["access_token"]
 
-    message, said = await browser.post(path, {"old_password": "wrong password", "new_password": "new password"}, token)
-    assert (message.status, said["code"], said["errors"][0]["field"]) == (422, "VAL_003", "old_password")
+    message, said = await browser.post(
+        path, {"old_password": "wrong password", "new_password": "new password"}, token
+    )
+    assert (message.status, said["code"], said["errors"][0]["field"]) == (
+        422,
+        "VAL_003",
+        "old_password",
+    )
     for new in ("short", "é" * 3, "x" * 1025, "é" * 513, "old password"):
-        message, said = await browser.post(path, {"old_password": "old password", "new_password": new}, token)
+        message, said = await browser.post(
+            path, {"old_password": "old password", "new_password": new}, token
+        )
         assert (message.status, said["errors"][0]["field"]) == (422, "new_password")
-    message, said = await browser.post(path, {"old_password": "x" * 1025, "new_password": "new password"}, token)
+    message, said = await browser.post(
+        path, {"old_password": "x" * 1025, "new_password": "new password"}, token
+    )
     assert (message.status, said["errors"][0]["field"]) == (422, "old_password")
-    assert (await browser.post(path, {"old_password": "old password", "new_password": "new password"}))[0].status == 401
+    assert (
+        await browser.post(path, {"old_password": "old password", "new_password": "new password"})
+    )[0].status == 401
 
     long = "x" * 1023  # all of it counts
-    message, _ = await browser.post(path, {"old_password": "old password", "new_password": long + "y"}, token)
+    message, _ = await browser.post(
+        path, {"old_password": "old password", "new_password": long + "y"}, token
+    )
     assert (message.status, message.body) == (204, b"")
     assert (await browser.get("/auth/profile", token))[1]["sessions"] == 1
     assert (await browser.get("/x", other["access_token"]))[0] == 401
-    assert (await browser.post("/auth/refresh", {"refresh_token": other["refresh_token"]}))[0].status == 401
-    assert (await browser.post("/auth/refresh", {"refresh_token": mine["refresh_token"]}))[0].status == 200
+    assert (await browser.post("/auth/refresh", {"refresh_token": other["refresh_token"]}))[
+        0
+    ].status == 401
+    assert (await browser.post("/auth/refresh", {"refresh_token": mine["refresh_token"]}))[
+        0
+    ].status == 200
     assert (await browser.login())[0] == 401
     assert (await browser.login("alice", long + "z"))[0] == 401
     assert (await browser.login("alice", long + "y"))[0] == 200
@@ -265,16 +320,22 @@ async def test_change_password(world, tmp_path: Path):
 
 
 async def test_attempts_wait_longer_and_longer(world):
-    _, browser = await world(GATEWAY + 'attempts = { account = 2, delay = "10m", max_delay = "10m" }\n')
+    _, browser = await world(
+        GATEWAY + 'attempts = { account = 2, delay = "10m", max_delay = "10m" }\n'
+    )
     for _ in range(2):
         assert (await browser.login("alice", "wrong password"))[0] == 401
-    message, said = await browser.post("/auth/login", {"username": "alice", "password": "old password"})
+    message, said = await browser.post(
+        "/auth/login", {"username": "alice", "password": "old password"}
+    )
     assert (message.status, said["code"]) == (429, "RATE_001")
     assert 590 <= int(message.fields["retry-after"]) <= 600
     assert (await browser.login("carol", "wrong password"))[0] == 401  # others do not wait
     # Where the right password came with a code missing, nothing is counted.
     for _ in range(4):
-        assert (await browser.login("bob", "password of bob"))[1]["errors"][0]["code"] == "second_factor_required"
+        assert (await browser.login("bob", "password of bob"))[1]["errors"][0][
+            "code"
+        ] == "second_factor_required"
 
 
 async def test_at_most_five_sessions(world):
@@ -297,7 +358,9 @@ async def test_no_more_passwords_than_may_wait(world):
     gateway, browser = await world(GATEWAY.replace("lanes = 1", "lanes = 1, waiting = 1"))
     passwords = next(one for one in gateway.runtime.registry if type(one).__name__ == "Passwords")
     passwords.queue._running += 1
-    message, said = await browser.post("/auth/login", {"username": "alice", "password": "old password"})
+    message, said = await browser.post(
+        "/auth/login", {"username": "alice", "password": "old password"}
+    )
     assert (message.status, said["code"], message.fields["retry-after"]) == (503, "SVC_001", "1")
     passwords.queue._running -= 1
     assert (await browser.login())[0] == 200
@@ -324,7 +387,9 @@ async def test_no_more_passwords_than_may_wait(world):
         (b"{}", ("Content-Encoding: gzip",), 415, "VAL_006"),
     ],
 )
-async def test_bodies_that_are_refused(world, body: bytes, lines: tuple[str, ...], status: int, code: str):
+async def test_bodies_that_are_refused(
+    world, body: bytes, lines: tuple[str, ...], status: int, code: str
+):
     _, browser = await world()
     message, said = await browser.post("/auth/login", body, "", *lines)
     assert (message.status, said["code"]) == (status, code)
@@ -334,7 +399,10 @@ async def test_bodies_that_are_refused(world, body: bytes, lines: tuple[str, ...
 async def test_forms_and_methods_that_are_refused(world):
     _, browser = await world()
     reply = await browser.client.get(
-        "/auth/login", "Content-Type: application/x-www-form-urlencoded", method="POST", body=b"username=a"
+        "/auth/login",
+        "Content-Type: application/x-www-form-urlencoded",
+        method="POST",
+        body=b"username=a",
     )
     assert reply.status == 415
     reply = await browser.client.get("/auth/login")
@@ -360,7 +428,9 @@ async def test_others_verify_our_tokens(world, tmp_path: Path, alg: str):
     token, document = issued["access_token"], await published(browser)
     assert not {"d", "p", "q", "dp", "dq", "qi", "k"} & set(document["keys"][0])
 
-    registry = joserfc.jwt.JWTClaimsRegistry(iss={"essential": True, "value": ISSUER}, aud={"essential": True, "value": "edge"})
+    registry = joserfc.jwt.JWTClaimsRegistry(
+        iss={"essential": True, "value": ISSUER}, aud={"essential": True, "value": "edge"}
+    )
     read = joserfc.jwt.decode(token, joserfc.jwk.KeySet.import_key_set(document), algorithms=[alg])
     registry.validate(read.claims)
     assert read.header == {"alg": alg, "kid": document["keys"][0]["kid"], "typ": "at+jwt"}
@@ -381,7 +451,8 @@ async def test_keys_rotate_without_a_valid_token_being_refused(world, tmp_path: 
     both = 'keys = [{ key = { file = "signing.pem" } }, { key = { file = "next.pem" } }]'
     steps = (
         both,  # published, not yet used
-        'keys = [{ key = { file = "next.pem" } }, { key = { file = "signing.pem" } }]',  # used, the old one still published
+        # used, the old one still published
+        'keys = [{ key = { file = "next.pem" } }, { key = { file = "signing.pem" } }]',
         'keys = [{ key = { file = "next.pem" } }]',  # once the old one's tokens have expired
     )
     line = 'keys = [{ key = { file = "signing.pem" } }]'
@@ -401,14 +472,23 @@ async def test_keys_rotate_without_a_valid_token_being_refused(world, tmp_path: 
     assert (await gateway.reload()).ok
     assert [(await browser.get("/x", one["access_token"]))[0] for one in issued] == [401, 401, 200]
     # Sessions go on: a refresh token is not bound to a key.
-    assert (await browser.post("/auth/refresh", {"refresh_token": old["refresh_token"]}))[0].status == 200
+    assert (await browser.post("/auth/refresh", {"refresh_token": old["refresh_token"]}))[
+        0
+    ].status == 200
 
 
 async def test_tokens_of_a_session_nobody_began_here(world):
     """A key that got out does not make sessions."""
     _, browser = await world()
     now = int(time.time())
-    claims = {"iss": ISSUER, "aud": "edge", "sub": "alice", "client_id": "acme", "iat": now, "exp": now + 60}
+    claims = {
+        "iss": ISSUER,
+        "aud": "edge",
+        "sub": "alice",
+        "client_id": "acme",
+        "iat": now,
+        "exp": now + 60,
+    }
     for sid in ({}, {"sid": "x"}, {"sid": ["x"]}):
         forged = jwt.encode({**claims, **sid}, KEYS["ES256"], "ES256")
         assert (await browser.get("/x", forged))[0] == 401
@@ -427,7 +507,9 @@ async def test_users_that_are_gone_and_passwords_changed_elsewhere(world, tmp_pa
     # Nobody had to refresh for that: what has changed elsewhere ends sessions as soon as it is
     # known.
     assert (await browser.get("/x", issued["access_token"]))[0] == 401
-    assert (await browser.post("/auth/refresh", {"refresh_token": issued["refresh_token"]}))[0].status == 401
+    assert (await browser.post("/auth/refresh", {"refresh_token": issued["refresh_token"]}))[
+        0
+    ].status == 401
     _, carol = await browser.login("carol", "old password")
     (tmp_path / "users.toml").write_text(user("alice"))
 
@@ -435,7 +517,9 @@ async def test_users_that_are_gone_and_passwords_changed_elsewhere(world, tmp_pa
         return (await browser.get("/x", carol["access_token"]))[0] == 401
 
     await until(carol_is_gone)
-    assert (await browser.post("/auth/refresh", {"refresh_token": carol["refresh_token"]}))[0].status == 401
+    assert (await browser.post("/auth/refresh", {"refresh_token": carol["refresh_token"]}))[
+        0
+    ].status == 401
     assert (await browser.login("carol", "old password"))[0] == 401
 
 
@@ -453,7 +537,9 @@ async def test_a_reload_ends_no_session(world):
     _, issued = await browser.login()
     assert (await gateway.reload()).ok
     assert (await browser.get("/x", issued["access_token"]))[0] == 200
-    assert (await browser.post("/auth/refresh", {"refresh_token": issued["refresh_token"]}))[0].status == 200
+    assert (await browser.post("/auth/refresh", {"refresh_token": issued["refresh_token"]}))[
+        0
+    ].status == 200
 
 
 async def test_logout_with_an_empty_body(world):
@@ -467,14 +553,18 @@ async def test_logout_with_an_empty_body(world):
 async def test_a_head_of_a_profile(world):
     _, browser = await world()
     _, issued = await browser.login()
-    reply = await browser.client.get("/auth/profile", f"Authorization: Bearer {issued['access_token']}", method="HEAD")
+    reply = await browser.client.get(
+        "/auth/profile", f"Authorization: Bearer {issued['access_token']}", method="HEAD"
+    )
     assert (reply.status, reply.body) == (200, b"")
 
 
 async def test_one_audit_log_for_decisions_and_events(world, tmp_path: Path):
     """Spelt differently, for paths are relative to the file they stand in; written in order, for it
     is one."""
-    pipeline = PIPELINE.replace("roles.operator", 'audit = { file = "../audit.log" }\nroles.operator')
+    pipeline = PIPELINE.replace(
+        "roles.operator", 'audit = { file = "../audit.log" }\nroles.operator'
+    )
     gateway, browser = await world(pipeline=pipeline)
     for _ in range(3):
         _, issued = await browser.login()
@@ -484,7 +574,9 @@ async def test_one_audit_log_for_decisions_and_events(world, tmp_path: Path):
 
 
 async def test_guessing_codes(world):
-    _, browser = await world(GATEWAY + 'attempts = { account = 2, delay = "10m", max_delay = "10m" }\n')
+    _, browser = await world(
+        GATEWAY + 'attempts = { account = 2, delay = "10m", max_delay = "10m" }\n'
+    )
     for code in ("000000", "00000", "000000"):
         status, said = await browser.login("bob", "password of bob", code=code)
     assert (status, said["code"]) == (429, "RATE_001")

@@ -24,7 +24,10 @@ from tests.until import until
 
 # So long a timeout that a check fails for what is wrong with it, never because the machine was busy
 # with something else.
-HEALTH = 'health = { path = "/health", interval = "100ms", timeout = "30s", unhealthy_threshold = 1, healthy_threshold = 1 }\n'
+HEALTH = (
+    'health = { path = "/health", interval = "100ms", timeout = "30s", unhealthy_threshold '
+    "= 1, healthy_threshold = 1 }\n"
+)
 
 
 @pytest.fixture
@@ -62,8 +65,18 @@ async def test_a_request_over_tls_and_the_connection_is_kept(start, connect, aut
     [
         (("127.0.0.1",), 'ca = "ca.pem"', True, "its address"),
         (("other.test",), 'ca = "ca.pem"', False, "another's name"),
-        (("other.test",), 'ca = "ca.pem", server_name = "other.test"', True, "the name it is to have"),
-        (("127.0.0.1",), 'ca = "ca.pem", server_name = "other.test"', False, "not the name it is to have"),
+        (
+            ("other.test",),
+            'ca = "ca.pem", server_name = "other.test"',
+            True,
+            "the name it is to have",
+        ),
+        (
+            ("127.0.0.1",),
+            'ca = "ca.pem", server_name = "other.test"',
+            False,
+            "not the name it is to have",
+        ),
         (("127.0.0.1",), 'ca = "foreign.pem"', False, "another authority"),
         (("127.0.0.1",), "", False, "not an authority of the system's"),
         (("127.0.0.1",), "verify = true", False, "likewise"),
@@ -73,7 +86,9 @@ async def test_a_request_over_tls_and_the_connection_is_kept(start, connect, aut
 )
 async def test_who_is_believed(start, connect, authority, tmp_path, caplog, names, tls, ok, why):
     Authority(tmp_path, "foreign")
-    origin = await Origin().start(tls=serving(authority, *names, maximum_version=ssl.TLSVersion.TLSv1_2))
+    origin = await Origin().start(
+        tls=serving(authority, *names, maximum_version=ssl.TLSVersion.TLSv1_2)
+    )
     try:
         client = await connect(await start(PLAIN, upstreams(origin, tls)))
         reply = await client.get("/")
@@ -92,7 +107,9 @@ async def test_the_name_is_asked_for(start, connect, authority):
     context.sni_callback = lambda handshake, name, context: asked.append(name)
     origin = await Origin().start(tls=context)
     try:
-        client = await connect(await start(PLAIN, upstreams(origin, 'ca = "ca.pem", server_name = "other.test"')))
+        client = await connect(
+            await start(PLAIN, upstreams(origin, 'ca = "ca.pem", server_name = "other.test"'))
+        )
         assert (await client.get("/")).status == 200
         assert asked == ["other.test"]
     finally:
@@ -112,7 +129,12 @@ async def test_the_gateway_shows_its_certificate(start, connect, authority):
     origin = await Origin(respond).start(tls=context)
     try:
         client = await connect(
-            await start(PLAIN, upstreams(origin, 'ca = "ca.pem", certificate = "gateway.pem", key = "gateway.key"'))
+            await start(
+                PLAIN,
+                upstreams(
+                    origin, 'ca = "ca.pem", certificate = "gateway.pem", key = "gateway.key"'
+                ),
+            )
         )
         assert (await client.get("/")).status == 200
         assert shown == [((("commonName", "gateway.internal"),),)]
@@ -129,12 +151,16 @@ async def test_health_checks_go_the_same_way(start, connect, authority):
         await until(lambda: gateway.health()["status"] == "healthy")
         gateway = await start(PLAIN, upstreams(origin, "", more=HEALTH))
         await until(lambda: gateway.health()["status"] == "unhealthy")
-        assert "certificate" in gateway.health()["upstreams"]["origin"]["endpoints"][0]["last_error"]
+        assert (
+            "certificate" in gateway.health()["upstreams"]["origin"]["endpoints"][0]["last_error"]
+        )
     finally:
         await origin.stop()
 
 
-async def test_changed_settings_are_not_served_by_old_connections(start, connect, authority, tmp_path):
+async def test_changed_settings_are_not_served_by_old_connections(
+    start, connect, authority, tmp_path
+):
     go = asyncio.Event()
 
     async def respond(origin, head, reader, writer):
@@ -156,7 +182,9 @@ async def test_changed_settings_are_not_served_by_old_connections(start, connect
         await until(lambda: len(origin.heads) >= 3)
         write(tmp_path, PLAIN, upstreams(origin, 'ca = "ca.pem", min_version = "1.3"'))
         outcome = await gateway.reload()
-        assert outcome.ok and any("upstream origin changed: tls" in change for change in outcome.changes)
+        assert outcome.ok and any(
+            "upstream origin changed: tls" in change for change in outcome.changes
+        )
         assert (await idle.get("/")).status == 200
         assert origin.connections == 2, "the idle connection was of the old settings"
         go.set()
@@ -171,20 +199,26 @@ async def test_changed_settings_are_not_served_by_old_connections(start, connect
         await origin.stop()
 
 
-async def cut_short(origin: Origin, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+async def cut_short(
+    origin: Origin, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> bool:
     """An answer without a length whose connection ends: properly, or as whoever is in between can
     make it end."""
     writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\nhalf")
     await writer.drain()
     if b"/cut" in head:
         with socket.socket(fileno=os.dup(writer.get_extra_info("socket").fileno())) as raw:
-            raw.shutdown(socket.SHUT_WR)  # The end of the TCP connection, and no word of TLS about it.
+            raw.shutdown(
+                socket.SHUT_WR
+            )  # The end of the TCP connection, and no word of TLS about it.
         await reader.read()
         writer.transport.abort()
     return False
 
 
-@pytest.mark.parametrize("loop", [asyncio.new_event_loop, new_event_loop], ids=["asyncio", "uvloop"])
+@pytest.mark.parametrize(
+    "loop", [asyncio.new_event_loop, new_event_loop], ids=["asyncio", "uvloop"]
+)
 def test_the_end_of_an_answer_without_length_must_be_authentic(tmp_path, loop):
     """RFC 9112 section 9.8: without close_notify it may have been cut by anybody."""
 
@@ -195,7 +229,11 @@ def test_the_end_of_an_answer_without_length_must_be_authentic(tmp_path, loop):
         gateway = Gateway(tmp_path / "gateway.toml", {})
         await gateway.start()
         try:
-            for path, expected in (("/whole", (b"half", True)), ("/cut", (b"half", False)), ("/whole", (b"half", True))):
+            for path, expected in (
+                ("/whole", (b"half", True)),
+                ("/cut", (b"half", False)),
+                ("/whole", (b"half", True)),
+            ):
                 client = await Client.connect(gateway.port)
                 reply = await chunked(client, path)
                 assert reply == expected, path
@@ -228,12 +266,30 @@ URL = '[upstream.origin]\nurl = "https://127.0.0.1:1"\n'
         (URL, []),
         (URL + 'tls = { ca = "ca.pem" }\n', []),
         (URL + 'tls = { ca = "none.pem" }\n', ["3:9: error: upstream.origin.tls: cannot read"]),
-        (URL + 'tls = { ca = "gateway.key" }\n', ["3:9: error: upstream.origin.tls:", "holds no certificates"]),
-        (URL + 'tls = { certificate = "gateway.pem" }\n', ["3:9: error: upstream.origin.tls: certificate goes with key"]),
-        (URL + 'tls = { key = "gateway.key" }\n', ["3:9: error: upstream.origin.tls: key goes with certificate"]),
-        (URL + 'tls = { certificate = "gateway.pem", key = "ca.key" }\n', ["3:38: error:", "is not the key of"]),
-        (URL + "tls = { verify = false }\n", ["3:9: warning: upstream.origin.tls: endpoints need not prove who they are"]),
-        (URL.replace("https", "http") + "tls = { verify = true }\n", ["3:1: warning: upstream.origin.tls has no effect"]),
+        (
+            URL + 'tls = { ca = "gateway.key" }\n',
+            ["3:9: error: upstream.origin.tls:", "holds no certificates"],
+        ),
+        (
+            URL + 'tls = { certificate = "gateway.pem" }\n',
+            ["3:9: error: upstream.origin.tls: certificate goes with key"],
+        ),
+        (
+            URL + 'tls = { key = "gateway.key" }\n',
+            ["3:9: error: upstream.origin.tls: key goes with certificate"],
+        ),
+        (
+            URL + 'tls = { certificate = "gateway.pem", key = "ca.key" }\n',
+            ["3:38: error:", "is not the key of"],
+        ),
+        (
+            URL + "tls = { verify = false }\n",
+            ["3:9: warning: upstream.origin.tls: endpoints need not prove who they are"],
+        ),
+        (
+            URL.replace("https", "http") + "tls = { verify = true }\n",
+            ["3:1: warning: upstream.origin.tls has no effect"],
+        ),
     ],
 )
 def test_what_check_says(tmp_path, text, expected):
@@ -245,7 +301,11 @@ def test_what_check_says(tmp_path, text, expected):
         problems = errors.problems
     found = [str(problem).partition("upstreams.toml:")[2] for problem in problems]
     if expected:
-        assert len(found) == 1 and found[0].startswith(expected[0]) and all(part in found[0] for part in expected), found
+        assert (
+            len(found) == 1
+            and found[0].startswith(expected[0])
+            and all(part in found[0] for part in expected)
+        ), found
     else:
         assert found == []
 

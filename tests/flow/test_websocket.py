@@ -68,7 +68,9 @@ async def test_a_pipelined_request_is_answered_before_the_handshake(start, origi
         return True
 
     client = await connect(await start(PLAIN, upstreams(await origin_of(respond))))
-    await client.send(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n" + handshake("/b") + frame(b"c", mask=MASK))
+    await client.send(
+        b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n" + handshake("/b") + frame(b"c", mask=MASK)
+    )
     assert (await client.read()).body == b"/a"
     assert (await client.head())[0] == 101
     assert (await read_frame(client.reader)).payload == b"c"
@@ -106,7 +108,9 @@ async def test_two_real_implementations_agree_with_each_other(start, server, com
     gateway = await start(PLAIN, server[0])
     async with aiohttp.ClientSession() as session:
         url = f"http://127.0.0.1:{gateway.port}/"
-        async with session.ws_connect(url, protocols=("x", "chat"), compress=compress, max_msg_size=0) as ws:
+        async with session.ws_connect(
+            url, protocols=("x", "chat"), compress=compress, max_msg_size=0
+        ) as ws:
             assert (ws.protocol, bool(ws.compress)) == ("chat", bool(compress))
             await ws.send_str("grüezi")
             assert await ws.receive_str() == "grüezi"
@@ -125,7 +129,11 @@ async def test_close_codes_cross_both_ways(start, server):
         async with session.ws_connect(f"http://127.0.0.1:{gateway.port}/") as ws:
             await ws.send_str("close")
             message = await ws.receive()
-            assert (message.type, message.data, message.extra) == (aiohttp.WSMsgType.CLOSE, 4321, "as you wish")
+            assert (message.type, message.data, message.extra) == (
+                aiohttp.WSMsgType.CLOSE,
+                4321,
+                "as you wish",
+            )
         async with session.ws_connect(f"http://127.0.0.1:{gateway.port}/") as ws:
             await ws.close(code=4444)
     await over(gateway)
@@ -191,7 +199,9 @@ async def test_a_tunnel_counts_for_as_long_as_it_stands(start, origin_of, connec
     clients = [await connect(gateway) for _ in range(6)]
     for client in clients:
         await open_tunnel(client)
-    assert [endpoint.in_flight for endpoint in pool.endpoints] == [3, 3], "least connections sees them"
+    assert [endpoint.in_flight for endpoint in pool.endpoints] == [3, 3], (
+        "least connections sees them"
+    )
     assert (pool.tunnels, gateway.telemetry.in_flight.get(), len(tunnels(gateway))) == (6, 6, 6)
     for client in clients:
         await client.send(close(1000, MASK))
@@ -226,7 +236,10 @@ async def test_a_101_closes_a_half_open_circuit_at_once(start, origin_of, connec
             return True
         return await speaks(echo)(origin, head, reader, writer)
 
-    more = 'circuit_breaker = { failure_threshold = 1, recovery_timeout = "50ms", half_open_requests = 1 }\n'
+    more = (
+        'circuit_breaker = { failure_threshold = 1, recovery_timeout = "50ms", '
+        "half_open_requests = 1 }\n"
+    )
     gateway = await start(PLAIN, upstreams(await origin_of(respond), more=more))
     client = await connect(gateway)
     await client.send(handshake())
@@ -245,7 +258,10 @@ async def test_the_access_log_has_one_line_when_it_ends(start, tmp_path, origin_
         await read_frame(reader)
         writer.write(close(1000))
 
-    pipeline = f'response = ["logging", "compression", "caching", "metrics"]\n[logging]\nfile = "../log"\n{PLAIN}name = "ws"\n'
+    pipeline = (
+        f'response = ["logging", "compression", "caching", "metrics"]\n[logging]\nfile = '
+        f'"../log"\n{PLAIN}name = "ws"\n'
+    )
     gateway = await start(pipeline, upstreams(await origin_of(speaks(talk))))
     client = await connect(gateway)
     fields = await open_tunnel(client)
@@ -270,7 +286,10 @@ async def test_the_access_log_has_one_line_when_it_ends(start, tmp_path, origin_
 async def test_health_is_no_business_of_a_tunnels(start, origin_of, connect):
     origin = await origin_of(speaks(echo))
     other = await origin_of(answer(b"other"))
-    health = 'health = { path = "/health", interval = "100ms", timeout = "1s", unhealthy_threshold = 1 }\n'
+    health = (
+        'health = { path = "/health", interval = "100ms", timeout = "1s", '
+        "unhealthy_threshold = 1 }\n"
+    )
     gateway = await start(PLAIN, upstreams(origin, more=health))
     pool = gateway.runtime.snapshot.pools["origin"]
     client = await connect(gateway)
@@ -288,12 +307,17 @@ async def test_health_is_no_business_of_a_tunnels(start, origin_of, connect):
     await until(lambda: not pool.tunnels)
 
 
-LOGS = 'response = ["logging"]\n[logging]\nfile = "../{file}"\n[[route]]\nname = "{name}"\nprefix = "/"\nupstream = "origin"\n'
+LOGS = (
+    'response = ["logging"]\n[logging]\nfile = "../{file}"\n[[route]]\nname = '
+    '"{name}"\nprefix = "/"\nupstream = "origin"\n'
+)
 WITH_ERRORS = 'error = ["logging"]\n'
 
 
 @pytest.mark.parametrize(("name", "lines"), [("ws", 1), ("another", 0)])
-async def test_a_reload_is_not_held_up_and_has_the_last_word(start, tmp_path, echoing, connect, name, lines):
+async def test_a_reload_is_not_held_up_and_has_the_last_word(
+    start, tmp_path, echoing, connect, name, lines
+):
     def kept() -> list[object]:
         gc.collect()
         return [one for one in gc.get_objects() if isinstance(one, Snapshot | AccessLog)]
@@ -316,9 +340,14 @@ async def test_a_reload_is_not_held_up_and_has_the_last_word(start, tmp_path, ec
     assert len((tmp_path / "new").read_text().splitlines()) == lines
 
 
-async def test_what_counts_at_a_time_is_given_back_whatever_was_reloaded(start, tmp_path, echoing, connect):
+async def test_what_counts_at_a_time_is_given_back_whatever_was_reloaded(
+    start, tmp_path, echoing, connect
+):
     def one_at_a_time(message: str) -> str:
-        limit = f'[rate_limit]\nkey = "ip"\nalgorithm = "concurrency"\nlimit = 1\nmessage = "{message}"\n'
+        limit = (
+            f'[rate_limit]\nkey = "ip"\nalgorithm = "concurrency"\nlimit = 1\nmessage = '
+            f'"{message}"\n'
+        )
         return f'request = ["rate_limit"]\n{limit}{PLAIN}'
 
     gateway = await start(one_at_a_time("one"), upstreams(echoing))
@@ -336,7 +365,9 @@ async def test_what_counts_at_a_time_is_given_back_whatever_was_reloaded(start, 
     await open_tunnel(second)
 
 
-async def test_when_its_route_is_gone_those_who_log_everything_log_it(start, tmp_path, echoing, connect):
+async def test_when_its_route_is_gone_those_who_log_everything_log_it(
+    start, tmp_path, echoing, connect
+):
     gateway = await start(WITH_ERRORS + LOGS.format(file="old", name="ws"), upstreams(echoing))
     client = await connect(gateway)
     await open_tunnel(client)

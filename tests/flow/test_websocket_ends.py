@@ -137,7 +137,9 @@ async def test_a_client_behind_with_its_answers_gets_the_tunnel_after_them(start
     gateway = await start(PLAIN, upstreams(origin))
     client = Client(*await asyncio.open_connection("127.0.0.1", gateway.port, limit=1000))
     requests = 200
-    sending = asyncio.create_task(client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * requests + handshake()))
+    sending = asyncio.create_task(
+        client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * requests + handshake())
+    )
     await until(lambda: len(origin.heads) == requests + 1)
     assert await stuck(sent) < 30_000_000
     for _ in range(requests):
@@ -186,7 +188,9 @@ async def test_an_idle_tunnel_is_closed_politely(start, tmp_path, origin_of, con
         writer.write(close(1001))
 
     pipeline = f'response = ["logging"]\n[logging]\nfile = "../log"\n{PLAIN}'
-    gateway = await start(pipeline, upstreams(await origin_of(speaks(talk)), more='timeouts = { tunnel = "200ms" }\n'))
+    gateway = await start(
+        pipeline, upstreams(await origin_of(speaks(talk)), more='timeouts = { tunnel = "200ms" }\n')
+    )
     client = await connect(gateway)
     await open_tunnel(client)
     got = await read_frame(client.reader)
@@ -212,12 +216,16 @@ async def test_a_tunnel_in_use_is_not_idle(start, echoing, connect, watched):
     assert len(tunnels(gateway)) == 1
 
 
-async def test_one_sides_silence_ends_it_in_the_end(start, origin_of, connect, watched, monkeypatch):
+async def test_one_sides_silence_ends_it_in_the_end(
+    start, origin_of, connect, watched, monkeypatch
+):
     async def talk(reader, writer):
         await reader.read()
 
     monkeypatch.setattr("gateway.serving.tunnel.CLOSING", 0.2)
-    gateway = await start(PLAIN, upstreams(await origin_of(speaks(talk)), more='timeouts = { tunnel = "200ms" }\n'))
+    gateway = await start(
+        PLAIN, upstreams(await origin_of(speaks(talk)), more='timeouts = { tunnel = "200ms" }\n')
+    )
     client = await connect(gateway)
     await open_tunnel(client)
     assert (await read_frame(client.reader)).code == 1001
@@ -342,7 +350,9 @@ async def test_a_client_that_reads_nothing_does_not_hold_the_end_up(start, origi
     async def talk(reader, writer):
         await flood(writer, sent)
 
-    gateway = await start(PLAIN, upstreams(await origin_of(speaks(talk))), '[server]\nshutdown_timeout = "300ms"\n')
+    gateway = await start(
+        PLAIN, upstreams(await origin_of(speaks(talk))), '[server]\nshutdown_timeout = "300ms"\n'
+    )
     client = Client(*await asyncio.open_connection("127.0.0.1", gateway.port, limit=1000))
     await open_tunnel(client)
     await stuck(sent)

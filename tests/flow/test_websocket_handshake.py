@@ -24,16 +24,25 @@ from tests.websocket import (
 
 
 async def test_a_handshake_crosses_with_all_it_says(start, origin_of, connect):
-    origin = await origin_of(speaks(echo, "Sec-WebSocket-Protocol: b", "Sec-WebSocket-Extensions: x; y=1", "X-Own: 1"))
+    origin = await origin_of(
+        speaks(echo, "Sec-WebSocket-Protocol: b", "Sec-WebSocket-Extensions: x; y=1", "X-Own: 1")
+    )
     client = await connect(await start(PLAIN, upstreams(origin)))
     fields = await open_tunnel(
-        client, "/chat?room=1", "Sec-WebSocket-Protocol: a, b", "Sec-WebSocket-Extensions: x; y=1, z", "Origin: http://o.test"
+        client,
+        "/chat?room=1",
+        "Sec-WebSocket-Protocol: a, b",
+        "Sec-WebSocket-Extensions: x; y=1, z",
+        "Origin: http://o.test",
     )
     sent = fields_of(origin.heads[0])
     assert origin.heads[0].startswith(b"GET /chat?room=1 HTTP/1.1\r\n")
     assert (sent["upgrade"], sent["connection"]) == ("websocket", "Upgrade")
     assert (sent["sec-websocket-key"], sent["sec-websocket-version"]) == (KEY, "13")
-    assert (sent["sec-websocket-protocol"], sent["sec-websocket-extensions"]) == ("a, b", "x; y=1, z")
+    assert (sent["sec-websocket-protocol"], sent["sec-websocket-extensions"]) == (
+        "a, b",
+        "x; y=1, z",
+    )
     assert (sent["origin"], sent["x-forwarded-for"]) == ("http://o.test", "127.0.0.1")
     assert (fields["upgrade"], fields["connection"]) == ("websocket", "Upgrade")
     assert fields["sec-websocket-accept"] == "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="  # RFC 6455 section 1.3
@@ -80,7 +89,9 @@ async def test_an_unsound_handshake_is_a_400(start, echoing, connect, request_by
         handshake().replace(b"HTTP/1.1", b"HTTP/1.0"),
     ],
 )
-async def test_what_asks_for_no_websocket_is_an_ordinary_request(start, origin, connect, request_bytes):
+async def test_what_asks_for_no_websocket_is_an_ordinary_request(
+    start, origin, connect, request_bytes
+):
     client = await connect(await start(PLAIN, upstreams(origin)))
     await client.send(request_bytes)
     assert (await client.read()).status == 200
@@ -89,7 +100,9 @@ async def test_what_asks_for_no_websocket_is_an_ordinary_request(start, origin, 
 
 
 async def test_the_gateways_own_answers_have_nothing_to_upgrade(start, origin, connect):
-    client = await connect(await start('[[route]]\npath = "/health"\nbuiltin = "health"\n', upstreams(origin)))
+    client = await connect(
+        await start('[[route]]\npath = "/health"\nbuiltin = "health"\n', upstreams(origin))
+    )
     await client.send(handshake("/health"))
     assert (await client.read()).status == 200
     assert (await client.get("/health")).status == 200
@@ -101,7 +114,11 @@ ACCEPT = "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 @pytest.mark.parametrize(
     "lines",
     [
-        ("Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Accept: AAAAAAAAAAAAAAAAAAAAAAAAAAA="),
+        (
+            "Upgrade: websocket",
+            "Connection: Upgrade",
+            "Sec-WebSocket-Accept: AAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+        ),
         ("Upgrade: websocket", "Connection: Upgrade"),
         ("Upgrade: websocket", "Connection: Upgrade", ACCEPT, ACCEPT),
         ("Upgrade: h2c", "Connection: Upgrade", ACCEPT),
@@ -119,20 +136,31 @@ async def test_a_101_that_does_not_answer_the_handshake_is_a_502(start, origin, 
     client = await connect(gateway)
     await client.send(handshake())
     reply = await client.read()
-    assert (reply.status, reply.fields["proxy-status"]) == (502, "gateway; error=http_protocol_error")
+    assert (reply.status, reply.fields["proxy-status"]) == (
+        502,
+        "gateway; error=http_protocol_error",
+    )
     assert len(origin.heads) == 1, "it may have been acted upon"
     client.close()
     await over(gateway)
 
 
-@pytest.mark.parametrize("status", ["200 OK", "401 Unauthorized", "404 Not Found", "426 Upgrade Required", "503 Busy"])
+@pytest.mark.parametrize(
+    "status", ["200 OK", "401 Unauthorized", "404 Not Found", "426 Upgrade Required", "503 Busy"]
+)
 async def test_any_other_answer_is_an_ordinary_one(start, origin, connect, status):
     origin.respond = answer(b"no", status=status, Sec_WebSocket_Version="13")
-    client = await connect(await start(PLAIN, upstreams(origin, more='retry = { attempts = 3, base_delay = "1ms" }\n')))
+    client = await connect(
+        await start(PLAIN, upstreams(origin, more='retry = { attempts = 3, base_delay = "1ms" }\n'))
+    )
     for _ in range(2):  # The connection is as good as before.
         await client.send(handshake())
         reply = await client.read()
-        assert (reply.status, reply.body, reply.fields["sec-websocket-version"]) == (int(status[:3]), b"no", "13")
+        assert (reply.status, reply.body, reply.fields["sec-websocket-version"]) == (
+            int(status[:3]),
+            b"no",
+            "13",
+        )
     assert len(origin.heads) == 2, "whatever it says, the handshake has been delivered"
     assert (await client.get("/")).status == int(status[:3])
 
@@ -147,7 +175,8 @@ async def test_a_refusal_may_be_long(start, origin, connect):
 
 async def test_hooks_refuse_before_any_endpoint_is_asked(start, echoing, connect):
     pipeline = (
-        'request = ["auth", "rate_limit"]\n[auth]\nmethods = ["api_key"]\napi_key = { file = "../keys.toml" }\n'
+        'request = ["auth", "rate_limit"]\n[auth]\nmethods = ["api_key"]\napi_key = { file = '
+        '"../keys.toml" }\n'
         f'[rate_limit]\nkey = "ip"\nlimit = 1\nwindow = "1h"\n{PLAIN}'
         '[[route]]\nprefix = "/limited"\nupstream = "origin"\nauth = false\n'
     )
@@ -165,10 +194,14 @@ async def test_hooks_refuse_before_any_endpoint_is_asked(start, echoing, connect
     assert len(echoing.heads) == 1
 
 
-async def test_only_a_handshake_that_was_never_delivered_goes_elsewhere(start, echoing, connect, unused_tcp_port):
+async def test_only_a_handshake_that_was_never_delivered_goes_elsewhere(
+    start, echoing, connect, unused_tcp_port
+):
     dead = f'{{ url = "http://127.0.0.1:{unused_tcp_port}", weight = 100 }}'
     retry = 'retry = { attempts = 2, base_delay = "1ms" }\n'
-    gateway = await start(PLAIN, f'[upstream.origin]\nendpoints = [{dead}, {{ url = "{echoing.url}" }}]\n{retry}')
+    gateway = await start(
+        PLAIN, f'[upstream.origin]\nendpoints = [{dead}, {{ url = "{echoing.url}" }}]\n{retry}'
+    )
     client = await connect(gateway)
     await open_tunnel(client)
     assert gateway.telemetry.retries.get(("origin", "connect")) == 1
@@ -179,10 +212,15 @@ async def test_a_delivered_handshake_is_not_repeated(start, origin_of, connect):
         return False
 
     origin = await origin_of(respond)
-    client = await connect(await start(PLAIN, upstreams(origin, more='retry = { attempts = 3, base_delay = "1ms" }\n')))
+    client = await connect(
+        await start(PLAIN, upstreams(origin, more='retry = { attempts = 3, base_delay = "1ms" }\n'))
+    )
     await client.send(handshake())
     reply = await client.read()
-    assert (reply.status, reply.fields["proxy-status"]) == (502, "gateway; error=connection_terminated")
+    assert (reply.status, reply.fields["proxy-status"]) == (
+        502,
+        "gateway; error=connection_terminated",
+    )
     assert len(origin.heads) == 1
 
 
@@ -259,7 +297,9 @@ WAITING: list[asyncio.Event] = []
 REFUSES = f'response = ["{__name__}:refuses"]\n{PLAIN}'
 
 
-@pytest.mark.parametrize(("path", "status"), [("/fails", 403), ("/crashes", 500), ("/changes", 403)])
+@pytest.mark.parametrize(
+    ("path", "status"), [("/fails", 403), ("/crashes", 500), ("/changes", 403)]
+)
 async def test_a_response_hook_may_still_refuse(start, origin_of, connect, path, status):
     ended = asyncio.Event()
 

@@ -22,9 +22,13 @@ LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 async def over(gateway: Gateway) -> None:
     """Waits until nothing of a tunnel is left anywhere."""
     (pool,) = gateway.runtime.snapshot.pools.values()
-    await until(lambda: not gateway.telemetry.in_flight.get() and not gateway.status()["connections"])
+    await until(
+        lambda: not gateway.telemetry.in_flight.get() and not gateway.status()["connections"]
+    )
     assert (pool.in_flight, pool.tunnels, len(tunnels(gateway))) == (0, 0, 0)
-    assert all(connection.deadline == float("inf") for connection in gateway.transport.open), "only idle ones are left"
+    assert all(connection.deadline == float("inf") for connection in gateway.transport.open), (
+        "only idle ones are left"
+    )
 
 
 def tunnels(gateway: Gateway):
@@ -33,7 +37,9 @@ def tunnels(gateway: Gateway):
 
 
 def reset(writer: asyncio.StreamWriter) -> None:
-    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.get_extra_info("socket").setsockopt(
+        socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+    )
     writer.transport.abort()
 
 

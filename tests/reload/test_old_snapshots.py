@@ -16,7 +16,10 @@ from tests.flow.conftest import write
 from tests.origin import Origin
 from tests.until import until
 
-LOGGED = 'request = ["logging"]\n[logging]\nfile = "{log}"\n[[route]]\nprefix = "/"\nupstream = "{upstream}"\n'
+LOGGED = (
+    'request = ["logging"]\n[logging]\nfile = "{log}"\n[[route]]\nprefix = "/"\nupstream = '
+    '"{upstream}"\n'
+)
 
 LENGTH = 100_000
 """So long that the head does not wait for the rest."""
@@ -102,7 +105,9 @@ async def test_endpoints_of_upstreams_that_are_gone_are_forgotten(tmp_path, slow
         await client.head()
         configure(tmp_path, origin, "-", "new")
         assert (await gateway.reload()).ok
-        assert [endpoint.upstream for endpoint in gateway.transport._keepalive] == ["old"], "it is still in use"
+        assert [endpoint.upstream for endpoint in gateway.transport._keepalive] == ["old"], (
+            "it is still in use"
+        )
         go.set()
         await asyncio.wait_for(client.reader.readexactly(LENGTH), 10)
         await until(lambda: not gateway.transport._keepalive)

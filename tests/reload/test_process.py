@@ -39,15 +39,22 @@ async def ended(process: asyncio.subprocess.Process) -> tuple[int | None, str]:
 
 
 @pytest.mark.parametrize("table", ["listen", "admin"])
-async def test_a_start_that_fails_names_the_address_and_does_not_wait(tmp_path, table, unused_tcp_port):
+async def test_a_start_that_fails_names_the_address_and_does_not_wait(
+    tmp_path, table, unused_tcp_port
+):
     taken = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
     port = taken.sockets[0].getsockname()[1]
     write(tmp_path, HEALTH, "", f'[server]\nshutdown_delay = "1h"\n[{table}]\nport = {port}\n')
-    async with started(*COMMAND, str(tmp_path / "gateway.toml"), stderr=asyncio.subprocess.PIPE) as process:
+    async with started(
+        *COMMAND, str(tmp_path / "gateway.toml"), stderr=asyncio.subprocess.PIPE
+    ) as process:
         code, said = await ended(process)
     taken.close()
     assert code == 1
-    assert said.splitlines()[-1] == f"gateway: cannot start: cannot listen on 127.0.0.1:{port}: address already in use"
+    assert (
+        said.splitlines()[-1]
+        == f"gateway: cannot start: cannot listen on 127.0.0.1:{port}: address already in use"
+    )
 
 
 class Slow:
@@ -57,7 +64,8 @@ class Slow:
         self.gate = directory / "gate"
         os.mkfifo(self.gate)
         (directory / "slow_to_import.py").write_text(
-            f"open({str(self.gate)!r}).read()\nfrom gateway.core.hooks import Hooks\ndef build(config, context): return Hooks()\n"
+            f"open({str(self.gate)!r}).read()\nfrom gateway.core.hooks import Hooks\ndef "
+            f"build(config, context): return Hooks()\n"
         )
         write(directory, f'request = ["slow_to_import:build"]\n{HEALTH}')
         self.path = directory / "gateway.toml"
@@ -93,7 +101,9 @@ async def test_signals_while_it_starts_wait_until_it_serves(tmp_path):
 
 async def test_term_while_it_starts_is_heeded(tmp_path):
     slow = Slow(tmp_path)
-    async with started(*COMMAND, str(slow.path), stderr=asyncio.subprocess.PIPE, env={**os.environ, **slow.environ}) as process:
+    async with started(
+        *COMMAND, str(slow.path), stderr=asyncio.subprocess.PIPE, env={**os.environ, **slow.environ}
+    ) as process:
         descriptor = await slow.reached()
         process.send_signal(signal.SIGTERM)
         os.close(descriptor)
@@ -108,7 +118,11 @@ async def test_as_the_first_process_of_a_container(tmp_path):
     slow = Slow(tmp_path)
     unshare = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
     async with started(
-        *unshare, *COMMAND, str(slow.path), stderr=asyncio.subprocess.PIPE, env={**os.environ, **slow.environ}
+        *unshare,
+        *COMMAND,
+        str(slow.path),
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, **slow.environ},
     ) as process:
         descriptor = await slow.reached()
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
@@ -123,7 +137,9 @@ async def ready(admin: int) -> None:
     async with asyncio.timeout(30):
         while True:
             try:
-                status, _ = await asyncio.to_thread(client.call, "GET", f"http://127.0.0.1:{admin}/admin/ready")
+                status, _ = await asyncio.to_thread(
+                    client.call, "GET", f"http://127.0.0.1:{admin}/admin/ready"
+                )
             except client.AdminError:  # not yet
                 await asyncio.sleep(0.05)
             else:
@@ -148,7 +164,9 @@ async def test_a_pipe_that_nothing_reads_stops_nothing(tmp_path, ports):
         unknown = "".join(f"unknown_{number} = 1\n" for number in range(400))
         write(tmp_path, HEALTH, "", f"{tables}[server]\n{unknown}")
         for _ in range(3):
-            status, _ = await asyncio.to_thread(client.call, "POST", f"http://127.0.0.1:{admin}/admin/reload")
+            status, _ = await asyncio.to_thread(
+                client.call, "POST", f"http://127.0.0.1:{admin}/admin/reload"
+            )
             assert status == 422
         await ready(admin)
         process.send_signal(signal.SIGTERM)
@@ -159,7 +177,14 @@ async def test_a_pipe_that_nothing_reads_stops_nothing(tmp_path, ports):
 async def test_closed_standard_descriptors(tmp_path, ports):
     admin, tables = ports
     write(tmp_path, HEALTH, "", tables)
-    command = ("sh", "-c", 'exec "$@" 0<&- 1>&- 2>&-', "sh", *COMMAND, str(tmp_path / "gateway.toml"))
+    command = (
+        "sh",
+        "-c",
+        'exec "$@" 0<&- 1>&- 2>&-',
+        "sh",
+        *COMMAND,
+        str(tmp_path / "gateway.toml"),
+    )
     async with started(*command) as process:
         await ready(admin)
         process.send_signal(signal.SIGTERM)

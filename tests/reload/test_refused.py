@@ -29,7 +29,9 @@ upstream = "origin"
 
 def configure(directory: Path, origin: Origin, *, key: str, log: str = "-") -> Path:
     write(directory, PIPELINE.format(log=log), f'[upstream.origin]\nurl = "{origin.url}"\n')
-    (directory / "keys.toml").write_text(f'[[key]]\nid = "k_1"\nclient = "acme"\nhash = "sha256:{digest(key).hex()}"\n')
+    (directory / "keys.toml").write_text(
+        f'[[key]]\nid = "k_1"\nclient = "acme"\nhash = "sha256:{digest(key).hex()}"\n'
+    )
     return directory / "gateway.toml"
 
 

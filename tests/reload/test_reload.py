@@ -1,4 +1,5 @@
-"""SIGHUP to a real process under load: nothing is lost, nothing is forgotten, nothing is half done."""
+"""SIGHUP to a real process under load: nothing is lost, nothing is forgotten, nothing is half
+done."""
 
 from __future__ import annotations
 
@@ -29,12 +30,19 @@ rate_limit = false
 path = "/limited"
 upstream = "origin"
 """
-HEALTH = 'health = { path = "/health", interval = "200ms", timeout = "1s", unhealthy_threshold = 2, healthy_threshold = 2 }\n'
+HEALTH = (
+    'health = { path = "/health", interval = "200ms", timeout = "1s", unhealthy_threshold = '
+    "2, healthy_threshold = 2 }\n"
+)
 
 
 def configure(directory: Path, *origins: Origin, limit: int = 1000, more: str = HEALTH) -> Path:
     endpoints = ", ".join(f'{{ url = "{origin.url}" }}' for origin in origins)
-    write(directory, LIMITED.format(limit=limit), f"[upstream.origin]\nendpoints = [{endpoints}]\n{more}")
+    write(
+        directory,
+        LIMITED.format(limit=limit),
+        f"[upstream.origin]\nendpoints = [{endpoints}]\n{more}",
+    )
     return directory / "gateway.toml"
 
 
@@ -95,7 +103,10 @@ async def test_a_broken_file_changes_nothing_and_says_why(tmp_path, origins):
         async with Load(gateway.port, 8) as load:
             (tmp_path / "upstreams.toml").write_text('[upstream.origin]\nendpoint = "x"\n')
             assert "refused" in await gateway.reload()
-            assert any("upstreams.toml:2:1: error" in line and "endpoints" in line for line in gateway.lines)
+            assert any(
+                "upstreams.toml:2:1: error" in line and "endpoints" in line
+                for line in gateway.lines
+            )
             assert await gateway.metric("gateway_config_last_reload_success") == 0
             await load.more(50)
             configure(tmp_path, *origins, limit=5)
@@ -112,10 +123,15 @@ async def test_pipelines_that_are_gone_are_missed(tmp_path, origins):
         assert await gateway.metric("gateway_config_last_reload_success") == 1
         pipelines.rename(tmp_path / "elsewhere")
         assert "refused" in await gateway.reload()
-        assert any(f"the folder of pipelines in use is gone: {pipelines}" in line for line in gateway.lines)
+        assert any(
+            f"the folder of pipelines in use is gone: {pipelines}" in line for line in gateway.lines
+        )
         pipelines.mkdir()
         assert "refused" in await gateway.reload()
-        assert any("gateway.toml" in line and "there are no pipelines any more" in line for line in gateway.lines)
+        assert any(
+            "gateway.toml" in line and "there are no pipelines any more" in line
+            for line in gateway.lines
+        )
         client = await Client.connect(gateway.port)
         await client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
         assert (await client.read()).status == 200
@@ -143,7 +159,11 @@ async def test_what_is_known_about_endpoints_survives_a_reload(tmp_path, origins
 
 
 async def test_an_endpoint_that_dies_is_not_noticed_by_gets(tmp_path, origins):
-    path = configure(tmp_path, *origins, more=HEALTH + 'retry = { attempts = 3, base_delay = "10ms", budget = 1.0 }\n')
+    path = configure(
+        tmp_path,
+        *origins,
+        more=HEALTH + 'retry = { attempts = 3, base_delay = "10ms", budget = 1.0 }\n',
+    )
     async with Process(path) as gateway:
         async with Load(gateway.port, 32) as load:
             await load.more(200)

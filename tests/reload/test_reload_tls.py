@@ -44,7 +44,9 @@ async def test_certificates_change_under_load(tmp_path: Path, origin: Origin):
         context = authority.trusting()
         old = await Client.connect(gateway.port, context)
         assert shown(old) == "CN=before.test"
-        before = await gateway.metric("gateway_tls_certificate_expiry_timestamp_seconds", name="before.test")
+        before = await gateway.metric(
+            "gateway_tls_certificate_expiry_timestamp_seconds", name="before.test"
+        )
         async with Load(gateway.port, 8, tls=context) as load:
             await load.more(50)
             # Half written is not taken, and nothing is lost by it.
@@ -59,9 +61,16 @@ async def test_certificates_change_under_load(tmp_path: Path, origin: Origin):
         new = await Client.connect(gateway.port, context)
         assert shown(new) == "CN=after4.test"
         assert (await new.get("/")).status == (await old.get("/")).status == 200
-        after = await gateway.metric("gateway_tls_certificate_expiry_timestamp_seconds", name="after4.test")
+        after = await gateway.metric(
+            "gateway_tls_certificate_expiry_timestamp_seconds", name="after4.test"
+        )
         assert before is not None and after is not None and after < before
-        assert await gateway.metric("gateway_tls_certificate_expiry_timestamp_seconds", name="before.test") is None
+        assert (
+            await gateway.metric(
+                "gateway_tls_certificate_expiry_timestamp_seconds", name="before.test"
+            )
+            is None
+        )
         assert any("certificate for after4.test changed" in line for line in gateway.lines)
         old.close()
         new.close()
@@ -72,7 +81,12 @@ async def test_preambles_and_handshakes_on_the_loop_in_use(tmp_path: Path, origi
     """The other tests run on asyncio's own loop; a gateway runs on uvloop's."""
     authority = Authority(tmp_path)
     authority.issue("edge", "gateway.test")
-    write(tmp_path, PLAIN, f'[upstream.origin]\nurl = "{origin.url}"\n', LISTEN + "proxy_protocol = true\n")
+    write(
+        tmp_path,
+        PLAIN,
+        f'[upstream.origin]\nurl = "{origin.url}"\n',
+        LISTEN + "proxy_protocol = true\n",
+    )
     async with Process(tmp_path / "gateway.toml") as gateway:
         for _ in range(3):
             client = await Client.connect(gateway.port)
@@ -84,5 +98,8 @@ async def test_preambles_and_handshakes_on_the_loop_in_use(tmp_path: Path, origi
         await plain.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
         assert await plain.at_end()
         plain.close()
-    assert all(b"X-Forwarded-For: 192.0.2.7\r\n" in head for head in origin.heads) and len(origin.heads) == 3
+    assert (
+        all(b"X-Forwarded-For: 192.0.2.7\r\n" in head for head in origin.heads)
+        and len(origin.heads) == 3
+    )
     assert not any("Traceback" in line for line in gateway.lines), gateway.lines

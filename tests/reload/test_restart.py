@@ -25,15 +25,22 @@ async def test_an_admin_port_that_is_to_be_another(tmp_path):
             return answer
 
         status = await asked("GET", "/admin/status")
-        assert status["addresses"] == {"listen": f"127.0.0.1:{gateway.port}", "admin": here} and status["waiting"] == []
+        assert (
+            status["addresses"] == {"listen": f"127.0.0.1:{gateway.port}", "admin": here}
+            and status["waiting"] == []
+        )
         write(tmp_path, HEALTH, "", "[admin]\nport = 1\n")
         await gateway.reload()
         await gateway.logged(r"\[admin\] waits for a restart")
-        assert (await asked("POST", "/admin/reload"))["waiting"] == [line], "later reloads say so, too"
+        assert (await asked("POST", "/admin/reload"))["waiting"] == [line], (
+            "later reloads say so, too"
+        )
         assert (await asked("GET", "/admin/status"))["waiting"] == [line]
         write(tmp_path, HEALTH)
         taken = await asked("POST", "/admin/reload")
-        assert taken["waiting"] == [] and taken["changes"] == ["[admin] changed back (nothing waits for a restart)"]
+        assert taken["waiting"] == [] and taken["changes"] == [
+            "[admin] changed back (nothing waits for a restart)"
+        ]
 
 
 async def test_a_reload_that_is_refused_through_the_admin_listener_is_logged(tmp_path):
@@ -44,7 +51,11 @@ async def test_a_reload_that_is_refused_through_the_admin_listener_is_logged(tmp
         await gateway.logged("reload refused")
         by_signal = [line.partition(" ERROR ")[2] for line in gateway.lines if " ERROR " in line]
         before = len(gateway.lines)
-        status, _ = await asyncio.to_thread(client.call, "POST", f"http://127.0.0.1:{gateway.admin_port}/admin/reload")
+        status, _ = await asyncio.to_thread(
+            client.call, "POST", f"http://127.0.0.1:{gateway.admin_port}/admin/reload"
+        )
         assert status == 422
         await gateway.logged("reload refused", after=before)
-        assert [line.partition(" ERROR ")[2] for line in gateway.lines[before:] if " ERROR " in line] == by_signal
+        assert [
+            line.partition(" ERROR ")[2] for line in gateway.lines[before:] if " ERROR " in line
+        ] == by_signal

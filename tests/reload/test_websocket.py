@@ -16,7 +16,10 @@ from tests.process import Process
 from tests.websocket import CLOSE, close, echo, frame, open_tunnel, read_frame, speaks
 
 MASK = b"\x0a\x0b\x0c\x0d"
-ROUTE = 'response = ["logging", "metrics"]\n[logging]\nfile = "../log{number}"\n[[route]]\nprefix = "/"\nupstream = "o"\n'
+ROUTE = (
+    'response = ["logging", "metrics"]\n[logging]\nfile = '
+    '"../log{number}"\n[[route]]\nprefix = "/"\nupstream = "o"\n'
+)
 
 
 def configure(directory: Path, *origins: Origin, number: int = 0) -> Path:
@@ -25,7 +28,9 @@ def configure(directory: Path, *origins: Origin, number: int = 0) -> Path:
     return directory / "gateway.toml"
 
 
-async def respond(origin: Origin, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+async def respond(
+    origin: Origin, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> bool:
     if b"upgrade" in head.lower():
         return await speaks(echo)(origin, head, reader, writer)
     writer.write(answer())
@@ -69,5 +74,9 @@ async def test_twenty_reloads_under_load_and_a_stop(tmp_path, origins):
             assert await client.at_end()
             client.close()
         assert await gateway.ended() == 0
-    lines = [line for line in (tmp_path / "log1").read_text().splitlines() if '"status":101' in line]
-    assert len(lines) == 5 and all('"reason":"shutdown"' in line for line in lines), "in the log that was in force at the end"
+    lines = [
+        line for line in (tmp_path / "log1").read_text().splitlines() if '"status":101' in line
+    ]
+    assert len(lines) == 5 and all('"reason":"shutdown"' in line for line in lines), (
+        "in the log that was in force at the end"
+    )

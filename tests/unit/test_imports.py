@@ -57,7 +57,11 @@ def test_imports_point_down():
 
 
 def test_core_imports_nothing_of_ours():
-    outward = [str(found) for found in all_imports() if package(found.source) == "core" and package(found.target) != "core"]
+    outward = [
+        str(found)
+        for found in all_imports()
+        if package(found.source) == "core" and package(found.target) != "core"
+    ]
     assert outward == []
 
 
@@ -113,7 +117,11 @@ def test_modules_are_short_or_say_why():
         ("gateway.core.words", "from gateway.core import clock", True),
         ("gateway.config.tables.schema", "import gateway.store.stores", False),
         ("gateway.upstream.pool", "def f():\n    from gateway.middlewares import cors", False),
-        ("gateway.upstream.pool", "if TYPE_CHECKING:\n    from gateway.runtime import routes", False),
+        (
+            "gateway.upstream.pool",
+            "if TYPE_CHECKING:\n    from gateway.runtime import routes",
+            False,
+        ),
         ("gateway.runtime.compose", "from gateway.upstream.pool import Pool", True),
         ("gateway.admin.api", "from gateway.serving import handle", False),
         ("gateway.cli", "from gateway.app import run", True),
@@ -124,6 +132,11 @@ def test_modules_are_short_or_say_why():
 )
 def test_the_rule_itself(source: str, text: str, expected: bool):
     known = frozenset(
-        {"gateway.config.tables.schema", "gateway.middlewares.cors", "gateway.serving.handle", "gateway.core.clock"}
+        {
+            "gateway.config.tables.schema",
+            "gateway.middlewares.cors",
+            "gateway.serving.handle",
+            "gateway.core.clock",
+        }
     )
     assert all(allowed(found) for found in imports(source, ast.parse(text), known)) is expected

@@ -32,7 +32,9 @@ what they configure."""
 
 UNTESTED = {
     "gateway.credentials.store_client": "the command line's way to a store: tests/unit/commands",
-    "gateway.credentials.revocations.store_revocations": "with a real Redis: tests/flow/test_revocations_redis.py",
+    "gateway.credentials.revocations.store_revocations": (
+        "with a real Redis: tests/flow/test_revocations_redis.py"
+    ),
     "gateway.credentials.api_keys.store_ring": "with a real Redis: tests/flow/test_keys_redis.py",
     "gateway.builtins.tokens": "handlers over HTTP: tests/flow/test_tokens.py",
     "gateway.core.refusals": "an exception without behaviour",
@@ -61,12 +63,16 @@ MISSING = {
 is added here."""
 
 ACROSS = {
-    "config/test_mistakes.py": "the messages that the whole configuration gives for typical mistakes",
+    "config/test_mistakes.py": (
+        "the messages that the whole configuration gives for typical mistakes"
+    ),
     "config/test_routes_in_runtime.py": "that checks and router agree about routes",
     "middlewares/auth/test_attacks.py": "attacks on the whole middleware",
     "middlewares/auth/test_challenges.py": "what the whole middleware asks clients for",
     "middlewares/auth/test_driven.py": "methods that wait, driven by hand",
-    "middlewares/auth/test_elsewhere.py": "credentials beside Authorization, and where none are asked for",
+    "middlewares/auth/test_elsewhere.py": (
+        "credentials beside Authorization, and where none are asked for"
+    ),
     "middlewares/auth/test_node_jose.py": "tokens of another implementation",
     "middlewares/auth/test_other_libraries.py": "tokens of other implementations",
     "test_imports.py": "the rules for imports",
@@ -98,12 +104,16 @@ def belongs(test: Path, place: Path) -> bool:
 
 
 def test_every_module_has_its_tests():
-    without = {name for name, place in PLACES.items() if not any(belongs(test, place) for test in TESTS)}
+    without = {
+        name for name, place in PLACES.items() if not any(belongs(test, place) for test in TESTS)
+    }
     assert without == TABLES | set(UNTESTED) | MISSING
 
 
 def test_every_test_module_has_its_module():
-    across = {str(test) for test in TESTS if not any(belongs(test, place) for place in PLACES.values())}
+    across = {
+        str(test) for test in TESTS if not any(belongs(test, place) for place in PLACES.values())
+    }
     assert across == set(ACROSS)
 
 

@@ -51,7 +51,9 @@ def test_good(): ...
 def run(directory: Path, text: str) -> subprocess.CompletedProcess[str]:
     """The suite's rules in CI, on these tests."""
     (directory / "test_one.py").write_text(text)
-    environ = {name: value for name, value in os.environ.items() if not name.startswith(("COV", "PYTEST"))}
+    environ = {
+        name: value for name, value in os.environ.items() if not name.startswith(("COV", "PYTEST"))
+    }
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "tests.conftest", "-p", "no:cacheprovider", str(directory)],
         cwd=ROOT, env={**environ, "CI": "true"}, capture_output=True, text=True, check=False, timeout=60,

@@ -88,7 +88,10 @@ def _targets(drafts: Sequence[PipelineDraft]) -> Iterator[_Target]:
 def _is_guarded(made: PipelineDraft, draft: RouteDraft) -> bool:
     """Return True unless callers pass without credentials."""
     settings = {**made.settings, **draft.placed.route.settings}
-    return any(kind_of(name) == "auth" and _is_strict(settings.get(name)) for name, _ in draft.lists["request"])
+    return any(
+        kind_of(name) == "auth" and _is_strict(settings.get(name))
+        for name, _ in draft.lists["request"]
+    )
 
 
 def _is_strict(config: Any) -> bool:
@@ -119,7 +122,9 @@ def _spellings(other: _Target, routing: RoutingConfig) -> str:
     if is_sensitive and other.match != other.match.upper():
         found.append(repr(other.match.upper()))
     if route.path and (route.trailing_slash or routing.trailing_slash) == "strict":
-        found.append(repr(other.match.rstrip("/") if other.match.endswith("/") else other.match + "/"))
+        found.append(
+            repr(other.match.rstrip("/") if other.match.endswith("/") else other.match + "/")
+        )
     return " or ".join(found)
 
 
@@ -139,7 +144,9 @@ def _lint_host(target: _Target, guarding: Collection[_Target]) -> None:
 def _is_above(one: _Target, other: _Target) -> bool:
     """Return True if `one` is a prefix of all that `other` matches, and less specific."""
     return other.segments[: len(one.start)] == one.start and (
-        bool(other.route.path) or len(other.segments) > len(one.segments) or one.segments[-1] == "" != other.segments[-1]
+        bool(other.route.path)
+        or len(other.segments) > len(one.segments)
+        or one.segments[-1] == "" != other.segments[-1]
     )
 
 
@@ -163,16 +170,26 @@ def _lint_lists_without_auth(made: PipelineDraft) -> None:
             continue
         placed = draft.placed
         message = f"route.request: leaves out {guards[0]!r}: anybody may call this route"
-        placed.document.warning((*placed.path, "request"), message, f"list {guards[0]!r}, or say {guards[0]} = false")
+        placed.document.warning(
+            (*placed.path, "request"), message, f"list {guards[0]!r}, or say {guards[0]} = false"
+        )
 
 
 def _lint_observers(drafts: Sequence[PipelineDraft]) -> None:
     """Warn of a pipeline that neither logs nor counts, where others do."""
     seeing = {made.name for made in drafts if _kinds(made) & OBSERVERS}
     for made in drafts:
-        if seeing and made.name not in seeing and any(draft.placed.route.upstream for draft in made.routes):
+        if (
+            seeing
+            and made.name not in seeing
+            and any(draft.placed.route.upstream for draft in made.routes)
+        ):
             hint = "add logging or metrics to response and error"
-            made.document.warning(("response",), f"requests of the pipeline {made.name!r} are neither logged nor counted", hint)
+            made.document.warning(
+                ("response",),
+                f"requests of the pipeline {made.name!r} are neither logged nor counted",
+                hint,
+            )
 
 
 def _kinds(made: PipelineDraft) -> set[str]:
@@ -181,14 +198,28 @@ def _kinds(made: PipelineDraft) -> set[str]:
 
 
 def lint_upstreams(
-    drafts: Sequence[PipelineDraft], upstreams: Mapping[str, UpstreamConfig], homes: Mapping[str, Document]
+    drafts: Sequence[PipelineDraft],
+    upstreams: Mapping[str, UpstreamConfig],
+    homes: Mapping[str, Document],
 ) -> None:
     """Warn of upstreams that no route leads to, or whose endpoints get no requests."""
     used = {draft.placed.route.upstream for made in drafts for draft in made.routes}
     used |= {config.fallback for config in upstreams.values()}
     for name, config in upstreams.items():
         if used - {""} and name not in used:
-            homes[name].warning(("upstream", name), f"no route leads to the upstream {name!r}", "remove it, or use it")
-        if config.endpoints and config.discover is None and all(one.weight == 0 or one.drain for one in config.endpoints):
+            homes[name].warning(
+                ("upstream", name),
+                f"no route leads to the upstream {name!r}",
+                "remove it, or use it",
+            )
+        if (
+            config.endpoints
+            and config.discover is None
+            and all(one.weight == 0 or one.drain for one in config.endpoints)
+        ):
             place = ("upstream", name, "endpoints")
-            homes[name].warning(place, f"{name!r} gets no requests: every endpoint drains or has weight 0", "give one a weight")
+            homes[name].warning(
+                place,
+                f"{name!r} gets no requests: every endpoint drains or has weight 0",
+                "give one a weight",
+            )

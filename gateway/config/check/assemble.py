@@ -43,7 +43,9 @@ class PipelineDraft:
     def config(self) -> PipelineConfig:
         lists = {key: tuple(name for name, _ in self.lists[key]) for key in LISTS}
         routes = tuple(route.placed.route for route in self.routes)
-        return PipelineConfig(self.name, self.document.file, settings=self.settings, routes=routes, **lists)
+        return PipelineConfig(
+            self.name, self.document.file, settings=self.settings, routes=routes, **lists
+        )
 
     def place(self, path: KeyPath, override: KeyPath | None) -> Place:
         """Return the place of `path`: below the name of a listed middleware, or as in the file.
@@ -61,14 +63,20 @@ class PipelineDraft:
 def draft(document: Document, kinds: Kinds) -> PipelineDraft:
     """Read one pipeline file as far as possible and report every fault in it."""
     own = known_keys(instance(PipelineConfig))
-    loaded = load(PipelineConfig, {key: value for key, value in document.data.items() if key in own})
+    loaded = load(
+        PipelineConfig, {key: value for key, value in document.data.items() if key in own}
+    )
     for fault in loaded.faults:
         report(document, fault.path, fault)
     name = loaded.valid.get("name") if loaded.value is None else loaded.value.name
-    made = PipelineDraft(document, name or document.file.stem, _lists(document), Middlewares(document, kinds))
+    made = PipelineDraft(
+        document, name or document.file.stem, _lists(document), Middlewares(document, kinds)
+    )
     raw = document.data.get("route")
     tables: dict[KeyPath, dict[str, Any]] = {
-        ("route", index): table for index, table in enumerate(raw if isinstance(raw, list) else ()) if isinstance(table, dict)
+        ("route", index): table
+        for index, table in enumerate(raw if isinstance(raw, list) else ())
+        if isinstance(table, dict)
     }
     for path, table in tables.items():
         made.routes.append(_route(document, path, table, made.lists))
@@ -86,7 +94,9 @@ def _lists(document: Document) -> dict[str, Entries]:
     lists: dict[str, Entries] = {}
     for key in LISTS:
         written = _entries(document.data.get(key), (key,))
-        lists[key] = [(name, (key, 0)) for name in getattr(default, key)] if written is None else written
+        lists[key] = (
+            [(name, (key, 0)) for name in getattr(default, key)] if written is None else written
+        )
     return lists
 
 
@@ -96,10 +106,16 @@ def _entries(names: Any, path: KeyPath) -> Entries | None:
         return [(str(name), path) for name in names.items()]
     if not isinstance(names, list):
         return None
-    return [(str(name), (*path, index)) for index, name in enumerate(names) if isinstance(name, str) and name]
+    return [
+        (str(name), (*path, index))
+        for index, name in enumerate(names)
+        if isinstance(name, str) and name
+    ]
 
 
-def _route(document: Document, path: KeyPath, table: Mapping[str, Any], pipeline: Mapping[str, Entries]) -> RouteDraft:
+def _route(
+    document: Document, path: KeyPath, table: Mapping[str, Any], pipeline: Mapping[str, Entries]
+) -> RouteDraft:
     """Load a route's own keys; the other keys of its table are overrides."""
     own = known_keys(instance(RouteConfig))
     loaded = load(RouteConfig, {key: value for key, value in table.items() if key in own})
@@ -128,7 +144,10 @@ def _override(made: PipelineDraft, route: RouteDraft, table: Mapping[str, Any]) 
     names = {name for entries in route.lists.values() for name, _ in entries}
     route.overrides = made.middlewares.overrides(route.placed.path, table, own, names)
     left_out = {name for name, written in route.overrides.items() if written.value is False}
-    route.lists = {key: [entry for entry in entries if entry[0] not in left_out] for key, entries in route.lists.items()}
+    route.lists = {
+        key: [entry for entry in entries if entry[0] not in left_out]
+        for key, entries in route.lists.items()
+    }
 
 
 def _load(made: PipelineDraft) -> None:
@@ -137,18 +156,27 @@ def _load(made: PipelineDraft) -> None:
     middlewares = made.middlewares
     bare = {name: None for entries in made.lists.values() for name, _ in entries}
     for route in made.routes:
-        bare |= {name: None for entries in route.lists.values() for name, _ in entries if name not in route.overrides}
+        bare |= {
+            name: None
+            for entries in route.lists.values()
+            for name, _ in entries
+            if name not in route.overrides
+        }
     for name in bare:
         if name in middlewares.listed:
             config = middlewares.load(name)
             if config is not None:
                 made.settings[name] = config
     for route in made.routes:
-        written = {name: table for name, table in route.overrides.items() if table.value is not False}
+        written = {
+            name: table for name, table in route.overrides.items() if table.value is not False
+        }
         loaded = {name: middlewares.load_over(name, table) for name, table in written.items()}
         settings = {name: config for name, config in loaded.items() if config is not None}
         raw = {name: table.value for name, table in route.overrides.items()}
-        route.placed = replace(route.placed, route=replace(route.placed.route, overrides=raw, settings=settings))
+        route.placed = replace(
+            route.placed, route=replace(route.placed.route, overrides=raw, settings=settings)
+        )
 
 
 def _lint(made: PipelineDraft) -> None:
@@ -160,15 +188,23 @@ def _lint(made: PipelineDraft) -> None:
     for route in made.routes:
         if route.placed.route.builtin:
             continue  # the gateway's own answers bring the lists they need; nothing is cached
-        lists = {key: [(name, _place(route, name, path)) for name, path in route.lists[key]] for key in LISTS}
+        lists = {
+            key: [(name, _place(route, name, path)) for name, path in route.lists[key]]
+            for key in LISTS
+        }
         settings = {**made.settings, **route.placed.route.settings}
-        without_auth = any(kind_of(name) == "auth" and written.value is False for name, written in route.overrides.items())
+        without_auth = any(
+            kind_of(name) == "auth" and written.value is False
+            for name, written in route.overrides.items()
+        )
         for path, message, hint in findings(_lists_of(lists, settings, without_auth)):
             if message not in said:
                 made.document.warning(path, message, hint)
 
 
-def _lists_of(lists: Mapping[str, Entries], settings: Mapping[str, Any], without_auth: bool = False) -> Lists:
+def _lists_of(
+    lists: Mapping[str, Entries], settings: Mapping[str, Any], without_auth: bool = False
+) -> Lists:
     return Lists(lists["request"], lists["response"], lists["error"], settings, without_auth)
 
 

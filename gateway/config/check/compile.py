@@ -18,7 +18,13 @@ from gateway.config.check.routes import check_reachable, check_route, name_route
 from gateway.config.check.settings import Kinds, SchemaFor
 from gateway.config.tables.load import load_at
 from gateway.config.tables.pipeline import PipelineConfig
-from gateway.config.tables.server import AdminConfig, GatewayConfig, ListenConfig, RedirectConfig, RoutingConfig
+from gateway.config.tables.server import (
+    AdminConfig,
+    GatewayConfig,
+    ListenConfig,
+    RedirectConfig,
+    RoutingConfig,
+)
 from gateway.config.tables.upstream import UpstreamConfig
 from gateway.config.toml.positions import KeyPath
 from gateway.config.toml.problems import ConfigErrors, Problem, nearest, shown_path
@@ -70,7 +76,11 @@ class _Places:
 
     def locate(self, pipeline: str, path: KeyPath, route: str) -> tuple[Path, int, int]:
         if pipeline not in self.drafts:
-            document = self.upstreams.get(str(path[1]), self.gateway) if path[:1] == ("upstream",) and path[1:] else self.gateway
+            document = (
+                self.upstreams.get(str(path[1]), self.gateway)
+                if path[:1] == ("upstream",) and path[1:]
+                else self.gateway
+            )
             return (document.file, *document.place(path))
         made = self.drafts[pipeline]
         override = None
@@ -80,7 +90,9 @@ class _Places:
         return (made.document.file, *made.place(path, override))
 
 
-def compile_config(path: Path, schema_for: SchemaFor, known_names: Sequence[str], environ: Mapping[str, str]) -> LoadedConfig:
+def compile_config(
+    path: Path, schema_for: SchemaFor, known_names: Sequence[str], environ: Mapping[str, str]
+) -> LoadedConfig:
     """Read and check `gateway.toml` at `path` and all it includes. Raises ConfigErrors.
 
     schema_for: see `settings.SchemaFor`.
@@ -100,7 +112,11 @@ def compile_config(path: Path, schema_for: SchemaFor, known_names: Sequence[str]
         across.lint_upstreams(drafts, upstreams, homes)
     named = _pipeline_names(drafts)
     if not drafts and not tree.problems.of("error"):
-        tree.gateway.warning(("include",), "there are no pipelines: every request is answered 404", "include pipelines/*.toml")
+        tree.gateway.warning(
+            ("include",),
+            "there are no pipelines: every request is answered 404",
+            "include pipelines/*.toml",
+        )
     for exposed in sorted(tree.sources.exposed):
         message = "every user of this machine can read this file, and it holds a secret"
         tree.problems.add(Problem(exposed, 1, 1, message, f"chmod 600 {exposed.name}", "warning"))
@@ -143,23 +159,39 @@ def _gateway(document: Document) -> GatewayConfig:
         same = listen.host == admin.host or {listen.host, admin.host} & _ANY_ADDRESS
         if same and listen.port == admin.port != 0:
             hint = "give the admin listener a port of its own"
-            document.error(("admin", "port"), f"admin.port: {admin.port} is where listen listens", hint)
+            document.error(
+                ("admin", "port"), f"admin.port: {admin.port} is where listen listens", hint
+            )
         if admin.readers and not admin.token:
             message = "admin.readers: without a token of its own nobody can change anything"
-            document.warning(("admin", "readers"), message, 'set admin.token, e.g. token = "${GATEWAY_ADMIN_TOKEN}"')
+            document.warning(
+                ("admin", "readers"),
+                message,
+                'set admin.token, e.g. token = "${GATEWAY_ADMIN_TOKEN}"',
+            )
         if admin.host not in _LOOPBACK and not admin.token and not admin.readers:
             hint = 'set admin.token, e.g. token = "${GATEWAY_ADMIN_TOKEN}"'
-            document.warning(("admin", "host"), f"admin.host: {admin.host!r} lets others in, and there is no token", hint)
+            document.warning(
+                ("admin", "host"),
+                f"admin.host: {admin.host!r} lets others in, and there is no token",
+                hint,
+            )
     return made
 
 
 def _redirect(document: Document, listen: ListenConfig, redirect: RedirectConfig) -> None:
     path: KeyPath = ("listen", "redirect")
     if redirect.port == listen.port != 0 and redirect.host in ("", listen.host):
-        document.error((*path, "port"), f"listen.redirect.port: {redirect.port} is where listen listens", "80, usually")
+        document.error(
+            (*path, "port"),
+            f"listen.redirect.port: {redirect.port} is where listen listens",
+            "80, usually",
+        )
     if listen.tls is None and not redirect.https_port:
         hint = "add listen.tls, or say in https_port where https is"
-        document.warning(path, "listen.redirect: sends clients to https, which is not spoken here", hint)
+        document.warning(
+            path, "listen.redirect: sends clients to https, which is not spoken here", hint
+        )
 
 
 def _upstreams(tree: Tree) -> tuple[dict[str, UpstreamConfig], dict[str, Document]]:
@@ -178,7 +210,9 @@ def _upstreams(tree: Tree) -> tuple[dict[str, UpstreamConfig], dict[str, Documen
             path = ("upstream", name)
             if name in homes:
                 where = f"{shown_path(homes[name].file)}:{homes[name].place(path)[0]}"
-                document.error(path, f"upstream {name!r} is there twice", f"the other one is at {where}")
+                document.error(
+                    path, f"upstream {name!r} is there twice", f"the other one is at {where}"
+                )
                 continue
             homes[name] = document
             config = _upstream(document, path)
@@ -193,7 +227,11 @@ def _hint_for(key: str) -> str:
         return f"a file of {key}s must lie where `include` does not match it"
     hint = nearest(key, ("upstream", *PIPELINE_KEYS))
     lists = ", ".join(sorted(PIPELINE_KEYS))
-    return hint if hint.startswith("did") else f"a pipeline has one of {lists}; other files hold [upstream.NAME] tables"
+    return (
+        hint
+        if hint.startswith("did")
+        else f"a pipeline has one of {lists}; other files hold [upstream.NAME] tables"
+    )
 
 
 def _upstream(document: Document, path: tuple[str, str]) -> UpstreamConfig | None:
@@ -204,28 +242,48 @@ def _upstream(document: Document, path: tuple[str, str]) -> UpstreamConfig | Non
     config: UpstreamConfig = loaded
     health, retry = config.health, config.retry
     if health is not None and health.timeout > health.interval:
-        message = f"a check may take {health.timeout:g} s but the next is due after {health.interval:g} s"
-        document.warning((*path, "health", "timeout"), message, "make timeout shorter than interval")
-    if health is not None and health.type == "tls" and any(not one.url.startswith("https:") for one in config.endpoints):
-        document.error((*path, "health", "type"), 'health.type: "tls" is for endpoints with TLS', 'use "tcp", or https:// URLs')
+        message = (
+            f"a check may take {health.timeout:g} s but the next is due after {health.interval:g} s"
+        )
+        document.warning(
+            (*path, "health", "timeout"), message, "make timeout shorter than interval"
+        )
+    if (
+        health is not None
+        and health.type == "tls"
+        and any(not one.url.startswith("https:") for one in config.endpoints)
+    ):
+        document.error(
+            (*path, "health", "type"),
+            'health.type: "tls" is for endpoints with TLS',
+            'use "tcp", or https:// URLs',
+        )
     if retry is not None and retry.base_delay > retry.max_delay:
         message = f"waits start at {retry.base_delay:g} s but may be {retry.max_delay:g} s at most"
-        document.warning((*path, "retry", "base_delay"), message, "make base_delay shorter than max_delay")
+        document.warning(
+            (*path, "retry", "base_delay"), message, "make base_delay shorter than max_delay"
+        )
     # __post_init__ puts `url` in front of the endpoints, and would do so again.
     endpoints = config.endpoints[1:] if config.url else config.endpoints
     return replace(config, name=path[1], endpoints=endpoints)
 
 
-def _fallbacks(upstreams: Mapping[str, UpstreamConfig], homes: Mapping[str, Document], known: bool) -> None:
+def _fallbacks(
+    upstreams: Mapping[str, UpstreamConfig], homes: Mapping[str, Document], known: bool
+) -> None:
     """Check that every fallback exists and that none leads back to where it came from."""
     for name, config in upstreams.items():
         place = ("upstream", name, "fallback")
         seen, other = [name], config.fallback
         while other:
             if other not in homes and known and len(seen) == 1:
-                homes[name].error(place, f"fallback: there is no upstream {other!r}", nearest(other, tuple(homes)))
+                homes[name].error(
+                    place, f"fallback: there is no upstream {other!r}", nearest(other, tuple(homes))
+                )
             if other in seen:
-                homes[name].error(place, f"fallback: leads in a circle: {' -> '.join((*seen, other))}")
+                homes[name].error(
+                    place, f"fallback: leads in a circle: {' -> '.join((*seen, other))}"
+                )
                 break
             seen.append(other)
             other = upstreams[other].fallback if other in upstreams else ""
@@ -241,15 +299,26 @@ def _endpoints(document: Document, path: tuple[str, str]) -> None:
         return
     endpoints = table.get("endpoints", [])
     if "url" not in table and endpoints == [] and "discover" not in table:
-        document.error((*path, "endpoints"), f"upstream {path[1]!r} has no endpoints", 'endpoints = [{ url = "http://..." }]')
+        document.error(
+            (*path, "endpoints"),
+            f"upstream {path[1]!r} has no endpoints",
+            'endpoints = [{ url = "http://..." }]',
+        )
     seen: dict[Any, int] = {}
     urls: list[tuple[KeyPath, Any]] = [((*path, "url"), table.get("url"))]
     for index, endpoint in enumerate(endpoints if isinstance(endpoints, list) else ()):
-        urls.append(((*path, "endpoints", index, "url"), endpoint.get("url") if isinstance(endpoint, dict) else None))
+        urls.append(
+            (
+                (*path, "endpoints", index, "url"),
+                endpoint.get("url") if isinstance(endpoint, dict) else None,
+            )
+        )
     for place, url in urls:
         address = _address(url)
         if address in seen:
-            document.error(place, f"{url!r} is an endpoint of {path[1]!r} already", f"see line {seen[address]}")
+            document.error(
+                place, f"{url!r} is an endpoint of {path[1]!r} already", f"see line {seen[address]}"
+            )
         elif address is not None:
             seen[address] = document.place(place)[0]
 
@@ -258,12 +327,19 @@ def _address(url: Any) -> tuple[Any, ...] | None:
     """Return what all URLs of one endpoint have in common; None for a value that is no URL."""
     try:
         parts = urlsplit(url) if isinstance(url, str) else None
-        return parts and (parts.scheme, parts.hostname, parts.port or _PORTS.get(parts.scheme), parts.path.rstrip("/"))
+        return parts and (
+            parts.scheme,
+            parts.hostname,
+            parts.port or _PORTS.get(parts.scheme),
+            parts.path.rstrip("/"),
+        )
     except ValueError:
         return None
 
 
-def _routes(drafts: Sequence[PipelineDraft], upstreams: Collection[str] | None, routing: RoutingConfig) -> None:
+def _routes(
+    drafts: Sequence[PipelineDraft], upstreams: Collection[str] | None, routing: RoutingConfig
+) -> None:
     """Check and name the routes of all pipelines."""
     routes = [route for made in drafts for route in made.routes]
     for route in routes:

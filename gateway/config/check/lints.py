@@ -39,17 +39,27 @@ def findings(lists: Lists) -> list[Finding]:
 
 def _order(lists: Lists) -> Iterator[Finding]:
     """Find what depends on the caller, or is not for strangers, but comes before auth."""
-    auth = next((index for index, (name, _) in enumerate(lists.request) if kind_of(name) == "auth"), 0)
+    auth = next(
+        (index for index, (name, _) in enumerate(lists.request) if kind_of(name) == "auth"), 0
+    )
     hint = "move it behind 'auth'"
     for name, path in lists.request[:auth]:
         kind, before = kind_of(name), f"{name!r} comes before 'auth'"
         if kind == "caching":
             yield path, f"{before}: what it has stored goes to callers nobody has checked", hint
         elif kind == "validation":
-            yield path, f"{before}: it reads and judges the bodies of callers nobody has checked", hint
+            yield (
+                path,
+                f"{before}: it reads and judges the bodies of callers nobody has checked",
+                hint,
+            )
         elif kind == "rate_limit" and _limits_by_client(lists.settings.get(name)):
             by_ip = f'{hint}, and to limit strangers put one with key = "ip" in its place'
-            yield path, f"{name!r} limits by client but comes before 'auth': no client is known there yet", by_ip
+            yield (
+                path,
+                f"{name!r} limits by client but comes before 'auth': no client is known there yet",
+                by_ip,
+            )
 
 
 def _issuers(lists: Lists) -> Iterator[Finding]:
@@ -60,10 +70,15 @@ def _issuers(lists: Lists) -> Iterator[Finding]:
         config = lists.settings.get(name)
         methods = getattr(config, "methods", ())
         issuers = [*getattr(config, "jwt", ())] if "jwt" in methods else []
-        if "introspection" in methods and (server := getattr(config, "introspection", None)) is not None:
+        if (
+            "introspection" in methods
+            and (server := getattr(config, "introspection", None)) is not None
+        ):
             issuers.append(server)
         if sum(one.claims.prefix is None for one in issuers) > 1:
-            hint = 'give one of them claims.prefix = "partners:"; "": the same name is the same caller'
+            hint = (
+                'give one of them claims.prefix = "partners:"; "": the same name is the same caller'
+            )
             message = "issuers, and a client of one may be called as a client of another"
             yield path, f"{name!r} has {len(issuers)} {message}", hint
 
@@ -73,7 +88,9 @@ def _unknown_clients(lists: Lists) -> Iterator[Finding]:
         return
     for name, path in lists.request:
         if kind_of(name) == "rate_limit" and _limits_by_client(lists.settings.get(name)):
-            message = "limits by client, but without 'auth' no client is known: callers count by address"
+            message = (
+                "limits by client, but without 'auth' no client is known: callers count by address"
+            )
             yield path, f"{name!r} {message}", "put 'auth' in front of it, or say key = \"ip\""
 
 
@@ -83,32 +100,56 @@ def _costs(lists: Lists) -> Iterator[Finding]:
         config = lists.settings.get(name)
         rules = (config, *getattr(config, "rules", ()))
         if name not in responses and any(getattr(rule, "cost_header", "") for rule in rules):
-            yield path, f"{name!r} has a cost_header but is not in response: no cost is ever read", "add it to response"
+            yield (
+                path,
+                f"{name!r} has a cost_header but is not in response: no cost is ever read",
+                "add it to response",
+            )
 
 
 def _caching(lists: Lists) -> Iterator[Finding]:
     request, response = _first(lists.request, "caching"), _first(lists.response, "caching")
     if request and not response:
-        yield request[1], "caching is in request but not in response: it never stores what it looks up", "add it to response"
+        yield (
+            request[1],
+            "caching is in request but not in response: it never stores what it looks up",
+            "add it to response",
+        )
     if response and not request:
-        yield response[1], "caching is in response but not in request: it never looks up what it stores", "add it to request"
+        yield (
+            response[1],
+            "caching is in response but not in request: it never looks up what it stores",
+            "add it to request",
+        )
     for entry in filter(None, (request, response)):
         if any("{" in path for path in getattr(lists.settings.get(entry[0]), "invalidate", ())):
-            yield entry[1], f"invalidate of {entry[0]!r} has braces: they mean themselves there", "'*' takes anything"
+            yield (
+                entry[1],
+                f"invalidate of {entry[0]!r} has braces: they mean themselves there",
+                "'*' takes anything",
+            )
             break
 
 
 def _cors(lists: Lists) -> Iterator[Finding]:
     listed = _first(lists.response, "cors") or _first(lists.request, "cors")
     if listed and not _first(lists.error, "cors"):
-        yield listed[1], "cors is not in error: browsers hide errors from the pages that asked", "add it to error"
+        yield (
+            listed[1],
+            "cors is not in error: browsers hide errors from the pages that asked",
+            "add it to error",
+        )
 
 
 def _observers(lists: Lists) -> Iterator[Finding]:
     for kind, lost in (("logging", "are not logged"), ("metrics", "are not counted")):
         listed = _first(lists.response, kind)
         if listed and not _first(lists.error, kind):
-            yield listed[1], f"{kind} is in response but not in error: requests that fail {lost}", "add it to error"
+            yield (
+                listed[1],
+                f"{kind} is in response but not in error: requests that fail {lost}",
+                "add it to error",
+            )
 
 
 def _first(entries: Entries, kind: str) -> tuple[str, KeyPath] | None:

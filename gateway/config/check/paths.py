@@ -42,7 +42,10 @@ _VARIABLE = re.compile(r"\{([A-Za-z_][A-Za-z0-9_-]*)\}")
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _NEVER_REQUESTED = {
     INVALID_ESCAPE: ("holds a '%' that starts no valid escape", "%25 is a '%'"),
-    DOT_SEGMENTS: ("has a '.' or '..' segment; requests that have one are refused", "write it without"),
+    DOT_SEGMENTS: (
+        "has a '.' or '..' segment; requests that have one are refused",
+        "write it without",
+    ),
 }
 """The message and hint for a path that no accepted request has, by the detail of its refusal."""
 
@@ -64,7 +67,9 @@ def normalise(path: str) -> str:
     if "%" in path:
         path = _ESCAPE.sub(_unescaped, path)
     if "\\" in path:
-        raise Failed(Failure.MALFORMED, "The path holds a backslash", why=f"a backslash in {path!r}")
+        raise Failed(
+            Failure.MALFORMED, "The path holds a backslash", why=f"a backslash in {path!r}"
+        )
     if _DOT_SEGMENT.search(path):
         raise Failed(Failure.MALFORMED, DOT_SEGMENTS, why=f"dot segments in {path!r}")
     return path
@@ -91,7 +96,9 @@ def decoded(segment: str) -> str:
     try:
         return unquote_to_bytes(segment).decode()
     except UnicodeDecodeError:
-        raise Failed(Failure.MALFORMED, "The path is not UTF-8", why=f"{segment!r} is not UTF-8") from None
+        raise Failed(
+            Failure.MALFORMED, "The path is not UTF-8", why=f"{segment!r} is not UTF-8"
+        ) from None
 
 
 def encoded(value: str) -> str:
@@ -103,10 +110,14 @@ def literal(key: str, text: str) -> str:
     """Return the path that the route's `key` writes, in normal form."""
     _check_start(key, text)
     if _PLACEHOLDER.search(text):
-        raise ConfigProblem("is literal; templates are for path", at=(key,), hint=f'path = "{text}"')
+        raise ConfigProblem(
+            "is literal; templates are for path", at=(key,), hint=f'path = "{text}"'
+        )
     if "{" in text or "}" in text:
         hint = "%7B is {, %7D is }"
-        raise ConfigProblem("holds a brace; a path sends those percent-encoded", at=(key,), hint=hint)
+        raise ConfigProblem(
+            "holds a brace; a path sends those percent-encoded", at=(key,), hint=hint
+        )
     return _normal(key, text, text)
 
 
@@ -135,7 +146,11 @@ def template(text: str) -> Template:
 
 def matched(route: RouteConfig) -> Template:
     """Parse what a route matches: its `path` or its `prefix`."""
-    return template(route.path) if route.path else (tuple(literal("prefix", route.prefix).split("/")), {})
+    return (
+        template(route.path)
+        if route.path
+        else (tuple(literal("prefix", route.prefix).split("/")), {})
+    )
 
 
 def rewrite(text: str, names: Collection[str] | None) -> tuple[list[str], list[str]]:
@@ -151,7 +166,9 @@ def rewrite(text: str, names: Collection[str] | None) -> tuple[list[str], list[s
         message = f"must start with '/' or {{path}}, not {text!r}"
         raise ConfigProblem(message, at=("rewrite",), hint=f'rewrite = "/{text}"')
     if "#" in text:
-        raise ConfigProblem("holds a fragment, which is never sent", at=("rewrite",), hint="%23 is a '#'")
+        raise ConfigProblem(
+            "holds a fragment, which is never sent", at=("rewrite",), hint="%23 is a '#'"
+        )
     if any("{" in piece or "}" in piece for part in parts for piece in part[::2]):
         message = f"{text!r} has a brace without its other half"
         raise ConfigProblem(message, at=("rewrite",), hint="%7B is {, %7D is }")
@@ -177,7 +194,9 @@ def _check_placeholders(used: list[str], names: Collection[str]) -> None:
 
 def _check_start(key: str, text: str) -> None:
     if not text.startswith("/"):
-        raise ConfigProblem(f"must start with '/', not {text!r}", at=(key,), hint=f'{key} = "/{text}"')
+        raise ConfigProblem(
+            f"must start with '/', not {text!r}", at=(key,), hint=f'{key} = "/{text}"'
+        )
     if "?" in text or "#" in text:
         message = f"{text!r} holds a query or a fragment, which are no part of a path"
         raise ConfigProblem(message, at=(key,), hint="percent-encode ? and #")

@@ -22,7 +22,9 @@ from gateway.core.hooks import ConfigProblem
 
 T = TypeVar("T")
 
-REGISTERED_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH"))
+REGISTERED_METHODS = frozenset(
+    ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH")
+)
 """RFC 9110 section 9 and RFC 5789, without CONNECT: a gateway opens no tunnels."""
 
 _HOST = re.compile(r"(?:\*\.)?[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\]")
@@ -51,10 +53,16 @@ class Placed:
 
     def error(self, key: str | KeyPath, message: str, hint: str = "") -> None:
         keys = (key,) if isinstance(key, str) else key
-        self.document.error((*self.path, *keys), f"route.{keys[0]}: {message}" if keys else f"route: {message}", hint)
+        self.document.error(
+            (*self.path, *keys),
+            f"route.{keys[0]}: {message}" if keys else f"route: {message}",
+            hint,
+        )
 
 
-def check_route(placed: Placed, upstreams: Collection[str] | None, routing: RoutingConfig) -> RouteConfig:
+def check_route(
+    placed: Placed, upstreams: Collection[str] | None, routing: RoutingConfig
+) -> RouteConfig:
     """Report all that is wrong with one route; return it with its hosts in lower case.
 
     upstreams: the names there are; None when they are not known.
@@ -74,14 +82,26 @@ def check_reachable(routes: Sequence[Placed], routing: RoutingConfig) -> None:
     routes."""
     taken: dict[Any, Placed] = {}
     for placed in sorted(routes, key=_precedence):
-        if placed.bad & {"path", "prefix", "methods", "hosts", "headers", "case_sensitive", "trailing_slash"}:
+        if placed.bad & {
+            "path",
+            "prefix",
+            "methods",
+            "hosts",
+            "headers",
+            "case_sensitive",
+            "trailing_slash",
+        }:
             continue
         matches = list(_matches(placed.route, routing))
         owners = [taken.get(match) for match in matches]
         if matches and all(owners):
             first = next(owner for owner in owners if owner is not None)
             line = first.document.place(first.path)[0]
-            where = f"line {line}" if first.document is placed.document else f"{shown_path(first.document.file)}:{line}"
+            where = (
+                f"line {line}"
+                if first.document is placed.document
+                else f"{shown_path(first.document.file)}:{line}"
+            )
             covers = f"the route {first.route.name!r} ({where})"
             hint = "remove one of them, or tell them apart by methods, hosts or headers"
             placed.error((), f"is never reached: {covers} takes everything it matches", hint)
@@ -98,7 +118,11 @@ def name_routes(routes: Sequence[Placed]) -> list[RouteConfig]:
             first = names[placed.route.name]
             line = first.document.place((*first.path, "name"))[0]
             where = f"{shown_path(first.document.file)}:{line}"
-            placed.error("name", f"{placed.route.name!r} is the name of another route", f"the other one is at {where}")
+            placed.error(
+                "name",
+                f"{placed.route.name!r} is the name of another route",
+                f"the other one is at {where}",
+            )
         elif placed.route.name:
             names[placed.route.name] = placed
     result = []
@@ -149,9 +173,14 @@ def _check_target(placed: Placed, upstreams: Collection[str] | None) -> None:
     if route.upstream and route.builtin:
         placed.error("builtin", "stands beside upstream; a route has one of them")
     elif not route.upstream and not route.builtin and not placed.bad & {"upstream", "builtin"}:
-        placed.error((), "has neither upstream nor builtin", 'upstream = "NAME", of an [upstream.NAME]')
+        placed.error(
+            (), "has neither upstream nor builtin", 'upstream = "NAME", of an [upstream.NAME]'
+        )
     if route.upstream and upstreams is not None and route.upstream not in upstreams:
-        hint = nearest(route.upstream, upstreams) or f"add [upstream.{route.upstream}] to an included file"
+        hint = (
+            nearest(route.upstream, upstreams)
+            or f"add [upstream.{route.upstream}] to an included file"
+        )
         placed.error("upstream", f"no upstream is called {route.upstream!r}", hint)
     if route.builtin:
         for key in ("strip_prefix", "rewrite", "timeout"):
@@ -168,9 +197,17 @@ def _check_methods(placed: Placed) -> None:
             placed.error(key, "CONNECT is for proxies; a gateway has no use for it")
         elif not _METHOD.fullmatch(method):
             like = nearest(method.upper(), REGISTERED_METHODS)
-            placed.error(key, f"{method!r} is not a method; they are in capitals (RFC 9110 section 9.1)", like)
-        elif method not in REGISTERED_METHODS and (like := nearest(method, REGISTERED_METHODS)).startswith("did"):
-            placed.document.warning((*placed.path, *key), f"route.methods: {method!r} is no method of HTTP's own", like)
+            placed.error(
+                key,
+                f"{method!r} is not a method; they are in capitals (RFC 9110 section 9.1)",
+                like,
+            )
+        elif method not in REGISTERED_METHODS and (
+            like := nearest(method, REGISTERED_METHODS)
+        ).startswith("did"):
+            placed.document.warning(
+                (*placed.path, *key), f"route.methods: {method!r} is no method of HTTP's own", like
+            )
 
 
 def _check_hosts(placed: Placed) -> tuple[str, ...]:
@@ -182,7 +219,10 @@ def _check_hosts(placed: Placed) -> tuple[str, ...]:
         elif host == "*":
             placed.error(key, "'*' is not a host", "leave hosts out to take every host")
         elif not _HOST.fullmatch(host) or ".." in host:
-            hint = "a name without scheme and port, '*.example.com' for all below one; names beyond ASCII as xn--..."
+            hint = (
+                "a name without scheme and port, '*.example.com' for all below one; names "
+                "beyond ASCII as xn--..."
+            )
             placed.error(key, f"{host!r} is not a host", hint)
     return hosts
 
@@ -196,7 +236,11 @@ def _check_strip_prefix(placed: Placed, routing: RoutingConfig) -> None:
     start, full = (strip, match) if sensitive else (strip.lower(), match.lower())
     start = start.rstrip("/")
     if not start or "{" in strip or "}" in strip:
-        placed.error("strip_prefix", f"{strip!r} is nothing to strip: it is literal and more than '/'", 'e.g. "/api/v1"')
+        placed.error(
+            "strip_prefix",
+            f"{strip!r} is nothing to strip: it is literal and more than '/'",
+            'e.g. "/api/v1"',
+        )
     elif not (full + "/").startswith(start + "/"):
         hint = "it must be whole segments at the start of it"
         placed.error("strip_prefix", f"{strip!r} is not a prefix of {match!r}", hint)
@@ -205,7 +249,8 @@ def _check_strip_prefix(placed: Placed, routing: RoutingConfig) -> None:
 
 
 def _precedence(placed: Placed) -> tuple[Any, ...]:
-    """Order routes whose path, host and headers are equally specific; else the files' order holds."""
+    """Order routes whose path, host and headers are equally specific; else the files' order
+    holds."""
     methods = sorted(placed.route.methods)
     return not methods, "HEAD" not in methods, methods
 

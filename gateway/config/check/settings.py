@@ -48,9 +48,13 @@ class Kinds:
             try:
                 self._seen[kind] = self._schema_for(kind)
             except LookupError as error:
-                self._seen[kind] = UnknownKind(error.args[0] if error.args else f"no middleware is called {kind!r}")
+                self._seen[kind] = UnknownKind(
+                    error.args[0] if error.args else f"no middleware is called {kind!r}"
+                )
             except (Exception, SystemExit) as error:
-                self._seen[kind] = UnknownKind(f"cannot load {kind}: {type(error).__name__}: {error}")
+                self._seen[kind] = UnknownKind(
+                    f"cannot load {kind}: {type(error).__name__}: {error}"
+                )
         found = self._seen[kind]
         if isinstance(found, UnknownKind):
             raise found
@@ -102,11 +106,19 @@ class Middlewares:
         for key in unlisted:
             if self.kinds.knows(kind_of(key)):
                 hint = f"put {key!r} into request, response or error, or remove the table"
-                self.document.warning((key,), f"[{key}] has no effect: it is in none of the lists", hint)
+                self.document.warning(
+                    (key,), f"[{key}] has no effect: it is in none of the lists", hint
+                )
             elif key == "upstream":
-                self.document.error((key,), "upstream: is not a known key", "upstreams stand in a file without pipelines")
+                self.document.error(
+                    (key,),
+                    "upstream: is not a known key",
+                    "upstreams stand in a file without pipelines",
+                )
             elif kind_of(key) not in self._unknown:
-                self.document.error((key,), f"{dotted((key,))}: is not a known key", self._nearest(key, own))
+                self.document.error(
+                    (key,), f"{dotted((key,))}: is not a known key", self._nearest(key, own)
+                )
 
     def load(self, name: str) -> Any:
         """Load the pipeline's config of a listed name; report its faults and return None if it has
@@ -132,10 +144,16 @@ class Middlewares:
             if self.kinds.knows(kind_of(key)):
                 self._idle((*path, key), key)
             elif kind_of(key) not in self._unknown:
-                self.document.error((*path, key), f"{dotted((*path, key))}: is not a known key", self._nearest(key, own))
+                self.document.error(
+                    (*path, key),
+                    f"{dotted((*path, key))}: is not a known key",
+                    self._nearest(key, own),
+                )
         for name, table in tables.items():
             if name not in names and not (table.value is False and kind_of(name) == "auth"):
-                self._idle(table.path, name)  # `auth = false` beside a list without it says that this is meant
+                self._idle(
+                    table.path, name
+                )  # `auth = false` beside a list without it says that this is meant
         return tables
 
     def load_over(self, name: str, override: Written) -> Any:
@@ -145,7 +163,9 @@ class Middlewares:
         Faults of the pipeline's table, which was loaded before, are not reported again.
         """
         if not isinstance(override.value, dict):
-            self._report(name, Fault((), "must be a table, or false to leave it out"), override.path)
+            self._report(
+                name, Fault((), "must be a table, or false to leave it out"), override.path
+            )
             return None
         base = self.tables.get(name)
         under = base.value if base and isinstance(base.value, dict) else {}
@@ -153,7 +173,9 @@ class Middlewares:
         known = {(fault.path, fault.message) for fault in self._faults.get(name, ())}
         for fault in loaded.faults:
             path = self._where([override.path, *([base.path] if base else [])], fault.path)
-            here = path[: len(override.path)] == override.path and self.document.depth(path) == len(path)
+            here = path[: len(override.path)] == override.path and self.document.depth(path) == len(
+                path
+            )
             if (fault.path, fault.message) not in known or here:
                 self._report(name, fault, path)
         return loaded.value
@@ -175,20 +197,32 @@ class Middlewares:
         except UnknownKind as error:
             self._unknown.add(kind)
             self.document.error(
-                place, str(error), "" if ":" in kind or kind in self.kinds.known_names else nearest(kind, self.kinds.known_names)
+                place,
+                str(error),
+                ""
+                if ":" in kind or kind in self.kinds.known_names
+                else nearest(kind, self.kinds.known_names),
             )
             return False
         if name != kind and not given.replace("-", "_").isidentifier():
-            self.document.error(place, f"{name!r}: an instance is named in letters, digits, '-' and '_'", f"e.g. '{kind}.second'")
+            self.document.error(
+                place,
+                f"{name!r}: an instance is named in letters, digits, '-' and '_'",
+                f"e.g. '{kind}.second'",
+            )
             return False
         if table is not None and given in known_keys(instance(table)):
             self.document.error(
-                place, f"{name!r}: {given!r} is a key of [{kind}] and cannot name an instance", "choose another name"
+                place,
+                f"{name!r}: {given!r} is a key of [{kind}] and cannot name an instance",
+                "choose another name",
             )
             return False
         return True
 
-    def _split(self, data: Mapping[str, Any], base: KeyPath, own: Collection[str]) -> tuple[dict[str, Written], list[str]]:
+    def _split(
+        self, data: Mapping[str, Any], base: KeyPath, own: Collection[str]
+    ) -> tuple[dict[str, Written], list[str]]:
         """Return the tables among `data` by listed name, and the keys that belong to none."""
         found: dict[str, Written] = {}
         unlisted: list[str] = []
@@ -212,7 +246,9 @@ class Middlewares:
     def _put(self, found: dict[str, Written], name: str, table: Written) -> None:
         if name in found:
             line = self.document.place(found[name].path)[0]
-            self.document.error(table.path, f"{name!r} is configured twice", f"it was in line {line} already")
+            self.document.error(
+                table.path, f"{name!r} is configured twice", f"it was in line {line} already"
+            )
         found.setdefault(name, table)
 
     def _load(self, name: str, data: Any) -> Loaded:
@@ -227,20 +263,29 @@ class Middlewares:
 
     def _where(self, tables: Sequence[KeyPath], below: KeyPath) -> KeyPath:
         """Return the path of `below` in that table which has most of it; the first of several."""
-        return max(((*path, *below) for path in tables), key=lambda full: self.document.depth(full) - len(full))
+        return max(
+            ((*path, *below) for path in tables),
+            key=lambda full: self.document.depth(full) - len(full),
+        )
 
     def _report(self, name: str, fault: Fault, path: KeyPath) -> None:
         shown = ".".join(filter(None, (name, dotted(fault.path))))
         self.document.error(path, f"{shown}: {fault.message}", fault.hint)
 
     def _idle(self, path: KeyPath, name: str) -> None:
-        self.document.warning(path, f"this route's {name!r} has no effect: it is in none of its lists", "remove it, or list it")
+        self.document.warning(
+            path,
+            f"this route's {name!r} has no effect: it is in none of its lists",
+            "remove it, or list it",
+        )
 
     def _nearest(self, key: str, own: Iterable[str]) -> str:
         return nearest(key, (*own, *self.kinds.known_names, *self.listed))
 
 
-def merged(under: Mapping[str, Any], over: Mapping[str, Any], known: Schema | fields.Dict | None = None) -> Mapping[str, Any]:
+def merged(
+    under: Mapping[str, Any], over: Mapping[str, Any], known: Schema | fields.Dict | None = None
+) -> Mapping[str, Any]:
     """Lay `over` on `under`: tables key by key; everything else (arrays too) is replaced.
 
     known: the table's schema, where a key may give way to its alternatives (see `declare.table`),
@@ -261,14 +306,22 @@ def merged(under: Mapping[str, Any], over: Mapping[str, Any], known: Schema | fi
 
 def _below(known: Schema | fields.Dict | None, key: str) -> Schema | fields.Dict | None:
     """Return what is known about the table under `key`."""
-    found = known.value_field if isinstance(known, fields.Dict) else known_keys(known).get(key) if known is not None else None
+    found = (
+        known.value_field
+        if isinstance(known, fields.Dict)
+        else known_keys(known).get(key)
+        if known is not None
+        else None
+    )
     if isinstance(found, fields.Nested):
         schema: Schema = found.schema
         return schema
     return found if isinstance(found, fields.Dict) else None
 
 
-def _alternatives(known: Schema | fields.Dict | None) -> Iterator[tuple[frozenset[str], frozenset[str]]]:
+def _alternatives(
+    known: Schema | fields.Dict | None,
+) -> Iterator[tuple[frozenset[str], frozenset[str]]]:
     """Yield each group of a table's ALTERNATIVES with all keys of the other groups."""
     groups: Sequence[frozenset[str]] = getattr(getattr(known, "makes", None), "ALTERNATIVES", ())
     for group in groups:

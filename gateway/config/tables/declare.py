@@ -17,7 +17,16 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass
 from types import UnionType
-from typing import Any, TypeVar, Union, dataclass_transform, get_args, get_origin, get_type_hints, overload
+from typing import (
+    Any,
+    TypeVar,
+    Union,
+    dataclass_transform,
+    get_args,
+    get_origin,
+    get_type_hints,
+    overload,
+)
 
 from marshmallow import fields, post_load, validates
 
@@ -40,7 +49,9 @@ class Setting:
 
 
 @overload
-def setting(field: Field | None = None, *, doc: str, check: Check | None = None, name: str | None = None) -> Any: ...
+def setting(
+    field: Field | None = None, *, doc: str, check: Check | None = None, name: str | None = None
+) -> Any: ...
 @overload
 def setting(
     field: Field | None = None,
@@ -104,21 +115,33 @@ def table(cls: type[T]) -> type[T]:
     for attribute, one in settings(made).items():
         field = one.field or _of_annotation(hints[attribute])
         if field is None:
-            raise TypeError(f"{cls.__name__}.{attribute}: the annotation does not say how to read it")
+            raise TypeError(
+                f"{cls.__name__}.{attribute}: the annotation does not say how to read it"
+            )
         found[attribute] = field
         field.data_key = one.name
         field.required = _required(made.__dataclass_fields__[attribute])
-    checks = {one.name or attribute: one.check for attribute, one in settings(made).items() if one.check}
+    checks = {
+        one.name or attribute: one.check for attribute, one in settings(made).items() if one.check
+    }
     if checks:
-        found["_check"] = validates(*(attribute for attribute, one in settings(made).items() if one.check))(_checker(checks))
-    made.__table__ = type(f"{cls.__name__}Table", (_Declared,), {"makes": made, "__module__": cls.__module__, **found})
+        found["_check"] = validates(
+            *(attribute for attribute, one in settings(made).items() if one.check)
+        )(_checker(checks))
+    made.__table__ = type(
+        f"{cls.__name__}Table", (_Declared,), {"makes": made, "__module__": cls.__module__, **found}
+    )
     result: type[T] = made
     return result
 
 
 def settings(config: Any) -> dict[str, Setting]:
     """Return the keys of a class made with `table`, by attribute."""
-    return {one.name: one.metadata["setting"] for one in dataclasses.fields(config) if "setting" in one.metadata}
+    return {
+        one.name: one.metadata["setting"]
+        for one in dataclasses.fields(config)
+        if "setting" in one.metadata
+    }
 
 
 class _Declared(Table):

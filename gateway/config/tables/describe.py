@@ -29,7 +29,11 @@ _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _INSTANCE = "[A-Za-z0-9_-]+"
 _OWN_MODULE = "^[^:]+:[^:]+$"
 _DEFINITIONS: Json = {
-    "from_environment": {"type": "string", "pattern": r"\$\{", "description": "${NAME} or ${NAME:-default}"},
+    "from_environment": {
+        "type": "string",
+        "pattern": r"\$\{",
+        "description": "${NAME} or ${NAME:-default}",
+    },
     "from_file": {
         "description": "The contents of a file, relative to this one.",
         "type": "object",
@@ -53,9 +57,12 @@ def json_schemas(schema_for: SchemaFor, known_names: Sequence[str]) -> dict[str,
     return {
         "gateway": _document("gateway.toml", table_schema(GatewayConfig)),
         "upstreams": _document(
-            "upstreams.toml", {"type": "object", "properties": {"upstream": upstream}, "additionalProperties": False}
+            "upstreams.toml",
+            {"type": "object", "properties": {"upstream": upstream}, "additionalProperties": False},
         ),
-        "pipeline": _pipeline({name: kinds.table(name) for name in known_names if kinds.knows(name)}),
+        "pipeline": _pipeline(
+            {name: kinds.table(name) for name in known_names if kinds.knows(name)}
+        ),
     }
 
 
@@ -66,7 +73,12 @@ def table_schema(table: TableClass, *, whole: bool = True) -> Json:
 
 
 def _document(title: str, body: Json, definitions: Mapping[str, Json] | None = None) -> Json:
-    return {"$schema": _DIALECT, "title": title, **body, "$defs": {**_DEFINITIONS, **(definitions or {})}}
+    return {
+        "$schema": _DIALECT,
+        "title": title,
+        **body,
+        "$defs": {**_DEFINITIONS, **(definitions or {})},
+    }
 
 
 def _pipeline(middlewares: Mapping[str, TableClass | None]) -> Json:
@@ -78,21 +90,39 @@ def _pipeline(middlewares: Mapping[str, TableClass | None]) -> Json:
         part: Json = {"type": "object"} if table is None else table_schema(table, whole=False)
         of_instance, of_route = {"$ref": f"#/$defs/{name}"}, {"$ref": f"#/$defs/{name}.route"}
         definitions[name] = whole
-        definitions[f"{name}.pipeline"] = {**part, "additionalProperties": table is None or of_instance}
+        definitions[f"{name}.pipeline"] = {
+            **part,
+            "additionalProperties": table is None or of_instance,
+        }
         definitions[f"{name}.route"] = {
             "description": "Laid over the pipeline's; false leaves it out.",
-            "anyOf": [{"const": False}, {**part, "additionalProperties": table is None or of_route}],
+            "anyOf": [
+                {"const": False},
+                {**part, "additionalProperties": table is None or of_route},
+            ],
         }
     names = list(middlewares)
     kinds = "|".join(name.replace(".", r"\.") for name in names)
-    entry = {"anyOf": [{"enum": names}, {"pattern": rf"^({kinds})\.{_INSTANCE}$|{_OWN_MODULE}|\$\{{"}], "type": "string"}
-    listed: Json = {"type": ["array", "string"], "pattern": r"\$\{", "items": entry, "uniqueItems": True}
+    entry = {
+        "anyOf": [{"enum": names}, {"pattern": rf"^({kinds})\.{_INSTANCE}$|{_OWN_MODULE}|\$\{{"}],
+        "type": "string",
+    }
+    listed: Json = {
+        "type": ["array", "string"],
+        "pattern": r"\$\{",
+        "items": entry,
+        "uniqueItems": True,
+    }
     lists = dict.fromkeys(("request", "response", "error"), listed)
     pipeline, route = table_schema(PipelineConfig), table_schema(RouteConfig)
-    pipeline["properties"] |= {**lists, "route": {"type": "array", "items": {"$ref": "#/$defs/route"}}}
+    pipeline["properties"] |= {
+        **lists,
+        "route": {"type": "array", "items": {"$ref": "#/$defs/route"}},
+    }
     route["properties"] |= lists
     route["allOf"] = [
-        {"oneOf": [{"required": [one]}, {"required": [other]}]} for one, other in (("path", "prefix"), ("upstream", "builtin"))
+        {"oneOf": [{"required": [one]}, {"required": [other]}]}
+        for one, other in (("path", "prefix"), ("upstream", "builtin"))
     ]
     for body, form, below in ((pipeline, ".pipeline", ""), (route, ".route", ".route")):
         body["properties"] |= {name: {"$ref": f"#/$defs/{name}{form}"} for name in names}
@@ -154,7 +184,11 @@ def _validated(validator: Callable[[Any], Any], kind: Any) -> Json:
         return _given({least: validator.min, most: validator.max})
     if isinstance(validator, validate.Length):
         unit = "Items" if "array" in kind else "Properties" if kind == "object" else "Length"
-        low, high = (validator.min, validator.max) if validator.equal is None else (validator.equal, validator.equal)
+        low, high = (
+            (validator.min, validator.max)
+            if validator.equal is None
+            else (validator.equal, validator.equal)
+        )
         return _given({f"min{unit}": low, f"max{unit}": high})
     return {}
 
@@ -189,11 +223,17 @@ def _duration(found: Any, whole: bool) -> Json:
 
 
 def _size(found: Any, whole: bool) -> Json:
-    return {"type": ["string", "integer"], "pattern": r"^\d+(\.\d+)?(B|kB|KB|MB|GB|KiB|MiB|GiB)$|\$\{", "minimum": 0}
+    return {
+        "type": ["string", "integer"],
+        "pattern": r"^\d+(\.\d+)?(B|kB|KB|MB|GB|KiB|MiB|GiB)$|\$\{",
+        "minimum": 0,
+    }
 
 
 def _text(found: Any, whole: bool) -> Json:
-    return {"type": "string"} if getattr(found, "empty", True) else {"type": "string", "minLength": 1}
+    return (
+        {"type": "string"} if getattr(found, "empty", True) else {"type": "string", "minLength": 1}
+    )
 
 
 def _simple(kind: str) -> Callable[[Any, bool], Json]:
@@ -226,7 +266,8 @@ def _defaults(makes: Any) -> dict[str, Any]:
     for each in dataclass_fields(makes) if hasattr(makes, "__dataclass_fields__") else ():
         value = list(each.default) if isinstance(each.default, tuple) else each.default
         if value != "" and all(
-            isinstance(item, bool | int | float | str) for item in (value if isinstance(value, list) else [value])
+            isinstance(item, bool | int | float | str)
+            for item in (value if isinstance(value, list) else [value])
         ):
             found[each.name] = value
     return found

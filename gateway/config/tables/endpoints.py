@@ -14,11 +14,16 @@ class EndpointConfig:
 
     url: str = setting(
         EndpointUrl(),
-        doc='scheme, host and port, e.g. `"http://127.0.0.1:3001"`; or a Unix socket, `"unix:/run/app.sock"`. '
+        doc='scheme, host and port, e.g. `"http://127.0.0.1:3001"`; or a Unix socket, '
+        '`"unix:/run/app.sock"`. '
         "The path of an http URL is put in front of every path that is sent",
     )
-    weight: int = setting(Whole(least=0, most=65535), default=1, doc="its share, relative to the others'; 0 drains it")
-    max_connections: int = setting(Whole(least=0), default=0, doc="requests at a time; 0 means no limit")
+    weight: int = setting(
+        Whole(least=0, most=65535), default=1, doc="its share, relative to the others'; 0 drains it"
+    )
+    max_connections: int = setting(
+        Whole(least=0), default=0, doc="requests at a time; 0 means no limit"
+    )
     backup: bool = setting(default=False, doc="whether it serves only when no other endpoint can")
     drain: bool = setting(default=False, doc="whether it finishes what it has and gets nothing new")
     zone: str = setting(Text(empty=True), default="", doc="where it stands")
@@ -31,10 +36,17 @@ class EndpointConfig:
 
 def _dns(value: str) -> None:
     host, _, port = value.rpartition(":")
-    if value.startswith("_") and not host and all(0 < len(label) < 64 for label in value.rstrip(".").split(".")):
+    if (
+        value.startswith("_")
+        and not host
+        and all(0 < len(label) < 64 for label in value.rstrip(".").split("."))
+    ):
         return  # SRV records name their ports themselves.
     if not host or not port.isdigit() or not 0 < int(port) < 65536:
-        raise ValidationError('must be a name and a port, such as "cameras.internal:3001", or a service, "_http._tcp.name"')
+        raise ValidationError(
+            'must be a name and a port, such as "cameras.internal:3001", or a service, '
+            '"_http._tcp.name"'
+        )
 
 
 @table
@@ -46,7 +58,10 @@ class DiscoverConfig:
         doc="a file to watch, relative to this one: JSON (an array of URLs, or of tables like"
         " those of `endpoints`) when its name ends in `.json`, else a URL a line",
     )
-    env: str = setting(default="", doc='an environment variable with one URL or more; `"CAMERA_*_URL"` takes all that match')
+    env: str = setting(
+        default="",
+        doc='an environment variable with one URL or more; `"CAMERA_*_URL"` takes all that match',
+    )
     dns: str = setting(
         default="",
         check=_dns,
@@ -87,8 +102,15 @@ class UpstreamTlsConfig:
         default=True,
         doc="whether they must prove who they are; a warning without, for others may listen",
     )
-    ca: str = setting(default="", doc="PEM: the authorities they prove it to; the system's when left out")
-    server_name: str = setting(default="", doc="the name that is asked for (SNI) and proved; the host of the URL when left out")
-    certificate: str = setting(default="", doc="PEM: what the gateway shows when it is asked, then the chain")
+    ca: str = setting(
+        default="", doc="PEM: the authorities they prove it to; the system's when left out"
+    )
+    server_name: str = setting(
+        default="",
+        doc="the name that is asked for (SNI) and proved; the host of the URL when left out",
+    )
+    certificate: str = setting(
+        default="", doc="PEM: what the gateway shows when it is asked, then the chain"
+    )
     key: str = setting(default="", doc="its key, PEM, not encrypted")
     min_version: str = setting(Choice("1.2", "1.3"), default="1.2", doc="the least version of TLS")

@@ -5,7 +5,17 @@ from __future__ import annotations
 from marshmallow import ValidationError
 
 from gateway.config.tables.declare import setting, table
-from gateway.config.tables.schema import Choice, Duration, FieldName, FieldValue, Items, Map, Number, Text, Whole
+from gateway.config.tables.schema import (
+    Choice,
+    Duration,
+    FieldName,
+    FieldValue,
+    Items,
+    Map,
+    Number,
+    Text,
+    Whole,
+)
 
 SIGNS = ("502", "503", "504", "connect", "reset", "timeout")
 """What counts as a failure of an endpoint by default: statuses, and failures on the way."""
@@ -17,17 +27,25 @@ def _signs() -> Items:
 
 
 def _path(value: str) -> None:
-    if not value.startswith("/") or any(ord(letter) <= 32 or ord(letter) >= 127 for letter in value):
-        raise ValidationError('must start with "/" and hold neither spaces nor letters outside ASCII')
+    if not value.startswith("/") or any(
+        ord(letter) <= 32 or ord(letter) >= 127 for letter in value
+    ):
+        raise ValidationError(
+            'must start with "/" and hold neither spaces nor letters outside ASCII'
+        )
 
 
 def _headers(value: dict[str, str]) -> None:
     for name in value:
         if name.lower() in _NOT_SENT:
-            raise ValidationError(f"{name} says how the message is framed, which is the gateway's to say")
+            raise ValidationError(
+                f"{name} says how the message is framed, which is the gateway's to say"
+            )
 
 
-_NOT_SENT = frozenset(("connection", "content-length", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"))
+_NOT_SENT = frozenset(
+    ("connection", "content-length", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade")
+)
 
 
 @table
@@ -42,21 +60,31 @@ class HealthConfig:
     path: str = setting(default="/health", check=_path, doc="what is asked with GET")
     interval: float = setting(Duration(), default=30.0, doc="between two checks of one endpoint")
     timeout: float = setting(Duration(), default=5.0, doc="for one check")
-    unhealthy_threshold: int = setting(Whole(least=1), default=3, doc="failures in a row that take an endpoint out")
-    healthy_threshold: int = setting(Whole(least=1), default=2, doc="successes in a row that bring it back")
-    status: tuple[int, ...] = setting(Items(Whole(least=100, most=599)), default=(200,), doc="the statuses that count as success")
+    unhealthy_threshold: int = setting(
+        Whole(least=1), default=3, doc="failures in a row that take an endpoint out"
+    )
+    healthy_threshold: int = setting(
+        Whole(least=1), default=2, doc="successes in a row that bring it back"
+    )
+    status: tuple[int, ...] = setting(
+        Items(Whole(least=100, most=599)), default=(200,), doc="the statuses that count as success"
+    )
     jitter: float = setting(
         Number(least=0, most=1),
         default=0.1,
         doc="the share of `interval` by which it varies, so that checks do not come at once",
     )
-    body: str = setting(Text(empty=True), default="", doc="what the answer has to contain, in its first MiB")
+    body: str = setting(
+        Text(empty=True), default="", doc="what the answer has to contain, in its first MiB"
+    )
     unhealthy_interval: float | None = setting(
         Duration(),
         default=None,
         doc="between checks while one fails or the endpoint is out; `interval` when left out",
     )
-    host: str = setting(FieldValue(), default="", doc="the Host header to send, when the endpoint's own will not do")
+    host: str = setting(
+        FieldValue(), default="", doc="the Host header to send, when the endpoint's own will not do"
+    )
     headers: dict[str, str] = setting(
         Map(keys=FieldName(), values=FieldValue()),
         default_factory=dict,
@@ -70,9 +98,15 @@ class PassiveHealthConfig:
     """Takes an endpoint out of use when requests to it fail. Times in seconds."""
 
     max_fails: int = setting(
-        Whole(least=0), default=3, doc="failed requests within `fail_timeout` that take an endpoint out; 0 switches it off"
+        Whole(least=0),
+        default=3,
+        doc="failed requests within `fail_timeout` that take an endpoint out; 0 switches it off",
     )
-    fail_timeout: float = setting(Duration(), default=30.0, doc="the time in which they count, and for which the endpoint is out")
+    fail_timeout: float = setting(
+        Duration(),
+        default=30.0,
+        doc="the time in which they count, and for which the endpoint is out",
+    )
     max_fail_timeout: float | None = setting(
         Duration(),
         default=None,
@@ -83,7 +117,9 @@ class PassiveHealthConfig:
         default=1.0,
         doc="the largest share of the endpoints that may be out by this at once; one always may",
     )
-    on: tuple[str, ...] = setting(_signs(), default=SIGNS, doc="what counts as a failure, as in `retry`")
+    on: tuple[str, ...] = setting(
+        _signs(), default=SIGNS, doc="what counts as a failure, as in `retry`"
+    )
 
 
 def _latency(value: float) -> None:
@@ -101,7 +137,9 @@ class OutlierConfig:
     """
 
     interval: float = setting(Duration(), default=10.0, doc="between two judgements")
-    minimum_requests: int = setting(Whole(least=1), default=20, doc="an endpoint with fewer is not judged, and goes on counting")
+    minimum_requests: int = setting(
+        Whole(least=1), default=20, doc="an endpoint with fewer is not judged, and goes on counting"
+    )
     failure_rate: float = setting(
         Number(least=0, most=1),
         default=0.2,
@@ -114,7 +152,9 @@ class OutlierConfig:
         doc="how many times the median of its peers' mean times its own must be; 0: never",
     )
     ejection_time: float = setting(
-        Duration(), default=30.0, doc="how long it is out the first time; as much longer each time it happens again"
+        Duration(),
+        default=30.0,
+        doc="how long it is out the first time; as much longer each time it happens again",
     )
     max_ejection_time: float = setting(Duration(), default=300.0, doc="the longest")
     max_ejected: float = setting(
@@ -133,11 +173,17 @@ class BreakerConfig:
     """
 
     failure_threshold: int = setting(
-        Whole(least=0), default=5, doc="failures in a row that open it; 0 leaves it to `failure_rate`"
+        Whole(least=0),
+        default=5,
+        doc="failures in a row that open it; 0 leaves it to `failure_rate`",
     )
-    recovery_timeout: float = setting(Duration(), default=30.0, doc="how long it is open before some may try again")
+    recovery_timeout: float = setting(
+        Duration(), default=30.0, doc="how long it is open before some may try again"
+    )
     half_open_requests: int = setting(
-        Whole(least=1), default=3, doc="how many may try; when all succeed it closes, when one fails it opens again"
+        Whole(least=1),
+        default=3,
+        doc="how many may try; when all succeed it closes, when one fails it opens again",
     )
     failure_rate: float | None = setting(
         Number(least=0.01, most=1),
@@ -145,8 +191,12 @@ class BreakerConfig:
         doc="the share of failures within `window` that opens it; not watched when left out",
     )
     window: float = setting(Duration(), default=10.0, doc="the time `failure_rate` is taken over")
-    minimum_requests: int = setting(Whole(least=1), default=20, doc="with fewer within `window` the rate opens nothing")
-    on: tuple[str, ...] = setting(_signs(), default=SIGNS, doc="what counts as a failure, as in `retry`")
+    minimum_requests: int = setting(
+        Whole(least=1), default=20, doc="with fewer within `window` the rate opens nothing"
+    )
+    on: tuple[str, ...] = setting(
+        _signs(), default=SIGNS, doc="what counts as a failure, as in `retry`"
+    )
     scope: str = setting(
         Choice("upstream", "endpoint"),
         default="upstream",
@@ -155,4 +205,6 @@ class BreakerConfig:
 
     def check(self) -> None:
         if self.failure_threshold == 0 and self.failure_rate is None:
-            raise ValidationError("is 0 and there is no failure_rate: it would never open", "failure_threshold")
+            raise ValidationError(
+                "is 0 and there is no failure_rate: it would never open", "failure_threshold"
+            )

@@ -50,7 +50,9 @@ def load(table: TableClass, data: Mapping[str, Any]) -> Loaded:
     except ValidationError as error:
         # What failed half-way is left half: lists keep their good items.
         loaded = error.valid_data if isinstance(error.valid_data, dict) else {}
-        valid = {key: tuple(value) if isinstance(value, list) else value for key, value in loaded.items()}
+        valid = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in loaded.items()
+        }
         return Loaded(None, valid, tuple(_faults(schema, error.messages, data, ())))
     except ConfigProblem as problem:
         return Loaded(None, {}, (Fault(problem.at, problem.message, problem.hint),))
@@ -94,7 +96,9 @@ def known_keys(schema: Schema) -> dict[str, fields.Field[Any]]:
 def dotted(path: KeyPath) -> str:
     """Return a path as TOML writes it, without indices: the place tells which item is meant."""
     keys = (key for key in path if isinstance(key, str))
-    return ".".join(key if key and key.replace("-", "_").isidentifier() else f'"{key}"' for key in keys)
+    return ".".join(
+        key if key and key.replace("-", "_").isidentifier() else f'"{key}"' for key in keys
+    )
 
 
 def _faults(node: object, messages: Any, data: Any, path: KeyPath) -> Iterator[Fault]:
@@ -115,19 +119,25 @@ def _faults(node: object, messages: Any, data: Any, path: KeyPath) -> Iterator[F
             yield from _faults_of_key(node, key, below, data, path)
         elif isinstance(node, fields.Dict):
             yield from _faults(node.key_field, below.get("key", ()), key, (*path, key))
-            yield from _faults(node.value_field, below.get("value", ()), _below(data, key), (*path, key))
+            yield from _faults(
+                node.value_field, below.get("value", ()), _below(data, key), (*path, key)
+            )
         else:
             inner = node.inner if isinstance(node, fields.List) else None
             yield from _faults(inner, below, _below(data, key), (*path, key))
 
 
-def _faults_of_key(schema: Schema, key: Any, messages: Any, data: Any, path: KeyPath) -> Iterator[Fault]:
+def _faults_of_key(
+    schema: Schema, key: Any, messages: Any, data: Any, path: KeyPath
+) -> Iterator[Fault]:
     """Yield the faults of one key. Validators of a whole table may name an attribute instead of a
     key."""
     known = known_keys(schema)
     found = known.get(key) or schema.load_fields.get(key)
     if key not in known and messages == [schema.error_messages["unknown"]]:
-        yield Fault((*path, key), "is not a known key", nearest(str(key), known.keys() - data.keys()))
+        yield Fault(
+            (*path, key), "is not a known key", nearest(str(key), known.keys() - data.keys())
+        )
     elif found is not None:
         key = found.data_key or found.name
         yield from _faults(found, messages, _below(data, key), (*path, key))

@@ -24,10 +24,17 @@ class RouteConfig:
     """
 
     name: str = setting(default="", doc="in logs and metrics; the path or prefix when left out")
-    path: str = setting(default="", doc='exact (`"/health"`), or a template (`"/cameras/{id}"`, one segment each)')
-    prefix: str = setting(default="", doc='whole segments: `"/api"` takes `/api/x`, not `/apix`; `"/"` takes everything')
+    path: str = setting(
+        default="", doc='exact (`"/health"`), or a template (`"/cameras/{id}"`, one segment each)'
+    )
+    prefix: str = setting(
+        default="",
+        doc='whole segments: `"/api"` takes `/api/x`, not `/apix`; `"/"` takes everything',
+    )
     methods: tuple[str, ...] = setting(default=(), doc="all when left out")
-    hosts: tuple[str, ...] = setting(default=(), doc='all when left out; `"*.example.com"` takes one or more labels in front')
+    hosts: tuple[str, ...] = setting(
+        default=(), doc='all when left out; `"*.example.com"` takes one or more labels in front'
+    )
     headers: Mapping[str, str] = setting(
         Map(keys=FieldName(), values=FieldValue()),
         default_factory=dict,
@@ -41,10 +48,13 @@ class RouteConfig:
         " version, the caller's limits, the caller's identity; the others are those of "
         "`[tokens]`",
     )
-    strip_prefix: str = setting(default="", doc="removed from the front of the path that is sent on")
+    strip_prefix: str = setting(
+        default="", doc="removed from the front of the path that is sent on"
+    )
     restore_prefix: bool = setting(
         default=True,
-        doc="with `strip_prefix`: tell the upstream in X-Forwarded-Prefix, and put it back in front of Location and "
+        doc="with `strip_prefix`: tell the upstream in X-Forwarded-Prefix, and put it back in "
+        "front of Location and "
         "Content-Location of its own paths",
     )
     rewrite: str = setting(
@@ -53,23 +63,35 @@ class RouteConfig:
         'template\'s names are its segments: `"/v1{path}"`',
     )
     timeout: float | None = setting(
-        Duration(), default=None, doc="for the whole exchange with the upstream, retries included; none when left out"
+        Duration(),
+        default=None,
+        doc="for the whole exchange with the upstream, retries included; none when left out",
     )
     pass_headers: tuple[str, ...] = setting(
         Items(FieldName()),
         default=(),
         doc="what is dropped otherwise, e.g. `X-HTTP-Method-Override` or `X-Original-URL`",
     )
-    limit: LimitConfig | None = setting(default=None, doc="requests at a time on this route: `[route.limit]`")
-    retry: str = setting(
-        Choice(*POLICIES), default="", doc="a policy in place of the upstream's `retry` ([above](#upstreamnameretry))"
+    limit: LimitConfig | None = setting(
+        default=None, doc="requests at a time on this route: `[route.limit]`"
     )
-    request: tuple[str, ...] | None = setting(default=None, doc="this route's own list, in place of the pipeline's")
+    retry: str = setting(
+        Choice(*POLICIES),
+        default="",
+        doc="a policy in place of the upstream's `retry` ([above](#upstreamnameretry))",
+    )
+    request: tuple[str, ...] | None = setting(
+        default=None, doc="this route's own list, in place of the pipeline's"
+    )
     response: tuple[str, ...] | None = setting(default=None, doc="likewise")
     error: tuple[str, ...] | None = setting(default=None, doc="likewise")
     case_sensitive: bool | None = setting(default=None, doc="in place of `[routing]`'s")
-    trailing_slash: str | None = setting(Choice("strict", "ignore", "redirect"), default=None, doc="in place of `[routing]`'s")
-    encoded_slash: str | None = setting(Choice("refuse", "keep"), default=None, doc="in place of `[routing]`'s")
+    trailing_slash: str | None = setting(
+        Choice("strict", "ignore", "redirect"), default=None, doc="in place of `[routing]`'s"
+    )
+    encoded_slash: str | None = setting(
+        Choice("refuse", "keep"), default=None, doc="in place of `[routing]`'s"
+    )
     overrides: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """This route's own tables by middleware name; False leaves the middleware out."""
     settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
@@ -90,4 +112,6 @@ class PipelineConfig:
     )
     settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """Set by check: the loaded config of every middleware in a list, by its name there."""
-    routes: tuple[RouteConfig, ...] = setting(Items(Map()), default=(), name="route", doc="the routes: `[[route]]`")
+    routes: tuple[RouteConfig, ...] = setting(
+        Items(Map()), default=(), name="route", doc="the routes: `[[route]]`"
+    )

@@ -23,7 +23,16 @@ from gateway.config.toml.sources import FileTable, Outside, SecretText, plain
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)(B|kB|KB|MB|GB|KiB|MiB|GiB)")
-_BYTES = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+_BYTES = {
+    "B": 1,
+    "kB": 10**3,
+    "KB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "KiB": 2**10,
+    "MiB": 2**20,
+    "GiB": 2**30,
+}
 
 
 TableClass = type[Any]
@@ -47,7 +56,9 @@ class Table(Schema):
 class Boolean(fields.Field[bool]):
     """`true` or `false`."""
 
-    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> bool:
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> bool:
         value = _scalar(value)
         if not isinstance(value, bool):
             raise ValidationError(f"must be true or false, not {_shown(value)}")
@@ -61,10 +72,18 @@ class Text(fields.String):
         super().__init__(**kwargs)
         self.empty = empty
 
-    def deserialize(self, value: Any, attr: str | None = None, data: Mapping[str, Any] | None = None, **kwargs: Any) -> Any:
+    def deserialize(
+        self,
+        value: Any,
+        attr: str | None = None,
+        data: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> Any:
         return plain(super().deserialize(value, attr, data, **kwargs))
 
-    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> Any:
         if isinstance(value, FileTable):
             value = value.contents()
         if not isinstance(value, str):
@@ -77,7 +96,9 @@ class Text(fields.String):
 class Secret(Text):
     """A string that no message and no `repr` shows; usually `"${NAME}"` or `{ file = "path" }`."""
 
-    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> Any:
         if not isinstance(value, str | FileTable):
             raise ValidationError('must be a string or { file = "path" }')
         if isinstance(value, FileTable):
@@ -89,9 +110,13 @@ class Whole(fields.Integer):
     """A whole number within `[least, most]`."""
 
     def __init__(self, *, least: int | None = None, most: int | None = None, **kwargs: Any) -> None:
-        super().__init__(strict=True, validate=validate.Range(least, most, error=_range(least, most)), **kwargs)
+        super().__init__(
+            strict=True, validate=validate.Range(least, most, error=_range(least, most)), **kwargs
+        )
 
-    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> Any:
         value = _scalar(value)
         if isinstance(value, bool) or not isinstance(value, int):
             raise ValidationError(f"must be a whole number, not {_shown(value)}")
@@ -101,10 +126,14 @@ class Whole(fields.Integer):
 class Number(fields.Float):
     """A number within `[least, most]`."""
 
-    def __init__(self, *, least: float | None = None, most: float | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, *, least: float | None = None, most: float | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(validate=validate.Range(least, most, error=_range(least, most)), **kwargs)
 
-    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> Any:
         value = _scalar(value)
         if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
             raise ValidationError(f"must be a number, not {_shown(value)}")
@@ -121,7 +150,9 @@ class Duration(fields.Field[float]):
         super().__init__(**kwargs)
         self.zero = zero
 
-    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> float:
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> float:
         seconds = parse_duration(value)
         if seconds == 0 and not self.zero:
             raise ValidationError("must be more than 0")
@@ -131,13 +162,18 @@ class Duration(fields.Field[float]):
 class Size(fields.Field[int]):
     """Bytes as an int, from "10MB", "64KiB" or a number of bytes."""
 
-    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> int:
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> int:
         value = _scalar(value)
         if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
             return value
         match = _SIZE.fullmatch(value) if isinstance(value, str) else None
         if match is None:
-            raise ValidationError(f'must be a size such as "10MB" or "64KiB", or a number of bytes, not {_shown(value)}')
+            raise ValidationError(
+                f'must be a size such as "10MB" or "64KiB", or a number of bytes, not '
+                f"{_shown(value)}"
+            )
         return int(float(match[1]) * _BYTES[match[2]])
 
 
@@ -145,7 +181,9 @@ class Choice(Text):
     """One of a few words."""
 
     def __init__(self, *words: str, **kwargs: Any) -> None:
-        super().__init__(validate=validate.OneOf(words, error="must be one of " + ", ".join(words)), **kwargs)
+        super().__init__(
+            validate=validate.OneOf(words, error="must be one of " + ", ".join(words)), **kwargs
+        )
         self.words = words
 
 
@@ -153,7 +191,9 @@ class Items(fields.List[Any]):
     """An array, or one string from the environment with commas between the values. Loads as a
     tuple."""
 
-    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> Any:
         if isinstance(value, Outside):
             value = value.items()
         if not isinstance(value, list):
@@ -165,7 +205,9 @@ class Items(fields.List[Any]):
 class Map(fields.Dict):
     """A table whose keys the operator chooses."""
 
-    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> Any:
         if not isinstance(value, dict):
             raise ValidationError(f"must be a table, not {_shown(value)}")
         return super()._deserialize(value, attr, data, **kwargs)  # type: ignore[no-untyped-call]
@@ -178,7 +220,12 @@ class SubTable(fields.Nested):
         super().__init__(schema_of(table), **kwargs)
 
     def _deserialize(
-        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, partial: Any = None, **kwargs: Any
+        self,
+        value: Any,
+        attr: str | None,
+        data: Mapping[str, Any] | None,
+        partial: Any = None,
+        **kwargs: Any,
     ) -> Any:
         if not self.many and not isinstance(value, dict):
             raise ValidationError(f"must be a table, not {_shown(value)}")
@@ -190,14 +237,20 @@ class SubTable(fields.Nested):
 class HttpUrl(Text):
     """An absolute http or https URL with a host and no user, query or fragment."""
 
-    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> Any:
         value = super()._deserialize(value, attr, data, **kwargs)
         try:
             parts = urlsplit(value)
             _ = parts.port
         except ValueError:
             raise ValidationError(f"is not a URL: {value!r}") from None
-        if parts.scheme not in ("http", "https") or not parts.hostname or re.search(r"[\s\x00-\x1f]", value):
+        if (
+            parts.scheme not in ("http", "https")
+            or not parts.hostname
+            or re.search(r"[\s\x00-\x1f]", value)
+        ):
             raise ValidationError(f'must be a URL such as "http://127.0.0.1:3001", not {value!r}')
         if parts.username is not None or parts.query or parts.fragment:
             raise ValidationError("must have no user, query or fragment")
@@ -211,14 +264,20 @@ class HttpUrl(Text):
 class EndpointUrl(HttpUrl):
     """An http or https URL, or a Unix socket ("unix:/run/app.sock") for HTTP in clear text."""
 
-    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> Any:
         if not isinstance(value, str) or not value.startswith("unix:"):
             return super()._deserialize(value, attr, data, **kwargs)
         path = value.removeprefix("unix:")
         if not path.startswith("/") or path.startswith("//") or re.search(r"[\s\x00-\x1f?#]", path):
-            raise ValidationError(f'must be an absolute path such as "unix:/run/app.sock", not {value!r}')
+            raise ValidationError(
+                f'must be an absolute path such as "unix:/run/app.sock", not {value!r}'
+            )
         if len(path.encode()) > UNIX_PATH_MAX:
-            raise ValidationError(f"is longer than the {UNIX_PATH_MAX} bytes that a socket's path may have")
+            raise ValidationError(
+                f"is longer than the {UNIX_PATH_MAX} bytes that a socket's path may have"
+            )
         return value
 
 
@@ -229,7 +288,9 @@ UNIX_PATH_MAX = 107
 class Network(Text):
     """An address or CIDR network, e.g. "10.0.0.0/8"."""
 
-    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> Any:
         value = super()._deserialize(value, attr, data, **kwargs)
         try:
             network: IPv4Network | IPv6Network = ip_network(value)
@@ -241,7 +302,9 @@ class Network(Text):
 class FieldName(Text):
     """An HTTP field name (RFC 9110 section 5.1: a token)."""
 
-    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> Any:
         value = super()._deserialize(value, attr, data, **kwargs)
         if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", value):
             raise ValidationError(f"is not a header name: {value!r}")
@@ -251,9 +314,13 @@ class FieldName(Text):
 class FieldValue(Text):
     """An HTTP field value (RFC 9110 section 5.5): visible characters, spaces and tabs."""
 
-    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> Any:
         value = super()._deserialize(value, attr, data, **kwargs)
-        if not re.fullmatch(r"[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?", value):
+        if not re.fullmatch(
+            r"[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?", value
+        ):
             raise ValidationError(f"is not a header value: {value!r}")
         return value
 
@@ -271,7 +338,10 @@ def parse_duration(value: object) -> float:
         return float(value)
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if match is None:
-        raise ValidationError(f'must be a duration such as "30s", "500ms" or "5m", or a number of seconds, not {_shown(value)}')
+        raise ValidationError(
+            f'must be a duration such as "30s", "500ms" or "5m", or a number of seconds, not '
+            f"{_shown(value)}"
+        )
     return float(match[1]) * _SECONDS[match[2]]
 
 

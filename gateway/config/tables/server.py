@@ -30,21 +30,26 @@ class CertificateConfig:
 class TlsConfig:
     """TLS for clients. Paths are relative to gateway.toml."""
 
-    certificate: str = setting(doc="PEM, with the chain; for clients that ask for no name of `certificates`")
+    certificate: str = setting(
+        doc="PEM, with the chain; for clients that ask for no name of `certificates`"
+    )
     key: str = setting(doc="its key, PEM, not encrypted")
     min_version: str = setting(Choice("1.2", "1.3"), default="1.2", doc="the least version of TLS")
     ciphers: str = setting(
         default="",
         doc="an OpenSSL cipher list for TLS 1.2; `ECDHE+AESGCM:ECDHE+CHACHA20` when left out",
     )
-    client_ca: str = setting(default="", doc="PEM: authorities of client certificates; without it none is asked for")
+    client_ca: str = setting(
+        default="", doc="PEM: authorities of client certificates; without it none is asked for"
+    )
     client_auth: str | None = setting(
         Choice("required", "optional"),
         default=None,
         doc="whether clients must show one, `required` by default; a bad one is always refused",
     )
     certificates: tuple[CertificateConfig, ...] = setting(
-        default=(), doc="more, chosen by the name a client asks for (SNI): `[[listen.tls.certificates]]`"
+        default=(),
+        doc="more, chosen by the name a client asks for (SNI): `[[listen.tls.certificates]]`",
     )
 
 
@@ -59,24 +64,36 @@ class RedirectConfig:
 
     port: int = setting(Whole(least=0, most=65535), doc="usually 80; 0 takes any free one")
     host: str = setting(default="", doc="the address to bind; `[listen]`'s when left out")
-    status: int = setting(Whole(least=301, most=308), default=308, check=_redirect_status, doc="301, 302, 307 or 308")
-    https_port: int = setting(Whole(least=1, most=65535), default=0, doc="the port clients find https at; 0 is `[listen]`'s")
+    status: int = setting(
+        Whole(least=301, most=308), default=308, check=_redirect_status, doc="301, 302, 307 or 308"
+    )
+    https_port: int = setting(
+        Whole(least=1, most=65535),
+        default=0,
+        doc="the port clients find https at; 0 is `[listen]`'s",
+    )
 
 
 @table
 class ListenConfig:
     """The data plane's listener."""
 
-    host: str = setting(default="127.0.0.1", doc='the address to bind; `"0.0.0.0"` is every IPv4 address')
+    host: str = setting(
+        default="127.0.0.1", doc='the address to bind; `"0.0.0.0"` is every IPv4 address'
+    )
     port: int = setting(Whole(least=0, most=65535), default=8080, doc="0 takes any free one")
-    backlog: int = setting(Whole(least=1, most=65535), default=1024, doc="connections that may wait to be accepted")
+    backlog: int = setting(
+        Whole(least=1, most=65535), default=1024, doc="connections that may wait to be accepted"
+    )
     proxy_protocol: bool = setting(
         default=False,
         doc="every connection begins with a PROXY protocol preamble, version 1 or 2, before "
         "TLS; the address in it counts as the peer's. With `trusted_proxies` only those "
         "may connect. A connection that begins otherwise is closed",
     )
-    tls: TlsConfig | None = setting(default=None, doc="`[listen.tls]`; without it clients speak http")
+    tls: TlsConfig | None = setting(
+        default=None, doc="`[listen.tls]`; without it clients speak http"
+    )
     redirect: RedirectConfig | None = setting(default=None, doc="`[listen.redirect]`")
 
 
@@ -107,15 +124,20 @@ class AdminConfig:
         default="",
         doc="every call then needs `Authorization: Bearer TOKEN`; the command line sends it",
     )
-    readers: tuple[ReaderConfig, ...] = setting(default=(), doc="tokens that may look and change nothing: `[[admin.readers]]`")
+    readers: tuple[ReaderConfig, ...] = setting(
+        default=(), doc="tokens that may look and change nothing: `[[admin.readers]]`"
+    )
     hosts: tuple[str, ...] = setting(
         default=(),
         doc="names it may have without a token, beside addresses and names without a dot",
     )
     metrics: AdminMetricsConfig | None = setting(
-        default=None, doc="metrics, readiness and health on a listener of their own: `[admin.metrics]`"
+        default=None,
+        doc="metrics, readiness and health on a listener of their own: `[admin.metrics]`",
     )
-    tls: TlsConfig | None = setting(default=None, doc="TLS, as in `[listen.tls]`; for `metrics` too: `[admin.tls]`")
+    tls: TlsConfig | None = setting(
+        default=None, doc="TLS, as in `[listen.tls]`; for `metrics` too: `[admin.tls]`"
+    )
 
 
 @table
@@ -128,18 +150,26 @@ class ServerConfig:
         doc='addresses and networks whose X-Forwarded-For is believed, e.g. `["10.0.0.0/8"]`.'
         " It is read from the right: the first address that is not trusted is the client",
     )
-    shutdown_timeout: float = setting(Duration(), default=30.0, doc="how long a stop waits for exchanges in progress")
+    shutdown_timeout: float = setting(
+        Duration(), default=30.0, doc="how long a stop waits for exchanges in progress"
+    )
     shutdown_delay: float = setting(
         Duration(zero=True),
         default=0.0,
         doc="how long before that it goes on accepting while /admin/ready answers 503 and "
         "replies say Connection: close, so that a balancer in front can turn away",
     )
-    max_header_size: int = setting(Size(), default=16 * 1024, doc="of all header fields together, and of each; 431 beyond it")
-    max_headers: int = setting(Whole(least=1, most=10_000), default=100, doc="fields in one request; 431 beyond it")
+    max_header_size: int = setting(
+        Size(), default=16 * 1024, doc="of all header fields together, and of each; 431 beyond it"
+    )
+    max_headers: int = setting(
+        Whole(least=1, most=10_000), default=100, doc="fields in one request; 431 beyond it"
+    )
     max_uri: int = setting(Size(), default=8 * 1024, doc="of the request target; 414 beyond it")
     header_timeout: float = setting(Duration(), default=10.0, doc="for a request's head to arrive")
-    idle_timeout: float = setting(Duration(), default=75.0, doc="for the next request on a kept-alive connection")
+    idle_timeout: float = setting(
+        Duration(), default=75.0, doc="for the next request on a kept-alive connection"
+    )
     max_body: int = setting(
         Size(),
         default=1024**3,
@@ -168,7 +198,9 @@ class ServerConfig:
         " exempt. 0 means no limit: behind one address may be many",
     )
     max_requests_per_connection: int = setting(
-        Whole(least=0), default=100_000, doc="the last one's answer closes the connection. 0 means no limit"
+        Whole(least=0),
+        default=100_000,
+        doc="the last one's answer closes the connection. 0 means no limit",
     )
 
 
@@ -176,27 +208,41 @@ class ServerConfig:
 class RoutingConfig:
     """How paths are compared."""
 
-    case_sensitive: bool = setting(default=True, doc="whether `/Cameras` is another path than `/cameras`")
+    case_sensitive: bool = setting(
+        default=True, doc="whether `/Cameras` is another path than `/cameras`"
+    )
     trailing_slash: str = setting(
         Choice("strict", "ignore", "redirect"),
         default="strict",
-        doc='`"ignore"` makes `/cameras/` the same path as `/cameras`; `"redirect"` sends the one to the other with 308',
+        doc=(
+            '`"ignore"` makes `/cameras/` the same path as `/cameras`; `"redirect"` sends the '
+            "one to the other with 308"
+        ),
     )
     encoded_slash: str = setting(
         Choice("refuse", "keep"),
         default="refuse",
         doc="`refuse`: 400 where `%2F` as a slash is another route; `keep`: it is data (`a%2Fb`)",
     )
-    uppercase_methods: bool = setting(default=False, doc="take `get` for `GET`, and so on; `false`: such methods are 400")
+    uppercase_methods: bool = setting(
+        default=False, doc="take `get` for `GET`, and so on; `false`: such methods are 400"
+    )
 
 
 class StoreUrlField(Secret):
     """memory:// or the URL of a Redis; store/stores.py parses it."""
 
-    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> Any:
         value = super()._deserialize(value, attr, data, **kwargs)
-        if not re.fullmatch(r"memory://|(redis|rediss|redis\+sentinel|redis\+cluster)://\S+", value):
-            raise ValidationError("must be memory://, or begin with redis://, rediss://, redis+sentinel:// or redis+cluster://")
+        if not re.fullmatch(
+            r"memory://|(redis|rediss|redis\+sentinel|redis\+cluster)://\S+", value
+        ):
+            raise ValidationError(
+                "must be memory://, or begin with redis://, rediss://, redis+sentinel:// or "
+                "redis+cluster://"
+            )
         return value
 
 
@@ -211,7 +257,9 @@ class StoreConfig:
         "(TLS), `redis+sentinel://host,host/service`, `redis+cluster://host,host`: limits"
         " are shared with all gateways that use it, see [limits.md](limits.md)",
     )
-    deadline: float = setting(Duration(), default=0.01, doc="how long a request waits for the store at most")
+    deadline: float = setting(
+        Duration(), default=0.01, doc="how long a request waits for the store at most"
+    )
 
 
 @table
@@ -230,16 +278,22 @@ class ProcessLogConfig:
     """The process's own log, on standard error: starts, reloads, endpoints, errors."""
 
     format: str = setting(
-        Choice("text", "json"), default="text", doc="`json`: one object a line. What is logged before this is read is text"
+        Choice("text", "json"),
+        default="text",
+        doc="`json`: one object a line. What is logged before this is read is text",
     )
-    level: str = setting(Choice("debug", "info", "warning", "error"), default="info", doc="the least that is logged")
+    level: str = setting(
+        Choice("debug", "info", "warning", "error"), default="info", doc="the least that is logged"
+    )
 
 
 @table
 class LogsConfig:
     """Logs of the gateway itself; requests are logged by the middleware `logging`."""
 
-    process: ProcessLogConfig = setting(default=ProcessLogConfig(), doc="on standard error: `[logging.process]`")
+    process: ProcessLogConfig = setting(
+        default=ProcessLogConfig(), doc="on standard error: `[logging.process]`"
+    )
 
 
 @table
@@ -253,10 +307,20 @@ class GatewayConfig:
         "others hold `[upstream.NAME]` tables",
     )
     listen: ListenConfig = setting(default=ListenConfig(), doc="where clients come in: `[listen]`")
-    admin: AdminConfig | None = setting(default=AdminConfig(), doc="where operators come in: `[admin]`")
-    server: ServerConfig = setting(default=ServerConfig(), doc="limits and times of client connections: `[server]`")
-    routing: RoutingConfig = setting(default=RoutingConfig(), doc="how paths are compared: `[routing]`")
+    admin: AdminConfig | None = setting(
+        default=AdminConfig(), doc="where operators come in: `[admin]`"
+    )
+    server: ServerConfig = setting(
+        default=ServerConfig(), doc="limits and times of client connections: `[server]`"
+    )
+    routing: RoutingConfig = setting(
+        default=RoutingConfig(), doc="how paths are compared: `[routing]`"
+    )
     store: StoreConfig = setting(default=StoreConfig(), doc="where shared state lives: `[store]`")
-    errors: ErrorsConfig = setting(default=ErrorsConfig(), doc="what error bodies look like: `[errors]`")
+    errors: ErrorsConfig = setting(
+        default=ErrorsConfig(), doc="what error bodies look like: `[errors]`"
+    )
     logging: LogsConfig = setting(default=LogsConfig(), doc="the gateway's own log: `[logging]`")
-    tokens: TokensConfig | None = setting(default=None, doc="the gateway as an issuer of tokens: `[tokens]`")
+    tokens: TokensConfig | None = setting(
+        default=None, doc="the gateway as an issuer of tokens: `[tokens]`"
+    )

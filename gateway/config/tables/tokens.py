@@ -18,7 +18,9 @@ USERS_IN_STORE = "redis"
 class SigningKeyConfig:
     """A private key that signs tokens."""
 
-    key: str = setting(Secret(), doc='a private key, PEM, not encrypted: `key = { file = "signing.pem" }`')
+    key: str = setting(
+        Secret(), doc='a private key, PEM, not encrypted: `key = { file = "signing.pem" }`'
+    )
     kid: str = setting(default="", doc="its name; its thumbprint (RFC 7638) when left out")
 
 
@@ -26,12 +28,18 @@ class SigningKeyConfig:
 class SessionsConfig:
     """How many sessions there may be, and when one ends."""
 
-    per_user: int = setting(Whole(least=1, most=1000), default=5, doc="sessions of one user; one more ends the oldest")
+    per_user: int = setting(
+        Whole(least=1, most=1000), default=5, doc="sessions of one user; one more ends the oldest"
+    )
     total: int = setting(
-        Whole(least=1), default=100_000, doc="sessions of all users; one more ends the one that was refreshed longest ago"
+        Whole(least=1),
+        default=100_000,
+        doc="sessions of all users; one more ends the one that was refreshed longest ago",
     )
     idle: float = setting(
-        Duration(), default=1800.0, doc="a session that is not refreshed for so long has ended; longer than `access`"
+        Duration(),
+        default=1800.0,
+        doc="a session that is not refreshed for so long has ended; longer than `access`",
     )
 
 
@@ -39,11 +47,17 @@ class SessionsConfig:
 class AttemptsConfig:
     """How many logins may fail before an account or an address has to wait."""
 
-    account: int = setting(Whole(least=1), default=5, doc="attempts at one account before it has to wait")
+    account: int = setting(
+        Whole(least=1), default=5, doc="attempts at one account before it has to wait"
+    )
     ip: int = setting(Whole(least=1), default=20, doc="attempts from one address, of IPv6 one /64")
-    delay: float = setting(Duration(), default=1.0, doc="the first wait; each further attempt doubles it")
+    delay: float = setting(
+        Duration(), default=1.0, doc="the first wait; each further attempt doubles it"
+    )
     max_delay: float = setting(Duration(), default=300.0, doc="the longest wait")
-    forget: float = setting(Duration(), default=3600.0, doc="without an attempt for so long, all is forgotten")
+    forget: float = setting(
+        Duration(), default=3600.0, doc="without an attempt for so long, all is forgotten"
+    )
 
 
 @table
@@ -51,10 +65,14 @@ class Argon2Config:
     """What a new password hash costs (Argon2id, RFC 9106)."""
 
     memory: int = setting(
-        Size(), default=64 * 1024 * 1024, doc="for one password, while it is verified; one a core is verified at a time"
+        Size(),
+        default=64 * 1024 * 1024,
+        doc="for one password, while it is verified; one a core is verified at a time",
     )
     passes: int = setting(Whole(least=1, most=1000), default=3, doc="over that memory")
-    lanes: int = setting(Whole(least=1, most=255), default=4, doc="that can be worked on side by side")
+    lanes: int = setting(
+        Whole(least=1, most=255), default=4, doc="that can be worked on side by side"
+    )
     waiting: int = setting(
         Whole(least=1, most=10_000),
         default=100,
@@ -66,12 +84,18 @@ class Argon2Config:
 class AuditConfig:
     """The log of logins, refreshes, logouts and changes of passwords."""
 
-    file: str = setting(default="-", doc='a path, or `"-"` for standard output; may be the file of `[auth.audit]`')
+    file: str = setting(
+        default="-", doc='a path, or `"-"` for standard output; may be the file of `[auth.audit]`'
+    )
 
 
 def _access(seconds: float) -> None:
     if seconds > LONGEST_ACCESS:
-        raise ValidationError("must be a day at most: until it expires, others who verify a token do not learn of a logout")
+        raise ValidationError(
+            "must be a day at most: until it expires, others who verify a token do not learn "
+            "of "
+            "a logout"
+        )
 
 
 @table
@@ -80,18 +104,35 @@ class TokensConfig:
 
     issuer: str = setting(doc="the tokens' `iss`, usually a URL")
     keys: tuple[SigningKeyConfig, ...] = setting(doc="what they are signed with: `[[tokens.keys]]`")
-    audience: str = setting(default="", doc="the tokens' `aud`; services that verify them must name it then")
-    access: float = setting(Duration(), default=900.0, check=_access, doc="how long an access token lives, a day at most")
-    refresh: float = setting(Duration(), default=7 * 86400.0, doc="how long a session can be refreshed, from the login on")
+    audience: str = setting(
+        default="", doc="the tokens' `aud`; services that verify them must name it then"
+    )
+    access: float = setting(
+        Duration(),
+        default=900.0,
+        check=_access,
+        doc="how long an access token lives, a day at most",
+    )
+    refresh: float = setting(
+        Duration(),
+        default=7 * 86400.0,
+        doc="how long a session can be refreshed, from the login on",
+    )
     users: str = setting(
         default="users.toml",
         doc='the user file, or `"redis"` for the Redis that `[store]` names. The file and its'
         " folder must be writable for passwords to be changed",
     )
     deadline: float = setting(
-        Duration(), default=1.0, doc="how long an answer of the store is waited for; `[store]`'s own is for limits"
+        Duration(),
+        default=1.0,
+        doc="how long an answer of the store is waited for; `[store]`'s own is for limits",
     )
     sessions: SessionsConfig = setting(default=SessionsConfig(), doc="`[tokens.sessions]`")
     attempts: AttemptsConfig = setting(default=AttemptsConfig(), doc="`[tokens.attempts]`")
-    argon2: Argon2Config = setting(default=Argon2Config(), doc="what a password costs: `[tokens.argon2]`")
-    audit: AuditConfig | None = setting(default=None, doc="the log of logins, refreshes, logouts and passwords: `[tokens.audit]`")
+    argon2: Argon2Config = setting(
+        default=Argon2Config(), doc="what a password costs: `[tokens.argon2]`"
+    )
+    audit: AuditConfig | None = setting(
+        default=None, doc="the log of logins, refreshes, logouts and passwords: `[tokens.audit]`"
+    )

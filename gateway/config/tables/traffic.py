@@ -16,16 +16,22 @@ class TimeoutsConfig:
     """Times in seconds."""
 
     connect: float = setting(Duration(), default=5.0, doc="for a connection to come about")
-    read: float = setting(Duration(zero=True), default=30.0, doc="between two bytes of the answer; 0 means no limit")
+    read: float = setting(
+        Duration(zero=True), default=30.0, doc="between two bytes of the answer; 0 means no limit"
+    )
     write: float = setting(
-        Duration(zero=True), default=30.0, doc="between two bytes of the request that are taken; 0 means no limit"
+        Duration(zero=True),
+        default=30.0,
+        doc="between two bytes of the request that are taken; 0 means no limit",
     )
     tunnel: float = setting(
         Duration(),
         default=3600.0,
         doc="without a byte either way until a WebSocket is closed ([http.md](http.md#websocket))",
     )
-    total: float | None = setting(Duration(), default=None, doc="for an exchange with its retries; none when left out")
+    total: float | None = setting(
+        Duration(), default=None, doc="for an exchange with its retries; none when left out"
+    )
 
 
 @table
@@ -33,13 +39,25 @@ class RetryConfig:
     """How often a request is tried, and when. Times in seconds."""
 
     policy: str = setting(
-        Choice("read", "idempotent_write", "write", "critical"), default="", doc="the defaults of the other keys"
+        Choice("read", "idempotent_write", "write", "critical"),
+        default="",
+        doc="the defaults of the other keys",
     )
-    attempts: int = setting(Whole(least=1, most=10), default=3, doc="in all, the first one included")
+    attempts: int = setting(
+        Whole(least=1, most=10), default=3, doc="in all, the first one included"
+    )
     base_delay: float = setting(Duration(zero=True), default=0.1, doc="the wait after the first")
-    max_delay: float = setting(Duration(zero=True), default=2.0, doc="the longest wait, with its jitter")
-    factor: float = setting(Number(least=1, most=10), default=2.0, doc="by which the wait grows each time")
-    jitter: float = setting(Number(least=0, most=1), default=0.3, doc="the largest share of a wait that chance adds to it")
+    max_delay: float = setting(
+        Duration(zero=True), default=2.0, doc="the longest wait, with its jitter"
+    )
+    factor: float = setting(
+        Number(least=1, most=10), default=2.0, doc="by which the wait grows each time"
+    )
+    jitter: float = setting(
+        Number(least=0, most=1),
+        default=0.3,
+        doc="the largest share of a wait that chance adds to it",
+    )
     on: tuple[str, ...] = setting(
         Items(Choice("500", "502", "503", "504", "connect", "reset", "timeout")),
         default=SIGNS,
@@ -59,7 +77,9 @@ class RetryConfig:
         default=65536,
         doc="bodies of up to this are read before they are sent, so that they can be sent again",
     )
-    keyed: bool = setting(default=False, doc="whether only requests with an Idempotency-Key are sent again")
+    keyed: bool = setting(
+        default=False, doc="whether only requests with an Idempotency-Key are sent again"
+    )
 
     @classmethod
     def of_toml(cls, given: Mapping[str, Any]) -> RetryConfig:
@@ -69,7 +89,9 @@ class RetryConfig:
 
 POLICIES: dict[str, RetryConfig] = {
     "read": RetryConfig("read", attempts=4, base_delay=0.1, max_delay=2.0),
-    "idempotent_write": RetryConfig("idempotent_write", attempts=4, base_delay=0.2, max_delay=5.0, keyed=True),
+    "idempotent_write": RetryConfig(
+        "idempotent_write", attempts=4, base_delay=0.2, max_delay=5.0, keyed=True
+    ),
     "write": RetryConfig("write", attempts=1),
     "critical": RetryConfig("critical", attempts=2, base_delay=1.0, max_delay=1.3, on=("503",)),
 }
@@ -80,8 +102,12 @@ POLICIES: dict[str, RetryConfig] = {
 class QueueConfig:
     """The queue for requests that find every endpoint full. Times in seconds."""
 
-    size: int = setting(Whole(least=1), default=100, doc="requests that may wait; more are answered 503 at once")
-    timeout: float = setting(Duration(), default=1.0, doc="how long one may wait before it is answered 503")
+    size: int = setting(
+        Whole(least=1), default=100, doc="requests that may wait; more are answered 503 at once"
+    )
+    timeout: float = setting(
+        Duration(), default=1.0, doc="how long one may wait before it is answered 503"
+    )
 
 
 @table

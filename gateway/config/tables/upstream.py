@@ -5,8 +5,18 @@ from __future__ import annotations
 from marshmallow import ValidationError
 
 from gateway.config.tables.declare import setting, table
-from gateway.config.tables.endpoints import DiscoverConfig, EndpointConfig, HashConfig, UpstreamTlsConfig
-from gateway.config.tables.health import BreakerConfig, HealthConfig, OutlierConfig, PassiveHealthConfig
+from gateway.config.tables.endpoints import (
+    DiscoverConfig,
+    EndpointConfig,
+    HashConfig,
+    UpstreamTlsConfig,
+)
+from gateway.config.tables.health import (
+    BreakerConfig,
+    HealthConfig,
+    OutlierConfig,
+    PassiveHealthConfig,
+)
 from gateway.config.tables.schema import Choice, Duration, EndpointUrl, FieldName, Text, Whole
 from gateway.config.tables.traffic import LimitConfig, QueueConfig, RetryConfig, TimeoutsConfig
 
@@ -19,8 +29,12 @@ class UpstreamConfig:
     table: then they are off.
     """
 
-    endpoints: tuple[EndpointConfig, ...] = setting(default=(), doc="the addresses: `[[upstream.NAME.endpoints]]`")
-    url: str = setting(EndpointUrl(), default="", doc="one endpoint, in short; put in front of `endpoints`")
+    endpoints: tuple[EndpointConfig, ...] = setting(
+        default=(), doc="the addresses: `[[upstream.NAME.endpoints]]`"
+    )
+    url: str = setting(
+        EndpointUrl(), default="", doc="one endpoint, in short; put in front of `endpoints`"
+    )
     balance: str = setting(
         Choice("least_connections", "round_robin", "ip_hash", "hash", "random", "random_two"),
         default="least_connections",
@@ -29,18 +43,30 @@ class UpstreamConfig:
         " by chance; `ip_hash` keeps a client's address on one endpoint, `hash` what its "
         "table names; all of them are weighted",
     )
-    health: HealthConfig | None = setting(default=None, doc="active checks: `[upstream.NAME.health]`")
+    health: HealthConfig | None = setting(
+        default=None, doc="active checks: `[upstream.NAME.health]`"
+    )
     passive_health: PassiveHealthConfig | None = setting(
         default=None, doc="what failing requests say: `[upstream.NAME.passive_health]`"
     )
-    outlier: OutlierConfig | None = setting(default=None, doc="what stands out among its peers: `[upstream.NAME.outlier]`")
+    outlier: OutlierConfig | None = setting(
+        default=None, doc="what stands out among its peers: `[upstream.NAME.outlier]`"
+    )
     timeouts: TimeoutsConfig = setting(default=TimeoutsConfig(), doc="`[upstream.NAME.timeouts]`")
     retry: RetryConfig | None = setting(default=None, doc="`[upstream.NAME.retry]`")
-    circuit_breaker: BreakerConfig | None = setting(default=None, doc="`[upstream.NAME.circuit_breaker]`")
-    max_idle: int = setting(Whole(least=0), default=256, doc="connections kept open per endpoint while unused")
+    circuit_breaker: BreakerConfig | None = setting(
+        default=None, doc="`[upstream.NAME.circuit_breaker]`"
+    )
+    max_idle: int = setting(
+        Whole(least=0), default=256, doc="connections kept open per endpoint while unused"
+    )
     keepalive: float = setting(Duration(), default=60.0, doc="how long one of them may stay unused")
-    preserve_host: bool = setting(default=True, doc="whether the client's Host is sent on; otherwise the endpoint's own")
-    tls: UpstreamTlsConfig | None = setting(default=None, doc="`[upstream.NAME.tls]`, for endpoints whose URL says https")
+    preserve_host: bool = setting(
+        default=True, doc="whether the client's Host is sent on; otherwise the endpoint's own"
+    )
+    tls: UpstreamTlsConfig | None = setting(
+        default=None, doc="`[upstream.NAME.tls]`, for endpoints whose URL says https"
+    )
     on_empty: str = setting(
         Choice("fail", "try_all"),
         default="fail",
@@ -62,12 +88,19 @@ class UpstreamConfig:
         doc='where this gateway stands, e.g. `"${ZONE:-}"`: endpoints of other zones are '
         "picked only when none of this one can be",
     )
-    discover: DiscoverConfig | None = setting(default=None, doc="further endpoints: `[upstream.NAME.discover]`")
-    hash: HashConfig = setting(default=HashConfig(), doc='for `balance = "hash"`: `[upstream.NAME.hash]`')
-    queue: QueueConfig | None = setting(
-        default=None, doc="whether requests wait when every endpoint is full: `[upstream.NAME.queue]`"
+    discover: DiscoverConfig | None = setting(
+        default=None, doc="further endpoints: `[upstream.NAME.discover]`"
     )
-    limit: LimitConfig | None = setting(default=None, doc="requests at a time: `[upstream.NAME.limit]`")
+    hash: HashConfig = setting(
+        default=HashConfig(), doc='for `balance = "hash"`: `[upstream.NAME.hash]`'
+    )
+    queue: QueueConfig | None = setting(
+        default=None,
+        doc="whether requests wait when every endpoint is full: `[upstream.NAME.queue]`",
+    )
+    limit: LimitConfig | None = setting(
+        default=None, doc="requests at a time: `[upstream.NAME.limit]`"
+    )
     deadline_header: str = setting(
         FieldName(),
         default="",

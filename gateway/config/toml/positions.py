@@ -51,7 +51,9 @@ def syntax_error(error: tomllib.TOMLDecodeError, text: str) -> tuple[Place, str]
         return (1, 1), message
     if match[1] is None:
         last = text.rstrip()
-        return (last.count("\n") + 1, len(last) - (last.rfind("\n") + 1) + 1), message[: match.start()] + " at the end"
+        return (last.count("\n") + 1, len(last) - (last.rfind("\n") + 1) + 1), message[
+            : match.start()
+        ] + " at the end"
     return (int(match[1]), int(match[2])), message[: match.start()]
 
 

@@ -30,7 +30,10 @@ class Problem:
 
     def __str__(self) -> str:
         hint = f" (hint: {self.hint})" if self.hint else ""
-        return f"{shown_path(self.file)}:{self.line}:{self.column}: {self.severity}: {self.message}{hint}"
+        return (
+            f"{shown_path(self.file)}:{self.line}:{self.column}: {self.severity}: "
+            f"{self.message}{hint}"
+        )
 
 
 class ConfigErrors(Exception):
@@ -59,7 +62,11 @@ class Problems:
 
     def all(self) -> tuple[Problem, ...]:
         """Return every finding, by file and place."""
-        return tuple(sorted(self._found, key=lambda problem: (str(problem.file), problem.line, problem.column)))
+        return tuple(
+            sorted(
+                self._found, key=lambda problem: (str(problem.file), problem.line, problem.column)
+            )
+        )
 
 
 def shown_path(path: Path) -> str:

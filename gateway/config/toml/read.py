@@ -61,7 +61,9 @@ class Document:
     def warning(self, path: KeyPath, message: str, hint: str = "") -> None:
         self.problem(self.place(path), message, hint, "warning")
 
-    def problem(self, place: Place, message: str, hint: str = "", severity: Severity = "error") -> None:
+    def problem(
+        self, place: Place, message: str, hint: str = "", severity: Severity = "error"
+    ) -> None:
         self.problems.add(Problem(self.file, *place, message, hint, severity))
 
 
@@ -96,7 +98,9 @@ def read_tree(path: Path, environ: Mapping[str, str]) -> Tree:
         seen.add(file)
         document = _read(file, tree)
         if document is not None:
-            (tree.pipelines if PIPELINE_KEYS & document.data.keys() else tree.upstreams).append(document)
+            (tree.pipelines if PIPELINE_KEYS & document.data.keys() else tree.upstreams).append(
+                document
+            )
     return tree
 
 
@@ -117,7 +121,9 @@ def _included(gateway: Document, tree: Tree) -> Iterator[Path]:
         root = gateway.file.parent
         if has_magic(pattern):
             for folder, reason in _unlisted(root, pattern):
-                gateway.error(place, f"{pattern!r}: the folder {shown_path(folder)} cannot be read: {reason}")
+                gateway.error(
+                    place, f"{pattern!r}: the folder {shown_path(folder)} cannot be read: {reason}"
+                )
                 tree.upstreams_known = False
             # Path.glob takes no absolute pattern, and would find hidden files.
             files = sorted(glob(pattern, root_dir=root, recursive=True))  # noqa: PTH207
@@ -217,7 +223,9 @@ def _resolved(value: Any, path: KeyPath, document: Document, sources: Sources) -
             _warn_of_bare_variables(value, path, document, sources)
         return _interpolated(value, path, document, sources) if "${" in value else value
     if isinstance(value, list):
-        return [_resolved(item, (*path, index), document, sources) for index, item in enumerate(value)]
+        return [
+            _resolved(item, (*path, index), document, sources) for index, item in enumerate(value)
+        ]
     if not isinstance(value, dict):
         return value
     table = {key: _resolved(item, (*path, key), document, sources) for key, item in value.items()}
@@ -234,7 +242,9 @@ def _warn_of_bare_variables(text: str, path: KeyPath, document: Document, source
     found = _BARE_VARIABLE.findall(text)
     if found and ("://" in text or any(sources.has(name[1:]) for name in found)):
         hint = "write ${NAME}; in a URL, %24 is the sign itself"
-        document.warning(path, "a name after '$' is no variable without braces: it stays as it is", hint)
+        document.warning(
+            path, "a name after '$' is no variable without braces: it stays as it is", hint
+        )
 
 
 def _interpolated(text: str, path: KeyPath, document: Document, sources: Sources) -> str:
@@ -288,7 +298,9 @@ class _Variables:
             self._undefined("its defaults nest too deeply", "")
             return ""
         if value is None:
-            self._undefined(f"the environment has no {name}", f"set it, or write ${{{name}:-default}}")
+            self._undefined(
+                f"the environment has no {name}", f"set it, or write ${{{name}:-default}}"
+            )
         return value or ""
 
     @staticmethod

@@ -74,7 +74,9 @@ class Sources:
         """Return the variable's value, None when there is none."""
         value = self._environ.get(name)
         if value is not None:
-            value = value.strip("\r\n")  # of `$(cat file)` and the like: no key or token ends with them
+            value = value.strip(
+                "\r\n"
+            )  # of `$(cat file)` and the like: no key or token ends with them
         self.variables[name] = value
         return value
 
@@ -97,7 +99,10 @@ class Sources:
 
         Paths count relative to `directory`: the same tree elsewhere has the same fingerprint.
         """
-        parts = [(b"file", os.fsencode(os.path.relpath(path, directory)), data) for path, data in self.files.items()]
+        parts = [
+            (b"file", os.fsencode(os.path.relpath(path, directory)), data)
+            for path, data in self.files.items()
+        ]
         for name, value in self.variables.items():
             kind = b"unset" if value is None else b"variable"
             parts.append((kind, os.fsencode(name), os.fsencode(value or "")))

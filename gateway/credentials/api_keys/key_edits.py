@@ -18,7 +18,9 @@ OPENING = """\
 """
 
 
-def create(path: Path, wish: Wish, now: float, *, prefix: str = "bec_", existing: str | None = None) -> tuple[Key, str]:
+def create(
+    path: Path, wish: Wish, now: float, *, prefix: str = "bec_", existing: str | None = None
+) -> tuple[Key, str]:
     """Add a key; return it and the secret, which is stored nowhere. Creates a missing file.
 
     existing: a secret made elsewhere, taken over as it is. now: Unix seconds.
@@ -78,7 +80,9 @@ def _number(known: tuple[Key, ...], id: str, path: Path) -> int:
     raise CredentialError(f"{path} has no key {id}")
 
 
-def _new(known: tuple[Key, ...], wish: Wish, now: float, prefix: str, existing: str | None) -> tuple[dict[str, Any], str]:
+def _new(
+    known: tuple[Key, ...], wish: Wish, now: float, prefix: str, existing: str | None
+) -> tuple[dict[str, Any], str]:
     """Return the table and secret of a new key. Raises CredentialError for a known secret."""
     table, secret = new_keys.make(wish, now, prefix, existing, {key.id for key in known})
     digest = key_file.digest(secret)

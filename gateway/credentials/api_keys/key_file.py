@@ -43,7 +43,9 @@ VALUE_RULE = "must be visible ASCII text, for it is sent in a header"
 ROLE = re.compile(r"[\x21-\x2b\x2d-\x7e]+")
 ROLE_RULE = "must be a word of visible ASCII without commas"
 PERMISSION = re.compile(r"\*|[\x21-\x29\x2b\x2d-\x7e]+(?::\*)?")
-NETWORK_RULE = "is not an address or a network such as 192.0.2.0/24, with no bits set beyond the prefix"
+NETWORK_RULE = (
+    "is not an address or a network such as 192.0.2.0/24, with no bits set beyond the prefix"
+)
 _RATE = re.compile(r"([1-9]\d{0,8})/([1-9]\d{0,5})?(s|m|h|d)")
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _CLASS = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -145,7 +147,9 @@ def _twice(keys: tuple[Key, ...], what: str) -> list[str]:
     others = [(seen.setdefault(getattr(key, what), key), key) for key in keys]
     word = "hash" if what == "digest" else what
     return [
-        f"{one.id} of {one.client} and {two.id} of {two.client} have the same {word}" for one, two in others if one is not two
+        f"{one.id} of {one.client} and {two.id} of {two.client} have the same {word}"
+        for one, two in others
+        if one is not two
     ]
 
 
@@ -154,7 +158,9 @@ class _Reader:
 
     def __init__(self, table: Mapping[str, Any], number: int) -> None:
         self.table = table
-        self.where = f"key {table['id']}" if isinstance(table.get("id"), str) else f"key number {number}"
+        self.where = (
+            f"key {table['id']}" if isinstance(table.get("id"), str) else f"key number {number}"
+        )
         self.problems: list[str] = []
 
     def key(self) -> Key:

@@ -42,7 +42,9 @@ class KeyRing:
 
     __slots__ = ("_by_digest", "_roles", "_used", "_watched", "_wrong", "changes", "good")
 
-    def __init__(self, keys: Iterable[Key], roles: Mapping[str, tuple[str, ...]], used: KeyUse | None = None) -> None:
+    def __init__(
+        self, keys: Iterable[Key], roles: Mapping[str, tuple[str, ...]], used: KeyUse | None = None
+    ) -> None:
         self._roles = roles
         self._used = used
         self.changes = KeyChanges()
@@ -58,7 +60,12 @@ class KeyRing:
     def replace(self, keys: Iterable[Key]) -> None:
         """Take other keys, and forget every look-up."""
         self._by_digest = {
-            key.digest: (key, identity_of(key, self._roles), Networks(key.networks) if key.networks else None) for key in keys
+            key.digest: (
+                key,
+                identity_of(key, self._roles),
+                Networks(key.networks) if key.networks else None,
+            )
+            for key in keys
         }
         self.good.clear()
         self._wrong.clear()
@@ -145,11 +152,17 @@ def refused(key: Key | None, presented: str, where: str = "in no key file") -> R
     """Return the refusal of a key: unknown (None), revoked or expired."""
     if key is None and key_file.mistyped(presented):
         why = "the key's checksum is wrong, so it was mistyped or cut off rather than guessed"
-        return Refused("mistyped", why, detail="The API key is mistyped: its checksum does not fit.")
+        return Refused(
+            "mistyped", why, detail="The API key is mistyped: its checksum does not fit."
+        )
     if key is None:
         return Refused("invalid", f"the key is {where}", detail="The API key is not valid.")
     if key.revoked:
-        return Refused("revoked", f"key {key.id} of {key.client} was revoked", detail="The API key has been revoked.")
+        return Refused(
+            "revoked",
+            f"key {key.id} of {key.client} was revoked",
+            detail="The API key has been revoked.",
+        )
     since = datetime.fromtimestamp(key.expires or 0, UTC)
     return Refused(
         "expired",

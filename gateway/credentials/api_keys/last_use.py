@@ -77,4 +77,8 @@ def read(path: Path) -> dict[str, int]:
         found = loads_json(path.read_text("utf-8"))
     except (OSError, ValueError):
         return {}
-    return {id: when for id, when in found.items() if isinstance(when, int)} if isinstance(found, dict) else {}
+    return (
+        {id: when for id, when in found.items() if isinstance(when, int)}
+        if isinstance(found, dict)
+        else {}
+    )

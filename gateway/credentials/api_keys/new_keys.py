@@ -48,8 +48,12 @@ def check(wish: Wish, prefix: str = "", existing: str | None = None) -> None:
         raise CredentialError(f"label {wish.label!r} must be one line of text")
     if not re.fullmatch(r"[A-Za-z0-9_.-]*", prefix):
         raise CredentialError(f"prefix {prefix!r} must consist of letters, digits, and _ . -")
-    if existing is not None and (len(existing) < SHORTEST or not re.fullmatch(r"[\x21-\x7e]+", existing)):
-        raise CredentialError(f"an existing key must have {SHORTEST} or more visible ASCII letters and no spaces")
+    if existing is not None and (
+        len(existing) < SHORTEST or not re.fullmatch(r"[\x21-\x7e]+", existing)
+    ):
+        raise CredentialError(
+            f"an existing key must have {SHORTEST} or more visible ASCII letters and no spaces"
+        )
 
 
 def _check_words(what: str, values: Iterable[str], pattern: re.Pattern[str], rule: str) -> None:
@@ -58,14 +62,18 @@ def _check_words(what: str, values: Iterable[str], pattern: re.Pattern[str], rul
             raise CredentialError(f"{what} {value!r} {rule}")
 
 
-def make(wish: Wish, now: float, prefix: str, existing: str | None, taken: Container[str] = ()) -> tuple[dict[str, Any], str]:
+def make(
+    wish: Wish, now: float, prefix: str, existing: str | None, taken: Container[str] = ()
+) -> tuple[dict[str, Any], str]:
     """Return the table of a new key (as in the key file), and the key, which is stored nowhere.
 
     existing: a key made elsewhere, taken over. taken: used IDs. now: Unix seconds.
     Raises CredentialError.
     """
     check(wish, prefix, existing)
-    secret = existing if existing is not None else key_file.with_checksum(prefix + secrets.token_hex(28))
+    secret = (
+        existing if existing is not None else key_file.with_checksum(prefix + secrets.token_hex(28))
+    )
     id = next(id for id in iter(lambda: f"k_{secrets.token_hex(4)}", "") if id not in taken)
     table: dict[str, Any] = {"id": id, "client": wish.client}
     for name in ("tier", "permissions", "roles", "networks", "limit", "label"):
@@ -74,14 +82,18 @@ def make(wish: Wish, now: float, prefix: str, existing: str | None, taken: Conta
             table[name] = list(value) if isinstance(value, tuple) else value
     table["hash"] = f"sha256:{key_file.digest(secret).hex()}"
     # Enough to tell keys apart, too little to help anyone: a prefix and 16 of 224 bits.
-    table["hint"] = secret[: len(prefix) + 4] if existing is None else secret[: 8 if len(secret) >= 32 else 4]
+    table["hint"] = (
+        secret[: len(prefix) + 4] if existing is None else secret[: 8 if len(secret) >= 32 else 4]
+    )
     table["created"] = files.utc_time(now)
     if wish.expires is not None:
         table["expires"] = files.utc_time(wish.expires)
     return table, secret
 
 
-def successor(old: Key, now: float, overlap: float, expires: float | Literal["same"] | None) -> tuple[Wish, datetime]:
+def successor(
+    old: Key, now: float, overlap: float, expires: float | Literal["same"] | None
+) -> tuple[Wish, datetime]:
     """Return what the key that replaces `old` should be, and when the old one expires.
 
     expires: of the new key; "same" gives it the lifetime the old one had. overlap: seconds.
@@ -105,4 +117,6 @@ def successor(old: Key, now: float, overlap: float, expires: float | Literal["sa
         old.networks,
         old.limit,
     )
-    return wish, files.utc_time(now + overlap if old.expires is None else min(old.expires, now + overlap))
+    return wish, files.utc_time(
+        now + overlap if old.expires is None else min(old.expires, now + overlap)
+    )

@@ -36,7 +36,10 @@ _TRIES = 10
 
 def packed(table: Mapping[str, Any]) -> str:
     """A key's table as it lies in Redis: times in RFC 3339."""
-    plain = {name: f"{value:%Y-%m-%dT%H:%M:%SZ}" if isinstance(value, date) else value for name, value in table.items()}
+    plain = {
+        name: f"{value:%Y-%m-%dT%H:%M:%SZ}" if isinstance(value, date) else value
+        for name, value in table.items()
+    }
     return json.dumps(plain, ensure_ascii=False, separators=(",", ":"))
 
 
@@ -68,27 +71,43 @@ class RedisKeys:
     def __str__(self) -> str:
         return str(self._url)
 
-    def create(self, wish: Wish, now: float, *, prefix: str = "bec_", existing: str | None = None) -> tuple[Key, str]:
+    def create(
+        self, wish: Wish, now: float, *, prefix: str = "bec_", existing: str | None = None
+    ) -> tuple[Key, str]:
         """Add a key; return it and the key itself, as key_edits.create does."""
         with connected(self._url) as client:
             table, secret = self._add(client, wish, now, prefix, existing, "created", ())
         return key_file.of_table(table, str(self)), secret
 
     def rotate(
-        self, id: str, now: float, *, overlap: float, expires: float | Literal["same"] | None = "same", prefix: str = "bec_"
+        self,
+        id: str,
+        now: float,
+        *,
+        overlap: float,
+        expires: float | Literal["same"] | None = "same",
+        prefix: str = "bec_",
     ) -> tuple[Key, str, Key]:
         """Add a key like `id`; return (new, the new key itself, old), as key_edits.rotate does."""
         with connected(self._url) as client:
             for _ in range(_TRIES):
                 was = self._find(client, id)
                 old_table = table_of(was, str(self))
-                wish, end = new_keys.successor(key_file.of_table(old_table, str(self)), now, overlap, expires)
+                wish, end = new_keys.successor(
+                    key_file.of_table(old_table, str(self)), now, overlap, expires
+                )
                 old_table["expires"] = end
                 try:
-                    table, secret = self._add(client, wish, now, prefix, None, "rotated", ((was, old_table),))
+                    table, secret = self._add(
+                        client, wish, now, prefix, None, "rotated", ((was, old_table),)
+                    )
                 except _Changed:
                     continue
-                return key_file.of_table(table, str(self)), secret, key_file.of_table(old_table, str(self))
+                return (
+                    key_file.of_table(table, str(self)),
+                    secret,
+                    key_file.of_table(old_table, str(self)),
+                )
         raise CredentialError(f"{self}: {id} is being changed by others; try again")
 
     def revoke(self, id: str, now: float) -> tuple[Key, bool]:
@@ -111,7 +130,9 @@ class RedisKeys:
     def load(self) -> tuple[Key, ...]:
         """Every key, the oldest first."""
         with connected(self._url) as client:
-            keys = [key_of(text, f"{self}: {KEYS}") for _, text in client.hscan_iter(KEYS, count=1000)]
+            keys = [
+                key_of(text, f"{self}: {KEYS}") for _, text in client.hscan_iter(KEYS, count=1000)
+            ]
         return tuple(sorted(keys, key=lambda key: (key.created or 0, key.id)))
 
     def used(self) -> dict[str, int]:
@@ -147,15 +168,23 @@ class RedisKeys:
             return table, secret
         raise CredentialError(f"{self}: found no ID that is free")
 
-    def _change(self, client: Any, event: str, tables: Sequence[tuple[str, dict[str, Any]]]) -> None:
+    def _change(
+        self, client: Any, event: str, tables: Sequence[tuple[str, dict[str, Any]]]
+    ) -> None:
         """Replace what was read ("" for nothing) by tables.
 
         Raises _Changed, _Taken and CredentialError.
         """
-        named = [{"id": one["id"], "client": one["client"], "hash": _hash(one)} for _, one in tables]
-        message = json.dumps({"event": event, "by": audit.operator(), "keys": named}, separators=(",", ":"))
+        named = [
+            {"id": one["id"], "client": one["client"], "hash": _hash(one)} for _, one in tables
+        ]
+        message = json.dumps(
+            {"event": event, "by": audit.operator(), "keys": named}, separators=(",", ":")
+        )
         fields = [(one["id"], _hash(one), was, packed(one)) for was, one in tables]
-        version, found = redis_client.change(client, (KEYS, IDS, VERSION), self._url.channel(NAME), message, fields)
+        version, found = redis_client.change(
+            client, (KEYS, IDS, VERSION), self._url.channel(NAME), message, fields
+        )
         if version == -1 and found and not tables[0][0]:
             there = key_of(found, str(self))
             if there.digest.hex() == fields[0][1]:

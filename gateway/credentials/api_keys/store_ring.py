@@ -33,7 +33,9 @@ class StoreRing:
 
     __slots__ = ("_confirmed", "_keys", "_roles", "_stale", "_wall", "_wrong", "changes", "good")
 
-    def __init__(self, keys: SharedKeys, roles: Mapping[str, tuple[str, ...]], stale: float, clock: Clock) -> None:
+    def __init__(
+        self, keys: SharedKeys, roles: Mapping[str, tuple[str, ...]], stale: float, clock: Clock
+    ) -> None:
         self._keys = keys
         self._roles = roles
         self._stale = stale
@@ -98,7 +100,11 @@ class StoreRing:
     def _good(self, presented: str, key: Key, until: float) -> Good:
         if key.expires is not None:
             until = min(until, key.expires)
-        good = (identity_of(key, self._roles), until, Networks(key.networks) if key.networks else None)
+        good = (
+            identity_of(key, self._roles),
+            until,
+            Networks(key.networks) if key.networks else None,
+        )
         remember(self.good, key_ring.KNOWN, presented, good)
         return good
 
@@ -115,7 +121,9 @@ class StoreRing:
                 self.good.pop(presented, None)
         self._wrong.clear()
         for number, (id, client) in enumerate(ids.items()):
-            self.changes.publish("created" if event == "rotated" and not number else event, id, client, by)
+            self.changes.publish(
+                "created" if event == "rotated" and not number else event, id, client, by
+            )
 
     def doubt(self) -> None:
         """Look every key up again; known ones still go on if the store is away by then."""

@@ -46,7 +46,9 @@ def unpacked(said: Any, where: str) -> Revocation:
         raise CredentialError(f"{where} is no JSON object")
     table: dict[str, Any] = dict(said)
     with suppress(ValueError, TypeError):
-        table |= {name: datetime.fromisoformat(said[name]) for name in ("before", "until") if name in said}
+        table |= {
+            name: datetime.fromisoformat(said[name]) for name in ("before", "until") if name in said
+        }
     return revocations.of_table(table, where)
 
 
@@ -83,17 +85,28 @@ class RedisRevocations:
     def load(self) -> tuple[Revocation, ...]:
         """Every entry."""
         with connected(self._url) as client:
-            found = [entry_of(text, f"{self}: {ENTRIES}") for _, text in client.hscan_iter(ENTRIES, count=1000)]
-        return tuple(sorted(found, key=lambda entry: (entry.before, entry.issuer, entry.subject, entry.jti)))
+            found = [
+                entry_of(text, f"{self}: {ENTRIES}")
+                for _, text in client.hscan_iter(ENTRIES, count=1000)
+            ]
+        return tuple(
+            sorted(found, key=lambda entry: (entry.before, entry.issuer, entry.subject, entry.jti))
+        )
 
     def _add(self, client: Any, entry: Revocation, now: float) -> bool:
-        there = {field.decode(): text.decode() for field, text in client.hscan_iter(ENTRIES, count=1000)}
+        there = {
+            field.decode(): text.decode() for field, text in client.hscan_iter(ENTRIES, count=1000)
+        }
         field = field_of(entry)
         was = there.pop(field, "")
         if was:
             old = entry_of(was, f"{self}: {ENTRIES}")
-            until = None if old.until is None or entry.until is None else max(old.until, entry.until)
-            entry = Revocation(entry.jti, entry.subject, entry.issuer, max(old.before, entry.before), until)
+            until = (
+                None if old.until is None or entry.until is None else max(old.until, entry.until)
+            )
+            entry = Revocation(
+                entry.jti, entry.subject, entry.issuer, max(old.before, entry.before), until
+            )
         changes = [("", field, was, json.dumps(packed(entry)))]
         changes += [("", one, text, "") for one, text in there.items() if _over(text, now)]
         message = json.dumps({"by": audit.operator(), "entries": [packed(entry)]})

@@ -98,7 +98,9 @@ class Revocations:
         for who in (issuer, ""):
             if isinstance(jti, str) and (who, jti) in self._tokens:
                 return "its jti is revoked"
-            if isinstance(subject, str) and since < self._subjects.get((who, subject), float("-inf")):
+            if isinstance(subject, str) and since < self._subjects.get(
+                (who, subject), float("-inf")
+            ):
                 return "its subject's tokens from before then are revoked"
             if since < self._issuers.get(who, float("-inf")):
                 return "all tokens from before then are revoked"
@@ -118,7 +120,9 @@ class Revocations:
                 key = (one.issuer, one.subject)
                 self._subjects[key] = max(one.before, self._subjects.get(key, one.before))
             else:
-                self._issuers[one.issuer] = max(one.before, self._issuers.get(one.issuer, one.before))
+                self._issuers[one.issuer] = max(
+                    one.before, self._issuers.get(one.issuer, one.before)
+                )
 
 
 def load(path: Path) -> tuple[Revocation, ...]:
@@ -129,26 +133,38 @@ def load(path: Path) -> tuple[Revocation, ...]:
 def parse(text: str, path: Path) -> tuple[Revocation, ...]:
     """The entries of a file's text. Raises CredentialError."""
     tables = files.tables(files.parse(text, path), "revoked", path)
-    return tuple(of_table(table, f"{path}: entry {number}") for number, table in enumerate(tables, 1))
+    return tuple(
+        of_table(table, f"{path}: entry {number}") for number, table in enumerate(tables, 1)
+    )
 
 
 def of_table(table: Mapping[str, Any], where: str) -> Revocation:
     """Return the entry of one table. Raises CredentialError that begins with `where`."""
     for name, value in table.items():
-        wanted = {"jti": str, "subject": str, "issuer": str, "before": date, "until": date}.get(name)
+        wanted = {"jti": str, "subject": str, "issuer": str, "before": date, "until": date}.get(
+            name
+        )
         if wanted is None:
             raise CredentialError(f"{where} has a key {name} that means nothing")
         if not isinstance(value, wanted) or value == "":
-            raise CredentialError(f"{where}: {name} must be {'a date and time' if wanted is date else 'text'}")
+            raise CredentialError(
+                f"{where}: {name} must be {'a date and time' if wanted is date else 'text'}"
+            )
     if "jti" not in table and "subject" not in table and "before" not in table:
-        raise CredentialError(f"{where} says neither jti, subject nor before, so it would refuse everybody")
+        raise CredentialError(
+            f"{where} says neither jti, subject nor before, so it would refuse everybody"
+        )
     times = {name: files.unix_time(table[name]) for name in ("before", "until") if name in table}
-    return Revocation(table.get("jti", ""), table.get("subject", ""), table.get("issuer", ""), **times)
+    return Revocation(
+        table.get("jti", ""), table.get("subject", ""), table.get("issuer", ""), **times
+    )
 
 
 def add(path: Path, entry: Revocation) -> None:
     """Append an entry to the file, which is made when there is none. Raises CredentialError."""
-    table: dict[str, Any] = {name: value for name in ("jti", "subject", "issuer") if (value := getattr(entry, name))}
+    table: dict[str, Any] = {
+        name: value for name in ("jti", "subject", "issuer") if (value := getattr(entry, name))
+    }
     for name, value in table.items():
         if not value.isprintable():
             raise CredentialError(f"{name} must be one line of text")
@@ -157,4 +173,9 @@ def add(path: Path, entry: Revocation) -> None:
     if entry.until is not None:
         table["until"] = files.utc_time(entry.until)
     with files.locked(path) as target:
-        files.edit(target, lambda document: files.append(document, "revoked", table), lambda text: parse(text, target), OPENING)
+        files.edit(
+            target,
+            lambda document: files.append(document, "revoked", table),
+            lambda text: parse(text, target),
+            OPENING,
+        )

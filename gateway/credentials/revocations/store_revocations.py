@@ -65,10 +65,14 @@ class StoreRevocations(Revocations):
         # Entries are removed only after their `until`: a missing one was lost, and stays here.
         now = self._store.clock.wall()
         lost = {
-            field: one for field, one in self._entries.items() if field not in said and (one.until is None or one.until > now)
+            field: one
+            for field, one in self._entries.items()
+            if field not in said and (one.until is None or one.until > now)
         }
         if lost:
-            log.warning("%s has lost %d revocations: they stay in force here", self._store.name, len(lost))
+            log.warning(
+                "%s has lost %d revocations: they stay in force here", self._store.name, len(lost)
+            )
         self._entries, self._read = {**said, **lost}, True
         self.replace(self._entries.values())
 
@@ -79,4 +83,8 @@ class StoreRevocations(Revocations):
         log.info("the list of revoked tokens in %s has changed", self._store.name)
 
     def unconfirmed(self) -> None:
-        log.warning("%s has not been heard of for %.0f s: what is revoked now is not known here", self._store.name, 2 * EVERY)
+        log.warning(
+            "%s has not been heard of for %.0f s: what is revoked now is not known here",
+            self._store.name,
+            2 * EVERY,
+        )

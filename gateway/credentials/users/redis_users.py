@@ -34,8 +34,17 @@ return 1
 
 def packed(user: User) -> bytes:
     """A user as it lies in Redis."""
-    table: dict[str, Any] = {"name": user.name, "hash": user.hash, "client": user.client, "tier": user.tier}
-    table |= {"roles": sorted(user.roles), "permissions": sorted(user.permissions), "totp": user.totp}
+    table: dict[str, Any] = {
+        "name": user.name,
+        "hash": user.hash,
+        "client": user.client,
+        "tier": user.tier,
+    }
+    table |= {
+        "roles": sorted(user.roles),
+        "permissions": sorted(user.permissions),
+        "totp": user.totp,
+    }
     if user.changed:
         table["changed"] = datetime.fromtimestamp(user.changed, UTC).isoformat()
     plain = {name: value for name, value in table.items() if value}

@@ -18,7 +18,12 @@ CHANGEABLE = ("hash", "totp", "changed")
 
 def add(path: Path, user: User) -> None:
     """Add a user with its hash; create the file where there is none. Raises CredentialError."""
-    said: dict[str, Any] = {"name": user.name, "hash": user.hash, "client": user.client, "tier": user.tier}
+    said: dict[str, Any] = {
+        "name": user.name,
+        "hash": user.hash,
+        "client": user.client,
+        "tier": user.tier,
+    }
     said |= {"roles": sorted(user.roles), "permissions": sorted(user.permissions)}
     table = {name: value for name, value in said.items() if value}
     user_file.of_table(table, "the user")  # before a file is made

@@ -82,7 +82,9 @@ def _bcrypt_verifies(hash: str, password: str) -> bool:
 
     given = password.encode("utf-8", "surrogateescape")
     try:
-        return bcrypt.checkpw(given[:BCRYPT_LONGEST], hash.encode()) and len(given) <= BCRYPT_LONGEST
+        return (
+            bcrypt.checkpw(given[:BCRYPT_LONGEST], hash.encode()) and len(given) <= BCRYPT_LONGEST
+        )
     except ValueError:
         return False
 
@@ -113,27 +115,45 @@ def of_table(table: Mapping[str, Any], where: str) -> User:
             raise CredentialError(f"{where} has a key {name} that means nothing")
     for name in ("name", "hash", "client", "tier"):
         value = table.get(name, "" if name in ("client", "tier") else None)
-        if not isinstance(value, str) or (value and not key_file.VALUE.fullmatch(value)) or (name == "name" and not value):
+        if (
+            not isinstance(value, str)
+            or (value and not key_file.VALUE.fullmatch(value))
+            or (name == "name" and not value)
+        ):
             raise CredentialError(f"{where}: {name} {key_file.VALUE_RULE}")
     if ":" in table["name"]:
-        raise CredentialError(f"{where}: name must not hold a colon, which ends it in Basic credentials")
+        raise CredentialError(
+            f"{where}: name must not hold a colon, which ends it in Basic credentials"
+        )
     for name, pattern, rule in (
         ("roles", key_file.ROLE, key_file.ROLE_RULE),
         ("permissions", key_file.PERMISSION, key_file.PERMISSION_RULE),
     ):
         values = table.get(name, [])
-        if not isinstance(values, list) or not all(isinstance(value, str) and pattern.fullmatch(value) for value in values):
+        if not isinstance(values, list) or not all(
+            isinstance(value, str) and pattern.fullmatch(value) for value in values
+        ):
             raise CredentialError(f"{where}: each of {name} {rule}")
     _check_hash(table["hash"], where)
     totp, changed = table.get("totp", ""), table.get("changed")
     if not isinstance(totp, str) or (totp and not TOTP.fullmatch(totp)):
-        raise CredentialError(f"{where}: totp must be a secret in base32, as `gateway users totp` makes them")
+        raise CredentialError(
+            f"{where}: totp must be a secret in base32, as `gateway users totp` makes them"
+        )
     if changed is not None and not isinstance(changed, datetime):
         raise CredentialError(f"{where}: changed must be a date and time")
     words = {name: frozenset(table.get(name, ())) for name in ("roles", "permissions")}
     since = 0.0 if changed is None else files.unix_time(changed)
     client = table.get("client") or table["name"]
-    return User(table["name"], table["hash"], client, table.get("tier", ""), **words, totp=totp, changed=since)
+    return User(
+        table["name"],
+        table["hash"],
+        client,
+        table.get("tier", ""),
+        **words,
+        totp=totp,
+        changed=since,
+    )
 
 
 def _check_hash(hash: str, where: str) -> None:
@@ -141,7 +161,9 @@ def _check_hash(hash: str, where: str) -> None:
     if hash.startswith("$2"):
         found = BCRYPT.fullmatch(hash)
         if found is None or not 4 <= int(found[1]) <= BCRYPT_COST:
-            raise CredentialError(f"{where}: hash must be of bcrypt 2a, 2b or 2y, with a cost from 4 to {BCRYPT_COST}")
+            raise CredentialError(
+                f"{where}: hash must be of bcrypt 2a, 2b or 2y, with a cost from 4 to {BCRYPT_COST}"
+            )
         return
     try:
         kind = extract_parameters(hash)

@@ -38,7 +38,9 @@ class FileUsers:
         self._writing = 0
         self.listeners: set[Callable[[str, float], None]] = set()
         """Called with a user changed elsewhere, and when its password was; infinity if gone."""
-        self._watched = Watched(path, seen, lambda: (self._writing, user_file.load(path)), self._take)
+        self._watched = Watched(
+            path, seen, lambda: (self._writing, user_file.load(path)), self._take
+        )
 
     def __repr__(self) -> str:
         return f"<FileUsers {self._path} {len(self._users)}>"

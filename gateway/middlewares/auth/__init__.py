@@ -64,8 +64,12 @@ class Auth:
             if self._audit is not None and hasattr(method, "audit_to"):
                 method.audit_to(self._audit)
         # RFC 9110 section 11.6.1: every 401 carries a challenge for each scheme that would do.
-        self._challenges = tuple(dict.fromkeys((b"WWW-Authenticate", method.challenge) for method in methods))
-        self._missing = f"This needs {' or '.join(dict.fromkeys(method.wanted for method in methods))}."
+        self._challenges = tuple(
+            dict.fromkeys((b"WWW-Authenticate", method.challenge) for method in methods)
+        )
+        self._missing = (
+            f"This needs {' or '.join(dict.fromkeys(method.wanted for method in methods))}."
+        )
         self._counts = context.telemetry.auth
 
     def __repr__(self) -> str:
@@ -91,7 +95,9 @@ class Auth:
         return None
 
     @own
-    async def _request_later(self, exchange: Exchange, method: Method, begun: Awaitable[Identity | None]) -> None:
+    async def _request_later(
+        self, exchange: Exchange, method: Method, begun: Awaitable[Identity | None]
+    ) -> None:
         """Go on with `request` from a method that has to wait.
 
         Methods await only Waits and futures, so no Task is needed.
@@ -112,7 +118,11 @@ class Auth:
         """Raise Failed unless this caller may make this request."""
         exchange.identity = identity
         needed = self._requirements.of(exchange.method)
-        if needed and not needed <= identity.permissions and not self._requirements.met(needed, identity.permissions):
+        if (
+            needed
+            and not needed <= identity.permissions
+            and not self._requirements.met(needed, identity.permissions)
+        ):
             raise self._failed(exchange, method, _forbidden(exchange, method, identity, needed))
         for rule in self._rules:
             refused = rule(exchange, identity)
@@ -137,12 +147,18 @@ class Auth:
         """A request without any credentials."""
         needed = self._requirements.of(exchange.method)
         if not self._optional or needed or self._rules:
-            why = f"no credentials; {exchange.method} needs {_listed(needed)}" if needed else "no credentials"
+            why = (
+                f"no credentials; {exchange.method} needs {_listed(needed)}"
+                if needed
+                else "no credentials"
+            )
             raise self._failed(exchange, None, Refused("missing", why, detail=self._missing))
         bearer.drop(exchange, self._drop_always)
         exchange.notes[CHALLENGES] = self._challenges
         if exchange.decisions is not None:
-            exchange.decisions.append(Decision(self._name, "allowed", "no credentials, and none are needed"))
+            exchange.decisions.append(
+                Decision(self._name, "allowed", "no credentials, and none are needed")
+            )
             return
         self._counts.add(("none", "anonymous"))
         if self._audit is not None and self._audit.allowed:
@@ -160,16 +176,24 @@ class Auth:
         if refused.failure.status == 401:
             mine = method.challenge if method is not None else b""
             headers += tuple(
-                (b"WWW-Authenticate", method.rejected) if method is not None and value == mine else (name, value)
+                (b"WWW-Authenticate", method.rejected)
+                if method is not None and value == mine
+                else (name, value)
                 for name, value in self._challenges
             )
-        return Failed(refused.failure, refused.detail, headers=headers, why=refused.why, by=self._name)
+        return Failed(
+            refused.failure, refused.detail, headers=headers, why=refused.why, by=self._name
+        )
 
 
 def build(config: AuthConfig, context: Context) -> Hooks:
     """The middleware. Raises ConfigProblem when a method cannot work, e.g. without its key file."""
     if not config.methods:
-        raise ConfigProblem("no methods, so no caller could be identified", at=("methods",), hint='methods = ["api_key"]')
+        raise ConfigProblem(
+            "no methods, so no caller could be identified",
+            at=("methods",),
+            hint='methods = ["api_key"]',
+        )
     names = tuple(dict.fromkeys(config.methods))
     elsewhere = None
     if config.bearer.query or config.bearer.cookie:
@@ -186,7 +210,11 @@ def secrets(config: AuthConfig) -> frozenset[str]:
     if {"api_key", "jwt", "introspection", "basic"} & set(config.methods):
         names.add("authorization")
     if {"jwt", "introspection"} & set(config.methods):
-        names |= {config.bearer.query, config.bearer.cookie, "cookie" if config.bearer.cookie else ""}
+        names |= {
+            config.bearer.query,
+            config.bearer.cookie,
+            "cookie" if config.bearer.cookie else "",
+        }
     if config.forward == "token":
         names.add(config.token.header)
     return frozenset(name.lower() for name in names if name)
@@ -236,7 +264,9 @@ class Keeper:
                 bearer.cookie(exchange, self._cookie, forward=False)
 
 
-def _forbidden(exchange: Exchange, method: Method, identity: Identity, needed: frozenset[str]) -> Refused:
+def _forbidden(
+    exchange: Exchange, method: Method, identity: Identity, needed: frozenset[str]
+) -> Refused:
     lacking = frozenset(word for word in needed if not covers(identity.permissions, {word}))
     has, need = _listed(identity.permissions), _listed(needed)
     return Refused(

@@ -36,9 +36,26 @@ class ApiKeys:
 
     name = "api_key"
 
-    __slots__ = ("_forward", "_header", "_query", "_ring", "_wall", "challenge", "fields", "rejected", "wanted")
+    __slots__ = (
+        "_forward",
+        "_header",
+        "_query",
+        "_ring",
+        "_wall",
+        "challenge",
+        "fields",
+        "rejected",
+        "wanted",
+    )
 
-    def __init__(self, config: ApiKeyConfig, ring: KeyRing | StoreRing, clock: Clock, realm: str, forward: bool) -> None:
+    def __init__(
+        self,
+        config: ApiKeyConfig,
+        ring: KeyRing | StoreRing,
+        clock: Clock,
+        realm: str,
+        forward: bool,
+    ) -> None:
         self._header = istr(config.header)
         self._query = config.query
         self._forward = forward
@@ -47,12 +64,19 @@ class ApiKeys:
         self._wall = clock.wall
         # There is no registered scheme for API keys, but a 401 needs a challenge (RFC 9110 section
         # 15.5.2), and what it names works.
-        self.wanted = f"an API key in the {config.header} header" + (f" or the {config.query} parameter" if config.query else "")
+        self.wanted = f"an API key in the {config.header} header" + (
+            f" or the {config.query} parameter" if config.query else ""
+        )
         self.challenge = self.rejected = f"ApiKey realm={bearer.quoted(realm)}".encode("latin-1")
 
     @classmethod
     def of(
-        cls, config: ApiKeyConfig, context: Context, realm: str, roles: Mapping[str, tuple[str, ...]], forward: bool
+        cls,
+        config: ApiKeyConfig,
+        context: Context,
+        realm: str,
+        roles: Mapping[str, tuple[str, ...]],
+        forward: bool,
     ) -> ApiKeys:
         """Build the method. Raises ConfigProblem if its store or file is missing or broken."""
         # The same roles give the same ring, to every route of the pipeline and across reloads.
@@ -101,7 +125,10 @@ class ApiKeys:
     def _from_header(self, given: list[str]) -> str:
         """Return the key in the header, "" for an empty field."""
         if len(given) > 1:
-            raise bearer.ambiguous(f"{len(given)} {self._header} headers", f"There must be only one {self._header} header.")
+            raise bearer.ambiguous(
+                f"{len(given)} {self._header} headers",
+                f"There must be only one {self._header} header.",
+            )
         return given[0]
 
     def _from_authorization(self, exchange: Exchange, from_header: str | None) -> str | None:
@@ -134,13 +161,22 @@ NOTHING: list[str] = []
 Fingerprint = tuple[tuple[str, tuple[str, ...]], ...]
 
 
-def _of_file(config: ApiKeyConfig, context: Context, roles: Mapping[str, tuple[str, ...]], fingerprint: Fingerprint) -> KeyRing:
+def _of_file(
+    config: ApiKeyConfig,
+    context: Context,
+    roles: Mapping[str, tuple[str, ...]],
+    fingerprint: Fingerprint,
+) -> KeyRing:
     path = config.path(context.directory, context.home)
     try:
         seen = stamp(path)
         keys = key_file.load(path)
     except CredentialError as error:
-        hint = "" if path.exists() else f"make one: gateway keys create --client NAME --file {_shortest(path)}"
+        hint = (
+            ""
+            if path.exists()
+            else f"make one: gateway keys create --client NAME --file {_shortest(path)}"
+        )
         raise ConfigProblem(str(error), at=("api_key", "file"), hint=hint) from None
     key = ("auth", "api_key", context.pipeline, context.name, str(path), f"{hash(fingerprint):x}")
 
@@ -155,7 +191,10 @@ def _of_file(config: ApiKeyConfig, context: Context, roles: Mapping[str, tuple[s
 
 
 def _of_store(
-    config: ApiKeyConfig, context: Context, roles: Mapping[str, tuple[str, ...]], fingerprint: Fingerprint
+    config: ApiKeyConfig,
+    context: Context,
+    roles: Mapping[str, tuple[str, ...]],
+    fingerprint: Fingerprint,
 ) -> StoreRing:
     # With a file nothing of Redis is imported.
     from gateway.credentials.api_keys.shared_keys import SharedKeys
@@ -165,11 +204,24 @@ def _of_store(
     try:
         store = client_of(config.store, config.deadline, context)
     except (stores.BadUrl, LookupError) as error:
-        raise ConfigProblem(str(error), at=("api_key", "store"), hint='store = "redis://host:6379/0"') from None
-    keys: SharedKeys = context.keep(("auth", "shared keys", store.name, store.tag), store, lambda: SharedKeys(store))
+        raise ConfigProblem(
+            str(error), at=("api_key", "store"), hint='store = "redis://host:6379/0"'
+        ) from None
+    keys: SharedKeys = context.keep(
+        ("auth", "shared keys", store.name, store.tag), store, lambda: SharedKeys(store)
+    )
     stale = config.stale if config.on_store_failure == "cached" else 0.0
-    key = ("auth", "api_key", context.pipeline, context.name, store.name, f"{hash((store.tag, fingerprint, stale)):x}")
-    ring: StoreRing = context.keep(key, (keys, fingerprint, stale), lambda: StoreRing(keys, roles, stale, context.clock))
+    key = (
+        "auth",
+        "api_key",
+        context.pipeline,
+        context.name,
+        store.name,
+        f"{hash((store.tag, fingerprint, stale)):x}",
+    )
+    ring: StoreRing = context.keep(
+        key, (keys, fingerprint, stale), lambda: StoreRing(keys, roles, stale, context.clock)
+    )
     return ring
 
 

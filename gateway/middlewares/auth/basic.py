@@ -101,9 +101,13 @@ class BasicUsers:
 
     def remembered_as(self, credentials: str) -> str:
         """Return the key under which results for these credentials are remembered."""
-        return hashlib.blake2b(credentials.encode("utf-8", "surrogateescape"), key=self._salt, digest_size=32).hexdigest()
+        return hashlib.blake2b(
+            credentials.encode("utf-8", "surrogateescape"), key=self._salt, digest_size=32
+        ).hexdigest()
 
-    def find(self, key: str, name: str, password: str, address: str, counted: bool) -> Wait[Identity | None]:
+    def find(
+        self, key: str, name: str, password: str, address: str, counted: bool
+    ) -> Wait[Identity | None]:
         """Wait for the caller with this name and password, or None; fails with Refused.
 
         Requests with the same credentials share one verification. counted: as an attempt.
@@ -181,7 +185,9 @@ class Basic:
         self._ttl = ttl
         self._wall = clock.wall
         # RFC 7617 section 2.1: clients should send UTF-8.
-        self.challenge = self.rejected = f'Basic realm={bearer.quoted(realm)}, charset="UTF-8"'.encode("latin-1")
+        self.challenge = self.rejected = (
+            f'Basic realm={bearer.quoted(realm)}, charset="UTF-8"'.encode("latin-1")
+        )
 
     @classmethod
     def of(cls, config: BasicConfig, context: Context, realm: str, granted: Granted) -> Basic:
@@ -252,7 +258,9 @@ def _attempts(config: BasicConfig, context: Context, path: Path) -> Attempts:
         issuer: OwnIssuer = context.issuer
         return issuer.attempts
     rules = config.attempts
-    kept: Attempts = context.keep(("auth", "basic", "attempts", str(path)), rules, lambda: LocalAttempts(*rules_of(rules)))
+    kept: Attempts = context.keep(
+        ("auth", "basic", "attempts", str(path)), rules, lambda: LocalAttempts(*rules_of(rules))
+    )
     return kept
 
 
@@ -267,10 +275,16 @@ def _busy(seconds: int, why: str = "too many passwords wait to be verified") -> 
 
 
 def _wrong() -> Refused:
-    return Refused("invalid", "no user of the file has this name and password", detail="The user name or password is wrong.")
+    return Refused(
+        "invalid",
+        "no user of the file has this name and password",
+        detail="The user name or password is wrong.",
+    )
 
 
 def _malformed() -> Refused:
     return Refused(
-        "malformed", "the Basic credentials are not base64 of a name and a password", detail="The credentials are not valid."
+        "malformed",
+        "the Basic credentials are not base64 of a name and a password",
+        detail="The credentials are not valid.",
     )

@@ -35,7 +35,9 @@ def of_scheme(given: list[str], scheme: str) -> str | None:
     Two fields are refused, because readers disagree about which counts.
     """
     if len(given) > 1:
-        raise ambiguous(f"{len(given)} Authorization headers", "There must be only one Authorization header.")
+        raise ambiguous(
+            f"{len(given)} Authorization headers", "There must be only one Authorization header."
+        )
     word, _, rest = given[0].partition(" ")
     # A scheme without credentials, as a page sends that has none yet, counts as none.
     return rest.lstrip(" ") or None if word.lower() == scheme else None
@@ -43,7 +45,9 @@ def of_scheme(given: list[str], scheme: str) -> str | None:
 
 def holds_key(exchange: Exchange) -> bool:
     """Return True if Authorization holds an API key."""
-    return any(value[:7].lower() == "apikey " for value in exchange.headers.getall(AUTHORIZATION, NOTHING))
+    return any(
+        value[:7].lower() == "apikey " for value in exchange.headers.getall(AUTHORIZATION, NOTHING)
+    )
 
 
 class Elsewhere:
@@ -60,7 +64,9 @@ class Elsewhere:
         self._query = query
         self._cookie = cookie
         self._forward = forward
-        self.wanted = (f", the {query} parameter" if query else "") + (f", the {cookie} cookie" if cookie else "")
+        self.wanted = (f", the {query} parameter" if query else "") + (
+            f", the {cookie} cookie" if cookie else ""
+        )
 
     def token(self, exchange: Exchange, from_header: str | None) -> str | None:
         """The token of a request, if there is one. Raises Refused."""
@@ -92,7 +98,9 @@ def parameter(exchange: Exchange, name: str, forward: bool) -> str:
         return ""
     found = parameters(exchange, (name,), forward)
     if len(found) > 1:
-        raise ambiguous(f"{len(found)} {name} parameters", f"There must be only one {name} parameter.")
+        raise ambiguous(
+            f"{len(found)} {name} parameters", f"There must be only one {name} parameter."
+        )
     # Not unquote_plus: keys made elsewhere may hold a "+", and none holds a space.
     return unquote(found[0].partition("=")[2]) if found else ""
 
@@ -154,7 +162,11 @@ def insufficient_scope(challenge: bytes, needed: frozenset[str]) -> tuple[Pair, 
     if not challenge.startswith(b"Bearer "):
         return ()
     scope = " ".join(word for word in sorted(needed) if '"' not in word and "\\" not in word)
-    said = f', error="insufficient_scope", scope="{scope}"' if scope else ', error="insufficient_scope"'
+    said = (
+        f', error="insufficient_scope", scope="{scope}"'
+        if scope
+        else ', error="insufficient_scope"'
+    )
     return ((b"WWW-Authenticate", challenge + said.encode("latin-1", "replace")),)
 
 

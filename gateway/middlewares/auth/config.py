@@ -10,7 +10,19 @@ from marshmallow import ValidationError
 
 from gateway.config.tables import schema
 from gateway.config.tables.declare import setting, table
-from gateway.config.tables.schema import Choice, Duration, FieldName, FieldValue, HttpUrl, Items, Map, Secret, Size, Text, Whole
+from gateway.config.tables.schema import (
+    Choice,
+    Duration,
+    FieldName,
+    FieldValue,
+    HttpUrl,
+    Items,
+    Map,
+    Secret,
+    Size,
+    Text,
+    Whole,
+)
 from gateway.config.tables.tokens import AttemptsConfig
 from gateway.credentials.audit import AuditConfig
 from gateway.middlewares.auth.permissions import Permission, Require
@@ -25,10 +37,14 @@ METHODS = ("api_key", "jwt", "introspection", "basic", "mtls", "signature")
 class SharedStore(Secret):
     """The URL of a Redis, or "redis" for the one that `[store] url` names."""
 
-    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> Any:
         value = super()._deserialize(value, attr, data, **kwargs)
         if value != "redis" and (value.startswith("memory:") or not stores.is_url(value)):
-            raise ValidationError(f'must be "redis", for what [store] url names, or begin with {stores.SCHEMES}')
+            raise ValidationError(
+                f'must be "redis", for what [store] url names, or begin with {stores.SCHEMES}'
+            )
         return value
 
 
@@ -37,21 +53,32 @@ class ApiKeyConfig:
     """Where API keys come in, and where they are kept. Times in seconds."""
 
     header: str = setting(FieldName(), default="X-API-Key", doc="the header a key comes in")
-    query: str = setting(default="", doc="a query parameter it may come in as well; URLs end up in logs and histories")
-    file: str = setting(default="", doc="the key file; when left out, `keys.toml` beside gateway.toml")
+    query: str = setting(
+        default="",
+        doc="a query parameter it may come in as well; URLs end up in logs and histories",
+    )
+    file: str = setting(
+        default="", doc="the key file; when left out, `keys.toml` beside gateway.toml"
+    )
     store: str = setting(
         SharedStore(),
         default="",
         doc='a Redis with the keys instead of the file: its URL, or `"redis"` for `[store]`\'s',
     )
-    deadline: float = setting(Duration(), default=0.1, doc="how long a request waits for the store at most")
+    deadline: float = setting(
+        Duration(), default=0.1, doc="how long a request waits for the store at most"
+    )
     on_store_failure: str = setting(
         Choice("cached", "closed"),
         default="cached",
         doc="while the store is away: keys that are known go on (`cached`), or none do "
         "(`closed`); unknown ones get 503 either way",
     )
-    stale: float = setting(Duration(), default=3600.0, doc="how long a known key goes on that cannot be looked up again")
+    stale: float = setting(
+        Duration(),
+        default=3600.0,
+        doc="how long a known key goes on that cannot be looked up again",
+    )
 
     def path(self, directory: Path, home: Path) -> Path:
         """The key file. `directory`: of the pipeline's file, `home`: of gateway.toml.
@@ -67,7 +94,9 @@ class JwtConfig:
 
     issuer: str = setting(doc="what `iss` must be, letter by letter; it also chooses the table")
     audience: tuple[str, ...] = setting(
-        Texts(), default=(), doc="what `aud` must name, one of them; when left out, tokens that name any are refused"
+        Texts(),
+        default=(),
+        doc="what `aud` must name, one of them; when left out, tokens that name any are refused",
     )
     algorithms: tuple[str, ...] = setting(
         Items(Choice(*ALGORITHMS)),
@@ -76,7 +105,9 @@ class JwtConfig:
         "`ES256`, `EdDSA`, `Ed25519`. Each key is used only with those that fit it",
     )
     secret: str = setting(
-        Secret(), default="", doc='shared with the issuer, as long as the hash; `{ file = "..." }` or `"${NAME}"`'
+        Secret(),
+        default="",
+        doc='shared with the issuer, as long as the hash; `{ file = "..." }` or `"${NAME}"`',
     )
     key: str = setting(
         default="",
@@ -84,20 +115,35 @@ class JwtConfig:
         doc="the issuer's public key: PEM, a certificate, a JSON Web Key or a set of them",
     )
     jwks: str = setting(HttpUrl(), default="", doc="where the issuer's key set is fetched")
-    discovery: bool = setting(default=False, doc="whether the issuer's `/.well-known/openid-configuration` says where it is")
+    discovery: bool = setting(
+        default=False,
+        doc="whether the issuer's `/.well-known/openid-configuration` says where it is",
+    )
     own: bool = setting(
         default=False,
         doc="whether it is this gateway, by `[tokens]`: tokens of sessions that have ended "
         "are refused, and `client` is the claim `client_id`",
     )
-    leeway: float = setting(Duration(zero=True), default=30.0, doc="how far clocks may differ, for `exp`, `nbf` and `iat`")
+    leeway: float = setting(
+        Duration(zero=True),
+        default=30.0,
+        doc="how far clocks may differ, for `exp`, `nbf` and `iat`",
+    )
     required: tuple[str, ...] = setting(default=(), doc="claims that must be there, beside `exp`")
-    type: str = setting(default="", doc="the `typ` a token must have; `JWT`, `at+jwt` or none when left out")
-    max_age: float | None = setting(Duration(), default=None, doc="the longest since `iat`, whatever `exp` says")
+    type: str = setting(
+        default="", doc="the `typ` a token must have; `JWT`, `at+jwt` or none when left out"
+    )
+    max_age: float | None = setting(
+        Duration(), default=None, doc="the longest since `iat`, whatever `exp` says"
+    )
     claims: ClaimsConfig = setting(default=ClaimsConfig(), doc="`[auth.jwt.claims]`")
-    refresh: float = setting(Duration(), default=300.0, doc="how often the key set is fetched in the background")
+    refresh: float = setting(
+        Duration(), default=300.0, doc="how often the key set is fetched in the background"
+    )
     cooldown: float = setting(
-        Duration(), default=5.0, doc="the least time between two fetches, however many tokens name keys that are not known"
+        Duration(),
+        default=5.0,
+        doc="the least time between two fetches, however many tokens name keys that are not known",
     )
     timeout: float = setting(Duration(), default=5.0, doc="of a fetch")
 
@@ -114,16 +160,32 @@ class IntrospectionConfig:
     """A server that knows opaque tokens, and what its answers must say. Times in seconds."""
 
     url: str = setting(HttpUrl(), doc="the introspection endpoint")
-    client_id: str = setting(default="", doc="as whom the gateway asks (Basic); no credentials when left out")
+    client_id: str = setting(
+        default="", doc="as whom the gateway asks (Basic); no credentials when left out"
+    )
     client_secret: str = setting(Secret(), default="", doc='`{ file = "..." }` or `"${NAME}"`')
-    audience: tuple[str, ...] = setting(Texts(), default=(), doc="what `aud` must name, one of them; any when left out")
+    audience: tuple[str, ...] = setting(
+        Texts(), default=(), doc="what `aud` must name, one of them; any when left out"
+    )
     claims: AnswerConfig = setting(default=AnswerConfig(), doc="`[auth.introspection.claims]`")
-    ttl: float = setting(Duration(zero=True), default=60.0, doc="how long an answer is remembered, but never beyond `exp`")
-    negative_ttl: float = setting(Duration(zero=True), default=10.0, doc="how long it is remembered that a token is no good")
+    ttl: float = setting(
+        Duration(zero=True),
+        default=60.0,
+        doc="how long an answer is remembered, but never beyond `exp`",
+    )
+    negative_ttl: float = setting(
+        Duration(zero=True), default=10.0, doc="how long it is remembered that a token is no good"
+    )
     timeout: float = setting(Duration(), default=5.0, doc="of a question")
-    failures: int = setting(Whole(least=1), default=5, doc="failed questions in a row after which the server is left alone")
+    failures: int = setting(
+        Whole(least=1),
+        default=5,
+        doc="failed questions in a row after which the server is left alone",
+    )
     pause: float = setting(
-        Duration(), default=10.0, doc="for how long; requests with tokens that are not remembered get 503 meanwhile"
+        Duration(),
+        default=10.0,
+        doc="for how long; requests with tokens that are not remembered get 503 meanwhile",
     )
 
 
@@ -133,7 +195,9 @@ class BasicConfig:
 
     file: str = setting(default="users.toml", doc="the user file, relative to the pipeline's file")
     ttl: float = setting(
-        Duration(zero=True), default=300.0, doc="how long it is remembered whether credentials are good; 0 verifies every request"
+        Duration(zero=True),
+        default=300.0,
+        doc="how long it is remembered whether credentials are good; 0 verifies every request",
     )
     attempts: AttemptsConfig = setting(
         default=AttemptsConfig(),
@@ -158,7 +222,9 @@ class SignatureKeyConfig:
     """A key for signed requests, and which caller it makes."""
 
     id: str = setting(doc="the `keyid`")
-    secret: str = setting(Secret(), doc='shared with the client, 32 bytes or more; usually `{ file = "..." }`')
+    secret: str = setting(
+        Secret(), doc='shared with the client, 32 bytes or more; usually `{ file = "..." }`'
+    )
     client: str = setting(FieldValue(), doc="whom it makes the caller")
     base64: bool = setting(default=False, doc="whether the secret stands there in base64")
     tier: str = setting(FieldValue(), default="", doc="its tier")
@@ -176,10 +242,17 @@ class SignatureConfig:
         doc="what a signature must cover; `content-digest` only of requests with a body. "
         "`@target-uri` and `@authority`, `@path`, `@query` together stand for one another",
     )
-    max_age: float = setting(Duration(), default=300.0, doc="since `created`, whatever `expires` says")
+    max_age: float = setting(
+        Duration(), default=300.0, doc="since `created`, whatever `expires` says"
+    )
     leeway: float = setting(Duration(zero=True), default=30.0, doc="how far clocks may differ")
-    nonce: bool = setting(default=False, doc="whether there must be a nonce; one that is there is good once either way")
-    max_body: int = setting(Size(), default=2**20, doc="bodies whose digest is checked; longer ones get 413")
+    nonce: bool = setting(
+        default=False,
+        doc="whether there must be a nonce; one that is there is good once either way",
+    )
+    max_body: int = setting(
+        Size(), default=2**20, doc="bodies whose digest is checked; longer ones get 413"
+    )
 
 
 @table
@@ -187,7 +260,9 @@ class TokenConfig:
     """The signed token that tells upstreams who is calling. Times in seconds."""
 
     header: str = setting(
-        FieldName(), default="X-Client-Token", doc="the header it is sent in; as a Bearer token if that is `Authorization`"
+        FieldName(),
+        default="X-Client-Token",
+        doc="the header it is sent in; as a Bearer token if that is `Authorization`",
     )
     issuer: str = setting(default="gateway", doc="its `iss`")
     audience: str = setting(default="", doc="its `aud`; none when left out")
@@ -205,7 +280,9 @@ class TokenConfig:
 class BearerConfig:
     """Where Bearer tokens may come from beside Authorization, which some pages cannot send."""
 
-    query: str = setting(default="", doc="a query parameter with the token; URLs end up in logs and histories")
+    query: str = setting(
+        default="", doc="a query parameter with the token; URLs end up in logs and histories"
+    )
     cookie: str = setting(
         default="",
         doc="a cookie, read where neither of the others is there. Browsers send it from other sites"
@@ -254,16 +331,26 @@ class AuthConfig:
         '`/users/{id}` for that user. `"client"` is the client\'s name',
     )
     owner_except: tuple[str, ...] = setting(
-        Items(Permission()), default=(), doc="permissions (all of them) with which `owner` does not apply"
+        Items(Permission()),
+        default=(),
+        doc="permissions (all of them) with which `owner` does not apply",
     )
-    allow: tuple[Network, ...] = setting(Items(schema.Network()), default=(), doc="networks that may; all when left out")
-    deny: tuple[Network, ...] = setting(Items(schema.Network()), default=(), doc="networks that may not, whatever `allow` says")
+    allow: tuple[Network, ...] = setting(
+        Items(schema.Network()), default=(), doc="networks that may; all when left out"
+    )
+    deny: tuple[Network, ...] = setting(
+        Items(schema.Network()), default=(), doc="networks that may not, whatever `allow` says"
+    )
     optional: bool = setting(
         default=False,
         doc="callers without credentials pass where nothing is required; wrong ones do not",
     )
-    realm: str = setting(FieldValue(), default="gateway", doc="what WWW-Authenticate says the credentials are for")
-    forward_credentials: bool = setting(default=False, doc="whether the upstream sees the credentials")
+    realm: str = setting(
+        FieldValue(), default="gateway", doc="what WWW-Authenticate says the credentials are for"
+    )
+    forward_credentials: bool = setting(
+        default=False, doc="whether the upstream sees the credentials"
+    )
     forward: str = setting(
         Choice("headers", "token"),
         default="headers",
@@ -271,4 +358,6 @@ class AuthConfig:
         "-Roles; `token` in a short-lived signed token instead",
     )
     token: TokenConfig = setting(default=TokenConfig(), doc="`[auth.token]`")
-    audit: AuditConfig | None = setting(default=None, doc="`[auth.audit]`; no such log when left out")
+    audit: AuditConfig | None = setting(
+        default=None, doc="`[auth.audit]`; no such log when left out"
+    )

@@ -78,7 +78,9 @@ def _signer(config: TokenConfig) -> tuple[str, Any]:
     if config.secret:
         size = len(config.secret.encode("utf-8", "surrogateescape"))
         if size < SECRETS["HS256"]:
-            raise ConfigProblem(f"has {size} bytes; HS256 needs {SECRETS['HS256']} or more", at=("token", "secret"))
+            raise ConfigProblem(
+                f"has {size} bytes; HS256 needs {SECRETS['HS256']} or more", at=("token", "secret")
+            )
         return "HS256", str(config.secret)
     try:
         return signing.private_key(config.key)

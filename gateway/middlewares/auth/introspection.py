@@ -94,16 +94,37 @@ class Introspected:
         """Raises ConfigProblem when there is no server to ask."""
         if config is None:
             hint = 'add a table [auth.introspection] with url = "https://..."'
-            raise ConfigProblem("no introspection server, so no token could be asked about", at=("methods",), hint=hint)
-        asked = Server(config.url, config.client_id, config.client_secret, config.timeout, config.failures, config.pause)
+            raise ConfigProblem(
+                "no introspection server, so no token could be asked about",
+                at=("methods",),
+                hint=hint,
+            )
+        asked = Server(
+            config.url,
+            config.client_id,
+            config.client_secret,
+            config.timeout,
+            config.failures,
+            config.pause,
+        )
         server: Introspection = context.keep(
-            ("auth", "introspection", config.url, f"{hash(asked):x}"), asked, lambda: Introspection(asked)
+            ("auth", "introspection", config.url, f"{hash(asked):x}"),
+            asked,
+            lambda: Introspection(asked),
         )
         fingerprint = (config, tuple(sorted(granted.items())), prefixes)
         key = ("auth", "introspected", context.pipeline, context.name, f"{hash(fingerprint):x}")
         memory: Remembered = context.keep(key, fingerprint, _memory)
         return cls(
-            config, server, context.clock, realm, granted, revocations, memory=memory, prefixes=prefixes, elsewhere=elsewhere
+            config,
+            server,
+            context.clock,
+            realm,
+            granted,
+            revocations,
+            memory=memory,
+            prefixes=prefixes,
+            elsewhere=elsewhere,
         )
 
     def __repr__(self) -> str:
@@ -144,7 +165,9 @@ class Introspected:
         now = self._wall()
         try:
             until = claims.check_answer(answer, config.audience, now)
-            identity = claims.identity(answer, config.claims, self._granted, self.name, self._prefixes)
+            identity = claims.identity(
+                answer, config.claims, self._granted, self.name, self._prefixes
+            )
         except Refused as refused:
             self._wrong.put(token, (refused.why, now + config.negative_ttl))
             raise

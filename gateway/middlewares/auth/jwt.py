@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 from gateway.core.clock import Clock
 from gateway.core.exchange import Exchange, Identity
@@ -48,11 +49,22 @@ class Issuer:
     __slots__ = ("_keys", "algorithms", "claims", "name", "remote", "rules", "sessions")
 
     def __init__(
-        self, config: JwtConfig, keys: tuple[VerifyingKey, ...], remote: RemoteKeys | None, sessions: Sessions | None = None
+        self,
+        config: JwtConfig,
+        keys: tuple[VerifyingKey, ...],
+        remote: RemoteKeys | None,
+        sessions: Sessions | None = None,
     ) -> None:
         self.name = config.issuer
         self.algorithms = frozenset(_algorithms(config))
-        self.rules = RulesConfig(config.audience, config.leeway, config.required, config.type, config.max_age, config.claims)
+        self.rules = RulesConfig(
+            config.audience,
+            config.leeway,
+            config.required,
+            config.type,
+            config.max_age,
+            config.claims,
+        )
         self.claims = config.claims
         self.remote = remote
         self.sessions = sessions
@@ -66,7 +78,9 @@ class Issuer:
         keys = self._keys if self.remote is None else self.remote.keys or ()
         fitting = verifying.candidates(keys, token.kid, token.alg)
         if len(fitting) > NAMELESS:
-            raise claims.invalid(f"the token names no key (kid), and {len(fitting)} of {self.name} would fit")
+            raise claims.invalid(
+                f"the token names no key (kid), and {len(fitting)} of {self.name} would fit"
+            )
         return fitting
 
 
@@ -103,8 +117,16 @@ class Verifier:
 
     def _listened(self) -> list[set[Callable[[], None]]]:
         """Where it is heard that what is remembered may no longer hold."""
-        found = [issuer.remote.listeners for issuer in self._issuers.values() if issuer.remote is not None]
-        found += [issuer.sessions.listeners for issuer in self._issuers.values() if issuer.sessions is not None]
+        found = [
+            issuer.remote.listeners
+            for issuer in self._issuers.values()
+            if issuer.remote is not None
+        ]
+        found += [
+            issuer.sessions.listeners
+            for issuer in self._issuers.values()
+            if issuer.sessions is not None
+        ]
         return found if self._revocations is None else [*found, self._revocations.listeners]
 
     def issuer_of(self, token: Token) -> Issuer | None:
@@ -128,7 +150,9 @@ class Verifier:
             why = _ended(issuer.sessions, token)
         if why:
             raise Refused("revoked", why, detail="The token has been revoked.")
-        return claims.identity(token.claims, issuer.claims, self._roles, "jwt", self._prefixes), until
+        return claims.identity(
+            token.claims, issuer.claims, self._roles, "jwt", self._prefixes
+        ), until
 
 
 class Jwt:
@@ -137,10 +161,25 @@ class Jwt:
     name = "jwt"
     fields = bearer.FIELDS
 
-    __slots__ = ("_alone", "_elsewhere", "_known", "_verifier", "_wall", "challenge", "rejected", "wanted")
+    __slots__ = (
+        "_alone",
+        "_elsewhere",
+        "_known",
+        "_verifier",
+        "_wall",
+        "challenge",
+        "rejected",
+        "wanted",
+    )
 
     def __init__(
-        self, verifier: Verifier, clock: Clock, realm: str, *, alone: bool = True, elsewhere: Elsewhere | None = None
+        self,
+        verifier: Verifier,
+        clock: Clock,
+        realm: str,
+        *,
+        alone: bool = True,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         self._verifier = verifier
         self._elsewhere = elsewhere
@@ -165,18 +204,28 @@ class Jwt:
     ) -> Jwt:
         """Build the method. Raises ConfigProblem when an issuer's keys are missing or unusable."""
         if not configs:
-            raise ConfigProblem("no issuer, so no token could be verified", at=("methods",), hint="add a table [[auth.jwt]]")
+            raise ConfigProblem(
+                "no issuer, so no token could be verified",
+                at=("methods",),
+                hint="add a table [[auth.jwt]]",
+            )
         names = [config.issuer for config in configs]
         for index, name in enumerate(names):
             if name in names[:index]:
                 raise ConfigProblem(f"{name} has two tables", at=("jwt", index, "issuer"))
         issuers = [_issuer(config, context, index) for index, config in enumerate(configs)]
         # Not by value: a list that is read again is the same list.
-        own = (context.issuer.keys.names, id(context.issuer.sessions)) if any(config.own for config in configs) else None
+        own = (
+            (context.issuer.keys.names, id(context.issuer.sessions))
+            if any(config.own for config in configs)
+            else None
+        )
         fingerprint = (tuple(configs), tuple(sorted(roles.items())), id(revocations), own, prefixes)
         # Routes that override other settings share the cache; others have their own.
         key = ("auth", "jwt", context.pipeline, context.name, f"{hash(fingerprint):x}")
-        verifier: Verifier = context.keep(key, fingerprint, lambda: Verifier(issuers, roles, revocations, prefixes))
+        verifier: Verifier = context.keep(
+            key, fingerprint, lambda: Verifier(issuers, roles, revocations, prefixes)
+        )
         return cls(verifier, context.clock, realm, alone=alone, elsewhere=elsewhere)
 
     def __repr__(self) -> str:
@@ -222,7 +271,9 @@ class Jwt:
             raise _no_key(token, issuer)
         return self._with_newer_keys(presented, token, issuer, issuer.remote)
 
-    async def _with_newer_keys(self, presented: str, token: Token, issuer: Issuer, remote: RemoteKeys) -> Identity:
+    async def _with_newer_keys(
+        self, presented: str, token: Token, issuer: Issuer, remote: RemoteKeys
+    ) -> Identity:
         """Wait for newer keys: the issuer may have begun to sign with a new one. Raises Refused."""
         if not remote.may_wait:
             raise _no_key(token, issuer)
@@ -261,17 +312,23 @@ def _ended(sessions: Sessions, token: Token) -> str:
 
 
 def _no_key(token: Token, issuer: Issuer) -> Refused:
-    return claims.invalid(f"{issuer.name} has no key {claims.shown(token.kid)} for {claims.shown(token.alg)}")
+    return claims.invalid(
+        f"{issuer.name} has no key {claims.shown(token.kid)} for {claims.shown(token.alg)}"
+    )
 
 
 def _issuer(config: JwtConfig, context: Context, index: int) -> Issuer:
     """The issuer as configured. Raises ConfigProblem."""
-    sources = [name for name in ("secret", "key", "jwks", "discovery", "own") if getattr(config, name)]
+    sources = [
+        name for name in ("secret", "key", "jwks", "discovery", "own") if getattr(config, name)
+    ]
     if len(sources) != 1:
         said = " and ".join(sources) if sources else "nothing"
         files, others = "{ file = ... }", 'jwks = "https://...", discovery = true, own = true'
         hint = f"one of secret = {files}, key = {files}, {others}"
-        raise ConfigProblem(f"{config.issuer}: {said} says where its keys are", at=("jwt", index), hint=hint)
+        raise ConfigProblem(
+            f"{config.issuer}: {said} says where its keys are", at=("jwt", index), hint=hint
+        )
     [source] = sources
     if config.own:
         return _own(config, context, index)
@@ -281,11 +338,15 @@ def _issuer(config: JwtConfig, context: Context, index: int) -> Issuer:
             return Issuer(config, (verifying.from_secret(config.secret, algorithms),), None)
         wrong = [name for name in algorithms if name in SECRETS]
         if wrong:
-            raise ConfigProblem(f"{wrong[0]} needs a secret, not a public key", at=("jwt", index, "algorithms"))
+            raise ConfigProblem(
+                f"{wrong[0]} needs a secret, not a public key", at=("jwt", index, "algorithms")
+            )
         if config.key:
             return Issuer(config, verifying.from_text(config.key, algorithms), None)
     except BadKey as bad:
-        raise ConfigProblem(f"the {source} of {config.issuer} {bad}", at=("jwt", index, source)) from None
+        raise ConfigProblem(
+            f"the {source} of {config.issuer} {bad}", at=("jwt", index, source)
+        ) from None
     if config.discovery and not config.issuer.startswith(("https://", "http://")):
         raise ConfigProblem("discovery needs an issuer that is a URL", at=("jwt", index, "issuer"))
     where = JwksSource(config.jwks, config.issuer, config.refresh, config.cooldown, config.timeout)
@@ -298,7 +359,9 @@ def _own(config: JwtConfig, context: Context, index: int) -> Issuer:
     mine: OwnIssuer | None = context.issuer
     if mine is None:
         raise ConfigProblem(
-            "own needs the gateway to issue tokens", at=("jwt", index, "own"), hint="add [tokens] to gateway.toml"
+            "own needs the gateway to issue tokens",
+            at=("jwt", index, "own"),
+            hint="add [tokens] to gateway.toml",
         )
     if config.issuer != mine.name:
         message = f"own: the gateway issues tokens as {mine.name}, not as {config.issuer}"
@@ -310,7 +373,9 @@ def _own(config: JwtConfig, context: Context, index: int) -> Issuer:
         raise ConfigProblem(f"algorithms: {bad}", at=("jwt", index, "algorithms")) from None
     if replace(config.claims, prefix=None) == ClaimsConfig():
         # RFC 9068 section 2.2: sub is the user
-        config = replace(config, claims=ClaimsConfig(client="client_id", prefix=config.claims.prefix))
+        config = replace(
+            config, claims=ClaimsConfig(client="client_id", prefix=config.claims.prefix)
+        )
     return Issuer(replace(config, algorithms=algorithms), keys, None, mine.sessions)
 
 
@@ -320,8 +385,16 @@ def _algorithms(config: JwtConfig) -> tuple[str, ...]:
 
 def _remote(source: JwksSource, algorithms: Sequence[str], context: Context) -> RemoteKeys:
     """The fetched keys, one for everybody who fetches them in the same way."""
-    parse: Callable[[Any], tuple[VerifyingKey, ...]] = lambda document: verifying.from_set(document, algorithms)  # noqa: E731
+
+    parse = partial(verifying.from_set, algorithms=algorithms)
     name = source.url or source.issuer
-    key = ("auth", "jwks", name, source.issuer, *algorithms, f"{source.refresh} {source.cooldown} {source.timeout}")
+    key = (
+        "auth",
+        "jwks",
+        name,
+        source.issuer,
+        *algorithms,
+        f"{source.refresh} {source.cooldown} {source.timeout}",
+    )
     remote: RemoteKeys = context.keep(key, source, lambda: RemoteKeys(source, parse))
     return remote

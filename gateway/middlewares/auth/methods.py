@@ -40,7 +40,13 @@ class Method(Protocol):
         """
 
 
-def make(name: str, names: Sequence[str], config: AuthConfig, context: Context, elsewhere: Elsewhere | None) -> Method:
+def make(
+    name: str,
+    names: Sequence[str],
+    config: AuthConfig,
+    context: Context,
+    elsewhere: Elsewhere | None,
+) -> Method:
     """Build the method `name`, one of `names` in order. Raises ConfigProblem.
 
     elsewhere: where tokens may come from beside Authorization.
@@ -55,12 +61,23 @@ def make(name: str, names: Sequence[str], config: AuthConfig, context: Context, 
 
         alone = "introspection" not in names[names.index("jwt") :]
         listed = _revocations(config, context)
-        return Jwt.of(config.jwt, context, realm, roles, listed, alone=alone, prefixes=_prefixes(config), elsewhere=elsewhere)
+        return Jwt.of(
+            config.jwt,
+            context,
+            realm,
+            roles,
+            listed,
+            alone=alone,
+            prefixes=_prefixes(config),
+            elsewhere=elsewhere,
+        )
     if name == "introspection":
         from gateway.middlewares.auth.introspection import Introspected
 
         listed = _revocations(config, context)
-        return Introspected.of(config.introspection, context, realm, roles, listed, _prefixes(config), elsewhere)
+        return Introspected.of(
+            config.introspection, context, realm, roles, listed, _prefixes(config), elsewhere
+        )
     if name == "basic":
         from gateway.middlewares.auth.basic import Basic
 
@@ -95,7 +112,9 @@ def _revocations(config: AuthConfig, context: Context) -> Revocations | None:
         seen, entries = stamp(path), revocations.load(path)
     except CredentialError as error:
         raise ConfigProblem(str(error), at=("revocations",)) from None
-    kept: Revocations = context.keep(("auth", "revocations", str(path)), None, lambda: Revocations.watching(path, seen, entries))
+    kept: Revocations = context.keep(
+        ("auth", "revocations", str(path)), None, lambda: Revocations.watching(path, seen, entries)
+    )
     context.at_commit(kept.offer(seen, entries))
     return kept
 
@@ -108,6 +127,10 @@ def _stored_revocations(url: str, context: Context) -> Revocations:
     try:
         store = client_of(url, STORE_DEADLINE, context)
     except (stores.BadUrl, LookupError) as error:
-        raise ConfigProblem(str(error), at=("revocations",), hint='revocations = "redis://host:6379/0"') from None
-    kept: Revocations = context.keep(("auth", "revocations", store.name, store.tag), store, lambda: StoreRevocations(store))
+        raise ConfigProblem(
+            str(error), at=("revocations",), hint='revocations = "redis://host:6379/0"'
+        ) from None
+    kept: Revocations = context.keep(
+        ("auth", "revocations", store.name, store.tag), store, lambda: StoreRevocations(store)
+    )
     return kept

@@ -41,7 +41,9 @@ class Mtls:
         """Build the method. Raises ConfigProblem for no subject, or one that is listed twice."""
         if not configs:
             raise ConfigProblem(
-                "no subject, so no certificate could identify a caller", at=("methods",), hint="add a table [[auth.mtls]]"
+                "no subject, so no certificate could identify a caller",
+                at=("methods",),
+                hint="add a table [[auth.mtls]]",
             )
         for index, one in enumerate(configs):
             if one.subject in [other.subject for other in configs[:index]]:

@@ -27,7 +27,9 @@ _METHOD = re.compile(r"[A-Z][A-Z-]*|\*")
 class Permission(Text):
     """One permission."""
 
-    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> Any:
         value = super()._deserialize(value, attr, data, **kwargs)
         if not PERMISSION.fullmatch(value):
             rule = '"*" stands alone or after a colon, as in "cameras:*"'
@@ -68,8 +70,15 @@ class Require(fields.Field[Mapping[str, frozenset[str]]]):
     @staticmethod
     def json_schema() -> dict[str, Any]:
         """For editors."""
-        words = {"type": "array", "items": {"type": "string", "pattern": rf"^({PERMISSION.pattern})$|\$\{{"}}
-        table = {"type": "object", "additionalProperties": words, "propertyNames": {"pattern": f"^({_METHOD.pattern})$"}}
+        words = {
+            "type": "array",
+            "items": {"type": "string", "pattern": rf"^({PERMISSION.pattern})$|\$\{{"},
+        }
+        table = {
+            "type": "object",
+            "additionalProperties": words,
+            "propertyNames": {"pattern": f"^({_METHOD.pattern})$"},
+        }
         return {"anyOf": [words, {**table, "required": [EVERY]}]}
 
     def _words(self, value: object) -> frozenset[str]:

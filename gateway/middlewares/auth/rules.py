@@ -19,7 +19,9 @@ Network = IPv4Network | IPv6Network
 Rule = Callable[[Exchange, Identity], Refused | None]
 
 
-def from_where(allow: tuple[Network, ...], deny: tuple[Network, ...]) -> Callable[[Exchange], Refused | None] | None:
+def from_where(
+    allow: tuple[Network, ...], deny: tuple[Network, ...]
+) -> Callable[[Exchange], Refused | None] | None:
     """Return the rule on addresses, None without one: `deny` first, then `allow`."""
     if not allow and not deny:
         return None
@@ -36,7 +38,9 @@ def from_where(allow: tuple[Network, ...], deny: tuple[Network, ...]) -> Callabl
     return rule
 
 
-def rules(tiers: frozenset[str], owner: Mapping[str, str], owner_except: frozenset[str]) -> tuple[Rule, ...]:
+def rules(
+    tiers: frozenset[str], owner: Mapping[str, str], owner_except: frozenset[str]
+) -> tuple[Rule, ...]:
     """The rules on callers that are known, in the order they are asked."""
     made: list[Rule] = []
     if tiers:
@@ -68,7 +72,9 @@ def _owner(parameter: str, claim: str, excepted: frozenset[str]) -> Rule:
             held = f"{identity.prefix}{value}" if type(value) in (str, int) else None
         if wanted is not None and held == wanted:
             return None
-        said = "is not there" if wanted is None else f"is not the {claim} of client {identity.client}"
+        said = (
+            "is not there" if wanted is None else f"is not the {claim} of client {identity.client}"
+        )
         return _denied("owner", f"owner: the path's {parameter} {said}")
 
     return of_owner

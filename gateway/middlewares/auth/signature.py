@@ -82,7 +82,12 @@ class Signatures:
     __slots__ = ("_config", "_keys", "_needed", "_nonces", "_wall", "challenge", "rejected")
 
     def __init__(
-        self, config: SignatureConfig, keys: Mapping[str, tuple[bytes, Identity]], nonces: Nonces, clock: Clock, realm: str
+        self,
+        config: SignatureConfig,
+        keys: Mapping[str, tuple[bytes, Identity]],
+        nonces: Nonces,
+        clock: Clock,
+        realm: str,
     ) -> None:
         self._config = config
         self._keys = keys
@@ -93,11 +98,15 @@ class Signatures:
         self.challenge = self.rejected = f"Signature realm={bearer.quoted(realm)}".encode("latin-1")
 
     @classmethod
-    def of(cls, config: SignatureConfig, context: Context, realm: str, granted: Granted) -> Signatures:
+    def of(
+        cls, config: SignatureConfig, context: Context, realm: str, granted: Granted
+    ) -> Signatures:
         """Raises ConfigProblem when there are no keys, or one is no good."""
         if not config.keys:
             hint = "add a table [[auth.signature.keys]]"
-            raise ConfigProblem("no keys, so no signature could be verified", at=("methods",), hint=hint)
+            raise ConfigProblem(
+                "no keys, so no signature could be verified", at=("methods",), hint=hint
+            )
         keys: dict[str, tuple[bytes, Identity]] = {}
         for index, key in enumerate(config.keys):
             at = ("signature", "keys", index)
@@ -110,17 +119,31 @@ class Signatures:
                 except binascii.Error:
                     raise ConfigProblem("is not base64", at=(*at, "secret")) from None
             if len(secret) < SHORTEST:
-                raise ConfigProblem(f"is shorter than {SHORTEST} bytes", at=(*at, "secret"), hint="openssl rand -hex 32")
+                raise ConfigProblem(
+                    f"is shorter than {SHORTEST} bytes",
+                    at=(*at, "secret"),
+                    hint="openssl rand -hex 32",
+                )
             roles, permissions = frozenset(key.roles), frozenset(key.permissions)
             who = identity(
-                key.client, cls.name, granted, tier=key.tier, roles=roles, permissions=permissions, claims={"keyid": key.id}
+                key.client,
+                cls.name,
+                granted,
+                tier=key.tier,
+                roles=roles,
+                permissions=permissions,
+                claims={"keyid": key.id},
             )
             keys[key.id] = (secret, who)
         for name in config.required:
             if name.startswith("@") and name not in signed_message.DERIVED:
                 hint = f"one of {', '.join(sorted(signed_message.DERIVED))}, or a header field"
-                raise ConfigProblem(f"{name} cannot be covered", at=("signature", "required"), hint=hint)
-        nonces: Nonces = context.keep(("auth", "nonces", context.pipeline, context.name), None, Nonces)
+                raise ConfigProblem(
+                    f"{name} cannot be covered", at=("signature", "required"), hint=hint
+                )
+        nonces: Nonces = context.keep(
+            ("auth", "nonces", context.pipeline, context.name), None, Nonces
+        )
         return cls(config, keys, nonces, context.clock, realm)
 
     def __repr__(self) -> str:
@@ -135,7 +158,9 @@ class Signatures:
         if not inputs:
             return None
         try:
-            signed = signed_message.read(inputs, exchange.headers.getall("Signature", NOTHING), self._keys)
+            signed = signed_message.read(
+                inputs, exchange.headers.getall("Signature", NOTHING), self._keys
+            )
             if signed is None:
                 raise _invalid("the signature names no key (keyid) that is known here")
             self._check(exchange, signed)
@@ -149,13 +174,17 @@ class Signatures:
                 return who
             digests = signed_message.digests(exchange.headers.getall("Content-Digest", NOTHING))
         except Unreadable as error:
-            raise Refused("malformed", str(error), detail="The request's signature cannot be read.") from None
+            raise Refused(
+                "malformed", str(error), detail="The request's signature cannot be read."
+            ) from None
         if exchange.body is None:
             _compare(digests, b"")
             return who
         return self._with_body(exchange, digests, who)
 
-    async def _with_body(self, exchange: Exchange, digests: Mapping[str, bytes], who: Identity) -> Identity:
+    async def _with_body(
+        self, exchange: Exchange, digests: Mapping[str, bytes], who: Identity
+    ) -> Identity:
         assert exchange.body is not None
         _compare(digests, await exchange.body.whole(self._config.max_body))
         return who
@@ -172,9 +201,14 @@ class Signatures:
         if exchange.body is None:
             lacking -= {"content-digest"}
         if lacking:
-            raise _invalid(f"the signature does not cover {', '.join(sorted(lacking))}", "The signature does not cover enough.")
+            raise _invalid(
+                f"the signature does not cover {', '.join(sorted(lacking))}",
+                "The signature does not cover enough.",
+            )
         if signed.alg not in ("", ALGORITHM):
-            raise _invalid(f"key {signed.keyid} is for {ALGORITHM}, and the signature says {signed.alg}")
+            raise _invalid(
+                f"key {signed.keyid} is for {ALGORITHM}, and the signature says {signed.alg}"
+            )
         if signed.created is None:
             raise _invalid("the signature does not say when it was made (created)")
         if signed.created > now + config.leeway:
@@ -190,7 +224,11 @@ class Signatures:
                 raise _invalid("the signature has no nonce")
             return
         if self._nonces.seen(signed.keyid, signed.nonce):
-            raise Refused("replayed", f"the nonce of key {signed.keyid} was used before", detail="The request was sent before.")
+            raise Refused(
+                "replayed",
+                f"the nonce of key {signed.keyid} was used before",
+                detail="The request was sent before.",
+            )
         if exchange.decisions is not None:  # explained, not made
             return
         now = self._wall()
@@ -240,7 +278,10 @@ _DERIVED: Mapping[str, Callable[[Exchange], str]] = {
 def _compare(digests: Mapping[str, bytes], body: bytes) -> None:
     for name, digest in digests.items():
         if not hmac.compare_digest(DIGESTS[name](body).digest(), digest):
-            raise _invalid(f"the body is not the one of Content-Digest ({name})", "The body does not fit its digest.")
+            raise _invalid(
+                f"the body is not the one of Content-Digest ({name})",
+                "The body does not fit its digest.",
+            )
 
 
 def _invalid(why: str, detail: str = "The signature is not valid.") -> Refused:

@@ -20,7 +20,9 @@ MOST = 8
 """Signatures on one message that are looked at."""
 LONGEST = 8192
 """Letters of a field that are looked at."""
-DERIVED = frozenset(("@method", "@target-uri", "@authority", "@scheme", "@request-target", "@path", "@query"))
+DERIVED = frozenset(
+    ("@method", "@target-uri", "@authority", "@scheme", "@request-target", "@path", "@query")
+)
 """RFC 9421 section 2.2, but for @query-param and @status."""
 DIGESTS = {"sha-256": hashlib.sha256, "sha-512": hashlib.sha512}
 """RFC 9530 section 5."""
@@ -66,7 +68,9 @@ def read(inputs: Sequence[str], signatures: Sequence[str], known: Container[str]
         raise Unreadable(f"more than {MOST} signatures")
     for label, (components, params) in members.items():
         if params.get("keyid") in known:
-            values = _Scanner(",".join(signatures)).dictionary(lambda scanner: scanner.byte_sequence())
+            values = _Scanner(",".join(signatures)).dictionary(
+                lambda scanner: scanner.byte_sequence()
+            )
             return _signed(label, components, params, values.get(label))
     return None
 
@@ -74,7 +78,9 @@ def read(inputs: Sequence[str], signatures: Sequence[str], known: Container[str]
 def base(signed: Signed, value: Callable[[str], str]) -> bytes:
     """Return what is signed (RFC 9421 section 2.5). `value` of a component raises Unreadable."""
     lines = [f'"{name}": {value(name)}\n' for name in signed.components]
-    return f'{"".join(lines)}"@signature-params": {signed.params}'.encode("utf-8", "surrogateescape")
+    return f'{"".join(lines)}"@signature-params": {signed.params}'.encode(
+        "utf-8", "surrogateescape"
+    )
 
 
 def digests(fields: Sequence[str]) -> dict[str, bytes]:
@@ -89,7 +95,9 @@ def digests(fields: Sequence[str]) -> dict[str, bytes]:
     return usable
 
 
-def _signed(label: str, components: tuple[str, ...], params: dict[str, Bare], signature: bytes | None) -> Signed:
+def _signed(
+    label: str, components: tuple[str, ...], params: dict[str, Bare], signature: bytes | None
+) -> Signed:
     if signature is None:
         raise Unreadable(f"{label} is in Signature-Input but not in Signature")
     for name in components:
@@ -106,7 +114,9 @@ def _signed(label: str, components: tuple[str, ...], params: dict[str, Bare], si
             words[name] = value
             said += f";{name}={_quoted(value)}"
         else:
-            raise Unreadable(f"{label} has a parameter {name} that is not known, or of another type")
+            raise Unreadable(
+                f"{label} has a parameter {name} that is not known, or of another type"
+            )
     return Signed(
         label,
         components,

@@ -26,6 +26,10 @@ def build(config: CachingConfig, context: Context) -> Hooks:
     Stored responses are shared by all and outlive reloads.
     """
     entries: Entries = context.keep(STORE, None, Entries)
-    ring: Ring = context.keep((*STORE, context.pipeline, context.route), None, lambda: Ring(entries))
+    ring: Ring = context.keep(
+        (*STORE, context.pipeline, context.route), None, lambda: Ring(entries)
+    )
     cache = Cache(config, context, entries, ring)
-    return Hooks(request=cache.request, response=cache.response, error=cache.error, finish=cache.finish)
+    return Hooks(
+        request=cache.request, response=cache.response, error=cache.error, finish=cache.finish
+    )

@@ -31,8 +31,16 @@ _OUTDATES = frozenset((*range(200, 206), *range(207, 304), 307, 308, 404, 410))
 _WHYS = ("bypass", "method", "uri-miss", "vary-miss", "stale", "request")
 _FORWARDED = {why: f"Cache-Status: gateway; fwd={why}\r\n".encode() for why in _WHYS}
 _STORED = {why: f"Cache-Status: gateway; fwd={why}; stored\r\n".encode() for why in _WHYS}
-_REVALIDATED = {why: f"Cache-Status: gateway; fwd={why}; fwd-status=304\r\n".encode() for why in _WHYS}
-_WORD = {"bypass": "bypass", "request": "bypass", "stale": "expired", "uri-miss": "miss", "vary-miss": "miss"}
+_REVALIDATED = {
+    why: f"Cache-Status: gateway; fwd={why}; fwd-status=304\r\n".encode() for why in _WHYS
+}
+_WORD = {
+    "bypass": "bypass",
+    "request": "bypass",
+    "stale": "expired",
+    "uri-miss": "miss",
+    "vary-miss": "miss",
+}
 """`exchange.cache` for a request that goes to the origin.
 
 Its answer may make it "revalidated" or "stale".
@@ -44,7 +52,9 @@ _PORTS = {"http": 80, "https": 443}
 class Cache:
     """One pipeline's (or route's) hooks."""
 
-    def __init__(self, config: CachingConfig, context: Context, entries: Entries, ring: Ring) -> None:
+    def __init__(
+        self, config: CachingConfig, context: Context, entries: Entries, ring: Ring
+    ) -> None:
         self._config = config
         self._name = context.name
         self._entries = entries
@@ -67,21 +77,37 @@ class Cache:
             if decisions is None:
                 exchange.cache = "bypass"
             else:
-                decisions.append(Decision(self._name, "bypass", f"{method} is never answered from the cache"))
+                decisions.append(
+                    Decision(self._name, "bypass", f"{method} is never answered from the cache")
+                )
             return None
         finder = self._finder
         fields = finder.fields(exchange)
         uri, scope = finder.uri(exchange), finder.scope(exchange)
         slot = finder.select(exchange, uri, scope)
         now = self._monotonic()
-        if slot is not None and not fields and now < slot.fresh_until and exchange.body is None and decisions is None:
+        if (
+            slot is not None
+            and not fields
+            and now < slot.fresh_until
+            and exchange.body is None
+            and decisions is None
+        ):
             exchange.cache = "hit"
             return self._serve(exchange, slot, now, fields)
-        if slot is None and not fields and uri not in self._entries and exchange.body is None and decisions is None:
+        if (
+            slot is None
+            and not fields
+            and uri not in self._entries
+            and exchange.body is None
+            and decisions is None
+        ):
             # The common miss: nothing is stored for any caller, and the request asks for nothing
             # special.
             exchange.cache = "miss"
-            exchange.notes[self._name] = Lookup(uri, scope, None, fields, now, self._entries.sequence)
+            exchange.notes[self._name] = Lookup(
+                uri, scope, None, fields, now, self._entries.sequence
+            )
             return None
         look = finder.consider(exchange, uri, scope, slot, fields, now)
         if decisions is not None:
@@ -103,7 +129,13 @@ class Cache:
             exchange.cache = _WORD[look.why]
         if look.directives.only_if_cached:
             headers = ((b"Cache-Status", b"gateway; detail=only-if-cached"),)
-            raise Failed(Failure.NOT_CACHED, "No stored response may be used", headers=headers, why=look.why, by=self._name)
+            raise Failed(
+                Failure.NOT_CACHED,
+                "No stored response may be used",
+                headers=headers,
+                why=look.why,
+                by=self._name,
+            )
         if real:
             exchange.notes[self._name] = look
             if slot is not None:
@@ -131,7 +163,10 @@ class Cache:
         slot.hit = True
         if now >= slot.block_until:
             age = int(now - entry.born)
-            slot.block = b"Age: %d\r\nCache-Status: gateway; hit; ttl=%d\r\n" % (age, int(entry.lifetime) - age)
+            slot.block = b"Age: %d\r\nCache-Status: gateway; hit; ttl=%d\r\n" % (
+                age,
+                int(entry.lifetime) - age,
+            )
             slot.block_until = entry.born + age + 1
         reply = reply_of(exchange, entry, fields)
         reply.blocks.append(slot.block)
@@ -155,7 +190,10 @@ class Cache:
             reply.blocks.append(_FORWARDED["bypass"])
         elif slot is not None and status == 304 and look.conditional:
             self._revalidated(exchange, look, slot, reply)
-        elif status in policy.ERRORS and (stale := self._stand_in(exchange, look, b"; fwd-status=%d" % status)) is not None:
+        elif (
+            status in policy.ERRORS
+            and (stale := self._stand_in(exchange, look, b"; fwd-status=%d" % status)) is not None
+        ):
             become(reply, stale)
         elif exchange.method == "HEAD":
             if slot is not None and status == slot.entry.status:
@@ -190,14 +228,18 @@ class Cache:
         reply.body = Tee(body, config.max_entry, complete)
         return True
 
-    def _entry_of(self, exchange: Exchange, look: Lookup, reply: Reply, answer: Reply) -> partial[Entry] | None:
+    def _entry_of(
+        self, exchange: Exchange, look: Lookup, reply: Reply, answer: Reply
+    ) -> partial[Entry] | None:
         """See `entry_of`; `answer` is what the origin sent, `reply` what it amounts to."""
         age, now = seconds_of_age(answer.get(b"age")), self._monotonic()
         return entry_of(exchange, look, reply, self._config, age=age, now=now, wall=self._wall())
 
     def _put(self, look: Lookup, entry: Entry) -> bool:
         config = self._config
-        return entry.size <= config.max_entry and self._entries.put(entry, config.max_size, look.sequence, self._ring)
+        return entry.size <= config.max_entry and self._entries.put(
+            entry, config.max_size, look.sequence, self._ring
+        )
 
     def _revalidated(self, exchange: Exchange, look: Lookup, slot: Slot, reply: Reply) -> None:
         """Answer the client when the origin has answered the cache's own question with 304.
@@ -223,7 +265,9 @@ class Cache:
 
     @staticmethod
     def _confirms(entry: Entry, reply: Reply) -> bool:
-        return policy.confirms(entry.etag, entry.last_modified, reply.get(b"etag"), reply.get(b"last-modified"))
+        return policy.confirms(
+            entry.etag, entry.last_modified, reply.get(b"etag"), reply.get(b"last-modified")
+        )
 
     def _freshen(self, exchange: Exchange, look: Lookup, slot: Slot, reply: Reply) -> Reply:
         """Return the stored response with the answer's fields, and store that instead.
@@ -273,7 +317,11 @@ class Cache:
         reply = reply_of(exchange, entry, look.fields)
         went = b"fwd=%b%b" % (look.why.encode(), outcome) if exchange.attempts else b"hit"
         ttl = int(entry.lifetime) - int(age)
-        line = b"Age: %d\r\nCache-Status: gateway; %b; ttl=%d; detail=stale-if-error\r\n" % (age, went, ttl)
+        line = b"Age: %d\r\nCache-Status: gateway; %b; ttl=%d; detail=stale-if-error\r\n" % (
+            age,
+            went,
+            ttl,
+        )
         reply.blocks.append(line)
         return reply
 
@@ -318,7 +366,11 @@ def same_origin(base: str, target: str, reference: str) -> str:
         parts = urlsplit(urljoin(f"{base}{target}", reference))
         own = urlsplit(base)
         default = _PORTS.get(own.scheme)
-        same = (parts.scheme, parts.hostname, parts.port or default) == (own.scheme, own.hostname, own.port or default)
+        same = (parts.scheme, parts.hostname, parts.port or default) == (
+            own.scheme,
+            own.hostname,
+            own.port or default,
+        )
     except ValueError:
         return ""
     return f"{base}{parts.path or '/'}{'?' + parts.query if parts.query else ''}" if same else ""

@@ -13,7 +13,9 @@ class KeyConfig:
     """What tells requests apart beside method, scheme, Host and target."""
 
     headers: tuple[str, ...] = setting(
-        Items(FieldName()), default=(), doc="request headers whose values count, beside those of the origin's Vary"
+        Items(FieldName()),
+        default=(),
+        doc="request headers whose values count, beside those of the origin's Vary",
     )
     query_ignore: tuple[str, ...] = setting(
         default=(), doc='query parameters that do not count; `"utm_*"` takes all that begin so'
@@ -21,7 +23,11 @@ class KeyConfig:
 
 
 def _invalidate(paths: tuple[str, ...]) -> None:
-    wrong = {index: ['must start with "/" or "*"'] for index, path in enumerate(paths) if path[0] not in "/*"}
+    wrong = {
+        index: ['must start with "/" or "*"']
+        for index, path in enumerate(paths)
+        if path[0] not in "/*"
+    }
     if wrong:
         raise ValidationError(wrong)
 
@@ -31,7 +37,9 @@ class CachingConfig:
     """What is stored, and for how long. Times in seconds, sizes in bytes."""
 
     default_ttl: float = setting(
-        Duration(zero=True), default=0.0, doc="how long an answer is fresh whose origin says nothing; 0 does not store such"
+        Duration(zero=True),
+        default=0.0,
+        doc="how long an answer is fresh whose origin says nothing; 0 does not store such",
     )
     statuses: tuple[int, ...] = setting(
         Items(Whole(least=200, most=599)),
@@ -39,7 +47,8 @@ class CachingConfig:
         doc="what `default_ttl` is for; an origin that says something about others is heeded",
     )
     set_cookie: bool = setting(
-        default=False, doc="whether a `public` answer with Set-Cookie is kept for all, who then share the cookie"
+        default=False,
+        doc="whether a `public` answer with Set-Cookie is kept for all, who then share the cookie",
     )
     max_size: int = setting(
         Size(),
@@ -52,13 +61,18 @@ class CachingConfig:
         default=0.0,
         doc="how long a stale answer may stand in for a failing origin that does not say",
     )
-    private: bool = setting(default=False, doc="whether what only one caller may see is kept too, for that caller alone")
+    private: bool = setting(
+        default=False, doc="whether what only one caller may see is kept too, for that caller alone"
+    )
     request_directives: bool = setting(
-        default=True, doc="whether clients' Cache-Control and Pragma count and can make the origin work"
+        default=True,
+        doc="whether clients' Cache-Control and Pragma count and can make the origin work",
     )
     invalidate: tuple[str, ...] = setting(
         default=(),
         check=_invalidate,
         doc="paths (`*`: anything) whose answers a successful write on this route removes",
     )
-    key: KeyConfig = setting(default=KeyConfig(), doc="what else tells requests apart: `[caching.key]`")
+    key: KeyConfig = setting(
+        default=KeyConfig(), doc="what else tells requests apart: `[caching.key]`"
+    )

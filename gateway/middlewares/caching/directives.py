@@ -62,7 +62,10 @@ _FLAGS = {
     b"must-understand": "must_understand",
     b"only-if-cached": "only_if_cached",
 }
-_QUALIFIED = {b"no-cache": ("no_cache", "no_cache_fields"), b"private": ("private", "private_fields")}
+_QUALIFIED = {
+    b"no-cache": ("no_cache", "no_cache_fields"),
+    b"private": ("private", "private_fields"),
+}
 _SECONDS = {
     b"max-age": "max_age",
     b"s-maxage": "s_maxage",
@@ -121,7 +124,10 @@ def _members(value: bytes) -> Iterator[tuple[bytes, bytes | None]]:
             # with it.
             yield name.lower(), b"" if rest.strip() else None
         elif argument.startswith(b'"'):
-            yield name.lower(), re.sub(rb"\\(.)", rb"\1", argument[1:-1]) if not rest.strip() else b""
+            yield (
+                name.lower(),
+                re.sub(rb"\\(.)", rb"\1", argument[1:-1]) if not rest.strip() else b"",
+            )
         else:
             yield name.lower(), argument.rstrip(b" \t")
 
@@ -192,14 +198,45 @@ def entity_tags(value: bytes) -> list[bytes]:
 
 _TAG = re.compile(rb'(?:W/)?("[\x21\x23-\x7e\x80-\xff]*")')
 
-_MONTHS = (b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec")
+_MONTHS = (
+    b"Jan",
+    b"Feb",
+    b"Mar",
+    b"Apr",
+    b"May",
+    b"Jun",
+    b"Jul",
+    b"Aug",
+    b"Sep",
+    b"Oct",
+    b"Nov",
+    b"Dec",
+)
 _DAYS = (b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun")
 _MONTH = rb"(?P<month>" + b"|".join(_MONTHS) + rb")"
 _TIME = rb"(?P<hour>\d\d):(?P<minute>\d\d):(?P<second>\d\d)"
 _DATES = (
-    re.compile(rb"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), (?P<day>\d\d) " + _MONTH + rb" (?P<year>\d{4}) " + _TIME + rb" GMT"),
-    re.compile(rb"(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day, (?P<day>\d\d)-" + _MONTH + rb"-(?P<year>\d\d) " + _TIME + rb" GMT"),
-    re.compile(rb"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) " + _MONTH + rb" (?P<day>[ \d]\d) " + _TIME + rb" (?P<year>\d{4})"),
+    re.compile(
+        rb"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), (?P<day>\d\d) "
+        + _MONTH
+        + rb" (?P<year>\d{4}) "
+        + _TIME
+        + rb" GMT"
+    ),
+    re.compile(
+        rb"(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day, (?P<day>\d\d)-"
+        + _MONTH
+        + rb"-(?P<year>\d\d) "
+        + _TIME
+        + rb" GMT"
+    ),
+    re.compile(
+        rb"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) "
+        + _MONTH
+        + rb" (?P<day>[ \d]\d) "
+        + _TIME
+        + rb" (?P<year>\d{4})"
+    ),
 )
 
 _THIS_YEAR = gmtime().tm_year
@@ -240,5 +277,13 @@ def _date(value: bytes) -> int | None:
 def http_date(moment: int) -> bytes:
     """The seconds since 1970 as an IMF-fixdate."""
     at = gmtime(moment)
-    fields = (_DAYS[at.tm_wday], at.tm_mday, _MONTHS[at.tm_mon - 1], at.tm_year, at.tm_hour, at.tm_min, at.tm_sec)
+    fields = (
+        _DAYS[at.tm_wday],
+        at.tm_mday,
+        _MONTHS[at.tm_mon - 1],
+        at.tm_year,
+        at.tm_hour,
+        at.tm_min,
+        at.tm_sec,
+    )
     return b"%b, %02d %b %04d %02d:%02d:%02d GMT" % fields

@@ -89,7 +89,18 @@ class Slot:
         are true.
     """
 
-    __slots__ = ("block", "block_until", "checked", "entry", "fresh_until", "hit", "newer", "older", "ring", "size")
+    __slots__ = (
+        "block",
+        "block_until",
+        "checked",
+        "entry",
+        "fresh_until",
+        "hit",
+        "newer",
+        "older",
+        "ring",
+        "size",
+    )
 
     def __init__(self, entry: Entry, checked: int, ring: Ring) -> None:
         self.entry = entry
@@ -190,7 +201,9 @@ class Entries:
         """Return True if anything is stored for the URI, for any caller."""
         return uri in self._resources
 
-    def select(self, uri: str, scope: Hashable, values: Callable[[R, Names], Values], request: R) -> Slot | None:
+    def select(
+        self, uri: str, scope: Hashable, values: Callable[[R, Names], Values], request: R
+    ) -> Slot | None:
         """Return the stored response for a request.
 
         `values(request, names)` are its values of the fields a response varies by.
@@ -213,7 +226,11 @@ class Entries:
 
     def varies(self, uri: str, scope: Hashable) -> Names:
         """Return the fields that responses stored for this URI differ by; () without any."""
-        return tuple(sorted({name for names in self._resources.get(uri, {}).get(scope, ()) for name in names}))
+        return tuple(
+            sorted(
+                {name for names in self._resources.get(uri, {}).get(scope, ()) for name in names}
+            )
+        )
 
     def put(self, entry: Entry, limit: int, since: int, ring: Ring | None = None) -> bool:
         """Store the entry in place of the one it replaces, evicting others of its ring.
@@ -275,7 +292,10 @@ class Entries:
             self._forgotten = self.sequence
         self._traces[uri] = self.sequence
         found = [
-            slot for variants in self._resources.get(uri, {}).values() for slots in variants.values() for slot in slots.values()
+            slot
+            for variants in self._resources.get(uri, {}).values()
+            for slots in variants.values()
+            for slot in slots.values()
         ]
         for slot in found:
             self.remove(slot)
@@ -291,7 +311,11 @@ class Entries:
         """
         self.sequence += 1
         known = self._bans.get(pattern)
-        compiled = known[1] if known is not None else re.compile(re.escape(pattern).replace(r"\*", ".*"), re.DOTALL)
+        compiled = (
+            known[1]
+            if known is not None
+            else re.compile(re.escape(pattern).replace(r"\*", ".*"), re.DOTALL)
+        )
         self._bans[pattern] = (self.sequence, compiled)
         self._last_ban = self.sequence
 
@@ -308,4 +332,7 @@ class Entries:
     def _is_banned(self, slot: Slot) -> bool:
         path = "/" + slot.entry.uri.partition("://")[2].partition("/")[2].partition("?")[0]
         checked, slot.checked = slot.checked, self._last_ban
-        return any(sequence > checked and pattern.fullmatch(path) for sequence, pattern in self._bans.values())
+        return any(
+            sequence > checked and pattern.fullmatch(path)
+            for sequence, pattern in self._bans.values()
+        )

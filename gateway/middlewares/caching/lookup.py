@@ -9,7 +9,15 @@ from collections.abc import Hashable
 from operator import itemgetter
 
 from gateway.core.exchange import Exchange
-from gateway.core.headers import OVERRIDES, Pair, is_client_address, is_from_proxies, is_own, lower, spelt
+from gateway.core.headers import (
+    OVERRIDES,
+    Pair,
+    is_client_address,
+    is_from_proxies,
+    is_own,
+    lower,
+    spelt,
+)
 from gateway.core.provenance import account
 from gateway.middlewares.caching.config import CachingConfig
 from gateway.middlewares.caching.directives import NOTHING_SAID, Directives, parse
@@ -46,9 +54,28 @@ class Lookup:
                  may answer 304 to us.
     """
 
-    __slots__ = ("asked", "conditional", "directives", "fields", "scope", "sequence", "slot", "uri", "verdict", "why")
+    __slots__ = (
+        "asked",
+        "conditional",
+        "directives",
+        "fields",
+        "scope",
+        "sequence",
+        "slot",
+        "uri",
+        "verdict",
+        "why",
+    )
 
-    def __init__(self, uri: str, scope: Hashable, slot: Slot | None, fields: Fields, asked: float, sequence: int) -> None:
+    def __init__(
+        self,
+        uri: str,
+        scope: Hashable,
+        slot: Slot | None,
+        fields: Fields,
+        asked: float,
+        sequence: int,
+    ) -> None:
         self.uri = uri
         self.scope = scope
         self.slot = slot
@@ -71,8 +98,12 @@ class Finder:
         self._boring: set[bytes] = set()
         self._headers = tuple(sorted(name.lower() for name in config.key.headers))
         self._ignores = bool(config.key.query_ignore)
-        self._ignored = frozenset(name for name in config.key.query_ignore if not name.endswith("*"))
-        self._ignored_prefixes = tuple(name[:-1] for name in config.key.query_ignore if name.endswith("*"))
+        self._ignored = frozenset(
+            name for name in config.key.query_ignore if not name.endswith("*")
+        )
+        self._ignored_prefixes = tuple(
+            name[:-1] for name in config.key.query_ignore if name.endswith("*")
+        )
 
     def fields(self, exchange: Exchange) -> Fields:
         """The request's fields that matter, several lines of one joined; usually none."""
@@ -116,7 +147,9 @@ class Finder:
         for part in exchange.query.split("&"):
             name = part.partition("=")[0]
             # Some origins take ";" for a separator too: "utm_a=1;id=2" is not ignored.
-            if ";" in part or (name not in self._ignored and not name.startswith(self._ignored_prefixes)):
+            if ";" in part or (
+                name not in self._ignored and not name.startswith(self._ignored_prefixes)
+            ):
                 kept.append(part)
         return f"{exchange.path}?{'&'.join(kept)}" if kept else exchange.path
 
@@ -149,7 +182,15 @@ class Finder:
                 return own
         return slot
 
-    def consider(self, exchange: Exchange, uri: str, scope: Hashable, slot: Slot | None, fields: Fields, now: float) -> Lookup:
+    def consider(
+        self,
+        exchange: Exchange,
+        uri: str,
+        scope: Hashable,
+        slot: Slot | None,
+        fields: Fields,
+        now: float,
+    ) -> Lookup:
         """Return what is to be done with the request."""
         look = Lookup(uri, scope, slot, fields, now, self._entries.sequence)
         if fields:
@@ -165,7 +206,13 @@ class Finder:
         elif slot is not None:
             entry = slot.entry
             age = now - entry.born
-            look.verdict = may_serve(age, entry.lifetime, no_cache=entry.no_cache, strict=entry.strict, request=look.directives)
+            look.verdict = may_serve(
+                age,
+                entry.lifetime,
+                no_cache=entry.no_cache,
+                strict=entry.strict,
+                request=look.directives,
+            )
             look.why = "request" if look.verdict is Verdict.ASK_REQUEST else "stale"
         elif uri in self._entries and self._entries.varies(uri, scope):
             look.why = "vary-miss"
@@ -176,17 +223,27 @@ class Finder:
         slot = look.slot
         if slot is None:
             if look.why == "bypass":
-                return "bypass", "for a part, conditional on the origin's state, with a body, or for a tunnel"
+                return (
+                    "bypass",
+                    "for a part, conditional on the origin's state, with a body, or for a tunnel",
+                )
             if look.why == "vary-miss":
                 names = ", ".join(self._entries.varies(look.uri, look.scope))
                 return "miss", f"stored for {look.uri}, but for other values of {names}"
             return "miss", f"nothing is stored for {look.uri}"
         age = int(now - slot.entry.born)
         left = int(slot.entry.lifetime) - age
-        state = f"{look.uri} is {age} s old, {f'fresh for {left} s more' if left > 0 else f'stale for {-left} s'}"
+        state = (
+            f"{look.uri} is {age} s old, "
+            f"{f'fresh for {left} s more' if left > 0 else f'stale for {-left} s'}"
+        )
         if look.verdict is Verdict.FRESH or look.verdict is Verdict.STALE:
             return "hit" if look.verdict is Verdict.FRESH else "stale", state
-        asks = "the request asks for news" if look.why == "request" else "the origin is asked whether it still holds"
+        asks = (
+            "the request asks for news"
+            if look.why == "request"
+            else "the origin is asked whether it still holds"
+        )
         return "revalidate", f"{state}; {asks}"
 
 
@@ -226,7 +283,11 @@ def _passes_by(exchange: Exchange, fields: Fields) -> bool:
     such fields on.
     """
     forwarded = exchange.forward_headers
-    if forwarded and not OVERRIDES.isdisjoint(fields) and not OVERRIDES.isdisjoint([lower(name) for name, _ in forwarded]):
+    if (
+        forwarded
+        and not OVERRIDES.isdisjoint(fields)
+        and not OVERRIDES.isdisjoint([lower(name) for name, _ in forwarded])
+    ):
         return True
     if b"range" in fields or b"if-match" in fields or b"if-unmodified-since" in fields:
         return True

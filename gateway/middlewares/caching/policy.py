@@ -23,7 +23,25 @@ HEURISTIC = frozenset((200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501))
 But for 206, which is never stored here.
 """
 
-UNDERSTOOD = HEURISTIC | {302, 303, 307, 400, 401, 403, 406, 409, 411, 413, 415, 422, 429, 500, 502, 503, 504}
+UNDERSTOOD = HEURISTIC | {
+    302,
+    303,
+    307,
+    400,
+    401,
+    403,
+    406,
+    409,
+    411,
+    413,
+    415,
+    422,
+    429,
+    500,
+    502,
+    503,
+    504,
+}
 """Statuses whose caching rules are kept here, for must-understand (RFC 9111 section 5.2.2.3)."""
 
 EVENTS = b"text/event-stream"
@@ -41,7 +59,9 @@ Of one hop or one message (RFC 9111 section 3.1), or said anew with every answer
 _NOT_UPDATED = _NOT_STORED | {b"content-encoding", b"content-type", b"content-range"}
 """Fields a 304 does not change: the stored body depends on them (RFC 9111 section 3.2)."""
 
-_NOT_IN_304 = frozenset((b"content-encoding", b"content-language", b"content-type", b"content-range"))
+_NOT_IN_304 = frozenset(
+    (b"content-encoding", b"content-language", b"content-type", b"content-range")
+)
 """Representation metadata that a 304 does not repeat (RFC 9110 section 15.4.5)."""
 
 
@@ -87,7 +107,11 @@ def refusal(
         if authorization and not said_shared and not response.must_revalidate:
             return "authorization"
     left_out = response.no_cache_fields | (response.private_fields if shared else frozenset())
-    if set_cookie and b"set-cookie" not in left_out and not (response.public and (shares_cookies or not shared)):
+    if (
+        set_cookie
+        and b"set-cookie" not in left_out
+        and not (response.public and (shares_cookies or not shared))
+    ):
         return "set-cookie"
     if expires or _is_explicit(response, shared):
         return ""
@@ -144,7 +168,9 @@ class Verdict(enum.Enum):
     ASK_REQUEST = "ask: request"
 
 
-def may_serve(age: float, lifetime: float, *, no_cache: bool, strict: bool, request: Directives) -> Verdict:
+def may_serve(
+    age: float, lifetime: float, *, no_cache: bool, strict: bool, request: Directives
+) -> Verdict:
     """RFC 9111 sections 4.2, 4.2.4 and 5.2.1.
 
     no_cache: the response may never be used without asking. strict: it may never be used stale
@@ -158,13 +184,26 @@ def may_serve(age: float, lifetime: float, *, no_cache: bool, strict: bool, requ
     if fresh:
         too_short = request.min_fresh is not None and lifetime - age < request.min_fresh
         return Verdict.ASK_REQUEST if request.no_cache or too_old or too_short else Verdict.FRESH
-    if strict or request.no_cache or too_old or request.min_fresh is not None or request.max_stale is None:
+    if (
+        strict
+        or request.no_cache
+        or too_old
+        or request.min_fresh is not None
+        or request.max_stale is None
+    ):
         return Verdict.ASK_STALE
     return Verdict.STALE if age - lifetime <= request.max_stale else Verdict.ASK_STALE
 
 
 def may_serve_on_error(
-    age: float, lifetime: float, window: float | None, *, no_cache: bool, strict: bool, request: Directives, default: float = 0
+    age: float,
+    lifetime: float,
+    window: float | None,
+    *,
+    no_cache: bool,
+    strict: bool,
+    request: Directives,
+    default: float = 0,
 ) -> bool:
     """Return True if a stored response may replace an error (RFC 5861 section 4).
 
@@ -182,7 +221,9 @@ def may_serve_on_error(
     return window > 0 and age - lifetime <= window
 
 
-def stored_headers(headers: Iterable[Pair], response: Directives, *, shared: bool = True) -> list[Pair]:
+def stored_headers(
+    headers: Iterable[Pair], response: Directives, *, shared: bool = True
+) -> list[Pair]:
     """Return the fields to store (RFC 9111 section 3.1).
 
     All but those of one hop and those that a qualified no-cache or private names.
@@ -220,7 +261,12 @@ def headers_of_304(headers: Iterable[Pair], etag: bytes | None) -> list[Pair]:
     return [pair for pair in headers if lower(pair[0]) not in left_out]
 
 
-def confirms(etag: bytes | None, last_modified: bytes | None, new_etag: bytes | None, new_last_modified: bytes | None) -> bool:
+def confirms(
+    etag: bytes | None,
+    last_modified: bytes | None,
+    new_etag: bytes | None,
+    new_last_modified: bytes | None,
+) -> bool:
     """Return True if an answer's validators are the stored response's.
 
     RFC 9111 section 4.3.4.
@@ -237,7 +283,11 @@ def confirms(etag: bytes | None, last_modified: bytes | None, new_etag: bytes | 
 
 
 def not_modified(
-    if_none_match: bytes | None, if_modified_since: bytes | None, etag: bytes | None, last_modified: bytes | None, date: int
+    if_none_match: bytes | None,
+    if_modified_since: bytes | None,
+    etag: bytes | None,
+    last_modified: bytes | None,
+    date: int,
 ) -> bool:
     """Return True if a client's copy is the stored one, so that 304 answers it.
 

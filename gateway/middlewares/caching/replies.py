@@ -9,7 +9,14 @@ from gateway.core.exchange import Exchange, Reply
 from gateway.core.headers import Pair, lower
 from gateway.middlewares.caching import policy
 from gateway.middlewares.caching.config import CachingConfig
-from gateway.middlewares.caching.directives import Directives, date_of, entity_tag, http_date, parse, vary_of
+from gateway.middlewares.caching.directives import (
+    Directives,
+    date_of,
+    entity_tag,
+    http_date,
+    parse,
+    vary_of,
+)
 from gateway.middlewares.caching.entries import Entry
 from gateway.middlewares.caching.lookup import Fields, Lookup, caller
 from gateway.middlewares.caching.vary import can_match, secondary_key
@@ -20,10 +27,20 @@ def reply_of(exchange: Exchange, entry: Entry, fields: Fields) -> Reply:
 
     All of it, its head, or 304 when the client has it already.
     """
-    if fields and 200 <= entry.status < 300 and _has_it(fields, entry.etag, entry.last_modified, entry.date):
+    if (
+        fields
+        and 200 <= entry.status < 300
+        and _has_it(fields, entry.etag, entry.last_modified, entry.date)
+    ):
         return _not_modified(entry.headers, entry.etag)
     body = entry.body
-    reply = Reply(entry.status, (), b"" if exchange.method == "HEAD" else body, reason=entry.reason, length=len(body))
+    reply = Reply(
+        entry.status,
+        (),
+        b"" if exchange.method == "HEAD" else body,
+        reason=entry.reason,
+        length=len(body),
+    )
     reply.headers = list(entry.headers)
     reply.index = dict(entry.fields)
     reply.joined = (len(reply.headers), entry.lines)
@@ -32,13 +49,22 @@ def reply_of(exchange: Exchange, entry: Entry, fields: Fields) -> Reply:
 
 def freshened(entry: Entry, news: Reply) -> Reply:
     """The stored response with the fields of a 304, or of a HEAD's answer, that confirms it."""
-    return Reply(entry.status, policy.updated_headers(entry.headers, news.headers), entry.body, reason=entry.reason)
+    return Reply(
+        entry.status,
+        policy.updated_headers(entry.headers, news.headers),
+        entry.body,
+        reason=entry.reason,
+    )
 
 
 def for_client(exchange: Exchange, full: Reply, fields: Fields) -> Reply:
     """A complete answer as this request wants it; see `reply_of`."""
     etag = entity_tag(full.get(b"etag"))
-    if fields and 200 <= full.status < 300 and _has_it(fields, etag, full.get(b"last-modified"), date_of(full.get(b"date")) or 0):
+    if (
+        fields
+        and 200 <= full.status < 300
+        and _has_it(fields, etag, full.get(b"last-modified"), date_of(full.get(b"date")) or 0)
+    ):
         return _not_modified(full.headers, etag)
     if exchange.method == "HEAD":
         full.body = b""
@@ -46,7 +72,10 @@ def for_client(exchange: Exchange, full: Reply, fields: Fields) -> Reply:
 
 
 def _has_it(fields: Fields, etag: bytes | None, last_modified: bytes | None, date: int) -> bool:
-    if_none_match, if_modified_since = fields.get(b"if-none-match"), fields.get(b"if-modified-since")
+    if_none_match, if_modified_since = (
+        fields.get(b"if-none-match"),
+        fields.get(b"if-modified-since"),
+    )
     return policy.not_modified(if_none_match, if_modified_since, etag, last_modified, date)
 
 
@@ -77,19 +106,28 @@ def become(reply: Reply, other: Reply) -> None:
 
 
 def entry_of(
-    exchange: Exchange, look: Lookup, reply: Reply, config: CachingConfig, *, age: int, now: float, wall: float
+    exchange: Exchange,
+    look: Lookup,
+    reply: Reply,
+    config: CachingConfig,
+    *,
+    age: int,
+    now: float,
+    wall: float,
 ) -> partial[Entry] | None:
     """Return what makes the entry for a reply once it is called with its `body`.
 
-    None when it must not be stored, or would be of no use. A reply without a Date gets one (RFC 9110
-    section 6.6.1).
+    None when it must not be stored, or would be of no use. A reply without a Date gets one (RFC
+    9110 section 6.6.1).
 
     age: the Age field of the origin's answer, in seconds. now and wall: when its head came.
     """
     said = parse(reply.get(b"cache-control"))
     shared = not _refusal(exchange, look, reply, said, config, shared=True)
     if not shared and (
-        not config.private or exchange.identity is None or _refusal(exchange, look, reply, said, config, shared=False)
+        not config.private
+        or exchange.identity is None
+        or _refusal(exchange, look, reply, said, config, shared=False)
     ):
         return None
     names = vary_of(reply.get(b"vary"))
@@ -97,13 +135,23 @@ def entry_of(
         return None
     date = _dated(reply, wall)
     lifetime = policy.freshness_lifetime(
-        said, reply.status, reply.get(b"expires"), date, shared=shared, default_ttl=config.default_ttl, statuses=config.statuses
+        said,
+        reply.status,
+        reply.get(b"expires"),
+        date,
+        shared=shared,
+        default_ttl=config.default_ttl,
+        statuses=config.statuses,
     )
     old = policy.initial_age(age, date, now - look.asked, wall)
     etag, last_modified = _validators(reply)
-    strict = said.must_revalidate or (shared and (said.proxy_revalidate or said.s_maxage is not None))
+    strict = said.must_revalidate or (
+        shared and (said.proxy_revalidate or said.s_maxage is not None)
+    )
     window = config.stale_if_error if said.stale_if_error is None else said.stale_if_error
-    useful = etag or last_modified or (not said.no_cache and (lifetime > old or (window and not strict)))
+    useful = (
+        etag or last_modified or (not said.no_cache and (lifetime > old or (window and not strict)))
+    )
     if not useful:
         return None
     headers = tuple(policy.stored_headers(reply.headers, said, shared=shared))
@@ -144,7 +192,15 @@ def _validators(reply: Reply) -> tuple[bytes | None, bytes | None]:
     return entity_tag(reply.get(b"etag")), None if date_of(last_modified) is None else last_modified
 
 
-def _refusal(exchange: Exchange, look: Lookup, reply: Reply, said: Directives, config: CachingConfig, *, shared: bool) -> str:
+def _refusal(
+    exchange: Exchange,
+    look: Lookup,
+    reply: Reply,
+    said: Directives,
+    config: CachingConfig,
+    *,
+    shared: bool,
+) -> str:
     return policy.refusal(
         look.directives,
         said,

@@ -64,7 +64,10 @@ def secondary_key(exchange: Exchange, names: tuple[str, ...]) -> tuple[str, ...]
 
 @lru_cache(maxsize=1024)
 def _remembered(name: str, value: str) -> str:
-    members = [member.strip(" \t").replace(" ", "").replace("\t", "") for member in value.lower().split(",")]
+    members = [
+        member.strip(" \t").replace(" ", "").replace("\t", "")
+        for member in value.lower().split(",")
+    ]
     members = [member for member in members if member]
     # Preference among codings is said by weights alone; among languages servers go by the order too
     # (RFC 9110 section 12.5.4).

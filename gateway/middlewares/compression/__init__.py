@@ -58,9 +58,21 @@ EVENTS = "text/event-stream"
 AT_ONCE = 64 * 1024
 """Bytes that are compressed in one go: about a millisecond of the slowest coding allowed."""
 
-ACCEPT_ENCODING, CACHE_CONTROL, IF_NONE_MATCH = istr("Accept-Encoding"), istr("Cache-Control"), istr("If-None-Match")
+ACCEPT_ENCODING, CACHE_CONTROL, IF_NONE_MATCH = (
+    istr("Accept-Encoding"),
+    istr("Cache-Control"),
+    istr("If-None-Match"),
+)
 UNTOUCHED = frozenset(
-    (b"content-encoding", b"content-range", b"content-digest", b"repr-digest", b"digest", b"content-md5", b"signature-input")
+    (
+        b"content-encoding",
+        b"content-range",
+        b"content-digest",
+        b"repr-digest",
+        b"digest",
+        b"content-md5",
+        b"signature-input",
+    )
 )
 """Fields whose presence keeps an answer as it is; the last is RFC 9421's."""
 BODILESS = frozenset((204, 205, 206, 304))
@@ -80,7 +92,9 @@ class CompressionConfig:
         doc="the server's preference among what the client likes equally",
     )
     minimum: int = setting(Size(), default=1024, doc="shorter answers go out as they are")
-    types: tuple[str, ...] = setting(default=TYPES, doc='`"type/subtype"`, `"type/*"` or a `"+suffix"`')
+    types: tuple[str, ...] = setting(
+        default=TYPES, doc='`"type/subtype"`, `"type/*"` or a `"+suffix"`'
+    )
     gzip_level: int = setting(Whole(least=0, most=3), default=1, doc="more is smaller and slower")
     br_quality: int = setting(Whole(least=0, most=5), default=4, doc="likewise")
     zstd_level: int = setting(Whole(least=1, most=9), default=3, doc="likewise")
@@ -88,7 +102,8 @@ class CompressionConfig:
     strong_etags: str = setting(
         Choice("weaken", "uncoded"),
         default="weaken",
-        doc="what becomes of an answer with a strong ETag: coded with a weak one, or uncoded with its own, "
+        doc="what becomes of an answer with a strong ETag: coded with a weak one, or uncoded "
+        "with its own, "
         "for `If-Match` and ranges",
     )
 
@@ -125,7 +140,9 @@ class Compression:
         if media_type is None:
             return
         fits = self._types.get(media_type)
-        if not (self._fits(media_type) if fits is None else fits) or not UNTOUCHED.isdisjoint(index):
+        if not (self._fits(media_type) if fits is None else fits) or not UNTOUCHED.isdisjoint(
+            index
+        ):
             return
         directives = index.get(b"cache-control")
         if directives is not None and b"no-transform" in directives.lower():
@@ -137,7 +154,10 @@ class Compression:
         if accept is None:
             return
         coding = self._choices[accept] if accept in self._choices else self._choose(accept)
-        if coding is not None and "no-transform" not in exchange.headers.get(CACHE_CONTROL, "").lower():
+        if (
+            coding is not None
+            and "no-transform" not in exchange.headers.get(CACHE_CONTROL, "").lower()
+        ):
             _encode(coding, exchange, reply)
 
     def _fits(self, value: bytes) -> bool:
@@ -217,6 +237,8 @@ def _checked(number: int, pattern: str) -> str:
 def build(config: Any, context: Context) -> Hooks:
     if not config.algorithms:
         raise ConfigProblem(
-            "there is no algorithm to choose", at=("algorithms",), hint="leave compression out of the list instead"
+            "there is no algorithm to choose",
+            at=("algorithms",),
+            hint="leave compression out of the list instead",
         )
     return Hooks(response=Compression(config).response)

@@ -72,7 +72,9 @@ class _Zstd:
         self._object = _zstd_compressor(level)
 
     def encode(self, data: bytes, flush: bool) -> bytes:
-        return self._object.compress(data, zstd.ZstdCompressor.FLUSH_BLOCK if flush else zstd.ZstdCompressor.CONTINUE)
+        return self._object.compress(
+            data, zstd.ZstdCompressor.FLUSH_BLOCK if flush else zstd.ZstdCompressor.CONTINUE
+        )
 
     def finish(self) -> bytes:
         return self._object.flush()
@@ -81,7 +83,9 @@ class _Zstd:
 def _zstd_compressor(level: int) -> zstd.ZstdCompressor:
     """RFC 9659 has recipients reject windows beyond 8 MB; this one is far below."""
     parameter = zstd.CompressionParameter
-    return zstd.ZstdCompressor(options={parameter.compression_level: level, parameter.window_log: _WINDOW})
+    return zstd.ZstdCompressor(
+        options={parameter.compression_level: level, parameter.window_log: _WINDOW}
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +129,21 @@ def codings(gzip_level: int, br_quality: int, zstd_level: int) -> dict[str, Codi
     # Ends a frame with every call, and is cheaper to keep than to make.
     compressor = _zstd_compressor(zstd_level)
     return {
-        "gzip": Coding(b"gzip", Once(lambda body: isal_zlib.compress(body, gzip_level, 31)), lambda: _Gzip(gzip_level)),
-        "br": Coding(
-            b"br", Once(lambda body: brotli.compress(body, quality=br_quality, lgwin=_WINDOW)), lambda: _Brotli(br_quality)
+        "gzip": Coding(
+            b"gzip",
+            Once(lambda body: isal_zlib.compress(body, gzip_level, 31)),
+            lambda: _Gzip(gzip_level),
         ),
-        "zstd": Coding(b"zstd", Once(lambda body: compressor.compress(body, compressor.FLUSH_FRAME)), lambda: _Zstd(zstd_level)),
+        "br": Coding(
+            b"br",
+            Once(lambda body: brotli.compress(body, quality=br_quality, lgwin=_WINDOW)),
+            lambda: _Brotli(br_quality),
+        ),
+        "zstd": Coding(
+            b"zstd",
+            Once(lambda body: compressor.compress(body, compressor.FLUSH_FRAME)),
+            lambda: _Zstd(zstd_level),
+        ),
     }
 
 

@@ -22,7 +22,9 @@ def preferred(accept: str, algorithms: tuple[str, ...]) -> str | None:
     for member in accept.lower().split(","):
         name, semicolon, parameter = member.partition(";")
         weight = _WEIGHT.fullmatch(parameter) if semicolon else None
-        weights[_ALIASES.get(name.strip(), name.strip())] = float(weight[1]) if weight else 0.0 if semicolon else 1.0
+        weights[_ALIASES.get(name.strip(), name.strip())] = (
+            float(weight[1]) if weight else 0.0 if semicolon else 1.0
+        )
     others = weights.get("*", 0.0)
     found = [(weights.get(name, others), name) for name in algorithms]
     best = max((weight for weight, _ in found), default=0.0)

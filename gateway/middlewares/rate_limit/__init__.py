@@ -38,7 +38,9 @@ def build(config: RateLimitConfig, context: Context) -> Hooks:
         if limiter.cost_headers:
             limiter.response(exchange, reply)
 
-    return Hooks(request=limiter, response=response, release=limiter.release if limiter.releases else None)
+    return Hooks(
+        request=limiter, response=response, release=limiter.release if limiter.releases else None
+    )
 
 
 def _kind(rules: list[LimitRule]) -> type[RuleLimiter]:
@@ -59,16 +61,30 @@ def _rules(config: RateLimitConfig, context: Context) -> list[LimitRule]:
     for index, rule in enumerate(config.rules):
         name = rule.name or "-".join(parts(rule.key)).replace(":", "-")
         if name in names:
-            raise ConfigProblem(f"two rules are called {name!r}", at=("rules", index), hint="give one of them another name")
+            raise ConfigProblem(
+                f"two rules are called {name!r}",
+                at=("rules", index),
+                hint="give one of them another name",
+            )
         names.add(name)
-        made.append((rule, policies(rule, config.classes, context, ("rules", index), name, (name,))))
+        made.append(
+            (rule, policies(rule, config.classes, context, ("rules", index), name, (name,)))
+        )
     for index, (rule, found) in enumerate(made):
-        _check(rule, found, context, () if rule is config else ("rules", index - len(made) + len(config.rules)))
+        _check(
+            rule,
+            found,
+            context,
+            () if rule is config else ("rules", index - len(made) + len(config.rules)),
+        )
     exact = {(rule.key, rule.scope) for rule, _ in made if rule.mode == "exact"}
     # Keys of one command have to lie together in a Cluster: where they differ, by the instance's
     # name.
     tag = None if len(exact) <= 1 else f"{context.pipeline}/{context.name}"
-    return [LimitRule(rule, found, context, tag if rule.mode == "exact" else None) for rule, found in made]
+    return [
+        LimitRule(rule, found, context, tag if rule.mode == "exact" else None)
+        for rule, found in made
+    ]
 
 
 def _check(rule: RuleConfig, found: Policies, context: Context, at: tuple[str | int, ...]) -> None:
@@ -76,8 +92,18 @@ def _check(rule: RuleConfig, found: Policies, context: Context, at: tuple[str | 
     leased = rule.mode == "leased"
     hint = 'mode = "exact"'
     if leased and rule.algorithm in ("sliding_log", "concurrency"):
-        raise ConfigProblem(f"{rule.algorithm} cannot be leased: what is taken ahead has no time", at=(*at, "mode"), hint=hint)
+        raise ConfigProblem(
+            f"{rule.algorithm} cannot be leased: what is taken ahead has no time",
+            at=(*at, "mode"),
+            hint=hint,
+        )
     if leased and context.ledger is not None and any(policy.limit.burst for policy in found.each()):
-        raise ConfigProblem("a burst cannot be leased: a second is too short for shares", at=(*at, "mode"), hint=hint)
+        raise ConfigProblem(
+            "a burst cannot be leased: a second is too short for shares",
+            at=(*at, "mode"),
+            hint=hint,
+        )
     if rule.algorithm == "concurrency" and (rule.costs or rule.cost_header):
-        raise ConfigProblem("requests at a time all cost one", at=(*at, "costs" if rule.costs else "cost_header"))
+        raise ConfigProblem(
+            "requests at a time all cost one", at=(*at, "costs" if rule.costs else "cost_header")
+        )

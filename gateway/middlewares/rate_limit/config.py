@@ -7,7 +7,17 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import ClassVar
 
 from gateway.config.tables.declare import setting, table
-from gateway.config.tables.schema import Choice, Duration, FieldName, Items, Map, Network, Number, Text, Whole
+from gateway.config.tables.schema import (
+    Choice,
+    Duration,
+    FieldName,
+    Items,
+    Map,
+    Network,
+    Number,
+    Text,
+    Whole,
+)
 from gateway.limits.quotas import ALL_ALGORITHMS, PERIODS
 from gateway.middlewares.rate_limit.keys import KeyField
 
@@ -24,23 +34,35 @@ class ClassConfig:
         frozenset(("limit", "window", "period", "burst")),
     )
 
-    tokens: int | None = setting(Whole(least=1, most=10**9), default=None, doc="the bucket's capacity")
-    refill: float | None = setting(Number(least=1e-6, most=1e9), default=None, doc="tokens a second")
-    burst: int | None = setting(Whole(least=1, most=10**9), default=None, doc="at most this many in any one second")
+    tokens: int | None = setting(
+        Whole(least=1, most=10**9), default=None, doc="the bucket's capacity"
+    )
+    refill: float | None = setting(
+        Number(least=1e-6, most=1e9), default=None, doc="tokens a second"
+    )
+    burst: int | None = setting(
+        Whole(least=1, most=10**9), default=None, doc="at most this many in any one second"
+    )
     limit: int | None = setting(
         Whole(least=0, most=10**9),
         default=None,
         doc="requests within `window` or `period`, or at a time (`concurrency`); 0 refuses all",
     )
     window: float | None = setting(Duration(), default=None, doc="the time in which `limit` counts")
-    period: str | None = setting(Choice(*PERIODS), default=None, doc="of a `quota`: the calendar period in which `limit` counts")
+    period: str | None = setting(
+        Choice(*PERIODS),
+        default=None,
+        doc="of a `quota`: the calendar period in which `limit` counts",
+    )
 
 
 @table
 class ExemptConfig:
     """Which callers are not limited: any of these is enough."""
 
-    networks: tuple[IPv4Network | IPv6Network, ...] = setting(Items(Network()), default=(), doc="the client's address")
+    networks: tuple[IPv4Network | IPv6Network, ...] = setting(
+        Items(Network()), default=(), doc="the client's address"
+    )
     clients: tuple[str, ...] = setting(default=(), doc="authenticated clients")
     tiers: tuple[str, ...] = setting(default=(), doc="their tiers")
     roles: tuple[str, ...] = setting(default=(), doc="any of their roles")
@@ -50,9 +72,15 @@ class ExemptConfig:
 class RuleConfig(ClassConfig):
     """Whose requests are counted, how, and how many may pass: a class, or numbers of its own."""
 
-    ALTERNATIVES: ClassVar[tuple[frozenset[str], ...]] = (frozenset(("class",)), *ClassConfig.ALTERNATIVES)
+    ALTERNATIVES: ClassVar[tuple[frozenset[str], ...]] = (
+        frozenset(("class",)),
+        *ClassConfig.ALTERNATIVES,
+    )
 
-    name: str = setting(default="", doc="what clients see where no class names the limit; the words of `key` when left out")
+    name: str = setting(
+        default="",
+        doc="what clients see where no class names the limit; the words of `key` when left out",
+    )
     key: str | tuple[str, ...] = setting(
         KeyField(),
         default="client",
@@ -63,22 +91,30 @@ class RuleConfig(ClassConfig):
         "not have is replaced by its address, a claim that an identity does not have by its user",
     )
     algorithm: str = setting(
-        Choice(*ALL_ALGORITHMS), default="token_bucket", doc="how requests are counted, see [limits.md](limits.md)"
+        Choice(*ALL_ALGORITHMS),
+        default="token_bucket",
+        doc="how requests are counted, see [limits.md](limits.md)",
     )
     class_: str = setting(default="", name="class", doc="the name of the class that limits here")
     tiers: Mapping[str, str] = setting(
-        default_factory=dict, doc='the class for callers of a tier, by tier: `tiers.premium = "large"`'
+        default_factory=dict,
+        doc='the class for callers of a tier, by tier: `tiers.premium = "large"`',
     )
-    roles: Mapping[str, str] = setting(default_factory=dict, doc="likewise by role; the first in the table that the caller has")
+    roles: Mapping[str, str] = setting(
+        default_factory=dict, doc="likewise by role; the first in the table that the caller has"
+    )
     key_limits: bool = setting(
-        default=False, doc="a key's own limit goes first ([guide](limits.md#limits-that-keys-bring-along))"
+        default=False,
+        doc="a key's own limit goes first ([guide](limits.md#limits-that-keys-bring-along))",
     )
     scope: str = setting(
         Choice("pipeline", "route"),
         default="pipeline",
         doc="`route` counts every route (path template) apart, `pipeline` all together",
     )
-    methods: tuple[str, ...] = setting(default=(), doc="the methods that are limited; all when left out")
+    methods: tuple[str, ...] = setting(
+        default=(), doc="the methods that are limited; all when left out"
+    )
     costs: Mapping[str, int] = setting(
         Map(keys=Text(), values=Whole(least=0, most=10**6)),
         default_factory=dict,
@@ -96,7 +132,9 @@ class RuleConfig(ClassConfig):
     )
     time_zone: str = setting(default="UTC", doc='whose calendar, e.g. `"Europe/Berlin"`')
     mode: str = setting(
-        Choice(*MODES), default="exact", doc="with a shared store: asked for every request, or shares of the limit taken ahead"
+        Choice(*MODES),
+        default="exact",
+        doc="with a shared store: asked for every request, or shares of the limit taken ahead",
     )
     on_store_failure: str = setting(
         Choice(*ON_STORE_FAILURE),
@@ -111,15 +149,21 @@ class RuleConfig(ClassConfig):
 
     def numbers(self) -> ClassConfig:
         """The limit that stands in the rule itself."""
-        return ClassConfig(self.tokens, self.refill, self.burst, self.limit, self.window, self.period)
+        return ClassConfig(
+            self.tokens, self.refill, self.burst, self.limit, self.window, self.period
+        )
 
 
 @table
 class RateLimitConfig(RuleConfig):
     """A rule, and what all rules share; a request passes when all of them have room."""
 
-    classes: Mapping[str, ClassConfig] = setting(default_factory=dict, doc="`[rate_limit.classes.NAME]`")
-    rules: tuple[RuleConfig, ...] = setting(default=(), doc="further limits: `[[rate_limit.rules]]`")
+    classes: Mapping[str, ClassConfig] = setting(
+        default_factory=dict, doc="`[rate_limit.classes.NAME]`"
+    )
+    rules: tuple[RuleConfig, ...] = setting(
+        default=(), doc="further limits: `[[rate_limit.rules]]`"
+    )
     message: str = setting(default="", doc="the detail that refused clients read")
     max_keys: int = setting(
         Whole(least=1),

@@ -31,7 +31,9 @@ class ExactLimiter(RuleLimiter):
         if len(rules) != 1:
             return False
         (rule,) = rules
-        return rule.mode == "exact" and not (rule.shadow or rule.body or rule.cost_header or rule.at_a_time)
+        return rule.mode == "exact" and not (
+            rule.shadow or rule.body or rule.cost_header or rule.at_a_time
+        )
 
     def __call__(self, exchange: Exchange) -> Awaitable[None] | None:
         if exchange.decisions is not None:
@@ -47,7 +49,9 @@ class ExactLimiter(RuleLimiter):
         return self._ask_one(exchange, rule, policy, shared, cost) if cost else None
 
     @own
-    async def _ask_one(self, exchange: Exchange, rule: LimitRule, policy: Policy, shared: SharedLimit, cost: float) -> None:
+    async def _ask_one(
+        self, exchange: Exchange, rule: LimitRule, policy: Policy, shared: SharedLimit, cost: float
+    ) -> None:
         try:
             left, back, _ = await shared.take(rule.key(exchange), cost)
         except StoreDown:

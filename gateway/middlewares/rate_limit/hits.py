@@ -20,8 +20,8 @@ class Hit(NamedTuple):
     """One rule's part in a request.
 
     cost, left, back: the units taken, those left after it, and the seconds until all are back.
-    at:      when they were taken: Unix time of a quota in this process, microseconds by the ledger's
-             clock there, else monotonic seconds.
+    at:      when they were taken: Unix time of a quota in this process, microseconds by the
+             ledger's clock there, else monotonic seconds.
     counted: where; None for the ledger itself. limit: what they were counted against.
     shared:  the policy in the ledger; None when only this process counts it.
     slot:    the name of a slot in the ledger.

@@ -65,7 +65,9 @@ class Inspector:
         state = deepcopy(buckets.find(rule.key(exchange)))
         left, back = algorithm.left(state, limit, now)
         _, room, wait = algorithm.take(state, limit, now, cost)
-        return Inspection(rule, policy, max(0.0, left), back, cost, wait if room < 0.0 and cost else 0.0)
+        return Inspection(
+            rule, policy, max(0.0, left), back, cost, wait if room < 0.0 and cost else 0.0
+        )
 
     @own
     async def _asked(self, exchange: Exchange, rule: LimitRule, policy: Policy) -> Inspection:
@@ -78,7 +80,9 @@ class Inspector:
                 return self._known(exchange, rule, policy)
             held = 0.0 if shared.leases is None else shared.leases.held(key)
             left, back = max(0.0, told / 1e6 + held), seconds / 1e6
-            return Inspection(rule, policy, left, back, cost, 0.0 if left + LEEWAY >= cost else back)
+            return Inspection(
+                rule, policy, left, back, cost, 0.0 if left + LEEWAY >= cost else back
+            )
         return self._known(exchange, rule, policy)
 
     def shown(self, found: list[Inspection]) -> list[dict[str, Any]]:

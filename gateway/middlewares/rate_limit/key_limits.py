@@ -31,7 +31,13 @@ class KeptCounts:
     def __init__(self) -> None:
         self._entries: dict[tuple[str, ...], tuple[object, Any]] = {}
 
-    def keep(self, key: tuple[str, ...], fingerprint: object, make: Callable[[], Any], settings: object = None) -> Any:
+    def keep(
+        self,
+        key: tuple[str, ...],
+        fingerprint: object,
+        make: Callable[[], Any],
+        settings: object = None,
+    ) -> Any:
         """As Context.keep, without settings: another rate has another name."""
         known = self._entries.get(key)
         if known is None or known[0] != fingerprint:
@@ -68,9 +74,16 @@ class KeyLimits:
             return self._by_text[text]
         found, numbers = None, rate(text)
         if numbers is None:
-            log.warning("%s: a key has the limit %r, which is no class here", self.context.name, text)
+            log.warning(
+                "%s: a key has the limit %r, which is no class here", self.context.name, text
+            )
         elif len(self._by_text) >= MAX_RATES + len(self.classes):
-            log.warning("%s: keys have more than %d limits; %r is not held to", self.context.name, MAX_RATES, text)
+            log.warning(
+                "%s: keys have more than %d limits; %r is not held to",
+                self.context.name,
+                MAX_RATES,
+                text,
+            )
             return None
         else:
             found = self._maker.policy(text, ClassConfig(limit=numbers[0], window=numbers[1]), ())
@@ -78,7 +91,9 @@ class KeyLimits:
         self._by_text[text] = found
         return found
 
-    def reader(self, read: Callable[[Exchange], Hashable], by_route: bool) -> Callable[[Exchange], Hashable]:
+    def reader(
+        self, read: Callable[[Exchange], Hashable], by_route: bool
+    ) -> Callable[[Exchange], Hashable]:
         """Counts callers with a limit of their own by key rather than as `read` says."""
 
         def key(exchange: Exchange) -> Hashable:
@@ -86,7 +101,11 @@ class KeyLimits:
             if identity is None or not identity.limit or self.of(identity.limit) is None:
                 return read(exchange)
             own = ("key", str(identity.claims.get("key")))
-            return (exchange.route.name if exchange.route is not None else "", own) if by_route else own
+            return (
+                (exchange.route.name if exchange.route is not None else "", own)
+                if by_route
+                else own
+            )
 
         return key
 

@@ -36,7 +36,8 @@ BODY = "rate_limit body"
 """The note with the object that a request's body holds, for `body:NAME`."""
 
 _BEFORE_JSON = b" \t\r\n\xef\xbb\xbf\xff\xfe\x00"
-"""What other readers of JSON skip: white space, byte order marks, the zeros of UTF-16 and UTF-32."""
+"""What other readers of JSON skip: white space, byte order marks, the zeros of UTF-16 and
+UTF-32."""
 _RESERVED = re.compile(r"[%(){}\x1f]")
 """What structures a key as text."""
 
@@ -44,7 +45,9 @@ _RESERVED = re.compile(r"[%(){}\x1f]")
 class KeyField(fields.Field[Any]):
     """One word, or an array of them: the combination."""
 
-    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> str | tuple[str, ...]:
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> str | tuple[str, ...]:
         if isinstance(value, str):
             return _word(value)
         if not isinstance(value, list) or not value:
@@ -63,7 +66,9 @@ def _word(value: Any) -> str:
         prefix, colon, name = value.partition(":")
         if value in WORDS or (colon and name and prefix in PREFIXES):
             return value
-    raise ValidationError(f"must be one of {', '.join(WORDS)}, or {', '.join(f'{one}:NAME' for one in PREFIXES)}")
+    raise ValidationError(
+        f"must be one of {', '.join(WORDS)}, or {', '.join(f'{one}:NAME' for one in PREFIXES)}"
+    )
 
 
 def parts(key: str | tuple[str, ...]) -> tuple[str, ...]:
@@ -205,7 +210,11 @@ async def read_body(exchange: Exchange, at_most: int, names: Collection[str]) ->
             if body and (body.lstrip(_BEFORE_JSON).startswith(b"{") or "json" in said):
                 raise Failed(Failure.MALFORMED, "The body is no JSON.", by="rate_limit") from None
         if isinstance(read, dict) and (twice := _named_twice(body, names)):
-            raise Failed(Failure.MALFORMED, f"The JSON object in the body has {twice!r} twice.", by="rate_limit")
+            raise Failed(
+                Failure.MALFORMED,
+                f"The JSON object in the body has {twice!r} twice.",
+                by="rate_limit",
+            )
     exchange.notes[BODY] = read if isinstance(read, dict) else {}
 
 

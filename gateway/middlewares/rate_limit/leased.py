@@ -24,7 +24,11 @@ class LeasedLimiter(RuleLimiter):
         if len(rules) != 1:
             return False
         (rule,) = rules
-        return rule.mode == "leased" and rule.unit and not (rule.shadow or rule.body or rule.cost_header)
+        return (
+            rule.mode == "leased"
+            and rule.unit
+            and not (rule.shadow or rule.body or rule.cost_header)
+        )
 
     def __call__(self, exchange: Exchange) -> Awaitable[None] | None:
         if exchange.decisions is not None:

@@ -20,7 +20,13 @@ Note = tuple[Policy, int, int, str, bytes]
 
 NOTE = "rate_limit"
 
-NAMES = (b"x-ratelimit-limit", b"x-ratelimit-remaining", b"x-ratelimit-reset", b"ratelimit-policy", b"ratelimit")
+NAMES = (
+    b"x-ratelimit-limit",
+    b"x-ratelimit-remaining",
+    b"x-ratelimit-reset",
+    b"ratelimit-policy",
+    b"ratelimit",
+)
 """The fields of an account, lower case."""
 
 
@@ -31,7 +37,9 @@ def remove_limits(reply: Reply) -> None:
             reply.remove(name)
 
 
-def write_headers(exchange: Exchange, policy: Policy, left: int, seconds: int, unix: int, listed: str) -> None:
+def write_headers(
+    exchange: Exchange, policy: Policy, left: int, seconds: int, unix: int, listed: str
+) -> None:
     """Write the headers of `policy`, or of an earlier instance's if that has less left.
 
     left: units. seconds: until all are back. unix: the time now. listed: this instance's policies.
@@ -51,7 +59,16 @@ def write_headers(exchange: Exchange, policy: Policy, left: int, seconds: int, u
     exchange.notes[NOTE] = (policy, left, seconds, listed, block)
 
 
-def refusal(exchange: Exchange, policy: Policy, wait: float, unix: int, listed: str, by: str, message: str, who: str) -> Failed:
+def refusal(
+    exchange: Exchange,
+    policy: Policy,
+    wait: float,
+    unix: int,
+    listed: str,
+    by: str,
+    message: str,
+    who: str,
+) -> Failed:
     """The failure of a request that would be admitted in `wait` seconds, inf for never.
 
     unix: the time now. listed: this instance's policies. by: its name. who: whose limit it is.
@@ -69,7 +86,11 @@ def refusal(exchange: Exchange, policy: Policy, wait: float, unix: int, listed: 
         # section 4).
         words = f'The {"quota" if quota else "limit"} "{policy.name}" allows no requests.'
         return Failed(
-            code, message or words, headers=tuple(_pairs(policy.none(listed))), by=by, why=why.replace("inf s", "no time")
+            code,
+            message or words,
+            headers=tuple(_pairs(policy.none(listed))),
+            by=by,
+            why=why.replace("inf s", "no time"),
         )
     seconds = max(1, ceil(wait))
     # While nothing is left, the reset is when the next request would be admitted: Retry-After must
@@ -78,7 +99,11 @@ def refusal(exchange: Exchange, policy: Policy, wait: float, unix: int, listed: 
     again = f"Try again in {seconds} second{'s' if seconds > 1 else ''}."
     return Failed(
         code,
-        message or (f'{"The quota" if quota else "Too many requests: the limit"} "{policy.name}" is used up. {again}'),
+        message
+        or (
+            f'{"The quota" if quota else "Too many requests: the limit"} "{policy.name}" is used '
+            f"up. {again}"
+        ),
         headers=(*_pairs(lines), (b"Retry-After", b"%d" % seconds)),
         by=by,
         why=why,

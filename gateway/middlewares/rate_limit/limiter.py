@@ -66,7 +66,9 @@ class RuleLimiter:
     It returns an awaitable only where a ledger or a body has to be waited for.
     """
 
-    def __init__(self, config: RateLimitConfig, context: Context, rules: Iterable[LimitRule]) -> None:
+    def __init__(
+        self, config: RateLimitConfig, context: Context, rules: Iterable[LimitRule]
+    ) -> None:
         self._rules = tuple(rules)
         self._message = config.message
         self._max_keys = config.max_keys
@@ -126,7 +128,9 @@ class RuleLimiter:
 
     # Deciding.
 
-    def _take(self, exchange: Exchange, rules: Iterable[LimitRule], hits: list[Hit], *, down: bool = False) -> list[Hit]:
+    def _take(
+        self, exchange: Exchange, rules: Iterable[LimitRule], hits: list[Hit], *, down: bool = False
+    ) -> list[Hit]:
         """Take from every rule that is decided here, or from none; adds to `hits`.
 
         Returns what the ledger has to be asked. down: take the ledger for unavailable. Raises
@@ -152,7 +156,14 @@ class RuleLimiter:
         return verdicts.asks
 
     def _check(
-        self, verdicts: Verdicts, exchange: Exchange, rule: LimitRule, policy: Policy, cost: float, now: float, down: bool
+        self,
+        verdicts: Verdicts,
+        exchange: Exchange,
+        rule: LimitRule,
+        policy: Policy,
+        cost: float,
+        now: float,
+        down: bool,
     ) -> None:
         """Add one rule's verdict."""
         key, counted, shared = rule.key(exchange), policy.buckets, rule.shared.get(policy.name)
@@ -163,7 +174,9 @@ class RuleLimiter:
                     ask = Hit(rule, policy, key, cost, 0.0, 0.0, 0.0, None, policy.limit, shared)
                     verdicts.asks.append(ask)
                 else:
-                    self._check_here(verdicts, exchange, rule, policy, key, cost, now, leases, shared)
+                    self._check_here(
+                        verdicts, exchange, rule, policy, key, cost, now, leases, shared
+                    )
                 return
             self._telemetry.rate_fallback.add((policy.name, rule.on_failure))
             if rule.on_failure != "local_share":
@@ -267,7 +280,9 @@ class RuleLimiter:
             if hit.slot and hit.shared is not None:
                 hit.shared.hold(hit.key, hit.slot)
 
-    def _take_without_ledger(self, exchange: Exchange, rules: list[LimitRule], hits: list[Hit]) -> None:
+    def _take_without_ledger(
+        self, exchange: Exchange, rules: list[LimitRule], hits: list[Hit]
+    ) -> None:
         try:
             self._take(exchange, rules, hits, down=True)
         except Failed:
@@ -353,7 +368,9 @@ class RuleLimiter:
     async def _explain_shared(self, exchange: Exchange, decisions: list[Decision]) -> None:
         self._explained(exchange, decisions, await self._inspector.asked(exchange))
 
-    def _explained(self, exchange: Exchange, decisions: list[Decision], found: list[Inspection]) -> None:
+    def _explained(
+        self, exchange: Exchange, decisions: list[Decision], found: list[Inspection]
+    ) -> None:
         refused = self._inspector.explained(exchange, decisions, found)
         if refused:
             raise self._refusal(exchange, refused)

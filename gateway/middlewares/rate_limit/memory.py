@@ -1,7 +1,7 @@
 """One rule of the simplest kind, counted in this process: what most configurations say.
 
-Everything else (several rules, costs, exemptions, quotas, shared stores, `gateway explain`) goes the
-way of limiter.py.
+Everything else (several rules, costs, exemptions, quotas, shared stores, `gateway explain`) goes
+the way of limiter.py.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from gateway.middlewares.rate_limit.rules import LimitRule
 class MemoryLimiter(RuleLimiter):
     """An instance with one such rule."""
 
-    def __init__(self, config: RateLimitConfig, context: Context, rules: Iterable[LimitRule]) -> None:
+    def __init__(
+        self, config: RateLimitConfig, context: Context, rules: Iterable[LimitRule]
+    ) -> None:
         super().__init__(config, context, rules)
         (rule,) = self._rules
         self._default = rule.default
@@ -34,7 +36,9 @@ class MemoryLimiter(RuleLimiter):
         if len(rules) != 1:
             return False
         (rule,) = rules
-        simple = rule.unit and rule.by_tier_alone and not (rule.shadow or rule.body or rule.cost_header)
+        simple = (
+            rule.unit and rule.by_tier_alone and not (rule.shadow or rule.body or rule.cost_header)
+        )
         return simple and rule.mode == "memory" and not (rule.wall or rule.at_a_time)
 
     def __call__(self, exchange: Exchange) -> Awaitable[None] | None:
@@ -65,7 +69,9 @@ class MemoryLimiter(RuleLimiter):
         remaining, seconds = floor(left), ceil(back)
         blocks = exchange.reply_blocks
         if blocks is not None and NOTE in exchange.notes:
-            write_headers(exchange, policy, remaining, seconds, floor(now + buckets.epoch), policy.item)
+            write_headers(
+                exchange, policy, remaining, seconds, floor(now + buckets.epoch), policy.item
+            )
             return None
         # Policy.lines, written out: every admitted request pays for it.
         block = (

@@ -17,7 +17,8 @@ from gateway.middlewares.rate_limit.config import ClassConfig, RuleConfig
 from gateway.middlewares.rate_limit.keys import parts
 
 MAX_LOG_UNITS = 100_000
-"""Units that a sliding log may hold for every caller: 8 bytes each, where each request costs one."""
+"""Units that a sliding log may hold for every caller: 8 bytes each, where each request costs
+one."""
 
 Path = tuple[str | int, ...]
 """Keys that lead to a place in the TOML table."""
@@ -44,7 +45,8 @@ class Policy:
         """The header lines for `left` units; all are back in `seconds`, at `unix`. listed: all
         policies."""
         return (
-            f"{self.head}{left}\r\nX-RateLimit-Reset: {unix}\r\nRateLimit-Policy: {listed}\r\n{self.tail}{left};t={seconds}\r\n"
+            f"{self.head}{left}\r\nX-RateLimit-Reset: {unix}\r\nRateLimit-Policy: "
+            f"{listed}\r\n{self.tail}{left};t={seconds}\r\n"
         ).encode()
 
     def none(self, listed: str) -> bytes:
@@ -74,7 +76,15 @@ class PolicyMaker:
         limit = self.limit(numbers, at)
         # The limit is not part of the name: buckets outlive its changes.
         words = "+".join(parts(rule.key))
-        key = ("rate_limit", context.pipeline, context.name, *self.below, name, words, rule.algorithm)
+        key = (
+            "rate_limit",
+            context.pipeline,
+            context.name,
+            *self.below,
+            name,
+            words,
+            rule.algorithm,
+        )
         key, buckets = self._buckets(key, limit)
         # A String of RFC 8941 section 3.3.3; names are any text of the configuration.
         quoted = re.sub(r'(["\\])', r"\\\1", re.sub(r"[^ -~]", "?", name))
@@ -112,13 +122,17 @@ class PolicyMaker:
             if getattr(numbers, name) is not None and algorithm not in owner:
                 wanted = ", ".join(f'"{one}"' for one in owner)
                 raise ConfigProblem(
-                    f"{name} belongs to algorithm = {wanted}, not {algorithm!r}", at=(*at, name), hint=_HINTS[algorithm]
+                    f"{name} belongs to algorithm = {wanted}, not {algorithm!r}",
+                    at=(*at, name),
+                    hint=_HINTS[algorithm],
                 )
         if algorithm == "concurrency":
             return Limit(float(_given(numbers.limit, "limit", at)), 1.0, POLL)
         if algorithm == "quota":
             if numbers.limit is None or numbers.period is None:
-                raise ConfigProblem("limit and period need each other", at=at, hint=f"period: {', '.join(PERIODS)}")
+                raise ConfigProblem(
+                    "limit and period need each other", at=at, hint=f"period: {', '.join(PERIODS)}"
+                )
             try:
                 return quota_limit(numbers.limit, numbers.period, zone_of(self.rule.time_zone))
             except UnknownZone as unknown:
@@ -126,7 +140,11 @@ class PolicyMaker:
                 raise ConfigProblem(str(unknown), at=(*self.at, "time_zone"), hint=hint) from None
         limit = _limit(numbers, at)
         if algorithm == "sliding_log" and limit.quota > MAX_LOG_UNITS:
-            raise ConfigProblem(f"a sliding log holds {MAX_LOG_UNITS} requests at most", at=at, hint='use "sliding_window"')
+            raise ConfigProblem(
+                f"a sliding log holds {MAX_LOG_UNITS} requests at most",
+                at=at,
+                hint='use "sliding_window"',
+            )
         return limit
 
 
@@ -156,7 +174,9 @@ def _limit(numbers: ClassConfig, at: Path) -> Limit:
     by_tokens = numbers.tokens is not None or numbers.refill is not None
     by_window = numbers.limit is not None or numbers.window is not None
     if by_tokens and by_window:
-        raise ConfigProblem("tokens and refill are one way to say it, limit and window another", at=at)
+        raise ConfigProblem(
+            "tokens and refill are one way to say it, limit and window another", at=at
+        )
     if by_window:
         if numbers.limit is None or numbers.window is None:
             raise ConfigProblem("limit and window need each other", at=at)
@@ -164,5 +184,7 @@ def _limit(numbers: ClassConfig, at: Path) -> Limit:
     if numbers.tokens is None or numbers.refill is None:
         if by_tokens or numbers.burst is not None:
             raise ConfigProblem("tokens and refill need each other", at=at)
-        raise ConfigProblem("says no limit", at=at, hint=("give a class, tokens and refill, or limit and window"))
+        raise ConfigProblem(
+            "says no limit", at=at, hint=("give a class, tokens and refill, or limit and window")
+        )
     return Limit.refilled(numbers.tokens, numbers.refill, numbers.burst or 0)

@@ -48,13 +48,19 @@ def policies(
             )
         default = maker.of_class(rule.class_, (*at, "class"))
     else:
-        name = ".".join(filter(None, (context.route, own))) or context.name.partition(".")[2] or "default"
+        name = (
+            ".".join(filter(None, (context.route, own)))
+            or context.name.partition(".")[2]
+            or "default"
+        )
         default = maker.policy(name, numbers, at)
     tiers = {tier: maker.of_class(name, (*at, "tiers", tier)) for tier, name in rule.tiers.items()}
     roles = {role: maker.of_class(name, (*at, "roles", role)) for role, name in rule.roles.items()}
     if rule.key_limits and (rule.key != "client" or rule.algorithm not in WINDOWED):
         hint = f'key = "client", and algorithm one of {", ".join(WINDOWED)}'
         raise ConfigProblem(
-            ("keys bring limits for clients, of so many requests within a time"), at=(*at, "key_limits"), hint=hint
+            ("keys bring limits for clients, of so many requests within a time"),
+            at=(*at, "key_limits"),
+            hint=hint,
         )
     return Policies(default, tiers, roles, KeyLimits(maker, classes) if rule.key_limits else None)

@@ -27,7 +27,9 @@ class Exemptions:
 
     def __call__(self, exchange: Exchange, identity: Identity | None) -> bool:
         if identity is not None and (
-            identity.client in self._clients or identity.tier in self._tiers or not self._roles.isdisjoint(identity.roles)
+            identity.client in self._clients
+            or identity.tier in self._tiers
+            or not self._roles.isdisjoint(identity.roles)
         ):
             return True
         return bool(self._networks) and exchange.client_ip in self._networks
@@ -69,7 +71,9 @@ class LimitRule:
         "who",
     )  # fmt: skip
 
-    def __init__(self, config: RuleConfig, policies: Policies, context: Context, tag: str | None) -> None:
+    def __init__(
+        self, config: RuleConfig, policies: Policies, context: Context, tag: str | None
+    ) -> None:
         self.algorithm = config.algorithm
         self.default = policies.default
         self.policies = policies.each()
@@ -93,7 +97,9 @@ class LimitRule:
     def _set_keys(self, config: RuleConfig) -> None:
         words = parts(config.key)
         self.who = "+".join(words)
-        self.body = frozenset(word.removeprefix("body:") for word in words if word.startswith("body:"))
+        self.body = frozenset(
+            word.removeprefix("body:") for word in words if word.startswith("body:")
+        )
         self.key: Key = reader(config.key, config.scope)
         if self._own is not None:
             self.key = self._own.reader(self.key, config.scope == "route")
@@ -138,7 +144,11 @@ class LimitRule:
         if self._exempt is not None and self._exempt(exchange, identity):
             return None
         if identity is not None:
-            if self._own is not None and identity.limit and (mine := self._own.of(identity.limit)) is not None:
+            if (
+                self._own is not None
+                and identity.limit
+                and (mine := self._own.of(identity.limit)) is not None
+            ):
                 return mine
             if self.tiers and (found := self.tiers.get(identity.tier)) is not None:
                 return found

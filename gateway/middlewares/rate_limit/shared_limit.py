@@ -32,11 +32,13 @@ class SharedLimit:
     Cluster."""
 
     __slots__ = (
-        "_algorithm", "_gateways", "_limit", "_one", "_part", "_period", "_prefix", "_suffix", "_terms", "_wall",
-        "leases", "ledger", "local",
+        "_algorithm", "_gateways", "_limit", "_one", "_part", "_period", "_prefix", "_suffix",
+        "_terms", "_wall", "leases", "ledger", "local",
     )  # fmt: skip
 
-    def __init__(self, config: RuleConfig, policy: Policy, context: Context, ledger: Ledger, tag: str | None) -> None:
+    def __init__(
+        self, config: RuleConfig, policy: Policy, context: Context, ledger: Ledger, tag: str | None
+    ) -> None:
         limit = policy.limit
         self.ledger = ledger
         self._algorithm = config.algorithm
@@ -51,7 +53,9 @@ class SharedLimit:
         self._one = (*self._terms, b"1", b"0", b"", b"") if limit.ends is None else ()
         self._period: tuple[float, bytes, bytes, object] = (NEVER, b"", b"", None)
         # Requests that the ledger does not see count here, beside what it has counted before.
-        self.local: Buckets = context.keep(("local", *policy.key), None, lambda: Buckets(config.algorithm, limit, context.clock))
+        self.local: Buckets = context.keep(
+            ("local", *policy.key), None, lambda: Buckets(config.algorithm, limit, context.clock)
+        )
         self.leases: Leases | None = None
         if config.mode == "leased":
             self.leases = context.keep(
@@ -82,7 +86,9 @@ class SharedLimit:
         own = (slot, _SLOT_SECONDS) if slot else self._ends(self._limit)
         return (*self._terms, b"%d" % cost, b"%d" % flag, *own)
 
-    def refund_terms(self, units: float, taking: Taking = _NO_TAKING, slot: bytes = b"") -> tuple[bytes, ...]:
+    def refund_terms(
+        self, units: float, taking: Taking = _NO_TAKING, slot: bytes = b""
+    ) -> tuple[bytes, ...]:
         """What the ledger is told to give units back that were taken at its time `taking.at`, or a
         slot."""
         if slot:
@@ -92,13 +98,20 @@ class SharedLimit:
             own = b"%.17g" % (taking.left if ends is None else ends(taking.at / 1e6)), b""
         return (*self._terms, b"%d" % units, b"%d" % taking.at, *own)
 
-    def settlement(self, key: Hashable, limit: Limit, cost: float, wanted: float) -> tuple[bytes, list[bytes]]:
+    def settlement(
+        self, key: Hashable, limit: Limit, cost: float, wanted: float
+    ) -> tuple[bytes, list[bytes]]:
         """The key and terms that a lease is settled with.
 
         Leases outlive a reload, so the limit is the one they are asked with, and costs may be
         fractions of a unit.
         """
-        terms = [*limit_terms(self._algorithm, limit), b"%.17g" % cost, b"%d" % wanted, *self._ends(limit)]
+        terms = [
+            *limit_terms(self._algorithm, limit),
+            b"%.17g" % cost,
+            b"%d" % wanted,
+            *self._ends(limit),
+        ]
         return self.key(key), terms
 
     # What is asked of the ledger for one bucket.

@@ -3,7 +3,7 @@
     too large                413 VAL_004, at once by Content-Length, else when the limit is passed
     wrong media type         415 VAL_006; likewise a coded or non-UTF-8 body that has to be read
     cannot be parsed         400 VAL_001, with line and column
-    does not fit its schema  422 with one entry per field: VAL_002 where all are missing, else VAL_003
+    does not fit its schema  422 with one entry per field: VAL_002 if all are missing, else VAL_003
 
 Bodies are read as JSON (application/json and anything +json) or as an urlencoded form. What readers
 differ about is refused: a name twice in one object, numbers of more digits than can be told apart.

@@ -23,9 +23,17 @@ def _marshmallow(value: str) -> None:
 class SchemaConfig:
     """Where a schema is."""
 
-    file: str = setting(default="", doc="a file with JSON Schema (draft 2020-12), relative to the pipeline's file")
-    schema: Mapping[str, Any] | None = setting(Map(), default=None, doc="the schema itself, as a table")
-    marshmallow: str = setting(default="", check=_marshmallow, doc='`"package.module:Class"`, a marshmallow schema of your own')
+    file: str = setting(
+        default="", doc="a file with JSON Schema (draft 2020-12), relative to the pipeline's file"
+    )
+    schema: Mapping[str, Any] | None = setting(
+        Map(), default=None, doc="the schema itself, as a table"
+    )
+    marshmallow: str = setting(
+        default="",
+        check=_marshmallow,
+        doc='`"package.module:Class"`, a marshmallow schema of your own',
+    )
     text: str | None = None
     """What `file` held when the configuration was read."""
 
@@ -41,7 +49,12 @@ class SchemaField(SubTable):
         super().__init__(SchemaConfig)
 
     def _deserialize(
-        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, partial: Any = None, **kwargs: Any
+        self,
+        value: Any,
+        attr: str | None,
+        data: Mapping[str, Any] | None,
+        partial: Any = None,
+        **kwargs: Any,
     ) -> Any:
         if value is False:
             return None
@@ -63,7 +76,11 @@ def _methods(value: tuple[str, ...]) -> None:
 
 
 def _all_match(pattern: str, words: tuple[str, ...], message: str) -> None:
-    wrong = {index: [message.format(word)] for index, word in enumerate(words) if not re.fullmatch(pattern, word)}
+    wrong = {
+        index: [message.format(word)]
+        for index, word in enumerate(words)
+        if not re.fullmatch(pattern, word)
+    }
     if wrong:
         raise ValidationError(wrong)
 
@@ -77,9 +94,13 @@ class ValidationConfig:
         default=None,
         doc="of a request; 1 MB with a schema, else 10 MB; `[server]`'s `max_body` holds too",
     )
-    max_depth: int = setting(Whole(least=1, most=200), default=64, doc="levels a JSON body with a schema may nest")
+    max_depth: int = setting(
+        Whole(least=1, most=200), default=64, doc="levels a JSON body with a schema may nest"
+    )
     max_members: int = setting(
-        Whole(least=1), default=250_000, doc="members that all arrays and objects of such a body may have together"
+        Whole(least=1),
+        default=250_000,
+        doc="members that all arrays and objects of such a body may have together",
     )
     content_types: tuple[str, ...] = setting(
         default=(),
@@ -91,18 +112,28 @@ class ValidationConfig:
         check=_methods,
         doc="whose requests must have a body as in `body`; others' are only limited in size",
     )
-    body_required: bool = setting(default=True, doc="whether they must have one; `false` judges only those that are there")
+    body_required: bool = setting(
+        default=True, doc="whether they must have one; `false` judges only those that are there"
+    )
     body: SchemaConfig | None = setting(
         SchemaField(),
         default=None,
         doc="of a JSON body or a form: `[validation.body]`; `false` in a route switches it off",
     )
     split: tuple[str, ...] = setting(
-        default=(), doc="parameters whose value is a list with commas (`ids=1,2`); others repeat (`ids=1&ids=2`)"
+        default=(),
+        doc=(
+            "parameters whose value is a list with commas (`ids=1,2`); others repeat "
+            "(`ids=1&ids=2`)"
+        ),
     )
     query: SchemaConfig | None = setting(
-        SchemaField(), default=None, doc="the schema of the query's parameters, as an object: `[validation.query]`; likewise"
+        SchemaField(),
+        default=None,
+        doc="the schema of the query's parameters, as an object: `[validation.query]`; likewise",
     )
     path: SchemaConfig | None = setting(
-        SchemaField(), default=None, doc="of a path template's variables, as an object: `[validation.path]`; likewise"
+        SchemaField(),
+        default=None,
+        doc="of a path template's variables, as an object: `[validation.path]`; likewise",
     )

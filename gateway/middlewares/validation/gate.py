@@ -16,7 +16,13 @@ from gateway.middlewares.validation.config import ValidationConfig
 from gateway.middlewares.validation.judge import Judge
 from gateway.middlewares.validation.messages import INVALID, MISSING, Entry, entry
 from gateway.middlewares.validation.parameters import Strings, parsed
-from gateway.middlewares.validation.reading import Bounds, Unreadable, form_fields, json_value, members_at_most
+from gateway.middlewares.validation.reading import (
+    Bounds,
+    Unreadable,
+    form_fields,
+    json_value,
+    members_at_most,
+)
 from gateway.middlewares.validation.schemas import Schema, compiled, is_missing
 
 _FORM = "application/x-www-form-urlencoded"
@@ -89,7 +95,10 @@ class Gate:
         most, length = self._most, body.length
         if length is not None and length > most:
             self._refuse(
-                exchange, Failure.BODY_TOO_LARGE, f"The request's body may have at most {most} bytes.", why=f"{length} bytes"
+                exchange,
+                Failure.BODY_TOO_LARGE,
+                f"The request's body may have at most {most} bytes.",
+                why=f"{length} bytes",
             )
         if body.limit is None or body.limit > most:
             body.limit = most
@@ -100,15 +109,24 @@ class Gate:
 
     def _parameters(self, exchange: Exchange) -> None:
         if self.path is not None:
-            self._check_strings("path", self.path, {name: [value] for name, value in exchange.params.items()}, exchange)
+            self._check_strings(
+                "path",
+                self.path,
+                {name: [value] for name, value in exchange.params.items()},
+                exchange,
+            )
         if self.query is not None:
             try:
                 strings = parsed(exchange.query)
             except ValueError:
-                self._refuse(exchange, Failure.MALFORMED, "The query is not made of parameters in UTF-8.")
+                self._refuse(
+                    exchange, Failure.MALFORMED, "The query is not made of parameters in UTF-8."
+                )
             self._check_strings("query", self.query, strings, exchange)
 
-    def _check_strings(self, part: str, schema: Schema, strings: Strings, exchange: Exchange) -> None:
+    def _check_strings(
+        self, part: str, schema: Schema, strings: Strings, exchange: Exchange
+    ) -> None:
         try:
             errors = schema.errors(schema.typed(strings))
         except UnicodeEncodeError:
@@ -136,11 +154,17 @@ class Gate:
         assert schema is not None
         try:
             if len(data) <= INLINE:
-                value = schema.typed(form_fields(data)) if is_form else json_value(data, self._bounds)
+                value = (
+                    schema.typed(form_fields(data)) if is_form else json_value(data, self._bounds)
+                )
                 members = members_at_most(data)
                 if schema.portable is None or schema.explains_at_once(members):
                     return schema.errors(value, members)
-                return [] if schema.is_valid(value) else await self._costly_errors(schema.portable, data, is_form)
+                return (
+                    []
+                    if schema.is_valid(value)
+                    else await self._costly_errors(schema.portable, data, is_form)
+                )
             if schema.portable is not None:
                 return await self._judge.errors(schema.portable, data, is_form, self._bounds)
             # A class of the operator's is Python, which lets others have their turn.
@@ -151,7 +175,9 @@ class Gate:
         except UnicodeEncodeError:
             self._refuse(exchange, Failure.MALFORMED, "The body is not UTF-8.")
 
-    async def _costly_errors(self, portable: dict[str, Any], data: bytes, is_form: bool) -> list[Entry]:
+    async def _costly_errors(
+        self, portable: dict[str, Any], data: bytes, is_form: bool
+    ) -> list[Entry]:
         """Return what is wrong with a body known to be wrong, as far as it is found in time."""
         try:
             return await self._judge.errors(portable, data, is_form, self._bounds, COSTLY_ERRORS)
@@ -174,22 +200,40 @@ class Gate:
         coding = _field(exchange, "Content-Encoding")
         if coding.lower() not in ("", "identity"):
             # RFC 9110 section 15.5.16: says which codings would have been understood.
-            self._unsupported(exchange, "Content-Encoding", coding, ((b"Accept-Encoding", b"identity"),))
+            self._unsupported(
+                exchange, "Content-Encoding", coding, ((b"Accept-Encoding", b"identity"),)
+            )
         return is_form
 
     def _no_body(self, exchange: Exchange) -> list[Entry]:
         return [entry((), MISSING, "a body is required")] if self._body_required else []
 
-    def _unsupported(self, exchange: Exchange, field: str, given: str, headers: tuple[Pair, ...]) -> NoReturn:
+    def _unsupported(
+        self, exchange: Exchange, field: str, given: str, headers: tuple[Pair, ...]
+    ) -> NoReturn:
         detail = f"This {field} is not supported." if given else f"The {field} is missing."
-        self._refuse(exchange, Failure.UNSUPPORTED_MEDIA_TYPE, detail, headers=headers, why=f"{field} {given[:100]!r}")
+        self._refuse(
+            exchange,
+            Failure.UNSUPPORTED_MEDIA_TYPE,
+            detail,
+            headers=headers,
+            why=f"{field} {given[:100]!r}",
+        )
 
     def _invalid(self, exchange: Exchange, part: str, errors: list[Entry]) -> NoReturn:
         failure = Failure.MISSING_FIELD if is_missing(errors) else Failure.INVALID_FIELD
         first = f"{part}: {errors[0]['field']!r} {errors[0]['message']}"
-        self._refuse(exchange, failure, f"The request's {part} is not as it must be.", errors=errors, why=first)
+        self._refuse(
+            exchange,
+            failure,
+            f"The request's {part} is not as it must be.",
+            errors=errors,
+            why=first,
+        )
 
-    def _refuse(self, exchange: Exchange, failure: Failure, detail: str, *, why: str = "", **more: Any) -> NoReturn:
+    def _refuse(
+        self, exchange: Exchange, failure: Failure, detail: str, *, why: str = "", **more: Any
+    ) -> NoReturn:
         if exchange.decisions is not None:
             exchange.decisions.append(Decision(self._name, "refused", why or detail))
         raise Failed(failure, detail, why=why, by=self._name, **more)

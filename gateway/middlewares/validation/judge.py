@@ -58,7 +58,12 @@ class Judge:
         return f"<Judge {len(self._waiting)} bodies wait>"
 
     async def errors(
-        self, schema: dict[str, Any], data: bytes, form: bool, bounds: Bounds, deadline: float = DEADLINE
+        self,
+        schema: dict[str, Any],
+        data: bytes,
+        form: bool,
+        bounds: Bounds,
+        deadline: float = DEADLINE,
     ) -> list[Entry]:
         """Return what is wrong with a body.
 
@@ -68,8 +73,17 @@ class Judge:
         """
         if len(self._waiting) >= MAX_WAITING or self._closed:
             headers = ((b"Retry-After", b"1"),)
-            raise Failed(Failure.OVERLOADED, headers=headers, why=f"{len(self._waiting)} bodies wait to be judged")
-        about = {"schema": schema["name"], "form": form, "depth": bounds.depth, "members": bounds.members}
+            raise Failed(
+                Failure.OVERLOADED,
+                headers=headers,
+                why=f"{len(self._waiting)} bodies wait to be judged",
+            )
+        about = {
+            "schema": schema["name"],
+            "form": form,
+            "depth": bounds.depth,
+            "members": bounds.members,
+        }
         case = _Case(about, schema, data, asyncio.get_running_loop().create_future(), deadline)
         self._waiting.append(case)
         self._next()
@@ -103,14 +117,22 @@ class Judge:
         environ = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         command = (sys.executable, "-m", _MODULE)
         try:
-            _, child = await loop.subprocess_exec(lambda: _Child(self), *command, stderr=asyncio.subprocess.DEVNULL, env=environ)
+            _, child = await loop.subprocess_exec(
+                lambda: _Child(self), *command, stderr=asyncio.subprocess.DEVNULL, env=environ
+            )
             await child.ready.wait()
             if child.exited.is_set():
                 raise OSError("it ended at once")
         except OSError as error:
             self._starting = None
             for case in self._waiting:
-                _fail(case, Failed(Failure.INTERNAL, why=f"cannot start the process that judges bodies: {error}"))
+                _fail(
+                    case,
+                    Failed(
+                        Failure.INTERNAL,
+                        why=f"cannot start the process that judges bodies: {error}",
+                    ),
+                )
             self._waiting.clear()
             return
         self._child, self._starting = child, None

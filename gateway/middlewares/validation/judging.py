@@ -9,7 +9,13 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from gateway.middlewares.validation.reading import Bounds, Unreadable, form_fields, json_value, members_at_most
+from gateway.middlewares.validation.reading import (
+    Bounds,
+    Unreadable,
+    form_fields,
+    json_value,
+    members_at_most,
+)
 from gateway.middlewares.validation.schemas import JsonSchema
 
 MEMORY = 1024**3

@@ -86,12 +86,17 @@ def entries_of(errors: Iterable[ValidationError], value: Any) -> Iterator[Entry]
             yield entry(path, INVALID, _message(name, kind))
 
 
-def _alternatives(path: list[str | int], branches: list[list[ValidationError]], value: Any) -> Iterator[Entry]:
+def _alternatives(
+    path: list[str | int], branches: list[list[ValidationError]], value: Any
+) -> Iterator[Entry]:
     """Yield the errors of the alternative that was meant.
 
     One of another type than the value's was not; if that leaves one, it was.
     """
-    wrong_type = [[error for error in branch if error.kind.name == "type" and error.instance_path == path] for branch in branches]
+    wrong_type = [
+        [error for error in branch if error.kind.name == "type" and error.instance_path == path]
+        for branch in branches
+    ]
     meant = [branch for branch, wrong in zip(branches, wrong_type, strict=True) if not wrong]
     if not meant:
         kinds: list[Any] = [error.kind for wrong in wrong_type for error in wrong]
@@ -120,7 +125,11 @@ def _shown(value: Any) -> str:
 
 def _of_options(kind: Any) -> str:
     shown = ", ".join(map(_shown, kind.options))
-    return f"must be one of {shown}" if len(shown) <= _LONGEST_MESSAGE // 2 else "is not one of the allowed values"
+    return (
+        f"must be one of {shown}"
+        if len(shown) <= _LONGEST_MESSAGE // 2
+        else "is not one of the allowed values"
+    )
 
 
 _MESSAGES: dict[str, Callable[[Any], str]] = {

@@ -33,7 +33,9 @@ def parsed(text: str) -> Strings:
     Raises ValueError where it is not UTF-8 or holds more than 10,000 parameters.
     """
     found: Strings = {}
-    for name, value in parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=_MOST_FIELDS):
+    for name, value in parse_qsl(
+        text, keep_blank_values=True, errors="strict", max_num_fields=_MOST_FIELDS
+    ):
         found.setdefault(name, []).append(value)
     return found
 
@@ -43,7 +45,9 @@ def untyped(strings: Strings) -> dict[str, Any]:
     return {name: values[0] if len(values) == 1 else values for name, values in strings.items()}
 
 
-def converter(documents: Documents, split: Collection[str] = ()) -> Callable[[Strings], dict[str, Any]]:
+def converter(
+    documents: Documents, split: Collection[str] = ()
+) -> Callable[[Strings], dict[str, Any]]:
     """Types parameters as the JSON Schema of their object declares its properties.
 
     split: names of those whose values are lists with commas.
@@ -59,8 +63,14 @@ def converter(documents: Documents, split: Collection[str] = ()) -> Callable[[St
                 patterns.append((re.compile(pattern), (below, base)))
             except re.error:
                 continue  # The schema's own dialect of patterns; such a parameter stays a string.
-        others += [(part[word], base) for word in ("additionalProperties", "unevaluatedProperties") if word in part]
-    known: dict[str, Convert] = {name: _convert(places, documents) for name, places in properties.items()}
+        others += [
+            (part[word], base)
+            for word in ("additionalProperties", "unevaluatedProperties")
+            if word in part
+        ]
+    known: dict[str, Convert] = {
+        name: _convert(places, documents) for name, places in properties.items()
+    }
     other = _convert(others, documents)
     by_pattern = [(pattern, _convert([place], documents)) for pattern, place in patterns]
 
@@ -100,7 +110,11 @@ def _wanted(places: list[Place], documents: Documents) -> _Wanted:
             found.types.update(_TYPE_OF.get(type(value), "") for value in values)
             for number, below in enumerate(part.get("prefixItems", ())):
                 found.first.setdefault(number, []).append((below, base))
-            found.items += [(part[word], base) for word in ("items", "contains") if isinstance(part.get(word), Mapping)]
+            found.items += [
+                (part[word], base)
+                for word in ("items", "contains")
+                if isinstance(part.get(word), Mapping)
+            ]
     return found
 
 

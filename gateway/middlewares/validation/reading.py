@@ -88,7 +88,9 @@ def _check_shape(data: bytes, bounds: Bounds) -> None:
     bare = _STRING.sub(b"", data)
     if members_at_most(bare) > bounds.members:
         detail = f"The body may have at most {bounds.members} members."
-        raise Unreadable(Failure.BODY_TOO_LARGE, detail, f"at least {members_at_most(bare) // 2} members")
+        raise Unreadable(
+            Failure.BODY_TOO_LARGE, detail, f"at least {members_at_most(bare) // 2} members"
+        )
     depth = deepest = 0
     for bracket in _BRACKETS.findall(bare):
         depth += 1 if bracket in b"[{" else -1
@@ -114,6 +116,11 @@ def _exact(data: bytes) -> Any:
 
 def _float(literal: str) -> float:
     value = float(literal)
-    if value.is_integer() and "e" not in literal and "E" not in literal and literal.partition(".")[2].strip("0"):
+    if (
+        value.is_integer()
+        and "e" not in literal
+        and "E" not in literal
+        and literal.partition(".")[2].strip("0")
+    ):
         raise ValueError(f"{literal} would count as {value}")
     return value

@@ -77,7 +77,9 @@ class Documents:
                 self._roots.setdefault(inner.partition("#")[0], schema)
             for word in ("$anchor", "$dynamicAnchor"):
                 if isinstance(schema.get(word), str):
-                    self._anchors.setdefault((inner.partition("#")[0], schema[word]), (schema, inner))
+                    self._anchors.setdefault(
+                        (inner.partition("#")[0], schema[word]), (schema, inner)
+                    )
             pending += [(below, inner) for below in below_of(schema)]
 
 

@@ -17,7 +17,14 @@ from marshmallow import fields
 
 from gateway.core.hooks import ConfigProblem
 from gateway.middlewares.validation.config import SchemaConfig
-from gateway.middlewares.validation.messages import INVALID, MISSING, Entry, entries_of, entry, one_each
+from gateway.middlewares.validation.messages import (
+    INVALID,
+    MISSING,
+    Entry,
+    entries_of,
+    entry,
+    one_each,
+)
 from gateway.middlewares.validation.parameters import Strings, converter, untyped
 from gateway.middlewares.validation.references import Documents, at_pointer, retrieve, with_nulls
 
@@ -53,15 +60,23 @@ class Schema(Protocol):
 class JsonSchema:
     """A JSON Schema, 2020-12 unless it says otherwise; formats are checked."""
 
-    def __init__(self, schema: Any, name: str, base: str | None = None, split: Collection[str] = ()) -> None:
+    def __init__(
+        self, schema: Any, name: str, base: str | None = None, split: Collection[str] = ()
+    ) -> None:
         schema = with_nulls(schema)
         self.name = name
-        self.typed: Callable[[Strings], dict[str, Any]] = converter(Documents(schema, base or ""), split)
+        self.typed: Callable[[Strings], dict[str, Any]] = converter(
+            Documents(schema, base or ""), split
+        )
         self.portable: dict[str, Any] | None = {"name": name, "rules": schema, "base": base}
         self._parts, self._branches = _measured(schema)
         self._endless = self._branches and _leads_back(schema)
         self._validator = jsonschema_rs.validator_for(
-            schema, validate_formats=True, retriever=retrieve, base_uri=base, pattern_options=PATTERNS
+            schema,
+            validate_formats=True,
+            retriever=retrieve,
+            base_uri=base,
+            pattern_options=PATTERNS,
         )
 
     def is_valid(self, value: Any) -> bool:
@@ -83,7 +98,9 @@ class JsonSchema:
         return []
 
 
-_BRANCHING = frozenset(("anyOf", "oneOf", "allOf", "not", "if", "contains", "dependentSchemas", "propertyNames"))
+_BRANCHING = frozenset(
+    ("anyOf", "oneOf", "allOf", "not", "if", "contains", "dependentSchemas", "propertyNames")
+)
 
 
 def _measured(schema: Any) -> tuple[int, bool]:
@@ -152,10 +169,15 @@ class MarshmallowSchema:
         self.name = name
         self._schema = schema
         known = schema.load_fields.items()
-        self._lists = {found.data_key or name for name, found in known if isinstance(found, fields.List)}
+        self._lists = {
+            found.data_key or name for name, found in known if isinstance(found, fields.List)
+        }
 
     def typed(self, strings: Strings) -> dict[str, Any]:
-        return {name: strings[name] if name in self._lists else value for name, value in untyped(strings).items()}
+        return {
+            name: strings[name] if name in self._lists else value
+            for name, value in untyped(strings).items()
+        }
 
     def is_valid(self, value: Any) -> bool:
         return not self._schema.validate(value)
@@ -197,7 +219,10 @@ def _node_below(node: Any, key: str | int) -> Any:
             return node.schema
         node = node.schema
     if isinstance(node, marshmallow.Schema):
-        return next((found for name, found in node.load_fields.items() if (found.data_key or name) == key), None)
+        return next(
+            (found for name, found in node.load_fields.items() if (found.data_key or name) == key),
+            None,
+        )
     return node.inner if isinstance(node, fields.List) else None
 
 
@@ -221,13 +246,22 @@ def compiled(config: SchemaConfig, at: str, directory: Path, split: Collection[s
     if config.marshmallow:
         return _marshmallow(config.marshmallow, (at, "marshmallow"))
     if config.schema is not None:
-        return _json_schema(config.schema, "the schema in the configuration", None, (at, "schema"), split, nested=True)
+        return _json_schema(
+            config.schema,
+            "the schema in the configuration",
+            None,
+            (at, "schema"),
+            split,
+            nested=True,
+        )
     path = directory / config.file
     try:
         text = path.read_bytes() if config.text is None else config.text
         schema = orjson.loads(text)
     except OSError as error:
-        raise ConfigProblem(f"cannot read {str(path)!r}: {error.strerror}", at=(at, "file")) from None
+        raise ConfigProblem(
+            f"cannot read {str(path)!r}: {error.strerror}", at=(at, "file")
+        ) from None
     except orjson.JSONDecodeError as error:
         message = f"{config.file}:{error.lineno}:{error.colno}: not JSON: {error.msg}"
         raise ConfigProblem(message, at=(at, "file")) from None
@@ -235,7 +269,13 @@ def compiled(config: SchemaConfig, at: str, directory: Path, split: Collection[s
 
 
 def _json_schema(
-    schema: Any, name: str, base: str | None, at: tuple[str, ...], split: Collection[str], *, nested: bool = False
+    schema: Any,
+    name: str,
+    base: str | None,
+    at: tuple[str, ...],
+    split: Collection[str],
+    *,
+    nested: bool = False,
 ) -> JsonSchema:
     """Compile a JSON Schema. Raises ConfigProblem.
 
@@ -247,7 +287,8 @@ def _json_schema(
         where = list(error.instance_path)
         place = "".join(f" at /{'/'.join(map(str, where))}" for _ in where[:1])
         raise ConfigProblem(
-            f"{name} is not a JSON Schema{place}: {error.message.splitlines()[0]}", at=(*at, *where) if nested else at
+            f"{name} is not a JSON Schema{place}: {error.message.splitlines()[0]}",
+            at=(*at, *where) if nested else at,
         ) from None
     except (TypeError, ValueError) as error:  # values that JSON does not have, a TOML date say
         raise ConfigProblem(f"{name} is not a JSON Schema: {error}", at=at) from None
@@ -264,7 +305,9 @@ def _marshmallow(named: str, at: tuple[str, str]) -> MarshmallowSchema:
         raise
     except Exception as error:
         # An operator's module may fail in any way while it is imported.
-        raise ConfigProblem(f"cannot load {named}: {type(error).__name__}: {error}", at=at) from None
+        raise ConfigProblem(
+            f"cannot load {named}: {type(error).__name__}: {error}", at=at
+        ) from None
 
 
 def is_missing(entries: Iterable[Entry]) -> bool:

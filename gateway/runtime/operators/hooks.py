@@ -30,7 +30,9 @@ def checked(name: str, made: object) -> Hooks:
         raise ConfigProblem(f"build must return Hooks, not {made!r}")
     for kind in ("finish", "release"):
         if inspect.iscoroutinefunction(getattr(made, kind)):
-            raise ConfigProblem(f"the {kind} hook must be a plain function: it runs when all is over")
+            raise ConfigProblem(
+                f"the {kind} hook must be a plain function: it runs when all is over"
+            )
     return Hooks(
         request=made.request and _answering(f"the request hook of {name}", made.request),
         response=made.response and _changing(f"the response hook of {name}", made.response),

@@ -23,4 +23,6 @@ def outdated(module: str) -> list[str]:
         if name == package or name.startswith(f"{package}.")
         if (file := getattr(loaded, "__file__", None)) is not None
     }
-    return sorted(file for file in files if stamp(Path(file)) != _first.setdefault(file, stamp(Path(file))))
+    return sorted(
+        file for file in files if stamp(Path(file)) != _first.setdefault(file, stamp(Path(file)))
+    )

@@ -75,7 +75,11 @@ class Http1Codec:
 
     def __repr__(self) -> str:
         state = (
-            "switched" if self.switched else "in a body" if self._payload is not None else f"{self.head_bytes} bytes of a head"
+            "switched"
+            if self.switched
+            else "in a body"
+            if self._payload is not None
+            else f"{self.head_bytes} bytes of a head"
         )
         return f"<Http1Codec {state}, {self.queued} queued>"
 
@@ -123,7 +127,8 @@ class Http1Codec:
         self.backlog = b""
 
     def tail(self) -> bytes:
-        """The bytes behind the request that asked for another protocol; they are that protocol's."""
+        """The bytes behind the request that asked for another protocol; they are that
+        protocol's."""
         tail, self.backlog = self.backlog, b""
         return tail
 
@@ -150,7 +155,8 @@ class Http1Codec:
             messages, upgraded, tail = parsing.feed_data(data)
         except HttpProcessingError as error:
             events: list[Event] = []
-            if payload is not None:  # The end of the body may have come in front of what is malformed.
+            # The end of the body may have come in front of what is malformed.
+            if payload is not None:
                 self._take(payload, events)
             return [*events, *self._refused(error)]
         events = []
@@ -180,7 +186,9 @@ class Http1Codec:
             self.head_bytes += len(data)
             self._before = (self._before + data)[-3:]
             if self.head_bytes > self._max_head:
-                return [Refused(Failed(Failure.HEADERS_TOO_LARGE, "The request's head is too large."))]
+                return [
+                    Refused(Failed(Failure.HEADERS_TOO_LARGE, "The request's head is too large."))
+                ]
         return self._fault(events) if parsing.fault is not None else events
 
     def _head(self, message: Any, payload: Any) -> Head:
@@ -235,6 +243,8 @@ class Http1Codec:
         why, self._parsing.fault = self._parsing.fault, None
         if why is not None:
             self._payload = None
-            failed = Failed(Failure.MALFORMED, "The request's body does not match its framing.", why=why)
+            failed = Failed(
+                Failure.MALFORMED, "The request's body does not match its framing.", why=why
+            )
             events.append(Reset(failed))
         return events

@@ -228,7 +228,15 @@ class Http1Connection(Http1Outlet):
             self._memo = {FRAMING: memo[FRAMING]} if varied and FRAMING in memo else {}
             self._snapshot_number = number
         exchange = self.admission.exchange(
-            method, target, headers, known, version, self.peer, self.scheme, perf_counter(), self._memo
+            method,
+            target,
+            headers,
+            known,
+            version,
+            self.peer,
+            self.scheme,
+            perf_counter(),
+            self._memo,
         )
         if body is not None:
             self.admission.attach_body(exchange, body, self._go_ahead)
@@ -293,7 +301,9 @@ class Http1Connection(Http1Outlet):
                 except OSError:  # The client has reset the connection meanwhile.
                     transport.abort()
 
-    def give_away(self, head: bytes, protocol: asyncio.Protocol) -> tuple[asyncio.Transport, bytes, bool]:
+    def give_away(
+        self, head: bytes, protocol: asyncio.Protocol
+    ) -> tuple[asyncio.Transport, bytes, bool]:
         transport = self.transport
         assert transport is not None
         if self._holds:
@@ -318,7 +328,11 @@ class Http1Connection(Http1Outlet):
     def awaiting_head(self) -> bool:
         """Return True if the next bytes belong to a new request's head: none is being handled or
         read to its end."""
-        return self._drive is None and self._incoming is None and not (self.given_away or self.linger_until)
+        return (
+            self._drive is None
+            and self._incoming is None
+            and not (self.given_away or self.linger_until)
+        )
 
     def close(self) -> None:
         """Close once everything written has been taken."""
@@ -375,7 +389,12 @@ class Http1Connection(Http1Outlet):
         if poll.poll(0):  # POLLERR or POLLHUP
             transport.abort()
             return
-        if exchange is not None and not exchange.written and not self._probed and exchange.version >= _HTTP_11:
+        if (
+            exchange is not None
+            and not exchange.written
+            and not self._probed
+            and exchange.version >= _HTTP_11
+        ):
             self._probed = True
             transport.write(CONTINUE)
         asyncio.get_running_loop().call_later(GRACE, self._look_for_client)

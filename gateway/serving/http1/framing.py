@@ -20,7 +20,9 @@ LONGEST_BODY = 2**63 - 1
 """Bytes. What a signed 64-bit reader can count (RFC 9112 section 6.3: a recipient must anticipate
 overflow)."""
 
-NAMED_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE", "PRI"))
+NAMED_METHODS = frozenset(
+    ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE", "PRI")
+)
 
 _LENGTH = re.compile(rb"[0-9]{1,19}")
 _REG_NAME = re.compile(r"(?:[a-z0-9._~!$&'()*+;=-]|%[0-9a-f]{2})+", re.IGNORECASE)
@@ -51,11 +53,13 @@ def check_fields(version: tuple[int, int], raw_headers: Sequence[Pair]) -> str |
         if not key:
             continue
         if key == b"host":
-            if host is not None:  # RFC 9112 section 3.2: more than one line is 400, even when they agree.
+            # RFC 9112 section 3.2: more than one line is 400, even when they agree.
+            if host is not None:
                 raise Failed(Failure.MALFORMED, "There is more than one Host field.")
             host = value
         elif key == b"content-length":
-            if length is not None:  # RFC 9112 section 6.3 rule 5 lets equal ones pass; RFC 9110 section 8.6 lets us refuse.
+            # RFC 9112 section 6.3 rule 5 lets equal ones pass; RFC 9110 section 8.6 lets us refuse.
+            if length is not None:
                 raise Failed(Failure.MALFORMED, "There is more than one Content-Length field.")
             length = value
         elif key == b"transfer-encoding":
@@ -120,7 +124,9 @@ def authority(value: str, complaint: str) -> str:
     return host.lower()
 
 
-_HOSTS = Memo(lambda value: authority(value.decode("latin-1"), "The Host field is not a host."), longest=256)
+_HOSTS = Memo(
+    lambda value: authority(value.decode("latin-1"), "The Host field is not a host."), longest=256
+)
 """The host in a Host field's value, remembered for sound values."""
 
 

@@ -66,7 +66,11 @@ class Http1Outlet(asyncio.Protocol):
 
     def send(self, exchange: Exchange, reply: Reply) -> None:
         # What is left of a request's body must not be taken for the next request.
-        close = self.last or self._server.draining or (exchange.body is not None and not exchange.body.received)
+        close = (
+            self.last
+            or self._server.draining
+            or (exchange.body is not None and not exchange.body.received)
+        )
         data = complete(exchange, reply, close)
         exchange.written = True
         self.last = close
@@ -74,7 +78,11 @@ class Http1Outlet(asyncio.Protocol):
             self.transport.write(data)
 
     def begin(self, exchange: Exchange, reply: Reply) -> None:
-        close = self.last or self._server.draining or (exchange.body is not None and not exchange.body.received)
+        close = (
+            self.last
+            or self._server.draining
+            or (exchange.body is not None and not exchange.body.received)
+        )
         head, self._chunked, close = stream_head(exchange, reply, close)
         exchange.written = True
         self.last = close

@@ -79,15 +79,21 @@ class Limits:
         if "Too many headers" in why:
             return Failed(Failure.HEADERS_TOO_LARGE, "There are too many header fields.", why=why)
         if "Invalid HTTP version" in why:
-            return Failed(Failure.VERSION_NOT_SUPPORTED, "The gateway speaks HTTP/1.0 and HTTP/1.1.", why=why)
+            return Failed(
+                Failure.VERSION_NOT_SUPPORTED, "The gateway speaks HTTP/1.0 and HTTP/1.1.", why=why
+            )
         if isinstance(error, InvalidURLError) and (byte := _raw_byte(why)) is not None:
-            detail = f"The request target holds the byte 0x{byte:02X}, which has to be percent-encoded: %{byte:02X}."
+            detail = (
+                f"The request target holds the byte 0x{byte:02X}, which has to be "
+                f"percent-encoded: %{byte:02X}."
+            )
             return Failed(Failure.MALFORMED, detail, why=why)
         return Failed(Failure.MALFORMED, "The request is not valid HTTP/1.1.", why=why)
 
 
 def _raw_byte(message: str) -> int | None:
-    """The first byte of a target that none may hold (RFC 3986 section 2), from the line that the parser shows."""
+    """The first byte of a target that none may hold (RFC 3986 section 2), from the line that the
+    parser shows."""
     shown = _SHOWN.search(message)
     if shown is None:
         return None
@@ -147,7 +153,9 @@ class Parsing:
         self._limits = limits
         self._loop = loop
         self._payload: StreamReader = EMPTY_PAYLOAD
-        self._since: bytes | None = b""  # What was fed since the last place between two requests, where that is known.
+        self._since: bytes | None = (
+            b""  # What was fed since the last place between two requests, where that is known.
+        )
         self._in_body = self._odd = self._closing = self.broken = False
         self._held = b""
         self._renamed = ""
@@ -177,7 +185,8 @@ class Parsing:
         self.broken = self._odd = True
 
     def decline(self) -> None:
-        """The upgrade that the last request asked for has not taken place: HTTP goes on behind it."""
+        """The upgrade that the last request asked for has not taken place: HTTP goes on behind
+        it."""
         self._inner.set_upgraded(False)
 
     def feed_data(self, data: bytes) -> Parsed:
@@ -192,7 +201,12 @@ class Parsing:
         if messages:
             message, payload = messages[-1]
             self._payload = payload
-            if payload is EMPTY_PAYLOAD and data[-4:] == _END and not message.should_close and not message.upgrade:
+            if (
+                payload is EMPTY_PAYLOAD
+                and data[-4:] == _END
+                and not message.should_close
+                and not message.upgrade
+            ):
                 self._since = b""
                 return result
             return self._look(message, data, result)
@@ -213,7 +227,9 @@ class Parsing:
         self._since = None
         if result[1]:
             if payload is EMPTY_PAYLOAD:
-                self._since = b""  # Should the other protocol be declined, HTTP goes on behind this head.
+                self._since = (
+                    b""  # Should the other protocol be declined, HTTP goes on behind this head.
+                )
             return result
         if message.upgrade:
             if payload is EMPTY_PAYLOAD and since is not None:
@@ -257,7 +273,11 @@ class Parsing:
             return self._recover(data, error)
         if self._renamed and result[0]:
             message, payload = result[0][0]
-            result = ((message._replace(method=self._renamed), payload), *result[0][1:]), result[1], result[2]
+            result = (
+                ((message._replace(method=self._renamed), payload), *result[0][1:]),
+                result[1],
+                result[2],
+            )
             self._renamed, self._odd = "", False
             message, self._payload = result[0][-1]
             return self._look(message, data, result)
@@ -298,7 +318,9 @@ class Parsing:
             raw = line if last else line + b"\n"
             shown = raw
             if not head.strip(b"\r\n") and not self._in_body:
-                if last and _BEGUN.fullmatch(raw):  # A method without its end: not shown to a parser that may not know it.
+                if last and _BEGUN.fullmatch(
+                    raw
+                ):  # A method without its end: not shown to a parser that may not know it.
                     self._held, self._odd = raw, True
                     return messages, False, b""
                 shown = self._rename(raw)

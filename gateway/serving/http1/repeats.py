@@ -22,11 +22,14 @@ from multidict import CIMultiDict, CIMultiDictProxy, MultiMapping, istr
 from gateway.core.headers import PLAIN_FIELD, Pair
 from gateway.serving.codec import Head
 
-_LINE = re.compile(rb"(GET|HEAD|POST|PUT|PATCH|DELETE) (/[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*) HTTP/1\.1")
+_LINE = re.compile(
+    rb"(GET|HEAD|POST|PUT|PATCH|DELETE) (/[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*) HTTP/1\.1"
+)
 """RFC 3986's characters only: what the parser makes of others is for the parser to say. A message's
 length depends on its fields alone for all these methods (RFC 9112 section 6.3)."""
 _HEEDED = frozenset(
-    b"connection proxy-connection keep-alive upgrade te trailer transfer-encoding content-length content-encoding expect host "
+    b"connection proxy-connection keep-alive upgrade te trailer transfer-encoding content-length "
+    b"content-encoding expect host "
     b"sec-websocket-key1 http2-settings".split()
 )
 """Names that decide how a message is read, where it ends, or what becomes of its connection."""
@@ -97,7 +100,21 @@ class Repeat:
         self.used = True
         body = data[-length:] if length else None
         method, target = match[1].decode(), match[2].decode()
-        return _new(Head, (method, target, self.headers, self.raw_headers, _HTTP_11, False, body, False, False, False))
+        return _new(
+            Head,
+            (
+                method,
+                target,
+                self.headers,
+                self.raw_headers,
+                _HTTP_11,
+                False,
+                body,
+                False,
+                False,
+                False,
+            ),
+        )
 
     def varied(self, data: bytes) -> Head | None:
         """The same for one with other values, which it is then that the next request is held
@@ -129,12 +146,26 @@ class Repeat:
             raw[place] = (name, value)
         if len(data) != end + length:
             return None
-        self._section, self._lines, self._fields, self._length = data[start:end], lines, fields, length
+        self._section, self._lines, self._fields, self._length = (
+            data[start:end],
+            lines,
+            fields,
+            length,
+        )
         self.raw_headers = raw
         self.headers = CIMultiDictProxy(CIMultiDict(fields))
         self.used = True
         body = data[end:] if length else None
-        return Head(match[1].decode(), match[2].decode(), self.headers, raw, _HTTP_11, False, body, varied=True)
+        return Head(
+            match[1].decode(),
+            match[2].decode(),
+            self.headers,
+            raw,
+            _HTTP_11,
+            False,
+            body,
+            varied=True,
+        )
 
 
 def repeatable(data: bytes, head: Head, longest: int) -> Repeat | None:

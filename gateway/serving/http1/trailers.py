@@ -20,7 +20,8 @@ _SIZE = re.compile(rb"([0-9a-fA-F]{1,15})[ \t]*(?:;.*)?")
 
 
 class TrailerReader:
-    """Follows the chunks of one body. `fields`: what stands behind them, once the body is complete."""
+    """Follows the chunks of one body. `fields`: what stands behind them, once the body is
+    complete."""
 
     __slots__ = ("_held", "_in_fields", "_odd", "_skip", "fields")
 
@@ -55,7 +56,11 @@ class TrailerReader:
             if not line:
                 return True
             plain = PLAIN_FIELD.fullmatch(line)
-            if plain is not None and lower(plain[1]) not in NOT_TRAILERS and len(self.fields) < FIELDS_MAX:
+            if (
+                plain is not None
+                and lower(plain[1]) not in NOT_TRAILERS
+                and len(self.fields) < FIELDS_MAX
+            ):
                 self.fields.append((plain[1], plain[2]))
             return False
         size = _SIZE.fullmatch(line)
@@ -75,7 +80,9 @@ def body_start(before: bytes, data: bytes) -> int:
     before: the last bytes of the same head that came earlier.
     """
     if not before:
-        lead = len(data) - len(data.lstrip(b"\r\n"))  # Empty lines before a request line (RFC 9112 section 2.2).
+        lead = len(data) - len(
+            data.lstrip(b"\r\n")
+        )  # Empty lines before a request line (RFC 9112 section 2.2).
         place = data.find(END, lead)
         return place + 4 if place >= 0 else -1
     place = (before + data).find(END)

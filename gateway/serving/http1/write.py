@@ -15,7 +15,9 @@ from wsgiref.handlers import format_date_time
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.headers import NOT_TRAILERS, Pair, check_field, lower, takes_trailers
 
-STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+STATUS_LINES = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
+}
 
 CHUNKED = b"Transfer-Encoding: chunked\r\n"
 
@@ -37,7 +39,11 @@ def stream_head(exchange: Exchange, reply: Reply, close: bool) -> tuple[bytes, b
     """The head of a reply whose body is still arriving; whether that goes out in chunks, and
     whether the connection ends it."""
     if reply.length is not None:
-        return make_head(exchange, reply, b"Content-Length: %d\r\n" % reply.length, close), False, close
+        return (
+            make_head(exchange, reply, b"Content-Length: %d\r\n" % reply.length, close),
+            False,
+            close,
+        )
     if exchange.version >= (1, 1):
         return make_head(exchange, reply, CHUNKED, close), True, close
     # RFC 9112 section 6.3: to HTTP/1.0 the end of the connection ends it.
@@ -108,7 +114,9 @@ def make_head(exchange: Exchange, reply: Reply, framing: bytes, close: bool) -> 
         parts.append(b"Connection: close\r\n")
     elif exchange.version != _HTTP_11:
         parts.append(b"Connection: keep-alive\r\n")
-    parts.append(f"Via: {reply.version} gateway\r\nX-Request-ID: {exchange.request_id}\r\n\r\n".encode())
+    parts.append(
+        f"Via: {reply.version} gateway\r\nX-Request-ID: {exchange.request_id}\r\n\r\n".encode()
+    )
     return b"".join(parts)
 
 

@@ -55,7 +55,9 @@ class Acceptor:
 
     async def start(self, host: str, port: int, backlog: int) -> int:
         """Listens; returns the port. Raises OSError."""
-        infos = await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        infos = await self._loop.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
         try:
             for family, kind, protocol, _, address in dict.fromkeys(infos):
                 made = socket.socket(family, kind, protocol)
@@ -127,7 +129,9 @@ class Acceptor:
                 peer = await self._preamble(accepted, peer)
         except (Malformed, OSError) as error:  # TimeoutError is one
             listener.count_refused("proxy_protocol")
-            log.info("a connection from %s was refused: %s", peer, error or "its preamble took too long")
+            log.info(
+                "a connection from %s was refused: %s", peer, error or "its preamble took too long"
+            )
             accepted.close()
         except BaseException:
             accepted.close()

@@ -51,7 +51,9 @@ class Deadlines:
         for connection in connections:
             if 0.0 < connection.head_since < slowest and connection.awaiting_head:
                 self._count("header_timeout")
-                failed = Failed(Failure.REQUEST_TIMEOUT, "The request's head took too long to arrive.")
+                failed = Failed(
+                    Failure.REQUEST_TIMEOUT, "The request's head took too long to arrive."
+                )
                 connection.refuse(failed, linger=False)
             elif 0.0 < connection.idle_since < longest or 0.0 < connection.linger_until < now:
                 connection.close()
@@ -69,13 +71,21 @@ class Deadlines:
                 self._look_at_unsent(connection, transport, left, now, unsent)
         self._unsent = unsent
 
-    def _look_at_body(self, connection: Http1Connection, arrived: int, now: float, marks: dict[Http1Connection, Mark]) -> None:
+    def _look_at_body(
+        self,
+        connection: Http1Connection,
+        arrived: int,
+        now: float,
+        marks: dict[Http1Connection, Mark],
+    ) -> None:
         since, mark = self._bodies.get(connection, (now, arrived))
         if arrived - mark >= PROGRESS or arrived < mark:  # Fewer: it is another request's.
             since, mark = now, arrived
         elif now - since > self._body:
             self._count("body_timeout")
-            connection.give_up_body(Failed(Failure.REQUEST_TIMEOUT, "The request's body took too long to arrive."))
+            connection.give_up_body(
+                Failed(Failure.REQUEST_TIMEOUT, "The request's body took too long to arrive.")
+            )
             return
         marks[connection] = since, mark
 

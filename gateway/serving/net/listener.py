@@ -72,7 +72,9 @@ class Listener:
         began with."""
         snapshot = self.runtime.snapshot
         config = self._config = snapshot.loaded.gateway.server
-        self.admission = Admission(config, uppercase_methods=snapshot.loaded.gateway.routing.uppercase_methods)
+        self.admission = Admission(
+            config, uppercase_methods=snapshot.loaded.gateway.routing.uppercase_methods
+        )
         if self.tls is not None or not self._started:
             # Without a table any more, those who come are still met with the last: https never
             # turns into http under way, nor http into https.
@@ -121,7 +123,9 @@ class Listener:
                 break
             await asyncio.sleep(0.02)
         if self.busy:
-            log.warning("%d request(s) did not finish within %g s and were ended", self.busy, timeout)
+            log.warning(
+                "%d request(s) did not finish within %g s and were ended", self.busy, timeout
+            )
         for tls in (*self._shaking, *self._closing):
             tls.give_up("the gateway stops")
         for connection in tuple(self.connections):
@@ -160,9 +164,17 @@ class Listener:
         """Why a connection from `peer` is one too many, if it is. more: how many of them are not
         counted yet."""
         config = self._config
-        if config.max_connections and len(self.connections) + len(self._shaking) + more > config.max_connections:
+        if (
+            config.max_connections
+            and len(self.connections) + len(self._shaking) + more > config.max_connections
+        ):
             self.count_refused("max_connections")
-            return Failed(Failure.OVERLOADED, "There are too many connections.", headers=_SOON, why="max_connections")
+            return Failed(
+                Failure.OVERLOADED,
+                "There are too many connections.",
+                headers=_SOON,
+                why="max_connections",
+            )
         most = config.max_connections_per_ip
         if most and self._by_address.get(peer, 0) + more > most and not self.admission.trusts(peer):
             self.count_refused("max_connections_per_ip")
@@ -211,7 +223,9 @@ class Listener:
 
     def spoke_http(self, tls: TlsTransport) -> bytes:
         self.unsecured(tls, "it speaks http")
-        exchange, reply = self.refuse(tls.peer, Failed(Failure.MALFORMED, "This address speaks TLS: use https."))
+        exchange, reply = self.refuse(
+            tls.peer, Failed(Failure.MALFORMED, "This address speaks TLS: use https.")
+        )
         return complete(exchange, reply, True)
 
     def remember(self, tls: TlsTransport) -> None:
@@ -234,7 +248,11 @@ class Listener:
 
     def _sweep(self) -> None:
         self.now = self._loop.time()
-        for tls in [one for one in (*self._shaking, *self._closing) if one.expired(self.now, self.header_timeout)]:
+        for tls in [
+            one
+            for one in (*self._shaking, *self._closing)
+            if one.expired(self.now, self.header_timeout)
+        ]:
             tls.give_up("the handshake took too long")
         self._deadlines.sweep(tuple(self.connections), self.now)
         self._telemetry.connections.set((self.name,), len(self.connections))

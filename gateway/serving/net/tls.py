@@ -121,7 +121,9 @@ class TlsTransport(asyncio.Protocol, asyncio.Transport):
         before, self.state = self.state, State.CLOSED
         self._owner.forget(self)
         if before is State.SHAKING:
-            self._owner.unsecured(self, f"the client left: {exc}" if exc else "the client left within its handshake")
+            self._owner.unsecured(
+                self, f"the client left: {exc}" if exc else "the client left within its handshake"
+            )
         protocol, self._protocol = self._protocol, None
         if protocol is not None:
             protocol.connection_lost(exc)

@@ -24,10 +24,13 @@ local fields, ids = KEYS[1], KEYS[2]
 for i = 3, #ARGV, 4 do
   local was = redis.call('HGET', fields, ARGV[i + 1]) or ''
   if was ~= ARGV[i + 2] then return {-1, was} end
-  if was == '' and ids ~= fields and redis.call('HEXISTS', ids, ARGV[i]) == 1 then return {-2, ''} end
+  if was == '' and ids ~= fields and redis.call('HEXISTS', ids, ARGV[i]) == 1 then
+    return {-2, ''}
+  end
 end
 for i = 3, #ARGV, 4 do
-  if ARGV[i + 3] == '' then redis.call('HDEL', fields, ARGV[i + 1]) else redis.call('HSET', fields, ARGV[i + 1], ARGV[i + 3]) end
+  if ARGV[i + 3] == '' then redis.call('HDEL', fields, ARGV[i + 1])
+  else redis.call('HSET', fields, ARGV[i + 1], ARGV[i + 3]) end
   if ids ~= fields then redis.call('HSET', ids, ARGV[i], ARGV[i + 1]) end
 end
 local version = redis.call('INCR', KEYS[3])
@@ -51,19 +54,27 @@ class ClientError(Exception):
 def connected(url: StoreUrl) -> Iterator[Any]:
     """A client of the store. Raises ClientError for every failure of Redis within."""
     client: Any = None
-    secrets = {"username": url.user or None, "password": url.password or None}
-    times = {"socket_timeout": TIMEOUT, "socket_connect_timeout": TIMEOUT}
-    once = {"retry": Retry(NoBackoff(), 0)}
+    secrets: dict[str, Any] = {"username": url.user or None, "password": url.password or None}
+    times: dict[str, Any] = {"socket_timeout": TIMEOUT, "socket_connect_timeout": TIMEOUT}
+    once: dict[str, Any] = {"retry": Retry(NoBackoff(), 0)}
     try:
         host, port = url.hosts[0]
         if url.scheme == "redis+cluster":
             nodes = [ClusterNode(*one) for one in url.hosts]  # type: ignore[no-untyped-call]
-            client = RedisCluster(startup_nodes=nodes, **secrets, **times)  # type: ignore[arg-type]
+            client = RedisCluster(startup_nodes=nodes, **secrets, **times)
         elif url.scheme == "redis+sentinel":
             sentinels: Any = Sentinel(list(url.hosts), sentinel_kwargs=times)  # type: ignore[no-untyped-call]
             client = sentinels.master_for(url.service, db=url.database, **secrets, **times, **once)
         else:
-            client = Redis(host=host, port=port, db=url.database, ssl=url.scheme == "rediss", **secrets, **times, **once)  # type: ignore[arg-type]
+            client = Redis(
+                host=host,
+                port=port,
+                db=url.database,
+                ssl=url.scheme == "rediss",
+                **secrets,
+                **times,
+                **once,
+            )
         yield client
     except (OSError, RedisError, RedisClusterException) as error:  # The last is none of the second.
         raise ClientError(f"{url} cannot be used: {error}") from None
@@ -73,7 +84,11 @@ def connected(url: StoreUrl) -> Iterator[Any]:
 
 
 def change(
-    client: Any, keys: Sequence[str], channel: str, message: str, fields: Sequence[tuple[str, str, str, str]]
+    client: Any,
+    keys: Sequence[str],
+    channel: str,
+    message: str,
+    fields: Sequence[tuple[str, str, str, str]],
 ) -> tuple[int, str]:
     """Run CHANGE; `fields` are (ID, field, value, new value)."""
     flat = [word for field in fields for word in field]

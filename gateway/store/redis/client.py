@@ -70,7 +70,14 @@ class RedisClient:
     name: its URL without secrets. deadline: seconds that an answer may take. closed: for good.
     """
 
-    def __init__(self, url: StoreUrl, deadline: float, clock: Clock, telemetry: Telemetry, purpose: Purpose = LOOK_UPS) -> None:
+    def __init__(
+        self,
+        url: StoreUrl,
+        deadline: float,
+        clock: Clock,
+        telemetry: Telemetry,
+        purpose: Purpose = LOOK_UPS,
+    ) -> None:
         self.url = url
         self.name = str(url)
         self.deadline = deadline
@@ -228,7 +235,9 @@ class RedisClient:
 
         assert self._refreshing is not None
         self._refreshing.add_done_callback(known)
-        asyncio.get_running_loop().call_later(FIRST, fail, command, "the cluster was not found in time")
+        asyncio.get_running_loop().call_later(
+            FIRST, fail, command, "the cluster was not found in time"
+        )
 
     def _redirect(self, command: Command, word: str, rest: str) -> None:
         """Follow a Cluster to another server (Redis Cluster specification, "Redirection and

@@ -40,7 +40,9 @@ class Command(Wait[Any]):
 
     __slots__ = ("key", "script", "tries", "words")
 
-    def __init__(self, words: tuple[bytes, ...], key: bytes = b"", script: Script | None = None) -> None:
+    def __init__(
+        self, words: tuple[bytes, ...], key: bytes = b"", script: Script | None = None
+    ) -> None:
         super().__init__()
         self.words = words
         self.key = key

@@ -69,12 +69,17 @@ class Feed:
         self._pause, _ = AGAIN
         channel = self._channel.decode()
         self._comparing = Supervised("store_feed", self._compare, every=EVERY, of=channel)
-        self._listening = Supervised("store_subscription", self._subscribe, every=EVERY, of=channel, jitter=0.5)
+        self._listening = Supervised(
+            "store_subscription", self._subscribe, every=EVERY, of=channel, jitter=0.5
+        )
         self._comparing.start()
         self._listening.start()
 
     def __repr__(self) -> str:
-        return f"<Feed {self._channel.decode()} version {self.version}{'' if self.subscribed else ', not subscribed'}>"
+        return (
+            f"<Feed {self._channel.decode()} version "
+            f"{self.version}{'' if self.subscribed else ', not subscribed'}>"
+        )
 
     @property
     def confirmed(self) -> bool:
@@ -145,14 +150,26 @@ class Feed:
         why = "the connection was lost"
         try:
             await self._listen()
-        except (OSError, TimeoutError, RedisError, StoreDown, ValueError, hiredis.HiredisError) as error:
+        except (
+            OSError,
+            TimeoutError,
+            RedisError,
+            StoreDown,
+            ValueError,
+            hiredis.HiredisError,
+        ) as error:
             why = str(error) or type(error).__name__
         if self.subscribed:
             self._pause = first
             if self.version is not None:
                 # The server may come back without its data, and count up to the same version again.
                 self.version = -1
-            log.warning("%s is not pushed at the moment (%s): asked for every %.0f s", self._channel.decode(), why, EVERY)
+            log.warning(
+                "%s is not pushed at the moment (%s): asked for every %.0f s",
+                self._channel.decode(),
+                why,
+                EVERY,
+            )
         self.subscribed = False
         pause, self._pause = self._pause, min(longest, 2 * self._pause)
         return pause

@@ -80,7 +80,9 @@ class Link:
         self._first: asyncio.Task[None] | None = None
         self._since = 0.0
         self._pause, longest = AGAIN
-        self._search = Supervised("store_link", self._try_again, every=longest, of=label, jitter=0.5)
+        self._search = Supervised(
+            "store_link", self._try_again, every=longest, of=label, jitter=0.5
+        )
 
     def __repr__(self) -> str:
         return f"<Link {self.label} {'up' if self.up else 'down'} {self.connection}>"
@@ -169,7 +171,10 @@ class Link:
             async with asyncio.timeout(seconds):
                 host, port = await self.resolve()
                 _, connection = await asyncio.get_running_loop().create_connection(
-                    lambda: Connection(seconds, self._answered, self._on_late, self._on_lost), host, port, ssl=owner.tls
+                    lambda: Connection(seconds, self._answered, self._on_late, self._on_lost),
+                    host,
+                    port,
+                    ssl=owner.tls,
                 )
                 for words in owner.greeting:
                     await self._asked(connection, words)
@@ -180,7 +185,11 @@ class Link:
             if connection is not None:
                 connection.close()
             if isinstance(error, TimeoutError):
-                what = ("TLS handshake (does the port speak TLS?)") if owner.tls and connection is None else "answer"
+                what = (
+                    ("TLS handshake (does the port speak TLS?)")
+                    if owner.tls and connection is None
+                    else "answer"
+                )
                 raise TimeoutError(f"no {what} within {seconds:g} s") from None
             raise
         return connection

@@ -29,7 +29,8 @@ async def server_of(url: StoreUrl) -> Address:
         return url.hosts[0]
     sentinels = Sentinel(  # type: ignore[no-untyped-call]
         list(url.hosts),
-        sentinel_kwargs=dict.fromkeys(("socket_timeout", "socket_connect_timeout"), CONNECT / 4) | {"retry": NO_RETRY},
+        sentinel_kwargs=dict.fromkeys(("socket_timeout", "socket_connect_timeout"), CONNECT / 4)
+        | {"retry": NO_RETRY},
     )
     try:
         host, port = await sentinels.discover_master(url.service)
@@ -66,7 +67,9 @@ def _ranges(answer: Any, host: str) -> list[tuple[int, int, Address]]:
     """The answer to CLUSTER SLOTS: {(first, last): {"primary": (host, port)}} from redis-py, or
     Redis' lists."""
     if isinstance(answer, dict):
-        return [(first, last, _place(found["primary"], host)) for (first, last), found in answer.items()]
+        return [
+            (first, last, _place(found["primary"], host)) for (first, last), found in answer.items()
+        ]
     return [(int(one[0]), int(one[1]), _place(one[2], host)) for one in answer]
 
 

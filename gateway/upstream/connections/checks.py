@@ -54,14 +54,23 @@ async def check(transport: Transport, endpoint: Endpoint, health: HealthConfig) 
     fields = {"Host": health.host or endpoint.authority, "User-Agent": "gateway-health"}
     fields |= {name.title(): value for name, value in health.headers.items()}
     fields["Connection"] = "close"
-    lines = [f"GET {endpoint.path}{health.path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
+    lines = [
+        f"GET {endpoint.path}{health.path} HTTP/1.1",
+        *(f"{name}: {value}" for name, value in fields.items()),
+    ]
     answer = Answer()
     try:
         head = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
         connection.start(head, answer, TimeoutsConfig(read=health.timeout, write=health.timeout))
         reply = await answer
-        if health.body and reply.status in health.status and not await contains(reply, health.body.encode()):
-            raise Failed(Failure.BAD_RESPONSE, why=f"{health.path} answered without {health.body!r}")
+        if (
+            health.body
+            and reply.status in health.status
+            and not await contains(reply, health.body.encode())
+        ):
+            raise Failed(
+                Failure.BAD_RESPONSE, why=f"{health.path} answered without {health.body!r}"
+            )
         return reply.status
     finally:
         connection.give_up()

@@ -23,7 +23,9 @@ Opener = Callable[[Callable[[], asyncio.Protocol], Endpoint], Awaitable[object]]
 """Opens a socket to an endpoint for the protocol that the factory makes; raises OSError. Injected
 in tests."""
 
-EXHAUSTED = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL))
+EXHAUSTED = frozenset(
+    (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL)
+)
 """Errors that say what this machine has run out of, not what is wrong with the endpoint."""
 
 T = TypeVar("T", bound=EndpointSocket)
@@ -38,7 +40,9 @@ class Opening(Wait[T]):
 
     __slots__ = ("_connection", "_drive", "_opening", "_timeout", "deadline")
 
-    def __init__(self, opener: Opener, connection: T, opening: set[Opening[T]], now: float, timeout: float) -> None:
+    def __init__(
+        self, opener: Opener, connection: T, opening: set[Opening[T]], now: float, timeout: float
+    ) -> None:
         super().__init__()
         self._connection = connection
         self._opening = opening
@@ -90,12 +94,16 @@ def failure_of(error: BaseException, endpoint: Endpoint) -> Failed | None:
     if error.errno in EXHAUSTED:
         why = f"out of resources for a connection to {name}: {error.strerror or error}"
         return Failed(Failure.OVERLOADED, headers=((b"Retry-After", b"1"),), why=why)
-    if endpoint.scheme == "https" and isinstance(error, ConnectionResetError | ConnectionAbortedError):
+    if endpoint.scheme == "https" and isinstance(
+        error, ConnectionResetError | ConnectionAbortedError
+    ):
         return Failed(Failure.TLS_FAILED, why=f"{name} broke the handshake off")
     return Failed(Failure.CONNECT_FAILED, why=f"{name}: {error.strerror or error}")
 
 
-async def open_socket(factory: Callable[[], asyncio.Protocol], endpoint: Endpoint, tls: UpstreamTls | None = None) -> object:
+async def open_socket(
+    factory: Callable[[], asyncio.Protocol], endpoint: Endpoint, tls: UpstreamTls | None = None
+) -> object:
     """Connect to an endpoint: over TCP, with TLS when its URL says https, or to a Unix socket.
     Raises OSError."""
     loop = asyncio.get_running_loop()
@@ -106,7 +114,9 @@ async def open_socket(factory: Callable[[], asyncio.Protocol], endpoint: Endpoin
         tls = tls or _default_tls()
         # RFC 6066 section 3: without a trailing dot.
         name = (endpoint.server_name or tls.server_name or endpoint.host).rstrip(".")
-        transport, _ = await loop.create_connection(factory, endpoint.host, endpoint.port, ssl=tls.context, server_hostname=name)
+        transport, _ = await loop.create_connection(
+            factory, endpoint.host, endpoint.port, ssl=tls.context, server_hostname=name
+        )
     else:
         transport, _ = await loop.create_connection(factory, endpoint.host, endpoint.port)
     raw = transport.get_extra_info("socket")

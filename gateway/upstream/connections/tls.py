@@ -14,7 +14,14 @@ from typing import Any
 
 from gateway.config.tables.endpoints import UpstreamTlsConfig
 from gateway.core.hooks import ConfigProblem
-from gateway.protocols.certificates import VERSIONS, certificate, digest, load_authorities, load_chain, read
+from gateway.protocols.certificates import (
+    VERSIONS,
+    certificate,
+    digest,
+    load_authorities,
+    load_chain,
+    read,
+)
 
 Keep = Callable[[tuple[str, ...], object, Callable[[], Any]], Any]
 
@@ -54,5 +61,9 @@ def upstream_tls(name: str, config: UpstreamTlsConfig, directory: Path, keep: Ke
     files = digest(read(directory / config.ca, ("ca",))) if config.ca else ""
     if config.certificate:
         files += certificate(directory / config.certificate, directory / config.key).digest
-    made: UpstreamTls = keep(("upstream", name, "tls"), (config, str(directory), files), lambda: UpstreamTls(config, directory))
+    made: UpstreamTls = keep(
+        ("upstream", name, "tls"),
+        (config, str(directory), files),
+        lambda: UpstreamTls(config, directory),
+    )
     return made

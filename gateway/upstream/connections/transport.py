@@ -74,7 +74,9 @@ class Transport:
             return connection
         return None
 
-    async def connect(self, endpoint: Endpoint, timeout: float, max_idle: int = 0, keepalive: float = 60.0) -> Connection:
+    async def connect(
+        self, endpoint: Endpoint, timeout: float, max_idle: int = 0, keepalive: float = 60.0
+    ) -> Connection:
         """A new connection within `timeout` seconds, in steps of SWEEP.
 
         Raises Failed: CONNECT_FAILED, CONNECT_TIMEOUT, DNS_FAILED, TLS_FAILED, or OVERLOADED when
@@ -83,7 +85,9 @@ class Transport:
         self._keepalive[endpoint] = keepalive
         tls = self._tls.get(endpoint.upstream)
         made = Connection(self, endpoint, max_idle)
-        connection = await Opening(self._opener, made, self._opening, self.clock.monotonic(), timeout)
+        connection = await Opening(
+            self._opener, made, self._opening, self.clock.monotonic(), timeout
+        )
         if self._tls.get(endpoint.upstream) is not tls:
             connection.retire()
         return connection

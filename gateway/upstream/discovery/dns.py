@@ -96,7 +96,10 @@ async def lifetime(
         except DNSException:
             return None
 
-    return min((one for one in await asyncio.gather(ttl("A"), ttl("AAAA")) if one is not None), default=None)
+    return min(
+        (one for one in await asyncio.gather(ttl("A"), ttl("AAAA")) if one is not None),
+        default=None,
+    )
 
 
 def _resolver(servers: Sequence[str] | None, port: int, timeout: float) -> Resolver:

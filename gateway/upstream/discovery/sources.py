@@ -86,7 +86,9 @@ def in_environment(pattern: str, environ: Mapping[str, str]) -> Found:
     them. Raises Undiscovered."""
     names = sorted(name for name in environ if fnmatchcase(name, pattern))
     urls = [url for name in names for url in environ[name].replace(",", " ").split()]
-    return endpoints([url if "://" in url or url.startswith(f"{UNIX}:") else f"http://{url}" for url in urls])
+    return endpoints(
+        [url if "://" in url or url.startswith(f"{UNIX}:") else f"http://{url}" for url in urls]
+    )
 
 
 def endpoints(entries: Any) -> Found:
@@ -168,13 +170,17 @@ class Discovery:
         if config.dns:
             self._sources.add(f"DNS {config.dns}")
         if config.env:
-            self._source(f"environment {config.env}", lambda: in_environment(config.env, self._environ))
+            self._source(
+                f"environment {config.env}", lambda: in_environment(config.env, self._environ)
+            )
         if config.file:
             self._source(f"file {config.file}", lambda: in_file(directory / config.file))
         self._changed()
         stamp: list[object] = [None]
         work = partial(self._round, config, directory, stamp)
-        self._rounds = Supervised("discovery", work, every=config.every, of=self._pool.name, timers=self._timers)
+        self._rounds = Supervised(
+            "discovery", work, every=config.every, of=self._pool.name, timers=self._timers
+        )
         self._rounds.start()
 
     def stop(self) -> None:
@@ -233,11 +239,16 @@ class Discovery:
         try:
             if host:
                 addresses = await self._resolve(host, int(port))
-                shown = sorted({f"[{address}]" if ":" in address else address for address in addresses})
+                shown = sorted(
+                    {f"[{address}]" if ":" in address else address for address in addresses}
+                )
                 # The name that was configured is what a certificate is for, not the address.
                 tls = self._pool.config.tls
                 asked = host if config.scheme == "https" and not (tls and tls.server_name) else ""
-                found = tuple(EndpointConfig(f"{config.scheme}://{address}:{port}", server_name=asked) for address in shown)
+                found = tuple(
+                    EndpointConfig(f"{config.scheme}://{address}:{port}", server_name=asked)
+                    for address in shown
+                )
             else:
                 services = await self._services(config.dns)
                 found = _serving(services, config.scheme)
@@ -265,7 +276,12 @@ class Discovery:
     def _fail(self, name: str, failed: Undiscovered) -> None:
         if name not in self._failing and not isinstance(failed, Unsettled):
             self._failing.add(name)
-            log.warning("upstream %s: discovery from %s failed, what it said last stays: %s", self._pool.name, name, failed)
+            log.warning(
+                "upstream %s: discovery from %s failed, what it said last stays: %s",
+                self._pool.name,
+                name,
+                failed,
+            )
 
     def _changed(self) -> None:
         found = self.found()
@@ -282,7 +298,10 @@ def _serving(services: Sequence[Service], scheme: str) -> Found:
     """Endpoints of SRV records: the lowest priority value serves, the others are backups."""
     first = min((service.priority for service in services), default=0)
     return tuple(
-        EndpointConfig(f"{scheme}://{one.target}:{one.port}", max(1, one.weight), backup=one.priority > first) for one in services
+        EndpointConfig(
+            f"{scheme}://{one.target}:{one.port}", max(1, one.weight), backup=one.priority > first
+        )
+        for one in services
     )
 
 

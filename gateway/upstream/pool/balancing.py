@@ -88,7 +88,9 @@ class LeastConnections:
         self._order = list(eligible)
         self._limited = not eligible or limited(eligible)
         self._uniform = uniform(eligible)
-        self._pair = (eligible[0], eligible[1]) if len(eligible) == 2 and not self._limited else None
+        self._pair = (
+            (eligible[0], eligible[1]) if len(eligible) == 2 and not self._limited else None
+        )
         self._at = 0
         self._ring: list[Endpoint] | None = None
         if len(eligible) > SAMPLE:

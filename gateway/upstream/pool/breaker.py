@@ -55,7 +55,17 @@ class Breaker:
     by `configure`; what has been counted stays. All times are monotonic seconds.
     """
 
-    __slots__ = ("_since", "_stale", "_successes", "_trials", "_window", "config", "failures", "state", "why")
+    __slots__ = (
+        "_since",
+        "_stale",
+        "_successes",
+        "_trials",
+        "_window",
+        "config",
+        "failures",
+        "state",
+        "why",
+    )
 
     def __init__(self, config: BreakerConfig) -> None:
         self.state = CLOSED
@@ -145,7 +155,12 @@ class Breaker:
         if 0 < config.failure_threshold <= self.failures:
             return f"{self.failures} failure{'s' if self.failures > 1 else ''} in a row"
         rate = config.failure_rate
-        if window is None or rate is None or window.total < config.minimum_requests or window.failed < rate * window.total:
+        if (
+            window is None
+            or rate is None
+            or window.total < config.minimum_requests
+            or window.failed < rate * window.total
+        ):
             return ""
         return f"{window.failed} of {window.total} requests failed within {config.window:g} s"
 
@@ -184,7 +199,11 @@ class Breaker:
     def retry_after(self, now: float) -> float:
         """Seconds until a request can be allowed again; 0 unless open, for trials under way may end
         at any moment."""
-        return max(0.0, self._since + self.config.recovery_timeout - now) if self.state == OPEN else 0.0
+        return (
+            max(0.0, self._since + self.config.recovery_timeout - now)
+            if self.state == OPEN
+            else 0.0
+        )
 
 
 def configured(breaker: Breaker | None, config: BreakerConfig | None) -> Breaker | None:

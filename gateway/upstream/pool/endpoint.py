@@ -62,7 +62,11 @@ class Address(NamedTuple):
     @property
     def url(self) -> str:
         """As operators know it."""
-        return self.names()[0] if self.scheme == UNIX else f"{self.scheme}://{self.authority}{self.path}"
+        return (
+            self.names()[0]
+            if self.scheme == UNIX
+            else f"{self.scheme}://{self.authority}{self.path}"
+        )
 
     def names(self) -> tuple[str, str, str]:
         """Names for it, the shortest first: "host:port", with its path, with everything."""
@@ -193,5 +197,7 @@ def by_address(configs: Iterable[EndpointConfig]) -> dict[Address, EndpointConfi
     for config in configs:
         address = Address.of(config.url)
         twin = merged.get(address)
-        merged[address] = config if twin is None else replace(twin, weight=twin.weight + config.weight)
+        merged[address] = (
+            config if twin is None else replace(twin, weight=twin.weight + config.weight)
+        )
     return merged

@@ -54,12 +54,16 @@ class Outcomes(Roster):
             config = outliers.config
             if found.health.passive.until or not self._may_eject(config.max_ejected):
                 continue
-            found.health.passive = found.health.passive.eject(now, config.ejection_time, config.max_ejection_time)
+            found.health.passive = found.health.passive.eject(
+                now, config.ejection_time, config.max_ejection_time
+            )
             found.health.error = why
             outliers.forget(found)
             self._health_changed()
             text = "upstream %s: %s is ejected for %g s as an outlier: %s; %s"
-            log.warning(text, self.name, found.name, found.health.passive.until - now, why, self._left())
+            log.warning(
+                text, self.name, found.name, found.health.passive.until - now, why, self._left()
+            )
 
     def probed(self, endpoint: Endpoint, ok: bool, why: str = "", seconds: float = 0.0) -> None:
         """An active check has ended after `seconds`; `why` is how it failed."""
@@ -78,8 +82,16 @@ class Outcomes(Roster):
             self._start_slowly(endpoint)
         self._health_changed()
         if ok:
-            checks = _counted(config.healthy_threshold if before is Status.UNHEALTHY else 1, "check")
-            log.info("upstream %s: %s is healthy: %s succeeded; %s", self.name, endpoint.name, checks, self._left())
+            checks = _counted(
+                config.healthy_threshold if before is Status.UNHEALTHY else 1, "check"
+            )
+            log.info(
+                "upstream %s: %s is healthy: %s succeeded; %s",
+                self.name,
+                endpoint.name,
+                checks,
+                self._left(),
+            )
         else:
             checks = _counted(config.unhealthy_threshold, "check")
             text = "upstream %s: %s is unhealthy: %s failed, the last: %s; %s"
@@ -114,14 +126,24 @@ class Outcomes(Roster):
         # As in nginx the only endpoint is never taken out: none would be left to answer.
         if passive is not None and len(self.endpoints) > 1 and (not sign or sign in passive.on):
             before = health.status
-            health.passive = health.passive.failed(now, passive, self._may_eject(passive.max_ejected))
+            health.passive = health.passive.failed(
+                now, passive, self._may_eject(passive.max_ejected)
+            )
             if health.status is not before:
                 if self.outliers is not None:
                     self.outliers.forget(endpoint)
                 self._health_changed()
                 requests = _counted(passive.max_fails, "request")
                 text = "upstream %s: %s is ejected for %g s: %s failed, the last: %s; %s"
-                log.warning(text, self.name, endpoint.name, health.passive.until - now, requests, why, self._left())
+                log.warning(
+                    text,
+                    self.name,
+                    endpoint.name,
+                    health.passive.until - now,
+                    requests,
+                    why,
+                    self._left(),
+                )
         if breaker is None:
             return
         if sign and sign not in breaker.config.on:
@@ -130,9 +152,13 @@ class Outcomes(Roster):
             breaker.success(now) if sign.isdigit() else breaker.abandon()
             return
         state = breaker.state
-        breaker.failure(now, self.in_flight - self.tunnels if endpoint.breaker is None else endpoint.in_flight)
+        breaker.failure(
+            now, self.in_flight - self.tunnels if endpoint.breaker is None else endpoint.in_flight
+        )
         if breaker.state != state:
-            self._circuit_changed(breaker, f"{breaker.why}, the last at {endpoint.name}: {why}", endpoint)
+            self._circuit_changed(
+                breaker, f"{breaker.why}, the last at {endpoint.name}: {why}", endpoint
+            )
 
     def _may_eject(self, most: float) -> bool:
         """Return True if one more may be ejected, so that at most the fraction `most` is out."""

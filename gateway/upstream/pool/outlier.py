@@ -47,7 +47,13 @@ def judge(tallies: Mapping[K, Tally], config: OutlierConfig) -> dict[K, str]:
         mean = tally.seconds / tally.total
         usual = median(peer.seconds / peer.total for peer in peers)
         if config.failure_rate and rate - theirs >= config.failure_rate:
-            found.append((1 + rate, key, f"{rate:.0%} of {tally.total} requests failed, {theirs:.1%} of its peers'"))
+            found.append(
+                (
+                    1 + rate,
+                    key,
+                    f"{rate:.0%} of {tally.total} requests failed, {theirs:.1%} of its peers'",
+                )
+            )
         elif config.latency and mean - usual >= NOISE and mean >= config.latency * usual:
             why = f"its answers take {mean * 1000:.0f} ms, its peers' {usual * 1000:.0f} ms"
             found.append((1 - usual / mean, key, why))
@@ -77,7 +83,11 @@ class Outliers(Generic[K]):
         if now < self._due:
             return {}
         self._due = now + self.config.interval
-        few = {name: one for name, one in self._tallies.items() if one.total < self.config.minimum_requests}
+        few = {
+            name: one
+            for name, one in self._tallies.items()
+            if one.total < self.config.minimum_requests
+        }
         if len(self._tallies) - len(few) < 2:
             return {}  # There is nothing to compare with yet.
         found = judge(self._tallies, self.config)

@@ -27,7 +27,8 @@ class Pool(Outcomes):
         circuit = "" if self.breaker is None else f", circuit {NAMES[self.breaker.state]}"
         return (
             f"<Pool {self.name} {self.config.balance}, "
-            f"{len(self.eligible)} of {len(self.endpoints)} eligible, {self.in_flight} in flight{circuit}>"
+            f"{len(self.eligible)} of {len(self.endpoints)} eligible, {self.in_flight} in "
+            f"flight{circuit}>"
         )
 
     def pick(self, key: str, tried: Sequence[Endpoint] = ()) -> Endpoint:
@@ -41,7 +42,9 @@ class Pool(Outcomes):
         if endpoint is None:
             endpoint = self._only
             if endpoint is None or tried:
-                endpoint = self._choose(self.eligible, key, tried) or self._pick_fallback(key, tried)
+                endpoint = self._choose(self.eligible, key, tried) or self._pick_fallback(
+                    key, tried
+                )
         endpoint.in_flight += 1
         return endpoint
 
@@ -61,7 +64,10 @@ class Pool(Outcomes):
             self.refresh()
         limiter = self.limiter
         if limiter is not None and self.in_flight - self.tunnels >= int(limiter.limit):
-            why = f"upstream {self.name}: {int(limiter.limit)} requests are under way, which is its limit"
+            why = (
+                f"upstream {self.name}: {int(limiter.limit)} requests are under way, which is "
+                f"its limit"
+            )
             raise _refusal(Failure.OVERLOADED, 0.0, why)
         breaker = self.breaker
         if breaker is not None and breaker.state:
@@ -72,7 +78,9 @@ class Pool(Outcomes):
                 before = circuit.state
                 if circuit.allow(self._clock()):
                     if circuit.state != before:
-                        self._circuit_changed(circuit, f"{circuit.config.recovery_timeout:g} s have passed", endpoint)
+                        self._circuit_changed(
+                            circuit, f"{circuit.config.recovery_timeout:g} s have passed", endpoint
+                        )
                     return endpoint
         return None
 
@@ -97,7 +105,11 @@ class Pool(Outcomes):
         if self.breaker is not None:
             self.breaker.withdraw()
         if self.eligible:
-            raise _refusal(Failure.OVERLOADED, 0.0, f"upstream {self.name}: every endpoint is at its max_connections")
+            raise _refusal(
+                Failure.OVERLOADED,
+                0.0,
+                f"upstream {self.name}: every endpoint is at its max_connections",
+            )
         if self._outage is None:
             # Kept until something changes: a refused request must not cost more than an answered
             # one.

@@ -95,7 +95,11 @@ class Prober:
         """One check; seconds until the next where they are not the usual ones."""
         await self._probe(endpoint, config)
         active = endpoint.health.active
-        return None if active.status is Status.HEALTHY and not active.against else config.unhealthy_interval
+        return (
+            None
+            if active.status is Status.HEALTHY and not active.against
+            else config.unhealthy_interval
+        )
 
     async def _probe(self, endpoint: Endpoint, config: HealthConfig) -> None:
         began = self._clock()
@@ -106,7 +110,11 @@ class Prober:
             if config.type == "http" and status not in config.status:
                 why = f"{config.path} answered {status}"
         except TimeoutError:
-            what = f"{config.path} gave no answer" if config.type == "http" else f"no {config.type.upper()} connection"
+            what = (
+                f"{config.path} gave no answer"
+                if config.type == "http"
+                else f"no {config.type.upper()} connection"
+            )
             why = f"{what} within {config.timeout:g} s"
         except Failed as failed:
             if not failed.failure.blames:

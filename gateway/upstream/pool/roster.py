@@ -109,7 +109,11 @@ class Roster:
         """All breakers, each with the endpoint it is for, or None for the whole upstream."""
         if self.breaker is not None:
             return [(self.breaker, None)]
-        return [(endpoint.breaker, endpoint) for endpoint in self.endpoints if endpoint.breaker is not None]
+        return [
+            (endpoint.breaker, endpoint)
+            for endpoint in self.endpoints
+            if endpoint.breaker is not None
+        ]
 
     def reconfigure(self, config: UpstreamConfig) -> Endpoints:
         """Put a configuration into force and return the endpoints it drops. Cannot fail.
@@ -139,7 +143,9 @@ class Roster:
     def close(self) -> Endpoints:
         """End the upstream: no endpoint can be picked any more, and its metrics go. Return its
         endpoints."""
-        gone = replace(self.config, url="", endpoints=(), circuit_breaker=None, on_empty="fail", discover=None)
+        gone = replace(
+            self.config, url="", endpoints=(), circuit_breaker=None, on_empty="fail", discover=None
+        )
         dropped = self.reconfigure(gone)
         self._forget(())
         return dropped
@@ -167,7 +173,9 @@ class Roster:
         over = {endpoint.name for endpoint in self._gone if not endpoint.in_flight} - known
         if over:
             series = self._telemetry.upstream_requests
-            for labels in [labels for labels in series.values if labels[0] == self.name and labels[1] in over]:
+            for labels in [
+                labels for labels in series.values if labels[0] == self.name and labels[1] in over
+            ]:
                 series.drop(labels)
         if self.outliers is not None:
             for endpoint in self._gone:
@@ -184,17 +192,27 @@ class Roster:
         for endpoint in self.endpoints:
             self._adopt_health(endpoint, config, before)
         self._adopt_circuits(config.circuit_breaker)
-        judges = [known.on for known in (config.passive_health, config.circuit_breaker) if known is not None]
-        self.blamed = frozenset(int(sign) for on in judges or [SIGNS] for sign in on if sign.isdigit())
+        judges = [
+            known.on
+            for known in (config.passive_health, config.circuit_breaker)
+            if known is not None
+        ]
+        self.blamed = frozenset(
+            int(sign) for on in judges or [SIGNS] for sign in on if sign.isdigit()
+        )
         if config.outlier != before.outlier or config.outlier is None or self.outliers is None:
-            self.outliers = None if config.outlier is None else Outliers(config.outlier, self._clock())
+            self.outliers = (
+                None if config.outlier is None else Outliers(config.outlier, self._clock())
+            )
         if config.limit is None:
             self.limiter = None
         elif self.limiter is None or self.limiter.config != config.limit:
             self.limiter = Limiter(config.limit)
         if config.retry is not None:
             self.budget.share = config.retry.budget
-        self._tiers: list[tuple[Endpoints, Balancer]] = [((), choose(config.balance, self._rng)) for _ in range(ALL + 1)]
+        self._tiers: list[tuple[Endpoints, Balancer]] = [
+            ((), choose(config.balance, self._rng)) for _ in range(ALL + 1)
+        ]
         self._sort()
         return dropped
 
@@ -219,7 +237,9 @@ class Roster:
         self.endpoints = tuple(endpoints)
         return tuple(known.values())
 
-    def _adopt_health(self, endpoint: Endpoint, config: UpstreamConfig, before: UpstreamConfig) -> None:
+    def _adopt_health(
+        self, endpoint: Endpoint, config: UpstreamConfig, before: UpstreamConfig
+    ) -> None:
         """Keep what checks and requests have shown, as far as they are still asked."""
         health, passive = endpoint.health, config.passive_health
         if config.health is None:
@@ -244,7 +264,9 @@ class Roster:
         circuit = self.config.circuit_breaker
         if self.waiting:
             return True
-        return circuit is not None and (circuit.scope == "endpoint" or (self.breaker is not None and self.breaker.wants_success))
+        return circuit is not None and (
+            circuit.scope == "endpoint" or (self.breaker is not None and self.breaker.wants_success)
+        )
 
     def _start_slowly(self, endpoint: Endpoint) -> None:
         endpoint.health.since = self._clock() if self.config.slow_start else None
@@ -254,11 +276,19 @@ class Roster:
         state."""
         now, config = self._clock(), self.config
         self._outage = None
-        dues = [endpoint.health.passive.until for endpoint in self.endpoints if endpoint.health.passive.until]
+        dues = [
+            endpoint.health.passive.until
+            for endpoint in self.endpoints
+            if endpoint.health.passive.until
+        ]
         self._trials = ()
         for endpoint in self.endpoints:
             circuit = endpoint.breaker
-            if circuit is not None and circuit.state and endpoint.health.status in (Status.HEALTHY, Status.UNKNOWN):
+            if (
+                circuit is not None
+                and circuit.state
+                and endpoint.health.status in (Status.HEALTHY, Status.UNKNOWN)
+            ):
                 wait = circuit.retry_after(now)
                 if wait > 0:
                     dues.append(now + wait)
@@ -278,7 +308,11 @@ class Roster:
         self._regate()
         if bool(found[ALL]) is not self.trying_all:
             self.trying_all = bool(found[ALL])
-            text = "no endpoint can be picked: trying all" if self.trying_all else "no longer trying all"
+            text = (
+                "no endpoint can be picked: trying all"
+                if self.trying_all
+                else "no longer trying all"
+            )
             log.warning("upstream %s: %s; %s", self.name, text, self._left())
 
     def _reweigh(self, now: float, dues: list[float]) -> bool:
@@ -298,7 +332,12 @@ class Roster:
 
     def _regate(self) -> None:
         """Compute whether picks have to look at a gate first."""
-        gates = (self._due is not None, self._trials, self.breaker is not None and self.breaker.state, self.limiter is not None)
+        gates = (
+            self._due is not None,
+            self._trials,
+            self.breaker is not None and self.breaker.state,
+            self.limiter is not None,
+        )
         self._gated = any(gates)
 
     def _health_changed(self) -> None:
@@ -327,7 +366,9 @@ class Roster:
             state = min(states, key=(CLOSED, HALF_OPEN, OPEN).index)
             self._telemetry.circuit_state.set((self.name,), state)
 
-    def _circuit_changed(self, breaker: Breaker, why: str, endpoint: Endpoint | None = None) -> None:
+    def _circuit_changed(
+        self, breaker: Breaker, why: str, endpoint: Endpoint | None = None
+    ) -> None:
         whose = ""
         if endpoint is not None and endpoint.breaker is breaker:
             whose = f" of {endpoint.name}"

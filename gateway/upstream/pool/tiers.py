@@ -35,7 +35,9 @@ def tiers(endpoints: Iterable[Endpoint], zone: str, try_all: bool) -> list[list[
             continue
         last.append(endpoint)
         status = endpoint.health.status
-        if status in (Status.HEALTHY, Status.UNKNOWN) and (endpoint.breaker is None or not endpoint.breaker.state):
+        if status in (Status.HEALTHY, Status.UNKNOWN) and (
+            endpoint.breaker is None or not endpoint.breaker.state
+        ):
             remote = bool(zone) and endpoint.zone != zone
             found[4 * endpoint.backup + 2 * (status is Status.UNKNOWN) + remote].append(endpoint)
             found_any = True

@@ -53,7 +53,9 @@ CONFIG = {
     "loaded_at": 1_790_000_000.5,
     "files": ["gateway.toml", "pipelines/partner.toml"],
     "warnings": ["pipelines/partner.toml:3:1: warning: caching never looks up"],
-    "upstreams": {"becamera": {"balance": "least_connections", "endpoints": ["http://127.0.0.1:3001"]}},
+    "upstreams": {
+        "becamera": {"balance": "least_connections", "endpoints": ["http://127.0.0.1:3001"]}
+    },
     "pipelines": {
         "partner": {
             "file": "pipelines/partner.toml",
@@ -85,7 +87,9 @@ STATUS = {
     "python": "3.13.0",
 }
 
-WARNING = Problem(Path("/etc/gateway/pipelines/a.toml"), 3, 5, "caching before auth", "move it", "warning")
+WARNING = Problem(
+    Path("/etc/gateway/pipelines/a.toml"), 3, 5, "caching before auth", "move it", "warning"
+)
 ERROR = Problem(Path("/etc/gateway/upstreams.toml"), 1, 2, "no endpoints")
 
 
@@ -97,7 +101,9 @@ class State:
         self.is_ready = True
         self.health_now: dict[str, Any] = HEALTH
         self.config_now: dict[str, Any] = CONFIG
-        self.outcome: Outcome | Exception = Outcome(True, "def456", (WARNING,), ("upstream becamera changed: weight",))
+        self.outcome: Outcome | Exception = Outcome(
+            True, "def456", (WARNING,), ("upstream becamera changed: weight",)
+        )
         self.reloads = 0
         self.registered: list[EndpointConfig] = []
 

@@ -15,7 +15,9 @@ async def test_health(admin: TestClient, state: State):
     assert await asked(admin, "/admin/health") == (200, HEALTH)
 
 
-@pytest.mark.parametrize(("condition", "status"), [("healthy", 200), ("degraded", 200), ("unhealthy", 503)])
+@pytest.mark.parametrize(
+    ("condition", "status"), [("healthy", 200), ("degraded", 200), ("unhealthy", 503)]
+)
 async def test_health_is_a_status_too(admin: TestClient, state: State, condition: str, status: int):
     state.health_now = {"status": condition, "upstreams": {}}
     assert await asked(admin, "/admin/health") == (status, {"status": condition, "upstreams": {}})
@@ -32,8 +34,15 @@ async def test_config(admin: TestClient):
 
 
 async def test_what_no_schema_names_is_not_shown(admin: TestClient, state: State):
-    state.config_now = CONFIG | {"token": "s3cr3t", "pipelines": {"a": CONFIG["pipelines"]["partner"] | {"auth": "s3cr3t"}}}
-    state.health_now = {"status": "healthy", "secret": "s3cr3t", "upstreams": {"a": {"status": "healthy", "key": "s3cr3t"}}}
+    state.config_now = CONFIG | {
+        "token": "s3cr3t",
+        "pipelines": {"a": CONFIG["pipelines"]["partner"] | {"auth": "s3cr3t"}},
+    }
+    state.health_now = {
+        "status": "healthy",
+        "secret": "s3cr3t",
+        "upstreams": {"a": {"status": "healthy", "key": "s3cr3t"}},
+    }
     for path in ("/admin/config", "/admin/health"):
         assert "s3cr3t" not in json.dumps(await asked(admin, path))
 

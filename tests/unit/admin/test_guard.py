@@ -16,7 +16,9 @@ from gateway.admin.guard import MAX_BODY, SECURITY_HEADERS, is_own_name
 from gateway.config.tables.server import AdminConfig, ReaderConfig
 from tests.unit.admin.state import State
 
-CLOSED = sorted({endpoint.path for endpoint in ENDPOINTS if not endpoint.open} | {"/", "/admin/nothing"})
+CLOSED = sorted(
+    {endpoint.path for endpoint in ENDPOINTS if not endpoint.open} | {"/", "/admin/nothing"}
+)
 
 
 READERS = (ReaderConfig("prometheus", "look"), ReaderConfig("oncall", "see"))
@@ -40,7 +42,9 @@ async def test_readers_may_look_and_change_nothing(
     aiohttp_client: Any, state: State, method: str, path: str, token: str, status: int
 ):
     client = await aiohttp_client(make_app(state, AdminConfig(token="sesame", readers=READERS)))
-    async with client.request(method, path, headers={"Authorization": f"Bearer {token}"}) as response:
+    async with client.request(
+        method, path, headers={"Authorization": f"Bearer {token}"}
+    ) as response:
         assert response.status == status
     assert state.reloads == (path == "/admin/reload" and status == 200)
 
@@ -48,14 +52,20 @@ async def test_readers_may_look_and_change_nothing(
 async def test_with_readers_alone_nobody_changes_anything(aiohttp_client: Any, state: State):
     client = await aiohttp_client(make_app(state, AdminConfig(readers=READERS)))
     for token, status in (("look", 403), ("", 401)):
-        async with client.post("/admin/reload", headers={"Authorization": f"Bearer {token}", "X-Gateway-Admin": "1"}) as response:
+        async with client.post(
+            "/admin/reload", headers={"Authorization": f"Bearer {token}", "X-Gateway-Admin": "1"}
+        ) as response:
             assert response.status == status
     assert state.reloads == 0
 
 
 async def test_hosts_that_are_named_may_be_asked(aiohttp_client: Any, state: State):
     client = await aiohttp_client(make_app(state, AdminConfig(hosts=("Gateway.prod.svc",))))
-    for host, status in (("gateway.prod.svc:9901", 200), ("gateway.prod.svc.", 200), ("other.prod.svc", 421)):
+    for host, status in (
+        ("gateway.prod.svc:9901", 200),
+        ("gateway.prod.svc.", 200),
+        ("other.prod.svc", 421),
+    ):
         async with client.get("/metrics", headers={"Host": host}) as response:
             assert response.status == status
 
@@ -90,13 +100,17 @@ async def test_without_the_token_nothing(
 async def test_with_the_token_everything(guarded: TestClient, state: State, credentials: str):
     headers = {"Authorization": credentials}
     for endpoint in ENDPOINTS:
-        async with guarded.request(endpoint.method, endpoint.path.replace("{service}", "becamera"), headers=headers) as response:
+        async with guarded.request(
+            endpoint.method, endpoint.path.replace("{service}", "becamera"), headers=headers
+        ) as response:
             assert response.status in {answer.status for answer in endpoint.answers}, endpoint.path
     assert state.reloads == 1
 
 
 async def test_with_the_token_any_host_will_do(guarded: TestClient):
-    async with guarded.get("/metrics", headers={"Authorization": "Bearer sesame", "Host": "gateway.example.com"}) as response:
+    async with guarded.get(
+        "/metrics", headers={"Authorization": "Bearer sesame", "Host": "gateway.example.com"}
+    ) as response:
         assert response.status == 200
 
 
@@ -194,7 +208,10 @@ async def test_without_a_host_no_browser_asks(admin: TestClient):
 
 
 async def test_two_hosts_are_none(admin: TestClient):
-    request = b"GET /admin/status HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    request = (
+        b"GET /admin/status HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\nConnection: "
+        b"close\r\n\r\n"
+    )
     assert (await raw(admin, request)).split(b" ")[1] in (b"400", b"421")
 
 
@@ -212,7 +229,9 @@ async def test_two_hosts_are_none(admin: TestClient):
         ("GET", "/admin/status", {"Host": "evil.example"}),
     ],
 )
-async def test_every_answer_is_safe_in_a_browser(admin: TestClient, method: str, path: str, headers: dict[str, str]):
+async def test_every_answer_is_safe_in_a_browser(
+    admin: TestClient, method: str, path: str, headers: dict[str, str]
+):
     async with admin.request(method, path, headers=headers) as response:
         assert {name: response.headers[name] for name in SECURITY_HEADERS} == SECURITY_HEADERS
 
@@ -232,21 +251,30 @@ async def test_bodies_are_bounded(admin: TestClient, state: State, chunked: bool
 
 async def test_a_body_nobody_asked_for_is_no_harm(admin: TestClient, state: State):
     for _ in range(2):
-        async with admin.post("/admin/reload", data=b"x" * MAX_BODY, headers={"X-Gateway-Admin": "1"}) as response:
+        async with admin.post(
+            "/admin/reload", data=b"x" * MAX_BODY, headers={"X-Gateway-Admin": "1"}
+        ) as response:
             assert response.status == 200
     assert state.reloads == 2
 
 
-async def test_a_body_that_does_not_come_is_not_waited_for(admin: TestClient, state: State, monkeypatch: pytest.MonkeyPatch):
+async def test_a_body_that_does_not_come_is_not_waited_for(
+    admin: TestClient, state: State, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(guard_module, "BODY_TIMEOUT", 0.01)
-    request = b"POST /admin/reload HTTP/1.1\r\nHost: localhost\r\nX-Gateway-Admin: 1\r\nContent-Length: 5\r\n\r\nx"
+    request = (
+        b"POST /admin/reload HTTP/1.1\r\nHost: localhost\r\nX-Gateway-Admin: "
+        b"1\r\nContent-Length: 5\r\n\r\nx"
+    )
     answer = await raw(admin, request)
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b"\r\nConnection: close\r\n" in answer
     assert state.reloads == 0
 
 
-async def test_changes_and_refusals_are_on_record(admin: TestClient, caplog: pytest.LogCaptureFixture):
+async def test_changes_and_refusals_are_on_record(
+    admin: TestClient, caplog: pytest.LogCaptureFixture
+):
     caplog.set_level(logging.INFO, logger="gateway.admin")
     async with admin.get("/admin/status") as response:
         assert response.status == 200

@@ -46,7 +46,11 @@ async def answer(listener: AdminListener, request: bytes) -> tuple[int, dict[str
         head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
         line, *lines = head.decode().splitlines()[:-1]
         fields = {name.lower(): value for name, _, value in (one.partition(": ") for one in lines)}
-        return int(line.split()[1]), fields, await reader.readexactly(int(fields.get("content-length", 0)))
+        return (
+            int(line.split()[1]),
+            fields,
+            await reader.readexactly(int(fields.get("content-length", 0))),
+        )
     finally:
         writer.close()
 
@@ -59,7 +63,12 @@ async def answer(listener: AdminListener, request: bytes) -> tuple[int, dict[str
         (b"GET /admin/nothing HTTP/1.1\r\nHost: a\r\n\r\n", 404),
         (b"DELETE /metrics HTTP/1.1\r\nHost: a\r\nX-Gateway-Admin: 1\r\n\r\n", 405),
         (
-            b"POST /admin/services HTTP/1.1\r\nHost: a\r\nX-Gateway-Admin: 1\r\nContent-Length: 50000\r\n\r\n" + b"[" * 50_000,
+            (
+                b"POST /admin/services HTTP/1.1\r\nHost: a\r\nX-Gateway-Admin: "
+                b"1\r\nContent-Length: "
+                b"50000\r\n\r\n"
+            )
+            + b"[" * 50_000,
             422,
         ),
     ],
@@ -83,7 +92,9 @@ async def test_no_answer_says_what_it_is_made_with(start: Start):
     assert "server" not in fields
 
 
-async def test_a_head_that_does_not_come_ends_its_connection(start: Start, monkeypatch: pytest.MonkeyPatch):
+async def test_a_head_that_does_not_come_ends_its_connection(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(module, "HEAD_TIMEOUT", 0.05)
     listener = await start()
     for sent in (b"", b"GET /metrics HTTP/1.1\r\n"):
@@ -95,7 +106,9 @@ async def test_a_head_that_does_not_come_ends_its_connection(start: Start, monke
     assert not listener.connections
 
 
-async def test_an_answer_that_is_not_taken_ends_its_connection(start: Start, monkeypatch: pytest.MonkeyPatch):
+async def test_an_answer_that_is_not_taken_ends_its_connection(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+):
     listener = await start()
     reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
     writer.write(b"GET /admin/ready HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -147,8 +160,15 @@ async def test_descriptors_are_kept_in_reserve(start: Start):
 
 async def test_a_listener_for_metrics_serves_nothing_else(start: Start):
     listener = await start(paths=PUBLIC)
-    for path, status in (("/metrics", 200), ("/admin/ready", 200), ("/admin/status", 404), ("/admin/reload", 404)):
-        assert (await answer(listener, f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode()))[0] == status
+    for path, status in (
+        ("/metrics", 200),
+        ("/admin/ready", 200),
+        ("/admin/status", 404),
+        ("/admin/reload", 404),
+    ):
+        assert (await answer(listener, f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode()))[
+            0
+        ] == status
 
 
 async def test_over_tls(start: Start, tmp_path: Path):
@@ -158,7 +178,9 @@ async def test_over_tls(start: Start, tmp_path: Path):
     context.load_cert_chain(certificate, certificate.with_suffix(".key"))
     listener = await start(tls=context)
     client = authority.trusting()
-    reader, writer = await asyncio.open_connection("127.0.0.1", listener.port, ssl=client, server_hostname="localhost")
+    reader, writer = await asyncio.open_connection(
+        "127.0.0.1", listener.port, ssl=client, server_hostname="localhost"
+    )
     writer.write(b"GET /admin/ready HTTP/1.1\r\nHost: a\r\n\r\n")
     assert (await reader.readline()).startswith(b"HTTP/1.1 ")
     writer.close()

@@ -23,7 +23,9 @@ from tests.telemetry import observe
 from tests.unit.admin.state import State
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
-PROMETHEUS = "application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
+PROMETHEUS = (
+    "application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
+)
 """What a Prometheus server sends."""
 
 CONTRACT = {
@@ -86,7 +88,9 @@ async def scraped(telemetry: Telemetry, accept: str = "", others: Collector | No
 
 def by_name(metrics: list[Metric]) -> dict[str, Metric]:
     """By the names the contract uses: the parsers leave `_total` off."""
-    return {metric.name + ("_total" if metric.type == "counter" else ""): metric for metric in metrics}
+    return {
+        metric.name + ("_total" if metric.type == "counter" else ""): metric for metric in metrics
+    }
 
 
 @pytest.mark.parametrize("telemetry", [Telemetry(), filled()], ids=["empty", "filled"])
@@ -131,7 +135,10 @@ async def test_buckets_include_the_smaller_ones():
         if sample.name.startswith("gateway_request_duration_seconds")
     }
     name = "gateway_request_duration_seconds"
-    assert [float(bound) for part, bound in samples if part == f"{name}_bucket"] == [*DURATION_BUCKETS, float("inf")]
+    assert [float(bound) for part, bound in samples if part == f"{name}_bucket"] == [
+        *DURATION_BUCKETS,
+        float("inf"),
+    ]
     assert samples[f"{name}_bucket", "0.005"] == 2
     assert samples[f"{name}_bucket", "0.25"] == 2
     assert samples[f"{name}_bucket", "0.5"] == 3
@@ -151,8 +158,14 @@ async def test_any_label_value(value: str):
     telemetry.client_requests.add((value,))
     observe(telemetry.upstream_duration.cell((value,)), 1)
     for accept, parse in (("", parse_text), (OPENMETRICS, parse_openmetrics)):
-        (metric,) = (one for one in parse(await scraped(telemetry, accept)) if one.name == "gateway_client_requests")
-        assert [sample.labels["client"] for sample in metric.samples] == [value.replace("\ud800", "?")]
+        (metric,) = (
+            one
+            for one in parse(await scraped(telemetry, accept))
+            if one.name == "gateway_client_requests"
+        )
+        assert [sample.labels["client"] for sample in metric.samples] == [
+            value.replace("\ud800", "?")
+        ]
 
 
 # Slices.
@@ -160,7 +173,9 @@ async def test_any_label_value(value: str):
 
 @pytest.mark.parametrize("accept", ["", OPENMETRICS])
 @pytest.mark.parametrize("series", [1, 9, 10, 11, 45])
-async def test_slices_make_the_same_text_as_one_piece(monkeypatch: pytest.MonkeyPatch, accept: str, series: int):
+async def test_slices_make_the_same_text_as_one_piece(
+    monkeypatch: pytest.MonkeyPatch, accept: str, series: int
+):
     telemetry = Telemetry()
     for number in range(series):
         telemetry.requests.add((str(number), "GET", "200"))
@@ -247,13 +262,23 @@ async def test_a_broken_collector_costs_only_itself(accept: str, caplog: pytest.
         (None, "text/plain; version=0.0.4; charset=utf-8"),
         ("*/*", "text/plain; version=0.0.4; charset=utf-8"),
         ("text/html", "text/plain; version=0.0.4; charset=utf-8"),
-        (OPENMETRICS, "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=underscores"),
-        (PROMETHEUS, "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=underscores"),
+        (
+            OPENMETRICS,
+            "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=underscores",
+        ),
+        (
+            PROMETHEUS,
+            "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=underscores",
+        ),
     ],
 )
-async def test_the_format_is_negotiated(admin: TestClient, state: State, accept: str | None, content_type: str):
+async def test_the_format_is_negotiated(
+    admin: TestClient, state: State, accept: str | None, content_type: str
+):
     state.telemetry.requests.add(("cameras", "GET", "200"))
-    async with admin.get("/metrics", headers={} if accept is None else {"Accept": accept}) as response:
+    async with admin.get(
+        "/metrics", headers={} if accept is None else {"Accept": accept}
+    ) as response:
         assert response.status == 200
         assert response.headers["Content-Type"] == content_type
         text = await response.text()
@@ -264,8 +289,13 @@ async def test_the_format_is_negotiated(admin: TestClient, state: State, accept:
     assert "python" in found or "python_info" in found
 
 
-@pytest.mark.parametrize(("accept", "coding"), [("gzip", "gzip"), ("deflate, gzip", "gzip"), ("identity", None), ("br", None)])
-async def test_large_answers_are_compressed(aiohttp_client, state: State, accept: str, coding: str | None):
+@pytest.mark.parametrize(
+    ("accept", "coding"),
+    [("gzip", "gzip"), ("deflate, gzip", "gzip"), ("identity", None), ("br", None)],
+)
+async def test_large_answers_are_compressed(
+    aiohttp_client, state: State, accept: str, coding: str | None
+):
     from gateway.admin.application import make_app
 
     client = await aiohttp_client(make_app(state), auto_decompress=False)

@@ -1,4 +1,5 @@
-"""The OpenAPI document is valid, describes every route and no other, and answers are what it says."""
+"""The OpenAPI document is valid, describes every route and no other, and answers are what it
+says."""
 
 from __future__ import annotations
 
@@ -28,7 +29,9 @@ SHAPE: dict[str, Any] = {
             "type": "object",
             "required": ["title", "version"],
             "additionalProperties": False,
-            "properties": {name: {"type": "string", "minLength": 1} for name in ("title", "version", "summary")},
+            "properties": {
+                name: {"type": "string", "minLength": 1} for name in ("title", "version", "summary")
+            },
         },
         "paths": {
             "type": "object",
@@ -37,7 +40,10 @@ SHAPE: dict[str, Any] = {
                 "^/": {
                     "type": "object",
                     "additionalProperties": False,
-                    "properties": {name: {"$ref": "#/$defs/operation"} for name in ("get", "post", "put", "delete", "patch")},
+                    "properties": {
+                        name: {"$ref": "#/$defs/operation"}
+                        for name in ("get", "post", "put", "delete", "patch")
+                    },
                 }
             },
         },
@@ -70,7 +76,10 @@ SHAPE: dict[str, Any] = {
             "properties": {
                 "operationId": {"type": "string"},
                 "summary": {"type": "string"},
-                "security": {"type": "array", "items": {"type": "object", "additionalProperties": {"type": "array"}}},
+                "security": {
+                    "type": "array",
+                    "items": {"type": "object", "additionalProperties": {"type": "array"}},
+                },
                 "parameters": {
                     "type": "array",
                     "items": {
@@ -133,7 +142,9 @@ def described(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 
 def test_the_document_is_openapi(described: dict[str, Any]):
-    errors = [str(error) for error in jsonschema_rs.Draft202012Validator(SHAPE).iter_errors(described)]
+    errors = [
+        str(error) for error in jsonschema_rs.Draft202012Validator(SHAPE).iter_errors(described)
+    ]
     assert errors == []
 
 
@@ -141,7 +152,9 @@ def test_its_schemas_are_schemas(described: dict[str, Any]):
     schemas = [*described["components"]["schemas"].values(), *schemas_in(described["paths"])]
     assert len(schemas) > 20
     for schema in schemas:
-        jsonschema_rs.meta.validate({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema})
+        jsonschema_rs.meta.validate(
+            {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+        )
 
 
 def test_references_lead_somewhere(described: dict[str, Any]):
@@ -154,28 +167,49 @@ def test_references_lead_somewhere(described: dict[str, Any]):
 
 
 def test_operations_have_names_of_their_own(described: dict[str, Any]):
-    names = [operation["operationId"] for path in described["paths"].values() for operation in path.values()]
+    names = [
+        operation["operationId"]
+        for path in described["paths"].values()
+        for operation in path.values()
+    ]
     assert len(set(names)) == len(names) == len(ENDPOINTS)
 
 
 def test_the_application_has_these_routes_and_no_other(described: dict[str, Any], state: State):
-    routes = {(route.method, route.resource.canonical) for route in make_app(state).router.routes() if route.resource}
-    assert {(method, path) for method, path in routes if method != "HEAD"} == {
-        (method.upper(), path) for path, operations in described["paths"].items() for method in operations
+    routes = {
+        (route.method, route.resource.canonical)
+        for route in make_app(state).router.routes()
+        if route.resource
     }
-    assert {path for method, path in routes if method == "HEAD"} == {path for method, path in routes if method == "GET"}
+    assert {(method, path) for method, path in routes if method != "HEAD"} == {
+        (method.upper(), path)
+        for path, operations in described["paths"].items()
+        for method in operations
+    }
+    assert {path for method, path in routes if method == "HEAD"} == {
+        path for method, path in routes if method == "GET"
+    }
 
 
 def test_what_a_token_changes():
     open_, closed = document(ENDPOINTS, False), document(ENDPOINTS, True)
     assert "securitySchemes" not in open_["components"]
     assert set(closed["components"]["securitySchemes"]) == {"token"}
-    needs = {path: next(iter(operations.values()))["security"] for path, operations in closed["paths"].items()}
+    needs = {
+        path: next(iter(operations.values()))["security"]
+        for path, operations in closed["paths"].items()
+    }
     assert [path for path, security in needs.items() if security == []] == ["/admin/ready"]
-    assert all(security == [{"token": []}] for path, security in needs.items() if path != "/admin/ready")
+    assert all(
+        security == [{"token": []}] for path, security in needs.items() if path != "/admin/ready"
+    )
     for made, required in ((open_, True), (closed, False)):
         (parameter,) = made["paths"]["/admin/reload"]["post"]["parameters"]
-        assert (parameter["name"], parameter["in"], parameter["required"]) == ("X-Gateway-Admin", "header", required)
+        assert (parameter["name"], parameter["in"], parameter["required"]) == (
+            "X-Gateway-Admin",
+            "header",
+            required,
+        )
         assert "parameters" not in made["paths"]["/admin/health"]["get"]
 
 
@@ -194,11 +228,15 @@ async def test_answers_are_what_it_says(admin: TestClient, state: State, endpoin
         state.outcome = Outcome(False, "abc123", (ERROR,))
     described = document(ENDPOINTS, False)
     responses = described["paths"][endpoint.path][endpoint.method.lower()]["responses"]
-    async with admin.request(endpoint.method, endpoint.path, headers={"X-Gateway-Admin": "1"}) as response:
+    async with admin.request(
+        endpoint.method, endpoint.path, headers={"X-Gateway-Admin": "1"}
+    ) as response:
         content = responses[str(response.status)]["content"][response.content_type]
         text = await response.text()
     body = json.loads(text) if response.content_type.endswith("json") else text
-    jsonschema_rs.Draft202012Validator({**content["schema"], "components": described["components"]}).validate(body)
+    jsonschema_rs.Draft202012Validator(
+        {**content["schema"], "components": described["components"]}
+    ).validate(body)
 
 
 async def test_errors_are_what_it_says(admin: TestClient):

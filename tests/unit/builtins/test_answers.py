@@ -44,7 +44,9 @@ async def test_limits():
 
 
 def test_me():
-    identity = Identity("acme", "jwt", "", "alice", frozenset("ba"), frozenset("yx"), claims={"secret": "hidden"})
+    identity = Identity(
+        "acme", "jwt", "", "alice", frozenset("ba"), frozenset("yx"), claims={"secret": "hidden"}
+    )
     assert shown(builtin("me", HEALTH)(exchange(identity=identity))) == {
         "client": "acme",
         "method": "jwt",

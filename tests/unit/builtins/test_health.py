@@ -12,11 +12,19 @@ from tests.exchange import exchange, fields
 
 
 def pools(**conditions: str) -> Any:
-    return {name: SimpleNamespace(status=lambda said=said: {"status": said}) for name, said in conditions.items()}
+    return {
+        name: SimpleNamespace(status=lambda said=said: {"status": said})
+        for name, said in conditions.items()
+    }
 
 
 def health(conditions: dict[str, str], needed: Any = None, store: Any = None) -> Health:
-    return Health(pools(**conditions), dict.fromkeys(conditions, ()) if needed is None else needed, store, lambda: 0.0)
+    return Health(
+        pools(**conditions),
+        dict.fromkeys(conditions, ()) if needed is None else needed,
+        store,
+        lambda: 0.0,
+    )
 
 
 @pytest.mark.parametrize(
@@ -39,7 +47,12 @@ def test_it_is_that_of_the_worst(conditions: dict[str, str], overall: str):
         ({"a": "healthy", "b": "unhealthy"}, {"b": ("a",)}, "degraded", "degraded"),  # a stands in
         ({"a": "degraded", "b": "unhealthy"}, {"a": (), "b": ("a",)}, "degraded", "degraded"),
         ({"a": "unhealthy", "b": "unhealthy"}, {"b": ("a",)}, "unhealthy", "unhealthy"),
-        ({"a": "unhealthy", "b": "healthy", "c": "unhealthy"}, {"b": ("c", "a")}, "degraded", "healthy"),
+        (
+            {"a": "unhealthy", "b": "healthy", "c": "unhealthy"},
+            {"b": ("c", "a")},
+            "degraded",
+            "healthy",
+        ),
     ],
 )
 def test_what_is_not_needed_or_has_a_fallback_is_no_outage(
@@ -50,7 +63,9 @@ def test_what_is_not_needed_or_has_a_fallback_is_no_outage(
 
 
 def shared(status: str) -> Any:
-    return SimpleNamespace(status=lambda: {"name": "redis://db", "status": status, "reason": "WRONGPASS"})
+    return SimpleNamespace(
+        status=lambda: {"name": "redis://db", "status": status, "reason": "WRONGPASS"}
+    )
 
 
 @pytest.mark.parametrize(
@@ -82,7 +97,10 @@ def test_the_answer():
         ],
     }
     reply = Health(one, {"a": ()}, shared("healthy"), lambda: 1.5).answer(exchange())
-    assert (reply.status, fields(reply)) == (200, {"content-type": "application/json", "cache-control": "no-store"})
+    assert (reply.status, fields(reply)) == (
+        200,
+        {"content-type": "application/json", "cache-control": "no-store"},
+    )
     assert isinstance(reply.body, bytes)
     assert orjson.loads(reply.body) == {
         "status": "degraded",

@@ -24,7 +24,9 @@ AUTH = '[auth]\nmethods = ["jwt"]\n[[auth.jwt]]\nissuer = "edge"\nown = true\n'
 @pytest.fixture
 def files(tmp_path: Path) -> Path:
     key = ec.generate_private_key(ec.SECP256R1())
-    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    pem = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
     (tmp_path / "signing.pem").write_bytes(pem)
     (tmp_path / "users.toml").write_text(f'[[user]]\nname = "alice"\nhash = "{HASH}"\n')
     (tmp_path / "upstreams.toml").write_text("")
@@ -38,13 +40,23 @@ def checked(files: Path, gateway: str, pipeline: str = LOGIN) -> list[str]:
     try:
         check(files / "gateway.toml", {})
     except ConfigErrors as errors:
-        return [f"{problem.file.name}:{problem.line}: {problem.message} ({problem.hint})" for problem in errors.errors]
+        return [
+            f"{problem.file.name}:{problem.line}: {problem.message} ({problem.hint})"
+            for problem in errors.errors
+        ]
     return []
 
 
 def test_it_works(files: Path):
     assert checked(files, TOKENS) == []
-    assert checked(files, TOKENS, f'request = ["auth"]\n{AUTH}[[route]]\npath = "/p"\nbuiltin = "profile"\n') == []
+    assert (
+        checked(
+            files,
+            TOKENS,
+            f'request = ["auth"]\n{AUTH}[[route]]\npath = "/p"\nbuiltin = "profile"\n',
+        )
+        == []
+    )
 
 
 @pytest.mark.parametrize("users", ["redis", "users.toml"])
@@ -57,17 +69,38 @@ def test_it_works_with_a_store(files: Path, users: str):
     ("gateway", "expected"),
     [
         (TOKENS.replace("signing", "other"), "gateway.toml:3: tokens.keys.key: cannot read"),
-        (TOKENS.replace("signing.pem", "users.toml"), "gateway.toml:3: tokens.keys: is not a private key in PEM"),
-        ('[tokens]\nissuer = "edge"\nkeys = []\n', "gateway.toml:3: tokens.keys: there is none to sign with"),
+        (
+            TOKENS.replace("signing.pem", "users.toml"),
+            "gateway.toml:3: tokens.keys: is not a private key in PEM",
+        ),
+        (
+            '[tokens]\nissuer = "edge"\nkeys = []\n',
+            "gateway.toml:3: tokens.keys: there is none to sign with",
+        ),
         (TWICE, "gateway.toml:3: tokens.keys: there are two called"),
         (TOKENS + 'access = "25h"\n', "gateway.toml:4: tokens.access: must be a day at most"),
-        (TOKENS + 'access = "30m"\n', "tokens.sessions.idle: 1800 s, and access tokens live 1800 s"),
-        (TOKENS + 'sessions = { idle = "10m" }\n', "gateway.toml:4: tokens.sessions.idle: 600 s, and access tokens live 900 s"),
-        (TOKENS + 'argon2 = { memory = "16KiB" }\n', "gateway.toml:4: tokens.argon2.memory: must be 8 KiB a lane"),
+        (
+            TOKENS + 'access = "30m"\n',
+            "tokens.sessions.idle: 1800 s, and access tokens live 1800 s",
+        ),
+        (
+            TOKENS + 'sessions = { idle = "10m" }\n',
+            "gateway.toml:4: tokens.sessions.idle: 600 s, and access tokens live 900 s",
+        ),
+        (
+            TOKENS + 'argon2 = { memory = "16KiB" }\n',
+            "gateway.toml:4: tokens.argon2.memory: must be 8 KiB a lane",
+        ),
         (TOKENS + 'users = "nobody.toml"\n', "gateway.toml:4: tokens.users: there is no user file"),
         (TOKENS + 'users = "signing.pem"\n', "gateway.toml:4: tokens.users:"),
-        (TOKENS + 'users = "redis"\n', 'gateway.toml:4: tokens.users: "redis" is what [store] url names, and that is no Redis'),
-        (TOKENS + 'audit = { file = "no/audit.log" }\n', "gateway.toml:4: tokens.audit: cannot open"),
+        (
+            TOKENS + 'users = "redis"\n',
+            'gateway.toml:4: tokens.users: "redis" is what [store] url names, and that is no Redis',
+        ),
+        (
+            TOKENS + 'audit = { file = "no/audit.log" }\n',
+            "gateway.toml:4: tokens.audit: cannot open",
+        ),
         ("", "p.toml:3: route.builtin: 'login' needs an issuer (add [tokens] to gateway.toml)"),
     ],
 )
@@ -86,16 +119,27 @@ def test_mistakes(files: Path, gateway: str, expected: str):
         ),
         (
             TOKENS,
-            f'request = ["auth"]\n{AUTH}[[route]]\npath = "/p"\nbuiltin = "change_password"\nauth = false\n',
+            (
+                f'request = ["auth"]\n{AUTH}[[route]]\npath = "/p"\nbuiltin = '
+                f'"change_password"\nauth = false\n'
+            ),
             "p.toml:9: route.builtin: 'change_password' needs to know who is calling",
         ),
-        ("", f'request = ["auth"]\n{AUTH}', "p.toml:6: auth: own needs the gateway to issue tokens"),
+        (
+            "",
+            f'request = ["auth"]\n{AUTH}',
+            "p.toml:6: auth: own needs the gateway to issue tokens",
+        ),
         (
             TOKENS,
             f'request = ["auth"]\n{AUTH}'.replace('issuer = "edge"', 'issuer = "other"'),
             "p.toml:5: auth: own: the gateway issues tokens as edge",
         ),
-        (TOKENS, f'request = ["auth"]\n{AUTH}algorithms = ["RS256"]\n', "p.toml:7: auth: algorithms: holds no usable key"),
+        (
+            TOKENS,
+            f'request = ["auth"]\n{AUTH}algorithms = ["RS256"]\n',
+            "p.toml:7: auth: algorithms: holds no usable key",
+        ),
         (
             TOKENS,
             f'request = ["auth"]\n{AUTH}discovery = true\n',

@@ -13,6 +13,8 @@ __all__ = ["admin", "guarded", "shared_redis", "state", "users_shell"]
 
 
 @pytest.fixture
-def shell(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
+def shell(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Shell:
     monkeypatch.chdir(tmp_path)
     return Shell(capsys, tmp_path / "keys.toml")

@@ -14,9 +14,13 @@ from tests.unit.commands.shell import Shell, pipeline
 class TestAudit:
     def lines(self, file: Path) -> list[dict[str, str]]:
         lines = [json.loads(line) for line in file.read_text().splitlines()]
-        assert {line["timestamp"] for line in lines} == {"2023-11-14T22:13:20.000Z"} and all(line["by"] for line in lines)
+        assert {line["timestamp"] for line in lines} == {"2023-11-14T22:13:20.000Z"} and all(
+            line["by"] for line in lines
+        )
         assert {Path(line["where"]).name for line in lines} == {"keys.toml"}
-        return [{name: line[name] for name in ("event", "outcome", "key", "client")} for line in lines]
+        return [
+            {name: line[name] for name in ("event", "outcome", "key", "client")} for line in lines
+        ]
 
     def test_every_change_is_a_line_without_the_key(self, shell: Shell, tmp_path: Path):
         file = tmp_path / "audit.log"
@@ -30,7 +34,8 @@ class TestAudit:
         shell("list")
         outcomes = [("created", old), ("created", new), ("rotated", old), ("revoked", old)]
         assert self.lines(file) == [
-            {"event": "key_change", "outcome": outcome, "key": id, "client": "acme"} for outcome, id in outcomes
+            {"event": "key_change", "outcome": outcome, "key": id, "client": "acme"}
+            for outcome, id in outcomes
         ]
         assert json.loads(said)["key"][4:] not in file.read_text()
 
@@ -41,8 +46,12 @@ class TestAudit:
         id = shell.create("acme", "--config", str(tmp_path / "gateway.toml"))
         file = tmp_path / "audit.log"
         assert file.exists() is (log != "-")
-        assert log == "-" or self.lines(file) == [{"event": "key_change", "outcome": "created", "key": id, "client": "acme"}]
+        assert log == "-" or self.lines(file) == [
+            {"event": "key_change", "outcome": "created", "key": id, "client": "acme"}
+        ]
 
     def test_a_log_that_cannot_be_written_keeps_from_changing(self, shell: Shell, tmp_path: Path):
-        assert "cannot open the audit log" in shell("create", "--client", "acme", "--audit", str(tmp_path), code=1)
+        assert "cannot open the audit log" in shell(
+            "create", "--client", "acme", "--audit", str(tmp_path), code=1
+        )
         assert not shell.file.exists()

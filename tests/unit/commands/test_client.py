@@ -1,4 +1,5 @@
-"""The command line's client says what the listener answered, or in words why there was no answer."""
+"""The command line's client says what the listener answered, or in words why there was no
+answer."""
 
 from __future__ import annotations
 
@@ -116,7 +117,8 @@ async def test_answers_are_bounded(echo: str, monkeypatch: pytest.MonkeyPatch):
 
 @contextlib.contextmanager
 def listening(answer: bytes | None) -> Iterator[str]:
-    """Somebody who answers every connection with `answer` and closes it, or who never says a word."""
+    """Somebody who answers every connection with `answer` and closes it, or who never says a
+    word."""
     listener = socket.create_server(("127.0.0.1", 0))
     taken = []
 
@@ -140,14 +142,20 @@ def listening(answer: bytes | None) -> Iterator[str]:
             connection.close()
 
 
-@pytest.mark.parametrize("answer", [b"", b"SSH-2.0-x\r\n", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\n{"])
+@pytest.mark.parametrize(
+    "answer",
+    [b"", b"SSH-2.0-x\r\n", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\n{"],
+)
 def test_what_is_no_http(answer: bytes):
     with listening(answer) as url, pytest.raises(AdminError, match=r"no HTTP answer|cannot reach"):
         call("GET", url)
 
 
 def test_silence():
-    with listening(None) as url, pytest.raises(AdminError, match=r"no answer from .* within 0.05 seconds"):
+    with (
+        listening(None) as url,
+        pytest.raises(AdminError, match=r"no answer from .* within 0.05 seconds"),
+    ):
         call("GET", url, timeout=0.05)
 
 
@@ -168,7 +176,10 @@ def test_no_such_host(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_tls_to_what_speaks_none():
-    with listening(b"HTTP/1.1 200 OK\r\n\r\n") as url, pytest.raises(AdminError, match="cannot reach"):
+    with (
+        listening(b"HTTP/1.1 200 OK\r\n\r\n") as url,
+        pytest.raises(AdminError, match="cannot reach"),
+    ):
         call("GET", url.replace("http:", "https:"))
 
 
@@ -195,7 +206,9 @@ def test_what_cannot_be_asked():
         call("GET", "http://127.0.0.1:9/a b")
 
 
-@pytest.mark.parametrize("token", ["s3cret\n", "s3cret\r\nX: y", "\ns3cret", "s3cret s3cret", "s3cret\x00"])
+@pytest.mark.parametrize(
+    "token", ["s3cret\n", "s3cret\r\nX: y", "\ns3cret", "s3cret s3cret", "s3cret\x00"]
+)
 def test_a_token_that_cannot_be_sent_is_not_shown(token: str):
     with pytest.raises(AdminError, match="admin token holds letters that cannot be sent") as caught:
         call("GET", "http://127.0.0.1:9/", token)

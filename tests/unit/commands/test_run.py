@@ -27,7 +27,9 @@ def test_as_many_as_it_may(monkeypatch, soft, hard, expected):
     monkeypatch.setattr(resource, "getrlimit", lambda which: (limits[-1], hard))
     monkeypatch.setattr(resource, "setrlimit", lambda which, pair: limits.append(pair[0]))
     assert run.raise_file_limit() == expected
-    assert limits[-1] == (soft if len(limits) == 1 else expected) and len(limits) == 1 + (soft not in (expected, INFINITE))
+    assert limits[-1] == (soft if len(limits) == 1 else expected) and len(limits) == 1 + (
+        soft not in (expected, INFINITE)
+    )
 
 
 def test_a_system_that_refuses_is_no_reason_not_to_start(monkeypatch, caplog):

@@ -39,10 +39,26 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     ("words", "entry", "said"),
     [
         (["--jti", "a"], Revocation(jti="a"), "the token a."),
-        (["--jti", "a", "--for", "1h"], Revocation(jti="a", until=LATER), "the token a, until 2023-11-14 23:13:20 UTC."),
-        (["--subject", "al"], Revocation(subject="al", before=NEXT), "tokens of al issued before 2023-11-14 22:13:21 UTC."),
-        (["--everybody", "--issuer", "https://i"], Revocation(issuer="https://i", before=NEXT), "everybody's tokens from"),
-        (["--subject", "al", "--before", "2023-01-01"], Revocation(subject="al", before=1_672_531_200), "2023-01-01 00:00"),
+        (
+            ["--jti", "a", "--for", "1h"],
+            Revocation(jti="a", until=LATER),
+            "the token a, until 2023-11-14 23:13:20 UTC.",
+        ),
+        (
+            ["--subject", "al"],
+            Revocation(subject="al", before=NEXT),
+            "tokens of al issued before 2023-11-14 22:13:21 UTC.",
+        ),
+        (
+            ["--everybody", "--issuer", "https://i"],
+            Revocation(issuer="https://i", before=NEXT),
+            "everybody's tokens from",
+        ),
+        (
+            ["--subject", "al", "--before", "2023-01-01"],
+            Revocation(subject="al", before=1_672_531_200),
+            "2023-01-01 00:00",
+        ),
     ],
 )
 def test_revoke(shell, words: list[str], entry: Revocation, said: str):
@@ -79,7 +95,10 @@ def url(shared_redis: RedisServer) -> str:
 def test_in_a_store(shell, url: str):
     assert shell("list", "--store", url).startswith("nothing is revoked in redis://127.0.0.1:")
     said = shell("revoke", "--subject", "al", "--store", url)
-    assert "tokens of al issued before 2023-11-14 22:13:21 UTC. Gateways that are running with this store" in said
+    assert (
+        "tokens of al issued before 2023-11-14 22:13:21 UTC. Gateways that are running with this "
+        "store"
+    ) in said
     assert shell("list", "--store", url) == "tokens of al issued before 2023-11-14 22:13:21 UTC\n"
     assert "the store's URL must begin with" in shell("list", "--store", "x", code=1)
 
@@ -104,7 +123,11 @@ def test_where_a_configuration_says(shell, url: str, tmp_path: Path, where: str)
     write(tmp_path, PIPELINE.format(where=where), "", f'[store]\nurl = "{url}"\n')
     config = str(tmp_path / "gateway.toml")
     shell("revoke", "--jti", "j1", "--config", config)
-    listed = load(tmp_path / "pipelines" / where) if where == "../mine.toml" else RedisRevocations(parse(url)).load()
+    listed = (
+        load(tmp_path / "pipelines" / where)
+        if where == "../mine.toml"
+        else RedisRevocations(parse(url)).load()
+    )
     assert listed == (Revocation(jti="j1"),)
     assert shell("list", "--config", config) == "the token j1\n"
 
@@ -121,5 +144,9 @@ def test_a_configuration_that_does_not_say(shell, tmp_path: Path):
 def test_what_was_done_is_audited(shell, tmp_path: Path):
     shell("revoke", "--jti", "j1", "--audit", str(tmp_path / "audit.log"))
     line = json.loads((tmp_path / "audit.log").read_text())
-    assert (line["event"], line["outcome"], line["what"]) == ("token_revocation", "revoked", "the token j1")
+    assert (line["event"], line["outcome"], line["what"]) == (
+        "token_revocation",
+        "revoked",
+        "the token j1",
+    )
     assert line["where"] == "revoked.toml" and line["by"]

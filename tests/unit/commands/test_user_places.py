@@ -17,8 +17,12 @@ def test_where_the_configuration_says(users_shell, tmp_path: Path):
     (tmp_path / "key.pem").write_text("not read here")
     config = tmp_path / "gateway.toml"
     tokens = '[tokens]\nissuer = "x"\nkeys = [{ key = "x" }]\n'
-    config.write_text('include = []\n[store]\nurl = "redis://127.0.0.1:1"\n' + tokens + 'users = "redis"\n')
-    assert "redis://127.0.0.1:1 cannot be used" in users_shell("list", "--config", str(config), code=1)
+    config.write_text(
+        'include = []\n[store]\nurl = "redis://127.0.0.1:1"\n' + tokens + 'users = "redis"\n'
+    )
+    assert "redis://127.0.0.1:1 cannot be used" in users_shell(
+        "list", "--config", str(config), code=1
+    )
     config.write_text("include = []\n" + tokens + 'users = "mine.toml"\n')
     users_shell("add", "alice", "--config", str(config))
     assert list(user_file.load(tmp_path / "mine.toml")) == ["alice"]

@@ -20,7 +20,9 @@ def listed(users_shell: Callable[..., str]) -> dict[str, Any]:
 
 
 def test_add_and_list(users_shell):
-    assert users_shell("add", "alice", "--client", "acme", "--roles", "a, b", "--permissions", "p").startswith("alice is in ")
+    assert users_shell(
+        "add", "alice", "--client", "acme", "--roles", "a, b", "--permissions", "p"
+    ).startswith("alice is in ")
     users_shell("add", "bob", typed="é" * 4 + "\n")
     assert listed(users_shell) == {
         "alice": {

@@ -21,12 +21,17 @@ class Cheap:
 
     @staticmethod
     def hash(password: str) -> str:
-        return f"$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHQ${password.encode().hex().ljust(43, 'A')[:43]}"
+        return (
+            f"$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHQ${password.encode().hex().ljust(43, 'A')[:43]}"
+        )
 
 
 @pytest.fixture(params=["file", "store"])
 def users_shell(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> Callable[..., str]:
     """Runs `gateway users`, with a file and with a Redis."""
     monkeypatch.chdir(tmp_path)

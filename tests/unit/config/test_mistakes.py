@@ -100,5 +100,6 @@ def test_each_can_be_mended_by_its_message(tree: Tree) -> None:
         errors = [problem for problem in tree.problems() if problem.severity == "error"]
         assert len(errors) == left - 1, f"{wrong} in {name}"
         left -= 1
-    unused = "no route leads to the upstream 'beauth'"  # a finding of its own, made where there are no errors
+    # a finding of its own, made where there are no errors
+    unused = "no route leads to the upstream 'beauth'"
     assert [problem.message for problem in tree.compile().warnings] == [unused]

@@ -66,8 +66,12 @@ def complained_of(route: RouteConfig, routing: RoutingConfig) -> bool:
     rewrite=st.just("") | TEXTS.map("/".__add__) | TEXTS,
     ignore=st.booleans(),
 )
-def test_what_is_good_here_is_good_for_runtime(path: str, is_path: bool, strip: str, rewrite: str, ignore: bool) -> None:
-    routing = RoutingConfig(case_sensitive=not ignore, trailing_slash="ignore" if ignore else "strict")
+def test_what_is_good_here_is_good_for_runtime(
+    path: str, is_path: bool, strip: str, rewrite: str, ignore: bool
+) -> None:
+    routing = RoutingConfig(
+        case_sensitive=not ignore, trailing_slash="ignore" if ignore else "strict"
+    )
     route = RouteConfig(
         path=path if is_path else "",
         prefix="" if is_path else path,
@@ -99,10 +103,18 @@ ROUTES = st.builds(
 @settings(max_examples=200, deadline=None)
 @given(routes=st.lists(ROUTES, min_size=2, max_size=5))
 def test_runtime_never_chooses_what_is_said_to_be_never_reached(routes: list[RouteConfig]) -> None:
-    document = Document(Path("/x.toml"), Problems(), {}, {("route", index): (index + 1, 1) for index in range(len(routes))})
+    document = Document(
+        Path("/x.toml"),
+        Problems(),
+        {},
+        {("route", index): (index + 1, 1) for index in range(len(routes))},
+    )
     placed = [Placed(document, ("route", index), route) for index, route in enumerate(routes)]
     named = name_routes(placed)
-    check_reachable([Placed(document, ("route", index), route) for index, route in enumerate(named)], UNLESS_SAID)
+    check_reachable(
+        [Placed(document, ("route", index), route) for index, route in enumerate(named)],
+        UNLESS_SAID,
+    )
     unreachable = {problem.line - 1 for problem in document.problems.all()}
     reachable = {index for index in range(len(routes)) if index not in unreachable}
     everything = Router(list(zip(named, range(len(named)), strict=True)), UNLESS_SAID)
@@ -129,5 +141,7 @@ def same(routes: list[RouteConfig], one: int | str, other: int | str) -> bool:
     if isinstance(one, str) or isinstance(other, str):
         return False
     first, second = routes[one], routes[other]
-    lower = [{name.lower(): value for name, value in route.headers.items()} for route in (first, second)]
+    lower = [
+        {name.lower(): value for name, value in route.headers.items()} for route in (first, second)
+    ]
     return set(first.methods) == set(second.methods) and lower[0] == lower[1]

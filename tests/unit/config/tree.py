@@ -8,7 +8,19 @@ from pathlib import Path
 from textwrap import dedent
 
 from gateway.config.check.compile import LoadedConfig, compile_config
-from gateway.config.tables.schema import Choice, Duration, Items, Map, Secret, Size, SubTable, Table, TableClass, Text, Whole
+from gateway.config.tables.schema import (
+    Choice,
+    Duration,
+    Items,
+    Map,
+    Secret,
+    Size,
+    SubTable,
+    Table,
+    TableClass,
+    Text,
+    Whole,
+)
 from gateway.config.toml.problems import ConfigErrors, Problem
 
 
@@ -145,7 +157,10 @@ class Tree:
     def said(self) -> list[str]:
         """Every finding as "file:line: severity: message"."""
         return [
-            f"{problem.file.relative_to(self.root)}:{problem.line}: {problem.severity}: {problem.message}"
+            (
+                f"{problem.file.relative_to(self.root)}:{problem.line}: {problem.severity}: "
+                f"{problem.message}"
+            )
             for problem in self.problems()
         ]
 

@@ -1,4 +1,5 @@
-"""Replies whose index follows every change of their headers, and what an exchange says of itself."""
+"""Replies whose index follows every change of their headers, and what an exchange says of
+itself."""
 
 from __future__ import annotations
 
@@ -15,7 +16,9 @@ from tests.exchange import exchange
 
 NAMES = st.sampled_from([b"A", b"a", b"B", b"Vary", b"vary", b"Content-Type"])
 VALUES = st.sampled_from([b"1", b"2", b"Origin", b"*"])
-CHANGES = st.lists(st.tuples(st.sampled_from(["add", "set", "remove", "vary"]), NAMES, VALUES), max_size=12)
+CHANGES = st.lists(
+    st.tuples(st.sampled_from(["add", "set", "remove", "vary"]), NAMES, VALUES), max_size=12
+)
 
 
 def indexed(headers: list[Pair]) -> dict[bytes, bytes]:
@@ -96,7 +99,10 @@ def test_lengths():
         ({"failed": Failed(Failure.NO_ROUTE), "reply": Reply(404)}, 404),
         ({"reply": Reply(200)}, 499),
         ({"reply": Reply(200), "written": True}, 200),
-        ({"reply": Reply(200), "written": True, "failed": Failed(Failure.INCOMPLETE_RESPONSE)}, 200),
+        (
+            {"reply": Reply(200), "written": True, "failed": Failed(Failure.INCOMPLETE_RESPONSE)},
+            200,
+        ),
     ],
 )
 def test_the_status_is_what_the_client_saw(facts: dict[str, Any], expected: int):

@@ -40,8 +40,8 @@ def test_twins_are_not_aliases():
 
 
 def test_what_it_says_is_for_operators_first():
-    assert str(Failed(Failure.EXPIRED, "The key has expired.", why="key k_1 expired 2026-10-01")) == (
-        "expired: key k_1 expired 2026-10-01"
-    )
+    assert str(
+        Failed(Failure.EXPIRED, "The key has expired.", why="key k_1 expired 2026-10-01")
+    ) == ("expired: key k_1 expired 2026-10-01")
     assert str(Failed(Failure.EXPIRED, "The key has expired.")) == "expired: The key has expired."
     assert str(Failed(Failure.EXPIRED)) == "expired: Credentials expired"

@@ -21,4 +21,8 @@ def test_a_memo_decides_once_and_is_bounded():
 
 
 def test_names_in_lower_case():
-    assert [lower(b"X-Key"), lower(b"x-key"), lower(b"X-" + b"A" * 100)] == [b"x-key", b"x-key", b"x-" + b"a" * 100]
+    assert [lower(b"X-Key"), lower(b"x-key"), lower(b"X-" + b"A" * 100)] == [
+        b"x-key",
+        b"x-key",
+        b"x-" + b"a" * 100,
+    ]

@@ -36,4 +36,7 @@ def test_its_memory_is_bounded(monkeypatch: pytest.MonkeyPatch):
 
 def test_none_at_all():
     assert Networks(["::1"]) and not Networks([])
-    assert repr(Networks([])) == "nowhere" and repr(Networks(["10.0.0.0/8", "::1"])) == "10.0.0.0/8, ::1/128"
+    assert (
+        repr(Networks([])) == "nowhere"
+        and repr(Networks(["10.0.0.0/8", "::1"])) == "10.0.0.0/8, ::1/128"
+    )

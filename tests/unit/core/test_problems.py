@@ -12,11 +12,20 @@ from hypothesis import strategies as st
 from gateway.core.clock import Clock
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed, Failure
-from gateway.core.problems import FORMATS, Problems, failure_words, failures_called, field_value, render
+from gateway.core.problems import (
+    FORMATS,
+    Problems,
+    failure_words,
+    failures_called,
+    field_value,
+    render,
+)
 from tests.exchange import Headers, exchange
 
 
-def asks(method: str = "GET", target: str = "/api/v1/cameras?api_key=secret", headers: Headers = ()) -> Exchange:
+def asks(
+    method: str = "GET", target: str = "/api/v1/cameras?api_key=secret", headers: Headers = ()
+) -> Exchange:
     return exchange(method, target, headers, request_id="req-1")
 
 
@@ -27,7 +36,11 @@ def body(reply: Reply) -> Any:
 
 
 def test_problem():
-    reply = render(Failed(Failure.RATE_LIMITED, "Try again in 3 s", headers=((b"Retry-After", b"3"),)), asks(), "problem")
+    reply = render(
+        Failed(Failure.RATE_LIMITED, "Try again in 3 s", headers=((b"Retry-After", b"3"),)),
+        asks(),
+        "problem",
+    )
     assert reply.status == 429
     assert body(reply) == {
         "type": "about:blank",
@@ -49,17 +62,32 @@ def test_problem():
 
 
 def test_problem_types_and_titles_of_the_operators_own():
-    problems = Problems(type_base="https://id.example/problems#", statuses={Failure.READ_TIMEOUT: 408})
+    problems = Problems(
+        type_base="https://id.example/problems#", statuses={Failure.READ_TIMEOUT: 408}
+    )
     shown = body(problems.render(Failed(Failure.READ_TIMEOUT), asks()))
-    assert (shown["type"], shown["title"]) == ("https://id.example/problems#SVC_003", "Upstream timeout")
+    assert (shown["type"], shown["title"]) == (
+        "https://id.example/problems#SVC_003",
+        "Upstream timeout",
+    )
     assert shown["status"] == 408
 
 
 def test_the_title_of_about_blank_is_the_status_phrase():
     shown = body(Problems(statuses={Failure.TIMEOUT: 408}).render(Failed(Failure.TIMEOUT), asks()))
-    assert (shown["title"], shown["detail"], shown["status"]) == ("Request Timeout", "Upstream timeout", 408)
-    assert body(render(Failed(Failure.BODY_TOO_LARGE), asks(), "problem"))["title"] == "Content Too Large"
-    assert body(render(Failed(Failure.CLIENT_GONE), asks(), "problem"))["title"] == "Client closed the connection"
+    assert (shown["title"], shown["detail"], shown["status"]) == (
+        "Request Timeout",
+        "Upstream timeout",
+        408,
+    )
+    assert (
+        body(render(Failed(Failure.BODY_TOO_LARGE), asks(), "problem"))["title"]
+        == "Content Too Large"
+    )
+    assert (
+        body(render(Failed(Failure.CLIENT_GONE), asks(), "problem"))["title"]
+        == "Client closed the connection"
+    )
 
 
 def test_errors_of_fields():
@@ -75,7 +103,10 @@ def test_errors_of_fields():
 
 def test_envelope():
     problems = Problems("envelope", clock=Clock(wall=lambda: 1_760_000_000.25))
-    reply = problems.render(Failed(Failure.EXPIRED, "The key has expired"), asks(headers={"X-Correlation-ID": "order-7"}))
+    reply = problems.render(
+        Failed(Failure.EXPIRED, "The key has expired"),
+        asks(headers={"X-Correlation-ID": "order-7"}),
+    )
     assert reply.status == 401
     assert body(reply) == {
         "error": {
@@ -120,7 +151,9 @@ def test_every_failure_in_every_format(format: str, failure: Failure):
     assert reply.get(b"x-error-code") == failure.code.encode()
     assert reply.get(b"cache-control") == b"no-store"
     error = failure.proxy_error
-    assert reply.get(b"proxy-status") == (None if error is None else f"gateway; error={error}".encode())
+    assert reply.get(b"proxy-status") == (
+        None if error is None else f"gateway; error={error}".encode()
+    )
     assert reply.get(b"retry-after") == (b"5" if failure.status == 503 else None)
     shown = repr((reply.headers, reply.body))
     assert "10.0.0.3" not in shown and "secret" not in shown
@@ -138,19 +171,28 @@ def test_head_gets_the_same_head_and_no_body(format: str):
 def test_a_503_says_when_to_come_back():
     failed = Failed(Failure.OVERLOADED, headers=((b"retry-after", b"1"),))
     assert render(failed, asks(), "problem").get(b"retry-after") == b"1"
-    turned = Problems(statuses={Failure.QUOTA_EXCEEDED: 503}).render(Failed(Failure.QUOTA_EXCEEDED), asks())
+    turned = Problems(statuses={Failure.QUOTA_EXCEEDED: 503}).render(
+        Failed(Failure.QUOTA_EXCEEDED), asks()
+    )
     assert turned.get(b"retry-after") == b"5"
 
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_an_operators_message_replaces_the_detail(format: str):
     problems = Problems(format, messages={Failure.NO_ROUTE: "Nothing here, see the docs"})
-    assert b"Nothing here, see the docs" in problems.render(Failed(Failure.NO_ROUTE, "No such thing"), asks()).body  # type: ignore[operator]
-    assert b"No such thing" in problems.render(Failed(Failure.FORBIDDEN, "No such thing"), asks()).body  # type: ignore[operator]
+    assert (
+        b"Nothing here, see the docs"
+        in problems.render(Failed(Failure.NO_ROUTE, "No such thing"), asks()).body
+    )  # type: ignore[operator]
+    assert (
+        b"No such thing" in problems.render(Failed(Failure.FORBIDDEN, "No such thing"), asks()).body
+    )  # type: ignore[operator]
 
 
 def test_header_values_are_safe():
-    failed = Failed(Failure.MALFORMED, "a\r\nSet-Cookie: b\x7f \u20ac", headers=((b"X-A", b"1\r\nX-B: 2"),))
+    failed = Failed(
+        Failure.MALFORMED, "a\r\nSet-Cookie: b\x7f \u20ac", headers=((b"X-A", b"1\r\nX-B: 2"),)
+    )
     reply = render(failed, asks(), "envelope")
     assert reply.get(b"x-error-message") == b"a  Set-Cookie: b  ?"
     assert reply.get(b"x-a") == b"1  X-B: 2"
@@ -177,7 +219,12 @@ def test_what_is_no_unicode(format: str):
 
 
 def test_an_instance_never_names_another_host():
-    assert body(render(Failed(Failure.NO_ROUTE), asks(target="//evil.example/x"), "problem"))["instance"] == "/.//evil.example/x"
+    assert (
+        body(render(Failed(Failure.NO_ROUTE), asks(target="//evil.example/x"), "problem"))[
+            "instance"
+        ]
+        == "/.//evil.example/x"
+    )
 
 
 def test_replies_do_not_share_what_hooks_change():
@@ -197,7 +244,11 @@ def test_an_unknown_format():
 
 def test_failures_by_code_and_by_reason():
     assert failures_called("circuit_open") == (Failure.CIRCUIT_OPEN,)
-    assert set(failures_called("SVC_001")) == {Failure.NO_ENDPOINT, Failure.CIRCUIT_OPEN, Failure.OVERLOADED}
+    assert set(failures_called("SVC_001")) == {
+        Failure.NO_ENDPOINT,
+        Failure.CIRCUIT_OPEN,
+        Failure.OVERLOADED,
+    }
     assert failures_called("SVC_999") == ()
     assert all(failures_called(word) for word in failure_words())
     assert {"SVC_001", "circuit_open"} <= set(failure_words())

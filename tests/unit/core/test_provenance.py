@@ -27,7 +27,8 @@ OURS = 'for=10.0.0.1;proto=http;host="edge.test"'
             "203.0.113.9, 10.0.0.1", "https", "outer.test", f'for=203.0.113.9;proto=https;host="outer.test", {OURS}',
         ),
         (
-            {"Forwarded": 'for="[2001:db8::7]:4711";proto=https, for=10.0.0.2', "X-Forwarded-For": "2001:db8::7, 10.0.0.2"},
+            {"Forwarded": ('for="[2001:db8::7]:4711";proto=https, '
+                'for=10.0.0.2'), "X-Forwarded-For": "2001:db8::7, 10.0.0.2"},
             "2001:db8::7, 10.0.0.2, 10.0.0.1", "https", "edge.test",
             f'for="[2001:db8::7]:4711";proto=https, for=10.0.0.2, {OURS}',
         ),
@@ -47,12 +48,26 @@ OURS = 'for=10.0.0.1;proto=http;host="edge.test"'
         ({"X-Forwarded-Proto": 'x"; host=y', "X-Forwarded-Host": "a b"}, "10.0.0.1", "http", "edge.test", OURS),
     ],
 )  # fmt: skip
-def test_a_trusted_proxys_account(fields: dict[str, str], hops: str, proto: str, host: str, forwarded: str):
-    made = account(exchange("GET", "/", {"Host": "edge.test", **fields}, peer="10.0.0.1", trusted=True))
-    assert (", ".join(made.hops), made.proto, made.host, made.forwarded) == (hops, proto, host, forwarded)
+def test_a_trusted_proxys_account(
+    fields: dict[str, str], hops: str, proto: str, host: str, forwarded: str
+):
+    made = account(
+        exchange("GET", "/", {"Host": "edge.test", **fields}, peer="10.0.0.1", trusted=True)
+    )
+    assert (", ".join(made.hops), made.proto, made.host, made.forwarded) == (
+        hops,
+        proto,
+        host,
+        forwarded,
+    )
 
 
 def test_what_a_stranger_says_is_not_believed():
-    fields = {"Host": "edge.test", "X-Forwarded-For": "6.6.6.6", "Forwarded": "for=6.6.6.6", "X-Forwarded-Proto": "https"}
+    fields = {
+        "Host": "edge.test",
+        "X-Forwarded-For": "6.6.6.6",
+        "Forwarded": "for=6.6.6.6",
+        "X-Forwarded-Proto": "https",
+    }
     made = account(exchange("GET", "/", fields, peer="10.0.0.1"))
     assert made == (("10.0.0.1",), "http", "edge.test", OURS)

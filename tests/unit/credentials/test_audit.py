@@ -22,7 +22,9 @@ def written(world: Bearers) -> list[dict[str, Any]]:
 
 async def test_every_decision(tmp_path: Path):
     world = Bearers(tmp_path)
-    hook = world.auth(audit={"file": "audit.log"}, require={"GET": [], "*": ["cameras:write"]}, optional=True)
+    hook = world.auth(
+        audit={"file": "audit.log"}, require={"GET": [], "*": ["cameras:write"]}, optional=True
+    )
     good = bearing(token(), target="/cameras?api_key=hidden")
     good.request_id, good.client_ip = "r1", "192.0.2.1"
     hook(good)
@@ -38,7 +40,9 @@ async def test_every_decision(tmp_path: Path):
         "client_ip": "192.0.2.1", "request_id": "r1", "method": "GET",
         "path": "/cameras", "route": None, "pipeline": "partner", "hook": "auth", "why": None,
     }  # fmt: skip
-    assert [(line["outcome"], line["auth_method"], line["result"], line["client"]) for line in lines[1:]] == [
+    assert [
+        (line["outcome"], line["auth_method"], line["result"], line["client"]) for line in lines[1:]
+    ] == [
         ("allowed", "none", "anonymous", None),
         ("denied", "jwt", "malformed", None),
         ("denied", "jwt", "forbidden", "acme"),

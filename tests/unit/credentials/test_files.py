@@ -20,11 +20,18 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "keys.toml"
 
 
-@pytest.mark.parametrize("text", ["[[a]]\nx = 1\n", "[[a]]\nx = 1", "[[a]]\nx = 1\n\n", "# c", "", "[[a]]\nx = 1\n[[a.b]]\n"])
+@pytest.mark.parametrize(
+    "text",
+    ["[[a]]\nx = 1\n", "[[a]]\nx = 1", "[[a]]\nx = 1\n\n", "# c", "", "[[a]]\nx = 1\n[[a.b]]\n"],
+)
 def test_what_is_appended_stands_apart(path: Path, text: str):
     path.write_text(text)
     for number in (2, 3):
-        files.edit(path, lambda document, x=number: files.append(document, "a", {"x": x}), lambda text: None)
+        files.edit(
+            path,
+            lambda document, x=number: files.append(document, "a", {"x": x}),
+            lambda text: None,
+        )
     separated = f"{text.strip()}\n\n" if text else ""
     assert path.read_text() == separated + "[[a]]\nx = 2\n\n[[a]]\nx = 3\n"
 
@@ -54,7 +61,9 @@ class TestWriting:
         assert len(load(path)) == 20
 
     @pytest.mark.parametrize("step", ["fsync", "chown"])
-    def test_a_full_disk_leaves_the_old_file_and_no_rubbish(self, path: Path, monkeypatch: pytest.MonkeyPatch, step: str):
+    def test_a_full_disk_leaves_the_old_file_and_no_rubbish(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+    ):
         create(path, Wish("a"), NOW)
         before = path.read_text()
 
@@ -69,7 +78,10 @@ class TestWriting:
             with pytest.raises(CredentialError, match="No space left"):
                 create(path, Wish("b"), NOW)
             assert path.read_text() == before
-        assert sorted(name.name for name in path.parent.iterdir()) == [".keys.toml.lock", "keys.toml"]
+        assert sorted(name.name for name in path.parent.iterdir()) == [
+            ".keys.toml.lock",
+            "keys.toml",
+        ]
 
     def test_a_link_stays_a_link(self, tmp_path: Path, path: Path):
         (tmp_path / "real").mkdir()

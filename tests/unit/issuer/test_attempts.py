@@ -8,11 +8,21 @@ from gateway.issuer.attempts import FRESH, AttemptRule, LocalAttempts, State, be
 RULE = AttemptRule(free=3, delay=1.0, longest=60.0, forget=600.0)
 WIDE = AttemptRule(free=1000, delay=1.0, longest=60.0, forget=600.0)
 
-rules = st.builds(AttemptRule, st.integers(1, 20), st.floats(0.1, 10), st.floats(10, 600), st.floats(60, 7200))
+rules = st.builds(
+    AttemptRule, st.integers(1, 20), st.floats(0.1, 10), st.floats(10, 600), st.floats(60, 7200)
+)
 
 
 def test_waits_grow_and_have_an_end():
-    assert [RULE.wait(failures) for failures in (0, 2, 3, 4, 5, 9, 10_000)] == [0, 0, 1, 2, 4, 60, 60]
+    assert [RULE.wait(failures) for failures in (0, 2, 3, 4, 5, 9, 10_000)] == [
+        0,
+        0,
+        1,
+        2,
+        4,
+        60,
+        60,
+    ]
 
 
 @settings(max_examples=150, deadline=None)
@@ -26,7 +36,9 @@ def test_whoever_waits_as_told_is_admitted_and_not_sooner(rule: AttemptRule, pau
             admitted += 1
             assert after.failures <= admitted
         else:
-            assert after == state and 0 < wait <= rule.longest + 1e-6  # refused: nothing changes, so nobody can prolong it
+            assert (
+                after == state and 0 < wait <= rule.longest + 1e-6
+            )  # refused: nothing changes, so nobody can prolong it
             assert begin(state, rule, now + wait * 0.999)[1] > 0
             assert begin(state, rule, now + wait + 1e-6)[1] == 0
         state = after
@@ -72,7 +84,9 @@ async def test_success_forgives_the_account_and_takes_back_one_of_the_address():
     for name in ("alice", "bob"):
         await attempts.begin("192.0.2.1", name, 0.0)
     await attempts.succeeded("192.0.2.1", "bob", 0.0)
-    assert await guess(attempts, "192.0.2.1", "carol", 0.0, 9) == 2  # own successes do not buy guesses at others
+    assert (
+        await guess(attempts, "192.0.2.1", "carol", 0.0, 9) == 2
+    )  # own successes do not buy guesses at others
     assert await guess(attempts, "192.0.2.2", "bob", 0.0, 9) == 3
 
 

@@ -51,7 +51,9 @@ async def test_only_so_many_wait(queue: PasswordQueue):
 async def test_addresses_take_turns():
     queue, held = PasswordQueue(threads=1), Held()
     waits = [queue.run(held.named(f"a{number}"), "a") for number in range(5)]
-    waits += [queue.run(held.named(f"b{number}"), "b") for number in range(2)] + [queue.run(held.named("c"), "c")]
+    waits += [queue.run(held.named(f"b{number}"), "b") for number in range(2)] + [
+        queue.run(held.named("c"), "c")
+    ]
     held.go.set()
     for wait in waits:
         await wait

@@ -20,9 +20,18 @@ def pool() -> Iterator[Passwords]:
 async def test_hashing_and_verifying(pool: Passwords):
     hash = await pool.hash("päss word")
     parameters = extract_parameters(hash)
-    assert (parameters.memory_cost, parameters.time_cost, parameters.parallelism, parameters.type.name) == (64, 1, 1, "ID")
+    assert (
+        parameters.memory_cost,
+        parameters.time_cost,
+        parameters.parallelism,
+        parameters.type.name,
+    ) == (64, 1, 1, "ID")
     assert await pool.verify(hash, "päss word") and not await pool.verify(hash, "päss wor")
-    assert not pool.stale(hash) and pool.stale(PasswordHasher(1, 65, 1).hash("x")) and pool.stale("$2b$12$")
+    assert (
+        not pool.stale(hash)
+        and pool.stale(PasswordHasher(1, 65, 1).hash("x"))
+        and pool.stale("$2b$12$")
+    )
     assert repr(pool) == "<Passwords 0 under way>"
 
 
@@ -40,7 +49,9 @@ async def test_nobodys_password_costs_the_same(pool: Passwords, monkeypatch: pyt
         return real(hash, password)
 
     monkeypatch.setattr(user_file, "verifies", spy)
-    assert not await pool.verify(None, "password") and not await pool.verify(await pool.hash("x"), "password")
+    assert not await pool.verify(None, "password") and not await pool.verify(
+        await pool.hash("x"), "password"
+    )
     assert extract_parameters(seen[0]) == extract_parameters(seen[1])
     monkeypatch.setattr(user_file, "verifies", lambda hash, password: True)
     assert not await pool.verify(None, "password")

@@ -30,7 +30,9 @@ ALICE = User("alice", CHEAP.hash("old password"), "acme")
 RULE = AttemptRule(3, 1.0, 60.0, 600.0)
 KEY = (
     ed25519.Ed25519PrivateKey.generate()
-    .private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    .private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
     .decode()
 )
 
@@ -99,7 +101,9 @@ def busy(*_: object) -> Any:
 
 
 async def test_claims(world: Issuing):
-    world.users.now = replace(ALICE, tier="gold", roles=frozenset("ba"), permissions=frozenset(("y", "x")))
+    world.users.now = replace(
+        ALICE, tier="gold", roles=frozenset("ba"), permissions=frozenset(("y", "x"))
+    )
     issued = await world.login()
     claims = jwt.decode(issued.access, options={"verify_signature": False})
     assert claims == {
@@ -125,7 +129,9 @@ async def test_no_token_outlives_the_sessions_time(world: Issuing):
 
 
 @pytest.mark.parametrize("change", [{"changed": 1_700_000_001.0}, {"totp": "A" * 32}, None])
-async def test_a_user_that_changes_while_the_password_is_verified(world: Issuing, change: dict[str, Any] | None):
+async def test_a_user_that_changes_while_the_password_is_verified(
+    world: Issuing, change: dict[str, Any] | None
+):
     def looked() -> None:
         world.users.now = replace(ALICE, **change) if change is not None else None
 
@@ -156,7 +162,9 @@ async def test_who_is_known(world: Issuing):
 async def test_a_file_that_cannot_be_written(world: Issuing, caplog: pytest.LogCaptureFixture):
     issued = await world.login()
     world.users.error = CredentialError("cannot write users.toml")
-    asked = world.tokens.change_password(ALICE, issued.session, "old password", "new password", "192.0.2.1")
+    asked = world.tokens.change_password(
+        ALICE, issued.session, "old password", "new password", "192.0.2.1"
+    )
     denied = await world.denied(asked)
     assert denied.failed.failure.status == 500 and "users.toml" not in denied.failed.detail
     assert "cannot write users.toml" in caplog.text
@@ -169,14 +177,18 @@ async def test_a_file_that_cannot_be_written(world: Issuing, caplog: pytest.LogC
 async def test_a_password_that_changes_while_it_is_changed(world: Issuing):
     issued = await world.login()
     world.users.now = replace(ALICE, tier="gold")
-    asked = world.tokens.change_password(ALICE, issued.session, "old password", "new password", "192.0.2.1")
+    asked = world.tokens.change_password(
+        ALICE, issued.session, "old password", "new password", "192.0.2.1"
+    )
     assert (await world.denied(asked)).result == "invalid"
 
 
 async def test_nobody_has_time_to_hash(world: Issuing, monkeypatch: pytest.MonkeyPatch):
     issued = await world.login()
     monkeypatch.setattr(Passwords, "hash", busy)
-    asked = world.tokens.change_password(ALICE, issued.session, "old password", "new password", "192.0.2.1")
+    asked = world.tokens.change_password(
+        ALICE, issued.session, "old password", "new password", "192.0.2.1"
+    )
     assert (await world.denied(asked)).failed.headers == ((b"Retry-After", b"7"),)
     world.users.now = old = replace(ALICE, hash=PasswordHasher(2, 64, 1).hash("old password"))
     await world.login()
@@ -189,7 +201,9 @@ async def test_nobody_has_time_to_hash(world: Issuing, monkeypatch: pytest.Monke
 async def test_attempts_at_changing_a_password_count(world: Issuing):
     issued = await world.login()
     for expected in ("invalid", "invalid", "invalid", "limited"):
-        asked = world.tokens.change_password(ALICE, issued.session, "wrong password", "new password", "192.0.2.1")
+        asked = world.tokens.change_password(
+            ALICE, issued.session, "wrong password", "new password", "192.0.2.1"
+        )
         assert (await world.denied(asked)).result == expected
     denied = await world.denied(world.login())
     assert denied.result == "limited" and denied.failed.headers == ((b"Retry-After", b"1"),)
@@ -198,7 +212,8 @@ async def test_attempts_at_changing_a_password_count(world: Issuing):
 
 
 @pytest.mark.parametrize(
-    ("password", "fits"), [("x" * 7, False), ("x" * 8, True), ("é" * 4, True), ("é" * 512, True), ("é" * 513, False)]
+    ("password", "fits"),
+    [("x" * 7, False), ("x" * 8, True), ("é" * 4, True), ("é" * 512, True), ("é" * 513, False)],
 )
 def test_the_policy(password: str, fits: bool):
     assert (unfit(password) == "") is fits

@@ -16,9 +16,15 @@ LIMITS = SessionLimits(idle=100.0, lifetime=1000.0, most_of_user=3, most=10)
 def test_tokens():
     token = sessions.new_token()
     following = sessions.next_token(token, salt := sessions.new_salt())
-    assert following == sessions.next_token(token, salt) != sessions.next_token(token, sessions.new_salt())
+    assert (
+        following
+        == sessions.next_token(token, salt)
+        != sessions.next_token(token, sessions.new_salt())
+    )
     assert len(token) == len(following) == 64 and token != following
-    assert sessions.looks_like(token) and sessions.session_of(token) == sessions.session_of(following)
+    assert sessions.looks_like(token) and sessions.session_of(token) == sessions.session_of(
+        following
+    )
     assert sessions.session_of(token) != sessions.session_of(sessions.new_token())
     assert token[:21] == following[:21]  # the shared part, which its id does not give away
     assert token[:21] not in sessions.session_of(token)
@@ -30,7 +36,9 @@ def test_tokens():
 @given(st.floats(0, 2000), st.floats(0, 2000), st.booleans())
 def test_judging(created: float, age: float, current: bool):
     session = Session("id", "alice", 0.0, created, 0.0, ("pwd",), sessions.digest("one"))
-    result = sessions.judge(session, sessions.digest("one" if current else "other"), created + age, LIMITS)
+    result = sessions.judge(
+        session, sessions.digest("one" if current else "other"), created + age, LIMITS
+    )
     if not current:
         assert result == "reused"  # also when its time is over
     else:
@@ -43,9 +51,18 @@ async def test_a_life():
     kept.listeners.add(lambda: told.append(1))
     session, first = await kept.begin("alice", ("pwd",), 0.0, LIMITS)
     claims = {"sid": session.id, "sub": "alice"}
-    assert kept.why(claims) == "" and first not in repr(session) and session.digest not in repr(session)
+    assert (
+        kept.why(claims) == ""
+        and first not in repr(session)
+        and session.digest not in repr(session)
+    )
     turn = await kept.refresh(first, 50.0, LIMITS)
-    assert turn.result == "ok" and turn.session is not None and turn.session.seen == 50.0 and turn.token not in repr(turn)
+    assert (
+        turn.result == "ok"
+        and turn.session is not None
+        and turn.session.seen == 50.0
+        and turn.token not in repr(turn)
+    )
     assert turn.session.salt not in repr(turn)
     kept.delivered(turn.session)
     assert (await kept.refresh(turn.token, 120.0, LIMITS)).result == "ok" and not told
@@ -78,7 +95,10 @@ async def test_the_oldest_goes():
     await kept.begin("bob", ("pwd",), 115.0, LIMITS)
     assert all([await kept.find(id) for id in others])
     assert (await kept.refresh(token, 115.0, LIMITS)).result == "unknown"
-    assert await kept.count("bob", 115.0, LIMITS) == 3 and await kept.count("alice", 115.0, LIMITS) == 0
+    assert (
+        await kept.count("bob", 115.0, LIMITS) == 3
+        and await kept.count("alice", 115.0, LIMITS) == 0
+    )
 
 
 async def test_there_is_a_bound_over_all():
@@ -100,7 +120,9 @@ async def test_ending_others():
     assert await kept.end("no such") is None
 
 
-@pytest.mark.parametrize("claims", [{}, {"sid": 1}, {"sid": ["x"]}, {"sid": None}, {"sid": "x", "sub": "alice"}])
+@pytest.mark.parametrize(
+    "claims", [{}, {"sid": 1}, {"sid": ["x"]}, {"sid": None}, {"sid": "x", "sub": "alice"}]
+)
 def test_tokens_without_a_session(claims: dict[str, object]):
     assert LocalSessions().why(claims) == sessions.ENDED
 
@@ -113,7 +135,12 @@ async def test_tokens_of_somebody_elses_session():
 
 async def test_steps_are_good_once():
     kept = LocalSessions()
-    assert [await kept.claim("alice", step) for step in (10, 10, 9, 11)] == [True, False, False, True]
+    assert [await kept.claim("alice", step) for step in (10, 10, 9, 11)] == [
+        True,
+        False,
+        False,
+        True,
+    ]
     assert await kept.claim("bob", 10)
     for step in range(100, 200):
         await kept.claim(f"user{step}", step)
@@ -121,7 +148,12 @@ async def test_steps_are_good_once():
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.lists(st.tuples(st.sampled_from(["begin", "refresh", "old", "end"]), st.integers(0, 3)), max_size=40))
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["begin", "refresh", "old", "end"]), st.integers(0, 3)),
+        max_size=40,
+    )
+)
 def test_a_session_has_one_good_token(steps: list[tuple[str, int]]):
     """Whatever happens, of all tokens ever given out for a session at most the last is taken."""
 
@@ -148,4 +180,6 @@ def test_a_session_has_one_good_token(steps: list[tuple[str, int]]):
 
 def test_limits_can_change_under_sessions():
     session = Session("id", "alice", 0.0, 0.0, 0.0, ("pwd",), "")
-    assert sessions.over(session, 50.0, replace(LIMITS, idle=40.0)) and not sessions.over(session, 50.0, LIMITS)
+    assert sessions.over(session, 50.0, replace(LIMITS, idle=40.0)) and not sessions.over(
+        session, 50.0, LIMITS
+    )

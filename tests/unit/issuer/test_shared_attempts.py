@@ -15,7 +15,9 @@ from tests.unit.issuer.shared import RULE, WIDE, T
 async def test_attempts_decide_as_the_local_ones_do(store: Any):
     """The same random walk over both: every answer is the same."""
     local = LocalAttempts(RULE, AttemptRule(6, 2.0, 30.0, 200.0))
-    shared = SharedAttempts(store(), RULE, AttemptRule(6, 2.0, 30.0, 200.0), clock=lambda now: b"%.17g" % now)
+    shared = SharedAttempts(
+        store(), RULE, AttemptRule(6, 2.0, 30.0, 200.0), clock=lambda now: b"%.17g" % now
+    )
     dice, now = random.Random(7), T
     for _ in range(400):
         now += dice.choice((0.0, 0.1, 0.5, 3.0, 40.0))

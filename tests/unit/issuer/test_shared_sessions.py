@@ -53,10 +53,17 @@ async def test_a_life(kept: Sessions):
     turn = await kept.refresh(first, T + 50, LIMITS)
     assert turn.result == "ok" and turn.session is not None
     kept.delivered(turn.session)
-    assert replace(turn.session, before="", salt="") == replace(session, seen=T + 50, digest=sessions.digest(turn.token))
+    assert replace(turn.session, before="", salt="") == replace(
+        session, seen=T + 50, digest=sessions.digest(turn.token)
+    )
     assert (await kept.refresh(turn.token, T + 120, LIMITS)).result == "ok"
     reused = await kept.refresh(first, T + 130, LIMITS)
-    assert reused.result == "reused" and reused.session is not None and reused.session.user == "alice" and told
+    assert (
+        reused.result == "reused"
+        and reused.session is not None
+        and reused.session.user == "alice"
+        and told
+    )
     assert kept.why(claims) and await kept.find(session.id) is None
     for token in (turn.token, first, "x"):
         assert (await kept.refresh(token, T + 130, LIMITS)).result == "unknown"
@@ -151,7 +158,10 @@ async def test_the_oldest_goes(kept: Sessions):
 
 
 async def test_there_is_a_bound_over_all(kept: Sessions):
-    begun = [(await kept.begin(f"user{number}", ("pwd",), T + number, LIMITS))[0].id for number in range(25)]
+    begun = [
+        (await kept.begin(f"user{number}", ("pwd",), T + number, LIMITS))[0].id
+        for number in range(25)
+    ]
     assert [await kept.find(id) is not None for id in begun] == [False] * 15 + [True] * 10
 
 
@@ -172,13 +182,23 @@ async def test_ending_those_before(kept: Sessions):
     begun = [(await kept.begin("alice", ("pwd",), T + number, LIMITS))[0].id for number in range(3)]
     other, _ = await kept.begin("bob", ("pwd",), T, LIMITS)
     assert await kept.end_before("alice", T + 1) == 1
-    assert [await kept.find(id) is not None for id in (*begun, other.id)] == [False, True, True, True]
+    assert [await kept.find(id) is not None for id in (*begun, other.id)] == [
+        False,
+        True,
+        True,
+        True,
+    ]
     assert await kept.end_before("alice", T + 1) == 0 and await kept.end_before("nobody", T) == 0
     assert await kept.end_before("alice", math.inf) == 2 and await kept.find(other.id) == other
 
 
 async def test_steps_are_good_once(kept: Sessions):
-    assert [await kept.claim("alice", step) for step in (10, 10, 9, 11)] == [True, False, False, True]
+    assert [await kept.claim("alice", step) for step in (10, 10, 9, 11)] == [
+        True,
+        False,
+        False,
+        True,
+    ]
     assert await kept.claim("bob", 10)
 
 
@@ -190,7 +210,9 @@ async def test_gateways_tell_each_other(store: Any):
     session, token = await one.begin("alice", ("pwd",), T, LIMITS)
     claims = {"sid": session.id, "sub": "alice"}
     assert two.why(claims) == ""
-    assert (await two.refresh(token, T + 1, LIMITS)).result == "ok"  # one session, whichever gateway is asked
+    assert (
+        await two.refresh(token, T + 1, LIMITS)
+    ).result == "ok"  # one session, whichever gateway is asked
     await one.end(session.id)
     await until(lambda: two.why(claims))
     assert told
@@ -227,14 +249,23 @@ async def test_in_a_cluster():
         shared, attempts = SharedSessions(way), SharedAttempts(way, RULE, WIDE)
         begun = [(await shared.begin("alice", ("pwd",), T, LIMITS))[0].id for _ in range(5)]
         assert await shared.count("alice", T, LIMITS) == 3
-        assert await shared.end_others("alice", begun[-1], T) == 2 and await shared.claim("alice", 5)
-        await until(lambda: shared._feed.version is not None and all(shared.why({"sid": id}) for id in begun[:-1]))
+        assert await shared.end_others("alice", begun[-1], T) == 2 and await shared.claim(
+            "alice", 5
+        )
+        await until(
+            lambda: (
+                shared._feed.version is not None
+                and all(shared.why({"sid": id}) for id in begun[:-1])
+            )
+        )
         waits = [await attempts.begin("192.0.2.1", "alice", 0.0) for _ in range(4)]
         assert waits[:3] == [0.0] * 3 and waits[3] > 0
         await attempts.succeeded("192.0.2.1", "alice", 0.0)
         StoredUsers(stores.parse(cluster.url)).add(User("alice", HASH))
         alice = await RedisUsers(way).get("alice")
-        assert alice is not None and await RedisUsers(way).change(alice, replace(alice, tier="gold"))
+        assert alice is not None and await RedisUsers(way).change(
+            alice, replace(alice, tier="gold")
+        )
         StoredUsers(stores.parse(cluster.url)).remove("alice")
         assert await shared.count("alice", T, LIMITS) == 0
         shared.close()
@@ -265,20 +296,28 @@ async def test_sessions_decide_as_the_local_ones_do(store: Any):
     limits = replace(LIMITS, idle=1e6, lifetime=1e6)
     local, shared = LocalSessions(), await read(SharedSessions(store()))
     dice, now = random.Random(11), T
-    pairs: list[tuple[str, str]] = []  # every token that was ever given out: the local one and its counterpart
+    pairs: list[
+        tuple[str, str]
+    ] = []  # every token that was ever given out: the local one and its counterpart
     for _ in range(300):
         now += dice.choice((1.0, 20.0, 60.0))
         action = dice.choice(("begin", "refresh", "refresh", "refresh", "end", "others"))
         user = dice.choice(("alice", "bob"))
         if action == "begin" or not pairs:
             pairs.append(
-                ((await local.begin(user, ("pwd",), now, limits))[1], (await shared.begin(user, ("pwd",), now, limits))[1])
+                (
+                    (await local.begin(user, ("pwd",), now, limits))[1],
+                    (await shared.begin(user, ("pwd",), now, limits))[1],
+                )
             )
             continue
         mine, theirs = dice.choice(pairs[-6:])
         ids = sessions.session_of(mine), sessions.session_of(theirs)
         if action == "refresh":
-            turns = await local.refresh(mine, now, limits), await shared.refresh(theirs, now, limits)
+            turns = (
+                await local.refresh(mine, now, limits),
+                await shared.refresh(theirs, now, limits),
+            )
             results = {turn.result for turn in turns}
             assert len(results) == 1, results
             if turns[0].result == "ok":

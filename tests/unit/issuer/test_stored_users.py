@@ -17,7 +17,10 @@ from tests.until import until
 
 
 async def test_the_command_line_ends_sessions(store: Any, shared_redis: RedisServer):
-    stored, shared = StoredUsers(stores.parse(f"{shared_redis.url}/9")), await read(SharedSessions(store()))
+    stored, shared = (
+        StoredUsers(stores.parse(f"{shared_redis.url}/9")),
+        await read(SharedSessions(store())),
+    )
     stored.add(User("alice", HASH, "alice"))
     for how in ("change", "remove"):
         session, _ = await shared.begin("alice", ("pwd",), T, LIMITS)

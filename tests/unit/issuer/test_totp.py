@@ -39,7 +39,9 @@ def test_a_step_either_way_and_no_further(now: float, off: int):
         assert found is None or found != step
 
 
-@pytest.mark.parametrize("wrong", ["", "28708", "0287082", " 287082", "287082\n", "٢٨٧٠٨٢", "\udc80", "28708a"])
+@pytest.mark.parametrize(
+    "wrong", ["", "28708", "0287082", " 287082", "287082\n", "٢٨٧٠٨٢", "\udc80", "28708a"]
+)
 def test_what_is_no_code(wrong: str):
     assert totp.step_of(SECRET, wrong, 59) is None
 
@@ -48,7 +50,11 @@ def test_secrets():
     made = totp.new_secret()
     assert TOTP.fullmatch(made) and len(base64.b32decode(made)) == 20 and made != totp.new_secret()
     parts = urlsplit(totp.uri(made, "a b@example.com", "Edge: X"))
-    assert (parts.scheme, parts.netloc, parts.path) == ("otpauth", "totp", "/Edge%3A%20X:a%20b%40example.com")
+    assert (parts.scheme, parts.netloc, parts.path) == (
+        "otpauth",
+        "totp",
+        "/Edge%3A%20X:a%20b%40example.com",
+    )
     assert parse_qs(parts.query) == {
         "secret": [made], "issuer": ["Edge: X"], "algorithm": ["SHA1"], "digits": ["6"], "period": ["30"],
     }  # fmt: skip

@@ -102,7 +102,9 @@ async def test_the_interval_writes_and_starts_anew_with_the_next_line(tmp_path: 
     await until(lambda: (tmp_path / "log").read_bytes() == b"1\n2\n")
 
 
-async def test_lines_wait_while_no_thread_can_be_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+async def test_lines_wait_while_no_thread_can_be_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     start, failing = threading.Thread.start, [RuntimeError("can't start new thread")] * 2
 
     def starting(thread: threading.Thread) -> None:
@@ -115,7 +117,9 @@ async def test_lines_wait_while_no_thread_can_be_started(tmp_path: Path, monkeyp
     for each in range(3):
         before = len(failing)
         append(file, each)
-        await until(lambda before=before: len(failing) < before or (tmp_path / "log").stat().st_size > 0)
+        await until(
+            lambda before=before: len(failing) < before or (tmp_path / "log").stat().st_size > 0
+        )
     await until(lambda: (tmp_path / "log").read_bytes() == b"0\n1\n2\n")
     close(file)
 
@@ -179,7 +183,9 @@ async def test_lines_after_close_are_dropped(tmp_path: Path):
     assert repr(file) == f"<LogFile {tmp_path}/log waiting=0 dropped=1 closed>"
 
 
-async def test_a_record_that_cannot_be_encoded_costs_only_itself(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+async def test_a_record_that_cannot_be_encoded_costs_only_itself(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
     file = LogFile(tmp_path / "log")
     append(file, 1)
     file.append((lambda record: b"%d" % record[1], "no number"))
@@ -240,7 +246,9 @@ async def test_reopen_goes_on_in_a_new_file(tmp_path: Path, started: bool):
     assert (tmp_path / "log").read_bytes() == b"2\n"
 
 
-async def test_reopen_that_fails_goes_on_with_the_old_file(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+async def test_reopen_that_fails_goes_on_with_the_old_file(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
     (tmp_path / "logs").mkdir()
     file = LogFile(tmp_path / "logs" / "log")
     append(file, 1)
@@ -265,7 +273,9 @@ async def test_descriptors_are_not_leaked(tmp_path: Path):
 # A disk that is slow, full, or gone.
 
 
-async def test_a_stuck_disk_costs_lines_and_not_time(disk: Callable[..., Disk], tmp_path: Path, caplog: pytest.LogCaptureFixture):
+async def test_a_stuck_disk_costs_lines_and_not_time(
+    disk: Callable[..., Disk], tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
     entered, release = threading.Event(), threading.Event()
 
     def stuck() -> None:
@@ -291,7 +301,9 @@ async def test_a_stuck_disk_costs_lines_and_not_time(disk: Callable[..., Disk], 
     assert "goes on after 2 dropped lines" in caplog.text
 
 
-async def test_a_full_disk_is_told_once_and_survived(disk: Callable[..., Disk], tmp_path: Path, caplog: pytest.LogCaptureFixture):
+async def test_a_full_disk_is_told_once_and_survived(
+    disk: Callable[..., Disk], tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
     full = OSError(errno.ENOSPC, "No space left on device")
     taken = disk(full, full)
     file = LogFile(tmp_path / "log")
@@ -317,7 +329,13 @@ async def test_a_full_disk_is_told_once_and_survived(disk: Callable[..., Disk], 
         ([4, "full", 1, "full"], b"10\n2\n", 4),
         ([4, 1, 4], b"10\n20\n30\n40\n50\n", 0),
     ],
-    ids=["broken within a line", "broken between lines", "broken twice", "broken after its line feed", "short writes"],
+    ids=[
+        "broken within a line",
+        "broken between lines",
+        "broken twice",
+        "broken after its line feed",
+        "short writes",
+    ],
 )
 async def test_a_line_that_broke_off_spoils_no_other(
     disk: Callable[..., Disk], tmp_path: Path, script: list[Any], written: bytes, dropped: int
@@ -385,7 +403,8 @@ def test_lines_handed_over_are_written_before_the_process_ends(tmp_path: Path):
         "from gateway.lifetime.logfile import LogFile\n"
         "async def main():\n"
         "    file = LogFile(Path(sys.argv[1]), interval=3600)\n"
-        "    for number in range(1000): file.append((lambda record: b'%d\\n' % record[1], number))\n"
+        "    for number in range(1000): file.append((lambda record: b'%d\\n' % record[1], "
+        "number))\n"
         "    await asyncio.sleep(0)\n"
         "    file.flush()\n"
         "asyncio.run(main())\n"
@@ -399,7 +418,9 @@ def test_lines_handed_over_are_written_before_the_process_ends(tmp_path: Path):
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.sampled_from(["one", "many", "flush", "reopen", "turn"]), max_size=20))
-def test_every_line_is_written_once_and_in_order(tmp_path_factory: pytest.TempPathFactory, steps: list[str]):
+def test_every_line_is_written_once_and_in_order(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[str]
+):
     path = tmp_path_factory.mktemp("logs") / "log"
 
     async def run() -> int:

@@ -48,7 +48,9 @@ def test_a_record_that_cannot_be_formatted_is_said_to_be_so(pipe: tuple[int, Pro
     log.emit(record("%d", "three"))
     log.file.close()
     assert log.file.wait(10)
-    assert os.read(reader, 65536).startswith(b"WARNING gateway.reload: '%d' cannot be formatted: TypeError(")
+    assert os.read(reader, 65536).startswith(
+        b"WARNING gateway.reload: '%d' cannot be formatted: TypeError("
+    )
 
 
 def test_a_pipe_that_nothing_reads_costs_lines_and_no_time(pipe: tuple[int, ProcessLog]):

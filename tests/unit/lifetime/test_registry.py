@@ -81,7 +81,9 @@ def test_the_last_snapshot_that_lets_go_closes_in_whatever_order_they_end(order:
         drafts[number].release()
         alive.remove(number)
         needed = {key for other in alive for key in uses[other]}
-        assert {name: kept.closed for name, kept in objects.items()} == {name: int(name not in needed) for name in "abc"}
+        assert {name: kept.closed for name, kept in objects.items()} == {
+            name: int(name not in needed) for name in "abc"
+        }
     assert list(registry) == []
 
 
@@ -91,7 +93,9 @@ def test_what_an_older_snapshot_still_uses_is_found_again():
     one = first.keep(("a",), 1, Kept)
     first.commit()
     taken(registry, "b")
-    assert registry.draft().keep(("a",), 1, Kept) is one, "two writers of one log file would tear its lines"
+    assert registry.draft().keep(("a",), 1, Kept) is one, (
+        "two writers of one log file would tear its lines"
+    )
 
 
 def test_what_needs_others_is_closed_before_them():
@@ -206,7 +210,9 @@ def test_settings_are_adopted_at_the_commit_and_not_before():
     assert one.adopted == [1, 2]
 
 
-def test_steps_run_at_the_commit_after_settings_and_not_for_a_refused_draft(caplog: pytest.LogCaptureFixture):
+def test_steps_run_at_the_commit_after_settings_and_not_for_a_refused_draft(
+    caplog: pytest.LogCaptureFixture,
+):
     registry = Registry()
     done: list[object] = []
     refused = registry.draft()

@@ -110,5 +110,8 @@ def test_closed_descriptors_are_held():
 
 
 def test_open_ones_are_left_alone():
-    done = in_python("from gateway.lifetime.signals import hold_standard_descriptors as hold\nhold()\nprint('still here')")
+    done = in_python(
+        "from gateway.lifetime.signals import hold_standard_descriptors as "
+        "hold\nhold()\nprint('still here')"
+    )
     assert done.stdout == b"still here\n"

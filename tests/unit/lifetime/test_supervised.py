@@ -31,7 +31,9 @@ class Rounds:
         return item  # type: ignore[return-value]
 
 
-def started(timers: Timers, work: Work, *, every: float = 10.0, after: float = 0.0, **options: object) -> Supervised:
+def started(
+    timers: Timers, work: Work, *, every: float = 10.0, after: float = 0.0, **options: object
+) -> Supervised:
     task = Supervised("sweep", work, every=every, timers=timers, **options)  # type: ignore[arg-type]
     task.start(after)
     return task
@@ -85,7 +87,9 @@ def test_jitter_is_a_fraction_of_the_pause(chance: float, pause: float):
     assert timers.waiting == [pytest.approx(pause)]
 
 
-def test_an_error_is_logged_once_per_kind_and_counted_and_the_next_round_comes(caplog: pytest.LogCaptureFixture):
+def test_an_error_is_logged_once_per_kind_and_counted_and_the_next_round_comes(
+    caplog: pytest.LogCaptureFixture,
+):
     timers = Timers()
     before = background_failures.get(("sweep",))
 
@@ -97,7 +101,11 @@ def test_an_error_is_logged_once_per_kind_and_counted_and_the_next_round_comes(c
     with caplog.at_level(logging.ERROR):
         timers.advance(45)
     assert rounds.at == [0, 10, 20, 30, 40]
-    assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [ValueError, RecursionError, KeyError]
+    assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [
+        ValueError,
+        RecursionError,
+        KeyError,
+    ]
     assert "sweep of limits.toml failed" in caplog.text
     assert background_failures.get(("sweep",)) - before == task.failures == 4
     assert background_failures in Telemetry().families
@@ -216,7 +224,9 @@ async def test_errors_of_rounds_that_wait_are_survived_as_well(caplog: pytest.Lo
     assert len(caplog.records) == 1
 
 
-async def test_what_a_round_awaits_may_be_cancelled_without_ending_it(caplog: pytest.LogCaptureFixture):
+async def test_what_a_round_awaits_may_be_cancelled_without_ending_it(
+    caplog: pytest.LogCaptureFixture,
+):
     timers = Timers()
     other = asyncio.get_running_loop().create_future()
     other.cancel()

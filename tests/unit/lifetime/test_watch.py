@@ -65,7 +65,9 @@ async def test_a_rename_within_the_same_instant_is_seen(reader: Reader):
 
 
 @pytest.mark.parametrize("then", ["bad", None])
-async def test_what_makes_no_sense_is_said_once_and_changes_nothing(reader: Reader, caplog, then: str | None):
+async def test_what_makes_no_sense_is_said_once_and_changes_nothing(
+    reader: Reader, caplog, then: str | None
+):
     watched = reader.watched()
     reader.path.write_text(then) if then else reader.path.unlink()
     with caplog.at_level(logging.ERROR):
@@ -99,7 +101,9 @@ async def test_a_file_nested_too_deeply_does_not_end_the_watch(reader: Reader, c
     watched.close()
 
 
-async def test_an_error_of_ours_does_not_end_the_watch_and_the_file_is_tried_again(reader: Reader, caplog):
+async def test_an_error_of_ours_does_not_end_the_watch_and_the_file_is_tried_again(
+    reader: Reader, caplog
+):
     now, failing = 0.0, True
 
     def take(text: str) -> None:
@@ -107,7 +111,9 @@ async def test_an_error_of_ours_does_not_end_the_watch_and_the_file_is_tried_aga
             raise KeyError(text)
         reader.take(text)
 
-    watched = Watched(reader.path, stamp(reader.path), reader.load, take, every=0.001, clock=lambda: now)
+    watched = Watched(
+        reader.path, stamp(reader.path), reader.load, take, every=0.001, clock=lambda: now
+    )
     reader.path.write_text("two")
     await said(caplog, "KeyError: 'two'")
     failing = False

@@ -18,9 +18,13 @@ from hypothesis import strategies as st
 from gateway.limits.algorithms import ALGORITHMS, LEEWAY, Limit, Taking
 from gateway.limits.buckets import Buckets
 
-TOKEN, SLIDING, FIXED = (ALGORITHMS[name] for name in ("token_bucket", "sliding_window", "fixed_window"))
+TOKEN, SLIDING, FIXED = (
+    ALGORITHMS[name] for name in ("token_bucket", "sliding_window", "fixed_window")
+)
 
-gaps = st.lists(st.one_of(st.just(0), st.integers(0, 16), st.integers(0, 640)), min_size=1, max_size=60)
+gaps = st.lists(
+    st.one_of(st.just(0), st.integers(0, 16), st.integers(0, 640)), min_size=1, max_size=60
+)
 """Time between requests, in 64ths of a second."""
 token_limits = st.builds(
     Limit.refilled,
@@ -28,7 +32,9 @@ token_limits = st.builds(
     refill=st.sampled_from([0.125, 0.5, 1.0, 2.0, 4.0, 8.0]),
     burst=st.integers(0, 8),
 )
-window_limits = st.builds(Limit.windowed, quota=st.integers(1, 6), window=st.sampled_from([0.5, 1.0, 2.0, 4.0]))
+window_limits = st.builds(
+    Limit.windowed, quota=st.integers(1, 6), window=st.sampled_from([0.5, 1.0, 2.0, 4.0])
+)
 
 
 @dataclass
@@ -42,7 +48,9 @@ class TokenModel:
 
     def take(self, now: Fraction) -> bool:
         quota, rate = Fraction(self.limit.quota), Fraction(self.limit.rate)
-        self.level = quota if self.level is None else min(quota, self.level + (now - self.last) * rate)
+        self.level = (
+            quota if self.level is None else min(quota, self.level + (now - self.last) * rate)
+        )
         self.last = now
         within = sum(1 for time in self.admitted if time > now - 1)
         if self.level < 1 or (self.limit.burst and within >= self.limit.burst):
@@ -107,7 +115,9 @@ def test_token_bucket_agrees_with_the_model(limit: Limit, gaps: list[int]):
         assert (left >= 0) is model.take(Fraction(now))
         if left >= 0:
             assert left == model.level
-            assert back == pytest.approx(float((Fraction(limit.quota) - model.level) / Fraction(limit.rate)))
+            assert back == pytest.approx(
+                float((Fraction(limit.quota) - model.level) / Fraction(limit.rate))
+            )
         assert TOKEN.left(state, limit, now)[0] == model.level
 
 
@@ -137,7 +147,9 @@ def any_limit(name: str) -> st.SearchStrategy[Limit]:
 @pytest.mark.parametrize("name", ALGORITHMS)
 @settings(max_examples=80, deadline=None)
 @given(data=st.data(), gaps=gaps)
-def test_whoever_waits_as_told_is_admitted_and_a_refusal_changes_nothing(name: str, data: st.DataObject, gaps: list[int]):
+def test_whoever_waits_as_told_is_admitted_and_a_refusal_changes_nothing(
+    name: str, data: st.DataObject, gaps: list[int]
+):
     algorithm, limit = ALGORITHMS[name], data.draw(any_limit(name))
     state = algorithm.fresh
     for now in times(gaps):
@@ -156,7 +168,9 @@ def test_whoever_waits_as_told_is_admitted_and_a_refusal_changes_nothing(name: s
 @pytest.mark.parametrize("name", ALGORITHMS)
 @settings(max_examples=60, deadline=None)
 @given(data=st.data(), gaps=gaps, later=st.integers(0, 640))
-def test_what_is_idle_decides_like_fresh_for_ever(name: str, data: st.DataObject, gaps: list[int], later: int):
+def test_what_is_idle_decides_like_fresh_for_ever(
+    name: str, data: st.DataObject, gaps: list[int], later: int
+):
     algorithm, limit = ALGORITHMS[name], data.draw(any_limit(name))
     state = algorithm.fresh
     moments = times(gaps)
@@ -262,14 +276,78 @@ class Change:
 
 
 CHANGES = [
-    Change("token_bucket", Limit.refilled(10, 1.0), Limit.refilled(3, 1.0), 2, 0.0, 3, "a level above the new capacity is cut"),
-    Change("token_bucket", Limit.refilled(10, 1.0), Limit.refilled(100, 1.0), 8, 0.0, 2, "more capacity gives nothing away"),
-    Change("token_bucket", Limit.refilled(10, 1.0), Limit.refilled(10, 4.0), 8, 1.0, 6, "a new rate counts at once"),
-    Change("fixed_window", Limit.windowed(10, 60.0), Limit.windowed(4, 60.0), 6, 1.0, 0, "used more than there is now"),
-    Change("fixed_window", Limit.windowed(10, 60.0), Limit.windowed(20, 60.0), 6, 1.0, 14, "more room at once"),
-    Change("fixed_window", Limit.windowed(10, 60.0), Limit.windowed(10, 5.0), 6, 6.0, 10, "a shorter window is over"),
-    Change("sliding_window", Limit.windowed(10, 60.0), Limit.windowed(4, 60.0), 6, 1.0, 0, "used more than there is now"),
-    Change("sliding_window", Limit.windowed(10, 60.0), Limit.windowed(10, 4.0), 6, 6.0, 7, "half of the window before"),
+    Change(
+        "token_bucket",
+        Limit.refilled(10, 1.0),
+        Limit.refilled(3, 1.0),
+        2,
+        0.0,
+        3,
+        "a level above the new capacity is cut",
+    ),
+    Change(
+        "token_bucket",
+        Limit.refilled(10, 1.0),
+        Limit.refilled(100, 1.0),
+        8,
+        0.0,
+        2,
+        "more capacity gives nothing away",
+    ),
+    Change(
+        "token_bucket",
+        Limit.refilled(10, 1.0),
+        Limit.refilled(10, 4.0),
+        8,
+        1.0,
+        6,
+        "a new rate counts at once",
+    ),
+    Change(
+        "fixed_window",
+        Limit.windowed(10, 60.0),
+        Limit.windowed(4, 60.0),
+        6,
+        1.0,
+        0,
+        "used more than there is now",
+    ),
+    Change(
+        "fixed_window",
+        Limit.windowed(10, 60.0),
+        Limit.windowed(20, 60.0),
+        6,
+        1.0,
+        14,
+        "more room at once",
+    ),
+    Change(
+        "fixed_window",
+        Limit.windowed(10, 60.0),
+        Limit.windowed(10, 5.0),
+        6,
+        6.0,
+        10,
+        "a shorter window is over",
+    ),
+    Change(
+        "sliding_window",
+        Limit.windowed(10, 60.0),
+        Limit.windowed(4, 60.0),
+        6,
+        1.0,
+        0,
+        "used more than there is now",
+    ),
+    Change(
+        "sliding_window",
+        Limit.windowed(10, 60.0),
+        Limit.windowed(10, 4.0),
+        6,
+        6.0,
+        7,
+        "half of the window before",
+    ),
 ]
 
 
@@ -329,7 +407,11 @@ def test_what_is_given_back_late_does_not_reach_the_next_window(name: str):
 @settings(max_examples=100, deadline=None)
 @given(
     st.lists(
-        st.tuples(st.sampled_from(["take", "take", "refund"]), st.sampled_from([0, 0, 8, 32, 64, 200]), st.integers(1, 4)),
+        st.tuples(
+            st.sampled_from(["take", "take", "refund"]),
+            st.sampled_from([0, 0, 8, 32, 64, 200]),
+            st.integers(1, 4),
+        ),
         max_size=40,
     )
 )
@@ -349,7 +431,11 @@ def test_those_count_that_were_not_given_back(name: str, steps: list[tuple[str, 
         assert 0 <= left <= limit.quota
         if name in ("sliding_log", "fixed_window"):
             window = buckets.find("a")[0] if name == "fixed_window" else now - limit.window + LEEWAY
-            since = [cost for taking, cost in takings if (taking.at >= window if name == "fixed_window" else taking.at > window)]
+            since = [
+                cost
+                for taking, cost in takings
+                if (taking.at >= window if name == "fixed_window" else taking.at > window)
+            ]
             if name == "sliding_log" or now < window + limit.window - LEEWAY:
                 assert left == limit.quota - sum(since)
 
@@ -373,6 +459,8 @@ def test_a_log_holds_two_numbers_for_a_request_whatever_its_cost():
     times, marks = buckets.find("a")
     assert (len(times), len(marks)) == (3, 4)
     assert take(other := Buckets("sliding_log", limit), 1000.0) == 99_999
-    assert len(other.find("a")[0]) == 1 and other.find("a")[1] is None  # one number, where all cost one
+    assert (
+        len(other.find("a")[0]) == 1 and other.find("a")[1] is None
+    )  # one number, where all cost one
     _, (_, left, wait) = buckets.check("a", 1040.0, 1, 10)
     assert (left, wait) == (-1, 51.0)

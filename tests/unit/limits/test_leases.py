@@ -28,9 +28,13 @@ class Counting:
     up: bool = True
     used: float = 0.0
     quota: float = 100.0
-    waiting: list[tuple[Callable[[list[int] | None], None], float, float]] = field(default_factory=list)
+    waiting: list[tuple[Callable[[list[int] | None], None], float, float]] = field(
+        default_factory=list
+    )
 
-    def lease(self, key: bytes, terms: Sequence[bytes], answered: Callable[[list[int] | None], None]) -> None:
+    def lease(
+        self, key: bytes, terms: Sequence[bytes], answered: Callable[[list[int] | None], None]
+    ) -> None:
         self.waiting.append((answered, float(terms[0]), float(terms[1])))
 
     async def answer(self, count: int = 1_000_000) -> None:
@@ -40,7 +44,9 @@ class Counting:
             granted = max(0.0, min(wanted, self.quota - self.used))
             self.used += granted
             left = max(0.0, self.quota - self.used)
-            answer([int(left * 1e6), int(granted * 1e6), 1, 0 if left >= 1 else 1_000_000, 1_000_000])
+            answer(
+                [int(left * 1e6), int(granted * 1e6), 1, 0 if left >= 1 else 1_000_000, 1_000_000]
+            )
         await asyncio.sleep(0)
 
     async def fail(self) -> None:
@@ -57,7 +63,11 @@ class Gateway:
         self.now = 1000.0
         clock = Clock(lambda: self.now, lambda: self.now)
         self.leases = Leases(
-            store, share, lambda key, limit, cost, wanted: (b"k", [repr(cost).encode(), repr(wanted).encode()]), clock, LIMIT
+            store,
+            share,
+            lambda key, limit, cost, wanted: (b"k", [repr(cost).encode(), repr(wanted).encode()]),
+            clock,
+            LIMIT,
         )  # type: ignore[arg-type]
 
     def take(self, cost: float = 1.0) -> float:
@@ -68,7 +78,11 @@ class Gateway:
 
 
 steps = st.lists(
-    st.one_of(st.tuples(st.just("take"), st.integers(0, 3)), st.tuples(st.just("answer"), st.integers(1, 3))), max_size=400
+    st.one_of(
+        st.tuples(st.just("take"), st.integers(0, 3)),
+        st.tuples(st.just("answer"), st.integers(1, 3)),
+    ),
+    max_size=400,
 )
 
 
@@ -89,7 +103,9 @@ def test_the_bounds_hold(steps: list[tuple[str, int]], gateways: int):
             assert all(lease.debt + lease.owed <= size and lease.credit <= size for lease in leases)
             # What the store has counted is what was admitted, but for debts and credit.
             unpaid = sum(owed for _, owed, _ in store.waiting)
-            assert store.used + sum(lease.debt - lease.credit for lease in leases) + unpaid == admitted
+            assert (
+                store.used + sum(lease.debt - lease.credit for lease in leases) + unpaid == admitted
+            )
             assert admitted <= 100 + gateways * size
         for one in all_of_them:
             one.leases.close()
@@ -238,7 +254,9 @@ def test_what_a_failed_settlement_owes_is_settled_when_the_store_is_back():
     run(scenario)
 
 
-def test_very_many_are_forgotten_in_steps_and_their_memory_with_them(monkeypatch: pytest.MonkeyPatch):
+def test_very_many_are_forgotten_in_steps_and_their_memory_with_them(
+    monkeypatch: pytest.MonkeyPatch,
+):
     given: list[int] = []
     monkeypatch.setattr(module, "TRIM_FROM", 1000)
     monkeypatch.setattr(module, "give_back", lambda: given.append(1))

@@ -28,7 +28,9 @@ async def test_it_says_how_it_is():
     ledger.close()
 
 
-async def test_a_beat_that_is_not_heard_changes_nothing(fake: StartFake, monkeypatch: pytest.MonkeyPatch):
+async def test_a_beat_that_is_not_heard_changes_nothing(
+    fake: StartFake, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(redis_ledger, "BEAT", 0.04)
     beats = 0
 

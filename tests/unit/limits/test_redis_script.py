@@ -34,11 +34,26 @@ class Lua:
     socket: socket.socket
     reader: hiredis.Reader = field(default_factory=hiredis.Reader)
 
-    def call(self, now: float, action: str, *rules: tuple[str, str, Limit, float, float, str, str]) -> list[int]:
+    def call(
+        self, now: float, action: str, *rules: tuple[str, str, Limit, float, float, str, str]
+    ) -> list[int]:
         """rules: key, algorithm, limit, cost, flag, and the algorithm's own two."""
-        words: list[bytes | str] = ["EVAL", LIMITS.text, str(len(rules)), *(rule[0] for rule in rules), f"{now!r}", action]
+        words: list[bytes | str] = [
+            "EVAL",
+            LIMITS.text,
+            str(len(rules)),
+            *(rule[0] for rule in rules),
+            f"{now!r}",
+            action,
+        ]
         for _, algorithm, limit, cost, flag, first, second in rules:
-            words += [algorithm, *(repr(one) for one in (limit.quota, limit.rate, limit.window, limit.burst, cost, flag))]
+            words += [
+                algorithm,
+                *(
+                    repr(one)
+                    for one in (limit.quota, limit.rate, limit.window, limit.burst, cost, flag)
+                ),
+            ]
             words += [first, second]
         self.socket.sendall(hiredis.pack_command(tuple(words)))
         while (answer := self.reader.gets()) is False:
@@ -56,11 +71,15 @@ def lua(shared_redis: RedisServer) -> Iterator[Lua]:
 
 def limits(name: str) -> st.SearchStrategy[Limit]:
     if name == "quota":
-        return st.builds(lambda quota: quota_limit(quota, "hour", zone_of("UTC")), st.integers(1, 9))
+        return st.builds(
+            lambda quota: quota_limit(quota, "hour", zone_of("UTC")), st.integers(1, 9)
+        )
     windowed = st.builds(Limit.windowed, st.integers(1, 9), st.sampled_from([0.5, 1.0, 4.0]))
     if name != "token_bucket":
         return windowed
-    return st.builds(Limit.refilled, st.integers(1, 12), st.sampled_from([0.5, 1.0, 8.0]), st.integers(0, 6))
+    return st.builds(
+        Limit.refilled, st.integers(1, 12), st.sampled_from([0.5, 1.0, 8.0]), st.integers(0, 6)
+    )
 
 
 requests = st.lists(
@@ -79,14 +98,18 @@ none."""
 @pytest.mark.parametrize("name", TIMED)
 @settings(max_examples=60, deadline=None)
 @given(data=st.data(), steps=requests)
-def test_lua_decides_like_python(lua: Lua, name: str, data: st.DataObject, steps: list[tuple[int, str, int]]):
+def test_lua_decides_like_python(
+    lua: Lua, name: str, data: st.DataObject, steps: list[tuple[int, str, int]]
+):
     limit, key = data.draw(limits(name)), f"{{contract}}:{next(names)}"
     buckets, ticks = Buckets(name, limit), 100_000 * 64
     takings: deque[Taking] = deque()
     for gap, action, cost in steps:
         ticks += gap * (60 if name == "quota" else 1)
         now, cost = ticks / 64, min(cost, int(limit.quota))
-        ends = (repr(limit.ends(now)), repr(limit.ends(limit.ends(now)))) if limit.ends else ("", "")
+        ends = (
+            (repr(limit.ends(now)), repr(limit.ends(limit.ends(now)))) if limit.ends else ("", "")
+        )
         if action == "charge":
             buckets.charge(key, now, cost)
             lua.call(now, "charge", (key, name, limit, cost, 0, *ends))
@@ -108,11 +131,18 @@ def test_lua_decides_like_python(lua: Lua, name: str, data: st.DataObject, steps
                 buckets.undo(state, after, cost)
                 assert told_wait / 1e6 == pytest.approx(wait, abs=2e-5)
         left, _ = buckets.algorithm.left(buckets.find(key), limit, now)
-        assert lua.call(now, "peek", (key, name, limit, 1, 0, *ends))[0] / 1e6 == pytest.approx(max(0.0, left), abs=2e-6)
+        assert lua.call(now, "peek", (key, name, limit, 1, 0, *ends))[0] / 1e6 == pytest.approx(
+            max(0.0, left), abs=2e-6
+        )
 
 
 changes = st.lists(
-    st.tuples(st.integers(1, 200), st.lists(st.integers(1, 9), max_size=5), st.integers(1, 9), st.sampled_from([0.5, 1.0, 4.0])),
+    st.tuples(
+        st.integers(1, 200),
+        st.lists(st.integers(1, 9), max_size=5),
+        st.integers(1, 9),
+        st.sampled_from([0.5, 1.0, 4.0]),
+    ),
     min_size=2,
     max_size=6,
 )
@@ -122,11 +152,17 @@ changes = st.lists(
 @pytest.mark.parametrize("name", TIMED)
 @settings(max_examples=60, deadline=None)
 @given(steps=changes)
-def test_a_changed_limit_makes_the_same_of_a_state(lua: Lua, name: str, steps: list[tuple[int, list[int], int, float]]):
+def test_a_changed_limit_makes_the_same_of_a_state(
+    lua: Lua, name: str, steps: list[tuple[int, list[int], int, float]]
+):
     key, ticks = f"{{changed}}:{next(names)}", 100_000 * 64
 
     def limit_of(quota: int, window: float) -> Limit:
-        return quota_limit(quota, "hour", zone_of("UTC")) if name == "quota" else Limit.windowed(quota, window)
+        return (
+            quota_limit(quota, "hour", zone_of("UTC"))
+            if name == "quota"
+            else Limit.windowed(quota, window)
+        )
 
     limit = limit_of(5, 1.0)
     clock = Clock(lambda: ticks / 64, lambda: ticks / 64)
@@ -135,7 +171,11 @@ def test_a_changed_limit_makes_the_same_of_a_state(lua: Lua, name: str, steps: l
         ticks += gap * (60 if name == "quota" else 1)
         now = ticks / 64
         for cost in costs:
-            ends = (repr(limit.ends(now)), repr(limit.ends(limit.ends(now)))) if limit.ends else ("", "")
+            ends = (
+                (repr(limit.ends(now)), repr(limit.ends(limit.ends(now))))
+                if limit.ends
+                else ("", "")
+            )
             cost = min(cost, int(limit.quota))
             state, (after, left, _) = buckets.check(key, now, cost, 10)
             told, _, _ = lua.call(now, "take", (key, name, limit, cost, 0, *ends))
@@ -149,7 +189,9 @@ def test_a_changed_limit_makes_the_same_of_a_state(lua: Lua, name: str, steps: l
         buckets.adopt(limit)
         buckets.charge(key, now, 0)
         # Redis rescales when it first hears of the new limit.
-        ends = (repr(limit.ends(now)), repr(limit.ends(limit.ends(now)))) if limit.ends else ("", "")
+        ends = (
+            (repr(limit.ends(now)), repr(limit.ends(limit.ends(now)))) if limit.ends else ("", "")
+        )
         lua.call(now, "charge", (key, name, limit, 0, 0, *ends))
 
 
@@ -164,7 +206,10 @@ def test_none_counts_unless_all_have_room(lua: Lua, name: str):
     assert lua.call(1000.0, "peek", both[0])[0] == 2_000_000
     # A shadow says what it would have refused, and stops nobody.
     shadow = (*both[1][:4], 1, *both[1][5:])
-    assert [value >= 0 for value in lua.call(1000.0, "take", both[0], shadow)[:-1:2]] == [True, False]
+    assert [value >= 0 for value in lua.call(1000.0, "take", both[0], shadow)[:-1:2]] == [
+        True,
+        False,
+    ]
     assert lua.call(1000.0, "peek", both[0])[0] == 1_000_000
 
 
@@ -173,7 +218,9 @@ def test_a_lease_grants_what_there_is_and_counts_debts_in_any_case(lua: Lua, nam
     key, limit = f"{{lease}}:{next(names)}", Limit(10.0, 0.01, 1000.0)
 
     def lease(debt: float, wanted: float) -> tuple[float, float, bool]:
-        left, granted, _, wait, _ = lua.call(1000.0, "lease", (key, name, limit, debt, wanted, "9e9", "9.1e9"))
+        left, granted, _, wait, _ = lua.call(
+            1000.0, "lease", (key, name, limit, debt, wanted, "9e9", "9.1e9")
+        )
         return left / 1e6, granted / 1e6, wait > 0
 
     assert lease(2, 5) == (3, 5, False)
@@ -243,6 +290,12 @@ def test_a_refund_looks_through_so_many_later_requests(lua: Lua):
         lua.call(1000.0 + number / 64, "take", (key, "sliding_log", limit, 1, 0, "", ""))
     now = 1000.0 + REFUND_DEPTH / 64
     lua.call(now, "refund", (key, "sliding_log", limit, 1, 1000.0 * 1e6, "", ""))
-    assert lua.call(now, "peek", (key, "sliding_log", limit, 1, 0, "", ""))[0] == (4999 - REFUND_DEPTH) * 1_000_000
+    assert (
+        lua.call(now, "peek", (key, "sliding_log", limit, 1, 0, "", ""))[0]
+        == (4999 - REFUND_DEPTH) * 1_000_000
+    )
     lua.call(now, "refund", (key, "sliding_log", limit, 1, (1000.0 + 1 / 64) * 1e6, "", ""))
-    assert lua.call(now, "peek", (key, "sliding_log", limit, 1, 0, "", ""))[0] == (5000 - REFUND_DEPTH) * 1_000_000
+    assert (
+        lua.call(now, "peek", (key, "sliding_log", limit, 1, 0, "", ""))[0]
+        == (5000 - REFUND_DEPTH) * 1_000_000
+    )

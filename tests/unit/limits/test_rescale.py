@@ -38,7 +38,10 @@ class Limited:
         return left >= 0
 
     def used(self, buckets: Buckets, key: str = "a") -> float:
-        return buckets.limit.quota - buckets.algorithm.left(buckets.find(key), buckets.limit, self.now)[0]
+        return (
+            buckets.limit.quota
+            - buckets.algorithm.left(buckets.find(key), buckets.limit, self.now)[0]
+        )
 
 
 requests = st.lists(st.tuples(st.floats(0.0, 3.0), st.integers(1, 9)), max_size=25)
@@ -51,7 +54,9 @@ requests = st.lists(st.tuples(st.floats(0.0, 3.0), st.integers(1, 9)), max_size=
     quotas=st.lists(st.integers(10, 400), min_size=2, max_size=3),
     windows=st.lists(st.sampled_from([1.0, 4.0, 60.0]), min_size=3, max_size=3),
 )
-def test_the_same_part_is_used(name: str, requests: list[tuple[float, int]], quotas: list[int], windows: list[float]):
+def test_the_same_part_is_used(
+    name: str, requests: list[tuple[float, int]], quotas: list[int], windows: list[float]
+):
     world = Limited()
     buckets = world.buckets(name, limit_of(name, quotas[0], windows[0]))
     for gap, cost in requests:
@@ -69,7 +74,9 @@ def test_the_same_part_is_used(name: str, requests: list[tuple[float, int]], quo
 @pytest.mark.parametrize("name", NAMES)
 @settings(max_examples=40, deadline=None)
 @given(taken=st.integers(0, 60), first=st.integers(10, 60), second=st.integers(10, 60))
-def test_going_back_and_forth_uses_nothing_up_and_gives_nothing_away(name: str, taken: int, first: int, second: int):
+def test_going_back_and_forth_uses_nothing_up_and_gives_nothing_away(
+    name: str, taken: int, first: int, second: int
+):
     world = Limited()
     buckets = world.buckets(name, limit_of(name, first, 60.0))
     for _ in range(taken):
@@ -104,10 +111,14 @@ def test_every_state_is_rescaled_once_wherever_it_lies(name: str, monkeypatch: p
     assert 3 < len(buckets.live) < 10
     buckets.adopt(limit_of(name, 200, 60.0))
     expected = {keys[0]: 80, keys[1]: 100}
-    assert [round(world.used(buckets, key)) for key in keys] == [expected.get(key, 80) for key in keys]
+    assert [round(world.used(buckets, key)) for key in keys] == [
+        expected.get(key, 80) for key in keys
+    ]
     while buckets._aside:
         buckets.sweep(world.now)
-    assert [round(world.used(buckets, key)) for key in keys] == [expected.get(key, 80) for key in keys]
+    assert [round(world.used(buckets, key)) for key in keys] == [
+        expected.get(key, 80) for key in keys
+    ]
     assert len(buckets) == 20
 
 
@@ -200,7 +211,11 @@ def test_room_is_made_among_states_that_are_not_rescaled_yet():
     for number in range(30, 60):
         buckets.check(str(number), world.now, 1, 30)
         assert len(buckets) <= 31
-    assert {round(world.used(buckets, key)) for key in [*buckets.live, *buckets._aside]} <= {0, 100, 900}
+    assert {round(world.used(buckets, key)) for key in [*buckets.live, *buckets._aside]} <= {
+        0,
+        100,
+        900,
+    }
 
 
 @pytest.mark.parametrize("name", ["sliding_log", "quota"])

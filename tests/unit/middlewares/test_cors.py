@@ -65,7 +65,10 @@ def test_credentials():
     }
 
 
-@pytest.mark.parametrize("origin", [None, "https://evil.example", "null", "http://app.example.com", APP + ":8443", APP.upper()])
+@pytest.mark.parametrize(
+    "origin",
+    [None, "https://evil.example", "null", "http://app.example.com", APP + ":8443", APP.upper()],
+)
 def test_other_origins_get_nothing_but_vary(origin: str | None):
     assert decorated(hooks(), asks(origin)) == {"vary": "Origin"}
 
@@ -112,13 +115,17 @@ def test_other_origins_get_nothing_but_vary(origin: str | None):
 def test_which_origins(listed: str, origin: str, allowed: bool):
     made = hooks(origins=["https://other.example", listed])
     for _ in range(2):
-        assert decorated(made, asks(origin)).get("access-control-allow-origin") == (origin if allowed else None)
+        assert decorated(made, asks(origin)).get("access-control-allow-origin") == (
+            origin if allowed else None
+        )
 
 
 def test_wildcards_forget_origins_they_have_seen():
     made = hooks(origins=["https://*.example.com"])
     for number in range(3000):
-        assert "access-control-allow-origin" in decorated(made, asks(f"https://a{number}.example.com"))
+        assert "access-control-allow-origin" in decorated(
+            made, asks(f"https://a{number}.example.com")
+        )
     assert "access-control-allow-origin" in decorated(made, asks("https://a0.example.com"))
 
 
@@ -129,7 +136,9 @@ def test_everyone():
 
 
 def test_vary_is_kept_and_not_repeated():
-    assert decorated(hooks(expose=[]), asks(None), (b"Vary", b"Accept-Encoding, origin")) == {"vary": "Accept-Encoding, origin"}
+    assert decorated(hooks(expose=[]), asks(None), (b"Vary", b"Accept-Encoding, origin")) == {
+        "vary": "Accept-Encoding, origin"
+    }
     assert decorated(hooks(), asks(None), (b"Vary", b"*")) == {"vary": "*"}
     reply = Reply(200, [(b"Vary", b"Accept-Encoding")])
     made = hooks()
@@ -145,7 +154,10 @@ def test_an_upstreams_own_fields_are_replaced():
         (b"Access-Control-Expose-Headers", b"*"),
         (b"Access-Control-Max-Age", b"5"),
     )
-    assert decorated(hooks(expose=[]), asks(), *own) == {"vary": "Origin", "access-control-allow-origin": APP}
+    assert decorated(hooks(expose=[]), asks(), *own) == {
+        "vary": "Origin",
+        "access-control-allow-origin": APP,
+    }
     assert decorated(hooks(), asks("https://evil.example"), *own) == {"vary": "Origin"}
 
 
@@ -160,7 +172,9 @@ def test_preflight():
         "access-control-allow-credentials": "true",
         "access-control-max-age": "600",
         "access-control-allow-methods": "GET, PUT",
-        "access-control-allow-headers": "Authorization, Content-Type, X-Request-ID, X-Client-Version, Accept-Language",
+        "access-control-allow-headers": (
+            "Authorization, Content-Type, X-Request-ID, X-Client-Version, Accept-Language"
+        ),
     }
 
 
@@ -211,23 +225,37 @@ def test_methods_are_those_of_the_routes_by_default():
     request = preflight()
     request.notes[ALLOWED_METHODS] = ("DELETE", "GET", "HEAD")
     reply = asked(made, request)
-    assert reply is not None and fields(reply)["access-control-allow-methods"] == "DELETE, GET, HEAD"
+    assert (
+        reply is not None and fields(reply)["access-control-allow-methods"] == "DELETE, GET, HEAD"
+    )
     reply = asked(made, preflight())
-    assert reply is not None and fields(reply)["access-control-allow-methods"] == "GET, HEAD, POST, PUT, PATCH, DELETE"
+    assert (
+        reply is not None
+        and fields(reply)["access-control-allow-methods"] == "GET, HEAD, POST, PUT, PATCH, DELETE"
+    )
 
 
 @pytest.mark.parametrize(
-    ("method", "expected"), [("PURGE", "PURGE"), ("A B", "GET, HEAD, POST, PUT, PATCH, DELETE"), ("PUT\r\nX-A: 1", None)]
+    ("method", "expected"),
+    [("PURGE", "PURGE"), ("A B", "GET, HEAD, POST, PUT, PATCH, DELETE"), ("PUT\r\nX-A: 1", None)],
 )
 def test_any_method(method: str, expected: str | None):
     reply = asked(hooks(methods=["*"]), preflight(method=method))
     assert reply is not None
-    assert fields(reply)["access-control-allow-methods"] == (expected or "GET, HEAD, POST, PUT, PATCH, DELETE")
+    assert fields(reply)["access-control-allow-methods"] == (
+        expected or "GET, HEAD, POST, PUT, PATCH, DELETE"
+    )
 
 
 @pytest.mark.parametrize(
     ("wanted", "expected"),
-    [("x-a, content-type", "x-a, content-type"), (None, None), ("", None), ("x-a\r\nX-B: 1", None), ("a;b", None)],
+    [
+        ("x-a, content-type", "x-a, content-type"),
+        (None, None),
+        ("", None),
+        ("x-a\r\nX-B: 1", None),
+        ("a;b", None),
+    ],
 )
 def test_any_header(wanted: str | None, expected: str | None):
     more = {} if wanted is None else {"Access_Control_Request_Headers": wanted}
@@ -286,9 +314,14 @@ def test_a_preflight_for_everyone():
     assert fields(reply)["access-control-allow-origin"] == "*"
 
 
-@pytest.mark.parametrize(("allowed", "sent", "granted"), [(True, "true", True), (True, "false", False), (False, "true", False)])
+@pytest.mark.parametrize(
+    ("allowed", "sent", "granted"),
+    [(True, "true", True), (True, "false", False), (False, "true", False)],
+)
 def test_private_networks(allowed: bool, sent: str, granted: bool):
-    reply = asked(hooks(private_network=allowed), preflight(Access_Control_Request_Private_Network=sent))
+    reply = asked(
+        hooks(private_network=allowed), preflight(Access_Control_Request_Private_Network=sent)
+    )
     assert reply is not None
     assert ("access-control-allow-private-network" in fields(reply)) is granted
     assert ("Private-Network" in fields(reply)["vary"]) is allowed
@@ -342,7 +375,9 @@ def test_reject_answers_preflights_of_those_it_allows():
 def test_decisions(request_: Exchange, outcome: str, why: str):
     request_.decisions = []
     asked(hooks(), request_)
-    assert [(decision.hook, decision.outcome, decision.why) for decision in request_.decisions] == [("cors", outcome, why)]
+    assert [(decision.hook, decision.outcome, decision.why) for decision in request_.decisions] == [
+        ("cors", outcome, why)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -360,7 +395,9 @@ def test_decisions(request_: Exchange, outcome: str, why: str):
         ({"origins": ["https://b\u00fccher.example"]}, ("origins", 0), "xn--"),
     ],
 )
-def test_tables_that_cannot_mean_what_they_say(table: dict[str, Any], at: tuple[Any, ...], hint: str):
+def test_tables_that_cannot_mean_what_they_say(
+    table: dict[str, Any], at: tuple[Any, ...], hint: str
+):
     with pytest.raises(ConfigProblem) as caught:
         hooks(**table)
     assert caught.value.at == at
@@ -369,7 +406,13 @@ def test_tables_that_cannot_mean_what_they_say(table: dict[str, Any], at: tuple[
 
 @pytest.mark.parametrize(
     "table",
-    [{}, {"origins": APP}, {"origins": [APP], "methods": ["a b"]}, {"origins": [APP], "max_age": "-1s"}, {"origin": [APP]}],
+    [
+        {},
+        {"origins": APP},
+        {"origins": [APP], "methods": ["a b"]},
+        {"origins": [APP], "max_age": "-1s"},
+        {"origin": [APP]},
+    ],
 )
 def test_refused_tables(table: dict[str, Any]):
     with pytest.raises(ValidationError):
@@ -381,7 +424,9 @@ def test_refused_tables(table: dict[str, Any]):
 def test_only_origins_below_the_wildcard(origin: str):
     """Whatever is sent, what is echoed is an origin of that host's, and nothing that could end a
     header line."""
-    echoed = decorated(hooks(origins=["https://*.example.com"]), asks("https://" + origin + ".example.com"))
+    echoed = decorated(
+        hooks(origins=["https://*.example.com"]), asks("https://" + origin + ".example.com")
+    )
     allowed = echoed.get("access-control-allow-origin")
     if allowed is not None:
         host = allowed.removeprefix("https://")

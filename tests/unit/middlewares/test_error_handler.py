@@ -18,7 +18,9 @@ from tests.exchange import exchange
 
 def hooks(table: dict[str, Any], errors_format: str = "problem") -> Hooks:
     clock = Clock(wall=lambda: 0.0)
-    return build(CONFIG().load(table), Context("error_handler", clock=clock, errors_format=errors_format))
+    return build(
+        CONFIG().load(table), Context("error_handler", clock=clock, errors_format=errors_format)
+    )
 
 
 def reply(table: dict[str, Any], failed: Failed, errors_format: str = "problem") -> Reply:
@@ -36,11 +38,16 @@ def shown(answer: Reply) -> Any:
 
 def test_the_gateways_format_is_the_default():
     assert reply({}, Failed(Failure.NO_ROUTE)).get(b"content-type") == b"application/problem+json"
-    assert shown(reply({}, Failed(Failure.NO_ROUTE), "envelope"))["error"]["timestamp"] == "1970-01-01T00:00:00.000Z"
+    assert (
+        shown(reply({}, Failed(Failure.NO_ROUTE), "envelope"))["error"]["timestamp"]
+        == "1970-01-01T00:00:00.000Z"
+    )
 
 
 def test_a_format_of_its_own():
-    assert shown(reply({"format": "success_envelope"}, Failed(Failure.NO_ROUTE)))["success"] is False
+    assert (
+        shown(reply({"format": "success_envelope"}, Failed(Failure.NO_ROUTE)))["success"] is False
+    )
 
 
 def test_statuses_by_code_and_by_name():
@@ -51,7 +58,9 @@ def test_statuses_by_code_and_by_name():
 
 
 def test_messages():
-    answer = reply({"messages": {"RATE_001": "Slow down"}}, Failed(Failure.RATE_LIMITED, "Wait 3 s"))
+    answer = reply(
+        {"messages": {"RATE_001": "Slow down"}}, Failed(Failure.RATE_LIMITED, "Wait 3 s")
+    )
     assert shown(answer)["detail"] == "Slow down"
 
 
@@ -64,7 +73,11 @@ def test_type_base():
     ("table", "at", "hint"),
     [
         ({"statuses": {"SVC_03": 408}}, ("statuses", "SVC_03"), "did you mean 'SVC_003'?"),
-        ({"messages": {"cirquit_open": "x"}}, ("messages", "cirquit_open"), "did you mean 'circuit_open'?"),
+        (
+            {"messages": {"cirquit_open": "x"}},
+            ("messages", "cirquit_open"),
+            "did you mean 'circuit_open'?",
+        ),
     ],
 )
 def test_words_nobody_knows(table: dict[str, Any], at: tuple[str, ...], hint: str):

@@ -60,7 +60,9 @@ def test_the_first_that_names_the_route(route: str | None, status: int):
 
 
 def test_json():
-    reply = answered([{"on": ["SVC_001"], "status": 200, "json": {"cameras": []}}], Failed(Failure.CIRCUIT_OPEN))
+    reply = answered(
+        [{"on": ["SVC_001"], "status": 200, "json": {"cameras": []}}], Failed(Failure.CIRCUIT_OPEN)
+    )
     assert reply is not None
     assert reply.body == b'{"cameras":[]}'
     assert reply.headers == [
@@ -71,7 +73,12 @@ def test_json():
 
 
 def test_text_and_headers_of_its_own():
-    table = {"on": ["SVC_001"], "status": 200, "body": "Gleich zur\u00fcck", "headers": {"cache-control": "max-age=5"}}
+    table = {
+        "on": ["SVC_001"],
+        "status": 200,
+        "body": "Gleich zur\u00fcck",
+        "headers": {"cache-control": "max-age=5"},
+    }
     reply = answered([table], Failed(Failure.CIRCUIT_OPEN))
     assert reply is not None
     assert reply.body == "Gleich zur\u00fcck".encode()
@@ -89,7 +96,9 @@ def test_no_body():
 
 
 def test_head():
-    reply = answered([{"on": ["SVC_001"], "body": "soon"}], Failed(Failure.CIRCUIT_OPEN), method="HEAD")
+    reply = answered(
+        [{"on": ["SVC_001"], "body": "soon"}], Failed(Failure.CIRCUIT_OPEN), method="HEAD"
+    )
     assert reply is not None
     assert (reply.body, reply.length) == (b"", 4)
 

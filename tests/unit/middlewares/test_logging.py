@@ -75,15 +75,25 @@ class Time:
         return self.now
 
 
-def access_log(lines: Lines, config: LoggingConfig | None = None, time: Time | None = None, **more: Any) -> AccessLog:
+def access_log(
+    lines: Lines, config: LoggingConfig | None = None, time: Time | None = None, **more: Any
+) -> AccessLog:
     time = time or Time()
     return AccessLog(config or LoggingConfig(), lines, time.wall, time.monotonic, **more)  # type: ignore[arg-type]
 
 
-def answered(target: str = "/cameras/17", headers: Mapping[str, str] | None = None, **facts: Any) -> Exchange:
+def answered(
+    target: str = "/cameras/17", headers: Mapping[str, str] | None = None, **facts: Any
+) -> Exchange:
     """An exchange that is over when the clock shows 1000.25."""
     headers = {"User-Agent": "curl/8.1"} if headers is None else headers
-    more = {"peer": "192.0.2.77", "request_id": "r-1", "started": 1000.0, "reply": Reply(200), "written": True}
+    more = {
+        "peer": "192.0.2.77",
+        "request_id": "r-1",
+        "started": 1000.0,
+        "reply": Reply(200),
+        "written": True,
+    }
     return exchange("GET", target, headers, **{**more, **facts})
 
 
@@ -98,7 +108,10 @@ def logged(made: Exchange, config: LoggingConfig | None = None) -> dict[str, Any
 
 def test_everything_known():
     made = answered(
-        headers={"User-Agent": "curl/8.1", "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"},
+        headers={
+            "User-Agent": "curl/8.1",
+            "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        },
         identity=Identity("acme", "api_key"),
         route="cameras",
         upstream="becamera",
@@ -164,17 +177,49 @@ def test_an_upstream_without_an_endpoint_took_no_time():
     [
         ("answered", {"reply": Reply(404)}, 404, None),
         ("answered by a hook", {"reply": Reply(204), "reason": "preflight"}, 204, "preflight"),
-        ("refused", {"reply": Reply(429), "failed": Failed(Failure.RATE_LIMITED, by="rate_limit")}, 429, "rate_limited"),
-        ("failed after a hook's word", {"failed": Failed(Failure.TIMEOUT), "reply": Reply(504), "reason": "x"}, 504, "timeout"),
-        ("left before the answer", {"reply": None, "written": False, "failed": Failed(Failure.CLIENT_GONE)}, 499, "client_gone"),
-        ("left while the answer was made", {"written": False, "failed": Failed(Failure.CLIENT_GONE)}, 499, "client_gone"),
+        (
+            "refused",
+            {"reply": Reply(429), "failed": Failed(Failure.RATE_LIMITED, by="rate_limit")},
+            429,
+            "rate_limited",
+        ),
+        (
+            "failed after a hook's word",
+            {"failed": Failed(Failure.TIMEOUT), "reply": Reply(504), "reason": "x"},
+            504,
+            "timeout",
+        ),
+        (
+            "left before the answer",
+            {"reply": None, "written": False, "failed": Failed(Failure.CLIENT_GONE)},
+            499,
+            "client_gone",
+        ),
+        (
+            "left while the answer was made",
+            {"written": False, "failed": Failed(Failure.CLIENT_GONE)},
+            499,
+            "client_gone",
+        ),
         ("left while it was sent", {"failed": Failed(Failure.CLIENT_GONE)}, 200, "client_gone"),
-        ("broke off while it was sent", {"failed": Failed(Failure.INCOMPLETE_RESPONSE)}, 200, "incomplete_response"),
+        (
+            "broke off while it was sent",
+            {"failed": Failed(Failure.INCOMPLETE_RESPONSE)},
+            200,
+            "incomplete_response",
+        ),
         ("nothing was sent, and why is unknown", {"reply": None, "written": False}, 499, None),
-        ("failed without an answer", {"reply": None, "written": False, "failed": Failed(Failure.INTERNAL)}, 500, "internal"),
+        (
+            "failed without an answer",
+            {"reply": None, "written": False, "failed": Failed(Failure.INTERNAL)},
+            500,
+            "internal",
+        ),
     ],
 )
-def test_status_and_reason(description: str, values: dict[str, Any], status: int, reason: str | None):
+def test_status_and_reason(
+    description: str, values: dict[str, Any], status: int, reason: str | None
+):
     line = logged(answered(**values))
     assert (line["status"], line["reason"]) == (status, reason), description
 
@@ -182,21 +227,37 @@ def test_status_and_reason(description: str, values: dict[str, Any], status: int
 @pytest.mark.parametrize(
     ("description", "given", "expected"),
     [
-        ("valid", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "4bf92f3577b34da6a3ce929d0e0e4736"),
+        (
+            "valid",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "4bf92f3577b34da6a3ce929d0e0e4736",
+        ),
         ("all zeros", "00-00000000000000000000000000000000-00f067aa0ba902b7-01", None),
         ("no parent", "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01", None),
         ("upper case", "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01", None),
         ("version 00 with more", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-x", None),
-        ("a later version", "01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "4bf92f3577b34da6a3ce929d0e0e4736"),
+        (
+            "a later version",
+            "01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "4bf92f3577b34da6a3ce929d0e0e4736",
+        ),
         (
             "a later version with more",
             "cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-x",
             "4bf92f3577b34da6a3ce929d0e0e4736",
         ),
-        ("a later version, run on", "cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01x", None),
+        (
+            "a later version, run on",
+            "cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01x",
+            None,
+        ),
         ("the forbidden version", "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", None),
         ("too short", "00-4bf92f35-00f067aa0ba902b7-01", None),
-        ("a line feed behind it", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\n", None),
+        (
+            "a line feed behind it",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\n",
+            None,
+        ),
         ("empty", "", None),
     ],
 )
@@ -212,11 +273,23 @@ def test_the_time_of_day_is_followed():
     lines, time = Lines(), Time()
     log = access_log(lines, time=time)
     seen = []
-    for now, step in ((1000.999, 0.0), (1001.0005, 0.0), (1003.5, 0.0), (1003.7, 60.0), (1003.9, -3600.0)):
+    for now, step in (
+        (1000.999, 0.0),
+        (1001.0005, 0.0),
+        (1003.5, 0.0),
+        (1003.7, 60.0),
+        (1003.9, -3600.0),
+    ):
         time.now, time.step = now, step
         log.finish(answered())
         seen.append(lines.last["timestamp"][11:])
-    assert seen == ["14:13:20.999Z", "14:13:21.000Z", "14:13:23.500Z", "14:14:23.700Z", "13:13:23.900Z"]
+    assert seen == [
+        "14:13:20.999Z",
+        "14:13:21.000Z",
+        "14:13:23.500Z",
+        "14:14:23.700Z",
+        "13:13:23.900Z",
+    ]
 
 
 def test_the_time_of_day_is_not_asked_for_every_line():
@@ -283,24 +356,35 @@ def test_the_query_is_logged_only_when_asked_for():
 
 
 def test_further_headers():
-    config = LoggingConfig(headers=("Referer", "X-Team", "Cookie", "X-Absent"), mask=("cookie", "token"))
-    made = answered(headers={"Cookie": SECRET, "Referer": f"https://a.example/x?b=1&token={SECRET}"})
+    config = LoggingConfig(
+        headers=("Referer", "X-Team", "Cookie", "X-Absent"), mask=("cookie", "token")
+    )
+    made = answered(
+        headers={"Cookie": SECRET, "Referer": f"https://a.example/x?b=1&token={SECRET}"}
+    )
     made.raw_headers = [*made.raw_headers, (b"x-team", b"a"), (b"X-Team", b"\xff")]
     line = logged(made, config)
     assert list(line) == [*FIELDS, "headers"]
-    assert line["headers"] == {"cookie": "***", "referer": "https://a.example/x?b=1&token=***", "x-team": "a, \ufffd"}
+    assert line["headers"] == {
+        "cookie": "***",
+        "referer": "https://a.example/x?b=1&token=***",
+        "x-team": "a, \ufffd",
+    }
 
 
 def test_no_header_of_one_line_appears_in_the_next():
     lines = Lines()
     log = access_log(lines, LoggingConfig(headers=("referer",), query=True, why=True))
-    log.finish(answered("/a?b=1", headers={"Referer": "x"}, failed=Failed(Failure.TIMEOUT, why="slow")))
+    log.finish(
+        answered("/a?b=1", headers={"Referer": "x"}, failed=Failed(Failure.TIMEOUT, why="slow"))
+    )
     log.finish(answered("/c", headers={}))
     assert (lines.last["headers"], lines.last["path"], lines.last["why"]) == ({}, "/c", None)
 
 
 @pytest.mark.parametrize(
-    ("header", "field"), [("User-Agent", "user_agent"), ("traceparent", "trace_id"), ("X-Request-ID", "request_id")]
+    ("header", "field"),
+    [("User-Agent", "user_agent"), ("traceparent", "trace_id"), ("X-Request-ID", "request_id")],
 )
 def test_masking_a_header_masks_the_field_it_fills(header: str, field: str):
     line = logged(answered(), LoggingConfig(mask=(header,)))
@@ -315,8 +399,12 @@ def test_masking_a_header_masks_the_field_it_fills(header: str, field: str):
     before=st.text("abc=&;[]%+", max_size=12),
     encoded=st.booleans(),
 )
-def test_a_masked_value_never_reaches_a_line(name: str, letters: list[bool], before: str, encoded: bool):
-    written = "".join(letter.upper() if up else letter for letter, up in zip(name, letters, strict=False))
+def test_a_masked_value_never_reaches_a_line(
+    name: str, letters: list[bool], before: str, encoded: bool
+):
+    written = "".join(
+        letter.upper() if up else letter for letter, up in zip(name, letters, strict=False)
+    )
     parameter = "".join(f"%{ord(letter):02x}" for letter in written) if encoded else written
     query = f"{before}&{parameter}={SECRET};{SECRET}"
     config = LoggingConfig(headers=(name, "Referer"), query=True, why=True)
@@ -340,7 +428,10 @@ def test_a_masked_value_never_reaches_a_line(name: str, letters: list[bool], bef
 )
 def test_an_address_is_masked_to_its_network(address: str, network: str | None):
     assert network_of(address) == network
-    assert logged(answered(client_ip=address), LoggingConfig(client_ip="masked"))["client_ip"] == network
+    assert (
+        logged(answered(client_ip=address), LoggingConfig(client_ip="masked"))["client_ip"]
+        == network
+    )
     assert logged(answered(client_ip=address))["client_ip"] == (address or None)
 
 
@@ -354,10 +445,17 @@ def test_tries_are_listed_with_why():
 
 
 def test_why_is_for_those_who_ask():
-    failed = Failed(Failure.EXPIRED, "Your key has expired", why="key expired 2026-10-01", by="auth")
+    failed = Failed(
+        Failure.EXPIRED, "Your key has expired", why="key expired 2026-10-01", by="auth"
+    )
     assert "why" not in logged(answered(failed=failed))
-    assert logged(answered(failed=failed), LoggingConfig(why=True))["why"] == "key expired 2026-10-01"
-    assert logged(answered(failed=Failed(Failure.EXPIRED, "said")), LoggingConfig(why=True))["why"] == "said"
+    assert (
+        logged(answered(failed=failed), LoggingConfig(why=True))["why"] == "key expired 2026-10-01"
+    )
+    assert (
+        logged(answered(failed=Failed(Failure.EXPIRED, "said")), LoggingConfig(why=True))["why"]
+        == "said"
+    )
     assert logged(answered(), LoggingConfig(why=True))["why"] is None
 
 
@@ -365,7 +463,11 @@ def test_why_is_for_those_who_ask():
 
 
 def test_lone_surrogates_are_replaced_and_line_breaks_escaped():
-    made = answered("/caf\udce9", headers={"User-Agent": "a\nb\udcff", "Referer": "x"}, identity=Identity("\ud800", "jwt"))
+    made = answered(
+        "/caf\udce9",
+        headers={"User-Agent": "a\nb\udcff", "Referer": "x"},
+        identity=Identity("\ud800", "jwt"),
+    )
     made.raw_headers = [(b"Referer", b"x\xff")]
     line = logged(made, LoggingConfig(headers=("referer",)))
     assert line["path"] == "/caf\ufffd"
@@ -426,7 +528,8 @@ async def test_lines_reach_the_file(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("sample", "hook"), [(1.0, AccessLog.finish), (0.5, AccessLog.finish_sampled), (0.0, AccessLog.finish_sampled)]
+    ("sample", "hook"),
+    [(1.0, AccessLog.finish), (0.5, AccessLog.finish_sampled), (0.0, AccessLog.finish_sampled)],
 )
 def test_sampling_costs_nothing_when_everything_is_logged(tmp_path: Path, sample: float, hook: Any):
     assert build(LoggingConfig(sample=sample), context(tmp_path)).finish.__func__ is hook  # type: ignore[union-attr]
@@ -470,7 +573,9 @@ def test_every_key_is_read():
         "query": True,
         "why": True,
     }
-    assert CONFIG().load(given) == LoggingConfig("a.log", ("X",), ("Referer",), 0.5, "masked", True, True)
+    assert CONFIG().load(given) == LoggingConfig(
+        "a.log", ("X",), ("Referer",), 0.5, "masked", True, True
+    )
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,12 @@ from tests.telemetry import observe
 
 
 def answered(method: str = "GET", route: str | None = "cameras", **facts: Any) -> Exchange:
-    return exchange(method, "/cameras", route=route, **{"started": 100.0, "reply": Reply(200), "written": True, **facts})
+    return exchange(
+        method,
+        "/cameras",
+        route=route,
+        **{"started": 100.0, "reply": Reply(200), "written": True, **facts},
+    )
 
 
 def finished(*exchanges: Exchange, now: float = 100.03) -> Telemetry:
@@ -51,12 +56,21 @@ def test_requests_by_route_method_and_code():
 
 
 def test_durations_and_sizes():
-    telemetry = finished(answered(bytes_in=64, bytes_out=65), answered(reply=Reply(404), bytes_in=0, bytes_out=10**9))
+    telemetry = finished(
+        answered(bytes_in=64, bytes_out=65), answered(reply=Reply(404), bytes_in=0, bytes_out=10**9)
+    )
     duration = telemetry.request_duration.cells[("cameras", "GET")]
     assert duration.total == pytest.approx(0.06)
-    assert [count for bound, count in zip(duration.bounds, duration.counts, strict=False) if bound == 0.05] == [2]
+    assert [
+        count
+        for bound, count in zip(duration.bounds, duration.counts, strict=False)
+        if bound == 0.05
+    ] == [2]
     assert sum(duration.counts) == 2
-    request, response = telemetry.request_size.cells[("cameras",)], telemetry.response_size.cells[("cameras",)]
+    request, response = (
+        telemetry.request_size.cells[("cameras",)],
+        telemetry.response_size.cells[("cameras",)],
+    )
     assert (request.total, request.counts[0], sum(request.counts)) == (64, 2, 2)
     assert (response.total, response.counts[1], response.counts[-1]) == (65 + 10**9, 1, 1)
 
@@ -71,7 +85,10 @@ def test_counted_as_a_histogram_would(size: int, took: float):
     for counted, observed in (
         (telemetry.request_size.cell(("cameras",)), plain.response_size.cell(("cameras",))),
         (telemetry.response_size.cell(("cameras",)), plain.response_size.cell(("cameras",))),
-        (telemetry.request_duration.cell(("cameras", "GET")), plain.request_duration.cell(("cameras", "GET"))),
+        (
+            telemetry.request_duration.cell(("cameras", "GET")),
+            plain.request_duration.cell(("cameras", "GET")),
+        ),
     ):
         assert (counted.counts, counted.total) == (observed.counts, observed.total)
 
@@ -91,7 +108,11 @@ def test_failures_by_reason():
 
 
 def test_requests_by_client_count_those_who_said_who_they_are():
-    telemetry = finished(answered(), answered(identity=Identity("acme", "api_key")), answered(identity=Identity("acme", "jwt")))
+    telemetry = finished(
+        answered(),
+        answered(identity=Identity("acme", "api_key")),
+        answered(identity=Identity("acme", "jwt")),
+    )
     assert telemetry.client_requests.values == {("acme",): 2}
 
 
@@ -133,9 +154,15 @@ def test_a_busier_client_takes_the_place_of_the_idlest(clients: Clients):
 
 @pytest.mark.parametrize(
     ("idle", "stay"),
-    [({"a": 2, "b": 1}, ["a", "d"]), ({"a": 1, "b": 1}, ["c", "d"]), ({"a": 1, "b": 3}, ["b", "d"])],
+    [
+        ({"a": 2, "b": 1}, ["a", "d"]),
+        ({"a": 1, "b": 1}, ["c", "d"]),
+        ({"a": 1, "b": 3}, ["b", "d"]),
+    ],
 )
-def test_the_busiest_newcomer_comes_first_and_takes_the_idlest_place(clients: Clients, idle: dict[str, int], stay: list[str]):
+def test_the_busiest_newcomer_comes_first_and_takes_the_idlest_place(
+    clients: Clients, idle: dict[str, int], stay: list[str]
+):
     count(clients, **idle)
     count(clients, c=4, d=6)
     assert sorted(clients._labels) == stay
@@ -193,7 +220,11 @@ def test_the_sum_is_exact_nothing_falls_and_series_are_bounded(asked: list[int])
             clients.count(str(name))
             assert sum(family.values.values()) == number
             assert len(family.values) <= 4
-            assert all(family.values[labels] >= value for labels, value in before.items() if labels in family.values)
+            assert all(
+                family.values[labels] >= value
+                for labels, value in before.items()
+                if labels in family.values
+            )
             before = dict(family.values)
 
 
@@ -205,7 +236,10 @@ def test_every_pipeline_shares_one():
     draft = keep.draft()
     context = Context("metrics", pipeline="a", keep=draft.keep)
     first = build(MetricsConfig(), context)
-    second = build(MetricsConfig(), Context("metrics", pipeline="b", telemetry=context.telemetry, keep=draft.keep))
+    second = build(
+        MetricsConfig(),
+        Context("metrics", pipeline="b", telemetry=context.telemetry, keep=draft.keep),
+    )
     assert first.finish is not None
     assert first.finish == second.finish
     assert (first.request, first.response, first.error) == (None, None, None)

@@ -23,7 +23,11 @@ def test_all_of_the_catalogue(name: str):
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [("rate_limit", "rate_limit"), ("rate_limit.ip", "rate_limit"), ("my.package:build", "my.package:build")],
+    [
+        ("rate_limit", "rate_limit"),
+        ("rate_limit.ip", "rate_limit"),
+        ("my.package:build", "my.package:build"),
+    ],
 )
 def test_instances(name: str, kind: str):
     assert kind_of(name) == kind
@@ -53,7 +57,10 @@ def test_the_operators_own(package: ModuleType):
     ("name", "why"),
     [
         ("cor", "no middleware is called 'cor'"),
-        ("no_such_package:build", "cannot import no_such_package: No module named 'no_such_package'"),
+        (
+            "no_such_package:build",
+            "cannot import no_such_package: No module named 'no_such_package'",
+        ),
         ("operators_own:other", "operators_own has no function called other"),
         ("operators_own:__name__", "operators_own has no function called __name__"),
     ],

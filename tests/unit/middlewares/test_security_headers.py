@@ -27,7 +27,8 @@ def asks(scheme: str = "https", trusted: bool = False, **headers: str) -> Exchan
 
 
 def sent(made: Hooks, *pairs: tuple[str, str], to: Exchange | None = None) -> dict[str, str]:
-    """The fields of a reply with these pairs after the response hook; nothing may be there twice."""
+    """The fields of a reply with these pairs after the response hook; nothing may be there
+    twice."""
     reply = Reply(200, [(name.encode(), value.encode()) for name, value in pairs], b"{}")
     assert made.response is not None
     made.response(to or asks(), reply)
@@ -59,7 +60,10 @@ def test_the_default_is_for_apis():
 
 def test_values_of_ones_own():
     made = hooks(
-        preset="minimal", content_security_policy="default-src https:", x_frame_options="SAMEORIGIN", omit=["referrer-policy"]
+        preset="minimal",
+        content_security_policy="default-src https:",
+        x_frame_options="SAMEORIGIN",
+        omit=["referrer-policy"],
     )
     assert sent(made) == {
         "X-Content-Type-Options": "nosniff",
@@ -79,10 +83,19 @@ def test_values_of_ones_own():
         (asks("http", trusted=True, X_Forwarded_Proto="http"), False),
         (asks("http", X_Forwarded_Proto="https"), False),
     ],
-    ids=["https", "http", "trusted, silent", "trusted, https", "trusted, http", "a stranger's word"],
+    ids=[
+        "https",
+        "http",
+        "trusted, silent",
+        "trusted, https",
+        "trusted, http",
+        "a stranger's word",
+    ],
 )
 @pytest.mark.parametrize("pairs", [(), (("Server", "x"),)], ids=["usual", "adapted"])
-def test_transport_security_is_for_https_alone(to: Exchange, expected: bool, pairs: tuple[tuple[str, str], ...]):
+def test_transport_security_is_for_https_alone(
+    to: Exchange, expected: bool, pairs: tuple[tuple[str, str], ...]
+):
     assert ("Strict-Transport-Security" in sent(hooks(), *pairs, to=to)) is expected
     assert "Strict-Transport-Security" in sent(hooks(hsts={"always": True}), *pairs, to=to)
 
@@ -94,11 +107,16 @@ def test_transport_security_in_other_words():
 
 
 @pytest.mark.parametrize(
-    ("override", "expected"), [(False, ("public, max-age=60", "SAMEORIGIN")), (True, ("no-store", "DENY"))], ids=["kept", "ours"]
+    ("override", "expected"),
+    [(False, ("public, max-age=60", "SAMEORIGIN")), (True, ("no-store", "DENY"))],
+    ids=["kept", "ours"],
 )
 def test_whose_word_counts(override: bool, expected: tuple[str, str]):
     fields = sent(
-        hooks(override=override), ("cache-control", "public, max-age=60"), ("X-Frame-Options", "SAMEORIGIN"), ("ETag", '"1"')
+        hooks(override=override),
+        ("cache-control", "public, max-age=60"),
+        ("X-Frame-Options", "SAMEORIGIN"),
+        ("ETag", '"1"'),
     )
     by_name = {name.lower(): value for name, value in fields.items()}
     assert (by_name["cache-control"], by_name["x-frame-options"]) == expected
@@ -109,7 +127,10 @@ def test_whose_word_counts(override: bool, expected: tuple[str, str]):
 def test_what_strangers_need_not_know_is_removed():
     fields = sent(hooks(), ("Server", "nginx/1.0"), ("X-Powered-By", "PHP"), ("X-Own", "1"))
     assert fields["X-Own"] == "1" and not {"Server", "X-Powered-By"} & fields.keys()
-    assert sent(hooks(remove=["X-Own"]), ("Server", "nginx/1.0"), ("X-Own", "1")).get("Server") == "nginx/1.0"
+    assert (
+        sent(hooks(remove=["X-Own"]), ("Server", "nginx/1.0"), ("X-Own", "1")).get("Server")
+        == "nginx/1.0"
+    )
     assert "Server" in sent(hooks(remove=[]), ("Server", "nginx/1.0"))
 
 
@@ -148,7 +169,9 @@ def test_what_cannot_be_meant(table: dict[str, Any], at: tuple[Any, ...]):
     assert caught.value.at == at and caught.value.hint
 
 
-@pytest.mark.parametrize("table", [{"preset": "strict"}, {"x_frame_options": "ALLOW"}, {"referrer_policy": "a\r\nX: y"}])
+@pytest.mark.parametrize(
+    "table", [{"preset": "strict"}, {"x_frame_options": "ALLOW"}, {"referrer_policy": "a\r\nX: y"}]
+)
 def test_what_the_schema_refuses(table: dict[str, Any]):
     with pytest.raises(ValidationError):
         CONFIG().load(table)

@@ -27,7 +27,9 @@ def der(path: Path) -> bytes:
 
 
 def named(**parts: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(getattr(x509.NameOID, key), value) for key, value in parts.items()])
+    return x509.Name(
+        [x509.NameAttribute(getattr(x509.NameOID, key), value) for key, value in parts.items()]
+    )
 
 
 @pytest.mark.parametrize(
@@ -82,7 +84,10 @@ def test_the_digest_is_of_both_files(authority):
 )
 def test_its_condition(begins, ends, expected):
     ends_at = (NOON + timedelta(days=ends)).timestamp()
-    assert Certificate("a", ("a",), NOON + timedelta(days=begins), ends_at, "").condition(NOON) == expected
+    assert (
+        Certificate("a", ("a",), NOON + timedelta(days=begins), ends_at, "").condition(NOON)
+        == expected
+    )
 
 
 def test_a_key_of_another_is_said_to_be_one(authority):

@@ -25,7 +25,9 @@ def authority(tmp_path: Path) -> Authority:
 
 def table(*names: str, **more: Any) -> TlsConfig:
     first, *others = (CertificateConfig(f"{name}.pem", f"{name}.key") for name in names)
-    return TlsConfig(first.certificate, first.key, certificates=(*others, *more.pop("certificates", ())), **more)
+    return TlsConfig(
+        first.certificate, first.key, certificates=(*others, *more.pop("certificates", ())), **more
+    )
 
 
 def made(authority: Authority, config: TlsConfig, keep: Any = None) -> ServerTls:
@@ -91,8 +93,15 @@ def test_what_a_reload_has_renewed(authority: Authority):
     authority.issue("edge", "edge.test", days=30)
     second = made(authority, table("edge"))
     expires = datetime.fromtimestamp(second.certificates[0].expires, UTC)
-    assert list(renewed(first, second)) == [f"certificate for edge.test changed, it expires {expires:%Y-%m-%d}"]
-    assert list(renewed(first, first)) == list(renewed(None, first)) == list(renewed(first, None)) == []
+    assert list(renewed(first, second)) == [
+        f"certificate for edge.test changed, it expires {expires:%Y-%m-%d}"
+    ]
+    assert (
+        list(renewed(first, first))
+        == list(renewed(None, first))
+        == list(renewed(first, None))
+        == []
+    )
 
 
 def test_warnings(authority: Authority):
@@ -114,18 +123,29 @@ def test_warnings(authority: Authority):
         ({"client_auth": "optional"}, ("client_auth",), "means nothing without client_ca"),
         ({"client_ca": "none.pem"}, ("client_ca",), "none.pem"),
         ({"ciphers": "NONE-OF-THESE"}, ("ciphers",), "OpenSSL knows no cipher"),
-        ({"certificates": (CertificateConfig("none.pem", "none.key"),)}, ("certificates", 0, "certificate"), "none.pem"),
+        (
+            {"certificates": (CertificateConfig("none.pem", "none.key"),)},
+            ("certificates", 0, "certificate"),
+            "none.pem",
+        ),
     ],
 )
-def test_tables_that_cannot_be_used(authority: Authority, more: dict[str, Any], at: tuple[Any, ...], why: str):
+def test_tables_that_cannot_be_used(
+    authority: Authority, more: dict[str, Any], at: tuple[Any, ...], why: str
+):
     authority.issue("edge", "edge.test")
     with pytest.raises(ConfigProblem, match=why) as caught:
         made(authority, table("edge", **more))
     assert caught.value.at == at
 
 
-@pytest.mark.parametrize(("settings", "mode"), [({}, ssl.CERT_REQUIRED), ({"client_auth": "optional"}, ssl.CERT_OPTIONAL)])
-def test_who_clients_are_is_asked_where_an_authority_is_named(authority: Authority, settings: dict[str, Any], mode: int):
+@pytest.mark.parametrize(
+    ("settings", "mode"),
+    [({}, ssl.CERT_REQUIRED), ({"client_auth": "optional"}, ssl.CERT_OPTIONAL)],
+)
+def test_who_clients_are_is_asked_where_an_authority_is_named(
+    authority: Authority, settings: dict[str, Any], mode: int
+):
     authority.issue("edge", "edge.test")
     asking = made(authority, table("edge", client_ca="ca.pem", **settings))
     assert asking.authenticates and asking.context.verify_mode == mode

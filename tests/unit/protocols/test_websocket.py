@@ -19,11 +19,42 @@ def test_the_example_of_the_rfc():
 @pytest.mark.parametrize(
     ("pairs", "word"),
     [
-        ([(b"Upgrade", b"websocket"), (b"Connection", b"Upgrade"), (b"Sec-WebSocket-Accept", ACCEPT)], None),
-        ([(b"UPGRADE", b"WebSocket"), (b"connection", b"keep-alive, uPgrade"), (b"sec-websocket-accept", ACCEPT + b" ")], None),
-        ([(b"Upgrade", b"h2c"), (b"Connection", b"Upgrade"), (b"Sec-WebSocket-Accept", ACCEPT)], "Upgrade"),
-        ([(b"Upgrade", b"websocket"), (b"Connection", b"close"), (b"Sec-WebSocket-Accept", ACCEPT)], "Connection"),
-        ([(b"Upgrade", b"websocket"), (b"Connection", b"Upgrade"), (b"Sec-WebSocket-Accept", ACCEPT.lower())], "Accept"),
+        (
+            [
+                (b"Upgrade", b"websocket"),
+                (b"Connection", b"Upgrade"),
+                (b"Sec-WebSocket-Accept", ACCEPT),
+            ],
+            None,
+        ),
+        (
+            [
+                (b"UPGRADE", b"WebSocket"),
+                (b"connection", b"keep-alive, uPgrade"),
+                (b"sec-websocket-accept", ACCEPT + b" "),
+            ],
+            None,
+        ),
+        (
+            [(b"Upgrade", b"h2c"), (b"Connection", b"Upgrade"), (b"Sec-WebSocket-Accept", ACCEPT)],
+            "Upgrade",
+        ),
+        (
+            [
+                (b"Upgrade", b"websocket"),
+                (b"Connection", b"close"),
+                (b"Sec-WebSocket-Accept", ACCEPT),
+            ],
+            "Connection",
+        ),
+        (
+            [
+                (b"Upgrade", b"websocket"),
+                (b"Connection", b"Upgrade"),
+                (b"Sec-WebSocket-Accept", ACCEPT.lower()),
+            ],
+            "Accept",
+        ),
         ([(b"Upgrade", b"websocket"), (b"Connection", b"Upgrade")], "Accept"),
     ],
 )
@@ -41,7 +72,9 @@ def test_close_frames():
 
 
 frames = st.builds(
-    lambda size, opcode, fin, reserved, mask: frame(b"\x88" * size, opcode, fin=fin, reserved=reserved, mask=mask),
+    lambda size, opcode, fin, reserved, mask: frame(
+        b"\x88" * size, opcode, fin=fin, reserved=reserved, mask=mask
+    ),
     st.sampled_from((0, 1, 2, 125, 126, 127, 300, 65535, 65536)),
     st.integers(0, 15).filter(lambda opcode: opcode != CLOSE),
     st.booleans(),
@@ -71,7 +104,11 @@ def test_boundaries_are_found_however_the_bytes_are_cut(sent, data):
 def test_a_frame_is_followed_to_its_end_and_no_further(sent, data):
     whole = b"".join(sent)
     boundaries = sorted(accumulate(len(one) for one in sent))
-    at = data.draw(st.sampled_from(sorted({min(place, len(whole) - 1) for place in (0, 1, 2, 3, 7, 9, 13, 14, 100, 65540)})))
+    at = data.draw(
+        st.sampled_from(
+            sorted({min(place, len(whole) - 1) for place in (0, 1, 2, 3, 7, 9, 13, 14, 100, 65540)})
+        )
+    )
     followed = Frames()
     followed.feed(whole[:at])
     end = next(boundary for boundary in boundaries if boundary > at)

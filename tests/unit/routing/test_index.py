@@ -30,9 +30,13 @@ def test_a_match_costs_the_same_with_many_routes(request_: Exchange):
     assert steps(FEW.match, request_) == steps(LOTS.match, request_) > 10
 
 
-def test_what_is_remembered_of_paths_is_bounded_and_decides_as_before(monkeypatch: pytest.MonkeyPatch):
+def test_what_is_remembered_of_paths_is_bounded_and_decides_as_before(
+    monkeypatch: pytest.MonkeyPatch,
+):
     monkeypatch.setattr(module, "KNOWN", 3)
-    routes = router(prefix("/a", methods=("GET",)), path("/t/{id}"), prefix("/h", hosts=("b.test",)))
+    routes = router(
+        prefix("/a", methods=("GET",)), path("/t/{id}"), prefix("/h", hosts=("b.test",))
+    )
     for number in range(10):
         assert matched(routes, asks(f"/a/{number}")) == "/a"
         assert len(routes._known) <= 3

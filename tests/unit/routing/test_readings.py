@@ -1,4 +1,5 @@
-"""No reading of a path leads around a route: cases, and random paths against models of frameworks."""
+"""No reading of a path leads around a route: cases, and random paths against models of
+frameworks."""
 
 from __future__ import annotations
 
@@ -92,7 +93,9 @@ def test_a_path_that_has_the_same_route_in_every_reading_passes(target: str):
         ({"encoded_slash": "keep"}, {}, "/projects/group;x", "projects"),
     ],
 )
-def test_a_route_can_take_encoded_slashes_as_data(route: dict[str, str], routing: dict[str, str], target: str, expected: str):
+def test_a_route_can_take_encoded_slashes_as_data(
+    route: dict[str, str], routing: dict[str, str], target: str, expected: str
+):
     projects = RouteConfig(name="projects", path="/projects/{id}", **route)  # type: ignore[arg-type]
     assert matched(target, projects, RouteConfig(name="all", prefix="/"), **routing) == expected
 
@@ -104,9 +107,14 @@ def test_a_path_that_toml_spells_so_is_meant():
 
 
 def test_an_encoding_that_needs_none_is_refused_only_where_it_would_lead_around_auth():
-    public, admin = RouteConfig(name="public", path="/admin/public"), RouteConfig(name="admin", prefix="/admin")
+    public, admin = (
+        RouteConfig(name="public", path="/admin/public"),
+        RouteConfig(name="admin", prefix="/admin"),
+    )
     for guarded, expected in ((admin,), "MALFORMED"), ((), "public"), ((admin, public), "public"):
-        made = Router([(route, route) for route in (public, admin)], RoutingConfig(), guarded.__contains__)
+        made = Router(
+            [(route, route) for route in (public, admin)], RoutingConfig(), guarded.__contains__
+        )
         try:
             got = made.match(asks("/admin/%70ublic")).name
         except Failed as failed:
@@ -147,7 +155,10 @@ def bypasses(seed: int, count: int = 4000) -> Any:
     ]
     rules = [Rule.of(text, prefix=prefix, guarded=guarded) for text, prefix, guarded in table]
     made: Router[tuple[str, bool, bool]] = Router(
-        [(RouteConfig(prefix=one[0]) if one[1] else RouteConfig(path=one[0]), one) for one in table],
+        [
+            (RouteConfig(prefix=one[0]) if one[1] else RouteConfig(path=one[0]), one)
+            for one in table
+        ],
         RoutingConfig(),
         lambda one: one[2],
     )

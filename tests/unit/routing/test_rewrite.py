@@ -54,8 +54,14 @@ def test_strip_prefix_compares_as_the_route_does():
     loose = RoutingConfig(case_sensitive=False)
     assert sent_on(RouteConfig(prefix="/", strip_prefix="/Api"), "/aPI/x", loose) == "/x"
     assert sent_on(RouteConfig(prefix="/", strip_prefix="/Api"), "/aPIs/x", loose) == "/aPIs/x"
-    assert sent_on(RouteConfig(prefix="/", strip_prefix="/Api", case_sensitive=False), "/aPI/x") == "/x"
-    assert sent_on(RouteConfig(prefix="/", strip_prefix="/Api", case_sensitive=True), "/aPI/x", loose) == "/aPI/x"
+    assert (
+        sent_on(RouteConfig(prefix="/", strip_prefix="/Api", case_sensitive=False), "/aPI/x")
+        == "/x"
+    )
+    assert (
+        sent_on(RouteConfig(prefix="/", strip_prefix="/Api", case_sensitive=True), "/aPI/x", loose)
+        == "/aPI/x"
+    )
 
 
 @pytest.mark.parametrize(
@@ -91,10 +97,14 @@ def test_the_prefix_goes_before_the_rewrite():
 @given(
     st.sampled_from(["", "/a", "/a/b"]),
     st.sampled_from(["", "/v1{path}", "{path}", "/{path}/x"]),
-    st.lists(st.sampled_from(["a", "%61", "b", "", "c%2F"]), max_size=5).map(lambda found: "/" + "/".join(found)),
+    st.lists(st.sampled_from(["a", "%61", "b", "", "c%2F"]), max_size=5).map(
+        lambda found: "/" + "/".join(found)
+    ),
     st.sampled_from(["", "?", "?x=1", "?/a/b?"]),
 )
-def test_what_is_made_starts_with_one_slash_and_keeps_the_query(strip: str, rewrite: str, path: str, query: str):
+def test_what_is_made_starts_with_one_slash_and_keeps_the_query(
+    strip: str, rewrite: str, path: str, query: str
+):
     target = sent_on(RouteConfig(prefix="/", strip_prefix=strip, rewrite=rewrite), path + query)
     assert target.startswith("/") and target.endswith(query)
     assert not target.startswith("//") or target == path + query

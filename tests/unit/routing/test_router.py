@@ -24,7 +24,9 @@ STRICT = RoutingConfig()
 LOOSE = RoutingConfig(case_sensitive=False, trailing_slash="ignore")
 
 
-def asks(target: str, method: str = "GET", host: str = "example.com", headers: Headers = ()) -> Exchange:
+def asks(
+    target: str, method: str = "GET", host: str = "example.com", headers: Headers = ()
+) -> Exchange:
     return exchange(method, target, headers, host=host)
 
 
@@ -82,7 +84,12 @@ def matched(routes: Router[str], request: Exchange) -> str:
         ("without it only one is left", [prefix("/a"), prefix("/a/")], "/a", "/a"),
         ("more literals", [path("/a/{x}/{y}"), path("/{x}/b/c")], "/a/b/c", "/{x}/b/c"),
         ("then the leftmost", [path("/{x}/b"), path("/a/{y}")], "/a/b", "/a/{y}"),
-        ("a dead end turns back", [path("/a/b/{x}/d"), path("/{w}/b/c/e")], "/a/b/c/e", "/{w}/b/c/e"),
+        (
+            "a dead end turns back",
+            [path("/a/b/{x}/d"), path("/{w}/b/c/e")],
+            "/a/b/c/e",
+            "/{w}/b/c/e",
+        ),
         ("dead everywhere", [path("/a/b/{x}/d"), path("/{w}/b/c/e")], "/a/b/c/f", "NO_ROUTE"),
         ("an escape that needs none", [path("/abc")], "/%61b%63", "/abc"),
         ("written so in TOML", [path("/%61b%63")], "/abc", "/%61b%63"),
@@ -170,7 +177,9 @@ def test_hosts(host: str, expected: str):
     for order in (HOSTS, HOSTS[::-1]):
         assert matched(router(*order), asks("/", host=host)) == expected
     without_any = router(*HOSTS[:3])
-    assert matched(without_any, asks("/", host=host)) == ("NO_ROUTE" if expected == "any" else expected)
+    assert matched(without_any, asks("/", host=host)) == (
+        "NO_ROUTE" if expected == "any" else expected
+    )
 
 
 def test_the_path_weighs_more_than_the_host():
@@ -212,7 +221,14 @@ METHODS = (
 
 @pytest.mark.parametrize(
     ("method", "expected"),
-    [("GET", "read"), ("HEAD", "read"), ("POST", "write"), ("PUT", "write"), ("DELETE", "rest"), ("PATCH", "METHOD_NOT_ALLOWED")],
+    [
+        ("GET", "read"),
+        ("HEAD", "read"),
+        ("POST", "write"),
+        ("PUT", "write"),
+        ("DELETE", "rest"),
+        ("PATCH", "METHOD_NOT_ALLOWED"),
+    ],
 )
 def test_methods(method: str, expected: str):
     for order in (METHODS, METHODS[::-1]):
@@ -234,13 +250,19 @@ def test_a_route_with_methods_comes_before_one_without():
 
 
 def test_head_has_its_own_route_where_there_is_one():
-    routes = router(path("/c", name="get", methods=("GET",)), path("/c", name="head", methods=("HEAD",)))
+    routes = router(
+        path("/c", name="get", methods=("GET",)), path("/c", name="head", methods=("HEAD",))
+    )
     assert matched(routes, asks("/c", "HEAD")) == "head"
     assert matched(routes, asks("/c", "GET")) == "get"
 
 
 def preflight(target: str, method: str) -> Exchange:
-    return asks(target, "OPTIONS", headers={"Origin": "https://a.example", "Access-Control-Request-Method": method})
+    return asks(
+        target,
+        "OPTIONS",
+        headers={"Origin": "https://a.example", "Access-Control-Request-Method": method},
+    )
 
 
 def test_options_finds_the_route_a_preflight_is_about():
@@ -265,12 +287,16 @@ def test_options_leaves_the_methods_for_cors():
 def test_plain_options_gets_the_most_specific_route():
     assert matched(router(path("/c", methods=("GET",)), prefix("/")), asks("/c", "OPTIONS")) == "/c"
     assert matched(router(path("/c", methods=("GET",)), prefix("/")), asks("/d", "OPTIONS")) == "/"
-    own = router(path("/c", name="get", methods=("GET",)), path("/c", name="own", methods=("OPTIONS",)))
+    own = router(
+        path("/c", name="get", methods=("GET",)), path("/c", name="own", methods=("OPTIONS",))
+    )
     assert matched(own, asks("/c", "OPTIONS")) == "own"
 
 
 def test_a_route_that_lists_options_gets_preflights():
-    own = router(path("/c", name="a", methods=("DELETE",)), path("/c", name="own", methods=("OPTIONS",)))
+    own = router(
+        path("/c", name="a", methods=("DELETE",)), path("/c", name="own", methods=("OPTIONS",))
+    )
     assert matched(own, preflight("/c", "GET")) == "own"
     asked = asks("/c", "OPTIONS")
     assert matched(own, asked) == "own"
@@ -279,7 +305,10 @@ def test_a_route_that_lists_options_gets_preflights():
 
 def test_captures_are_decoded():
     request = asks("/Users/J%C3%B6rg%2Fx/p%61rt")
-    assert matched(router(path("/users/{name}/{piece}"), routing=LOOSE), request) == "/users/{name}/{piece}"
+    assert (
+        matched(router(path("/users/{name}/{piece}"), routing=LOOSE), request)
+        == "/users/{name}/{piece}"
+    )
     assert request.params == {"name": "J\u00f6rg/x", "piece": "part"}
     quick = asks("/users/7/Part")
     router(path("/users/{name}/{piece}")).match(quick)
@@ -344,11 +373,17 @@ def _slow_whole(wanted: list[str], sent: list[str]) -> tuple[Any, ...] | None:
 
 
 def _slow_prefix(wanted: str, sent: str) -> tuple[Any, ...] | None:
-    accepts = sent.startswith(wanted) if wanted.endswith("/") else sent == wanted or sent.startswith(wanted + "/")
+    accepts = (
+        sent.startswith(wanted)
+        if wanted.endswith("/")
+        else sent == wanted or sent.startswith(wanted + "/")
+    )
     return (2, -len(wanted), []) if accepts else None
 
 
-def slow_match(routes: list[RouteConfig], routing: RoutingConfig, request: Exchange) -> tuple[Any, set[str]]:
+def slow_match(
+    routes: list[RouteConfig], routing: RoutingConfig, request: Exchange
+) -> tuple[Any, set[str]]:
     """The best key and the names of the routes that have it; the failure's name instead when there
     is none."""
     found = []
@@ -356,15 +391,22 @@ def slow_match(routes: list[RouteConfig], routing: RoutingConfig, request: Excha
         path_key = slow_path_key(route, routing, request.path)
         if path_key is None:
             continue
-        hosts = [slow_host_key(host, request.host) for host in route.hosts] if route.hosts else [(2, 0)]
+        hosts = (
+            [slow_host_key(host, request.host) for host in route.hosts] if route.hosts else [(2, 0)]
+        )
         hosts = [key for key in hosts if key is not None]
         if not hosts or any(
-            name not in request.headers or value not in ("*", request.headers[name]) for name, value in route.headers.items()
+            name not in request.headers or value not in ("*", request.headers[name])
+            for name, value in route.headers.items()
         ):
             continue
         values = sum(value != "*" for value in route.headers.values())
         key = (path_key, min(hosts), -len(route.headers), -values, not route.methods)
-        takes = not route.methods or request.method in route.methods or (request.method == "HEAD" and "GET" in route.methods)
+        takes = (
+            not route.methods
+            or request.method in route.methods
+            or (request.method == "HEAD" and "GET" in route.methods)
+        )
         found.append((key, takes, route.name))
     accepted = [(key, name) for key, takes, name in found if takes]
     if not accepted:
@@ -381,20 +423,33 @@ def slow_host_key(pattern: str, host: str) -> tuple[int, int] | None:
 
 segments = st.sampled_from(["a", "b", "A", "cd"])
 literal_paths = st.lists(segments, max_size=3).map(lambda found: "/" + "/".join(found))
-slashed_paths = st.tuples(literal_paths, st.sampled_from(["", "/"])).map(lambda both: both[0].rstrip("/") + both[1] or "/")
+slashed_paths = st.tuples(literal_paths, st.sampled_from(["", "/"])).map(
+    lambda both: both[0].rstrip("/") + both[1] or "/"
+)
 template_paths = st.lists(st.one_of(segments, st.just("{}")), min_size=1, max_size=4).map(
-    lambda found: "/" + "/".join(f"{{v{place}}}" if segment == "{}" else segment for place, segment in enumerate(found))
+    lambda found: (
+        "/"
+        + "/".join(
+            f"{{v{place}}}" if segment == "{}" else segment for place, segment in enumerate(found)
+        )
+    )
 )
 route_configs = st.builds(
     lambda kind, path, template, **more: RouteConfig(
-        path={"path": path, "template": template}.get(kind, ""), prefix=path if kind == "prefix" else "", **more
+        path={"path": path, "template": template}.get(kind, ""),
+        prefix=path if kind == "prefix" else "",
+        **more,
     ),
     kind=st.sampled_from(["path", "template", "prefix"]),
     path=slashed_paths,
     template=template_paths,
     methods=st.sampled_from([(), (), ("GET",), ("POST", "PUT")]),
-    hosts=st.lists(st.sampled_from(["x.org", "a.x.org", "*.x.org", "*.org"]), max_size=2, unique=True).map(tuple),
-    headers=st.dictionaries(st.sampled_from(["X-A", "X-B"]), st.sampled_from(["1", "*"]), max_size=2),
+    hosts=st.lists(
+        st.sampled_from(["x.org", "a.x.org", "*.x.org", "*.org"]), max_size=2, unique=True
+    ).map(tuple),
+    headers=st.dictionaries(
+        st.sampled_from(["X-A", "X-B"]), st.sampled_from(["1", "*"]), max_size=2
+    ),
     case_sensitive=st.sampled_from([None, None, True, False]),
     trailing_slash=st.sampled_from([None, None, "strict", "ignore"]),
 )
@@ -414,7 +469,9 @@ requests = st.builds(
     st.lists(requests, min_size=1, max_size=8),
     st.randoms(),
 )
-def test_against_the_slow_matcher(routes: list[RouteConfig], routing: RoutingConfig, sent: list[Exchange], rng: random.Random):
+def test_against_the_slow_matcher(
+    routes: list[RouteConfig], routing: RoutingConfig, sent: list[Exchange], rng: random.Random
+):
     routes = [replace(route, name=f"r{number}") for number, route in enumerate(routes)]
     compiled = router(*routes, routing=routing)
     shuffled = router(*rng.sample(routes, len(routes)), routing=routing)
@@ -424,14 +481,22 @@ def test_against_the_slow_matcher(routes: list[RouteConfig], routing: RoutingCon
         assert got in expected, (request.method, request.path, request.host, key)
         assert matched(shuffled, request) == got
         params, request.params = request.params, NO_PARAMS
-        assert (matched(compiled, request), request.params) == (got, params), "the path is known now"
+        assert (matched(compiled, request), request.params) == (got, params), (
+            "the path is known now"
+        )
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(route_configs, max_size=8), st.lists(st.sampled_from(["a", "b", "", ""]), min_size=1, max_size=5))
+@given(
+    st.lists(route_configs, max_size=8),
+    st.lists(st.sampled_from(["a", "b", "", ""]), min_size=1, max_size=5),
+)
 def test_empty_segments_never_lead_around_a_route(routes: list[RouteConfig], sent: list[str]):
     """What the merged path has to itself, the path with double slashes does not get elsewhere."""
-    routes = [replace(route, name=f"r{number}", hosts=(), headers={}, methods=()) for number, route in enumerate(routes)]
+    routes = [
+        replace(route, name=f"r{number}", hosts=(), headers={}, methods=())
+        for number, route in enumerate(routes)
+    ]
     target = "/" + "/".join(sent)
     merged = target
     while "//" in merged:
@@ -449,7 +514,9 @@ def test_empty_segments_never_lead_around_a_route(routes: list[RouteConfig], sen
 
 def steps(function: Any, *arguments: Any) -> int:
     """How many byte codes it takes, in the gateway's own functions."""
-    counted(function, *arguments)  # From Python 3.12 on, code counts only once a trace before has seen it.
+    counted(
+        function, *arguments
+    )  # From Python 3.12 on, code counts only once a trace before has seen it.
     return counted(function, *arguments)
 
 

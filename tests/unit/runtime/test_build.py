@@ -34,10 +34,23 @@ def build_nothing(config: dict[str, Any], context: Context) -> None:
 
 def built(directory: Path, name: str, settings: str = "") -> tuple[Hooks, list[Problem]]:
     """What is built of a middleware in a pipeline's list, and what there is to say."""
-    write(directory, f'request = ["{name}"]\n["{name}"]\n{settings}\n{PLAIN}', '[upstream.origin]\nurl = "http://127.0.0.1:9"\n')
+    write(
+        directory,
+        f'request = ["{name}"]\n["{name}"]\n{settings}\n{PLAIN}',
+        '[upstream.origin]\nurl = "http://127.0.0.1:9"\n',
+    )
     loaded = load(directory / "gateway.toml", {})
     said: list[Problem] = []
-    builder = Builder(loaded, Registry().draft(), Services(Transport()), None, None, None, frozenset(), said.append)
+    builder = Builder(
+        loaded,
+        Registry().draft(),
+        Services(Transport()),
+        None,
+        None,
+        None,
+        frozenset(),
+        said.append,
+    )
     [pipeline] = loaded.pipelines
     return builder.build(pipeline, name, pipeline.settings[name]), said
 
@@ -55,13 +68,17 @@ def test_what_is_right(tmp_path: Path):
         (NONE, "", 2, f"{NONE}: build must return Hooks, not None"),
     ],
 )
-def test_what_is_wrong_is_reported_at_its_place(tmp_path: Path, name: str, settings: str, line: int, message: str):
+def test_what_is_wrong_is_reported_at_its_place(
+    tmp_path: Path, name: str, settings: str, line: int, message: str
+):
     hooks, [problem] = built(tmp_path, name, settings)
     assert hooks == Hooks()
     assert (problem.file.name, problem.line, problem.message) == ("test.toml", line, message)
 
 
-def test_a_module_that_has_changed_waits_for_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_module_that_has_changed_waits_for_a_restart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     module = f"acme_{os.getpid()}_{tmp_path.name}"
     source = "from gateway.core.hooks import Hooks\ndef build(config, context): return Hooks()\n"
     file = tmp_path / f"{module}.py"

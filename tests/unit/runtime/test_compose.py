@@ -54,13 +54,17 @@ def contexts() -> list[Context]:
     return CONTEXTS
 
 
-def composed(directory: Path, pipeline: str, upstreams: str = UPSTREAM, gateway: str = "") -> Snapshot:
+def composed(
+    directory: Path, pipeline: str, upstreams: str = UPSTREAM, gateway: str = ""
+) -> Snapshot:
     write(directory, pipeline, upstreams, gateway)
     return compose(load(directory / "gateway.toml", {}), Registry().draft(), Services(Transport()))
 
 
 def lists(*names: str) -> str:
-    return "".join(f"{kind} = {list(names)}\n".replace("'", '"') for kind in ("request", "response", "error"))
+    return "".join(
+        f"{kind} = {list(names)}\n".replace("'", '"') for kind in ("request", "response", "error")
+    )
 
 
 def run(pipeline: Pipeline) -> list[str]:
@@ -76,14 +80,23 @@ def test_hooks_run_as_the_lists_say(tmp_path: Path):
     snapshot = composed(tmp_path, f'{lists(NOTES)}["{NOTES}"]\nsays = "pipeline"\n{ROUTE}')
     [route] = snapshot.routes
     assert run(route.pipeline) == ["request pipeline", "response pipeline", "finish pipeline"]
-    assert [(one.name, one.pipeline, one.route, one.directory.name) for one in CONTEXTS] == [(NOTES, "test", "", "pipelines")]
+    assert [(one.name, one.pipeline, one.route, one.directory.name) for one in CONTEXTS] == [
+        (NOTES, "test", "", "pipelines")
+    ]
 
 
 def test_a_route_may_bring_lists_and_keys_of_its_own(tmp_path: Path):
-    own = '[[route]]\nname = "own"\npath = "/own"\nupstream = "origin"\n' + f'"{NOTES}" = {{ says = "route" }}\n'
-    without = f'[[route]]\nname = "without"\npath = "/without"\nupstream = "origin"\n"{NOTES}" = false\n'
+    own = (
+        '[[route]]\nname = "own"\npath = "/own"\nupstream = "origin"\n'
+        + f'"{NOTES}" = {{ says = "route" }}\n'
+    )
+    without = (
+        f'[[route]]\nname = "without"\npath = "/without"\nupstream = "origin"\n"{NOTES}" = false\n'
+    )
     bare = '[[route]]\nname = "bare"\npath = "/bare"\nupstream = "origin"\nrequest = []\n'
-    snapshot = composed(tmp_path, f'{lists(NOTES)}["{NOTES}"]\nsays = "pipeline"\n{ROUTE}{own}{without}{bare}')
+    snapshot = composed(
+        tmp_path, f'{lists(NOTES)}["{NOTES}"]\nsays = "pipeline"\n{ROUTE}{own}{without}{bare}'
+    )
     ran = {route.name: route.pipeline for route in snapshot.routes}
     assert run(ran["all"])[0] == "request pipeline"
     assert run(ran["own"])[0] == "request route"
@@ -94,7 +107,9 @@ def test_a_route_may_bring_lists_and_keys_of_its_own(tmp_path: Path):
 
 
 def test_errors_are_rendered_before_others_change_them(tmp_path: Path):
-    snapshot = composed(tmp_path, f"{lists(NOTES)}{ROUTE}", gateway='[errors]\nformat = "envelope"\n')
+    snapshot = composed(
+        tmp_path, f"{lists(NOTES)}{ROUTE}", gateway='[errors]\nformat = "envelope"\n'
+    )
     made = exchange(request_id="r-1")
     reply = snapshot.routes[0].pipeline.fail(made, Failed(Failure.NO_ENDPOINT))
     assert isinstance(reply, Reply) and reply.status == 503
@@ -112,10 +127,15 @@ def test_what_matches_no_route_is_rendered(tmp_path: Path):
 
 
 def test_every_problem_is_found_at_once_and_where_it_stands(tmp_path: Path):
-    other = f'["{NOTES}"]\nbreaks = 1\n[[route]]\npath = "/other"\nupstream = "origin"\n"{NOTES}" = {{ wrong = 2 }}\n'
+    other = (
+        f'["{NOTES}"]\nbreaks = 1\n[[route]]\npath = "/other"\nupstream = '
+        f'"origin"\n"{NOTES}" = {{ wrong = 2 }}\n'
+    )
     with pytest.raises(ConfigErrors) as caught:
         composed(tmp_path, f"{lists(NOTES)}{other}")
-    assert [(problem.file.name, problem.line, problem.message) for problem in caught.value.problems] == [
+    assert [
+        (problem.file.name, problem.line, problem.message) for problem in caught.value.problems
+    ] == [
         ("test.toml", 4, f"{NOTES}: build failed: ZeroDivisionError: by zero"),
         ("test.toml", 9, f"{NOTES}: wrong is wrong"),
     ]
@@ -123,9 +143,14 @@ def test_every_problem_is_found_at_once_and_where_it_stands(tmp_path: Path):
 
 def test_at_most_one_middleware_is_built_between_two_steps(tmp_path: Path):
     """So that the loop never stands for longer than that takes, however many routes there are."""
-    own = "".join(f'[[route]]\npath = "/{number}"\nupstream = "origin"\n"{NOTES}" = {{}}\n' for number in range(40))
+    own = "".join(
+        f'[[route]]\npath = "/{number}"\nupstream = "origin"\n"{NOTES}" = {{}}\n'
+        for number in range(40)
+    )
     write(tmp_path, f"{lists(NOTES)}{own}", UPSTREAM)
-    steps = composing(load(tmp_path / "gateway.toml", {}), Registry().draft(), Services(Transport()))
+    steps = composing(
+        load(tmp_path / "gateway.toml", {}), Registry().draft(), Services(Transport())
+    )
     built, value = [0], None
     with pytest.raises(StopIteration):
         while True:
@@ -141,14 +166,24 @@ def test_pools_are_kept_by_their_names(tmp_path: Path):
     keep, world = Registry(), Services(Transport())
     first = compose(load(tmp_path / "gateway.toml", {}), draft := keep.draft(), world)
     draft.commit()
-    write(tmp_path, ROUTE, UPSTREAM + 'balance = "random"\n[upstream.other]\nurl = "http://127.0.0.1:10"\n')
+    write(
+        tmp_path,
+        ROUTE,
+        UPSTREAM + 'balance = "random"\n[upstream.other]\nurl = "http://127.0.0.1:10"\n',
+    )
     second = compose(load(tmp_path / "gateway.toml", {}), keep.draft(), world, 2)
-    assert second.pools["origin"] is first.pools["origin"] and set(second.pools) == {"origin", "other"}
+    assert second.pools["origin"] is first.pools["origin"] and set(second.pools) == {
+        "origin",
+        "other",
+    }
     assert (first.number, second.number) == (1, 2)
 
 
 def test_only_routes_whose_hooks_ask_who_calls_are_guarded(tmp_path: Path):
-    jwt = '[auth]\nmethods = ["jwt"]\n[[auth.jwt]]\nissuer = "x"\nalgorithms = ["HS256"]\nsecret = "%s"\n' % ("a" * 64)
+    jwt = (
+        '[auth]\nmethods = ["jwt"]\n[[auth.jwt]]\nissuer = "x"\nalgorithms = ["HS256"]\nsecret = '
+        '"%s"\n'
+    ) % ("a" * 64)
     bare = '[[route]]\nname = "open"\npath = "/open"\nupstream = "origin"\nauth = false\n'
     snapshot = composed(tmp_path, f'request = ["auth"]\n{jwt}{ROUTE}{bare}')
     assert {route.name: route.guarded for route in snapshot.routes} == {"all": True, "open": False}

@@ -13,11 +13,16 @@ from gateway.runtime.reload import load
 from tests.flow.conftest import write
 
 ROUTE = '[[route]]\nname = "all"\nprefix = "/"\nupstream = "a"\n'
-A = '[upstream.a]\nendpoints = [{ url = "http://127.0.0.1:3001" }, { url = "http://127.0.0.1:3002" }]\n'
+A = (
+    '[upstream.a]\nendpoints = [{ url = "http://127.0.0.1:3001" }, { url = '
+    '"http://127.0.0.1:3002" }]\n'
+)
 LIMIT = 'request = ["rate_limit"]\n[rate_limit]\nkey = "ip"\ntokens = 5\nrefill = 5\n'
 
 
-def loaded(directory: Path, pipeline: str = ROUTE, upstreams: str = A, gateway: str = "") -> LoadedConfig:
+def loaded(
+    directory: Path, pipeline: str = ROUTE, upstreams: str = A, gateway: str = ""
+) -> LoadedConfig:
     write(directory, pipeline, upstreams, gateway)
     return load(directory / "gateway.toml", {})
 
@@ -27,16 +32,30 @@ def loaded(directory: Path, pipeline: str = ROUTE, upstreams: str = A, gateway: 
     [
         ({}, []),
         ({"gateway": '[server]\nmax_uri = "4KiB"\n'}, ["[server] changed"]),
-        ({"gateway": "[listen]\nport = 8081\n"}, ["[listen] changed (takes effect at the next start)"]),
+        (
+            {"gateway": "[listen]\nport = 8081\n"},
+            ["[listen] changed (takes effect at the next start)"],
+        ),
         ({"upstreams": A + '[upstream.b]\nurl = "http://127.0.0.1:3003"\n'}, ["upstream b added"]),
         ({"upstreams": A + 'balance = "random"\n'}, ["upstream a changed: balance"]),
-        ({"upstreams": A.replace('3002" }', '3002", weight = 2 }')}, ["upstream a changed: endpoint http://127.0.0.1:3002"]),
+        (
+            {"upstreams": A.replace('3002" }', '3002", weight = 2 }')},
+            ["upstream a changed: endpoint http://127.0.0.1:3002"],
+        ),
         (
             {"upstreams": A.replace("3002", "3003")},
-            ["upstream a changed: endpoint http://127.0.0.1:3003 added, endpoint http://127.0.0.1:3002 removed"],
+            [
+                (
+                    "upstream a changed: endpoint http://127.0.0.1:3003 added, endpoint "
+                    "http://127.0.0.1:3002 removed"
+                )
+            ],
         ),
         ({"pipeline": ROUTE + 'timeout = "5s"\n'}, ["route test/all changed: timeout"]),
-        ({"pipeline": ROUTE.replace('"all"', '"other"')}, ["route test/other added", "route test/all removed"]),
+        (
+            {"pipeline": ROUTE.replace('"all"', '"other"')},
+            ["route test/other added", "route test/all removed"],
+        ),
         ({"pipeline": LIMIT + ROUTE}, ["pipeline test changed: [rate_limit], request"]),
     ],
 )
@@ -54,7 +73,10 @@ def sorted_parts(line: str) -> tuple[str, list[str]]:
 
 
 def test_secrets_are_not_in_it(tmp_path: Path):
-    auth = 'request = ["auth"]\n[auth]\nmethods = ["jwt"]\n[[auth.jwt]]\nissuer = "x"\nalgorithms = ["HS256"]\nsecret = "{}"\n'
+    auth = (
+        'request = ["auth"]\n[auth]\nmethods = ["jwt"]\n[[auth.jwt]]\nissuer = '
+        '"x"\nalgorithms = ["HS256"]\nsecret = "{}"\n'
+    )
     one, other = "a" * 64, "b" * 64
     [line] = differences(
         loaded(tmp_path, auth.format(one) + ROUTE),
@@ -72,7 +94,9 @@ def test_what_waits_for_a_restart_is_what_differs_from_the_start(tmp_path: Path)
     other = loaded(tmp_path, gateway='[admin]\nport = 9999\n[server]\nmax_uri = "4KiB"\n')
     assert list(differences(moved, other, started)) == ["[server] changed"], "it was said before"
     back = loaded(tmp_path)
-    assert list(differences(moved, back, started)) == ["[admin] changed back (nothing waits for a restart)"]
+    assert list(differences(moved, back, started)) == [
+        "[admin] changed back (nothing waits for a restart)"
+    ]
     assert restarts(started, back.gateway) == ()
 
 

@@ -18,7 +18,9 @@ def test_what_is_asked_for_is_passed_on():
     assert request.forward_headers is None
 
 
-@pytest.mark.parametrize("name", ["X-Client-ID", "X-Forwarded-For", "Accept", "Connection", "X_Client_Roles"])
+@pytest.mark.parametrize(
+    "name", ["X-Client-ID", "X-Forwarded-For", "Accept", "Connection", "X_Client_Roles"]
+)
 def test_what_cannot_be_asked_for(name: str):
     with pytest.raises(ConfigProblem) as caught:
         passed_headers(("X-Rewrite-URL", name))

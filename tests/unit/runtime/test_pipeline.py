@@ -65,7 +65,9 @@ async def test_the_first_request_hook_that_answers_ends_the_asking():
 
 async def test_failures_are_rendered_changed_and_finished_by_the_error_list_alone():
     seen = Recorder()
-    pipeline = flatten("p", [seen.hooks("only_request")], [], [seen.hooks("first"), seen.hooks("second")])
+    pipeline = flatten(
+        "p", [seen.hooks("only_request")], [], [seen.hooks("first"), seen.hooks("second")]
+    )
     one = exchange()
     reply = await settled(pipeline.fail(one, Failed(Failure.NO_ROUTE)))
     assert reply.status == 404 and one.failed is not None and one.reply is reply

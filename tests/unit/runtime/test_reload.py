@@ -82,7 +82,9 @@ async def test_a_change_is_told_and_what_it_replaces_is_closed(runtime: Runtime,
     assert (before.closed, kept(runtime).says, kept(runtime).closed) == (1, "two", 0)
 
 
-async def test_what_is_replaced_stays_open_for_requests_that_use_it(runtime: Runtime, tmp_path: Path):
+async def test_what_is_replaced_stays_open_for_requests_that_use_it(
+    runtime: Runtime, tmp_path: Path
+):
     before, old = kept(runtime), runtime.snapshot
     old.active += 1
     configure(tmp_path, "two")
@@ -99,7 +101,9 @@ async def test_what_is_replaced_stays_open_for_requests_that_use_it(runtime: Run
         ("nothing", UPSTREAM, "ZeroDivisionError"),
     ],
 )
-async def test_a_refused_reload_changes_nothing(runtime: Runtime, tmp_path: Path, says: str, upstreams: str, message: str):
+async def test_a_refused_reload_changes_nothing(
+    runtime: Runtime, tmp_path: Path, says: str, upstreams: str, message: str
+):
     before, snapshot, pools = kept(runtime), runtime.snapshot, runtime.snapshot.pools
     configure(tmp_path, says, upstreams)
     outcome = await runtime.reload()
@@ -108,12 +112,17 @@ async def test_a_refused_reload_changes_nothing(runtime: Runtime, tmp_path: Path
     assert runtime.snapshot is snapshot and runtime.snapshot.pools is pools
     assert kept(runtime) is before and before.closed == 0
     telemetry = runtime.services.telemetry
-    assert (telemetry.reload_success.get(), telemetry.config_info.values) == (0, {(snapshot.loaded.hash,): 1})
+    assert (telemetry.reload_success.get(), telemetry.config_info.values) == (
+        0,
+        {(snapshot.loaded.hash,): 1},
+    )
     configure(tmp_path)
     assert (await runtime.reload()).ok and telemetry.reload_success.get() == 1
 
 
-async def test_what_fails_inside_is_a_refusal_too(runtime: Runtime, monkeypatch: pytest.MonkeyPatch):
+async def test_what_fails_inside_is_a_refusal_too(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+):
     snapshot = runtime.snapshot
 
     def broken(*_: object) -> None:
@@ -126,7 +135,9 @@ async def test_what_fails_inside_is_a_refusal_too(runtime: Runtime, monkeypatch:
     assert runtime.snapshot is snapshot
 
 
-async def test_reloads_that_come_during_one_are_one_more(runtime: Runtime, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+async def test_reloads_that_come_during_one_are_one_more(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
     loop, entered, go = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
     real = module.load
     reads: list[str] = []
@@ -150,7 +161,9 @@ async def test_reloads_that_come_during_one_are_one_more(runtime: Runtime, monke
     assert runtime.snapshot.number == 3 and kept(runtime).says == "two"
 
 
-async def test_one_that_no_longer_waits_for_its_reload_does_not_end_it(runtime: Runtime, tmp_path: Path):
+async def test_one_that_no_longer_waits_for_its_reload_does_not_end_it(
+    runtime: Runtime, tmp_path: Path
+):
     configure(tmp_path, "two")
     waiting = asyncio.create_task(runtime.reload())
     await asyncio.sleep(0)

@@ -54,7 +54,9 @@ def test_a_tunnel_is_no_request_any_more(status: int, live: int) -> None:
         (None, 0, False, "an answer of the gateway's own"),
     ],
 )
-def test_an_adaptive_one_follows_the_upstreams_answers(failed: Failed | None, attempts: int, follows: bool, why: str) -> None:
+def test_an_adaptive_one_follows_the_upstreams_answers(
+    failed: Failed | None, attempts: int, follows: bool, why: str
+) -> None:
     limit = RouteLimit("few", LimitConfig(100, adaptive=True, minimum=1))
     for seconds in [0.01] * 10 * SAMPLES + [1.0] * 4 * SAMPLES:
         one = asked(seconds, failed, attempts)

@@ -52,4 +52,6 @@ def test_a_url_that_is_wrong_is_reported(loaded: LoadedConfig):
     said: list[Problem] = []
     assert shared_store(with_store(loaded, "redis://127.0.0.1:1/zero"), said.append) is None
     [problem] = said
-    assert problem.file.name == "gateway.toml" and problem.message.startswith("store.url: must end in the number")
+    assert problem.file.name == "gateway.toml" and problem.message.startswith(
+        "store.url: must end in the number"
+    )

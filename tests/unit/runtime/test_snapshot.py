@@ -17,8 +17,14 @@ from tests.flow.conftest import PLAIN, write
 
 @pytest.fixture
 def snapshot(tmp_path: Path) -> Snapshot:
-    write(tmp_path, PLAIN.replace("[[route]]\n", '[[route]]\nname = "all"\n'), '[upstream.origin]\nurl = "http://127.0.0.1:9"\n')
-    return compose(load(tmp_path / "gateway.toml", {}), Registry().draft(), Services(Transport()), 7)
+    write(
+        tmp_path,
+        PLAIN.replace("[[route]]\n", '[[route]]\nname = "all"\n'),
+        '[upstream.origin]\nurl = "http://127.0.0.1:9"\n',
+    )
+    return compose(
+        load(tmp_path / "gateway.toml", {}), Registry().draft(), Services(Transport()), 7
+    )
 
 
 def test_one_that_nobody_crosses_is_retired_at_once(snapshot: Snapshot):

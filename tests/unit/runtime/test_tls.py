@@ -19,8 +19,11 @@ def authority(tmp_path: Path) -> Authority:
     return Authority(tmp_path)
 
 
-def found(directory: Path, upstream: str, gateway: str = "") -> tuple[Any, Any, list[tuple[str, str]]]:
-    """TLS for clients, TLS towards the upstream, and (severity, message) of what there is to say."""
+def found(
+    directory: Path, upstream: str, gateway: str = ""
+) -> tuple[Any, Any, list[tuple[str, str]]]:
+    """TLS for clients, TLS towards the upstream, and (severity, message) of what there is to
+    say."""
     write(directory, PLAIN, f"[upstream.origin]\n{upstream}\n", gateway)
     loaded = load(directory / "gateway.toml", {})
     said: list[Problem] = []

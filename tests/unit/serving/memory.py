@@ -86,10 +86,18 @@ class World:
         )
         pipeline = flatten("p", (), (last,), (last,))
         route = SimpleNamespace(
-            name="r", pipeline=pipeline, target=self.answer, awaited=True, config=SimpleNamespace(upstream="")
+            name="r",
+            pipeline=pipeline,
+            target=self.answer,
+            awaited=True,
+            config=SimpleNamespace(upstream=""),
         )
         snapshot = SimpleNamespace(
-            number=1, active=0, leave=lambda: None, unrouted=pipeline, router=SimpleNamespace(match=lambda exchange: route)
+            number=1,
+            active=0,
+            leave=lambda: None,
+            unrouted=pipeline,
+            router=SimpleNamespace(match=lambda exchange: route),
         )
         self.runtime: Any = SimpleNamespace(snapshot=snapshot)
         codec = Http1Codec(Limits(8190, 8190, 128), 16384, asyncio.get_running_loop())

@@ -21,7 +21,9 @@ class Source:
         self.held += 1 if held else -1
 
 
-def body(whole: bytes | None = None, length: int | None = None, limit: int | None = None) -> ClientBody:
+def body(
+    whole: bytes | None = None, length: int | None = None, limit: int | None = None
+) -> ClientBody:
     made = ClientBody(Source(), whole)
     made.exchange = exchange()
     made.length = length

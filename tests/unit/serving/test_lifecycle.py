@@ -83,23 +83,30 @@ class World:
         self.finished: list[tuple[int, Failure | None]] = []
         last = Hooks(
             error=lambda exchange, failed: Reply(failed.failure.status, body=b"error"),
-            finish=lambda exchange: self.finished.append((exchange.status(), exchange.failed and exchange.failed.failure)),
+            finish=lambda exchange: self.finished.append(
+                (exchange.status(), exchange.failed and exchange.failed.failure)
+            ),
         )
         pipeline = flatten("p", hooks, (*hooks, last), (last, *hooks))
         unrouted = flatten("unrouted", (), (), (last,))
         self.left = 0
-        self.route: Any = SimpleNamespace(name="r", pipeline=pipeline, target=target, awaited=awaited, config=None)
+        self.route: Any = SimpleNamespace(
+            name="r", pipeline=pipeline, target=target, awaited=awaited, config=None
+        )
         self.snapshot: Any = SimpleNamespace(
             router=SimpleNamespace(match=lambda exchange: self.route),
             unrouted=unrouted,
             unrouted_for=lambda exchange: unrouted,
             active=0,
             leave=self._leave,
-            loaded=SimpleNamespace(gateway=SimpleNamespace(errors=SimpleNamespace(format="problem"))),
+            loaded=SimpleNamespace(
+                gateway=SimpleNamespace(errors=SimpleNamespace(format="problem"))
+            ),
         )
         self.in_flight = {(): 0}
         self.server: Any = SimpleNamespace(
-            runtime=SimpleNamespace(snapshot=self.snapshot), in_flight=SimpleNamespace(values=self.in_flight)
+            runtime=SimpleNamespace(snapshot=self.snapshot),
+            in_flight=SimpleNamespace(values=self.in_flight),
         )
         self.outlet: Any = Memory(**outlet)
         self.ends = Ends()
@@ -116,7 +123,12 @@ class World:
     def check_over(self) -> None:
         """Nothing leaks, however it ended, and finish hooks have run once."""
         assert len(self.ends.calls) == 1
-        assert (self.left, self.snapshot.active, self.in_flight[()], len(self.finished)) == (1, 0, 0, 1)
+        assert (self.left, self.snapshot.active, self.in_flight[()], len(self.finished)) == (
+            1,
+            0,
+            0,
+            1,
+        )
 
 
 def answer(exchange: Exchange) -> Reply:
@@ -202,7 +214,9 @@ def test_a_failure_anywhere_is_answered_by_the_error_hooks(where, error):
     def fails(*_: Any) -> None:
         raise error
 
-    world = World(fails if where == "target" else answer, Hooks(**{where: fails} if where != "target" else {}))
+    world = World(
+        fails if where == "target" else answer, Hooks(**{where: fails} if where != "target" else {})
+    )
     world.run()
     status = 503 if isinstance(error, Failed) else 500
     assert world.outlet.sent == [(status, b"error")]
@@ -225,7 +239,9 @@ def test_a_failure_within_a_stream_breaks_it_off_and_adds_nothing(error):
     world.run()
     assert world.outlet.sent == [200, b"a", "aborted"]
     assert stream.aborted
-    assert world.finished == [(200, error.failure if isinstance(error, Failed) else Failure.INTERNAL)]
+    assert world.finished == [
+        (200, error.failure if isinstance(error, Failed) else Failure.INTERNAL)
+    ]
     world.check_over()
 
 

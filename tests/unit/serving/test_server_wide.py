@@ -16,7 +16,9 @@ from gateway.serving.server_wide import find_route
 from tests.exchange import exchange
 
 ROUTE = Route("r", RouteConfig(name="r", prefix="/"), Pipeline("p"), lambda exchange: None)
-SNAPSHOT: Any = SimpleNamespace(unrouted=Pipeline("unrouted"), router=SimpleNamespace(match=lambda exchange: ROUTE))
+SNAPSHOT: Any = SimpleNamespace(
+    unrouted=Pipeline("unrouted"), router=SimpleNamespace(match=lambda exchange: ROUTE)
+)
 
 
 def test_options_for_the_server_is_answered_here():
@@ -42,7 +44,9 @@ def test_at_0_it_ends_here():
     assert find_route(one, SNAPSHOT).target(one).get(b"allow") == b"GET, OPTIONS"
     traced = exchange("TRACE", "/a", {"Max-Forwards": "0", "Cookie": "secret", "X-Key": "1"})
     body = find_route(traced, SNAPSHOT).target(traced).body
-    assert body.startswith(b"TRACE /a HTTP/1.1\r\n") and b"X-Key: 1" in body and b"secret" not in body
+    assert (
+        body.startswith(b"TRACE /a HTTP/1.1\r\n") and b"X-Key: 1" in body and b"secret" not in body
+    )
 
 
 @pytest.mark.parametrize("value", ["-1", "1.5", "a", ""])

@@ -207,7 +207,9 @@ async def test_each_side_is_closed_when_it_has_answered(world):
 async def test_a_side_that_was_told_and_ends_is_closed(world):
     world.tunnel.go_away("shutdown")
     assert world.client.eof_received() is False
-    assert world.to_upstream.state == "open", "nor is the other's end closed, behind its Close frame"
+    assert world.to_upstream.state == "open", (
+        "nor is the other's end closed, behind its Close frame"
+    )
 
 
 async def test_a_side_held_back_for_one_that_was_told_is_read_again(world):

@@ -11,7 +11,10 @@ from gateway.store.stores import BadUrl, StoreUrl, is_url, parse
         ("redis://db", StoreUrl("redis", (("db", 6379),))),
         ("rediss://u:p%40ss@db:7000/3", StoreUrl("rediss", (("db", 7000),), "u", "p@ss", "", 3)),
         ("redis://:secret@[::1]:7000", StoreUrl("redis", (("::1", 7000),), "", "secret")),
-        ("redis+sentinel://a,b:1/limits/2", StoreUrl("redis+sentinel", (("a", 26379), ("b", 1)), "", "", "limits", 2)),
+        (
+            "redis+sentinel://a,b:1/limits/2",
+            StoreUrl("redis+sentinel", (("a", 26379), ("b", 1)), "", "", "limits", 2),
+        ),
         ("redis+cluster://a,b:1", StoreUrl("redis+cluster", (("a", 6379), ("b", 1)))),
     ],
 )

@@ -10,7 +10,15 @@ from marshmallow import ValidationError
 
 from gateway.core.failures import Failure
 from gateway.core.refusals import Refused
-from gateway.tokens.claims import ClaimsConfig, RulesConfig, Texts, check, check_answer, found, identity
+from gateway.tokens.claims import (
+    ClaimsConfig,
+    RulesConfig,
+    Texts,
+    check,
+    check_answer,
+    found,
+    identity,
+)
 from gateway.tokens.jose import Token
 
 NOW = 1_700_000_000
@@ -18,7 +26,14 @@ GOOD = {"sub": "alice", "exp": NOW + 60}
 
 
 def token(type: str = "", **claims: Any) -> Token:
-    return Token("HS256", None, type, {name: value for name, value in {**GOOD, **claims}.items() if value is not None}, b"", b"")
+    return Token(
+        "HS256",
+        None,
+        type,
+        {name: value for name, value in {**GOOD, **claims}.items() if value is not None},
+        b"",
+        b"",
+    )
 
 
 @pytest.mark.parametrize(
@@ -57,8 +72,18 @@ def test_how_long_a_token_holds(claims: dict[str, Any], rules: dict[str, Any], u
         ({"iat": NOW - 40}, {"max_age": 10.0}, Failure.EXPIRED, "longer ago than max_age"),
         ({}, {"audience": ("edge",)}, Failure.UNAUTHENTICATED, "aud is missing"),
         ({"aud": "x"}, {}, Failure.UNAUTHENTICATED, "not for an audience configured here"),
-        ({"aud": "x"}, {"audience": ("edge", "other")}, Failure.UNAUTHENTICATED, "not for edge or other"),
-        ({"aud": [1]}, {"audience": ("edge",)}, Failure.UNAUTHENTICATED, "neither a string nor an array"),
+        (
+            {"aud": "x"},
+            {"audience": ("edge", "other")},
+            Failure.UNAUTHENTICATED,
+            "not for edge or other",
+        ),
+        (
+            {"aud": [1]},
+            {"audience": ("edge",)},
+            Failure.UNAUTHENTICATED,
+            "neither a string nor an array",
+        ),
         ({"type": "logout+jwt"}, {}, Failure.UNAUTHENTICATED, "typ is 'logout\\+jwt'"),
         ({"type": "JWT"}, {"type": "at+jwt"}, Failure.UNAUTHENTICATED, "typ is 'JWT'"),
         ({}, {"required": ("jti",)}, Failure.UNAUTHENTICATED, "the claim jti is missing"),
@@ -71,7 +96,13 @@ def test_what_is_refused(claims: dict[str, Any], rules: dict[str, Any], failure:
 
 
 def test_whom_the_claims_make_the_caller():
-    claims = {"azp": 7, "sub": "alice", "tier": "gold", "realm": {"roles": ["op", "admin"]}, "scope": "a:read  b:read"}
+    claims = {
+        "azp": 7,
+        "sub": "alice",
+        "tier": "gold",
+        "realm": {"roles": ["op", "admin"]},
+        "scope": "a:read  b:read",
+    }
     config = ClaimsConfig(client="azp", roles="realm.roles")
     made = identity(claims, config, {"op": ("c:read",)}, "jwt")
     assert (made.client, made.user, made.tier, made.method) == ("7", "alice", "gold", "jwt")

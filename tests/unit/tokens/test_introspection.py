@@ -31,7 +31,9 @@ async def make(provider: Provider) -> AsyncIterator[Make]:
     now = [100.0]
 
     def one(**settings: Any) -> Introspection:
-        made.append(Introspection(Server(f"{provider.issuer}/introspect", **settings), clock=lambda: now[0]))
+        made.append(
+            Introspection(Server(f"{provider.issuer}/introspect", **settings), clock=lambda: now[0])
+        )
         return made[-1]
 
     one.now = now  # type: ignore[attr-defined]
@@ -64,7 +66,9 @@ async def test_credentials_are_form_encoded_first(make: Make, provider: Provider
     """RFC 6749 section 2.3.1."""
     await make(client_id="edge:1", client_secret="s/1").ask("good")
     # base64 of edge%3A1:s%2F1
-    assert provider.introspected == [("Basic ZWRnZSUzQTE6cyUyRjE=", {"token": "good", "token_type_hint": "access_token"})]
+    assert provider.introspected == [
+        ("Basic ZWRnZSUzQTE6cyUyRjE=", {"token": "good", "token_type_hint": "access_token"})
+    ]
 
 
 @pytest.mark.parametrize(
@@ -82,7 +86,9 @@ async def test_answers_that_are_none(make: Make, provider: Provider, answer: Any
         await make().ask("good")
 
 
-async def test_a_server_that_fails_is_left_alone_and_then_asked_again(make: Make, provider: Provider):
+async def test_a_server_that_fails_is_left_alone_and_then_asked_again(
+    make: Make, provider: Provider
+):
     one = make(failures=2, pause=20.0)
     provider.down = True
     for _ in range(2):

@@ -27,7 +27,9 @@ def token(header: Any = None, payload: Any = None, signature: bytes = b"sig") ->
 
 
 def test_what_is_read():
-    text = token({"alg": "ES256", "kid": "k1", "typ": "at+jwt"}, {"sub": "alice", "n": [1, 2.5]}, b"\x00\xff")
+    text = token(
+        {"alg": "ES256", "kid": "k1", "typ": "at+jwt"}, {"sub": "alice", "n": [1, 2.5]}, b"\x00\xff"
+    )
     found = read(text)
     assert (found.alg, found.kid, found.type) == ("ES256", "k1", "at+jwt")
     assert found.claims == {"sub": "alice", "n": [1, 2.5]}
@@ -76,7 +78,9 @@ def test_what_is_refused(text: str, why: str):
 
 
 def test_deep_is_not_too_deep():
-    assert read(token(payload=b'{"a": ' + b"[" * (DEEPEST - 1) + b"]" * (DEEPEST - 1) + b"}")).claims["a"]
+    assert read(
+        token(payload=b'{"a": ' + b"[" * (DEEPEST - 1) + b"]" * (DEEPEST - 1) + b"}")
+    ).claims["a"]
 
 
 @given(st.binary(max_size=40))
@@ -93,6 +97,8 @@ def test_bytes_have_one_spelling(data: bytes):
                 pass
 
 
-@pytest.mark.parametrize(("text", "expected"), [("a.b.c", True), ("a.b.c.d.e", True), ("a.b", False), ("opaque", False)])
+@pytest.mark.parametrize(
+    ("text", "expected"), [("a.b.c", True), ("a.b.c.d.e", True), ("a.b", False), ("opaque", False)]
+)
 def test_opaque_tokens_are_of_another_kind(text: str, expected: bool):
     assert looks_like(text) is expected

@@ -28,7 +28,9 @@ async def keys(provider: Provider) -> AsyncIterator[Any]:
 
     def one(parse: Any = None, *, background: bool = False, **source: Any) -> RemoteKeys:
         timers = None if background else Timers()  # a clock that stands still
-        keys = RemoteKeys(JwksSource(provider.jwks, **{"cooldown": 0.01, **source}), parse or names, timers=timers)
+        keys = RemoteKeys(
+            JwksSource(provider.jwks, **{"cooldown": 0.01, **source}), parse or names, timers=timers
+        )
         made.append(keys)
         return keys
 
@@ -89,7 +91,12 @@ async def test_the_last_good_set_stays(keys, provider, caplog):
 
 async def test_an_issuer_that_is_down_is_asked_again_soon_and_then_less_often(provider):
     timers, provider.down = Timers(), True
-    one = RemoteKeys(JwksSource(provider.jwks, refresh=60.0, cooldown=4.0), names, clock=timers.time, timers=timers)
+    one = RemoteKeys(
+        JwksSource(provider.jwks, refresh=60.0, cooldown=4.0),
+        names,
+        clock=timers.time,
+        timers=timers,
+    )
     pauses: list[float] = []
     for _ in range(5):
         timers.advance(pauses[-1] if pauses else 0)
@@ -102,7 +109,9 @@ async def test_an_issuer_that_is_down_is_asked_again_soon_and_then_less_often(pr
     one.close()
 
 
-async def test_a_document_that_cannot_be_understood_at_all_does_not_end_the_refreshes(keys, provider, caplog):
+async def test_a_document_that_cannot_be_understood_at_all_does_not_end_the_refreshes(
+    keys, provider, caplog
+):
     def parse(document: Any) -> tuple[Any, ...]:
         if provider.overrides:
             raise RecursionError("deep")
@@ -177,14 +186,29 @@ async def test_only_so_many_wait(keys, monkeypatch):
         ("/jwks", web.Response(status=302, headers={"Location": "/elsewhere"}), "answered 302"),
         ("/.well-known/openid-configuration", {"issuer": "ISSUER"}, "has no jwks_uri"),
         ("/.well-known/openid-configuration", ["x"], "has no jwks_uri"),
-        ("/.well-known/openid-configuration", {"issuer": "http://other", "jwks_uri": "JWKS"}, "is another issuer's"),
-        ("/.well-known/openid-configuration", {"issuer": "ISSUER", "jwks_uri": "file:///etc/passwd"}, "less safe"),
-        ("/.well-known/openid-configuration", {"issuer": "ISSUER", "jwks_uri": "http://["}, "cannot be fetched"),
+        (
+            "/.well-known/openid-configuration",
+            {"issuer": "http://other", "jwks_uri": "JWKS"},
+            "is another issuer's",
+        ),
+        (
+            "/.well-known/openid-configuration",
+            {"issuer": "ISSUER", "jwks_uri": "file:///etc/passwd"},
+            "less safe",
+        ),
+        (
+            "/.well-known/openid-configuration",
+            {"issuer": "ISSUER", "jwks_uri": "http://["},
+            "cannot be fetched",
+        ),
     ],
 )
 async def test_documents_that_are_none(provider, path, document, message):
     if isinstance(document, dict):
-        document = {key: {"ISSUER": provider.issuer, "JWKS": provider.jwks}.get(value, value) for key, value in document.items()}
+        document = {
+            key: {"ISSUER": provider.issuer, "JWKS": provider.jwks}.get(value, value)
+            for key, value in document.items()
+        }
     provider.overrides[path] = document
     with pytest.raises(FetchError, match=message):
         await fetch(JwksSource("" if "well" in path else provider.jwks, provider.issuer))

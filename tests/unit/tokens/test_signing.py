@@ -12,8 +12,14 @@ SMALL = rsa.generate_private_key(65537, 1024)
 
 
 def pem(key: object, password: bytes | None = None) -> str:
-    encryption = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
-    made: bytes = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)  # type: ignore[attr-defined]
+    encryption = (
+        serialization.BestAvailableEncryption(password)
+        if password
+        else serialization.NoEncryption()
+    )
+    made: bytes = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption
+    )  # type: ignore[attr-defined]
     return made.decode()
 
 
@@ -36,7 +42,9 @@ def test_keys(key: object, alg: str):
     token = keys.sign({"sub": "alice"})
     assert jwt.get_unverified_header(token) == {"alg": alg, "kid": public["kid"], "typ": "at+jwt"}
     assert jwt.decode(token, jwt.PyJWK(public), algorithms=[alg]) == {"sub": "alice"}
-    assert repr(keys) == f"<SigningKeys {public['kid']}>" and "private" not in repr(signing.load(pem(key)))
+    assert repr(keys) == f"<SigningKeys {public['kid']}>" and "private" not in repr(
+        signing.load(pem(key))
+    )
 
 
 def test_the_first_signs_and_all_are_published():
@@ -53,9 +61,9 @@ def test_a_thumbprint():
         "4tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91"
         "CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw"
     )
-    assert signing.thumbprint({"kty": "RSA", "n": modulus, "e": "AQAB", "alg": "RS256", "kid": "x"}) == (
-        "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"
-    )
+    assert signing.thumbprint(
+        {"kty": "RSA", "n": modulus, "e": "AQAB", "alg": "RS256", "kid": "x"}
+    ) == ("NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs")
     ed = {"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}
     assert signing.thumbprint(ed) == "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"
 

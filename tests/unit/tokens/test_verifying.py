@@ -72,7 +72,10 @@ def test_a_key_is_for_what_fits_it(name: str, fits: set[str]):
     ("text", "why"),
     [
         (private_pem(KEYS["RS256"]), "is a private key"),
-        ("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", "is not a public key in PEM"),
+        (
+            "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n",
+            "is not a public key in PEM",
+        ),
         ("{", "neither PEM nor JSON"),
         (public_pem(rsa.generate_private_key(65537, 1024)), "1024 bits is too small"),
         (public_pem(ec.generate_private_key(ec.SECP256K1())), "a key fits no algorithm"),
@@ -86,7 +89,10 @@ def test_texts_that_are_no_public_key(text: str, why: str):
 
 def test_a_set_and_one_key_alone():
     both = json.dumps({"keys": [jwk("RS256", kid="r"), jwk("ES256", kid="e")]})
-    assert [(key.kid, sorted(key.algorithms)) for key in from_text(both, PUBLIC)] == [("r", ["RS256"]), ("e", ["ES256"])]
+    assert [(key.kid, sorted(key.algorithms)) for key in from_text(both, PUBLIC)] == [
+        ("r", ["RS256"]),
+        ("e", ["ES256"]),
+    ]
     [alone] = from_text(json.dumps(jwk("EdDSA")), EDWARDS)
     assert alone.kid is None and alone.verifies("EdDSA", *signed("EdDSA", KEYS["EdDSA"]))
 
@@ -112,7 +118,10 @@ def test_keys_of_a_set_that_are_passed_over(entry: Any, why: str):
     assert key.kid == "good"
 
 
-@pytest.mark.parametrize(("document", "why"), [([], "not a key set"), ({}, "not a key set"), ({"keys": []}, "it is empty")])
+@pytest.mark.parametrize(
+    ("document", "why"),
+    [([], "not a key set"), ({}, "not a key set"), ({"keys": []}, "it is empty")],
+)
 def test_documents_that_are_no_set(document: Any, why: str):
     with pytest.raises(BadKey, match=why):
         from_set(document, PUBLIC)
@@ -125,7 +134,14 @@ def test_the_private_part_of_a_key_is_not_kept():
 
 
 def test_no_more_keys_are_taken_than_that():
-    assert len(from_set({"keys": [jwk("ES256", kid=str(number)) for number in range(MOST_KEYS + 5)]}, PUBLIC)) == MOST_KEYS
+    assert (
+        len(
+            from_set(
+                {"keys": [jwk("ES256", kid=str(number)) for number in range(MOST_KEYS + 5)]}, PUBLIC
+            )
+        )
+        == MOST_KEYS
+    )
 
 
 def test_which_keys_a_token_may_be_signed_with():

@@ -84,7 +84,12 @@ HAPPENS = {
     Event.FAIL: lambda attempt: attempt.failed(RESET, False),
     Event.END: lambda attempt: attempt.ended(),
 }
-REACHED = {State.HELD: None, State.STREAMING: Event.STREAM, State.TUNNEL: Event.SWITCH, State.RELEASED: Event.FAIL}
+REACHED = {
+    State.HELD: None,
+    State.STREAMING: Event.STREAM,
+    State.TUNNEL: Event.SWITCH,
+    State.RELEASED: Event.FAIL,
+}
 
 
 @pytest.mark.parametrize("event", Event)
@@ -127,7 +132,9 @@ def test_every_state_leads_to_its_release() -> None:
         ("an error that does not count", streamed(501), GONE, (None, "")),
     ],
 )
-def test_what_a_stream_says_about_its_endpoint(description: str, reply: Reply, end: Failed | None, told: Any) -> None:
+def test_what_a_stream_says_about_its_endpoint(
+    description: str, reply: Reply, end: Failed | None, told: Any
+) -> None:
     attempt, pool = an_attempt()
     attempt.answered(reply)
     assert pool.told == []
@@ -140,7 +147,9 @@ def test_what_a_stream_says_about_its_endpoint(description: str, reply: Reply, e
     ("status", "told"),
     [(200, None), (413, None), (401, None), (503, False)],
 )
-def test_an_early_answer_below_500_is_not_held_against_the_endpoint(status: int, told: bool | None) -> None:
+def test_an_early_answer_below_500_is_not_held_against_the_endpoint(
+    status: int, told: bool | None
+) -> None:
     """Its own close of a connection on which the body still arrived has cut the answer short."""
     attempt, pool = an_attempt()
     pump = Pump()

@@ -55,7 +55,11 @@ def test_what_is_not_asked_for_is_not_there() -> None:
 
 
 def test_a_chain_of_fallbacks() -> None:
-    made = target(a=config(fallback="b", queue=QueueConfig()), b=config(fallback="c"), c=config(limit=LimitConfig(1)))
+    made = target(
+        a=config(fallback="b", queue=QueueConfig()),
+        b=config(fallback="c"),
+        c=config(limit=LimitConfig(1)),
+    )
     assert isinstance(made, WithFallback)
     assert isinstance(made.first, WithQueue)
     assert isinstance(made.then, WithFallback)

@@ -34,7 +34,9 @@ class Stream:
         self.closed = False
         self.handler: Any = None
 
-    def send(self, asked: Any, target: str, host: str, handler: Any, timeouts: Any, *, limit: float) -> bool:
+    def send(
+        self, asked: Any, target: str, host: str, handler: Any, timeouts: Any, *, limit: float
+    ) -> bool:
         self.handler = handler
         self.world.sent.append((handler.endpoint.name, target, limit))
         outcome = self.world.script.pop(0)
@@ -78,8 +80,12 @@ class World:
         self.refused: Failed | None = None
         self.streams: list[Stream] = []
         self.clock = Clock(lambda: self.now, lambda: self.now)
-        endpoints = tuple(EndpointConfig(f"http://{name}:80", weight=10 if name == "a" else 1) for name in names)
-        self.pool = Pool("origin", UpstreamConfig(endpoints=endpoints, **settings), clock=self.clock)
+        endpoints = tuple(
+            EndpointConfig(f"http://{name}:80", weight=10 if name == "a" else 1) for name in names
+        )
+        self.pool = Pool(
+            "origin", UpstreamConfig(endpoints=endpoints, **settings), clock=self.clock
+        )
         self.telemetry = Telemetry()
         route = RouteConfig(name="r", prefix="/", upstream="origin")
         self.forward = Forward(self.pool, self, route, self.telemetry)  # type: ignore[arg-type]
@@ -94,7 +100,9 @@ class World:
         self.idle -= 1
         return self.made()
 
-    async def connect(self, endpoint: Any, timeout: float, max_idle: int, keepalive: float) -> Stream:
+    async def connect(
+        self, endpoint: Any, timeout: float, max_idle: int, keepalive: float
+    ) -> Stream:
         self.opened += 1
         refused, self.refused = self.refused, None
         if refused is not None:
@@ -121,7 +129,11 @@ def test_an_answer_on_a_kept_connection() -> None:
     assert world.run() is OK
     assert world.opened == 0
     assert world.sent == [("a:80", "/x?y", float("inf"))]
-    assert (world.asked.upstream, world.asked.endpoint, world.asked.attempts) == ("origin", "a:80", 1)
+    assert (world.asked.upstream, world.asked.endpoint, world.asked.attempts) == (
+        "origin",
+        "a:80",
+        1,
+    )
     assert world.pool.in_flight == 0
 
 
@@ -178,7 +190,9 @@ def test_without_a_reason_a_failure_is_the_outcome() -> None:
 
 async def test_no_time_is_left_for_another() -> None:
     world = World(
-        Reply(503), retry=RetryConfig(attempts=2, base_delay=5.0, max_delay=9.0, on=("503",)), timeouts=TimeoutsConfig(total=3.0)
+        Reply(503),
+        retry=RetryConfig(attempts=2, base_delay=5.0, max_delay=9.0, on=("503",)),
+        timeouts=TimeoutsConfig(total=3.0),
     )
     assert world.run().status == 503
     assert len(world.sent) == 1
@@ -202,7 +216,9 @@ async def test_one_that_is_cancelled_lets_go_of_everything() -> None:
 
 async def test_one_that_is_cancelled_between_two_attempts_gives_up_what_arrives() -> None:
     body = Answering()
-    world = World(Reply(503, body=body), retry=RetryConfig(attempts=2, base_delay=60.0, on=("503",)))
+    world = World(
+        Reply(503, body=body), retry=RetryConfig(attempts=2, base_delay=60.0, on=("503",))
+    )
     world.run()
     assert world.pool.budget.waiting == 1
     world.drive.cancel()
@@ -236,7 +252,8 @@ class Arriving:
 
 
 def test_a_slow_client_takes_no_time_from_the_endpoint() -> None:
-    """A body that is kept for another attempt is read before an endpoint is picked and its time runs."""
+    """A body that is kept for another attempt is read before an endpoint is picked and its time
+    runs."""
     world = World(OK, retry=ONCE, timeouts=TimeoutsConfig(total=3.0))
     world.asked = exchange("PUT", body=Arriving(world))
     assert world.run() is OK

@@ -111,12 +111,18 @@ def test_cancelled_it_reads_no_more() -> None:
     assert attempt.broken is None
 
 
-@pytest.mark.parametrize(("error", "failure"), [(GROWN, Failure.BODY_TOO_LARGE), (ValueError(), Failure.INTERNAL)])
-def test_whatever_breaks_it_off_ends_the_attempt(error: Exception, failure: Failure, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    ("error", "failure"), [(GROWN, Failure.BODY_TOO_LARGE), (ValueError(), Failure.INTERNAL)]
+)
+def test_whatever_breaks_it_off_ends_the_attempt(
+    error: Exception, failure: Failure, caplog: pytest.LogCaptureFixture
+) -> None:
     body, stream, attempt, pump = pumping()
     body.comes(error)
     assert stream.closed
     assert attempt.broken is not None
     assert attempt.broken.failure is failure
     assert pump.over.done
-    assert [record.levelno for record in caplog.records] == ([logging.ERROR] if failure is Failure.INTERNAL else [])
+    assert [record.levelno for record in caplog.records] == (
+        [logging.ERROR] if failure is Failure.INTERNAL else []
+    )

@@ -32,7 +32,15 @@ CASES = [
     ("PATCH timed out", "PATCH", Failure.READ_TIMEOUT, 1, True, False, None),
     ("POST that was never sent", "POST", Failure.CONNECT_FAILED, 1, True, False, "connect"),
     ("PATCH that was never sent", "PATCH", Failure.DNS_FAILED, 1, True, False, "connect"),
-    ("a body that was never sent is still whole", "PUT", Failure.CONNECT_FAILED, 1, False, False, "connect"),
+    (
+        "a body that was never sent is still whole",
+        "PUT",
+        Failure.CONNECT_FAILED,
+        1,
+        False,
+        False,
+        "connect",
+    ),
     ("a body that is gone", "PUT", 503, 1, False, False, None),
     ("POST with an Idempotency-Key", "POST", 503, 1, True, True, "503"),
     ("POST with an Idempotency-Key and a body that is gone", "POST", 503, 1, False, True, None),
@@ -41,9 +49,18 @@ CASES = [
 
 
 @pytest.mark.parametrize(
-    ("method", "outcome", "attempt", "replayable", "keyed", "reason"), [c[1:] for c in CASES], ids=[c[0] for c in CASES]
+    ("method", "outcome", "attempt", "replayable", "keyed", "reason"),
+    [c[1:] for c in CASES],
+    ids=[c[0] for c in CASES],
 )
-def test_may_retry(method: str, outcome: Failure | int, attempt: int, replayable: bool, keyed: bool, reason: str | None) -> None:
+def test_may_retry(
+    method: str,
+    outcome: Failure | int,
+    attempt: int,
+    replayable: bool,
+    keyed: bool,
+    reason: str | None,
+) -> None:
     assert may_retry(CONFIG, method, outcome, attempt, replayable, keyed) == reason
 
 
@@ -78,7 +95,9 @@ class Fixed(random.Random):
 
 def test_waits_double_from_the_first() -> None:
     config = RetryConfig(base_delay=0.1, max_delay=60.0)
-    assert [delay(config, attempt, Fixed(0.0)) for attempt in (1, 2, 3, 4)] == pytest.approx([0.1, 0.2, 0.4, 0.8])
+    assert [delay(config, attempt, Fixed(0.0)) for attempt in (1, 2, 3, 4)] == pytest.approx(
+        [0.1, 0.2, 0.4, 0.8]
+    )
     assert delay(config, 1, Fixed(1.0)) == pytest.approx(0.13)
 
 
@@ -119,7 +138,10 @@ def test_retries_are_a_share_of_the_requests_under_way() -> None:
     assert repr(budget) == "<Budget 20 retrying, at most 20% of requests>"
 
 
-@given(share=st.floats(0, 1), steps=st.lists(st.tuples(st.booleans(), st.integers(0, 200)), max_size=100))
+@given(
+    share=st.floats(0, 1),
+    steps=st.lists(st.tuples(st.booleans(), st.integers(0, 200)), max_size=100),
+)
 def test_a_place_is_only_given_below_the_share(share: float, steps: list[tuple[bool, int]]) -> None:
     budget = Budget(share)
     held = 0
@@ -149,7 +171,9 @@ def test_what_was_saved_is_for_a_burst() -> None:
     st.floats(0, 1),
     st.lists(st.tuples(st.integers(0, 50), st.integers(1, 100), st.integers(1, 3)), max_size=60),
 )
-def test_in_the_long_run_the_share_holds_whatever_was_saved(share: float, steps: list[tuple[int, int, int]]) -> None:
+def test_in_the_long_run_the_share_holds_whatever_was_saved(
+    share: float, steps: list[tuple[int, int, int]]
+) -> None:
     """Retries one after the other, so that the places for those at once allow FREE_RETRIES only by
     being free again."""
     budget, first, by_saving = Budget(share), 0, 0
@@ -188,7 +212,9 @@ def test_in_the_long_run_the_share_holds_whatever_was_saved(share: float, steps:
         ("critical", "POST", True, 503, 2),
     ],
 )
-def test_policies(policy: str, method: str, keyed: bool, outcome: Failure | int, attempts: int) -> None:
+def test_policies(
+    policy: str, method: str, keyed: bool, outcome: Failure | int, attempts: int
+) -> None:
     made = 1
     while may_retry(POLICIES[policy], method, outcome, made, True, keyed) is not None:
         made += 1
@@ -196,14 +222,17 @@ def test_policies(policy: str, method: str, keyed: bool, outcome: Failure | int,
 
 
 @pytest.mark.parametrize(
-    ("policy", "waits"), [("read", [0.1, 0.2, 0.4]), ("idempotent_write", [0.2, 0.4, 0.8]), ("critical", [1.0])]
+    ("policy", "waits"),
+    [("read", [0.1, 0.2, 0.4]), ("idempotent_write", [0.2, 0.4, 0.8]), ("critical", [1.0])],
 )
 def test_waits_of_policies(policy: str, waits: list[float]) -> None:
     class Never(random.Random):
         def random(self) -> float:
             return 0.0
 
-    assert [delay(POLICIES[policy], attempt, Never()) for attempt in range(1, len(waits) + 1)] == pytest.approx(waits)
+    assert [
+        delay(POLICIES[policy], attempt, Never()) for attempt in range(1, len(waits) + 1)
+    ] == pytest.approx(waits)
 
 
 def test_growth_and_jitter_are_configurable() -> None:

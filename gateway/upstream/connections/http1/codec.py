@@ -16,7 +16,12 @@ import httptools
 
 from gateway.core.exchange import OldReply, Reply
 from gateway.core.headers import FRAMING, HOP_BY_HOP, Pair, lower
-from gateway.upstream.connections.http1.fields import MAX_FIELDS, MAX_HEAD, InvalidAnswer, understand
+from gateway.upstream.connections.http1.fields import (
+    MAX_FIELDS,
+    MAX_HEAD,
+    InvalidAnswer,
+    understand,
+)
 from gateway.upstream.connections.http1.repeats import END, Repeat
 from gateway.upstream.connections.interfaces import NEVER
 
@@ -219,7 +224,12 @@ class ResponseCodec:
         if self._patience:
             self._patience -= 1
             return None
-        if not (data and self._answers) or reply.length is None or self.head_only or reply.status in (204, 304):
+        if (
+            not (data and self._answers)
+            or reply.length is None
+            or self.head_only
+            or reply.status in (204, 304)
+        ):
             return None
         if reply.__class__ is not Reply:
             return None

@@ -135,9 +135,13 @@ class Connection(RequestSender):
         elif self._reading_paused:
             self.deadline = now + (timeouts.read or NEVER)  # It is our client that is slow.
         elif self._sending:
-            self._fail(Failed(Failure.WRITE_TIMEOUT, why=f"{name} took no bytes for {timeouts.write:g} s"))
+            self._fail(
+                Failed(Failure.WRITE_TIMEOUT, why=f"{name} took no bytes for {timeouts.write:g} s")
+            )
         else:
-            self._fail(Failed(Failure.READ_TIMEOUT, why=f"{name} sent no bytes for {timeouts.read:g} s"))
+            self._fail(
+                Failed(Failure.READ_TIMEOUT, why=f"{name} sent no bytes for {timeouts.read:g} s")
+            )
 
     # asyncio.Protocol.
 
@@ -182,11 +186,20 @@ class Connection(RequestSender):
         if self._handler is None:
             self.leave()
         elif self._codec.begun:
-            self._fail(Failed(Failure.INCOMPLETE_RESPONSE, why=f"{name} closed the connection within its answer"))
-        elif self._unheard() and (left := sent(self._transport)) is not None and left <= self._before:
+            self._fail(
+                Failed(
+                    Failure.INCOMPLETE_RESPONSE,
+                    why=f"{name} closed the connection within its answer",
+                )
+            )
+        elif (
+            self._unheard() and (left := sent(self._transport)) is not None and left <= self._before
+        ):
             self._not_received()
         else:
-            failed = Failed(Failure.CONNECTION_RESET, why=f"{name} closed the connection before it answered")
+            failed = Failed(
+                Failure.CONNECTION_RESET, why=f"{name} closed the connection before it answered"
+            )
             self._fail(failed, stale=self._used)
 
     def _unheard(self) -> bool:
@@ -289,7 +302,9 @@ class Connection(RequestSender):
         if (
             reusable
             and not self._sending
-            and (not started or not self.has_unread_input())  # What follows a long answer may not have been read with its end.
+            and (
+                not started or not self.has_unread_input()
+            )  # What follows a long answer may not have been read with its end.
         ):
             if self._reading_paused:
                 self.resume_reading()

@@ -49,7 +49,9 @@ def understand(fields: list[Pair]) -> Understood:
                 # read here either.
                 value = value.strip(b" ").lower()
                 coding = coding + b"," + value if coding else value
-            elif name == b"connection" or (name == b"proxy-connection" and b"close" in value.lower()):
+            elif name == b"connection" or (
+                name == b"proxy-connection" and b"close" in value.lower()
+            ):
                 connection = connection + b"," + value.lower() if connection else value.lower()
             continue
         headers.append(pair)

@@ -46,7 +46,12 @@ _MEMO = "forwarded fields"
 TIED = "authenticates its connection"
 """The key in `Exchange.memo` of a request after which its connection serves no other client."""
 _AUTHORIZATION = istr("Authorization")
-_CONNECTION, _TRACEPARENT_FIELD, _TRACESTATE, _HOST = istr("Connection"), istr("traceparent"), istr("tracestate"), istr("Host")
+_CONNECTION, _TRACEPARENT_FIELD, _TRACESTATE, _HOST = (
+    istr("Connection"),
+    istr("traceparent"),
+    istr("tracestate"),
+    istr("Host"),
+)
 
 
 def passes(name: bytes, trusted: bool = False) -> bool:
@@ -70,7 +75,9 @@ def _passing(dropped: frozenset[bytes] | None, trusted: bool) -> Memo[bool]:
         if len(_PASSES) >= 64:
             _PASSES.clear()
         gone = frozenset(map(spelt, dropped or ()))
-        known = _PASSES[(dropped, trusted)] = Memo(lambda name: passes(name, trusted) and spelt(name) not in gone)
+        known = _PASSES[(dropped, trusted)] = Memo(
+            lambda name: passes(name, trusted) and spelt(name) not in gone
+        )
     return known
 
 
@@ -87,7 +94,12 @@ def request_head(exchange: Exchange, target: str, host: str, framing: bytes) -> 
     known = exchange.memo.get(_MEMO)
     if exchange.method == "TRACE":
         fields = _added(exchange, added or ())
-    elif known is not None and known[0] is dropped and known[1] is exchange.identity and known[2] == added:
+    elif (
+        known is not None
+        and known[0] is dropped
+        and known[1] is exchange.identity
+        and known[2] == added
+    ):
         fields = known[3]
     else:
         fields = _added(exchange, added) if added else _fields(exchange, dropped)
@@ -117,10 +129,14 @@ def chunked_framing(exchange: Exchange) -> tuple[bytes, Sequence[bytes]]:
     said = exchange.headers.getall("Trailer", ())
     names = tokens(", ".join(said).encode("latin-1", "replace")) if said else ()
     announced = [name for name in names if name not in NOT_TRAILERS and passes(name)]
-    return _CHUNKED + b"Trailer: %b\r\n" % b", ".join(announced) if announced else _CHUNKED, announced
+    return _CHUNKED + b"Trailer: %b\r\n" % b", ".join(
+        announced
+    ) if announced else _CHUNKED, announced
 
 
-def _fields(exchange: Exchange, dropped: frozenset[bytes] | None, added: Sequence[Pair] = ()) -> bytes:
+def _fields(
+    exchange: Exchange, dropped: frozenset[bytes] | None, added: Sequence[Pair] = ()
+) -> bytes:
     """The client's fields that pass, the identity, and where the request came from; with the empty
     line at the end.
 
@@ -130,9 +146,13 @@ def _fields(exchange: Exchange, dropped: frozenset[bytes] | None, added: Sequenc
     connection = headers.get(_CONNECTION)
     named: frozenset[bytes] = frozenset()
     if connection is not None and connection not in ("keep-alive", "close", "Keep-Alive"):
-        named = frozenset(tokens(",".join(headers.getall(_CONNECTION)).encode("latin-1", "replace")))
+        named = frozenset(
+            tokens(",".join(headers.getall(_CONNECTION)).encode("latin-1", "replace"))
+        )
     credentials = headers.get(_AUTHORIZATION)
-    if credentials is not None and names_connection_auth(credentials.encode("utf-8", "surrogateescape")):
+    if credentials is not None and names_connection_auth(
+        credentials.encode("utf-8", "surrogateescape")
+    ):
         exchange.memo[TIED] = True
     if _TRACEPARENT_FIELD in headers:
         if not _continues(headers.getall(_TRACEPARENT_FIELD)):
@@ -158,7 +178,9 @@ def _fields(exchange: Exchange, dropped: frozenset[bytes] | None, added: Sequenc
 def _added(exchange: Exchange, added: Sequence[Pair]) -> bytes:
     """With fields that hooks add, instead of any of the client's with the same names."""
     dropped = (exchange.drop_headers or frozenset()) | {lower(name) for name, _ in added}
-    return _fields(exchange, dropped | CREDENTIALS if exchange.method == "TRACE" else dropped, added)
+    return _fields(
+        exchange, dropped | CREDENTIALS if exchange.method == "TRACE" else dropped, added
+    )
 
 
 def _continues(values: Sequence[str]) -> bool:
@@ -170,7 +192,13 @@ def _provenance(exchange: Exchange) -> bytes:
     """Where the request came from; a trusted proxy's account is continued. Ends the head."""
     if exchange.trusted:
         return _account(exchange)
-    key = (exchange.peer, exchange.headers.get(_HOST, ""), exchange.scheme, exchange.tls_subject, exchange.version)
+    key = (
+        exchange.peer,
+        exchange.headers.get(_HOST, ""),
+        exchange.scheme,
+        exchange.tls_subject,
+        exchange.version,
+    )
     known = _ACCOUNTS.get(key)
     if known is None:
         if len(_ACCOUNTS) >= _ACCOUNTS_MAX:

@@ -46,7 +46,13 @@ class Repeat:
     )
 
     def __init__(
-        self, head: bytes, status: int, reason: bytes, headers: list[Pair], index: dict[bytes, bytes], length: int
+        self,
+        head: bytes,
+        status: int,
+        reason: bytes,
+        headers: list[Pair],
+        index: dict[bytes, bytes],
+        length: int,
     ) -> None:
         """head: with the empty line. headers, index: what goes on to the client, in the order of
         the head."""
@@ -86,7 +92,9 @@ class Repeat:
         if not (len(data) == self.size and data.startswith(self.head)) and not self.varied(data):
             return None
         self.used = True
-        reply = Reply.known(self._status, self._headers.copy(), self._index.copy(), self._joined, self._length)
+        reply = Reply.known(
+            self._status, self._headers.copy(), self._index.copy(), self._joined, self._length
+        )
         reply.reason = self._reason
         reply.body = data[len(self.head) :]
         return reply
@@ -100,7 +108,12 @@ class Repeat:
         lines, known = data[:end].split(b"\r\n"), self._lines
         if len(lines) != len(known):
             return False
-        headers, index, parts, length = self._headers.copy(), self._index.copy(), self._parts.copy(), self._length
+        headers, index, parts, length = (
+            self._headers.copy(),
+            self._index.copy(),
+            self._parts.copy(),
+            self._length,
+        )
         for place in compress(count(), map(ne, lines, known)):
             slot = self._slots[place]
             plain = PLAIN_FIELD.fullmatch(lines[place])
@@ -108,7 +121,11 @@ class Repeat:
                 return False
             name, value = plain.groups()
             if slot == _LENGTH:
-                if not known[place].startswith(name + b":") or not value.isdigit() or len(value) > 9:
+                if (
+                    not known[place].startswith(name + b":")
+                    or not value.isdigit()
+                    or len(value) > 9
+                ):
                     return False
                 length = int(value)
                 continue

@@ -37,7 +37,9 @@ class RequestSender(EndpointSocket):
         self._held = b""
         """What of the request's body waits until unread input has been looked at."""
 
-    def _request(self, exchange: Exchange, target: str, host: str, upgrade: bool) -> tuple[bytes, bool]:
+    def _request(
+        self, exchange: Exchange, target: str, host: str, upgrade: bool
+    ) -> tuple[bytes, bool]:
         """The head and the body, as far as that is here, and whether `write` and `end` follow."""
         body = exchange.body
         if upgrade:
@@ -47,7 +49,9 @@ class RequestSender(EndpointSocket):
             return request_head(exchange, target, host, framing), False
         whole = body.complete
         if whole is not None:
-            return request_head(exchange, target, host, b"Content-Length: %d\r\n" % len(whole)) + whole, False
+            return request_head(
+                exchange, target, host, b"Content-Length: %d\r\n" % len(whole)
+            ) + whole, False
         length = body.length
         self._chunked = length is None
         if length is None:

@@ -35,14 +35,21 @@ class Switched(Reply):
 
     __slots__ = ("_connection", "_handler", "idle", "rest")
 
-    def __init__(self, connection: Detachable, handler: ResponseHandler, upgraded: Upgraded, idle: float) -> None:
+    def __init__(
+        self, connection: Detachable, handler: ResponseHandler, upgraded: Upgraded, idle: float
+    ) -> None:
         """Raises Failed(BAD_RESPONSE) unless the fields answer the handshake with the handler's
         `accept`."""
         pairs = upgraded.fields
         wrong = fault(pairs, handler.accept)
         if wrong is not None:
-            raise Failed(Failure.BAD_RESPONSE, why=f"{connection.endpoint.name} switched protocols, but {wrong}")
-        named = {name for pair in pairs if lower(pair[0]) == b"connection" for name in tokens(pair[1])}
+            raise Failed(
+                Failure.BAD_RESPONSE,
+                why=f"{connection.endpoint.name} switched protocols, but {wrong}",
+            )
+        named = {
+            name for pair in pairs if lower(pair[0]) == b"connection" for name in tokens(pair[1])
+        }
         dropped = HOP_BY_HOP | named | {b"content-length"}
         super().__init__(101, [pair for pair in pairs if lower(pair[0]) not in dropped])
         self.length = None

@@ -10,7 +10,14 @@ from gateway.config.check.settings import merged
 from gateway.config.tables.declare import setting, table
 from gateway.config.tables.schema import Whole, schema_of
 from gateway.config.toml.sources import FileTable, Sources
-from tests.unit.config.tree import ROUTE, AuthConfig, ClassConfig, LimitConfig, TransformConfig, Tree
+from tests.unit.config.tree import (
+    ROUTE,
+    AuthConfig,
+    ClassConfig,
+    LimitConfig,
+    TransformConfig,
+    Tree,
+)
 
 LIMITS = """
     request = ["rate_limit"]
@@ -31,22 +38,43 @@ LIMITS = """
         (
             "a key",
             'rate_limit = { class = "strict" }',
-            LimitConfig(limit=10, using="strict", classes={"standard": ClassConfig(5, 2), "strict": ClassConfig(1)}),
+            LimitConfig(
+                limit=10,
+                using="strict",
+                classes={"standard": ClassConfig(5, 2), "strict": ClassConfig(1)},
+            ),
         ),
         (
             "a key in a table in a table",
             "rate_limit.classes.standard.tokens = 6",
-            LimitConfig(limit=10, classes={"standard": ClassConfig(6, 2), "strict": ClassConfig(1)}),
+            LimitConfig(
+                limit=10, classes={"standard": ClassConfig(6, 2), "strict": ClassConfig(1)}
+            ),
         ),
         (
             "another table beside them",
             "rate_limit.classes.free = { tokens = 9 }",
-            LimitConfig(limit=10, classes={"standard": ClassConfig(5, 2), "strict": ClassConfig(1), "free": ClassConfig(9)}),
+            LimitConfig(
+                limit=10,
+                classes={
+                    "standard": ClassConfig(5, 2),
+                    "strict": ClassConfig(1),
+                    "free": ClassConfig(9),
+                },
+            ),
         ),
-        ("nothing", "rate_limit = {}", LimitConfig(limit=10, classes={"standard": ClassConfig(5, 2), "strict": ClassConfig(1)})),
+        (
+            "nothing",
+            "rate_limit = {}",
+            LimitConfig(
+                limit=10, classes={"standard": ClassConfig(5, 2), "strict": ClassConfig(1)}
+            ),
+        ),
     ],
 )
-def test_a_route_s_table_is_laid_over_the_pipeline_s(tree: Tree, what: str, override: str, loaded: LimitConfig) -> None:
+def test_a_route_s_table_is_laid_over_the_pipeline_s(
+    tree: Tree, what: str, override: str, loaded: LimitConfig
+) -> None:
     tree.pipeline(LIMITS, route=override)
     config = tree.compile()
     assert config.pipelines[0].routes[0].settings == {"rate_limit": loaded}, what
@@ -54,7 +82,10 @@ def test_a_route_s_table_is_laid_over_the_pipeline_s(tree: Tree, what: str, over
 
 
 def test_an_array_is_replaced_whole(tree: Tree) -> None:
-    tree.pipeline("request = ['auth']\n[auth]\nmethods = ['api_key', 'jwt']\nrealm = 'x'", route=ROUTE + "auth.methods = ['jwt']")
+    tree.pipeline(
+        "request = ['auth']\n[auth]\nmethods = ['api_key', 'jwt']\nrealm = 'x'",
+        route=ROUTE + "auth.methods = ['jwt']",
+    )
     assert tree.compile().pipelines[0].routes[0].settings["auth"] == AuthConfig(("jwt",), realm="x")
 
 
@@ -67,8 +98,15 @@ def test_a_route_leaves_a_middleware_out(tree: Tree) -> None:
 
 
 def test_a_route_overrides_an_instance(tree: Tree) -> None:
-    for written in ("rate_limit.ip.limit = 3", "rate_limit = { ip = { limit = 3 } }", "'rate_limit.ip' = { limit = 3 }"):
-        tree.pipeline("request = ['rate_limit.ip', 'rate_limit']\nrate_limit.ip.key = 'client'", route=ROUTE + written)
+    for written in (
+        "rate_limit.ip.limit = 3",
+        "rate_limit = { ip = { limit = 3 } }",
+        "'rate_limit.ip' = { limit = 3 }",
+    ):
+        tree.pipeline(
+            "request = ['rate_limit.ip', 'rate_limit']\nrate_limit.ip.key = 'client'",
+            route=ROUTE + written,
+        )
         settings = tree.compile().pipelines[0].routes[0].settings
         assert settings == {"rate_limit.ip": LimitConfig(key="client", limit=3)}, written
 
@@ -102,7 +140,10 @@ def test_what_only_routes_list_is_loaded_for_them(tree: Tree) -> None:
             "the same wrong value in both",
             "request = ['rate_limit']\n[rate_limit]\nlimit = 0",
             "\nrate_limit = { limit = 0 }",
-            ["3: error: rate_limit.limit: must be at least 1", "8: error: rate_limit.limit: must be at least 1"],
+            [
+                "3: error: rate_limit.limit: must be at least 1",
+                "8: error: rate_limit.limit: must be at least 1",
+            ],
         ),
         (
             "what the route makes right is wrong in the pipeline",
@@ -126,7 +167,12 @@ def test_what_only_routes_list_is_loaded_for_them(tree: Tree) -> None:
             "what the pipeline says shows in the route's only",
             "name = 'x'\n[transform]\nbuffer = 'x'",
             "request = ['transform']\ntransform = { script = 'x' }",
-            ['3: error: transform.buffer: must be a size such as "10MB" or "64KiB", or a number of bytes, not \'x\''],
+            [
+                (
+                    '3: error: transform.buffer: must be a size such as "10MB" or "64KiB", or a '
+                    "number of bytes, not 'x'"
+                )
+            ],
         ),
         (
             "an unknown key",
@@ -150,7 +196,10 @@ def test_what_only_routes_list_is_loaded_for_them(tree: Tree) -> None:
             "an unknown name",
             "request = ['auth']",
             "\nauht = false\ntimout = '5s'",
-            ["6: error: route.auht: is not a known key", "7: error: route.timout: is not a known key"],
+            [
+                "6: error: route.auht: is not a known key",
+                "7: error: route.timout: is not a known key",
+            ],
         ),
         (
             "a name that is unknown in the list already",
@@ -170,18 +219,26 @@ def test_what_only_routes_list_is_loaded_for_them(tree: Tree) -> None:
             "request = []\nauth = false\ntransform = { buffer = 'x' }",
             [
                 "8: warning: this route's 'transform' has no effect: it is in none of its lists",
-                '8: error: transform.buffer: must be a size such as "10MB" or "64KiB", or a number of bytes, not \'x\'',
+                (
+                    '8: error: transform.buffer: must be a size such as "10MB" or "64KiB", or a '
+                    "number of bytes, not 'x'"
+                ),
             ],
         ),
         (
             "lists of a route",
             "request = ['auth']",
             "request = ['auth', 'auth']\nresponse = ['nothing']",
-            ["5: error: route.request: 'auth' is listed twice", "6: error: no middleware is called 'nothing'"],
+            [
+                "5: error: route.request: 'auth' is listed twice",
+                "6: error: no middleware is called 'nothing'",
+            ],
         ),
     ],
 )
-def test_what_is_wrong_with_overrides(tree: Tree, what: str, text: str, override: str, said: list[str]) -> None:
+def test_what_is_wrong_with_overrides(
+    tree: Tree, what: str, text: str, override: str, said: list[str]
+) -> None:
     tree.pipeline(text, route=ROUTE.rstrip(" ") + override)
     assert tree.said() == [f"pipelines/main.toml:{line}" for line in said], what
 
@@ -212,7 +269,11 @@ class InnerConfig:
 class RuleConfig:
     """A rule with keys that stand for one another."""
 
-    ALTERNATIVES: ClassVar = (frozenset(("class",)), frozenset(("tokens", "burst")), frozenset(("limit", "burst")))
+    ALTERNATIVES: ClassVar = (
+        frozenset(("class",)),
+        frozenset(("tokens", "burst")),
+        frozenset(("limit", "burst")),
+    )
     class_: str = setting(default="", name="class", doc="a class")
     tokens: int = setting(Whole(), default=0, doc="tokens")
     limit: int = setting(Whole(), default=0, doc="limit")
@@ -242,14 +303,19 @@ class RuleConfig:
         ({"numbers": {"low": 1}}, {"numbers": {"high": 2}}, {"numbers": {"low": 1, "high": 2}}),
     ],
 )
-def test_merged_as_the_table_has_it(under: dict[str, Any], over: dict[str, Any], result: dict[str, Any]) -> None:
+def test_merged_as_the_table_has_it(
+    under: dict[str, Any], over: dict[str, Any], result: dict[str, Any]
+) -> None:
     assert merged(under, over, schema_of(RuleConfig)()) == result
 
 
 def test_merged(tmp_path: Path) -> None:
     file = FileTable({"file": "x"}, tmp_path, Sources({}))
     other = FileTable({"file": "y"}, file.directory, file.sources)
-    assert merged({"a": {"b": 1, "c": [1]}}, {"a": {"c": [2]}, "d": 3}) == {"a": {"b": 1, "c": [2]}, "d": 3}
+    assert merged({"a": {"b": 1, "c": [1]}}, {"a": {"c": [2]}, "d": 3}) == {
+        "a": {"b": 1, "c": [2]},
+        "d": 3,
+    }
     assert merged({"a": 1}, {"a": {"b": 1}}) == {"a": {"b": 1}}
     assert merged({"a": {"b": 1}}, {"a": 1}) == {"a": 1}
     assert merged({"a": file}, {"a": other})["a"] is other

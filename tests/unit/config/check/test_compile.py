@@ -20,7 +20,11 @@ def test_a_whole_tree(tree: Tree) -> None:
     assert config.upstreams["one"].endpoints == (EndpointConfig("http://127.0.0.1:3001"),)
     (pipeline,) = config.pipelines
     assert (pipeline.name, pipeline.file) == ("partner", tree.root / "pipelines/partner.toml")
-    assert (pipeline.request, pipeline.response, pipeline.error) == (("auth",), (), ("error_handler",))
+    assert (pipeline.request, pipeline.response, pipeline.error) == (
+        ("auth",),
+        (),
+        ("error_handler",),
+    )
     assert pipeline.settings == {"auth": AuthConfig(realm="x"), "error_handler": {}}
     assert [route.name for route in pipeline.routes] == ["/"]
     assert [path.relative_to(tree.root).as_posix() for path in config.files] == [
@@ -40,7 +44,10 @@ def test_defaults_do_for_an_empty_file(tree: Tree) -> None:
 
 def test_a_gateway_without_pipelines_says_so(tree: Tree) -> None:
     problem = tree.only()
-    assert (problem.severity, problem.message) == ("warning", "there are no pipelines: every request is answered 404")
+    assert (problem.severity, problem.message) == (
+        "warning",
+        "there are no pipelines: every request is answered 404",
+    )
 
 
 def test_nothing_but_the_one_file_is_said_to_be_missing(tmp_path: Path) -> None:
@@ -70,13 +77,33 @@ def test_warnings_come_with_errors(tree: Tree) -> None:
     [
         ("an unknown key", "lisen.port = 1", ["1: error: lisen: is not a known key"]),
         ("one in a table", "[listen]\nprot = 1", ["2: error: listen.prot: is not a known key"]),
-        ("a wrong type", '[listen]\nport = "80"', ["2: error: listen.port: must be a whole number, not '80'"]),
-        ("an impossible port", "[listen]\nport = 65536", ["2: error: listen.port: must be from 0 to 65535"]),
+        (
+            "a wrong type",
+            '[listen]\nport = "80"',
+            ["2: error: listen.port: must be a whole number, not '80'"],
+        ),
+        (
+            "an impossible port",
+            "[listen]\nport = 65536",
+            ["2: error: listen.port: must be from 0 to 65535"],
+        ),
         ("no table", "listen = 5", ["1: error: listen: must be a table, not 5"]),
-        ("the wrong kind of include", "include = 5", ["1: error: include: must be an array, not 5"]),
-        ("one port for both", "listen.port = 9901", ["1: error: admin.port: 9901 is where listen listens"]),
+        (
+            "the wrong kind of include",
+            "include = 5",
+            ["1: error: include: must be an array, not 5"],
+        ),
+        (
+            "one port for both",
+            "listen.port = 9901",
+            ["1: error: admin.port: 9901 is where listen listens"],
+        ),
         ("two ports of one address", "[listen]\nport = 1\n[admin]\nport = 2", []),
-        ("one port of two addresses", '[listen]\nport = 1\nhost = "10.0.0.1"\n[admin]\nport = 1', []),
+        (
+            "one port of two addresses",
+            '[listen]\nport = 1\nhost = "10.0.0.1"\n[admin]\nport = 1',
+            [],
+        ),
         (
             "one port of every address",
             '[listen]\nport = 1\nhost = "0.0.0.0"\n[admin]\nport = 1',
@@ -98,33 +125,53 @@ def test_warnings_come_with_errors(tree: Tree) -> None:
             "[listen]\nredirect = { port = 80 }",
             ["2: warning: listen.redirect: sends clients to https, which is not spoken here"],
         ),
-        ("a redirect to what is in front", "[listen]\nredirect = { port = 80, https_port = 443 }", []),
+        (
+            "a redirect to what is in front",
+            "[listen]\nredirect = { port = 80, https_port = 443 }",
+            [],
+        ),
         (
             "a PROXY protocol for everybody",
             "[listen]\nproxy_protocol = true",
             ["2: warning: listen.proxy_protocol: anybody who connects can say to be anybody"],
         ),
-        ("one for proxies", '[listen]\nproxy_protocol = true\n[server]\ntrusted_proxies = ["10.0.0.0/8"]', []),
+        (
+            "one for proxies",
+            '[listen]\nproxy_protocol = true\n[server]\ntrusted_proxies = ["10.0.0.0/8"]',
+            [],
+        ),
         ("one with a token", '[admin]\nhost = "0.0.0.0"\ntoken = "x"', []),
     ],
 )
 def test_gateway_toml(tree: Tree, what: str, text: str, said: list[str]) -> None:
     tree.pipeline("name = 'x'")
     tree.write("gateway.toml", text)
-    assert [line for line in tree.said() if line.startswith("gateway")] == [f"gateway.toml:{line}" for line in said], what
+    assert [line for line in tree.said() if line.startswith("gateway")] == [
+        f"gateway.toml:{line}" for line in said
+    ], what
 
 
 def test_numbers_may_come_from_the_environment(tree: Tree) -> None:
     tree.environ = {"PORT": "9000", "STRICT": "false"}
     tree.pipeline("name = 'x'")
     tree.write(
-        "gateway.toml", "listen.port = '${PORT}'\nrouting.case_sensitive = '${STRICT}'\nserver.idle_timeout = '${IDLE:-5}'"
+        "gateway.toml",
+        (
+            "listen.port = '${PORT}'\nrouting.case_sensitive = '${STRICT}'\nserver.idle_timeout = "
+            "'${IDLE:-5}'"
+        ),
     )
     gateway = tree.compile().gateway
-    assert (gateway.listen.port, gateway.routing.case_sensitive, gateway.server.idle_timeout) == (9000, False, 5.0)
+    assert (gateway.listen.port, gateway.routing.case_sensitive, gateway.server.idle_timeout) == (
+        9000,
+        False,
+        5.0,
+    )
 
 
-@pytest.mark.parametrize("written", ["'hunter2'", "'${TOKEN}'", "'${NONE:-hunter2}'", "{ file = 'token' }"])
+@pytest.mark.parametrize(
+    "written", ["'hunter2'", "'${TOKEN}'", "'${NONE:-hunter2}'", "{ file = 'token' }"]
+)
 def test_the_token_is_shown_nowhere(tree: Tree, written: str) -> None:
     tree.environ = {"TOKEN": "hunter2"}
     tree.write("token", "hunter2\n")
@@ -147,8 +194,14 @@ def test_the_token_is_shown_nowhere(tree: Tree, written: str) -> None:
         ),
         (
             "fallbacks in a circle",
-            "[upstream.a]\nurl = 'http://a'\nfallback = 'b'\n[upstream.b]\nurl = 'http://b'\nfallback = 'a'",
-            ["3: error: fallback: leads in a circle: a -> b -> a", "6: error: fallback: leads in a circle: b -> a -> b"],
+            (
+                "[upstream.a]\nurl = 'http://a'\nfallback = 'b'\n[upstream.b]\nurl = "
+                "'http://b'\nfallback = 'a'"
+            ),
+            [
+                "3: error: fallback: leads in a circle: a -> b -> a",
+                "6: error: fallback: leads in a circle: b -> a -> b",
+            ],
         ),
         (
             "a handshake with what has no TLS",
@@ -159,7 +212,8 @@ def test_the_token_is_shown_nowhere(tree: Tree, written: str) -> None:
             "a name without a port",
             "[upstream.a]\ndiscover.dns = 'cameras.internal'",
             [
-                '2: error: upstream.a.discover.dns: must be a name and a port, such as "cameras.internal:3001", '
+                "2: error: upstream.a.discover.dns: must be a name and a port, such as "
+                '"cameras.internal:3001", '
                 'or a service, "_http._tcp.name"'
             ],
         ),
@@ -176,24 +230,50 @@ def test_the_token_is_shown_nowhere(tree: Tree, written: str) -> None:
         (
             "a breaker that would never open",
             "[upstream.a]\nurl = 'http://a'\ncircuit_breaker.failure_threshold = 0",
-            ["3: error: upstream.a.circuit_breaker.failure_threshold: is 0 and there is no failure_rate: it would never open"],
+            [
+                (
+                    "3: error: upstream.a.circuit_breaker.failure_threshold: is 0 and there is no "
+                    "failure_rate: it would never open"
+                )
+            ],
         ),
         (
             "a time that is no longer than its peers'",
             "[upstream.a]\nurl = 'http://a'\noutlier.latency = 1",
-            ["3: error: upstream.a.outlier.latency: must be more than 1, or 0 to leave time out of it"],
+            [
+                (
+                    "3: error: upstream.a.outlier.latency: must be more than 1, or 0 to leave time "
+                    "out of it"
+                )
+            ],
         ),
-        ("none in the list", "[upstream.a]\nendpoints = []", ["2: error: upstream 'a' has no endpoints"]),
-        ("the wrong kind of them", "[upstream.a]\nendpoints = 5", ["2: error: upstream.a.endpoints: must be an array, not 5"]),
+        (
+            "none in the list",
+            "[upstream.a]\nendpoints = []",
+            ["2: error: upstream 'a' has no endpoints"],
+        ),
+        (
+            "the wrong kind of them",
+            "[upstream.a]\nendpoints = 5",
+            ["2: error: upstream.a.endpoints: must be an array, not 5"],
+        ),
         (
             "an endpoint that is none",
             "[upstream.a]\nendpoints = [5]",
             ["2: error: upstream.a.endpoints: must be a table, not 5"],
         ),
-        ("one without a url", "[upstream.a]\nendpoints = [{}]", ["2: error: upstream.a.endpoints.url: is missing"]),
+        (
+            "one without a url",
+            "[upstream.a]\nendpoints = [{}]",
+            ["2: error: upstream.a.endpoints.url: is missing"],
+        ),
         (
             "an endpoint twice",
-            "[upstream.a]\nendpoints = [\n{ url = 'http://a:80' },\n{ url = 'http://b' },\n{ url = 'http://A/' }]",
+            (
+                "[upstream.a]\nendpoints = [\n{ url = 'http://a:80' },\n{ url = 'http://b' },\n{ "
+                "url "
+                "= 'http://A/' }]"
+            ),
             ["5: error: 'http://A/' is an endpoint of 'a' already"],
         ),
         (
@@ -201,8 +281,16 @@ def test_the_token_is_shown_nowhere(tree: Tree, written: str) -> None:
             "[upstream.a]\nurl = 'http://a'\nendpoints = [{ url = 'http://a' }]",
             ["3: error: 'http://a' is an endpoint of 'a' already"],
         ),
-        ("the same in another upstream", "[upstream.a]\nurl = 'http://a'\n[upstream.b]\nurl = 'http://a'", []),
-        ("another path", "[upstream.a]\nendpoints = [{ url = 'http://a/x' }, { url = 'http://a/y' }]", []),
+        (
+            "the same in another upstream",
+            "[upstream.a]\nurl = 'http://a'\n[upstream.b]\nurl = 'http://a'",
+            [],
+        ),
+        (
+            "another path",
+            "[upstream.a]\nendpoints = [{ url = 'http://a/x' }, { url = 'http://a/y' }]",
+            [],
+        ),
         (
             "bad ports",
             "[upstream.a]\nendpoints = [{ url = 'http://a:x' }, { url = 'http://a:x' }]",
@@ -237,15 +325,25 @@ def test_upstreams(tree: Tree, what: str, text: str, said: list[str]) -> None:
 
 def test_a_url_stands_before_the_endpoints(tree: Tree) -> None:
     tree.pipeline("name = 'x'")
-    tree.write("upstreams.toml", "[upstream.one]\nurl = 'http://a'\nendpoints = [{ url = 'http://b', weight = 2 }]")
-    assert tree.compile().upstreams["one"].endpoints == (EndpointConfig("http://a"), EndpointConfig("http://b", 2))
+    tree.write(
+        "upstreams.toml",
+        "[upstream.one]\nurl = 'http://a'\nendpoints = [{ url = 'http://b', weight = 2 }]",
+    )
+    assert tree.compile().upstreams["one"].endpoints == (
+        EndpointConfig("http://a"),
+        EndpointConfig("http://b", 2),
+    )
 
 
 def test_an_upstream_in_two_files(tree: Tree) -> None:
     tree.pipeline("name = 'x'")
     tree.write("pipelines/more.toml", "[upstream.one]\nurl = 'http://a'\n")
     problem = tree.only()
-    assert (problem.file.name, problem.line, problem.message) == ("more.toml", 1, "upstream 'one' is there twice")
+    assert (problem.file.name, problem.line, problem.message) == (
+        "more.toml",
+        1,
+        "upstream 'one' is there twice",
+    )
     assert problem.hint.endswith("upstreams.toml:1")
 
 
@@ -267,7 +365,11 @@ def test_hints_for_files_of_neither_kind(tree: Tree, key: str, hint: str) -> Non
 @pytest.mark.parametrize(
     ("what", "text", "said"),
     [
-        ("an unknown upstream", "upstream = 'on'\nprefix = '/'", ["6: error: route.upstream: no upstream is called 'on'"]),
+        (
+            "an unknown upstream",
+            "upstream = 'on'\nprefix = '/'",
+            ["6: error: route.upstream: no upstream is called 'on'"],
+        ),
         (
             "keys of the wrong type",
             "upstream = 5\nprefix = 5\nmethods = ['get', 5]\nrequest = ['x', 5]",
@@ -307,7 +409,10 @@ def test_routes(tree: Tree, what: str, text: str, said: list[str]) -> None:
         (
             "lists that are none",
             "request = 'auth'\nname = 5",
-            ["1: error: request: must be an array, not 'auth'", "2: error: name: must be a string, not 5"],
+            [
+                "1: error: request: must be an array, not 'auth'",
+                "2: error: name: must be a string, not 5",
+            ],
         ),
         (
             "items that are none",
@@ -342,14 +447,20 @@ def test_upstreams_are_not_missed_while_a_file_that_may_hold_them_is_broken(tree
 def test_upstreams_that_did_not_load_are_there(tree: Tree) -> None:
     tree.pipeline("name = 'x'")
     tree.write("upstreams.toml", "[upstream.one]\nurl = 5")
-    assert [problem.message for problem in tree.problems()] == ["upstream.one.url: must be a string, not 5"]
+    assert [problem.message for problem in tree.problems()] == [
+        "upstream.one.url: must be a string, not 5"
+    ]
 
 
 def test_the_hash_is_of_all_that_was_read(tree: Tree) -> None:
     tree.environ = {"A": "1", "B": "1"}
     tree.write("gateway.toml", "admin.host = '${A}'\nadmin.token = { file = 'token' }")
     hashes = set()
-    for name, text in (("token", "x"), ("token", "y"), ("upstreams.toml", "[upstream.one]\nurl = 'http://a'")):
+    for name, text in (
+        ("token", "x"),
+        ("token", "y"),
+        ("upstreams.toml", "[upstream.one]\nurl = 'http://a'"),
+    ):
         tree.write(name, text)
         tree.pipeline("name = 'x'")
         hashes.add(tree.compile().hash)
@@ -388,13 +499,49 @@ PLACES = """
     [
         ("a key", "x", ("rate_limit", "limit"), "", ("pipelines/x.toml", 6, 1)),
         ("a key of an instance", "x", ("rate_limit.ip", "limit"), "", ("pipelines/x.toml", 4, 1)),
-        ("an instance in two words", "x", ("rate_limit", "ip", "limit"), "", ("pipelines/x.toml", 4, 1)),
-        ("a key that is not written", "x", ("rate_limit", "window"), "", ("pipelines/x.toml", 5, 2)),
-        ("an operator's own", "x", ("company.edge:build", "script"), "", ("pipelines/x.toml", 9, 1)),
+        (
+            "an instance in two words",
+            "x",
+            ("rate_limit", "ip", "limit"),
+            "",
+            ("pipelines/x.toml", 4, 1),
+        ),
+        (
+            "a key that is not written",
+            "x",
+            ("rate_limit", "window"),
+            "",
+            ("pipelines/x.toml", 5, 2),
+        ),
+        (
+            "an operator's own",
+            "x",
+            ("company.edge:build", "script"),
+            "",
+            ("pipelines/x.toml", 9, 1),
+        ),
         ("one without a table", "x", ("auth", "methods", 0), "", ("pipelines/x.toml", 2, 29)),
-        ("what a route overrides", "x", ("rate_limit", "classes", "a", "refill"), "r", ("pipelines/x.toml", 16, 26)),
-        ("what it does not", "x", ("rate_limit", "classes", "a", "tokens"), "r", ("pipelines/x.toml", 7, 15)),
-        ("an instance it overrides", "x", ("rate_limit.ip", "limit"), "r", ("pipelines/x.toml", 17, 15)),
+        (
+            "what a route overrides",
+            "x",
+            ("rate_limit", "classes", "a", "refill"),
+            "r",
+            ("pipelines/x.toml", 16, 26),
+        ),
+        (
+            "what it does not",
+            "x",
+            ("rate_limit", "classes", "a", "tokens"),
+            "r",
+            ("pipelines/x.toml", 7, 15),
+        ),
+        (
+            "an instance it overrides",
+            "x",
+            ("rate_limit.ip", "limit"),
+            "r",
+            ("pipelines/x.toml", 17, 15),
+        ),
         ("another route", "x", ("rate_limit", "limit"), "s", ("pipelines/x.toml", 6, 1)),
         ("a path of the file", "x", ("route", 0, "prefix"), "", ("pipelines/x.toml", 14, 1)),
         ("nothing of it", "x", (), "", ("pipelines/x.toml", 1, 1)),
@@ -404,9 +551,16 @@ PLACES = """
     ],
 )
 def test_locate(
-    tree: Tree, what: str, pipeline: str, path: tuple[str | int, ...], route: str, place: tuple[str, int, int]
+    tree: Tree,
+    what: str,
+    pipeline: str,
+    path: tuple[str | int, ...],
+    route: str,
+    place: tuple[str, int, int],
 ) -> None:
-    text = PLACES.replace("rate_limit = { classes.a.refill = 2 }", "rate_limit.classes.a = { refill = 2 }")
+    text = PLACES.replace(
+        "rate_limit = { classes.a.refill = 2 }", "rate_limit.classes.a = { refill = 2 }"
+    )
     tree.write("gateway.toml", "[listen]\nport = 1")
     tree.write("pipelines/x.toml", text)
     file, line, column = tree.compile().locate(pipeline, path, route)

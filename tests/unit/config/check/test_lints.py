@@ -25,10 +25,16 @@ def test_the_contract_s_lists_mean_what_they_say(tree: Tree) -> None:
 @pytest.mark.parametrize(
     ("what", "text"),
     [
-        ("compression before caching, as in the requirements", 'request = ["caching"]\nresponse = ["compression", "caching"]'),
+        (
+            "compression before caching, as in the requirements",
+            'request = ["caching"]\nresponse = ["compression", "caching"]',
+        ),
         (
             "no auth at all",
-            'request = ["rate_limit", "caching", "validation"]\nresponse = ["caching"]\nrate_limit.key = "ip"',
+            (
+                'request = ["rate_limit", "caching", "validation"]\nresponse = '
+                '["caching"]\nrate_limit.key = "ip"'
+            ),
         ),
         ("a limit by address before auth", 'request = ["rate_limit", "auth"]'),
         ("logging on errors alone", 'error = ["error_handler", "logging"]'),
@@ -53,7 +59,11 @@ def test_lists_that_are_fine(tree: Tree, what: str, text: str) -> None:
             "validation before auth",
             'request = ["validation", "auth"]',
             (1, 12),
-            "'validation' comes before 'auth': it reads and judges the bodies of callers nobody has checked",
+            (
+                "'validation' comes before 'auth': it reads and judges the bodies of callers "
+                "nobody "
+                "has checked"
+            ),
         ),
         (
             "a limit by client before auth",
@@ -71,7 +81,11 @@ def test_lists_that_are_fine(tree: Tree, what: str, text: str) -> None:
             "a limit by client without auth",
             'request = ["rate_limit"]\nrate_limit.key = "client"',
             (1, 12),
-            "'rate_limit' limits by client, but without 'auth' no client is known: callers count by address",
+            (
+                "'rate_limit' limits by client, but without 'auth' no client is known: callers "
+                "count "
+                "by address"
+            ),
         ),
         (
             "caching that never stores",
@@ -111,10 +125,16 @@ def test_lists_that_are_fine(tree: Tree, what: str, text: str) -> None:
         ),
     ],
 )
-def test_lists_that_cannot_mean_what_they_say(tree: Tree, what: str, text: str, place: tuple[int, int], message: str) -> None:
+def test_lists_that_cannot_mean_what_they_say(
+    tree: Tree, what: str, text: str, place: tuple[int, int], message: str
+) -> None:
     tree.pipeline(text)
     problem = tree.only()
-    assert ((problem.line, problem.column), problem.message, problem.severity) == (place, message, "warning"), what
+    assert ((problem.line, problem.column), problem.message, problem.severity) == (
+        place,
+        message,
+        "warning",
+    ), what
     assert problem.hint
 
 
@@ -130,9 +150,15 @@ def test_lists_that_cannot_mean_what_they_say(tree: Tree, what: str, text: str, 
         (("jwt", "introspection"), (None,), True),
     ],
 )
-def test_issuers_whose_names_may_be_the_same(methods: tuple[str, ...], prefixes: tuple[str | None, ...], said: bool) -> None:
+def test_issuers_whose_names_may_be_the_same(
+    methods: tuple[str, ...], prefixes: tuple[str | None, ...], said: bool
+) -> None:
     issuers = [SimpleNamespace(claims=SimpleNamespace(prefix=prefix)) for prefix in prefixes]
-    auth = SimpleNamespace(methods=methods, jwt=issuers, introspection=SimpleNamespace(claims=SimpleNamespace(prefix=None)))
+    auth = SimpleNamespace(
+        methods=methods,
+        jwt=issuers,
+        introspection=SimpleNamespace(claims=SimpleNamespace(prefix=None)),
+    )
     found = findings(Lists((("auth", ("request", 0)),), (), (), {"auth": auth}))
     assert [path for path, _, _ in found] == ([("request", 0)] if said else [])
 
@@ -145,8 +171,16 @@ def test_a_limit_whose_table_does_not_load_is_left_in_peace(tree: Tree) -> None:
 @pytest.mark.parametrize(
     ("what", "route", "said"),
     [
-        ("a list of its own", 'request = ["caching", "auth"]', ["8: 'caching' comes before 'auth'"]),
-        ("a list that leaves looking up out", 'request = ["auth"]', ["6: caching is in response but not in request"]),
+        (
+            "a list of its own",
+            'request = ["caching", "auth"]',
+            ["8: 'caching' comes before 'auth'"],
+        ),
+        (
+            "a list that leaves looking up out",
+            'request = ["auth"]',
+            ["6: caching is in response but not in request"],
+        ),
         (
             "what it overrides",
             'rate_limit.ip = { key = "client" }',
@@ -170,7 +204,9 @@ def test_what_holds_for_pipeline_and_route_is_said_once(tree: Tree) -> None:
 
 
 def test_a_route_that_says_it_does_without_auth_may_limit_by_client(tree: Tree) -> None:
-    tree.pipeline('request = ["auth", "rate_limit"]\nrate_limit.key = "client"', route=ROUTE + "auth = false")
+    tree.pipeline(
+        'request = ["auth", "rate_limit"]\nrate_limit.key = "client"', route=ROUTE + "auth = false"
+    )
     assert tree.said() == []
 
 
@@ -183,7 +219,12 @@ def test_a_cost_that_is_never_read() -> None:
     costs = RateLimitConfig(key="ip", cost_header="X-Cost")
     said = ["'rate_limit' has a cost_header but is not in response: no cost is ever read"]
     assert lists({"rate_limit": costs}, "rate_limit") == said
-    assert lists({"rate_limit": RateLimitConfig(key="ip", rules=(costs,))}, "rate_limit", "rate_limit.x") == said
+    assert (
+        lists(
+            {"rate_limit": RateLimitConfig(key="ip", rules=(costs,))}, "rate_limit", "rate_limit.x"
+        )
+        == said
+    )
     assert lists({"rate_limit": costs}, "rate_limit", "rate_limit") == []
 
 

@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.config.check.paths import PCHAR, decoded, encoded, literal, matched, normalise, rewrite, template
+from gateway.config.check.paths import (
+    PCHAR,
+    decoded,
+    encoded,
+    literal,
+    matched,
+    normalise,
+    rewrite,
+    template,
+)
 from gateway.config.tables.pipeline import RouteConfig
 from gateway.core.failures import Failed, Failure
 from gateway.core.hooks import ConfigProblem
@@ -109,7 +118,10 @@ def test_what_is_not_utf8_is_malformed():
 
 
 def test_templates():
-    assert template("/c/{id}/x y/{camera-id}") == (("", "c", "{}", "x%20y", "{}"), {"id": 2, "camera-id": 4})
+    assert template("/c/{id}/x y/{camera-id}") == (
+        ("", "c", "{}", "x%20y", "{}"),
+        {"id": 2, "camera-id": 4},
+    )
     assert template("/c/") == (("", "c", ""), {})
     assert matched(RouteConfig(path="/{id}")) == (("", "{}"), {"id": 1})
     assert matched(RouteConfig(prefix="/%41/b")) == (("", "A", "b"), {})
@@ -127,21 +139,86 @@ def test_rewrites_are_cut_at_their_placeholders():
 @pytest.mark.parametrize(
     ("write", "at", "said", "hint"),
     [
-        (lambda: literal("prefix", "api"), "prefix", "must start with '/', not 'api'", 'prefix = "/api"'),
-        (lambda: literal("prefix", "/a/{id}"), "prefix", "is literal; templates are for path", 'path = "/a/{id}"'),
-        (lambda: literal("strip_prefix", "/a{"), "strip_prefix", "holds a brace", "%7B is {, %7D is }"),
-        (lambda: literal("prefix", "/a#b"), "prefix", "query or a fragment", "percent-encode ? and #"),
-        (lambda: literal("prefix", "/a/../b"), "prefix", "'/a/../b' has a '.' or '..' segment", "write it without"),
-        (lambda: template("/a%zz/{id}"), "path", "'/a%zz/{id}' holds a '%' that starts no valid escape", "%25 is a '%'"),
-        (lambda: template("/a/{id}.json"), "path", "'{id}.json' is no template", 'e.g. "/cameras/{id}"'),
-        (lambda: template("/{id}/{id}"), "path", "names must differ", 'e.g. "/users/{user}/keys/{key}"'),
-        (lambda: rewrite("v1{path}", []), "rewrite", "must start with '/' or {path}", 'rewrite = "/v1{path}"'),
+        (
+            lambda: literal("prefix", "api"),
+            "prefix",
+            "must start with '/', not 'api'",
+            'prefix = "/api"',
+        ),
+        (
+            lambda: literal("prefix", "/a/{id}"),
+            "prefix",
+            "is literal; templates are for path",
+            'path = "/a/{id}"',
+        ),
+        (
+            lambda: literal("strip_prefix", "/a{"),
+            "strip_prefix",
+            "holds a brace",
+            "%7B is {, %7D is }",
+        ),
+        (
+            lambda: literal("prefix", "/a#b"),
+            "prefix",
+            "query or a fragment",
+            "percent-encode ? and #",
+        ),
+        (
+            lambda: literal("prefix", "/a/../b"),
+            "prefix",
+            "'/a/../b' has a '.' or '..' segment",
+            "write it without",
+        ),
+        (
+            lambda: template("/a%zz/{id}"),
+            "path",
+            "'/a%zz/{id}' holds a '%' that starts no valid escape",
+            "%25 is a '%'",
+        ),
+        (
+            lambda: template("/a/{id}.json"),
+            "path",
+            "'{id}.json' is no template",
+            'e.g. "/cameras/{id}"',
+        ),
+        (
+            lambda: template("/{id}/{id}"),
+            "path",
+            "names must differ",
+            'e.g. "/users/{user}/keys/{key}"',
+        ),
+        (
+            lambda: rewrite("v1{path}", []),
+            "rewrite",
+            "must start with '/' or {path}",
+            'rewrite = "/v1{path}"',
+        ),
         (lambda: rewrite("/x#y", []), "rewrite", "fragment", "%23 is a '#'"),
-        (lambda: rewrite("/x}{path}", []), "rewrite", "a brace without its other half", "%7B is {, %7D is }"),
-        (lambda: rewrite("/a/../b{path}", []), "rewrite", "'/a/../b' has a '.' or '..' segment", "write it without"),
-        (lambda: rewrite("/{camera}", ["id"]), "rewrite", "nothing called {camera}", "known: id, path"),
+        (
+            lambda: rewrite("/x}{path}", []),
+            "rewrite",
+            "a brace without its other half",
+            "%7B is {, %7D is }",
+        ),
+        (
+            lambda: rewrite("/a/../b{path}", []),
+            "rewrite",
+            "'/a/../b' has a '.' or '..' segment",
+            "write it without",
+        ),
+        (
+            lambda: rewrite("/{camera}", ["id"]),
+            "rewrite",
+            "nothing called {camera}",
+            "known: id, path",
+        ),
         (lambda: rewrite("/x?id={id}", []), "rewrite", "nothing called {id}", "known: path"),
-        (lambda: rewrite("/x{path}", ["path"]), "rewrite", "both the whole path", "give the segment another name"),
+        (
+            lambda: rewrite("/x{path}", ["path"]),
+            "rewrite",
+            "both the whole path",
+            "give the segment another name",
+        ),
     ],
 )
 def test_what_no_path_can_be(write: Callable[[], object], at: str, said: str, hint: str):

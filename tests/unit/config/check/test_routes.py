@@ -15,7 +15,9 @@ UNLESS_SAID = RoutingConfig()
 DOTS = " has a '.' or '..' segment; requests that have one are refused"
 
 
-def checked(route: RouteConfig, upstreams: tuple[str, ...] = ("one",), routing: RoutingConfig = UNLESS_SAID) -> list[str]:
+def checked(
+    route: RouteConfig, upstreams: tuple[str, ...] = ("one",), routing: RoutingConfig = UNLESS_SAID
+) -> list[str]:
     document = Document(Path("/x.toml"), Problems())
     check_route(Placed(document, ("route", 0), route), upstreams, routing)
     return [f"{problem.severity}: {problem.message}" for problem in document.problems.all()]
@@ -32,12 +34,28 @@ def checked(route: RouteConfig, upstreams: tuple[str, ...] = ("one",), routing: 
         ("an escape", {"path": "/a%20b"}),
         ("a dot in a segment", {"path": "/a.b/.well-known/..."}),
         ("methods", {"prefix": "/", "methods": ("GET", "PROPFIND", "M-SEARCH")}),
-        ("hosts", {"prefix": "/", "hosts": ("example.com", "*.example.com", "localhost", "10.0.0.1", "[::1]", "my_service")}),
+        (
+            "hosts",
+            {
+                "prefix": "/",
+                "hosts": (
+                    "example.com",
+                    "*.example.com",
+                    "localhost",
+                    "10.0.0.1",
+                    "[::1]",
+                    "my_service",
+                ),
+            },
+        ),
         ("a prefix to strip", {"prefix": "/api/v1/x", "strip_prefix": "/api/v1"}),
         ("all of it", {"prefix": "/api/v1", "strip_prefix": "/api/v1"}),
         ("with a slash", {"prefix": "/api/v1", "strip_prefix": "/api/"}),
         ("from a path", {"path": "/api/{id}", "strip_prefix": "/api"}),
-        ("in other letters", {"prefix": "/API/v1", "strip_prefix": "/api", "case_sensitive": False}),
+        (
+            "in other letters",
+            {"prefix": "/API/v1", "strip_prefix": "/api", "case_sensitive": False},
+        ),
         ("a rewrite", {"prefix": "/", "rewrite": "/v1{path}"}),
         ("a rewrite with a name", {"path": "/a/{id}", "rewrite": "/b/{id}"}),
         ("a rewrite with a query", {"path": "/a/{id}", "rewrite": "/b?id={id}&path={path}&x=.."}),
@@ -53,53 +71,121 @@ def test_good_routes(what: str, keys: dict[str, object]) -> None:
     ("what", "keys", "said"),
     [
         ("neither path nor prefix", {}, "error: route: has neither path nor prefix"),
-        ("both", {"path": "/a", "prefix": "/b"}, "error: route.prefix: stands beside path; a route has one of them"),
+        (
+            "both",
+            {"path": "/a", "prefix": "/b"},
+            "error: route.prefix: stands beside path; a route has one of them",
+        ),
         ("no slash", {"prefix": "api"}, "error: route.prefix: must start with '/', not 'api'"),
-        ("a query", {"path": "/a?b"}, "error: route.path: '/a?b' holds a query or a fragment, which are no part of a path"),
+        (
+            "a query",
+            {"path": "/a?b"},
+            "error: route.path: '/a?b' holds a query or a fragment, which are no part of a path",
+        ),
         (
             "a fragment",
             {"prefix": "/a#b"},
             "error: route.prefix: '/a#b' holds a query or a fragment, which are no part of a path",
         ),
-        ("a bad escape", {"path": "/a%2"}, "error: route.path: '/a%2' holds a '%' that starts no valid escape"),
-        ("a NUL", {"path": "/a%00"}, "error: route.path: '/a%00' holds a '%' that starts no valid escape"),
+        (
+            "a bad escape",
+            {"path": "/a%2"},
+            "error: route.path: '/a%2' holds a '%' that starts no valid escape",
+        ),
+        (
+            "a NUL",
+            {"path": "/a%00"},
+            "error: route.path: '/a%00' holds a '%' that starts no valid escape",
+        ),
         ("dots", {"path": "/a/../b"}, f"error: route.path: '/a/../b'{DOTS}"),
         ("escaped dots", {"prefix": "/%2e"}, f"error: route.prefix: '/%2e'{DOTS}"),
         ("dots with a parameter", {"path": "/..;a"}, f"error: route.path: '/..;a'{DOTS}"),
         ("dots behind a backslash", {"path": "/a\\.."}, f"error: route.path: '/a\\\\..'{DOTS}"),
-        ("a template in a prefix", {"prefix": "/a/{id}"}, "error: route.prefix: is literal; templates are for path"),
-        ("a brace in a prefix", {"prefix": "/a{"}, "error: route.prefix: holds a brace; a path sends those percent-encoded"),
+        (
+            "a template in a prefix",
+            {"prefix": "/a/{id}"},
+            "error: route.prefix: is literal; templates are for path",
+        ),
+        (
+            "a brace in a prefix",
+            {"prefix": "/a{"},
+            "error: route.prefix: holds a brace; a path sends those percent-encoded",
+        ),
         (
             "half a segment",
             {"path": "/a-{id}"},
             "error: route.path: 'a-{id}' is no template: a name in braces has a segment to itself",
         ),
-        ("no name", {"path": "/{}"}, "error: route.path: '{}' is no template: a name in braces has a segment to itself"),
-        ("a bad name", {"path": "/{1}"}, "error: route.path: '{1}' is no template: a name in braces has a segment to itself"),
+        (
+            "no name",
+            {"path": "/{}"},
+            "error: route.path: '{}' is no template: a name in braces has a segment to itself",
+        ),
+        (
+            "a bad name",
+            {"path": "/{1}"},
+            "error: route.path: '{1}' is no template: a name in braces has a segment to itself",
+        ),
         ("a name twice", {"path": "/{a}/{a}"}, "error: route.path: a template's names must differ"),
         (
             "a method in small letters",
             {"prefix": "/", "methods": ("get",)},
-            "error: route.methods: 'get' is not a method; they are in capitals (RFC 9110 section 9.1)",
+            (
+                "error: route.methods: 'get' is not a method; they are in capitals (RFC 9110 "
+                "section "
+                "9.1)"
+            ),
         ),
         (
             "no method",
             {"prefix": "/", "methods": ("G T",)},
-            "error: route.methods: 'G T' is not a method; they are in capitals (RFC 9110 section 9.1)",
+            (
+                "error: route.methods: 'G T' is not a method; they are in capitals (RFC 9110 "
+                "section "
+                "9.1)"
+            ),
         ),
-        ("a method twice", {"prefix": "/", "methods": ("GET", "GET")}, "error: route.methods: 'GET' is listed twice"),
+        (
+            "a method twice",
+            {"prefix": "/", "methods": ("GET", "GET")},
+            "error: route.methods: 'GET' is listed twice",
+        ),
         (
             "CONNECT",
             {"prefix": "/", "methods": ("CONNECT",)},
             "error: route.methods: CONNECT is for proxies; a gateway has no use for it",
         ),
-        ("a slip", {"prefix": "/", "methods": ("GTE",)}, "warning: route.methods: 'GTE' is no method of HTTP's own"),
-        ("a host with a port", {"prefix": "/", "hosts": ("a.com:80",)}, "error: route.hosts: 'a.com:80' is not a host"),
-        ("a URL", {"prefix": "/", "hosts": ("http://a.com",)}, "error: route.hosts: 'http://a.com' is not a host"),
+        (
+            "a slip",
+            {"prefix": "/", "methods": ("GTE",)},
+            "warning: route.methods: 'GTE' is no method of HTTP's own",
+        ),
+        (
+            "a host with a port",
+            {"prefix": "/", "hosts": ("a.com:80",)},
+            "error: route.hosts: 'a.com:80' is not a host",
+        ),
+        (
+            "a URL",
+            {"prefix": "/", "hosts": ("http://a.com",)},
+            "error: route.hosts: 'http://a.com' is not a host",
+        ),
         ("every host", {"prefix": "/", "hosts": ("*",)}, "error: route.hosts: '*' is not a host"),
-        ("a star elsewhere", {"prefix": "/", "hosts": ("a.*.com",)}, "error: route.hosts: 'a.*.com' is not a host"),
-        ("no labels", {"prefix": "/", "hosts": ("a..com",)}, "error: route.hosts: 'a..com' is not a host"),
-        ("a host twice", {"prefix": "/", "hosts": ("a.com", "A.com")}, "error: route.hosts: 'a.com' is listed twice"),
+        (
+            "a star elsewhere",
+            {"prefix": "/", "hosts": ("a.*.com",)},
+            "error: route.hosts: 'a.*.com' is not a host",
+        ),
+        (
+            "no labels",
+            {"prefix": "/", "hosts": ("a..com",)},
+            "error: route.hosts: 'a..com' is not a host",
+        ),
+        (
+            "a host twice",
+            {"prefix": "/", "hosts": ("a.com", "A.com")},
+            "error: route.hosts: 'a.com' is listed twice",
+        ),
         (
             "another prefix to strip",
             {"prefix": "/api", "strip_prefix": "/v1"},
@@ -128,14 +214,22 @@ def test_good_routes(what: str, keys: dict[str, object]) -> None:
         (
             "a template to strip",
             {"path": "/{a}", "strip_prefix": "/{a}"},
-            "error: route.strip_prefix: '/{a}' is nothing to strip: it is literal and more than '/'",
+            (
+                "error: route.strip_prefix: '/{a}' is nothing to strip: it is literal and more "
+                "than "
+                "'/'"
+            ),
         ),
         (
             "a rewrite without a slash",
             {"prefix": "/", "rewrite": "v1"},
             "error: route.rewrite: must start with '/' or {path}, not 'v1'",
         ),
-        ("an unknown placeholder", {"path": "/{id}", "rewrite": "/{ide}"}, "error: route.rewrite: there is nothing called {ide}"),
+        (
+            "an unknown placeholder",
+            {"path": "/{id}", "rewrite": "/{ide}"},
+            "error: route.rewrite: there is nothing called {ide}",
+        ),
         (
             "half a placeholder",
             {"prefix": "/", "rewrite": "/{path"},
@@ -151,29 +245,68 @@ def test_good_routes(what: str, keys: dict[str, object]) -> None:
             {"prefix": "/", "rewrite": "/a#b"},
             "error: route.rewrite: holds a fragment, which is never sent",
         ),
-        ("dots in a rewrite", {"prefix": "/", "rewrite": "/a/.."}, f"error: route.rewrite: '/a/..'{DOTS}"),
-        ("dots behind a placeholder", {"prefix": "/", "rewrite": "{path}/.."}, f"error: route.rewrite: '/..'{DOTS}"),
+        (
+            "dots in a rewrite",
+            {"prefix": "/", "rewrite": "/a/.."},
+            f"error: route.rewrite: '/a/..'{DOTS}",
+        ),
+        (
+            "dots behind a placeholder",
+            {"prefix": "/", "rewrite": "{path}/.."},
+            f"error: route.rewrite: '/..'{DOTS}",
+        ),
         (
             "path twice",
             {"path": "/{path}", "rewrite": "/{path}"},
             "error: route.rewrite: {path} is both the whole path and one of its segments",
         ),
-        ("a star", {"path": "/files/*"}, "warning: route.path: '*' is no pattern, but a segment of just that text"),
-        ("a star in a segment", {"prefix": "/a*"}, "warning: route.prefix: 'a*' is no pattern, but a segment of just that text"),
-        ("a colon", {"path": "/a/:id"}, "warning: route.path: ':id' is no pattern, but a segment of just that text"),
-        ("angles", {"path": "/a/<int:id>/b"}, "warning: route.path: '<int:id>' is no pattern, but a segment of just that text"),
+        (
+            "a star",
+            {"path": "/files/*"},
+            "warning: route.path: '*' is no pattern, but a segment of just that text",
+        ),
+        (
+            "a star in a segment",
+            {"prefix": "/a*"},
+            "warning: route.prefix: 'a*' is no pattern, but a segment of just that text",
+        ),
+        (
+            "a colon",
+            {"path": "/a/:id"},
+            "warning: route.path: ':id' is no pattern, but a segment of just that text",
+        ),
+        (
+            "angles",
+            {"path": "/a/<int:id>/b"},
+            "warning: route.path: '<int:id>' is no pattern, but a segment of just that text",
+        ),
         (
             "Google's verbs",
             {"path": "/a/{name}:cancel"},
-            "error: route.path: '{name}:cancel' is no template: a name in braces has a segment to itself",
+            (
+                "error: route.path: '{name}:cancel' is no template: a name in braces has a segment "
+                "to itself"
+            ),
         ),
         (
             "a regular expression",
             {"path": "/a/{id:[0-9]+}"},
-            "error: route.path: '{id:[0-9]+}' is no template: a name in braces has a segment to itself",
+            (
+                "error: route.path: '{id:[0-9]+}' is no template: a name in braces has a segment "
+                "to "
+                "itself"
+            ),
         ),
-        ("no such upstream", {"prefix": "/", "upstream": "on"}, "error: route.upstream: no upstream is called 'on'"),
-        ("no target", {"prefix": "/", "upstream": ""}, "error: route: has neither upstream nor builtin"),
+        (
+            "no such upstream",
+            {"prefix": "/", "upstream": "on"},
+            "error: route.upstream: no upstream is called 'on'",
+        ),
+        (
+            "no target",
+            {"prefix": "/", "upstream": ""},
+            "error: route: has neither upstream nor builtin",
+        ),
         (
             "two targets",
             {"prefix": "/", "builtin": "health"},
@@ -198,14 +331,18 @@ def test_what_is_wrong_with_a_route(what: str, keys: dict[str, object], said: st
 def test_nothing_more_is_said_of_what_did_not_load() -> None:
     document = Document(Path("/x.toml"), Problems())
     bad = frozenset(("path", "upstream", "methods", "hosts"))
-    placed = Placed(document, ("route", 0), RouteConfig(methods=("get",), hosts=("*",), rewrite="/{id}"), bad)
+    placed = Placed(
+        document, ("route", 0), RouteConfig(methods=("get",), hosts=("*",), rewrite="/{id}"), bad
+    )
     check_route(placed, (), UNLESS_SAID)
     assert document.problems.all() == ()
 
 
 def test_upstreams_that_are_not_known_are_not_missed() -> None:
     document = Document(Path("/x.toml"), Problems())
-    check_route(Placed(document, ("route", 0), RouteConfig(prefix="/", upstream="two")), None, UNLESS_SAID)
+    check_route(
+        Placed(document, ("route", 0), RouteConfig(prefix="/", upstream="two")), None, UNLESS_SAID
+    )
     assert document.problems.all() == ()
 
 
@@ -221,13 +358,17 @@ def test_upstreams_that_are_not_known_are_not_missed() -> None:
 )
 def test_hints_for_patterns_of_others(keys: dict[str, str], hint: str) -> None:
     document = Document(Path("/x.toml"), Problems())
-    check_route(Placed(document, ("route", 0), RouteConfig(upstream="one", **keys)), ("one",), UNLESS_SAID)
+    check_route(
+        Placed(document, ("route", 0), RouteConfig(upstream="one", **keys)), ("one",), UNLESS_SAID
+    )
     assert [problem.hint for problem in document.problems.all()] == [hint]
 
 
 def test_hosts_become_lower_case() -> None:
     document = Document(Path("/x.toml"), Problems())
-    placed = Placed(document, ("route", 0), RouteConfig(prefix="/", upstream="one", hosts=("*.Example.COM",)))
+    placed = Placed(
+        document, ("route", 0), RouteConfig(prefix="/", upstream="one", hosts=("*.Example.COM",))
+    )
     assert check_route(placed, ("one",), UNLESS_SAID).hosts == ("*.example.com",)
 
 
@@ -235,10 +376,22 @@ def test_hosts_become_lower_case() -> None:
     ("what", "routes", "said"),
     [
         ("the same twice", ["prefix = '/a'", "prefix = '/a'"], ["/a#2: '/a' (line 2)"]),
-        ("three times", ["prefix = '/a'", "prefix = '/a'", "prefix = '/a'"], ["/a#2: '/a' (line 2)", "/a#3: '/a' (line 2)"]),
-        ("the same in another spelling", ["prefix = '/A'", "prefix = '/%41'"], ["/%41: '/A' (line 2)"]),
+        (
+            "three times",
+            ["prefix = '/a'", "prefix = '/a'", "prefix = '/a'"],
+            ["/a#2: '/a' (line 2)", "/a#3: '/a' (line 2)"],
+        ),
+        (
+            "the same in another spelling",
+            ["prefix = '/A'", "prefix = '/%41'"],
+            ["/%41: '/A' (line 2)"],
+        ),
         ("a path is not a prefix", ["prefix = '/a'", "path = '/a'"], []),
-        ("other methods", ["prefix = '/a'\nmethods = ['GET']", "prefix = '/a'\nmethods = ['POST']"], []),
+        (
+            "other methods",
+            ["prefix = '/a'\nmethods = ['GET']", "prefix = '/a'\nmethods = ['POST']"],
+            [],
+        ),
         ("methods and none", ["prefix = '/a'", "prefix = '/a'\nmethods = ['GET']"], []),
         (
             "the same methods",
@@ -257,7 +410,11 @@ def test_hosts_become_lower_case() -> None:
         ),
         (
             "two that cover a third",
-            ["prefix = '/a'\nmethods = ['GET']", "prefix = '/a'\nmethods = ['POST', 'GET']", "prefix = '/a'\nmethods = ['POST']"],
+            [
+                "prefix = '/a'\nmethods = ['GET']",
+                "prefix = '/a'\nmethods = ['POST', 'GET']",
+                "prefix = '/a'\nmethods = ['POST']",
+            ],
             ["/a#3: '/a#2' (line 6)"],
         ),
         (
@@ -265,13 +422,32 @@ def test_hosts_become_lower_case() -> None:
             ["prefix = '/a'\nmethods = ['GET', 'HEAD']", "prefix = '/a'\nmethods = ['GET']"],
             ["/a#2: '/a' (line 2)"],
         ),
-        ("hosts", ["prefix = '/a'\nhosts = ['a', 'b']", "prefix = '/a'\nhosts = ['B']"], ["/a#2: '/a' (line 2)"]),
+        (
+            "hosts",
+            ["prefix = '/a'\nhosts = ['a', 'b']", "prefix = '/a'\nhosts = ['B']"],
+            ["/a#2: '/a' (line 2)"],
+        ),
         ("more hosts", ["prefix = '/a'\nhosts = ['b']", "prefix = '/a'\nhosts = ['a', 'b']"], []),
         ("a host and none", ["prefix = '/a'", "prefix = '/a'\nhosts = ['a']"], []),
         ("a wildcard", ["prefix = '/a'\nhosts = ['*.a']", "prefix = '/a'\nhosts = ['b.a']"], []),
-        ("headers", ["prefix = '/a'\nheaders = { X = '1' }", "prefix = '/a'\nheaders = { x = '1' }"], ["/a#2: '/a' (line 2)"]),
-        ("more headers", ["prefix = '/a'\nheaders = { X = '1' }", "prefix = '/a'\nheaders = { X = '1', Y = '1' }"], []),
-        ("templates with other names", ["path = '/{a}/b'", "path = '/{c}/b'"], ["/{c}/b: '/{a}/b' (line 2)"]),
+        (
+            "headers",
+            ["prefix = '/a'\nheaders = { X = '1' }", "prefix = '/a'\nheaders = { x = '1' }"],
+            ["/a#2: '/a' (line 2)"],
+        ),
+        (
+            "more headers",
+            [
+                "prefix = '/a'\nheaders = { X = '1' }",
+                "prefix = '/a'\nheaders = { X = '1', Y = '1' }",
+            ],
+            [],
+        ),
+        (
+            "templates with other names",
+            ["path = '/{a}/b'", "path = '/{c}/b'"],
+            ["/{c}/b: '/{a}/b' (line 2)"],
+        ),
         ("templates elsewhere", ["path = '/{a}/b'", "path = '/b/{a}'"], []),
         ("letters", ["path = '/a'", "path = '/A'"], []),
         (
@@ -279,16 +455,29 @@ def test_hosts_become_lower_case() -> None:
             ["path = '/a'\ncase_sensitive = false", "path = '/A'\ncase_sensitive = false"],
             ["/A: '/a' (line 2)"],
         ),
-        ("a slash", ["path = '/a'\ntrailing_slash = 'ignore'", "path = '/a/'\ntrailing_slash = 'ignore'"], []),
+        (
+            "a slash",
+            ["path = '/a'\ntrailing_slash = 'ignore'", "path = '/a/'\ntrailing_slash = 'ignore'"],
+            [],
+        ),
         (
             "a prefix's slash that does not matter",
-            ["prefix = '/a'\ntrailing_slash = 'ignore'", "prefix = '/a/'\ntrailing_slash = 'ignore'"],
+            [
+                "prefix = '/a'\ntrailing_slash = 'ignore'",
+                "prefix = '/a/'\ntrailing_slash = 'ignore'",
+            ],
             ["/a/: '/a' (line 2)"],
         ),
-        ("a bad one covers nothing", ["prefix = '/a'\nmethods = ['GET', 5]", "prefix = '/a'\nmethods = ['GET']"], []),
+        (
+            "a bad one covers nothing",
+            ["prefix = '/a'\nmethods = ['GET', 5]", "prefix = '/a'\nmethods = ['GET']"],
+            [],
+        ),
     ],
 )
-def test_routes_that_are_never_reached(tree: Tree, what: str, routes: list[str], said: list[str]) -> None:
+def test_routes_that_are_never_reached(
+    tree: Tree, what: str, routes: list[str], said: list[str]
+) -> None:
     # Each route is four lines: its header, two for its match at most, and its target.
     tree.pipeline("name = 'x'\n", route="".join(padded(route) for route in routes))
     found = [problem for problem in tree.problems() if "never reached" in problem.message]
@@ -296,11 +485,14 @@ def test_routes_that_are_never_reached(tree: Tree, what: str, routes: list[str],
     assert all(problem.line in starts and problem.hint for problem in found)
     names = [route.split("'")[1] for route in routes]
     unique = [
-        name if name not in names[:index] else f"{name}#{names[: index + 1].count(name)}" for index, name in enumerate(names)
+        name if name not in names[:index] else f"{name}#{names[: index + 1].count(name)}"
+        for index, name in enumerate(names)
     ]
     cut = [
         f"{unique[(problem.line - 2) // 4]}: "
-        + problem.message.removeprefix("route: is never reached: the route ").removesuffix(" takes everything it matches")
+        + problem.message.removeprefix("route: is never reached: the route ").removesuffix(
+            " takes everything it matches"
+        )
         for problem in found
     ]
     assert cut == said, what
@@ -312,7 +504,9 @@ def padded(route: str) -> str:
 
 def test_routes_without_a_match_cover_nothing(tree: Tree) -> None:
     tree.pipeline("name = 'x'", route="\n[[route]]\nupstream = 'one'\n[[route]]\nupstream = 'one'")
-    assert [problem.message for problem in tree.problems()] == ["route: has neither path nor prefix"] * 2
+    assert [problem.message for problem in tree.problems()] == [
+        "route: has neither path nor prefix"
+    ] * 2
 
 
 def test_a_route_that_one_of_another_file_takes(tree: Tree) -> None:
@@ -337,12 +531,27 @@ def test_names(tree: Tree) -> None:
             ]
         )
     ]
-    assert [route.name for route in name_routes(placed)] == ["/a", "/a#3", "/a#2", "/a#4", "x", "/{id}"]
+    assert [route.name for route in name_routes(placed)] == [
+        "/a",
+        "/a#3",
+        "/a#2",
+        "/a#4",
+        "x",
+        "/{id}",
+    ]
 
 
 def test_names_given_twice(tree: Tree) -> None:
-    tree.pipeline("name = 'a'", "a", route="\n[[route]]\nname = 'x'\nprefix = '/a'\nupstream = 'one'")
-    tree.pipeline("name = 'b'", "b", route="\n[[route]]\nname = 'x'\nprefix = '/b'\nupstream = 'one'")
+    tree.pipeline(
+        "name = 'a'", "a", route="\n[[route]]\nname = 'x'\nprefix = '/a'\nupstream = 'one'"
+    )
+    tree.pipeline(
+        "name = 'b'", "b", route="\n[[route]]\nname = 'x'\nprefix = '/b'\nupstream = 'one'"
+    )
     problem = tree.only()
-    assert (problem.file.name, problem.line, problem.message) == ("b.toml", 3, "route.name: 'x' is the name of another route")
+    assert (problem.file.name, problem.line, problem.message) == (
+        "b.toml",
+        3,
+        "route.name: 'x' is the name of another route",
+    )
     assert problem.hint.endswith("a.toml:3")

@@ -10,7 +10,11 @@ from tests.unit.config.tree import ROUTE, TABLES, AuthConfig, LimitConfig, Trans
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [("auth", "auth"), ("rate_limit.ip", "rate_limit"), ("company.edge:build", "company.edge:build")],
+    [
+        ("auth", "auth"),
+        ("rate_limit.ip", "rate_limit"),
+        ("company.edge:build", "company.edge:build"),
+    ],
 )
 def test_kind_of(name: str, kind: str) -> None:
     assert kind_of(name) == kind
@@ -157,7 +161,12 @@ def test_a_middleware_without_a_schema_gets_its_table_in_ordinary_values(tree: T
         (
             "an instance called like a key",
             'request = ["rate_limit.classes"]',
-            ["1: error: 'rate_limit.classes': 'classes' is a key of [rate_limit] and cannot name an instance"],
+            [
+                (
+                    "1: error: 'rate_limit.classes': 'classes' is a key of [rate_limit] and cannot "
+                    "name an instance"
+                )
+            ],
         ),
         (
             "a table that is in no list",
@@ -211,7 +220,8 @@ def test_a_middleware_without_a_schema_gets_its_table_in_ordinary_values(tree: T
         ),
         (
             "faults in tables",
-            "request = ['rate_limit.ip', 'company.edge:build']\n[rate_limit.ip]\nlimit = 0\nclasses.a = { tokens = 0 }\n"
+            "request = ['rate_limit.ip', 'company.edge:build']\n[rate_limit.ip]\nlimit = "
+            "0\nclasses.a = { tokens = 0 }\n"
             "['company.edge:build']\nscript = 'x'\nbufer = 1",
             [
                 "3: error: rate_limit.ip.limit: must be at least 1",
@@ -232,16 +242,27 @@ def test_what_is_wrong_with_middlewares(tree: Tree, what: str, text: str, said: 
         ("a slip in a list", 'request = ["rate_limt"]', "did you mean 'rate_limit'?"),
         ("an operator's own", 'request = ["company.edge:biuld"]', ""),
         ("one that is broken", 'request = ["company.broken:build"]', ""),
-        ("a name twice", 'request = ["cors", "cors"]\nerror = ["cors"]', "the same thing twice is an instance: 'NAME.second'"),
+        (
+            "a name twice",
+            'request = ["cors", "cors"]\nerror = ["cors"]',
+            "the same thing twice is an instance: 'NAME.second'",
+        ),
         ("a slip in a table", "name = 'x'\n[auht]", "did you mean 'auth'?"),
         ("an upstream", "name = 'x'\n[upstream.x]", "upstreams stand in a file without pipelines"),
         ("a slip in a key", "reqest = []", "did you mean 'request'?"),
         (
             "a slip in an operator's own",
-            "request = ['company.edge:build']\n['company.edge:build']\nscript = ''\n['company.egde:build']\n",
+            (
+                "request = ['company.edge:build']\n['company.edge:build']\nscript = "
+                "''\n['company.egde:build']\n"
+            ),
             "did you mean 'company.edge:build'?",
         ),
-        ("a table in no list", "name = 'x'\n[cors]", "put 'cors' into request, response or error, or remove the table"),
+        (
+            "a table in no list",
+            "name = 'x'\n[cors]",
+            "put 'cors' into request, response or error, or remove the table",
+        ),
     ],
 )
 def test_hints(tree: Tree, what: str, text: str, hint: str) -> None:
@@ -252,7 +273,10 @@ def test_hints(tree: Tree, what: str, text: str, hint: str) -> None:
 def test_secrets_come_from_files_relative_to_their_toml(tree: Tree) -> None:
     tree.write("pipelines/a.txt", " from the file\n")
     tree.write("pipelines/b.txt", "of the route")
-    tree.pipeline("request = ['auth']\nauth.secret = { file = 'a.txt' }", route=ROUTE + "auth.secret = { file = 'b.txt' }")
+    tree.pipeline(
+        "request = ['auth']\nauth.secret = { file = 'a.txt' }",
+        route=ROUTE + "auth.secret = { file = 'b.txt' }",
+    )
     config = tree.compile()
     assert config.pipelines[0].settings["auth"].secret == "from the file"
     assert config.pipelines[0].routes[0].settings["auth"].secret == "of the route"
@@ -269,5 +293,7 @@ def test_a_secret_file_that_is_not_there(tree: Tree) -> None:
 
 
 def test_what_routes_override_is_not_in_any_repr(tree: Tree) -> None:
-    tree.pipeline("request = ['auth']\nauth.secret = 'hunter1'", route=ROUTE + "auth.secret = 'hunter2'")
+    tree.pipeline(
+        "request = ['auth']\nauth.secret = 'hunter1'", route=ROUTE + "auth.secret = 'hunter2'"
+    )
     assert "hunter" not in repr(tree.compile())

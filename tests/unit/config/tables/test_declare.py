@@ -78,14 +78,22 @@ def test_a_table_loads_as_the_dataclass() -> None:
         "on": True,
     }
     config = load(Outer, data).value
-    assert config == Outer(Inner(1), more=(Inner(2, "b"),), by_name={"x": Inner(3)}, on=True, class_="strict")
+    assert config == Outer(
+        Inner(1), more=(Inner(2, "b"),), by_name={"x": Inner(3)}, on=True, class_="strict"
+    )
     assert (config.even, config.words, config.maybe, config.note) == (2, ("a",), None, "not a key")
     with pytest.raises(FrozenInstanceError):
         config.on = False
 
 
 def test_every_fault_is_reported() -> None:
-    data = {"more": [{"port": 0}, {"port": 1, "hots": "x"}], "even": 3, "on": "yes", "note": "x", "class_": "x"}
+    data = {
+        "more": [{"port": 0}, {"port": 1, "hots": "x"}],
+        "even": 3,
+        "on": "yes",
+        "note": "x",
+        "class_": "x",
+    }
     assert {(fault.path, fault.message) for fault in load(Outer, data).faults} == {
         (("inner",), "is missing"),
         (("more", 0, "port"), "must be from 1 to 9"),
@@ -98,14 +106,17 @@ def test_every_fault_is_reported() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "message"), [(11, "must be from 0 to 10"), (3, "must be even"), ("2", "must be a whole number, not '2'")]
+    ("value", "message"),
+    [(11, "must be from 0 to 10"), (3, "must be even"), ("2", "must be a whole number, not '2'")],
 )
 def test_a_check_judges_what_the_field_accepted(value: Any, message: str) -> None:
     assert load(Outer, {"inner": {"port": 1}, "even": value}).faults == (Fault(("even",), message),)
 
 
 def test_the_whole_table_is_checked_when_its_keys_are_valid() -> None:
-    assert load(Outer, {"inner": {"port": 1}, "on": True, "words": []}).faults == (Fault(("on",), "needs words"),)
+    assert load(Outer, {"inner": {"port": 1}, "on": True, "words": []}).faults == (
+        Fault(("on",), "needs words"),
+    )
     assert [fault.path for fault in load(Outer, {"on": True, "words": []}).faults] == [("inner",)]
 
 
@@ -136,7 +147,10 @@ def test_both_kinds_of_tables_mix() -> None:
         inner = SubTable(Inner)
         several = Items(SubTable(Inner))
 
-    assert load(Old, {"inner": {"port": 1}, "several": [{"port": 2}]}).value == {"inner": Inner(1), "several": (Inner(2),)}
+    assert load(Old, {"inner": {"port": 1}, "several": [{"port": 2}]}).value == {
+        "inner": Inner(1),
+        "several": (Inner(2),),
+    }
     assert schema_of(Old) is Old
     assert SubTable(Old).schema.load({"inner": {"port": 1}}) == {"inner": Inner(1)}
 

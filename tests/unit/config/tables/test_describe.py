@@ -8,7 +8,19 @@ import pytest
 from marshmallow import INCLUDE, fields, validate
 
 from gateway.config.tables.describe import json_schemas, table_schema
-from gateway.config.tables.schema import Boolean, Choice, Duration, Items, Map, Secret, Size, SubTable, Table, Text, Whole
+from gateway.config.tables.schema import (
+    Boolean,
+    Choice,
+    Duration,
+    Items,
+    Map,
+    Secret,
+    Size,
+    SubTable,
+    Table,
+    Text,
+    Whole,
+)
 from gateway.config.tables.server import AdminConfig, ListenConfig
 from tests.unit.config.tree import NAMES, Tree, schema_for
 
@@ -99,7 +111,9 @@ PIPELINE = """
 """
 
 
-@pytest.mark.parametrize(("name", "text"), [("gateway", GATEWAY), ("upstreams", UPSTREAMS), ("pipeline", PIPELINE)])
+@pytest.mark.parametrize(
+    ("name", "text"), [("gateway", GATEWAY), ("upstreams", UPSTREAMS), ("pipeline", PIPELINE)]
+)
 def test_the_contract_s_files_validate(name: str, text: str) -> None:
     text = (
         text.replace("    rate_limit.ip = false\n", "")
@@ -141,7 +155,12 @@ def test_every_schema_is_one(name: str) -> None:
         ("no choice", "gateway", "errors.format = 'xml'", "errors/format"),
         ("nothing", "gateway", "listen.host = ''", "listen/host"),
         ("no table", "upstreams", "upstream.a = 5", "upstream/a"),
-        ("an endpoint without a url", "upstreams", "upstream.a.endpoints = [{ weight = 1 }]", "upstream/a/endpoints/0"),
+        (
+            "an endpoint without a url",
+            "upstreams",
+            "upstream.a.endpoints = [{ weight = 1 }]",
+            "upstream/a/endpoints/0",
+        ),
         ("what is no upstream", "upstreams", "[cors]", ""),
         ("an unknown middleware", "pipeline", "request = ['auht']", "request/0"),
         ("an instance of none", "pipeline", "request = ['auht.x']", "request/0"),
@@ -150,11 +169,31 @@ def test_every_schema_is_one(name: str) -> None:
         ("an unknown key of a middleware", "pipeline", "rate_limit.limt = 5", "rate_limit/limt"),
         ("an unknown key of an instance", "pipeline", "rate_limit.ip.limt = 5", "rate_limit/ip"),
         ("a missing key of an instance", "pipeline", "transform.x = { buffer = 5 }", "transform/x"),
-        ("a missing key in a map", "pipeline", "rate_limit.ip.classes.a = { refill = 5 }", "rate_limit/ip/classes/a"),
-        ("a route with two matches", "pipeline", "route = [{ path = '/', prefix = '/', upstream = 'a' }]", "route/0"),
+        (
+            "a missing key in a map",
+            "pipeline",
+            "rate_limit.ip.classes.a = { refill = 5 }",
+            "rate_limit/ip/classes/a",
+        ),
+        (
+            "a route with two matches",
+            "pipeline",
+            "route = [{ path = '/', prefix = '/', upstream = 'a' }]",
+            "route/0",
+        ),
         ("a route without a target", "pipeline", "route = [{ path = '/' }]", "route/0"),
-        ("an unknown key of a route", "pipeline", "route = [{ path = '/', upstream = 'a', timout = 1 }]", "route/0"),
-        ("an override that is true", "pipeline", "route = [{ path = '/', upstream = 'a', auth = true }]", "route/0/auth"),
+        (
+            "an unknown key of a route",
+            "pipeline",
+            "route = [{ path = '/', upstream = 'a', timout = 1 }]",
+            "route/0",
+        ),
+        (
+            "an override that is true",
+            "pipeline",
+            "route = [{ path = '/', upstream = 'a', auth = true }]",
+            "route/0/auth",
+        ),
         (
             "an override of an unknown key",
             "pipeline",
@@ -177,15 +216,27 @@ def test_broken_files_do_not(what: str, name: str, text: str, path: str) -> None
         ("a number of seconds", "gateway", "server.idle_timeout = 1.5"),
         ("a number of bytes", "gateway", "server.max_body = 5"),
         ("a secret of a file", "gateway", "admin.token = { file = 'x' }"),
-        ("a pipeline's table without what its instances have", "pipeline", "transform.x = { script = 'a' }"),
+        (
+            "a pipeline's table without what its instances have",
+            "pipeline",
+            "transform.x = { script = 'a' }",
+        ),
         ("a quoted instance", "pipeline", "['transform.x']\nscript = 'a'"),
         (
             "an override without what the pipeline has",
             "pipeline",
             "route = [{ path = '/', upstream = 'a', transform.buffer = 1 }]",
         ),
-        ("an instance left out", "pipeline", "route = [{ path = '/', upstream = 'a', rate_limit.ip = false }]"),
-        ("a quoted instance left out", "pipeline", "route = [{ path = '/', upstream = 'a', 'rate_limit.ip' = false }]"),
+        (
+            "an instance left out",
+            "pipeline",
+            "route = [{ path = '/', upstream = 'a', rate_limit.ip = false }]",
+        ),
+        (
+            "a quoted instance left out",
+            "pipeline",
+            "route = [{ path = '/', upstream = 'a', 'rate_limit.ip' = false }]",
+        ),
         ("any keys where there is no schema", "pipeline", "cors.x.y = 5"),
         ("an operator's own with any keys", "pipeline", "['a.b:c']\nx = 5"),
     ],
@@ -202,8 +253,14 @@ def test_middlewares_that_cannot_be_loaded_are_left_out() -> None:
 def test_tables_are_described_and_show_their_defaults() -> None:
     listen = table_schema(ListenConfig)
     assert listen["description"] == "The data plane's listener."
-    assert listen["properties"]["backlog"]["description"] == "connections that may wait to be accepted"
-    assert [listen["properties"][key]["default"] for key in ("host", "port", "backlog")] == ["127.0.0.1", 8080, 1024]
+    assert (
+        listen["properties"]["backlog"]["description"] == "connections that may wait to be accepted"
+    )
+    assert [listen["properties"][key]["default"] for key in ("host", "port", "backlog")] == [
+        "127.0.0.1",
+        8080,
+        1024,
+    ]
     assert "default" not in table_schema(AdminConfig)["properties"]["token"]
     # A dataclass without a docstring gets its signature for one.
     assert "description" not in SCHEMAS["pipeline"]["$defs"]["auth"]
@@ -228,7 +285,9 @@ class EveryTable(Table):
     numbers = Items(Whole(least=1), validate=validate.Length(min=1, max=3))
     pair = Items(Whole(), validate=validate.Length(equal=2))
     renamed = Text(data_key="class", required=True)
-    share = fields.Float(validate=validate.Range(min=0, max=1, min_inclusive=False, max_inclusive=False))
+    share = fields.Float(
+        validate=validate.Range(min=0, max=1, min_inclusive=False, max_inclusive=False)
+    )
     length = Text(empty=True, validate=validate.Length(max=5))
     odd = Text(validate=lambda value: None)
     free = Map()
@@ -279,8 +338,25 @@ FROM_ENVIRONMENT = {"$ref": "#/$defs/from_environment"}
             },
         ),
         ("class", TEXT),
-        ("share", {"anyOf": [{"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}, FROM_ENVIRONMENT]}),
-        ("length", {"anyOf": [{"type": "string", "maxLength": 5}, FROM_ENVIRONMENT, {"$ref": "#/$defs/from_file"}]}),
+        (
+            "share",
+            {
+                "anyOf": [
+                    {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
+                    FROM_ENVIRONMENT,
+                ]
+            },
+        ),
+        (
+            "length",
+            {
+                "anyOf": [
+                    {"type": "string", "maxLength": 5},
+                    FROM_ENVIRONMENT,
+                    {"$ref": "#/$defs/from_file"},
+                ]
+            },
+        ),
         ("odd", TEXT),
         ("free", {"type": "object"}),
         (
@@ -312,7 +388,11 @@ FROM_ENVIRONMENT = {"$ref": "#/$defs/from_environment"}
         ),
         (
             "size",
-            {"type": ["string", "integer"], "pattern": r"^\d+(\.\d+)?(B|kB|KB|MB|GB|KiB|MiB|GiB)$|\$\{", "minimum": 0},
+            {
+                "type": ["string", "integer"],
+                "pattern": r"^\d+(\.\d+)?(B|kB|KB|MB|GB|KiB|MiB|GiB)$|\$\{",
+                "minimum": 0,
+            },
         ),
         ("secret", TEXT),
     ],

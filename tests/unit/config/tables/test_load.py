@@ -80,11 +80,21 @@ def test_a_good_table_is_its_config() -> None:
 @pytest.mark.parametrize(
     ("what", "data", "faults"),
     [
-        ("an unknown key", {"txt": 1}, [Fault(("txt",), "is not a known key", "did you mean 'text'?")]),
+        (
+            "an unknown key",
+            {"txt": 1},
+            [Fault(("txt",), "is not a known key", "did you mean 'text'?")],
+        ),
         (
             "an unknown key like one that is there",
             {"text": "a", "texts_": 1},
-            [Fault(("texts_",), "is not a known key", "known: class, item, items, listed, named, numbers, odd, secret")],
+            [
+                Fault(
+                    ("texts_",),
+                    "is not a known key",
+                    "known: class, item, items, listed, named, numbers, odd, secret",
+                )
+            ],
         ),
         (
             "an unknown key in a table",
@@ -94,13 +104,21 @@ def test_a_good_table_is_its_config() -> None:
         ("a wrong type", {"text": 5}, [Fault(("text",), "must be a string, not 5")]),
         ("no table", {"item": 5}, [Fault(("item",), "must be a table, not 5")]),
         ("a missing key", {"item": {}}, [Fault(("item", "value"), "is missing", missing=True)]),
-        ("in an array of tables", {"items": [{"value": 1}, {"value": 0}]}, [Fault(("items", 1, "value"), "must be at least 1")]),
+        (
+            "in an array of tables",
+            {"items": [{"value": 1}, {"value": 0}]},
+            [Fault(("items", 1, "value"), "must be at least 1")],
+        ),
         (
             "an unknown key there",
             {"items": [{"value": 1, "k": 1}]},
             [Fault(("items", 0, "k"), "is not a known key", "known: key")],
         ),
-        ("in a list of tables", {"listed": [{"value": 1}, {"value": 0}]}, [Fault(("listed", 1, "value"), "must be at least 1")]),
+        (
+            "in a list of tables",
+            {"listed": [{"value": 1}, {"value": 0}]},
+            [Fault(("listed", 1, "value"), "must be at least 1")],
+        ),
         (
             "in a map called like marshmallow's own",
             {"named": {"value": {"value": 0}}},
@@ -110,26 +128,46 @@ def test_a_good_table_is_its_config() -> None:
         (
             "key and value of a map",
             {"named": {"": {"value": 1, "key": ""}}},
-            [Fault(("named", ""), "must not be empty"), Fault(("named", "", "key"), "must not be empty")],
+            [
+                Fault(("named", ""), "must not be empty"),
+                Fault(("named", "", "key"), "must not be empty"),
+            ],
         ),
         ("a map's value", {"named": {"a": 5}}, [Fault(("named", "a"), "must be a table, not 5")]),
         (
             "items",
             {"numbers": [1, "a", 2, "b"]},
-            [Fault(("numbers", 1), "must be a whole number, not 'a'"), Fault(("numbers", 3), "must be a whole number, not 'b'")],
+            [
+                Fault(("numbers", 1), "must be a whole number, not 'a'"),
+                Fault(("numbers", 3), "must be a whole number, not 'b'"),
+            ],
         ),
         ("by attribute", {"class": "field"}, [Fault(("class",), "is wrong")]),
         ("of the table", {"class": "table"}, [Fault((), "the table is wrong")]),
-        ("raised as a problem", {"class": "problem"}, [Fault(("class",), "is beyond words", "say another")]),
-        ("in a field's own way", {"odd": {"a": {"b": ["Is odd."]}}}, [Fault(("odd", "a", "b"), "is odd")]),
+        (
+            "raised as a problem",
+            {"class": "problem"},
+            [Fault(("class",), "is beyond words", "say another")],
+        ),
+        (
+            "in a field's own way",
+            {"odd": {"a": {"b": ["Is odd."]}}},
+            [Fault(("odd", "a", "b"), "is odd")],
+        ),
         ("one message", {"odd": "Is odd."}, [Fault(("odd",), "is odd")]),
-        ("by paths", {"text": "elsewhere"}, [Fault(("text", "deep"), "is odd"), Fault(("unheard",), "is of")]),
+        (
+            "by paths",
+            {"text": "elsewhere"},
+            [Fault(("text", "deep"), "is odd"), Fault(("unheard",), "is of")],
+        ),
     ],
 )
 def test_faults(what: str, data: dict[str, Any], faults: list[Fault]) -> None:
     loaded = load(OuterTable, data)
     assert loaded.value is None
-    assert sorted(loaded.faults, key=lambda fault: str(fault.path)) == sorted(faults, key=lambda fault: str(fault.path)), what
+    assert sorted(loaded.faults, key=lambda fault: str(fault.path)) == sorted(
+        faults, key=lambda fault: str(fault.path)
+    ), what
 
 
 def test_what_is_valid_is_there_all_the_same() -> None:

@@ -101,23 +101,55 @@ def test_values_that_load(field: fields.Field[Any], value: object, loaded: objec
             "30 s",
             """must be a duration such as "30s", "500ms" or "5m", or a number of seconds, not '30 s'""",
         ),
-        (schema.Size(), "1 MB", """must be a size such as "10MB" or "64KiB", or a number of bytes, not '1 MB'"""),
-        (schema.Size(), -1, """must be a size such as "10MB" or "64KiB", or a number of bytes, not -1"""),
+        (
+            schema.Size(),
+            "1 MB",
+            """must be a size such as "10MB" or "64KiB", or a number of bytes, not '1 MB'""",
+        ),
+        (
+            schema.Size(),
+            -1,
+            """must be a size such as "10MB" or "64KiB", or a number of bytes, not -1""",
+        ),
         (schema.Choice("a", "b"), "c", "must be one of a, b"),
         (schema.Items(schema.Text()), "a", "must be an array, not 'a'"),
         (schema.Map(), [], "must be a table, not an array"),
         (schema.SubTable(ListenConfig), 5, "must be a table, not 5"),
         (schema.SubTable(ListenConfig, many=True), {}, "must be an array of tables, not a table"),
-        (schema.HttpUrl(), "ftp://a", """must be a URL such as "http://127.0.0.1:3001", not 'ftp://a'"""),
+        (
+            schema.HttpUrl(),
+            "ftp://a",
+            """must be a URL such as "http://127.0.0.1:3001", not 'ftp://a'""",
+        ),
         (schema.HttpUrl(), "http://a:b", "is not a URL: 'http://a:b'"),
         (schema.HttpUrl(), "http://a..b", "'a..b' is no host's name"),
-        (schema.EndpointUrl(), "unix:app.sock", "must be an absolute path such as \"unix:/run/app.sock\", not 'unix:app.sock'"),
-        (schema.EndpointUrl(), "unix:/" + "x" * 107, "is longer than the 107 bytes that a socket's path may have"),
-        (schema.EndpointUrl(), "ftp://a", """must be a URL such as "http://127.0.0.1:3001", not 'ftp://a'"""),
-        (schema.HttpUrl(), env("ftp://u:p@a"), """must be a URL such as "http://127.0.0.1:3001", not '${X}'"""),
+        (
+            schema.EndpointUrl(),
+            "unix:app.sock",
+            "must be an absolute path such as \"unix:/run/app.sock\", not 'unix:app.sock'",
+        ),
+        (
+            schema.EndpointUrl(),
+            "unix:/" + "x" * 107,
+            "is longer than the 107 bytes that a socket's path may have",
+        ),
+        (
+            schema.EndpointUrl(),
+            "ftp://a",
+            """must be a URL such as "http://127.0.0.1:3001", not 'ftp://a'""",
+        ),
+        (
+            schema.HttpUrl(),
+            env("ftp://u:p@a"),
+            """must be a URL such as "http://127.0.0.1:3001", not '${X}'""",
+        ),
         (schema.HttpUrl(), "http://u@a", "must have no user, query or fragment"),
         (schema.Network(), "10.0.0.1/8", "is not a network: 10.0.0.1/8 has host bits set"),
-        (schema.Network(), env("home"), "is not a network: '${X}' does not appear to be an IPv4 or IPv6 network"),
+        (
+            schema.Network(),
+            env("home"),
+            "is not a network: '${X}' does not appear to be an IPv4 or IPv6 network",
+        ),
         (schema.FieldName(), "a b", "is not a header name: 'a b'"),
         (schema.FieldValue(), "a\nb", "is not a header value: 'a\\nb'"),
         (schema.Text(), list(range(99)), "must be a string, not an array"),
@@ -151,7 +183,12 @@ def test_a_secret_is_shown_by_nothing(tmp_path: Path, how: str) -> None:
     config = schema.schema_of(AdminConfig)().load({"token": values[how]})
     assert config.token == "hunter2"
     assert "hunter2" not in repr(config)
-    assert f"{schema.schema_of(GatewayConfig)().load({'admin': {'token': values[how]}})!r}".count("hunter2") == 0
+    assert (
+        f"{schema.schema_of(GatewayConfig)().load({'admin': {'token': values[how]}})!r}".count(
+            "hunter2"
+        )
+        == 0
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,12 +39,27 @@ def paths(value: Any, path: KeyPath = ()) -> Iterator[KeyPath]:
         ("an array", 'a = [1, "b", [2]]', ("a", 1), (1, 9)),
         ("an array in an array", "a = [1, [2, 3]]", ("a", 1, 1), (1, 13)),
         ("an array over lines with comments", "a = [ # ],\n  1,\n # 2\n  3, ]", ("a", 1), (4, 3)),
-        ("inline tables in an array", "a = [\n  { b = 1 },\n  { b = 2 },\n]", ("a", 1, "b"), (3, 5)),
+        (
+            "inline tables in an array",
+            "a = [\n  { b = 1 },\n  { b = 2 },\n]",
+            ("a", 1, "b"),
+            (3, 5),
+        ),
         ("an array of tables", "[[a]]\n[[a]]\nb = 1", ("a", 1), (2, 3)),
         ("an array of tables as a whole", "[[a]]\n[[a]]", ("a",), (1, 3)),
         ("a key in an array of tables", "[[a]]\n[[a]]\nb = 1", ("a", 1, "b"), (3, 1)),
-        ("a table in the last of an array", "[[a]]\n[[a]]\n[a.b]\nc = 1", ("a", 1, "b", "c"), (4, 1)),
-        ("arrays of tables in each other", "[[a]]\n[[a.b]]\n[[a]]\n[[a.b]]\n[[a.b]]\nc = 1", ("a", 1, "b", 1, "c"), (6, 1)),
+        (
+            "a table in the last of an array",
+            "[[a]]\n[[a]]\n[a.b]\nc = 1",
+            ("a", 1, "b", "c"),
+            (4, 1),
+        ),
+        (
+            "arrays of tables in each other",
+            "[[a]]\n[[a.b]]\n[[a]]\n[[a.b]]\n[[a.b]]\nc = 1",
+            ("a", 1, "b", 1, "c"),
+            (6, 1),
+        ),
         ("a quoted key", '"a b" = 1\n["c.d"]', ("c.d",), (2, 2)),
         ("a literal key", "'a\\b' = 1", ("a\\b",), (1, 1)),
         ("escapes in a key", '"a\\u0062\\t" = 1', ("ab\t",), (1, 1)),
@@ -81,7 +96,12 @@ def test_text_that_tomllib_refuses_is_not_for_this() -> None:
     ("what", "text", "place", "message"),
     [
         ("a missing value", "a = 1\nb = \n", (2, 5), "Invalid value"),
-        ("a key without a value", "a = 1\n  b\n", (2, 4), "Expected '=' after a key in a key/value pair"),
+        (
+            "a key without a value",
+            "a = 1\n  b\n",
+            (2, 4),
+            "Expected '=' after a key in a key/value pair",
+        ),
         ("the end", 'a = 1\nb = "x\n', (2, 7), "Illegal character '\\n'"),
         ("an array without an end", "a = [1,\n\n", (1, 8), "Invalid value at the end"),
         ("twice", "[a]\n[a]\n", (2, 3), "Cannot declare ('a',) twice"),
@@ -98,7 +118,10 @@ def test_syntax_errors(what: str, text: str, place: tuple[int, int], message: st
 def test_a_syntax_error_at_the_end_is_behind_the_last_sign() -> None:
     with pytest.raises(tomllib.TOMLDecodeError) as caught:
         tomllib.loads("a = 1\nb = '''x\n\n")
-    assert syntax_error(caught.value, "a = 1\nb = '''x\n\n") == ((2, 9), "Expected \"'''\" at the end")
+    assert syntax_error(caught.value, "a = 1\nb = '''x\n\n") == (
+        (2, 9),
+        "Expected \"'''\" at the end",
+    )
 
 
 def test_a_syntax_error_without_a_place_is_at_the_start() -> None:
@@ -117,9 +140,15 @@ SCALARS = (
     | st.dates()
     | st.datetimes()
 )
-VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3), max_leaves=8)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3),
+    max_leaves=8,
+)
 DOCUMENTS = st.dictionaries(
-    KEYS, VALUES | st.lists(st.dictionaries(KEYS, VALUES, max_size=2), min_size=1, max_size=3), max_size=5
+    KEYS,
+    VALUES | st.lists(st.dictionaries(KEYS, VALUES, max_size=2), min_size=1, max_size=3),
+    max_size=5,
 )
 
 
@@ -134,9 +163,15 @@ class Writer:
         return self.choose(["", " ", "\t", "  "])
 
     def key(self, key: str) -> str:
-        if key and all(letter in "abcdefgh0123456789_-" for letter in key) and self.choose([True, False]):
+        if (
+            key
+            and all(letter in "abcdefgh0123456789_-" for letter in key)
+            and self.choose([True, False])
+        ):
             return key
-        if not any(ord(letter) < 32 or letter in "'\x7f" for letter in key) and self.choose([True, False]):
+        if not any(ord(letter) < 32 or letter in "'\x7f" for letter in key) and self.choose(
+            [True, False]
+        ):
             return f"'{key}'"
         return self.basic(key)
 
@@ -162,9 +197,18 @@ class Writer:
         if isinstance(value, list):
             space = self.choose(["", " ", "\n", " # ] } '\n"])
             items = [f"{space}{self.value(item)}{self.gap()}" for item in value]
-            return "[" + ",".join(items) + ("," if items and self.choose([True, False]) else "") + space + "]"
+            return (
+                "["
+                + ",".join(items)
+                + ("," if items and self.choose([True, False]) else "")
+                + space
+                + "]"
+            )
         if isinstance(value, dict):
-            pairs = [f"{self.gap()}{self.key(key)}{self.gap()}={self.gap()}{self.value(item)}" for key, item in value.items()]
+            pairs = [
+                f"{self.gap()}{self.key(key)}{self.gap()}={self.gap()}{self.value(item)}"
+                for key, item in value.items()
+            ]
             return "{" + ",".join(pairs) + self.gap() + "}"
         if isinstance(value, int | float):
             return repr(value)
@@ -174,24 +218,36 @@ class Writer:
         """Plain values first, then what has headers of its own."""
         headed = {}
         for key, value in table.items():
-            tables = isinstance(value, list) and value and all(isinstance(item, dict) for item in value)
+            tables = (
+                isinstance(value, list) and value and all(isinstance(item, dict) for item in value)
+            )
             if (isinstance(value, dict) or tables) and self.choose([True, False]):
                 headed[key] = value
             elif isinstance(value, dict) and value and self.choose([True, False]):
                 for inner, item in value.items():
-                    self.lines.append(f"{self.key(key)}{self.gap()}.{self.gap()}{self.key(inner)} = {self.value(item)}")
+                    self.lines.append(
+                        f"{self.key(key)}{self.gap()}.{self.gap()}{self.key(inner)} = "
+                        f"{self.value(item)}"
+                    )
             else:
-                self.lines.append(f"{self.gap()}{self.key(key)}{self.gap()}={self.gap()}{self.value(value)} # = ' \" [")
+                self.lines.append(
+                    f"{self.gap()}{self.key(key)}{self.gap()}={self.gap()}{self.value(value)} # "
+                    f"= ' \" ["
+                )
         for key, value in headed.items():
             name = ".".join(f"{self.gap()}{self.key(part)}{self.gap()}" for part in (*path, key))
             for item in value if isinstance(value, list) else [value]:
-                self.lines.append(f"[[{name}]]" if isinstance(value, list) else f"{self.gap()}[{name}]")
+                self.lines.append(
+                    f"[[{name}]]" if isinstance(value, list) else f"{self.gap()}[{name}]"
+                )
                 self.table(item, (*path, key))
 
 
 @settings(max_examples=200, deadline=None)
 @given(document=DOCUMENTS, data=st.data(), line_end=st.sampled_from(["\n", "\r\n"]))
-def test_every_path_is_where_its_key_or_value_starts(document: dict[str, Any], data: st.DataObject, line_end: str) -> None:
+def test_every_path_is_where_its_key_or_value_starts(
+    document: dict[str, Any], data: st.DataObject, line_end: str
+) -> None:
     random = data.draw(st.randoms(use_true_random=False))
     writer = Writer(random.choice)
     writer.table(document, ())

@@ -16,13 +16,17 @@ def test_a_hint_and_a_warning_are_told() -> None:
     assert str(problem) == "/etc/gateway.toml:3:7: warning: is odd (hint: make it even)"
 
 
-def test_paths_below_the_working_directory_are_relative(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_paths_below_the_working_directory_are_relative(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert shown_path(tmp_path / "a" / "b.toml") == os.path.join("a", "b.toml")
     assert shown_path(tmp_path.parent / "b.toml") == str(tmp_path.parent / "b.toml")
 
 
-def test_paths_are_shown_whole_when_the_working_directory_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_paths_are_shown_whole_when_the_working_directory_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     gone = tmp_path / "gone"
     gone.mkdir()
     monkeypatch.chdir(gone)
@@ -32,7 +36,9 @@ def test_paths_are_shown_whole_when_the_working_directory_is_gone(tmp_path: Path
 
 def test_problems_are_sorted_and_counted_once() -> None:
     problems = Problems()
-    first, second, third = (Problem(Path(file), line, 1, "x") for file, line in (("/a", 2), ("/a", 10), ("/b", 1)))
+    first, second, third = (
+        Problem(Path(file), line, 1, "x") for file, line in (("/a", 2), ("/a", 10), ("/b", 1))
+    )
     warning = Problem(Path("/a"), 1, 1, "y", severity="warning")
     for problem in (third, second, first, second, warning):
         problems.add(problem)
@@ -42,7 +48,10 @@ def test_problems_are_sorted_and_counted_once() -> None:
 
 
 def test_the_exception_says_everything_and_tells_errors_apart() -> None:
-    error, warning = Problem(Path("/a"), 1, 1, "bad"), Problem(Path("/a"), 2, 1, "odd", severity="warning")
+    error, warning = (
+        Problem(Path("/a"), 1, 1, "bad"),
+        Problem(Path("/a"), 2, 1, "odd", severity="warning"),
+    )
     raised = ConfigErrors([error, warning])
     assert str(raised) == f"{error}\n{warning}"
     assert raised.problems == (error, warning)

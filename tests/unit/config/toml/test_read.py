@@ -20,12 +20,21 @@ def data_of(tree: Tree, text: str) -> dict[str, object]:
 
 def read_problems(tree: Tree) -> list[str]:
     found = read_tree(tree.root / "gateway.toml", tree.environ).problems.all()
-    return [f"{problem.file.name}:{problem.line}:{problem.column}: {problem.severity}: {problem.message}" for problem in found]
+    return [
+        (
+            f"{problem.file.name}:{problem.line}:{problem.column}: {problem.severity}: "
+            f"{problem.message}"
+        )
+        for problem in found
+    ]
 
 
 def included(tree: Tree) -> list[str]:
     found = read_tree(tree.root / "gateway.toml", tree.environ)
-    return [str(document.file.relative_to(tree.root)) for document in (*found.upstreams, *found.pipelines)]
+    return [
+        str(document.file.relative_to(tree.root))
+        for document in (*found.upstreams, *found.pipelines)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -44,14 +53,21 @@ def included(tree: Tree) -> list[str]:
         ("no braces", "$NONE $ $$", "$NONE $ $$"),
         ("a default with a variable", "${NONE:-${NAME}}", "edge"),
         ("a default with a default", "${NONE:-a${NEITHER:-b}c}d", "abcd"),
-        ("a default that is not needed, with a variable that is not there", "${NAME:-${NONE}}", "edge"),
+        (
+            "a default that is not needed, with a variable that is not there",
+            "${NAME:-${NONE}}",
+            "edge",
+        ),
         ("an escape in a default", "${NONE:-$${NAME}}", "${NAME}"),
         ("a value that looks like a variable", "${NESTED}", "${NAME}"),
     ],
 )
 def test_variables(tree: Tree, what: str, text: str, value: str) -> None:
     tree.environ = {"NAME": "edge", "PORT": "80", "EMPTY": "", "NESTED": "${NAME}"}
-    assert data_of(tree, f"a = '{text}'\nb = [{{ c = ['{text}'] }}]") == {"a": value, "b": [{"c": [value]}]}, what
+    assert data_of(tree, f"a = '{text}'\nb = [{{ c = ['{text}'] }}]") == {
+        "a": value,
+        "b": [{"c": [value]}],
+    }, what
     assert read_problems(tree) == []
 
 
@@ -96,7 +112,10 @@ def test_every_unset_variable_is_named_and_nothing_more_said_of_the_value(tree: 
 
 
 def test_a_table_with_one_key_called_file_can_be_read_by_who_wants_to(tree: Tree) -> None:
-    data = data_of(tree, "a = { file = 'x' }\nb = { file = 'x', more = 1 }\nc = { file = 1 }\nd = [{ file = 'x' }]")
+    data = data_of(
+        tree,
+        "a = { file = 'x' }\nb = { file = 'x', more = 1 }\nc = { file = 1 }\nd = [{ file = 'x' }]",
+    )
     kinds = [type(data[key]) for key in "abc"]
     assert kinds == [FileTable, dict, dict]
     assert isinstance(data["d"], list) and isinstance(data["d"][0], FileTable)
@@ -125,7 +144,10 @@ def test_includes_are_read_in_order_and_once(tree: Tree) -> None:
 
 def test_includes_may_be_absolute_and_below_any_directory(tree: Tree) -> None:
     tree.write("x/y/z/a.toml", "")
-    tree.write("gateway.toml", f'include = ["x/**/*.toml", "{tree.root}/upstreams.toml", "{tree.root}/up*.toml"]')
+    tree.write(
+        "gateway.toml",
+        f'include = ["x/**/*.toml", "{tree.root}/upstreams.toml", "{tree.root}/up*.toml"]',
+    )
     assert included(tree) == ["x/y/z/a.toml", "upstreams.toml"]
 
 
@@ -143,7 +165,9 @@ def test_files_are_told_apart_by_their_keys(tree: Tree) -> None:
         found = read_tree(tree.root / "gateway.toml", {})
         assert [document.file.name for document in found.pipelines] == ["x.toml"], key
     tree.write("pipelines/x.toml", "[upstream.x]")
-    assert [document.file.name for document in read_tree(tree.root / "gateway.toml", {}).upstreams] == [
+    assert [
+        document.file.name for document in read_tree(tree.root / "gateway.toml", {}).upstreams
+    ] == [
         "upstreams.toml",
         "x.toml",
     ]
@@ -152,9 +176,17 @@ def test_files_are_told_apart_by_their_keys(tree: Tree) -> None:
 @pytest.mark.parametrize(
     ("what", "include", "problem"),
     [
-        ("a file that is not there", "no.toml", "gateway.toml:2:3: error: the included file 'no.toml' does not exist"),
+        (
+            "a file that is not there",
+            "no.toml",
+            "gateway.toml:2:3: error: the included file 'no.toml' does not exist",
+        ),
         ("a directory", "d", "gateway.toml:2:3: error: the included file 'd' is not a file"),
-        ("a pattern that matches nothing", "no/*.toml", "gateway.toml:2:3: warning: 'no/*.toml' matches no file"),
+        (
+            "a pattern that matches nothing",
+            "no/*.toml",
+            "gateway.toml:2:3: warning: 'no/*.toml' matches no file",
+        ),
         ("what is no path", "a\\u0000/*", "gateway.toml:2:3: error: 'a\\x00/*' is no path"),
     ],
 )
@@ -182,23 +214,38 @@ def test_gateway_toml_that_is_not_there(tmp_path: Path) -> None:
     found = read_tree(tmp_path / "gateway.toml", {})
     assert found.gateway is None
     (problem,) = found.problems.all()
-    assert (problem.file, problem.message) == (tmp_path / "gateway.toml", "cannot be read: No such file or directory")
+    assert (problem.file, problem.message) == (
+        tmp_path / "gateway.toml",
+        "cannot be read: No such file or directory",
+    )
 
 
 @pytest.mark.parametrize(
     ("what", "raw", "problem"),
     [
         ("no TOML", b"[a]\nb = \n", "upstreams.toml:2:5: error: not TOML: invalid value"),
-        ("a table twice", b"[a]\n[a]\n", "upstreams.toml:2:3: error: not TOML: cannot declare ('a',) twice"),
+        (
+            "a table twice",
+            b"[a]\n[a]\n",
+            "upstreams.toml:2:3: error: not TOML: cannot declare ('a',) twice",
+        ),
         ("not UTF-8", b'a = 1\nb = "\xc3\xa9\xff"\n', "upstreams.toml:2:7: error: is not UTF-8"),
         ("not UTF-8 in the first line", b"a\xff = 1\n", "upstreams.toml:1:2: error: is not UTF-8"),
-        ("too deep", b"a = " + b"[" * 5000 + b"]" * 5000, "upstreams.toml:1:105: error: not TOML: nests too deeply"),
+        (
+            "too deep",
+            b"a = " + b"[" * 5000 + b"]" * 5000,
+            "upstreams.toml:1:105: error: not TOML: nests too deeply",
+        ),
         (
             "too deep in the end",
             b"a = '[[['\n# [[[\nb = [\n" + b"{c = [" * 2500 + b"]}" * 2500 + b"]",
             "upstreams.toml:4:300: error: not TOML: nests too deeply",
         ),
-        ("keys too deep", b"x = 1\n" + b"a." * 150 + b"a = 1", "upstreams.toml:2:201: error: nests more than 100 levels deep"),
+        (
+            "keys too deep",
+            b"x = 1\n" + b"a." * 150 + b"a = 1",
+            "upstreams.toml:2:201: error: nests more than 100 levels deep",
+        ),
     ],
 )
 def test_files_that_are_no_toml(tree: Tree, what: str, raw: bytes, problem: str) -> None:
@@ -230,7 +277,13 @@ def test_what_the_parser_reads_may_still_be_too_deep_for_places(tree: Tree) -> N
 def test_variables_without_braces(tree: Tree, what: str, text: str, warned: bool) -> None:
     tree.environ = {"NAME": "edge"}
     tree.write("gateway.toml", f"[listen]\n  host = '{text}'\n")
-    said = ["gateway.toml:2:3: warning: a name after '$' is no variable without braces: it stays as it is"]
+    said = [
+        (
+            "gateway.toml:2:3: warning: a name after '$' is no variable without braces: it stays "
+            "as "
+            "it is"
+        )
+    ]
     assert read_problems(tree) == (said if warned else []), what
 
 
@@ -241,8 +294,12 @@ def test_an_include_may_be_one_string_from_the_environment(tree: Tree) -> None:
     assert included(tree) == ["d/a.toml", "upstreams.toml"]
 
 
-@pytest.mark.parametrize(("include", "folder"), [("d/*.toml", "d"), ("*/e/*.toml", "d/e"), ("d/**/*.toml", "d/e")])
-def test_a_folder_that_cannot_be_listed(tree: Tree, monkeypatch: pytest.MonkeyPatch, include: str, folder: str) -> None:
+@pytest.mark.parametrize(
+    ("include", "folder"), [("d/*.toml", "d"), ("*/e/*.toml", "d/e"), ("d/**/*.toml", "d/e")]
+)
+def test_a_folder_that_cannot_be_listed(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch, include: str, folder: str
+) -> None:
     tree.write("d/e/a.toml", "")
     tree.write("gateway.toml", f'include = ["upstreams.toml", "{include}"]')
     scandir = os.scandir
@@ -254,14 +311,17 @@ def test_a_folder_that_cannot_be_listed(tree: Tree, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(os, "scandir", refuse)
     assert read_problems(tree)[0] == (
-        f"gateway.toml:1:30: error: '{include}': the folder {tree.root / folder} cannot be read: Permission denied"
+        f"gateway.toml:1:30: error: '{include}': the folder {tree.root / folder} cannot be read: "
+        f"Permission denied"
     )
 
 
 def test_a_link_to_nothing_is_not_passed_over(tree: Tree) -> None:
     tree.pipeline("", "a")
     (tree.root / "pipelines" / "b.toml").symlink_to("nowhere")
-    assert read_problems(tree) == ["gateway.toml:1:1: error: the included file 'pipelines/b.toml' does not exist"]
+    assert read_problems(tree) == [
+        "gateway.toml:1:1: error: the included file 'pipelines/b.toml' does not exist"
+    ]
 
 
 def test_a_byte_order_mark_is_no_part_of_the_text(tree: Tree) -> None:
@@ -289,7 +349,9 @@ def test_a_missing_include_may_have_held_upstreams(tree: Tree) -> None:
     assert not read_tree(tree.root / "gateway.toml", {}).upstreams_known
 
 
-def test_a_file_that_may_not_be_read_may_have_held_upstreams(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_may_not_be_read_may_have_held_upstreams(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
     read_bytes = Path.read_bytes
 
     def refuse(path: Path) -> bytes:
@@ -300,7 +362,9 @@ def test_a_file_that_may_not_be_read_may_have_held_upstreams(tree: Tree, monkeyp
     monkeypatch.setattr(Path, "read_bytes", refuse)
     found = read_tree(tree.root / "gateway.toml", {})
     assert not found.upstreams_known
-    assert [problem.message for problem in found.problems.all()] == ["cannot be read: Permission denied"]
+    assert [problem.message for problem in found.problems.all()] == [
+        "cannot be read: Permission denied"
+    ]
 
 
 def test_a_document_knows_places(tmp_path: Path) -> None:
@@ -308,4 +372,9 @@ def test_a_document_knows_places(tmp_path: Path) -> None:
     assert document.place(("a", "b")) == (3, 5)
     assert document.place(("a", "c", 0)) == (2, 1)
     assert document.place(("x",)) == (1, 1)
-    assert [document.depth(path) for path in ((), ("a",), ("a", "b", "c"), ("x", "y"))] == [0, 1, 2, 0]
+    assert [document.depth(path) for path in ((), ("a",), ("a", "b", "c"), ("x", "y"))] == [
+        0,
+        1,
+        2,
+        0,
+    ]

@@ -57,7 +57,9 @@ def test_a_file_is_read_once(tmp_path: Path) -> None:
     assert sources.files == {path: b"one"}
 
 
-@pytest.mark.parametrize(("mode", "said"), [(0o600, False), (0o640, False), (0o604, True), (0o644, True)])
+@pytest.mark.parametrize(
+    ("mode", "said"), [(0o600, False), (0o640, False), (0o604, True), (0o644, True)]
+)
 def test_files_of_secrets_that_others_can_read(tmp_path: Path, mode: int, said: bool) -> None:
     path = tmp_path / "secret"
     path.write_text("\ufeffhunter2\n")
@@ -65,15 +67,24 @@ def test_files_of_secrets_that_others_can_read(tmp_path: Path, mode: int, said: 
     sources = Sources({})
     table = FileTable({"file": "secret"}, tmp_path, sources)
     assert table.contents() == "hunter2" and not sources.exposed  # what is no secret may be read
-    assert Secret().deserialize(table) == "hunter2" and sources.exposed == ({path} if said else set())
+    assert Secret().deserialize(table) == "hunter2" and sources.exposed == (
+        {path} if said else set()
+    )
 
 
 def test_variables_lose_the_line_feed_that_files_end_with() -> None:
     sources = Sources({"TOKEN": "hunter2\r\n", "SPACED": " a b ", "EMPTY": "\n"})
-    assert [sources.variable(name) for name in ("TOKEN", "SPACED", "EMPTY", "NONE")] == ["hunter2", " a b ", "", None]
+    assert [sources.variable(name) for name in ("TOKEN", "SPACED", "EMPTY", "NONE")] == [
+        "hunter2",
+        " a b ",
+        "",
+        None,
+    ]
 
 
-def fingerprint(root: Path, files: dict[str, str], environ: dict[str, str], names: list[str]) -> str:
+def fingerprint(
+    root: Path, files: dict[str, str], environ: dict[str, str], names: list[str]
+) -> str:
     root.mkdir(exist_ok=True)
     sources = Sources(environ)
     for name, text in files.items():
@@ -114,7 +125,9 @@ def test_an_empty_variable_is_not_an_unset_one(tmp_path: Path) -> None:
 
 def test_a_fingerprint_is_of_what_was_read_not_of_where_or_when(tmp_path: Path) -> None:
     here = fingerprint(tmp_path / "a", FILES, {"X": "1", "Z": "2"}, ["X"])
-    assert fingerprint(tmp_path / "b", dict(reversed(FILES.items())), {"X": "1"}, ["X", "X"]) == here
+    assert (
+        fingerprint(tmp_path / "b", dict(reversed(FILES.items())), {"X": "1"}, ["X", "X"]) == here
+    )
     assert len(here) == 16
     assert int(here, 16) >= 0
 
@@ -130,7 +143,11 @@ def test_a_file_table_is_a_table_and_its_files_contents(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("what", "name", "message"),
     [
-        ("a file that is not there", "nothing", "cannot read 'nothing': No such file or directory (in {folder})"),
+        (
+            "a file that is not there",
+            "nothing",
+            "cannot read 'nothing': No such file or directory (in {folder})",
+        ),
         ("a directory", ".", "cannot read '.': Is a directory (in {folder})"),
         ("what is no text", "binary", "'binary' is not text in UTF-8"),
         ("a name with a NUL", "a\0b", "cannot read 'a\\x00b': embedded null byte (in {folder})"),

@@ -30,7 +30,9 @@ def only(path: Path) -> Key:
 
 class TestCreate:
     def test_a_key(self, path: Path):
-        wish = Wish("acme", "premium", ("a:read", "b:*"), ("operator",), 'the "ümlaut"', NOW + 90 * DAY)
+        wish = Wish(
+            "acme", "premium", ("a:read", "b:*"), ("operator",), 'the "ümlaut"', NOW + 90 * DAY
+        )
         key, secret = create(path, wish, NOW)
         assert re.fullmatch(r"bec_[0-9a-f]{64}", secret)
         assert key == only(path)
@@ -61,16 +63,25 @@ class TestCreate:
         assert len({secret for _, secret in made}) == len({key.id for key, _ in made}) == 5
         assert load(path) == tuple(key for key, _ in made)
 
-    def test_an_id_that_is_taken_is_not_given_again(self, path: Path, monkeypatch: pytest.MonkeyPatch):
+    def test_an_id_that_is_taken_is_not_given_again(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ):
         drawn = iter(["aaaaaaaa", "aaaaaaaa", "bbbbbbbb"])
-        monkeypatch.setattr("secrets.token_hex", lambda size: next(drawn) if size == 4 else os.urandom(size).hex())
-        assert [create(path, Wish("acme"), NOW)[0].id for _ in range(2)] == ["k_aaaaaaaa", "k_bbbbbbbb"]
+        monkeypatch.setattr(
+            "secrets.token_hex", lambda size: next(drawn) if size == 4 else os.urandom(size).hex()
+        )
+        assert [create(path, Wish("acme"), NOW)[0].id for _ in range(2)] == [
+            "k_aaaaaaaa",
+            "k_bbbbbbbb",
+        ]
 
     def test_prefix(self, path: Path):
         key, secret = create(path, Wish("acme"), NOW, prefix="live-")
         assert re.fullmatch(r"live-[0-9a-f]{64}", secret) and key.hint == secret[:9]
 
-    @pytest.mark.parametrize(("existing", "hint"), [("k" * 16, "kkkk"), ("long+enough=" * 4, "long+eno")])
+    @pytest.mark.parametrize(
+        ("existing", "hint"), [("k" * 16, "kkkk"), ("long+enough=" * 4, "long+eno")]
+    )
     def test_an_existing_key_is_taken_over(self, path: Path, existing: str, hint: str):
         key, secret = create(path, Wish("acme"), NOW, existing=existing)
         assert (secret, key.digest, key.hint) == (existing, digest(existing), hint)
@@ -92,7 +103,9 @@ class TestCreate:
             (Wish("a"), {"existing": "with space in the middle"}, "no spaces"),
         ],
     )
-    def test_what_cannot_be_is_refused_and_nothing_is_written(self, path: Path, wish: Wish, options: dict[str, str], said: str):
+    def test_what_cannot_be_is_refused_and_nothing_is_written(
+        self, path: Path, wish: Wish, options: dict[str, str], said: str
+    ):
         with pytest.raises(CredentialError, match=said):
             create(path, wish, NOW, **options)
         assert not path.exists()
@@ -100,26 +113,37 @@ class TestCreate:
 
 class TestRotate:
     def test_the_new_key_is_like_the_old_one_which_ends_soon(self, path: Path):
-        old, old_secret = create(path, Wish("acme", "gold", ("x", "y:*"), ("r",), "note", NOW + 90 * DAY), NOW)
+        old, old_secret = create(
+            path, Wish("acme", "gold", ("x", "y:*"), ("r",), "note", NOW + 90 * DAY), NOW
+        )
         later = NOW + 80 * DAY
         new, secret, ending = rotate(path, old.id, later, overlap=DAY)
         assert secret != old_secret and new.id != old.id
         for same in ("client", "tier", "permissions", "roles", "label"):
             assert getattr(new, same) == getattr(old, same)
         assert (new.created, new.expires) == (int(later), int(later) + 90 * DAY)
-        assert (ending.digest, ending.expires, ending.replaced_by) == (old.digest, int(later + DAY), new.id)
+        assert (ending.digest, ending.expires, ending.replaced_by) == (
+            old.digest,
+            int(later + DAY),
+            new.id,
+        )
         assert load(path) == (ending, new)
 
     @pytest.mark.parametrize(
         ("expires", "wished", "expected"),
         [(None, "same", None), (NOW + DAY, None, None), (None, NOW + 5 * DAY, int(NOW) + 5 * DAY)],
     )
-    def test_expiry_of_the_new_one(self, path: Path, expires: float | None, wished: float, expected: float | None):
+    def test_expiry_of_the_new_one(
+        self, path: Path, expires: float | None, wished: float, expected: float | None
+    ):
         old, _ = create(path, Wish("acme", expires=expires), NOW)
         assert rotate(path, old.id, NOW, overlap=0, expires=wished)[0].expires == expected
 
     def test_a_key_without_a_creation_time_lived_from_now(self, path: Path):
-        path.write_text(f'[[key]]\nid = "k"\nclient = "a"\nhash = "sha256:{"0" * 64}"\nexpires = 2023-11-15T00:00:00Z\n')
+        path.write_text(
+            f'[[key]]\nid = "k"\nclient = "a"\nhash = "sha256:{"0" * 64}"\nexpires = '
+            f"2023-11-15T00:00:00Z\n"
+        )
         left = only(path).expires - int(NOW)  # type: ignore[operator]
         assert rotate(path, "k", int(NOW), overlap=0)[0].expires == int(NOW) + left
 
@@ -213,7 +237,10 @@ class TestEditing:
     def test_text_that_looks_like_a_field_is_left_alone(self, path: Path, hand_made: str):
         rotate(path, "k_1", NOW, overlap=DAY)
         text = path.read_text()
-        assert text.count('expires = "not a field"') == 1 and text.count('expires = "not a field either"') == 1
+        assert (
+            text.count('expires = "not a field"') == 1
+            and text.count('expires = "not a field either"') == 1
+        )
         assert text.count("expires = 2023-11-15T22:13:20Z\n") == text.count("replaced_by = ") == 1
         assert text.count("2030") == 1  # the new key's
 
@@ -222,7 +249,8 @@ class TestEditing:
         [
             'key = [{{id = "k_1", client = "a", hash = "sha256:{a}"}}]  # mine\n',
             'key = [\n  {{"id" = "k_1", client = "a", hash = "sha256:{a}"}}, # mine\n]\n',
-            '# mine\n[[key]]\nid = "k_1"\nclient = "a"\nhash = "sha256:{a}"\nrevoked = false # [[key]]\n'
+            '# mine\n[[key]]\nid = "k_1"\nclient = "a"\nhash = "sha256:{a}"\nrevoked = false # '
+            "[[key]]\n"
             '[[key.s]]\nx = """\n[[key]]\n"""',
             '[[key]]\r\nid = "k_1" # mine\r\nclient = "a"\r\nhash = "sha256:{a}"\r\n',
             '\ufeff[[key]]\nid = "k_1" # mine\nclient = "a"\nhash = "sha256:{a}"\n',
@@ -246,11 +274,17 @@ class TestEditing:
         create(path, Wish("a"), NOW)
         assert only(path).client == "a"
 
-    def test_an_edit_that_reads_back_as_something_else_is_given_up(self, path: Path, monkeypatch: pytest.MonkeyPatch):
+    def test_an_edit_that_reads_back_as_something_else_is_given_up(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ):
         old, _ = create(path, Wish("a"), NOW)
         before = path.read_text()
         dumps = tomlkit.dumps
-        broken = (lambda document: dumps(document) + "x = 1\n", lambda document: 1 / 0, lambda document: "x = {")
+        broken = (
+            lambda document: dumps(document) + "x = 1\n",
+            lambda document: 1 / 0,
+            lambda document: "x = {",
+        )
         for write in broken:
             monkeypatch.setattr(tomlkit, "dumps", write)
             for edit in (lambda: create(path, Wish("b"), NOW), lambda: revoke(path, old.id, NOW)):
@@ -275,8 +309,17 @@ class TestEditing:
             create(path, Wish("a"), NOW)
 
     @settings(max_examples=40, deadline=None)
-    @given(st.lists(st.sampled_from(["create", "rotate", "revoke", "comment", "unknown"]), min_size=1, max_size=12), st.randoms())
-    def test_any_sequence_reads_back(self, tmp_path_factory: pytest.TempPathFactory, steps: list[str], random: object):
+    @given(
+        st.lists(
+            st.sampled_from(["create", "rotate", "revoke", "comment", "unknown"]),
+            min_size=1,
+            max_size=12,
+        ),
+        st.randoms(),
+    )
+    def test_any_sequence_reads_back(
+        self, tmp_path_factory: pytest.TempPathFactory, steps: list[str], random: object
+    ):
         path = tmp_path_factory.mktemp("keys") / "keys.toml"
         create(path, Wish("first"), NOW)
         for number, step in enumerate(steps):
@@ -291,9 +334,13 @@ class TestEditing:
             elif step == "revoke":
                 key = random.choice(keys)  # type: ignore[attr-defined]
                 revoke(path, key.id, NOW + number)
-                assert [one for one in load(path) if one.id != key.id] == [one for one in keys if one.id != key.id]
+                assert [one for one in load(path) if one.id != key.id] == [
+                    one for one in keys if one.id != key.id
+                ]
             else:
-                path.write_text(path.read_text() + ("# a comment\n" if step == "comment" else "extra = 1\n"))
+                path.write_text(
+                    path.read_text() + ("# a comment\n" if step == "comment" else "extra = 1\n")
+                )
                 if step == "unknown":
                     # Twice in one table is not TOML; make it another name each time.
                     path.write_text(path.read_text().replace("extra = 1", f"extra_{number} = 1"))

@@ -63,7 +63,10 @@ def test_the_least_a_key_may_hold():
 
 @pytest.mark.parametrize("written", ["2026-04-30T00:00:00Z", "2026-04-30", "2026-04-30T00:00:00"])
 def test_times_without_an_offset_are_utc(written: str):
-    assert parse(table(expires=written), FILE)[0].expires == datetime(2026, 4, 30, tzinfo=UTC).timestamp()
+    assert (
+        parse(table(expires=written), FILE)[0].expires
+        == datetime(2026, 4, 30, tzinfo=UTC).timestamp()
+    )
 
 
 @pytest.mark.parametrize(
@@ -104,7 +107,10 @@ def test_state(changes: dict[str, str], now: float, state: str):
         (table(expires='"2026-04-30"'), "expires must be a date and time such as"),
         (table(revoked='"yes"'), "revoked must be a date and time, or true"),
         (table() + table(id='"k_2"'), "k_1 of acme and k_2 of acme have the same hash"),
-        (table() + table(hash=f'"sha256:{"cd" * 32}"'), "k_1 of acme and k_1 of acme have the same id"),
+        (
+            table() + table(hash=f'"sha256:{"cd" * 32}"'),
+            "k_1 of acme and k_1 of acme have the same id",
+        ),
     ],
 )
 def test_what_is_wrong_is_said(text: str, said: str):
@@ -169,20 +175,30 @@ class TestChecksum:
         key = with_checksum("bec_" + "0" * 56)
         assert key == "bec_" + "0" * 56 + "a6861eeb" and not mistyped(key)
 
-    @given(st.text("0123456789abcdef", min_size=56, max_size=56), st.integers(0, 63), st.sampled_from("0123456789abcdef"))
+    @given(
+        st.text("0123456789abcdef", min_size=56, max_size=56),
+        st.integers(0, 63),
+        st.sampled_from("0123456789abcdef"),
+    )
     def test_one_wrong_digit_is_always_seen(self, digits: str, at: int, digit: str):
         key = with_checksum("bec_" + digits)
         bent = key[: 4 + at] + digit + key[5 + at :]
         assert mistyped(bent) is (bent != key)
 
-    @pytest.mark.parametrize("text", ["", "guess", "bec_" + "0" * 63, "bec_" + "0" * 63 + "g", "b c_" + "0" * 64])
+    @pytest.mark.parametrize(
+        "text", ["", "guess", "bec_" + "0" * 63, "bec_" + "0" * 63 + "g", "b c_" + "0" * 64]
+    )
     def test_nothing_is_said_of_others(self, text: str):
         assert not mistyped(text)
 
 
 @pytest.mark.parametrize(
     ("networks", "message"),
-    [("'10.0.0.0/8'", "must be an array"), ("[7]", "holds 7"), ("['10.0.0.1/8']", "no bits set beyond the prefix")],
+    [
+        ("'10.0.0.0/8'", "must be an array"),
+        ("[7]", "holds 7"),
+        ("['10.0.0.1/8']", "no bits set beyond the prefix"),
+    ],
 )
 def test_networks(tmp_path: Path, networks: str, message: str):
     text = f"[[key]]\nid = 'k'\nclient = 'a'\nhash = 'sha256:{'0' * 64}'\nnetworks = "

@@ -31,7 +31,9 @@ def world(tmp_path: Path) -> Keys:
 
 
 class TestMemory:
-    def test_a_key_is_hashed_once_in_five_minutes(self, world: Keys, monkeypatch: pytest.MonkeyPatch):
+    def test_a_key_is_hashed_once_in_five_minutes(
+        self, world: Keys, monkeypatch: pytest.MonkeyPatch
+    ):
         hook, hashed = world.auth(), []
         monkeypatch.setattr(key_file, "digest", lambda key: hashed.append(key) or digest(key))
         for key, good in ((GOOD, True), (UNKNOWN, False)):
@@ -58,7 +60,9 @@ class TestMemory:
         hook = world.auth()
         hook(asked(GOOD))
         shown = repr(hook)
-        assert "<Auth auth (<ApiKeys X-API-Key <KeyRing 5 keys>>,)>" in shown and GOOD[4:] not in shown
+        assert (
+            "<Auth auth (<ApiKeys X-API-Key <KeyRing 5 keys>>,)>" in shown and GOOD[4:] not in shown
+        )
 
     def test_routes_and_reloads_share_it_until_the_roles_change(self, world: Keys):
         def ring(hook: Hook) -> object:
@@ -79,10 +83,14 @@ class TestMemory:
         world.reload()
         assert refused(hook, asked(GOOD)).detail == "The API key has been revoked."
 
-    def test_a_reload_that_revokes_is_logged_as_well(self, world: Keys, caplog: pytest.LogCaptureFixture):
+    def test_a_reload_that_revokes_is_logged_as_well(
+        self, world: Keys, caplog: pytest.LogCaptureFixture
+    ):
         world.auth()
         world.reload()
-        (world.directory / "keys.toml").write_text((world.directory / "keys.toml").read_text() + entry("k_new", UNKNOWN, "new"))
+        (world.directory / "keys.toml").write_text(
+            (world.directory / "keys.toml").read_text() + entry("k_new", UNKNOWN, "new")
+        )
         with caplog.at_level("INFO", "gateway.auth"):
             for _ in range(3):  # the file is used by several routes
                 world.auth()
@@ -123,7 +131,9 @@ class TestMemory:
     def test_guesses_are_compared_by_their_hash_alone(self, world: Keys):
         """So how long a comparison takes tells nothing of how much of a guess was right."""
         ring = world.auth().__self__._methods[0]._ring  # type: ignore[attr-defined]
-        assert {type(stored) for stored in ring._by_digest} == {bytes} and {len(stored) for stored in ring._by_digest} == {32}
+        assert {type(stored) for stored in ring._by_digest} == {bytes} and {
+            len(stored) for stored in ring._by_digest
+        } == {32}
         assert ring.good == {}
 
     async def test_a_changed_file_is_followed(self, world: Keys):
@@ -131,7 +141,9 @@ class TestMemory:
         ring = hook.__self__._methods[0]._ring  # type: ignore[attr-defined]
         hook(asked(GOOD))
         refused(hook, asked(UNKNOWN))
-        (world.directory / "keys.toml").write_text(entry("k_good", GOOD, revoked="true") + entry("k_new", UNKNOWN, "new"))
+        (world.directory / "keys.toml").write_text(
+            entry("k_good", GOOD, revoked="true") + entry("k_new", UNKNOWN, "new")
+        )
         await ring._watched.look()
         assert refused(hook, asked(GOOD)).detail == "The API key has been revoked."
         hook(asked(UNKNOWN))

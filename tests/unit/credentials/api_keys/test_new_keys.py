@@ -15,7 +15,14 @@ NOW = 1_700_000_000.0
 
 
 def key(**more: object) -> Key:
-    given = {"id": "k_1", "client": "acme", "digest": b"", "permissions": frozenset("ba"), "created": NOW - 100, **more}
+    given = {
+        "id": "k_1",
+        "client": "acme",
+        "digest": b"",
+        "permissions": frozenset("ba"),
+        "created": NOW - 100,
+        **more,
+    }
     names = Key.__dataclass_fields__
     assert set(given) <= set(names)
     return Key(**given)  # type: ignore[arg-type]
@@ -93,7 +100,10 @@ def test_a_successor_is_like_the_one_it_replaces():
     assert wish.expires is None and ends == datetime.fromtimestamp(NOW + 3600, UTC)
 
 
-@pytest.mark.parametrize(("more", "why"), [({"revoked": NOW}, "was revoked"), ({"replaced_by": "k_2"}, "k_2 replaces it")])
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [({"revoked": NOW}, "was revoked"), ({"replaced_by": "k_2"}, "k_2 replaces it")],
+)
 def test_what_is_over_has_no_successor(more: dict[str, object], why: str):
     with pytest.raises(CredentialError, match=why):
         successor(key(**more), NOW, 0.0, None)

@@ -43,27 +43,48 @@ def client(keys: RedisKeys) -> Iterator[object]:
         yield one
 
 
-WISH = Wish("acme", "gold", ("a:read", "b:*"), ("op",), "théir own", NOW + 86_400, ("192.0.2.0/24",))
+WISH = Wish(
+    "acme", "gold", ("a:read", "b:*"), ("op",), "théir own", NOW + 86_400, ("192.0.2.0/24",)
+)
 
 
 def test_a_key_is_what_was_wished_and_lies_there_hashed(keys: RedisKeys, client):
     key, secret = keys.create(WISH, NOW)
     assert keys.load() == (key,)
-    assert (key.client, key.tier, key.permissions, key.roles) == ("acme", "gold", {"a:read", "b:*"}, {"op"})
-    assert (key.label, key.expires, key.networks, key.created) == ("théir own", NOW + 86_400, ("192.0.2.0/24",), NOW)
+    assert (key.client, key.tier, key.permissions, key.roles) == (
+        "acme",
+        "gold",
+        {"a:read", "b:*"},
+        {"op"},
+    )
+    assert (key.label, key.expires, key.networks, key.created) == (
+        "théir own",
+        NOW + 86_400,
+        ("192.0.2.0/24",),
+        NOW,
+    )
     assert key.digest == digest(secret) and secret.startswith(key.hint)
     assert client.hget(IDS, key.id).decode() == key.digest.hex()
     assert client.get(VERSION) == b"1"
-    everything = b"".join(client.hvals(KEYS)) + b"".join(client.hkeys(KEYS)) + b"".join(client.hvals(IDS))
+    everything = (
+        b"".join(client.hvals(KEYS)) + b"".join(client.hkeys(KEYS)) + b"".join(client.hvals(IDS))
+    )
     assert secret[12:].encode() not in everything
 
 
 def test_rotation_and_revocation(keys: RedisKeys, client):
     first, _ = keys.create(WISH, NOW)
     new, secret, old = keys.rotate(first.id, NOW + 10, overlap=60)
-    assert (old.expires, old.replaced_by, new.client, new.networks) == (NOW + 70, new.id, "acme", ("192.0.2.0/24",))
+    assert (old.expires, old.replaced_by, new.client, new.networks) == (
+        NOW + 70,
+        new.id,
+        "acme",
+        ("192.0.2.0/24",),
+    )
     assert new.digest == digest(secret) and new.expires == NOW + 10 + 86_400
-    with pytest.raises(CredentialError, match=f"{first.id} has been rotated already: {new.id} replaces it"):
+    with pytest.raises(
+        CredentialError, match=f"{first.id} has been rotated already: {new.id} replaces it"
+    ):
         keys.rotate(first.id, NOW, overlap=60)
     revoked, changed = keys.revoke(new.id, NOW + 20)
     assert changed and revoked.state(NOW + 20) == "revoked"
@@ -85,7 +106,9 @@ def test_changes_are_published_with_their_number_and_nothing_secret(keys: RedisK
     assert [text.partition(" ")[0] for text in heard] == ["1", "2"]
     assert [json.loads(text.partition(" ")[2])["event"] for text in heard] == ["created", "revoked"]
     said = json.loads(heard[1].partition(" ")[2])
-    assert said["keys"] == [{"id": key.id, "client": "acme", "hash": key.digest.hex()}] and said["by"]
+    assert (
+        said["keys"] == [{"id": key.id, "client": "acme", "hash": key.digest.hex()}] and said["by"]
+    )
     assert secret[4:] not in "".join(heard)
 
 
@@ -125,13 +148,19 @@ def test_what_others_change_meanwhile_is_not_lost(keys: RedisKeys, monkeypatch: 
 
     other, _ = keys.create(Wish("bert"), NOW)
     monkeypatch.setattr(RedisKeys, "_find", always)
-    for action in (lambda: keys.revoke(other.id, NOW), lambda: keys.rotate(other.id, NOW, overlap=60)):
+    for action in (
+        lambda: keys.revoke(other.id, NOW),
+        lambda: keys.rotate(other.id, NOW, overlap=60),
+    ):
         with pytest.raises(CredentialError, match="being changed by others; try again"):
             action()
 
 
 def test_what_cannot_be(keys: RedisKeys, client):
-    for action in (lambda: keys.revoke("k_none", NOW), lambda: keys.rotate("k_none", NOW, overlap=1)):
+    for action in (
+        lambda: keys.revoke("k_none", NOW),
+        lambda: keys.rotate("k_none", NOW, overlap=1),
+    ):
         with pytest.raises(CredentialError, match=r"redis://127.0.0.1:\d+ has no key k_none"):
             action()
     with pytest.raises(CredentialError, match="client 'two\\\\nlines' must be visible ASCII"):

@@ -54,7 +54,9 @@ TIMES = st.integers(0, 2_000_000_000).map(float)
 
 
 @given(WORDS, WORDS, WORDS, TIMES | st.just(ALWAYS), TIMES | st.none())
-def test_an_entry_comes_back_as_it_went(jti: str, subject: str, issuer: str, before: float, until: float | None):
+def test_an_entry_comes_back_as_it_went(
+    jti: str, subject: str, issuer: str, before: float, until: float | None
+):
     entry = Revocation(jti or "x", subject, issuer, before, until)
     assert unpacked(packed(entry), "") == entry
 
@@ -63,7 +65,10 @@ def test_entries_are_added_and_published(listed: RedisRevocations, client):
     listening = client.pubsub()
     listening.subscribe(f"{NAME}:changes:8")
     listening.get_message(timeout=5)
-    entries = (Revocation(subject="alice", before=NOW), Revocation(jti="j1", issuer="https://id", until=NOW + 60))
+    entries = (
+        Revocation(subject="alice", before=NOW),
+        Revocation(jti="j1", issuer="https://id", until=NOW + 60),
+    )
     for entry in entries:
         listed.add(entry, NOW)
     said = [listening.get_message(timeout=5)["data"].partition(b" ") for _ in entries]
@@ -88,7 +93,9 @@ def test_what_is_over_goes(listed: RedisRevocations, client):
     assert {entry.jti for entry in listed.load()} == {"j2", "j3"}
 
 
-def test_others_change_it_meanwhile(listed: RedisRevocations, client, monkeypatch: pytest.MonkeyPatch):
+def test_others_change_it_meanwhile(
+    listed: RedisRevocations, client, monkeypatch: pytest.MonkeyPatch
+):
     change, others = redis_client.change, iter([1])
 
     def late(*args: object) -> object:

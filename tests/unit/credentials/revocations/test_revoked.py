@@ -39,11 +39,17 @@ def claims(**more: Any) -> dict[str, Any]:
     ],
 )
 def test_why(entry: Revocation, said: dict[str, Any], why: str):
-    assert why in Revocations([entry]).why(claims(**said)) and bool(why) == bool(Revocations([entry]).why(claims(**said)))
+    assert why in Revocations([entry]).why(claims(**said)) and bool(why) == bool(
+        Revocations([entry]).why(claims(**said))
+    )
 
 
 def test_the_latest_of_several_counts():
-    entries = [Revocation(subject="alice", before=NOW + 9), Revocation(subject="alice", before=3), Revocation(before=9)]
+    entries = [
+        Revocation(subject="alice", before=NOW + 9),
+        Revocation(subject="alice", before=3),
+        Revocation(before=9),
+    ]
     assert Revocations(entries).why(claims()) and Revocations(entries[::-1]).why(claims())
     assert repr(Revocations(entries)) == "<Revocations 2>"
 
@@ -71,7 +77,9 @@ texts = st.text(st.characters(exclude_categories=["C", "Zl", "Zp", "Zs"]), min_s
 entries = st.one_of(
     st.builds(Revocation, jti=texts, issuer=texts | st.just("")),
     st.builds(Revocation, subject=texts, before=st.integers(0, 2**32).map(float) | st.just(ALWAYS)),
-    st.builds(Revocation, before=st.integers(0, 2**32).map(float), until=st.integers(0, 2**32).map(float)),
+    st.builds(
+        Revocation, before=st.integers(0, 2**32).map(float), until=st.integers(0, 2**32).map(float)
+    ),
 )
 
 
@@ -98,7 +106,10 @@ def test_comments_stay(tmp_path: Path):
         ("revoked = 1", "must be an array of tables"),
         ("[[revoked]]\njti = 1", "entry 1: jti must be text"),
         ("[[revoked]]\njti = ''", "entry 1: jti must be text"),
-        ("[[revoked]]\njti = 'a'\n[[revoked]]\nbefore = 'now'", "entry 2: before must be a date and time"),
+        (
+            "[[revoked]]\njti = 'a'\n[[revoked]]\nbefore = 'now'",
+            "entry 2: before must be a date and time",
+        ),
         ("[[revoked]]\nissuer = 'a'", "refuse everybody"),
         ("[[revoked]]\nsub = 'a'", "a key sub that means nothing"),
     ],

@@ -27,7 +27,12 @@ async def test_users(store: Any, shared_redis: RedisServer):
     assert alice == User("alice", HASH, "alice", roles=frozenset(("b", "a")), totp="A" * 32)
     changed = user_edits.at(replace(alice, hash=HASH[:-1] + "E"), T + 0.123456)
     assert await live.change(alice, changed) and not await live.change(alice, changed)
-    assert await live.get("alice") == changed == stored.load()["alice"] == unpacked(packed(changed), "")
+    assert (
+        await live.get("alice")
+        == changed
+        == stored.load()["alice"]
+        == unpacked(packed(changed), "")
+    )
     assert stored.change(changed, alice) and not stored.change(changed, alice)
     with pytest.raises(CredentialError, match="has a user alice already"):
         stored.add(alice)
@@ -38,7 +43,9 @@ async def test_users(store: Any, shared_redis: RedisServer):
     assert HASH not in repr(live)
 
 
-@pytest.mark.parametrize("text", ["x", "[]", "{}", '{"name": "alice"}', '{"name": "alice", "hash": "x"}', '"x"'])
+@pytest.mark.parametrize(
+    "text", ["x", "[]", "{}", '{"name": "alice"}', '{"name": "alice", "hash": "x"}', '"x"']
+)
 async def test_users_that_make_no_sense(store: Any, text: str):
     way = store()
     await way.command(b"HSET", b"gateway:{tokens}:users", b"alice", text.encode())

@@ -70,24 +70,34 @@ def test_other_layouts(path: Path, text: str):
     alice = user_file.load(path)["alice"]
     assert user_edits.change(path, alice, replace(alice, hash=OTHER))
     user_edits.add(path, User("bob", HASH))
-    assert {user.name: user.hash for user in user_file.load(path).values()} == {"alice": OTHER, "bob": HASH}
+    assert {user.name: user.hash for user in user_file.load(path).values()} == {
+        "alice": OTHER,
+        "bob": HASH,
+    }
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path):
     alice = User("alice", HASH)
-    for call in (lambda path: user_edits.change(path, alice, alice), lambda path: user_edits.remove(path, "alice")):
+    for call in (
+        lambda path: user_edits.change(path, alice, alice),
+        lambda path: user_edits.remove(path, "alice"),
+    ):
         with pytest.raises(CredentialError, match="cannot write"):
             call(tmp_path / "no" / "users.toml")
 
 
-@pytest.mark.parametrize("line", ['totp = "abc"', "totp = 1", 'changed = "then"', "changed = 2020-01-01"])
+@pytest.mark.parametrize(
+    "line", ['totp = "abc"', "totp = 1", 'changed = "then"', "changed = 2020-01-01"]
+)
 def test_fields_that_make_no_sense(path: Path, line: str):
     path.write_text(f"{TEXT}\n{line}\n")
     with pytest.raises(CredentialError, match=r"totp must be|changed must be"):
         user_file.load(path)
 
 
-def test_a_file_that_others_can_read_is_worth_a_warning(path: Path, caplog: pytest.LogCaptureFixture):
+def test_a_file_that_others_can_read_is_worth_a_warning(
+    path: Path, caplog: pytest.LogCaptureFixture
+):
     for mode, said in ((0o600, False), (0o644, True)):
         caplog.clear()
         path.chmod(mode)

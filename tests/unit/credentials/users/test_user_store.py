@@ -27,7 +27,10 @@ async def test_changes_count_at_once_and_are_written(path: Path):
     users = FileUsers(path, user_file.load(path), stamp(path))
     assert await users.get("alice") == ALICE and await users.get("bob") is None
     gold = replace(ALICE, hash=HASH[:-1] + "E")
-    assert await users.change(ALICE, gold) and await users.get("alice") == gold == user_file.load(path)["alice"]
+    assert (
+        await users.change(ALICE, gold)
+        and await users.get("alice") == gold == user_file.load(path)["alice"]
+    )
     assert not await users.change(ALICE, gold)
     assert HASH not in repr(users)
     users.close()

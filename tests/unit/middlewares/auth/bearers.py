@@ -27,11 +27,19 @@ def claims(**more: Any) -> dict[str, Any]:
     return {name: value for name, value in said.items() if value is not None}
 
 
-def token(key: Any = SECRET, alg: str = "HS256", headers: dict[str, Any] | None = None, **more: Any) -> str:
+def token(
+    key: Any = SECRET, alg: str = "HS256", headers: dict[str, Any] | None = None, **more: Any
+) -> str:
     return jwt.encode(claims(**more), key, alg, headers=headers)
 
 
-def asked(*fields: str, method: str = "GET", target: str = "/cameras", header: str = "authorization", **facts: Any) -> Exchange:
+def asked(
+    *fields: str,
+    method: str = "GET",
+    target: str = "/cameras",
+    header: str = "authorization",
+    **facts: Any,
+) -> Exchange:
     """A request with these fields called `header`."""
     return exchange(method, target, [(header, value) for value in fields], **facts)
 
@@ -44,9 +52,16 @@ def bearing(text: str, **more: Any) -> Exchange:
 class Bearers(World):
     now: float = NOW
 
-    def auth(self, *issuers: dict[str, Any], name: str = "auth", route: str = "", **table: Any) -> Hook:
-        given = [{"issuer": ISSUER, "audience": "edge", **issuer} for issuer in issuers or ({"secret": SECRET},)]
-        hook = self.build(auth, {"methods": ["jwt"], "jwt": given, **table}, name=name, route=route).request
+    def auth(
+        self, *issuers: dict[str, Any], name: str = "auth", route: str = "", **table: Any
+    ) -> Hook:
+        given = [
+            {"issuer": ISSUER, "audience": "edge", **issuer}
+            for issuer in issuers or ({"secret": SECRET},)
+        ]
+        hook = self.build(
+            auth, {"methods": ["jwt"], "jwt": given, **table}, name=name, route=route
+        ).request
         assert hook is not None
         return hook
 
@@ -76,5 +91,8 @@ def refused(hook: Hook, request: Exchange) -> Failed:
     assert request.identity is None or caught.value.failure.status == 403
     for value in request.headers.getall("authorization", []):
         signature = value.rpartition(".")[2]
-        assert len(signature) < 20 or signature not in f"{caught.value!r}{caught.value.why}{caught.value.detail}{hook!r}"
+        assert (
+            len(signature) < 20
+            or signature not in f"{caught.value!r}{caught.value.why}{caught.value.detail}{hook!r}"
+        )
     return caught.value

@@ -34,7 +34,12 @@ Hook = Callable[[Exchange], None]
 
 
 def entry(id: str, key: str, client: str = "acme", **more: str) -> str:
-    fields = {"id": f'"{id}"', "client": f'"{client}"', "hash": f'"sha256:{digest(key).hex()}"', **more}
+    fields = {
+        "id": f'"{id}"',
+        "client": f'"{client}"',
+        "hash": f'"sha256:{digest(key).hex()}"',
+        **more,
+    }
     return "[[key]]\n" + "".join(f"{name} = {value}\n" for name, value in fields.items())
 
 
@@ -43,7 +48,13 @@ def at(unix: float) -> str:
 
 
 KEYS = (
-    entry("k_good", GOOD, tier='"gold"', permissions='["cameras:read"]', roles='["operator", "auditor"]')
+    entry(
+        "k_good",
+        GOOD,
+        tier='"gold"',
+        permissions='["cameras:read"]',
+        roles='["operator", "auditor"]',
+    )
     + entry("k_other", OTHER, "bert")
     + entry("k_ending", ENDING, expires=at(NOW + 100))
     + entry("k_expired", EXPIRED, expires=at(NOW - 3600))
@@ -55,7 +66,9 @@ KEYS = (
 class Keys(World):
     now: float = NOW
 
-    def auth(self, table: dict[str, Any] | None = None, *, route: str = "", name: str = "auth") -> Hook:
+    def auth(
+        self, table: dict[str, Any] | None = None, *, route: str = "", name: str = "auth"
+    ) -> Hook:
         hook = self.build(auth, table, name=name, route=route).request
         assert hook is not None
         return hook  # type: ignore[return-value]
@@ -76,6 +89,9 @@ def refused(hook: Hook, exchange: Exchange) -> Failed:
     failed = caught.value
     assert failed.by == "auth"
     for key in (GOOD, OTHER, ENDING, EXPIRED, REVOKED, UNKNOWN):
-        shown = f"{failed!r} {failed} {failed.detail} {failed.why} {failed.headers} {exchange!r} {hook!r}"
+        shown = (
+            f"{failed!r} {failed} {failed.detail} {failed.why} {failed.headers} {exchange!r} "
+            f"{hook!r}"
+        )
         assert key not in shown and key[4:] not in shown
     return failed

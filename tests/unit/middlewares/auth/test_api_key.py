@@ -45,7 +45,10 @@ class TestKeyFile:
         assert world.build(auth, **home).request(asked(GOOD)) is None
         with pytest.raises(ConfigProblem, match=r"pipelines/keys\.toml"):
             world.build(auth, {"api_key": {"file": "keys.toml"}}, **home)
-        assert world.build(auth, {"api_key": {"file": "../keys.toml"}}, **home).request(asked(GOOD)) is None
+        assert (
+            world.build(auth, {"api_key": {"file": "../keys.toml"}}, **home).request(asked(GOOD))
+            is None
+        )
 
 
 class TestIdentity:
@@ -58,7 +61,11 @@ class TestIdentity:
             "gold",
             roles=frozenset({"operator", "auditor"}),
             permissions=frozenset({"cameras:read"}),
-            headers=((b"X-Client-ID", b"acme"), (b"X-Client-Tier", b"gold"), (b"X-Client-Roles", b"auditor,operator")),
+            headers=(
+                (b"X-Client-ID", b"acme"),
+                (b"X-Client-Tier", b"gold"),
+                (b"X-Client-Roles", b"auditor,operator"),
+            ),
         )
         assert exchange.identity.claims == {"key": "k_good"}
         assert world.counted() == {("api_key", "ok"): 1}
@@ -66,7 +73,9 @@ class TestIdentity:
     def test_of_a_key_with_nothing_but_a_client(self, world: Keys):
         exchange = asked(OTHER)
         world.auth()(exchange)
-        assert exchange.identity == Identity("bert", "api_key", headers=((b"X-Client-ID", b"bert"),))
+        assert exchange.identity == Identity(
+            "bert", "api_key", headers=((b"X-Client-ID", b"bert"),)
+        )
 
     def test_roles_bring_permissions(self, world: Keys):
         exchange = asked(GOOD)
@@ -93,10 +102,34 @@ class TestRefusal:
     @pytest.mark.parametrize(
         ("key", "failure", "result", "why", "detail"),
         [
-            (UNKNOWN, Failure.UNAUTHENTICATED, "invalid", "no key file", "The API key is not valid."),
-            ("x" * 9000, Failure.UNAUTHENTICATED, "invalid", "no key file", "The API key is not valid."),
-            ("caf\udce9", Failure.UNAUTHENTICATED, "invalid", "no key file", "The API key is not valid."),
-            (REVOKED, Failure.UNAUTHENTICATED, "revoked", "key k_revoked of acme was revoked", "The API key has been revoked."),
+            (
+                UNKNOWN,
+                Failure.UNAUTHENTICATED,
+                "invalid",
+                "no key file",
+                "The API key is not valid.",
+            ),
+            (
+                "x" * 9000,
+                Failure.UNAUTHENTICATED,
+                "invalid",
+                "no key file",
+                "The API key is not valid.",
+            ),
+            (
+                "caf\udce9",
+                Failure.UNAUTHENTICATED,
+                "invalid",
+                "no key file",
+                "The API key is not valid.",
+            ),
+            (
+                REVOKED,
+                Failure.UNAUTHENTICATED,
+                "revoked",
+                "key k_revoked of acme was revoked",
+                "The API key has been revoked.",
+            ),
             (
                 EXPIRED,
                 Failure.EXPIRED,
@@ -106,7 +139,9 @@ class TestRefusal:
             ),
         ],
     )
-    def test_of_keys_that_are_no_good(self, world: Keys, key: str, failure: Failure, result: str, why: str, detail: str):
+    def test_of_keys_that_are_no_good(
+        self, world: Keys, key: str, failure: Failure, result: str, why: str, detail: str
+    ):
         hook = world.auth({"realm": 'the "edge"'})
         for times in (1, 2, 3):
             exchange = asked(key)
@@ -120,7 +155,10 @@ class TestRefusal:
     def test_of_a_request_without_a_key(self, world: Keys):
         failed = refused(world.auth(QUERY), asked())
         assert failed.failure is Failure.UNAUTHENTICATED
-        assert failed.detail == "This needs an API key in the X-API-Key header or the api_key parameter."
+        assert (
+            failed.detail
+            == "This needs an API key in the X-API-Key header or the api_key parameter."
+        )
         assert failed.headers == ((b"WWW-Authenticate", b'ApiKey realm="gateway"'),)
         assert world.counted() == {("none", "missing"): 1}
 
@@ -159,7 +197,8 @@ class TestQuery:
         assert exchange.drop_headers == {b"x-api-key"}
 
     @pytest.mark.parametrize(
-        "target", ["/cameras", "/cameras?limit=5", "/cameras?my_api_key=1", "/cameras?a=api_key", "/c?x=%41"]
+        "target",
+        ["/cameras", "/cameras?limit=5", "/cameras?my_api_key=1", "/cameras?a=api_key", "/c?x=%41"],
     )
     def test_there_is_none(self, world: Keys, target: str):
         exchange = asked(target=target)
@@ -167,7 +206,9 @@ class TestQuery:
         assert exchange.target == target
 
     def test_not_looked_at_unless_asked_for(self, world: Keys):
-        assert "no credentials" in refused(world.auth(), asked(target=f"/cameras?api_key={GOOD}")).why
+        assert (
+            "no credentials" in refused(world.auth(), asked(target=f"/cameras?api_key={GOOD}")).why
+        )
 
     def test_decoded(self, world: Keys):
         key = "made=elsewhere&more+%"
@@ -178,7 +219,10 @@ class TestQuery:
 
     @pytest.mark.parametrize("query", [f"api_key={UNKNOWN}", "api_key=%20"])
     def test_wrong(self, world: Keys, query: str):
-        assert refused(world.auth(QUERY), asked(target=f"/cameras?{query}")).detail == "The API key is not valid."
+        assert (
+            refused(world.auth(QUERY), asked(target=f"/cameras?{query}")).detail
+            == "The API key is not valid."
+        )
 
     def test_the_same_in_both(self, world: Keys):
         exchange = asked(GOOD, target=f"/cameras?api_key={GOOD}&x=1")
@@ -215,7 +259,9 @@ class TestNetworks:
         ],
     )
     def test_a_key_may_be_bound_to_some(self, world: Keys, address: str, good: bool):
-        (world.directory / "keys.toml").write_text(entry("k_1", GOOD, networks='["192.0.2.0/24", "2001:db8::/32"]'))
+        (world.directory / "keys.toml").write_text(
+            entry("k_1", GOOD, networks='["192.0.2.0/24", "2001:db8::/32"]')
+        )
         hook = world.auth()
         for _ in range(2):
             exchange = asked(GOOD)
@@ -224,8 +270,14 @@ class TestNetworks:
                 hook(exchange)
                 continue
             failed = refused(hook, exchange)
-            assert failed.failure is Failure.FORBIDDEN and failed.detail == "The API key may not be used from here."
-            assert failed.why == f"key k_1 of acme may be used from 192.0.2.0/24, 2001:db8::/32 only, not from {address}"
+            assert (
+                failed.failure is Failure.FORBIDDEN
+                and failed.detail == "The API key may not be used from here."
+            )
+            assert failed.why == (
+                f"key k_1 of acme may be used from 192.0.2.0/24, 2001:db8::/32 only, not from "
+                f"{address}"
+            )
 
 
 class TestMistyped:

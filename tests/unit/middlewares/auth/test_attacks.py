@@ -24,7 +24,17 @@ from gateway.core.hooks import ConfigProblem
 from gateway.core.refusals import Refused
 from gateway.tokens import jose
 from tests.idp import MAKE, RSA_KEYS, encoded, jwk, private_pem, public_pem, signed
-from tests.unit.middlewares.auth.bearers import NOW, SECRET, Bearers, Hook, asked, bearing, claims, refused, token
+from tests.unit.middlewares.auth.bearers import (
+    NOW,
+    SECRET,
+    Bearers,
+    Hook,
+    asked,
+    bearing,
+    claims,
+    refused,
+    token,
+)
 
 KEY = RSA_KEYS[0]
 STRANGER = rsa.generate_private_key(65537, 2048)
@@ -32,7 +42,9 @@ PEM = public_pem(KEY)
 DER = KEY.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
-def forged(header: dict[str, Any] | None = None, key: Any = STRANGER, alg: str = "RS256", **said: Any) -> str:
+def forged(
+    header: dict[str, Any] | None = None, key: Any = STRANGER, alg: str = "RS256", **said: Any
+) -> str:
     return signed({"alg": alg, "typ": "JWT", **(header or {})}, claims(**said), key, alg)
 
 
@@ -52,7 +64,9 @@ def hook() -> Hook:
 @pytest.fixture
 def by_kid() -> Hook:
     """Keys with names, as a JWKS has them."""
-    return Bearers().auth({"key": json.dumps({"keys": [jwk(KEY, "k1"), jwk(MAKE["ES256"](), "k2")]})})
+    return Bearers().auth(
+        {"key": json.dumps({"keys": [jwk(KEY, "k1"), jwk(MAKE["ES256"](), "k2")]})}
+    )
 
 
 UNSIGNED = [
@@ -76,7 +90,9 @@ def test_unsigned(hook: Hook, name: str, header: dict[str, Any], signature: str)
 
 @pytest.mark.parametrize("alg", ["HS256", "HS384", "HS512"])
 @pytest.mark.parametrize(
-    "secret", [PEM.encode(), PEM.strip().encode(), DER, base64.b64encode(DER)], ids=["pem", "pem-", "der", "b64"]
+    "secret",
+    [PEM.encode(), PEM.strip().encode(), DER, base64.b64encode(DER)],
+    ids=["pem", "pem-", "der", "b64"],
 )
 def test_the_public_key_as_a_secret(hook: Hook, by_kid: Hook, alg: str, secret: bytes):
     """CVE-2015-9235, and CVE-2024-33663 with DER."""
@@ -166,7 +182,16 @@ def test_claims(hook: Hook, said: dict[str, Any], why: str):
 
 @pytest.mark.parametrize(
     "number",
-    ["1e999", "-1e999", "Infinity", "-Infinity", "NaN", "1" * 5000, "0x7fffffff", "1_000_000_000_000"],
+    [
+        "1e999",
+        "-1e999",
+        "Infinity",
+        "-Infinity",
+        "NaN",
+        "1" * 5000,
+        "0x7fffffff",
+        "1_000_000_000_000",
+    ],
     ids=lambda number: number[:12],
 )
 def test_numbers_that_are_none(hook: Hook, number: str):
@@ -202,11 +227,17 @@ def test_nested_claims(hook: Hook, opening: str, levels: int):
     text = with_payload(json.dumps(claims(deep="DEEP")).replace('"DEEP"', deep))
     assert refused(hook, bearing(text)).why.endswith(("levels deep", "letters"))
     header = f'{{"alg":"RS256","deep":{deep}}}'
-    assert refused(hook, bearing(signed(header, claims(), KEY, "RS256"))).why.endswith(("levels deep", "letters"))
+    assert refused(hook, bearing(signed(header, claims(), KEY, "RS256"))).why.endswith(
+        ("levels deep", "letters")
+    )
 
 
 def test_nested_no_deeper_than_anybody_needs(hook: Hook):
-    hook(bearing(with_payload(json.dumps(claims(deep="DEEP")).replace('"DEEP"', "[" * 60 + "]" * 60))))
+    hook(
+        bearing(
+            with_payload(json.dumps(claims(deep="DEEP")).replace('"DEEP"', "[" * 60 + "]" * 60))
+        )
+    )
     hook(bearing(with_payload(json.dumps(claims(many=[[1]] * 100)))))
 
 
@@ -241,7 +272,10 @@ def test_names_that_occur_twice(hook: Hook, header: str, payload: str):
 )
 def test_payloads_that_are_no_objects(hook: Hook, payload: bytes):
     assert (
-        refused(hook, bearing(f"{encoded({'alg': 'RS256'})}.{encoded(payload) or '_'}.AAAA")).failure is Failure.UNAUTHENTICATED
+        refused(
+            hook, bearing(f"{encoded({'alg': 'RS256'})}.{encoded(payload) or '_'}.AAAA")
+        ).failure
+        is Failure.UNAUTHENTICATED
     )
 
 
@@ -313,7 +347,10 @@ def test_truncated_signatures_of_others(alg: str):
     text = token(key, alg)
     head, _, signature = text.rpartition(".")
     for length in (0, 1, 4, 20, len(signature) - 4):
-        assert refused(hook, bearing(f"{head}.{signature[:length]}")).failure is Failure.UNAUTHENTICATED
+        assert (
+            refused(hook, bearing(f"{head}.{signature[:length]}")).failure
+            is Failure.UNAUTHENTICATED
+        )
 
 
 @pytest.mark.parametrize("raw", [b"\x00" * 64, b"\x00" * 32 + b"\x01" * 32, b"\xff" * 64, b""])
@@ -343,12 +380,18 @@ SMALL = rsa.generate_private_key(65537, 1024)
         ({"key": json.dumps({"keys": [7]})}, "not an object"),
         ({"key": json.dumps({"keys": [{"kty": "oct", "k": "AAAA"}]})}, "not for public keys"),
         ({"key": json.dumps({"keys": [jwk(KEY, "k1", use="enc")]})}, "not for signatures"),
-        ({"key": json.dumps({"keys": [jwk(KEY, "k1", key_ops=["encrypt"])]})}, "not for signatures"),
+        (
+            {"key": json.dumps({"keys": [jwk(KEY, "k1", key_ops=["encrypt"])]})},
+            "not for signatures",
+        ),
         ({"key": json.dumps({"keys": [jwk(KEY, "k1", "RS512")]})}, "not allowed"),
         ({"key": json.dumps({"keys": [jwk(KEY, "k1", n="")]})}, "cannot be read"),
         ({"key": json.dumps({"keys": [{"kty": "RSA", "kid": 7}]})}, "kid is not a string"),
         ({"secret": PEM, "algorithms": ["HS256"]}, "as a secret it would let everyone sign"),
-        ({"secret": "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABgQ" * 2}, "as a secret it would let everyone sign"),
+        (
+            {"secret": "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABgQ" * 2},
+            "as a secret it would let everyone sign",
+        ),
     ],
 )
 def test_keys_that_are_refused_when_loaded(table: dict[str, Any], message: str):
@@ -358,7 +401,12 @@ def test_keys_that_are_refused_when_loaded(table: dict[str, Any], message: str):
 
 
 def test_keys_of_a_set_that_are_no_good_are_passed_over():
-    entries = [7, jwk(SMALL, "k0"), jwk(KEY, "k1"), {"kty": "oct", "kid": "k2", "k": encoded(SECRET)}]
+    entries = [
+        7,
+        jwk(SMALL, "k0"),
+        jwk(KEY, "k1"),
+        {"kty": "oct", "kid": "k2", "k": encoded(SECRET)},
+    ]
     hook = Bearers().auth({"key": json.dumps({"keys": entries})})
     hook(bearing(forged({"kid": "k1"}, KEY)))
     assert "no key" in refused(hook, bearing(forged({"kid": "k2"}, SECRET.encode(), "HS256"))).why
@@ -368,7 +416,14 @@ def test_a_certificate():
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "id")])
     since = datetime(2024, 1, 1, tzinfo=UTC)
     made = (
-        x509.CertificateBuilder(name, name, KEY.public_key(), x509.random_serial_number(), since, since + timedelta(days=1))
+        x509.CertificateBuilder(
+            name,
+            name,
+            KEY.public_key(),
+            x509.random_serial_number(),
+            since,
+            since + timedelta(days=1),
+        )
         .sign(KEY, SHA256())
         .public_bytes(Encoding.PEM)
         .decode()
@@ -391,7 +446,10 @@ def test_secrets_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch):
     hook = Bearers().auth()
     refused(hook, bearing(token("x" * 32)))
     hook(bearing(token()))
-    assert [len(one) for one, _ in compared] == [32, 32] and [len(two) for _, two in compared] == [32, 32]
+    assert [len(one) for one, _ in compared] == [32, 32] and [len(two) for _, two in compared] == [
+        32,
+        32,
+    ]
 
 
 def test_two_authorization_fields(hook: Hook):

@@ -58,9 +58,17 @@ class TestPermissions:
         [
             (["cameras:read"], "GET", ""),
             (["cameras:write"], "GET", "the permission cameras:write"),
-            (["cameras:read", "cameras:write", "users:read"], "GET", "the permissions cameras:write, users:read"),
+            (
+                ["cameras:read", "cameras:write", "users:read"],
+                "GET",
+                "the permissions cameras:write, users:read",
+            ),
             ({"GET": ["cameras:read"], "*": ["cameras:write"]}, "HEAD", ""),
-            ({"GET": ["cameras:read"], "*": ["cameras:write"]}, "DELETE", "the permission cameras:write"),
+            (
+                {"GET": ["cameras:read"], "*": ["cameras:write"]},
+                "DELETE",
+                "the permission cameras:write",
+            ),
             ([], "GET", ""),
         ],
     )
@@ -73,12 +81,17 @@ class TestPermissions:
         failed = refused(hook, exchange)
         assert (failed.failure, failed.headers) == (Failure.FORBIDDEN, ())
         assert failed.detail == f"This needs {lacking}."
-        assert failed.why.startswith(f"require: {method} needs cameras:") and "client acme has cameras:read" in failed.why
+        assert (
+            failed.why.startswith(f"require: {method} needs cameras:")
+            and "client acme has cameras:read" in failed.why
+        )
         assert exchange.identity is not None, "the log still says who it was"
         assert world.counted() == {("api_key", "forbidden"): 1}
 
     def test_wildcards(self, world: Keys):
-        text = entry("k_1", GOOD, permissions='["cameras:*"]') + entry("k_2", OTHER, roles='["admin"]')
+        text = entry("k_1", GOOD, permissions='["cameras:*"]') + entry(
+            "k_2", OTHER, roles='["admin"]'
+        )
         (world.directory / "keys.toml").write_text(text)
         hook = world.auth({"require": ["cameras:write", "cameras:read"], "roles": {"admin": ["*"]}})
         for key in (GOOD, OTHER):
@@ -122,10 +135,17 @@ class TestExplain:
             ({"optional": True}, [], "allowed", "no credentials, and none are needed"),
             ({}, [], "denied", "no credentials"),
             ({}, [EXPIRED], "denied", "key k_expired of acme expired 2023-11-14 21:13 UTC"),
-            ({"require": ["x"]}, [GOOD], "denied", "require: GET needs x; client acme has cameras:read"),
+            (
+                {"require": ["x"]},
+                [GOOD],
+                "denied",
+                "require: GET needs x; client acme has cameras:read",
+            ),
         ],
     )
-    def test_decisions(self, world: Keys, table: dict[str, Any], keys: list[str], outcome: str, why: str):
+    def test_decisions(
+        self, world: Keys, table: dict[str, Any], keys: list[str], outcome: str, why: str
+    ):
         hook, exchange = world.auth(table), asked(*keys, explained=True)
         if outcome == "denied":
             refused(hook, exchange)

@@ -60,8 +60,12 @@ async def test_a_user(world: Bearers):
     exchange = asked(credentials("alice", "päss:word"))
     identity = await through(hook, exchange)
     assert (identity.client, identity.user, identity.tier) == ("acme", "alice", "gold")
-    assert identity.permissions == {"cameras:read", "alarms:read"} and exchange.drop_headers == {b"authorization"}
-    assert (await through(hook, asked(credentials("bob", "secret").replace("Basic", "basic")))).client == "bob"
+    assert identity.permissions == {"cameras:read", "alarms:read"} and exchange.drop_headers == {
+        b"authorization"
+    }
+    assert (
+        await through(hook, asked(credentials("bob", "secret").replace("Basic", "basic")))
+    ).client == "bob"
     users(hook).close()
 
 
@@ -73,10 +77,16 @@ async def test_verified_once_in_a_while(world: Bearers):
         world.now = now
         await through(hook, asked(credentials("bob", "secret")))
         assert verified.count("secret") == times
-        assert (await failing(hook, asked(credentials("bob", "wrong")))).detail == "The user name or password is wrong."
+        assert (
+            await failing(hook, asked(credentials("bob", "wrong")))
+        ).detail == "The user name or password is wrong."
         assert verified.count("wrong") == times
     shown = f"{hook.__self__!r}{users(hook).known._young}{users(hook).wrong._young}"
-    assert "secret" not in shown and credentials("bob", "secret")[6:] not in shown and "wrong" not in shown
+    assert (
+        "secret" not in shown
+        and credentials("bob", "secret")[6:] not in shown
+        and "wrong" not in shown
+    )
     users(hook).close()
 
 
@@ -87,15 +97,22 @@ async def test_a_name_nobody_has_costs_as_much(world: Bearers):
     await failing(hook, asked(credentials("alice", "x")))
     head, _, digest = HASH.rpartition("$")
     assert hashes == [f"{head}${'A' * len(digest)}", HASH]
-    assert user_file.verifies(hashes[0], "x") is False and user_file.verifies("nonsense", "x") is False
+    assert (
+        user_file.verifies(hashes[0], "x") is False and user_file.verifies("nonsense", "x") is False
+    )
     users(hook).close()
 
 
-@pytest.mark.parametrize("sent", ["Basic !", "Basic YWI=", "Basic YTpi\n", "Basic /////w==", "Basic " + "A" * 2000])
+@pytest.mark.parametrize(
+    "sent", ["Basic !", "Basic YWI=", "Basic YTpi\n", "Basic /////w==", "Basic " + "A" * 2000]
+)
 async def test_nonsense(world: Bearers, sent: str):
     hook = world.auth(methods=["basic"])
     failed = await failing(hook, asked(sent))
-    assert failed.detail == "The credentials are not valid." and failed.failure is Failure.UNAUTHENTICATED
+    assert (
+        failed.detail == "The credentials are not valid."
+        and failed.failure is Failure.UNAUTHENTICATED
+    )
     assert failed.headers == ((b"WWW-Authenticate", b'Basic realm="gateway", charset="UTF-8"'),)
     users(hook).close()
 
@@ -112,7 +129,8 @@ async def test_only_so_many_wait(world: Bearers, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(basic, "PasswordQueue", partial(PasswordQueue, waiting=3))
     hook = world.auth(methods=["basic"], basic={"attempts": {"account": 100}})
     results = await asyncio.gather(
-        *(through(hook, asked(credentials("bob", f"{number}"))) for number in range(10)), return_exceptions=True
+        *(through(hook, asked(credentials("bob", f"{number}"))) for number in range(10)),
+        return_exceptions=True,
     )
     failures = [result.failure for result in results if isinstance(result, Failed)]
     assert failures.count(Failure.OVERLOADED) == 7 and failures.count(Failure.UNAUTHENTICATED) == 3
@@ -126,10 +144,15 @@ async def test_only_so_many_wait(world: Bearers, monkeypatch: pytest.MonkeyPatch
 class TestAttempts:
     async def test_guessing_has_a_limit(self, world: Bearers):
         hook = world.auth(methods=["basic"])
-        failures = [(await failing(hook, asked(credentials("bob", f"{number}")))).failure for number in range(8)]
+        failures = [
+            (await failing(hook, asked(credentials("bob", f"{number}")))).failure
+            for number in range(8)
+        ]
         assert failures == [*[Failure.UNAUTHENTICATED] * 5, *[Failure.RATE_LIMITED] * 3]
         failed = await failing(hook, asked(credentials("bob", "secret")))
-        assert failed.failure is Failure.RATE_LIMITED and dict(failed.headers)[b"Retry-After"] == b"1"
+        assert (
+            failed.failure is Failure.RATE_LIMITED and dict(failed.headers)[b"Retry-After"] == b"1"
+        )
         assert (await through(hook, asked(credentials("alice", "päss:word")))).user == "alice"
         world.now += 1
         assert (await through(hook, asked(credentials("bob", "secret")))).user == "bob"
@@ -140,7 +163,9 @@ class TestAttempts:
         hook = world.auth(methods=["basic"])
         for number in range(20):
             await failing(hook, asked(credentials(f"user{number}", "x"), peer="192.0.2.1"))
-        here, there = (asked(credentials("bob", "secret"), peer=peer) for peer in ("192.0.2.1", "192.0.2.2"))
+        here, there = (
+            asked(credentials("bob", "secret"), peer=peer) for peer in ("192.0.2.1", "192.0.2.2")
+        )
         assert (await failing(hook, here)).failure is Failure.RATE_LIMITED
         assert (await through(hook, there)).user == "bob"
         assert (await through(hook, here)).user == "bob"  # known by now: nothing is verified
@@ -149,18 +174,27 @@ class TestAttempts:
     async def test_many_requests_with_the_right_password_are_one_attempt(self, world: Bearers):
         hook, verified = world.auth(methods=["basic"]), []
         real = users(hook)._verify
-        users(hook)._verify = lambda hash, password: verified.append(password) or real(hash, password)
-        found = await asyncio.gather(*(through(hook, asked(credentials("bob", "secret"))) for _ in range(50)))
+        users(hook)._verify = lambda hash, password: (
+            verified.append(password) or real(hash, password)
+        )
+        found = await asyncio.gather(
+            *(through(hook, asked(credentials("bob", "secret"))) for _ in range(50))
+        )
         assert {identity.user for identity in found} == {"bob"} and verified == ["secret"]
         users(hook).close()
 
     async def test_one_address_does_not_deny_others(self, world: Bearers):
         hook = world.auth(methods=["basic"], basic={"attempts": {"ip": 1000, "account": 1000}})
         guesses = [
-            asyncio.create_task(through(hook, asked(credentials("bob", f"{number}"), peer="192.0.2.1"))) for number in range(120)
+            asyncio.create_task(
+                through(hook, asked(credentials("bob", f"{number}"), peer="192.0.2.1"))
+            )
+            for number in range(120)
         ]
         await asyncio.sleep(0)
-        assert (await through(hook, asked(credentials("alice", "päss:word"), peer="192.0.2.2"))).user == "alice"
+        assert (
+            await through(hook, asked(credentials("alice", "päss:word"), peer="192.0.2.2"))
+        ).user == "alice"
         results = await asyncio.gather(*guesses, return_exceptions=True)
         assert all(isinstance(result, Failed) for result in results)
         users(hook).close()
@@ -183,7 +217,9 @@ class TestAttempts:
         assert (await through(hook, asked(credentials("bob", "secret")))).user == "bob"
         users(hook).close()
 
-    async def test_where_they_cannot_be_counted(self, world: Bearers, monkeypatch: pytest.MonkeyPatch):
+    async def test_where_they_cannot_be_counted(
+        self, world: Bearers, monkeypatch: pytest.MonkeyPatch
+    ):
         hook = world.auth(methods=["basic"])
 
         async def down(*_: object) -> float:
@@ -208,14 +244,19 @@ class TestChangesMeanwhile:
             if not changed:
                 changed.append(hash)
                 bob = replace(found._users["bob"], hash=CHEAP.hash(password))
-                asyncio.run_coroutine_threadsafe(replaced({**found._users, "bob": bob}), loop).result(10)
+                asyncio.run_coroutine_threadsafe(
+                    replaced({**found._users, "bob": bob}), loop
+                ).result(10)
             return real(hash, given)
 
         async def replaced(new: dict[str, User]) -> None:
             found.replace(new)
 
         found._verify = verify
-        right, wrong = credentials("bob", password), credentials("bob", "secret" if password == "other" else "other")
+        right, wrong = (
+            credentials("bob", password),
+            credentials("bob", "secret" if password == "other" else "other"),
+        )
         assert (await through(hook, asked(right))).user == "bob"
         changed.clear()
         assert (await failing(hook, asked(wrong))).failure is Failure.UNAUTHENTICATED
@@ -247,7 +288,9 @@ async def test_the_file_is_followed(world: Bearers):
     (world.directory / "users.toml").write_text("")
     watched = users(hook)._watched
     assert watched is not None and await watched.look()
-    assert (await failing(hook, asked(credentials("bob", "secret")))).failure is Failure.UNAUTHENTICATED
+    assert (
+        await failing(hook, asked(credentials("bob", "secret")))
+    ).failure is Failure.UNAUTHENTICATED
     assert users(world.auth(methods=["basic"], route="other")) is users(hook)
     users(hook).close()
 
@@ -259,7 +302,9 @@ def test_no_file(tmp_path: Path):
 
 
 async def test_a_password_alone_does_not_do_where_there_is_a_second_factor(world: Bearers):
-    (world.directory / "users.toml").write_text(USERS + 'totp = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"\n')
+    (world.directory / "users.toml").write_text(
+        USERS + 'totp = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"\n'
+    )
     hook = world.auth(methods=["basic"])
     assert (await failing(hook, asked(credentials("bob", "secret")))).failure.status == 401
     users(hook).close()
@@ -276,7 +321,9 @@ class TestBcrypt:
         assert identity is not None and identity.client == "bob"
         assert len(users(hook).known) == 1
         for name, password in (("bob", "Secret"), ("bob", "secret\0"), ("nobody", "secret")):
-            assert (await failing(hook, asked(credentials(name, password)))).failure is Failure.UNAUTHENTICATED
+            assert (
+                await failing(hook, asked(credentials(name, password)))
+            ).failure is Failure.UNAUTHENTICATED
 
     def test_what_every_other_program_makes_of_it(self):
         """A hash of the reference's test vectors (crypt_blowfish, wrapper.c)."""
@@ -287,7 +334,9 @@ class TestBcrypt:
         hash = bcrypt.hashpw(b"x" * 72, bcrypt.gensalt(4)).decode()
         assert user_file.verifies(hash, "x" * 72)
         checked, check = [], bcrypt.checkpw
-        monkeypatch.setattr(bcrypt, "checkpw", lambda *args: checked.append(args[0]) or check(*args))
+        monkeypatch.setattr(
+            bcrypt, "checkpw", lambda *args: checked.append(args[0]) or check(*args)
+        )
         assert not user_file.verifies(hash, "x" * 73)
         assert not user_file.verifies(hash, "ä" * 37)
         assert len(checked) == 2  # it takes as long as any other

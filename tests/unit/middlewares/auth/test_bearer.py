@@ -36,7 +36,15 @@ def test_two_fields_are_refused_whatever_they_hold():
 
 @pytest.mark.parametrize(
     ("text", "whole"),
-    [("abc", True), ("a-._~+/9==", True), ("", False), ("a b", False), ("a=b", False), ("a\x00", False), ("ä", False)],
+    [
+        ("abc", True),
+        ("a-._~+/9==", True),
+        ("", False),
+        ("a b", False),
+        ("a=b", False),
+        ("a\x00", False),
+        ("ä", False),
+    ],
 )
 def test_letters_of_a_token(text: str, whole: bool):
     assert bool(bearer.B64TOKEN.fullmatch(text)) is whole
@@ -54,14 +62,20 @@ def test_fields_are_kept_from_the_upstream_beside_others():
 
 def test_challenges():
     plain, invalid = bearer.challenges('the "edge"')
-    assert plain == b'Bearer realm="the \\"edge\\""' and invalid == plain + b', error="invalid_token"'
+    assert (
+        plain == b'Bearer realm="the \\"edge\\""' and invalid == plain + b', error="invalid_token"'
+    )
     assert bearer.challenges("x", "Basic")[0] == b'Basic realm="x"'
 
 
 @pytest.mark.parametrize(
     ("challenge", "needed", "expected"),
     [
-        (b'Bearer realm="x"', {"b", "a"}, b'Bearer realm="x", error="insufficient_scope", scope="a b"'),
+        (
+            b'Bearer realm="x"',
+            {"b", "a"},
+            b'Bearer realm="x", error="insufficient_scope", scope="a b"',
+        ),
         (b'Bearer realm="x"', {'a"b', "c\\d"}, b'Bearer realm="x", error="insufficient_scope"'),
         (b'Basic realm="x"', {"a"}, None),
     ],

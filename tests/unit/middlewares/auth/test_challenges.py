@@ -16,7 +16,8 @@ from tests.exchange import exchange
 from tests.unit.middlewares.auth.bearers import Bearers, bearing, failing, through, token
 
 GOOD, OTHER = ("bec_" + letter * 64 for letter in "ab")
-KEYS = "".join(f'[[key]]\nid = "{client}"\nclient = "{client}"\nhash = "sha256:{digest(key).hex()}"\n' for client, key in (
+KEYS = "".join((f'[[key]]\nid = "{client}"\nclient = "{client}"\nhash = '
+    f'"sha256:{digest(key).hex()}"\n') for client, key in (
     ("acme", GOOD), ("bert", OTHER)
 ))  # fmt: skip
 
@@ -40,10 +41,14 @@ class TestScope:
             (['odd"'], None),
         ],
     )
-    async def test_of_a_token_that_is_not_enough(self, world: Bearers, require: list[str], said: bytes | None):
+    async def test_of_a_token_that_is_not_enough(
+        self, world: Bearers, require: list[str], said: bytes | None
+    ):
         failed = await failing(world.auth(require=require), bearing(token()))
         assert failed.failure is Failure.FORBIDDEN
-        expected = b'Bearer realm="gateway", error="insufficient_scope"' + (b", " + said if said else b"")
+        expected = b'Bearer realm="gateway", error="insufficient_scope"' + (
+            b", " + said if said else b""
+        )
         assert failed.headers == ((b"WWW-Authenticate", expected),)
 
     async def test_nothing_of_the_kind_for_other_schemes_and_rules(self, world: Bearers):
@@ -71,14 +76,19 @@ class TestNothingSent:
     )
     async def test_empty_credentials_are_none(self, world: Bearers, request_: Exchange):
         (world.directory / "users.toml").write_text("")
-        table: dict[str, Any] = {"methods": ["api_key", "jwt", "basic"], "api_key": {"query": "api_key"}}
+        table: dict[str, Any] = {
+            "methods": ["api_key", "jwt", "basic"],
+            "api_key": {"query": "api_key"},
+        }
         failed = await failing(world.auth(**table), request_)
         assert failed.why == "no credentials" and world.counted() == {("none", "missing"): 1}
         assert await through(world.auth(**table, optional=True), request_) is None
 
     async def test_the_next_method_applies(self, world: Bearers):
         hook = world.auth(methods=["api_key", "jwt"], api_key={"query": "key"})
-        request = asked(("x-api-key", ""), ("authorization", f"Bearer {token()}"), target="/cameras?key=&x=1")
+        request = asked(
+            ("x-api-key", ""), ("authorization", f"Bearer {token()}"), target="/cameras?key=&x=1"
+        )
         assert (await through(hook, request)).method == "jwt"
         assert request.target == "/cameras?x=1"
 
@@ -109,7 +119,9 @@ class TestTheFormAskedFor:
         await through(hook, request)
         assert request.drop_headers is None
         # Credentials of another kind are the upstream's own.
-        request = asked(("x-api-key", GOOD), ("authorization", "Basic YTpi"), ("authorization", "Basic YTpi"))
+        request = asked(
+            ("x-api-key", GOOD), ("authorization", "Basic YTpi"), ("authorization", "Basic YTpi")
+        )
         await through(world.auth(methods=["api_key"]), request)
         assert request.drop_headers == {b"x-api-key"}
 
@@ -117,13 +129,21 @@ class TestTheFormAskedFor:
         ("fields", "failure"),
         [
             ([("x-api-key", GOOD), ("authorization", f"ApiKey {OTHER}")], Failure.MALFORMED),
-            ([("authorization", f"ApiKey {GOOD}"), ("authorization", f"ApiKey {GOOD}")], Failure.MALFORMED),
-            ([("authorization", f"ApiKey {GOOD}"), ("authorization", "Basic YTpi")], Failure.MALFORMED),
+            (
+                [("authorization", f"ApiKey {GOOD}"), ("authorization", f"ApiKey {GOOD}")],
+                Failure.MALFORMED,
+            ),
+            (
+                [("authorization", f"ApiKey {GOOD}"), ("authorization", "Basic YTpi")],
+                Failure.MALFORMED,
+            ),
             ([("authorization", "ApiKey nonsense")], Failure.UNAUTHENTICATED),
             ([("authorization", f"Bearer {GOOD}")], Failure.UNAUTHENTICATED),
         ],
     )
-    async def test_what_is_refused(self, world: Bearers, fields: list[tuple[str, str]], failure: Failure):
+    async def test_what_is_refused(
+        self, world: Bearers, fields: list[tuple[str, str]], failure: Failure
+    ):
         assert (await failing(world.auth(methods=["api_key"]), asked(*fields))).failure is failure
 
     async def test_where_keys_come_in_authorization_anyway(self, world: Bearers):

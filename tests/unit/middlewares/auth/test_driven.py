@@ -75,7 +75,9 @@ async def test_basic(world: Bearers):
 
 
 async def test_introspection(world: Bearers, provider: Provider):
-    hook = world.auth(methods=["introspection"], introspection={"url": f"{provider.issuer}/introspect"})
+    hook = world.auth(
+        methods=["introspection"], introspection={"url": f"{provider.issuer}/introspect"}
+    )
     assert await by_hand(hook, bearing("good")) == "acme"
     assert await by_hand(hook, bearing("bad")) == "UNAUTHENTICATED"
 

@@ -42,7 +42,11 @@ class TestElsewhere:
             asked(target=f"/cameras?x=1&access%5Ftoken={text}"),
             asked(("cookie", f"a=1; session={text}; b=2"), target="/cameras?x=1"),
             asked(("cookie", "a=1"), ("cookie", f'session="{text}"; b=2'), target="/cameras?x=1"),
-            asked(("authorization", "Basic YTpi"), ("cookie", f"session={text}"), target="/cameras?x=1"),
+            asked(
+                ("authorization", "Basic YTpi"),
+                ("cookie", f"session={text}"),
+                target="/cameras?x=1",
+            ),
         ):
             assert (await through(hook, request)).client == "acme"
             assert request.target == "/cameras?x=1" and text not in "".join(sent(request))
@@ -51,7 +55,10 @@ class TestElsewhere:
 
     async def test_nowhere_else_unless_asked_for(self, world: Bearers):
         hook = world.auth()
-        for request in (asked(target=f"/?access_token={token()}"), asked(("cookie", f"session={token()}"))):
+        for request in (
+            asked(target=f"/?access_token={token()}"),
+            asked(("cookie", f"session={token()}")),
+        ):
             assert (await failing(hook, request)).why == "no credentials"
 
     async def test_a_cookie_that_browsers_send_unasked_gives_way(self, world: Bearers):
@@ -65,7 +72,10 @@ class TestElsewhere:
     @pytest.mark.parametrize(
         ("request_", "failure"),
         [
-            (asked(("authorization", f"Bearer {token()}"), target="/?access_token=other"), Failure.MALFORMED),
+            (
+                asked(("authorization", f"Bearer {token()}"), target="/?access_token=other"),
+                Failure.MALFORMED,
+            ),
             (asked(target=f"/?access_token={token()}&access_token={token()}"), Failure.MALFORMED),
             (asked(("cookie", f"session={token()}; session=x")), Failure.MALFORMED),
             (asked(target="/?access_token=nonsense"), Failure.UNAUTHENTICATED),
@@ -81,7 +91,11 @@ class TestElsewhere:
             assert failed.detail.endswith("header, the access_token parameter, the session cookie.")
 
     async def test_the_next_method_sees_it_too(self, world: Bearers):
-        hook = world.auth(methods=["jwt", "introspection"], bearer=BOTH, introspection={"url": "http://127.0.0.1:9/"})
+        hook = world.auth(
+            methods=["jwt", "introspection"],
+            bearer=BOTH,
+            introspection={"url": "http://127.0.0.1:9/"},
+        )
         failed = await failing(hook, asked(target="/?access_token=opaque"))
         assert "introspection server cannot be asked" in failed.why
 
@@ -89,7 +103,9 @@ class TestElsewhere:
         hook = world.auth(bearer=BOTH, forward_credentials=True)
         request = asked(("cookie", f"session={token()}"), target=f"/?access_token={token()}")
         await through(hook, request)
-        assert "access_token" in request.target and sent(request) == request.headers.getall("cookie")
+        assert "access_token" in request.target and sent(request) == request.headers.getall(
+            "cookie"
+        )
 
 
 class TestLeftOut:
@@ -103,7 +119,12 @@ class TestLeftOut:
 
     def test_keys_are_kept_back(self, world: Bearers):
         hook = self.hook(world, methods=["api_key"], api_key={"header": "X-Key", "query": "key"})
-        request = asked(("x-key", "a"), ("x-key", "b"), ("authorization", "ApiKey c"), target="/?key=a&x=1&k%65y=b&key=")
+        request = asked(
+            ("x-key", "a"),
+            ("x-key", "b"),
+            ("authorization", "ApiKey c"),
+            target="/?key=a&x=1&k%65y=b&key=",
+        )
         hook(request)
         assert request.target == "/?x=1" and request.drop_headers == {b"x-key", b"authorization"}
         request = asked(("authorization", "Bearer the-upstreams-own"))
@@ -111,21 +132,44 @@ class TestLeftOut:
         assert request.drop_headers == {b"x-key"}
 
     def test_tokens_are_kept_back(self, world: Bearers):
-        hook = self.hook(world, methods=["jwt"], bearer=BOTH, forward="token", token={"secret": "x" * 32})
-        request = asked(("cookie", "session=a; b=1; session=c"), ("x-client-token", "forged"), target="/?access_token=a")
+        hook = self.hook(
+            world, methods=["jwt"], bearer=BOTH, forward="token", token={"secret": "x" * 32}
+        )
+        request = asked(
+            ("cookie", "session=a; b=1; session=c"),
+            ("x-client-token", "forged"),
+            target="/?access_token=a",
+        )
         hook(request)
-        assert (request.target, sent(request)) == ("/", ["b=1"]) and b"x-client-token" in request.drop_headers
+        assert (request.target, sent(request)) == (
+            "/",
+            ["b=1"],
+        ) and b"x-client-token" in request.drop_headers
 
     def test_nothing_is_where_nothing_has_to_be(self, world: Bearers):
         assert self.hook(world, methods=["basic"]) is None
-        assert self.hook(world, methods=["api_key"], api_key={"query": "key"}, forward_credentials=True) is None
+        assert (
+            self.hook(
+                world, methods=["api_key"], api_key={"query": "key"}, forward_credentials=True
+            )
+            is None
+        )
 
 
 def test_names_of_secrets(world: Bearers):
     def names(**table: Any) -> set[str]:
         return set(auth.secrets(auth.CONFIG().load(table)))
 
-    assert names(api_key={"header": "X-Partner-Key", "query": "Key"}) == {"x-partner-key", "key", "authorization"}
-    assert names(methods=["jwt"], bearer=BOTH) == {"authorization", "access_token", "session", "cookie"}
+    assert names(api_key={"header": "X-Partner-Key", "query": "Key"}) == {
+        "x-partner-key",
+        "key",
+        "authorization",
+    }
+    assert names(methods=["jwt"], bearer=BOTH) == {
+        "authorization",
+        "access_token",
+        "session",
+        "cookie",
+    }
     assert names(methods=["mtls"], forward="token") == {"x-client-token"}
     assert names(methods=["basic"]) == {"authorization"}

@@ -24,10 +24,15 @@ def sent(request: Exchange) -> dict[str, str]:
     )
 
 
-@pytest.mark.parametrize(("alg", "kind"), [("RS256", "RS256"), ("ES256", "ES256"), ("ES384", "ES384"), ("EdDSA", "EdDSA")])
+@pytest.mark.parametrize(
+    ("alg", "kind"),
+    [("RS256", "RS256"), ("ES256", "ES256"), ("ES384", "ES384"), ("EdDSA", "EdDSA")],
+)
 def test_signed_with_what_the_key_is(alg: str, kind: str):
     key = MAKE[kind]()
-    hook = Bearers().auth(forward="token", token={"key": private_pem(key), "audience": "cameras", "kid": "i1"})
+    hook = Bearers().auth(
+        forward="token", token={"key": private_pem(key), "audience": "cameras", "kid": "i1"}
+    )
     exchange = bearing(token(tier="gold", roles=["b", "a"], scope="y x"))
     hook(exchange)
     fields = sent(exchange)
@@ -59,7 +64,12 @@ def test_made_anew_when_half_its_time_is_over(monkeypatch: pytest.MonkeyPatch):
 
 @pytest.mark.parametrize("header", ["X-Client-Token", "Authorization", "X-Internal"])
 def test_a_clients_own_is_removed(header: str):
-    hook = Bearers().auth(forward="token", token={"secret": SECRET, "header": header}, optional=True, forward_credentials=True)
+    hook = Bearers().auth(
+        forward="token",
+        token={"secret": SECRET, "header": header},
+        optional=True,
+        forward_credentials=True,
+    )
     for known in (True, False):
         pairs = [(header, "forged")] if header != "Authorization" else []
         pairs += [("Authorization", f"Bearer {token()}")] if known else []
@@ -77,7 +87,10 @@ def test_what_is_dropped_is_the_same_object():
     one, two = bearing(token()), bearing(token())
     hook(one)
     hook(two)
-    assert one.drop_headers is two.drop_headers and one.drop_headers == {b"authorization", b"x-client-token"}
+    assert one.drop_headers is two.drop_headers and one.drop_headers == {
+        b"authorization",
+        b"x-client-token",
+    }
 
 
 @pytest.mark.parametrize(
@@ -101,4 +114,6 @@ def test_keys(table: dict[str, Any], message: str):
 def test_nothing_of_it_without_being_asked():
     exchange = asked(f"Bearer {token()}")
     Bearers().auth(token={"secret": SECRET})(exchange)
-    assert exchange.identity is not None and exchange.identity.headers == ((b"X-Client-ID", b"acme"),)
+    assert exchange.identity is not None and exchange.identity.headers == (
+        (b"X-Client-ID", b"acme"),
+    )

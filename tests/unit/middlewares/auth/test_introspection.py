@@ -11,9 +11,25 @@ from gateway.core.hooks import ConfigProblem
 from gateway.credentials.revocations.revoked import Revocation, add
 from gateway.tokens.introspection import Introspection, Server, Unavailable
 from tests.idp import Provider
-from tests.unit.middlewares.auth.bearers import ISSUER, NOW, SECRET, Bearers, asked, bearing, failing, through, token
+from tests.unit.middlewares.auth.bearers import (
+    ISSUER,
+    NOW,
+    SECRET,
+    Bearers,
+    asked,
+    bearing,
+    failing,
+    through,
+    token,
+)
 
-GOOD = {"active": True, "client_id": "acme", "sub": "alice", "scope": "cameras:read", "exp": NOW + 30}
+GOOD = {
+    "active": True,
+    "client_id": "acme",
+    "sub": "alice",
+    "scope": "cameras:read",
+    "exp": NOW + 30,
+}
 
 
 @pytest.fixture
@@ -29,7 +45,11 @@ class Asking(Bearers):
 
     def hook(self, provider: Provider, methods: Any = ("introspection",), **table: Any) -> Any:
         url = f"{provider.issuer}/introspect"
-        more = {name: table.pop(name) for name in ("require", "revocations", "optional", "forward_credentials") if name in table}
+        more = {
+            name: table.pop(name)
+            for name in ("require", "revocations", "optional", "forward_credentials")
+            if name in table
+        }
         return self.auth(methods=list(methods), introspection={"url": url, **table}, **more)
 
 
@@ -46,10 +66,16 @@ async def test_whose_a_token_is_is_asked_once(world: Asking, provider: Provider)
     for _ in range(2):
         exchange = bearing("good")
         identity = await through(hook, exchange)
-        assert (identity.client, identity.method, identity.user) == ("acme", "introspection", "alice")
+        assert (identity.client, identity.method, identity.user) == (
+            "acme",
+            "introspection",
+            "alice",
+        )
         assert exchange.drop_headers == {b"authorization"}
     # base64 of the form-encoded edge%3A1:s%2F1
-    assert provider.introspected == [("Basic ZWRnZSUzQTE6cyUyRjE=", {"token": "good", "token_type_hint": "access_token"})]
+    assert provider.introspected == [
+        ("Basic ZWRnZSUzQTE6cyUyRjE=", {"token": "good", "token_type_hint": "access_token"})
+    ]
     assert hook(bearing("good")) is None
     assert "1 tokens known" in repr(hook.__self__) and "s/1" not in repr(hook.__self__)
 
@@ -72,18 +98,26 @@ async def test_answers_are_remembered_no_longer_than_they_hold(world: Asking, pr
         ({**GOOD, "active": 1}, {}, "is not active"),
         ({**GOOD, "aud": "other"}, {"audience": "edge"}, "not for edge"),
         (GOOD, {"audience": ["edge"]}, "aud is missing"),
-        ({**GOOD, "client_id": None}, {}, "the claim client_id, which names the client, is missing"),
+        (
+            {**GOOD, "client_id": None},
+            {},
+            "the claim client_id, which names the client, is missing",
+        ),
         ({**GOOD, "exp": "soon"}, {}, "exp is not a time"),
     ],
 )
-async def test_answers_that_refuse(world: Asking, provider: Provider, answer: Any, table: Any, why: str):
+async def test_answers_that_refuse(
+    world: Asking, provider: Provider, answer: Any, table: Any, why: str
+):
     provider.active["bad"] = answer
     hook = world.hook(provider, **table)
     for now, times in ((NOW, 1), (NOW + 9, 1), (NOW + 10, 2)):
         world.now = now
         failed = await failing(hook, bearing("bad"))
         assert failed.failure is Failure.UNAUTHENTICATED and why in failed.why
-        assert failed.headers == ((b"WWW-Authenticate", b'Bearer realm="gateway", error="invalid_token"'),)
+        assert failed.headers == (
+            (b"WWW-Authenticate", b'Bearer realm="gateway", error="invalid_token"'),
+        )
         assert len(provider.introspected) == times
 
 
@@ -94,7 +128,9 @@ async def test_answers_that_allow(world: Asking, provider: Provider):
     identity = await through(world.hook(provider, claims={"client": "username"}), bearing("b"))
     assert (identity.client, identity.tier) == ("bob", "gold")
     provider.active["c"] = {"active": True, "client_id": "c"}
-    assert (await through(world.hook(provider, claims={"tier": "level"}), bearing("c"))).client == "c"
+    assert (
+        await through(world.hook(provider, claims={"tier": "level"}), bearing("c"))
+    ).client == "c"
 
 
 async def test_a_revoked_subject(world: Asking, provider: Provider):
@@ -121,15 +157,23 @@ async def test_a_server_that_fails_is_left_alone(world: Asking, provider: Provid
     provider.down = True
     for number in range(4):
         failed = await failing(hook, bearing(f"t{number}"))
-        assert failed.failure is Failure.NO_ENDPOINT and failed.headers == ((b"Retry-After", b"20" if number else b"1"),)
-    assert provider.requests["/introspect"] == 2 and "left alone" in failed.why and "left alone" in repr(hook.__self__)
+        assert failed.failure is Failure.NO_ENDPOINT and failed.headers == (
+            (b"Retry-After", b"20" if number else b"1"),
+        )
+    assert (
+        provider.requests["/introspect"] == 2
+        and "left alone" in failed.why
+        and "left alone" in repr(hook.__self__)
+    )
     provider.down = False
     world.now += 20
     await through(hook, bearing("good"))
 
 
 @pytest.mark.parametrize("status", [400, 413, 414, 422, 431])
-async def test_what_is_said_of_a_token_is_no_failure_of_the_server(world: Asking, provider: Provider, status: int):
+async def test_what_is_said_of_a_token_is_no_failure_of_the_server(
+    world: Asking, provider: Provider, status: int
+):
     hook = world.hook(provider, failures=2, pause="1h")
     provider.statuses["/introspect"] = status
     for number in range(5):
@@ -154,7 +198,9 @@ async def test_what_is_said_of_the_gateway_is(world: Asking, provider: Provider,
 @pytest.mark.parametrize(("failures", "waits"), [(1, [20.0, 20.0]), (3, [1.0, 1.0, 20.0, 20.0])])
 async def test_when_to_try_again(provider: Provider, failures: int, waits: list[float]):
     provider.down = True
-    one = Introspection(Server(f"{provider.issuer}/introspect", failures=failures, pause=20.0), clock=lambda: 0.0)
+    one = Introspection(
+        Server(f"{provider.issuer}/introspect", failures=failures, pause=20.0), clock=lambda: 0.0
+    )
     for number, after in enumerate(waits):
         with pytest.raises(Unavailable) as caught:
             await one.ask(str(number))
@@ -165,7 +211,12 @@ async def test_when_to_try_again(provider: Provider, failures: int, waits: list[
 
 @pytest.mark.parametrize(
     ("answer", "why"),
-    [(b"<html>", "unexpected"), ([], "no introspection"), ({"active_": True}, "no introspection"), (b"x" * 70_000, "more than")],
+    [
+        (b"<html>", "unexpected"),
+        ([], "no introspection"),
+        ({"active_": True}, "no introspection"),
+        (b"x" * 70_000, "more than"),
+    ],
 )
 async def test_answers_that_are_none(world: Asking, provider: Provider, answer: Any, why: str):
     provider.overrides["/introspect"] = answer

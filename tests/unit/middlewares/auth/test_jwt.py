@@ -22,7 +22,17 @@ from gateway.tokens import claims as rules
 from gateway.tokens.jose import Token
 from gateway.tokens.verifying import ALGORITHMS, VerifyingKey
 from tests.idp import MAKE, Provider, encoded, jwk, public_pem, signed
-from tests.unit.middlewares.auth.bearers import ISSUER, NOW, SECRET, Bearers, asked, bearing, refused, through, token
+from tests.unit.middlewares.auth.bearers import (
+    ISSUER,
+    NOW,
+    SECRET,
+    Bearers,
+    asked,
+    bearing,
+    refused,
+    through,
+    token,
+)
 
 
 @pytest.fixture
@@ -32,7 +42,9 @@ def world() -> Bearers:
 
 class TestIdentity:
     def test_of_a_token(self, world: Bearers):
-        exchange = bearing(token(tier="gold", roles=["operator", "auditor"], scope="cameras:read users:*", jti="1"))
+        exchange = bearing(
+            token(tier="gold", roles=["operator", "auditor"], scope="cameras:read users:*", jti="1")
+        )
         assert world.auth(roles={"operator": ["alarms:read"]})(exchange) is None
         assert exchange.identity is not None
         assert replace(exchange.identity, account="") == Identity(
@@ -42,7 +54,11 @@ class TestIdentity:
             "acme",
             frozenset({"operator", "auditor"}),
             frozenset({"cameras:read", "users:*", "alarms:read"}),
-            ((b"X-Client-ID", b"acme"), (b"X-Client-Tier", b"gold"), (b"X-Client-Roles", b"auditor,operator")),
+            (
+                (b"X-Client-ID", b"acme"),
+                (b"X-Client-Tier", b"gold"),
+                (b"X-Client-Roles", b"auditor,operator"),
+            ),
         )
         assert exchange.identity.claims["jti"] == "1"
         assert world.counted() == {("jwt", "ok"): 1}
@@ -68,12 +84,18 @@ class TestIdentity:
             ({}, {"sub": "Zoë"}, Identity("Zoë", "jwt")),
         ],
     )  # fmt: skip
-    def test_of_mapped_claims(self, world: Bearers, mapping: dict[str, str], said: dict[str, Any], expected: Identity):
+    def test_of_mapped_claims(
+        self, world: Bearers, mapping: dict[str, str], said: dict[str, Any], expected: Identity
+    ):
         exchange = bearing(token(**said))
         world.auth({"secret": SECRET, "claims": mapping})(exchange)
         found = exchange.identity
         assert found is not None
-        assert (found.client, found.roles, found.permissions) == (expected.client, expected.roles, expected.permissions)
+        assert (found.client, found.roles, found.permissions) == (
+            expected.client,
+            expected.roles,
+            expected.permissions,
+        )
         assert found.headers[0] == (b"X-Client-ID", expected.client.encode())
 
     @pytest.mark.parametrize(
@@ -81,7 +103,10 @@ class TestIdentity:
         [
             ({"sub": None}, "the claim sub, which names the client, is missing"),
             ({"sub": ""}, "the claim sub, which names the client, is missing"),
-            ({"sub": "a\r\nX-Client-ID: admin"}, "the claim sub, the client, is not text that fits a header"),
+            (
+                {"sub": "a\r\nX-Client-ID: admin"},
+                "the claim sub, the client, is not text that fits a header",
+            ),
             ({"sub": " acme"}, "fits a header"),
             ({"sub": "a" * 257}, "fits a header"),
             ({"roles": ["a" * 257]}, "the claim roles is neither"),
@@ -98,7 +123,9 @@ class TestIdentity:
         payload = {"iss": ISSUER, "aud": "edge", "exp": NOW + 9, "sub": "acme", **said}
         kept = {name: value for name, value in payload.items() if value is not None}
         # Not through jwt.encode, which refuses some of these itself.
-        failed = refused(world.auth(), bearing(signed({"alg": "HS256"}, kept, SECRET.encode(), "HS256")))
+        failed = refused(
+            world.auth(), bearing(signed({"alg": "HS256"}, kept, SECRET.encode(), "HS256"))
+        )
         assert failed.failure is Failure.UNAUTHENTICATED and why in failed.why
 
 
@@ -127,11 +154,16 @@ class TestAlgorithms:
 
     def test_a_name_is_not_needed_where_few_keys_fit(self, world: Bearers):
         keys = [MAKE["ES256"]() for _ in range(5)]
-        document = json.dumps({"keys": [jwk(key, f"k{index}") for index, key in enumerate(keys[:4])]})
+        document = json.dumps(
+            {"keys": [jwk(key, f"k{index}") for index, key in enumerate(keys[:4])]}
+        )
         hook = world.auth({"key": document})
         hook(bearing(token(keys[3], "ES256")))
         more = json.dumps({"keys": [jwk(key, f"k{index}") for index, key in enumerate(keys)]})
-        assert "names no key (kid), and 5" in refused(world.auth({"key": more}), bearing(token(keys[3], "ES256"))).why
+        assert (
+            "names no key (kid), and 5"
+            in refused(world.auth({"key": more}), bearing(token(keys[3], "ES256"))).why
+        )
 
 
 class TestTime:
@@ -149,7 +181,9 @@ class TestTime:
             ({"exp": NOW + 900.5}, NOW + 930.4, None),
         ],
     )
-    def test_bounds(self, world: Bearers, said: dict[str, Any], now: float, failure: Failure | None):
+    def test_bounds(
+        self, world: Bearers, said: dict[str, Any], now: float, failure: Failure | None
+    ):
         world.now = now
         if failure is None:
             world.auth()(bearing(token(**said)))
@@ -172,7 +206,11 @@ class TestTime:
         assert failed.failure is Failure.EXPIRED and "max_age" in failed.why
         assert "iat is missing" in refused(hook, bearing(token(iat=None))).why
 
-    @given(st.one_of(st.integers(), st.floats(), st.text(), st.booleans(), st.none(), st.lists(st.integers())))
+    @given(
+        st.one_of(
+            st.integers(), st.floats(), st.text(), st.booleans(), st.none(), st.lists(st.integers())
+        )
+    )
     def test_anything_as_a_time_is_refused_or_right(self, value: Any):
         said = Token("HS256", None, "", {"exp": value, "aud": "edge"}, b"", b"")
         try:
@@ -195,7 +233,12 @@ class TestRules:
             ({"audience": ["x", "edge"]}, {}, {}, ""),
             ({"audience": []}, {}, {"aud": None}, ""),
             ({"audience": []}, {}, {}, "not for an audience configured here"),
-            ({}, {}, {"iss": "https://other.example"}, "no issuer 'https://other.example' is configured"),
+            (
+                {},
+                {},
+                {"iss": "https://other.example"},
+                "no issuer 'https://other.example' is configured",
+            ),
             ({}, {}, {"iss": None}, "no issuer None is configured"),
             ({"required": ["jti"]}, {}, {}, "the claim jti is missing"),
             ({"required": ["jti"]}, {}, {"jti": "1"}, ""),
@@ -208,7 +251,14 @@ class TestRules:
             ({"type": "at+jwt"}, {"typ": "application/at+jwt"}, {}, ""),
         ],
     )
-    def test_them(self, world: Bearers, table: dict[str, Any], headers: dict[str, Any], said: dict[str, Any], why: str):
+    def test_them(
+        self,
+        world: Bearers,
+        table: dict[str, Any],
+        headers: dict[str, Any],
+        said: dict[str, Any],
+        why: str,
+    ):
         hook = world.auth({"secret": SECRET, **table})
         exchange = bearing(token(headers=headers, **said))
         if why:
@@ -242,16 +292,23 @@ class TestFields:
 
     def test_a_wrong_token_is_told_so(self, world: Bearers):
         failed = refused(world.auth(), bearing("a.b.c"))
-        assert failed.headers == ((b"WWW-Authenticate", b'Bearer realm="gateway", error="invalid_token"'),)
+        assert failed.headers == (
+            (b"WWW-Authenticate", b'Bearer realm="gateway", error="invalid_token"'),
+        )
 
     def test_two_fields(self, world: Bearers):
         hook, text = world.auth(), token()
         hook(bearing(text))
         failed = refused(hook, asked(f"Bearer {text}", "Bearer other"))
-        assert failed.failure is Failure.MALFORMED and failed.detail == "There must be only one Authorization header."
+        assert (
+            failed.failure is Failure.MALFORMED
+            and failed.detail == "There must be only one Authorization header."
+        )
 
     def test_an_opaque_token_where_only_jwt_is_known(self, world: Bearers):
-        assert refused(world.auth(optional=True), bearing("opaque")).failure is Failure.UNAUTHENTICATED
+        assert (
+            refused(world.auth(optional=True), bearing("opaque")).failure is Failure.UNAUTHENTICATED
+        )
 
     def test_the_upstream_does_not_see_it_unless_told(self, world: Bearers):
         text = token()
@@ -298,10 +355,16 @@ class TestWhoIsWho:
         return found
 
     def test_the_same_caller_in_another_token(self, world: Bearers):
-        one, two = self.callers(world, {"jti": "1", "sid": "a"}, {"jti": "2", "exp": NOW + 5, "iat": NOW - 5, "nonce": "n"})
+        one, two = self.callers(
+            world,
+            {"jti": "1", "sid": "a"},
+            {"jti": "2", "exp": NOW + 5, "iat": NOW - 5, "nonce": "n"},
+        )
         assert one == two and hash(one) == hash(two) and one.claims != two.claims
 
-    @pytest.mark.parametrize("more", [{"org_id": "b"}, {"iss": OTHER}, {"sub": "bert"}, {"tier": "gold"}, {"acr": "2"}])
+    @pytest.mark.parametrize(
+        "more", [{"org_id": "b"}, {"iss": OTHER}, {"sub": "bert"}, {"tier": "gold"}, {"acr": "2"}]
+    )
     def test_callers_that_differ(self, world: Bearers, more: dict[str, Any]):
         one, two = self.callers(world, {"org_id": "a"}, {"org_id": "a", **more})
         assert one != two
@@ -340,7 +403,9 @@ class TestMemory:
         monkeypatch.setattr(VerifyingKey, "verifies", lambda *_: pytest.fail("verified again"))
         hook(bearing(text))
 
-    def test_one_token_is_remembered_once_however_it_is_sent(self, world: Bearers, monkeypatch: pytest.MonkeyPatch):
+    def test_one_token_is_remembered_once_however_it_is_sent(
+        self, world: Bearers, monkeypatch: pytest.MonkeyPatch
+    ):
         hook, text = world.auth(), token()
         hook(bearing(text))
         monkeypatch.setattr(VerifyingKey, "verifies", lambda *_: pytest.fail("verified again"))
@@ -399,9 +464,15 @@ class TestRevocations:
         again = world.auth(revocations="revoked.toml")
         hook(bearing(text))  # what is only being built changes nothing
         world.reload()
-        for one in (hook, again):  # a list has no generations: what a reload has read holds for requests under way as well
+        for one in (
+            hook,
+            again,
+        ):  # a list has no generations: what a reload has read holds for requests under way as well
             failed = refused(one, bearing(text))
-            assert (failed.failure, failed.detail) == (Failure.UNAUTHENTICATED, "The token has been revoked.")
+            assert (failed.failure, failed.detail) == (
+                Failure.UNAUTHENTICATED,
+                "The token has been revoked.",
+            )
         hook(bearing(token(jti="j2")))
         assert world.counted()["jwt", "revoked"] == 2
 
@@ -431,17 +502,43 @@ class TestConfig:
             ({}, ("jwt", 0), "nothing says where its keys are"),
             ({"secret": SECRET, "discovery": True}, ("jwt", 0), "secret and discovery says where"),
             ({"secret": "short"}, ("jwt", 0, "secret"), "has 5 bytes; HS256 needs 32 or more"),
-            ({"secret": SECRET[:48], "algorithms": ["HS512"]}, ("jwt", 0, "secret"), "has 48 bytes; HS512 needs 64"),
-            ({"secret": SECRET, "algorithms": ["RS256"]}, ("jwt", 0, "secret"), "RS256 does not work with a secret"),
+            (
+                {"secret": SECRET[:48], "algorithms": ["HS512"]},
+                ("jwt", 0, "secret"),
+                "has 48 bytes; HS512 needs 64",
+            ),
+            (
+                {"secret": SECRET, "algorithms": ["RS256"]},
+                ("jwt", 0, "secret"),
+                "RS256 does not work with a secret",
+            ),
             ({"key": "nonsense"}, ("jwt", 0, "key"), "is not a public key in PEM"),
             ({"key": "{"}, ("jwt", 0, "key"), "is neither PEM nor JSON"),
-            ({"key": public_pem(MAKE["ES256"]()), "algorithms": ["HS256"]}, ("jwt", 0, "algorithms"), "HS256 needs a secret"),
-            ({"key": public_pem(MAKE["ES256"]()), "algorithms": ["ES384"]}, ("jwt", 0, "key"), "fits ES256; allowed are ES384"),
-            ({"jwks": "https://x.example/", "algorithms": ["HS256"]}, ("jwt", 0, "algorithms"), "HS256 needs a secret"),
-            ({"issuer": "acme", "discovery": True}, ("jwt", 0, "issuer"), "discovery needs an issuer that is a URL"),
+            (
+                {"key": public_pem(MAKE["ES256"]()), "algorithms": ["HS256"]},
+                ("jwt", 0, "algorithms"),
+                "HS256 needs a secret",
+            ),
+            (
+                {"key": public_pem(MAKE["ES256"]()), "algorithms": ["ES384"]},
+                ("jwt", 0, "key"),
+                "fits ES256; allowed are ES384",
+            ),
+            (
+                {"jwks": "https://x.example/", "algorithms": ["HS256"]},
+                ("jwt", 0, "algorithms"),
+                "HS256 needs a secret",
+            ),
+            (
+                {"issuer": "acme", "discovery": True},
+                ("jwt", 0, "issuer"),
+                "discovery needs an issuer that is a URL",
+            ),
         ],
     )
-    def test_where_keys_are(self, world: Bearers, table: dict[str, Any], at: tuple[Any, ...], message: str):
+    def test_where_keys_are(
+        self, world: Bearers, table: dict[str, Any], at: tuple[Any, ...], message: str
+    ):
         with pytest.raises(ConfigProblem) as caught:
             world.auth(table)
         assert caught.value.at == at and message in caught.value.message
@@ -456,7 +553,14 @@ class TestConfig:
         assert caught.value.at == ("jwt", 1, "issuer")
 
     @pytest.mark.parametrize(
-        "table", [{"audience": 7}, {"audience": [7]}, {"algorithms": ["none"]}, {"issuer": ""}, {"jwks": "ftp://x"}]
+        "table",
+        [
+            {"audience": 7},
+            {"audience": [7]},
+            {"algorithms": ["none"]},
+            {"issuer": ""},
+            {"jwks": "ftp://x"},
+        ],
     )
     def test_values_that_are_wrong_alone(self, table: dict[str, Any]):
         with pytest.raises(ValidationError):
@@ -487,7 +591,9 @@ class TestFetchedKeys:
         await asyncio.sleep(0)
 
     @pytest.mark.parametrize("discovered", [False, True])
-    async def test_they_are_waited_for_then_known(self, world: Bearers, provider: Provider, discovered: bool):
+    async def test_they_are_waited_for_then_known(
+        self, world: Bearers, provider: Provider, discovered: bool
+    ):
         where: dict[str, Any] = {"discovery": True} if discovered else {"jwks": provider.jwks}
         hook = world.auth({"issuer": provider.issuer, **where})
         text = provider.token()
@@ -499,7 +605,9 @@ class TestFetchedKeys:
         assert exchange.identity is not None and exchange.identity.client == "acme"
         assert provider.requests["/jwks"] == 1
 
-    async def test_a_new_key_is_fetched_and_one_taken_back_is_gone(self, world: Bearers, provider: Provider):
+    async def test_a_new_key_is_fetched_and_one_taken_back_is_gone(
+        self, world: Bearers, provider: Provider
+    ):
         hook = world.auth({"issuer": provider.issuer, "jwks": provider.jwks, "cooldown": "10ms"})
         old = provider.token()
         assert await through(hook, bearing(old))
@@ -523,15 +631,21 @@ class TestFetchedKeys:
         assert world.counted() == {("jwt", "unavailable"): 1}
 
     @pytest.mark.parametrize("alg", ["none", "HS256", "RS512"])
-    async def test_an_algorithm_that_is_not_allowed_is_worth_no_fetch(self, world: Bearers, provider: Provider, alg: str):
+    async def test_an_algorithm_that_is_not_allowed_is_worth_no_fetch(
+        self, world: Bearers, provider: Provider, alg: str
+    ):
         hook = world.auth({"issuer": provider.issuer, "jwks": provider.jwks, "cooldown": "1ms"})
         await through(hook, bearing(provider.token()))
         parts = provider.token().split(".")
         header = encoded({"alg": alg, "kid": "unknown"})
-        assert "has no key 'unknown'" in refused(hook, bearing(f"{header}.{parts[1]}.{parts[2]}")).why
+        assert (
+            "has no key 'unknown'" in refused(hook, bearing(f"{header}.{parts[1]}.{parts[2]}")).why
+        )
         assert provider.requests["/jwks"] == 1
 
-    async def test_only_so_many_wait(self, world: Bearers, provider: Provider, monkeypatch: pytest.MonkeyPatch):
+    async def test_only_so_many_wait(
+        self, world: Bearers, provider: Provider, monkeypatch: pytest.MonkeyPatch
+    ):
         monkeypatch.setattr("gateway.tokens.jwks.MOST_WAITING", 0)
         hook = world.auth({"issuer": provider.issuer, "jwks": provider.jwks})
         with pytest.raises(Failed, match="has no key 'k1'"):

@@ -19,7 +19,8 @@ def test_the_newest_stay_and_no_more_than_twice_as_many():
         memory.put(str(number), (number, 0.0))
         assert len(memory) <= 20
         assert all(
-            memory._young.get(str(recent)) or memory._old.get(str(recent)) for recent in range(max(0, number - 9), number + 1)
+            memory._young.get(str(recent)) or memory._old.get(str(recent))
+            for recent in range(max(0, number - 9), number + 1)
         )
 
 

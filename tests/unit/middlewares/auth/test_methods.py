@@ -27,11 +27,17 @@ STORED = 'methods = ["api_key"]\napi_key = { store = "redis://127.0.0.1:1" }'
 
 
 def imported(directory: Path, auth: str) -> set[str]:
-    write(directory, f"request = ['auth']\n[auth]\n{auth}\n[[route]]\npath = '/info'\nbuiltin = 'info'\n")
+    write(
+        directory,
+        f"request = ['auth']\n[auth]\n{auth}\n[[route]]\npath = '/info'\nbuiltin = 'info'\n",
+    )
     for name in ("keys.toml", "users.toml"):
         (directory / "pipelines" / name).write_text("") if name in auth else None
     done = subprocess.run(
-        [sys.executable, "-c", LOOK, str(directory / "gateway.toml")], capture_output=True, text=True, check=False
+        [sys.executable, "-c", LOOK, str(directory / "gateway.toml")],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return set(json.loads(done.stdout))
@@ -52,6 +58,12 @@ def test_only_what_is_needed(tmp_path: Path, auth: str, there: set[str]):
     found = imported(tmp_path, auth)
     assert "gateway.middlewares.auth" in found
     assert {name for name in ("jwt", "cryptography", "argon2", "redis") if name in found} == there
-    ours = {name.rpartition(".")[2] for name in found if name.startswith(("gateway.middlewares.auth.", "gateway.tokens."))}
+    ours = {
+        name.rpartition(".")[2]
+        for name in found
+        if name.startswith(("gateway.middlewares.auth.", "gateway.tokens."))
+    }
     tokens = {"jwt", "verifying", "internal_token", "introspection"}
-    assert ours & tokens == ({"jwt", "verifying"} if auth is JWT else {"internal_token"} if auth is SIGNED else set())
+    assert ours & tokens == (
+        {"jwt", "verifying"} if auth is JWT else {"internal_token"} if auth is SIGNED else set()
+    )

@@ -18,7 +18,15 @@ from gateway.core.failures import Failure
 from gateway.tokens import signing
 from gateway.tokens.signing import SigningKeys
 from tests.idp import MAKE, private_pem, public_pem
-from tests.unit.middlewares.auth.bearers import ISSUER, SECRET, Bearers, bearing, claims, refused, token
+from tests.unit.middlewares.auth.bearers import (
+    ISSUER,
+    SECRET,
+    Bearers,
+    bearing,
+    claims,
+    refused,
+    token,
+)
 
 ROOT = Path(__file__).resolve().parents[4]
 VERSION = re.search(r"^jose=(\S+)$", (ROOT / "bin" / "test").read_text(), re.MULTILINE)
@@ -26,7 +34,8 @@ NODE = shutil.which("node")
 JOSE = Path(os.environ.get("JOSE", "") or ROOT / ".venv" / f"jose-{VERSION[1] if VERSION else ''}")
 
 pytestmark = pytest.mark.skipif(
-    NODE is None or not (JOSE / "node_modules" / "jose").is_dir(), reason="no node, or no jose: bin/test installs them"
+    NODE is None or not (JOSE / "node_modules" / "jose").is_dir(),
+    reason="no node, or no jose: bin/test installs them",
 )
 
 ALGORITHMS = ("RS256", "PS256", "ES256", "EdDSA", "HS256")
@@ -34,7 +43,9 @@ ALGORITHMS = ("RS256", "PS256", "ES256", "EdDSA", "HS256")
 
 def node(action: str, asked: object) -> Any:
     words = [str(NODE), str(ROOT / "tests" / "jose.cjs"), str(JOSE), action]
-    done = subprocess.run(words, input=json.dumps(asked), capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(
+        words, input=json.dumps(asked), capture_output=True, text=True, check=False, timeout=60
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -42,7 +53,9 @@ def node(action: str, asked: object) -> Any:
 @pytest.fixture(scope="module")
 def made() -> dict[str, Any]:
     """A token by each algorithm, and the key for it."""
-    found: dict[str, Any] = node("sign", {"algorithms": [*ALGORITHMS, "ES384"], "claims": claims(), "secret": SECRET})
+    found: dict[str, Any] = node(
+        "sign", {"algorithms": [*ALGORITHMS, "ES384"], "claims": claims(), "secret": SECRET}
+    )
     return found
 
 
@@ -50,7 +63,11 @@ def keys_of(made: dict[str, Any], alg: str) -> list[dict[str, Any]]:
     """The ways to configure the key."""
     if alg == "HS256":
         return [{"secret": SECRET}]
-    return [{"key": made[alg]["pem"]}, {"key": json.dumps(made[alg]["jwk"])}, {"key": json.dumps({"keys": [made[alg]["jwk"]]})}]
+    return [
+        {"key": made[alg]["pem"]},
+        {"key": json.dumps(made[alg]["jwk"])},
+        {"key": json.dumps({"keys": [made[alg]["jwk"]]})},
+    ]
 
 
 @pytest.mark.parametrize("alg", ALGORITHMS)
@@ -61,9 +78,15 @@ def test_theirs_verify_here(made: dict[str, Any], alg: str):
         hook(exchange)
         assert exchange.identity is not None and exchange.identity.client == "acme"
         head, payload, signature = made[alg]["token"].split(".")
-        for other in (f"{head}.{payload}.{signature[:-6]}AAAAAA", f"{head}.{payload[:-4]}AAAA.{signature}"):
+        for other in (
+            f"{head}.{payload}.{signature[:-6]}AAAAAA",
+            f"{head}.{payload[:-4]}AAAA.{signature}",
+        ):
             assert refused(hook, bearing(other)).failure is Failure.UNAUTHENTICATED
-        refused(Bearers().auth({**keys_of(made, "ES384")[0], "algorithms": ["ES384"]}), bearing(made[alg]["token"]))
+        refused(
+            Bearers().auth({**keys_of(made, "ES384")[0], "algorithms": ["ES384"]}),
+            bearing(made[alg]["token"]),
+        )
 
 
 def test_ours_verify_there():
@@ -72,14 +95,29 @@ def test_ours_verify_there():
     for alg in (*signers, "HS256"):
         keys = {"secret": SECRET} if alg == "HS256" else {"key": private_pem(signers[alg])}
         world = Bearers(now=time())
-        hook = world.auth(forward="token", token={**keys, "audience": "cameras", "issuer": "edge", "kid": "k1"})
+        hook = world.auth(
+            forward="token", token={**keys, "audience": "cameras", "issuer": "edge", "kid": "k1"}
+        )
         exchange = bearing(token(iat=int(world.now), exp=int(world.now) + 60))
         hook(exchange)
         assert exchange.identity is not None
-        said = {"alg": alg, "token": exchange.identity.headers[0][1].decode(), "issuer": "edge", "audience": "cameras"}
+        said = {
+            "alg": alg,
+            "token": exchange.identity.headers[0][1].decode(),
+            "issuer": "edge",
+            "audience": "cameras",
+        }
         said |= {"secret": SECRET} if alg == "HS256" else {"pem": public_pem(signers[alg])}
-        asked += [said, {**said, "token": said["token"][:-6] + "AAAAAA"}, {**said, "audience": "others"}]
-        expected += [("acme", None), (None, "ERR_JWS_SIGNATURE_VERIFICATION_FAILED"), (None, "ERR_JWT_CLAIM_VALIDATION_FAILED")]
+        asked += [
+            said,
+            {**said, "token": said["token"][:-6] + "AAAAAA"},
+            {**said, "audience": "others"},
+        ]
+        expected += [
+            ("acme", None),
+            (None, "ERR_JWS_SIGNATURE_VERIFICATION_FAILED"),
+            (None, "ERR_JWT_CLAIM_VALIDATION_FAILED"),
+        ]
     found = node("verify", asked)
     assert [(one.get("client"), one.get("error")) for one in found] == expected
     assert ISSUER != "edge"
@@ -92,6 +130,12 @@ def test_what_the_gateway_issues_verifies_there_by_its_published_keys(alg: str):
     keys = SigningKeys([signing.load(private_pem(MAKE[name]())) for name in (alg, "ES256")])
     now = int(time())
     issued = keys.sign({"iss": "edge", "aud": "app", "sub": "alice", "iat": now, "exp": now + 60})
-    asked = {"alg": alg, "token": issued, "jwks": keys.document, "issuer": "edge", "audience": "app"}
+    asked = {
+        "alg": alg,
+        "token": issued,
+        "jwks": keys.document,
+        "issuer": "edge",
+        "audience": "app",
+    }
     [said] = node("verify", [asked])
     assert said.get("sub") == "alice", said

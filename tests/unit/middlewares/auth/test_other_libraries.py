@@ -25,7 +25,9 @@ KINDS = [
 
 
 @pytest.mark.filterwarnings("ignore:EdDSA is deprecated")
-@pytest.mark.parametrize(("alg", "kind", "size"), KINDS, ids=[f"{alg}-{size}" for alg, _, size in KINDS])
+@pytest.mark.parametrize(
+    ("alg", "kind", "size"), KINDS, ids=[f"{alg}-{size}" for alg, _, size in KINDS]
+)
 def test_joserfc(alg: str, kind: str, size: Any):
     key: Any = joserfc_jwk.JWKRegistry.generate_key(kind, size, {"kid": "k1"}, private=True)
     text = joserfc_jwt.encode({"alg": alg, "kid": "k1"}, claims(), key, algorithms=[alg])
@@ -52,19 +54,37 @@ OPENSSL = shutil.which("openssl")
 @pytest.mark.parametrize(
     ("alg", "make", "sign"),
     [
-        ("RS256", ["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"], ["dgst", "-sha256", "-sign"]),
-        ("RS512", ["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"], ["dgst", "-sha512", "-sign"]),
+        (
+            "RS256",
+            ["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"],
+            ["dgst", "-sha256", "-sign"],
+        ),
+        (
+            "RS512",
+            ["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"],
+            ["dgst", "-sha512", "-sign"],
+        ),
         (
             "PS256",
             ["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"],
-            ["dgst", "-sha256", "-sigopt", "rsa_padding_mode:pss", "-sigopt", "rsa_pss_saltlen:digest", "-sign"],
+            [
+                "dgst",
+                "-sha256",
+                "-sigopt",
+                "rsa_padding_mode:pss",
+                "-sigopt",
+                "rsa_pss_saltlen:digest",
+                "-sign",
+            ],
         ),
         ("EdDSA", ["-algorithm", "ED25519"], ["pkeyutl", "-sign", "-rawin", "-inkey"]),
     ],
 )
 def test_openssl(tmp_path: Path, alg: str, make: list[str], sign: list[str]):
     def openssl(*words: str) -> bytes:
-        return subprocess.run([str(OPENSSL), *words], check=True, capture_output=True, cwd=tmp_path).stdout
+        return subprocess.run(
+            [str(OPENSSL), *words], check=True, capture_output=True, cwd=tmp_path
+        ).stdout
 
     openssl("genpkey", *make, "-out", "key.pem")
     public = openssl("pkey", "-in", "key.pem", "-pubout").decode()
@@ -100,6 +120,15 @@ def test_ours_verify_in_openssl(tmp_path: Path):
     (tmp_path / "signed").write_text(text)
     (tmp_path / "signature").write_bytes(base64.urlsafe_b64decode(signature + "=="))
     (tmp_path / "public.pem").write_text(public_pem(key))
-    words = [str(OPENSSL), "dgst", "-sha256", "-verify", "public.pem", "-signature", "signature", "signed"]
+    words = [
+        str(OPENSSL),
+        "dgst",
+        "-sha256",
+        "-verify",
+        "public.pem",
+        "-signature",
+        "signature",
+        "signed",
+    ]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.stdout == "Verified OK\n"

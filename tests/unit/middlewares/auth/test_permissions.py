@@ -34,7 +34,9 @@ def test_covers(held: str, needed: str, enough: bool):
     assert covers(frozenset(held.split()), frozenset(needed.split())) is enough
 
 
-words = st.frozensets(st.sampled_from(["*", "a:*", "a:b:*", "a:r", "a:b:r", "b:r", "c"]), max_size=4)
+words = st.frozensets(
+    st.sampled_from(["*", "a:*", "a:b:*", "a:r", "a:b:r", "b:r", "c"]), max_size=4
+)
 
 
 @given(words, words)

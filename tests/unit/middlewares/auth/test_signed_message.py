@@ -27,7 +27,12 @@ from tests.unit.middlewares.auth.test_signature import WORD
     ],
 )
 def test_components(name: str, value: str):
-    pairs = [("Host", "WWW.Example.com:8443"), ("X-Two", " one "), ("x-two", "two\t"), ("X-Empty", "")]
+    pairs = [
+        ("Host", "WWW.Example.com:8443"),
+        ("X-Two", " one "),
+        ("x-two", "two\t"),
+        ("X-Empty", ""),
+    ]
     request = exchange("POST", "/path?param=value", pairs, scheme="https")
     assert signature.component(request, name) == value
 
@@ -47,7 +52,10 @@ def test_ports_that_go_without_saying(scheme: str, host: str, authority: str):
     assert signature.component(request, "@query") == "?"
 
 
-@given(st.text(st.characters(codec="ascii"), max_size=60), st.text(st.characters(codec="ascii"), max_size=60))
+@given(
+    st.text(st.characters(codec="ascii"), max_size=60),
+    st.text(st.characters(codec="ascii"), max_size=60),
+)
 def test_anything_is_read_or_refused(inputs: str, signatures: str):
     try:
         signed_message.read([f"s={inputs}", f'a=();keyid="a", {inputs}'], [signatures], {"a"})
@@ -55,11 +63,19 @@ def test_anything_is_read_or_refused(inputs: str, signatures: str):
         pass
 
 
-@given(st.lists(st.sampled_from(["@method", "@path", "date", "x-a"]), unique=True), st.integers(-(10**15) + 1, 10**15 - 1), WORD)
+@given(
+    st.lists(st.sampled_from(["@method", "@path", "date", "x-a"]), unique=True),
+    st.integers(-(10**15) + 1, 10**15 - 1),
+    WORD,
+)
 def test_parameters_are_written_as_they_were_read(components: list[str], created: int, keyid: str):
     quoted = " ".join(f'"{name}"' for name in components)
     escaped = keyid.replace("\\", "\\\\").replace('"', '\\"')
     params = f'({quoted});created={created};keyid="{escaped}"'
     found = signed_message.read([f"sig={params}"], ["sig=:AAAA:"], {keyid})
-    assert found is not None and (found.params, found.keyid, found.created) == (params, keyid, created)
+    assert found is not None and (found.params, found.keyid, found.created) == (
+        params,
+        keyid,
+        created,
+    )
     assert list(found.components) == components

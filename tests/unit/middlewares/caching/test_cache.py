@@ -15,7 +15,16 @@ from gateway.core.hooks import Context
 from gateway.middlewares.caching.cache import Cache
 from gateway.middlewares.caching.config import CachingConfig
 from gateway.middlewares.caching.entries import Entries
-from tests.unit.middlewares.caching.world import DOWN, MINUTE, START, TAGGED, Cached, answer, date, not_modified
+from tests.unit.middlewares.caching.world import (
+    DOWN,
+    MINUTE,
+    START,
+    TAGGED,
+    Cached,
+    answer,
+    date,
+    not_modified,
+)
 
 
 def test_a_hit_says_so():
@@ -81,7 +90,17 @@ def test_what_later_hooks_change_is_not_stored():
 
 def test_fields_of_one_message_are_not_replayed():
     world = Cached()
-    world.ask(answer({**MINUTE, "Age": "1", "X-Request-ID": "r1", "Cache-Control": "max-age=60", "Cache-Status": "origin; hit"}))
+    world.ask(
+        answer(
+            {
+                **MINUTE,
+                "Age": "1",
+                "X-Request-ID": "r1",
+                "Cache-Control": "max-age=60",
+                "Cache-Status": "origin; hit",
+            }
+        )
+    )
     hit = world.ask()
     assert "X-Request-ID" not in hit.headers
     assert hit.headers.getall("Age") == ["1"]
@@ -108,7 +127,16 @@ def test_head_is_answered_from_what_get_stored():
 
 def test_qualified_directives_keep_only_their_fields_back():
     world = Cached()
-    world.ask(answer({"Cache-Control": 'max-age=60, no-cache="X-A", private="x-b"', "X-A": "1", "X-B": "2", "X-C": "3"}))
+    world.ask(
+        answer(
+            {
+                "Cache-Control": 'max-age=60, no-cache="X-A", private="x-b"',
+                "X-A": "1",
+                "X-B": "2",
+                "X-C": "3",
+            }
+        )
+    )
     hit = world.ask()
     assert "X-A" not in hit.headers
     assert "X-B" not in hit.headers
@@ -128,7 +156,14 @@ def test_every_request_is_counted_once_by_its_outcome():
     world.ask(answer({}, b"", 204), method="PUT")
     assert world.telemetry.cache_requests.values == {
         ("things", word): count
-        for word, count in {"miss": 1, "hit": 1, "stale": 2, "revalidated": 1, "expired": 1, "bypass": 1}.items()
+        for word, count in {
+            "miss": 1,
+            "hit": 1,
+            "stale": 2,
+            "revalidated": 1,
+            "expired": 1,
+            "bypass": 1,
+        }.items()
     }
 
 
@@ -136,7 +171,11 @@ def test_explaining_leaves_no_trace():
     world = Cached()
     said = [world.explain()[0]]
     world.ask(answer({**TAGGED, "Vary": "Accept"}), headers={"Accept": "a"})
-    used, sequence, counted = world.entries.used, world.entries.sequence, dict(world.telemetry.cache_requests.values)
+    used, sequence, counted = (
+        world.entries.used,
+        world.entries.sequence,
+        dict(world.telemetry.cache_requests.values),
+    )
     accept = {"Accept": "a"}
     said.append(world.explain()[0])
     world.wait(10)
@@ -155,9 +194,21 @@ def test_explaining_leaves_no_trace():
         ("caching", "miss", f"nothing is stored for {uri}"),
         ("caching", "miss", f"stored for {uri}, but for other values of accept"),
         ("caching", "hit", f"{uri} is 10 s old, fresh for 50 s more"),
-        ("caching", "revalidate", f"{uri} is 10 s old, fresh for 50 s more; the request asks for news"),
-        ("caching", "bypass", "for a part, conditional on the origin's state, with a body, or for a tunnel"),
-        ("caching", "revalidate", f"{uri} is 70 s old, stale for 10 s; the origin is asked whether it still holds"),
+        (
+            "caching",
+            "revalidate",
+            f"{uri} is 10 s old, fresh for 50 s more; the request asks for news",
+        ),
+        (
+            "caching",
+            "bypass",
+            "for a part, conditional on the origin's state, with a body, or for a tunnel",
+        ),
+        (
+            "caching",
+            "revalidate",
+            f"{uri} is 70 s old, stale for 10 s; the origin is asked whether it still holds",
+        ),
         ("caching", "stale", f"{uri} is 70 s old, stale for 10 s"),
         ("caching", "bypass", "POST is never answered from the cache"),
     ]
@@ -207,7 +258,13 @@ steps = st.lists(
 )
 
 
-@given(steps, st.sampled_from(["max-age=10", "max-age=10, must-revalidate", "no-cache", "no-store", "max-age=3"]), st.booleans())
+@given(
+    steps,
+    st.sampled_from(
+        ["max-age=10", "max-age=10, must-revalidate", "no-cache", "no-store", "max-age=3"]
+    ),
+    st.booleans(),
+)
 @settings(max_examples=100, deadline=None)
 def test_nobody_ever_gets_an_answer_that_was_not_allowed(plan: list[Any], said: str, tagged: bool):
     """An origin whose resource changes with every write and answers by language: what clients get
@@ -222,7 +279,11 @@ def test_nobody_ever_gets_an_answer_that_was_not_allowed(plan: list[Any], said: 
                 version[target] += 1
                 return answer({}, b"", 204)
             tag = f'"{version[target]}-{language}"'
-            fields = {"Cache-Control": said, "Vary": "Accept-Language", "Date": date(int(world.elapsed))}
+            fields = {
+                "Cache-Control": said,
+                "Vary": "Accept-Language",
+                "Date": date(int(world.elapsed)),
+            }
             if tagged:
                 fields["ETag"] = tag
                 if sent.get("If-None-Match") == tag:
@@ -273,7 +334,11 @@ def test_a_strong_tag_that_compression_weakened_is_confirmed_by_its_304():
     """`response = ["compression", "caching"]`: what is stored is coded, and the origin says its
     own, strong tag again."""
     world = Cached()
-    world.ask(answer({"Cache-Control": "max-age=1", "ETag": 'W/"1"', "Content-Encoding": "gzip"}, b"coded"))
+    world.ask(
+        answer(
+            {"Cache-Control": "max-age=1", "ETag": 'W/"1"', "Content-Encoding": "gzip"}, b"coded"
+        )
+    )
     world.wait(2)
     seen = world.ask(not_modified(("ETag", '"1"'), ("Cache-Control", "max-age=60")))
     assert (seen.cache, seen.body, seen.headers["ETag"]) == ("revalidated", b"coded", 'W/"1"')

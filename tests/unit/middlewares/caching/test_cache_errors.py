@@ -18,25 +18,64 @@ from tests.unit.middlewares.caching.world import DOWN, MINUTE, Cached, answer
         ("the origin allows it", "max-age=60, stale-if-error=30", {}, {}, 89, True),
         ("no longer", "max-age=60, stale-if-error=30", {}, {}, 91, False),
         ("the default allows it", "max-age=60", {"stale_if_error": "30s"}, {}, 89, True),
-        ("the origin goes before the default", "max-age=60, stale-if-error=0", {"stale_if_error": "30s"}, {}, 61, False),
+        (
+            "the origin goes before the default",
+            "max-age=60, stale-if-error=0",
+            {"stale_if_error": "30s"},
+            {},
+            61,
+            False,
+        ),
         ("nobody allows it", "max-age=60", {}, {}, 61, False),
-        ("the client allows it", "max-age=60", {}, {"Cache-Control": "stale-if-error=30"}, 89, True),
-        ("the client forbids it", "max-age=60, stale-if-error=30", {}, {"Cache-Control": "stale-if-error=0"}, 61, False),
+        (
+            "the client allows it",
+            "max-age=60",
+            {},
+            {"Cache-Control": "stale-if-error=30"},
+            89,
+            True,
+        ),
+        (
+            "the client forbids it",
+            "max-age=60, stale-if-error=30",
+            {},
+            {"Cache-Control": "stale-if-error=0"},
+            61,
+            False,
+        ),
         ("must-revalidate", "max-age=60, must-revalidate, stale-if-error=30", {}, {}, 61, False),
         ("s-maxage", "s-maxage=60, stale-if-error=30", {}, {}, 61, False),
         ("no-cache", "max-age=60, no-cache, stale-if-error=30", {}, {}, 61, False),
-        ("the client insists on news", "max-age=60, stale-if-error=30", {}, {"Cache-Control": "no-cache"}, 1, False),
+        (
+            "the client insists on news",
+            "max-age=60, stale-if-error=30",
+            {},
+            {"Cache-Control": "no-cache"},
+            1,
+            False,
+        ),
     ],
 )
-@pytest.mark.parametrize("error", [503, 500, 502, 504, Failure.CONNECT_FAILED, Failure.CIRCUIT_OPEN, Failure.READ_TIMEOUT])
+@pytest.mark.parametrize(
+    "error",
+    [503, 500, 502, 504, Failure.CONNECT_FAILED, Failure.CIRCUIT_OPEN, Failure.READ_TIMEOUT],
+)
 def test_stale_if_error(
-    why: str, stored: str, settings: dict[str, Any], headers: dict[str, str], wait: float, stale: bool, error: Any
+    why: str,
+    stored: str,
+    settings: dict[str, Any],
+    headers: dict[str, str],
+    wait: float,
+    stale: bool,
+    error: Any,
 ):
     """RFC 5861 section 4: for statuses and for failures alike."""
     world = Cached(settings)
     world.ask(answer({"Cache-Control": stored, "ETag": '"1"'}))
     world.wait(wait)
-    seen = world.ask(answer({}, b"down", error) if isinstance(error, int) else Failed(error), headers=headers)
+    seen = world.ask(
+        answer({}, b"down", error) if isinstance(error, int) else Failed(error), headers=headers
+    )
     if stale:
         assert (seen.status, seen.body, seen.cache) == (200, b"body", "stale")
         assert seen.headers["Age"] == str(wait)
@@ -58,10 +97,15 @@ def test_an_origin_that_was_not_asked_at_all():
     assert world.hooks.request(exchange) is None
     reply = world.hooks.error(exchange, Failed(Failure.CIRCUIT_OPEN))
     assert isinstance(reply, Reply)
-    assert reply.blocks == [b"Age: 61\r\nCache-Status: gateway; hit; ttl=-1; detail=stale-if-error\r\n"]
+    assert reply.blocks == [
+        b"Age: 61\r\nCache-Status: gateway; hit; ttl=-1; detail=stale-if-error\r\n"
+    ]
 
 
-@pytest.mark.parametrize("failure", [Failure.RATE_LIMITED, Failure.UNAUTHENTICATED, Failure.MALFORMED, Failure.CLIENT_GONE])
+@pytest.mark.parametrize(
+    "failure",
+    [Failure.RATE_LIMITED, Failure.UNAUTHENTICATED, Failure.MALFORMED, Failure.CLIENT_GONE],
+)
 def test_refusals_are_no_errors_of_the_origin(failure: Failure):
     world = Cached({"stale_if_error": "1h"})
     world.ask(answer(MINUTE))

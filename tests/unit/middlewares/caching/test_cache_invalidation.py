@@ -23,14 +23,56 @@ from tests.unit.middlewares.caching.world import ALICE, MINUTE, Cached, answer
         ("an error", "POST", 500, {}, set()),
         ("OPTIONS is safe", "OPTIONS", 200, {}, set()),
         ("Location", "POST", 201, {"Location": "/other?x=1"}, {"/thing", "/other?x=1"}),
-        ("Content-Location, relative", "POST", 200, {"Content-Location": "other?x=1"}, {"/thing", "/other?x=1"}),
-        ("an absolute one", "POST", 200, {"Location": "http://API.example.com/other?x=1#f"}, {"/thing", "/other?x=1"}),
-        ("with its default port", "POST", 200, {"Location": "http://api.example.com:80/other?x=1"}, {"/thing", "/other?x=1"}),
-        ("of another host", "POST", 200, {"Location": "http://evil.example.com/other?x=1"}, {"/thing"}),
-        ("of another port", "POST", 200, {"Location": "http://api.example.com:8080/other?x=1"}, {"/thing"}),
-        ("of another scheme", "POST", 200, {"Location": "https://api.example.com/other?x=1"}, {"/thing"}),
+        (
+            "Content-Location, relative",
+            "POST",
+            200,
+            {"Content-Location": "other?x=1"},
+            {"/thing", "/other?x=1"},
+        ),
+        (
+            "an absolute one",
+            "POST",
+            200,
+            {"Location": "http://API.example.com/other?x=1#f"},
+            {"/thing", "/other?x=1"},
+        ),
+        (
+            "with its default port",
+            "POST",
+            200,
+            {"Location": "http://api.example.com:80/other?x=1"},
+            {"/thing", "/other?x=1"},
+        ),
+        (
+            "of another host",
+            "POST",
+            200,
+            {"Location": "http://evil.example.com/other?x=1"},
+            {"/thing"},
+        ),
+        (
+            "of another port",
+            "POST",
+            200,
+            {"Location": "http://api.example.com:8080/other?x=1"},
+            {"/thing"},
+        ),
+        (
+            "of another scheme",
+            "POST",
+            200,
+            {"Location": "https://api.example.com/other?x=1"},
+            {"/thing"},
+        ),
         ("of none", "POST", 200, {"Location": "http://[broken/other?x=1"}, {"/thing"}),
-        ("with a port that is none", "POST", 200, {"Location": "http://api.example.com:x/other?x=1"}, {"/thing"}),
+        (
+            "with a port that is none",
+            "POST",
+            200,
+            {"Location": "http://api.example.com:x/other?x=1"},
+            {"/thing"},
+        ),
     ],
 )
 def test_invalidation(why: str, method: str, status: int, headers: dict[str, str], gone: set[str]):
@@ -43,7 +85,9 @@ def test_invalidation(why: str, method: str, status: int, headers: dict[str, str
     assert seen.cache == "bypass"
     if method != "OPTIONS":
         assert seen.line == "gateway; fwd=method"
-    assert {target for target in targets if world.ask(answer({}), target=target).cache == "miss"} == gone
+    assert {
+        target for target in targets if world.ask(answer({}), target=target).cache == "miss"
+    } == gone
 
 
 def test_invalidation_reaches_every_variant_scheme_route_and_identity():
@@ -117,7 +161,10 @@ def test_a_write_invalidates_by_pattern():
 
 def test_same_origin():
     assert same_origin("https://a.example", "/x/y?q", "z") == "https://a.example/x/z"
-    assert same_origin("https://a.example:444", "/", "https://A.example:444") == "https://a.example:444/"
+    assert (
+        same_origin("https://a.example:444", "/", "https://A.example:444")
+        == "https://a.example:444/"
+    )
     assert same_origin("https://a.example", "/", "https://a.example:443/z") == "https://a.example/z"
     assert same_origin("https://a.example", "/", "//b.example/z") == ""
     assert same_origin("http://", "/x", "/y") == "http:///y"

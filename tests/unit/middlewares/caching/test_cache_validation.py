@@ -10,23 +10,40 @@ from tests.unit.middlewares.caching.world import MINUTE, TAGGED, Cached, answer,
 
 def test_revalidation_freshens_what_is_stored():
     world = Cached()
-    world.ask(answer({**TAGGED, "Last-Modified": date(-10), "X-A": "1", "X-B": "1", "Content-Type": "a/b"}))
+    world.ask(
+        answer(
+            {**TAGGED, "Last-Modified": date(-10), "X-A": "1", "X-B": "1", "Content-Type": "a/b"}
+        )
+    )
     world.wait(100)
     news = not_modified(
-        ("ETag", '"1"'), ("Cache-Control", "max-age=30"), ("X-A", "2"), ("Content-Type", "wrong"), ("Date", date(100))
+        ("ETag", '"1"'),
+        ("Cache-Control", "max-age=30"),
+        ("X-A", "2"),
+        ("Content-Type", "wrong"),
+        ("Date", date(100)),
     )
     seen = world.ask(news)
     assert seen.sent is not None
     assert (seen.sent["If-None-Match"], seen.sent["If-Modified-Since"]) == ('"1"', date(-10))
     assert (seen.status, seen.body, seen.cache) == (200, b"body", "revalidated")
     assert seen.line == "gateway; fwd=stale; fwd-status=304"
-    assert (seen.headers["X-A"], seen.headers["X-B"], seen.headers["Content-Type"]) == ("2", "1", "a/b")
+    assert (seen.headers["X-A"], seen.headers["X-B"], seen.headers["Content-Type"]) == (
+        "2",
+        "1",
+        "a/b",
+    )
     assert "Age" not in seen.headers
     assert seen.reply is not None
     assert seen.reply.length == 4
     world.wait(29)
     hit = world.ask()
-    assert (hit.cache, hit.headers["Age"], hit.headers["X-A"], hit.headers["Date"]) == ("hit", "29", "2", date(100))
+    assert (hit.cache, hit.headers["Age"], hit.headers["X-A"], hit.headers["Date"]) == (
+        "hit",
+        "29",
+        "2",
+        date(100),
+    )
     assert len(world.entries) == 1
     assert world.counted("revalidated") == 1
 
@@ -61,7 +78,12 @@ def test_the_clients_condition_is_judged_after_revalidation():
     assert seen.status == 200
     world.wait(100)
     seen = world.ask(not_modified(("X-New", "1")), headers={"If-None-Match": '"1"'})
-    assert (seen.status, seen.body, seen.cache, seen.headers["X-New"]) == (304, b"", "revalidated", "1")
+    assert (seen.status, seen.body, seen.cache, seen.headers["X-New"]) == (
+        304,
+        b"",
+        "revalidated",
+        "1",
+    )
     assert world.ask().body == b"body"
 
 
@@ -79,7 +101,9 @@ async def test_a_new_answer_that_streams_is_passed_on_whole():
     world = Cached()
     world.ask(answer(TAGGED))
     world.wait(100)
-    seen = world.ask(answer({**MINUTE, "ETag": '"2"'}, Stream(b"new")), headers={"If-None-Match": '"2"'})
+    seen = world.ask(
+        answer({**MINUTE, "ETag": '"2"'}, Stream(b"new")), headers={"If-None-Match": '"2"'}
+    )
     assert seen.status == 200
     assert await seen.read() == b"new"
 
@@ -187,7 +211,9 @@ def test_head_revalidates_and_gets_a_head():
         ("another tag", {**MINUTE, "ETag": '"2"'}, 4, False),
     ],
 )
-def test_an_answer_to_head_freshens_or_removes(why: str, headers: dict[str, str], length: int | None, kept: bool):
+def test_an_answer_to_head_freshens_or_removes(
+    why: str, headers: dict[str, str], length: int | None, kept: bool
+):
     """RFC 9111 section 4.3.5."""
     world = Cached()
     world.ask(answer(TAGGED))
@@ -208,11 +234,16 @@ def test_an_error_to_head_says_nothing_of_get():
 
 
 @pytest.mark.parametrize(
-    ("status", "kept"), [(200, False), (301, False), (404, False), (410, False), (403, True), (429, True), (500, True)]
+    ("status", "kept"),
+    [(200, False), (301, False), (404, False), (410, False), (403, True), (429, True), (500, True)],
 )
-def test_an_answer_that_is_not_stored_may_show_that_what_is_stored_is_outdated(status: int, kept: bool):
+def test_an_answer_that_is_not_stored_may_show_that_what_is_stored_is_outdated(
+    status: int, kept: bool
+):
     world = Cached()
     world.ask(answer(TAGGED))
     world.wait(100)
-    assert world.ask(answer({"Cache-Control": "no-store"}, b"", status)).line == "gateway; fwd=stale"
+    assert (
+        world.ask(answer({"Cache-Control": "no-store"}, b"", status)).line == "gateway; fwd=stale"
+    )
     assert len(world.entries) == kept

@@ -27,13 +27,27 @@ CASES = [
     ("nothing", b"", Directives()),
     ("one flag", b"no-store", Directives(no_store=True)),
     ("any case", b"No-Store, MAX-AGE=5", Directives(no_store=True, max_age=5)),
-    ("white space and empty members", b" ,, max-age=5 ,\t, public ,", Directives(max_age=5, public=True)),
+    (
+        "white space and empty members",
+        b" ,, max-age=5 ,\t, public ,",
+        Directives(max_age=5, public=True),
+    ),
     (
         "all flags",
         b"must-revalidate,proxy-revalidate,must-understand,public,only-if-cached",
-        Directives(must_revalidate=True, proxy_revalidate=True, must_understand=True, public=True, only_if_cached=True),
+        Directives(
+            must_revalidate=True,
+            proxy_revalidate=True,
+            must_understand=True,
+            public=True,
+            only_if_cached=True,
+        ),
     ),
-    ("unknown directives are ignored", b'max-age=5, immutable, foo="a, no-store", bar=7', Directives(max_age=5)),
+    (
+        "unknown directives are ignored",
+        b'max-age=5, immutable, foo="a, no-store", bar=7',
+        Directives(max_age=5),
+    ),
     ("a quoted number", b'max-age="30"', Directives(max_age=30)),
     ("an escaped quoted number", b'max-age="\\30"', Directives(max_age=30)),
     ("zero", b"max-age=0", Directives(max_age=0)),
@@ -55,17 +69,41 @@ CASES = [
     ("private", b"private", Directives(private=True)),
     ("private with an argument of nothing", b'private=""', Directives(private=True)),
     ("private with rubbish", b'private="a b(c"', Directives(private=True)),
-    ("qualified private", b'private="Set-Cookie, X-A"', Directives(private_fields=frozenset((b"set-cookie", b"x-a")))),
-    ("qualified private as a token", b"private=X-A", Directives(private_fields=frozenset((b"x-a",)))),
-    ("qualified twice", b'no-cache="a", no-cache="b"', Directives(no_cache_fields=frozenset((b"a", b"b")))),
-    ("qualified and not", b'no-cache="a", no-cache', Directives(no_cache=True, no_cache_fields=frozenset((b"a",)))),
-    ("a comma in a string is no end", b'private="x-a,no-store"', Directives(private_fields=frozenset((b"x-a", b"no-store")))),
+    (
+        "qualified private",
+        b'private="Set-Cookie, X-A"',
+        Directives(private_fields=frozenset((b"set-cookie", b"x-a"))),
+    ),
+    (
+        "qualified private as a token",
+        b"private=X-A",
+        Directives(private_fields=frozenset((b"x-a",))),
+    ),
+    (
+        "qualified twice",
+        b'no-cache="a", no-cache="b"',
+        Directives(no_cache_fields=frozenset((b"a", b"b"))),
+    ),
+    (
+        "qualified and not",
+        b'no-cache="a", no-cache',
+        Directives(no_cache=True, no_cache_fields=frozenset((b"a",))),
+    ),
+    (
+        "a comma in a string is no end",
+        b'private="x-a,no-store"',
+        Directives(private_fields=frozenset((b"x-a", b"no-store"))),
+    ),
     (
         "a string without an end hides nothing",
         b'private="x-a, no-store',
         Directives(private_fields=frozenset((b"x-a",)), no_store=True),
     ),
-    ("a flag with an argument still counts", b"no-store=foo, public=1", Directives(no_store=True, public=True)),
+    (
+        "a flag with an argument still counts",
+        b"no-store=foo, public=1",
+        Directives(no_store=True, public=True),
+    ),
     ("max-stale alone is any", b"max-stale", Directives(max_stale=FOREVER)),
     ("max-stale with a number", b"max-stale=10", Directives(max_stale=10)),
     ("a broken max-stale allows nothing", b"max-stale=x", Directives()),
@@ -79,7 +117,9 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("field", "expected"), [pytest.param(field, expected, id=why) for why, field, expected in CASES])
+@pytest.mark.parametrize(
+    ("field", "expected"), [pytest.param(field, expected, id=why) for why, field, expected in CASES]
+)
 def test_cache_control(field: bytes, expected: Directives):
     assert parse(field) == expected
 
@@ -95,7 +135,10 @@ def test_long_fields_are_read_but_not_remembered():
     assert parse(b"max-age=123") is parse(b"max-age=123")
 
 
-@given(st.binary(max_size=60) | st.text(alphabet='ax-=",\\ 0\tno-storemax-age', max_size=60).map(str.encode))
+@given(
+    st.binary(max_size=60)
+    | st.text(alphabet='ax-=",\\ 0\tno-storemax-age', max_size=60).map(str.encode)
+)
 @example(b'"')
 @example(b'=","=')
 @settings(max_examples=200)
@@ -107,18 +150,39 @@ def test_no_field_is_too_broken(field: bytes):
         assert parse(b"no-store," + field).no_store
 
 
-NAMES = st.sampled_from(["no-store", "no-cache", "private", "public", "must-revalidate", "proxy-revalidate"])
-NUMBERS = st.tuples(st.sampled_from(["max-age", "s-maxage", "min-fresh", "max-stale"]), st.integers(0, FOREVER))
+NAMES = st.sampled_from(
+    ["no-store", "no-cache", "private", "public", "must-revalidate", "proxy-revalidate"]
+)
+NUMBERS = st.tuples(
+    st.sampled_from(["max-age", "s-maxage", "min-fresh", "max-stale"]), st.integers(0, FOREVER)
+)
 
 
-@given(st.sets(NAMES), st.dictionaries(NUMBERS.map(lambda pair: pair[0]), st.integers(0, FOREVER)), st.randoms())
+@given(
+    st.sets(NAMES),
+    st.dictionaries(NUMBERS.map(lambda pair: pair[0]), st.integers(0, FOREVER)),
+    st.randoms(),
+)
 @settings(max_examples=100)
 def test_order_case_and_quoting_do_not_matter(flags: set[str], numbers: dict[str, int], random):
-    members = [*flags, *(f'{name}="{value}"' if random.random() < 0.5 else f"{name}={value}" for name, value in numbers.items())]
+    members = [
+        *flags,
+        *(
+            f'{name}="{value}"' if random.random() < 0.5 else f"{name}={value}"
+            for name, value in numbers.items()
+        ),
+    ]
     random.shuffle(members)
     field = ", ".join(member.upper() if random.random() < 0.5 else member for member in members)
     found = parse(field.encode())
-    for flag in ("no-store", "no-cache", "private", "public", "must-revalidate", "proxy-revalidate"):
+    for flag in (
+        "no-store",
+        "no-cache",
+        "private",
+        "public",
+        "must-revalidate",
+        "proxy-revalidate",
+    ):
         assert getattr(found, flag.replace("-", "_")) == (flag in flags)
     for name in ("max-age", "s-maxage", "min-fresh", "max-stale"):
         assert getattr(found, name.replace("-", "_")) == numbers.get(name)

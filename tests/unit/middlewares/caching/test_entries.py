@@ -13,13 +13,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from gateway.middlewares.caching.entries import ENTRY_OVERHEAD, HEADER_OVERHEAD, Entries, Entry, Ring, Slot
+from gateway.middlewares.caching.entries import (
+    ENTRY_OVERHEAD,
+    HEADER_OVERHEAD,
+    Entries,
+    Entry,
+    Ring,
+    Slot,
+)
 
 Values = dict[str, str]
 NOW = 1000.0
 
 
-def entry(uri: str = "http://a/x", scope: str = "r", vary: Values | None = None, body: bytes = b"", **more: Any) -> Entry:
+def entry(
+    uri: str = "http://a/x",
+    scope: str = "r",
+    vary: Values | None = None,
+    body: bytes = b"",
+    **more: Any,
+) -> Entry:
     names = tuple(sorted(vary or {}))
     settings: dict[str, Any] = {
         "status": 200,
@@ -40,7 +53,9 @@ def values(request: Values, names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(request.get(name, "") for name in names)
 
 
-def find(entries: Entries, uri: str = "http://a/x", scope: str = "r", **request: str) -> Entry | None:
+def find(
+    entries: Entries, uri: str = "http://a/x", scope: str = "r", **request: str
+) -> Entry | None:
     slot = entries.select(uri, scope, values, request)
     return None if slot is None else slot.entry
 
@@ -301,7 +316,10 @@ def test_what_it_says_it_uses_is_about_what_it_uses():
         before = tracemalloc.get_traced_memory()[0]
         entries = Entries()
         for number in range(1000):
-            headers = tuple((b"Header-%d-%d" % (number, index), b"value %d %d" % (number, index)) for index in range(10))
+            headers = tuple(
+                (b"Header-%d-%d" % (number, index), b"value %d %d" % (number, index))
+                for index in range(10)
+            )
             stored = entry(
                 f"http://api.example.com/things/{number}",
                 headers=headers,
@@ -366,7 +384,11 @@ class Model(RuleBasedStateMachine):
     def ban(self, pattern: str) -> None:
         self.entries.ban(pattern)
         hit = ("/x", "/x/1") if pattern == "/x*" else (pattern,)
-        self.last = {key: value for key, value in self.last.items() if key[0].removeprefix("http://a") not in hit}
+        self.last = {
+            key: value
+            for key, value in self.last.items()
+            if key[0].removeprefix("http://a") not in hit
+        }
 
     @rule()
     def clear(self) -> None:

@@ -18,7 +18,10 @@ from tests.unit.middlewares.caching.world import ALICE, BOB, MINUTE, TAGGED, Cac
         ("query", {"target": "/thing?a=1"}),
         ("nothing is normalised", {"target": "/%74hing"}),
         ("host", {"host": "other.example.com"}),
-        ("the port clients named, which origins build links with", {"host": "api.example.com:1337"}),
+        (
+            "the port clients named, which origins build links with",
+            {"host": "api.example.com:1337"},
+        ),
         ("scheme", {"scheme": "https"}),
         ("route", {"route": "beta-things"}),
     ],
@@ -55,7 +58,12 @@ def test_private_responses_are_kept_for_one_identity_when_told_so():
     assert world.ask(identity=ALICE).body == b"alice's"
     assert world.ask(answer({}, b"bob's"), identity=BOB).cache == "miss"
     assert world.ask(answer({}, b"anybody's")).cache == "miss"
-    assert world.ask(answer({}), identity=replace(ALICE, permissions=frozenset(("cameras:read",)))).cache == "miss"
+    assert (
+        world.ask(
+            answer({}), identity=replace(ALICE, permissions=frozenset(("cameras:read",)))
+        ).cache
+        == "miss"
+    )
     assert Cached(on=world).ask(answer({}), identity=ALICE).cache == "miss"
 
 
@@ -70,7 +78,10 @@ def test_a_part_for_one_identity_is_a_private_cache():
     hit = world.ask(identity=ALICE, headers=headers)
     assert (hit.cache, hit.headers["X-A"]) == ("hit", "1")
     world.wait(40)
-    assert world.ask(identity=ALICE, headers={**headers, "Cache-Control": "max-stale"}).cache == "stale"
+    assert (
+        world.ask(identity=ALICE, headers={**headers, "Cache-Control": "max-stale"}).cache
+        == "stale"
+    )
     world.ask(answer({"Cache-Control": "no-store, max-age=60"}), identity=ALICE, target="/no")
     assert world.ask(answer({}), identity=ALICE, target="/no").cache == "miss"
 
@@ -159,7 +170,11 @@ def test_what_another_hook_answered_is_not_stored():
 def test_clients_directives_can_be_switched_off():
     world = Cached({"request_directives": False})
     world.ask(answer(TAGGED), headers={"Cache-Control": "no-store"})
-    for headers in ({"Cache-Control": "no-cache"}, {"Pragma": "no-cache"}, {"Cache-Control": "max-age=0, only-if-cached"}):
+    for headers in (
+        {"Cache-Control": "no-cache"},
+        {"Pragma": "no-cache"},
+        {"Cache-Control": "max-age=0, only-if-cached"},
+    ):
         assert world.ask(headers=headers).cache == "hit"
     assert world.ask(headers={"If-None-Match": '"1"'}).status == 304
 
@@ -169,16 +184,29 @@ def test_unmarked_requests_with_many_field_names():
     world = Cached()
     world.ask(answer(MINUTE))
     for batch in range(30):
-        assert world.ask(headers=[(f"X-{batch}-{number}", "1") for number in range(50)]).cache == "hit"
-    assert world.ask(headers={"X" * 100: "1", "RANGE": "bytes=0-"}, origin=answer()).cache == "bypass"
-    assert world.ask(headers=[("cache-control", "max-age=9"), ("CACHE-CONTROL", "no-cache")], origin=answer()).cache == "bypass"
+        assert (
+            world.ask(headers=[(f"X-{batch}-{number}", "1") for number in range(50)]).cache == "hit"
+        )
+    assert (
+        world.ask(headers={"X" * 100: "1", "RANGE": "bytes=0-"}, origin=answer()).cache == "bypass"
+    )
+    assert (
+        world.ask(
+            headers=[("cache-control", "max-age=9"), ("CACHE-CONTROL", "no-cache")], origin=answer()
+        ).cache
+        == "bypass"
+    )
 
 
 def test_only_if_cached_refuses_what_is_not():
     world = Cached()
     seen = world.ask(headers={"Cache-Control": "only-if-cached"})
     assert seen.failed is not None
-    assert (seen.failed.failure, seen.failed.by, seen.failed.why) == (Failure.NOT_CACHED, "caching", "uri-miss")
+    assert (seen.failed.failure, seen.failed.by, seen.failed.why) == (
+        Failure.NOT_CACHED,
+        "caching",
+        "uri-miss",
+    )
     assert seen.failed.headers == ((b"Cache-Status", b"gateway; detail=only-if-cached"),)
     assert seen.sent is None
     assert seen.cache == "miss"
@@ -206,13 +234,19 @@ def test_what_a_trusted_proxy_says_and_the_origin_hears_is_part_of_the_key(told:
     assert world.ask(answer(MINUTE, b"good"), **PROXY).body == b"good"
     assert world.ask(**PROXY).body == b"good"
     assert world.ask(headers=told, **PROXY).body == b"poisoned"
-    assert world.ask(headers={"X-Forwarded-For": "192.0.2.9", "X-Real-IP": "192.0.2.9"}, **PROXY).body == b"good"
+    assert (
+        world.ask(headers={"X-Forwarded-For": "192.0.2.9", "X-Real-IP": "192.0.2.9"}, **PROXY).body
+        == b"good"
+    )
 
 
 def test_what_strangers_say_is_not_part_of_the_key():
     world = Cached()
     world.ask(answer(MINUTE))
-    assert world.ask(headers={"X-Forwarded-Host": "evil.example", "X-Forwarded-Port": "1"}).cache == "hit"
+    assert (
+        world.ask(headers={"X-Forwarded-Host": "evil.example", "X-Forwarded-Port": "1"}).cache
+        == "hit"
+    )
 
 
 def test_the_host_that_a_proxy_was_asked_for_is_the_one_that_is_invalidated():

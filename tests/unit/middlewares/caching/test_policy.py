@@ -32,7 +32,9 @@ directives = st.builds(
     stale_if_error=seconds,
 )
 KEPT = (200, 301)
-statuses = st.sampled_from([101, 200, 203, 204, 206, 299, 300, 301, 302, 304, 307, 308, 404, 410, 418, 500, 501, 503])
+statuses = st.sampled_from(
+    [101, 200, 203, 204, 206, 299, 300, 301, 302, 304, 307, 308, 404, 410, 418, 500, 501, 503]
+)
 
 
 @given(
@@ -49,7 +51,16 @@ statuses = st.sampled_from([101, 200, 203, 204, 206, 299, 300, 301, 302, 304, 30
 )
 @settings(max_examples=200)
 def test_what_may_be_stored(
-    request_, response, status, expires, set_cookie, authorization, identified, shared, default_ttl, shares
+    request_,
+    response,
+    status,
+    expires,
+    set_cookie,
+    authorization,
+    identified,
+    shared,
+    default_ttl,
+    shares,
 ):
     """RFC 9111 section 3, sentence by sentence; sections 3.5 and 7.3; and what this cache refuses
     beyond."""
@@ -117,7 +128,10 @@ def test_freshness_lifetime(response, status, expires, date, shared, default_ttl
     ]
     model = next(candidate for candidate in candidates if candidate is not None)
     assert (
-        policy.freshness_lifetime(response, status, field, date, shared=shared, default_ttl=default_ttl, statuses=KEPT) == model
+        policy.freshness_lifetime(
+            response, status, field, date, shared=shared, default_ttl=default_ttl, statuses=KEPT
+        )
+        == model
     )
 
 
@@ -128,7 +142,9 @@ def test_initial_age(age, skew, delay, wall):
     date_value = int(wall) - skew
     apparent_age = max(0, int(wall) - date_value)
     corrected_age_value = age + delay
-    assert policy.initial_age(age, date_value, delay, wall) == max(apparent_age, corrected_age_value)
+    assert policy.initial_age(age, date_value, delay, wall) == max(
+        apparent_age, corrected_age_value
+    )
 
 
 @given(directives, st.integers(0, 200), st.integers(0, 100), st.booleans(), st.booleans())
@@ -142,7 +158,9 @@ def test_what_may_be_served(request_, age, lifetime, no_cache, strict):
         request_.max_age is None or age <= request_.max_age,
         request_.min_fresh is None or lifetime - age >= request_.min_fresh,
     ]
-    stale_allowed = not strict and request_.max_stale is not None and age <= lifetime + request_.max_stale
+    stale_allowed = (
+        not strict and request_.max_stale is not None and age <= lifetime + request_.max_stale
+    )
     verdict = policy.may_serve(age, lifetime, no_cache=no_cache, strict=strict, request=request_)
     if no_cache:
         assert verdict is Verdict.ASK_STALE
@@ -153,14 +171,30 @@ def test_what_may_be_served(request_, age, lifetime, no_cache, strict):
         assert verdict is (Verdict.STALE if allowed else Verdict.ASK_STALE)
 
 
-@given(directives, st.integers(0, 200), st.integers(0, 100), seconds, st.integers(0, 100), st.booleans(), st.booleans())
+@given(
+    directives,
+    st.integers(0, 200),
+    st.integers(0, 100),
+    seconds,
+    st.integers(0, 100),
+    st.booleans(),
+    st.booleans(),
+)
 @settings(max_examples=200)
 def test_what_may_stand_in_for_an_error(request_, age, lifetime, window, default, no_cache, strict):
     """RFC 5861 section 4, under RFC 9111 section 4.2.4's prohibitions."""
     in_force = next(w for w in (request_.stale_if_error, window, default) if w is not None)
     overruled = request_.no_cache and request_.stale_if_error is None
-    model = not no_cache and not strict and not overruled and in_force > 0 and age <= lifetime + in_force
-    found = policy.may_serve_on_error(age, lifetime, window, no_cache=no_cache, strict=strict, request=request_, default=default)
+    model = (
+        not no_cache
+        and not strict
+        and not overruled
+        and in_force > 0
+        and age <= lifetime + in_force
+    )
+    found = policy.may_serve_on_error(
+        age, lifetime, window, no_cache=no_cache, strict=strict, request=request_, default=default
+    )
     assert found == model
 
 
@@ -191,7 +225,10 @@ def test_stored_headers_leave_out_what_is_of_one_hop_and_what_is_qualified():
         (b"Set-Cookie", b"c"),
     ]
     said = Directives(no_cache_fields=frozenset((b"x-a",)), private_fields=frozenset((b"x-b",)))
-    assert policy.stored_headers(headers, said) == [(b"Content-Type", b"a/b"), (b"Set-Cookie", b"c")]
+    assert policy.stored_headers(headers, said) == [
+        (b"Content-Type", b"a/b"),
+        (b"Set-Cookie", b"c"),
+    ]
     assert policy.stored_headers(headers, said, shared=False) == [
         (b"Content-Type", b"a/b"),
         (b"x-b", b"2"),
@@ -201,7 +238,13 @@ def test_stored_headers_leave_out_what_is_of_one_hop_and_what_is_qualified():
 
 def test_updating_replaces_namesakes_but_not_what_the_body_depends_on():
     """RFC 9111 section 3.2."""
-    stored = [(b"Content-Type", b"a/b"), (b"ETag", b'"1"'), (b"X-A", b"1"), (b"x-a", b"2"), (b"X-B", b"3")]
+    stored = [
+        (b"Content-Type", b"a/b"),
+        (b"ETag", b'"1"'),
+        (b"X-A", b"1"),
+        (b"x-a", b"2"),
+        (b"X-B", b"3"),
+    ]
     news = [
         (b"content-type", b"c/d"),
         (b"Content-Encoding", b"br"),
@@ -229,7 +272,11 @@ def test_a_304_carries_what_identifies_and_not_what_describes():
         (b"Content-Language", b"en"),
     ]
     assert policy.headers_of_304(headers, b'"1"') == [(b"Cache-Control", b"y"), (b"Vary", b"z")]
-    assert policy.headers_of_304(headers, None) == [(b"Last-Modified", b"x"), (b"Cache-Control", b"y"), (b"Vary", b"z")]
+    assert policy.headers_of_304(headers, None) == [
+        (b"Last-Modified", b"x"),
+        (b"Cache-Control", b"y"),
+        (b"Vary", b"z"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -276,7 +323,9 @@ THEN, LATER, BEFORE = http_date(1000), http_date(2000), http_date(500)
         ("no condition", None, None, b'"1"', THEN, False),
     ],
 )
-def test_conditions_answered_from_the_store(why, if_none_match, if_modified_since, etag, modified, expected):
+def test_conditions_answered_from_the_store(
+    why, if_none_match, if_modified_since, etag, modified, expected
+):
     """RFC 9111 section 4.3.2."""
     assert policy.not_modified(if_none_match, if_modified_since, etag, modified, 1000) is expected
 
@@ -285,5 +334,13 @@ def test_responses_that_vary_by_what_is_new_in_every_request_match_none():
     assert can_match(())
     assert can_match(("accept-encoding", "x-client-id"))
     assert not can_match(None)
-    for name in ("forwarded", "traceparent", "via", "x-forwarded-for", "x-forwarded-prefix", "true-client-ip", "x-request-id"):
+    for name in (
+        "forwarded",
+        "traceparent",
+        "via",
+        "x-forwarded-for",
+        "x-forwarded-prefix",
+        "true-client-ip",
+        "x-request-id",
+    ):
         assert not can_match(("accept", name))

@@ -22,7 +22,13 @@ from tests.unit.middlewares.caching.world import MINUTE, TAGGED, Cached, answer,
 )
 def test_conditions_are_answered_from_the_store(headers: dict[str, str], status: int):
     world = Cached()
-    stored = {**TAGGED, "Last-Modified": date(-10), "Content-Type": "a/b", "Vary": "Accept", "Content-Location": "/x"}
+    stored = {
+        **TAGGED,
+        "Last-Modified": date(-10),
+        "Content-Type": "a/b",
+        "Vary": "Accept",
+        "Content-Location": "/x",
+    }
     world.ask(answer(stored))
     world.wait(3)
     seen = world.ask(headers=headers)
@@ -31,7 +37,15 @@ def test_conditions_are_answered_from_the_store(headers: dict[str, str], status:
         assert seen.body == b""
         assert seen.reply is not None
         assert seen.reply.length is None
-        assert set(seen.headers) == {"Cache-Control", "ETag", "Vary", "Content-Location", "Date", "Age", "Cache-Status"}
+        assert set(seen.headers) == {
+            "Cache-Control",
+            "ETag",
+            "Vary",
+            "Content-Location",
+            "Date",
+            "Age",
+            "Cache-Status",
+        }
 
 
 def test_conditions_count_for_successful_answers_only():
@@ -43,7 +57,9 @@ def test_conditions_count_for_successful_answers_only():
 
 def test_a_miss_passes_the_clients_conditions_on():
     world = Cached()
-    seen = world.ask(not_modified(("ETag", '"1"'), *MINUTE.items()), headers={"If-None-Match": '"1"'})
+    seen = world.ask(
+        not_modified(("ETag", '"1"'), *MINUTE.items()), headers={"If-None-Match": '"1"'}
+    )
     assert seen.sent is not None
     assert seen.sent["If-None-Match"] == '"1"'
     assert (seen.status, seen.line) == (304, "gateway; fwd=uri-miss")

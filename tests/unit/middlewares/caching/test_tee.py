@@ -72,8 +72,14 @@ async def test_a_stream_known_to_be_too_large_is_left_alone():
 
 def test_the_largest_entry_counts_fields_and_all():
     assert Cached({"max_entry": "10KiB"}).ask(answer(MINUTE, b"x" * 8000)).line.endswith("stored")
-    assert not Cached({"max_entry": "10KiB"}).ask(answer(MINUTE, b"x" * 9500)).line.endswith("stored")
-    assert not Cached({"max_entry": "10KiB"}).ask(answer({**MINUTE, "X-A": "a" * 9000}, b"x")).line.endswith("stored")
+    assert (
+        not Cached({"max_entry": "10KiB"}).ask(answer(MINUTE, b"x" * 9500)).line.endswith("stored")
+    )
+    assert (
+        not Cached({"max_entry": "10KiB"})
+        .ask(answer({**MINUTE, "X-A": "a" * 9000}, b"x"))
+        .line.endswith("stored")
+    )
 
 
 def test_the_store_stays_within_its_size_and_a_smaller_one_applies_at_once():

@@ -20,7 +20,10 @@ def test_a_vary_miss_is_told_from_a_uri_miss():
     world = Cached()
     varies = {**MINUTE, "Vary": "Accept-Language"}
     world.ask(answer(varies), headers={"Accept-Language": "en"})
-    assert world.ask(answer(varies), headers={"Accept-Language": "de"}).line == "gateway; fwd=vary-miss; stored"
+    assert (
+        world.ask(answer(varies), headers={"Accept-Language": "de"}).line
+        == "gateway; fwd=vary-miss; stored"
+    )
     assert world.ask(answer(), target="/thing?x").line == "gateway; fwd=uri-miss"
     assert world.ask(headers={"Accept-Language": "en"}).cache == "hit"
     assert world.ask(headers={"Accept-Language": "de"}).cache == "hit"

@@ -32,7 +32,9 @@ TAGGED = {"Cache-Control": "max-age=60", "ETag": '"1"'}
 DOWN = Failed(Failure.CONNECT_FAILED)
 
 
-def answer(headers: Headers = (), body: bytes | Stream = b"body", status: int = 200, **more: Any) -> Reply:
+def answer(
+    headers: Headers = (), body: bytes | Stream = b"body", status: int = 200, **more: Any
+) -> Reply:
     return Reply(status, pairs(headers), body, **more)
 
 
@@ -102,7 +104,9 @@ class Cached:
     def __post_init__(self) -> None:
         self.world = World(now=1000.0, epoch=START - 1000) if self.on is None else self.on.world
         self.telemetry = self.world.telemetry
-        self.hooks = self.world.build(caching, self.settings, name=self.name, pipeline=self.pipeline)
+        self.hooks = self.world.build(
+            caching, self.settings, name=self.name, pipeline=self.pipeline
+        )
         self.entries: Entries = self.world.draft.keep(caching.STORE, None, Entries)
 
     @property
@@ -127,7 +131,12 @@ class Cached:
         return exchange(method, target, listed, route=route, host=host.partition(":")[0], **facts)
 
     def ask(
-        self, origin: Origin | None = None, method: str = "GET", target: str = "/thing", headers: Headers = (), **more: Any
+        self,
+        origin: Origin | None = None,
+        method: str = "GET",
+        target: str = "/thing",
+        headers: Headers = (),
+        **more: Any,
     ) -> Seen:
         """Sends a request through; without an `origin` it must not be asked."""
         return self.begin(self.exchange(method, target, headers, **more))(origin)
@@ -184,7 +193,11 @@ class Cached:
 
 def sent_to_origin(asked: Exchange) -> CIMultiDict[str]:
     """The client's fields as the gateway passes them on."""
-    dropped = set(asked.drop_headers or ()) | {name.lower() for name, _ in asked.forward_headers or ()}
+    dropped = set(asked.drop_headers or ()) | {
+        name.lower() for name, _ in asked.forward_headers or ()
+    }
     passed = [pair for pair in asked.raw_headers if pair[0].lower() not in dropped]
     added = [*(asked.forward_headers or ()), *(asked.identity.headers if asked.identity else ())]
-    return CIMultiDict([(name.decode("latin-1"), value.decode("latin-1")) for name, value in [*passed, *added]])
+    return CIMultiDict(
+        [(name.decode("latin-1"), value.decode("latin-1")) for name, value in [*passed, *added]]
+    )

@@ -10,7 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.core.exchange import Reply
-from gateway.middlewares.compression.codings import REMEMBERED, REMEMBERED_SIZE, EncodedStream, Once, codings
+from gateway.middlewares.compression.codings import (
+    REMEMBERED,
+    REMEMBERED_SIZE,
+    EncodedStream,
+    Once,
+    codings,
+)
 from tests.exchange import Stream, whole_body
 from tests.unit.middlewares.compression.test_compression import DECODE, TEXT, answered, asks
 
@@ -33,15 +39,23 @@ def test_every_byte_survives(coding: bytes, chunks: list[bytes], flush: bool):
 @pytest.mark.parametrize("level", [1, 3])
 async def test_levels(level: int):
     for coding in DECODE:
-        reply = answered(asks(coding.decode()), gzip_level=level, br_quality=level, zstd_level=level)
+        reply = answered(
+            asks(coding.decode()), gzip_level=level, br_quality=level, zstd_level=level
+        )
         assert isinstance(reply.body, bytes)
         assert DECODE[coding](reply.body) == TEXT
 
 
 def test_levels_matter():
     body = bytes(random.Random(1).choices(b"abcdefgh", k=4000))
-    for key, coding, low, high in (("gzip_level", "gzip", 0, 3), ("br_quality", "br", 0, 5), ("zstd_level", "zstd", 1, 9)):
-        sizes = [answered(asks(coding), body=body * 2, **{key: level}).length for level in (low, high)]
+    for key, coding, low, high in (
+        ("gzip_level", "gzip", 0, 3),
+        ("br_quality", "br", 0, 5),
+        ("zstd_level", "zstd", 1, 9),
+    ):
+        sizes = [
+            answered(asks(coding), body=body * 2, **{key: level}).length for level in (low, high)
+        ]
         assert sizes[0] != sizes[1], key
 
 

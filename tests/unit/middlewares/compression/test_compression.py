@@ -21,7 +21,11 @@ from gateway.middlewares.compression import AT_ONCE, CONFIG, build
 from gateway.middlewares.compression.codings import Pieces
 from tests.exchange import Stream, exchange, whole_body
 
-TEXT = b'{"cameras": [' + b", ".join(b'{"id": %d, "name": "camera %d"}' % (n, n * n) for n in range(60)) + b"]}"
+TEXT = (
+    b'{"cameras": ['
+    + b", ".join(b'{"id": %d, "name": "camera %d"}' % (n, n * n) for n in range(60))
+    + b"]}"
+)
 JSON = (b"Content-Type", b"application/json")
 ALL = "gzip, br, zstd"
 
@@ -97,7 +101,9 @@ async def test_a_long_body_lets_the_loop_turn():
 async def test_what_arrives_is_sent_on_at_once(coding: bytes):
     """Every event can be read when it has arrived, before the next one has."""
     source = Stream(b"data: one\n\n", b"data: two\n\n")
-    reply = answered(asks(coding.decode()), (b"Content-Type", b"text/event-stream"), body=source, events=True)
+    reply = answered(
+        asks(coding.decode()), (b"Content-Type", b"text/event-stream"), body=source, events=True
+    )
     assert reply.length is None
     assert not isinstance(reply.body, bytes)
     first = await reply.body.read()
@@ -202,7 +208,12 @@ def test_what_does_not_get_shorter_stays():
 def test_head_gets_the_head_of_get():
     reply = answered(asks("gzip", "HEAD"), JSON, (b"ETag", b'"v1"'), body=b"", length=5000)
     assert (reply.body, reply.length) == (b"", None)
-    assert reply.headers == [JSON, (b"Vary", b"Accept-Encoding"), (b"Content-Encoding", b"gzip"), (b"ETag", b'W/"v1"')]
+    assert reply.headers == [
+        JSON,
+        (b"Vary", b"Accept-Encoding"),
+        (b"Content-Encoding", b"gzip"),
+        (b"ETag", b'W/"v1"'),
+    ]
     assert plain(answered(asks("gzip", "HEAD"), body=b"", length=500))
 
 
@@ -220,7 +231,9 @@ def test_a_weak_etag_stays():
         ("*", b'"v1"', b'"v1"'),
     ],
 )
-def test_not_modified_names_the_representation_the_client_has(asked: str, etag: bytes, expected: bytes):
+def test_not_modified_names_the_representation_the_client_has(
+    asked: str, etag: bytes, expected: bytes
+):
     reply = answered(asks(If_None_Match=asked), (b"ETag", etag), status=304, body=b"")
     assert reply.get(b"etag") == expected
     assert (reply.get(b"vary") is not None) is (etag != expected)
@@ -289,7 +302,14 @@ def test_tables_that_cannot_mean_what_they_say(table: dict[str, Any], at: tuple[
 
 @pytest.mark.parametrize(
     "table",
-    [{"algorithms": ["deflate"]}, {"br_quality": 6}, {"gzip_level": 4}, {"zstd_level": 0}, {"minimum": "-1"}, {"level": 1}],
+    [
+        {"algorithms": ["deflate"]},
+        {"br_quality": 6},
+        {"gzip_level": 4},
+        {"zstd_level": 0},
+        {"minimum": "-1"},
+        {"level": 1},
+    ],
 )
 def test_refused_tables(table: dict[str, Any]):
     with pytest.raises(ValidationError):

@@ -24,7 +24,12 @@ class Limits(World):
     epoch: float = UNIX
 
     def limiter(
-        self, table: dict[str, Any], *, name: str = "rate_limit", route: str = "", pipeline: str = "partner"
+        self,
+        table: dict[str, Any],
+        *,
+        name: str = "rate_limit",
+        route: str = "",
+        pipeline: str = "partner",
     ) -> MemoryLimiter:
         hook = self.build(rate_limit, table, name=name, route=route, pipeline=pipeline).request
         assert isinstance(hook, MemoryLimiter)
@@ -37,10 +42,17 @@ def world() -> Limits:
 
 
 def asked(
-    client: str = "", *, ip: str = "192.0.2.7", tier: str = "", route: str = "cameras", explained: bool = False
+    client: str = "",
+    *,
+    ip: str = "192.0.2.7",
+    tier: str = "",
+    route: str = "cameras",
+    explained: bool = False,
 ) -> Exchange:
     identity = Identity(client, "api_key", tier) if client else None
-    return exchange(target="/api/v1/cameras", peer=ip, route=route, identity=identity, explained=explained)
+    return exchange(
+        target="/api/v1/cameras", peer=ip, route=route, identity=identity, explained=explained
+    )
 
 
 def lines(exchange: Exchange) -> dict[str, str]:

@@ -53,7 +53,11 @@ class Request:
 
 def made(ledger: Ledger, **more: Any) -> ExactLimiter:
     world = more.pop("world", None)
-    hook = limiter({"key": "ip", "limit": 10, "window": "1m", "algorithm": "fixed_window", **more}, world, ledger=ledger)
+    hook = limiter(
+        {"key": "ip", "limit": 10, "window": "1m", "algorithm": "fixed_window", **more},
+        world,
+        ledger=ledger,
+    )
     assert type(hook) is ExactLimiter
     return hook
 
@@ -79,7 +83,11 @@ def test_an_answer_is_a_decision_at_once():
     admitted, refused = Request(hook), Request(hook)
     assert admitted.over == refused.over == []
     ledger.asked[0][2].wake([7_400_000, 29_500_001, 1])
-    assert admitted.over == [None] and "Remaining: 7\r\n" in admitted.lines and "r=7;t=30" in admitted.lines
+    assert (
+        admitted.over == [None]
+        and "Remaining: 7\r\n" in admitted.lines
+        and "r=7;t=30" in admitted.lines
+    )
     ledger.asked[1][2].wake([-1, 29_500_001, 1])
     [failed] = refused.over
     assert isinstance(failed, Failed) and failed.failure is Failure.RATE_LIMITED

@@ -20,7 +20,9 @@ class Caller:
 
     def __init__(self, **table: Any) -> None:
         self.world = World(now=1000.0)
-        self.hooks: Hooks = self.world.build(rate_limit, {"key": "ip", "cost_header": "X-Cost", **table})
+        self.hooks: Hooks = self.world.build(
+            rate_limit, {"key": "ip", "cost_header": "X-Cost", **table}
+        )
 
     def ask(self) -> Exchange | None:
         """A request under way; None when it was refused."""
@@ -79,7 +81,10 @@ def test_what_costs_nothing_after_all_does_not_make_room_in_the_next_window(algo
 
 def test_what_was_counted_by_another_limit_is_not_given_back():
     world = World(now=1000.0)
-    tables = [{"key": "ip", "cost_header": "X-Cost", "limit": limit, "window": "1h"} for limit in (10, 100)]
+    tables = [
+        {"key": "ip", "cost_header": "X-Cost", "limit": limit, "window": "1h"}
+        for limit in (10, 100)
+    ]
     first = world.build(rate_limit, tables[0])
     world.reload()
     second = world.build(rate_limit, tables[1])
@@ -101,7 +106,9 @@ class Ledger:
         self.world = world
         self.refunds: list[list[bytes]] = []
 
-    def lease(self, key: bytes, terms: Sequence[bytes], answered: Callable[[list[int] | None], None]) -> None:
+    def lease(
+        self, key: bytes, terms: Sequence[bytes], answered: Callable[[list[int] | None], None]
+    ) -> None:
         wanted, now = int(float(terms[6])), self.world.now + 1000
         answered([50_000_000, wanted * 1_000_000, 1, 0, int(now * 1e6)])
 

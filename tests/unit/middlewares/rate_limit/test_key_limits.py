@@ -91,7 +91,10 @@ def test_what_is_counted_outlives_reloads(monkeypatch: pytest.MonkeyPatch):
 def test_rates_are_bounded(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):
     monkeypatch.setattr(key_limits, "MAX_RATES", 2)
     hook = limiter(TABLE)
-    assert [admitted(hook, *many(caller(f"{count}/1m", f"k{count}", f"c{count}"))) for count in (7, 8, 9)] == [7, 8, 5]
+    assert [
+        admitted(hook, *many(caller(f"{count}/1m", f"k{count}", f"c{count}")))
+        for count in (7, 8, 9)
+    ] == [7, 8, 5]
     assert "keys have more than 2 limits" in caplog.text
 
 
@@ -124,6 +127,10 @@ def test_what_is_kept_is_closed():
 
     kept = key_limits.KeptCounts()
     first = kept.keep(("a",), 1, One)
-    assert kept.keep(("a",), 1, One) is first and kept.keep(("a",), 2, One) is not first and closed == [first]
+    assert (
+        kept.keep(("a",), 1, One) is first
+        and kept.keep(("a",), 2, One) is not first
+        and closed == [first]
+    )
     kept.close()
     assert len(closed) == 2

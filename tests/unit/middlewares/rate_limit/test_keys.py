@@ -15,8 +15,12 @@ from gateway.middlewares.rate_limit.keys import BODY, read_body, reader, text
 from tests.exchange import Body, exchange
 
 
-def caller(claims: dict[str, Any] | None = None, *, user: str = "bob", client: str = "acme", **facts: Any) -> Exchange:
-    return exchange(peer="192.0.2.1", identity=Identity(client, "jwt", user=user, claims=claims or {}), **facts)
+def caller(
+    claims: dict[str, Any] | None = None, *, user: str = "bob", client: str = "acme", **facts: Any
+) -> Exchange:
+    return exchange(
+        peer="192.0.2.1", identity=Identity(client, "jwt", user=user, claims=claims or {}), **facts
+    )
 
 
 def same(key: str, one: Exchange, other: Exchange) -> bool:
@@ -27,7 +31,9 @@ def same(key: str, one: Exchange, other: Exchange) -> bool:
 
 
 words = st.text(st.characters(codec="utf-8") | st.sampled_from("()\x1f%{}")).map(str)
-nested = st.recursive(words, lambda inner: st.lists(inner, min_size=1, max_size=3).map(tuple), max_leaves=6)
+nested = st.recursive(
+    words, lambda inner: st.lists(inner, min_size=1, max_size=3).map(tuple), max_leaves=6
+)
 
 
 @given(nested, nested)
@@ -41,7 +47,9 @@ def test_a_value_is_not_somebody_s_address(key: str):
     """Redis once had one key for the address 5.6.7.8 and a header that says (5.6.7.8)."""
     without = exchange(peer="5.6.7.8")
     for value in ("5.6.7.8", "(5.6.7.8)", "(5.6.7.8", "ip", "%285.6.7.8%29"):
-        said = exchange(peer="192.0.2.1", headers={"X-Tenant": value}, route="r", params={"id": value})
+        said = exchange(
+            peer="192.0.2.1", headers={"X-Tenant": value}, route="r", params={"id": value}
+        )
         said.notes[BODY] = {"id": value}
         assert not same(key, without, said)
 
@@ -58,11 +66,21 @@ class TestClaims:
         assert same("claim:org.id", one, caller({"org.id": "a"}))
 
     @pytest.mark.parametrize("claims", [{}, {"org": None}, {"org": ""}, {"org": []}, {"org": {}}])
-    def test_who_has_none_counts_by_user_and_the_log_says_so(self, claims: dict[str, Any], caplog: pytest.LogCaptureFixture):
+    def test_who_has_none_counts_by_user_and_the_log_says_so(
+        self, claims: dict[str, Any], caplog: pytest.LogCaptureFixture
+    ):
         """All users of an office once shared the bucket of its address."""
         read = reader("claim:org", "pipeline")
         bob, eve = read(caller(claims, user="bob")), read(caller(claims, user="eve"))
-        assert bob != eve == read(exchange(peer="203.0.113.7", identity=Identity("acme", "jwt", user="eve", claims=claims)))
+        assert (
+            bob
+            != eve
+            == read(
+                exchange(
+                    peer="203.0.113.7", identity=Identity("acme", "jwt", user="eve", claims=claims)
+                )
+            )
+        )
         assert caplog.text.count("'org'") == 1
         assert not same("claim:org", caller(claims, user="bob"), caller({"org": "bob"}))
 
@@ -122,7 +140,9 @@ class TestBodies:
     async def test_a_name_that_is_there_twice_is_refused(self, body: bytes):
         with pytest.raises(Failed) as caught:
             await self.read(body)
-        assert caught.value.failure is Failure.MALFORMED and "'id' twice" in str(caught.value.detail)
+        assert caught.value.failure is Failure.MALFORMED and "'id' twice" in str(
+            caught.value.detail
+        )
 
     @pytest.mark.parametrize(
         "body",
@@ -137,7 +157,9 @@ class TestBodies:
     async def test_others_are_not(self, body: bytes):
         assert (await self.read(body))["id"] == "a"
 
-    @pytest.mark.parametrize("body", [b"", b"[1]", b'"id"', b"nonsense", b"id=a", b'a={"id": 1', b"--x\r\n{"])
+    @pytest.mark.parametrize(
+        "body", [b"", b"[1]", b'"id"', b"nonsense", b"id=a", b'a={"id": 1', b"--x\r\n{"]
+    )
     async def test_what_is_no_object_has_no_names(self, body: bytes):
         assert await self.read(body) == {}
 
@@ -157,20 +179,31 @@ class TestBodies:
             await self.read(body)
 
     async def test_what_says_that_it_is_json_is_refused(self):
-        request = exchange("POST", headers={"Content-Type": "application/json"}, body=Body(b'  \xef\xbb\xbf{"id": "a"}'))
+        request = exchange(
+            "POST",
+            headers={"Content-Type": "application/json"},
+            body=Body(b'  \xef\xbb\xbf{"id": "a"}'),
+        )
         with pytest.raises(Failed, match="no JSON"):
             await read_body(request, 1000, ("id",))
 
     async def test_one_too_deep_to_be_looked_through(self):
         deep = b'{"a": ' * 120 + b"1" + b"}" * 120
         assert "a" in await self.read(deep, "id")
-        request = exchange("POST", body=Body(b'{"\\u0069d": 1, "x": ' + b"[" * 900 + b"]" * 900 + b"}"))
+        request = exchange(
+            "POST", body=Body(b'{"\\u0069d": 1, "x": ' + b"[" * 900 + b"]" * 900 + b"}")
+        )
         await read_body(request, 10_000, ("id",))
         assert request.notes[BODY]["id"] == 1
 
     @pytest.mark.parametrize(
         ("one", "other"),
-        [("Bob@Example.com", " bob@example.COM "), ("stra\u00dfe", "STRASSE"), ("e\u0301", "\u00e9"), (7, "7")],
+        [
+            ("Bob@Example.com", " bob@example.COM "),
+            ("stra\u00dfe", "STRASSE"),
+            ("e\u0301", "\u00e9"),
+            (7, "7"),
+        ],
     )
     def test_spellings_are_one(self, one: Any, other: Any):
         requests = [exchange(peer="192.0.2.1") for _ in range(2)]

@@ -37,9 +37,13 @@ class Granting:
         answer.wake([int(self.left * 1e6), 1, 1])
         return answer
 
-    def lease(self, key: bytes, terms: Sequence[bytes], answered: Callable[[list[int] | None], None]) -> None:
+    def lease(
+        self, key: bytes, terms: Sequence[bytes], answered: Callable[[list[int] | None], None]
+    ) -> None:
         self.asked += 1
-        asyncio.get_running_loop().call_soon(answered, None if self.failing else self.granted(terms))
+        asyncio.get_running_loop().call_soon(
+            answered, None if self.failing else self.granted(terms)
+        )
 
     def granted(self, terms: Sequence[bytes]) -> list[int]:
         cost, wanted = float(terms[5]), float(terms[6])
@@ -107,7 +111,9 @@ async def test_credit_that_lay_too_long_is_not_used():
     explained = asked(explained=True)
     await hook(explained)
     assert store.left == 89 and explained.decisions is not None
-    assert [one.why for one in explained.decisions] == [('"default";q=100;w=3600 by client, leased in fake: 97 left after it')]
+    assert [one.why for one in explained.decisions] == [
+        ('"default";q=100;w=3600 by client, leased in fake: 97 left after it')
+    ]
 
 
 async def test_a_failed_settlement_ends_the_short_way():

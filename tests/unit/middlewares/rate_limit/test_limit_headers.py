@@ -10,7 +10,16 @@ from gateway.core.exchange import Reply
 from gateway.core.failures import Failed
 from gateway.middlewares import rate_limit
 from gateway.middlewares.rate_limit.memory import MemoryLimiter
-from tests.unit.middlewares.rate_limit.limits_world import STANDARD, UNIX, Limits, asked, headers, lines, refused, world
+from tests.unit.middlewares.rate_limit.limits_world import (
+    STANDARD,
+    UNIX,
+    Limits,
+    asked,
+    headers,
+    lines,
+    refused,
+    world,
+)
 
 __all__ = ["world"]
 
@@ -46,7 +55,9 @@ class TestHeaders:
         }
         assert exchange.reply_blocks is None
         assert failed.by == "rate_limit"
-        assert failed.detail == ('Too many requests: the limit "default" is used up. Try again in 40 seconds.')
+        assert failed.detail == (
+            'Too many requests: the limit "default" is used up. Try again in 40 seconds.'
+        )
         assert '"default";q=2;w=60' in failed.why
 
     @pytest.mark.parametrize(
@@ -100,13 +111,23 @@ class TestHeaders:
         assert [lines(one)["X-RateLimit-Reset"] for one in (first, second)] == ["1001", "5001"]
 
     def test_a_name_that_needs_quoting(self, world: Limits):
-        hook, exchange = world.limiter({"class": 'a"b\\c\né', "classes": {'a"b\\c\né': STANDARD}}), asked("acme")
+        hook, exchange = (
+            world.limiter({"class": 'a"b\\c\né', "classes": {'a"b\\c\né': STANDARD}}),
+            asked("acme"),
+        )
         hook(exchange)
         assert lines(exchange)["RateLimit"] == r'"a\"b\\c??";r=999;t=1'
 
     def test_an_upstream_s_own_account_is_removed_where_listed(self, world: Limits):
         hooks = world.build(rate_limit, STANDARD)
-        reply = Reply(200, [(b"X-RateLimit-Limit", b"5"), (b"RateLimit", b'"x";r=1'), (b"Content-Type", b"text/plain")])
+        reply = Reply(
+            200,
+            [
+                (b"X-RateLimit-Limit", b"5"),
+                (b"RateLimit", b'"x";r=1'),
+                (b"Content-Type", b"text/plain"),
+            ],
+        )
         assert hooks.response is not None
         hooks.response(asked(), reply)
         assert reply.headers == [(b"Content-Type", b"text/plain")]
@@ -115,7 +136,9 @@ class TestHeaders:
 class TestNothingAllowed:
     """`limit = 0`."""
 
-    @pytest.mark.parametrize("algorithm", ["token_bucket", "sliding_window", "sliding_log", "fixed_window"])
+    @pytest.mark.parametrize(
+        "algorithm", ["token_bucket", "sliding_window", "sliding_log", "fixed_window"]
+    )
     def test_nobody_is_told_to_wait(self, world: Limits, algorithm: str):
         hook = world.limiter({"limit": 0, "window": "1h", "algorithm": algorithm})
         failed = refused(hook, asked("acme"))
@@ -128,7 +151,14 @@ class TestNothingAllowed:
         assert failed.detail == 'The limit "default" allows no requests.'
         assert failed.why.endswith("no time to wait")
         assert hook.status(asked("acme")) == [
-            {"policy": "default", "key": "client", "algorithm": algorithm, "limit": 0, "window": 3600.0, "remaining": 0}
+            {
+                "policy": "default",
+                "key": "client",
+                "algorithm": algorithm,
+                "limit": 0,
+                "window": 3600.0,
+                "remaining": 0,
+            }
         ]
         with pytest.raises(Failed):
             hook(asked("acme", explained=True))
@@ -154,9 +184,14 @@ class TestSeveral:
 
     @pytest.fixture
     def by_ip(self, world: Limits) -> MemoryLimiter:
-        return world.limiter({"key": "ip", "limit": 4, "window": "1m", "algorithm": "fixed_window"}, name="rate_limit.ip")
+        return world.limiter(
+            {"key": "ip", "limit": 4, "window": "1m", "algorithm": "fixed_window"},
+            name="rate_limit.ip",
+        )
 
-    def test_all_policies_are_listed_and_the_tightest_is_shown(self, world: Limits, by_ip: MemoryLimiter):
+    def test_all_policies_are_listed_and_the_tightest_is_shown(
+        self, world: Limits, by_ip: MemoryLimiter
+    ):
         by_client = world.limiter({"tokens": 10, "refill": 1})
         seen = []
         for client in ("a", "a", "b"):
@@ -165,8 +200,14 @@ class TestSeveral:
             by_client(exchange)
             seen.append(lines(exchange))
         assert {one["RateLimit-Policy"] for one in seen} == {'"ip";q=4;w=60, "default";q=10;w=10'}
-        assert [one["RateLimit"] for one in seen] == ['"ip";r=3;t=60', '"ip";r=2;t=60', '"ip";r=1;t=60']
-        assert seen[0]["X-RateLimit-Limit"] == "4" and seen[0]["X-RateLimit-Reset"] == str(UNIX + 110)
+        assert [one["RateLimit"] for one in seen] == [
+            '"ip";r=3;t=60',
+            '"ip";r=2;t=60',
+            '"ip";r=1;t=60',
+        ]
+        assert seen[0]["X-RateLimit-Limit"] == "4" and seen[0]["X-RateLimit-Reset"] == str(
+            UNIX + 110
+        )
 
     def test_the_later_one_is_shown_when_it_is_tighter(self, world: Limits, by_ip: MemoryLimiter):
         by_client, exchange = world.limiter({"tokens": 2, "refill": 1}), asked("a")
@@ -181,11 +222,17 @@ class TestSeveral:
         exchange = asked("a")
         by_ip(exchange)
         world.limiter({"tokens": 2, "refill": 1})(exchange)
-        world.limiter({"key": "global", "tokens": 1000, "refill": 100}, name="rate_limit.all")(exchange)
-        assert lines(exchange)["RateLimit-Policy"] == ('"ip";q=4;w=60, "default";q=2;w=2, "all";q=1000;w=10')
+        world.limiter({"key": "global", "tokens": 1000, "refill": 100}, name="rate_limit.all")(
+            exchange
+        )
+        assert lines(exchange)["RateLimit-Policy"] == (
+            '"ip";q=4;w=60, "default";q=2;w=2, "all";q=1000;w=10'
+        )
         assert lines(exchange)["RateLimit"] == '"default";r=1;t=1'
 
-    def test_a_refusal_by_the_later_one_tells_everything_once(self, world: Limits, by_ip: MemoryLimiter):
+    def test_a_refusal_by_the_later_one_tells_everything_once(
+        self, world: Limits, by_ip: MemoryLimiter
+    ):
         by_client = world.limiter({"tokens": 1, "refill": 0.1})
         for _ in range(2):
             exchange = asked("a")

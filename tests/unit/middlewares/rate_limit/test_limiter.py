@@ -10,7 +10,10 @@ from tests.unit.middlewares.rate_limit.rules_world import RULE, admitted, asked,
 
 
 def test_the_longest_wait_of_all_refusals_is_told():
-    rules = [{**RULE, "name": "short", "limit": 1, "window": "1m"}, {**RULE, "name": "long", "limit": 1, "window": "1h"}]
+    rules = [
+        {**RULE, "name": "short", "limit": 1, "window": "1m"},
+        {**RULE, "name": "long", "limit": 1, "window": "1h"},
+    ]
     world = World(now=100.0)
     hook = limiter({"rules": rules}, world)
     hook(asked())
@@ -18,11 +21,22 @@ def test_the_longest_wait_of_all_refusals_is_told():
         hook(asked())
     assert dict(caught.value.headers)[b"Retry-After"] == b"3600"
     assert dict(caught.value.headers)[b"RateLimit-Policy"] == b'"short";q=1;w=60, "long";q=1;w=3600'
-    assert world.telemetry.rate_limited.get(("", "short")) == world.telemetry.rate_limited.get(("", "long")) == 1
+    assert (
+        world.telemetry.rate_limited.get(("", "short"))
+        == world.telemetry.rate_limited.get(("", "long"))
+        == 1
+    )
 
 
 def test_refusals_leave_bursts_alone():
-    hook = limiter({"rules": [{"name": "b", "key": "ip", "tokens": 50, "refill": 0.01, "burst": 3}, {**RULE, "limit": 1}]})
+    hook = limiter(
+        {
+            "rules": [
+                {"name": "b", "key": "ip", "tokens": 50, "refill": 0.01, "burst": 3},
+                {**RULE, "limit": 1},
+            ]
+        }
+    )
     assert admitted(hook, *(asked() for _ in range(9))) == 1
     left = {one["policy"]: one["remaining"] for one in hook.status(asked())}
     assert left == {"b": 49, "a": 0}
@@ -57,7 +71,9 @@ def test_a_rule_that_allows_nothing(algorithm: str):
     hook = limiter({"rules": [{**RULE, "name": "some"}, rule]})
     with pytest.raises(Failed) as caught:
         hook(asked())
-    assert caught.value.failure is (Failure.QUOTA_EXCEEDED if algorithm == "quota" else Failure.RATE_LIMITED)
+    assert caught.value.failure is (
+        Failure.QUOTA_EXCEEDED if algorithm == "quota" else Failure.RATE_LIMITED
+    )
     names = [name for name, _ in caught.value.headers]
     assert b"Retry-After" not in names and b"X-RateLimit-Reset" not in names
     some, none = hook.status(asked())

@@ -6,7 +6,15 @@ from __future__ import annotations
 import pytest
 
 from gateway.core.exchange import Exchange
-from tests.unit.middlewares.rate_limit.limits_world import STANDARD, UNIX, Limits, asked, lines, refused, world
+from tests.unit.middlewares.rate_limit.limits_world import (
+    STANDARD,
+    UNIX,
+    Limits,
+    asked,
+    lines,
+    refused,
+    world,
+)
 
 __all__ = ["world"]
 
@@ -28,7 +36,9 @@ class TestKeys:
             ("client", asked("a", route="one"), asked("a", route="two"), True),
         ],
     )
-    def test_who_shares(self, world: Limits, key: str, first: Exchange, second: Exchange, together: bool):
+    def test_who_shares(
+        self, world: Limits, key: str, first: Exchange, second: Exchange, together: bool
+    ):
         hook = world.limiter({"key": key, "tokens": 10, "refill": 1})
         for request in (first, second):
             request.notes.clear()
@@ -39,10 +49,18 @@ class TestKeys:
     @pytest.mark.parametrize("key", ["ip", "client", "global"])
     def test_scope_route(self, world: Limits, key: str):
         hook = world.limiter({"key": key, "tokens": 10, "refill": 1, "scope": "route"})
-        first, second, third = asked("a", route="one"), asked("a", route="two"), asked("a", route="one")
+        first, second, third = (
+            asked("a", route="one"),
+            asked("a", route="two"),
+            asked("a", route="one"),
+        )
         for request in (first, second, third):
             hook(request)
-        assert [lines(one)["X-RateLimit-Remaining"] for one in (first, second, third)] == ["9", "9", "8"]
+        assert [lines(one)["X-RateLimit-Remaining"] for one in (first, second, third)] == [
+            "9",
+            "9",
+            "8",
+        ]
 
     def test_max_keys(self, world: Limits):
         hook = world.limiter({"key": "ip", "tokens": 10, "refill": 1, "max_keys": 5})
@@ -58,7 +76,9 @@ class TestReload:
         for _ in range(6):
             before(asked("acme"))
         world.reload()
-        after = world.limiter({"class": "standard", "classes": {"standard": {"tokens": 100, "refill": 2}}})
+        after = world.limiter(
+            {"class": "standard", "classes": {"standard": {"tokens": 100, "refill": 2}}}
+        )
         # Nothing has changed for anybody until the reload has come to be.
         exchange = asked("acme")
         before(exchange)
@@ -85,8 +105,12 @@ class TestReload:
         there(exchange)
         assert lines(exchange)["X-RateLimit-Remaining"] == "99"
 
-    @pytest.mark.parametrize("change", [{"key": "ip"}, {"algorithm": "fixed_window"}, {"scope": "route"}])
-    def test_counts_that_mean_something_else_start_afresh(self, world: Limits, change: dict[str, str]):
+    @pytest.mark.parametrize(
+        "change", [{"key": "ip"}, {"algorithm": "fixed_window"}, {"scope": "route"}]
+    )
+    def test_counts_that_mean_something_else_start_afresh(
+        self, world: Limits, change: dict[str, str]
+    ):
         table = {"limit": 10, "window": "1m"}
         world.limiter(table)(asked("acme"))
         world.reload()
@@ -102,7 +126,10 @@ class TestExplain:
             exchange = asked("acme", explained=True)
             hook(exchange)
             assert exchange.decisions is not None and exchange.reply_blocks is None
-            assert (exchange.decisions[0].hook, exchange.decisions[0].outcome) == ("rate_limit", "admitted")
+            assert (exchange.decisions[0].hook, exchange.decisions[0].outcome) == (
+                "rate_limit",
+                "admitted",
+            )
             assert exchange.decisions[0].why == '"default";q=2;w=4 by client: 1 left after it'
         hook(asked("acme"))
         hook(asked("acme"))
@@ -159,7 +186,10 @@ class TestStatus:
                 "algorithm": "sliding_window",
                 "class": "free",
                 "tiers": {"premium": "gold"},
-                "classes": {"free": {"limit": 5, "window": 60}, "gold": {"limit": 50, "window": 60}},
+                "classes": {
+                    "free": {"limit": 5, "window": 60},
+                    "gold": {"limit": 50, "window": 60},
+                },
             }
         )
         hook(asked("acme", tier="premium"))

@@ -14,7 +14,9 @@ from tests.exchange import World
 
 
 def maker(algorithm: str = "token_bucket", **more: Any) -> PolicyMaker:
-    return PolicyMaker(RuleConfig(algorithm=algorithm, **more), {}, World().context("rate_limit"), (), ())
+    return PolicyMaker(
+        RuleConfig(algorithm=algorithm, **more), {}, World().context("rate_limit"), (), ()
+    )
 
 
 @pytest.mark.parametrize(
@@ -24,7 +26,11 @@ def maker(algorithm: str = "token_bucket", **more: Any) -> PolicyMaker:
         ("token_bucket", ClassConfig(tokens=10, refill=5.0, burst=3), Limit.refilled(10, 5.0, 3)),
         ("token_bucket", ClassConfig(limit=10, window=2.0), Limit.windowed(10, 2.0)),
         ("fixed_window", ClassConfig(limit=10, window=2.0), Limit.windowed(10, 2.0)),
-        ("sliding_log", ClassConfig(limit=MAX_LOG_UNITS, window=2.0), Limit.windowed(MAX_LOG_UNITS, 2.0)),
+        (
+            "sliding_log",
+            ClassConfig(limit=MAX_LOG_UNITS, window=2.0),
+            Limit.windowed(MAX_LOG_UNITS, 2.0),
+        ),
     ],
 )
 def test_the_limit_that_numbers_describe(algorithm: str, numbers: ClassConfig, expected: Limit):

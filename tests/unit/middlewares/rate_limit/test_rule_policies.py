@@ -7,7 +7,15 @@ from typing import Any
 import pytest
 
 from gateway.core.hooks import ConfigProblem
-from tests.unit.middlewares.rate_limit.limits_world import STANDARD, Limits, asked, headers, lines, refused, world
+from tests.unit.middlewares.rate_limit.limits_world import (
+    STANDARD,
+    Limits,
+    asked,
+    headers,
+    lines,
+    refused,
+    world,
+)
 
 __all__ = ["world"]
 
@@ -18,7 +26,10 @@ class TestPolicies:
             {
                 "class": "free",
                 "tiers": {"premium": "gold", "enterprise": "gold"},
-                "classes": {"free": {"limit": 100, "window": "1m"}, "gold": {"limit": 1000, "window": "1m"}},
+                "classes": {
+                    "free": {"limit": 100, "window": "1m"},
+                    "gold": {"limit": 1000, "window": "1m"},
+                },
             }
         )
         seen = {}
@@ -38,7 +49,10 @@ class TestPolicies:
 
     def test_routes_of_one_class_count_together(self, world: Limits):
         table = {"class": "strict", "classes": {"strict": {"tokens": 10, "refill": 1}}}
-        one, two = world.limiter(table, route="one"), world.limiter({**table, "message": "no"}, route="two")
+        one, two = (
+            world.limiter(table, route="one"),
+            world.limiter({**table, "message": "no"}, route="two"),
+        )
         first, second = asked("acme", route="one"), asked("acme", route="two")
         one(first)
         two(second)
@@ -59,7 +73,10 @@ class TestPolicies:
         assert lines(exchange)["X-RateLimit-Remaining"] == "9"
 
     def test_a_route_with_numbers_of_its_own_counts_apart(self, world: Limits):
-        whole, own = world.limiter({"tokens": 10, "refill": 1}), world.limiter({"tokens": 5, "refill": 1}, route="login")
+        whole, own = (
+            world.limiter({"tokens": 10, "refill": 1}),
+            world.limiter({"tokens": 5, "refill": 1}, route="login"),
+        )
         whole(asked("acme"))
         exchange = asked("acme", route="login")
         own(exchange)
@@ -100,8 +117,16 @@ class TestProblems:
             ({"limit": 5}, (), "limit and window need each other"),
             ({"window": 5}, (), "limit and window need each other"),
             ({"tokens": 5, "refill": 1, "limit": 3, "window": 5}, (), "one way to say it"),
-            ({"algorithm": "fixed_window", "limit": 3, "window": 5, "burst": 5}, ("burst",), "token_bucket"),
-            ({"algorithm": "sliding_window", "tokens": 3, "refill": 5}, ("tokens",), "token_bucket"),
+            (
+                {"algorithm": "fixed_window", "limit": 3, "window": 5, "burst": 5},
+                ("burst",),
+                "token_bucket",
+            ),
+            (
+                {"algorithm": "sliding_window", "tokens": 3, "refill": 5},
+                ("tokens",),
+                "token_bucket",
+            ),
             (
                 {"algorithm": "sliding_window", "class": "a", "classes": {"a": STANDARD}},
                 ("classes", "a", "tokens"),
@@ -109,7 +134,9 @@ class TestProblems:
             ),
         ],
     )
-    def test_problems_that_only_show_together(self, world: Limits, table: dict[str, Any], at: tuple[str, ...], said: str):
+    def test_problems_that_only_show_together(
+        self, world: Limits, table: dict[str, Any], at: tuple[str, ...], said: str
+    ):
         with pytest.raises(ConfigProblem) as caught:
             world.limiter(table)
         assert caught.value.at == at

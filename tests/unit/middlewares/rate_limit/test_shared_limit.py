@@ -21,7 +21,18 @@ def test_no_two_limits_have_one_key_in_a_ledger():
         for key in ("ip", "client", "header:ip"):
             hook = limiter({**RULE, "name": name, "key": key}, pipeline=pipeline, ledger=ledger)
             [shared] = hook._rules[0].shared.values()
-            found |= {shared.key(value) for value in ("x", "x:y", "{x}", "(x)", ("x",), ("x", ("y", "z")), (("x", "y"), "z"))}
+            found |= {
+                shared.key(value)
+                for value in (
+                    "x",
+                    "x:y",
+                    "{x}",
+                    "(x)",
+                    ("x",),
+                    ("x", ("y", "z")),
+                    (("x", "y"), "z"),
+                )
+            }
     assert len(found) == 5 * 3 * 7
     assert all(key.count(b"{") == key.count(b"}") == 1 for key in found)
 
@@ -37,7 +48,12 @@ def test_the_terms_of_a_request():
     limit = [b"fixed_window", b"5", repr(5 / 3600).encode(), b"3600.0", b"0"]
     assert list(shared.terms(1)) == [*limit, b"1", b"0", b"", b""]
     assert list(shared.terms(3, 1)) == [*limit, b"3", b"1", b"", b""]
-    assert len(shared.terms(1)) == len(shared.terms(1, slot=b"s")) == len(shared.refund_terms(1)) == TERMS
+    assert (
+        len(shared.terms(1))
+        == len(shared.terms(1, slot=b"s"))
+        == len(shared.refund_terms(1))
+        == TERMS
+    )
     assert list(shared.terms(1, slot=b"s"))[-2:] == [b"s", b"60"]
 
 
@@ -48,7 +64,11 @@ def test_the_terms_of_a_quota_follow_the_calendar():
     world.now += 86_400
     assert list(shared.terms(1))[-2:] == [b"172800.0", b"259200.0"]
     # What is given back belongs to the period in which it was taken.
-    assert list(shared.refund_terms(1, Taking(100.0 * 1e6, 3.0)))[-3:] == [b"100000000", b"86400", b""]
+    assert list(shared.refund_terms(1, Taking(100.0 * 1e6, 3.0)))[-3:] == [
+        b"100000000",
+        b"86400",
+        b"",
+    ]
 
 
 def test_slots_have_names_of_their_own():

@@ -20,7 +20,14 @@ CAMERA = {
         "name": {"type": "string", "minLength": 2, "maxLength": 10},
         "location": {"type": "string"},
         "count": {"type": "integer", "minimum": 0},
-        "items": {"type": "array", "items": {"type": "object", "required": ["name"], "properties": {"name": {"type": "string"}}}},
+        "items": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["name"],
+                "properties": {"name": {"type": "string"}},
+            },
+        },
     },
     "additionalProperties": False,
 }
@@ -41,7 +48,9 @@ JSON = {"Content-Type": "application/json"}
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 
-def build(table: dict[str, Any], directory: Path = Path("nowhere"), name: str = "validation") -> Hooks:
+def build(
+    table: dict[str, Any], directory: Path = Path("nowhere"), name: str = "validation"
+) -> Hooks:
     return World(directory).build(validation, table, name=name)
 
 

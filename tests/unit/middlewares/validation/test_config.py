@@ -42,6 +42,11 @@ def test_what_cannot_be_set(table: dict[str, Any], at: str):
 
 
 def test_the_hook_is_awaited_only_where_a_body_is_read():
-    kinds = [({}, False), ({"query": {"schema": {}}}, False), ({"path": {"schema": {}}}, False), ({"body": {"schema": {}}}, True)]
+    kinds = [
+        ({}, False),
+        ({"query": {"schema": {}}}, False),
+        ({"path": {"schema": {}}}, False),
+        ({"body": {"schema": {}}}, True),
+    ]
     for table, awaited in kinds:
         assert inspect.iscoroutinefunction(build(table).request) == awaited

@@ -13,7 +13,19 @@ from gateway.middlewares import validation
 from gateway.middlewares.validation.judge import Judge
 from gateway.middlewares.validation.messages import MOST
 from tests.exchange import Body, World
-from tests.unit.middlewares.validation.requests import CAMERA, FORM, GOOD, JSON, QUERY, asks, build, ended, fields, refused, run
+from tests.unit.middlewares.validation.requests import (
+    CAMERA,
+    FORM,
+    GOOD,
+    JSON,
+    QUERY,
+    asks,
+    build,
+    ended,
+    fields,
+    refused,
+    run,
+)
 
 
 async def test_a_body_within_bounds_passes_and_is_not_read():
@@ -26,7 +38,10 @@ async def test_a_body_within_bounds_passes_and_is_not_read():
 async def test_a_body_too_large_is_refused_before_it_is_read():
     body = Body(b"x" * 11, 11)
     failed = await refused({"max_body": 10}, body=body)
-    assert (failed.failure, failed.detail) == (Failure.BODY_TOO_LARGE, "The request's body may have at most 10 bytes.")
+    assert (failed.failure, failed.detail) == (
+        Failure.BODY_TOO_LARGE,
+        "The request's body may have at most 10 bytes.",
+    )
     assert body.reads == 0
 
 
@@ -37,8 +52,12 @@ async def test_a_body_of_unknown_length_is_counted(before: int | None, after: in
     assert body.limit == after
 
 
-@pytest.mark.parametrize(("table", "most"), [({}, 10_000_000), ({"body": {"schema": {}}}, 1_000_000)])
-async def test_the_default_is_ten_megabytes_and_one_where_bodies_are_judged(table: dict[str, Any], most: int):
+@pytest.mark.parametrize(
+    ("table", "most"), [({}, 10_000_000), ({"body": {"schema": {}}}, 1_000_000)]
+)
+async def test_the_default_is_ten_megabytes_and_one_where_bodies_are_judged(
+    table: dict[str, Any], most: int
+):
     assert await run(build(table), asks("DELETE", body=Body(b"", most))) is None
     assert (await refused(table, body=Body(b"", most + 1))).failure is Failure.BODY_TOO_LARGE
 
@@ -69,7 +88,9 @@ async def test_media_types(allowed: str, given: str | None, passes: bool):
         assert failed is not None
         assert failed.failure is Failure.UNSUPPORTED_MEDIA_TYPE
         assert failed.headers == ((b"Accept", f"x/y, {allowed}".encode()),)
-        assert failed.detail == ("This Content-Type is not supported." if given else "The Content-Type is missing.")
+        assert failed.detail == (
+            "This Content-Type is not supported." if given else "The Content-Type is missing."
+        )
 
 
 async def test_requests_without_a_body_need_no_media_type():
@@ -79,8 +100,12 @@ async def test_requests_without_a_body_need_no_media_type():
 async def test_two_content_types_are_none():
     """An origin may go by the second."""
     twice = [("Content-Type", "application/json"), ("Content-Type", "text/plain")]
-    assert (await refused({"content_types": ["application/json"]}, headers=twice, body=b"x")).failure.status == 415
-    assert (await refused({"body": {"schema": {}}}, headers=twice, body=b"{}")).failure.status == 415
+    assert (
+        await refused({"content_types": ["application/json"]}, headers=twice, body=b"x")
+    ).failure.status == 415
+    assert (
+        await refused({"body": {"schema": {}}}, headers=twice, body=b"{}")
+    ).failure.status == 415
 
 
 async def test_a_good_body_passes_and_is_kept():
@@ -94,7 +119,11 @@ async def test_a_good_body_passes_and_is_kept():
     ("body", "failure", "expected"),
     [
         (b'{"name": "gate"}', Failure.MISSING_FIELD, {"location": ("VAL_002", "is required")}),
-        (b"{}", Failure.MISSING_FIELD, {"name": ("VAL_002", "is required"), "location": ("VAL_002", "is required")}),
+        (
+            b"{}",
+            Failure.MISSING_FIELD,
+            {"name": ("VAL_002", "is required"), "location": ("VAL_002", "is required")},
+        ),
         (
             b'{"name": "x", "count": -1, "extra": 1}',
             Failure.INVALID_FIELD,
@@ -110,11 +139,16 @@ async def test_a_good_body_passes_and_is_kept():
         (
             b'{"name": "gate", "location": "n", "items": [{"name": "a"}, {"name": 5}, {}]}',
             Failure.INVALID_FIELD,
-            {"items.1.name": ("VAL_003", "must be a string"), "items.2.name": ("VAL_002", "is required")},
+            {
+                "items.1.name": ("VAL_003", "must be a string"),
+                "items.2.name": ("VAL_002", "is required"),
+            },
         ),
     ],
 )
-async def test_one_entry_for_each_field(body: bytes, failure: Failure, expected: dict[str, tuple[str, str]]):
+async def test_one_entry_for_each_field(
+    body: bytes, failure: Failure, expected: dict[str, tuple[str, str]]
+):
     failed = await refused({"body": {"schema": CAMERA}}, headers=JSON, body=body)
     assert (failed.failure, failed.failure.status) == (failure, 422)
     assert failed.detail == "The request's body is not as it must be."
@@ -122,10 +156,17 @@ async def test_one_entry_for_each_field(body: bytes, failure: Failure, expected:
 
 
 @pytest.mark.parametrize(
-    "media_type", ["application/json", "application/merge-patch+json; charset=UTF-8", 'a/b+JSON;charset="utf-8"']
+    "media_type",
+    ["application/json", "application/merge-patch+json; charset=UTF-8", 'a/b+JSON;charset="utf-8"'],
 )
 async def test_what_is_json(media_type: str):
-    assert await run(build({"body": {"schema": CAMERA}}), asks(headers={"Content-Type": media_type}, body=GOOD)) is None
+    assert (
+        await run(
+            build({"body": {"schema": CAMERA}}),
+            asks(headers={"Content-Type": media_type}, body=GOOD),
+        )
+        is None
+    )
 
 
 @pytest.mark.parametrize(
@@ -133,10 +174,22 @@ async def test_what_is_json(media_type: str):
     [
         ({"Content-Type": "text/plain"}, "This Content-Type is not supported.", b"Accept"),
         ({"Content-Type": "application/xml"}, "This Content-Type is not supported.", b"Accept"),
-        ({"Content-Type": "multipart/form-data; boundary=x"}, "This Content-Type is not supported.", b"Accept"),
+        (
+            {"Content-Type": "multipart/form-data; boundary=x"},
+            "This Content-Type is not supported.",
+            b"Accept",
+        ),
         ({}, "The Content-Type is missing.", b"Accept"),
-        ({"Content-Type": "application/json; charset=latin-1"}, "This charset is not supported.", None),
-        ({**JSON, "Content-Encoding": "gzip"}, "This Content-Encoding is not supported.", b"Accept-Encoding"),
+        (
+            {"Content-Type": "application/json; charset=latin-1"},
+            "This charset is not supported.",
+            None,
+        ),
+        (
+            {**JSON, "Content-Encoding": "gzip"},
+            "This Content-Encoding is not supported.",
+            b"Accept-Encoding",
+        ),
     ],
 )
 async def test_what_cannot_be_read(headers: dict[str, str], detail: str, hint: bytes | None):
@@ -162,7 +215,10 @@ async def test_the_identity_coding_is_none():
         (b'"\xff"', "The body is not JSON: line 1, column 1."),
         (b'"\\ud800"', "The body is not JSON: line 1, column 2."),
         (b"\xef\xbb\xbf{}", "The body is not JSON: line 1, column 1."),
-        (b"[" * 2000 + b"]" * 2000, "The body may nest at most 64 levels deep. It nests too deeply."),
+        (
+            b"[" * 2000 + b"]" * 2000,
+            "The body may nest at most 64 levels deep. It nests too deeply.",
+        ),
         (b'{"a": 1, "a": 2}', "The body has a name twice in one object."),
         (b"[9007199254740993.5]", "The body has a number of more digits than can be told apart."),
     ],
@@ -173,7 +229,10 @@ async def test_malformed_json(body: bytes, detail: str):
 
 
 async def test_deep_but_allowed_nesting_is_judged():
-    schema = {"$ref": "#/$defs/list", "$defs": {"list": {"type": "array", "items": {"$ref": "#/$defs/list"}}}}
+    schema = {
+        "$ref": "#/$defs/list",
+        "$defs": {"list": {"type": "array", "items": {"$ref": "#/$defs/list"}}},
+    }
     deep = b"[" * 200 + b"]" * 200
     table = {"body": {"schema": schema}, "max_depth": 200}
     assert await run(build(table), asks(headers=JSON, body=deep)) is None
@@ -200,7 +259,12 @@ async def test_a_body_can_be_optional(body: Any):
     ],
 )
 async def test_a_charset_is_not_looked_for_inside_quotes(given: str):
-    assert await run(build({"body": {"schema": CAMERA}}), asks(headers={"Content-Type": given}, body=GOOD)) is None
+    assert (
+        await run(
+            build({"body": {"schema": CAMERA}}), asks(headers={"Content-Type": given}, body=GOOD)
+        )
+        is None
+    )
 
 
 @pytest.mark.parametrize("body", [None, b"", Body(b"", None)])
@@ -224,7 +288,9 @@ async def test_methods_without_a_described_body():
 
 async def test_a_body_that_grows_too_large():
     with pytest.raises(Failed) as caught:
-        await build({"body": {"schema": {}}, "max_body": 5}).request(asks(headers=JSON, body=Body(b"x" * 6)))  # type: ignore[misc]
+        await build({"body": {"schema": {}}, "max_body": 5}).request(
+            asks(headers=JSON, body=Body(b"x" * 6))
+        )  # type: ignore[misc]
     assert caught.value.failure is Failure.BODY_TOO_LARGE
 
 
@@ -240,7 +306,9 @@ async def test_no_more_than_a_hundred_entries_and_nothing_long_is_echoed():
     assert len(failed.errors) == MOST
     assert max(len(one["field"]) for one in failed.errors) == 100
     failed = await refused(
-        {"body": {"schema": {"properties": {"a": {"maxLength": 3}}}}}, headers=JSON, body=b'{"a": "secret value"}'
+        {"body": {"schema": {"properties": {"a": {"maxLength": 3}}}}},
+        headers=JSON,
+        body=b'{"a": "secret value"}',
     )
     assert "secret" not in json.dumps(failed.errors) + failed.detail
 
@@ -250,23 +318,36 @@ async def test_a_form_is_judged_like_a_body():
     assert await run(hooks, asks(headers=FORM, body=b"name=gate&location=n%20w&count=3")) is None
     failed = await run(hooks, asks(headers=FORM, body=b"name=gate&count=x"))
     assert failed is not None
-    assert fields(failed) == {"location": ("VAL_002", "is required"), "count": ("VAL_003", "must be an integer")}
+    assert fields(failed) == {
+        "location": ("VAL_002", "is required"),
+        "count": ("VAL_003", "must be an integer"),
+    }
 
 
 @pytest.mark.parametrize("body", [b"name=\xff", b"name=%FF", b"&".join([b"a"] * 10_001)])
 async def test_a_form_that_cannot_be_read(body: bytes):
     failed = await refused({"body": {"schema": CAMERA}}, headers=FORM, body=body)
-    assert (failed.failure, failed.detail) == (Failure.MALFORMED, "The body is not a form in UTF-8.")
+    assert (failed.failure, failed.detail) == (
+        Failure.MALFORMED,
+        "The body is not a form in UTF-8.",
+    )
 
 
-async def explained(table: dict[str, Any], exchange: Exchange) -> tuple[list[Decision], Failed | None]:
+async def explained(
+    table: dict[str, Any], exchange: Exchange
+) -> tuple[list[Decision], Failed | None]:
     exchange.decisions = []
     return exchange.decisions, await run(build(table), exchange)
 
 
 async def test_explaining_reads_no_body():
     body = Body(b"not json", 8)
-    table = {"body": {"schema": CAMERA}, "query": {"schema": QUERY}, "path": {"schema": {}}, "max_body": 100}
+    table = {
+        "body": {"schema": CAMERA},
+        "query": {"schema": QUERY},
+        "path": {"schema": {}},
+        "max_body": 100,
+    }
     decisions, failed = await explained(table, asks("POST", "/things?limit=1", JSON, body))
     assert failed is None
     assert body.reads == 0
@@ -295,4 +376,6 @@ async def test_explaining_bounds_and_parameters():
     assert decisions == [Decision("validation", "refused", "query: 'limit' is required")]
     decisions, failed = await explained({"query": {"schema": QUERY}}, asks("GET", "/things?a=%FF"))
     assert failed is not None
-    assert decisions == [Decision("validation", "refused", "The query is not made of parameters in UTF-8.")]
+    assert decisions == [
+        Decision("validation", "refused", "The query is not made of parameters in UTF-8.")
+    ]

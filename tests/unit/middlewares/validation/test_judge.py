@@ -24,7 +24,11 @@ from tests.unit.middlewares.validation.requests import FORM, JSON, asks, ended, 
 
 INTEGERS = {"type": "array", "items": {"type": "integer"}}
 NODE = {"$ref": "#/$defs/node"}
-BRANCHES = [{"const": 2}, {"type": "array", "items": NODE}, {"type": "array", "minItems": 1, "items": NODE}]
+BRANCHES = [
+    {"const": 2},
+    {"type": "array", "items": NODE},
+    {"type": "array", "minItems": 1, "items": NODE},
+]
 EXPONENTIAL = {**NODE, "$defs": {"node": {"oneOf": BRANCHES}}}
 """Its errors are twice as many with every level of a body."""
 DEEP = b"[" * 40 + b"1" + b"]" * 40
@@ -95,7 +99,9 @@ async def test_a_process_that_ends_is_replaced():
         assert await judge.errors(portable(INTEGERS), b"[1]", False, Bounds()) == []
         assert judge._child is not None
         os.kill(judge._child._transport.get_pid(), signal.SIGKILL)
-        outcome = await asyncio.gather(judge.errors(portable(INTEGERS), b"[2]", False, Bounds()), return_exceptions=True)
+        outcome = await asyncio.gather(
+            judge.errors(portable(INTEGERS), b"[2]", False, Bounds()), return_exceptions=True
+        )
         assert outcome[0] == [] or isinstance(outcome[0], Unreadable)
         assert await judge.errors(portable(INTEGERS), b"[3]", False, Bounds()) == []
 

@@ -15,7 +15,9 @@ def message(about: dict[str, object], data: bytes) -> bytes:
 def test_messages_in_and_verdicts_out_until_the_end():
     about = {"schema": "s", "form": False, "depth": 8, "members": 8}
     rules = {"rules": {"type": "array", "items": {"type": "integer"}}, "base": None, "name": "s"}
-    source = message({**about, **rules}, b"[1]") + message(about, b'["a"]') + message(about, b"[1,]")
+    source = (
+        message({**about, **rules}, b"[1]") + message(about, b'["a"]') + message(about, b"[1,]")
+    )
     sink = io.BytesIO()
     main(io.BytesIO(source), sink)
     answers, raw = [], sink.getvalue()

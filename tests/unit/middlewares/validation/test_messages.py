@@ -41,19 +41,35 @@ from tests.unit.middlewares.validation.requests import CAMERA
         ({"contains": {"const": 1}}, [2], "does not hold what it must"),
         ({"not": {"type": "string"}}, "a", "is not allowed"),
         (False, "a", "is not allowed"),
-        ({"propertyNames": {"maxLength": 1}}, {"ab": 1}, "has a property that may not be called so"),
+        (
+            {"propertyNames": {"maxLength": 1}},
+            {"ab": 1},
+            "has a property that may not be called so",
+        ),
         ({"prefixItems": [{}], "items": False}, [1, 2], None),
         ({"unevaluatedItems": False}, [1], "has items that are not allowed"),
         ({"anyOf": [{"type": "string"}, {"type": "null"}]}, 1, "must be a string or null"),
         ({"anyOf": [{"type": "integer", "maximum": 5}, {"type": "null"}]}, 9, "must be at most 5"),
         ({"anyOf": [{"minimum": 5}, {"multipleOf": 2}]}, 3, "matches none of the allowed forms"),
-        ({"oneOf": [{"type": "string", "minLength": 2}, {"type": "array"}]}, "a", "must have at least 2 characters"),
+        (
+            {"oneOf": [{"type": "string", "minLength": 2}, {"type": "array"}]},
+            "a",
+            "must have at least 2 characters",
+        ),
         ({"oneOf": [{}, {}]}, 1, "matches more than one of the allowed forms"),
         ({"oneOf": [{}, {"minimum": 5}, {}]}, 1, "matches more than one of the allowed forms"),
         ({"dependentRequired": {"x": ["y"]}}, {"x": 1}, "is required"),
-        ({"contentEncoding": "base64", "$schema": "http://json-schema.org/draft-07/schema#"}, "%", "is not valid"),
         (
-            {"$schema": "http://json-schema.org/draft-07/schema#", "items": [{}], "additionalItems": False},
+            {"contentEncoding": "base64", "$schema": "http://json-schema.org/draft-07/schema#"},
+            "%",
+            "is not valid",
+        ),
+        (
+            {
+                "$schema": "http://json-schema.org/draft-07/schema#",
+                "items": [{}],
+                "additionalItems": False,
+            },
             [1, 2],
             "has more items than are allowed",
         ),
@@ -68,23 +84,34 @@ def test_messages(schema: Any, value: Any, message: str | None):
 
 def test_alternatives_within_alternatives():
     point = {"type": "object", "required": ["x"]}
-    schema = {"properties": {"at": {"anyOf": [{"type": "null"}, {"anyOf": [point, {"type": "string"}]}]}}}
-    assert JsonSchema(schema, "it").errors({"at": {}}) == [{"field": "at.x", "code": "VAL_002", "message": "is required"}]
+    schema = {
+        "properties": {"at": {"anyOf": [{"type": "null"}, {"anyOf": [point, {"type": "string"}]}]}}
+    }
+    assert JsonSchema(schema, "it").errors({"at": {}}) == [
+        {"field": "at.x", "code": "VAL_002", "message": "is required"}
+    ]
 
 
 def test_unevaluated_properties_are_named():
-    found = JsonSchema({"properties": {"a": {}}, "unevaluatedProperties": False}, "it").errors({"a": 1, "b": 2, "c": 3})
+    found = JsonSchema({"properties": {"a": {}}, "unevaluatedProperties": False}, "it").errors(
+        {"a": 1, "b": 2, "c": 3}
+    )
     assert [one["field"] for one in found] == ["b", "c"]
 
 
 def test_properties_where_none_is_declared_are_named():
     schema = {"properties": {"a": {"type": "array", "items": {"additionalProperties": False}}}}
     found = JsonSchema(schema, "it").errors({"a": [{}, {"b": 1, "c": 2}]})
-    assert [(one["field"], one["message"]) for one in found] == [("a.1.b", "is not allowed"), ("a.1.c", "is not allowed")]
+    assert [(one["field"], one["message"]) for one in found] == [
+        ("a.1.b", "is not allowed"),
+        ("a.1.c", "is not allowed"),
+    ]
 
 
 def test_of_several_faults_of_a_field_the_first_is_told():
-    found = JsonSchema({"properties": {"a": {"minLength": 5, "pattern": "^x"}}}, "it").errors({"a": "b"})
+    found = JsonSchema({"properties": {"a": {"minLength": 5, "pattern": "^x"}}}, "it").errors(
+        {"a": "b"}
+    )
     assert len(found) == 1
 
 
@@ -92,7 +119,9 @@ json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=5),
     lambda inner: (
         st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from(["name", "location", "count", "items", "x"]), inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(["name", "location", "count", "items", "x"]), inner, max_size=4
+        )
     ),
     max_leaves=8,
 )

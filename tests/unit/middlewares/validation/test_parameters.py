@@ -15,7 +15,17 @@ from gateway.middlewares.validation.parameters import converter, parsed
 from gateway.middlewares.validation.references import Documents
 from tests.exchange import Body
 from tests.unit.middlewares.validation import test_schemas
-from tests.unit.middlewares.validation.requests import CAMERA, GOOD, JSON, QUERY, asks, build, fields, refused, run
+from tests.unit.middlewares.validation.requests import (
+    CAMERA,
+    GOOD,
+    JSON,
+    QUERY,
+    asks,
+    build,
+    fields,
+    refused,
+    run,
+)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +62,9 @@ async def test_query_parameters(query: str, wrong: dict[str, str]):
     assert failed is not None
     assert {field: message for field, (_, message) in fields(failed).items()} == wrong
     assert failed.failure is (
-        Failure.MISSING_FIELD if "limit" in wrong and "required" in wrong["limit"] else Failure.INVALID_FIELD
+        Failure.MISSING_FIELD
+        if "limit" in wrong and "required" in wrong["limit"]
+        else Failure.INVALID_FIELD
     )
 
 
@@ -64,18 +76,23 @@ async def test_a_query_that_cannot_be_read(query: str):
 
 async def test_bytes_that_are_no_utf8_are_malformed():
     exchange = asks("GET", "/things?a=\udcff")
-    failed = await run(build({"query": {"schema": {"properties": {"a": {"pattern": "^a"}}}}}), exchange)
+    failed = await run(
+        build({"query": {"schema": {"properties": {"a": {"pattern": "^a"}}}}}), exchange
+    )
     assert failed is not None
     assert (failed.failure, failed.detail) == (Failure.MALFORMED, "The query is not UTF-8.")
     failed = await run(
-        build({"query": {"marshmallow": f"{test_schemas.__name__}:ThingSchema"}}), asks("GET", "/things?name=a&\udcff=1&ä=1")
+        build({"query": {"marshmallow": f"{test_schemas.__name__}:ThingSchema"}}),
+        asks("GET", "/things?name=a&\udcff=1&ä=1"),
     )
     assert failed is not None
     assert set(fields(failed)) == {"?", "ä"}
 
 
 async def test_path_parameters():
-    hooks = build({"path": {"schema": {"properties": {"id": {"type": "integer"}, "day": {"format": "date"}}}}})
+    hooks = build(
+        {"path": {"schema": {"properties": {"id": {"type": "integer"}, "day": {"format": "date"}}}}}
+    )
     assert await run(hooks, asks("GET", params={"id": "5", "day": "2026-01-01"})) is None
     failed = await run(hooks, asks("GET", params={"id": "five", "day": "today"}))
     assert failed is not None
@@ -100,29 +117,66 @@ async def test_size_is_judged_before_parameters():
 @pytest.mark.parametrize(
     ("schema", "text", "expected"),
     [
-        ({"properties": {"a": {"$ref": "#/$defs/n"}}, "$defs": {"n": {"type": "integer"}}}, "a=1", {"a": 1}),
-        ({"$ref": "#/$defs/q", "$defs": {"q": {"properties": {"a": {"type": "number"}}}}}, "a=1.5", {"a": 1.5}),
         (
-            {"allOf": [{"properties": {"a": {"type": "integer"}}}, {"properties": {"b": {"type": "boolean"}}}]},
+            {"properties": {"a": {"$ref": "#/$defs/n"}}, "$defs": {"n": {"type": "integer"}}},
+            "a=1",
+            {"a": 1},
+        ),
+        (
+            {"$ref": "#/$defs/q", "$defs": {"q": {"properties": {"a": {"type": "number"}}}}},
+            "a=1.5",
+            {"a": 1.5},
+        ),
+        (
+            {
+                "allOf": [
+                    {"properties": {"a": {"type": "integer"}}},
+                    {"properties": {"b": {"type": "boolean"}}},
+                ]
+            },
             "a=1&b=true",
             {"a": 1, "b": True},
         ),
         ({"if": {}, "then": {"properties": {"a": {"type": "integer"}}}}, "a=1", {"a": 1}),
-        ({"properties": {"a": {"anyOf": [{"type": "integer"}, {"type": "null"}]}}}, "a=1", {"a": 1}),
+        (
+            {"properties": {"a": {"anyOf": [{"type": "integer"}, {"type": "null"}]}}},
+            "a=1",
+            {"a": 1},
+        ),
         ({"properties": {"a": {"enum": [1, 2]}}}, "a=1", {"a": 1}),
         ({"properties": {"a": {"const": True}}}, "a=true", {"a": True}),
         ({"properties": {"a": {"enum": ["1"]}}}, "a=1", {"a": "1"}),
         ({"properties": {"a": {"enum": [None, {}]}}}, "a=1", {"a": "1"}),
         ({"properties": {"a": {"type": "array"}}}, "a=1", {"a": ["1"]}),
         (
-            {"properties": {"a": {"anyOf": [{"type": "array", "items": {"type": "integer"}}, {"type": "string"}]}}},
+            {
+                "properties": {
+                    "a": {
+                        "anyOf": [
+                            {"type": "array", "items": {"type": "integer"}},
+                            {"type": "string"},
+                        ]
+                    }
+                }
+            },
             "a=1",
             {"a": [1]},
         ),
         ({"properties": {"a": {"$ref": "#"}}}, "a=1", {"a": "1"}),
         ({"properties": {"a": {"$ref": "other.json"}}}, "a=1", {"a": "1"}),
-        ({"properties": {"a": {"$ref": "#/oneOf/1"}}, "oneOf": [{}, {"type": "integer"}]}, "a=1", {"a": 1}),
-        ({"properties": {"a": {"$ref": "#/$defs/x~1y%20z"}}, "$defs": {"x/y z": {"type": "integer"}}}, "a=1", {"a": 1}),
+        (
+            {"properties": {"a": {"$ref": "#/oneOf/1"}}, "oneOf": [{}, {"type": "integer"}]},
+            "a=1",
+            {"a": 1},
+        ),
+        (
+            {
+                "properties": {"a": {"$ref": "#/$defs/x~1y%20z"}},
+                "$defs": {"x/y z": {"type": "integer"}},
+            },
+            "a=1",
+            {"a": 1},
+        ),
         ({"properties": {"a": {"$ref": "#/nowhere/5/x"}}}, "a=1", {"a": "1"}),
         ({"properties": {"a": {"$ref": "#/title/x"}}, "title": "t"}, "a=1", {"a": "1"}),
         ({"properties": {"a": {"type": "null"}}}, "a=", {"a": ""}),
@@ -142,17 +196,24 @@ def test_typing_by_schema(schema: Any, text: str, expected: dict[str, Any]):
     st.text(max_size=9),
 )
 @settings(max_examples=150)
-def test_what_is_written_is_what_is_read(whole: int, number: float, flag: bool, several: list[int], words: str):
+def test_what_is_written_is_what_is_read(
+    whole: int, number: float, flag: bool, several: list[int], words: str
+):
     declared = {"w": "integer", "n": "number", "f": "boolean", "t": "string"}
     schema = {
         "properties": {name: {"type": kind} for name, kind in declared.items()}
         | {"s": {"type": "array", "items": {"type": "integer"}}}
     }
-    query = urlencode({"w": whole, "n": f"{number:.6e}", "f": str(flag).lower(), "s": several, "t": words}, doseq=True)
+    query = urlencode(
+        {"w": whole, "n": f"{number:.6e}", "f": str(flag).lower(), "s": several, "t": words},
+        doseq=True,
+    )
     found = converter(Documents(schema))(parsed(query))
     expected = float(f"{number:.6e}")
     assert found["w"] == whole
-    assert found["n"] == (expected if abs(number) < 1e100 and (number == 0 or abs(number) > 1e-99) else found["n"])
+    assert found["n"] == (
+        expected if abs(number) < 1e100 and (number == 0 or abs(number) > 1e-99) else found["n"]
+    )
     assert (found["f"], found["s"], found["t"]) == (flag, several, words)
 
 
@@ -162,9 +223,28 @@ INTEGER = {"type": "integer"}
 @pytest.mark.parametrize(
     ("schema", "expected"),
     [
-        ({"properties": {"a": {"$ref": "#number"}}, "$defs": {"n": {"$anchor": "number", **INTEGER}}}, 5),
-        ({"properties": {"a": {"$ref": "https://x.example/n"}}, "$defs": {"n": {"$id": "https://x.example/n", **INTEGER}}}, 5),
-        ({"$id": "https://x.example/s", "properties": {"a": {"$ref": "n"}}, "$defs": {"n": {"$id": "n", **INTEGER}}}, 5),
+        (
+            {
+                "properties": {"a": {"$ref": "#number"}},
+                "$defs": {"n": {"$anchor": "number", **INTEGER}},
+            },
+            5,
+        ),
+        (
+            {
+                "properties": {"a": {"$ref": "https://x.example/n"}},
+                "$defs": {"n": {"$id": "https://x.example/n", **INTEGER}},
+            },
+            5,
+        ),
+        (
+            {
+                "$id": "https://x.example/s",
+                "properties": {"a": {"$ref": "n"}},
+                "$defs": {"n": {"$id": "n", **INTEGER}},
+            },
+            5,
+        ),
         ({"additionalProperties": INTEGER}, 5),
         ({"properties": {"b": {}}, "unevaluatedProperties": INTEGER}, 5),
         ({"patternProperties": {"^a": INTEGER}}, 5),
@@ -172,9 +252,31 @@ INTEGER = {"type": "integer"}
         ({"dependentSchemas": {"b": {"properties": {"a": INTEGER}}}}, 5),
         ({"properties": {"a": {"anyOf": [{"type": "boolean"}, INTEGER]}}}, 5),
         ({"properties": {"a": {"anyOf": [INTEGER, {"type": "array", "items": INTEGER}]}}}, [5]),
-        ({"properties": {"a": {"anyOf": [INTEGER, {"type": "array", "items": {"type": "boolean"}}]}}}, 5),
-        ({"properties": {"a": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "boolean"}}]}}}, "5"),
-        ({"properties": {"a": {"type": "array", "prefixItems": [INTEGER, {"type": "boolean"}]}}}, [5]),
+        (
+            {
+                "properties": {
+                    "a": {"anyOf": [INTEGER, {"type": "array", "items": {"type": "boolean"}}]}
+                }
+            },
+            5,
+        ),
+        (
+            {
+                "properties": {
+                    "a": {
+                        "anyOf": [
+                            {"type": "string"},
+                            {"type": "array", "items": {"type": "boolean"}},
+                        ]
+                    }
+                }
+            },
+            "5",
+        ),
+        (
+            {"properties": {"a": {"type": "array", "prefixItems": [INTEGER, {"type": "boolean"}]}}},
+            [5],
+        ),
         ({"properties": {"a": {"$ref": "missing.json"}}}, "5"),
         ({"properties": {"a": {"$ref": "#nothing"}}}, "5"),
     ],
@@ -192,12 +294,19 @@ def test_types_in_other_files(tmp_path: Path):
 
 
 def test_places_in_an_array():
-    schema = {"properties": {"a": {"type": "array", "prefixItems": [{}, {"type": "boolean"}], "items": INTEGER}}}
+    schema = {
+        "properties": {
+            "a": {"type": "array", "prefixItems": [{}, {"type": "boolean"}], "items": INTEGER}
+        }
+    }
     assert converter(Documents(schema))({"a": ["1", "true", "3"]}) == {"a": ["1", True, 3]}
 
 
 async def test_lists_with_commas():
-    table = {"query": {"schema": {"properties": {"ids": {"type": "array", "items": INTEGER}}}}, "split": ["ids"]}
+    table = {
+        "query": {"schema": {"properties": {"ids": {"type": "array", "items": INTEGER}}}},
+        "split": ["ids"],
+    }
     assert await run(build(table), asks("GET", "/things?ids=1,2&ids=3")) is None
     failed = await refused(table, "GET", "/things?ids=1,b")
     assert fields(failed) == {"ids.1": ("VAL_003", "must be an integer")}

@@ -10,11 +10,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.failures import Failure
-from gateway.middlewares.validation.reading import Bounds, Unreadable, form_fields, json_value, members_at_most
+from gateway.middlewares.validation.reading import (
+    Bounds,
+    Unreadable,
+    form_fields,
+    json_value,
+    members_at_most,
+)
 
 values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False, width=32) | st.text(),
-    lambda below: st.lists(below, max_size=4) | st.dictionaries(st.text(max_size=3), below, max_size=4),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False, width=32)
+    | st.text(),
+    lambda below: (
+        st.lists(below, max_size=4) | st.dictionaries(st.text(max_size=3), below, max_size=4)
+    ),
     max_leaves=20,
 )
 

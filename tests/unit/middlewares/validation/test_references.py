@@ -17,9 +17,17 @@ from gateway.middlewares.validation.schemas import JsonSchema
         ({"type": "string", "enum": ["a"], "nullable": True}, None, True),
         ({"properties": {"a": {"type": ["integer"], "nullable": True}}}, {"a": None}, True),
         ({"properties": {"nullable": {"type": "string"}}}, {"nullable": None}, False),
-        ({"items": {"$ref": "#/$defs/a", "nullable": True}, "$defs": {"a": {"type": "string"}}}, [None, "x"], True),
+        (
+            {"items": {"$ref": "#/$defs/a", "nullable": True}, "$defs": {"a": {"type": "string"}}},
+            [None, "x"],
+            True,
+        ),
         ({"items": {"anyOf": [{"type": "string", "nullable": True}]}}, [None], True),
-        ({"const": {"type": "string", "nullable": True}}, {"type": "string", "nullable": True}, True),
+        (
+            {"const": {"type": "string", "nullable": True}},
+            {"type": "string", "nullable": True},
+            True,
+        ),
     ],
 )
 def test_nullable_is_honoured(schema: Any, value: Any, valid: bool):
@@ -33,7 +41,13 @@ def test_nothing_else_is_changed():
 
 @pytest.mark.parametrize(
     ("reference", "found"),
-    [("#", {"a~b": [{"c/d": 1}]}), ("#/a~0b/0/c~1d", 1), ("#/a~0b/7", None), ("#/x/y", None), ("other", None)],
+    [
+        ("#", {"a~b": [{"c/d": 1}]}),
+        ("#/a~0b/0/c~1d", 1),
+        ("#/a~0b/7", None),
+        ("#/x/y", None),
+        ("other", None),
+    ],
 )
 def test_pointers(reference: str, found: Any):
     assert at_pointer(reference, {"a~b": [{"c/d": 1}]}) == found

@@ -1,4 +1,5 @@
-"""Schemas: where they come from, what is wrong with them, and marshmallow classes in their place."""
+"""Schemas: where they come from, what is wrong with them, and marshmallow classes in their
+place."""
 
 from __future__ import annotations
 
@@ -29,7 +30,9 @@ def test_a_schema_file_stands_beside_the_toml(tmp_path: Path):
 
 
 async def test_a_schema_may_refer_to_other_files_and_to_itself(tmp_path: Path):
-    (tmp_path / "common.json").write_text(json.dumps({"$defs": {"name": {"type": "string", "minLength": 3}}}))
+    (tmp_path / "common.json").write_text(
+        json.dumps({"$defs": {"name": {"type": "string", "minLength": 3}}})
+    )
     schema = {
         "properties": {"name": {"$ref": "common.json#/$defs/name"}, "count": {"$ref": "#/$defs/n"}},
         "$defs": {"n": {"type": "integer"}},
@@ -56,7 +59,9 @@ async def test_what_the_configuration_read_is_what_counts(tmp_path: Path):
 
 
 def test_strings_from_the_environment_are_strings_in_a_schema():
-    config = validation.CONFIG().load({"body": {"schema": {"const": Outside("secret", "${SECRET}")}}})
+    config = validation.CONFIG().load(
+        {"body": {"schema": {"const": Outside("secret", "${SECRET}")}}}
+    )
     assert type(config.body.schema["const"]) is str
 
 
@@ -67,7 +72,11 @@ def test_strings_from_the_environment_are_strings_in_a_schema():
         ("{", ("body", "file"), "s.json:1:2: not JSON"),
         ('{\n "type": nope}', ("body", "file"), "s.json:2:10: not JSON"),
         ('{"type": "nope"}', ("body", "file"), "s.json is not a JSON Schema at /type"),
-        ('{"properties": {"a": {"minimum": "1"}}}', ("body", "file"), "s.json is not a JSON Schema at /properties/a/minimum"),
+        (
+            '{"properties": {"a": {"minimum": "1"}}}',
+            ("body", "file"),
+            "s.json is not a JSON Schema at /properties/a/minimum",
+        ),
         ('{"$ref": "http://example.com/x.json"}', ("body", "file"), "only files are read"),
         ('{"$ref": "missing.json"}', ("body", "file"), "missing.json"),
         ('{"$ref": "#/$defs/none"}', ("body", "file"), "/$defs/none"),
@@ -110,7 +119,8 @@ class ThingSchema(marshmallow.Schema):
     items = marshmallow.fields.List(marshmallow.fields.Nested(ItemSchema))
     tags = marshmallow.fields.List(marshmallow.fields.Integer())
     prices = marshmallow.fields.Dict(
-        keys=marshmallow.fields.String(validate=marshmallow.validate.Length(max=2)), values=marshmallow.fields.Integer()
+        keys=marshmallow.fields.String(validate=marshmallow.validate.Length(max=2)),
+        values=marshmallow.fields.Integer(),
     )
     by = marshmallow.fields.Dict(values=marshmallow.fields.Nested(ItemSchema))
     many = marshmallow.fields.Nested(ItemSchema, many=True)
@@ -142,18 +152,33 @@ MARSHMALLOW = f"{__name__}:ThingSchema"
         ({}, {"name": ("VAL_002", "Missing data for required field.")}),
         ({"name": "too long"}, {"name": ("VAL_003", "Longer than maximum length 5.")}),
         ({"name": "x", "limit": 5}, {"limit": ("VAL_003", "Unknown field.")}),
-        ({"name": "x", "items": [{"name": "a"}, {}]}, {"items.1.name": ("VAL_002", "Missing data for required field.")}),
+        (
+            {"name": "x", "items": [{"name": "a"}, {}]},
+            {"items.1.name": ("VAL_002", "Missing data for required field.")},
+        ),
         ({"name": "x", "prices": {"a": "b"}}, {"prices.a": ("VAL_003", "Not a valid integer.")}),
-        ({"name": "x", "prices": {"abc": 1}}, {"prices.abc": ("VAL_003", "Longer than maximum length 2.")}),
+        (
+            {"name": "x", "prices": {"abc": 1}},
+            {"prices.abc": ("VAL_003", "Longer than maximum length 2.")},
+        ),
         ({"name": "x", "prices": 5}, {"prices": ("VAL_003", "Not a valid mapping type.")}),
         (
             {"name": "x", "by": {"a": {}, "b": {"name": 5}}},
-            {"by.a.name": ("VAL_002", "Missing data for required field."), "by.b.name": ("VAL_003", "Not a valid string.")},
+            {
+                "by.a.name": ("VAL_002", "Missing data for required field."),
+                "by.b.name": ("VAL_003", "Not a valid string."),
+            },
         ),
-        ({"name": "x", "many": [{"name": "a"}, {}]}, {"many.1.name": ("VAL_002", "Missing data for required field.")}),
+        (
+            {"name": "x", "many": [{"name": "a"}, {}]},
+            {"many.1.name": ("VAL_002", "Missing data for required field.")},
+        ),
         (
             {"name": "x", "one": {"value": {}}},
-            {"one.name": ("VAL_002", "Missing data for required field."), "one.value": ("VAL_003", "Unknown field.")},
+            {
+                "one.name": ("VAL_002", "Missing data for required field."),
+                "one.value": ("VAL_003", "Unknown field."),
+            },
         ),
         ({"name": "x", "odd": 1}, {"odd.deep": ("VAL_002", "is odd")}),
         ({"name": "x", "max": 13}, {"": ("VAL_003", "must not be unlucky " + "x" * 180)}),
@@ -161,7 +186,10 @@ MARSHMALLOW = f"{__name__}:ThingSchema"
     ],
 )
 async def test_a_marshmallow_class(body: Any, expected: dict[str, tuple[str, str]]):
-    failed = await run(build({"body": {"marshmallow": MARSHMALLOW}}), asks(headers=JSON, body=json.dumps(body).encode()))
+    failed = await run(
+        build({"body": {"marshmallow": MARSHMALLOW}}),
+        asks(headers=JSON, body=json.dumps(body).encode()),
+    )
     if not expected:
         assert failed is None
         return
@@ -202,8 +230,22 @@ NODE = {"$ref": "#/$defs/node"}
     ("schema", "members", "at_once"),
     [
         ({"items": {"type": "integer"}}, 10**6, True),
-        ({"anyOf": [{"type": "string"}, {"$ref": "#/$defs/a"}], "$defs": {"a": {"type": "integer"}}}, 100, True),
-        ({"anyOf": [{"type": "string"}, {"$ref": "#/$defs/a"}], "$defs": {"a": {"type": "integer"}}}, 10_000, False),
+        (
+            {
+                "anyOf": [{"type": "string"}, {"$ref": "#/$defs/a"}],
+                "$defs": {"a": {"type": "integer"}},
+            },
+            100,
+            True,
+        ),
+        (
+            {
+                "anyOf": [{"type": "string"}, {"$ref": "#/$defs/a"}],
+                "$defs": {"a": {"type": "integer"}},
+            },
+            10_000,
+            False,
+        ),
         ({**NODE, "$defs": {"node": {"items": NODE}}}, 10**6, True),
         ({**NODE, "$defs": {"node": {"anyOf": [{"items": NODE}, {"const": 1}]}}}, 1, False),
         ({"anyOf": [{"items": {"$ref": "#"}}, {"type": "string"}]}, 1, False),

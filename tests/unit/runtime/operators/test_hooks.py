@@ -45,7 +45,14 @@ async def test_what_is_right_passes(way: Any):
     reply = Reply(200, body=b"ok")
     assert await outcome(hooked("request", way(lambda exchange: reply)), exchange()) is reply
     assert await outcome(hooked("request", way(lambda exchange: None)), exchange()) is None
-    assert await outcome(hooked("error", way(lambda exchange, failed: reply)), exchange(), Failed(Failure.INTERNAL)) is reply
+    assert (
+        await outcome(
+            hooked("error", way(lambda exchange, failed: reply)),
+            exchange(),
+            Failed(Failure.INTERNAL),
+        )
+        is reply
+    )
 
 
 async def generator() -> Any:
@@ -75,7 +82,9 @@ def divide(*arguments: Any) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize(("function", "name"), [(leave, "SystemExit"), (divide, "ZeroDivisionError")])
+@pytest.mark.parametrize(
+    ("function", "name"), [(leave, "SystemExit"), (divide, "ZeroDivisionError")]
+)
 async def test_what_is_raised_is_the_hooks_fault(way: Any, function: Any, name: str):
     with pytest.raises(HookError, match=f"the request hook of mine:build raised {name}") as caught:
         await outcome(hooked("request", way(function)), exchange())
@@ -118,7 +127,10 @@ async def test_one_that_does_not_return_has_the_routes_timeout():
     with pytest.raises(Failed) as caught:
         await outcome(hooked("request", never), request)
     assert caught.value.failure is Failure.TIMEOUT
-    assert caught.value.why == "the request hook of mine:build did not return within the route's timeout of 0.01 s"
+    assert (
+        caught.value.why
+        == "the request hook of mine:build did not return within the route's timeout of 0.01 s"
+    )
 
 
 async def test_a_hooks_own_timeout_is_its_own():

@@ -73,13 +73,19 @@ async def test_a_head_that_never_ends_is_refused(codec):
 
 
 async def test_what_is_malformed_comes_after_what_was_not(codec):
-    assert told(codec.feed(GET + b"junk\r\n\r\n" + GET)) == [("GET", None, False), (Refused, Failure.MALFORMED)]
+    assert told(codec.feed(GET + b"junk\r\n\r\n" + GET)) == [
+        ("GET", None, False),
+        (Refused, Failure.MALFORMED),
+    ]
     assert codec.feed(GET) == []
 
 
 async def test_a_body_ends_before_what_is_malformed_behind_it(codec):
     codec.feed(CHUNKED + b"3\r\nabc\r\n0\r\nTr")
-    assert told(codec.feed(b"ailer: x\r\n\r\njunk\r\n\r\n")) == ["end", (Refused, Failure.MALFORMED)]
+    assert told(codec.feed(b"ailer: x\r\n\r\njunk\r\n\r\n")) == [
+        "end",
+        (Refused, Failure.MALFORMED),
+    ]
 
 
 async def test_a_malformed_body_is_reset(codec):
@@ -151,7 +157,12 @@ async def test_the_bytes_of_another_protocol_are_bounded(codec):
 
 
 @pytest.mark.parametrize(
-    "sent", [GET + POST + b"abc" + GET, CHUNKED + b"1\r\na\r\n0\r\n\r\n" + GET, POST + b"abc" + UPGRADE + b"x"]
+    "sent",
+    [
+        GET + POST + b"abc" + GET,
+        CHUNKED + b"1\r\na\r\n0\r\n\r\n" + GET,
+        POST + b"abc" + UPGRADE + b"x",
+    ],
 )
 async def test_the_same_comes_out_however_it_is_split(codec, sent):
     def joined(events: list[object]) -> list[object]:

@@ -150,7 +150,9 @@ async def test_what_is_no_request_is_refused_after_what_was_one(world):
     assert sent == b""
     world.waits[0].wake()
     sent = world.transport.take()
-    assert bodies(sent.split(b"HTTP/1.1 400")[0]) == [b"/wait"] and sent.count(b"HTTP/1.1 400 ") == 1
+    assert (
+        bodies(sent.split(b"HTTP/1.1 400")[0]) == [b"/wait"] and sent.count(b"HTTP/1.1 400 ") == 1
+    )
     assert world.transport.state == "half"
     assert world.feed(get("/never")) == b""
 

@@ -12,7 +12,10 @@ HOST = (b"Host", b"A.test:80")
 
 
 def test_the_host_of_sound_fields():
-    assert check_fields(HTTP_11, [HOST, (b"Content-Length", b"3"), (b"Expect", b"100-Continue")]) == "a.test"
+    assert (
+        check_fields(HTTP_11, [HOST, (b"Content-Length", b"3"), (b"Expect", b"100-Continue")])
+        == "a.test"
+    )
     assert check_fields(HTTP_11, [HOST, (b"Transfer-Encoding", b"Chunked")]) == "a.test"
     assert check_fields((1, 0), [(b"Content-Length", b"0")]) is None
 
@@ -26,15 +29,31 @@ def test_the_host_of_sound_fields():
         (HTTP_11, [HOST, (b"Content-Length", b"9223372036854775808")], Failure.MALFORMED),
         (HTTP_11, [HOST, (b"Content-Length", b"0" * 5000)], Failure.MALFORMED),
         (HTTP_11, [HOST, (b"Content-Length", "\u0661".encode())], Failure.MALFORMED),
-        (HTTP_11, [HOST, (b"Transfer-Encoding", b""), (b"Content-Length", b"1")], Failure.MALFORMED),
-        (HTTP_11, [HOST, (b"Transfer-Encoding", b"chunked"), (b"Content-Length", b"1")], Failure.MALFORMED),
-        (HTTP_11, [HOST, (b"Transfer-Encoding", b"chunked"), (b"TRANSFER-ENCODING", b"chunked")], Failure.MALFORMED),
+        (
+            HTTP_11,
+            [HOST, (b"Transfer-Encoding", b""), (b"Content-Length", b"1")],
+            Failure.MALFORMED,
+        ),
+        (
+            HTTP_11,
+            [HOST, (b"Transfer-Encoding", b"chunked"), (b"Content-Length", b"1")],
+            Failure.MALFORMED,
+        ),
+        (
+            HTTP_11,
+            [HOST, (b"Transfer-Encoding", b"chunked"), (b"TRANSFER-ENCODING", b"chunked")],
+            Failure.MALFORMED,
+        ),
         (HTTP_11, [HOST, (b"Transfer-Encoding", b"chunked,")], Failure.MALFORMED),
         ((1, 0), [HOST, (b"Transfer-Encoding", b"chunked")], Failure.MALFORMED),
         (HTTP_11, [HOST, (b"X", b"a\x00")], Failure.MALFORMED),
         (HTTP_11, [HOST, (b"X", b"a\x7f")], Failure.MALFORMED),
         (HTTP_11, [HOST, (b"Expect", b"")], Failure.EXPECTATION_FAILED),
-        (HTTP_11, [HOST, (b"Expect", b"100-continue"), (b"Expect", b"100-continue")], Failure.EXPECTATION_FAILED),
+        (
+            HTTP_11,
+            [HOST, (b"Expect", b"100-continue"), (b"Expect", b"100-continue")],
+            Failure.EXPECTATION_FAILED,
+        ),
     ],
 )
 def test_what_is_refused(version, pairs, failure):
@@ -60,7 +79,23 @@ def test_an_authority(value, host):
 
 @pytest.mark.parametrize(
     "value",
-    ["", ":80", "a b", "a,b", "u@a", "a:b", "a:65536", "a:\u0661", "[", "[]", "[::1", "[::1]x", "[fe80::1%eth0]", "%4", "::1"],
+    [
+        "",
+        ":80",
+        "a b",
+        "a,b",
+        "u@a",
+        "a:b",
+        "a:65536",
+        "a:\u0661",
+        "[",
+        "[]",
+        "[::1",
+        "[::1]x",
+        "[fe80::1%eth0]",
+        "%4",
+        "::1",
+    ],
 )
 def test_no_authority(value):
     with pytest.raises(Failed):

@@ -27,7 +27,10 @@ async def test_interim_answers_come_before_the_final_one(world):
     exchange = begin(world)
     exchange.interim(103, [(b"Link", b"</a>; rel=preload")])
     exchange.interim(199, [])
-    assert world.transport.take() == b"HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\n\r\nHTTP/1.1 199 \r\n\r\n"
+    assert (
+        world.transport.take()
+        == b"HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\n\r\nHTTP/1.1 199 \r\n\r\n"
+    )
     world.waits[0].wake()
     assert world.transport.take().startswith(b"HTTP/1.1 200 OK\r\n")
     exchange.interim(103, [])
@@ -39,7 +42,9 @@ async def test_clients_of_http_1_0_know_none(world):
 
 
 async def test_continue_goes_on_once_to_a_client_that_waits_for_it(world):
-    world.feed(b"POST /wait HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n")
+    world.feed(
+        b"POST /wait HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"
+    )
     exchange = world.connection.exchange
     assert exchange is not None and exchange.interim is not None
     exchange.interim(100, [])

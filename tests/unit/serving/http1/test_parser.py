@@ -25,7 +25,9 @@ async def parsing() -> Parsing:
 
 
 def methods(result: Any) -> list[str]:
-    return ["error" if isinstance(message, Malformed) else message.method for message, _ in result[0]]
+    return [
+        "error" if isinstance(message, Malformed) else message.method for message, _ in result[0]
+    ]
 
 
 def fed(parsing: Parsing, *segments: bytes) -> list[str]:

@@ -63,7 +63,11 @@ def facts(head: Head) -> tuple[object, ...]:
     ("description", "data", "target"),
     [
         ("the same again", GET, "/first"),
-        ("another target", b"GET /second?a=%2F&b HTTP/1.1\r\n" + FIELDS + b"\r\n", "/second?a=%2F&b"),
+        (
+            "another target",
+            b"GET /second?a=%2F&b HTTP/1.1\r\n" + FIELDS + b"\r\n",
+            "/second?a=%2F&b",
+        ),
         ("another method", b"HEAD /first HTTP/1.1\r\n" + FIELDS + b"\r\n", "/first"),
         ("one that may have a body", b"POST /first HTTP/1.1\r\n" + FIELDS + b"\r\n", "/first"),
         ("other letters of a method", b"get /first HTTP/1.1\r\n" + FIELDS + b"\r\n", None),
@@ -75,16 +79,32 @@ def facts(head: Head) -> tuple[object, ...]:
         ("no Host", b"GET /first HTTP/1.1\r\nX-Key: 1\r\n\r\n", None),
         ("a Host elsewhere", b"GET /first HTTP/1.1\r\nA: b\r\n" + FIELDS + b"\r\n", None),
         ("another Host", b"GET /first HTTP/1.1\r\nHost: b\r\nX-Key: 1\r\n\r\n", None),
-        ("the connection's end", b"GET /first HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", None),
+        (
+            "the connection's end",
+            b"GET /first HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+            None,
+        ),
         ("a length", b"GET /first HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", None),
-        ("a name twice", b"GET /first HTTP/1.1\r\nHost: a\r\nUser-Agent: a\r\nuser-agent: b\r\n\r\n", None),
-        ("white space before the colon", b"GET /first HTTP/1.1\r\nHost: a\r\nX-Key : 1\r\n\r\n", None),
+        (
+            "a name twice",
+            b"GET /first HTTP/1.1\r\nHost: a\r\nUser-Agent: a\r\nuser-agent: b\r\n\r\n",
+            None,
+        ),
+        (
+            "white space before the colon",
+            b"GET /first HTTP/1.1\r\nHost: a\r\nX-Key : 1\r\n\r\n",
+            None,
+        ),
         ("a folded line", b"GET /first HTTP/1.1\r\nHost: a\r\nX-Key: 1\r\n 2\r\n\r\n", None),
         ("a bare LF", b"GET /first HTTP/1.1\r\nHost: a\r\nX-Key: 1\nA: b\r\n\r\n", None),
         ("a tab", b"GET /first HTTP/1.1\r\nHost: a\r\nX-Key: 1\t2\r\n\r\n", None),
         ("beyond ASCII in a value", b"GET /first HTTP/1.1\r\nHost: a\r\nX-Key: \xe9\r\n\r\n", None),
         ("no value", b"GET /first HTTP/1.1\r\nHost: a\r\nX-Key:\r\n\r\n", None),
-        ("a long field", b"GET /first HTTP/1.1\r\nHost: a\r\nX-Key: " + b"1" * LONGEST + b"\r\n\r\n", None),
+        (
+            "a long field",
+            b"GET /first HTTP/1.1\r\nHost: a\r\nX-Key: " + b"1" * LONGEST + b"\r\n\r\n",
+            None,
+        ),
         ("a request behind it", GET + GET, None),
         ("only its beginning", GET[:-1], None),
         ("only its end", GET[3:], None),
@@ -107,9 +127,18 @@ def test_what_is_taken(description: str, data: bytes, target: str | None) -> Non
 @pytest.mark.parametrize(
     ("description", "data"),
     [
-        ("a body in chunks", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n"),
-        ("an empty body in chunks", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
-        ("a body that is not all there", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nx"),
+        (
+            "a body in chunks",
+            b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n",
+        ),
+        (
+            "an empty body in chunks",
+            b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        ),
+        (
+            "a body that is not all there",
+            b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nx",
+        ),
         ("another method", b"OPTIONS / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"),
         ("the connection's end", b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"),
         ("an upgrade", b"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n"),
@@ -140,7 +169,11 @@ def test_every_request_of_the_corpus_against_every_other():
     assert taken >= len(sent)
 
 
-@given(st.binary(max_size=24), st.sampled_from((b"GET ", b"GET /", b"")), st.sampled_from((b" HTTP/1.1", b"")))
+@given(
+    st.binary(max_size=24),
+    st.sampled_from((b"GET ", b"GET /", b"")),
+    st.sampled_from((b" HTTP/1.1", b"")),
+)
 def test_any_bytes_for_a_request_line(middle: bytes, before: bytes, after: bytes) -> None:
     repeat = repeat_of(GET)
     assert repeat is not None
@@ -148,18 +181,38 @@ def test_any_bytes_for_a_request_line(middle: bytes, before: bytes, after: bytes
 
 
 NAMES = st.sampled_from(
-    b"Host X-Key x-key Connection Content-Length Transfer-Encoding Upgrade Expect TE User-Agent Accept Content-Type Cookie "
+    b"Host X-Key x-key Connection Content-Length Transfer-Encoding Upgrade Expect TE User-Agent "
+    b"Accept Content-Type Cookie "
     b"Keep-Alive Proxy-Connection Trailer X-Request-ID Sec-WebSocket-Key1".split()
 )
 VALUES = st.one_of(
-    st.sampled_from((b"1", b"a", b"0", b"close", b"keep-alive", b"chunked", b"100-continue", b"h2c", b"trailers", b"a b")),
+    st.sampled_from(
+        (
+            b"1",
+            b"a",
+            b"0",
+            b"close",
+            b"keep-alive",
+            b"chunked",
+            b"100-continue",
+            b"h2c",
+            b"trailers",
+            b"a b",
+        )
+    ),
     st.binary(max_size=6),
 )
-FIELD = st.tuples(NAMES | st.binary(min_size=1, max_size=4), st.sampled_from((b": ", b":", b" : ", b":\t", b"")), VALUES)
+FIELD = st.tuples(
+    NAMES | st.binary(min_size=1, max_size=4),
+    st.sampled_from((b": ", b":", b" : ", b":\t", b"")),
+    VALUES,
+)
 
 
 @given(st.lists(FIELD, max_size=5), st.lists(FIELD, max_size=5), st.integers(0, 2))
-def test_any_fields_one_after_the_other(first: list[tuple[bytes, ...]], second: list[tuple[bytes, ...]], kept: int) -> None:
+def test_any_fields_one_after_the_other(
+    first: list[tuple[bytes, ...]], second: list[tuple[bytes, ...]], kept: int
+) -> None:
     """Two changes in a row: what is taken is what the parser says it is, and it is never taken
     where the parser refuses."""
     repeat = repeat_of(GET)
@@ -197,7 +250,11 @@ POST = b"POST /first HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nX-Key: 1\r\n\r\
         ("another target", POST.replace(b"/first", b"/b") + b"abcd", b"abcd"),
         ("another method", POST.replace(b"POST", b"PUT") + b"abcd", b"abcd"),
         ("a longer body", POST.replace(b": 4", b": 10") + b"0123456789", b"0123456789"),
-        ("another value and a shorter body", POST.replace(b": 4", b": 1").replace(b"Key: 1", b"Key: 2") + b"a", b"a"),
+        (
+            "another value and a shorter body",
+            POST.replace(b": 4", b": 1").replace(b"Key: 1", b"Key: 2") + b"a",
+            b"a",
+        ),
         ("no body", POST.replace(b": 4", b": 0"), b""),
         ("leading zeros", POST.replace(b": 4", b": 004") + b"abcd", b"abcd"),
         ("a body that is not all there", POST + b"abc", None),
@@ -209,13 +266,27 @@ POST = b"POST /first HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nX-Key: 1\r\n\r\
         ("a length with a sign", POST.replace(b": 4", b": +4") + b"abcd", None),
         ("a list of lengths", POST.replace(b": 4", b": 4, 4") + b"abcd", None),
         ("no length", POST.replace(b"Content-Length: 4", b"Content-Lengtj: 4") + b"abcd", None),
-        ("chunks instead", POST.replace(b"Content-Length: 4", b"Transfer-Encoding: chunked") + b"0\r\n\r\n", None),
-        ("chunks beside it", POST.replace(b"X-Key: 1", b"Transfer-Encoding: chunked") + b"abcd", None),
-        ("another length in place of a field", POST.replace(b"X-Key: 1", b"Content-Length: 4") + b"abcd", None),
+        (
+            "chunks instead",
+            POST.replace(b"Content-Length: 4", b"Transfer-Encoding: chunked") + b"0\r\n\r\n",
+            None,
+        ),
+        (
+            "chunks beside it",
+            POST.replace(b"X-Key: 1", b"Transfer-Encoding: chunked") + b"abcd",
+            None,
+        ),
+        (
+            "another length in place of a field",
+            POST.replace(b"X-Key: 1", b"Content-Length: 4") + b"abcd",
+            None,
+        ),
         ("a length of ten digits", POST.replace(b": 4", b": 0000000004") + b"abcd", None),
     ],
 )
-def test_what_is_taken_of_requests_with_bodies(description: str, data: bytes, body: bytes | None) -> None:
+def test_what_is_taken_of_requests_with_bodies(
+    description: str, data: bytes, body: bytes | None
+) -> None:
     repeat = repeat_of(POST + b"body")
     assert repeat is not None
     found = take(repeat, data)
@@ -226,13 +297,20 @@ def test_what_is_taken_of_requests_with_bodies(description: str, data: bytes, bo
 
 
 LENGTHS = st.sampled_from((b"0", b"1", b"4", b"5", b"04", b"+4", b"4 ", b"4,4", b"-1", b"0x4", b""))
-BODIES = st.one_of(st.binary(max_size=6), st.sampled_from((GET, b"\r\n\r\n", b"4\r\nabcd\r\n0\r\n\r\n")))
+BODIES = st.one_of(
+    st.binary(max_size=6), st.sampled_from((GET, b"\r\n\r\n", b"4\r\nabcd\r\n0\r\n\r\n"))
+)
 
 
 @given(st.lists(st.tuples(LENGTHS, VALUES, BODIES), min_size=1, max_size=3))
-def test_any_lengths_and_bodies_one_after_the_other(requests: list[tuple[bytes, bytes, bytes]]) -> None:
+def test_any_lengths_and_bodies_one_after_the_other(
+    requests: list[tuple[bytes, bytes, bytes]],
+) -> None:
     repeat = repeat_of(POST + b"body")
     assert repeat is not None
     for length, value, body in requests:
-        data = POST.replace(b"Length: 4", b"Length: " + length).replace(b"Key: 1", b"Key: " + value) + body
+        data = (
+            POST.replace(b"Length: 4", b"Length: " + length).replace(b"Key: 1", b"Key: " + value)
+            + body
+        )
         assert same(repeat, data), data

@@ -11,7 +11,10 @@ from gateway.serving.http1.codec import Http1Codec
 from gateway.serving.http1.parser import Limits
 from gateway.serving.http1.trailers import LINE_MAX, TrailerReader, body_start
 
-BODY = b"5\r\nhello\r\n6;name=x\r\n world\r\n0\r\nX-Sum: 1\r\nContent-Type: text/html\r\nX-Other: a b\r\n\r\n"
+BODY = (
+    b"5\r\nhello\r\n6;name=x\r\n world\r\n0\r\nX-Sum: 1\r\nContent-Type: "
+    b"text/html\r\nX-Other: a b\r\n\r\n"
+)
 FOUND = [(b"X-Sum", b"1"), (b"X-Other", b"a b")]
 HEAD = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n"
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -30,7 +33,11 @@ def test_fields_are_found_wherever_it_is_split():
     [
         ("none", b"1\r\na\r\n0\r\n\r\n", []),
         ("a chunk that looks like the end", b"9\r\n0\r\nX: y\r\n\r\n0\r\n\r\n", []),
-        ("what follows is another message's", b"0\r\nX-A: 1\r\n\r\nX-B: 2\r\n\r\n", [(b"X-A", b"1")]),
+        (
+            "what follows is another message's",
+            b"0\r\nX-A: 1\r\n\r\nX-B: 2\r\n\r\n",
+            [(b"X-A", b"1")],
+        ),
         ("what belongs before the body", b"0\r\nHost: b\r\nTransfer-Encoding: chunked\r\n\r\n", []),
         ("an odd field", b"0\r\nX A: 1\r\nX-B: 2\r\n\r\n", [(b"X-B", b"2")]),
         ("no size", b"zz\r\n0\r\nX-A: 1\r\n\r\n", []),

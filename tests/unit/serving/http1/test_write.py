@@ -22,7 +22,12 @@ def test_a_complete_reply_is_one_write():
     head, _, body = data.partition(b"\r\n\r\n")
     fields = fields_of(head)
     assert head.startswith(b"HTTP/1.1 200 OK\r\n")
-    assert (fields["content-length"], fields["x-block"], fields["x-limit"], fields["via"]) == ("5", "1", "2", "1.1 gateway")
+    assert (fields["content-length"], fields["x-block"], fields["x-limit"], fields["via"]) == (
+        "5",
+        "1",
+        "2",
+        "1.1 gateway",
+    )
     assert "connection" not in fields and fields["date"].endswith("GMT")
     assert (body, one.bytes_out) == (b"hello", 5)
 
@@ -101,7 +106,9 @@ def test_trailers_go_to_clients_that_take_them(fields, trailers, end):
 
 
 def test_interim_answers():
-    assert interim_head(103, [(b"Link", b"</a>")]) == b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+    assert (
+        interim_head(103, [(b"Link", b"</a>")]) == b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+    )
     assert interim_head(199, []) == b"HTTP/1.1 199 \r\n\r\n"
 
 
@@ -109,5 +116,9 @@ def test_the_request_id_is_ours_and_an_origins_date_is_kept():
     reply = Reply(299, [(b"X-Request-ID", b"theirs"), (b"Date", b"Thu, 01 Jan 1970 00:00:00 GMT")])
     data = complete(exchange(), reply, close=True)
     fields = fields_of(data)
-    assert (fields["x-request-id"], fields["date"], fields["connection"]) == ("id-1", "Thu, 01 Jan 1970 00:00:00 GMT", "close")
+    assert (fields["x-request-id"], fields["date"], fields["connection"]) == (
+        "id-1",
+        "Thu, 01 Jan 1970 00:00:00 GMT",
+        "close",
+    )
     assert data.startswith(b"HTTP/1.1 299 \r\n")

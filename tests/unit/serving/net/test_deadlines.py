@@ -1,4 +1,5 @@
-"""Slow clients, with a clock of the test's: heads, bodies, answers that are not taken, connections that are idle."""
+"""Slow clients, with a clock of the test's: heads, bodies, answers that are not taken, connections
+that are idle."""
 
 from __future__ import annotations
 

@@ -28,7 +28,11 @@ def test_only_the_operators_networks_are_trusted(address, trusted):
 
 def test_a_network_within_ipv6_means_its_ipv4_one():
     peers = Peers([ip_network("::ffff:10.0.0.0/104")])
-    assert peers.trusts("10.1.2.3") and peers.trusts("::ffff:10.1.2.3") and not peers.trusts("11.1.2.3")
+    assert (
+        peers.trusts("10.1.2.3")
+        and peers.trusts("::ffff:10.1.2.3")
+        and not peers.trusts("11.1.2.3")
+    )
     assert not Peers([ip_network("::/0")]).trusts("10.1.2.3")
 
 
@@ -41,7 +45,11 @@ def test_nobody_is_trusted_by_default():
     [
         ([], "10.0.0.1", "no account: the proxy itself"),
         (["203.0.113.7"], "203.0.113.7", "one hop"),
-        (["6.6.6.6, 203.0.113.7, 10.0.0.2"], "203.0.113.7", "left of the first stranger anybody may have written"),
+        (
+            ["6.6.6.6, 203.0.113.7, 10.0.0.2"],
+            "203.0.113.7",
+            "left of the first stranger anybody may have written",
+        ),
         (["6.6.6.6", "203.0.113.7"], "203.0.113.7", "lines join in order"),
         (["10.0.0.9, 10.0.0.2"], "10.0.0.9", "all proxies: the farthest"),
         (["203.0.113.7:5555"], "203.0.113.7", "a port is not part of it"),

@@ -12,7 +12,12 @@ from gateway.serving.net.proxy_protocol import BINARY_MAX, SIGNATURE, Malformed,
 
 
 def binary(
-    command: int = 1, family: int = 0x11, addresses: bytes = b"", tlvs: bytes = b"", version: int = 2, size: int | None = None
+    command: int = 1,
+    family: int = 0x11,
+    addresses: bytes = b"",
+    tlvs: bytes = b"",
+    version: int = 2,
+    size: int | None = None,
 ) -> bytes:
     rest = addresses + tlvs
     length = (len(rest) if size is None else size).to_bytes(2, "big")
@@ -106,6 +111,10 @@ def test_any_bytes_are_taken_or_refused(data: bytes):
         size = extent(data)
         if size is not None and size <= len(data):
             found = source(data[:size])
-            assert found is None or IPv6Address(found) if ":" in str(found) else found is None or IPv4Address(found)
+            assert (
+                found is None or IPv6Address(found)
+                if ":" in str(found)
+                else found is None or IPv4Address(found)
+            )
     except Malformed:
         pass

@@ -144,7 +144,9 @@ async def world(contexts: tuple[ssl.SSLContext, ssl.SSLContext]) -> World:
 async def test_the_protocol_takes_over_after_the_handshake(world):
     assert world.waiting == {world.tls} and "shaking" in repr(world.tls)
     world.shake()
-    assert world.tls.state is State.OPEN and world.above.heard == ["made"] and world.waiting == set()
+    assert (
+        world.tls.state is State.OPEN and world.above.heard == ["made"] and world.waiting == set()
+    )
     world.client.write(b"hello")
     world.pass_on()
     world.tls.write(b"x" * 100_000)
@@ -235,7 +237,11 @@ async def test_closing_awaits_close_notify(world):
     world.shake()
     world.tls.write(b"last")
     world.tls.close()
-    assert world.tls.state is State.CLOSING and world.plain.state == "open" and world.waiting == {world.tls}
+    assert (
+        world.tls.state is State.CLOSING
+        and world.plain.state == "open"
+        and world.waiting == {world.tls}
+    )
     assert world.read() == b"last"
     world.client.write(b"still talking")
     world.pass_on()

@@ -18,11 +18,15 @@ from tests.until import until
 __all__ = ["fake"]
 
 SCRIPT = Script(b"return {1, 2}")
-PURPOSE = Purpose("", "it is asked again", "It is not asked", probe=(b"PING",), writes=True, scripts=(SCRIPT,))
+PURPOSE = Purpose(
+    "", "it is asked again", "It is not asked", probe=(b"PING",), writes=True, scripts=(SCRIPT,)
+)
 
 
 def made(port: int, scheme: str = "redis", *, path: str = "", deadline: float = 2.0) -> RedisClient:
-    return RedisClient(parse(f"{scheme}://127.0.0.1:{port}{path}"), deadline, REAL, Telemetry(), PURPOSE)
+    return RedisClient(
+        parse(f"{scheme}://127.0.0.1:{port}{path}"), deadline, REAL, Telemetry(), PURPOSE
+    )
 
 
 def run(client: RedisClient) -> Command:
@@ -67,7 +71,12 @@ async def test_who_waits_for_a_connection_hears_of_a_close():
 
 
 @pytest.mark.parametrize(
-    ("error", "closes"), [(b"-READONLY You can't write\r\n", True), (b"-OOM no room\r\n", True), (b"-ERR no\r\n", False)]
+    ("error", "closes"),
+    [
+        (b"-READONLY You can't write\r\n", True),
+        (b"-OOM no room\r\n", True),
+        (b"-ERR no\r\n", False),
+    ],
 )
 async def test_errors_that_mean_another_server(fake: StartFake, error: bytes, closes: bool):
     server = await fake(usual(error))
@@ -148,7 +157,9 @@ class TestCluster:
         assert "no server of the cluster" in caplog.text
         client.close()
 
-    async def test_nobody_says_anything_soon(self, fake: StartFake, monkeypatch: pytest.MonkeyPatch):
+    async def test_nobody_says_anything_soon(
+        self, fake: StartFake, monkeypatch: pytest.MonkeyPatch
+    ):
         monkeypatch.setattr(client_module, "FIRST", 0.02)
         server = await fake(lambda command: b"")
         client = made(server.port, "redis+cluster")

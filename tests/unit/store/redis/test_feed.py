@@ -65,8 +65,14 @@ class Channel:
         return self.feed
 
     async def change(self, text: str, version: int | None = None) -> None:
-        number = int(await self.store.command(b"INCR", NAME + b":version")) if version is None else version
-        await self.store.command(b"PUBLISH", self.url.channel(NAME.decode()).encode(), f"{number} {text}".encode())
+        number = (
+            int(await self.store.command(b"INCR", NAME + b":version"))
+            if version is None
+            else version
+        )
+        await self.store.command(
+            b"PUBLISH", self.url.channel(NAME.decode()).encode(), f"{number} {text}".encode()
+        )
 
     def close(self) -> None:
         if self.feed is not None:
@@ -113,7 +119,9 @@ async def test_changes_while_everything_is_read_are_taken_after_it(world: Channe
     assert world.follower.taken == [b"meanwhile"]
 
 
-async def test_what_cannot_be_taken_has_everything_read_again(world: Channel, caplog: pytest.LogCaptureFixture):
+async def test_what_cannot_be_taken_has_everything_read_again(
+    world: Channel, caplog: pytest.LogCaptureFixture
+):
     feed = world.follow()
     await until(lambda: feed.subscribed and feed.version == 0)
     world.follower.refuse = True
@@ -122,7 +130,9 @@ async def test_what_cannot_be_taken_has_everything_read_again(world: Channel, ca
     assert world.follower.loads == 2 and "everything is read anew" in caplog.text
 
 
-async def test_a_failure_of_our_own_does_not_end_it(world: Channel, caplog: pytest.LogCaptureFixture, monkeypatch):
+async def test_a_failure_of_our_own_does_not_end_it(
+    world: Channel, caplog: pytest.LogCaptureFixture, monkeypatch
+):
     monkeypatch.setattr(redis_feed, "EVERY", 0.02)
 
     async def broken() -> None:
@@ -159,7 +169,8 @@ async def test_a_version_that_went_back(world: Channel, monkeypatch: pytest.Monk
 
 
 async def test_another_history_that_has_counted_up_to_the_same_version(redis: RedisServer):
-    """As after a restart without data: changes made before the gateway is back must not be missed."""
+    """As after a restart without data: changes made before the gateway is back must not be
+    missed."""
     world = Channel(redis, 0)
     await world.change("old")
     feed = world.follow()
@@ -174,7 +185,9 @@ async def test_another_history_that_has_counted_up_to_the_same_version(redis: Re
     world.close()
 
 
-async def test_a_version_whose_message_is_still_to_come(world: Channel, monkeypatch: pytest.MonkeyPatch):
+async def test_a_version_whose_message_is_still_to_come(
+    world: Channel, monkeypatch: pytest.MonkeyPatch
+):
     """Reads of the version overtake messages; that is no reason to read everything."""
     feed = world.follow()
     await until(lambda: feed.subscribed and feed.version == 0)
@@ -192,12 +205,18 @@ async def test_a_version_whose_message_is_still_to_come(world: Channel, monkeypa
 PINGS = re.compile(r"cmdstat_ping:calls=(\d+)")
 
 
-async def test_a_server_that_falls_silent_is_given_up(redis: RedisServer, monkeypatch: pytest.MonkeyPatch):
+async def test_a_server_that_falls_silent_is_given_up(
+    redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(redis_feed, "SILENCE", 0.2)
     world = Channel(redis, 0)
     feed = world.follow()
     await until(lambda: feed.subscribed)
-    await until(lambda: (found := PINGS.search(redis.command("INFO", "commandstats"))) and int(found[1]) >= 3)
+    await until(
+        lambda: (
+            (found := PINGS.search(redis.command("INFO", "commandstats"))) and int(found[1]) >= 3
+        )
+    )
     assert feed.subscribed  # it has answered all along
     redis.freeze()
     await until(lambda: not feed.subscribed)
@@ -217,10 +236,15 @@ async def test_a_server_that_refuses(shared_redis: RedisServer, caplog: pytest.L
 
 async def test_everything_of_a_hash(world: Channel):
     many = {f"field{number}": f"{number}" for number in range(3000)}
-    await world.store.command(b"HSET", b"gateway:{feed}:many", *(word.encode() for pair in many.items() for word in pair))
+    await world.store.command(
+        b"HSET", b"gateway:{feed}:many", *(word.encode() for pair in many.items() for word in pair)
+    )
     found: dict[str, str] = {}
     async for some in world.store.scan(b"gateway:{feed}:many"):
-        found |= {field.decode(): value.decode() for field, value in zip(some[::2], some[1::2], strict=True)}
+        found |= {
+            field.decode(): value.decode()
+            for field, value in zip(some[::2], some[1::2], strict=True)
+        }
     assert found == many
     await world.store.command(b"DEL", b"gateway:{feed}:many")
 
@@ -236,7 +260,11 @@ def test_readers_are_shared_by_url():
     kept: dict[Any, Any] = {}
 
     def keep(key: Any, fingerprint: object, make: Any) -> Any:
-        return kept.setdefault((key, fingerprint), make()) if (key, fingerprint) not in kept else kept[key, fingerprint]
+        return (
+            kept.setdefault((key, fingerprint), make())
+            if (key, fingerprint) not in kept
+            else kept[key, fingerprint]
+        )
 
     context = Context("auth", keep=keep)
     one = client_of("redis://host/1", 0.1, context)
@@ -250,6 +278,8 @@ def test_readers_are_shared_by_url():
 
 
 async def test_without_a_loop_nothing_is_followed(monkeypatch: pytest.MonkeyPatch):
-    feed = await asyncio.to_thread(lambda: Feed(RedisClient(parse("redis://host"), 1.0, REAL, Telemetry()), NAME, Follower()))
+    feed = await asyncio.to_thread(
+        lambda: Feed(RedisClient(parse("redis://host"), 1.0, REAL, Telemetry()), NAME, Follower())
+    )
     assert "asleep" in repr(feed._comparing) and "asleep" in repr(feed._listening)
     feed.close()

@@ -62,7 +62,9 @@ async def test_nothing_is_asked_before_the_database_is_selected(fake: StartFake)
     client.close()
 
 
-async def test_a_wrong_password_is_said_without_the_password(redis: RedisServer, caplog: pytest.LogCaptureFixture):
+async def test_a_wrong_password_is_said_without_the_password(
+    redis: RedisServer, caplog: pytest.LogCaptureFixture
+):
     caplog.set_level(logging.WARNING, "gateway")
     redis.command("CONFIG", "SET", "requirepass", "right")
     client = made(f"redis://:guessed@127.0.0.1:{redis.port}")
@@ -94,7 +96,9 @@ async def test_a_port_that_says_nothing(fake: StartFake, monkeypatch: pytest.Mon
     client.close()
 
 
-async def test_a_mistake_of_our_own_does_not_end_the_search(fake: StartFake, caplog: pytest.LogCaptureFixture):
+async def test_a_mistake_of_our_own_does_not_end_the_search(
+    fake: StartFake, caplog: pytest.LogCaptureFixture
+):
     """One exception that was not foreseen once left a server down for ever."""
     server = await fake(lambda command: None)
     client = made(f"redis://127.0.0.1:{server.port}")
@@ -115,7 +119,9 @@ async def test_a_mistake_of_our_own_does_not_end_the_search(fake: StartFake, cap
     client.close()
 
 
-async def test_a_mistake_of_our_own_leaves_nothing_waiting(fake: StartFake, caplog: pytest.LogCaptureFixture):
+async def test_a_mistake_of_our_own_leaves_nothing_waiting(
+    fake: StartFake, caplog: pytest.LogCaptureFixture
+):
     server = await fake(usual())
     client = made(f"redis://127.0.0.1:{server.port}")
     [link] = client.links

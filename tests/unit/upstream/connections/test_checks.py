@@ -42,7 +42,12 @@ async def test_a_tcp_probe_finds_out_whether_somebody_listens() -> None:
 
 @pytest.mark.parametrize(
     ("chunks", "found"),
-    [((b"all is w", b"ell"), True), ((b"nothing",), False), ((), False), ((b"x" * SEARCHED, b"well"), False)],
+    [
+        ((b"all is w", b"ell"), True),
+        ((b"nothing",), False),
+        ((), False),
+        ((b"x" * SEARCHED, b"well"), False),
+    ],
 )
 async def test_what_a_stream_contains(chunks: tuple[bytes, ...], found: bool) -> None:
     stream = Stream(*chunks)
@@ -71,7 +76,9 @@ async def test_checks(origin: Origin, health: HealthConfig, status: int) -> None
 
 async def test_a_body_that_is_not_as_expected_fails(origin: Origin) -> None:
     with pytest.raises(Failed, match="/health answered without '\"down\"'"):
-        await check(Transport(), Endpoint("x", EndpointConfig(origin.url)), HealthConfig(body='"down"'))
+        await check(
+            Transport(), Endpoint("x", EndpointConfig(origin.url)), HealthConfig(body='"down"')
+        )
 
 
 @pytest.mark.parametrize("refuses", [True, False])
@@ -86,7 +93,10 @@ async def test_tls_wants_a_handshake_and_no_more(refuses: bool) -> None:
         opened.append(factory())
         return None
 
-    transport, endpoint = Transport(opener=opener), Endpoint("x", EndpointConfig("https://127.0.0.1:1"))
+    transport, endpoint = (
+        Transport(opener=opener),
+        Endpoint("x", EndpointConfig("https://127.0.0.1:1")),
+    )
     if refuses:
         with pytest.raises(Failed) as caught:
             await check(transport, endpoint, HealthConfig(type="tls"))
@@ -105,7 +115,9 @@ async def test_headers_of_a_check_replace_its_own(origin) -> None:
         return True
 
     one = await Origin(respond).start()
-    health = HealthConfig(path="/ready", headers={"host": "cameras.example", "USER-AGENT": "mine", "X-Own": "1"})
+    health = HealthConfig(
+        path="/ready", headers={"host": "cameras.example", "USER-AGENT": "mine", "X-Own": "1"}
+    )
     assert await check(Transport(), Endpoint("x", EndpointConfig(one.url)), health) == 200
     lines = seen[0].decode().split("\r\n")
     assert [line for line in lines if line.lower().startswith("host:")] == ["Host: cameras.example"]

@@ -46,7 +46,9 @@ def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
     theirs.close()
 
 
-def connected(raw: socket.socket | None, tls: object = None, max_idle: int = 2) -> tuple[EndpointSocket, Owner, Transport]:
+def connected(
+    raw: socket.socket | None, tls: object = None, max_idle: int = 2
+) -> tuple[EndpointSocket, Owner, Transport]:
     owner = Owner()
     one = EndpointSocket(owner, Endpoint("origin", EndpointConfig("http://127.0.0.1:1")), max_idle)
     transport = Transport(raw, tls)

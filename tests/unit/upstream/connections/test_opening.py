@@ -103,7 +103,11 @@ async def test_one_that_is_given_up_is_opened_no_further() -> None:
 @pytest.mark.parametrize(
     ("url", "error", "failure"),
     [
-        ("http://a:1", ConnectionRefusedError(errno.ECONNREFUSED, "refused"), Failure.CONNECT_FAILED),
+        (
+            "http://a:1",
+            ConnectionRefusedError(errno.ECONNREFUSED, "refused"),
+            Failure.CONNECT_FAILED,
+        ),
         ("http://a:1", socket.gaierror(-2, "not known"), Failure.DNS_FAILED),
         ("https://a:1", ssl.SSLError(1, "bad"), Failure.TLS_FAILED),
         ("https://a:1", ConnectionResetError(errno.ECONNRESET, "reset"), Failure.TLS_FAILED),
@@ -112,14 +116,18 @@ async def test_one_that_is_given_up_is_opened_no_further() -> None:
         ("http://a:1", OSError(errno.EADDRNOTAVAIL, "no port left"), Failure.OVERLOADED),
     ],
 )
-async def test_every_error_of_opening_has_its_failure(url: str, error: OSError, failure: Failure) -> None:
+async def test_every_error_of_opening_has_its_failure(
+    url: str, error: OSError, failure: Failure
+) -> None:
     async def opener(factory: Any, endpoint: Endpoint) -> object:
         raise error
 
     with pytest.raises(Failed) as caught:
         await Transport(opener=opener).connect(an_endpoint(url), 5.0)
     assert caught.value.failure is failure
-    assert caught.value.failure.blames is (failure is not Failure.OVERLOADED), "what is short here is not the endpoint's fault"
+    assert caught.value.failure.blames is (failure is not Failure.OVERLOADED), (
+        "what is short here is not the endpoint's fault"
+    )
 
 
 async def test_an_error_of_ours_is_none_of_connecting() -> None:
@@ -139,7 +147,9 @@ async def test_an_error_of_ours_is_none_of_connecting() -> None:
         ("https://127.0.0.1:1", "cameras.internal.", "cameras.internal"),
     ],
 )
-async def test_the_name_that_is_asked_for_and_verified(monkeypatch: pytest.MonkeyPatch, url: str, own: str, name: str) -> None:
+async def test_the_name_that_is_asked_for_and_verified(
+    monkeypatch: pytest.MonkeyPatch, url: str, own: str, name: str
+) -> None:
     """The endpoint's own, else its host; never with a trailing dot (RFC 6066 section 3)."""
     asked: dict[str, Any] = {}
 
@@ -150,9 +160,13 @@ async def test_the_name_that_is_asked_for_and_verified(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(asyncio, "get_running_loop", Loop)
     with pytest.raises(ConnectionRefusedError):
-        await open_socket(asyncio.Protocol, Endpoint("origin", EndpointConfig(url, server_name=own)))
+        await open_socket(
+            asyncio.Protocol, Endpoint("origin", EndpointConfig(url, server_name=own))
+        )
     assert asked["server_hostname"] == name
-    assert asked["host"] == url.split("//")[1].rpartition(":")[0], "the resolver gets what was configured"
+    assert asked["host"] == url.split("//")[1].rpartition(":")[0], (
+        "the resolver gets what was configured"
+    )
 
 
 async def test_the_next_address_is_tried_when_one_refuses(monkeypatch: pytest.MonkeyPatch) -> None:

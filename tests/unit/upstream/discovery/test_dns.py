@@ -20,7 +20,9 @@ NAME = "_http._tcp.cameras.internal"
 Say = Callable[[dns.message.Message], dns.message.Message | list[bytes] | None]
 
 
-def answer(query: dns.message.Message, *records: str, code: dns.rcode.Rcode = dns.rcode.NOERROR) -> dns.message.Message:
+def answer(
+    query: dns.message.Message, *records: str, code: dns.rcode.Rcode = dns.rcode.NOERROR
+) -> dns.message.Message:
     """An answer of records such as "cameras.internal 30 IN A 127.0.0.1"."""
     reply = dns.message.make_response(query)
     reply.set_rcode(code)
@@ -46,7 +48,9 @@ class Server(asyncio.DatagramProtocol):
 
 @asynccontextmanager
 async def serving(say: Say, port: int = 0) -> AsyncIterator[int]:
-    transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(lambda: Server(say), local_addr=("127.0.0.1", port))
+    transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+        lambda: Server(say), local_addr=("127.0.0.1", port)
+    )
     try:
         yield transport.get_extra_info("sockname")[1]
     finally:
@@ -60,14 +64,20 @@ async def looked_up(say: Say, timeout: float = 10.0) -> list[Service]:
 
 async def test_services_come_by_priority() -> None:
     found = await looked_up(
-        lambda query: answer(query, f"{NAME} 30 IN SRV 2 1 81 b.internal.", f"{NAME} 9 IN SRV 1 5 80 a.internal.")
+        lambda query: answer(
+            query, f"{NAME} 30 IN SRV 2 1 81 b.internal.", f"{NAME} 9 IN SRV 1 5 80 a.internal."
+        )
     )
     assert found == [Service(1, 5, 80, "a.internal", 9), Service(2, 1, 81, "b.internal", 9)]
 
 
 async def test_the_ttl_is_the_shortest_on_the_way() -> None:
     found = await looked_up(
-        lambda query: answer(query, f"{NAME} 5 IN CNAME other.internal.", "other.internal 30 IN SRV 1 1 80 a.internal.")
+        lambda query: answer(
+            query,
+            f"{NAME} 5 IN CNAME other.internal.",
+            "other.internal 30 IN SRV 1 1 80 a.internal.",
+        )
     )
     assert found == [Service(1, 1, 80, "a.internal", 5)]
 
@@ -93,7 +103,11 @@ async def test_an_answer_to_another_question_is_not_taken() -> None:
         (lambda query: answer(query, code=dns.rcode.NXDOMAIN), 10, "no such name"),
         (lambda query: answer(query, code=dns.rcode.SERVFAIL), 0.2, "SERVFAIL|no answer"),
         (lambda query: answer(query, code=dns.rcode.REFUSED), 0.2, "REFUSED|no answer"),
-        (lambda query: answer(query, f"{NAME} 30 IN SRV 1 1 80 a\\032b.internal."), 10, "no host's name"),
+        (
+            lambda query: answer(query, f"{NAME} 30 IN SRV 1 1 80 a\\032b.internal."),
+            10,
+            "no host's name",
+        ),
         (lambda query: [b"\0\x07"], 0.05, "no answer"),
     ],
 )
@@ -122,7 +136,9 @@ async def test_how_long_addresses_are_good(
 ) -> None:
     def say(query: dns.message.Message) -> dns.message.Message:
         records = of_a if query.question[0].rdtype == dns.rdatatype.A else of_aaaa
-        return answer(query, *records or (), code=dns.rcode.NXDOMAIN if records is None else dns.rcode.NOERROR)
+        return answer(
+            query, *records or (), code=dns.rcode.NXDOMAIN if records is None else dns.rcode.NOERROR
+        )
 
     async with serving(say) as port:
         assert await lifetime("a.b", ["127.0.0.1"], port) == expected
@@ -138,7 +154,9 @@ async def test_what_is_too_long_for_a_datagram_comes_over_tcp() -> None:
     records = [f"{NAME} 30 IN SRV 1 1 {80 + number} a{number}.internal." for number in range(200)]
 
     async def over_tcp(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        query = dns.message.from_wire(await reader.readexactly(int.from_bytes(await reader.readexactly(2))))
+        query = dns.message.from_wire(
+            await reader.readexactly(int.from_bytes(await reader.readexactly(2)))
+        )
         data = answer(query, *records).to_wire(max_size=65535)
         writer.write(len(data).to_bytes(2) + data)
         writer.close()
@@ -172,11 +190,15 @@ async def test_search_domains_are_followed(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(dns.resolver.BaseResolver, "read_resolv_conf", read)
     async with serving(say) as port:
-        assert await look_up("_http._tcp.cameras", None, port) == [Service(1, 1, 80, "a.internal", 30)]
+        assert await look_up("_http._tcp.cameras", None, port) == [
+            Service(1, 1, 80, "a.internal", 30)
+        ]
     assert "_http._tcp.cameras.cluster.local" in asked
 
 
-async def test_without_a_configuration_this_machine_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_a_configuration_this_machine_is_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def read(self: dns.resolver.BaseResolver, f: object) -> None:
         raise dns.resolver.NoResolverConfiguration
 

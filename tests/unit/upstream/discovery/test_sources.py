@@ -17,7 +17,15 @@ import pytest
 from gateway.config.tables.endpoints import DiscoverConfig, EndpointConfig, UpstreamTlsConfig
 from gateway.config.tables.upstream import UpstreamConfig
 from gateway.upstream.discovery.dns import Service
-from gateway.upstream.discovery.sources import SETTLED, SOONEST, Discovery, Undiscovered, in_environment, in_file, resolve
+from gateway.upstream.discovery.sources import (
+    SETTLED,
+    SOONEST,
+    Discovery,
+    Undiscovered,
+    in_environment,
+    in_file,
+    resolve,
+)
 from gateway.upstream.pool.pool import Pool
 from tests.timers import Timers
 
@@ -26,8 +34,12 @@ class Look:
     """A discovery whose time passes when a test says so, and whose name server says what a test
     wants."""
 
-    def __init__(self, config: DiscoverConfig, directory: Path, environ: dict[str, str] | None = None) -> None:
-        self.pool = Pool("x", UpstreamConfig(endpoints=(EndpointConfig("http://a:1"),), discover=config))
+    def __init__(
+        self, config: DiscoverConfig, directory: Path, environ: dict[str, str] | None = None
+    ) -> None:
+        self.pool = Pool(
+            "x", UpstreamConfig(endpoints=(EndpointConfig("http://a:1"),), discover=config)
+        )
         self.directory = directory
         self.addresses: Sequence[str] | OSError = ()
         self.timers = Timers()
@@ -72,7 +84,9 @@ class Look:
 
 
 @asynccontextmanager
-async def looking(config: DiscoverConfig, directory: Path, environ: dict[str, str] | None = None) -> AsyncIterator[Look]:
+async def looking(
+    config: DiscoverConfig, directory: Path, environ: dict[str, str] | None = None
+) -> AsyncIterator[Look]:
     look = Look(config, directory, environ)
     yield look
     look.discovery.stop()
@@ -81,8 +95,16 @@ async def looking(config: DiscoverConfig, directory: Path, environ: dict[str, st
 @pytest.mark.parametrize(
     ("name", "text", "found"),
     [
-        ("a.json", '["http://b:2", {"url": "http://c:3", "weight": 2}]', [("http://b:2", 1), ("http://c:3", 2)]),
-        ("a.txt", "# cameras\nhttp://b:2\n\nhttp://c:3  # the other\n", [("http://b:2", 1), ("http://c:3", 1)]),
+        (
+            "a.json",
+            '["http://b:2", {"url": "http://c:3", "weight": 2}]',
+            [("http://b:2", 1), ("http://c:3", 2)],
+        ),
+        (
+            "a.txt",
+            "# cameras\nhttp://b:2\n\nhttp://c:3  # the other\n",
+            [("http://b:2", 1), ("http://c:3", 1)],
+        ),
         ("a.json", "[]", []),
         ("a.json", '{"a": 1}', "is not an array"),
         ("a.json", '["ftp://b"]', "must be a URL"),
@@ -103,14 +125,22 @@ def test_files(tmp_path: Path, name: str, text: str, found: list[tuple[str, int]
 
 def test_the_environment() -> None:
     environ = {"CAMERA_B_URL": "http://b:2, c:3", "CAMERA_A_URL": "https://a", "OTHER": "http://o"}
-    assert [one.url for one in in_environment("CAMERA_*_URL", environ)] == ["https://a", "http://b:2", "http://c:3"]
+    assert [one.url for one in in_environment("CAMERA_*_URL", environ)] == [
+        "https://a",
+        "http://b:2",
+        "http://c:3",
+    ]
     assert in_environment("NOTHING", environ) == ()
-    assert [one.url for one in in_environment("A", {"A": "unix:/run/a.sock"})] == ["unix:/run/a.sock"]
+    assert [one.url for one in in_environment("A", {"A": "unix:/run/a.sock"})] == [
+        "unix:/run/a.sock"
+    ]
     with pytest.raises(Undiscovered):
         in_environment("BAD", {"BAD": "ftp://x"})
 
 
-async def test_a_changed_file_is_read_and_who_stays_is_known_still(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_changed_file_is_read_and_who_stays_is_known_still(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO)
     file = tmp_path / "found.json"
     file.write_text('["http://b:2", "http://c:3"]')
@@ -135,7 +165,9 @@ async def test_a_changed_file_is_read_and_who_stays_is_known_still(tmp_path: Pat
 
 
 async def test_dns(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    async with looking(DiscoverConfig(dns="cameras.internal:3001", scheme="https"), tmp_path) as look:
+    async with looking(
+        DiscoverConfig(dns="cameras.internal:3001", scheme="https"), tmp_path
+    ) as look:
         look.addresses = ["192.0.2.2", "192.0.2.1", "192.0.2.1", "2001:db8::1"]
         await look.pass_time()
         assert look.names() == ["192.0.2.1:3001", "192.0.2.2:3001", "[2001:db8::1]:3001", "a:1"]
@@ -166,7 +198,9 @@ async def test_a_name_is_looked_up_again_when_its_time_is_over(
         assert await look.pass_time() == slept
 
 
-async def test_an_error_of_ours_is_not_the_end_of_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_error_of_ours_is_not_the_end_of_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     async with looking(DiscoverConfig(dns="cameras.internal:3001"), tmp_path) as look:
         look.addresses = [7]  # type: ignore[list-item]
         await look.pass_time()
@@ -176,12 +210,18 @@ async def test_an_error_of_ours_is_not_the_end_of_it(tmp_path: Path, caplog: pyt
         assert "192.0.2.1:3001" in look.names()
 
 
-async def test_a_file_that_could_not_be_read_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_file_that_could_not_be_read_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "found.txt").write_text("http://b:2\n")
     async with looking(DiscoverConfig(file="found.txt"), tmp_path) as look:
         reading = Path.read_text
         (tmp_path / "found.txt").write_text("http://c:33\n")
-        monkeypatch.setattr(Path, "read_text", lambda *_: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
+        monkeypatch.setattr(
+            Path,
+            "read_text",
+            lambda *_: (_ for _ in ()).throw(PermissionError(13, "Permission denied")),
+        )
         await look.pass_time()
         assert look.names() == ["a:1", "b:2"]
         monkeypatch.setattr(Path, "read_text", reading)
@@ -219,12 +259,23 @@ async def test_an_endpoint_that_is_written_down_too_is_there_once(tmp_path: Path
         assert [(one.name, one.weight) for one in look.pool.endpoints] == [("a:1", 1)]
 
 
-async def test_srv_records_bring_weights_backups_and_their_time(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_srv_records_bring_weights_backups_and_their_time(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     async with looking(DiscoverConfig(dns="_http._tcp.internal"), tmp_path) as look:
-        look.services = [Service(1, 0, 80, "c", 7), Service(1, 5, 81, "d", 3), Service(2, 9, 82, "e", 60)]
+        look.services = [
+            Service(1, 0, 80, "c", 7),
+            Service(1, 5, 81, "d", 3),
+            Service(2, 9, 82, "e", 60),
+        ]
         assert await look.pass_time() == 3.0
         found = {one.name: (one.weight, one.backup) for one in look.pool.endpoints}
-        assert found == {"a:1": (1, False), "c:80": (1, False), "d:81": (5, False), "e:82": (9, True)}
+        assert found == {
+            "a:1": (1, False),
+            "c:80": (1, False),
+            "d:81": (5, False),
+            "e:82": (9, True),
+        }
         look.services = []
         assert await look.pass_time() == 10.0
         assert len(look.names()) == 4
@@ -265,7 +316,9 @@ async def test_half_a_line_is_no_endpoint(tmp_path: Path) -> None:
         file.write_text("http://d:4")
         os.utime(file, (1e9, 1e9))
         await look.pass_time()
-        assert look.names() == ["a:1", "d:4"], "a last line without an end is one, once nothing more comes"
+        assert look.names() == ["a:1", "d:4"], (
+            "a last line without an end is one, once nothing more comes"
+        )
 
 
 def test_a_byte_order_mark_is_none_of_a_list(tmp_path: Path) -> None:
@@ -287,7 +340,9 @@ async def test_a_certificate_is_for_the_name_that_was_configured(
 ) -> None:
     """Not for the address; the upstream's own `tls.server_name` goes before both."""
     async with looking(config, tmp_path) as look:
-        look.pool.config = replace(look.pool.config, tls=UpstreamTlsConfig(server_name=own) if own else None)
+        look.pool.config = replace(
+            look.pool.config, tls=UpstreamTlsConfig(server_name=own) if own else None
+        )
         look.addresses = ["192.0.2.1"]
         await look.pass_time()
         assert [one.server_name for one in look.pool.endpoints if one.host == "192.0.2.1"] == [name]

@@ -14,7 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.config.tables.endpoints import EndpointConfig
-from gateway.upstream.pool.balancing import Endpoints, LeastConnections, Rendezvous, RoundRobin, WeightedRandom, choose, lightest
+from gateway.upstream.pool.balancing import (
+    Endpoints,
+    LeastConnections,
+    Rendezvous,
+    RoundRobin,
+    WeightedRandom,
+    choose,
+    lightest,
+)
 from gateway.upstream.pool.endpoint import Endpoint
 
 BALANCERS = ["least_connections", "round_robin", "random", "ip_hash"]
@@ -22,13 +30,20 @@ BALANCERS = ["least_connections", "round_robin", "random", "ip_hash"]
 
 def endpoints(*weights: int, limits: tuple[int, ...] = ()) -> Endpoints:
     return tuple(
-        Endpoint("u", EndpointConfig(f"http://10.0.0.{number}:80", weight, limits[number] if limits else 0))
+        Endpoint(
+            "u",
+            EndpointConfig(f"http://10.0.0.{number}:80", weight, limits[number] if limits else 0),
+        )
         for number, weight in enumerate(weights)
     )
 
 
 def simulate(
-    picked: Endpoints, concurrent: int, requests: int, service: Callable[[Endpoint], float], seed: int = 1
+    picked: Endpoints,
+    concurrent: int,
+    requests: int,
+    service: Callable[[Endpoint], float],
+    seed: int = 1,
 ) -> Counter[Endpoint]:
     """`concurrent` clients, each sending its next request when the last was answered. Service times
     are exponential."""
@@ -46,7 +61,9 @@ def simulate(
         assert endpoint is not None
         endpoint.in_flight += 1
         shares[endpoint] += 1
-        heapq.heappush(under_way, (now + rng.expovariate(1 / service(endpoint)), next(numbers), endpoint))
+        heapq.heappush(
+            under_way, (now + rng.expovariate(1 / service(endpoint)), next(numbers), endpoint)
+        )
     return shares
 
 
@@ -109,7 +126,9 @@ class TestMany:
 
     def test_slow_ones_that_stand_together_get_little(self) -> None:
         served = endpoints(*[1] * 100)
-        shares = simulate(served, 300, 30_000, lambda endpoint: 50.0 if endpoint in served[:30] else 1.0)
+        shares = simulate(
+            served, 300, 30_000, lambda endpoint: 50.0 if endpoint in served[:30] else 1.0
+        )
         # Each takes a fiftieth of what the others do; all of them are full of requests for most of
         # the time.
         assert sum(shares[endpoint] for endpoint in served[:30]) / 30_000 < 0.03
@@ -136,7 +155,9 @@ LOADS = st.lists(st.tuples(st.integers(1, 50), st.integers(0, 60), st.integers(0
 
 
 def loaded(loads: list[tuple[int, int, int]]) -> Endpoints:
-    made = endpoints(*[weight for weight, _, _ in loads], limits=tuple(limit for _, _, limit in loads))
+    made = endpoints(
+        *[weight for weight, _, _ in loads], limits=tuple(limit for _, _, limit in loads)
+    )
     for endpoint, (_, in_flight, _) in zip(made, loads, strict=True):
         endpoint.in_flight = in_flight
     return made
@@ -146,9 +167,18 @@ def loaded(loads: list[tuple[int, int, int]]) -> Endpoints:
 def test_least_connections_takes_the_smallest_quotient(
     loads: list[tuple[int, int, int]], limited: bool, equal: bool, tried: set[int]
 ) -> None:
-    served = loaded([(1 if equal else weight, in_flight, limit if limited else 0) for weight, in_flight, limit in loads])
+    served = loaded(
+        [
+            (1 if equal else weight, in_flight, limit if limited else 0)
+            for weight, in_flight, limit in loads
+        ]
+    )
     passed_over = [served[number] for number in tried if number < len(served)]
-    left = [e for e in served if e not in passed_over and not (e.max_connections and e.in_flight >= e.max_connections)]
+    left = [
+        e
+        for e in served
+        if e not in passed_over and not (e.max_connections and e.in_flight >= e.max_connections)
+    ]
     balancer = LeastConnections()
     for _ in range(3):
         chosen = balancer.pick(served, "", passed_over)
@@ -156,7 +186,9 @@ def test_least_connections_takes_the_smallest_quotient(
             assert chosen is None
             return
         assert chosen in left
-        assert Fraction(chosen.in_flight + 1, chosen.weight) == min(Fraction(e.in_flight + 1, e.weight) for e in left)
+        assert Fraction(chosen.in_flight + 1, chosen.weight) == min(
+            Fraction(e.in_flight + 1, e.weight) for e in left
+        )
         assert lightest(served, passed_over) in left
 
 
@@ -165,14 +197,19 @@ def test_least_connections_takes_the_smallest_quotient(
     rounds=st.integers(1, 40),
     limit=st.sampled_from([0, 1000]),
 )
-def test_ties_go_to_whoever_waits_longest(loads: list[tuple[int, int]], rounds: int, limit: int) -> None:
+def test_ties_go_to_whoever_waits_longest(
+    loads: list[tuple[int, int]], rounds: int, limit: int
+) -> None:
     served = loaded([(weight, in_flight, limit) for weight, in_flight in loads])
     balancer = LeastConnections()
     last = {endpoint: -len(served) + number for number, endpoint in enumerate(served)}
     for turn in range(rounds):
         chosen = balancer.pick(served, "", ())
         lowest = min(Fraction(e.in_flight + 1, e.weight) for e in served)
-        assert chosen is min((e for e in served if Fraction(e.in_flight + 1, e.weight) == lowest), key=last.__getitem__)
+        assert chosen is min(
+            (e for e in served if Fraction(e.in_flight + 1, e.weight) == lowest),
+            key=last.__getitem__,
+        )
         last[chosen] = turn
         if turn % 2:
             chosen.in_flight += 1
@@ -226,7 +263,9 @@ def test_random_survives_a_draw_of_one() -> None:
     assert WeightedRandom(Highest()).pick(served, "", ()) is served[1]
 
 
-KEYS = [f"192.0.2.{number}" for number in range(256)] + [f"2001:db8::{number:x}" for number in range(744)]
+KEYS = [f"192.0.2.{number}" for number in range(256)] + [
+    f"2001:db8::{number:x}" for number in range(744)
+]
 
 
 def test_ip_hash_keeps_a_client_at_its_endpoint() -> None:
@@ -242,7 +281,10 @@ def test_ip_hash_keeps_a_client_at_its_endpoint() -> None:
 
 def test_ip_hash_is_the_same_in_every_process() -> None:
     served = endpoints(1, 1, 1)
-    chosen = [Rendezvous().pick(served, key, ()) for key in ("192.0.2.1", "192.0.2.2", "192.0.2.3", "2001:db8::1", "")]
+    chosen = [
+        Rendezvous().pick(served, key, ())
+        for key in ("192.0.2.1", "192.0.2.2", "192.0.2.3", "2001:db8::1", "")
+    ]
     assert [endpoint.host[-1] for endpoint in chosen if endpoint] == ["2", "2", "1", "1", "0"]
 
 
@@ -255,7 +297,9 @@ def test_ip_hash_follows_the_weights() -> None:
 
 
 @given(weights=st.lists(st.integers(1, 9), min_size=2, max_size=8), data=st.data())
-def test_ip_hash_moves_only_the_clients_of_who_goes(weights: list[int], data: st.DataObject) -> None:
+def test_ip_hash_moves_only_the_clients_of_who_goes(
+    weights: list[int], data: st.DataObject
+) -> None:
     served = endpoints(*weights)
     gone = data.draw(st.sampled_from(served))
     left = tuple(endpoint for endpoint in served if endpoint is not gone)
@@ -345,7 +389,10 @@ def test_names_mean_balancers() -> None:
 
 
 def test_two_choices_prefer_the_less_loaded_by_weight() -> None:
-    light, heavy = Endpoint("x", EndpointConfig("http://a:1")), Endpoint("x", EndpointConfig("http://b:1", weight=4))
+    light, heavy = (
+        Endpoint("x", EndpointConfig("http://a:1")),
+        Endpoint("x", EndpointConfig("http://b:1", weight=4)),
+    )
     balancer = choose("random_two", random.Random(3))
     light.in_flight = heavy.in_flight = 2
     assert {balancer.pick((light, heavy), "", ()) for _ in range(20)} == {heavy}

@@ -220,7 +220,9 @@ TestTrials = Trials.TestCase
 
 # By rate.
 
-RATE = BreakerConfig(failure_threshold=0, failure_rate=0.5, window=10.0, minimum_requests=10, recovery_timeout=30.0)
+RATE = BreakerConfig(
+    failure_threshold=0, failure_rate=0.5, window=10.0, minimum_requests=10, recovery_timeout=30.0
+)
 
 
 def asked(breaker: Breaker, now: float, *outcomes: bool) -> None:
@@ -264,7 +266,9 @@ def test_a_trial_that_fails_says_so_and_configure_keeps_what_was_counted() -> No
     assert breaker.state == OPEN
     breaker.reset()
     asked(breaker, 40.0, *(False,) * 9)
-    breaker.configure(BreakerConfig(failure_threshold=0, failure_rate=0.5, window=10.0, minimum_requests=5))
+    breaker.configure(
+        BreakerConfig(failure_threshold=0, failure_rate=0.5, window=10.0, minimum_requests=5)
+    )
     asked(breaker, 41.0, False)
     assert breaker.state == OPEN
     breaker.reset()

@@ -11,9 +11,24 @@ from gateway.upstream.pool.health import Passive
 URLS = [
     # url, address, name, authority
     ("http://127.0.0.1:3001", ("http", "127.0.0.1", 3001, ""), "127.0.0.1:3001", "127.0.0.1:3001"),
-    ("http://BeCamera.Internal", ("http", "becamera.internal", 80, ""), "becamera.internal:80", "becamera.internal"),
-    ("https://api.example.com", ("https", "api.example.com", 443, ""), "api.example.com:443", "api.example.com"),
-    ("https://api.example.com:80/", ("https", "api.example.com", 80, ""), "api.example.com:80", "api.example.com:80"),
+    (
+        "http://BeCamera.Internal",
+        ("http", "becamera.internal", 80, ""),
+        "becamera.internal:80",
+        "becamera.internal",
+    ),
+    (
+        "https://api.example.com",
+        ("https", "api.example.com", 443, ""),
+        "api.example.com:443",
+        "api.example.com",
+    ),
+    (
+        "https://api.example.com:80/",
+        ("https", "api.example.com", 80, ""),
+        "api.example.com:80",
+        "api.example.com:80",
+    ),
     ("http://h:0", ("http", "h", 0, ""), "h:0", "h:0"),
     ("http://h:81/v1/", ("http", "h", 81, "/v1"), "h:81", "h:81"),
     ("http://h:81/a%2Fb;x", ("http", "h", 81, "/a%2Fb;x"), "h:81", "h:81"),
@@ -22,8 +37,12 @@ URLS = [
 ]
 
 
-@pytest.mark.parametrize(("url", "address", "name", "authority"), URLS, ids=[case[0] for case in URLS])
-def test_an_endpoint_is_made_of_its_url(url: str, address: tuple[str, str, int, str], name: str, authority: str) -> None:
+@pytest.mark.parametrize(
+    ("url", "address", "name", "authority"), URLS, ids=[case[0] for case in URLS]
+)
+def test_an_endpoint_is_made_of_its_url(
+    url: str, address: tuple[str, str, int, str], name: str, authority: str
+) -> None:
     endpoint = Endpoint("becamera", EndpointConfig(url))
     assert endpoint.address == address
     assert (endpoint.scheme, endpoint.host, endpoint.port, endpoint.path) == address
@@ -37,7 +56,9 @@ def test_names_get_longer_until_they_differ() -> None:
 
 
 def test_a_new_endpoint_does_nothing_yet() -> None:
-    endpoint = Endpoint("becamera", EndpointConfig("http://h:1", weight=3, max_connections=7, backup=True))
+    endpoint = Endpoint(
+        "becamera", EndpointConfig("http://h:1", weight=3, max_connections=7, backup=True)
+    )
     assert (endpoint.weight, endpoint.max_connections, endpoint.backup) == (3, 7, True)
     assert (endpoint.in_flight, endpoint.idle, endpoint.health.status) == (0, [], "unknown")
 
@@ -46,7 +67,12 @@ def test_settings_change_in_place() -> None:
     endpoint = Endpoint("becamera", EndpointConfig("http://h:1"))
     endpoint.in_flight = 4
     endpoint.configure(EndpointConfig("http://h:1", weight=3, max_connections=7, backup=True))
-    assert (endpoint.weight, endpoint.max_connections, endpoint.backup, endpoint.in_flight) == (3, 7, True, 4)
+    assert (endpoint.weight, endpoint.max_connections, endpoint.backup, endpoint.in_flight) == (
+        3,
+        7,
+        True,
+        4,
+    )
 
 
 def test_repr_reads_like_a_status_line() -> None:
@@ -55,7 +81,9 @@ def test_repr_reads_like_a_status_line() -> None:
     endpoint.configure(EndpointConfig("http://h:1", max_connections=9, backup=True))
     endpoint.in_flight = 3
     endpoint.health.passive = Passive((), 5.0)
-    assert repr(endpoint) == "<Endpoint becamera/h:1 ejected backup, weight 1, 3/9 in flight, 0 idle>"
+    assert (
+        repr(endpoint) == "<Endpoint becamera/h:1 ejected backup, weight 1, 3/9 in flight, 0 idle>"
+    )
 
 
 class Connection:
@@ -115,9 +143,17 @@ def test_status_is_plain() -> None:
         "checked_ago": None,
         "check_seconds": None,
     }
-    endpoint.health.checked, endpoint.health.seconds, endpoint.health.passive = 97.0, 0.25, Passive()
+    endpoint.health.checked, endpoint.health.seconds, endpoint.health.passive = (
+        97.0,
+        0.25,
+        Passive(),
+    )
     status = endpoint.status(now=100.0)
-    assert (status["ejected_for"], status["checked_ago"], status["check_seconds"]) == (0.0, 3.0, 0.25)
+    assert (status["ejected_for"], status["checked_ago"], status["check_seconds"]) == (
+        0.0,
+        3.0,
+        0.25,
+    )
     assert type(status["status"]) is str
 
 
@@ -149,5 +185,10 @@ def test_names_of_hosts(url: str, host: str, authority: str) -> None:
 
 def test_a_unix_socket_is_an_endpoint() -> None:
     one = Endpoint("x", EndpointConfig("unix:/run/app.sock"))
-    assert (one.scheme, one.host, one.authority, one.path) == ("unix", "/run/app.sock", "localhost", "")
+    assert (one.scheme, one.host, one.authority, one.path) == (
+        "unix",
+        "/run/app.sock",
+        "localhost",
+        "",
+    )
     assert (one.name, one.status(0.0)["url"]) == ("unix:/run/app.sock", "unix:/run/app.sock")

@@ -14,17 +14,39 @@ THRESHOLDS = HealthConfig(unhealthy_threshold=3, healthy_threshold=2, interval=1
 CASES = [
     # description, status at the start, results (+ and -), status after each
     ("the first success makes an unknown one healthy", "unknown", "+", "healthy"),
-    ("an unknown one needs as many failures as a healthy one", "unknown", "---", "unknown unknown unhealthy"),
+    (
+        "an unknown one needs as many failures as a healthy one",
+        "unknown",
+        "---",
+        "unknown unknown unhealthy",
+    ),
     ("a success among the failures of an unknown one", "unknown", "--+", "unknown unknown healthy"),
     ("failures in a row", "healthy", "---", "healthy healthy unhealthy"),
-    ("a success starts the count anew", "healthy", "--+--", "healthy healthy healthy healthy healthy"),
+    (
+        "a success starts the count anew",
+        "healthy",
+        "--+--",
+        "healthy healthy healthy healthy healthy",
+    ),
     ("coming back takes its own threshold", "unhealthy", "++", "unhealthy healthy"),
-    ("a failure starts coming back anew", "unhealthy", "+-+-", "unhealthy unhealthy unhealthy unhealthy"),
-    ("back, then all failures are needed again", "unhealthy", "++--", "unhealthy healthy healthy healthy"),
+    (
+        "a failure starts coming back anew",
+        "unhealthy",
+        "+-+-",
+        "unhealthy unhealthy unhealthy unhealthy",
+    ),
+    (
+        "back, then all failures are needed again",
+        "unhealthy",
+        "++--",
+        "unhealthy healthy healthy healthy",
+    ),
 ]
 
 
-@pytest.mark.parametrize(("start", "results", "expected"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
+@pytest.mark.parametrize(
+    ("start", "results", "expected"), [case[1:] for case in CASES], ids=[case[0] for case in CASES]
+)
 def test_active(start: str, results: str, expected: str) -> None:
     state = Active(Status(start))
     seen = []
@@ -41,7 +63,9 @@ def test_a_result_that_changes_nothing_makes_nothing() -> None:
 
 
 @given(results=st.lists(st.booleans(), max_size=60), fall=st.integers(1, 5), rise=st.integers(1, 5))
-def test_active_never_changes_below_its_thresholds(results: list[bool], fall: int, rise: int) -> None:
+def test_active_never_changes_below_its_thresholds(
+    results: list[bool], fall: int, rise: int
+) -> None:
     thresholds = HealthConfig(unhealthy_threshold=fall, healthy_threshold=rise)
     state = Active()
     for number, result in enumerate(results, 1):

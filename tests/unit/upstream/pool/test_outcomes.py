@@ -79,27 +79,56 @@ def events(world: World) -> list[tuple[str, Callable[[], object], str]]:
     """What happens, in order, and the line it logs ("" for none)."""
     text = "upstream becamera: "
     return [
-        ("INFO", lambda: world.probe("a", True), text + "a:80 is healthy: 1 check succeeded; 1 of 2 eligible"),
+        (
+            "INFO",
+            lambda: world.probe("a", True),
+            text + "a:80 is healthy: 1 check succeeded; 1 of 2 eligible",
+        ),
         ("", lambda: world.probe("a", True, False, False), ""),
         (
             "WARNING",
             lambda: world.probe("a", False),
-            text + "a:80 is unhealthy: 3 checks failed, the last: connection refused; 1 of 2 eligible",
+            text
+            + "a:80 is unhealthy: 3 checks failed, the last: connection refused; 1 of 2 eligible",
         ),
         ("", lambda: world.probe("a", True), ""),
-        ("INFO", lambda: world.probe("a", True), text + "a:80 is healthy: 2 checks succeeded; 1 of 2 eligible"),
+        (
+            "INFO",
+            lambda: world.probe("a", True),
+            text + "a:80 is healthy: 2 checks succeeded; 1 of 2 eligible",
+        ),
         ("", lambda: world.fail("a"), ""),
         (
             "WARNING",
             lambda: world.fail("a"),
-            text + "a:80 is ejected for 20 s: 2 requests failed, the last: connection reset; 1 of 2 eligible",
+            text
+            + (
+                "a:80 is ejected for 20 s: 2 requests failed, the last: connection reset; 1 of 2 "
+                "eligible"
+            ),
         ),
-        ("WARNING", lambda: world.fail("a"), text + "circuit open: 3 failures in a row, the last at a:80: connection reset"),
+        (
+            "WARNING",
+            lambda: world.fail("a"),
+            text + "circuit open: 3 failures in a row, the last at a:80: connection reset",
+        ),
         ("", lambda: world.refused(), ""),
-        ("INFO", lambda: (setattr(world, "now", 1020.0), world.pool.refresh()), text + "a:80 is back: its ejection is over"),
-        ("INFO", lambda: (setattr(world, "now", 1030.0), world.exchange()), text + "circuit half-open: 30 s have passed"),
+        (
+            "INFO",
+            lambda: (setattr(world, "now", 1020.0), world.pool.refresh()),
+            text + "a:80 is back: its ejection is over",
+        ),
+        (
+            "INFO",
+            lambda: (setattr(world, "now", 1030.0), world.exchange()),
+            text + "circuit half-open: 30 s have passed",
+        ),
         ("INFO", lambda: world.exchange(), text + "circuit closed: its trials succeeded"),
-        ("WARNING", lambda: world.fail("b", 3), text + "circuit open: 3 failures in a row, the last at b:80: connection reset"),
+        (
+            "WARNING",
+            lambda: world.fail("b", 3),
+            text + "circuit open: 3 failures in a row, the last at b:80: connection reset",
+        ),
         ("INFO", lambda: world.pool.reset_circuit(), text + "circuit closed: reset by hand"),
     ]
 
@@ -110,7 +139,11 @@ def test_every_change_of_state_is_one_line(caplog: pytest.LogCaptureFixture) -> 
     for level, happen, line in events(world):
         caplog.clear()
         happen()
-        logged = [(record.levelname, record.getMessage()) for record in caplog.records if "b:80 is" not in record.getMessage()]
+        logged = [
+            (record.levelname, record.getMessage())
+            for record in caplog.records
+            if "b:80 is" not in record.getMessage()
+        ]
         assert logged == ([(level, line)] if line else [])
 
 
@@ -120,15 +153,21 @@ def test_a_failure_without_a_reason_has_one() -> None:
     assert world.endpoint("a").health.error == "a request failed"
 
 
-OUTLIER = OutlierConfig(interval=1.0, minimum_requests=5, ejection_time=10.0, max_ejection_time=25.0, max_ejected=0.5)
-EACH = BreakerConfig(failure_threshold=2, recovery_timeout=30.0, half_open_requests=1, scope="endpoint")
+OUTLIER = OutlierConfig(
+    interval=1.0, minimum_requests=5, ejection_time=10.0, max_ejection_time=25.0, max_ejected=0.5
+)
+EACH = BreakerConfig(
+    failure_threshold=2, recovery_timeout=30.0, half_open_requests=1, scope="endpoint"
+)
 
 
 def serve(world: World, bad: str = "", slow: str = "", requests: int = 10) -> None:
     """A second of requests to every endpoint that can be picked."""
     for endpoint in world.pool.eligible:
         for _ in range(requests):
-            world.pool.observe(endpoint, endpoint.host in bad, 1.0 if endpoint.host in slow else 0.01)
+            world.pool.observe(
+                endpoint, endpoint.host in bad, 1.0 if endpoint.host in slow else 0.01
+            )
     world.now += 1.0
     world.pool.observe(world.pool.eligible[-1], False, 0.01)
 
@@ -145,12 +184,20 @@ def test_an_outlier_is_ejected_for_longer_each_time(caplog: pytest.LogCaptureFix
         assert world.eligible() == "a b c"
     assert outs == [10.0, 20.0, 25.0, 25.0]
     assert (
-        "a:80 is ejected for 10 s as an outlier: 100% of 10 requests failed, 0.0% of its peers'; 2 of 3 eligible" in caplog.text
-    )
+        "a:80 is ejected for 10 s as an outlier: 100% of 10 requests failed, 0.0% of its peers'; "
+        "2 of 3 eligible"
+    ) in caplog.text
 
 
 def test_a_slow_one_is_an_outlier_too_and_no_more_than_the_share_go() -> None:
-    world = World("a", "b", "c", "d", "e", outlier=OutlierConfig(interval=1.0, minimum_requests=5, max_ejected=0.2))
+    world = World(
+        "a",
+        "b",
+        "c",
+        "d",
+        "e",
+        outlier=OutlierConfig(interval=1.0, minimum_requests=5, max_ejected=0.2),
+    )
     serve(world, bad="b", slow="a")
     assert world.eligible() == "a c d e"
     assert world.pool.status()["endpoints"][1]["last_error"].startswith("100% of")
@@ -180,9 +227,15 @@ def test_the_ceiling_holds_for_passive_health_too() -> None:
     assert world.eligible() == "b c"
 
 
-@pytest.mark.parametrize(("sign", "ejected", "opened"), [("429", True, False), ("503", False, True), ("connect", False, False)])
+@pytest.mark.parametrize(
+    ("sign", "ejected", "opened"),
+    [("429", True, False), ("503", False, True), ("connect", False, False)],
+)
 def test_what_counts_is_chosen(sign: str, ejected: bool, opened: bool) -> None:
-    passive, breaker = PassiveHealthConfig(max_fails=1, on=("429",)), BreakerConfig(failure_threshold=1, on=("503",))
+    passive, breaker = (
+        PassiveHealthConfig(max_fails=1, on=("429",)),
+        BreakerConfig(failure_threshold=1, on=("503",)),
+    )
     world = World("a", "b", passive_health=passive, circuit_breaker=breaker)
     assert world.pool.blamed == {429, 503}
     endpoint = world.pool.pick("k")

@@ -29,10 +29,15 @@ CASES = [
 
 
 def tallies(figures: tuple[tuple[int, int, int], ...]) -> dict[str, Tally]:
-    return {name: Tally(n, failed, n * mean / 1000) for name, (n, failed, mean) in zip("abc", figures, strict=True)}
+    return {
+        name: Tally(n, failed, n * mean / 1000)
+        for name, (n, failed, mean) in zip("abc", figures, strict=True)
+    }
 
 
-@pytest.mark.parametrize(("figures", "found"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
+@pytest.mark.parametrize(
+    ("figures", "found"), [case[1:] for case in CASES], ids=[case[0] for case in CASES]
+)
 def test_judgement(figures: tuple[tuple[int, int, int], ...], found: str) -> None:
     assert "".join(judge(tallies(figures), CONFIG)) == found
 
@@ -65,9 +70,15 @@ def test_who_answers_seldom_goes_on_counting() -> None:
     outliers.forget("nobody")
 
 
-@given(st.lists(st.tuples(st.integers(0, 200), st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=6))
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 200), st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=6
+    )
+)
 def test_never_everybody_and_nobody_unjudged(figures: list[tuple[int, float, float]]) -> None:
-    known = {index: Tally(n, int(n * share), n * mean) for index, (n, share, mean) in enumerate(figures)}
+    known = {
+        index: Tally(n, int(n * share), n * mean) for index, (n, share, mean) in enumerate(figures)
+    }
     found = judge(known, CONFIG)
     judged = {index for index, tally in known.items() if tally.total >= CONFIG.minimum_requests}
     assert set(found) <= judged

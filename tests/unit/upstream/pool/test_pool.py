@@ -99,7 +99,8 @@ def test_no_endpoint_says_when_the_next_check_may_bring_one_back() -> None:
     assert failed.failure is Failure.NO_ENDPOINT
     assert failed.headers == ((b"Retry-After", b"16"),)
     assert failed.why == (
-        "upstream becamera: no endpoint can be picked (a:80 unhealthy: connection refused; b:80 unhealthy: connection refused)"
+        "upstream becamera: no endpoint can be picked (a:80 unhealthy: connection refused; b:80 "
+        "unhealthy: connection refused)"
     )
     world.now += 15.5
     assert world.refused().headers == ((b"Retry-After", b"1"),)
@@ -272,10 +273,18 @@ class Life(RuleBasedStateMachine):
     @rule(key=st.sampled_from(["192.0.2.1", "192.0.2.2"]), data=st.data())
     def pick(self, key: str, data: st.DataObject) -> None:
         pool = self.world.pool
-        tried = data.draw(st.lists(st.sampled_from(pool.endpoints), max_size=2)) if pool.endpoints else []
+        tried = (
+            data.draw(st.lists(st.sampled_from(pool.endpoints), max_size=2))
+            if pool.endpoints
+            else []
+        )
         before = {endpoint: endpoint.in_flight for endpoint in pool.endpoints}
         usable = self.usable()
-        room = [endpoint for endpoint in usable if not endpoint.max_connections or endpoint.in_flight < endpoint.max_connections]
+        room = [
+            endpoint
+            for endpoint in usable
+            if not endpoint.max_connections or endpoint.in_flight < endpoint.max_connections
+        ]
         try:
             endpoint = pool.pick(key, tried)
         except Failed as failed:
@@ -289,7 +298,10 @@ class Life(RuleBasedStateMachine):
         # with room.
         choice = [endpoint for endpoint in room if endpoint not in tried] or room
         assert endpoint in [other for other in choice if tier(other) == tier(choice[0])]
-        assert {e: e.in_flight for e in pool.endpoints} == {**before, endpoint: before[endpoint] + 1}
+        assert {e: e.in_flight for e in pool.endpoints} == {
+            **before,
+            endpoint: before[endpoint] + 1,
+        }
         self.picked.append(endpoint)
 
     @precondition(lambda self: self.picked)
@@ -310,15 +322,24 @@ class Life(RuleBasedStateMachine):
         before = {endpoint.address: endpoint for endpoint in self.world.pool.endpoints}
         dropped = self.world.pool.reconfigure(config)
         after = {endpoint.address: endpoint for endpoint in self.world.pool.endpoints}
-        assert [f"http://{endpoint.host}:80" for endpoint in after.values()] == [endpoint.url for endpoint in config.endpoints]
-        assert all(after[address] is endpoint for address, endpoint in before.items() if address in after)
-        assert set(dropped) == {endpoint for address, endpoint in before.items() if address not in after}
+        assert [f"http://{endpoint.host}:80" for endpoint in after.values()] == [
+            endpoint.url for endpoint in config.endpoints
+        ]
+        assert all(
+            after[address] is endpoint for address, endpoint in before.items() if address in after
+        )
+        assert set(dropped) == {
+            endpoint for address, endpoint in before.items() if address not in after
+        }
 
     def usable(self) -> list[Endpoint]:
         """Every endpoint that may be picked at all, the best first: the obvious way."""
         health = {endpoint: endpoint.health for endpoint in self.world.pool.endpoints}
         usable = [
-            e for e in health if health[e].active.status is not Status.UNHEALTHY and self.world.now >= health[e].passive.until
+            e
+            for e in health
+            if health[e].active.status is not Status.UNHEALTHY
+            and self.world.now >= health[e].passive.until
         ]
         return sorted(usable, key=tier)
 
@@ -329,8 +350,13 @@ class Life(RuleBasedStateMachine):
         pool = self.world.pool
         pool.refresh()
         usable = self.usable()
-        assert list(pool.eligible) == [endpoint for endpoint in usable if tier(endpoint) == tier(usable[0])]
-        healthy = {(e.upstream, e.name): int(e.health.status == "healthy" or e in pool.eligible) for e in pool.endpoints}
+        assert list(pool.eligible) == [
+            endpoint for endpoint in usable if tier(endpoint) == tier(usable[0])
+        ]
+        healthy = {
+            (e.upstream, e.name): int(e.health.status == "healthy" or e in pool.eligible)
+            for e in pool.endpoints
+        }
         assert self.world.telemetry.endpoint_healthy.values == healthy
         circuit = {} if pool.breaker is None else {("becamera",): pool.breaker.state}
         assert self.world.telemetry.circuit_state.values == circuit
@@ -376,7 +402,10 @@ async def test_a_place_goes_to_whoever_has_waited_the_longest() -> None:
 async def test_who_waits_too_long_or_leaves_is_forgotten() -> None:
     world = World("a")
     assert not await world.pool.wait(0.001)
-    task, next_one = asyncio.create_task(world.pool.wait(10.0)), asyncio.create_task(world.pool.wait(10.0))
+    task, next_one = (
+        asyncio.create_task(world.pool.wait(10.0)),
+        asyncio.create_task(world.pool.wait(10.0)),
+    )
     await asyncio.sleep(0)
     task.cancel()
     await asyncio.sleep(0)

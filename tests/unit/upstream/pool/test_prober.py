@@ -22,7 +22,9 @@ from gateway.upstream.pool.pool import Pool
 from gateway.upstream.pool.prober import Prober
 from tests.timers import Timers
 
-HEALTH = HealthConfig(interval=10.0, timeout=5.0, unhealthy_threshold=2, healthy_threshold=2, jitter=0.1)
+HEALTH = HealthConfig(
+    interval=10.0, timeout=5.0, unhealthy_threshold=2, healthy_threshold=2, jitter=0.1
+)
 
 
 class Fixed(random.Random):
@@ -64,7 +66,9 @@ class World:
 
     @staticmethod
     def config(*names: str, health: HealthConfig | None = HEALTH) -> UpstreamConfig:
-        return UpstreamConfig(endpoints=tuple(EndpointConfig(f"http://{name}:80") for name in names), health=health)
+        return UpstreamConfig(
+            endpoints=tuple(EndpointConfig(f"http://{name}:80") for name in names), health=health
+        )
 
     async def check(self, endpoint: Endpoint, health: HealthConfig) -> int:
         self.checked.append(endpoint.host)
@@ -145,12 +149,18 @@ async def test_known_endpoints_wait_a_part_of_their_interval_first() -> None:
 ANSWERS = [
     # description, answer, last error
     ("a status that is not in the list", 503, "/health answered 503"),
-    ("no connection", Failed(Failure.CONNECT_FAILED, why="a:80: refused"), "connect_failed: a:80: refused"),
+    (
+        "no connection",
+        Failed(Failure.CONNECT_FAILED, why="a:80: refused"),
+        "connect_failed: a:80: refused",
+    ),
     ("a timeout of the check's own", TimeoutError(), "/health gave no answer within 5 s"),
 ]
 
 
-@pytest.mark.parametrize(("answer", "error"), [case[1:] for case in ANSWERS], ids=[case[0] for case in ANSWERS])
+@pytest.mark.parametrize(
+    ("answer", "error"), [case[1:] for case in ANSWERS], ids=[case[0] for case in ANSWERS]
+)
 async def test_failed_checks(answer: int | BaseException, error: str) -> None:
     async with running("a") as world:
         world.answer = answer
@@ -186,15 +196,17 @@ async def test_a_check_that_hangs_is_ended() -> None:
     await world.settle()
 
 
-async def test_a_bug_is_logged_and_says_nothing_about_the_endpoint(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_bug_is_logged_and_says_nothing_about_the_endpoint(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async with running("a") as world:
         world.answer = ZeroDivisionError("a bug")
         for _ in range(3):
             await world.wake()
         assert world.statuses() == ["healthy"]
-        assert [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR] == [
-            "health check of u/a:80 failed; the next round comes as usual"
-        ]
+        assert [
+            record.getMessage() for record in caplog.records if record.levelno == logging.ERROR
+        ] == ["health check of u/a:80 failed; the next round comes as usual"]
         assert all(record.exc_info for record in caplog.records if record.levelno == logging.ERROR)
         world.answer = 503
         await world.wake()
@@ -206,8 +218,13 @@ async def test_stopping_ends_all_tasks_even_within_a_check() -> None:
     async with running("a", "b") as world:
         world.hangs = True
         await world.wake()
-        tasks = [task for task in asyncio.all_tasks() if task.get_name().startswith("health check of u/")]
-        assert sorted(task.get_name() for task in tasks) == ["health check of u/a:80", "health check of u/b:80"]
+        tasks = [
+            task for task in asyncio.all_tasks() if task.get_name().startswith("health check of u/")
+        ]
+        assert sorted(task.get_name() for task in tasks) == [
+            "health check of u/a:80",
+            "health check of u/b:80",
+        ]
         world.prober.stop()
         await world.settle()
         assert all(task.cancelled() for task in tasks)

@@ -38,7 +38,9 @@ TIERS = [
 ]
 
 
-@pytest.mark.parametrize(("probes", "eligible"), [case[1:] for case in TIERS], ids=[case[0] for case in TIERS])
+@pytest.mark.parametrize(
+    ("probes", "eligible"), [case[1:] for case in TIERS], ids=[case[0] for case in TIERS]
+)
 def test_tiers(probes: str, eligible: str) -> None:
     world = World("a", "b", backup("c"), backup("d"), health=HEALTH)
     for step in probes.split():
@@ -91,11 +93,19 @@ def test_a_reload_keeps_what_stays_and_drops_what_goes() -> None:
     kept, closed, late = Connection(), Connection(), Connection()
     a.idle.append(kept)
     b.idle.append(closed)
-    dropped = world.reconfigure("c", EndpointConfig("http://a:80/", weight=7, max_connections=9), health=HEALTH)
+    dropped = world.reconfigure(
+        "c", EndpointConfig("http://a:80/", weight=7, max_connections=9), health=HEALTH
+    )
     assert dropped == (b,)
     assert [endpoint.host for endpoint in world.pool.endpoints] == ["c", "a"]
     assert world.endpoint("a") is a
-    assert (a.weight, a.max_connections, a.in_flight, a.idle, kept.closed) == (7, 9, 1, [kept], False)
+    assert (a.weight, a.max_connections, a.in_flight, a.idle, kept.closed) == (
+        7,
+        9,
+        1,
+        [kept],
+        False,
+    )
     assert world.eligible() == "a"
     assert closed.closed
     assert world.healthy() == {"c:80": 0, "a:80": 1}
@@ -131,11 +141,25 @@ def test_another_scheme_or_path_is_another_endpoint() -> None:
 def test_names_are_unique_in_their_pool() -> None:
     urls = ["http://a:80", "http://a:80/v1", "https://a:80", "https://a:80/v1"]
     world = World(*map(EndpointConfig, urls))
-    assert [endpoint.name for endpoint in world.pool.endpoints] == ["a:80", "a:80/v1", "https://a:80", "https://a:80/v1"]
+    assert [endpoint.name for endpoint in world.pool.endpoints] == [
+        "a:80",
+        "a:80/v1",
+        "https://a:80",
+        "https://a:80/v1",
+    ]
     world.reconfigure(*map(EndpointConfig, ["http://a:80/v2", *urls[1:]]))
-    assert [endpoint.name for endpoint in world.pool.endpoints] == ["a:80", "a:80/v1", "https://a:80", "https://a:80/v1"]
+    assert [endpoint.name for endpoint in world.pool.endpoints] == [
+        "a:80",
+        "a:80/v1",
+        "https://a:80",
+        "https://a:80/v1",
+    ]
     world.reconfigure(*map(EndpointConfig, ["https://a:80/v2", "http://a:80/v2", "https://a:80"]))
-    assert [endpoint.name for endpoint in world.pool.endpoints] == ["a:80/v2", "a:80", "https://a:80"]
+    assert [endpoint.name for endpoint in world.pool.endpoints] == [
+        "a:80/v2",
+        "a:80",
+        "https://a:80",
+    ]
 
 
 RELOADS = [
@@ -143,7 +167,13 @@ RELOADS = [
     ("the same checks keep healthy", HEALTH, "+", HEALTH, "healthy"),
     ("the same checks keep unhealthy", HEALTH, "---", HEALTH, "unhealthy"),
     ("other checks keep healthy", HEALTH, "+", replace(HEALTH, path="/ready"), "healthy"),
-    ("other checks make unhealthy unknown", HEALTH, "---", replace(HEALTH, path="/ready"), "unknown"),
+    (
+        "other checks make unhealthy unknown",
+        HEALTH,
+        "---",
+        replace(HEALTH, path="/ready"),
+        "unknown",
+    ),
     ("other checks leave unknown unknown", HEALTH, "--", replace(HEALTH, path="/ready"), "unknown"),
     ("new checks begin with what was trusted", None, "", HEALTH, "healthy"),
     ("without checks everyone is trusted", HEALTH, "---", None, "healthy"),
@@ -151,9 +181,13 @@ RELOADS = [
 
 
 @pytest.mark.parametrize(
-    ("before", "probes", "after", "status"), [case[1:] for case in RELOADS], ids=[case[0] for case in RELOADS]
+    ("before", "probes", "after", "status"),
+    [case[1:] for case in RELOADS],
+    ids=[case[0] for case in RELOADS],
 )
-def test_health_after_a_reload(before: HealthConfig | None, probes: str, after: HealthConfig | None, status: str) -> None:
+def test_health_after_a_reload(
+    before: HealthConfig | None, probes: str, after: HealthConfig | None, status: str
+) -> None:
     world = World("a", "b", health=before)
     world.probe("a", *(result == "+" for result in probes))
     world.reconfigure("a", "b", "c", health=after)
@@ -256,7 +290,9 @@ def test_try_all_when_nobody_is_left(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_a_recovered_endpoint_starts_slowly() -> None:
-    world = World("a", "b", health=HealthConfig(unhealthy_threshold=1, healthy_threshold=1), slow_start=10.0)
+    world = World(
+        "a", "b", health=HealthConfig(unhealthy_threshold=1, healthy_threshold=1), slow_start=10.0
+    )
     world.probe("a", True)
     world.probe("b", True)
     assert [one.weight for one in world.pool.endpoints] == [1, 1]
@@ -282,7 +318,9 @@ def test_who_joins_starts_slowly_and_gets_little() -> None:
 
 
 def test_an_ejected_one_comes_back_slowly() -> None:
-    world = World("a", "b", passive_health=PassiveHealthConfig(max_fails=1, fail_timeout=5.0), slow_start=10.0)
+    world = World(
+        "a", "b", passive_health=PassiveHealthConfig(max_fails=1, fail_timeout=5.0), slow_start=10.0
+    )
     world.fail("a")
     world.now += 5.0
     world.exchange()
@@ -297,7 +335,9 @@ def test_who_drains_finishes_what_it_has() -> None:
     assert world.endpoint("b").in_flight == 1
     assert {world.exchange().host for _ in range(4)} == {"a"}
     assert "draining" in repr(world.endpoint("b"))
-    world.reconfigure(EndpointConfig("http://a:80", weight=0), EndpointConfig("http://b:80", weight=0))
+    world.reconfigure(
+        EndpointConfig("http://a:80", weight=0), EndpointConfig("http://b:80", weight=0)
+    )
     assert world.refused().failure is Failure.NO_ENDPOINT
 
 

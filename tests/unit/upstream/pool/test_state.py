@@ -25,14 +25,35 @@ STATUSES = [
     # description, settings, what happens, status
     ("all is well", {}, lambda world: None, "healthy"),
     ("nothing is known yet", {"health": HEALTH}, lambda world: None, "degraded"),
-    ("one is out", {"health": HEALTH}, lambda world: (world.probe("a", True), world.probe("b", *[False] * 3)), "degraded"),
-    ("nobody is left", {"health": HEALTH}, lambda world: [world.probe(name, *[False] * 3) for name in "ab"], "unhealthy"),
-    ("the circuit is open", {"circuit_breaker": BREAKER}, lambda world: world.fail("a", 3), "unhealthy"),
+    (
+        "one is out",
+        {"health": HEALTH},
+        lambda world: (world.probe("a", True), world.probe("b", *[False] * 3)),
+        "degraded",
+    ),
+    (
+        "nobody is left",
+        {"health": HEALTH},
+        lambda world: [world.probe(name, *[False] * 3) for name in "ab"],
+        "unhealthy",
+    ),
+    (
+        "the circuit is open",
+        {"circuit_breaker": BREAKER},
+        lambda world: world.fail("a", 3),
+        "unhealthy",
+    ),
 ]
 
 
-@pytest.mark.parametrize(("settings", "happen", "status"), [case[1:] for case in STATUSES], ids=[case[0] for case in STATUSES])
-def test_status_in_a_word(settings: dict[str, Any], happen: Callable[[World], object], status: str) -> None:
+@pytest.mark.parametrize(
+    ("settings", "happen", "status"),
+    [case[1:] for case in STATUSES],
+    ids=[case[0] for case in STATUSES],
+)
+def test_status_in_a_word(
+    settings: dict[str, Any], happen: Callable[[World], object], status: str
+) -> None:
     world = World("a", "b", **settings)
     happen(world)
     assert world.pool.status()["status"] == status
@@ -56,5 +77,9 @@ def test_status_is_plain_and_current() -> None:
     assert status["circuit"]["state"] == "half-open"
     world.reconfigure("a")
     status = world.pool.status()
-    assert (status["name"], status["balance"], status["circuit"]) == ("becamera", "least_connections", None)
+    assert (status["name"], status["balance"], status["circuit"]) == (
+        "becamera",
+        "least_connections",
+        None,
+    )
     assert (status["in_flight"], status["retrying"], status["status"]) == (0, 0, "healthy")

@@ -38,10 +38,14 @@ class World:
 
     @staticmethod
     def config(*endpoints: EndpointConfig | str, **settings: Any) -> UpstreamConfig:
-        made = tuple(EndpointConfig(f"http://{e}:80") if isinstance(e, str) else e for e in endpoints)
+        made = tuple(
+            EndpointConfig(f"http://{e}:80") if isinstance(e, str) else e for e in endpoints
+        )
         return UpstreamConfig(endpoints=made, **settings)
 
-    def reconfigure(self, *endpoints: EndpointConfig | str, **settings: Any) -> tuple[Endpoint, ...]:
+    def reconfigure(
+        self, *endpoints: EndpointConfig | str, **settings: Any
+    ) -> tuple[Endpoint, ...]:
         return self.pool.reconfigure(self.config(*endpoints, **settings))
 
     def endpoint(self, name: str) -> Endpoint:
@@ -71,7 +75,10 @@ class World:
         return caught.value
 
     def healthy(self) -> dict[str, float]:
-        return {endpoint: value for (_, endpoint), value in self.telemetry.endpoint_healthy.values.items()}
+        return {
+            endpoint: value
+            for (_, endpoint), value in self.telemetry.endpoint_healthy.values.items()
+        }
 
 
 def backup(name: str) -> EndpointConfig:

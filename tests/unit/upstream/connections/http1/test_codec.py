@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.exchange import Reply
-from gateway.upstream.connections.http1.codec import End, Interim, Reset, ResponseCodec, Trailers, Upgraded
+from gateway.upstream.connections.http1.codec import (
+    End,
+    Interim,
+    Reset,
+    ResponseCodec,
+    Trailers,
+    Upgraded,
+)
 from gateway.upstream.connections.http1.fields import MAX_HEAD
 from tests.flow.corpus_responses import CASES
 
@@ -40,11 +47,19 @@ def events(*pieces: bytes, head_only: bool = False, upgrade: bool = False) -> li
         ),
         (
             "interim answers, one of them unknown",
-            (b"HTTP/1.1 103 E\r\nLink: </a>\r\nKeep-Alive: 5\r\n\r\nHTTP/1.1 199 X\r\n\r\n" + OK + b"ok",),
+            (
+                b"HTTP/1.1 103 E\r\nLink: </a>\r\nKeep-Alive: 5\r\n\r\nHTTP/1.1 199 X\r\n\r\n"
+                + OK
+                + b"ok",
+            ),
             [Interim(103, [(b"Link", b"</a>")]), Interim(199, []), (200, [], 2), b"ok", End(True)],
         ),
         ("something behind it", (OK + b"ok!",), [(200, [], 2), b"ok", End(False)]),
-        ("the connection's end", (b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nok",), [(200, [], None), b"ok"]),
+        (
+            "the connection's end",
+            (b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nok",),
+            [(200, [], None), b"ok"],
+        ),
         ("no HTTP", (b"ICY 200 OK\r\n\r\n",), [Reset("sent something else than HTTP")]),
         ("a body, then no body", (CHUNKED + b"2\r\nok\r\n", b"x"), [(200, [], None), b"ok"]),
     ],
@@ -60,9 +75,15 @@ def test_what_bytes_mean(description: str, pieces: tuple[bytes, ...], expected: 
     [
         (b"HTTP/1.1 600 X\r\n\r\n", "the status 600"),
         (b"HTTP/1.1 099 X\r\n\r\n", "the status 099"),
-        (b"HTTP/1.1 101 S\r\nUpgrade: a\r\nConnection: upgrade\r\n\r\n", "a 101 that was not asked for"),
+        (
+            b"HTTP/1.1 101 S\r\nUpgrade: a\r\nConnection: upgrade\r\n\r\n",
+            "a 101 that was not asked for",
+        ),
         (b"HTTP/1.1 103 E\r\nContent-Length: 1\r\n\r\n", "an interim 103 with a body's length"),
-        (b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "HTTP/1.0 with Transfer-Encoding"),
+        (
+            b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "HTTP/1.0 with Transfer-Encoding",
+        ),
         (OK.replace(b": 2", b": 99999999999999999999"), "Content-Length"),
     ],
 )
@@ -73,7 +94,9 @@ def test_why_an_answer_is_invalid(data: bytes, why: str) -> None:
 
 
 def test_an_upgrade_ends_http() -> None:
-    (found,) = events(b"HTTP/1.1 101 S\r\nUpgrade: a\r\nConnection: upgrade\r\n\r\nrest", upgrade=True)
+    (found,) = events(
+        b"HTTP/1.1 101 S\r\nUpgrade: a\r\nConnection: upgrade\r\n\r\nrest", upgrade=True
+    )
     assert found == Upgraded([(b"Upgrade", b"a"), (b"Connection", b"upgrade")], b"rest")
 
 
@@ -110,12 +133,18 @@ def test_what_never_ends_is_bounded(start: bytes) -> None:
     pytest.fail("never")
 
 
-@given(st.sampled_from([case for case in CASES if case.answer and len(case.answer) < 2000]), st.data())
+@given(
+    st.sampled_from([case for case in CASES if case.answer and len(case.answer) < 2000]), st.data()
+)
 def test_pieces_do_not_matter(case: Any, data: Any) -> None:
     """The events of an answer are those of its pieces, bodies joined, up to what is wrong with
     it."""
     cuts = sorted(data.draw(st.lists(st.integers(0, len(case.answer)), max_size=4)))
-    pieces = [case.answer[a:b] for a, b in zip([0, *cuts], [*cuts, len(case.answer)], strict=True) if a < b]
+    pieces = [
+        case.answer[a:b]
+        for a, b in zip([0, *cuts], [*cuts, len(case.answer)], strict=True)
+        if a < b
+    ]
     head_only = case.method == "HEAD"
 
     def joined(found: list[Any]) -> list[Any]:
@@ -129,7 +158,10 @@ def test_pieces_do_not_matter(case: Any, data: Any) -> None:
                 parts.append(event)
         return parts
 
-    whole, cut = joined(events(case.answer, head_only=head_only)), joined(events(*pieces, head_only=head_only))
+    whole, cut = (
+        joined(events(case.answer, head_only=head_only)),
+        joined(events(*pieces, head_only=head_only)),
+    )
     if Reset in whole:
         assert Reset in cut or cut == whole[: len(cut)]
     else:
@@ -139,11 +171,16 @@ def test_pieces_do_not_matter(case: Any, data: Any) -> None:
 @pytest.mark.parametrize(
     ("status", "blocks"),
     [
-        (b"426 Upgrade Required", [b"Upgrade: TLS/1.3\r\n", b"Upgrade: h2c\r\n", b"Connection: Upgrade\r\n"]),
+        (
+            b"426 Upgrade Required",
+            [b"Upgrade: TLS/1.3\r\n", b"Upgrade: h2c\r\n", b"Connection: Upgrade\r\n"],
+        ),
         (b"200 OK", []),
     ],
 )
-def test_what_a_client_has_to_upgrade_to_goes_on_with_426(status: bytes, blocks: list[bytes]) -> None:
+def test_what_a_client_has_to_upgrade_to_goes_on_with_426(
+    status: bytes, blocks: list[bytes]
+) -> None:
     codec = ResponseCodec()
     upgrade = b"Upgrade: TLS/1.3\r\nConnection: upgrade\r\nUpgrade: h2c\r\n"
     reply, _ = codec.feed(b"HTTP/1.1 " + status + b"\r\n" + upgrade + b"Content-Length: 0\r\n\r\n")
@@ -164,7 +201,11 @@ def test_a_body_without_chunks_is_passed_on_without_a_copy(head: bytes) -> None:
     assert last[1:] == [End(bool(head))]
     if head:
         assert not codec.begun
-        assert [plain(event) for event in codec.feed(OK + b"ok")] == [(200, [], 2), b"ok", End(True)]
+        assert [plain(event) for event in codec.feed(OK + b"ok")] == [
+            (200, [], 2),
+            b"ok",
+            End(True),
+        ]
 
 
 def test_what_comes_behind_a_body_without_chunks_is_none_of_it() -> None:

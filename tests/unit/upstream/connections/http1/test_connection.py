@@ -46,7 +46,9 @@ def test_an_answer_that_came_before_a_failed_write_is_saved() -> None:
 def test_interim_answers_are_told_first() -> None:
     world = World()
     world.send()
-    world.connection.data_received(b"HTTP/1.1 103 E\r\nLink: </a>\r\n\r\nHTTP/1.1 199 X\r\n\r\n" + OK)
+    world.connection.data_received(
+        b"HTTP/1.1 103 E\r\nLink: </a>\r\n\r\nHTTP/1.1 199 X\r\n\r\n" + OK
+    )
     *interim, reply = world.told
     assert interim == [(103, [(b"Link", b"</a>")]), (199, [])]
     assert reply.status == 200
@@ -111,7 +113,11 @@ def test_bytes_that_were_not_asked_for_close_it() -> None:
     ("lines", "answer", "kept"),
     [
         ((), b"HTTP/1.1 401 U\r\nWWW-Authenticate: Negotiate\r\n", False),
-        ((), b"HTTP/1.1 401 U\r\nWWW-Authenticate: Basic realm=a\r\nWWW-Authenticate: ntlm\r\n", False),
+        (
+            (),
+            b"HTTP/1.1 401 U\r\nWWW-Authenticate: Basic realm=a\r\nWWW-Authenticate: ntlm\r\n",
+            False,
+        ),
         ((), b"HTTP/1.1 401 U\r\nWWW-Authenticate: Bearer realm=negotiate\r\n", True),
         ((("Authorization", "NTLM TlRMTVNTUAAD"),), b"HTTP/1.1 200 OK\r\n", False),
         ((("authorization", "negotiate oRQ"),), b"HTTP/1.1 200 OK\r\n", False),
@@ -132,7 +138,14 @@ def test_a_connection_that_carries_an_identity_serves_no_other_client(
 
 @pytest.mark.parametrize(
     ("line", "reason"),
-    [(b"200 OK", b""), (b"200 Fine", b"Fine"), (b"404 Not Found", b""), (b"299 Odd", b"Odd"), (b"200 ", b""), (b"299", b"")],
+    [
+        (b"200 OK", b""),
+        (b"200 Fine", b"Fine"),
+        (b"404 Not Found", b""),
+        (b"299 Odd", b"Odd"),
+        (b"200 ", b""),
+        (b"299", b""),
+    ],
 )
 def test_a_reason_phrase_of_its_own_stays(line: bytes, reason: bytes) -> None:
     world = World()

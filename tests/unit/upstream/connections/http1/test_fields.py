@@ -14,18 +14,28 @@ from gateway.upstream.connections.http1.fields import MAX_HEAD, InvalidAnswer, u
         ([(b"X-A", b"1"), (b"x-a", b"2")], [(b"X-A", b"1"), (b"x-a", b"2")], (None, b"", b"")),
         ([(b"Content-Length", b"5"), (b"Connection", b"Close")], [], (5, b"", b"close")),
         ([(b"Transfer-Encoding", b" Chunked ")], [], (None, b"chunked", b"")),
-        ([(b"Transfer-Encoding", b"gzip"), (b"transfer-encoding", b"chunked")], [], (None, b"gzip,chunked", b"")),
+        (
+            [(b"Transfer-Encoding", b"gzip"), (b"transfer-encoding", b"chunked")],
+            [],
+            (None, b"gzip,chunked", b""),
+        ),
         (
             [(b"Connection", b"X-Hop, keep-alive"), (b"X-Hop", b"1"), (b"X-A", b"1")],
             [(b"X-A", b"1")],
             (None, b"", b"x-hop, keep-alive"),
         ),
-        ([(b"Keep-Alive", b"5"), (b"Upgrade", b"h2c"), (b"Trailer", b"X-Sum")], [(b"Trailer", b"X-Sum")], (None, b"", b"")),
+        (
+            [(b"Keep-Alive", b"5"), (b"Upgrade", b"h2c"), (b"Trailer", b"X-Sum")],
+            [(b"Trailer", b"X-Sum")],
+            (None, b"", b""),
+        ),
         ([(b"Proxy-Connection", b"close")], [], (None, b"", b"close")),
         ([(b"Proxy-Connection", b"keep-alive")], [], (None, b"", b"")),
     ],
 )
-def test_what_goes_on(fields: list[Pair], passed: list[Pair], understood: tuple[int | None, bytes, bytes]) -> None:
+def test_what_goes_on(
+    fields: list[Pair], passed: list[Pair], understood: tuple[int | None, bytes, bytes]
+) -> None:
     headers, index, (count, lines), *rest = understand(fields)
     assert headers == passed
     assert tuple(rest) == understood

@@ -13,7 +13,9 @@ from tests.origin import fields_of
 def exchange(*pairs: tuple[str, str], target: str = "/a") -> Exchange:
     fields: CIMultiDict[str] = CIMultiDict([("Host", "edge.test"), *pairs])
     raw = [(name.encode(), value.encode()) for name, value in fields.items()]
-    return Exchange("GET", target, CIMultiDictProxy(fields), raw, peer="192.0.2.1", request_id="id-1")
+    return Exchange(
+        "GET", target, CIMultiDictProxy(fields), raw, peer="192.0.2.1", request_id="id-1"
+    )
 
 
 def sent(one: Exchange, framing: bytes = b"") -> dict[str, str]:
@@ -73,7 +75,9 @@ def test_what_hooks_drop_or_replace_is_gone_in_any_spelling(spelling):
 
 
 def test_http_1_0_without_a_host():
-    one = Exchange("GET", "/a", CIMultiDictProxy(CIMultiDict()), [], peer="192.0.2.1", version=(1, 0))
+    one = Exchange(
+        "GET", "/a", CIMultiDictProxy(CIMultiDict()), [], peer="192.0.2.1", version=(1, 0)
+    )
     head = request_head(one, "/a", "origin", b"")
     assert b"X-Forwarded-Host" not in head and b"host=" not in head
     assert b"Via: 1.0 gateway\r\n" in head
@@ -92,7 +96,9 @@ def test_what_hooks_add_and_no_line_may_hold_is_refused(value):
 
 
 def test_own_account_of_where_it_came_from():
-    fields = sent(exchange(("X-Forwarded-For", "6.6.6.6"), ("X-Forwarded-Proto", "https"), ("Via", "1.0 old")))
+    fields = sent(
+        exchange(("X-Forwarded-For", "6.6.6.6"), ("X-Forwarded-Proto", "https"), ("Via", "1.0 old"))
+    )
     assert fields["x-forwarded-for"] == "192.0.2.1"
     assert fields["x-forwarded-proto"] == "http"
     assert fields["x-forwarded-host"] == "edge.test"
@@ -101,7 +107,11 @@ def test_own_account_of_where_it_came_from():
 
 
 def test_a_trusted_proxys_account_is_kept_and_continued():
-    one = exchange(("X-Forwarded-For", "203.0.113.7"), ("X-Forwarded-Proto", "https"), ("X-Forwarded-Host", "outer.test"))
+    one = exchange(
+        ("X-Forwarded-For", "203.0.113.7"),
+        ("X-Forwarded-Proto", "https"),
+        ("X-Forwarded-Host", "outer.test"),
+    )
     one.trusted = True
     fields = sent(one)
     assert fields["x-forwarded-for"] == "203.0.113.7, 192.0.2.1"
@@ -111,7 +121,13 @@ def test_a_trusted_proxys_account_is_kept_and_continued():
 
 def test_what_connection_names_does_not_pass():
     fields = sent(
-        exchange(("Connection", "close, X-Mine"), ("Connection", "X-Other"), ("X-Mine", "1"), ("X-Other", "2"), ("A", "3"))
+        exchange(
+            ("Connection", "close, X-Mine"),
+            ("Connection", "X-Other"),
+            ("X-Mine", "1"),
+            ("X-Other", "2"),
+            ("A", "3"),
+        )
     )
     assert "x-mine" not in fields and "x-other" not in fields and "connection" not in fields
     assert fields["a"] == "3"
@@ -164,7 +180,9 @@ def test_accounts_of_where_requests_come_from_are_remembered_within_bounds(monke
     ("client", "hook", "tied"),
     [("Negotiate oRQ", b"", True), ("", b"NTLM TlRM", True), ("Bearer a", b"Basic b", False)],
 )
-def test_credentials_that_authenticate_the_connection_are_noticed(client: str, hook: bytes, tied: bool) -> None:
+def test_credentials_that_authenticate_the_connection_are_noticed(
+    client: str, hook: bytes, tied: bool
+) -> None:
     """The client's, and those that a hook adds."""
     asked = exchange(*([("Authorization", client)] if client else []))
     asked.forward_headers = [(b"Authorization", hook)] if hook else None

@@ -26,9 +26,13 @@ from gateway.upstream.pool.endpoint import Endpoint
 from tests.certificates import Authority
 from tests.origin import OK
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="what is asked of the kernel is Linux's")
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="what is asked of the kernel is Linux's"
+)
 
-LOOPS = pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+LOOPS = pytest.mark.parametrize(
+    "loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"]
+)
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello"
 TIMEOUTS = TimeoutsConfig(read=10, write=10)
@@ -40,7 +44,9 @@ class World:
 
     def __init__(self) -> None:
         self.listener = socket.create_server(("127.0.0.1", 0))
-        self.endpoint = Endpoint("origin", EndpointConfig(f"http://127.0.0.1:{self.listener.getsockname()[1]}"))
+        self.endpoint = Endpoint(
+            "origin", EndpointConfig(f"http://127.0.0.1:{self.listener.getsockname()[1]}")
+        )
         self.transport = Transport()
         self.connection: Connection
         self.other: socket.socket
@@ -93,7 +99,9 @@ class World:
         return failed.value, answer.stale
 
 
-def play(loop: Callable[[], asyncio.AbstractEventLoop], scene: Callable[[World], object]) -> tuple[Failure, bool]:
+def play(
+    loop: Callable[[], asyncio.AbstractEventLoop], scene: Callable[[World], object]
+) -> tuple[Failure, bool]:
     async def run() -> tuple[Failure, bool]:
         world = World()
         try:
@@ -220,7 +228,11 @@ def test_what_is_known_of_a_request_whose_connection_ended(loop, scene, expected
 
 
 @LOOPS
-@pytest.mark.parametrize(("heard", "expected"), [(False, (SAFE, True)), (True, (UNKNOWN, True))], ids=["before", "behind"])
+@pytest.mark.parametrize(
+    ("heard", "expected"),
+    [(False, (SAFE, True)), (True, (UNKNOWN, True))],
+    ids=["before", "behind"],
+)
 def test_over_tls(loop, heard, expected, tmp_path: Path):
     authority = Authority(tmp_path)
     certificate = authority.issue("origin", "127.0.0.1")
@@ -232,7 +244,9 @@ def test_over_tls(loop, heard, expected, tmp_path: Path):
             raw, _ = world.listener.accept()
             return context.wrap_socket(raw, server_side=True)
 
-        world.endpoint = Endpoint("origin", EndpointConfig(world.endpoint.status(0.0)["url"].replace("http:", "https:")))
+        world.endpoint = Endpoint(
+            "origin", EndpointConfig(world.endpoint.status(0.0)["url"].replace("http:", "https:"))
+        )
         world.transport.secure("origin", (), UpstreamTls(UpstreamTlsConfig(ca="ca.pem"), tmp_path))
         accepted = asyncio.create_task(asyncio.to_thread(shake))
         world.connection = await world.transport.connect(world.endpoint, 5, max_idle=1)
@@ -261,7 +275,9 @@ def test_a_connection_that_ended_while_it_was_made_is_none(loop):
         world = World()
 
         async def opener(factory: Callable[[], asyncio.Protocol], endpoint: Endpoint) -> object:
-            transport, protocol = await asyncio.get_running_loop().create_connection(factory, endpoint.host, endpoint.port)
+            transport, protocol = await asyncio.get_running_loop().create_connection(
+                factory, endpoint.host, endpoint.port
+            )
             world.listener.accept()[0].close()
             while not protocol.closed:  # type: ignore[attr-defined]
                 await asyncio.sleep(0)

@@ -59,7 +59,16 @@ class Outcome:
 
     def answered(self, reply: Reply) -> None:
         body = reply.body if isinstance(reply.body, bytes) else "stream"
-        self.said = (reply.status, reply.headers, reply.index, reply.joined, reply.length, reply.reason, reply.blocks, body)
+        self.said = (
+            reply.status,
+            reply.headers,
+            reply.index,
+            reply.joined,
+            reply.length,
+            reply.reason,
+            reply.blocks,
+            body,
+        )
 
     def failed(self, failed: Failed, stale: bool) -> None:
         self.said = failed.failure
@@ -79,7 +88,9 @@ class Peer:
         outcome = Outcome()
         self.endpoint.idle.clear()
         outcome.ended = lambda failed: None
-        self.connection.start(b"?", outcome, TimeoutsConfig(), head_only=method == "HEAD", more=more)  # type: ignore[arg-type]
+        self.connection.start(
+            b"?", outcome, TimeoutsConfig(), head_only=method == "HEAD", more=more
+        )  # type: ignore[arg-type]
         for part in data:
             self.connection.data_received(part)
         return outcome.said, not self.connection.closed, bool(self.endpoint.idle)
@@ -149,19 +160,28 @@ def test_which_answers_are_repeatable(description: str, answer: bytes, repeats: 
         ("before the request was sent whole", (HEAD + b"ok",), {"more": True}),
     ],
 )
-def test_what_is_no_repetition_is_parsed(description: str, parts: tuple[bytes, ...], how: dict[str, Any]) -> None:
+def test_what_is_no_repetition_is_parsed(
+    description: str, parts: tuple[bytes, ...], how: dict[str, Any]
+) -> None:
     peer = warm()
     assert peer.repeats
     assert peer.ask(*parts, **how) == Peer().ask(*parts, **how)
 
 
-SERVED = b"HTTP/1.1 200 OK\r\nDate: now\r\nContent-Length: 2\r\nConnection: keep-alive\r\nETag: 1\r\nVia: a\r\nVia: b\r\n\r\n"
+SERVED = (
+    b"HTTP/1.1 200 OK\r\nDate: now\r\nContent-Length: 2\r\nConnection: keep-alive\r\nETag: "
+    b"1\r\nVia: a\r\nVia: b\r\n\r\n"
+)
 
 
 @pytest.mark.parametrize(
     ("description", "answer", "taken"),
     [
-        ("other values", SERVED.replace(b"now", b"then").replace(b"ETag: 1", b"ETag: 22") + b"ok", True),
+        (
+            "other values",
+            SERVED.replace(b"now", b"then").replace(b"ETag: 1", b"ETag: 22") + b"ok",
+            True,
+        ),
         ("another length", SERVED.replace(b"h: 2", b"h: 12") + b"okokokokokok", True),
         ("no body", SERVED.replace(b"h: 2", b"h: 0"), True),
         ("a body that is not all there", SERVED.replace(b"h: 2", b"h: 3") + b"ok", False),
@@ -176,7 +196,11 @@ SERVED = b"HTTP/1.1 200 OK\r\nDate: now\r\nContent-Length: 2\r\nConnection: keep
         ("white space", SERVED.replace(b"ETag: 1", b"ETag:1") + b"ok", False),
         ("beyond ASCII", SERVED.replace(b"ETag: 1", b"ETag: \xff") + b"ok", False),
         ("a field more", SERVED.replace(b"ETag: 1", b"ETag: 1\r\nX: 1") + b"ok", False),
-        ("another order", SERVED.replace(b"Via: b", b"X: 1").replace(b"ETag: 1", b"Via: b") + b"ok", False),
+        (
+            "another order",
+            SERVED.replace(b"Via: b", b"X: 1").replace(b"ETag: 1", b"Via: b") + b"ok",
+            False,
+        ),
     ],
 )
 def test_answers_with_other_values(description: str, answer: bytes, taken: bool) -> None:
@@ -210,7 +234,9 @@ def test_every_answer_of_the_corpus_after_every_other():
             if not second.answer:
                 continue
             peer = warm(first.answer, first.method)
-            assert peer.ask(second.answer, method=second.method) == Peer().ask(second.answer, method=second.method), second.name
+            assert peer.ask(second.answer, method=second.method) == Peer().ask(
+                second.answer, method=second.method
+            ), second.name
             pairs += 1
     assert pairs > len(CASES)
 
@@ -240,14 +266,22 @@ def test_a_body_may_differ_and_headers_belong_to_each_reply():
     assert [reply.blocks for reply in replies] == [[b"ab"], [b"cd"]]
 
 
-VALUES = st.sampled_from((b"a", b"0", b"1", b"2", b"3", b"02", b"close", b"chunked", b"gzip", b"", b" ", b"x y")) | st.binary(
-    max_size=5
-)
+VALUES = st.sampled_from(
+    (b"a", b"0", b"1", b"2", b"3", b"02", b"close", b"chunked", b"gzip", b"", b" ", b"x y")
+) | st.binary(max_size=5)
 CHANGES = st.lists(st.tuples(st.integers(0, 5), VALUES), max_size=3)
 
 
-@given(st.lists(st.tuples(CHANGES, st.sampled_from((b"ok", b"", b"o", b"ok\r\n", b"abc"))), min_size=1, max_size=3))
-def test_any_values_one_after_the_other(answers: list[tuple[list[tuple[int, bytes]], bytes]]) -> None:
+@given(
+    st.lists(
+        st.tuples(CHANGES, st.sampled_from((b"ok", b"", b"o", b"ok\r\n", b"abc"))),
+        min_size=1,
+        max_size=3,
+    )
+)
+def test_any_values_one_after_the_other(
+    answers: list[tuple[list[tuple[int, bytes]], bytes]],
+) -> None:
     lines = SERVED[:-4].split(b"\r\n")
     peer = warm(SERVED + b"ok")
     for changes, body in answers:

@@ -19,7 +19,9 @@ from tests.unit.upstream.connections.http1.world import CHUNKED, Body, World
         ("POST", Body(None), b"Transfer-Encoding: chunked", b"", True),
     ],
 )
-def test_how_a_body_is_framed(method: str, body: Body | None, framing: bytes, sent: bytes, follows: bool) -> None:
+def test_how_a_body_is_framed(
+    method: str, body: Body | None, framing: bytes, sent: bytes, follows: bool
+) -> None:
     world = World()
     assert world.send(method, body) is follows
     assert world.head.startswith(method.encode() + b" /path HTTP/1.1\r\nHost: origin:1\r\n")
@@ -40,7 +42,9 @@ def test_only_trailers_that_were_announced_and_mean_no_harm_follow_chunks() -> N
     world = World()
     world.send("POST", Body(None), ("Trailer", "X-Sum, Host, X-Forwarded-For"))
     assert b"\r\nTrailer: x-sum\r\n" in world.head
-    world.connection.end([(b"X-Sum", b"1"), (b"Host", b"evil"), (b"X-Forwarded-For", b"evil"), (b"X-Other", b"2")])
+    world.connection.end(
+        [(b"X-Sum", b"1"), (b"Host", b"evil"), (b"X-Forwarded-For", b"evil"), (b"X-Other", b"2")]
+    )
     assert world.sent_body == b"0\r\nX-Sum: 1\r\n\r\n"
     world = World()
     world.send("POST", Body(2), ("Trailer", "X-Sum"))

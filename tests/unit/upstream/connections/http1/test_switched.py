@@ -18,7 +18,9 @@ from gateway.upstream.pool.pool import Pool
 from tests.websocket import KEY, frame, handshake, switching
 
 ACCEPT = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
-HEAD = switching(handshake(key=KEY), "X-Own: 1", "Keep-Alive: 5", "X-Hop: 1").replace(b"n: Upgrade", b"n: Upgrade, X-Hop")
+HEAD = switching(handshake(key=KEY), "X-Own: 1", "Keep-Alive: 5", "X-Hop: 1").replace(
+    b"n: Upgrade", b"n: Upgrade, X-Hop"
+)
 
 
 class Socket:
@@ -75,10 +77,20 @@ async def test_an_answer_to_hooks_and_a_socket_to_serving():
     world = World()
     early = frame(b"early")
     reply = world.switched(HEAD + early)
-    assert (reply.status, reply.body, reply.length, reply.idle, reply.rest) == (101, b"", None, 77.0, early)
-    assert reply.headers == [(b"Sec-WebSocket-Accept", ACCEPT), (b"X-Own", b"1")], "hop-by-hop fields are written anew"
+    assert (reply.status, reply.body, reply.length, reply.idle, reply.rest) == (
+        101,
+        b"",
+        None,
+        77.0,
+        early,
+    )
+    assert reply.headers == [(b"Sec-WebSocket-Accept", ACCEPT), (b"X-Own", b"1")], (
+        "hop-by-hop fields are written anew"
+    )
     assert not world.socket.reading, "until somebody listens"
-    assert not world.transport.open and world.connection.limit == float("inf"), "no deadline of an exchange's is left"
+    assert not world.transport.open and world.connection.limit == float("inf"), (
+        "no deadline of an exchange's is left"
+    )
     protocol = object()
     assert reply.take_over(protocol) is world.socket  # type: ignore[arg-type,comparison-overlap]
     assert world.socket.protocol is protocol
@@ -134,7 +146,10 @@ async def test_what_was_not_asked_for_is_no_answer(accept, data):
 
 async def test_an_interim_answer_may_come_first():
     world = World()
-    assert world.switched(b"HTTP/1.1 103 Early Hints\r\nX-Early: 1\r\n\r\n" + HEAD).get(b"x-early") is None
+    assert (
+        world.switched(b"HTTP/1.1 103 Early Hints\r\nX-Early: 1\r\n\r\n" + HEAD).get(b"x-early")
+        is None
+    )
 
 
 def pool(**settings: Any) -> Pool:
@@ -151,7 +166,9 @@ def test_a_tunnel_is_in_flight_until_it_ends_and_a_success_at_once():
     assert (one.in_flight, one.tunnels, breaker.failures) == (1, 1, 0)
     one.release(one.pick(""), False, "no")
     one.release_tunnel(endpoint)
-    assert (one.in_flight, one.tunnels, breaker.failures) == (0, 0, 1), "nothing was said about health"
+    assert (one.in_flight, one.tunnels, breaker.failures) == (0, 0, 1), (
+        "nothing was said about health"
+    )
 
 
 def test_without_a_breaker_it_only_counts():

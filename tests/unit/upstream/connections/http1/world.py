@@ -80,7 +80,13 @@ class World:
     def ended(self, failed: Failed | None) -> None:
         self.told.append("ended" if failed is None else failed.failure)
 
-    def send(self, method: str = "GET", body: Body | None = None, *lines: tuple[str, str], timeouts: Any = TIMEOUTS) -> bool:
+    def send(
+        self,
+        method: str = "GET",
+        body: Body | None = None,
+        *lines: tuple[str, str],
+        timeouts: Any = TIMEOUTS,
+    ) -> bool:
         asked: Exchange = exchange(method, "/", headers=dict(lines))
         asked.body = body  # type: ignore[assignment]
         return self.connection.send(asked, "/path", "origin:1", self, timeouts, limit=5.0)
