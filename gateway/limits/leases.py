@@ -26,7 +26,7 @@ from gateway.limits.ledger import Ledger, Told
 TERM = 1.0
 """Seconds that credit may lie unused."""
 RETRY_PAUSE = 1.0
-"""Seconds after a failed settlement until the next is tried."""
+"""Seconds after a failed settlement until the next is tried, while the ledger stays up."""
 UNSETTLED = -2.0
 """What `check` says is left when only the settlement under way can tell."""
 IDLE_SECONDS = 60.0
@@ -65,7 +65,7 @@ class Lease:
         self.back = 0.0
         self.empty_until = NEVER
         self.expires = 0.0
-        self.failed = NEVER
+        self.failed = NEVER  # When the settlement began that has failed.
         self.pending = False  # A settlement is under way.
         self.waiting: list[Wait[None]] = []
         self.touched = 0.0
@@ -137,9 +137,14 @@ class Leases:
         return lease
 
     def usable(self, key: Hashable, now: float) -> bool:
-        """Return True if the ledger can be settled with for this key."""
+        """Return True if the ledger can be settled with for this key.
+
+        Not for RETRY_PAUSE after a settlement has failed, unless the ledger has come back since.
+        """
         lease = self.live.get(key)
-        return lease is None or now - lease.failed > RETRY_PAUSE
+        if lease is None:
+            return True
+        return now - lease.failed > RETRY_PAUSE or lease.failed < self.ledger.since
 
     def check(
         self, key: Hashable, now: float, cost: float, most: int

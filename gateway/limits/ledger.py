@@ -42,6 +42,10 @@ class Ledger(Protocol):
     """How many gateways use it, this one included, as far as is known; 0 until it has said so."""
 
     @property
+    def since(self) -> float:
+        """Monotonic time when it could last be reached again; NEVER before the first connection."""
+
+    @property
     def up(self) -> bool:
         """Return True if it makes sense to ask. Changes by itself, in the background."""
 

@@ -68,6 +68,10 @@ class RedisLedger:
     def up(self) -> bool:
         return self.client.up
 
+    @property
+    def since(self) -> float:
+        return self.client.since
+
     def status(self) -> dict[str, Any]:
         why = self.client.why
         status = "unhealthy" if why else "healthy"

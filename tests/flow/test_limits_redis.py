@@ -224,6 +224,24 @@ async def test_killed(
     assert b'"mode":"%s"' % mode.encode() in (await one.client.get("/limits")).body
 
 
+async def test_a_settlement_lost_with_the_server_delays_no_limit(run: Run, redis: RedisServer):
+    table = 'key = "ip"\nmode = "leased"\nlease = 0.5\nlimit = 40\nwindow = "1h"'
+    (one,) = await run(redis.url, table)
+    assert await one.ask() == {200: 1}
+    await until(lambda: one.store.gateways == 1)
+    assert await one.ask(2) == {200: 2}
+    await one.client.get("/limits")  # asks Redis, which has answered the settlements before it
+    redis.freeze()
+    # More than half of the credit: a settlement is under way.
+    assert await one.ask(7) == {200: 7}
+    redis.kill()
+    await one.store_is(up=False)
+    assert await one.ask(45) == {200: 40, 429: 5}
+    redis.start()
+    await one.store_is(up=True)
+    assert await one.ask(3) == {200: 3}
+
+
 async def test_frozen_costs_the_first_requests_the_deadline_and_the_others_nothing(
     run: Run, redis: RedisServer
 ):

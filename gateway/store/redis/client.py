@@ -13,6 +13,7 @@ import random
 import ssl
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from math import inf
 
 from redis.crc import key_slot
 
@@ -68,6 +69,7 @@ class RedisClient:
     """Connects when it is first asked.
 
     name: its URL without secrets. deadline: seconds that an answer may take. closed: for good.
+    since: monotonic time when a connection to a server was last opened; -inf before the first.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class RedisClient:
         self.deadline = deadline
         self.clock = clock
         self.closed = False
+        self.since = -inf
         self.failures = telemetry.store_failures
         self.tls = ssl.create_default_context() if url.scheme == "rediss" else None
         self.identification = _identification(url)
@@ -186,7 +189,9 @@ class RedisClient:
         if link.why:
             self.searching(link)
             log.warning("store %s is down: %s. %s", link.label, link.why, purpose.down)
-        elif link.outage:
+            return
+        self.since = self.clock.monotonic()
+        if link.outage:
             log.warning("store %s is back after %.1f s: %s", link.label, link.outage, purpose.back)
 
     def searching(self, link: Link) -> None:

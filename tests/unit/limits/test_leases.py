@@ -26,6 +26,7 @@ class Counting:
 
     gateways: int = 1
     up: bool = True
+    since: float = 0.0
     used: float = 0.0
     quota: float = 100.0
     waiting: list[tuple[Callable[[list[int] | None], None], float, float]] = field(
@@ -178,6 +179,23 @@ def test_a_failed_settlement_is_not_repeated_at_once():
         assert not one.leases.usable("acme", one.now + RETRY_PAUSE / 2)
         assert one.leases.usable("acme", one.now + RETRY_PAUSE * 1.5)
         assert one.leases.usable("other", one.now)
+        one.leases.close()
+
+    run(scenario)
+
+
+def test_a_settlement_that_failed_with_the_store_is_repeated_once_it_is_back():
+    async def scenario() -> None:
+        store = Counting()
+        one = Gateway(store)
+        one.take()
+        await store.fail()
+        one.now += RETRY_PAUSE / 4
+        store.since = one.now
+        assert one.leases.usable("acme", one.now)
+        one.take()  # fails while the store stays up
+        await store.fail()
+        assert not one.leases.usable("acme", one.now + RETRY_PAUSE / 2)
         one.leases.close()
 
     run(scenario)

@@ -7,6 +7,7 @@ import pytest
 from gateway.core.clock import REAL
 from gateway.core.telemetry import Telemetry
 from gateway.limits import redis_ledger
+from gateway.limits.algorithms import NEVER
 from gateway.limits.redis_ledger import RedisLedger
 from gateway.store.stores import SharedStore, StoreDown, parse
 from tests.redis import StartFake, fake, usual
@@ -25,6 +26,20 @@ async def test_it_says_how_it_is():
     with pytest.raises(StoreDown, match="cannot connect"):
         await ledger.take((b"k",), ())
     assert not ledger.up
+    ledger.close()
+
+
+async def test_it_knows_since_when_it_can_be_reached(fake: StartFake):
+    server = await fake(usual())
+    ledger = made(server.port)
+    assert ledger.since == NEVER
+    await ledger.take((b"k",), ())
+    first = ledger.since
+    assert NEVER < first <= REAL.monotonic()
+    ledger.client.links[0].down("for a test")
+    assert ledger.since == first
+    await until(lambda: ledger.up)
+    assert ledger.since > first
     ledger.close()
 
 

@@ -11,6 +11,7 @@ import pytest
 from gateway.core.exchange import Exchange, Identity
 from gateway.core.failures import Failed
 from gateway.core.wait import Wait
+from gateway.limits.algorithms import NEVER
 from gateway.limits.leases import TERM
 from gateway.middlewares import rate_limit
 from gateway.middlewares.rate_limit.leased import LeasedLimiter
@@ -28,6 +29,7 @@ class Granting:
         self.up = True
         self.failing = False
         self.gateways = 1
+        self.since = NEVER
         self.name = "fake"
 
     def peek(self, key: bytes, terms: Sequence[bytes]) -> Wait[list[int]]:
