@@ -12,12 +12,22 @@ interleaved (A B C A B C ...) and the median round is taken.
 The origin (nginx serving 1.2 kB of JSON) listens on 127.0.0.1:29001 and :29002 and, with wrk, is
 pinned to core 0; whatever is measured runs on core 1, one worker.
 
-Profiles: plain    no middlewares: GET /api/v1/cameras
-          partner  API key, limit by key, CORS, JSON access log to a file, metrics, request id, health checks, retries and circuit
-                   breaker configured; the client accepts no compression
-          gzip     the same with Accept-Encoding: gzip
-          cached   partner on GET /cacheable/list, which the origin marks max-age=600 (nginx, the only peer here that can cache)
-          varied   partner, with fields that no other request and no other answer has: nothing can be remembered of either
+Profiles: plain      no middlewares: GET /api/v1/cameras
+          partner    API key, limit by key, CORS, JSON access log to a file, metrics, request id,
+                     health checks, retries and circuit breaker configured; the client accepts no
+                     compression
+          gzip       the same with Accept-Encoding: gzip
+          cached     partner on GET /cacheable/list, which the origin marks max-age=600 (nginx, the
+                     only peer here that can cache)
+          varied     partner, with fields that no other request and no other answer has: nothing
+                     can be remembered of either
+          post       partner on POST /orders with 1 kB of JSON; postplain: no middlewares
+          download   plain on GET /big of 1 MiB
+          upload     plain on POST /orders with 1 MiB of JSON
+          tls        plain over https, connections kept
+          handshake  plain over https, a new connection for every request; wrk resumes its session
+                     wherever the proxy issues tickets
+          close      handshake without TLS
 """
 
 from __future__ import annotations
@@ -60,36 +70,70 @@ class Profile:
     headers: tuple[str, ...] = ()
     script: str = ""
     """What wrk makes its requests with, a file beside this one."""
+    body: int = 0
+    """Bytes that post.lua posts."""
+    tls: bool = False
 
 
+POST = "post.lua"
+CLOSE = ("Connection: close",)
 PROFILES = {
     "plain": Profile("plain", "/api/v1/cameras"),
     "partner": Profile("partner", "/api/v1/cameras", HEADERS),
     "gzip": Profile("partner", "/api/v1/cameras", (*HEADERS, "Accept-Encoding: gzip")),
     "cached": Profile("partner", "/cacheable/list", HEADERS),
     "varied": Profile("partner", "/varied/cameras", HEADERS, "varied.lua"),
+    "post": Profile("partner", "/orders", HEADERS, POST, body=1000),
+    "postplain": Profile("plain", "/orders", script=POST, body=1000),
+    "download": Profile("plain", "/big"),
+    "upload": Profile("plain", "/orders", script=POST, body=2**20),
+    "tls": Profile("plain", "/api/v1/cameras", tls=True),
+    "handshake": Profile("plain", "/api/v1/cameras", CLOSE, tls=True),
+    "close": Profile("plain", "/api/v1/cameras", CLOSE),
 }
 
 
 @dataclass(frozen=True)
 class Peer:
     """How to start one: `{conf}` in the command is its configuration file, `{kind}` in that file's
-    name the profile's kind."""
+    name the profile's kind. `tls` replaces `{tls}` in its plain file; without, it is measured
+    without TLS only."""
 
     conf: str
     command: tuple[str, ...]
+    tls: str = ""
+
+
+ENVOY_TLS = (
+    'transport_socket: {name: tls, typed_config: {"@type": type.googleapis.com/'
+    "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext, "
+    "common_tls_context: {alpn_protocols: [http/1.1], tls_certificates: "
+    "[{certificate_chain: {filename: {work}/edge.pem}, "
+    "private_key: {filename: {work}/edge.key}}]}}}"
+    "\n      "
+)
 
 
 PEERS = {
-    "nginx": Peer("nginx-{kind}.conf", ("nginx", "-c", "{conf}")),
-    "haproxy": Peer("haproxy-{kind}.cfg", ("haproxy", "-f", "{conf}")),
+    "nginx": Peer(
+        "nginx-{kind}.conf",
+        ("nginx", "-c", "{conf}"),
+        " ssl; ssl_protocols TLSv1.2 TLSv1.3; "
+        "ssl_certificate {work}/edge.pem; ssl_certificate_key {work}/edge.key",
+    ),
+    "haproxy": Peer(
+        "haproxy-{kind}.cfg", ("haproxy", "-f", "{conf}"), " ssl crt {work}/both.pem alpn http/1.1"
+    ),
     "envoy": Peer(
         "envoy-{kind}.yaml",
         ("envoy", "-c", "{conf}", "--concurrency", "1", "-l", "error", "--disable-hot-restart"),
+        ENVOY_TLS,
     ),
     "traefik": Peer("traefik-{kind}.yml", ("traefik", "--configfile={conf}")),
     "caddy": Peer(
-        "caddy-{kind}.caddyfile", ("caddy", "run", "--config", "{conf}", "--adapter", "caddyfile")
+        "caddy-{kind}.caddyfile",
+        ("caddy", "run", "--config", "{conf}", "--adapter", "caddyfile"),
+        "\n tls {work}/edge.pem {work}/edge.key",
     ),
 }
 
@@ -116,21 +160,15 @@ class Load:
     connections: int
 
     def wrk(self, port: int, seconds: int) -> list[str]:
-        command = [
-            "taskset",
-            "-c",
-            "0",
-            "wrk",
-            "-t1",
-            f"-c{self.connections}",
-            "--latency",
-            f"-d{seconds}s",
-        ]
+        command = ["taskset", "-c", "0", "wrk", "-t1", f"-c{self.connections}", "--latency"]
+        command.append(f"-d{seconds}s")
         for header in self.profile.headers:
             command += ["-H", header]
         if self.profile.script:
             command += ["-s", str(HERE / self.profile.script)]
-        return [*command, f"http://127.0.0.1:{port}{self.profile.path}"]
+        scheme = "https" if self.profile.tls else "http"
+        command.append(f"{scheme}://127.0.0.1:{port}{self.profile.path}")
+        return [*command, "--", str(self.profile.body)] if self.profile.body else command
 
 
 def tree(pid: int) -> list[int]:
@@ -186,7 +224,13 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 def one_round(command: list[str], port: int, load: Load, work: Path, log: IO[bytes]) -> Round:
     if answers(port):
         raise RuntimeError(f"port {port} is taken")
-    env = {**os.environ, "GOMAXPROCS": "1", "GATEWAY_ACCESS_LOG": str(work / "gateway-access.log")}
+    env = {
+        **os.environ,
+        "GOMAXPROCS": "1",
+        "GATEWAY_ACCESS_LOG": str(work / "gateway-access.log"),
+        "BENCH_CERTIFICATE": str(work / "edge.pem"),
+        "BENCH_KEY": str(work / "edge.key"),
+    }
     process = subprocess.Popen(
         ["taskset", "-c", "1", *command], stdout=subprocess.DEVNULL, stderr=log, env=env
     )
@@ -217,25 +261,33 @@ def found(pattern: str, text: str) -> str:
     return match[1] if match else ""
 
 
-def write_templates(work: Path) -> None:
-    """The peers' configuration files with their ports and paths filled in, and what the origin
-    serves."""
+def write_certificate(work: Path) -> None:
+    """edge.pem and edge.key, P-256 and self-signed; both.pem is the two in one file."""
+    request = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 90"
+    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"]
+    files = ["-keyout", str(work / "edge.key"), "-out", str(work / "edge.pem")]
+    subprocess.run([*request.split(), *names, *files], check=True, capture_output=True)
+    both = (work / "edge.pem").read_text() + (work / "edge.key").read_text()
+    (work / "both.pem").write_text(both)
+
+
+def write_templates(work: Path, tls: bool = False) -> None:
+    """The peers' configuration files with their ports and paths filled in, what the origin serves
+    and, with `tls`, a certificate."""
     work.chmod(0o755)
     (work / "www").mkdir()
     cameras = [
         {"id": i, "name": f"camera-{i}", "status": "active", "count": i * 7} for i in range(18)
     ]
     (work / "www/data.json").write_text(json.dumps(cameras))
-    values = {
-        "port": PEER_PORT,
-        "origin1": 29001,
-        "origin2": 29002,
-        "admin": 28090,
-        "work": work,
-        "key": KEY,
-    }
+    (work / "www/big.bin").write_bytes(os.urandom(2**20))
+    if tls:
+        write_certificate(work)
+    ports = {"port": PEER_PORT, "origin1": 29001, "origin2": 29002, "admin": 28090}
+    values = {**ports, "scheme": "https" if tls else "http", "work": work, "key": KEY}
     for template in (HERE / "peers").iterdir():
-        text = template.read_text()
+        peer = PEERS.get(template.name.partition("-")[0])
+        text = template.read_text().replace("{tls}", peer.tls if peer and tls else "")
         for name, value in values.items():
             text = text.replace("{" + name + "}", str(value))
         (work / template.name).write_text(text)
@@ -244,20 +296,21 @@ def write_templates(work: Path) -> None:
 def commands(options: argparse.Namespace, work: Path) -> dict[str, tuple[list[str], int]]:
     """Command and port of everything to be measured; peers that are not installed are left out,
     aloud."""
-    kind = PROFILES[options.profile].kind
-    ours = (
-        shlex.split(options.gateway)
-        if options.gateway
-        else [sys.executable, "-m", "gateway", "run", "--config"]
-    )
-    if not options.gateway:
-        ours.append(str(HERE / kind / "gateway.toml"))
+    profile = PROFILES[options.profile]
+    kind = profile.kind
+    file = HERE / kind / ("tls.toml" if profile.tls else "gateway.toml")
+    ours = [sys.executable, "-m", "gateway", "run", "--config", str(file)]
+    if options.gateway:
+        ours = shlex.split(options.gateway)
     chosen = {"gateway": (ours, options.port)}
     search = f"{options.peers_dir}/bin{os.pathsep}{os.environ.get('PATH', '')}"
     for name in filter(None, options.peers.split(",")):
         program = shutil.which(PEERS[name].command[0], path=search)
         if program is None:
             print(f"{name} is not installed: bench/setup.sh", file=sys.stderr)
+            continue
+        if profile.tls and not PEERS[name].tls:
+            print(f"{name} is measured without TLS only", file=sys.stderr)
             continue
         conf = str(work / PEERS[name].conf.format(kind=kind))
         chosen[name] = (
@@ -351,8 +404,9 @@ def main() -> int:
     if lacking():
         return 1
     work = Path(tempfile.mkdtemp(prefix="gateway-bench-"))
-    write_templates(work)
-    load = Load(PROFILES[options.profile], options.seconds, options.connections)
+    profile = PROFILES[options.profile]
+    write_templates(work, profile.tls)
+    load = Load(profile, options.seconds, options.connections)
     results = measure(commands(options, work), load, options.rounds, work)
     show(results, options)
     if options.json:

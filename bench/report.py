@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Measures everything that docs/performance.md states and writes that page, plot included.
 
-    bin/bench --report [--rounds 3] [--seconds 4]
+    bin/bench --report [--rounds 3] [--seconds 1] [--peers nginx,haproxy,envoy,traefik,caddy]
 
 It takes about eight minutes and wants two quiet cores; a figure from a busy machine is no figure.
+plain and partner are measured beside every peer, the other profiles beside nginx and Envoy.
 """
 
 from __future__ import annotations
@@ -29,27 +30,57 @@ import scale  # noqa: E402
 
 Rounds = dict[str, list[dict[str, Any]]]
 
-PROFILES = ("plain", "partner", "gzip", "cached", "varied")
+EVERYONE = ("nginx", "haproxy", "envoy", "traefik", "caddy")
+TWO = ("nginx", "envoy")
+PROFILES = {
+    "plain": EVERYONE,
+    "partner": EVERYONE,
+    "gzip": TWO,
+    "cached": ("nginx",),
+    "varied": TWO,
+    "post": TWO,
+    "postplain": TWO,
+    "download": TWO,
+    "upload": TWO,
+    "tls": TWO,
+    "handshake": TWO,
+    "close": TWO,
+}
+"""The peers that each profile is measured beside."""
+
+UNDRAWN = ("download", "upload", "handshake")
+"""What the plot leaves out: beside these all other bars would be stubs."""
 
 METHOD = """# Performance
 
-What a request costs here, beside nginx, HAProxy, Envoy, Traefik and Caddy with the same features. Everything on this page was
+What a request costs here, beside other proxies with the same features. Everything on this page was
 written by one command, `bin/bench --report`, on the machine named below; run it on yours.
 
-**Method.** Each proxy is pinned to one core, with one worker; wrk and the origin (nginx, two ports, 1.2 kB of JSON) share the
-other. Rounds are interleaved, and the median round counts. The figure is CPU time of the proxy per request answered, user and
-system, its children included: it says what a core can carry, and moves less with the machine's mood than requests a second. Only
-ratios within one run mean anything; absolute figures differ from machine to machine and from hour to hour.
+**Method.** Each proxy is pinned to one core, with one worker; wrk and the origin (nginx, two ports,
+1.2 kB of JSON) share the other. Rounds are interleaved, and the median round counts. The figure is
+CPU time of the proxy per request answered, user and system, its children included: it says what a
+core can carry, and moves less with the machine's mood than requests a second. Only ratios within
+one run mean anything; absolute figures differ from machine to machine and from hour to hour.
 
-**What is compared.** *plain*: routing and balancing alone. *partner*: API key, limit by key, CORS, JSON access log, metrics,
-security headers, request id, health checks, retries and a breaker. *gzip*: the same, for a client that accepts gzip. *cached*:
-the same, for an answer that may be cached (of the peers only nginx caches here). *varied*: partner with a target, a request id
-and an answer's field that occur once and never again. What a peer lacks is in `bench/README.md`.
+**What is compared.** *plain*: routing and balancing alone. *partner*: API key, limit by key, CORS,
+JSON access log, metrics, security headers, request id, health checks, retries and a breaker.
+*gzip*: the same, for a client that accepts gzip. *cached*: the same, for an answer that may be
+cached (of the peers only nginx caches here). *varied*: partner with a target, a request id and an
+answer's field that occur once and never again. Each table names the peers that were measured. What
+a peer lacks is in `bench/README.md`.
 
-**What repeats.** wrk sends the same request over and over, as many clients do, and the gateway makes use of it: fields that a
-connection repeats byte for byte are not parsed, judged and copied again, towards the client and towards the endpoint; a small
-body that was compressed lately is not compressed again. *varied* is what it costs when every request and every answer is new;
-most traffic lies between the two.
+**Bodies and connections.** *post* sends 1 kB of JSON through partner and *postplain* through plain,
+where the origin answers with 60 bytes; *download* takes 1 MiB from the origin through plain and
+*upload* sends it 1 MiB of JSON. *tls* is plain over TLS with a P-256 certificate and connections
+that are kept, *handshake* the same with a new connection for each request (wrk resumes its session
+wherever the proxy issues tickets), and *close* is *handshake* without TLS. The plot leaves
+*download*, *upload* and *handshake* out, which would dwarf the rest.
+
+**What repeats.** wrk sends the same request over and over, as many clients do, and the gateway
+makes use of it: fields that a connection repeats byte for byte are not parsed, judged and copied
+again, towards the client and towards the endpoint; a small body that was compressed lately is not
+compressed again. *varied* is what it costs when every request and every answer is new; most traffic
+lies between the two.
 """
 
 
@@ -59,14 +90,20 @@ def compare(
     """One run of compare.py: every round by proxy."""
     out = work / f"{profile}-{connections}.json"
     command = [
-        sys.executable, str(HERE / "compare.py"), "--profile", profile, "--peers", peers, "--connections", str(connections),
-        "--rounds", str(options.rounds), "--seconds", str(options.seconds), "--json", str(out),
+        sys.executable, str(HERE / "compare.py"), "--profile", profile, "--peers", peers,
+        "--connections", str(connections), "--rounds", str(options.rounds),
+        "--seconds", str(options.seconds), "--json", str(out),
     ]  # fmt: skip
     if options.peers_dir:
         command += ["--peers-dir", options.peers_dir]
     subprocess.run(command, check=True, cwd=HERE.parent)
     rounds: Rounds = json.loads(out.read_text())
     return rounds
+
+
+def chosen(peers: tuple[str, ...], wanted: str) -> str:
+    """Those of a profile's peers that `--peers` wants, as compare.py takes them."""
+    return ",".join(name for name in peers if name in wanted.split(","))
 
 
 def middle(rounds: list[dict[str, Any]]) -> dict[str, Any]:
@@ -92,6 +129,7 @@ def side_by_side(results: Rounds) -> list[str]:
 
 def plot(results: dict[str, Rounds]) -> str:
     """Bars of CPU time by profile and proxy, as SVG."""
+    results = {name: found for name, found in results.items() if name not in UNDRAWN}
     names = list(results["partner"])
     colours = dict(
         zip(names, ("#d6336c", "#868e96", "#868e96", "#495057", "#adb5bd", "#ced4da"), strict=False)
@@ -146,24 +184,23 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=int, default=4)
+    parser.add_argument("--seconds", type=int, default=1)
+    parser.add_argument("--peers", default=",".join(EVERYONE), help="leave the other peers out")
     parser.add_argument("--peers-dir", default=os.environ.get("PEERS", ""))
     options = parser.parse_args()
-    everyone = "nginx,haproxy,envoy,traefik,caddy"
     with tempfile.TemporaryDirectory() as directory:
         work = Path(directory)
         results = {
-            name: compare(name, options, 64, "nginx" if name == "cached" else everyone, work)
-            for name in PROFILES
+            name: compare(name, options, 64, chosen(peers, options.peers), work)
+            for name, peers in PROFILES.items()
         }
-        crowd = compare("partner", options, 1000, "envoy", work)
+        crowd = compare("partner", options, 1000, chosen(("envoy",), options.peers), work)
     today = datetime.now(UTC).date()
     page = [
         METHOD,
         (
             f"**Machine.** {machine()}; {today}, {options.rounds} rounds of {options.seconds} s, "
-            f"64 "
-            f"connections.\n"
+            "64 connections.\n"
         ),
     ]
     page += ["![CPU time per request](performance.svg)\n"]
