@@ -54,14 +54,10 @@ class AdminState(Protocol):
         """Close an upstream's breaker by hand.
 
         False when it has none, None when there is no such upstream.
-
-        False when it has none, None when there is no such upstream.
         """
 
     def register(self, name: str, config: EndpointConfig) -> bool | None:
         """Add an endpoint to an upstream.
-
-        False when that takes none this way, None when there is no such upstream.
 
         False when that takes none this way, None when there is no such upstream.
         """

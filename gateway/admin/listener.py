@@ -119,8 +119,6 @@ class AdminListener:
     """One address on which an application is served.
 
     `tls` is for connections that begin from now on.
-
-    `tls` is for connections that begin from now on.
     """
 
     def __init__(self, app: web.Application, tls: ssl.SSLContext | None = None) -> None:

@@ -29,8 +29,6 @@ class Answer:
     """One answer of an endpoint.
 
     `schema` is of its body, None where the body is no JSON object of ours.
-
-    `schema` is of its body, None where the body is no JSON object of ours.
     """
 
     status: int

@@ -37,6 +37,21 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     keys.set_defaults(run=run)
     actions = keys.add_subparsers(dest="action", required=True, metavar="ACTION")
 
+    _add_create(actions)
+    listing = actions.add_parser(
+        "list", help="show the keys there are, without the keys themselves"
+    )
+    listing.add_argument("--client", metavar="NAME", help="only this client's")
+    listing.add_argument("--label", metavar="TEXT", help="only those with this in their label")
+    _common(listing)
+    _add_rotate(actions)
+    revoke = actions.add_parser("revoke", help="refuse a key from now on")
+    revoke.add_argument("id", metavar="ID", help="the key, by its ID from list")
+    _common(revoke)
+    audit.add_option(revoke)
+
+
+def _add_create(actions: argparse._SubParsersAction[Any]) -> None:
     create = actions.add_parser("create", help="make a key for a client and show it, this once")
     create.add_argument(
         "--client", required=True, metavar="NAME", help="whose requests it identifies"
@@ -78,13 +93,8 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     _common(create)
     audit.add_option(create)
 
-    listing = actions.add_parser(
-        "list", help="show the keys there are, without the keys themselves"
-    )
-    listing.add_argument("--client", metavar="NAME", help="only this client's")
-    listing.add_argument("--label", metavar="TEXT", help="only those with this in their label")
-    _common(listing)
 
+def _add_rotate(actions: argparse._SubParsersAction[Any]) -> None:
     rotate = actions.add_parser(
         "rotate", help="make a key that replaces another, which stays valid for a while"
     )
@@ -103,11 +113,6 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     rotate.add_argument("--prefix", default="bec_", help="how the key begins (default: bec_)")
     _common(rotate)
     audit.add_option(rotate)
-
-    revoke = actions.add_parser("revoke", help="refuse a key from now on")
-    revoke.add_argument("id", metavar="ID", help="the key, by its ID from list")
-    _common(revoke)
-    audit.add_option(revoke)
 
 
 def run(args: argparse.Namespace, now: Callable[[], float] = time) -> int:

@@ -108,8 +108,6 @@ def is_client_address(name: bytes) -> bool:
     """Return True for a field that names clients' addresses.
 
     `name` is `spelt`, and `is_from_proxies`.
-
-    `name` is `spelt`, and `is_from_proxies`.
     """
     return (
         name.endswith((b"-ip", b"-ipv6", b"-for", b"-addr", b"clientip", b"socketip", b"-address"))

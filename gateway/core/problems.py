@@ -209,8 +209,6 @@ def field_value(text: str) -> bytes:
     """Return text as a field's value (RFC 9110 section 5.5).
 
     Latin-1, other characters as "?", line breaks and controls as spaces.
-
-    Latin-1, other characters as "?", line breaks and controls as spaces.
     """
     if not text.isprintable():
         text = "".join([letter if letter >= " " and letter != "\x7f" else " " for letter in text])

@@ -60,8 +60,6 @@ class HistogramFamily:
     """A metric with buckets.
 
     `cell(labels)` is looked up once and kept by code that observes often.
-
-    `cell(labels)` is looked up once and kept by code that observes often.
     """
 
     __slots__ = ("bounds", "cells", "help", "labels", "name")
@@ -105,6 +103,13 @@ class Telemetry:
 
     def __init__(self) -> None:
         self.families: list[Family | HistogramFamily] = []
+        self._add_requests()
+        self._add_upstreams()
+        self._add_limits()
+        self._add_process()
+        self.families += [background_failures, log_lines_dropped]
+
+    def _add_requests(self) -> None:
         count, gauge, histogram = self._counter, self._gauge, self._histogram
         self.requests = count("requests_total", "Requests answered", "route", "method", "code")
         self.request_duration = histogram(
@@ -119,6 +124,17 @@ class Telemetry:
             "response_size_bytes", "Response bodies, as sent", SIZE_BUCKETS, "route"
         )
         self.in_flight = gauge("requests_in_flight", "Requests being handled now")
+        self.auth = count("auth_total", "Authentication decisions", "method", "result")
+        self.cache_requests = count(
+            "cache_requests_total", "What the cache said", "route", "result"
+        )
+        self.failures = count("failures_total", "Requests that ended in a failure", "reason")
+        self.client_requests = count(
+            "client_requests_total", "Requests by client: the busiest 100 and _other", "client"
+        )
+
+    def _add_upstreams(self) -> None:
+        count, gauge, histogram = self._counter, self._gauge, self._histogram
         self.upstream_requests = count(
             "upstream_requests_total",
             "Attempts at endpoints; code 0 when none came back",
@@ -140,6 +156,9 @@ class Telemetry:
         )
         self.circuit_state = gauge("circuit_state", "0 closed, 1 open, 2 half-open", "upstream")
         self.retries = count("retries_total", "Second and later attempts", "upstream", "reason")
+
+    def _add_limits(self) -> None:
+        count, gauge = self._counter, self._gauge
         self.rate_limited = count(
             "rate_limited_total", "Requests refused by a limit", "route", "policy"
         )
@@ -160,14 +179,9 @@ class Telemetry:
         self.store_failures = count(
             "store_failures_total", "Late, lost and refused commands", "reason"
         )
-        self.auth = count("auth_total", "Authentication decisions", "method", "result")
-        self.cache_requests = count(
-            "cache_requests_total", "What the cache said", "route", "result"
-        )
-        self.failures = count("failures_total", "Requests that ended in a failure", "reason")
-        self.client_requests = count(
-            "client_requests_total", "Requests by client: the busiest 100 and _other", "client"
-        )
+
+    def _add_process(self) -> None:
+        count, gauge = self._counter, self._gauge
         self.reload_success = gauge(
             "config_last_reload_success", "1 when the last reload was taken, else 0"
         )
@@ -189,7 +203,6 @@ class Telemetry:
             "reason",
         )
         self.config_info = gauge("config_info", "The configuration in force", "hash")
-        self.families += [background_failures, log_lines_dropped]
 
     def _counter(self, name: str, help: str, *labels: str) -> Family:
         family = Family("counter", f"gateway_{name}", help, labels)

@@ -315,8 +315,6 @@ def masked_query(query: str, mask: frozenset[str]) -> str:
 
     `a[token]` and `token[]` are called token too.
 
-    `a[token]` and `token[]` are called token too.
-
     Whether ";" separates parameters is up to who reads them. A value is therefore masked up to the
     next "&", and a name is looked for after every ";".
     """

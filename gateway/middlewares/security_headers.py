@@ -66,8 +66,6 @@ PRESETS: dict[str, dict[str, str]] = {
 """The fields of each preset.
 
 Strict-Transport-Security, which all have, is [security_headers.hsts]'s.
-
-Strict-Transport-Security, which all have, is [security_headers.hsts]'s.
 """
 
 

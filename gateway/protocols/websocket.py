@@ -164,8 +164,6 @@ class Frames:
         """Return the length of the frame that begins there, its head included.
 
         0 while that is not known.
-
-        0 while that is not known.
         """
         left = len(data) - at
         if left < 2:

@@ -58,8 +58,6 @@ class _Shape(Generic[T]):
     """Candidates that ask for the same header fields.
 
     `names` with a value each, `present` with any.
-
-    `names` with a value each, `present` with any.
     """
 
     __slots__ = ("by_values", "names", "present")

@@ -31,8 +31,6 @@ class Regions(Generic[T]):
         """Return the owner of the longest beginning of the path that has only one.
 
         None when there is none.
-
-        None when there is none.
         """
         if self._only is not None:
             return self._only

@@ -28,8 +28,6 @@ _QUERY_SAFE = "/%:@!$'()*,;~"
 """Kept in a query's value.
 
 "&", "=" and "+" are not, since most servers give them a meaning there.
-
-"&", "=" and "+" are not, since most servers give them a meaning there.
 """
 
 

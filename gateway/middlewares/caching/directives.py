@@ -172,8 +172,6 @@ def vary_of(value: bytes | None) -> tuple[str, ...] | None:
     """Return the names in a Vary field, lower case, sorted, once each.
 
     None for "*" and for what is no list of names.
-
-    None for "*" and for what is no list of names.
     """
     if value is None:
         return ()
@@ -244,8 +242,6 @@ _THIS_YEAR = gmtime().tm_year
 
 def date_of(value: bytes | None) -> int | None:
     """Return an HTTP-date as seconds since 1970, in any of its forms (RFC 9110 section 5.6.7).
-
-    None for anything else.
 
     None for anything else.
     """

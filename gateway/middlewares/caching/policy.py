@@ -254,8 +254,6 @@ def headers_of_304(headers: Iterable[Pair], etag: bytes | None) -> list[Pair]:
     """Return the fields of a 200 that its 304 carries (RFC 9110 section 15.4.5).
 
     Last-Modified only where there is no ETag.
-
-    Last-Modified only where there is no ETag.
     """
     left_out = _NOT_IN_304 if etag is None else _NOT_IN_304 | {b"last-modified"}
     return [pair for pair in headers if lower(pair[0]) not in left_out]

@@ -12,8 +12,6 @@ class Tee:
     """The stream it wraps, unchanged.
 
     `complete(body)` is called once, after the last byte, if there were at most `limit`.
-
-    `complete(body)` is called once, after the last byte, if there were at most `limit`.
     """
 
     __slots__ = ("_chunks", "_complete", "_inner", "_limit", "_size")

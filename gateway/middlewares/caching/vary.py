@@ -42,8 +42,6 @@ def secondary_key(exchange: Exchange, names: tuple[str, ...]) -> tuple[str, ...]
     """Return the request's values of `names`, normalised, in the order of `names`.
 
     "" for a field that is not there.
-
-    "" for a field that is not there.
     """
     identity, added = exchange.identity, exchange.forward_headers
     replaced: dict[str, list[str]] = {}

@@ -93,8 +93,6 @@ class Coding:
     """One coding; `name` as in Content-Encoding.
 
     `once` codes a whole body, `encoder` begins one that comes in pieces.
-
-    `once` codes a whole body, `encoder` begins one that comes in pieces.
     """
 
     name: bytes

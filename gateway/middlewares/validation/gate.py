@@ -45,8 +45,6 @@ class Gate:
     """One pipeline's (or route's) checks.
 
     `body`, `query` and `path` are compiled schemas, None where there is none.
-
-    `body`, `query` and `path` are compiled schemas, None where there is none.
     """
 
     def __init__(self, config: ValidationConfig, context: Context) -> None:

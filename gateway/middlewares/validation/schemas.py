@@ -240,8 +240,6 @@ def compiled(config: SchemaConfig, at: str, directory: Path, split: Collection[s
     """Return the schema that stands under the key `at`.
 
     `split` as in `converter`. Raises ConfigProblem.
-
-    `split` as in `converter`. Raises ConfigProblem.
     """
     if config.marshmallow:
         return _marshmallow(config.marshmallow, (at, "marshmallow"))
