@@ -8,6 +8,7 @@ import hashlib
 import ssl
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -52,17 +53,20 @@ class Origin:
         return self
 
     async def stop(self) -> None:
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-        if self.scheme == "https":
-            await asyncio.sleep(
-                0.1
-            )  # A handshake that was broken off has no task to wait for, and ends with its alert or reset.
+        server, self._server = self._server, None
+        if server is not None:
+            server.close()
         for task in tuple(self._tasks):
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
+        if server is not None and self.scheme == "https":
+            # A handshake that was broken off has no task, and ends with its alert or reset.
+            if sys.version_info >= (3, 12):
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(server.wait_closed(), 5)
+            else:  # There wait_closed waits for nothing once the server is closed.
+                await asyncio.sleep(0.1)
 
     @property
     def url(self) -> str:
