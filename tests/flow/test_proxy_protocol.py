@@ -105,6 +105,18 @@ async def test_limits_are_for_the_address_in_the_preamble(start, origin, connect
     assert statuses == [200, 200, 429]
 
 
+async def test_limits_of_ipv6_are_for_the_network_that_one_subscriber_has(start, origin, connect):
+    gateway = await start(
+        PLAIN, upstreams(origin), "[server]\nmax_connections_per_ip = 1\n" + LISTEN
+    )
+    statuses = []
+    for address in ("2001:db8:0:1::7", "2001:db8:0:2::7", "2001:db8:0:1:ffff::8"):
+        client = await connect(gateway)
+        await client.send(b"PROXY TCP6 %b ::1 56324 443\r\n" % address.encode() + GET)
+        statuses.append((await client.read()).status)
+    assert statuses == [200, 200, 429]
+
+
 async def test_it_comes_before_tls(start, origin, connect, tmp_path):
     authority = Authority(tmp_path)
     authority.issue("edge", "gateway.test")

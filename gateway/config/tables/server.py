@@ -194,8 +194,8 @@ class ServerConfig:
     max_connections_per_ip: int = setting(
         Whole(least=0),
         default=0,
-        doc="of one address, at a time; more are answered 429 likewise. `trusted_proxies` are"
-        " exempt. 0 means no limit: behind one address may be many",
+        doc="of one address (IPv6: one /64), at a time; more are answered 429 likewise. "
+        "`trusted_proxies` are exempt. 0 means no limit: behind one address may be many",
     )
     max_requests_per_connection: int = setting(
         Whole(least=0),

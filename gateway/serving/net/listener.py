@@ -13,6 +13,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from gateway.config.tables.server import ListenConfig, ServerConfig
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed, Failure
+from gateway.core.networks import address_key
 from gateway.lifetime.supervised import Supervised
 from gateway.protocols.tls import ServerTls
 from gateway.serving.admission import Admission, Certified
@@ -149,9 +150,9 @@ class Listener:
                 connection.admission = Certified(connection.admission, subject)
         connection.head_since = self.now  # A client that connects and says nothing is slow as well.
         self.connections.add(connection)
-        peer = connection.peer
-        self._by_address[peer] = self._by_address.get(peer, 0) + 1
-        crowded = self.crowded(peer)
+        key = address_key(connection.peer)
+        self._by_address[key] = self._by_address.get(key, 0) + 1
+        crowded = self.crowded(connection.peer)
         if crowded is not None:
             connection.refuse(crowded, linger=False)
 
@@ -176,7 +177,8 @@ class Listener:
                 why="max_connections",
             )
         most = config.max_connections_per_ip
-        if most and self._by_address.get(peer, 0) + more > most and not self.admission.trusts(peer):
+        here = self._by_address.get(address_key(peer), 0) + more if most else 0
+        if here > most and not self.admission.trusts(peer):
             self.count_refused("max_connections_per_ip")
             text = "There are too many connections from this address."
             return Failed(Failure.RATE_LIMITED, text, headers=_SOON, why="max_connections_per_ip")
@@ -231,7 +233,8 @@ class Listener:
     def remember(self, tls: TlsTransport) -> None:
         if tls.state is State.SHAKING:
             self._shaking.add(tls)
-            self._by_address[tls.peer] = self._by_address.get(tls.peer, 0) + 1
+            key = address_key(tls.peer)
+            self._by_address[key] = self._by_address.get(key, 0) + 1
         else:
             self._closing.add(tls)
 
@@ -242,9 +245,10 @@ class Listener:
             self._leave(tls.peer)
 
     def _leave(self, peer: str) -> None:
-        left = self._by_address.pop(peer, 1) - 1
+        key = address_key(peer)
+        left = self._by_address.pop(key, 1) - 1
         if left:
-            self._by_address[peer] = left
+            self._by_address[key] = left
 
     def _sweep(self) -> None:
         self.now = self._loop.time()
