@@ -11,8 +11,7 @@ import os
 import signal
 import ssl
 import sys
-from collections.abc import Coroutine, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Coroutine, Mapping
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
@@ -20,14 +19,16 @@ from typing import Any
 
 from gateway import __version__
 from gateway.admin.application import PUBLIC, make_app
-from gateway.admin.listener import AdminListener
+from gateway.admin.listener import BACKLOG, AdminListener
 from gateway.config.tables.endpoints import EndpointConfig
 from gateway.config.tables.server import AdminConfig, ListenConfig, RedirectConfig
 from gateway.config.toml.problems import ConfigErrors, Problem
 from gateway.core.hooks import ConfigProblem
 from gateway.lifetime import processlog
 from gateway.lifetime.heap import settle_process
+from gateway.lifetime.notify import ServiceManager
 from gateway.lifetime.signals import STOPPING, Signals
+from gateway.lifetime.sockets import Sockets, bind, host_port
 from gateway.protocols.tls import server_tls
 from gateway.runtime.diff import restarts
 from gateway.runtime.reload import Outcome, Runtime
@@ -37,12 +38,25 @@ from gateway.upstream.connections.transport import Transport
 
 log = logging.getLogger("gateway")
 
+END_TIMEOUT = 15.0
+"""Seconds that a stop needs at most after requests have ended: admin calls, logs, the store."""
+
 
 class Gateway:
     """One gateway: its runtime, its listeners, and answers for the admin application
     (AdminState)."""
 
-    def __init__(self, path: Path, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        environ: Mapping[str, str],
+        manager: ServiceManager | None = None,
+        sockets: Sockets | None = None,
+    ) -> None:
+        """manager: who is told of starts, reloads and the end. sockets: listening sockets of
+        another process, which are used before any is bound."""
+        self.manager = manager or ServiceManager()
+        self.sockets = sockets or Sockets()
         self.transport = Transport()
         self.runtime = Runtime(path, Services(self.transport), environ)
         self.telemetry = self.runtime.services.telemetry
@@ -69,12 +83,12 @@ class Gateway:
         self._configure_log()
         config = self.runtime.snapshot.loaded.gateway
         self._listener = Listener(self.runtime)
-        with binding(config.listen.host, config.listen.port):
-            self.port = await self._listener.start(config.listen)
+        self.port = await self._listen(self._listener, config.listen)
         if config.listen.redirect is not None:
             await self._start_redirect(config.listen, config.listen.redirect)
         if config.admin is not None:
             await self._start_admin(config.admin)
+        self.sockets.check()
         self._serving = True
         log.info(
             "gateway %s serves on %s:%d, admin on %s, configuration %s, pid %d",
@@ -89,14 +103,24 @@ class Gateway:
     async def _start_admin(self, config: AdminConfig) -> None:
         tls = self._admin_tls(config)
         self._admin = AdminListener(make_app(self, config), tls)
-        with binding(config.host, config.port):
-            self.admin_port = await self._admin.start(config.host, config.port)
+        await self._admin.start(
+            await bind("admin", config.host, config.port, BACKLOG, self.sockets)
+        )
+        self.admin_port = self._admin.port
         if config.metrics is not None:
+            where = config.metrics
             self._metrics = AdminListener(make_app(self, config, PUBLIC), tls)
-            with binding(config.metrics.host, config.metrics.port):
-                self.metrics_port = await self._metrics.start(
-                    config.metrics.host, config.metrics.port
-                )
+            await self._metrics.start(
+                await bind("metrics", where.host, where.port, BACKLOG, self.sockets)
+            )
+            self.metrics_port = self._metrics.port
+
+    async def _listen(self, listener: Listener, where: ListenConfig, name: str = "listen") -> int:
+        """Let the data plane's listener accept; return the port. Raises OSError."""
+        sockets = await bind(name, where.host, where.port, where.backlog, self.sockets)
+        listener.start(where, sockets)
+        port: int = sockets[0].getsockname()[1]
+        return port
 
     def _admin_tls(self, config: AdminConfig) -> ssl.SSLContext | None:
         """Raises ConfigErrors."""
@@ -114,8 +138,7 @@ class Gateway:
 
         self._redirect = Listener(Redirects(self.runtime, redirect, self.port), NAME)
         where = replace(listen, host=redirect.host or listen.host, port=redirect.port)
-        with binding(where.host, where.port):
-            self.redirect_port = await self._redirect.start(where)
+        self.redirect_port = await self._listen(self._redirect, where, "redirect")
         log.info("http on %s:%d is sent to https", where.host, self.redirect_port)
 
     async def run(self, signals: Signals) -> None:
@@ -130,6 +153,7 @@ class Gateway:
             if not self._starting.cancelled():
                 self._starting.result()
                 settle_process()
+                self.manager.ready()
                 for number in self._early:
                     self._on_signal(number)
                 await self._stop.wait()
@@ -147,6 +171,7 @@ class Gateway:
         self._draining = True
         if self._listener is not None:
             config = self.runtime.snapshot.loaded.gateway.server
+            self.manager.stopping(config.shutdown_delay + config.shutdown_timeout + END_TIMEOUT)
             if config.shutdown_delay and self._serving:
                 # Balancers in front have yet to find out; until then refusing would be an error for
                 # clients.
@@ -166,6 +191,7 @@ class Gateway:
         self.runtime.stop()
         await self.runtime.registry.closed()
         self.transport.close()
+        self.manager.close()
 
     def _on_signal(self, number: int) -> None:
         if number in STOPPING:
@@ -200,6 +226,13 @@ class Gateway:
 
     async def reload(self) -> Outcome:
         """Take the next configuration, or return what is wrong with it."""
+        self.manager.reloading()
+        try:
+            return await self._reload()
+        finally:
+            self.manager.ready()
+
+    async def _reload(self) -> Outcome:
         outcome = replace(await self.runtime.reload(), waiting=self.waiting())
         for line in outcome.waiting:
             log.warning("%s", line)
@@ -314,13 +347,13 @@ class Gateway:
         if started is None:
             return {}
         listen, admin = started.listen, started.admin
-        found = {"listen": address(listen.host, self.port)}
+        found = {"listen": host_port(listen.host, self.port)}
         if listen.redirect is not None:
-            found["redirect"] = address(listen.redirect.host or listen.host, self.redirect_port)
+            found["redirect"] = host_port(listen.redirect.host or listen.host, self.redirect_port)
         if admin is not None:
-            found["admin"] = address(admin.host, self.admin_port)
+            found["admin"] = host_port(admin.host, self.admin_port)
             if admin.metrics is not None:
-                found["metrics"] = address(admin.metrics.host, self.metrics_port)
+                found["metrics"] = host_port(admin.metrics.host, self.metrics_port)
         return found
 
     def waiting(self) -> tuple[str, ...]:
@@ -335,24 +368,3 @@ class Gateway:
             else f"[{name}] waits for a restart"
             for name in restarts(runtime.started, runtime.snapshot.loaded.gateway)
         )
-
-
-def address(host: str, port: int) -> str:
-    """Return host and port as in a URL."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-@contextmanager
-def binding(host: str, port: int) -> Iterator[None]:
-    """Have an OSError say which address it is about: uvloop's do not, asyncio's say it twice."""
-    try:
-        yield
-    except OSError as error:
-        reason = (
-            os.strerror(error.errno)
-            if error.errno and error.errno > 0
-            else error.strerror or str(error)
-        )
-        raise OSError(
-            error.errno, f"cannot listen on {address(host, port)}: {reason.lower()}"
-        ) from error

@@ -13,6 +13,7 @@ import logging
 import os
 import socket
 import ssl
+from collections.abc import Sequence
 from typing import Any
 
 from aiohttp import web
@@ -41,8 +42,9 @@ SETTINGS: dict[str, Any] = {
 
 A head that comes in pieces after another request ends with keepalive_timeout.
 """
+BACKLOG = 128
+"""Connections that may wait to be accepted."""
 _ACCEPT_BATCH = 16
-_BACKLOG = 128
 
 
 class AdminConnection(RequestHandler):
@@ -133,25 +135,15 @@ class AdminListener:
     def __repr__(self) -> str:
         return f"<AdminListener on {self.port}, {len(self.connections)} connections>"
 
-    async def start(self, host: str, port: int) -> int:
-        """Listens; returns the port. Raises OSError."""
+    async def start(self, sockets: Sequence[socket.socket]) -> None:
+        """Accept from these listening sockets, and close them at the end."""
         loop = asyncio.get_running_loop()
+        self._sockets.extend(sockets)
         await self._runner.setup()
-        for family, kind, protocol, _, address in await loop.getaddrinfo(
-            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        ):
-            listening = socket.socket(family, kind, protocol)
-            self._sockets.append(listening)
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            listening.setblocking(False)
-            listening.bind((address[0], self.port or port, *address[2:]))
-            listening.listen(_BACKLOG)
-            self.port = listening.getsockname()[1]
+        self.port = sockets[0].getsockname()[1]
+        for listening in sockets:
             loop.add_reader(listening, self._accept, listening)
         self._refill()
-        return self.port
 
     async def stop(self) -> None:
         """Stops listening and ends every connection."""

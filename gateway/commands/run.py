@@ -13,7 +13,9 @@ from aiohttp import http_parser
 from gateway.app import Gateway
 from gateway.config.toml.problems import ConfigErrors
 from gateway.lifetime import processlog
+from gateway.lifetime.notify import ServiceManager
 from gateway.lifetime.signals import Signals
+from gateway.lifetime.sockets import Sockets
 
 log = logging.getLogger("gateway")
 
@@ -54,7 +56,9 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
 
 async def serve(path: Path, signals: Signals, output: processlog.ProcessLog) -> None:
     """Run one gateway whose log is that of the process. Raises ConfigErrors or OSError."""
-    gateway = Gateway(path, os.environ)
+    pid = os.getpid()
+    manager = ServiceManager.from_environ(os.environ, pid)
+    gateway = Gateway(path, os.environ, manager, Sockets.from_environ(os.environ, pid))
     gateway.process_log = output
     await gateway.run(signals)
 

@@ -12,7 +12,7 @@ import asyncio
 import errno
 import logging
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from gateway.core.drive import Drive
@@ -53,27 +53,10 @@ class Acceptor:
         self._paused: asyncio.TimerHandle | None = None
         self.pending: set[asyncio.Task[None]] = set()
 
-    async def start(self, host: str, port: int, backlog: int) -> int:
-        """Listens; returns the port. Raises OSError."""
-        infos = await self._loop.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-        try:
-            for family, kind, protocol, _, address in dict.fromkeys(infos):
-                made = socket.socket(family, kind, protocol)
-                self._sockets.append(made)
-                made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                if family == socket.AF_INET6:
-                    made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-                made.setblocking(False)
-                made.bind(address)
-                made.listen(backlog)
-        except OSError:
-            self._deafen()
-            raise
+    def start(self, sockets: Sequence[socket.socket]) -> None:
+        """Accept from these listening sockets, and close them at the end."""
+        self._sockets.extend(sockets)
         self._watch()
-        chosen: int = self._sockets[0].getsockname()[1]
-        return chosen
 
     async def close(self) -> None:
         """Accept nothing more, and drop connections whose preamble is not complete."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import perf_counter
 
 from multidict import CIMultiDict, CIMultiDictProxy
@@ -101,12 +102,12 @@ class Listener:
             return None
         return lambda: TlsTransport(self, tls.context, peer)
 
-    async def start(self, config: ListenConfig) -> int:
-        """Listens; returns the port. Raises OSError when the address cannot be had."""
+    def start(self, config: ListenConfig, sockets: Sequence[socket.socket]) -> None:
+        """Accept from these listening sockets, and close them at the end."""
         self._started = True
         self._acceptor = Acceptor(self, proxy_protocol=config.proxy_protocol)
         self._sweeps.start()
-        return await self._acceptor.start(config.host, config.port, config.backlog)
+        self._acceptor.start(sockets)
 
     async def stop(self, timeout: float) -> None:
         """Accepts nothing new, lets requests finish for up to `timeout` seconds, then ends what is

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import socket
 from types import SimpleNamespace
 
 import pytest
 
+from gateway.lifetime.sockets import Sockets, bind
 from gateway.serving.net import accept
 from gateway.serving.net.accept import Acceptor
 
@@ -34,30 +34,17 @@ async def ended(reader: asyncio.StreamReader) -> bool:
         return True
 
 
-async def test_an_address_that_cannot_be_had():
-    taken = socket.create_server(("127.0.0.1", 0))
-    acceptor = Acceptor(listener(), proxy_protocol=True)  # type: ignore[arg-type]
-    with pytest.raises(OSError):
-        await acceptor.start("127.0.0.1", taken.getsockname()[1], 5)
-    await acceptor.close()
-    taken.close()
-
-
-async def test_both_families_of_a_name():
-    acceptor = Acceptor(listener(), proxy_protocol=True)  # type: ignore[arg-type]
-    try:
-        port = await acceptor.start("::1", 0, 5)
-    except OSError:
-        pytest.skip("no IPv6 here")
-    _, writer = await asyncio.open_connection("::1", port)
-    writer.close()
-    await acceptor.close()
+async def accepting(acceptor: Acceptor) -> int:
+    sockets = await bind("listen", "127.0.0.1", 0, 5, Sockets())
+    acceptor.start(sockets)
+    port: int = sockets[0].getsockname()[1]
+    return port
 
 
 async def test_out_of_files_it_waits_and_goes_on(monkeypatch, caplog):
     monkeypatch.setattr(accept, "BREATH", 0.01)
     acceptor = Acceptor(listener(), proxy_protocol=True)  # type: ignore[arg-type]
-    port = await acceptor.start("127.0.0.1", 0, 5)
+    port = await accepting(acceptor)
     real, failures = acceptor._sockets[0], [errno.EMFILE, errno.EMFILE]
 
     class Poor(SimpleNamespace):
@@ -90,7 +77,7 @@ async def test_other_errors_are_not_hidden():
 async def test_closing_gives_up_preambles_under_way():
     made = listener()
     acceptor = Acceptor(made, proxy_protocol=True)  # type: ignore[arg-type]
-    port = await acceptor.start("127.0.0.1", 0, 5)
+    port = await accepting(acceptor)
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"PROXY ")
     while not acceptor.pending:
