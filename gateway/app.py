@@ -316,7 +316,7 @@ class Gateway:
                             "kind": "path" if route.path else "prefix",
                             "methods": list(route.methods),
                             "hosts": list(route.hosts),
-                            "target": route.upstream or f"builtin:{route.builtin}",
+                            "target": route.target,
                         }
                         for route in pipeline.routes
                     ],

@@ -31,14 +31,17 @@ _QUERY_SAFE = "/%:@!$'()*,;~"
 """
 
 
-def rewritten(route: RouteConfig, routing: RoutingConfig = _DEFAULT) -> Rewrite | None:
+def rewritten(
+    route: RouteConfig, routing: RoutingConfig = _DEFAULT, *, with_query: bool = True
+) -> Rewrite | None:
     """Return what makes `route`'s targets, None to send them as they came.
 
     With both, the prefix is taken off first and `{path}` is what is left.
+    with_query: whether the client's query follows what `rewrite` says.
     """
     strip = _stripper(route, routing) if route.strip_prefix else None
     if route.rewrite:
-        return _rewriter(route, strip)
+        return _rewriter(route, strip, with_query)
     if strip is None:
         return None
     shorten = strip
@@ -76,14 +79,14 @@ def _stripper(route: RouteConfig, routing: RoutingConfig) -> Callable[[str], str
     return strip
 
 
-def _rewriter(route: RouteConfig, strip: Callable[[str], str] | None) -> Rewrite:
+def _rewriter(route: RouteConfig, strip: Callable[[str], str] | None, with_query: bool) -> Rewrite:
     names = paths.template(route.path)[1] if route.path else ()
     path, query = paths.rewrite(route.rewrite, names)
     pieces, extra = _pieces(path, in_query=False), _pieces(query, in_query=True)
 
     def rewrite(exchange: Exchange) -> str:
         path = exchange.path
-        rest = exchange.target[len(path) :]
+        rest = exchange.target[len(path) :] if with_query else ""
         if strip is not None:
             path = strip(path)
         target = "".join(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from gateway import middlewares
 from gateway.builtins.answers import builtin, limits_awaited
 from gateway.builtins.health import Health
+from gateway.builtins.respond import respond
 from gateway.config.check.compile import LoadedConfig
 from gateway.config.tables.pipeline import PipelineConfig, RouteConfig
 from gateway.config.tables.server import RoutingConfig
@@ -24,6 +25,7 @@ from gateway.core.hooks import ConfigProblem, Context, Hooks, kind_of
 from gateway.core.wait import in_task
 from gateway.lifetime.registry import Draft
 from gateway.limits.ledger import Ledger
+from gateway.routing.redirect import redirect
 from gateway.routing.regions import Regions
 from gateway.routing.rewrite import Rewrite, rewritten
 from gateway.routing.router import Router
@@ -148,10 +150,20 @@ class _Composer:
 
     def _health(self) -> Health:
         """Return the gateway's condition, in which upstreams count that routes lead to."""
-        routes = (route for pipeline in self.loaded.pipelines for route in pipeline.routes)
-        needed = {route.upstream for route in routes if route.upstream in self.pools}
-        chains = {name: chain(name, self.loaded.upstreams)[1:] for name in sorted(needed)}
-        return Health(self.pools, chains, self.ledger, self.services.clock.wall)
+        routes = [route for pipeline in self.loaded.pipelines for route in pipeline.routes]
+        stand_ins: dict[str, list[str]] = {}
+        for route in routes:
+            for name in route.upstreams:
+                if name in self.pools:
+                    stand_ins[name] = chain(name, self.loaded.upstreams)[1:]
+        alone = {route.upstreams[0] for route in routes if len(route.upstreams) == 1}
+        for route in routes:
+            for name in stand_ins.keys() & set(route.upstreams) - alone:
+                # Without one of its shares a route fails in part: the gateway is degraded by it.
+                stand_ins[name] += [other for other in route.upstreams if other != name]
+        return Health(
+            self.pools, dict(sorted(stand_ins.items())), self.ledger, self.services.clock.wall
+        )
 
     def _routes(self, pipeline: PipelineConfig, routes: list[Route]) -> Steps[None]:
         """Add a pipeline's routes to `routes`."""
@@ -200,13 +212,7 @@ class _Composer:
                 name: value for name, value in {**built, **own}.items() if name not in left_out
             }
             compiled = self._flatten(pipeline, config, hooks, first)
-        target: Any
-        if config.upstream:
-            target, awaited = self._forwarding(config, rewrite), True
-        elif config.builtin in TOKEN_BUILTINS:
-            target, awaited = self._issued(pipeline, config, in_force), True
-        else:
-            target, awaited = builtin(config.builtin, self.health), False
+        target, awaited = self._target(pipeline, config, rewrite, in_force)
         status = tuple(
             hooks[name].request.status  # type: ignore[union-attr]
             for name in in_force
@@ -240,6 +246,24 @@ class _Composer:
             self._ignores_case(config),
             source,
         )
+
+    def _target(
+        self,
+        pipeline: PipelineConfig,
+        config: RouteConfig,
+        rewrite: Rewrite | None,
+        request: tuple[str, ...],
+    ) -> tuple[Any, bool]:
+        """Return what answers the route's requests, and whether it has to be awaited."""
+        if config.upstream:
+            return self._forwarding(config, rewrite), True
+        if config.redirect is not None:
+            return redirect(config, self.loaded.gateway.routing), False
+        if config.respond is not None:
+            return respond(config.respond), False
+        if config.builtin in TOKEN_BUILTINS:
+            return self._issued(pipeline, config, request), True
+        return builtin(config.builtin, self.health), False
 
     def _forwarding(self, config: RouteConfig, rewrite: Rewrite | None) -> Any:
         services = self.services

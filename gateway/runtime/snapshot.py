@@ -54,17 +54,19 @@ class Route:
 
 def source_of(config: RouteConfig, upstreams: Mapping[str, UpstreamConfig]) -> str:
     """What `Route.source` is for a route."""
-    upstream = upstreams.get(config.upstream)
-    if upstream is None:
+    if config.builtin:
         return config.name
-    urls = sorted(endpoint.url for endpoint in upstream.endpoints)
     facts = (
         config.upstream,
         config.strip_prefix,
         config.rewrite,
-        urls,
-        repr(upstream.discover),
-        repr(upstream.tls),
+        config.redirect,
+        config.respond,
+        [
+            (sorted(one.url for one in upstream.endpoints), upstream.discover, upstream.tls)
+            for upstream in map(upstreams.get, config.upstreams)
+            if upstream is not None
+        ],
     )
     digest = blake2b(repr(facts).encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
     return f"{config.name} {digest}"

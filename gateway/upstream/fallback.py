@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from gateway.config.tables.endpoints import HashConfig
 from gateway.config.tables.pipeline import RouteConfig
+from gateway.config.tables.targets import Shares
 from gateway.config.tables.traffic import QueueConfig
 from gateway.config.tables.upstream import UpstreamConfig
 from gateway.core.exchange import Exchange, Reply
@@ -21,8 +23,7 @@ from gateway.upstream.connections.interfaces import Stream
 from gateway.upstream.connections.transport import Transport
 from gateway.upstream.forward import Forward
 from gateway.upstream.pool.pool import Pool
-
-Target = Callable[[Exchange], Awaitable[Reply]]
+from gateway.upstream.shares import ByShares, Target
 
 REFUSALS = frozenset((Failure.NO_ENDPOINT, Failure.CIRCUIT_OPEN, Failure.OVERLOADED))
 """Failures of a pool that has sent nothing."""
@@ -153,6 +154,17 @@ def forwarding(
 ) -> Target:
     """The target of a route to `route.upstream`, with what `configs` ask for. Fallbacks exist and
     form no loop."""
+    if isinstance(route.upstream, Shares):
+        targets = [
+            (
+                forwarding(
+                    pools, configs, transport, replace(route, upstream=name), telemetry, rewrite
+                ),
+                part,
+            )
+            for name, part in route.upstream.parts.items()
+        ]
+        return ByShares(targets, sticky=route.sticky)
     target: Target | None = None
     for name in reversed(chain(route.upstream, configs)):
         config = configs[name]

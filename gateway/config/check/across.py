@@ -203,7 +203,9 @@ def lint_upstreams(
     homes: Mapping[str, Document],
 ) -> None:
     """Warn of upstreams that no route leads to, or whose endpoints get no requests."""
-    used = {draft.placed.route.upstream for made in drafts for draft in made.routes}
+    used = {
+        name for made in drafts for draft in made.routes for name in draft.placed.route.upstreams
+    }
     used |= {config.fallback for config in upstreams.values()}
     for name, config in upstreams.items():
         if used - {""} and name not in used:

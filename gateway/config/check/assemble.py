@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gateway.config.check.lints import Lists, findings
-from gateway.config.check.routes import Placed
+from gateway.config.check.placed import Placed
 from gateway.config.check.settings import Entries, Kinds, Middlewares, Written
 from gateway.config.tables.load import instance, known_keys, load, report
 from gateway.config.tables.pipeline import PipelineConfig, RouteConfig
@@ -186,7 +186,7 @@ def _lint(made: PipelineDraft) -> None:
         said.add(message)
         made.document.warning(path, message, hint)
     for route in made.routes:
-        if route.placed.route.builtin:
+        if not route.placed.route.upstream:
             continue  # the gateway's own answers bring the lists they need; nothing is cached
         lists = {
             key: [(name, _place(route, name, path)) for name, path in route.lists[key]]

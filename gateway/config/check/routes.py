@@ -7,20 +7,18 @@ routing/router.py decides which of several matching routes gets a request; `_mat
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from itertools import product
-from typing import Any, TypeVar
+from typing import Any
 
 from gateway.config.check import paths
+from gateway.config.check.placed import Placed
+from gateway.config.check.targets import check_target
 from gateway.config.tables.pipeline import RouteConfig
 from gateway.config.tables.server import RoutingConfig
-from gateway.config.toml.positions import KeyPath
 from gateway.config.toml.problems import nearest, shown_path
-from gateway.config.toml.read import Document
 from gateway.core.hooks import ConfigProblem
-
-T = TypeVar("T")
 
 REGISTERED_METHODS = frozenset(
     ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH")
@@ -31,35 +29,6 @@ _HOST = re.compile(r"(?:\*\.)?[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\
 _METHOD = re.compile(r"[A-Z][A-Z0-9_-]*")
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
-    """A route and its place. `bad`: keys that did not load; nothing more is reported about them."""
-
-    document: Document
-    path: KeyPath
-    route: RouteConfig
-    bad: frozenset[str] = frozenset()
-
-    def judge(self, parse: Callable[[], T]) -> T | None:
-        """Return what `parse` returns, or report its ConfigProblem and return None."""
-        try:
-            return parse()
-        except ConfigProblem as problem:
-            self.error(problem.at, problem.message, problem.hint)
-            return None
-
-    def warning(self, key: str, message: str, hint: str) -> None:
-        self.document.warning((*self.path, key), f"route.{key}: {message}", hint)
-
-    def error(self, key: str | KeyPath, message: str, hint: str = "") -> None:
-        keys = (key,) if isinstance(key, str) else key
-        self.document.error(
-            (*self.path, *keys),
-            f"route.{keys[0]}: {message}" if keys else f"route: {message}",
-            hint,
-        )
-
-
 def check_route(
     placed: Placed, upstreams: Collection[str] | None, routing: RoutingConfig
 ) -> RouteConfig:
@@ -68,7 +37,7 @@ def check_route(
     upstreams: the names there are; None when they are not known.
     """
     names = _check_match(placed)
-    _check_target(placed, upstreams)
+    check_target(placed, upstreams, names)
     _check_methods(placed)
     hosts = _check_hosts(placed)
     _check_strip_prefix(placed, routing)
@@ -166,26 +135,6 @@ def _warn_of_patterns(placed: Placed, key: str, text: str) -> None:
         else:
             continue
         placed.warning(key, f"{segment!r} is no pattern, but a segment of just that text", hint)
-
-
-def _check_target(placed: Placed, upstreams: Collection[str] | None) -> None:
-    route = placed.route
-    if route.upstream and route.builtin:
-        placed.error("builtin", "stands beside upstream; a route has one of them")
-    elif not route.upstream and not route.builtin and not placed.bad & {"upstream", "builtin"}:
-        placed.error(
-            (), "has neither upstream nor builtin", 'upstream = "NAME", of an [upstream.NAME]'
-        )
-    if route.upstream and upstreams is not None and route.upstream not in upstreams:
-        hint = (
-            nearest(route.upstream, upstreams)
-            or f"add [upstream.{route.upstream}] to an included file"
-        )
-        placed.error("upstream", f"no upstream is called {route.upstream!r}", hint)
-    if route.builtin:
-        for key in ("strip_prefix", "rewrite", "timeout"):
-            if getattr(route, key):
-                placed.warning(key, "has no effect on the gateway's own answers", "remove it")
 
 
 def _check_methods(placed: Placed) -> None:

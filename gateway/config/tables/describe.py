@@ -121,8 +121,8 @@ def _pipeline(middlewares: Mapping[str, TableClass | None]) -> Json:
     }
     route["properties"] |= lists
     route["allOf"] = [
-        {"oneOf": [{"required": [one]}, {"required": [other]}]}
-        for one, other in (("path", "prefix"), ("upstream", "builtin"))
+        {"oneOf": [{"required": [key]} for key in keys]}
+        for keys in (("path", "prefix"), ("upstream", "builtin", "redirect", "respond"))
     ]
     for body, form, below in ((pipeline, ".pipeline", ""), (route, ".route", ".route")):
         body["properties"] |= {name: {"$ref": f"#/$defs/{name}{form}"} for name in names}

@@ -10,6 +10,7 @@ from typing import Any
 from gateway.config.tables import tokens
 from gateway.config.tables.declare import setting, table
 from gateway.config.tables.schema import Choice, Duration, FieldName, FieldValue, Items, Map
+from gateway.config.tables.targets import RedirectTargetConfig, RespondConfig, Shares, Upstream
 from gateway.config.tables.traffic import POLICIES, LimitConfig
 
 BUILTINS = ("health", "info", "limits", "me", *tokens.BUILTINS)
@@ -18,7 +19,8 @@ BUILTINS = ("health", "info", "limits", "me", *tokens.BUILTINS)
 
 @table
 class RouteConfig:
-    """One `[[route]]`. It has exactly one of `path` and `prefix`, and of `upstream` and `builtin`.
+    """One `[[route]]`. It has exactly one of `path` and `prefix`, and one target: `upstream`,
+    `builtin`, `redirect` or `respond`.
 
     Hosts are lower case. Where `request`, `response` or `error` is None the pipeline's list holds.
     """
@@ -40,7 +42,16 @@ class RouteConfig:
         default_factory=dict,
         doc='headers a request must have, with these values; `"*"` takes any',
     )
-    upstream: str = setting(default="", doc="the NAME of an `[upstream.NAME]`")
+    upstream: str | Shares = setting(
+        Upstream(),
+        default="",
+        doc="the NAME of an `[upstream.NAME]`; or shares of several, "
+        "`{ becamera = 95, canary = 5 }`",
+    )
+    sticky: bool = setting(
+        default=False,
+        doc="with shares: a client, known by name or else by address, stays with one upstream",
+    )
     builtin: str = setting(
         Choice(*BUILTINS),
         default="",
@@ -48,6 +59,10 @@ class RouteConfig:
         " version, the caller's limits, the caller's identity; the others are those of "
         "`[tokens]`",
     )
+    redirect: RedirectTargetConfig | None = setting(
+        default=None, doc="sends clients elsewhere: `[route.redirect]`"
+    )
+    respond: RespondConfig | None = setting(default=None, doc="a fixed answer: `[route.respond]`")
     strip_prefix: str = setting(
         default="", doc="removed from the front of the path that is sent on"
     )
@@ -96,6 +111,24 @@ class RouteConfig:
     """This route's own tables by middleware name; False leaves the middleware out."""
     settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """Set by check: the config of each overridden middleware, over the pipeline's table."""
+
+    @property
+    def upstreams(self) -> tuple[str, ...]:
+        """The names of the upstreams it leads to."""
+        if isinstance(self.upstream, Shares):
+            return tuple(self.upstream.parts)
+        return (self.upstream,) if self.upstream else ()
+
+    @property
+    def target(self) -> str:
+        """Its target, for operators: an upstream's name, or "builtin:health" and the like."""
+        if isinstance(self.upstream, Shares):
+            return ", ".join(f"{name} {part}" for name, part in self.upstream.parts.items())
+        if self.redirect is not None:
+            return f"redirect:{self.redirect.to}"
+        if self.respond is not None:
+            return f"respond:{self.respond.status}"
+        return self.upstream or f"builtin:{self.builtin}"
 
 
 @table

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.config.check.routes import Placed, check_reachable, check_route, name_routes
+from gateway.config.check.placed import Placed
+from gateway.config.check.routes import check_reachable, check_route, name_routes
 from gateway.config.tables.pipeline import RouteConfig
 from gateway.config.tables.server import RoutingConfig
 from gateway.config.toml.problems import Problems

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config.check.routes import Placed, check_route, name_routes
+from gateway.config.check.placed import Placed
+from gateway.config.check.routes import check_route, name_routes
 from gateway.config.tables.pipeline import RouteConfig
 from gateway.config.tables.server import RoutingConfig
 from gateway.config.toml.problems import Problems
@@ -305,7 +306,7 @@ def test_good_routes(what: str, keys: dict[str, object]) -> None:
         (
             "no target",
             {"prefix": "/", "upstream": ""},
-            "error: route: has neither upstream nor builtin",
+            "error: route: has no upstream, builtin, redirect or respond",
         ),
         (
             "two targets",

@@ -1,0 +1,97 @@
+"""Targets of a route beside one upstream: shares of several, a redirect, a fixed answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from marshmallow import ValidationError, fields
+
+from gateway.config.tables.declare import setting, table
+from gateway.config.tables.schema import FieldName, FieldValue, Map, Text, Whole
+
+SERVICE = "{service}"
+"""The `upstream` of a route whose path names a pool."""
+
+FRAMING = frozenset(("connection", "content-length", "date", "keep-alive", "transfer-encoding"))
+"""Fields that frame a message, which the gateway writes itself."""
+
+BODYLESS = frozenset((204, 205, 304))
+"""Statuses of answers that have no content (RFC 9110 sections 15.3.5, 15.3.6 and 15.4.5)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """Several upstreams, each with its part of the requests; the parts need not add up to 100."""
+
+    parts: Mapping[str, int]
+
+
+class Upstream(Text):
+    """An upstream's name, or a table of shares by name."""
+
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> Any:
+        if not isinstance(value, dict):
+            return super()._deserialize(value, attr, data, **kwargs)
+        part = Whole(least=0, most=1_000_000)
+        parts: dict[str, Any] = {}
+        faults = {}
+        for name, given in value.items():
+            try:
+                parts[name] = part.deserialize(given)
+            except ValidationError as error:
+                faults[name] = error.messages
+        if faults:
+            raise ValidationError(faults)
+        if not any(parts.values()):
+            raise ValidationError("no upstream has a share")
+        return Shares(parts)
+
+    def json_schema(self) -> dict[str, Any]:
+        share = {"type": "integer", "minimum": 0}
+        return {"anyOf": [{"type": "string"}, {"type": "object", "additionalProperties": share}]}
+
+
+def _redirect_status(status: int) -> None:
+    if status not in (301, 302, 303, 307, 308):
+        raise ValidationError("must be 301, 302, 303, 307 or 308")
+
+
+@table
+class RedirectTargetConfig:
+    """A route that sends clients elsewhere."""
+
+    to: str = setting(
+        doc="where: a URL or a path. `{path}` is the one that came, after `strip_prefix`; "
+        "`{?query}`, at the end, the query with its `?`; a template's names are its segments; "
+        "`{host}` the host that was asked for, on routes with `hosts`"
+    )
+    status: int = setting(
+        Whole(), default=308, check=_redirect_status, doc="301, 302, 303, 307 or 308"
+    )
+
+
+@table
+class RespondConfig:
+    """A fixed answer."""
+
+    status: int = setting(Whole(least=200, most=599), default=200, doc="of the answer")
+    json: Any = setting(fields.Raw(allow_none=True), default=None, doc="the body, as JSON")
+    text: str = setting(Text(empty=True), default="", doc="the body, as it is")
+    headers: Mapping[str, str] = setting(
+        Map(keys=FieldName(), values=FieldValue()),
+        default_factory=dict,
+        doc="fields of the answer; Content-Type is that of the body unless it is here",
+    )
+
+    def check(self) -> None:
+        if self.json is not None and self.text:
+            raise ValidationError("stands beside json; an answer has one of them", "text")
+        if self.status in BODYLESS and (self.json is not None or self.text):
+            raise ValidationError(f"a {self.status} has no body", "status")
+        for name in self.headers:
+            if name.lower() in FRAMING:
+                raise ValidationError(f"the gateway itself writes {name}", "headers")
