@@ -9,9 +9,10 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 import ssl
 import sys
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
@@ -20,6 +21,7 @@ from typing import Any
 from gateway import __version__
 from gateway.admin.application import PUBLIC, make_app
 from gateway.admin.listener import BACKLOG, AdminListener
+from gateway.config.tables.addresses import ListenAddress
 from gateway.config.tables.endpoints import EndpointConfig
 from gateway.config.tables.server import AdminConfig, ListenConfig, RedirectConfig
 from gateway.config.toml.problems import ConfigErrors, Problem
@@ -28,7 +30,7 @@ from gateway.lifetime import processlog
 from gateway.lifetime.heap import settle_process
 from gateway.lifetime.notify import ServiceManager
 from gateway.lifetime.signals import STOPPING, Signals
-from gateway.lifetime.sockets import Sockets, bind, host_port
+from gateway.lifetime.sockets import Sockets, address_of, bind, port_of
 from gateway.protocols.tls import server_tls
 from gateway.runtime.diff import restarts
 from gateway.runtime.reload import Outcome, Runtime
@@ -74,6 +76,7 @@ class Gateway:
         self._starting: asyncio.Task[None] | None = None
         self._stop = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._addresses: dict[str, str] = {}
         self.port = self.admin_port = self.metrics_port = self.redirect_port = 0
 
     async def start(self) -> None:
@@ -83,19 +86,19 @@ class Gateway:
         self._configure_log()
         config = self.runtime.snapshot.loaded.gateway
         self._listener = Listener(self.runtime)
-        self.port = await self._listen(self._listener, config.listen)
+        self.port = await self._listen(self._listener, "listen", config.listen.bound, config.listen)
         if config.listen.redirect is not None:
             await self._start_redirect(config.listen, config.listen.redirect)
         if config.admin is not None:
             await self._start_admin(config.admin)
         self.sockets.check()
         self._serving = True
+        where = self.addresses()
         log.info(
-            "gateway %s serves on %s:%d, admin on %s, configuration %s, pid %d",
+            "gateway %s serves on %s, admin on %s, configuration %s, pid %d",
             __version__,
-            config.listen.host,
-            self.port,
-            f"{config.admin.host}:{self.admin_port}" if config.admin is not None else "nothing",
+            where["listen"],
+            where.get("admin", "nothing"),
             self.runtime.snapshot.loaded.hash,
             os.getpid(),
         )
@@ -104,23 +107,30 @@ class Gateway:
         tls = self._admin_tls(config)
         self._admin = AdminListener(make_app(self, config), tls)
         await self._admin.start(
-            await bind("admin", config.host, config.port, BACKLOG, self.sockets)
+            await self._bind("admin", [ListenAddress(config.host, config.port)], BACKLOG)
         )
         self.admin_port = self._admin.port
         if config.metrics is not None:
-            where = config.metrics
+            where = ListenAddress(config.metrics.host, config.metrics.port)
             self._metrics = AdminListener(make_app(self, config, PUBLIC), tls)
-            await self._metrics.start(
-                await bind("metrics", where.host, where.port, BACKLOG, self.sockets)
-            )
+            await self._metrics.start(await self._bind("metrics", [where], BACKLOG))
             self.metrics_port = self._metrics.port
 
-    async def _listen(self, listener: Listener, where: ListenConfig, name: str = "listen") -> int:
+    async def _listen(
+        self, listener: Listener, name: str, where: Sequence[ListenAddress], config: ListenConfig
+    ) -> int:
         """Let the data plane's listener accept; return the port. Raises OSError."""
-        sockets = await bind(name, where.host, where.port, where.backlog, self.sockets)
-        listener.start(where, sockets)
-        port: int = sockets[0].getsockname()[1]
-        return port
+        sockets = await self._bind(name, where, config.backlog, int(config.socket_mode, 8))
+        listener.start(config, sockets)
+        return port_of(sockets)
+
+    async def _bind(
+        self, name: str, where: Sequence[ListenAddress], backlog: int, mode: int = 0o660
+    ) -> list[socket.socket]:
+        sockets = await bind(name, where, backlog, self.sockets, mode)
+        shown = dict.fromkeys(str(address_of(one)) for one in sockets)
+        self._addresses[name] = ", ".join(shown)
+        return sockets
 
     def _admin_tls(self, config: AdminConfig) -> ssl.SSLContext | None:
         """Raises ConfigErrors."""
@@ -137,9 +147,9 @@ class Gateway:
         from gateway.serving.redirect import NAME, Redirects
 
         self._redirect = Listener(Redirects(self.runtime, redirect, self.port), NAME)
-        where = replace(listen, host=redirect.host or listen.host, port=redirect.port)
-        self.redirect_port = await self._listen(self._redirect, where, "redirect")
-        log.info("http on %s:%d is sent to https", where.host, self.redirect_port)
+        where = listen.redirected
+        self.redirect_port = await self._listen(self._redirect, "redirect", where, listen)
+        log.info("http on %s is sent to https", self._addresses["redirect"])
 
     async def run(self, signals: Signals) -> None:
         """Start, serve until TERM or INT, drain. Raises what `start` raises.
@@ -177,6 +187,7 @@ class Gateway:
                 # clients.
                 self._listener.draining = True
                 await asyncio.sleep(config.shutdown_delay)
+            self.sockets.remove_files()
             await self._listener.stop(config.shutdown_timeout)
             self._listener = None
         if self._redirect is not None:
@@ -343,18 +354,7 @@ class Gateway:
 
     def addresses(self) -> dict[str, str]:
         """Return where it really listens, by table of gateway.toml."""
-        started = self.runtime.started
-        if started is None:
-            return {}
-        listen, admin = started.listen, started.admin
-        found = {"listen": host_port(listen.host, self.port)}
-        if listen.redirect is not None:
-            found["redirect"] = host_port(listen.redirect.host or listen.host, self.redirect_port)
-        if admin is not None:
-            found["admin"] = host_port(admin.host, self.admin_port)
-            if admin.metrics is not None:
-                found["metrics"] = host_port(admin.metrics.host, self.metrics_port)
-        return found
+        return dict(self._addresses)
 
     def waiting(self) -> tuple[str, ...]:
         """Return a line for each table that waits for a restart."""

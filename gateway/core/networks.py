@@ -56,20 +56,23 @@ def _unmapped(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
 class Networks:
     """`"192.0.2.1" in networks`.
 
-    An IPv4 address or network within IPv6 counts as the IPv4 one it is.
+    An IPv4 address or network within IPv6 counts as the IPv4 one it is. "unix" stands for peers
+    over Unix sockets, which have no address.
     """
 
-    __slots__ = ("_memory", "_networks")
+    __slots__ = ("_memory", "_networks", "_unix")
 
     def __init__(self, networks: Iterable[IPv4Network | IPv6Network | str]) -> None:
-        self._networks = tuple(_unmapped(ip_network(one)) for one in networks)
+        given = tuple(networks)
+        self._unix = "unix" in given
+        self._networks = tuple(_unmapped(ip_network(one)) for one in given if one != "unix")
         self._memory: dict[str, bool] = {}
 
     def __repr__(self) -> str:
-        return ", ".join(map(str, self._networks)) or "nowhere"
+        return ", ".join((*map(str, self._networks), *("unix",) * self._unix)) or "nowhere"
 
     def __bool__(self) -> bool:
-        return bool(self._networks)
+        return self._unix or bool(self._networks)
 
     def __contains__(self, address: str) -> bool:
         known = self._memory.get(address)
@@ -82,8 +85,8 @@ class Networks:
     def _find(self, address: str) -> bool:
         try:
             parsed = ip_address(address)
-        except ValueError:  # a Unix socket has none
-            return False
+        except ValueError:
+            return self._unix and address == "unix"
         if isinstance(parsed, IPv6Address):
             parsed = parsed.ipv4_mapped or parsed
         return any(parsed in network for network in self._networks)

@@ -117,7 +117,7 @@ async def test_a_socket_of_no_listener_ends_the_start(tmp_path):
             _, errors = await asyncio.wait_for(process.communicate(), 30)
     assert process.returncode == 1
     assert errors.decode().splitlines()[-1] == (
-        f"gateway: cannot start: descriptor 3 (named 'gateway.socket', 127.0.0.1 port {port}) "
+        f"gateway: cannot start: descriptor 3 (named 'gateway.socket', 127.0.0.1:{port}) "
         "belongs to no listener: give it the address of one, or one of the names listen, "
         "redirect, admin, metrics"
     )

@@ -16,6 +16,7 @@ from gateway.config.check import across
 from gateway.config.check.assemble import PipelineDraft, draft
 from gateway.config.check.routes import check_reachable, check_route, name_routes
 from gateway.config.check.settings import Kinds, SchemaFor
+from gateway.config.tables.addresses import ListenAddress
 from gateway.config.tables.load import load_at
 from gateway.config.tables.pipeline import PipelineConfig
 from gateway.config.tables.server import (
@@ -30,7 +31,7 @@ from gateway.config.toml.positions import KeyPath
 from gateway.config.toml.problems import ConfigErrors, Problem, nearest, shown_path
 from gateway.config.toml.read import PIPELINE_KEYS, Document, Tree, read_tree
 
-_ANY_ADDRESS = frozenset(("0.0.0.0", "::", "*"))  # noqa: S104 - compared with, never bound
+_ANY_IPV4 = "0.0.0.0"  # noqa: S104 - compared with, never bound
 _LOOPBACK = frozenset(("127.0.0.1", "::1", "localhost"))
 _PORTS = {"http": 80, "https": 443}
 
@@ -156,8 +157,7 @@ def _gateway(document: Document) -> GatewayConfig:
         message = "listen.proxy_protocol: anybody who connects can say to be anybody"
         document.warning(("listen", "proxy_protocol"), message, hint)
     if admin is not None:
-        same = listen.host == admin.host or {listen.host, admin.host} & _ANY_ADDRESS
-        if same and listen.port == admin.port != 0:
+        if _overlap(listen.bound, ListenAddress(admin.host, admin.port)):
             hint = "give the admin listener a port of its own"
             document.error(
                 ("admin", "port"), f"admin.port: {admin.port} is where listen listens", hint
@@ -179,9 +179,34 @@ def _gateway(document: Document) -> GatewayConfig:
     return made
 
 
+def _overlap(bound: Sequence[ListenAddress], other: ListenAddress) -> bool:
+    """Return True if `other` cannot be listened on beside `bound`."""
+    return any(
+        one.port == other.port != 0
+        and not one.path
+        and (one.host == other.host or _has(one.host, other.host) or _has(other.host, one.host))
+        for one in bound
+    )
+
+
+def _has(every: str, host: str) -> bool:
+    """Return True if `every` stands for all addresses of this machine, `host` among them."""
+    return every == "::" or (every == _ANY_IPV4 and ":" not in host)
+
+
 def _redirect(document: Document, listen: ListenConfig, redirect: RedirectConfig) -> None:
     path: KeyPath = ("listen", "redirect")
-    if redirect.port == listen.port != 0 and redirect.host in ("", listen.host):
+    ports = any(one.host for one in listen.bound)
+    if not listen.redirected:
+        hint = 'host = "0.0.0.0"'
+        document.error((*path, "host"), "listen.redirect.host: listen has Unix sockets only", hint)
+    if not ports and not redirect.https_port:
+        document.error(
+            (*path, "https_port"),
+            "listen.redirect.https_port: listen has Unix sockets only",
+            "the port clients find https at, such as 443",
+        )
+    if any(_overlap(listen.bound, one) for one in listen.redirected):
         document.error(
             (*path, "port"),
             f"listen.redirect.port: {redirect.port} is where listen listens",

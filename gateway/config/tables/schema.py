@@ -269,16 +269,22 @@ class EndpointUrl(HttpUrl):
     ) -> Any:
         if not isinstance(value, str) or not value.startswith("unix:"):
             return super()._deserialize(value, attr, data, **kwargs)
-        path = value.removeprefix("unix:")
-        if not path.startswith("/") or path.startswith("//") or re.search(r"[\s\x00-\x1f?#]", path):
-            raise ValidationError(
-                f'must be an absolute path such as "unix:/run/app.sock", not {value!r}'
-            )
-        if len(path.encode()) > UNIX_PATH_MAX:
-            raise ValidationError(
-                f"is longer than the {UNIX_PATH_MAX} bytes that a socket's path may have"
-            )
+        unix_path(value)
         return value
+
+
+def unix_path(value: str) -> str:
+    """Return the path of "unix:/run/app.sock". Raises ValidationError."""
+    path = value.removeprefix("unix:")
+    if not path.startswith("/") or path.startswith("//") or re.search(r"[\s\x00-\x1f?#]", path):
+        raise ValidationError(
+            f'must be an absolute path such as "unix:/run/app.sock", not {value!r}'
+        )
+    if len(path.encode()) > UNIX_PATH_MAX:
+        raise ValidationError(
+            f"is longer than the {UNIX_PATH_MAX} bytes that a socket's path may have"
+        )
+    return path
 
 
 UNIX_PATH_MAX = 107
@@ -286,12 +292,19 @@ UNIX_PATH_MAX = 107
 
 
 class Network(Text):
-    """An address or CIDR network, e.g. "10.0.0.0/8"."""
+    """An address or CIDR network, e.g. "10.0.0.0/8"; with `unix`, also "unix": all peers that
+    come over Unix sockets."""
+
+    def __init__(self, *, unix: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._unix = unix
 
     def _deserialize(
         self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
     ) -> Any:
         value = super()._deserialize(value, attr, data, **kwargs)
+        if self._unix and value == "unix":
+            return str(value)
         try:
             network: IPv4Network | IPv6Network = ip_network(value)
         except ValueError as error:

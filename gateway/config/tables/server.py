@@ -9,6 +9,7 @@ from typing import Any
 
 from marshmallow import ValidationError
 
+from gateway.config.tables.addresses import AddressField, FileMode, ListenAddress
 from gateway.config.tables.declare import setting, table
 from gateway.config.tables.schema import Choice, Duration, Items, Network, Secret, Size, Whole
 from gateway.config.tables.tokens import TokensConfig
@@ -63,7 +64,7 @@ class RedirectConfig:
     """A second listener, for http, that redirects every request to https."""
 
     port: int = setting(Whole(least=0, most=65535), doc="usually 80; 0 takes any free one")
-    host: str = setting(default="", doc="the address to bind; `[listen]`'s when left out")
+    host: str = setting(default="", doc="the address to bind; `[listen]`'s hosts when left out")
     status: int = setting(
         Whole(least=301, most=308), default=308, check=_redirect_status, doc="301, 302, 307 or 308"
     )
@@ -79,9 +80,20 @@ class ListenConfig:
     """The data plane's listener."""
 
     host: str = setting(
-        default="127.0.0.1", doc='the address to bind; `"0.0.0.0"` is every IPv4 address'
+        default="127.0.0.1",
+        doc='the address to bind; `"0.0.0.0"` is every IPv4 address, `"::"` every address of '
+        "both families",
     )
     port: int = setting(Whole(least=0, most=65535), default=8080, doc="0 takes any free one")
+    addresses: tuple[ListenAddress, ...] = setting(
+        Items(AddressField()),
+        default=(),
+        doc="in place of `host` and `port`, as many as you like: "
+        '`["0.0.0.0:8080", "[::]:8080", "unix:/run/gateway.sock"]`',
+    )
+    socket_mode: str = setting(
+        FileMode(), default="0660", doc="who may connect to Unix sockets: the files' permissions"
+    )
     backlog: int = setting(
         Whole(least=1, most=65535), default=1024, doc="connections that may wait to be accepted"
     )
@@ -95,6 +107,31 @@ class ListenConfig:
         default=None, doc="`[listen.tls]`; without it clients speak http"
     )
     redirect: RedirectConfig | None = setting(default=None, doc="`[listen.redirect]`")
+
+    @classmethod
+    def of_toml(cls, given: dict[str, Any]) -> ListenConfig:
+        addresses = given.get("addresses", ())
+        if addresses and given.keys() & {"host", "port"}:
+            raise ValidationError("takes the place of host and port", "addresses")
+        for index, one in enumerate(addresses):
+            if one in addresses[:index] and (one.port or one.path):
+                raise ValidationError(f"{one} is there twice", "addresses")
+        return cls(**given)
+
+    @property
+    def bound(self) -> tuple[ListenAddress, ...]:
+        """Where to listen."""
+        return self.addresses or (ListenAddress(self.host, self.port),)
+
+    @property
+    def redirected(self) -> tuple[ListenAddress, ...]:
+        """Where to listen for the http that `redirect` sends to https."""
+        if self.redirect is None:
+            return ()
+        hosts = [self.redirect.host] if self.redirect.host else [one.host for one in self.bound]
+        return tuple(
+            ListenAddress(host, self.redirect.port) for host in dict.fromkeys(hosts) if host
+        )
 
 
 @table
@@ -144,10 +181,11 @@ class AdminConfig:
 class ServerConfig:
     """Limits and times of client connections. Times in seconds, sizes in bytes."""
 
-    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = setting(
-        Items(Network()),
+    trusted_proxies: tuple[IPv4Network | IPv6Network | str, ...] = setting(
+        Items(Network(unix=True)),
         default=(),
-        doc='addresses and networks whose X-Forwarded-For is believed, e.g. `["10.0.0.0/8"]`.'
+        doc='addresses and networks whose X-Forwarded-For is believed, e.g. `["10.0.0.0/8"]`; '
+        '`"unix"` is all that comes over Unix sockets.'
         " It is read from the right: the first address that is not trusted is the client",
     )
     shutdown_timeout: float = setting(

@@ -82,7 +82,7 @@ class Acceptor:
     def _accept(self, listening: socket.socket) -> None:
         for accepted, address in self._accepted(listening):
             accepted.setblocking(False)
-            peer = str(address[0]) if isinstance(address, tuple) else "unix"
+            peer = _peer(address)
             if self._proxy_protocol:
                 task = self._loop.create_task(self._introduced(accepted, peer))
                 self.pending.add(task)
@@ -164,6 +164,14 @@ class Acceptor:
             await ready
         finally:
             self._loop.remove_reader(accepted)
+
+
+def _peer(address: object) -> str:
+    """Return who is at the other end: an address, without the port; "unix" over a Unix socket."""
+    if not isinstance(address, tuple):
+        return "unix"
+    host = str(address[0])
+    return host.removeprefix("::ffff:") if "." in host else host  # IPv4 to a socket of both.
 
 
 def _set(future: asyncio.Future[None]) -> None:

@@ -1,4 +1,4 @@
-"""The data plane's socket: accepts connections, sweeps their deadlines, drains them at the end."""
+"""The data plane's sockets: accepts connections, sweeps their deadlines, drains them at the end."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _NO_HEADERS: CIMultiDictProxy[str] = CIMultiDictProxy(CIMultiDict())
 
 
 class Listener:
-    """Connections of one address, and what they share. Limits come from the configuration in force
+    """Connections of its sockets, and what they share. Limits come from the configuration in force
     when a client connects.
 
     draining: every connection ends after its reply. now: the loop's time as of the last sweep.

@@ -17,7 +17,7 @@ from gateway.core.provenance import bare, members
 class Peers:
     """Tells which addresses are trusted."""
 
-    def __init__(self, trusted: Sequence[IPv4Network | IPv6Network]) -> None:
+    def __init__(self, trusted: Sequence[IPv4Network | IPv6Network | str]) -> None:
         self._trusted = Networks(trusted)
 
     def trusts(self, address: str) -> bool:

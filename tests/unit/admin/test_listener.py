@@ -17,6 +17,7 @@ import pytest
 from gateway.admin import listener as module
 from gateway.admin.application import PUBLIC, make_app
 from gateway.admin.listener import AdminListener
+from gateway.config.tables.addresses import ListenAddress
 from gateway.lifetime.sockets import Sockets, bind
 from tests.certificates import Authority
 from tests.unit.admin.state import State
@@ -31,7 +32,8 @@ async def start(state: State) -> AsyncIterator[Start]:
     async def one(**more: Any) -> AdminListener:
         made = AdminListener(make_app(state, paths=more.pop("paths", None)), **more)
         running.append(made)
-        await made.start(await bind("admin", "127.0.0.1", 0, module.BACKLOG, Sockets()))
+        where = [ListenAddress("127.0.0.1", 0)]
+        await made.start(await bind("admin", where, module.BACKLOG, Sockets()))
         return made
 
     yield one

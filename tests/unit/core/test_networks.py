@@ -40,3 +40,11 @@ def test_none_at_all():
         repr(Networks([])) == "nowhere"
         and repr(Networks(["10.0.0.0/8", "::1"])) == "10.0.0.0/8, ::1/128"
     )
+
+
+def test_unix_sockets_are_trusted_by_name():
+    some = Networks(["unix", "10.0.0.0/8"])
+    assert some and "unix" in some and "10.0.0.1" in some and "else" not in some
+    assert repr(some) == "10.0.0.0/8, unix"
+    assert "unix" not in Networks(["0.0.0.0/0", "::/0"])
+    assert Networks(["unix"]) and "10.0.0.1" not in Networks(["unix"])

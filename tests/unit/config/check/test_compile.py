@@ -109,6 +109,25 @@ def test_warnings_come_with_errors(tree: Tree) -> None:
             '[listen]\nport = 1\nhost = "0.0.0.0"\n[admin]\nport = 1',
             ["5: error: admin.port: 1 is where listen listens"],
         ),
+        (
+            "one port of all addresses of both families",
+            '[listen]\naddresses = ["unix:/a", "[::]:1"]\n[admin]\nport = 1',
+            ["4: error: admin.port: 1 is where listen listens"],
+        ),
+        (
+            "one port of two families",
+            '[listen]\naddresses = ["[::1]:1", "127.0.0.2:1"]\n[admin]\nport = 1',
+            [],
+        ),
+        (
+            "a redirect of Unix sockets",
+            '[listen]\naddresses = ["unix:/a"]\nredirect = { port = 80 }',
+            [
+                "3: error: listen.redirect.host: listen has Unix sockets only",
+                "3: error: listen.redirect.https_port: listen has Unix sockets only",
+                "3: warning: listen.redirect: sends clients to https, which is not spoken here",
+            ],
+        ),
         ("any port twice", "[listen]\nport = 0\n[admin]\nport = 0", []),
         (
             "an open admin listener",

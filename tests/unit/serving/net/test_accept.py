@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from gateway.config.tables.addresses import ListenAddress
 from gateway.lifetime.sockets import Sockets, bind
 from gateway.serving.net import accept
 from gateway.serving.net.accept import Acceptor
@@ -35,10 +36,25 @@ async def ended(reader: asyncio.StreamReader) -> bool:
 
 
 async def accepting(acceptor: Acceptor) -> int:
-    sockets = await bind("listen", "127.0.0.1", 0, 5, Sockets())
+    sockets = await bind("listen", [ListenAddress("127.0.0.1", 0)], 5, Sockets())
     acceptor.start(sockets)
     port: int = sockets[0].getsockname()[1]
     return port
+
+
+@pytest.mark.parametrize(
+    ("address", "peer"),
+    [
+        (("192.0.2.1", 5), "192.0.2.1"),
+        (("2001:db8::1", 5, 0, 0), "2001:db8::1"),
+        (("::ffff:192.0.2.1", 5, 0, 0), "192.0.2.1"),
+        (("fe80::1%eth0.5", 5, 0, 2), "fe80::1%eth0.5"),
+        ("", "unix"),
+        (b"", "unix"),
+    ],
+)
+def test_who_is_at_the_other_end(address: object, peer: str):
+    assert accept._peer(address) == peer
 
 
 async def test_out_of_files_it_waits_and_goes_on(monkeypatch, caplog):

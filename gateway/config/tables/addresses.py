@@ -1,0 +1,64 @@
+"""Addresses to listen on: "0.0.0.0:8080", "[::]:8080", "unix:/run/gateway.sock"."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from marshmallow import ValidationError
+
+from gateway.config.tables.schema import Text, unix_path
+
+UNIX = "unix:"
+
+
+class ListenAddress(NamedTuple):
+    """A host and a port, or the path of a Unix socket. Port 0 takes any free one."""
+
+    host: str = ""
+    port: int = 0
+    path: str = ""
+
+    def __str__(self) -> str:
+        if self.path:
+            return f"{UNIX}{self.path}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class AddressField(Text):
+    """One address to listen on."""
+
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> Any:
+        value = super()._deserialize(value, attr, data, **kwargs)
+        if value.startswith(UNIX):
+            return ListenAddress(path=unix_path(value))
+        host, _, port = value.rpartition(":")
+        bracketed = re.fullmatch(r"\[([0-9A-Fa-f:.]+(?:%[^\s\]]+)?)\]", host)
+        host = bracketed[1] if bracketed else host
+        if (
+            not host
+            or not (port.isascii() and port.isdigit())
+            or int(port[:6]) > 65535
+            or (":" in host) != bool(bracketed)
+            or re.search(r"[\s\[\]/]", host)
+        ):
+            raise ValidationError(
+                'must be an address and a port, such as "0.0.0.0:8080" or "[::]:8080", or a Unix '
+                f'socket, "unix:/run/gateway.sock", not {value!r}'
+            )
+        return ListenAddress(host, int(port))
+
+
+class FileMode(Text):
+    """Permissions of a file in octal digits, such as "0660"."""
+
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> Any:
+        value = super()._deserialize(value, attr, data, **kwargs)
+        if not re.fullmatch(r"0?[0-7]{3}", value):
+            raise ValidationError(f'must be permissions such as "0660", not {value!r}')
+        return value
