@@ -8,10 +8,15 @@ mapped: it passes through.
 from __future__ import annotations
 
 import enum
-from typing import Literal
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Literal
 
 Retry = Literal["connect", "reset", "timeout"]
 """The names a `retry.on` list uses for failures that are not a status of the upstream's."""
+
+NO_FACTS: Mapping[str, Any] = MappingProxyType({})
+"""Of a failure that states none."""
 
 
 class Failure(enum.Enum):
@@ -42,6 +47,7 @@ class Failure(enum.Enum):
     UNAUTHENTICATED = ("AUTH_001", 401, "Authentication required")
     EXPIRED = ("AUTH_002", 401, "Credentials expired")
     FORBIDDEN = ("AUTH_003", 403, "Insufficient permissions")
+    SUBSCRIPTION_REQUIRED = ("AUTH_003", 403, "Subscription required")
     RATE_LIMITED = ("RATE_001", 429, "Rate limit exceeded")
     QUOTA_EXCEEDED = ("RATE_002", 403, "Quota used up")
     LIMITS_UNKNOWN = ("RATE_003", 503, "Limits cannot be checked")
@@ -160,17 +166,31 @@ class Failure(enum.Enum):
         return member
 
 
+def failures_called(word: str) -> tuple[Failure, ...]:
+    """Return the failures with a code ("SVC_003") or a reason ("read_timeout").
+
+    None for an unknown word.
+    """
+    return tuple(failure for failure in Failure if word in (failure.code, failure.reason))
+
+
+def failure_words() -> list[str]:
+    """Every code and reason there is."""
+    return sorted({failure.code for failure in Failure} | {failure.reason for failure in Failure})
+
+
 class Failed(Exception):
     """A request that failed; answered by the pipeline's error hooks.
 
     detail:  one sentence for the client; nothing internal in it.
     headers: raw pairs to add to the error's reply, e.g. Retry-After, Allow, WWW-Authenticate.
     errors:  for 422, one `{"field", "code", "message"}` each.
+    facts:   values for clients by name (core.problems.FACTS): limit, required_tier ...
     why:     for the operator's log and `explain` only, never for the client.
     by:      the name of the hook that decided, "" when the gateway itself did.
     """
 
-    __slots__ = ("by", "detail", "errors", "failure", "headers", "why")
+    __slots__ = ("by", "detail", "errors", "facts", "failure", "headers", "why")
 
     def __init__(
         self,
@@ -179,6 +199,7 @@ class Failed(Exception):
         *,
         headers: tuple[tuple[bytes, bytes], ...] = (),
         errors: list[dict[str, str]] | None = None,
+        facts: Mapping[str, Any] = NO_FACTS,
         why: str = "",
         by: str = "",
     ) -> None:
@@ -187,6 +208,7 @@ class Failed(Exception):
         self.detail = detail
         self.headers = headers
         self.errors = errors
+        self.facts = facts
         self.why = why
         self.by = by
 

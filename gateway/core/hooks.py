@@ -96,7 +96,7 @@ class Context:
                the object's `adopt` is called with that once the reload has come to be.
     at_commit: `at_commit(step)`: calls `step` once the reload has come to be, and never if it is
                refused. `build` itself must not change anything that is in force.
-    errors_format: the gateway's `[errors] format`, for what renders failures.
+    errors: the gateway's `[errors]` (config.tables.errors.ErrorsConfig), for what renders failures.
     store: what `[store] url` names (gateway.store.stores.SharedStore), None while everything stays
            in this process.
     ledger: what counts limits for several gateways (gateway.limits.ledger.Ledger), None while each
@@ -116,7 +116,7 @@ class Context:
     telemetry: Telemetry = field(default_factory=Telemetry)
     keep: Callable[..., Any] = _keep_nothing
     at_commit: Callable[[Callable[[], None]], None] = _at_once
-    errors_format: str = "problem"
+    errors: Any = None
     store: Any = None
     ledger: Any = None
     issuer: Any = None

@@ -1,4 +1,4 @@
-"""Failures as clients see them, in three shapes of the same facts.
+"""Failures as clients see them, in three shapes of the same facts, or in the operator's own.
 
 Rendered from fragments made once per kind of failure:
 
@@ -6,12 +6,13 @@ Rendered from fragments made once per kind of failure:
     envelope          {"error": {code, message, details, timestamp, requestId, correlationId}},
                       and the same in X-Error-* fields
     success_envelope  {"success": false, "error": {code, message, details, field, requestId}}
+    template          JSON with placeholders, of PLACEHOLDERS
 
-Of a Failed only `detail`, `headers` and `errors` are shown; `why` and `by` are the operator's.
-`errors`, `details` and `field` are left out when there are none. X-Request-ID is on every reply
-there is, put there by serving/.
+Of a Failed only `detail`, `headers`, `errors` and `facts` are shown; `why` and `by` are the
+operator's. `errors`, `details` and `field` are left out when there are none. X-Request-ID is on
+every reply there is, put there by serving/.
 
-`type` is "about:blank" unless the operator publishes pages about problems (`type_base`): RFC 9457
+`type` is "about:blank" unless the operator publishes pages about problems (`types`): RFC 9457
 section 4.2.1 has it for problems that their status explains, with the status phrase as title, and
 it invents no URI that leads nowhere; what tells failures apart is `code`. `instance` is the path
 that was asked for: without the query, where secrets travel.
@@ -20,10 +21,11 @@ that was asked for: without the query, where secrets travel.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from http import HTTPStatus
+from typing import Any, NamedTuple, Protocol
 
 import orjson
 
@@ -52,41 +54,119 @@ _TYPES = {
 _CORRELATION = re.compile(r"[\x21-\x7e]{1,128}")
 
 
+class Fillable(Protocol):
+    """A template: JSON with the placeholders `names` (config.templates)."""
+
+    @property
+    def names(self) -> frozenset[str]: ...
+
+    def fill(self, values: Mapping[str, Any]) -> Any: ...
+
+
+class _Case(NamedTuple):
+    """One failure, as templates see it."""
+
+    failed: Failed
+    exchange: Exchange
+    kind: _Fragments
+    message: str
+    clock: Clock
+
+
+FACTS = (
+    "limit",
+    "remaining",
+    "reset",
+    "reset_at",
+    "policy",
+    "required_tier",
+    "required_permission",
+    "version",
+    "successor",
+    "sunset",
+)
+"""Values that a failure may state (`Failed.facts`), each where it applies."""
+
+_VALUES: dict[str, Callable[[_Case], Any]] = {
+    "code": lambda case: case.kind.code,
+    "reason": lambda case: case.failed.failure.reason,
+    "type": lambda case: case.kind.type,
+    "title": lambda case: case.kind.title,
+    "message": lambda case: case.message,
+    "status": lambda case: case.kind.status,
+    "request_id": lambda case: case.exchange.request_id,
+    "correlation_id": lambda case: _correlation(case.exchange),
+    "timestamp": lambda case: timestamp(case.clock.wall()),
+    "method": lambda case: case.exchange.method,
+    "path": lambda case: case.exchange.path,
+    "details": lambda case: case.failed.errors or None,
+    "field": lambda case: (
+        (case.failed.errors[0].get("field") if case.failed.errors else "") or None
+    ),
+    "client": lambda case: case.exchange.identity and case.exchange.identity.client,
+    "tier": lambda case: (case.exchange.identity and case.exchange.identity.tier) or None,
+    "retry_after": lambda case: _retry_after(case.failed, case.kind.status),
+}
+PLACEHOLDERS = (*_VALUES, *FACTS)
+"""What templates and messages may name."""
+
+
 class _Fragments:
     """What every reply to one kind of failure has in common.
 
     `before` and `after` stand around the detail in the body; `middle` is `before`, the usual detail
-    and `after`.
+    and `after`. `words` replace the failure's own detail, `template` the whole body.
     """
 
-    __slots__ = ("after", "before", "fixed", "headers", "index", "message", "middle", "status")
+    __slots__ = (
+        "after",
+        "before",
+        "code",
+        "headers",
+        "index",
+        "middle",
+        "status",
+        "template",
+        "title",
+        "type",
+        "words",
+    )
+    code: str
+    status: int
+    title: str
+    type: str
 
     def __init__(
-        self, format: str, failure: Failure, status: int, message: str | None, type_base: str
+        self,
+        format: str,
+        failure: Failure,
+        status: int,
+        code: str,
+        kind: str,
+        words: Fillable | None,
+        template: Fillable | None,
     ) -> None:
-        self.status = status
-        self.fixed = message is not None
-        """Whether the operator's message replaces the failure's own detail."""
-        self.message = failure.title if message is None else message
-        code = _json(failure.code)
+        self.status, self.code, self.type = status, code, kind or "about:blank"
+        self.title = failure.title if kind else PHRASES.get(status, failure.title)
+        self.words, self.template = words, template
+        shown = _json(code)
         if format == "problem":
-            kind = type_base + failure.code if type_base else "about:blank"
-            title = failure.title if type_base else PHRASES.get(status, failure.title)
             self.before = b'{"type":%b,"title":%b,"status":%d,"detail":' % (
-                _json(kind),
-                _json(title),
+                _json(self.type),
+                _json(self.title),
                 status,
             )
-            self.after = b',"code":%b,"instance":' % code
+            self.after = b',"code":%b,"instance":' % shown
         elif format == "envelope":
-            self.before = b'{"error":{"code":%b,"message":' % code
+            self.before = b'{"error":{"code":%b,"message":' % shown
             self.after = b',"requestId":'
         else:
-            self.before = b'{"success":false,"error":{"code":%b,"message":' % code
+            self.before = b'{"success":false,"error":{"code":%b,"message":' % shown
             self.after = b',"requestId":'
-        self.middle = self.before + _json(self.message) + self.after
-        reply = Reply(status, ((b"Content-Type", _TYPES[format]), (b"Cache-Control", b"no-store")))
-        reply.add(b"X-Error-Code", failure.code.encode())
+        self.middle = self.before + _json(failure.title) + self.after
+        media_type = _TYPES[format] if template is None else b"application/json"
+        reply = Reply(status, ((b"Content-Type", media_type), (b"Cache-Control", b"no-store")))
+        reply.add(b"X-Error-Code", code.encode())
         if failure.proxy_error is not None:
             reply.add(b"Proxy-Status", b"gateway; error=" + failure.proxy_error.encode())
         self.headers = reply.headers
@@ -94,9 +174,10 @@ class _Fragments:
 
 
 class Problems:
-    """Renders failures in one format.
+    """Renders failures in one format. Mappings are by Failure.
 
-    `statuses` and `messages` replace a kind's own; `type_base` plus its code is its type.
+    statuses, codes, messages: replace a kind's own. types: what the gateway's code is added to, or
+    words. template, templates: bodies of all kinds, of some.
     """
 
     def __init__(
@@ -104,20 +185,28 @@ class Problems:
         format: str = "problem",
         *,
         statuses: Mapping[Failure, int] | None = None,
-        messages: Mapping[Failure, str] | None = None,
-        type_base: str = "",
+        codes: Mapping[Failure, str] | None = None,
+        messages: Mapping[Failure, Fillable] | None = None,
+        types: str | Mapping[Failure, str] = "",
+        template: Fillable | None = None,
+        templates: Mapping[Failure, Fillable] | None = None,
         clock: Clock = REAL,
     ) -> None:
-        if format not in FORMATS:
+        if template is None and format not in FORMATS:
             raise ValueError(f"unknown format of errors: {format!r}")
-        statuses, messages = statuses or {}, messages or {}
-        self._fragments = {
+        format = format if format in FORMATS else "success_envelope"
+        statuses, codes, messages = statuses or {}, codes or {}, messages or {}
+        self.kinds = {
             failure: _Fragments(
                 format,
                 failure,
                 statuses.get(failure, failure.status),
+                codes.get(failure, failure.code),
+                (types and types + failure.code)
+                if isinstance(types, str)
+                else types.get(failure, ""),
                 messages.get(failure),
-                type_base,
+                (templates or {}).get(failure, template),
             )
             for failure in Failure
         }
@@ -131,19 +220,22 @@ class Problems:
 
     def render(self, failed: Failed, exchange: Exchange) -> Reply:
         """The reply to `failed`: complete, with only the head for HEAD."""
-        fragments = self._fragments[failed.failure]
-        if failed.detail and not fragments.fixed:
-            message = failed.detail
-            start = fragments.before + _json(message) + fragments.after
+        kind = self.kinds[failed.failure]
+        message = failed.detail or failed.failure.title
+        if kind.words is not None:
+            values = _values(kind.words, _Case(failed, exchange, kind, message, self._clock))
+            if None not in values.values():
+                message = kind.words.fill(values)
+        if kind.template is not None:
+            case = _Case(failed, exchange, kind, message, self._clock)
+            body = _json(kind.template.fill(_values(kind.template, case)))
         else:
-            message = fragments.message
-            start = fragments.middle
-        body = start + self._ending(failed, exchange)
-        reply = Reply(
-            fragments.status, (), b"" if exchange.method == "HEAD" else body, length=len(body)
-        )
-        reply.headers = fragments.headers.copy()
-        reply.index = fragments.index.copy()
+            usual = message is failed.failure.title
+            start = kind.middle if usual else kind.before + _json(message) + kind.after
+            body = start + self._ending(failed, exchange)
+        reply = Reply(kind.status, (), b"" if exchange.method == "HEAD" else body, length=len(body))
+        reply.headers = kind.headers.copy()
+        reply.index = kind.index.copy()
         if self._in_fields:
             reply.add(b"X-Error-Message", field_value(message))
             reply.add(b"X-Correlation-ID", field_value(_correlation(exchange)))
@@ -164,12 +256,11 @@ class Problems:
         )
 
     def _envelope(self, failed: Failed, exchange: Exchange) -> bytes:
-        now = datetime.fromtimestamp(self._clock.wall(), UTC).isoformat(timespec="milliseconds")
         details = b"" if not failed.errors else b',"details":' + _json(failed.errors)
-        return b'%b,"correlationId":%b,"timestamp":"%bZ"%b}}' % (
+        return b'%b,"correlationId":%b,"timestamp":"%b"%b}}' % (
             _json(exchange.request_id),
             _json(_correlation(exchange)),
-            now[:-6].encode(),
+            timestamp(self._clock.wall()).encode(),
             details,
         )
 
@@ -182,19 +273,6 @@ class Problems:
         return ending + b"}}"
 
 
-def failures_called(word: str) -> tuple[Failure, ...]:
-    """Return the failures with a code ("SVC_003") or a reason ("read_timeout").
-
-    None for an unknown word.
-    """
-    return tuple(failure for failure in Failure if word in (failure.code, failure.reason))
-
-
-def failure_words() -> list[str]:
-    """Every code and reason there is."""
-    return sorted({failure.code for failure in Failure} | {failure.reason for failure in Failure})
-
-
 @lru_cache(maxsize=len(FORMATS))
 def _problems(format: str) -> Problems:
     return Problems(format)
@@ -203,6 +281,11 @@ def _problems(format: str) -> Problems:
 def render(failed: Failed, exchange: Exchange, format: str) -> Reply:
     """The reply to a failure in one of FORMATS, with the default settings."""
     return _problems(format).render(failed, exchange)
+
+
+def timestamp(unix: float) -> str:
+    """Return a time as RFC 3339 has it, in UTC with milliseconds."""
+    return datetime.fromtimestamp(unix, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
 def field_value(text: str) -> bytes:
@@ -221,6 +304,23 @@ def _correlation(exchange: Exchange) -> str:
     return given if given is not None and _CORRELATION.fullmatch(given) else exchange.request_id
 
 
+def _values(template: Fillable, case: _Case) -> dict[str, Any]:
+    """Return what a template names, None where this failure has no such value."""
+    facts = case.failed.facts
+    return {
+        name: facts[name] if name in facts else _VALUES[name](case) if name in _VALUES else None
+        for name in template.names
+    }
+
+
+def _retry_after(failed: Failed, status: int) -> int | None:
+    """Return the seconds of the reply's Retry-After, None where it has none."""
+    for name, value in failed.headers:
+        if lower(name) == b"retry-after" and value.isdigit():
+            return int(value)
+    return int(RETRY_AFTER) if status == 503 else None
+
+
 def _add_headers(reply: Reply, headers: tuple[Pair, ...]) -> None:
     waits = reply.status != 503
     for name, value in headers:
@@ -233,17 +333,16 @@ def _add_headers(reply: Reply, headers: tuple[Pair, ...]) -> None:
 
 
 def _json(value: object) -> bytes:
-    """JSON of a string or a list of errors.
-
-    What is no Unicode (bytes of a path that were no UTF-8) becomes "?".
-    """
+    """JSON of a value. What is no Unicode (bytes of a path that were no UTF-8) becomes "?"."""
     try:
         return orjson.dumps(value)
     except orjson.JSONEncodeError:
         return orjson.dumps(_unicode(value))
 
 
-def _unicode(value: object) -> object:
+def _unicode(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {_unicode(key): _unicode(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [{key: _unicode(text) for key, text in error.items()} for error in value]
-    return str(value).encode("utf-8", "replace").decode()
+        return [_unicode(item) for item in value]
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from gateway.core.failures import Failure
+from collections.abc import Mapping
+from typing import Any
+
+from gateway.core.failures import NO_FACTS, Failure
 from gateway.core.headers import Pair
 
 
@@ -13,7 +16,7 @@ class Refused(Exception):
 
     result: one of a few words, for the metric. why: for operators. detail: one sentence for the
             client.
-    headers: for the reply, beside any challenge.
+    headers: for the reply, beside any challenge. facts: as those of Failed.
     """
 
     def __init__(
@@ -24,6 +27,7 @@ class Refused(Exception):
         detail: str,
         failure: Failure = Failure.UNAUTHENTICATED,
         headers: tuple[Pair, ...] = (),
+        facts: Mapping[str, Any] = NO_FACTS,
     ) -> None:
         super().__init__(result, why)
         self.result = result
@@ -31,3 +35,4 @@ class Refused(Exception):
         self.detail = detail
         self.failure = failure
         self.headers = headers
+        self.facts = facts

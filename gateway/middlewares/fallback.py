@@ -24,10 +24,9 @@ from gateway.config.tables.declare import setting, table
 from gateway.config.tables.schema import FieldName, FieldValue, Map, Text, Whole, schema_of
 from gateway.config.toml.problems import nearest
 from gateway.core.exchange import Exchange, Reply
-from gateway.core.failures import Failed, Failure
+from gateway.core.failures import Failed, Failure, failure_words, failures_called
 from gateway.core.headers import FRAMING, HOP_BY_HOP, Pair
 from gateway.core.hooks import ConfigProblem, Context, Hooks
-from gateway.core.problems import failure_words, failures_called
 
 MARKER = b"X-Fallback"
 
@@ -111,7 +110,8 @@ class _Answer:
             status = failed.failure.status if exchange.reply is None else exchange.reply.status
         body = b"" if exchange.method == "HEAD" else self.body
         reply = Reply(status, self.headers, body, length=len(self.body))
-        reply.add(MARKER, failed.failure.code.encode())
+        shown = None if exchange.reply is None else exchange.reply.get(b"x-error-code")
+        reply.add(MARKER, shown or failed.failure.code.encode())
         if status >= 400:
             # Still an error, so what a client can do about it (Retry-After, WWW-Authenticate,
             # Allow) stays true.

@@ -51,7 +51,7 @@ class Builder:
             telemetry=self.services.telemetry,
             keep=self.draft.keep,
             at_commit=self.draft.at_commit,
-            errors_format=self.loaded.gateway.errors.format,
+            errors=self.loaded.gateway.errors,
             store=self.store,
             ledger=self.ledger,
             issuer=self.issuer,
@@ -82,7 +82,7 @@ class Builder:
     def _renderer(self) -> Hooks:
         kind = middlewares.find(RENDERER)
         assert kind.config is not None
-        context = Context(name=RENDERER, errors_format=self.loaded.gateway.errors.format)
+        context = Context(name=RENDERER, errors=self.loaded.gateway.errors)
         return kind.build(kind.config().load({}), context)
 
     def _note_outdated(self, pipeline: PipelineConfig, name: str, module: str) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway import middlewares
 from gateway.builtins.answers import builtin, limits_awaited
+from gateway.builtins.errors import catalogue
 from gateway.builtins.health import Health
 from gateway.builtins.respond import respond
 from gateway.config.check.compile import LoadedConfig
@@ -22,6 +23,7 @@ from gateway.config.tables.server import RoutingConfig
 from gateway.config.tables.tokens import BUILTINS as TOKEN_BUILTINS
 from gateway.config.toml.problems import ConfigErrors, Problem
 from gateway.core.hooks import ConfigProblem, Context, Hooks, kind_of
+from gateway.core.problems import Problems
 from gateway.core.wait import in_task
 from gateway.lifetime.registry import Draft
 from gateway.limits.ledger import Ledger
@@ -110,12 +112,12 @@ class _Composer:
             loaded = replace(loaded, warnings=(*loaded.warnings, *self.warnings))
         router, regions = yield partial(_index, routes, loaded.gateway.routing)
         parts = (tuple(routes), unrouted, self.pools, tls, upstream_tls, regions, early)
-        return Snapshot(self.number, loaded, router, *parts, self.health, draft)
+        last_resort = self.builder.renderer().error
+        return Snapshot(self.number, loaded, router, *parts, self.health, draft, last_resort)
 
-    def _issued(
-        self, pipeline: PipelineConfig, config: RouteConfig, request: tuple[str, ...]
-    ) -> Any:
+    def _issued(self, pipeline: PipelineConfig, config: RouteConfig) -> Any:
         """Return the target of a route whose builtin needs `[tokens]`."""
+        request = config.request if config.request is not None else pipeline.request
         place = self.loaded.locate(
             pipeline.name, ("route", pipeline.routes.index(config), "builtin")
         )
@@ -212,7 +214,7 @@ class _Composer:
                 name: value for name, value in {**built, **own}.items() if name not in left_out
             }
             compiled = self._flatten(pipeline, config, hooks, first)
-        target, awaited = self._target(pipeline, config, rewrite, in_force)
+        target, awaited = self._target(pipeline, config, rewrite, hooks)
         status = tuple(
             hooks[name].request.status  # type: ignore[union-attr]
             for name in in_force
@@ -252,7 +254,7 @@ class _Composer:
         pipeline: PipelineConfig,
         config: RouteConfig,
         rewrite: Rewrite | None,
-        request: tuple[str, ...],
+        hooks: Mapping[str, Hooks],
     ) -> tuple[Any, bool]:
         """Return what answers the route's requests, and whether it has to be awaited."""
         if config.upstream:
@@ -262,8 +264,20 @@ class _Composer:
         if config.respond is not None:
             return respond(config.respond), False
         if config.builtin in TOKEN_BUILTINS:
-            return self._issued(pipeline, config, request), True
+            return self._issued(pipeline, config), True
+        if config.builtin == "errors":
+            return catalogue(self._problems(pipeline, config, hooks)), False
         return builtin(config.builtin, self.health), False
+
+    def _problems(
+        self, pipeline: PipelineConfig, route: RouteConfig, hooks: Mapping[str, Hooks]
+    ) -> Problems:
+        """Return what renders a route's failures."""
+        names = pipeline.error if route.error is None else route.error
+        found = hooks.get(next((name for name in names if kind_of(name) == RENDERER), ""))
+        error: Any = (found.error if found is not None else None) or self.builder.renderer().error
+        problems: Problems = error.__self__.problems
+        return problems
 
     def _forwarding(self, config: RouteConfig, rewrite: Rewrite | None) -> Any:
         services = self.services

@@ -12,7 +12,9 @@ from gateway.builtins.health import Health
 from gateway.config.check.compile import LoadedConfig
 from gateway.config.tables.pipeline import RouteConfig
 from gateway.config.tables.upstream import UpstreamConfig
-from gateway.core.exchange import Exchange
+from gateway.core.exchange import Exchange, Reply
+from gateway.core.failures import Failed
+from gateway.core.problems import render
 from gateway.lifetime.registry import Draft, Registry
 from gateway.routing.regions import Regions
 from gateway.routing.router import Router
@@ -72,6 +74,10 @@ def source_of(config: RouteConfig, upstreams: Mapping[str, UpstreamConfig]) -> s
     return f"{config.name} {digest}"
 
 
+def _render(exchange: Exchange, failed: Failed) -> Reply:
+    return render(failed, exchange, "problem")
+
+
 @dataclass(slots=True, eq=False)
 class Snapshot:
     """A configuration in force, or on its way out.
@@ -94,6 +100,8 @@ class Snapshot:
     health: Health = field(default_factory=lambda: Health({}, {}, None, time))
     objects: Draft = field(default_factory=lambda: Registry().draft())
     """The objects of the registry that it uses, released when the last request has left."""
+    render: Any = _render
+    """What failures look like where a pipeline's own error hooks have failed."""
     active: int = 0
     _retired: Callable[[], None] | None = None
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from gateway.core import problems
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed, Failure
 from gateway.protocols.websocket import UPGRADE, asks, check_request
@@ -124,7 +123,7 @@ async def fail(
             return
         log.exception("an error hook failed for request %s", exchange.request_id)
         exchange.failed = failed = Failed(Failure.INTERNAL)
-        exchange.reply = problems.render(failed, exchange, snapshot.loaded.gateway.errors.format)
+        exchange.reply = snapshot.render(exchange, failed)
         outlet.send(exchange, exchange.reply)
 
 

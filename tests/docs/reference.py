@@ -18,9 +18,11 @@ from marshmallow import Schema, fields, validate
 from gateway import middlewares
 from gateway.config.tables import schema
 from gateway.config.tables.declare import settings
+from gateway.config.tables.errors import ByFailure, Types
 from gateway.config.tables.pipeline import PipelineConfig, RouteConfig
 from gateway.config.tables.server import GatewayConfig
 from gateway.config.tables.upstream import UpstreamConfig
+from gateway.config.templates import TemplateJson
 from gateway.core.failures import Failure
 from gateway.middlewares.auth.permissions import Require
 from gateway.middlewares.rate_limit.keys import KeyField
@@ -47,6 +49,8 @@ TYPES: Mapping[type, str] = {
     KeyField: "text, or array of it",
     Require: "array: text, or table of them",
     Texts: "text, or array: text",
+    TemplateJson: "table, or JSON as text",
+    Types: "text, or table by failure",
     fields.Raw: "anything",
 }
 
@@ -146,6 +150,8 @@ def kind(one: Any) -> str:
     if isinstance(one, fields.List):
         inner = kind(one.inner)
         return "array of tables" if inner == "table" else f"array: {inner}"
+    if isinstance(one, ByFailure):
+        return f"table by failure: {kind(one.value_field)}"
     if isinstance(one, fields.Dict):
         return f"table by name: {kind(one.value_field)}" if one.value_field is not None else "table"
     if isinstance(one, schema.Choice):

@@ -13,7 +13,7 @@ from gateway.config.tables.schema import Choice, Duration, FieldName, FieldValue
 from gateway.config.tables.targets import RedirectTargetConfig, RespondConfig, Shares, Upstream
 from gateway.config.tables.traffic import POLICIES, LimitConfig
 
-BUILTINS = ("health", "info", "limits", "me", *tokens.BUILTINS)
+BUILTINS = ("health", "info", "limits", "me", "errors", *tokens.BUILTINS)
 """The gateway's own answers that a route may have as its target."""
 
 
@@ -56,8 +56,8 @@ class RouteConfig:
         Choice(*BUILTINS),
         default="",
         doc="one of the gateway's own answers: the condition of every upstream, the gateway's"
-        " version, the caller's limits, the caller's identity; the others are those of "
-        "`[tokens]`",
+        " version, the caller's limits, the caller's identity, what errors mean; the others are "
+        "those of `[tokens]`",
     )
     redirect: RedirectTargetConfig | None = setting(
         default=None, doc="sends clients elsewhere: `[route.redirect]`"

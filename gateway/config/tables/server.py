@@ -11,6 +11,7 @@ from marshmallow import ValidationError
 
 from gateway.config.tables.addresses import AddressField, FileMode, ListenAddress
 from gateway.config.tables.declare import setting, table
+from gateway.config.tables.errors import ErrorsConfig
 from gateway.config.tables.schema import Choice, Duration, Items, Network, Secret, Size, Whole
 from gateway.config.tables.tokens import TokensConfig
 
@@ -297,17 +298,6 @@ class StoreConfig:
     )
     deadline: float = setting(
         Duration(), default=0.01, doc="how long a request waits for the store at most"
-    )
-
-
-@table
-class ErrorsConfig:
-    """What error bodies look like."""
-
-    format: str = setting(
-        Choice("problem", "envelope", "success_envelope"),
-        default="problem",
-        doc='RFC 9457, `{"error": {...}}`, or the latter with `"success": false` in front',
     )
 
 

@@ -46,7 +46,7 @@ class Auth:
         self._methods = methods
         self._optional = config.optional
         self._requirements = Requirements(config.require)
-        self._rules = rules(frozenset(config.tiers), config.owner, frozenset(config.owner_except))
+        self._rules = rules(config.tiers, config.owner, frozenset(config.owner_except))
         self._from_where = from_where(config.allow, config.deny)
         self._token: InternalToken | None = None
         if config.forward == "token":
@@ -182,7 +182,12 @@ class Auth:
                 for name, value in self._challenges
             )
         return Failed(
-            refused.failure, refused.detail, headers=headers, why=refused.why, by=self._name
+            refused.failure,
+            refused.detail,
+            headers=headers,
+            facts=refused.facts,
+            why=refused.why,
+            by=self._name,
         )
 
 
@@ -275,6 +280,7 @@ def _forbidden(
         detail=f"This needs the permission{'s' if len(lacking) > 1 else ''} {_listed(lacking)}.",
         failure=Failure.FORBIDDEN,
         headers=bearer.insufficient_scope(method.challenge, needed),
+        facts={"required_permission": _listed(lacking)},
     )
 
 

@@ -324,7 +324,9 @@ class AuthConfig:
         default_factory=dict,
         doc='permissions that come with a role: `roles.operator = ["cameras:read"]`',
     )
-    tiers: tuple[str, ...] = setting(default=(), doc="the tiers that may; all when left out")
+    tiers: tuple[str, ...] = setting(
+        default=(), doc="the tiers that may, the least first; all when left out"
+    )
     owner: Mapping[str, str] = setting(
         default_factory=dict,
         doc='a claim by path parameter; both must be the same: `owner.id = "sub"` keeps '

@@ -39,18 +39,27 @@ def from_where(
 
 
 def rules(
-    tiers: frozenset[str], owner: Mapping[str, str], owner_except: frozenset[str]
+    tiers: tuple[str, ...], owner: Mapping[str, str], owner_except: frozenset[str]
 ) -> tuple[Rule, ...]:
-    """The rules on callers that are known, in the order they are asked."""
+    """The rules on callers that are known, in the order they are asked.
+
+    tiers: those that may, the least first: it is the one that a refused caller is told to get.
+    """
     made: list[Rule] = []
     if tiers:
 
         def of_tier(exchange: Exchange, identity: Identity) -> Refused | None:
             if identity.tier in tiers:
                 return None
-            said, wanted = identity.tier or "none", " or ".join(sorted(tiers))
+            said, wanted = identity.tier or "none", " or ".join(tiers)
             why = f"tiers: client {identity.client} is of tier {said}, not {wanted}"
-            return _denied("tier", why)
+            return Refused(
+                "tier",
+                why,
+                detail=f"This needs the tier {wanted}.",
+                failure=Failure.SUBSCRIPTION_REQUIRED,
+                facts={"required_tier": tiers[0], "tier": identity.tier or None},
+            )
 
         made.append(of_tier)
     for parameter, claim in owner.items():

@@ -8,11 +8,13 @@ from one to the next.
 
 from __future__ import annotations
 
-from math import ceil, inf
+from math import ceil, floor, inf
+from typing import Any
 
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.headers import Pair
+from gateway.core.problems import timestamp
 from gateway.middlewares.rate_limit.policy import Policy
 
 Note = tuple[Policy, int, int, str, bytes]
@@ -89,6 +91,7 @@ def refusal(
             code,
             message or words,
             headers=tuple(_pairs(policy.none(listed))),
+            facts=_facts(policy),
             by=by,
             why=why.replace("inf s", "no time"),
         )
@@ -105,9 +108,15 @@ def refusal(
             f"up. {again}"
         ),
         headers=(*_pairs(lines), (b"Retry-After", b"%d" % seconds)),
+        facts=_facts(policy) | {"reset": unix + seconds, "reset_at": timestamp(unix + seconds)},
         by=by,
         why=why,
     )
+
+
+def _facts(policy: Policy) -> dict[str, Any]:
+    """What bodies may say of a limit that is used up."""
+    return {"limit": floor(policy.limit.quota), "remaining": 0, "policy": policy.name}
 
 
 def _pairs(lines: bytes) -> list[Pair]:

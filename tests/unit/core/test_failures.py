@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from gateway.core.failures import Failed, Failure
+from gateway.core.failures import Failed, Failure, failure_words, failures_called
 
 PROXY_ERRORS = {
     "destination_unavailable", "connection_limit_reached", "connection_refused", "dns_error", "tls_protocol_error",
@@ -45,3 +45,15 @@ def test_what_it_says_is_for_operators_first():
     ) == ("expired: key k_1 expired 2026-10-01")
     assert str(Failed(Failure.EXPIRED, "The key has expired.")) == "expired: The key has expired."
     assert str(Failed(Failure.EXPIRED)) == "expired: Credentials expired"
+
+
+def test_failures_by_code_and_by_reason():
+    assert failures_called("circuit_open") == (Failure.CIRCUIT_OPEN,)
+    assert set(failures_called("SVC_001")) == {
+        Failure.NO_ENDPOINT,
+        Failure.CIRCUIT_OPEN,
+        Failure.OVERLOADED,
+    }
+    assert failures_called("SVC_999") == ()
+    assert all(failures_called(word) for word in failure_words())
+    assert {"SVC_001", "circuit_open"} <= set(failure_words())

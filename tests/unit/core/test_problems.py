@@ -9,17 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.config.templates import Template
 from gateway.core.clock import Clock
-from gateway.core.exchange import Exchange, Reply
+from gateway.core.exchange import Exchange, Identity, Reply
 from gateway.core.failures import Failed, Failure
-from gateway.core.problems import (
-    FORMATS,
-    Problems,
-    failure_words,
-    failures_called,
-    field_value,
-    render,
-)
+from gateway.core.problems import FORMATS, PLACEHOLDERS, Problems, field_value, render
 from tests.exchange import Headers, exchange
 
 
@@ -62,9 +56,7 @@ def test_problem():
 
 
 def test_problem_types_and_titles_of_the_operators_own():
-    problems = Problems(
-        type_base="https://id.example/problems#", statuses={Failure.READ_TIMEOUT: 408}
-    )
+    problems = Problems(types="https://id.example/problems#", statuses={Failure.READ_TIMEOUT: 408})
     shown = body(problems.render(Failed(Failure.READ_TIMEOUT), asks()))
     assert (shown["type"], shown["title"]) == (
         "https://id.example/problems#SVC_003",
@@ -179,7 +171,7 @@ def test_a_503_says_when_to_come_back():
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_an_operators_message_replaces_the_detail(format: str):
-    problems = Problems(format, messages={Failure.NO_ROUTE: "Nothing here, see the docs"})
+    problems = Problems(format, messages={Failure.NO_ROUTE: Template("Nothing here, see the docs")})
     assert (
         b"Nothing here, see the docs"
         in problems.render(Failed(Failure.NO_ROUTE, "No such thing"), asks()).body
@@ -242,13 +234,91 @@ def test_an_unknown_format():
         render(Failed(Failure.NO_ROUTE), asks(), "xml")
 
 
-def test_failures_by_code_and_by_reason():
-    assert failures_called("circuit_open") == (Failure.CIRCUIT_OPEN,)
-    assert set(failures_called("SVC_001")) == {
-        Failure.NO_ENDPOINT,
-        Failure.CIRCUIT_OPEN,
-        Failure.OVERLOADED,
+def test_codes_and_types_in_the_operators_words():
+    problems = Problems(
+        codes={Failure.RATE_LIMITED: "RATE_LIMIT_EXCEEDED"},
+        types={Failure.RATE_LIMITED: "RATE_LIMIT"},
+    )
+    reply = problems.render(Failed(Failure.RATE_LIMITED), asks())
+    assert reply.get(b"x-error-code") == b"RATE_LIMIT_EXCEEDED"
+    assert (body(reply)["code"], body(reply)["type"]) == ("RATE_LIMIT_EXCEEDED", "RATE_LIMIT")
+    other = problems.render(Failed(Failure.FORBIDDEN), asks())
+    assert (body(other)["code"], body(other)["type"]) == ("AUTH_003", "about:blank")
+
+
+def test_a_type_is_the_gateways_code_whatever_the_client_sees():
+    problems = Problems(types="/errors/", codes={Failure.RATE_LIMITED: "SLOW_DOWN"})
+    assert body(problems.render(Failed(Failure.RATE_LIMITED), asks()))["type"] == "/errors/RATE_001"
+
+
+ENVELOPE = Template(
+    {
+        "success": False,
+        "error": {
+            "code": "{code}",
+            "message": "{message}",
+            "retryAfter": "{retry_after}",
+            "limit": "{limit}",
+            "resetAt": "{reset_at}",
+            "details": "{details}",
+            "about": "{method} {path}, {request_id}",
+        },
     }
-    assert failures_called("SVC_999") == ()
-    assert all(failures_called(word) for word in failure_words())
-    assert {"SVC_001", "circuit_open"} <= set(failure_words())
+)
+
+
+def test_a_template_keeps_types_and_leaves_out_what_has_no_value():
+    problems = Problems("template", template=ENVELOPE)
+    limited = Failed(
+        Failure.RATE_LIMITED,
+        headers=((b"Retry-After", b"3"),),
+        facts={"limit": 100, "reset_at": "2026-01-01T00:00:00.000Z"},
+    )
+    reply = problems.render(limited, asks())
+    assert body(reply) == {
+        "success": False,
+        "error": {
+            "code": "RATE_001",
+            "message": "Rate limit exceeded",
+            "retryAfter": 3,
+            "limit": 100,
+            "resetAt": "2026-01-01T00:00:00.000Z",
+            "about": "GET /api/v1/cameras, req-1",
+        },
+    }
+    assert reply.get(b"content-type") == b"application/json"
+    assert list(body(problems.render(Failed(Failure.NO_ROUTE), asks()))["error"]) == [
+        "code",
+        "message",
+        "about",
+    ]
+
+
+def test_a_template_for_one_kind_of_failure():
+    problems = Problems("envelope", templates={Failure.RATE_LIMITED: Template({"a": "{status}"})})
+    assert body(problems.render(Failed(Failure.RATE_LIMITED), asks())) == {"a": 429}
+    assert body(problems.render(Failed(Failure.FORBIDDEN), asks()))["error"]["code"] == "AUTH_003"
+
+
+def test_a_message_with_placeholders():
+    words = {Failure.MISSING_FIELD: Template("Missing required field: {field}")}
+    problems = Problems("success_envelope", messages=words)
+    errors = [{"field": "name", "code": "VAL_002", "message": "is required"}]
+    shown = body(problems.render(Failed(Failure.MISSING_FIELD, "No.", errors=errors), asks()))
+    assert shown["error"]["message"] == "Missing required field: name"
+    shown = body(problems.render(Failed(Failure.MISSING_FIELD, "No."), asks()))
+    assert shown["error"]["message"] == "No."  # Without a field the gateway's words stay.
+
+
+@pytest.mark.parametrize("failure", Failure)
+def test_every_placeholder_of_every_failure(failure: Failure):
+    template = Template({name: f"{{{name}}}" for name in PLACEHOLDERS})
+    request = asks(target="/a\udcff")
+    request.identity = Identity("acme", "jwt", "free")
+    failed = Failed(failure, why="10.0.0.3:5432", by="secret-hook", facts={"limit": 1})
+    reply = Problems("template", template=template).render(failed, request)
+    shown = body(reply)
+    assert (shown["status"], shown["reason"]) == (failure.status, failure.reason)
+    assert (shown["client"], shown["tier"], shown["limit"]) == ("acme", "free", 1)
+    assert shown.get("retry_after") == (5 if failure.status == 503 else None)
+    assert b"10.0.0.3" not in reply.body and b"secret" not in reply.body  # type: ignore[operator]

@@ -13,6 +13,7 @@ from gateway.core.drive import Drive
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.hooks import Hooks
+from gateway.core.problems import render
 from gateway.core.wait import Wait, own
 from gateway.runtime.pipeline import flatten
 from gateway.serving.http1.write import complete
@@ -99,9 +100,7 @@ class World:
             unrouted_for=lambda exchange: unrouted,
             active=0,
             leave=self._leave,
-            loaded=SimpleNamespace(
-                gateway=SimpleNamespace(errors=SimpleNamespace(format="problem"))
-            ),
+            render=lambda exchange, failed: render(failed, exchange, "problem"),
         )
         self.in_flight = {(): 0}
         self.server: Any = SimpleNamespace(

@@ -56,7 +56,7 @@ class TestScope:
         assert (await failing(hook, asked(("x-api-key", GOOD)))).headers == ()
         hook = world.auth(tiers=["gold"])  # no scope would help
         failed = await failing(hook, bearing(token()))
-        assert failed.failure is Failure.FORBIDDEN and failed.headers == ()
+        assert failed.failure is Failure.SUBSCRIPTION_REQUIRED and failed.headers == ()
 
 
 class TestNothingSent:

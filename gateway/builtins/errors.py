@@ -1,0 +1,133 @@
+"""`builtin = "errors"`: every error that clients can see, what it means, and what to do.
+
+The list at the route's own path; one code, or a failure's name, below it or in its template. Where
+`types` of `[errors]` begins with this address, every problem's `type` leads here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import unquote
+
+import orjson
+
+from gateway.core.exchange import Exchange, Reply
+from gateway.core.failures import Failed, Failure
+from gateway.core.problems import Problems
+
+_AGAIN = "Try again later; after Retry-After, where the answer has one."
+_REPORT = "Try again; if it goes on, report the request_id to the operator."
+
+MEANINGS: dict[Failure, tuple[str, str]] = {
+    Failure.MALFORMED: ("The request is not valid HTTP or not valid JSON.", "Correct the request."),
+    Failure.MISSING_FIELD: (
+        "A required field, parameter or the body is missing.",
+        "Add what `errors` lists.",
+    ),
+    Failure.INVALID_FIELD: (
+        "A field or parameter has a value that is not allowed.",
+        "Correct what `errors` lists.",
+    ),
+    Failure.BODY_TOO_LARGE: ("The body is larger than is accepted.", "Send less at a time."),
+    Failure.URI_TOO_LONG: ("The URL is longer than is accepted.", "Shorten the query."),
+    Failure.UNSUPPORTED_MEDIA_TYPE: (
+        "The body's media type, charset or coding is not supported.",
+        "Send the type that Accept in the answer names.",
+    ),
+    Failure.HEADERS_TOO_LARGE: (
+        "The header fields are too many or too long.",
+        "Send fewer and shorter ones; cookies are the usual cause.",
+    ),
+    Failure.REQUEST_TIMEOUT: ("The request took too long to arrive.", "Send it again, faster."),
+    Failure.EXPECTATION_FAILED: ("Expect asks for what is not supported.", "Leave Expect out."),
+    Failure.VERSION_NOT_SUPPORTED: ("This version of HTTP is not spoken here.", "Use HTTP/1.1."),
+    Failure.NO_ROUTE: ("Nothing is at this path.", "Compare path and host with the documentation."),
+    Failure.METHOD_NOT_ALLOWED: (
+        "The path does not take this method.",
+        "Use one of those in Allow.",
+    ),
+    Failure.UNAUTHENTICATED: (
+        "Credentials are missing or not valid.",
+        "Send a valid key or token; WWW-Authenticate names the kinds.",
+    ),
+    Failure.EXPIRED: (
+        "The key, token or session has expired.",
+        "Refresh the token, log in again, or ask for a new key.",
+    ),
+    Failure.FORBIDDEN: (
+        "The caller is known and may not do this.",
+        "Ask the operator for the permission; the same request will be refused again.",
+    ),
+    Failure.SUBSCRIPTION_REQUIRED: (
+        "The caller's tier does not include this.",
+        "Use an account of a tier that does.",
+    ),
+    Failure.RATE_LIMITED: (
+        "A limit of requests in a period is used up.",
+        "Wait as long as Retry-After says; RateLimit-Policy lists the limits.",
+    ),
+    Failure.QUOTA_EXCEEDED: (
+        "A quota of a day or a month is used up.",
+        "Wait until X-RateLimit-Reset, or ask for a higher quota.",
+    ),
+    Failure.LIMITS_UNKNOWN: ("The limits cannot be checked at the moment.", _AGAIN),
+    Failure.NO_ENDPOINT: ("The service has no server that is well.", _AGAIN),
+    Failure.CIRCUIT_OPEN: ("The service has failed too often and is left alone.", _AGAIN),
+    Failure.OVERLOADED: ("There are more requests than can be served.", _AGAIN),
+    Failure.CONNECT_FAILED: ("The service could not be reached.", _REPORT),
+    Failure.DNS_FAILED: ("The service's name could not be resolved.", _REPORT),
+    Failure.TLS_FAILED: ("No secure connection to the service was possible.", _REPORT),
+    Failure.NOT_RECEIVED: ("The service closed the connection before the request.", _REPORT),
+    Failure.CONNECTION_RESET: ("The service broke the connection off.", _REPORT),
+    Failure.BAD_RESPONSE: ("The service's answer was not valid HTTP.", _REPORT),
+    Failure.INCOMPLETE_RESPONSE: ("The service's answer broke off.", _REPORT),
+    Failure.CONNECT_TIMEOUT: ("The service took too long to accept a connection.", _REPORT),
+    Failure.READ_TIMEOUT: ("The service took too long to answer.", _REPORT),
+    Failure.WRITE_TIMEOUT: ("The service took too long to read the request.", _REPORT),
+    Failure.TIMEOUT: ("The answer took longer than this route allows.", _REPORT),
+    Failure.NOT_CACHED: (
+        "only-if-cached was asked for, and nothing is stored.",
+        "Leave only-if-cached out.",
+    ),
+    Failure.INTERNAL: ("Something failed in the gateway.", _REPORT),
+}
+"""What a failure means and what a client can do. CLIENT_GONE is never seen by one."""
+
+
+def catalogue(problems: Problems) -> Callable[[Exchange], Reply]:
+    """Return the target that lists errors as `problems` shows them."""
+    entries = [_entry(problems, failure) for failure in MEANINGS]
+    by_word: dict[str, list[dict[str, Any]]] = {}
+    for failure, entry in zip(MEANINGS, entries, strict=True):
+        for word in {entry["code"], failure.code, failure.reason}:
+            by_word.setdefault(word.lower(), []).append(entry)
+    listed = orjson.dumps({"errors": entries})
+    single = {word: orjson.dumps({"errors": found}) for word, found in by_word.items()}
+
+    def answer(exchange: Exchange) -> Reply:
+        config = exchange.route.config
+        word = next(iter(exchange.params.values()), "")
+        if not word and config.prefix:
+            word = exchange.path[len(config.prefix.rstrip("/")) :].strip("/")
+        body = single.get(unquote(word).lower()) if word else listed
+        if body is None:
+            raise Failed(Failure.NO_ROUTE, "No error has this code.")
+        headers = ((b"Content-Type", b"application/json"), (b"Cache-Control", b"max-age=300"))
+        return Reply(200, headers, body)
+
+    return answer
+
+
+def _entry(problems: Problems, failure: Failure) -> dict[str, Any]:
+    kind = problems.kinds[failure]
+    meaning, action = MEANINGS[failure]
+    return {
+        "code": kind.code,
+        "reason": failure.reason,
+        "status": kind.status,
+        "type": kind.type,
+        "title": failure.title,
+        "meaning": meaning,
+        "action": action,
+    }

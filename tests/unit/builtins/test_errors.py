@@ -1,0 +1,60 @@
+"""`builtin = "errors"`: the list, one code, and nothing for codes that there are not."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import orjson
+import pytest
+
+from gateway.builtins.errors import MEANINGS, catalogue
+from gateway.core.failures import Failed, Failure
+from gateway.core.problems import Problems
+from tests.exchange import exchange
+
+PROBLEMS = Problems(
+    codes={Failure.RATE_LIMITED: "RATE_LIMIT_EXCEEDED"},
+    statuses={Failure.QUOTA_EXCEEDED: 429},
+    types="/errors/",
+)
+
+
+def errors(path: str, prefix: str = "/errors", **params: str) -> list[dict[str, Any]]:
+    asked = exchange("GET", path)
+    asked.route = SimpleNamespace(config=SimpleNamespace(prefix=prefix))
+    asked.params = params
+    reply = catalogue(PROBLEMS)(asked)
+    assert isinstance(reply.body, bytes)
+    found: list[dict[str, Any]] = orjson.loads(reply.body)["errors"]
+    return found
+
+
+def test_every_failure_that_clients_see_is_explained():
+    assert set(Failure) - set(MEANINGS) == {Failure.CLIENT_GONE}
+    listed = errors("/errors")
+    assert len(listed) == len(MEANINGS)
+    assert all(one["meaning"] and one["action"] for one in listed)
+
+
+@pytest.mark.parametrize("failure", MEANINGS)
+def test_every_type_leads_to_its_failure(failure: Failure):
+    asked = exchange("GET", "/")
+    reply = PROBLEMS.render(Failed(failure), asked)
+    assert isinstance(reply.body, bytes)
+    found = errors(orjson.loads(reply.body)["type"])
+    assert failure.reason in [one["reason"] for one in found]
+
+
+def test_one_code_by_any_of_its_names():
+    for word in ("RATE_001", "rate_limited", "RATE_LIMIT_EXCEEDED", "rate%5Flimit_exceeded"):
+        (found,) = errors(f"/errors/{word}")
+        assert (found["code"], found["status"]) == ("RATE_LIMIT_EXCEEDED", 429)
+    assert errors("/help/RATE_002", "", code="RATE_002")[0]["status"] == 429
+    assert len(errors("/errors/")) == len(MEANINGS)
+
+
+def test_an_unknown_code():
+    with pytest.raises(Failed) as caught:
+        errors("/errors/SVC_999")
+    assert caught.value.failure is Failure.NO_ROUTE
