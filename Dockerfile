@@ -25,12 +25,14 @@ RUN --mount=type=bind,from=build,source=/wheels,target=/wheels \
  && useradd --system --uid 10001 --gid gateway --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin gateway
 
 # Configuration is yours to mount: -v ./config:/etc/gateway:ro. [listen] needs host = "0.0.0.0" to be reached from outside; the admin
-# listener stays on the container's own 127.0.0.1:9901 unless the file says otherwise, and is where the health check asks.
+# listener stays on the container's own 127.0.0.1:9901 unless the file says otherwise, and is where the health check asks. The files
+# are read as user 10001: make the directory with `install -d -m 2750 -g 10001 config`, and what `gateway keys create` makes in it can
+# be read. Or run it as yourself, with --user "$(id -u):$(id -g)": nothing depends on the user.
 WORKDIR /etc/gateway
 USER 10001:10001
 EXPOSE 8080
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=10s --timeout=3s --start-period=5s --retries=3 \
-    CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:9901/admin/ready', timeout=2)"]
+HEALTHCHECK --interval=15s --timeout=5s --start-period=5s --retries=3 \
+    CMD ["gateway", "status", "--ready", "--config", "/etc/gateway/gateway.toml"]
 ENTRYPOINT ["gateway"]
 CMD ["run", "--config", "/etc/gateway/gateway.toml"]

@@ -72,6 +72,12 @@ def _parser() -> argparse.ArgumentParser:
             "--admin", metavar="URL", help="the admin listener; default: as the configuration says"
         )
         command.set_defaults(run=function)
+        if name == "status":
+            command.add_argument(
+                "--ready",
+                action="store_true",
+                help="only whether it takes requests; exit code 1 if not. Needs no token",
+            )
 
     schema = commands.add_parser("schema", help="JSON Schema of every TOML file, for editors")
     schema.add_argument(
@@ -128,7 +134,7 @@ def _reload(options: argparse.Namespace) -> int:
 
 
 def _status(options: argparse.Namespace) -> int:
-    return _ask(options, "GET", "/admin/status")
+    return _ask(options, "GET", "/admin/ready" if options.ready else "/admin/status")
 
 
 def _ask(options: argparse.Namespace, method: str, path: str) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 import tempfile
 import tomllib
 from collections.abc import Callable, Iterator, MutableMapping
@@ -136,9 +137,10 @@ def locked(path: Path) -> Iterator[Path]:
 
 
 def replace_file(path: Path, text: str) -> None:
-    """Replace a file in one step: a crash or a full disk leaves the old one. Its mode is 0600.
+    """Replace a file in one step: a crash or a full disk leaves the old one.
 
-    Raises CredentialError.
+    Only its owner may read it, and its group where that is what the file, or its directory by the
+    setgid bit, has been given to: a gateway that runs as another user. Raises CredentialError.
     """
     try:
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
@@ -148,9 +150,7 @@ def replace_file(path: Path, text: str) -> None:
                 file.write(text)
                 file.flush()
                 os.fsync(descriptor)
-            with suppress(OSError):  # root editing the gateway's file leaves it the gateway's
-                owner = path.stat()
-                os.chown(temporary, owner.st_uid, owner.st_gid)
+            _give_as_before(path, temporary)
             temporary.replace(path)
         except BaseException:
             with suppress(OSError):
@@ -163,6 +163,20 @@ def replace_file(path: Path, text: str) -> None:
             os.close(directory)
     except OSError as error:
         raise CredentialError(f"cannot write {path}: {error.strerror}") from None
+
+
+def _give_as_before(path: Path, temporary: Path) -> None:
+    """Give the new file the owner and group of the old one, and let the group read it likewise."""
+    with suppress(OSError):
+        if path.exists():
+            before = path.stat()
+            os.chown(temporary, before.st_uid, before.st_gid)  # root leaves it the gateway's
+            # 0644 is how editors leave a file, and no decision to share it with its group.
+            shared = before.st_mode & (stat.S_IRGRP | stat.S_IROTH) == stat.S_IRGRP
+        else:
+            shared = bool(path.parent.stat().st_mode & stat.S_ISGID)
+        if shared:
+            temporary.chmod(0o640)
 
 
 def utc_time(unix: float) -> datetime:

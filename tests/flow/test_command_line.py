@@ -134,6 +134,8 @@ async def test_reload_and_status_talk_to_a_running_gateway(tmp_path: Path) -> No
 
         status = command("status", "--admin", admin)
         assert status.returncode == 0 and json.loads(status.stdout)["pid"] == gateway.pid
+        ready = command("status", "--ready", "--admin", admin)
+        assert (ready.returncode, json.loads(ready.stdout)) == (0, {"ready": True})
         (tmp_path / "upstreams.toml").write_text("[upstream.origin]\nurl = 5\n")
         refused = command("reload", "--admin", admin)
         assert refused.returncode == 1 and "upstreams.toml" in refused.stdout
@@ -152,6 +154,7 @@ def test_status_without_a_gateway_says_so(
 ) -> None:
     assert main(["status", "--admin", f"http://127.0.0.1:{unused_tcp_port}"]) == 1
     assert "gateway: " in capsys.readouterr().err
+    assert main(["status", "--ready", "--admin", f"http://127.0.0.1:{unused_tcp_port}"]) == 1
     assert main(["status", "--config", str(tmp_path / "gateway.toml")]) == 1
     assert "--admin" in capsys.readouterr().err
 

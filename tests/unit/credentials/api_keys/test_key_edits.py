@@ -58,6 +58,19 @@ class TestCreate:
         create(path, Wish("acme"), NOW)
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
+    def test_a_group_that_may_read_it_still_may(self, path: Path):
+        """The gateway in a container runs as another user."""
+        create(path, Wish("acme"), NOW)
+        path.chmod(0o640)
+        create(path, Wish("acme"), NOW)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+    def test_a_new_file_is_its_directorys_groups_to_read_if_that_is_setgid(self, path: Path):
+        path.parent.chmod(0o2750)
+        create(path, Wish("acme"), NOW)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o640
+        assert path.stat().st_gid == path.parent.stat().st_gid
+
     def test_no_two_are_alike(self, path: Path):
         made = [create(path, Wish("acme"), NOW) for _ in range(5)]
         assert len({secret for _, secret in made}) == len({key.id for key, _ in made}) == 5
