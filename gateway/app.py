@@ -12,10 +12,10 @@ import signal
 import socket
 import ssl
 import sys
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from time import monotonic
+from time import monotonic, time
 from typing import Any
 
 from gateway import __version__
@@ -31,6 +31,7 @@ from gateway.lifetime.heap import settle_process
 from gateway.lifetime.notify import ServiceManager
 from gateway.lifetime.signals import STOPPING, Signals
 from gateway.lifetime.sockets import Sockets, address_of, bind, port_of
+from gateway.lifetime.watch import Changes, with_neighbours
 from gateway.protocols.tls import server_tls
 from gateway.runtime.diff import restarts
 from gateway.runtime.reload import Outcome, Runtime
@@ -77,11 +78,13 @@ class Gateway:
         self._stop = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._addresses: dict[str, str] = {}
+        self._changes: Changes | None = None
         self.port = self.admin_port = self.metrics_port = self.redirect_port = 0
 
     async def start(self) -> None:
         """Load the configuration and listen. Raises ConfigErrors or OSError."""
         self.transport.start()
+        before = time()
         await self.runtime.start()
         self._configure_log()
         config = self.runtime.snapshot.loaded.gateway
@@ -92,6 +95,7 @@ class Gateway:
         if config.admin is not None:
             await self._start_admin(config.admin)
         self.sockets.check()
+        self._watch(before)
         self._serving = True
         where = self.addresses()
         log.info(
@@ -179,6 +183,8 @@ class Gateway:
         A gateway that has not begun to serve has nothing to wait for.
         """
         self._draining = True
+        if self._changes is not None:
+            self._changes.close()
         if self._listener is not None:
             config = self.runtime.snapshot.loaded.gateway.server
             self.manager.stopping(config.shutdown_delay + config.shutdown_timeout + END_TIMEOUT)
@@ -244,16 +250,32 @@ class Gateway:
             self.manager.ready()
 
     async def _reload(self) -> Outcome:
+        before = time()
         outcome = replace(await self.runtime.reload(), waiting=self.waiting())
         for line in outcome.waiting:
             log.warning("%s", line)
         if outcome.ok:
             self._configure_log()
+            self._watch(before)
             for listener in (self._listener, self._redirect):
                 if listener is not None:
                     listener.configure()
             self._renew_admin_tls()
         return outcome
+
+    def _watch(self, since: float) -> None:
+        """Reload by itself, or not any more, as `[server] watch` says. since: see Changes."""
+        every = self.runtime.snapshot.loaded.gateway.server.watch
+        if self._changes is not None and self._changes.every != every:
+            self._changes.close()
+            self._changes = None
+        if self._changes is not None:
+            self._changes.were_read(since)
+        elif every:
+            self._changes = Changes(self._files, self.reload, since=since, every=every)
+
+    def _files(self) -> Iterator[Path]:
+        return with_neighbours(self.runtime.snapshot.loaded.files)
 
     def _configure_log(self) -> None:
         if self.process_log is not None:

@@ -1,14 +1,15 @@
-"""Watch a file and read it again when it changes, without a reload and off the request's way."""
+"""Watch files: read one again when it changes, without a reload and off the request's way; or tell
+that one of many has changed."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from math import inf
 from pathlib import Path
 from time import monotonic
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from gateway.lifetime.supervised import Supervised
 
@@ -117,3 +118,55 @@ class Watched(Generic[T]):
 
     async def _look(self) -> None:
         await self.look()
+
+
+class Changes:
+    """Call `changed` whenever one of several files is another than it was.
+
+    files: what to look at; asked for anew at every look, since a change may add some.
+    since: Unix time before they were read; one that was written later has changed already.
+    A change counts when two looks in a row see the same: files are written one after the other.
+    """
+
+    def __init__(
+        self,
+        files: Callable[[], Iterable[Path]],
+        changed: Callable[[], Coroutine[Any, Any, object]],
+        *,
+        since: float,
+        every: float,
+    ) -> None:
+        self.every = every
+        self._files = files
+        self._changed = changed
+        self.were_read(since)
+        self._task = Supervised("watched_configuration", self.look, every=every)
+        self._task.start(every)
+
+    def close(self) -> None:
+        self._task.close()
+
+    def were_read(self, since: float) -> None:
+        """What is there now is known, but for what was written after `since`."""
+        self._seen = _stamps(self._files())
+        late = any(one is not None and one[0] >= since * 1e9 for one in self._seen.values())
+        self._acted_on = {} if late else self._seen
+
+    async def look(self) -> None:
+        now = await asyncio.to_thread(lambda: _stamps(self._files()))
+        settled, self._seen = now == self._seen, now
+        if settled and now != self._acted_on:
+            self._acted_on = now
+            await self._changed()
+
+
+def with_neighbours(files: Iterable[Path]) -> Iterator[Path]:
+    """Yield the files, and all TOML files of their folders: a new one may be included as well."""
+    known = dict.fromkeys(files)
+    yield from known
+    for folder in {path.parent for path in known}:
+        yield from (path for path in folder.glob("*.toml") if path not in known)
+
+
+def _stamps(files: Iterable[Path]) -> dict[Path, Stamp]:
+    return {path: stamp(path) for path in files}

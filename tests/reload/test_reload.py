@@ -116,6 +116,21 @@ async def test_a_broken_file_changes_nothing_and_says_why(tmp_path, origins):
         assert before == 1
 
 
+async def test_files_that_change_are_taken_without_a_signal(tmp_path, origins):
+    path = configure(tmp_path, origins[0])
+    path.write_text(path.read_text() + '[server]\nwatch = "50ms"\n')
+    upstreams = tmp_path / "upstreams.toml"
+    second = upstreams.read_text().replace(origins[0].url, origins[1].url)
+    async with Process(path) as gateway:
+        upstreams.write_text("nonsense")
+        await gateway.logged("reload refused")
+        upstreams.write_text(second)
+        await gateway.logged("reload taken")
+        client = await Client.connect(gateway.port)
+        assert (await client.get("/")).body == b"1"
+        client.close()
+
+
 async def test_pipelines_that_are_gone_are_missed(tmp_path, origins):
     path = configure(tmp_path, *origins)
     pipelines = tmp_path / "pipelines"

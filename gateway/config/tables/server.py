@@ -198,6 +198,13 @@ class ServerConfig:
         doc="how long before that it goes on accepting while /admin/ready answers 503 and "
         "replies say Connection: close, so that a balancer in front can turn away",
     )
+    watch: float = setting(
+        Duration(zero=True),
+        default=0.0,
+        doc="how often to look at the files of the configuration, and reload when they have "
+        "changed and stay so until the next look, as with HUP; 0 only reloads when told to. For "
+        "a ConfigMap of Kubernetes",
+    )
     max_header_size: int = setting(
         Size(), default=16 * 1024, doc="of all header fields together, and of each; 431 beyond it"
     )

@@ -5,11 +5,12 @@ import logging
 import os
 import threading
 import tomllib
+from math import inf
 from pathlib import Path
 
 import pytest
 
-from gateway.lifetime.watch import RETRY, Watched, stamp
+from gateway.lifetime.watch import RETRY, Changes, Watched, stamp, with_neighbours
 from tests.until import until
 
 
@@ -213,3 +214,78 @@ class TestOffer:
         watched.offer(seen, "read a moment before it was spoilt")()
         assert reader.taken == ["read a moment before it was spoilt"]
         watched.close()
+
+
+class Configuration:
+    """Files that are watched by hand; `reloads` counts what was done about them."""
+
+    def __init__(self, folder: Path, since: float = inf) -> None:
+        self.folder = folder
+        self.reloads = 0
+        self.write("a", "one")
+        self.changes = Changes(
+            lambda: with_neighbours([folder / "a.toml"]), self.reload, since=since, every=3600
+        )
+
+    def write(self, name: str, text: str) -> None:
+        (self.folder / f"{name}.toml").write_text(text)
+
+    async def reload(self) -> None:
+        self.reloads += 1
+
+    async def after_looks(self, number: int) -> int:
+        for _ in range(number):
+            await self.changes.look()
+        return self.reloads
+
+
+async def test_a_change_counts_once_it_has_settled(tmp_path: Path):
+    files = Configuration(tmp_path)
+    assert await files.after_looks(3) == 0
+    files.write("a", "two and")
+    assert await files.after_looks(1) == 0
+    files.write("a", "two and more")
+    assert await files.after_looks(1) == 0, "it was still being written"
+    assert await files.after_looks(3) == 1
+    files.changes.close()
+
+
+async def test_files_that_come_and_go(tmp_path: Path):
+    files = Configuration(tmp_path)
+    files.write("b", "new")
+    assert await files.after_looks(3) == 1
+    (tmp_path / "b.toml").unlink()
+    assert await files.after_looks(3) == 2
+    (tmp_path / "a.toml").unlink()
+    assert await files.after_looks(3) == 3
+    (tmp_path / "notes.txt").write_text("no configuration")
+    assert await files.after_looks(3) == 3
+    files.changes.close()
+
+
+async def test_what_was_written_after_it_was_read_has_changed(tmp_path: Path):
+    files = Configuration(tmp_path, since=0)
+    assert await files.after_looks(3) == 1
+    files.changes.close()
+
+
+async def test_what_a_reload_has_read_is_no_change(tmp_path: Path):
+    files = Configuration(tmp_path)
+    files.write("a", "two and")
+    files.changes.were_read(inf)
+    assert await files.after_looks(3) == 0
+    files.changes.close()
+
+
+async def test_a_link_that_leads_elsewhere(tmp_path: Path):
+    """A ConfigMap is a link to a folder, which is replaced as a whole."""
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.toml").write_text("same")
+    folder = tmp_path / "config"
+    folder.symlink_to(tmp_path / "first")
+    files = Configuration(folder)
+    (tmp_path / "new").symlink_to(tmp_path / "second")
+    (tmp_path / "new").rename(folder)
+    assert await files.after_looks(3) == 1
+    files.changes.close()
