@@ -29,6 +29,7 @@ CATALOGUE = {
     "metrics": "gateway.middlewares.metrics",
     "rate_limit": "gateway.middlewares.rate_limit",
     "security_headers": "gateway.middlewares.security_headers",
+    "transform": "gateway.middlewares.transform",
     "validation": "gateway.middlewares.validation",
 }
 

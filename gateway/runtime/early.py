@@ -15,7 +15,7 @@ RENDERER = "error_handler"
 
 Put first in an error list that does not begin with it, so that others have a reply to change.
 """
-_EARLY = frozenset((RENDERER, "cors", "security_headers"))
+_EARLY = frozenset((RENDERER, "cors", "security_headers", "transform"))
 """Middlewares whose error hooks need no route."""
 
 Build = Callable[[PipelineConfig, str, Any], Hooks]

@@ -26,6 +26,7 @@ TABLES = {
     "gateway.config.tables.upstream",
     "gateway.middlewares.auth.config",
     "gateway.middlewares.rate_limit.config",
+    "gateway.middlewares.transform.config",
 }
 """Declarations of TOML tables: read by tests/unit/config/tables/test_load.py and by the tests of
 what they configure."""

@@ -33,7 +33,7 @@ Finding = tuple[KeyPath, str, str]
 
 def findings(lists: Lists) -> list[Finding]:
     """Return the findings about the lists, each at the entry it is about."""
-    checks = (_order, _issuers, _unknown_clients, _costs, _caching, _cors, _observers)
+    checks = (_order, _issuers, _unknown_clients, _costs, _caching, _transforms, _cors, _observers)
     return [finding for check in checks for finding in check(lists)]
 
 
@@ -129,6 +129,28 @@ def _caching(lists: Lists) -> Iterator[Finding]:
                 "'*' takes anything",
             )
             break
+
+
+def _transforms(lists: Lists) -> Iterator[Finding]:
+    """Find changes to answers that come too early, too late, or to answers that come coded."""
+    kinds = [kind_of(name) for name, _ in lists.response]
+    asked = {name for name, _ in lists.request}
+    for place, (name, path) in enumerate(lists.response):
+        changes = getattr(lists.settings.get(name), "response", None)
+        body = getattr(changes, "body", None)
+        if kind_of(name) != "transform" or not any(
+            getattr(body, key, None) for key in ("set", "remove", "rename")
+        ):
+            continue
+        if name not in asked:
+            message = "changes bodies but is not in request: upstreams may answer compressed"
+            yield path, f"{name!r} {message}, which it cannot read", "add it to request"
+        if "compression" in kinds[:place]:
+            message = "changes bodies but stands behind 'compression': it cannot read them there"
+            yield path, f"{name!r} {message}", "move it in front of 'compression'"
+        if "caching" in kinds[place:]:
+            message = "stands before 'caching': what is stored has one caller's values in it"
+            yield path, f"{name!r} {message}", "move it behind 'caching'"
 
 
 def _cors(lists: Lists) -> Iterator[Finding]:

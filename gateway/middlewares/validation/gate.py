@@ -16,14 +16,9 @@ from gateway.middlewares.validation.config import ValidationConfig
 from gateway.middlewares.validation.judge import Judge
 from gateway.middlewares.validation.messages import INVALID, MISSING, Entry, entry
 from gateway.middlewares.validation.parameters import Strings, parsed
-from gateway.middlewares.validation.reading import (
-    Bounds,
-    Unreadable,
-    form_fields,
-    json_value,
-    members_at_most,
-)
+from gateway.middlewares.validation.reading import form_fields
 from gateway.middlewares.validation.schemas import Schema, compiled, is_missing
+from gateway.protocols.json_text import Bounds, Unreadable, json_value, members_at_most
 
 _FORM = "application/x-www-form-urlencoded"
 _READABLE = "application/json, application/*+json, application/x-www-form-urlencoded"

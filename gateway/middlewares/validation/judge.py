@@ -24,7 +24,7 @@ import orjson
 
 from gateway.core.failures import Failed, Failure
 from gateway.middlewares.validation.messages import Entry
-from gateway.middlewares.validation.reading import Bounds, Unreadable
+from gateway.protocols.json_text import Bounds, Unreadable
 
 DEADLINE = 5.0
 """Seconds a body may take to be judged."""

@@ -9,14 +9,9 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from gateway.middlewares.validation.reading import (
-    Bounds,
-    Unreadable,
-    form_fields,
-    json_value,
-    members_at_most,
-)
+from gateway.middlewares.validation.reading import form_fields
 from gateway.middlewares.validation.schemas import JsonSchema
+from gateway.protocols.json_text import Bounds, Unreadable, json_value, members_at_most
 
 MEMORY = 1024**3
 """Bytes of address space."""

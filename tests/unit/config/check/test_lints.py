@@ -6,6 +6,7 @@ import pytest
 from gateway.config.check.lints import Lists, findings
 from gateway.middlewares.caching.config import CachingConfig
 from gateway.middlewares.rate_limit.config import RateLimitConfig
+from gateway.middlewares.transform.config import BodyConfig, ResponseChanges, TransformConfig
 from tests.unit.config.tree import ROUTE, Tree
 
 CLEAN = """
@@ -233,3 +234,19 @@ def test_braces_in_what_is_invalidated() -> None:
     said = ["invalidate of 'caching' has braces: they mean themselves there"]
     assert lists({"caching": config}, "caching", "caching") == said
     assert lists({"caching": CachingConfig(invalidate=("/a/*",))}, "caching", "caching") == []
+
+
+def test_changed_bodies_of_answers() -> None:
+    config = TransformConfig(response=ResponseChanges(body=BodyConfig(remove=("a",))))
+    settings = {"transform": config}
+    assert lists(settings, "caching transform", "caching transform compression") == []
+    assert lists(settings, "", "transform") == [
+        "'transform' changes bodies but is not in request: upstreams may answer compressed, "
+        "which it cannot read"
+    ]
+    assert lists(settings, "transform caching", "compression transform caching") == [
+        "'transform' changes bodies but stands behind 'compression': it cannot read them there",
+        "'transform' stands before 'caching': what is stored has one caller's values in it",
+    ]
+    fields = TransformConfig(response=ResponseChanges(set={"X-A": "1"}))
+    assert lists({"transform": fields}, "", "transform") == []

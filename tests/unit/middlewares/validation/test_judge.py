@@ -17,8 +17,8 @@ from gateway.middlewares import validation
 from gateway.middlewares.validation import judge as module
 from gateway.middlewares.validation.gate import INLINE
 from gateway.middlewares.validation.judge import Judge
-from gateway.middlewares.validation.reading import Bounds, Unreadable
 from gateway.middlewares.validation.schemas import JsonSchema
+from gateway.protocols.json_text import Bounds, Unreadable
 from tests.exchange import World
 from tests.unit.middlewares.validation.requests import FORM, JSON, asks, ended, fields, run
 
