@@ -156,6 +156,12 @@ class Telemetry:
         )
         self.circuit_state = gauge("circuit_state", "0 closed, 1 open, 2 half-open", "upstream")
         self.retries = count("retries_total", "Second and later attempts", "upstream", "reason")
+        self.mirror_dropped = count(
+            "mirror_dropped_total",
+            "Requests not mirrored for their body or number",
+            "route",
+            "reason",
+        )
 
     def _add_limits(self) -> None:
         count, gauge = self._counter, self._gauge

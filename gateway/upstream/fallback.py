@@ -22,6 +22,7 @@ from gateway.upstream.attempt import Attempt
 from gateway.upstream.connections.interfaces import Stream
 from gateway.upstream.connections.transport import Transport
 from gateway.upstream.forward import Forward
+from gateway.upstream.mirror import Mirrored
 from gateway.upstream.pool.pool import Pool
 from gateway.upstream.shares import ByShares, Target
 
@@ -154,6 +155,15 @@ def forwarding(
 ) -> Target:
     """The target of a route to `route.upstream`, with what `configs` ask for. Fallbacks exist and
     form no loop."""
+    if route.mirror is not None:
+        copies = RouteConfig(
+            route.name, upstream=route.mirror.upstream, timeout=route.mirror.timeout, retry="write"
+        )
+        first, second = (
+            forwarding(pools, configs, transport, config, telemetry, rewrite)
+            for config in (replace(route, mirror=None), copies)
+        )
+        return Mirrored(first, second, route.mirror, telemetry.mirror_dropped)
     if isinstance(route.upstream, Shares):
         targets = [
             (

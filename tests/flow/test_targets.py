@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from tests.origin import answer
+import asyncio
+
+import pytest
+
+from tests.origin import answer, fields_of
+from tests.until import until
 
 TARGETS = """
 [[route]]
@@ -58,3 +63,54 @@ async def test_a_share_that_is_down_leaves_the_gateway_degraded(start, origin, c
     alone = '[[route]]\nprefix = "/b"\nupstream = "b"\n'
     client = await connect(await start(shares + health + alone, upstreams))
     assert (await client.get("/health")).status == 503
+
+
+MIRRORED = """
+[[route]]
+prefix = "/"
+upstream = "origin"
+mirror = { upstream = "shadow", timeout = "20s" }
+"""
+
+
+@pytest.mark.modes
+async def test_a_mirror_gets_the_body_and_the_client_does_not_wait(start, origin_of, connect):
+    reached, answering = asyncio.Event(), asyncio.Event()
+
+    async def slow(origin, head, reader, writer):
+        reached.set()
+        await answering.wait()
+        writer.write(answer(b"never seen"))
+        return True
+
+    origin, shadow = await origin_of(answer(b"first")), await origin_of(slow)
+    upstreams = (
+        f'[upstream.origin]\nurl = "{origin.url}"\n[upstream.shadow]\nurl = "{shadow.url}"\n'
+    )
+    client = await connect(await start(MIRRORED, upstreams))
+    await client.send(b"POST /a?b HTTP/1.1\r\nHost: gateway.test\r\nContent-Length: 6\r\n\r\nabc")
+    await until(lambda: origin.heads)
+    await client.send(b"def")
+    reply = await client.read("POST")
+    assert (reply.status, reply.body) == (200, b"first")
+    await asyncio.wait_for(reached.wait(), 20)
+    assert origin.bodies == shadow.bodies == [b"abcdef"]
+    sent = [fields_of(one.heads[0]) for one in (origin, shadow)]
+    assert sent[0].pop("host", None) == sent[1].pop("host", None) == "gateway.test"
+    assert sent[0] == sent[1]
+    assert (await client.get("/again")).body == b"first"
+    answering.set()
+
+
+async def test_a_mirror_that_is_down_changes_nothing(start, origin, connect):
+    upstreams = (
+        f'[upstream.origin]\nurl = "{origin.url}"\n[upstream.shadow]\nurl = "http://127.0.0.1:1"\n'
+    )
+    gateway = await start(MIRRORED, upstreams)
+    client = await connect(gateway)
+    assert (await client.get("/")).status == 200
+    telemetry = gateway.runtime.services.telemetry
+    await until(
+        lambda: sum(v for k, v in telemetry.upstream_requests.values.items() if k[0] == "shadow")
+    )
+    assert (await client.get("/")).status == 200

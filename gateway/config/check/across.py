@@ -203,9 +203,7 @@ def lint_upstreams(
     homes: Mapping[str, Document],
 ) -> None:
     """Warn of upstreams that no route leads to, or whose endpoints get no requests."""
-    used = {
-        name for made in drafts for draft in made.routes for name in draft.placed.route.upstreams
-    }
+    used = {name for made in drafts for draft in made.routes for name in draft.placed.route.asked}
     used |= {config.fallback for config in upstreams.values()}
     for name, config in upstreams.items():
         if used - {""} and name not in used:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from gateway.config.check import paths
 from gateway.config.check.placed import Placed
 from gateway.config.tables.targets import Shares
+from gateway.config.toml.positions import KeyPath
 from gateway.config.toml.problems import nearest
 from gateway.core.hooks import ConfigProblem
 
@@ -51,10 +52,12 @@ def check_target(
             'upstream = "NAME", of an [upstream.NAME]',
         )
     for name in route.upstreams:
-        if upstreams is not None and name not in upstreams:
-            hint = nearest(name, upstreams) or f"add [upstream.{name}] to an included file"
-            at = ("upstream", name) if isinstance(route.upstream, Shares) else "upstream"
-            placed.error(at, f"no upstream is called {name!r}", hint)
+        at = ("upstream", name) if isinstance(route.upstream, Shares) else ("upstream",)
+        _check_upstream(placed, at, name, upstreams)
+    if route.mirror is not None:
+        _check_upstream(placed, ("mirror", "upstream"), route.mirror.upstream, upstreams)
+        if not route.upstream and found:
+            placed.warning("mirror", "has no effect on the gateway's own answers", "remove it")
     if route.sticky and not isinstance(route.upstream, Shares):
         placed.warning("sticky", "has an effect on shares of several upstreams only", "remove it")
     if route.redirect is not None:
@@ -67,6 +70,14 @@ def check_target(
                 placed.warning(key, "has no effect on the gateway's own answers", "remove it")
         if route.redirect and route.rewrite:
             placed.warning("rewrite", "has no effect beside redirect", "say it in redirect.to")
+
+
+def _check_upstream(
+    placed: Placed, at: KeyPath, name: str, upstreams: Collection[str] | None
+) -> None:
+    if upstreams is not None and name not in upstreams:
+        hint = nearest(name, upstreams) or f"add [upstream.{name}] to an included file"
+        placed.error(at, f"no upstream is called {name!r}", hint)
 
 
 def destination(text: str, names: Collection[str] | None, *, has_hosts: bool) -> Destination:

@@ -10,7 +10,13 @@ from typing import Any
 from gateway.config.tables import tokens
 from gateway.config.tables.declare import setting, table
 from gateway.config.tables.schema import Choice, Duration, FieldName, FieldValue, Items, Map
-from gateway.config.tables.targets import RedirectTargetConfig, RespondConfig, Shares, Upstream
+from gateway.config.tables.targets import (
+    MirrorConfig,
+    RedirectTargetConfig,
+    RespondConfig,
+    Shares,
+    Upstream,
+)
 from gateway.config.tables.traffic import POLICIES, LimitConfig
 
 BUILTINS = ("health", "info", "limits", "me", "errors", *tokens.BUILTINS)
@@ -51,6 +57,9 @@ class RouteConfig:
     sticky: bool = setting(
         default=False,
         doc="with shares: a client, known by name or else by address, stays with one upstream",
+    )
+    mirror: MirrorConfig | None = setting(
+        default=None, doc="a second upstream that gets copies of requests: `[route.mirror]`"
     )
     builtin: str = setting(
         Choice(*BUILTINS),
@@ -118,6 +127,11 @@ class RouteConfig:
         if isinstance(self.upstream, Shares):
             return tuple(self.upstream.parts)
         return (self.upstream,) if self.upstream else ()
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The names of the upstreams that its requests go to, as copies or not."""
+        return self.upstreams if self.mirror is None else (*self.upstreams, self.mirror.upstream)
 
     @property
     def target(self) -> str:

@@ -1,4 +1,4 @@
-"""Targets of a route beside one upstream: shares of several, a redirect, a fixed answer."""
+"""Targets of a route beside one upstream: shares, a mirror, a redirect, a fixed answer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,16 @@ from typing import Any
 from marshmallow import ValidationError, fields
 
 from gateway.config.tables.declare import setting, table
-from gateway.config.tables.schema import FieldName, FieldValue, Map, Text, Whole
+from gateway.config.tables.schema import (
+    Duration,
+    FieldName,
+    FieldValue,
+    Map,
+    Number,
+    Size,
+    Text,
+    Whole,
+)
 
 SERVICE = "{service}"
 """The `upstream` of a route whose path names a pool."""
@@ -53,6 +62,21 @@ class Upstream(Text):
     def json_schema(self) -> dict[str, Any]:
         share = {"type": "integer", "minimum": 0}
         return {"anyOf": [{"type": "string"}, {"type": "object", "additionalProperties": share}]}
+
+
+@table
+class MirrorConfig:
+    """A second upstream that gets a copy of requests; its answers are dropped."""
+
+    upstream: str = setting(doc="the NAME of an `[upstream.NAME]`")
+    share: float = setting(Number(least=0, most=1), default=1.0, doc="of the requests")
+    max_body: int = setting(
+        Size(), default=65536, doc="requests with longer bodies are not mirrored"
+    )
+    timeout: float = setting(Duration(), default=5.0, doc="for each copy, its answer included")
+    limit: int = setting(
+        Whole(least=1), default=100, doc="copies at a time; what is above it is not mirrored"
+    )
 
 
 def _redirect_status(status: int) -> None:

@@ -40,6 +40,7 @@ CONTRACT = {
     "gateway_circuit_state": ("gauge", {"upstream"}),
     "gateway_upstream_try_all": ("gauge", {"upstream"}),
     "gateway_retries_total": ("counter", {"upstream", "reason"}),
+    "gateway_mirror_dropped_total": ("counter", {"route", "reason"}),
     "gateway_rate_limited_total": ("counter", {"route", "policy"}),
     "gateway_auth_total": ("counter", {"method", "result"}),
     "gateway_cache_requests_total": ("counter", {"route", "result"}),

@@ -10,7 +10,12 @@ import pytest
 from gateway.config.check.placed import Placed
 from gateway.config.check.targets import Destination, check_target, destination
 from gateway.config.tables.pipeline import RouteConfig
-from gateway.config.tables.targets import RedirectTargetConfig, RespondConfig, Shares
+from gateway.config.tables.targets import (
+    MirrorConfig,
+    RedirectTargetConfig,
+    RespondConfig,
+    Shares,
+)
 from gateway.config.toml.problems import Problems
 from gateway.config.toml.read import Document
 from gateway.core.hooks import ConfigProblem
@@ -91,6 +96,17 @@ TO = RedirectTargetConfig("https://new.example.com{path}")
             "two",
             {"upstream": "one", "redirect": TO},
             ["error: route.redirect: stands beside upstream; a route has one of them"],
+        ),
+        ("a mirror", {"upstream": "one", "mirror": MirrorConfig("two")}, []),
+        (
+            "a mirror of an answer",
+            {"respond": RespondConfig(), "mirror": MirrorConfig("two")},
+            ["warning: route.mirror: has no effect on the gateway's own answers"],
+        ),
+        (
+            "an unknown mirror",
+            {"upstream": "one", "mirror": MirrorConfig("tow")},
+            ["error: route.mirror: no upstream is called 'tow'"],
         ),
         (
             "an unknown one",
