@@ -27,7 +27,7 @@ from gateway.lifetime.registry import Draft, Registry
 Headers = Mapping[str, str] | Iterable[tuple[str, str]]
 
 _AT_START = {
-    name for name, one in signature(Exchange).parameters.items() if one.kind is one.KEYWORD_ONLY
+    name for name, one in signature(Exchange).parameters.items() if one.default is not one.empty
 }
 
 

@@ -308,7 +308,6 @@ class Exchange:
         target: str,
         headers: MultiMapping[str],
         raw_headers: Sequence[Pair],
-        *,
         body: RequestBody | None = None,
         peer: str = "",
         scheme: str = "http",

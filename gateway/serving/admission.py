@@ -43,9 +43,12 @@ class Admission:
         self._max_body = config.max_body
         self._peers = Peers(config.trusted_proxies)
         self._proxied = bool(config.trusted_proxies)
-        prefix = token_hex(8)
-        numbers = count(int(token_hex(5), 16))
-        self.new_id: Callable[[], str] = lambda: f"{prefix}{next(numbers):016x}"
+        self._prefix = token_hex(8)
+        self._numbers = count(int(token_hex(5), 16))
+
+    def new_id(self) -> str:
+        """Return a request id that no other request has."""
+        return f"{self._prefix}{next(self._numbers):016x}"
 
     def exchange(
         self,
@@ -67,14 +70,14 @@ class Admission:
             target,
             headers,
             raw_headers,
-            peer=peer,
-            scheme=scheme,
-            version=version,
-            request_id=given
-            if given is not None and _REQUEST_ID.fullmatch(given)
-            else self.new_id(),
-            started=started,
-            memo=memo,
+            None,
+            peer,
+            scheme,
+            "",
+            version,
+            given if given is not None and _REQUEST_ID.fullmatch(given) else self.new_id(),
+            started,
+            memo,
         )
         if self._proxied and self._peers.trusts(peer):
             exchange.trusted = True

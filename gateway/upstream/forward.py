@@ -134,7 +134,7 @@ class Forward:
             if config.preserve_host
             else endpoint.authority
         )
-        return stream.send(exchange, target, host, attempt, config.timeouts, limit=attempt.limit)
+        return stream.send(exchange, target, host, attempt, config.timeouts, attempt.limit)
 
     def record(self, exchange: Exchange, attempt: Attempt) -> str | None:
         """Count an attempt that has an outcome; the name in `retry.on` under which to try again, or

@@ -93,17 +93,28 @@ class Http1Codec:
         """One of the heads is being handled."""
         self.queued -= 1
 
-    def feed(self, data: bytes) -> Sequence[Event]:
+    def repeated(self, data: bytes) -> Head | None:
+        """Return the request that `data` is, if it is a whole one that repeats the one before.
+
+        It does not count as queued.
+        """
         repeat = self._repeat
-        if repeat is not None:
-            if self.queued < QUEUE:
-                head = repeat.taken(data) or repeat.varied(data)
-                if head is not None:
-                    self.queued += 1
-                    return (head,)
-            self._repeat = None
-            if not repeat.used:
-                self._patience = PATIENCE
+        if repeat is None:
+            return None
+        if self.queued < QUEUE:
+            head = repeat.taken(data) or repeat.varied(data)
+            if head is not None:
+                return head
+        self._repeat = None
+        if not repeat.used:
+            self._patience = PATIENCE
+        return None
+
+    def feed(self, data: bytes) -> Sequence[Event]:
+        head = self.repeated(data)
+        if head is not None:
+            self.queued += 1
+            return (head,)
         if self.switched:
             self.backlog += data
             return ()

@@ -39,7 +39,6 @@ LINGER = 5.0
 read its answer."""
 
 _HTTP_11 = (1, 1)
-_BODY, _MORE = Head._fields.index("body"), Head._fields.index("more")
 
 
 class Http1Connection(Http1Outlet):
@@ -117,15 +116,11 @@ class Http1Connection(Http1Outlet):
 
     def data_received(self, data: bytes) -> None:
         codec = self._codec
+        if self.idle_since and (head := codec.repeated(data)) is not None:
+            # The common case: a whole request, and nothing else to do.
+            self._begin(head, None)
+            return
         events = codec.feed(data)
-        if len(events) == 1 and self.idle_since:
-            (head,) = events
-            if head.__class__ is Head and not head[_MORE]:
-                # The common case: a whole request, and nothing else to do.
-                codec.queued -= 1
-                body = head[_BODY]
-                self._begin(head, None if body is None else ClientBody(self, body))  # type: ignore[arg-type]
-                return
         if self.last and self._drive is None and not self.linger_until:
             return  # It is closed; this was on its way already.
         if events:
@@ -157,11 +152,8 @@ class Http1Connection(Http1Outlet):
         incoming = read = self._incoming
         for event in events:
             if event.__class__ is Head:
-                body = None
-                if event.more or event.body is not None:
-                    body = ClientBody(self, event.body)
-                incoming = body if event.more else None
-                self._queue.append((event, body))
+                incoming = ClientBody(self) if event.more else None
+                self._queue.append((event, incoming))
             elif event.__class__ is Refused:
                 self._queue.append((event, None))
             elif incoming is not None:
@@ -212,22 +204,23 @@ class Http1Connection(Http1Outlet):
             self._take(self._codec.resume())
 
     def _begin(self, head: Head, body: ClientBody | None) -> None:
-        """One request's whole way, as far as it goes without waiting."""
+        """One request's whole way, as far as it goes without waiting. body: one that arrives."""
         self.head_since = self.idle_since = 0.0
         server = self._server
         # Attributes of a NamedTuple cost several times as much.
-        method, target, headers, raw_headers, version, close, _, _, upgrade, varied = head
+        method, target, headers, raw_headers, version, close, whole, _, upgrade, varied = head
         # A request's fields and their memo (see Exchange.memo): those of the request before where
         # they are the same. An SDK or a browser sends the same fields with every request of a
         # connection, or nearly so.
-        number = server.runtime.snapshot.number
+        snapshot = server.runtime.snapshot
+        number = snapshot.number
         known = self._raw_headers
         if number != self._snapshot_number or (raw_headers is not known and raw_headers != known):
             memo = self._memo
             self._raw_headers = known = raw_headers
             self._memo = {FRAMING: memo[FRAMING]} if varied and FRAMING in memo else {}
             self._snapshot_number = number
-        exchange = self.admission.exchange(
+        exchange = self.exchange = self.admission.exchange(
             method,
             target,
             headers,
@@ -238,6 +231,8 @@ class Http1Connection(Http1Outlet):
             perf_counter(),
             self._memo,
         )
+        if whole is not None:
+            body = ClientBody(self, whole)
         if body is not None:
             self.admission.attach_body(exchange, body, self._go_ahead)
             self.body = body
@@ -246,7 +241,6 @@ class Http1Connection(Http1Outlet):
         self.last = close or self._count >= server.max_requests
         if version >= _HTTP_11:
             exchange.interim = self.interim
-        self.exchange = exchange
         drive = self._drive = Drive(serve(exchange, self, server), self._over)
         drive.resume(None)
 

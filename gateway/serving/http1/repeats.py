@@ -36,6 +36,8 @@ _HEEDED = frozenset(
 PATIENCE = 16
 """Requests to parse, after one repeated nothing of the one before, until another is held against
 the one before."""
+KEPT = 4096
+"""Bytes of a request up to which it is kept, for the next one may be the same byte for byte."""
 _CRLF = b"\r\n"
 _END = b"\r\n\r\n"
 _HTTP_11 = (1, 1)
@@ -52,7 +54,9 @@ class Repeat:
     """
 
     __slots__ = (
+        "_data",
         "_fields",
+        "_head",
         "_heeded",
         "_length",
         "_length_place",
@@ -79,6 +83,8 @@ class Repeat:
         self.headers = headers
         self.raw_headers = raw_headers
         self.used = False
+        self._data = b""
+        self._head: Head | None = None
         self._section = section
         self._lines = lines
         self._fields = fields
@@ -90,6 +96,8 @@ class Repeat:
 
     def taken(self, data: bytes) -> Head | None:
         """The request that `data` is, when it is one whole request with exactly these fields."""
+        if data == self._data:
+            return self._head
         section, length = self._section, self._length
         end = len(data) - len(section) - length
         if not data.startswith(section, end) if length else not data.endswith(section):
@@ -100,7 +108,7 @@ class Repeat:
         self.used = True
         body = data[-length:] if length else None
         method, target = match[1].decode(), match[2].decode()
-        return _new(
+        head: Head = _new(
             Head,
             (
                 method,
@@ -115,6 +123,9 @@ class Repeat:
                 False,
             ),
         )
+        if len(data) <= KEPT:
+            self._data, self._head = data, head
+        return head
 
     def varied(self, data: bytes) -> Head | None:
         """The same for one with other values, which it is then that the next request is held
@@ -152,6 +163,7 @@ class Repeat:
             fields,
             length,
         )
+        self._data = b""  # Its fields are not those any more.
         self.raw_headers = raw
         self.headers = CIMultiDictProxy(CIMultiDict(fields))
         self.used = True

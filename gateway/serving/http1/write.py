@@ -32,7 +32,7 @@ def complete(exchange: Exchange, reply: Reply, close: bool) -> bytes:
     if exchange.method == "HEAD" or reply.status in _NO_CONTENT:
         return make_head(exchange, reply, _length(reply), close)
     size = exchange.bytes_out = len(body)
-    return make_head(exchange, reply, b"Content-Length: %d\r\n" % size, close) + body
+    return make_head(exchange, reply, b"Content-Length: %d\r\n" % size, close, body)
 
 
 def stream_head(exchange: Exchange, reply: Reply, close: bool) -> tuple[bytes, bool, bool]:
@@ -80,8 +80,10 @@ def _length(reply: Reply) -> bytes:
     return b"Content-Length: %d\r\n" % size
 
 
-def make_head(exchange: Exchange, reply: Reply, framing: bytes, close: bool) -> bytes:
-    """Status line and fields, with the empty line.
+def make_head(
+    exchange: Exchange, reply: Reply, framing: bytes, close: bool, body: bytes = b""
+) -> bytes:
+    """Status line and fields, with the empty line, and `body` behind it.
 
     Raises UnsafeField for a field that a hook set and no line may hold.
     """
@@ -114,8 +116,9 @@ def make_head(exchange: Exchange, reply: Reply, framing: bytes, close: bool) -> 
         parts.append(b"Connection: close\r\n")
     elif exchange.version != _HTTP_11:
         parts.append(b"Connection: keep-alive\r\n")
-    parts.append(
-        f"Via: {reply.version} gateway\r\nX-Request-ID: {exchange.request_id}\r\n\r\n".encode()
+    parts += (
+        f"Via: {reply.version} gateway\r\nX-Request-ID: {exchange.request_id}\r\n\r\n".encode(),
+        body,
     )
     return b"".join(parts)
 

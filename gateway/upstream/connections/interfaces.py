@@ -55,7 +55,6 @@ class Stream(Protocol):
         host: str,
         handler: ResponseHandler,
         timeouts: TimeoutsConfig,
-        *,
         limit: float = NEVER,
     ) -> bool:
         """Start an exchange: the head, and the body if all of it is here. True when `write` and

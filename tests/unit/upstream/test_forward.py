@@ -35,7 +35,7 @@ class Stream:
         self.handler: Any = None
 
     def send(
-        self, asked: Any, target: str, host: str, handler: Any, timeouts: Any, *, limit: float
+        self, asked: Any, target: str, host: str, handler: Any, timeouts: Any, limit: float
     ) -> bool:
         self.handler = handler
         self.world.sent.append((handler.endpoint.name, target, limit))

@@ -16,6 +16,7 @@ from gateway.config.tables.traffic import TimeoutsConfig
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.headers import Pair
+from gateway.protocols.websocket import LINES
 from gateway.upstream.connections.http1.codec import (
     End,
     Event,
@@ -25,9 +26,9 @@ from gateway.upstream.connections.http1.codec import (
     Trailers,
     Upgraded,
 )
-from gateway.upstream.connections.http1.headers import TIED, names_connection_auth
+from gateway.upstream.connections.http1.headers import TIED, names_connection_auth, request_head
 from gateway.upstream.connections.http1.receipt import sent, unacknowledged
-from gateway.upstream.connections.http1.sending import RequestSender
+from gateway.upstream.connections.http1.sending import BODY_METHODS, NO_BODY, RequestSender
 from gateway.upstream.connections.http1.switched import Switched
 from gateway.upstream.connections.interfaces import NEVER, Owner, ResponseHandler
 from gateway.upstream.connections.stream import AnswerStream
@@ -76,11 +77,17 @@ class Connection(RequestSender):
         host: str,
         handler: ResponseHandler,
         timeouts: TimeoutsConfig,
-        *,
         limit: float = NEVER,
     ) -> bool:
         """Start an exchange; see interfaces.Stream."""
-        data, more = self._request(exchange, target, host, handler.accept != b"")
+        body, more = exchange.body, False
+        if handler.accept:
+            data = request_head(exchange, target, host, LINES)
+        elif body is None:
+            framing = NO_BODY if exchange.method in BODY_METHODS else b""
+            data = request_head(exchange, target, host, framing)
+        else:
+            data, more = self._with_body(exchange, body, target, host)
         if TIED in exchange.memo:
             self.retire()
         self.start(data, handler, timeouts, exchange.method == "HEAD", more, limit)

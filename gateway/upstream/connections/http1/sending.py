@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gateway.config.tables.traffic import TimeoutsConfig
-from gateway.core.exchange import Exchange
+from gateway.core.exchange import Exchange, RequestBody
 from gateway.core.headers import Pair, lower
 from gateway.core.wait import Wait
-from gateway.protocols.websocket import LINES
 from gateway.upstream.connections.endpoint_socket import EndpointSocket
 from gateway.upstream.connections.http1.headers import chunked_framing, request_head
 from gateway.upstream.connections.interfaces import NEVER, Owner
 from gateway.upstream.pool.endpoint import Endpoint
 
 _DEFAULT_TIMEOUTS = TimeoutsConfig()
-_NO_BODY = b"Content-Length: 0\r\n"
-_BODY_METHODS = frozenset(("POST", "PUT", "PATCH"))
+NO_BODY = b"Content-Length: 0\r\n"
+BODY_METHODS = frozenset(("POST", "PUT", "PATCH"))
 """Methods whose requests say so when they have no body (RFC 9110 section 8.6)."""
 
 
@@ -37,16 +36,10 @@ class RequestSender(EndpointSocket):
         self._held = b""
         """What of the request's body waits until unread input has been looked at."""
 
-    def _request(
-        self, exchange: Exchange, target: str, host: str, upgrade: bool
+    def _with_body(
+        self, exchange: Exchange, body: RequestBody, target: str, host: str
     ) -> tuple[bytes, bool]:
         """The head and the body, as far as that is here, and whether `write` and `end` follow."""
-        body = exchange.body
-        if upgrade:
-            return request_head(exchange, target, host, LINES), False
-        if body is None:
-            framing = _NO_BODY if exchange.method in _BODY_METHODS else b""
-            return request_head(exchange, target, host, framing), False
         whole = body.complete
         if whole is not None:
             return request_head(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from gateway.serving.codec import Event, Head
 from gateway.serving.http1.codec import Http1Codec
 from gateway.serving.http1.parser import Limits
-from gateway.serving.http1.repeats import Repeat, repeatable
+from gateway.serving.http1.repeats import KEPT, Repeat, repeatable
 from tests.flow.corpus_requests import CASES
 
 FIELDS = b"Host: a\r\nX-Key: 1\r\n"
@@ -314,3 +314,25 @@ def test_any_lengths_and_bodies_one_after_the_other(
             + body
         )
         assert same(repeat, data), data
+
+
+def test_the_same_bytes_are_the_same_head_until_fields_differ() -> None:
+    repeat = repeat_of(GET)
+    assert repeat is not None
+    head = repeat.taken(GET)
+    assert head is not None and repeat.taken(bytes(bytearray(GET))) is head
+    other = GET.replace(b"X-Key: 1", b"X-Key: 2")
+    assert repeat.taken(other) is None and repeat.varied(other) is not None
+    assert repeat.taken(GET) is None
+    again = repeat.taken(other)
+    assert again is not None and again.headers["X-Key"] == "2"
+
+
+def test_a_long_request_is_not_kept() -> None:
+    body = bytes(KEPT)
+    post = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % KEPT
+    repeat = repeat_of(post + body)
+    assert repeat is not None
+    head = repeat.taken(post + body)
+    assert head is not None and head.body == body
+    assert repeat.taken(post + body) is not head
