@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from contextvars import Context, copy_context
+from contextvars import Context
+from functools import partial
 from inspect import CORO_CREATED, CORO_SUSPENDED, getcoroutinestate
 from typing import Any
 
@@ -23,8 +24,9 @@ class Drive:
     """Resumes `coroutine`; calls `over(value, error)` once, when it has ended.
 
     `context` holds the context variables of all its steps, and of the Tasks that `foreign` makes
-    for it. Nothing that has to be released may be acquired before the first step: one that is
-    cancelled before `start` never runs.
+    for it. Without one, steps run in the context of what resumes them: for coroutines that run no
+    code but the gateway's, which sets no context variables. Nothing that has to be released may be
+    acquired before the first step: one that is cancelled before `start` never runs.
     """
 
     __slots__ = ("_cancelled", "_coroutine", "_over", "_waits", "context")
@@ -36,7 +38,7 @@ class Drive:
         self._over: Over | None = over
         self._waits: Any = None
         self._cancelled = False
-        self.context = copy_context() if context is None else context
+        self.context = context
 
     def __repr__(self) -> str:
         if self._coroutine is None:
@@ -70,11 +72,12 @@ class Drive:
         coroutine = self._coroutine
         if coroutine is None:
             return
+        context = self.context
+        step: Callable[[None], Any] = (
+            coroutine.send if context is None else partial(context.run, coroutine.send)  # type: ignore[call-arg]
+        )
         try:
-            cancelled, run = self._cancelled, self.context.run
-            waits = (
-                self._step_cancelled(coroutine, waited) if cancelled else run(coroutine.send, None)
-            )
+            waits = self._step_cancelled(coroutine, waited) if self._cancelled else step(None)
             while isinstance(waits, Wait):
                 if self._cancelled:
                     waits.cancel()
@@ -85,7 +88,7 @@ class Drive:
                     if waits.__class__ is Foreign:
                         waits.begin(self.context)
                     return
-                waits = self.context.run(coroutine.send, None)
+                waits = step(None)
         except StopIteration as stop:
             self._coroutine = None
             over, self._over = self._over, None
@@ -105,11 +108,12 @@ class Drive:
             over(value, error)
 
     def _step_cancelled(self, coroutine: Coroutine[Any, Any, Any], waited: Any) -> Any:
+        run = _run_here if self.context is None else self.context.run
         if waited is None:
             self._cancelled = False
-            return self.context.run(coroutine.throw, asyncio.CancelledError())
+            return run(coroutine.throw, asyncio.CancelledError())
         self._cancelled = not waited.cancelled()
-        return self.context.run(coroutine.send, None)
+        return run(coroutine.send, None)
 
     def _await_future(self, future: Any) -> None:
         """Await a bare future, or `asyncio.sleep(0)`: they need no Task."""
@@ -121,3 +125,7 @@ class Drive:
         future.add_done_callback(self.resume)
         if self._cancelled:
             future.cancel()
+
+
+def _run_here(function: Callable[[Any], Any], argument: Any) -> Any:
+    return function(argument)

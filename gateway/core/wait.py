@@ -141,7 +141,7 @@ class Foreign(Wait[T]):
         self._awaitable = awaitable
         self._task: asyncio.Task[T] | None = None
 
-    def begin(self, context: Context) -> None:
+    def begin(self, context: Context | None) -> None:
         """Called by the driver of the coroutine that awaits this."""
         awaitable = self._awaitable
         coroutine = awaitable if isinstance(awaitable, Coroutine) else _await(awaitable)

@@ -34,6 +34,8 @@ class Builder:
     issuer: Any
     secrets: frozenset[str]
     report: Callable[[Problem], None]
+    foreign: bool = False
+    """Whether it has built an operator's own middleware."""
     _modules: set[str] = field(default_factory=set)
     """Modules of operators' own middleware that have been looked at."""
 
@@ -62,6 +64,7 @@ class Builder:
             made = kind.build(settings, context)
             if kind.module is not None:
                 return made
+            self.foreign = True
             self._note_outdated(pipeline, name, kind.build.__module__)
             return checked(name, made)
         except ConfigProblem as problem:

@@ -112,8 +112,8 @@ class _Composer:
             loaded = replace(loaded, warnings=(*loaded.warnings, *self.warnings))
         router, regions = yield partial(_index, routes, loaded.gateway.routing)
         parts = (tuple(routes), unrouted, self.pools, tls, upstream_tls, regions, early)
-        last_resort = self.builder.renderer().error
-        return Snapshot(self.number, loaded, router, *parts, self.health, draft, last_resort)
+        last, foreign = self.builder.renderer().error, self.builder.foreign
+        return Snapshot(self.number, loaded, router, *parts, self.health, draft, last, foreign)
 
     def _issued(self, pipeline: PipelineConfig, config: RouteConfig) -> Any:
         """Return the target of a route whose builtin needs `[tokens]`."""

@@ -85,6 +85,7 @@ class Snapshot:
     number:   counts up with every reload.
     unrouted: the pipeline of requests that match no route.
     early:    error hooks by pipeline, for requests without a route in that pipeline's region.
+    foreign:  whether operators' own hooks run in it, which may set context variables.
     """
 
     number: int
@@ -102,6 +103,7 @@ class Snapshot:
     """The objects of the registry that it uses, released when the last request has left."""
     render: Any = _render
     """What failures look like where a pipeline's own error hooks have failed."""
+    foreign: bool = False
     active: int = 0
     _retired: Callable[[], None] | None = None
 

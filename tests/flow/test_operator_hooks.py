@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.hooks import Context, Hooks
+from tests.origin import fields_of
 
 OWN = f"{__name__}:build"
 PIPELINE = f"""
@@ -42,6 +44,18 @@ def leave(exchange: Exchange) -> None:
     sys.exit(3)
 
 
+CALLER: ContextVar[str] = ContextVar("CALLER", default="nobody")
+
+
+def remember(exchange: Exchange) -> None:
+    exchange.forward_headers = [(b"X-Before", CALLER.get().encode())]
+    CALLER.set("somebody")
+
+
+def tell(exchange: Exchange, reply: Reply) -> None:
+    reply.add(b"X-Caller", CALLER.get().encode())
+
+
 DOES: dict[str, Any] = {
     "a body of text": {"request": lambda exchange: Reply(200, body="text")},  # type: ignore[arg-type]
     "a generator for a body": {"request": lambda exchange: Reply(200, body=chunks())},  # type: ignore[arg-type]
@@ -50,10 +64,12 @@ DOES: dict[str, Any] = {
     "an exit": {"request": leave},
     "no end": {"request": wait},
 }
+KEEPS = {"request": remember, "response": tell}
 
 
 def build(config: dict[str, Any], context: Context) -> Hooks:
-    return Hooks(**DOES[config["does"]])
+    does = config["does"]
+    return Hooks(**(KEEPS if does == "keeps" else DOES[does]))
 
 
 @pytest.mark.parametrize(
@@ -66,3 +82,15 @@ async def test_each_is_an_error_at_once(start, connect, origin, caplog, does: st
         reply = await client.get("/")
         assert reply.status == status and reply.whole
     assert f"hook of {OWN}" in caplog.text
+
+
+async def test_a_context_variable_lasts_as_long_as_its_request(start, connect, origin):
+    """Also across the endpoint's answer, which comes in another callback; and no longer."""
+    upstreams = f'[upstream.origin]\nurl = "{origin.url}"\n'
+    lists = f'request = ["{OWN}"]\nresponse = ["{OWN}"]\n'
+    text = lists + PIPELINE.partition("\n")[2].partition("\n")[2].replace("DOES", "keeps")
+    client = await connect(await start(text.replace('"100ms"', '"5s"'), upstreams))
+    for _ in range(3):
+        reply = await client.get("/")
+        assert reply.fields["x-caller"] == "somebody"
+        assert fields_of(origin.heads[-1])["x-before"] == "nobody"

@@ -14,6 +14,7 @@ import logging
 import select
 from collections import deque
 from collections.abc import Sequence
+from contextvars import copy_context
 from time import perf_counter
 from typing import Any
 
@@ -241,7 +242,8 @@ class Http1Connection(Http1Outlet):
         self.last = close or self._count >= server.max_requests
         if version >= _HTTP_11:
             exchange.interim = self.interim
-        drive = self._drive = Drive(serve(exchange, self, server), self._over)
+        context = copy_context() if snapshot.foreign else None
+        drive = self._drive = Drive(serve(exchange, self, server), self._over, context)
         drive.resume(None)
 
     def _over(self, value: Any, error: BaseException | None) -> None:

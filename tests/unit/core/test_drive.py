@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from contextvars import copy_context
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import gateway
 from gateway.core.drive import Drive
 from gateway.core.wait import Wait
-from tests.unit.core.test_wait import NAME, Ends, drive
+from tests.unit.core.test_wait import NAME, Ends, drive, take
 
 
 def test_what_waits_for_nothing_ends_inside_start() -> None:
@@ -200,6 +203,37 @@ def test_context_variables_end_with_the_request() -> None:
     assert NAME.get() == ""
     wait.wake()
     assert ends.calls == [(None, None)]
+
+
+def test_without_a_context_steps_run_in_that_of_what_resumes_them() -> None:
+    seen = []
+
+    async def way() -> None:
+        seen.append(NAME.get())
+        await wait
+        seen.append(NAME.get())
+
+    wait: Wait[None] = Wait()
+    ends = Ends()
+    drive = Drive(way(), ends)
+    copy_context().run(lambda: (NAME.set("starts"), drive.start()))
+    copy_context().run(lambda: (NAME.set("wakes"), wait.wake()))
+    assert seen == ["starts", "wakes"] and ends.calls == [(None, None)]
+
+
+def test_cancelled_without_a_context() -> None:
+    wait: Wait[None] = Wait()
+    ends = Ends()
+    drive = Drive(take(wait), ends)
+    drive.start()
+    drive.cancel()
+    assert isinstance(ends.calls[0][1], asyncio.CancelledError)
+
+
+def test_the_gateway_sets_no_context_variables() -> None:
+    """Why requests need no context of their own where no operator's hook runs."""
+    package = Path(gateway.__file__).parent
+    assert [file for file in package.rglob("*.py") if "ContextVar" in file.read_text()] == []
 
 
 def test_the_end_may_begin_the_next_without_depth() -> None:

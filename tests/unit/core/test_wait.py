@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from typing import Any
 
 import pytest
@@ -29,7 +29,7 @@ class Ends:
 
 def drive(coroutine: Any) -> tuple[Drive, Ends]:
     ends = Ends()
-    made = Drive(coroutine, ends)
+    made = Drive(coroutine, ends, copy_context())
     made.start()
     return made, ends
 

@@ -94,6 +94,7 @@ class World:
         )
         snapshot = SimpleNamespace(
             number=1,
+            foreign=False,
             active=0,
             leave=lambda: None,
             unrouted=pipeline,
