@@ -345,8 +345,10 @@ class Gateway:
                     "routes": [
                         {
                             "name": route.name,
-                            "match": route.path or route.prefix,
-                            "kind": "path" if route.path else "prefix",
+                            "match": ", ".join(
+                                match.path or match.prefix for match in route.matches()
+                            ),
+                            "kind": "path" if route.path or route.paths else "prefix",
                             "methods": list(route.methods),
                             "hosts": list(route.hosts),
                             "target": route.target,

@@ -47,6 +47,18 @@ MEANINGS: dict[Failure, tuple[str, str]] = {
         "The path does not take this method.",
         "Use one of those in Allow.",
     ),
+    Failure.GONE: (
+        "This version of the API has ended.",
+        "Use its successor, which Link names.",
+    ),
+    Failure.NOT_ACCEPTABLE: (
+        "Accept names no version that there is.",
+        "Name one of those that the answer lists.",
+    ),
+    Failure.VERSION_REQUIRED: (
+        "The request names no version of the API.",
+        "Name one of those that the answer lists, in the field that it names.",
+    ),
     Failure.UNAUTHENTICATED: (
         "Credentials are missing or not valid.",
         "Send a valid key or token; WWW-Authenticate names the kinds.",
@@ -106,10 +118,11 @@ def catalogue(problems: Problems) -> Callable[[Exchange], Reply]:
     single = {word: orjson.dumps({"errors": found}) for word, found in by_word.items()}
 
     def answer(exchange: Exchange) -> Reply:
-        config = exchange.route.config
         word = next(iter(exchange.params.values()), "")
-        if not word and config.prefix:
-            word = exchange.path[len(config.prefix.rstrip("/")) :].strip("/")
+        path = exchange.path + "/"
+        for prefix in (one.rstrip("/") for one in exchange.route.config.prefixed):
+            if not word and path.lower().startswith(prefix.lower() + "/"):
+                word = path[len(prefix) :].strip("/")
         body = single.get(unquote(word).lower()) if word else listed
         if body is None:
             raise Failed(Failure.NO_ROUTE, "No error has this code.")

@@ -43,6 +43,9 @@ class Failure(enum.Enum):
     VERSION_NOT_SUPPORTED = ("VAL_010", 505, "HTTP version not supported")
     NO_ROUTE = ("ROUTE_001", 404, "No such route")
     METHOD_NOT_ALLOWED = ("ROUTE_002", 405, "Method not allowed")
+    GONE = ("ROUTE_003", 410, "Version retired")
+    NOT_ACCEPTABLE = ("ROUTE_004", 406, "Not acceptable")
+    VERSION_REQUIRED = ("ROUTE_005", 400, "Version required")
     # Who is calling, and how often.
     UNAUTHENTICATED = ("AUTH_001", 401, "Authentication required")
     EXPIRED = ("AUTH_002", 401, "Credentials expired")

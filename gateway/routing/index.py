@@ -8,9 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Generic, TypeVar
 
+from gateway.config.check.paths import decoded
 from gateway.config.tables.pipeline import RouteConfig
 from gateway.config.tables.server import RoutingConfig
+from gateway.config.versions import VersionBy
 from gateway.core.exchange import Exchange
+from gateway.routing.versions import Versions
 
 T = TypeVar("T")
 
@@ -31,9 +34,11 @@ class Candidate(Generic[T]):
     HEAD is among them where GET is.
 
     keeps_slash: an encoded slash is data to its origin (`encoded_slash = "keep"`).
+    versions: those of its place, of which the request names one; None where it is one itself.
+    settled: nothing is left to find out when it has been found.
     """
 
-    __slots__ = ("captures", "keeps_slash", "methods", "rank", "target")
+    __slots__ = ("captures", "keeps_slash", "methods", "rank", "settled", "target", "versions")
 
     def __init__(
         self,
@@ -49,6 +54,38 @@ class Candidate(Generic[T]):
         self.captures = captures
         given = {method.upper() for method in route.methods}
         self.methods = frozenset(given | {"HEAD"} if "GET" in given else given) if given else None
+        self.versions: Versions[Candidate[T]] | None = None
+        self.settled = not captures
+
+    @classmethod
+    def of_versions(
+        cls,
+        by: VersionBy,
+        found: list[tuple[RouteConfig, Candidate[T]]],
+        target: T,
+        routing: RoutingConfig,
+    ) -> Candidate[T]:
+        """Return the one candidate for several versions at one place.
+
+        found: in the order in which they are tried where a version has several. target: the one
+        that stands for all until the version is known.
+        """
+        made = cls(found[0][0], target, found[0][1].rank, (), routing)
+        methods = [candidate.methods for _, candidate in found]
+        made.methods = (
+            None if None in methods else frozenset(name for one in methods for name in one or ())
+        )
+        choices = [(route.version, candidate) for route, candidate in found]
+        made.versions, made.settled = Versions(by, choices), False
+        return made
+
+    def settle(self, exchange: Exchange, path: str) -> T:
+        """Choose the version and set `exchange.params`; return the target. Raises Failed."""
+        found = self if self.versions is None else self.versions.choose(exchange)
+        if found.captures:
+            segments = path.split("/")
+            exchange.params = {name: decoded(segments[place]) for name, place in found.captures}
+        return found.target
 
     def accepts(self, method: str) -> bool:
         return method != "TRACE" if self.methods is None else method in self.methods
@@ -82,7 +119,7 @@ class Group(Generic[T]):
 
     def __init__(self, rank: Rank, entries: list[tuple[RouteConfig, Candidate[T]]]) -> None:
         self.rank = rank
-        entries = sorted(entries, key=_last_resort)
+        entries = sorted(entries, key=last_resort)
         hosts: dict[str, list[tuple[RouteConfig, Candidate[T]]]] = {}
         for entry in entries:
             for host in dict.fromkeys(host.lower() for host in entry[0].hosts or ("",)):
@@ -147,7 +184,7 @@ def _shapes(entries: Iterable[tuple[RouteConfig, Candidate[T]]]) -> Shapes[T]:
     return tuple(shapes[asked] for asked in ordered)
 
 
-def _last_resort(entry: tuple[RouteConfig, object]) -> tuple[object, ...]:
+def last_resort(entry: tuple[RouteConfig, object]) -> tuple[object, ...]:
     """An order for what the rules leave equal: HEAD's own route before GET's.
 
     So the files' order never decides.

@@ -6,6 +6,7 @@ Only asked for when a request has failed: it costs nothing on the way of others.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import product
 from typing import Generic, TypeVar
 
 from gateway.config.tables.pipeline import RouteConfig
@@ -22,8 +23,8 @@ class Regions(Generic[T]):
         owners: set[T] = set()
         for route, owner in entries:
             owners.add(owner)
-            for host in route.hosts or ("",):
-                for start in _starts((route.path or route.prefix).partition("{")[0]):
+            for match, host in product(route.matches(), route.hosts or ("",)):
+                for start in _starts((match.path or match.prefix).partition("{")[0]):
                     self._owners.setdefault((host.lower(), start), set()).add(owner)
         self._only = next(iter(owners)) if len(owners) == 1 else None
 

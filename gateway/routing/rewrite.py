@@ -80,7 +80,7 @@ def _stripper(route: RouteConfig, routing: RoutingConfig) -> Callable[[str], str
 
 
 def _rewriter(route: RouteConfig, strip: Callable[[str], str] | None, with_query: bool) -> Rewrite:
-    names = paths.template(route.path)[1] if route.path else ()
+    names = paths.names_of(route)
     path, query = paths.rewrite(route.rewrite, names)
     pieces, extra = _pieces(path, in_query=False), _pieces(query, in_query=True)
 

@@ -9,6 +9,7 @@ Order of candidates, independent of their order in the files:
   2. host: exact, then the longest wildcard, then none.
   3. headers: more of them, then more with a value rather than "*".
   4. methods: given, then not given.
+  5. versions, where `version_by` is no path: see versions.py.
 The first candidate whose host, headers and method accept the request has it. So one that fails on
 its method alone leaves the request to less specific ones, and 405 means that no route takes this
 method although some would take others.
@@ -29,14 +30,24 @@ Paths are brought to a normal form in paths.py, targets are made in rewrite.py.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-from gateway.config.check.paths import as_sent, decoded, matched, normalise
+from gateway.config.check.paths import as_sent, matched, normalise
 from gateway.config.tables.pipeline import RouteConfig
 from gateway.config.tables.server import RoutingConfig
 from gateway.core.exchange import ALLOWED_METHODS, Exchange
 from gateway.core.failures import Failed, Failure
-from gateway.routing.index import EXACT, PREFIX, TEMPLATE, Candidate, Group, Index, Rank, by_rank
+from gateway.routing.index import (
+    EXACT,
+    PREFIX,
+    TEMPLATE,
+    Candidate,
+    Group,
+    Index,
+    Rank,
+    by_rank,
+    last_resort,
+)
 from gateway.routing.readings import readings
 from gateway.routing.rewrite import rewritten
 
@@ -75,12 +86,33 @@ class Router(Generic[T]):
                 found.setdefault((segments, rank), []).append(
                     (route, Candidate(route, target, rank, captures, routing))
                 )
-        exactly = [(key[0], Group(key[1], here)) for key, here in found.items() if not key[1][-1]]
-        folded = [(key[0], Group(key[1], here)) for key, here in found.items() if key[1][-1]]
+        groups = [(key, Group(key[1], self._merged(here, routing))) for key, here in found.items()]
+        exactly = [(key[0], group) for key, group in groups if not key[1][-1]]
+        folded = [(key[0], group) for key, group in groups if key[1][-1]]
         self._exactly: Index[T] | None = Index(exactly) if exactly or not folded else None
         self._folded: Index[T] | None = Index(folded) if folded else None
         self._known: dict[str, Group[T]] = {}
         """The most specific group of plain paths asked for lately, where that alone decides."""
+
+    def _merged(
+        self, here: list[tuple[RouteConfig, Candidate[T]]], routing: RoutingConfig
+    ) -> list[tuple[RouteConfig, Candidate[T]]]:
+        """Return the candidates of one path, those that only differ in version as one."""
+        found: list[tuple[RouteConfig, Candidate[T]]] = []
+        versions: dict[Any, list[tuple[RouteConfig, Candidate[T]]]] = {}
+        for route, candidate in sorted(here, key=last_resort):
+            by = route.version_by or routing.version_by
+            if by.kind == "path" or not route.version:
+                found.append((route, candidate))
+            else:
+                headers = frozenset((name.lower(), value) for name, value in route.headers.items())
+                place = (by, frozenset(route.hosts), headers)
+                versions.setdefault(place, []).append((route, candidate))
+        for (by, _, _), same in versions.items():
+            targets = [candidate.target for _, candidate in same]
+            target = next(filter(self._guarded, targets), targets[0])
+            found.append((same[0][0], Candidate.of_versions(by, same, target, routing)))
+        return found
 
     def match(self, exchange: Exchange) -> T:
         """Return what the request's route leads to; sets `exchange.params`.
@@ -97,9 +129,7 @@ class Router(Generic[T]):
         candidate = group.by_method.get(exchange.method, group.otherwise)
         if candidate is None:
             return self._match(exchange, path)
-        if candidate.captures:
-            _capture(candidate, exchange, path)
-        return candidate.target
+        return candidate.target if candidate.settled else candidate.settle(exchange, path)
 
     def _look_up(self, exchange: Exchange, path: str) -> T:
         """`match` for a path that is not among the known ones."""
@@ -126,9 +156,7 @@ class Router(Generic[T]):
                     if len(self._known) >= KNOWN:
                         self._known.clear()
                     self._known[path] = group
-                if candidate.captures:
-                    _capture(candidate, exchange, path)
-                return candidate.target
+                return candidate.target if candidate.settled else candidate.settle(exchange, path)
         return self._match(exchange, path)
 
     def _match_ambiguous(self, exchange: Exchange, sent: str) -> T:
@@ -147,9 +175,7 @@ class Router(Generic[T]):
         if exchange.method == "OPTIONS":
             exchange.notes.pop(ALLOWED_METHODS, None)  # Of a reading.
             self._select(exchange, path)
-        if candidate.captures:
-            _capture(candidate, exchange, path)
-        return candidate.target
+        return candidate.target if candidate.settled else candidate.settle(exchange, path)
 
     def _has_another(self, exchange: Exchange, path: str, candidate: Candidate[T]) -> bool:
         """Return True if the path has a route, and not the candidate's."""
@@ -159,9 +185,7 @@ class Router(Generic[T]):
     def _match(self, exchange: Exchange, path: str) -> T:
         """Match in general: any number of candidates, OPTIONS, and what fails."""
         candidate = self._candidate(exchange, path)
-        if candidate.captures:
-            _capture(candidate, exchange, path)
-        return candidate.target
+        return candidate.target if candidate.settled else candidate.settle(exchange, path)
 
     def _candidate(self, exchange: Exchange, path: str) -> Candidate[T]:
         """The candidate that has the request. Raises Failed: NO_ROUTE, METHOD_NOT_ALLOWED."""
@@ -265,11 +289,6 @@ def _ambiguous(path: str, reading: str) -> Failed:
         "The path can be read in two ways that lead to different routes.",
         why=f"{path!r} read as {reading!r} has another route",
     )
-
-
-def _capture(candidate: Candidate[T], exchange: Exchange, path: str) -> None:
-    segments = path.split("/")
-    exchange.params = {name: decoded(segments[place]) for name, place in candidate.captures}
 
 
 def _union(candidates: list[Candidate[T]]) -> tuple[str, ...] | None:

@@ -31,6 +31,7 @@ from gateway.routing.redirect import redirect
 from gateway.routing.regions import Regions
 from gateway.routing.rewrite import Rewrite, rewritten
 from gateway.routing.router import Router
+from gateway.routing.versions import announced
 from gateway.runtime.build import Builder
 from gateway.runtime.early import RENDERER, early_pipeline, unrouted_pipeline
 from gateway.runtime.pipeline import Pipeline, flatten
@@ -300,7 +301,10 @@ class _Composer:
         """Return the hooks before a route's own lists: its limit, and the fields that it passes
         on."""
         limit = own_limit(pipeline.name, route, self.draft.keep)
-        return (*limit, *self._left_out(pipeline, route), *self._passed(pipeline, route))
+        by = route.version_by or self.loaded.gateway.routing.version_by
+        version = announced(route, by, self.services.clock)
+        left_out, passed = self._left_out(pipeline, route), self._passed(pipeline, route)
+        return (*version, *limit, *left_out, *passed)
 
     def _left_out(self, pipeline: PipelineConfig, route: RouteConfig) -> tuple[Hooks, ...]:
         """Return what stands in for middlewares of the pipeline that the route leaves out."""

@@ -93,12 +93,13 @@ def with_redirects(
     routes: Sequence[Route], routing: RoutingConfig
 ) -> list[tuple[RouteConfig, Route]]:
     """Return routes as the router gets them, with those that only redirect to the other slash."""
-    spelt = {(route.config.path, route.config.hosts) for route in routes}
+    every = [(config, route) for route in routes for config in route.config.matches()]
+    spelt = {(config.path, config.hosts) for config, _ in every}
     entries = []
-    for route in routes:
-        entries.append((route.config, route))
-        slash = route.config.trailing_slash or routing.trailing_slash
-        other = other_slash(route.config) if slash == "redirect" else None
+    for config, route in every:
+        entries.append((config, route))
+        slash = config.trailing_slash or routing.trailing_slash
+        other = other_slash(config) if slash == "redirect" else None
         if other is not None and (other.path, other.hosts) not in spelt:
             entries.append((other, replace(route, target=to_other_slash, awaited=False)))
     return entries

@@ -24,7 +24,12 @@ from gateway.upstream.connections.http1.switched import Switched
 
 log = logging.getLogger("gateway.serving")
 
-_UNAMBIGUOUS = (Failure.NO_ROUTE, Failure.METHOD_NOT_ALLOWED)
+_UNAMBIGUOUS = (
+    Failure.NO_ROUTE,
+    Failure.METHOD_NOT_ALLOWED,
+    Failure.NOT_ACCEPTABLE,
+    Failure.VERSION_REQUIRED,
+)
 
 
 async def serve(exchange: Exchange, outlet: Outlet, server: Server) -> None:

@@ -23,6 +23,7 @@ from gateway.config.tables.pipeline import PipelineConfig, RouteConfig
 from gateway.config.tables.server import GatewayConfig
 from gateway.config.tables.upstream import UpstreamConfig
 from gateway.config.templates import TemplateJson
+from gateway.config.versions import Day, VersionByField
 from gateway.core.failures import Failure
 from gateway.middlewares.auth.permissions import Require
 from gateway.middlewares.rate_limit.keys import KeyField
@@ -51,6 +52,8 @@ TYPES: Mapping[type, str] = {
     Texts: "text, or array: text",
     TemplateJson: "table, or JSON as text",
     Types: "text, or table by failure",
+    Day: "day",
+    VersionByField: "`path` `media_type`, or table",
     fields.Raw: "anything",
 }
 

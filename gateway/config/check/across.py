@@ -26,12 +26,9 @@ class _Target:
     """A route to an upstream. `guarded`: its callers must be known."""
 
     draft: RouteDraft
+    route: RouteConfig
     segments: tuple[str, ...]
     guarded: bool
-
-    @property
-    def route(self) -> RouteConfig:
-        return self.draft.placed.route
 
     @property
     def match(self) -> str:
@@ -76,13 +73,14 @@ def _targets(drafts: Sequence[PipelineDraft]) -> Iterator[_Target]:
     for made in drafts:
         for draft in made.routes:
             route = draft.placed.route
-            if not route.upstream or not (route.path or route.prefix) or draft.placed.bad:
+            if not route.upstream or draft.placed.bad:
                 continue
-            try:
-                segments, _ = paths.matched(route)
-            except ConfigProblem:
-                continue
-            yield _Target(draft, segments, _is_guarded(made, draft))
+            for match in route.matches():
+                try:
+                    segments, _ = paths.matched(match)
+                except ConfigProblem:
+                    continue
+                yield _Target(draft, match, segments, _is_guarded(made, draft))
 
 
 def _is_guarded(made: PipelineDraft, draft: RouteDraft) -> bool:

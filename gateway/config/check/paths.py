@@ -153,6 +153,14 @@ def matched(route: RouteConfig) -> Template:
     )
 
 
+def names_of(route: RouteConfig) -> Collection[str]:
+    """Return the names that all of a route's templates have."""
+    found = [
+        set(template(match.path)[1]) if match.path else set[str]() for match in route.matches()
+    ]
+    return set.intersection(*found)
+
+
 def rewrite(text: str, names: Collection[str] | None) -> tuple[list[str], list[str]]:
     """Parse a route's `rewrite` into its path and its query ([] for none).
 

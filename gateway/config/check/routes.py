@@ -17,7 +17,9 @@ from gateway.config.check.placed import Placed
 from gateway.config.check.targets import check_target
 from gateway.config.tables.pipeline import RouteConfig
 from gateway.config.tables.server import RoutingConfig
+from gateway.config.toml.positions import KeyPath
 from gateway.config.toml.problems import nearest, shown_path
+from gateway.config.versions import VersionBy
 from gateway.core.hooks import ConfigProblem
 
 REGISTERED_METHODS = frozenset(
@@ -25,6 +27,7 @@ REGISTERED_METHODS = frozenset(
 )
 """RFC 9110 section 9 and RFC 5789, without CONNECT: a gateway opens no tunnels."""
 
+_MATCHES = ("path", "prefix", "paths", "prefixes")
 _HOST = re.compile(r"(?:\*\.)?[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\]")
 _METHOD = re.compile(r"[A-Z][A-Z0-9_-]*")
 
@@ -50,10 +53,15 @@ def check_reachable(routes: Sequence[Placed], routing: RoutingConfig) -> None:
     """Report every route whose matches, host by host and method by method, all go to earlier
     routes."""
     taken: dict[Any, Placed] = {}
+    told_apart: dict[Any, tuple[VersionBy | None, Placed]] = {}
     for placed in sorted(routes, key=_precedence):
         if placed.bad & {
             "path",
             "prefix",
+            "paths",
+            "prefixes",
+            "version",
+            "version_by",
             "methods",
             "hosts",
             "headers",
@@ -61,7 +69,7 @@ def check_reachable(routes: Sequence[Placed], routing: RoutingConfig) -> None:
             "trailing_slash",
         }:
             continue
-        matches = list(_matches(placed.route, routing))
+        matches = [one for match in placed.route.matches() for one in _matches(match, routing)]
         owners = [taken.get(match) for match in matches]
         if matches and all(owners):
             first = next(owner for owner in owners if owner is not None)
@@ -74,8 +82,17 @@ def check_reachable(routes: Sequence[Placed], routing: RoutingConfig) -> None:
             covers = f"the route {first.route.name!r} ({where})"
             hint = "remove one of them, or tell them apart by methods, hosts or headers"
             placed.error((), f"is never reached: {covers} takes everything it matches", hint)
+        by = placed.route.version_by or routing.version_by
+        told = by if placed.route.version and by.kind != "path" else None
         for match in matches:
             taken.setdefault(match, placed)
+            other, first = told_apart.setdefault(match[:-1], (told, placed))
+            if other != told:
+                line = first.document.place(first.path)[0]
+                message = f"differs from what holds for the route at line {line}, at the same place"
+                hint = "give all of them a version and the same version_by"
+                placed.error("version_by", message, hint)
+                break
 
 
 def name_routes(routes: Sequence[Placed]) -> list[RouteConfig]:
@@ -96,7 +113,8 @@ def name_routes(routes: Sequence[Placed]) -> list[RouteConfig]:
             names[placed.route.name] = placed
     result = []
     for placed in routes:
-        name = wanted = placed.route.name or placed.route.path or placed.route.prefix
+        match = placed.route.matches()[0]
+        name = wanted = placed.route.name or match.path or match.prefix
         count = 1
         while not placed.route.name and name in names:
             count += 1
@@ -109,18 +127,23 @@ def name_routes(routes: Sequence[Placed]) -> list[RouteConfig]:
 def _check_match(placed: Placed) -> Collection[str] | None:
     """Check path or prefix; return the template's names, None when they cannot be told."""
     route = placed.route
-    if route.path and route.prefix:
-        placed.error("prefix", "stands beside path; a route has one of them")
-    elif not route.path and not route.prefix and not placed.bad & {"path", "prefix"}:
+    given = [key for key in _MATCHES if getattr(route, key)]
+    if len(given) > 1:
+        placed.error(given[1], f"stands beside {given[0]}; a route has one of them")
+    elif not given and not placed.bad & set(_MATCHES):
         placed.error((), "has neither path nor prefix", 'prefix = "/" takes everything')
-    for key, value in (("path", route.path), ("prefix", route.prefix)):
-        _warn_of_patterns(placed, key, value)
-    if route.prefix:
-        placed.judge(lambda: paths.literal("prefix", route.prefix))
-    if not route.path:
-        return None if "path" in placed.bad else ()
-    found = placed.judge(lambda: paths.template(route.path))
-    return None if found is None else found[1]
+    named: list[Collection[str]] = []
+    for index, match in enumerate(route.matches() if given else ()):
+        at: KeyPath = (given[0], index) if given[0] in ("paths", "prefixes") else (given[0],)
+        _warn_of_patterns(placed, given[0], match.path or match.prefix)
+        try:
+            named.append(paths.matched(match)[1])
+        except ConfigProblem as problem:
+            placed.error(at, problem.message, problem.hint)
+            return None
+    if not named:
+        return None if placed.bad & set(_MATCHES) else ()
+    return set.intersection(*map(set, named))
 
 
 def _warn_of_patterns(placed: Placed, key: str, text: str) -> None:
@@ -177,8 +200,12 @@ def _check_hosts(placed: Placed) -> tuple[str, ...]:
 
 
 def _check_strip_prefix(placed: Placed, routing: RoutingConfig) -> None:
-    route, strip = placed.route, placed.route.strip_prefix
-    match = route.prefix or route.path
+    for match in placed.route.matches():
+        _check_stripped(placed, match, routing)
+
+
+def _check_stripped(placed: Placed, route: RouteConfig, routing: RoutingConfig) -> None:
+    strip, match = route.strip_prefix, route.prefix or route.path
     if not strip or not match:
         return
     sensitive = routing.case_sensitive if route.case_sensitive is None else route.case_sensitive
@@ -219,5 +246,7 @@ def _matches(route: RouteConfig, routing: RoutingConfig) -> Iterator[tuple[Any, 
     if slash == "ignore" and route.prefix:
         shape = shape.rstrip("/")
     headers = frozenset((name.lower(), value) for name, value in route.headers.items())
+    by = route.version_by or routing.version_by
+    version = route.version if by.kind != "path" else ""
     for host, method in product(route.hosts or ("",), route.methods or ("",)):
-        yield bool(route.path), sensitive, slash, shape, headers, host, method
+        yield bool(route.path), sensitive, slash, shape, headers, host, method, version

@@ -122,7 +122,10 @@ def _pipeline(middlewares: Mapping[str, TableClass | None]) -> Json:
     route["properties"] |= lists
     route["allOf"] = [
         {"oneOf": [{"required": [key]} for key in keys]}
-        for keys in (("path", "prefix"), ("upstream", "builtin", "redirect", "respond"))
+        for keys in (
+            ("path", "prefix", "paths", "prefixes"),
+            ("upstream", "builtin", "redirect", "respond"),
+        )
     ]
     for body, form, below in ((pipeline, ".pipeline", ""), (route, ".route", ".route")):
         body["properties"] |= {name: {"$ref": f"#/$defs/{name}{form}"} for name in names}

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Any
+
+from marshmallow import ValidationError
 
 from gateway.config.tables import tokens
 from gateway.config.tables.declare import setting, table
@@ -18,15 +21,21 @@ from gateway.config.tables.targets import (
     Upstream,
 )
 from gateway.config.tables.traffic import POLICIES, LimitConfig
+from gateway.config.versions import Day, Version, VersionBy, VersionByField
 
 BUILTINS = ("health", "info", "limits", "me", "errors", *tokens.BUILTINS)
 """The gateway's own answers that a route may have as its target."""
 
 
+def _successor(value: str) -> None:
+    if not re.fullmatch(r"(?:https?:/)?/[\x21\x23-\x3b\x3d\x3f-\x7e]*", value):
+        raise ValidationError(f"must be a path or a URL, not {value!r}")
+
+
 @table
 class RouteConfig:
-    """One `[[route]]`. It has exactly one of `path` and `prefix`, and one target: `upstream`,
-    `builtin`, `redirect` or `respond`.
+    """One `[[route]]`. It has exactly one of `path`, `prefix`, `paths` and `prefixes`, and one
+    target: `upstream`, `builtin`, `redirect` or `respond`.
 
     Hosts are lower case. Where `request`, `response` or `error` is None the pipeline's list holds.
     """
@@ -39,6 +48,10 @@ class RouteConfig:
         default="",
         doc='whole segments: `"/api"` takes `/api/x`, not `/apix`; `"/"` takes everything',
     )
+    paths: tuple[str, ...] = setting(
+        default=(), doc='several, in place of `path`: `["/cameras", "/cameras/{id}"]`'
+    )
+    prefixes: tuple[str, ...] = setting(default=(), doc="several, in place of `prefix`")
     methods: tuple[str, ...] = setting(default=(), doc="all when left out")
     hosts: tuple[str, ...] = setting(
         default=(), doc='all when left out; `"*.example.com"` takes one or more labels in front'
@@ -86,6 +99,22 @@ class RouteConfig:
         doc="the path to send on; `{path}` is the one that came, after `strip_prefix`, and a "
         'template\'s names are its segments: `"/v1{path}"`',
     )
+    version: str = setting(
+        Version(), default="", doc="the version this is: X-API-Version and X-API-Status say so"
+    )
+    version_by: VersionBy | None = setting(
+        VersionByField(), default=None, doc="in place of `[routing]`'s"
+    )
+    deprecated: float | None = setting(
+        Day(), default=None, doc="the day from which it is deprecated: `2026-06-01`"
+    )
+    sunset: float | None = setting(
+        Day(), default=None, doc="the day on which it ends, at 00:00 UTC; answered 410 from then on"
+    )
+    successor: str = setting(
+        default="", check=_successor, doc="what takes its place, a path or URL, for `Link`"
+    )
+    retired: bool = setting(default=False, doc="it has ended: 410 with the successor")
     timeout: float | None = setting(
         Duration(),
         default=None,
@@ -143,6 +172,31 @@ class RouteConfig:
         if self.respond is not None:
             return f"respond:{self.respond.status}"
         return self.upstream or f"builtin:{self.builtin}"
+
+    def check(self) -> None:
+        if self.version_by is not None and self.version_by.kind != "path" and not self.version:
+            raise ValidationError("needs a version", "version_by")
+        if (
+            self.deprecated is not None
+            and self.sunset is not None
+            and self.sunset < self.deprecated
+        ):
+            raise ValidationError("is before deprecated (RFC 9745 section 4)", "sunset")
+
+    @property
+    def prefixed(self) -> tuple[str, ...]:
+        """Return all its prefixes."""
+        return (self.prefix, *self.prefixes) if self.prefix else self.prefixes
+
+    def matches(self) -> tuple[RouteConfig, ...]:
+        """Return the route once for each path or prefix, with that as its only one."""
+        if not self.paths and not self.prefixes:
+            return (self,)
+        alone = replace(self, path="", prefix="", paths=(), prefixes=())
+        return (
+            *(replace(alone, path=path) for path in (self.path, *self.paths) if path),
+            *(replace(alone, prefix=prefix) for prefix in self.prefixed),
+        )
 
 
 @table

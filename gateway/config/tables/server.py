@@ -14,6 +14,7 @@ from gateway.config.tables.declare import setting, table
 from gateway.config.tables.errors import ErrorsConfig
 from gateway.config.tables.schema import Choice, Duration, Items, Network, Secret, Size, Whole
 from gateway.config.tables.tokens import TokensConfig
+from gateway.config.versions import VersionBy, VersionByField
 
 
 @table
@@ -269,6 +270,12 @@ class RoutingConfig:
         Choice("refuse", "keep"),
         default="refuse",
         doc="`refuse`: 400 where `%2F` as a slash is another route; `keep`: it is data (`a%2Fb`)",
+    )
+    version_by: VersionBy = setting(
+        VersionByField(),
+        default=VersionBy(),
+        doc='how requests name the `version` they want: `"path"`, `"media_type"` (in Accept), '
+        '`{ header = "X-API-Version" }`; `default = "1"` is for those that name none',
     )
     uppercase_methods: bool = setting(
         default=False, doc="take `get` for `GET`, and so on; `false`: such methods are 400"

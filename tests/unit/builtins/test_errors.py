@@ -9,6 +9,7 @@ import orjson
 import pytest
 
 from gateway.builtins.errors import MEANINGS, catalogue
+from gateway.config.tables.pipeline import RouteConfig
 from gateway.core.failures import Failed, Failure
 from gateway.core.problems import Problems
 from tests.exchange import exchange
@@ -22,7 +23,7 @@ PROBLEMS = Problems(
 
 def errors(path: str, prefix: str = "/errors", **params: str) -> list[dict[str, Any]]:
     asked = exchange("GET", path)
-    asked.route = SimpleNamespace(config=SimpleNamespace(prefix=prefix))
+    asked.route = SimpleNamespace(config=RouteConfig(prefix=prefix))
     asked.params = params
     reply = catalogue(PROBLEMS)(asked)
     assert isinstance(reply.body, bytes)

@@ -58,6 +58,7 @@ def checked(
             {"prefix": "/API/v1", "strip_prefix": "/api", "case_sensitive": False},
         ),
         ("a rewrite", {"prefix": "/", "rewrite": "/v1{path}"}),
+        ("several", {"paths": ("/a/{id}", "/b/{id}"), "rewrite": "/x/{id}"}),
         ("a rewrite with a name", {"path": "/a/{id}", "rewrite": "/b/{id}"}),
         ("a rewrite with a query", {"path": "/a/{id}", "rewrite": "/b?id={id}&path={path}&x=.."}),
         ("a rewrite of the path alone", {"prefix": "/", "rewrite": "{path}"}),
@@ -76,6 +77,26 @@ def test_good_routes(what: str, keys: dict[str, object]) -> None:
             "both",
             {"path": "/a", "prefix": "/b"},
             "error: route.prefix: stands beside path; a route has one of them",
+        ),
+        (
+            "both in several",
+            {"paths": ("/a",), "prefix": "/b"},
+            "error: route.paths: stands beside prefix; a route has one of them",
+        ),
+        (
+            "one of several",
+            {"paths": ("/a", "b")},
+            "error: route.paths: must start with '/', not 'b'",
+        ),
+        (
+            "a name that only one of them has",
+            {"paths": ("/a/{id}", "/b"), "rewrite": "/x/{id}"},
+            "error: route.rewrite: there is nothing called {id}",
+        ),
+        (
+            "a prefix to strip that one does not have",
+            {"prefixes": ("/api/a", "/b"), "strip_prefix": "/api"},
+            "error: route.strip_prefix: '/api' is not a prefix of '/b'",
         ),
         ("no slash", {"prefix": "api"}, "error: route.prefix: must start with '/', not 'api'"),
         (
@@ -556,3 +577,42 @@ def test_names_given_twice(tree: Tree) -> None:
         "route.name: 'x' is the name of another route",
     )
     assert problem.hint.endswith("a.toml:3")
+
+
+def versioned(path: str, version: str, by: str = "{ header = 'X-V' }") -> str:
+    keys = f"version = '{version}'\nversion_by = {by}\n" if version else ""
+    return f"[[route]]\npath = '{path}'\nupstream = 'one'\n{keys}"
+
+
+@pytest.mark.parametrize(
+    ("what", "routes", "said"),
+    [
+        ("two versions", [versioned("/a", "1"), versioned("/a", "2")], ""),
+        ("one twice", [versioned("/a", "1"), versioned("/a", "1")], "is never reached"),
+        ("beside none", [versioned("/a", "1"), versioned("/a", "")], "route.version_by: differs"),
+        (
+            "named in two ways",
+            [versioned("/a", "1"), versioned("/a", "2", "'media_type'")],
+            "route.version_by: differs",
+        ),
+        (
+            "by the path",
+            [versioned("/a", "1", "'path'"), versioned("/a", "2", "'path'")],
+            "is never reached",
+        ),
+        ("elsewhere", [versioned("/a", "1"), versioned("/b", "")], ""),
+    ],
+)
+def test_versions_at_one_place(tree: Tree, what: str, routes: list[str], said: str) -> None:
+    tree.pipeline("name = 'x'\n", route="".join(routes))
+    errors = [one.message for one in tree.problems() if one.severity == "error"]
+    assert len(errors) == bool(said) and said in "".join(errors), (what, errors)
+
+
+def test_a_route_of_several_paths_is_taken_only_if_all_are(tree: Tree) -> None:
+    one = "[[route]]\npath = '/a'\nupstream = 'one'\n"
+    several = "[[route]]\npaths = ['/a', '/b']\nupstream = 'one'\n"
+    tree.pipeline("name = 'x'\n", route=one + several)
+    assert not [problem for problem in tree.problems() if problem.severity == "error"]
+    tree.pipeline("name = 'x'\n", route=several + one)
+    assert ["is never reached" in problem.message for problem in tree.problems()] == [True]
