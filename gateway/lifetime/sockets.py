@@ -35,6 +35,13 @@ Address = tuple[Any, ...]
 _OTHER_FAMILY = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 """Errors of an address whose family this machine does not have."""
 
+_KEEP_ALIVE = tuple(
+    (getattr(socket, name), value)
+    for name, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4))
+    if hasattr(socket, name)
+)
+"""Seconds of silence before the first question, between two; how many go unanswered."""
+
 
 class Sockets:
     """Sockets that were handed over and that no listener has taken yet.
@@ -153,6 +160,7 @@ async def bind(
                 sockets += await _sockets(address, handed_over, mode, both)
             for one in sockets:
                 one.setblocking(False)
+                keep_alive(one)
                 one.listen(backlog)
         except OSError as error:
             for one in sockets:
@@ -207,6 +215,17 @@ async def _sockets(
     for one in sockets:
         one.close()
     raise missing or OSError("it has no address")
+
+
+def keep_alive(one: socket.socket) -> None:
+    """Have the kernel look for peers that vanished without a word: theirs end after 2 minutes.
+
+    Accepted sockets have it from the one that listens.
+    """
+    if one.family != socket.AF_UNIX:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in _KEEP_ALIVE:
+            one.setsockopt(socket.IPPROTO_TCP, name, value)
 
 
 async def _resolve(host: str, port: int) -> list[tuple[int, Address]]:

@@ -4,14 +4,13 @@ half-close and linger.
 It feeds its codec and begins the next request when the one before is over; outlet.py is what that
 writes to. One loop (`_next`) takes requests from the queue, so that a thousand that are answered at
 once do not nest. Deadlines are the sweep's (net/deadlines.py), which reads `head_since`,
-`idle_since`, `linger_until` and `body` here.
+`idle_since`, `linger_until`, `holds` and `body` here.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import select
 from collections import deque
 from collections.abc import Sequence
 from contextvars import copy_context
@@ -26,15 +25,14 @@ from gateway.serving.admission import FRAMING
 from gateway.serving.body import ClientBody
 from gateway.serving.codec import Data, End, Event, Head, Refused, Reset
 from gateway.serving.http1.codec import QUEUE, Http1Codec
-from gateway.serving.http1.outlet import CONTINUE, Http1Outlet
+from gateway.serving.http1.departure import Departure, has_ended
+from gateway.serving.http1.outlet import Http1Outlet
 from gateway.serving.http1.write import complete
 from gateway.serving.lifecycle import serve
 from gateway.serving.server import Server
 
 log = logging.getLogger("gateway.serving")
 
-GRACE = 0.25
-"""Seconds between two looks at whether a client that sends nothing more is still there."""
 LINGER = 5.0
 """Seconds for which the rest of a body that nothing reads is taken from the client, so that it can
 read its answer."""
@@ -48,6 +46,7 @@ class Http1Connection(Http1Outlet):
     head_since: when the head now arriving began, 0 between heads.
     idle_since: when the last request was over, 0 while there is one.
     linger_until: when the connection closes even if the client still sends, 0 while it is used.
+    holds: how many reasons there are to read nothing for now.
 
     A dozen attributes are not enough: a connection is a queue, a request's Outlet and three
     deadlines in one, because an object for each would cost memory a thousand times over.
@@ -56,19 +55,19 @@ class Http1Connection(Http1Outlet):
     __slots__ = (
         "_codec",
         "_count",
+        "_departure",
         "_drive",
         "_half_closed",
-        "_holds",
         "_incoming",
         "_looping",
         "_memo",
-        "_probed",
         "_queue",
         "_queue_held",
         "_raw_headers",
         "_snapshot_number",
         "given_away",
         "head_since",
+        "holds",
         "idle_since",
         "linger_until",
         "peer",
@@ -78,11 +77,12 @@ class Http1Connection(Http1Outlet):
     def __init__(self, server: Server, codec: Http1Codec, peer: str = "") -> None:
         super().__init__(server)
         self._codec = codec
-        self._count = self._holds = 0
+        self._count = self.holds = 0
         self._drive: Drive | None = None
         self._queue: deque[tuple[Head | Refused, ClientBody | None]] = deque()
         self._incoming: ClientBody | None = None
-        self._looping = self._queue_held = self._half_closed = self._probed = False
+        self._looping = self._queue_held = self._half_closed = False
+        self._departure: Departure | None = None
         self._raw_headers: Sequence[Pair] = ()
         self._memo: dict[Any, Any] = {}
         self._snapshot_number = 0
@@ -143,7 +143,8 @@ class Http1Connection(Http1Outlet):
         if self._drive is None:
             return False
         self._half_closed = True
-        asyncio.get_running_loop().call_later(GRACE, self._look_for_client)
+        if self._departure is None:
+            self._departure = Departure(self)
         return True
 
     # Requests, one after the other.
@@ -250,7 +251,7 @@ class Http1Connection(Http1Outlet):
         """The request is over: answered, broken off, or taken over by a tunnel."""
         self._drive = self.exchange = None
         body, self.body = self.body, None
-        if body is not None and (self._incoming is not None or self._holds):
+        if body is not None and (self._incoming is not None or self.holds):
             body.discard()
         if error is not None:
             if not isinstance(error, asyncio.CancelledError):
@@ -302,7 +303,7 @@ class Http1Connection(Http1Outlet):
     ) -> tuple[asyncio.Transport, bytes, bool]:
         transport = self.transport
         assert transport is not None
-        if self._holds:
+        if self.holds:
             transport.resume_reading()
         self.given_away = True
         transport.write(head)
@@ -361,36 +362,22 @@ class Http1Connection(Http1Outlet):
     def hold(self, held: bool) -> None:
         """Read no more for now: a body has more than its reader takes, or too many requests are
         queued; or go on."""
-        self._holds += 1 if held else -1
+        self.holds += 1 if held else -1
         transport = self.transport
         if transport is None or self.given_away or transport.is_closing():
             return
-        if held and self._holds == 1:
+        if held and self.holds == 1:
             transport.pause_reading()
-        elif not self._holds:
+        elif not self.holds:
             transport.resume_reading()
 
-    def _look_for_client(self) -> None:
-        """Find out if a half-closed client still waits, or has left: on the wire both begin alike.
-
-        The kernel of one that has left answers all that is sent to it with a reset. 100 (Continue)
-        is what may always be sent: RFC 9110 section 15.2.1 has a client that has not asked for it
-        discard it.
-        """
-        transport, exchange = self.transport, self.exchange
-        if transport is None or self.given_away:
+    def look_for_end(self) -> None:
+        """Called by the sweep while nothing is read: notice a client that leaves all the same."""
+        transport = self.transport
+        if transport is None or self.given_away or self._departure is not None:
             return
-        poll = select.poll()
-        poll.register(transport.get_extra_info("socket").fileno(), 0)
-        if poll.poll(0):  # POLLERR or POLLHUP
-            transport.abort()
-            return
-        if (
-            exchange is not None
-            and not exchange.written
-            and not self._probed
-            and exchange.version >= _HTTP_11
-        ):
-            self._probed = True
-            transport.write(CONTINUE)
-        asyncio.get_running_loop().call_later(GRACE, self._look_for_client)
+        if has_ended(transport):
+            if self.scheme == "https":
+                transport.abort()
+            else:
+                self._departure = Departure(self)

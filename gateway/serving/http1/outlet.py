@@ -64,6 +64,16 @@ class Http1Outlet(asyncio.Protocol):
     def open(self) -> bool:
         return self.transport is not None
 
+    @property
+    def probe(self) -> bytes:
+        """What may be sent now to a client that waits, and means nothing to it (departure.py)."""
+        exchange = self.exchange
+        if exchange is None or exchange.version < (1, 1):
+            return b""
+        if not exchange.written:
+            return CONTINUE
+        return b"0" if self._chunked else b""
+
     def send(self, exchange: Exchange, reply: Reply) -> None:
         # What is left of a request's body must not be taken for the next request.
         close = (

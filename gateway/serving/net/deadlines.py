@@ -57,6 +57,8 @@ class Deadlines:
                 connection.refuse(failed, linger=False)
             elif 0.0 < connection.idle_since < longest or 0.0 < connection.linger_until < now:
                 connection.close()
+            if connection.holds:
+                connection.look_for_end()
             body = connection.body
             if body is not None and body.waiting:
                 self._look_at_body(connection, body.arrived, now, bodies)
