@@ -26,6 +26,17 @@ FinishHook = Callable[[Exchange], None]
 
 
 @dataclass(frozen=True, slots=True)
+class Recheck:
+    """Judges the request of an open WebSocket again.
+
+    every: seconds between two times. judge: raises Failed; 401 and 403 end the WebSocket.
+    """
+
+    every: float
+    judge: Callable[[Exchange], Awaitable[None] | None]
+
+
+@dataclass(frozen=True, slots=True)
 class Hooks:
     """A middleware's behaviour; None means it has nothing to do there.
 
@@ -41,6 +52,8 @@ class Hooks:
               hook may be handed an exchange that began before it was built.
     release:  after the last byte, however it ended, if the name is in the request list: gives
               back what `request` took.
+    recheck:  for WebSockets, if the name is in the request list: whether one may go on. It is the
+              configuration in force that judges.
     """
 
     request: RequestHook | None = None
@@ -48,6 +61,7 @@ class Hooks:
     error: ErrorHook | None = None
     finish: FinishHook | None = None
     release: FinishHook | None = None
+    recheck: Recheck | None = None
 
 
 def kind_of(name: str) -> str:

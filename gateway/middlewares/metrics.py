@@ -111,7 +111,10 @@ class Metrics:
         telemetry = self._telemetry
         cells = self._cells[key] = (
             (route, method, str(status)),
-            telemetry.request_duration.cell((route, method)),
+            # How long a WebSocket stood is no latency; that goes into a cell of no metric.
+            HistogramCell(DURATION_BUCKETS)
+            if status == 101
+            else telemetry.request_duration.cell((route, method)),
             telemetry.request_size.cell((route,)),
             telemetry.response_size.cell((route,)),
         )

@@ -27,6 +27,9 @@ RFC 9110 section 7.8.
 """
 
 GOING_AWAY = 1001
+POLICY_VIOLATION = 1008
+HANDSHAKE = "handshake"
+"""Key of the note with the request target as it was sent, for what judges a WebSocket again."""
 
 _KEY = re.compile(r"[A-Za-z0-9+/]{22}==")
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"

@@ -15,7 +15,7 @@ from typing import Any
 
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed
-from gateway.core.hooks import FinishHook, Hooks
+from gateway.core.hooks import FinishHook, Hooks, Recheck
 from gateway.core.wait import driven
 
 log = logging.getLogger("gateway.pipeline")
@@ -30,6 +30,7 @@ class Pipeline:
     finish:        run after answers.
     finish_failed: run after failures.
     release:       those in both that give back what request hooks took.
+    rechecks:      judge open WebSockets again.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Pipeline:
     finish: tuple[FinishHook, ...] = ()
     finish_failed: tuple[FinishHook, ...] = ()
     release: tuple[FinishHook, ...] = ()
+    rechecks: tuple[Recheck, ...] = ()
 
     def ask(self, exchange: Exchange) -> Reply | Awaitable[Reply | None] | None:
         """Run the request hooks up to the first that answers. Raises Failed.
@@ -162,6 +164,7 @@ def flatten(
         finish=_once((*(hooks.finish for hooks in (*request, *response)), *releases)),
         finish_failed=_once((*(hooks.finish for hooks in error), *releases)),
         release=releases,
+        rechecks=tuple(hooks.recheck for hooks in request if hooks.recheck is not None),
     )
 
 

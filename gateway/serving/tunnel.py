@@ -5,8 +5,8 @@ Each side is an `End`, the protocol of its own socket, so a chunk costs one call
 and one write. A socket that takes bytes too slowly keeps the other from being read. What becomes of
 one side becomes of the other: the end of its data is passed on as that, a reset as a reset. Of what
 passes only the boundaries of WebSocket frames are followed, because a tunnel that the gateway
-itself must end is to say so with a Close frame, 1001 (RFC 6455 section 7.4.1), which may stand only
-between frames.
+itself must end is to say so with a Close frame (RFC 6455 section 7.4.1: 1001, or 1008 when its
+credentials are no longer good), which may stand only between frames.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ class End(asyncio.Protocol):
             if peer.eof:
                 self.transport.close()  # It has been told that nothing will follow.
                 return
-            self.transport.write(close_frame(GOING_AWAY, self._masks))
+            self.transport.write(close_frame(self._tunnel.code, self._masks))
         self._settle()
         # It may have been held back for the sake of this side, which gets nothing more of it.
         peer.resume()
@@ -164,7 +164,8 @@ class Tunnel:
 
     idle:  seconds without a byte in either direction after which it is ended.
     ended: called once, when both sockets are closed.
-    `reason` is why it did not end by itself, for the access log, or "".
+    `reason` is why it did not end by itself, for the access log, or ""; `code` is what the Close
+    frames of the gateway say (RFC 6455 section 7.4.1).
     """
 
     __slots__ = (
@@ -175,6 +176,7 @@ class Tunnel:
         "_over",
         "_until",
         "client",
+        "code",
         "reason",
         "upstream",
     )
@@ -189,6 +191,7 @@ class Tunnel:
         self._ended = ended
         self._over = False
         self.reason = ""
+        self.code = GOING_AWAY
         self.client = End(self, "client", masks=False)
         self.upstream = End(self, "upstream", masks=True)
         self.client.peer = self.upstream
@@ -197,13 +200,13 @@ class Tunnel:
     def __repr__(self) -> str:
         return f"<Tunnel {self.client!r} {self.upstream!r}>"
 
-    def go_away(self, reason: str) -> None:
+    def go_away(self, reason: str, code: int = GOING_AWAY) -> None:
         """Ends it as politely as the state of both streams allows, within CLOSING seconds."""
         ending = self._until != _NEVER
         self._until = min(self._until, self._loop.time() + CLOSING)
         if ending:
             return
-        self.reason = reason
+        self.reason, self.code = reason, code
         # Else the two are at it already.
         if not self.client.frames.closed and not self.upstream.frames.closed:
             self.upstream.go_away()

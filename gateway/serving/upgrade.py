@@ -16,6 +16,7 @@ from gateway.protocols.websocket import LINES
 from gateway.runtime.pipeline import Pipeline
 from gateway.serving.codec import Outlet
 from gateway.serving.http1.write import make_head
+from gateway.serving.rechecks import Rechecks
 from gateway.serving.server import Server
 from gateway.serving.tunnel import Tunnel
 from gateway.upstream.connections.http1.switched import Switched
@@ -30,9 +31,13 @@ def join(exchange: Exchange, outlet: Outlet, reply: Switched, server: Server) ->
     lost."""
     rest, reply.rest = reply.rest, b""
     head = make_head(exchange, reply, LINES, close=False) + rest
+    rechecks: Rechecks | None = None
+    came_by = exchange.route.pipeline
     pipeline = _let_go(exchange, outlet)
 
     def ended(tunnel: Tunnel) -> None:
+        if rechecks is not None:
+            rechecks.close()
         reply.abort()
         server.tunnels.discard(tunnel)
         _finish(exchange, tunnel, pipeline, server)
@@ -59,6 +64,8 @@ def join(exchange: Exchange, outlet: Outlet, reply: Switched, server: Server) ->
         upstream.resume()
     if server.draining:
         tunnel.go_away("shutdown")
+    if came_by.rechecks:
+        rechecks = Rechecks(exchange, tunnel, server, came_by)
 
 
 def _let_go(exchange: Exchange, outlet: Outlet) -> Pipeline:

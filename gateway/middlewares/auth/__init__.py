@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from gateway.config.tables.schema import schema_of
 from gateway.core.exchange import CHALLENGES, Decision, Exchange, Identity
 from gateway.core.failures import Failed, Failure
-from gateway.core.hooks import ConfigProblem, Context, Hooks
+from gateway.core.hooks import ConfigProblem, Context, Hooks, Recheck
 from gateway.core.refusals import Refused
 from gateway.core.wait import own
 from gateway.credentials.audit import Audit
@@ -25,11 +25,14 @@ from gateway.middlewares.auth.config import AuthConfig
 from gateway.middlewares.auth.methods import Method, make
 from gateway.middlewares.auth.permissions import Requirements, covers
 from gateway.middlewares.auth.rules import from_where, rules
+from gateway.protocols.websocket import HANDSHAKE, UPGRADE
 
 if TYPE_CHECKING:
     from gateway.middlewares.auth.internal_token import InternalToken
 
 CONFIG = schema_of(AuthConfig)
+JUDGED_ONCE = frozenset(("signature", "mtls"))
+"""Methods whose credentials are not looked at again while a WebSocket is open."""
 __all__ = ["CONFIG", "Auth", "AuthConfig", "build", "left_out", "secrets"]
 
 
@@ -38,13 +41,14 @@ class Auth:
 
     __slots__ = (
         "_audit", "_challenges", "_counts", "_drop", "_drop_always", "_from_where", "_methods",
-        "_missing", "_name", "_optional", "_requirements", "_rules", "_token",
+        "_missing", "_name", "_optional", "_recheck", "_requirements", "_rules", "_token",
     )  # fmt: skip
 
     def __init__(self, config: AuthConfig, context: Context, methods: tuple[Method, ...]) -> None:
         self._name = context.name
         self._methods = methods
         self._optional = config.optional
+        self._recheck = bool(config.recheck)
         self._requirements = Requirements(config.require)
         self._rules = rules(config.tiers, config.owner, frozenset(config.owner_except))
         self._from_where = from_where(config.allow, config.deny)
@@ -77,6 +81,8 @@ class Auth:
 
     def request(self, exchange: Exchange) -> Awaitable[None] | None:
         """Set `exchange.identity`. Raises Failed: 400, 401 or 403."""
+        if self._recheck and UPGRADE in exchange.notes:
+            exchange.notes[HANDSHAKE] = exchange.target  # Credentials in it are taken out.
         if self._from_where is not None:
             refused = self._from_where(exchange)
             if refused is not None:
@@ -113,6 +119,30 @@ class Auth:
                 self._permit(exchange, following, identity)
                 return
         self._anonymous(exchange)
+
+    def recheck(self, exchange: Exchange) -> Awaitable[None] | None:
+        """Judge the request of an open WebSocket again. Raises Failed.
+
+        A signature is for one moment, and a certificate for its connection: they are not judged.
+        """
+        target = exchange.notes.get(HANDSHAKE)
+        if target is None or (
+            exchange.identity is not None and exchange.identity.method in JUDGED_ONCE
+        ):
+            return None
+        again = Exchange(
+            exchange.method,
+            target,
+            exchange.headers,
+            exchange.raw_headers,
+            peer=exchange.peer,
+            scheme=exchange.scheme,
+            host=exchange.host,
+        )
+        again.client_ip, again.trusted = exchange.client_ip, exchange.trusted
+        again.tls_subject, again.params = exchange.tls_subject, exchange.params
+        again.decisions = []  # It is no request: nothing is counted.
+        return self.request(again)
 
     def _permit(self, exchange: Exchange, method: Method, identity: Identity) -> None:
         """Raise Failed unless this caller may make this request."""
@@ -204,7 +234,9 @@ def build(config: AuthConfig, context: Context) -> Hooks:
     if config.bearer.query or config.bearer.cookie:
         elsewhere = Elsewhere(config.bearer.query, config.bearer.cookie, config.forward_credentials)
     methods = tuple(make(name, names, config, context, elsewhere) for name in names)
-    return Hooks(request=Auth(config, context, methods).request)
+    auth = Auth(config, context, methods)
+    recheck = Recheck(config.recheck, auth.recheck) if config.recheck else None
+    return Hooks(request=auth.request, recheck=recheck)
 
 
 def secrets(config: AuthConfig) -> frozenset[str]:

@@ -347,6 +347,13 @@ class AuthConfig:
         default=False,
         doc="callers without credentials pass where nothing is required; wrong ones do not",
     )
+    recheck: float = setting(
+        Duration(zero=True),
+        default=0.0,
+        doc="how often the credentials of an open WebSocket are looked at again: one whose token "
+        "has expired, or whose key or session was revoked, ends with close code 1008. 0 is never "
+        "([guide](auth.md#websockets))",
+    )
     realm: str = setting(
         FieldValue(), default="gateway", doc="what WWW-Authenticate says the credentials are for"
     )

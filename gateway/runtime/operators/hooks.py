@@ -39,6 +39,7 @@ def checked(name: str, made: object) -> Hooks:
         error=made.error and _answering(f"the error hook of {name}", made.error),
         finish=made.finish and _ending(f"the finish hook of {name}", made.finish),
         release=made.release and _ending(f"the release hook of {name}", made.release),
+        recheck=made.recheck,
     )
 
 
