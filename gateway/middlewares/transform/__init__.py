@@ -21,7 +21,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from gateway.config.tables.schema import schema_of
-from gateway.core.content.bodies import ReplacedBody, ResumedStream
+from gateway.core.content.bodies import DIGESTS, ResumedStream, replace_body
 from gateway.core.exchange import Decision, Exchange, Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.headers import lower
@@ -35,7 +35,6 @@ from gateway.protocols.json_text import Bounds, Unreadable, json_text, json_valu
 CONFIG = schema_of(TransformConfig)
 
 _BOUNDS = Bounds()
-_DIGESTS = frozenset((b"content-digest", b"repr-digest", b"digest", b"content-md5"))
 _NO_BODY = frozenset((101, 204, 304))
 
 
@@ -102,8 +101,7 @@ class Transform:
             if self._passes:
                 return
             raise Failed(error.failure, error.detail, why=error.why, by=self._name) from None
-        exchange.body = ReplacedBody(json_text(self._body.apply(value, exchange)))
-        exchange.drop_headers = (exchange.drop_headers or frozenset()) | _DIGESTS
+        replace_body(exchange, json_text(self._body.apply(value, exchange)))
 
     def _error(self, exchange: Exchange, failed: Failed) -> None:
         if exchange.reply is not None:
@@ -167,7 +165,7 @@ def _too_large(most: int) -> Unreadable:
 def _another(reply: Reply) -> None:
     """Say of a reply that its body is not the one that came."""
     reply.length = None
-    for name in (*_DIGESTS, b"accept-ranges"):
+    for name in (*DIGESTS, b"accept-ranges"):
         reply.remove(name)
     etag = reply.get(b"etag")
     if etag is not None and not etag.startswith(b"W/"):

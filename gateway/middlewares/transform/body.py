@@ -49,8 +49,12 @@ class BodyChanges:
                 else:
                     del container[key]
         for path, wanted in self._set:
+            found = wanted(exchange)
             for container, key in _places(value, path, make=True):
-                container[key] = wanted(exchange)
+                if found is not None or isinstance(container, list):
+                    container[key] = found
+                else:
+                    container.pop(key, None)
         return value
 
 
@@ -111,10 +115,14 @@ def _value(value: Any, at: Place) -> Reader:
         return _always(made.constant) if made.constant is not None else made.value
     if isinstance(value, list):
         members = [_value(one, (*at, place)) for place, one in enumerate(value)]
-        return lambda exchange: [member(exchange) for member in members]
+        return lambda exchange: [
+            found for member in members if (found := member(exchange)) is not None
+        ]
     if isinstance(value, dict):
         table = {key: _value(one, (*at, key)) for key, one in value.items()}
-        return lambda exchange: {key: one(exchange) for key, one in table.items()}
+        return lambda exchange: {
+            key: found for key, one in table.items() if (found := one(exchange)) is not None
+        }
     if value is not None and not isinstance(value, bool | int | float):
         return _always(value.isoformat())  # TOML's dates and times.
     return _always(value)

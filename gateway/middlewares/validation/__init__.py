@@ -5,10 +5,12 @@
     cannot be parsed         400 VAL_001, with line and column
     does not fit its schema  422 with one entry per field: VAL_002 if all are missing, else VAL_003
 
-Bodies are read as JSON (application/json and anything +json) or as an urlencoded form. What readers
-differ about is refused: a name twice in one object, numbers of more digits than can be told apart.
-Depth and members are bounded, and large bodies are judged in a process of their own (judge.py). A
-body that must be there and is not, or is empty, is a missing field of its own, called "".
+Bodies are read as JSON (application/json and anything +json), as an urlencoded form or, with `xml`,
+as XML. With `defaults`, `coerce`, `unknown` or `sanitize` the clean body, or query, goes on. What
+readers differ about is refused: a name twice in one object, numbers of more digits than can be told
+apart. Depth and members are bounded, and large bodies are judged in a process of their own
+(judge.py). A body that must be there and is not, or is empty, is a missing field of its own, called
+"".
 """
 
 from __future__ import annotations

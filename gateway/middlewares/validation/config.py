@@ -10,8 +10,17 @@ from typing import Any
 from marshmallow import ValidationError
 
 from gateway.config.tables.declare import setting, table
-from gateway.config.tables.schema import Map, Size, SubTable, Whole
+from gateway.config.tables.schema import (
+    Choice,
+    FieldName,
+    Items,
+    Map,
+    Size,
+    SubTable,
+    Whole,
+)
 from gateway.config.toml.sources import FileTable, plain
+from gateway.middlewares.validation.cleaning import SANITIZERS
 
 
 def _marshmallow(value: str) -> None:
@@ -115,10 +124,37 @@ class ValidationConfig:
     body_required: bool = setting(
         default=True, doc="whether they must have one; `false` judges only those that are there"
     )
+    required_headers: tuple[str, ...] = setting(
+        Items(FieldName()), default=(), doc="fields without which a request is answered 400"
+    )
+    xml: str = setting(
+        Choice("refuse", "check", "json"),
+        default="refuse",
+        doc="bodies in XML where there is a schema: 415; judged and sent on as they came; or "
+        "sent on as JSON",
+    )
+    defaults: bool = setting(
+        default=False, doc="whether `default` of the schemas is filled in where nothing is given"
+    )
+    coerce: bool = setting(
+        default=False, doc='whether `"5"` becomes 5 where a body must have a number, and so on'
+    )
+    unknown: str = setting(
+        Choice("keep", "strip"),
+        default="keep",
+        doc="what becomes of members and parameters that the schemas do not name",
+    )
+    sanitize: tuple[str, ...] = setting(
+        Items(Choice(*SANITIZERS)),
+        default=(),
+        doc="what is done to every text: `trim` white space, drop `controls`, compose Unicode "
+        "(`nfc`); and to members whose name begins with `$`: they go (`operators`)",
+    )
     body: SchemaConfig | None = setting(
         SchemaField(),
         default=None,
-        doc="of a JSON body or a form: `[validation.body]`; `false` in a route switches it off",
+        doc="of a JSON body, a form or XML: `[validation.body]`; `false` in a route switches it "
+        "off",
     )
     split: tuple[str, ...] = setting(
         default=(),
@@ -137,3 +173,9 @@ class ValidationConfig:
         default=None,
         doc="of a path template's variables, as an object: `[validation.path]`; likewise",
     )
+
+    def check(self) -> None:
+        if self.xml == "check" and (self.defaults or self.sanitize or self.unknown == "strip"):
+            raise ValidationError(
+                'sends bodies on as they came, which cannot be cleaned: xml = "json"', "xml"
+            )

@@ -7,20 +7,29 @@ import re
 from functools import partial
 from typing import Any, NoReturn
 
+from gateway.core.content.bodies import replace_body
 from gateway.core.exchange import Decision, Exchange, RequestBody
 from gateway.core.failures import Failed, Failure
 from gateway.core.headers import Pair
 from gateway.core.hooks import Context
 from gateway.core.wait import own
+from gateway.middlewares.validation.cleaning import Cleaning
 from gateway.middlewares.validation.config import ValidationConfig
-from gateway.middlewares.validation.judge import Judge
+from gateway.middlewares.validation.judge import Judge, Verdict
 from gateway.middlewares.validation.messages import INVALID, MISSING, Entry, entry
 from gateway.middlewares.validation.parameters import Strings, parsed
-from gateway.middlewares.validation.reading import form_fields
-from gateway.middlewares.validation.schemas import Schema, compiled, is_missing
-from gateway.protocols.json_text import Bounds, Unreadable, json_value, members_at_most
+from gateway.middlewares.validation.reading import (
+    Kind,
+    body_of,
+    form_text,
+    most_members,
+    value_of,
+)
+from gateway.middlewares.validation.schemas import NO_CLEANING, Schema, compiled, is_missing
+from gateway.protocols.json_text import Bounds, Unreadable
 
 _FORM = "application/x-www-form-urlencoded"
+_XML = frozenset(("application/xml", "text/xml"))
 _READABLE = "application/json, application/*+json, application/x-www-form-urlencoded"
 _PARAMETER = re.compile(r';\s*([^\s=;,"]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;,"]*))')
 _UTF8 = frozenset(("", "utf-8", "utf8", "us-ascii"))
@@ -45,8 +54,15 @@ class Gate:
     def __init__(self, config: ValidationConfig, context: Context) -> None:
         def schema(at: str) -> Schema | None:
             given = getattr(config, at)
-            return None if given is None else compiled(given, at, context.directory, config.split)
+            if given is None:
+                return None
+            # A path's variables are part of the path that is sent on, and stay as they are.
+            how = NO_CLEANING if at == "path" else cleaning
+            return compiled(given, at, context.directory, config.split, how)
 
+        cleaning = Cleaning(
+            config.defaults, config.coerce, config.unknown == "strip", config.sanitize
+        )
         self.body, self.query, self.path = schema("body"), schema("query"), schema("path")
         self._name = context.name
         judged = self.body is not None
@@ -56,21 +72,19 @@ class Gate:
         self._judge: Judge = context.keep(("validation judge",), None, Judge) if judged else Judge()
         self._methods = frozenset(config.methods)
         self._types = _pattern(config.content_types)
+        self._required = config.required_headers
+        self._xml = config.xml
         self._accept: tuple[Pair, ...] = ((b"Accept", ", ".join(config.content_types).encode()),)
 
     def bounds(self, exchange: Exchange) -> None:
         """Size and media type, as far as the head tells them. Raises Failed."""
-        body = exchange.body
-        if body is not None:
-            self._bound(exchange, body)
+        self._head(exchange)
         if exchange.decisions is not None:
             self._explain(exchange)
 
     def with_parameters(self, exchange: Exchange) -> None:
         """And the parameters. Raises Failed."""
-        body = exchange.body
-        if body is not None:
-            self._bound(exchange, body)
+        self._head(exchange)
         self._parameters(exchange)
         if exchange.decisions is not None:
             self._explain(exchange)
@@ -83,6 +97,19 @@ class Gate:
             errors = await self._body_errors(exchange)
             if errors:
                 self._invalid(exchange, "body", errors)
+
+    def _head(self, exchange: Exchange) -> None:
+        if self._required and (
+            errors := [
+                entry((name,), MISSING, "is required")
+                for name in self._required
+                if name not in exchange.headers
+            ]
+        ):
+            detail = f"The request has no {errors[0]['field']} header."
+            self._refuse(exchange, Failure.MALFORMED, detail, errors=errors)
+        if exchange.body is not None:
+            self._bound(exchange, exchange.body)
 
     def _bound(self, exchange: Exchange, body: RequestBody) -> None:
         most, length = self._most, body.length
@@ -115,13 +142,20 @@ class Gate:
                 self._refuse(
                     exchange, Failure.MALFORMED, "The query is not made of parameters in UTF-8."
                 )
-            self._check_strings("query", self.query, strings, exchange)
+            values = self._check_strings("query", self.query, strings, exchange)
+            if self.query.cleans and (clean := form_text(values, self.query.split)) != form_text(
+                self.query.typed(strings), self.query.split
+            ):
+                exchange.query = clean
+                exchange.target = exchange.path + ("?" + exchange.query if exchange.query else "")
 
     def _check_strings(
         self, part: str, schema: Schema, strings: Strings, exchange: Exchange
-    ) -> None:
+    ) -> dict[str, Any]:
+        """Return the parameters as they were judged. Raises Failed."""
         try:
-            errors = schema.errors(schema.typed(strings))
+            values: dict[str, Any] = schema.cleaned(schema.typed(strings))
+            errors = schema.errors(values)
         except UnicodeEncodeError:
             # Bytes that are no UTF-8 travel as surrogates (PEP 383); no schema can judge them.
             self._refuse(exchange, Failure.MALFORMED, f"The {part} is not UTF-8.")
@@ -130,62 +164,75 @@ class Gate:
                 if len(strings.get(one["field"], ())) > 1 and one["message"].startswith("must be "):
                     one["message"] = f"is there more than once; it {one['message']}"
             self._invalid(exchange, part, errors)
+        return values
 
     async def _body_errors(self, exchange: Exchange) -> list[Entry]:
-        """Return what is wrong with the body.
+        """Return what is wrong with the body. The clean one stands in its place where there is one.
 
         Raises Failed when there is none, or none that can be read.
         """
         body = exchange.body
         if body is None or body.length == 0:
             return self._no_body(exchange)
-        is_form = self._is_form(exchange)
+        kind = self._kind(exchange)
         data = await body.whole(self._most)
         if not data:
             return self._no_body(exchange)
         schema = self.body
         assert schema is not None
+        converts = kind == "xml" and self._xml == "json"
+        rewrites = converts or (schema.cleans and kind != "xml")
         try:
-            if len(data) <= INLINE:
-                value = (
-                    schema.typed(form_fields(data)) if is_form else json_value(data, self._bounds)
-                )
-                members = members_at_most(data)
-                if schema.portable is None or schema.explains_at_once(members):
-                    return schema.errors(value, members)
-                return (
-                    []
-                    if schema.is_valid(value)
-                    else await self._costly_errors(schema.portable, data, is_form)
-                )
-            if schema.portable is not None:
-                return await self._judge.errors(schema.portable, data, is_form, self._bounds)
-            # A class of the operator's is Python, which lets others have their turn.
-            judge = partial(_errors, schema, data, is_form, self._bounds)
-            return await asyncio.get_running_loop().run_in_executor(None, judge)
+            errors, clean = await self._verdict(schema, data, kind, rewrites)
         except Unreadable as error:
             self._refuse(exchange, error.failure, error.detail, why=error.why)
         except UnicodeEncodeError:
             self._refuse(exchange, Failure.MALFORMED, "The body is not UTF-8.")
+        if clean is not None:
+            replace_body(exchange, clean, b"application/json" if converts else b"")
+        return errors
+
+    async def _verdict(self, schema: Schema, data: bytes, kind: Kind, rewrites: bool) -> Verdict:
+        """Judge a body here, in the helper process, or in a thread. Raises Unreadable."""
+        if len(data) <= INLINE:
+            value = value_of(data, kind, schema, self._bounds)
+            members = most_members(data, kind)
+            if schema.portable is None or schema.explains_at_once(members):
+                errors = schema.errors(value, members)
+            elif schema.is_valid(value):
+                errors = []
+            else:
+                errors = await self._costly_errors(schema.portable, data, kind)
+            return errors, body_of(value, kind, schema) if rewrites and not errors else None
+        if schema.portable is not None:
+            return await self._judge.verdict(
+                schema.portable, data, kind, self._bounds, rewrite=rewrites
+            )
+        # A class of the operator's is Python, which lets others have their turn.
+        judge = partial(_errors, schema, data, kind, self._bounds)
+        return await asyncio.get_running_loop().run_in_executor(None, judge), None
 
     async def _costly_errors(
-        self, portable: dict[str, Any], data: bytes, is_form: bool
+        self, portable: dict[str, Any], data: bytes, kind: Kind
     ) -> list[Entry]:
         """Return what is wrong with a body known to be wrong, as far as it is found in time."""
         try:
-            return await self._judge.errors(portable, data, is_form, self._bounds, COSTLY_ERRORS)
+            return (await self._judge.verdict(portable, data, kind, self._bounds, COSTLY_ERRORS))[0]
         except Unreadable:
             return [entry((), INVALID, "is not as it must be")]
 
-    def _is_form(self, exchange: Exchange) -> bool:
-        """Return True if the body is a form rather than JSON.
-
-        Raises Failed for what is neither, or is coded.
-        """
+    def _kind(self, exchange: Exchange) -> Kind:
+        """Return what the body is. Raises Failed for what is not read, or is coded."""
         given = _field(exchange, "Content-Type")
         media_type = _media_type(given)
-        is_form = media_type == _FORM
-        if not is_form and media_type != "application/json" and not media_type.endswith("+json"):
+        kind: Kind
+        if media_type == "application/json" or media_type.endswith("+json"):
+            kind = "json"
+        elif media_type == _FORM:
+            kind = "form"
+        elif self._xml != "refuse" and (media_type in _XML or media_type.endswith("+xml")):
+            kind = "xml"
+        else:
             self._unsupported(exchange, "Content-Type", given, ((b"Accept", _READABLE.encode()),))
         charset = _charset(given)
         if charset.lower() not in _UTF8:
@@ -196,7 +243,7 @@ class Gate:
             self._unsupported(
                 exchange, "Content-Encoding", coding, ((b"Accept-Encoding", b"identity"),)
             )
-        return is_form
+        return kind
 
     def _no_body(self, exchange: Exchange) -> list[Entry]:
         return [entry((), MISSING, "a body is required")] if self._body_required else []
@@ -257,10 +304,10 @@ def _charset(content_type: str) -> str:
     return ""
 
 
-def _errors(schema: Schema, data: bytes, is_form: bool, bounds: Bounds) -> list[Entry]:
+def _errors(schema: Schema, data: bytes, kind: Kind, bounds: Bounds) -> list[Entry]:
     """Return what is wrong with a body, on the spot. Raises Unreadable."""
-    value = schema.typed(form_fields(data)) if is_form else json_value(data, bounds)
-    return schema.errors(value, members_at_most(data))
+    value = value_of(data, kind, schema, bounds)
+    return schema.errors(value, most_members(data, kind))
 
 
 def _media_type(given: str) -> str:

@@ -24,6 +24,7 @@ import orjson
 
 from gateway.core.failures import Failed, Failure
 from gateway.middlewares.validation.messages import Entry
+from gateway.middlewares.validation.reading import Kind
 from gateway.protocols.json_text import Bounds, Unreadable
 
 DEADLINE = 5.0
@@ -31,6 +32,10 @@ DEADLINE = 5.0
 MAX_WAITING = 32
 """Bodies in the queue, beyond which requests are refused."""
 _MODULE = "gateway.middlewares.validation.judging"
+
+
+Verdict = tuple[list[Entry], bytes | None]
+"""What is wrong with a body, and what goes on in its place where that is another one."""
 
 
 @dataclass(slots=True)
@@ -57,15 +62,17 @@ class Judge:
     def __repr__(self) -> str:
         return f"<Judge {len(self._waiting)} bodies wait>"
 
-    async def errors(
+    async def verdict(
         self,
         schema: dict[str, Any],
         data: bytes,
-        form: bool,
+        kind: Kind,
         bounds: Bounds,
         deadline: float = DEADLINE,
-    ) -> list[Entry]:
-        """Return what is wrong with a body.
+        *,
+        rewrite: bool = False,
+    ) -> Verdict:
+        """Return what is wrong with a body, and with `rewrite` the clean one if nothing is.
 
         Raises Unreadable, and Failed(OVERLOADED) when too many wait already.
 
@@ -80,7 +87,8 @@ class Judge:
             )
         about = {
             "schema": schema["name"],
-            "form": form,
+            "kind": kind,
+            "rewrite": rewrite,
             "depth": bounds.depth,
             "members": bounds.members,
         }
@@ -89,7 +97,8 @@ class Judge:
         self._next()
         answer = await case.verdict
         if "errors" in answer:
-            return answer["errors"]  # type: ignore[no-any-return]
+            body = answer.get("body")
+            return answer["errors"], None if body is None else body.encode()
         raise Unreadable(Failure[answer["failure"]], answer["detail"], answer["why"])
 
     def close(self) -> None:

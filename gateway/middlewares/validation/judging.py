@@ -9,9 +9,10 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from gateway.middlewares.validation.reading import form_fields
+from gateway.middlewares.validation.cleaning import Cleaning
+from gateway.middlewares.validation.reading import body_of, most_members, value_of
 from gateway.middlewares.validation.schemas import JsonSchema
-from gateway.protocols.json_text import Bounds, Unreadable, json_value, members_at_most
+from gateway.protocols.json_text import Bounds, Unreadable
 
 MEMORY = 1024**3
 """Bytes of address space."""
@@ -23,13 +24,16 @@ def judged(schemas: dict[str, JsonSchema], payload: bytes) -> dict[str, Any]:
     about = orjson.loads(line)
     name = about["schema"]
     if "rules" in about:
-        schemas[name] = JsonSchema(about["rules"], name, about["base"])
-    schema = schemas[name]
+        cleaning = Cleaning(**about["cleaning"])
+        given = (about["rules"], name, about["base"], about["split"], cleaning)
+        schemas[name] = JsonSchema(*given)
+    schema, kind = schemas[name], about["kind"]
     try:
-        if about["form"]:
-            return {"errors": schema.errors(schema.typed(form_fields(data)), members_at_most(data))}
-        value = json_value(data, Bounds(about["depth"], about["members"]))
-        return {"errors": schema.errors(value, members_at_most(data))}
+        value = value_of(data, kind, schema, Bounds(about["depth"], about["members"]))
+        errors = schema.errors(value, most_members(data, kind))
+        if about["rewrite"] and not errors:
+            return {"errors": [], "body": body_of(value, kind, schema).decode()}
+        return {"errors": errors}
     except Unreadable as error:
         return {"failure": error.failure.name, "detail": error.detail, "why": error.why}
 

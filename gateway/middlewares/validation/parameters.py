@@ -118,6 +118,11 @@ def _wanted(places: list[Place], documents: Documents) -> _Wanted:
     return found
 
 
+def types_of(places: list[Place], documents: Documents) -> frozenset[str]:
+    """The types that schemas allow a value."""
+    return frozenset(_wanted(places, documents).types)
+
+
 def _convert(places: list[Place], documents: Documents, depth: int = 0) -> Convert:
     wanted = _wanted(places, documents)
     types = frozenset(wanted.types)
@@ -149,9 +154,11 @@ def _as_it_is(values: list[str]) -> Any:
 
 
 def _typed(types: frozenset[str], values: list[str]) -> Any:
-    if len(values) != 1:
-        return values
-    value = values[0]
+    return typed_scalar(types, values[0]) if len(values) == 1 else values
+
+
+def typed_scalar(types: frozenset[str], value: str) -> Any:
+    """A text as a boolean or number where one is wanted and it is spelt like one; else itself."""
     if "boolean" in types and value in ("true", "false"):
         return value == "true"
     if ("integer" in types or "number" in types) and _INTEGER.fullmatch(value):

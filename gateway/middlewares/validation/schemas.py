@@ -6,6 +6,7 @@ JSON Schema with jsonschema-rs, or the operator's own marshmallow class.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +17,7 @@ import orjson
 from marshmallow import fields
 
 from gateway.core.hooks import ConfigProblem
+from gateway.middlewares.validation.cleaning import Cleaner, Cleaning
 from gateway.middlewares.validation.config import SchemaConfig
 from gateway.middlewares.validation.messages import (
     INVALID,
@@ -35,6 +37,9 @@ PATTERNS = jsonschema_rs.FancyRegexOptions(backtrack_limit=10_000)
 """A value for which a pattern tries more is refused; that takes half a millisecond."""
 
 
+NO_CLEANING = Cleaning()
+
+
 class Schema(Protocol):
     """A compiled schema. `name` is what operators know it by.
 
@@ -43,6 +48,9 @@ class Schema(Protocol):
 
     name: str
     portable: dict[str, Any] | None
+    split: frozenset[str]
+    cleans: bool
+    """Whether `cleaned` may change a value that is not from XML."""
 
     def explains_at_once(self, members: int) -> bool:
         """Return True if `errors` takes some milliseconds at most for so many values."""
@@ -56,19 +64,36 @@ class Schema(Protocol):
     def typed(self, strings: Strings) -> dict[str, Any]:
         """Parameters, which are strings, as the values this schema wants."""
 
+    def cleaned(self, value: Any, from_xml: bool = False) -> Any:
+        """The value as it is judged and goes on; the one that is given may have been changed.
+
+        from_xml: it has texts alone, and no arrays of one.
+        """
+
 
 class JsonSchema:
     """A JSON Schema, 2020-12 unless it says otherwise; formats are checked."""
 
     def __init__(
-        self, schema: Any, name: str, base: str | None = None, split: Collection[str] = ()
+        self,
+        schema: Any,
+        name: str,
+        base: str | None = None,
+        split: Collection[str] = (),
+        cleaning: Cleaning = NO_CLEANING,
     ) -> None:
         schema = with_nulls(schema)
         self.name = name
-        self.typed: Callable[[Strings], dict[str, Any]] = converter(
-            Documents(schema, base or ""), split
-        )
-        self.portable: dict[str, Any] | None = {"name": name, "rules": schema, "base": base}
+        documents = Documents(schema, base or "")
+        self.typed: Callable[[Strings], dict[str, Any]] = converter(documents, split)
+        self.portable: dict[str, Any] | None = {
+            "name": name, "rules": schema, "base": base,
+            "split": sorted(split), "cleaning": cleaning,
+        }  # fmt: skip
+        self.split = frozenset(split)
+        self.cleans = bool(cleaning)
+        self._cleaner = Cleaner(documents, cleaning)
+        self._xml_cleaner = Cleaner(documents, replace(cleaning, wrap=True))
         self._parts, self._branches = _measured(schema)
         self._endless = self._branches and _leads_back(schema)
         self._validator = jsonschema_rs.validator_for(
@@ -78,6 +103,11 @@ class JsonSchema:
             base_uri=base,
             pattern_options=PATTERNS,
         )
+
+    def cleaned(self, value: Any, from_xml: bool = False) -> Any:
+        if from_xml:
+            return self._xml_cleaner(value)
+        return self._cleaner(value) if self.cleans else value
 
     def is_valid(self, value: Any) -> bool:
         return self._validator.is_valid(value)
@@ -164,6 +194,8 @@ class MarshmallowSchema:
     """A marshmallow class; messages are its own."""
 
     portable: dict[str, Any] | None = None
+    split: frozenset[str] = frozenset()
+    cleans = False
 
     def __init__(self, schema: marshmallow.Schema, name: str) -> None:
         self.name = name
@@ -178,6 +210,9 @@ class MarshmallowSchema:
             name: strings[name] if name in self._lists else value
             for name, value in untyped(strings).items()
         }
+
+    def cleaned(self, value: Any, from_xml: bool = False) -> Any:
+        return value
 
     def is_valid(self, value: Any) -> bool:
         return not self._schema.validate(value)
@@ -236,12 +271,21 @@ def _below(value: Any, key: str | int) -> Any:
         return _NOTHING
 
 
-def compiled(config: SchemaConfig, at: str, directory: Path, split: Collection[str] = ()) -> Schema:
+def compiled(
+    config: SchemaConfig,
+    at: str,
+    directory: Path,
+    split: Collection[str] = (),
+    cleaning: Cleaning = NO_CLEANING,
+) -> Schema:
     """Return the schema that stands under the key `at`.
 
     `split` as in `converter`. Raises ConfigProblem.
     """
     if config.marshmallow:
+        if cleaning:
+            message = "defaults, coerce, unknown and sanitize need a JSON Schema"
+            raise ConfigProblem(message, at=(at, "marshmallow"), hint="the class can do it")
         return _marshmallow(config.marshmallow, (at, "marshmallow"))
     if config.schema is not None:
         return _json_schema(
@@ -250,6 +294,7 @@ def compiled(config: SchemaConfig, at: str, directory: Path, split: Collection[s
             None,
             (at, "schema"),
             split,
+            cleaning,
             nested=True,
         )
     path = directory / config.file
@@ -263,7 +308,9 @@ def compiled(config: SchemaConfig, at: str, directory: Path, split: Collection[s
     except orjson.JSONDecodeError as error:
         message = f"{config.file}:{error.lineno}:{error.colno}: not JSON: {error.msg}"
         raise ConfigProblem(message, at=(at, "file")) from None
-    return _json_schema(schema, config.file, path.absolute().as_uri(), (at, "file"), split)
+    return _json_schema(
+        schema, config.file, path.absolute().as_uri(), (at, "file"), split, cleaning
+    )
 
 
 def _json_schema(
@@ -272,6 +319,7 @@ def _json_schema(
     base: str | None,
     at: tuple[str, ...],
     split: Collection[str],
+    cleaning: Cleaning,
     *,
     nested: bool = False,
 ) -> JsonSchema:
@@ -280,7 +328,7 @@ def _json_schema(
     nested: the schema's own keys stand in the configuration, so that its faults can be pointed at.
     """
     try:
-        return JsonSchema(schema, name, base, split)
+        return JsonSchema(schema, name, base, split, cleaning)
     except jsonschema_rs.ValidationError as error:
         where = list(error.instance_path)
         place = "".join(f" at /{'/'.join(map(str, where))}" for _ in where[:1])

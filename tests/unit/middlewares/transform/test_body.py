@@ -26,7 +26,7 @@ def changed(value: Any, **changes: Any) -> Any:
         ({"meta": {"a": 1}}, {"set": {"meta": {"id": "{request_id}"}}}, {"meta": {"a": 1, "id": "r-1"}}),
         ({"meta": None}, {"set": {"meta.id": 1}}, {"meta": {"id": 1}}),
         ({"meta": "text"}, {"set": {"meta.id": 1}}, {"meta": "text"}),
-        ({}, {"set": {"a": [1, "{request_id}", {"b": "{route}"}]}}, {"a": [1, "r-1", {"b": None}]}),
+        ({}, {"set": {"a": [1, "{request_id}", {"b": "{route}"}]}}, {"a": [1, "r-1", {}]}),
         ({}, {"set": {"a": {}, "b": True, "c": 1.5}}, {"a": {}, "b": True, "c": 1.5}),
         ({}, {"set": {"d": datetime.date(2026, 1, 2)}}, {"d": "2026-01-02"}),
         ({}, {"set": {r"a\.b": 1}}, {"a.b": 1}),

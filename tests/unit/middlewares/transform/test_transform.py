@@ -43,12 +43,12 @@ async def answer(table: dict[str, Any], made: Reply, one: Exchange | None = None
 
 
 async def test_a_json_body_is_changed_on_its_way():
-    one = posted(b'{"a": 1, "internal": {"x": 2}}', Content_Digest="sha-256=:x:")
+    one = posted(b'{"a": 1, "internal": {"x": 2}, "left": 9}', Content_Digest="sha-256=:x:")
     one.identity = Identity("acme", "api_key")
-    changes = {"set": {"tenant": "{client}", "limit": "{limit}"}, "remove": ["internal"]}
+    changes = {"set": {"tenant": "{client}", "left": "{remaining}"}, "remove": ["internal"]}
     await ask({"request": {"body": changes}}, one)
     assert one.body is not None
-    assert one.body.complete == b'{"a":1,"tenant":"acme","limit":null}'
+    assert one.body.complete == b'{"a":1,"tenant":"acme"}'
     assert one.body.length == len(one.body.complete)
     assert b"content-digest" in (one.drop_headers or ())
 

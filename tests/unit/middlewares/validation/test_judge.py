@@ -66,19 +66,22 @@ async def test_a_large_body_is_judged_as_a_small_one_is():
 async def test_forms_go_there_too():
     schema = portable({"properties": {"a": {"type": "integer"}}})
     async with judging() as judge:
-        assert await judge.errors(schema, b"a=1&b=" + b"%41" * INLINE, True, Bounds()) == []
-        (wrong,) = await judge.errors(schema, b"a=x", True, Bounds())
+        assert await judge.verdict(schema, b"a=1&b=" + b"%41" * INLINE, "form", Bounds()) == (
+            [],
+            None,
+        )
+        (wrong,), _ = await judge.verdict(schema, b"a=x", "form", Bounds())
         assert wrong["field"] == "a"
     assert FORM
 
 
 async def test_what_takes_too_long_is_given_up_and_the_next_body_is_judged():
     async with judging() as judge:
-        assert await judge.errors(portable(INTEGERS), b"[1]", False, Bounds()) == []
+        assert await judge.verdict(portable(INTEGERS), b"[1]", "json", Bounds()) == ([], None)
         with pytest.raises(Unreadable) as caught:
-            await judge.errors(portable(EXPONENTIAL), DEEP, False, Bounds(), deadline=0.2)
+            await judge.verdict(portable(EXPONENTIAL), DEEP, "json", Bounds(), deadline=0.2)
         assert caught.value.failure is Failure.BODY_TOO_LARGE
-        assert await judge.errors(portable(INTEGERS), b"[1]", False, Bounds()) == []
+        assert await judge.verdict(portable(INTEGERS), b"[1]", "json", Bounds()) == ([], None)
 
 
 async def test_a_small_body_with_endless_errors_is_refused_without_them():
@@ -96,30 +99,30 @@ async def test_a_small_body_with_endless_errors_is_refused_without_them():
 
 async def test_a_process_that_ends_is_replaced():
     async with judging() as judge:
-        assert await judge.errors(portable(INTEGERS), b"[1]", False, Bounds()) == []
+        assert await judge.verdict(portable(INTEGERS), b"[1]", "json", Bounds()) == ([], None)
         assert judge._child is not None
         os.kill(judge._child._transport.get_pid(), signal.SIGKILL)
         outcome = await asyncio.gather(
-            judge.errors(portable(INTEGERS), b"[2]", False, Bounds()), return_exceptions=True
+            judge.verdict(portable(INTEGERS), b"[2]", "json", Bounds()), return_exceptions=True
         )
         assert outcome[0] == [] or isinstance(outcome[0], Unreadable)
-        assert await judge.errors(portable(INTEGERS), b"[3]", False, Bounds()) == []
+        assert await judge.verdict(portable(INTEGERS), b"[3]", "json", Bounds()) == ([], None)
 
 
 async def test_of_bodies_only_so_many_wait(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "MAX_WAITING", 1)
     async with judging() as judge:
-        first = asyncio.ensure_future(judge.errors(portable(INTEGERS), b"[1]", False, Bounds()))
+        first = asyncio.ensure_future(judge.verdict(portable(INTEGERS), b"[1]", "json", Bounds()))
         await asyncio.sleep(0)
         with pytest.raises(Failed) as caught:
-            await judge.errors(portable(INTEGERS), b"[2]", False, Bounds())
+            await judge.verdict(portable(INTEGERS), b"[2]", "json", Bounds())
         assert caught.value.failure is Failure.OVERLOADED
-        assert await first == []
+        assert await first == ([], None)
 
 
 async def test_closing_ends_what_waits():
     judge = Judge()
-    waiting = asyncio.ensure_future(judge.errors(portable(INTEGERS), b"[1]", False, Bounds()))
+    waiting = asyncio.ensure_future(judge.verdict(portable(INTEGERS), b"[1]", "json", Bounds()))
     await asyncio.sleep(0)
     judge.close()
     with pytest.raises(Unreadable):
@@ -144,5 +147,5 @@ async def test_a_process_that_does_not_start_fails_what_waits(monkeypatch: pytes
     monkeypatch.setattr(module, "_MODULE", "gateway.there_is_no_such_module")
     async with judging() as judge:
         with pytest.raises(Failed) as caught:
-            await judge.errors(portable(INTEGERS), b"[1]", False, Bounds())
+            await judge.verdict(portable(INTEGERS), b"[1]", "json", Bounds())
         assert caught.value.failure is Failure.INTERNAL

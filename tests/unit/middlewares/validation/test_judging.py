@@ -13,10 +13,14 @@ def message(about: dict[str, object], data: bytes) -> bytes:
 
 
 def test_messages_in_and_verdicts_out_until_the_end():
-    about = {"schema": "s", "form": False, "depth": 8, "members": 8}
+    about = {"schema": "s", "kind": "json", "rewrite": False, "depth": 8, "members": 8}
     rules = {"rules": {"type": "array", "items": {"type": "integer"}}, "base": None, "name": "s"}
+    rules |= {"split": [], "cleaning": {"coerce": True}}
     source = (
-        message({**about, **rules}, b"[1]") + message(about, b'["a"]') + message(about, b"[1,]")
+        message({**about, **rules}, b"[1]")
+        + message(about, b'["a"]')
+        + message(about, b"[1,]")
+        + message({**about, "rewrite": True}, b'["7"]')
     )
     sink = io.BytesIO()
     main(io.BytesIO(source), sink)
@@ -29,3 +33,4 @@ def test_messages_in_and_verdicts_out_until_the_end():
     assert answers[1] == {"errors": []}
     assert answers[2]["errors"][0]["field"] == "0"
     assert answers[3]["failure"] == "MALFORMED"
+    assert answers[4] == {"errors": [], "body": "[7]"}
