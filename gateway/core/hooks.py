@@ -72,6 +72,10 @@ def kind_of(name: str) -> str:
     return name if ":" in name else name.partition(".")[0]
 
 
+GUARDS = frozenset(("auth", "forward_auth"))
+"""Middlewares that authenticate callers."""
+
+
 class ConfigProblem(ValueError):
     """A fault in a configuration value, found by the code that understands it.
 
@@ -94,6 +98,10 @@ def _keep_nothing(
 
 def _at_once(step: Callable[[], None]) -> None:
     step()
+
+
+def _ask_nobody() -> Callable[[Exchange], Awaitable[Reply]]:
+    raise ConfigProblem("there is no pool to ask")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +128,8 @@ class Context:
     issuer: the gateway as an issuer of tokens (gateway.issuer.own.OwnIssuer), None without
             `[tokens]`.
     home: the directory of gateway.toml.
+    ask: `ask()` returns what sends an Exchange to the pool that the module's `upstream(config)`
+         describes, and gives a Reply or raises Failed. It needs no Task.
     """
 
     name: str
@@ -136,6 +146,7 @@ class Context:
     issuer: Any = None
     secrets: frozenset[str] = frozenset()
     home: Path = field(default_factory=Path)
+    ask: Callable[[], Callable[[Exchange], Awaitable[Reply]]] = _ask_nobody
 
 
 Build = Callable[[Any, Context], Hooks]

@@ -25,6 +25,7 @@ CATALOGUE = {
     "cors": "gateway.middlewares.cors",
     "error_handler": "gateway.middlewares.error_handler",
     "fallback": "gateway.middlewares.fallback",
+    "forward_auth": "gateway.middlewares.forward_auth",
     "logging": "gateway.middlewares.logging",
     "metrics": "gateway.middlewares.metrics",
     "rate_limit": "gateway.middlewares.rate_limit",
@@ -40,7 +41,8 @@ class Kind:
 
     module: of one of ours. It may have `secrets(config)`, the names that credentials come in, which
             no log shows, and
-    `left_out(config, context)`, the hooks that stand in on a route that leaves it out.
+    `left_out(config, context)`, the hooks that stand in on a route that leaves it out, and
+    `upstream(config)`, the pool that an instance asks itself (Context.ask).
     """
 
     name: str
@@ -90,6 +92,12 @@ def secrets(configured: Iterable[tuple[str, Any]]) -> frozenset[str]:
         if of is not None:
             found |= of(settings)
     return frozenset(found)
+
+
+def upstream(name: str, settings: Any) -> Any:
+    """The UpstreamConfig of the pool that a configured middleware asks itself; None for most."""
+    of = getattr(find(name).module, "upstream", None)
+    return None if of is None else of(settings)
 
 
 def names() -> list[str]:

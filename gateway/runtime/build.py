@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -11,6 +11,7 @@ from gateway import middlewares
 from gateway.config.check.compile import LoadedConfig
 from gateway.config.tables.pipeline import PipelineConfig, RouteConfig
 from gateway.config.toml.problems import Problem
+from gateway.core.exchange import Exchange, Reply
 from gateway.core.hooks import ConfigProblem, Context, Hooks
 from gateway.lifetime.registry import Draft
 from gateway.limits.ledger import Ledger
@@ -19,6 +20,27 @@ from gateway.runtime.operators.hooks import checked
 from gateway.runtime.operators.modules import outdated
 from gateway.runtime.services import Services
 from gateway.store.stores import SharedStore
+
+
+def own_upstream(pipeline: str, route: str, name: str) -> str:
+    """The name of the upstream that a middleware itself asks."""
+    return "/".join(filter(None, (pipeline, route, name)))
+
+
+def with_own_upstreams(loaded: LoadedConfig) -> LoadedConfig:
+    """Add the upstreams that middlewares themselves ask."""
+    found = dict(loaded.upstreams)
+    for pipeline in loaded.pipelines:
+        for route, settings in (
+            ("", pipeline.settings),
+            *((one.name, one.settings) for one in pipeline.routes),
+        ):
+            for name, value in settings.items():
+                config = middlewares.upstream(name, value)
+                if config is not None:
+                    called = own_upstream(pipeline.name, route, name)
+                    found[called] = replace(config, name=called)
+    return replace(loaded, upstreams=found) if len(found) > len(loaded.upstreams) else loaded
 
 
 @dataclass(eq=False)
@@ -34,6 +56,8 @@ class Builder:
     issuer: Any
     secrets: frozenset[str]
     report: Callable[[Problem], None]
+    ask: Callable[[str], Callable[[Exchange], Awaitable[Reply]]]
+    """Return what sends an Exchange to the upstream of that name."""
     foreign: bool = False
     """Whether it has built an operator's own middleware."""
     _modules: set[str] = field(default_factory=set)
@@ -58,6 +82,7 @@ class Builder:
             ledger=self.ledger,
             issuer=self.issuer,
             secrets=self.secrets,
+            ask=lambda: self.ask(own_upstream(pipeline.name, context.route, name)),
         )
         try:
             kind = middlewares.find(name)

@@ -22,7 +22,7 @@ from gateway.config.tables.pipeline import PipelineConfig, RouteConfig
 from gateway.config.tables.server import RoutingConfig
 from gateway.config.tables.tokens import BUILTINS as TOKEN_BUILTINS
 from gateway.config.toml.problems import ConfigErrors, Problem
-from gateway.core.hooks import ConfigProblem, Context, Hooks, kind_of
+from gateway.core.hooks import GUARDS, ConfigProblem, Context, Hooks, kind_of
 from gateway.core.problems import Problems
 from gateway.core.wait import in_task
 from gateway.lifetime.registry import Draft
@@ -32,7 +32,7 @@ from gateway.routing.regions import Regions
 from gateway.routing.rewrite import Rewrite, rewritten
 from gateway.routing.router import Router
 from gateway.routing.versions import announced
-from gateway.runtime.build import Builder
+from gateway.runtime.build import Builder, with_own_upstreams
 from gateway.runtime.early import RENDERER, early_pipeline, unrouted_pipeline
 from gateway.runtime.pipeline import Pipeline, flatten
 from gateway.runtime.prefixes import restored_prefix, with_redirects
@@ -47,9 +47,6 @@ from gateway.upstream.pool.pool import Pool
 
 if TYPE_CHECKING:
     from gateway.builtins.token_build import Issuing
-
-GUARDS = frozenset(("auth", "forward_auth"))
-"""Middlewares that authenticate callers."""
 
 
 def compose(loaded: LoadedConfig, draft: Draft, services: Services, number: int = 1) -> Snapshot:
@@ -67,7 +64,7 @@ def composing(
 
 class _Composer:
     def __init__(self, loaded: LoadedConfig, draft: Draft, services: Services, number: int) -> None:
-        self.loaded = loaded
+        self.loaded = with_own_upstreams(loaded)
         self.draft = draft
         self.services = services
         self.number = number
@@ -85,9 +82,8 @@ class _Composer:
         self.issuing = issuer_of(self.store, loaded, draft, services, self._take)
         issuer = self.issuing.issuer if self.issuing is not None else None
         secrets = middlewares.secrets(_settings(loaded))
-        self.builder = Builder(
-            loaded, draft, services, self.store, self.ledger, issuer, secrets, self._take
-        )
+        shared = (self.store, self.ledger, issuer, secrets, self._take, self._ask)
+        self.builder = Builder(loaded, draft, services, *shared)
         for name in loaded.upstreams:
             self.pools[name] = self._pool(name)
             yield None
@@ -290,6 +286,10 @@ class _Composer:
             services.telemetry,
             rewrite,
         )
+
+    def _ask(self, name: str) -> Any:
+        """Return what sends a middleware's own questions to the upstream of that name."""
+        return self._forwarding(RouteConfig(name, upstream=name), None).__call__
 
     def _ignores_case(self, config: RouteConfig) -> bool:
         routing = self.loaded.gateway.routing

@@ -16,7 +16,7 @@ from gateway.config.tables.pipeline import RouteConfig
 from gateway.config.tables.server import RoutingConfig
 from gateway.config.tables.upstream import UpstreamConfig
 from gateway.config.toml.read import Document
-from gateway.core.hooks import ConfigProblem, kind_of
+from gateway.core.hooks import GUARDS, ConfigProblem, kind_of
 
 OBSERVERS = frozenset(("logging", "metrics"))
 
@@ -87,7 +87,7 @@ def _is_guarded(made: PipelineDraft, draft: RouteDraft) -> bool:
     """Return True unless callers pass without credentials."""
     settings = {**made.settings, **draft.placed.route.settings}
     return any(
-        kind_of(name) == "auth" and _is_strict(settings.get(name))
+        kind_of(name) in GUARDS and _is_strict(settings.get(name))
         for name, _ in draft.lists["request"]
     )
 
@@ -156,14 +156,14 @@ def _share(one: RouteConfig, other: RouteConfig) -> bool:
 
 def _lint_lists_without_auth(made: PipelineDraft) -> None:
     """Warn of a route's own list that leaves out the pipeline's auth without saying so."""
-    guards = [name for name, _ in made.lists["request"] if kind_of(name) == "auth"]
+    guards = [name for name, _ in made.lists["request"] if kind_of(name) in GUARDS]
     for draft in made.routes:
         listed = {kind_of(name) for name, _ in draft.lists["request"]}
         if (
             not guards
             or not draft.placed.route.upstream
-            or "auth" in listed
-            or any(kind_of(name) == "auth" for name in draft.overrides)
+            or listed & GUARDS
+            or any(kind_of(name) in GUARDS for name in draft.overrides)
         ):
             continue
         placed = draft.placed

@@ -17,7 +17,7 @@ from gateway.config.tables.pipeline import PipelineConfig, RouteConfig
 from gateway.config.toml.positions import KeyPath, Place
 from gateway.config.toml.read import Document
 from gateway.config.toml.sources import Outside
-from gateway.core.hooks import kind_of
+from gateway.core.hooks import GUARDS, kind_of
 
 LISTS = ("request", "response", "error")
 
@@ -194,7 +194,7 @@ def _lint(made: PipelineDraft) -> None:
         }
         settings = {**made.settings, **route.placed.route.settings}
         without_auth = any(
-            kind_of(name) == "auth" and written.value is False
+            kind_of(name) in GUARDS and written.value is False
             for name, written in route.overrides.items()
         )
         for path, message, hint in findings(_lists_of(lists, settings, without_auth)):

@@ -13,7 +13,7 @@ from typing import Any
 
 from gateway.config.check.settings import Entries
 from gateway.config.toml.positions import KeyPath
-from gateway.core.hooks import kind_of
+from gateway.core.hooks import GUARDS, kind_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,27 +39,23 @@ def findings(lists: Lists) -> list[Finding]:
 
 def _order(lists: Lists) -> Iterator[Finding]:
     """Find what depends on the caller, or is not for strangers, but comes before auth."""
-    auth = next(
-        (index for index, (name, _) in enumerate(lists.request) if kind_of(name) == "auth"), 0
-    )
-    hint = "move it behind 'auth'"
-    for name, path in lists.request[:auth]:
-        kind, before = kind_of(name), f"{name!r} comes before 'auth'"
-        if kind == "caching":
-            yield path, f"{before}: what it has stored goes to callers nobody has checked", hint
-        elif kind == "validation":
-            yield (
-                path,
-                f"{before}: it reads and judges the bodies of callers nobody has checked",
-                hint,
-            )
-        elif kind == "rate_limit" and _limits_by_client(lists.settings.get(name)):
+    guards = [index for index, (name, _) in enumerate(lists.request) if kind_of(name) in GUARDS]
+    if not guards:
+        return
+    first, last = lists.request[guards[0]][0], lists.request[guards[-1]][0]
+    for name, path in lists.request[: guards[-1]]:
+        if kind_of(name) == "caching":
+            message = "what it has stored goes to callers nobody has checked"
+            yield path, f"{name!r} comes before {last!r}: {message}", f"move it behind {last!r}"
+    before, hint = f"comes before {first!r}", f"move it behind {first!r}"
+    for name, path in lists.request[: guards[0]]:
+        if kind_of(name) == "validation":
+            message = "it reads and judges the bodies of callers nobody has checked"
+            yield path, f"{name!r} {before}: {message}", hint
+        elif kind_of(name) == "rate_limit" and _limits_by_client(lists.settings.get(name)):
             by_ip = f'{hint}, and to limit strangers put one with key = "ip" in its place'
-            yield (
-                path,
-                f"{name!r} limits by client but comes before 'auth': no client is known there yet",
-                by_ip,
-            )
+            message = f"{name!r} limits by client but {before}: no client is known there yet"
+            yield path, message, by_ip
 
 
 def _issuers(lists: Lists) -> Iterator[Finding]:
@@ -84,7 +80,7 @@ def _issuers(lists: Lists) -> Iterator[Finding]:
 
 
 def _unknown_clients(lists: Lists) -> Iterator[Finding]:
-    if lists.without_auth or _first(lists.request, "auth"):
+    if lists.without_auth or any(kind_of(name) in GUARDS for name, _ in lists.request):
         return
     for name, path in lists.request:
         if kind_of(name) == "rate_limit" and _limits_by_client(lists.settings.get(name)):

@@ -50,6 +50,7 @@ def built(directory: Path, name: str, settings: str = "") -> tuple[Hooks, list[P
         None,
         frozenset(),
         said.append,
+        lambda name: None,  # type: ignore[arg-type, return-value]
     )
     [pipeline] = loaded.pipelines
     return builder.build(pipeline, name, pipeline.settings[name]), said
