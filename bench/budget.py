@@ -236,7 +236,7 @@ class Bench:
         """Loads the profile and warms it up: every endpoint has an idle connection, every memo its
         entry."""
         await self.gateway.runtime.start()
-        for prober in self.gateway.runtime.probers.values():
+        for prober in self.gateway.observer.probers.values():
             prober.stop()
         for pool in self.gateway.runtime.snapshot.pools.values():
             for endpoint in pool.endpoints:

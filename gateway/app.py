@@ -23,7 +23,7 @@ from gateway.admin.application import PUBLIC, make_app
 from gateway.admin.listener import BACKLOG, AdminListener
 from gateway.config.tables.addresses import ListenAddress
 from gateway.config.tables.endpoints import EndpointConfig
-from gateway.config.tables.server import AdminConfig, ListenConfig, RedirectConfig
+from gateway.config.tables.server import AdminConfig, ListenConfig
 from gateway.config.toml.problems import ConfigErrors, Problem
 from gateway.core.hooks import ConfigProblem
 from gateway.lifetime import processlog
@@ -36,8 +36,9 @@ from gateway.protocols.tls import server_tls
 from gateway.runtime.diff import restarts
 from gateway.runtime.reload import Outcome, Runtime
 from gateway.runtime.services import Services
-from gateway.serving.net.listener import Listener
+from gateway.serving.data_plane import DataPlane
 from gateway.upstream.connections.transport import Transport
+from gateway.upstream.observer import Observer
 
 log = logging.getLogger("gateway")
 
@@ -61,15 +62,17 @@ class Gateway:
         self.manager = manager or ServiceManager()
         self.sockets = sockets or Sockets()
         self.transport = Transport()
-        self.runtime = Runtime(path, Services(self.transport), environ)
+        services = Services(self.transport)
+        self.observer = Observer(self.transport, environ)
+        self.runtime = Runtime(path, services, environ, self.observer)
         self.telemetry = self.runtime.services.telemetry
         self._started = monotonic()
-        self._listener: Listener | None = None
-        self._redirect: Listener | None = None
+        self.plane = DataPlane(self.runtime)
         self._admin: AdminListener | None = None
         self._metrics: AdminListener | None = None
         self.process_log: processlog.ProcessLog | None = None
         """Follows `[logging] process`, if the process has no other purpose than this gateway."""
+        self._accepting = False
         self._serving = False
         self._draining = False
         self._early: list[int] = []
@@ -88,10 +91,7 @@ class Gateway:
         await self.runtime.start()
         self._configure_log()
         config = self.runtime.snapshot.loaded.gateway
-        self._listener = Listener(self.runtime)
-        self.port = await self._listen(self._listener, "listen", config.listen.bound, config.listen)
-        if config.listen.redirect is not None:
-            await self._start_redirect(config.listen, config.listen.redirect)
+        await self._serve(config.listen)
         if config.admin is not None:
             await self._start_admin(config.admin)
         self.sockets.check()
@@ -120,13 +120,33 @@ class Gateway:
             await self._metrics.start(await self._bind("metrics", [where], BACKLOG))
             self.metrics_port = self._metrics.port
 
-    async def _listen(
-        self, listener: Listener, name: str, where: Sequence[ListenAddress], config: ListenConfig
-    ) -> int:
-        """Let the data plane's listener accept; return the port. Raises OSError."""
-        sockets = await self._bind(name, where, config.backlog, int(config.socket_mode, 8))
-        listener.start(config, sockets)
-        return port_of(sockets)
+    async def _serve(self, listen: ListenConfig) -> None:
+        """Bind the data plane's sockets and let it accept. Raises OSError."""
+        mode = int(listen.socket_mode, 8)
+        sockets = await self._bind("listen", listen.bound, listen.backlog, mode)
+        self.port = port_of(sockets)
+        redirected: list[socket.socket] = []
+        if listen.redirect is not None:
+            try:
+                redirected = await self._bind("redirect", listen.redirected, listen.backlog, mode)
+            except OSError:
+                for one in sockets:
+                    one.close()
+                raise
+            self.redirect_port = port_of(redirected)
+            log.info("http on %s is sent to https", self._addresses["redirect"])
+        self._accepting = True
+        await self._accept(listen, sockets, redirected)
+
+    async def _accept(
+        self, listen: ListenConfig, sockets: list[socket.socket], redirected: list[socket.socket]
+    ) -> None:
+        """Let the data plane accept from these sockets."""
+        self.plane.start(listen, sockets, redirected, self.port)
+
+    async def _drain(self, delay: float, timeout: float) -> None:
+        """End the data plane."""
+        await self.plane.stop(delay, timeout, self.sockets.remove_files)
 
     async def _bind(
         self, name: str, where: Sequence[ListenAddress], backlog: int, mode: int = 0o660
@@ -146,14 +166,6 @@ class Gateway:
         except ConfigProblem as problem:
             found = Problem(file, line, column, f"admin.tls: {problem.message}", problem.hint)
             raise ConfigErrors([found]) from None
-
-    async def _start_redirect(self, listen: ListenConfig, redirect: RedirectConfig) -> None:
-        from gateway.serving.redirect import NAME, Redirects
-
-        self._redirect = Listener(Redirects(self.runtime, redirect, self.port), NAME)
-        where = listen.redirected
-        self.redirect_port = await self._listen(self._redirect, "redirect", where, listen)
-        log.info("http on %s is sent to https", self._addresses["redirect"])
 
     async def run(self, signals: Signals) -> None:
         """Start, serve until TERM or INT, drain. Raises what `start` raises.
@@ -185,20 +197,13 @@ class Gateway:
         self._draining = True
         if self._changes is not None:
             self._changes.close()
-        if self._listener is not None:
+        if self._accepting:
             config = self.runtime.snapshot.loaded.gateway.server
             self.manager.stopping(config.shutdown_delay + config.shutdown_timeout + END_TIMEOUT)
-            if config.shutdown_delay and self._serving:
-                # Balancers in front have yet to find out; until then refusing would be an error for
-                # clients.
-                self._listener.draining = True
-                await asyncio.sleep(config.shutdown_delay)
-            self.sockets.remove_files()
-            await self._listener.stop(config.shutdown_timeout)
-            self._listener = None
-        if self._redirect is not None:
-            await self._redirect.stop(0)
-            self._redirect = None
+            await self._drain(
+                config.shutdown_delay if self._serving else 0, config.shutdown_timeout
+            )
+            self._accepting = False
         for admin in (self._admin, self._metrics):
             if admin is not None:
                 await admin.stop()
@@ -223,15 +228,9 @@ class Gateway:
         elif not self._serving:
             self._early.append(number)
         elif number == signal.SIGUSR1:
-            self._reopen()
+            self.reopen()
         elif not self._draining:
             self._in_background(self.reload)
-
-    def _reopen(self) -> None:
-        for kept in self.runtime.registry:
-            reopen = getattr(kept, "reopen", None)
-            if reopen is not None:
-                reopen()
 
     def _in_background(self, work: Any) -> None:
         coroutine: Coroutine[Any, Any, Any] = work()
@@ -257,11 +256,13 @@ class Gateway:
         if outcome.ok:
             self._configure_log()
             self._watch(before)
-            for listener in (self._listener, self._redirect):
-                if listener is not None:
-                    listener.configure()
+            self.plane.configure()
             self._renew_admin_tls()
         return outcome
+
+    def reopen(self) -> None:
+        """Reopen log files."""
+        self.runtime.reopen()
 
     def _watch(self, since: float) -> None:
         """Reload by itself, or not any more, as `[server] watch` says. since: see Changes."""
@@ -305,17 +306,20 @@ class Gateway:
         upstream."""
         if name not in self.runtime.snapshot.pools:
             return None
-        discovery = self.runtime.discoveries.get(name)
+        discovery = self.observer.discoveries.get(name)
         return discovery is not None and discovery.register(config)
 
     def deregister(self, name: str, url: str) -> bool:
         """Take an endpoint out that was added. Return False if there is none."""
-        discovery = self.runtime.discoveries.get(name)
+        discovery = self.observer.discoveries.get(name)
         return discovery is not None and discovery.deregister(url)
 
     def ready(self) -> bool:
         """Return True if new requests should be sent here."""
-        return not self._draining and self._listener is not None
+        return not self._draining and self._accepting
+
+    async def refresh(self) -> None:
+        """Bring up to date what other processes know: there are none."""
 
     def health(self) -> dict[str, Any]:
         """Return the condition of every upstream, its endpoints, and the store."""
@@ -368,7 +372,7 @@ class Gateway:
             "pid": os.getpid(),
             "uptime_seconds": round(monotonic() - self._started, 3),
             "configuration": runtime.snapshot.loaded.hash,
-            "connections": len(self._listener.connections) if self._listener is not None else 0,
+            "connections": self.plane.connections,
             "in_flight": int(self.telemetry.in_flight.get()),
             "snapshots_alive": 1 + len(runtime.retiring),
             "python": sys.version.split()[0],

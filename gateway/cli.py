@@ -139,13 +139,13 @@ def _status(options: argparse.Namespace) -> int:
 
 def _ask(options: argparse.Namespace, method: str, path: str) -> int:
     from gateway.commands import client
-    from gateway.config.check.compile import admin_of
+    from gateway.config.check.compile import gateway_of
     from gateway.config.toml.problems import ConfigErrors
 
     url, token = options.admin, os.environ.get("GATEWAY_ADMIN_TOKEN", "").strip()
     if url is None:
         try:
-            admin = admin_of(options.config, os.environ)
+            admin = gateway_of(options.config, os.environ).admin
         except ConfigErrors as errors:
             print(
                 f"gateway: the admin listener is not known, use --admin URL: {errors.problems[0]}",

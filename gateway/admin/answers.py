@@ -181,8 +181,19 @@ class Config(Schema):
     pipelines = fields.Dict(keys=fields.String(), values=fields.Nested(Pipeline), required=True)
 
 
+class Worker(Schema):
+    """One of several workers."""
+
+    worker = fields.Integer(required=True, metadata=described("Its number, as in the log"))
+    pid = fields.Integer(required=True)
+    serving = fields.Boolean(metadata=described("False while it starts"))
+    restarts = fields.Integer(metadata=described("How often it was started again"))
+    connections = fields.Integer(metadata=described("Open connections of clients"))
+    in_flight = fields.Integer(metadata=described("Requests being handled"))
+
+
 class Status(Schema):
-    """The process in numbers."""
+    """The process in numbers; with several workers, all of them together."""
 
     version = fields.String(required=True)
     pid = fields.Integer(required=True)
@@ -200,6 +211,9 @@ class Status(Schema):
         metadata=described("Where it really listens, by table: listen, redirect, admin, metrics"),
     )
     waiting = fields.List(fields.String(), metadata=described("What waits for a restart"))
+    workers = fields.List(
+        fields.Nested(Worker), metadata=described("Of more than one: each of them")
+    )
 
 
 class ConfigProblem(Schema):

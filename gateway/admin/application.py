@@ -38,6 +38,9 @@ class AdminState(Protocol):
 
     telemetry: Telemetry
 
+    async def refresh(self) -> None:
+        """Bring up to date what is read from here; called before metrics, health and status."""
+
     def ready(self) -> bool:
         """Return True if new requests should be sent here."""
 
@@ -81,9 +84,9 @@ SECONDS = Histogram(
 
 
 async def metrics(request: web.Request) -> web.StreamResponse:
-    body, content_type = await exposition(
-        request.app[STATE].telemetry, request.headers.get("Accept", "")
-    )
+    state = request.app[STATE]
+    await state.refresh()
+    body, content_type = await exposition(state.telemetry, request.headers.get("Accept", ""))
     response = web.Response(
         body=body, headers={"Content-Type": content_type}, zlib_executor_size=MAX_BODY
     )
@@ -98,7 +101,9 @@ async def ready(request: web.Request) -> web.StreamResponse:
 
 
 async def health(request: web.Request) -> web.StreamResponse:
-    condition = request.app[STATE].health()
+    state = request.app[STATE]
+    await state.refresh()
+    condition = state.health()
     return answer(answers.Health, condition, 503 if condition["status"] == "unhealthy" else 200)
 
 
@@ -107,7 +112,9 @@ async def config(request: web.Request) -> web.StreamResponse:
 
 
 async def status(request: web.Request) -> web.StreamResponse:
-    return answer(answers.Status, request.app[STATE].status())
+    state = request.app[STATE]
+    await state.refresh()
+    return answer(answers.Status, state.status())
 
 
 async def reload(request: web.Request) -> web.StreamResponse:
@@ -126,7 +133,9 @@ async def reset_circuit(request: web.Request) -> web.StreamResponse:
 
 
 async def services(request: web.Request) -> web.StreamResponse:
-    condition = request.app[STATE].health()
+    state = request.app[STATE]
+    await state.refresh()
+    condition = state.health()
     return answer(
         answers.Services,
         {"services": [{"name": name, **one} for name, one in condition["upstreams"].items()]},

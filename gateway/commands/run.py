@@ -1,75 +1,51 @@
-"""`gateway run`: the process around one gateway."""
+"""`gateway run`: the process around one gateway, or around the supervisor of several workers."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
-import resource
+from collections.abc import Coroutine
 from pathlib import Path
-
-from aiohttp import http_parser
+from typing import Any
 
 from gateway.app import Gateway
+from gateway.config.check.compile import gateway_of
 from gateway.config.toml.problems import ConfigErrors
 from gateway.lifetime import processlog
 from gateway.lifetime.notify import ServiceManager
+from gateway.lifetime.process import new_event_loop, raise_file_limit, worker_count
 from gateway.lifetime.signals import Signals
 from gateway.lifetime.sockets import Sockets
-
-log = logging.getLogger("gateway")
-
-FILES = 1024 * 1024
-"""Open files that are enough for one process."""
-
-
-def raise_file_limit() -> int:
-    """Let the process open as many files as it may, since every connection is one. Return how
-    many."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = FILES if hard == resource.RLIM_INFINITY else min(hard, FILES)
-    if soft != resource.RLIM_INFINITY and soft < most:
-        try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-        except (OSError, ValueError) as error:
-            log.warning("cannot open more than %d files: %s", soft, error)
-            return soft
-        return most
-    return soft if soft != resource.RLIM_INFINITY else most
-
-
-def new_event_loop() -> asyncio.AbstractEventLoop:
-    """Return uvloop's event loop if it is installed. Warn of missing packages that cost speed."""
-    if http_parser.HttpRequestParser is http_parser.HttpRequestParserPy:
-        log.warning(
-            "aiohttp runs without its C parser: requests cost several times as much; install "
-            "it "
-            "from a wheel"
-        )
-    try:
-        import uvloop
-    except ImportError:
-        log.warning("uvloop is missing: requests cost about twice as much; install uvloop")
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()
-
-
-async def serve(path: Path, signals: Signals, output: processlog.ProcessLog) -> None:
-    """Run one gateway whose log is that of the process. Raises ConfigErrors or OSError."""
-    pid = os.getpid()
-    manager = ServiceManager.from_environ(os.environ, pid)
-    gateway = Gateway(path, os.environ, manager, Sockets.from_environ(os.environ, pid))
-    gateway.process_log = output
-    await gateway.run(signals)
 
 
 def run(path: Path, signals: Signals) -> int:
     """Run until a stop. Return 0 after a clean one, 1 if the configuration or an address is bad."""
+    zygote = None
+    if _several(path):
+        from gateway.supervisor.supervisor import Supervisor, start_zygote
+
+        zygote = start_zygote(path, os.environ)  # before there is a loop or a thread
     output = processlog.install()
     raise_file_limit()
+
+    async def serve() -> None:
+        pid = os.getpid()
+        manager = ServiceManager.from_environ(os.environ, pid)
+        sockets = Sockets.from_environ(os.environ, pid)
+        if zygote is None:
+            gateway = Gateway(path, os.environ, manager, sockets)
+        else:
+            gateway = Supervisor(path, os.environ, zygote, manager, sockets)
+        gateway.process_log = output
+        await gateway.run(signals)
+
+    return _run(serve(), output)
+
+
+def _run(serving: Coroutine[Any, Any, None], output: processlog.ProcessLog) -> int:
     try:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            runner.run(serve(path, signals, output))
+            runner.run(serving)
     except ConfigErrors as errors:
         for problem in errors.problems:
             output.say(str(problem))
@@ -78,3 +54,14 @@ def run(path: Path, signals: Signals) -> int:
         output.say(f"gateway: cannot start: {error.strerror or error}")
         return 1
     return 0
+
+
+def _several(path: Path) -> bool:
+    """Return True if there are to be several workers. What is wrong is reported at the start."""
+    try:
+        # The usual gateway.toml does not mention them, and need not be read twice.
+        if b"workers" not in path.read_bytes():
+            return False
+        return worker_count(gateway_of(path, os.environ).server) > 1
+    except (OSError, ConfigErrors):
+        return False

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from datetime import UTC, datetime
+from typing import Any
 
 import orjson
 
@@ -16,21 +17,27 @@ from gateway.config.tables.server import ProcessLogConfig
 from gateway.lifetime.logfile import LogFile
 
 BACKLOG = 1024 * 1024
-TEXT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+TEXT = "%(asctime)s %(levelname)-7s {}%(name)s: %(message)s"
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a record: timestamp, level, logger, message, and the traceback as
-    `exception`."""
+    """One JSON object a record: timestamp, level, logger, message, `worker` where there are
+    several, and the traceback as `exception`."""
+
+    def __init__(self, worker: int | None = None) -> None:
+        super().__init__()
+        self._worker = worker
 
     def format(self, record: logging.LogRecord) -> str:
         when = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        said = {
+        said: dict[str, Any] = {
             "timestamp": when.replace("+00:00", "Z"),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": _plain(record.getMessage()),
         }
+        if self._worker is not None:
+            said["worker"] = self._worker
         if record.exc_info:
             said["exception"] = _plain(self.formatException(record.exc_info))
         return orjson.dumps(said).decode()
@@ -41,16 +48,23 @@ def _plain(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-FORMATTERS = {"text": logging.Formatter(TEXT), "json": JsonFormatter()}
+def _formatter(kind: str, worker: int | None) -> logging.Formatter:
+    if kind == "json":
+        return JsonFormatter(worker)
+    return logging.Formatter(TEXT.format("" if worker is None else f"worker {worker} "))
 
 
 class ProcessLog(logging.Handler):
-    """Formats records where they arise and hands them to a LogFile on standard error."""
+    """Formats records where they arise and hands them to a LogFile on standard error.
 
-    def __init__(self) -> None:
+    worker: this process's number, where there are several.
+    """
+
+    def __init__(self, worker: int | None = None) -> None:
         super().__init__()
+        self._worker = worker
         self.file = LogFile(descriptor=2, backlog=BACKLOG)
-        self.setFormatter(FORMATTERS["text"])
+        self.setFormatter(_formatter("text", worker))
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -63,7 +77,7 @@ class ProcessLog(logging.Handler):
 
     def configure(self, config: ProcessLogConfig) -> None:
         """Follow `[logging] process`, for what is logged from now on."""
-        self.setFormatter(FORMATTERS[config.format])
+        self.setFormatter(_formatter(config.format, self._worker))
         logging.getLogger().setLevel(config.level.upper())
 
     def say(self, line: str) -> None:
@@ -71,10 +85,10 @@ class ProcessLog(logging.Handler):
         self.file.put(line.encode("utf-8", "backslashreplace") + b"\n")
 
 
-def install() -> ProcessLog:
+def install(worker: int | None = None) -> ProcessLog:
     """Make it the only handler of the root logger; level INFO. Warnings of Python's go to it as
     well."""
-    handler = ProcessLog()
+    handler = ProcessLog(worker)
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.captureWarnings(True)
     return handler

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import select
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import FrameType
 from typing import Protocol
 
@@ -32,13 +32,15 @@ class Signals:
     def __init__(self, end: Callable[[int], object] = os._exit) -> None:
         self.waiting: list[int] = []
         """Signals that nothing could act on yet, each kind once."""
+        self.before_end: Callable[[], object] = lambda: None
+        """Called in front of an end at once."""
         self._end = end
         self._stops = 0
         self._loop: Loop | None = None
         self._act: Callable[[int], None] | None = None
 
-    def install(self) -> None:
-        for number in HANDLED:
+    def install(self, numbers: Iterable[int] = HANDLED) -> None:
+        for number in numbers:
             signal.signal(number, self.received)
 
     def attach(self, loop: Loop, act: Callable[[int], None]) -> None:
@@ -58,6 +60,7 @@ class Signals:
             self._stops += 1
             if self._stops > 1:
                 _say(AT_ONCE)
+                self.before_end()
                 self._end(1)
         if self._loop is not None and self._act is not None:
             self._loop.call_soon_threadsafe(self._act, number)

@@ -12,6 +12,7 @@ from typing import Any
 from gateway.config.check.compile import LoadedConfig
 from gateway.config.tables.server import AdminConfig, GatewayConfig, ListenConfig, TlsConfig
 from gateway.config.tables.upstream import UpstreamConfig
+from gateway.lifetime.process import worker_count
 
 RESTART_ONLY = ("listen", "admin")
 """Sockets stay as they were opened."""
@@ -45,12 +46,16 @@ def differences(
 
 
 def restarts(started: GatewayConfig, now: GatewayConfig) -> tuple[str, ...]:
-    """Return the tables whose differences from what the process began with need a restart."""
-    return tuple(
+    """Return the tables whose differences from what the process began with need a restart, and
+    "server.workers" if that changes between one and several."""
+    found = [
         name
         for name in RESTART_ONLY
         if _sockets(getattr(started, name)) != _sockets(getattr(now, name))
-    )
+    ]
+    if (worker_count(started.server) == 1) != (worker_count(now.server) == 1):
+        found.append("server.workers")
+    return tuple(found)
 
 
 def _sockets(config: ListenConfig | AdminConfig | None) -> object:

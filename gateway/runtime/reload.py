@@ -12,8 +12,8 @@ import asyncio
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from gateway import middlewares
 from gateway.config.check.compile import LoadedConfig, compile_config
@@ -26,10 +26,7 @@ from gateway.runtime.diff import differences
 from gateway.runtime.services import Services
 from gateway.runtime.slices import Steps, in_slices
 from gateway.runtime.snapshot import Snapshot
-from gateway.upstream.connections.checks import check
-from gateway.upstream.discovery.sources import Discovery, Found
-from gateway.upstream.pool.pool import Pool
-from gateway.upstream.pool.prober import Prober
+from gateway.upstream.observer import Observer
 
 log = logging.getLogger("gateway.reload")
 
@@ -47,16 +44,37 @@ class Outcome:
     """What waits for a restart."""
 
 
+class Followers(Protocol):
+    """Other processes that take each configuration together with this one."""
+
+    async def prepare(self, loaded: LoadedConfig) -> None:
+        """Have all of them compose it. Raises ConfigErrors if one cannot; then none keeps it."""
+
+    async def commit(self) -> None:
+        """Have all of them make what they have prepared the one in force."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A snapshot that could be put into force now."""
+
+    snapshot: Snapshot
+    changes: tuple[str, ...]
+
+
 @dataclass(slots=True, eq=False)
 class Runtime:
-    """The snapshot in force and all that outlives it. `path` is that of gateway.toml."""
+    """The snapshot in force and all that outlives it. `path` is that of gateway.toml.
+
+    observer: None in a process that is told what another one observes.
+    """
 
     path: Path
     services: Services
     environ: Mapping[str, str]
+    observer: Observer | None = None
+    followers: Followers | None = None
     registry: Registry = field(default_factory=Registry)
-    probers: dict[str, Prober] = field(default_factory=dict)
-    discoveries: dict[str, Discovery] = field(default_factory=dict)
     retiring: set[int] = field(default_factory=set)
     loaded_at: float = 0.0
     started: GatewayConfig | None = None
@@ -68,9 +86,7 @@ class Runtime:
 
     async def start(self) -> Outcome:
         """Load and install the first snapshot. Raises ConfigErrors."""
-        outcome = await self._take(await asyncio.to_thread(load, self.path, self.environ))
-        self.started = self.snapshot.loaded.gateway
-        return outcome
+        return await self._take(await asyncio.to_thread(load, self.path, self.environ))
 
     async def reload(self) -> Outcome:
         """Load and install the next snapshot. A bad configuration is in the outcome, not raised."""
@@ -81,17 +97,20 @@ class Runtime:
             self._next = asyncio.create_task(self._after(self._running))
         return await asyncio.shield(self._next)
 
+    def reopen(self) -> None:
+        """Reopen log files."""
+        for kept in self.registry:
+            reopen = getattr(kept, "reopen", None)
+            if reopen is not None:
+                reopen()
+
     def stop(self) -> None:
-        """Break off a reload, end the probes and close everything kept."""
+        """Break off a reload, end observation and close everything kept."""
         for reload in (self._running, self._next):
             if reload is not None:
                 reload.cancel()
-        for prober in self.probers.values():
-            prober.stop()
-        self.probers.clear()
-        for discovery in self.discoveries.values():
-            discovery.stop()
-        self.discoveries.clear()
+        if self.observer is not None:
+            self.observer.stop()
         self.registry.close()
 
     async def _after(self, running: asyncio.Task[Outcome]) -> Outcome:
@@ -144,6 +163,22 @@ class Runtime:
 
     async def _take(self, loaded: LoadedConfig) -> Outcome:
         """Compose beside the snapshot in force and, if that works, make it the one in force."""
+        prepared = await self.prepare(loaded)
+        if self.followers is not None:
+            try:
+                await self.followers.prepare(loaded)
+            except BaseException:
+                self.discard(prepared)
+                raise
+        self.commit(prepared)
+        if self.followers is not None:
+            await self.followers.commit()
+        warnings = prepared.snapshot.loaded.warnings
+        await in_slices(_log(logging.WARNING, "%s", warnings))
+        return Outcome(True, loaded.hash, warnings, prepared.changes)
+
+    async def prepare(self, loaded: LoadedConfig) -> Prepared:
+        """Compose a snapshot, which then is committed or discarded. Raises ConfigErrors."""
         old: Snapshot | None = getattr(self, "snapshot", None)
         draft = self.registry.draft()
         try:
@@ -158,9 +193,18 @@ class Runtime:
         except BaseException:
             draft.release()
             raise
-        self._install(snapshot, old)
-        await in_slices(_log(logging.WARNING, "%s", snapshot.loaded.warnings))
-        return Outcome(True, snapshot.loaded.hash, snapshot.loaded.warnings, changes)
+        return Prepared(snapshot, changes)
+
+    def discard(self, prepared: Prepared) -> None:
+        """Let go of a snapshot that will not be in force."""
+        prepared.snapshot.objects.release()
+
+    def commit(self, prepared: Prepared) -> None:
+        """Make a prepared snapshot the one in force."""
+        old: Snapshot | None = getattr(self, "snapshot", None)
+        if old is None:
+            self.started = prepared.snapshot.loaded.gateway
+        self._install(prepared.snapshot, old)
 
     def _install(self, snapshot: Snapshot, old: Snapshot | None) -> None:
         """Make a snapshot the one in force. Must not await: a request sees all of it or nothing."""
@@ -170,8 +214,8 @@ class Runtime:
         self.services.transport.retain(snapshot.pools)
         self.snapshot = snapshot
         snapshot.objects.commit()
-        self._probe(snapshot.pools)
-        self._discover(snapshot)
+        if self.observer is not None:
+            self.observer.follow(snapshot.loaded, snapshot.pools, snapshot.upstream_tls)
         self._publish(snapshot)
         if old is None:
             return
@@ -182,35 +226,6 @@ class Runtime:
             old.objects.release()
 
         old.retire(retired)
-
-    def _probe(self, pools: Mapping[str, Pool]) -> None:
-        for name in self.probers.keys() - pools.keys():
-            self.probers.pop(name).stop()
-        for name, pool in pools.items():
-            if name not in self.probers:
-                self.probers[name] = Prober(pool, partial(check, self.services.transport))
-            self.probers[name].sync()
-
-    def _discover(self, snapshot: Snapshot) -> None:
-        """Start, change and stop discovery as the upstreams now say."""
-        loaded = snapshot.loaded
-        looking = {name for name, config in loaded.upstreams.items() if config.discover is not None}
-        for name in self.discoveries.keys() - looking:
-            self.discoveries.pop(name).stop()
-        for name, config in loaded.upstreams.items():
-            if config.discover is not None:
-                if name not in self.discoveries:
-                    apply = partial(self._discovered, name)
-                    self.discoveries[name] = Discovery(snapshot.pools[name], apply, self.environ)
-                directory = loaded.locate("", ("upstream", name))[0].parent
-                self.discoveries[name].sync(config.discover, directory)
-
-    def _discovered(self, name: str, found: Found) -> None:
-        """Take the endpoints that discovery has found for an upstream."""
-        pool, transport = self.snapshot.pools[name], self.services.transport
-        pool.discovered(found)
-        transport.secure(name, pool.endpoints, self.snapshot.upstream_tls.get(name))
-        self.probers[name].sync()
 
     def _publish(self, snapshot: Snapshot) -> None:
         loaded, telemetry, clock = snapshot.loaded, self.services.telemetry, self.services.clock

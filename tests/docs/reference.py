@@ -20,7 +20,7 @@ from gateway.config.tables import schema
 from gateway.config.tables.declare import settings
 from gateway.config.tables.errors import ByFailure, Types
 from gateway.config.tables.pipeline import PipelineConfig, RouteConfig
-from gateway.config.tables.server import GatewayConfig
+from gateway.config.tables.server import GatewayConfig, WorkersField
 from gateway.config.tables.upstream import UpstreamConfig
 from gateway.config.templates import TemplateJson
 from gateway.config.versions import Day, VersionByField
@@ -54,6 +54,7 @@ TYPES: Mapping[type, str] = {
     Types: "text, or table by failure",
     Day: "day",
     VersionByField: "`path` `media_type`, or table",
+    WorkersField: "whole number, or `auto`",
     fields.Raw: "anything",
 }
 

@@ -193,7 +193,9 @@ async def test_ordinary_requests_beside_idle_and_slow_clients(start, origin, con
 async def test_an_error_in_a_sweep_does_not_end_the_deadlines(start, origin, connect, monkeypatch):
     gateway = await start(PLAIN, upstreams(origin), '[server]\nheader_timeout = "300ms"\n')
     before = background_failures.get(("client_deadlines",))
-    monkeypatch.setattr(gateway._listener._deadlines, "sweep", lambda connections, now: 1 / 0)
+    monkeypatch.setattr(
+        gateway.plane.listeners[0]._deadlines, "sweep", lambda connections, now: 1 / 0
+    )
     await until(lambda: background_failures.get(("client_deadlines",)) > before + 1)
     monkeypatch.undo()
     slow = await connect(gateway)

@@ -32,8 +32,7 @@ async def over(gateway: Gateway) -> None:
 
 
 def tunnels(gateway: Gateway):
-    assert gateway._listener is not None
-    return gateway._listener.tunnels
+    return gateway.plane.listeners[0].tunnels
 
 
 def reset(writer: asyncio.StreamWriter) -> None:

@@ -20,7 +20,6 @@ from gateway.config.tables.addresses import ListenAddress
 from gateway.config.tables.load import load_at
 from gateway.config.tables.pipeline import PipelineConfig
 from gateway.config.tables.server import (
-    AdminConfig,
     GatewayConfig,
     ListenConfig,
     RedirectConfig,
@@ -134,13 +133,13 @@ def compile_config(
     )
 
 
-def admin_of(path: Path, environ: Mapping[str, str]) -> AdminConfig | None:
-    """Return the `[admin]` table, despite errors in other tables. Raises ConfigErrors without
-    one."""
+def gateway_of(path: Path, environ: Mapping[str, str]) -> GatewayConfig:
+    """Return gateway.toml alone, where its tables with errors are the defaults. Raises
+    ConfigErrors without one."""
     tree = read_tree(path, environ)
     if tree.gateway is None:
         raise ConfigErrors(tree.problems.all())
-    return _gateway(tree.gateway).admin
+    return _gateway(tree.gateway)
 
 
 def _gateway(document: Document) -> GatewayConfig:
@@ -156,6 +155,13 @@ def _gateway(document: Document) -> GatewayConfig:
         hint = 'name who may, e.g. server.trusted_proxies = ["10.0.0.0/8"]'
         message = "listen.proxy_protocol: anybody who connects can say to be anybody"
         document.warning(("listen", "proxy_protocol"), message, hint)
+    if made.server.workers != 1 and made.store.url == "memory://":
+        message = (
+            "server.workers: what memory:// keeps (limits, sessions, login attempts, revocations) "
+            "is counted by each worker for itself"
+        )
+        hint = 'share it: store.url = "redis://..."; or set workers = 1'
+        document.warning(("server", "workers"), message, hint)
     if admin is not None:
         if _overlap(listen.bound, ListenAddress(admin.host, admin.port)):
             hint = "give the admin listener a port of its own"

@@ -128,9 +128,8 @@ def table(cls: type[T]) -> type[T]:
         found["_check"] = validates(
             *(attribute for attribute, one in settings(made).items() if one.check)
         )(_checker(checks))
-    made.__table__ = type(
-        f"{cls.__name__}Table", (_Declared,), {"makes": made, "__module__": cls.__module__, **found}
-    )
+    place = {"__module__": cls.__module__, "__qualname__": f"{cls.__qualname__}.__table__"}
+    made.__table__ = type(f"{cls.__name__}Table", (_Declared,), {"makes": made, **place, **found})
     result: type[T] = made
     return result
 

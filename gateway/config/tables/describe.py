@@ -20,7 +20,7 @@ from gateway.config.tables.declare import settings
 from gateway.config.tables.load import instance, known_keys
 from gateway.config.tables.pipeline import PipelineConfig, RouteConfig
 from gateway.config.tables.schema import Boolean, Duration, Size, TableClass, Text
-from gateway.config.tables.server import GatewayConfig
+from gateway.config.tables.server import AUTO, MAX_WORKERS, GatewayConfig, WorkersField
 from gateway.config.tables.upstream import UpstreamConfig
 
 Json = dict[str, Any]
@@ -239,6 +239,11 @@ def _text(found: Any, whole: bool) -> Json:
     )
 
 
+def _workers(found: Any, whole: bool) -> Json:
+    number = {"type": "integer", "minimum": 1, "maximum": MAX_WORKERS}
+    return {"anyOf": [number, {"const": AUTO}, _FROM_ENVIRONMENT]}
+
+
 def _simple(kind: str) -> Callable[[Any, bool], Json]:
     return lambda found, whole: {"type": kind}
 
@@ -247,6 +252,7 @@ _KINDS: tuple[tuple[type[fields.Field[Any]], Callable[[Any, bool], Json]], ...] 
     (fields.Nested, _nested),
     (fields.List, _list),
     (fields.Dict, _map),
+    (WorkersField, _workers),
     (Duration, _duration),
     (Size, _size),
     (Boolean, _simple("boolean")),

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
-from marshmallow import ValidationError
+from marshmallow import ValidationError, fields
 
 from gateway.config.tables.addresses import AddressField, FileMode, ListenAddress
 from gateway.config.tables.declare import setting, table
@@ -179,10 +179,37 @@ class AdminConfig:
     )
 
 
+class WorkersField(fields.Field[Any]):
+    """A number of processes, or "auto"."""
+
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> Any:
+        if value == AUTO:
+            return AUTO
+        try:
+            return Whole(least=1, most=MAX_WORKERS).deserialize(value)
+        except ValidationError:
+            raise ValidationError(
+                f'must be a whole number from 1 to {MAX_WORKERS}, or "{AUTO}"'
+            ) from None
+
+
+AUTO = "auto"
+MAX_WORKERS = 256
+
+
 @table
 class ServerConfig:
     """Limits and times of client connections. Times in seconds, sizes in bytes."""
 
+    workers: int | str = setting(
+        WorkersField(),
+        default=1,
+        doc='processes that serve; `"auto"` is one for each core that the gateway may use. More '
+        "than one work under a supervisor, see [workers.md](workers.md). A reload changes "
+        "the number, but from or to 1 takes a restart",
+    )
     trusted_proxies: tuple[IPv4Network | IPv6Network | str, ...] = setting(
         Items(Network(unix=True)),
         default=(),

@@ -70,6 +70,10 @@ class Sources:
         self.exposed: set[Path] = set()
         """Files with secrets that every user of the machine can read."""
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What was read does not go to other processes with the configuration made of it."""
+        return {}
+
     def variable(self, name: str) -> str | None:
         """Return the variable's value, None when there is none."""
         value = self._environ.get(name)

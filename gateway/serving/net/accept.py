@@ -42,11 +42,29 @@ class Welcoming(Protocol):
         """A connection was refused."""
 
 
-class Acceptor:
-    """Accepts for a listener. `pending`: the Tasks of those whose preamble is awaited."""
+class Dealer(Protocol):
+    """Decides, turn by turn of the loop, which connections another process takes."""
 
-    def __init__(self, listener: Welcoming, *, proxy_protocol: bool) -> None:
+    def begin(self) -> None: ...
+
+    def gives(self, accepted: socket.socket) -> bool:
+        """Return True if another process is to have it, with `end`."""
+
+    def end(self) -> list[socket.socket]:
+        """Hand over; return what has to be kept after all."""
+
+
+class Acceptor:
+    """Accepts for a listener. `pending`: the Tasks of those whose preamble is awaited.
+
+    dealer: of several workers, the one that decides about each connection.
+    """
+
+    def __init__(
+        self, listener: Welcoming, *, proxy_protocol: bool, dealer: Dealer | None = None
+    ) -> None:
         self._listener = listener
+        self._dealer = dealer
         self._proxy_protocol = proxy_protocol
         self._loop = asyncio.get_running_loop()
         self._sockets: list[socket.socket] = []
@@ -80,15 +98,36 @@ class Acceptor:
             self._loop.add_reader(one, self._accept, one)
 
     def _accept(self, listening: socket.socket) -> None:
+        dealer = self._dealer
+        if dealer is None:
+            for accepted, address in self._accepted(listening):
+                self._take(accepted, address)
+            return
+        dealer.begin()
         for accepted, address in self._accepted(listening):
-            accepted.setblocking(False)
-            peer = _peer(address)
-            if self._proxy_protocol:
-                task = self._loop.create_task(self._introduced(accepted, peer))
-                self.pending.add(task)
-                task.add_done_callback(self.pending.discard)
-            else:
-                self._hand_over(accepted, peer)
+            if not dealer.gives(accepted):
+                self._take(accepted, address)
+        for accepted in dealer.end():
+            self.take(accepted)
+
+    def take(self, accepted: socket.socket) -> None:
+        """Make a connection of a socket that another process has accepted."""
+        try:
+            address = accepted.getpeername()
+        except OSError:  # The client has gone.
+            accepted.close()
+            return
+        self._take(accepted, address)
+
+    def _take(self, accepted: socket.socket, address: object) -> None:
+        accepted.setblocking(False)
+        peer = _peer(address)
+        if self._proxy_protocol:
+            task = self._loop.create_task(self._introduced(accepted, peer))
+            self.pending.add(task)
+            task.add_done_callback(self.pending.discard)
+        else:
+            self._hand_over(accepted, peer)
 
     def _accepted(self, listening: socket.socket) -> Iterator[tuple[socket.socket, object]]:
         for _ in range(AT_ONCE):

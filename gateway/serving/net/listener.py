@@ -22,7 +22,7 @@ from gateway.serving.http1.codec import Http1Codec
 from gateway.serving.http1.connection import Http1Connection
 from gateway.serving.http1.parser import Limits
 from gateway.serving.http1.write import complete
-from gateway.serving.net.accept import Acceptor
+from gateway.serving.net.accept import Acceptor, Dealer
 from gateway.serving.net.deadlines import Deadlines
 from gateway.serving.net.tls import State, TlsTransport
 from gateway.serving.server import Runtime
@@ -43,6 +43,9 @@ class Listener:
 
     draining: every connection ends after its reply. now: the loop's time as of the last sweep.
     """
+
+    dealer: Dealer | None = None
+    """Of several workers: hands connections to the others."""
 
     def __init__(self, runtime: Runtime, name: str = "data") -> None:
         self.name = name
@@ -105,7 +108,7 @@ class Listener:
     def start(self, config: ListenConfig, sockets: Sequence[socket.socket]) -> None:
         """Accept from these listening sockets, and close them at the end."""
         self._started = True
-        self._acceptor = Acceptor(self, proxy_protocol=config.proxy_protocol)
+        self._acceptor = Acceptor(self, proxy_protocol=config.proxy_protocol, dealer=self.dealer)
         self._sweeps.start()
         self._acceptor.start(sockets)
 
@@ -166,10 +169,7 @@ class Listener:
         """Why a connection from `peer` is one too many, if it is. more: how many of them are not
         counted yet."""
         config = self._config
-        if (
-            config.max_connections
-            and len(self.connections) + len(self._shaking) + more > config.max_connections
-        ):
+        if config.max_connections and self.total() + more > config.max_connections:
             self.count_refused("max_connections")
             return Failed(
                 Failure.OVERLOADED,
@@ -184,6 +184,10 @@ class Listener:
             text = "There are too many connections from this address."
             return Failed(Failure.RATE_LIMITED, text, headers=_SOON, why="max_connections_per_ip")
         return None
+
+    def total(self) -> int:
+        """Return how many connections count for `max_connections`."""
+        return len(self.connections) + len(self._shaking)
 
     def may_introduce(self, peer: str) -> bool:
         """Return True if the PROXY protocol is believed from this address: any address, if none is

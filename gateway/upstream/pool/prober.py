@@ -29,15 +29,17 @@ class Prober:
     """Keeps the health of one pool's endpoints up to date. Needs a running loop; all methods are
     called from it.
 
+    report: takes each result, as `Pool.probed` does, which is the default.
     timers: a clock of one's own, in tests.
     """
 
-    __slots__ = ("_check", "_checks", "_clock", "_config", "_pool", "_rng", "_timers")
+    __slots__ = ("_check", "_checks", "_clock", "_config", "_pool", "_report", "_rng", "_timers")
 
     def __init__(
         self,
         pool: Pool,
         check: Check,
+        report: Callable[..., None] | None = None,
         *,
         clock: Clock = REAL,
         timers: Timers | None = None,
@@ -45,6 +47,7 @@ class Prober:
     ) -> None:
         self._pool = pool
         self._check = check
+        self._report = pool.probed if report is None else report
         self._clock = clock.monotonic
         self._timers = timers
         self._rng = rng or random.Random()  # noqa: S311 - spreads checks over time
@@ -121,4 +124,4 @@ class Prober:
                 # This process had no descriptors left: that says nothing about the endpoint.
                 return
             why = str(failed)
-        self._pool.probed(endpoint, not why, why, self._clock() - began)
+        self._report(endpoint, not why, why, self._clock() - began)

@@ -104,8 +104,11 @@ class State:
         self.outcome: Outcome | Exception = Outcome(
             True, "def456", (WARNING,), ("upstream becamera changed: weight",)
         )
-        self.reloads = 0
+        self.reloads = self.refreshed = 0
         self.registered: list[EndpointConfig] = []
+
+    async def refresh(self) -> None:
+        self.refreshed += 1
 
     def ready(self) -> bool:
         return self.is_ready

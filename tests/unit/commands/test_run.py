@@ -1,42 +1,28 @@
-"""How many files, and so connections, the process may open."""
+"""Whether `gateway run` needs a supervisor."""
 
 from __future__ import annotations
-
-import resource
 
 import pytest
 
 from gateway.commands import run
-
-INFINITE = resource.RLIM_INFINITY
+from tests.flow.conftest import write
 
 
 @pytest.mark.parametrize(
-    ("soft", "hard", "expected"),
+    ("server", "expected"),
     [
-        (1024, 4096, 4096),
-        (4096, 4096, 4096),
-        (1024, INFINITE, run.FILES),
-        (1024, 10**9, run.FILES),
-        (10**9, 10**9, 10**9),
-        (INFINITE, INFINITE, run.FILES),
+        ("", False),
+        ("[server]\nworkers = 1\n", False),
+        ("[server]\nworkers = 2\n", True),
+        ("# workers\n", False),
+        ("[server]\nworkers = -1\n", False),
+        ("[server\n", False),
     ],
 )
-def test_as_many_as_it_may(monkeypatch, soft, hard, expected):
-    limits = [soft]
-    monkeypatch.setattr(resource, "getrlimit", lambda which: (limits[-1], hard))
-    monkeypatch.setattr(resource, "setrlimit", lambda which, pair: limits.append(pair[0]))
-    assert run.raise_file_limit() == expected
-    assert limits[-1] == (soft if len(limits) == 1 else expected) and len(limits) == 1 + (
-        soft not in (expected, INFINITE)
-    )
+def test_several_workers_take_one(tmp_path, server, expected):
+    write(tmp_path, "", "", server)
+    assert run._several(tmp_path / "gateway.toml") is expected
 
 
-def test_a_system_that_refuses_is_no_reason_not_to_start(monkeypatch, caplog):
-    def refuse(which, pair):
-        raise OSError("not permitted")
-
-    monkeypatch.setattr(resource, "getrlimit", lambda which: (1024, 4096))
-    monkeypatch.setattr(resource, "setrlimit", refuse)
-    assert run.raise_file_limit() == 1024
-    assert "cannot open more than 1024 files" in caplog.text
+def test_without_a_file_the_start_says_so(tmp_path):
+    assert run._several(tmp_path / "gateway.toml") is False

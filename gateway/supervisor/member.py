@@ -1,0 +1,68 @@
+"""One worker, as the supervisor knows it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from time import monotonic
+from typing import Any
+
+from gateway.lifetime.channel import Channel
+from gateway.supervisor.readings import Reading
+
+
+class Member:
+    """Worker `index`, whichever process it is at the moment.
+
+    channel: None while there is no process. serving: it has begun to. leaving: it is not to be
+    started again. owed: readings asked for since the last answer. began: the first start has
+    ended, with `problem`. over: the process is gone.
+    """
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.pid = 0
+        self.channel: Channel | None = None
+        self.serving = False
+        self.leaving = False
+        self.problem: Exception | None = None
+        self.owed = 0
+        self.failures = 0
+        self.restarts = 0
+        self.since = monotonic()
+        self.metrics: Reading = {}
+        self.numbers: dict[str, Any] = {}
+        self.health: dict[str, Any] = {}
+        self.began = asyncio.Event()
+        self.over = asyncio.Event()
+
+    def __repr__(self) -> str:
+        state = "leaving" if self.leaving else "serving" if self.serving else "starting"
+        return f"<Member {self.index} pid {self.pid} {state}>"
+
+    def ended(self) -> None:
+        """The channel has ended, and so has the process, or it is about to."""
+        self.channel = None
+        self.serving = False
+        self.over.set()
+
+    def kill(self) -> None:
+        """End the process at once."""
+        if self.pid:
+            os.kill(self.pid, signal.SIGKILL)
+
+    def forget(self) -> None:
+        """Drop the readings of a process that has ended."""
+        self.metrics, self.numbers, self.health = {}, {}, {}
+
+    def status(self) -> dict[str, Any]:
+        """Plain values for the admin API."""
+        return {
+            "worker": self.index,
+            "pid": self.pid,
+            "serving": self.serving,
+            "restarts": self.restarts,
+            "connections": self.numbers.get("connections", 0),
+            "in_flight": self.numbers.get("in_flight", 0),
+        }

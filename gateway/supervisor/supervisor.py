@@ -1,0 +1,91 @@
+"""A gateway of several workers: it serves no traffic, and does once what workers need not do each.
+
+It compiles every configuration first, opens the sockets, keeps the workers alive, observes the
+upstreams, and answers operators for all of them.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gateway.app import Gateway
+from gateway.config.tables.server import ListenConfig
+from gateway.config.toml.problems import ConfigErrors
+from gateway.lifetime.notify import ServiceManager
+from gateway.lifetime.signals import Signals
+from gateway.lifetime.sockets import Sockets
+from gateway.runtime.check import check
+from gateway.supervisor.crew import Crew
+from gateway.supervisor.readings import read, telemetry_of, total
+from gateway.supervisor.worker import work
+from gateway.supervisor.zygote import Zygote
+
+
+def start_zygote(path: Path, environ: Mapping[str, str]) -> Zygote:
+    """Fork the process that workers are forked from. Call it without a loop and threads."""
+
+    def preload() -> None:
+        """Import what the configuration needs."""
+        try:
+            check(path, environ)
+        except ConfigErrors:  # The supervisor reports them.
+            pass
+
+    return Zygote.start(preload, work)
+
+
+class Supervisor(Gateway):
+    """A Gateway whose data plane is the workers'."""
+
+    def __init__(
+        self,
+        path: Path,
+        environ: Mapping[str, str],
+        zygote: Zygote,
+        manager: ServiceManager | None = None,
+        sockets: Sockets | None = None,
+    ) -> None:
+        super().__init__(path, environ, manager, sockets)
+        self._own = self.telemetry
+        self.crew = Crew(zygote)
+        self.runtime.followers = self.crew
+
+    async def run(self, signals: Signals) -> None:
+        signals.before_end = self.crew.kill
+        await super().run(signals)
+
+    async def _accept(
+        self, listen: ListenConfig, sockets: list[socket.socket], redirected: list[socket.socket]
+    ) -> None:
+        crew = self.crew
+        crew.listening, crew.redirected, crew.port = sockets, redirected, self.port
+        await crew.start(self.runtime.snapshot.loaded)
+
+    async def _drain(self, delay: float, timeout: float) -> None:
+        crew = self.crew
+        await crew.stop(delay, self.sockets.remove_files)
+        for one in (*crew.listening, *crew.redirected):
+            one.close()
+
+    def reopen(self) -> None:
+        super().reopen()
+        self.crew.post("reopen")
+
+    # What the admin application asks for.
+
+    async def refresh(self) -> None:
+        await self.crew.refresh()
+        self.telemetry = telemetry_of(total([read(self._own), *self.crew.readings()]))
+
+    def status(self) -> dict[str, Any]:
+        members = [self.crew.members[index] for index in sorted(self.crew.members)]
+        said = super().status()
+        for name in ("connections", "in_flight"):
+            said[name] = sum(one.numbers.get(name, 0) for one in members)
+        alive = (one.numbers.get("snapshots_alive", 1) for one in members)
+        said["snapshots_alive"] = max([said["snapshots_alive"], *alive])
+        said["workers"] = [one.status() for one in members]
+        return said

@@ -1,0 +1,216 @@
+"""One of several workers: a data plane that does as the supervisor says.
+
+It has the configuration from the supervisor, which has checked it, and its sockets from the zygote.
+When the supervisor is gone, it drains and ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import marshal
+import os
+import pickle
+import signal
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+
+from gateway.config.check.compile import LoadedConfig
+from gateway.config.toml.problems import ConfigErrors, Problem
+from gateway.lifetime import logfile, processlog
+from gateway.lifetime.channel import Channel
+from gateway.lifetime.heap import settle_process
+from gateway.lifetime.process import new_event_loop, raise_file_limit
+from gateway.lifetime.signals import STOPPING, Signals
+from gateway.runtime.reload import Prepared, Runtime
+from gateway.runtime.services import Services
+from gateway.serving.data_plane import DataPlane
+from gateway.serving.net.listener import Listener
+from gateway.serving.server import Runtime as Serves
+from gateway.supervisor.board import Board
+from gateway.supervisor.handoff import Inbox
+from gateway.supervisor.readings import read
+from gateway.supervisor.shared_listener import SharedListener
+from gateway.upstream.connections.transport import Transport
+from gateway.upstream.observer import Observer
+
+log = logging.getLogger("gateway.workers")
+
+FIXED = 3
+"""Descriptors of every worker: its channel, inbox and the board. Listening sockets follow."""
+SWEEP = 0.25
+"""Seconds between two looks into the inbox that nothing has called for."""
+
+
+def work(index: int, descriptors: Sequence[int]) -> int:
+    """Be worker `index`, in a process that was just forked. Return its exit code."""
+    signals = Signals()
+    signals.install(STOPPING)
+    output = processlog.install(index)
+    raise_file_limit()
+    try:
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+            runner.run(Worker(index, descriptors, output).run(signals))
+    finally:
+        logfile.finish()
+    return 0
+
+
+class Worker:
+    """The worker's side of each message; see Crew for the supervisor's."""
+
+    def __init__(
+        self, index: int, descriptors: Sequence[int], output: processlog.ProcessLog
+    ) -> None:
+        channel, inbox, board, *listening = descriptors
+        self.index = index
+        self.board = Board(board)
+        self.channel = Channel(socket.socket(fileno=channel))
+        self.inbox = Inbox(index, socket.socket(fileno=inbox), self.board, self._take, self._meet)
+        self._sockets = [socket.socket(fileno=one) for one in listening]
+        self._output = output
+        self._transport = Transport()
+        services = Services(self._transport)
+        self.runtime = Runtime(Path(), services, os.environ, Observer(self._transport, os.environ))
+        self.plane = DataPlane(self.runtime, self._listener)
+        self._peers: dict[int, socket.socket] = {}
+        self._ready = asyncio.Event()
+        self._prepared: Prepared | None = None
+        self._left = asyncio.Event()
+
+    async def run(self, signals: Signals) -> None:
+        """Serve until the supervisor says to leave, is gone, or TERM."""
+        for kind, handler in (
+            ("start", self.start),
+            ("prepare", self.prepare),
+            ("commit", self.commit),
+            ("discard", self.discard),
+            ("reading", self.reading),
+            ("reopen", self.reopen),
+            ("leave", self._left.set),
+        ):
+            self.channel.on(kind, handler)
+        self.channel.start(self._orphaned)
+        signals.attach(asyncio.get_running_loop(), self._on_signal)
+        try:
+            await self._left.wait()
+        finally:
+            await self._leave()
+
+    def _orphaned(self) -> None:
+        if not self._left.is_set():
+            log.warning("the supervisor is gone: draining")
+            self._left.set()
+
+    def _on_signal(self, number: int) -> None:
+        log.info("%s: draining", signal.Signals(number).name)
+        self._left.set()
+
+    async def _leave(self) -> None:
+        self.channel.post("leaving")
+        self.inbox.stop()
+        self.inbox.empty()
+        if self._ready.is_set():
+            config = self.runtime.snapshot.loaded.gateway.server
+            await self.plane.stop(config.shutdown_delay, config.shutdown_timeout)
+        self.board.set_open(self.index, 0)
+        self.channel.post("left", self.reading())
+        self.channel.detach()  # It ends with the process, whose logs are still to be written.
+        self.runtime.stop()
+        await self.runtime.registry.closed()
+        self._transport.close()
+
+    # What the supervisor asks for.
+
+    async def start(self, configuration: bytes, listening: int, port: int) -> bytes:
+        """Compose the first configuration and serve. Return the problems with it, pickled.
+
+        listening: how many sockets are `[listen]`'s; the others are its redirect's.
+        """
+        self._transport.start()
+        loaded: LoadedConfig = pickle.loads(configuration)  # noqa: S301 - the supervisor's
+        try:
+            self.runtime.commit(await self.runtime.prepare(loaded))
+        except ConfigErrors as errors:
+            return pickle.dumps(tuple(errors.problems))
+        config = loaded.gateway
+        self._output.configure(config.logging.process)
+        self.plane.start(config.listen, self._sockets[:listening], self._sockets[listening:], port)
+        for listener in self._listeners():
+            listener.shared_dealer.peers = self._peers
+        self.inbox.start()
+        settle_process()
+        self._ready.set()
+        return pickle.dumps(())
+
+    async def prepare(self, configuration: bytes) -> bytes:
+        """Compose the next configuration. Return the problems with it, pickled."""
+        await self._ready.wait()
+        self.discard()
+        try:
+            self._prepared = await self.runtime.prepare(pickle.loads(configuration))  # noqa: S301
+        except ConfigErrors as errors:
+            return pickle.dumps(tuple(errors.problems))
+        except Exception as error:
+            log.exception("a configuration cannot be composed")
+            problem = Problem(Path(), 1, 1, f"worker {self.index}: {type(error).__name__}")
+            return pickle.dumps((problem,))
+        return pickle.dumps(())
+
+    def commit(self) -> None:
+        """Put what was prepared into force."""
+        prepared, self._prepared = self._prepared, None
+        assert prepared is not None
+        self.runtime.commit(prepared)
+        self._output.configure(self.runtime.snapshot.loaded.gateway.logging.process)
+        self.plane.configure()
+
+    def discard(self) -> None:
+        """Let go of what was prepared."""
+        prepared, self._prepared = self._prepared, None
+        if prepared is not None:
+            self.runtime.discard(prepared)
+
+    def reopen(self) -> None:
+        """Reopen log files."""
+        self.runtime.reopen()
+
+    def reading(self) -> bytes:
+        """Return what the supervisor shows of this worker: metrics, numbers, health."""
+        serves = self._ready.is_set()
+        return marshal.dumps(
+            (
+                read(self.runtime.services.telemetry),
+                {
+                    "pid": os.getpid(),
+                    "connections": self.plane.connections,
+                    "in_flight": int(self.runtime.services.telemetry.in_flight.get()),
+                    "snapshots_alive": 1 + len(self.runtime.retiring),
+                },
+                self.runtime.snapshot.health.report() if serves else {},
+            )
+        )
+
+    # Connections.
+
+    def _listener(self, runtime: Serves, name: str = "data") -> Listener:
+        return SharedListener(runtime, name, self.index, len(self.plane.listeners), self.board)
+
+    def _listeners(self) -> list[SharedListener]:
+        return [one for one in self.plane.listeners if isinstance(one, SharedListener)]
+
+    def _take(self, listener: int, accepted: socket.socket) -> None:
+        listeners = self._listeners()
+        if listener < len(listeners):
+            listeners[listener].take(accepted)
+        else:
+            accepted.close()
+
+    def _meet(self, worker: int, inbox: socket.socket) -> None:
+        """Know the inbox of another worker from now on."""
+        before = self._peers.pop(worker, None)
+        if before is not None:
+            before.close()
+        inbox.setblocking(False)
+        self._peers[worker] = inbox
