@@ -34,11 +34,8 @@ class Drive:
     def __init__(
         self, coroutine: Coroutine[Any, Any, Any], over: Over, context: Context | None = None
     ) -> None:
-        self._coroutine: Coroutine[Any, Any, Any] | None = coroutine
-        self._over: Over | None = over
         self._waits: Any = None
-        self._cancelled = False
-        self.context = context
+        self.renew(coroutine, over, context)
 
     def __repr__(self) -> str:
         if self._coroutine is None:
@@ -47,6 +44,15 @@ class Drive:
         return (
             f"<Drive waits for {self._waits!r}>" if state == CORO_SUSPENDED else f"<Drive {state}>"
         )
+
+    def renew(
+        self, coroutine: Coroutine[Any, Any, Any], over: Over, context: Context | None = None
+    ) -> None:
+        """Take another coroutine, once the one before has ended: cheaper than a new Drive."""
+        self._coroutine: Coroutine[Any, Any, Any] | None = coroutine
+        self._over: Over | None = over
+        self._cancelled = False
+        self.context = context
 
     def start(self) -> None:
         """Run the first steps. An exception of `over` itself is the caller's."""
@@ -90,7 +96,7 @@ class Drive:
                     return
                 waits = step(None)
         except StopIteration as stop:
-            self._coroutine = None
+            self._coroutine = self._waits = self.context = None
             over, self._over = self._over, None
             over(stop.value, None)  # type: ignore[misc]
             return
@@ -102,7 +108,7 @@ class Drive:
         self._await_future(waits)
 
     def _end(self, value: Any, error: BaseException | None) -> None:
-        self._coroutine = None
+        self._coroutine = self._waits = self.context = None
         over, self._over = self._over, None
         if over is not None:
             over(value, error)

@@ -167,10 +167,12 @@ class Reply:
                 self.headers.append((b"Vary", name))
                 self.index[b"vary"] = known + b", " + name
 
-    def remove(self, name: bytes) -> None:
-        """Drops every line called `name` (lower case)."""
-        if self.index.pop(name, None) is not None:
-            self.headers = [pair for pair in self.headers if lower(pair[0]) != name]
+    def remove(self, *names: bytes) -> None:
+        """Drops every line called one of `names` (lower case)."""
+        index = self.index
+        there = [name for name in names if index.pop(name, None) is not None]
+        if there:
+            self.headers = [pair for pair in self.headers if lower(pair[0]) not in there]
             self.joined = None
 
 

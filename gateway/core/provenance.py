@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from gateway.core.exchange import Exchange
@@ -18,19 +19,21 @@ _ELEMENT = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*")+')
 _PAIR = re.compile(r'[ \t]*([^=;, \t"]+)=("(?:[^"\\]|\\.)*"|[^;,"]*)[ \t]*;?')
 _PROTO = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}")
 _HOST = re.compile(r"[^\s,;\"\\<>/@]{1,255}")
+_LONGEST = 255
+"""Characters of a host whose account is remembered."""
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 class Account(NamedTuple):
-    """hops: addresses, the client's first. proto and host: what the client used. forwarded:
-
-    RFC 7239.
+    """hops: addresses, the client's first. proto and host: what the client used. forwarded: the
+    field of RFC 7239. origin: scheme and host in lower case, as a URL begins.
     """
 
     hops: tuple[str, ...]
     proto: str
     host: str
     forwarded: str
+    origin: str
 
 
 class _Hop(NamedTuple):
@@ -45,7 +48,13 @@ def account(exchange: Exchange) -> Account:
     """The account of this request. Worked out once for all requests that repeat its fields."""
     known: Account | None = exchange.memo.get(_KEY)
     if known is None:
-        known = exchange.memo[_KEY] = _trusted(exchange) if exchange.trusted else _own(exchange)
+        if exchange.trusted:
+            known = _trusted(exchange)
+        else:
+            host = exchange.headers.get("Host", "")
+            own = _own if len(host) <= _LONGEST else _own.__wrapped__
+            known = own(exchange.peer, exchange.scheme, host)
+        exchange.memo[_KEY] = known
     return known
 
 
@@ -61,9 +70,19 @@ def bare(entry: str) -> str:
     return entry.partition(":")[0] if entry.count(":") == 1 else entry
 
 
-def _own(exchange: Exchange) -> Account:
-    peer, host, scheme = exchange.peer, exchange.headers.get("Host", ""), exchange.scheme
-    return Account((peer,), scheme, host, _element(_Hop(peer, scheme, host)))
+@lru_cache(1024)
+def _own(peer: str, scheme: str, host: str) -> Account:
+    return Account(
+        (peer,),
+        scheme,
+        host,
+        _element(_Hop(peer, scheme, host)),
+        _origin(scheme, host),
+    )
+
+
+def _origin(proto: str, host: str) -> str:
+    return f"{proto.lower()}://{host.lower()}"
 
 
 def _trusted(exchange: Exchange) -> Account:
@@ -89,9 +108,8 @@ def _trusted(exchange: Exchange) -> Account:
         told = [bare(hop.node) for hop in given if hop.node]
     first = given[0] if given else _Hop()
     forwarded = ", ".join(map(_element, (*given, _Hop(peer, scheme, own_host))))
-    return Account(
-        (*told, peer), proto or first.proto or scheme, host or first.host or own_host, forwarded
-    )
+    proto, host = proto or first.proto or scheme, host or first.host or own_host
+    return Account((*told, peer), proto, host, forwarded, _origin(proto, host))
 
 
 def _first(lines: Sequence[str], form: re.Pattern[str]) -> str:

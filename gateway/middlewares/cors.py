@@ -254,8 +254,7 @@ class Cors:
         if exchange.method == "OPTIONS" and _NOTE in exchange.notes:
             return
         if not OWNED.isdisjoint(reply.index):
-            for name in OWNED:
-                reply.remove(name)
+            reply.remove(*OWNED)
         if self._everyone:
             # The same for all, and so for requests without an Origin whose answer a cache may give
             # to others.

@@ -259,7 +259,7 @@ def origin_of(exchange: Exchange) -> tuple[str, tuple[Pair, ...]]:
             key = spelt(name)
             if is_from_proxies(key) and not is_own(key) and not is_client_address(key):
                 more.append((key, value))
-    made = exchange.memo[_ORIGIN] = f"{told.proto.lower()}://{told.host.lower()}", tuple(more)
+    made = exchange.memo[_ORIGIN] = told.origin, tuple(more)
     return made
 
 

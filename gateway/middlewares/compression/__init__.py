@@ -207,8 +207,10 @@ def _encode(coding: Coding, exchange: Exchange, reply: Reply) -> None:
     reply.add(b"Content-Encoding", coding.name)
     etag = reply.index.get(b"etag")
     if etag is not None and not etag.startswith(b"W/"):
-        reply.set(b"ETag", b"W/" + etag)
-    reply.remove(b"accept-ranges")
+        reply.remove(b"accept-ranges", b"etag")
+        reply.add(b"ETag", b"W/" + etag)
+    else:
+        reply.remove(b"accept-ranges")
 
 
 def _not_modified(exchange: Exchange, reply: Reply) -> None:

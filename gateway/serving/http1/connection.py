@@ -99,7 +99,7 @@ class Http1Connection(Http1Outlet):
         elif self.linger_until:
             state = "lingering"
         else:
-            state = f"busy with {self.exchange!r}" if self._drive is not None else "idle"
+            state = f"busy with {self.exchange!r}" if self.exchange is not None else "idle"
         return f"<Http1Connection {self.peer} {state}, {len(self._queue)} queued>"
 
     # asyncio.Protocol.
@@ -122,7 +122,7 @@ class Http1Connection(Http1Outlet):
             self._begin(head, None)
             return
         events = codec.feed(data)
-        if self.last and self._drive is None and not self.linger_until:
+        if self.last and self.exchange is None and not self.linger_until:
             return  # It is closed; this was on its way already.
         if events:
             self._take(events)
@@ -140,7 +140,7 @@ class Http1Connection(Http1Outlet):
         if self.exchange is not None and UPGRADE in self.exchange.notes:
             return False  # A handshake is under way, and a tunnel needs both directions.
         self._take(self._codec.eof())
-        if self._drive is None:
+        if self.exchange is None:
             return False
         self._half_closed = True
         if self._departure is None:
@@ -174,7 +174,7 @@ class Http1Connection(Http1Outlet):
         if self.linger_until:
             if self._incoming is None:
                 self.close()
-        elif self._drive is None:
+        elif self.exchange is None:
             self._next()
 
     def _next(self) -> None:
@@ -183,7 +183,7 @@ class Http1Connection(Http1Outlet):
             return
         self._looping = True
         queue, codec = self._queue, self._codec
-        while self._drive is None and self.transport is not None and not self.last:
+        while self.exchange is None and self.transport is not None and not self.last:
             if codec.backlog or self._queue_held:
                 self._take_up()
             if not queue:
@@ -222,7 +222,7 @@ class Http1Connection(Http1Outlet):
             self._raw_headers = known = raw_headers
             self._memo = {FRAMING: memo[FRAMING]} if varied and FRAMING in memo else {}
             self._snapshot_number = number
-        exchange = self.exchange = self.admission.exchange(
+        exchange = self.admission.exchange(
             method,
             target,
             headers,
@@ -244,12 +244,18 @@ class Http1Connection(Http1Outlet):
         if version >= _HTTP_11:
             exchange.interim = self.interim
         context = copy_context() if snapshot.foreign else None
-        drive = self._drive = Drive(serve(exchange, self, server), self._over, context)
+        self.exchange = exchange
+        way = serve(exchange, self, server)
+        drive = self._drive
+        if drive is None:
+            drive = self._drive = Drive(way, self._over, context)
+        else:
+            drive.renew(way, self._over, context)
         drive.resume(None)
 
     def _over(self, value: Any, error: BaseException | None) -> None:
         """The request is over: answered, broken off, or taken over by a tunnel."""
-        self._drive = self.exchange = None
+        self.exchange = None
         body, self.body = self.body, None
         if body is not None and (self._incoming is not None or self.holds):
             body.discard()
@@ -319,14 +325,14 @@ class Http1Connection(Http1Outlet):
     @property
     def busy(self) -> bool:
         """Return True if a request or a tunnel is on it."""
-        return self._drive is not None or self.given_away
+        return self.exchange is not None or self.given_away
 
     @property
     def awaiting_head(self) -> bool:
         """Return True if the next bytes belong to a new request's head: none is being handled or
         read to its end."""
         return (
-            self._drive is None
+            self.exchange is None
             and self._incoming is None
             and not (self.given_away or self.linger_until)
         )

@@ -26,6 +26,30 @@ _NO_CONTENT = (204, 304)
 _date = (0, b"")
 
 
+class _Lines(dict[Pair, bytes]):
+    """Fields as the lines that they are written as: replies have the same few again and again.
+
+    At most MOST of up to LONGEST bytes are remembered; when there are more, all are forgotten.
+    `lines[field]` raises UnsafeField for one that a hook set and no line may hold.
+    """
+
+    MOST, LONGEST = 1024, 256
+
+    def __missing__(self, field: Pair) -> bytes:
+        name, value = field
+        if b"\n" in value or b"\r" in value or b"\n" in name:
+            check_field(name, value)
+        line = b"%b: %b\r\n" % field
+        if len(line) <= self.LONGEST:
+            if len(self) >= self.MOST:
+                self.clear()
+            self[field] = line
+        return line
+
+
+_line_of = _Lines().__getitem__
+
+
 def complete(exchange: Exchange, reply: Reply, close: bool) -> bytes:
     """A reply whose body is all here, as bytes; counts them."""
     body: bytes = reply.body  # type: ignore[assignment]
@@ -96,16 +120,14 @@ def make_head(
         reply.remove(b"x-request-id")
     if b"trailer" in index and (framing != CHUNKED or not takes_trailers(exchange.headers)):
         reply.remove(b"trailer")
-    joined = reply.joined
+    headers, joined = reply.headers, reply.joined
     if joined is None:
-        parts, rest = [line], reply.headers
+        parts = [line, *map(_line_of, headers)]
     else:
         count, lines = joined
-        parts, rest = [line, lines], reply.headers[count:]
-    for name, value in rest:
-        if b"\n" in value or b"\r" in value or b"\n" in name:
-            check_field(name, value)
-        parts += (name, b": ", value, b"\r\n")
+        parts = [line, lines]
+        if count < len(headers):
+            parts += map(_line_of, headers[count:])
     parts += reply.blocks
     if exchange.reply_blocks:
         parts += exchange.reply_blocks

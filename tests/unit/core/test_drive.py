@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import weakref
 from contextvars import copy_context
 from pathlib import Path
 from typing import Any
@@ -228,6 +229,30 @@ def test_cancelled_without_a_context() -> None:
     drive.start()
     drive.cancel()
     assert isinstance(ends.calls[0][1], asyncio.CancelledError)
+
+
+def test_renewed_it_drives_another_and_keeps_nothing_of_the_first() -> None:
+    class Weak(Wait[int]):
+        """One that can be referred to weakly."""
+
+    first = Weak()
+    ends, context = Ends(), copy_context()
+    drive = Drive(take(first), ends, context)
+    drive.start()
+    first.wake(1)
+    kept = weakref.ref(first), weakref.ref(context)
+    del first, context
+    assert [reference() for reference in kept] == [None, None]
+    second: Wait[int] = Wait()
+    drive.renew(take(second), ends)
+    drive.start()
+    drive.cancel()
+    third: Wait[int] = Wait()
+    drive.renew(take(third), ends)
+    drive.start()
+    third.wake(3)
+    assert ends.calls[0] == (1, None) and ends.calls[2] == (3, None)
+    assert isinstance(ends.calls[1][1], asyncio.CancelledError)
 
 
 def test_the_gateway_sets_no_context_variables() -> None:

@@ -70,4 +70,5 @@ def test_what_a_stranger_says_is_not_believed():
         "X-Forwarded-Proto": "https",
     }
     made = account(exchange("GET", "/", fields, peer="10.0.0.1"))
-    assert made == (("10.0.0.1",), "http", "edge.test", OURS)
+    assert made == (("10.0.0.1",), "http", "edge.test", OURS, "http://edge.test")
+    assert account(exchange("GET", "/", {"Host": "E" * 300})).origin == f"http://{'e' * 300}"

@@ -64,19 +64,19 @@ def passes(name: bytes, trusted: bool = False) -> bool:
     return name not in _DROPPED and not is_own(name) and (trusted or not is_from_proxies(name))
 
 
-_PASSES: dict[tuple[frozenset[bytes] | None, bool], Memo[bool]] = {}
-"""By what hooks drop besides, which is one of few sets, and whether the peer is trusted: whether a
-name passes."""
+_PASSES: dict[tuple[frozenset[bytes] | None, bool], Memo[bytes]] = {}
+"""By what hooks drop besides, which is one of few sets, and whether the peer is trusted: how the
+line of a name begins, b"" for one that does not pass."""
 
 
-def _passing(dropped: frozenset[bytes] | None, trusted: bool) -> Memo[bool]:
+def _passing(dropped: frozenset[bytes] | None, trusted: bool) -> Memo[bytes]:
     known = _PASSES.get((dropped, trusted))
     if known is None:
         if len(_PASSES) >= 64:
             _PASSES.clear()
         gone = frozenset(map(spelt, dropped or ()))
         known = _PASSES[(dropped, trusted)] = Memo(
-            lambda name: passes(name, trusted) and spelt(name) not in gone
+            lambda name: name + b": " if passes(name, trusted) and spelt(name) not in gone else b""
         )
     return known
 
@@ -159,20 +159,19 @@ def _fields(
             named |= _TRACE
     elif _TRACESTATE in headers:
         named |= _TRACE
-    parts: list[bytes] = []
+    passing, fields = _passing(dropped, exchange.trusted), exchange.raw_headers
+    if named:
+        fields = [pair for pair in fields if lower(pair[0]) not in named]
+    lines = [begin + value for name, value in fields if (begin := passing[name])]
     if connection is not None and takes_trailers(headers):
-        parts.append(b"TE: trailers\r\nConnection: TE\r\n")
-    passing = _passing(dropped, exchange.trusted)
-    for name, value in exchange.raw_headers:
-        if passing[name] and (not named or lower(name) not in named):
-            parts += (name, b": ", value, b"\r\n")
+        lines += (b"TE: trailers", b"Connection: TE")
     for name, value in (*added, *(() if exchange.identity is None else exchange.identity.headers)):
         check_field(name, value)
         if lower(name) == b"authorization" and names_connection_auth(value):
             exchange.memo[TIED] = True
-        parts += (name, b": ", value, b"\r\n")
-    parts.append(_provenance(exchange))
-    return b"".join(parts)
+        lines.append(b"%b: %b" % (name, value))
+    lines.append(_provenance(exchange))
+    return b"\r\n".join(lines)
 
 
 def _added(exchange: Exchange, added: Sequence[Pair]) -> bytes:
