@@ -129,6 +129,12 @@ class Telemetry:
             "cache_requests_total", "What the cache said", "route", "result"
         )
         self.failures = count("failures_total", "Requests that ended in a failure", "reason")
+        self.validation_reports = count(
+            "validation_reports_total",
+            "Requests that a document does not allow, where that is only reported",
+            "route",
+            "code",
+        )
         self.client_requests = count(
             "client_requests_total", "Requests by client: the busiest 100 and _other", "client"
         )

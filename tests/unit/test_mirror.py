@@ -17,6 +17,7 @@ from tests.imports import ROOT, modules
 HERE = Path(__file__).parent
 
 TABLES = {
+    "gateway.config.openapi.config",
     "gateway.config.tables.endpoints",
     "gateway.config.tables.health",
     "gateway.config.tables.pipeline",

@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from gateway.config.check.documents import operation_routes
 from gateway.config.check.lints import Lists, findings
 from gateway.config.check.placed import Placed
 from gateway.config.check.settings import Entries, Kinds, Middlewares, Written
+from gateway.config.openapi.document import Operation
 from gateway.config.tables.load import instance, known_keys, load, report
 from gateway.config.tables.pipeline import PipelineConfig, RouteConfig
 from gateway.config.toml.positions import KeyPath, Place
@@ -29,6 +31,7 @@ class RouteDraft:
     placed: Placed
     lists: dict[str, Entries]
     overrides: dict[str, Written] = field(default_factory=dict)
+    operation: Operation | None = None
 
 
 @dataclass(slots=True)
@@ -41,7 +44,7 @@ class PipelineDraft:
     routes: list[RouteDraft] = field(default_factory=list)
 
     def config(self) -> PipelineConfig:
-        lists = {key: tuple(name for name, _ in self.lists[key]) for key in LISTS}
+        lists: dict[str, Any] = {key: tuple(name for name, _ in self.lists[key]) for key in LISTS}
         routes = tuple(route.placed.route for route in self.routes)
         return PipelineConfig(
             self.name, self.document.file, settings=self.settings, routes=routes, **lists
@@ -80,11 +83,18 @@ def draft(document: Document, kinds: Kinds) -> PipelineDraft:
     }
     for path, table in tables.items():
         made.routes.append(_route(document, path, table, made.lists))
+    documents = loaded.valid.get("openapi", ()) if loaded.value is None else loaded.value.openapi
+    asked = [name for name, _ in made.lists["request"]]
+    for path, table, operation in operation_routes(document, documents, asked):
+        tables[path] = table
+        made.routes.append(_route(document, path, table, made.lists))
+        made.routes[-1].operation = operation
     _enter(made)
     made.middlewares.read_tables(own)
     for route in made.routes:
         _override(made, route, tables[route.placed.path])
     _load(made)
+    _bind(made)
     _lint(made)
     return made
 
@@ -177,6 +187,34 @@ def _load(made: PipelineDraft) -> None:
         route.placed = replace(
             route.placed, route=replace(route.placed.route, overrides=raw, settings=settings)
         )
+
+
+def _bind(made: PipelineDraft) -> None:
+    """Hand operations to the middleware that holds requests to them."""
+    missing = False
+    for route in made.routes:
+        if route.operation is None:
+            continue
+        placed = route.placed.route
+        name = next(
+            (name for name, _ in route.lists["request"] if kind_of(name) == "validation"), ""
+        )
+        config = placed.settings.get(name, made.settings.get(name))
+        if config is not None:
+            config = replace(config, operation=route.operation)
+        elif not name and not missing and "validation" not in placed.overrides:
+            missing = True
+            message = "openapi: requests are held to documents by 'validation'"
+            made.document.error(
+                route.placed.path[:2], f"{message}, which is not in request", "add it to request"
+            )
+        placed = replace(
+            placed,
+            operation=route.operation,
+            overrides={name: {}, **placed.overrides} if name else placed.overrides,
+            settings={**placed.settings, name: config} if config is not None else placed.settings,
+        )
+        route.placed = replace(route.placed, route=placed)
 
 
 def _lint(made: PipelineDraft) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 
 from marshmallow import ValidationError
 
+from gateway.config.openapi.config import OpenApiConfig
+from gateway.config.openapi.document import Operation
 from gateway.config.tables import tokens
 from gateway.config.tables.declare import setting, table
 from gateway.config.tables.schema import Choice, Duration, FieldName, FieldValue, Items, Map
@@ -149,6 +151,8 @@ class RouteConfig:
     """This route's own tables by middleware name; False leaves the middleware out."""
     settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """Set by check: the config of each overridden middleware, over the pipeline's table."""
+    operation: Operation | None = field(default=None, repr=False)
+    """Set by check: the operation of an OpenAPI document that this is the route of."""
 
     @property
     def upstreams(self) -> tuple[str, ...]:
@@ -215,4 +219,7 @@ class PipelineConfig:
     """Set by check: the loaded config of every middleware in a list, by its name there."""
     routes: tuple[RouteConfig, ...] = setting(
         Items(Map()), default=(), name="route", doc="the routes: `[[route]]`"
+    )
+    openapi: tuple[OpenApiConfig, ...] = setting(
+        default=(), doc="documents whose operations are routes: `[[openapi]]`"
     )

@@ -22,7 +22,7 @@ from gateway.config.toml.positions import KeyPath, Place, positions, syntax_erro
 from gateway.config.toml.problems import Problem, Problems, Severity, shown_path
 from gateway.config.toml.sources import FileTable, Outside, Sources
 
-PIPELINE_KEYS = frozenset(("name", "request", "response", "error", "route"))
+PIPELINE_KEYS = frozenset(("name", "request", "response", "error", "route", "openapi"))
 
 _OPENING = re.compile(r"(?P<escaped>\$\$\{)|\$\{(?:(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<or>:-|\}))?")
 """`$${`, or the beginning of a variable: `${NAME}`, `${NAME:-` before its default, or a wrong `${`.
@@ -43,6 +43,12 @@ class Document:
     data: dict[str, Any] = field(default_factory=dict)
     places: Mapping[KeyPath, Place] = field(default_factory=dict)
     undefined: set[KeyPath] = field(default_factory=set)
+    sources: Sources | None = None
+
+    def read(self, name: str) -> bytes:
+        """Return another file's bytes; its path is relative to this one. Raises OSError."""
+        path = _absolute(self.file.parent / name)
+        return path.read_bytes() if self.sources is None else self.sources.read(path)
 
     def depth(self, path: KeyPath) -> int:
         """Return how many keys of the path, from its start, are written in this document."""
@@ -189,7 +195,7 @@ def _read(file: Path, tree: Tree) -> Document | None:
     try:
         text = raw.decode("utf-8-sig")  # some editors put a byte order mark in front
         data = loads_toml(text)
-        document = Document(file, tree.problems, data, _places(text))
+        document = Document(file, tree.problems, data, _places(text), sources=tree.sources)
         data.update(_resolved(data, (), document, tree.sources))
     except UnicodeDecodeError as error:
         before = raw[: error.start].decode()

@@ -15,14 +15,32 @@ apart. Depth and members are bounded, and large bodies are judged in a process o
 
 from __future__ import annotations
 
+import logging
+
 from gateway.config.tables.schema import schema_of
-from gateway.core.hooks import Context, Hooks
+from gateway.core.exchange import Exchange
+from gateway.core.failures import Failed, Failure
+from gateway.core.hooks import Context, Hooks, RequestHook
+from gateway.core.wait import own
 from gateway.middlewares.validation.config import SchemaConfig, ValidationConfig
 from gateway.middlewares.validation.gate import Gate
 
 __all__ = ["CONFIG", "SchemaConfig", "ValidationConfig", "build"]
 
 CONFIG = schema_of(ValidationConfig)
+
+log = logging.getLogger("gateway.validation")
+
+_REPORTED = frozenset(
+    (
+        Failure.MALFORMED,
+        Failure.MISSING_FIELD,
+        Failure.INVALID_FIELD,
+        Failure.UNSUPPORTED_MEDIA_TYPE,
+    )
+)
+_EVERY = 10.0
+"""Seconds between two lines about one route in the log; all requests are counted."""
 
 
 def build(config: ValidationConfig, context: Context) -> Hooks:
@@ -31,8 +49,35 @@ def build(config: ValidationConfig, context: Context) -> Hooks:
     Only a body's schema makes it one that is awaited.
     """
     gate = Gate(config, context)
-    if gate.body is not None:
-        return Hooks(request=gate.with_body)
-    if gate.query is not None or gate.path is not None:
-        return Hooks(request=gate.with_parameters)
-    return Hooks(request=gate.bounds)
+    if gate.reads_bodies:
+        hook: RequestHook = gate.with_body
+    elif gate.query is not None or gate.path is not None or gate.operation is not None:
+        hook = gate.with_parameters
+    else:
+        hook = gate.bounds
+    reports = config.operation is not None and config.operation.report
+    return Hooks(request=_reporting(hook, context) if reports else hook)
+
+
+def _reporting(hook: RequestHook, context: Context) -> RequestHook:
+    """The same checks, whose findings are logged and counted and refuse nothing."""
+    told = -_EVERY
+
+    @own
+    async def reported(exchange: Exchange) -> None:
+        nonlocal told
+        try:
+            pending = hook(exchange)
+            if pending is not None:
+                await pending  # type: ignore[misc]
+        except Failed as failed:
+            if failed.failure not in _REPORTED:
+                raise
+            route = context.route
+            context.telemetry.validation_reports.add((route, failed.failure.code))
+            now = context.clock.monotonic()
+            if now - told >= _EVERY:
+                told = now
+                log.warning("%s does not allow request %s: %s", route, exchange.request_id, failed)
+
+    return reported

@@ -46,12 +46,13 @@ class Cleaning:
 class Cleaner:
     """Cleans values of one schema."""
 
-    def __init__(self, documents: Documents, how: Cleaning) -> None:
+    def __init__(self, documents: Documents, how: Cleaning, root: Place | None = None) -> None:
+        """root: the schema, where it is not the whole document."""
         self._documents = documents
         self._how = how
         self._by_schema = how.defaults or how.coerce or how.strip or how.wrap
         self._nodes: dict[tuple[int, ...], _Node] = {}
-        self._root = [(documents.root, documents.base)]
+        self._root = [root or (documents.root, documents.base)]
 
     def __call__(self, value: Any) -> Any:
         """The clean value; parts of the one that is given may have been changed."""

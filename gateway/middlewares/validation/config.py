@@ -9,6 +9,7 @@ from typing import Any
 
 from marshmallow import ValidationError
 
+from gateway.config.openapi.document import Operation
 from gateway.config.tables.declare import setting, table
 from gateway.config.tables.schema import (
     Choice,
@@ -173,6 +174,9 @@ class ValidationConfig:
         default=None,
         doc="of a path template's variables, as an object: `[validation.path]`; likewise",
     )
+    operation: Operation | None = None
+    """Set by check, for a route of an OpenAPI document: what its requests must look like, in place
+    of `body`, `query` and `path`."""
 
     def check(self) -> None:
         if self.xml == "check" and (self.defaults or self.sanitize or self.unknown == "strip"):

@@ -17,6 +17,7 @@ from gateway.middlewares.validation.cleaning import Cleaning
 from gateway.middlewares.validation.config import ValidationConfig
 from gateway.middlewares.validation.judge import Judge, Verdict
 from gateway.middlewares.validation.messages import INVALID, MISSING, Entry, entry
+from gateway.middlewares.validation.operation import OperationChecks
 from gateway.middlewares.validation.parameters import Strings, parsed
 from gateway.middlewares.validation.reading import (
     Kind,
@@ -54,7 +55,7 @@ class Gate:
     def __init__(self, config: ValidationConfig, context: Context) -> None:
         def schema(at: str) -> Schema | None:
             given = getattr(config, at)
-            if given is None:
+            if given is None or config.operation is not None:
                 return None
             # A path's variables are part of the path that is sent on, and stay as they are.
             how = NO_CLEANING if at == "path" else cleaning
@@ -64,8 +65,11 @@ class Gate:
             config.defaults, config.coerce, config.unknown == "strip", config.sanitize
         )
         self.body, self.query, self.path = schema("body"), schema("query"), schema("path")
+        self.operation: OperationChecks | None = None
+        if config.operation is not None:
+            self.operation = OperationChecks(config.operation, cleaning)
         self._name = context.name
-        judged = self.body is not None
+        judged = self.reads_bodies
         self._most = config.max_body or (MAX_BODY_JUDGED if judged else MAX_BODY)
         self._bounds = Bounds(config.max_depth, config.max_members)
         self._body_required = config.body_required
@@ -75,6 +79,11 @@ class Gate:
         self._required = config.required_headers
         self._xml = config.xml
         self._accept: tuple[Pair, ...] = ((b"Accept", ", ".join(config.content_types).encode()),)
+
+    @property
+    def reads_bodies(self) -> bool:
+        """Whether bodies are judged, rather than only limited in size."""
+        return self.body is not None if self.operation is None else bool(self.operation.bodies)
 
     def bounds(self, exchange: Exchange) -> None:
         """Size and media type, as far as the head tells them. Raises Failed."""
@@ -93,7 +102,8 @@ class Gate:
     async def with_body(self, exchange: Exchange) -> None:
         """And the body, which is kept so that it can still be sent on. Raises Failed."""
         self.with_parameters(exchange)
-        if exchange.method in self._methods and exchange.decisions is None:
+        asked = self.operation is not None or exchange.method in self._methods
+        if asked and exchange.decisions is None:
             errors = await self._body_errors(exchange)
             if errors:
                 self._invalid(exchange, "body", errors)
@@ -128,6 +138,14 @@ class Gate:
                 self._unsupported(exchange, "Content-Type", given, self._accept)
 
     def _parameters(self, exchange: Exchange) -> None:
+        if self.operation is not None:
+            try:
+                found = self.operation.parameter_errors(exchange)
+            except ValueError:  # What is no UTF-8; as surrogates, where it has been decoded.
+                self._refuse(exchange, Failure.MALFORMED, "The parameters are not UTF-8.")
+            if found is not None:
+                self._invalid(exchange, *found)
+            return
         if self.path is not None:
             self._check_strings(
                 "path",
@@ -174,12 +192,12 @@ class Gate:
         body = exchange.body
         if body is None or body.length == 0:
             return self._no_body(exchange)
-        kind = self._kind(exchange)
+        schema, kind = self._reading(exchange)
+        if schema is None:
+            return []
         data = await body.whole(self._most)
         if not data:
             return self._no_body(exchange)
-        schema = self.body
-        assert schema is not None
         converts = kind == "xml" and self._xml == "json"
         rewrites = converts or (schema.cleans and kind != "xml")
         try:
@@ -221,12 +239,24 @@ class Gate:
         except Unreadable:
             return [entry((), INVALID, "is not as it must be")]
 
-    def _kind(self, exchange: Exchange) -> Kind:
-        """Return what the body is. Raises Failed for what is not read, or is coded."""
+    def _reading(self, exchange: Exchange) -> tuple[Schema | None, Kind]:
+        """Return the body's schema, None for one that is not judged, and what the body is.
+
+        Raises Failed for what may not be sent or is coded.
+        """
         given = _field(exchange, "Content-Type")
         media_type = _media_type(given)
         kind: Kind
-        if media_type == "application/json" or media_type.endswith("+json"):
+        schema: Schema | None = self.body
+        if self.operation is not None:
+            found = self.operation.body_for(media_type)
+            if found is None:
+                accept = ", ".join(self.operation.bodies).encode()
+                self._unsupported(exchange, "Content-Type", given, ((b"Accept", accept),))
+            schema, kind = found[0], found[1] or "json"
+            if schema is None or found[1] is None:
+                return None, kind
+        elif media_type == "application/json" or media_type.endswith("+json"):
             kind = "json"
         elif media_type == _FORM:
             kind = "form"
@@ -243,10 +273,11 @@ class Gate:
             self._unsupported(
                 exchange, "Content-Encoding", coding, ((b"Accept-Encoding", b"identity"),)
             )
-        return kind
+        return schema, kind
 
     def _no_body(self, exchange: Exchange) -> list[Entry]:
-        return [entry((), MISSING, "a body is required")] if self._body_required else []
+        required = self._body_required if self.operation is None else self.operation.required
+        return [entry((), MISSING, "a body is required")] if required else []
 
     def _unsupported(
         self, exchange: Exchange, field: str, given: str, headers: tuple[Pair, ...]
@@ -280,6 +311,10 @@ class Gate:
 
     def _explain(self, exchange: Exchange) -> None:
         assert exchange.decisions is not None
+        if self.operation is not None:
+            why = f"parameters fit {self.operation.name}, and a body must"
+            exchange.decisions.append(Decision(self._name, "allowed", why))
+            return
         schemas = ((part, getattr(self, part)) for part in ("path", "query"))
         checked = [f"{part} fits {schema.name}" for part, schema in schemas if schema is not None]
         if self.body is not None and exchange.method in self._methods:

@@ -46,16 +46,17 @@ def untyped(strings: Strings) -> dict[str, Any]:
 
 
 def converter(
-    documents: Documents, split: Collection[str] = ()
+    documents: Documents, split: Collection[str] = (), root: Place | None = None
 ) -> Callable[[Strings], dict[str, Any]]:
     """Types parameters as the JSON Schema of their object declares its properties.
 
-    split: names of those whose values are lists with commas.
+    split: names of those whose values are lists with commas. root: the schema, where it is not the
+    whole document.
     """
     properties: dict[str, list[Place]] = {}
     patterns: list[tuple[re.Pattern[str], Place]] = []
     others: list[Place] = []
-    for part, base in documents.speaking_of((documents.root, documents.base)):
+    for part, base in documents.speaking_of(root or (documents.root, documents.base)):
         for name, below in part.get("properties", {}).items():
             properties.setdefault(name, []).append((below, base))
         for pattern, below in part.get("patternProperties", {}).items():

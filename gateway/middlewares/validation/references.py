@@ -10,18 +10,14 @@ from urllib.request import url2pathname
 
 import orjson
 
+from gateway.config.openapi.modern import LISTS_OF_SCHEMAS, SCHEMAS, SCHEMAS_BY_NAME, with_nulls
+
 Place = tuple[Any, str]
 """A schema and the base URI that its references are relative to."""
 
 _DEPTH = 16
 _IN_PLACE = ("allOf", "anyOf", "oneOf")
 _CONDITIONS = ("if", "then", "else")
-_SCHEMAS_BY_NAME = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
-_LISTS_OF_SCHEMAS = (*_IN_PLACE, "prefixItems")
-_SCHEMAS = (
-    *_CONDITIONS, "items", "additionalProperties", "unevaluatedProperties", "unevaluatedItems",
-    "not", "contains", "propertyNames",
-)  # fmt: skip
 
 
 class Documents:
@@ -85,40 +81,15 @@ class Documents:
 
 def below_of(schema: Mapping[str, Any]) -> Iterator[Any]:
     """The schemas right below one."""
-    for word in _SCHEMAS_BY_NAME:
+    for word in SCHEMAS_BY_NAME:
         if isinstance(schema.get(word), Mapping):
             yield from schema[word].values()
-    for word in _LISTS_OF_SCHEMAS:
+    for word in LISTS_OF_SCHEMAS:
         if isinstance(schema.get(word), list):
             yield from schema[word]
-    for word in _SCHEMAS:
+    for word in SCHEMAS:
         if word in schema:
             yield schema[word]
-
-
-def with_nulls(schema: Any) -> Any:
-    """The schema with `nullable: true`, a word of OpenAPI 3.0's, as JSON Schema says it."""
-    if isinstance(schema, list):
-        return [with_nulls(one) for one in schema]
-    if not isinstance(schema, Mapping):
-        return schema
-    made = dict(schema)
-    for word in _SCHEMAS_BY_NAME:
-        if isinstance(made.get(word), Mapping):
-            made[word] = {name: with_nulls(below) for name, below in made[word].items()}
-    for word in (*_LISTS_OF_SCHEMAS, *_SCHEMAS):
-        if word in made:
-            made[word] = with_nulls(made[word])
-    if made.get("nullable") is not True:
-        return made
-    del made["nullable"]
-    if "type" in made:
-        types = made["type"]
-        made["type"] = [*([types] if isinstance(types, str) else types), "null"]
-        if isinstance(made.get("enum"), list) and None not in made["enum"]:
-            made["enum"] = [*made["enum"], None]
-        return made
-    return {"anyOf": [made, {"type": "null"}]}
 
 
 def at_pointer(reference: str, root: Any) -> Any:

@@ -16,6 +16,7 @@ import marshmallow
 import orjson
 from marshmallow import fields
 
+from gateway.config.openapi.modern import with_nulls
 from gateway.core.hooks import ConfigProblem
 from gateway.middlewares.validation.cleaning import Cleaner, Cleaning
 from gateway.middlewares.validation.config import SchemaConfig
@@ -28,7 +29,7 @@ from gateway.middlewares.validation.messages import (
     one_each,
 )
 from gateway.middlewares.validation.parameters import Strings, converter, untyped
-from gateway.middlewares.validation.references import Documents, at_pointer, retrieve, with_nulls
+from gateway.middlewares.validation.references import Documents, at_pointer, retrieve
 
 LISTED = 5_000
 """Values of a body times parts of its schema up to which all errors are listed: some milliseconds.
@@ -41,16 +42,23 @@ NO_CLEANING = Cleaning()
 
 
 class Schema(Protocol):
-    """A compiled schema. `name` is what operators know it by.
+    """A compiled schema."""
 
-    portable: what the helper process needs to compile it too, None where it cannot.
-    """
+    @property
+    def name(self) -> str:
+        """What operators know it by."""
 
-    name: str
-    portable: dict[str, Any] | None
-    split: frozenset[str]
-    cleans: bool
-    """Whether `cleaned` may change a value that is not from XML."""
+    @property
+    def portable(self) -> dict[str, Any] | None:
+        """What the helper process needs to compile it too, None where it cannot."""
+
+    @property
+    def split(self) -> frozenset[str]:
+        """Names of parameters whose values stand in one, with commas."""
+
+    @property
+    def cleans(self) -> bool:
+        """Whether `cleaned` may change a value that is not from XML."""
 
     def explains_at_once(self, members: int) -> bool:
         """Return True if `errors` takes some milliseconds at most for so many values."""
@@ -128,7 +136,7 @@ class JsonSchema:
         return []
 
 
-_BRANCHING = frozenset(
+BRANCHING = frozenset(
     ("anyOf", "oneOf", "allOf", "not", "if", "contains", "dependentSchemas", "propertyNames")
 )
 
@@ -143,7 +151,7 @@ def _measured(schema: Any) -> tuple[int, bool]:
         part = pending.pop()
         parts += 1
         if isinstance(part, Mapping):
-            branches = branches or not _BRANCHING.isdisjoint(part)
+            branches = branches or not BRANCHING.isdisjoint(part)
             pending += part.values()
         elif isinstance(part, list):
             pending += part
@@ -157,10 +165,10 @@ def _leads_back(schema: Any) -> bool:
     is valid is found out in proportional time all the same, since jsonschema-rs remembers what it
     found.
     """
-    return any(_returns(schema, reference) for reference in _references(schema))
+    return any(_returns(schema, reference) for reference in references_of(schema))
 
 
-def _references(schema: Any) -> list[str]:
+def references_of(schema: Any) -> list[str]:
     found: list[str] = []
     pending = [schema]
     while pending:
@@ -181,7 +189,7 @@ def _returns(schema: Any, reference: str) -> bool:
         found = at_pointer(pending.pop(), schema)
         if found is None:
             return True
-        for another in _references(found):
+        for another in references_of(found):
             if another == reference:
                 return True
             if another not in seen:

@@ -1,0 +1,1 @@
+"""Benches of OpenAPI documents, and verdicts to compare with."""

@@ -1,0 +1,195 @@
+"""Operations of OpenAPI documents, compared with openapi-core's verdicts on the same requests.
+
+The verdicts are recorded (bench/openapi/record.py); where they differ, REASONS says why.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from gateway.config.openapi.document import Operation, document, operations
+from gateway.config.tables.pipeline import RouteConfig
+from gateway.config.tables.server import RoutingConfig
+from gateway.core.failures import Failed, Failure
+from gateway.core.hooks import ConfigProblem, Hooks
+from gateway.middlewares import validation
+from gateway.middlewares.validation.config import ValidationConfig
+from gateway.middlewares.validation.gate import INLINE
+from gateway.middlewares.validation.judge import Judge
+from gateway.routing.router import Router
+from tests.exchange import Body, World, exchange
+from tests.openapi.cases import HERE, JSON, Case, cases
+from tests.unit.middlewares.validation.requests import ended, fields
+
+VERDICTS: dict[str, str] = json.loads((HERE / "verdicts.json").read_text())
+
+REASONS = {
+    r"/(matrix|label)/": "openapi-core finds no parameter in a path of style matrix or label",
+    r"[/=]01$|(%20| )1$|ratio=(1\.|\.5|nan)$": (
+        "it reads numbers as Python does, with leading noughts and spaces; JSON has no such "
+        "numbers, and services may read them otherwise"
+    ),
+    r"active=(1|yes|TRUE)$": "it takes more spellings of true",
+    r"ids=1%2C2$": "a comma that is encoded is part of a value, not between values",
+    r"spaces=1%202$": "it decodes %20 only after it has looked for it",
+    r"limit=\d+&limit=": "services differ about which of two values counts",
+    r"either\?": "it fails (TypeError) where a parameter has several types",
+    r"needed\?q=?$": "an empty text is a text",
+    r"form-urlencoded name=a&other=1$": "it drops fields that the schema does not allow",
+    r'\{"id": 1, "name"': "clients send back what they were given; readOnly is only a SHOULD NOT",
+    r'"(kind|owner)": null': "`nullable` beside `enum` or `allOf` means what its authors mean",
+}
+
+
+class Api:
+    """A document's operations, and the hook of each."""
+
+    def __init__(self, name: str, world: World, **settings: Any) -> None:
+        self.world = world
+        self.settings = settings
+        found = operations(document((HERE / name).read_bytes(), name))
+        routes = [
+            (RouteConfig(name=one.id, path=one.path, methods=(one.method,), upstream="x"), one)
+            for one in found
+        ]
+        self.router = Router(routes, RoutingConfig())
+        self.hooks: dict[str, Hooks] = {}
+
+    async def verdict(self, case: Case) -> Failed | None:
+        asked = exchange(case.method, case.target, list(case.headers))
+        if case.body is not None:
+            asked.body = Body(case.body.encode(), len(case.body.encode()))
+        operation: Operation = self.router.match(asked)
+        if operation.pointer not in self.hooks:
+            config = ValidationConfig(operation=operation, **self.settings)
+            context = self.world.context("validation", route=operation.id)
+            self.hooks[operation.pointer] = validation.build(config, context)
+        hook = self.hooks[operation.pointer].request
+        assert hook is not None
+        try:
+            pending = hook(asked)
+            if pending is not None:
+                await pending  # type: ignore[misc]
+        except Failed as failed:
+            return failed
+        self.asked = asked
+        return None
+
+
+async def test_verdicts_are_those_of_openapi_core_but_for_named_reasons():
+    world = World()
+    apis = {name: Api(name, world) for name in ("styles.json", "old.yaml")}
+    assert len(VERDICTS) > 300
+    used = set()
+    for case in cases():
+        mine, theirs = await apis[case.document].verdict(case), VERDICTS[case.name]
+        if (mine is None) != (theirs == ""):
+            reason = next((one for one in REASONS if re.search(one, case.name)), None)
+            assert reason is not None, (case.name, mine, theirs)
+            used.add(reason)
+    assert used == set(REASONS)
+
+
+async def refused(case: Case, **settings: Any) -> Failed:
+    failed = await Api(case.document, World(), **settings).verdict(case)
+    assert failed is not None
+    return failed
+
+
+def posted(body: str, kind: str = JSON, method: str = "POST") -> Case:
+    return Case("styles.json", method, "/pets", (("Content-Type", kind),), body)
+
+
+async def test_what_is_wrong_is_said_field_by_field():
+    failed = await refused(Case("styles.json", "GET", "/query?limit=0&sort=x&tags="))
+    assert failed.failure is Failure.INVALID_FIELD
+    assert fields(failed) == {
+        "limit": ("VAL_003", "must be at least 1"),
+        "sort": ("VAL_003", 'must be one of "asc", "desc"'),
+        "tags.0": ("VAL_003", "must have at least 1 characters"),
+    }
+    failed = await refused(Case("styles.json", "GET", "/needed"))
+    assert fields(failed) == {"q": ("VAL_002", "is required")}
+    failed = await refused(Case("styles.json", "GET", "/query?json={"))
+    assert fields(failed) == {"json": ("VAL_003", "is not JSON")}
+    failed = await refused(posted('{"name": "a", "friends": [{}]}'))
+    assert fields(failed) == {"friends.0.name": ("VAL_002", "is required")}
+
+
+async def test_other_media_types_are_415_with_those_that_are_taken():
+    failed = await refused(posted("x", "text/plain"))
+    assert failed.failure is Failure.UNSUPPORTED_MEDIA_TYPE
+    assert failed.headers == ((b"Accept", b"application/json, application/x-www-form-urlencoded"),)
+
+
+async def test_parameters_that_are_not_utf8_are_malformed():
+    failed = await refused(Case("styles.json", "GET", "/query?name=%ff"))
+    assert failed.failure is Failure.MALFORMED
+
+
+async def test_a_large_body_is_judged_in_the_other_process():
+    world = World()
+    api = Api("styles.json", world)
+    friend = '{"name": "a", "age": %d}'
+    try:
+        large = json.dumps({"name": "a", "friends": [{"name": "b"}] * (INLINE // 10)})
+        failed = await api.verdict(posted(large))
+        assert failed is not None
+        assert fields(failed) == {"friends": ("VAL_003", "must have at most 2 items")}
+        space = " " * INLINE
+        assert await api.verdict(posted(friend % 1 + space)) is None
+        assert await api.verdict(posted(friend % -1 + space)) is not None
+    finally:
+        await ended(world.draft.keep(("validation judge",), None, Judge))
+
+
+async def test_the_clean_body_goes_on():
+    api = Api("styles.json", World(), coerce=True, unknown="strip", defaults=True)
+    assert await api.verdict(posted('{"name": 7, "age": "5", "evil": 1}')) is None
+    assert api.asked.body is not None
+    assert api.asked.body.complete == b'{"name":"7","age":5}'
+
+
+async def test_what_is_only_reported_passes_and_is_counted():
+    world = World()
+    made = document((HERE / "styles.json").read_bytes(), "styles.json")
+    operation = next(one for one in operations(made) if one.id == "needed")
+    object.__setattr__(operation, "report", True)
+    hooks = validation.build(
+        ValidationConfig(operation=operation), world.context("validation", route="needed")
+    )
+    for _ in range(2):
+        pending: Any = hooks.request(exchange("GET", "/needed")) if hooks.request else None
+        assert await pending is None
+    values = world.telemetry.validation_reports.values
+    assert values == {("needed", "VAL_002"): 2}
+    large = exchange("GET", "/needed", body=Body(b"", 20_000_000))
+    with pytest.raises(Failed):
+        await hooks.request(large)  # type: ignore[misc]
+
+
+def test_a_schema_that_is_none_is_an_error_with_its_place():
+    raw: dict[str, Any] = {
+        "openapi": "3.1.0",
+        "info": {"title": "x", "version": "1"},
+        "paths": {
+            "/a": {
+                "get": {
+                    "parameters": [{"name": "q", "in": "query", "schema": {"type": "strin"}}],
+                    "responses": {"200": {"description": "ok"}},
+                }
+            }
+        },
+    }
+    (operation,) = operations(document(json.dumps(raw).encode(), "x.json"))
+    with pytest.raises(ConfigProblem, match=r"x\.json: #/paths/~1a/get: not a schema"):
+        validation.build(ValidationConfig(operation=operation), World().context("validation"))
+    parameters = raw["paths"]["/a"]["get"]["parameters"]
+    parameters[0]["schema"] = {"$ref": "#/components/schemas/None"}
+    (operation,) = operations(document(json.dumps(raw).encode(), "x.json"))
+    with pytest.raises(ConfigProblem, match=r"x\.json: #/paths/~1a/get"):
+        validation.build(ValidationConfig(operation=operation), World().context("validation"))
