@@ -20,6 +20,7 @@ from gateway.credentials.users import user_file
 from gateway.credentials.users.user_store import FileUsers, UserStore
 from gateway.issuer.attempts import Attempts, LocalAttempts, rules_of
 from gateway.issuer.own import OwnIssuer
+from gateway.issuer.password_policy import PasswordPolicy
 from gateway.issuer.passwords import Passwords
 from gateway.issuer.service import TokenService
 from gateway.issuer.sessions import LocalSessions, SessionLimits, Sessions
@@ -88,6 +89,7 @@ def issuing(config: TokensConfig, around: Surroundings) -> Issuing:
         attempts,
         passwords,
         around.clock,
+        PasswordPolicy.of(config.password),
     )
     audit = None
     if config.audit is not None:
@@ -95,7 +97,7 @@ def issuing(config: TokensConfig, around: Surroundings) -> Issuing:
             log_file(config.audit.file, around.directory, around.keep, "audit: "), around.clock.wall
         )
     file = None if config.users == USERS_IN_STORE else (around.directory / config.users).resolve()
-    answers = TokenAnswers(tokens, audit, around.telemetry)
+    answers = TokenAnswers(tokens, audit, around.telemetry, config.refresh_threshold)
     return Issuing(answers.answer, OwnIssuer(config.issuer, keys, sessions, attempts, file))
 
 
@@ -109,10 +111,14 @@ def _keys(config: TokensConfig) -> SigningKeys:
     loaded: list[signing.SigningKey] = []
     for index, one in enumerate(config.keys):
         try:
-            key = signing.load(one.key, one.kid)
+            if one.secret:
+                key = signing.load_secret(one.secret, one.kid)
+            else:
+                key = signing.load(one.key, one.kid)
         except BadSigningKey as bad:
-            raise ConfigProblem(f"keys: {bad}", at=("keys", index, "key")) from None
-        if key.kid in {other.kid for other in loaded}:
+            at = ("keys", index, "secret" if one.secret else "key")
+            raise ConfigProblem(f"keys: {bad}", at=at) from None
+        if key.kid and key.kid in {other.kid for other in loaded}:
             raise ConfigProblem(f"keys: there are two called {key.kid}", at=("keys", index))
         loaded.append(key)
     return SigningKeys(loaded)

@@ -39,8 +39,15 @@ _JSON = ((b"Content-Type", b"application/json"), (b"Cache-Control", b"no-store")
 class TokenAnswers:
     """The answers to one `[tokens]`."""
 
-    def __init__(self, tokens: TokenService, audit: Audit | None, telemetry: Telemetry) -> None:
+    def __init__(
+        self,
+        tokens: TokenService,
+        audit: Audit | None,
+        telemetry: Telemetry,
+        refresh_threshold: float = 0.0,
+    ) -> None:
         self._tokens = tokens
+        self._threshold = refresh_threshold
         self._audit = audit
         self._counts = telemetry.auth
         self._keys = orjson.dumps(tokens.keys.document)
@@ -175,15 +182,16 @@ class TokenAnswers:
         # For the access log; nothing is forwarded from here.
         exchange.identity = Identity(user.client, event, user.tier, user.name)
         self._written(exchange, event, "ok", user.name, issued.session.id, "", client=user.client)
-        return _json(
-            {
-                "access_token": issued.access,
-                "token_type": "Bearer",
-                "expires_in": issued.expires,
-                "refresh_token": issued.refresh,
-                "refresh_expires_in": issued.refresh_expires,
-            }
-        )
+        answer: dict[str, str | int] = {
+            "access_token": issued.access,
+            "token_type": "Bearer",
+            "expires_in": issued.expires,
+            "refresh_token": issued.refresh,
+            "refresh_expires_in": issued.refresh_expires,
+        }
+        if self._threshold:
+            answer["refresh_after"] = max(0, int(issued.expires - self._threshold))
+        return _json(answer)
 
     def _written(
         self,

@@ -11,12 +11,16 @@ from gateway.credentials.files import CredentialError
 from gateway.credentials.store_client import parsed
 from gateway.credentials.users import user_edits, user_file
 from gateway.credentials.users.user_file import User
+from gateway.issuer.password_policy import PasswordPolicy
 
 SOON = "A gateway that is running with this file takes it within a second."
 
 
 class UserPlace(Protocol):
     """Users somewhere; `str()` of it says where. Everything raises CredentialError."""
+
+    policy: PasswordPolicy
+    """What new passwords must be like."""
 
     @property
     def soon(self) -> str:
@@ -38,6 +42,7 @@ class UserFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self.policy = PasswordPolicy()
 
     def __str__(self) -> str:
         return str(self._path)
@@ -82,6 +87,7 @@ def _configured(path: Path) -> UserPlace:
     tokens = loaded.gateway.tokens
     if tokens is None:
         raise CredentialError(f"{path} has no [tokens]; say which --file")
-    if tokens.users == USERS_IN_STORE:
-        return _store(loaded.gateway.store.url)
-    return UserFile(path.parent / tokens.users)
+    stored = tokens.users == USERS_IN_STORE
+    place = _store(loaded.gateway.store.url) if stored else UserFile(path.parent / tokens.users)
+    place.policy = PasswordPolicy.of(tokens.password)
+    return place

@@ -23,7 +23,6 @@ from gateway.credentials.files import CredentialError
 from gateway.credentials.users import user_edits, user_file
 from gateway.credentials.users.user_file import User
 from gateway.issuer import totp
-from gateway.issuer.passwords import LONGEST, SHORTEST
 
 ABOUT = "Users with hashed passwords: for Basic authentication, and for the gateway's own tokens."
 
@@ -93,7 +92,7 @@ def run(args: argparse.Namespace, now: Callable[[], float] = time) -> int:
 
 
 def _add(args: argparse.Namespace, place: UserPlace, now: float) -> None:
-    password = _password()
+    password = _password(place, args.name)
     place.add(
         User(
             args.name,
@@ -125,7 +124,11 @@ def _list(args: argparse.Namespace, place: UserPlace, now: float) -> None:
 
 def _passwd(args: argparse.Namespace, place: UserPlace, now: float) -> None:
     user = _user(args.name, place)
-    _change(place, user, user_edits.at(replace(user, hash=user_file.hashed(_password())), now))
+    _change(
+        place,
+        user,
+        user_edits.at(replace(user, hash=user_file.hashed(_password(place, user.name))), now),
+    )
     print(f"{user.name} has another password; sessions that began before have ended. {place.soon}")
 
 
@@ -170,17 +173,17 @@ def _change(place: UserPlace, old: User, new: User) -> None:
         raise CredentialError(f"{old.name} is being changed by another process; try again")
 
 
-def _password() -> str:
+def _password(place: UserPlace, name: str) -> str:
     """A password that will do, from standard input. Raises CredentialError."""
     try:
         password = getpass.getpass() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
-        size = len(password.encode())
+        password.encode()
     except UnicodeError:
         raise CredentialError("the password is not UTF-8") from None
-    if not size:
+    if not password:
         raise CredentialError("no password was given")
-    if not SHORTEST <= size <= LONGEST:
-        raise CredentialError(f"a password has {SHORTEST} to {LONGEST} bytes, this one {size}")
+    if problem := place.policy.problem(password, name):
+        raise CredentialError(f"the password {problem}")
     return password
 
 

@@ -22,8 +22,9 @@ from gateway.credentials.users.user_file import User
 from gateway.credentials.users.user_store import UserStore
 from gateway.issuer import totp
 from gateway.issuer.attempts import Attempts
+from gateway.issuer.password_policy import ANY_PASSWORD, PasswordPolicy
 from gateway.issuer.password_queue import Busy
-from gateway.issuer.passwords import LONGEST, SHORTEST, Passwords
+from gateway.issuer.passwords import Passwords
 from gateway.issuer.sessions import Session, SessionLimits, Sessions, session_of
 from gateway.issuer.sessions import looks_like as is_refresh_token
 from gateway.tokens.signing import SigningKeys
@@ -77,6 +78,7 @@ class TokenService:
     attempts: Attempts
     passwords: Passwords
     clock: Clock
+    policy: PasswordPolicy = ANY_PASSWORD
 
     async def login(self, name: str, password: str, code: str | None, address: str) -> Issued:
         """Return tokens for a name, a password and, with a second factor, a code.
@@ -165,7 +167,7 @@ class TokenService:
 
         Raises Denied and StoreDown.
         """
-        problem = unfit(new)
+        problem = self.policy.problem(new, user.name)
         if problem or new == old:
             raise self._bad_field(
                 "weak", user, session, "new_password", problem or "must not be the old one"
@@ -271,17 +273,6 @@ class TokenService:
         return Denied(
             result, f"{field} {problem}", invalid_field(field, problem), user.name, session.id
         )
-
-
-def unfit(password: str) -> str:
-    """Return what is wrong with a new password, "" for nothing.
-
-    Only its length is judged (NIST SP 800-63B section 3.1.1.2).
-    """
-    size = len(password.encode())
-    if size < SHORTEST:
-        return f"must have {SHORTEST} bytes or more"
-    return f"must have {LONGEST} bytes at most" if size > LONGEST else ""
 
 
 def invalid_field(field: str, problem: str) -> Failed:

@@ -12,6 +12,7 @@ from gateway.credentials.store_client import connected
 from gateway.credentials.users.redis_users import SWAP, USERS, packed, unpacked
 from gateway.credentials.users.user_file import User
 from gateway.issuer import shared_sessions
+from gateway.issuer.password_policy import PasswordPolicy
 from gateway.store.stores import StoreUrl
 
 
@@ -22,6 +23,7 @@ class StoredUsers:
 
     def __init__(self, url: StoreUrl) -> None:
         self._url = url
+        self.policy = PasswordPolicy()
 
     def __str__(self) -> str:
         return str(self._url)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from itertools import count
 from secrets import token_hex
 from typing import Any
+from uuid import uuid4
 
 from multidict import CIMultiDict, CIMultiDictProxy, MultiMapping, istr
 
@@ -35,6 +36,10 @@ FRAMING = "framing"
 _DIGITS = 19
 
 
+def _uuid() -> str:
+    return str(uuid4())
+
+
 class Admission:
     """Makes and checks exchanges under one ServerConfig; `uppercase_methods` is `[routing]`'s."""
 
@@ -45,9 +50,10 @@ class Admission:
         self._proxied = bool(config.trusted_proxies)
         self._prefix = token_hex(8)
         self._numbers = count(int(token_hex(5), 16))
+        self.new_id: Callable[[], str] = _uuid if config.request_id == "uuid" else self._next_id
+        """Returns a request id that no other request has."""
 
-    def new_id(self) -> str:
-        """Return a request id that no other request has."""
+    def _next_id(self) -> str:
         return f"{self._prefix}{next(self._numbers):016x}"
 
     def exchange(

@@ -1,6 +1,7 @@
-"""The private keys that sign tokens: the first signs, all of them are published (RFC 7517).
+"""The keys that sign tokens: the first signs, the public halves of all are published (RFC 7517).
 
-The algorithm follows from the key. A key without a name is called by its thumbprint (RFC 7638).
+The algorithm follows from the key. A key without a name is called by its thumbprint (RFC 7638). A
+secret (HS256) has no public half: it is never published, and nameless unless it is given a name.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from jwt.algorithms import get_default_algorithms
 
 from gateway.tokens.algorithms import CURVES, RSA_BITS
+from gateway.tokens.verifying import BadKey, VerifyingKey, from_secret, from_set
 
 _IN_THUMBPRINT = {
     "RSA": ("e", "kty", "n"),
@@ -37,7 +39,7 @@ class BadSigningKey(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:
-    """One key. `public` is its JSON Web Key, with kid, alg and use."""
+    """One key. `public` is its JSON Web Key, with kid, alg and use; empty for a secret."""
 
     kid: str
     alg: str
@@ -50,14 +52,30 @@ class SigningKeys:
 
     def __init__(self, keys: Sequence[SigningKey]) -> None:
         self._first = keys[0]
-        self._headers = {"kid": self._first.kid, "typ": "at+jwt"}  # RFC 9068 section 2.1
-        self.names = tuple(key.kid for key in keys)
+        self._headers = {"typ": "at+jwt"}  # RFC 9068 section 2.1
+        if self._first.kid:
+            self._headers["kid"] = self._first.kid
+        self.names = tuple(key.kid or key.alg for key in keys)
         self.algorithms = tuple(dict.fromkeys(key.alg for key in keys))
-        self.document: dict[str, Any] = {"keys": [dict(key.public) for key in keys]}
+        self.document: dict[str, Any] = {"keys": [dict(key.public) for key in keys if key.public]}
         """The JSON Web Key Set."""
+        self._secrets = [key for key in keys if not key.public]
 
     def __repr__(self) -> str:
         return f"<SigningKeys {', '.join(self.names)}>"
+
+    def verifying(self, algorithms: Sequence[str]) -> tuple[VerifyingKey, ...]:
+        """Return what verifies the tokens that these sign. Raises BadKey."""
+        public = from_set(self.document, algorithms) if self.document["keys"] else ()
+        secret = (
+            VerifyingKey(key.kid or None, frozenset((key.alg,)), key.private)
+            for key in self._secrets
+            if key.alg in algorithms
+        )
+        found = (*public, *secret)
+        if not found:
+            raise BadKey("no key works with any of them")
+        return found
 
     def sign(self, claims: dict[str, Any]) -> str:
         """A token in compact form."""
@@ -75,6 +93,15 @@ def load(pem: str, kid: str = "") -> SigningKey:
     }
     named = kid or thumbprint(public)
     return SigningKey(named, alg, {**public, "kid": named, "alg": alg, "use": "sig"}, private)
+
+
+def load_secret(secret: str, kid: str = "") -> SigningKey:
+    """A secret for HS256. Raises BadSigningKey."""
+    try:
+        made = from_secret(secret, ("HS256",))
+    except BadKey as bad:
+        raise BadSigningKey(str(bad)) from None
+    return SigningKey(kid, "HS256", {}, made.key)
 
 
 def private_key(pem: str) -> tuple[str, Any]:

@@ -443,6 +443,28 @@ async def test_others_verify_our_tokens(world, tmp_path: Path, alg: str):
     assert claims == read.claims and claims["exp"] - claims["iat"] == 900
 
 
+async def test_a_shared_secret(world):
+    secret = "a secret of 32 bytes or more, kept"
+    _, browser = await world(
+        GATEWAY.replace('key = { file = "signing.pem" }', f'secret = "{secret}"')
+        + 'refresh_threshold = "5m"\npassword = { min_length = 12, require = ["digit"] }\n'
+    )
+    _, issued = await browser.login()
+    claims = jwt.decode(issued["access_token"], secret, algorithms=["HS256"], audience="edge")
+    assert claims["sub"] == "alice" and issued["refresh_after"] == issued["expires_in"] - 300
+    assert (await browser.get("/auth/profile", issued["access_token"]))[0] == 200
+    forged = jwt.encode(claims, secret + "x", "HS256", headers={"typ": "at+jwt"})
+    assert (await browser.get("/auth/profile", forged))[0] == 401
+    assert await published(browser) == {"keys": []}
+    for new, status in (("x" * 12, 422), ("x" * 11 + "1", 204)):
+        message, _ = await browser.post(
+            "/auth/change-password",
+            {"old_password": "old password", "new_password": new},
+            issued["access_token"],
+        )
+        assert message.status == status
+
+
 async def test_keys_rotate_without_a_valid_token_being_refused(world, tmp_path: Path):
     gateway, browser = await world()
     _, old = await browser.login()

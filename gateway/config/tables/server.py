@@ -271,6 +271,11 @@ class ServerConfig:
         doc="of one address (IPv6: one /64), at a time; more are answered 429 likewise. "
         "`trusted_proxies` are exempt. 0 means no limit: behind one address may be many",
     )
+    request_id: str = setting(
+        Choice("hex", "uuid"),
+        default="hex",
+        doc="how X-Request-ID looks where a client sends none: 32 hexadecimal digits, or a UUID",
+    )
     max_requests_per_connection: int = setting(
         Whole(least=0),
         default=100_000,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from marshmallow import ValidationError
 
 from gateway.config.tables.declare import setting, table
-from gateway.config.tables.schema import Duration, Secret, Size, Whole
+from gateway.config.tables.schema import Choice, Duration, Items, Secret, Size, Whole
 
 BUILTINS = ("login", "refresh", "logout", "profile", "change_password", "jwks")
 """The gateway's own answers that need `[tokens]`."""
@@ -16,12 +16,27 @@ USERS_IN_STORE = "redis"
 
 @table
 class SigningKeyConfig:
-    """A private key that signs tokens."""
+    """What signs tokens: a private key, or a secret that all who verify them share."""
 
     key: str = setting(
-        Secret(), doc='a private key, PEM, not encrypted: `key = { file = "signing.pem" }`'
+        Secret(),
+        default="",
+        doc='a private key, PEM, not encrypted: `key = { file = "signing.pem" }`',
     )
-    kid: str = setting(default="", doc="its name; its thumbprint (RFC 7638) when left out")
+    secret: str = setting(
+        Secret(),
+        default="",
+        doc="in its place: a secret of 32 bytes or more, for HS256. Who can verify can sign, so it "
+        "is never published",
+    )
+    kid: str = setting(
+        default="",
+        doc="its name; when left out a key's thumbprint (RFC 7638), and none of a secret",
+    )
+
+    def check(self) -> None:
+        if bool(self.key) == bool(self.secret):
+            raise ValidationError("must have one of key and secret", "key")
 
 
 @table
@@ -81,6 +96,23 @@ class Argon2Config:
 
 
 @table
+class PasswordConfig:
+    """What a new password must be like; 8 to 1024 bytes in any case."""
+
+    min_length: int = setting(
+        Whole(least=8, most=256), default=8, doc="characters that it has at least"
+    )
+    require: tuple[str, ...] = setting(
+        Items(Choice("lower", "upper", "digit", "symbol")),
+        default=(),
+        doc="kinds of characters it must have: `lower`, `upper`, `digit`, `symbol`",
+    )
+    denied: str = setting(
+        default="", doc='passwords that are refused, one a line: `{ file = "common.txt" }`'
+    )
+
+
+@table
 class AuditConfig:
     """The log of logins, refreshes, logouts and changes of passwords."""
 
@@ -113,6 +145,12 @@ class TokensConfig:
         check=_access,
         doc="how long an access token lives, a day at most",
     )
+    refresh_threshold: float = setting(
+        Duration(zero=True),
+        default=0.0,
+        doc="how long before an access token expires clients are told to refresh: `refresh_after` "
+        "in answers; left out when 0",
+    )
     refresh: float = setting(
         Duration(),
         default=7 * 86400.0,
@@ -133,6 +171,13 @@ class TokensConfig:
     argon2: Argon2Config = setting(
         default=Argon2Config(), doc="what a password costs: `[tokens.argon2]`"
     )
+    password: PasswordConfig = setting(
+        default=PasswordConfig(), doc="what a new password must be like: `[tokens.password]`"
+    )
     audit: AuditConfig | None = setting(
         default=None, doc="the log of logins, refreshes, logouts and passwords: `[tokens.audit]`"
     )
+
+    def check(self) -> None:
+        if self.refresh_threshold >= self.access:
+            raise ValidationError("must be shorter than access", "refresh_threshold")

@@ -368,7 +368,7 @@ def _own(config: JwtConfig, context: Context, index: int) -> Issuer:
         raise ConfigProblem(message, at=("jwt", index, "issuer"), hint=f'issuer = "{mine.name}"')
     algorithms = config.algorithms or mine.keys.algorithms
     try:
-        keys = verifying.from_set(mine.keys.document, algorithms)
+        keys = mine.keys.verifying(algorithms)
     except BadKey as bad:
         raise ConfigProblem(f"algorithms: {bad}", at=("jwt", index, "algorithms")) from None
     if replace(config.claims, prefix=None) == ClaimsConfig():

@@ -77,6 +77,18 @@ def test_it_works_with_a_store(files: Path, users: str):
             '[tokens]\nissuer = "edge"\nkeys = []\n',
             "gateway.toml:3: tokens.keys: there is none to sign with",
         ),
+        (
+            TOKENS.replace('key = { file = "signing.pem" }', 'secret = "short"'),
+            "gateway.toml:3: tokens.keys: has 5 bytes; HS256 needs 32 or more",
+        ),
+        (
+            TOKENS.replace("key = {", 'secret = "x", key = {'),
+            "gateway.toml:3: tokens.keys.key: must have one of key and secret",
+        ),
+        (
+            TOKENS + 'refresh_threshold = "15m"\n',
+            "tokens.refresh_threshold: must be shorter than access",
+        ),
         (TWICE, "gateway.toml:3: tokens.keys: there are two called"),
         (TOKENS + 'access = "25h"\n', "gateway.toml:4: tokens.access: must be a day at most"),
         (

@@ -19,7 +19,7 @@ from gateway.credentials.users.user_file import User
 from gateway.issuer.attempts import AttemptRule, LocalAttempts
 from gateway.issuer.password_queue import Busy
 from gateway.issuer.passwords import Passwords
-from gateway.issuer.service import Denied, TokenService, unfit
+from gateway.issuer.service import Denied, TokenService
 from gateway.issuer.sessions import LocalSessions, SessionLimits
 from gateway.store.stores import StoreDown
 from gateway.tokens import signing
@@ -209,14 +209,6 @@ async def test_attempts_at_changing_a_password_count(world: Issuing):
     assert denied.result == "limited" and denied.failed.headers == ((b"Retry-After", b"1"),)
     world.time += 1
     assert (await world.login()).user == ALICE
-
-
-@pytest.mark.parametrize(
-    ("password", "fits"),
-    [("x" * 7, False), ("x" * 8, True), ("é" * 4, True), ("é" * 512, True), ("é" * 513, False)],
-)
-def test_the_policy(password: str, fits: bool):
-    assert (unfit(password) == "") is fits
 
 
 async def test_a_refresh_that_came_to_nothing_can_be_tried_again(world: Issuing):

@@ -7,6 +7,7 @@ from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, r
 
 from gateway.tokens import signing
 from gateway.tokens.signing import BadSigningKey, SigningKeys
+from gateway.tokens.verifying import BadKey
 
 SMALL = rsa.generate_private_key(65537, 1024)
 
@@ -83,3 +84,34 @@ def test_a_thumbprint():
 def test_keys_that_are_refused(text: str, why: str):
     with pytest.raises(BadSigningKey, match=why):
         signing.load(text)
+
+
+SHARED = "a secret of 32 bytes or more, kept"
+
+
+def test_a_secret_signs_and_is_never_published():
+    keys = SigningKeys([signing.load_secret(SHARED)])
+    token = keys.sign({"sub": "alice"})
+    assert jwt.get_unverified_header(token) == {"alg": "HS256", "typ": "at+jwt"}
+    assert jwt.decode(token, SHARED, algorithms=["HS256"]) == {"sub": "alice"}
+    assert keys.document == {"keys": []} and keys.algorithms == ("HS256",)
+    assert SHARED not in repr(keys) + repr(signing.load_secret(SHARED))
+
+
+def test_secrets_rotate():
+    old, new = signing.load_secret(SHARED + "1"), signing.load_secret(SHARED + "2", "new")
+    public = signing.load(pem(ec.generate_private_key(ec.SECP256R1())))
+    keys = SigningKeys([new, old, public])
+    found = keys.verifying(("HS256", "ES256"))
+    assert [key.kid for key in found] == [public.kid, "new", None]
+    assert [key.algorithms for key in found] == [{"ES256"}, {"HS256"}, {"HS256"}]
+    assert [key.kid for key in keys.verifying(("ES256",))] == [public.kid]
+    with pytest.raises(BadKey):
+        SigningKeys([old]).verifying(("ES256",))
+
+
+@pytest.mark.parametrize("secret", ["short", "-----BEGIN PUBLIC KEY-----" + "x" * 32])
+def test_secrets_that_are_refused(secret: str):
+    with pytest.raises(BadSigningKey) as caught:
+        signing.load_secret(secret)
+    assert secret not in str(caught.value)

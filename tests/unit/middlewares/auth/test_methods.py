@@ -65,5 +65,9 @@ def test_only_what_is_needed(tmp_path: Path, auth: str, there: set[str]):
     }
     tokens = {"jwt", "verifying", "internal_token", "introspection"}
     assert ours & tokens == (
-        {"jwt", "verifying"} if auth is JWT else {"internal_token"} if auth is SIGNED else set()
+        {"jwt", "verifying"}
+        if auth is JWT
+        else {"internal_token", "verifying"}
+        if auth is SIGNED
+        else set()
     )
