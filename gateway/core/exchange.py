@@ -67,6 +67,8 @@ _VARIES: dict[tuple[bytes, bytes], bool] = {}
 """Whether a Vary value covers a name already; few of either are ever seen."""
 _VARIES_MAX = 512
 
+_new = object.__new__
+
 
 class Reply:
     """A status, raw headers and a body: complete (`bytes`) or still arriving (`ReplyStream`).
@@ -117,7 +119,7 @@ class Reply:
 
         Its body is to be set.
         """
-        reply = cls.__new__(cls)
+        reply = _new(cls)
         reply.status = status
         reply.reason = b""
         reply.headers = headers

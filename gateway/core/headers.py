@@ -149,13 +149,14 @@ def takes_trailers(headers: MultiMapping[str]) -> bool:
     return b"te" in tokens(named) and b"trailers" in tokens(wanted)
 
 
-PLAIN_FIELD = re.compile(
-    rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+): ([\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)"
-)
+_PLAIN = rb"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?"
+PLAIN_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+): (" + _PLAIN + rb")")
 """A field line (RFC 9112 section 5) of the plainest kind: one space, visible ASCII.
 
 No two readers differ about it.
 """
+PLAIN_VALUE = re.compile(_PLAIN)
+"""Its value."""
 
 
 _TRACEPARENT = re.compile(

@@ -45,6 +45,29 @@ class Family:
         self.values.pop(labels, None)
 
 
+class Level(Family):
+    """A gauge without labels, as one number: every request changes `level`, twice."""
+
+    __slots__ = ("level",)
+
+    def __init__(self, name: str, help: str) -> None:
+        super().__init__("gauge", name, help)
+
+    @property
+    def values(self) -> defaultdict[Labels, float]:
+        return defaultdict(int, {(): self.level})
+
+    @values.setter
+    def values(self, values: defaultdict[Labels, float]) -> None:
+        self.level = values[()]
+
+    def add(self, labels: Labels = (), amount: float = 1) -> None:
+        self.level += amount
+
+    def set(self, labels: Labels, value: float) -> None:
+        self.level = value
+
+
 class HistogramCell:
     """One series of a histogram: counts by bucket, the last for +Inf, and the sum."""
 
@@ -110,7 +133,7 @@ class Telemetry:
         self.families += [background_failures, log_lines_dropped]
 
     def _add_requests(self) -> None:
-        count, gauge, histogram = self._counter, self._gauge, self._histogram
+        count, histogram = self._counter, self._histogram
         self.requests = count("requests_total", "Requests answered", "route", "method", "code")
         self.request_duration = histogram(
             "request_duration_seconds",
@@ -123,7 +146,8 @@ class Telemetry:
         self.response_size = histogram(
             "response_size_bytes", "Response bodies, as sent", SIZE_BUCKETS, "route"
         )
-        self.in_flight = gauge("requests_in_flight", "Requests being handled now")
+        self.in_flight = Level("gateway_requests_in_flight", "Requests being handled now")
+        self.families.append(self.in_flight)
         self.auth = count("auth_total", "Authentication decisions", "method", "result")
         self.cache_requests = count(
             "cache_requests_total", "What the cache said", "route", "result"

@@ -68,9 +68,8 @@ class Wait(Generic[T]):
         if not self.done:
             self.done = True
             self._value = value
-            resume = self._resume
+            resume, self._resume = self._resume, None
             if resume is not None:
-                self._resume = None
                 resume(self)
 
     def fail(self, error: BaseException) -> None:

@@ -7,7 +7,6 @@ HIGH_WATER bytes.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -59,7 +58,7 @@ class ClientBody:
 
     def __init__(self, source: Source, whole: bytes | None = None) -> None:
         self._source = source
-        self._chunks: deque[bytes] = deque() if not whole else deque((whole,))
+        self._chunks: list[bytes] = [whole] if whole else []
         self._size = self.arrived = 0 if whole is None else len(whole)
         self._read = 0
         self._ended = whole is not None
@@ -155,7 +154,7 @@ class ClientBody:
                 return b""
             await self._more()
         chunks = self._chunks
-        chunk = chunks.popleft() if len(chunks) == 1 else b"".join(chunks)
+        chunk = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         chunks.clear()
         self._size = 0
         self._read += len(chunk)

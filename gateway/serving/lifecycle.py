@@ -35,9 +35,9 @@ _UNAMBIGUOUS = (
 async def serve(exchange: Exchange, outlet: Outlet, server: Server) -> None:
     """Everything that happens to a request, on the snapshot in force when it arrived."""
     snapshot = outlet.snapshot = server.runtime.snapshot
-    in_flight = server.in_flight.values
+    in_flight = server.in_flight
     snapshot.active += 1
-    in_flight[()] += 1
+    in_flight.level += 1
     try:
         try:
             route = match(exchange, outlet, snapshot)
@@ -52,7 +52,7 @@ async def serve(exchange: Exchange, outlet: Outlet, server: Server) -> None:
             exchange.reply = reply
             if pipeline.response and (pending := pipeline.answer(exchange, reply)) is not None:
                 await pending
-            if reply.__class__ is Reply and reply.body.__class__ is bytes:
+            if type(reply) is Reply and type(reply.body) is bytes:
                 outlet.send(exchange, reply)
             else:
                 await deliver(exchange, outlet, reply, server)
@@ -64,7 +64,7 @@ async def serve(exchange: Exchange, outlet: Outlet, server: Server) -> None:
         raise
     finally:
         if outlet.snapshot is not None:  # Else a tunnel has taken the rest over.
-            in_flight[()] -= 1
+            in_flight.level -= 1
             finish(exchange, outlet, snapshot)
 
 

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed
-from gateway.core.telemetry import Family
+from gateway.core.telemetry import Level
 from gateway.runtime.services import Services
 from gateway.runtime.snapshot import Snapshot
 from gateway.serving.admission import Admission
@@ -29,7 +29,7 @@ class Server(Protocol):
 
     runtime: Runtime
     admission: Admission
-    in_flight: Family
+    in_flight: Level
     tunnels: Tunnels
     draining: bool
     max_requests: int

@@ -94,4 +94,4 @@ def _finish(exchange: Exchange, tunnel: Tunnel, pipeline: Pipeline, server: Serv
         exchange
     )
     pipeline.done(exchange)
-    server.in_flight.values[()] -= 1
+    server.in_flight.level -= 1

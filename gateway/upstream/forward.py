@@ -75,8 +75,9 @@ class Forward:
         end."""
         pool, affinity, timeout = self.pool, self.affinity, self._timeout
         exchange.upstream = pool.name
-        if exchange.body is not None and self._policy is not None:
-            await self._keep(exchange, exchange.body, self._policy.max_body)
+        body, policy = exchange.body, self._policy
+        if body is not None and policy is not None and body.complete is None:
+            await self._keep(exchange, body, policy.max_body)
         limit = NEVER if timeout is None else self._transport.clock.monotonic() + timeout
         key = exchange.client_ip if affinity is None else affinity(exchange)
         attempt, retries = Attempt(pool, pool.pick(key), exchange, limit), None
@@ -228,12 +229,7 @@ class Forward:
     async def _keep(self, exchange: Exchange, body: RequestBody, most: int) -> None:
         """Read a small body before it is sent, so that a request that may be sent again can be."""
         may_be_sent_again = exchange.method in retry.IDEMPOTENT or _KEY in exchange.headers
-        if (
-            may_be_sent_again
-            and body.complete is None
-            and body.length is not None
-            and body.length <= most
-        ):
+        if may_be_sent_again and body.length is not None and body.length <= most:
             await body.whole(most)
 
     async def _connect(self, attempt: Attempt) -> Stream:

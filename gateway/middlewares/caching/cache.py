@@ -18,7 +18,7 @@ from gateway.middlewares.caching import policy
 from gateway.middlewares.caching.config import CachingConfig
 from gateway.middlewares.caching.directives import http_date, seconds_of_age
 from gateway.middlewares.caching.entries import Entries, Entry, Ring, Slot
-from gateway.middlewares.caching.lookup import Fields, Finder, Lookup, origin_of
+from gateway.middlewares.caching.lookup import ORIGIN, Fields, Finder, Lookup, origin_of
 from gateway.middlewares.caching.policy import Verdict
 from gateway.middlewares.caching.replies import become, entry_of, for_client, freshened, reply_of
 from gateway.middlewares.caching.tee import Tee
@@ -342,10 +342,11 @@ class Cache:
         reply.blocks.append(_FORWARDED["method"])
         if not 200 <= reply.status < 400:
             return
-        entries, (base, _) = self._entries, origin_of(exchange)
+        entries, index = self._entries, reply.index
+        base, _ = exchange.memo.get(ORIGIN) or origin_of(exchange)
         uris = {self._finder.uri(exchange), f"{base}{exchange.target}"}
         for field in (b"location", b"content-location"):
-            value = reply.get(field)
+            value = index.get(field)
             if value is not None and (uri := same_origin(base, exchange.target, text(value))):
                 uris.add(uri)
         for uri in uris:

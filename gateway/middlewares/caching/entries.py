@@ -291,9 +291,12 @@ class Entries:
             self._traces.clear()
             self._forgotten = self.sequence
         self._traces[uri] = self.sequence
+        scopes = self._resources.get(uri)
+        if scopes is None:
+            return 0
         found = [
             slot
-            for variants in self._resources.get(uri, {}).values()
+            for variants in scopes.values()
             for slots in variants.values()
             for slot in slots.values()
         ]

@@ -37,7 +37,7 @@ A request without any is answered without a further look.
 
 _NO_FIELDS: Fields = {}
 _NAME = itemgetter(0)
-_ORIGIN = "cache key's origin"
+ORIGIN = "cache key's origin"
 """Key of the memo that holds scheme, host, and what else proxies say to the origin."""
 _PRAGMA_NO_CACHE = Directives(no_cache=True)
 _BORING_MAX = 1024
@@ -139,7 +139,7 @@ class Finder:
               others.
         """
         target = self._target(exchange) if self._ignores and exchange.query else exchange.target
-        base, _ = exchange.memo.get(_ORIGIN) or origin_of(exchange)
+        base, _ = exchange.memo.get(ORIGIN) or origin_of(exchange)
         return f"{base}{target}"
 
     def _target(self, exchange: Exchange) -> str:
@@ -164,7 +164,7 @@ class Finder:
         What a trusted proxy says goes on to the origin, so it counts.
         """
         name: str = exchange.route.source
-        if exchange.trusted and (told := (exchange.memo.get(_ORIGIN) or origin_of(exchange))[1]):
+        if exchange.trusted and (told := (exchange.memo.get(ORIGIN) or origin_of(exchange))[1]):
             return (name, told, self._headers, secondary_key(exchange, self._headers))
         if self._headers:
             return (name, self._headers, secondary_key(exchange, self._headers))
@@ -259,7 +259,7 @@ def origin_of(exchange: Exchange) -> tuple[str, tuple[Pair, ...]]:
             key = spelt(name)
             if is_from_proxies(key) and not is_own(key) and not is_client_address(key):
                 more.append((key, value))
-    made = exchange.memo[_ORIGIN] = told.origin, tuple(more)
+    made = exchange.memo[ORIGIN] = told.origin, tuple(more)
     return made
 
 

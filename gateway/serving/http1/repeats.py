@@ -19,7 +19,7 @@ from operator import ne
 
 from multidict import CIMultiDict, CIMultiDictProxy, MultiMapping, istr
 
-from gateway.core.headers import PLAIN_FIELD, Pair
+from gateway.core.headers import PLAIN_FIELD, PLAIN_VALUE, Pair
 from gateway.serving.codec import Head
 
 _LINE = re.compile(
@@ -63,6 +63,7 @@ class Repeat:
         "_lines",
         "_longest",
         "_section",
+        "_varying",
         "headers",
         "raw_headers",
         "used",
@@ -93,6 +94,8 @@ class Repeat:
         self._length = length
         self._length_place = names.index(_LENGTH) if _LENGTH in names else -1
         self._longest = longest
+        self._varying: tuple[int, bytes, bytes] | None = None
+        """The place of the one value that differed last time, and the bytes around it."""
 
     def taken(self, data: bytes) -> Head | None:
         """The request that `data` is, when it is one whole request with exactly these fields."""
@@ -106,26 +109,16 @@ class Repeat:
         if match is None or end > self._longest:
             return None
         self.used = True
-        body = data[-length:] if length else None
-        method, target = match[1].decode(), match[2].decode()
-        head: Head = _new(
-            Head,
-            (
-                method,
-                target,
-                self.headers,
-                self.raw_headers,
-                _HTTP_11,
-                False,
-                body,
-                False,
-                False,
-                False,
-            ),
-        )
+        head = self._made(match, data[-length:] if length else None, False)
         if len(data) <= KEPT:
             self._data, self._head = data, head
         return head
+
+    def _made(self, match: re.Match[bytes], body: bytes | None, varied: bool) -> Head:
+        method, target = match.groups()
+        headers, raw = self.headers, self.raw_headers
+        fields = method.decode(), target.decode(), headers, raw, _HTTP_11
+        return _new(Head, (*fields, False, body, False, False, varied))
 
     def varied(self, data: bytes) -> Head | None:
         """The same for one with other values, which it is then that the next request is held
@@ -134,50 +127,70 @@ class Repeat:
         if match is None or match.end() > self._longest:
             return None
         start = match.end()
+        if not (self._takes_one_value(data, start) or self._takes_values(data, start)):
+            return None
+        length = self._length
+        self._section = data[start : len(data) - length]
+        self._data = b""  # Its fields are not those any more.
+        self.headers = CIMultiDictProxy(CIMultiDict(self._fields))
+        self.used = True
+        return self._made(match, data[-length:] if length else None, True)
+
+    def _takes_one_value(self, data: bytes, start: int) -> bool:
+        """Adopt the fields of `data`, which begin at `start`, if they differ in nothing but the
+        value that differed last time: a request id, most often."""
+        if self._varying is None:
+            return False
+        place, before, after = self._varying
+        at, end = start + len(before), len(data) - len(after)
+        if (
+            not data.endswith(after)
+            or not data.startswith(before, start)
+            or end - start > self._longest
+            or PLAIN_VALUE.fullmatch(data, at, end) is None
+        ):
+            return False
+        value = data[at:end]
+        name = self.raw_headers[place][0]
+        self._lines[place] = b"%b: %b" % (name, value)
+        self._fields[place] = (self._fields[place][0], value.decode())
+        self.raw_headers = self.raw_headers.copy()
+        self.raw_headers[place] = (name, value)
+        return True
+
+    def _takes_values(self, data: bytes, start: int) -> bool:
+        """Adopt the fields of `data` if they have the same names, and plain values."""
         end = data.find(_END, start) + 4
         if end < 4 or data[start : start + 2] != _CRLF:
-            return None
+            return False
         lines, known = data[start + 2 : end - 4].split(_CRLF), self._lines
         if len(lines) != len(known):
-            return None
+            return False
         fields, raw, length = self._fields.copy(), self.raw_headers.copy(), self._length
-        for place in compress(count(), map(ne, lines, known)):
+        places = list(compress(count(), map(ne, lines, known)))
+        for place in places:
             line = lines[place]
             plain = PLAIN_FIELD.fullmatch(line)
             if plain is None or len(line) > self._longest:
-                return None
+                return False
             name, value = plain.groups()
             if name != raw[place][0]:
-                return None
+                return False
             if place in self._heeded:
                 if place != self._length_place or _DIGITS.fullmatch(value) is None:
-                    return None
+                    return False
                 length = int(value)
             fields[place] = (fields[place][0], value.decode())
             raw[place] = (name, value)
         if len(data) != end + length:
-            return None
-        self._section, self._lines, self._fields, self._length = (
-            data[start:end],
-            lines,
-            fields,
-            length,
-        )
-        self._data = b""  # Its fields are not those any more.
-        self.raw_headers = raw
-        self.headers = CIMultiDictProxy(CIMultiDict(fields))
-        self.used = True
-        body = data[end:] if length else None
-        return Head(
-            match[1].decode(),
-            match[2].decode(),
-            self.headers,
-            raw,
-            _HTTP_11,
-            False,
-            body,
-            varied=True,
-        )
+            return False
+        self._lines, self._fields, self.raw_headers, self._length = lines, fields, raw, length
+        self._varying = None
+        if len(places) == 1 and places[0] not in self._heeded and not length:
+            (place,) = places
+            before = _CRLF.join((b"", *lines[:place], raw[place][0] + b": "))
+            self._varying = (place, before, _CRLF.join((b"", *lines[place + 1 :], b"", b"")))
+        return True
 
 
 def repeatable(data: bytes, head: Head, longest: int) -> Repeat | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.core.telemetry import DURATION_BUCKETS, Family, HistogramFamily, Telemetry
+from gateway.core.telemetry import DURATION_BUCKETS, Family, HistogramFamily, Level, Telemetry
 
 
 def test_families_have_one_name_each():
@@ -25,6 +25,16 @@ def test_counts():
     family.drop(("1",))
     family.drop(("1",))
     assert dict(family.values) == {("2",): 7}
+
+
+def test_a_level_is_a_gauge_like_others():
+    level = Level("x", "X")
+    assert (level.kind, level.get(), dict(level.values)) == ("gauge", 0, {(): 0})
+    level.level += 1
+    level.add()
+    assert (level.get(), dict(level.values)) == (2, {(): 2})
+    level.set((), 5)
+    assert level.get() == 5
 
 
 def test_two_processes_worth_of_counts_are_apart():

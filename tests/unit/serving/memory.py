@@ -75,7 +75,7 @@ class World:
         self.admission = Admission(ServerConfig())
         self.max_requests = max_requests
         self.draining = False
-        self.in_flight: Any = SimpleNamespace(values={(): 0})
+        self.in_flight: Any = SimpleNamespace(level=0)
         self.tunnels: Any = None
         self.waits: list[Wait[Any]] = []
         self.finished: list[str] = []

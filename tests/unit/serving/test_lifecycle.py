@@ -102,10 +102,10 @@ class World:
             leave=self._leave,
             render=lambda exchange, failed: render(failed, exchange, "problem"),
         )
-        self.in_flight = {(): 0}
+        self.in_flight = SimpleNamespace(level=0)
         self.server: Any = SimpleNamespace(
             runtime=SimpleNamespace(snapshot=self.snapshot),
-            in_flight=SimpleNamespace(values=self.in_flight),
+            in_flight=self.in_flight,
         )
         self.outlet: Any = Memory(**outlet)
         self.ends = Ends()
@@ -122,7 +122,7 @@ class World:
     def check_over(self) -> None:
         """Nothing leaks, however it ended, and finish hooks have run once."""
         assert len(self.ends.calls) == 1
-        assert (self.left, self.snapshot.active, self.in_flight[()], len(self.finished)) == (
+        assert (self.left, self.snapshot.active, self.in_flight.level, len(self.finished)) == (
             1,
             0,
             0,
@@ -177,7 +177,7 @@ def test_what_is_awaited_is_awaited_in_its_place():
 
     world = World(target, Hooks(request=request, response=response), awaited=True)
     world.run()
-    assert world.ends.calls == [] and world.in_flight[()] == 1
+    assert world.ends.calls == [] and world.in_flight.level == 1
     waits[0].wake(None)
     waits[1].wake(Reply(200, body=b"late"))
     assert world.outlet.sent == []
@@ -283,7 +283,7 @@ def test_a_client_that_leaves_at_any_await_leaks_nothing(where):
     hooks = Hooks(**{where: waiting}) if where in ("request", "response", "error") else Hooks()
     world = World(target, hooks, awaited=where == "target", full=where == "write")
     drive = world.run()
-    assert world.ends.calls == [] and world.in_flight[()] == 1
+    assert world.ends.calls == [] and world.in_flight.level == 1
     drive.cancel()
     assert isinstance(world.ends.calls[0][1], asyncio.CancelledError)
     assert all(wait.done for wait in waits)

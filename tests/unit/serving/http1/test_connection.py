@@ -35,7 +35,7 @@ async def test_requests_are_answered_within_the_call_that_brings_them(world):
     for _ in range(4):  # Parsed, then taken as they repeat.
         assert bodies(world.feed(get("/a"))) == [b"/a"]
     assert "idle" in repr(world.connection) and world.connection.awaiting_head
-    assert world.finished == ["/a"] * 4 and world.in_flight.values[()] == 0
+    assert world.finished == ["/a"] * 4 and world.in_flight.level == 0
 
 
 async def test_answers_come_in_the_order_of_their_requests(world):
@@ -122,7 +122,7 @@ async def test_a_client_that_leaves_cancels_its_request(world):
     world.feed(get("/wait"))
     world.connection.connection_lost(None)
     assert world.waits[0].cancelled() is False and world.waits[0].done
-    assert world.finished == ["/wait"] and world.lost == 1 and world.in_flight.values[()] == 0
+    assert world.finished == ["/wait"] and world.lost == 1 and world.in_flight.level == 0
     assert "closed" in repr(world.connection)
 
 

@@ -336,3 +336,36 @@ def test_a_long_request_is_not_kept() -> None:
     head = repeat.taken(post + body)
     assert head is not None and head.body == body
     assert repeat.taken(post + body) is not head
+
+
+PLAIN = st.text("azAZ09-_ ", min_size=1, max_size=12).map(str.encode)
+ODD = st.sampled_from(
+    (b"", b" ", b"a\r\nb", b"a\r\nX: y", b"a\r\n\r\nGET / HTTP/1.1", b"\xe9", b"a\t")
+)
+
+
+@given(st.integers(0, len(LINES) - 1), st.lists(PLAIN | ODD, min_size=2, max_size=5))
+def test_one_value_over_and_over(place: int, values: list[bytes]) -> None:
+    """The value that differed last time is looked for first: a request id, a trace."""
+    repeat = repeat_of(b"GET / HTTP/1.1\r\n" + b"".join(line + b"\r\n" for line in LINES) + b"\r\n")
+    assert repeat is not None
+    for value in values:
+        lines = list(LINES)
+        lines[place] = lines[place].partition(b" ")[0] + b" " + value
+        data = b"GET / HTTP/1.1\r\n" + b"".join(line + b"\r\n" for line in lines) + b"\r\n"
+        assert same(repeat, data), data
+
+
+def test_after_one_value_has_varied_others_may() -> None:
+    repeat = repeat_of(GET)
+    assert repeat is not None
+    for fields in (
+        (b"Host: a", b"X-Key: 2"),
+        (b"Host: a", b"X-Key: 34"),
+        (b"Host: a", b"X-Kez: 34"),
+        (b"Host: a", b"X-Key: 34", b"A: b"),
+        (b"Host: a", b"X-Key: 5"),
+    ):
+        data = b"GET /b HTTP/1.1\r\n" + b"\r\n".join((*fields, b"", b""))
+        assert same(repeat, data), data
+    assert repeat.raw_headers == [(b"Host", b"a"), (b"X-Key", b"5")]
