@@ -12,10 +12,10 @@ import asyncio
 import errno
 import logging
 import socket
-from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from collections.abc import Coroutine, Iterator, Sequence
+from functools import partial
+from typing import Any, Protocol
 
-from gateway.core.drive import Drive
 from gateway.serving.net.proxy_protocol import BINARY_MAX, Malformed, extent, source
 
 log = logging.getLogger("gateway.serving")
@@ -32,8 +32,8 @@ class Welcoming(Protocol):
 
     header_timeout: float
 
-    def welcome(self, peer: str) -> Callable[[], asyncio.BaseProtocol] | None:
-        """Return the factory of a new socket's protocol; None when there is no room for it."""
+    def welcome(self, peer: str) -> asyncio.BaseProtocol | None:
+        """Return the protocol of a new socket; None when there is no room for it."""
 
     def may_introduce(self, peer: str) -> bool:
         """Return True if the PROXY protocol is believed from this address."""
@@ -52,6 +52,21 @@ class Dealer(Protocol):
 
     def end(self) -> list[socket.socket]:
         """Hand over; return what has to be kept after all."""
+
+
+class Accepted(socket.socket):
+    """An accepted connection's socket, with plain attributes for `family` and `type`.
+
+    A socket's own make an enumeration's member each time, and the loop asks for both repeatedly.
+    """
+
+    __slots__ = ("family",)
+
+    type = socket.SOCK_STREAM
+
+    def __init__(self, family: int, descriptor: int) -> None:
+        super().__init__(family, socket.SOCK_STREAM, 0, descriptor)
+        self.family = family  # type: ignore[misc, assignment]
 
 
 class Acceptor:
@@ -130,9 +145,11 @@ class Acceptor:
             self._hand_over(accepted, peer)
 
     def _accepted(self, listening: socket.socket) -> Iterator[tuple[socket.socket, object]]:
+        family = int(listening.family)
         for _ in range(AT_ONCE):
             try:
-                yield listening.accept()
+                # What socket.accept calls, without the object that it makes.
+                descriptor, address = listening._accept()  # type: ignore[attr-defined]
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
@@ -143,6 +160,7 @@ class Acceptor:
                     self._loop.remove_reader(one)
                 self._paused = self._loop.call_later(BREATH, self._watch)
                 return
+            yield Accepted(family, descriptor), address
 
     async def _introduced(self, accepted: socket.socket, peer: str) -> None:
         listener = self._listener
@@ -163,17 +181,11 @@ class Acceptor:
 
     def _hand_over(self, accepted: socket.socket, peer: str) -> None:
         """Makes it a connection of the listener's. The socket is the transport's from here on."""
-        factory = self._listener.welcome(peer)
-        if factory is None:
+        protocol = self._listener.welcome(peer)
+        if protocol is None:
             accepted.close()
             return
-
-        def over(value: object, error: BaseException | None) -> None:
-            if error is not None:
-                log.debug("no connection with %s: %s", peer, error)
-                accepted.close()
-
-        Drive(self._loop.connect_accepted_socket(factory, accepted), over).start()
+        _connect(self._loop.connect_accepted_socket(lambda: protocol, accepted), accepted, peer)
 
     async def _preamble(self, accepted: socket.socket, peer: str) -> str:
         """Takes the preamble out of the socket; the address it gives, or `peer`. Raises Malformed,
@@ -211,6 +223,24 @@ def _peer(address: object) -> str:
         return "unix"
     host = str(address[0])
     return host.removeprefix("::ffff:") if "." in host else host  # IPv4 to a socket of both.
+
+
+def _connect(
+    connecting: Coroutine[Any, Any, object], accepted: socket.socket, peer: str, _: object = None
+) -> None:
+    """Run the loop's coroutine that makes `accepted` a transport's.
+
+    It awaits a bare future and nothing else: a Drive would cost more than its steps.
+    """
+    try:
+        future = connecting.send(None)
+    except StopIteration:
+        return
+    except Exception as error:
+        log.debug("no connection with %s: %s", peer, error)
+        accepted.close()
+        return
+    future.add_done_callback(partial(_connect, connecting, accepted, peer))
 
 
 def _set(future: asyncio.Future[None]) -> None:

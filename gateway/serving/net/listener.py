@@ -6,7 +6,7 @@ import asyncio
 import logging
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from time import perf_counter
 
 from multidict import CIMultiDict, CIMultiDictProxy
@@ -95,15 +95,15 @@ class Listener:
         it."""
         return Http1Connection(self, Http1Codec(self._limits, self._max_head, self._loop), peer)
 
-    def welcome(self, peer: str) -> Callable[[], asyncio.BaseProtocol] | None:
-        """Return the factory of a new socket's protocol; None for one connection too many, which
-        TLS cannot say."""
+    def welcome(self, peer: str) -> asyncio.BaseProtocol | None:
+        """Return the protocol of a new socket; None for one connection too many, which TLS cannot
+        say."""
         tls = self.tls
         if tls is None:
-            return lambda: self(peer)
+            return self(peer)
         if self.crowded(peer, 1) is not None:
             return None
-        return lambda: TlsTransport(self, tls.context, peer)
+        return TlsTransport(self, tls.context, peer)
 
     def start(self, config: ListenConfig, sockets: Sequence[socket.socket]) -> None:
         """Accept from these listening sockets, and close them at the end."""
@@ -147,7 +147,7 @@ class Listener:
         if not connection.peer:  # Else the PROXY protocol has said whom this connection comes from.
             peer = transport.get_extra_info("peername")
             connection.peer = peer[0] if isinstance(peer, tuple) else "unix"
-        if transport.get_extra_info("sslcontext") is not None:
+        if isinstance(transport, TlsTransport):
             connection.scheme = "https"
             subject = self._subject(transport)
             if subject:

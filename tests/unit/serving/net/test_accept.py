@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
+import socket
+from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import uvloop
 
 from gateway.config.tables.addresses import ListenAddress
 from gateway.lifetime.sockets import Sockets, bind
@@ -64,13 +69,14 @@ async def test_out_of_files_it_waits_and_goes_on(monkeypatch, caplog):
     real, failures = acceptor._sockets[0], [errno.EMFILE, errno.EMFILE]
 
     class Poor(SimpleNamespace):
-        def accept(self):
+        def _accept(self):
             if failures:
                 raise OSError(failures.pop(), "Too many open files")
-            return real.accept()
+            return real._accept()
 
     asyncio.get_running_loop().remove_reader(real)
-    acceptor._sockets[:] = [Poor(fileno=real.fileno, close=real.close)]  # type: ignore[list-item]
+    poor = Poor(family=real.family, fileno=real.fileno, close=real.close)
+    acceptor._sockets[:] = [poor]  # type: ignore[list-item]
     acceptor._watch()
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"GET / HTTP/1.1\r\n\r\n")
@@ -87,7 +93,7 @@ async def test_other_errors_are_not_hidden():
         raise OSError(errno.EBADF, "Bad file descriptor")
 
     with pytest.raises(OSError, match="Bad file"):
-        acceptor._accept(SimpleNamespace(accept=broken))  # type: ignore[arg-type]
+        acceptor._accept(SimpleNamespace(family=2, _accept=broken))  # type: ignore[arg-type]
 
 
 async def test_closing_gives_up_preambles_under_way():
@@ -102,3 +108,76 @@ async def test_closing_gives_up_preambles_under_way():
     assert await ended(reader)
     assert acceptor.pending == set() and made.refused == []
     writer.close()
+
+
+class Greeter(asyncio.Protocol):
+    """Says who is at the other end, and what its socket is like."""
+
+    def connection_made(self, transport: Any) -> None:
+        raw = transport.get_extra_info("socket")
+        peer = transport.get_extra_info("peername")[0]
+        blocking = os.get_blocking(raw.fileno())
+        transport.write(f"{peer} {blocking} {socket.AddressFamily(raw.family).name}".encode())
+        transport.close()
+
+
+@pytest.mark.parametrize(
+    "loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"]
+)
+def test_a_connection_is_what_a_server_of_the_loop_would_make(loop: Callable[[], Any]):
+    """Its socket does not block and is of its family, and it has a protocol of its own."""
+    made: list[tuple[str, asyncio.Protocol]] = []
+
+    def welcome(peer: str) -> asyncio.Protocol:
+        made.append((peer, Greeter()))
+        return made[-1][1]
+
+    async def connect() -> None:
+        acceptor = Acceptor(listener(welcome=welcome), proxy_protocol=False)  # type: ignore[arg-type]
+        port = await accepting(acceptor)
+        for _ in range(2):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            assert await asyncio.wait_for(reader.read(), 5) == b"127.0.0.1 False AF_INET"
+            writer.close()
+        await acceptor.close()
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(connect())
+    assert [peer for peer, _ in made] == ["127.0.0.1"] * 2 and made[0][1] is not made[1][1]
+
+
+async def test_a_connection_without_room_is_closed():
+    acceptor = Acceptor(listener(welcome=lambda peer: None), proxy_protocol=False)  # type: ignore[arg-type]
+    port = await accepting(acceptor)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    assert await ended(reader)
+    writer.close()
+    await acceptor.close()
+
+
+async def test_a_socket_that_the_loop_cannot_take_is_closed(monkeypatch, caplog):
+    caplog.set_level("DEBUG", "gateway.serving")
+
+    async def refuse(factory: Any, accepted: Any) -> None:
+        raise OSError(errno.ENOTCONN, "gone already")
+
+    made = listener(welcome=lambda peer: asyncio.Protocol())
+    acceptor = Acceptor(made, proxy_protocol=False)  # type: ignore[arg-type]
+    port = await accepting(acceptor)
+    monkeypatch.setattr(acceptor, "_loop", Refusing(acceptor._loop, refuse))
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    assert await ended(reader)
+    assert "no connection with 127.0.0.1: [Errno 107] gone already" in caplog.text
+    writer.close()
+    await acceptor.close()
+
+
+class Refusing:
+    """A loop with another connect_accepted_socket."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, connect: Any) -> None:
+        self._loop = loop
+        self.connect_accepted_socket = connect
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loop, name)
