@@ -18,6 +18,10 @@ GOODBYE = 5.0
 """Seconds a client has to answer close_notify (RFC 8446 section 6.1)."""
 RECORD = 16384
 """Bytes of plaintext in a record at most (RFC 8446 section 5.1)."""
+HELD_BACK = 4096
+"""Bytes of session tickets and key updates that wait for the next answer, to go out with it."""
+_HANDSHAKE = 22
+"""The first byte of a handshake (RFC 8446 section 5.1)."""
 _METHODS = b"GET POST PUT HEAD DELETE OPTIONS PATCH CONNECT TRACE PRI".split()
 
 
@@ -216,8 +220,7 @@ class TlsTransport(asyncio.Protocol, asyncio.Transport):
     def _begin(self, data: bytes) -> bool:
         """Return True if the first bytes may be a handshake; http is answered in clear."""
         self._begun = True
-        word = data[:8].split(b" ", 1)[0]
-        if word not in _METHODS:
+        if data[0] == _HANDSHAKE or data[:8].split(b" ", 1)[0] not in _METHODS:
             return True
         self.state = State.CLOSED
         self._owner.forget(self)
@@ -238,7 +241,8 @@ class TlsTransport(asyncio.Protocol, asyncio.Transport):
             self._owner.unsecured(self, reason(error))
             self._plain.close()  # type: ignore[union-attr]
             return
-        self._flush()
+        if self._object.version() != "TLSv1.3":
+            self._flush()  # The client waits for it. In TLS 1.3 it is tickets, which can wait.
         self.state = State.OPEN
         self._owner.forget(self)
         protocol = self._protocol = self._owner.secured(self)
@@ -251,11 +255,15 @@ class TlsTransport(asyncio.Protocol, asyncio.Transport):
         """Hand on what has been decrypted; heed what the client says besides."""
         chunks: list[bytes] = []
         ended = False
-        read = self._object.read
+        incoming, read = self._incoming, self._object.read
         try:
-            while chunk := read(RECORD):
+            # A read that finds nothing raises, which costs as much as the others.
+            while incoming.pending:
+                chunk = read(RECORD)
+                if not chunk:
+                    ended = True
+                    break
                 chunks.append(chunk)
-            ended = True
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLZeroReturnError:
@@ -264,8 +272,8 @@ class TlsTransport(asyncio.Protocol, asyncio.Transport):
             self._flush()
             self.abort()
             return
-        if self._outgoing.pending:
-            self._flush()  # A key update, say.
+        if self._outgoing.pending > HELD_BACK:
+            self._flush()
         if self.state is State.CLOSING:
             if ended:
                 self._plain.close()  # type: ignore[union-attr]

@@ -177,6 +177,45 @@ async def test_data_that_came_with_the_end_of_the_handshake_is_heard(world):
     assert world.above.heard == ["made", b"early"]
 
 
+async def test_tickets_go_out_with_the_first_answer(world):
+    world.shake()
+    assert world.tls.state is State.OPEN and not world.client.session.has_ticket
+    world.tls.write(b"answer")
+    assert len(world.plain.sent) > 200
+    assert world.read() == b"answer"
+    assert world.client.session.has_ticket
+
+
+async def test_tickets_go_out_at_the_end_if_there_was_no_answer(world):
+    world.shake()
+    world.tls.close()
+    assert world.read() == b""
+    assert world.client.session.has_ticket
+
+
+async def test_the_client_of_tls_1_2_gets_the_end_of_the_handshake_at_once(contexts):
+    contexts[0].maximum_version = ssl.TLSVersion.TLSv1_2
+    world = World(*contexts)
+    world.shake()
+    world.client.do_handshake()
+    assert (world.client.version(), world.tls.state) == ("TLSv1.2", State.OPEN)
+
+
+async def test_records_that_come_in_pieces_or_together(world):
+    world.shake()
+    world.client.write(b"a" * 40_000)
+    world.client.write(b"b")
+    data = world.outgoing.read()
+    for start in range(0, len(data), 9_999):
+        world.tls.data_received(data[start : start + 9_999])
+    assert b"".join(world.above.heard[1:]) == b"a" * 40_000 + b"b"
+    world.client.write(b"c")
+    with pytest.raises(ssl.SSLWantReadError):
+        world.client.unwrap()
+    world.pass_on()
+    assert world.above.heard[-2:] == [b"c", "eof"]
+
+
 async def test_nothing_is_read_on_after_a_pause(world):
     world.shake()
     world.tls.pause_reading()
