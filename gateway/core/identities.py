@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 
 from gateway.core.exchange import Identity
@@ -43,3 +43,11 @@ def identity(
     return Identity(
         client, method, tier, named, roles, every, tuple(headers), claims, limit, prefix, account
     )
+
+
+def covers(held: Set[str], needed: Set[str]) -> bool:
+    """Return True if `held` grants every permission in `needed`."""
+    if "*" in held:
+        return True
+    prefixes = tuple(word[:-1] for word in held if word.endswith(":*"))
+    return all(word in held or word.startswith(prefixes) for word in needed)

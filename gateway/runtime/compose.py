@@ -46,6 +46,7 @@ from gateway.upstream.fallback import chain, forwarding
 from gateway.upstream.pool.pool import Pool
 
 if TYPE_CHECKING:
+    from gateway.builtins.openapi.document import ApiDocument
     from gateway.builtins.token_build import Issuing
 
 
@@ -72,6 +73,7 @@ class _Composer:
         self.ledger: Ledger | None = None
         self.issuing: Issuing | None = None
         self.pools: dict[str, Pool] = {}
+        self.documents: list[ApiDocument] = []
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
 
@@ -91,6 +93,11 @@ class _Composer:
         routes: list[Route] = []
         for pipeline in loaded.pipelines:
             yield from self._routes(pipeline, routes)
+        if self.documents:
+            from gateway.builtins.openapi.document import publish
+
+            rendering: Any = self.builder.renderer().error
+            publish(self.documents, loaded.pipelines, rendering.__self__.problems)
         build, render = self.builder.build, self.builder.renderer
         early: dict[str, Pipeline] = {}
         for pipeline in loaded.pipelines:
@@ -262,6 +269,12 @@ class _Composer:
             return respond(config.respond), False
         if config.builtin in TOKEN_BUILTINS:
             return self._issued(pipeline, config), True
+        if config.builtin in ("openapi", "docs"):
+            from gateway.builtins.openapi.document import ApiDocument
+
+            made = ApiDocument(config.api)
+            self.documents.append(made)
+            return made.answer if config.builtin == "openapi" else made.page, False
         if config.builtin == "errors":
             return catalogue(self._problems(pipeline, config, hooks)), False
         return builtin(config.builtin, self.health), False

@@ -8,7 +8,7 @@ from typing import Any
 from marshmallow import ValidationError, fields
 
 from gateway.config.tables.declare import setting, table
-from gateway.config.tables.schema import Choice, Map, Text
+from gateway.config.tables.schema import Choice, HttpUrl, Items, Map, Text
 
 
 def _prefix(value: str) -> None:
@@ -24,6 +24,18 @@ def _overrides(value: Mapping[str, Any]) -> None:
     }
     if wrong:
         raise ValidationError(wrong)
+
+
+@table
+class ApiConfig:
+    """What the document of a gateway's own API says about it."""
+
+    title: str = setting(default="", doc="its name; that of the only document when left out")
+    version: str = setting(default="", doc="the API's version, likewise")
+    description: str = setting(default="", doc="Markdown, likewise")
+    servers: tuple[str, ...] = setting(
+        Items(HttpUrl()), default=(), doc="where it is; the host that was asked when left out"
+    )
 
 
 @table

@@ -10,7 +10,7 @@ from typing import Any
 
 from marshmallow import ValidationError
 
-from gateway.config.openapi.config import OpenApiConfig
+from gateway.config.openapi.config import ApiConfig, OpenApiConfig
 from gateway.config.openapi.document import Operation
 from gateway.config.tables import tokens
 from gateway.config.tables.declare import setting, table
@@ -25,7 +25,7 @@ from gateway.config.tables.targets import (
 from gateway.config.tables.traffic import POLICIES, LimitConfig
 from gateway.config.versions import Day, Version, VersionBy, VersionByField
 
-BUILTINS = ("health", "info", "limits", "me", "errors", *tokens.BUILTINS)
+BUILTINS = ("health", "info", "limits", "me", "errors", "openapi", "docs", *tokens.BUILTINS)
 """The gateway's own answers that a route may have as its target."""
 
 
@@ -80,8 +80,14 @@ class RouteConfig:
         Choice(*BUILTINS),
         default="",
         doc="one of the gateway's own answers: the condition of every upstream, the gateway's"
-        " version, the caller's limits, the caller's identity, what errors mean; the others are "
-        "those of `[tokens]`",
+        " version, the caller's limits, the caller's identity, what errors mean, this "
+        "API as an OpenAPI document and as a page; the others are those of `[tokens]`",
+    )
+    api: ApiConfig | None = setting(
+        default=None, doc="with `openapi` and `docs`: what the API is called: `[route.api]`"
+    )
+    published: bool = setting(
+        default=True, doc="whether the documents of `openapi` and `docs` have it"
     )
     redirect: RedirectTargetConfig | None = setting(
         default=None, doc="sends clients elsewhere: `[route.redirect]`"

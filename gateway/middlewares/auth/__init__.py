@@ -16,6 +16,7 @@ from gateway.config.tables.schema import schema_of
 from gateway.core.exchange import CHALLENGES, Decision, Exchange, Identity
 from gateway.core.failures import Failed, Failure
 from gateway.core.hooks import ConfigProblem, Context, Hooks, Recheck
+from gateway.core.identities import covers
 from gateway.core.refusals import Refused
 from gateway.core.wait import own
 from gateway.credentials.audit import Audit
@@ -23,7 +24,7 @@ from gateway.middlewares.auth import bearer
 from gateway.middlewares.auth.bearer import Elsewhere
 from gateway.middlewares.auth.config import AuthConfig
 from gateway.middlewares.auth.methods import Method, make
-from gateway.middlewares.auth.permissions import Requirements, covers
+from gateway.middlewares.auth.permissions import Requirements
 from gateway.middlewares.auth.rules import from_where, rules
 from gateway.protocols.websocket import HANDSHAKE, UPGRADE
 

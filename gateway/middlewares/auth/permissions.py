@@ -7,12 +7,13 @@ A permission is a word such as "cameras:read". "cameras:*" grants everything tha
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
 from typing import Any
 
 from marshmallow import ValidationError, fields
 
 from gateway.config.tables.schema import Items, Text
+from gateway.core.identities import covers
 from gateway.credentials.api_keys.key_file import PERMISSION
 
 EVERY = "*"
@@ -113,11 +114,3 @@ class Requirements:
                 self._verdicts.clear()
             verdict = self._verdicts[needed, held] = covers(held, needed)
         return verdict
-
-
-def covers(held: Set[str], needed: Set[str]) -> bool:
-    """Return True if `held` grants every permission in `needed`."""
-    if "*" in held:
-        return True
-    prefixes = tuple(word[:-1] for word in held if word.endswith(":*"))
-    return all(word in held or word.startswith(prefixes) for word in needed)

@@ -10,9 +10,9 @@ from ipaddress import IPv4Network, IPv6Network
 
 from gateway.core.exchange import Exchange, Identity
 from gateway.core.failures import Failure
+from gateway.core.identities import covers
 from gateway.core.networks import Networks
 from gateway.core.refusals import Refused
-from gateway.middlewares.auth.permissions import covers
 from gateway.tokens.claims import found
 
 Network = IPv4Network | IPv6Network

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from marshmallow import ValidationError
 
+from gateway.core.identities import covers
 from gateway.middlewares.auth import permissions
-from gateway.middlewares.auth.permissions import Permission, Require, Requirements, covers
+from gateway.middlewares.auth.permissions import Permission, Require, Requirements
 
 
 @pytest.mark.parametrize(
