@@ -149,7 +149,8 @@ class _Composer:
         config, services = self.loaded.upstreams[name], self.services
 
         def make() -> Pool:
-            return Pool(name, config, clock=services.clock, telemetry=services.telemetry)
+            clock, telemetry = services.clock, services.telemetry
+            return Pool(name, config, clock=clock, telemetry=telemetry, tell=services.tell)
 
         pool: Pool = self.draft.keep(("upstream", name), None, make)
         return pool

@@ -17,6 +17,7 @@ from gateway.core.telemetry import Telemetry
 from gateway.lifetime.registry import Draft
 from gateway.store.stores import BadUrl, SharedStore, is_url, parse
 from gateway.upstream.connections.transport import Transport
+from gateway.upstream.pool.roster import Tell
 
 if TYPE_CHECKING:
     from gateway.builtins.token_build import Issuing
@@ -34,6 +35,8 @@ class Services:
     transport: Transport
     telemetry: Telemetry = field(default_factory=Telemetry)
     clock: Clock = REAL
+    tell: Tell | None = None
+    """Takes what pools have to tell other workers."""
 
 
 def shared_store(loaded: LoadedConfig, report: Report) -> SharedStore | None:

@@ -11,6 +11,7 @@ import pickle
 import signal
 import socket
 from collections.abc import Callable, Sequence
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -25,6 +26,7 @@ from gateway.supervisor.member import Member
 from gateway.supervisor.readings import Reading, add
 from gateway.supervisor.restarts import failures, pause
 from gateway.supervisor.zygote import Zygote
+from gateway.upstream.pool.shared import KINDS
 
 log = logging.getLogger("gateway.workers")
 
@@ -46,6 +48,10 @@ class Crew:
     first's."""
 
     def __init__(self, zygote: Zygote) -> None:
+        self.known: Callable[[], list[tuple[str, tuple[Any, ...]]]] = list
+        """Returns what is known of upstreams, as messages."""
+        self.learnt: Callable[..., object] = lambda one, kind, *body: None
+        """Takes what a worker has learnt of an upstream."""
         self.members: dict[int, Member] = {}
         self.listening: Sequence[socket.socket] = ()
         self.redirected: Sequence[socket.socket] = ()
@@ -150,6 +156,8 @@ class Crew:
                 if one.channel is not None
             )
         )
+        for kind, body in self.known():  # some may have come before the pools that it is about
+            self.post(kind, *body)
         number = worker_count(self._loaded.gateway.server)
         if number > 1:  # else that waits for a restart
             self._resize(number)
@@ -279,12 +287,14 @@ class Crew:
             theirs.close()
         channel = one.channel = Channel(ours)
         channel.on("left", lambda reading: self._take_reading(one, reading))
+        for kind in KINDS:
+            channel.on(kind, partial(self.learnt, one, kind))
         channel.on("leaving", lambda: self._board.set_away(one.index, True))
         channel.start(one.ended)
         try:
             async with asyncio.timeout(TAKE_TIMEOUT):
                 answer = await channel.ask(
-                    "start", self._configuration, len(self.listening), self.port
+                    "start", self._configuration, self.known(), len(self.listening), self.port
                 )
         except TimeoutError:
             return OSError("it does not come to serve")

@@ -6,8 +6,9 @@ upstreams, and answers operators for all of them.
 
 from __future__ import annotations
 
+import pickle
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,13 @@ from gateway.lifetime.signals import Signals
 from gateway.lifetime.sockets import Sockets
 from gateway.runtime.check import check
 from gateway.supervisor.crew import Crew
+from gateway.supervisor.member import Member
 from gateway.supervisor.readings import read, telemetry_of, total
+from gateway.supervisor.reports import merged
 from gateway.supervisor.worker import work
 from gateway.supervisor.zygote import Zygote
+from gateway.upstream.pool.pool import Pool
+from gateway.upstream.pool.shared import Message
 
 
 def start_zygote(path: Path, environ: Mapping[str, str]) -> Zygote:
@@ -51,7 +56,9 @@ class Supervisor(Gateway):
         super().__init__(path, environ, manager, sockets)
         self._own = self.telemetry
         self.crew = Crew(zygote)
+        self.crew.known, self.crew.learnt = self._known, self._learnt
         self.runtime.followers = self.crew
+        self.observer.tell = self._seen
 
     async def run(self, signals: Signals) -> None:
         signals.before_end = self.crew.kill
@@ -74,7 +81,51 @@ class Supervisor(Gateway):
         super().reopen()
         self.crew.post("reopen")
 
+    # What is known of upstreams.
+
+    def _known(self) -> list[Message]:
+        """Return what a worker that begins has to be told."""
+        return [
+            (kind, (name, *body))
+            for name, pool in self.runtime.snapshot.pools.items()
+            for kind, body in (*self._found(pool), *pool.known())
+        ]
+
+    def _found(self, pool: Pool) -> Iterator[Message]:
+        if pool.found:
+            yield "discovered", (pickle.dumps(pool.found),)
+
+    def _seen(self, kind: str, pool: Pool, what: Any) -> None:
+        """Tell the workers what was observed."""
+        if kind == "discovered":
+            self.crew.post(kind, pool.name, pickle.dumps(what))
+        else:
+            kind, body = pool.checked(what)
+            self.crew.post(kind, pool.name, *body)
+
+    def _learnt(self, one: Member, kind: str, upstream: str, *body: Any) -> None:
+        """A worker has ejected an endpoint, or its circuit has changed: tell the others.
+
+        Ejections that are too many for all of them together are taken back.
+        """
+        pool = self.runtime.snapshot.pools.get(upstream)
+        if pool is None:
+            return
+        if pool.take_over(kind, *body):
+            self.crew.post(kind, upstream, *body, but=one)
+        elif one.channel is not None:
+            one.channel.post("returned", upstream, body[0])
+
     # What the admin application asks for.
+
+    def reset_circuit(self, name: str) -> bool | None:
+        done = super().reset_circuit(name)
+        if done:
+            self.crew.post("reset", name)
+        return done
+
+    def health(self) -> dict[str, Any]:
+        return merged(super().health(), [one.health for one in self.crew.members.values()])
 
     async def refresh(self) -> None:
         await self.crew.refresh()

@@ -14,7 +14,9 @@ import pickle
 import signal
 import socket
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from gateway.config.check.compile import LoadedConfig
 from gateway.config.toml.problems import ConfigErrors, Problem
@@ -33,7 +35,8 @@ from gateway.supervisor.handoff import Inbox
 from gateway.supervisor.readings import read
 from gateway.supervisor.shared_listener import SharedListener
 from gateway.upstream.connections.transport import Transport
-from gateway.upstream.observer import Observer
+from gateway.upstream.observer import discover
+from gateway.upstream.pool.shared import KINDS
 
 log = logging.getLogger("gateway.workers")
 
@@ -71,11 +74,12 @@ class Worker:
         self._sockets = [socket.socket(fileno=one) for one in listening]
         self._output = output
         self._transport = Transport()
-        services = Services(self._transport)
-        self.runtime = Runtime(Path(), services, os.environ, Observer(self._transport, os.environ))
+        self.runtime = Runtime(Path(), Services(self._transport, tell=self._tell), os.environ)
         self.plane = DataPlane(self.runtime, self._listener)
         self._peers: dict[int, socket.socket] = {}
         self._ready = asyncio.Event()
+        self._early: list[tuple[str, tuple[Any, ...]]] = []
+        """What was told before there was a configuration."""
         self._prepared: Prepared | None = None
         self._left = asyncio.Event()
 
@@ -91,6 +95,8 @@ class Worker:
             ("leave", self._left.set),
         ):
             self.channel.on(kind, handler)
+        for kind in (*KINDS, "discovered"):
+            self.channel.on(kind, partial(self._told, kind))
         self.channel.start(self._orphaned)
         signals.attach(asyncio.get_running_loop(), self._on_signal)
         try:
@@ -123,10 +129,17 @@ class Worker:
 
     # What the supervisor asks for.
 
-    async def start(self, configuration: bytes, listening: int, port: int) -> bytes:
+    async def start(
+        self,
+        configuration: bytes,
+        known: Sequence[tuple[str, tuple[Any, ...]]],
+        listening: int,
+        port: int,
+    ) -> bytes:
         """Compose the first configuration and serve. Return the problems with it, pickled.
 
-        listening: how many sockets are `[listen]`'s; the others are its redirect's.
+        known: what is known of upstreams. listening: how many sockets are `[listen]`'s; the others
+        are its redirect's.
         """
         self._transport.start()
         loaded: LoadedConfig = pickle.loads(configuration)  # noqa: S301 - the supervisor's
@@ -134,6 +147,9 @@ class Worker:
             self.runtime.commit(await self.runtime.prepare(loaded))
         except ConfigErrors as errors:
             return pickle.dumps(tuple(errors.problems))
+        early, self._early = self._early, []
+        for kind, body in (*known, *early):
+            self._told(kind, *body)
         config = loaded.gateway
         self._output.configure(config.logging.process)
         self.plane.start(config.listen, self._sockets[:listening], self._sockets[listening:], port)
@@ -191,6 +207,24 @@ class Worker:
                 self.runtime.snapshot.health.report() if serves else {},
             )
         )
+
+    # What is known of upstreams.
+
+    def _tell(self, upstream: str, kind: str, body: tuple[Any, ...]) -> None:
+        """Pass on what a pool has learnt."""
+        self.channel.post(kind, upstream, *body)
+
+    def _told(self, kind: str, upstream: str, *body: Any) -> None:
+        """Take over what the supervisor or another worker has learnt."""
+        snapshot = getattr(self.runtime, "snapshot", None)
+        if snapshot is None:
+            self._early.append((kind, (upstream, *body)))
+        elif upstream in snapshot.pools:
+            if kind == "discovered":
+                found = pickle.loads(*body)  # noqa: S301 - the supervisor's
+                discover(snapshot.pools[upstream], found, self._transport, snapshot.upstream_tls)
+            else:
+                snapshot.pools[upstream].take_over(kind, *body)
 
     # Connections.
 

@@ -8,6 +8,7 @@ forks, and says which workers have ended. When the supervisor is gone, it ends.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import marshal
@@ -129,7 +130,10 @@ def _serve(control: socket.socket, preload: Callable[[], object], work: Work) ->
             wakes.recv(4096)
             _reap(control)
         if control.fileno() in ready:
-            order, descriptors, _, _ = socket.recv_fds(control, 16, _MOST)
+            try:
+                order, descriptors, _, _ = socket.recv_fds(control, 16, _MOST)
+            except ConnectionResetError:  # The supervisor has gone before it read everything.
+                return 0
             if not order:
                 return 0
             _fork(control, order[0], descriptors, work, (wakes, wake))
@@ -147,10 +151,10 @@ def _fork(
     try:
         pid = os.fork()
     except OSError as error:
-        control.send(marshal.dumps(("failed", 0, error.errno or 0)))
+        _say(control, "failed", 0, error.errno or 0)
         return
     if pid:
-        control.send(marshal.dumps(("forked", pid, 0)))
+        _say(control, "forked", pid, 0)
         return
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -167,7 +171,12 @@ def _reap(control: socket.socket) -> None:
             return
         if not pid:
             return
-        control.send(marshal.dumps(("ended", pid, status)))
+        _say(control, "ended", pid, status)
+
+
+def _say(control: socket.socket, kind: str, pid: int, status: int) -> None:
+    with contextlib.suppress(OSError):  # The supervisor has gone: this process is about to end.
+        control.send(marshal.dumps((kind, pid, status)))
 
 
 def _exit_after(life: Callable[[], int]) -> NoReturn:

@@ -4,105 +4,14 @@ configurations come, and when the number of workers changes."""
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
-import pytest
-
-from gateway.commands import client
-from tests.client import Client
-from tests.flow.conftest import write
 from tests.process import Process
+from tests.reload.workers import OWN, ask, configure, fresh, pids, started, status
 from tests.until import until
-
-Kept = Callable[[Process, int], Awaitable[list[Client]]]
-
-OWN = """
-import os
-from pathlib import Path
-from gateway.core.exchange import Reply
-from gateway.core.hooks import ConfigProblem, Hooks
-
-REFUSING = Path(__file__).with_name("refusing")
-
-
-def build(config, context):
-    if REFUSING.exists() and str(os.getpid()) in REFUSING.read_text().split():
-        raise ConfigProblem("this process cannot")
-    said = f"{os.getpid()} {(config or {}).get('says', '')}".encode()
-    return Hooks(request=lambda exchange: Reply(200, (), said))
-"""
-PIPELINE = """request = ["own_of_workers:build"]
-response = ["logging", "metrics"]
-[logging]
-file = "access.log"
-["own_of_workers:build"]
-says = "SAYS"
-[[route]]
-prefix = "/"
-upstream = "none"
-"""
-UPSTREAMS = '[upstream.none]\nurl = "http://127.0.0.1:1"\n'
-
-
-def configure(directory: Path, workers: object = 2, says: str = "first", more: str = "") -> Path:
-    (directory / "own_of_workers.py").write_text(OWN)
-    server = f'[server]\nworkers = {workers}\nshutdown_timeout = "5s"\n{more}'
-    write(directory, PIPELINE.replace("SAYS", says), UPSTREAMS, server)
-    return directory / "gateway.toml"
-
-
-@contextlib.asynccontextmanager
-async def started(path: Path) -> AsyncIterator[Process]:
-    async with Process(path, PYTHONPATH=str(path.parent)) as gateway:
-        yield gateway
-
-
-async def status(gateway: Process) -> dict[str, Any]:
-    url = f"http://127.0.0.1:{gateway.admin_port}/admin/status"
-    _, answer = await asyncio.to_thread(client.call, "GET", url)
-    return answer
-
-
-async def pids(gateway: Process) -> list[int]:
-    return [one["pid"] for one in (await status(gateway))["workers"] if one["serving"]]
-
-
-async def ask(connection: Client) -> tuple[int, str]:
-    """The pid that answers, and what it says."""
-    answer = await connection.get("/")
-    pid, _, says = answer.body.decode().partition(" ")
-    return int(pid), says
-
-
-async def fresh(gateway: Process) -> tuple[int, str]:
-    """As `ask`, on a connection of its own."""
-    connection = await Client.connect(gateway.port)
-    try:
-        return await ask(connection)
-    finally:
-        connection.close()
-
-
-@pytest.fixture
-async def kept() -> AsyncIterator[Kept]:
-    """`await kept(gateway, count)`: connections that stay open until the test is over."""
-    opened: list[Client] = []
-
-    async def connect(gateway: Process, count: int) -> list[Client]:
-        more = [await Client.connect(gateway.port) for _ in range(count)]
-        opened.extend(more)
-        return more
-
-    yield connect
-    for one in opened:
-        one.close()
-    await asyncio.sleep(0)
 
 
 async def test_connections_are_spread_and_a_killed_worker_is_replaced(tmp_path, kept):

@@ -196,6 +196,14 @@ class Breaker:
         if self._window is not None:
             self._window = Window(self.config.window)
 
+    def open(self, now: float, seconds: float, why: str, under_way: int = 0) -> None:
+        """Open it for `seconds` more, as another process has."""
+        self.why = why
+        if self.state != OPEN:
+            self._stale = under_way
+        self.state = OPEN
+        self._since = now + seconds - self.config.recovery_timeout
+
     def retry_after(self, now: float) -> float:
         """Seconds until a request can be allowed again; 0 unless open, for trials under way may end
         at any moment."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 from gateway.upstream.pool.breaker import Breaker
 from gateway.upstream.pool.endpoint import Endpoint
@@ -60,6 +61,8 @@ class Outcomes(Roster):
             found.health.error = why
             outliers.forget(found)
             self._health_changed()
+            if self.tell is not None:
+                self.tell(self.name, *self._ejection(found, config.max_ejected))
             text = "upstream %s: %s is ejected for %g s as an outlier: %s; %s"
             log.warning(
                 text, self.name, found.name, found.health.passive.until - now, why, self._left()
@@ -76,11 +79,8 @@ class Outcomes(Roster):
         before = health.active.status
         health.active = health.active.advance(ok, config)
         self._outage = None
-        if health.active.status is before:
+        if not self._checks_changed(endpoint, before):
             return
-        if ok and (before is Status.UNHEALTHY or health.since is not None):
-            self._start_slowly(endpoint)
-        self._health_changed()
         if ok:
             checks = _counted(
                 config.healthy_threshold if before is Status.UNHEALTHY else 1, "check"
@@ -96,6 +96,17 @@ class Outcomes(Roster):
             checks = _counted(config.unhealthy_threshold, "check")
             text = "upstream %s: %s is unhealthy: %s failed, the last: %s; %s"
             log.warning(text, self.name, endpoint.name, checks, why, self._left())
+
+    def _checks_changed(self, endpoint: Endpoint, before: Status) -> bool:
+        """Apply what checks now say of an endpoint; False if that is what they said before."""
+        health = endpoint.health
+        if health.active.status is before:
+            return False
+        healthy = health.active.status is Status.HEALTHY
+        if healthy and (before is Status.UNHEALTHY or health.since is not None):
+            self._start_slowly(endpoint)
+        self._health_changed()
+        return True
 
     def reset_circuit(self) -> bool:
         """Close all breakers on an operator's request; False when there is none."""
@@ -133,6 +144,8 @@ class Outcomes(Roster):
                 if self.outliers is not None:
                     self.outliers.forget(endpoint)
                 self._health_changed()
+                if self.tell is not None:
+                    self.tell(self.name, *self._ejection(endpoint, passive.max_ejected))
                 requests = _counted(passive.max_fails, "request")
                 text = "upstream %s: %s is ejected for %g s: %s failed, the last: %s; %s"
                 log.warning(
@@ -159,6 +172,13 @@ class Outcomes(Roster):
             self._circuit_changed(
                 breaker, f"{breaker.why}, the last at {endpoint.name}: {why}", endpoint
             )
+
+    def _ejection(self, endpoint: Endpoint, most: float) -> tuple[str, tuple[Any, ...]]:
+        """Return an ejection for other processes. most: the fraction that may be out."""
+        health = endpoint.health
+        seconds = health.passive.until - self._clock()
+        known = (tuple(endpoint.address), seconds, health.passive.times, health.error, most)
+        return "ejected", known
 
     def _may_eject(self, most: float) -> bool:
         """Return True if one more may be ejected, so that at most the fraction `most` is out."""

@@ -14,11 +14,11 @@ from gateway.core.failures import Failed, Failure
 from gateway.upstream.pool.balancing import barred
 from gateway.upstream.pool.breaker import NAMES, Breaker
 from gateway.upstream.pool.endpoint import Endpoint
-from gateway.upstream.pool.outcomes import Outcomes
+from gateway.upstream.pool.shared import SharedOutcomes
 from gateway.upstream.pool.state import explain_outage, status
 
 
-class Pool(Outcomes):
+class Pool(SharedOutcomes):
     """The endpoints of one upstream."""
 
     __slots__ = ()

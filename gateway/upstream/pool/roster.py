@@ -15,6 +15,7 @@ import logging
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from gateway.config.tables.endpoints import EndpointConfig
 from gateway.config.tables.health import SIGNS, BreakerConfig
@@ -34,6 +35,8 @@ from gateway.upstream.retry import Budget
 
 log = logging.getLogger("gateway.upstream")
 
+Tell = Callable[[str, str, tuple[Any, ...]], object]
+
 
 class Roster:
     """The endpoints of one upstream. Times are `clock.monotonic` seconds.
@@ -50,13 +53,14 @@ class Roster:
     budget:    bounds retries. outliers: None without `outlier`. limiter: None without `limit`.
     tunnels:   how many of the requests in flight were answered 101.
     waiting:   requests that found every endpoint full.
+    tell:      takes what other processes have to know (shared.py): name, kind and body.
     """
 
     __slots__ = (
         "_choose", "_clock", "_due", "_gated", "_gone", "_only", "_outage", "_rng", "_telemetry",
         "_tiers", "_trials", "blamed", "breaker", "budget", "config", "eligible", "endpoints",
-        "found", "limiter", "name", "outliers", "trying_all", "tunnels", "waiting",
-        "wants_success",
+        "found", "limiter", "name", "outliers", "tell", "trying_all", "tunnels",
+        "waiting", "wants_success",
     )  # fmt: skip
 
     def __init__(
@@ -67,8 +71,10 @@ class Roster:
         clock: Clock = REAL,
         telemetry: Telemetry | None = None,
         rng: random.Random | None = None,
+        tell: Tell | None = None,
     ) -> None:
         self.name = name
+        self.tell = tell
         self.tunnels = 0
         self.endpoints: Endpoints = ()
         self.eligible: Endpoints = ()
@@ -369,15 +375,26 @@ class Roster:
     def _circuit_changed(
         self, breaker: Breaker, why: str, endpoint: Endpoint | None = None
     ) -> None:
-        whose = ""
-        if endpoint is not None and endpoint.breaker is breaker:
-            whose = f" of {endpoint.name}"
+        owner = endpoint if endpoint is not None and endpoint.breaker is breaker else None
+        self._circuit_follows(breaker, owner)
+        whose = "" if owner is None else f" of {owner.name}"
+        level = logging.WARNING if breaker.state == OPEN else logging.INFO
+        log.log(level, "upstream %s: circuit%s %s: %s", self.name, whose, NAMES[breaker.state], why)
+        if self.tell is not None and breaker.state != HALF_OPEN:
+            self.tell(self.name, *self._circuit(breaker, owner))
+
+    def _circuit_follows(self, breaker: Breaker, owner: Endpoint | None) -> None:
+        """Apply what a breaker's change means for picks and metrics."""
+        if owner is not None:
             self._sort()
         self._regate()
         self.wants_success = self._must_report_success()
         self._publish_circuit()
-        level = logging.WARNING if breaker.state == OPEN else logging.INFO
-        log.log(level, "upstream %s: circuit%s %s: %s", self.name, whose, NAMES[breaker.state], why)
+
+    def _circuit(self, breaker: Breaker, owner: Endpoint | None) -> tuple[str, tuple[Any, ...]]:
+        """Return a circuit's state for other processes."""
+        address, left = owner and tuple(owner.address), breaker.retry_after(self._clock())
+        return "circuit", (address, breaker.state == OPEN, left, breaker.why)
 
     def _left(self) -> str:
         return f"{len(self.eligible)} of {len(self.endpoints)} eligible"

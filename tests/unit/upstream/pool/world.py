@@ -27,12 +27,15 @@ class World:
     def __init__(self, *endpoints: EndpointConfig | str, **settings: Any) -> None:
         self.now = 1000.0
         self.telemetry = Telemetry()
+        self.told: list[tuple[str, tuple[Any, ...]]] = []
+        """What the pool had to tell other processes."""
         self.pool = Pool(
             "becamera",
             self.config(*endpoints, **settings),
             clock=Clock(monotonic=lambda: self.now),
             telemetry=self.telemetry,
             rng=random.Random(5),
+            tell=lambda name, kind, body: self.told.append((kind, body)),
         )
         self.pool.reconfigure(self.pool.config)
 
