@@ -42,6 +42,7 @@ CONTRACT = {
     "gateway_retries_total": ("counter", {"upstream", "reason"}),
     "gateway_mirror_dropped_total": ("counter", {"route", "reason"}),
     "gateway_rate_limited_total": ("counter", {"route", "policy"}),
+    "gateway_validation_reports_total": ("counter", {"route", "code"}),
     "gateway_auth_total": ("counter", {"method", "result"}),
     "gateway_cache_requests_total": ("counter", {"route", "result"}),
     "gateway_failures_total": ("counter", {"reason"}),
