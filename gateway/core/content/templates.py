@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote_plus
 
+import orjson
+
 from gateway.core.exchange import Exchange
 from gateway.core.hooks import ConfigProblem
 
@@ -98,7 +100,7 @@ def _shown(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, list | tuple | set | frozenset):
         return ",".join(map(_shown, value))
-    return str(value)
+    return orjson.dumps(value).decode() if isinstance(value, dict) else str(value)
 
 
 def _of_identity(attribute: str) -> Reader:

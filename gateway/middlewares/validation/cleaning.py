@@ -24,6 +24,8 @@ breaks go; Unicode is composed (UAX #15); names of members that begin with "$" g
 operators of databases."""
 
 _CONTROLS = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+_LONGEST_NAME = 100
+"""Characters of a member's name that `patternProperties` is asked about."""
 _DEPTH = 8
 """References that are followed for the defaults of one value."""
 
@@ -141,7 +143,9 @@ class _Node:
         known = self._known.get(name)
         if known is not None:
             return known
-        matching = [place for pattern, place in self._patterns if pattern.search(name)]
+        # Strangers choose names, and a pattern may take long over a long one.
+        known_patterns = self._patterns if len(name) <= _LONGEST_NAME else ()
+        matching = [place for pattern, place in known_patterns if pattern.search(name)]
         return matching or (self._others if self._others else None)
 
     def coerced(self, value: Any, how: Cleaning) -> Any:

@@ -65,6 +65,8 @@ class Gate:
             config.defaults, config.coerce, config.unknown == "strip", config.sanitize
         )
         self.body, self.query, self.path = schema("body"), schema("query"), schema("path")
+        if config.operation is not None and config.operation.report:
+            cleaning = NO_CLEANING  # What is only reported goes on as it came.
         self.operation: OperationChecks | None = None
         if config.operation is not None:
             self.operation = OperationChecks(config.operation, cleaning)
@@ -145,6 +147,7 @@ class Gate:
                 self._refuse(exchange, Failure.MALFORMED, "The parameters are not UTF-8.")
             if found is not None:
                 self._invalid(exchange, *found)
+            self.operation.clean_query(exchange)
             return
         if self.path is not None:
             self._check_strings(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property, lru_cache
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote, unquote_plus
 
 import jsonschema_rs
 
@@ -16,7 +16,7 @@ from gateway.core.hooks import ConfigProblem
 from gateway.middlewares.validation.cleaning import Cleaner, Cleaning
 from gateway.middlewares.validation.messages import INVALID, MISSING, Entry, entry
 from gateway.middlewares.validation.parameters import Strings, converter
-from gateway.middlewares.validation.reading import Kind
+from gateway.middlewares.validation.reading import Kind, form_text
 from gateway.middlewares.validation.references import Documents, Place
 from gateway.middlewares.validation.schemas import (
     BRANCHING,
@@ -82,6 +82,25 @@ class Compiled:
                 path.append((below, iter(self._of(below)[2])))
         return parts, branches, endless
 
+    def bundle(self, pointer: str) -> dict[str, Any]:
+        """A schema with all it refers to, at the same places, as a document of its own."""
+        found, pending = {pointer}, [pointer]
+        while pending:
+            for below in self._of(pending.pop())[2]:
+                if below not in found:
+                    found.add(below)
+                    pending.append(below)
+        made: dict[str, Any] = {"$ref": pointer}
+        for one in sorted(found, key=len):
+            steps = one.split("/")[1:]
+            if any(one.startswith(f"{other}/") for other in found) or not steps:
+                continue  # It is part of another, or all of it.
+            part = made
+            for step in steps[:-1]:
+                part = part.setdefault(_unstep(step), {})
+            part[_unstep(steps[-1])] = self.place(one)[0]
+        return made
+
     def _of(self, pointer: str) -> tuple[int, bool, tuple[str, ...]]:
         found = self._facts.get(pointer)
         if found is None:
@@ -129,9 +148,9 @@ class DocumentSchema(JsonSchema):
 
     @cached_property
     def portable(self) -> dict[str, Any]:  # type: ignore[override]
-        rules = {**self._shared.tree, "$ref": self._pointer}
+        name = f"{self._shared.document.digest} {self._pointer}"
         return {
-            "name": f"{self._shared.document.digest} {self._pointer}", "rules": rules,
+            "name": name, "rules": self._shared.bundle(self._pointer),
             "base": None, "split": [], "cleaning": self._cleaning,
         }  # fmt: skip
 
@@ -151,6 +170,7 @@ class OperationChecks:
         self.bodies: dict[str, tuple[DocumentSchema | None, Kind | None]] = {}
         try:
             self._places = [self._of(operation, location) for location in locations(operation)]
+            self._query = _QueryCleaner(operation, shared, cleaning)
             if operation.body is not None:
                 self._read_bodies(*operation.body, shared, cleaning)
         except jsonschema_rs.ValidationError as error:
@@ -170,6 +190,11 @@ class OperationChecks:
             if errors:
                 return place.location, errors
         return None
+
+    def clean_query(self, exchange: Exchange) -> None:
+        """Fill defaults into the query that goes on, and leave unknown parameters out of it."""
+        if self._query:
+            self._query(exchange)
 
     def body_for(self, media_type: str) -> tuple[DocumentSchema | None, Kind | None] | None:
         """The schema of a body of a media type, and how it is read; None if it may not be sent."""
@@ -196,6 +221,50 @@ class OperationChecks:
                 at = f"{pointer}/content/{_step(media_range)}/schema"
                 schema = DocumentSchema(shared, at, cleaning)
             self.bodies[media_type] = schema, kind
+
+
+class _QueryCleaner:
+    """Changes a query that has been found right; what stays in it stays as it was sent.
+
+    `_names`, `_starts`: of the parameters that are known, the latter of deepObject's.
+    """
+
+    def __init__(self, operation: Operation, shared: Compiled, cleaning: Cleaning) -> None:
+        self._strips = cleaning.strip
+        self._names: set[str] = set()
+        self._starts: tuple[str, ...] = ()
+        self._defaults: dict[str, str] = {}
+        for parameter, pointer in operation.parameters:
+            if parameter["in"] != "query":
+                continue
+            name = parameter["name"]
+            self._names.add(name)
+            if parameter.get("style") == "deepObject":
+                self._starts = (*self._starts, f"{name}[")
+            if "schema" not in parameter:
+                continue
+            place = shared.place(f"{pointer}/schema")
+            for part, _ in shared.documents.speaking_of(place):
+                self._names.update(part.get("properties", ()))
+                default = part.get("default")
+                if cleaning.defaults and isinstance(default, str | int | float):
+                    self._defaults[name] = form_text({name: default})
+
+    def __bool__(self) -> bool:
+        return self._strips or bool(self._defaults)
+
+    def __call__(self, exchange: Exchange) -> None:
+        given = [part for part in exchange.query.split("&") if part]
+        names = [unquote_plus(part.partition("=")[0]) for part in given]
+        parts = [
+            part
+            for part, name in zip(given, names, strict=True)
+            if not self._strips or name in self._names or name.startswith(self._starts)
+        ]
+        parts += [text for name, text in self._defaults.items() if name not in names]
+        if parts != given:
+            exchange.query = "&".join(parts)
+            exchange.target = exchange.path + ("?" + exchange.query if parts else "")
 
 
 class _Parameters:
@@ -263,6 +332,10 @@ def _kind(media_type: str) -> Kind | None:
 
 def _step(name: str) -> str:
     return name.replace("~", "~0").replace("/", "~1")
+
+
+def _unstep(step: str) -> str:
+    return unquote(step).replace("~1", "/").replace("~0", "~")
 
 
 def _for_requests(tree: Any) -> Any:

@@ -53,6 +53,7 @@ def asked(**more: Any) -> Any:
         ("{claim.groups}", ["a", "b"]),
         ("{claim.https://x/y.z}", 1),
         ("in {claim.groups}: {claim.vip}", "in a,b: true"),
+        ("{claim.org}!", '{"name":"acme"}!'),
         ("{limit}", 100),
         ("{remaining}", 99),
         ("{reset}", 60),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -20,6 +21,8 @@ from gateway.middlewares import validation
 from gateway.middlewares.validation.config import ValidationConfig
 from gateway.middlewares.validation.gate import INLINE
 from gateway.middlewares.validation.judge import Judge
+from gateway.middlewares.validation.operation import compiled_document
+from gateway.middlewares.validation.schemas import JsonSchema
 from gateway.routing.router import Router
 from tests.exchange import Body, World, exchange
 from tests.openapi.cases import HERE, JSON, Case, cases
@@ -147,6 +150,21 @@ async def test_a_large_body_is_judged_in_the_other_process():
         await ended(world.draft.keep(("validation judge",), None, Judge))
 
 
+def test_a_bundle_has_what_a_schema_refers_to_and_no_more():
+    made = document((HERE / "old.yaml").read_bytes(), "old.yaml")
+    shared = compiled_document(made)
+    pointer = "#/components/requestBodies/Pet/content/application~1json/schema"
+    bundle = shared.bundle(pointer)
+    assert bundle["$ref"] == pointer
+    components = bundle["components"]
+    assert components["schemas"].keys() == {"Pet", "Owner"}
+    content = components["requestBodies"]["Pet"]["content"]
+    assert content == {"application/json": {"schema": {"$ref": "#/components/schemas/Pet"}}}
+    alone = JsonSchema(bundle, "bundle")
+    assert alone.is_valid({"name": "a", "owner": {"name": "b"}})
+    assert not alone.is_valid({"name": "a", "owner": {}})
+
+
 async def test_the_clean_body_goes_on():
     api = Api("styles.json", World(), coerce=True, unknown="strip", defaults=True)
     assert await api.verdict(posted('{"name": 7, "age": "5", "evil": 1}')) is None
@@ -154,19 +172,57 @@ async def test_the_clean_body_goes_on():
     assert api.asked.body.complete == b'{"name":"7","age":5}'
 
 
+@pytest.mark.parametrize(
+    ("settings", "query", "wanted"),
+    [
+        ({}, "x=1&limit=%35", "x=1&limit=%35"),
+        ({"unknown": "strip"}, "x=1&limit=%35&filter[age]=1", "limit=%35&filter[age]=1"),
+        ({"unknown": "strip"}, "x=1", ""),
+        ({"defaults": True}, "x=1", "x=1&page=2&sort=up"),
+        ({"defaults": True}, "page=3", "page=3&sort=up"),
+    ],
+)
+async def test_the_clean_query_goes_on(settings: dict[str, Any], query: str, wanted: str):
+    def parameter(name: str, schema: Any, **more: Any) -> dict[str, Any]:
+        return {"name": name, "in": "query", "schema": schema, **more}
+
+    listed = [
+        parameter("limit", {"type": "integer"}),
+        parameter("page", {"$ref": "#/components/schemas/Page"}),
+        parameter("sort", {"default": "up"}),
+        parameter("filter", {"type": "object"}, style="deepObject"),
+    ]
+    raw = {
+        "openapi": "3.1.0",
+        "info": {"title": "x", "version": "1"},
+        "paths": {
+            "/a": {"get": {"parameters": listed, "responses": {"200": {"description": "ok"}}}}
+        },
+        "components": {"schemas": {"Page": {"type": "integer", "default": 2}}},
+    }
+    (operation,) = operations(document(json.dumps(raw).encode(), "x.json"))
+    config = ValidationConfig(operation=operation, **settings)
+    hook: Any = validation.build(config, World().context("validation")).request
+    one = exchange("GET", f"/a?{query}")
+    assert hook(one) is None
+    assert (one.query, one.target) == (wanted, "/a" + (f"?{wanted}" if wanted else ""))
+
+
 async def test_what_is_only_reported_passes_and_is_counted():
     world = World()
     made = document((HERE / "styles.json").read_bytes(), "styles.json")
-    operation = next(one for one in operations(made) if one.id == "needed")
-    object.__setattr__(operation, "report", True)
-    hooks = validation.build(
-        ValidationConfig(operation=operation), world.context("validation", route="needed")
-    )
+    found = next(one for one in operations(made) if one.id == "needed")
+    config = ValidationConfig(operation=replace(found, report=True), unknown="strip")
+    hooks = validation.build(config, world.context("validation", route="needed"))
     for _ in range(2):
         pending: Any = hooks.request(exchange("GET", "/needed")) if hooks.request else None
         assert await pending is None
     values = world.telemetry.validation_reports.values
     assert values == {("needed", "VAL_002"): 2}
+    right = exchange("GET", "/needed?q=a&evil=1")
+    pending = hooks.request(right) if hooks.request else None
+    assert await pending is None
+    assert right.query == "q=a&evil=1"
     large = exchange("GET", "/needed", body=Body(b"", 20_000_000))
     with pytest.raises(Failed):
         await hooks.request(large)  # type: ignore[misc]
