@@ -21,9 +21,11 @@ from typing import Any
 from gateway import __version__
 from gateway.admin.application import PUBLIC, make_app
 from gateway.admin.listener import BACKLOG, AdminListener
+from gateway.config.check.in_force import described
 from gateway.config.tables.addresses import ListenAddress
 from gateway.config.tables.endpoints import EndpointConfig
 from gateway.config.tables.server import AdminConfig, ListenConfig
+from gateway.config.tables.targets import ServiceConfig
 from gateway.config.toml.problems import ConfigErrors, Problem
 from gateway.core.hooks import ConfigProblem
 from gateway.lifetime import processlog
@@ -314,6 +316,15 @@ class Gateway:
         discovery = self.observer.discoveries.get(name)
         return discovery is not None and discovery.deregister(url)
 
+    async def register_service(self, one: ServiceConfig) -> bool:
+        """Register a service. Return whether that outlasts the process."""
+        await self.runtime.registrar.register(one)
+        return self.runtime.registrar.lasting
+
+    async def deregister_service(self, name: str, url: str) -> bool:
+        """Take a registered service out, or one address of it. Return False if there is none."""
+        return await self.runtime.registrar.deregister(name, url)
+
     def ready(self) -> bool:
         """Return True if new requests should be sent here."""
         return not self._draining and self._accepting
@@ -327,42 +338,7 @@ class Gateway:
 
     def config(self) -> dict[str, Any]:
         """Return what is in force, by names; no values that could be secret."""
-        loaded = self.runtime.snapshot.loaded
-        return {
-            "hash": loaded.hash,
-            "loaded_at": self.runtime.loaded_at,
-            "files": [str(file) for file in loaded.files],
-            "warnings": [str(problem) for problem in loaded.warnings],
-            "upstreams": {
-                name: {
-                    "balance": upstream.balance,
-                    "endpoints": [endpoint.url for endpoint in upstream.endpoints],
-                }
-                for name, upstream in loaded.upstreams.items()
-            },
-            "pipelines": {
-                pipeline.name: {
-                    "file": str(pipeline.file),
-                    "request": list(pipeline.request),
-                    "response": list(pipeline.response),
-                    "error": list(pipeline.error),
-                    "routes": [
-                        {
-                            "name": route.name,
-                            "match": ", ".join(
-                                match.path or match.prefix for match in route.matches()
-                            ),
-                            "kind": "path" if route.path or route.paths else "prefix",
-                            "methods": list(route.methods),
-                            "hosts": list(route.hosts),
-                            "target": route.target,
-                        }
-                        for route in pipeline.routes
-                    ],
-                }
-                for pipeline in loaded.pipelines
-            },
-        }
+        return {**described(self.runtime.snapshot.loaded), "loaded_at": self.runtime.loaded_at}
 
     def status(self) -> dict[str, Any]:
         """Return the process in numbers."""

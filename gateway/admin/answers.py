@@ -94,7 +94,9 @@ class Registered(Schema):
     """An endpoint that was registered, or taken out."""
 
     service = fields.String(required=True)
+    name = fields.String(required=True, metadata=described("The same"))
     url = fields.String(required=True)
+    kept = fields.Boolean(metadata=described("Whether it outlasts a restart"))
 
 
 class CircuitReset(Schema):
@@ -117,6 +119,7 @@ class Upstream(Schema):
         allow_none=True,
         metadata=described("How many requests may be under way now; null: no limit"),
     )
+    registered = fields.Boolean(metadata=described("At run time, as a service of its own"))
     trying_all = fields.Boolean(metadata=described("None is well, so all are picked (on_empty)"))
     circuit = fields.Nested(Circuit, allow_none=True)
     endpoints = fields.List(fields.Nested(Endpoint), required=True)
@@ -213,6 +216,45 @@ class Status(Schema):
     waiting = fields.List(fields.String(), metadata=described("What waits for a restart"))
     workers = fields.List(
         fields.Nested(Worker), metadata=described("Of more than one: each of them")
+    )
+
+
+class RequestSummary(Schema):
+    """Requests since the start; times are bounds of buckets."""
+
+    total = fields.Integer(required=True)
+    by_status = fields.Dict(keys=fields.String(), values=fields.Integer())
+    error_rate = fields.Float(metadata=described("The share answered with 500 and above"))
+    in_flight = fields.Integer()
+    mean_ms = fields.Float(allow_none=True)
+    p50_ms = fields.Float(allow_none=True)
+    p95_ms = fields.Float(allow_none=True)
+    p99_ms = fields.Float(allow_none=True)
+
+
+class ServiceSummary(Schema):
+    """Attempts at one upstream since the start."""
+
+    status = fields.String(required=True, validate=validate.OneOf(CONDITIONS))
+    circuit = fields.String(allow_none=True)
+    requests = fields.Integer(required=True)
+    errors = fields.Integer(metadata=described("Without an answer, or with one from 500 on"))
+    mean_ms = fields.Float(allow_none=True, metadata=described("To the answer's head"))
+
+
+class Summary(Schema):
+    """The most important metrics since the start."""
+
+    uptime_seconds = fields.Float(required=True)
+    requests = fields.Nested(RequestSummary, required=True)
+    services = fields.Dict(keys=fields.String(), values=fields.Nested(ServiceSummary))
+    rate_limited = fields.Integer()
+    authentication = fields.Dict(
+        keys=fields.String(), values=fields.Integer(), metadata=described("By result")
+    )
+    cache = fields.Dict(keys=fields.String(), values=fields.Integer())
+    failures = fields.Dict(
+        keys=fields.String(), values=fields.Integer(), metadata=described("By reason")
     )
 
 

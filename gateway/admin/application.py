@@ -7,72 +7,23 @@ guard.py's, what answers look like answers.py's.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
-from typing import Any, Protocol
+from collections.abc import Collection
 
-import orjson
 from aiohttp import web
-from marshmallow import ValidationError
-from marshmallow.exceptions import SCHEMA
 from prometheus_async.aio import time
 from prometheus_client import Histogram
 from prometheus_client.exposition import gzip_accepted
 
-from gateway.admin import answers
-from gateway.admin.answers import answer, problem, refused
+from gateway.admin import answers, services
+from gateway.admin.answers import answer, refused
 from gateway.admin.guard import MAX_BODY, Access, guard
 from gateway.admin.metrics import exposition
 from gateway.admin.openapi import Answer, Endpoint, document, refusal
-from gateway.config.tables.endpoints import EndpointConfig
-from gateway.config.tables.schema import HttpUrl, schema_of
+from gateway.admin.services import changed
+from gateway.admin.state import STATE, AdminState
+from gateway.admin.summary import summary
 from gateway.config.tables.server import AdminConfig
-from gateway.core.telemetry import Telemetry
-from gateway.runtime.reload import Outcome
 
-
-class AdminState(Protocol):
-    """What is asked of the running gateway.
-
-    The mappings have the fields of answers.Health, .Config and .Status.
-    """
-
-    telemetry: Telemetry
-
-    async def refresh(self) -> None:
-        """Bring up to date what is read from here; called before metrics, health and status."""
-
-    def ready(self) -> bool:
-        """Return True if new requests should be sent here."""
-
-    def health(self) -> Mapping[str, Any]:
-        """The condition of every upstream and its endpoints, and the worst of them."""
-
-    def config(self) -> Mapping[str, Any]:
-        """Return what is in force, by names."""
-
-    def status(self) -> Mapping[str, Any]:
-        """The process in numbers."""
-
-    def reset_circuit(self, name: str) -> bool | None:
-        """Close an upstream's breaker by hand.
-
-        False when it has none, None when there is no such upstream.
-        """
-
-    def register(self, name: str, config: EndpointConfig) -> bool | None:
-        """Add an endpoint to an upstream.
-
-        False when that takes none this way, None when there is no such upstream.
-        """
-
-    def deregister(self, name: str, url: str) -> bool:
-        """Takes it out again; False when it was not there."""
-
-    async def reload(self) -> Outcome:
-        """The next configuration, or the reasons against it."""
-
-
-STATE: web.AppKey[AdminState] = web.AppKey("state")
 DOCUMENT: web.AppKey[str] = web.AppKey("document", str)
 
 SECONDS = Histogram(
@@ -129,65 +80,13 @@ async def openapi(request: web.Request) -> web.StreamResponse:
 async def reset_circuit(request: web.Request) -> web.StreamResponse:
     name = request.match_info["service"]
     reset = answer(answers.CircuitReset, {"service": name, "state": "closed"})
-    return _changed(name, request.app[STATE].reset_circuit(name), "has no circuit breaker", reset)
+    return changed(name, request.app[STATE].reset_circuit(name), "has no circuit breaker", reset)
 
 
-async def services(request: web.Request) -> web.StreamResponse:
+async def metrics_summary(request: web.Request) -> web.StreamResponse:
     state = request.app[STATE]
     await state.refresh()
-    condition = state.health()
-    return answer(
-        answers.Services,
-        {"services": [{"name": name, **one} for name, one in condition["upstreams"].items()]},
-    )
-
-
-async def register_service(request: web.Request) -> web.StreamResponse:
-    try:
-        asked = answers.Registration().load(orjson.loads(await request.read()))
-        config: EndpointConfig = schema_of(EndpointConfig)().load(
-            {key: value for key, value in asked.items() if key != "service"}
-        )
-    except ValidationError as error:
-        return problem(422, _faults(error))
-    except ValueError as error:
-        return problem(422, str(error))
-    name = asked["service"]
-    registered = answer(answers.Registered, {"service": name, "url": config.url}, 201)
-    unable = "takes no endpoints here: its discover.api is not true"
-    return _changed(name, request.app[STATE].register(name, config), unable, registered)
-
-
-async def deregister_service(request: web.Request) -> web.StreamResponse:
-    name, url = request.match_info["service"], request.query.get("url", "")
-    try:
-        HttpUrl().deserialize(url)
-    except ValidationError as error:
-        return problem(422, f"url: {error}")
-    if not request.app[STATE].deregister(name, url):
-        return problem(404, f"{url!r} was not registered with {name!r}.")
-    return answer(answers.Registered, {"service": name, "url": url})
-
-
-def _changed(name: str, outcome: bool | None, unable: str, done: web.Response) -> web.Response:
-    """Return the answer to a change of an upstream.
-
-    `outcome` None: there is no such upstream. False: it is `unable`.
-
-    None is that there is no such, False that it is `unable`.
-    """
-    if outcome is None:
-        return problem(404, f"There is no upstream {name!r}.")
-    return done if outcome else problem(409, f"Upstream {name!r} {unable}.")
-
-
-def _faults(error: ValidationError) -> str:
-    """Return what is wrong with which field, in a line."""
-    found = error.messages_dict
-    return "; ".join(
-        f"{'' if name == SCHEMA else f'{name}: '}{' '.join(map(str, texts))}"
-        for name, texts in found.items()
-    )
+    return answer(answers.Summary, summary(state.telemetry, state.health(), state.status()))
 
 
 TEXT_FORMATS = ("text/plain", "application/openmetrics-text")
@@ -258,38 +157,13 @@ ENDPOINTS = (
             refusal(409, "It has no circuit breaker"),
         ),
     ),
+    *services.ENDPOINTS,
     Endpoint(
         "GET",
-        "/admin/services",
-        services,
-        "Upstreams and their endpoints",
-        (Answer(200, "All", answers.Services),),
-    ),
-    Endpoint(
-        "POST",
-        "/admin/services",
-        register_service,
-        (
-            "Registers an endpoint with an upstream, or changes the one at its address; until the "
-            "next start"
-        ),
-        (
-            Answer(201, "Registered", answers.Registered),
-            NO_UPSTREAM,
-            refusal(409, "Its discover.api is not true"),
-            refusal(422, "Not an endpoint"),
-        ),
-    ),
-    Endpoint(
-        "DELETE",
-        "/admin/services/{service}",
-        deregister_service,
-        "Takes the registered endpoint at the query's `url` out again",
-        (
-            Answer(200, "Taken out", answers.Registered),
-            refusal(404, "It was not registered"),
-            refusal(422, "Not a URL"),
-        ),
+        "/admin/metrics/summary",
+        metrics_summary,
+        "The most important metrics since the start, without Prometheus",
+        (Answer(200, "These", answers.Summary),),
     ),
     Endpoint("GET", "/admin/openapi.json", openapi, "This document", (Answer(200, "OpenAPI 3.1"),)),
 )

@@ -6,7 +6,7 @@ route uses, and the store of limits, make it degraded at most.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -30,6 +30,7 @@ class Health:
 
     needed: the upstreams that routes lead to, each with the fallbacks that stand in for it, in
             order.
+    registered: those that were registered at run time.
     """
 
     def __init__(
@@ -38,11 +39,13 @@ class Health:
         needed: Mapping[str, Sequence[str]],
         store: Reporting | None,
         wall: Callable[[], float],
+        registered: Collection[str] = (),
     ) -> None:
         self._pools = pools
         self._needed = needed
         self._store = store
         self._wall = wall
+        self._registered = registered
 
     def report(self) -> dict[str, Any]:
         """For operators: `status`, `upstreams` by name as pools tell it, and `store` if there is
@@ -51,6 +54,8 @@ class Health:
         alone = {name: str(upstream["status"]) for name, upstream in upstreams.items()}
         for name, upstream in upstreams.items():
             upstream["status"] = self._effective(name, alone)
+            if name in self._registered:
+                upstream["registered"] = True
         counted = [upstreams[name]["status"] for name in self._needed]
         unused = [DEGRADED for name in upstreams.keys() - self._needed if alone[name] == UNHEALTHY]
         said: dict[str, Any] = {"status": worst([*counted, *unused]), "upstreams": upstreams}

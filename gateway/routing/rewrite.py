@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from urllib.parse import quote
 
 from gateway.config.check import paths
@@ -59,7 +60,12 @@ def _stripper(route: RouteConfig, routing: RoutingConfig) -> Callable[[str], str
     What is left starts with exactly one slash: "//host/x" would read as another authority (RFC 3986
     section 4.2).
     """
-    prefix = paths.literal("strip_prefix", route.strip_prefix).rstrip("/")
+    start, service = paths.service_prefix(route.strip_prefix)
+    if service:
+        shorten = _stripper(replace(route, strip_prefix=start), routing)
+        # "/cameras/7" without the service's own segment.
+        return lambda path: "/" + shorten(path)[1:].partition("/")[2].lstrip("/")
+    prefix = paths.literal("strip_prefix", start).rstrip("/")
     size, slashes = len(prefix), prefix.count("/") + 1
     sensitive = routing.case_sensitive if route.case_sensitive is None else route.case_sensitive
     folded = prefix if sensitive else prefix.lower()

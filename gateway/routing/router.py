@@ -268,9 +268,9 @@ def _places(
             spellings.append((segments[:-1] if segments[-1] == "" else (*segments, ""), 1))
     else:
         prefix = "/".join(segments)
-        spellings = [
-            (tuple((prefix.rstrip("/") or "/" if ignores_slash else prefix).split("/")), 0)
-        ]
+        if ignores_slash and not captures:
+            prefix = prefix.rstrip("/") or "/"
+        spellings = [(tuple(prefix.split("/")), 0)]
     for segments, by_slash in spellings:
         if folds:
             segments = tuple(segment.lower() for segment in segments)

@@ -168,9 +168,8 @@ class _Composer:
             for name in stand_ins.keys() & set(route.upstreams) - alone:
                 # Without one of its shares a route fails in part: the gateway is degraded by it.
                 stand_ins[name] += [other for other in route.upstreams if other != name]
-        return Health(
-            self.pools, dict(sorted(stand_ins.items())), self.ledger, self.services.clock.wall
-        )
+        needed, wall = dict(sorted(stand_ins.items())), self.services.clock.wall
+        return Health(self.pools, needed, self.ledger, wall, self.loaded.registered)
 
     def _routes(self, pipeline: PipelineConfig, routes: list[Route]) -> Steps[None]:
         """Add a pipeline's routes to `routes`."""
@@ -299,6 +298,7 @@ class _Composer:
             config,
             services.telemetry,
             rewrite,
+            self.loaded.registered,
         )
 
     def _ask(self, name: str) -> Any:

@@ -10,8 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from urllib.parse import urlsplit
 
+from gateway.config.check.paths import encoded
 from gateway.config.tables.pipeline import RouteConfig
 from gateway.config.tables.server import RoutingConfig
+from gateway.config.tables.targets import SERVICE
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.hooks import Hooks
 from gateway.runtime.snapshot import Route
@@ -24,12 +26,17 @@ def restored_prefix(
     route: RouteConfig, rewrite: Callable[[Exchange], str]
 ) -> tuple[Hooks, Callable[[Exchange], str]]:
     """The hooks of a route with `strip_prefix`, and its rewrite, which tells the upstream too."""
-    prefix = route.strip_prefix.rstrip("/")
-    told = (b"X-Forwarded-Prefix", prefix.encode("latin-1", "replace"))
+    stripped = route.strip_prefix.rstrip("/")
+
+    def prefix_of(exchange: Exchange) -> str:
+        if SERVICE not in stripped:
+            return stripped
+        return stripped.replace(SERVICE, encoded(exchange.params["service"]))
 
     def telling(exchange: Exchange) -> str:
         target = rewrite(exchange)
         if target is not exchange.target:
+            told = (b"X-Forwarded-Prefix", prefix_of(exchange).encode("latin-1", "replace"))
             pairs = exchange.forward_headers
             # Else of the attempt before.
             if pairs is None or not any(name == told[0] for name, _ in pairs):
@@ -48,7 +55,7 @@ def restored_prefix(
             for name in _FIELDS:
                 value = index.get(name)
                 if value is not None:
-                    reply.set(_NAMES[name], _restored(value, prefix, exchange))
+                    reply.set(_NAMES[name], _restored(value, prefix_of(exchange), exchange))
 
     return Hooks(response=response), telling
 

@@ -26,6 +26,7 @@ from gateway.runtime.diff import differences
 from gateway.runtime.services import Services
 from gateway.runtime.slices import Steps, in_slices
 from gateway.runtime.snapshot import Snapshot
+from gateway.upstream.discovery.registrar import Registrar
 from gateway.upstream.observer import Observer
 
 log = logging.getLogger("gateway.reload")
@@ -77,12 +78,22 @@ class Runtime:
     registry: Registry = field(default_factory=Registry)
     retiring: set[int] = field(default_factory=set)
     loaded_at: float = 0.0
+    registrar: Registrar = field(init=False)
+    """Services registered at run time."""
     started: GatewayConfig | None = None
     """What gateway.toml said at the start: sockets follow that until a restart."""
     snapshot: Snapshot = field(init=False)
     """The snapshot in force; there is none before `start`."""
+    _read: LoadedConfig = field(init=False)
+    """What the files said last, without what was registered."""
+    _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while a snapshot is composed and installed."""
     _running: asyncio.Task[Outcome] | None = None
     _next: asyncio.Task[Outcome] | None = None
+
+    def __post_init__(self) -> None:
+        services = self.services
+        self.registrar = Registrar(services.clock, services.telemetry, self.environ, self.recompose)
 
     async def start(self) -> Outcome:
         """Load and install the first snapshot. Raises ConfigErrors."""
@@ -104,11 +115,17 @@ class Runtime:
             if reopen is not None:
                 reopen()
 
+    async def recompose(self) -> None:
+        """Compose what was read last anew, for services that have come or gone. Raises
+        ConfigErrors."""
+        await self._take(self._read)
+
     def stop(self) -> None:
         """Break off a reload, end observation and close everything kept."""
         for reload in (self._running, self._next):
             if reload is not None:
                 reload.cancel()
+        self.registrar.close()
         if self.observer is not None:
             self.observer.stop()
         self.registry.close()
@@ -163,16 +180,19 @@ class Runtime:
 
     async def _take(self, loaded: LoadedConfig) -> Outcome:
         """Compose beside the snapshot in force and, if that works, make it the one in force."""
-        prepared = await self.prepare(loaded)
-        if self.followers is not None:
-            try:
-                await self.followers.prepare(loaded)
-            except BaseException:
-                self.discard(prepared)
-                raise
-        self.commit(prepared)
-        if self.followers is not None:
-            await self.followers.commit()
+        async with self._lock:
+            whole = await self.registrar.follow(loaded)
+            prepared = await self.prepare(whole)
+            if self.followers is not None:
+                try:
+                    await self.followers.prepare(whole)
+                except BaseException:
+                    self.discard(prepared)
+                    raise
+            self.commit(prepared)
+            self._read = loaded
+            if self.followers is not None:
+                await self.followers.commit()
         warnings = prepared.snapshot.loaded.warnings
         await in_slices(_log(logging.WARNING, "%s", warnings))
         return Outcome(True, loaded.hash, warnings, prepared.changes)

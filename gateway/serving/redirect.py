@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from gateway.config.tables.addresses import RedirectConfig
 from gateway.config.tables.pipeline import RouteConfig
-from gateway.config.tables.server import RedirectConfig
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed, Failure
 from gateway.routing.router import Router

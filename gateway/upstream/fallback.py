@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
 from gateway.config.tables.endpoints import HashConfig
 from gateway.config.tables.pipeline import RouteConfig
-from gateway.config.tables.targets import Shares
+from gateway.config.tables.targets import SERVICE, Shares
 from gateway.config.tables.traffic import QueueConfig
 from gateway.config.tables.upstream import UpstreamConfig
 from gateway.core.exchange import Exchange, Reply
@@ -24,7 +24,7 @@ from gateway.upstream.connections.transport import Transport
 from gateway.upstream.forward import Forward
 from gateway.upstream.mirror import Mirrored
 from gateway.upstream.pool.pool import Pool
-from gateway.upstream.shares import ByShares, Target
+from gateway.upstream.shares import ByService, ByShares, Target
 
 REFUSALS = frozenset((Failure.NO_ENDPOINT, Failure.CIRCUIT_OPEN, Failure.OVERLOADED))
 """Failures of a pool that has sent nothing."""
@@ -152,29 +152,30 @@ def forwarding(
     route: RouteConfig,
     telemetry: Telemetry,
     rewrite: Callable[[Exchange], str] | None = None,
+    registered: Collection[str] = (),
 ) -> Target:
     """The target of a route to `route.upstream`, with what `configs` ask for. Fallbacks exist and
-    form no loop."""
+    form no loop.
+
+    registered: the upstreams that {service} may be where the route does not say.
+    """
+
+    def to(route: RouteConfig) -> Target:
+        return forwarding(pools, configs, transport, route, telemetry, rewrite, registered)
+
     if route.mirror is not None:
         copies = RouteConfig(
             route.name, upstream=route.mirror.upstream, timeout=route.mirror.timeout, retry="write"
         )
-        first, second = (
-            forwarding(pools, configs, transport, config, telemetry, rewrite)
-            for config in (replace(route, mirror=None), copies)
-        )
-        return Mirrored(first, second, route.mirror, telemetry.mirror_dropped)
+        first = to(replace(route, mirror=None))
+        return Mirrored(first, to(copies), route.mirror, telemetry.mirror_dropped)
     if isinstance(route.upstream, Shares):
-        targets = [
-            (
-                forwarding(
-                    pools, configs, transport, replace(route, upstream=name), telemetry, rewrite
-                ),
-                part,
-            )
-            for name, part in route.upstream.parts.items()
-        ]
+        parts = route.upstream.parts.items()
+        targets = [(to(replace(route, upstream=name)), part) for name, part in parts]
         return ByShares(targets, sticky=route.sticky)
+    if route.upstream == SERVICE:
+        names = route.services or registered
+        return ByService({name: to(replace(route, upstream=name)) for name in names})
     target: Target | None = None
     for name in reversed(chain(route.upstream, configs)):
         config = configs[name]

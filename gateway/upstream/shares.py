@@ -1,14 +1,15 @@
-"""Shares: which of several upstreams a request goes to."""
+"""Which of several upstreams a request goes to: by shares, or by a name in its path."""
 
 from __future__ import annotations
 
 import random
 from bisect import bisect_right
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from hashlib import blake2b
 from itertools import accumulate
 
 from gateway.core.exchange import Exchange, Reply
+from gateway.core.failures import Failed, Failure
 
 Target = Callable[[Exchange], Awaitable[Reply]]
 
@@ -40,6 +41,22 @@ class ByShares:
     def __call__(self, exchange: Exchange) -> Awaitable[Reply]:
         point = point_of(exchange) if self._sticky else self._random()
         return self._targets[bisect_right(self._borders, point)](exchange)
+
+
+class ByService:
+    """Sends each request to the upstream that its path names. Raises Failed(NO_ROUTE) without."""
+
+    def __init__(self, targets: Mapping[str, Target]) -> None:
+        self._targets = targets
+
+    def __repr__(self) -> str:
+        return f"<ByService {list(self._targets)}>"
+
+    def __call__(self, exchange: Exchange) -> Awaitable[Reply]:
+        target = self._targets.get(exchange.params.get("service", ""))
+        if target is None:
+            raise Failed(Failure.NO_ROUTE, "There is no such service.")
+        return target(exchange)
 
 
 def point_of(exchange: Exchange) -> float:

@@ -90,7 +90,20 @@ def written(page: str) -> str:
     """The page with every marked table as it has to be. Raises KeyError for a marker that names no
     table."""
     tables = {section.heading: str(section) for section in sections()} | {FAILURES: failures()}
+    page = with_headings(page, [*tables])
     return MARKED.sub(lambda found: found[1] + tables[found[2]] + found[4], page)
+
+
+def with_headings(page: str, headings: list[str]) -> str:
+    """The page with a heading for each table that it lacks, in front of the one that follows."""
+    for place, heading in reversed([*enumerate(headings)]):
+        if f"<!-- keys of {heading} -->" in page:
+            continue
+        following = f"<!-- keys of {headings[place + 1]} -->"
+        at = page.rindex("\n#", 0, page.index(following)) + 1
+        made = f"### `{heading}`\n\n<!-- keys of {heading} -->\n<!-- end of keys -->\n\n"
+        page = page[:at] + made + page[at:]
+    return page
 
 
 def failures() -> str:

@@ -49,11 +49,17 @@ async def start(tmp_path: Path, mode: str) -> AsyncIterator[Start]:
     on free ports."""
     running: list[Gateway] = []
 
-    async def run(pipeline: str, upstreams: str = "", gateway: str = "", **files: str) -> Gateway:
+    async def run(
+        pipeline: str,
+        upstreams: str = "",
+        gateway: str = "",
+        environ: Mapping[str, str] | None = None,
+        **files: str,
+    ) -> Gateway:
         write(tmp_path, pipeline, upstreams, gateway)
         for name, text in files.items():
             (tmp_path / name.replace("__", ".")).write_text(text)
-        one = Gateway(tmp_path / "gateway.toml", {})
+        one = Gateway(tmp_path / "gateway.toml", environ or {})
         running.append(one)
         await one.start()
         return one

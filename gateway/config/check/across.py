@@ -15,6 +15,7 @@ from gateway.config.check.assemble import LISTS, PipelineDraft, RouteDraft
 from gateway.config.tables.pipeline import RouteConfig
 from gateway.config.tables.server import RoutingConfig
 from gateway.config.tables.upstream import UpstreamConfig
+from gateway.config.toml.problems import nearest
 from gateway.config.toml.read import Document
 from gateway.core.hooks import GUARDS, ConfigProblem, kind_of
 
@@ -195,14 +196,22 @@ def _kinds(made: PipelineDraft) -> set[str]:
     return {kind_of(name) for each in lists for key in LISTS for name, _ in each[key]}
 
 
+def check_like(document: Document, like: str, homes: Mapping[str, Document]) -> None:
+    """Check that the upstream exists whose settings registered services take."""
+    if like and like not in homes:
+        message = f"services.like: no upstream is called {like!r}"
+        document.error(("services", "like"), message, nearest(like, tuple(homes)))
+
+
 def lint_upstreams(
     drafts: Sequence[PipelineDraft],
     upstreams: Mapping[str, UpstreamConfig],
     homes: Mapping[str, Document],
+    like: str = "",
 ) -> None:
     """Warn of upstreams that no route leads to, or whose endpoints get no requests."""
     used = {name for made in drafts for draft in made.routes for name in draft.placed.route.asked}
-    used |= {config.fallback for config in upstreams.values()}
+    used |= {like, *(config.fallback for config in upstreams.values())}
     for name, config in upstreams.items():
         if used - {""} and name not in used:
             homes[name].warning(

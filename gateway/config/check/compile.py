@@ -16,13 +16,12 @@ from gateway.config.check import across
 from gateway.config.check.assemble import PipelineDraft, draft
 from gateway.config.check.routes import check_reachable, check_route, name_routes
 from gateway.config.check.settings import Kinds, SchemaFor
-from gateway.config.tables.addresses import ListenAddress
+from gateway.config.tables.addresses import ListenAddress, RedirectConfig
 from gateway.config.tables.load import load_at
 from gateway.config.tables.pipeline import PipelineConfig
 from gateway.config.tables.server import (
     GatewayConfig,
     ListenConfig,
-    RedirectConfig,
     RoutingConfig,
 )
 from gateway.config.tables.upstream import UpstreamConfig
@@ -41,6 +40,7 @@ class LoadedConfig:
 
     files: all that were read, secrets included; gateway.toml is the first.
     hash: over all that was read.
+    registered: names of upstreams that no file has, of services registered at run time.
     """
 
     gateway: GatewayConfig
@@ -50,6 +50,7 @@ class LoadedConfig:
     hash: str
     warnings: tuple[Problem, ...] = ()
     _places: _Places | None = field(default=None, repr=False, compare=False)
+    registered: frozenset[str] = frozenset()
 
     def locate(self, pipeline: str, path: KeyPath, route: str = "") -> tuple[Path, int, int]:
         """Return file, line and column of a value, for errors found after loading.
@@ -108,8 +109,11 @@ def compile_config(
     drafts = [draft(document, kinds) for document in tree.pipelines]
     _routes(drafts, homes.keys() if tree.upstreams_known else None, gateway.routing)
     across.lint(drafts, gateway.routing)
+    like = gateway.services.like if gateway.services is not None else ""
+    if tree.upstreams_known:
+        across.check_like(tree.gateway, like, homes)
     if not tree.problems.of("error"):
-        across.lint_upstreams(drafts, upstreams, homes)
+        across.lint_upstreams(drafts, upstreams, homes, like)
     named = _pipeline_names(drafts)
     if not drafts and not tree.problems.of("error"):
         tree.gateway.warning(

@@ -16,6 +16,7 @@ from collections.abc import Collection
 from urllib.parse import quote, unquote_to_bytes
 
 from gateway.config.tables.pipeline import RouteConfig
+from gateway.config.tables.targets import SERVICE
 from gateway.config.toml.problems import nearest
 from gateway.core.failures import Failed, Failure
 from gateway.core.hooks import ConfigProblem
@@ -146,18 +147,26 @@ def template(text: str) -> Template:
 
 def matched(route: RouteConfig) -> Template:
     """Parse what a route matches: its `path` or its `prefix`."""
-    return (
-        template(route.path)
-        if route.path
-        else (tuple(literal("prefix", route.prefix).split("/")), {})
-    )
+    if route.path:
+        return template(route.path)
+    start, service = service_prefix(route.prefix)
+    segments = tuple(literal("prefix", start).split("/"))
+    return segments, {"service": len(segments) - 1} if service else {}
+
+
+def service_prefix(text: str) -> tuple[str, bool]:
+    """Return a prefix without {service} at its end, and whether that was there.
+
+    What is left ends with a slash: it takes what is below it, and the first segment of that names
+    the service.
+    """
+    found = text.endswith(f"/{SERVICE}")
+    return text.removesuffix(SERVICE) if found else text, found
 
 
 def names_of(route: RouteConfig) -> Collection[str]:
     """Return the names that all of a route's templates have."""
-    found = [
-        set(template(match.path)[1]) if match.path else set[str]() for match in route.matches()
-    ]
+    found = [set(matched(match)[1]) for match in route.matches()]
     return set.intersection(*found)
 
 

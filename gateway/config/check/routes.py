@@ -211,7 +211,10 @@ def _check_stripped(placed: Placed, route: RouteConfig, routing: RoutingConfig) 
     sensitive = routing.case_sensitive if route.case_sensitive is None else route.case_sensitive
     start, full = (strip, match) if sensitive else (strip.lower(), match.lower())
     start = start.rstrip("/")
-    if not start or "{" in strip or "}" in strip:
+    plain, service = paths.service_prefix(strip)
+    if service and start == full:
+        placed.judge(lambda: paths.literal("strip_prefix", plain))
+    elif not start or "{" in strip or "}" in strip:
         placed.error(
             "strip_prefix",
             f"{strip!r} is nothing to strip: it is literal and more than '/'",
@@ -237,13 +240,13 @@ def _matches(route: RouteConfig, routing: RoutingConfig) -> Iterator[tuple[Any, 
     sensitive = routing.case_sensitive if route.case_sensitive is None else route.case_sensitive
     slash = route.trailing_slash or routing.trailing_slash
     try:
-        segments, _ = paths.matched(route)
+        segments, captures = paths.matched(route)
     except ConfigProblem:
         return
     shape = "/".join(segments)
     if not sensitive:
         shape = shape.lower()
-    if slash == "ignore" and route.prefix:
+    if slash == "ignore" and route.prefix and not captures:
         shape = shape.rstrip("/")
     headers = frozenset((name.lower(), value) for name, value in route.headers.items())
     by = route.version_by or routing.version_by

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from gateway.config.check import paths
 from gateway.config.check.placed import Placed
-from gateway.config.tables.targets import Shares
+from gateway.config.tables.targets import SERVICE, Shares
 from gateway.config.toml.positions import KeyPath
 from gateway.config.toml.problems import nearest
 from gateway.core.hooks import ConfigProblem
@@ -58,6 +58,7 @@ def check_target(
         _check_upstream(placed, ("mirror", "upstream"), route.mirror.upstream, upstreams)
         if not route.upstream and found:
             placed.warning("mirror", "has no effect on the gateway's own answers", "remove it")
+    _check_service(placed, names)
     if route.sticky and not isinstance(route.upstream, Shares):
         placed.warning("sticky", "has an effect on shares of several upstreams only", "remove it")
     if route.redirect is not None:
@@ -70,6 +71,20 @@ def check_target(
                 placed.warning(key, "has no effect on the gateway's own answers", "remove it")
         if route.redirect and route.rewrite:
             placed.warning("rewrite", "has no effect beside redirect", "say it in redirect.to")
+
+
+def _check_service(placed: Placed, names: Collection[str] | None) -> None:
+    route = placed.route
+    if route.upstream != SERVICE:
+        if route.services:
+            placed.warning(
+                "services", 'has an effect with upstream = "{service}" only', "remove it"
+            )
+        if any(paths.service_prefix(match.prefix)[1] for match in route.matches()):
+            placed.error("prefix", 'ends with {service}, which is for upstream = "{service}"')
+    elif names is not None and "service" not in names:
+        hint = 'e.g. prefix = "/api/v1/{service}"'
+        placed.error("upstream", "no {service} in the path would say which", hint)
 
 
 def _check_upstream(

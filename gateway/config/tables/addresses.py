@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 from marshmallow import ValidationError
 
-from gateway.config.tables.schema import Text, unix_path
+from gateway.config.tables.declare import setting, table
+from gateway.config.tables.schema import Text, Whole, unix_path
 
 UNIX = "unix:"
 
@@ -62,3 +63,24 @@ class FileMode(Text):
         if not re.fullmatch(r"0?[0-7]{3}", value):
             raise ValidationError(f'must be permissions such as "0660", not {value!r}')
         return value
+
+
+def _redirect_status(status: int) -> None:
+    if status not in (301, 302, 307, 308):
+        raise ValidationError("must be 301, 302, 307 or 308")
+
+
+@table
+class RedirectConfig:
+    """A second listener, for http, that redirects every request to https."""
+
+    port: int = setting(Whole(least=0, most=65535), doc="usually 80; 0 takes any free one")
+    host: str = setting(default="", doc="the address to bind; `[listen]`'s hosts when left out")
+    status: int = setting(
+        Whole(least=301, most=308), default=308, check=_redirect_status, doc="301, 302, 307 or 308"
+    )
+    https_port: int = setting(
+        Whole(least=1, most=65535),
+        default=0,
+        doc="the port clients find https at; 0 is `[listen]`'s",
+    )

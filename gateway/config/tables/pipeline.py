@@ -16,6 +16,7 @@ from gateway.config.tables import tokens
 from gateway.config.tables.declare import setting, table
 from gateway.config.tables.schema import Choice, Duration, FieldName, FieldValue, Items, Map
 from gateway.config.tables.targets import (
+    SERVICE,
     MirrorConfig,
     RedirectTargetConfig,
     RespondConfig,
@@ -67,11 +68,17 @@ class RouteConfig:
         Upstream(),
         default="",
         doc="the NAME of an `[upstream.NAME]`; or shares of several, "
-        "`{ becamera = 95, canary = 5 }`",
+        '`{ becamera = 95, canary = 5 }`; or `"{service}"`, the one that the path names '
+        "([targets.md](targets.md#services))",
     )
     sticky: bool = setting(
         default=False,
         doc="with shares: a client, known by name or else by address, stays with one upstream",
+    )
+    services: tuple[str, ...] = setting(
+        default=(),
+        doc='with `upstream = "{service}"`: the upstreams it leads to, in place of the services '
+        "registered at run time",
     )
     mirror: MirrorConfig | None = setting(
         default=None, doc="a second upstream that gets copies of requests: `[route.mirror]`"
@@ -165,6 +172,8 @@ class RouteConfig:
         """The names of the upstreams it leads to."""
         if isinstance(self.upstream, Shares):
             return tuple(self.upstream.parts)
+        if self.upstream == SERVICE:
+            return self.services
         return (self.upstream,) if self.upstream else ()
 
     @property

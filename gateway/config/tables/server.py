@@ -9,10 +9,16 @@ from typing import Any
 
 from marshmallow import ValidationError, fields
 
-from gateway.config.tables.addresses import AddressField, FileMode, ListenAddress
+from gateway.config.tables.addresses import (
+    AddressField,
+    FileMode,
+    ListenAddress,
+    RedirectConfig,
+)
 from gateway.config.tables.declare import setting, table
 from gateway.config.tables.errors import ErrorsConfig
 from gateway.config.tables.schema import Choice, Duration, Items, Network, Secret, Size, Whole
+from gateway.config.tables.targets import ServicesConfig
 from gateway.config.tables.tokens import TokensConfig
 from gateway.config.versions import VersionBy, VersionByField
 
@@ -53,27 +59,6 @@ class TlsConfig:
     certificates: tuple[CertificateConfig, ...] = setting(
         default=(),
         doc="more, chosen by the name a client asks for (SNI): `[[listen.tls.certificates]]`",
-    )
-
-
-def _redirect_status(status: int) -> None:
-    if status not in (301, 302, 307, 308):
-        raise ValidationError("must be 301, 302, 307 or 308")
-
-
-@table
-class RedirectConfig:
-    """A second listener, for http, that redirects every request to https."""
-
-    port: int = setting(Whole(least=0, most=65535), doc="usually 80; 0 takes any free one")
-    host: str = setting(default="", doc="the address to bind; `[listen]`'s hosts when left out")
-    status: int = setting(
-        Whole(least=301, most=308), default=308, check=_redirect_status, doc="301, 302, 307 or 308"
-    )
-    https_port: int = setting(
-        Whole(least=1, most=65535),
-        default=0,
-        doc="the port clients find https at; 0 is `[listen]`'s",
     )
 
 
@@ -281,6 +266,11 @@ class ServerConfig:
         default=100_000,
         doc="the last one's answer closes the connection. 0 means no limit",
     )
+    state_dir: str = setting(
+        default="",
+        doc="a directory for what the gateway itself writes down, relative to this file: "
+        "services registered at run time, where `[store]` keeps none",
+    )
 
 
 @table
@@ -395,6 +385,9 @@ class GatewayConfig:
         default=ErrorsConfig(), doc="what error bodies look like: `[errors]`"
     )
     logging: LogsConfig = setting(default=LogsConfig(), doc="the gateway's own log: `[logging]`")
+    services: ServicesConfig | None = setting(
+        default=None, doc="services registered at run time: `[services]`"
+    )
     tokens: TokensConfig | None = setting(
         default=None, doc="the gateway as an issuer of tokens: `[tokens]`"
     )

@@ -1,9 +1,12 @@
-"""Targets of a route beside one upstream: shares, a mirror, a redirect, a fixed answer."""
+"""Targets of a route beside one upstream: shares, a mirror, a redirect, a fixed answer, services
+that are registered at run time."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
 
 from marshmallow import ValidationError, fields
@@ -13,6 +16,8 @@ from gateway.config.tables.schema import (
     Duration,
     FieldName,
     FieldValue,
+    HttpUrl,
+    Items,
     Map,
     Number,
     Size,
@@ -21,7 +26,7 @@ from gateway.config.tables.schema import (
 )
 
 SERVICE = "{service}"
-"""The `upstream` of a route whose path names a pool."""
+"""The `upstream` of a route whose path names a pool, and where in the path that stands."""
 
 FRAMING = frozenset(("connection", "content-length", "date", "keep-alive", "transfer-encoding"))
 """Fields that frame a message, which the gateway writes itself."""
@@ -119,3 +124,75 @@ class RespondConfig:
         for name in self.headers:
             if name.lower() in FRAMING:
                 raise ValidationError(f"the gateway itself writes {name}", "headers")
+
+
+SERVICE_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
+"""Names of services that are a segment of a path as they are."""
+
+
+class Place(Text):
+    """A host's name, "*.example.com" for all below one, or a network."""
+
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> Any:
+        value = super()._deserialize(value, attr, data, **kwargs)
+        try:
+            network: IPv4Network | IPv6Network = ip_network(value)
+        except ValueError:
+            if not re.fullmatch(r"(?:\*\.)?[A-Za-z0-9_.-]*[A-Za-z_-][A-Za-z0-9_.-]*", value):
+                raise ValidationError(f"is no host's name and no network: {value!r}") from None
+            return value.lower()
+        return network
+
+
+def _env(pattern: str) -> None:
+    if not re.fullmatch(r"[A-Za-z0-9_]*\*[A-Za-z0-9_]*", pattern) or pattern == "*":
+        raise ValidationError('must be a name with one "*", e.g. "*_SERVICE_URL"')
+
+
+@table
+class ServicesConfig:
+    """Services registered at run time, by `POST /admin/services` or the environment."""
+
+    env: str = setting(
+        default="",
+        check=_env,
+        doc='variables with the URLs of services; `"*_SERVICE_URL"`: USER_PROFILE_SERVICE_URL is '
+        "`user-profile`",
+    )
+    allow: tuple[IPv4Network | IPv6Network | str, ...] = setting(
+        Items(Place()),
+        default=(),
+        doc='where services may lie: names, `"*.svc.internal"` for all below one, and networks '
+        "for addresses; everywhere but on link-local addresses when left out",
+    )
+    like: str = setting(
+        default="", doc="an upstream whose settings theirs have, all but its endpoints"
+    )
+
+
+def _name(name: str) -> None:
+    if not SERVICE_NAME.fullmatch(name):
+        raise ValidationError("must be of a-z, 0-9, '.', '_' and '-', at most 64 letters")
+
+
+def _path(path: str) -> None:
+    if not re.fullmatch(r"/[\x21-\x7e]*", path):
+        raise ValidationError("must be a path, e.g. /health")
+
+
+@table
+class ServiceConfig:
+    """One registration: a service, and one address of it."""
+
+    name: str = setting(check=_name, doc="the service's")
+    url: str = setting(HttpUrl(), doc="where it is")
+    health_endpoint: str = setting(
+        default="", check=_path, doc="the path that is checked; it is not checked when left out"
+    )
+    weight: int = setting(Whole(least=0, most=65535), default=1, doc="the address's share")
+    timeout: float | None = setting(
+        Duration(), default=None, doc="between two bytes of an answer; 30 s when left out"
+    )
+    circuit_breaker_enabled: bool = setting(default=True, doc="whether it has a circuit breaker")

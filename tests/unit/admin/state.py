@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.config.tables.endpoints import EndpointConfig
+from gateway.config.tables.targets import ServiceConfig
 from gateway.config.toml.problems import Problem
 from gateway.core.telemetry import Telemetry
 from gateway.runtime.reload import Outcome
@@ -106,6 +107,9 @@ class State:
         )
         self.reloads = self.refreshed = 0
         self.registered: list[EndpointConfig] = []
+        self.services: list[ServiceConfig] = []
+        self.unable: Exception | None = None
+        """What registering a service raises."""
 
     async def refresh(self) -> None:
         self.refreshed += 1
@@ -123,6 +127,17 @@ class State:
 
     def deregister(self, name: str, url: str) -> bool:
         return name == "becamera" and url in [config.url for config in self.registered]
+
+    async def register_service(self, one: ServiceConfig) -> bool:
+        if self.unable is not None:
+            raise self.unable
+        self.services.append(one)
+        return True
+
+    async def deregister_service(self, name: str, url: str) -> bool:
+        if self.unable is not None:
+            raise self.unable
+        return any(one.name == name and url in ("", one.url) for one in self.services)
 
     def health(self) -> dict[str, Any]:
         return self.health_now

@@ -81,7 +81,9 @@ async def test_a_service_is_registered(
     )
     assert found[0] == status
     if said is None:
-        assert found[1] == {"service": "becamera", "url": "http://127.0.0.1:9"}
+        assert found[1] == {
+            "service": "becamera", "name": "becamera", "url": "http://127.0.0.1:9", "kept": False
+        }  # fmt: skip
         assert state.registered == [EndpointConfig("http://127.0.0.1:9", weight=3, zone="a")]
     else:
         assert said in found[1]["detail"]

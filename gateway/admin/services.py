@@ -1,0 +1,182 @@
+"""Upstreams in the admin API: what there is, and what is registered at run time.
+
+`{"name", "url", ...}` registers a service: an upstream of its own, to which {service} routes lead.
+`{"service", "url", ...}` adds an endpoint to an upstream of the configuration.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from aiohttp import web
+from marshmallow import ValidationError
+from marshmallow.exceptions import SCHEMA
+
+from gateway.admin import answers
+from gateway.admin.answers import answer, problem
+from gateway.admin.openapi import Answer, Endpoint, refusal
+from gateway.admin.state import STATE
+from gateway.config.tables.endpoints import EndpointConfig
+from gateway.config.tables.schema import HttpUrl, schema_of
+from gateway.config.tables.targets import ServiceConfig
+from gateway.config.toml.problems import ConfigErrors
+from gateway.upstream.discovery.kept import Unkept
+from gateway.upstream.discovery.registered import Unregistered
+
+
+async def services(request: web.Request) -> web.StreamResponse:
+    """Every upstream and its endpoints."""
+    state = request.app[STATE]
+    await state.refresh()
+    upstreams = state.health()["upstreams"]
+    return answer(
+        answers.Services, {"services": [{"name": name, **one} for name, one in upstreams.items()]}
+    )
+
+
+async def service(request: web.Request) -> web.StreamResponse:
+    """One of them."""
+    name = request.match_info["service"]
+    state = request.app[STATE]
+    await state.refresh()
+    found = state.health()["upstreams"].get(name)
+    if found is None:
+        return problem(404, f"There is no upstream {name!r}.")
+    return answer(answers.Upstream, {"name": name, **found})
+
+
+async def register(request: web.Request) -> web.StreamResponse:
+    """Register a service, or an endpoint of an upstream."""
+    try:
+        body = orjson.loads(await request.read())
+        if isinstance(body, dict) and "service" in body:
+            return _register_endpoint(request, body)
+        one: ServiceConfig = schema_of(ServiceConfig)().load(body)
+    except ValidationError as error:
+        return problem(422, _faults(error))
+    except ValueError as error:
+        return problem(422, str(error))
+    state = request.app[STATE]
+    known = state.health()["upstreams"].get(one.name)
+    if known is not None and not known.get("registered"):
+        added = state.register(one.name, EndpointConfig(one.url, one.weight))
+        done = _registered(one.name, one.url, kept=False)
+        return changed(one.name, added, "is one of the configuration's", done)
+    try:
+        kept = await state.register_service(one)
+    except Unregistered as error:
+        return problem(422, f"{error}.")
+    except (Unkept, ConfigErrors) as error:
+        return _unable(error)
+    return _registered(one.name, one.url, kept=kept)
+
+
+def _register_endpoint(request: web.Request, body: dict[str, Any]) -> web.Response:
+    """Raises ValidationError."""
+    asked = answers.Registration().load(body)
+    config: EndpointConfig = schema_of(EndpointConfig)().load(
+        {key: value for key, value in asked.items() if key != "service"}
+    )
+    name = asked["service"]
+    unable = "takes no endpoints here: its discover.api is not true"
+    done = _registered(name, config.url, kept=False)
+    return changed(name, request.app[STATE].register(name, config), unable, done)
+
+
+async def deregister(request: web.Request) -> web.StreamResponse:
+    """Take a registered service out, or one address of it or of an upstream."""
+    name, url = request.match_info["service"], request.query.get("url", "")
+    state = request.app[STATE]
+    known = state.health()["upstreams"].get(name) or {}
+    try:
+        if url or not known.get("registered"):
+            HttpUrl().deserialize(url)
+    except ValidationError as error:
+        return problem(422, f"url: {error}")
+    try:
+        gone = state.deregister(name, url) or await state.deregister_service(name, url)
+    except (Unkept, ConfigErrors) as error:
+        return _unable(error)
+    if not gone:
+        return problem(404, f"{url!r} was not registered with {name!r}.")
+    return answer(answers.Registered, {"service": name, "name": name, "url": url})
+
+
+def changed(name: str, outcome: bool | None, unable: str, done: web.Response) -> web.Response:
+    """Return the answer to a change of an upstream.
+
+    `outcome` None: there is no such upstream. False: it is `unable`.
+    """
+    if outcome is None:
+        return problem(404, f"There is no upstream {name!r}.")
+    return done if outcome else problem(409, f"Upstream {name!r} {unable}.")
+
+
+def _registered(name: str, url: str, *, kept: bool) -> web.Response:
+    value = {"service": name, "name": name, "url": url, "kept": kept}
+    return answer(answers.Registered, value, 201)
+
+
+def _unable(error: Unkept | ConfigErrors) -> web.Response:
+    if isinstance(error, Unkept):
+        return problem(503, f"{error}.")
+    return problem(409, f"The configuration cannot be taken with it: {error.problems[0]}")
+
+
+def _faults(error: ValidationError) -> str:
+    """Return what is wrong with which field, in a line."""
+    found = error.messages_dict
+    return "; ".join(
+        f"{'' if name == SCHEMA else f'{name}: '}{' '.join(map(str, texts))}"
+        for name, texts in found.items()
+    )
+
+
+NO_UPSTREAM = refusal(404, "There is no such upstream")
+
+ENDPOINTS = (
+    Endpoint(
+        "GET",
+        "/admin/services",
+        services,
+        "Upstreams and their endpoints",
+        (Answer(200, "All", answers.Services),),
+    ),
+    Endpoint(
+        "GET",
+        "/admin/services/{service}",
+        service,
+        "An upstream and its endpoints",
+        (Answer(200, "It", answers.Upstream), NO_UPSTREAM),
+    ),
+    Endpoint(
+        "POST",
+        "/admin/services",
+        register,
+        (
+            "Registers a service (name), or an endpoint with an upstream (service); changes the "
+            "one at its address"
+        ),
+        (
+            Answer(201, "Registered", answers.Registered),
+            NO_UPSTREAM,
+            refusal(409, "An upstream of the configuration, whose discover.api is not true"),
+            refusal(422, "No service and no endpoint, or where none may lie"),
+            refusal(503, "It cannot be kept"),
+        ),
+    ),
+    Endpoint(
+        "DELETE",
+        "/admin/services/{service}",
+        deregister,
+        "Takes a registered service out, or what is registered at the query's `url`",
+        (
+            Answer(200, "Taken out", answers.Registered),
+            refusal(404, "It was not registered"),
+            refusal(409, "The configuration needs it"),
+            refusal(422, "Not a URL"),
+            refusal(503, "That cannot be kept"),
+        ),
+    ),
+)
