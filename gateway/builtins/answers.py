@@ -1,64 +1,55 @@
-"""The gateway's own answers, as targets of routes: info, limits, me; health is health.py."""
+"""The gateway's own answers, as targets of routes: info and me. The longer ones have modules of
+their own."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import orjson
 
 from gateway import __version__
 from gateway.builtins.health import Health
-from gateway.core.exchange import CHALLENGES, Exchange, Reply
+from gateway.core.exchange import CHALLENGES, Exchange, Identity, Reply
 from gateway.core.failures import Failed, Failure
 
 
 def builtin(name: str, health: Health) -> Callable[[Exchange], Reply]:
     """The target called `name` (config.pipeline.BUILTINS)."""
-    return {"health": health.answer, "info": info, "limits": limits, "me": me}[name]
+    return {"health": health.answer, "info": info, "me": me}[name]
 
 
 def info(exchange: Exchange) -> Reply:
     """Which software answers."""
-    return _json(200, {"name": "gateway", "version": __version__})
-
-
-def limits(exchange: Exchange) -> Reply:
-    """The caller's limits on this route's pipeline, without using any of them up."""
-    return _json(
-        200, {"limits": [entry for status in exchange.route.status for entry in status(exchange)]}
-    )
-
-
-async def limits_awaited(exchange: Exchange) -> Reply:
-    """Return the same where some limits are in a shared store."""
-    found: list[dict[str, Any]] = []
-    for status in exchange.route.status:
-        entries = status(exchange)
-        found += entries if isinstance(entries, list) else await entries
-    return _json(200, {"limits": found})
+    return answered({"name": "gateway", "version": __version__})
 
 
 def me(exchange: Exchange) -> Reply:
     """Return who the caller is to the gateway."""
-    identity = exchange.identity
-    if identity is None:
+    identity = identified(exchange)
+    return answered(
+        {
+            "client": identity.client,
+            "method": identity.method,
+            "tier": identity.tier or None,
+            "roles": sorted(identity.roles),
+            "permissions": sorted(identity.permissions),
+        }
+    )
+
+
+def identified(exchange: Exchange) -> Identity:
+    """Return who the caller is. Raises Failed(UNAUTHENTICATED) when that is not known."""
+    if exchange.identity is None:
         headers = exchange.notes.get(CHALLENGES, ((b"WWW-Authenticate", b"Bearer"),))
         raise Failed(
             Failure.UNAUTHENTICATED,
             "This answer needs a caller that has authenticated.",
             headers=headers,
         )
-    answer = {
-        "client": identity.client,
-        "method": identity.method,
-        "tier": identity.tier or None,
-        "roles": sorted(identity.roles),
-        "permissions": sorted(identity.permissions),
-    }
-    return _json(200, answer)
+    return exchange.identity
 
 
-def _json(status: int, value: object) -> Reply:
+def answered(value: object) -> Reply:
+    """Return a value as JSON that no cache may keep."""
     headers = ((b"Content-Type", b"application/json"), (b"Cache-Control", b"no-store"))
-    return Reply(status, headers, orjson.dumps(value))
+    return Reply(200, headers, orjson.dumps(value))

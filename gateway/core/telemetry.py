@@ -162,6 +162,14 @@ class Telemetry:
         self.client_requests = count(
             "client_requests_total", "Requests by client: the busiest 100 and _other", "client"
         )
+        self.client_errors = count(
+            "client_errors_total",
+            "Requests answered with 400 and above, by client: 100 and _other",
+            "client",
+        )
+        self.active_clients = self._gauge(
+            "active_clients", "Clients with a request in the last five minutes"
+        )
 
     def _add_upstreams(self) -> None:
         count, gauge, histogram = self._counter, self._gauge, self._histogram

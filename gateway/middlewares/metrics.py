@@ -8,6 +8,7 @@ it happens; requests in flight are counted by serving.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import deque
 from collections.abc import Callable
 from time import perf_counter
 
@@ -23,6 +24,7 @@ from gateway.core.telemetry import (
     Labels,
     Telemetry,
 )
+from gateway.lifetime.supervised import Supervised
 
 METHODS = frozenset(
     ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT")
@@ -37,6 +39,10 @@ Comparing a number of bytes with a float takes three times as long.
 CLIENTS = 100
 CANDIDATES = 1000
 """Clients without a series that are watched at the same time."""
+ACTIVE_SECONDS = 300
+TURN = 10
+"""Seconds between two counts of active clients."""
+ACTIVE_MAX = 10_000
 ROUND = 10_000
 """Requests of clients without a series, after which one of them may get one."""
 
@@ -63,12 +69,14 @@ def build(config: MetricsConfig, context: Context) -> Hooks:
 class Metrics:
     """Counts finished exchanges. `now` is the exchanges' clock, in seconds."""
 
-    __slots__ = ("_cells", "_clients", "_now", "_requests", "_telemetry")
+    __slots__ = ("_active", "_cells", "_clients", "_failing", "_now", "_requests", "_telemetry")
 
     def __init__(self, telemetry: Telemetry, now: Callable[[], float] = perf_counter) -> None:
         self._telemetry = telemetry
         self._requests = telemetry.requests.values
         self._clients = Clients(telemetry.client_requests)
+        self._failing = Clients(telemetry.client_errors)
+        self._active = Active(telemetry.active_clients)
         self._cells: dict[tuple[str, str, int], Cells] = {}
         self._now = now
 
@@ -93,7 +101,15 @@ class Metrics:
         if exchange.failed is not None:
             self._telemetry.failures.add((exchange.failed.failure.reason,))
         if exchange.identity is not None:
-            self._clients.count(exchange.identity.client)
+            client = exchange.identity.client
+            self._clients.count(client)
+            self._active.note(client)
+            if key[2] >= 400:
+                self._failing.count(client)
+
+    def close(self) -> None:
+        """Count no longer who is active."""
+        self._active.close()
 
     def _resolve(self, key: tuple[str, str, int]) -> Cells:
         """Return the series of a route, method and status.
@@ -119,6 +135,36 @@ class Metrics:
             telemetry.response_size.cell((route,)),
         )
         return cells
+
+
+class Active:
+    """How many clients had a request in the last ACTIVE_SECONDS, told by a gauge.
+
+    seen: the clients since the last turn; at most ACTIVE_MAX of them are told apart.
+    """
+
+    __slots__ = ("_before", "_gauge", "_rounds", "seen")
+
+    def __init__(self, gauge: Family) -> None:
+        self.seen: set[str] = set()
+        self._before: deque[set[str]] = deque(maxlen=ACTIVE_SECONDS // TURN)
+        self._gauge = gauge
+        self._rounds = Supervised("active_clients", self.turn, every=TURN)
+        self._rounds.start()
+
+    def note(self, client: str) -> None:
+        """A request of `client` has ended."""
+        if len(self.seen) < ACTIVE_MAX:
+            self.seen.add(client)
+
+    def turn(self) -> None:
+        """Count anew; what is older than ACTIVE_SECONDS no longer counts."""
+        self._before.append(self.seen)
+        self.seen = set()
+        self._gauge.set((), len(set().union(*self._before)))
+
+    def close(self) -> None:
+        self._rounds.close()
 
 
 class Clients:

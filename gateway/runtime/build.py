@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -20,6 +20,14 @@ from gateway.runtime.operators.hooks import checked
 from gateway.runtime.operators.modules import outdated
 from gateway.runtime.services import Services
 from gateway.store.stores import SharedStore
+
+
+def settings_of(loaded: LoadedConfig) -> Iterator[tuple[str, Any]]:
+    """Yield every configured middleware with its settings."""
+    for pipeline in loaded.pipelines:
+        yield from pipeline.settings.items()
+        for route in pipeline.routes:
+            yield from route.settings.items()
 
 
 def own_upstream(pipeline: str, route: str, name: str) -> str:

@@ -13,9 +13,10 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from gateway import middlewares
-from gateway.builtins.answers import builtin, limits_awaited
+from gateway.builtins.answers import builtin
 from gateway.builtins.errors import catalogue
 from gateway.builtins.health import Health
+from gateway.builtins.limits import limits
 from gateway.builtins.respond import respond
 from gateway.config.check.compile import LoadedConfig
 from gateway.config.tables.pipeline import PipelineConfig, RouteConfig
@@ -32,12 +33,12 @@ from gateway.routing.regions import Regions
 from gateway.routing.rewrite import Rewrite, rewritten
 from gateway.routing.router import Router
 from gateway.routing.versions import announced
-from gateway.runtime.build import Builder, with_own_upstreams
+from gateway.runtime.build import Builder, settings_of, with_own_upstreams
 from gateway.runtime.early import RENDERER, early_pipeline, unrouted_pipeline
 from gateway.runtime.pipeline import Pipeline, flatten
 from gateway.runtime.prefixes import restored_prefix, with_redirects
 from gateway.runtime.route_limit import own_limit
-from gateway.runtime.services import Services, issuer_of, ledger_of, shared_store
+from gateway.runtime.services import Services, issuer_of, ledger_of, meter_of, shared_store
 from gateway.runtime.slices import Steps, at_once
 from gateway.runtime.snapshot import Route, Snapshot, source_of
 from gateway.runtime.tls import listening, towards
@@ -48,6 +49,7 @@ from gateway.upstream.pool.pool import Pool
 if TYPE_CHECKING:
     from gateway.builtins.openapi.document import ApiDocument
     from gateway.builtins.token_build import Issuing
+    from gateway.usage.meter import Meter
 
 
 def compose(loaded: LoadedConfig, draft: Draft, services: Services, number: int = 1) -> Snapshot:
@@ -72,8 +74,10 @@ class _Composer:
         self.store: SharedStore | None = None
         self.ledger: Ledger | None = None
         self.issuing: Issuing | None = None
+        self.meter: Meter | None = None
         self.pools: dict[str, Pool] = {}
         self.documents: list[ApiDocument] = []
+        self.routes: list[Route] = []
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
 
@@ -82,17 +86,17 @@ class _Composer:
         self.store = shared_store(loaded, self._take)
         self.ledger = ledger_of(self.store, loaded, draft, services, self._take)
         self.issuing = issuer_of(self.store, loaded, draft, services, self._take)
+        self.meter = meter_of(self.store, loaded, draft, services)
         issuer = self.issuing.issuer if self.issuing is not None else None
-        secrets = middlewares.secrets(_settings(loaded))
+        secrets = middlewares.secrets(settings_of(loaded))
         shared = (self.store, self.ledger, issuer, secrets, self._take, self._ask)
         self.builder = Builder(loaded, draft, services, *shared)
         for name in loaded.upstreams:
             self.pools[name] = self._pool(name)
             yield None
         self.health = self._health()
-        routes: list[Route] = []
         for pipeline in loaded.pipelines:
-            yield from self._routes(pipeline, routes)
+            yield from self._routes(pipeline, self.routes)
         if self.documents:
             from gateway.builtins.openapi.document import publish
 
@@ -114,8 +118,8 @@ class _Composer:
             raise ConfigErrors([*loaded.warnings, *self.warnings, *self.problems])
         if self.warnings:
             loaded = replace(loaded, warnings=(*loaded.warnings, *self.warnings))
-        router, regions = yield partial(_index, routes, loaded.gateway.routing)
-        parts = (tuple(routes), unrouted, self.pools, tls, upstream_tls, regions, early)
+        router, regions = yield partial(_index, self.routes, loaded.gateway.routing)
+        parts = (tuple(self.routes), unrouted, self.pools, tls, upstream_tls, regions, early)
         last, foreign = self.builder.renderer().error, self.builder.foreign
         return Snapshot(self.number, loaded, router, *parts, self.health, draft, last, foreign)
 
@@ -231,8 +235,6 @@ class _Composer:
                 for name, one in hooks.items()
             }
             compiled = self._flatten(pipeline, config, free, first)
-            if any(getattr(one.__self__, "awaited_status", False) for one in status):
-                target, awaited = limits_awaited, True
         if config.upstream:
             target = target.__call__  # The method itself: calling the object costs more.
         elif awaited:
@@ -267,6 +269,12 @@ class _Composer:
             return redirect(config, self.loaded.gateway.routing), False
         if config.respond is not None:
             return respond(config.respond), False
+        if config.builtin == "limits":
+            return limits(lambda: self._beside(pipeline)), True
+        if config.builtin == "usage":
+            from gateway.builtins.usage import usage
+
+            return usage(self.meter, self.loaded.pipelines, self.services.clock.wall), True
         if config.builtin in TOKEN_BUILTINS:
             return self._issued(pipeline, config), True
         if config.builtin in ("openapi", "docs"):
@@ -288,6 +296,12 @@ class _Composer:
         error: Any = (found.error if found is not None else None) or self.builder.renderer().error
         problems: Problems = error.__self__.problems
         return problems
+
+    def _beside(self, pipeline: PipelineConfig) -> Iterator[Route]:
+        """Yield the routes to upstreams of a pipeline, whose callers are known alike."""
+        for route in self.routes:
+            if route.pipeline.name == pipeline.name and route.config.upstream:
+                yield route
 
     def _forwarding(self, config: RouteConfig, rewrite: Rewrite | None) -> Any:
         services = self.services
@@ -369,20 +383,14 @@ class _Composer:
         errors = hooks(None, error_names)
         if not error_names or kind_of(error_names[0]) != RENDERER:
             errors.insert(0, self.builder.renderer())
+        counting = [] if self.meter is None else [Hooks(finish=self.meter.finish)]
+        answers = hooks(route.response if route is not None else None, pipeline.response)
         return flatten(
             pipeline.name,
             [*first, *hooks(route.request if route is not None else None, pipeline.request)],
-            [*first, *hooks(route.response if route is not None else None, pipeline.response)],
-            errors,
+            [*first, *answers, *counting],
+            [*errors, *counting],
         )
-
-
-def _settings(loaded: LoadedConfig) -> Iterator[tuple[str, Any]]:
-    """Yield every configured middleware with its settings."""
-    for pipeline in loaded.pipelines:
-        yield from pipeline.settings.items()
-        for route in pipeline.routes:
-            yield from route.settings.items()
 
 
 def _index(routes: Sequence[Route], routing: RoutingConfig) -> tuple[Router[Route], Regions[str]]:

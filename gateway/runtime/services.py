@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gateway.builtins.token_build import Issuing
     from gateway.config.toml.positions import KeyPath
     from gateway.limits.ledger import Ledger
+    from gateway.usage.meter import Meter
 
 Report = Callable[[Problem], None]
 """Takes an error or a warning."""
@@ -71,6 +72,39 @@ def ledger_of(
         ("ledger",), store, lambda: RedisLedger(store, services.clock, services.telemetry)
     )
     return ledger
+
+
+def meter_of(
+    store: SharedStore | None, loaded: LoadedConfig, draft: Draft, services: Services
+) -> Meter | None:
+    """What counts usage by client; None where no route has `builtin = "usage"`."""
+    if not any(
+        route.builtin == "usage" for pipeline in loaded.pipelines for route in pipeline.routes
+    ):
+        return None
+    from gateway.usage.meter import InFile, Meter
+
+    state, retention = loaded.gateway.server.state_dir, loaded.gateway.server.retention
+    path = loaded.files[0].parent / state / "usage.db" if state else None
+
+    def make() -> Meter:
+        if store is None:
+            return Meter(InFile(path, services.clock.wall), services.clock, retention)
+        from gateway.store.redis.client import Purpose, RedisClient
+        from gateway.usage.ledger_redis import ADD, DEADLINE, InStore
+
+        purpose = Purpose(
+            label=" (usage)",
+            back="usage is written down again",
+            down="Usage waits to be written down",
+            scripts=(ADD,),
+        )
+        deadline = max(store.deadline, DEADLINE)
+        client = RedisClient(store.url, deadline, services.clock, services.telemetry, purpose)
+        return Meter(InStore(client), services.clock, retention)
+
+    meter: Meter = draft.keep(("usage",), (store, path), make, retention)
+    return meter
 
 
 def issuer_of(

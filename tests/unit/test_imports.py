@@ -19,7 +19,7 @@ LAYERS = (
     ("config",),
     ("lifetime", "protocols"),
     ("store",),
-    ("tokens", "credentials", "limits"),
+    ("tokens", "credentials", "limits", "usage"),
     ("issuer",),
     ("routing", "builtins", "middlewares", "upstream"),
     ("runtime",),

@@ -26,7 +26,17 @@ from gateway.config.tables.targets import (
 from gateway.config.tables.traffic import POLICIES, LimitConfig
 from gateway.config.versions import Day, Version, VersionBy, VersionByField
 
-BUILTINS = ("health", "info", "limits", "me", "errors", "openapi", "docs", *tokens.BUILTINS)
+BUILTINS = (
+    "health",
+    "info",
+    "limits",
+    "me",
+    "usage",
+    "errors",
+    "openapi",
+    "docs",
+    *tokens.BUILTINS,
+)
 """The gateway's own answers that a route may have as its target."""
 
 

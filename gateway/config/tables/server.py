@@ -269,7 +269,10 @@ class ServerConfig:
     state_dir: str = setting(
         default="",
         doc="a directory for what the gateway itself writes down, relative to this file: "
-        "services registered at run time, where `[store]` keeps none",
+        "services registered at run time and usage, where `[store]` keeps none",
+    )
+    retention: float = setting(
+        Duration(), default=30 * 86400.0, doc='how long `builtin = "usage"` remembers'
     )
 
 

@@ -11,6 +11,7 @@ from gateway.core.clock import Clock
 from gateway.core.exchange import Decision, Exchange
 from gateway.core.wait import own
 from gateway.limits.algorithms import LEEWAY
+from gateway.limits.quotas import PeriodEnd
 from gateway.middlewares.rate_limit.policy import Policy
 from gateway.middlewares.rate_limit.rules import LimitRule
 from gateway.middlewares.rate_limit.shared_limit import slot_name
@@ -102,6 +103,8 @@ class Inspector:
         }
         if back != inf:
             shown["reset"] = floor(self._clock.wall()) + ceil(back)
+        if isinstance(limit.ends, PeriodEnd):
+            shown["period"] = limit.ends.period
         if rule.at_a_time:
             del shown["window"]
         if limit.burst:

@@ -41,6 +41,8 @@ CONTRACT = {
     "gateway_upstream_try_all": ("gauge", {"upstream"}),
     "gateway_retries_total": ("counter", {"upstream", "reason"}),
     "gateway_validation_reports_total": ("counter", {"route", "code"}),
+    "gateway_client_errors_total": ("counter", {"client"}),
+    "gateway_active_clients": ("gauge", set()),
     "gateway_mirror_dropped_total": ("counter", {"route", "reason"}),
     "gateway_rate_limited_total": ("counter", {"route", "policy"}),
     "gateway_auth_total": ("counter", {"method", "result"}),

@@ -1,16 +1,15 @@
-"""The gateway's own answers: health, info, limits and me."""
+"""The gateway's own answers: health, info and me."""
 
 from __future__ import annotations
 
 from time import time
-from types import SimpleNamespace
 from typing import Any
 
 import orjson
 import pytest
 
 from gateway import __version__
-from gateway.builtins.answers import builtin, limits_awaited
+from gateway.builtins.answers import builtin
 from gateway.builtins.health import Health
 from gateway.core.exchange import Identity, Reply
 from gateway.core.failures import Failed, Failure
@@ -27,20 +26,6 @@ def shown(reply: Reply) -> Any:
 
 def test_info():
     assert shown(builtin("info", HEALTH)(exchange())) == {"name": "gateway", "version": __version__}
-
-
-async def test_limits():
-    def here(exchange: Any) -> list[dict[str, Any]]:
-        return [{"policy": "a", "remaining": 1}]
-
-    async def elsewhere(exchange: Any) -> list[dict[str, Any]]:
-        return [{"policy": "b", "remaining": 2}]
-
-    asked = exchange()
-    asked.route = SimpleNamespace(status=(here,))
-    assert shown(builtin("limits", HEALTH)(asked)) == {"limits": [{"policy": "a", "remaining": 1}]}
-    asked.route = SimpleNamespace(status=(here, elsewhere))
-    assert [one["policy"] for one in shown(await limits_awaited(asked))["limits"]] == ["a", "b"]
 
 
 def test_me():

@@ -16,7 +16,18 @@ from gateway.core.hooks import Context
 from gateway.core.telemetry import SIZE_BUCKETS, Family, Telemetry
 from gateway.lifetime.registry import Registry
 from gateway.middlewares import metrics
-from gateway.middlewares.metrics import CONFIG, SIZES, Clients, Metrics, MetricsConfig, build
+from gateway.middlewares.metrics import (
+    ACTIVE_MAX,
+    ACTIVE_SECONDS,
+    CONFIG,
+    SIZES,
+    TURN,
+    Active,
+    Clients,
+    Metrics,
+    MetricsConfig,
+    build,
+)
 from tests.exchange import exchange
 from tests.telemetry import observe
 
@@ -114,6 +125,29 @@ def test_requests_by_client_count_those_who_said_who_they_are():
         answered(identity=Identity("acme", "jwt")),
     )
     assert telemetry.client_requests.values == {("acme",): 2}
+
+
+def test_failures_by_client_and_active_clients():
+    telemetry = finished(
+        answered(identity=Identity("acme", "jwt")),
+        answered(identity=Identity("acme", "jwt"), reply=Reply(429)),
+        answered(identity=Identity("other", "jwt")),
+        answered(failed=Failed(Failure.UNAUTHENTICATED)),
+    )
+    assert telemetry.client_errors.values == {("acme",): 1}
+    active = Active(telemetry.active_clients)
+    for client in ("a", "b", "a"):
+        active.note(client)
+    for _ in range(ACTIVE_SECONDS // TURN):
+        active.turn()
+        assert telemetry.active_clients.get() == 2
+    active.note("c")
+    active.turn()
+    assert telemetry.active_clients.get() == 1
+    for number in range(ACTIVE_MAX + 10):
+        active.note(str(number))
+    assert len(active.seen) == ACTIVE_MAX
+    active.close()
 
 
 def test_requests_in_flight_are_not_its_business():

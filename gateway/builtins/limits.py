@@ -1,0 +1,78 @@
+"""`builtin = "limits"`: every limit of the caller, without using any of them up."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from copy import copy
+from typing import Any, Protocol
+
+from gateway.builtins.answers import answered
+from gateway.core.exchange import Exchange, Reply
+
+Entry = dict[str, Any]
+Status = Callable[[Exchange], "list[Entry] | Awaitable[list[Entry]]"]
+
+PERIODS = {"hour": "hourly", "day": "daily", "month": "monthly"}
+
+
+class Limited(Protocol):
+    """A route, as far as its limits go. `status`: what each of them says about a caller."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def status(self) -> tuple[Status, ...]: ...
+
+
+def limits(others: Callable[[], Iterable[Limited]]) -> Callable[[Exchange], Awaitable[Reply]]:
+    """Return the target. others: the routes whose limits are told beside those of its own."""
+
+    async def answer(exchange: Exchange) -> Reply:
+        own = exchange.route.status
+        entries = await asked(own, exchange)
+        groups: dict[tuple[Status, ...], list[Limited]] = {}
+        for route in others():
+            if route.status and route.status != own:
+                groups.setdefault(route.status, []).append(route)
+        routes = []
+        for status, same in groups.items():
+            # A limit may go by the route, so each group is asked as one of its routes.
+            asking = copy(exchange)
+            asking.route = same[0]
+            routes.append(
+                {"routes": [one.name for one in same], "limits": await asked(status, asking)}
+            )
+        said: dict[str, Any] = {"limits": entries, "quotas": quotas(entries)}
+        if exchange.identity is not None:
+            said = {"client": exchange.identity.client, **said}
+        if routes:
+            said["routes"] = routes
+        return answered(said)
+
+    return answer
+
+
+async def asked(status: Sequence[Status], exchange: Exchange) -> list[Entry]:
+    """Return what these limits say about a caller; those in a shared store are waited for."""
+    found: list[Entry] = []
+    for one in status:
+        entries = one(exchange)
+        found += entries if isinstance(entries, list) else await entries
+    return found
+
+
+def quotas(entries: Iterable[Entry]) -> dict[str, Entry]:
+    """Return the quotas among limits, by "daily" and "monthly": what is used, of what, until when.
+
+    Of several of one period the one with the least left.
+    """
+    found: dict[str, Entry] = {}
+    for entry in entries:
+        if "period" not in entry:
+            continue
+        name, left = PERIODS[entry["period"]], entry["remaining"]
+        if name not in found or left < found[name]["limit"] - found[name]["used"]:
+            found[name] = {"used": entry["limit"] - left, "limit": entry["limit"]}
+            if "reset" in entry:
+                found[name]["reset"] = entry["reset"]
+    return found

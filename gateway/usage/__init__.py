@@ -1,0 +1,1 @@
+"""What each client asked for: counted exactly, kept for a while."""
