@@ -15,8 +15,10 @@ from gateway.core.failures import Failed, Failure
 from gateway.core.headers import Pair
 from gateway.core.wait import Wait
 
-HIGH_WATER = 256 * 1024
+HIGH_WATER = 128 * 1024
 """Bytes that may wait for their reader."""
+PIECE = 32 * 1024
+"""Bytes from which on a piece is handed on without copying it."""
 
 
 class Source(Protocol):
@@ -153,15 +155,25 @@ class ClientBody:
             if self._ended:
                 return b""
             await self._more()
-        chunks = self._chunks
-        chunk = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        chunks.clear()
-        self._size = 0
+        chunk = self._piece()
+        self._size -= len(chunk)
         self._read += len(chunk)
         self.exchange.bytes_in = self._read
         self._refuse_beyond(self._read)
-        self._release()
+        if self._size <= HIGH_WATER // 2:
+            self._release()
         return chunk
+
+    def _piece(self) -> bytes:
+        """The next of what has come: as it came, or PIECE bytes and more of what came in crumbs."""
+        chunks = self._chunks
+        count = size = 0
+        while size < PIECE and count < len(chunks):
+            size += len(chunks[count])
+            count += 1
+        piece = chunks[0] if count == 1 else b"".join(chunks[:count])
+        del chunks[:count]
+        return piece
 
     async def whole(self, at_most: int) -> bytes:
         self.limit = at_most if self.limit is None else min(self.limit, at_most)

@@ -18,7 +18,7 @@ from multidict import istr
 
 from gateway.core.failures import Failed, Failure
 from gateway.serving.codec import Data, End, Event, Head, Refused, Reset
-from gateway.serving.http1.parser import Limits, Malformed, Parsing, take
+from gateway.serving.http1.parser import Limits, Malformed, Parsing, left_of, take
 from gateway.serving.http1.repeats import PATIENCE, Repeat, repeatable
 from gateway.serving.http1.trailers import TrailerReader, body_start
 
@@ -44,6 +44,7 @@ class Http1Codec:
     __slots__ = (
         "_before",
         "_heads",
+        "_left",
         "_limits",
         "_max_head",
         "_parsing",
@@ -63,6 +64,7 @@ class Http1Codec:
         self._max_head = max_head
         self._parsing = Parsing(limits, loop)
         self._payload: Any = None  # The StreamReader of a body that is still arriving.
+        self._left = 0  # Bytes of that body that are passed on without the parser.
         self._repeat: Repeat | None = None
         self._patience = 0
         self._heads = 0
@@ -118,8 +120,12 @@ class Http1Codec:
         if self.switched:
             self.backlog += data
             return ()
-        if len(data) <= SLICE and not self.backlog and self.queued < QUEUE:
-            return self._parse(data)
+        if not self.backlog and self.queued < QUEUE:
+            if len(data) < self._left:
+                self._left -= len(data)
+                return (Data(data),)
+            if len(data) <= SLICE and not self._left:
+                return self._parse(data)
         return self._parse_slices(self.backlog + data if self.backlog else data)
 
     def resume(self) -> Sequence[Event]:
@@ -135,6 +141,7 @@ class Http1Codec:
         """Nothing that comes is looked at any more."""
         self._parsing.stop()
         self._payload = self._repeat = None
+        self._left = 0
         self.backlog = b""
 
     def tail(self) -> bytes:
@@ -153,11 +160,24 @@ class Http1Codec:
         events: list[Event] = []
         at = 0
         while at < len(data) and self.queued < QUEUE and not self.switched:
-            end = len(data) if self._payload is not None else at + SLICE
-            events += self._parse(data[at:end])
-            at = min(end, len(data))
+            if self._left:
+                end = min(at + self._left, len(data))
+                events += self._pass_on(data[at:end])
+            else:
+                end = len(data) if self._payload is not None else min(at + SLICE, len(data))
+                events += self._parse(data[at:end])
+            at = end
         self.backlog = (self.backlog if self.switched else b"") + data[at:]
         return events
+
+    def _pass_on(self, data: bytes) -> Sequence[Event]:
+        """Pass on a piece of a body whose end is known, at most up to there."""
+        self._left -= len(data)
+        if self._left:
+            return (Data(data),)
+        self._payload = None
+        self._parsing.skipped()
+        return Data(data), End()
 
     def _parse(self, data: bytes) -> Sequence[Event]:
         """Return the events that the parser finds in `data`."""
@@ -185,6 +205,8 @@ class Http1Codec:
                 if number == 0 and payload is None and _TRAILER in head.headers:
                     self._follow(data)
                 self._take(arriving, events)
+                if self._payload is not None and self._trailers is None:
+                    self._left = left_of(message, arriving)
         if upgraded:
             self.switched = True
             self.backlog += tail
@@ -213,7 +235,7 @@ class Http1Codec:
                 self._payload = payload
         return Head(
             message.method,
-            message.path,
+            message.path or "",  # The parser takes CONNECT without a target.
             message.headers,
             message.raw_headers,
             message.version,
@@ -254,6 +276,7 @@ class Http1Codec:
         why, self._parsing.fault = self._parsing.fault, None
         if why is not None:
             self._payload = None
+            self._left = 0
             failed = Failed(
                 Failure.MALFORMED, "The request's body does not match its framing.", why=why
             )

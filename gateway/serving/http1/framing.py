@@ -10,7 +10,7 @@ does I/O or knows routes. docs/http.md has the rules as a table, and what other 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from ipaddress import AddressValueError, IPv6Address
 
 from gateway.core.failures import Failed, Failure
@@ -154,3 +154,17 @@ def hops(values: Sequence[str]) -> int | None:
     if len(values) > 1 or _HOPS.fullmatch(values[0]) is None:
         raise Failed(Failure.MALFORMED, "Max-Forwards is not a number.")
     return int(values[0])
+
+
+def behind(data: bytes, lengths: Iterable[int]) -> bytes | None:
+    """Return what comes in `data` behind requests with bodies of these lengths, none in chunks;
+    None if a head has no end."""
+    at = 0
+    for length in lengths:
+        while data.startswith(b"\r\n", at):  # RFC 9112 section 2.2: empty lines before it.
+            at += 2
+        end = data.find(b"\r\n\r\n", at)
+        if end < 0:
+            return None
+        at = end + 4 + length
+    return data[at:]

@@ -7,8 +7,7 @@ stops too late or too early:
 - Requests that came whole before malformed bytes, in one segment with them, are lost: here they are
   answered first.
 - Bytes after the last request of a connection (`Connection: close`, HTTP/1.0) are an error to it:
-  RFC 9112 section 9.6 has them
-  ignored.
+  RFC 9112 section 9.6 has them ignored.
 - It stops behind a request with an `Upgrade` it does not know (h2c) and drops what follows: here
   that is parsed.
 - It knows a fixed list of methods: here any token is one (RFC 9110 section 9.1).
@@ -33,9 +32,10 @@ from aiohttp import StreamReader
 from aiohttp.http import HttpRequestParser
 from aiohttp.http_exceptions import HttpProcessingError, InvalidURLError, LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD
+from multidict import istr
 
 from gateway.core.failures import Failed, Failure
-from gateway.serving.http1.framing import NAMED_METHODS
+from gateway.serving.http1.framing import NAMED_METHODS, behind
 
 Parsed = tuple[Sequence[tuple[Any, Any]], bool, bytes]
 
@@ -45,6 +45,7 @@ each segment."""
 LINES_MAX = 2048
 """Lines fed one by one after an error; a segment of more is refused as a whole."""
 
+_CONTENT_LENGTH = istr("Content-Length")
 _NOTHING: Parsed = ((), False, b"")
 _END = b"\r\n\r\n"
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}"
@@ -153,9 +154,8 @@ class Parsing:
         self._limits = limits
         self._loop = loop
         self._payload: StreamReader = EMPTY_PAYLOAD
-        self._since: bytes | None = (
-            b""  # What was fed since the last place between two requests, where that is known.
-        )
+        # What was fed since the last place between two requests, where that is known.
+        self._since: bytes | None = b""
         self._in_body = self._odd = self._closing = self.broken = False
         self._held = b""
         self._renamed = ""
@@ -214,6 +214,14 @@ class Parsing:
             self._note(data)
         return result
 
+    def skipped(self) -> None:
+        """The body of the last request has ended, and was not shown to the parser: see
+        `left_of`."""
+        self._payload, self._in_body, self._since = EMPTY_PAYLOAD, False, b""
+        self._odd = self.broken = self._closing
+        if not self.broken:
+            self._renew()
+
     def cut_short(self) -> None:
         """The client sends nothing more; a body that is incomplete stays so."""
         if not self._payload.is_eof() and not self.broken:
@@ -227,9 +235,8 @@ class Parsing:
         self._since = None
         if result[1]:
             if payload is EMPTY_PAYLOAD:
-                self._since = (
-                    b""  # Should the other protocol be declined, HTTP goes on behind this head.
-                )
+                # Should the other protocol be declined, HTTP goes on behind this head.
+                self._since = b""
             return result
         if message.upgrade:
             if payload is EMPTY_PAYLOAD and since is not None:
@@ -245,6 +252,8 @@ class Parsing:
                 self._since = b""
             elif payload is EMPTY_PAYLOAD and place >= 0:
                 self._since = data[place + 4 :]
+            elif since is not None and not any(one.chunked for one, _ in result[0]):
+                self._since = behind(since + data, [body.total_bytes for _, body in result[0]])
         return result
 
     def _close(self) -> None:
@@ -305,26 +314,26 @@ class Parsing:
     def _replay(self, data: bytes, cause: HttpProcessingError | None) -> Parsed:
         """The requests in `data`, which begins between two of them, up to the first byte that is at
         fault."""
-        lines = data.split(b"\n")
-        if len(lines) > LINES_MAX:
+        if data.count(b"\n") >= LINES_MAX:
             self.broken = self._odd = True
             raise cause or HttpProcessingError(code=400, message="Too many lines at once")
         self._renew()
         self._payload, self._renamed, self._in_body, self._odd = EMPTY_PAYLOAD, "", False, False
         messages: list[tuple[Any, Any]] = []
         head = b""
-        for number, line in enumerate(lines):
-            last = number == len(lines) - 1
-            raw = line if last else line + b"\n"
-            shown = raw
+        end = left = 0
+        while end < len(data):
+            at = end
+            end = min(at + left, len(data)) if left else data.find(b"\n", at) + 1 or len(data)
+            raw = shown = data[at:end]
             if not head.strip(b"\r\n") and not self._in_body:
-                if last and _BEGUN.fullmatch(
-                    raw
-                ):  # A method without its end: not shown to a parser that may not know it.
+                if _BEGUN.fullmatch(raw):
+                    # A method without its end: not shown to a parser that may not know it.
                     self._held, self._odd = raw, True
                     return messages, False, b""
                 shown = self._rename(raw)
             head += raw
+            left = max(left - len(raw), 0)
             try:
                 found, upgraded, _ = self._feed(shown)
             except HttpProcessingError as error:
@@ -336,10 +345,11 @@ class Parsing:
                     message, self._renamed = message._replace(method=self._renamed), ""
                 whole = self._payload.is_eof()
                 head, self._in_body = b"", not whole
+                left = 0 if whole else left_of(message, self._payload)
                 if upgraded:
                     self._since = b""
                     messages.append((message, self._payload))
-                    return messages, True, b"\n".join(lines[number + 1 :])
+                    return messages, True, data[end:]
                 if message.upgrade and not whole:
                     message = message._replace(should_close=True)
                 messages.append((message, self._payload))
@@ -375,3 +385,15 @@ class Parsing:
 def take(payload: StreamReader) -> bytes:
     """Return the bytes of a body that have arrived since the last call."""
     return payload.read_nowait()
+
+
+def left_of(message: Any, payload: StreamReader) -> int:
+    """Return how many bytes of a body are still to come if they end it, whatever they are; else 0.
+
+    So they need no parser, which would copy them. Not of a body in chunks, and not where another
+    protocol may follow.
+    """
+    stated = message.headers.get(_CONTENT_LENGTH, "")
+    if message.chunked or message.upgrade or not (stated.isascii() and stated.isdigit()):
+        return 0
+    return int(stated) - int(payload.total_bytes)

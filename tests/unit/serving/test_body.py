@@ -8,7 +8,7 @@ import pytest
 
 from gateway.core.drive import Drive
 from gateway.core.failures import Failed, Failure
-from gateway.serving.body import HIGH_WATER, ClientBody
+from gateway.serving.body import HIGH_WATER, PIECE, ClientBody
 from tests.exchange import exchange
 from tests.unit.core.test_wait import Ends
 
@@ -153,6 +153,25 @@ def test_it_asks_for_a_pause_above_its_mark_and_goes_on_when_it_is_read():
     one.feed(b"a")
     one.feed(b"b")
     assert source.held == 1
+    start(one.read())
+    assert source.held == 0
+
+
+def test_large_pieces_are_handed_on_one_by_one_and_crumbs_together():
+    one = body()
+    source: Any = one._source
+    large = bytes(PIECE)
+    for piece in (large, large, b"a", b"b", large, b"c"):
+        one.feed(piece)
+    read = [start(one.read())[1].calls[0][0] for _ in range(4)]
+    assert read == [large, large, b"ab" + large, b"c"]
+    assert read[0] is large and read[1] is large
+    for _ in range(HIGH_WATER // PIECE + 1):
+        one.feed(large)
+    assert source.held == 1
+    start(one.read())
+    assert source.held == 1, "more than half of it is still here"
+    start(one.read())
     start(one.read())
     assert source.held == 0
 

@@ -13,6 +13,7 @@ from gateway.serving.http1.parser import Limits
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n"
+ODD = b"FOO / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n"
 CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 UPGRADE = b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
 
@@ -61,6 +62,41 @@ async def test_more_of_a_body_is_no_head(codec):
     for _ in range(9):
         assert told(codec.feed(bytes(100_000))) == [bytes(100_000)]
     assert codec.head_bytes == 0
+
+
+async def test_a_body_of_known_length_is_passed_on_without_copies(codec):
+    codec.feed(POST.replace(b"3", b"1000000"))
+    for _ in range(9):
+        piece = bytes(100_000)
+        (event,) = codec.feed(piece)
+        assert event.data is piece
+    assert told(codec.feed(bytes(100_000) + GET + b"junk\r\n\r\n")) == [
+        bytes(100_000),
+        "end",
+        ("GET", None, False),
+        (Refused, Failure.MALFORMED),
+    ]
+
+
+async def test_nothing_follows_the_body_of_the_last_request(codec):
+    codec.feed(POST.replace(b"3\r\n", b"3\r\nConnection: close\r\n") + b"a")
+    assert told(codec.feed(b"bc" + GET)) == [b"bc", "end"]
+    assert told(codec.feed(GET)) == [] and codec.head_bytes == 0
+
+
+async def test_a_body_behind_too_many_requests_waits_for_them(codec):
+    events = codec.feed(GET * (QUEUE - 1) + POST + b"a")
+    assert told(events[-2:]) == [("POST", None, True), b"a"] and codec.full
+    assert told(codec.feed(b"b")) == []
+    for _ in range(QUEUE):
+        codec.consumed()
+    assert told(codec.resume()) == [b"b"]
+    assert told(codec.feed(b"c" + GET)) == [b"c", "end", ("GET", None, False)]
+
+
+async def test_a_request_without_a_target_has_an_empty_one(codec):
+    (head,) = codec.feed(b"CONNECT \nHost: a\r\n\r\n")
+    assert (head.method, head.target) == ("CONNECT", "")
 
 
 async def test_a_head_that_never_ends_is_refused(codec):
@@ -162,6 +198,8 @@ async def test_the_bytes_of_another_protocol_are_bounded(codec):
         GET + POST + b"abc" + GET,
         CHUNKED + b"1\r\na\r\n0\r\n\r\n" + GET,
         POST + b"abc" + UPGRADE + b"x",
+        ODD + b"abc" + POST + b"abc" + ODD + b"abc" + GET,
+        GET + POST + b"\r\na" + GET.replace(b"GET", b"FOO") + GET,
     ],
 )
 async def test_the_same_comes_out_however_it_is_split(codec, sent):
@@ -179,6 +217,9 @@ async def test_the_same_comes_out_however_it_is_split(codec, sent):
     for split in range(1, len(sent)):
         one = Http1Codec(Limits(8190, 8190, 128), 16384, asyncio.get_running_loop())
         assert joined(told([*one.feed(sent[:split]), *one.feed(sent[split:])])) == expected, split
+    one = Http1Codec(Limits(8190, 8190, 128), 16384, asyncio.get_running_loop())
+    bytewise = [event for at in range(len(sent)) for event in one.feed(sent[at : at + 1])]
+    assert joined(told(bytewise)) == expected
 
 
 async def test_nothing_is_looked_at_once_it_stopped(codec):

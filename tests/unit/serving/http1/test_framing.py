@@ -5,7 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.failures import Failed, Failure
-from gateway.serving.http1.framing import absolute, authority, check_fields, check_version, hops
+from gateway.serving.http1.framing import (
+    absolute,
+    authority,
+    behind,
+    check_fields,
+    check_version,
+    hops,
+)
 
 HTTP_11 = (1, 1)
 HOST = (b"Host", b"A.test:80")
@@ -131,3 +138,16 @@ def test_any_authority_is_a_host_or_refused(value):
     except Failed:
         return
     assert host and not set(host) & set("@,/ \x00\u00e9")
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.binary(max_size=9)), max_size=4),
+    st.binary(max_size=9),
+)
+def test_what_is_behind_requests(requests: list[tuple[int, bytes]], rest: bytes):
+    sent = b"".join(b"\r\n" * empty + b"POST / HTTP/1.1\r\n\r\n" + body for empty, body in requests)
+    assert behind(sent + rest, [len(body) for _, body in requests]) == rest
+
+
+def test_a_head_without_end_has_nothing_behind_it():
+    assert behind(b"GET / HTTP/1.1\n\n", [0]) is None
