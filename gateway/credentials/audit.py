@@ -19,7 +19,7 @@ import orjson
 from gateway.config.tables.declare import setting, table
 from gateway.core.exchange import Exchange
 from gateway.core.hooks import ConfigProblem, Context
-from gateway.lifetime.logfile import LogFile, located, shared
+from gateway.lifetime.logs.logfile import LogFile, located, shared
 
 log = logging.getLogger("gateway.auth")
 
@@ -37,7 +37,7 @@ class AuditConfig:
 
 
 class Audit:
-    """An audit log. A request costs a tuple; its line is made later (lifetime/logfile.py).
+    """An audit log. A request costs a tuple; its line is made later (lifetime/logs/logfile.py).
 
     allowed: whether allowed requests are written too. pipeline, name: of the `auth` that writes.
     """

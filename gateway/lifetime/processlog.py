@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from gateway.config.tables.server import ProcessLogConfig
-from gateway.lifetime.logfile import LogFile
+from gateway.lifetime.logs.logfile import LogFile
 
 BACKLOG = 1024 * 1024
 TEXT = "%(asctime)s %(levelname)-7s {}%(name)s: %(message)s"

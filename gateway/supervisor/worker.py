@@ -20,9 +20,10 @@ from typing import Any
 
 from gateway.config.check.compile import LoadedConfig
 from gateway.config.toml.problems import ConfigErrors, Problem
-from gateway.lifetime import logfile, processlog
+from gateway.lifetime import processlog
 from gateway.lifetime.channel import Channel
 from gateway.lifetime.heap import settle_process
+from gateway.lifetime.logs import logqueue
 from gateway.lifetime.process import new_event_loop, raise_file_limit
 from gateway.lifetime.signals import STOPPING, Signals
 from gateway.runtime.reload import Prepared, Runtime
@@ -56,7 +57,7 @@ def work(index: int, descriptors: Sequence[int]) -> int:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             runner.run(Worker(index, descriptors, output).run(signals))
     finally:
-        logfile.finish()
+        logqueue.finish()
     return 0
 
 

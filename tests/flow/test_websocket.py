@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from gateway.middlewares.logging import AccessLog
+from gateway.middlewares.logging.access_log import AccessLog
 from gateway.runtime.snapshot import Snapshot
 from tests.client import Client
 from tests.flow.conftest import PLAIN, write

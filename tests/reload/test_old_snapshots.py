@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gateway.app import Gateway
-from gateway.lifetime import logfile
+from gateway.lifetime.logs import logqueue
 from tests.client import Client
 from tests.flow.conftest import write
 from tests.origin import Origin
@@ -60,7 +60,7 @@ async def test_a_download_over_two_reloads_has_its_log_line(tmp_path, slow):
     gateway = Gateway(configure(tmp_path, origin, "first.log"), {})
     await gateway.start()
     client = await Client.connect(gateway.port)
-    (log,) = (file for file in logfile._OPEN if file.path == tmp_path / "first.log")
+    (log,) = (file for file in logqueue._OPEN if file.name == str(tmp_path / "first.log"))
     try:
         await client.send(b"GET /download HTTP/1.1\r\nHost: a\r\n\r\n")
         await client.head()
@@ -88,7 +88,7 @@ async def test_a_log_that_comes_back_has_one_writer(tmp_path, slow):
         for log in ("second.log", "first.log"):
             configure(tmp_path, origin, log)
             assert (await gateway.reload()).ok
-        assert sum(file.path == tmp_path / "first.log" for file in logfile._OPEN) == 1
+        assert sum(file.name == str(tmp_path / "first.log") for file in logqueue._OPEN) == 1
         go.set()
     finally:
         client.close()

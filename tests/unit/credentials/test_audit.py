@@ -8,7 +8,7 @@ import pytest
 
 from gateway.core.failures import Failed
 from gateway.core.hooks import ConfigProblem
-from gateway.lifetime.logfile import LogFile
+from gateway.lifetime.logs.logfile import LogFile
 from tests.unit.middlewares.auth.bearers import NOW, Bearers, asked, bearing, token
 
 

@@ -3,36 +3,23 @@ request costs a tuple."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Mapping
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from marshmallow import ValidationError
 from multidict import CIMultiDict
 
-from gateway.core.clock import Clock
 from gateway.core.exchange import AttemptRecord, Exchange, Identity, Reply
 from gateway.core.failures import Failed, Failure
-from gateway.core.hooks import ConfigProblem, Context
-from gateway.lifetime.logfile import LogFile
-from gateway.lifetime.registry import Registry
-from gateway.middlewares.logging import (
-    CONFIG,
-    MASK,
-    AccessLog,
-    LoggingConfig,
-    build,
-    masked_query,
-    network_of,
-    trace_id,
-)
+from gateway.core.headers import trace_id
+from gateway.middlewares.logging import CONFIG
+from gateway.middlewares.logging.access_log import AccessLog
+from gateway.middlewares.logging.config import MASK, LoggingConfig
+from gateway.middlewares.logging.masking import masked_query, network_of
 from tests.exchange import exchange
 
 CONTRACT = """
@@ -79,7 +66,7 @@ def access_log(
     lines: Lines, config: LoggingConfig | None = None, time: Time | None = None, **more: Any
 ) -> AccessLog:
     time = time or Time()
-    return AccessLog(config or LoggingConfig(), lines, time.wall, time.monotonic, **more)  # type: ignore[arg-type]
+    return AccessLog(config or LoggingConfig(), (lines,), time.wall, time.monotonic, **more)  # type: ignore[arg-type]
 
 
 def answered(
@@ -300,7 +287,7 @@ def test_the_time_of_day_is_not_asked_for_every_line():
         asked.append(time.now)
         return time.wall()
 
-    log = AccessLog(LoggingConfig(), lines, wall, time.monotonic)  # type: ignore[arg-type]
+    log = AccessLog(LoggingConfig(), (lines,), wall, time.monotonic)  # type: ignore[arg-type]
     for _ in range(100):
         log.finish(answered())
         time.now += 0.0009
@@ -311,7 +298,7 @@ def test_the_time_of_day_is_not_asked_for_every_line():
 @given(st.floats(min_value=0, max_value=4e9), st.floats(min_value=0, max_value=1e5))
 def test_any_time_has_a_timestamp(wall: float, took: float):
     lines = Lines()
-    log = AccessLog(LoggingConfig(), lines, lambda: wall, lambda: 1e6 + took)  # type: ignore[arg-type]
+    log = AccessLog(LoggingConfig(), (lines,), lambda: wall, lambda: 1e6 + took)  # type: ignore[arg-type]
     log.finish(answered(started=1e6))
     assert len(lines.last["timestamp"]) == 24
     assert lines.last["duration_ms"] == pytest.approx(took * 1000, abs=0.01)
@@ -508,89 +495,32 @@ def test_sample(description: str, values: dict[str, Any], luck: float, lines: in
 # Building.
 
 
-def context(tmp_path: Path, keep: Any = None) -> Context:
-    made = Context("logging", directory=tmp_path, clock=Clock(wall=Time().wall))
-    return made if keep is None else replace(made, keep=keep)
-
-
-async def test_lines_reach_the_file(tmp_path: Path):
-    keep = Registry()
-    draft = keep.draft()
-    hooks = build(LoggingConfig(file="access.log"), context(tmp_path, draft.keep))
-    draft.commit()
-    assert (hooks.request, hooks.response, hooks.error) == (None, None, None)
-    assert hooks.finish is not None
-    hooks.finish(answered())
-    (file,) = (kept for kept in keep if isinstance(kept, LogFile))
-    keep.close()
-    assert await asyncio.to_thread(file.wait, 10)
-    assert json.loads((tmp_path / "access.log").read_bytes())["request_id"] == "r-1"
-
-
-@pytest.mark.parametrize(
-    ("sample", "hook"),
-    [(1.0, AccessLog.finish), (0.5, AccessLog.finish_sampled), (0.0, AccessLog.finish_sampled)],
-)
-def test_sampling_costs_nothing_when_everything_is_logged(tmp_path: Path, sample: float, hook: Any):
-    assert build(LoggingConfig(sample=sample), context(tmp_path)).finish.__func__ is hook  # type: ignore[union-attr]
-
-
-def test_one_writer_a_path_and_one_log_for_equal_settings(tmp_path: Path):
-    keep = Registry()
-    here = context(tmp_path, keep.draft().keep)
-
-    def made(config: LoggingConfig) -> AccessLog:
-        return build(config, here).finish.__self__  # type: ignore[union-attr, no-any-return]
-
-    first = made(LoggingConfig(file="a"))
-    assert made(LoggingConfig(file="a")) is first
-    other = made(LoggingConfig(file="a", query=True))
-    assert other is not first
-    assert other._append == first._append
-    assert made(LoggingConfig(file="b"))._append != first._append
-
-
-@pytest.mark.parametrize("file", ["missing/access.log", "."])
-def test_a_file_that_cannot_be_opened_is_a_problem_of_the_configuration(tmp_path: Path, file: str):
-    with pytest.raises(ConfigProblem) as caught:
-        build(LoggingConfig(file=file), context(tmp_path))
-    assert caught.value.at == ("file",)
-    assert "cannot open" in caught.value.message
-    assert caught.value.hint
-
-
-def test_defaults():
-    assert CONFIG().load({}) == LoggingConfig("-", MASK, (), 1.0, "full", False, False)
-
-
-def test_every_key_is_read():
-    given = {
-        "file": "a.log",
-        "mask": ["X"],
-        "headers": ["Referer"],
-        "sample": 0.5,
-        "client_ip": "masked",
-        "query": True,
-        "why": True,
-    }
-    assert CONFIG().load(given) == LoggingConfig(
-        "a.log", ("X",), ("Referer",), 0.5, "masked", True, True
+def test_patterns_are_masked_in_every_text():
+    made = answered(
+        "/users/alice%40example.com?q=bob@example.org",
+        {"User-Agent": "bot (ops@example.net)", "Referer": "/x/carol@example.com"},
+        identity=Identity("dave@example.com", "jwt"),
     )
+    config = LoggingConfig(query=True, headers=("Referer",), mask_patterns=("email", "b.t"))
+    line = logged(made, config)
+    assert "example" not in json.dumps(line)
+    assert (line["path"], line["client"]) == ("/users/***?q=***", "***")
+    assert (line["user_agent"], line["headers"]) == ("*** (***)", {"referer": "/x/***"})
+    assert line["method"] == "GET"
 
 
-@pytest.mark.parametrize(
-    "given",
-    [
-        {"file": ""},
-        {"mask": "authorization"},
-        {"headers": ["no header"]},
-        {"sample": 1.5},
-        {"client_ip": "hashed"},
-        {"query": "yes"},
-        {"why": 1},
-        {"fields": []},
-    ],
-)
-def test_what_is_no_setting(given: dict[str, Any]):
-    with pytest.raises(ValidationError):
-        CONFIG().load(given)
+def test_levels_by_failure():
+    config = CONFIG().load({"levels": {"AUTH_001": "warning", "SVC_001": "error"}})
+    assert logged(answered(), config)["level"] == "info"
+    failed = answered(failed=Failed(Failure.UNAUTHENTICATED))
+    assert logged(failed, config)["level"] == "warning"
+    assert logged(answered(failed=Failed(Failure.CIRCUIT_OPEN)), config)["level"] == "error"
+    assert "level" not in logged(answered())
+
+
+def test_a_line_goes_to_every_sink():
+    first, second = Lines(), Lines()
+    time = Time()
+    log = AccessLog(LoggingConfig(), (first, second), time.wall, time.monotonic)  # type: ignore[arg-type]
+    log.finish(answered())
+    assert first.lines == second.lines and len(first.lines) == 1

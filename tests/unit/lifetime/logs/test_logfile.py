@@ -19,8 +19,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.core.telemetry import log_lines_dropped
-from gateway.lifetime import logfile
-from gateway.lifetime.logfile import BATCH, LogFile, finish
+from gateway.lifetime.logs import logfile, logqueue
+from gateway.lifetime.logs.logfile import LogFile
+from gateway.lifetime.logs.logqueue import BATCH, finish
 from tests.until import until
 
 PATIENCE = 10.0
@@ -44,7 +45,7 @@ def close(file: LogFile) -> None:
 def only_mine(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[LogFile]]:
     """The files of a test, closed after it; others' are not its business."""
     mine: set[LogFile] = set()
-    monkeypatch.setattr(logfile, "_OPEN", mine)
+    monkeypatch.setattr(logqueue, "_OPEN", mine)
     yield mine
     assert finish(PATIENCE)
     for file in tuple(mine):
@@ -133,7 +134,7 @@ async def test_a_full_batch_is_encoded_after_the_turn_and_written_when_it_is_a_c
         encoded.append(record[1])
         return b"x\n"
 
-    monkeypatch.setattr(logfile, "CHUNK", 2 * BATCH * 2)
+    monkeypatch.setattr(logqueue, "CHUNK", 2 * BATCH * 2)
     file = LogFile(tmp_path / "log", interval=3600)
     for each in range(BATCH):
         file.append((encode, each))
@@ -400,7 +401,7 @@ def test_lines_handed_over_are_written_before_the_process_ends(tmp_path: Path):
     program = (
         "import asyncio, sys\n"
         "from pathlib import Path\n"
-        "from gateway.lifetime.logfile import LogFile\n"
+        "from gateway.lifetime.logs.logfile import LogFile\n"
         "async def main():\n"
         "    file = LogFile(Path(sys.argv[1]), interval=3600)\n"
         "    for number in range(1000): file.append((lambda record: b'%d\\n' % record[1], "

@@ -1,8 +1,9 @@
-"""A log file or standard output: the event loop appends records, a thread writes them.
+"""Lines on their way out of the process: the event loop appends records, a thread delivers them.
 
-The loop encodes records in small batches and never waits for a disk or a pipe. While one is stuck,
-at most `backlog` bytes wait for it; lines beyond that are dropped, counted, and reported once it
-moves again. A record's first item encodes it.
+The loop encodes records in small batches and never waits for a disk, a pipe or a network. While one
+is stuck, at most `backlog` bytes wait for it; lines beyond that are dropped, counted, and reported
+once it moves again. A record's first item encodes it. Where lines go is a subclass's: logfile.py,
+logsinks.py.
 """
 
 from __future__ import annotations
@@ -11,13 +12,9 @@ import asyncio
 import atexit
 import enum
 import logging
-import os
-import select
 import threading
 import time
-from collections.abc import Callable
 from math import inf
-from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
@@ -34,15 +31,12 @@ BATCH = 128
 """Records encoded in one go, which takes the loop about a quarter of a millisecond."""
 CHUNK = 256 * 1024
 """Bytes of lines that are handed to the thread before the interval has ended."""
-LINE_FEED = 10
 FLUSH_INTERVAL = 0.2
 """Seconds after which a line is handed to the thread at the latest."""
 BACKLOG = 32 * 1024 * 1024
 """Bytes that may wait to be written."""
 EXIT_TIMEOUT = 5.0
 """Seconds that a process which ends waits for lines to be written."""
-
-_DESCRIPTOR_NAMES = {1: "standard output", 2: "standard error"}
 
 
 class _Order(enum.Enum):
@@ -52,20 +46,17 @@ class _Order(enum.Enum):
     STOP = 2
 
 
-class LogFile:
-    """Appends lines to `path`, or to an open descriptor if that is None.
+class LogQueue:
+    """Lines that a thread delivers, in order.
 
-    descriptor: 1 is standard output, 2 standard error.
-    interval:   seconds after which lines are written at the latest.
-    backlog:    bytes that may wait for a slow disk.
-    The constructor raises OSError if the file cannot be opened. Use one LogFile for a path
-    (`shared`): several would mix up their lines.
+    name:     what it is called in logs and metrics.
+    interval: seconds after which lines are handed to the thread at the latest.
+    backlog:  bytes that may wait for it.
     """
 
     __slots__ = (
         "_backlog",
         "_closed",
-        "_descriptor",
         "_flushing",
         "_handed",
         "_interval",
@@ -74,53 +65,40 @@ class LogFile:
         "_lost",
         "_records",
         "_refused",
+        "_stopping",
         "_thread",
-        "_torn",
         "_written",
-        "path",
+        "name",
     )
 
     def __init__(
-        self,
-        path: Path | None = None,
-        *,
-        descriptor: int = 1,
-        interval: float = FLUSH_INTERVAL,
-        backlog: int = BACKLOG,
+        self, name: str, *, interval: float = FLUSH_INTERVAL, backlog: int = BACKLOG
     ) -> None:
-        self.path = path
+        self.name = name
         self._interval = interval
         self._backlog = backlog
-        self._descriptor = descriptor if path is None else _open(path)
         self._records: list[Record] = []
         # One growing buffer: joining a thousand small objects costs more than encoding them.
         self._lines = bytearray()
-        self._flushing = Supervised("log_file", self._flush, every=inf, of=self.name)
+        self._flushing = Supervised("log_file", self._flush, every=inf, of=name)
         self._jobs: SimpleQueue[bytearray | _Order] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._closed = False
+        self._stopping = threading.Event()
+        """Set once `close` is called: what waits in the thread may give up."""
         # Each of these is changed by one side only: the first two by the loop, the others by the
         # thread.
         self._handed = 0
         self._refused = 0
         self._written = 0
         self._lost = 0
-        self._torn = False
         _OPEN.add(self)
 
     def __repr__(self) -> str:
         waiting = self._handed - self._written
         return (
-            f"<LogFile {self.name} waiting={waiting} "
+            f"<{type(self).__name__} {self.name} waiting={waiting} "
             f"dropped={self.dropped}{' closed' if self._closed else ''}>"
-        )
-
-    @property
-    def name(self) -> str:
-        return (
-            str(self.path)
-            if self.path is not None
-            else _DESCRIPTOR_NAMES.get(self._descriptor, "a descriptor")
         )
 
     @property
@@ -175,6 +153,7 @@ class LogFile:
         self.flush()
         self._flushing.close()
         self._closed = True
+        self._stopping.set()
         if self._thread is None:
             self._release()
         else:
@@ -246,7 +225,7 @@ class LogFile:
             if isinstance(job, _Order):
                 self._reopen()
                 continue
-            error = self._write(job)
+            error = self._deliver(job)
             self._written += len(job)
             if error is not None:
                 if not failing:
@@ -257,69 +236,23 @@ class LogFile:
             failing = error is not None
         self._release()
 
-    def _write(self, chunk: bytes | bytearray) -> OSError | None:
-        """Write all of it, or return the error that kept the rest from being written."""
-        if self._torn:
-            # A line has been cut off; the next one must not look like its end.
-            chunk = b"\n" + chunk
-        done = 0
-        try:
-            while done < len(chunk):
-                try:
-                    done += os.write(self._descriptor, memoryview(chunk)[done:])
-                except BlockingIOError:
-                    # Standard output may have been made non-blocking by another process.
-                    poll = select.poll()
-                    poll.register(self._descriptor, select.POLLOUT)
-                    poll.poll(1000)
-        except OSError as error:
-            lost = chunk.count(b"\n", done or self._torn)
-            self._lost += lost
-            log_lines_dropped.add((self.name, "failed"), lost)
-            if done:
-                self._torn = chunk[done - 1] != LINE_FEED
-            return error
-        self._torn = False
-        return None
+    def _deliver(self, chunk: bytes | bytearray) -> Exception | None:
+        """Deliver whole lines, or return what kept the rest from it, which `_lose` has counted."""
+        raise NotImplementedError
+
+    def _lose(self, lines: int) -> None:
+        self._lost += lines
+        log_lines_dropped.add((self.name, "failed"), lines)
 
     def _reopen(self) -> None:
-        if self.path is None:
-            return
-        try:
-            descriptor = _open(self.path)
-        except OSError as error:
-            log.error("cannot reopen %s, going on with the old file: %s", self.path, error)
-            return
-        os.close(self._descriptor)
-        self._descriptor = descriptor
-        self._torn = False
+        """Go on in a new file, where it is one."""
 
     def _release(self) -> None:
-        if self.path is not None:
-            os.close(self._descriptor)
+        """Give up what it holds, at the end."""
         _OPEN.discard(self)
 
 
-def located(directory: Path, name: str) -> Path | None:
-    """Return the path that a configuration in `directory` calls `name`; None for "-", standard
-    output.
-
-    A file has one path, however it is spelt.
-    """
-    if name == "-":
-        return None
-    path = directory / name
-    # The last part is not resolved: a link may lead to another file after a rotation.
-    return path.parent.resolve() / path.name
-
-
-def shared(keep: Callable[..., Any], path: Path | None) -> LogFile:
-    """Return the one LogFile of a path. `keep` is a Context's. Raises OSError."""
-    file: LogFile = keep(("logging", str(path or "-")), path, lambda: LogFile(path))
-    return file
-
-
-_OPEN: set[LogFile] = set()
+_OPEN: set[LogQueue] = set()
 """Files that are not closed yet."""
 
 
@@ -337,12 +270,3 @@ def finish(seconds: float = EXIT_TIMEOUT) -> bool:
 
 
 atexit.register(finish)
-
-
-def _open(path: Path) -> int:
-    """Open a file for appending. O_NONBLOCK: opening a named pipe must not wait for its reader."""
-    descriptor = os.open(
-        path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_NOCTTY, 0o640
-    )
-    os.set_blocking(descriptor, True)
-    return descriptor

@@ -1,113 +1,36 @@
-"""The access log: one JSON object a line, with exactly the fields of the contract.
+"""Turn finished exchanges into lines, one JSON object each.
 
 The finish hook only copies what a line needs into a tuple; encoding and writing happen later and
-elsewhere (lifetime/logfile.py). Values of headers and query parameters named in `mask` never reach
-a line, wherever they would have stood.
+elsewhere (lifetime/logs/logqueue.py).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import replace
-from functools import lru_cache
-from ipaddress import IPv6Address, ip_address, ip_network
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from random import random
 from time import gmtime, perf_counter, strftime
 from typing import Any
-from urllib.parse import unquote_plus
 
 import orjson
 
-from gateway.config.tables.declare import setting, table
-from gateway.config.tables.schema import Choice, FieldName, Items, Number, schema_of
 from gateway.core.exchange import AttemptRecord, Exchange
 from gateway.core.headers import Pair, lower, trace_id
-from gateway.core.hooks import ConfigProblem, Context, Hooks
-from gateway.lifetime.logfile import LogFile, Record, located, shared
+from gateway.lifetime.logs.logqueue import LogQueue, Record
+from gateway.middlewares.logging.config import LoggingConfig
+from gateway.middlewares.logging.masking import MASKED, masked_query, masker, network_of
 
-MASK = (
-    "authorization",
-    "x-api-key",
-    "api_key",
-    "cookie",
-    "set-cookie",
-    "token",
-    "access_token",
-    "password",
-)
-MASKED = "***"
 FROM_HEADER = {"user-agent": "user_agent", "traceparent": "trace_id", "x-request-id": "request_id"}
 """Fields whose value a header may have brought: masking the header masks them."""
+TEXTS = ("path", "client", "user_agent", "request_id", "why")
+"""Fields that patterns are looked for in."""
 
 ASK_EVERY = 0.1
 """Seconds for which the time of day and the exchanges' clock keep their distance."""
 
 
-@table
-class LoggingConfig:
-    """The access log of a pipeline."""
-
-    file: str = setting(
-        default="-", doc='`"-"` is standard output; a path is relative to the pipeline\'s file'
-    )
-    mask: tuple[str, ...] = setting(
-        default=MASK,
-        doc="headers and query parameters whose values are replaced by `***`, in any case;"
-        " those that any `auth` takes credentials from always are",
-    )
-    headers: tuple[str, ...] = setting(
-        Items(FieldName()), default=(), doc="more request headers to log, under `headers`"
-    )
-    sample: float = setting(
-        Number(least=0, most=1),
-        default=1.0,
-        doc="the share of requests answered below 400 that is logged; everything else always is",
-    )
-    client_ip: str = setting(
-        Choice("full", "masked"),
-        default="full",
-        doc="`masked` logs the network instead: /24 of IPv4, /48 of IPv6",
-    )
-    query: bool = setting(default=False, doc="whether `path` carries the query")
-    why: bool = setting(
-        default=False,
-        doc="whether a field `why` says what an operator may know of a failure, and `tries` "
-        "lists the attempts before the last: endpoint, ms, why",
-    )
-
-
-CONFIG = schema_of(LoggingConfig)
-
-
-def build(config: LoggingConfig, context: Context) -> Hooks:
-    """Raises ConfigProblem when the file cannot be opened.
-
-    Equal settings share one AccessLog, and all of a path one LogFile.
-    """
-    config = replace(config, mask=(*config.mask, *sorted(context.secrets - set(config.mask))))
-    path = located(context.directory, config.file)
-    file = _file(path, context)
-    key = ("logging", str(path or "-"), repr(config))
-    log: AccessLog = context.keep(
-        key, (config, file), lambda: AccessLog(config, file, context.clock.wall)
-    )
-    return Hooks(finish=log.finish if config.sample >= 1 else log.finish_sampled)
-
-
-def _file(path: Path | None, context: Context) -> LogFile:
-    try:
-        return shared(context.keep, path)
-    except OSError as error:
-        hint = "its directory must exist, and the gateway's user must be allowed to write there"
-        raise ConfigProblem(
-            f"cannot open {path}: {error.strerror}", at=("file",), hint=hint
-        ) from None
-
-
 class AccessLog:
-    """Turns finished exchanges into lines of `file`.
+    """Turns finished exchanges into lines for `sinks`.
 
     `wall` and `now` are clocks in seconds, the second the exchange's own.
     """
@@ -119,8 +42,10 @@ class AccessLog:
         "_encode",
         "_headers",
         "_hidden",
+        "_levels",
         "_line",
         "_mask",
+        "_masker",
         "_more",
         "_now",
         "_offset",
@@ -133,12 +58,12 @@ class AccessLog:
     def __init__(
         self,
         config: LoggingConfig,
-        file: LogFile,
+        sinks: Sequence[LogQueue],
         wall: Callable[[], float],
         now: Callable[[], float] = perf_counter,
         random: Callable[[], float] = random,
     ) -> None:
-        self._append = file.append
+        self._append = _append_to(sinks)
         self._encode = self.line
         self._wall = wall
         self._now = now
@@ -148,6 +73,8 @@ class AccessLog:
         self._headers = {name.lower().encode(): name.lower() for name in config.headers}
         self._hidden = tuple(field for name, field in FROM_HEADER.items() if name in self._mask)
         self._more = config.query or config.why or bool(config.headers)
+        self._masker = masker(config.mask_patterns)
+        self._levels = {failure.reason: level for failure, level in config.levels.items()}
         self._line: dict[str, Any] = {}
         self._asked = float("-inf")
         self._offset = 0.0
@@ -238,6 +165,12 @@ class AccessLog:
             self._add(line, *more)
         for field in self._hidden:
             line[field] = MASKED
+        if self._levels:
+            line["level"] = self._levels.get(reason, "info")
+        if self._masker is not None:
+            for field in TEXTS:
+                if value := line.get(field):
+                    line[field] = self._masker(value)
         return encoded(line)
 
     def _timestamp(self, ended: float) -> str:
@@ -287,50 +220,24 @@ class AccessLog:
         if name in self._mask:
             return MASKED
         before, mark, query = value.partition("?")
-        return before + mark + masked_query(query, self._mask) if mark else value
+        if mark:
+            value = before + mark + masked_query(query, self._mask)
+        return value if self._masker is None else self._masker(value)
+
+
+def _append_to(sinks: Sequence[LogQueue]) -> Callable[[Record], None]:
+    appends = [sink.append for sink in sinks]
+    if len(appends) == 1:
+        return appends[0]
+
+    def append(record: Record) -> None:
+        for one in appends:
+            one(record)
+
+    return append
 
 
 MILLISECONDS = tuple(f"{number:03d}Z" for number in range(1000))
-
-
-@lru_cache(maxsize=4096)
-def network_of(address: str) -> str | None:
-    """The network a client is in, as an address: /24 of IPv4, /48 of IPv6.
-
-    None for what is no address.
-    """
-    try:
-        client = ip_address(address.partition("%")[0])
-    except ValueError:
-        return None
-    if isinstance(client, IPv6Address):
-        if client.ipv4_mapped is None:
-            return str(ip_network((client, 48), strict=False).network_address)
-        client = client.ipv4_mapped
-    return str(ip_network((client, 24), strict=False).network_address)
-
-
-def masked_query(query: str, mask: frozenset[str]) -> str:
-    """Return a raw query with the values of masked parameters replaced.
-
-    `a[token]` and `token[]` are called token too.
-
-    Whether ";" separates parameters is up to who reads them. A value is therefore masked up to the
-    next "&", and a name is looked for after every ";".
-    """
-    return "&".join([_masked_part(part, mask) for part in query.split("&")])
-
-
-def _masked_part(part: str, mask: frozenset[str]) -> str:
-    start = 0
-    for piece in part.split(";"):
-        name, equals, _ = piece.partition("=")
-        if equals and any(
-            word.strip() in mask for word in re.split(r"[\[\]]", unquote_plus(name).lower())
-        ):
-            return f"{part[:start]}{name}={MASKED}"
-        start += len(piece) + 1
-    return part
 
 
 def encoded(line: dict[str, Any]) -> bytes:

@@ -1,0 +1,1 @@
+"""Logs on their way out: the queue, files, other sinks, and the process's own log."""

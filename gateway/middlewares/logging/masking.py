@@ -1,0 +1,105 @@
+"""What never reaches a log line: values of headers and parameters by name, and of any field by
+pattern."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
+from ipaddress import IPv6Address, ip_address, ip_network
+from typing import Any
+from urllib.parse import unquote_plus
+
+from marshmallow import ValidationError
+
+from gateway.config.tables.schema import Text
+
+MASKED = "***"
+
+# Possessive repetition: a value is looked at once, whatever a stranger puts into it.
+PATTERNS: Mapping[str, str] = {
+    "email": r"(?<![A-Za-z0-9._+-])(?:[A-Za-z0-9._+-]|%2[Bb])++(?:@|%40)"
+    r"[A-Za-z0-9-]++(?:\.[A-Za-z0-9-]++)++",
+    "card": r"(?<![0-9])[0-9](?:[ -]?[0-9]){12,18}(?![0-9])",
+    "jwt": r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{8,}+\.[A-Za-z0-9_-]++\.?[A-Za-z0-9_-]*+",
+}
+"""Patterns that have a name: e-mail addresses, numbers of cards, tokens."""
+LONGEST = 500
+"""Letters of a pattern."""
+
+
+class Pattern(Text):
+    """A regular expression of Python's, or a name of PATTERNS."""
+
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> Any:
+        value = super()._deserialize(value, attr, data, **kwargs)
+        if value in PATTERNS:
+            return value
+        try:
+            compiled = re.compile(value)
+        except (re.error, RecursionError, OverflowError) as error:
+            names = ", ".join(PATTERNS)
+            raise ValidationError(
+                f"is neither one of {names} nor a regular expression: {error}"
+            ) from None
+        if compiled.match("") is not None:
+            raise ValidationError("matches nothing at all, and so everywhere")
+        if len(value) > LONGEST:
+            raise ValidationError(f"is longer than {LONGEST} letters")
+        return value
+
+
+def masker(patterns: Iterable[str]) -> Callable[[str], str] | None:
+    """Return what masks every match of the patterns in a text; None without any."""
+    compiled = [re.compile(PATTERNS.get(pattern, pattern)) for pattern in patterns]
+    if not compiled:
+        return None
+
+    def mask(text: str) -> str:
+        for pattern in compiled:
+            text = pattern.sub(MASKED, text)
+        return text
+
+    return mask
+
+
+@lru_cache(maxsize=4096)
+def network_of(address: str) -> str | None:
+    """The network a client is in, as an address: /24 of IPv4, /48 of IPv6.
+
+    None for what is no address.
+    """
+    try:
+        client = ip_address(address.partition("%")[0])
+    except ValueError:
+        return None
+    if isinstance(client, IPv6Address):
+        if client.ipv4_mapped is None:
+            return str(ip_network((client, 48), strict=False).network_address)
+        client = client.ipv4_mapped
+    return str(ip_network((client, 24), strict=False).network_address)
+
+
+def masked_query(query: str, mask: frozenset[str]) -> str:
+    """Return a raw query with the values of masked parameters replaced.
+
+    `a[token]` and `token[]` are called token too.
+
+    Whether ";" separates parameters is up to who reads them. A value is therefore masked up to the
+    next "&", and a name is looked for after every ";".
+    """
+    return "&".join([_masked_part(part, mask) for part in query.split("&")])
+
+
+def _masked_part(part: str, mask: frozenset[str]) -> str:
+    start = 0
+    for piece in part.split(";"):
+        name, equals, _ = piece.partition("=")
+        if equals and any(
+            word.strip() in mask for word in re.split(r"[\[\]]", unquote_plus(name).lower())
+        ):
+            return f"{part[:start]}{name}={MASKED}"
+        start += len(piece) + 1
+    return part
