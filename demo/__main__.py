@@ -1,6 +1,8 @@
-"""Starts sample services and the gateway with the shipped files, and prints lines that show what it
-does. Ctrl-C ends it all.
+"""Starts sample services and a gateway, and prints lines that show what it does.
 
+Ctrl-C ends it all.
+
+Without --system it is the gateway with the shipped files; with it, one of the systems in examples/.
 The files are copied to .demo/ first, anew at every start, so that the lines may change them.
 """
 
@@ -13,29 +15,22 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
-from lines import Line, Scene, lines
+from system import Line, System, fill, load, shell
 
 ROOT = Path(__file__).resolve().parent.parent
-SERVICES = {  # port in upstreams.toml: service and instance
-    3001: ("cameras", "camera-1"),
-    3002: ("cameras", "camera-2"),
-    3003: ("cameras", "camera-3"),
-    3011: ("accounts", "accounts-1"),
-    3021: ("feed", "feed-1"),
-}
-GATEWAY, ADMIN = 8080, 9901
-VICTIM = 3001
-"""The heaviest instance: the one that is asked first while there is nothing else to do."""
+SYSTEMS = {path.parent.name: path for path in sorted(ROOT.glob("examples/*/demo.toml"))}
 
 
 class Trouble(Exception):
@@ -51,9 +46,8 @@ def free_ports(count: int) -> list[int]:
         return [one.getsockname()[1] for one in sockets]
 
 
-def choose_ports(anywhere: bool) -> dict[int, int]:
-    """The port that stands in the shipped files -> the port to use."""
-    wanted = [GATEWAY, ADMIN, *SERVICES]
+def choose_ports(wanted: list[int], anywhere: bool) -> dict[int, int]:
+    """The port that stands in the files -> the port to use."""
     if anywhere:
         return dict(zip(wanted, free_ports(len(wanted)), strict=True))
     taken = []
@@ -71,74 +65,88 @@ def choose_ports(anywhere: bool) -> dict[int, int]:
     return {port: port for port in wanted}
 
 
-def copy_configuration(folder: Path, ports: dict[int, int]) -> None:
-    """The shipped files, with other ports where they have to be."""
-    for name in ("pipelines", "schemas"):
-        shutil.copytree(ROOT / name, folder / name)
-    for name in ("gateway.toml", "upstreams.toml"):
-        text = (ROOT / name).read_text("utf-8")
+def copy_files(system: System, folder: Path, ports: dict[int, int]) -> None:
+    """The system's files, with other ports where they have to be."""
+    for name in system.files:
+        source = system.home / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name)
+        else:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, folder / name)
+    for path in folder.rglob("*.toml"):
+        text = path.read_text("utf-8")
         for shipped, used in ports.items():
-            text = re.sub(rf"(127\.0\.0\.1:|port = ){shipped}\b", rf"\g<1>{used}", text)
-        (folder / name).write_text(text, "utf-8")
+            text = re.sub(
+                rf"((?:127\.0\.0\.1|localhost):|port = ){shipped}\b", rf"\g<1>{used}", text
+            )
+        path.write_text(text, "utf-8")
 
 
-def create_key(folder: Path) -> str:
-    command = [
-        sys.executable,
-        "-m",
-        "gateway",
-        "keys",
-        "create",
-        "--client",
-        "demo",
-        "--file",
-        str(folder / "keys.toml"),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    key = re.search(r"bec_[0-9a-f]{64}", done.stdout)
-    if done.returncode or key is None:
-        raise Trouble(f"gateway keys create failed:\n{done.stdout}{done.stderr}")
-    return key[0]
+@dataclass
+class Stage:
+    """One run of a system: its folder, its ports, what was started, and what lines may name."""
 
+    system: System
+    folder: Path
+    ports: dict[int, int]
+    running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    values: dict[str, str] = field(default_factory=dict)
 
-class Processes:
-    """What was started, by port; ended in the order of `stop`, by process id."""
+    def __post_init__(self) -> None:
+        relative = os.path.relpath(self.folder)
+        self.values = {
+            "folder": str(self.folder) if relative.startswith("..") else relative,
+            "absolute": str(self.folder),
+            "gateway": f"{self.system.scheme}://127.0.0.1:{self.ports[self.system.gateway]}",
+            "admin": f"http://127.0.0.1:{self.ports[self.system.admin]}",
+            "port": str(self.ports[self.system.gateway]),
+            "redis": str(self.ports.get(self.system.redis, "")),
+            "python": sys.executable,
+            **{f"port:{one.name}": str(self.ports[one.port]) for one in self.system.services},
+            "gateway-command": os.path.relpath(ROOT / "bin/gateway"),
+        }
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.running: dict[int, subprocess.Popen[bytes]] = {}
+    @property
+    def env(self) -> dict[str, str]:
+        own = {name: fill(value, self.values) for name, value in self.system.env.items()}
+        return {**os.environ, "PYTHONPATH": str(ROOT), **own}
 
-    def start(self, port: int, name: str, *command: str) -> None:
+    def start(self, name: str, *command: str) -> None:
         """In a session of its own: Ctrl-C reaches this process only, which then ends the others one
         by one."""
-        env = {
-            **os.environ,
-            "GATEWAY_KEYS": str(self.folder / "keys.toml"),
-            "GATEWAY_ACCESS_LOG": str(self.folder / "access.log"),
-        }
         with (self.folder / f"{name}.log").open("wb") as log:
-            self.running[port] = subprocess.Popen(
-                [sys.executable, *command],
+            self.running[name] = subprocess.Popen(
+                command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=env,
+                env=self.env,
                 start_new_session=True,
             )
+        self.values["pid" if name == "gateway" else f"pid:{name}"] = str(self.running[name].pid)
 
-    def wait(self, port: int, name: str, url: str, seconds: float = 20) -> None:
-        """Until `url` answers with a status of success."""
+    def wait(self, name: str, answers: Iterable[bool], seconds: float = 30) -> None:
+        """Until one of `answers` is true, each of which tries."""
         until = time.monotonic() + seconds
-        while time.monotonic() < until:
-            if self.running[port].poll() is not None:
+        for good in answers:
+            if good:
+                return
+            if self.running[name].poll() is not None or time.monotonic() > until:
                 break
-            try:
-                with urllib.request.urlopen(url, timeout=2):
-                    return
-            except (urllib.error.URLError, ConnectionError, TimeoutError):
-                time.sleep(0.05)
+            time.sleep(0.05)
         log = (self.folder / f"{name}.log").read_text("utf-8", "replace")
-        raise Trouble(f"{name} did not become ready at {url}:\n{log[-4000:]}")
+        raise Trouble(f"{name} did not become ready:\n{log[-4000:]}")
+
+    def make(self) -> None:
+        """Run what has to be there before the gateway starts."""
+        for one in self.system.makes:
+            output = shell(fill(one.command, self.values), self.env)
+            found = re.search(one.pattern, output)
+            if found is None:
+                raise Trouble(f"{one.command} failed:\n{output}")
+            if one.name:
+                self.values[one.name] = found[0]
 
     def stop(self) -> None:
         for process in reversed(self.running.values()):
@@ -151,48 +159,48 @@ class Processes:
                 process.wait()
 
 
+def answering(url: str) -> Iterator[bool]:
+    """Whether `url` answers with a status of success, again and again."""
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=2):
+                yield True
+        except (urllib.error.URLError, ConnectionError, TimeoutError, ssl.SSLError):
+            yield False
+
+
+def listening(port: int) -> Iterator[bool]:
+    """Whether something accepts connections, again and again."""
+    while True:
+        with socket.socket() as one:
+            yield one.connect_ex(("127.0.0.1", port)) == 0
+
+
 @contextlib.contextmanager
-def running(folder: Path, ports: dict[int, int]) -> Iterator[Processes]:
-    processes = Processes(folder)
+def running(system: System, folder: Path, ports: dict[int, int]) -> Iterator[Stage]:
+    stage = Stage(system, folder, ports)
     try:
-        for port, (service, name) in SERVICES.items():
-            processes.start(
-                port,
-                name,
-                str(ROOT / "demo/services.py"),
-                service,
-                "--name",
-                name,
-                "--port",
-                str(ports[port]),
-            )
-        for port, (_, name) in SERVICES.items():
-            processes.wait(port, name, f"http://127.0.0.1:{ports[port]}/health")
-        processes.start(
-            GATEWAY, "gateway", "-m", "gateway", "run", "--config", str(folder / "gateway.toml")
-        )
-        processes.wait(GATEWAY, "gateway", f"http://127.0.0.1:{ports[ADMIN]}/admin/ready")
-        yield processes
+        if system.redis:
+            server = shutil.which("redis-server")
+            if server is None:
+                raise Trouble("this system needs a Redis: apt-get install redis-server")
+            port = ports[system.redis]
+            listen = ("--bind", "127.0.0.1", "--port", str(port))
+            stage.start("redis", server, *listen, "--dir", str(folder), "--save", "")
+            stage.wait("redis", listening(port))
+        for one in system.services:
+            script, *words = one.command
+            options = ("--name", one.name, "--port", str(ports[one.port]))
+            stage.start(one.name, sys.executable, str(system.home / script), *words, *options)
+        for one in system.services:
+            stage.wait(one.name, answering(f"http://127.0.0.1:{ports[one.port]}{one.ready}"))
+        stage.make()
+        config = str(folder / "gateway.toml")
+        stage.start("gateway", sys.executable, "-m", "gateway", "run", "--config", config)
+        stage.wait("gateway", answering(f"{stage.values['admin']}/admin/ready"))
+        yield stage
     finally:
-        processes.stop()
-
-
-def scene_of(folder: Path, ports: dict[int, int], key: str, processes: Processes) -> Scene:
-    here = Path.cwd()
-
-    def shown(path: Path) -> str:
-        relative = os.path.relpath(path, here)
-        return str(path) if relative.startswith("..") else relative
-
-    return Scene(
-        gateway=f"http://127.0.0.1:{ports[GATEWAY]}",
-        admin=f"http://127.0.0.1:{ports[ADMIN]}",
-        key=key,
-        pid=processes.running[GATEWAY].pid,
-        camera_pid=processes.running[VICTIM].pid,
-        folder=shown(folder),
-        command=shown(ROOT / "bin/gateway"),
-    )
+        stage.stop()
 
 
 def show(one: Line) -> None:
@@ -205,12 +213,9 @@ def check(every: list[Line]) -> int:
     for one in every:
         show(one)
         output = one.run()
-        missing = one.missing(output)
-        failed += bool(missing)
-        if missing:
-            print(f"FAILED: no match for {missing} in\n{output}")
-        else:
-            print("ok")
+        faults = one.faults(output)
+        failed += bool(faults)
+        print(f"FAILED: {'; '.join(faults)} in\n{output}" if faults else "ok", flush=True)
     print(f"\n{len(every) - failed} passed, {failed} failed")
     return failed
 
@@ -219,31 +224,30 @@ def end(signum: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def demonstrate(folder: Path, options: argparse.Namespace) -> int:
-    ports = choose_ports(options.free_ports)
-    copy_configuration(folder, ports)
-    key = create_key(folder)
-    with running(folder, ports) as processes:
-        scene = scene_of(folder, ports, key, processes)
+def demonstrate(system: System, folder: Path, options: argparse.Namespace) -> int:
+    ports = choose_ports(system.ports, options.free_ports)
+    copy_files(system, folder, ports)
+    with running(system, folder, ports) as stage:
+        lines = [one.filled(stage.values) for one in system.lines]
         if options.check:
-            return 1 if check(lines(scene)) else 0
+            return 1 if check(lines) else 0
         print(
-            f"The gateway is at {scene.gateway}, process {scene.pid}; configuration and logs "
-            f"are "
-            f"in {scene.folder}/."
+            f"The gateway is at {stage.values['gateway']}, process {stage.values['pid']}; "
+            f"configuration and logs are in {stage.values['folder']}/."
         )
         print("Copy these into another terminal, in this order and from this directory:")
-        for one in lines(scene):
+        for one in lines:
             show(one)
         print("\nCtrl-C stops everything.", flush=True)
-        status = processes.running[GATEWAY].wait()
-        raise Trouble(f"the gateway ended with status {status}; see {scene.folder}/gateway.log")
+        status = stage.running["gateway"].wait()
+        raise Trouble(f"the gateway ended with status {status}; see {folder}/gateway.log")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(
         prog="bin/demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--system", choices=SYSTEMS, help="one of the systems in examples/")
     parser.add_argument(
         "--check",
         action="store_true",
@@ -256,14 +260,17 @@ def main() -> int:
     )
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, end)
+    system = load(SYSTEMS[options.system] if options.system else ROOT / "demo" / "demo.toml")
     folder = (
-        Path(tempfile.mkdtemp(prefix="gateway-demo-")) if options.free_ports else ROOT / ".demo"
+        Path(tempfile.mkdtemp(prefix="gateway-demo-"))
+        if options.free_ports
+        else ROOT / ".demo" / (options.system or "shipped")
     )
     try:
         if not options.free_ports:
             shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir()
-        return demonstrate(folder, options)
+            folder.mkdir(parents=True)
+        return demonstrate(system, folder, options)
     except Trouble as trouble:
         print(trouble, file=sys.stderr)
         return 1
