@@ -116,6 +116,19 @@ async def test_the_upstream_says_what_it_cost(
     assert (await client.get("/")).status == 429
 
 
+async def test_only_answers_cost_something(
+    limited: Callable[..., Awaitable[Client]], origin: Origin
+):
+    client = await limited(
+        'key = "ip"\nalgorithm = "fixed_window"\nlimit = 2\nwindow = "1h"\n'
+        'costs = { "*" = 0 }\ncost_header = "X-Videos"'
+    )
+    assert await statuses(client, 3) == [200, 200, 200]
+    assert (await client.get("/")).fields["x-ratelimit-remaining"] == "2"
+    origin.respond = answer(X_Videos="1")
+    assert await statuses(client, 3) == [200, 200, 429]
+
+
 async def test_a_quota_is_answered_403_until_the_day_ends(
     limited: Callable[..., Awaitable[Client]],
 ):

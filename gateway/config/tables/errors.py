@@ -37,13 +37,12 @@ class ByFailure(Map):
         unknown = [word for word in given if word != EVERY and not failures_called(word)]
         if unknown:
             words = failure_words()
-            hints = {word: nearest(word, words) for word in unknown}
-            raise ValidationError(
-                {
-                    word: [f"no failure is called {word!r}" + (f"; {hint}" if hint else "")]
-                    for word, hint in hints.items()
-                }
-            )
+            faults = {}
+            for word in unknown:
+                hint = nearest(word, words)
+                said = f"no failure is called {word!r}" + (f"; {hint}" if hint else "")
+                faults[word] = {"key": [said]}
+            raise ValidationError(faults)
         found: dict[Failure, Any] = {}
         for word in sorted(given, key=lambda word: (word != EVERY, word.islower())):
             failures = tuple(Failure) if word == EVERY else failures_called(word)
@@ -58,7 +57,16 @@ class Types(fields.Field[Any]):
         self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
     ) -> Any:
         if isinstance(value, dict):
-            return ByFailure(Text()).deserialize(value, attr, data, **kwargs)
+            try:
+                return ByFailure(Text()).deserialize(value, attr, data, **kwargs)
+            except ValidationError as error:
+                faults: Any = error.messages  # Of keys and values, which this field is not.
+                raise ValidationError(
+                    {
+                        word: [text for said in one.values() for text in said]
+                        for word, one in faults.items()
+                    }
+                ) from None
         value = Text(empty=True).deserialize(value, attr, data, **kwargs)
         if value and not re.fullmatch(r"(?:[A-Za-z]+:|/)[\x21-\x7e]+", value):
             raise ValidationError(

@@ -24,7 +24,7 @@ from gateway.middlewares.rate_limit.inspection import Inspection, Inspector
 from gateway.middlewares.rate_limit.keys import read_body, route_name
 from gateway.middlewares.rate_limit.limit_headers import refusal, write_headers
 from gateway.middlewares.rate_limit.policy import Policy
-from gateway.middlewares.rate_limit.rules import LimitRule
+from gateway.middlewares.rate_limit.rules import LEAST_COST, LimitRule
 from gateway.middlewares.rate_limit.shared_limit import SharedLimit, slot_name
 from gateway.store.stores import StoreDown
 
@@ -308,7 +308,7 @@ class RuleLimiter:
             if share < least:
                 tightest, least = hit, share
         if tightest is not None:
-            left, seconds = floor(tightest.left), ceil(tightest.back)
+            left, seconds = floor(tightest.left + LEAST_COST), ceil(tightest.back)
             unix = floor(self._wall())
             write_headers(exchange, tightest.policy, left, seconds, unix, ", ".join(items))
 
@@ -320,7 +320,9 @@ class RuleLimiter:
         for hit in hits:
             name = hit.rule.cost_header
             value = reply.index.get(name) if name else None
-            if value is not None:
+            if value is None and hit.cost == LEAST_COST:
+                refund(hit, hit.cost, self._clock)
+            elif value is not None:
                 cost = reported_cost(value, hit)
                 if cost > hit.cost:
                     charge(hit, cost - hit.cost, self._clock)

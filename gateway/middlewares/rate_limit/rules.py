@@ -35,6 +35,10 @@ class Exemptions:
         return bool(self._networks) and exchange.client_ip in self._networks
 
 
+LEAST_COST = 1e-6
+"""Units that are asked for where a request is free until its answer says otherwise."""
+
+
 class LimitRule:
     """A compiled rule.
 
@@ -105,16 +109,22 @@ class LimitRule:
             self.key = self._own.reader(self.key, config.scope == "route")
 
     def _set_costs(self, config: RuleConfig) -> None:
-        costs = {misspelt(method) or method: cost for method, cost in config.costs.items()}
+        costs: dict[str, float] = {
+            misspelt(method) or method: cost for method, cost in config.costs.items()
+        }
         if "GET" in costs:
             costs.setdefault("HEAD", costs["GET"])
         self._default_cost = costs.pop("*", 1)
         self._costs = costs
         self.unit = not costs and self._default_cost == 1
         self.flat_cost = 0.0
+        self.cost_header = config.cost_header.lower().encode()
+        if self.cost_header:
+            # What answers will say counts: such a request is free, but not once nothing is left.
+            costs = {method: cost or LEAST_COST for method, cost in costs.items()}
+            self._costs, self._default_cost = costs, self._default_cost or LEAST_COST
         if self.always is not None and not costs:
             self.flat_cost = _at_most_all(self._default_cost, self.always)
-        self.cost_header = config.cost_header.lower().encode()
 
     def _share(self, config: RuleConfig, context: Context, tag: str | None) -> None:
         ledger: Ledger | None = context.ledger

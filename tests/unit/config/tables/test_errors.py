@@ -9,6 +9,7 @@ import pytest
 from marshmallow import ValidationError
 
 from gateway.config.tables.errors import ErrorsConfig
+from gateway.config.tables.load import load as load_table
 from gateway.config.tables.schema import schema_of
 from gateway.config.toml.sources import FileTable, Sources
 from gateway.core.failures import Failure
@@ -63,3 +64,13 @@ def test_refused(table: dict[str, Any], message: str):
     with pytest.raises(ValidationError) as caught:
         load(table)
     assert message in str(caught.value.messages)
+
+
+def test_a_mistake_is_said_where_it_is():
+    table = {"codes": {"SVC_03": "X"}, "messages": {"SVC_003": "{fild}"}, "types": {"gon": "X"}}
+    found = load_table(ErrorsConfig, table)
+    assert [fault.path for fault in found.faults] == [
+        ("codes", "SVC_03"),
+        ("messages", "SVC_003"),
+        ("types", "gon"),
+    ]
