@@ -1,12 +1,14 @@
 """`builtin = "errors"`: every error that clients can see, what it means, and what to do.
 
 The list at the route's own path; one code, or a failure's name, below it or in its template. Where
-`types` of `[errors]` begins with this address, every problem's `type` leads here.
+`types` of `[errors]` begins with this address, every problem's `type` leads here. Programs get
+JSON, browsers a page.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from html import escape
 from typing import Any
 from urllib.parse import unquote
 
@@ -110,12 +112,13 @@ MEANINGS: dict[Failure, tuple[str, str]] = {
 def catalogue(problems: Problems) -> Callable[[Exchange], Reply]:
     """Return the target that lists errors as `problems` shows them."""
     entries = [_entry(problems, failure) for failure in MEANINGS]
-    by_word: dict[str, list[dict[str, Any]]] = {}
+    by_word: dict[str, list[dict[str, Any]]] = {"": entries}
     for failure, entry in zip(MEANINGS, entries, strict=True):
         for word in {entry["code"], failure.code, failure.reason}:
             by_word.setdefault(word.lower(), []).append(entry)
-    listed = orjson.dumps({"errors": entries})
-    single = {word: orjson.dumps({"errors": found}) for word, found in by_word.items()}
+    made = {
+        word: (orjson.dumps({"errors": found}), _page(found)) for word, found in by_word.items()
+    }
 
     def answer(exchange: Exchange) -> Reply:
         word = next(iter(exchange.params.values()), "")
@@ -123,13 +126,36 @@ def catalogue(problems: Problems) -> Callable[[Exchange], Reply]:
         for prefix in (one.rstrip("/") for one in exchange.route.config.prefixed):
             if not word and path.lower().startswith(prefix.lower() + "/"):
                 word = path[len(prefix) :].strip("/")
-        body = single.get(unquote(word).lower()) if word else listed
-        if body is None:
+        found = made.get(unquote(word).lower())
+        if found is None:
             raise Failed(Failure.NO_ROUTE, "No error has this code.")
-        headers = ((b"Content-Type", b"application/json"), (b"Cache-Control", b"max-age=300"))
-        return Reply(200, headers, body)
+        is_page = "text/html" in exchange.headers.get("Accept", "")
+        return Reply(200, _PAGE if is_page else _JSON, found[is_page])
 
     return answer
+
+
+_SHARED = ((b"Cache-Control", b"max-age=300"), (b"Vary", b"Accept"))
+_JSON = ((b"Content-Type", b"application/json"), *_SHARED)
+_PAGE = (
+    (b"Content-Type", b"text/html; charset=utf-8"),
+    (b"Content-Security-Policy", b"default-src 'none'; frame-ancestors 'none'"),
+    *_SHARED,
+)
+
+
+def _page(entries: Sequence[dict[str, Any]]) -> bytes:
+    """Return the errors as a page, without styles or scripts."""
+    keys = ("code", "status", "title", "meaning", "action")
+    head = "".join(f"<th>{key}</th>" for key in keys)
+    rows = "".join(
+        "<tr>" + "".join(f"<td>{escape(str(entry[key]))}</td>" for key in keys) + "</tr>\n"
+        for entry in entries
+    )
+    return (
+        '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<title>Errors</title>\n'
+        f"<h1>Errors</h1>\n<table>\n<tr>{head}</tr>\n{rows}</table>\n"
+    ).encode()
 
 
 def _entry(problems: Problems, failure: Failure) -> dict[str, Any]:

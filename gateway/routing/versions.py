@@ -182,7 +182,8 @@ class _Announcement:
         state = "active" if self._deprecated is None or now < self._deprecated else "deprecated"
         block = self._gone if gone else self._blocks[state]
         exchange.reply_blocks = [*(exchange.reply_blocks or ()), block]
-        if gone:
+        # A preflight must succeed for a page to see the answer to what follows it.
+        if gone and exchange.method != "OPTIONS":
             if exchange.decisions is not None:
                 exchange.decisions.append(Decision("version", "denied", "retired"))
             raise Failed(Failure.GONE, self._detail, facts=self._facts, by="version")

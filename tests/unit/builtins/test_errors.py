@@ -59,3 +59,14 @@ def test_an_unknown_code():
     with pytest.raises(Failed) as caught:
         errors("/errors/SVC_999")
     assert caught.value.failure is Failure.NO_ROUTE
+
+
+def test_browsers_get_a_page():
+    asked = exchange("GET", "/errors/RATE_001", {"Accept": "text/html,*/*;q=0.8"})
+    asked.route = SimpleNamespace(config=RouteConfig(prefix="/errors"))
+    codes = {Failure.RATE_LIMITED: "SLOW"}
+    reply = catalogue(Problems(codes=codes))(asked)
+    assert isinstance(reply.body, bytes)
+    assert b"<td>SLOW</td><td>429</td>" in reply.body and b"X-RateLimit-Reset" not in reply.body
+    assert reply.get(b"content-type") == b"text/html; charset=utf-8"
+    assert reply.get(b"vary") == b"Accept"

@@ -203,6 +203,8 @@ def test_the_life_of_a_version():
 
 def test_retired_by_hand_and_explained():
     (hooks,) = announced(RouteConfig(path="/c", retired=True), VersionBy(), Clock())
+    assert hooks.request is not None
+    hooks.request(exchange("OPTIONS", "/c"))  # A preflight passes.
     asked = exchange()
     asked.decisions = []
     assert hooks.request is not None
