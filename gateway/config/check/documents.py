@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -15,6 +16,8 @@ from gateway.core.hooks import kind_of
 
 EVERY = "*"
 """The key of `overrides` for all operations."""
+
+_VARIABLE = re.compile(r"\{[^{}]+\}")
 
 OperationRoute = tuple[KeyPath, dict[str, Any], Operation]
 """A route's place, its table and its operation."""
@@ -59,6 +62,11 @@ def _routes(
         own = config.overrides.get(name, {})
         if own is False:
             continue
+        if unroutable := _unroutable(operation.path):
+            message = f"openapi.file: {name}: {unroutable}"
+            hint = f'leave it out: overrides = {{ "{name}" = false }}'
+            file.error((*place, "file"), message, hint)
+            continue
         table: dict[str, Any] = {
             "name": operation.id or name,
             "path": config.prefix.rstrip("/") + operation.path,
@@ -80,6 +88,15 @@ def _routes(
     if unguarded:
         message = f"openapi: {config.file} asks for credentials, but 'auth' is not in request"
         file.warning((*place, "file"), message, "add 'auth' to request")
+
+
+def _unroutable(path: str) -> str:
+    """Say why a path that a document may have can be no route's; "" where it can."""
+    if "#" in path or "?" in path:
+        return "no request has a fragment or a query in its path"
+    shared = (one for one in path.split("/") if "{" in one and not _VARIABLE.fullmatch(one))
+    segment = next(shared, "")
+    return segment and f"in {segment!r} a variable shares its segment with text, which no route has"
 
 
 def _auth(

@@ -118,6 +118,21 @@ def test_what_is_wrong(tree: Tree) -> None:
     assert any("no upstream is called 'cams'" in one for one in tree.said())
 
 
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/pets/{id}.json", "in '{id}.json' a variable shares its segment with text"),
+        ("/pets#more", "no request has a fragment or a query in its path"),
+    ],
+)
+def test_paths_that_are_no_routes(tree: Tree, path: str, said: str) -> None:
+    written(tree, document={**DOCUMENT, "paths": {path: {"parameters": [ID], "get": OK}}})
+    assert any(said in one for one in tree.said())
+    left_out = f'overrides = {{ "GET {path}" = false }}'
+    written(tree, PIPELINE + left_out, {**DOCUMENT, "paths": {path: {"get": OK}}})
+    assert tree.said() == []
+
+
 def test_scopes_that_differ_by_scheme_have_to_be_said(tree: Tree) -> None:
     either = {**OK, "security": [{"oauth": ["a:b"]}, {"key": []}]}
     document = {**DOCUMENT, "paths": {"/a": {"get": either}}}
