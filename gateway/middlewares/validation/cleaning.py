@@ -12,7 +12,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterator
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gateway.middlewares.validation.parameters import typed_scalar, types_of
@@ -38,8 +38,14 @@ class Cleaning:
     coerce: bool = False
     strip: bool = False
     sanitize: tuple[str, ...] = ()
+    xml: bool = False
+    """Whether values from XML are cleaned too, as they go on as JSON."""
     wrap: bool = False
     """A value that should be an array becomes one with it, and "" an empty object: for XML."""
+
+    def for_xml(self) -> Cleaning:
+        """What is done to values from XML."""
+        return replace(self, wrap=True) if self.xml else Cleaning(wrap=True)
 
     def __bool__(self) -> bool:
         return self.defaults or self.coerce or self.strip or bool(self.sanitize)

@@ -62,7 +62,11 @@ class Gate:
             return compiled(given, at, context.directory, config.split, how)
 
         cleaning = Cleaning(
-            config.defaults, config.coerce, config.unknown == "strip", config.sanitize
+            config.defaults,
+            config.coerce,
+            config.unknown == "strip",
+            config.sanitize,
+            xml=config.xml == "json",
         )
         self.body, self.query, self.path = schema("body"), schema("query"), schema("path")
         if config.operation is not None and config.operation.report:
@@ -72,7 +76,8 @@ class Gate:
             self.operation = OperationChecks(config.operation, cleaning)
         self._name = context.name
         judged = self.reads_bodies
-        self._most = config.max_body or (MAX_BODY_JUDGED if judged else MAX_BODY)
+        self._most_judged = config.max_body or MAX_BODY_JUDGED
+        self._most = config.max_body or (MAX_BODY if self.body is None else MAX_BODY_JUDGED)
         self._bounds = Bounds(config.max_depth, config.max_members)
         self._body_required = config.body_required
         self._judge: Judge = context.keep(("validation judge",), None, Judge) if judged else Judge()
@@ -198,7 +203,7 @@ class Gate:
         schema, kind = self._reading(exchange)
         if schema is None:
             return []
-        data = await body.whole(self._most)
+        data = await body.whole(self._most_judged)
         if not data:
             return self._no_body(exchange)
         converts = kind == "xml" and self._xml == "json"

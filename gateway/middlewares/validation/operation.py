@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from functools import cached_property, lru_cache
 from typing import Any
 from urllib.parse import quote, unquote, unquote_plus
@@ -140,7 +139,7 @@ class DocumentSchema(JsonSchema):
         self._validator = shared.validator(shared.reference(pointer))
         self._place = shared.place(pointer)
         self._cleaner = Cleaner(shared.documents, cleaning, self._place)
-        self._xml_cleaner = Cleaner(shared.documents, replace(cleaning, wrap=True), self._place)
+        self._xml_cleaner = Cleaner(shared.documents, cleaning.for_xml(), self._place)
 
     @cached_property
     def typed(self) -> Callable[[Strings], dict[str, Any]]:  # type: ignore[override]

@@ -6,7 +6,6 @@ JSON Schema with jsonschema-rs, or the operator's own marshmallow class.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
@@ -101,7 +100,7 @@ class JsonSchema:
         self.split = frozenset(split)
         self.cleans = bool(cleaning)
         self._cleaner = Cleaner(documents, cleaning)
-        self._xml_cleaner = Cleaner(documents, replace(cleaning, wrap=True))
+        self._xml_cleaner = Cleaner(documents, cleaning.for_xml())
         self._parts, self._branches = _measured(schema)
         self._endless = self._branches and _leads_back(schema)
         self._validator = jsonschema_rs.validator_for(

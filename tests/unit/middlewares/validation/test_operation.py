@@ -150,6 +150,49 @@ async def test_a_large_body_is_judged_in_the_other_process():
         await ended(world.draft.keep(("validation judge",), None, Judge))
 
 
+def one_body(media_type: str, schema: Any) -> Operation:
+    body = {"required": True, "content": {media_type: {"schema": schema}}}
+    post = {"requestBody": body, "responses": {"200": {"description": "ok"}}}
+    raw = {
+        "openapi": "3.1.0",
+        "info": {"title": "x", "version": "1"},
+        "paths": {"/a": {"post": post}},
+    }
+    (operation,) = operations(document(json.dumps(raw).encode(), "x.json"))
+    return operation
+
+
+async def sent(config: ValidationConfig, kind: str, data: bytes) -> Any:
+    one = exchange("POST", "/a", {"Content-Type": kind}, body=Body(data, len(data)))
+    hook: Any = validation.build(config, World().context("validation")).request
+    await hook(one)
+    return one.body
+
+
+@pytest.mark.parametrize(("kind", "schema"), [("application/octet-stream", {}), ("text/csv", {})])
+async def test_what_is_not_judged_may_be_larger(kind: str, schema: Any):
+    config = ValidationConfig(operation=one_body(kind, schema))
+    large = b"x" * 2_000_000
+    assert (await sent(config, kind, large)).reads == 0
+    with pytest.raises(Failed) as caught:
+        await sent(config, kind, large * 6)
+    assert caught.value.failure is Failure.BODY_TOO_LARGE
+    json = ValidationConfig(operation=one_body(JSON, {}))
+    with pytest.raises(Failed) as caught:
+        await sent(json, JSON, b" " * 2_000_000)
+    assert caught.value.failure is Failure.BODY_TOO_LARGE
+
+
+async def test_xml_that_goes_on_as_it_came_is_judged_as_it_came():
+    schema = {"properties": {"a": {"type": "integer"}}, "additionalProperties": False}
+    operation = one_body("application/xml", schema)
+    data = b"<x><a>1</a><evil>1</evil></x>"
+    with pytest.raises(Failed):
+        await sent(ValidationConfig(operation=operation, unknown="strip"), "application/xml", data)
+    config = ValidationConfig(operation=operation, unknown="strip", xml="json")
+    assert (await sent(config, "application/xml", data)).complete == b'{"a":1}'
+
+
 def test_a_bundle_has_what_a_schema_refers_to_and_no_more():
     made = document((HERE / "old.yaml").read_bytes(), "old.yaml")
     shared = compiled_document(made)
