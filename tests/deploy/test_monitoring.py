@@ -17,10 +17,17 @@ from gateway.core.telemetry import Telemetry
 from tests.process import ROOT
 
 PROMETHEUS = ROOT / "deploy" / "prometheus"
-DASHBOARD = json.loads((ROOT / "deploy" / "grafana" / "gateway.json").read_text("utf-8"))
+GRAFANA = ROOT / "deploy" / "grafana"
+DASHBOARD = json.loads((GRAFANA / "gateway.json").read_text("utf-8"))
+SYSTEMS = PROMETHEUS / "systems"
+"""Rules and dashboards of the systems in examples/."""
+DASHBOARDS = {
+    path.stem: json.loads(path.read_text("utf-8"))
+    for path in sorted(GRAFANA.glob("systems/*.json"))
+} | {"gateway": DASHBOARD}
 RULES = [
     rule
-    for file in sorted(PROMETHEUS.glob("*.rules.yml"))
+    for file in sorted(PROMETHEUS.rglob("*.rules.yml"))
     for group in yaml.safe_load(file.read_text("utf-8"))["groups"]
     for rule in group["rules"]
 ]
@@ -80,9 +87,10 @@ def queries(node: Any) -> Iterator[str]:
             yield from queries(value)
 
 
-def test_the_dashboard_asks_for_what_there_is():
-    asked = list(queries(DASHBOARD))
-    assert len(asked) > 25
+@pytest.mark.parametrize("name", DASHBOARDS)
+def test_dashboards_ask_for_what_there_is(name: str):
+    asked = list(queries(DASHBOARDS[name]))
+    assert len(asked) > (25 if name == "gateway" else 10)
     assert {query: found for query in asked if (found := mistakes(query))} == {}
 
 
@@ -109,7 +117,8 @@ def test_mistakes_are_found(query: str, expected: list[str]):
 def test_every_alert_is_tested():
     tested = {
         one["alertname"]
-        for test in yaml.safe_load((PROMETHEUS / "gateway.test.yml").read_text("utf-8"))["tests"]
+        for file in (PROMETHEUS / "gateway.test.yml", SYSTEMS / "systems.test.yml")
+        for test in yaml.safe_load(file.read_text("utf-8"))["tests"]
         for one in test["alert_rule_test"]
         if one.get("exp_alerts")
     }
@@ -127,15 +136,17 @@ def promtool(*arguments: str | Path) -> str:
 
 def test_promtool_runs_the_rules_tests():
     assert "SUCCESS" in promtool("test", "rules", PROMETHEUS / "gateway.test.yml")
+    assert "SUCCESS" in promtool("test", "rules", SYSTEMS / "systems.test.yml")
 
 
-def test_promtool_takes_the_dashboards_queries(tmp_path: Path):
+@pytest.mark.parametrize("name", DASHBOARDS)
+def test_promtool_takes_the_dashboards_queries(tmp_path: Path, name: str):
     rules = [
         {
             "record": f"q:{number}",
             "expr": query.replace("$__rate_interval", "5m").replace("$", ""),
         }
-        for number, query in enumerate(queries(DASHBOARD))
+        for number, query in enumerate(queries(DASHBOARDS[name]))
         if not query.startswith("label_values")
     ]
     document = {"groups": [{"name": "dashboard", "rules": rules}]}
@@ -143,14 +154,15 @@ def test_promtool_takes_the_dashboards_queries(tmp_path: Path):
     assert f"{len(rules)} rules found" in promtool("check", "rules", tmp_path / "rules.yml")
 
 
-def test_panels_do_not_overlap():
+@pytest.mark.parametrize("name", DASHBOARDS)
+def test_panels_do_not_overlap(name: str):
     taken = set()
-    for panel in DASHBOARD["panels"]:
+    for panel in DASHBOARDS[name]["panels"]:
         place = panel["gridPos"]
         cells = {
             (place["x"] + x, place["y"] + y) for x in range(place["w"]) for y in range(place["h"])
         }
         assert not cells & taken and place["x"] + place["w"] <= 24, panel["title"]
         taken |= cells
-    numbers = [panel["id"] for panel in DASHBOARD["panels"]]
+    numbers = [panel["id"] for panel in DASHBOARDS[name]["panels"]]
     assert len(set(numbers)) == len(numbers)
