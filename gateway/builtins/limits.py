@@ -42,7 +42,9 @@ def limits(others: Callable[[], Iterable[Limited]]) -> Callable[[Exchange], Awai
             routes.append(
                 {"routes": [one.name for one in same], "limits": await asked(status, asking)}
             )
-        said: dict[str, Any] = {"limits": entries, "quotas": quotas(entries)}
+        said: dict[str, Any] = {"limits": entries}
+        if left := quotas(entries):
+            said["quotas"] = left
         if exchange.identity is not None:
             said = {"client": exchange.identity.client, **said}
         if routes:

@@ -57,7 +57,7 @@ async def test_its_own_and_those_of_other_routes():
 
 
 async def test_a_stranger_without_limits():
-    assert await asked((), []) == {"limits": [], "quotas": {}}
+    assert await asked((), []) == {"limits": []}
 
 
 def test_the_tighter_quota_is_told():
