@@ -1,5 +1,5 @@
-"""How far limits are off: what processes on one Redis admit together, beside the bound that
-docs/limits.md states.
+"""How far limits are off: what processes on one Redis, or workers of one supervisor, admit
+together, beside the bound that docs/limits.md states.
 
     python -m bench.limits accuracy [ALGORITHM [MODE]]
 
@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import socket
 import subprocess
 import sys
 import time
@@ -27,11 +28,18 @@ from gateway.core.clock import REAL
 from gateway.core.exchange import Exchange
 from gateway.core.failures import Failed
 from gateway.core.telemetry import Telemetry
+from gateway.lifetime.channel import Channel, pair
+from gateway.lifetime.registry import Registry
+from gateway.limits.local_ledger import LocalLedger
 from gateway.limits.redis_ledger import RedisLedger
+from gateway.store.local import LocalStore
 from gateway.store.stores import SharedStore, parse
+from gateway.supervisor.keeper import Keeper
 from tests.redis import RedisServer
 
 QUOTA, RUN, SHARE = 200, 1.0, 0.1
+WORKER = "channel:"
+"""How the name of a store begins that is a descriptor: a worker's channel to its supervisor."""
 LONG, EDGE = 3600.0, 1.5
 """Windows, in seconds."""
 ALGORITHMS = {"token_bucket": 2, "sliding_window": 2, "sliding_log": 1, "fixed_window": 2}
@@ -74,9 +82,17 @@ async def work(
     """One process: says that it is ready, is told when to start, and prints what was admitted
     when."""
     telemetry = Telemetry()
-    store = None if url == "memory" else RedisLedger(SharedStore(parse(url), 1.0), REAL, telemetry)
+    store: RedisLedger | LocalLedger | None = None
+    close: Callable[[], object] = bool
+    if url.startswith(WORKER):
+        channel = Channel(socket.socket(fileno=int(url.removeprefix(WORKER))))
+        channel.start(lambda: None)
+        store, close = LocalLedger(LocalStore(channel), gateways), channel.close
+    elif url != "memory":
+        store = RedisLedger(SharedStore(parse(url), 1.0), REAL, telemetry)
+        close = store.close
     asks: dict[float, Ask] = {
-        window: hook({**table, "window": window}, store, telemetry=telemetry)
+        window: hook({**table, "window": window}, store, telemetry=telemetry, pipeline=f"{window}")
         for window in (LONG, EDGE)
     }
     admitted: dict[str, list[tuple[float, float]]] = {kind: [] for kind in KINDS}
@@ -102,8 +118,7 @@ async def work(
         *(one(kind, due) for kind in KINDS for due in arrivals(kind, gateways, seed))
     )
     fallbacks = sum(telemetry.rate_fallback.values.values())
-    if store is not None:
-        store.close()
+    close()
     print(json.dumps([fallbacks, admitted]))
 
 
@@ -119,22 +134,30 @@ def most_within(admitted: list[tuple[float, float]], window: float) -> int:
 async def played(
     url: str, table: dict[str, Any], gateways: int
 ) -> dict[str, list[tuple[float, float]]] | None:
-    """What all processes admitted; None when the store was away."""
-    command = [
-        sys.executable,
-        "-m",
-        "bench.limits",
-        "worker",
-        url,
-        json.dumps(table),
-        str(gateways),
-    ]
-    processes = [
-        await asyncio.create_subprocess_exec(
-            *command, str(seed), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    """What all processes admitted; None when the store was away. url: of a Redis, "memory" for one
+    process by itself, "supervisor" for workers of this one."""
+    command, keeper = [sys.executable, "-m", "bench.limits", "worker"], Keeper(Registry())
+    processes = []
+    for seed in range(gateways):
+        where, end = url, None
+        if url == "supervisor":
+            ours, end = pair()
+            channel = Channel(ours)
+            keeper.serve(channel)
+            channel.start(lambda channel=channel: keeper.forget(channel))  # type: ignore[misc]
+            where = f"{WORKER}{end.fileno()}"
+        words = (where, json.dumps(table), str(gateways), str(seed))
+        processes.append(
+            await asyncio.create_subprocess_exec(
+                *command,
+                *words,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                pass_fds=() if end is None else (end.fileno(),),
+            )
         )
-        for seed in range(gateways)
-    ]
+        if end is not None:
+            end.close()
     for process in processes:
         assert process.stdout is not None
         await asyncio.wait_for(process.stdout.readline(), 20)
@@ -178,6 +201,7 @@ async def accuracy(algorithms: list[str], modes: list[str]) -> None:
             cases = [
                 ("memory", "exact", 1),
                 *(("Redis", mode, count) for mode in modes for count in (1, 2, 4)),
+                *(("supervisor", mode, count) for mode in modes for count in (2, 4)),
             ]
             for store, mode, gateways in cases:
                 if (algorithm, mode) == ("sliding_log", "leased"):
@@ -185,9 +209,7 @@ async def accuracy(algorithms: list[str], modes: list[str]) -> None:
                 table = {"limit": QUOTA, "algorithm": algorithm, "mode": mode, "lease": SHARE}
                 for _ in range(3):
                     server.command("FLUSHALL")
-                    found = await played(
-                        "memory" if store == "memory" else server.url, table, gateways
-                    )
+                    found = await played(server.url if store == "Redis" else store, table, gateways)
                     if found is not None:
                         break
                 print(

@@ -57,10 +57,11 @@ def hook(
     ledger: Ledger | None = None,
     clock: Clock = REAL,
     telemetry: Telemetry | None = None,
+    pipeline: str = "bench",
 ) -> Callable[[Exchange], Awaitable[None] | None]:
     """The request hook of such a table."""
     context = Context(
-        "rate_limit", "bench", clock=clock, ledger=ledger, telemetry=telemetry or Telemetry()
+        "rate_limit", pipeline, clock=clock, ledger=ledger, telemetry=telemetry or Telemetry()
     )
     request: Any = build(CONFIG().load(table), context).request
     return request  # type: ignore[no-any-return]

@@ -19,6 +19,7 @@ from gateway.credentials.files import CredentialError
 from gateway.credentials.users import user_file
 from gateway.credentials.users.user_store import FileUsers, UserStore
 from gateway.issuer.attempts import Attempts, LocalAttempts, rules_of
+from gateway.issuer.kept import ATTEMPTS, SESSIONS, KeptAttempts, KeptSessions
 from gateway.issuer.own import OwnIssuer
 from gateway.issuer.password_policy import PasswordPolicy
 from gateway.issuer.passwords import Passwords
@@ -49,6 +50,7 @@ class Surroundings:
     clock: Clock
     telemetry: Telemetry
     store: Any
+    local: Any = None
 
 
 def issuing(config: TokensConfig, around: Surroundings) -> Issuing:
@@ -135,9 +137,14 @@ def _states(config: TokensConfig, around: Surroundings) -> tuple[Sessions, Attem
                 at=("users",),
                 hint=hint,
             )
-        sessions: Sessions = around.keep(("tokens", "sessions"), None, LocalSessions)
+        local = around.local
+        sessions: Sessions = around.keep(
+            SESSIONS, local, lambda: KeptSessions(local, around.clock) if local else LocalSessions()
+        )
         attempts: Attempts = around.keep(
-            ("tokens", "attempts"), rules, lambda: LocalAttempts(*rules_of(rules))
+            ATTEMPTS,
+            rules,
+            lambda: KeptAttempts(local, ATTEMPTS) if local else LocalAttempts(*rules_of(rules)),
         )
         return sessions, attempts, _file_users(config, around, sessions)
     from gateway.credentials.users.redis_users import RedisUsers

@@ -121,8 +121,10 @@ class Context:
     errors: the gateway's `[errors]` (config.tables.errors.ErrorsConfig), for what renders failures.
     store: what `[store] url` names (gateway.store.stores.SharedStore), None while everything stays
            in this process.
-    ledger: what counts limits for several gateways (gateway.limits.ledger.Ledger), None while each
-            process counts for itself.
+    ledger: what counts limits for several gateways or workers (gateway.limits.ledger.Ledger), None
+            where one process counts alone.
+    local: of one of several workers, what their supervisor keeps (gateway.store.local.LocalStore);
+           None in a process that keeps it itself.
     secrets: names (lower case) of header fields, query parameters and cookies that credentials come
              in, anywhere.
     issuer: the gateway as an issuer of tokens (gateway.issuer.own.OwnIssuer), None without
@@ -143,6 +145,7 @@ class Context:
     errors: Any = None
     store: Any = None
     ledger: Any = None
+    local: Any = None
     issuer: Any = None
     secrets: frozenset[str] = frozenset()
     home: Path = field(default_factory=Path)

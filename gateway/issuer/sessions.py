@@ -18,7 +18,7 @@ import hmac
 import re
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
@@ -170,10 +170,15 @@ def over(session: Session, now: float, limits: SessionLimits) -> bool:
 
 
 class LocalSessions:
-    """The sessions of one process: they end with it, and so do their access tokens."""
+    """The sessions of one process: they end with it, and so do their access tokens.
+
+    followers: called with the ids of sessions that have ended, for other processes.
+    """
 
     def __init__(self) -> None:
         self.listeners: set[Callable[[], None]] = set()
+        self.followers: set[Callable[[Sequence[str]], None]] = set()
+        self._ended: list[str] = []
         self._all: OrderedDict[str, Session] = OrderedDict()
         """By id, the one refreshed longest ago first."""
         self._of: dict[str, list[str]] = {}
@@ -277,12 +282,17 @@ class LocalSessions:
 
     def _drop(self, session: Session) -> None:
         del self._all[session.id]
+        if self.followers:
+            self._ended.append(session.id)
         mine = self._of[session.user]
         mine.remove(session.id)
         if not mine:
             del self._of[session.user]
 
     def _tell(self) -> None:
+        ended, self._ended = self._ended, []
+        for follower in tuple(self.followers):
+            follower(ended)
         for listener in tuple(self.listeners):
             listener()
 

@@ -88,9 +88,10 @@ class Channel:
         """Send a message. One to an end that is gone is lost."""
         self._send(0, kind, body)
 
-    def ask(self, kind: str, *body: Any) -> Wait[Any]:
-        """Send a question; the wait has the answer, or raises ChannelClosed or ChannelError."""
-        wait: Wait[Any] = Wait()
+    def ask(self, kind: str, *body: Any, into: Wait[Any] | None = None) -> Wait[Any]:
+        """Send a question; the wait, or `into`, has the answer, or fails with ChannelClosed or
+        ChannelError."""
+        wait: Wait[Any] = Wait() if into is None else into
         if not self.open:
             wait.fail(ChannelClosed())
             return wait

@@ -64,6 +64,11 @@ class Registry:
         while self._closing:
             await asyncio.wait(self._closing)
 
+    def find(self, key: Key) -> Any:
+        """Return the object under `key` that was made last; None when there is none."""
+        entries = self._entries.get(key)
+        return entries[-1].made if entries else None
+
     def _acquire(self, key: Key, fingerprint: object, make: Callable[[], Any]) -> _Entry:
         for entry in self._entries.get(key, ()):
             if entry.fingerprint == fingerprint:

@@ -96,7 +96,7 @@ class Algorithm:
     take:   counts a request of a cost if there is room for it; a refused one counts for nothing.
     left:   (units left now, seconds until all are back); counts nothing.
     idle:   True if `fresh` decides the same from now on.
-    charge: counts a cost, whether there is room or not.
+    charge: counts a cost, whether there is room or not; a negative one gives units back.
     refund: gives units of a Taking back as far as they still count: the caller never has more than
             without the request, so nothing of an earlier window reaches a later one.
     undo:   (state, state after, cost): forgets a take whose state is not used.
@@ -227,8 +227,8 @@ def fixed_idle(state: FixedState, limit: Limit, now: float) -> bool:
 def charge_fixed(state: FixedState, limit: Limit, now: float, cost: float) -> FixedState:
     start, count = state
     if start + limit.window - now < LEEWAY:
-        return now, cost
-    return start, count + cost
+        start, count = now, 0.0
+    return start, max(0.0, count + cost)
 
 
 def refund_fixed(
@@ -291,7 +291,10 @@ def charge_sliding(state: SlidingState, limit: Limit, now: float, cost: float) -
     start, current, previous = (
         state if now - state[0] <= limit.window - LEEWAY else _rolled(state, limit.window, now)
     )
-    return start, current + cost, previous
+    current += cost
+    if current < 0.0:  # Units that a lease gives back may be those of the window before.
+        current, previous = 0.0, max(0.0, previous + current)
+    return start, current, previous
 
 
 def refund_sliding(

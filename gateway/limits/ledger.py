@@ -38,8 +38,10 @@ class Ledger(Protocol):
 
     name: str
     """For operators, without secrets."""
+    leased_by_default: bool
+    """Whether rules that do not say their mode take shares ahead."""
     gateways: int
-    """How many gateways use it, this one included, as far as is known; 0 until it has said so."""
+    """How many gateways or workers use it, this one included, as far as is known; 0 until then."""
 
     @property
     def since(self) -> float:

@@ -88,8 +88,8 @@ def quota_idle(state: QuotaState, limit: Limit, now: float) -> bool:
 def charge_quota(state: QuotaState, limit: Limit, now: float, cost: float) -> QuotaState:
     end, count = state
     if now >= end:
-        return _end(limit, now), cost
-    return end, count + cost
+        end, count = _end(limit, now), 0.0
+    return end, max(0.0, count + cost)
 
 
 def refund_quota(

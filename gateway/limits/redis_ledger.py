@@ -36,6 +36,8 @@ Account = tuple[bytes, Sequence[bytes]]
 class RedisLedger:
     """See gateway.limits.ledger.Ledger. Connects when it is first asked."""
 
+    leased_by_default = False
+
     def __init__(self, store: SharedStore, clock: Clock, telemetry: Telemetry) -> None:
         name = f"{os.getpid()}-{random.getrandbits(48):x}".encode()
         # A write does not succeed on a replica. In a Cluster, where the key is elsewhere, an answer

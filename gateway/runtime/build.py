@@ -88,6 +88,7 @@ class Builder:
             errors=self.loaded.gateway.errors,
             store=self.store,
             ledger=self.ledger,
+            local=self.services.local,
             issuer=self.issuer,
             secrets=self.secrets,
             ask=lambda: self.ask(own_upstream(pipeline.name, context.route, name)),

@@ -173,7 +173,8 @@ class _Composer:
                 # Without one of its shares a route fails in part: the gateway is degraded by it.
                 stand_ins[name] += [other for other in route.upstreams if other != name]
         needed, wall = dict(sorted(stand_ins.items())), self.services.clock.wall
-        return Health(self.pools, needed, self.ledger, wall, self.loaded.registered)
+        ledger = self.ledger if self.store is not None else None
+        return Health(self.pools, needed, ledger, wall, self.loaded.registered)
 
     def _routes(self, pipeline: PipelineConfig, routes: list[Route]) -> Steps[None]:
         """Add a pipeline's routes to `routes`."""

@@ -14,7 +14,9 @@ from gateway.config.toml.problems import Problem
 from gateway.core.clock import REAL, Clock
 from gateway.core.hooks import ConfigProblem
 from gateway.core.telemetry import Telemetry
+from gateway.lifetime.process import worker_count
 from gateway.lifetime.registry import Draft
+from gateway.store.local import LocalStore
 from gateway.store.stores import BadUrl, SharedStore, is_url, parse
 from gateway.upstream.connections.transport import Transport
 from gateway.upstream.pool.roster import Tell
@@ -31,13 +33,17 @@ Report = Callable[[Problem], None]
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Process-wide services that every snapshot shares: transport, metrics, clock."""
+    """Process-wide services that every snapshot shares: transport, metrics, clock.
+
+    local: of one of several workers, what its supervisor keeps.
+    """
 
     transport: Transport
     telemetry: Telemetry = field(default_factory=Telemetry)
     clock: Clock = REAL
     tell: Tell | None = None
     """Takes what pools have to tell other workers."""
+    local: LocalStore | None = None
 
 
 def shared_store(loaded: LoadedConfig, report: Report) -> SharedStore | None:
@@ -59,9 +65,18 @@ def ledger_of(
     services: Services,
     report: Report,
 ) -> Ledger | None:
-    """What counts limits in the shared store, not connected before the first request."""
+    """What counts limits in the shared store, not connected before the first request; or for
+    several workers."""
     if store is None:
-        return None
+        workers = worker_count(loaded.gateway.server)
+        if workers == 1:
+            return None
+        from gateway.limits.local_ledger import LocalLedger
+
+        local = services.local
+        key = ("ledger", "local")
+        book: LocalLedger = draft.keep(key, local, lambda: LocalLedger(local, workers), workers)
+        return book
     try:
         from gateway.limits.redis_ledger import RedisLedger
     except ImportError:
@@ -123,7 +138,15 @@ def issuer_of(
     directory = loaded.locate("", ("tokens",))[0].parent
     try:
         return issuing(
-            config, Surroundings(directory, draft.keep, services.clock, services.telemetry, store)
+            config,
+            Surroundings(
+                directory,
+                draft.keep,
+                services.clock,
+                services.telemetry,
+                store,
+                services.local,
+            ),
         )
     except ConfigProblem as problem:
         path = ("tokens", *problem.at)

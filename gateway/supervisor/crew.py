@@ -22,6 +22,7 @@ from gateway.lifetime.process import worker_count
 from gateway.lifetime.supervised import Supervised
 from gateway.supervisor.board import Board, create
 from gateway.supervisor.handoff import CONNECTIONS, PEER, inbox, receive, send
+from gateway.supervisor.keeper import Keeper
 from gateway.supervisor.member import Member
 from gateway.supervisor.readings import Reading, add
 from gateway.supervisor.restarts import failures, pause
@@ -47,7 +48,7 @@ class Crew:
     """All workers. `listening` and `redirected` are the sockets that they share; `port` is the
     first's."""
 
-    def __init__(self, zygote: Zygote) -> None:
+    def __init__(self, zygote: Zygote, keeper: Keeper) -> None:
         self.known: Callable[[], list[tuple[str, tuple[Any, ...]]]] = list
         """Returns what is known of upstreams, as messages."""
         self.learnt: Callable[..., object] = lambda one, kind, *body: None
@@ -58,6 +59,7 @@ class Crew:
         self.port = 0
         self.base: Reading = {}
         """What workers that have ended had counted."""
+        self._keeper = keeper
         self._zygote = zygote
         zygote.ended = self._reaped
         self._board = Board(create())
@@ -290,7 +292,13 @@ class Crew:
         for kind in KINDS:
             channel.on(kind, partial(self.learnt, one, kind))
         channel.on("leaving", lambda: self._board.set_away(one.index, True))
-        channel.start(one.ended)
+        self._keeper.serve(channel)
+
+        def ended() -> None:
+            self._keeper.forget(channel)
+            one.ended()
+
+        channel.start(ended)
         try:
             async with asyncio.timeout(TAKE_TIMEOUT):
                 answer = await channel.ask(

@@ -20,6 +20,7 @@ from gateway.lifetime.signals import Signals
 from gateway.lifetime.sockets import Sockets
 from gateway.runtime.check import check
 from gateway.supervisor.crew import Crew
+from gateway.supervisor.keeper import Keeper
 from gateway.supervisor.member import Member
 from gateway.supervisor.readings import read, telemetry_of, total
 from gateway.supervisor.reports import merged
@@ -55,7 +56,8 @@ class Supervisor(Gateway):
     ) -> None:
         super().__init__(path, environ, manager, sockets)
         self._own = self.telemetry
-        self.crew = Crew(zygote)
+        self.keeper = Keeper(self.runtime.registry)
+        self.crew = Crew(zygote, self.keeper)
         self.crew.known, self.crew.learnt = self._known, self._learnt
         self.runtime.followers = self.crew
         self.observer.tell = self._seen
@@ -76,6 +78,7 @@ class Supervisor(Gateway):
         await crew.stop(delay, self.sockets.remove_files)
         for one in (*crew.listening, *crew.redirected):
             one.close()
+        self.keeper.close()
 
     def reopen(self) -> None:
         super().reopen()

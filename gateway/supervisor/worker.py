@@ -31,6 +31,7 @@ from gateway.runtime.services import Services
 from gateway.serving.data_plane import DataPlane
 from gateway.serving.net.listener import Listener
 from gateway.serving.server import Runtime as Serves
+from gateway.store.local import LocalStore
 from gateway.supervisor.board import Board
 from gateway.supervisor.handoff import Inbox
 from gateway.supervisor.readings import read
@@ -75,7 +76,9 @@ class Worker:
         self._sockets = [socket.socket(fileno=one) for one in listening]
         self._output = output
         self._transport = Transport()
-        self.runtime = Runtime(Path(), Services(self._transport, tell=self._tell), os.environ)
+        self.local = LocalStore(self.channel)
+        services = Services(self._transport, tell=self._tell, local=self.local)
+        self.runtime = Runtime(Path(), services, os.environ)
         self.plane = DataPlane(self.runtime, self._listener)
         self._peers: dict[int, socket.socket] = {}
         self._ready = asyncio.Event()
@@ -125,6 +128,7 @@ class Worker:
         self.channel.post("left", self.reading())
         self.channel.detach()  # It ends with the process, whose logs are still to be written.
         self.runtime.stop()
+        self.local.close()
         await self.runtime.registry.closed()
         self._transport.close()
 
@@ -151,6 +155,7 @@ class Worker:
         early, self._early = self._early, []
         for kind, body in (*known, *early):
             self._told(kind, *body)
+        await self.local.ready()
         config = loaded.gateway
         self._output.configure(config.logging.process)
         self.plane.start(config.listen, self._sockets[:listening], self._sockets[listening:], port)

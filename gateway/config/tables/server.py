@@ -331,9 +331,9 @@ class StoreConfig:
     url: str = setting(
         StoreUrlField(),
         default="memory://",
-        doc="`memory://` is this process; `redis://user:password@host:6379/0`, `rediss://` "
-        "(TLS), `redis+sentinel://host,host/service`, `redis+cluster://host,host`: limits"
-        " are shared with all gateways that use it, see [limits.md](limits.md)",
+        doc="`memory://` is this gateway, all its workers; `redis://user:password@host:6379/0`, "
+        "`rediss://` (TLS), `redis+sentinel://host,host/service`, `redis+cluster://host,host`: "
+        "limits are shared with all gateways that use it, see [limits.md](limits.md)",
     )
     deadline: float = setting(
         Duration(), default=0.01, doc="how long a request waits for the store at most"

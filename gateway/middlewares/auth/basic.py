@@ -28,6 +28,7 @@ from gateway.credentials.files import CredentialError
 from gateway.credentials.users import user_file
 from gateway.credentials.users.user_file import User
 from gateway.issuer.attempts import Attempts, LocalAttempts, rules_of
+from gateway.issuer.kept import KeptAttempts
 from gateway.issuer.password_queue import Busy, PasswordQueue
 from gateway.lifetime.coalesce import Coalesce, Full
 from gateway.lifetime.watch import Stamp, Watched, stamp
@@ -257,10 +258,12 @@ def _attempts(config: BasicConfig, context: Context, path: Path) -> Attempts:
     if context.issuer is not None and context.issuer.users == path.resolve():
         issuer: OwnIssuer = context.issuer
         return issuer.attempts
-    rules = config.attempts
-    kept: Attempts = context.keep(
-        ("auth", "basic", "attempts", str(path)), rules, lambda: LocalAttempts(*rules_of(rules))
-    )
+    rules, place, local = config.attempts, ("auth", "basic", "attempts", str(path)), context.local
+
+    def make() -> Attempts:
+        return LocalAttempts(*rules_of(rules)) if local is None else KeptAttempts(local, place)
+
+    kept: Attempts = context.keep(place, rules, make)
     return kept
 
 

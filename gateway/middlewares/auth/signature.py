@@ -12,7 +12,9 @@ import binascii
 import hashlib
 import hmac
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from hashlib import sha256
+from typing import Literal
 
 from gateway.core.clock import Clock
 from gateway.core.exchange import Exchange, Identity
@@ -20,9 +22,12 @@ from gateway.core.failures import Failure
 from gateway.core.hooks import ConfigProblem, Context
 from gateway.core.identities import Granted, identity
 from gateway.core.refusals import Refused
+from gateway.core.wait import Wait
 from gateway.middlewares.auth import bearer, signed_message
 from gateway.middlewares.auth.config import SignatureConfig
 from gateway.middlewares.auth.signed_message import DIGESTS, Signed, Unreadable
+from gateway.store.local import Key, LocalStore
+from gateway.store.stores import StoreDown
 
 ALGORITHM = "hmac-sha256"
 SHORTEST = 32
@@ -32,6 +37,7 @@ MOST_NONCES = 100_000
 WHOLE = frozenset(("@authority", "@path", "@query"))
 """Components that together cover as much as @target-uri, except the scheme."""
 NOTHING: list[str] = []
+Used = Literal["new", "replayed", "full"]
 
 
 class Nonces:
@@ -47,11 +53,11 @@ class Nonces:
     def __repr__(self) -> str:
         return f"<Nonces {sum(map(len, self._by_key.values()))}>"
 
-    def seen(self, keyid: str, nonce: str) -> bool:
-        return _digest(nonce) in self._by_key.get(keyid, ())
+    def seen(self, keyid: str, nonce: bytes) -> bool:
+        return nonce in self._by_key.get(keyid, ())
 
-    def add(self, keyid: str, nonce: str, now: float, until: float) -> bool:
-        """Remember a nonce; return False when the key has too many.
+    def use(self, keyid: str, nonce: bytes, now: float, until: float) -> Used:
+        """Remember a nonce; return what it is: "new", "replayed", or one of too many of its key.
 
         `until` never decreases from call to call.
         """
@@ -61,10 +67,29 @@ class Nonces:
             if known[oldest] > now:
                 break
             del known[oldest]
+        if nonce in known:
+            return "replayed"
         if len(known) >= self._most:
-            return False
-        known[_digest(nonce)] = until
-        return True
+            return "full"
+        known[nonce] = until
+        return "new"
+
+
+class KeptNonces:
+    """As Nonces, kept by the supervisor for all workers."""
+
+    def __init__(self, store: LocalStore, key: Key) -> None:
+        self._store = store
+        self._key = key
+
+    def __repr__(self) -> str:
+        return "<KeptNonces>"
+
+    def seen(self, keyid: str, nonce: bytes) -> Wait[bool]:
+        return self._store.call(self._key, "seen", keyid, nonce)
+
+    def use(self, keyid: str, nonce: bytes, now: float, until: float) -> Wait[Used]:
+        return self._store.call(self._key, "use", keyid, nonce, now, until)
 
 
 def _digest(nonce: str) -> bytes:
@@ -85,7 +110,7 @@ class Signatures:
         self,
         config: SignatureConfig,
         keys: Mapping[str, tuple[bytes, Identity]],
-        nonces: Nonces,
+        nonces: Nonces | KeptNonces,
         clock: Clock,
         realm: str,
     ) -> None:
@@ -141,8 +166,10 @@ class Signatures:
                 raise ConfigProblem(
                     f"{name} cannot be covered", at=("signature", "required"), hint=hint
                 )
-        nonces: Nonces = context.keep(
-            ("auth", "nonces", context.pipeline, context.name), None, Nonces
+        place = ("auth", "nonces", context.pipeline, context.name)
+        local: LocalStore | None = context.local
+        nonces: Nonces | KeptNonces = context.keep(
+            place, local, Nonces if local is None else partial(KeptNonces, local, place)
         )
         return cls(config, keys, nonces, context.clock, realm)
 
@@ -169,24 +196,40 @@ class Signatures:
             # compare_digest: how long it takes tells nothing about how many bytes are right.
             if not hmac.compare_digest(hmac.digest(secret, text, sha256), signed.signature):
                 raise _invalid(f"the signature is not that of key {signed.keyid}")
-            self._check_nonce(exchange, signed)
-            if "content-digest" not in signed.components:
-                return who
-            digests = signed_message.digests(exchange.headers.getall("Content-Digest", NOTHING))
+            digests: Mapping[str, bytes] = {}
+            if "content-digest" in signed.components:
+                digests = signed_message.digests(exchange.headers.getall("Content-Digest", NOTHING))
         except Unreadable as error:
             raise Refused(
                 "malformed", str(error), detail="The request's signature cannot be read."
             ) from None
-        if exchange.body is None:
-            _compare(digests, b"")
-            return who
-        return self._with_body(exchange, digests, who)
+        used = self._use_nonce(exchange, signed)
+        if isinstance(used, str):
+            self._judge_nonce(used, signed.keyid)
+            if exchange.body is None or not digests:
+                _compare(digests, b"")
+                return who
+            return self._rest(exchange, signed.keyid, None, digests, who)
+        return self._rest(exchange, signed.keyid, used, digests, who)
 
-    async def _with_body(
-        self, exchange: Exchange, digests: Mapping[str, bytes], who: Identity
+    async def _rest(
+        self,
+        exchange: Exchange,
+        keyid: str,
+        used: Awaitable[Used] | None,
+        digests: Mapping[str, bytes],
+        who: Identity,
     ) -> Identity:
-        assert exchange.body is not None
-        _compare(digests, await exchange.body.whole(self._config.max_body))
+        """What has to be waited for: the nonce, and the body."""
+        if used is not None:
+            try:
+                self._judge_nonce(await used, keyid)
+            except StoreDown as down:
+                raise _unavailable(f"nonces cannot be checked: {down}", 1) from None
+        if digests:
+            body = exchange.body
+            whole = b"" if body is None else await body.whole(self._config.max_body)
+            _compare(digests, whole)
         return who
 
     def _check(self, exchange: Exchange, signed: Signed) -> None:
@@ -218,30 +261,47 @@ class Signatures:
         if signed.expires is not None and now >= signed.expires + config.leeway:
             raise _expired(f"the signature expired {now - signed.expires:.0f} s ago")
 
-    def _check_nonce(self, exchange: Exchange, signed: Signed) -> None:
+    def _use_nonce(self, exchange: Exchange, signed: Signed) -> Used | Awaitable[Used]:
+        """Use the nonce up, unless the request is only explained. Raises Refused without one."""
         if not signed.nonce:
             if self._config.nonce:
                 raise _invalid("the signature has no nonce")
-            return
-        if self._nonces.seen(signed.keyid, signed.nonce):
-            raise Refused(
-                "replayed",
-                f"the nonce of key {signed.keyid} was used before",
-                detail="The request was sent before.",
-            )
-        if exchange.decisions is not None:  # explained, not made
-            return
-        now = self._wall()
+            return "new"
+        nonce, now = _digest(signed.nonce), self._wall()
+        if exchange.decisions is not None:
+            seen = self._nonces.seen(signed.keyid, nonce)
+            return _seen(seen) if not isinstance(seen, bool) else "replayed" if seen else "new"
         # A signature may be made up to `leeway` from now.
         until = now + self._config.max_age + 2 * self._config.leeway
-        if not self._nonces.add(signed.keyid, signed.nonce, now, until):
+        return self._nonces.use(signed.keyid, nonce, now, until)
+
+    def _judge_nonce(self, used: Used, keyid: str) -> None:
+        """Raise Refused unless the nonce was new."""
+        if used == "replayed":
             raise Refused(
-                "unavailable",
-                f"key {signed.keyid} has {MOST_NONCES} nonces that would still be good",
-                detail="Too many signed requests at the moment.",
-                failure=Failure.OVERLOADED,
-                headers=((b"Retry-After", b"%d" % max(1, round(self._config.max_age))),),
+                "replayed",
+                f"the nonce of key {keyid} was used before",
+                detail="The request was sent before.",
             )
+        if used == "full":
+            raise _unavailable(
+                f"key {keyid} has {MOST_NONCES} nonces that would still be good",
+                max(1, round(self._config.max_age)),
+            )
+
+
+async def _seen(seen: Awaitable[bool]) -> Used:
+    return "replayed" if await seen else "new"
+
+
+def _unavailable(why: str, seconds: int) -> Refused:
+    return Refused(
+        "unavailable",
+        why,
+        detail="Too many signed requests at the moment.",
+        failure=Failure.OVERLOADED,
+        headers=((b"Retry-After", b"%d" % seconds),),
+    )
 
 
 def component(exchange: Exchange, name: str) -> str:

@@ -12,9 +12,12 @@ after the route. keys.py says who the caller is, gateway/limits/algorithms.py ho
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from gateway.config.tables.schema import schema_of
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.hooks import ConfigProblem, Context, Hooks
+from gateway.limits.ledger import Ledger
 from gateway.middlewares.rate_limit.config import ClassConfig, RateLimitConfig, RuleConfig
 from gateway.middlewares.rate_limit.exact import ExactLimiter
 from gateway.middlewares.rate_limit.keys import parts
@@ -26,6 +29,10 @@ from gateway.middlewares.rate_limit.rule_policies import Policies, policies
 from gateway.middlewares.rate_limit.rules import LimitRule
 
 CONFIG = schema_of(RateLimitConfig)
+NOT_LEASED = ("sliding_log", "concurrency")
+"""Algorithms of which nothing can be taken ahead."""
+SHARE_MIN = 10
+"""Units on lease below which leasing is not the default: settling would cost more than asking."""
 
 
 def build(config: RateLimitConfig, context: Context) -> Hooks:
@@ -77,6 +84,7 @@ def _rules(config: RateLimitConfig, context: Context) -> list[LimitRule]:
             context,
             () if rule is config else ("rules", index - len(made) + len(config.rules)),
         )
+    made = [(replace(rule, mode=_mode(rule, found, context)), found) for rule, found in made]
     exact = {(rule.key, rule.scope) for rule, _ in made if rule.mode == "exact"}
     # Keys of one command have to lie together in a Cluster: where they differ, by the instance's
     # name.
@@ -87,11 +95,23 @@ def _rules(config: RateLimitConfig, context: Context) -> list[LimitRule]:
     ]
 
 
+def _mode(rule: RuleConfig, found: Policies, context: Context) -> str:
+    """How a ledger is asked about this rule."""
+    ledger: Ledger | None = context.ledger
+    if rule.mode is not None:
+        return rule.mode
+    if ledger is None or not ledger.leased_by_default or rule.algorithm in NOT_LEASED:
+        return "exact"
+    limits = [policy.limit for policy in found.each()]
+    share = min(limit.quota for limit in limits) * rule.lease / 2 / max(1, ledger.gateways)
+    return "exact" if share < SHARE_MIN or any(limit.burst for limit in limits) else "leased"
+
+
 def _check(rule: RuleConfig, found: Policies, context: Context, at: tuple[str | int, ...]) -> None:
     """Refuse what rules may not combine. Raises ConfigProblem."""
     leased = rule.mode == "leased"
     hint = 'mode = "exact"'
-    if leased and rule.algorithm in ("sliding_log", "concurrency"):
+    if leased and rule.algorithm in NOT_LEASED:
         raise ConfigProblem(
             f"{rule.algorithm} cannot be leased: what is taken ahead has no time",
             at=(*at, "mode"),

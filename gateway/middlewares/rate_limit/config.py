@@ -131,10 +131,12 @@ class RuleConfig(ClassConfig):
         doc="only count, and say in log (`reason`) and metrics what would have been refused",
     )
     time_zone: str = setting(default="UTC", doc='whose calendar, e.g. `"Europe/Berlin"`')
-    mode: str = setting(
+    mode: str | None = setting(
         Choice(*MODES),
-        default="exact",
-        doc="with a shared store: asked for every request, or shares of the limit taken ahead",
+        default=None,
+        doc="with a shared store or several workers: asked for every request, or shares of the "
+        "limit taken ahead. When left out `exact` with a store, `leased` with workers alone "
+        "where that is possible and cheaper",
     )
     on_store_failure: str = setting(
         Choice(*ON_STORE_FAILURE),

@@ -1,5 +1,5 @@
-"""Memory and Redis decide alike: every algorithm's decisions in Python and in Lua, request by
-request, on an injected clock."""
+"""Memory, Redis and a supervisor decide alike: every algorithm's decisions in Python, in Lua and in
+the book, request by request, on an injected clock."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.core.clock import Clock
+from gateway.limits import book
 from gateway.limits.algorithms import LEEWAY, REFUND_DEPTH, Limit, Taking
 from gateway.limits.buckets import Buckets
+from gateway.limits.ledger import limit_terms
 from gateway.limits.quotas import ALL_ALGORITHMS, quota_limit, zone_of
 from gateway.limits.redis_script import LIMITS
 from tests.redis import RedisServer, shared_redis
@@ -63,9 +65,33 @@ class Lua:
         return answer
 
 
-@pytest.fixture(scope="module")
-def lua(shared_redis: RedisServer) -> Iterator[Lua]:
-    with socket.create_connection(("127.0.0.1", shared_redis.port)) as connection:
+class Booked:
+    """The supervisor's book, asked likewise."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.book = book.Book(Clock(lambda: self.now, lambda: self.now))
+
+    def call(
+        self, now: float, action: str, *rules: tuple[str, str, Limit, float, float, str, str]
+    ) -> list[int]:
+        self.now = now
+        terms: list[bytes] = []
+        for _, algorithm, limit, cost, flag, first, second in rules:
+            terms += limit_terms(algorithm, limit)
+            terms += (repr(cost).encode(), repr(flag).encode(), first.encode(), second.encode())
+        return self.book.run(action.encode(), [rule[0].encode() for rule in rules], terms, 1)
+
+
+@pytest.fixture(scope="module", params=["redis", "book"])
+def lua(request: pytest.FixtureRequest) -> Iterator[Lua | Booked]:
+    if request.param == "book":
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(book, "SETTLING", 0.0)
+            yield Booked()
+        return
+    server: RedisServer = request.getfixturevalue("shared_redis")
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
         yield Lua(connection)
 
 
@@ -230,6 +256,7 @@ def test_a_lease_grants_what_there_is_and_counts_debts_in_any_case(lua: Lua, nam
     assert lease(0, 5) == (0, 1, True)
 
 
+@pytest.mark.parametrize("lua", ["redis"], indirect=True)
 def test_slots_are_by_name_and_free_by_themselves(lua: Lua):
     key, limit = f"{{slots}}:{next(names)}", Limit(2.0, 1.0, 1.0)
 
@@ -244,6 +271,7 @@ def test_slots_are_by_name_and_free_by_themselves(lua: Lua):
     assert [call(1061.0, "take", 1, slot) for slot in "ef"] == [True, False]
 
 
+@pytest.mark.parametrize("lua", ["redis"], indirect=True)
 def test_keys_expire_when_they_would_decide_like_fresh_ones(lua: Lua, shared_redis: RedisServer):
     for name in TIMED:
         key = f"{{expiry}}:{next(names)}"
@@ -266,6 +294,7 @@ def test_the_leeway_is_the_same():
     assert f"r.count - index > {REFUND_DEPTH} then" in LIMITS.text.decode()
 
 
+@pytest.mark.parametrize("lua", ["redis"], indirect=True)
 def test_a_log_costs_the_same_whatever_a_request_costs(lua: Lua, shared_redis: RedisServer):
     """An upstream may report any cost: 5e6 units once kept Redis busy for 18 s."""
     key, limit = f"{{dear}}:{next(names)}", Limit.windowed(100_000, 60.0)
@@ -276,6 +305,7 @@ def test_a_log_costs_the_same_whatever_a_request_costs(lua: Lua, shared_redis: R
     assert (left, wait) == (-1, pytest.approx(30e6, abs=2))
 
 
+@pytest.mark.parametrize("lua", ["redis"], indirect=True)
 def test_what_comes_back_from_an_old_log_is_begun_afresh(lua: Lua, shared_redis: RedisServer):
     """Version 0.1 kept a time for every unit."""
     key, limit = f"{{old}}:{next(names)}", Limit.windowed(2, 60.0)

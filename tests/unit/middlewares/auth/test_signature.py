@@ -392,23 +392,29 @@ async def test_nonces_are_bounded_and_forgotten(world: Signatures, monkeypatch: 
     st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 100)), max_size=30), st.integers(1, 3)
 )
 def test_a_replay_within_its_time_is_always_seen(steps: list[tuple[str, float]], most: int):
-    nonces, now, good = Nonces(most), 0.0, dict[str, float]()
+    nonces, now, good = Nonces(most), 0.0, dict[bytes, float]()
     for nonce, seconds in steps:
         now += seconds
-        good = {one: until for one, until in good.items() if until > now}
-        if nonce in good:
-            assert nonces.seen("k", nonce)
-        elif nonces.add("k", nonce, now, now + 50):
-            good[nonce] = now + 50
-        assert len(nonces._by_key["k"]) <= most and not nonces.seen("other", nonce)
+        one = nonce.encode()
+        good = {known: until for known, until in good.items() if until > now}
+        used = nonces.use("k", one, now, now + 50)
+        if one in good:
+            assert used == "replayed" and nonces.seen("k", one)
+        elif used == "new":
+            good[one] = now + 50
+        else:
+            assert used == "full" and len(good) == most
+        assert len(nonces._by_key["k"]) <= most and not nonces.seen("other", one)
 
 
-def test_long_nonces_cost_what_short_ones_do():
-    nonces = Nonces()
+async def test_long_nonces_cost_what_short_ones_do(world: Signatures):
+    hook = world.auth()
     for number in range(3):
-        assert nonces.add("k", f"{number}" * 7900, 0.0, 100.0)
-        assert nonces.seen("k", f"{number}" * 7900) and not nonces.seen("k", f"{number}" * 7899)
-    assert sum(map(len, nonces._by_key["k"])) <= 3 * 16
+        nonce = f"{number}" * 3000
+        params = f';created={NOW};keyid="test-shared-secret";nonce="{nonce}"'
+        await through(hook, asked(signed(params=params), sent()))
+    nonces = hook.__self__._methods[0]._nonces
+    assert sum(map(len, nonces._by_key["test-shared-secret"])) == 3 * 16
 
 
 async def test_other_signatures_are_left_alone(world: Signatures):

@@ -24,6 +24,7 @@ class Ledger:
     def __init__(self) -> None:
         self.name = "fake"
         self.gateways = 2
+        self.leased_by_default = False
         self.up = True
         self.asked: list[tuple[Sequence[bytes], Sequence[bytes], Wait[list[int]]]] = []
 

@@ -100,7 +100,7 @@ class Ledger:
     """A ledger that leases what is wanted, 1,000 s ahead of our clock, and notes what it is told to
     give back."""
 
-    name, gateways, up = "fake", 1, True
+    name, gateways, up, leased_by_default = "fake", 1, True, False
 
     def __init__(self, world: World) -> None:
         self.world = world

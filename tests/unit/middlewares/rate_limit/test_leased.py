@@ -31,6 +31,7 @@ class Granting:
         self.gateways = 1
         self.since = NEVER
         self.name = "fake"
+        self.leased_by_default = False
 
     def peek(self, key: bytes, terms: Sequence[bytes]) -> Wait[list[int]]:
         answer: Wait[list[int]] = Wait()
@@ -81,6 +82,42 @@ def asked(client: str = "acme", tier: str = "", **facts: Any) -> Exchange:
 )
 def test_which_rules_have_the_short_way(more: dict[str, Any], short: bool):
     assert (type(made(Granting(100), **more)) is LeasedLimiter) is short
+
+
+@pytest.mark.parametrize(
+    ("more", "mode"),
+    [
+        ({}, "leased"),
+        ({"mode": "exact"}, "exact"),
+        ({"mode": "leased"}, "leased"),
+        ({"limit": 99}, "exact"),
+        ({"limit": 99, "lease": 0.5}, "leased"),
+        ({"algorithm": "sliding_log"}, "exact"),
+        ({"algorithm": "concurrency", "window": None}, "exact"),
+        ({"window": None, "limit": None, "tokens": 9, "refill": 1, "burst": 3}, "exact"),
+        ({"classes": {"b": {"limit": 5, "window": "1h", "burst": 2}}}, "leased"),
+        ({"tiers": {"a": "b"}, "classes": {"b": {"limit": 5, "window": "1h"}}}, "exact"),
+        (
+            {
+                "tiers": {"a": "b"},
+                "algorithm": "token_bucket",
+                "classes": {"b": {"tokens": 9, "refill": 1, "burst": 2}},
+            },
+            "exact",
+        ),
+    ],
+)
+def test_what_a_rule_without_a_mode_does_with_workers(more: dict[str, Any], mode: str):
+    """Shares are taken ahead where that is possible and pays; with Redis only where a rule says
+    so."""
+    store = Granting(100)
+    for by_default in (True, False):
+        store.leased_by_default = by_default
+        table = {"limit": 200, "window": "1h", **more}
+        kept = {key: value for key, value in table.items() if value is not None}
+        hook = World(now=100.0).build(rate_limit, kept, ledger=store).request
+        expected = mode if by_default or "mode" in more else "exact"
+        assert [rule.mode for rule in hook._rules] == [expected]
 
 
 async def test_credit_is_used_without_asking():

@@ -15,7 +15,7 @@ from tests.unit.middlewares.rate_limit.rules_world import RULE, limiter
 
 def test_no_two_limits_have_one_key_in_a_ledger():
     """Names come from the configuration, and may hold what separates them."""
-    ledger = SimpleNamespace(name="redis://db", gateways=1, up=True)
+    ledger = SimpleNamespace(name="redis://db", gateways=1, up=True, leased_by_default=False)
     found = set()
     for pipeline, name in (("a", "b/c"), ("a/b", "c"), ("a:b", "c"), ("a", "b:c"), ("a", "}b")):
         for key in ("ip", "client", "header:ip"):
@@ -38,7 +38,7 @@ def test_no_two_limits_have_one_key_in_a_ledger():
 
 
 def shared_limit(table: dict[str, Any], world: World | None = None) -> SharedLimit:
-    ledger = SimpleNamespace(name="redis://db", gateways=1, up=True)
+    ledger = SimpleNamespace(name="redis://db", gateways=1, up=True, leased_by_default=False)
     [shared] = limiter(table, world, ledger=ledger)._rules[0].shared.values()
     return shared
 

@@ -1,0 +1,32 @@
+"""What the supervisor keeps for workers, beside what test_kept.py and test_local_ledger.py ask."""
+
+from __future__ import annotations
+
+from gateway.core.clock import Clock
+from gateway.issuer.kept import SESSIONS
+from gateway.issuer.sessions import LocalSessions, SessionLimits
+from gateway.store.local import Called
+from gateway.supervisor.keeper import MARGIN
+from tests.workers import Shop
+
+
+async def test_an_end_is_remembered_until_the_longest_access_token_has_expired():
+    now = [1000.0]
+    shop = Shop(Clock(lambda: now[0], lambda: now[0]))
+    shop.keep(SESSIONS, LocalSessions())
+    store = shop.hire()
+    heard: list[dict[str, float]] = []
+    store.on("ended", heard.append)
+    for access in (600.0, 60.0):
+        limits = SessionLimits(access=access)
+        session, _ = await store.call(SESSIONS, "begin", "alice", ("pwd",), now[0], limits)
+    await store.call(SESSIONS, "end", session.id)
+    until = 1000.0 + 600.0 + MARGIN
+    assert heard == [{session.id: until}]
+    for seconds, known in ((until - 1, {session.id: until}), (until, {})):
+        now[0] = seconds
+        shop.keeper._tidy()
+        assert await store.ask(Called(), "ended") == (1000.0, known)
+    assert repr(shop.keeper) == "<Keeper of 1 workers, <Book of 0 limits, 0 slots>>"
+    store.close()
+    await shop.close()
