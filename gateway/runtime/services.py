@@ -103,6 +103,10 @@ def meter_of(
     path = loaded.files[0].parent / state / "usage.db" if state else None
 
     def make() -> Meter:
+        if store is None and path is None and services.local is not None:
+            from gateway.usage.ledger_local import InSupervisor
+
+            return Meter(InSupervisor(services.local), services.clock, retention)
         if store is None:
             return Meter(InFile(path, services.clock.wall), services.clock, retention)
         from gateway.store.redis.client import Purpose, RedisClient

@@ -125,11 +125,11 @@ class Worker:
             config = self.runtime.snapshot.loaded.gateway.server
             await self.plane.stop(config.shutdown_delay, config.shutdown_timeout)
         self.board.set_open(self.index, 0)
+        self.runtime.stop()
+        await self.runtime.registry.closed()  # What was counted goes to the supervisor.
+        self.local.close()
         self.channel.post("left", self.reading())
         self.channel.detach()  # It ends with the process, whose logs are still to be written.
-        self.runtime.stop()
-        self.local.close()
-        await self.runtime.registry.closed()
         self._transport.close()
 
     # What the supervisor asks for.

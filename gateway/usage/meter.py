@@ -129,6 +129,15 @@ class Meter:
         first = int(now) // HOUR - HOURS_SHOWN + 1
         return History({place: cell for place, cell in hours.items() if place.hour >= first}, days)
 
+    def absorb(self, cells: Cells) -> None:
+        """Count what another process has counted."""
+        self._tally.add(cells)
+
+    async def read(self, client: str, since: float, now: float) -> tuple[Cells, Cells]:
+        """As the ledger's, for another process."""
+        await self.write()
+        return await self._ledger.read(client, since, now)
+
     async def close(self) -> None:
         """Write down the rest."""
         self._rounds.close()

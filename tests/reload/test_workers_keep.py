@@ -7,6 +7,7 @@ import asyncio
 import base64
 import hashlib
 import hmac
+import json
 import os
 import signal
 import time
@@ -234,3 +235,33 @@ async def test_a_signature_is_good_once(tmp_path, connect):
             same = fields(nonce)
             found = await asyncio.gather(*(one.get("/signed", *same) for one in connections))
             assert sorted(one.status for one in found) == [200] + [401] * 7
+
+
+async def test_usage_is_that_of_all_workers(tmp_path, connect):
+    secret = "bec_0123456789abcdefghijklmnopqrstuvwxyz"
+    hash = hashlib.sha256(secret.encode()).hexdigest()
+    (tmp_path / "keys.toml").write_text(
+        f'[[key]]\nid = "k_1"\nclient = "acme"\nhash = "sha256:{hash}"\n'
+    )
+    write(
+        tmp_path,
+        'request = ["auth"]\n[auth]\nmethods = ["api_key"]\n'
+        'api_key = { file = "../keys.toml" }\n'
+        '[[route]]\nname = "plain"\npath = "/plain"\n'
+        'respond = { status = 200, text = "yes" }\n'
+        '[[route]]\npath = "/usage"\nbuiltin = "usage"\n',
+        "",
+        SERVER,
+    )
+    key = f"X-API-Key: {secret}"
+    async with Process(tmp_path / "gateway.toml") as gateway:
+        connections = await connect(gateway, 8)
+        for one in connections:
+            assert (await one.get("/plain", key)).status == 200
+
+        async def all_of_them() -> bool:
+            said = json.loads((await connections[0].get("/usage", key)).body)
+            counted = [one["requests"] for one in said["endpoints"] if one["route"] == "plain"]
+            return sum(counted) == 8
+
+        await until(all_of_them)
