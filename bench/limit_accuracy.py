@@ -143,8 +143,8 @@ async def played(
         if url == "supervisor":
             ours, end = pair()
             channel = Channel(ours)
-            keeper.serve(channel)
-            channel.start(lambda channel=channel: keeper.forget(channel))  # type: ignore[misc]
+            keeper.serve(channel, seed)
+            channel.start(lambda: None)
             where = f"{WORKER}{end.fileno()}"
         words = (where, json.dumps(table), str(gateways), str(seed))
         processes.append(

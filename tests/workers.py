@@ -31,8 +31,9 @@ class Shop:
     def hire(self) -> LocalStore:
         """A worker; its end of the channel is the last of `channels`."""
         ours, theirs = (Channel(end) for end in pair())
-        self.keeper.serve(ours)
-        ours.start(lambda: self.keeper.forget(ours))
+        pid = len(self.channels)
+        self.keeper.serve(ours, pid)
+        ours.start(lambda: self.keeper.forget(ours, pid))
         theirs.start(lambda: None)
         self.channels += (ours, theirs)
         return LocalStore(theirs)

@@ -135,6 +135,15 @@ class LocalAttempts:
         for key, rule in self._keys(address, account, now):
             self._put(key, undone(self._states.get(key, FRESH), rule, now))
 
+    def dump_state(self) -> tuple[dict[bytes, State], dict[bytes, float]]:
+        """Return everything, for the program that takes this one's place."""
+        return dict(self._states), dict(self._known)
+
+    def load_state(self, state: tuple[dict[bytes, State], dict[bytes, float]]) -> None:
+        states, known = state
+        self._states.update(states)
+        self._known.update(known)
+
     def _keys(
         self, address: str, account: str, now: float
     ) -> tuple[tuple[bytes, AttemptRule], tuple[bytes, AttemptRule]]:

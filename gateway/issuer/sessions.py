@@ -273,6 +273,17 @@ class LocalSessions:
             self._steps.popitem(last=False)
         return True
 
+    def dump_state(self) -> tuple[list[Session], dict[str, int]]:
+        """Return everything, for the program that takes this one's place."""
+        return list(self._all.values()), dict(self._steps)
+
+    def load_state(self, state: tuple[list[Session], dict[str, int]]) -> None:
+        sessions, steps = state
+        self._all.update((session.id, session) for session in sessions)
+        for session in sorted(sessions, key=lambda session: session.created):
+            self._of.setdefault(session.user, []).append(session.id)
+        self._steps.update(steps)
+
     def _drop_all(self, sessions: list[Session]) -> int:
         for session in sessions:
             self._drop(session)

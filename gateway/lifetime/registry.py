@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import pickle
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
@@ -43,6 +44,8 @@ class Registry:
     def __init__(self) -> None:
         self._entries: dict[Key, list[_Entry]] = {}
         self._closing: set[asyncio.Task[None]] = set()
+        self._left: dict[Key, Any] = {}
+        """States of objects of the program before, by key."""
 
     def __repr__(self) -> str:
         return f"<Registry {sum(map(len, self._entries.values()))} objects>"
@@ -69,15 +72,42 @@ class Registry:
         entries = self._entries.get(key)
         return entries[-1].made if entries else None
 
+    def dump(self) -> bytes:
+        """Return the states of all objects that have some, for the program that takes this one's
+        place (USR2)."""
+        states = {}
+        for key, entries in self._entries.items():
+            dump_state = getattr(entries[-1].made, "dump_state", None)
+            if dump_state is not None:
+                states[key] = dump_state()
+        return pickle.dumps(states)
+
+    def load(self, states: bytes) -> None:
+        """Give objects that are made from now on the states that the program before has dumped."""
+        try:
+            self._left = pickle.loads(states)  # noqa: S301 - this process wrote it
+        except Exception:
+            log.exception("what the program before has kept cannot be read; it begins anew")
+
     def _acquire(self, key: Key, fingerprint: object, make: Callable[[], Any]) -> _Entry:
         for entry in self._entries.get(key, ()):
             if entry.fingerprint == fingerprint:
                 break
         else:
-            entry = _Entry(key, fingerprint, make())
+            entry = _Entry(key, fingerprint, self._made(key, make))
             self._entries.setdefault(key, []).append(entry)
         entry.users += 1
         return entry
+
+    def _made(self, key: Key, make: Callable[[], Any]) -> Any:
+        made, state = make(), self._left.pop(key, None)
+        if state is not None and hasattr(made, "load_state"):
+            try:
+                made.load_state(state)
+            except Exception:
+                log.exception("what the program before has kept of %r begins anew", made)
+                return make()
+        return made
 
     def _release(self, entry: _Entry) -> None:
         entry.users -= 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from math import ceil, floor
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from gateway.core.clock import REAL, Clock
 from gateway.limits.algorithms import LEEWAY, NEVER, Limit, Taking
@@ -123,9 +123,26 @@ class Book:
                 account.buckets.close()
                 del self._accounts[policy]
 
+    def dump_state(self) -> Any:
+        """Return everything, for the program that takes this one's place."""
+        accounts = {
+            policy: (account.words, account.ends, account.buckets.dump_state())
+            for policy, account in self._accounts.items()
+        }
+        return accounts, {name: owner for name, (owner, _) in self._slots.items()}
+
+    def load_state(self, state: Any) -> None:
+        accounts, slots = state
+        for policy, (words, ends, counted) in accounts.items():
+            account = self._accounts[policy] = Account(words, ends, self._clock)
+            account.used = self._clock.monotonic()
+            account.buckets.load_state(counted)
+        for name, owner in slots.items():
+            self._slots[name] = owner, self._accounts[_policy(name[0], b"concurrency")]
+
     def _part(self, key: bytes, terms: Sequence[bytes], monotonic: float) -> Part:
         words = terms[:5]
-        policy = (words[0], key[key.rfind(b":") :])
+        policy = _policy(key, words[0])
         account = self._accounts.get(policy)
         if account is None:
             ends = Ends(0.0, 0.0) if words[0] == b"quota" else None
@@ -176,6 +193,10 @@ class Book:
         held = self._slots.pop((key, slot), None)
         if held is not None:
             held[1].buckets.refund(key, self._clock.monotonic(), 1, Taking(0.0, 0.0))
+
+
+def _policy(key: bytes, algorithm: bytes) -> Policy:
+    return algorithm, key[key.rfind(b":") :]
 
 
 def limit_of(words: Sequence[bytes], ends: Ends | None) -> Limit:

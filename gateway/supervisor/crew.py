@@ -292,10 +292,11 @@ class Crew:
         for kind in KINDS:
             channel.on(kind, partial(self.learnt, one, kind))
         channel.on("leaving", lambda: self._board.set_away(one.index, True))
-        self._keeper.serve(channel)
+        pid = one.pid
+        self._keeper.serve(channel, pid)
 
         def ended() -> None:
-            self._keeper.forget(channel)
+            self._keeper.forget(channel, pid)
             one.ended()
 
         channel.start(ended)

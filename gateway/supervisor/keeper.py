@@ -7,6 +7,7 @@ objects of its own snapshot, which workers call by their key in the registry (st
 from __future__ import annotations
 
 import inspect
+import logging
 import pickle
 from collections.abc import Awaitable, Sequence
 from typing import Any
@@ -20,6 +21,8 @@ from gateway.lifetime.supervised import Supervised
 from gateway.limits.book import Book
 from gateway.limits.ledger import Told
 
+log = logging.getLogger("gateway.workers")
+
 TIDY_EVERY = 60.0
 """Seconds between two looks for what need not be kept any more."""
 MARGIN = 3600.0
@@ -32,6 +35,7 @@ class Keeper:
     def __init__(self, registry: Registry, clock: Clock = REAL) -> None:
         self.book = Book(clock)
         self._registry = registry
+        self._clock = clock
         self._wall = clock.wall
         self._since = float(int(clock.wall()))
         """Sessions that began before are not known here."""
@@ -44,11 +48,26 @@ class Keeper:
     def __repr__(self) -> str:
         return f"<Keeper of {len(self._channels)} workers, {self.book!r}>"
 
-    def serve(self, channel: Channel) -> None:
-        """Answer a worker; its slots are its own until `forget`."""
+    def dump_state(self) -> bytes:
+        """Return everything that is not in the registry, for the program that takes this one's
+        place."""
+        return pickle.dumps((self._since, self._ended, self._access, self.book.dump_state()))
+
+    def load_state(self, state: bytes) -> None:
+        try:
+            since, ended, access, book = pickle.loads(state)  # noqa: S301 - this process wrote it
+            self.book.load_state(book)
+        except Exception:
+            log.exception("what the program before has counted cannot be read: limits begin anew")
+            self.book = Book(self._clock)
+        else:
+            self._since, self._ended, self._access = since, ended, access
+
+    def serve(self, channel: Channel, pid: int) -> None:
+        """Answer the worker `pid`; its slots are its own until `forget`."""
 
         def limits(action: bytes, keys: Sequence[bytes], terms: Sequence[bytes]) -> Told:
-            return self.book.run(action, keys, terms, channel)
+            return self.book.run(action, keys, terms, pid)
 
         channel.on("limits", limits)
         channel.on("call", self._call)
@@ -56,10 +75,10 @@ class Keeper:
         self._channels.add(channel)
         self._tidying.start(TIDY_EVERY)
 
-    def forget(self, channel: Channel) -> None:
+    def forget(self, channel: Channel, pid: int) -> None:
         """A worker has ended."""
         self._channels.discard(channel)
-        self.book.release(channel)
+        self.book.release(pid)
 
     def close(self) -> None:
         self._tidying.close()

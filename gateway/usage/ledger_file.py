@@ -79,6 +79,16 @@ class FileLedger:
             found = self._base.execute(_READ, (client, int(since) // HOUR)).fetchall()
         return {Place(client, *row[:3]): list(row[3:]) for row in found}
 
+    def dump_state(self) -> bytes:
+        """Return the whole database."""
+        with self._lock:
+            return self._base.serialize()
+
+    def load_state(self, state: bytes) -> None:
+        """Take another one's place."""
+        with self._lock:
+            self._base.deserialize(state)
+
     def close(self) -> None:
         """Close the file."""
         with self._lock:

@@ -66,6 +66,15 @@ class InFile:
             add_to(days.setdefault(day, [0] * len(cell)), cell)
         return found, days
 
+    def dump_state(self) -> bytes:
+        """Return what is in this process alone; b"" for nothing."""
+        in_memory = self._path is None and self._base is not None
+        return self._opened().dump_state() if in_memory else b""
+
+    def load_state(self, state: bytes) -> None:
+        if state and self._path is None:
+            self._opened().load_state(state)
+
     def close(self) -> None:
         if self._base is not None:
             self._base.close()
@@ -137,6 +146,17 @@ class Meter:
         """As the ledger's, for another process."""
         await self.write()
         return await self._ledger.read(client, since, now)
+
+    def dump_state(self) -> tuple[Cells, bytes]:
+        """Return what no disk has, for the program that takes this one's place."""
+        written = self._ledger.dump_state() if isinstance(self._ledger, InFile) else b""
+        return self._tally.cells, written
+
+    def load_state(self, state: tuple[Cells, bytes]) -> None:
+        cells, written = state
+        self._tally.add(cells)
+        if isinstance(self._ledger, InFile):
+            self._ledger.load_state(written)
 
     async def close(self) -> None:
         """Write down the rest."""

@@ -53,6 +53,13 @@ class Nonces:
     def __repr__(self) -> str:
         return f"<Nonces {sum(map(len, self._by_key.values()))}>"
 
+    def dump_state(self) -> dict[str, dict[bytes, float]]:
+        """Return everything, for the program that takes this one's place."""
+        return self._by_key
+
+    def load_state(self, state: dict[str, dict[bytes, float]]) -> None:
+        self._by_key = state
+
     def seen(self, keyid: str, nonce: bytes) -> bool:
         return nonce in self._by_key.get(keyid, ())
 
