@@ -39,9 +39,10 @@ def _sinks(config: LoggingConfig, context: Context) -> Iterator[LogQueue]:
     if config.file:
         yield _file(located(context.directory, config.file), context)
     if http is not None:
-        yield context.keep(("logging", http.url), http, lambda: HttpSink(http))
+        yield context.keep(("logging", http.url, repr(http)), http, lambda: HttpSink(http))
     if syslog is not None:
-        yield context.keep(("logging", syslog.address), syslog, lambda: SyslogSink(syslog))
+        key = ("logging", syslog.address, repr(syslog))
+        yield context.keep(key, syslog, lambda: SyslogSink(syslog))
 
 
 def _file(path: Path | None, context: Context) -> LogFile:

@@ -14,6 +14,7 @@ from gateway.core.clock import Clock
 from gateway.core.hooks import ConfigProblem, Context
 from gateway.lifetime.logs.logfile import LogFile
 from gateway.lifetime.logs.logqueue import LogQueue
+from gateway.lifetime.logs.logsinks import HttpSink
 from gateway.lifetime.registry import Registry
 from gateway.middlewares.logging import CONFIG, build
 from gateway.middlewares.logging.access_log import AccessLog
@@ -74,7 +75,7 @@ def test_a_file_that_cannot_be_opened_is_a_problem_of_the_configuration(tmp_path
 
 async def test_sinks_are_shared_by_what_they_are(tmp_path: Path):
     keep = Registry()
-    table = {
+    table: dict[str, Any] = {
         "file": "",
         "http": {"url": "http://127.0.0.1:1/logs"},
         "syslog": {"address": "udp://127.0.0.1:514"},
@@ -84,3 +85,5 @@ async def test_sinks_are_shared_by_what_they_are(tmp_path: Path):
     build(CONFIG().load({**table, "query": True}), here)
     names = sorted(one.name for one in keep if isinstance(one, LogQueue))
     assert names == ["http://127.0.0.1:1/logs", "udp://127.0.0.1:514"]
+    build(CONFIG().load({"file": "", "http": {**table["http"], "batch": 7}}), here)
+    assert len([one for one in keep if isinstance(one, HttpSink)]) == 2
