@@ -21,6 +21,7 @@ class EndpointSocket(asyncio.Protocol):
 
     deadline: when the sweep calls `expire` (clock.monotonic). limit: likewise, for all of an
     exchange.
+    turn: of the event loop (Owner.turn), in which it was last kept.
     """
 
     __slots__ = (
@@ -36,6 +37,7 @@ class EndpointSocket(asyncio.Protocol):
         "idle_since",
         "limit",
         "poll",
+        "turn",
     )
 
     _transport: asyncio.Transport
@@ -44,6 +46,7 @@ class EndpointSocket(asyncio.Protocol):
         self.endpoint = endpoint
         self.closed = False
         self.idle_since = 0.0
+        self.turn = 0
         self.deadline = self.limit = NEVER
         self._owner = owner
         self._max_idle = max_idle
@@ -83,12 +86,17 @@ class EndpointSocket(asyncio.Protocol):
 
     def keep(self) -> None:
         """Add it to the endpoint's idle ones if there is room, else close it."""
-        idle = self.endpoint.idle
+        endpoint, owner = self.endpoint, self._owner
+        idle = endpoint.idle
         if self._writing_paused or self.closed or len(idle) >= self._max_idle:
             self.close()
             return
         self.deadline = self.limit = NEVER
-        self.idle_since = self._owner.now
+        self.idle_since = owner.now
+        self.turn = turn = owner.turn
+        if turn != endpoint.turn:
+            endpoint.turn, endpoint.settled = turn, len(idle)
+            owner.begin_turn()
         idle.append(self)
 
     def leave(self) -> None:
