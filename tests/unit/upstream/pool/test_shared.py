@@ -165,7 +165,7 @@ def test_whatever_happens_where_the_judge_never_has_more_out_than_allowed(steps)
     *workers, judge = worlds("a", "b", "c", "d", count=4, passive_health=passive)
     for who, what in steps:
         worker = workers[who]
-        if what == "fail":
+        if what == "fail" and worker.pool.eligible:
             endpoint = worker.pool.eligible[0]
             worker.fail(endpoint.host, 2)
             [taken] = tell(worker, judge) or [True]
