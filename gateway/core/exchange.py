@@ -258,8 +258,8 @@ class Exchange:
     goes out, errors included.
 
     `memo` holds what was worked out from the header fields alone (and who sent them), by the key of
-    its owner. Requests on one connection that repeat the fields of the one before share it, so
-    nothing that changes with time or target may go in.
+    its owner. Requests on one connection that repeat the fields of the one before, X-Request-ID
+    apart, share it, so nothing that changes with time, target or that field may go in.
     `interim(status, pairs)` sends the client an interim answer (1xx, RFC 9110 section 15.2); None
     where the client knows none.
     `decisions` is None except for `explain`; then hooks append to it and consume nothing.

@@ -27,7 +27,7 @@ class Head(NamedTuple):
     Data and End.
     close: the client wants the connection closed after the reply. upgrade: nothing that follows is
     this protocol, if the upgrade that is asked for succeeds. varied: no field that frames or
-    addresses the message differs from the head before.
+    addresses the message differs from the head before. same: no field but X-Request-ID does.
     """
 
     method: str
@@ -40,6 +40,7 @@ class Head(NamedTuple):
     more: bool = False
     upgrade: bool = False
     varied: bool = False
+    same: bool = False
 
 
 class Data(NamedTuple):

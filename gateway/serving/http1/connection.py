@@ -210,14 +210,16 @@ class Http1Connection(Http1Outlet):
         self.head_since = self.idle_since = 0.0
         server = self._server
         # Attributes of a NamedTuple cost several times as much.
-        method, target, headers, raw_headers, version, close, whole, _, upgrade, varied = head
+        method, target, headers, raw_headers, version, close, whole, _, upgrade, varied, same = head
         # A request's fields and their memo (see Exchange.memo): those of the request before where
         # they are the same. An SDK or a browser sends the same fields with every request of a
         # connection, or nearly so.
         snapshot = server.runtime.snapshot
         number = snapshot.number
         known = self._raw_headers
-        if number != self._snapshot_number or (raw_headers is not known and raw_headers != known):
+        if same and number == self._snapshot_number:
+            self._raw_headers = known = raw_headers
+        elif number != self._snapshot_number or (raw_headers is not known and raw_headers != known):
             memo = self._memo
             self._raw_headers = known = raw_headers
             self._memo = {FRAMING: memo[FRAMING]} if varied and FRAMING in memo else {}

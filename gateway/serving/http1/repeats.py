@@ -19,7 +19,7 @@ from operator import ne
 
 from multidict import CIMultiDict, CIMultiDictProxy, MultiMapping, istr
 
-from gateway.core.headers import PLAIN_FIELD, PLAIN_VALUE, Pair
+from gateway.core.headers import PLAIN_FIELD, PLAIN_VALUE, Pair, lower
 from gateway.serving.codec import Head
 
 _LINE = re.compile(
@@ -62,6 +62,7 @@ class Repeat:
         "_length_place",
         "_lines",
         "_longest",
+        "_same",
         "_section",
         "_varying",
         "headers",
@@ -94,6 +95,7 @@ class Repeat:
         self._length = length
         self._length_place = names.index(_LENGTH) if _LENGTH in names else -1
         self._longest = longest
+        self._same = False
         self._varying: tuple[int, bytes, bytes] | None = None
         """The place of the one value that differed last time, and the bytes around it."""
 
@@ -109,16 +111,16 @@ class Repeat:
         if match is None or end > self._longest:
             return None
         self.used = True
-        head = self._made(match, data[-length:] if length else None, False)
+        head = self._made(match, data[-length:] if length else None, False, False)
         if len(data) <= KEPT:
             self._data, self._head = data, head
         return head
 
-    def _made(self, match: re.Match[bytes], body: bytes | None, varied: bool) -> Head:
+    def _made(self, match: re.Match[bytes], body: bytes | None, varied: bool, same: bool) -> Head:
         method, target = match.groups()
         headers, raw = self.headers, self.raw_headers
         fields = method.decode(), target.decode(), headers, raw, _HTTP_11
-        return _new(Head, (*fields, False, body, False, False, varied))
+        return _new(Head, (*fields, False, body, False, False, varied, same))
 
     def varied(self, data: bytes) -> Head | None:
         """The same for one with other values, which it is then that the next request is held
@@ -134,7 +136,7 @@ class Repeat:
         self._data = b""  # Its fields are not those any more.
         self.headers = CIMultiDictProxy(CIMultiDict(self._fields))
         self.used = True
-        return self._made(match, data[-length:] if length else None, True)
+        return self._made(match, data[-length:] if length else None, True, self._same)
 
     def _takes_one_value(self, data: bytes, start: int) -> bool:
         """Adopt the fields of `data`, which begin at `start`, if they differ in nothing but the
@@ -185,6 +187,7 @@ class Repeat:
         if len(data) != end + length:
             return False
         self._lines, self._fields, self.raw_headers, self._length = lines, fields, raw, length
+        self._same = all(lower(raw[place][0]) == b"x-request-id" for place in places)
         self._varying = None
         if len(places) == 1 and places[0] not in self._heeded and not length:
             (place,) = places

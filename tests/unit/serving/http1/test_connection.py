@@ -38,6 +38,21 @@ async def test_requests_are_answered_within_the_call_that_brings_them(world):
     assert world.finished == ["/a"] * 4 and world.in_flight.level == 0
 
 
+async def test_the_memo_of_fields_is_kept_while_only_the_request_id_differs(world):
+    seen, make = [], world.admission.exchange
+
+    def exchange(*facts):
+        seen.append(make(*facts))
+        return seen[-1]
+
+    world.admission.exchange = exchange
+    for number, key in enumerate("aaabb"):
+        world.feed(get("/", f"X-Request-ID: {number}", f"X-Key: {key}"))
+    assert seen[1].memo is seen[2].memo is not seen[3].memo is seen[4].memo
+    assert [one.request_id for one in seen] == ["0", "1", "2", "3", "4"]
+    assert [one.headers["X-Request-ID"] for one in seen] == [one.request_id for one in seen]
+
+
 async def test_answers_come_in_the_order_of_their_requests(world):
     assert world.feed(get("/wait/1") + get("/b") + get("/wait/2") + get("/d")) == b""
     assert "busy" in repr(world.connection) and world.connection.busy

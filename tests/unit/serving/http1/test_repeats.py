@@ -40,7 +40,7 @@ def take(repeat: Repeat, data: bytes) -> Head | None:
     against."""
     taken = repeat.taken(data)
     varied = repeat.varied(data)
-    assert taken is None or taken == varied._replace(varied=False)  # type: ignore[union-attr]
+    assert taken is None or taken == varied._replace(varied=False, same=False)  # type: ignore[union-attr]
     return varied
 
 
@@ -354,6 +354,35 @@ def test_one_value_over_and_over(place: int, values: list[bytes]) -> None:
         lines[place] = lines[place].partition(b" ")[0] + b" " + value
         data = b"GET / HTTP/1.1\r\n" + b"".join(line + b"\r\n" for line in lines) + b"\r\n"
         assert same(repeat, data), data
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [
+        ((b"X-Request-ID: 1", b"A: 1"), (b"X-Request-ID: 2", b"A: 1"), True),
+        ((b"x-request-id: 1", b"A: 1"), (b"x-request-id: 2", b"A: 1"), True),
+        ((b"X-Request-ID: 1", b"A: 1"), (b"X-Request-ID: 2", b"A: 2"), False),
+        ((b"X-Request-ID: 1", b"A: 1"), (b"X-Request-ID: 1", b"A: 2"), False),
+        ((b"X_Request_ID: 1", b"A: 1"), (b"X_Request_ID: 2", b"A: 1"), False),
+        (
+            (b"X-Request-ID: 1", b"Content-Length: 0"),
+            (b"X-Request-ID: 2", b"Content-Length: 00"),
+            False,
+        ),
+    ],
+)
+def test_fields_are_the_same_if_only_the_request_id_differs(
+    first: tuple[bytes, ...], second: tuple[bytes, ...], same: bool
+) -> None:
+    one, other = [
+        b"GET / HTTP/1.1\r\n" + b"\r\n".join((b"Host: a", *fields, b"", b""))
+        for fields in (first, second)
+    ]
+    repeat = repeat_of(one)
+    assert repeat is not None
+    for data in (other, one, other):
+        head = repeat.varied(data)
+        assert head is not None and head.same is same
 
 
 def test_after_one_value_has_varied_others_may() -> None:
