@@ -109,15 +109,16 @@ def _call(what: str, hook: Callable[..., Any], *arguments: Any) -> Any:
 async def _in_time(what: str, exchange: Exchange, begun: Awaitable[Any]) -> Any:
     """Await a hook for at most what is left of the route's `timeout`."""
     seconds = exchange.route.config.timeout if exchange.route is not None else None
-    until = None if seconds is None else seconds - (perf_counter() - exchange.started)
-    deadline = asyncio.timeout(until if until is None else max(0.0, until))
     try:
-        async with deadline:
+        if seconds is None:
+            return await begun
+        left = max(0.0, seconds - (perf_counter() - exchange.started))
+        async with asyncio.timeout(left) as deadline:
             return await begun
     except _PASS:
         raise
     except BaseException as error:
-        if deadline.expired() and isinstance(error, TimeoutError):
+        if seconds is not None and isinstance(error, TimeoutError) and deadline.expired():
             why = f"{what} did not return within the route's timeout of {seconds:g} s"
             raise Failed(Failure.TIMEOUT, why=why) from None
         _blame(what, error)
