@@ -66,14 +66,15 @@ class InFile:
             add_to(days.setdefault(day, [0] * len(cell)), cell)
         return found, days
 
+    @property
+    def in_memory(self) -> bool:
+        return self._path is None
+
     def dump_state(self) -> bytes:
-        """Return what is in this process alone; b"" for nothing."""
-        in_memory = self._path is None and self._base is not None
-        return self._opened().dump_state() if in_memory else b""
+        return self._opened().dump_state()
 
     def load_state(self, state: bytes) -> None:
-        if state and self._path is None:
-            self._opened().load_state(state)
+        self._opened().load_state(state)
 
     def close(self) -> None:
         if self._base is not None:
@@ -148,15 +149,16 @@ class Meter:
         return await self._ledger.read(client, since, now)
 
     def dump_state(self) -> tuple[Cells, bytes]:
-        """Return what no disk has, for the program that takes this one's place."""
-        written = self._ledger.dump_state() if isinstance(self._ledger, InFile) else b""
-        return self._tally.cells, written
+        """Return what is in memory alone, for the program that takes this one's place."""
+        if isinstance(self._ledger, InFile) and self._ledger.in_memory:
+            return self._tally.cells, self._ledger.dump_state()
+        return {}, b""
 
     def load_state(self, state: tuple[Cells, bytes]) -> None:
         cells, written = state
-        self._tally.add(cells)
-        if isinstance(self._ledger, InFile):
+        if written and isinstance(self._ledger, InFile) and self._ledger.in_memory:
             self._ledger.load_state(written)
+            self._tally.add(cells)
 
     async def close(self) -> None:
         """Write down the rest."""

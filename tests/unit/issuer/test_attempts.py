@@ -124,3 +124,13 @@ async def test_memory_is_bounded():
         await attempts.begin("198.51.100.1", f"good{number}", 0.0)
         await attempts.succeeded("198.51.100.1", f"good{number}", 0.0)
     assert len(attempts._states) <= 50 and len(attempts._known) <= 50
+
+
+async def test_another_program_goes_on_counting():
+    before, after = LocalAttempts(RULE, WIDE), LocalAttempts(RULE, WIDE)
+    await before.succeeded("192.0.2.1", "alice", 0.0)
+    for _ in range(RULE.free):
+        assert await before.begin("192.0.2.2", "alice", 0.0) == 0.0
+    after.load_state(before.dump_state())
+    assert await after.begin("192.0.2.2", "alice", 0.0) > 0
+    assert await after.begin("192.0.2.1", "alice", 0.0) == 0.0, "known from before"

@@ -183,3 +183,17 @@ def test_limits_can_change_under_sessions():
     assert sessions.over(session, 50.0, replace(LIMITS, idle=40.0)) and not sessions.over(
         session, 50.0, LIMITS
     )
+
+
+async def test_another_program_goes_on():
+    before, after = LocalSessions(), LocalSessions()
+    first, _ = await before.begin("alice", ("pwd",), 10.0, LIMITS)
+    second, token = await before.begin("alice", ("pwd",), 20.0, LIMITS)
+    token = (await before.refresh(token, 30.0, LIMITS)).token
+    assert await before.claim("alice", 7)
+    after.load_state(before.dump_state())
+    assert (await after.refresh(token, 40.0, LIMITS)).result == "ok"
+    assert not await after.claim("alice", 7)
+    for moment in (50.0, 60.0):  # the oldest of four ends
+        await after.begin("alice", ("pwd",), moment, LIMITS)
+    assert await after.find(first.id) is None and await after.find(second.id) is not None

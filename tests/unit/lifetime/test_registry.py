@@ -231,3 +231,47 @@ def test_steps_run_at_the_commit_after_settings_and_not_for_a_refused_draft(
     draft.commit()
     assert done == [(1,)]
     assert "KeyError: 'step'" in caplog.text
+
+
+class Remembering:
+    """Has a state, which a program leaves to the next."""
+
+    def __init__(self) -> None:
+        self.state: object = "new"
+
+    def dump_state(self) -> object:
+        return self.state
+
+    def load_state(self, state: object) -> None:
+        if state == "broken":
+            raise ValueError("no such state")
+        self.state = state
+
+
+def test_the_next_program_goes_on_with_what_this_one_knew():
+    before = Registry()
+    draft = before.draft()
+    draft.keep(("a",), 1, Remembering).state = {"b": 1}
+    draft.keep(("gone",), 1, Remembering)
+    draft.keep(("other",), 1, Kept)
+    draft.commit()
+    after = Registry()
+    after.load(before.dump())
+    draft = after.draft()
+    assert draft.keep(("a",), 2, Remembering).state == {"b": 1}
+    assert draft.keep(("a",), 3, Remembering).state == "new", "only the first takes it"
+    assert draft.keep(("new",), 1, Remembering).state == "new"
+    assert isinstance(draft.keep(("other",), 1, Kept), Kept)
+
+
+def test_what_cannot_be_taken_over_begins_anew(caplog: pytest.LogCaptureFixture):
+    before, after = Registry(), Registry()
+    draft = before.draft()
+    draft.keep(("a",), 1, Remembering).state = "broken"
+    draft.commit()
+    after.load(before.dump())
+    assert after.draft().keep(("a",), 1, Remembering).state == "new"
+    assert "begins anew" in caplog.text
+    caplog.clear()
+    after.load(b"of another version")
+    assert "cannot be read" in caplog.text

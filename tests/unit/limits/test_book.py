@@ -3,6 +3,8 @@ is forgotten."""
 
 from __future__ import annotations
 
+import pickle
+
 from gateway.core.clock import Clock
 from gateway.limits.algorithms import Limit
 from gateway.limits.book import FORGET_AFTER, SETTLING, Book
@@ -85,3 +87,18 @@ def test_slots_of_a_process_that_has_ended():
     assert desk.run(b"peek", limit, algorithm="concurrency")[0] == 1_000_000
     desk.book.release(1)
     assert desk.run(b"peek", limit, algorithm="concurrency")[0] == 1_000_000
+
+
+def test_another_program_goes_on_counting():
+    before, after = Desk(), Desk()
+    limit, period = Limit.windowed(10, 60), (b"1000200", b"1003800")
+    before.run(b"take", limit, cost=4)
+    before.run(b"take", limit, key=b"k:q", algorithm="quota", cost=3, own=period)
+    slot = {"algorithm": "concurrency", "key": b"k:s"}
+    before.run(b"take", limit, **slot, own=(b"a", b"60"), owner=7)
+    after.book.load_state(pickle.loads(pickle.dumps(before.book.dump_state())))
+    assert after.run(b"peek", limit)[0] == 6_000_000
+    assert after.run(b"peek", limit, key=b"k:q", algorithm="quota", own=period)[0] == 7_000_000
+    assert after.run(b"peek", limit, **slot)[0] == 9_000_000
+    after.book.release(7)
+    assert after.run(b"peek", limit, **slot)[0] == 10_000_000

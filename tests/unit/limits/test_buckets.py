@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import logging
+import pickle
 
 import pytest
 
+from gateway.core.clock import Clock
 from gateway.limits.algorithms import ALGORITHMS, Limit
 from gateway.limits.buckets import STEP_PAUSE, STEP_SIZE, SWEEP_PAUSE, Buckets
 
@@ -140,3 +142,20 @@ class TestFull:
                     take(buckets, f"{now} {number}", now, most=2)
         assert len(caplog.records) == 2
         assert "max_keys" in caplog.text
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_another_program_goes_on_counting(name: str):
+    now = 1000.0
+    clock = Clock(lambda: now, lambda: now)
+    before = Buckets(name, Limit.windowed(4, 60.0), clock)
+    for key, count in (("a", 4), ("b", 1)):
+        for _ in range(count):
+            take(before, key, now)
+    before.sweep(now)  # in the middle of one
+    take(before, "b", now)
+    for quota, left in ((4, 1), (8, 3)):
+        after = Buckets(name, Limit.windowed(quota, 60.0), clock)
+        after.load_state(pickle.loads(pickle.dumps(before.dump_state())))
+        assert take(after, "a", now) == -1
+        assert take(after, "b", now) == left

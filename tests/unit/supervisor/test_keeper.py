@@ -30,3 +30,20 @@ async def test_an_end_is_remembered_until_the_longest_access_token_has_expired()
     assert repr(shop.keeper) == "<Keeper of 1 workers, <Book of 0 limits, 0 slots>>"
     store.close()
     await shop.close()
+
+
+async def test_the_next_program_keeps_what_this_one_kept(caplog):
+    clock = Clock(lambda: 1000.0, lambda: 1000.0)
+    before, after = Shop(clock), Shop(clock)
+    before.keep(SESSIONS, LocalSessions())
+    store = before.hire()
+    session, _ = await store.call(SESSIONS, "begin", "alice", ("pwd",), 1000.0, SessionLimits())
+    await store.call(SESSIONS, "end", session.id)
+    after.keeper.load_state(before.keeper.dump_state())
+    heir = after.hire()
+    assert (await heir.ask(Called(), "ended"))[1] == (await store.ask(Called(), "ended"))[1] != {}
+    after.keeper.load_state(b"of another version")
+    assert "limits begin anew" in caplog.text
+    for shop, one in ((before, store), (after, heir)):
+        one.close()
+        await shop.close()

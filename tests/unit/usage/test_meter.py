@@ -106,3 +106,19 @@ async def test_what_was_not_written_is_kept(times: Times):
     await meter.close()
     [cells] = ledger.added
     assert [cell[0] for cell in cells.values()] == [2]
+
+
+async def test_another_program_has_what_was_in_memory(tmp_path: Path, times: Times):
+    clock = Clock(lambda: times.now, lambda: times.now)
+    before, after = (Meter(InFile(None, clock.wall), clock, HOUR) for _ in range(2))
+    before.finish(finished())
+    await before.write()
+    before.finish(finished())
+    after.load_state(before.dump_state())
+    hours, _ = await after.history("acme")
+    assert [cell[0] for cell in hours.values()] == [2]
+    on_disk = Meter(InFile(tmp_path / "w.db", clock.wall), clock, HOUR)
+    on_disk.finish(finished())
+    assert on_disk.dump_state() == ({}, b""), "it is written down before the end"
+    for one in (before, after, on_disk):
+        await one.close()

@@ -483,3 +483,11 @@ async def test_a_secret_that_is_text(world: Signatures):
     secret = "0123456789abcdef" * 2
     hook = world.auth({**KEY, "secret": secret, "base64": False})
     await through(hook, asked(signed(secret=secret.encode()), sent()))
+
+
+def test_another_program_knows_the_nonces():
+    before, after = Nonces(), Nonces()
+    assert before.use("k", b"one", 0.0, 10.0) == "new"
+    after.load_state(before.dump_state())
+    assert after.use("k", b"one", 5.0, 15.0) == "replayed"
+    assert after.use("k", b"one", 10.0, 20.0) == "new"
