@@ -159,13 +159,6 @@ def _gateway(document: Document) -> GatewayConfig:
         hint = 'name who may, e.g. server.trusted_proxies = ["10.0.0.0/8"]'
         message = "listen.proxy_protocol: anybody who connects can say to be anybody"
         document.warning(("listen", "proxy_protocol"), message, hint)
-    if made.server.workers != 1 and made.store.url == "memory://":
-        message = (
-            "server.workers: what memory:// keeps (limits, sessions, login attempts, revocations) "
-            "is counted by each worker for itself"
-        )
-        hint = 'share it: store.url = "redis://..."; or set workers = 1'
-        document.warning(("server", "workers"), message, hint)
     if admin is not None:
         if _overlap(listen.bound, ListenAddress(admin.host, admin.port)):
             hint = "give the admin listener a port of its own"
