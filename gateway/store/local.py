@@ -20,8 +20,9 @@ from gateway.lifetime.channel import Channel
 from gateway.lifetime.supervised import Supervised
 from gateway.store.stores import StoreDown
 
-DEADLINE = 1.0
-"""Seconds that an answer may take. The supervisor serves no traffic, so more means it is stuck."""
+DEADLINE = 5.0
+"""Seconds that an answer may take. The supervisor serves no traffic, so more means it is stuck. A
+new program that takes its place (USR2) needs one or two."""
 LOOK = 0.25
 """Seconds between two looks for answers that are late."""
 
