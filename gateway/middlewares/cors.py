@@ -25,6 +25,7 @@ from typing import Any
 from multidict import istr
 
 from gateway.config.tables.declare import setting, table
+from gateway.config.tables.hosts import a_labels
 from gateway.config.tables.schema import Duration, FieldName, Items, schema_of
 from gateway.core.exchange import ALLOWED_METHODS, Decision, Exchange, Reply
 from gateway.core.failures import Failed, Failure
@@ -129,7 +130,7 @@ class Origins:
             if origin.startswith("^"):
                 patterns.append(_given_pattern(place, origin))
                 continue
-            parts = _ORIGIN.fullmatch(origin.lower())
+            parts = _ORIGIN.fullmatch(_spelt(origin))
             # A wildcard in the last two labels would allow any owner of a name.
             if parts is None or "*" in ".".join(parts[2].removeprefix("*.").split(".")[-2:]):
                 raise ConfigProblem(
@@ -146,6 +147,18 @@ class Origins:
                 exact.append(f"{scheme}://{host}{port}")
         self.exact = tuple(exact)
         self.pattern = re.compile("|".join(patterns)) if patterns else None
+
+
+def _spelt(origin: str) -> str:
+    """Return an origin as browsers send it: lower case, A-labels; "" if its host is no name."""
+    scheme, separator, rest = origin.partition("://")
+    host, colon, port = (
+        rest.rpartition(":") if rest[-1:].isdigit() or rest[-2:] == ":*" else (rest, "", "")
+    )
+    try:
+        return f"{scheme}{separator}{a_labels(host)}{colon}{port}".lower()
+    except ValueError:
+        return ""
 
 
 def _given_pattern(place: int, pattern: str) -> str:
@@ -179,10 +192,7 @@ def _origin_hint(origin: str) -> str:
         return f'with its scheme: "https://{origin}"'
     if origin.count("/") > 2:
         return "an origin ends before the path: " + '"' + "/".join(origin.split("/")[:3]) + '"'
-    return (
-        'such as "https://app.example.com", "https://*.example.com", "http://localhost:*" or '
-        '"*"; others as xn--...'
-    )
+    return 'such as "https://app.example.com", "https://*.example.com", "http://localhost:*" or "*"'
 
 
 class Cors:

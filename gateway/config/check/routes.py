@@ -15,6 +15,7 @@ from typing import Any
 from gateway.config.check import paths
 from gateway.config.check.placed import Placed
 from gateway.config.check.targets import check_target
+from gateway.config.tables.hosts import host_name
 from gateway.config.tables.pipeline import RouteConfig
 from gateway.config.tables.server import RoutingConfig
 from gateway.config.toml.positions import KeyPath
@@ -183,20 +184,23 @@ def _check_methods(placed: Placed) -> None:
 
 
 def _check_hosts(placed: Placed) -> tuple[str, ...]:
-    hosts = tuple(host.lower() for host in placed.route.hosts)
-    for index, host in enumerate(() if "hosts" in placed.bad else hosts):
+    hosts: list[str] = []
+    for index, written in enumerate(() if "hosts" in placed.bad else placed.route.hosts):
         key = ("hosts", index)
-        if host in hosts[:index]:
+        try:
+            host = host_name(written)
+        except ValueError as error:
+            placed.error(key, str(error))
+            continue
+        hosts.append(host)
+        if host in hosts[:-1]:
             placed.error(key, f"{host!r} is listed twice")
         elif host == "*":
             placed.error(key, "'*' is not a host", "leave hosts out to take every host")
         elif not _HOST.fullmatch(host) or ".." in host:
-            hint = (
-                "a name without scheme and port, '*.example.com' for all below one; names "
-                "beyond ASCII as xn--..."
-            )
+            hint = "a name without scheme and port, '*.example.com' for all below one"
             placed.error(key, f"{host!r} is not a host", hint)
-    return hosts
+    return tuple(hosts)
 
 
 def _check_strip_prefix(placed: Placed, routing: RoutingConfig) -> None:

@@ -5,7 +5,15 @@ from __future__ import annotations
 from marshmallow import ValidationError
 
 from gateway.config.tables.declare import setting, table
-from gateway.config.tables.schema import Choice, Duration, EndpointUrl, FieldName, Text, Whole
+from gateway.config.tables.schema import (
+    Choice,
+    Duration,
+    EndpointUrl,
+    FieldName,
+    HostName,
+    Text,
+    Whole,
+)
 
 
 @table
@@ -28,7 +36,7 @@ class EndpointConfig:
     drain: bool = setting(default=False, doc="whether it finishes what it has and gets nothing new")
     zone: str = setting(Text(empty=True), default="", doc="where it stands")
     server_name: str = setting(
-        Text(empty=True),
+        HostName(empty=True),
         default="",
         doc="the name to ask for (SNI) and to verify, in place of `tls.server_name`'s",
     )
@@ -106,6 +114,7 @@ class UpstreamTlsConfig:
         default="", doc="PEM: the authorities they prove it to; the system's when left out"
     )
     server_name: str = setting(
+        HostName(empty=True),
         default="",
         doc="the name that is asked for (SNI) and proved; the host of the URL when left out",
     )

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from marshmallow import RAISE, Schema, ValidationError, fields, post_load, validate
 
+from gateway.config.tables.hosts import a_labels, host_name
 from gateway.config.toml.sources import FileTable, Outside, SecretText, plain
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
@@ -234,6 +235,19 @@ class SubTable(fields.Nested):
         return super()._deserialize(value, attr, data, partial, **kwargs)
 
 
+class HostName(Text):
+    """The name of a host, maybe with a wildcard in front; loads in its one spelling."""
+
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> Any:
+        value = super()._deserialize(value, attr, data, **kwargs)
+        try:
+            return host_name(value)
+        except ValueError as error:
+            raise ValidationError(str(error)) from None
+
+
 class HttpUrl(Text):
     """An absolute http or https URL with a host and no user, query or fragment."""
 
@@ -255,8 +269,8 @@ class HttpUrl(Text):
         if parts.username is not None or parts.query or parts.fragment:
             raise ValidationError("must have no user, query or fragment")
         try:
-            parts.hostname.encode("idna")
-        except UnicodeError:
+            a_labels(parts.hostname).encode("idna")
+        except ValueError:
             raise ValidationError(f"{parts.hostname!r} is no host's name") from None
         return value
 

@@ -17,7 +17,16 @@ from gateway.config.tables.addresses import (
 )
 from gateway.config.tables.declare import setting, table
 from gateway.config.tables.errors import ErrorsConfig
-from gateway.config.tables.schema import Choice, Duration, Items, Network, Secret, Size, Whole
+from gateway.config.tables.schema import (
+    Choice,
+    Duration,
+    HostName,
+    Items,
+    Network,
+    Secret,
+    Size,
+    Whole,
+)
 from gateway.config.tables.targets import ServicesConfig
 from gateway.config.tables.tokens import TokensConfig
 from gateway.config.versions import VersionBy, VersionByField
@@ -30,6 +39,7 @@ class CertificateConfig:
     certificate: str = setting(doc="as above")
     key: str = setting(doc="as above")
     names: tuple[str, ...] = setting(
+        Items(HostName()),
         default=(),
         doc='the names it is for (`"*.example.com"`: one label in front); its own when left out',
     )
@@ -152,6 +162,7 @@ class AdminConfig:
         default=(), doc="tokens that may look and change nothing: `[[admin.readers]]`"
     )
     hosts: tuple[str, ...] = setting(
+        Items(HostName()),
         default=(),
         doc="names it may have without a token, beside addresses and names without a dot",
     )

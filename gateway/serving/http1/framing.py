@@ -110,10 +110,9 @@ def authority(value: str, complaint: str) -> str:
     if value.startswith("["):
         address, bracket, port = value[1:].partition("]")
         try:
-            IPv6Address(address)
+            host = f"[{IPv6Address(address)}]"  # In its one spelling, which `hosts` are kept in.
         except AddressValueError:
-            bracket = ""
-        host = f"[{address}]"
+            host = bracket = ""
         sound = bracket == "]" and "%" not in address and (not port or port.startswith(":"))
         port = port[1:]
     else:

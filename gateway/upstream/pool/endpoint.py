@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from gateway.config.tables.endpoints import EndpointConfig
+from gateway.config.tables.hosts import a_labels
 from gateway.upstream.pool.breaker import NAMES, Breaker
 from gateway.upstream.pool.health import Health
 
@@ -38,9 +39,7 @@ class Address(NamedTuple):
         if parts.scheme == UNIX:
             return cls(UNIX, parts.path, 0, "")
         port = DEFAULT_PORTS[parts.scheme] if parts.port is None else parts.port
-        host = parts.hostname or ""
-        if not host.isascii():
-            host = host.encode("idna").decode()  # RFC 5890: names travel as A-labels.
+        host = a_labels(parts.hostname or "")
         return cls(parts.scheme, host, port, parts.path.rstrip("/"))
 
     @property

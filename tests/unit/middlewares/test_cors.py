@@ -392,7 +392,7 @@ def test_decisions(request_: Exchange, outcome: str, why: str):
         ({"origins": ["https://app-*.com"]}, ("origins", 0), "such as"),
         ({"origins": ["^https://(a"]}, ("origins", 0), ""),
         ({"origins": ["^https://a[.]example"]}, ("origins", 0), "end it with $"),
-        ({"origins": ["https://b\u00fccher.example"]}, ("origins", 0), "xn--"),
+        ({"origins": ["https://b\u2028.example"]}, ("origins", 0), "such as"),
     ],
 )
 def test_tables_that_cannot_mean_what_they_say(

@@ -204,6 +204,11 @@ def test_good_routes(what: str, keys: dict[str, object]) -> None:
             "error: route.hosts: 'a..com' is not a host",
         ),
         (
+            "a host in two spellings",
+            {"prefix": "/", "hosts": ("münchen.example", "XN--mnchen-3ya.example.")},
+            "error: route.hosts: 'xn--mnchen-3ya.example' is listed twice",
+        ),
+        (
             "a host twice",
             {"prefix": "/", "hosts": ("a.com", "A.com")},
             "error: route.hosts: 'a.com' is listed twice",
