@@ -18,7 +18,8 @@ from multidict import istr
 
 from gateway.core.failures import Failed, Failure
 from gateway.serving.codec import Data, End, Event, Head, Refused, Reset
-from gateway.serving.http1.parser import Limits, Malformed, Parsing, left_of, take
+from gateway.serving.http1.limits import Limits
+from gateway.serving.http1.parser import Malformed, Parsing, left_of, take
 from gateway.serving.http1.repeats import PATIENCE, Repeat, repeatable
 from gateway.serving.http1.trailers import TrailerReader, body_start
 

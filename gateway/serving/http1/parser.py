@@ -9,7 +9,7 @@ stops too late or too early:
 - Bytes after the last request of a connection (`Connection: close`, HTTP/1.0) are an error to it:
   RFC 9112 section 9.6 has them ignored.
 - It stops behind a request with an `Upgrade` it does not know (h2c) and drops what follows: here
-  that is parsed.
+  it does not see that field.
 - It knows a fixed list of methods: here any token is one (RFC 9110 section 9.1).
 
 All of that is done by feeding a fresh parser line by line, from the last place that is known to lie
@@ -22,7 +22,6 @@ aiohttp that is used here.
 
 from __future__ import annotations
 
-import ast
 import asyncio
 import re
 from collections.abc import Sequence
@@ -30,12 +29,13 @@ from typing import Any
 
 from aiohttp import StreamReader
 from aiohttp.http import HttpRequestParser
-from aiohttp.http_exceptions import HttpProcessingError, InvalidURLError, LineTooLong
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import EMPTY_PAYLOAD
 from multidict import istr
 
-from gateway.core.failures import Failed, Failure
-from gateway.serving.http1.framing import NAMED_METHODS, behind
+from gateway.serving.http1.disguise import TOKEN, Disguise
+from gateway.serving.http1.framing import behind
+from gateway.serving.http1.limits import Limits
 
 Parsed = tuple[Sequence[tuple[Any, Any]], bool, bytes]
 
@@ -48,58 +48,7 @@ LINES_MAX = 2048
 _CONTENT_LENGTH = istr("Content-Length")
 _NOTHING: Parsed = ((), False, b"")
 _END = b"\r\n\r\n"
-_TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}"
-_METHOD = re.compile(rb"(" + _TOKEN + rb") ")
-_BEGUN = re.compile(_TOKEN)
-_SHOWN = re.compile(r"\n {2,}(b(?:'.*'|\".*\"))\n")
-"""The line that aiohttp's parser shows with an error, as Python writes bytes."""
-_STAND_IN = b"PUT"
-"""The method that the parser is shown instead of one it does not know."""
-
-
-class Limits:
-    """The limits of a parser: bytes of the request line, bytes of a field, number of fields."""
-
-    def __init__(self, max_line: int, max_field: int, max_fields: int) -> None:
-        self.max_line = max_line
-        # The parser reports too long a line and too long a field alike, but with their limits:
-        # those must differ.
-        self.max_field = max_field + 1 if max_field == max_line else max_field
-        self.max_fields = max_fields
-        self.shortest = min(max_line, max_field)
-        """Bytes of a line up to which it is within all limits."""
-
-    def failed(self, error: HttpProcessingError) -> Failed:
-        """Map the parser's error to a Failed that tells the client no more than it must know."""
-        why = str(error)
-        if isinstance(error, LineTooLong):
-            if str(error.args[1]) == str(self.max_line):
-                detail = f"The request target may have at most {self.max_line} bytes."
-                return Failed(Failure.URI_TOO_LONG, detail, why=why)
-            return Failed(Failure.HEADERS_TOO_LARGE, "A header field is too long.", why=why)
-        if "Too many headers" in why:
-            return Failed(Failure.HEADERS_TOO_LARGE, "There are too many header fields.", why=why)
-        if "Invalid HTTP version" in why:
-            return Failed(
-                Failure.VERSION_NOT_SUPPORTED, "The gateway speaks HTTP/1.0 and HTTP/1.1.", why=why
-            )
-        if isinstance(error, InvalidURLError) and (byte := _raw_byte(why)) is not None:
-            detail = (
-                f"The request target holds the byte 0x{byte:02X}, which has to be "
-                f"percent-encoded: %{byte:02X}."
-            )
-            return Failed(Failure.MALFORMED, detail, why=why)
-        return Failed(Failure.MALFORMED, "The request is not valid HTTP/1.1.", why=why)
-
-
-def _raw_byte(message: str) -> int | None:
-    """The first byte of a target that none may hold (RFC 3986 section 2), from the line that the
-    parser shows."""
-    shown = _SHOWN.search(message)
-    if shown is None:
-        return None
-    target = bytes(ast.literal_eval(shown[1])).partition(b" ")[2].rpartition(b" HTTP/")[0]
-    return next((byte for byte in target if not 0x21 <= byte <= 0x7E), None)
+_BEGUN = re.compile(TOKEN)
 
 
 class _Unpaused:
@@ -136,6 +85,7 @@ class Parsing:
 
     __slots__ = (
         "_closing",
+        "_disguise",
         "_feed",
         "_held",
         "_in_body",
@@ -144,7 +94,6 @@ class Parsing:
         "_loop",
         "_odd",
         "_payload",
-        "_renamed",
         "_since",
         "broken",
         "fault",
@@ -158,7 +107,7 @@ class Parsing:
         self._since: bytes | None = b""
         self._in_body = self._odd = self._closing = self.broken = False
         self._held = b""
-        self._renamed = ""
+        self._disguise = Disguise()
         self.fault: str | None = None
         self._renew()
 
@@ -239,7 +188,7 @@ class Parsing:
                 self._since = b""
             return result
         if message.upgrade:
-            if payload is EMPTY_PAYLOAD and since is not None:
+            if since is not None:
                 return self._replay(since + data, None)
             # What follows the body in this segment may be lost, so nothing that follows counts.
             self._close()
@@ -280,14 +229,10 @@ class Parsing:
         except HttpProcessingError as error:
             self._odd = self._closing
             return self._recover(data, error)
-        if self._renamed and result[0]:
-            message, payload = result[0][0]
-            result = (
-                ((message._replace(method=self._renamed), payload), *result[0][1:]),
-                result[1],
-                result[2],
-            )
-            self._renamed, self._odd = "", False
+        if self._disguise and result[0]:
+            (message, payload), *others = result[0]
+            result = [(self._disguise.taken_off(message), payload), *others], result[1], result[2]
+            self._odd = False
             message, self._payload = result[0][-1]
             return self._look(message, data, result)
         if data:
@@ -318,60 +263,56 @@ class Parsing:
             self.broken = self._odd = True
             raise cause or HttpProcessingError(code=400, message="Too many lines at once")
         self._renew()
-        self._payload, self._renamed, self._in_body, self._odd = EMPTY_PAYLOAD, "", False, False
+        self._payload, self._in_body = EMPTY_PAYLOAD, False
+        self._disguise, self._odd = Disguise(), False
         messages: list[tuple[Any, Any]] = []
-        head = b""
-        end = left = 0
+        start = end = left = (
+            0  # start: of the request under way. left: of a body, if that is known.
+        )
         while end < len(data):
             at = end
             end = min(at + left, len(data)) if left else data.find(b"\n", at) + 1 or len(data)
-            raw = shown = data[at:end]
-            if not head.strip(b"\r\n") and not self._in_body:
-                if _BEGUN.fullmatch(raw):
-                    # A method without its end: not shown to a parser that may not know it.
-                    self._held, self._odd = raw, True
-                    return messages, False, b""
-                shown = self._rename(raw)
-            head += raw
+            raw = data[at:end]
+            begins = not self._in_body and not data[start:at].strip(b"\r\n")
+            if begins and _BEGUN.fullmatch(raw):
+                # A method without its end: not shown to a parser that may not know it.
+                self._held, self._odd = raw, True
+                return messages, False, b""
             left = max(left - len(raw), 0)
             try:
-                found, upgraded, _ = self._feed(shown)
+                found, upgraded, _ = self._feed(self._shown(raw, begins))
             except HttpProcessingError as error:
                 self._fault(error, messages)
                 return messages, False, b""
             if found:
-                message, self._payload = found[0]
-                if self._renamed:
-                    message, self._renamed = message._replace(method=self._renamed), ""
-                whole = self._payload.is_eof()
-                head, self._in_body = b"", not whole
-                left = 0 if whole else left_of(message, self._payload)
+                start = end
+                messages.append(self._found(*found[0]))
+                left = left_of(*messages[-1]) if self._in_body else 0
                 if upgraded:
                     self._since = b""
-                    messages.append((message, self._payload))
                     return messages, True, data[end:]
-                if message.upgrade and not whole:
-                    message = message._replace(should_close=True)
-                messages.append((message, self._payload))
-                if message.should_close:
-                    self._close()
-                    if self.broken:
-                        return messages, False, b""
             elif self._in_body and self._payload.is_eof():
-                head, self._in_body = b"", False
-                if self._closing:
-                    self.broken = True
-                    return messages, False, b""
-        self._since = None if self._in_body else head
-        self._odd = self._odd or bool(self._renamed)
+                start, self._in_body, self.broken = end, False, self._closing
+            if self.broken:
+                return messages, False, b""
+        self._since = None if self._in_body else data[start:]
+        self._odd = self._odd or bool(self._disguise)
         return messages, False, b""
 
-    def _rename(self, raw: bytes) -> bytes:
-        match = _METHOD.match(raw)
-        if match is None or (name := match[1].decode()) in NAMED_METHODS:
-            return raw
-        self._renamed = name
-        return _STAND_IN + raw[match.end(1) :]
+    def _shown(self, raw: bytes, begins: bool) -> bytes:
+        if begins:
+            return self._disguise.request_line(raw)
+        return raw if self._in_body else self._disguise.field(raw)
+
+    def _found(self, message: Any, payload: StreamReader) -> tuple[Any, Any]:
+        """Take note of a message, and return it as it was sent."""
+        message, self._payload = self._disguise.taken_off(message), payload
+        self._in_body = not payload.is_eof()
+        if message.upgrade and self._in_body:
+            message = message._replace(should_close=True)
+        if message.should_close:
+            self._close()
+        return message, payload
 
     def _fault(self, error: HttpProcessingError, messages: list[tuple[Any, Any]]) -> None:
         if not self._payload.is_eof():

@@ -20,7 +20,7 @@ from gateway.protocols.tls import ServerTls
 from gateway.serving.admission import Admission, Certified
 from gateway.serving.http1.codec import Http1Codec
 from gateway.serving.http1.connection import Http1Connection
-from gateway.serving.http1.parser import Limits
+from gateway.serving.http1.limits import Limits
 from gateway.serving.http1.write import complete
 from gateway.serving.net.accept import Acceptor, Dealer
 from gateway.serving.net.deadlines import Deadlines

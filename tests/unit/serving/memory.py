@@ -16,7 +16,7 @@ from gateway.runtime.pipeline import flatten
 from gateway.serving.admission import Admission
 from gateway.serving.http1.codec import Http1Codec
 from gateway.serving.http1.connection import Http1Connection
-from gateway.serving.http1.parser import Limits
+from gateway.serving.http1.limits import Limits
 
 
 class Transport(asyncio.Transport):

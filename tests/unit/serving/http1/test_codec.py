@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.core.failures import Failure
 from gateway.serving.codec import Data, End, Event, Head, Refused, Reset
 from gateway.serving.http1.codec import QUEUE, SLICE, TAIL, Http1Codec
-from gateway.serving.http1.parser import Limits
+from gateway.serving.http1.limits import Limits
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n"
@@ -227,3 +229,39 @@ async def test_nothing_is_looked_at_once_it_stopped(codec):
     codec.stop()
     assert codec.feed(b"bc" + GET) == []
     assert codec.head_bytes == 0
+
+
+def request(kind: str, body: bytes) -> bytes:
+    """One with an upgrade to nothing here, with a method that the parser does not know, or plain."""
+    method = "FOO" if kind == "odd" else "POST" if body else "GET"
+    upgrade = "Connection: upgrade\r\nuPgrade: h2c\r\n" if kind == "h2c" else ""
+    framing = f"Content-Length: {len(body)}\r\n" if body else ""
+    return f"{method} / HTTP/1.1\r\nHost: a\r\n{upgrade}{framing}\r\n".encode() + body
+
+
+REQUESTS = st.tuples(
+    st.sampled_from(["plain", "odd", "h2c"]),
+    st.sampled_from([b"", b"abc", b"\r\n\r\n", b"a\nb\r\n\r\nGET / HTTP/1.1\r\n", b"x" * 300]),
+)
+
+
+@given(st.lists(REQUESTS, min_size=1, max_size=8), st.data())
+async def test_requests_of_all_kinds_come_out_however_they_are_split(requests, data):
+    sent = b"".join(request(*one) for one in requests)
+    cuts = data.draw(st.lists(st.integers(1, len(sent)), max_size=6).map(sorted))
+    codec = Http1Codec(Limits(8190, 8190, 128), 16380, asyncio.get_running_loop())
+    heads, bodies = [], []
+    for start, end in zip([0, *cuts], [*cuts, len(sent)], strict=True):
+        for event in codec.feed(sent[start:end]):
+            if isinstance(event, Head):
+                codec.consumed()
+                heads.append(event)
+                bodies.append(event.body or b"")
+            elif isinstance(event, Data):
+                bodies[-1] += event.data
+            else:
+                assert isinstance(event, End)
+    assert bodies == [body for _, body in requests]
+    for head, (kind, _) in zip(heads, requests, strict=True):
+        assert (head.method == "FOO") is (kind == "odd")
+        assert head.headers.getall("Upgrade", []) == (["h2c"] if kind == "h2c" else [])

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from aiohttp.http_exceptions import HttpProcessingError
 
-from gateway.serving.http1.parser import LINES_MAX, Limits, Malformed, Parsing, take
+from gateway.serving.http1.limits import Limits
+from gateway.serving.http1.parser import LINES_MAX, Malformed, Parsing, take
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 ODD = b"FOO /f HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -83,11 +84,11 @@ async def test_many_lines_at_once_are_not_fed_one_by_one(parsing):
     assert parsing.feed_data(GET) == ((), False, b"")
 
 
-async def test_a_request_that_switches_with_a_body_is_the_last(parsing):
-    sent = H2C.replace(b"\r\n\r\n", b"\r\nContent-Length: 3\r\n\r\nabc")
-    ((message, payload),) = parsing.feed_data(sent + GET)[0]
-    assert message.should_close and payload.is_eof()
-    assert fed(parsing, GET) == []
+async def test_what_follows_a_request_that_switches_is_kept(parsing):
+    sent = H2C.replace(b"h2c\r\n\r\n", b"websocket\r\nContent-Length: 3\r\n\r\nabc")
+    messages, upgraded, tail = parsing.feed_data(sent + GET)
+    ((message, payload),) = messages
+    assert message.upgrade and payload.is_eof() and upgraded and tail == GET
 
 
 async def test_what_it_uses_of_aiohttp_beyond_its_documentation():
@@ -100,7 +101,7 @@ async def test_what_it_uses_of_aiohttp_beyond_its_documentation():
     reader = streams.StreamReader
     for name in ("is_eof", "read_nowait", "feed_data", "feed_eof"):
         assert callable(getattr(reader, name))
-    assert streams.EMPTY_PAYLOAD.is_eof()
+    assert streams.EMPTY_PAYLOAD.is_eof() and streams.EMPTY_PAYLOAD.total_bytes == 0
     inner = Parsing(Limits(8190, 8190, 128), asyncio.get_running_loop())
     messages, upgraded, tail = inner.feed_data(POST + b"ab")
     ((message, payload),) = messages
@@ -109,6 +110,7 @@ async def test_what_it_uses_of_aiohttp_beyond_its_documentation():
     assert message.headers["host"] == "a" and message.raw_headers[0] == (b"Host", b"a")
     assert not message.should_close and not message.upgrade
     assert (take(payload), take(payload), payload.is_eof()) == (b"ab", b"", False)
+    assert payload.total_bytes == 2
 
 
 async def test_a_reader_never_pauses_however_much_comes_at_once(parsing):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.serving.codec import Event, Head
 from gateway.serving.http1.codec import Http1Codec
-from gateway.serving.http1.parser import Limits
+from gateway.serving.http1.limits import Limits
 from gateway.serving.http1.repeats import KEPT, Repeat, repeatable
 from tests.flow.corpus_requests import CASES
 
@@ -141,7 +141,10 @@ def test_what_is_taken(description: str, data: bytes, target: str | None) -> Non
         ),
         ("another method", b"OPTIONS / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"),
         ("the connection's end", b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"),
-        ("an upgrade", b"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n"),
+        (
+            "an upgrade",
+            b"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
+        ),
         ("HTTP/1.0", b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"),
         ("an empty line before it", b"\r\n" + GET),
         ("an odd target", b"GET /a|b HTTP/1.1\r\nHost: a\r\n\r\n"),

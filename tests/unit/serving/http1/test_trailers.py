@@ -8,7 +8,7 @@ import pytest
 
 from gateway.serving.codec import Data, End, Head
 from gateway.serving.http1.codec import Http1Codec
-from gateway.serving.http1.parser import Limits
+from gateway.serving.http1.limits import Limits
 from gateway.serving.http1.trailers import LINE_MAX, TrailerReader, body_start
 
 BODY = (
