@@ -71,8 +71,7 @@ class Forward:
 
     @own
     async def __call__(self, exchange: Exchange) -> Reply:
-        """The endpoint's answer, whatever its status. Raises Failed when there is none in the
-        end."""
+        """The endpoint's answer, whatever its status. Raises Failed if there is none in the end."""
         pool, affinity, timeout = self.pool, self.affinity, self._timeout
         exchange.upstream = pool.name
         body, policy = exchange.body, self._policy

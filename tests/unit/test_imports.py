@@ -39,6 +39,10 @@ than 400 lines".
 """
 
 
+FUNCTION_LINES = 50
+"""Lines of a function, its docstring included."""
+
+
 def allowed(found: Import) -> bool:
     source, target = package(found.source), package(found.target)
     if target == "" or source == target:
@@ -98,6 +102,18 @@ def test_circles(pairs: str, expected: list[str]):
 def test_folders_are_small():
     sizes = Counter(path.parent for path in modules().values() if path.name != "__init__.py")
     assert [folder.name for folder, size in sizes.items() if size > FOLDER_MODULES] == []
+
+
+def test_functions_are_short():
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+    long = [
+        f"{name}.{node.name}: {lines}"
+        for name, path in modules().items()
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, kinds)
+        and (lines := (node.end_lineno or 0) - node.lineno + 1) > FUNCTION_LINES
+    ]
+    assert long == []
 
 
 def test_modules_are_short_or_say_why():

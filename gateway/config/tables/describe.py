@@ -102,18 +102,7 @@ def _pipeline(middlewares: Mapping[str, TableClass | None]) -> Json:
             ],
         }
     names = list(middlewares)
-    kinds = "|".join(name.replace(".", r"\.") for name in names)
-    entry = {
-        "anyOf": [{"enum": names}, {"pattern": rf"^({kinds})\.{_INSTANCE}$|{_OWN_MODULE}|\$\{{"}],
-        "type": "string",
-    }
-    listed: Json = {
-        "type": ["array", "string"],
-        "pattern": r"\$\{",
-        "items": entry,
-        "uniqueItems": True,
-    }
-    lists = dict.fromkeys(("request", "response", "error"), listed)
+    lists = dict.fromkeys(("request", "response", "error"), _list_of_hooks(names))
     pipeline, route = table_schema(PipelineConfig), table_schema(RouteConfig)
     pipeline["properties"] |= {
         **lists,
@@ -134,6 +123,20 @@ def _pipeline(middlewares: Mapping[str, TableClass | None]) -> Json:
             _OWN_MODULE: {"type": ["object", "boolean"] if below else "object"},
         }
     return _document("pipelines/*.toml", pipeline, definitions | {"route": route})
+
+
+def _list_of_hooks(names: Sequence[str]) -> Json:
+    kinds = "|".join(name.replace(".", r"\.") for name in names)
+    entry = {
+        "anyOf": [{"enum": names}, {"pattern": rf"^({kinds})\.{_INSTANCE}$|{_OWN_MODULE}|\$\{{"}],
+        "type": "string",
+    }
+    return {
+        "type": ["array", "string"],
+        "pattern": r"\$\{",
+        "items": entry,
+        "uniqueItems": True,
+    }
 
 
 def _table(schema: Schema, whole: bool) -> Json:

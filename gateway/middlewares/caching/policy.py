@@ -98,14 +98,8 @@ def refusal(
         return "must-understand"
     if request.no_store or (response.no_store and not response.must_understand):
         return "no-store"
-    if shared:
-        if response.private:
-            return "private"
-        said_shared = response.public or response.s_maxage is not None
-        if identified and not said_shared:
-            return "identity"
-        if authorization and not said_shared and not response.must_revalidate:
-            return "authorization"
+    if shared and (why := _not_for_all(response, authorization, identified)):
+        return why
     left_out = response.no_cache_fields | (response.private_fields if shared else frozenset())
     if (
         set_cookie
@@ -119,6 +113,17 @@ def refusal(
     # each time.
     kept = status in statuses if default_ttl > 0 else status in HEURISTIC and response.no_cache
     return "" if kept else "nothing said"
+
+
+def _not_for_all(response: Directives, authorization: bool, identified: bool) -> str:
+    """Return why a shared cache must not keep it, "" when it may."""
+    if response.private:
+        return "private"
+    if response.public or response.s_maxage is not None:
+        return ""
+    if identified:
+        return "identity"
+    return "authorization" if authorization and not response.must_revalidate else ""
 
 
 def _is_explicit(response: Directives, shared: bool) -> bool:

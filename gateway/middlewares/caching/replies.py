@@ -124,17 +124,53 @@ def entry_of(
     """
     said = parse(reply.get(b"cache-control"))
     shared = not _refusal(exchange, look, reply, said, config, shared=True)
-    if not shared and (
-        not config.private
-        or exchange.identity is None
-        or _refusal(exchange, look, reply, said, config, shared=False)
+    names = vary_of(reply.get(b"vary"))
+    if (
+        names is None
+        or not can_match(names)
+        or not (shared or _is_kept_for_one(exchange, look, reply, said, config))
     ):
         return None
-    names = vary_of(reply.get(b"vary"))
-    if names is None or not can_match(names):
-        return None
     date = _dated(reply, wall)
-    lifetime = policy.freshness_lifetime(
+    lifetime = _lifetime(reply, said, date, config, shared=shared)
+    old = policy.initial_age(age, date, now - look.asked, wall)
+    etag, last_modified = _validators(reply)
+    strict = said.must_revalidate or (
+        shared and (said.proxy_revalidate or said.s_maxage is not None)
+    )
+    window = config.stale_if_error if said.stale_if_error is None else said.stale_if_error
+    is_usable = not said.no_cache and (lifetime > old or (window and not strict))
+    if not (etag or last_modified or is_usable):
+        return None
+    return partial(
+        _content(reply, said, shared=shared),
+        uri=look.uri,
+        scope=look.scope if shared else (look.scope, caller(exchange)),
+        vary=names,
+        key=secondary_key(exchange, names) if names else (),
+        born=now - old,
+        lifetime=lifetime,
+        date=date,
+        strict=strict,
+        etag=etag,
+        last_modified=last_modified,
+    )
+
+
+def _is_kept_for_one(
+    exchange: Exchange, look: Lookup, reply: Reply, said: Directives, config: CachingConfig
+) -> bool:
+    return (
+        config.private
+        and exchange.identity is not None
+        and not _refusal(exchange, look, reply, said, config, shared=False)
+    )
+
+
+def _lifetime(
+    reply: Reply, said: Directives, date: int, config: CachingConfig, *, shared: bool
+) -> float:
+    return policy.freshness_lifetime(
         said,
         reply.status,
         reply.get(b"expires"),
@@ -143,37 +179,20 @@ def entry_of(
         default_ttl=config.default_ttl,
         statuses=config.statuses,
     )
-    old = policy.initial_age(age, date, now - look.asked, wall)
-    etag, last_modified = _validators(reply)
-    strict = said.must_revalidate or (
-        shared and (said.proxy_revalidate or said.s_maxage is not None)
-    )
-    window = config.stale_if_error if said.stale_if_error is None else said.stale_if_error
-    useful = (
-        etag or last_modified or (not said.no_cache and (lifetime > old or (window and not strict)))
-    )
-    if not useful:
-        return None
+
+
+def _content(reply: Reply, said: Directives, *, shared: bool) -> partial[Entry]:
+    """Return the part of an entry that is the reply's own."""
     headers = tuple(policy.stored_headers(reply.headers, said, shared=shared))
     return partial(
         Entry,
-        uri=look.uri,
-        scope=look.scope if shared else (look.scope, caller(exchange)),
-        vary=names,
-        key=secondary_key(exchange, names) if names else (),
         status=reply.status,
         reason=reply.reason,
         headers=headers,
         fields=_indexed(headers),
         lines=b"".join(b"%b: %b\r\n" % pair for pair in headers),
-        born=now - old,
-        lifetime=lifetime,
-        date=date,
         no_cache=said.no_cache,
-        strict=strict,
         stale_if_error=said.stale_if_error,
-        etag=etag,
-        last_modified=last_modified,
     )
 
 

@@ -100,13 +100,10 @@ def refusal(
     # not be earlier (draft-ietf-httpapi-ratelimit-headers, section "Server Behavior").
     lines = policy.lines(0, unix + seconds, seconds, listed)
     again = f"Try again in {seconds} second{'s' if seconds > 1 else ''}."
+    what = "The quota" if quota else "Too many requests: the limit"
     return Failed(
         code,
-        message
-        or (
-            f'{"The quota" if quota else "Too many requests: the limit"} "{policy.name}" is used '
-            f"up. {again}"
-        ),
+        message or f'{what} "{policy.name}" is used up. {again}',
         headers=(*_pairs(lines), (b"Retry-After", b"%d" % seconds)),
         facts=_facts(policy) | {"reset": unix + seconds, "reset_at": timestamp(unix + seconds)},
         by=by,
