@@ -3,12 +3,16 @@
     gateway:{tokens}:attempt:HASH   a hash: failures, when the next may begin, when it is forgotten
     gateway:{tokens}:known:HASH     there while an account knows an address
 
-The decisions are those of attempts.py.
+    gateway:{tokens}:begun:ID       there for a minute: an attempt has begun, or been withdrawn
+
+The decisions are those of attempts.py. An answer that comes too late leaves open whether the
+attempt has been counted: it is withdrawn by its ID, which undoes it whenever it is counted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from secrets import token_hex
 from typing import Any
 
 from gateway.core.wait import Wait
@@ -24,6 +28,7 @@ if not now then
   now = tonumber(time[1]) + tonumber(time[2]) / 1000000
 end
 local known = name .. 'known:' .. ARGV[5]
+local begun = name .. 'begun:' .. ARGV[15]
 
 local function rule(key, at)
   local found = redis.call('HMGET', name .. 'attempt:' .. key, 'failures', 'until', 'forgotten')
@@ -61,6 +66,7 @@ end
 local account = redis.call('EXISTS', known) == 1 and ARGV[5] or ARGV[4]
 local rules = {rule(ARGV[3], 6), rule(account, 10)}
 if action == 'begin' then
+  if redis.call('EXISTS', begun) == 1 then return '0' end
   local longest = math.max(rules[1].till, rules[2].till) - now
   if longest > 0 then return string.format('%.17g', longest) end
   for _, r in ipairs(rules) do
@@ -69,7 +75,13 @@ if action == 'begin' then
     r.till, r.forgotten = now + seconds, now + math.max(r.forget, 2 * seconds)
     save(r)
   end
+  redis.call('SET', begun, '1', 'EX', 60)
   return '0'
+elseif action == 'withdrawn' then
+  if redis.call('GET', begun) == '1' then
+    for _, r in ipairs(rules) do undo(r) end
+  end
+  redis.call('SET', begun, '0', 'EX', 60)
 elseif action == 'undone' then
   for _, r in ipairs(rules) do undo(r) end
 else
@@ -100,7 +112,13 @@ class SharedAttempts:
         return f"<SharedAttempts {self._store.name}>"
 
     async def begin(self, address: str, account: str, now: float) -> float:
-        return float(await self._run(b"begin", address, account, now))
+        attempt = token_hex(8).encode()
+        try:
+            return float(await self._run(b"begin", address, account, now, attempt))
+        except BaseException:
+            # Nobody hears its answer any more. On one connection this comes after it.
+            self._run(b"withdrawn", address, account, now, attempt)
+            raise
 
     async def succeeded(self, address: str, account: str, now: float) -> None:
         await self._run(b"succeeded", address, account, now)
@@ -108,7 +126,9 @@ class SharedAttempts:
     async def undone(self, address: str, account: str, now: float) -> None:
         await self._run(b"undone", address, account, now)
 
-    def _run(self, action: bytes, address: str, account: str, now: float) -> Wait[Any]:
+    def _run(
+        self, action: bytes, address: str, account: str, now: float, attempt: bytes = b""
+    ) -> Wait[Any]:
         keys = (client_key(address), account_key(account), pair_key(address, account))
         figures = [
             b"%.17g" % figure
@@ -121,5 +141,6 @@ class SharedAttempts:
             *(key.hex().encode() for key in keys),
             *figures,
             b"%d" % KNOWN_FOR,
+            attempt,
         )
         return self._store.command(b"EVAL", SCRIPT, b"1", KEY, *words, key=KEY)

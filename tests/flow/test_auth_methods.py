@@ -192,3 +192,14 @@ async def test_signed_bodies_are_checked_and_sent_on(start, origin, connect):
     assert (await post(body, body[:-1] + b"y", "n2"))[0] == 401
     assert (await post(body, body, "n1"))[0] == 401
     assert len(origin.heads) == 1
+
+
+async def test_users_lie_beside_gateway_toml_unless_told_otherwise(
+    start, origin, connect, tmp_path
+):
+    """Beside the pipelines `include` would take them for one."""
+    user_edits.add(tmp_path / "users.toml", User("alice", user_file.hashed("a long password")))
+    pipeline = 'request = ["auth"]\n[auth]\nmethods = ["basic"]\n[[route]]\nprefix = "/"\n'
+    client = await connect(await start(pipeline + 'upstream = "origin"\n', upstreams(origin)))
+    given = base64.b64encode(b"alice:a long password").decode()
+    assert (await client.get("/", f"Authorization: Basic {given}")).status == 200

@@ -193,11 +193,11 @@ class Basic:
     @classmethod
     def of(cls, config: BasicConfig, context: Context, realm: str, granted: Granted) -> Basic:
         """Build the method. Raises ConfigProblem when the file is missing or broken."""
-        path = context.directory / config.file
+        path = context.directory / config.file if config.file else context.home / "users.toml"
         try:
             seen, loaded = stamp(path), user_file.load(path)
         except CredentialError as error:
-            hint = "" if path.exists() else f"make one: gateway users add NAME --file {config.file}"
+            hint = "" if path.exists() else f"make one: gateway users add NAME --file {path}"
             raise ConfigProblem(str(error), at=("basic", "file"), hint=hint) from None
         fingerprint = tuple(sorted(granted.items()))
         key = ("auth", "basic", context.pipeline, context.name, str(path), f"{hash(fingerprint):x}")

@@ -193,7 +193,11 @@ class IntrospectionConfig:
 class BasicConfig:
     """Users with passwords. Times in seconds."""
 
-    file: str = setting(default="users.toml", doc="the user file, relative to the pipeline's file")
+    file: str = setting(
+        default="",
+        doc="the user file, relative to the pipeline's file; when left out, `users.toml` beside "
+        "gateway.toml",
+    )
     ttl: float = setting(
         Duration(zero=True),
         default=300.0,

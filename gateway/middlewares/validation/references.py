@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -118,7 +119,8 @@ def retrieve(uri: str) -> Any:
     parts = urlsplit(uri)
     if parts.scheme != "file":
         raise ValueError("only files are read")
-    return with_nulls(orjson.loads(Path(url2pathname(parts.path)).read_bytes()))
+    text = Path(url2pathname(parts.path)).read_bytes()
+    return with_nulls(orjson.loads(text.removeprefix(BOM_UTF8)))
 
 
 def _base_of(schema: Mapping[str, Any], base: str) -> str:

@@ -5,6 +5,7 @@ JSON Schema with jsonschema-rs, or the operator's own marshmallow class.
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
@@ -307,7 +308,7 @@ def compiled(
     path = directory / config.file
     try:
         text = path.read_bytes() if config.text is None else config.text
-        schema = orjson.loads(text)
+        schema = orjson.loads(text.removeprefix(BOM_UTF8) if isinstance(text, bytes) else text)
     except OSError as error:
         raise ConfigProblem(
             f"cannot read {str(path)!r}: {error.strerror}", at=(at, "file")

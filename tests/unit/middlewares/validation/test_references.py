@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -56,3 +57,9 @@ def test_pointers(reference: str, found: Any):
 def test_nothing_is_fetched_from_the_network():
     with pytest.raises(ValueError, match="only files"):
         retrieve("https://example.com/schema.json")
+
+
+def test_files_may_have_a_byte_order_mark(tmp_path: Path):
+    path = tmp_path / "other.json"
+    path.write_bytes(b'\xef\xbb\xbf{"type": "string"}')
+    assert retrieve(path.as_uri()) == {"type": "string"}
