@@ -24,8 +24,8 @@ from typing import Any
 
 from multidict import istr
 
+from gateway.config.hosts import a_labels
 from gateway.config.tables.declare import setting, table
-from gateway.config.tables.hosts import a_labels
 from gateway.config.tables.schema import Duration, FieldName, Items, schema_of
 from gateway.core.exchange import ALLOWED_METHODS, Decision, Exchange, Reply
 from gateway.core.failures import Failed, Failure

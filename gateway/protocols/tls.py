@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from gateway.config.tables.server import CertificateConfig, TlsConfig
+from gateway.config.tables.addresses import CertificateConfig, TlsConfig
 from gateway.core.hooks import ConfigProblem
 from gateway.protocols.certificates import (
     VERSIONS,

@@ -205,9 +205,6 @@ class _Composer:
         built: Mapping[str, Hooks],
         whole: Pipeline,
     ) -> Steps[Route]:
-        own_lists = any(
-            names is not None for names in (config.request, config.response, config.error)
-        )
         in_force = config.request if config.request is not None else pipeline.request
         compiled = whole
         hooks = built
@@ -216,7 +213,7 @@ class _Composer:
         if rewrite is not None and config.strip_prefix and config.restore_prefix:
             restoring, rewrite = restored_prefix(config, rewrite)
             first = (restoring, *first)
-        if own_lists or config.overrides or first:
+        if config.has_own_lists or config.overrides or first:
             left_out = {name for name, value in config.overrides.items() if value is False}
             own = yield from self._built(pipeline, config.settings, config)
             hooks = {
@@ -231,11 +228,7 @@ class _Composer:
         )
         if config.builtin == "limits":
             # This answer uses up nothing of a limit, and is given when nothing is left.
-            free = {
-                name: replace(one, request=None) if hasattr(one.request, "status") else one
-                for name, one in hooks.items()
-            }
-            compiled = self._flatten(pipeline, config, free, first)
+            compiled = self._flatten(pipeline, config, _without_limits(hooks), first)
         if config.upstream:
             target = target.__call__  # The method itself: calling the object costs more.
         elif awaited:
@@ -243,7 +236,6 @@ class _Composer:
         guarded = any(
             kind_of(name) in GUARDS and config.overrides.get(name) is not False for name in in_force
         )
-        source = source_of(config, self.loaded.upstreams)
         return Route(
             config.name,
             config,
@@ -253,7 +245,7 @@ class _Composer:
             status,
             guarded,
             self._ignores_case(config),
-            source,
+            source_of(config, self.loaded.upstreams),
         )
 
     def _target(
@@ -398,3 +390,10 @@ def _index(routes: Sequence[Route], routing: RoutingConfig) -> tuple[Router[Rout
     """Return what finds the route of a request, and the pipeline of one that has none."""
     router = Router(with_redirects(routes, routing), routing, attrgetter("guarded"))
     return router, Regions([(route.config, route.pipeline.name) for route in routes])
+
+
+def _without_limits(hooks: Mapping[str, Hooks]) -> dict[str, Hooks]:
+    return {
+        name: replace(one, request=None) if hasattr(one.request, "status") else one
+        for name, one in hooks.items()
+    }

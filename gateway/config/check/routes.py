@@ -15,7 +15,7 @@ from typing import Any
 from gateway.config.check import paths
 from gateway.config.check.placed import Placed
 from gateway.config.check.targets import check_target
-from gateway.config.tables.hosts import host_name
+from gateway.config.hosts import host_name
 from gateway.config.tables.pipeline import RouteConfig
 from gateway.config.tables.server import RoutingConfig
 from gateway.config.toml.positions import KeyPath

@@ -217,6 +217,11 @@ class RouteConfig:
         """Return all its prefixes."""
         return (self.prefix, *self.prefixes) if self.prefix else self.prefixes
 
+    @property
+    def has_own_lists(self) -> bool:
+        """Return True if it brings a list in place of one of the pipeline's."""
+        return any(names is not None for names in (self.request, self.response, self.error))
+
     def matches(self) -> tuple[RouteConfig, ...]:
         """Return the route once for each path or prefix, with that as its only one."""
         if not self.paths and not self.prefixes:

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from marshmallow import RAISE, Schema, ValidationError, fields, post_load, validate
 
-from gateway.config.tables.hosts import a_labels, host_name
+from gateway.config.hosts import a_labels, host_name
 from gateway.config.toml.sources import FileTable, Outside, SecretText, plain
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")

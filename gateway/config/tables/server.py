@@ -14,6 +14,7 @@ from gateway.config.tables.addresses import (
     FileMode,
     ListenAddress,
     RedirectConfig,
+    TlsConfig,
 )
 from gateway.config.tables.declare import setting, table
 from gateway.config.tables.errors import ErrorsConfig
@@ -30,46 +31,6 @@ from gateway.config.tables.schema import (
 from gateway.config.tables.targets import ServicesConfig
 from gateway.config.tables.tokens import TokensConfig
 from gateway.config.versions import VersionBy, VersionByField
-
-
-@table
-class CertificateConfig:
-    """One more certificate of the listener, chosen by the name a client asks for."""
-
-    certificate: str = setting(doc="as above")
-    key: str = setting(doc="as above")
-    names: tuple[str, ...] = setting(
-        Items(HostName()),
-        default=(),
-        doc='the names it is for (`"*.example.com"`: one label in front); its own when left out',
-    )
-
-
-@table
-class TlsConfig:
-    """TLS for clients. Paths are relative to gateway.toml."""
-
-    certificate: str = setting(
-        doc="PEM, with the chain; for clients that ask for no name of `certificates`"
-    )
-    key: str = setting(doc="its key, PEM, not encrypted")
-    min_version: str = setting(Choice("1.2", "1.3"), default="1.2", doc="the least version of TLS")
-    ciphers: str = setting(
-        default="",
-        doc="an OpenSSL cipher list for TLS 1.2; `ECDHE+AESGCM:ECDHE+CHACHA20` when left out",
-    )
-    client_ca: str = setting(
-        default="", doc="PEM: authorities of client certificates; without it none is asked for"
-    )
-    client_auth: str | None = setting(
-        Choice("required", "optional"),
-        default=None,
-        doc="whether clients must show one, `required` by default; a bad one is always refused",
-    )
-    certificates: tuple[CertificateConfig, ...] = setting(
-        default=(),
-        doc="more, chosen by the name a client asks for (SNI): `[[listen.tls.certificates]]`",
-    )
 
 
 @table

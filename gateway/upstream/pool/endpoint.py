@@ -10,8 +10,8 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from gateway.config.hosts import a_labels
 from gateway.config.tables.endpoints import EndpointConfig
-from gateway.config.tables.hosts import a_labels
 from gateway.upstream.pool.breaker import NAMES, Breaker
 from gateway.upstream.pool.health import Health
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from gateway.config.tables.server import CertificateConfig, TlsConfig
+from gateway.config.tables.addresses import CertificateConfig, TlsConfig
 from gateway.core.hooks import ConfigProblem
 from gateway.lifetime.registry import Registry
 from gateway.protocols.tls import ServerTls, renewed, server_tls, warnings

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from gateway.config.check.compile import LoadedConfig
-from gateway.config.tables.server import GatewayConfig, ListenConfig, TlsConfig
+from gateway.config.tables.addresses import TlsConfig
+from gateway.config.tables.server import GatewayConfig, ListenConfig
 from gateway.runtime.diff import differences, restarts
 from gateway.runtime.reload import load
 from tests.flow.conftest import write

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.config.tables.hosts import a_labels, host_name
+from gateway.config.hosts import a_labels, host_name
 
 
 @pytest.mark.parametrize(
