@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
-import os
 import socket
 import ssl
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from gateway.admin.answers import problem
 from gateway.admin.guard import secured
+from gateway.lifetime.descriptors import Reserve
 
 log = logging.getLogger("gateway.admin")
 
@@ -130,7 +130,7 @@ class AdminListener:
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_TIMEOUT)
         self._sockets: list[socket.socket] = []
         self._beginning: set[asyncio.Task[Any]] = set()
-        self._reserve: list[int] = []
+        self._reserve = Reserve(RESERVE, "the admin listener")
 
     def __repr__(self) -> str:
         return f"<AdminListener on {self.port}, {len(self.connections)} connections>"
@@ -143,7 +143,7 @@ class AdminListener:
         self.port = sockets[0].getsockname()[1]
         for listening in sockets:
             loop.add_reader(listening, self._accept, listening)
-        self._refill()
+        self._reserve.fill()
 
     async def stop(self) -> None:
         """Stops listening and ends every connection."""
@@ -151,27 +151,19 @@ class AdminListener:
         for listening in self._sockets:
             loop.remove_reader(listening)
             listening.close()
+        self._sockets.clear()
         for task in tuple(self._beginning):
             task.cancel()
         await self._runner.cleanup()
         for connection in tuple(self.connections):
             connection.end()
-        for descriptor in self._reserve:
-            os.close(descriptor)
-        self._reserve.clear()
+        self._reserve.close()
 
     def released(self, connection: AdminConnection) -> None:
         """A connection is over; its descriptor may be kept for another."""
         self.connections.discard(connection)
-        if self._reserve and len(self._reserve) < RESERVE:
-            self._refill()
-
-    def _refill(self) -> None:
-        try:
-            while len(self._reserve) < RESERVE:
-                self._reserve.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
-        except OSError:
-            log.warning("no descriptors are left to reserve for the admin listener")
+        if self._sockets:
+            self._reserve.fill()
 
     def _accept(self, listening: socket.socket) -> None:
         for _ in range(_ACCEPT_BATCH):
@@ -180,10 +172,9 @@ class AdminListener:
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
-                if error.errno not in (errno.EMFILE, errno.ENFILE) or not self._reserve:
-                    return
-                os.close(self._reserve.pop())
-                continue
+                if error.errno in (errno.EMFILE, errno.ENFILE) and self._reserve.give_up():
+                    continue
+                return
             if len(self.connections) + len(self._beginning) >= MAX_CONNECTIONS:
                 accepted.close()
                 continue

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -20,6 +20,7 @@ from gateway.config.check.compile import LoadedConfig, compile_config
 from gateway.config.tables.schema import TableClass
 from gateway.config.tables.server import GatewayConfig
 from gateway.config.toml.problems import ConfigErrors, Problem
+from gateway.lifetime.descriptors import shortage
 from gateway.lifetime.registry import Registry
 from gateway.runtime.compose import composing
 from gateway.runtime.diff import differences
@@ -283,7 +284,8 @@ def _renewed(old: Snapshot, new: Snapshot) -> tuple[str, ...]:
 
 def load(path: Path, environ: Mapping[str, str]) -> LoadedConfig:
     """Read and check all files. Raises ConfigErrors with every problem in them."""
-    return compile_config(path, schema_for, middlewares.names(), environ)
+    loaded = compile_config(path, schema_for, middlewares.names(), environ)
+    return replace(loaded, warnings=(*loaded.warnings, *shortage(loaded)))
 
 
 def schema_for(name: str) -> TableClass | None:

@@ -16,6 +16,7 @@ from collections.abc import Coroutine, Iterator, Sequence
 from functools import partial
 from typing import Any, Protocol
 
+from gateway.lifetime.descriptors import Reserve
 from gateway.serving.net.proxy_protocol import BINARY_MAX, Malformed, extent, source
 
 log = logging.getLogger("gateway.serving")
@@ -24,6 +25,8 @@ AT_ONCE = 128
 """Connections taken in one turn of the loop."""
 BREATH = 0.2
 """Seconds without accepting after the process ran out of file descriptors."""
+RESERVE = 16
+"""Descriptors kept for clients that are told so."""
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
@@ -40,6 +43,9 @@ class Welcoming(Protocol):
 
     def count_refused(self, reason: str) -> None:
         """A connection was refused."""
+
+    def turn_away(self, peer: str) -> bytes:
+        """Return the answer to a client for whose connection there is no descriptor."""
 
 
 class Dealer(Protocol):
@@ -84,6 +90,8 @@ class Acceptor:
         self._loop = asyncio.get_running_loop()
         self._sockets: list[socket.socket] = []
         self._paused: asyncio.TimerHandle | None = None
+        self._reserve = Reserve(RESERVE, "clients that are turned away")
+        self._turned_away: list[socket.socket] = []
         self.pending: set[asyncio.Task[None]] = set()
 
     def start(self, sockets: Sequence[socket.socket]) -> None:
@@ -106,9 +114,12 @@ class Acceptor:
             self._loop.remove_reader(one)
             one.close()
         self._sockets.clear()
+        self._let_go()
+        self._reserve.close()
 
     def _watch(self) -> None:
         self._paused = None
+        self._let_go()
         for one in self._sockets:
             self._loop.add_reader(one, self._accept, one)
 
@@ -158,9 +169,33 @@ class Acceptor:
                 log.error("cannot accept connections: %s", error.strerror)
                 for one in self._sockets:
                     self._loop.remove_reader(one)
+                self._turn_away(listening)
                 self._paused = self._loop.call_later(BREATH, self._watch)
                 return
             yield Accepted(family, descriptor), address
+
+    def _turn_away(self, listening: socket.socket) -> None:
+        """Tell as many clients as there is a reserve for that there is no room, and hold them for a
+        moment: closed at once, they might not read it."""
+        while self._reserve.give_up():
+            try:
+                descriptor, address = listening._accept()  # type: ignore[attr-defined]
+            except OSError:
+                return
+            accepted = Accepted(int(listening.family), descriptor)
+            self._turned_away.append(accepted)
+            try:
+                accepted.setblocking(False)
+                accepted.send(self._listener.turn_away(_peer(address)))
+                accepted.shutdown(socket.SHUT_WR)
+            except OSError:  # It has gone.
+                pass
+
+    def _let_go(self) -> None:
+        for one in self._turned_away:
+            one.close()
+        self._turned_away.clear()
+        self._reserve.fill()
 
     async def _introduced(self, accepted: socket.socket, peer: str) -> None:
         listener = self._listener

@@ -189,6 +189,19 @@ class Listener:
         """Return how many connections count for `max_connections`."""
         return len(self.connections) + len(self._shaking)
 
+    def turn_away(self, peer: str) -> bytes:
+        """Return the answer to a client for whose connection there is no descriptor; nothing can be
+        said over TLS."""
+        self.count_refused("descriptors")
+        if self.tls is not None:
+            return b""
+        why = "the process has no file descriptor left"
+        failed = Failed(
+            Failure.OVERLOADED, "There are too many connections.", headers=_SOON, why=why
+        )
+        exchange, reply = self.refuse(peer, failed)
+        return complete(exchange, reply, True)
+
     def may_introduce(self, peer: str) -> bool:
         """Return True if the PROXY protocol is believed from this address: any address, if none is
         trusted in particular."""

@@ -28,6 +28,7 @@ def listener(**settings: object) -> SimpleNamespace:
         count_refused=refused.append,
         may_introduce=lambda peer: True,
         connection=lambda peer: asyncio.Protocol(),
+        turn_away=lambda peer: b"no room for %b" % peer.encode(),
         **settings,
     )
 
@@ -81,9 +82,37 @@ async def test_out_of_files_it_waits_and_goes_on(monkeypatch, caplog):
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"GET / HTTP/1.1\r\n\r\n")
     assert await ended(reader)
-    assert caplog.text.count("cannot accept connections: Too many open files") == 2
+    assert caplog.text.count("cannot accept connections: Too many open files") == 1
+    assert len(acceptor._reserve) == accept.RESERVE
     writer.close()
     await acceptor.close()
+
+
+async def test_clients_are_told_that_there_is_no_descriptor_for_them(monkeypatch):
+    monkeypatch.setattr(accept, "RESERVE", 2)
+    acceptor = Acceptor(listener(), proxy_protocol=False)  # type: ignore[arg-type]
+    port = await accepting(acceptor)
+    real, calls = acceptor._sockets[0], iter((False, True, True))
+
+    class Poor(SimpleNamespace):
+        def _accept(self):
+            if not next(calls, False):
+                raise OSError(errno.EMFILE, "Too many open files")
+            return real._accept()
+
+    asyncio.get_running_loop().remove_reader(real)
+    poor = Poor(family=real.family, fileno=real.fileno, close=real.close)
+    clients = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+    acceptor._sockets[:] = [poor]  # type: ignore[list-item]
+    acceptor._accept(poor)  # type: ignore[arg-type]
+    assert len(acceptor._reserve) == 0
+    for reader, writer in clients:
+        assert await asyncio.wait_for(reader.read(), 5) == b"no room for 127.0.0.1"
+        writer.close()
+    acceptor._watch()
+    assert len(acceptor._reserve) == 2
+    await acceptor.close()
+    assert len(acceptor._reserve) == 0
 
 
 async def test_other_errors_are_not_hidden():
