@@ -106,8 +106,7 @@ class Forward:
                         stream.give_up()
                     attempt.ended()
                     raise
-                reason = self.record(exchange, attempt)
-                if reason is None:
+                if (reason := self.record(exchange, attempt)) is None:
                     break
                 retries = retries or Retries(self, exchange)
                 following = await retries.next(attempt, reason)

@@ -92,6 +92,13 @@ async def test_one_connection_too_many_is_told_and_closed():
     assert world.connect("192.0.2.3")[1].state == "open"
 
 
+@pytest.mark.parametrize(("tls", "said"), [(None, b"HTTP/1.1 503 "), (secure(), b"")])
+async def test_without_descriptors_clients_are_turned_away(tls, said):
+    world = World(tls)
+    assert world.listener.turn_away("192.0.2.1")[:13] == said
+    assert world.refused == {("descriptors",): 1} and len(world.finished) == (tls is None)
+
+
 @pytest.mark.parametrize(
     ("peers", "settings", "refused"),
     [
