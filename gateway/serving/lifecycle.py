@@ -136,7 +136,7 @@ def finish(exchange: Exchange, outlet: Outlet, snapshot: Snapshot) -> None:
     """The end of it, however it ended: gives up what still arrives, runs the finish hooks, lets the
     snapshot go."""
     reply, route = exchange.reply, exchange.route
-    if reply is not None and not (reply.__class__ is Reply and reply.body.__class__ is bytes):
+    if reply is not None and not (type(reply) is Reply and type(reply.body) is bytes):
         abandon(exchange)
     (snapshot.unrouted if route is None else route.pipeline).done(exchange)
     outlet.snapshot = None

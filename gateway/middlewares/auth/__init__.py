@@ -170,7 +170,7 @@ class Auth:
             why = f"{method.name} of client {identity.client}, who has {has}; needed: {need}"
             exchange.decisions.append(Decision(self._name, "allowed", why))
             return
-        self._counts.add((method.name, "ok"))
+        self._counts.values[(method.name, "ok")] += 1
         if self._audit is not None and self._audit.allowed:
             self._audit.write(exchange, method.name, "allowed", "ok", "")
 

@@ -84,31 +84,20 @@ class Cache:
         finder = self._finder
         fields = finder.fields(exchange)
         uri, scope = finder.uri(exchange), finder.scope(exchange)
-        slot = finder.select(exchange, uri, scope)
+        stored = uri in self._entries
+        slot = finder.select(exchange, uri, scope) if stored else None
         now = self._monotonic()
-        if (
-            slot is not None
-            and not fields
-            and now < slot.fresh_until
-            and exchange.body is None
-            and decisions is None
-        ):
-            exchange.cache = "hit"
-            return self._serve(exchange, slot, now, fields)
-        if (
-            slot is None
-            and not fields
-            and uri not in self._entries
-            and exchange.body is None
-            and decisions is None
-        ):
-            # The common miss: nothing is stored for any caller, and the request asks for nothing
-            # special.
-            exchange.cache = "miss"
-            exchange.notes[self._name] = Lookup(
-                uri, scope, None, fields, now, self._entries.sequence
-            )
-            return None
+        if not fields and exchange.body is None and decisions is None:
+            # The common cases: a request that asks for nothing special.
+            if slot is not None and now < slot.fresh_until:
+                exchange.cache = "hit"
+                return self._serve(exchange, slot, now, fields)
+            if not stored:  # For any caller.
+                exchange.cache = "miss"
+                exchange.notes[self._name] = Lookup(
+                    uri, scope, None, fields, now, self._entries.sequence
+                )
+                return None
         look = finder.consider(exchange, uri, scope, slot, fields, now)
         if decisions is not None:
             decisions.append(Decision(self._name, *finder.told(look, now)))

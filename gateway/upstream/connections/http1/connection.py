@@ -109,9 +109,10 @@ class Connection(RequestSender):
         """
         self._handler = handler
         self._timeouts = timeouts
-        self._head_only = head_only
         self._sending = more
-        self._codec.head_only, self._codec.upgrade = head_only, handler.accept != b""
+        codec = self._codec
+        self._head_only = codec.head_only = head_only
+        codec.upgrade = handler.accept != b""
         self.limit = limit
         self.deadline = self._owner.now + ((timeouts.write if more else timeouts.read) or NEVER)
         self._before = -1 if more else self._written
