@@ -59,7 +59,7 @@ def upstream(origin: Origin, more: str = "") -> str:
 
 async def released(gateway) -> None:
     """Nothing of the request is left."""
-    listener, snapshot = gateway._listener, gateway.runtime.snapshot
+    listener, snapshot = gateway.plane.listeners[0], gateway.runtime.snapshot
     await until(lambda: not listener.connections)
     await until(lambda: snapshot.active == 0)
     (pool,) = snapshot.pools.values()
@@ -156,7 +156,7 @@ async def test_while_its_body_is_not_read(start, quiet, connect, said):
     await until(lambda: origin.heads)
     if said:
         await asyncio.wait_for(client.reader.readuntil(b"data:"), 10)
-    (connection,) = gateway._listener.connections
+    (connection,) = gateway.plane.listeners[0].connections
 
     async def held() -> bool:
         await client.send(bytes(64 * 1024))
@@ -195,7 +195,7 @@ async def test_peers_that_vanish_are_asked_for_by_the_kernel(start, origin, conn
     gateway = await start(PLAIN, upstream(origin))
     client = await connect(gateway)
     await client.get("/")
-    (connection,) = gateway._listener.connections
+    (connection,) = gateway.plane.listeners[0].connections
     raw = connection.transport.get_extra_info("socket")
     assert raw.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
     assert raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 60

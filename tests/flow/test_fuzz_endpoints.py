@@ -100,8 +100,9 @@ async def ask(rng: random.Random, client: Client) -> bool:
                 else b"Content-Length: %d\r\n\r\n" % size
             )
         )
-        for _ in range(10):
-            part = b"b" * (size // 10 + 1)
+        piece = size // 10 + 1
+        for sent in range(0, size, piece):
+            part = b"b" * min(piece, size - sent)
             await client.send(b"%x\r\n%b\r\n" % (len(part), part) if kind == "chunks" else part)
             if kind == "leave" and rng.random() < 0.3:
                 return False
