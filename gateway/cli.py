@@ -25,11 +25,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Before anything else is imported or opened: signals may come at any time.
         hold_standard_descriptors()
         signals.install()
-    options = _parser().parse_args(given, argparse.Namespace(signals=signals))
     try:
-        code: int = options.run(options)
-        if sys.stdout is not None:  # None where it was closed
-            sys.stdout.flush()
+        try:
+            options = _parser().parse_args(given, argparse.Namespace(signals=signals))
+            code: int = options.run(options)
+        finally:
+            if sys.stdout is not None:  # None where it was closed
+                sys.stdout.flush()
     except BrokenPipeError:
         # The reader, such as `head`, has enough. Python would write the buffer again when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -157,6 +158,18 @@ def test_status_without_a_gateway_says_so(
     assert main(["status", "--ready", "--admin", f"http://127.0.0.1:{unused_tcp_port}"]) == 1
     assert main(["status", "--config", str(tmp_path / "gateway.toml")]) == 1
     assert "--admin" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["keys", "create", "--help"], ["--version"]])
+def test_a_reader_that_is_gone_already_is_no_error(arguments: list[str]):
+    reading, writing = os.pipe()
+    os.close(reading)
+    ran = subprocess.run(
+        [sys.executable, "-m", "gateway", *arguments],
+        stdout=writing, stderr=subprocess.PIPE, check=False, timeout=30,
+    )  # fmt: skip
+    os.close(writing)
+    assert (ran.returncode, ran.stderr) == (141, b"")
 
 
 def test_a_reader_that_has_enough_is_no_error():
