@@ -80,6 +80,20 @@ _FROM_PROXIES_FAMILIES = (
     b"x-ssl-client-",
     b"ssl-client-",
     b"x-client-cert",
+    b"x-arr-clientcert",
+    b"x-amzn-mtls-",
+    b"x-amzn-oidc-",
+    b"x-goog-authenticated-user-",
+    b"x-goog-iap-",
+    b"cf-access-",
+    b"x-ms-client-principal",
+    b"x-ms-token-",
+    b"x-pomerium-",
+    b"x-authentik-",
+    b"x-vouch-",
+    b"remote-",
+    b"x-remote-",
+    b"x-envoy-",
 )
 
 REWRITTEN = frozenset((b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"))

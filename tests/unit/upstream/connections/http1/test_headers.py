@@ -39,6 +39,10 @@ def sent(one: Exchange, framing: bytes = b"") -> dict[str, str]:
         (b"X-Forwarded-User", False), (b"X-Forwarded-Anything", False),
         (b"True-Client-IP", False), (b"CF-Connecting-IP", False), (b"X_Client_Token", False), (b"X-Client-Token", False),
         (b"X.Client.ID", False), (b"X-Client-Version", True), (b"X-Client-Info", True), (b"X-Auth-Request-Email", False),
+        (b"X-ARR-ClientCert", False), (b"X-Amzn-Mtls-Clientcert-Subject", False), (b"X-Goog-Authenticated-User-Email", False),
+        (b"Cf-Access-Jwt-Assertion", False), (b"X-MS-CLIENT-PRINCIPAL-NAME", False), (b"Remote-Groups", False),
+        (b"X-Remote-Group", False), (b"X-Remote-Extra-Scopes", False), (b"X-Envoy-Retry-On", False),
+        (b"X-Authentik-Username", False), (b"Destination", True), (b"X-User-Agent", True),
         (b"Remote_User", False), (b"X-SSL-Client-Verify", False), (b"X-Forwardedness", True),
         (b"X-Original-URL", False), (b"X-Rewrite-URL", False), (b"X-HTTP-Method-Override", False),
         (b"X_HTTP_Method_Override", False), (b"X-HTTP-Method", False), (b"X-Method-Override", False),
@@ -52,6 +56,7 @@ def test_which_fields_pass(name, goes):
     ("name", "goes"),
     [
         (b"X-Forwarded-Port", True), (b"X-Forwarded-Prefix", True), (b"X-Real-IP", True), (b"True-Client-IP", True),
+        (b"X-Remote-Group", True), (b"X-Envoy-Original-Path", True), (b"X-Amzn-Oidc-Data", True),
         (b"X-Forwarded-Client-Cert", True), (b"X-Forwarded-For", False), (b"X-Forwarded-Proto", False), (b"Forwarded", False),
         (b"X-Client-ID", False), (b"X-Client-Token", False), (b"X-Original-URL", False), (b"X_Forwarded_Host", False),
     ],
