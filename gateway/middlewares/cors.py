@@ -242,21 +242,17 @@ class Cors:
 
         Browsers send no preflight for it, from any page (RFC 6455 section 10.2).
         """
-        origin = exchange.headers.get(ORIGIN)
-        if origin is not None and not self._allowing(origin) and not _is_same(origin, exchange):
-            why = f"{origin} is not allowed to open a WebSocket"
-            raise Failed(Failure.FORBIDDEN, "Origin not allowed", why=why, by=self._name)
+        for origin in exchange.headers.getall(ORIGIN, ()):
+            if not self._allowing(origin) and not _is_same(origin, exchange):
+                why = f"{origin} is not allowed to open a WebSocket"
+                raise Failed(Failure.FORBIDDEN, "Origin not allowed", why=why, by=self._name)
 
     def guard(self, exchange: Exchange) -> Reply | None:
         """The request hook of `reject = true`."""
-        origin = exchange.headers.get(ORIGIN)
-        if origin is not None and not self._allowing(origin) and not _is_same(origin, exchange):
-            raise Failed(
-                Failure.FORBIDDEN,
-                "Origin not allowed",
-                why=f"{origin} is not allowed",
-                by=self._name,
-            )
+        for origin in exchange.headers.getall(ORIGIN, ()):
+            if not self._allowing(origin) and not _is_same(origin, exchange):
+                why = f"{origin} is not allowed"
+                raise Failed(Failure.FORBIDDEN, "Origin not allowed", why=why, by=self._name)
         return self.request(exchange)
 
     def response(self, exchange: Exchange, reply: Reply) -> None:

@@ -301,6 +301,14 @@ def test_web_sockets_are_refused_to_other_origins(origin: str | None, host: str,
         assert caught.value.failure is Failure.FORBIDDEN
 
 
+@pytest.mark.parametrize("settings", [{}, {"reject": True}])
+def test_every_origin_of_several_has_to_be_allowed(settings: dict[str, Any]):
+    request = exchange("GET", "/c", [("Origin", APP), ("Origin", "https://evil.example")])
+    request.notes[UPGRADE] = b"accept"
+    with pytest.raises(Failed):
+        asked(hooks(**settings), request)
+
+
 def test_no_headers():
     reply = asked(hooks(headers=[], max_age=0), preflight())
     assert reply is not None
