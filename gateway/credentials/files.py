@@ -15,15 +15,33 @@ from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from gateway.config.toml.parse import loads_toml
+from gateway.lifetime.watch import Stamp, stamp
 
+T = TypeVar("T")
 Document = MutableMapping[str, Any]
 
 
 class CredentialError(ValueError):
     """Credentials in a file or store are missing, unreadable or invalid; the message says where."""
+
+
+_loaded: dict[tuple[Path, Callable[[Path], Any]], tuple[Stamp, Any]] = {}
+
+
+def load_once(path: Path, load: Callable[[Path], T]) -> tuple[Stamp, T]:
+    """Return a file's stamp, from before it was read, and what `load` makes of it.
+
+    A file that has not changed is not read again: a reload reads large ones in a thread, before
+    what needs them is built. Raises what `load` does.
+    """
+    seen = stamp(path)
+    known = _loaded.get((path, load))
+    if known is None or known[0] != seen:
+        known = _loaded[(path, load)] = seen, load(path)
+    return known
 
 
 def read(path: Path, kind: str = "file") -> str:

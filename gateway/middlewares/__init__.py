@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -92,6 +93,16 @@ def secrets(configured: Iterable[tuple[str, Any]]) -> frozenset[str]:
         if of is not None:
             found |= of(settings)
     return frozenset(found)
+
+
+def read_ahead(name: str, settings: Any, directory: Path, home: Path) -> None:
+    """Read the large files of a configured middleware, in a thread, before it is built.
+
+    directory: of the pipeline's file. home: of gateway.toml.
+    """
+    ahead = getattr(find(name).module, "read_ahead", None)
+    if ahead is not None:
+        ahead(settings, directory, home)
 
 
 def upstream(name: str, settings: Any) -> Any:

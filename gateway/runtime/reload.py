@@ -285,6 +285,11 @@ def _renewed(old: Snapshot, new: Snapshot) -> tuple[str, ...]:
 def load(path: Path, environ: Mapping[str, str]) -> LoadedConfig:
     """Read and check all files. Raises ConfigErrors with every problem in them."""
     loaded = compile_config(path, schema_for, middlewares.names(), environ)
+    for pipeline in loaded.pipelines:
+        directory, home = pipeline.file.parent, loaded.files[0].parent
+        for settings in (pipeline.settings, *(route.settings for route in pipeline.routes)):
+            for name, value in settings.items():
+                middlewares.read_ahead(name, value, directory, home)
     return replace(loaded, warnings=(*loaded.warnings, *shortage(loaded)))
 
 

@@ -5,7 +5,9 @@ No key appears in a log, a repr or an error. In memory are hashes, and the keys 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,9 @@ UNKNOWN = 1_000
 LONGEST = 256
 """Letters of a key that is worth remembering."""
 
+FEW = 1_000
+"""Keys that can be let go of at once."""
+ByDigest = dict[bytes, tuple[Key, Identity, Networks | None]]
 Good = tuple[Identity, float, Networks | None]
 """The caller of a key, the Unix time until which that holds, and the networks it may come from."""
 
@@ -40,7 +45,7 @@ class KeyRing:
     used: notes which keys are used, each at most once in TTL seconds; None for not at all.
     """
 
-    __slots__ = ("_by_digest", "_roles", "_used", "_watched", "_wrong", "changes", "good")
+    __slots__ = ("_by_digest", "_ready", "_roles", "_used", "_watched", "_wrong", "changes", "good")
 
     def __init__(
         self, keys: Iterable[Key], roles: Mapping[str, tuple[str, ...]], used: KeyUse | None = None
@@ -49,7 +54,8 @@ class KeyRing:
         self._used = used
         self.changes = KeyChanges()
         self._watched: Watched[tuple[Key, ...]] | None = None
-        self._by_digest: dict[bytes, tuple[Key, Identity, Networks | None]] = {}
+        self._by_digest: ByDigest = {}
+        self._ready: _Ready | None = None
         self.good: dict[str, Good] = {}
         self._wrong: dict[str, tuple[Key | None, float]] = {}
         self.replace(keys)
@@ -59,7 +65,15 @@ class KeyRing:
 
     def replace(self, keys: Iterable[Key]) -> None:
         """Take other keys, and forget every look-up."""
-        self._by_digest = {
+        self._take(self._indexed(keys))
+
+    def _take(self, by_digest: ByDigest) -> None:
+        self._by_digest = by_digest
+        self.good.clear()
+        self._wrong.clear()
+
+    def _indexed(self, keys: Iterable[Key]) -> ByDigest:
+        return {
             key.digest: (
                 key,
                 identity_of(key, self._roles),
@@ -67,12 +81,17 @@ class KeyRing:
             )
             for key in keys
         }
-        self.good.clear()
-        self._wrong.clear()
 
     def watch(self, path: Path, seen: Stamp) -> None:
         """Follow the file, so that a key revoked there is refused here within a second."""
-        self._watched = Watched(path, seen, lambda: key_file.load(path), self._follow)
+
+        def load() -> tuple[Key, ...]:
+            # In the thread, because there may be very many.
+            keys, before = key_file.load(path), self._by_digest
+            self._ready = _Ready(keys, before, self._indexed(keys), _changes(before, keys))
+            return keys
+
+        self._watched = Watched(path, seen, load, self._follow)
 
     def offer(self, seen: Stamp, keys: tuple[Key, ...]) -> Callable[[], None]:
         """Return the step that takes the keys that a reload has read (Watched.offer)."""
@@ -81,14 +100,15 @@ class KeyRing:
 
     def _follow(self, keys: tuple[Key, ...]) -> None:
         """Take other keys, and publish what changed about each."""
-        before = {key.id: key for key, *_ in self._by_digest.values()}
-        self.replace(keys)
-        for key in keys:
-            was = before.pop(key.id, None)
-            if was != key:
-                self.changes.publish(_outcome(was, key), key.id, key.client)
-        for gone in before.values():
-            self.changes.publish("removed", gone.id, gone.client)
+        ready, self._ready = self._ready, None
+        if ready is None or ready.keys is not keys or ready.before is not self._by_digest:
+            before = self._by_digest
+            ready = _Ready(keys, before, self._indexed(keys), _changes(before, keys))
+        self._take(ready.after)
+        for change in ready.changes:
+            self.changes.publish(*change)
+        if len(ready.before) > FEW:
+            threading.Thread(target=_forget, args=(list(ready.before.values()),)).start()
 
     def close(self) -> None:
         if self._watched is not None:
@@ -115,6 +135,35 @@ class KeyRing:
         good = (identity, until, networks)
         remember(self.good, KNOWN, presented, good)
         return good
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """Keys that have been read, with all that taking them needs.
+
+    before: what they were compared with. changes: outcome, ID and client of each that is other.
+    """
+
+    keys: tuple[Key, ...]
+    before: ByDigest
+    after: ByDigest
+    changes: list[tuple[str, str, str]]
+
+
+def _changes(before: ByDigest, keys: tuple[Key, ...]) -> list[tuple[str, str, str]]:
+    known = {key.id: key for key, *_ in before.values()}
+    found = []
+    for key in keys:
+        was = known.pop(key.id, None)
+        if was != key:
+            found.append((_outcome(was, key), key.id, key.client))
+    return [*found, *(("removed", gone.id, gone.client) for gone in known.values())]
+
+
+def _forget(known: list[tuple[Key, Identity, Networks | None]]) -> None:
+    """Let go of keys one by one: all at once would hold everything up."""
+    while known:
+        known.pop()
 
 
 def _outcome(was: Key | None, key: Key) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.config.tables.schema import schema_of
@@ -20,6 +21,7 @@ from gateway.core.identities import covers
 from gateway.core.refusals import Refused
 from gateway.core.wait import own
 from gateway.credentials.audit import Audit
+from gateway.credentials.files import CredentialError, load_once
 from gateway.middlewares.auth import bearer
 from gateway.middlewares.auth.bearer import Elsewhere
 from gateway.middlewares.auth.config import AuthConfig
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 CONFIG = schema_of(AuthConfig)
 JUDGED_ONCE = frozenset(("signature", "mtls"))
 """Methods whose credentials are not looked at again while a WebSocket is open."""
-__all__ = ["CONFIG", "Auth", "AuthConfig", "build", "left_out", "secrets"]
+__all__ = ["CONFIG", "Auth", "AuthConfig", "build", "left_out", "read_ahead", "secrets"]
 
 
 class Auth:
@@ -238,6 +240,20 @@ def build(config: AuthConfig, context: Context) -> Hooks:
     auth = Auth(config, context, methods)
     recheck = Recheck(config.recheck, auth.recheck) if config.recheck else None
     return Hooks(request=auth.request, recheck=recheck)
+
+
+def read_ahead(config: AuthConfig, directory: Path, home: Path) -> None:
+    """Read the files of keys and users; what is wrong with them is said when they are built."""
+    if "api_key" in config.methods and not config.api_key.store:
+        from gateway.credentials.api_keys import key_file
+
+        with suppress(CredentialError):
+            load_once(config.api_key.path(directory, home), key_file.load)
+    if "basic" in config.methods:
+        from gateway.credentials.users import user_file
+
+        with suppress(CredentialError):
+            load_once(config.basic.path(directory, home), user_file.load)
 
 
 def secrets(config: AuthConfig) -> frozenset[str]:

@@ -20,8 +20,7 @@ from gateway.credentials.api_keys import key_file
 from gateway.credentials.api_keys.key_ring import Good, KeyRing
 from gateway.credentials.api_keys.last_use import KeyUse
 from gateway.credentials.audit import Audit
-from gateway.credentials.files import CredentialError
-from gateway.lifetime.watch import stamp
+from gateway.credentials.files import CredentialError, load_once
 from gateway.middlewares.auth import bearer
 from gateway.middlewares.auth.bearer import AUTHORIZATION
 from gateway.middlewares.auth.config import ApiKeyConfig
@@ -169,8 +168,7 @@ def _of_file(
 ) -> KeyRing:
     path = config.path(context.directory, context.home)
     try:
-        seen = stamp(path)
-        keys = key_file.load(path)
+        seen, keys = load_once(path, key_file.load)
     except CredentialError as error:
         hint = (
             ""

@@ -24,14 +24,14 @@ from gateway.core.hooks import ConfigProblem, Context
 from gateway.core.identities import Granted, identity
 from gateway.core.refusals import Refused
 from gateway.core.wait import Wait
-from gateway.credentials.files import CredentialError
+from gateway.credentials.files import CredentialError, load_once
 from gateway.credentials.users import user_file
 from gateway.credentials.users.user_file import User
 from gateway.issuer.attempts import Attempts, LocalAttempts, rules_of
 from gateway.issuer.kept import KeptAttempts
 from gateway.issuer.password_queue import Busy, PasswordQueue
 from gateway.lifetime.coalesce import Coalesce, Full
-from gateway.lifetime.watch import Stamp, Watched, stamp
+from gateway.lifetime.watch import Stamp, Watched
 from gateway.middlewares.auth import bearer
 from gateway.middlewares.auth.bearer import AUTHORIZATION, NOTHING
 from gateway.middlewares.auth.config import BasicConfig
@@ -193,9 +193,9 @@ class Basic:
     @classmethod
     def of(cls, config: BasicConfig, context: Context, realm: str, granted: Granted) -> Basic:
         """Build the method. Raises ConfigProblem when the file is missing or broken."""
-        path = context.directory / config.file if config.file else context.home / "users.toml"
+        path = config.path(context.directory, context.home)
         try:
-            seen, loaded = stamp(path), user_file.load(path)
+            seen, loaded = load_once(path, user_file.load)
         except CredentialError as error:
             hint = "" if path.exists() else f"make one: gateway users add NAME --file {path}"
             raise ConfigProblem(str(error), at=("basic", "file"), hint=hint) from None

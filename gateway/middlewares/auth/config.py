@@ -209,6 +209,10 @@ class BasicConfig:
         " `[tokens.attempts]`, which counts where `[tokens]` has the same user file",
     )
 
+    def path(self, directory: Path, home: Path) -> Path:
+        """The user file. `directory`: of the pipeline's file, `home`: of gateway.toml."""
+        return directory / self.file if self.file else home / "users.toml"
+
 
 @table
 class MtlsConfig:

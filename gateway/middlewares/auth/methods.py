@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from gateway.core.exchange import Exchange, Identity
 from gateway.core.hooks import ConfigProblem, Context
-from gateway.credentials.files import CredentialError
+from gateway.credentials.files import CredentialError, load_once
 from gateway.middlewares.auth.bearer import Elsewhere
 from gateway.middlewares.auth.config import AuthConfig
 from gateway.store import stores
@@ -105,11 +105,10 @@ def _revocations(config: AuthConfig, context: Context) -> Revocations | None:
         return _stored_revocations(config.revocations, context)
     from gateway.credentials.revocations import revoked as revocations
     from gateway.credentials.revocations.revoked import Revocations
-    from gateway.lifetime.watch import stamp
 
     path = context.directory / config.revocations
     try:
-        seen, entries = stamp(path), revocations.load(path)
+        seen, entries = load_once(path, revocations.load)
     except CredentialError as error:
         raise ConfigProblem(str(error), at=("revocations",)) from None
     kept: Revocations = context.keep(

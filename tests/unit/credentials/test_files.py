@@ -105,3 +105,20 @@ class TestWriting:
         monkeypatch.setattr(os, "fsync", look)
         create(path, Wish("b"), NOW)
         assert seen == [before, path.read_text()]
+
+
+def test_a_file_that_has_not_changed_is_read_once(tmp_path: Path):
+    path, read = tmp_path / "keys.toml", []
+    path.write_text("one")
+
+    def reading(path: Path) -> str:
+        read.append(path)
+        return path.read_text()
+
+    seen, first = files.load_once(path, reading)
+    assert (files.load_once(path, reading), first) == ((seen, first), "one")
+    path.write_text("another")
+    assert files.load_once(path, reading)[1] == "another" and len(read) == 2
+    path.unlink()
+    with pytest.raises(FileNotFoundError):
+        files.load_once(path, reading)

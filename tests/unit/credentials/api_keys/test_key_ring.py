@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.credentials.api_keys import key_file, key_ring
-from gateway.credentials.api_keys.key_file import digest
+from gateway.credentials.api_keys.key_file import Key, digest
 from tests.unit.middlewares.auth.keys import (
     ENDING,
     GOOD,
@@ -160,3 +160,26 @@ class TestMemory:
             hook(asked(GOOD))
         refused(hook, asked(REVOKED))
         assert ring._used._noted == {"k_good": int(NOW) + 300}
+
+
+def test_very_many_keys_are_compared_before_they_are_taken(monkeypatch: pytest.MonkeyPatch):
+    """All of it but the taking can be done in a thread."""
+    monkeypatch.setattr(key_ring, "FEW", 2)
+
+    def keys(*clients: str) -> tuple[Key, ...]:
+        text = "".join(
+            f'[[key]]\nid = "k_{number}"\nclient = "{client}"\nhash = "sha256:{number:064x}"\n'
+            for number, client in enumerate(clients)
+        )
+        return key_file.parse(text, Path("keys.toml"))
+
+    ring = key_ring.KeyRing(keys("a", "b", "c"), {})
+    published: list[tuple[str, ...]] = []
+    monkeypatch.setattr(type(ring.changes), "publish", lambda _, *change: published.append(change))
+    ring._follow(keys("a", "x", "c", "d"))
+    assert published == [("changed", "k_1", "x"), ("created", "k_3", "d")]
+    ring._follow(keys("a"))
+    assert sorted(published[2:]) == [
+        ("removed", "k_1", "x"), ("removed", "k_2", "c"), ("removed", "k_3", "d"),
+    ]  # fmt: skip
+    assert repr(ring) == "<KeyRing 1 keys>"
