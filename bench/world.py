@@ -183,7 +183,7 @@ class Drive:
                 )
             began = time.perf_counter()
             try:
-                if client is None:
+                if client is None or client.transport.is_closing():  # ended while it was idle
                     _, client = await loop.create_connection(_Client, "127.0.0.1", self.port)
                 status, body = await client.ask(request), client.body
             except OSError:

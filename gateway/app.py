@@ -1,6 +1,6 @@
 """One gateway: the runtime, its listeners, and how it begins and ends.
 
-TERM and INT drain and stop, HUP reloads, USR1 reopens log files (lifetime/signals.py).
+TERM and INT drain and stop, HUP reloads, USR1 reopens log files, USR2 replaces the program.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ from dataclasses import replace
 from pathlib import Path
 from time import monotonic, time
 from typing import Any
+
+from prometheus_client import REGISTRY
+from prometheus_client.registry import Collector
 
 from gateway import __version__
 from gateway.admin.application import PUBLIC, make_app
@@ -39,6 +42,7 @@ from gateway.runtime.diff import restarts
 from gateway.runtime.reload import Outcome, Runtime
 from gateway.runtime.services import Services
 from gateway.serving.data_plane import DataPlane
+from gateway.supervisor.replacement.replaceable import Replaceable
 from gateway.upstream.connections.transport import Transport
 from gateway.upstream.observer import Observer
 
@@ -48,7 +52,7 @@ END_TIMEOUT = 15.0
 """Seconds that a stop needs at most after requests have ended: admin calls, logs, the store."""
 
 
-class Gateway:
+class Gateway(Replaceable):
     """One gateway: its runtime, its listeners, and answers for the admin application
     (AdminState)."""
 
@@ -58,9 +62,10 @@ class Gateway:
         environ: Mapping[str, str],
         manager: ServiceManager | None = None,
         sockets: Sockets | None = None,
+        handover: Any = None,
     ) -> None:
         """manager: who is told of starts, reloads and the end. sockets: listening sockets of
-        another process, which are used before any is bound."""
+        another process, used before any is bound. handover: what the program before has left."""
         self.manager = manager or ServiceManager()
         self.sockets = sockets or Sockets()
         self.transport = Transport()
@@ -83,6 +88,8 @@ class Gateway:
         self._stop = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._addresses: dict[str, str] = {}
+        Replaceable.__init__(self, handover)
+        self.others: Collector = REGISTRY
         self._changes: Changes | None = None
         self.port = self.admin_port = self.metrics_port = self.redirect_port = 0
 
@@ -90,9 +97,11 @@ class Gateway:
         """Load the configuration and listen. Raises ConfigErrors or OSError."""
         self.transport.start()
         before = time()
+        self._inherit_kept()
         await self.runtime.start()
         self._configure_log()
         config = self.runtime.snapshot.loaded.gateway
+        self._inherit(config)
         await self._serve(config.listen)
         if config.admin is not None:
             await self._start_admin(config.admin)
@@ -156,6 +165,7 @@ class Gateway:
         sockets = await bind(name, where, backlog, self.sockets, mode)
         shown = dict.fromkeys(str(address_of(one)) for one in sockets)
         self._addresses[name] = ", ".join(shown)
+        self._bound[name] = sockets
         return sockets
 
     def _admin_tls(self, config: AdminConfig) -> ssl.SSLContext | None:
@@ -182,6 +192,7 @@ class Gateway:
                 self._starting.result()
                 settle_process()
                 self.manager.ready()
+                self._let_elders_leave()
                 for number in self._early:
                     self._on_signal(number)
                 await self._stop.wait()
@@ -231,8 +242,8 @@ class Gateway:
             self._early.append(number)
         elif number == signal.SIGUSR1:
             self.reopen()
-        elif not self._draining:
-            self._in_background(self.reload)
+        elif not self._draining and not self._copy:
+            self._in_background(self.upgrade if number == signal.SIGUSR2 else self.reload)
 
     def _in_background(self, work: Any) -> None:
         coroutine: Coroutine[Any, Any, Any] = work()
@@ -328,9 +339,6 @@ class Gateway:
     def ready(self) -> bool:
         """Return True if new requests should be sent here."""
         return not self._draining and self._accepting
-
-    async def refresh(self) -> None:
-        """Bring up to date what other processes know: there are none."""
 
     def health(self) -> dict[str, Any]:
         """Return the condition of every upstream, its endpoints, and the store."""

@@ -37,7 +37,9 @@ SECONDS = Histogram(
 async def metrics(request: web.Request) -> web.StreamResponse:
     state = request.app[STATE]
     await state.refresh()
-    body, content_type = await exposition(state.telemetry, request.headers.get("Accept", ""))
+    body, content_type = await exposition(
+        state.telemetry, request.headers.get("Accept", ""), state.others
+    )
     response = web.Response(
         body=body, headers={"Content-Type": content_type}, zlib_executor_size=MAX_BODY
     )

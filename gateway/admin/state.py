@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from aiohttp import web
+from prometheus_client.registry import Collector
 
 from gateway.config.tables.endpoints import EndpointConfig
 from gateway.config.tables.targets import ServiceConfig
@@ -20,6 +21,8 @@ class AdminState(Protocol):
     """
 
     telemetry: Telemetry
+    others: Collector
+    """The default registry, or those of all workers."""
 
     async def refresh(self) -> None:
         """Bring up to date what is read from here; called before metrics, health and status."""

@@ -16,15 +16,18 @@ from gateway.lifetime.notify import ServiceManager
 from gateway.lifetime.process import new_event_loop, raise_file_limit, worker_count
 from gateway.lifetime.signals import Signals
 from gateway.lifetime.sockets import Sockets
+from gateway.supervisor.replacement.handover import Handover
 
 
 def run(path: Path, signals: Signals) -> int:
     """Run until a stop. Return 0 after a clean one, 1 if the configuration or an address is bad."""
     zygote = None
+    handover = Handover.take(os.environ)
     if _several(path):
         from gateway.supervisor.supervisor import Supervisor, start_zygote
 
-        zygote = start_zygote(path, os.environ)  # before there is a loop or a thread
+        others = () if handover is None else handover.descriptors()
+        zygote = start_zygote(path, os.environ, others)  # before there is a loop or a thread
     output = processlog.install()
     raise_file_limit()
 
@@ -33,9 +36,9 @@ def run(path: Path, signals: Signals) -> int:
         manager = ServiceManager.from_environ(os.environ, pid)
         sockets = Sockets.from_environ(os.environ, pid)
         if zygote is None:
-            gateway = Gateway(path, os.environ, manager, sockets)
+            gateway = Gateway(path, os.environ, manager, sockets, handover)
         else:
-            gateway = Supervisor(path, os.environ, zygote, manager, sockets)
+            gateway = Supervisor(path, os.environ, zygote, manager, sockets, handover)
         gateway.process_log = output
         await gateway.run(signals)
 

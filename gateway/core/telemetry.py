@@ -246,6 +246,9 @@ class Telemetry:
             "Clients' connections refused, or ended for being slow",
             "reason",
         )
+        self.worker_restarts = count(
+            "worker_restarts_total", "Workers that were started again after they had ended"
+        )
         self.config_info = gauge("config_info", "The configuration in force", "hash")
 
     def _counter(self, name: str, help: str, *labels: str) -> Family:

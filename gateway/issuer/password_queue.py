@@ -11,12 +11,12 @@ import asyncio
 import os
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from math import ceil
 from time import perf_counter
 from typing import Any, TypeVar
 
 from gateway.core.wait import Wait
+from gateway.lifetime.process import Executor
 
 T = TypeVar("T")
 
@@ -52,7 +52,7 @@ class PasswordQueue:
 
     def __init__(self, *, threads: int = 0, waiting: int = WAITING) -> None:
         self._threads = threads or os.cpu_count() or 1
-        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="password")
+        self._pool = Executor(self._threads, "password")
         self._most = waiting
         self._queues: OrderedDict[str, deque[_Job[Any]]] = OrderedDict()
         """By address, the one that is served next first."""

@@ -21,6 +21,7 @@ import asyncio
 import inspect
 import logging
 import marshal
+import os
 import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -50,13 +51,16 @@ class ChannelError(Exception):
 class Channel:
     """One end. All methods are called from the loop that `start` was called in."""
 
-    def __init__(self, end: socket.socket) -> None:
+    def __init__(self, end: socket.socket, received: bytes = b"") -> None:
+        """received: what an earlier program in this process has read and not taken
+        (`for_successor`)."""
         end.setblocking(False)
         self._socket = end
         self._handlers: dict[str, Handler] = {}
         self._asked: dict[int, Wait[Any]] = {}
-        self._number = 0
-        self._incoming = bytearray()
+        # Answers to an earlier program's questions are no answers to ours.
+        self._number = int.from_bytes(os.urandom(5), "little")
+        self._incoming = bytearray(received)
         self._outgoing = bytearray()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._flushing = False
@@ -83,6 +87,14 @@ class Channel:
         self._loop.add_reader(self._socket, self._readable)
         if self._outgoing:
             self._flush()
+        if self._incoming:
+            self._loop.call_soon(self._take_frames)
+
+    def for_successor(self) -> tuple[int, bytes] | None:
+        """Send what waits; return the descriptor and what was received in part, for a program that
+        takes this one's place. None if the other end does not take what waits."""
+        self._flush()
+        return None if self._outgoing or not self.open else (self.fileno(), bytes(self._incoming))
 
     def post(self, kind: str, *body: Any) -> None:
         """Send a message. One to an end that is gone is lost."""
@@ -182,8 +194,11 @@ class Channel:
         if not chunk:
             self._end()
             return
+        self._incoming += chunk
+        self._take_frames()
+
+    def _take_frames(self) -> None:
         data = self._incoming
-        data += chunk
         start, size = 0, len(data)
         while self.open and size - start >= 4:
             length = int.from_bytes(data[start : start + 4], "little")

@@ -1,4 +1,4 @@
-"""What a process needs before it serves: open files, cores, and an event loop."""
+"""What a process has: open files, cores, an event loop, threads for long work."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import asyncio
 import logging
 import os
 import resource
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
+from weakref import WeakSet
 
 from aiohttp import http_parser
 
@@ -90,3 +93,45 @@ def _quota(folder: Path) -> float | None:
         return int(quota) / int(period) if int(quota) > 0 else None
     except (OSError, ValueError):  # no such limit
         return None
+
+
+class Executor(ThreadPoolExecutor):
+    """A ThreadPoolExecutor that knows whether anything is under way.
+
+    A copy of a process has none of its threads (fork(2)): it is made while none works, and begins
+    with new ones.
+    """
+
+    def __init__(self, threads: int | None = None, name: str = "work") -> None:
+        super().__init__(threads, thread_name_prefix=name)
+        self._arguments = threads, name
+        self._under_way: set[Future[Any]] = set()
+        _ALL.add(self)
+
+    def submit(self, *arguments: Any, **keywords: Any) -> Future[Any]:
+        future = super().submit(*arguments, **keywords)
+        self._under_way.add(future)
+        future.add_done_callback(self._under_way.discard)
+        return future
+
+    @property
+    def idle(self) -> bool:
+        return not self._under_way
+
+    def restart(self) -> None:
+        """Begin anew, with new threads."""
+        Executor.__init__(self, *self._arguments)
+
+
+_ALL: WeakSet[Executor] = WeakSet()
+
+
+def threads_idle() -> bool:
+    """Return True if no thread works."""
+    return all(executor.idle for executor in _ALL)
+
+
+def restart_threads() -> None:
+    """Give every executor new threads, in a copy of the process."""
+    for executor in tuple(_ALL):
+        executor.restart()

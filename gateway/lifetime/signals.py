@@ -10,13 +10,24 @@ from __future__ import annotations
 import os
 import select
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Protocol
 
 STOPPING = (signal.SIGTERM, signal.SIGINT)
-HANDLED = (*STOPPING, signal.SIGHUP, signal.SIGUSR1)
+HANDLED = (*STOPPING, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 AT_ONCE = b"a second TERM or INT: stopping at once\n"
+
+
+@contextmanager
+def blocked(numbers: Iterable[int]) -> Iterator[None]:
+    """Keep signals waiting: a program begins without handlers, and they would end it."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
 
 
 class Loop(Protocol):
@@ -42,6 +53,8 @@ class Signals:
     def install(self, numbers: Iterable[int] = HANDLED) -> None:
         for number in numbers:
             signal.signal(number, self.received)
+        # A program that took another's place (USR2) begins with them blocked.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
 
     def attach(self, loop: Loop, act: Callable[[int], None]) -> None:
         """Call `act` with every signal from now on, those that are waiting first."""

@@ -49,9 +49,15 @@ class Sockets:
     files: those of Unix sockets that were bound here.
     """
 
-    def __init__(self, given: Sequence[Named] = ()) -> None:
+    def __init__(self, given: Sequence[Named] = (), *, inherited: bool = False) -> None:
+        """inherited: from the program whose place this one takes: files of Unix sockets are ours,
+        and what no listener takes is closed."""
         self._given = list(given)
+        self._inherited = inherited
         self.files: list[SocketFile] = []
+        if inherited:
+            paths = [address_of(one).path for _, one in given]
+            self.files = [SocketFile(path) for path in paths if path]
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str], pid: int, first: int = FIRST) -> Sockets:
@@ -77,6 +83,9 @@ class Sockets:
     def check(self) -> None:
         """Raise OSError if a socket is left: its clients would wait for ever."""
         for name, one in self._given:
+            if self._inherited:
+                one.close()
+                continue
             raise OSError(
                 f"descriptor {one.fileno()} (named {name!r}, {address_of(one)}) belongs to no "
                 f"listener: give it the address of one, or one of the names {', '.join(LISTENERS)}"

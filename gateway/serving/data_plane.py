@@ -52,6 +52,18 @@ class DataPlane:
         for listener in self.listeners:
             listener.configure()
 
+    async def leave(self, timeout: float, closed: Callable[[], object]) -> None:
+        """Accept nothing new, since other processes do, and call `closed`; see Listener.leave."""
+        if not self.listeners:
+            closed()
+            return
+        listener, *others = self.listeners
+        nothing: Callable[[], object] = lambda: None  # noqa: E731
+        await asyncio.gather(
+            *(other.leave(timeout, nothing) for other in others), listener.leave(timeout, closed)
+        )
+        self.listeners.clear()
+
     async def stop(
         self, delay: float, timeout: float, closing: Callable[[], object] = lambda: None
     ) -> None:

@@ -12,10 +12,15 @@ import os
 
 from gateway.config.tables.server import MAX_WORKERS
 
-_CELL = 8
+ADDRESSES = 1 << 16
+"""Slots for clients' addresses. Two addresses of one slot count together: too many rather than too
+few connections, of clients that cannot know which addresses share a slot."""
+_CELL, _COUNT = 8, 4
 _ROWS = 2 + 2 * MAX_WORKERS
 """open, away, and by receiver: sent by each sender, and as of when the receiver saw them."""
-SIZE = _ROWS * MAX_WORKERS * _CELL
+_CELLS = _ROWS * MAX_WORKERS * _CELL
+SIZE = _CELLS + MAX_WORKERS * ADDRESSES * _COUNT
+"""Most of which is never touched, and takes no memory."""
 
 
 def create() -> int:
@@ -31,7 +36,9 @@ class Board:
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
         self._map = mmap.mmap(descriptor, SIZE)
-        cells = memoryview(self._map).cast("Q")
+        whole = memoryview(self._map)
+        cells = whole[:_CELLS].cast("Q")
+        self._addresses = whole[_CELLS:].cast("I")
         self._open = cells[:MAX_WORKERS]
         self._away = cells[MAX_WORKERS : 2 * MAX_WORKERS]
         rest = cells[2 * MAX_WORKERS :]
@@ -59,6 +66,22 @@ class Board:
         """Keep connections from being handed to a worker, or allow it again. The supervisor's."""
         self._away[worker] = away
 
+    def from_address(self, key: str) -> int:
+        """Return the number of connections of all workers from a client's address."""
+        slot = hash(key) % ADDRESSES  # Of one seed in all workers, which are forked.
+        workers = max((one + 1 for one in range(MAX_WORKERS) if self._open[one]), default=0)
+        return sum(self._addresses[slot + one * ADDRESSES] for one in range(workers))
+
+    def count_address(self, worker: int, key: str, more: int) -> None:
+        """Count connections from an address. The worker's own cell."""
+        self._addresses[worker * ADDRESSES + hash(key) % ADDRESSES] += more
+
+    def forget(self, worker: int) -> None:
+        """Forget the connections of a worker that has ended. The supervisor's."""
+        self._open[worker] = 0
+        row = slice(worker * ADDRESSES, (worker + 1) * ADDRESSES)
+        self._addresses[row] = memoryview(bytes(ADDRESSES * _COUNT)).cast("I")
+
     def opened(self) -> int:
         """Return the number of connections of all workers."""
         return sum(self._open)
@@ -74,5 +97,5 @@ class Board:
 
     def close(self) -> None:
         """Unmap it; the descriptor is the caller's."""
-        for view in (self._open, self._away, self._sent, self._seen):
+        for view in (self._open, self._away, self._sent, self._seen, self._addresses):
             view.release()

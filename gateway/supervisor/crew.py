@@ -6,9 +6,7 @@ import asyncio
 import contextlib
 import logging
 import marshal
-import os
 import pickle
-import signal
 import socket
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -16,28 +14,28 @@ from time import monotonic
 from typing import Any
 
 from gateway.config.check.compile import LoadedConfig
-from gateway.config.toml.problems import ConfigErrors, Problem
+from gateway.config.toml.problems import ConfigErrors
+from gateway.core.telemetry import Family
 from gateway.lifetime.channel import Channel, ChannelClosed, ChannelError, pair
+from gateway.lifetime.logs.writing import take_turns
 from gateway.lifetime.process import worker_count
 from gateway.lifetime.supervised import Supervised
+from gateway.supervisor.agreement import TAKE_TIMEOUT, Agreement
 from gateway.supervisor.board import Board, create
 from gateway.supervisor.handoff import CONNECTIONS, PEER, inbox, receive, send
+from gateway.supervisor.heartbeats import AWAY_AFTER, PULL, Verdict, verdict
 from gateway.supervisor.keeper import Keeper
-from gateway.supervisor.member import Member
-from gateway.supervisor.readings import Reading, add
+from gateway.supervisor.member import Member, log_end
+from gateway.supervisor.replacement.handover import Handover, Leaving
 from gateway.supervisor.restarts import failures, pause
+from gateway.supervisor.sums import registries
+from gateway.supervisor.sums.readings import Reading, add
+from gateway.supervisor.sums.registries import Registered
 from gateway.supervisor.zygote import Zygote
 from gateway.upstream.pool.shared import KINDS
 
 log = logging.getLogger("gateway.workers")
 
-PULL = 1.0
-"""Seconds between two readings of a worker, which are its signs of life too."""
-AWAY_AFTER = 3
-"""Readings a worker may owe before others get its connections; and before it is ended."""
-KILL_AFTER = 30
-TAKE_TIMEOUT = 60.0
-"""Seconds that workers may take to start, or to compose a configuration."""
 END_TIMEOUT = 10.0
 """Seconds a worker may take to end after it has drained: logs are written."""
 FRESH_TIMEOUT = 1.0
@@ -48,7 +46,12 @@ class Crew:
     """All workers. `listening` and `redirected` are the sockets that they share; `port` is the
     first's."""
 
-    def __init__(self, zygote: Zygote, keeper: Keeper) -> None:
+    def __init__(self, zygote: Zygote, keeper: Keeper, restarts: Family) -> None:
+        """keeper: answers for what is kept once for all. restarts: counts workers that were started
+        again."""
+        self.restarts = restarts
+        self.registered: Registered = {}
+        """What the default registries of workers that have ended had counted."""
         self.known: Callable[[], list[tuple[str, tuple[Any, ...]]]] = list
         """Returns what is known of upstreams, as messages."""
         self.learnt: Callable[..., object] = lambda one, kind, *body: None
@@ -63,11 +66,11 @@ class Crew:
         self._zygote = zygote
         zygote.ended = self._reaped
         self._board = Board(create())
+        take_turns(self._board.descriptor)
         self._inboxes: list[tuple[socket.socket, socket.socket]] = []
-        self._loaded: LoadedConfig | None = None
-        self._configuration = b""
-        self._next: tuple[LoadedConfig, bytes, dict[Member, Channel]] | None = None
+        self.agreement = Agreement()
         self._pulls = Supervised("workers", self._pull, every=PULL)
+        self._processes: dict[int, Member] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._stopping = False
 
@@ -77,7 +80,7 @@ class Crew:
     async def start(self, loaded: LoadedConfig) -> None:
         """Start the workers, and wait until all serve. Raises ConfigErrors or OSError."""
         self._zygote.attach()
-        self._loaded, self._configuration = loaded, pickle.dumps(loaded)
+        self.agreement.begin(loaded)
         self._resize(worker_count(loaded.gateway.server))
         await asyncio.wait(
             [asyncio.ensure_future(one.began.wait()) for one in self.members.values()]
@@ -93,11 +96,33 @@ class Crew:
         self._stopping = True
         self._pulls.close()
         asyncio.get_running_loop().call_later(delay, closing)
-        await asyncio.gather(*(self._dismiss(one) for one in tuple(self.members.values())))
+        await asyncio.gather(*(self._stop(one, delay) for one in tuple(self.members.values())))
         closing()
         for task in tuple(self._tasks):
             task.cancel()
         self._zygote.close()
+
+    def hand_over(self, handover: Handover) -> None:
+        """Add what a program that takes this one's place needs."""
+        for one in self.members.values():
+            passed = one.channel.for_successor() if one.serving and one.channel else None
+            if passed is None:
+                one.kill()
+                add(handover.base, one.metrics, gauges=False)
+                continue
+            reading = marshal.dumps((one.metrics, one.registered))
+            handover.leaving.append(Leaving(one.index, one.pid, *passed, reading))
+        handover.inboxes += [(ours.fileno(), theirs.fileno()) for ours, theirs in self._inboxes]
+        handover.zygotes.append((self._zygote.control.fileno(), self._zygote.pid))
+        add(handover.base, self.base)
+
+    def give(self, listener: int, accepted: socket.socket) -> None:
+        """Hand a connection to the worker with the fewest."""
+        loads = self._board.loads(len(self._inboxes))
+        if loads:
+            best = min(loads, key=loads.__getitem__)
+            send(self._inboxes[best][0], CONNECTIONS, listener, [accepted.fileno()])
+        accepted.close()
 
     def kill(self) -> None:
         """End all workers at once."""
@@ -114,72 +139,17 @@ class Crew:
 
     async def prepare(self, loaded: LoadedConfig) -> None:
         """Have every worker compose it. Raises ConfigErrors with what any of them found."""
-        if self._loaded is None:  # the first one, which workers are started with
-            return
-        configuration = pickle.dumps(loaded)
-        asked = {one: one.channel for one in self.members.values() if one.channel is not None}
-        answers = await asyncio.gather(
-            *(self._prepare(one, channel, configuration) for one, channel in asked.items())
-        )
-        problems = list(dict.fromkeys(problem for found in answers for problem in found))
-        if problems:
-            for channel in asked.values():
-                channel.post("discard")
-            raise ConfigErrors(problems)
-        self._next = loaded, configuration, asked
-
-    async def _prepare(
-        self, one: Member, channel: Channel, configuration: bytes
-    ) -> Sequence[Problem]:
-        why = ""
-        try:
-            async with asyncio.timeout(TAKE_TIMEOUT):
-                answer = await channel.ask("prepare", configuration)
-            problems: Sequence[Problem] = pickle.loads(answer)  # noqa: S301 - of our own process
-            return problems
-        except TimeoutError:
-            why = f"did not compose it within {TAKE_TIMEOUT:g} s"
-        except ChannelClosed:
-            why = "ended while it composed it"
-        except ChannelError as error:
-            why = f"cannot compose it: {error}"
-        assert self._loaded is not None
-        return [Problem(self._loaded.files[0], 1, 1, f"worker {one.index} {why}")]
+        await self.agreement.prepare(loaded, self.members.values())
 
     async def commit(self) -> None:
         """Have every worker put into force what it has prepared. One that fails is replaced."""
-        if self._next is None:
+        if not await self.agreement.commit(self.members.values()):
             return
-        (self._loaded, self._configuration, asked), self._next = self._next, None
-        await asyncio.gather(
-            *(
-                self._commit(one, one.channel, asked.get(one) is one.channel)
-                for one in self.members.values()
-                if one.channel is not None
-            )
-        )
         for kind, body in self.known():  # some may have come before the pools that it is about
             self.post(kind, *body)
-        number = worker_count(self._loaded.gateway.server)
+        number = worker_count(self.agreement.loaded.gateway.server)
         if number > 1:  # else that waits for a restart
             self._resize(number)
-
-    async def _commit(self, one: Member, channel: Channel, prepared: bool) -> None:
-        """A worker that was started meanwhile, with the old one, prepares it first."""
-        try:
-            if not prepared and await self._prepare(one, channel, self._configuration):
-                raise ChannelError("it cannot compose what the others have in force")
-            async with asyncio.timeout(TAKE_TIMEOUT):
-                await channel.ask("commit")
-        except ChannelClosed:
-            pass
-        except (ChannelError, TimeoutError) as error:
-            log.error(
-                "worker %d is replaced: it did not take the configuration: %s",
-                one.index,
-                error or "it does not answer",
-            )
-            one.kill()
 
     # Readings.
 
@@ -192,6 +162,10 @@ class Crew:
     def readings(self) -> list[Reading]:
         """Return what ended workers have counted, and the last readings of the others."""
         return [self.base, *(one.metrics for one in self.members.values())]
+
+    def registries(self) -> list[Registered]:
+        """As `readings`, of the default registries."""
+        return [self.registered, *(one.registered for one in self.members.values())]
 
     def _pull(self) -> None:
         for one in self.members.values():
@@ -209,24 +183,24 @@ class Crew:
             self._take_reading(one, await channel.ask("reading"))
 
     def _take_reading(self, one: Member, reading: bytes) -> None:
-        if one.owed >= AWAY_AFTER and not one.leaving:
+        if verdict(one.owed) is not Verdict.WELL and not one.leaving:
             log.info("worker %d answers again", one.index)
             self._board.set_away(one.index, False)
         one.owed = 0
         said = marshal.loads(reading)  # noqa: S302 - of our own process
-        one.metrics, one.numbers, one.health = said
+        one.metrics, one.registered, one.numbers, one.health = said
 
     def _owes(self, one: Member) -> None:
         """A worker has not answered lately."""
+        found = verdict(one.owed)
+        if found is Verdict.WELL:
+            return
         if one.owed == AWAY_AFTER:
             log.warning("worker %d does not answer: others get its connections", one.index)
             self._board.set_away(one.index, True)
-        if one.owed >= AWAY_AFTER:
-            self._deal_again(one)
-        if one.owed == KILL_AFTER:
-            log.error(
-                "worker %d is replaced: it has not answered for %g s", one.index, KILL_AFTER * PULL
-            )
+        self._deal_again(one)
+        if found is Verdict.KILL:
+            log.error("worker %d is replaced: it owes %d answers", one.index, one.owed)
             one.kill()
 
     # Processes.
@@ -268,42 +242,23 @@ class Crew:
             )
             if not one.leaving:
                 one.restarts += 1
+                self.restarts.add()
                 await asyncio.sleep(pause(one.failures))
 
     async def _begin(self, one: Member) -> Exception | None:
         """Fork a worker and have it serve; return what was wrong."""
-        ours, theirs = pair()
-        for other in self.members.values():
-            if other is not one:
-                self._introduce(other.index, one.index)
-        shared = [sock.fileno() for sock in (*self.listening, *self.redirected)]
-        mine = [theirs.fileno(), self._inboxes[one.index][1].fileno(), self._board.descriptor]
         try:
-            one.over.clear()
-            one.pid = await self._zygote.fork(one.index, [*mine, *shared])
+            channel = await self._fork(one)
         except OSError as error:
-            ours.close()
-            one.over.set()
             return error
-        finally:
-            theirs.close()
-        channel = one.channel = Channel(ours)
-        channel.on("left", lambda reading: self._take_reading(one, reading))
-        for kind in KINDS:
-            channel.on(kind, partial(self.learnt, one, kind))
-        channel.on("leaving", lambda: self._board.set_away(one.index, True))
-        pid = one.pid
-        self._keeper.serve(channel, pid)
-
-        def ended() -> None:
-            self._keeper.forget(channel, pid)
-            one.ended()
-
-        channel.start(ended)
         try:
             async with asyncio.timeout(TAKE_TIMEOUT):
                 answer = await channel.ask(
-                    "start", self._configuration, self.known(), len(self.listening), self.port
+                    "start",
+                    self.agreement.configuration,
+                    self.known(),
+                    len(self.listening),
+                    self.port,
                 )
         except TimeoutError:
             return OSError("it does not come to serve")
@@ -319,57 +274,93 @@ class Crew:
         one.serving = True
         return None
 
+    async def _fork(self, one: Member) -> Channel:
+        """Return the channel of a new worker. Raises OSError."""
+        ours, theirs = pair()
+        for other in self.members.values():
+            if other is not one:
+                self._introduce(other.index, one.index)
+        shared = [sock.fileno() for sock in (*self.listening, *self.redirected)]
+        mine = [theirs.fileno(), self._inboxes[one.index][1].fileno(), self._board.descriptor]
+        one.over.clear()
+        try:
+            pid = one.pid = await self._zygote.fork(one.index, [*mine, *shared])
+        except OSError:
+            ours.close()
+            one.over.set()
+            raise
+        finally:
+            theirs.close()
+        self._processes[pid] = one
+        channel = one.channel = Channel(ours)
+        channel.on("left", lambda reading: self._take_reading(one, reading))
+        for kind in KINDS:
+            channel.on(kind, partial(self.learnt, one, kind))
+        channel.on("leaving", lambda: self._board.set_away(one.index, True))
+        self._keeper.serve(channel, pid)
+
+        def ended() -> None:
+            self._keeper.forget(channel, pid)
+            one.ended()
+
+        channel.start(ended)
+        return channel
+
     def _account(self, one: Member) -> None:
         """Keep what a worker that has ended had counted."""
         add(self.base, one.metrics, gauges=False)
+        registries.add(self.registered, one.registered, gauges=False)
         one.forget()
-        self._board.set_open(one.index, 0)
+        self._board.forget(one.index)
 
     async def _dismiss(self, one: Member) -> None:
-        """Have a worker drain and end; others get what waits for it."""
+        """Have a worker drain and end while others go on; they get what waits for it."""
         one.leaving = True
         self._board.set_away(one.index, True)
         if one.channel is not None:
-            assert self._loaded is not None
-            config = self._loaded.gateway.server
-            one.channel.post("leave")
-            try:
-                async with asyncio.timeout(
-                    config.shutdown_delay + config.shutdown_timeout + END_TIMEOUT
-                ):
-                    await one.over.wait()
-            except TimeoutError:
-                log.error("worker %d does not end: it is killed", one.index)
-                one.kill()
+            with contextlib.suppress(ChannelClosed, ChannelError):
+                await one.channel.ask("leave")
+        self._deal_again(one)
+        await self._end(one, 0)
+        self._deal_again(one)
+        del self.members[one.index]
+
+    async def _stop(self, one: Member, delay: float) -> None:
+        """Have a worker end with all the others."""
+        one.leaving = True
+        if one.channel is not None:
+            one.channel.post("stop", delay)
+        await self._end(one, delay)
+
+    async def _end(self, one: Member, delay: float) -> None:
+        """Wait until a worker that is to end has, and end it if it takes too long."""
+        if one.channel is None:
+            return
+        timeout = self.agreement.loaded.gateway.server.shutdown_timeout
+        try:
+            async with asyncio.timeout(delay + timeout + END_TIMEOUT):
                 await one.over.wait()
-        if not self._stopping:
-            self._deal_again(one)
-            del self.members[one.index]
+        except TimeoutError:
+            log.error("worker %d does not end: it is killed", one.index)
+            one.kill()
+            await one.over.wait()
 
     def _deal_again(self, one: Member) -> None:
         """Hand connections that wait for a worker to the others."""
-        others = [other.index for other in self.members.values() if other.serving]
-        others = [index for index in others if index != one.index]
-        while others and (message := receive(self._inboxes[one.index][1])) is not None:
-            kind, number, sockets = message
-            loads = self._board.loads(max(others) + 1)
-            best = min(others, key=lambda index: loads.get(index, 1 << 62))
-            if kind == CONNECTIONS:
-                send(self._inboxes[best][0], kind, number, [sock.fileno() for sock in sockets])
+        while (message := receive(self._inboxes[one.index][1])) is not None:
+            kind, listener, sockets = message
             for sock in sockets:
-                sock.close()
+                if kind == CONNECTIONS:
+                    self.give(listener, sock)
+                else:
+                    sock.close()
 
     def _reaped(self, pid: int, status: int) -> None:
         """A worker's process has ended."""
-        one = next((one for one in self.members.values() if one.pid == pid), None)
-        if one is not None:
+        one = self._processes.pop(pid, None)
+        if one is not None and one.pid == pid:  # else its successor is there already
             one.pid = 0
-        name = f"worker {one.index}" if one is not None else "a worker"
-        code = os.waitstatus_to_exitcode(status)
-        if code < 0:
-            log.warning("%s (pid %d) was ended by %s", name, pid, signal.Signals(-code).name)
-        elif code or one is None or not one.leaving:
-            log.info("%s (pid %d) has ended with %d", name, pid, code)
+        log_end(one, pid, status)
 
     def _run(self, work: Any) -> None:
         task = asyncio.ensure_future(work)

@@ -60,7 +60,7 @@ def receive(end: socket.socket) -> tuple[bytes, int, list[socket.socket]] | None
     """Take a message out of an inbox; None if there is none."""
     try:
         data, descriptors, _, _ = socket.recv_fds(end, 2, MOST)
-    except (BlockingIOError, InterruptedError):
+    except OSError:  # Nothing is there; or all other ends are gone, and nothing will be.
         return None
     if not data:
         return None

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 from time import monotonic
 from typing import Any
 
 from gateway.lifetime.channel import Channel
-from gateway.supervisor.readings import Reading
+from gateway.supervisor.sums.readings import Reading
+from gateway.supervisor.sums.registries import Registered
+
+log = logging.getLogger("gateway.workers")
 
 
 class Member:
@@ -32,6 +36,7 @@ class Member:
         self.restarts = 0
         self.since = monotonic()
         self.metrics: Reading = {}
+        self.registered: Registered = {}
         self.numbers: dict[str, Any] = {}
         self.health: dict[str, Any] = {}
         self.began = asyncio.Event()
@@ -54,7 +59,7 @@ class Member:
 
     def forget(self) -> None:
         """Drop the readings of a process that has ended."""
-        self.metrics, self.numbers, self.health = {}, {}, {}
+        self.metrics, self.registered, self.numbers, self.health = {}, {}, {}, {}
 
     def status(self) -> dict[str, Any]:
         """Plain values for the admin API."""
@@ -66,3 +71,13 @@ class Member:
             "connections": self.numbers.get("connections", 0),
             "in_flight": self.numbers.get("in_flight", 0),
         }
+
+
+def log_end(one: Member | None, pid: int, status: int) -> None:
+    """Log how a worker's process ended; nothing if it was to. status: as of waitpid."""
+    name = "a worker" if one is None else f"worker {one.index}"
+    code = os.waitstatus_to_exitcode(status)
+    if code < 0:
+        log.warning("%s (pid %d) was ended by %s", name, pid, signal.Signals(-code).name)
+    elif code or one is None or not one.leaving:
+        log.info("%s (pid %d) has ended with %d", name, pid, code)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import socket
 from typing import Any
 
+from gateway.core.networks import address_key
 from gateway.serving.net.listener import Listener
 from gateway.serving.net.tls import TlsTransport
 from gateway.serving.server import Runtime
@@ -24,13 +24,6 @@ class SharedListener(Listener):
         self._counted = 0
         super().__init__(runtime, name)
 
-    def take(self, accepted: socket.socket) -> None:
-        """Take a connection that another worker has accepted."""
-        if self._acceptor is None:
-            accepted.close()
-        else:
-            self._acceptor.take(accepted)
-
     def opened(self, connection: Any) -> None:
         super().opened(connection)
         self._count()
@@ -47,7 +40,15 @@ class SharedListener(Listener):
         super().forget(tls)
         self._count()
 
+    def from_address(self, peer: str) -> int:
+        return self._board.from_address(address_key(peer))
+
+    def count_address(self, peer: str, more: int) -> None:
+        super().count_address(peer, more)
+        self._board.count_address(self._index, address_key(peer), more)
+
     def total(self) -> int:
+        self._count()
         return self._board.opened()
 
     def _count(self) -> None:

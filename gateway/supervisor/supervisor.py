@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import pickle
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from prometheus_client import REGISTRY
+
 from gateway.app import Gateway
-from gateway.config.tables.server import ListenConfig
+from gateway.config.tables.server import GatewayConfig, ListenConfig
 from gateway.config.toml.problems import ConfigErrors
 from gateway.lifetime.notify import ServiceManager
 from gateway.lifetime.signals import Signals
@@ -22,16 +25,23 @@ from gateway.runtime.check import check
 from gateway.supervisor.crew import Crew
 from gateway.supervisor.keeper import Keeper
 from gateway.supervisor.member import Member
-from gateway.supervisor.readings import read, telemetry_of, total
-from gateway.supervisor.reports import merged
+from gateway.supervisor.replacement.execution import execute
+from gateway.supervisor.replacement.handover import Handover
+from gateway.supervisor.sums import registries
+from gateway.supervisor.sums.readings import read, telemetry_of, total
+from gateway.supervisor.sums.registries import Shown, registered
+from gateway.supervisor.sums.reports import merged
 from gateway.supervisor.worker import work
 from gateway.supervisor.zygote import Zygote
 from gateway.upstream.pool.pool import Pool
-from gateway.upstream.pool.shared import Message
+from gateway.upstream.pool.shared import KINDS, Message
 
 
-def start_zygote(path: Path, environ: Mapping[str, str]) -> Zygote:
-    """Fork the process that workers are forked from. Call it without a loop and threads."""
+def start_zygote(path: Path, environ: Mapping[str, str], without: Sequence[int] = ()) -> Zygote:
+    """Fork the process that workers are forked from. Call it without a loop and threads.
+
+    without: descriptors that are for this process alone.
+    """
 
     def preload() -> None:
         """Import what the configuration needs."""
@@ -40,7 +50,11 @@ def start_zygote(path: Path, environ: Mapping[str, str]) -> Zygote:
         except ConfigErrors:  # The supervisor reports them.
             pass
 
-    return Zygote.start(preload, work)
+    return Zygote.start(preload, work, without)
+
+
+KEPT = "kept"
+"""The part of a handover that the keeper's state is."""
 
 
 class Supervisor(Gateway):
@@ -53,11 +67,12 @@ class Supervisor(Gateway):
         zygote: Zygote,
         manager: ServiceManager | None = None,
         sockets: Sockets | None = None,
+        handover: Handover | None = None,
     ) -> None:
-        super().__init__(path, environ, manager, sockets)
+        super().__init__(path, environ, manager, sockets, handover)
         self._own = self.telemetry
         self.keeper = Keeper(self.runtime.registry)
-        self.crew = Crew(zygote, self.keeper)
+        self.crew = Crew(zygote, self.keeper, self.telemetry.worker_restarts)
         self.crew.known, self.crew.learnt = self._known, self._learnt
         self.runtime.followers = self.crew
         self.observer.tell = self._seen
@@ -84,6 +99,36 @@ class Supervisor(Gateway):
         super().reopen()
         self.crew.post("reopen")
 
+    # A new program in this process's place.
+
+    def _give(self, listener: int, accepted: socket.socket) -> None:
+        self.crew.give(listener, accepted)
+
+    def _inherit_kept(self) -> None:
+        super()._inherit_kept()
+        kept = self._handover.parts.get(KEPT) if self._handover is not None else None
+        if kept is not None:
+            self.keeper.load_state(kept)
+
+    def _inherit(self, config: GatewayConfig) -> None:
+        super()._inherit(config)
+        if self.elders is not None:
+            for one in self.elders.all:
+                self.keeper.serve(one.channel, one.pid)
+                one.over = partial(self.keeper.forget, one.channel, one.pid)
+
+    def _told_by_elders(self) -> Mapping[str, Callable[..., object]]:
+        return {kind: partial(self._learnt, None, kind) for kind in KINDS}
+
+    async def _execute(self) -> None:
+        await execute(self.handover)
+
+    def handover(self) -> Handover:
+        made = super().handover()
+        self.crew.hand_over(made)
+        made.parts[KEPT] = self.keeper.dump_state()
+        return made
+
     # What is known of upstreams.
 
     def _known(self) -> list[Message]:
@@ -106,7 +151,7 @@ class Supervisor(Gateway):
             kind, body = pool.checked(what)
             self.crew.post(kind, pool.name, *body)
 
-    def _learnt(self, one: Member, kind: str, upstream: str, *body: Any) -> None:
+    def _learnt(self, one: Member | None, kind: str, upstream: str, *body: Any) -> None:
         """A worker has ejected an endpoint, or its circuit has changed: tell the others.
 
         Ejections that are too many for all of them together are taken back.
@@ -116,7 +161,7 @@ class Supervisor(Gateway):
             return
         if pool.take_over(kind, *body):
             self.crew.post(kind, upstream, *body, but=one)
-        elif one.channel is not None:
+        elif one is not None and one.channel is not None:
             one.channel.post("returned", upstream, body[0])
 
     # What the admin application asks for.
@@ -132,7 +177,12 @@ class Supervisor(Gateway):
 
     async def refresh(self) -> None:
         await self.crew.refresh()
-        self.telemetry = telemetry_of(total([read(self._own), *self.crew.readings()]))
+        readings = [read(self._own), *self.crew.readings()]
+        if self.elders is not None:
+            await self.elders.refresh()
+            readings += self.elders.readings()
+        self.telemetry = telemetry_of(total(readings))
+        self.others = Shown(registries.total(registered(REGISTRY), self.crew.registries()))
 
     def status(self) -> dict[str, Any]:
         members = [self.crew.members[index] for index in sorted(self.crew.members)]

@@ -18,14 +18,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from prometheus_client import REGISTRY
+
 from gateway.config.check.compile import LoadedConfig
 from gateway.config.toml.problems import ConfigErrors, Problem
 from gateway.lifetime import processlog
 from gateway.lifetime.channel import Channel
 from gateway.lifetime.heap import settle_process
 from gateway.lifetime.logs import logqueue
+from gateway.lifetime.logs.writing import take_turns
 from gateway.lifetime.process import new_event_loop, raise_file_limit
 from gateway.lifetime.signals import STOPPING, Signals
+from gateway.lifetime.supervised import Supervised
 from gateway.runtime.reload import Prepared, Runtime
 from gateway.runtime.services import Services
 from gateway.serving.data_plane import DataPlane
@@ -34,8 +38,9 @@ from gateway.serving.server import Runtime as Serves
 from gateway.store.local import LocalStore
 from gateway.supervisor.board import Board
 from gateway.supervisor.handoff import Inbox
-from gateway.supervisor.readings import read
 from gateway.supervisor.shared_listener import SharedListener
+from gateway.supervisor.sums.readings import read
+from gateway.supervisor.sums.registries import registered
 from gateway.upstream.connections.transport import Transport
 from gateway.upstream.observer import discover
 from gateway.upstream.pool.shared import KINDS
@@ -71,6 +76,7 @@ class Worker:
         channel, inbox, board, *listening = descriptors
         self.index = index
         self.board = Board(board)
+        take_turns(board)
         self.channel = Channel(socket.socket(fileno=channel))
         self.inbox = Inbox(index, socket.socket(fileno=inbox), self.board, self._take, self._meet)
         self._sockets = [socket.socket(fileno=one) for one in listening]
@@ -85,7 +91,11 @@ class Worker:
         self._early: list[tuple[str, tuple[Any, ...]]] = []
         """What was told before there was a configuration."""
         self._prepared: Prepared | None = None
+        self._sweeps = Supervised("worker_inbox", self.inbox.empty, every=SWEEP)
         self._left = asyncio.Event()
+        self._closed = asyncio.Event()
+        self._delay: float | None = None
+        """Before it stops with the others; None: it leaves, and others go on."""
 
     async def run(self, signals: Signals) -> None:
         """Serve until the supervisor says to leave, is gone, or TERM."""
@@ -96,7 +106,8 @@ class Worker:
             ("discard", self.discard),
             ("reading", self.reading),
             ("reopen", self.reopen),
-            ("leave", self._left.set),
+            ("leave", self.leave),
+            ("stop", self.stop),
         ):
             self.channel.on(kind, handler)
         for kind in (*KINDS, "discovered"):
@@ -111,19 +122,23 @@ class Worker:
     def _orphaned(self) -> None:
         if not self._left.is_set():
             log.warning("the supervisor is gone: draining")
+            self._delay = 0.0
             self._left.set()
 
     def _on_signal(self, number: int) -> None:
         log.info("%s: draining", signal.Signals(number).name)
+        self.channel.post("leaving")
         self._left.set()
 
     async def _leave(self) -> None:
-        self.channel.post("leaving")
-        self.inbox.stop()
-        self.inbox.empty()
         if self._ready.is_set():
             config = self.runtime.snapshot.loaded.gateway.server
-            await self.plane.stop(config.shutdown_delay, config.shutdown_timeout)
+            if self._delay is not None:
+                await self.plane.stop(self._delay, config.shutdown_timeout, self._deaf)
+            else:
+                await self.plane.leave(config.shutdown_timeout, self._deaf)
+        else:
+            self._deaf()
         self.board.set_open(self.index, 0)
         self.runtime.stop()
         await self.runtime.registry.closed()  # What was counted goes to the supervisor.
@@ -132,7 +147,26 @@ class Worker:
         self.channel.detach()  # It ends with the process, whose logs are still to be written.
         self._transport.close()
 
+    def _deaf(self) -> None:
+        """Nothing is accepted any more: not from the inbox, either, but for what is in it."""
+        self._sweeps.close()
+        self.inbox.empty()
+        self.inbox.stop()
+        self._closed.set()
+
     # What the supervisor asks for.
+
+    async def leave(self) -> bool:
+        """End while others serve: as soon as nothing is left to do. Answered when it accepts
+        nothing any more."""
+        self._left.set()
+        await self._closed.wait()
+        return True
+
+    def stop(self, delay: float) -> None:
+        """End with all others, `delay` seconds from now at the earliest."""
+        self._delay = delay
+        self._left.set()
 
     async def start(
         self,
@@ -162,6 +196,7 @@ class Worker:
         for listener in self._listeners():
             listener.shared_dealer.peers = self._peers
         self.inbox.start()
+        self._sweeps.start(SWEEP)
         settle_process()
         self._ready.set()
         return pickle.dumps(())
@@ -204,6 +239,7 @@ class Worker:
         return marshal.dumps(
             (
                 read(self.runtime.services.telemetry),
+                registered(REGISTRY),
                 {
                     "pid": os.getpid(),
                     "connections": self.plane.connections,

@@ -50,12 +50,19 @@ class Zygote:
         return f"<Zygote {self.pid}>"
 
     @classmethod
-    def start(cls, preload: Callable[[], object], work: Work) -> Zygote:
-        """Fork it. Call this without an event loop and without threads."""
+    def start(
+        cls, preload: Callable[[], object], work: Work, without: Sequence[int] = ()
+    ) -> Zygote:
+        """Fork it. Call this without an event loop and without threads.
+
+        without: descriptors that it and its children must not have.
+        """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         pid = os.fork()
         if pid == 0:
             ours.close()
+            for descriptor in without:
+                os.close(descriptor)
             _exit_after(lambda: _serve(theirs, preload, work))
         theirs.close()
         return cls(ours, pid)

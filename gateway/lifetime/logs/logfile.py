@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-import select
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from gateway.lifetime.logs.logqueue import BACKLOG, FLUSH_INTERVAL, LogQueue
+from gateway.lifetime.logs.writing import Unwritten, write
 
 log = logging.getLogger("gateway.state")
 
@@ -48,22 +48,15 @@ class LogFile(LogQueue):
         if self._torn:
             # A line has been cut off; the next one must not look like its end.
             chunk = b"\n" + chunk
-        done = 0
         try:
-            while done < len(chunk):
-                try:
-                    done += os.write(self._descriptor, memoryview(chunk)[done:])
-                except BlockingIOError:
-                    # Standard output may have been made non-blocking by another process.
-                    poll = select.poll()
-                    poll.register(self._descriptor, select.POLLOUT)
-                    poll.poll(1000)
-        except OSError as error:
+            write(self._descriptor, chunk)
+        except Unwritten as unwritten:
+            done = unwritten.done
             lost = chunk.count(b"\n", done or self._torn)
             self._lose(lost)
             if done:
                 self._torn = chunk[done - 1] != LINE_FEED
-            return error
+            return unwritten.error
         self._torn = False
         return None
 

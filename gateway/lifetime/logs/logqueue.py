@@ -129,6 +129,15 @@ class LogQueue:
         self._jobs.put(bytearray(line))
         self._start()
 
+    @property
+    def idle(self) -> bool:
+        """Return True if everything that was handed to the thread is written."""
+        return self._handed == self._written
+
+    def restart(self) -> None:
+        """Write with a new thread, in a copy of the process. What the old one had is lost."""
+        self._thread, self._jobs, self._written = None, SimpleQueue(), self._handed
+
     def flush(self) -> None:
         """Hand everything appended so far to the thread; return before it is written."""
         self._encode()
@@ -270,3 +279,21 @@ def finish(seconds: float = EXIT_TIMEOUT) -> bool:
 
 
 atexit.register(finish)
+
+
+async def drained(seconds: float) -> bool:
+    """Wait until everything appended so far is written, for at most `seconds`; True if it is."""
+    end = time.monotonic() + seconds
+    for file in tuple(_OPEN):
+        file.flush()
+    while not all(file.idle for file in tuple(_OPEN)):
+        if time.monotonic() > end:
+            return False
+        await asyncio.sleep(0.005)
+    return True
+
+
+def restart_threads() -> None:
+    """Write with new threads, in a copy of the process."""
+    for file in tuple(_OPEN):
+        file.restart()

@@ -101,13 +101,14 @@ class Acceptor:
 
     async def close(self) -> None:
         """Accept nothing more, and drop connections whose preamble is not complete."""
-        self._deafen()
+        self.deafen()
         for task in tuple(self.pending):
             task.cancel()
         if self.pending:
             await asyncio.wait(self.pending)
 
-    def _deafen(self) -> None:
+    def deafen(self) -> None:
+        """Accept nothing more."""
         if self._paused is not None:
             self._paused.cancel()
         for one in self._sockets:

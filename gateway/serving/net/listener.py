@@ -6,7 +6,7 @@ import asyncio
 import logging
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import perf_counter
 
 from multidict import CIMultiDict, CIMultiDictProxy
@@ -30,6 +30,8 @@ from gateway.serving.tunnel import Tunnels
 
 log = logging.getLogger("gateway.serving")
 
+FAREWELL = 1.0
+"""Seconds for requests that are under way when there is no more time to leave."""
 SWEEP = 0.25
 """Seconds between two looks at the heads that are still arriving."""
 
@@ -112,6 +114,29 @@ class Listener:
         self._sweeps.start()
         self._acceptor.start(sockets)
 
+    def take(self, accepted: socket.socket) -> None:
+        """Take a connection that another process has accepted."""
+        if self._acceptor is None:
+            accepted.close()
+        else:
+            self._acceptor.take(accepted)
+
+    async def leave(self, timeout: float, closed: Callable[[], object]) -> None:
+        """Accept nothing new, since other processes do, and call `closed`. Connections end with
+        their next answer, and tunnels by themselves, for at most `timeout` seconds."""
+        self.draining = True
+        acceptor = self._acceptor
+        if acceptor is not None:
+            acceptor.deafen()
+        closed()
+        until = self._loop.time() + timeout
+        while self._loop.time() < until:
+            beginning = self._shaking or (acceptor is not None and acceptor.pending)
+            if not (beginning or self.connections or len(self.tunnels)):
+                break
+            await asyncio.sleep(0.05)
+        await self.stop(FAREWELL)
+
     async def stop(self, timeout: float) -> None:
         """Accepts nothing new, lets requests finish for up to `timeout` seconds, then ends what is
         left."""
@@ -154,8 +179,7 @@ class Listener:
                 connection.admission = Certified(connection.admission, subject)
         connection.head_since = self.now  # A client that connects and says nothing is slow as well.
         self.connections.add(connection)
-        key = address_key(connection.peer)
-        self._by_address[key] = self._by_address.get(key, 0) + 1
+        self.count_address(connection.peer, 1)
         crowded = self.crowded(connection.peer)
         if crowded is not None:
             connection.refuse(crowded, linger=False)
@@ -163,7 +187,7 @@ class Listener:
     def closed(self, connection: Http1Connection) -> None:
         if connection in self.connections:
             self.connections.discard(connection)
-            self._leave(connection.peer)
+            self.count_address(connection.peer, -1)
 
     def crowded(self, peer: str, more: int = 0) -> Failed | None:
         """Why a connection from `peer` is one too many, if it is. more: how many of them are not
@@ -178,7 +202,7 @@ class Listener:
                 why="max_connections",
             )
         most = config.max_connections_per_ip
-        here = self._by_address.get(address_key(peer), 0) + more if most else 0
+        here = self.from_address(peer) + more if most else 0
         if here > most and not self.admission.trusts(peer):
             self.count_refused("max_connections_per_ip")
             text = "There are too many connections from this address."
@@ -201,6 +225,17 @@ class Listener:
         )
         exchange, reply = self.refuse(peer, failed)
         return complete(exchange, reply, True)
+
+    def from_address(self, peer: str) -> int:
+        """Return how many connections count for `max_connections_per_ip` of this address."""
+        return self._by_address.get(address_key(peer), 0)
+
+    def count_address(self, peer: str, more: int) -> None:
+        """An address has one connection more, or one less."""
+        key = address_key(peer)
+        left = self._by_address.pop(key, 0) + more
+        if left:
+            self._by_address[key] = left
 
     def may_introduce(self, peer: str) -> bool:
         """Return True if the PROXY protocol is believed from this address: any address, if none is
@@ -251,8 +286,7 @@ class Listener:
     def remember(self, tls: TlsTransport) -> None:
         if tls.state is State.SHAKING:
             self._shaking.add(tls)
-            key = address_key(tls.peer)
-            self._by_address[key] = self._by_address.get(key, 0) + 1
+            self.count_address(tls.peer, 1)
         else:
             self._closing.add(tls)
 
@@ -260,13 +294,7 @@ class Listener:
         self._closing.discard(tls)
         if tls in self._shaking:
             self._shaking.discard(tls)
-            self._leave(tls.peer)
-
-    def _leave(self, peer: str) -> None:
-        key = address_key(peer)
-        left = self._by_address.pop(key, 1) - 1
-        if left:
-            self._by_address[key] = left
+            self.count_address(tls.peer, -1)
 
     def _sweep(self) -> None:
         self.now = self._loop.time()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from prometheus_client import REGISTRY
+
 from gateway.config.tables.endpoints import EndpointConfig
 from gateway.config.tables.targets import ServiceConfig
 from gateway.config.toml.problems import Problem
@@ -99,6 +101,7 @@ class State:
 
     def __init__(self) -> None:
         self.telemetry = Telemetry()
+        self.others = REGISTRY
         self.is_ready = True
         self.health_now: dict[str, Any] = HEALTH
         self.config_now: dict[str, Any] = CONFIG

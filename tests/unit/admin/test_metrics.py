@@ -63,6 +63,7 @@ CONTRACT = {
     "gateway_store_failures_total": ("counter", {"reason"}),
     "gateway_background_failures_total": ("counter", {"task"}),
     "gateway_log_lines_dropped_total": ("counter", {"log", "reason"}),
+    "gateway_worker_restarts_total": ("counter", set()),
 }
 
 

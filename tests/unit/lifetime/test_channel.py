@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import marshal
 import os
+import socket
 
 import pytest
 from hypothesis import given, settings
@@ -90,6 +91,47 @@ async def test_what_was_posted_before_a_close_arrives(ends):
     ours.close()
     await until(lambda: not theirs.open)
     assert seen == [1]
+
+
+async def test_a_program_that_takes_over_goes_on_within_a_message(ends):
+    ours, theirs, _ = ends
+    frame = marshal.dumps((0, "seen", (7,)))
+    whole = len(frame).to_bytes(4, "little") + frame
+    os.write(ours.fileno(), whole + whole[:9])
+    seen: list[int] = []
+    theirs.on("seen", lambda number: None)
+    await until(lambda: theirs._incoming)
+    theirs.post("before")
+    descriptor, received = theirs.for_successor()
+    assert received == whole[:9]
+    after = Channel(socket.socket(fileno=os.dup(descriptor)), received)
+    after.on("seen", seen.append)
+    after.start(lambda: None)
+    os.write(ours.fileno(), whole[9:])
+    await until(lambda: seen == [7])
+    after.close()
+
+
+async def test_what_came_whole_is_taken_at_once():
+    ours, theirs = pair()
+    frame = marshal.dumps((0, "seen", (7,)))
+    seen: list[int] = []
+    one = Channel(theirs, len(frame).to_bytes(4, "little") + frame)
+    one.on("seen", seen.append)
+    one.start(lambda: None)
+    await until(lambda: seen == [7])
+    one.close()
+    ours.close()
+
+
+async def test_an_end_that_takes_nothing_is_not_for_a_successor():
+    ours, theirs = pair()
+    one = Channel(ours)
+    one.start(lambda: None)
+    one.post("configuration", bytes(4_000_000))
+    assert one.for_successor() is None
+    one.close()
+    theirs.close()
 
 
 async def test_a_detached_end_is_not_the_end_for_the_other(ends):

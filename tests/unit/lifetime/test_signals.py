@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from gateway.lifetime import signals as module
-from gateway.lifetime.signals import Signals
+from gateway.lifetime.signals import Signals, blocked
 
 HUP, TERM, INT, USR1 = signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1
 
@@ -71,7 +71,7 @@ def in_python(code: str, **options: object) -> subprocess.CompletedProcess[bytes
 def test_installed_they_do_not_kill():
     done = in_python(
         "import os, signal\n"
-        "from gateway.lifetime.signals import HANDLED, Signals\n"
+        "from gateway.lifetime.signals import HANDLED, Signals, blocked\n"
         "signals = Signals()\n"
         "signals.install()\n"
         "for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGTERM):\n"
@@ -115,3 +115,19 @@ def test_open_ones_are_left_alone():
         "hold\nhold()\nprint('still here')"
     )
     assert done.stdout == b"still here\n"
+
+
+def test_blocked_signals_wait():
+    signals = Signals()
+    before = signal.getsignal(signal.SIGUSR2)
+    signals.install((signal.SIGUSR2,))
+    try:
+        with blocked((signal.SIGUSR2,)):
+            signal.raise_signal(signal.SIGUSR2)
+            assert signals.waiting == []
+        assert signals.waiting == [signal.SIGUSR2]
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGUSR2,))
+        signals.install((signal.SIGUSR2,))  # as a program does that began with them blocked
+        assert signal.SIGUSR2 not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    finally:
+        signal.signal(signal.SIGUSR2, before)

@@ -48,6 +48,19 @@ def test_a_worker_that_died_before_it_counted_leaves_nothing_behind(boards):
     assert first.load(1) == 0
 
 
+def test_connections_of_an_address_count_over_all_workers(boards):
+    first, second, supervisor = boards
+    for board, worker in ((first, 0), (second, 1)):
+        board.set_open(worker, 2)
+        board.count_address(worker, "192.0.2.1", 2)
+    second.count_address(1, "192.0.2.1", -1)
+    assert supervisor.from_address("192.0.2.1") == 3
+    others = [f"2001:db8:{number:x}::" for number in range(50)]
+    assert sum(supervisor.from_address(other) == 0 for other in others) >= 49
+    supervisor.forget(0)
+    assert (supervisor.from_address("192.0.2.1"), supervisor.opened()) == (1, 2)
+
+
 def test_another_process_sees_it(boards):
     first, _, _ = boards
     child = os.fork()

@@ -457,3 +457,27 @@ def test_a_file_is_the_same_however_it_is_spelt(tmp_path: Path):
     ):
         assert logfile.located(directory, name) == path
     assert logfile.located(tmp_path, "-") is None
+
+
+async def test_a_copy_of_the_process_writes_with_a_thread_of_its_own(tmp_path):
+    file = LogFile(tmp_path / "log")
+    append(file, 1)
+    assert await logqueue.drained(PATIENCE)
+    assert (tmp_path / "log").read_bytes() == b"1\n" and file.idle
+    before = file._thread
+    logqueue.restart_threads()  # as after a fork, in which the thread is not there any more
+    append(file, 2)
+    assert await logqueue.drained(PATIENCE)
+    assert (tmp_path / "log").read_bytes() == b"1\n2\n" and file._thread is not before
+    close(file)
+
+
+async def test_what_is_not_written_in_time_is_not_waited_for(tmp_path, monkeypatch):
+    gate = threading.Event()
+    monkeypatch.setattr(os, "write", lambda *data: gate.wait(PATIENCE) and len(data[1]))
+    file = LogFile(tmp_path / "log")
+    append(file, 1)
+    assert not await logqueue.drained(0.01)
+    gate.set()
+    assert await logqueue.drained(PATIENCE)
+    close(file)

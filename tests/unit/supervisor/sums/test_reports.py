@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway.supervisor.reports import merged
+from gateway.supervisor.sums.reports import merged
 
 
 def report(status: str = "healthy", **upstream: Any) -> dict[str, Any]:

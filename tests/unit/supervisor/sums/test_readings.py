@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.telemetry import HistogramFamily, Telemetry
-from gateway.supervisor.readings import Reading, add, read, telemetry_of, total
+from gateway.supervisor.sums.readings import Reading, add, read, telemetry_of, total
 
 BOUNDS = (0.1, 1.0)
 

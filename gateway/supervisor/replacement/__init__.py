@@ -1,0 +1,1 @@
+"""USR2: a new program takes the place of one that serves."""
