@@ -114,7 +114,7 @@ class ForwardAuth:
         if key and (known := self._known.get(key)) is not None:
             if self._clock() < known[0]:
                 self._known.move_to_end(key)
-                self._pass(exchange, known[1], "ok")
+                self._pass(exchange, known[1], sent)
                 return None
             del self._known[key]
         return self._answer(exchange, sent, key)
@@ -134,20 +134,19 @@ class ForwardAuth:
                     why=f"forward_auth: {failed}",
                     by=self._name,
                 ) from None
-            self._pass(exchange, (), "failed")
+            self._counts.add((self._name, "failed"))
             return None
         if 200 <= reply.status < 300:
             kept = tuple(
                 (name, value) for name, key_ in self._keep if (value := reply.get(key_)) is not None
             )
-            self._pass(exchange, kept, "ok")
+            self._pass(exchange, kept, sent)
             if key and b"no-store" not in tokens(reply.get(b"cache-control") or b""):
                 self._remember(key, kept)
             return None
-        if reply.status >= 500 and self._open:
-            self._pass(exchange, (), "failed")
-            return None
         self._counts.add((self._name, "failed" if reply.status >= 500 else "denied"))
+        if reply.status >= 500 and self._open:
+            return None
         exchange.reason = self._name
         return Reply(reply.status, reply.headers, body)
 
@@ -173,17 +172,26 @@ class ForwardAuth:
         ]
         return question
 
-    def _pass(self, exchange: Exchange, kept: tuple[Pair, ...], result: str) -> None:
-        self._counts.add((self._name, result))
-        if not kept:
-            return
-        names = {lower(name) for name, _ in kept}
-        others = [pair for pair in exchange.forward_headers or () if lower(pair[0]) not in names]
-        exchange.forward_headers = [*others, *kept]
-        if exchange.identity is None and kept[0][0] == self._keep[0][0]:
-            digest = blake2b(repr(kept).encode(), digest_size=16).hexdigest()
-            client = kept[0][1].decode("utf-8", "replace")
-            exchange.identity = Identity(client, "forward_auth", account=digest)
+    def _pass(self, exchange: Exchange, kept: tuple[Pair, ...], sent: list[Pair]) -> None:
+        self._counts.add((self._name, "ok"))
+        if kept:
+            names = {lower(name) for name, _ in kept}
+            known = exchange.forward_headers or ()
+            others = [pair for pair in known if lower(pair[0]) not in names]
+            exchange.forward_headers = [*others, *kept]
+        if exchange.identity is None:
+            exchange.identity = self._identity(exchange, kept, sent)
+
+    def _identity(self, exchange: Exchange, kept: tuple[Pair, ...], sent: list[Pair]) -> Identity:
+        """Who the service says that is. One it does not name is its address, and another one for
+        the cache with every other credentials."""
+        if kept and kept[0][0] == self._keep[0][0]:
+            client, told, key = kept[0][1].decode("utf-8", "replace"), kept, b""
+        else:
+            client, key = exchange.client_ip, self._secret
+            told = tuple(pair for pair in sent if lower(pair[0]) not in _ALWAYS)
+        digest = blake2b(repr(told).encode(), key=key, digest_size=16).hexdigest()
+        return Identity(client, "forward_auth", account=digest)
 
     def _key(self, exchange: Exchange, sent: list[Pair]) -> bytes:
         """A digest of all that the service is told, so that no credentials are kept."""

@@ -92,13 +92,23 @@ async def test_an_identity_that_is_known_stays():
     assert request.identity is known
 
 
-async def test_callers_with_the_same_name_and_other_fields_are_told_apart():
+async def test_callers_that_the_service_does_not_name_differ_by_what_they_send():
+    hooks = built(Service(yes()), keep=["X-User"])
     seen = []
+    for token in ("1", "2", "1"):
+        request = asking(Authorization=token, traceparent=f"00-{len(seen)}")
+        await passes(hooks, request)
+        seen.append(request.identity)
+    assert [one.client for one in seen if one is not None] == ["192.0.2.1"] * 3
+    assert seen[0] == seen[2] != seen[1]
+
+
+async def test_callers_with_the_same_name_and_other_fields_are_told_apart():
+    service = Service(yes())
+    hooks, seen = built(service, keep=["X-User", "X-Group"]), []
     for group in ("a", "b", "a"):
-        request = asking()
-        await passes(
-            built(Service(yes(X_User="x", X_Group=group)), keep=["X-User", "X-Group"]), request
-        )
+        request, service.answer = asking(), yes(X_User="x", X_Group=group)
+        await passes(hooks, request)
         seen.append(request.identity)
     assert seen[0] == seen[2] != seen[1]
 
