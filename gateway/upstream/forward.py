@@ -86,8 +86,7 @@ class Forward:
                 try:
                     # A tunnel wants a socket that cannot turn out to be stale, and keeps it.
                     if not attempt.accept:
-                        look = body is not None or exchange.method not in retry.IDEMPOTENT
-                        stream = self._transport.take(attempt.endpoint, look)
+                        stream = self._transport.take(attempt.endpoint)
                     while True:
                         if stream is None:
                             stream = await self._connect(attempt)

@@ -21,7 +21,6 @@ class EndpointSocket(asyncio.Protocol):
 
     deadline: when the sweep calls `expire` (clock.monotonic). limit: likewise, for all of an
     exchange.
-    turn: of the event loop (Owner.turn), in which it was last kept.
     """
 
     __slots__ = (
@@ -37,7 +36,6 @@ class EndpointSocket(asyncio.Protocol):
         "idle_since",
         "limit",
         "poll",
-        "turn",
     )
 
     _transport: asyncio.Transport
@@ -46,7 +44,6 @@ class EndpointSocket(asyncio.Protocol):
         self.endpoint = endpoint
         self.closed = False
         self.idle_since = 0.0
-        self.turn = 0
         self.deadline = self.limit = NEVER
         self._owner = owner
         self._max_idle = max_idle
@@ -86,17 +83,12 @@ class EndpointSocket(asyncio.Protocol):
 
     def keep(self) -> None:
         """Add it to the endpoint's idle ones if there is room, else close it."""
-        endpoint, owner = self.endpoint, self._owner
-        idle = endpoint.idle
+        idle = self.endpoint.idle
         if self._writing_paused or self.closed or len(idle) >= self._max_idle:
             self.close()
             return
         self.deadline = self.limit = NEVER
-        self.idle_since = owner.now
-        self.turn = turn = owner.turn
-        if turn != endpoint.turn:
-            endpoint.turn, endpoint.settled = turn, len(idle)
-            owner.begin_turn()
+        self.idle_since = self._owner.now
         idle.append(self)
 
     def leave(self) -> None:

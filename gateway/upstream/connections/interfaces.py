@@ -88,8 +88,3 @@ class Owner(Protocol):
     """clock.monotonic as of the last sweep."""
     open: set[Any]
     """Connections whose deadlines are swept."""
-    turn: int
-    """The number of this turn of the event loop, as far as connections are kept in it."""
-
-    def begin_turn(self) -> None:
-        """The first connection of this turn is kept."""

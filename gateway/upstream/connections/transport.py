@@ -31,9 +31,6 @@ class Transport:
     def __init__(self, clock: Clock = REAL, opener: Opener | None = None) -> None:
         self.clock = clock
         self.now = clock.monotonic()
-        self.turn = 0
-        self._turning = False
-        self._loop: asyncio.AbstractEventLoop | None = None
         self.open: set[Connection] = set()
         self._opening: set[Opening[Connection]] = set()
         self._opener = opener or self._open
@@ -45,7 +42,6 @@ class Transport:
     def start(self) -> None:
         """Begin to sweep; call it once the loop runs."""
         self._sweeps.start()
-        self._loop = asyncio.get_running_loop()
 
     def close(self) -> None:
         """Stop sweeping and close every connection, in use or not."""
@@ -58,45 +54,25 @@ class Transport:
             endpoint.close_idle()
         self._keepalive.clear()
 
-    def take(self, endpoint: Endpoint, look: bool = True) -> Connection | None:
-        """An idle connection to `endpoint`, if there is one: with `look`, that which has been idle
-        for the shortest time, else that of the settled ones, if there are any.
+    def take(self, endpoint: Endpoint) -> Connection | None:
+        """The usable connection to `endpoint` that has been idle for the shortest time, if there is
+        one.
 
-        An answer that was not asked for would be taken for that of the next request, so a
-        connection with unread input is closed and not used. A settled one was kept in an earlier
-        turn of the loop than some other was: since then the loop has asked the kernel what there is
-        to read, and has closed it if there was anything. The others are looked at here, which costs
-        as much as a write; and all of them with `look`, which is for requests that must not be sent
-        to an endpoint that has closed, as they cannot be sent again. Once one has been closed no
-        other is tried, since an endpoint that closes one usually closes all.
+        One with unread input, which the loop has not seen yet, is closed and not used: an answer
+        that was not asked for would be taken for that of the next request. Then no other is tried
+        either, since an endpoint that closes one usually closes all.
         """
         idle = endpoint.idle
-        at = -1 if look else min(endpoint.settled, len(idle)) - 1
         while idle:
-            connection: Connection = idle.pop(at)
-            if at >= 0:
-                endpoint.settled = at
-                at -= 1
+            connection: Connection = idle.pop()
             if connection.closed:
                 continue
-            if look or connection.turn == endpoint.turn:
-                poll = connection.poll  # has_unread_input, without the call.
-                if poll is not None and poll.poll(0):
-                    connection.close()
-                    return None
+            poll = connection.poll  # has_unread_input, without the call.
+            if poll is not None and poll.poll(0):
+                connection.close()
+                return None
             return connection
         return None
-
-    def begin_turn(self) -> None:
-        """Called with the first connection kept in this turn of the loop: count `turn` up before
-        the loop next asks the kernel what there is to read."""
-        if self._loop is not None and not self._turning:
-            self._turning = True
-            self._loop.call_soon(self._next_turn)
-
-    def _next_turn(self) -> None:
-        self._turning = False
-        self.turn += 1
 
     async def connect(
         self, endpoint: Endpoint, timeout: float, max_idle: int = 0, keepalive: float = 60.0

@@ -81,8 +81,7 @@ class Endpoint:
 
     name:   "host:port", or longer where the pool has two of those. A label of metrics, always from
             the configuration.
-    idle:   kept connections, the longest kept first, filled and emptied by the transport. About
-            `settled` of them were kept before the last `turn` of the event loop in which any was.
+    idle:   kept connections, last in, first out, filled and emptied by the transport.
     weight: the current weight, relative to the others'; below `share`, the configured one, during a
             slow start.
     max_connections: 0 means no limit. A `backup` is picked when no other can be; a `draining` one
@@ -108,9 +107,7 @@ class Endpoint:
         "port",
         "scheme",
         "server_name",
-        "settled",
         "share",
-        "turn",
         "upstream",
         "weight",
         "zone",
@@ -125,8 +122,6 @@ class Endpoint:
         self.scheme, self.host, self.port, self.path = address
         self.in_flight = 0
         self.idle: list[Any] = []
-        self.turn = -1
-        self.settled = 0
         self.health = Health()
         self.breaker: Breaker | None = None
         self.configure(config)

@@ -94,7 +94,7 @@ class World:
 
     # A Transport.
 
-    def take(self, endpoint: Any, look: bool = True) -> Stream | None:
+    def take(self, endpoint: Any) -> Stream | None:
         if not self.idle:
             return None
         self.idle -= 1

@@ -18,10 +18,6 @@ class Owner:
     def __init__(self) -> None:
         self.now = 100.0
         self.open: set[Any] = set()
-        self.turn = 0
-
-    def begin_turn(self) -> None:
-        pass
 
 
 class Transport:

@@ -111,52 +111,6 @@ async def test_a_connection_with_unread_input_is_never_taken() -> None:
         assert transport.take(endpoint) is first
 
 
-async def test_settled_connections_are_taken_without_a_look() -> None:
-    """Those kept in an earlier turn of the loop than some other; it has seen what came for them."""
-    transport = Transport(opener=made)
-    transport.start()
-    endpoint = an_endpoint()
-    first, second, third = [await transport.connect(endpoint, 5.0, 10) for _ in range(3)]
-
-    async def keep(*connections: Any) -> None:
-        for connection in connections:
-            connection.keep()
-        await asyncio.sleep(0)
-
-    def speak(connection: Any) -> None:
-        connection._transport.ends[1].send(b"HTTP/1.1 200 OK")
-
-    await keep(first, second)
-    await keep(third)
-    assert transport.take(endpoint, look=False) is second, "the settled one kept last"
-    assert transport.take(endpoint, look=False) is first
-    speak(third)
-    assert transport.take(endpoint, look=False) is None and third.closed, "it has not settled"
-    await keep(first, second)
-    speak(second)
-    assert transport.take(endpoint, look=False) is None and second.closed, "kept in one turn"
-    third = await transport.connect(endpoint, 5.0, 10)
-    await keep(third)
-    speak(first)
-    assert transport.take(endpoint) is third, "with a look that kept last is the first"
-    assert transport.take(endpoint) is None and first.closed
-    transport.close()
-
-
-async def test_one_that_leaves_does_not_let_others_pass_for_settled() -> None:
-    transport = Transport(opener=made)
-    transport.start()
-    endpoint = an_endpoint()
-    first, second = [await transport.connect(endpoint, 5.0, 10) for _ in range(2)]
-    first.keep()
-    await asyncio.sleep(0)
-    second.keep()
-    first.leave()
-    second._transport.ends[1].send(b"x")  # type: ignore[attr-defined]
-    assert endpoint.settled == 1 and transport.take(endpoint, look=False) is None
-    transport.close()
-
-
 async def test_one_that_cannot_be_ended_does_not_keep_the_others() -> None:
     time = Time()
     transport = Transport(time.clock, made)
