@@ -66,13 +66,14 @@ PROFILES = {
     "post": ("partner", "/api/v1/cameras", PARTNER),
     "awaited": ("plain", "/api/v1/cameras", []),
     "tls": ("plain", "/api/v1/cameras", []),
+    "close": ("plain", "/api/v1/cameras", ["Connection: close"]),
 }
 """The files of bench/ that the profile loads, the path and the headers of its requests.
 
 `varied`: fields that differ from those of the request, and of the answer, before. `post`,
 `postplain`: a body of 1 kB.
 `awaited`: the hook of bench/awaited.py. `tls`: over TLS 1.3, whose records our own transport reads
-and writes in memory.
+and writes in memory. `close`: a new connection for each request.
 """
 OK = b"HTTP/1.1 200 OK\r\n"
 POSTED = (b'{"name": "camera-1", "status": "active", "zone": 7},' * 20)[:1023] + b"}"
@@ -180,6 +181,22 @@ class Tls:
             self.server.data_received(record)
 
 
+class Closing:
+    """Clients that each send one request on a connection of its own."""
+
+    def __init__(self, listener: Listener, down: Pipe) -> None:
+        self.listener = listener
+        self.down = down
+        self.connection: Any = None
+
+    def data_received(self, data: bytes) -> None:
+        if self.connection is not None:
+            self.connection.connection_lost(None)
+        self.connection = self.listener.welcome("127.0.0.1")
+        self.connection.connection_made(self.down)
+        self.connection.data_received(data)
+
+
 class Bench:
     """A gateway without sockets: one client connection, one upstream connection for each endpoint.
 
@@ -187,6 +204,7 @@ class Bench:
     """
 
     def __init__(self, profile: str, directory: Path, config: Path | None = None) -> None:
+        self.profile = profile
         kind, path, headers = PROFILES[profile]
         os.environ["GATEWAY_ACCESS_LOG"] = str(directory / "access.log")
         each = (
@@ -243,8 +261,12 @@ class Bench:
                 pool.probed(endpoint, True)
         listener = Listener(self.gateway.runtime)
         tls = self.gateway.runtime.snapshot.tls
-        self.client: Any = listener() if tls is None else Tls(tls.context, listener, self.down)
-        if tls is None:
+        if tls is not None:
+            self.client: Any = Tls(tls.context, listener, self.down)
+        elif self.profile == "close":
+            self.client = Closing(listener, self.down)
+        else:
+            self.client = listener()
             self.client.connection_made(self.down)
         await self.run(20, self._look if tls is None else self.client.look)
 
