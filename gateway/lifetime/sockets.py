@@ -169,7 +169,7 @@ async def bind(
                 sockets += await _sockets(address, handed_over, mode, both)
             for one in sockets:
                 one.setblocking(False)
-                keep_alive(one)
+                set_options(one)
                 one.listen(backlog)
         except OSError as error:
             for one in sockets:
@@ -226,12 +226,14 @@ async def _sockets(
     raise missing or OSError("it has no address")
 
 
-def keep_alive(one: socket.socket) -> None:
-    """Have the kernel look for peers that vanished without a word: theirs end after 2 minutes.
+def set_options(one: socket.socket) -> None:
+    """Set what accepted sockets have from the one that listens.
 
-    Accepted sockets have it from the one that listens.
+    The kernel sends at once what is written, and looks for peers that vanished without a word:
+    their connections end after 2 minutes.
     """
     if one.family != socket.AF_UNIX:
+        one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         one.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for name, value in _KEEP_ALIVE:
             one.setsockopt(socket.IPPROTO_TCP, name, value)

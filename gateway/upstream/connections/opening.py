@@ -119,10 +119,7 @@ async def open_socket(
         )
     else:
         transport, _ = await loop.create_connection(factory, endpoint.host, endpoint.port)
-    raw = transport.get_extra_info("socket")
-    if raw is not None:
-        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return transport
+    return transport  # With TCP_NODELAY: asyncio's and uvloop's transports set it.
 
 
 @cache

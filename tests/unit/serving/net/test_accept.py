@@ -145,8 +145,11 @@ class Greeter(asyncio.Protocol):
     def connection_made(self, transport: Any) -> None:
         raw = transport.get_extra_info("socket")
         peer = transport.get_extra_info("peername")[0]
-        blocking = os.get_blocking(raw.fileno())
-        transport.write(f"{peer} {blocking} {socket.AddressFamily(raw.family).name}".encode())
+        family = socket.AddressFamily(raw.family).name
+        waits = "blocking" if os.get_blocking(raw.fileno()) else "non-blocking"
+        if not raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY):
+            waits += " with Nagle's algorithm"
+        transport.write(f"{peer} {family} {waits}".encode())
         transport.close()
 
 
@@ -154,7 +157,7 @@ class Greeter(asyncio.Protocol):
     "loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"]
 )
 def test_a_connection_is_what_a_server_of_the_loop_would_make(loop: Callable[[], Any]):
-    """Its socket does not block and is of its family, and it has a protocol of its own."""
+    """Its socket does not block nor delay, and it has a protocol of its own."""
     made: list[tuple[str, asyncio.Protocol]] = []
 
     def welcome(peer: str) -> asyncio.Protocol:
@@ -166,7 +169,7 @@ def test_a_connection_is_what_a_server_of_the_loop_would_make(loop: Callable[[],
         port = await accepting(acceptor)
         for _ in range(2):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            assert await asyncio.wait_for(reader.read(), 5) == b"127.0.0.1 False AF_INET"
+            assert await asyncio.wait_for(reader.read(), 5) == b"127.0.0.1 AF_INET non-blocking"
             writer.close()
         await acceptor.close()
 

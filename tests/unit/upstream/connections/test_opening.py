@@ -52,6 +52,8 @@ def test_a_connection_is_opened_without_a_task(loop: str) -> None:
         assert isinstance(connection, Connection)
         assert not transport._opening
         assert connection in transport.open
+        raw = connection._transport.get_extra_info("socket")
+        assert raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY), "the loop's doing"
         transport.close()
         await origin.stop()
 
