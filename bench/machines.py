@@ -37,7 +37,7 @@ host = "0.0.0.0"
 host = "0.0.0.0"
 [store]
 url = "redis://{REDIS}:6379/0"
-deadline = "50ms"
+deadline = "1s"
 [tokens]
 issuer = "https://edge.example.com"
 users = "users.toml"
@@ -181,6 +181,21 @@ async def at_both(path: str, *fields: str) -> list[int]:
     return [(await ask(address, path, *fields))[0] for address in GATEWAYS.values()]
 
 
+async def without_store() -> int:
+    """How many requests both have decided while they did not reach Redis."""
+    total = 0.0
+    for address in GATEWAYS.values():
+        async with asyncio.timeout(10):
+            reader, writer = await asyncio.open_connection(address, 9901)
+            writer.write(b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+            text = (await reader.read()).decode()
+            writer.close()
+        for line in text.splitlines():
+            if line.startswith("gateway_rate_limit_fallback_total{"):
+                total += float(line.rsplit(" ", 1)[1])
+    return int(total)
+
+
 async def until(path: str, fields: str, expected: int) -> float:
     """Seconds until both say so."""
     start = time.monotonic()
@@ -198,7 +213,10 @@ async def checks(keys: list[str]) -> None:
         await asyncio.sleep(0.1)
     for path, bound in (("/exact", LIMIT), ("/leased", LIMIT * 1.1 + 4)):
         found = await flood(path, 2 * LIMIT)
-        print(f"{path[1:]}: {found[200]} of {LIMIT} admitted, at most {bound:.0f}: {dict(found)}")
+        print(
+            f"{path[1:]}: {found[200]} of {LIMIT} admitted, at most {bound:.0f}: {dict(found)}; "
+            f"{await without_store()} decided without Redis"
+        )
 
     body = json.dumps({"username": "alice", "password": "old password"})
     status, text = await ask(BALANCER, "/login", method="POST", body=body)
