@@ -128,25 +128,8 @@ def _keys(config: TokensConfig) -> SigningKeys:
 
 def _states(config: TokensConfig, around: Surroundings) -> tuple[Sessions, Attempts, UserStore]:
     """Return sessions, attempts and users: of this process and a file, or of the shared store."""
-    rules = config.attempts
     if around.store is None:
-        if config.users == USERS_IN_STORE:
-            hint = 'url = "redis://host:6379/0" in [store], or a file'
-            raise ConfigProblem(
-                f'users: "{USERS_IN_STORE}" is what [store] url names, and that is no Redis',
-                at=("users",),
-                hint=hint,
-            )
-        local = around.local
-        sessions: Sessions = around.keep(
-            SESSIONS, local, lambda: KeptSessions(local, around.clock) if local else LocalSessions()
-        )
-        attempts: Attempts = around.keep(
-            ATTEMPTS,
-            rules,
-            lambda: KeptAttempts(local, ATTEMPTS) if local else LocalAttempts(*rules_of(rules)),
-        )
-        return sessions, attempts, _file_users(config, around, sessions)
+        return _own_states(config, around)
     from gateway.credentials.users.redis_users import RedisUsers
     from gateway.issuer.shared_attempts import SharedAttempts
     from gateway.issuer.shared_sessions import SharedSessions
@@ -168,12 +151,36 @@ def _states(config: TokensConfig, around: Surroundings) -> tuple[Sessions, Attem
         if config.users == USERS_IN_STORE
         else _file_users(config, around, shared)
     )
-    key = ("tokens", "attempts", "shared")
+    key, rules = ("tokens", "attempts", "shared"), config.attempts
     return (
         shared,
         around.keep(key, (reader, rules), lambda: SharedAttempts(reader, *rules_of(rules))),
         users,
     )
+
+
+def _own_states(config: TokensConfig, around: Surroundings) -> tuple[Sessions, Attempts, UserStore]:
+    """Return those of this process, or of its supervisor, and a file."""
+    if config.users == USERS_IN_STORE:
+        hint = 'url = "redis://host:6379/0" in [store], or a file'
+        raise ConfigProblem(
+            f'users: "{USERS_IN_STORE}" is what [store] url names, and that is no Redis',
+            at=("users",),
+            hint=hint,
+        )
+    rules, local = config.attempts, around.local
+
+    def make_sessions() -> Sessions:
+        if local is not None:
+            return KeptSessions(local, around.clock)
+        return LocalSessions(float(int(around.clock.wall())))
+
+    def make_attempts() -> Attempts:
+        return LocalAttempts(*rules_of(rules)) if local is None else KeptAttempts(local, ATTEMPTS)
+
+    sessions: Sessions = around.keep(SESSIONS, local, make_sessions)
+    attempts: Attempts = around.keep(ATTEMPTS, rules, make_attempts)
+    return sessions, attempts, _file_users(config, around, sessions)
 
 
 def _file_users(config: TokensConfig, around: Surroundings, sessions: Sessions) -> UserStore:

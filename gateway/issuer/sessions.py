@@ -173,9 +173,11 @@ class LocalSessions:
     """The sessions of one process: they end with it, and so do their access tokens.
 
     followers: called with the ids of sessions that have ended, for other processes.
+    since: Unix time before which no session here began.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, since: float = 0.0) -> None:
+        self.since = since
         self.listeners: set[Callable[[], None]] = set()
         self.followers: set[Callable[[Sequence[str]], None]] = set()
         self._ended: list[str] = []
@@ -273,12 +275,12 @@ class LocalSessions:
             self._steps.popitem(last=False)
         return True
 
-    def dump_state(self) -> tuple[list[Session], dict[str, int]]:
+    def dump_state(self) -> tuple[float, list[Session], dict[str, int]]:
         """Return everything, for the program that takes this one's place."""
-        return list(self._all.values()), dict(self._steps)
+        return self.since, list(self._all.values()), dict(self._steps)
 
-    def load_state(self, state: tuple[list[Session], dict[str, int]]) -> None:
-        sessions, steps = state
+    def load_state(self, state: tuple[float, list[Session], dict[str, int]]) -> None:
+        self.since, sessions, steps = state
         self._all.update((session.id, session) for session in sessions)
         for session in sorted(sessions, key=lambda session: session.created):
             self._of.setdefault(session.user, []).append(session.id)

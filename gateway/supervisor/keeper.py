@@ -37,8 +37,6 @@ class Keeper:
         self._registry = registry
         self._clock = clock
         self._wall = clock.wall
-        self._since = float(int(clock.wall()))
-        """Sessions that began before are not known here."""
         self._ended: dict[str, float] = {}
         """Until when to remember that a session has ended, by its id."""
         self._access = 0.0
@@ -51,17 +49,17 @@ class Keeper:
     def dump_state(self) -> bytes:
         """Return everything that is not in the registry, for the program that takes this one's
         place."""
-        return pickle.dumps((self._since, self._ended, self._access, self.book.dump_state()))
+        return pickle.dumps((self._ended, self._access, self.book.dump_state()))
 
     def load_state(self, state: bytes) -> None:
         try:
-            since, ended, access, book = pickle.loads(state)  # noqa: S301 - this process wrote it
+            ended, access, book = pickle.loads(state)  # noqa: S301 - this process wrote it
             self.book.load_state(book)
         except Exception:
             log.exception("what the program before has counted cannot be read: limits begin anew")
             self.book = Book(self._clock)
         else:
-            self._since, self._ended, self._access = since, ended, access
+            self._ended, self._access = ended, access
 
     def serve(self, channel: Channel, pid: int) -> None:
         """Answer the worker `pid`; its slots are its own until `forget`."""
@@ -71,7 +69,7 @@ class Keeper:
 
         channel.on("limits", limits)
         channel.on("call", self._call)
-        channel.on("ended", lambda: pickle.dumps((self._since, self._ended)))
+        channel.on("ended", self._all_ended)
         self._channels.add(channel)
         self._tidying.start(TIDY_EVERY)
 
@@ -94,6 +92,11 @@ class Keeper:
                 self._access = max(self._access, arguments[-1].access)
         result: Any = getattr(kept, method)(*arguments)
         return _pickled(result) if inspect.isawaitable(result) else pickle.dumps(result)
+
+    def _all_ended(self) -> bytes:
+        """Return since when sessions are known here, and which have ended."""
+        sessions = self._registry.find(SESSIONS)
+        return pickle.dumps((sessions.since if sessions is not None else 0.0, self._ended))
 
     def _tell(self, ids: Sequence[str]) -> None:
         """Tell all workers which sessions have ended."""

@@ -22,7 +22,7 @@ LIMITS = SessionLimits(access=60.0)
 @pytest.fixture
 async def shop() -> AsyncIterator[Shop]:
     one = Shop(CLOCK)
-    one.keep(SESSIONS, LocalSessions())
+    one.keep(SESSIONS, LocalSessions(1_000_000.0))
     rule = AttemptRule(2, 10.0, 100.0, 1000.0)
     one.keep(ATTEMPTS, LocalAttempts(rule, AttemptRule(1000, 1.0, 1.0, 1.0)))
     yield one

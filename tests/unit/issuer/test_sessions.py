@@ -186,12 +186,13 @@ def test_limits_can_change_under_sessions():
 
 
 async def test_another_program_goes_on():
-    before, after = LocalSessions(), LocalSessions()
+    before, after = LocalSessions(5.0), LocalSessions(50.0)
     first, _ = await before.begin("alice", ("pwd",), 10.0, LIMITS)
     second, token = await before.begin("alice", ("pwd",), 20.0, LIMITS)
     token = (await before.refresh(token, 30.0, LIMITS)).token
     assert await before.claim("alice", 7)
     after.load_state(before.dump_state())
+    assert after.since == 5.0
     assert (await after.refresh(token, 40.0, LIMITS)).result == "ok"
     assert not await after.claim("alice", 7)
     for moment in (50.0, 60.0):  # the oldest of four ends

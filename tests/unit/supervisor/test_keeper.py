@@ -13,7 +13,7 @@ from tests.workers import Shop
 async def test_an_end_is_remembered_until_the_longest_access_token_has_expired():
     now = [1000.0]
     shop = Shop(Clock(lambda: now[0], lambda: now[0]))
-    shop.keep(SESSIONS, LocalSessions())
+    shop.keep(SESSIONS, LocalSessions(1000.0))
     store = shop.hire()
     heard: list[dict[str, float]] = []
     store.on("ended", heard.append)
