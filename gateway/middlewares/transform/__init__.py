@@ -9,7 +9,8 @@
 
 Hooks: `request` changes what upstreams are sent, `response` and, for fields alone, `error` what
 clients get. A body is only read where one is changed, and where it is JSON (application/json and
-anything +json): event streams, lines of JSON and files pass as they come. With a response's body to
+anything +json): files pass as they come, and event streams and lines of JSON unless `lines` says
+otherwise. With a response's body to
 be changed, upstreams are asked for whole, uncoded answers.
 
 An answer whose body is changed is another representation: its digests go, and a strong ETag
@@ -30,11 +31,13 @@ from gateway.core.wait import own
 from gateway.middlewares.transform.body import BodyChanges
 from gateway.middlewares.transform.config import TransformConfig
 from gateway.middlewares.transform.fields import QueryChanges, RequestFields, ResponseFields
+from gateway.middlewares.transform.lines import DATA, ChangedLines, changed_lines
 from gateway.protocols.json_text import Bounds, Unreadable, json_text, json_value
 
 CONFIG = schema_of(TransformConfig)
 
 _BOUNDS = Bounds()
+_IN_LINES = frozenset(("text/event-stream", "application/x-ndjson", "application/ndjson"))
 _NO_BODY = frozenset((101, 204, 304))
 
 
@@ -50,6 +53,7 @@ class Transform:
         self._body = BodyChanges(asked.body, ("request", "body"))
         self._reply_fields = ResponseFields(answered, ("response",))
         self._reply_body = BodyChanges(answered.body, ("response", "body"))
+        self._lines = answered.lines
         if self._reply_body:
             asked = replace(
                 asked,
@@ -110,14 +114,40 @@ class Transform:
     @own
     async def _answer(self, exchange: Exchange, reply: Reply) -> None:
         """Change an answer's body and fields. Raises Failed for a body that cannot be read."""
-        if _is_json(reply.index.get(b"content-type", b"").decode("latin-1")):
+        content_type = reply.index.get(b"content-type", b"").decode("latin-1")
+        if _is_json(content_type):
             if reply.status == 304 or exchange.method == "HEAD":
                 _another(reply)
             elif reply.status not in _NO_BODY:
                 await self._answer_body(exchange, reply)
+        elif self._lines and content_type.partition(";")[0].strip().lower() in _IN_LINES:
+            self._answer_lines(exchange, reply, content_type.lstrip().lower().startswith("text/"))
         elif reply.status == 304:
             _another(reply)  # It may be of an answer that has been changed.
         self._reply_fields(exchange, reply)
+
+    def _answer_lines(self, exchange: Exchange, reply: Reply, events: bool) -> None:
+        """Change a stream's lines. A coded one passes."""
+        if reply.get(b"content-encoding") is not None:
+            return
+        start = DATA if events else b""
+
+        def change(line: bytes) -> bytes:
+            if not line.startswith(start):
+                return line
+            try:
+                value = json_value(line[len(start) :], _BOUNDS)
+            except Unreadable:
+                return line
+            return start + json_text(self._reply_body.apply(value, exchange))
+
+        body, most = reply.body, self._most
+        _another(reply)
+        if isinstance(body, bytes):
+            reply.body = changed_lines(body, change, most)
+            reply.length = len(reply.body) if exchange.method != "HEAD" else None
+        else:
+            reply.body = ChangedLines(body, change, most)
 
     async def _answer_body(self, exchange: Exchange, reply: Reply) -> None:
         index = reply.index

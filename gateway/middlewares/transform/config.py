@@ -82,6 +82,11 @@ class ResponseChanges:
         _FIELDS, default_factory=dict, doc="fields beside those of the same name"
     )
     body: BodyConfig = setting(default=BodyConfig(), doc="`[transform.response.body]`")
+    lines: bool = setting(
+        default=False,
+        doc="whether `body` also changes each line of `application/x-ndjson` and each `data` line "
+        "of `text/event-stream`, as they arrive; those that are no JSON pass",
+    )
 
 
 @table
