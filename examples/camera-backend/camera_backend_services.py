@@ -9,6 +9,8 @@ cache can be told. Camera "unplugged" ends the connection.
 from __future__ import annotations
 
 import argparse
+import json
+from datetime import UTC, datetime
 from itertools import count
 from typing import Any
 
@@ -18,6 +20,7 @@ CAMERAS: dict[str, dict[str, Any]] = {
     "1": {"id": "1", "name": "Main Entrance Camera", "location": "Building A", "status": "active"}
 }
 MADE = count(1)
+JSON = "application/json"
 
 
 async def list_cameras(request: web.Request) -> web.Response:
@@ -35,11 +38,21 @@ def known(request: web.Request) -> dict[str, Any]:
     number = request.match_info["id"]
     if number not in CAMERAS:
         text = f"Camera with ID {number} not found"
-        error = {"code": "CAMERA_NOT_FOUND", "type": "NOT_FOUND", "message": text}
-        raise web.HTTPNotFound(
-            text=web.json_response({"error": error}).text, content_type="application/json"
-        )
+        raise web.HTTPNotFound(text=error(request, "CAMERA_NOT_FOUND", text), content_type=JSON)
     return CAMERAS[number]
+
+
+def error(request: web.Request, code: str, message: str) -> str:
+    """Return the API's envelope for a 404."""
+    found = {
+        "code": code,
+        "type": "NOT_FOUND",
+        "message": message,
+        "status_code": 404,
+        "path": request.path,
+        "timestamp": datetime.now(UTC).isoformat(),
+    }
+    return json.dumps({"error": found})
 
 
 async def read_camera(request: web.Request) -> web.StreamResponse:
@@ -60,6 +73,14 @@ async def delete_camera(request: web.Request) -> web.Response:
 
 async def counts(request: web.Request) -> web.Response:
     return web.json_response([{"camera_id": "1", "count": 5, "confidence": 0.95}])
+
+
+async def user(request: web.Request) -> web.Response:
+    if request.match_info["id"] != "1":
+        raise web.HTTPNotFound(
+            text=error(request, "USER_NOT_FOUND", "User not found"), content_type=JSON
+        )
+    return web.json_response({"id": "1", "email": "ops@aicamera.com"})
 
 
 async def users(request: web.Request) -> web.Response:
@@ -101,6 +122,10 @@ def main() -> None:
             web.get("/api/v1/counts/realtime", counts),
             web.get("/api/v1/counts/analytics", counts),
             web.get("/api/v1/users", users),
+            web.post("/api/v1/users", users),
+            web.get("/api/v1/users/{id}", user),
+            web.put("/api/v1/users/{id}", user),
+            web.delete("/api/v1/users/{id}", user),
             web.post("/api/v1/auth/register", register),
             web.get("/api/v2/cameras", cameras_v2),
         ]
