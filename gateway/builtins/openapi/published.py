@@ -12,6 +12,7 @@ from typing import Any
 
 from gateway.config.openapi.document import Document
 from gateway.config.tables.pipeline import PipelineConfig, RouteConfig
+from gateway.config.toml.parse import loads_json
 from gateway.core.hooks import kind_of
 
 JSON = "application/json"
@@ -207,7 +208,9 @@ def either(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
 def _schema(validation: Any, part: str) -> Any:
     """The JSON Schema of a part of requests; None where none is written, or it is Python's."""
     config = getattr(validation, part, None)
-    schema = getattr(config, "schema", None)
+    schema, text = getattr(config, "schema", None), getattr(config, "text", None)
+    if schema is None and text is not None and isinstance(read := loads_json(text), dict):
+        schema = {key: value for key, value in read.items() if key not in ("$schema", "$id")}
     if schema is None or _refers(schema):
         return {} if config is not None and part == "body" else None
     return schema

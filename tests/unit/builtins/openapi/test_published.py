@@ -91,6 +91,16 @@ def test_an_operation_of_a_document_is_what_that_says():
     assert list(one.operation["responses"]) == ["401", "403", "default", "200"]
 
 
+def test_schemas_in_files_are_shown():
+    text = '{"$schema": "https://json-schema.org/draft/2020-12/schema", "required": ["name"]}'
+    body = SimpleNamespace(schema=None, text=text)
+    validation = SimpleNamespace(body=body, methods=("POST",), body_required=True)
+    route = RouteConfig(name="a", path="/a", methods=("POST",), upstream="x")
+    (one,) = made(route, validation=validation)
+    content = one.operation["requestBody"]["content"]
+    assert content == {"application/json": {"schema": {"required": ["name"]}}}
+
+
 def test_schemas_that_refer_to_themselves_are_left_out():
     refers = SimpleNamespace(schema={"items": [{"$ref": "#"}]})
     validation = SimpleNamespace(body=refers, methods=("POST",), body_required=False)
