@@ -14,14 +14,35 @@ import json
 import os
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import jwt
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 CAMERAS = web.AppKey("cameras", dict[str, dict[str, Any]])
 USERS = {"root": "admin", "mia": "manager", "otto": "operator", "vera": "viewer", "tim": "viewer"}
 """Users and their roles; every password is "secret"."""
+
+
+@web.middleware
+async def envelope(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Errors in the API's envelope."""
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        status, message = error.status, error.reason
+    except ValueError:
+        status, message = 400, "The body must be JSON"
+    found = {
+        "code": f"HTTP_{status}",
+        "message": message,
+        "timestamp": datetime.now(UTC).isoformat(),
+        "requestId": request.headers.get("X-Request-ID", ""),
+        "correlationId": request.headers.get("X-Request-ID", ""),
+    }
+    return web.json_response({"error": found}, status=status)
 
 
 async def list_cameras(request: web.Request) -> web.Response:
@@ -34,7 +55,7 @@ async def read_camera(request: web.Request) -> web.Response:
         return web.Response(status=500, text="Traceback: database password is hunter2")
     camera = request.app[CAMERAS].get(name)
     if camera is None:
-        raise web.HTTPNotFound(text="no such camera")
+        raise web.HTTPNotFound
     return web.json_response(camera, headers={"Cache-Control": "max-age=300"})
 
 
@@ -43,6 +64,17 @@ async def create_camera(request: web.Request) -> web.Response:
     made = {"id": str(len(request.app[CAMERAS]) + 1), **given}
     request.app[CAMERAS][made["id"]] = made
     return web.json_response(made, status=201)
+
+
+async def change_camera(request: web.Request) -> web.Response:
+    camera = request.app[CAMERAS].get(request.match_info["id"])
+    if camera is None:
+        raise web.HTTPNotFound
+    if request.method == "DELETE":
+        del request.app[CAMERAS][camera["id"]]
+        return web.Response(status=204)
+    camera.update(await request.json())
+    return web.json_response(camera)
 
 
 async def analytics(request: web.Request) -> web.Response:
@@ -56,6 +88,8 @@ async def report(request: web.Request) -> web.Response:
 
 async def login(request: web.Request) -> web.Response:
     given = await request.json()
+    if not isinstance(given, dict):
+        raise web.HTTPBadRequest
     role = USERS.get(given.get("username", ""))
     if role is None or given.get("password") != "secret":
         return web.json_response({"message": "wrong user name or password"}, status=401)
@@ -97,6 +131,8 @@ SERVICES: dict[str, Callable[[], list[web.RouteDef]]] = {
         web.get("/api/v1/cameras", list_cameras),
         web.post("/api/v1/cameras", create_camera),
         web.get("/api/v1/cameras/{id}", read_camera),
+        web.put("/api/v1/cameras/{id}", change_camera),
+        web.delete("/api/v1/cameras/{id}", change_camera),
         web.get("/api/v1/analytics", analytics),
         web.post("/api/v1/analytics/report", report),
     ],
@@ -114,7 +150,7 @@ def main() -> None:
     parser.add_argument("--name", required=True)
     parser.add_argument("--port", type=int, required=True)
     options = parser.parse_args()
-    app = web.Application()
+    app = web.Application(middlewares=[envelope])
     app[CAMERAS] = {"1": {"id": "1", "name": "gate", "location": "Building A"}}
     app.add_routes(
         [web.get("/health", lambda _: health()), *SERVICES[options.service]()],
