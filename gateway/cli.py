@@ -144,6 +144,7 @@ def _ask(options: argparse.Namespace, method: str, path: str) -> int:
     from gateway.config.check.compile import gateway_of
     from gateway.config.toml.problems import ConfigErrors
 
+    trusted: Path | None = None
     url, token = options.admin, os.environ.get("GATEWAY_ADMIN_TOKEN", "").strip()
     if url is None:
         try:
@@ -158,9 +159,12 @@ def _ask(options: argparse.Namespace, method: str, path: str) -> int:
             print(f"gateway: {options.config} has no admin listener", file=sys.stderr)
             return 1
         host = f"[{admin.host}]" if ":" in admin.host else admin.host
-        url, token = f"http://{host}:{admin.port}", token or admin.token
+        scheme = "http" if admin.tls is None else "https"
+        url, token = f"{scheme}://{host}:{admin.port}", token or admin.token
+        if admin.tls is not None:
+            trusted = options.config.parent / admin.tls.certificate
     try:
-        status, answer = client.call(method, url.rstrip("/") + path, token)
+        status, answer = client.call(method, url.rstrip("/") + path, token, trusted=trusted)
     except client.AdminError as error:
         print(f"gateway: {error}", file=sys.stderr)
         return 1

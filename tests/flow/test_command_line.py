@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import socket
@@ -13,6 +14,7 @@ import pytest
 
 from gateway import __version__
 from gateway.cli import main
+from tests.certificates import Authority
 from tests.flow.conftest import PLAIN, write
 from tests.process import ROOT, Process
 from tests.unit.config.test_mistakes import GATEWAY, PIPELINE, TOLD, UPSTREAMS
@@ -181,3 +183,39 @@ def test_a_reader_that_has_enough_is_no_error():
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait(30) == 141
+
+
+async def test_status_over_tls_expects_the_configured_certificate(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    mine = authority.issue("mine", "gateway.test")
+    other = authority.issue("other", "gateway.test")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+
+    def configured(certificate: Path) -> str:
+        key = certificate.with_suffix(".key")
+        tls = f'[admin.tls]\ncertificate = "{certificate}"\nkey = "{key}"\n'
+        return f"[listen]\nport = 0\n[admin]\nport = {port}\n{tls}"
+
+    write(tmp_path, PLAIN, UPSTREAM, configured(mine))
+
+    def status() -> subprocess.CompletedProcess[str]:
+        command = [
+            sys.executable,
+            "-m",
+            "gateway",
+            "status",
+            "--config",
+            str(tmp_path / "gateway.toml"),
+        ]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    async with Process(tmp_path / "gateway.toml") as gateway:
+        found = await asyncio.to_thread(status)
+        assert found.returncode == 0 and json.loads(found.stdout)["pid"] == gateway.pid
+        write(tmp_path, PLAIN, UPSTREAM, configured(other))
+        found = await asyncio.to_thread(status)
+        assert found.returncode == 1 and "certificate verify failed" in found.stderr
+        write(tmp_path, PLAIN, UPSTREAM, configured(tmp_path / "none.pem"))
+        found = await asyncio.to_thread(status)
+        assert found.returncode == 1 and "cannot use the certificate" in found.stderr
