@@ -171,7 +171,9 @@ def test_a_reader_that_is_gone_already_is_no_error(arguments: list[str]):
         stdout=writing, stderr=subprocess.PIPE, check=False, timeout=30,
     )  # fmt: skip
     os.close(writing)
-    assert (ran.returncode, ran.stderr) == (141, b"")
+    # From 3.12 on argparse itself passes over what it cannot print.
+    assert ran.returncode in (0, 141)
+    assert ran.stderr == b""
 
 
 def test_a_reader_that_has_enough_is_no_error():
