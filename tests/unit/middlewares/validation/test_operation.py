@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
@@ -48,11 +49,24 @@ REASONS = {
 }
 
 
+WORLDS: list[World] = []
+"""Those of the test that runs."""
+
+
+@pytest.fixture(autouse=True)
+async def no_judge_is_left() -> AsyncIterator[None]:
+    """End the processes that bodies of the test were judged in."""
+    yield
+    while WORLDS:
+        await ended(WORLDS.pop().draft.keep(("validation judge",), None, Judge))
+
+
 class Api:
     """A document's operations, and the hook of each."""
 
     def __init__(self, name: str, world: World, **settings: Any) -> None:
         self.world = world
+        WORLDS.append(world)
         self.settings = settings
         found = operations(document((HERE / name).read_bytes(), name))
         routes = [
@@ -138,16 +152,13 @@ async def test_a_large_body_is_judged_in_the_other_process():
     world = World()
     api = Api("styles.json", world)
     friend = '{"name": "a", "age": %d}'
-    try:
-        large = json.dumps({"name": "a", "friends": [{"name": "b"}] * (INLINE // 10)})
-        failed = await api.verdict(posted(large))
-        assert failed is not None
-        assert fields(failed) == {"friends": ("VAL_003", "must have at most 2 items")}
-        space = " " * INLINE
-        assert await api.verdict(posted(friend % 1 + space)) is None
-        assert await api.verdict(posted(friend % -1 + space)) is not None
-    finally:
-        await ended(world.draft.keep(("validation judge",), None, Judge))
+    large = json.dumps({"name": "a", "friends": [{"name": "b"}] * (INLINE // 10)})
+    failed = await api.verdict(posted(large))
+    assert failed is not None
+    assert fields(failed) == {"friends": ("VAL_003", "must have at most 2 items")}
+    space = " " * INLINE
+    assert await api.verdict(posted(friend % 1 + space)) is None
+    assert await api.verdict(posted(friend % -1 + space)) is not None
 
 
 def one_body(media_type: str, schema: Any) -> Operation:
