@@ -107,22 +107,34 @@ def _auth(
     guard: str,
     over: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return what an operation's security means for the middleware `guard`."""
-    alternatives = operation.security
-    if alternatives is None or guard in over:
+    """Return what an operation's security means for the middleware `guard`; `over`, which is laid
+    on it, decides about the keys that it has."""
+    alternatives, own = operation.security, over.get(guard, {})
+    if alternatives is None or not isinstance(own, dict):
         return {}
     needed = [one for one in alternatives if one]
     if not needed:
         return {guard: False}  # `security: []`
-    made: dict[str, Any] = {"optional": True} if len(needed) < len(alternatives) else {}
+    optional = len(needed) < len(alternatives)
+    made: dict[str, Any] = {"optional": optional} if optional or _is_optional(file, guard) else {}
     scopes = {frozenset(scope for scheme in one.values() for scope in scheme) for one in needed}
-    if len(scopes) > 1:
+    if "require" in own:
+        pass
+    elif len(scopes) > 1:
         message = f"openapi: {name} takes other scopes for each of several schemes"
         hint = f'overrides = {{ "{name}" = {{ {guard} = {{ require = ["..."] }} }} }}'
         file.error((*place, "file"), message, hint)
     elif all_scopes := scopes.pop():
         made["require"] = sorted(all_scopes)
     return {guard: made} if made else {}
+
+
+def _is_optional(file: Document, guard: str) -> bool:
+    """Whether the pipeline's own table lets callers without credentials pass."""
+    table: Any = file.data
+    for key in guard.split("."):
+        table = table.get(key) if isinstance(table, dict) else None
+    return isinstance(table, dict) and table.get("optional", False) is not False
 
 
 def _merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

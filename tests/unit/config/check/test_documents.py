@@ -141,3 +141,21 @@ def test_scopes_that_differ_by_scheme_have_to_be_said(tree: Tree) -> None:
     own = 'overrides = { "GET /a" = { auth = { require = ["a:b"] } } }'
     written(tree, PIPELINE + own, document)
     assert tree.said() == []
+
+
+def test_what_a_document_asks_for_stands_above_a_pipeline_for_strangers(tree: Tree) -> None:
+    optional = PIPELINE.replace("[auth]", "[auth]\noptional = true")
+    document = {**DOCUMENT, "paths": {"/a": {"get": OK, "post": {**OK, "security": [{}]}}}}
+    written(tree, optional, document)
+    (pipeline,) = tree.load().pipelines
+    asked, free = pipeline.routes
+    assert not asked.settings["auth"].optional
+    assert free.overrides["auth"] is False
+
+
+def test_overrides_decide_about_the_keys_that_they_have(tree: Tree) -> None:
+    written(tree, PIPELINE + 'overrides = { "*" = { auth = { tiers = ["gold"] } } }')
+    (pipeline,) = tree.load().pipelines
+    post = next(route for route in pipeline.routes if route.name == "POST /pets")
+    auth = post.settings["auth"]
+    assert auth.tiers and auth.require == {"*": frozenset(("pets:read", "pets:write"))}
