@@ -13,7 +13,7 @@ WIDTH = len(FIGURES)
 HOUR = 3600
 DAY = 24 * HOUR
 OTHER = "_other"
-"""Stands for clients beyond CELLS_MAX."""
+"""Stands for clients beyond CELLS_MAX, and for methods that no register has."""
 CELLS_MAX = 100_000
 """Cells that may wait to be written down; what comes above counts as one client's."""
 

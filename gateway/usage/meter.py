@@ -14,8 +14,9 @@ from typing import NamedTuple, Protocol
 
 from gateway.core.clock import Clock
 from gateway.core.exchange import Exchange
+from gateway.core.methods import REGISTERED
 from gateway.lifetime.supervised import Supervised
-from gateway.usage.counters import HOUR, Cell, Cells, Place, Tally, add_to
+from gateway.usage.counters import HOUR, OTHER, Cell, Cells, Place, Tally, add_to
 from gateway.usage.ledger_file import FileLedger
 
 EVERY = 1.0
@@ -110,9 +111,8 @@ class Meter:
         identity, route = exchange.identity, exchange.route
         if identity is None or route is None:
             return
-        place = Place(
-            identity.client[:NAME_MAX], route.name, exchange.method, int(self._wall()) // HOUR
-        )
+        method = exchange.method if exchange.method in REGISTERED else OTHER
+        place = Place(identity.client[:NAME_MAX], route.name, method, int(self._wall()) // HOUR)
         took = int((perf_counter() - exchange.started) * 1e6)
         self._tally.count(place, exchange.status(), exchange.bytes_in, exchange.bytes_out, took)
 

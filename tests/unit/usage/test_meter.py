@@ -8,7 +8,7 @@ import pytest
 
 from gateway.core.clock import Clock
 from gateway.core.exchange import Exchange, Identity, Reply
-from gateway.usage.counters import HOUR, Cell, Cells, Place
+from gateway.usage.counters import HOUR, OTHER, Cell, Cells, Place
 from gateway.usage.meter import NAME_MAX, InFile, Meter
 from tests.exchange import exchange
 
@@ -80,6 +80,16 @@ async def test_names_have_an_end(meter: Meter):
     meter.finish(finished("x" * 5000))
     hours, _ = await meter.history("x" * 5000)
     assert [place.client for place in hours] == ["x" * NAME_MAX]
+
+
+async def test_methods_that_clients_make_up_are_one(meter: Meter):
+    for method in ("GET", "REPORT", *(f"MADE-UP-{number}" for number in range(9))):
+        made = finished()
+        made.method = method
+        meter.finish(made)
+    hours, _ = await meter.history("acme")
+    counts = {place.method: cell[0] for place, cell in hours.items()}
+    assert counts == {"GET": 1, "REPORT": 1, OTHER: 9}
 
 
 async def test_a_restart_goes_on(tmp_path: Path, times: Times):
