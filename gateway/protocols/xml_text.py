@@ -61,6 +61,9 @@ class _Reader:
             detail = f"The body may nest at most {self._bounds.depth} levels deep."
             raise Unreadable(Failure.MALFORMED, detail)
         found = {f"@{_local(key)}": value for key, value in attributes.items()}
+        if len(found) < len(attributes):  # Readers differ about which one counts.
+            detail = "The body has attributes that differ in their namespace only."
+            raise Unreadable(Failure.MALFORMED, detail)
         self._open.append((found, []))
 
     def end(self, name: str) -> None:

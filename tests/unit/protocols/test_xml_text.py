@@ -48,6 +48,7 @@ FILE = '<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]><a>&b;</a>'
         ("<a/><b/>", Failure.MALFORMED),
         ("", Failure.MALFORMED),
         ("<a>text<b/></a>", Failure.MALFORMED),
+        ('<a id="x" xmlns:n="urn:n" n:id="1"/>', Failure.MALFORMED),
         ("<a>" * 9 + "</a>" * 9, Failure.MALFORMED),
         ("<a>" + "<b/>" * 50 + "</a>", Failure.BODY_TOO_LARGE),
         ("<a " + " ".join(f'k{n}="1"' for n in range(50)) + "/>", Failure.BODY_TOO_LARGE),
