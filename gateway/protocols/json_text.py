@@ -115,8 +115,12 @@ def _float(literal: str) -> float:
 
 
 def json_text(value: Any) -> bytes:
-    """The JSON text of a value that `json_value` has read, with whole numbers of any size."""
+    """The JSON text of a value, with whole numbers of any size.
+
+    What is no Unicode (bytes of a path or a field that were no UTF-8) becomes "?".
+    """
     try:
         return orjson.dumps(value)
-    except orjson.JSONEncodeError:  # A number beyond 64 bits.
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    except orjson.JSONEncodeError:  # A number beyond 64 bits, or surrogates.
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        return text.encode("utf-8", "replace")

@@ -102,3 +102,7 @@ def test_what_was_read_is_written_the_same(value: Any):
 
 def test_whole_numbers_of_any_size_are_written():
     assert json_text({"ü": [2**64]}) == '{"ü":[18446744073709551616]}'.encode()
+
+
+def test_what_is_no_unicode_is_written_as_question_marks():
+    assert json_text({"a\udcff": "\udce4"}) == b'{"a?":"?"}'
