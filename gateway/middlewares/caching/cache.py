@@ -22,6 +22,7 @@ from gateway.middlewares.caching.lookup import ORIGIN, Fields, Finder, Lookup, o
 from gateway.middlewares.caching.policy import Verdict
 from gateway.middlewares.caching.replies import become, entry_of, for_client, freshened, reply_of
 from gateway.middlewares.caching.tee import Tee
+from gateway.middlewares.caching.vary import changes
 
 _CONDITIONS = frozenset((b"if-none-match", b"if-modified-since"))
 _OUTDATES = frozenset((*range(200, 206), *range(207, 304), 307, 308, 404, 410))
@@ -95,7 +96,7 @@ class Cache:
             if not stored:  # For any caller.
                 exchange.cache = "miss"
                 exchange.notes[self._name] = Lookup(
-                    uri, scope, None, fields, now, self._entries.sequence
+                    uri, scope, None, fields, now, self._entries.sequence, changes(exchange)
                 )
                 return None
         look = finder.consider(exchange, uri, scope, slot, fields, now)

@@ -23,7 +23,7 @@ from gateway.middlewares.caching.config import CachingConfig
 from gateway.middlewares.caching.directives import NOTHING_SAID, Directives, parse
 from gateway.middlewares.caching.entries import Entries, Slot
 from gateway.middlewares.caching.policy import Verdict, may_serve
-from gateway.middlewares.caching.vary import secondary_key
+from gateway.middlewares.caching.vary import Changes, changes, secondary_key
 
 Fields = dict[bytes, bytes]
 
@@ -51,11 +51,12 @@ class Lookup:
                  request go to the origin.
     fields:      the request's, joined, by lower-case name. directives: its Cache-Control.
     asked:       the monotonic second. sequence: the store's then. conditional: whether the origin
-                 may answer 304 to us.
+                 may answer 304 to us. changes: what hooks had changed of the fields then.
     """
 
     __slots__ = (
         "asked",
+        "changes",
         "conditional",
         "directives",
         "fields",
@@ -75,6 +76,7 @@ class Lookup:
         fields: Fields,
         asked: float,
         sequence: int,
+        changes: Changes,
     ) -> None:
         self.uri = uri
         self.scope = scope
@@ -82,6 +84,7 @@ class Lookup:
         self.fields = fields
         self.asked = asked
         self.sequence = sequence
+        self.changes = changes
         self.directives = NOTHING_SAID
         self.verdict: Verdict | None = None
         self.why = "uri-miss"
@@ -192,7 +195,7 @@ class Finder:
         now: float,
     ) -> Lookup:
         """Return what is to be done with the request."""
-        look = Lookup(uri, scope, slot, fields, now, self._entries.sequence)
+        look = Lookup(uri, scope, slot, fields, now, self._entries.sequence, changes(exchange))
         if fields:
             control = fields.get(b"cache-control")
             if control is not None:

@@ -19,7 +19,7 @@ from gateway.middlewares.caching.directives import (
 )
 from gateway.middlewares.caching.entries import Entry
 from gateway.middlewares.caching.lookup import Fields, Lookup, caller
-from gateway.middlewares.caching.vary import can_match, secondary_key
+from gateway.middlewares.caching.vary import can_match, changes, is_changed, secondary_key
 
 
 def reply_of(exchange: Exchange, entry: Entry, fields: Fields) -> Reply:
@@ -118,9 +118,8 @@ def entry_of(
     """Return what makes the entry for a reply once it is called with its `body`.
 
     None when it must not be stored, or would be of no use. A reply without a Date gets one (RFC
-    9110 section 6.6.1).
-
-    age: the Age field of the origin's answer, in seconds. now and wall: when its head came.
+    9110 section 6.6.1). age: the Age field of the origin's answer, in seconds. now and wall: when
+    its head came.
     """
     said = parse(reply.get(b"cache-control"))
     shared = not _refusal(exchange, look, reply, said, config, shared=True)
@@ -128,6 +127,7 @@ def entry_of(
     if (
         names is None
         or not can_match(names)
+        or is_changed(names, look.changes, changes(exchange))
         or not (shared or _is_kept_for_one(exchange, look, reply, said, config))
     ):
         return None

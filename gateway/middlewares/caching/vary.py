@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from gateway.core.exchange import Exchange
-from gateway.core.headers import REWRITTEN, is_from_proxies, is_own, spelt
+from gateway.core.headers import REWRITTEN, Pair, is_from_proxies, is_own, lower, spelt
 
 _NEW_EACH_TIME = frozenset(("traceparent", "tracestate", "via", "x-request-id"))
 """Written anew for each request."""
@@ -44,6 +44,7 @@ def secondary_key(exchange: Exchange, names: tuple[str, ...]) -> tuple[str, ...]
     "" for a field that is not there.
     """
     identity, added = exchange.identity, exchange.forward_headers
+    dropped = exchange.drop_headers or ()
     replaced: dict[str, list[str]] = {}
     for pairs in (added or (), identity.headers if identity is not None else ()):
         for field, value in pairs:
@@ -52,12 +53,35 @@ def secondary_key(exchange: Exchange, names: tuple[str, ...]) -> tuple[str, ...]
     for name in names:
         own = replaced.get(name)
         if own is None:
-            own = [] if _is_own(name) else exchange.headers.getall(name, [])
+            is_sent = not _is_own(name) and name.encode() not in dropped
+            own = exchange.headers.getall(name, []) if is_sent else []
             if name == "x-tls-subject" and exchange.tls_subject:
                 own = [exchange.tls_subject]
         joined = ", ".join(own)
         values.append(_normalised(name, joined) if name in _LISTS else joined)
     return tuple(values)
+
+
+Changes = tuple[list[Pair] | None, frozenset[bytes] | None]
+"""What hooks have added to the client's fields, and dropped of them."""
+
+
+def changes(exchange: Exchange) -> Changes:
+    """Return what has been changed so far."""
+    return exchange.forward_headers, exchange.drop_headers
+
+
+def is_changed(names: tuple[str, ...], before: Changes, after: Changes) -> bool:
+    """Return True if the value of one of `names` was changed in between: whoever asks the cache
+    next is compared as things were before, and would get what others are sent."""
+    if before[0] is after[0] and before[1] is after[1]:
+        return False
+    return any(_said(name.encode(), before) != _said(name.encode(), after) for name in names)
+
+
+def _said(name: bytes, what: Changes) -> tuple[list[bytes], bool]:
+    added, dropped = what
+    return [value for key, value in added or () if lower(key) == name], name in (dropped or ())
 
 
 @lru_cache(maxsize=1024)

@@ -58,6 +58,35 @@ def test_vary_goes_by_what_other_middlewares_send():
     assert ask(b"b", answer({**MINUTE, "Vary": "X-Tenant"}, b"for b")).cache == "miss"
 
 
+def test_what_is_not_sent_on_does_not_count_for_vary():
+    """A client that no tenant is known of would plant an answer for the tenant it names."""
+    world = Cached()
+    varies = {**MINUTE, "Vary": "X-Tenant"}
+    stranger = world.exchange(headers={"X-Tenant": "acme"})
+    stranger.drop_headers = frozenset((b"x-tenant",))
+    world.begin(stranger)(answer(varies, b"for none"))
+    known = world.exchange()
+    known.forward_headers = [(b"X-Tenant", b"acme")]
+    assert world.begin(known)(answer(varies, b"for acme")).body == b"for acme"
+    assert world.ask(headers={}).body == b"for none"
+
+
+def test_fields_changed_after_the_lookup_are_not_stored_by():
+    """Callers could name another's value: what they say is all that the next lookup sees."""
+    world = Cached()
+    varies = {**MINUTE, "Vary": "X-Tenant"}
+    asked = world.exchange()
+    complete = world.begin(asked)
+    asked.forward_headers = [(b"X-Tenant", b"acme")]
+    complete(answer(varies, b"for acme"))
+    assert world.ask(answer(varies), headers={"X-Tenant": "acme"}).cache == "miss"
+    asked = world.exchange(target="/other")
+    complete = world.begin(asked)
+    asked.forward_headers = [(b"X-Other", b"1")]
+    complete(answer(varies, b"for none"))
+    assert world.ask(target="/other").body == b"for none"
+
+
 def test_when_several_match_the_most_recent_is_served():
     """RFC 9111 section 4.1."""
     world = Cached()
