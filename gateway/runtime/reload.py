@@ -183,14 +183,19 @@ class Runtime:
         """Compose beside the snapshot in force and, if that works, make it the one in force."""
         async with self._lock:
             whole = await self.registrar.follow(loaded)
-            prepared = await self.prepare(whole)
-            if self.followers is not None:
-                try:
-                    await self.followers.prepare(whole)
-                except BaseException:
-                    self.discard(prepared)
-                    raise
+            try:
+                prepared = await self.prepare(whole)
+                if self.followers is not None:
+                    try:
+                        await self.followers.prepare(whole)
+                    except BaseException:
+                        self.discard(prepared)
+                        raise
+            except BaseException:
+                self.registrar.abandon()
+                raise
             self.commit(prepared)
+            self.registrar.adopt()
             self._read = loaded
             if self.followers is not None:
                 await self.followers.commit()

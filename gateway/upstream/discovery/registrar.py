@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from math import inf
 from pathlib import Path
+from typing import NamedTuple
 
 from gateway.config.check.compile import LoadedConfig
 from gateway.config.tables.targets import SERVICE, ServiceConfig, ServicesConfig
@@ -29,6 +30,17 @@ from gateway.upstream.discovery.registered import (
 )
 
 log = logging.getLogger("gateway.upstream")
+
+
+class _Asked(NamedTuple):
+    """How a configuration that is not in force yet wants registrations kept. found: what another
+    keeper had, None where it is the same one."""
+
+    where: tuple[Path | None, str]
+    keeper: Keeper
+    found: Registrations | None
+    config: ServicesConfig
+    used: bool
 
 
 class Registrar:
@@ -51,6 +63,7 @@ class Registrar:
         self._where: tuple[Path | None, str] | None = None
         self._keeper: Keeper = InMemory()
         self._config, self._used = ServicesConfig(), False
+        self._asked: _Asked | None = None
         self.registrations: Registrations = ()
         self._taking = Supervised("registered_services", self._take, every=inf)
 
@@ -60,32 +73,53 @@ class Registrar:
         return self._keeper.lasting
 
     async def follow(self, loaded: LoadedConfig) -> LoadedConfig:
-        """Keep registrations as `loaded` says; return it with them. Raises ConfigErrors."""
+        """Return `loaded` with the registrations that are kept as it says; `adopt` or `abandon`
+        comes next. Raises ConfigErrors."""
         config = loaded.gateway.services or ServicesConfig()
         directory = loaded.files[0].parent
         state = loaded.gateway.server.state_dir
         where = (directory / state if state else None, loaded.gateway.store.url)
         if not _used(loaded):
             where = (None, "")
+        keeper, found = self._keeper, None
         if where != self._where:
             keeper = self._opened(*where, loaded.gateway.store.deadline)
             try:
-                self.registrations = await keeper.load()
+                found = await keeper.load()
             except (Unkept, Unregistered) as error:
                 keeper.close()
                 place = loaded.locate("", ("server", "state_dir"))
                 hint = "mend the file, or remove it to begin without registrations"
                 raise ConfigErrors([Problem(*place, f"server.state_dir: {error}", hint)]) from None
-            self._keeper.close()
-            self._keeper, self._where = keeper, where
-        self._config, self._used = config, _used(loaded)
-        return self.merged(loaded)
+        self._asked = _Asked(where, keeper, found, config, _used(loaded))
+        try:
+            return self._merged(loaded, self.registrations if found is None else found)
+        except ConfigErrors:
+            self.abandon()
+            raise
 
-    def merged(self, loaded: LoadedConfig) -> LoadedConfig:
+    def adopt(self) -> None:
+        """Keep registrations from now on as followed last."""
+        asked, self._asked = self._asked, None
+        assert asked is not None
+        if asked.keeper is not self._keeper:
+            self._keeper.close()
+        self._keeper, self._where = asked.keeper, asked.where
+        if asked.found is not None:
+            self.registrations = asked.found
+        self._config, self._used = asked.config, asked.used
+
+    def abandon(self) -> None:
+        """Keep them as before: what was followed last is not taken."""
+        asked, self._asked = self._asked, None
+        if asked is not None and asked.keeper is not self._keeper:
+            asked.keeper.close()
+
+    def _merged(self, loaded: LoadedConfig, registrations: Registrations) -> LoadedConfig:
         """Return `loaded` with the registered services. Raises ConfigErrors."""
         config = loaded.gateway.services or ServicesConfig()
         try:
-            every = (*in_environment(config.env, self._environ), *self.registrations)
+            every = (*in_environment(config.env, self._environ), *registrations)
         except Unregistered as error:
             place = loaded.locate("", ("services", "env"))
             raise ConfigErrors([Problem(*place, f"services.env: {error}")]) from None
@@ -124,6 +158,7 @@ class Registrar:
 
     def close(self) -> None:
         """Follow no more changes."""
+        self.abandon()
         self._taking.close()
         self._keeper.close()
 

@@ -35,6 +35,7 @@ class World:
     ) -> set[str]:
         write(self.directory, pipeline, upstreams, gateway)
         loaded = await self.registrar.follow(load(self.directory / "gateway.toml", {}))
+        self.registrar.adopt()
         assert loaded.registered <= loaded.upstreams.keys()
         return set(loaded.upstreams)
 
@@ -59,6 +60,18 @@ async def test_where_no_route_leads_nothing_is_registered(world: World):
     await world.follow('[[route]]\nprefix = "/"\nrespond = {}\n')
     with pytest.raises(Unregistered, match="no route"):
         await world.registrar.register(A)
+
+
+async def test_a_configuration_that_is_not_taken_changes_nothing(world: World):
+    await world.follow(gateway='[services]\nallow = ["a"]\n')
+    await world.registrar.register(A)
+    write(world.directory, '[[route]]\nprefix = "/"\nrespond = {}\n', "", "")
+    await world.registrar.follow(load(world.directory / "gateway.toml", {}))
+    world.registrar.abandon()
+    assert world.registrar.registrations == (A,)
+    with pytest.raises(Unregistered, match="allow"):
+        await world.registrar.register(ServiceConfig("b", "http://b:1"))
+    await world.registrar.register(ServiceConfig("b", "http://a:2"))
 
 
 async def test_where_services_may_not_lie(world: World):
