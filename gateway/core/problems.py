@@ -225,7 +225,9 @@ class Problems:
         if kind.words is not None:
             values = _values(kind.words, _Case(failed, exchange, kind, message, self._clock))
             if None not in values.values():
-                message = kind.words.fill(values)
+                words = kind.words.fill(values)
+                # One placeholder alone takes the type of its value.
+                message = words if isinstance(words, str) else _json(words).decode()
         if kind.template is not None:
             case = _Case(failed, exchange, kind, message, self._clock)
             body = _json(kind.template.fill(_values(kind.template, case)))

@@ -310,6 +310,13 @@ def test_a_message_with_placeholders():
     assert shown["error"]["message"] == "No."  # Without a field the gateway's words stay.
 
 
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_message_is_text_whatever_its_placeholder_is(format: str):
+    problems = Problems(format, messages={Failure.RATE_LIMITED: Template("{limit}")})
+    reply = problems.render(Failed(Failure.RATE_LIMITED, facts={"limit": 100}), asks())
+    assert '"100"' in orjson.dumps(body(reply)).decode()
+
+
 @pytest.mark.parametrize("failure", Failure)
 def test_every_placeholder_of_every_failure(failure: Failure):
     template = Template({name: f"{{{name}}}" for name in PLACEHOLDERS})
