@@ -16,7 +16,9 @@ from gateway.core.exchange import Exchange
 
 _KEY = "account"
 _ELEMENT = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*")+')
-_PAIR = re.compile(r'[ \t]*([^=;, \t"]+)=("(?:[^"\\]|\\.)*"|[^;,"]*)[ \t]*;?')
+_CLOSED = re.compile(r'(?:[^"]|"(?:[^"\\]|\\.)*")*')
+"""What stands before a quote that has no end; none behind it has one, so they are not looked at."""
+_PAIR = re.compile(r'(?:^|;)[ \t]*+([^=;, \t"]++)=("(?:[^"\\]|\\.)*"|[^;,"]*)')
 _PROTO = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}")
 _HOST = re.compile(r"[^\s,;\"\\<>/@]{1,255}")
 _LONGEST = 255
@@ -120,7 +122,10 @@ def _first(lines: Sequence[str], form: re.Pattern[str]) -> str:
 def _hops(lines: Sequence[str]) -> list[_Hop]:
     """The elements of Forwarded; what has no sound form is left out (RFC 7239 section 4)."""
     hops = []
-    for element in _ELEMENT.findall(",".join(lines)):
+    text = ",".join(lines)
+    found = _CLOSED.match(text)
+    end = len(text) if found is None else found.end()
+    for element in (*_ELEMENT.findall(text[:end]), *re.split('[,"]', text[end:])):
         said = {name.lower(): _unquoted(value) for name, value in _PAIR.findall(element)}
         node, proto, host = said.get("for", ""), said.get("proto", ""), said.get("host", "")
         if said:

@@ -72,3 +72,13 @@ def test_what_a_stranger_says_is_not_believed():
     made = account(exchange("GET", "/", fields, peer="10.0.0.1"))
     assert made == (("10.0.0.1",), "http", "edge.test", OURS, "http://edge.test")
     assert account(exchange("GET", "/", {"Host": "E" * 300})).origin == f"http://{'e' * 300}"
+
+
+@pytest.mark.parametrize(
+    "text", ['"' + '\\"' * 50_000, " " * 100_000, "a" * 100_000, 'for="' * 20_000]
+)
+def test_long_accounts_are_looked_at_once(text: str):
+    """Quadratic patterns would take minutes for this."""
+    fields = {"Host": "edge.test", "Forwarded": f"{text}, for=203.0.113.9"}
+    made = account(exchange("GET", "/", fields, peer="10.0.0.1", trusted=True))
+    assert made.hops[-2:] == ("203.0.113.9", "10.0.0.1")
