@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from gateway.builtins.openapi.published import Published, either, published, shape_of
+from gateway.builtins.openapi.published import Published, either, published, shape, shape_of
 from gateway.config.openapi.config import ApiConfig
 from gateway.config.openapi.document import Document
 from gateway.config.tables.pipeline import PipelineConfig
@@ -41,8 +41,11 @@ class ApiDocument:
 
     def publish(self, published: Iterable[Published], failure: Mapping[str, Any]) -> None:
         """failure: the schema of failures."""
-        for one in published:
-            self._published.setdefault((one.path, one.method), one)
+        listed = list(published)
+        exact = {shape(one.path) for one in listed if not one.below}
+        for one in listed:
+            if not (one.below and shape(one.path) in exact):  # OpenAPI takes them for one path.
+                self._published.setdefault((one.path, one.method), one)
         self._failure = failure
 
     def answer(self, exchange: Exchange) -> Reply:

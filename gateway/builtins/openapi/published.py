@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gateway.config.openapi.document import Document
@@ -17,6 +17,8 @@ from gateway.core.hooks import kind_of
 
 JSON = "application/json"
 _EVERY = ("GET", "POST", "PUT", "PATCH", "DELETE")
+_BELOW = "path_below"
+"""The variable for all that is below a prefix."""
 _VARIABLE = re.compile(r"\{([^{}]+)\}")
 _SUMMARIES = {
     "health": "The condition of every upstream",
@@ -34,6 +36,15 @@ _SUMMARIES = {
     "change_password": "Change the user's own password",
     "jwks": "The keys that tokens are verified with",
 }
+_BODIES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "login": (("username", "password"), ("code",)),
+    "refresh": (("refresh_token",), ()),
+    "logout": ((), ("refresh_token",)),
+    "change_password": (("old_password", "new_password"), ()),
+}
+"""The texts that POST takes in JSON: those that it needs, and others."""
+_EMPTY = ("logout", "change_password")
+"""Those whose answer is 204."""
 _SCHEMES: Mapping[str, dict[str, Any]] = {
     "jwt": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
     "introspection": {"type": "http", "scheme": "bearer"},
@@ -49,6 +60,7 @@ class Published:
 
     document: the one it is of, None where it is made of the route alone. needed, tiers: the
     permissions and tiers of callers that may use it. schemes: the security schemes that it names.
+    below: whether its last variable stands for all that is below a prefix.
     """
 
     path: str
@@ -58,6 +70,7 @@ class Published:
     needed: frozenset[str] = frozenset()
     tiers: frozenset[str] = frozenset()
     schemes: Mapping[str, Any] = field(default_factory=dict)
+    below: bool = False
 
 
 def published(pipeline: PipelineConfig, route: RouteConfig, media_type: str) -> Iterator[Published]:
@@ -66,11 +79,24 @@ def published(pipeline: PipelineConfig, route: RouteConfig, media_type: str) -> 
         return
     about = _About(pipeline, route, media_type)
     for one in route.matches():
-        path = one.path or one.prefix.rstrip("/")
-        if not path or "{service}" in path:
+        start = one.prefix.rstrip("/")
+        paths = [one.path] if one.path else [start, f"{start}/{{{_BELOW}}}"]
+        if one.prefix.endswith("/"):
+            del paths[0]  # Such a prefix takes only what is below it.
+        if not one.path and not start:
             continue  # What takes everything has nothing to say.
-        for method in route.methods or (_EVERY if route.upstream else ("GET",)):
-            yield about.operation(path, method, several=one is not route)
+        for path in paths:
+            below = not one.path and path != start
+            for method in route.methods or _usual(route):
+                several = below or one is not route
+                yield replace(about.operation(path, method, several), below=below)
+
+
+def _usual(route: RouteConfig) -> tuple[str, ...]:
+    """The methods of a route that names none."""
+    if route.upstream:
+        return _EVERY
+    return ("POST",) if route.builtin in _BODIES else ("GET",)
 
 
 class _About:
@@ -126,8 +152,6 @@ class _About:
         if route.builtin:
             made["summary"] = _SUMMARIES.get(route.builtin, route.builtin)
             made["tags"] = ["gateway"]
-        elif route.prefix or route.prefixes:
-            made["summary"] = "This path, and all below it"
         parameters = [*self._path_parameters(path), *self._query_parameters()]
         if parameters:
             made["parameters"] = parameters
@@ -138,9 +162,9 @@ class _About:
                 "required": bool(self.validation.body_required),
                 "content": {JSON: {"schema": body}},
             }
-        status = 200 if route.respond is None else route.respond.status
-        status = status if route.redirect is None else route.redirect.status
-        made["responses"] = {str(status): {"description": "The answer"}, **self._failures()}
+        elif route.builtin in _BODIES:
+            made["requestBody"] = _body(*_BODIES[route.builtin])
+        made["responses"] = {**_answers(route), **self._failures()}
         return made
 
     def _path_parameters(self, path: str) -> list[dict[str, Any]]:
@@ -152,6 +176,7 @@ class _About:
                 "required": True,
                 "schema": said.get(name, {"type": "string"}),
             }
+            | ({"description": "All below, slashes included"} if name == _BELOW else {})
             for name in _VARIABLE.findall(path)
         ]
 
@@ -179,6 +204,32 @@ class _About:
             status: {"description": description, "content": content}
             for status, description in found.items()
         }
+
+
+def _answers(route: RouteConfig) -> dict[str, Any]:
+    """The answers that are no failure; which ones a service gives is its own affair."""
+    if route.upstream:
+        return {
+            "2XX": {"description": "The service's answer"},
+            "3XX": {"description": "The answer is elsewhere, or has not changed"},
+        }
+    status = 204 if route.builtin in _EMPTY else 200
+    status = status if route.respond is None else route.respond.status
+    status = status if route.redirect is None else route.redirect.status
+    return {str(status): {"description": "The answer"}}
+
+
+def _body(needed: tuple[str, ...], others: tuple[str, ...]) -> dict[str, Any]:
+    """A JSON object of texts."""
+    texts: dict[str, Any] = {name: {"type": "string"} for name in needed}
+    texts.update({name: {"type": ["string", "null"]} for name in others})
+    schema = {"type": "object", "required": [*needed], "properties": texts}
+    return {"required": bool(needed), "content": {JSON: {"schema": schema}}}
+
+
+def shape(path: str) -> str:
+    """The same for all paths that differ only in the names of their variables."""
+    return _VARIABLE.sub("{}", path)
 
 
 def shape_of(value: Any) -> dict[str, Any]:

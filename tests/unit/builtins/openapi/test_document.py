@@ -97,6 +97,13 @@ def test_a_caller_sees_what_it_may_use():
     assert list(made(free, writes, pro, identity=bob)["paths"]) == everything
 
 
+def test_all_below_a_prefix_gives_way_to_a_path_of_the_same_shape():
+    below = Published("/a/{path_below}", "GET", OK, below=True)
+    other = Published("/b/{path_below}", "GET", OK, below=True)
+    found = made(below, Published("/a/{id}", "PUT", OK), other)
+    assert list(found["paths"]) == ["/a/{id}", "/b/{path_below}"]
+
+
 def test_the_page_is_for_browsers_and_runs_nothing_but_its_own():
     api = ApiDocument(None)
     api.publish([Published("/a", "GET", OK)], {})

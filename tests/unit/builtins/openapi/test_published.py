@@ -56,23 +56,67 @@ def test_a_route_says_what_its_middlewares_ask_for():
         "required": True,
         "content": {"application/json": {"schema": {"type": "object"}}},
     }
-    assert list(get.operation["responses"]) == ["200", "401", "403", "429", "default"]
+    assert list(get.operation["responses"]) == ["2XX", "3XX", "401", "403", "429", "default"]
 
 
 @pytest.mark.parametrize(
     ("route", "wanted"),
     [
         (RouteConfig(prefix="/", upstream="x"), []),
-        (RouteConfig(prefix="/api/{service}", upstream="{service}"), []),
+        (
+            RouteConfig(prefix="/api/{service}", methods=("GET",), upstream="{service}"),
+            ["GET /api/{service}", "GET /api/{service}/{path_below}"],
+        ),
+        (RouteConfig(path="/a/{service}", methods=("PUT",), upstream="x"), ["PUT /a/{service}"]),
         (RouteConfig(path="/a", builtin="health", published=False), []),
         (RouteConfig(path="/a", upstream="x", retired=True), []),
         (RouteConfig(path="/a", builtin="health"), ["GET /a"]),
-        (RouteConfig(prefix="/a/", methods=("GET",), upstream="x"), ["GET /a"]),
+        (
+            RouteConfig(prefix="/a", methods=("GET",), upstream="x"),
+            ["GET /a", "GET /a/{path_below}"],
+        ),
+        (RouteConfig(prefix="/a/", methods=("GET",), upstream="x"), ["GET /a/{path_below}"]),
+        (RouteConfig(path="/a", builtin="login"), ["POST /a"]),
         (RouteConfig(paths=("/a", "/b"), methods=("GET",), upstream="x"), ["GET /a", "GET /b"]),
     ],
 )
 def test_which_routes_are_published(route: RouteConfig, wanted: list[str]):
     assert [f"{one.method} {one.path}" for one in made(route)] == wanted
+
+
+def test_all_below_a_prefix_is_a_variable():
+    start, below = made(RouteConfig(name="a", prefix="/a", methods=("GET",), upstream="x"))
+    assert (start.below, below.below) == (False, True)
+    assert "parameters" not in start.operation
+    (parameter,) = below.operation["parameters"]
+    assert (parameter["name"], parameter["in"]) == ("path_below", "path")
+    assert "slashes included" in parameter["description"]
+    assert start.operation["operationId"] != below.operation["operationId"]
+
+
+@pytest.mark.parametrize(
+    ("builtin", "needed", "texts", "status"),
+    [
+        ("login", ["username", "password"], ["username", "password", "code"], "200"),
+        ("refresh", ["refresh_token"], ["refresh_token"], "200"),
+        ("logout", [], ["refresh_token"], "204"),
+        (
+            "change_password",
+            ["old_password", "new_password"],
+            ["old_password", "new_password"],
+            "204",
+        ),
+    ],
+)
+def test_answers_about_tokens_say_what_they_take(
+    builtin: str, needed: list[str], texts: list[str], status: str
+):
+    (one,) = made(RouteConfig(name="a", path="/a", builtin=builtin))
+    body = one.operation["requestBody"]
+    schema = body["content"]["application/json"]["schema"]
+    assert body["required"] is bool(needed)
+    assert (schema["required"], list(schema["properties"])) == (needed, texts)
+    assert list(one.operation["responses"]) == [status, "default"]
 
 
 def test_an_operation_of_a_document_is_what_that_says():
