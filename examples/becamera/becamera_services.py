@@ -32,9 +32,9 @@ async def envelope(request: web.Request, handler: Handler) -> web.StreamResponse
     try:
         return await handler(request)
     except web.HTTPException as error:
-        status, message = error.status, error.reason
+        status, message, allow = error.status, error.reason, error.headers.get("Allow")
     except ValueError:
-        status, message = 400, "The body must be JSON"
+        status, message, allow = 400, "The body must be JSON", None
     found = {
         "code": f"HTTP_{status}",
         "message": message,
@@ -42,7 +42,8 @@ async def envelope(request: web.Request, handler: Handler) -> web.StreamResponse
         "requestId": request.headers.get("X-Request-ID", ""),
         "correlationId": request.headers.get("X-Request-ID", ""),
     }
-    return web.json_response({"error": found}, status=status)
+    headers = {"Allow": allow} if allow else None
+    return web.json_response({"error": found}, status=status, headers=headers)
 
 
 async def list_cameras(request: web.Request) -> web.Response:
