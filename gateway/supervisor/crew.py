@@ -283,6 +283,7 @@ class Crew:
         shared = [sock.fileno() for sock in (*self.listening, *self.redirected)]
         mine = [theirs.fileno(), self._inboxes[one.index][1].fileno(), self._board.descriptor]
         one.over.clear()
+        one.pid = 0  # The one before has ended, and others may get its number.
         try:
             pid = one.pid = await self._zygote.fork(one.index, [*mine, *shared])
         except OSError:
@@ -302,6 +303,8 @@ class Crew:
         def ended() -> None:
             self._keeper.forget(channel, pid)
             one.ended()
+            if self._zygote.lost:  # It says no more when a number is free for others.
+                one.pid = 0
 
         channel.start(ended)
         return channel

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -53,9 +54,10 @@ class Member:
         self.over.set()
 
     def kill(self) -> None:
-        """End the process at once."""
+        """End the process at once; harmless if it has ended."""
         if self.pid:
-            os.kill(self.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # Its end is yet to be heard of.
+                os.kill(self.pid, signal.SIGKILL)
 
     def forget(self) -> None:
         """Drop the readings of a process that has ended."""

@@ -6,7 +6,10 @@ upstreams, and answers operators for all of them.
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import pickle
+import signal
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -36,6 +39,8 @@ from gateway.supervisor.zygote import Zygote
 from gateway.upstream.pool.pool import Pool
 from gateway.upstream.pool.shared import KINDS, Message
 
+log = logging.getLogger("gateway.workers")
+
 
 def start_zygote(path: Path, environ: Mapping[str, str], without: Sequence[int] = ()) -> Zygote:
     """Fork the process that workers are forked from. Call it without a loop and threads.
@@ -53,6 +58,8 @@ def start_zygote(path: Path, environ: Mapping[str, str], without: Sequence[int] 
     return Zygote.start(preload, work, without)
 
 
+AGAIN = 10.0
+"""Seconds between two attempts to begin again without a process to fork workers from."""
 KEPT = "kept"
 """The part of a handover that the keeper's state is."""
 
@@ -76,6 +83,7 @@ class Supervisor(Gateway):
         self.crew.known, self.crew.learnt = self._known, self._learnt
         self.runtime.followers = self.crew
         self.observer.tell = self._seen
+        zygote.gone = self._cannot_fork
 
     async def run(self, signals: Signals) -> None:
         signals.before_end = self.crew.kill
@@ -119,6 +127,15 @@ class Supervisor(Gateway):
 
     def _told_by_elders(self) -> Mapping[str, Callable[..., object]]:
         return {kind: partial(self._learnt, None, kind) for kind in KINDS}
+
+    def _cannot_fork(self) -> None:
+        """Workers that end can be replaced no more: let the program begin again, with workers of
+        its own, until it does. A process with a loop and threads cannot be forked from."""
+        if self._draining:
+            return
+        log.error("the process that workers are forked from has ended: the program begins again")
+        self._on_signal(signal.SIGUSR2)
+        asyncio.get_running_loop().call_later(AGAIN, self._cannot_fork)
 
     async def _execute(self) -> None:
         await execute(self.handover)

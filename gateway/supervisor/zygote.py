@@ -44,6 +44,8 @@ class Zygote:
         self.pid = pid
         self.ended: Callable[[int, int], object] = lambda pid, status: None
         self.gone: Callable[[], object] = lambda: None
+        self.lost = False
+        """It has ended by itself."""
         self._forked: list[asyncio.Future[int]] = []
 
     def __repr__(self) -> str:
@@ -95,6 +97,7 @@ class Zygote:
             said = b""
         if not said:
             asyncio.get_running_loop().remove_reader(self.control)
+            self.lost = True
             for forked in self._forked:
                 if not forked.done():
                     forked.set_exception(OSError("the process that forks workers has ended"))

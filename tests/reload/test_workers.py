@@ -204,3 +204,33 @@ async def test_a_start_that_a_worker_cannot_take_ends_with_1(tmp_path):
     _, said = await asyncio.wait_for(process.communicate(), 30)
     assert process.returncode == 1 and said.count(b"this process cannot") >= 1
     assert b"Traceback" not in said
+
+
+async def test_without_the_process_that_forks_the_program_begins_again(tmp_path, kept):
+    path = configure(tmp_path)
+    async with started(path) as gateway:
+        workers = await pids(gateway)
+        [one] = await kept(gateway, 1)
+        before = await ask(one)
+        good = path.read_text()
+        path.write_text(good + "[unknown]\n")
+        os.kill(_parent(workers[0]), signal.SIGKILL)
+        await gateway.logged("the process that workers are forked from has ended")
+        await gateway.logged("upgrade refused")
+        assert await ask(one) == before, "workers go on"
+        os.kill(next(pid for pid in workers if pid != before[0]), signal.SIGKILL)
+        await gateway.logged("did not start")
+        path.write_text(good)
+        after = len(gateway.lines)
+        await gateway.logged("serves on", after)
+        await gateway.logged("finish what they have", after)
+        assert await ask(one) == before
+        renewed = await pids(gateway)
+        assert len(renewed) == 2 and not set(renewed) & set(workers)
+        os.kill(renewed[0], signal.SIGKILL)
+        await gateway.logged("worker 0 serves, pid", after)
+        assert not [line for line in gateway.lines if "work on a worker failed" in line]
+
+
+def _parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
