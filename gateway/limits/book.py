@@ -206,7 +206,9 @@ def limit_of(words: Sequence[bytes], ends: Ends | None) -> Limit:
 
 
 def _charge(part: Part, cost: float) -> None:
-    part.account.buckets.charge(part.key, part.now, cost)
+    buckets = part.account.buckets
+    buckets.admit(part.key, part.now, MOST_KEYS)
+    buckets.charge(part.key, part.now, cost)
 
 
 def _left(part: Part) -> tuple[float, float]:

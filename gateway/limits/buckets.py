@@ -161,12 +161,17 @@ class Buckets:
     def check(self, key: Hashable, now: float, cost: float, most: int) -> tuple[State, Taken]:
         """The state of `key`, and what taking `cost` makes of it. `commit` or `undo` follows at
         once."""
+        state = self.admit(key, now, most)
+        return state, self.take(state, self.limit, now, cost)
+
+    def admit(self, key: Hashable, now: float, most: int) -> State:
+        """The state of `key`, which is among at most `most`; a step of a sweep, when it is due."""
         if now >= self.due:
             self.sweep(now)
         state = self.live.get(key)
         if state is None:
             state = self.live[key] = self.open(key, now, most)
-        return state, self.take(state, self.limit, now, cost)
+        return state
 
     def commit(self, key: Hashable, after: State, now: float, cost: float) -> None:
         """Keep the state that `check` has made."""

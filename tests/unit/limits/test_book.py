@@ -102,3 +102,12 @@ def test_another_program_goes_on_counting():
     assert after.run(b"peek", limit, **slot)[0] == 9_000_000
     after.book.release(7)
     assert after.run(b"peek", limit, **slot)[0] == 10_000_000
+
+
+def test_callers_of_a_leased_limit_are_forgotten():
+    desk, limit = Desk(), Limit.windowed(10, 1)
+    for action in (b"lease", b"charge"):
+        for number in range(1000):
+            desk.run(action, limit, key=b"%s%d:p" % (action, number), flag=5)
+            desk.now += 0.1
+    assert len(pickle.dumps(desk.book.dump_state())) < 20_000
