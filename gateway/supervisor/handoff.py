@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
 
@@ -64,6 +65,8 @@ def receive(end: socket.socket) -> tuple[bytes, int, list[socket.socket]] | None
         return None
     if not data:
         return None
+    for one in descriptors:  # Python has them open in programs that are executed, too.
+        os.set_inheritable(one, False)
     return data[:1], data[1], [socket.socket(fileno=one) for one in descriptors]
 
 

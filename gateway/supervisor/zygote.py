@@ -146,6 +146,8 @@ def _serve(control: socket.socket, preload: Callable[[], object], work: Work) ->
                 return 0
             if not order:
                 return 0
+            for one in descriptors:  # Python has them open in programs that are executed, too.
+                os.set_inheritable(one, False)
             _fork(control, order[0], descriptors, work, (wakes, wake))
             for one in descriptors:
                 os.close(one)

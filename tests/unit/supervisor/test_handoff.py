@@ -141,3 +141,15 @@ async def test_an_inbox_gives_what_it_got(board):
     box.stop()
     for one in (sending, receiving, *(end for pair in pairs for end in pair)):
         one.close()
+
+
+def test_what_is_handed_over_is_not_for_programs_that_are_executed():
+    sending, receiving = inbox()
+    handed, other = socket.socketpair()
+    send(sending, CONNECTIONS, 0, [handed.fileno()])
+    message = receive(receiving)
+    assert message is not None
+    [taken] = message[2]
+    assert not taken.get_inheritable()
+    for one in (sending, receiving, handed, other, taken):
+        one.close()
