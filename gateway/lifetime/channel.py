@@ -155,7 +155,9 @@ class Channel:
         out = self._outgoing
         out += len(frame).to_bytes(4, "little")
         out += frame
-        if not self._flushing and self._loop is not None:
+        if len(out) > MAX_BACKLOG and self._flushing:
+            self._give_up()
+        elif not self._flushing and self._loop is not None:
             self._flushing = True
             self._loop.call_soon(self._flush)
 
@@ -167,8 +169,7 @@ class Channel:
                 del out[: self._socket.send(memoryview(out)[:CHUNK])]
         except (BlockingIOError, InterruptedError):
             if len(out) > MAX_BACKLOG:
-                log.error("a process takes no messages any more: %d bytes wait for it", len(out))
-                self._end()
+                self._give_up()
             elif self._loop is not None:
                 self._loop.add_writer(self._socket, self._writable)
             return
@@ -176,6 +177,11 @@ class Channel:
             self._end()
             return
         self._flushing = False
+
+    def _give_up(self) -> None:
+        waiting = len(self._outgoing)
+        log.error("a process takes no messages any more: %d bytes wait for it", waiting)
+        self._end()
 
     def _writable(self) -> None:
         if self._loop is not None:

@@ -163,6 +163,23 @@ async def test_an_end_that_takes_nothing_is_given_up(monkeypatch, caplog):
     theirs.close()
 
 
+async def test_many_small_messages_to_an_end_that_takes_nothing_are_too_many_as_well(monkeypatch):
+    monkeypatch.setattr(module, "MAX_BACKLOG", 1_000_000)
+    ours, theirs = pair()
+    one, ended = Channel(ours), []
+    one.start(lambda: ended.append(True))
+    one.post("limits", bytes(900_000))
+    await asyncio.sleep(0)
+    assert not ended
+    asked = one.ask("limits", bytes(100))
+    for _ in range(10):
+        one.post("limits", bytes(100_000))
+    await until(lambda: ended)
+    with pytest.raises(ChannelClosed):
+        await asked
+    theirs.close()
+
+
 def test_a_message_beyond_all_bounds(monkeypatch):
     monkeypatch.setattr(module, "MAX_FRAME", 100)
     ours, theirs = pair()
