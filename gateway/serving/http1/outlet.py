@@ -116,6 +116,7 @@ class Http1Outlet(asyncio.Protocol):
     def end(self, exchange: Exchange, trailers: Iterable[Pair]) -> None:
         if self._chunked and self.transport is not None:
             self.transport.write(last_chunk(exchange, trailers))
+            self._chunked = False
 
     def interim(self, status: int, pairs: Iterable[Pair]) -> None:
         exchange = self.exchange

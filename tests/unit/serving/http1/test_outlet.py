@@ -89,3 +89,12 @@ async def test_a_client_that_is_gone_is_written_nothing(world):
     outlet.interim(103, [])
     outlet.abort()
     assert world.transport.take() == b"" and not outlet.open
+
+
+async def test_behind_the_last_chunk_no_size_of_another_begins(world):
+    exchange = begin(world)
+    outlet = world.connection
+    outlet.begin(exchange, Reply(200, (), None))
+    assert outlet.probe == b"0"
+    outlet.end(exchange, ())
+    assert outlet.probe == b""
