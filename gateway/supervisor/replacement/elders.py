@@ -99,7 +99,10 @@ class Elders:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LEAVE_TIMEOUT):
                 await asyncio.gather(*(self._leave(one) for one in tuple(self.all)))
-        self._deal()
+        if self.all:
+            self._deal()
+        else:
+            self.close()
         log.info("%d worker(s) of the program before finish what they have", len(self.all))
 
     async def _leave(self, one: Elder) -> None:
