@@ -42,8 +42,8 @@ class BodyConfig:
 
 
 @table
-class RequestChanges:
-    """What upstreams are sent."""
+class FieldChanges:
+    """What becomes of header fields, either way."""
 
     rename: Mapping[str, str] = setting(
         Map(keys=FieldName(), values=FieldName()),
@@ -59,28 +59,20 @@ class RequestChanges:
     add: Mapping[str, str] = setting(
         _FIELDS, default_factory=dict, doc="fields beside those of the same name"
     )
+
+
+@table
+class RequestChanges(FieldChanges):
+    """What upstreams are sent."""
+
     query: QueryConfig = setting(default=QueryConfig(), doc="`[transform.request.query]`")
     body: BodyConfig = setting(default=BodyConfig(), doc="`[transform.request.body]`")
 
 
 @table
-class ResponseChanges:
+class ResponseChanges(FieldChanges):
     """What clients get. With `transform` in `error` the fields of error answers change too."""
 
-    rename: Mapping[str, str] = setting(
-        Map(keys=FieldName(), values=FieldName()),
-        default_factory=dict,
-        doc="the new name of a field, by the old one",
-    )
-    remove: tuple[str, ...] = setting(
-        Items(FieldName()), default=(), doc="fields that do not go on"
-    )
-    set: Mapping[str, str] = setting(
-        _FIELDS, default_factory=dict, doc="fields in place of any of the same name"
-    )
-    add: Mapping[str, str] = setting(
-        _FIELDS, default_factory=dict, doc="fields beside those of the same name"
-    )
     body: BodyConfig = setting(default=BodyConfig(), doc="`[transform.response.body]`")
     lines: bool = setting(
         default=False,
