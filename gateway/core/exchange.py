@@ -360,6 +360,15 @@ class Exchange:
         # Without the query: an API key may be in it, and this ends up in logs.
         return f"<Exchange {self.method} {self.path} {self.request_id}>"
 
+    def beside(self, method: str, target: str, raw_headers: Sequence[Pair]) -> Exchange:
+        """Return another request, without a body, from the same client and to the same route."""
+        made = Exchange(method, target, self.headers, raw_headers, None, self.peer, self.scheme)
+        made.host, made.version = self.host, self.version
+        made.request_id, made.started = self.request_id, self.started
+        made.client_ip, made.trusted = self.client_ip, self.trusted
+        made.tls_subject, made.identity, made.route = self.tls_subject, self.identity, self.route
+        return made
+
     def status(self) -> int:
         """Return the status the client saw: the reply's once its head was out, else the failure's.
 

@@ -152,20 +152,7 @@ class ForwardAuth:
 
     def _question(self, exchange: Exchange, sent: list[Pair]) -> Exchange:
         """The request to the service: the client's fields as far as it is told them."""
-        question = Exchange(
-            "GET",
-            self._target,
-            exchange.headers,
-            sent,
-            peer=exchange.peer,
-            scheme=exchange.scheme,
-            host=exchange.host,
-            version=exchange.version,
-            request_id=exchange.request_id,
-        )
-        question.client_ip, question.trusted = exchange.client_ip, exchange.trusted
-        question.tls_subject, question.identity = exchange.tls_subject, exchange.identity
-        question.route = exchange.route
+        question = exchange.beside("GET", self._target, sent)
         question.forward_headers = [
             (b"X-Forwarded-Method", exchange.method.encode()),
             (b"X-Forwarded-Uri", exchange.target.encode("utf-8", "surrogateescape")),

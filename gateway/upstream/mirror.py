@@ -107,21 +107,8 @@ class Mirrored:
 
 def _copied(exchange: Exchange) -> Exchange:
     """The request as it stands before it is sent, without its body."""
-    copy = Exchange(
-        exchange.method,
-        exchange.target,
-        exchange.headers,
-        exchange.raw_headers,
-        peer=exchange.peer,
-        scheme=exchange.scheme,
-        host=exchange.host,
-        version=exchange.version,
-        request_id=exchange.request_id,
-        started=exchange.started,
-    )
-    copy.client_ip, copy.trusted = exchange.client_ip, exchange.trusted
-    copy.tls_subject, copy.identity = exchange.tls_subject, exchange.identity
-    copy.route, copy.params = exchange.route, exchange.params
+    copy = exchange.beside(exchange.method, exchange.target, exchange.raw_headers)
+    copy.params = exchange.params
     copy.forward_headers, copy.drop_headers = exchange.forward_headers, exchange.drop_headers
     return copy
 
