@@ -100,7 +100,7 @@ def _at_once(step: Callable[[], None]) -> None:
     step()
 
 
-def _ask_nobody() -> Callable[[Exchange], Awaitable[Reply]]:
+def _ask_none() -> Callable[[Exchange], Awaitable[Reply]]:
     raise ConfigProblem("there is no pool to ask")
 
 
@@ -149,7 +149,7 @@ class Context:
     issuer: Any = None
     secrets: frozenset[str] = frozenset()
     home: Path = field(default_factory=Path)
-    ask: Callable[[], Callable[[Exchange], Awaitable[Reply]]] = _ask_nobody
+    ask: Callable[[], Callable[[Exchange], Awaitable[Reply]]] = _ask_none
 
 
 Build = Callable[[Any, Context], Hooks]
