@@ -1,1 +1,1 @@
-"""The command line's groups of commands."""
+"""The commands of the command line: a module each, entered in catalogue.py."""

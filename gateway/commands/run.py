@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import os
 from collections.abc import Coroutine
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.app import Gateway
+from gateway.commands.options import add_config
 from gateway.config.check.compile import gateway_of
 from gateway.config.toml.problems import ConfigErrors
 from gateway.lifetime import processlog
@@ -19,7 +21,15 @@ from gateway.lifetime.sockets import Sockets
 from gateway.supervisor.replacement.handover import Handover
 
 
-def run(path: Path, signals: Signals) -> int:
+def arguments(parser: argparse.ArgumentParser) -> None:
+    add_config(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    return serve(options.config, options.signals)
+
+
+def serve(path: Path, signals: Signals) -> int:
     """Run until a stop. Return 0 after a clean one, 1 if the configuration or an address is bad."""
     zygote = None
     handover = Handover.take(os.environ)
@@ -31,7 +41,7 @@ def run(path: Path, signals: Signals) -> int:
     output = processlog.install()
     raise_file_limit()
 
-    async def serve() -> None:
+    async def begin() -> None:
         pid = os.getpid()
         manager = ServiceManager.from_environ(os.environ, pid)
         sockets = Sockets.from_environ(os.environ, pid)
@@ -42,7 +52,7 @@ def run(path: Path, signals: Signals) -> int:
         gateway.process_log = output
         await gateway.run(signals)
 
-    return _run(serve(), output)
+    return _run(begin(), output)
 
 
 def _run(serving: Coroutine[Any, Any, None], output: processlog.ProcessLog) -> int:

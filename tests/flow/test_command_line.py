@@ -47,9 +47,7 @@ def test_check_says_what_would_be_served(
     assert main(["check", "--config", str(tmp_path / "gateway.toml")]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert "test.toml:1:13: warning: " in lines[0] and "logging" in lines[0]
-    assert lines[-1].startswith(
-        "ok: 1 pipelines, 1 routes, 1 upstreams, 1 warnings, configuration "
-    )
+    assert lines[-1].startswith("ok: 1 pipeline, 1 route, 1 upstream, 1 warning, configuration ")
 
 
 def test_check_finds_what_only_a_middleware_knows(
@@ -63,18 +61,6 @@ def test_check_finds_what_only_a_middleware_knows(
     assert main(["check", "--config", str(tmp_path / "gateway.toml")]) == 1
     told = capsys.readouterr().out
     assert "test.toml:5:13: error: auth: " in told and "gateway keys create" in told
-
-
-def test_schema_prints_one_or_all(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["schema"]) == 0
-    assert set(json.loads(capsys.readouterr().out)) == {"gateway", "upstreams", "pipeline"}
-    assert main(["schema", "upstreams"]) == 0
-    assert (
-        json.loads(capsys.readouterr().out)["$schema"]
-        == "https://json-schema.org/draft/2020-12/schema"
-    )
-    assert main(["schema", "nonsense"]) == 1
-    assert "gateway, upstreams, pipeline" in capsys.readouterr().err
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

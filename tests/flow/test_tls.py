@@ -11,8 +11,8 @@ import pytest
 from cryptography import x509
 
 from gateway.app import Gateway
-from gateway.commands.run import new_event_loop
 from gateway.config.toml.problems import ConfigErrors
+from gateway.lifetime.process import new_event_loop
 from gateway.runtime.check import check
 from tests.certificates import Authority
 from tests.client import Client

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from gateway.app import Gateway
-from gateway.commands.run import new_event_loop
 from gateway.config.toml.problems import ConfigErrors
+from gateway.lifetime.process import new_event_loop
 from gateway.runtime.check import check
 from tests.certificates import Authority
 from tests.client import Client

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.commands import client
+from gateway.commands.running import client
 from tests.flow.conftest import write
 from tests.process import ROOT, Process
 

@@ -6,7 +6,7 @@ import asyncio
 import signal
 from typing import Any
 
-from gateway.commands import client
+from gateway.commands.running import client
 from tests.flow.conftest import write
 from tests.process import Process
 

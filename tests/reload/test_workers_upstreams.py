@@ -7,7 +7,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-from gateway.commands import client
+from gateway.commands.running import client
 from tests.flow.conftest import write
 from tests.origin import OK, Origin
 from tests.process import Process

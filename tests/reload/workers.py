@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from gateway.commands import client
+from gateway.commands.running import client
 from tests.client import Client
 from tests.flow.conftest import write
 from tests.process import Process

@@ -6,8 +6,8 @@ import pytest
 
 from tests.redis import shared_redis
 from tests.unit.admin.conftest import admin, guarded, state
-from tests.unit.commands.shell import Shell
-from tests.unit.commands.users_shell import users_shell
+from tests.unit.commands.credentials.shell import Shell
+from tests.unit.commands.credentials.users_shell import users_shell
 
 __all__ = ["admin", "guarded", "shared_redis", "state", "users_shell"]
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from gateway.commands import key_places, keys
+from gateway.commands.credentials import key_places, keys
 from gateway.credentials.api_keys import last_use
 from gateway.credentials.api_keys.key_file import load
-from tests.unit.commands.shell import NOW, SECRET, Shell
+from tests.unit.commands.credentials.shell import NOW, SECRET, Shell
 
 
 class TestCreate:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.commands import users
+from gateway.commands.credentials import users
 from gateway.credentials.users import user_file
 from tests.redis import RedisServer, shared_redis  # noqa: F401
 
@@ -38,10 +38,10 @@ def test_urls(users_shell):
 
 def users_run(words: list[str]) -> str:
     parser = argparse.ArgumentParser("gateway")
-    users.add_parser(parser.add_subparsers())
+    users.arguments(parser)
     error = io.StringIO()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.stderr", error)
-        args = parser.parse_args(["users", *words])
-        assert args.run(args) == 1
+        args = parser.parse_args(words)
+        assert users.run(args) == 1
     return error.getvalue()

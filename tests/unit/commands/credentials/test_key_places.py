@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from gateway.commands import key_places, keys
+from gateway.commands.credentials import key_places, keys
 from gateway.credentials.api_keys.redis_keys import RedisKeys
 from gateway.credentials.store_client import connected
 from gateway.store.stores import parse
 from tests.flow.conftest import write
 from tests.redis import RedisServer
-from tests.unit.commands.shell import NOW, Shell, pipeline
+from tests.unit.commands.credentials.shell import NOW, Shell, pipeline
 
 
 class TestPlaces:
@@ -108,7 +108,6 @@ class TestPlaces:
         write(tmp_path, text.replace("[auth]", limits + "[auth]"))
         shell.file.write_text("")
         args = [
-            "keys",
             "create",
             "--client",
             "a",

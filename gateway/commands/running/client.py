@@ -11,13 +11,14 @@ from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from gateway.admin.guard import HEADER
+from gateway.commands.catalogue import CommandError
 from gateway.config.toml.parse import loads_json
 
 TIMEOUT = 30.0
 MAX_ANSWER = 16 * 1024 * 1024
 
 
-class AdminError(Exception):
+class AdminError(CommandError):
     """The call came to nothing; the message says why, in words for an operator."""
 
 

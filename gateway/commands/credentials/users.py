@@ -17,8 +17,8 @@ from typing import Any
 
 import orjson
 
-from gateway.commands.key_places import add_options
-from gateway.commands.user_places import UserPlace, place_of
+from gateway.commands.credentials.key_places import add_options
+from gateway.commands.credentials.user_places import UserPlace, place_of
 from gateway.credentials.files import CredentialError
 from gateway.credentials.users import user_edits, user_file
 from gateway.credentials.users.user_file import User
@@ -27,13 +27,10 @@ from gateway.issuer import totp
 ABOUT = "Users with hashed passwords: for Basic authentication, and for the gateway's own tokens."
 
 
-def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
-    """Add `users` to the gateway's command line."""
-    users = subparsers.add_parser(
-        "users", help="users who log in with a password", description=ABOUT
-    )
-    users.set_defaults(run=run)
-    actions = users.add_subparsers(dest="action", required=True, metavar="ACTION")
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the actions and their options."""
+    parser.description = ABOUT
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     add = actions.add_parser("add", help="add a user; the password is read from standard input")
     add.add_argument("name", metavar="NAME", help="who logs in")
     add.add_argument(

@@ -12,12 +12,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from time import time
-from typing import Any, Protocol
+from typing import Protocol
 
 from marshmallow import ValidationError
 
-from gateway.commands import audit
-from gateway.commands.key_places import add_options, configured
+from gateway.commands.credentials import audit
+from gateway.commands.credentials.key_places import add_options, configured
 from gateway.config.tables.schema import parse_duration
 from gateway.credentials import files
 from gateway.credentials.audit import operator
@@ -32,13 +32,10 @@ ABOUT = (
 )
 
 
-def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
-    """Add `tokens` to the gateway's command line."""
-    tokens = subparsers.add_parser(
-        "tokens", help="revoke tokens, and list what is revoked", description=ABOUT
-    )
-    tokens.set_defaults(run=run)
-    actions = tokens.add_subparsers(dest="action", required=True, metavar="ACTION")
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the actions and their options."""
+    parser.description = ABOUT
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     revoke = actions.add_parser("revoke", help="refuse tokens from now on")
     which = revoke.add_mutually_exclusive_group(required=True)
     which.add_argument("--jti", default="", metavar="ID", help="one token, by its jti")

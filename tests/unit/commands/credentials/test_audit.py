@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.flow.conftest import write
-from tests.unit.commands.shell import Shell, pipeline
+from tests.unit.commands.credentials.shell import Shell, pipeline
 
 
 class TestAudit:

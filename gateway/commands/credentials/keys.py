@@ -17,8 +17,8 @@ from typing import Any, Literal
 import orjson
 from marshmallow import ValidationError
 
-from gateway.commands import audit
-from gateway.commands.key_places import KeyPlace, add_options, place_of, takes_limits
+from gateway.commands.credentials import audit
+from gateway.commands.credentials.key_places import KeyPlace, add_options, place_of, takes_limits
 from gateway.config.tables.schema import parse_duration
 from gateway.credentials import files
 from gateway.credentials.api_keys.key_file import Key
@@ -29,13 +29,10 @@ from gateway.credentials.files import CredentialError
 ABOUT = "API keys: a key is shown once, when it is made; the file, or the store, keeps its hash."
 
 
-def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
-    """Add `keys` to the gateway's command line."""
-    keys = subparsers.add_parser(
-        "keys", help="create, list, rotate and revoke API keys", description=ABOUT
-    )
-    keys.set_defaults(run=run)
-    actions = keys.add_subparsers(dest="action", required=True, metavar="ACTION")
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the actions and their options."""
+    parser.description = ABOUT
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
 
     _add_create(actions)
     listing = actions.add_parser(

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from gateway.commands.key_places import configured
+from gateway.commands.credentials.key_places import configured
 from gateway.credentials import audit
 from gateway.credentials.files import CredentialError
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.commands import keys
+from gateway.commands.credentials import keys
 
 NOW = 1_700_000_000.0
 
@@ -25,13 +25,12 @@ class Shell:
         self.file = file
         self.now = NOW
         self.parser = argparse.ArgumentParser("gateway")
-        keys.add_parser(self.parser.add_subparsers(dest="command"))
+        keys.arguments(self.parser)
 
     def __call__(self, *words: str, code: int = 0) -> str:
         """What `gateway keys ...` prints: on stdout, or on stderr when it fails."""
-        args = self.parser.parse_args(["keys", *words])
-        assert (args.command, args.run) == ("keys", keys.run)
-        assert args.run(args, now=lambda: self.now) == code
+        args = self.parser.parse_args(words)
+        assert keys.run(args, now=lambda: self.now) == code
         out, err = self.capsys.readouterr()
         if code:
             assert out == ""

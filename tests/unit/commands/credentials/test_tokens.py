@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.commands import tokens
+from gateway.commands.credentials import tokens
 from gateway.credentials.revocations.redis_revocations import RedisRevocations
 from gateway.credentials.revocations.revoked import ALWAYS, Revocation, load
 from gateway.store.redis.blocking import connected
@@ -23,12 +23,11 @@ LATER = 1_700_003_600
 def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     monkeypatch.chdir(tmp_path)
     parser = argparse.ArgumentParser("gateway")
-    tokens.add_parser(parser.add_subparsers())
+    tokens.arguments(parser)
 
     def run(*words: str, code: int = 0) -> str:
-        args = parser.parse_args(["tokens", *words])
-        assert args.run is tokens.run
-        assert args.run(args, now=lambda: NOW) == code
+        args = parser.parse_args(words)
+        assert tokens.run(args, now=lambda: NOW) == code
         out, err = capsys.readouterr()
         return err if code else out
 

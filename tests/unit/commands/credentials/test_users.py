@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.commands import user_places
+from gateway.commands.credentials import user_places
 from gateway.credentials.users import user_edits, user_file
 from gateway.credentials.users.user_file import User
 from gateway.issuer import totp

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.commands import users
+from gateway.commands.credentials import users
 from gateway.credentials.users import user_file
 from tests.redis import RedisServer
 
@@ -37,7 +37,7 @@ def users_shell(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(user_file, "PasswordHasher", Cheap)
     parser = argparse.ArgumentParser("gateway")
-    users.add_parser(parser.add_subparsers())
+    users.arguments(parser)
     where: list[str] = []
     if request.param == "store":
         server: RedisServer = request.getfixturevalue("shared_redis")
@@ -46,8 +46,8 @@ def users_shell(
 
     def run(*words: str, typed: str = "password\n", code: int = 0) -> str:
         monkeypatch.setattr("sys.stdin", io.StringIO(typed))
-        args = parser.parse_args(["users", *words, *(where if "--config" not in words else [])])
-        assert args.run(args, lambda: NOW) == code
+        args = parser.parse_args([*words, *(where if "--config" not in words else [])])
+        assert users.run(args, lambda: NOW) == code
         out, err = capsys.readouterr()
         return err if code else out
 

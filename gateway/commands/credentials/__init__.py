@@ -1,0 +1,1 @@
+"""Commands about credentials: API keys, users, revoked tokens."""
