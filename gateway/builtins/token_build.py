@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -56,17 +57,7 @@ class Surroundings:
 def issuing(config: TokensConfig, around: Surroundings) -> Issuing:
     """Raises ConfigProblem."""
     keys = _keys(config)
-    limits = SessionLimits(
-        config.sessions.idle,
-        config.refresh,
-        config.sessions.per_user,
-        config.sessions.total,
-        config.access,
-    )
-    if limits.idle <= config.access:
-        hint = "sessions are refreshed when an access token expires: make idle longer than access"
-        message = f"sessions.idle: {limits.idle:g} s, and access tokens live {config.access:g} s"
-        raise ConfigProblem(message, at=("sessions", "idle"), hint=hint)
+    limits = _session_limits(config)
     sessions, attempts, users = _states(config, around)
     argon2 = config.argon2
     memory = argon2.memory // 1024
@@ -101,6 +92,31 @@ def issuing(config: TokensConfig, around: Surroundings) -> Issuing:
     file = None if config.users == USERS_IN_STORE else (around.directory / config.users).resolve()
     answers = TokenAnswers(tokens, audit, around.telemetry, config.refresh_threshold)
     return Issuing(answers.answer, OwnIssuer(config.issuer, keys, sessions, attempts, file))
+
+
+def _session_limits(config: TokensConfig) -> SessionLimits:
+    """The bounds of sessions. Raises ConfigProblem where clients could not keep within them."""
+    limits = SessionLimits(
+        config.sessions.idle,
+        config.refresh,
+        config.sessions.per_user,
+        config.sessions.total,
+        config.access,
+        inf if config.sessions.renewal_threshold is None else config.sessions.renewal_threshold,
+    )
+    if limits.idle <= config.access:
+        hint = "sessions are refreshed when an access token expires: make idle longer than access"
+        message = f"sessions.idle: {limits.idle:g} s, and access tokens live {config.access:g} s"
+        raise ConfigProblem(message, at=("sessions", "idle"), hint=hint)
+    if limits.renewal < config.access:
+        raise ConfigProblem(
+            f"sessions.renewal_threshold: {limits.renewal:g} s, and access tokens live "
+            f"{config.access:g} s",
+            at=("sessions", "renewal_threshold"),
+            hint="a client that refreshes when its token expires could miss it: make it access "
+            "or longer",
+        )
+    return limits
 
 
 def _keys(config: TokensConfig) -> SigningKeys:

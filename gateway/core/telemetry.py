@@ -206,6 +206,12 @@ class Telemetry:
         self.rate_limited = count(
             "rate_limited_total", "Requests refused by a limit", "route", "policy"
         )
+        self.rate_near = count(
+            "rate_limit_near_total",
+            "Requests admitted with at most a fifth of the limit left",
+            "route",
+            "policy",
+        )
         self.rate_shadowed = count(
             "rate_limit_shadow_total",
             "Requests a shadow limit would have refused",

@@ -6,8 +6,8 @@ that is good now. So another token of a session is a used one, or a forgery by a
 seen one; either way two clients hold tokens, and the session ends (RFC 9700 section 4.14.2). An
 access token names its session (`sid`) and is refused once that has ended.
 
-A session ends when it is not refreshed for `idle` seconds, and `lifetime` seconds after it began.
-Times are Unix seconds.
+A session ends when it is not prolonged (a refresh does that) for `idle` seconds, and `lifetime`
+seconds after it began. Times are Unix seconds.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import inf
 from typing import Any, Literal, Protocol
 
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{64}")
@@ -35,6 +36,7 @@ class SessionLimits:
 
     most_of_user, most: beyond them the user's oldest, and the one refreshed longest ago, end.
     access: lifetime of access tokens, for which the end of a session has to be remembered.
+    renewal: a refresh prolongs a session that has at most this left of `idle`.
     """
 
     idle: float = 1800.0
@@ -42,15 +44,17 @@ class SessionLimits:
     most_of_user: int = 5
     most: int = 100_000
     access: float = 900.0
+    renewal: float = inf
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
     """One session.
 
-    seen: when it was refreshed last. checked: when the password was asked for last. amr: how
-    (RFC 8176). digest: of the refresh token that is good now. before, salt: until the client was
-    given that token, the digest of the one before and what it was made with; afterwards "".
+    seen: when it began, or was prolonged last. checked: when the password was asked for last.
+    amr: how (RFC 8176). digest: of the refresh token that is good now. before, salt: until the
+    client was given that token, the digest of the one before and what it was made with; afterwards
+    "".
     """
 
     id: str
@@ -182,7 +186,7 @@ class LocalSessions:
         self.followers: set[Callable[[Sequence[str]], None]] = set()
         self._ended: list[str] = []
         self._all: OrderedDict[str, Session] = OrderedDict()
-        """By id, the one refreshed longest ago first."""
+        """By id, the one prolonged longest ago first."""
         self._of: dict[str, list[str]] = {}
         """Ids by user, the oldest first."""
         self._steps: OrderedDict[str, int] = OrderedDict()
@@ -231,11 +235,17 @@ class LocalSessions:
             return RefreshResult(result, session)
         salt = new_salt()
         following = next_token(token, salt)
+        renewed = session.seen + limits.idle - now <= limits.renewal
         session = replace(
-            session, seen=now, digest=digest(following), before=session.digest, salt=salt
+            session,
+            seen=now if renewed else session.seen,
+            digest=digest(following),
+            before=session.digest,
+            salt=salt,
         )
         self._all[session.id] = session
-        self._all.move_to_end(session.id)
+        if renewed:
+            self._all.move_to_end(session.id)
         return RefreshResult("ok", session, following)
 
     def delivered(self, session: Session) -> None:

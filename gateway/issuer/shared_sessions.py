@@ -73,10 +73,10 @@ local function finish(id, session)
   end
 end
 
-local function keep(id, created, idle, lifetime)
-  local left = math.min(idle, created + lifetime - now)
+local function keep(id, created, seen, idle, lifetime)
+  local left = math.min(seen + idle, created + lifetime) - now
   redis.call('PEXPIRE', name .. 'session:' .. id, math.max(1, math.ceil(left * 1000)))
-  redis.call('ZADD', all, string.format('%.17g', now), id)
+  redis.call('ZADD', all, string.format('%.17g', seen), id)
 end
 
 local function alive(of)
@@ -107,11 +107,12 @@ if action == 'begin' then
     'digest', digest, 'access', ARGV[13], 'of', of)
   redis.call('ZADD', of, ARGV[3], id)
   redis.call('PEXPIRE', of, math.ceil(lifetime * 1000))
-  keep(id, now, idle, lifetime)
+  keep(id, now, now, idle, lifetime)
   return 1
 elseif action == 'refresh' then
   local id, digest, following = ARGV[4], ARGV[5], ARGV[6]
-  local idle, lifetime, access, salt = tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9], ARGV[10]
+  local idle, lifetime, renewal = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
+  local access, salt = ARGV[10], ARGV[11]
   local session = read(id)
   if not session then return {'unknown'} end
   local result = 'ok'
@@ -127,10 +128,11 @@ elseif action == 'refresh' then
   if result == 'reused' or result == 'expired' then
     finish(id, session)
   elseif result == 'ok' then
-    session[3], session[6], session[9], session[10] = ARGV[3], following, digest, salt
-    redis.call('HSET', name .. 'session:' .. id, 'seen', ARGV[3], 'digest', following,
+    if tonumber(session[3]) + idle - now <= renewal then session[3] = ARGV[3] end
+    session[6], session[9], session[10] = following, digest, salt
+    redis.call('HSET', name .. 'session:' .. id, 'seen', session[3], 'digest', following,
       'access', access, 'before', digest, 'salt', salt)
-    keep(id, tonumber(session[2]), idle, lifetime)
+    keep(id, tonumber(session[2]), tonumber(session[3]), idle, lifetime)
   end
   return {result, unpack(session)}
 elseif action == 'delivered' then
@@ -219,7 +221,7 @@ class SharedSessions:
         if not looks_like(token):
             return RefreshResult("unknown")
         id, salt = session_of(token), new_salt()
-        figures = (limits.idle, limits.lifetime, now + limits.access)
+        figures = (limits.idle, limits.lifetime, limits.renewal, now + limits.access)
         words = (id, digest(token), digest(next_token(token, salt)))
         result, *found = await self._run("refresh", now, *words, *figures, salt)
         word = result.decode()

@@ -56,6 +56,16 @@ class SessionsConfig:
         default=1800.0,
         doc="a session that is not refreshed for so long has ended; longer than `access`",
     )
+    renewal_threshold: float | None = setting(
+        Duration(),
+        default=None,
+        doc="a refresh prolongs a session that has less than this left of `idle`; without it, "
+        "each refresh does",
+    )
+
+    def check(self) -> None:
+        if self.renewal_threshold is not None and self.renewal_threshold > self.idle:
+            raise ValidationError("must not be longer than idle", "renewal_threshold")
 
 
 @table

@@ -61,5 +61,7 @@ class ExactLimiter(RuleLimiter):
             return
         if left < 0:
             raise self._refusal(exchange, [(policy, back / MILLION, rule.who)])
+        if left <= policy.near * MILLION:
+            self._near(exchange, policy)
         unix = floor(self._wall())
         write_headers(exchange, policy, left // MILLION, -(-back // MILLION), unix, policy.item)

@@ -46,6 +46,8 @@ class LeasedLimiter(RuleLimiter):
                     lease.touched = now
                     lease.credit = credit = credit - 1.0
                     left, unix = floor(credit + lease.left), floor(self._wall())
+                    if left <= policy.near:
+                        self._near(exchange, policy)
                     write_headers(exchange, policy, left, ceil(lease.back), unix, policy.item)
                     return None
         return self._decide(exchange)

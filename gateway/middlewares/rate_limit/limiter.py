@@ -305,12 +305,18 @@ class RuleLimiter:
                 continue
             items.append(hit.policy.item)
             share = hit.left / hit.limit.quota
+            if hit.left <= hit.policy.near:
+                self._near(exchange, hit.policy)
             if share < least:
                 tightest, least = hit, share
         if tightest is not None:
             left, seconds = floor(tightest.left + LEAST_COST), ceil(tightest.back)
             unix = floor(self._wall())
             write_headers(exchange, tightest.policy, left, seconds, unix, ", ".join(items))
+
+    def _near(self, exchange: Exchange, policy: Policy) -> None:
+        """Count a request that leaves little of a limit."""
+        self._telemetry.rate_near.add((route_name(exchange), policy.name))
 
     # Afterwards.
 

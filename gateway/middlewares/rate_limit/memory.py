@@ -66,6 +66,8 @@ class MemoryLimiter(RuleLimiter):
         if left < 0.0:
             raise self._refusal(exchange, [(policy, back, self._rules[0].who)])
 
+        if left <= policy.near:
+            self._near(exchange, policy)
         remaining, seconds = floor(left), ceil(back)
         blocks = exchange.reply_blocks
         if blocks is not None and NOTE in exchange.notes:

@@ -19,6 +19,8 @@ from gateway.middlewares.rate_limit.keys import parts
 MAX_LOG_UNITS = 100_000
 """Units that a sliding log may hold for every caller: 8 bytes each, where each request costs
 one."""
+NEAR = 0.2
+"""The share of a limit that is left when a caller is said to be near its end."""
 
 Path = tuple[str | int, ...]
 """Keys that lead to a place in the TOML table."""
@@ -38,8 +40,9 @@ class Policy:
     head: str
     middle: str
     tail: str
+    near: float
     """What stands before the units left: in X-RateLimit-Remaining; from the reset to RateLimit; in
-    RateLimit."""
+    RateLimit. near: units left from which on a caller is near the end."""
 
     def lines(self, left: int, unix: int, seconds: int, listed: str) -> bytes:
         """The header lines for `left` units; all are back in `seconds`, at `unix`. listed: all
@@ -101,6 +104,7 @@ class PolicyMaker:
             head=f"X-RateLimit-Limit: {limit.quota:.0f}\r\nX-RateLimit-Remaining: ",
             middle=f'\r\nRateLimit-Policy: {item}\r\nRateLimit: "{quoted}";r=',
             tail=f'RateLimit: "{quoted}";r=',
+            near=limit.quota * NEAR,
         )
 
     def _buckets(self, key: tuple[str, ...], limit: Limit) -> tuple[tuple[str, ...], Buckets]:

@@ -100,6 +100,14 @@ def test_it_works_with_a_store(files: Path, users: str):
             "gateway.toml:4: tokens.sessions.idle: 600 s, and access tokens live 900 s",
         ),
         (
+            TOKENS + 'sessions = { renewal_threshold = "31m" }\n',
+            "gateway.toml:4: tokens.sessions.renewal_threshold: must not be longer than idle",
+        ),
+        (
+            TOKENS + 'sessions = { renewal_threshold = "5m" }\n',
+            "tokens.sessions.renewal_threshold: 300 s, and access tokens live 900 s",
+        ),
+        (
             TOKENS + 'argon2 = { memory = "16KiB" }\n',
             "gateway.toml:4: tokens.argon2.memory: must be 8 KiB a lane",
         ),

@@ -85,6 +85,19 @@ async def test_expiry():
     assert (await kept.refresh(token, 1000.0, LIMITS)).result == "expired"
 
 
+async def test_only_a_session_near_its_end_is_prolonged():
+    kept = LocalSessions()
+    limits = replace(LIMITS, renewal=30.0)
+    _, token = await kept.begin("alice", ("pwd",), 0.0, limits)
+    for now, seen in ((60.0, 0.0), (70.0, 70.0), (139.0, 70.0), (140.0, 140.0)):
+        turn = await kept.refresh(token, now, limits)
+        assert turn.session is not None and turn.session.seen == seen
+        kept.delivered(turn.session)
+        token = turn.token
+    token = (await kept.refresh(token, 200.0, limits)).token
+    assert (await kept.refresh(token, 240.0, limits)).result == "expired"
+
+
 async def test_the_oldest_goes():
     kept = LocalSessions()
     begun = [(await kept.begin("alice", ("pwd",), float(now), LIMITS))[0].id for now in range(5)]

@@ -151,6 +151,18 @@ async def test_expiry(kept: Sessions):
     assert (await kept.refresh(token, T + 1000, LIMITS)).result == "expired"
 
 
+async def test_only_a_session_near_its_end_is_prolonged(kept: Sessions):
+    limits = replace(LIMITS, renewal=30.0)
+    _, token = await kept.begin("alice", ("pwd",), T, limits)
+    for now, seen in ((60.0, 0.0), (70.0, 70.0), (139.0, 70.0), (140.0, 140.0)):
+        turn = await kept.refresh(token, T + now, limits)
+        assert turn.session is not None and turn.session.seen == T + seen
+        kept.delivered(turn.session)
+        token = turn.token
+    token = (await kept.refresh(token, T + 200.0, limits)).token
+    assert (await kept.refresh(token, T + 240.0, limits)).result == "expired"
+
+
 async def test_the_oldest_goes(kept: Sessions):
     begun = [(await kept.begin("alice", ("pwd",), T + now, LIMITS))[0].id for now in range(5)]
     assert [await kept.find(id) is not None for id in begun] == [False, False, True, True, True]

@@ -95,6 +95,15 @@ def test_an_answer_is_a_decision_at_once():
     assert dict(failed.headers)[b"Retry-After"] == b"30"
 
 
+def test_requests_near_the_end_of_a_limit_are_counted():
+    ledger, world = Ledger(), World(now=100.0)
+    hook = made(ledger, world=world)
+    for left in (2_000_001, 2_000_000):
+        Request(hook)
+        ledger.asked[-1][2].wake([left, 1, 1])
+    assert list(world.telemetry.rate_near.values.values()) == [1]
+
+
 def test_what_costs_nothing_is_not_asked_for():
     ledger = Ledger()
     hook = made(ledger, costs={"OPTIONS": 0, "POST": 3})

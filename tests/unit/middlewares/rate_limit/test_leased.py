@@ -120,6 +120,17 @@ def test_what_a_rule_without_a_mode_does_with_workers(more: dict[str, Any], mode
         assert [rule.mode for rule in hook._rules] == [expected]
 
 
+async def test_requests_near_the_end_of_a_limit_are_counted():
+    store, world = Granting(100), World(now=100.0)
+    hook = made(store, world)
+    for _ in range(90):
+        rest = hook(asked())
+        if rest is not None:
+            await rest
+        await asyncio.sleep(0)
+    assert list(world.telemetry.rate_near.values.values()) == [11]
+
+
 async def test_credit_is_used_without_asking():
     store = Granting(100)
     hook = made(store)

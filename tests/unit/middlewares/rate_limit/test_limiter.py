@@ -28,6 +28,13 @@ def test_the_longest_wait_of_all_refusals_is_told():
     )
 
 
+def test_requests_near_the_end_of_a_limit_are_counted_by_rule():
+    world = World(now=100.0)
+    rules = [{**RULE, "name": "short", "limit": 5}, {**RULE, "name": "long", "limit": 50}]
+    assert admitted(limiter({"rules": rules}, world), *(asked() for _ in range(5))) == 5
+    assert world.telemetry.rate_near.values == {("", "short"): 2}
+
+
 def test_refusals_leave_bursts_alone():
     hook = limiter(
         {

@@ -119,6 +119,20 @@ class TestReload:
         assert lines(exchange)["X-RateLimit-Remaining"] == "9"
 
 
+def test_requests_near_the_end_of_a_limit_are_counted(world: Limits):
+    hook = world.limiter({"tokens": 10, "refill": 1})
+    counts = []
+    for _ in range(10):
+        hook(asked("acme"))
+        counts.append(world.telemetry.rate_near.get(("cameras", "default")))
+    refused(hook, asked("acme"))
+    assert (
+        counts
+        == [0] * 7 + [1, 2, 3]
+        == [*counts[:-1], world.telemetry.rate_near.get(("cameras", "default"))]
+    )
+
+
 class TestExplain:
     def test_says_and_consumes_nothing(self, world: Limits):
         hook = world.limiter({"tokens": 2, "refill": 0.5})
