@@ -21,6 +21,7 @@ from gateway.middlewares.caching.entries import Entries, Entry, Ring, Slot
 from gateway.middlewares.caching.lookup import ORIGIN, Fields, Finder, Lookup, origin_of
 from gateway.middlewares.caching.policy import Verdict
 from gateway.middlewares.caching.replies import become, entry_of, for_client, freshened, reply_of
+from gateway.middlewares.caching.targeted import lower_names
 from gateway.middlewares.caching.tee import Tee
 from gateway.middlewares.caching.vary import changes
 
@@ -61,6 +62,8 @@ class Cache:
         self._entries = entries
         self._ring = ring
         self._finder = Finder(config, entries)
+        self._words = (b"cache-control", b"expires", *lower_names(config.targets))
+        self._needs_word = not (config.default_ttl or config.heuristic)
         self._monotonic = context.clock.monotonic
         self._wall = context.clock.wall
         self._counts = context.telemetry.cache_requests.values
@@ -201,8 +204,7 @@ class Cache:
     def _store(self, exchange: Exchange, look: Lookup, reply: Reply) -> bool:
         """Store the reply, at once or when its last byte has passed; return True if so."""
         config = self._config
-        index = reply.index
-        if b"cache-control" not in index and b"expires" not in index and not config.default_ttl:
+        if self._needs_word and reply.index.keys().isdisjoint(self._words):
             return False
         make = self._entry_of(exchange, look, reply, reply)
         body, length = reply.body, reply.length

@@ -46,6 +46,17 @@ class CachingConfig:
         default=(200, 203, 301, 308),
         doc="what `default_ttl` is for; an origin that says something about others is heeded",
     )
+    heuristic: bool = setting(
+        default=False,
+        doc="whether an answer that says nothing but Last-Modified is fresh for a tenth of the time"
+        " since, a day at most; goes before `default_ttl`",
+    )
+    targets: tuple[str, ...] = setting(
+        Items(FieldName()),
+        default=("CDN-Cache-Control",),
+        doc="fields that count in place of the origin's Cache-Control and Expires (RFC 9213); the"
+        " first valid one",
+    )
     set_cookie: bool = setting(
         default=False,
         doc="whether a `public` answer with Set-Cookie is kept for all, who then share the cookie",

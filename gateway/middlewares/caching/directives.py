@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from calendar import timegm
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from time import gmtime
@@ -77,10 +77,15 @@ _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _MEMBER = re.compile(rb'[ \t,]*([^,="\t ]*)(?:(=)("(?:[^"\\]|\\.)*"|[^,]*))?([^,]*)', re.DOTALL)
 
 
-@lru_cache(maxsize=512)
-def _parsed(value: bytes) -> Directives:
+def is_counted(name: bytes) -> bool:
+    """Return True for a directive whose argument is a number of seconds."""
+    return name in _SECONDS
+
+
+def directives_of(members: Iterable[tuple[bytes, bytes | None]]) -> Directives:
+    """The directives that pairs of a lower-case name and an argument stand for."""
     found: dict[str, object] = {}
-    for name, argument in _members(value):
+    for name, argument in members:
         if name in _FLAGS:
             found[_FLAGS[name]] = True
         elif name in _QUALIFIED:
@@ -95,6 +100,11 @@ def _parsed(value: bytes) -> Directives:
             number = _number(name, argument)
             found[key] = number if key not in found else _strictest(name, found[key], number)
     return Directives(**{key: value for key, value in found.items() if value is not None})  # type: ignore[arg-type]
+
+
+@lru_cache(maxsize=512)
+def _parsed(value: bytes) -> Directives:
+    return directives_of(_members(value))
 
 
 def parse(value: bytes | None) -> Directives:
@@ -219,21 +229,24 @@ _DATES = (
         + _MONTH
         + rb" (?P<year>\d{4}) "
         + _TIME
-        + rb" GMT"
+        + rb" GMT",
+        re.IGNORECASE,
     ),
     re.compile(
         rb"(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day, (?P<day>\d\d)-"
         + _MONTH
         + rb"-(?P<year>\d\d) "
         + _TIME
-        + rb" GMT"
+        + rb" GMT",
+        re.IGNORECASE,
     ),
     re.compile(
         rb"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) "
         + _MONTH
         + rb" (?P<day>[ \d]\d) "
         + _TIME
-        + rb" (?P<year>\d{4})"
+        + rb" (?P<year>\d{4})",
+        re.IGNORECASE,
     ),
 )
 
@@ -243,7 +256,7 @@ _THIS_YEAR = gmtime().tm_year
 def date_of(value: bytes | None) -> int | None:
     """Return an HTTP-date as seconds since 1970, in any of its forms (RFC 9110 section 5.6.7).
 
-    None for anything else.
+    In any case of letters (RFC 9111 section 4.2). None for anything else.
     """
     return None if value is None or len(value) > 40 else _date(value)
 
@@ -261,7 +274,7 @@ def _date(value: bytes) -> int | None:
             # the century before.
             year += _THIS_YEAR // 100 * 100
             year -= 100 if year > _THIS_YEAR + 50 else 0
-        month = _MONTHS.index(match["month"]) + 1
+        month = _MONTHS.index(match["month"].title()) + 1
         if hour > 23 or minute > 59 or second > 60 or not 1 <= day <= 31 or year < 1:
             return None
         moment = timegm((year, month, day, hour, minute, second, 0, 0, 0))

@@ -44,6 +44,8 @@ UNDERSTOOD = HEURISTIC | {
 }
 """Statuses whose caching rules are kept here, for must-understand (RFC 9111 section 5.2.2.3)."""
 
+DAY = 86400
+
 EVENTS = b"text/event-stream"
 """Never stored: events that have been are not sent again, and no answer holds all."""
 
@@ -71,6 +73,7 @@ def refusal(
     status: int,
     *,
     expires: bool = False,
+    guessed: float = 0,
     content_type: bytes = b"",
     set_cookie: bool = False,
     authorization: bool = False,
@@ -82,10 +85,9 @@ def refusal(
 ) -> str:
     """Return why the response to a GET must not be stored, "" when it may (RFC 9111 section 3).
 
-    expires, set_cookie: the response has such a field.
+    expires, set_cookie: the response has such a field. guessed: its heuristic lifetime in seconds.
     authorization: the request has such a field, or a client certificate, which says the same.
-    identified: the gateway knows who is calling. That counts like Authorization, but takes a
-        plainer word to share.
+    identified: the gateway knows who is calling, which takes a plainer word to share than that.
     shared: False for a part of the cache that only one identity is served from.
     statuses: those that default_ttl is for.
     shares_cookies: a public response is stored for all with its Set-Cookie.
@@ -107,7 +109,7 @@ def refusal(
         and not (response.public and (shares_cookies or not shared))
     ):
         return "set-cookie"
-    if expires or _is_explicit(response, shared):
+    if expires or _is_explicit(response, shared) or (guessed > 0 and status in HEURISTIC):
         return ""
     # Without a default_ttl, an answer without a word is not kept; no-cache says: keep it and ask
     # each time.
@@ -140,10 +142,14 @@ def freshness_lifetime(
     date: int,
     *,
     shared: bool = True,
+    guessed: float = 0,
     default_ttl: float = 0,
     statuses: Collection[int] = (),
 ) -> float:
-    """Seconds a response is fresh from the moment it was made (RFC 9111 section 4.2.1)."""
+    """Seconds a response is fresh from the moment it was made (RFC 9111 section 4.2.1).
+
+    guessed: what `heuristic_lifetime` says, 0 where guessing is off.
+    """
     if shared and response.s_maxage is not None:
         return response.s_maxage
     if response.max_age is not None:
@@ -152,7 +158,29 @@ def freshness_lifetime(
         moment = date_of(expires)
         # RFC 9111 section 5.3: "0" and all else that is no date mean that it has expired already.
         return 0 if moment is None else min(max(moment - date, 0), FOREVER)
+    if guessed > 0 and (status in HEURISTIC or response.public):
+        return guessed
     return default_ttl if status in statuses or response.public else 0
+
+
+def is_strict(response: Directives, *, shared: bool) -> bool:
+    """Return True if it must never be used stale (RFC 9111 section 4.2.4)."""
+    if response.must_revalidate:
+        return True
+    return shared and (response.proxy_revalidate or response.s_maxage is not None)
+
+
+def is_usable(response: Directives, left: float, window: float) -> bool:
+    """Return True if a response without validators is of any use.
+
+    left: seconds it is still fresh. window: seconds it may be used stale.
+    """
+    return not response.no_cache and (left > 0 or window > 0)
+
+
+def heuristic_lifetime(date: int, last_modified: int | None) -> float:
+    """A tenth of the time since it was changed, a day at most (RFC 9111 section 4.2.2)."""
+    return 0 if last_modified is None else min(max(date - last_modified, 0) / 10, DAY)
 
 
 def initial_age(age: int, date: int, delay: float, wall: float) -> float:

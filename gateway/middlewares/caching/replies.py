@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import partial
+from typing import NamedTuple
 
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.headers import Pair, lower
@@ -14,11 +15,11 @@ from gateway.middlewares.caching.directives import (
     date_of,
     entity_tag,
     http_date,
-    parse,
     vary_of,
 )
 from gateway.middlewares.caching.entries import Entry
 from gateway.middlewares.caching.lookup import Fields, Lookup, caller
+from gateway.middlewares.caching.targeted import control_of
 from gateway.middlewares.caching.vary import can_match, changes, is_changed, secondary_key
 
 
@@ -121,7 +122,7 @@ def entry_of(
     9110 section 6.6.1). age: the Age field of the origin's answer, in seconds. now and wall: when
     its head came.
     """
-    said = parse(reply.get(b"cache-control"))
+    said = _said(reply, config, wall)
     shared = not _refusal(exchange, look, reply, said, config, shared=True)
     names = vary_of(reply.get(b"vary"))
     if (
@@ -131,34 +132,57 @@ def entry_of(
         or not (shared or _is_kept_for_one(exchange, look, reply, said, config))
     ):
         return None
-    date = _dated(reply, wall)
-    lifetime = _lifetime(reply, said, date, config, shared=shared)
-    old = policy.initial_age(age, date, now - look.asked, wall)
+    if date_of(reply.get(b"date")) is None:
+        reply.set(b"Date", http_date(said.date))
+    lifetime = _lifetime(reply, said, config, shared=shared)
+    old = policy.initial_age(age, said.date, now - look.asked, wall)
     etag, last_modified = _validators(reply)
-    strict = said.must_revalidate or (
-        shared and (said.proxy_revalidate or said.s_maxage is not None)
-    )
-    window = config.stale_if_error if said.stale_if_error is None else said.stale_if_error
-    is_usable = not said.no_cache and (lifetime > old or (window and not strict))
-    if not (etag or last_modified or is_usable):
+    strict = policy.is_strict(said.control, shared=shared)
+    window = 0.0 if strict else _window(said.control, config)
+    if not (etag or last_modified or policy.is_usable(said.control, lifetime - old, window)):
         return None
     return partial(
-        _content(reply, said, shared=shared),
+        _content(reply, said.control, shared=shared),
         uri=look.uri,
         scope=look.scope if shared else (look.scope, caller(exchange)),
         vary=names,
         key=secondary_key(exchange, names) if names else (),
         born=now - old,
         lifetime=lifetime,
-        date=date,
+        date=said.date,
         strict=strict,
         etag=etag,
         last_modified=last_modified,
     )
 
 
+def _window(control: Directives, config: CachingConfig) -> float:
+    said = control.stale_if_error
+    return config.stale_if_error if said is None else said
+
+
+class _Said(NamedTuple):
+    """What a reply says about caching: its directives, its Expires where that counts, its Date (or
+    when it came), in seconds since 1970, and its heuristic lifetime, 0 without."""
+
+    control: Directives
+    expires: bytes | None
+    date: int
+    guessed: float
+
+
+def _said(reply: Reply, config: CachingConfig, wall: float) -> _Said:
+    control, expires = control_of(reply.index, config.targets)
+    date, guessed = date_of(reply.get(b"date")), 0.0
+    if date is None:
+        date = int(wall)
+    if config.heuristic:
+        guessed = policy.heuristic_lifetime(date, date_of(reply.get(b"last-modified")))
+    return _Said(control, expires, date, guessed)
+
+
 def _is_kept_for_one(
-    exchange: Exchange, look: Lookup, reply: Reply, said: Directives, config: CachingConfig
+    exchange: Exchange, look: Lookup, reply: Reply, said: _Said, config: CachingConfig
 ) -> bool:
     return (
         config.private
@@ -167,15 +191,14 @@ def _is_kept_for_one(
     )
 
 
-def _lifetime(
-    reply: Reply, said: Directives, date: int, config: CachingConfig, *, shared: bool
-) -> float:
+def _lifetime(reply: Reply, said: _Said, config: CachingConfig, *, shared: bool) -> float:
     return policy.freshness_lifetime(
-        said,
+        said.control,
         reply.status,
-        reply.get(b"expires"),
-        date,
+        said.expires,
+        said.date,
         shared=shared,
+        guessed=said.guessed,
         default_ttl=config.default_ttl,
         statuses=config.statuses,
     )
@@ -196,15 +219,6 @@ def _content(reply: Reply, said: Directives, *, shared: bool) -> partial[Entry]:
     )
 
 
-def _dated(reply: Reply, wall: float) -> int:
-    """Return the reply's Date in seconds since 1970; gives it one where there is none."""
-    date = date_of(reply.get(b"date"))
-    if date is None:
-        date = int(wall)
-        reply.set(b"Date", http_date(date))
-    return date
-
-
 def _validators(reply: Reply) -> tuple[bytes | None, bytes | None]:
     """ETag and Last-Modified, as far as they are valid."""
     last_modified = reply.get(b"last-modified")
@@ -215,16 +229,17 @@ def _refusal(
     exchange: Exchange,
     look: Lookup,
     reply: Reply,
-    said: Directives,
+    said: _Said,
     config: CachingConfig,
     *,
     shared: bool,
 ) -> str:
     return policy.refusal(
         look.directives,
-        said,
+        said.control,
         reply.status,
-        expires=reply.get(b"expires") is not None,
+        expires=said.expires is not None,
+        guessed=said.guessed,
         content_type=reply.get(b"content-type") or b"",
         set_cookie=reply.get(b"set-cookie") is not None,
         authorization="Authorization" in exchange.headers or exchange.tls_subject != "",

@@ -41,6 +41,7 @@ class Case:
     settings: dict[str, Any] = field(default_factory=dict)
 
 
+GUESSES = {"heuristic": True}
 AUTH = {"Authorization": "Bearer t"}
 
 CASES = [
@@ -522,6 +523,62 @@ CASES = [
         second={"Pragma": "no-cache", **cc("max-age=60")},
     ),
     Case("5.4", "Pragma of a response says nothing", cc("max-age=60", Pragma="no-cache"), "hit"),
+    Case("4.2", "a date in any case", {"Expires": date(60).upper(), "Date": date()}, "hit"),
+    Case("4.2.2", "no guess unless told to", {"Last-Modified": date(-1000)}, "miss"),
+    Case("4.2.2", "a guess", {"Last-Modified": date(-1000)}, "hit", wait=99, settings=GUESSES),
+    Case("4.2.2", "too old", {"Last-Modified": date(-1000)}, "revalidated", 101, settings=GUESSES),
+    Case("4.2.2", "nothing to guess by", {}, "miss", settings=GUESSES),
+    Case("4.2.2", "not later than now", {"Last-Modified": date(9)}, "miss", settings=GUESSES),
+    Case(
+        "4.2.2",
+        "a guess at a status that is not cacheable by default",
+        {"Last-Modified": date(-1000)},
+        "miss",
+        status=503,
+        settings=GUESSES,
+    ),
+    Case(
+        "4.2.2",
+        "nor for what the origin has said",
+        cc("max-age=0", Last_Modified=date(-1000)),
+        "revalidated",
+        settings=GUESSES,
+    ),
+    Case(
+        "4.2.2",
+        "or goes before default_ttl",
+        {"Last-Modified": date(-1000)},
+        "revalidated",
+        wait=101,
+        settings={**GUESSES, "default_ttl": "1h"},
+    ),
+    # RFC 9213: targeted fields.
+    Case("9213", "for caches like this one", {"CDN-Cache-Control": "max-age=60"}, "hit"),
+    Case("9213", "before the others", cc("no-store", CDN_Cache_Control="max-age=60"), "hit"),
+    Case("9213", "with Expires", {"CDN-Cache-Control": "max-age=60", "Expires": "0"}, "hit"),
+    Case("9213", "stricter", cc("max-age=60", CDN_Cache_Control="no-store"), "miss"),
+    Case("9213", "private", cc("max-age=60", CDN_Cache_Control="private"), "miss"),
+    Case(
+        "9213",
+        "no-cache",
+        cc("max-age=60", CDN_Cache_Control="no-cache", **ETAG),
+        "revalidated",
+    ),
+    Case("9213", "broken: ignored", cc("max-age=60", CDN_Cache_Control="no-store, &"), "hit"),
+    Case(
+        "9213",
+        "not of this cache's list",
+        cc("max-age=60", CDN_Cache_Control="no-store"),
+        "hit",
+        settings={"targets": []},
+    ),
+    Case(
+        "9213",
+        "another one of its list",
+        {"Surrogate": "max-age=60"},
+        "hit",
+        settings={"targets": ["Surrogate"]},
+    ),
     # Section 7.3 and beyond.
     Case(
         "7.3",

@@ -25,6 +25,8 @@ def test_everything_can_be_set():
         {
             "default_ttl": "1m",
             "statuses": [200, 404],
+            "heuristic": True,
+            "targets": ["Gateway-Cache-Control"],
             "set_cookie": True,
             "max_size": "1MiB",
             "max_entry": "1KiB",
@@ -38,6 +40,8 @@ def test_everything_can_be_set():
     assert config == CachingConfig(
         default_ttl=60,
         statuses=(200, 404),
+        heuristic=True,
+        targets=("Gateway-Cache-Control",),
         set_cookie=True,
         max_size=2**20,
         max_entry=1024,
@@ -56,6 +60,7 @@ def test_everything_can_be_set():
         ({"default_ttl": "soon"}, "default_ttl"),
         ({"max_size": -1}, "max_size"),
         ({"private": 1}, "private"),
+        ({"targets": ["not a name"]}, "targets"),
         ({"invalidate": ["cameras"]}, "invalidate"),
         ({"invalidate": [""]}, "invalidate"),
         ({"key": {"headers": ["not a name"]}}, "key"),

@@ -246,7 +246,9 @@ def test_entity_tags():
     ],
 )
 def test_the_three_forms_of_a_date(value: bytes):
-    assert date_of(value) == 784111777
+    """In any case of letters (RFC 9111 section 4.2)."""
+    for spelt in (value, value.lower(), value.upper(), value.swapcase()):
+        assert date_of(spelt) == 784111777
 
 
 @pytest.mark.parametrize(
@@ -261,7 +263,6 @@ def test_the_three_forms_of_a_date(value: bytes):
         b"Sun, 06 Nov 1994 08:49:37 UTC",
         b"Sun, 06 Nov 1994 08:49:37 +0000",
         b"Sun, 6 Nov 1994 08:49:37 GMT",
-        b"sun, 06 nov 1994 08:49:37 gmt",
         b"Sun, 31 Feb 1994 08:49:37 GMT",
         b"Sun, 00 Nov 1994 08:49:37 GMT",
         b"Sun, 32 Nov 1994 08:49:37 GMT",

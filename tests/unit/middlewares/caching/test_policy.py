@@ -47,6 +47,7 @@ statuses = st.sampled_from(
     st.booleans(),
     st.booleans(),
     st.sampled_from([0, 60]),
+    st.sampled_from([0, 8640]),
     st.booleans(),
 )
 @settings(max_examples=200)
@@ -60,6 +61,7 @@ def test_what_may_be_stored(
     identified,
     shared,
     default_ttl,
+    guessed,
     shares,
 ):
     """RFC 9111 section 3, sentence by sentence; sections 3.5 and 7.3; and what this cache refuses
@@ -79,6 +81,7 @@ def test_what_may_be_stored(
         expires,
         response.max_age is not None,
         s_maxage and shared,
+        guessed and status in policy.HEURISTIC,
         status in KEPT if default_ttl > 0 else status in policy.HEURISTIC and response.no_cache,
     ]
     model = (
@@ -97,6 +100,7 @@ def test_what_may_be_stored(
         response,
         status,
         expires=expires,
+        guessed=guessed,
         set_cookie=set_cookie,
         authorization=authorization,
         identified=identified,
@@ -115,24 +119,46 @@ def test_what_may_be_stored(
     st.integers(10**9, 2 * 10**9),
     st.booleans(),
     st.sampled_from([0, 60]),
+    st.sampled_from([0, 8640]),
 )
 @settings(max_examples=200)
-def test_freshness_lifetime(response, status, expires, date, shared, default_ttl):
-    """RFC 9111 section 4.2.1: the first of its list that applies."""
+def test_freshness_lifetime(response, status, expires, date, shared, default_ttl, guessed):
+    """RFC 9111 section 4.2.1: the first of its list that applies, a guess after all of them."""
+    may_guess = status in policy.HEURISTIC or response.public
     field = http_date(date + expires) if isinstance(expires, int) else expires
     candidates = [
         response.s_maxage if shared else None,
         response.max_age,
         None if field is None else (max(expires, 0) if isinstance(expires, int) else 0),
+        guessed if guessed and may_guess else None,
         default_ttl if status in KEPT or response.public else 0,
     ]
     model = next(candidate for candidate in candidates if candidate is not None)
     assert (
         policy.freshness_lifetime(
-            response, status, field, date, shared=shared, default_ttl=default_ttl, statuses=KEPT
+            response,
+            status,
+            field,
+            date,
+            shared=shared,
+            guessed=guessed,
+            default_ttl=default_ttl,
+            statuses=KEPT,
         )
         == model
     )
+
+
+@given(st.integers(0, 10**9), st.one_of(st.none(), st.integers(0, 10**9)))
+@settings(max_examples=100)
+def test_a_guess_is_a_tenth_of_what_has_passed_and_a_day_at_most(date, modified):
+    """RFC 9111 section 4.2.2."""
+    guess = policy.heuristic_lifetime(date, modified)
+    assert 0 <= guess <= 86400
+    if modified is None or modified >= date:
+        assert guess == 0
+    elif date - modified <= 864000:
+        assert guess == (date - modified) / 10
 
 
 @given(st.integers(0, 1000), st.integers(-1000, 1000), st.floats(0, 100), st.floats(0, 2 * 10**9))
