@@ -7,7 +7,7 @@ FROM python:${PYTHON}-slim AS build
 WORKDIR /src
 COPY setup.cfg pyproject.toml README.md LICENSE ./
 COPY gateway gateway
-RUN pip wheel --no-cache-dir --wheel-dir /wheels ".[openapi]"
+RUN pip wheel --no-cache-dir --wheel-dir /wheels ".[openapi,http2]"
 
 FROM python:${PYTHON}-slim
 LABEL org.opencontainers.image.title="edge-gateway" \
