@@ -1,6 +1,6 @@
 """Shared caching of responses, as RFC 9111 has it.
 
-Decisions are in policy.py, fields in directives.py, variants in vary.py, the store in entries.py;
+Decisions are in policy.py, fields in directives.py, variants in vary.py, the store in memory.py;
 cache.py joins them to requests. Left out on purpose: partial responses are neither stored nor
 served (a Range request passes by), and stale-while-revalidate is ignored, which RFC 5861 allows.
 """
@@ -11,25 +11,28 @@ from gateway.config.tables.schema import schema_of
 from gateway.core.hooks import Context, Hooks
 from gateway.middlewares.caching.cache import Cache
 from gateway.middlewares.caching.config import CachingConfig, KeyConfig
-from gateway.middlewares.caching.entries import Entries, Ring
+from gateway.middlewares.caching.memory import Memory
+from gateway.middlewares.caching.purges import Purges
 
-__all__ = ["CONFIG", "STORE", "CachingConfig", "KeyConfig", "build"]
+__all__ = ["CONFIG", "PURGES", "CachingConfig", "KeyConfig", "build"]
 
 CONFIG = schema_of(CachingConfig)
-STORE = ("caching",)
-"""Where `context.keep` has the store, one for the process."""
+PURGES = ("caching", "purges")
+"""Where `context.keep` has what has been purged, for the whole process."""
 
 
 def build(config: CachingConfig, context: Context) -> Hooks:
-    """Build the hooks for one pipeline or route.
+    """Build the hooks for one pipeline or route, whose stored responses outlive reloads.
 
-    Stored responses are shared by all and outlive reloads.
+    What is purged is so for all of them: a write anywhere invalidates everywhere.
     """
-    entries: Entries = context.keep(STORE, None, Entries)
-    ring: Ring = context.keep(
-        (*STORE, context.pipeline, context.route), None, lambda: Ring(entries)
+    purges: Purges = context.keep(PURGES, None, Purges)
+    memory: Memory = context.keep(
+        ("caching", "memory", context.pipeline, context.route),
+        None,
+        lambda: Memory(purges, context.clock),
     )
-    cache = Cache(config, context, entries, ring)
+    cache = Cache(config, context, memory)
     return Hooks(
         request=cache.request, response=cache.response, error=cache.error, finish=cache.finish
     )

@@ -17,9 +17,11 @@ from gateway.core.hooks import Context
 from gateway.middlewares.caching import policy
 from gateway.middlewares.caching.config import CachingConfig
 from gateway.middlewares.caching.directives import http_date, seconds_of_age
-from gateway.middlewares.caching.entries import Entries, Entry, Ring, Slot
+from gateway.middlewares.caching.entries import Entry
 from gateway.middlewares.caching.lookup import ORIGIN, Fields, Finder, Lookup, origin_of
+from gateway.middlewares.caching.memory import MAX_HITS, Memory, Slot
 from gateway.middlewares.caching.policy import Verdict
+from gateway.middlewares.caching.purges import Purge, of_pattern
 from gateway.middlewares.caching.replies import become, entry_of, for_client, freshened, reply_of
 from gateway.middlewares.caching.targeted import lower_names
 from gateway.middlewares.caching.tee import Tee
@@ -54,14 +56,11 @@ _PORTS = {"http": 80, "https": 443}
 class Cache:
     """One pipeline's (or route's) hooks."""
 
-    def __init__(
-        self, config: CachingConfig, context: Context, entries: Entries, ring: Ring
-    ) -> None:
+    def __init__(self, config: CachingConfig, context: Context, memory: Memory) -> None:
         self._config = config
         self._name = context.name
-        self._entries = entries
-        self._ring = ring
-        self._finder = Finder(config, entries)
+        self._memory = memory
+        self._finder = Finder(config, memory)
         self._words = (b"cache-control", b"expires", *lower_names(config.targets))
         self._needs_word = not (config.default_ttl or config.heuristic)
         self._monotonic = context.clock.monotonic
@@ -69,7 +68,7 @@ class Cache:
         self._counts = context.telemetry.cache_requests.values
 
     def __repr__(self) -> str:
-        return f"<Cache {self._name} on {self._entries!r}>"
+        return f"<Cache {self._name} on {self._memory!r}>"
 
     def request(self, exchange: Exchange) -> Reply | None:
         """Return a stored response when one may be used.
@@ -88,7 +87,7 @@ class Cache:
         finder = self._finder
         fields = finder.fields(exchange)
         uri, scope = finder.uri(exchange), finder.scope(exchange)
-        stored = uri in self._entries
+        stored = uri in self._memory
         slot = finder.select(exchange, uri, scope) if stored else None
         now = self._monotonic()
         if not fields and exchange.body is None and decisions is None:
@@ -99,7 +98,7 @@ class Cache:
             if not stored:  # For any caller.
                 exchange.cache = "miss"
                 exchange.notes[self._name] = Lookup(
-                    uri, scope, None, fields, now, self._entries.sequence, changes(exchange)
+                    uri, scope, None, fields, now, self._memory.purges.version, changes(exchange)
                 )
                 return None
         look = finder.consider(exchange, uri, scope, slot, fields, now)
@@ -153,7 +152,9 @@ class Cache:
 
     def _serve(self, exchange: Exchange, slot: Slot, now: float, fields: Fields) -> Reply:
         entry = slot.entry
-        slot.hit = True
+        place = slot.place
+        if place.hits < MAX_HITS:
+            place.hits += 1
         if now >= slot.block_until:
             age = int(now - entry.born)
             slot.block = b"Age: %d\r\nCache-Status: gateway; hit; ttl=%d\r\n" % (
@@ -195,7 +196,7 @@ class Cache:
         else:
             stored = self._store(exchange, look, reply)
             if not stored and slot is not None and status in _OUTDATES:
-                self._entries.remove(slot)
+                self._memory.remove(slot)
             if look.conditional and isinstance(reply.body, bytes):
                 # The client's own conditions did not go to the origin.
                 become(reply, for_client(exchange, reply, look.fields))
@@ -229,8 +230,8 @@ class Cache:
 
     def _put(self, look: Lookup, entry: Entry) -> bool:
         config = self._config
-        return entry.size <= config.max_entry and self._entries.put(
-            entry, config.max_size, look.sequence, self._ring
+        return entry.size <= config.max_entry and self._memory.put(
+            entry, config.max_size, look.stamp
         )
 
     def _revalidated(self, exchange: Exchange, look: Lookup, slot: Slot, reply: Reply) -> None:
@@ -249,7 +250,7 @@ class Cache:
             # It is about some other representation: nothing may be updated (RFC 9111 section
             # 4.3.4), nor is ours to be trusted.
             full = Reply(entry.status, entry.headers, entry.body, reason=entry.reason)
-            self._entries.remove(slot)
+            self._memory.remove(slot)
         age = seconds_of_age(reply.get(b"age"))
         become(reply, for_client(exchange, full, look.fields))
         reply.blocks.append(status if not age else b"Age: %d\r\n%b" % (age, status))
@@ -269,7 +270,7 @@ class Cache:
         full = freshened(slot.entry, reply)
         make = self._entry_of(exchange, look, full, reply)
         if not look.directives.no_store:
-            self._entries.remove(slot)
+            self._memory.remove(slot)
             if make is not None:
                 self._put(look, make(body=slot.entry.body))
         return full
@@ -283,7 +284,7 @@ class Cache:
         if same_length and self._confirms(slot.entry, reply):
             self._freshen(exchange, look, slot, reply)
         else:
-            self._entries.remove(slot)
+            self._memory.remove(slot)
 
     def _stand_in(self, exchange: Exchange, look: Lookup, outcome: bytes) -> Reply | None:
         """Return what is stored, in place of an error, if that is allowed (RFC 5861 section 4).
@@ -334,20 +335,19 @@ class Cache:
         reply.blocks.append(_FORWARDED["method"])
         if not 200 <= reply.status < 400:
             return
-        entries, index = self._entries, reply.index
+        purges, index = self._memory.purges, reply.index
         base, _ = exchange.memo.get(ORIGIN) or origin_of(exchange)
         uris = {self._finder.uri(exchange), f"{base}{exchange.target}"}
         for field in (b"location", b"content-location"):
             value = index.get(field)
             if value is not None and (uri := same_origin(base, exchange.target, text(value))):
                 uris.add(uri)
+        # One resource, however it is asked for, by http or https: more than section 4.4 demands,
+        # and harmless.
         for uri in uris:
-            # One resource, however it is asked for: more than section 4.4 demands, and harmless.
-            rest = uri.partition("://")[2]
-            entries.invalidate("http://" + rest)
-            entries.invalidate("https://" + rest)
+            purges.add(Purge("url", uri))
         for pattern in self._config.invalidate:
-            entries.ban(pattern)
+            purges.add(of_pattern(pattern))
 
 
 def same_origin(base: str, target: str, reference: str) -> str:

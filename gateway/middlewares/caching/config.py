@@ -64,7 +64,8 @@ class CachingConfig:
     max_size: int = setting(
         Size(),
         default=256 * 1024**2,
-        doc="of what this pipeline, or a route with keys of its own, stores; old ones go first",
+        doc="of what this pipeline, or a route with keys of its own, stores; what is rarely "
+        "asked for goes first",
     )
     max_entry: int = setting(Size(), default=1024**2, doc="of one answer")
     stale_if_error: float = setting(

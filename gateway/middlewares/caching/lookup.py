@@ -21,7 +21,7 @@ from gateway.core.headers import (
 from gateway.core.provenance import account
 from gateway.middlewares.caching.config import CachingConfig
 from gateway.middlewares.caching.directives import NOTHING_SAID, Directives, parse
-from gateway.middlewares.caching.entries import Entries, Slot
+from gateway.middlewares.caching.memory import Memory, Slot
 from gateway.middlewares.caching.policy import Verdict, may_serve
 from gateway.middlewares.caching.vary import Changes, changes, secondary_key
 
@@ -50,8 +50,8 @@ class Lookup:
                  matter. verdict: what may be done with it. why: the RFC 9211 word should the
                  request go to the origin.
     fields:      the request's, joined, by lower-case name. directives: its Cache-Control.
-    asked:       the monotonic second. sequence: the store's then. conditional: whether the origin
-                 may answer 304 to us. changes: what hooks had changed of the fields then.
+    asked:       the monotonic second. stamp: the version of the purges then. conditional: whether
+                 the origin may answer 304 to us. changes: what hooks had changed then.
     """
 
     __slots__ = (
@@ -61,8 +61,8 @@ class Lookup:
         "directives",
         "fields",
         "scope",
-        "sequence",
         "slot",
+        "stamp",
         "uri",
         "verdict",
         "why",
@@ -75,7 +75,7 @@ class Lookup:
         slot: Slot | None,
         fields: Fields,
         asked: float,
-        sequence: int,
+        stamp: int,
         changes: Changes,
     ) -> None:
         self.uri = uri
@@ -83,7 +83,7 @@ class Lookup:
         self.slot = slot
         self.fields = fields
         self.asked = asked
-        self.sequence = sequence
+        self.stamp = stamp
         self.changes = changes
         self.directives = NOTHING_SAID
         self.verdict: Verdict | None = None
@@ -94,8 +94,8 @@ class Lookup:
 class Finder:
     """One pipeline's (or route's) questions to the store."""
 
-    def __init__(self, config: CachingConfig, entries: Entries) -> None:
-        self._entries = entries
+    def __init__(self, config: CachingConfig, memory: Memory) -> None:
+        self._memory = memory
         self._private = config.private
         self._read = _READ if config.request_directives else _READ - _DIRECTIVES
         self._boring: set[bytes] = set()
@@ -178,9 +178,9 @@ class Finder:
 
         The more recent of the two.
         """
-        slot = self._entries.select(uri, scope, secondary_key, exchange)
+        slot = self._memory.select(uri, scope, secondary_key, exchange)
         if self._private and exchange.identity is not None:
-            own = self._entries.select(uri, (scope, caller(exchange)), secondary_key, exchange)
+            own = self._memory.select(uri, (scope, caller(exchange)), secondary_key, exchange)
             if own is not None and (slot is None or own.entry.date >= slot.entry.date):
                 return own
         return slot
@@ -195,7 +195,7 @@ class Finder:
         now: float,
     ) -> Lookup:
         """Return what is to be done with the request."""
-        look = Lookup(uri, scope, slot, fields, now, self._entries.sequence, changes(exchange))
+        look = Lookup(uri, scope, slot, fields, now, self._memory.purges.version, changes(exchange))
         if fields:
             control = fields.get(b"cache-control")
             if control is not None:
@@ -217,7 +217,7 @@ class Finder:
                 request=look.directives,
             )
             look.why = "request" if look.verdict is Verdict.ASK_REQUEST else "stale"
-        elif uri in self._entries and self._entries.varies(uri, scope):
+        elif uri in self._memory and self._memory.varies(uri, scope):
             look.why = "vary-miss"
         return look
 
@@ -231,7 +231,7 @@ class Finder:
                     "for a part, conditional on the origin's state, with a body, or for a tunnel",
                 )
             if look.why == "vary-miss":
-                names = ", ".join(self._entries.varies(look.uri, look.scope))
+                names = ", ".join(self._memory.varies(look.uri, look.scope))
                 return "miss", f"stored for {look.uri}, but for other values of {names}"
             return "miss", f"nothing is stored for {look.uri}"
         age = int(now - slot.entry.born)

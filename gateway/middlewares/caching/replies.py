@@ -7,7 +7,7 @@ from functools import partial
 from typing import NamedTuple
 
 from gateway.core.exchange import Exchange, Reply
-from gateway.core.headers import Pair, lower
+from gateway.core.headers import Pair
 from gateway.middlewares.caching import policy
 from gateway.middlewares.caching.config import CachingConfig
 from gateway.middlewares.caching.directives import (
@@ -17,7 +17,7 @@ from gateway.middlewares.caching.directives import (
     http_date,
     vary_of,
 )
-from gateway.middlewares.caching.entries import Entry
+from gateway.middlewares.caching.entries import Entry, indexed
 from gateway.middlewares.caching.lookup import Fields, Lookup, caller
 from gateway.middlewares.caching.targeted import control_of
 from gateway.middlewares.caching.vary import can_match, changes, is_changed, secondary_key
@@ -212,7 +212,7 @@ def _content(reply: Reply, said: Directives, *, shared: bool) -> partial[Entry]:
         status=reply.status,
         reason=reply.reason,
         headers=headers,
-        fields=_indexed(headers),
+        fields=indexed(headers),
         lines=b"".join(b"%b: %b\r\n" % pair for pair in headers),
         no_cache=said.no_cache,
         stale_if_error=said.stale_if_error,
@@ -249,12 +249,3 @@ def _refusal(
         statuses=config.statuses,
         shares_cookies=config.set_cookie,
     )
-
-
-def _indexed(headers: Iterable[Pair]) -> dict[bytes, bytes]:
-    """The fields by lower-case name, lines of one joined, as Reply keeps them."""
-    index: dict[bytes, bytes] = {}
-    for name, value in headers:
-        key = lower(name)
-        index[key] = index[key] + b", " + value if key in index else value
-    return index

@@ -14,7 +14,8 @@ from gateway.core.failures import Failed
 from gateway.core.hooks import Context
 from gateway.middlewares.caching.cache import Cache
 from gateway.middlewares.caching.config import CachingConfig
-from gateway.middlewares.caching.entries import Entries
+from gateway.middlewares.caching.memory import Memory
+from gateway.middlewares.caching.purges import Purges
 from tests.unit.middlewares.caching.world import (
     DOWN,
     MINUTE,
@@ -172,8 +173,8 @@ def test_explaining_leaves_no_trace():
     said = [world.explain()[0]]
     world.ask(answer({**TAGGED, "Vary": "Accept"}), headers={"Accept": "a"})
     used, sequence, counted = (
-        world.entries.used,
-        world.entries.sequence,
+        world.memory.used,
+        world.memory.purges.version,
         dict(world.telemetry.cache_requests.values),
     )
     accept = {"Accept": "a"}
@@ -212,9 +213,11 @@ def test_explaining_leaves_no_trace():
         ("caching", "stale", f"{uri} is 70 s old, stale for 10 s"),
         ("caching", "bypass", "POST is never answered from the cache"),
     ]
-    assert (world.entries.used, world.entries.sequence) == (used, sequence)
+    assert (world.memory.used, world.memory.purges.version) == (used, sequence)
     assert world.telemetry.cache_requests.values == counted
-    assert not world.entries.select(uri, "things", lambda request, names: ("a",), None).hit  # type: ignore[union-attr]
+    slot = world.memory.select(uri, "things", lambda request, names: ("a",), None)
+    assert slot is not None
+    assert slot.place.hits == 0
 
 
 def test_explaining_refuses_as_it_would():
@@ -238,12 +241,12 @@ def test_two_instances_keep_their_notes_apart():
     world.hooks.request(exchange)
     reply = answer(MINUTE)
     other.hooks.response(exchange, reply)
-    assert len(world.entries) == 0
+    assert len(world.memory) == 0
 
 
 def test_a_telling_repr():
-    cache = Cache(CachingConfig(), Context(name="caching"), entries := Entries(), entries.ring)
-    assert repr(cache) == "<Cache caching on <Entries 0 responses, 0 bytes>>"
+    cache = Cache(CachingConfig(), Context(name="caching"), Memory(Purges()))
+    assert repr(cache) == "<Cache caching on <Memory 0 responses, 0 bytes>>"
 
 
 steps = st.lists(

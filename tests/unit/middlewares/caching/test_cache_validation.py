@@ -44,7 +44,7 @@ def test_revalidation_freshens_what_is_stored():
         "2",
         date(100),
     )
-    assert len(world.entries) == 1
+    assert len(world.memory) == 1
     assert world.counted("revalidated") == 1
 
 
@@ -159,7 +159,7 @@ def test_a_304_about_something_else_updates_nothing():
     world.wait(100)
     seen = world.ask(not_modified(("ETag", '"2"'), ("Cache-Control", "max-age=60")))
     assert (seen.status, seen.body, seen.headers["ETag"]) == (200, b"body", '"1"')
-    assert len(world.entries) == 0
+    assert len(world.memory) == 0
 
 
 @pytest.mark.parametrize("said", ["no-store", "private", "max-age=60, no-store"])
@@ -168,7 +168,7 @@ def test_a_304_that_forbids_storing_removes(said: str):
     world.ask(answer(TAGGED))
     world.wait(100)
     assert world.ask(not_modified(("Cache-Control", said))).body == b"body"
-    assert len(world.entries) == 0
+    assert len(world.memory) == 0
 
 
 def test_a_304_to_a_request_with_no_store_changes_nothing():
@@ -186,7 +186,7 @@ def test_a_304_with_another_vary_moves_the_response():
     world.ask(answer(TAGGED))
     world.wait(100)
     world.ask(not_modified(("Vary", "Accept")), headers={"Accept": "a"})
-    assert len(world.entries) == 1
+    assert len(world.memory) == 1
     assert world.ask(headers={"Accept": "a"}).cache == "hit"
     assert world.ask(answer({}), headers={"Accept": "b"}).line == "gateway; fwd=vary-miss"
 
@@ -220,7 +220,7 @@ def test_an_answer_to_head_freshens_or_removes(
     world.wait(100)
     seen = world.ask(answer({**headers, "Date": date(100)}, b"", length=length), method="HEAD")
     assert seen.line == "gateway; fwd=stale"
-    assert len(world.entries) == kept
+    assert len(world.memory) == kept
     if kept:
         assert world.ask().headers["X-A"] == "2"
 
@@ -230,7 +230,7 @@ def test_an_error_to_head_says_nothing_of_get():
     world.ask(answer(TAGGED))
     world.wait(100)
     world.ask(answer({}, b"", 403), method="HEAD")
-    assert len(world.entries) == 1
+    assert len(world.memory) == 1
 
 
 @pytest.mark.parametrize(
@@ -246,4 +246,4 @@ def test_an_answer_that_is_not_stored_may_show_that_what_is_stored_is_outdated(
     assert (
         world.ask(answer({"Cache-Control": "no-store"}, b"", status)).line == "gateway; fwd=stale"
     )
-    assert len(world.entries) == kept
+    assert len(world.memory) == kept

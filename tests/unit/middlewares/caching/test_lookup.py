@@ -148,7 +148,7 @@ def test_other_upgrades_do_not_pass_by():
 def test_a_206_that_nobody_asked_for_is_not_stored():
     world = Cached()
     assert world.ask(answer(MINUTE, status=206)).line == "gateway; fwd=uri-miss"
-    assert len(world.entries) == 0
+    assert len(world.memory) == 0
 
 
 def test_what_another_hook_answered_is_not_stored():
@@ -162,7 +162,7 @@ def test_what_another_hook_answered_is_not_stored():
     world.hooks.response(exchange, reply)
     world.hooks.finish(exchange)
     assert reply.blocks == []
-    assert len(world.entries) == 0
+    assert len(world.memory) == 0
     assert exchange.cache == ""
     assert world.telemetry.cache_requests.values == {}
 

@@ -63,4 +63,4 @@ def test_a_miss_passes_the_clients_conditions_on():
     assert seen.sent is not None
     assert seen.sent["If-None-Match"] == '"1"'
     assert (seen.status, seen.line) == (304, "gateway; fwd=uri-miss")
-    assert len(world.entries) == 0
+    assert len(world.memory) == 0

@@ -20,11 +20,11 @@ async def test_a_stream_is_stored_once_it_has_passed():
     assert await body.read() == b"one "
     assert world.ask(answer({})).cache == "miss"
     assert await body.read() == b"two"
-    assert len(world.entries) == 0
+    assert len(world.memory) == 0
     assert await body.read() == b""
     assert await body.read() == b""
     assert world.ask().body == b"one two"
-    assert len(world.entries) == 1
+    assert len(world.memory) == 1
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ async def test_a_stream_is_not_stored(why: str, stream: Stream, length: int | No
     except Failed:
         assert why == "it broke off"
         assert await seen.read() == b""
-    assert len(world.entries) == 0
+    assert len(world.memory) == 0
 
 
 async def test_an_aborted_stream_is_not_stored():
@@ -58,7 +58,7 @@ async def test_an_aborted_stream_is_not_stored():
     assert stream.aborted == 1
     while await body.read():
         pass
-    assert len(world.entries) == 0
+    assert len(world.memory) == 0
 
 
 async def test_a_stream_known_to_be_too_large_is_left_alone():
@@ -86,8 +86,8 @@ def test_the_store_stays_within_its_size_and_a_smaller_one_applies_at_once():
     world = Cached({"max_size": "100KiB"})
     for number in range(100):
         world.ask(answer(MINUTE, b"x" * 2000), target=f"/{number}")
-    assert 80 * 1024 < world.entries.used <= 100 * 1024
+    assert 80 * 1024 < world.memory.used <= 100 * 1024
     smaller = Cached({"max_size": "20KiB"}, on=world)
     assert smaller.ask(target="/99").cache == "hit"
     smaller.ask(answer(MINUTE), target="/new")
-    assert world.entries.used <= 20 * 1024
+    assert world.memory.used <= 20 * 1024

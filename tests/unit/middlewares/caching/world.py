@@ -13,7 +13,7 @@ from gateway.core.exchange import Decision, Exchange, Identity, Reply
 from gateway.core.failures import Failed, Failure
 from gateway.middlewares import caching
 from gateway.middlewares.caching.directives import http_date
-from gateway.middlewares.caching.entries import Entries
+from gateway.middlewares.caching.memory import Memory
 from tests.exchange import Headers, Stream, World, exchange, pairs, whole_body
 
 START = 1_800_000_000
@@ -107,7 +107,13 @@ class Cached:
         self.hooks = self.world.build(
             caching, self.settings, name=self.name, pipeline=self.pipeline
         )
-        self.entries: Entries = self.world.draft.keep(caching.STORE, None, Entries)
+        self.memory: Memory = self.world.draft.keep(
+            ("caching", "memory", self.pipeline, ""), None, self.fail
+        )
+
+    @staticmethod
+    def fail() -> Memory:
+        raise AssertionError("there is one already")
 
     @property
     def elapsed(self) -> float:

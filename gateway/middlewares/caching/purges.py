@@ -1,0 +1,160 @@
+"""What has been purged, and when: by URL, path, prefix, tag or altogether.
+
+Nothing stored is touched by a purge. It takes a version, and what is stored remembers the version
+that was known when its origin was asked: an answer older than a purge that names it counts as gone,
+or as stale after a soft purge, wherever it lies and whenever it is looked at. So a purge takes the
+same time whatever is stored, and the answers under way are covered as well.
+
+The versions are kept by a hash of the name, in a table of fixed size. Names that share a place
+are purged together, which costs a question to the origin and nothing else.
+"""
+
+from __future__ import annotations
+
+import re
+from array import array
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+from zlib import crc32
+
+BUCKETS = 1 << 16
+MAX_PREFIX_LENGTHS = 128
+"""Different lengths of purged prefixes that are told apart; one more purges everything."""
+MAX_PATTERNS = 256
+"""Purged patterns that are told apart; one more purges everything."""
+
+KINDS = ("url", "path", "prefix", "pattern", "tag", "all")
+
+
+class Purge(NamedTuple):
+    """What is to be purged.
+
+    kind:  "url": `value` is "http://host/path?query", or "/path?query" on any host.
+           "path": a path with any query, on any host. "prefix": what a URL or a path begins with.
+           "pattern": a path in which "*" stands for anything. "tag": a tag that the origin gave.
+           "all": everything.
+    soft:  what is purged stays, but is stale.
+    """
+
+    kind: str
+    value: str = ""
+    soft: bool = False
+
+
+def of_pattern(pattern: str) -> Purge:
+    """Return the purge for a path in which "*" stands for anything, in the cheapest kind."""
+    if "*" not in pattern:
+        return Purge("path", pattern)
+    if pattern.startswith("/") and pattern.index("*") == len(pattern) - 1:
+        return Purge("prefix", pattern[:-1])
+    return Purge("pattern", pattern)
+
+
+class Purges:
+    """All purges so far. version: that of the latest one; it only grows."""
+
+    def __init__(self) -> None:
+        self.version = 0
+        self._tables = (_Table(), _Table())
+
+    def __repr__(self) -> str:
+        return f"<Purges up to {self.version}>"
+
+    def add(self, purge: Purge, version: int = 0) -> int:
+        """Purge what is older than this moment; return the version that this has.
+
+        version: the one that a shared store gave it; 0 for the next one here.
+        """
+        version = version or self.version + 1
+        self._tables[purge.soft].add(purge, version)
+        self.version = max(self.version, version)
+        return version
+
+    def verdict(self, uri: str, tags: Iterable[int], since: int) -> str:
+        """Return "gone", "stale" or "" for an answer from `uri`, asked for at version `since`.
+
+        tags: of the answer, as `tag_buckets` gives them.
+        """
+        if since >= self.version:
+            return ""
+        hard, soft = self._tables
+        if hard.names(uri, tags, since):
+            return "gone"
+        return "stale" if soft.names(uri, tags, since) else ""
+
+
+class _Table:
+    """The purges of one kind, hard or soft, by when they were."""
+
+    def __init__(self) -> None:
+        self._versions = array("Q", bytes(8 * BUCKETS))
+        self._latest = 0
+        self._all = 0
+        self._lengths: set[int] = set()
+        self._patterns: dict[str, tuple[int, re.Pattern[str]]] = {}
+
+    def add(self, purge: Purge, version: int) -> None:
+        kind, value = purge.kind, purge.value
+        self._latest = max(self._latest, version)
+        if kind in ("url", "prefix"):
+            value = value.partition("://")[2] or value
+        if kind == "prefix":
+            self._lengths.add(len(value))
+        elif kind == "pattern":
+            self._patterns[value] = version, _compiled(value)
+        if (
+            kind == "all"
+            or len(self._lengths) > MAX_PREFIX_LENGTHS
+            or len(self._patterns) > MAX_PATTERNS
+        ):
+            self._all = max(self._all, version)
+            self._lengths.clear()
+            self._patterns.clear()
+        else:
+            place = bucket(kind, value)
+            self._versions[place] = max(self._versions[place], version)
+
+    def names(self, uri: str, tags: Iterable[int], since: int) -> bool:
+        """Return True if a purge after `since` names what came from `uri`."""
+        if self._latest <= since:
+            return False
+        if self._all > since:
+            return True
+        versions = self._versions
+        if any(versions[place] > since for place in tags):
+            return True
+        if any(versions[place] > since for place in self._places(uri)):
+            return True
+        path = _path(uri)
+        return any(
+            version > since and pattern.fullmatch(path)
+            for version, pattern in self._patterns.values()
+        )
+
+    def _places(self, uri: str) -> Iterator[int]:
+        rest = uri.partition("://")[2]
+        target = rest[rest.find("/") :]
+        yield bucket("url", rest)
+        yield bucket("url", target)
+        yield bucket("path", _path(uri))
+        for length in self._lengths:
+            yield bucket("prefix", rest[:length])
+            yield bucket("prefix", target[:length])
+
+
+def bucket(kind: str, value: str) -> int:
+    """Return the place of a name in the table; the same in every process."""
+    return crc32(f"{kind}\0{value}".encode("utf-8", "surrogatepass")) % BUCKETS
+
+
+def tag_buckets(value: str) -> tuple[int, ...]:
+    """Return the places of the tags in a field's value, which commas or spaces separate."""
+    return tuple(sorted({bucket("tag", tag) for tag in re.split(r"[,\s]+", value) if tag}))
+
+
+def _path(uri: str) -> str:
+    return "/" + uri.partition("://")[2].partition("/")[2].partition("?")[0]
+
+
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(re.escape(pattern).replace(r"\*", ".*"), re.DOTALL)
