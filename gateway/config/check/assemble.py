@@ -128,7 +128,8 @@ def _route(
 ) -> RouteDraft:
     """Load a route's own keys; the other keys of its table are overrides."""
     own = known_keys(instance(RouteConfig))
-    loaded = load(RouteConfig, {key: value for key, value in table.items() if key in own})
+    given = {key: value for key, value in table.items() if key in own}
+    loaded = load(RouteConfig, given, ("route",))
     for fault in loaded.faults:
         report(document, (*path, *fault.path), fault)
     route = RouteConfig(**loaded.valid) if loaded.value is None else loaded.value

@@ -16,6 +16,7 @@ from gateway.config.check import across
 from gateway.config.check.assemble import PipelineDraft, draft
 from gateway.config.check.routes import check_reachable, check_route, name_routes
 from gateway.config.check.settings import Kinds, SchemaFor
+from gateway.config.hints import unknown_key
 from gateway.config.tables.addresses import ListenAddress, RedirectConfig
 from gateway.config.tables.load import load_at
 from gateway.config.tables.pipeline import PipelineConfig
@@ -253,11 +254,11 @@ def _hint_for(key: str) -> str:
     """Return a hint for an unknown key of a file without pipelines."""
     if key in ("key", "user"):
         return f"a file of {key}s must lie where `include` does not match it"
-    hint = nearest(key, ("upstream", *PIPELINE_KEYS))
+    hint = unknown_key("upstreams.toml", key, ("upstream", *PIPELINE_KEYS))
     lists = ", ".join(sorted(PIPELINE_KEYS))
     return (
         hint
-        if hint.startswith("did")
+        if hint and not hint.startswith("known")
         else f"a pipeline has one of {lists}; other files hold [upstream.NAME] tables"
     )
 

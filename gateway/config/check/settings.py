@@ -13,10 +13,10 @@ from typing import Any
 
 from marshmallow import Schema, fields
 
+from gateway.config import hints
 from gateway.config.tables.load import Fault, Loaded, dotted, instance, known_keys, load
 from gateway.config.tables.schema import TableClass
 from gateway.config.toml.positions import KeyPath, Place
-from gateway.config.toml.problems import nearest
 from gateway.config.toml.read import Document
 from gateway.config.toml.sources import FileTable, plain
 from gateway.core.hooks import kind_of
@@ -117,7 +117,9 @@ class Middlewares:
                 )
             elif kind_of(key) not in self._unknown:
                 self.document.error(
-                    (key,), f"{dotted((key,))}: is not a known key", self._nearest(key, own)
+                    (key,),
+                    f"{dotted((key,))}: is not a known key",
+                    self._hint("pipeline", key, own),
                 )
 
     def load(self, name: str) -> Any:
@@ -147,7 +149,7 @@ class Middlewares:
                 self.document.error(
                     (*path, key),
                     f"{dotted((*path, key))}: is not a known key",
-                    self._nearest(key, own),
+                    self._hint("route", key, own),
                 )
         for name, table in tables.items():
             if name not in names and not (table.value is False and kind_of(name) == "auth"):
@@ -201,7 +203,7 @@ class Middlewares:
                 str(error),
                 ""
                 if ":" in kind or kind in self.kinds.known_names
-                else nearest(kind, self.kinds.known_names),
+                else hints.unknown_middleware(kind, self.kinds.known_names),
             )
             return False
         if name != kind and not given.replace("-", "_").isidentifier():
@@ -255,7 +257,7 @@ class Middlewares:
         if not isinstance(data, dict):
             return Loaded(faults=(Fault((), "must be a table"),))
         table = self.kinds.table(kind_of(name))
-        return Loaded(plain(data)) if table is None else load(table, data)
+        return Loaded(plain(data)) if table is None else load(table, data, (kind_of(name),))
 
     def _schema(self, name: str) -> Schema | None:
         table = self.kinds.table(kind_of(name))
@@ -279,8 +281,8 @@ class Middlewares:
             "remove it, or list it",
         )
 
-    def _nearest(self, key: str, own: Iterable[str]) -> str:
-        return nearest(key, (*own, *self.kinds.known_names, *self.listed))
+    def _hint(self, table: str, key: str, own: Iterable[str]) -> str:
+        return hints.unknown_key(table, key, {*own, *self.kinds.known_names, *self.listed})
 
 
 def merged(

@@ -7,15 +7,15 @@ the schema, so that a key called "value" is told from the value of a key.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
 from marshmallow import Schema, ValidationError, fields
 
+from gateway.config import hints
 from gateway.config.tables.schema import Secret, Table, TableClass, schema_of
 from gateway.config.toml.positions import KeyPath
-from gateway.config.toml.problems import nearest
 from gateway.config.toml.read import Document
 from gateway.config.toml.sources import Outside
 from gateway.core.hooks import ConfigProblem
@@ -42,8 +42,8 @@ class Loaded:
     faults: tuple[Fault, ...] = ()
 
 
-def load(table: TableClass, data: Mapping[str, Any]) -> Loaded:
-    """Load `data` as the config that `table` makes."""
+def load(table: TableClass, data: Mapping[str, Any], at: KeyPath = ()) -> Loaded:
+    """Load `data` as the config that `table` makes. at: where it stands, for hints."""
     schema = instance(table)
     try:
         return Loaded(schema.load(data))
@@ -53,7 +53,9 @@ def load(table: TableClass, data: Mapping[str, Any]) -> Loaded:
         valid = {
             key: tuple(value) if isinstance(value, list) else value for key, value in loaded.items()
         }
-        return Loaded(None, valid, tuple(_faults(schema, error.messages, data, ())))
+        return Loaded(
+            None, valid, tuple(_below_table(at, _faults(schema, error.messages, data, at)))
+        )
     except ConfigProblem as problem:
         return Loaded(None, {}, (Fault(problem.at, problem.message, problem.hint),))
 
@@ -66,7 +68,7 @@ def load_at(table: TableClass, document: Document, path: KeyPath) -> Loaded:
     if not isinstance(data, dict):
         document.error(path, f"{dotted(path)}: must be a table")
         return Loaded(None, {}, (Fault((), "must be a table"),))
-    loaded = load(table, data)
+    loaded = load(table, data, path)
     for fault in loaded.faults:
         report(document, (*path, *fault.path), fault)
     return loaded
@@ -99,6 +101,12 @@ def dotted(path: KeyPath) -> str:
     return ".".join(
         key if key and key.replace("-", "_").isidentifier() else f'"{key}"' for key in keys
     )
+
+
+def _below_table(at: KeyPath, faults: Iterable[Fault]) -> Iterator[Fault]:
+    """Take the table's own path off."""
+    for fault in faults:
+        yield replace(fault, path=fault.path[len(at) :])
 
 
 def _faults(node: object, messages: Any, data: Any, path: KeyPath) -> Iterator[Fault]:
@@ -135,9 +143,8 @@ def _faults_of_key(
     known = known_keys(schema)
     found = known.get(key) or schema.load_fields.get(key)
     if key not in known and messages == [schema.error_messages["unknown"]]:
-        yield Fault(
-            (*path, key), "is not a known key", nearest(str(key), known.keys() - data.keys())
-        )
+        hint = hints.unknown_key(hints.table_of((*path, key)), str(key), known.keys() - data.keys())
+        yield Fault((*path, key), "is not a known key", hint)
     elif found is not None:
         key = found.data_key or found.name
         yield from _faults(found, messages, _below(data, key), (*path, key))
@@ -147,12 +154,15 @@ def _faults_of_key(
 
 def _fault(node: object, message: str, value: Any, path: KeyPath) -> Fault:
     """Make a fault of one message, without a value that is a secret or came from outside."""
+    missing = message == fields.Field.default_error_messages["required"]
+    if missing:
+        return Fault(path, "is missing", missing=True)
+    hint = "" if isinstance(node, Secret) else hints.misshapen(node, value)
     if isinstance(value, str) and value and isinstance(node, Secret):
         message = message.replace(value, "***")
     elif isinstance(value, Outside) and value:
         message = message.replace(value, value.written)
-    missing = message == fields.Field.default_error_messages["required"]
-    return Fault(path, "is missing" if missing else _reworded(message), missing=missing)
+    return Fault(path, _reworded(message), hint)
 
 
 def _reworded(message: str) -> str:

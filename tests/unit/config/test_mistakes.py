@@ -57,7 +57,7 @@ pipelines/partner.toml:1:20: error: no middleware is called 'rate_limt' (hint: d
 pipelines/partner.toml:5:23: error: auth.methods: must be one of api_key, jwt
 pipelines/partner.toml:9:1: error: route.upstream: no upstream is called 'becam' (hint: did you mean 'becamera'?)
 pipelines/partner.toml:14:1: error: route.rewrite: there is nothing called {camera} (hint: known: id, path)
-upstreams.toml:2:1: error: upstream.becamera.balance: must be one of {BALANCE}
+upstreams.toml:2:1: error: upstream.becamera.balance: must be one of {BALANCE} (hint: did you mean 'least_connections'?)
 upstreams.toml:5:5: error: 'http://127.0.0.1:3001' is an endpoint of 'becamera' already (hint: see line 4)
 upstreams.toml:8:11: error: upstream 'beauth' has no endpoints (hint: endpoints = [{ url = "http://..." }])
 """.replace("{BALANCE}", BALANCE)

@@ -106,11 +106,16 @@ def test_every_fault_is_reported() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "message"),
-    [(11, "must be from 0 to 10"), (3, "must be even"), ("2", "must be a whole number, not '2'")],
+    ("value", "message", "hint"),
+    [
+        (11, "must be from 0 to 10", ""),
+        (3, "must be even", ""),
+        ("2", "must be a whole number, not '2'", "write 2, without quotes"),
+    ],
 )
-def test_a_check_judges_what_the_field_accepted(value: Any, message: str) -> None:
-    assert load(Outer, {"inner": {"port": 1}, "even": value}).faults == (Fault(("even",), message),)
+def test_a_check_judges_what_the_field_accepted(value: Any, message: str, hint: str) -> None:
+    faults = load(Outer, {"inner": {"port": 1}, "even": value}).faults
+    assert faults == (Fault(("even",), message, hint),)
 
 
 def test_the_whole_table_is_checked_when_its_keys_are_valid() -> None:

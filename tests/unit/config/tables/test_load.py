@@ -71,6 +71,9 @@ class OuterTable(Table):
             raise ValidationError({"text": {"deep": ["is odd"]}, "unheard": ["is of"]})
 
 
+A_TABLE = "a table, such as { value = ... }"
+
+
 def test_a_good_table_is_its_config() -> None:
     loaded = load(OuterTable, {"item": {"value": 1}, "class": "x"})
     assert loaded.value == OuterConfig(item=ItemConfig(1), klass="x")
@@ -102,7 +105,7 @@ def test_a_good_table_is_its_config() -> None:
             [Fault(("item", "kye"), "is not a known key", "did you mean 'key'?")],
         ),
         ("a wrong type", {"text": 5}, [Fault(("text",), "must be a string, not 5")]),
-        ("no table", {"item": 5}, [Fault(("item",), "must be a table, not 5")]),
+        ("no table", {"item": 5}, [Fault(("item",), "must be a table, not 5", A_TABLE)]),
         ("a missing key", {"item": {}}, [Fault(("item", "value"), "is missing", missing=True)]),
         (
             "in an array of tables",
@@ -133,7 +136,11 @@ def test_a_good_table_is_its_config() -> None:
                 Fault(("named", "", "key"), "must not be empty"),
             ],
         ),
-        ("a map's value", {"named": {"a": 5}}, [Fault(("named", "a"), "must be a table, not 5")]),
+        (
+            "a map's value",
+            {"named": {"a": 5}},
+            [Fault(("named", "a"), "must be a table, not 5", A_TABLE)],
+        ),
         (
             "items",
             {"numbers": [1, "a", 2, "b"]},
