@@ -21,6 +21,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="run every flow test in all three modes of tests/flow/modes.py",
     )
+    parser.addoption(
+        "--screenshots",
+        action="store_true",
+        help="have the tests of pages write the pictures of docs/screenshots",
+    )
 
 
 @pytest.hookimpl(wrapper=True)

@@ -7,16 +7,18 @@ guard.py's, what answers look like answers.py's.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import AsyncIterator, Collection
 
 from aiohttp import web
 from prometheus_async.aio import time
 from prometheus_client import Histogram
 from prometheus_client.exposition import gzip_accepted
 
-from gateway.admin import answers, services
+from gateway.admin import answers, dashboard, services
 from gateway.admin.answers import answer, refused
+from gateway.admin.dashboard import ACCESS, LIVE
 from gateway.admin.guard import MAX_BODY, Access, guard
+from gateway.admin.live import Live
 from gateway.admin.metrics import exposition
 from gateway.admin.openapi import Answer, Endpoint, document, refusal
 from gateway.admin.services import changed
@@ -160,6 +162,7 @@ ENDPOINTS = (
         ),
     ),
     *services.ENDPOINTS,
+    *dashboard.ENDPOINTS,
     Endpoint(
         "GET",
         "/admin/metrics/summary",
@@ -190,6 +193,9 @@ def make_app(
     open_paths = frozenset(endpoint.path for endpoint in endpoints if endpoint.open)
     app = web.Application(middlewares=[guard(access, open_paths)], client_max_size=MAX_BODY)
     app[STATE] = state
+    app[ACCESS] = access
+    if paths is None:
+        _feed(app, Live(state))
     app[DOCUMENT] = json.dumps(document(ENDPOINTS, not access.open))
     app.on_response_prepare.append(_without_server)
     for endpoint in endpoints:
@@ -198,6 +204,18 @@ def make_app(
         for method in ("GET", "HEAD") if endpoint.method == "GET" else (endpoint.method,):
             app.router.add_route(method, endpoint.path, handler)
     return app
+
+
+def _feed(app: web.Application, live: Live) -> None:
+    """Have the dashboard's snapshots made while the application runs."""
+    app[LIVE] = live
+
+    async def running(app: web.Application) -> AsyncIterator[None]:
+        live.start()
+        yield
+        live.close()
+
+    app.cleanup_ctx.append(running)
 
 
 async def _without_server(request: web.Request, response: web.StreamResponse) -> None:

@@ -1,6 +1,7 @@
 """Decide who may use the admin API, for every request and before it is routed.
 
 With tokens, those who know one: the writer's for everything, a reader's for what changes nothing.
+A browser may give one once for a session (sessions.py); its page must be ours to change something.
 Without, every client that reaches the listener, which is why it is on 127.0.0.1 by default. What
 also reaches it there is a web page in a browser on that machine, and two rules keep pages out:
 
@@ -16,18 +17,23 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from gateway.admin import sessions
 from gateway.admin.answers import problem
 from gateway.config.tables.server import AdminConfig
+from gateway.core.clock import REAL
 
 log = logging.getLogger("gateway.admin")
 
 HEADER = "X-Gateway-Admin"
+WRITER = "operator"
+"""What the holder of [admin]'s own token is called."""
 SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
 MAX_BODY = 64 * 1024
 BODY_TIMEOUT = 10.0
@@ -43,47 +49,98 @@ SECURITY_HEADERS = {
 }
 
 
-class Access:
-    """What [admin] says about callers."""
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks: a name for the log, and whether it may change something.
 
-    def __init__(self, config: AdminConfig) -> None:
+    by_session: known by the cookie that its browser sends with every request.
+    """
+
+    name: str
+    writes: bool
+    by_session: bool = False
+
+
+ANYONE = Caller("", True)
+"""Where [admin] has no tokens."""
+CALLER = web.RequestKey("caller", Caller)
+
+
+class Access:
+    """What [admin] says about callers. wall: the clock of sessions."""
+
+    def __init__(self, config: AdminConfig, wall: Callable[[], float] = REAL.wall) -> None:
         self.hosts = frozenset(
             name.lower().removesuffix(".") for name in (config.host, *config.hosts)
         )
-        self._writer = _bytes(config.token)
-        self._readers = tuple((reader.name, _bytes(reader.token)) for reader in config.readers)
+        self.cookie = sessions.cookie_name(config.port, secure=config.tls is not None)
+        self.secure = config.tls is not None
+        self.wall = wall
+        known = [(reader.name, False, _bytes(reader.token)) for reader in config.readers]
+        if config.token:
+            known.insert(0, (WRITER, True, _bytes(config.token)))
+        self._callers = tuple(Caller(name, writes) for name, writes, _ in known)
+        self.tokens = tuple(token for _, _, token in known)
 
     @property
     def open(self) -> bool:
         """Whether there are no tokens at all."""
-        return not self._writer and not self._readers
+        return not self.tokens
+
+    def holder(self, token: str) -> Caller | None:
+        """Return whose token this is."""
+        given = _bytes(token)
+        # All of them, so that the time taken tells nothing about which is nearly right.
+        known = [
+            caller
+            for caller, one in zip(self._callers, self.tokens, strict=True)
+            if hmac.compare_digest(given, one)
+        ]
+        return known[0] if known else None
+
+    def in_session(self, request: web.Request) -> Caller | None:
+        """Return whose session a browser has."""
+        value = request.cookies.get(self.cookie)
+        place = None if value is None else sessions.owner(value, self.tokens, self.wall())
+        return None if place is None else replace(self._callers[place], by_session=True)
 
     def refusal(self, request: web.Request) -> web.Response | None:
         """The answer to a request that may not be served, None for one that may."""
         if self.open:
+            request[CALLER] = ANYONE
             return untrusted(request, self.hosts)
         given = request.headers.get("Authorization")
-        if given is None:
+        caller = self.in_session(request) if given is None else None
+        if given is None and caller is None:
             challenge = 'Bearer realm="gateway"'
             detail = "This needs Authorization: Bearer and a token of [admin]."
             return problem(401, detail, headers={"WWW-Authenticate": challenge})
-        scheme, _, credentials = given.partition(" ")
-        token = _bytes(credentials.strip())
-        if scheme.lower() == "bearer":
-            if self._writer and hmac.compare_digest(token, self._writer):
-                return None
-            # All of them, so that the time taken tells nothing about which is nearly right.
-            known = [name for name, one in self._readers if hmac.compare_digest(token, one)]
-            if known:
-                return (
-                    None
-                    if request.method in SAFE_METHODS
-                    else problem(403, f"{known[0]} may look, but change nothing.")
-                )
-        challenge = 'Bearer realm="gateway", error="invalid_token"'
-        return problem(
-            401, "This is not a token of [admin].", headers={"WWW-Authenticate": challenge}
-        )
+        if given is not None:
+            scheme, _, credentials = given.partition(" ")
+            caller = self.holder(credentials.strip()) if scheme.lower() == "bearer" else None
+        if caller is None:
+            challenge = 'Bearer realm="gateway", error="invalid_token"'
+            return problem(
+                401, "This is not a token of [admin].", headers={"WWW-Authenticate": challenge}
+            )
+        request[CALLER] = caller
+        if request.method in SAFE_METHODS:
+            return None
+        if not caller.writes:
+            return problem(403, f"{caller.name} may look, but change nothing.")
+        return _from_other_page(request) if caller.by_session else None
+
+
+def _from_other_page(request: web.Request) -> web.Response | None:
+    """The refusal of a change that a browser did not send from a page of this listener.
+
+    The cookie says only which browser asks. Its page is told by Origin, which browsers send with
+    every POST and DELETE (Fetch section 3.2); the scheme is left out, for TLS may end in front.
+    """
+    origin = request.headers.get("Origin", "")
+    if origin.partition("://")[2] != request.headers.get("Host", "") or not origin:
+        return problem(403, "A session changes something only from the dashboard's own page.")
+    return without_header(request)
 
 
 def _bytes(token: str) -> bytes:
@@ -98,12 +155,16 @@ def guard(access: Access, open_paths: Collection[str]) -> Middleware:
         began = getattr(request.protocol, "began", None)
         if began is not None:  # A test's client comes without our listener.
             began()
-        refusal = None if request.path in open_paths else access.refusal(request)
+        resource = request.match_info.route.resource
+        is_open = resource is not None and resource.canonical in open_paths
+        refusal = None if is_open else access.refusal(request)
         response = secured(refusal or await _answered(request, handler))
         if refusal is not None or request.method not in SAFE_METHODS:
+            caller = request.get(CALLER, ANYONE).name
             log.info(
-                "%s: %s %r answered %d",
+                "%s%s: %s %r answered %d",
                 request.remote,
+                f" ({caller})" if caller else "",
                 request.method,
                 request.path,
                 response.status,
@@ -156,9 +217,14 @@ def untrusted(request: web.Request, hosts: Collection[str]) -> web.Response | No
             "a name without a dot. "
             "Use one of these, or set a token.",
         )
-    if request.method not in SAFE_METHODS and HEADER not in request.headers:
-        return problem(403, f"What changes something needs the header {HEADER}, with any value.")
-    return None
+    return None if request.method in SAFE_METHODS else without_header(request)
+
+
+def without_header(request: web.Request) -> web.Response | None:
+    """The refusal of a change without the header that no page of another origin can send."""
+    if HEADER in request.headers:
+        return None
+    return problem(403, f"What changes something needs the header {HEADER}, with any value.")
 
 
 def is_own_name(given: str, hosts: Collection[str]) -> bool:

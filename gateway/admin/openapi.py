@@ -99,7 +99,7 @@ def _operation(endpoint: Endpoint, token: bool) -> dict[str, Any]:
             {
                 "name": HEADER,
                 "in": "header",
-                "required": not token,
+                "required": not token or endpoint.open,
                 "schema": {"type": "string"},
                 "description": (
                     "Any value. Web pages of another origin cannot send it; with a "

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gateway.app import Gateway
+from tests.browser import AXE, CHROMIUM, ROOT, Browser, Chromium
 from tests.client import Client
 from tests.flow.modes import MODES
 from tests.origin import Origin
 from tests.websocket import echo, speaks
 
+SCREENSHOTS = ROOT / "docs/screenshots"
 Start = Callable[..., Awaitable[Gateway]]
 
 
@@ -135,3 +137,26 @@ async def echoing(origin_of) -> Origin:
 
 
 PLAIN = '[[route]]\nprefix = "/"\nupstream = "origin"\n'
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Chromium]:
+    """A browser for all tests of this process."""
+    if not CHROMIUM or not AXE.exists():
+        pytest.skip("chromium and axe-core are not installed")
+    one = Chromium()
+    yield one
+    one.close()
+
+
+@pytest.fixture
+async def browser(chromium: Chromium) -> AsyncIterator[Browser]:
+    """A profile of its own in it."""
+    async with Browser(chromium) as one:
+        yield one
+
+
+@pytest.fixture
+def screenshots(request: pytest.FixtureRequest) -> Path | None:
+    """Where pictures for the documentation go, with --screenshots."""
+    return SCREENSHOTS if request.config.getoption("--screenshots") else None

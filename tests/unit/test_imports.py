@@ -16,7 +16,7 @@ from tests.imports import Import, all_imports, circles, imports, modules, packag
 
 LAYERS = (
     ("core",),
-    ("config",),
+    ("config", "pages"),
     ("lifetime", "protocols"),
     ("store",),
     ("tokens", "credentials", "limits", "usage"),

@@ -80,7 +80,11 @@ def total(readings: Iterable[Reading]) -> Reading:
 def telemetry_of(reading: Reading) -> Telemetry:
     """Return families with these values, to be shown."""
     made = Telemetry()
+    known = {one.name: name for name, one in vars(made).items() if hasattr(one, "labels")}
     made.families = [_family(name, head, values) for name, (head, values) in reading.items()]
+    for family in made.families:
+        if family.name in known:
+            setattr(made, known[family.name], family)
     return made
 
 

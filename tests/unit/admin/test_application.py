@@ -179,7 +179,7 @@ async def test_what_fails_inside_stays_inside(
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
-        ("GET", "/", 404),
+        ("GET", "/pages/none.js", 404),
         ("GET", "/admin/nothing", 404),
         ("GET", "/admin/reload", 405),
         ("POST", "/admin/health", 405),

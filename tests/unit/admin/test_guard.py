@@ -16,9 +16,7 @@ from gateway.admin.guard import MAX_BODY, SECURITY_HEADERS, is_own_name
 from gateway.config.tables.server import AdminConfig, ReaderConfig
 from tests.unit.admin.state import State
 
-CLOSED = sorted(
-    {endpoint.path for endpoint in ENDPOINTS if not endpoint.open} | {"/", "/admin/nothing"}
-)
+CLOSED = sorted({endpoint.path for endpoint in ENDPOINTS if not endpoint.open} | {"/admin/nothing"})
 
 
 READERS = (ReaderConfig("prometheus", "look"), ReaderConfig("oncall", "see"))

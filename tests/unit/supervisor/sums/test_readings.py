@@ -64,6 +64,8 @@ def test_everything_of_a_process_is_shown_again():
     durations = next(one for one in shown.families if one.name.endswith("request_duration_seconds"))
     assert isinstance(durations, HistogramFamily)
     assert durations.cells[("cameras", "GET")].counts[3] == 7
+    assert shown.request_duration is durations
+    assert shown.requests.get(("cameras", "GET", "200")) == 2
 
 
 lives = st.lists(st.lists(st.integers(0, 100), min_size=1, max_size=5), min_size=1, max_size=5)
