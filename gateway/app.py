@@ -42,6 +42,7 @@ from gateway.runtime.diff import restarts
 from gateway.runtime.reload import Outcome, Runtime
 from gateway.runtime.services import Services
 from gateway.serving.data_plane import DataPlane
+from gateway.store.purges import PURGES, Purge, Purges
 from gateway.supervisor.replacement.replaceable import Replaceable
 from gateway.upstream.connections.transport import Transport
 from gateway.upstream.observer import Observer
@@ -313,6 +314,15 @@ class Gateway(Replaceable):
         upstream."""
         pool = self.runtime.snapshot.pools.get(name)
         return None if pool is None else pool.reset_circuit()
+
+    async def purge(self, purges: Sequence[Purge]) -> bool:
+        """Purge the caches of all pipelines. Return False if there are none."""
+        known: Purges | None = self.runtime.registry.find(PURGES)
+        if known is None:
+            return False
+        for one in purges:
+            known.purge(one)
+        return True
 
     def register(self, name: str, config: EndpointConfig) -> bool | None:
         """Add an endpoint. Return False if the upstream takes none, None if there is no such

@@ -106,6 +106,22 @@ class CircuitReset(Schema):
     state = fields.String(required=True)
 
 
+class PurgedName(Schema):
+    """A name by which answers were purged."""
+
+    kind = fields.String(required=True, validate=validate.OneOf(("url", "prefix", "tag", "all")))
+    value = fields.String(required=True)
+
+
+class Purged(Schema):
+    """What was purged of the caches."""
+
+    purged = fields.List(fields.Nested(PurgedName), required=True)
+    soft = fields.Boolean(
+        required=True, metadata=described("Whether the answers stay, and are stale")
+    )
+
+
 class Upstream(Schema):
     """One pool of endpoints."""
 

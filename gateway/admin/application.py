@@ -14,7 +14,7 @@ from prometheus_async.aio import time
 from prometheus_client import Histogram
 from prometheus_client.exposition import gzip_accepted
 
-from gateway.admin import answers, dashboard, services
+from gateway.admin import answers, dashboard, purging, services
 from gateway.admin.answers import answer, refused
 from gateway.admin.dashboard import ACCESS, LIVE
 from gateway.admin.guard import MAX_BODY, Access, guard
@@ -163,6 +163,7 @@ ENDPOINTS = (
     ),
     *services.ENDPOINTS,
     *dashboard.ENDPOINTS,
+    *purging.ENDPOINTS,
     Endpoint(
         "GET",
         "/admin/metrics/summary",

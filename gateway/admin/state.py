@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from aiohttp import web
@@ -12,6 +12,7 @@ from gateway.config.tables.endpoints import EndpointConfig
 from gateway.config.tables.targets import ServiceConfig
 from gateway.core.telemetry import Telemetry
 from gateway.runtime.reload import Outcome
+from gateway.store.purges import Purge
 
 
 class AdminState(Protocol):
@@ -44,6 +45,9 @@ class AdminState(Protocol):
 
         False when it has none, None when there is no such upstream.
         """
+
+    async def purge(self, purges: Sequence[Purge]) -> bool:
+        """Purge the caches of all pipelines, of all workers. False when nothing is cached here."""
 
     def register(self, name: str, config: EndpointConfig) -> bool | None:
         """Add an endpoint to an upstream.

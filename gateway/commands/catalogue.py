@@ -57,6 +57,9 @@ GROUPS: tuple[tuple[str, tuple[Command, ...]], ...] = (
             Command(
                 "reload", "take the configuration anew, or say what is wrong", "running.reload"
             ),
+            Command(
+                "purge", "take answers out of the caches, by URL, prefix or tag", "running.purge"
+            ),
         ),
     ),
     (

@@ -10,6 +10,7 @@ import inspect
 import logging
 import pickle
 from collections.abc import Awaitable, Sequence
+from functools import partial
 from typing import Any
 
 from gateway.core.clock import REAL, Clock
@@ -20,6 +21,7 @@ from gateway.lifetime.registry import Registry
 from gateway.lifetime.supervised import Supervised
 from gateway.limits.book import Book
 from gateway.limits.ledger import Told
+from gateway.store.purges import PURGED
 
 log = logging.getLogger("gateway.workers")
 
@@ -70,6 +72,7 @@ class Keeper:
         channel.on("limits", limits)
         channel.on("call", self._call)
         channel.on("ended", self._all_ended)
+        channel.on(PURGED, partial(self._purged, channel))
         self._channels.add(channel)
         self._tidying.start(TIDY_EVERY)
 
@@ -97,6 +100,12 @@ class Keeper:
         """Return since when sessions are known here, and which have ended."""
         sessions = self._registry.find(SESSIONS)
         return pickle.dumps((sessions.since if sessions is not None else 0.0, self._ended))
+
+    def _purged(self, by: Channel, purges: Any) -> None:
+        """Tell the other workers what one of them has purged of its cache."""
+        for channel in self._channels:
+            if channel is not by:
+                channel.post(PURGED, purges)
 
     def _tell(self, ids: Sequence[str]) -> None:
         """Tell all workers which sessions have ended."""

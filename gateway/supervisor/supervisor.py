@@ -25,6 +25,7 @@ from gateway.lifetime.notify import ServiceManager
 from gateway.lifetime.signals import Signals
 from gateway.lifetime.sockets import Sockets
 from gateway.runtime.check import check
+from gateway.store.purges import PURGED, Purge
 from gateway.supervisor.crew import Crew
 from gateway.supervisor.keeper import Keeper
 from gateway.supervisor.member import Member
@@ -187,6 +188,12 @@ class Supervisor(Gateway):
         done = super().reset_circuit(name)
         if done:
             self.crew.post("reset", name)
+        return done
+
+    async def purge(self, purges: Sequence[Purge]) -> bool:
+        done = await super().purge(purges)
+        if done:
+            await self.crew.tell(PURGED, [tuple(one) for one in purges])
         return done
 
     def health(self) -> dict[str, Any]:

@@ -36,6 +36,7 @@ from gateway.serving.data_plane import DataPlane
 from gateway.serving.net.listener import Listener
 from gateway.serving.server import Runtime as Serves
 from gateway.store.local import LocalStore
+from gateway.store.purges import PURGED, PURGES, Purge, Purges
 from gateway.supervisor.board import Board
 from gateway.supervisor.handoff import Inbox
 from gateway.supervisor.shared_listener import SharedListener
@@ -108,6 +109,7 @@ class Worker:
             ("reopen", self.reopen),
             ("leave", self.leave),
             ("stop", self.stop),
+            (PURGED, self.purged),
         ):
             self.channel.on(kind, handler)
         for kind in (*KINDS, "discovered"):
@@ -232,6 +234,13 @@ class Worker:
     def reopen(self) -> None:
         """Reopen log files."""
         self.runtime.reopen()
+
+    def purged(self, purges: Sequence[tuple[Any, ...]]) -> None:
+        """Take over what was purged elsewhere."""
+        known: Purges | None = self.runtime.registry.find(PURGES)
+        if known is not None:  # Else nothing is cached yet.
+            for one in purges:
+                known.add(Purge(*one))
 
     def reading(self) -> bytes:
         """Return what the supervisor shows of this worker: metrics, numbers, health."""

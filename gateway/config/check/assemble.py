@@ -5,12 +5,14 @@ What needs other files (upstreams, names, reachability) is checked in compile.py
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gateway.config.check.documents import operation_routes
 from gateway.config.check.lints import Lists, findings
+from gateway.config.check.paths import names_of
 from gateway.config.check.placed import Placed
 from gateway.config.check.settings import Entries, Kinds, Middlewares, Written
 from gateway.config.openapi.document import Operation
@@ -19,7 +21,7 @@ from gateway.config.tables.pipeline import PipelineConfig, RouteConfig
 from gateway.config.toml.positions import KeyPath, Place
 from gateway.config.toml.read import Document
 from gateway.config.toml.sources import Outside
-from gateway.core.hooks import GUARDS, kind_of
+from gateway.core.hooks import GUARDS, ConfigProblem, kind_of
 
 LISTS = ("request", "response", "error")
 
@@ -236,15 +238,28 @@ def _lint(made: PipelineDraft) -> None:
             kind_of(name) in GUARDS and written.value is False
             for name, written in route.overrides.items()
         )
-        for path, message, hint in findings(_lists_of(lists, settings, without_auth)):
+        names = _names(route.placed.route)
+        for path, message, hint in findings(_lists_of(lists, settings, without_auth, names)):
             if message not in said:
                 made.document.warning(path, message, hint)
 
 
+def _names(route: RouteConfig) -> Collection[str] | None:
+    """Return the names in the path of a route with settings of its own for caching; else None."""
+    if any(kind_of(name) == "caching" for name in route.settings):
+        with suppress(ConfigProblem):  # It is reported elsewhere.
+            return names_of(route)
+    return None
+
+
 def _lists_of(
-    lists: Mapping[str, Entries], settings: Mapping[str, Any], without_auth: bool = False
+    lists: Mapping[str, Entries],
+    settings: Mapping[str, Any],
+    without_auth: bool = False,
+    names: Collection[str] | None = None,
 ) -> Lists:
-    return Lists(lists["request"], lists["response"], lists["error"], settings, without_auth)
+    hooks = (lists["request"], lists["response"], lists["error"])
+    return Lists(*hooks, settings, without_auth, names)
 
 
 def _place(route: RouteDraft, name: str, listed: KeyPath) -> KeyPath:

@@ -7,10 +7,11 @@ one body and every hit is compressed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from gateway.config.check.paths import PLACEHOLDER
 from gateway.config.check.settings import Entries
 from gateway.config.toml.positions import KeyPath
 from gateway.core.hooks import GUARDS, kind_of
@@ -26,6 +27,8 @@ class Lists:
     settings: Mapping[str, Any]
     without_auth: bool = False
     """The route says `auth = false`."""
+    names: Collection[str] | None = None
+    """Those in the path of a route with settings of its own for caching."""
 
 
 Finding = tuple[KeyPath, str, str]
@@ -118,13 +121,12 @@ def _caching(lists: Lists) -> Iterator[Finding]:
             "add it to request",
         )
     for entry in filter(None, (request, response)):
-        if any("{" in path for path in getattr(lists.settings.get(entry[0]), "invalidate", ())):
-            yield (
-                entry[1],
-                f"invalidate of {entry[0]!r} has braces: they mean themselves there",
-                "'*' takes anything",
-            )
-            break
+        paths = getattr(lists.settings.get(entry[0]), "invalidate", ())
+        for name in (name for path in paths for name in PLACEHOLDER.findall(path)):
+            if lists.names is not None and name not in lists.names:
+                message = f"invalidate of {entry[0]!r} has {{{name}}}, which is not in the path"
+                yield entry[1], f"{message}: a write takes nothing out by it", ""
+                return
 
 
 def _transforms(lists: Lists) -> Iterator[Finding]:

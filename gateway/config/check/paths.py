@@ -40,7 +40,7 @@ Template = tuple[tuple[str, ...], dict[str, int]]
 """
 
 _VARIABLE = re.compile(r"\{([A-Za-z_][A-Za-z0-9_-]*)\}")
-_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _NEVER_REQUESTED = {
     INVALID_ESCAPE: ("holds a '%' that starts no valid escape", "%25 is a '%'"),
     DOT_SEGMENTS: (
@@ -110,7 +110,7 @@ def encoded(value: str) -> str:
 def literal(key: str, text: str) -> str:
     """Return the path that the route's `key` writes, in normal form."""
     _check_start(key, text)
-    if _PLACEHOLDER.search(text):
+    if PLACEHOLDER.search(text):
         raise ConfigProblem(
             "is literal; templates are for path", at=(key,), hint=f'path = "{text}"'
         )
@@ -178,7 +178,7 @@ def rewrite(text: str, names: Collection[str] | None) -> tuple[list[str], list[s
     names: those of the route's template; None when they are not known, and any is accepted.
     """
     path, _, query = text.partition("?")
-    parts = [_PLACEHOLDER.split(path), _PLACEHOLDER.split(query) if query else []]
+    parts = [PLACEHOLDER.split(path), PLACEHOLDER.split(query) if query else []]
     if not text.startswith(("/", "{path}")):
         message = f"must start with '/' or {{path}}, not {text!r}"
         raise ConfigProblem(message, at=("rewrite",), hint=f'rewrite = "/{text}"')

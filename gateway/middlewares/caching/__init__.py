@@ -7,18 +7,19 @@ served (a Range request passes by), and stale-while-revalidate is ignored, which
 
 from __future__ import annotations
 
+from functools import partial
+
 from gateway.config.tables.schema import schema_of
 from gateway.core.hooks import Context, Hooks
 from gateway.middlewares.caching.cache import Cache
 from gateway.middlewares.caching.config import CachingConfig, KeyConfig
 from gateway.middlewares.caching.memory import Memory
-from gateway.middlewares.caching.purges import Purges
+from gateway.store.local import LocalStore
+from gateway.store.purges import PURGED, PURGES, Purge, Purges
 
-__all__ = ["CONFIG", "PURGES", "CachingConfig", "KeyConfig", "build"]
+__all__ = ["CONFIG", "CachingConfig", "KeyConfig", "build"]
 
 CONFIG = schema_of(CachingConfig)
-PURGES = ("caching", "purges")
-"""Where `context.keep` has what has been purged, for the whole process."""
 
 
 def build(config: CachingConfig, context: Context) -> Hooks:
@@ -26,7 +27,10 @@ def build(config: CachingConfig, context: Context) -> Hooks:
 
     What is purged is so for all of them: a write anywhere invalidates everywhere.
     """
-    purges: Purges = context.keep(PURGES, None, Purges)
+    local: LocalStore | None = context.local
+    purges: Purges = context.keep(
+        PURGES, None, lambda: Purges(None if local is None else partial(_post, local))
+    )
     memory: Memory = context.keep(
         ("caching", "memory", context.pipeline, context.route),
         None,
@@ -36,3 +40,8 @@ def build(config: CachingConfig, context: Context) -> Hooks:
     return Hooks(
         request=cache.request, response=cache.response, error=cache.error, finish=cache.finish
     )
+
+
+def _post(local: LocalStore, purge: Purge) -> None:
+    """Have the supervisor tell the other workers."""
+    local.post(PURGED, [tuple(purge)])

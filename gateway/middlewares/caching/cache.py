@@ -7,8 +7,10 @@ hook tells the origin's answers from others.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from functools import partial
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 from gateway.core.exchange import Decision, Exchange, Reply
 from gateway.core.failures import Failed, Failure
@@ -21,11 +23,11 @@ from gateway.middlewares.caching.entries import Entry
 from gateway.middlewares.caching.lookup import ORIGIN, Fields, Finder, Lookup, origin_of
 from gateway.middlewares.caching.memory import MAX_HITS, Memory, Slot
 from gateway.middlewares.caching.policy import Verdict
-from gateway.middlewares.caching.purges import Purge, of_pattern
 from gateway.middlewares.caching.replies import become, entry_of, for_client, freshened, reply_of
 from gateway.middlewares.caching.targeted import lower_names
 from gateway.middlewares.caching.tee import Tee
 from gateway.middlewares.caching.vary import changes
+from gateway.store.purges import Purge, of_pattern, tag_buckets
 
 _CONDITIONS = frozenset((b"if-none-match", b"if-modified-since"))
 _OUTDATES = frozenset((*range(200, 206), *range(207, 304), 307, 308, 404, 410))
@@ -50,6 +52,7 @@ _WORD = {
 Its answer may make it "revalidated" or "stale".
 """
 
+_NAME = re.compile(r"\{([A-Za-z_][A-Za-z0-9_-]*)\}")
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -66,6 +69,8 @@ class Cache:
         self._monotonic = context.clock.monotonic
         self._wall = context.clock.wall
         self._counts = context.telemetry.cache_requests.values
+        self._tags = tuple(name.lower().encode() for name in config.tags)
+        self._patterns = [partial(filled, pattern) for pattern in config.invalidate]
 
     def __repr__(self) -> str:
         return f"<Cache {self._name} on {self._memory!r}>"
@@ -211,12 +216,13 @@ class Cache:
         body, length = reply.body, reply.length
         if make is None or (length is not None and length > config.max_entry):
             return False
+        tags = self._tagged(reply)
         if isinstance(body, bytes):
-            return self._put(look, make(body=body))
+            return self._put(look, make(body=body, tags=tags))
 
         def complete(body: bytes) -> None:
             if length is None or length == len(body):
-                self._put(look, make(body=body))
+                self._put(look, make(body=body, tags=tags))
 
         reply.body = Tee(body, config.max_entry, complete)
         return True
@@ -227,6 +233,12 @@ class Cache:
         """See `entry_of`; `answer` is what the origin sent, `reply` what it amounts to."""
         age, now = seconds_of_age(answer.get(b"age")), self._monotonic()
         return entry_of(exchange, look, reply, self._config, age=age, now=now, wall=self._wall())
+
+    def _tagged(self, reply: Reply) -> tuple[int, ...]:
+        index, names = reply.index, self._tags
+        if index.keys().isdisjoint(names):
+            return ()
+        return tag_buckets(" ".join(text(index[name]) for name in names if name in index))
 
     def _put(self, look: Lookup, entry: Entry) -> bool:
         config = self._config
@@ -272,7 +284,7 @@ class Cache:
         if not look.directives.no_store:
             self._memory.remove(slot)
             if make is not None:
-                self._put(look, make(body=slot.entry.body))
+                self._put(look, make(body=slot.entry.body, tags=self._tagged(full)))
         return full
 
     def _compare(self, exchange: Exchange, look: Lookup, slot: Slot, reply: Reply) -> None:
@@ -345,9 +357,19 @@ class Cache:
         # One resource, however it is asked for, by http or https: more than section 4.4 demands,
         # and harmless.
         for uri in uris:
-            purges.add(Purge("url", uri))
-        for pattern in self._config.invalidate:
-            purges.add(of_pattern(pattern))
+            purges.purge(Purge("url", uri))
+        for make in self._patterns:
+            pattern = make(exchange.params)
+            if pattern:
+                purges.purge(of_pattern(pattern))
+
+
+def filled(pattern: str, params: Mapping[str, str]) -> str:
+    """Return an `invalidate` with the path's own values in place of its names; "" without them."""
+    try:
+        return _NAME.sub(lambda name: quote(params[name[1]], safe=""), pattern)
+    except KeyError:
+        return ""
 
 
 def same_origin(base: str, target: str, reference: str) -> str:

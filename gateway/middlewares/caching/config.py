@@ -6,6 +6,7 @@ from marshmallow import ValidationError
 
 from gateway.config.tables.declare import setting, table
 from gateway.config.tables.schema import Duration, FieldName, Items, Size, Whole
+from gateway.store.purges import of_pattern
 
 
 @table
@@ -24,12 +25,18 @@ class KeyConfig:
 
 def _invalidate(paths: tuple[str, ...]) -> None:
     wrong = {
-        index: ['must start with "/" or "*"']
-        for index, path in enumerate(paths)
-        if path[0] not in "/*"
+        index: [message] for index, path in enumerate(paths) if (message := _wrong_pattern(path))
     }
     if wrong:
         raise ValidationError(wrong)
+
+
+def _wrong_pattern(path: str) -> str:
+    if path[0] not in "/*":
+        return 'must start with "/" or "*"'
+    if "{" in path and of_pattern(path).kind == "pattern":
+        return "takes `*` only at its end where it has the path's own values"
+    return ""
 
 
 @table
@@ -83,7 +90,13 @@ class CachingConfig:
     invalidate: tuple[str, ...] = setting(
         default=(),
         check=_invalidate,
-        doc="paths (`*`: anything) whose answers a successful write on this route removes",
+        doc="paths (`*`: anything, `{id}`: the path's own) whose answers a successful write on "
+        "this route removes",
+    )
+    tags: tuple[str, ...] = setting(
+        Items(FieldName()),
+        default=("Cache-Tag", "Surrogate-Key"),
+        doc="fields in which the origin gives tags to purge by, with commas or spaces between",
     )
     key: KeyConfig = setting(
         default=KeyConfig(), doc="what else tells requests apart: `[caching.key]`"

@@ -24,7 +24,7 @@ from typing import TypeVar
 from gateway.core.clock import REAL, Clock
 from gateway.middlewares.caching.entries import Entry, Names, Values
 from gateway.middlewares.caching.packing import pack, unpack
-from gateway.middlewares.caching.purges import Purges
+from gateway.store.purges import Purges
 
 R = TypeVar("R")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from gateway.config.tables.targets import ServiceConfig
 from gateway.config.toml.problems import Problem
 from gateway.core.telemetry import Telemetry
 from gateway.runtime.reload import Outcome
+from gateway.store.purges import Purge
 
 HEALTH = {
     "status": "healthy",
@@ -111,6 +113,8 @@ class State:
         self.reloads = self.refreshed = 0
         self.registered: list[EndpointConfig] = []
         self.services: list[ServiceConfig] = []
+        self.purged: list[Purge] = []
+        self.caches = True
         self.unable: Exception | None = None
         """What registering a service raises."""
 
@@ -122,6 +126,10 @@ class State:
 
     def reset_circuit(self, name: str) -> bool | None:
         return {"becamera": True, "plain": False}.get(name)
+
+    async def purge(self, purges: Sequence[Purge]) -> bool:
+        self.purged += purges
+        return self.caches
 
     def register(self, name: str, config: EndpointConfig) -> bool | None:
         if name == "becamera":

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from gateway.core.clock import Clock
 from gateway.issuer.kept import SESSIONS
 from gateway.issuer.sessions import LocalSessions, SessionLimits
 from gateway.store.local import Called
+from gateway.store.purges import PURGED, Purge
 from gateway.supervisor.keeper import MARGIN
+from tests.until import until
 from tests.workers import Shop
 
 
@@ -47,3 +51,17 @@ async def test_the_next_program_keeps_what_this_one_kept(caplog):
     for shop, one in ((before, store), (after, heir)):
         one.close()
         await shop.close()
+
+
+async def test_a_purge_by_one_worker_is_told_to_the_others():
+    shop = Shop()
+    stores = [shop.hire() for _ in range(3)]
+    heard: list[tuple[int, Any]] = []
+    for number, store in enumerate(stores):
+        store.on(PURGED, lambda purges, number=number: heard.append((number, purges)))
+    stores[1].post(PURGED, [tuple(Purge("tag", "t"))])
+    await until(lambda: len(heard) == 2)
+    assert sorted(heard) == [(0, [("tag", "t", False)]), (2, [("tag", "t", False)])]
+    for store in stores:
+        store.close()
+    await shop.close()

@@ -229,11 +229,16 @@ def test_a_cost_that_is_never_read() -> None:
     assert lists({"rate_limit": costs}, "rate_limit", "rate_limit") == []
 
 
-def test_braces_in_what_is_invalidated() -> None:
-    config = CachingConfig(invalidate=("/a/*", "/b/{id}"))
-    said = ["invalidate of 'caching' has braces: they mean themselves there"]
-    assert lists({"caching": config}, "caching", "caching") == said
-    assert lists({"caching": CachingConfig(invalidate=("/a/*",))}, "caching", "caching") == []
+def test_names_in_what_is_invalidated() -> None:
+    settings = {"caching": CachingConfig(invalidate=("/a/*", "/b/{id}"))}
+    listed = [("caching", ("request", 0))]
+    said = [
+        "invalidate of 'caching' has {id}, which is not in the path: a write takes nothing out by "
+        "it"
+    ]
+    for names, expected in ((None, []), (("id", "x"), []), (("x",), said)):
+        found = findings(Lists(listed, listed, (), settings, names=names))
+        assert [message for _, message, _ in found] == expected
 
 
 def test_changed_bodies_of_answers() -> None:

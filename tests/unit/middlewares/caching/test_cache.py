@@ -15,7 +15,7 @@ from gateway.core.hooks import Context
 from gateway.middlewares.caching.cache import Cache
 from gateway.middlewares.caching.config import CachingConfig
 from gateway.middlewares.caching.memory import Memory
-from gateway.middlewares.caching.purges import Purges
+from gateway.store.purges import Purges
 from tests.unit.middlewares.caching.world import (
     DOWN,
     MINUTE,

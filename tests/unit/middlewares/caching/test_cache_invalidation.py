@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from gateway.middlewares.caching.cache import same_origin
-from tests.unit.middlewares.caching.world import ALICE, MINUTE, Cached, answer
+from gateway.store.purges import PURGED, Purge
+from tests.unit.middlewares.caching.world import ALICE, MINUTE, Cached, answer, not_modified
 
 
 @pytest.mark.parametrize(
@@ -168,3 +170,69 @@ def test_same_origin():
     assert same_origin("https://a.example", "/", "https://a.example:443/z") == "https://a.example/z"
     assert same_origin("https://a.example", "/", "//b.example/z") == ""
     assert same_origin("http://", "/x", "/y") == "http:///y"
+
+
+def test_a_write_invalidates_by_the_paths_own_values():
+    world = Cached()
+    for target in ("/cameras/5?full", "/cameras/6", "/sites/a%2Fb/cameras", "/{id}"):
+        world.ask(answer(MINUTE), target=target)
+    paths = ["/cameras/{id}", "/sites/{site}/*", "/{unknown}"]
+    writes = Cached({"invalidate": paths}, on=world)
+    asked = world.exchange("PUT", "/admin/5")
+    asked.params = {"id": "5", "site": "a/b"}
+    writes.begin(asked)(answer({}, b"", 204))
+    found = {
+        target: world.explain(target=target)[0].outcome
+        for target in ("/cameras/5?full", "/cameras/6", "/sites/a%2Fb/cameras", "/{id}")
+    }
+    assert found == {
+        "/cameras/5?full": "miss",
+        "/cameras/6": "hit",
+        "/sites/a%2Fb/cameras": "miss",
+        "/{id}": "hit",
+    }
+
+
+def test_answers_are_purged_by_the_tags_that_the_origin_gave_them():
+    world = Cached()
+    for number, tags in enumerate(("a", "b, a", "b")):
+        world.ask(answer({**MINUTE, "Cache-Tag": tags}), target=f"/{number}")
+    world.ask(answer({**MINUTE, "Surrogate-Key": "x a"}), target="/3")
+    world.memory.purges.add(Purge("tag", "a"))
+    targets = ["/0", "/1", "/2", "/3"]
+    assert [world.explain(target=one)[0].outcome for one in targets] == [
+        "miss",
+        "miss",
+        "hit",
+        "miss",
+    ]
+
+
+def test_tags_of_a_confirmed_answer_are_those_it_has_now():
+    world = Cached()
+    world.ask(answer({**MINUTE, "ETag": '"1"', "Cache-Tag": "old"}))
+    world.wait(61)
+    world.ask(not_modified(("ETag", '"1"'), ("Cache-Tag", "new"), *MINUTE.items()))
+    world.memory.purges.add(Purge("tag", "old"))
+    assert world.explain()[0].outcome == "hit"
+    world.memory.purges.add(Purge("tag", "new"))
+    assert world.explain()[0].outcome == "miss"
+
+
+def test_a_soft_purge_has_the_origin_asked_whether_the_answer_still_holds():
+    world = Cached()
+    world.ask(answer({**MINUTE, "ETag": '"1"'}))
+    world.wait(5)
+    world.memory.purges.add(Purge("path", "/thing", soft=True))
+    assert world.explain()[0].outcome == "revalidate"
+    seen = world.ask(not_modified(("ETag", '"1"'), *MINUTE.items()))
+    assert seen.cache == "revalidated"
+    assert world.ask().cache == "hit"
+
+
+def test_another_worker_is_told_of_writes():
+    told: list[tuple[str, tuple[Any, ...]]] = []
+    local = SimpleNamespace(post=lambda kind, *body: told.append((kind, body)))
+    world = Cached(local=local)
+    world.ask(answer({}, b"", 204), method="PUT")
+    assert told == [(PURGED, ([("url", "http://api.example.com/thing", False)],))]

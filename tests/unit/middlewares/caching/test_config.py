@@ -63,6 +63,8 @@ def test_everything_can_be_set():
         ({"targets": ["not a name"]}, "targets"),
         ({"invalidate": ["cameras"]}, "invalidate"),
         ({"invalidate": [""]}, "invalidate"),
+        ({"invalidate": ["/a/{id}/*/b"]}, "invalidate"),
+        ({"tags": ["no name"]}, "tags"),
         ({"key": {"headers": ["not a name"]}}, "key"),
         ({"key": {"cookies": []}}, "key"),
     ],

@@ -25,7 +25,7 @@ from gateway.middlewares.caching.memory import (
     Place,
     Slot,
 )
-from gateway.middlewares.caching.purges import Purge, Purges, of_pattern
+from gateway.store.purges import Purge, Purges, of_pattern
 
 Values = dict[str, str]
 NOW = 1000.0

@@ -100,12 +100,13 @@ class Cached:
     on: Cached | None = None
     name: str = "caching"
     pipeline: str = "test"
+    local: Any = None
 
     def __post_init__(self) -> None:
         self.world = World(now=1000.0, epoch=START - 1000) if self.on is None else self.on.world
         self.telemetry = self.world.telemetry
         self.hooks = self.world.build(
-            caching, self.settings, name=self.name, pipeline=self.pipeline
+            caching, self.settings, name=self.name, pipeline=self.pipeline, local=self.local
         )
         self.memory: Memory = self.world.draft.keep(
             ("caching", "memory", self.pipeline, ""), None, self.fail

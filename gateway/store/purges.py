@@ -1,4 +1,4 @@
-"""What has been purged, and when: by URL, path, prefix, tag or altogether.
+"""What has been purged of caches, and when: by URL, path, prefix, tag or altogether.
 
 Nothing stored is touched by a purge. It takes a version, and what is stored remembers the version
 that was known when its origin was asked: an answer older than a purge that names it counts as gone,
@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
+from urllib.parse import unquote
 from zlib import crc32
 
 BUCKETS = 1 << 16
@@ -23,7 +24,10 @@ MAX_PREFIX_LENGTHS = 128
 MAX_PATTERNS = 256
 """Purged patterns that are told apart; one more purges everything."""
 
-KINDS = ("url", "path", "prefix", "pattern", "tag", "all")
+PURGES = ("caching", "purges")
+"""The key in the registry of what has been purged, for the whole process."""
+PURGED = "purged"
+"""The kind of message that carries purges to another process: a list of tuples, as of Purge."""
 
 
 class Purge(NamedTuple):
@@ -32,7 +36,7 @@ class Purge(NamedTuple):
     kind:  "url": `value` is "http://host/path?query", or "/path?query" on any host.
            "path": a path with any query, on any host. "prefix": what a URL or a path begins with.
            "pattern": a path in which "*" stands for anything. "tag": a tag that the origin gave.
-           "all": everything.
+           "all": everything. Letters may be percent-encoded or not.
     soft:  what is purged stays, but is stale.
     """
 
@@ -51,17 +55,27 @@ def of_pattern(pattern: str) -> Purge:
 
 
 class Purges:
-    """All purges so far. version: that of the latest one; it only grows."""
+    """All purges so far. version: that of the latest one; it only grows.
 
-    def __init__(self) -> None:
+    tell: what is called with each purge that begins here, so that others learn of it.
+    """
+
+    def __init__(self, tell: Callable[[Purge], object] | None = None) -> None:
         self.version = 0
+        self.tell = tell
         self._tables = (_Table(), _Table())
 
     def __repr__(self) -> str:
         return f"<Purges up to {self.version}>"
 
+    def purge(self, purge: Purge) -> None:
+        """Purge here and wherever it is told to."""
+        self.add(purge)
+        if self.tell is not None:
+            self.tell(purge)
+
     def add(self, purge: Purge, version: int = 0) -> int:
-        """Purge what is older than this moment; return the version that this has.
+        """Purge what is older than this moment, here; return the version that this has.
 
         version: the one that a shared store gave it; 0 for the next one here.
         """
@@ -98,6 +112,8 @@ class _Table:
         self._latest = max(self._latest, version)
         if kind in ("url", "prefix"):
             value = value.partition("://")[2] or value
+        if kind != "tag":
+            value = unquote(value)
         if kind == "prefix":
             self._lengths.add(len(value))
         elif kind == "pattern":
@@ -132,7 +148,7 @@ class _Table:
         )
 
     def _places(self, uri: str) -> Iterator[int]:
-        rest = uri.partition("://")[2]
+        rest = unquote(uri.partition("://")[2])
         target = rest[rest.find("/") :]
         yield bucket("url", rest)
         yield bucket("url", target)
@@ -153,7 +169,7 @@ def tag_buckets(value: str) -> tuple[int, ...]:
 
 
 def _path(uri: str) -> str:
-    return "/" + uri.partition("://")[2].partition("/")[2].partition("?")[0]
+    return "/" + unquote(uri.partition("://")[2].partition("/")[2].partition("?")[0])
 
 
 def _compiled(pattern: str) -> re.Pattern[str]:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.middlewares.caching.purges import (
+from gateway.store.purges import (
     MAX_PATTERNS,
     MAX_PREFIX_LENGTHS,
     Purge,
@@ -35,6 +35,11 @@ from gateway.middlewares.caching.purges import (
         (Purge("tag", "one"), "http://a/x", True),
         (Purge("tag", "three"), "http://a/x", False),
         (Purge("all"), "http://a/x", True),
+        (Purge("url", "http://a/%78"), "http://a/x", True),
+        (Purge("path", "/a b"), "http://a/a%20b?c", True),
+        (Purge("path", "/a?b"), "http://a/a%3Fb", True),
+        (Purge("path", "/a?b"), "http://a/a?b", False),
+        (Purge("prefix", "/%61/"), "http://a/a/b", True),
     ],
 )
 def test_what_a_purge_names(purge: Purge, uri: str, named: bool):
@@ -131,3 +136,11 @@ def test_tags_are_separated_by_commas_or_spaces():
 @given(st.text(max_size=20), st.text(max_size=20))
 def test_any_text_has_a_place(kind: str, value: str):
     assert 0 <= bucket(kind, value) < 1 << 16
+
+
+def test_others_are_told_of_what_is_purged_here_and_not_of_what_they_tell():
+    told: list[Purge] = []
+    purges = Purges(told.append)
+    purges.purge(Purge("tag", "t"))
+    purges.add(Purge("tag", "u"))
+    assert (told, purges.version) == ([Purge("tag", "t")], 2)
