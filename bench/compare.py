@@ -126,7 +126,16 @@ PEERS = {
     ),
     "envoy": Peer(
         "envoy-{kind}.yaml",
-        ("envoy", "-c", "{conf}", "--concurrency", "1", "-l", "error", "--disable-hot-restart"),
+        (
+            "envoy",
+            "-c",
+            "{conf}",
+            "--concurrency",
+            "{workers}",
+            "-l",
+            "error",
+            "--disable-hot-restart",
+        ),
         ENVOY_TLS,
     ),
     "traefik": Peer("traefik-{kind}.yml", ("traefik", "--configfile={conf}")),
@@ -158,6 +167,7 @@ class Load:
     profile: Profile
     seconds: int
     connections: int
+    workers: int = 1
 
     def wrk(self, port: int, seconds: int) -> list[str]:
         command = ["taskset", "-c", "0", "wrk", "-t1", f"-c{self.connections}", "--latency"]
@@ -222,17 +232,19 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def one_round(command: list[str], port: int, load: Load, work: Path, log: IO[bytes]) -> Round:
+    """Start a proxy on the second core, or on all where it has several workers, and load it."""
     if answers(port):
         raise RuntimeError(f"port {port} is taken")
     env = {
         **os.environ,
-        "GOMAXPROCS": "1",
+        "GOMAXPROCS": str(load.workers),
         "GATEWAY_ACCESS_LOG": str(work / "gateway-access.log"),
         "BENCH_CERTIFICATE": str(work / "edge.pem"),
         "BENCH_KEY": str(work / "edge.key"),
     }
+    cores = "1" if load.workers == 1 else f"0-{load.workers - 1}"
     process = subprocess.Popen(
-        ["taskset", "-c", "1", *command], stdout=subprocess.DEVNULL, stderr=log, env=env
+        ["taskset", "-c", cores, *command], stdout=subprocess.DEVNULL, stderr=log, env=env
     )
     try:
         wait_port(port, process)
@@ -271,7 +283,7 @@ def write_certificate(work: Path) -> None:
     (work / "both.pem").write_text(both)
 
 
-def write_templates(work: Path, tls: bool = False) -> None:
+def write_templates(work: Path, tls: bool = False, workers: int = 1) -> None:
     """The peers' configuration files with their ports and paths filled in, what the origin serves
     and, with `tls`, a certificate."""
     work.chmod(0o755)
@@ -284,7 +296,13 @@ def write_templates(work: Path, tls: bool = False) -> None:
     if tls:
         write_certificate(work)
     ports = {"port": PEER_PORT, "origin1": 29001, "origin2": 29002, "admin": 28090}
-    values = {**ports, "scheme": "https" if tls else "http", "work": work, "key": KEY}
+    values = {
+        **ports,
+        "scheme": "https" if tls else "http",
+        "work": work,
+        "key": KEY,
+        "workers": workers,
+    }
     for template in (HERE / "peers").iterdir():
         peer = PEERS.get(template.name.partition("-")[0])
         text = template.read_text().replace("{tls}", peer.tls if peer and tls else "")
@@ -303,6 +321,9 @@ def commands(options: argparse.Namespace, work: Path) -> dict[str, tuple[list[st
     if options.gateway:
         ours = shlex.split(options.gateway)
     chosen = {"gateway": (ours, options.port)}
+    if options.workers > 1:
+        one, several = (["env", f"BENCH_WORKERS={count}", *ours] for count in (1, options.workers))
+        chosen = {"gateway": (several, options.port), "one worker": (one, options.port)}
     search = f"{options.peers_dir}/bin{os.pathsep}{os.environ.get('PATH', '')}"
     for name in filter(None, options.peers.split(",")):
         program = shutil.which(PEERS[name].command[0], path=search)
@@ -314,7 +335,13 @@ def commands(options: argparse.Namespace, work: Path) -> dict[str, tuple[list[st
             continue
         conf = str(work / PEERS[name].conf.format(kind=kind))
         chosen[name] = (
-            [program, *(part.replace("{conf}", conf) for part in PEERS[name].command[1:])],
+            [
+                program,
+                *(
+                    part.replace("{conf}", conf).replace("{workers}", str(options.workers))
+                    for part in PEERS[name].command[1:]
+                ),
+            ],
             PEER_PORT,
         )
     return chosen
@@ -343,7 +370,8 @@ def measure(
 
 def show(results: dict[str, list[Round]], options: argparse.Namespace) -> None:
     rounds = f"{options.rounds} rounds of {options.seconds} s"
-    print(f"profile {options.profile}, {options.connections} connections, {rounds}, one core each")
+    cores = "one core each" if options.workers == 1 else f"{options.workers} workers each"
+    print(f"profile {options.profile}, {options.connections} connections, {rounds}, {cores}")
     print(
         f"{'':10} {'cpu us/req':>10} {'gateway/it':>10} {'req/s':>9} {'p50':>9} {'p99':>9} "
         f"{'RSS MiB':>8}  failed"
@@ -370,6 +398,9 @@ def options_of(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=4)
     parser.add_argument("--connections", type=int, default=64)
+    parser.add_argument(
+        "--workers", type=int, default=1, help="of the gateway, nginx and Envoy, on as many cores"
+    )
     parser.add_argument("--port", type=int, default=8080, help="the port the gateway listens on")
     parser.add_argument("--peers-dir", default=os.environ.get("PEERS", str(HERE / ".peers")))
     parser.add_argument("--json", type=Path, help="write every round to this file")
@@ -405,8 +436,8 @@ def main() -> int:
         return 1
     work = Path(tempfile.mkdtemp(prefix="gateway-bench-"))
     profile = PROFILES[options.profile]
-    write_templates(work, profile.tls)
-    load = Load(profile, options.seconds, options.connections)
+    write_templates(work, profile.tls, options.workers)
+    load = Load(profile, options.seconds, options.connections, options.workers)
     results = measure(commands(options, work), load, options.rounds, work)
     show(results, options)
     if options.json:

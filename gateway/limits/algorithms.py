@@ -17,6 +17,7 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 from typing import Any, NamedTuple
 
 State = tuple[Any, ...]
@@ -173,6 +174,23 @@ def charge_tokens(state: TokenState, limit: Limit, now: float, cost: float) -> T
     if recent is None and limit.burst:
         recent = [stamp] if since < 1.0 else []  # `now` is not the time of an admission.
     return min(limit.quota, min(limit.quota, level + since * limit.rate) - cost), now, recent
+
+
+def burst_room(state: TokenState, limit: Limit, now: float) -> float:
+    """Return how many more requests the second up to `now` may admit; inf without a burst."""
+    if not limit.burst:
+        return inf
+    _, stamp, recent = state
+    times = [stamp] if recent is None else recent
+    return float(limit.burst - len(times) + bisect_right(times, now - 1.0))
+
+
+def admit_ahead(state: TokenState, now: float, count: int) -> None:
+    """Count requests in the burst of a state that `charge_tokens` has just made."""
+    times = state[2]
+    if times is not None:
+        del times[: bisect_right(times, now - 1.0)]
+        times.extend([now] * count)
 
 
 def refund_tokens(

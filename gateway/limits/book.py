@@ -8,11 +8,11 @@ state. Which process asks counts for slots alone (of `concurrency`): they are fr
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from math import ceil, floor
+from math import ceil, floor, inf
 from typing import Any, NamedTuple
 
 from gateway.core.clock import REAL, Clock
-from gateway.limits.algorithms import LEEWAY, NEVER, Limit, Taking
+from gateway.limits.algorithms import LEEWAY, NEVER, Limit, Taking, admit_ahead, burst_room
 from gateway.limits.buckets import Buckets
 from gateway.limits.ledger import TERMS, Told
 from gateway.limits.quotas import ALL_ALGORITHMS
@@ -217,22 +217,39 @@ def _left(part: Part) -> tuple[float, float]:
     return buckets.algorithm.left(buckets.find(part.key), buckets.limit, part.now)
 
 
+def _lease_units(part: Part, units: float) -> None:
+    """Count units, or give some back."""
+    if units:
+        _charge(part, units)
+    buckets = part.account.buckets
+    if units > 0 and buckets.limit.burst:
+        admit_ahead(buckets.find(part.key), part.now, ceil(units))
+
+
+def _burst(part: Part) -> float:
+    """Requests that the burst has room for."""
+    buckets = part.account.buckets
+    if not buckets.limit.burst:
+        return inf
+    return burst_room(buckets.find(part.key), buckets.limit, part.now)
+
+
 def _room(part: Part) -> Told:
     room, back = _left(part)
     return [floor(room * MILLION + 0.5), ceil(max(0.0, back) * MILLION)]
 
 
 def _lease(part: Part) -> Told:
-    """Count the cost in any case, and grant of the units wanted as many as there are."""
-    if part.cost:
-        _charge(part, part.cost)
-    room, _ = _left(part)
-    granted = max(0, min(int(part.flag), floor(room + LEEWAY)))
-    if granted:
-        _charge(part, granted)
+    """Count the cost in any case, and grant of the units wanted as many as there are.
+
+    Where there is a burst, each unit counts as a request of this moment.
+    """
+    _lease_units(part, part.cost)
+    granted = max(0, min(int(part.flag), floor(min(_left(part)[0], _burst(part)) + LEEWAY)))
+    _lease_units(part, granted)
     room, back = _left(part)
     wait = 0.0
-    if room < 1 - LEEWAY:
+    if min(room, _burst(part)) < 1 - LEEWAY:
         buckets = part.account.buckets
         _, left, until = buckets.take(buckets.find(part.key), buckets.limit, part.now, 1)
         wait = max(LEEWAY, until) if left < 0 else 0.0

@@ -35,11 +35,23 @@ TICK = 0.1
 """Seconds between two rounds of giving back and dropping."""
 STEP_SIZE = 500
 """Leases that a round looks at: 0.2 ms of work; more where it would take minutes otherwise."""
+BURST_AHEAD = 1000.0
+"""Requests of a burst that are counted ahead at most: the ledger keeps a time for each."""
 TRIM_FROM = 50_000
 """Dropped leases whose memory is worth giving back."""
 
 Account = Callable[[Hashable, Limit, float, float], tuple[bytes, list[bytes]]]
 """(key, limit, cost, wanted): the ledger's key and terms."""
+
+
+def lease_size(limit: Limit, share: float, gateways: int) -> float:
+    """The most units that one of `gateways` has on credit, and in debt, where they take `share`.
+
+    Each unit of a lease counts as a request in a burst, so it is a share of that where it is less.
+    """
+    if not limit.burst:
+        return max(1.0, limit.quota * share / 2 // gateways)
+    return min(BURST_AHEAD, max(1.0, min(limit.quota, limit.burst) * share / 2 // gateways))
 
 
 class Lease:
@@ -126,7 +138,7 @@ class Leases:
     def size(self) -> float:
         """The most units on credit, and in debt, for a key here."""
         gateways = self.ledger.gateways
-        return max(1.0, self.limit.quota * self.share / 2 // gateways) if gateways else 1.0
+        return lease_size(self.limit, self.share, gateways) if gateways else 1.0
 
     def find(self, key: Hashable) -> Lease | None:
         """The lease of a key, in units of the limit now."""

@@ -71,12 +71,34 @@ kinds.token_bucket = {
     r.room = math.min(r.quota, r.room - cost)
     r.back = (r.quota - r.room) / r.rate
     save(r.key, r.back, r.room, r.stamp, r.quota, r.rate)
-    if admitted and r.burst > 0 then
-      local key = r.key .. ':burst'
-      redis.call('RPUSH', key, string.format('%.17g', now))
-      redis.call('LTRIM', key, -r.burst, -1)
-      redis.call('PEXPIRE', key, 2000)
+    if admitted then r.kind.admit(r, 1) end
+  end,
+  admit = function(r, count)
+    if r.burst == 0 then return end
+    local key, times = r.key .. ':burst', {}
+    for i = 1, math.min(count, r.burst) do times[i] = string.format('%.17g', now) end
+    for from = 1, #times, 1000 do
+      redis.call('RPUSH', key, unpack(times, from, math.min(#times, from + 999)))
     end
+    redis.call('LTRIM', key, -r.burst, -1)
+    redis.call('PEXPIRE', key, 2000)
+  end,
+  -- Requests that the burst has room for, and the seconds until there is room for one.
+  burst = function(r)
+    local key = r.key .. ':burst'
+    local from, to = 0, redis.call('LLEN', key)
+    local count = to
+    while from < to do
+      local middle = math.floor((from + to) / 2)
+      if tonumber(redis.call('LINDEX', key, middle)) > now - 1 then
+        to = middle
+      else
+        from = middle + 1
+      end
+    end
+    local room = r.burst - (count - from)
+    local first = room < 1 and redis.call('LINDEX', key, -r.burst)
+    return room, first and tonumber(first) + 1 - now or 0
   end,
   refund = function(r, units)
     local room = r.quota - tonumber(r.a) - (now - r.flag / 1000000) * r.rate
@@ -317,10 +339,21 @@ for _, r in ipairs(rules) do
   elseif action == 'lease' then
     -- Counts `cost` in any case, grants of the `flag` units wanted as many as there are, and says
     -- when there will be one more.
-    local grant = math.max(0, math.min(r.flag, math.floor(r.room - r.cost + LEEWAY)))
+    -- Where there is a burst, each unit counts as a request of this moment.
+    local grant = math.floor(r.room - r.cost + LEEWAY)
+    if r.burst > 0 then grant = math.min(grant, r.kind.burst(r) - math.max(0, r.cost)) end
+    grant = math.max(0, math.min(r.flag, grant))
     if grant + r.cost ~= 0 then r.kind.put(r, grant + r.cost, false) end
+    if r.burst > 0 then
+      r.kind.admit(r, math.ceil(math.max(0, grant + r.cost)))
+      local room
+      room, r.hold = r.kind.burst(r)
+      r.short = room < 1
+    end
     first, second, third = grant, r.back, 0
-    if r.room < 1 - LEEWAY then third = math.max(LEEWAY, r.kind.wait(r, 1)) end
+    if r.room < 1 - LEEWAY or (r.burst > 0 and r.short) then
+      third = math.max(LEEWAY, r.kind.wait(r, 1))
+    end
     told[#told + 1] = math.floor(math.max(0, r.room) * 1000000 + 0.5)
   else
     if action == 'charge' then

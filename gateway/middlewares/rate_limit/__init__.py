@@ -17,6 +17,7 @@ from dataclasses import replace
 from gateway.config.tables.schema import schema_of
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.hooks import ConfigProblem, Context, Hooks
+from gateway.limits.leases import lease_size
 from gateway.limits.ledger import Ledger
 from gateway.middlewares.rate_limit.config import ClassConfig, RateLimitConfig, RuleConfig
 from gateway.middlewares.rate_limit.exact import ExactLimiter
@@ -103,8 +104,19 @@ def _mode(rule: RuleConfig, found: Policies, context: Context) -> str:
     if ledger is None or not ledger.leased_by_default or rule.algorithm in NOT_LEASED:
         return "exact"
     limits = [policy.limit for policy in found.each()]
-    share = min(limit.quota for limit in limits) * rule.lease / 2 / max(1, ledger.gateways)
-    return "exact" if share < SHARE_MIN or any(limit.burst for limit in limits) else "leased"
+    if _costs_in_bursts(rule, found):
+        return "exact"
+    share = min(lease_size(limit, rule.lease, max(1, ledger.gateways)) for limit in limits)
+    return "exact" if share < SHARE_MIN else "leased"
+
+
+def _costs_in_bursts(rule: RuleConfig, found: Policies) -> bool:
+    """Return True if requests of several units count in a burst.
+
+    On lease each unit counts as a request in it.
+    """
+    several = bool(rule.costs or rule.cost_header)
+    return several and any(policy.limit.burst for policy in found.each())
 
 
 def _check(rule: RuleConfig, found: Policies, context: Context, at: tuple[str | int, ...]) -> None:
@@ -117,9 +129,9 @@ def _check(rule: RuleConfig, found: Policies, context: Context, at: tuple[str | 
             at=(*at, "mode"),
             hint=hint,
         )
-    if leased and context.ledger is not None and any(policy.limit.burst for policy in found.each()):
+    if leased and context.ledger is not None and _costs_in_bursts(rule, found):
         raise ConfigProblem(
-            "a burst cannot be leased: a second is too short for shares",
+            "a burst cannot be leased with costs: each unit would count as a request in it",
             at=(*at, "mode"),
             hint=hint,
         )

@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from gateway.core.clock import Clock
 from gateway.limits import leases as module
 from gateway.limits.algorithms import Limit
+from gateway.limits.book import Book
 from gateway.limits.leases import IDLE_SECONDS, RETRY_PAUSE, TERM, UNSETTLED, Leases
+from gateway.limits.ledger import limit_terms
 
 LIMIT = Limit.windowed(100, 1e6)
 
@@ -110,6 +112,82 @@ def test_the_bounds_hold(steps: list[tuple[str, int]], gateways: int):
             assert admitted <= 100 + gateways * size
         for one in all_of_them:
             one.leases.close()
+
+    asyncio.run(scenario())
+
+
+class Booked:
+    """A supervisor's book, which answers when it is told to."""
+
+    up = True
+    since = 0.0
+
+    def __init__(self, gateways: int) -> None:
+        self.gateways = gateways
+        self.now = 1000.0
+        self.clock = Clock(lambda: self.now, lambda: self.now)
+        self.book = Book(self.clock)
+        self.waiting: list[tuple[Callable[[list[int] | None], None], bytes, Sequence[bytes]]] = []
+
+    def lease(
+        self, key: bytes, terms: Sequence[bytes], answered: Callable[[list[int] | None], None]
+    ) -> None:
+        self.waiting.append((answered, key, terms))
+
+    def answer(self, count: int) -> None:
+        for _ in range(min(count, len(self.waiting))):
+            answered, key, terms = self.waiting.pop(0)
+            answered(self.book.run(b"lease", [key], terms, 1))
+
+    def leases(self, limit: Limit, share: float) -> Leases:
+        terms = limit_terms("token_bucket", limit)
+        return Leases(
+            self,  # type: ignore[arg-type]
+            share,
+            lambda key, limit, cost, wanted: (
+                b"k:p",
+                [*terms, b"%.17g" % cost, b"%d" % wanted, b"", b""],
+            ),
+            self.clock,
+            limit,
+        )
+
+
+crowds = st.lists(
+    st.one_of(
+        st.tuples(st.just("take"), st.integers(0, 3), st.integers(1, 20)),
+        st.tuples(st.just("answer"), st.integers(1, 4), st.just(0)),
+        st.tuples(st.just("pass"), st.integers(1, 40), st.just(0)),
+    ),
+    max_size=200,
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(crowds, st.integers(1, 4), st.integers(5, 60))
+def test_a_leased_burst_keeps_its_bound(
+    steps: list[tuple[str, int, int]], gateways: int, burst: int
+):
+    async def scenario() -> None:
+        store, admitted = Booked(gateways), list[float]()
+        all_of_them = [store.leases(Limit.refilled(300, 50.0, burst), 0.2) for _ in range(gateways)]
+        size = all_of_them[0].size()
+        for what, number, times in steps:
+            if what == "answer":
+                store.answer(number)
+            elif what == "pass":
+                store.now += number / 64
+            for _ in range(times):
+                leases = all_of_them[number % gateways]
+                _, (after, left, _) = leases.check("acme", store.now, 1.0, 10)
+                if left >= 0:
+                    leases.commit("acme", after, store.now, 1.0)
+                    admitted.append(store.now)
+            for at in admitted[-burst:]:
+                within = sum(at - 1.0 < other <= at for other in admitted)
+                assert within <= burst + 2 * gateways * size
+        for leases in all_of_them:
+            leases.close()
 
     asyncio.run(scenario())
 

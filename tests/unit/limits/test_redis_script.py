@@ -256,6 +256,45 @@ def test_a_lease_grants_what_there_is_and_counts_debts_in_any_case(lua: Lua, nam
     assert lease(0, 5) == (0, 1, True)
 
 
+bursts = st.lists(
+    st.tuples(
+        st.integers(0, 80),
+        st.sampled_from(["take", "lease"]),
+        st.integers(-3, 3),
+        st.integers(0, 9),
+    ),
+    min_size=1,
+    max_size=25,
+)
+"""Gap in 64ths of a second, what is done, its debt (less than 0: credit that goes back), units wanted."""
+
+
+@pytest.mark.parametrize("lua", ["redis"], indirect=True)
+@settings(max_examples=150, deadline=None)
+@given(burst=st.integers(1, 6), steps=bursts)
+def test_a_burst_is_leased_alike_and_never_beyond_itself(
+    lua: Lua, burst: int, steps: list[tuple[int, str, int, int]]
+):
+    limit, key, booked = Limit.refilled(40, 8.0, burst), f"{{burst}}:{next(names)}:p", Booked()
+    ticks, admitted = 100_000 * 64, list[float]()
+    for gap, action, debt, wanted in steps:
+        ticks += gap
+        now = ticks / 64
+        cost, flag = (1, 0) if action == "take" else (debt, 0 if debt < 0 else wanted)
+        rule = (key, "token_bucket", limit, cost, flag, "", "")
+        told = lua.call(now, action, rule)
+        assert told[:-1] == pytest.approx(booked.call(now, action, rule)[:-1], abs=30)
+        before = sum(at > now - 1.0 for at in admitted)
+        if action == "take":
+            assert (told[0] >= 0) is (before < burst)
+            admitted += [now] * (told[0] >= 0)
+        else:
+            debt = max(0, debt)
+            assert told[1] / 1e6 == max(0, min(flag, burst - before - debt))
+            admitted += [now] * (debt + told[1] // 1_000_000)
+            assert (told[3] > 0) is (sum(at > now - 1.0 for at in admitted) >= burst)
+
+
 @pytest.mark.parametrize("lua", ["redis"], indirect=True)
 def test_slots_are_by_name_and_free_by_themselves(lua: Lua):
     key, limit = f"{{slots}}:{next(names)}", Limit(2.0, 1.0, 1.0)

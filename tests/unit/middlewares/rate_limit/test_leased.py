@@ -95,6 +95,18 @@ def test_which_rules_have_the_short_way(more: dict[str, Any], short: bool):
         ({"algorithm": "sliding_log"}, "exact"),
         ({"algorithm": "concurrency", "window": None}, "exact"),
         ({"window": None, "limit": None, "tokens": 9, "refill": 1, "burst": 3}, "exact"),
+        ({"window": None, "limit": None, "tokens": 900, "refill": 100, "burst": 400}, "leased"),
+        (
+            {
+                "window": None,
+                "limit": None,
+                "tokens": 900,
+                "refill": 100,
+                "burst": 400,
+                "costs": {"GET": 2},
+            },
+            "exact",
+        ),
         ({"classes": {"b": {"limit": 5, "window": "1h", "burst": 2}}}, "leased"),
         ({"tiers": {"a": "b"}, "classes": {"b": {"limit": 5, "window": "1h"}}}, "exact"),
         (
