@@ -2,7 +2,7 @@
 
     python -m bench.workers spread|killed|reloads|idle|cpu [--workers N]
 
-No peers needed; wrk for cpu. All ports are free ones. Each prints what it found and returns whether
+wrk is needed for cpu and idle, which asks Envoy too where it is installed. All ports are free ones. Each prints what it found and returns whether
 the line that docs/workers.md promises held. `cpu` means little while something else keeps the
 machine busy: the figures of one and of several workers alternate.
 """
@@ -15,6 +15,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,8 +26,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from bench.compare import cpu_seconds
-from bench.world import Drive, quantile
+from bench.compare import cpu_seconds, found, stop, wait_port
+from bench.world import Drive, free_ports
 from tests.flow.conftest import write
 from tests.process import Process
 
@@ -166,29 +167,77 @@ async def reloads(directory: Path, workers: int) -> bool:
     return not failures and sizes[1] < 1.1 * sizes[0]
 
 
+ENVOY = """static_resources:
+  listeners:
+  - address: {socket_address: {address: 127.0.0.1, port_value: PORT}}
+    filter_chains:
+    - filters:
+      - name: envoy.filters.network.http_connection_manager
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.\
+http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: a
+          route_config:
+            virtual_hosts:
+            - name: a
+              domains: ["*"]
+              routes:
+              - match: {prefix: "/"}
+                direct_response: {status: 200, body: {inline_string: '{"ok":true}'}}
+          http_filters:
+          - name: envoy.filters.http.router
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
+"""
+
+
 async def idle(directory: Path, workers: int) -> bool:
-    """10,000 idle connections, then 1,000 busy ones besides."""
+    """10,000 idle connections, then 1,000 busy ones besides; the same of Envoy, if it is there."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     count = min(10_000, hard - 2000)
     async with Process(configured(directory, workers, 'idle_timeout = "10m"\n')) as gateway:
-        before = memory(gateway.pid)
-        connections = await opened(gateway.port, count)
-        after = memory(gateway.pid)
-        shares = [one["connections"] for one in (await status(gateway))["workers"]]
-        async with Drive(gateway.port, 1000, pause=0.2) as load:
-            await asyncio.sleep(10)
-        times = [one.seconds for one in load.gets]
-        errors = sum(one.status != 200 for one in load.gets)
-        busy = memory(gateway.pid)
-        for _, writer in connections:
-            writer.close()
-    print(f"{count} idle: {shares}; MiB {before // 1024}, {after // 1024}, busy {busy // 1024}")
-    print(
-        f"{len(times)} requests of 1,000 connections, {errors} errors, p99 "
-        f"{quantile(times, 0.99) * 1000:.0f} ms"
-    )
+        errors, busy = await crowded("gateway", gateway.pid, gateway.port, count)
+    peers = os.environ.get("PEERS", str(Path(__file__).parent / ".peers"))
+    if envoy := shutil.which("envoy", path=f"{peers}/bin{os.pathsep}{os.environ['PATH']}"):
+        (port,) = free_ports(1)
+        (directory / "envoy.yaml").write_text(ENVOY.replace("PORT", str(port)))
+        options = ["-c", str(directory / "envoy.yaml"), "-l", "error", "--disable-hot-restart"]
+        process = subprocess.Popen([envoy, *options, "--concurrency", str(workers)])
+        try:
+            wait_port(port, process)
+            await crowded("envoy", process.pid, port, count)
+        finally:
+            stop(process)
     return not errors and busy < 512 * 1024
+
+
+async def crowded(name: str, pid: int, port: int, count: int) -> tuple[int, int]:
+    """Hold `count` idle connections, then load 1,000 others; return errors, and KiB at the end."""
+    before = memory(pid)
+    connections = await opened(port, count)
+    after = memory(pid)
+    wrk = ["wrk", "-t1", "-c1000", f"-d{SECONDS * 2}s", "--latency", "--timeout", "10s"]
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [*wrk, f"http://127.0.0.1:{port}/"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    busy = memory(pid)
+    for _, writer in connections:
+        writer.close()
+    text: str = done.stdout
+    p99, requests = (found(pattern, text) for pattern in (r"^\s+99%\s+(\S+)", r"(\d+) requests in"))
+    errors = int(found(r"Non-2xx or 3xx responses: (\d+)", text) or 0)
+    errors += sum(map(int, re.findall(r"\d+", found(r"Socket errors: (.*)", text))))
+    print(
+        f"{name}: MiB {before // 1024}, with {count} idle {after // 1024}, busy {busy // 1024}; "
+        f"{requests} requests of 1,000 connections, {errors} errors, p99 {p99}",
+        flush=True,
+    )
+    return errors, busy
 
 
 async def cpu(directory: Path, workers: int) -> bool:
