@@ -133,6 +133,8 @@ class Failure(enum.Enum):
         "timeout",
         True,
     )
+    # A client's own deadline (grpc-timeout) says nothing about the endpoint.
+    DEADLINE_EXCEEDED = ("SVC_003", 504, "Deadline exceeded", "http_response_timeout")
     # RFC 9111 section 5.2.1.7: asked for with only-if-cached, and not stored.
     NOT_CACHED = ("CACHE_001", 504, "Not in the cache")
     # The gateway itself, and a client that left before its answer (499 is nginx's word, for the log

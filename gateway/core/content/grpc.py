@@ -1,0 +1,121 @@
+"""Calls of gRPC: how they are known, and how they fail.
+
+The protocol: github.com/grpc/grpc, doc/PROTOCOL-HTTP2.md; statuses: doc/statuscodes.md and
+doc/http-grpc-status-mapping.md.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from typing import Final
+
+from gateway.core.exchange import Exchange, Reply
+from gateway.core.failures import Failed, Failure
+from gateway.core.headers import Pair
+
+CONTENT_TYPE: Final = "application/grpc"
+
+DEADLINE: Final = "grpc deadline"
+"""Key of the note with the client's own deadline (clock.monotonic), where no other limit is
+earlier."""
+
+
+class GrpcStatus(enum.IntEnum):
+    """The statuses of gRPC."""
+
+    OK = 0
+    CANCELLED = 1
+    UNKNOWN = 2
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    ALREADY_EXISTS = 6
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    ABORTED = 10
+    OUT_OF_RANGE = 11
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    DATA_LOSS = 15
+    UNAUTHENTICATED = 16
+
+
+NAMES = {str(status.value).encode(): status.name.lower() for status in GrpcStatus}
+"""By the value of grpc-status: its name in `retry.on`."""
+
+_BY_HTTP = {
+    400: GrpcStatus.INTERNAL,
+    401: GrpcStatus.UNAUTHENTICATED,
+    403: GrpcStatus.PERMISSION_DENIED,
+    404: GrpcStatus.UNIMPLEMENTED,
+    429: GrpcStatus.UNAVAILABLE,
+    500: GrpcStatus.INTERNAL,
+    502: GrpcStatus.UNAVAILABLE,
+    503: GrpcStatus.UNAVAILABLE,
+    504: GrpcStatus.UNAVAILABLE,
+}
+"""What a client takes a plain HTTP answer for (http-grpc-status-mapping.md); 500 is Google's."""
+
+_BY_FAILURE = {
+    Failure.MISSING_FIELD: GrpcStatus.INVALID_ARGUMENT,
+    Failure.INVALID_FIELD: GrpcStatus.INVALID_ARGUMENT,
+    Failure.VERSION_REQUIRED: GrpcStatus.INVALID_ARGUMENT,
+    Failure.BODY_TOO_LARGE: GrpcStatus.RESOURCE_EXHAUSTED,
+    Failure.HEADERS_TOO_LARGE: GrpcStatus.RESOURCE_EXHAUSTED,
+    Failure.RATE_LIMITED: GrpcStatus.RESOURCE_EXHAUSTED,
+    Failure.QUOTA_EXCEEDED: GrpcStatus.RESOURCE_EXHAUSTED,
+    Failure.METHOD_NOT_ALLOWED: GrpcStatus.UNIMPLEMENTED,
+    Failure.GONE: GrpcStatus.UNIMPLEMENTED,
+    Failure.BAD_RESPONSE: GrpcStatus.INTERNAL,
+    Failure.REQUEST_TIMEOUT: GrpcStatus.DEADLINE_EXCEEDED,
+    Failure.READ_TIMEOUT: GrpcStatus.DEADLINE_EXCEEDED,
+    Failure.WRITE_TIMEOUT: GrpcStatus.DEADLINE_EXCEEDED,
+    Failure.TIMEOUT: GrpcStatus.DEADLINE_EXCEEDED,
+    Failure.DEADLINE_EXCEEDED: GrpcStatus.DEADLINE_EXCEEDED,
+    Failure.CLIENT_GONE: GrpcStatus.CANCELLED,
+}
+"""Where the kind of failure says more than its HTTP status."""
+
+
+def status_of(failure: Failure) -> GrpcStatus:
+    """Return the status with which a client of gRPC is told of a failure."""
+    known = _BY_FAILURE.get(failure)
+    return _BY_HTTP.get(failure.status, GrpcStatus.UNKNOWN) if known is None else known
+
+
+def is_grpc(exchange: Exchange) -> bool:
+    """Return True for a call of gRPC: by its content type, which may name a format of messages.
+
+    gRPC-Web, which frames its trailers as a message, is another protocol.
+    """
+    given = exchange.headers.get("Content-Type")
+    if given is None or not given.startswith(CONTENT_TYPE):
+        return False
+    return given[len(CONTENT_TYPE) : len(CONTENT_TYPE) + 1] in ("", "+", ";")
+
+
+def error_fields(failed: Failed, message: str) -> list[Pair]:
+    """Return the fields that tell a client of gRPC how its call failed: headers or trailers."""
+    return [
+        (b"grpc-status", b"%d" % status_of(failed.failure)),
+        (b"grpc-message", encode_message(message)),
+    ]
+
+
+def error_reply(failed: Failed, message: str) -> Reply:
+    """Return the answer to a failed call: headers alone ("Trailers-Only"), whose status is in
+    them. The HTTP status is 200 whatever failed."""
+    fields = [(b"content-type", CONTENT_TYPE.encode()), *error_fields(failed, message)]
+    return Reply(200, fields)
+
+
+_UNSAFE = re.compile(rb"[^\x20-\x24\x26-\x7e]")
+
+
+def encode_message(text: str) -> bytes:
+    """Return a grpc-message: UTF-8 in which all but printable ASCII, and "%", is
+    percent-encoded."""
+    return _UNSAFE.sub(lambda match: b"%%%02X" % match[0][0], text.encode("utf-8", "replace"))
