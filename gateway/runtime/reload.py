@@ -235,8 +235,9 @@ class Runtime:
     def _install(self, snapshot: Snapshot, old: Snapshot | None) -> None:
         """Make a snapshot the one in force. Must not await: a request sees all of it or nothing."""
         for name, pool in snapshot.pools.items():
-            pool.reconfigure(snapshot.loaded.upstreams[name])
-            self.services.transport.secure(name, pool.endpoints, snapshot.upstream_tls.get(name))
+            config, tls = snapshot.loaded.upstreams[name], snapshot.upstream_tls.get(name)
+            pool.reconfigure(config)
+            self.services.transport.secure(name, pool.endpoints, tls, config.protocol)
         self.services.transport.retain(snapshot.pools)
         self.snapshot = snapshot
         snapshot.objects.commit()

@@ -66,7 +66,8 @@ def towards(
         hint = "name their authority in ca instead"
         report(Problem(*loaded.locate("", (*path, "verify")), message, hint, "warning"))
     try:
-        return upstream_tls(name, said or UpstreamTlsConfig(), place[0].parent, keep)
+        protocol = "h2" if config.protocol == "h2c" else config.protocol
+        return upstream_tls(name, said or UpstreamTlsConfig(), place[0].parent, keep, protocol)
     except ConfigProblem as problem:
         where = loaded.locate("", (*path, *problem.at))
         report(Problem(*where, f"upstream.{name}.tls: {problem.message}", problem.hint))

@@ -235,9 +235,10 @@ class Forward:
         timeout = config.timeouts.connect
         if attempt.limit != NEVER:
             timeout = max(0.0, min(timeout, attempt.limit - self._transport.clock.monotonic()))
-        return await self._transport.connect(
-            attempt.endpoint, timeout, config.max_idle, config.keepalive
-        )
+        connect = self._transport.connect
+        if attempt.accept:
+            connect = self._transport.connect_http1  # A WebSocket takes the connection over.
+        return await connect(attempt.endpoint, timeout, config.max_idle, config.keepalive)
 
 
 class Retries:

@@ -26,7 +26,7 @@ def discover(
 ) -> None:
     """Put the endpoints that were found for an upstream into its pool."""
     pool.discovered(found)
-    transport.secure(pool.name, pool.endpoints, tls.get(pool.name))
+    transport.secure(pool.name, pool.endpoints, tls.get(pool.name), pool.config.protocol)
 
 
 class Observer:

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from gateway.config.check import across
 from gateway.config.check.assemble import PipelineDraft, draft
+from gateway.config.check.protocols import check_protocol
 from gateway.config.check.routes import check_reachable, check_route, name_routes
 from gateway.config.check.settings import Kinds, SchemaFor
 from gateway.config.hints import unknown_key
@@ -287,6 +288,7 @@ def _upstream(document: Document, path: tuple[str, str]) -> UpstreamConfig | Non
             'health.type: "tls" is for endpoints with TLS',
             'use "tcp", or https:// URLs',
         )
+    check_protocol(document, path, config)
     if retry is not None and retry.base_delay > retry.max_delay:
         message = f"waits start at {retry.base_delay:g} s but may be {retry.max_delay:g} s at most"
         document.warning(

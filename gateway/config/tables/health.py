@@ -53,11 +53,17 @@ class HealthConfig:
     """Active checks of every endpoint. Times in seconds."""
 
     type: str = setting(
-        Choice("http", "tcp", "tls"),
+        Choice("http", "tcp", "tls", "grpc"),
         default="http",
-        doc="`tcp` is content with a connection, `tls` with a handshake (for https:// endpoints)",
+        doc="`tcp` is content with a connection, `tls` with a handshake (for https:// endpoints); "
+        "`grpc` asks by grpc.health.v1, where `protocol` is HTTP/2",
     )
     path: str = setting(default="/health", check=_path, doc="what is asked with GET")
+    service: str = setting(
+        Text(empty=True),
+        default="",
+        doc="what `grpc` asks about; the server as a whole when left out",
+    )
     interval: float = setting(Duration(), default=30.0, doc="between two checks of one endpoint")
     timeout: float = setting(Duration(), default=5.0, doc="for one check")
     unhealthy_threshold: int = setting(
@@ -91,6 +97,10 @@ class HealthConfig:
         check=_headers,
         doc="more headers to send; Host and User-Agent replace the gateway's",
     )
+
+    def check(self) -> None:
+        if self.service and self.type != "grpc":
+            raise ValidationError('is for type = "grpc"', "service")
 
 
 @table

@@ -35,6 +35,13 @@ class UpstreamConfig:
     url: str = setting(
         EndpointUrl(), default="", doc="one endpoint, in short; put in front of `endpoints`"
     )
+    protocol: str = setting(
+        Choice("http1", "h2", "h2c", "auto"),
+        default="http1",
+        doc="what its endpoints speak: `h2` HTTP/2 over TLS, `h2c` HTTP/2 in clear text, `auto`"
+        " what an https:// endpoint chooses (ALPN); HTTP/2 needs the extra `http2`"
+        " ([grpc.md](grpc.md))",
+    )
     balance: str = setting(
         Choice("least_connections", "round_robin", "ip_hash", "hash", "random", "random_two"),
         default="least_connections",

@@ -37,6 +37,7 @@ from ngh2 import (
     Event,
     GoAwayReceived,
     InformationalResponseReceived,
+    NeverIndexedHeader,
     NGH2Error,
     NoAvailableStreamIDError,
     PingAcknowledged,
@@ -68,6 +69,7 @@ __all__ = [
     "GoAwayReceived",
     "InformationalResponseReceived",
     "Limits",
+    "NeverIndexed",
     "PingAcknowledged",
     "PingReceived",
     "PriorityUpdateReceived",
@@ -84,6 +86,8 @@ __all__ = [
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 """What a client's connection begins with (RFC 9113 section 3.4)."""
+NeverIndexed = NeverIndexedHeader
+"""A field that HPACK must not remember (RFC 7541 section 7.1.3)."""
 _UNLIMITED = (2**32, 2**32)
 _IN_TURN = Priority(incremental=True)
 _GONE = (ConnectionStateError, ConnectionClosingError, StreamProtocolError)

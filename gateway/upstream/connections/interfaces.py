@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from gateway.config.tables.traffic import TimeoutsConfig
+from gateway.core.clock import Clock
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed
 from gateway.core.headers import Pair
@@ -84,6 +85,7 @@ class Stream(Protocol):
 class Owner(Protocol):
     """The part of the transport that its connections use."""
 
+    clock: Clock
     now: float
     """clock.monotonic as of the last sweep."""
     open: set[Any]

@@ -8,12 +8,11 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from gateway.core.drive import Drive
 from gateway.core.failures import Failed, Failure
 from gateway.core.wait import Wait
-from gateway.upstream.connections.endpoint_socket import EndpointSocket
 from gateway.upstream.pool.endpoint import UNIX, Endpoint
 
 if TYPE_CHECKING:
@@ -28,7 +27,19 @@ EXHAUSTED = frozenset(
 )
 """Errors that say what this machine has run out of, not what is wrong with the endpoint."""
 
-T = TypeVar("T", bound=EndpointSocket)
+
+class Openable(Protocol):
+    """What a socket is opened for; an asyncio.Protocol too."""
+
+    endpoint: Endpoint
+
+    @property
+    def closed(self) -> bool: ...
+
+    def close(self) -> None: ...
+
+
+T = TypeVar("T", bound=Openable)
 
 
 class Opening(Wait[T]):
@@ -78,7 +89,7 @@ class Opening(Wait[T]):
             self.fail(failure_of(error, self._connection.endpoint) or error)
 
 
-async def _open(opener: Opener, connection: EndpointSocket) -> None:
+async def _open(opener: Opener, connection: Any) -> None:
     await opener(lambda: connection, connection.endpoint)
 
 
@@ -102,20 +113,30 @@ def failure_of(error: BaseException, endpoint: Endpoint) -> Failed | None:
 
 
 async def open_socket(
-    factory: Callable[[], asyncio.Protocol], endpoint: Endpoint, tls: UpstreamTls | None = None
+    factory: Callable[[], asyncio.Protocol],
+    endpoint: Endpoint,
+    tls: UpstreamTls | None = None,
+    protocol: str = "http1",
 ) -> object:
     """Connect to an endpoint: over TCP, with TLS when its URL says https, or to a Unix socket.
-    Raises OSError."""
+    Raises OSError.
+
+    protocol: what ALPN offers, as `protocol` in an upstream's table.
+    """
     loop = asyncio.get_running_loop()
     if endpoint.scheme == UNIX:
         transport, _ = await loop.create_unix_connection(factory, endpoint.host)
         return transport
     if endpoint.scheme == "https":
-        tls = tls or _default_tls()
+        tls = tls or _default_tls(protocol)
         # RFC 6066 section 3: without a trailing dot.
         name = (endpoint.server_name or tls.server_name or endpoint.host).rstrip(".")
         transport, _ = await loop.create_connection(
-            factory, endpoint.host, endpoint.port, ssl=tls.context, server_hostname=name
+            factory,
+            endpoint.host,
+            endpoint.port,
+            ssl=tls.contexts[protocol],
+            server_hostname=name,
         )
     else:
         transport, _ = await loop.create_connection(factory, endpoint.host, endpoint.port)
@@ -123,14 +144,14 @@ async def open_socket(
 
 
 @cache
-def _default_tls() -> UpstreamTls:
+def _default_tls(protocol: str) -> UpstreamTls:
     """For an endpoint on https that came to an upstream which had none when it was composed."""
     from pathlib import Path
 
     from gateway.config.tables.endpoints import UpstreamTlsConfig
     from gateway.upstream.connections.tls import UpstreamTls
 
-    return UpstreamTls(UpstreamTlsConfig(), Path())
+    return UpstreamTls(UpstreamTlsConfig(), Path(), protocol)
 
 
 def _reason(error: ssl.SSLError) -> str:

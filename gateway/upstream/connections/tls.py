@@ -26,32 +26,47 @@ from gateway.protocols.certificates import (
 Keep = Callable[[tuple[str, ...], object, Callable[[], Any]], Any]
 
 
-class UpstreamTls:
-    """`context` is for every connection; `server_name` replaces the endpoint's host in SNI and
-    verification, unless ""."""
+OFFERED = {"http1": ["http/1.1"], "h2": ["h2"], "auto": ["h2", "http/1.1"]}
+"""By an upstream's `protocol`: what ALPN offers its endpoints."""
 
-    def __init__(self, config: UpstreamTlsConfig, directory: Path) -> None:
+
+class UpstreamTls:
+    """`contexts` are for every connection, by what it is to speak; `server_name` replaces the
+    endpoint's host in SNI and verification, unless ""."""
+
+    def __init__(self, config: UpstreamTlsConfig, directory: Path, protocol: str = "http1") -> None:
+        """protocol: the upstream's. WebSockets want HTTP/1.1 whatever it is."""
         self.server_name = config.server_name
-        context = self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.minimum_version = VERSIONS[config.min_version]
-        context.set_alpn_protocols(["http/1.1"])
-        if not config.verify:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        elif config.ca:
-            load_authorities(context, directory / config.ca, ("ca",))
-        else:
-            context.load_default_certs()
-        if config.certificate:
-            load_chain(context, directory / config.certificate, directory / config.key)
+        self.contexts = {
+            name: _context(config, directory, OFFERED[name]) for name in {protocol, "http1"}
+        }
 
     def __repr__(self) -> str:
-        verified = self.context.verify_mode != ssl.CERT_NONE
+        verified = self.contexts["http1"].verify_mode != ssl.CERT_NONE
         return f"<UpstreamTls {'verified' if verified else 'unverified'}>"
 
 
-def upstream_tls(name: str, config: UpstreamTlsConfig, directory: Path, keep: Keep) -> UpstreamTls:
-    """The UpstreamTls for an upstream's `tls`. Raises ConfigProblem, `at` below that table.
+def _context(config: UpstreamTlsConfig, directory: Path, offered: list[str]) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = VERSIONS[config.min_version]
+    context.set_alpn_protocols(offered)
+    if not config.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    elif config.ca:
+        load_authorities(context, directory / config.ca, ("ca",))
+    else:
+        context.load_default_certs()
+    if config.certificate:
+        load_chain(context, directory / config.certificate, directory / config.key)
+    return context
+
+
+def upstream_tls(
+    name: str, config: UpstreamTlsConfig, directory: Path, keep: Keep, protocol: str = "http1"
+) -> UpstreamTls:
+    """The UpstreamTls for an upstream's `tls` and `protocol`. Raises ConfigProblem, `at` below the
+    former.
 
     keep: as in Context; the same files with the same settings give the same object across reloads.
     """
@@ -63,7 +78,7 @@ def upstream_tls(name: str, config: UpstreamTlsConfig, directory: Path, keep: Ke
         files += certificate(directory / config.certificate, directory / config.key).digest
     made: UpstreamTls = keep(
         ("upstream", name, "tls"),
-        (config, str(directory), files),
-        lambda: UpstreamTls(config, directory),
+        (config, str(directory), files, protocol),
+        lambda: UpstreamTls(config, directory, protocol),
     )
     return made

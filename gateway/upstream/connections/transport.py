@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from gateway.core.clock import REAL, Clock
 from gateway.lifetime.supervised import Supervised
 from gateway.upstream.connections.http1.connection import Connection
+from gateway.upstream.connections.interfaces import NEVER, Stream
 from gateway.upstream.connections.opening import Opener, Opening, open_socket
 from gateway.upstream.pool.endpoint import Endpoint
 
 if TYPE_CHECKING:
+    from gateway.upstream.connections.http2.sharing import Shared
+    from gateway.upstream.connections.http2.stream import RequestStream
     from gateway.upstream.connections.tls import UpstreamTls
 
 SWEEP = 0.1
@@ -31,10 +35,12 @@ class Transport:
     def __init__(self, clock: Clock = REAL, opener: Opener | None = None) -> None:
         self.clock = clock
         self.now = clock.monotonic()
-        self.open: set[Connection] = set()
-        self._opening: set[Opening[Connection]] = set()
-        self._opener = opener or self._open
+        self.open: set[Any] = set()
+        self._opening: set[Any] = set()
+        self._opener = opener
         self._tls: dict[str, UpstreamTls] = {}
+        self._protocols: dict[str, str] = {}
+        """Of upstreams whose `protocol` is not "http1"."""
         self._keepalive: dict[Endpoint, float] = {}
         """Endpoints that may have idle connections: after how many seconds those are closed."""
         self._sweeps = Supervised("upstream deadlines", self.sweep, every=SWEEP)
@@ -48,15 +54,18 @@ class Transport:
         self._sweeps.close()
         for opening in tuple(self._opening):
             opening.cancel()
+        for endpoint in self._keepalive:
+            if endpoint.shared is not None:
+                endpoint.shared.close()
         for connection in tuple(self.open):
             connection.give_up()
         for endpoint in self._keepalive:
             endpoint.close_idle()
         self._keepalive.clear()
 
-    def take(self, endpoint: Endpoint) -> Connection | None:
+    def take(self, endpoint: Endpoint) -> Stream | None:
         """The usable connection to `endpoint` that has been idle for the shortest time, if there is
-        one.
+        one; or a place on one that requests share.
 
         One with unread input, which the loop has not seen yet, is closed and not used: an answer
         that was not asked for would be taken for that of the next request. Then no other is tried
@@ -72,48 +81,108 @@ class Transport:
                 connection.close()
                 return None
             return connection
-        return None
+        shared: Shared | None = endpoint.shared
+        return None if shared is None else shared.take()
 
     async def connect(
         self, endpoint: Endpoint, timeout: float, max_idle: int = 0, keepalive: float = 60.0
-    ) -> Connection:
-        """A new connection within `timeout` seconds, in steps of SWEEP.
+    ) -> Stream:
+        """A new connection within `timeout` seconds, in steps of SWEEP; or a place on one that
+        requests share.
 
-        Raises Failed: CONNECT_FAILED, CONNECT_TIMEOUT, DNS_FAILED, TLS_FAILED, or OVERLOADED when
-        this process has no descriptors left.
+        Raises Failed: CONNECT_FAILED, CONNECT_TIMEOUT, DNS_FAILED, TLS_FAILED, NOT_RECEIVED, or
+        OVERLOADED when this process has no descriptors left.
         """
+        deadline = NEVER
+        while self._protocols and (protocol := self.protocol(endpoint)) != "http1":
+            self._keepalive[endpoint] = keepalive
+            now = self.clock.monotonic()
+            deadline = min(deadline, now + timeout)
+            place = await self._shared(endpoint, protocol).connect(
+                max(0.0, deadline - now), max_idle, keepalive
+            )
+            if place is not None:
+                return place
+        return await self.connect_http1(endpoint, timeout, max_idle, keepalive)
+
+    async def connect_http1(
+        self, endpoint: Endpoint, timeout: float, max_idle: int = 0, keepalive: float = 60.0
+    ) -> Connection:
+        """A new HTTP/1.1 connection, whatever the protocol; as `connect`."""
         self._keepalive[endpoint] = keepalive
         tls = self._tls.get(endpoint.upstream)
         made = Connection(self, endpoint, max_idle)
-        connection = await Opening(
-            self._opener, made, self._opening, self.clock.monotonic(), timeout
+        connection: Connection = await Opening(
+            self._opener or self._open, made, self._opening, self.clock.monotonic(), timeout
         )
         if self._tls.get(endpoint.upstream) is not tls:
             connection.retire()
         return connection
 
-    def secure(self, upstream: str, endpoints: Iterable[Endpoint], tls: UpstreamTls | None) -> None:
-        """Use `tls` for connections to this upstream from now on; existing ones are not used
-        again."""
-        if self._tls.get(upstream) is tls:
+    async def connect_apart(self, endpoint: Endpoint, timeout: float) -> Connection | RequestStream:
+        """A new connection by the endpoint's protocol that nothing else uses; as `connect`."""
+        protocol = self.protocol(endpoint)
+        if protocol == "http1":
+            return await self.connect_http1(endpoint, timeout)
+        return await self._shared(endpoint, protocol).connect_apart(timeout)
+
+    def protocol(self, endpoint: Endpoint) -> str:
+        """The protocol of connections to `endpoint`: "http1", "h2" (over TLS, or in clear text), or
+        "auto" (by ALPN)."""
+        protocol = self._protocols.get(endpoint.upstream, "http1")
+        if protocol == "auto":
+            return "auto" if endpoint.scheme == "https" else "http1"
+        return "h2" if protocol == "h2c" else protocol
+
+    def secure(
+        self,
+        upstream: str,
+        endpoints: Iterable[Endpoint],
+        tls: UpstreamTls | None,
+        protocol: str = "http1",
+    ) -> None:
+        """Use `tls` and `protocol` for connections to this upstream from now on; existing ones are
+        not used again."""
+        if self._tls.get(upstream) is tls and self._protocols.get(upstream, "http1") == protocol:
             return
-        if tls is None:
-            del self._tls[upstream]
-        else:
+        self._tls.pop(upstream, None)
+        self._protocols.pop(upstream, None)
+        if tls is not None:
             self._tls[upstream] = tls
+        if protocol != "http1":
+            self._protocols[upstream] = protocol
         for endpoint in endpoints:
             endpoint.close_idle()
+            endpoint.shared = None
         for connection in self.open:
             if connection.endpoint.upstream == upstream:
                 connection.retire()
 
     def retain(self, upstreams: Collection[str]) -> None:
-        """Forget the TLS of all other upstreams."""
+        """Forget the TLS and the protocols of all other upstreams."""
         for name in self._tls.keys() - set(upstreams):
             del self._tls[name]
+        for name in self._protocols.keys() - set(upstreams):
+            del self._protocols[name]
 
-    async def _open(self, factory: Callable[[], asyncio.Protocol], endpoint: Endpoint) -> object:
-        return await open_socket(factory, endpoint, self._tls.get(endpoint.upstream))
+    def _shared(self, endpoint: Endpoint, protocol: str) -> Shared:
+        """The connections to `endpoint` that requests share."""
+        shared: Shared | None = endpoint.shared
+        if shared is None:
+            from gateway.upstream.connections.http2.sharing import Shared
+
+            opener = self._opener or partial(self._open, protocol=protocol)
+            shared = endpoint.shared = Shared(self, endpoint, opener, self._opening, protocol)
+        return shared
+
+    async def _open(
+        self,
+        factory: Callable[[], asyncio.Protocol],
+        endpoint: Endpoint,
+        protocol: str = "http1",
+    ) -> object:
+        tls = self._tls.get(endpoint.upstream)
+        return await open_socket(factory, endpoint, tls, protocol)
 
     def sweep(self) -> None:
         """End what is past its deadline, close what has been idle for too long."""

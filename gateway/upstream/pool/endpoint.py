@@ -86,6 +86,7 @@ class Endpoint:
             slow start.
     max_connections: 0 means no limit. A `backup` is picked when no other can be; a `draining` one
                      never.
+    shared: the transport's connections that many requests share (HTTP/2), None without any.
     server_name: asked for and verified over TLS in place of the upstream's `tls.server_name` and
                  the host; "" for those.
     breaker: its own, where the upstream's `circuit_breaker` is for each endpoint.
@@ -108,6 +109,7 @@ class Endpoint:
         "scheme",
         "server_name",
         "share",
+        "shared",
         "upstream",
         "weight",
         "zone",
@@ -122,6 +124,7 @@ class Endpoint:
         self.scheme, self.host, self.port, self.path = address
         self.in_flight = 0
         self.idle: list[Any] = []
+        self.shared: Any = None
         self.health = Health()
         self.breaker: Breaker | None = None
         self.configure(config)
@@ -171,9 +174,11 @@ class Endpoint:
         return isinstance(self.idle, _Closing)
 
     def close_idle(self) -> None:
-        """Close the idle connections."""
+        """Close the idle connections; shared ones when they become idle."""
         while self.idle:
             self.idle.pop().close()
+        if self.shared is not None:
+            self.shared.retire()
 
     def retire(self) -> None:
         """Leave the pool: close idle connections, and those that become idle from now on."""

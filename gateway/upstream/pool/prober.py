@@ -113,11 +113,10 @@ class Prober:
             if config.type == "http" and status not in config.status:
                 why = f"{config.path} answered {status}"
         except TimeoutError:
-            what = (
-                f"{config.path} gave no answer"
-                if config.type == "http"
-                else f"no {config.type.upper()} connection"
-            )
+            what = {
+                "http": f"{config.path} gave no answer",
+                "grpc": "grpc.health.v1 gave no answer",
+            }.get(config.type, f"no {config.type.upper()} connection")
             why = f"{what} within {config.timeout:g} s"
         except Failed as failed:
             if not failed.failure.blames:

@@ -88,25 +88,42 @@ def request_head(exchange: Exchange, target: str, host: str, framing: bytes) -> 
     framing: complete lines that frame the body (Content-Length or Transfer-Encoding), b"" without
              one.
     """
-    added, dropped = exchange.forward_headers, exchange.drop_headers
     # What is sent of the client's fields depends on them, on what hooks drop and add, and on the
     # identity: often the same again.
     known = exchange.memo.get(_MEMO)
+    if (
+        known is not None
+        and known[0] is exchange.drop_headers
+        and known[1] is exchange.identity
+        and known[2] == exchange.forward_headers
+        and exchange.method != "TRACE"
+    ):
+        fields: bytes = known[3]
+    else:
+        fields = forwarded_fields(exchange)
+    number = exchange.request_id
+    line = f"{exchange.method} {target} HTTP/1.1\r\nHost: {host}\r\nX-Request-ID: {number}\r\n"
+    return line.encode("utf-8", "surrogateescape") + framing + fields
+
+
+def forwarded_fields(exchange: Exchange) -> bytes:
+    """Return the lines of a request's fields, whatever the protocol: those of the client's that
+    pass, and the gateway's. Ended by the empty line."""
+    added, dropped = exchange.forward_headers, exchange.drop_headers
     if exchange.method == "TRACE":
-        fields = _added(exchange, added or ())
-    elif (
+        return _added(exchange, added or ())
+    known = exchange.memo.get(_MEMO)
+    if (
         known is not None
         and known[0] is dropped
         and known[1] is exchange.identity
         and known[2] == added
     ):
-        fields = known[3]
-    else:
-        fields = _added(exchange, added) if added else _fields(exchange, dropped)
-        exchange.memo[_MEMO] = (dropped, exchange.identity, added, fields)
-    number = exchange.request_id
-    line = f"{exchange.method} {target} HTTP/1.1\r\nHost: {host}\r\nX-Request-ID: {number}\r\n"
-    return line.encode("utf-8", "surrogateescape") + framing + fields
+        fields: bytes = known[3]
+        return fields
+    fields = _added(exchange, added) if added else _fields(exchange, dropped)
+    exchange.memo[_MEMO] = (dropped, exchange.identity, added, fields)
+    return fields
 
 
 _CONNECTION_AUTH = re.compile(rb"(?:^|,)[ \t]*(?:ntlm|negotiate)(?=[ \t,]|$)", re.IGNORECASE)

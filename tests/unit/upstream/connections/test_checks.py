@@ -15,6 +15,7 @@ from gateway.core.failures import Failed, Failure
 from gateway.upstream.connections.checks import SEARCHED, check, contains, tcp_probe
 from gateway.upstream.connections.transport import Transport
 from gateway.upstream.pool.endpoint import Endpoint
+from tests.http2_origin import Http2Origin, Request
 from tests.origin import Origin, answer
 
 
@@ -124,3 +125,67 @@ async def test_headers_of_a_check_replace_its_own(origin) -> None:
     assert "User-Agent: mine" in lines
     assert "X-Own: 1" in lines
     await one.stop()
+
+
+def message(status: int) -> bytes:
+    """A framed HealthCheckResponse."""
+    return bytes([0, 0, 0, 0, 2, 8, status])
+
+
+@pytest.mark.parametrize(
+    ("body", "trailers", "why"),
+    [
+        (message(1), "0", ""),
+        (message(2), "0", "a.B is NOT_SERVING"),
+        (message(3), "0", "a.B is SERVICE_UNKNOWN"),
+        (b"", "12", "grpc-status unimplemented"),
+        (b"", "", "grpc-status none"),
+        (b"odd", "0", "something else than a HealthCheckResponse"),
+    ],
+)
+async def test_a_check_by_grpc(body: bytes, trailers: str, why: str) -> None:
+    async def respond(request: Request) -> None:
+        asked.append(await request.body())
+        request.head(200, [("content-type", "application/grpc")])
+        if body:
+            await request.data(body)
+        request.finish([("grpc-status", trailers)] if trailers else ())
+
+    asked: list[bytes] = []
+    origin = await Http2Origin(respond).start()
+    transport, endpoint = Transport(), Endpoint("x", EndpointConfig(origin.url))
+    transport.secure("x", [endpoint], None, "h2c")
+    health = HealthConfig(type="grpc", service="a.B")
+    try:
+        if why:
+            with pytest.raises(Failed, match=why) as caught:
+                await check(transport, endpoint, health)
+            assert caught.value.failure is Failure.BAD_RESPONSE
+        else:
+            assert await check(transport, endpoint, health) == 0
+    finally:
+        transport.close()
+        await origin.stop()
+    assert asked == [b"\0\0\0\0\x05\x0a\x03a.B"]
+    fields = origin.requests[0].fields
+    assert fields[":path"] == "/grpc.health.v1.Health/Check" and fields["te"] == "trailers"
+    assert fields["content-type"] == "application/grpc" and fields["grpc-timeout"] == "5000000u"
+
+
+async def test_a_status_that_comes_alone() -> None:
+    """A failed call has no body: its status is in the headers."""
+
+    async def respond(request: Request) -> None:
+        await request.body()
+        request.head(200, [("content-type", "application/grpc"), ("grpc-status", "5")], end=True)
+
+    origin = await Http2Origin(respond).start()
+    transport, endpoint = Transport(), Endpoint("x", EndpointConfig(origin.url))
+    transport.secure("x", [endpoint], None, "h2c")
+    try:
+        with pytest.raises(Failed, match="grpc-status not_found"):
+            await check(transport, endpoint, HealthConfig(type="grpc"))
+        assert await check(transport, endpoint, HealthConfig(type="tls")) == 0
+    finally:
+        transport.close()
+        await origin.stop()

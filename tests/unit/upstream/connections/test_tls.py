@@ -36,7 +36,7 @@ def serving(authority: Authority, **settings: object) -> ssl.SSLContext:
 def shake(tls: UpstreamTls, server: ssl.SSLContext, name: str = "origin.test") -> ssl.SSLObject:
     """The endpoint's end of a handshake. Raises SSLError, at either end."""
     there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
-    client = tls.context.wrap_bio(back, there, server_hostname=name)
+    client = tls.contexts["http1"].wrap_bio(back, there, server_hostname=name)
     endpoint = server.wrap_bio(there, back, server_side=True)
     for _ in range(3):
         for one in (client, endpoint):
