@@ -6,10 +6,9 @@ into one, and pools take new settings only when the reload commits.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from gateway import middlewares
@@ -20,7 +19,6 @@ from gateway.builtins.limits import limits
 from gateway.builtins.respond import respond
 from gateway.config.check.compile import LoadedConfig
 from gateway.config.tables.pipeline import PipelineConfig, RouteConfig
-from gateway.config.tables.server import RoutingConfig
 from gateway.config.tables.tokens import BUILTINS as TOKEN_BUILTINS
 from gateway.config.toml.problems import ConfigErrors, Problem
 from gateway.core.hooks import GUARDS, ConfigProblem, Context, Hooks, kind_of
@@ -29,19 +27,17 @@ from gateway.core.wait import in_task
 from gateway.lifetime.registry import Draft
 from gateway.limits.ledger import Ledger
 from gateway.routing.redirect import redirect
-from gateway.routing.regions import Regions
 from gateway.routing.rewrite import Rewrite, rewritten
-from gateway.routing.router import Router
 from gateway.routing.versions import announced
 from gateway.runtime.build import Builder, settings_of, with_own_upstreams
 from gateway.runtime.early import RENDERER, early_pipeline, unrouted_pipeline
 from gateway.runtime.pipeline import Pipeline, flatten
-from gateway.runtime.prefixes import restored_prefix, with_redirects
+from gateway.runtime.prefixes import indexed, restored_prefix
 from gateway.runtime.route_limit import own_limit
 from gateway.runtime.services import Services, issuer_of, ledger_of, meter_of, shared_store
 from gateway.runtime.slices import Steps, at_once
 from gateway.runtime.snapshot import Route, Snapshot, source_of
-from gateway.runtime.tls import listening, towards
+from gateway.runtime.tls import check_admin, listening, towards
 from gateway.store.stores import SharedStore
 from gateway.upstream.fallback import chain, forwarding
 from gateway.upstream.pool.pool import Pool
@@ -62,10 +58,12 @@ def composing(
     loaded: LoadedConfig, draft: Draft, services: Services, number: int = 1
 ) -> Steps[Snapshot]:
     """As `compose`, in steps, each of which builds at most one middleware or one route."""
-    return _Composer(loaded, draft, services, number).compose()
+    return Composer(loaded, draft, services, number).compose()
 
 
-class _Composer:
+class Composer:
+    """One composition, which is done once (reload.surveying takes parts of it)."""
+
     def __init__(self, loaded: LoadedConfig, draft: Draft, services: Services, number: int) -> None:
         self.loaded = with_own_upstreams(loaded)
         self.draft = draft
@@ -81,7 +79,8 @@ class _Composer:
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
 
-    def compose(self) -> Steps[Snapshot]:
+    def prepare(self) -> Steps[None]:
+        """Make what middlewares are built with: the store, the issuer, pools."""
         loaded, draft, services = self.loaded, self.draft, self.services
         self.store = shared_store(loaded, self._take)
         self.ledger = ledger_of(self.store, loaded, draft, services, self._take)
@@ -94,6 +93,10 @@ class _Composer:
         for name in loaded.upstreams:
             self.pools[name] = self._pool(name)
             yield None
+
+    def compose(self) -> Steps[Snapshot]:
+        loaded, draft = self.loaded, self.draft
+        yield from self.prepare()
         self.health = self._health()
         for pipeline in loaded.pipelines:
             yield from self._routes(pipeline, self.routes)
@@ -108,22 +111,25 @@ class _Composer:
             early[pipeline.name] = early_pipeline(pipeline, build, render)
             yield None
         unrouted = unrouted_pipeline(loaded.pipelines, early, build, render)
-        tls = listening(loaded, draft.keep, services.clock.wall(), self._take)
-        upstream_tls = {
-            name: made
-            for name in self.pools
-            if (made := towards(loaded, name, draft.keep, self._take)) is not None
-        }
+        tls, upstream_tls = self.secured()
         if self.problems:
             raise ConfigErrors([*loaded.warnings, *self.warnings, *self.problems])
         if self.warnings:
             loaded = replace(loaded, warnings=(*loaded.warnings, *self.warnings))
-        router, regions = yield partial(_index, self.routes, loaded.gateway.routing)
+        router, regions = yield partial(indexed, self.routes, loaded.gateway.routing)
         parts = (tuple(self.routes), unrouted, self.pools, tls, upstream_tls, regions, early)
         last, foreign = self.builder.renderer().error, self.builder.foreign
         return Snapshot(self.number, loaded, router, *parts, self.health, draft, last, foreign)
 
-    def _issued(self, pipeline: PipelineConfig, config: RouteConfig) -> Any:
+    def secured(self) -> tuple[Any, dict[str, Any]]:
+        """Return TLS as the listener speaks it, and by upstream; None and nothing without."""
+        loaded, keep = self.loaded, self.draft.keep
+        tls = listening(loaded, keep, self.services.clock.wall(), self._take)
+        check_admin(loaded, self._take)
+        made = {name: towards(loaded, name, keep, self._take) for name in self.pools}
+        return tls, {name: one for name, one in made.items() if one is not None}
+
+    def issued(self, pipeline: PipelineConfig, config: RouteConfig) -> Any:
         """Return the target of a route whose builtin needs `[tokens]`."""
         request = config.request if config.request is not None else pipeline.request
         place = self.loaded.locate(
@@ -178,13 +184,13 @@ class _Composer:
 
     def _routes(self, pipeline: PipelineConfig, routes: list[Route]) -> Steps[None]:
         """Add a pipeline's routes to `routes`."""
-        built = yield from self._built(pipeline, pipeline.settings)
+        built = yield from self.built(pipeline, pipeline.settings)
         whole = self._flatten(pipeline, None, built)
         for config in pipeline.routes:
             routes.append((yield from self._route(pipeline, config, built, whole)))
             yield None
 
-    def _built(
+    def built(
         self,
         pipeline: PipelineConfig,
         settings: Mapping[str, Any],
@@ -215,7 +221,7 @@ class _Composer:
             first = (restoring, *first)
         if config.has_own_lists or config.overrides or first:
             left_out = {name for name, value in config.overrides.items() if value is False}
-            own = yield from self._built(pipeline, config.settings, config)
+            own = yield from self.built(pipeline, config.settings, config)
             hooks = {
                 name: value for name, value in {**built, **own}.items() if name not in left_out
             }
@@ -269,7 +275,7 @@ class _Composer:
 
             return usage(self.meter, self.loaded.pipelines, self.services.clock.wall), True
         if config.builtin in TOKEN_BUILTINS:
-            return self._issued(pipeline, config), True
+            return self.issued(pipeline, config), True
         if config.builtin in ("openapi", "docs"):
             from gateway.builtins.openapi.document import ApiDocument
 
@@ -324,7 +330,7 @@ class _Composer:
         limit = own_limit(pipeline.name, route, self.draft.keep)
         by = route.version_by or self.loaded.gateway.routing.version_by
         version = announced(route, by, self.services.clock)
-        left_out, passed = self._left_out(pipeline, route), self._passed(pipeline, route)
+        left_out, passed = self._left_out(pipeline, route), self.passed(pipeline, route)
         return (*version, *limit, *left_out, *passed)
 
     def _left_out(self, pipeline: PipelineConfig, route: RouteConfig) -> tuple[Hooks, ...]:
@@ -346,7 +352,7 @@ class _Composer:
                 )
         return tuple(hooks for hooks in found if hooks is not None)
 
-    def _passed(self, pipeline: PipelineConfig, route: RouteConfig) -> tuple[Hooks, ...]:
+    def passed(self, pipeline: PipelineConfig, route: RouteConfig) -> tuple[Hooks, ...]:
         """Return the hook that passes on the fields a route names."""
         if not route.pass_headers:
             return ()
@@ -356,10 +362,8 @@ class _Composer:
             return (passed_headers(route.pass_headers),)
         except ConfigProblem as problem:
             path = ("route", pipeline.routes.index(route), *problem.at)
-            place = self.loaded.locate(pipeline.name, path)
-            self.problems.append(
-                Problem(*place, f"route.pass_headers: {problem.message}", problem.hint)
-            )
+            place, message = self.loaded.locate(pipeline.name, path), problem.message
+            self._take(Problem(*place, f"route.pass_headers: {message}", problem.hint))
             return ()
 
     def _flatten(
@@ -384,12 +388,6 @@ class _Composer:
             [*first, *answers, *counting],
             [*errors, *counting],
         )
-
-
-def _index(routes: Sequence[Route], routing: RoutingConfig) -> tuple[Router[Route], Regions[str]]:
-    """Return what finds the route of a request, and the pipeline of one that has none."""
-    router = Router(with_redirects(routes, routing), routing, attrgetter("guarded"))
-    return router, Regions([(route.config, route.pipeline.name) for route in routes])
 
 
 def _without_limits(hooks: Mapping[str, Hooks]) -> dict[str, Hooks]:

@@ -1,4 +1,4 @@
-"""Prefixes that routes take off, and slashes at the end of paths.
+"""The index of routes; prefixes that routes take off, and slashes at the end of paths.
 
 With `strip_prefix` the upstream does not see the prefix that its links need. It is told in
 X-Forwarded-Prefix, and Location and Content-Location that name its own paths get the prefix back.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from operator import attrgetter
 from urllib.parse import urlsplit
 
 from gateway.config.check.paths import encoded
@@ -16,6 +17,8 @@ from gateway.config.tables.server import RoutingConfig
 from gateway.config.tables.targets import SERVICE
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.hooks import Hooks
+from gateway.routing.regions import Regions
+from gateway.routing.router import Router
 from gateway.runtime.snapshot import Route
 
 _FIELDS = (b"location", b"content-location")
@@ -110,3 +113,9 @@ def with_redirects(
         if other is not None and (other.path, other.hosts) not in spelt:
             entries.append((other, replace(route, target=to_other_slash, awaited=False)))
     return entries
+
+
+def indexed(routes: Sequence[Route], routing: RoutingConfig) -> tuple[Router[Route], Regions[str]]:
+    """Return what finds the route of a request, and the pipeline of one that has none."""
+    router = Router(with_redirects(routes, routing), routing, attrgetter("guarded"))
+    return router, Regions([(route.config, route.pipeline.name) for route in routes])

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -19,10 +20,11 @@ from gateway import middlewares
 from gateway.config.check.compile import LoadedConfig, compile_config
 from gateway.config.tables.schema import TableClass
 from gateway.config.tables.server import GatewayConfig
-from gateway.config.toml.problems import ConfigErrors, Problem
+from gateway.config.tables.tokens import BUILTINS as TOKEN_BUILTINS
+from gateway.config.toml.problems import ConfigErrors, Problem, Problems
 from gateway.lifetime.descriptors import shortage
-from gateway.lifetime.registry import Registry
-from gateway.runtime.compose import composing
+from gateway.lifetime.registry import Draft, Registry
+from gateway.runtime.compose import Composer, composing
 from gateway.runtime.diff import differences
 from gateway.runtime.services import Services
 from gateway.runtime.slices import Steps, in_slices
@@ -98,7 +100,7 @@ class Runtime:
 
     async def start(self) -> Outcome:
         """Load and install the first snapshot. Raises ConfigErrors."""
-        return await self._take(await asyncio.to_thread(load, self.path, self.environ))
+        return await self._take(await self._judged(partial(load, self.path, self.environ)))
 
     async def reload(self) -> Outcome:
         """Load and install the next snapshot. A bad configuration is in the outcome, not raised."""
@@ -139,7 +141,7 @@ class Runtime:
     async def _reload(self) -> Outcome:
         telemetry = self.services.telemetry
         try:
-            outcome = await self._take(await asyncio.to_thread(self._load_next))
+            outcome = await self._take(await self._judged(self._load_next))
         except ConfigErrors as errors:
             telemetry.reload_success.set((), 0)
             await in_slices(_log(logging.ERROR, "%s", errors.problems))
@@ -158,6 +160,14 @@ class Runtime:
         await in_slices(_log(logging.INFO, "reload: %s", outcome.changes))
         log.info("reload taken: configuration %s, %d change(s)", outcome.hash, len(outcome.changes))
         return outcome
+
+    async def _judged(self, read: Callable[[], LoadedConfig]) -> LoadedConfig:
+        """Read the files in a thread. Raises ConfigErrors with the problems of all stages."""
+        try:
+            return await asyncio.to_thread(read)
+        except ConfigErrors as errors:
+            draft = self.registry.draft()
+            raise await in_slices(surveying(errors, draft, self.services)) from None
 
     def _load_next(self) -> LoadedConfig:
         """Load what is to follow the snapshot. Raises ConfigErrors, also when pipelines are gone
@@ -290,16 +300,56 @@ def _renewed(old: Snapshot, new: Snapshot) -> tuple[str, ...]:
 
 def load(path: Path, environ: Mapping[str, str]) -> LoadedConfig:
     """Read and check all files. Raises ConfigErrors with every problem in them."""
-    loaded = compile_config(path, schema_for, middlewares.names(), environ)
+    try:
+        loaded = compile_config(path, schema_for, middlewares.names(), environ)
+    except ConfigErrors as errors:
+        if errors.rest is not None:
+            _read_ahead(errors.rest)
+        raise
+    _read_ahead(loaded)
+    return replace(loaded, warnings=(*loaded.warnings, *shortage(loaded)))
+
+
+def _read_ahead(loaded: LoadedConfig) -> None:
     for pipeline in loaded.pipelines:
         directory, home = pipeline.file.parent, loaded.files[0].parent
         for settings in (pipeline.settings, *(route.settings for route in pipeline.routes)):
             for name, value in settings.items():
                 middlewares.read_ahead(name, value, directory, home)
-    return replace(loaded, warnings=(*loaded.warnings, *shortage(loaded)))
 
 
 def schema_for(name: str) -> TableClass | None:
     """Return the table of a middleware's settings, None if it takes any. Raises LookupError for
     unknown names."""
     return middlewares.find(name).config
+
+
+def surveying(errors: ConfigErrors, draft: Draft, services: Services) -> Steps[ConfigErrors]:
+    """Return the errors with those that building the rest finds, so that one that cannot be built
+    is not found only when the last typo elsewhere is mended. Lets go of the draft."""
+    if errors.rest is None:
+        return errors
+    one = Composer(errors.rest, draft, services, 0)
+    try:
+        yield from _build_rest(one)
+    except Exception:
+        # What is left of a wrong configuration may not hang together; the errors stand.
+        log.debug("what is beside the errors cannot be judged", exc_info=True)
+    finally:
+        draft.release()
+    found = Problems()
+    for problem in (*errors.problems, *one.warnings, *one.problems):
+        found.add(problem)
+    return ConfigErrors(found.all())
+
+
+def _build_rest(one: Composer) -> Steps[None]:
+    yield from one.prepare()
+    for pipeline in one.loaded.pipelines:
+        yield from one.built(pipeline, pipeline.settings)
+        for route in pipeline.routes:
+            yield from one.built(pipeline, route.settings, route)
+            one.passed(pipeline, route)
+            if route.builtin in TOKEN_BUILTINS:
+                one.issued(pipeline, route)
+    one.secured()

@@ -45,6 +45,21 @@ def listening(
     return tls
 
 
+def check_admin(loaded: LoadedConfig, report: Report) -> None:
+    """Report what keeps the admin listener from TLS; the process makes it apart from snapshots."""
+    admin = loaded.gateway.admin
+    if admin is None or admin.tls is None:
+        return
+    from gateway.protocols.tls import server_tls
+
+    file, *_ = loaded.locate("", ("admin", "tls"))
+    try:
+        server_tls(admin.tls, file.parent, lambda key, settings, make: make())
+    except ConfigProblem as problem:
+        place = loaded.locate("", ("admin", "tls", *problem.at))
+        report(Problem(*place, f"admin.tls: {problem.message}", problem.hint))
+
+
 def towards(
     loaded: LoadedConfig, name: str, keep: Callable[..., Any], report: Report
 ) -> UpstreamTls | None:

@@ -31,7 +31,6 @@ from gateway.config.toml.positions import KeyPath
 from gateway.config.toml.problems import ConfigErrors, Problem, nearest, shown_path
 from gateway.config.toml.read import PIPELINE_KEYS, Document, Tree, read_tree
 
-_ANY_IPV4 = "0.0.0.0"  # noqa: S104 - compared with, never bound
 _LOOPBACK = frozenset(("127.0.0.1", "::1", "localhost"))
 _PORTS = {"http": 80, "https": 443}
 
@@ -126,9 +125,7 @@ def compile_config(
     for exposed in sorted(tree.sources.exposed):
         message = "every user of this machine can read this file, and it holds a secret"
         tree.problems.add(Problem(exposed, 1, 1, message, f"chmod 600 {exposed.name}", "warning"))
-    if tree.problems.of("error"):
-        raise ConfigErrors(tree.problems.all())
-    return LoadedConfig(
+    loaded = LoadedConfig(
         gateway,
         upstreams,
         tuple(made.config() for made in drafts),
@@ -137,6 +134,20 @@ def compile_config(
         tree.problems.all(),
         _Places(tree.gateway, homes, named),
     )
+    if tree.problems.of("error"):
+        raise ConfigErrors(tree.problems.all(), loaded if _is_judged(tree.gateway) else None)
+    return loaded
+
+
+def _is_judged(document: Document) -> bool:
+    """Return True if the tables are right by which middlewares are built. Without, say, the store
+    that is meant, they would be refused for its lack."""
+    faulty = {path[0] for path in (*document.faulty, *document.undefined) if path}
+    return faulty.isdisjoint(BUILT_WITH) and () not in document.faulty
+
+
+BUILT_WITH = ("store", "tokens")
+"""The tables of gateway.toml that middlewares depend on."""
 
 
 def gateway_of(path: Path, environ: Mapping[str, str]) -> GatewayConfig:
@@ -149,10 +160,10 @@ def gateway_of(path: Path, environ: Mapping[str, str]) -> GatewayConfig:
 
 
 def _gateway(document: Document) -> GatewayConfig:
-    config = load_at(GatewayConfig, document, ()).value
-    if config is None:
-        return GatewayConfig()
-    made: GatewayConfig = config
+    loaded = load_at(GatewayConfig, document, ())
+    if loaded.value is None:
+        return GatewayConfig(**loaded.valid)
+    made: GatewayConfig = loaded.value
     listen, admin = made.listen, made.admin
     redirect = listen.redirect
     if redirect is not None:
@@ -162,7 +173,7 @@ def _gateway(document: Document) -> GatewayConfig:
         message = "listen.proxy_protocol: anybody who connects can say to be anybody"
         document.warning(("listen", "proxy_protocol"), message, hint)
     if admin is not None:
-        if _overlap(listen.bound, ListenAddress(admin.host, admin.port)):
+        if ListenAddress(admin.host, admin.port).clashes(listen.bound):
             hint = "give the admin listener a port of its own"
             document.error(
                 ("admin", "port"), f"admin.port: {admin.port} is where listen listens", hint
@@ -184,21 +195,6 @@ def _gateway(document: Document) -> GatewayConfig:
     return made
 
 
-def _overlap(bound: Sequence[ListenAddress], other: ListenAddress) -> bool:
-    """Return True if `other` cannot be listened on beside `bound`."""
-    return any(
-        one.port == other.port != 0
-        and not one.path
-        and (one.host == other.host or _has(one.host, other.host) or _has(other.host, one.host))
-        for one in bound
-    )
-
-
-def _has(every: str, host: str) -> bool:
-    """Return True if `every` stands for all addresses of this machine, `host` among them."""
-    return every == "::" or (every == _ANY_IPV4 and ":" not in host)
-
-
 def _redirect(document: Document, listen: ListenConfig, redirect: RedirectConfig) -> None:
     path: KeyPath = ("listen", "redirect")
     ports = any(one.host for one in listen.bound)
@@ -211,7 +207,7 @@ def _redirect(document: Document, listen: ListenConfig, redirect: RedirectConfig
             "listen.redirect.https_port: listen has Unix sockets only",
             "the port clients find https at, such as 443",
         )
-    if any(_overlap(listen.bound, one) for one in listen.redirected):
+    if any(one.clashes(listen.bound) for one in listen.redirected):
         document.error(
             (*path, "port"),
             f"listen.redirect.port: {redirect.port} is where listen listens",

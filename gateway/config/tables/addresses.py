@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from marshmallow import ValidationError
@@ -12,6 +12,7 @@ from gateway.config.tables.declare import setting, table
 from gateway.config.tables.schema import Choice, HostName, Items, Text, Whole, unix_path
 
 UNIX = "unix:"
+_ANY_IPV4 = "0.0.0.0"  # noqa: S104 - compared with, never bound
 
 
 class ListenAddress(NamedTuple):
@@ -25,6 +26,19 @@ class ListenAddress(NamedTuple):
         if self.path:
             return f"{UNIX}{self.path}"
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    def clashes(self, bound: Iterable[ListenAddress]) -> bool:
+        """Return True if this cannot be listened on beside `bound`."""
+        return any(
+            one.port == self.port != 0
+            and not one.path
+            and (one.host == self.host or one._has(self.host) or self._has(one.host))
+            for one in bound
+        )
+
+    def _has(self, host: str) -> bool:
+        """Return True if this stands for all addresses of this machine, `host` among them."""
+        return self.host == "::" or (self.host == _ANY_IPV4 and ":" not in host)
 
 
 class AddressField(Text):

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 Severity = Literal["error", "warning"]
 
@@ -37,11 +37,16 @@ class Problem:
 
 
 class ConfigErrors(Exception):
-    """A configuration cannot be used. `problems`: everything found, with at least one error."""
+    """A configuration cannot be used. `problems`: everything found, with at least one error.
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
+    rest: what could be loaded beside the errors (a LoadedConfig), for what comes later to be judged
+        too; None where that would only find consequences.
+    """
+
+    def __init__(self, problems: Sequence[Problem], rest: Any = None) -> None:
         super().__init__("\n".join(map(str, problems)))
         self.problems = tuple(problems)
+        self.rest = rest
 
     @property
     def errors(self) -> tuple[Problem, ...]:

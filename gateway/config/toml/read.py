@@ -36,13 +36,14 @@ _MAY_HOLD_UPSTREAMS = re.compile(r"^\s*(\[\s*)?[\"']?upstream[\"']?\s*(\.|=\s*\{
 @dataclass(frozen=True, slots=True)
 class Document:
     """One TOML file. `undefined`: strings whose variables are missing; reported, and not judged
-    again."""
+    again. `faulty`: what errors were reported of."""
 
     file: Path
     problems: Problems
     data: dict[str, Any] = field(default_factory=dict)
     places: Mapping[KeyPath, Place] = field(default_factory=dict)
     undefined: set[KeyPath] = field(default_factory=set)
+    faulty: set[KeyPath] = field(default_factory=set)
     sources: Sources | None = None
 
     def read(self, name: str) -> bytes:
@@ -62,6 +63,7 @@ class Document:
 
     def error(self, path: KeyPath, message: str, hint: str = "") -> None:
         if path not in self.undefined:
+            self.faulty.add(path)
             self.problem(self.place(path), message, hint)
 
     def warning(self, path: KeyPath, message: str, hint: str = "") -> None:
