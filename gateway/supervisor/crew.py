@@ -29,7 +29,7 @@ from gateway.supervisor.member import Member, log_end
 from gateway.supervisor.replacement.handover import Handover, Leaving
 from gateway.supervisor.restarts import failures, pause
 from gateway.supervisor.sums import registries
-from gateway.supervisor.sums.readings import Reading, add
+from gateway.supervisor.sums.readings import Reading, add, give_up
 from gateway.supervisor.sums.registries import Registered
 from gateway.supervisor.zygote import Zygote
 from gateway.upstream.pool.shared import KINDS
@@ -194,6 +194,8 @@ class Crew:
             self._board.set_away(one.index, False)
         one.owed = 0
         said = marshal.loads(reading)  # noqa: S302 - of our own process
+        others = [other.metrics for other in self.members.values() if other is not one]
+        give_up(self.base, one.metrics, said[0], others)
         one.metrics, one.registered, one.numbers, one.health = said
 
     def _owes(self, one: Member) -> None:
@@ -298,6 +300,10 @@ class Crew:
             raise
         finally:
             theirs.close()
+        if one.leaving:  # It was dismissed meanwhile, and ends when its channel does.
+            ours.close()
+            one.over.set()
+            raise OSError("it is not needed any more")
         self._processes[pid] = one
         channel = one.channel = Channel(ours)
         channel.on("left", lambda reading: self._take_reading(one, reading))

@@ -53,7 +53,6 @@ UNTESTED = {
     "gateway.middlewares.caching": "puts the package together: test_cache",
     "gateway.serving.data_plane": "two listeners: tests/flow/test_tls.py",
     "gateway.serving.codec": "types and events without behaviour",
-    "gateway.supervisor.crew": "processes: tests/reload/test_workers.py",
     "gateway.supervisor.replacement.replaceable": "processes: tests/reload/test_upgrade.py",
     "gateway.supervisor.replacement.execution": "processes: tests/reload/test_upgrade.py",
     "gateway.supervisor.member": "processes: tests/reload/test_workers.py",

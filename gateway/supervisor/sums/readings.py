@@ -19,6 +19,11 @@ Values = dict[Labels, Any]
 Reading = dict[str, tuple[Head, Values]]
 """By the family's name."""
 
+BY_CLIENT = {"gateway_client_requests_total", "gateway_client_errors_total"}
+"""Families of which a process has series for some clients, and OTHER for all the rest."""
+OTHER = ("_other",)
+KEPT_CLIENTS = 1000
+"""Clients above which those without a process that counts them are counted among the rest."""
 _OPENNESS = (0.0, 2.0, 1.0)
 """States of a circuit, the best first: closed, half-open, open."""
 
@@ -67,6 +72,27 @@ def add(into: Reading, more: Reading, *, gauges: bool = True) -> None:
                 known[labels] = JOINED[name]((before, value))
             else:
                 known[labels] = before + value
+
+
+def give_up(base: Reading, before: Reading, after: Reading, others: Iterable[Reading]) -> None:
+    """Keep the series of clients from falling, in the sum over all processes.
+
+    A process that ends a client's series has added it to the one of all other clients. `before` and
+    `after` are two readings of it. What it had counted stays in `base` while one of the `others`
+    has a series of this client.
+    """
+    readings = (after, *others)
+    for name in BY_CLIENT & after.keys():
+        head, now = after[name]
+        kept = base.setdefault(name, (head, {}))[1]
+        known = {labels for one in readings if name in one for labels in one[name][1]} - {OTHER}
+        for labels, value in before.get(name, (head, {}))[1].items():
+            if labels in known and labels not in now:
+                kept[labels] = kept.get(labels, 0) + value
+                kept[OTHER] = kept.get(OTHER, 0) - value
+        if len(kept) > KEPT_CLIENTS:
+            for labels in kept.keys() - known - {OTHER}:
+                kept[OTHER] = kept.get(OTHER, 0) + kept.pop(labels)
 
 
 def total(readings: Iterable[Reading]) -> Reading:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import marshal
 from copy import deepcopy
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.telemetry import HistogramFamily, Telemetry
-from gateway.supervisor.sums.readings import Reading, add, read, telemetry_of, total
+from gateway.supervisor.sums import readings
+from gateway.supervisor.sums.readings import Reading, add, give_up, read, telemetry_of, total
 
 BOUNDS = (0.1, 1.0)
 
@@ -46,6 +48,42 @@ def test_an_ended_process_leaves_what_never_falls():
     found = total([base, reading(1, 1)])
     assert values(found, "requests_total") == {("cameras",): 4}
     assert values(found, "requests_in_flight") == {(): 1}
+
+
+def by_client(**counts: int) -> Reading:
+    telemetry = Telemetry()
+    for client, count in counts.items():
+        telemetry.client_requests.add((client,), count)
+    return read(telemetry)
+
+
+def shown(*readings: Reading) -> dict[str, float]:
+    found = total(readings)["gateway_client_requests_total"][1]
+    return {labels[0]: value for labels, value in found.items() if value}
+
+
+def test_a_client_that_one_process_gives_up_does_not_fall():
+    base: Reading = {}
+    one, two = by_client(a=7, b=2, _other=1), by_client(a=5)
+    give_up(base, {}, one, [two])
+    after = by_client(b=2, c=1, _other=1 + 8)  # one more request of `a` since
+    give_up(base, one, after, [two])
+    assert shown(base, after, two) == {"a": 12, "b": 2, "c": 1, "_other": 2}
+    last = by_client(_other=5)
+    give_up(base, two, last, [after])
+    assert shown(base, after, last) == {"a": 7, "b": 2, "c": 1, "_other": 7}
+
+
+def test_clients_that_no_process_counts_any_more_are_among_the_rest(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    base: Reading = {}
+    add(base, by_client(a=7, b=2), gauges=False)
+    give_up(base, {}, by_client(b=1), [])
+    assert shown(base) == {"a": 7, "b": 2}
+    monkeypatch.setattr(readings, "KEPT_CLIENTS", 1)
+    give_up(base, {}, by_client(b=1), [])
+    assert shown(base) == {"b": 2, "_other": 7}
 
 
 def test_adding_changes_nothing_that_was_added():
