@@ -7,6 +7,7 @@ there would let one client plant answers for another.
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 
 from gateway.core.exchange import Exchange
@@ -15,8 +16,16 @@ from gateway.core.headers import REWRITTEN, Pair, is_from_proxies, is_own, lower
 _NEW_EACH_TIME = frozenset(("traceparent", "tracestate", "via", "x-request-id"))
 """Written anew for each request."""
 
-_LISTS = frozenset(("accept-charset", "accept-encoding", "accept-language"))
-"""Lists whose case and white space carry no meaning (RFC 9110 section 12.5)."""
+_WEIGHED = frozenset(("accept-charset", "accept-encoding", "accept-language"))
+"""Lists of tokens with weights, whose case and white space carry no meaning.
+
+RFC 9110 section 12.5.
+"""
+_SPACED = frozenset(("accept", "prefer"))
+"""Lists whose white space carries no meaning outside of strings."""
+_WEIGHT = re.compile(r"q=(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)")
+_ALIASES = {"x-gzip": "gzip", "x-compress": "compress"}
+"""RFC 9110 section 8.4.1."""
 
 
 def can_match(names: tuple[str, ...] | None) -> bool:
@@ -58,9 +67,11 @@ def secondary_key(exchange: Exchange, names: tuple[str, ...]) -> tuple[str, ...]
             if name == "x-tls-subject" and exchange.tls_subject:
                 own = [exchange.tls_subject]
         joined = ", ".join(own)
-        values.append(_normalised(name, joined) if name in _LISTS else joined)
+        values.append(_normalised(name, joined) if name in _NORMALISED else joined)
     return tuple(values)
 
+
+_NORMALISED = _WEIGHED | _SPACED
 
 Changes = tuple[list[Pair] | None, frozenset[bytes] | None]
 """What hooks have added to the client's fields, and dropped of them."""
@@ -86,14 +97,27 @@ def _said(name: bytes, what: Changes) -> tuple[list[bytes], bool]:
 
 @lru_cache(maxsize=1024)
 def _remembered(name: str, value: str) -> str:
-    members = [
-        member.strip(" \t").replace(" ", "").replace("\t", "")
-        for member in value.lower().split(",")
-    ]
-    members = [member for member in members if member]
+    if name in _SPACED:
+        return value if '"' in value else _SPACES.sub(r"\1", value)
+    members = [_member(member) for member in value.lower().split(",")]
+    members = list(dict.fromkeys(member for member in members if member))
     # Preference among codings is said by weights alone; among languages servers go by the order too
     # (RFC 9110 section 12.5.4).
-    return ",".join(sorted(members) if name == "accept-encoding" else members)
+    return ",".join(members if name == "accept-language" else sorted(members))
+
+
+def _member(member: str) -> str:
+    """A token without white space, and its weight where that is not 1."""
+    token, *parameters = (part.strip(" \t") for part in member.split(";"))
+    token = _ALIASES.get(token, token)
+    weight = _WEIGHT.fullmatch(parameters[0]) if len(parameters) == 1 else None
+    if weight is None:
+        return ";".join((token, *parameters))
+    q = float(weight[1])
+    return token if q == 1 else f"{token};q={q:g}"
+
+
+_SPACES = re.compile(r"[ \t]*([,;=])[ \t]*")
 
 
 def _normalised(name: str, value: str) -> str:

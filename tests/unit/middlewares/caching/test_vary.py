@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from gateway.core.exchange import Reply
+from gateway.middlewares.caching.vary import secondary_key
+from tests.exchange import exchange
 from tests.unit.middlewares.caching.world import MINUTE, Cached, Seen, answer
 
 
@@ -49,9 +55,9 @@ def test_vary_goes_by_what_other_middlewares_send():
     world = Cached()
 
     def ask(tenant: bytes, origin: Reply | None = None) -> Seen:
-        exchange = world.exchange(headers={"X-Tenant": "what the client says"})
-        exchange.forward_headers = [(b"X-Tenant", tenant)]
-        return world.begin(exchange)(origin)
+        asked = world.exchange(headers={"X-Tenant": "what the client says"})
+        asked.forward_headers = [(b"X-Tenant", tenant)]
+        return world.begin(asked)(origin)
 
     ask(b"a", answer({**MINUTE, "Vary": "X-Tenant"}, b"for a"))
     assert ask(b"a").body == b"for a"
@@ -94,3 +100,69 @@ def test_when_several_match_the_most_recent_is_served():
     world.wait(1)
     world.ask(answer({**MINUTE, "Vary": "X-B"}, b"new"), headers={"Accept": "b"})
     assert world.ask(headers={"Accept": "a"}).body == b"new"
+
+
+def key_of(name: str, *lines: str) -> tuple[str, ...]:
+    return secondary_key(exchange("GET", "/", [(name, line) for line in lines]), (name.lower(),))
+
+
+@pytest.mark.parametrize(
+    ("name", "one", "other"),
+    [
+        ("Accept-Encoding", "gzip, br", "br,gzip"),
+        ("Accept-Encoding", "gzip;q=1.0, br;q=0.500", "BR ; q=0.5,x-gzip"),
+        ("Accept-Encoding", "gzip, gzip", "gzip"),
+        ("Accept-Charset", "utf-8, us-ascii", "US-ASCII,UTF-8"),
+        ("Accept-Language", "en-US, de;q=0.70", " EN-us ,de;q=0.7"),
+        ("Accept-Language", "en, de, en", "en,de"),
+        ("Accept", "text/html, */*;q=0.1", "text/html,*/* ; q=0.1"),
+        ("Prefer", "return=minimal; wait=10", "return=minimal ;wait=10"),
+    ],
+)
+def test_what_means_the_same_is_one_variant(name: str, one: str, other: str):
+    assert key_of(name, one) == key_of(name, other)
+    assert key_of(name, *one.split(",")) == key_of(name, other)
+
+
+@pytest.mark.parametrize(
+    ("name", "one", "other"),
+    [
+        ("Accept-Encoding", "gzip", "gzip;q=0"),
+        ("Accept-Encoding", "gzip;q=0.1", "gzip;q=0.01"),
+        ("Accept-Encoding", "", "identity"),
+        ("Accept-Encoding", "gzip;q=2", "gzip"),
+        ("Accept-Encoding", "gzip;q=1;q=0", "gzip"),
+        ("Accept-Language", "en, de", "de, en"),
+        ("Accept-Language", "e n", "en"),
+        ("Accept", 'a/b;c=" ,x"', 'a/b;c=",x"'),
+        ("Accept", "a/b;c=D", "a/b;c=d"),
+        ("X-Unknown", "1,2", "1, 2"),
+        ("X-Unknown", "a", "A"),
+    ],
+)
+def test_what_may_mean_something_else_is_another_variant(name: str, one: str, other: str):
+    assert key_of(name, one) != key_of(name, other)
+
+
+WEIGHTED = st.tuples(
+    st.sampled_from(["gzip", "br", "zstd", "identity", "*"]), st.integers(0, 1000)
+).map(lambda pair: f"{pair[0]};q={pair[1] / 1000:.3f}")
+
+
+@given(st.lists(WEIGHTED, max_size=5, unique_by=lambda member: member.partition(";")[0]), st.data())
+@settings(max_examples=100)
+def test_codings_are_compared_as_a_server_would(members, data):
+    """By their weights, in any order, and by nothing less."""
+
+    def meaning(listed):
+        return {coding: float(rest[2:]) for coding, _, rest in (m.partition(";") for m in listed)}
+
+    shuffled = data.draw(st.permutations(members))
+    other = data.draw(
+        st.lists(WEIGHTED, max_size=5, unique_by=lambda member: member.partition(";")[0])
+    )
+    mine = key_of("Accept-Encoding", ", ".join(members))
+    assert key_of("Accept-Encoding", ",".join(shuffled).upper()) == mine
+    assert (key_of("Accept-Encoding", ",".join(other)) == mine) == (
+        meaning(other) == meaning(members)
+    )
