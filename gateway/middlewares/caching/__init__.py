@@ -1,8 +1,7 @@
 """Shared caching of responses, as RFC 9111 has it.
 
-Decisions are in policy.py, fields in directives.py, variants in vary.py, the store in memory.py;
-cache.py joins them to requests. Left out on purpose: partial responses are neither stored nor
-served (a Range request passes by), and stale-while-revalidate is ignored, which RFC 5861 allows.
+Decisions are in policy.py and parts.py, fields in directives.py and targeted.py, variants in
+vary.py, the store in memory.py; cache.py joins them to requests.
 """
 
 from __future__ import annotations

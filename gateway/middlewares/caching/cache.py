@@ -7,10 +7,7 @@ hook tells the origin's answers from others.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from functools import partial
-from urllib.parse import quote, urljoin, urlsplit
 
 from gateway.core.exchange import Decision, Exchange, Reply
 from gateway.core.failures import Failed, Failure
@@ -20,21 +17,30 @@ from gateway.middlewares.caching import policy
 from gateway.middlewares.caching.config import CachingConfig
 from gateway.middlewares.caching.directives import http_date, seconds_of_age
 from gateway.middlewares.caching.entries import Entry
-from gateway.middlewares.caching.lookup import ORIGIN, Fields, Finder, Lookup, origin_of
+from gateway.middlewares.caching.invalidation import Invalidation
+from gateway.middlewares.caching.lookup import Fields, Finder, Lookup
 from gateway.middlewares.caching.memory import MAX_HITS, Memory, Slot
+from gateway.middlewares.caching.parts import combined, covers
 from gateway.middlewares.caching.policy import Verdict
-from gateway.middlewares.caching.replies import become, entry_of, for_client, freshened, reply_of
+from gateway.middlewares.caching.replies import (
+    become,
+    entry_of,
+    for_client,
+    freshened,
+    part_in,
+    reply_of,
+)
 from gateway.middlewares.caching.targeted import lower_names
 from gateway.middlewares.caching.tee import Tee
 from gateway.middlewares.caching.vary import changes
-from gateway.store.purges import Purge, of_pattern, tag_buckets
+from gateway.store.purges import tag_buckets
 
 _CONDITIONS = frozenset((b"if-none-match", b"if-modified-since"))
 _OUTDATES = frozenset((*range(200, 206), *range(207, 304), 307, 308, 404, 410))
 """Statuses that show a stored response to be out of date even when they are not stored themselves.
 """
 
-_WHYS = ("bypass", "method", "uri-miss", "vary-miss", "stale", "request")
+_WHYS = ("bypass", "method", "uri-miss", "vary-miss", "partial", "stale", "request")
 _FORWARDED = {why: f"Cache-Status: gateway; fwd={why}\r\n".encode() for why in _WHYS}
 _STORED = {why: f"Cache-Status: gateway; fwd={why}; stored\r\n".encode() for why in _WHYS}
 _REVALIDATED = {
@@ -46,14 +52,12 @@ _WORD = {
     "stale": "expired",
     "uri-miss": "miss",
     "vary-miss": "miss",
+    "partial": "miss",
 }
 """`exchange.cache` for a request that goes to the origin.
 
 Its answer may make it "revalidated" or "stale".
 """
-
-_NAME = re.compile(r"\{([A-Za-z_][A-Za-z0-9_-]*)\}")
-_PORTS = {"http": 80, "https": 443}
 
 
 class Cache:
@@ -70,7 +74,7 @@ class Cache:
         self._wall = context.clock.wall
         self._counts = context.telemetry.cache_requests.values
         self._tags = tuple(name.lower().encode() for name in config.tags)
-        self._patterns = [partial(filled, pattern) for pattern in config.invalidate]
+        self._invalidate = Invalidation(config, self._finder, memory.purges)
 
     def __repr__(self) -> str:
         return f"<Cache {self._name} on {self._memory!r}>"
@@ -179,6 +183,7 @@ class Cache:
         look: Lookup | None = exchange.notes.get(self._name)
         if look is None:
             if exchange.method not in policy.SAFE and exchange.attempts:
+                reply.blocks.append(_FORWARDED["method"])
                 self._invalidate(exchange, reply)
             return
         if not exchange.attempts:
@@ -218,11 +223,13 @@ class Cache:
             return False
         tags = self._tagged(reply)
         if isinstance(body, bytes):
-            return self._put(look, make(body=body, tags=tags))
+            return self._file(exchange, look, make(body=body, tags=tags))
+        if (part := part_in(reply)) is not None:
+            length = part[0].stop - part[0].start
 
         def complete(body: bytes) -> None:
             if length is None or length == len(body):
-                self._put(look, make(body=body, tags=tags))
+                self._file(exchange, look, make(body=body, tags=tags))
 
         reply.body = Tee(body, config.max_entry, complete)
         return True
@@ -239,6 +246,16 @@ class Cache:
         if index.keys().isdisjoint(names):
             return ()
         return tag_buckets(" ".join(text(index[name]) for name in names if name in index))
+
+    def _file(self, exchange: Exchange, look: Lookup, entry: Entry) -> bool:
+        """Store what came; a part together with what is there."""
+        if entry.total:
+            slot = self._finder.select(exchange, look.uri, look.scope)
+            known = combined(entry, None if slot is None else slot.entry)
+            if known is None:
+                return False
+            entry = known
+        return self._put(look, entry)
 
     def _put(self, look: Lookup, entry: Entry) -> bool:
         config = self._config
@@ -264,7 +281,7 @@ class Cache:
             full = Reply(entry.status, entry.headers, entry.body, reason=entry.reason)
             self._memory.remove(slot)
         age = seconds_of_age(reply.get(b"age"))
-        become(reply, for_client(exchange, full, look.fields))
+        become(reply, for_client(exchange, full, look.fields, entry))
         reply.blocks.append(status if not age else b"Age: %d\r\n%b" % (age, status))
         exchange.cache = "revalidated"
 
@@ -284,7 +301,11 @@ class Cache:
         if not look.directives.no_store:
             self._memory.remove(slot)
             if make is not None:
-                self._put(look, make(body=slot.entry.body, tags=self._tagged(full)))
+                old = slot.entry
+                self._put(
+                    look,
+                    make(body=old.body, tags=self._tagged(full), start=old.start, total=old.total),
+                )
         return full
 
     def _compare(self, exchange: Exchange, look: Lookup, slot: Slot, reply: Reply) -> None:
@@ -304,7 +325,7 @@ class Cache:
         Looked up again, because it may have changed.
         """
         slot = None if look.why == "bypass" else self._finder.select(exchange, look.uri, look.scope)
-        if slot is None:
+        if slot is None or not covers(slot.entry, exchange.method, look.fields):
             return None
         entry = slot.entry
         age = self._monotonic() - entry.born
@@ -341,51 +362,3 @@ class Cache:
         """Counts what became of the request."""
         if exchange.cache and exchange.decisions is None:
             self._counts[(exchange.route.name, exchange.cache)] += 1
-
-    def _invalidate(self, exchange: Exchange, reply: Reply) -> None:
-        """An answer to a method that is not safe (RFC 9111 section 4.4)."""
-        reply.blocks.append(_FORWARDED["method"])
-        if not 200 <= reply.status < 400:
-            return
-        purges, index = self._memory.purges, reply.index
-        base, _ = exchange.memo.get(ORIGIN) or origin_of(exchange)
-        uris = {self._finder.uri(exchange), f"{base}{exchange.target}"}
-        for field in (b"location", b"content-location"):
-            value = index.get(field)
-            if value is not None and (uri := same_origin(base, exchange.target, text(value))):
-                uris.add(uri)
-        # One resource, however it is asked for, by http or https: more than section 4.4 demands,
-        # and harmless.
-        for uri in uris:
-            purges.purge(Purge("url", uri))
-        for make in self._patterns:
-            pattern = make(exchange.params)
-            if pattern:
-                purges.purge(of_pattern(pattern))
-
-
-def filled(pattern: str, params: Mapping[str, str]) -> str:
-    """Return an `invalidate` with the path's own values in place of its names; "" without them."""
-    try:
-        return _NAME.sub(lambda name: quote(params[name[1]], safe=""), pattern)
-    except KeyError:
-        return ""
-
-
-def same_origin(base: str, target: str, reference: str) -> str:
-    """The URI a reference means when it is of the origin `base` ("https://host"), else "".
-
-    RFC 9111 section 4.4, RFC 9110 section 4.3.1.
-    """
-    try:
-        parts = urlsplit(urljoin(f"{base}{target}", reference))
-        own = urlsplit(base)
-        default = _PORTS.get(own.scheme)
-        same = (parts.scheme, parts.hostname, parts.port or default) == (
-            own.scheme,
-            own.hostname,
-            own.port or default,
-        )
-    except ValueError:
-        return ""
-    return f"{base}{parts.path or '/'}{'?' + parts.query if parts.query else ''}" if same else ""

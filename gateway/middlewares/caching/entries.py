@@ -33,6 +33,8 @@ class Entry(NamedTuple):
     date:     its Date, in seconds since 1970. etag and last_modified are its validators, as
               written.
     tags:     by which it may be purged, as `purges.tag_buckets` gives them.
+    total:    of a part, how long all of it is; its body begins at byte `start`. 0 for what is
+              whole.
     """
 
     uri: str
@@ -54,6 +56,8 @@ class Entry(NamedTuple):
     etag: bytes | None = None
     last_modified: bytes | None = None
     tags: tuple[int, ...] = ()
+    start: int = 0
+    total: int = 0
 
     @property
     def size(self) -> int:
@@ -61,6 +65,11 @@ class Entry(NamedTuple):
         fields = 2 * len(self.lines)  # As lines and as pairs.
         key = len(self.uri) + sum(map(len, self.key))
         return len(self.body) + fields + key + len(self.headers) * HEADER_OVERHEAD + ENTRY_OVERHEAD
+
+
+def line_block(headers: Iterable[Pair]) -> bytes:
+    """The fields as they go over the wire."""
+    return b"".join(b"%b: %b\r\n" % pair for pair in headers)
 
 
 def indexed(headers: Iterable[Pair]) -> dict[bytes, bytes]:

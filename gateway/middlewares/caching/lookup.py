@@ -22,6 +22,7 @@ from gateway.core.provenance import account
 from gateway.middlewares.caching.config import CachingConfig
 from gateway.middlewares.caching.directives import NOTHING_SAID, Directives, parse
 from gateway.middlewares.caching.memory import Memory, Slot
+from gateway.middlewares.caching.parts import covers, range_of
 from gateway.middlewares.caching.policy import Verdict, may_serve
 from gateway.middlewares.caching.vary import Changes, changes, secondary_key
 
@@ -29,7 +30,7 @@ Fields = dict[bytes, bytes]
 
 _DIRECTIVES = frozenset((b"cache-control", b"pragma"))
 _CONDITIONS = {b"if-match", b"if-modified-since", b"if-none-match", b"if-unmodified-since"}
-_READ = _DIRECTIVES | OVERRIDES | _CONDITIONS | {b"range", b"upgrade"}
+_READ = _DIRECTIVES | OVERRIDES | _CONDITIONS | {b"range", b"if-range", b"upgrade"}
 """Request fields that change what the cache does.
 
 A request without any is answered without a further look.
@@ -206,6 +207,8 @@ class Finder:
                 look.directives = _PRAGMA_NO_CACHE
         if exchange.body is not None or (fields and _passes_by(exchange, fields)):
             look.why, look.slot = "bypass", None
+        elif slot is not None and not covers(slot.entry, exchange.method, fields):
+            look.why, look.slot = "partial", None
         elif slot is not None:
             entry = slot.entry
             age = now - entry.born
@@ -228,8 +231,11 @@ class Finder:
             if look.why == "bypass":
                 return (
                     "bypass",
-                    "for a part, conditional on the origin's state, with a body, or for a tunnel",
+                    "for several parts, conditional on the origin's state, with a body, or for a "
+                    "tunnel",
                 )
+            if look.why == "partial":
+                return "miss", f"another part is stored of {look.uri}"
             if look.why == "vary-miss":
                 names = ", ".join(self._memory.varies(look.uri, look.scope))
                 return "miss", f"stored for {look.uri}, but for other values of {names}"
@@ -280,10 +286,8 @@ def caller(exchange: Exchange) -> Hashable:
 def _passes_by(exchange: Exchange, fields: Fields) -> bool:
     """Return True for requests that only the origin can answer.
 
-    For a part or a tunnel, with preconditions (RFC 9110 section 13.1.1),
-
-    (RFC 9110 section 13.1.1.) And for those that the origin takes for others, where a route passes
-    such fields on.
+    For several parts or a tunnel, or with preconditions (RFC 9110 section 13.1.1). And for those
+    that the origin takes for others, where a route passes such fields on.
     """
     forwarded = exchange.forward_headers
     if (
@@ -292,6 +296,9 @@ def _passes_by(exchange: Exchange, fields: Fields) -> bool:
         and not OVERRIDES.isdisjoint([lower(name) for name, _ in forwarded])
     ):
         return True
-    if b"range" in fields or b"if-match" in fields or b"if-unmodified-since" in fields:
+    if b"if-match" in fields or b"if-unmodified-since" in fields:
+        return True
+    # For a HEAD there are no parts (RFC 9110 section 14.2).
+    if b"range" in fields and exchange.method == "GET" and range_of(fields[b"range"]) is None:
         return True
     return b"websocket" in fields.get(b"upgrade", b"").lower()

@@ -75,7 +75,9 @@ class Slot:
         self.place = place
         self.stamp = self.checked = stamp
         self.size = entry.size
-        self.fresh_until = float("-inf") if entry.no_cache else entry.born + entry.lifetime
+        self.fresh_until = (
+            float("-inf") if entry.no_cache or entry.total else entry.born + entry.lifetime
+        )
         self.block = b""
         self.block_until = 0.0
 

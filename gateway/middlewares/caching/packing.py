@@ -12,7 +12,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import orjson
 
-from gateway.middlewares.caching.entries import Entry, indexed
+from gateway.middlewares.caching.entries import Entry, indexed, line_block
 
 VERSION = 1
 """Of the format: what another version has written is not read."""
@@ -78,10 +78,14 @@ def unpack(packed: bytes, **key: Any) -> tuple[Entry, int]:
         headers = tuple((name.encode("latin-1"), value.encode("latin-1")) for name, value in pairs)
     except (zlib.error, TypeError, AttributeError) as error:
         raise ValueError(str(error)) from None
-    lines = b"".join(b"%b: %b\r\n" % pair for pair in headers)
     return (
         Entry(
-            **key, **facts, headers=headers, fields=indexed(headers), lines=lines, body=packed[end:]
+            **key,
+            **facts,
+            headers=headers,
+            fields=indexed(headers),
+            lines=line_block(headers),
+            body=packed[end:],
         ),
         stamp,
     )

@@ -20,7 +20,7 @@ Any other invalidates (RFC 9111 section 4.4).
 HEURISTIC = frozenset((200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501))
 """Statuses that may be stored though the origin says nothing (RFC 9110 section 15.1).
 
-But for 206, which is never stored here.
+A 206 is stored as the 200 that it is a part of.
 """
 
 UNDERSTOOD = HEURISTIC | {
@@ -92,7 +92,7 @@ def refusal(
     statuses: those that default_ttl is for.
     shares_cookies: a public response is stored for all with its Set-Cookie.
     """
-    if status < 200 or status in (206, 304):
+    if status < 200 or status in (206, 304, 416):
         return "status"
     if content_type.partition(b";")[0].strip().lower() == EVENTS:
         return "events"

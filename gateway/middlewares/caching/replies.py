@@ -7,7 +7,7 @@ from functools import partial
 from typing import NamedTuple
 
 from gateway.core.exchange import Exchange, Reply
-from gateway.core.headers import Pair
+from gateway.core.headers import Pair, lower
 from gateway.middlewares.caching import policy
 from gateway.middlewares.caching.config import CachingConfig
 from gateway.middlewares.caching.directives import (
@@ -17,8 +17,9 @@ from gateway.middlewares.caching.directives import (
     http_date,
     vary_of,
 )
-from gateway.middlewares.caching.entries import Entry, indexed
+from gateway.middlewares.caching.entries import Entry, indexed, line_block
 from gateway.middlewares.caching.lookup import Fields, Lookup, caller
+from gateway.middlewares.caching.parts import Span, content_range, cut
 from gateway.middlewares.caching.targeted import control_of
 from gateway.middlewares.caching.vary import can_match, changes, is_changed, secondary_key
 
@@ -26,7 +27,7 @@ from gateway.middlewares.caching.vary import can_match, changes, is_changed, sec
 def reply_of(exchange: Exchange, entry: Entry, fields: Fields) -> Reply:
     """Return what the request gets of a stored response.
 
-    All of it, its head, or 304 when the client has it already.
+    All of it, its head, a part, or 304 when the client has it already.
     """
     if (
         fields
@@ -45,6 +46,8 @@ def reply_of(exchange: Exchange, entry: Entry, fields: Fields) -> Reply:
     reply.headers = list(entry.headers)
     reply.index = dict(entry.fields)
     reply.joined = (len(reply.headers), entry.lines)
+    if fields and entry.status == 200 and exchange.method == "GET":
+        cut(reply, entry, fields)
     return reply
 
 
@@ -58,8 +61,13 @@ def freshened(entry: Entry, news: Reply) -> Reply:
     )
 
 
-def for_client(exchange: Exchange, full: Reply, fields: Fields) -> Reply:
-    """A complete answer as this request wants it; see `reply_of`."""
+def for_client(
+    exchange: Exchange, full: Reply, fields: Fields, entry: Entry | None = None
+) -> Reply:
+    """A complete answer as this request wants it; see `reply_of`.
+
+    entry: the stored response that it has been made of, of which the request may want a part.
+    """
     etag = entity_tag(full.get(b"etag"))
     if (
         fields
@@ -69,6 +77,8 @@ def for_client(exchange: Exchange, full: Reply, fields: Fields) -> Reply:
         return _not_modified(full.headers, etag)
     if exchange.method == "HEAD":
         full.body = b""
+    elif entry is not None and full.status == 200:
+        cut(full, entry, fields)
     return full
 
 
@@ -122,7 +132,7 @@ def entry_of(
     9110 section 6.6.1). age: the Age field of the origin's answer, in seconds. now and wall: when
     its head came.
     """
-    said = _said(reply, config, wall)
+    said = _said(look, reply, config, wall)
     shared = not _refusal(exchange, look, reply, said, config, shared=True)
     names = vary_of(reply.get(b"vary"))
     if (
@@ -134,7 +144,7 @@ def entry_of(
         return None
     if date_of(reply.get(b"date")) is None:
         reply.set(b"Date", http_date(said.date))
-    lifetime = _lifetime(reply, said, config, shared=shared)
+    lifetime = _lifetime(said, config, shared=shared)
     old = policy.initial_age(age, said.date, now - look.asked, wall)
     etag, last_modified = _validators(reply)
     strict = policy.is_strict(said.control, shared=shared)
@@ -142,7 +152,7 @@ def entry_of(
     if not (etag or last_modified or policy.is_usable(said.control, lifetime - old, window)):
         return None
     return partial(
-        _content(reply, said.control, shared=shared),
+        _content(reply, said, shared=shared),
         uri=look.uri,
         scope=look.scope if shared else (look.scope, caller(exchange)),
         vary=names,
@@ -162,23 +172,38 @@ def _window(control: Directives, config: CachingConfig) -> float:
 
 
 class _Said(NamedTuple):
-    """What a reply says about caching: its directives, its Expires where that counts, its Date (or
-    when it came), in seconds since 1970, and its heuristic lifetime, 0 without."""
+    """What a reply says about caching.
+
+    expires: where that counts. date: in seconds since 1970, or when it came. guessed: its heuristic
+    lifetime, 0 without.
+    status:  200 for a 206 that has the bytes `part` of some length.
+    """
 
     control: Directives
     expires: bytes | None
     date: int
     guessed: float
+    status: int
+    part: tuple[Span, int] | None
 
 
-def _said(reply: Reply, config: CachingConfig, wall: float) -> _Said:
+def part_in(reply: Reply) -> tuple[Span, int] | None:
+    """Which bytes of how many a 206 has; None for one whose length says something else."""
+    part = content_range(reply.get(b"content-range")) if reply.status == 206 else None
+    if part is None or reply.length not in (None, part[0].stop - part[0].start):
+        return None
+    return part
+
+
+def _said(look: Lookup, reply: Reply, config: CachingConfig, wall: float) -> _Said:
     control, expires = control_of(reply.index, config.targets)
     date, guessed = date_of(reply.get(b"date")), 0.0
     if date is None:
         date = int(wall)
     if config.heuristic:
         guessed = policy.heuristic_lifetime(date, date_of(reply.get(b"last-modified")))
-    return _Said(control, expires, date, guessed)
+    part = part_in(reply) if b"range" in look.fields else None
+    return _Said(control, expires, date, guessed, reply.status if part is None else 200, part)
 
 
 def _is_kept_for_one(
@@ -191,10 +216,10 @@ def _is_kept_for_one(
     )
 
 
-def _lifetime(reply: Reply, said: _Said, config: CachingConfig, *, shared: bool) -> float:
+def _lifetime(said: _Said, config: CachingConfig, *, shared: bool) -> float:
     return policy.freshness_lifetime(
         said.control,
-        reply.status,
+        said.status,
         said.expires,
         said.date,
         shared=shared,
@@ -204,18 +229,24 @@ def _lifetime(reply: Reply, said: _Said, config: CachingConfig, *, shared: bool)
     )
 
 
-def _content(reply: Reply, said: Directives, *, shared: bool) -> partial[Entry]:
+def _content(reply: Reply, said: _Said, *, shared: bool) -> partial[Entry]:
     """Return the part of an entry that is the reply's own."""
-    headers = tuple(policy.stored_headers(reply.headers, said, shared=shared))
+    headers = tuple(
+        pair
+        for pair in policy.stored_headers(reply.headers, said.control, shared=shared)
+        if said.part is None or lower(pair[0]) != b"content-range"
+    )
     return partial(
         Entry,
-        status=reply.status,
-        reason=reply.reason,
+        status=said.status,
+        reason=reply.reason if said.part is None else b"",
         headers=headers,
         fields=indexed(headers),
-        lines=b"".join(b"%b: %b\r\n" % pair for pair in headers),
-        no_cache=said.no_cache,
-        stale_if_error=said.stale_if_error,
+        lines=line_block(headers),
+        no_cache=said.control.no_cache,
+        stale_if_error=said.control.stale_if_error,
+        start=0 if said.part is None else said.part[0].start,
+        total=0 if said.part is None else said.part[1],
     )
 
 
@@ -237,7 +268,7 @@ def _refusal(
     return policy.refusal(
         look.directives,
         said.control,
-        reply.status,
+        said.status,
         expires=said.expires is not None,
         guessed=said.guessed,
         content_type=reply.get(b"content-type") or b"",

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from gateway.middlewares.caching.cache import same_origin
 from gateway.store.purges import PURGED, Purge
 from tests.unit.middlewares.caching.world import ALICE, MINUTE, Cached, answer, not_modified
 
@@ -159,17 +158,6 @@ def test_a_write_invalidates_by_pattern():
     complete(answer(MINUTE, b"old"))
     assert world.ask(answer(MINUTE, b"new"), target="/api/cameras/2").cache == "miss"
     assert world.ask(target="/api/cameras/2").body == b"new"
-
-
-def test_same_origin():
-    assert same_origin("https://a.example", "/x/y?q", "z") == "https://a.example/x/z"
-    assert (
-        same_origin("https://a.example:444", "/", "https://A.example:444")
-        == "https://a.example:444/"
-    )
-    assert same_origin("https://a.example", "/", "https://a.example:443/z") == "https://a.example/z"
-    assert same_origin("https://a.example", "/", "//b.example/z") == ""
-    assert same_origin("http://", "/x", "/y") == "http:///y"
 
 
 def test_a_write_invalidates_by_the_paths_own_values():

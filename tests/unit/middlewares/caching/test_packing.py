@@ -33,6 +33,8 @@ entries = st.builds(
     etag=st.none() | octets,
     last_modified=st.none() | octets,
     tags=st.lists(st.integers(0, 65535), max_size=3).map(tuple),
+    start=st.integers(0, 2**60 - 1),
+    total=st.integers(0, 2**60 - 1),
 )
 KEY = {"uri": "http://a/x", "scope": "r", "vary": ("a",), "key": ("1",)}
 

@@ -33,7 +33,7 @@ directives = st.builds(
 )
 KEPT = (200, 301)
 statuses = st.sampled_from(
-    [101, 200, 203, 204, 206, 299, 300, 301, 302, 304, 307, 308, 404, 410, 418, 500, 501, 503]
+    [101, 200, 203, 204, 206, 299, 300, 301, 302, 304, 307, 308, 404, 410, 416, 418, 500, 501, 503]
 )
 
 
@@ -68,7 +68,7 @@ def test_what_may_be_stored(
     beyond."""
     understood = status in policy.UNDERSTOOD
     final = status >= 200
-    only_understood = status not in (206, 304) and (understood or not response.must_understand)
+    only_understood = status not in (206, 304, 416) and (understood or not response.must_understand)
     no_store = response.no_store and not (response.must_understand and understood)
     private = shared and response.private
     s_maxage = response.s_maxage is not None
