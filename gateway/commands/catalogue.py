@@ -1,8 +1,8 @@
 """The commands there are. A new one is a module, and a line here.
 
 A module has `arguments(parser)`, which declares its options, and `run(options)`, which does the
-work and returns the exit code. It is imported when its command is asked for. The greeting is made
-of this table.
+work and returns the exit code. It is imported when its command is asked for. The greeting,
+completion and docs/cli.md are made of this table and of what the modules declare.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ GROUPS: tuple[tuple[str, tuple[Command, ...]], ...] = (
     (
         "A configuration",
         (
+            Command("init", "a first configuration, which check accepts; never overwrites"),
             Command("check", "compile everything as a reload would; print every error and lint"),
             Command("schema", "JSON Schema of every TOML file, for editors"),
         ),
@@ -72,7 +73,10 @@ GROUPS: tuple[tuple[str, tuple[Command, ...]], ...] = (
     ),
     (
         "The command line",
-        (Command("help", "what there is, or the options of one command"),),
+        (
+            Command("help", "what there is, or the options of one command"),
+            Command("completion", "completion for bash, zsh or fish"),
+        ),
     ),
 )
 """Every command, by what it is about, in the order of the greeting."""

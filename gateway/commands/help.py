@@ -40,6 +40,10 @@ def greeting(configured: bool) -> str:
         "`gateway help COMMAND` has a command's options; `--version` this program's version.",
     ]
     if configured:
-        steps = ("gateway check", "gateway run")
-        lines += ["", "There is a gateway.toml here. Next:", *(f"  {step}" for step in steps)]
+        lines += ["", "There is a gateway.toml here. Next: `gateway check`, then `gateway run`."]
+    else:
+        lines += [
+            "",
+            "There is no gateway.toml here. Next: `gateway init --upstream URL` makes one.",
+        ]
     return "\n".join(lines)

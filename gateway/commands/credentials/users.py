@@ -65,7 +65,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     logout = actions.add_parser("logout", help="end all sessions of a user")
     remove = actions.add_parser("remove", help="take a user out; sessions end")
     for one in (passwd, second, logout, remove):
-        one.add_argument("name", metavar="NAME")
+        one.add_argument("name", metavar="NAME", help="who logs in")
     for one in (add, listing, passwd, second, logout, remove):
         add_options(one, "users.toml", "user file")
 
