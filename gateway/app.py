@@ -371,6 +371,7 @@ class Gateway(Replaceable):
             "snapshots_alive": 1 + len(runtime.retiring),
             "python": sys.version.split()[0],
             "addresses": self.addresses(),
+            "ready": self.ready(),
             "waiting": list(self.waiting()),
         }
 

@@ -229,6 +229,7 @@ class Status(Schema):
         values=fields.String(),
         metadata=described("Where it really listens, by table: listen, redirect, admin, metrics"),
     )
+    ready = fields.Boolean(metadata=described("Whether new requests should be sent here"))
     waiting = fields.List(fields.String(), metadata=described("What waits for a restart"))
     workers = fields.List(
         fields.Nested(Worker), metadata=described("Of more than one: each of them")

@@ -184,6 +184,10 @@ class Supervisor(Gateway):
 
     # What the admin application asks for.
 
+    def ready(self) -> bool:
+        serves = any(one.serving for one in self.crew.members.values())
+        return super().ready() and (serves or self.elders is not None)
+
     def reset_circuit(self, name: str) -> bool | None:
         done = super().reset_circuit(name)
         if done:

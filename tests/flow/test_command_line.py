@@ -121,9 +121,12 @@ async def test_reload_and_status_talk_to_a_running_gateway(tmp_path: Path) -> No
             ]
             return subprocess.run(whole, cwd=ROOT, capture_output=True, text=True, check=False)
 
-        status = command("status", "--admin", admin)
-        assert status.returncode == 0 and json.loads(status.stdout)["pid"] == gateway.pid
-        ready = command("status", "--ready", "--admin", admin)
+        status = command("status", "--json", "--admin", admin)
+        assert status.returncode == 0
+        assert json.loads(status.stdout)["status"]["pid"] == gateway.pid
+        shown = command("status", "--admin", admin).stdout
+        assert f"127.0.0.1:{gateway.port}\n" in shown and "http://127.0.0.1:1" in shown
+        ready = command("status", "--ready", "--json", "--admin", admin)
         assert (ready.returncode, json.loads(ready.stdout)) == (0, {"ready": True})
         (tmp_path / "upstreams.toml").write_text("[upstream.origin]\nurl = 5\n")
         refused = command("reload", "--admin", admin)
@@ -193,6 +196,7 @@ async def test_status_over_tls_expects_the_configured_certificate(tmp_path: Path
             "-m",
             "gateway",
             "status",
+            "--json",
             "--config",
             str(tmp_path / "gateway.toml"),
         ]
@@ -200,7 +204,8 @@ async def test_status_over_tls_expects_the_configured_certificate(tmp_path: Path
 
     async with Process(tmp_path / "gateway.toml") as gateway:
         found = await asyncio.to_thread(status)
-        assert found.returncode == 0 and json.loads(found.stdout)["pid"] == gateway.pid
+        assert found.returncode == 0
+        assert json.loads(found.stdout)["status"]["pid"] == gateway.pid
         write(tmp_path, PLAIN, UPSTREAM, configured(other))
         found = await asyncio.to_thread(status)
         assert found.returncode == 1 and "certificate verify failed" in found.stderr

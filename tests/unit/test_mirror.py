@@ -57,7 +57,6 @@ UNTESTED = {
     "gateway.supervisor.replacement.execution": "processes: tests/reload/test_upgrade.py",
     "gateway.supervisor.member": "processes: tests/reload/test_workers.py",
     "gateway.supervisor.shared_listener": "processes: tests/reload/test_workers.py",
-    "gateway.supervisor.supervisor": "processes: tests/reload/test_workers.py",
     "gateway.supervisor.worker": "processes: tests/reload/test_workers.py",
     "gateway.tokens.algorithms": "names and numbers of RFC 7518, used by test_verifying",
     "gateway.middlewares.validation": "puts the package together: test_gate",
