@@ -324,6 +324,12 @@ class Gateway(Replaceable):
             known.purge(one)
         return True
 
+    def drain(self, name: str, url: str, drained: bool) -> bool | None:
+        """Give an endpoint nothing new, or again something. Return False if there is none at
+        `url`, None if there is no such upstream."""
+        pool = self.runtime.snapshot.pools.get(name)
+        return None if pool is None else pool.drain(url, drained)
+
     def register(self, name: str, config: EndpointConfig) -> bool | None:
         """Add an endpoint. Return False if the upstream takes none, None if there is no such
         upstream."""

@@ -99,6 +99,20 @@ class Registered(Schema):
     kept = fields.Boolean(metadata=described("Whether it outlasts a restart"))
 
 
+class Drained(Schema):
+    """An endpoint that an operator gives nothing new, or again something."""
+
+    service = fields.String(required=True)
+    url = fields.String(required=True)
+    draining = fields.Boolean(
+        required=True, metadata=described("Also true where the configuration says so")
+    )
+    in_flight = fields.Integer(metadata=described("Requests that it finishes"))
+    eligible = fields.Integer(
+        required=True, metadata=described("Endpoints of the upstream that may be picked now")
+    )
+
+
 class CircuitReset(Schema):
     """A circuit breaker that was closed by hand."""
 

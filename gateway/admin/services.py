@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -18,11 +19,12 @@ from gateway.admin.answers import answer, problem
 from gateway.admin.openapi import Answer, Endpoint, refusal
 from gateway.admin.state import STATE
 from gateway.config.tables.endpoints import EndpointConfig
-from gateway.config.tables.schema import HttpUrl, schema_of
+from gateway.config.tables.schema import EndpointUrl, HttpUrl, schema_of
 from gateway.config.tables.targets import ServiceConfig
 from gateway.config.toml.problems import ConfigErrors
 from gateway.upstream.discovery.kept import Unkept
 from gateway.upstream.discovery.registered import Unregistered
+from gateway.upstream.pool.endpoint import Address
 
 
 async def services(request: web.Request) -> web.StreamResponse:
@@ -103,6 +105,46 @@ async def deregister(request: web.Request) -> web.StreamResponse:
     return answer(answers.Registered, {"service": name, "name": name, "url": url})
 
 
+async def drain(request: web.Request) -> web.StreamResponse:
+    """Give an endpoint no new requests."""
+    return await _drained(request, drained=True)
+
+
+async def undrain(request: web.Request) -> web.StreamResponse:
+    """Give it requests again."""
+    return await _drained(request, drained=False)
+
+
+async def _drained(request: web.Request, *, drained: bool) -> web.Response:
+    name, state = request.match_info["service"], request.app[STATE]
+    try:
+        body = orjson.loads(await request.read())
+        url = EndpointUrl().deserialize(body["url"] if isinstance(body, dict) else None)
+    except (ValidationError, ValueError, KeyError) as error:
+        why = error if isinstance(error, ValidationError) else 'the body is {"url": "..."}'
+        return problem(422, f"url: {why}")
+    done = state.drain(name, url, drained)
+    if not done:
+        what = "upstream" if done is None else f"endpoint {url!r} in the upstream"
+        return problem(404, f"There is no {what} {name!r}.")
+    await state.refresh()
+    endpoints = state.health()["upstreams"][name]["endpoints"]
+    there: Mapping[str, Any] = next((one for one in endpoints if same(one["url"], url)), {})
+    value = {
+        "service": name,
+        "url": url,
+        "draining": there.get("draining", drained),
+        "in_flight": there.get("in_flight", 0),
+        "eligible": sum(1 for one in endpoints if one.get("eligible")),
+    }
+    return answer(answers.Drained, value)
+
+
+def same(one: str, other: str) -> bool:
+    """Return True if two URLs are of one endpoint."""
+    return Address.of(one) == Address.of(other)
+
+
 def changed(name: str, outcome: bool | None, unable: str, done: web.Response) -> web.Response:
     """Return the answer to a change of an upstream.
 
@@ -178,5 +220,22 @@ ENDPOINTS = (
             refusal(422, "Not a URL"),
             refusal(503, "That cannot be kept"),
         ),
+    ),
+    *(
+        Endpoint(
+            "POST",
+            f"/admin/services/{{service}}/{handler.__name__}",
+            handler,
+            summary,
+            (
+                Answer(200, "Done", answers.Drained),
+                refusal(404, "There is no such upstream, or no such endpoint"),
+                refusal(422, "Not a URL"),
+            ),
+        )
+        for handler, summary in (
+            (drain, "Gives the endpoint at the body's `url` no new requests, until a restart"),
+            (undrain, "Gives the endpoint at the body's `url` requests again"),
+        )
     ),
 )

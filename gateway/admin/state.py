@@ -49,6 +49,12 @@ class AdminState(Protocol):
     async def purge(self, purges: Sequence[Purge]) -> bool:
         """Purge the caches of all pipelines, of all workers. False when nothing is cached here."""
 
+    def drain(self, name: str, url: str, drained: bool) -> bool | None:
+        """Give an endpoint nothing new, or again something.
+
+        False when there is none at `url`, None when there is no such upstream.
+        """
+
     def register(self, name: str, config: EndpointConfig) -> bool | None:
         """Add an endpoint to an upstream.
 

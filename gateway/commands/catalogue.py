@@ -58,6 +58,8 @@ GROUPS: tuple[tuple[str, tuple[Command, ...]], ...] = (
             Command(
                 "reload", "take the configuration anew, or say what is wrong", "running.reload"
             ),
+            Command("drain", "no new requests for an endpoint, until undrained", "running.drain"),
+            Command("undrain", "requests for a drained endpoint again", "running.drain"),
             Command(
                 "purge", "take answers out of the caches, by URL, prefix or tag", "running.purge"
             ),
@@ -97,7 +99,7 @@ def parser_of(names: Sequence[str] = ()) -> argparse.ArgumentParser:
         one = commands.add_parser(command.name, help=command.summary)
         if not names or command.name in names:
             command.arguments(one)
-            one.set_defaults(run=command.run)
+            one.set_defaults(run=command.run, command=command.name)
     return parser
 
 

@@ -37,6 +37,7 @@ from gateway.supervisor.sums.registries import Shown, registered
 from gateway.supervisor.sums.reports import merged
 from gateway.supervisor.worker import work
 from gateway.supervisor.zygote import Zygote
+from gateway.upstream.pool.endpoint import Address
 from gateway.upstream.pool.pool import Pool
 from gateway.upstream.pool.shared import KINDS, Message
 
@@ -198,6 +199,12 @@ class Supervisor(Gateway):
         done = await super().purge(purges)
         if done:
             await self.crew.tell(PURGED, [tuple(one) for one in purges])
+        return done
+
+    def drain(self, name: str, url: str, drained: bool) -> bool | None:
+        done = super().drain(name, url, drained)
+        if done:
+            self.crew.post("drained", name, tuple(Address.of(url)), drained)
         return done
 
     def health(self) -> dict[str, Any]:

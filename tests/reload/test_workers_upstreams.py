@@ -36,7 +36,7 @@ def endpoints(*origins: Origin) -> str:
 
 async def admin(gateway: Process, method: str, path: str, body: Any = None) -> Any:
     url = f"http://127.0.0.1:{gateway.admin_port}{path}"
-    _, answer = await asyncio.to_thread(client.call, method, url)
+    _, answer = await asyncio.to_thread(client.call, method, url, body=body)
     return answer
 
 
@@ -105,6 +105,36 @@ async def test_an_ejection_by_one_is_known_to_all_and_to_one_that_begins(tmp_pat
         for one in await kept(gateway, 12):
             assert (await one.get("/")).status == 200
         assert len(broken.heads) == 1
+
+
+async def test_an_endpoint_is_drained_in_all_workers_and_through_a_reload(
+    tmp_path, origin_of, kept
+):
+    well, drained = await origin_of(OK), await origin_of(OK)
+    path = configure(tmp_path, endpoints(well, drained))
+    body = {"url": f"http://127.0.0.1:{drained.port}"}
+    async with started(path) as gateway:
+        connections = await kept(gateway, 9)
+        answer = await admin(gateway, "POST", "/admin/services/origin/drain", body)
+        assert (answer["draining"], answer["eligible"]) == (True, 1)
+        text = (tmp_path / "gateway.toml").read_text().replace("workers = 3", "workers = 4")
+        for _ in range(2):  # before a reload that adds a worker, and after it
+            connections += await kept(gateway, 6)
+            for one in connections:
+                assert (await one.get("/")).status == 200
+            assert len(drained.heads) == 0
+            (tmp_path / "gateway.toml").write_text(text)
+            await gateway.reload()
+            await until(lambda: _serving(gateway, 4))
+        answer = await admin(gateway, "POST", "/admin/services/origin/undrain", body)
+        assert (answer["draining"], answer["eligible"]) == (False, 2)
+        await until(lambda: _asked(connections, drained))
+
+
+async def _asked(connections: list[Any], origin: Origin) -> bool:
+    for one in connections:
+        assert (await one.get("/")).status == 200
+    return len(origin.heads) > 0
 
 
 async def _ejected(gateway: Process) -> bool:

@@ -90,6 +90,7 @@ class Endpoint:
     server_name: asked for and verified over TLS in place of the upstream's `tls.server_name` and
                  the host; "" for those.
     breaker: its own, where the upstream's `circuit_breaker` is for each endpoint.
+    drains: as configured. drained: as an operator says (Pool.drain).
     """
 
     __slots__ = (
@@ -97,7 +98,8 @@ class Endpoint:
         "authority",
         "backup",
         "breaker",
-        "draining",
+        "drained",
+        "drains",
         "health",
         "host",
         "idle",
@@ -127,6 +129,7 @@ class Endpoint:
         self.shared: Any = None
         self.health = Health()
         self.breaker: Breaker | None = None
+        self.drained = False
         self.configure(config)
 
     def __repr__(self) -> str:
@@ -141,7 +144,7 @@ class Endpoint:
         """Take over what a reload may change."""
         self.weight: float = config.weight or 1
         self.share = self.weight
-        self.draining = config.drain or not config.weight
+        self.drains = config.drain or not config.weight
         self.zone = config.zone
         self.max_connections = config.max_connections
         self.backup = config.backup
@@ -167,6 +170,11 @@ class Endpoint:
             "checked_ago": None if health.checked is None else round(now - health.checked, 3),
             "check_seconds": None if health.checked is None else round(health.seconds, 6),
         }
+
+    @property
+    def draining(self) -> bool:
+        """Return True if it gets no new requests."""
+        return self.drains or self.drained
 
     @property
     def retired(self) -> bool:

@@ -10,22 +10,43 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from gateway.config.tables.upstream import UpstreamConfig
 from gateway.upstream.pool.breaker import OPEN
-from gateway.upstream.pool.endpoint import Endpoint
+from gateway.upstream.pool.endpoint import Address, Endpoint
 from gateway.upstream.pool.health import Active, Passive, Status
 from gateway.upstream.pool.outcomes import Outcomes
 
-KINDS = ("checked", "ejected", "returned", "circuit", "reset")
+KINDS = ("checked", "ejected", "returned", "circuit", "reset", "drained")
 """checked: what checks know of an endpoint. ejected: for how long. returned: not ejected after all.
-circuit: opened or closed. reset: all circuits are closed by hand."""
+circuit: opened or closed. reset: all circuits are closed by hand. drained: by hand, or not any
+more."""
 
 Message = tuple[str, tuple[Any, ...]]
 
 
 class SharedOutcomes(Outcomes):
-    """Outcomes that also takes over what other processes have learnt."""
+    """Outcomes that also takes over what other processes have learnt.
 
-    __slots__ = ()
+    drained: addresses that an operator gives nothing new. It outlasts configurations, also those
+        without the endpoint.
+    """
+
+    __slots__ = ("drained",)
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self.drained: set[tuple[Any, ...]] = set()
+        super().__init__(*args, **options)
+
+    def drain(self, url: str, drained: bool) -> bool:
+        """Give the endpoint at `url` no new requests until undrained, whatever is configured.
+
+        Return False if there is no such endpoint.
+        """
+        address = Address.of(url)
+        known = any(one.address == address for one in self.endpoints)
+        if known:
+            self._take_drain(address, drained)
+        return known
 
     def checked(self, endpoint: Endpoint) -> Message:
         """Return what active checks know of an endpoint."""
@@ -38,6 +59,8 @@ class SharedOutcomes(Outcomes):
     def known(self) -> Iterator[Message]:
         """Yield all that a process which begins has to be told."""
         now = self._clock()
+        for address in self.drained:
+            yield "drained", (tuple(address), True)
         for endpoint in self.endpoints:
             if self.config.health is not None and endpoint.health.checked is not None:
                 yield self.checked(endpoint)
@@ -52,6 +75,9 @@ class SharedOutcomes(Outcomes):
         self.refresh()
         if kind == "reset":
             self.reset_circuit()
+            return True
+        if kind == "drained":
+            self._take_drain(*body)
             return True
         address, *known = body
         endpoint = next((one for one in self.endpoints if one.address == address), None)
@@ -69,6 +95,21 @@ class SharedOutcomes(Outcomes):
             endpoint.health.passive = Passive()
             self._health_changed()
         return True
+
+    def _take_drain(self, address: tuple[Any, ...], drained: bool) -> None:
+        (self.drained.add if drained else self.drained.discard)(tuple(address))
+        for endpoint in self.endpoints:
+            if endpoint.address == tuple(address):
+                endpoint.drained = drained
+                if not drained:
+                    self._start_slowly(endpoint)
+        self._health_changed()
+
+    def _adopt_endpoints(self, config: UpstreamConfig) -> tuple[Endpoint, ...]:
+        dropped = super()._adopt_endpoints(config)
+        for endpoint in self.endpoints:
+            endpoint.drained = endpoint.address in self.drained
+        return dropped
 
     def _take_check(
         self,

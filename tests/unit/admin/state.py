@@ -114,6 +114,7 @@ class State:
         self.registered: list[EndpointConfig] = []
         self.services: list[ServiceConfig] = []
         self.purged: list[Purge] = []
+        self.drained: list[tuple[str, str, bool]] = []
         self.caches = True
         self.unable: Exception | None = None
         """What registering a service raises."""
@@ -130,6 +131,14 @@ class State:
     async def purge(self, purges: Sequence[Purge]) -> bool:
         self.purged += purges
         return self.caches
+
+    def drain(self, name: str, url: str, drained: bool) -> bool | None:
+        if name not in self.health_now["upstreams"]:
+            return None
+        known = url == "http://127.0.0.1:3001"
+        if known:
+            self.drained.append((name, url, drained))
+        return known
 
     def register(self, name: str, config: EndpointConfig) -> bool | None:
         if name == "becamera":

@@ -97,3 +97,41 @@ async def test_a_service_goes(admin: TestClient, state: State):
     assert (await asked_any(admin, bad, "DELETE", headers=CHANGES))[0] == 422
     state.unable = Unkept("the disk is full")
     assert (await asked_any(admin, path, "DELETE", headers=CHANGES))[0] == 503
+
+
+@pytest.mark.parametrize("what", ["drain", "undrain"])
+async def test_an_endpoint_is_drained_and_undrained(admin: TestClient, state: State, what: str):
+    body = {"url": "http://127.0.0.1:3001"}
+    answer = await admin.post(f"/admin/services/becamera/{what}", json=body, headers=CHANGES)
+    assert (answer.status, await answer.json()) == (
+        200,
+        {
+            "service": "becamera",
+            "url": "http://127.0.0.1:3001",
+            "draining": False,
+            "in_flight": 3,
+            "eligible": 1,
+        },
+    )
+    assert state.drained == [("becamera", "http://127.0.0.1:3001", what == "drain")]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "detail"),
+    [
+        ("none", '{"url": "http://a"}', 404, "There is no upstream 'none'."),
+        ("becamera", '{"url": "http://a"}', 404, "There is no endpoint 'http://a' in the upstream"),
+        ("becamera", '{"url": "a"}', 422, "url: "),
+        ("becamera", '{"url": 5}', 422, "url: "),
+        ("becamera", "[]", 422, "url: "),
+        ("becamera", "{}", 422, "url: "),
+        ("becamera", "{", 422, "url: "),
+    ],
+)
+async def test_what_cannot_be_drained(
+    admin: TestClient, state: State, path: str, body: str, status: int, detail: str
+):
+    answer = await admin.post(f"/admin/services/{path}/drain", data=body, headers=CHANGES)
+    assert answer.status == status
+    assert (await answer.json())["detail"].startswith(detail)
+    assert state.drained == []

@@ -179,3 +179,44 @@ def test_whatever_happens_where_the_judge_never_has_more_out_than_allowed(steps)
         judge.pool.refresh()
         out = [one for one in judge.pool.endpoints if one.health.passive.until]
         assert len(out) <= 2
+
+
+def test_a_drained_endpoint_gets_nothing_new_until_undrained():
+    world = World("a", "b")
+    assert world.pool.drain("http://a", drained=True)
+    assert world.eligible() == "b"
+    assert "draining" in repr(world.endpoint("a"))
+    assert not world.pool.drain("http://c", drained=True)
+    assert world.pool.drain("http://a:80/", drained=False)
+    assert world.eligible() == "a b"
+
+
+def test_draining_outlasts_configurations_also_those_without_the_endpoint():
+    world = World("a", "b")
+    world.pool.drain("http://a", drained=True)
+    whole = world.pool.config
+    world.pool.reconfigure(replace(whole, slow_start=5.0))
+    assert world.eligible() == "b"
+    world.pool.reconfigure(replace(whole, endpoints=whole.endpoints[1:]))
+    world.pool.reconfigure(whole)
+    assert world.eligible() == "b"
+
+
+def test_what_the_configuration_drains_cannot_be_undrained():
+    world = World("a", "b")
+    drains = (replace(world.pool.config.endpoints[0], drain=True), world.pool.config.endpoints[1])
+    world.pool.reconfigure(replace(world.pool.config, endpoints=drains))
+    world.pool.drain("http://a", drained=False)
+    assert world.eligible() == "b"
+
+
+def test_others_are_told_what_is_drained():
+    one, other, later = worlds("a", "b", count=3)
+    one.pool.drain("http://a", drained=True)
+    body = marshal.loads(marshal.dumps((tuple(one.endpoint("a").address), True)))
+    assert other.pool.take_over("drained", *body)
+    for kind, known in marshal.loads(marshal.dumps(list(one.pool.known()))):
+        later.pool.take_over(kind, *known)
+    assert (other.eligible(), later.eligible()) == ("b", "b")
+    other.pool.take_over("drained", body[0], False)
+    assert other.eligible() == "a b"
