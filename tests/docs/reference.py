@@ -28,6 +28,7 @@ from gateway.core.failures import Failure
 from gateway.middlewares.auth.permissions import Require
 from gateway.middlewares.rate_limit.keys import KeyField
 from gateway.tokens.claims import Texts
+from tests.docs import generated
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "configuration.md"
 MARKED = re.compile(r"(<!-- keys of (.+?) -->\n)(.*?)(<!-- end of keys -->\n)", re.DOTALL)
@@ -252,5 +253,6 @@ def size(count: int) -> str:
 if __name__ == "__main__":
     if "--write" in sys.argv:
         PAGE.write_text(written(PAGE.read_text("utf-8")), "utf-8")
+        generated.write()
     else:
         print(*(f"### `{section.heading}`\n\n{section}" for section in sections()), sep="\n")
