@@ -252,6 +252,11 @@ class Telemetry:
             "Clients' connections refused, or ended for being slow",
             "reason",
         )
+        self.http2_ended = count(
+            "http2_ended_total",
+            "Clients' connections in HTTP/2 that were ended for what the client did",
+            "reason",
+        )
         self.worker_restarts = count(
             "worker_restarts_total", "Workers that were started again after they had ended"
         )

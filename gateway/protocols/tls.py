@@ -29,6 +29,8 @@ from gateway.protocols.certificates import (
 )
 
 ALPN = ["http/1.1"]
+ALPN_HTTP2 = ["h2", *ALPN]
+"""HTTP/2 first: the server's order decides (RFC 7301 section 3.2)."""
 SUITES = "ECDHE+AESGCM:ECDHE+CHACHA20"
 """Of TLS 1.2, unless `ciphers` says otherwise; those of TLS 1.3 are always on."""
 
@@ -39,13 +41,18 @@ class ServerTls:
     """`context` is what handshakes begin with; `certificates` are all that clients may see."""
 
     def __init__(
-        self, config: TlsConfig, directory: Path, certificates: tuple[Certificate, ...]
+        self,
+        config: TlsConfig,
+        directory: Path,
+        certificates: tuple[Certificate, ...],
+        alpn: list[str],
     ) -> None:
         self.certificates = certificates
         self.authenticates = bool(config.client_ca)
         self._by_name: dict[str, ssl.SSLContext] = {}
         for place, one in enumerate(every(config)):
             context = _context(config, one, directory, _at(place))
+            context.set_alpn_protocols(alpn)
             if place == 0:
                 self.context = context
             for name in one.names or certificates[place].names:
@@ -73,7 +80,7 @@ class ServerTls:
                 handshake.context = chosen
 
 
-def server_tls(config: TlsConfig, directory: Path, keep: Keep) -> ServerTls:
+def server_tls(config: TlsConfig, directory: Path, keep: Keep, *, http2: bool = False) -> ServerTls:
     """Return what [listen.tls] means. Raises ConfigProblem, `at` below that table.
 
     keep: as in Context; the same files with the same settings give the same object across reloads.
@@ -91,9 +98,12 @@ def server_tls(config: TlsConfig, directory: Path, keep: Keep) -> ServerTls:
     authorities = (
         digest(read(directory / config.client_ca, ("client_ca",))) if config.client_ca else ""
     )
-    fingerprint = (config, str(directory), tuple(one.digest for one in certificates), authorities)
+    alpn = ALPN_HTTP2 if http2 else ALPN
+    digests = tuple(one.digest for one in certificates)
     made: ServerTls = keep(
-        ("listen", "tls"), fingerprint, lambda: ServerTls(config, directory, certificates)
+        ("listen", "tls"),
+        (config, str(directory), digests, authorities, http2),
+        lambda: ServerTls(config, directory, certificates, alpn),
     )
     return made
 
@@ -166,7 +176,6 @@ def _context(
     # CVE-2011-1473: renegotiation costs the server more than the client; HTTP/1.1 has no use for
     # it.
     context.options |= ssl.OP_NO_RENEGOTIATION
-    context.set_alpn_protocols(ALPN)
     # Of TLS 1.2 only suites with forward secrecy and authenticated encryption (RFC 9325 section
     # 4.2).
     context.set_ciphers(SUITES)

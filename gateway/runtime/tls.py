@@ -36,7 +36,8 @@ def listening(
         return loaded.locate("", ("listen", "tls", *at))
 
     try:
-        tls = server_tls(config, place()[0].parent, keep)
+        http2 = loaded.gateway.listen.http2
+        tls = server_tls(config, place()[0].parent, keep, http2=http2)
     except ConfigProblem as problem:
         report(Problem(*place(*problem.at), f"listen.tls: {problem.message}", problem.hint))
         return None

@@ -2,7 +2,7 @@
 A core RequestBody.
 
 It knows no protocol. Reading it more slowly than it arrives makes it ask for a pause above
-HIGH_WATER bytes.
+`high_water` bytes.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ class ClientBody:
         "_ended",
         "_failed",
         "_held",
+        "_high_water",
         "_read",
         "_size",
         "_source",
@@ -58,8 +59,12 @@ class ClientBody:
     exchange: Exchange
     """Whose it is; set before anything reads it."""
 
-    def __init__(self, source: Source, whole: bytes | None = None) -> None:
+    def __init__(
+        self, source: Source, whole: bytes | None = None, *, high_water: int = HIGH_WATER
+    ) -> None:
+        """high_water: bytes that may wait for their reader before the source is held."""
         self._source = source
+        self._high_water = high_water
         self._chunks: list[bytes] = [whole] if whole else []
         self._size = self.arrived = 0 if whole is None else len(whole)
         self._read = 0
@@ -94,7 +99,7 @@ class ClientBody:
             return
         self._chunks.append(data)
         self._size += len(data)
-        if self._size > HIGH_WATER and not self._held and not self.waiting:
+        if self._size > self._high_water and not self._held and not self.waiting:
             self._held = True
             self._source.hold(True)
 
@@ -160,7 +165,7 @@ class ClientBody:
         self._read += len(chunk)
         self.exchange.bytes_in = self._read
         self._refuse_beyond(self._read)
-        if self._size <= HIGH_WATER // 2:
+        if self._size <= self._high_water // 2:
             self._release()
         return chunk
 

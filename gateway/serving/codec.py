@@ -1,8 +1,8 @@
 """The interface between a protocol's codec and the way of a request: events in, an Outlet back.
 
 A codec turns a client's bytes into events and replies into bytes; it knows no socket, no clock and
-no routes. HTTP/1.1 has one in http1/codec.py. One of HTTP/2 says the same with these events, each
-with the number of its stream.
+no routes. HTTP/1.1 has one in http1/codec.py. That of HTTP/2, whose events name their streams, is
+protocols/http2, which both sides use.
 """
 
 from __future__ import annotations
@@ -101,10 +101,10 @@ class Outlet(Protocol):
     def open(self) -> bool: ...
 
     def give_away(
-        self, head: bytes, protocol: asyncio.Protocol
+        self, exchange: Exchange, reply: Reply, rest: bytes, protocol: asyncio.Protocol
     ) -> tuple[asyncio.Transport, bytes, bool]:
-        """Another protocol takes the connection over, after `head`: its transport, what came early,
-        whether it is congested.
+        """Another protocol takes the connection, or the stream, over after the head of `reply` and
+        `rest`, which came behind it: its transport, what came early, whether it is congested.
 
         The connection counts as in use until `taken_back`.
         """

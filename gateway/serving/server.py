@@ -41,5 +41,8 @@ class Server(Protocol):
     def closed(self, connection: Any) -> None:
         """It is gone."""
 
+    def count_http2_end(self, reason: str) -> None:
+        """A connection in HTTP/2 was ended for what its client did."""
+
     def refuse(self, peer: str, failed: Failed) -> tuple[Exchange, Reply]:
         """Render, log and count what was refused before it became a request."""

@@ -12,10 +12,8 @@ import asyncio
 from dataclasses import replace
 
 from gateway.core.exchange import Exchange
-from gateway.protocols.websocket import LINES
 from gateway.runtime.pipeline import Pipeline
 from gateway.serving.codec import Outlet
-from gateway.serving.http1.write import make_head
 from gateway.serving.rechecks import Rechecks
 from gateway.serving.server import Server
 from gateway.serving.tunnel import Tunnel
@@ -30,7 +28,6 @@ def join(exchange: Exchange, outlet: Outlet, reply: Switched, server: Server) ->
     """Answer the client 101 and join the two sockets; not a byte that came early on either side is
     lost."""
     rest, reply.rest = reply.rest, b""
-    head = make_head(exchange, reply, LINES, close=False) + rest
     rechecks: Rechecks | None = None
     came_by = exchange.route.pipeline
     pipeline = _let_go(exchange, outlet)
@@ -53,7 +50,7 @@ def join(exchange: Exchange, outlet: Outlet, reply: Switched, server: Server) ->
     upstream.count = len(rest)
     upstream.frames.feed(rest)
     exchange.written = True
-    client.transport, early, congested = outlet.give_away(head, client)
+    client.transport, early, congested = outlet.give_away(exchange, reply, rest, client)
     server.tunnels.add(tunnel)
     if upstream.lost:
         client.transport.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from importlib.util import find_spec
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
@@ -31,6 +32,8 @@ from gateway.config.tables.schema import (
 from gateway.config.tables.targets import ServicesConfig
 from gateway.config.tables.tokens import TokensConfig
 from gateway.config.versions import VersionBy, VersionByField
+
+HTTP2_EXTRA = 'pip install "edge-gateway[http2]"'
 
 
 @table
@@ -61,6 +64,16 @@ class ListenConfig:
         "TLS; the address in it counts as the peer's. With `trusted_proxies` only those "
         "may connect. A connection that begins otherwise is closed",
     )
+    http2: bool = setting(
+        default=False,
+        doc="speak HTTP/2 beside HTTP/1.1: by ALPN with `tls`, else with clients that begin with "
+        "its preface; needs the extra `http2`",
+    )
+    extended_connect: bool = setting(
+        default=False,
+        doc="with `http2`, take WebSockets on streams of it (RFC 8441), as browsers and proxies "
+        "may then do",
+    )
     tls: TlsConfig | None = setting(
         default=None, doc="`[listen.tls]`; without it clients speak http"
     )
@@ -74,6 +87,10 @@ class ListenConfig:
         for index, one in enumerate(addresses):
             if one in addresses[:index] and (one.port or one.path):
                 raise ValidationError(f"{one} is there twice", "addresses")
+        if given.get("extended_connect") and not given.get("http2"):
+            raise ValidationError("means nothing without http2", "extended_connect")
+        if given.get("http2") and find_spec("ngh2") is None:
+            raise ValidationError(f"needs the extra: {HTTP2_EXTRA}", "http2")
         return cls(**given)
 
     @property

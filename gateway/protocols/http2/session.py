@@ -58,6 +58,7 @@ from ngh2 import (
 )
 
 from gateway.core.headers import Pair
+from gateway.protocols.http2.frames import FrameHeads
 
 __all__ = [
     "PREFACE",
@@ -103,6 +104,7 @@ class Limits:
     header_count: their number. A list that is longer ends the connection. advertised: what the peer
     is told of header_list.
     continuations: frames after HEADERS. acks: PING and SETTINGS answers that may wait to be sent.
+    glitches: streams that may be malformed or refused, at once and a second.
     """
 
     streams: int = 100
@@ -113,6 +115,7 @@ class Limits:
     advertised: int = 65536
     continuations: int = 8
     acks: int = 100
+    glitches: tuple[int, int] = (1000, 100)
 
 
 class Failed(Event):
@@ -132,10 +135,11 @@ class Session:
     connect: as server, take extended CONNECT (RFC 8441).
     """
 
-    __slots__ = ("_connection", "_events", "_failed", "_last", "_last_words", "client")
+    __slots__ = ("_connection", "_events", "_failed", "_heads", "_last", "_last_words", "client")
 
     def __init__(self, limits: Limits, *, client: bool = False, connect: bool = False) -> None:
         self.client = client
+        self._heads = None if client else FrameHeads(len(PREFACE))
         self._connection = Connection(
             Role.CLIENT if client else Role.SERVER,
             Configuration(
@@ -144,6 +148,7 @@ class Session:
                 max_inbound_header_count=limits.header_count,
                 max_continuations=limits.continuations,
                 max_outbound_ack=limits.acks,
+                glitch_rate_limit=limits.glitches,
                 # Resets are for the caller to count, which knows those that are abuse.
                 stream_reset_rate_limit=_UNLIMITED,
                 max_reserved_remote_streams=0,
@@ -175,13 +180,33 @@ class Session:
 
     def receive(self, data: bytes) -> list[Event]:
         """Take bytes of the peer; return what has happened since the last call."""
+        heads = self._heads
         try:
+            if heads is not None:
+                code, sound = heads.feed(data)
+                if code:
+                    self._connection.receive_data(data[:sound])
+                    self._connection.terminate_connection(code)
+                    return self._take()
             self._connection.receive_data(data)
         except ConnectionStateError:
             return []  # It has ended; this was on its way already.
         except NGH2Error as error:
             return self._fail(error)
         return self._take()
+
+    @property
+    def in_head(self) -> bool:
+        """Return True if a message's fields, from a client, have not come to their end."""
+        return self._heads is not None and self._heads.in_head
+
+    def take_workless(self) -> int:
+        """Return how many frames a client has sent since the last call that were neither a
+        request's body nor its end; the first one of a request is counted."""
+        if self._heads is None:
+            return 0
+        workless, self._heads.workless = self._heads.workless, 0
+        return workless
 
     def pending(self, limit: int | None = None) -> bytes:
         """Return bytes for the peer, at most `limit`; b"" when there are none for now."""
@@ -284,6 +309,18 @@ class Session:
     def queued(self, stream: int) -> int:
         """Return how many bytes of a stream's body wait to be sent."""
         return self._connection.queued_body_size(stream)
+
+    def has_sent(self, stream: int) -> bool:
+        """Return True if nothing of a stream waits for the peer's windows."""
+        connection = self._connection
+        try:
+            return (
+                not connection.queued_body_size(stream)
+                and connection.remote_window_size > 0
+                and connection.stream_remote_window_size(stream) > 0
+            )
+        except _GONE:
+            return True
 
     def consumed(self, stream: int, size: int) -> bool:
         """So many bytes of the stream's body have been read, or dropped: the peer may send more."""

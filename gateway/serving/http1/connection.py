@@ -18,16 +18,17 @@ from time import perf_counter
 from typing import Any
 
 from gateway.core.drive import Drive
+from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed
 from gateway.core.headers import Pair
-from gateway.protocols.websocket import UPGRADE
+from gateway.protocols.websocket import LINES, UPGRADE
 from gateway.serving.admission import FRAMING
 from gateway.serving.body import ClientBody
 from gateway.serving.codec import Data, End, Event, Head, Refused, Reset
 from gateway.serving.http1.codec import QUEUE, Http1Codec
 from gateway.serving.http1.departure import Departure, has_ended
 from gateway.serving.http1.outlet import Http1Outlet
-from gateway.serving.http1.write import complete
+from gateway.serving.http1.write import complete, make_head
 from gateway.serving.lifecycle import serve
 from gateway.serving.server import Server
 
@@ -307,14 +308,14 @@ class Http1Connection(Http1Outlet):
                     transport.abort()
 
     def give_away(
-        self, head: bytes, protocol: asyncio.Protocol
+        self, exchange: Exchange, reply: Reply, rest: bytes, protocol: asyncio.Protocol
     ) -> tuple[asyncio.Transport, bytes, bool]:
         transport = self.transport
         assert transport is not None
         if self.holds:
             transport.resume_reading()
         self.given_away = True
-        transport.write(head)
+        transport.write(make_head(exchange, reply, LINES, close=False) + rest)
         transport.set_protocol(protocol)
         return transport, self._codec.tail(), self._writing_paused
 

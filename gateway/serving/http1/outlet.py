@@ -26,6 +26,9 @@ class Http1Outlet(asyncio.Protocol):
     it.
     """
 
+    streams = None
+    """Of HTTP/2 alone (net/deadlines.py)."""
+
     __slots__ = (
         "_chunked",
         "_room",
@@ -128,6 +131,9 @@ class Http1Outlet(asyncio.Protocol):
                 return  # The client has not asked for it, or has had it from the gateway.
             body.go_ahead = None
         self.transport.write(interim_head(status, pairs))
+
+    def check(self, now: float) -> None:
+        """Called by the sweep for HTTP/2 alone."""
 
     def abort(self) -> None:
         """Break the connection off, visibly to the client."""

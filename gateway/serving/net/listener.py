@@ -8,6 +8,7 @@ import socket
 import sys
 from collections.abc import Callable, Sequence
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
@@ -27,6 +28,9 @@ from gateway.serving.net.deadlines import Deadlines
 from gateway.serving.net.tls import State, TlsTransport
 from gateway.serving.server import Runtime
 from gateway.serving.tunnel import Tunnels
+
+if TYPE_CHECKING:
+    from gateway.serving.http2.connection import Http2Connection
 
 log = logging.getLogger("gateway.serving")
 
@@ -54,7 +58,7 @@ class Listener:
         self.runtime = runtime
         self.draining = False
         self.tunnels = Tunnels()
-        self.connections: set[Http1Connection] = set()
+        self.connections: set[Http1Connection | Http2Connection] = set()
         self.tls: ServerTls | None = None
         self._loop = asyncio.get_running_loop()
         self._started = False
@@ -67,6 +71,8 @@ class Listener:
         self._acceptor: Acceptor | None = None
         self._deadlines = Deadlines(self.count_refused)
         self._config = ServerConfig()
+        self._http2: Callable[[str], asyncio.Protocol] | None = None
+        self._speaks_http2 = self._connects = False
         self._sweeps = Supervised("client_deadlines", self._sweep, every=SWEEP, of=name)
         self.now = self._loop.time()
         self.configure()
@@ -91,6 +97,10 @@ class Listener:
         self._deadlines.configure(config)
         self._limits = Limits(config.max_uri, config.max_header_size, config.max_headers)
         self._max_head = config.max_header_size + config.max_uri
+        if self._speaks_http2:
+            from gateway.serving.http2.protocol import Http2
+
+            self._http2 = Http2(self, config, connect=self._connects)
 
     def __call__(self, peer: str = "") -> Http1Connection:
         """Return the protocol of a new socket. peer: the client's address, if a preamble has told
@@ -102,14 +112,25 @@ class Listener:
         say."""
         tls = self.tls
         if tls is None:
-            return self(peer)
+            return self(peer) if self._http2 is None else self._undecided(peer)
         if self.crowded(peer, 1) is not None:
             return None
         return TlsTransport(self, tls.context, peer)
 
+    def _undecided(self, peer: str) -> asyncio.Protocol:
+        """Return the protocol of a socket whose first bytes tell the version of HTTP."""
+        from gateway.serving.http2.preface import Preface
+
+        http2 = self._http2
+        assert http2 is not None
+        codec = Http1Codec(self._limits, self._max_head, self._loop)
+        return Preface(self, codec, peer, known=lambda asked: http2(peer) if asked else self(peer))
+
     def start(self, config: ListenConfig, sockets: Sequence[socket.socket]) -> None:
         """Accept from these listening sockets, and close them at the end."""
         self._started = True
+        self._speaks_http2, self._connects = config.http2, config.extended_connect
+        self.configure()
         self._acceptor = Acceptor(self, proxy_protocol=config.proxy_protocol, dealer=self.dealer)
         self._sweeps.start()
         self._acceptor.start(sockets)
@@ -166,7 +187,7 @@ class Listener:
                 await asyncio.sleep(0.02)
         self._sweeps.close()
 
-    def opened(self, connection: Http1Connection) -> None:
+    def opened(self, connection: Http1Connection | Http2Connection) -> None:
         transport = connection.transport
         assert transport is not None
         if not connection.peer:  # Else the PROXY protocol has said whom this connection comes from.
@@ -184,7 +205,7 @@ class Listener:
         if crowded is not None:
             connection.refuse(crowded, linger=False)
 
-    def closed(self, connection: Http1Connection) -> None:
+    def closed(self, connection: Http1Connection | Http2Connection) -> None:
         if connection in self.connections:
             self.connections.discard(connection)
             self.count_address(connection.peer, -1)
@@ -252,6 +273,9 @@ class Listener:
     def count_refused(self, reason: str) -> None:
         self._telemetry.connections_refused.add((reason,))
 
+    def count_http2_end(self, reason: str) -> None:
+        self._telemetry.http2_ended.add((reason,))
+
     @property
     def busy(self) -> int:
         """Connections with a request on them."""
@@ -270,6 +294,8 @@ class Listener:
     # What TLS connections need (net/tls.py).
 
     def secured(self, tls: TlsTransport) -> asyncio.Protocol:
+        if self._http2 is not None and tls.alpn == "h2":
+            return self._http2(tls.peer)
         return self(tls.peer)
 
     def unsecured(self, tls: TlsTransport, why: str) -> None:

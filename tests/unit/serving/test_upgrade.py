@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from gateway.core.hooks import Hooks
+from gateway.protocols.websocket import LINES
 from gateway.runtime.pipeline import flatten
 from gateway.runtime.snapshot import Route
+from gateway.serving.http1.write import make_head
 from gateway.serving.tunnel import Tunnels
 from gateway.serving.upgrade import join
 from gateway.upstream.connections.http1.codec import Upgraded
@@ -85,8 +87,9 @@ class World:
 
     # An Outlet: the connection of the client.
 
-    def give_away(self, head: bytes, protocol: Any) -> Any:
-        self.head, self.downstream = head, protocol
+    def give_away(self, exchange: Any, reply: Any, rest: bytes, protocol: Any) -> Any:
+        self.head = make_head(exchange, reply, LINES, close=False) + rest
+        self.downstream = protocol
         return self.client, self.early, self.congested
 
     def taken_back(self) -> None:

@@ -95,3 +95,28 @@ async def test_an_answer_must_be_taken(world):
     world.sweep(2)
     assert world.counted == ["write_timeout"] and world.transport.state == "aborted"
     assert connection.transport is world.transport
+
+
+async def test_streams_of_http2_have_deadlines_of_their_own():
+    from gateway.protocols.http2 import session as http2
+    from gateway.protocols.http2.session import Limits
+    from tests.unit.serving.http2.world import World as Http2World
+
+    world = Http2World(of_client=Limits(window=10))
+    counted: list[str] = []
+    deadlines = Deadlines(counted.append)
+    deadlines.configure(CONFIG)
+    world.transport.get_write_buffer_size = lambda: 0
+    slow = world.client.request(
+        [(b":method", b"POST"), (b":scheme", b"http"), (b":authority", b"a"), (b":path", b"/body")]
+    )
+    unread = world.ask("/" + "a" * 500)
+    world.talk()
+    for seconds in (0, 15, 15, 15):
+        world.now += seconds
+        deadlines.sweep((world.connection,), world.now)
+    world.talk()
+    assert sorted(counted) == ["body_timeout", "write_timeout"]
+    assert world.answer_of(slow)[0] == 408
+    assert [one.stream_id for one in world.of(http2.StreamReset)][-1] == unread
+    assert world.connection.state.name == "OPEN"

@@ -1,0 +1,180 @@
+"""From the fields of an HTTP/2 request to what the way knows of one, or its refusal. Pure.
+
+libnghttp2 has refused by now, by resetting the stream, what RFC 9113 section 8 calls malformed:
+pseudo-fields that are missing, unknown, doubled or out of place, names in upper case, fields of a
+connection, CR, LF and NUL in values, a body that is not as long as its Content-Length. What it
+lets pass although an HTTP/1.1 reader behind the gateway could take it for something else is decided
+here, together with http1/framing.py, whose rules hold for the fields of both versions.
+
+The way knows a request in the shape of HTTP/1.1: `:authority` is Host, cookie crumbs are one field
+(section 8.2.3), and `TE: trailers`, which needs no Connection here, is named in one.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from collections.abc import Sequence
+from secrets import token_bytes
+from typing import Any, NamedTuple
+
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from gateway.core.failures import Failed, Failure
+from gateway.core.headers import Pair
+from gateway.serving.admission import FRAMING
+from gateway.serving.http1.disguise import TOKEN
+from gateway.serving.http1.framing import check_fields
+from gateway.serving.http1.limits import Limits
+
+VERSION = (2, 0)
+_METHOD = re.compile(TOKEN)
+_TARGET = re.compile(rb"[\x21-\x7e]+")
+_SCHEMES = (b"http", b"https")
+_TRAILERS = (b"connection", b"TE")
+
+
+class Http2Head(NamedTuple):
+    """A request's head. memo: see Exchange.memo; requests with the same fields share it.
+
+    switching: it is an extended CONNECT for a WebSocket (RFC 8441), here as a handshake of
+    HTTP/1.1.
+    """
+
+    method: str
+    target: str
+    headers: CIMultiDictProxy[str]
+    raw_headers: Sequence[Pair]
+    memo: dict[Any, Any]
+    switching: bool
+
+
+class HeadReader:
+    """One connection's: requests that repeat the fields of the one before are read at once."""
+
+    __slots__ = (
+        "_authority",
+        "_fields",
+        "_headers",
+        "_limits",
+        "_max_list",
+        "_memo",
+        "_number",
+        "_raw",
+    )
+
+    def __init__(self, limits: Limits, max_list: int) -> None:
+        """max_list: bytes of all fields together."""
+        self._limits = limits
+        self._max_list = max_list
+        self._authority = b""
+        self._fields: tuple[Pair, ...] | None = None
+        self._raw: Sequence[Pair] = ()
+        self._headers: CIMultiDictProxy[str] = CIMultiDictProxy(CIMultiDict())
+        self._memo: dict[Any, Any] = {}
+        self._number = 0
+
+    def read(self, fields: tuple[Pair, ...], number: int) -> Http2Head:
+        """Return the head that `fields` are. number: of the snapshot in force, whose memos are its
+        own. Raises Failed."""
+        pseudo = {}
+        count = 0
+        for name, value in fields:
+            if name[:1] != b":":
+                break
+            pseudo[name] = value
+            count += 1
+        method = pseudo.get(b":method", b"")
+        target = pseudo.get(b":path", b"")
+        protocol = pseudo.get(b":protocol", b"")
+        authority = pseudo.get(b":authority", b"")
+        if _METHOD.fullmatch(method) is None:
+            raise Failed(Failure.MALFORMED, "The method is not a token.")
+        if method != b"CONNECT" or protocol:
+            self._check_target(method, target)
+            if pseudo.get(b":scheme") not in _SCHEMES:
+                raise Failed(Failure.MALFORMED, "The scheme must be http or https.")
+        regular = fields[count:]
+        if regular != self._fields or authority != self._authority or number != self._number:
+            self._fields = None
+            self._take(authority, regular)
+            self._authority, self._fields, self._number = authority, regular, number
+        if protocol:
+            self._fields = None  # What follows is no other request's.
+            return self._handshake(protocol, target)
+        return Http2Head(
+            method.decode(), target.decode(), self._headers, self._raw, self._memo, False
+        )
+
+    def _handshake(self, protocol: bytes, target: bytes) -> Http2Head:
+        """An extended CONNECT as the handshake that an endpoint knows. Raises Failed."""
+        if protocol != b"websocket":
+            raise Failed(Failure.MALFORMED, "The only protocol that is tunnelled is websocket.")
+        raw = [pair for pair in self._raw if pair[0] != b"sec-websocket-key"]
+        raw += (
+            (b"connection", b"Upgrade"),
+            (b"upgrade", b"websocket"),
+            (b"sec-websocket-key", b64encode(token_bytes(16))),
+        )
+        return Http2Head("GET", target.decode(), _decoded(raw), raw, self._memo, True)
+
+    def _check_target(self, method: bytes, target: bytes) -> None:
+        """Only a path, or `*` for OPTIONS: an absolute form has no place here (section 8.3.1)."""
+        if len(target) > self._limits.max_line:
+            raise Failed(
+                Failure.URI_TOO_LONG,
+                f"The request target may have at most {self._limits.max_line} bytes.",
+            )
+        if _TARGET.fullmatch(target) is None:
+            byte = next((byte for byte in target if not 0x21 <= byte <= 0x7E), None)
+            detail = (
+                "The request has no path."
+                if byte is None
+                else f"The request target holds the byte 0x{byte:02X}, which has to be "
+                f"percent-encoded: %{byte:02X}."
+            )
+            raise Failed(Failure.MALFORMED, detail)
+        if target[:1] != b"/" and (target != b"*" or method != b"OPTIONS"):
+            raise Failed(Failure.MALFORMED, "The request target must be a path.")
+
+    def _take(self, authority: bytes, regular: Sequence[Pair]) -> None:
+        """Read fields that differ from those before. Raises Failed."""
+        limits = self._limits
+        if len(regular) > limits.max_fields:
+            raise Failed(Failure.HEADERS_TOO_LARGE, "There are too many header fields.")
+        raw: list[Pair] = [(b"host", authority)] if authority else []
+        crumbs: list[bytes] = []
+        size = 0
+        for pair in regular:
+            name, value = pair
+            long = len(name) + len(value)
+            size += long
+            if long > limits.max_field:
+                raise Failed(Failure.HEADERS_TOO_LARGE, "A header field is too long.")
+            if name == b"cookie":
+                crumbs.append(value)
+            elif name == b"host" and authority:
+                # Section 8.3.1: another host than that of :authority makes a request malformed.
+                if value.lower() != authority.lower():
+                    raise Failed(Failure.MALFORMED, "Host and :authority differ.")
+            elif name == b"te":
+                raw += (pair, _TRAILERS)
+            else:
+                raw.append(pair)
+        if size > self._max_list:
+            raise Failed(Failure.HEADERS_TOO_LARGE, "The request's head is too large.")
+        if crumbs:
+            raw.append((b"cookie", b"; ".join(crumbs)))
+        host = check_fields((1, 1), raw)
+        self._raw = raw
+        self._headers = _decoded(raw)
+        self._memo = {FRAMING: (VERSION, host or "")}
+
+
+def _decoded(raw: Sequence[Pair]) -> CIMultiDictProxy[str]:
+    """Fields as text, like those of aiohttp's parser."""
+    return CIMultiDictProxy(
+        CIMultiDict(
+            [(name.decode(), value.decode("utf-8", "surrogateescape")) for name, value in raw]
+        )
+    )

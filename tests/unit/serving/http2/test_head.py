@@ -1,0 +1,135 @@
+"""gateway/serving/http2/head.py: what a request's fields come to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gateway.core.failures import Failed, Failure
+from gateway.serving.admission import FRAMING
+from gateway.serving.http1.limits import Limits
+from gateway.serving.http2.head import HeadReader
+
+PSEUDO = {b":method": b"GET", b":scheme": b"https", b":authority": b"a.example", b":path": b"/x?y"}
+
+
+def fields(*more: tuple[bytes, bytes], **pseudo: bytes | None) -> Any:
+    named = PSEUDO | {b":" + name.encode(): value for name, value in pseudo.items()}
+    return (*[(name, value) for name, value in named.items() if value is not None], *more)
+
+
+@pytest.fixture
+def reader() -> HeadReader:
+    return HeadReader(Limits(100, 200, 5), 300)
+
+
+def test_a_request_in_the_shape_of_http1(reader):
+    head = reader.read(fields((b"accept", b"*/*"), (b"x-name", "ä".encode())), 1)
+    assert (head.method, head.target, head.switching) == ("GET", "/x?y", False)
+    assert head.raw_headers[0] == (b"host", b"a.example")
+    assert dict(head.headers) == {"host": "a.example", "accept": "*/*", "x-name": "ä"}
+    assert head.memo[FRAMING] == ((2, 0), "a.example")
+
+
+def test_cookie_crumbs_are_one_field(reader):
+    head = reader.read(fields((b"cookie", b"a=1"), (b"x", b"1"), (b"cookie", b"b=2")), 1)
+    assert head.headers.getall("Cookie") == ["a=1; b=2"]
+
+
+def test_te_is_named_in_connection(reader):
+    head = reader.read(fields((b"te", b"trailers")), 1)
+    assert head.headers["Connection"] == "TE" and head.headers["TE"] == "trailers"
+
+
+def test_host_stands_in_for_an_authority_that_is_not_there(reader):
+    head = reader.read(fields((b"host", b"b.example"), authority=None), 1)
+    assert head.memo[FRAMING][1] == "b.example"
+    same = reader.read(
+        fields(
+            (b"host", b"A.example"),
+        ),
+        1,
+    )
+    assert same.headers.getall("Host") == ["a.example"]
+
+
+def test_requests_that_repeat_fields_share_what_was_worked_out(reader):
+    first = reader.read(fields((b"x", b"1")), 1)
+    again = reader.read(fields((b"x", b"1"), path=b"/other"), 1)
+    assert again.memo is first.memo and again.headers is first.headers
+    for other in (
+        reader.read(fields((b"x", b"2")), 1),
+        reader.read(fields((b"x", b"2"), authority=b"b.example"), 1),
+        reader.read(fields((b"x", b"2"), authority=b"b.example"), 2),
+    ):
+        assert other.memo is not first.memo
+        first = other
+
+
+def test_what_was_refused_is_not_remembered(reader):
+    with pytest.raises(Failed):
+        reader.read(fields((b"x", b"\x01")), 1)
+    with pytest.raises(Failed):
+        reader.read(fields((b"x", b"\x01")), 1)
+
+
+@pytest.mark.parametrize(
+    ("given", "failure"),
+    [
+        (fields(method=b"G T"), Failure.MALFORMED),
+        (fields(method=None), Failure.MALFORMED),
+        (fields(method=b"A" * 65), Failure.MALFORMED),
+        (fields(scheme=b"ftp"), Failure.MALFORMED),
+        (fields(scheme=None), Failure.MALFORMED),
+        (fields(path=b""), Failure.MALFORMED),
+        (fields(path=b"/a b"), Failure.MALFORMED),
+        (fields(path="/ü".encode()), Failure.MALFORMED),
+        (fields(path=b"/a HTTP/1.1\r\nX: y"), Failure.MALFORMED),
+        (fields(path=b"http://a.example/"), Failure.MALFORMED),
+        (fields(path=b"a.example:80"), Failure.MALFORMED),
+        (fields(path=b"*"), Failure.MALFORMED),
+        (fields(path=b"/" + b"a" * 100), Failure.URI_TOO_LONG),
+        (fields(authority=b"u@a.example"), Failure.MALFORMED),
+        (fields(authority=b"a.example:x"), Failure.MALFORMED),
+        (fields(authority=b"a,b"), Failure.MALFORMED),
+        (fields(authority=b"a b"), Failure.MALFORMED),
+        (fields(authority=None), Failure.MALFORMED),
+        (fields(authority=b""), Failure.MALFORMED),
+        (fields((b"host", b"b.example")), Failure.MALFORMED),
+        (fields((b"host", b"a"), (b"host", b"a"), authority=None), Failure.MALFORMED),
+        (fields((b"content-length", b"1"), (b"content-length", b"1")), Failure.MALFORMED),
+        (fields((b"content-length", b"+1")), Failure.MALFORMED),
+        (fields((b"transfer-encoding", b"chunked"), (b"content-length", b"1")), Failure.MALFORMED),
+        (fields((b"expect", b"x")), Failure.EXPECTATION_FAILED),
+        (fields((b"x", b"a\x0bb")), Failure.MALFORMED),
+        (fields((b"x", b"a" * 200)), Failure.HEADERS_TOO_LARGE),
+        (fields((b"x", b"a" * 150), (b"y", b"a" * 150)), Failure.HEADERS_TOO_LARGE),
+        (fields(*[(b"x", b"1")] * 6), Failure.HEADERS_TOO_LARGE),
+        (fields(method=b"CONNECT", protocol=b"connect-udp"), Failure.MALFORMED),
+    ],
+)
+def test_what_is_refused(reader, given, failure):
+    with pytest.raises(Failed) as failed:
+        reader.read(given, 1)
+    assert failed.value.failure is failure
+
+
+def test_options_of_the_server_and_connect_are_for_admission_to_judge(reader):
+    assert reader.read(fields(method=b"OPTIONS", path=b"*"), 1).target == "*"
+    plain = reader.read(fields(method=b"CONNECT", path=None, scheme=None), 1)
+    assert (plain.method, plain.target) == ("CONNECT", "")
+
+
+def test_an_extended_connect_is_a_handshake(reader):
+    given = fields(
+        (b"sec-websocket-version", b"13"),
+        (b"sec-websocket-key", b"mine"),
+        method=b"CONNECT",
+        protocol=b"websocket",
+    )
+    head, other = reader.read(given, 1), reader.read(given, 1)
+    assert (head.method, head.target, head.switching) == ("GET", "/x?y", True)
+    assert head.headers["Upgrade"] == "websocket" and head.headers["Connection"] == "Upgrade"
+    assert len(head.headers.getall("Sec-WebSocket-Key")) == 1
+    assert head.headers["Sec-WebSocket-Key"] != other.headers["Sec-WebSocket-Key"]
