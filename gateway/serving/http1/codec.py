@@ -20,7 +20,7 @@ from gateway.core.failures import Failed, Failure
 from gateway.serving.codec import Data, End, Event, Head, Refused, Reset
 from gateway.serving.http1.limits import Limits
 from gateway.serving.http1.parser import Malformed, Parsing, left_of, take
-from gateway.serving.http1.repeats import PATIENCE, Repeat, repeatable
+from gateway.serving.http1.repeats import PATIENCE, Openings, Repeat, repeatable
 from gateway.serving.http1.trailers import TrailerReader, body_start
 
 QUEUE = 32
@@ -44,11 +44,14 @@ class Http1Codec:
 
     __slots__ = (
         "_before",
+        "_closing",
         "_heads",
         "_left",
         "_limits",
+        "_loop",
         "_max_head",
-        "_parsing",
+        "_openings",
+        "_parser",
         "_patience",
         "_payload",
         "_repeat",
@@ -59,11 +62,20 @@ class Http1Codec:
         "switched",
     )
 
-    def __init__(self, limits: Limits, max_head: int, loop: asyncio.AbstractEventLoop) -> None:
-        """max_head: bytes of a head altogether."""
+    def __init__(
+        self,
+        limits: Limits,
+        max_head: int,
+        loop: asyncio.AbstractEventLoop,
+        openings: Openings | None = None,
+    ) -> None:
+        """max_head: bytes of a head altogether. openings: shared by codecs with the same limits."""
         self._limits = limits
         self._max_head = max_head
-        self._parsing = Parsing(limits, loop)
+        self._loop = loop
+        self._openings = openings
+        self._parser: Parsing | None = None
+        self._closing = False  # A first request that is known closes: nothing counts behind it.
         self._payload: Any = None  # The StreamReader of a body that is still arriving.
         self._left = 0  # Bytes of that body that are passed on without the parser.
         self._repeat: Repeat | None = None
@@ -85,6 +97,15 @@ class Http1Codec:
             else f"{self.head_bytes} bytes of a head"
         )
         return f"<Http1Codec {state}, {self.queued} queued>"
+
+    @property
+    def _parsing(self) -> Parsing:
+        """The parser: made when it is needed."""
+        if self._parser is None:
+            self._parser = Parsing(self._limits, self._loop)
+            if self._closing:
+                self._parser.stop()
+        return self._parser
 
     @property
     def full(self) -> bool:
@@ -115,6 +136,8 @@ class Http1Codec:
 
     def feed(self, data: bytes) -> Sequence[Event]:
         head = self.repeated(data)
+        if head is None and self._openings is not None and not self._heads:
+            head = self._opening(data)
         if head is not None:
             self.queued += 1
             return (head,)
@@ -128,6 +151,16 @@ class Http1Codec:
             if len(data) <= SLICE and not self._left:
                 return self._parse(data)
         return self._parse_slices(self.backlog + data if self.backlog else data)
+
+    def _opening(self, data: bytes) -> Head | None:
+        """Return the request that `data` is, if it is the first here and known from others."""
+        if self._parser is not None or self._openings is None:
+            return None
+        head = self._openings.get(data)
+        if head is not None:
+            self._heads = 1
+            self._closing = head.close
+        return head
 
     def resume(self) -> Sequence[Event]:
         """Return the events in the bytes that were kept while too many requests were queued."""
@@ -182,6 +215,7 @@ class Http1Codec:
 
     def _parse(self, data: bytes) -> Sequence[Event]:
         """Return the events that the parser finds in `data`."""
+        first = self._parser is None
         parsing, payload = self._parsing, self._payload
         try:
             messages, upgraded, tail = parsing.feed_data(data)
@@ -215,7 +249,7 @@ class Http1Codec:
             self.head_bytes = 0
             self._before = b""
             if len(events) == 1 and events[0].__class__ is Head:
-                self._learn(data, events[0])
+                self._learn(data, events[0], first)
         elif payload is None and not parsing.ended:
             self.head_bytes += len(data)
             self._before = (self._before + data)[-3:]
@@ -262,9 +296,12 @@ class Http1Codec:
             self._trailers = TrailerReader()
             self._trailers.feed(data[start:])
 
-    def _learn(self, data: bytes, head: Head) -> None:
-        """The next request may repeat this one, which was all that came."""
-        if self._patience:
+    def _learn(self, data: bytes, head: Head, first: bool) -> None:
+        """The next request may repeat this one, which was all that came; `first`: ever."""
+        if first and self._heads == 1:
+            if self._openings is not None:
+                self._openings.learn(data, head)
+        elif self._patience:
             self._patience -= 1
         elif self._heads > 1:  # Not the first, which may be the only one.
             self._repeat = repeatable(data, head, self._limits.shortest)

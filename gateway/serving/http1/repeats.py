@@ -38,6 +38,8 @@ PATIENCE = 16
 the one before."""
 KEPT = 4096
 """Bytes of a request up to which it is kept, for the next one may be the same byte for byte."""
+OPENINGS = 64
+"""First requests that are remembered."""
 _CRLF = b"\r\n"
 _END = b"\r\n\r\n"
 _HTTP_11 = (1, 1)
@@ -194,6 +196,36 @@ class Repeat:
             before = _CRLF.join((b"", *lines[:place], raw[place][0] + b": "))
             self._varying = (place, before, _CRLF.join((b"", *lines[place + 1 :], b"", b"")))
         return True
+
+
+class Openings:
+    """First requests of connections, by their bytes: the same bytes are not parsed again.
+
+    What the parser makes of a whole request without a body that it is shown first depends on
+    nothing but its bytes and the limits, which are the same for all codecs that share this.
+    """
+
+    __slots__ = ("_known",)
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, Head] = {}
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def get(self, data: bytes) -> Head | None:
+        """Return the request that `data` is, if the same bytes have begun another connection."""
+        return self._known.get(data)
+
+    def learn(self, data: bytes, head: Head) -> None:
+        """Remember the request that was parsed from exactly `data`; forget the oldest."""
+        if head.upgrade or head.more or head.body is not None or len(data) > KEPT:
+            return
+        if _LINE.match(data) is None or data.find(_END) != len(data) - 4:
+            return
+        if len(self._known) >= OPENINGS:
+            del self._known[next(iter(self._known))]
+        self._known[data] = head
 
 
 def repeatable(data: bytes, head: Head, longest: int) -> Repeat | None:

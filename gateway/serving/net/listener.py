@@ -22,6 +22,7 @@ from gateway.serving.admission import Admission, Certified
 from gateway.serving.http1.codec import Http1Codec
 from gateway.serving.http1.connection import Http1Connection
 from gateway.serving.http1.limits import Limits
+from gateway.serving.http1.repeats import Openings
 from gateway.serving.http1.write import complete
 from gateway.serving.net.accept import Acceptor, Dealer
 from gateway.serving.net.deadlines import Deadlines
@@ -97,6 +98,7 @@ class Listener:
         self._deadlines.configure(config)
         self._limits = Limits(config.max_uri, config.max_header_size, config.max_headers)
         self._max_head = config.max_header_size + config.max_uri
+        self._openings = Openings()
         if self._speaks_http2:
             from gateway.serving.http2.protocol import Http2
 
@@ -105,7 +107,8 @@ class Listener:
     def __call__(self, peer: str = "") -> Http1Connection:
         """Return the protocol of a new socket. peer: the client's address, if a preamble has told
         it."""
-        return Http1Connection(self, Http1Codec(self._limits, self._max_head, self._loop), peer)
+        codec = Http1Codec(self._limits, self._max_head, self._loop, self._openings)
+        return Http1Connection(self, codec, peer)
 
     def welcome(self, peer: str) -> asyncio.BaseProtocol | None:
         """Return the protocol of a new socket; None for one connection too many, which TLS cannot

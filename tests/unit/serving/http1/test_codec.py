@@ -12,6 +12,7 @@ from gateway.core.failures import Failure
 from gateway.serving.codec import Data, End, Event, Head, Refused, Reset
 from gateway.serving.http1.codec import QUEUE, SLICE, TAIL, Http1Codec
 from gateway.serving.http1.limits import Limits
+from gateway.serving.http1.repeats import KEPT, OPENINGS, Openings
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n"
@@ -141,7 +142,7 @@ async def test_the_end_of_the_connection_within_a_body_is_a_reset(codec):
 async def test_requests_that_repeat_are_taken_without_parsing(codec):
     for _ in range(2):
         codec.feed(POST + b"abc")
-    codec._parsing = None  # What would parse.
+    codec._parser = object()  # What would parse.
     assert told(codec.feed(POST + b"def")) == [("POST", b"def", False)]
 
 
@@ -265,3 +266,67 @@ async def test_requests_of_all_kinds_come_out_however_they_are_split(requests, d
     for head, (kind, _) in zip(heads, requests, strict=True):
         assert (head.method == "FOO") is (kind == "odd")
         assert head.headers.getall("Upgrade", []) == (["h2c"] if kind == "h2c" else [])
+
+
+HELLOS = [
+    GET,
+    GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"),
+    GET.replace(b"Host: a", b"Host: b"),
+    GET.replace(b" / ", b" /a b "),
+    GET.replace(b"GET", b"FOO"),
+    GET[:20],
+    GET + GET,
+    POST,
+    POST + b"abc",
+    CHUNKED + b"0\r\n\r\n",
+    UPGRADE,
+    b"\r\n",
+    b"nonsense\r\n\r\n",
+    b"GET / HTTP/1.0\r\n\r\n",
+]
+
+
+@given(st.lists(st.lists(st.sampled_from(HELLOS), min_size=1, max_size=4), max_size=12))
+def test_what_other_connections_began_with_changes_nothing(connections: list[list[bytes]]):
+    async def scenario() -> None:
+        limits, openings = Limits(8190, 8190, 128), Openings()
+        for segments in connections:
+            loop = asyncio.get_running_loop()
+            plain = Http1Codec(limits, 16384, loop)
+            shared = Http1Codec(limits, 16384, loop, openings)
+            for data in segments:
+                found, expected = shared.feed(data), plain.feed(data)
+                assert told(found) == told(expected)
+                for one, other in zip(found, expected, strict=True):
+                    if isinstance(one, Head) and isinstance(other, Head):
+                        assert (one.target, one.close, one.raw_headers) == (
+                            other.target,
+                            other.close,
+                            other.raw_headers,
+                        )
+                        assert dict(one.headers) == dict(other.headers)
+                assert (shared.queued, shared.head_bytes) == (plain.queued, plain.head_bytes)
+            assert told(shared.eof()) == told(plain.eof())
+
+    asyncio.run(scenario())
+
+
+async def test_a_connection_that_begins_as_another_did_is_not_parsed():
+    limits, openings = Limits(8190, 8190, 128), Openings()
+    loop = asyncio.get_running_loop()
+    one, other = (Http1Codec(limits, 16384, loop, openings) for _ in range(2))
+    [head] = one.feed(GET)
+    other._parser = None
+    assert other.feed(GET) == (head,) and other._parser is None
+    assert other.feed(GET + GET)[0].headers is not head.headers, "the parser's, from then on"
+
+
+async def test_first_requests_that_are_remembered_are_bounded():
+    openings = Openings()
+    for number in range(OPENINGS + 10):
+        codec = Http1Codec(Limits(8190, 8190, 128), 16384, asyncio.get_running_loop(), openings)
+        codec.feed(b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % number)
+        codec = Http1Codec(Limits(8190, 8190, 128), 16384, asyncio.get_running_loop(), openings)
+        codec.feed(b"GET / HTTP/1.1\r\nHost: a\r\nX: %s\r\n\r\n" % (b"x" * KEPT))
+    assert len(openings) == OPENINGS
+    assert openings.get(b"GET /9 HTTP/1.1\r\nHost: a\r\n\r\n") is None
