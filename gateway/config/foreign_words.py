@@ -14,7 +14,7 @@ TLS = {
     " certificate_file certificate_path ssl_certificate_file chain",
     "key": "ssl_certificate_key ssl_key key_file keyfile key_path private_key tls_key"
     " certificate_key",
-    "min_version": "ssl_protocols protocols tls_version min_tls_version minimum_version"
+    "min_version": "ssl_protocols tls_version min_tls_version minimum_version"
     " ssl_min_version tls_min_version",
     "ciphers": "ssl_ciphers cipher_suites ciphersuites cipher",
     "client_ca": "ssl_client_certificate ssl_ca client_ca_file ca_files client_cas mtls_ca"
@@ -162,7 +162,7 @@ WORDS: Mapping[str, Mapping[str, str]] = {
     "pipeline": {
         "request": "middlewares middleware plugins filters handlers chain policies before",
         "response": "after response_filters",
-        "error": "on_error error_handlers",
+        "error": "errors on_error error_handlers",
         "route": "routes location locations routers router rules paths handle",
         "openapi": "swagger oas openapi_spec spec",
     },
@@ -181,6 +181,7 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "respond": "static response_body static_response direct_response body content",
         "builtin": "handler internal",
         "request": "middlewares middleware plugins filters",
+        "error": "errors on_error",
         "timeout": "request_timeout route_timeout read_timeout proxy_read_timeout",
         "mirror": "shadow request_mirror_policies mirroring",
         "sticky": "session_affinity",

@@ -34,6 +34,9 @@ from gateway.upstream.observer import Observer
 
 log = logging.getLogger("gateway.reload")
 
+SLOW_START = 3.0
+"""Seconds after which a start says what it is doing."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -100,7 +103,12 @@ class Runtime:
 
     async def start(self) -> Outcome:
         """Load and install the first snapshot. Raises ConfigErrors."""
-        return await self._take(await self._judged(partial(load, self.path, self.environ)))
+        loop, told = asyncio.get_running_loop(), "reading and compiling %s takes a while"
+        slow = loop.call_later(SLOW_START, log.info, told, self.path)
+        try:
+            return await self._take(await self._judged(partial(load, self.path, self.environ)))
+        finally:
+            slow.cancel()
 
     async def reload(self) -> Outcome:
         """Load and install the next snapshot. A bad configuration is in the outcome, not raised."""

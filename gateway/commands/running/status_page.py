@@ -103,13 +103,13 @@ def _requests(live: Mapping[str, Any]) -> Iterator[str]:
         server = sum(one["rate"] * one["server_errors"] for one in routes) / rate
         yield f"  4xx {client:.1%}, 5xx {server:.1%}" + _times(live["series"])
     failures = [one for one in live["failures"] if one["rate"]][:REASONS]
-    yield from _table([[one["reason"], f"{one['rate']:g} a minute"] for one in failures])
+    yield from _table([[one["reason"], f"{one['rate']:.3g} a minute"] for one in failures])
 
 
 def _times(series: Mapping[str, Sequence[float | None]]) -> str:
     """Return the response times of the last moment that has some."""
     found = [
-        f"{name} {value:g} ms"
+        f"{name} {value:.3g} ms"
         for name in ("p50", "p95", "p99")
         if (value := next((one for one in reversed(series[name]) if one is not None), None))
         is not None

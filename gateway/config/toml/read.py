@@ -21,6 +21,7 @@ from gateway.config.toml.parse import MAX_DEPTH, loads_toml, nests_too_deeply
 from gateway.config.toml.positions import KeyPath, Place, positions, syntax_error
 from gateway.config.toml.problems import Problem, Problems, Severity, shown_path
 from gateway.config.toml.sources import FileTable, Outside, Sources
+from gateway.config.toml.syntax import explain
 
 PIPELINE_KEYS = frozenset(("name", "request", "response", "error", "route", "openapi"))
 
@@ -96,7 +97,7 @@ def read_tree(path: Path, environ: Mapping[str, str]) -> Tree:
     `problems`."""
     main = _absolute(path)
     tree = Tree(Problems(), Sources(environ))
-    gateway = tree.gateway = _read(main, tree)
+    gateway = tree.gateway = _read(main, tree, "`gateway init` makes one; --config FILE is another")
     if gateway is None:
         return tree
     seen = {main}
@@ -185,14 +186,18 @@ def _absolute(path: Path) -> Path:
     return Path(os.path.abspath(path))  # noqa: PTH100
 
 
-def _read(file: Path, tree: Tree) -> Document | None:
-    """Read one file; report it and return None when it is not TOML that can be read."""
+def _read(file: Path, tree: Tree, absent: str = "") -> Document | None:
+    """Read one file; report it and return None when it is not TOML that can be read.
+
+    absent: a hint for one that is not there.
+    """
     broken = Document(file, tree.problems)
     try:
         raw = tree.sources.read(file)
     except OSError as error:
         tree.upstreams_known = False
-        broken.problem((1, 1), f"cannot be read: {error.strerror}")
+        hint = absent if isinstance(error, FileNotFoundError) else ""
+        broken.problem((1, 1), f"cannot be read: {error.strerror}", hint)
         return None
     try:
         text = raw.decode("utf-8-sig")  # some editors put a byte order mark in front
@@ -205,7 +210,7 @@ def _read(file: Path, tree: Tree) -> Document | None:
         broken.problem((before.count("\n") + 1, len(before) - before.rfind("\n")), "is not UTF-8")
     except tomllib.TOMLDecodeError as error:
         place, message = syntax_error(error, text)
-        broken.problem(place, f"not TOML: {message[:1].lower()}{message[1:]}")
+        broken.problem(place, *explain(message, text, place))
     else:
         return document
     if _MAY_HOLD_UPSTREAMS.search(text):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from gateway.config import hints
 from gateway.config.tables.schema import Boolean, Choice, Items, Number, Text, Whole, schema_of
 from gateway.config.tables.server import ListenConfig
+from tests.unit.config.test_foreign_words import TABLES
 
 
 @pytest.mark.parametrize(
@@ -43,6 +46,27 @@ def test_table_of(path: tuple[str | int, ...], table: str):
 def test_unknown_key(table: str, key: str, known: set[str], hint: str):
     found = hints.unknown_key(table, key, known)
     assert hint in found if hint else found == ""
+
+
+def misspelt(key: str) -> Iterator[str]:
+    """A letter left out, two in the wrong order, one too many, another spelling of the whole."""
+    middle = len(key) // 2
+    yield key[:middle] + key[middle + 1 :]
+    yield key[: middle - 1] + key[middle] + key[middle - 1] + key[middle + 1 :]
+    yield f"{key}s"
+    yield key.replace("_", "-")
+    yield key.replace("_", "")
+
+
+def test_nearly_every_misspelling_of_every_key_is_recognized():
+    tried = missed = 0
+    for table, keys in TABLES.items():
+        for key in keys:
+            for word in misspelt(key) if len(key) > 3 else ():
+                if word not in keys:
+                    tried += 1
+                    missed += repr(key) not in hints.unknown_key(table, word, keys)
+    assert tried > 1500 and missed < tried / 100, f"{missed} of {tried}"
 
 
 @pytest.mark.parametrize(

@@ -178,3 +178,23 @@ async def test_at_the_end_everything_is_closed(tmp_path: Path):
     before = kept(one)
     one.stop()
     assert before.closed == 1 and list(one.registry) == []
+
+
+async def test_a_start_that_takes_long_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level("INFO", "gateway.reload")
+    began = threading.Event()
+    original = module.load
+
+    def slow(*arguments: Any) -> Any:
+        assert began.wait(30)
+        return original(*arguments)
+
+    monkeypatch.setattr(module, "load", slow)
+    monkeypatch.setattr(module, "SLOW_START", 0.0)
+    monkeypatch.setattr(module.log, "info", lambda *told: began.set())
+    runtime = Runtime(configure(tmp_path), Services(Transport()), {})
+    await runtime.start()
+    assert began.is_set()
+    runtime.stop()
