@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from typing import NamedTuple
 from urllib.parse import unquote
 from zlib import crc32
@@ -57,11 +57,13 @@ def of_pattern(pattern: str) -> Purge:
 class Purges:
     """All purges so far. version: that of the latest one; it only grows.
 
-    tell: what is called with each purge that begins here, so that others learn of it.
+    affecting: that of the latest one that may concern what is stored. stores: what is stored, by
+    URI. tell: what is called with each purge that begins here, so that others learn of it.
     """
 
     def __init__(self, tell: Callable[[Purge], object] | None = None) -> None:
-        self.version = 0
+        self.version = self.affecting = 0
+        self.stores: list[Container[str]] = []
         self.tell = tell
         self._tables = (_Table(), _Table())
 
@@ -81,8 +83,25 @@ class Purges:
         """
         version = version or self.version + 1
         self._tables[purge.soft].add(purge, version)
-        self.version = max(self.version, version)
+        self.affecting = self.version = max(self.version, version)
         return version
+
+    def written(self, uri: str) -> None:
+        """Purge a URI after a write: as a purge by "url", and cheaper where nothing is stored.
+
+        Answers that are still to come are covered all the same.
+        """
+        version = self.version = self.version + 1
+        scheme, _, rest = uri.partition("://")
+        other = f"{'http' if scheme == 'https' else 'https'}://{rest}"
+        for store in self.stores:
+            if uri in store or other in store:
+                self.affecting = version
+        if "%" in rest:
+            rest = unquote(rest)
+        self._tables[0].note(bucket("url", rest), version)
+        if self.tell is not None:
+            self.tell(Purge("url", uri))
 
     def verdict(self, uri: str, tags: Iterable[int], since: int) -> str:
         """Return "gone", "stale" or "" for an answer from `uri`, asked for at version `since`.
@@ -129,6 +148,10 @@ class _Table:
         else:
             place = bucket(kind, value)
             self._versions[place] = max(self._versions[place], version)
+
+    def note(self, place: int, version: int) -> None:
+        """Purge what has a name of this bucket, as of the latest version there is."""
+        self._versions[place] = self._latest = version
 
     def names(self, uri: str, tags: Iterable[int], since: int) -> bool:
         """Return True if a purge after `since` names what came from `uri`."""

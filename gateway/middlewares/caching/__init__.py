@@ -1,7 +1,7 @@
 """Shared caching of responses, as RFC 9111 has it.
 
 Decisions are in policy.py and parts.py, fields in directives.py and targeted.py, variants in
-vary.py, the store in memory.py; cache.py joins them to requests.
+vary.py, the store in storage/; cache.py joins them to requests.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from gateway.config.tables.schema import schema_of
 from gateway.core.hooks import Context, Hooks
 from gateway.middlewares.caching.cache import Cache
 from gateway.middlewares.caching.config import CachingConfig, KeyConfig
-from gateway.middlewares.caching.memory import Memory
+from gateway.middlewares.caching.flights import Flights
+from gateway.middlewares.caching.storage.memory import Memory
 from gateway.store.local import LocalStore
 from gateway.store.purges import PURGED, PURGES, Purge, Purges
 
@@ -35,9 +36,15 @@ def build(config: CachingConfig, context: Context) -> Hooks:
         None,
         lambda: Memory(purges, context.clock),
     )
-    cache = Cache(config, context, memory)
+    flights: Flights = context.keep(
+        ("caching", "flights", context.pipeline, context.route), None, Flights
+    )
+    cache = Cache(config, context, memory, flights if config.coalesce else None)
     return Hooks(
-        request=cache.request, response=cache.response, error=cache.error, finish=cache.finish
+        request=cache.request,
+        response=cache.response,
+        error=cache.error,
+        release=cache.release,
     )
 
 

@@ -7,19 +7,21 @@ hook tells the origin's answers from others.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from functools import partial
 
 from gateway.core.exchange import Decision, Exchange, Reply
 from gateway.core.failures import Failed, Failure
-from gateway.core.headers import Pair, text
 from gateway.core.hooks import Context
+from gateway.core.wait import own
 from gateway.middlewares.caching import policy
+from gateway.middlewares.caching.coalescing import Coalescing, collapsed
 from gateway.middlewares.caching.config import CachingConfig
 from gateway.middlewares.caching.directives import http_date, seconds_of_age
 from gateway.middlewares.caching.entries import Entry
+from gateway.middlewares.caching.flights import Flights, Outcome, Waiter
 from gateway.middlewares.caching.invalidation import Invalidation
 from gateway.middlewares.caching.lookup import Fields, Finder, Lookup
-from gateway.middlewares.caching.memory import MAX_HITS, Memory, Slot
 from gateway.middlewares.caching.parts import combined, covers
 from gateway.middlewares.caching.policy import Verdict
 from gateway.middlewares.caching.replies import (
@@ -29,13 +31,13 @@ from gateway.middlewares.caching.replies import (
     freshened,
     part_in,
     reply_of,
+    tags_of,
 )
+from gateway.middlewares.caching.storage.memory import MAX_HITS, Memory, Slot
+from gateway.middlewares.caching.storage.tee import Tee
 from gateway.middlewares.caching.targeted import lower_names
-from gateway.middlewares.caching.tee import Tee
 from gateway.middlewares.caching.vary import changes
-from gateway.store.purges import tag_buckets
 
-_CONDITIONS = frozenset((b"if-none-match", b"if-modified-since"))
 _OUTDATES = frozenset((*range(200, 206), *range(207, 304), 307, 308, 404, 410))
 """Statuses that show a stored response to be out of date even when they are not stored themselves.
 """
@@ -59,15 +61,21 @@ _WORD = {
 Its answer may make it "revalidated" or "stale".
 """
 
+MAX_ROUNDS = 3
+"""How often a request waits for another, at most."""
+
 
 class Cache:
     """One pipeline's (or route's) hooks."""
 
-    def __init__(self, config: CachingConfig, context: Context, memory: Memory) -> None:
+    def __init__(
+        self, config: CachingConfig, context: Context, memory: Memory, flights: Flights | None
+    ) -> None:
         self._config = config
         self._name = context.name
         self._memory = memory
         self._finder = Finder(config, memory)
+        self._coalescing = None if flights is None else Coalescing(self._finder, flights)
         self._words = (b"cache-control", b"expires", *lower_names(config.targets))
         self._needs_word = not (config.default_ttl or config.heuristic)
         self._monotonic = context.clock.monotonic
@@ -79,10 +87,11 @@ class Cache:
     def __repr__(self) -> str:
         return f"<Cache {self._name} on {self._memory!r}>"
 
-    def request(self, exchange: Exchange) -> Reply | None:
+    def request(self, exchange: Exchange) -> Reply | Awaitable[Reply | None] | None:
         """Return a stored response when one may be used.
 
-        Otherwise None, with the exchange prepared for asking the origin.
+        Otherwise None, with the exchange prepared for asking the origin; or an awaitable of the
+        same, where another request asks for the same.
         """
         method, decisions = exchange.method, exchange.decisions
         if method != "GET" and method != "HEAD":
@@ -106,19 +115,21 @@ class Cache:
                 return self._serve(exchange, slot, now, fields)
             if not stored:  # For any caller.
                 exchange.cache = "miss"
-                exchange.notes[self._name] = Lookup(
+                look = Lookup(
                     uri, scope, None, fields, now, self._memory.purges.version, changes(exchange)
                 )
-                return None
+                return self._depart(exchange, look, now)
         look = finder.consider(exchange, uri, scope, slot, fields, now)
         if decisions is not None:
             decisions.append(Decision(self._name, *finder.told(look, now)))
         return self._act(exchange, look, now)
 
-    def _act(self, exchange: Exchange, look: Lookup, now: float) -> Reply | None:
+    def _act(
+        self, exchange: Exchange, look: Lookup, now: float, rounds: int = MAX_ROUNDS
+    ) -> Reply | Awaitable[Reply | None] | None:
         """Serves, refuses (RFC 9111 section 5.2.1.7), or sends the request on.
 
-        Explained only, it leaves no trace.
+        Explained only, it leaves no trace. rounds: how often it may wait for another request.
         """
         slot, real = look.slot, exchange.decisions is None
         if slot is not None and (look.verdict is Verdict.FRESH or look.verdict is Verdict.STALE):
@@ -137,27 +148,35 @@ class Cache:
                 why=look.why,
                 by=self._name,
             )
-        if real:
-            exchange.notes[self._name] = look
-            if slot is not None:
-                self._make_conditional(exchange, look, slot.entry)
+        return self._depart(exchange, look, now, rounds) if real else None
+
+    def _depart(
+        self, exchange: Exchange, look: Lookup, now: float, rounds: int = MAX_ROUNDS
+    ) -> Awaitable[Reply | None] | None:
+        """Send the request on, or have it wait for another that asks for the same."""
+        if rounds and exchange.method == "GET" and self._coalescing is not None:
+            flight = self._coalescing.begin(exchange, look, now)
+            if flight is not None:
+                return self._wait(exchange, look, flight.join(), rounds)
+        exchange.notes[self._name] = look
+        if look.slot is not None:
+            look.make_conditional(exchange, look.slot.entry)
         return None
 
-    @staticmethod
-    def _make_conditional(exchange: Exchange, look: Lookup, entry: Entry) -> None:
-        """Ask the origin for news only (RFC 9111 section 4.3.1).
-
-        The client's own conditions are judged here when it answers.
-        """
-        pairs: list[Pair] = []
-        if entry.etag is not None:
-            pairs.append((b"If-None-Match", entry.etag))
-        if entry.last_modified is not None:
-            pairs.append((b"If-Modified-Since", entry.last_modified))
-        if pairs:
-            look.conditional = True
-            exchange.forward_headers = [*(exchange.forward_headers or ()), *pairs]
-            exchange.drop_headers = (exchange.drop_headers or frozenset()) | _CONDITIONS
+    @own
+    async def _wait(
+        self, exchange: Exchange, look: Lookup, waiter: Waiter, rounds: int
+    ) -> Reply | None:
+        """What the request that leads has brought about, or what to do without it."""
+        outcome = await waiter
+        finder, uri, scope, fields = self._finder, look.uri, look.scope, look.fields
+        slot, now = finder.select(exchange, uri, scope), self._monotonic()
+        look = finder.consider(exchange, uri, scope, slot, fields, now)
+        if slot is not None and look.verdict is Verdict.FRESH:
+            exchange.cache = "coalesced"
+            return collapsed(exchange, slot, now, fields)
+        again = self._act(exchange, look, now, 0 if outcome is Outcome.ALONE else rounds - 1)
+        return again if again is None or isinstance(again, Reply) else await again
 
     def _serve(self, exchange: Exchange, slot: Slot, now: float, fields: Fields) -> Reply:
         entry = slot.entry
@@ -189,6 +208,17 @@ class Cache:
         if not exchange.attempts:
             exchange.cache = ""
             return
+        status = reply.status
+        self._answered(exchange, look, reply)
+        if look.flight is not None and type(reply.body) is not Tee:
+            self._land(exchange, look, status)
+
+    def _land(self, exchange: Exchange, look: Lookup, status: int) -> None:
+        if self._coalescing is not None:
+            self._coalescing.land(exchange, look, status, self._monotonic())
+
+    def _answered(self, exchange: Exchange, look: Lookup, reply: Reply) -> None:
+        """Take the origin's answer."""
         slot, status = look.slot, reply.status
         if look.why == "bypass":
             reply.blocks.append(_FORWARDED["bypass"])
@@ -221,17 +251,22 @@ class Cache:
         body, length = reply.body, reply.length
         if make is None or (length is not None and length > config.max_entry):
             return False
-        tags = self._tagged(reply)
+        tags = tags_of(reply, self._tags)
         if isinstance(body, bytes):
             return self._file(exchange, look, make(body=body, tags=tags))
         if (part := part_in(reply)) is not None:
             length = part[0].stop - part[0].start
 
-        def complete(body: bytes) -> None:
-            if length is None or length == len(body):
-                self._file(exchange, look, make(body=body, tags=tags))
+        status = reply.status
 
-        reply.body = Tee(body, config.max_entry, complete)
+        def over(body: bytes | None) -> None:
+            if body is not None and length in (None, len(body)):
+                self._file(exchange, look, make(body=body, tags=tags))
+            self._land(exchange, look, status)
+
+        reply.body = tee = Tee(body, config.max_entry, over)
+        if look.flight is not None:
+            look.flight.arriving(tee.hurry)
         return True
 
     def _entry_of(
@@ -240,12 +275,6 @@ class Cache:
         """See `entry_of`; `answer` is what the origin sent, `reply` what it amounts to."""
         age, now = seconds_of_age(answer.get(b"age")), self._monotonic()
         return entry_of(exchange, look, reply, self._config, age=age, now=now, wall=self._wall())
-
-    def _tagged(self, reply: Reply) -> tuple[int, ...]:
-        index, names = reply.index, self._tags
-        if index.keys().isdisjoint(names):
-            return ()
-        return tag_buckets(" ".join(text(index[name]) for name in names if name in index))
 
     def _file(self, exchange: Exchange, look: Lookup, entry: Entry) -> bool:
         """Store what came; a part together with what is there."""
@@ -301,11 +330,8 @@ class Cache:
         if not look.directives.no_store:
             self._memory.remove(slot)
             if make is not None:
-                old = slot.entry
-                self._put(
-                    look,
-                    make(body=old.body, tags=self._tagged(full), start=old.start, total=old.total),
-                )
+                old, tags = slot.entry, tags_of(full, self._tags)
+                self._put(look, make(body=old.body, tags=tags, start=old.start, total=old.total))
         return full
 
     def _compare(self, exchange: Exchange, look: Lookup, slot: Slot, reply: Reply) -> None:
@@ -358,7 +384,11 @@ class Cache:
             return None
         return self._stand_in(exchange, look, b"")
 
-    def finish(self, exchange: Exchange) -> None:
-        """Counts what became of the request."""
+    def release(self, exchange: Exchange) -> None:
+        """Count what became of the request, and let those go on that still wait for it."""
         if exchange.cache and exchange.decisions is None:
             self._counts[(exchange.route.name, exchange.cache)] += 1
+        if self._coalescing is not None:
+            look: Lookup | None = exchange.notes.get(self._name)
+            if look is not None and look.flight is not None:
+                self._coalescing.release(exchange, look.flight)

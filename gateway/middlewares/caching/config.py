@@ -75,6 +75,10 @@ class CachingConfig:
         "asked for goes first",
     )
     max_entry: int = setting(Size(), default=1024**2, doc="of one answer")
+    coalesce: bool = setting(
+        default=True,
+        doc="whether one request asks the origin where many clients want the same, and they wait",
+    )
     stale_if_error: float = setting(
         Duration(zero=True),
         default=0.0,

@@ -12,7 +12,7 @@ from gateway.core.exchange import Exchange, Reply
 from gateway.core.headers import text
 from gateway.middlewares.caching.config import CachingConfig
 from gateway.middlewares.caching.lookup import ORIGIN, Finder, origin_of
-from gateway.store.purges import Purge, Purges, of_pattern
+from gateway.store.purges import Purges, of_pattern
 
 _NAME = re.compile(r"\{([A-Za-z_][A-Za-z0-9_-]*)\}")
 _PORTS = {"http": 80, "https": 443}
@@ -33,14 +33,13 @@ class Invalidation:
         purges, index = self._purges, reply.index
         base, _ = exchange.memo.get(ORIGIN) or origin_of(exchange)
         uris = {self._finder.uri(exchange), f"{base}{exchange.target}"}
-        for field in (b"location", b"content-location"):
-            value = index.get(field)
-            if value is not None and (uri := same_origin(base, exchange.target, text(value))):
-                uris.add(uri)
+        if b"location" in index or b"content-location" in index:
+            named = (index.get(b"location"), index.get(b"content-location"))
+            uris |= {same_origin(base, exchange.target, text(one)) for one in named if one} - {""}
         # One resource, however it is asked for, by http or https: more than section 4.4 demands,
         # and harmless.
         for uri in uris:
-            purges.purge(Purge("url", uri))
+            purges.written(uri)
         for make in self._patterns:
             pattern = make(exchange.params)
             if pattern:

@@ -21,9 +21,11 @@ from gateway.core.headers import (
 from gateway.core.provenance import account
 from gateway.middlewares.caching.config import CachingConfig
 from gateway.middlewares.caching.directives import NOTHING_SAID, Directives, parse
-from gateway.middlewares.caching.memory import Memory, Slot
+from gateway.middlewares.caching.entries import Entry
+from gateway.middlewares.caching.flights import Flight
 from gateway.middlewares.caching.parts import covers, range_of
 from gateway.middlewares.caching.policy import Verdict, may_serve
+from gateway.middlewares.caching.storage.memory import Memory, Slot
 from gateway.middlewares.caching.vary import Changes, changes, secondary_key
 
 Fields = dict[bytes, bytes]
@@ -35,6 +37,9 @@ _READ = _DIRECTIVES | OVERRIDES | _CONDITIONS | {b"range", b"if-range", b"upgrad
 
 A request without any is answered without a further look.
 """
+
+REPLACED = frozenset((b"if-none-match", b"if-modified-since"))
+"""The client's conditions, in place of which the cache asks its own."""
 
 _NO_FIELDS: Fields = {}
 _NAME = itemgetter(0)
@@ -53,6 +58,7 @@ class Lookup:
     fields:      the request's, joined, by lower-case name. directives: its Cache-Control.
     asked:       the monotonic second. stamp: the version of the purges then. conditional: whether
                  the origin may answer 304 to us. changes: what hooks had changed then.
+    flight:      what others wait for, where this leads.
     """
 
     __slots__ = (
@@ -61,6 +67,7 @@ class Lookup:
         "conditional",
         "directives",
         "fields",
+        "flight",
         "scope",
         "slot",
         "stamp",
@@ -90,6 +97,22 @@ class Lookup:
         self.verdict: Verdict | None = None
         self.why = "uri-miss"
         self.conditional = False
+        self.flight: Flight | None = None
+
+    def make_conditional(self, exchange: Exchange, entry: Entry) -> None:
+        """Ask the origin for news only (RFC 9111 section 4.3.1).
+
+        The client's own conditions are judged here when it answers.
+        """
+        pairs: list[Pair] = []
+        if entry.etag is not None:
+            pairs.append((b"If-None-Match", entry.etag))
+        if entry.last_modified is not None:
+            pairs.append((b"If-Modified-Since", entry.last_modified))
+        if pairs:
+            self.conditional = True
+            exchange.forward_headers = [*(exchange.forward_headers or ()), *pairs]
+            exchange.drop_headers = (exchange.drop_headers or frozenset()) | REPLACED
 
 
 class Finder:
@@ -223,6 +246,25 @@ class Finder:
         elif uri in self._memory and self._memory.varies(uri, scope):
             look.why = "vary-miss"
         return look
+
+    def flight_key(self, exchange: Exchange, look: Lookup) -> Hashable:
+        """Return what requests have in common that one answer may do for; None for one that
+        another's will not do for."""
+        slot, fields = look.slot, look.fields
+        if fields and (look.directives is not NOTHING_SAID or b"range" in fields):
+            return None
+        if slot is not None:
+            entry = slot.entry
+            if look.why != "stale" or entry.scope != look.scope:
+                return None
+            key = (look.uri, look.scope)
+            return (*key, entry.vary, entry.key) if entry.vary else key
+        if look.why == "uri-miss":
+            return look.uri, look.scope
+        if look.why != "vary-miss":
+            return None
+        names = self._memory.varies(look.uri, look.scope)
+        return look.uri, look.scope, names, secondary_key(exchange, names)
 
     def told(self, look: Lookup, now: float) -> tuple[str, str]:
         """The outcome and its reason in an operator's words."""

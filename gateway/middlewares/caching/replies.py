@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import NamedTuple
 
 from gateway.core.exchange import Exchange, Reply
-from gateway.core.headers import Pair, lower
+from gateway.core.headers import Pair, lower, text
 from gateway.middlewares.caching import policy
 from gateway.middlewares.caching.config import CachingConfig
 from gateway.middlewares.caching.directives import (
@@ -22,6 +22,7 @@ from gateway.middlewares.caching.lookup import Fields, Lookup, caller
 from gateway.middlewares.caching.parts import Span, content_range, cut
 from gateway.middlewares.caching.targeted import control_of
 from gateway.middlewares.caching.vary import can_match, changes, is_changed, secondary_key
+from gateway.store.purges import tag_buckets
 
 
 def reply_of(exchange: Exchange, entry: Entry, fields: Fields) -> Reply:
@@ -280,3 +281,11 @@ def _refusal(
         statuses=config.statuses,
         shares_cookies=config.set_cookie,
     )
+
+
+def tags_of(reply: Reply, names: Sequence[bytes]) -> tuple[int, ...]:
+    """Return the tags that the origin gave in fields of these (lower-case) names, as buckets."""
+    index = reply.index
+    if index.keys().isdisjoint(names):
+        return ()
+    return tag_buckets(" ".join(text(index[name]) for name in names if name in index))

@@ -18,7 +18,7 @@ from time import perf_counter
 from typing import Any
 
 from gateway.core.drive import Drive
-from gateway.core.exchange import Exchange, Reply
+from gateway.core.exchange import KEPT, Exchange, Reply
 from gateway.core.failures import Failed
 from gateway.core.headers import Pair
 from gateway.protocols.websocket import LINES, UPGRADE
@@ -113,7 +113,12 @@ class Http1Connection(Http1Outlet):
         self.transport = None
         self._queue.clear()
         self._server.closed(self)
-        if self._drive is not None:
+        if self._drive is None:
+            return
+        exchange = self.exchange
+        if exchange is not None and (kept := exchange.notes.get(KEPT)) is not None and kept():
+            self.resume_writing()  # What is written goes nowhere from now on.
+        else:
             self._drive.cancel()
 
     def data_received(self, data: bytes) -> None:

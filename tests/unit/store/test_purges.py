@@ -144,3 +144,17 @@ def test_others_are_told_of_what_is_purged_here_and_not_of_what_they_tell():
     purges.purge(Purge("tag", "t"))
     purges.add(Purge("tag", "u"))
     assert (told, purges.version) == ([Purge("tag", "t")], 2)
+
+
+def test_a_write_concerns_what_is_stored_and_what_is_still_to_come():
+    told: list[Purge] = []
+    purges = Purges(told.append)
+    stored: dict[str, int] = {"https://a/x": 1}
+    purges.stores.append(stored)
+    purges.written("http://a/y%20z")
+    assert (purges.version, purges.affecting) == (1, 0)
+    assert purges.verdict("https://a/y%20z", (), 0) == "gone"
+    purges.written("http://a/x")
+    assert (purges.version, purges.affecting) == (2, 2)
+    assert purges.verdict("https://a/x", (), 1) == "gone"
+    assert told == [Purge("url", "http://a/y%20z"), Purge("url", "http://a/x")]

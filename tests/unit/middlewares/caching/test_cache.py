@@ -14,7 +14,7 @@ from gateway.core.failures import Failed
 from gateway.core.hooks import Context
 from gateway.middlewares.caching.cache import Cache
 from gateway.middlewares.caching.config import CachingConfig
-from gateway.middlewares.caching.memory import Memory
+from gateway.middlewares.caching.storage.memory import Memory
 from gateway.store.purges import Purges
 from tests.unit.middlewares.caching.world import (
     DOWN,
@@ -245,7 +245,7 @@ def test_two_instances_keep_their_notes_apart():
 
 
 def test_a_telling_repr():
-    cache = Cache(CachingConfig(), Context(name="caching"), Memory(Purges()))
+    cache = Cache(CachingConfig(), Context(name="caching"), Memory(Purges()), None)
     assert repr(cache) == "<Cache caching on <Memory 0 responses, 0 bytes>>"
 
 

@@ -157,11 +157,11 @@ def test_what_another_hook_answered_is_not_stored():
     exchange = world.exchange()
     assert world.hooks.request is not None
     assert world.hooks.response is not None
-    assert world.hooks.finish is not None
+    assert world.hooks.release is not None
     world.hooks.request(exchange)
     reply = answer(MINUTE)
     world.hooks.response(exchange, reply)
-    world.hooks.finish(exchange)
+    world.hooks.release(exchange)
     assert reply.blocks == []
     assert len(world.memory) == 0
     assert exchange.cache == ""

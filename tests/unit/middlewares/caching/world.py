@@ -13,7 +13,7 @@ from gateway.core.exchange import Decision, Exchange, Identity, Reply
 from gateway.core.failures import Failed, Failure
 from gateway.middlewares import caching
 from gateway.middlewares.caching.directives import http_date
-from gateway.middlewares.caching.memory import Memory
+from gateway.middlewares.caching.storage.memory import Memory
 from tests.exchange import Headers, Stream, World, exchange, pairs, whole_body
 
 START = 1_800_000_000
@@ -151,7 +151,7 @@ class Cached:
     def begin(self, asked: Exchange) -> Callable[[Origin | None], Seen]:
         """The request's half; what comes back takes the origin's answer and does the rest."""
         hooks = self.hooks
-        assert hooks.request and hooks.response and hooks.error and hooks.finish
+        assert hooks.request and hooks.response and hooks.error and hooks.release
         sent: CIMultiDict[str] | None = None
         reply: Reply | None = None
         failed: Failed | None = None
@@ -177,7 +177,7 @@ class Cached:
             else:
                 asked.failed = failed
                 reply = hooks.error(asked, failed)  # type: ignore[misc,assignment]
-            hooks.finish(asked)  # type: ignore[misc]
+            hooks.release(asked)  # type: ignore[misc]
             return Seen(asked, reply, failed, sent)
 
         return complete
@@ -186,9 +186,9 @@ class Cached:
         self, method: str = "GET", target: str = "/thing", headers: Headers = (), **more: Any
     ) -> tuple[Decision, Reply | None]:
         asked = self.exchange(method, target, headers, explained=True, **more)
-        assert self.hooks.request and self.hooks.finish
+        assert self.hooks.request and self.hooks.release
         reply = self.hooks.request(asked)
-        self.hooks.finish(asked)
+        self.hooks.release(asked)
         assert asked.notes == {}
         assert asked.forward_headers is None
         assert len(asked.decisions) == 1

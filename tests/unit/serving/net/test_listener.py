@@ -16,6 +16,7 @@ from gateway.runtime.pipeline import flatten
 from gateway.serving.http1.connection import Http1Connection
 from gateway.serving.net.listener import Listener
 from gateway.serving.net.tls import GOODBYE, TlsTransport
+from tests.exchange import exchange
 from tests.unit.serving.memory import Transport
 
 
@@ -220,7 +221,7 @@ async def test_stopping_closes_idle_connections_and_aborts_busy_ones_in_the_end(
     idle, quiet = world.connect()
     busy, waiting = world.connect()
     busy._drive = SimpleNamespace(cancel=lambda: None)  # type: ignore[assignment]
-    busy.exchange = object()  # type: ignore[assignment]
+    busy.exchange = exchange()
     quiet.close = lambda: idle.connection_lost(None)  # type: ignore[method-assign]
     waiting.abort = lambda: busy.connection_lost(None)  # type: ignore[method-assign]
     await world.listener.stop(0)

@@ -23,7 +23,7 @@ from typing import TypeVar
 
 from gateway.core.clock import REAL, Clock
 from gateway.middlewares.caching.entries import Entry, Names, Values
-from gateway.middlewares.caching.packing import pack, unpack
+from gateway.middlewares.caching.storage.packing import pack, unpack
 from gateway.store.purges import Purges
 
 R = TypeVar("R")
@@ -143,6 +143,7 @@ class Memory:
         self._queued = [0, 0]
         self._recent: deque[Place] = deque()
         self._ghosts = array("I", bytes(4 * 1024))
+        purges.stores.append(self._index)
 
     def __repr__(self) -> str:
         return f"<Memory {self._count} responses, {self.used} bytes>"
@@ -156,6 +157,7 @@ class Memory:
 
     def close(self) -> Awaitable[None] | None:
         """Give up what is stored, in slices: freeing a million responses takes a while."""
+        self.purges.stores = [one for one in self.purges.stores if one is not self._index]
         return self._let_go() if self._count else None
 
     async def _let_go(self) -> None:
@@ -205,7 +207,7 @@ class Memory:
             if slot is None:
                 return None
             slot = self._unpacked(place, slot)  # type: ignore[arg-type]
-        if slot.checked != self.purges.version:
+        if slot.checked < self.purges.affecting:
             return self._checked(slot)
         return slot
 

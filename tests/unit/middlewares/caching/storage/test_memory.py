@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from gateway.core.clock import Clock
-from gateway.middlewares.caching import packing
 from gateway.middlewares.caching.entries import Entry
-from gateway.middlewares.caching.memory import (
+from gateway.middlewares.caching.storage import packing
+from gateway.middlewares.caching.storage.memory import (
     MAX_HITS,
     MAX_PACKED_BODY,
     MAX_REINSERTED,

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import deque
+
 import pytest
 
 from gateway.core.failures import Failed, Failure
+from gateway.core.wait import Wait
+from gateway.middlewares.caching.storage.tee import Tee
 from tests.exchange import Stream
 from tests.unit.middlewares.caching.world import MINUTE, Cached, answer
+from tests.until import until
 
 
 async def test_a_stream_is_stored_once_it_has_passed():
@@ -91,3 +97,90 @@ def test_the_store_stays_within_its_size_and_a_smaller_one_applies_at_once():
     assert smaller.ask(target="/99").cache == "hit"
     smaller.ask(answer(MINUTE), target="/new")
     assert world.memory.used <= 20 * 1024
+
+
+class Slow:
+    """A stream whose chunks come one by one, as they are given."""
+
+    def __init__(self) -> None:
+        self.coming: deque[Wait[bytes]] = deque([Wait()])
+        self.reads = self.aborted = 0
+
+    async def read(self) -> bytes:
+        self.reads += 1
+        return await self.coming[-1]
+
+    def give(self, data: bytes | Failed) -> None:
+        wait = self.coming[-1]
+        self.coming.append(Wait())
+        if isinstance(data, bytes):
+            wait.wake(data)
+        else:
+            wait.fail(data)
+
+    def abort(self) -> None:
+        self.aborted += 1
+
+
+def teed(limit: int = 100) -> tuple[Slow, Tee, list[bytes | None]]:
+    slow, kept = Slow(), []
+    return slow, Tee(slow, limit, kept.append), kept  # type: ignore[return-value]
+
+
+async def test_once_others_wait_it_is_read_ahead_of_the_client():
+    slow, tee, kept = teed()
+    tee.hurry()
+    for data in (b"one ", b"two", b""):
+        slow.give(data)
+    assert kept == [b"one two"]
+    assert [await tee.read() for _ in range(4)] == [b"one ", b"two", b"", b""]
+
+
+async def test_it_is_read_by_one_at_a_time():
+    slow, tee, kept = teed()
+    reading = asyncio.ensure_future(tee.read())
+    await until(lambda: slow.reads == 1)
+    tee.hurry()
+    assert slow.reads == 1
+    slow.give(b"one ")
+    assert await reading == b"one "
+    assert slow.reads == 2
+    following = asyncio.ensure_future(tee.read())
+    await asyncio.sleep(0)
+    slow.give(b"two")
+    assert await following == b"two"
+    slow.give(b"")
+    assert kept == [b"one two"]
+
+
+async def test_beyond_the_limit_the_client_sets_the_pace_again():
+    slow, tee, kept = teed(5)
+    tee.hurry()
+    slow.give(b"123")
+    slow.give(b"456")
+    assert (kept, slow.reads) == ([None], 2)
+    assert [await tee.read(), await tee.read()] == [b"123", b"456"]
+    assert slow.reads == 2
+    reading = asyncio.ensure_future(tee.read())
+    await until(lambda: slow.reads == 3)
+    slow.give(b"7")
+    assert await reading == b"7"
+
+
+async def test_what_breaks_off_while_it_is_read_ahead():
+    slow, tee, kept = teed()
+    tee.hurry()
+    slow.give(b"one")
+    slow.give(Failed(Failure.INCOMPLETE_RESPONSE))
+    assert await tee.read() == b"one"
+    for _ in range(2):
+        with pytest.raises(Failed):
+            await tee.read()
+    assert kept == [None]
+
+
+async def test_given_up_while_it_is_read_ahead():
+    slow, tee, kept = teed()
+    tee.hurry()
+    tee.abort()
+    assert (kept, slow.aborted) == ([None], 1)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.middlewares.caching.entries import Entry, indexed
-from gateway.middlewares.caching.packing import pack, unpack
+from gateway.middlewares.caching.storage.packing import pack, unpack
 
 octets = st.binary(max_size=30)
 entries = st.builds(

@@ -1,0 +1,71 @@
+"""Which requests wait for which, and when they go on; flights.py is what they wait in."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+from gateway.core.exchange import KEPT, Exchange, Reply
+from gateway.middlewares.caching import policy
+from gateway.middlewares.caching.flights import Flight, Flights, Outcome
+from gateway.middlewares.caching.lookup import Fields, Finder, Lookup
+from gateway.middlewares.caching.replies import reply_of
+from gateway.middlewares.caching.storage.memory import Slot
+
+
+class Coalescing:
+    """One pipeline's (or route's)."""
+
+    def __init__(self, finder: Finder, flights: Flights) -> None:
+        self._finder = finder
+        self._flights = flights
+
+    def begin(self, exchange: Exchange, look: Lookup, now: float) -> Flight | None:
+        """Return the request to wait for; None for one that goes to the origin, maybe to lead."""
+        fields, flights = look.fields, self._flights
+        if look.why == "uri-miss" and not fields:
+            key: Hashable = (look.uri, look.scope)
+        else:
+            key = self._finder.flight_key(exchange, look)
+            if key is None:
+                return None
+        flight = flights.under_way.get(key)
+        if flight is not None:
+            return flight
+        # What the client asks on a condition may be answered with 304, which is for it alone.
+        if not fields and flights.going_alone.get(key, 0.0) <= now:
+            look.flight = flight = flights.lead(key)
+            exchange.notes[KEPT] = flight.wanted
+        return None
+
+    def land(self, exchange: Exchange, look: Lookup, status: int, now: float) -> None:
+        """Let those go on that wait for what this request has brought about.
+
+        status: of the origin's answer.
+        """
+        flight = look.flight
+        if flight is None:
+            return
+        slot = self._finder.select(exchange, look.uri, look.scope)
+        if slot is not None and slot.entry.scope == look.scope and now < slot.fresh_until:
+            self._flights.land(flight, Outcome.SHARED)
+            return
+        if status not in policy.ERRORS:
+            self._flights.alone(flight.key, now)
+        self._flights.land(flight, Outcome.ALONE)
+
+    def release(self, exchange: Exchange, flight: Flight) -> None:
+        """Let those go on that still wait for a request that has ended."""
+        failed = exchange.failed
+        is_origins = failed is not None and failed.failure.status in policy.ERRORS
+        self._flights.land(flight, Outcome.ALONE if is_origins else Outcome.AGAIN)
+
+
+def collapsed(exchange: Exchange, slot: Slot, now: float, fields: Fields) -> Reply:
+    """Return what is stored, for a request that has waited for another (RFC 9211 section 2.7)."""
+    age = int(now - slot.entry.born)
+    reply = reply_of(exchange, slot.entry, fields)
+    reply.blocks.append(
+        b"Age: %d\r\nCache-Status: gateway; fwd=uri-miss; collapsed; ttl=%d\r\n"
+        % (age, int(slot.entry.lifetime) - age)
+    )
+    return reply

@@ -1,0 +1,1 @@
+"""Where stored responses lie, and how they get there."""
