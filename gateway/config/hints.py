@@ -18,7 +18,15 @@ from marshmallow import Schema, fields
 
 from gateway.config.foreign_words import FILES, MIDDLEWARES, VALUES, WORDS
 from gateway.config.tables.pipeline import PipelineConfig, RouteConfig
-from gateway.config.tables.schema import Boolean, Choice, Number, TableClass, Whole, schema_of
+from gateway.config.tables.schema import (
+    Boolean,
+    Choice,
+    Number,
+    Secret,
+    TableClass,
+    Whole,
+    schema_of,
+)
 from gateway.config.tables.server import GatewayConfig
 from gateway.config.tables.upstream import UpstreamConfig
 from gateway.config.toml.positions import KeyPath
@@ -36,6 +44,8 @@ BOOLEANS = {
     **dict.fromkeys(("true", "yes", "on", "1"), "true"),
     **dict.fromkeys(("false", "no", "off", "0"), "false"),
 }
+LONGEST_SHOWN = 40
+"""Characters of a value that a hint repeats."""
 MANY = 3
 """So many other tables may be named in a hint."""
 
@@ -101,7 +111,8 @@ def misshapen(field: object, value: object) -> str:
     if isinstance(field, Choice):
         return unknown_value(value, field.words)
     if isinstance(field, fields.List):
-        return f"in brackets: [{value!r}]"
+        hidden = isinstance(field.inner, Secret) or len(value) > LONGEST_SHOWN
+        return f"in brackets: [{'...' if hidden else repr(value)}]"
     if isinstance(field, Boolean):
         word = BOOLEANS.get(value.lower(), "")
         return f"write {word}, without quotes" if word else ""

@@ -7,7 +7,16 @@ from collections.abc import Iterator
 import pytest
 
 from gateway.config import hints
-from gateway.config.tables.schema import Boolean, Choice, Items, Number, Text, Whole, schema_of
+from gateway.config.tables.schema import (
+    Boolean,
+    Choice,
+    Items,
+    Number,
+    Secret,
+    Text,
+    Whole,
+    schema_of,
+)
 from gateway.config.tables.server import ListenConfig
 from tests.unit.config.test_foreign_words import TABLES
 
@@ -92,6 +101,8 @@ def test_unknown_middleware(name: str, hint: str):
         (Boolean(), "No", "write false, without quotes"),
         (Boolean(), "perhaps", ""),
         (Items(Text()), "a", "in brackets: ['a']"),
+        (Items(Text()), "a" * 41, "in brackets: [...]"),
+        (Items(Secret()), "hunter2", "in brackets: [...]"),
         (Items(Text()), 5, ""),
         (Choice("open", "closed"), "opne", "did you mean 'open'?"),
         (Choice("open", "closed"), "deny", "did you mean 'closed'?"),
