@@ -24,14 +24,14 @@ from ipaddress import ip_address
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from gateway.admin import sessions
+from gateway.admin import ADMIN_HEADER, sessions
 from gateway.admin.answers import problem
 from gateway.config.tables.server import AdminConfig
 from gateway.core.clock import REAL
 
 log = logging.getLogger("gateway.admin")
 
-HEADER = "X-Gateway-Admin"
+HEADER = ADMIN_HEADER
 WRITER = "operator"
 """What the holder of [admin]'s own token is called."""
 SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
-from gateway.admin.guard import HEADER
+from gateway.admin import ADMIN_HEADER
 from gateway.commands.catalogue import CommandError
 from gateway.config.toml.parse import loads_json
 
@@ -44,7 +44,7 @@ def call(
         connection = HTTPSConnection(host, parts.port, timeout=timeout, context=_context(trusted))
     else:
         connection = HTTPConnection(host, parts.port, timeout=timeout)
-    headers: dict[str, str | bytes] = {"Accept": "application/json", HEADER: "1"}
+    headers: dict[str, str | bytes] = {"Accept": "application/json", ADMIN_HEADER: "1"}
     if token:
         if not token.isprintable() or " " in token:  # http.client would say so, and show it
             raise AdminError(

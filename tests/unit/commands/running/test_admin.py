@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -68,3 +70,13 @@ def test_without_a_configuration_it_is_not_known(calls, tmp_path: Path):
 )
 def test_words_of_a_refusal(answer: dict[str, str], expected: str):
     assert admin.said(answer) == expected
+
+
+def test_asking_imports_no_server():
+    """Health checks of containers start it every few seconds."""
+    asking = (
+        "import sys; from gateway.commands.catalogue import COMMANDS; COMMANDS['status'].run;"
+        "print(sorted({'aiohttp', 'uvloop', 'gateway.app'} & sys.modules.keys()))"
+    )
+    ran = subprocess.run([sys.executable, "-c", asking], capture_output=True, text=True, check=True)
+    assert ran.stdout == "[]\n"
