@@ -10,7 +10,7 @@ Rendered from fragments made once per kind of failure:
 
 Of a Failed only `detail`, `headers`, `errors` and `facts` are shown; `why` and `by` are the
 operator's. `errors`, `details` and `field` are left out when there are none. X-Request-ID is on
-every reply there is, put there by serving/.
+every reply there is, put there by serving/. Calls of gRPC get no body, but a grpc-status.
 
 `type` is "about:blank" unless the operator publishes pages about problems (`types`): RFC 9457
 section 4.2.1 has it for problems that their status explains, with the status phrase as title, and
@@ -30,6 +30,7 @@ from typing import Any, NamedTuple, Protocol
 import orjson
 
 from gateway.core.clock import REAL, Clock
+from gateway.core.content.grpc import as_failed_call, is_grpc
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.headers import Pair, lower
@@ -242,6 +243,8 @@ class Problems:
             reply.add(b"X-Error-Message", field_value(message))
             reply.add(b"X-Correlation-ID", field_value(_correlation(exchange)))
         _add_headers(reply, failed.headers)
+        if is_grpc(exchange):
+            as_failed_call(reply, failed, message)
         return reply
 
     def _problem(self, failed: Failed, exchange: Exchange) -> bytes:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from gateway.core.content.grpc import CALL
 from gateway.core.exchange import Exchange
 from gateway.core.failures import Failed, Failure
 from gateway.core.headers import Pair
@@ -31,8 +32,9 @@ class Source(Protocol):
 class ClientBody:
     """A body as it arrives.
 
-    `waiting`: something waits for more of it, so that it is the client that is slow. `arrived`:
-    bytes that have come, read or not. `go_ahead`: called before the first read, where the client
+    `waiting`: something waits for more of it, so that it is the client that is slow; not of a call
+    of gRPC that has been passed on, which may be silent. `arrived`: bytes that have come, read or
+    not. `go_ahead`: called before the first read, where the client
     waits for 100 (Continue).
     """
 
@@ -99,7 +101,7 @@ class ClientBody:
             return
         self._chunks.append(data)
         self._size += len(data)
-        if self._size > self._high_water and not self._held and not self.waiting:
+        if self._size > self._high_water and not self._held and self._wait is None:
             self._held = True
             self._source.hold(True)
 
@@ -129,7 +131,7 @@ class ClientBody:
 
     @property
     def waiting(self) -> bool:
-        return self._wait is not None
+        return self._wait is not None and CALL not in self.exchange.notes
 
     # For its reader: a RequestBody.
 

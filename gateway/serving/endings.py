@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import logging
 
+from gateway.core.content.grpc import error_fields, is_grpc
 from gateway.core.exchange import Exchange
 from gateway.core.failures import Failed, Failure
+from gateway.core.headers import takes_trailers
 from gateway.runtime.pipeline import Pipeline
 from gateway.runtime.snapshot import Snapshot
 from gateway.serving.codec import Outlet
@@ -20,7 +22,17 @@ def broken_off(exchange: Exchange, outlet: Outlet, failed: Failed) -> bool:
     has."""
     if exchange.written:
         exchange.failed = failed
-        outlet.abort()
+        reply = exchange.reply
+        if (
+            reply is not None
+            and reply.length is None
+            and is_grpc(exchange)
+            and takes_trailers(exchange.headers)
+        ):
+            # Its status says that it is not whole, and why.
+            outlet.end(exchange, error_fields(failed, failed.detail or failed.failure.title))
+        else:
+            outlet.abort()
     return exchange.written
 
 

@@ -13,12 +13,14 @@ from collections.abc import Callable
 from time import perf_counter
 
 from gateway.config.tables.pipeline import RouteConfig
-from gateway.config.tables.traffic import POLICIES
+from gateway.config.tables.traffic import GRPC_STATUSES, POLICIES, RetryConfig
 from gateway.config.tables.upstream import UpstreamConfig
+from gateway.core.content.grpc import CALL, DEADLINE, NAMES, is_grpc
 from gateway.core.exchange import AttemptRecord, Exchange, Reply, RequestBody
 from gateway.core.failures import Failed, Failure
 from gateway.core.telemetry import Telemetry
 from gateway.core.wait import own, sleep
+from gateway.protocols.grpc import parse_timeout
 from gateway.protocols.websocket import UPGRADE
 from gateway.upstream import retry
 from gateway.upstream.attempt import Attempt, State
@@ -29,6 +31,8 @@ from gateway.upstream.pool.pool import Pool
 from gateway.upstream.pump import Pump
 
 _KEY = "Idempotency-Key"
+
+DEFAULT_RETRY = RetryConfig()
 
 _CODES = [str(code) for code in range(1000)]
 
@@ -57,6 +61,9 @@ class Forward:
         ]
         self._timeout = min(timeouts, default=None)
         self._policy = POLICIES[route.retry] if route.retry else pool_config.retry
+        self._http2 = pool_config.protocol != "http1"
+        retried = () if self._policy is None else self._policy.on
+        self._retries_grpc = self._http2 and not GRPC_STATUSES.isdisjoint(retried)
         self._rewrite = rewrite
         self._rng = rng or random.Random()  # noqa: S311 - jitter
         self._requests = telemetry.upstream_requests.values
@@ -73,11 +80,12 @@ class Forward:
     async def __call__(self, exchange: Exchange) -> Reply:
         """The endpoint's answer, whatever its status. Raises Failed if there is none in the end."""
         pool, affinity, timeout = self.pool, self.affinity, self._timeout
-        exchange.upstream = pool.name
-        body, policy = exchange.body, self._policy
+        exchange.upstream, body, policy = pool.name, exchange.body, self._policy
         if body is not None and policy is not None and body.complete is None:
             await self._keep(exchange, body, policy.max_body)
         limit = NEVER if timeout is None else self._transport.clock.monotonic() + timeout
+        if self._http2 and is_grpc(exchange):
+            limit = await self._begin_call(exchange, limit)
         key = exchange.client_ip if affinity is None else affinity(exchange)
         attempt, retries = Attempt(pool, pool.pick(key), exchange, limit), None
         try:
@@ -89,7 +97,7 @@ class Forward:
                         stream = self._transport.take(attempt.endpoint)
                     while True:
                         if stream is None:
-                            stream = await self._connect(attempt)
+                            stream = await self._connect(exchange, attempt)
                             attempt.resend()
                         if self.send(exchange, attempt, stream):
                             await self._send_body(exchange, attempt, stream)
@@ -146,12 +154,14 @@ class Forward:
         duration = self._duration  # HistogramCell.observe and Family.add, without the calls.
         duration.counts[bisect_left(duration.bounds, took)] += 1
         duration.total += took
-        how: Failure | int
+        how: Failure | int | str
         if type(outcome) is not Failed:
             how = outcome.status  # type: ignore[union-attr]
             self._requests[(pool.name, endpoint.name, _CODES[how])] += 1
             if how < 500:
-                return None
+                if not self._retries_grpc:
+                    return None
+                how = _grpc_status(outcome)  # type: ignore[arg-type]
         else:
             assert outcome is not None
             how = outcome.failure
@@ -230,7 +240,31 @@ class Forward:
         if may_be_sent_again and body.length is not None and body.length <= most:
             await body.whole(most)
 
-    async def _connect(self, attempt: Attempt) -> Stream:
+    async def _begin_call(self, exchange: Exchange, limit: float) -> float:
+        """The limit of a call of gRPC, whose client may have a deadline of its own. Raises Failed
+        where that has passed.
+
+        A message that is here is kept whole, so that it can be sent again.
+        """
+        body = exchange.body
+        exchange.notes[CALL] = True
+        if body is not None and body.complete is None and body.received:
+            most = DEFAULT_RETRY.max_body if self._policy is None else self._policy.max_body
+            if getattr(body, "arrived", most + 1) <= most:
+                await body.whole(most)
+        said = exchange.headers.get("grpc-timeout")
+        seconds = None if said is None else parse_timeout(said)
+        if seconds is None:
+            return limit
+        left = seconds - (perf_counter() - exchange.started)
+        if left <= 0:
+            raise Failed(Failure.DEADLINE_EXCEEDED, why="the client's deadline has passed")
+        deadline = self._transport.clock.monotonic() + left
+        if deadline < limit:
+            exchange.notes[DEADLINE] = limit = deadline
+        return limit
+
+    async def _connect(self, exchange: Exchange, attempt: Attempt) -> Stream:
         config = self.pool.config
         timeout = config.timeouts.connect
         if attempt.limit != NEVER:
@@ -238,7 +272,15 @@ class Forward:
         connect = self._transport.connect
         if attempt.accept:
             connect = self._transport.connect_http1  # A WebSocket takes the connection over.
-        return await connect(attempt.endpoint, timeout, config.max_idle, config.keepalive)
+        try:
+            return await connect(attempt.endpoint, timeout, config.max_idle, config.keepalive)
+        except Failed as failed:
+            if (
+                failed.failure is Failure.CONNECT_TIMEOUT
+                and exchange.notes.get(DEADLINE, NEVER) <= self._transport.clock.monotonic()
+            ):
+                raise Failed(Failure.DEADLINE_EXCEEDED, why=failed.why) from None
+            raise
 
 
 class Retries:
@@ -298,6 +340,13 @@ class Retries:
         """There are no more."""
         if self._paid:
             self._forward.pool.budget.give()
+
+
+def _grpc_status(reply: Reply) -> str:
+    """The status of a call that failed at once, by its name in `retry.on`; "" for others. One that
+    comes behind messages is the client's business: it has them."""
+    status = reply.index.get(b"grpc-status")
+    return "" if status is None else NAMES.get(status, "")
 
 
 def _replayable(body: RequestBody | None) -> bool:

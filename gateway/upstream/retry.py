@@ -38,14 +38,15 @@ def may_repeat(method: str, failure: Failure) -> bool:
 def may_retry(
     config: RetryConfig,
     method: str,
-    outcome: Failure | int,
+    outcome: Failure | int | str,
     attempt: int,
     replayable: bool,
     keyed: bool = False,
 ) -> str | None:
     """The name in `retry.on` under which another attempt is allowed, or None.
 
-    outcome:    how the attempt failed, or the status it was answered with.
+    outcome:    how the attempt failed, or the status it was answered with; of a call of gRPC that
+                failed, the name of its status.
     attempt:    how many attempts have been made, the failed one included.
     replayable: whether the body can be sent again from its start. A request that was never sent has
                 not used its body up.
@@ -54,14 +55,14 @@ def may_retry(
     """
     if attempt >= config.attempts:
         return None
-    reason = str(outcome) if isinstance(outcome, int) else outcome.retry
+    reason = outcome.retry if isinstance(outcome, Failure) else str(outcome)
     if reason is None or reason not in config.on:
         return None
     if config.keyed and not keyed:
         return None
-    if reason == "connect" or (replayable and (keyed or method in IDEMPOTENT)):
-        return reason
-    return None
+    # Every call of gRPC is a POST: it is its status that says whether another may succeed.
+    repeats = keyed or method in IDEMPOTENT or isinstance(outcome, str)
+    return reason if reason == "connect" or (replayable and repeats) else None
 
 
 def delay(config: RetryConfig, attempt: int, rng: random.Random) -> float:

@@ -11,6 +11,7 @@ from pathlib import Path
 import h2.errors
 import h2.settings
 import pytest
+import uvloop
 
 from tests.certificates import Authority
 from tests.flow.conftest import PLAIN
@@ -18,6 +19,8 @@ from tests.http2_origin import Http2Origin, Request, Respond, ok
 from tests.origin import Origin
 from tests.until import until
 
+LOOPS = {"uvloop": uvloop.new_event_loop}
+"""What the gateway runs on; its transports differ from asyncio's in what they do once closed."""
 Make = Callable[..., Awaitable[Http2Origin]]
 CODES = h2.errors.ErrorCodes
 
@@ -63,6 +66,7 @@ async def test_a_request_in_the_words_of_http2(start, connect, make):
     assert not {"host", "connection", "x-hop", "transfer-encoding"} & fields.keys()
 
 
+@pytest.mark.modes
 async def test_bodies_both_ways(start, connect, make):
     async def echo(request: Request) -> None:
         body = await request.body()
@@ -264,6 +268,7 @@ async def test_a_client_that_leaves_is_a_reset_and_the_connection_stays(start, c
     assert len(origin.connections) == 1
 
 
+@pytest.mark.modes
 @pytest.mark.parametrize("way", ["refused", "goaway"])
 async def test_what_was_not_acted_upon_goes_out_again(start, connect, make, way):
     """A POST too, without any retries configured, on a new connection."""

@@ -27,11 +27,25 @@ class TimeoutsConfig:
     tunnel: float = setting(
         Duration(),
         default=3600.0,
-        doc="without a byte either way until a WebSocket is closed ([http.md](http.md#websocket))",
+        doc="without a byte either way until a WebSocket is closed ([http.md](http.md#websocket)),"
+        " or a call of gRPC whose client may say more",
     )
     total: float | None = setting(
         Duration(), default=None, doc="for an exchange with its retries; none when left out"
     )
+
+
+_GRPC = (
+    "aborted",
+    "cancelled",
+    "deadline_exceeded",
+    "internal",
+    "resource_exhausted",
+    "unavailable",
+    "unknown",
+)
+GRPC_STATUSES = frozenset(_GRPC)
+"""The statuses of gRPC in `retry.on`."""
 
 
 @table
@@ -59,10 +73,11 @@ class RetryConfig:
         doc="the largest share of a wait that chance adds to it",
     )
     on: tuple[str, ...] = setting(
-        Items(Choice("500", "502", "503", "504", "connect", "reset", "timeout")),
+        Items(Choice("500", "502", "503", "504", "connect", "reset", "timeout", *_GRPC)),
         default=SIGNS,
         doc="what is retried: statuses; `connect` no connection, `reset` it broke or the "
-        "answer was no HTTP, `timeout` no answer in time",
+        "answer was no HTTP, `timeout` no answer in time; of calls of gRPC that fail at once, "
+        "the names of their statuses ([grpc.md](grpc.md#retries))",
     )
     budget: float = setting(
         Number(least=0, most=1),

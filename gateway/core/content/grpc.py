@@ -10,12 +10,17 @@ import enum
 import re
 from typing import Final
 
+from multidict import istr
+
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.headers import Pair
 
 CONTENT_TYPE: Final = "application/grpc"
+_CONTENT_TYPE_FIELD = istr("Content-Type")
 
+CALL: Final = "grpc call"
+"""Key of the note on a call that has been passed on to an endpoint."""
 DEADLINE: Final = "grpc deadline"
 """Key of the note with the client's own deadline (clock.monotonic), where no other limit is
 earlier."""
@@ -46,6 +51,13 @@ class GrpcStatus(enum.IntEnum):
 NAMES = {str(status.value).encode(): status.name.lower() for status in GrpcStatus}
 """By the value of grpc-status: its name in `retry.on`."""
 
+
+def reason_of(status: bytes | None) -> str:
+    """Return the word for the access log's `reason` of a call that an endpoint answered with this
+    grpc-status; "" of one that succeeded."""
+    return "" if status == b"0" else f"grpc_{NAMES.get(status or b'', 'unknown')}"
+
+
 _BY_HTTP = {
     400: GrpcStatus.INTERNAL,
     401: GrpcStatus.UNAUTHENTICATED,
@@ -62,6 +74,7 @@ _BY_HTTP = {
 _BY_FAILURE = {
     Failure.MISSING_FIELD: GrpcStatus.INVALID_ARGUMENT,
     Failure.INVALID_FIELD: GrpcStatus.INVALID_ARGUMENT,
+    Failure.UNSUPPORTED_MEDIA_TYPE: GrpcStatus.INVALID_ARGUMENT,
     Failure.VERSION_REQUIRED: GrpcStatus.INVALID_ARGUMENT,
     Failure.BODY_TOO_LARGE: GrpcStatus.RESOURCE_EXHAUSTED,
     Failure.HEADERS_TOO_LARGE: GrpcStatus.RESOURCE_EXHAUSTED,
@@ -91,7 +104,7 @@ def is_grpc(exchange: Exchange) -> bool:
 
     gRPC-Web, which frames its trailers as a message, is another protocol.
     """
-    given = exchange.headers.get("Content-Type")
+    given = exchange.headers.get(_CONTENT_TYPE_FIELD)
     if given is None or not given.startswith(CONTENT_TYPE):
         return False
     return given[len(CONTENT_TYPE) : len(CONTENT_TYPE) + 1] in ("", "+", ";")
@@ -105,11 +118,13 @@ def error_fields(failed: Failed, message: str) -> list[Pair]:
     ]
 
 
-def error_reply(failed: Failed, message: str) -> Reply:
-    """Return the answer to a failed call: headers alone ("Trailers-Only"), whose status is in
+def as_failed_call(reply: Reply, failed: Failed, message: str) -> None:
+    """Make an error's reply that of a call: headers alone ("Trailers-Only"), whose status is in
     them. The HTTP status is 200 whatever failed."""
-    fields = [(b"content-type", CONTENT_TYPE.encode()), *error_fields(failed, message)]
-    return Reply(200, fields)
+    reply.status, reply.body, reply.length = 200, b"", 0
+    reply.set(b"Content-Type", CONTENT_TYPE.encode())
+    for name, value in error_fields(failed, message):
+        reply.set(name, value)
 
 
 _UNSAFE = re.compile(rb"[^\x20-\x24\x26-\x7e]")

@@ -30,6 +30,7 @@ from multidict import istr
 
 from gateway.config.tables.declare import setting, table
 from gateway.config.tables.schema import Choice, Items, Size, Whole, schema_of
+from gateway.core.content.grpc import CONTENT_TYPE as GRPC
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.hooks import ConfigProblem, Context, Hooks
 from gateway.middlewares.compression.codings import Coding, EncodedStream, Pieces, codings
@@ -165,6 +166,8 @@ class Compression:
         media_type = value.decode("latin-1").partition(";")[0].strip().lower()
         if media_type == EVENTS:
             fits = self._events
+        elif media_type.startswith(GRPC):
+            fits = False  # Its messages say themselves how they are coded.
         else:
             fits = (
                 media_type in self._exact

@@ -23,6 +23,7 @@ from dataclasses import replace
 
 from gateway.config.tables.schema import schema_of
 from gateway.core.content.bodies import DIGESTS, ResumedStream, replace_body
+from gateway.core.content.grpc import CONTENT_TYPE as GRPC
 from gateway.core.exchange import Decision, Exchange, Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.headers import lower
@@ -204,7 +205,9 @@ def _another(reply: Reply) -> None:
 
 def _is_json(content_type: str) -> bool:
     media_type = content_type.partition(";")[0].strip().lower()
-    return media_type == "application/json" or media_type.endswith("+json")
+    return media_type == "application/json" or (
+        media_type.endswith("+json") and not media_type.startswith(GRPC)
+    )
 
 
 def build(config: TransformConfig, context: Context) -> Hooks:

@@ -329,3 +329,20 @@ def test_every_placeholder_of_every_failure(failure: Failure):
     assert (shown["client"], shown["tier"], shown["limit"]) == ("acme", "free", 1)
     assert shown.get("retry_after") == (5 if failure.status == 503 else None)
     assert b"10.0.0.3" not in reply.body and b"secret" not in reply.body  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("format", [*FORMATS, "template"])
+def test_a_call_of_grpc_gets_a_status_in_place_of_a_body(format: str):
+    problems = Problems(
+        format,
+        template=Template({"code": "{code}"}) if format == "template" else None,
+        statuses={Failure.RATE_LIMITED: 420},
+        messages={Failure.RATE_LIMITED: Template("Wait {retry_after} s: 100%")},
+    )
+    failed = Failed(Failure.RATE_LIMITED, headers=((b"Retry-After", b"3"),))
+    reply = problems.render(failed, asks("POST", headers={"Content-Type": "application/grpc"}))
+    assert (reply.status, reply.body, reply.length) == (200, b"", 0)
+    assert reply.get(b"content-type") == b"application/grpc"
+    assert reply.get(b"grpc-status") == b"8" and reply.get(b"retry-after") == b"3"
+    assert reply.get(b"grpc-message") == b"Wait 3 s: 100%25"
+    assert reply.get(b"x-error-code") == b"RATE_001"

@@ -37,6 +37,27 @@ def test_only_what_has_begun_is_broken_off():
     assert broken_off(one, outlet, failed) and one.failed is failed and aborted == [1]
 
 
+@pytest.mark.parametrize(
+    ("headers", "length", "ends"),
+    [
+        ({"Content-Type": "application/grpc", "TE": "trailers", "Connection": "TE"}, None, True),
+        ({"Content-Type": "application/grpc", "TE": "trailers", "Connection": "TE"}, 5, False),
+        ({"Content-Type": "application/grpc"}, None, False),
+        ({"Content-Type": "text/plain", "TE": "trailers", "Connection": "TE"}, None, False),
+    ],
+)
+def test_a_call_of_grpc_ends_with_a_status(headers, length, ends):
+    told: list[Any] = []
+    outlet: Any = SimpleNamespace(
+        abort=lambda: told.append("abort"), end=lambda one, trailers: told.append(trailers)
+    )
+    one = exchange("POST", headers=headers, written=True)
+    one.reply = Reply(200, body=SimpleNamespace(), length=length)  # type: ignore[arg-type]
+    assert broken_off(one, outlet, Failed(Failure.READ_TIMEOUT, "Too slow"))
+    status = [(b"grpc-status", b"4"), (b"grpc-message", b"Too slow")]
+    assert told == [status if ends else "abort"]
+
+
 def test_a_body_that_arrives_is_given_up_and_no_other():
     aborted: list[int] = []
     one = exchange()

@@ -4,6 +4,7 @@ own, driven by hand."""
 from __future__ import annotations
 
 import asyncio
+from time import perf_counter
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from gateway.core.drive import Drive
 from gateway.core.exchange import Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.telemetry import Telemetry
+from gateway.upstream import forward as module
 from gateway.upstream.forward import Forward
 from gateway.upstream.pool.pool import Pool
 from tests.exchange import exchange
@@ -258,3 +260,77 @@ def test_a_slow_client_takes_no_time_from_the_endpoint() -> None:
     world.asked = exchange("PUT", body=Arriving(world))
     assert world.run() is OK
     assert world.sent[0][2] == world.now + 3.0
+
+
+class Received:
+    """A message that is here, of unknown length."""
+
+    complete: bytes | None = None
+    length = None
+    received = True
+
+    def __init__(self, size: int) -> None:
+        self.arrived = size
+
+    async def whole(self, at_most: int) -> bytes:
+        assert self.arrived <= at_most
+        self.complete = bytes(self.arrived)
+        return self.complete
+
+    async def read(self) -> bytes:
+        return b""
+
+
+CALL = {"Content-Type": "application/grpc"}
+UNAVAILABLE = [(b"grpc-status", b"14")]
+
+
+@pytest.mark.parametrize(
+    ("size", "headers", "on", "sent"),
+    [
+        (5, CALL, "unavailable", 2),
+        (5, {}, "unavailable", 1),
+        (5, CALL, "internal", 1),
+        (5, CALL, "503", 1),
+        (2**20, CALL, "unavailable", 1),
+    ],
+)
+def test_calls_of_grpc_are_retried_by_their_status(
+    size: int, headers: dict[str, str], on: str, sent: int
+) -> None:
+    failing, fine = Reply(200, UNAVAILABLE), Reply(200, [(b"grpc-status", b"0")])
+    retry = RetryConfig(attempts=2, base_delay=0, on=(on,))
+    world = World(failing, fine, protocol="h2c", retry=retry)
+    world.asked = exchange("POST", headers=headers, body=Received(size), started=perf_counter())
+    assert world.run() is (fine if sent == 2 else failing)
+    assert len(world.sent) == sent
+    if sent == 2:
+        assert world.asked.tries is not None and world.asked.tries[0].why == "status unavailable"
+
+
+def test_a_call_has_its_clients_deadline_where_that_is_the_earliest_limit() -> None:
+    for said, total, left in (("2S", 5.0, 2.0), ("9S", 5.0, 5.0), ("odd", None, None)):
+        world = World(OK, protocol="h2c", timeouts=TimeoutsConfig(total=total))
+        world.asked = exchange("POST", headers={**CALL, "grpc-timeout": said})
+        world.asked.started = perf_counter()
+        assert world.run() is OK
+        limit = world.sent[0][2] - world.now
+        assert limit == (pytest.approx(left, abs=0.5) if left else float("inf"))
+        assert (module.DEADLINE in world.asked.notes) is (left == 2.0)
+
+
+def test_a_deadline_that_has_passed_is_no_endpoints_fault() -> None:
+    world = World(protocol="h2c")
+    world.asked = exchange("POST", headers={**CALL, "grpc-timeout": "1S"})
+    world.asked.started = perf_counter() - 2
+    failed = world.run()
+    assert failed.failure is Failure.DEADLINE_EXCEEDED and not world.sent
+    world = World(protocol="h2c")
+    world.asked = exchange("POST", headers={**CALL, "grpc-timeout": "1m"})
+    world.asked.started = perf_counter()
+    world.refused = Failed(Failure.CONNECT_TIMEOUT)
+    clock = iter((100.0, 100.0, 101.0, 101.0))
+    world.clock = Clock(lambda: next(clock), lambda: 0.0)
+    failed = world.run()
+    assert failed.failure is Failure.DEADLINE_EXCEEDED
+    assert all(one.health.error == "" for one in world.pool.endpoints)

@@ -13,7 +13,7 @@ from gateway.config.tables.traffic import POLICIES, RetryConfig
 from gateway.core.failures import Failure
 from gateway.upstream.retry import FREE_RETRIES, Budget, asked_for, delay, is_idempotent, may_retry
 
-CONFIG = RetryConfig(attempts=3)
+CONFIG = RetryConfig(attempts=3, on=(*RetryConfig().on, "unavailable"))
 
 CASES = [
     # description, method, outcome, attempt, replayable, keyed, reason
@@ -45,6 +45,26 @@ CASES = [
     ("POST with an Idempotency-Key", "POST", 503, 1, True, True, "503"),
     ("POST with an Idempotency-Key and a body that is gone", "POST", 503, 1, False, True, None),
     ("methods are case-sensitive", "get", 503, 1, True, False, None),
+    (
+        "a call of gRPC whose status is in the list",
+        "POST",
+        "unavailable",
+        1,
+        True,
+        False,
+        "unavailable",
+    ),
+    ("a call of gRPC whose messages are gone", "POST", "unavailable", 1, False, False, None),
+    (
+        "a call of gRPC that succeeded, or failed otherwise",
+        "POST",
+        "internal",
+        1,
+        True,
+        False,
+        None,
+    ),
+    ("an answer that is no call's", "POST", "", 1, True, False, None),
 ]
 
 
@@ -55,7 +75,7 @@ CASES = [
 )
 def test_may_retry(
     method: str,
-    outcome: Failure | int,
+    outcome: Failure | int | str,
     attempt: int,
     replayable: bool,
     keyed: bool,

@@ -66,6 +66,8 @@ class Http2Connection(Http2Socket):
         self.flush()
 
     def data_received(self, data: bytes) -> None:
+        if self.closed:
+            return
         self.heard = self.owner.now
         self.corked = True
         try:
@@ -78,6 +80,7 @@ class Http2Connection(Http2Socket):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._writing_paused = True  # Nothing can be written any more, not even GOAWAY.
         why = f"{self.endpoint.name} closed the connection"
         self.fail(Failure.CONNECTION_RESET, why)
 
@@ -127,14 +130,14 @@ class Http2Connection(Http2Socket):
     def _of_stream(self, stream: RequestStream, event: Event) -> None:
         if isinstance(event, ResponseReceived):
             stream.take_head(self._answers, event.headers, event.end_stream)
+        elif isinstance(event, StreamClosed):
+            stream.take_reset(event.error_code, False)
         elif isinstance(event, TrailersReceived):
             stream.take_trailers(event.headers)
         elif isinstance(event, InformationalResponseReceived):
             stream.take_interim(event.headers)
         elif isinstance(event, StreamReset):
             stream.take_reset(event.error_code, True)
-        elif isinstance(event, StreamClosed):
-            stream.take_reset(event.error_code, False)
 
     def _of_connection(self, event: Event) -> None:
         if isinstance(event, SettingsReceived):

@@ -78,35 +78,35 @@ def trailer_fields(trailers: Iterable[Pair]) -> list[Pair]:
     return [pair for pair in pairs if pair[0] not in NOT_TRAILERS and passes(pair[0])]
 
 
-def split_status(fields: Sequence[Pair]) -> tuple[int, list[Pair]]:
-    """Return an answer's status, and its other fields. The codec has checked them: `:status` is
-    there, first, and of three digits. Raises InvalidAnswer."""
-    if len(fields) > MAX_FIELDS:
-        raise InvalidAnswer(f"more than {MAX_FIELDS} header fields")
+def status_of(fields: Sequence[Pair]) -> int:
+    """Return an answer's status. The codec has checked it: it is there, first, and of three digits.
+    Raises InvalidAnswer."""
     status = int(fields[0][1])
     if status > 599:
         raise InvalidAnswer(f"the status {status}")  # RFC 9110 section 15
-    return status, list(fields[1:])
+    return status
 
 
 class Answers:
     """Makes replies of one connection's answers, whose fields are often the same again."""
 
-    __slots__ = ("_last", "_understood")
+    __slots__ = ("_last", "_status", "_understood")
 
     def __init__(self) -> None:
         self._last: Sequence[Pair] | None = None
+        self._status = 0
         self._understood = understand([])
 
     def reply(self, fields: Sequence[Pair]) -> Reply:
         """Return the reply that begins with these fields. `length` is what Content-Length says,
         None where it says nothing. Raises InvalidAnswer."""
-        status, rest = split_status(fields)
         if fields == self._last:
-            understood = self._understood
+            status, understood = self._status, self._understood
         else:
-            understood = self._understood = understand(rest)
-            self._last = fields
+            if len(fields) > MAX_FIELDS:
+                raise InvalidAnswer(f"more than {MAX_FIELDS} header fields")
+            status, understood = status_of(fields), understand(list(fields[1:]))
+            self._last, self._status, self._understood = fields, status, understood
         headers, index, joined, length, _, _ = understood
         if status == 204:
             length = 0

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from gateway.config.tables.traffic import TimeoutsConfig
-from gateway.core.content.grpc import DEADLINE, is_grpc
+from gateway.core.content.grpc import CALL, DEADLINE
 from gateway.core.exchange import Exchange
 from gateway.core.failures import Failed, Failure
 from gateway.core.headers import Pair
@@ -52,9 +52,11 @@ class RequestSender:
     """
 
     __slots__ = (
+        "_call",
         "_connection",
         "_handler",
         "_head_only",
+        "_holding",
         "_overdue",
         "_paused",
         "_sending",
@@ -76,6 +78,8 @@ class RequestSender:
         self._handler: ResponseHandler | None = None
         self._timeouts = _DEFAULT_TIMEOUTS
         self._sending = self._head_only = self._paused = False
+        self._holding = False
+        self._call: Exchange | None = None
         self._overdue = Failure.TIMEOUT
         self._since = 0.0
 
@@ -101,8 +105,10 @@ class RequestSender:
     ) -> bool:
         """Start an exchange; see interfaces.Stream."""
         connection, body, left = self._connection, exchange.body, None
-        if limit != NEVER and is_grpc(exchange):
-            left = limit - connection.owner.clock.monotonic()
+        if CALL in exchange.notes:
+            self._call = exchange
+            if limit != NEVER:
+                left = limit - connection.owner.clock.monotonic()
             if exchange.notes.get(DEADLINE) == limit:
                 self._overdue = Failure.DEADLINE_EXCEEDED
         scheme = b"https" if connection.endpoint.scheme == "https" else b"http"
@@ -153,6 +159,7 @@ class RequestSender:
         if self.closed:
             return None
         connection = self._connection
+        self._holding = False
         self._extend(True)
         connection.session.send(self.number, chunk)
         connection.flush()
@@ -167,16 +174,22 @@ class RequestSender:
             connection.session.trailers(self.number, passing)
         else:
             connection.session.send(self.number, b"", end=True)
-        self._sending = False
+        self._sending = self._holding = False
         self._extend(False)
         connection.write_soon()
 
     def hold(self) -> None:
-        """Stop the deadline while the next part of the body is awaited from the client."""
-        self.deadline = NEVER
+        """Stop the deadline while the next part of the body is awaited from the client. A call of
+        gRPC, whose messages may be far between, is a tunnel then: it ends when neither side says
+        anything."""
+        self._holding = True
+        self._extend(True)
 
     def _extend(self, sending: bool) -> None:
         """Put the deadline off. A time of 0 is no limit."""
         timeouts, now = self._timeouts, self._connection.owner.now
         self._since = now
-        self.deadline = now + ((timeouts.write if sending else timeouts.read) or NEVER)
+        if self._holding:
+            self.deadline = NEVER if self._call is None else now + timeouts.tunnel
+        else:
+            self.deadline = now + ((timeouts.write if sending else timeouts.read) or NEVER)

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from gateway.core.content.grpc import reason_of
 from gateway.core.exchange import Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.headers import Pair
 from gateway.protocols.http2.session import ErrorCode
 from gateway.upstream.connections.http1.connection import WHOLE
 from gateway.upstream.connections.http1.fields import MAX_FIELDS, InvalidAnswer, understand
-from gateway.upstream.connections.http2.fields import Answers, split_status
+from gateway.upstream.connections.http2.fields import Answers, status_of
 from gateway.upstream.connections.http2.sending import Carrier, RequestSender
 from gateway.upstream.connections.interfaces import NEVER
 from gateway.upstream.connections.stream import AnswerStream
@@ -79,6 +80,9 @@ class RequestStream(RequestSender):
         elif self._paused:
             self.deadline = now + (timeouts.read or NEVER)  # It is our client that is slow.
             return
+        elif self._holding:
+            why = f"neither {name} nor the client sent a byte for {timeouts.tunnel:g} s"
+            failed = Failed(Failure.DEADLINE_EXCEEDED, why=why)
         elif self._sending:
             why = f"{name} took no bytes for {timeouts.write:g} s"
             failed = Failed(Failure.WRITE_TIMEOUT, why=why)
@@ -142,9 +146,14 @@ class RequestStream(RequestSender):
         self._interims += 1
         if self._interims > MAX_INTERIM:
             self._invalid(f"more than {MAX_INTERIM} interim answers")
-        elif self._handler is not None:
-            status, rest = split_status(fields)
-            self._handler.interim(status, understand(rest)[0])
+            return
+        try:
+            status, rest = status_of(fields), understand(list(fields[1:]))[0]
+        except InvalidAnswer as error:
+            self._invalid(str(error))
+            return
+        if self._handler is not None and self._failed is None:
+            self._handler.interim(status, rest)
 
     def take_reset(self, code: int, by_endpoint: bool) -> None:
         """The stream has been reset, or closed; not by the endpoint: it broke the protocol."""
@@ -200,6 +209,9 @@ class RequestStream(RequestSender):
         """The answer is complete."""
         handler, answer, body = self._handler, self._answer, self._body
         assert handler is not None
+        if self._call is not None:
+            status = dict(self._trailers).get(b"grpc-status") or reply.index.get(b"grpc-status")
+            self._call.reason = reason_of(status)
         started = answer is not None
         if answer is not None:
             answer.feed(body)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.core.content import grpc
 from gateway.core.content.grpc import GrpcStatus
+from gateway.core.exchange import Reply
 from gateway.core.failures import Failed, Failure
 from tests.exchange import exchange, fields
 
@@ -62,10 +63,12 @@ def test_statuses_of_failures(failure: Failure, status: GrpcStatus) -> None:
 
 
 def test_a_failed_call_is_answered_by_trailers_alone() -> None:
-    reply = grpc.error_reply(Failed(Failure.FORBIDDEN), "50% of résumés")
+    reply = Reply(403, [(b"Content-Type", b"application/json"), (b"X-Error-Code", b"A")], b"{}")
+    grpc.as_failed_call(reply, Failed(Failure.FORBIDDEN), "50% of résumés")
     assert (reply.status, reply.body) == (200, b"")
     assert fields(reply) == {
         "content-type": "application/grpc",
+        "x-error-code": "A",
         "grpc-status": "7",
         "grpc-message": "50%25 of r%C3%A9sum%C3%A9s",
     }
@@ -76,3 +79,12 @@ def test_messages_come_back_as_they_were(text: str) -> None:
     encoded = grpc.encode_message(text)
     assert all(0x20 <= byte <= 0x7E for byte in encoded)
     assert unquote(encoded.decode()) == text.encode("utf-8", "replace").decode()
+
+
+def test_reasons_for_the_log() -> None:
+    assert [grpc.reason_of(status) for status in (b"0", b"14", b"99", None)] == [
+        "",
+        "grpc_unavailable",
+        "grpc_unknown",
+        "grpc_unknown",
+    ]

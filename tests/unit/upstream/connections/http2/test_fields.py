@@ -79,3 +79,6 @@ def test_answers() -> None:
         answers.reply(((b":status", b"600"),))
     with pytest.raises(InvalidAnswer):
         answers.reply(((b":status", b"200"), *[(b"x", b"y")] * MAX_FIELDS))
+    with pytest.raises(InvalidAnswer):
+        answers.reply(((b":status", b"404"), (b"x", b"y" * 70_000)))
+    assert answers.reply(((b":status", b"204"),)).status == 204

@@ -6,9 +6,9 @@ from __future__ import annotations
 import h2.events
 import pytest
 
-from gateway.core.content.grpc import DEADLINE
+from gateway.core.content.grpc import CALL, DEADLINE
 from gateway.core.failures import Failed, Failure
-from tests.unit.upstream.connections.http2.world import Body, World, resets
+from tests.unit.upstream.connections.http2.world import TIMEOUTS, Body, World, resets
 
 
 async def test_a_body_waits_for_the_endpoints_window() -> None:
@@ -66,13 +66,11 @@ async def test_a_request_that_broke_off_is_reset() -> None:
 async def test_deadlines(sending: bool) -> None:
     world = World()
     stream, handler = world.send("POST", body=Body() if sending else Body(b"whole"))
-    stream.hold()
-    world.pass_time(100)
-    assert not handler.told
     if sending:
+        stream.hold()
+        world.pass_time(100)
+        assert not handler.told
         stream.write(b"x")
-    else:
-        stream._extend(False)
     world.pass_time(20 if sending else 10)
     failure = Failure.WRITE_TIMEOUT if sending else Failure.READ_TIMEOUT
     assert handler.told == [(failure, False)]
@@ -83,10 +81,10 @@ async def test_deadlines(sending: bool) -> None:
 @pytest.mark.parametrize("failure", [Failure.TIMEOUT, Failure.DEADLINE_EXCEEDED])
 async def test_the_limit_is_told_from_a_clients_own_deadline(failure: Failure) -> None:
     world = World()
-    notes = {DEADLINE: world.now + 5} if failure is Failure.DEADLINE_EXCEEDED else {}
-    _, handler = world.send(
-        "POST", headers={"Content-Type": "application/grpc"}, limit=world.now + 5, notes=notes
-    )
+    notes: dict[str, object] = {CALL: True}
+    if failure is Failure.DEADLINE_EXCEEDED:
+        notes[DEADLINE] = world.now + 5
+    _, handler = world.send("POST", limit=world.now + 5, notes=notes)
     world.pass_time(4.9)
     assert not handler.told
     world.pass_time(0.2)
@@ -100,3 +98,22 @@ async def test_credentials_of_a_connection_are_not_for_one_that_others_use() -> 
     stream, handler = world.send(headers={"Authorization": "NTLM abc"})
     assert handler.told == [(Failure.FORBIDDEN, False)] and not stream.number
     assert not world.peer.open_inbound_streams
+
+
+async def test_a_call_is_a_tunnel_while_its_client_may_say_more() -> None:
+    """What the endpoint says meanwhile is no reason to expect anything of the client."""
+    for notes, failures in (({CALL: True}, [Failure.DEADLINE_EXCEEDED]), ({}, [])):
+        world = World()
+        stream, handler = world.send("POST", body=Body(), notes=notes)
+        stream.write(b"x")
+        stream.hold()
+        world.pass_time(100)
+        world.answer(stream)
+        world.pass_time(TIMEOUTS.tunnel - 1)
+        assert len(handler.told) == 1
+        world.peer.send_data(stream.number, b"x")
+        world.exchange()
+        world.pass_time(TIMEOUTS.tunnel - 1)
+        assert len(handler.told) == 1
+        world.pass_time(2)
+        assert handler.told[1:] == failures

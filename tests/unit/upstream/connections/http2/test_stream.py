@@ -146,6 +146,7 @@ async def test_a_lost_connection(kept: bool) -> None:
     begun, told = world.send(kept=kept)
     world.answer(begun)
     world.connection.connection_lost(None)
+    assert not world.socket.sent  # A transport that is closed takes nothing, and may raise.
     assert handler.told == [(Failure.CONNECTION_RESET, kept)]
     assert told.told[-1] is Failure.INCOMPLETE_RESPONSE
 
@@ -230,6 +231,15 @@ async def test_interim_answers_go_on_up_to_a_number() -> None:
     world.peer.send_headers(stream.number, [(":status", "103")])
     world.exchange()
     assert handler.told[-1] == (Failure.BAD_RESPONSE, False)
+
+
+async def test_an_interim_answer_that_is_too_large() -> None:
+    world = World()
+    stream, handler = world.send()
+    fields = [(f"x-{number}", "y" * 1000) for number in range(70)]
+    world.peer.send_headers(stream.number, [(":status", "103"), *fields])
+    world.exchange()
+    assert handler.told == [(Failure.BAD_RESPONSE, False)] and not world.connection.closed
 
 
 async def test_too_many_trailers() -> None:
