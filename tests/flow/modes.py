@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Generator, Iterable
+from functools import wraps
 from typing import Any
 
 import pytest
@@ -34,6 +35,7 @@ def yielding(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def lingering(hook: Any, awaited: bool) -> Any:
         @own
+        @wraps(hook)
         async def run(*arguments: Any) -> Any:
             ready: Wait[None] = Wait()
             ready.wake()
@@ -48,6 +50,7 @@ def yielding(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def tasks(monkeypatch: pytest.MonkeyPatch) -> None:
     def foreign(hook: Any, awaited: bool) -> Any:
+        @wraps(hook)
         async def run(*arguments: Any) -> Any:
             async with asyncio.timeout(60):
                 await asyncio.sleep(0)

@@ -1,7 +1,7 @@
 """Shared caching of responses, as RFC 9111 has it.
 
-Decisions are in policy.py and parts.py, fields in directives.py and targeted.py, variants in
-vary.py, the store in storage/; cache.py joins them to requests.
+Decisions are in rules/, variants in vary.py, the store in storage/; cache.py joins them to
+requests, and behind.py asks for news that no client waits for.
 """
 
 from __future__ import annotations

@@ -14,16 +14,13 @@ from gateway.core.exchange import Decision, Exchange, Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.hooks import Context
 from gateway.core.wait import own
-from gateway.middlewares.caching import policy
+from gateway.middlewares.caching.behind import Behind, copied
 from gateway.middlewares.caching.coalescing import Coalescing, collapsed
 from gateway.middlewares.caching.config import CachingConfig
-from gateway.middlewares.caching.directives import http_date, seconds_of_age
 from gateway.middlewares.caching.entries import Entry
 from gateway.middlewares.caching.flights import Flights, Outcome, Waiter
 from gateway.middlewares.caching.invalidation import Invalidation
 from gateway.middlewares.caching.lookup import Fields, Finder, Lookup
-from gateway.middlewares.caching.parts import combined, covers
-from gateway.middlewares.caching.policy import Verdict
 from gateway.middlewares.caching.replies import (
     become,
     entry_of,
@@ -33,33 +30,21 @@ from gateway.middlewares.caching.replies import (
     reply_of,
     tags_of,
 )
+from gateway.middlewares.caching.rules import policy
+from gateway.middlewares.caching.rules.directives import http_date, seconds_of_age
+from gateway.middlewares.caching.rules.parts import combined, covers
+from gateway.middlewares.caching.rules.policy import Verdict
+from gateway.middlewares.caching.rules.targeted import lower_names
+from gateway.middlewares.caching.status import FORWARDED, REVALIDATED, STORED, WORD
 from gateway.middlewares.caching.storage.memory import MAX_HITS, Memory, Slot
 from gateway.middlewares.caching.storage.tee import Tee
-from gateway.middlewares.caching.targeted import lower_names
 from gateway.middlewares.caching.vary import changes
 
 _OUTDATES = frozenset((*range(200, 206), *range(207, 304), 307, 308, 404, 410))
 """Statuses that show a stored response to be out of date even when they are not stored themselves.
 """
 
-_WHYS = ("bypass", "method", "uri-miss", "vary-miss", "partial", "stale", "request")
-_FORWARDED = {why: f"Cache-Status: gateway; fwd={why}\r\n".encode() for why in _WHYS}
-_STORED = {why: f"Cache-Status: gateway; fwd={why}; stored\r\n".encode() for why in _WHYS}
-_REVALIDATED = {
-    why: f"Cache-Status: gateway; fwd={why}; fwd-status=304\r\n".encode() for why in _WHYS
-}
-_WORD = {
-    "bypass": "bypass",
-    "request": "bypass",
-    "stale": "expired",
-    "uri-miss": "miss",
-    "vary-miss": "miss",
-    "partial": "miss",
-}
-"""`exchange.cache` for a request that goes to the origin.
-
-Its answer may make it "revalidated" or "stale".
-"""
+_SERVED = frozenset((Verdict.FRESH, Verdict.STALE, Verdict.BEHIND))
 
 MAX_ROUNDS = 3
 """How often a request waits for another, at most."""
@@ -78,6 +63,7 @@ class Cache:
         self._coalescing = None if flights is None else Coalescing(self._finder, flights)
         self._words = (b"cache-control", b"expires", *lower_names(config.targets))
         self._needs_word = not (config.default_ttl or config.heuristic)
+        self._behind = Behind()
         self._monotonic = context.clock.monotonic
         self._wall = context.clock.wall
         self._counts = context.telemetry.cache_requests.values
@@ -132,13 +118,15 @@ class Cache:
         Explained only, it leaves no trace. rounds: how often it may wait for another request.
         """
         slot, real = look.slot, exchange.decisions is None
-        if slot is not None and (look.verdict is Verdict.FRESH or look.verdict is Verdict.STALE):
+        if slot is not None and look.verdict in _SERVED:
             if not real:
                 return reply_of(exchange, slot.entry, look.fields)
+            if look.verdict is Verdict.BEHIND:
+                self._ask_behind(exchange, look, slot.entry, now)
             exchange.cache = "hit" if look.verdict is Verdict.FRESH else "stale"
             return self._serve(exchange, slot, now, look.fields)
         if real:
-            exchange.cache = _WORD[look.why]
+            exchange.cache = WORD[look.why]
         if look.directives.only_if_cached:
             headers = ((b"Cache-Status", b"gateway; detail=only-if-cached"),)
             raise Failed(
@@ -178,6 +166,20 @@ class Cache:
         again = self._act(exchange, look, now, 0 if outcome is Outcome.ALONE else rounds - 1)
         return again if again is None or isinstance(again, Reply) else await again
 
+    def _ask_behind(self, exchange: Exchange, look: Lookup, entry: Entry, now: float) -> None:
+        """Ask the origin for news of what the client gets stale, unless that is under way."""
+        key = entry.uri, entry.scope, entry.vary, entry.key
+        if not self._behind.is_free(key):
+            return
+        copy = copied(exchange)
+        news = copy.notes[self._name] = Lookup(
+            look.uri, look.scope, look.slot, {}, now, look.stamp, look.changes
+        )
+        news.why = "stale"
+        news.make_conditional(copy, entry)
+        hooks = self.request, self.response
+        self._behind.ask(key, copy, hooks, self._config.max_entry)
+
     def _serve(self, exchange: Exchange, slot: Slot, now: float, fields: Fields) -> Reply:
         entry = slot.entry
         place = slot.place
@@ -202,7 +204,7 @@ class Cache:
         look: Lookup | None = exchange.notes.get(self._name)
         if look is None:
             if exchange.method not in policy.SAFE and exchange.attempts:
-                reply.blocks.append(_FORWARDED["method"])
+                reply.blocks.append(FORWARDED["method"])
                 self._invalidate(exchange, reply)
             return
         if not exchange.attempts:
@@ -221,7 +223,7 @@ class Cache:
         """Take the origin's answer."""
         slot, status = look.slot, reply.status
         if look.why == "bypass":
-            reply.blocks.append(_FORWARDED["bypass"])
+            reply.blocks.append(FORWARDED["bypass"])
         elif slot is not None and status == 304 and look.conditional:
             self._revalidated(exchange, look, slot, reply)
         elif (
@@ -232,7 +234,7 @@ class Cache:
         elif exchange.method == "HEAD":
             if slot is not None and status == slot.entry.status:
                 self._compare(exchange, look, slot, reply)
-            reply.blocks.append(_FORWARDED[look.why])
+            reply.blocks.append(FORWARDED[look.why])
         else:
             stored = self._store(exchange, look, reply)
             if not stored and slot is not None and status in _OUTDATES:
@@ -240,7 +242,7 @@ class Cache:
             if look.conditional and isinstance(reply.body, bytes):
                 # The client's own conditions did not go to the origin.
                 become(reply, for_client(exchange, reply, look.fields))
-            reply.blocks.append((_STORED if stored else _FORWARDED)[look.why])
+            reply.blocks.append((STORED if stored else FORWARDED)[look.why])
 
     def _store(self, exchange: Exchange, look: Lookup, reply: Reply) -> bool:
         """Store the reply, at once or when its last byte has passed; return True if so."""
@@ -297,7 +299,7 @@ class Cache:
 
         It gets the stored response, or its own 304.
         """
-        entry, status = slot.entry, _REVALIDATED[look.why]
+        entry, status = slot.entry, REVALIDATED[look.why]
         if self._confirms(entry, reply):
             if reply.get(b"date") is None:
                 # Without one the stored Date would stay, and with it an age (RFC 9110 section

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Hashable
 
 from gateway.core.exchange import KEPT, Exchange, Reply
-from gateway.middlewares.caching import policy
 from gateway.middlewares.caching.flights import Flight, Flights, Outcome
 from gateway.middlewares.caching.lookup import Fields, Finder, Lookup
 from gateway.middlewares.caching.replies import reply_of
+from gateway.middlewares.caching.rules import policy
 from gateway.middlewares.caching.storage.memory import Slot
 
 

@@ -84,6 +84,12 @@ class CachingConfig:
         default=0.0,
         doc="how long a stale answer may stand in for a failing origin that does not say",
     )
+    stale_while_revalidate: float = setting(
+        Duration(zero=True),
+        default=0.0,
+        doc="how long a stale answer of an origin that does not say is used at once while that is"
+        " asked for a new one",
+    )
     private: bool = setting(
         default=False, doc="whether what only one caller may see is kept too, for that caller alone"
     )

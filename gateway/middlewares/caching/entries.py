@@ -29,7 +29,7 @@ class Entry(NamedTuple):
     born:     the monotonic second at which its age was 0. lifetime: seconds it is fresh from then.
     no_cache: never to be used without asking the origin. strict: never to be used stale.
     stale_if_error: seconds it may stand in for an error once stale, None where the origin does not
-        say.
+        say. stale_while_revalidate: seconds it may then be used while the origin is asked.
     date:     its Date, in seconds since 1970. etag and last_modified are its validators, as
               written.
     tags:     by which it may be purged, as `purges.tag_buckets` gives them.
@@ -53,6 +53,7 @@ class Entry(NamedTuple):
     no_cache: bool = False
     strict: bool = False
     stale_if_error: int | None = None
+    stale_while_revalidate: int | None = None
     etag: bytes | None = None
     last_modified: bytes | None = None
     tags: tuple[int, ...] = ()

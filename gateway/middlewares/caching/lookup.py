@@ -20,11 +20,11 @@ from gateway.core.headers import (
 )
 from gateway.core.provenance import account
 from gateway.middlewares.caching.config import CachingConfig
-from gateway.middlewares.caching.directives import NOTHING_SAID, Directives, parse
 from gateway.middlewares.caching.entries import Entry
 from gateway.middlewares.caching.flights import Flight
-from gateway.middlewares.caching.parts import covers, range_of
-from gateway.middlewares.caching.policy import Verdict, may_serve
+from gateway.middlewares.caching.rules.directives import NOTHING_SAID, Directives, parse
+from gateway.middlewares.caching.rules.parts import covers, range_of
+from gateway.middlewares.caching.rules.policy import Verdict, may_serve
 from gateway.middlewares.caching.storage.memory import Memory, Slot
 from gateway.middlewares.caching.vary import Changes, changes, secondary_key
 
@@ -121,6 +121,7 @@ class Finder:
     def __init__(self, config: CachingConfig, memory: Memory) -> None:
         self._memory = memory
         self._private = config.private
+        self._window = config.stale_while_revalidate
         self._read = _READ if config.request_directives else _READ - _DIRECTIVES
         self._boring: set[bytes] = set()
         self._headers = tuple(sorted(name.lower() for name in config.key.headers))
@@ -234,13 +235,14 @@ class Finder:
             look.why, look.slot = "partial", None
         elif slot is not None:
             entry = slot.entry
-            age = now - entry.born
+            age, window = now - entry.born, entry.stale_while_revalidate
             look.verdict = may_serve(
                 age,
                 entry.lifetime,
                 no_cache=entry.no_cache,
                 strict=entry.strict,
                 request=look.directives,
+                window=self._window if window is None else window,
             )
             look.why = "request" if look.verdict is Verdict.ASK_REQUEST else "stale"
         elif uri in self._memory and self._memory.varies(uri, scope):
@@ -290,6 +292,8 @@ class Finder:
         )
         if look.verdict is Verdict.FRESH or look.verdict is Verdict.STALE:
             return "hit" if look.verdict is Verdict.FRESH else "stale", state
+        if look.verdict is Verdict.BEHIND:
+            return "stale", f"{state}; the origin is asked behind the client's back"
         asks = (
             "the request asks for news"
             if look.why == "request"

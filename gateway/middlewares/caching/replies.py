@@ -8,19 +8,19 @@ from typing import NamedTuple
 
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.headers import Pair, lower, text
-from gateway.middlewares.caching import policy
 from gateway.middlewares.caching.config import CachingConfig
-from gateway.middlewares.caching.directives import (
+from gateway.middlewares.caching.entries import Entry, indexed, line_block
+from gateway.middlewares.caching.lookup import Fields, Lookup, caller
+from gateway.middlewares.caching.rules import policy
+from gateway.middlewares.caching.rules.directives import (
     Directives,
     date_of,
     entity_tag,
     http_date,
     vary_of,
 )
-from gateway.middlewares.caching.entries import Entry, indexed, line_block
-from gateway.middlewares.caching.lookup import Fields, Lookup, caller
-from gateway.middlewares.caching.parts import Span, content_range, cut
-from gateway.middlewares.caching.targeted import control_of
+from gateway.middlewares.caching.rules.parts import Span, content_range, cut
+from gateway.middlewares.caching.rules.targeted import control_of
 from gateway.middlewares.caching.vary import can_match, changes, is_changed, secondary_key
 from gateway.store.purges import tag_buckets
 
@@ -149,7 +149,7 @@ def entry_of(
     old = policy.initial_age(age, said.date, now - look.asked, wall)
     etag, last_modified = _validators(reply)
     strict = policy.is_strict(said.control, shared=shared)
-    window = 0.0 if strict else _window(said.control, config)
+    window = 0.0 if strict else max(_windows(said.control, config))
     if not (etag or last_modified or policy.is_usable(said.control, lifetime - old, window)):
         return None
     return partial(
@@ -167,9 +167,14 @@ def entry_of(
     )
 
 
-def _window(control: Directives, config: CachingConfig) -> float:
-    said = control.stale_if_error
-    return config.stale_if_error if said is None else said
+def _windows(control: Directives, config: CachingConfig) -> tuple[float, float]:
+    """Seconds for which a stale answer is of use: for an origin that fails, and while it is
+    asked."""
+    error, behind = control.stale_if_error, control.stale_while_revalidate
+    return (
+        config.stale_if_error if error is None else error,
+        config.stale_while_revalidate if behind is None else behind,
+    )
 
 
 class _Said(NamedTuple):
@@ -246,6 +251,7 @@ def _content(reply: Reply, said: _Said, *, shared: bool) -> partial[Entry]:
         lines=line_block(headers),
         no_cache=said.control.no_cache,
         stale_if_error=said.control.stale_if_error,
+        stale_while_revalidate=said.control.stale_while_revalidate,
         start=0 if said.part is None else said.part[0].start,
         total=0 if said.part is None else said.part[1],
     )

@@ -12,7 +12,7 @@ from multidict import CIMultiDict
 from gateway.core.exchange import Decision, Exchange, Identity, Reply
 from gateway.core.failures import Failed, Failure
 from gateway.middlewares import caching
-from gateway.middlewares.caching.directives import http_date
+from gateway.middlewares.caching.rules.directives import http_date
 from gateway.middlewares.caching.storage.memory import Memory
 from tests.exchange import Headers, Stream, World, exchange, pairs, whole_body
 

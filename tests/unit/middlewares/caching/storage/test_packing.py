@@ -30,6 +30,7 @@ entries = st.builds(
     no_cache=st.booleans(),
     strict=st.booleans(),
     stale_if_error=st.none() | st.integers(0, 2**31),
+    stale_while_revalidate=st.none() | st.integers(0, 2**31),
     etag=st.none() | octets,
     last_modified=st.none() | octets,
     tags=st.lists(st.integers(0, 65535), max_size=3).map(tuple),

@@ -9,7 +9,7 @@ import enum
 from collections.abc import Collection, Iterable
 
 from gateway.core.headers import HOP_BY_HOP, Pair, lower
-from gateway.middlewares.caching.directives import FOREVER, Directives, date_of, entity_tags
+from gateway.middlewares.caching.rules.directives import FOREVER, Directives, date_of, entity_tags
 
 SAFE = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PROPFIND", "REPORT", "SEARCH", "QUERY"))
 """Methods that change nothing (RFC 9110 section 9.2.1 and the IANA registry).
@@ -197,18 +197,26 @@ class Verdict(enum.Enum):
 
     FRESH = "fresh"
     STALE = "stale"
+    BEHIND = "stale, and ask behind the client's back"
     ASK_STALE = "ask: stale"
     ASK_REQUEST = "ask: request"
 
 
 def may_serve(
-    age: float, lifetime: float, *, no_cache: bool, strict: bool, request: Directives
+    age: float,
+    lifetime: float,
+    *,
+    no_cache: bool,
+    strict: bool,
+    request: Directives,
+    window: float = 0,
 ) -> Verdict:
-    """RFC 9111 sections 4.2, 4.2.4 and 5.2.1.
+    """RFC 9111 sections 4.2, 4.2.4 and 5.2.1, RFC 5861 section 3.
 
     no_cache: the response may never be used without asking. strict: it may never be used stale
               (must-revalidate,
-    proxy-revalidate or s-maxage in a shared cache).
+    proxy-revalidate or s-maxage in a shared cache). window: seconds it may be used stale while the
+              origin is asked.
     """
     if no_cache:
         return Verdict.ASK_STALE
@@ -217,15 +225,13 @@ def may_serve(
     if fresh:
         too_short = request.min_fresh is not None and lifetime - age < request.min_fresh
         return Verdict.ASK_REQUEST if request.no_cache or too_old or too_short else Verdict.FRESH
-    if (
-        strict
-        or request.no_cache
-        or too_old
-        or request.min_fresh is not None
-        or request.max_stale is None
-    ):
+    if strict or request.no_cache or too_old or request.min_fresh is not None:
         return Verdict.ASK_STALE
-    return Verdict.STALE if age - lifetime <= request.max_stale else Verdict.ASK_STALE
+    late = age - lifetime
+    if window > 0 and late <= window:
+        return Verdict.BEHIND
+    accepted = request.max_stale is not None and late <= request.max_stale
+    return Verdict.STALE if accepted else Verdict.ASK_STALE
 
 
 def may_serve_on_error(

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from gateway.core.exchange import Reply
-from gateway.middlewares.caching import policy
-from gateway.middlewares.caching.directives import date_of, entity_tag
 from gateway.middlewares.caching.entries import Entry, indexed, line_block
+from gateway.middlewares.caching.rules import policy
+from gateway.middlewares.caching.rules.directives import date_of, entity_tag
 
 _RANGE = re.compile(rb"bytes=[ \t]*(\d{0,18})-(\d{0,18})[ \t]*", re.IGNORECASE)
 _CONTENT_RANGE = re.compile(rb"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})", re.IGNORECASE)

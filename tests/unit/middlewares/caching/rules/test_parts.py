@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.middlewares.caching.directives import http_date
-from gateway.middlewares.caching.parts import (
+from gateway.middlewares.caching.rules.directives import http_date
+from gateway.middlewares.caching.rules.parts import (
     Range,
     Span,
     content_range,

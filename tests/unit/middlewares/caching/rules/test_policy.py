@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.middlewares.caching import policy
-from gateway.middlewares.caching.directives import FOREVER, Directives, http_date
-from gateway.middlewares.caching.policy import Verdict
+from gateway.middlewares.caching.rules import policy
+from gateway.middlewares.caching.rules.directives import FOREVER, Directives, http_date
+from gateway.middlewares.caching.rules.policy import Verdict
 from gateway.middlewares.caching.vary import can_match
 
 seconds = st.one_of(st.none(), st.integers(0, 100))
@@ -173,11 +173,18 @@ def test_initial_age(age, skew, delay, wall):
     )
 
 
-@given(directives, st.integers(0, 200), st.integers(0, 100), st.booleans(), st.booleans())
+@given(
+    directives,
+    st.integers(0, 200),
+    st.integers(0, 100),
+    st.sampled_from([0, 30]),
+    st.booleans(),
+    st.booleans(),
+)
 @settings(max_examples=200)
-def test_what_may_be_served(request_, age, lifetime, no_cache, strict):
+def test_what_may_be_served(request_, age, lifetime, window, no_cache, strict):
     """RFC 9111 section 4: fresh, or allowed to be served stale, or validated; request directives
-    only ever demand more."""
+    only ever demand more. RFC 5861 section 3: within the window the origin is asked behind."""
     fresh = lifetime > age
     wants = [
         not request_.no_cache,
@@ -187,14 +194,19 @@ def test_what_may_be_served(request_, age, lifetime, no_cache, strict):
     stale_allowed = (
         not strict and request_.max_stale is not None and age <= lifetime + request_.max_stale
     )
-    verdict = policy.may_serve(age, lifetime, no_cache=no_cache, strict=strict, request=request_)
+    verdict = policy.may_serve(
+        age, lifetime, no_cache=no_cache, strict=strict, request=request_, window=window
+    )
     if no_cache:
         assert verdict is Verdict.ASK_STALE
     elif fresh:
         assert verdict is (Verdict.FRESH if all(wants) else Verdict.ASK_REQUEST)
     else:
-        allowed = stale_allowed and wants[0] and wants[1] and request_.min_fresh is None
-        assert verdict is (Verdict.STALE if allowed else Verdict.ASK_STALE)
+        usable = not strict and wants[0] and wants[1] and request_.min_fresh is None
+        if usable and window and age <= lifetime + window:
+            assert verdict is Verdict.BEHIND
+        else:
+            assert verdict is (Verdict.STALE if stale_allowed and usable else Verdict.ASK_STALE)
 
 
 @given(

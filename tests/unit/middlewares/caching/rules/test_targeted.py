@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.middlewares.caching.directives import FOREVER, Directives
-from gateway.middlewares.caching.targeted import control_of, targeted
+from gateway.middlewares.caching.rules.directives import FOREVER, Directives
+from gateway.middlewares.caching.rules.targeted import control_of, targeted
 
 TARGETS = ("Gateway-Cache-Control", "CDN-Cache-Control")
 

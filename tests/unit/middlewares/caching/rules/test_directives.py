@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gateway.middlewares.caching.directives import (
+from gateway.middlewares.caching.rules.directives import (
     FOREVER,
     NOTHING_SAID,
     Directives,
@@ -111,6 +111,12 @@ CASES = [
     ("min-fresh", b"min-fresh=10", Directives(min_fresh=10)),
     ("a broken min-fresh demands all", b"min-fresh=x", Directives(min_fresh=FOREVER)),
     ("two of min-fresh demand all", b"min-fresh=1, min-fresh=2", Directives(min_fresh=FOREVER)),
+    (
+        "stale-while-revalidate",
+        b"stale-while-revalidate=30, stale-if-error=60",
+        Directives(stale_while_revalidate=30, stale_if_error=60),
+    ),
+    ("a broken one allows nothing", b"stale-while-revalidate=x", Directives()),
     ("stale-if-error", b"stale-if-error=60", Directives(stale_if_error=60)),
     ("a broken stale-if-error allows nothing", b"stale-if-error=x", Directives()),
     ("two of stale-if-error allow nothing", b"stale-if-error=5, stale-if-error=6", Directives()),

@@ -11,7 +11,12 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 from gateway.core.headers import lower
-from gateway.middlewares.caching.directives import Directives, directives_of, is_counted, parse
+from gateway.middlewares.caching.rules.directives import (
+    Directives,
+    directives_of,
+    is_counted,
+    parse,
+)
 
 _KEY = rb"[a-z*][a-z0-9_.*-]*"
 _BARE = (

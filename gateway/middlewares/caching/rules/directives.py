@@ -50,6 +50,7 @@ class Directives:
     min_fresh: int | None = None
     max_stale: int | None = None
     stale_if_error: int | None = None
+    stale_while_revalidate: int | None = None
 
 
 NOTHING_SAID = Directives()
@@ -72,7 +73,10 @@ _SECONDS = {
     b"min-fresh": "min_fresh",
     b"max-stale": "max_stale",
     b"stale-if-error": "stale_if_error",
+    b"stale-while-revalidate": "stale_while_revalidate",
 }
+_WINDOWS = frozenset((b"stale-if-error", b"stale-while-revalidate"))
+"""RFC 5861."""
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _MEMBER = re.compile(rb'[ \t,]*([^,="\t ]*)(?:(=)("(?:[^"\\]|\\.)*"|[^,]*))?([^,]*)', re.DOTALL)
 
@@ -153,7 +157,7 @@ def _number(name: bytes, argument: bytes | None) -> int | None:
         return FOREVER if argument is None else None
     if name == b"min-fresh":
         return FOREVER
-    return None if name == b"stale-if-error" else 0
+    return None if name in _WINDOWS else 0
 
 
 def _strictest(name: bytes, first: object, second: int | None) -> int | None:

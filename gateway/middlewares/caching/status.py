@@ -1,0 +1,22 @@
+"""Cache-Status (RFC 9211): why a request went to the origin, and what came of it."""
+
+from __future__ import annotations
+
+_WHYS = ("bypass", "method", "uri-miss", "vary-miss", "partial", "stale", "request")
+FORWARDED = {why: f"Cache-Status: gateway; fwd={why}\r\n".encode() for why in _WHYS}
+STORED = {why: f"Cache-Status: gateway; fwd={why}; stored\r\n".encode() for why in _WHYS}
+REVALIDATED = {
+    why: f"Cache-Status: gateway; fwd={why}; fwd-status=304\r\n".encode() for why in _WHYS
+}
+WORD = {
+    "bypass": "bypass",
+    "request": "bypass",
+    "stale": "expired",
+    "uri-miss": "miss",
+    "vary-miss": "miss",
+    "partial": "miss",
+}
+"""`exchange.cache` for a request that goes to the origin.
+
+Its answer may make it "revalidated" or "stale".
+"""
