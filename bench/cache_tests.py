@@ -7,7 +7,8 @@
     .venv/bin/python -m bench.cache_tests cache-tests -s 'store = "redis"' -u redis://127.0.0.1:6379/0
 
 The suite's origin and its client run beside a gateway of one route, all on 127.0.0.1. Counted as on
-cache-tests.fyi: a test whose dependency failed has not passed.
+cache-tests.fyi: a test whose dependency failed has not passed. docs/caching.md
+explains the misses.
 """
 
 from __future__ import annotations

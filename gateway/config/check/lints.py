@@ -36,7 +36,17 @@ Finding = tuple[KeyPath, str, str]
 
 def findings(lists: Lists) -> list[Finding]:
     """Return the findings about the lists, each at the entry it is about."""
-    checks = (_order, _issuers, _unknown_clients, _costs, _caching, _transforms, _cors, _observers)
+    checks = (
+        _order,
+        _issuers,
+        _unknown_clients,
+        _costs,
+        _caching,
+        _queries,
+        _transforms,
+        _cors,
+        _observers,
+    )
     return [finding for check in checks for finding in check(lists)]
 
 
@@ -127,6 +137,22 @@ def _caching(lists: Lists) -> Iterator[Finding]:
                 message = f"invalidate of {entry[0]!r} has {{{name}}}, which is not in the path"
                 yield entry[1], f"{message}: a write takes nothing out by it", ""
                 return
+
+
+def _queries(lists: Lists) -> Iterator[Finding]:
+    """Find changes to the query that the cache's key knows nothing of."""
+    kinds = [kind_of(name) for name, _ in lists.request]
+    if "caching" not in kinds:
+        return
+    for name, path in lists.request[kinds.index("caching") + 1 :]:
+        query = getattr(getattr(lists.settings.get(name), "request", None), "query", None)
+        if kind_of(name) == "transform" and (
+            getattr(query, "set", None) or getattr(query, "remove", None)
+        ):
+            message = (
+                "changes the query behind 'caching': what is stored has the key of the one before"
+            )
+            yield path, f"{name!r} {message}", "move it in front of 'caching'"
 
 
 def _transforms(lists: Lists) -> Iterator[Finding]:

@@ -6,7 +6,13 @@ import pytest
 from gateway.config.check.lints import Lists, findings
 from gateway.middlewares.caching.config import CachingConfig
 from gateway.middlewares.rate_limit.config import RateLimitConfig
-from gateway.middlewares.transform.config import BodyConfig, ResponseChanges, TransformConfig
+from gateway.middlewares.transform.config import (
+    BodyConfig,
+    QueryConfig,
+    RequestChanges,
+    ResponseChanges,
+    TransformConfig,
+)
 from tests.unit.config.tree import ROUTE, Tree
 
 CLEAN = """
@@ -239,6 +245,20 @@ def test_names_in_what_is_invalidated() -> None:
     for names, expected in ((None, []), (("id", "x"), []), (("x",), said)):
         found = findings(Lists(listed, listed, (), settings, names=names))
         assert [message for _, message, _ in found] == expected
+
+
+def test_a_query_that_is_changed_behind_the_cache() -> None:
+    said = [
+        "'transform' changes the query behind 'caching': what is stored has the key of the one "
+        "before"
+    ]
+    for query in (QueryConfig(set={"tenant": "{client}"}), QueryConfig(remove=("debug",))):
+        settings = {"transform": TransformConfig(request=RequestChanges(query=query))}
+        assert lists(settings, "caching transform", "caching") == said
+        assert lists(settings, "transform caching", "caching") == []
+        assert lists(settings, "transform", "") == []
+    fields = TransformConfig(request=RequestChanges(set={"X-A": "1"}))
+    assert lists({"transform": fields}, "caching transform", "caching") == []
 
 
 def test_changed_bodies_of_answers() -> None:
