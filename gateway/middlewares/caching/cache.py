@@ -35,7 +35,7 @@ from gateway.middlewares.caching.rules.directives import http_date, seconds_of_a
 from gateway.middlewares.caching.rules.parts import combined, covers
 from gateway.middlewares.caching.rules.policy import Verdict
 from gateway.middlewares.caching.rules.targeted import lower_names
-from gateway.middlewares.caching.status import FORWARDED, REVALIDATED, STORED, WORD
+from gateway.middlewares.caching.status import FORWARDED, REVALIDATED, STORED, WORD, forwarded
 from gateway.middlewares.caching.storage.memory import MAX_HITS, Memory, Slot
 from gateway.middlewares.caching.storage.tee import Tee
 from gateway.middlewares.caching.vary import changes
@@ -242,7 +242,7 @@ class Cache:
             if look.conditional and isinstance(reply.body, bytes):
                 # The client's own conditions did not go to the origin.
                 become(reply, for_client(exchange, reply, look.fields))
-            reply.blocks.append((STORED if stored else FORWARDED)[look.why])
+            reply.blocks.append(STORED[look.why] if stored else forwarded(look.why, look.refused))
 
     def _store(self, exchange: Exchange, look: Lookup, reply: Reply) -> bool:
         """Store the reply, at once or when its last byte has passed; return True if so."""
@@ -252,6 +252,7 @@ class Cache:
         make = self._entry_of(exchange, look, reply, reply)
         body, length = reply.body, reply.length
         if make is None or (length is not None and length > config.max_entry):
+            look.refused = look.refused or "size"
             return False
         tags = tags_of(reply, self._tags)
         if isinstance(body, bytes):

@@ -59,6 +59,7 @@ class Lookup:
     asked:       the monotonic second. stamp: the version of the purges then. conditional: whether
                  the origin may answer 304 to us. changes: what hooks had changed then.
     flight:      what others wait for, where this leads.
+    refused:     in a word, why the answer is not stored; "" where it says nothing about that.
     """
 
     __slots__ = (
@@ -68,6 +69,7 @@ class Lookup:
         "directives",
         "fields",
         "flight",
+        "refused",
         "scope",
         "slot",
         "stamp",
@@ -96,6 +98,7 @@ class Lookup:
         self.directives = NOTHING_SAID
         self.verdict: Verdict | None = None
         self.why = "uri-miss"
+        self.refused = ""
         self.conditional = False
         self.flight: Flight | None = None
 

@@ -134,14 +134,14 @@ def entry_of(
     its head came.
     """
     said = _said(look, reply, config, wall)
-    shared = not _refusal(exchange, look, reply, said, config, shared=True)
+    look.refused = _refusal(exchange, look, reply, said, config, shared=True)
+    shared = not look.refused
+    if not shared and config.private and exchange.identity is not None:
+        look.refused = _refusal(exchange, look, reply, said, config, shared=False)
     names = vary_of(reply.get(b"vary"))
-    if (
-        names is None
-        or not can_match(names)
-        or is_changed(names, look.changes, changes(exchange))
-        or not (shared or _is_kept_for_one(exchange, look, reply, said, config))
-    ):
+    if names is None or not can_match(names) or is_changed(names, look.changes, changes(exchange)):
+        look.refused = look.refused or "vary"
+    if look.refused or names is None:
         return None
     if date_of(reply.get(b"date")) is None:
         reply.set(b"Date", http_date(said.date))
@@ -151,6 +151,7 @@ def entry_of(
     strict = policy.is_strict(said.control, shared=shared)
     window = 0.0 if strict else max(_windows(said.control, config))
     if not (etag or last_modified or policy.is_usable(said.control, lifetime - old, window)):
+        look.refused = "stale"
         return None
     return partial(
         _content(reply, said, shared=shared),
@@ -210,16 +211,6 @@ def _said(look: Lookup, reply: Reply, config: CachingConfig, wall: float) -> _Sa
         guessed = policy.heuristic_lifetime(date, date_of(reply.get(b"last-modified")))
     part = part_in(reply) if b"range" in look.fields else None
     return _Said(control, expires, date, guessed, reply.status if part is None else 200, part)
-
-
-def _is_kept_for_one(
-    exchange: Exchange, look: Lookup, reply: Reply, said: _Said, config: CachingConfig
-) -> bool:
-    return (
-        config.private
-        and exchange.identity is not None
-        and not _refusal(exchange, look, reply, said, config, shared=False)
-    )
 
 
 def _lifetime(said: _Said, config: CachingConfig, *, shared: bool) -> float:

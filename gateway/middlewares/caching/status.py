@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 _WHYS = ("bypass", "method", "uri-miss", "vary-miss", "partial", "stale", "request")
 FORWARDED = {why: f"Cache-Status: gateway; fwd={why}\r\n".encode() for why in _WHYS}
 STORED = {why: f"Cache-Status: gateway; fwd={why}; stored\r\n".encode() for why in _WHYS}
@@ -20,3 +22,11 @@ WORD = {
 
 Its answer may make it "revalidated" or "stale".
 """
+
+
+@lru_cache(maxsize=256)
+def forwarded(why: str, refused: str) -> bytes:
+    """The line for an answer that is not stored, with the reason (RFC 9211 section 2.8)."""
+    if not refused:
+        return FORWARDED[why]
+    return f"Cache-Status: gateway; fwd={why}; detail={refused}\r\n".encode()

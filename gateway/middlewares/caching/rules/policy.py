@@ -85,6 +85,8 @@ def refusal(
 ) -> str:
     """Return why the response to a GET must not be stored, "" when it may (RFC 9111 section 3).
 
+    It is a token (RFC 9110 section 5.6.2), which clients see.
+
     expires, set_cookie: the response has such a field. guessed: its heuristic lifetime in seconds.
     authorization: the request has such a field, or a client certificate, which says the same.
     identified: the gateway knows who is calling, which takes a plainer word to share than that.
@@ -114,7 +116,7 @@ def refusal(
     # Without a default_ttl, an answer without a word is not kept; no-cache says: keep it and ask
     # each time.
     kept = status in statuses if default_ttl > 0 else status in HEURISTIC and response.no_cache
-    return "" if kept else "nothing said"
+    return "" if kept else "unsaid"
 
 
 def _not_for_all(response: Directives, authorization: bool, identified: bool) -> str:

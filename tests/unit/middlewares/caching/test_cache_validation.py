@@ -244,6 +244,7 @@ def test_an_answer_that_is_not_stored_may_show_that_what_is_stored_is_outdated(
     world.ask(answer(TAGGED))
     world.wait(100)
     assert (
-        world.ask(answer({"Cache-Control": "no-store"}, b"", status)).line == "gateway; fwd=stale"
+        world.ask(answer({"Cache-Control": "no-store"}, b"", status)).line
+        == "gateway; fwd=stale; detail=no-store"
     )
     assert len(world.memory) == kept

@@ -148,7 +148,7 @@ def test_other_upgrades_do_not_pass_by():
 
 def test_a_206_that_nobody_asked_for_is_not_stored():
     world = Cached()
-    assert world.ask(answer(MINUTE, status=206)).line == "gateway; fwd=uri-miss"
+    assert world.ask(answer(MINUTE, status=206)).line == "gateway; fwd=uri-miss; detail=status"
     assert len(world.memory) == 0
 
 

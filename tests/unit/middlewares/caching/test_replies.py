@@ -1,10 +1,18 @@
-"""Replies to clients' conditions."""
+"""Replies to clients' conditions, and why answers are not stored."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.unit.middlewares.caching.world import MINUTE, TAGGED, Cached, answer, date, not_modified
+from tests.unit.middlewares.caching.world import (
+    ALICE,
+    MINUTE,
+    TAGGED,
+    Cached,
+    answer,
+    date,
+    not_modified,
+)
 
 
 @pytest.mark.parametrize(
@@ -62,5 +70,35 @@ def test_a_miss_passes_the_clients_conditions_on():
     )
     assert seen.sent is not None
     assert seen.sent["If-None-Match"] == '"1"'
-    assert (seen.status, seen.line) == (304, "gateway; fwd=uri-miss")
+    assert (seen.status, seen.line) == (304, "gateway; fwd=uri-miss; detail=status")
     assert len(world.memory) == 0
+
+
+@pytest.mark.parametrize(
+    ("headers", "more", "why"),
+    [
+        ({"Cache-Control": "no-store"}, {}, "no-store"),
+        ({"Cache-Control": "private, max-age=60"}, {}, "private"),
+        ({"Cache-Control": "max-age=60, must-understand"}, {"status": 299}, "must-understand"),
+        ({**MINUTE, "Set-Cookie": "a=b"}, {}, "set-cookie"),
+        ({**MINUTE, "Content-Type": "text/event-stream"}, {}, "events"),
+        ({**MINUTE, "Vary": "*"}, {}, "vary"),
+        ({"Cache-Control": "max-age=0"}, {}, "stale"),
+        ({"Cache-Control": "max-stale"}, {}, "unsaid"),
+    ],
+)
+def test_cache_status_says_why_an_answer_is_not_stored(headers, more, why: str):
+    """RFC 9211 section 2.8."""
+    seen = Cached().ask(answer(headers, **more))
+    assert seen.line == f"gateway; fwd=uri-miss; detail={why}"
+
+
+def test_cache_status_says_whose_an_answer_is():
+    for settings, headers, why in (
+        ({}, {}, "; detail=authorization"),
+        ({}, {"identity": ALICE}, "; detail=identity"),
+        ({"private": True}, {"identity": ALICE}, "; stored"),
+    ):
+        asked = {"headers": {"Authorization": "Bearer t"}, **headers}
+        seen = Cached(settings).ask(answer(MINUTE), **asked)
+        assert seen.line == f"gateway; fwd=uri-miss{why}"

@@ -73,7 +73,7 @@ async def test_a_stream_known_to_be_too_large_is_left_alone():
     seen = world.ask(answer(MINUTE, stream, length=2000))
     assert seen.reply is not None
     assert seen.reply.body is stream
-    assert seen.line == "gateway; fwd=uri-miss"
+    assert seen.line == "gateway; fwd=uri-miss; detail=size"
 
 
 def test_the_largest_entry_counts_fields_and_all():
