@@ -9,7 +9,9 @@ never anything a stranger chose.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
+from weakref import ref
 
 Labels = tuple[str, ...]
 
@@ -68,6 +70,32 @@ class Level(Family):
         self.level = value
 
 
+class Measured(Family):
+    """A metric that is read from what it is about when it is wanted, as long as that exists."""
+
+    __slots__ = ("_sources",)
+
+    def __init__(self, kind: str, name: str, help: str, labels: Sequence[str]) -> None:
+        self._sources: dict[Labels, tuple[ref[Any], Callable[[Any], float]]] = {}
+        super().__init__(kind, name, help, labels)
+
+    def watch(self, labels: Labels, of: Any, read: Callable[[Any], float]) -> None:
+        """Have `read(of)` be the value of a series."""
+        self._sources[labels] = ref(of), read
+
+    @property
+    def values(self) -> defaultdict[Labels, float]:
+        found = {labels: (source(), read) for labels, (source, read) in self._sources.items()}
+        there = {labels: read(of) for labels, (of, read) in found.items() if of is not None}
+        for labels in found.keys() - there.keys():
+            del self._sources[labels]
+        return defaultdict(int, there)
+
+    @values.setter
+    def values(self, values: defaultdict[Labels, float]) -> None:
+        """Nothing: what a family begins with."""
+
+
 class HistogramCell:
     """One series of a histogram: counts by bucket, the last for +Inf, and the sum."""
 
@@ -121,6 +149,10 @@ log_lines_dropped = Family(
 """Of every log of the process. Each series is counted by one thread alone."""
 
 
+_CACHE = ("pipeline", "route")
+"""A cache's labels. Without a route: that of all routes without keys of their own."""
+
+
 class Telemetry:
     """All families of `/metrics`, by the contract's names without the `gateway_` prefix."""
 
@@ -151,6 +183,13 @@ class Telemetry:
         self.auth = count("auth_total", "Authentication decisions", "method", "result")
         self.cache_requests = count(
             "cache_requests_total", "What the cache said", "route", "result"
+        )
+        self.cache_bytes = self._measured(
+            "gauge", "cache_bytes", "What is stored, as it counts for max_size", *_CACHE
+        )
+        self.cache_responses = self._measured("gauge", "cache_responses", "Answers stored", *_CACHE)
+        self.cache_evictions = self._measured(
+            "counter", "cache_evictions_total", "Answers that went for others", *_CACHE
         )
         self.failures = count("failures_total", "Requests that ended in a failure", "reason")
         self.validation_reports = count(
@@ -269,6 +308,11 @@ class Telemetry:
 
     def _gauge(self, name: str, help: str, *labels: str) -> Family:
         family = Family("gauge", f"gateway_{name}", help, labels)
+        self.families.append(family)
+        return family
+
+    def _measured(self, kind: str, name: str, help: str, *labels: str) -> Measured:
+        family = Measured(kind, f"gateway_{name}", help, labels)
         self.families.append(family)
         return family
 

@@ -39,6 +39,10 @@ def build(config: CachingConfig, context: Context) -> Hooks:
     flights: Flights = context.keep(
         ("caching", "flights", context.pipeline, context.route), None, Flights
     )
+    labels, telemetry = (context.pipeline, context.route), context.telemetry
+    telemetry.cache_bytes.watch(labels, memory, lambda memory: memory.used)
+    telemetry.cache_responses.watch(labels, memory, len)
+    telemetry.cache_evictions.watch(labels, memory, lambda memory: memory.evictions)
     cache = Cache(config, context, memory, flights if config.coalesce else None)
     return Hooks(
         request=cache.request,

@@ -90,6 +90,7 @@ async def sent(copy: Exchange, hooks: tuple[Any, Any], most: int) -> None:
                 break
         await _drained(reply, most)
     finally:
+        copy.cache = ""  # What is counted are clients' requests.
         for release in route.pipeline.release:
             release(copy)
 

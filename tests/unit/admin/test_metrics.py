@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 
 from gateway.admin import metrics
 from gateway.admin.metrics import FamilyCollector, exposition
-from gateway.core.telemetry import DURATION_BUCKETS, Telemetry
+from gateway.core.telemetry import DURATION_BUCKETS, Measured, Telemetry
 from tests.telemetry import observe
 from tests.unit.admin.state import State
 
@@ -47,6 +47,9 @@ CONTRACT = {
     "gateway_rate_limited_total": ("counter", {"route", "policy"}),
     "gateway_auth_total": ("counter", {"method", "result"}),
     "gateway_cache_requests_total": ("counter", {"route", "result"}),
+    "gateway_cache_bytes": ("gauge", {"pipeline", "route"}),
+    "gateway_cache_responses": ("gauge", {"pipeline", "route"}),
+    "gateway_cache_evictions_total": ("counter", {"pipeline", "route"}),
     "gateway_failures_total": ("counter", {"reason"}),
     "gateway_client_requests_total": ("counter", {"client"}),
     "gateway_config_last_reload_success": ("gauge", set()),
@@ -78,6 +81,8 @@ def filled() -> Telemetry:
             if family.kind == "histogram":
                 for value in (0.001, 0.3, 99.0):
                     observe(family.cell(labels), value * number)  # type: ignore[union-attr]
+            elif isinstance(family, Measured):
+                family.watch(labels, telemetry, lambda _, number=number: number)  # type: ignore[misc]
             else:
                 family.add(labels, number)  # type: ignore[union-attr]
     return telemetry

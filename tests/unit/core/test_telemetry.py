@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from gateway.core.telemetry import DURATION_BUCKETS, Family, HistogramFamily, Level, Telemetry
+from gateway.core.telemetry import (
+    DURATION_BUCKETS,
+    Family,
+    HistogramFamily,
+    Level,
+    Measured,
+    Telemetry,
+)
 
 
 def test_families_have_one_name_each():
@@ -35,6 +42,23 @@ def test_a_level_is_a_gauge_like_others():
     assert (level.get(), dict(level.values)) == (2, {(): 2})
     level.set((), 5)
     assert level.get() == 5
+
+
+def test_what_is_measured_is_read_while_it_exists():
+    class Thing:
+        size = 1
+
+    one, other = Thing(), Thing()
+    measured = Measured("gauge", "x", "X", ("a",))
+    assert dict(measured.values) == {}
+    for name, thing in (("1", one), ("2", other)):
+        measured.watch((name,), thing, lambda thing: thing.size)
+    one.size = 5
+    assert (dict(measured.values), measured.get(("1",))) == ({("1",): 5, ("2",): 1}, 5)
+    del one, thing
+    assert dict(measured.values) == {("2",): 1}
+    measured.watch(("2",), other, lambda thing: -thing.size)
+    assert measured.get(("2",)) == -1
 
 
 def test_two_processes_worth_of_counts_are_apart():

@@ -94,6 +94,7 @@ async def test_a_304_makes_it_fresh_again():
     await world.settled()
     seen = world.ask()
     assert (seen.cache, seen.body, seen.headers["X-A"]) == ("hit", b"old", "new")
+    assert world.counted("revalidated") == 0
 
 
 async def test_after_the_window_clients_wait():

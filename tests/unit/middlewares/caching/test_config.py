@@ -89,3 +89,13 @@ def test_one_store_for_the_process():
     world.ask(answer(MINUTE))
     world.world.reload()
     assert Cached({"max_size": "1MiB", "private": True}, on=world).ask().cache == "hit"
+
+
+def test_what_is_stored_is_measured_by_pipeline():
+    world = Cached({"max_size": 8000, "max_entry": 8000})
+    for number in range(8):
+        world.ask(answer(MINUTE, b"x" * 1000), target=f"/{number}")
+    telemetry, labels = world.telemetry, ("test", "")
+    assert telemetry.cache_bytes.get(labels) == world.memory.used > 1000
+    assert telemetry.cache_responses.get(labels) == len(world.memory) > 0
+    assert telemetry.cache_evictions.get(labels) == world.memory.evictions > 0
