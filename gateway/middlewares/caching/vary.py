@@ -23,7 +23,7 @@ RFC 9110 section 12.5.
 """
 _SPACED = frozenset(("accept", "prefer"))
 """Lists whose white space carries no meaning outside of strings."""
-_WEIGHT = re.compile(r"q=(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)")
+_WEIGHT = re.compile(r"q=(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)", re.ASCII)
 _ALIASES = {"x-gzip": "gzip", "x-compress": "compress"}
 """RFC 9110 section 8.4.1."""
 
@@ -101,9 +101,10 @@ def _remembered(name: str, value: str) -> str:
         return value if '"' in value else _SPACES.sub(r"\1", value)
     members = [_member(member) for member in value.lower().split(",")]
     members = list(dict.fromkeys(member for member in members if member))
-    # Preference among codings is said by weights alone; among languages servers go by the order too
-    # (RFC 9110 section 12.5.4).
-    return ",".join(members if name == "accept-language" else sorted(members))
+    # Preference among codings is said by weights alone; among languages of one weight servers go by
+    # the order too (RFC 9110 section 12.5.4).
+    key = _weight if name == "accept-language" else None
+    return ",".join(sorted(members, key=key))
 
 
 def _member(member: str) -> str:
@@ -115,6 +116,12 @@ def _member(member: str) -> str:
         return ";".join((token, *parameters))
     q = float(weight[1])
     return token if q == 1 else f"{token};q={q:g}"
+
+
+def _weight(member: str) -> float:
+    """Less for what is preferred."""
+    weight = _WEIGHT.fullmatch(member.rpartition(";")[2])
+    return -1.0 if weight is None else -float(weight[1])
 
 
 _SPACES = re.compile(r"[ \t]*([,;=])[ \t]*")
