@@ -140,12 +140,13 @@ def _elsewhere(table: str, word: str, places: list[Place]) -> str:
     if not near or len(near) > MANY:
         return ""
     names = list(dict.fromkeys(name for _, name in near))
-    tables = " or ".join(_header(where) for where, _ in near)
+    tables = " or ".join(_header(where, name) for where, name in near)
     if names == [word]:
         return f"{word!r} stands in {tables}"
     if len(names) == 1:
         return f"did you mean {names[0]!r} in {tables}?"
-    return f"did you mean {' or '.join(f'{name!r} in {_header(where)}' for where, name in near)}?"
+    each = " or ".join(f"{name!r} in {_header(where, name)}" for where, name in near)
+    return f"did you mean {each}?"
 
 
 def _is_below(where: str, table: str) -> bool:
@@ -160,8 +161,10 @@ def _root(table: str) -> str:
     return "" if first in _tables_of_gateway() else first
 
 
-def _header(table: str) -> str:
-    """Return a table as its line in TOML, or the file it is."""
+def _header(table: str, key: str) -> str:
+    """Return the table of a key as its line in TOML, or the file it is."""
+    if (table, key) == ("logging", "process"):  # A middleware is called logging, too.
+        return "[logging] of gateway.toml"
     if table == "":
         return "gateway.toml"
     if table == PIPELINE:

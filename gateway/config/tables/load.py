@@ -48,16 +48,30 @@ def load(table: TableClass, data: Mapping[str, Any], at: KeyPath = ()) -> Loaded
     try:
         return Loaded(schema.load(data))
     except ValidationError as error:
-        # What failed half-way is left half: lists keep their good items.
         loaded = error.valid_data if isinstance(error.valid_data, dict) else {}
-        valid = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in loaded.items()
-        }
+        valid = dict(_valid(schema, loaded))
         return Loaded(
             None, valid, tuple(_below_table(at, _faults(schema, error.messages, data, at)))
         )
     except ConfigProblem as problem:
         return Loaded(None, {}, (Fault(problem.at, problem.message, problem.hint),))
+
+
+def _valid(schema: Schema, loaded: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield what loaded, without tables that failed half-way: those are no configs, but bare
+    mappings. Lists and maps keep their good items."""
+    for key, value in loaded.items():
+        found = schema.fields.get(key)
+        inner = found.inner if isinstance(found, fields.List) else found
+        if isinstance(found, fields.Dict):
+            inner = found.value_field
+        tables = isinstance(inner, fields.Nested)
+        if isinstance(value, list):
+            yield key, tuple(one for one in value if not (tables and isinstance(one, dict)))
+        elif tables and isinstance(found, fields.Dict):
+            yield key, {name: one for name, one in value.items() if not isinstance(one, dict)}
+        elif not (tables and isinstance(value, dict)):
+            yield key, value
 
 
 def load_at(table: TableClass, document: Document, path: KeyPath) -> Loaded:

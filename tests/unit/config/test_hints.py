@@ -46,6 +46,7 @@ def test_table_of(path: tuple[str | int, ...], table: str):
         ("route", "gzip", {"compression"}, "did you mean 'compression'?"),
         ("route", "iss", {"auth"}, "did you mean 'auth.jwt.issuer'?"),
         ("server", "max_idle", {"workers"}, "'max_idle' stands in [upstream.NAME]"),
+        ("logging", "process", {"file"}, "'process' stands in [logging] of gateway.toml"),
         ("server", "sni", {"workers"}, "or"),
         ("", "rate_limit", {"listen"}, "the table of 'rate_limit' stands in the pipeline"),
         ("own", "nothing_like_it", {"a", "b"}, "known: a, b"),

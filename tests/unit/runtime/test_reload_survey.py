@@ -9,12 +9,14 @@ import pytest
 from gateway.config.toml.problems import ConfigErrors
 from gateway.core.hooks import ConfigProblem, Context, Hooks
 from gateway.lifetime.registry import Registry
+from gateway.middlewares import CATALOGUE
 from gateway.runtime import reload
 from gateway.runtime.check import check
 from gateway.runtime.reload import Runtime, load, surveying
 from gateway.runtime.services import Services
 from gateway.runtime.slices import at_once
 from gateway.upstream.connections.transport import Transport
+from tests.docs.reference import OWN_LOGS, sections
 from tests.flow.conftest import PLAIN, write
 from tests.unit.config.test_hints_typos import TYPOS
 from tests.unit.config.test_hints_typos import write as write_typo
@@ -111,6 +113,75 @@ def test_consequences_are_not_told(store: str, tmp_path: Path):
     with pytest.raises(ConfigErrors) as caught:
         check(tmp_path / "gateway.toml", {})
     assert len(caught.value.errors) == 1 and "needs" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[routing]\ncase_sensitive = false\nx = 1\n",
+        "[listen]\nhost = '127.0.0.1'\nport = 'http'\n",
+        "[listen]\nport = 1\n[listen.tls]\ncertificate = 'a.pem'\n",
+        "[admin]\nport = 1\nreaders = [{ name = 'a' }, { name = 'b', token = 't' }]\n",
+        "[server]\nmax_uri = '1KiB'\nworkers = 'many'\n",
+        "[services]\nlike = 'origin'\nx = 1\n",
+        "[errors]\nformat = 'problem'\nx = 1\n",
+        "[logging.process]\nlevel = 'info'\nx = 1\n",
+    ],
+)
+def test_a_table_that_is_wrong_in_part_is_none(text: str, tmp_path: Path):
+    write(tmp_path, f'request = ["{OWN}"]\n["{OWN}"]\nwrong = 1\n{PLAIN}', UPSTREAM, text)
+    with pytest.raises(ConfigErrors) as caught:
+        check(tmp_path / "gateway.toml", {})
+    assert len(caught.value.errors) == 2 and "1 is wrong" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "route",
+    [
+        "mirror = { upstream = 'origin', x = 1 }",
+        "redirect = { to = '/x', x = 1 }",
+        "respond = { status = 200, x = 1 }",
+        "limit = { requests = 1, x = 1 }",
+        "retry = { attempts = 1, x = 1 }",
+        "api = { title = 't', x = 1 }",
+    ],
+)
+def test_so_is_one_of_a_route(route: str, tmp_path: Path):
+    write(tmp_path, f"[[route]]\nprefix = '/'\nupstream = 'origin'\n{route}\n", UPSTREAM)
+    with pytest.raises(ConfigErrors) as caught:
+        check(tmp_path / "gateway.toml", {})
+    assert ".x: is not a known key" in str(caught.value) or "retry" in str(caught.value)
+
+
+HEADINGS = [one.heading for one in sections() if one.heading != OWN_LOGS and "[" in one.heading]
+
+
+@pytest.mark.parametrize("heading", HEADINGS)
+def test_an_unknown_key_in_any_table_is_told(
+    heading: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level("DEBUG", "gateway.reload")
+    name = heading.strip("[]").split(".")[0]
+    text = f"{heading.replace('NAME', 'origin')}\nx_unknown = 1\n"
+    above = heading.strip("[]").rpartition(".")[0]
+    text = f"[[{above}]]\n{text}" if f"[[{above}]]" in HEADINGS and name in CATALOGUE else text
+    route = "[[route]]\nprefix = '/'\nupstream = 'origin'\n"
+    files = {"gateway.toml": "", "upstreams.toml": UPSTREAM, "pipelines/a.toml": route}
+    if name in CATALOGUE and heading != "[logging.process]":
+        files["pipelines/a.toml"] = f'request = ["{name}"]\n{text}{route}'
+    elif name in ("route", "openapi"):
+        files["pipelines/a.toml"] += text
+    else:
+        files["upstreams.toml" if name == "upstream" else "gateway.toml"] += text
+    (tmp_path / "pipelines").mkdir()
+    for file, whole in files.items():
+        if heading == "[upstream.NAME]" and file == "upstreams.toml":
+            whole = f"{UPSTREAM}x_unknown = 1\n"
+        (tmp_path / file).write_text(whole)
+    with pytest.raises(ConfigErrors) as caught:
+        check(tmp_path / "gateway.toml", {})
+    assert "x_unknown: is not a known key" in str(caught.value)
+    assert "cannot be judged" not in caplog.text
 
 
 def test_without_a_readable_gateway_there_is_nothing_more_to_find(tmp_path: Path):
