@@ -42,7 +42,7 @@ from gateway.runtime.diff import restarts
 from gateway.runtime.reload import Outcome, Runtime
 from gateway.runtime.services import Services
 from gateway.serving.data_plane import DataPlane
-from gateway.store.purges import PURGES, Purge, Purges
+from gateway.store.purges import PURGES, Purge, everywhere
 from gateway.supervisor.replacement.replaceable import Replaceable
 from gateway.upstream.connections.transport import Transport
 from gateway.upstream.observer import Observer
@@ -316,13 +316,9 @@ class Gateway(Replaceable):
         return None if pool is None else pool.reset_circuit()
 
     async def purge(self, purges: Sequence[Purge]) -> bool:
-        """Purge the caches of all pipelines. Return False if there are none."""
-        known: Purges | None = self.runtime.registry.find(PURGES)
-        if known is None:
-            return False
-        for one in purges:
-            known.purge(one)
-        return True
+        """Purge the caches of all pipelines, and of gateways that share a store with them. Return
+        False if there are none. Raises StoreDown when others could not be told."""
+        return await everywhere(self.runtime.registry.find(PURGES), purges)
 
     def drain(self, name: str, url: str, drained: bool) -> bool | None:
         """Give an endpoint nothing new, or again something. Return False if there is none at

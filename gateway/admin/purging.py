@@ -18,6 +18,7 @@ from gateway.admin.answers import answer, problem
 from gateway.admin.openapi import Answer, Endpoint, refusal
 from gateway.admin.state import STATE
 from gateway.store.purges import Purge
+from gateway.store.stores import StoreDown
 
 log = logging.getLogger("gateway.admin")
 
@@ -33,7 +34,11 @@ async def purge(request: web.Request) -> web.StreamResponse:
         purges = purges_of(orjson.loads(await request.read()))
     except ValueError as error:
         return problem(422, str(error))
-    if not await request.app[STATE].purge(purges):
+    try:
+        done = await request.app[STATE].purge(purges)
+    except StoreDown as error:
+        return problem(503, f"Purged here, but other gateways are not told: {error}.")
+    if not done:
         return problem(409, "Nothing is cached here: no pipeline has caching.")
     log.info("purged by an operator: %s", ", ".join(f"{one.kind} {one.value}" for one in purges))
     names = [{"kind": one.kind, "value": one.value} for one in purges]
@@ -102,6 +107,7 @@ ENDPOINTS = (
             Answer(200, "Purged", answers.Purged),
             refusal(409, "Nothing is cached here"),
             refusal(422, "What to purge is not said, or not understood"),
+            refusal(503, "Purged here, but the store that others share does not answer"),
         ),
     ),
 )

@@ -47,7 +47,8 @@ class AdminState(Protocol):
         """
 
     async def purge(self, purges: Sequence[Purge]) -> bool:
-        """Purge the caches of all pipelines, of all workers. False when nothing is cached here."""
+        """Purge the caches of all pipelines, of all workers and gateways. False when nothing is
+        cached here. Raises StoreDown when other gateways could not be told."""
 
     def drain(self, name: str, url: str, drained: bool) -> bool | None:
         """Give an endpoint nothing new, or again something.

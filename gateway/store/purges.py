@@ -18,6 +18,8 @@ from typing import NamedTuple
 from urllib.parse import unquote
 from zlib import crc32
 
+from gateway.core.wait import Wait
+
 BUCKETS = 1 << 16
 MAX_PREFIX_LENGTHS = 128
 """Different lengths of purged prefixes that are told apart; one more purges everything."""
@@ -45,6 +47,16 @@ class Purge(NamedTuple):
     soft: bool = False
 
 
+async def everywhere(known: Purges | None, purges: Iterable[Purge]) -> bool:
+    """Purge here and wherever is told, and wait for that; False if nothing is cached here."""
+    if known is None:
+        return False
+    for told in [known.purge(one) for one in purges]:
+        if isinstance(told, Wait):
+            await told
+    return True
+
+
 def of_pattern(pattern: str) -> Purge:
     """Return the purge for a path in which "*" stands for anything, in the cheapest kind."""
     if "*" not in pattern:
@@ -70,21 +82,36 @@ class Purges:
     def __repr__(self) -> str:
         return f"<Purges up to {self.version}>"
 
-    def purge(self, purge: Purge) -> None:
-        """Purge here and wherever it is told to."""
+    def purge(self, purge: Purge) -> object:
+        """Purge here and wherever it is told to; return what `tell` does."""
         self.add(purge)
-        if self.tell is not None:
-            self.tell(purge)
+        return None if self.tell is None else self.tell(purge)
 
-    def add(self, purge: Purge, version: int = 0) -> int:
-        """Purge what is older than this moment, here; return the version that this has.
+    def add(self, purge: Purge) -> None:
+        """Purge what is older than this moment, here."""
+        version = self.version + 1
+        for field in self.fields(purge):
+            self.restore(field, version)
 
-        version: the one that a shared store gave it; 0 for the next one here.
-        """
-        version = version or self.version + 1
-        self._tables[purge.soft].add(purge, version)
+    @staticmethod
+    def fields(purge: Purge) -> list[str]:
+        """Return the names under which a purge is remembered, for `restore`."""
+        kind, value = purge.kind, purge.value
+        if kind in ("url", "prefix"):
+            value = value.partition("://")[2] or value
+        if kind != "tag":
+            value = unquote(value)
+        hardness = "soft" if purge.soft else "hard"
+        if kind in ("all", "pattern"):
+            return [f"{hardness} {kind} {value}"]
+        fields = [f"{hardness} place {bucket(kind, value)}"]
+        return [*fields, f"{hardness} length {len(value)}"] if kind == "prefix" else fields
+
+    def restore(self, field: str, version: int) -> None:
+        """Purge what a name of `fields` says, as of a version. Raises ValueError."""
+        hardness, kind, value = field.split(" ", 2)
+        self._tables[hardness == "soft"].add(kind, value, version)
         self.affecting = self.version = max(self.version, version)
-        return version
 
     def written(self, uri: str) -> None:
         """Purge a URI after a write: as a purge by "url", and cheaper where nothing is stored.
@@ -126,15 +153,15 @@ class _Table:
         self._lengths: set[int] = set()
         self._patterns: dict[str, tuple[int, re.Pattern[str]]] = {}
 
-    def add(self, purge: Purge, version: int) -> None:
-        kind, value = purge.kind, purge.value
+    def add(self, kind: str, value: str, version: int) -> None:
+        """Take one name; see `Purges.fields`. Raises ValueError."""
         self._latest = max(self._latest, version)
-        if kind in ("url", "prefix"):
-            value = value.partition("://")[2] or value
-        if kind != "tag":
-            value = unquote(value)
-        if kind == "prefix":
-            self._lengths.add(len(value))
+        if kind == "place":
+            place = int(value) % BUCKETS
+            self._versions[place] = max(self._versions[place], version)
+            return
+        if kind == "length":
+            self._lengths.add(int(value))
         elif kind == "pattern":
             self._patterns[value] = version, _compiled(value)
         if (
@@ -145,9 +172,6 @@ class _Table:
             self._all = max(self._all, version)
             self._lengths.clear()
             self._patterns.clear()
-        else:
-            place = bucket(kind, value)
-            self._versions[place] = max(self._versions[place], version)
 
     def note(self, place: int, version: int) -> None:
         """Purge what has a name of this bucket, as of the latest version there is."""

@@ -196,10 +196,8 @@ class Supervisor(Gateway):
         return done
 
     async def purge(self, purges: Sequence[Purge]) -> bool:
-        done = await super().purge(purges)
-        if done:
-            await self.crew.tell(PURGED, [tuple(one) for one in purges])
-        return done
+        await self.crew.tell(PURGED, [tuple(one) for one in purges])
+        return await super().purge(purges)
 
     def drain(self, name: str, url: str, drained: bool) -> bool | None:
         done = super().drain(name, url, drained)

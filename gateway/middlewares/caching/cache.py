@@ -9,16 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from functools import partial
+from typing import TYPE_CHECKING
 
 from gateway.core.exchange import Decision, Exchange, Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.hooks import Context
 from gateway.core.wait import own
 from gateway.middlewares.caching.behind import Behind, copied
-from gateway.middlewares.caching.coalescing import Coalescing, collapsed
+from gateway.middlewares.caching.coalescing import MAX_ROUNDS, Coalescing, collapsed
 from gateway.middlewares.caching.config import CachingConfig
 from gateway.middlewares.caching.entries import Entry
-from gateway.middlewares.caching.flights import Flights, Outcome, Waiter
+from gateway.middlewares.caching.flights import Flights, Outcome
 from gateway.middlewares.caching.invalidation import Invalidation
 from gateway.middlewares.caching.lookup import Fields, Finder, Lookup
 from gateway.middlewares.caching.replies import (
@@ -32,13 +33,17 @@ from gateway.middlewares.caching.replies import (
 )
 from gateway.middlewares.caching.rules import policy
 from gateway.middlewares.caching.rules.directives import http_date, seconds_of_age
-from gateway.middlewares.caching.rules.parts import combined, covers
+from gateway.middlewares.caching.rules.parts import covers
 from gateway.middlewares.caching.rules.policy import Verdict
 from gateway.middlewares.caching.rules.targeted import lower_names
 from gateway.middlewares.caching.status import FORWARDED, REVALIDATED, STORED, WORD, forwarded
 from gateway.middlewares.caching.storage.memory import MAX_HITS, Memory, Slot
 from gateway.middlewares.caching.storage.tee import Tee
+from gateway.middlewares.caching.storage.tiers import Tiers
 from gateway.middlewares.caching.vary import changes
+
+if TYPE_CHECKING:
+    from gateway.middlewares.caching.storage.remote import Remote
 
 _OUTDATES = frozenset((*range(200, 206), *range(207, 304), 307, 308, 404, 410))
 """Statuses that show a stored response to be out of date even when they are not stored themselves.
@@ -46,20 +51,24 @@ _OUTDATES = frozenset((*range(200, 206), *range(207, 304), 307, 308, 404, 410))
 
 _SERVED = frozenset((Verdict.FRESH, Verdict.STALE, Verdict.BEHIND))
 
-MAX_ROUNDS = 3
-"""How often a request waits for another, at most."""
-
 
 class Cache:
     """One pipeline's (or route's) hooks."""
 
     def __init__(
-        self, config: CachingConfig, context: Context, memory: Memory, flights: Flights | None
+        self,
+        config: CachingConfig,
+        context: Context,
+        memory: Memory,
+        remote: Remote | None,
+        flights: Flights | None,
     ) -> None:
         self._config = config
         self._name = context.name
         self._memory = memory
+        self._shared = remote is not None
         self._finder = Finder(config, memory)
+        self._tiers = Tiers(config, self._finder, memory, remote)
         self._coalescing = None if flights is None else Coalescing(self._finder, flights)
         self._words = (b"cache-control", b"expires", *lower_names(config.targets))
         self._needs_word = not (config.default_ttl or config.heuristic)
@@ -71,7 +80,7 @@ class Cache:
         self._invalidate = Invalidation(config, self._finder, memory.purges)
 
     def __repr__(self) -> str:
-        return f"<Cache {self._name} on {self._memory!r}>"
+        return f"<Cache {self._name} on {self._tiers!r}>"
 
     def request(self, exchange: Exchange) -> Reply | Awaitable[Reply | None] | None:
         """Return a stored response when one may be used.
@@ -99,7 +108,7 @@ class Cache:
             if slot is not None and now < slot.fresh_until:
                 exchange.cache = "hit"
                 return self._serve(exchange, slot, now, fields)
-            if not stored:  # For any caller.
+            if not stored and not self._shared:  # For any caller.
                 exchange.cache = "miss"
                 look = Lookup(
                     uri, scope, None, fields, now, self._memory.purges.version, changes(exchange)
@@ -108,6 +117,11 @@ class Cache:
         look = finder.consider(exchange, uri, scope, slot, fields, now)
         if decisions is not None:
             decisions.append(Decision(self._name, *finder.told(look, now)))
+        elif self._shared and (slot is None or now >= slot.fresh_until) and look.why != "bypass":
+            alone = self._coalescing is not None and self._coalescing.goes_alone(uri, scope, now)
+            fetching = None if alone else self._tiers.fetch(exchange, uri, scope)
+            if fetching is not None:
+                return self._go_on(exchange, look, fetching, MAX_ROUNDS)
         return self._act(exchange, look, now)
 
     def _act(
@@ -145,25 +159,28 @@ class Cache:
         if rounds and exchange.method == "GET" and self._coalescing is not None:
             flight = self._coalescing.begin(exchange, look, now)
             if flight is not None:
-                return self._wait(exchange, look, flight.join(), rounds)
+                return self._go_on(exchange, look, flight.join(), rounds)
         exchange.notes[self._name] = look
         if look.slot is not None:
             look.make_conditional(exchange, look.slot.entry)
         return None
 
     @own
-    async def _wait(
-        self, exchange: Exchange, look: Lookup, waiter: Waiter, rounds: int
+    async def _go_on(
+        self, exchange: Exchange, look: Lookup, coming: Awaitable[Outcome | None], rounds: int
     ) -> Reply | None:
-        """What the request that leads has brought about, or what to do without it."""
-        outcome = await waiter
-        finder, uri, scope, fields = self._finder, look.uri, look.scope, look.fields
-        slot, now = finder.select(exchange, uri, scope), self._monotonic()
-        look = finder.consider(exchange, uri, scope, slot, fields, now)
-        if slot is not None and look.verdict is Verdict.FRESH:
-            exchange.cache = "coalesced"
-            return collapsed(exchange, slot, now, fields)
-        again = self._act(exchange, look, now, 0 if outcome is Outcome.ALONE else rounds - 1)
+        """Look again, once there is what was waited for: another request's answer, or what the
+        shared store has."""
+        outcome = await coming
+        finder, fields = self._finder, look.fields
+        slot, now = finder.select(exchange, look.uri, look.scope), self._monotonic()
+        look = finder.consider(exchange, look.uri, look.scope, slot, fields, now)
+        if outcome is not None:
+            rounds = 0 if outcome is Outcome.ALONE else rounds - 1
+            if slot is not None and look.verdict is Verdict.FRESH:
+                exchange.cache = "coalesced"
+                return collapsed(exchange, slot, now, fields)
+        again = self._act(exchange, look, now, rounds)
         return again if again is None or isinstance(again, Reply) else await again
 
     def _ask_behind(self, exchange: Exchange, look: Lookup, entry: Entry, now: float) -> None:
@@ -238,7 +255,7 @@ class Cache:
         else:
             stored = self._store(exchange, look, reply)
             if not stored and slot is not None and status in _OUTDATES:
-                self._memory.remove(slot)
+                self._tiers.remove(slot)
             if look.conditional and isinstance(reply.body, bytes):
                 # The client's own conditions did not go to the origin.
                 become(reply, for_client(exchange, reply, look.fields))
@@ -256,7 +273,7 @@ class Cache:
             return False
         tags = tags_of(reply, self._tags)
         if isinstance(body, bytes):
-            return self._file(exchange, look, make(body=body, tags=tags))
+            return self._tiers.file(exchange, look, make(body=body, tags=tags))
         if (part := part_in(reply)) is not None:
             length = part[0].stop - part[0].start
 
@@ -264,7 +281,7 @@ class Cache:
 
         def over(body: bytes | None) -> None:
             if body is not None and length in (None, len(body)):
-                self._file(exchange, look, make(body=body, tags=tags))
+                self._tiers.file(exchange, look, make(body=body, tags=tags))
             self._land(exchange, look, status)
 
         reply.body = tee = Tee(body, config.max_entry, over)
@@ -278,22 +295,6 @@ class Cache:
         """See `entry_of`; `answer` is what the origin sent, `reply` what it amounts to."""
         age, now = seconds_of_age(answer.get(b"age")), self._monotonic()
         return entry_of(exchange, look, reply, self._config, age=age, now=now, wall=self._wall())
-
-    def _file(self, exchange: Exchange, look: Lookup, entry: Entry) -> bool:
-        """Store what came; a part together with what is there."""
-        if entry.total:
-            slot = self._finder.select(exchange, look.uri, look.scope)
-            known = combined(entry, None if slot is None else slot.entry)
-            if known is None:
-                return False
-            entry = known
-        return self._put(look, entry)
-
-    def _put(self, look: Lookup, entry: Entry) -> bool:
-        config = self._config
-        return entry.size <= config.max_entry and self._memory.put(
-            entry, config.max_size, look.stamp
-        )
 
     def _revalidated(self, exchange: Exchange, look: Lookup, slot: Slot, reply: Reply) -> None:
         """Answer the client when the origin has answered the cache's own question with 304.
@@ -311,7 +312,7 @@ class Cache:
             # It is about some other representation: nothing may be updated (RFC 9111 section
             # 4.3.4), nor is ours to be trusted.
             full = Reply(entry.status, entry.headers, entry.body, reason=entry.reason)
-            self._memory.remove(slot)
+            self._tiers.remove(slot)
         age = seconds_of_age(reply.get(b"age"))
         become(reply, for_client(exchange, full, look.fields, entry))
         reply.blocks.append(status if not age else b"Age: %d\r\n%b" % (age, status))
@@ -331,10 +332,11 @@ class Cache:
         full = freshened(slot.entry, reply)
         make = self._entry_of(exchange, look, full, reply)
         if not look.directives.no_store:
-            self._memory.remove(slot)
+            self._tiers.remove(slot)
             if make is not None:
                 old, tags = slot.entry, tags_of(full, self._tags)
-                self._put(look, make(body=old.body, tags=tags, start=old.start, total=old.total))
+                entry = make(body=old.body, tags=tags, start=old.start, total=old.total)
+                self._tiers.put(entry, look.stamp)
         return full
 
     def _compare(self, exchange: Exchange, look: Lookup, slot: Slot, reply: Reply) -> None:
@@ -346,7 +348,7 @@ class Cache:
         if same_length and self._confirms(slot.entry, reply):
             self._freshen(exchange, look, slot, reply)
         else:
-            self._memory.remove(slot)
+            self._tiers.remove(slot)
 
     def _stand_in(self, exchange: Exchange, look: Lookup, outcome: bytes) -> Reply | None:
         """Return what is stored, in place of an error, if that is allowed (RFC 5861 section 4).

@@ -11,6 +11,9 @@ from gateway.middlewares.caching.replies import reply_of
 from gateway.middlewares.caching.rules import policy
 from gateway.middlewares.caching.storage.memory import Slot
 
+MAX_ROUNDS = 3
+"""How often a request waits for another, at most."""
+
 
 class Coalescing:
     """One pipeline's (or route's)."""
@@ -36,6 +39,10 @@ class Coalescing:
             look.flight = flight = flights.lead(key)
             exchange.notes[KEPT] = flight.wanted
         return None
+
+    def goes_alone(self, uri: str, scope: Hashable, now: float) -> bool:
+        """Return True if answers have not been for all lately."""
+        return self._flights.going_alone.get((uri, scope), 0.0) > now
 
     def land(self, exchange: Exchange, look: Lookup, status: int, now: float) -> None:
         """Let those go on that wait for what this request has brought about.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from marshmallow import ValidationError
 
 from gateway.config.tables.declare import setting, table
-from gateway.config.tables.schema import Duration, FieldName, Items, Size, Whole
+from gateway.config.tables.schema import Choice, Duration, FieldName, Items, Size, Whole
 from gateway.store.purges import of_pattern
 
 
@@ -75,6 +75,12 @@ class CachingConfig:
         "asked for goes first",
     )
     max_entry: int = setting(Size(), default=1024**2, doc="of one answer")
+    store: str = setting(
+        Choice("memory", "redis"),
+        default="memory",
+        doc='`"redis"`: that of `[store]`, shared by workers and gateways, behind a memory of '
+        "`max_size`",
+    )
     coalesce: bool = setting(
         default=True,
         doc="whether one request asks the origin where many clients want the same, and they wait",

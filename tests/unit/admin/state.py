@@ -116,6 +116,7 @@ class State:
         self.purged: list[Purge] = []
         self.drained: list[tuple[str, str, bool]] = []
         self.caches = True
+        self.untold: Exception | None = None
         self.unable: Exception | None = None
         """What registering a service raises."""
 
@@ -130,6 +131,8 @@ class State:
 
     async def purge(self, purges: Sequence[Purge]) -> bool:
         self.purged += purges
+        if self.untold is not None:
+            raise self.untold
         return self.caches
 
     def drain(self, name: str, url: str, drained: bool) -> bool | None:

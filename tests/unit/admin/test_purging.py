@@ -10,6 +10,7 @@ from aiohttp.test_utils import TestClient
 
 from gateway.admin.purging import MAX_NAMES, purges_of
 from gateway.store.purges import Purge
+from gateway.store.stores import StoreDown
 from tests.unit.admin.state import State
 from tests.unit.admin.test_application import CHANGES, asked_any
 
@@ -42,6 +43,13 @@ async def test_without_caches(admin: TestClient, state: State):
     state.caches = False
     status, said = await post(admin, {"all": True})
     assert (status, said["detail"]) == (409, "Nothing is cached here: no pipeline has caching.")
+
+
+async def test_when_other_gateways_cannot_be_told(admin: TestClient, state: State):
+    state.untold = StoreDown("the server is down")
+    status, said = await post(admin, {"all": True})
+    assert status == 503
+    assert said["detail"] == ("Purged here, but other gateways are not told: the server is down.")
 
 
 @pytest.mark.parametrize(

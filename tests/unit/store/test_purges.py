@@ -85,7 +85,8 @@ def test_a_pattern_takes_the_cheapest_kind():
 
 def test_a_purge_is_for_what_was_asked_for_before_it():
     purges = Purges()
-    first = purges.add(Purge("path", "/x"))
+    purges.add(Purge("path", "/x"))
+    first = purges.version
     assert (first, purges.version, repr(purges)) == (1, 1, "<Purges up to 1>")
     assert purges.verdict("http://a/x", (), first) == ""
     purges.add(Purge("path", "/y"))
@@ -107,11 +108,40 @@ def test_a_soft_purge_makes_stale_and_a_hard_one_counts_more():
 
 def test_versions_of_a_store_may_come_late_and_out_of_order():
     purges = Purges()
-    purges.add(Purge("path", "/x"), 500)
-    purges.add(Purge("path", "/x"), 300)
+    (field,) = Purges.fields(Purge("path", "/x"))
+    purges.restore(field, 500)
+    purges.restore(field, 300)
     assert purges.version == 500
     assert purges.verdict("http://a/x", (), 400) == "gone"
-    assert purges.add(Purge("path", "/y")) == 501
+    purges.add(Purge("path", "/y"))
+    assert purges.version == 501
+
+
+@pytest.mark.parametrize(
+    "purge",
+    [
+        Purge("url", "http://a/x?q"),
+        Purge("prefix", "/x"),
+        Purge("path", "/x", soft=True),
+        Purge("pattern", "/*x y"),
+        Purge("tag", "t", soft=True),
+        Purge("all"),
+    ],
+)
+def test_a_purge_can_be_remembered_by_names(purge: Purge):
+    here, there = Purges(), Purges()
+    here.add(purge)
+    for field in Purges.fields(purge):
+        there.restore(field, 7)
+    for uri in ("http://a/x?q", "http://b/ax y", "http://b/z"):
+        tags = tag_buckets("t")
+        assert here.verdict(uri, tags, 0) == there.verdict(uri, tags, 6)
+
+
+@pytest.mark.parametrize("field", ["", "hard", "hard place x", "hard length x", "hard place"])
+def test_names_that_are_none(field: str):
+    with pytest.raises(ValueError, match=r".*"):
+        Purges().restore(field, 1)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +152,8 @@ def test_too_many_to_tell_apart_purge_everything(kind: str, most: int):
     for number in range(most):
         purges.add(Purge(kind, "/" + "y" * number))
     assert purges.verdict("http://a/x", (), 1) == ""
-    last = purges.add(Purge(kind, "/" + "y" * most))
+    purges.add(Purge(kind, "/" + "y" * most))
+    last = purges.version
     assert purges.verdict("http://a/x", (), last - 1) == "gone"
     assert purges.verdict("http://a/x", (), last) == ""
 

@@ -200,6 +200,11 @@ class Memory:
             return ()
         return tuple(sorted({name for names in found.get(scope, ()) for name in names}))
 
+    def vary_sets(self, uri: str, scope: Hashable) -> list[Names]:
+        """Return the sets of fields that responses stored for this URI vary by."""
+        found = self._index.get(uri)
+        return list(found.get(scope, ())) if isinstance(found, dict) else []
+
     def _slot(self, place: Place) -> Slot | None:
         """Return what is there, unless it has been purged."""
         slot = place.content

@@ -245,7 +245,7 @@ def test_two_instances_keep_their_notes_apart():
 
 
 def test_a_telling_repr():
-    cache = Cache(CachingConfig(), Context(name="caching"), Memory(Purges()), None)
+    cache = Cache(CachingConfig(), Context(name="caching"), Memory(Purges()), None, None)
     assert repr(cache) == "<Cache caching on <Memory 0 responses, 0 bytes>>"
 
 

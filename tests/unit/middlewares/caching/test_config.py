@@ -8,6 +8,7 @@ import pytest
 from marshmallow import ValidationError
 
 from gateway import middlewares
+from gateway.core.hooks import ConfigProblem, Context
 from gateway.middlewares import caching
 from gateway.middlewares.caching.config import CachingConfig
 from tests.unit.middlewares.caching.world import MINUTE, Cached, answer
@@ -67,6 +68,7 @@ def test_everything_can_be_set():
         ({"invalidate": [""]}, "invalidate"),
         ({"invalidate": ["/a/{id}/*/b"]}, "invalidate"),
         ({"tags": ["no name"]}, "tags"),
+        ({"store": "disk"}, "store"),
         ({"key": {"headers": ["not a name"]}}, "key"),
         ({"key": {"cookies": []}}, "key"),
     ],
@@ -99,3 +101,9 @@ def test_what_is_stored_is_measured_by_pipeline():
     assert telemetry.cache_bytes.get(labels) == world.memory.used > 1000
     assert telemetry.cache_responses.get(labels) == len(world.memory) > 0
     assert telemetry.cache_evictions.get(labels) == world.memory.evictions > 0
+
+
+def test_a_shared_store_has_to_be_there():
+    with pytest.raises(ConfigProblem) as caught:
+        caching.build(CachingConfig(store="redis"), Context(name="caching"))
+    assert caught.value.at == ("store",)
