@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import h2.config
@@ -227,8 +228,14 @@ class Http2Origin:
         self.port = 0
         self.scheme = "http"
 
-    async def start(self, tls: ssl.SSLContext | None = None) -> Http2Origin:
+    async def start(
+        self, tls: ssl.SSLContext | None = None, *, path: Path | None = None
+    ) -> Http2Origin:
+        """Listens on a port, or on the Unix socket `path`."""
         loop = asyncio.get_running_loop()
+        if path is not None:
+            self._server = await loop.create_unix_server(lambda: Connection(self), path)
+            return self
         self._server = await loop.create_server(lambda: Connection(self), "127.0.0.1", 0, ssl=tls)
         self.port = self._server.sockets[0].getsockname()[1]
         self.scheme = "http" if tls is None else "https"

@@ -14,10 +14,12 @@ import pytest
 import uvloop
 
 from tests.certificates import Authority
-from tests.flow.conftest import PLAIN
+from tests.flow.conftest import PLAIN, write
+from tests.flow.tunnels import MASK
 from tests.http2_origin import Http2Origin, Request, Respond, ok
 from tests.origin import Origin
 from tests.until import until
+from tests.websocket import frame, open_tunnel, read_frame
 
 LOOPS = {"uvloop": uvloop.new_event_loop}
 """What the gateway runs on; its transports differ from asyncio's in what they do once closed."""
@@ -454,6 +456,61 @@ async def test_clear_text_that_is_no_http2(start, connect):
         assert message.status == 502 and "connection_refused" in message.fields["proxy-status"]
     finally:
         await origin.stop()
+
+
+async def test_a_unix_socket(start, connect, tmp_path):
+    origin = await Http2Origin().start(path=tmp_path / "app.sock")
+    try:
+        table = f'[upstream.origin]\nurl = "unix:{tmp_path}/app.sock"\nprotocol = "h2c"\n'
+        client = await connect(await start(PLAIN, table))
+        for _ in range(2):
+            assert (await client.get("/")).body == b"ok"
+        assert len(origin.connections) == 1
+        assert origin.requests[0].fields[":scheme"] == "http"
+    finally:
+        await origin.stop()
+
+
+async def test_a_websocket_uses_http1_whatever_the_protocol_is(start, connect, echoing):
+    client = await connect(await start(PLAIN, upstreams(echoing)))
+    await open_tunnel(client)
+    await client.send(frame(b"hello", mask=MASK))
+    assert (await read_frame(client.reader)).payload == b"hello"
+
+
+async def test_a_reload_that_changes_the_protocol(start, connect, make, tmp_path):
+    """What goes on ends as it began; what comes then is asked anew."""
+    go = asyncio.Event()
+
+    async def respond(request: Request) -> None:
+        if request.fields[":path"] == "/slow":
+            request.head()
+            await go.wait()
+        await request.answer() if request.fields[":path"] != "/slow" else request.finish()
+
+    origin, other = await make(respond), await Origin().start()
+    try:
+        gateway = await start(PLAIN, upstreams(origin))
+        slow, client = await connect(gateway), await connect(gateway)
+        assert (await client.get("/")).body == b"ok"
+        await slow.send(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+        await slow.head()
+        write(tmp_path, PLAIN, upstreams(origin, protocol="http1"))
+        assert (await gateway.reload()).ok
+        # It speaks HTTP/2 alone.
+        assert (await client.get("/")).status == 502
+        write(tmp_path, PLAIN, upstreams(origin))
+        assert (await gateway.reload()).ok
+        assert (await client.get("/")).body == b"ok"
+        go.set()
+        assert await slow.reader.readuntil(b"0\r\n\r\n") == b"0\r\n\r\n"
+        await asyncio.wait_for(origin.connections[0].lost.wait(), 10)
+        write(tmp_path, PLAIN, upstreams(other, protocol="http1"))
+        assert (await gateway.reload()).ok
+        assert (await client.get("/")).body == b"ok"
+        await asyncio.wait_for(origin.connections[-1].lost.wait(), 10)
+    finally:
+        await other.stop()
 
 
 async def test_health_checks_by_http2(start, make):
