@@ -67,13 +67,16 @@ PROFILES = {
     "awaited": ("plain", "/api/v1/cameras", []),
     "tls": ("plain", "/api/v1/cameras", []),
     "close": ("plain", "/api/v1/cameras", ["Connection: close"]),
+    "untraced": ("partner", "/api/v1/cameras", PARTNER),
+    "traced": ("partner", "/api/v1/cameras", PARTNER),
 }
 """The files of bench/ that the profile loads, the path and the headers of its requests.
 
 `varied`: fields that differ from those of the request, and of the answer, before. `post`,
 `postplain`: a body of 1 kB.
 `awaited`: the hook of bench/awaited.py. `tls`: over TLS 1.3, whose records our own transport reads
-and writes in memory. `close`: a new connection for each request.
+and writes in memory. `close`: a new connection for each request. `untraced`, `traced`:
+the partner profile with [tracing] that records none of the requests, or all of them.
 """
 OK = b"HTTP/1.1 200 OK\r\n"
 POSTED = (b'{"name": "camera-1", "status": "active", "zone": 7},' * 20)[:1023] + b"}"
@@ -317,7 +320,25 @@ def with_tls(directory: Path) -> Path:
     return config
 
 
-VARIANTS = {"awaited": with_awaited, "tls": with_tls}
+def with_tracing(sample: float) -> Callable[[Path], Path]:
+    """The partner profile with a collector that takes nothing: spans are encoded and dropped."""
+
+    def made(directory: Path) -> Path:
+        shutil.copytree(HERE / "partner", directory, dirs_exist_ok=True)
+        config = directory / "gateway.toml"
+        table = f'[tracing]\notlp = "http://127.0.0.1:9"\nsample = {sample}\n'
+        config.write_text(f"{config.read_text()}\n{table}")
+        return config
+
+    return made
+
+
+VARIANTS = {
+    "awaited": with_awaited,
+    "tls": with_tls,
+    "untraced": with_tracing(0.0),
+    "traced": with_tracing(1.0),
+}
 """What a profile changes in the files it loads: makes them in a directory, and returns their
 gateway.toml."""
 

@@ -260,6 +260,9 @@ class Exchange:
     `memo` holds what was worked out from the header fields alone (and who sent them), by the key of
     its owner. Requests on one connection that repeat the fields of the one before, X-Request-ID
     apart, share it, so nothing that changes with time, target or that field may go in.
+    `traceparent` is the field (W3C Trace Context) for what is asked on the request's behalf, ""
+    where the gateway traces nothing and the client's own goes on; `trace` has the spans of a
+    request that is recorded (gateway.tracing.trace.Trace), None for others.
     `interim(status, pairs)` sends the client an interim answer (1xx, RFC 9110 section 15.2); None
     where the client knows none.
     `decisions` is None except for `explain`; then hooks append to it and consume nothing.
@@ -298,6 +301,8 @@ class Exchange:
         "started",
         "target",
         "tls_subject",
+        "trace",
+        "traceparent",
         "tries",
         "trusted",
         "upstream",
@@ -341,7 +346,8 @@ class Exchange:
         self.identity: Identity | None = None
         self.reply: Reply | None = None
         self.failed: Failed | None = None
-        self.reason = self.upstream = self.endpoint = self.cache = ""
+        self.reason = self.upstream = self.endpoint = self.cache = self.traceparent = ""
+        self.trace: Any = None
         self.attempts = 0
         self.tries: list[AttemptRecord] | None = None
         self.upstream_seconds = 0.0
@@ -367,6 +373,7 @@ class Exchange:
         made.request_id, made.started = self.request_id, self.started
         made.client_ip, made.trusted = self.client_ip, self.trusted
         made.tls_subject, made.identity, made.route = self.tls_subject, self.identity, self.route
+        made.trace, made.traceparent = self.trace, self.traceparent
         return made
 
     def status(self) -> int:

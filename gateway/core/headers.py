@@ -174,18 +174,25 @@ PLAIN_VALUE = re.compile(_PLAIN)
 
 
 _TRACEPARENT = re.compile(
-    r"(?:00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
-    r"|(?!00|ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?)"
+    r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?"
 )
 
 
-def trace_id(traceparent: str) -> str | None:
-    """The trace-id of a valid traceparent; later versions may say more.
+def trace_context(traceparent: str) -> tuple[str, str, bool] | None:
+    """Return trace-id, parent-id and the sampled flag of a valid traceparent.
 
-    None for any other value (W3C Trace Context section 3.2.2).
+    Later versions may say more. None for any other value (W3C Trace Context section 3.2.2).
     """
     match = _TRACEPARENT.fullmatch(traceparent)
-    return None if match is None else match[1] or match[2]
+    if match is None or (match[5] and match[1] == "00"):
+        return None
+    return match[2], match[3], int(match[4], 16) & 1 == 1
+
+
+def trace_id(traceparent: str) -> str | None:
+    """Return the trace-id of a valid traceparent, None for any other value."""
+    context = trace_context(traceparent)
+    return None if context is None else context[0]
 
 
 class Memo(dict[bytes, _T]):

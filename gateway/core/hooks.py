@@ -54,6 +54,7 @@ class Hooks:
               back what `request` took.
     recheck:  for WebSockets, if the name is in the request list: whether one may go on. It is the
               configuration in force that judges.
+    name:     the middleware's, as lists have it; set when it has been built.
     """
 
     request: RequestHook | None = None
@@ -62,6 +63,7 @@ class Hooks:
     finish: FinishHook | None = None
     release: FinishHook | None = None
     recheck: Recheck | None = None
+    name: str = ""
 
 
 def kind_of(name: str) -> str:

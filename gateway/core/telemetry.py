@@ -9,7 +9,7 @@ never anything a stranger chose.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 from weakref import ref
 
@@ -152,6 +152,14 @@ log_lines_dropped = Family(
 _CACHE = ("pipeline", "route")
 """A cache's labels. Without a route: that of all routes without keys of their own."""
 
+trace_spans_dropped = Family(
+    "counter",
+    "gateway_trace_spans_dropped_total",
+    "Spans that never reached the collector: there was no room for more, or it did not take them",
+    ("collector", "reason"),
+)
+"""As for logs each series is counted by one thread alone."""
+
 
 class Telemetry:
     """All families of `/metrics`, by the contract's names without the `gateway_` prefix."""
@@ -162,7 +170,7 @@ class Telemetry:
         self._add_upstreams()
         self._add_limits()
         self._add_process()
-        self.families += [background_failures, log_lines_dropped]
+        self.families += [background_failures, log_lines_dropped, trace_spans_dropped]
 
     def _add_requests(self) -> None:
         count, histogram = self._counter, self._histogram
@@ -225,6 +233,13 @@ class Telemetry:
             DURATION_BUCKETS,
             "upstream",
         )
+        self.upstream_endpoint_duration = histogram(
+            "upstream_endpoint_duration_seconds",
+            "The same, by endpoint",
+            DURATION_BUCKETS,
+            "upstream",
+            "endpoint",
+        )
         self.endpoint_healthy = gauge(
             "upstream_endpoint_healthy", "1 when it may be picked", "upstream", "endpoint"
         )
@@ -239,6 +254,12 @@ class Telemetry:
             "route",
             "reason",
         )
+
+    def drop_endpoints(self, upstream: str, names: Collection[str]) -> None:
+        """Forget what was counted of endpoints that no longer exist."""
+        for known in (self.upstream_requests.values, self.upstream_endpoint_duration.cells):
+            for labels in [one for one in known if one[0] == upstream and one[1] in names]:
+                del known[labels]
 
     def _add_limits(self) -> None:
         count, gauge = self._counter, self._gauge

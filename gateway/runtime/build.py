@@ -97,10 +97,10 @@ class Builder:
             kind = middlewares.find(name)
             made = kind.build(settings, context)
             if kind.module is not None:
-                return made
+                return replace(made, name=name)
             self.foreign = True
             self._note_outdated(pipeline, name, kind.build.__module__)
-            return checked(name, made)
+            return replace(checked(name, made), name=name)
         except ConfigProblem as problem:
             place = self.loaded.locate(pipeline.name, (name, *problem.at), context.route)
             self.report(Problem(*place, f"{name}: {problem.message}", problem.hint))

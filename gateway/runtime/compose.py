@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from gateway import middlewares
 from gateway.builtins.answers import builtin
 from gateway.builtins.errors import catalogue
-from gateway.builtins.health import Health
 from gateway.builtins.limits import limits
 from gateway.builtins.respond import respond
 from gateway.config.check.compile import LoadedConfig
@@ -34,17 +33,26 @@ from gateway.runtime.early import RENDERER, early_pipeline, unrouted_pipeline
 from gateway.runtime.pipeline import Pipeline, flatten
 from gateway.runtime.prefixes import indexed, restored_prefix
 from gateway.runtime.route_limit import own_limit
-from gateway.runtime.services import Services, issuer_of, ledger_of, meter_of, shared_store
+from gateway.runtime.services import (
+    Services,
+    health_of,
+    issuer_of,
+    ledger_of,
+    meter_of,
+    shared_store,
+    tracer_of,
+)
 from gateway.runtime.slices import Steps, at_once
 from gateway.runtime.snapshot import Route, Snapshot, source_of
 from gateway.runtime.tls import check_admin, listening, towards
 from gateway.store.stores import SharedStore
-from gateway.upstream.fallback import chain, forwarding
+from gateway.upstream.fallback import forwarding
 from gateway.upstream.pool.pool import Pool
 
 if TYPE_CHECKING:
     from gateway.builtins.openapi.document import ApiDocument
     from gateway.builtins.token_build import Issuing
+    from gateway.tracing.tracer import Tracer
     from gateway.usage.meter import Meter
 
 
@@ -73,6 +81,7 @@ class Composer:
         self.ledger: Ledger | None = None
         self.issuing: Issuing | None = None
         self.meter: Meter | None = None
+        self.tracer: Tracer | None = None
         self.pools: dict[str, Pool] = {}
         self.documents: list[ApiDocument] = []
         self.routes: list[Route] = []
@@ -88,6 +97,7 @@ class Composer:
         self.meter = meter_of(self.store, loaded, draft, services)
         issuer = self.issuing.issuer if self.issuing is not None else None
         secrets = middlewares.secrets(settings_of(loaded))
+        self.tracer = tracer_of(loaded, draft, settings_of(loaded), secrets)
         shared = (self.store, self.ledger, issuer, secrets, self._take, self._ask)
         self.builder = Builder(loaded, draft, services, *shared)
         for name in loaded.upstreams:
@@ -97,7 +107,8 @@ class Composer:
     def compose(self) -> Steps[Snapshot]:
         loaded, draft = self.loaded, self.draft
         yield from self.prepare()
-        self.health = self._health()
+        ledger = self.ledger if self.store is not None else None
+        self.health = health_of(loaded, self.pools, ledger, self.services.clock.wall)
         for pipeline in loaded.pipelines:
             yield from self._routes(pipeline, self.routes)
         if self.documents:
@@ -111,6 +122,9 @@ class Composer:
             early[pipeline.name] = early_pipeline(pipeline, build, render)
             yield None
         unrouted = unrouted_pipeline(loaded.pipelines, early, build, render)
+        if self.tracer is not None:
+            traced = (*unrouted.finish_failed, self.tracer.finish)
+            unrouted = replace(unrouted, finish_failed=traced)
         tls, upstream_tls = self.secured()
         if self.problems:
             raise ConfigErrors([*loaded.warnings, *self.warnings, *self.problems])
@@ -119,7 +133,8 @@ class Composer:
         router, regions = yield partial(indexed, self.routes, loaded.gateway.routing)
         parts = (tuple(self.routes), unrouted, self.pools, tls, upstream_tls, regions, early)
         last, foreign = self.builder.renderer().error, self.builder.foreign
-        return Snapshot(self.number, loaded, router, *parts, self.health, draft, last, foreign)
+        more = (self.health, draft, last, foreign, self.tracer)
+        return Snapshot(self.number, loaded, router, *parts, *more)
 
     def secured(self) -> tuple[Any, dict[str, Any]]:
         """Return TLS as the listener speaks it, and by upstream; None and nothing without."""
@@ -164,23 +179,6 @@ class Composer:
 
         pool: Pool = self.draft.keep(("upstream", name), None, make)
         return pool
-
-    def _health(self) -> Health:
-        """Return the gateway's condition, in which upstreams count that routes lead to."""
-        routes = [route for pipeline in self.loaded.pipelines for route in pipeline.routes]
-        stand_ins: dict[str, list[str]] = {}
-        for route in routes:
-            for name in route.upstreams:
-                if name in self.pools:
-                    stand_ins[name] = chain(name, self.loaded.upstreams)[1:]
-        alone = {route.upstreams[0] for route in routes if len(route.upstreams) == 1}
-        for route in routes:
-            for name in stand_ins.keys() & set(route.upstreams) - alone:
-                # Without one of its shares a route fails in part: the gateway is degraded by it.
-                stand_ins[name] += [other for other in route.upstreams if other != name]
-        needed, wall = dict(sorted(stand_ins.items())), self.services.clock.wall
-        ledger = self.ledger if self.store is not None else None
-        return Health(self.pools, needed, ledger, wall, self.loaded.registered)
 
     def _routes(self, pipeline: PipelineConfig, routes: list[Route]) -> Steps[None]:
         """Add a pipeline's routes to `routes`."""
@@ -380,7 +378,9 @@ class Composer:
         errors = hooks(None, error_names)
         if not error_names or kind_of(error_names[0]) != RENDERER:
             errors.insert(0, self.builder.renderer())
-        counting = [] if self.meter is None else [Hooks(finish=self.meter.finish)]
+        counting = [
+            Hooks(finish=one.finish) for one in (self.meter, self.tracer) if one is not None
+        ]
         answers = hooks(route.response if route is not None else None, pipeline.response)
         return flatten(
             pipeline.name,

@@ -1,8 +1,8 @@
 """A route's hooks, flattened when a snapshot is composed, and running them.
 
-Every step is a pair (hook, awaited). A pipeline in which nothing is awaited never yields, unless a
-plain request hook returns an awaitable, as one does that only sometimes waits, such as for a key to
-be fetched.
+Every step is (hook, awaited, name of the middleware). A pipeline in which nothing is awaited never
+yields, unless a plain request hook returns an awaitable, as one does that only sometimes waits,
+such as for a key to be fetched.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed
 from gateway.core.hooks import FinishHook, Hooks, Recheck
 from gateway.core.wait import driven
+from gateway.tracing.trace import traced
 
 log = logging.getLogger("gateway.pipeline")
 
-Step = tuple[Any, bool]
+Step = tuple[Any, bool, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,23 +49,25 @@ class Pipeline:
         Returns an awaitable of the same where a hook waits.
         """
         steps = iter(self.request)
-        for hook, _ in steps:
+        for hook, _, name in steps:
             reply: Reply | Awaitable[Reply | None] | None = hook(exchange)
             if reply is not None:
-                return reply if isinstance(reply, Reply) else self._ask_on(exchange, steps, reply)
+                if isinstance(reply, Reply):
+                    return reply
+                return self._ask_on(exchange, steps, _waiting(exchange, name, reply))
         return None
 
     async def _ask_on(
         self, exchange: Exchange, steps: Iterator[Step], begun: Awaitable[Reply | None]
     ) -> Reply | None:
         """Run what is left of the request hooks, after the one that returned `begun`."""
-        reply: Any = await driven(begun)
+        reply: Any = await begun
         if reply is not None:
             return reply  # type: ignore[no-any-return]
-        for hook, _ in steps:
+        for hook, _, name in steps:
             reply = hook(exchange)
             if reply is not None and not isinstance(reply, Reply):
-                reply = await driven(reply)
+                reply = await _waiting(exchange, name, reply)
             if reply is not None:
                 return reply  # type: ignore[no-any-return]
         return None
@@ -75,30 +78,31 @@ class Pipeline:
         Returns an awaitable, for what is left of them, where one waits.
         """
         steps = iter(self.response)
-        for hook, awaited in steps:
+        for hook, awaited, name in steps:
             pending = hook(exchange, reply)
             if awaited:
-                return self._answer_on(exchange, reply, steps, pending)
+                begun = _waiting(exchange, name, pending)
+                return self._answer_on(exchange, reply, steps, begun)
         return None
 
     async def _answer_on(
         self, exchange: Exchange, reply: Reply, steps: Iterator[Step], begun: Awaitable[None]
     ) -> None:
-        await driven(begun)
-        for hook, awaited in steps:
+        await begun
+        for hook, awaited, name in steps:
             pending = hook(exchange, reply)
             if awaited:
-                await driven(pending)
+                await _waiting(exchange, name, pending)
 
     def fail(self, exchange: Exchange, failed: Failed) -> Reply | Awaitable[Reply]:
         """Run the error hooks: the first renders a reply, later ones replace or change it."""
         exchange.failed = failed
         exchange.reply = None
         steps = iter(self.error)
-        for hook, awaited in steps:
+        for hook, awaited, name in steps:
             reply = hook(exchange, failed)
             if awaited:
-                return self._fail_on(exchange, failed, steps, reply)
+                return self._fail_on(exchange, failed, steps, _waiting(exchange, name, reply))
             if reply is not None:
                 exchange.reply = reply
         assert exchange.reply is not None
@@ -111,13 +115,13 @@ class Pipeline:
         steps: Iterator[Step],
         begun: Awaitable[Reply | None],
     ) -> Reply:
-        reply = await driven(begun)
+        reply = await begun
         if reply is not None:
             exchange.reply = reply
-        for hook, awaited in steps:
+        for hook, awaited, name in steps:
             reply = hook(exchange, failed)
             if awaited:
-                reply = await driven(reply)
+                reply = await _waiting(exchange, name, reply)
             if reply is not None:
                 exchange.reply = reply
         assert exchange.reply is not None
@@ -127,7 +131,7 @@ class Pipeline:
         """Return the reply to what failed before there was a request. No hook may have to be
         awaited."""
         exchange.reply = None
-        for hook, _ in self.error:
+        for hook, _, _ in self.error:
             reply = hook(exchange, failed)
             if reply is not None:
                 exchange.reply = reply
@@ -152,9 +156,9 @@ def flatten(
     """Return a pipeline of the hooks that three lists name. A middleware in several finishes
     once."""
     request, response, error = tuple(request), tuple(response), tuple(error)
-    asks = _steps(hooks.request for hooks in request)
-    answers = _steps(hooks.response for hooks in response)
-    fails = _steps(hooks.error for hooks in error)
+    asks = _steps((hooks.request, hooks.name) for hooks in request)
+    answers = _steps((hooks.response, hooks.name) for hooks in response)
+    fails = _steps((hooks.error, hooks.name) for hooks in error)
     releases = _once(hooks.release for hooks in request)
     return Pipeline(
         name,
@@ -168,8 +172,13 @@ def flatten(
     )
 
 
-def _steps(hooks: Iterable[Any]) -> tuple[Step, ...]:
-    return tuple((hook, _is_awaited(hook)) for hook in hooks if hook is not None)
+def _steps(hooks: Iterable[tuple[Any, str]]) -> tuple[Step, ...]:
+    return tuple((hook, _is_awaited(hook), name) for hook, name in hooks if hook is not None)
+
+
+def _waiting(exchange: Exchange, name: str, begun: Awaitable[Any]) -> Awaitable[Any]:
+    """Return what to await for what the hook of `name` has begun; a span of the trace, if any."""
+    return driven(begun) if exchange.trace is None else traced(exchange, name, begun)
 
 
 def _is_awaited(hook: Any) -> bool:

@@ -5,26 +5,32 @@ What a table needs is imported only where the table is.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
+from gateway.builtins.health import Health
 from gateway.config.check.compile import LoadedConfig
 from gateway.config.toml.problems import Problem
 from gateway.core.clock import REAL, Clock
-from gateway.core.hooks import ConfigProblem
+from gateway.core.hooks import ConfigProblem, kind_of
 from gateway.core.telemetry import Telemetry
 from gateway.lifetime.process import worker_count
 from gateway.lifetime.registry import Draft
 from gateway.store.local import LocalStore
 from gateway.store.stores import BadUrl, SharedStore, is_url, parse
 from gateway.upstream.connections.transport import Transport
+from gateway.upstream.fallback import chain
+from gateway.upstream.pool.pool import Pool
 from gateway.upstream.pool.roster import Tell
 
 if TYPE_CHECKING:
     from gateway.builtins.token_build import Issuing
     from gateway.config.toml.positions import KeyPath
     from gateway.limits.ledger import Ledger
+    from gateway.tracing.encoding import Masks
+    from gateway.tracing.tracer import Tracer
     from gateway.usage.meter import Meter
 
 Report = Callable[[Problem], None]
@@ -156,6 +162,71 @@ def issuer_of(
         path = ("tokens", *problem.at)
         report(_problem(loaded, path, f"tokens.{problem.message}", problem.hint))
         return None
+
+
+def tracer_of(
+    loaded: LoadedConfig,
+    draft: Draft,
+    settings: Iterable[tuple[str, Any]],
+    secrets: frozenset[str],
+) -> Tracer | None:
+    """Return what traces requests; None without `[tracing]`.
+
+    settings: of every middleware. secrets: names that credentials come in. Spans that wait for the
+    collector outlast a reload.
+    """
+    config = loaded.gateway.tracing
+    if config is None:
+        return None
+    from gateway.tracing.exporter import SpanQueue
+    from gateway.tracing.tracer import Tracer
+
+    where = (config.otlp, config.service, tuple(config.headers.items()))
+    queue = draft.keep(("tracing", config.otlp), where, lambda: SpanQueue(config))
+    return Tracer(config, queue, _masks(settings, secrets))
+
+
+def _masks(settings: Iterable[tuple[str, Any]], secrets: frozenset[str]) -> Masks:
+    """Return what spans hide: all that any pipeline's log hides."""
+    from gateway.middlewares.logging.config import MASK
+    from gateway.middlewares.logging.masking import masked_query, masker, network_of
+    from gateway.tracing.encoding import Masks
+
+    logs = [value for name, value in settings if kind_of(name) == "logging"]
+    names = secrets.union(MASK, *(log.mask for log in logs))
+    names = frozenset(name.lower() for name in names)
+    patterns = dict.fromkeys(pattern for log in logs for pattern in log.mask_patterns)
+    hidden = any(log.client_ip == "masked" for log in logs)
+    return Masks(
+        partial(masked_query, mask=names),
+        masker(patterns) or str,
+        network_of if hidden else str,
+        "user-agent" not in names,
+    )
+
+
+def health_of(
+    loaded: LoadedConfig,
+    pools: Mapping[str, Pool],
+    ledger: Ledger | None,
+    wall: Callable[[], float],
+) -> Health:
+    """Return the gateway's condition, in which upstreams count that routes lead to.
+
+    ledger: that of a shared store.
+    """
+    routes = [route for pipeline in loaded.pipelines for route in pipeline.routes]
+    stand_ins: dict[str, list[str]] = {}
+    for route in routes:
+        for name in route.upstreams:
+            if name in pools:
+                stand_ins[name] = chain(name, loaded.upstreams)[1:]
+    alone = {route.upstreams[0] for route in routes if len(route.upstreams) == 1}
+    for route in routes:
+        for name in stand_ins.keys() & set(route.upstreams) - alone:
+            # Without one of its shares a route fails in part: the gateway is degraded by it.
+            stand_ins[name] += [other for other in route.upstreams if other != name]
+    return Health(pools, dict(sorted(stand_ins.items())), ledger, wall, loaded.registered)
 
 
 def _problem(loaded: LoadedConfig, path: KeyPath, message: str, hint: str) -> Problem:

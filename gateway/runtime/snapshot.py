@@ -23,6 +23,7 @@ from gateway.upstream.pool.pool import Pool
 
 if TYPE_CHECKING:
     from gateway.protocols.tls import ServerTls
+    from gateway.tracing.tracer import Tracer
     from gateway.upstream.connections.tls import UpstreamTls
 
 Target = Callable[[Exchange], Any]
@@ -104,6 +105,7 @@ class Snapshot:
     render: Any = _render
     """What failures look like where a pipeline's own error hooks have failed."""
     foreign: bool = False
+    tracer: Tracer | None = None
     active: int = 0
     _retired: Callable[[], None] | None = None
 

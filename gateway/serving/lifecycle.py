@@ -38,6 +38,8 @@ async def serve(exchange: Exchange, outlet: Outlet, server: Server) -> None:
     in_flight = server.in_flight
     snapshot.active += 1
     in_flight.level += 1
+    if snapshot.tracer is not None:
+        snapshot.tracer.begin(exchange)
     try:
         try:
             route = match(exchange, outlet, snapshot)

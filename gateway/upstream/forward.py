@@ -18,7 +18,7 @@ from gateway.config.tables.upstream import UpstreamConfig
 from gateway.core.content.grpc import CALL, DEADLINE, NAMES, is_grpc
 from gateway.core.exchange import AttemptRecord, Exchange, Reply, RequestBody
 from gateway.core.failures import Failed, Failure
-from gateway.core.telemetry import Telemetry
+from gateway.core.telemetry import HistogramCell, Telemetry
 from gateway.core.wait import own, sleep
 from gateway.protocols.grpc import parse_timeout
 from gateway.protocols.websocket import UPGRADE
@@ -69,6 +69,8 @@ class Forward:
         self._requests = telemetry.upstream_requests.values
         self._retries = telemetry.retries
         self._duration = telemetry.upstream_duration.cell((pool.name,))
+        self._by_endpoint = telemetry.upstream_endpoint_duration
+        self._cells = self._by_endpoint.cells
 
     def __repr__(self) -> str:
         return f"<Forward to {self.pool!r}>"
@@ -112,6 +114,7 @@ class Forward:
                     if stream is not None:
                         stream.give_up()
                     attempt.ended()
+                    self._trace(exchange, attempt, perf_counter() - attempt.began)
                     raise
                 if (reason := self.record(exchange, attempt)) is None:
                     break
@@ -135,6 +138,8 @@ class Forward:
         target = exchange.target if self._rewrite is None else self._rewrite(exchange)
         if endpoint.path:
             target = endpoint.path + target
+        if (trace := exchange.trace) is not None:
+            exchange.traceparent = trace.sends(target)
         # HTTP/1.0 knows no Host, but what goes to the endpoint is HTTP/1.1, which has one.
         host = (
             exchange.headers.get("Host") or endpoint.authority
@@ -152,8 +157,14 @@ class Forward:
         exchange.attempts += 1
         exchange.upstream_seconds += took
         duration = self._duration  # HistogramCell.observe and Family.add, without the calls.
-        duration.counts[bisect_left(duration.bounds, took)] += 1
+        bucket = bisect_left(duration.bounds, took)
+        duration.counts[bucket] += 1
         duration.total += took
+        own = self._cells.get((pool.name, endpoint.name)) or self._cell(endpoint)
+        own.counts[bucket] += 1
+        own.total += took
+        if exchange.trace is not None:
+            self._trace(exchange, attempt, took)
         how: Failure | int | str
         if type(outcome) is not Failed:
             how = outcome.status  # type: ignore[union-attr]
@@ -178,6 +189,15 @@ class Forward:
             why = str(outcome) if isinstance(outcome, Failed) else f"status {how}"
             exchange.tries = [*(exchange.tries or ()), AttemptRecord(endpoint.name, took, why)]
         return reason
+
+    def _cell(self, endpoint: Endpoint) -> HistogramCell:
+        return self._by_endpoint.cell((self.pool.name, endpoint.name))
+
+    def _trace(self, exchange: Exchange, attempt: Attempt, took: float) -> None:
+        """End the span of an attempt, if the request is recorded."""
+        if exchange.trace is not None:
+            asked = self.pool.name, attempt.endpoint, exchange.method
+            exchange.trace.attempted(*asked, attempt.began, took, attempt.outcome)
 
     async def back_off(self, exchange: Exchange, attempt: Attempt, at_once: bool) -> bool:
         """Wait before another attempt, unless it is made `at_once`; False when there is no time for

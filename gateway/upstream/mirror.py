@@ -108,7 +108,7 @@ class Mirrored:
 def _copied(exchange: Exchange) -> Exchange:
     """The request as it stands before it is sent, without its body."""
     copy = exchange.beside(exchange.method, exchange.target, exchange.raw_headers)
-    copy.params = exchange.params
+    copy.params, copy.trace = exchange.params, None  # It is sent when the trace has ended.
     copy.forward_headers, copy.drop_headers = exchange.forward_headers, exchange.drop_headers
     return copy
 

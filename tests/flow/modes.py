@@ -69,7 +69,10 @@ def _wrap(monkeypatch: pytest.MonkeyPatch, change: Callable[[Any, bool], Any]) -
 
     def wrapped(hooks: Iterable[Any]) -> tuple[pipeline.Step, ...]:
         found = steps(hooks)
-        return tuple(step if _renders(step[0]) else (change(*step), True) for step in found)
+        return tuple(
+            (hook, awaited, name) if _renders(hook) else (change(hook, awaited), True, name)
+            for hook, awaited, name in found
+        )
 
     monkeypatch.setattr(pipeline, "_steps", wrapped)
 

@@ -19,7 +19,7 @@ LAYERS = (
     ("config", "pages"),
     ("lifetime", "protocols"),
     ("store",),
-    ("tokens", "credentials", "limits", "usage"),
+    ("tokens", "credentials", "limits", "usage", "tracing"),
     ("issuer",),
     ("routing", "builtins", "middlewares", "upstream"),
     ("runtime",),

@@ -22,9 +22,13 @@ from gateway.config.tables.errors import ErrorsConfig
 from gateway.config.tables.schema import (
     Choice,
     Duration,
+    FieldName,
     HostName,
+    HttpUrl,
     Items,
+    Map,
     Network,
+    Number,
     Secret,
     Size,
     Whole,
@@ -353,6 +357,29 @@ class LogsConfig:
 
 
 @table
+class TracingConfig:
+    """Spans for an OpenTelemetry collector; requests are not traced without this table."""
+
+    otlp: str = setting(
+        HttpUrl(),
+        doc="the collector, by OTLP over HTTP with protobuf: `http://127.0.0.1:4318`; `/v1/traces` "
+        "is added",
+    )
+    sample: float = setting(
+        Number(least=0, most=1),
+        default=1.0,
+        doc="the share of requests that is recorded. One that comes by a trusted proxy with a "
+        "traceparent is recorded if that says so",
+    )
+    service: str = setting(default="edge-gateway", doc="`service.name` of the spans")
+    headers: Mapping[str, str] = setting(
+        Map(keys=FieldName(), values=Secret()),
+        default_factory=dict,
+        doc='more header fields for the collector: `{ Authorization = "${OTLP_TOKEN}" }`',
+    )
+
+
+@table
 class GatewayConfig:
     """`gateway.toml` itself."""
 
@@ -382,4 +409,7 @@ class GatewayConfig:
     )
     tokens: TokensConfig | None = setting(
         default=None, doc="the gateway as an issuer of tokens: `[tokens]`"
+    )
+    tracing: TracingConfig | None = setting(
+        default=None, doc="spans for an OpenTelemetry collector: `[tracing]`"
     )

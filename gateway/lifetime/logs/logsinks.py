@@ -7,11 +7,9 @@ cannot be sent in time, is dropped and counted.
 from __future__ import annotations
 
 import gzip
-import http.client
 import logging
 import os
 import socket
-import ssl
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -32,17 +30,12 @@ from gateway.config.tables.schema import (
     Whole,
 )
 from gateway.lifetime.logs.logqueue import LogQueue
+from gateway.lifetime.logs.posting import Poster
 
 log = logging.getLogger("gateway.state")
 
 BACKLOG = 8 * 1024 * 1024
 """Bytes that may wait, unless configured."""
-ANSWER_MAX = 1024 * 1024
-"""Bytes of an answer that are read."""
-FIRST_PAUSE = 0.2
-"""Seconds before the second attempt; each further pause doubles, to at most LONGEST_PAUSE."""
-LONGEST_PAUSE = 5.0
-_AGAIN = (408, 429, 500, 502, 503, 504)
 _FACILITIES = ("user", "daemon", "auth", *(f"local{number}" for number in range(8)))
 _CODES = {"user": 1, "daemon": 3, "auth": 4} | {f"local{n}": 16 + n for n in range(8)}
 _TYPES = {
@@ -111,17 +104,16 @@ class SyslogConfig:
 class HttpSink(LogQueue):
     """Posts lines to a URL."""
 
-    __slots__ = ("_body_head", "_config", "_connection", "_fields", "_target", "_url")
+    __slots__ = ("_body_head", "_config", "_poster")
 
     def __init__(self, config: HttpSinkConfig) -> None:
         super().__init__(config.url, interval=config.flush, backlog=config.backlog)
         self._config = config
-        self._url = urlsplit(config.url)
-        self._target = self._url.path or "/"
-        self._connection: http.client.HTTPConnection | None = None
-        self._fields = {"Content-Type": _TYPES[config.format], **config.headers}
+        fields = {"Content-Type": _TYPES[config.format], **config.headers}
         if config.gzip:
-            self._fields["Content-Encoding"] = "gzip"
+            fields["Content-Encoding"] = "gzip"
+        limits: Any = {"timeout": config.timeout, "retries": config.retries}
+        self._poster = Poster(config.url, fields, stopping=self._stopping, **limits)
         action = orjson.dumps({"index": {"_index": config.index}}) + b"\n"
         self._body_head = action if config.format == "elasticsearch" else b""
 
@@ -132,35 +124,15 @@ class HttpSink(LogQueue):
         size = self._config.batch
         for start in range(0, len(lines), size):
             batch = lines[start : start + size]
-            error = self._send(batch)
-            if error is not None:
+            said = self._poster.send(self._body(batch))
+            if isinstance(said, Exception):
                 self._lose(len(lines) - start)
-                return error
+                return said
+            if self._body_head and b'"errors":true' in said[:200]:
+                refused = _refused(said, len(batch))
+                self._lose(refused)
+                log.warning("%s has refused %d lines of a batch", self.name, refused)
         return None
-
-    def _send(self, batch: list[bytes]) -> Exception | None:
-        body = self._body(batch)
-        error: Exception | None = None
-        for attempt in range(self._config.retries + 1):
-            if attempt and self._stopping.wait(
-                min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (attempt - 1))
-            ):
-                break
-            try:
-                status, refused = self._post(body, len(batch))
-            except (OSError, http.client.HTTPException, ValueError) as failed:
-                self._disconnect()
-                error = failed
-                continue
-            if 200 <= status < 300:
-                if refused:
-                    self._lose(refused)
-                    log.warning("%s has refused %d lines of a batch", self.name, refused)
-                return None
-            error = OSError(f"answered {status}")
-            if status not in _AGAIN:
-                break
-        return error
 
     def _body(self, batch: list[bytes]) -> bytes:
         if self._config.format == "json":
@@ -169,34 +141,8 @@ class HttpSink(LogQueue):
             body = b"".join(self._body_head + line for line in batch)
         return gzip.compress(body, 5) if self._config.gzip else body
 
-    def _post(self, body: bytes, lines: int) -> tuple[int, int]:
-        """Return the status, and how many of the lines were refused one by one."""
-        connection = self._connection
-        if connection is None:
-            host, port, timeout = self._url.hostname or "", self._url.port, self._config.timeout
-            connection = self._connection = (
-                http.client.HTTPSConnection(
-                    host, port, timeout=timeout, context=ssl.create_default_context()
-                )
-                if self._url.scheme == "https"
-                else http.client.HTTPConnection(host, port, timeout=timeout)
-            )
-        connection.request("POST", self._target, body, self._fields)
-        answer = connection.getresponse()
-        said = answer.read(ANSWER_MAX)
-        if answer.will_close or not answer.isclosed():
-            self._disconnect()
-        if self._body_head and b'"errors":true' in said[:200]:
-            return answer.status, _refused(said, lines)
-        return answer.status, 0
-
-    def _disconnect(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-
     def _release(self) -> None:
-        self._disconnect()
+        self._poster.close()
         super()._release()
 
 

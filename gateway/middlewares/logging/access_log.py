@@ -121,6 +121,7 @@ class AccessLog:
                 exchange.bytes_in,
                 exchange.bytes_out,
                 exchange.headers,
+                exchange.traceparent,
                 exchange.cache,
                 exchange.reason if failed is None else failed.failure.reason,
                 more,
@@ -136,13 +137,16 @@ class AccessLog:
         """
         (
             _, ended, started, request_id, client_ip, client, method, path, route, status, upstream,
-            endpoint, upstream_seconds, attempts, bytes_in, bytes_out, headers, cache, reason, more,
+            endpoint, upstream_seconds, attempts, bytes_in, bytes_out, headers, ours, cache, reason,
+            more,
         ) = record  # fmt: skip
         traceparent = headers.get("traceparent")
         line = self._line
         line["timestamp"] = self._timestamp(ended)
         line["request_id"] = request_id
-        line["trace_id"] = None if traceparent is None else trace_id(traceparent)
+        line["trace_id"] = (
+            ours[3:35] if ours else None if traceparent is None else trace_id(traceparent)
+        )
         line["client_ip"] = (
             network_of(client_ip) if self._config.client_ip == "masked" else client_ip or None
         )

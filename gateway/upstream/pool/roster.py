@@ -178,11 +178,7 @@ class Roster:
         known = {endpoint.name for endpoint in self.endpoints}
         over = {endpoint.name for endpoint in self._gone if not endpoint.in_flight} - known
         if over:
-            series = self._telemetry.upstream_requests
-            for labels in [
-                labels for labels in series.values if labels[0] == self.name and labels[1] in over
-            ]:
-                series.drop(labels)
+            self._telemetry.drop_endpoints(self.name, over)
         if self.outliers is not None:
             for endpoint in self._gone:
                 self.outliers.forget(endpoint)

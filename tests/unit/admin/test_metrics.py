@@ -36,6 +36,7 @@ CONTRACT = {
     "gateway_requests_in_flight": ("gauge", set()),
     "gateway_upstream_requests_total": ("counter", {"upstream", "endpoint", "code"}),
     "gateway_upstream_duration_seconds": ("histogram", {"upstream"}),
+    "gateway_upstream_endpoint_duration_seconds": ("histogram", {"upstream", "endpoint"}),
     "gateway_upstream_endpoint_healthy": ("gauge", {"upstream", "endpoint"}),
     "gateway_circuit_state": ("gauge", {"upstream"}),
     "gateway_upstream_try_all": ("gauge", {"upstream"}),
@@ -68,6 +69,7 @@ CONTRACT = {
     "gateway_store_failures_total": ("counter", {"reason"}),
     "gateway_background_failures_total": ("counter", {"task"}),
     "gateway_log_lines_dropped_total": ("counter", {"log", "reason"}),
+    "gateway_trace_spans_dropped_total": ("counter", {"collector", "reason"}),
     "gateway_worker_restarts_total": ("counter", set()),
 }
 

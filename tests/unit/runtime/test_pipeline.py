@@ -97,7 +97,7 @@ async def test_a_plain_request_hook_may_return_an_awaitable(answered: Reply | No
 
     seen = Recorder()
     pipeline = flatten("p", [Hooks(request=lambda _: later()), seen.hooks("a")], [], [])
-    assert all(not awaited for _, awaited in pipeline.request)
+    assert all(not awaited for _, awaited, _ in pipeline.request)
     assert await settled(pipeline.ask(exchange())) is answered
     assert seen.ran == ([] if answered else ["a.request"])
 

@@ -18,6 +18,7 @@ from gateway.core.drive import Drive
 from gateway.core.exchange import Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.telemetry import Telemetry
+from gateway.tracing.trace import Trace
 from gateway.upstream import forward as module
 from gateway.upstream.forward import Forward
 from gateway.upstream.pool.pool import Pool
@@ -334,3 +335,26 @@ def test_a_deadline_that_has_passed_is_no_endpoints_fault() -> None:
     failed = world.run()
     assert failed.failure is Failure.DEADLINE_EXCEEDED
     assert all(one.health.error == "" for one in world.pool.endpoints)
+
+
+def test_the_span_of_an_attempt_that_the_client_has_left() -> None:
+    world = World(None)
+    world.asked.trace = Trace("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7")
+    assert world.run() is None
+    world.drive.cancel()
+    [span] = world.asked.trace.spans
+    assert span.span_id in world.asked.traceparent
+    assert (span.upstream, span.endpoint.name, span.target) == ("origin", "a:80", "/x?y")
+    assert (span.status, span.error) == (0, "client_gone")
+
+
+def test_durations_by_endpoint() -> None:
+    world = World(RESET, OK, OK, retry=ONCE)
+    assert world.run() is OK
+    cells = world.telemetry.upstream_endpoint_duration.cells
+    assert {labels: sum(cell.counts) for labels, cell in cells.items()} == {
+        ("origin", "a:80"): 1,
+        ("origin", "b:80"): 1,
+    }
+    total = world.telemetry.upstream_duration.cell(("origin",)).total
+    assert sum(cell.total for cell in cells.values()) == pytest.approx(total)

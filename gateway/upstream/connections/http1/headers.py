@@ -37,6 +37,7 @@ CREDENTIALS = frozenset((b"authorization", b"cookie", b"proxy-authorization", b"
 """What a TRACE must not carry, since its answer shows it (RFC 9110 section 9.3.8)."""
 
 _TRACE = frozenset((b"traceparent", b"tracestate"))
+_OURS = frozenset((b"traceparent",))
 
 _DROPPED = HOP_BY_HOP | FRAMING | OVERRIDES | {b"host", b"expect", b"proxy", b"x-request-id"}
 
@@ -103,6 +104,8 @@ def request_head(exchange: Exchange, target: str, host: str, framing: bytes) -> 
         fields = forwarded_fields(exchange)
     number = exchange.request_id
     line = f"{exchange.method} {target} HTTP/1.1\r\nHost: {host}\r\nX-Request-ID: {number}\r\n"
+    if exchange.traceparent and traced(exchange):
+        line += f"traceparent: {exchange.traceparent}\r\n"
     return line.encode("utf-8", "surrogateescape") + framing + fields
 
 
@@ -174,6 +177,8 @@ def _fields(
     if _TRACEPARENT_FIELD in headers:
         if not _continues(headers.getall(_TRACEPARENT_FIELD)):
             named |= _TRACE
+        elif exchange.traceparent:
+            named |= _OURS
     elif _TRACESTATE in headers:
         named |= _TRACE
     passing, fields = _passing(dropped, exchange.trusted), exchange.raw_headers
@@ -196,6 +201,15 @@ def _added(exchange: Exchange, added: Sequence[Pair]) -> bytes:
     dropped = (exchange.drop_headers or frozenset()) | {lower(name) for name, _ in added}
     return _fields(
         exchange, dropped | CREDENTIALS if exchange.method == "TRACE" else dropped, added
+    )
+
+
+def traced(exchange: Exchange) -> bool:
+    """Return True if the gateway's traceparent goes along: there is one, and no hook has set
+    another in its place."""
+    added = exchange.forward_headers
+    return bool(exchange.traceparent) and not (
+        added and any(lower(name) == b"traceparent" for name, _ in added)
     )
 
 

@@ -14,7 +14,7 @@ from gateway.core.headers import HOP_BY_HOP, NOT_TRAILERS, Pair, lower
 from gateway.protocols.grpc import format_timeout
 from gateway.protocols.http2.session import NeverIndexed
 from gateway.upstream.connections.http1.fields import MAX_FIELDS, InvalidAnswer, understand
-from gateway.upstream.connections.http1.headers import CREDENTIALS, forwarded_fields, passes
+from gateway.upstream.connections.http1.headers import CREDENTIALS, forwarded_fields, passes, traced
 
 _MEMO = "fields for HTTP/2"
 _NOT_SENT = HOP_BY_HOP | {b"grpc-timeout"}
@@ -50,6 +50,8 @@ def request_fields(
         (b"x-request-id", exchange.request_id.encode()),
         TRAILERS,
     ]
+    if traced(exchange):
+        made.append((b"traceparent", exchange.traceparent.encode()))
     if left is not None:
         made.append((b"grpc-timeout", format_timeout(left)))
     elif (said := exchange.headers.get("grpc-timeout")) is not None:

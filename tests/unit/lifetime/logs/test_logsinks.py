@@ -17,7 +17,7 @@ import pytest
 from marshmallow import ValidationError
 
 from gateway.config.tables.schema import schema_of
-from gateway.lifetime.logs import logqueue, logsinks
+from gateway.lifetime.logs import logqueue, logsinks, posting
 from gateway.lifetime.logs.logqueue import LogQueue, Record
 from gateway.lifetime.logs.logsinks import HttpSink, HttpSinkConfig, SyslogConfig, SyslogSink
 
@@ -25,7 +25,7 @@ from gateway.lifetime.logs.logsinks import HttpSink, HttpSinkConfig, SyslogConfi
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logqueue, "_OPEN", set())
-    monkeypatch.setattr(logsinks, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(posting, "FIRST_PAUSE", 0.001)
 
 
 class Collector:

@@ -300,6 +300,9 @@ def test_the_series_of_who_is_gone_end_when_nothing_of_it_is_left() -> None:
     a, b = world.endpoint("a"), world.endpoint("b")
     series = world.telemetry.upstream_requests
     series.add(("other", "a:80", "200"))
+    durations = world.telemetry.upstream_endpoint_duration
+    durations.cell(("becamera", "b:80"))
+    durations.cell(("other", "b:80"))
 
     def shown() -> list[str]:
         return [endpoint for upstream, endpoint, _ in series.values if upstream == "becamera"]
@@ -313,6 +316,7 @@ def test_the_series_of_who_is_gone_end_when_nothing_of_it_is_left() -> None:
     assert set(shown()) == {"a:80", "b:80"}, "what it has just answered may be counted still"
     world.reconfigure("d", outlier=OUTLIER)
     assert set(shown()) == {"a:80"}, "it has one in flight"
+    assert list(durations.cells) == [("other", "b:80")]
     world.reconfigure("d", "a", outlier=OUTLIER)
     a.in_flight = 0
     world.reconfigure("d", "a", outlier=OUTLIER)

@@ -193,3 +193,30 @@ def test_credentials_that_authenticate_the_connection_are_noticed(
     asked.forward_headers = [(b"Authorization", hook)] if hook else None
     request_head(asked, "/", "a", b"")
     assert (module.TIED in asked.memo) is tied
+
+
+OURS = "00-4bf92f3577b34da6a3ce929d0e0e4736-53995c3f42cd8ad8-01"
+THEIRS = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+@pytest.mark.parametrize(
+    ("given", "state"),
+    [((THEIRS,), "a=1"), (("zero",), None), ((THEIRS, THEIRS), None), ((), None)],
+)
+def test_the_gateways_traceparent_takes_the_place_of_the_clients(
+    given: tuple[str, ...], state: str | None
+):
+    one = exchange(*(("TraceParent", value) for value in given), ("tracestate", "a=1"))
+    one.traceparent = OURS
+    for _ in range(2):
+        head = request_head(one, "/a", "edge.test", b"")
+        assert head.lower().count(b"traceparent:") == 1
+        assert fields_of(head)["traceparent"] == OURS
+        assert fields_of(head).get("tracestate") == state
+
+
+def test_a_traceparent_of_a_hooks_own_is_kept():
+    one = exchange()
+    one.traceparent, one.forward_headers = OURS, [(b"Traceparent", THEIRS.encode())]
+    head = request_head(one, "/a", "edge.test", b"")
+    assert head.lower().count(b"traceparent:") == 1 and THEIRS.encode() in head

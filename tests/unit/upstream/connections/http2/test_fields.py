@@ -82,3 +82,11 @@ def test_answers() -> None:
     with pytest.raises(InvalidAnswer):
         answers.reply(((b":status", b"404"), (b"x", b"y" * 70_000)))
     assert answers.reply(((b":status", b"204"),)).status == 204
+
+
+def test_the_gateways_traceparent_goes_along_once() -> None:
+    theirs = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    ours = theirs.replace("00f067aa0ba902b7", "53995c3f42cd8ad8")
+    asked = exchange(headers={"traceparent": theirs}, traceparent=ours)
+    fields = request_fields(asked, "/", "h", b"http", None)
+    assert [value for name, value in fields if name == b"traceparent"] == [ours.encode()]
