@@ -48,6 +48,11 @@ GROUPS: tuple[tuple[str, tuple[Command, ...]], ...] = (
             Command("init", "a first configuration, which check accepts; never overwrites"),
             Command("check", "compile everything as a reload would; print every error and lint"),
             Command("schema", "JSON Schema of every TOML file, for editors"),
+            Command(
+                "new-middleware",
+                "a package: a middleware of your own, its table and its tests",
+                "new_middleware",
+            ),
         ),
     ),
     (

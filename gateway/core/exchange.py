@@ -1,19 +1,24 @@
 """One request's facts while it is here, and the reply it will get.
 
-`Exchange` is what hooks are handed; `Reply` is what they return or change. Neither does I/O: bodies
-that are still arriving are `RequestBody` and `ReplyStream`, implemented where the sockets are
-(serving/, upstream/).
+`Exchange` is what hooks are handed; `Reply` (core/content/replies.py) is what they return or
+change. Neither does I/O: bodies that are still arriving are `RequestBody` and `ReplyStream`,
+implemented where the sockets are (serving/, upstream/).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from multidict import MultiMapping
 
-from gateway.core.headers import Pair, lower, tokens
+from gateway.core.content.bodies import ReplacedBody
+from gateway.core.content.replies import DIGESTS
+from gateway.core.content.replies import OldReply as OldReply
+from gateway.core.content.replies import Reply as Reply
+from gateway.core.content.replies import ReplyStream as ReplyStream
+from gateway.core.headers import Pair
 
 if TYPE_CHECKING:
     from gateway.core.failures import Failed
@@ -51,139 +56,6 @@ class RequestBody(Protocol):
     @property
     def received(self) -> bool:
         """Whether nothing of it is still to come from the client."""
-
-
-class ReplyStream(Protocol):
-    """A reply's body, arriving. A reader that stops before the end calls `abort`."""
-
-    async def read(self) -> bytes:
-        """The next bytes, as they came; b"" at the end. Raises Failed when the body breaks off."""
-
-    def abort(self) -> None:
-        """Give the rest up: closes what it came from. Harmless after the end, and twice."""
-
-
-_VARIES: dict[tuple[bytes, bytes], bool] = {}
-"""Whether a Vary value covers a name already; few of either are ever seen."""
-_VARIES_MAX = 512
-
-_new = object.__new__
-
-
-class Reply:
-    """A status, raw headers and a body: complete (`bytes`) or still arriving (`ReplyStream`).
-
-    `headers` never holds Connection, Content-Length or Transfer-Encoding: serving/ frames the
-    message itself. Change headers only through the methods; they keep the index for `get` true.
-    `length` is the body's length in bytes when known (for HEAD and 304, the length GET would have
-    had), None otherwise. `blocks` are complete header lines (each ended by CRLF) that are not
-    looked up again, such as the limit headers. `joined` is how many of the first `headers` have
-    been written out already, and as which lines; the methods keep it true.
-    """
-
-    __slots__ = ("blocks", "body", "headers", "index", "joined", "length", "reason", "status")
-
-    version: ClassVar[str] = "1.1"
-    """Of HTTP, by which it came; for Via (RFC 9110 section 7.6.3)."""
-
-    def __init__(
-        self,
-        status: int,
-        headers: Iterable[Pair] = (),
-        body: bytes | ReplyStream = b"",
-        *,
-        reason: bytes = b"",
-        length: int | None = None,
-    ) -> None:
-        self.status = status
-        self.reason = reason
-        self.headers: list[Pair] = []
-        self.index: dict[bytes, bytes] = {}
-        self.blocks: list[bytes] = []
-        self.joined: tuple[int, bytes] | None = None
-        self.body = body
-        self.length = len(body) if length is None and isinstance(body, bytes) else length
-        for name, value in headers:
-            self.add(name, value)
-
-    @classmethod
-    def known(
-        cls,
-        status: int,
-        headers: list[Pair],
-        index: dict[bytes, bytes],
-        joined: tuple[int, bytes] | None,
-        length: int | None,
-    ) -> Reply:
-        """One whose headers have been indexed and joined already; takes them over.
-
-        Its body is to be set.
-        """
-        reply = _new(cls)
-        reply.status = status
-        reply.reason = b""
-        reply.headers = headers
-        reply.index = index
-        reply.blocks = []
-        reply.joined = joined
-        reply.body = b""
-        reply.length = length
-        return reply
-
-    def __repr__(self) -> str:
-        kind = "bytes" if isinstance(self.body, bytes) else "stream"
-        return f"<Reply {self.status} {kind} {self.length}>"
-
-    def get(self, name: bytes) -> bytes | None:
-        """Return the value of the field `name` (lower case), several lines joined by commas."""
-        return self.index.get(name)
-
-    def add(self, name: bytes, value: bytes) -> None:
-        """One more line."""
-        self.headers.append((name, value))
-        key = lower(name)
-        known = self.index.get(key)
-        self.index[key] = value if known is None else known + b", " + value
-
-    def set(self, name: bytes, value: bytes) -> None:
-        """This line instead of any there was."""
-        key = lower(name)
-        if key in self.index:
-            self.remove(key)
-        self.headers.append((name, value))
-        self.index[key] = value
-
-    def vary(self, name: bytes) -> None:
-        """Add `name` to Vary, unless it is there (RFC 9110 section 12.5.5)."""
-        known = self.index.get(b"vary")
-        if known is None:
-            self.headers.append((b"Vary", name))
-            self.index[b"vary"] = name
-        elif known != name:
-            said = _VARIES.get((known, name))
-            if said is None:
-                said = _VARIES[(known, name)] = bool({b"*", lower(name)} & set(tokens(known)))
-                if len(_VARIES) > _VARIES_MAX:
-                    _VARIES.clear()
-            if not said:
-                self.headers.append((b"Vary", name))
-                self.index[b"vary"] = known + b", " + name
-
-    def remove(self, *names: bytes) -> None:
-        """Drops every line called one of `names` (lower case)."""
-        index = self.index
-        there = [name for name in names if index.pop(name, None) is not None]
-        if there:
-            self.headers = [pair for pair in self.headers if lower(pair[0]) not in there]
-            self.joined = None
-
-
-class OldReply(Reply):
-    """A reply that came by HTTP/1.0."""
-
-    __slots__ = ()
-
-    version = "1.0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -375,6 +247,19 @@ class Exchange:
         made.tls_subject, made.identity, made.route = self.tls_subject, self.identity, self.route
         made.trace, made.traceparent = self.trace, self.traceparent
         return made
+
+    def replace_body(self, data: bytes, content_type: bytes = b"") -> None:
+        """Send `data` on in place of the request's body.
+
+        Its length follows, and digests of the other one go. content_type: its new one, b"" to keep
+        it.
+        """
+        self.body = ReplacedBody(data)
+        gone = DIGESTS | {b"content-type"} if content_type else DIGESTS
+        self.drop_headers = (self.drop_headers or frozenset()) | gone
+        if content_type:
+            added = (b"Content-Type", content_type)
+            self.forward_headers = [*(self.forward_headers or ()), added]
 
     def status(self) -> int:
         """Return the status the client saw: the reply's once its head was out, else the failure's.

@@ -8,9 +8,11 @@ mapped: it passes through.
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 Retry = Literal["connect", "reset", "timeout"]
 """The names a `retry.on` list uses for failures that are not a status of the upstream's."""
@@ -171,6 +173,40 @@ class Failure(enum.Enum):
         return member
 
 
+@dataclass(frozen=True, slots=True)
+class OwnFailure:
+    """A kind of failure of an operator's own middleware: what `Context.failure` returns.
+
+    It has what a Failure has. It never blames an upstream, and no other attempt is made for it.
+    """
+
+    code: str
+    status: int
+    title: str
+    reason: str = ""
+    proxy_error: ClassVar[None] = None
+    level: ClassVar[str] = "info"
+    retry: ClassVar[None] = None
+    blames: ClassVar[bool] = False
+
+
+_OWN_CODE = re.compile(r"[A-Z][A-Z0-9_]{1,63}")
+
+
+def own_failure(code: str, status: int, title: str) -> OwnFailure:
+    """Return a kind of failure with a code and a status of one's own.
+
+    The code is in the body, and in lower case the `reason` of logs and metrics. Raises ValueError.
+    """
+    if not _OWN_CODE.fullmatch(code):
+        raise ValueError(f"a failure's code is capitals, digits and _, not {code!r}")
+    if failures_called(code) or failures_called(code.lower()):
+        raise ValueError(f"{code} is a failure of the gateway's own")
+    if not 400 <= status <= 599:
+        raise ValueError(f"a failure's status is from 400 to 599, not {status}")
+    return OwnFailure(code, status, title, code.lower())
+
+
 def failures_called(word: str) -> tuple[Failure, ...]:
     """Return the failures with a code ("SVC_003") or a reason ("read_timeout").
 
@@ -199,7 +235,7 @@ class Failed(Exception):
 
     def __init__(
         self,
-        failure: Failure,
+        failure: Failure | OwnFailure,
         detail: str = "",
         *,
         headers: tuple[tuple[bytes, bytes], ...] = (),
@@ -209,7 +245,7 @@ class Failed(Exception):
         by: str = "",
     ) -> None:
         super().__init__(failure, detail)
-        self.failure = failure
+        self.failure: Failure | OwnFailure = failure
         self.detail = detail
         self.headers = headers
         self.errors = errors

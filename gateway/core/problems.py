@@ -32,7 +32,7 @@ import orjson
 from gateway.core.clock import REAL, Clock
 from gateway.core.content.grpc import as_failed_call, is_grpc
 from gateway.core.exchange import Exchange, Reply
-from gateway.core.failures import Failed, Failure
+from gateway.core.failures import Failed, Failure, OwnFailure
 from gateway.core.headers import Pair, lower
 
 FORMATS = ("problem", "envelope", "success_envelope")
@@ -140,7 +140,7 @@ class _Fragments:
     def __init__(
         self,
         format: str,
-        failure: Failure,
+        failure: Failure | OwnFailure,
         status: int,
         code: str,
         kind: str,
@@ -174,6 +174,23 @@ class _Fragments:
         self.index = reply.index
 
 
+class _Kinds(dict[Failure | OwnFailure, _Fragments]):
+    """What replies to failures have in common, by failure."""
+
+    def __init__(
+        self, format: str, types: str | Mapping[Failure, str], template: Fillable | None
+    ) -> None:
+        super().__init__()
+        self._format, self._template = format, template
+        self._types = types if isinstance(types, str) else ""
+
+    def __missing__(self, failure: OwnFailure) -> _Fragments:
+        kind = self._types and self._types + failure.code
+        own = (failure, failure.status, failure.code, kind, None, self._template)
+        made = self[failure] = _Fragments(self._format, *own)
+        return made
+
+
 class Problems:
     """Renders failures in one format. Mappings are by Failure.
 
@@ -197,7 +214,9 @@ class Problems:
             raise ValueError(f"unknown format of errors: {format!r}")
         format = format if format in FORMATS else "success_envelope"
         statuses, codes, messages = statuses or {}, codes or {}, messages or {}
-        self.kinds = {
+        self.kinds = _Kinds(format, types, template)
+        """By failure; those of operators' own middlewares are added when they first occur."""
+        self.kinds |= {
             failure: _Fragments(
                 format,
                 failure,

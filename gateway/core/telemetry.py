@@ -172,6 +172,15 @@ class Telemetry:
         self._add_process()
         self.families += [background_failures, log_lines_dropped, trace_spans_dropped]
 
+    def show(self, family: Family | HistogramFamily) -> None:
+        """Show a metric of a middleware's own, in place of one of that name."""
+        others = [one for one in self.families if one.name != family.name]
+        self.families[:] = [*others, family]
+
+    def hide(self, family: Family | HistogramFamily) -> None:
+        """Show it no more."""
+        self.families[:] = [one for one in self.families if one is not family]
+
     def _add_requests(self) -> None:
         count, histogram = self._counter, self._histogram
         self.requests = count("requests_total", "Requests answered", "route", "method", "code")
@@ -248,6 +257,18 @@ class Telemetry:
         )
         self.circuit_state = gauge("circuit_state", "0 closed, 1 open, 2 half-open", "upstream")
         self.retries = count("retries_total", "Second and later attempts", "upstream", "reason")
+        self.plugin_requests = count(
+            "plugin_http_requests_total",
+            "What operators' middlewares asked services; code is a status or a failure's name",
+            "middleware",
+            "code",
+        )
+        self.plugin_duration = histogram(
+            "plugin_http_duration_seconds",
+            "How long that took",
+            DURATION_BUCKETS,
+            "middleware",
+        )
         self.mirror_dropped = count(
             "mirror_dropped_total",
             "Requests not mirrored for their body or number",

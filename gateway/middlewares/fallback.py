@@ -24,7 +24,7 @@ from gateway.config.tables.declare import setting, table
 from gateway.config.tables.schema import FieldName, FieldValue, Map, Text, Whole, schema_of
 from gateway.config.toml.problems import nearest
 from gateway.core.exchange import Exchange, Reply
-from gateway.core.failures import Failed, Failure, failure_words, failures_called
+from gateway.core.failures import Failed, Failure, OwnFailure, failure_words, failures_called
 from gateway.core.headers import FRAMING, HOP_BY_HOP, Pair
 from gateway.core.hooks import ConfigProblem, Context, Hooks
 
@@ -124,7 +124,7 @@ class Fallback:
     """Finds the answer to a failure: the first of those that name it and the route."""
 
     def __init__(self, config: FallbackConfig) -> None:
-        answers: dict[Failure, list[_Answer]] = {}
+        answers: dict[Failure | OwnFailure, list[_Answer]] = {}
         for number, response in enumerate(config.responses):
             answer = _Answer(response)
             for place, word in enumerate(response.on):

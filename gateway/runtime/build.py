@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from itertools import count
+from typing import TYPE_CHECKING, Any
 
 from gateway import middlewares
 from gateway.config.check.compile import LoadedConfig
 from gateway.config.tables.pipeline import PipelineConfig, RouteConfig
 from gateway.config.toml.problems import Problem
 from gateway.core.exchange import Exchange, Reply
-from gateway.core.hooks import ConfigProblem, Context, Hooks
+from gateway.core.failures import OwnFailure, own_failure
+from gateway.core.hooks import Build, ConfigProblem, Context, Hooks, OwnMetric, own_metric
+from gateway.core.telemetry import DURATION_BUCKETS, Telemetry
 from gateway.lifetime.registry import Draft
 from gateway.limits.ledger import Ledger
 from gateway.runtime.early import RENDERER
 from gateway.runtime.operators.hooks import checked
 from gateway.runtime.operators.modules import outdated
+from gateway.runtime.operators.starting import Life
 from gateway.runtime.services import Services
 from gateway.store.stores import SharedStore
+
+if TYPE_CHECKING:
+    from gateway.runtime.operators.http import HttpClients
+
+_numbers = count()
 
 
 def settings_of(loaded: LoadedConfig) -> Iterator[tuple[str, Any]]:
@@ -68,6 +77,9 @@ class Builder:
     """Return what sends an Exchange to the upstream of that name."""
     foreign: bool = False
     """Whether it has built an operator's own middleware."""
+    lives: list[Life] = field(default_factory=list)
+    """Middlewares that are to be started."""
+    _metrics: dict[str, tuple[Any, ...]] = field(default_factory=dict)
     _modules: set[str] = field(default_factory=set)
     """Modules of operators' own middleware that have been looked at."""
 
@@ -95,12 +107,11 @@ class Builder:
         )
         try:
             kind = middlewares.find(name)
-            made = kind.build(settings, context)
             if kind.module is not None:
-                return replace(made, name=name)
+                return replace(kind.build(settings, context), name=name)
             self.foreign = True
             self._note_outdated(pipeline, name, kind.build.__module__)
-            return replace(checked(name, made), name=name)
+            return self._operators(pipeline, kind.build, settings, context)
         except ConfigProblem as problem:
             place = self.loaded.locate(pipeline.name, (name, *problem.at), context.route)
             self.report(Problem(*place, f"{name}: {problem.message}", problem.hint))
@@ -110,6 +121,52 @@ class Builder:
             message = f"{name}: build failed: {type(error).__name__}: {error}"
             self.report(Problem(*place, message))
         return Hooks()
+
+    def _operators(
+        self, pipeline: PipelineConfig, build: Build, settings: Any, context: Context
+    ) -> Hooks:
+        """The hooks of an operator's own middleware, with what such may use besides."""
+        keep, services = self.draft.keep, self.services
+
+        def clients() -> HttpClients:
+            from gateway.runtime.operators.http import HttpClients
+
+            return HttpClients(services.telemetry, services.clock)
+
+        name = context.name
+        http = keep(("http of middlewares",), None, clients).of(name)
+        made = build(settings, replace(context, http=http, metric=self._metric, failure=_failure))
+        hooks = replace(checked(name, made), name=name)
+        if hooks.start is not None or hooks.close is not None:
+            place = self.loaded.locate(pipeline.name, (name,), context.route)
+            life = Life(name, place, hooks)
+            self.lives.append(life)
+            keep(("life of a middleware", str(next(_numbers))), None, lambda: life)
+        return hooks
+
+    def _metric(
+        self,
+        name: str,
+        help: str,
+        *,
+        kind: str = "counter",
+        labels: Sequence[str] = (),
+        buckets: tuple[float, ...] = DURATION_BUCKETS,
+    ) -> OwnMetric:
+        telemetry = self.services.telemetry
+        settings = (kind, help, tuple(labels), buckets)
+        if self._metrics.setdefault(name, settings) != settings:
+            raise ConfigProblem(f"the metric {name} is declared twice, and differently")
+        try:
+            shown: Shown = self.draft.keep(
+                ("metric", name),
+                settings,
+                lambda: Shown(own_metric(kind, name, help, labels, buckets), telemetry),
+            )
+        except ValueError as error:
+            raise ConfigProblem(str(error)) from None
+        self.draft.at_commit(shown.show)
+        return shown.metric
 
     def renderer(self, pipeline: str = "") -> Hooks:
         """Return the hooks of an `error_handler` without settings, the same for every pipeline."""
@@ -130,3 +187,24 @@ class Builder:
                 message = f"{name}: {file} has changed, and the old code goes on"
                 hint = "restart the gateway to load it"
                 self.report(Problem(*place, message, hint, "warning"))
+
+
+class Shown:
+    """A metric of a middleware's own, shown while a configuration that uses it is alive."""
+
+    def __init__(self, metric: OwnMetric, telemetry: Telemetry) -> None:
+        self.metric = metric
+        self._telemetry = telemetry
+
+    def show(self) -> None:
+        self._telemetry.show(self.metric.family)
+
+    def close(self) -> None:
+        self._telemetry.hide(self.metric.family)
+
+
+def _failure(code: str, status: int, title: str) -> OwnFailure:
+    try:
+        return own_failure(code, status, title)
+    except ValueError as error:
+        raise ConfigProblem(str(error)) from None

@@ -133,7 +133,7 @@ class Composer:
         router, regions = yield partial(indexed, self.routes, loaded.gateway.routing)
         parts = (tuple(self.routes), unrouted, self.pools, tls, upstream_tls, regions, early)
         last, foreign = self.builder.renderer().error, self.builder.foreign
-        more = (self.health, draft, last, foreign, self.tracer)
+        more = (self.health, draft, last, foreign, self.tracer, self.builder.lives)
         return Snapshot(self.number, loaded, router, *parts, *more)
 
     def secured(self) -> tuple[Any, dict[str, Any]]:

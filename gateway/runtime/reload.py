@@ -26,6 +26,7 @@ from gateway.lifetime.descriptors import shortage
 from gateway.lifetime.registry import Draft, Registry
 from gateway.runtime.compose import Composer, composing
 from gateway.runtime.diff import differences
+from gateway.runtime.operators.starting import start_all
 from gateway.runtime.services import Services
 from gateway.runtime.slices import Steps, in_slices
 from gateway.runtime.snapshot import Snapshot
@@ -81,6 +82,8 @@ class Runtime:
     environ: Mapping[str, str]
     observer: Observer | None = None
     followers: Followers | None = None
+    serves: bool = True
+    """Whether requests come here: without them no middleware is started."""
     registry: Registry = field(default_factory=Registry)
     retiring: set[int] = field(default_factory=set)
     loaded_at: float = 0.0
@@ -229,6 +232,8 @@ class Runtime:
             snapshot = await in_slices(
                 composing(loaded, draft, self.services, old.number + 1 if old is not None else 1)
             )
+            if self.serves:
+                await start_all(snapshot.lives)
             changes = (
                 ()
                 if old is None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from time import time
@@ -18,6 +18,7 @@ from gateway.core.problems import render
 from gateway.lifetime.registry import Draft, Registry
 from gateway.routing.regions import Regions
 from gateway.routing.router import Router
+from gateway.runtime.operators.starting import Life
 from gateway.runtime.pipeline import Pipeline
 from gateway.upstream.pool.pool import Pool
 
@@ -106,6 +107,8 @@ class Snapshot:
     """What failures look like where a pipeline's own error hooks have failed."""
     foreign: bool = False
     tracer: Tracer | None = None
+    lives: Sequence[Life] = ()
+    """Middlewares to be started before it is in force."""
     active: int = 0
     _retired: Callable[[], None] | None = None
 

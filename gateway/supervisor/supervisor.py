@@ -83,7 +83,7 @@ class Supervisor(Gateway):
         self.keeper = Keeper(self.runtime.registry)
         self.crew = Crew(zygote, self.keeper, self.telemetry.worker_restarts)
         self.crew.known, self.crew.learnt = self._known, self._learnt
-        self.runtime.followers = self.crew
+        self.runtime.followers, self.runtime.serves = self.crew, False
         self.observer.tell = self._seen
         zygote.gone = self._cannot_fork
 

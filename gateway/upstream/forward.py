@@ -17,7 +17,7 @@ from gateway.config.tables.traffic import GRPC_STATUSES, POLICIES, RetryConfig
 from gateway.config.tables.upstream import UpstreamConfig
 from gateway.core.content.grpc import CALL, DEADLINE, NAMES, is_grpc
 from gateway.core.exchange import AttemptRecord, Exchange, Reply, RequestBody
-from gateway.core.failures import Failed, Failure
+from gateway.core.failures import Failed, Failure, OwnFailure
 from gateway.core.telemetry import HistogramCell, Telemetry
 from gateway.core.wait import own, sleep
 from gateway.protocols.grpc import parse_timeout
@@ -165,7 +165,7 @@ class Forward:
         own.total += took
         if exchange.trace is not None:
             self._trace(exchange, attempt, took)
-        how: Failure | int | str
+        how: Failure | OwnFailure | int | str
         if type(outcome) is not Failed:
             how = outcome.status  # type: ignore[union-attr]
             self._requests[(pool.name, endpoint.name, _CODES[how])] += 1

@@ -14,7 +14,7 @@ from email.utils import parsedate_to_datetime
 from math import isfinite
 
 from gateway.config.tables.traffic import RetryConfig
-from gateway.core.failures import Failure
+from gateway.core.failures import Failure, OwnFailure
 
 IDEMPOTENT = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"))
 """RFC 9110 section 9.2.2: the safe methods, PUT and DELETE."""
@@ -29,7 +29,7 @@ def is_idempotent(method: str) -> bool:
     return method in IDEMPOTENT
 
 
-def may_repeat(method: str, failure: Failure) -> bool:
+def may_repeat(method: str, failure: Failure | OwnFailure) -> bool:
     """Return True if a request without an answer on a kept connection may go out again at once, on
     a fresh one (RFC 9112 section 9.3.1)."""
     return is_idempotent(method) or failure is Failure.NOT_RECEIVED
@@ -38,7 +38,7 @@ def may_repeat(method: str, failure: Failure) -> bool:
 def may_retry(
     config: RetryConfig,
     method: str,
-    outcome: Failure | int | str,
+    outcome: Failure | OwnFailure | int | str,
     attempt: int,
     replayable: bool,
     keyed: bool = False,

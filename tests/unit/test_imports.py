@@ -24,7 +24,7 @@ LAYERS = (
     ("routing", "builtins", "middlewares", "upstream"),
     ("runtime",),
     ("serving", "admin"),
-    ("app", "supervisor", "cli", "commands", "__main__"),
+    ("app", "supervisor", "cli", "commands", "testing", "__main__"),
 )
 """Bottom first. Packages of one layer do not import each other; the top layer is one unit."""
 TOP = len(LAYERS) - 1

@@ -2,25 +2,8 @@
 
 from __future__ import annotations
 
-from gateway.core.exchange import Exchange, ReplyStream
+from gateway.core.content.replies import ReplyStream
 from gateway.core.failures import Failed, Failure
-
-DIGESTS = frozenset((b"content-digest", b"repr-digest", b"digest", b"content-md5"))
-"""Fields that are true of one body alone (RFC 9530 and what was before it)."""
-_WITH_TYPE = DIGESTS | {b"content-type"}
-
-
-def replace_body(exchange: Exchange, data: bytes, content_type: bytes = b"") -> None:
-    """Send `data` on in place of the request's body, all of which has been read.
-
-    Its length follows, and digests of the other one go. content_type: its new one, b"" to keep it.
-    """
-    exchange.body = ReplacedBody(data)
-    gone = _WITH_TYPE if content_type else DIGESTS
-    exchange.drop_headers = (exchange.drop_headers or frozenset()) | gone
-    if content_type:
-        added = (b"Content-Type", content_type)
-        exchange.forward_headers = [*(exchange.forward_headers or ()), added]
 
 
 class ReplacedBody:

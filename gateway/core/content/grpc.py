@@ -13,7 +13,7 @@ from typing import Final
 from multidict import istr
 
 from gateway.core.exchange import Exchange, Reply
-from gateway.core.failures import Failed, Failure
+from gateway.core.failures import Failed, Failure, OwnFailure
 from gateway.core.headers import Pair
 
 CONTENT_TYPE: Final = "application/grpc"
@@ -71,7 +71,7 @@ _BY_HTTP = {
 }
 """What a client takes a plain HTTP answer for (http-grpc-status-mapping.md); 500 is Google's."""
 
-_BY_FAILURE = {
+_BY_FAILURE: dict[Failure | OwnFailure, GrpcStatus] = {
     Failure.MISSING_FIELD: GrpcStatus.INVALID_ARGUMENT,
     Failure.INVALID_FIELD: GrpcStatus.INVALID_ARGUMENT,
     Failure.UNSUPPORTED_MEDIA_TYPE: GrpcStatus.INVALID_ARGUMENT,
@@ -93,7 +93,7 @@ _BY_FAILURE = {
 """Where the kind of failure says more than its HTTP status."""
 
 
-def status_of(failure: Failure) -> GrpcStatus:
+def status_of(failure: Failure | OwnFailure) -> GrpcStatus:
     """Return the status with which a client of gRPC is told of a failure."""
     known = _BY_FAILURE.get(failure)
     return _BY_HTTP.get(failure.status, GrpcStatus.UNKNOWN) if known is None else known

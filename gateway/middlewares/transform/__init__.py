@@ -22,8 +22,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from gateway.config.tables.schema import schema_of
-from gateway.core.content.bodies import DIGESTS, ResumedStream, replace_body
+from gateway.core.content.bodies import ResumedStream
 from gateway.core.content.grpc import CONTENT_TYPE as GRPC
+from gateway.core.content.replies import DIGESTS
 from gateway.core.exchange import Decision, Exchange, Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.headers import lower
@@ -106,7 +107,7 @@ class Transform:
             if self._passes:
                 return
             raise Failed(error.failure, error.detail, why=error.why, by=self._name) from None
-        replace_body(exchange, json_text(self._body.apply(value, exchange)))
+        exchange.replace_body(json_text(self._body.apply(value, exchange)))
 
     def _error(self, exchange: Exchange, failed: Failed) -> None:
         if exchange.reply is not None:

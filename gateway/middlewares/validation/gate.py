@@ -7,7 +7,6 @@ import re
 from functools import partial
 from typing import Any, NoReturn
 
-from gateway.core.content.bodies import replace_body
 from gateway.core.exchange import Decision, Exchange, RequestBody
 from gateway.core.failures import Failed, Failure
 from gateway.core.headers import Pair
@@ -215,7 +214,7 @@ class Gate:
         except UnicodeEncodeError:
             self._refuse(exchange, Failure.MALFORMED, "The body is not UTF-8.")
         if clean is not None:
-            replace_body(exchange, clean, b"application/json" if converts else b"")
+            exchange.replace_body(clean, b"application/json" if converts else b"")
         return errors
 
     async def _verdict(self, schema: Schema, data: bytes, kind: Kind, rewrites: bool) -> Verdict:

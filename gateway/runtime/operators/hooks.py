@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from time import perf_counter
 from typing import Any, NoReturn
 
+from gateway.core.content.replies import MeasuredStream
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.hooks import ConfigProblem, Hooks
@@ -28,6 +29,8 @@ def checked(name: str, made: object) -> Hooks:
     """`made` is what a `build` returned; return it with its hooks wrapped. Raises ConfigProblem."""
     if not isinstance(made, Hooks):
         raise ConfigProblem(f"build must return Hooks, not {made!r}")
+    if made.start is not None and not inspect.iscoroutinefunction(made.start):
+        raise ConfigProblem("start must be an async function")
     for kind in ("finish", "release"):
         if inspect.iscoroutinefunction(getattr(made, kind)):
             raise ConfigProblem(
@@ -40,6 +43,8 @@ def checked(name: str, made: object) -> Hooks:
         finish=made.finish and _ending(f"the finish hook of {name}", made.finish),
         release=made.release and _ending(f"the release hook of {name}", made.release),
         recheck=made.recheck,
+        start=made.start,
+        close=made.close,
     )
 
 
@@ -47,14 +52,14 @@ def _answering(what: str, hook: Callable[..., Any]) -> Callable[..., Any]:
     """Wrap a hook that may return a reply."""
 
     async def waits(exchange: Exchange, begun: Awaitable[Any]) -> Reply | None:
-        return _reply(what, await _in_time(what, exchange, begun))
+        return _reply(what, exchange, await _in_time(what, exchange, begun))
 
     @functools.wraps(hook)
     def call(exchange: Exchange, *more: Any) -> Any:
         result = _call(what, hook, exchange, *more)
         if inspect.isawaitable(result):
             return waits(exchange, result)
-        return _reply(what, result)
+        return _reply(what, exchange, result)
 
     if not inspect.iscoroutinefunction(hook):
         return call
@@ -69,17 +74,20 @@ def _answering(what: str, hook: Callable[..., Any]) -> Callable[..., Any]:
 def _changing(what: str, hook: Callable[..., Any]) -> Callable[..., Any]:
     """Wrap a hook that changes a reply in place."""
 
-    def check(reply: Reply, body: Any) -> None:
+    def check(exchange: Exchange, reply: Reply, body: Any) -> None:
+        if reply.body is body:
+            return
         wrong = _wrong_body(reply)
         if wrong:
             reply.body = body  # what it was: to be given up properly
             raise HookError(f"{what} made the body {wrong}")
+        _measure(exchange, reply)
 
     @functools.wraps(hook)
     def call(exchange: Exchange, reply: Reply) -> None:
         body = reply.body
         _call(what, hook, exchange, reply)
-        check(reply, body)
+        check(exchange, reply, body)
 
     if not inspect.iscoroutinefunction(hook):
         return call
@@ -88,7 +96,7 @@ def _changing(what: str, hook: Callable[..., Any]) -> Callable[..., Any]:
     async def call_async(exchange: Exchange, reply: Reply) -> None:
         body = reply.body
         await _in_time(what, exchange, hook(exchange, reply))
-        check(reply, body)
+        check(exchange, reply, body)
 
     return call_async
 
@@ -128,14 +136,24 @@ def _blame(what: str, error: BaseException) -> NoReturn:
     raise HookError(f"{what} raised {type(error).__name__}") from error
 
 
-def _reply(what: str, result: Any) -> Reply | None:
+def _reply(what: str, exchange: Exchange, result: Any) -> Reply | None:
     if result is None:
         return None
     if not isinstance(result, Reply):
         raise HookError(f"{what} returned {type(result).__name__}, which is no Reply")
     if wrong := _wrong_body(result):
         raise HookError(f"{what} returned a reply whose body is {wrong}")
+    _measure(exchange, result)
     return result
+
+
+def _measure(exchange: Exchange, reply: Reply) -> None:
+    """Hold a stream of an operator's to the length that its reply states: another one is an error
+    that breaks the answer off, and no answer that looks complete."""
+    body, length = reply.body, reply.length
+    if isinstance(body, bytes | MeasuredStream) or length is None or exchange.method == "HEAD":
+        return
+    reply.body = MeasuredStream(body, length)
 
 
 def _wrong_body(reply: Reply) -> str:

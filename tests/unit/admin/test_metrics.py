@@ -69,6 +69,8 @@ CONTRACT = {
     "gateway_store_failures_total": ("counter", {"reason"}),
     "gateway_background_failures_total": ("counter", {"task"}),
     "gateway_log_lines_dropped_total": ("counter", {"log", "reason"}),
+    "gateway_plugin_http_requests_total": ("counter", {"middleware", "code"}),
+    "gateway_plugin_http_duration_seconds": ("histogram", {"middleware"}),
     "gateway_trace_spans_dropped_total": ("counter", {"collector", "reason"}),
     "gateway_worker_restarts_total": ("counter", set()),
 }

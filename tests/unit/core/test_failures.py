@@ -6,7 +6,13 @@ import pickle
 
 import pytest
 
-from gateway.core.failures import Failed, Failure, failure_words, failures_called
+from gateway.core.failures import (
+    Failed,
+    Failure,
+    failure_words,
+    failures_called,
+    own_failure,
+)
 
 PROXY_ERRORS = {
     "destination_unavailable", "connection_limit_reached", "connection_refused", "dns_error", "tls_protocol_error",
@@ -57,3 +63,26 @@ def test_failures_by_code_and_by_reason():
     assert failures_called("SVC_999") == ()
     assert all(failures_called(word) for word in failure_words())
     assert {"SVC_001", "circuit_open"} <= set(failure_words())
+
+
+def test_a_failure_of_a_middlewares_own():
+    kind = own_failure("LOOKUP_001", 424, "Lookup failed")
+    assert (kind.reason, kind.level, kind.retry, kind.blames) == ("lookup_001", "info", None, False)
+    assert kind == own_failure("LOOKUP_001", 424, "Lookup failed")
+    assert str(Failed(kind)) == "lookup_001: Lookup failed"
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        ("lookup", 424),
+        ("L", 424),
+        ("X" * 65, 424),
+        ("AUTH_001", 401),
+        ("NO_ROUTE", 404),
+        ("OWN_1", 200),
+    ],
+)
+def test_what_no_failure_of_ones_own_may_be(code: str, status: int):
+    with pytest.raises(ValueError):
+        own_failure(code, status, "x")

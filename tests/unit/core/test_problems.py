@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gateway.config.templates import Template
 from gateway.core.clock import Clock
 from gateway.core.exchange import Exchange, Identity, Reply
-from gateway.core.failures import Failed, Failure
+from gateway.core.failures import Failed, Failure, own_failure
 from gateway.core.problems import FORMATS, PLACEHOLDERS, Problems, field_value, render
 from tests.exchange import Headers, exchange
 
@@ -346,3 +346,17 @@ def test_a_call_of_grpc_gets_a_status_in_place_of_a_body(format: str):
     assert reply.get(b"grpc-status") == b"8" and reply.get(b"retry-after") == b"3"
     assert reply.get(b"grpc-message") == b"Wait 3 s: 100%25"
     assert reply.get(b"x-error-code") == b"RATE_001"
+
+
+@pytest.mark.parametrize(
+    ("types", "shown"), [("", "about:blank"), ("https://e.test/", "https://e.test/LOOKUP_001")]
+)
+def test_a_failure_of_a_middlewares_own(types: str, shown: str):
+    failed = Failed(own_failure("LOOKUP_001", 424, "Lookup failed"))
+    problems = Problems(types=types)
+    for _ in range(2):
+        reply = problems.render(failed, exchange("GET", "/a"))
+        body = orjson.loads(reply.body)
+        assert (reply.status, reply.get(b"x-error-code")) == (424, b"LOOKUP_001")
+        assert (body["type"], body["code"], body["status"]) == (shown, "LOOKUP_001", 424)
+        assert body["detail"] == "Lookup failed"

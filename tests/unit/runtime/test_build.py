@@ -9,8 +9,10 @@ import pytest
 
 from gateway.config.toml.problems import Problem
 from gateway.core.hooks import ConfigProblem, Context, Hooks
+from gateway.core.telemetry import Family
 from gateway.lifetime.registry import Registry
 from gateway.runtime.build import Builder
+from gateway.runtime.compose import compose
 from gateway.runtime.reload import load
 from gateway.runtime.services import Services
 from gateway.upstream.connections.transport import Transport
@@ -91,3 +93,70 @@ def test_a_module_that_has_changed_waits_for_a_restart(
     [problem] = built(tmp_path, f"{module}:build")[1]
     assert (problem.severity, problem.hint) == ("warning", "restart the gateway to load it")
     assert problem.message == f"{module}:build: {file} has changed, and the old code goes on"
+
+
+KIND: list[Any] = []
+
+
+def build_more(config: dict[str, Any], context: Context) -> Hooks:
+    """Uses what the context has for operators' own middlewares."""
+    KIND.append(context.failure(config.get("code", "LOOKUP_001"), 424, "Lookup failed"))
+    metric = context.metric(config.get("metric", "lookups"), "Lookups", labels=("result",))
+    metric.add("hit")
+    assert repr(context.http) == f"<Client of {context.name}>"
+
+    async def start() -> None:
+        """Open something."""
+
+    return Hooks(start=start)
+
+
+MORE = f"{__name__}:build_more"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ('code = "SVC_001"', "SVC_001 is a failure of the gateway's own"),
+        ('code = "no"', "a failure's code is capitals"),
+        ('metric = "Bad-Name"', "'Bad-Name' is no name for a metric"),
+    ],
+)
+def test_what_a_middleware_asks_for_wrongly(tmp_path: Path, settings: str, message: str):
+    _, [problem] = built(tmp_path, MORE, settings)
+    assert message in problem.message and problem.line == 2
+
+
+def test_metrics_are_shown_while_a_configuration_uses_them(tmp_path: Path):
+    registry, services = Registry(), Services(Transport())
+    telemetry = services.telemetry
+
+    def shown() -> list[str]:
+        return [one.name for one in telemetry.families if "lookups" in one.name]
+
+    def draft_of(settings: str = ""):
+        write(
+            tmp_path,
+            f'request = ["{MORE}"]\n["{MORE}"]\n{settings}\n{PLAIN}',
+            '[upstream.origin]\nurl = "http://127.0.0.1:9"\n',
+        )
+        draft = registry.draft()
+        snapshot = compose(load(tmp_path / "gateway.toml", {}), draft, services)
+        assert len(snapshot.lives) == 1
+        return draft
+
+    first = draft_of()
+    assert shown() == []
+    first.commit()
+    assert shown() == ["gateway_plugin_lookups_total"]
+    second = draft_of()
+    second.commit()
+    first.release()
+    [family] = [one for one in telemetry.families if "lookups" in one.name]
+    assert isinstance(family, Family) and family.get(("hit",)) == 2
+    third = draft_of('metric = "other_lookups"')
+    third.commit()
+    second.release()
+    assert shown() == ["gateway_plugin_other_lookups_total"]
+    registry.close()
+    assert shown() == []

@@ -93,6 +93,7 @@ class World:
             config=SimpleNamespace(upstream=""),
         )
         snapshot = SimpleNamespace(
+            tracer=None,
             number=1,
             foreign=False,
             active=0,

@@ -95,6 +95,7 @@ class World:
             name="r", pipeline=pipeline, target=target, awaited=awaited, config=None
         )
         self.snapshot: Any = SimpleNamespace(
+            tracer=None,
             router=SimpleNamespace(match=lambda exchange: self.route),
             unrouted=unrouted,
             unrouted_for=lambda exchange: unrouted,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.core.content.bodies import DIGESTS, ReplacedBody, ResumedStream, replace_body
+from gateway.core.content.bodies import ReplacedBody, ResumedStream
+from gateway.core.content.replies import DIGESTS
 from gateway.core.exchange import Reply
 from gateway.core.failures import Failed
 from tests.exchange import Stream, exchange, whole_body
@@ -30,11 +31,11 @@ async def test_a_resumed_stream_gives_all_of_it():
 
 async def test_a_body_is_replaced_with_what_says_how_long_it_is():
     one = exchange("POST", headers={"Content-Digest": "x"}, drop_headers=frozenset((b"x",)))
-    replace_body(one, b"[1]")
+    one.replace_body(b"[1]")
     assert one.body is not None
     assert await one.body.read() == b"[1]"
     assert one.drop_headers == DIGESTS | {b"x"}
     assert one.forward_headers is None
-    replace_body(one, b"{}", b"application/json")
+    one.replace_body(b"{}", b"application/json")
     assert one.forward_headers == [(b"Content-Type", b"application/json")]
     assert b"content-type" in (one.drop_headers or ())
