@@ -7,7 +7,7 @@ JSON, browsers a page.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from typing import Any
 from urllib.parse import unquote
@@ -15,13 +15,14 @@ from urllib.parse import unquote
 import orjson
 
 from gateway.core.exchange import Exchange, Reply
-from gateway.core.failures import Failed, Failure
+from gateway.core.failures import Failed, Failure, OwnFailure
 from gateway.core.problems import Problems
 
 _AGAIN = "Try again later; after Retry-After, where the answer has one."
+_OWN = "See what `detail` says; the operator's documentation has more."
 _REPORT = "Try again; if it goes on, report the request_id to the operator."
 
-MEANINGS: dict[Failure, tuple[str, str]] = {
+MEANINGS: dict[Failure | OwnFailure, tuple[str, str]] = {
     Failure.MALFORMED: ("The request is not valid HTTP or not valid JSON.", "Correct the request."),
     Failure.MISSING_FIELD: (
         "A required field, parameter or the body is missing.",
@@ -100,6 +101,10 @@ MEANINGS: dict[Failure, tuple[str, str]] = {
     Failure.READ_TIMEOUT: ("The service took too long to answer.", _REPORT),
     Failure.WRITE_TIMEOUT: ("The service took too long to read the request.", _REPORT),
     Failure.TIMEOUT: ("The answer took longer than this route allows.", _REPORT),
+    Failure.DEADLINE_EXCEEDED: (
+        "The time that the call allowed itself is over.",
+        "Allow it more, or try again later.",
+    ),
     Failure.NOT_CACHED: (
         "only-if-cached was asked for, and nothing is stored.",
         "Leave only-if-cached out.",
@@ -109,18 +114,16 @@ MEANINGS: dict[Failure, tuple[str, str]] = {
 """What a failure means and what a client can do. CLIENT_GONE is never seen by one."""
 
 
-def catalogue(problems: Problems) -> Callable[[Exchange], Reply]:
-    """Return the target that lists errors as `problems` shows them."""
-    entries = [_entry(problems, failure) for failure in MEANINGS]
-    by_word: dict[str, list[dict[str, Any]]] = {"": entries}
-    for failure, entry in zip(MEANINGS, entries, strict=True):
-        for word in {entry["code"], failure.code, failure.reason}:
-            by_word.setdefault(word.lower(), []).append(entry)
-    made = {
-        word: (orjson.dumps({"errors": found}), _page(found)) for word, found in by_word.items()
-    }
+def catalogue(problems: Problems, own: Iterable[OwnFailure] = ()) -> Callable[[Exchange], Reply]:
+    """Return the target that lists errors as `problems` shows them.
+
+    own: of operators' middlewares; complete by the first request.
+    """
+    made: dict[str, tuple[bytes, bytes]] = {}
 
     def answer(exchange: Exchange) -> Reply:
+        if not made:
+            made.update(_pages(problems, [*MEANINGS, *own]))
         word = next(iter(exchange.params.values()), "")
         path = exchange.path + "/"
         for prefix in (one.rstrip("/") for one in exchange.route.config.prefixed):
@@ -144,6 +147,20 @@ _PAGE = (
 )
 
 
+def _pages(
+    problems: Problems, failures: Sequence[Failure | OwnFailure]
+) -> dict[str, tuple[bytes, bytes]]:
+    """Return JSON and page by code and name; "" has all of them."""
+    entries = [_entry(problems, failure) for failure in failures]
+    by_word: dict[str, list[dict[str, Any]]] = {"": entries}
+    for failure, entry in zip(failures, entries, strict=True):
+        for word in {one.lower() for one in (entry["code"], failure.code, failure.reason)}:
+            by_word.setdefault(word, []).append(entry)
+    return {
+        word: (orjson.dumps({"errors": found}), _page(found)) for word, found in by_word.items()
+    }
+
+
 def _page(entries: Sequence[dict[str, Any]]) -> bytes:
     """Return the errors as a page, without styles or scripts."""
     keys = ("code", "status", "title", "meaning", "action")
@@ -158,9 +175,9 @@ def _page(entries: Sequence[dict[str, Any]]) -> bytes:
     ).encode()
 
 
-def _entry(problems: Problems, failure: Failure) -> dict[str, Any]:
+def _entry(problems: Problems, failure: Failure | OwnFailure) -> dict[str, Any]:
     kind = problems.kinds[failure]
-    meaning, action = MEANINGS[failure]
+    meaning, action = MEANINGS.get(failure) or (f"{failure.title}.", _OWN)
     return {
         "code": kind.code,
         "reason": failure.reason,

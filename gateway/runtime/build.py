@@ -79,8 +79,10 @@ class Builder:
     """Whether it has built an operator's own middleware."""
     lives: list[Life] = field(default_factory=list)
     """Middlewares that are to be started."""
+    failures: list[OwnFailure] = field(default_factory=list)
+    """Kinds of failures of operators' middlewares."""
     _metrics: dict[str, tuple[Any, ...]] = field(default_factory=dict)
-    _modules: set[str] = field(default_factory=set)
+    modules: set[str] = field(default_factory=set)
     """Modules of operators' own middleware that have been looked at."""
 
     def build(
@@ -135,7 +137,9 @@ class Builder:
 
         name = context.name
         http = keep(("http of middlewares",), None, clients).of(name)
-        made = build(settings, replace(context, http=http, metric=self._metric, failure=_failure))
+        made = build(
+            settings, replace(context, http=http, metric=self._metric, failure=self._failure)
+        )
         hooks = replace(checked(name, made), name=name)
         if hooks.start is not None or hooks.close is not None:
             place = self.loaded.locate(pipeline.name, (name,), context.route)
@@ -168,6 +172,15 @@ class Builder:
         self.draft.at_commit(shown.show)
         return shown.metric
 
+    def _failure(self, code: str, status: int, title: str) -> OwnFailure:
+        try:
+            made = own_failure(code, status, title)
+        except ValueError as error:
+            raise ConfigProblem(str(error)) from None
+        if made not in self.failures:
+            self.failures.append(made)
+        return made
+
     def renderer(self, pipeline: str = "") -> Hooks:
         """Return the hooks of an `error_handler` without settings, the same for every pipeline."""
         return self._renderer
@@ -180,8 +193,8 @@ class Builder:
         return kind.build(kind.config().load({}), context)
 
     def _note_outdated(self, pipeline: PipelineConfig, name: str, module: str) -> None:
-        if module not in self._modules:
-            self._modules.add(module)
+        if module not in self.modules:
+            self.modules.add(module)
             place = self.loaded.locate(pipeline.name, (name,))
             for file in outdated(module):
                 message = f"{name}: {file} has changed, and the old code goes on"
@@ -201,10 +214,3 @@ class Shown:
 
     def close(self) -> None:
         self._telemetry.hide(self.metric.family)
-
-
-def _failure(code: str, status: int, title: str) -> OwnFailure:
-    try:
-        return own_failure(code, status, title)
-    except ValueError as error:
-        raise ConfigProblem(str(error)) from None

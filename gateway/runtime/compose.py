@@ -133,8 +133,9 @@ class Composer:
         router, regions = yield partial(indexed, self.routes, loaded.gateway.routing)
         parts = (tuple(self.routes), unrouted, self.pools, tls, upstream_tls, regions, early)
         last, foreign = self.builder.renderer().error, self.builder.foreign
-        more = (self.health, draft, last, foreign, self.tracer, self.builder.lives)
-        return Snapshot(self.number, loaded, router, *parts, *more)
+        kept = (self.health, draft, last, foreign, self.tracer)
+        more = (self.builder.lives, self.builder.modules)
+        return Snapshot(self.number, loaded, router, *parts, *kept, *more)
 
     def secured(self) -> tuple[Any, dict[str, Any]]:
         """Return TLS as the listener speaks it, and by upstream; None and nothing without."""
@@ -281,7 +282,8 @@ class Composer:
             self.documents.append(made)
             return made.answer if config.builtin == "openapi" else made.page, False
         if config.builtin == "errors":
-            return catalogue(self._problems(pipeline, config, hooks)), False
+            shown = self._problems(pipeline, config, hooks)
+            return catalogue(shown, self.builder.failures), False
         return builtin(config.builtin, self.health), False
 
     def _problems(

@@ -26,6 +26,7 @@ from gateway.lifetime.descriptors import shortage
 from gateway.lifetime.registry import Draft, Registry
 from gateway.runtime.compose import Composer, composing
 from gateway.runtime.diff import differences
+from gateway.runtime.operators.modules import forget, restore
 from gateway.runtime.operators.starting import start_all
 from gateway.runtime.services import Services
 from gateway.runtime.slices import Steps, in_slices
@@ -152,7 +153,7 @@ class Runtime:
     async def _reload(self) -> Outcome:
         telemetry = self.services.telemetry
         try:
-            outcome = await self._take(await self._judged(self._load_next))
+            outcome = await self._renew()
         except ConfigErrors as errors:
             telemetry.reload_success.set((), 0)
             await in_slices(_log(logging.ERROR, "%s", errors.problems))
@@ -171,6 +172,19 @@ class Runtime:
         await in_slices(_log(logging.INFO, "reload: %s", outcome.changes))
         log.info("reload taken: configuration %s, %d change(s)", outcome.hash, len(outcome.changes))
         return outcome
+
+    async def _renew(self) -> Outcome:
+        """Take what the files say now, with what has changed of operators' modules."""
+        if self.followers is not None:
+            return await self._take(await self._judged(self._load_next))
+        forgotten = await asyncio.to_thread(forget, self.snapshot.modules)
+        try:
+            outcome = await self._take(await self._judged(self._load_next))
+        except BaseException:
+            restore(forgotten)
+            raise
+        lines = (f"module {name} loaded anew" for name in forgotten.packages)
+        return replace(outcome, changes=(*outcome.changes, *lines))
 
     async def _judged(self, read: Callable[[], LoadedConfig]) -> LoadedConfig:
         """Read the files in a thread. Raises ConfigErrors with the problems of all stages."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from time import time
@@ -109,6 +109,8 @@ class Snapshot:
     tracer: Tracer | None = None
     lives: Sequence[Life] = ()
     """Middlewares to be started before it is in force."""
+    modules: Collection[str] = ()
+    """Python modules of operators' middlewares."""
     active: int = 0
     _retired: Callable[[], None] | None = None
 

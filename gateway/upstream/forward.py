@@ -111,10 +111,7 @@ class Forward:
                 except Failed as failed:
                     attempt.failed(failed, False)
                 except BaseException:
-                    if stream is not None:
-                        stream.give_up()
-                    attempt.ended()
-                    self._trace(exchange, attempt, perf_counter() - attempt.began)
+                    self._give_up(exchange, attempt, stream)
                     raise
                 if (reason := self.record(exchange, attempt)) is None:
                     break
@@ -192,6 +189,13 @@ class Forward:
 
     def _cell(self, endpoint: Endpoint) -> HistogramCell:
         return self._by_endpoint.cell((self.pool.name, endpoint.name))
+
+    def _give_up(self, exchange: Exchange, attempt: Attempt, stream: Stream | None) -> None:
+        """Let go of an attempt without an outcome, such as that of a client which has left."""
+        if stream is not None:
+            stream.give_up()
+        attempt.ended()
+        self._trace(exchange, attempt, perf_counter() - attempt.began)
 
     def _trace(self, exchange: Exchange, attempt: Attempt, took: float) -> None:
         """End the span of an attempt, if the request is recorded."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import Any
 
 import pytest
@@ -179,3 +180,36 @@ async def test_a_start_that_is_broken_off_is_no_error(start, origin, tmp_path):
         await gateway.close()
         with pytest.raises(asyncio.CancelledError):
             await reload
+
+
+SOURCE = """
+from gateway.core.hooks import Hooks
+
+
+def build(config, context):
+    return Hooks(response=lambda exchange, reply: reply.set(b"X-Word", b"WORD"))
+"""
+
+
+async def test_a_reload_loads_modules_that_have_changed(
+    start, connect, origin, tmp_path, monkeypatch
+):
+    name = f"acme_{os.getpid()}_{tmp_path.name}"
+    module = tmp_path / f"{name}.py"
+    module.write_text(SOURCE)
+    monkeypatch.syspath_prepend(tmp_path)
+    route = '[[route]]\nprefix = "/"\nupstream = "origin"\n'
+    gateway = await start(f'response = ["{name}:build"]\n{route}', upstream(origin))
+    client = await connect(gateway)
+    assert (await client.get("/")).fields["x-word"] == "WORD"
+    module.write_text(SOURCE.replace("WORD", "ELSE"))
+    outcome = await gateway.reload()
+    assert outcome.ok and outcome.changes == (f"module {name} loaded anew",)
+    assert (await client.get("/")).fields["x-word"] == "ELSE"
+    module.write_text("this is no Python")
+    refused = await gateway.reload()
+    assert not refused.ok and name in str(refused.problems[0])
+    assert (await client.get("/")).fields["x-word"] == "ELSE"
+    module.write_text(SOURCE.replace("WORD", "LAST"))
+    assert (await gateway.reload()).ok
+    assert (await client.get("/")).fields["x-word"] == "LAST"

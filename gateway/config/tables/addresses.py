@@ -1,4 +1,4 @@
-"""What belongs to a listener's addresses: how they are written, TLS, redirects to https."""
+"""What belongs to listeners: addresses, TLS, redirects to https, and the admin listener."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from marshmallow import ValidationError
 
 from gateway.config.tables.declare import setting, table
-from gateway.config.tables.schema import Choice, HostName, Items, Text, Whole, unix_path
+from gateway.config.tables.schema import Choice, HostName, Items, Secret, Text, Whole, unix_path
 
 UNIX = "unix:"
 _ANY_IPV4 = "0.0.0.0"  # noqa: S104 - compared with, never bound
@@ -137,4 +137,48 @@ class RedirectConfig:
         Whole(least=1, most=65535),
         default=0,
         doc="the port clients find https at; 0 is `[listen]`'s",
+    )
+
+
+@table
+class ReaderConfig:
+    """One who may look, and change nothing."""
+
+    name: str = setting(doc="for the log")
+    token: str = setting(Secret(), doc="what `Authorization: Bearer TOKEN` has to bring")
+
+
+@table
+class AdminMetricsConfig:
+    """A listener for metrics, readiness and health alone."""
+
+    host: str = setting(default="127.0.0.1", doc="the address to bind")
+    port: int = setting(Whole(least=0, most=65535), default=9902, doc="0 takes any free one")
+
+
+@table
+class AdminConfig:
+    """The admin listener."""
+
+    host: str = setting(default="127.0.0.1", doc="the address to bind")
+    port: int = setting(Whole(least=0, most=65535), default=9901, doc="0 takes any free one")
+    token: str = setting(
+        Secret(),
+        default="",
+        doc="every call then needs `Authorization: Bearer TOKEN`; the command line sends it",
+    )
+    readers: tuple[ReaderConfig, ...] = setting(
+        default=(), doc="tokens that may look and change nothing: `[[admin.readers]]`"
+    )
+    hosts: tuple[str, ...] = setting(
+        Items(HostName()),
+        default=(),
+        doc="names it may have without a token, beside addresses and names without a dot",
+    )
+    metrics: AdminMetricsConfig | None = setting(
+        default=None,
+        doc="metrics, readiness and health on a listener of their own: `[admin.metrics]`",
+    )
+    tls: TlsConfig | None = setting(
+        default=None, doc="TLS, as in `[listen.tls]`; for `metrics` too: `[admin.tls]`"
     )

@@ -1,4 +1,4 @@
-"""gateway.toml: listeners, limits for clients, the admin listener, the store, error bodies."""
+"""gateway.toml: the data plane, limits for clients, the store, error bodies, traces."""
 
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ from gateway.config.tables.addresses import (
     RedirectConfig,
     TlsConfig,
 )
+from gateway.config.tables.addresses import AdminConfig as AdminConfig
+from gateway.config.tables.addresses import AdminMetricsConfig as AdminMetricsConfig
+from gateway.config.tables.addresses import ReaderConfig as ReaderConfig
 from gateway.config.tables.declare import setting, table
 from gateway.config.tables.errors import ErrorsConfig
 from gateway.config.tables.schema import (
     Choice,
     Duration,
     FieldName,
-    HostName,
     HttpUrl,
     Items,
     Map,
@@ -111,50 +113,6 @@ class ListenConfig:
         return tuple(
             ListenAddress(host, self.redirect.port) for host in dict.fromkeys(hosts) if host
         )
-
-
-@table
-class ReaderConfig:
-    """One who may look, and change nothing."""
-
-    name: str = setting(doc="for the log")
-    token: str = setting(Secret(), doc="what `Authorization: Bearer TOKEN` has to bring")
-
-
-@table
-class AdminMetricsConfig:
-    """A listener for metrics, readiness and health alone."""
-
-    host: str = setting(default="127.0.0.1", doc="the address to bind")
-    port: int = setting(Whole(least=0, most=65535), default=9902, doc="0 takes any free one")
-
-
-@table
-class AdminConfig:
-    """The admin listener."""
-
-    host: str = setting(default="127.0.0.1", doc="the address to bind")
-    port: int = setting(Whole(least=0, most=65535), default=9901, doc="0 takes any free one")
-    token: str = setting(
-        Secret(),
-        default="",
-        doc="every call then needs `Authorization: Bearer TOKEN`; the command line sends it",
-    )
-    readers: tuple[ReaderConfig, ...] = setting(
-        default=(), doc="tokens that may look and change nothing: `[[admin.readers]]`"
-    )
-    hosts: tuple[str, ...] = setting(
-        Items(HostName()),
-        default=(),
-        doc="names it may have without a token, beside addresses and names without a dot",
-    )
-    metrics: AdminMetricsConfig | None = setting(
-        default=None,
-        doc="metrics, readiness and health on a listener of their own: `[admin.metrics]`",
-    )
-    tls: TlsConfig | None = setting(
-        default=None, doc="TLS, as in `[listen.tls]`; for `metrics` too: `[admin.tls]`"
-    )
 
 
 class WorkersField(fields.Field[Any]):

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.builtins.errors import MEANINGS, catalogue
 from gateway.config.tables.pipeline import RouteConfig
-from gateway.core.failures import Failed, Failure
+from gateway.core.failures import Failed, Failure, OwnFailure, own_failure
 from gateway.core.problems import Problems
 from tests.exchange import exchange
 
@@ -70,3 +70,16 @@ def test_browsers_get_a_page():
     assert b"<td>SLOW</td><td>429</td>" in reply.body and b"X-RateLimit-Reset" not in reply.body
     assert reply.get(b"content-type") == b"text/html; charset=utf-8"
     assert reply.get(b"vary") == b"Accept"
+
+
+def test_failures_of_middlewares_are_explained() -> None:
+    own: list[OwnFailure] = []
+    answer = catalogue(PROBLEMS, own)
+    own.append(own_failure("LOOKUP_001", 424, "Lookup failed"))
+    route = SimpleNamespace(config=SimpleNamespace(prefixed=("/errors",)))
+    for word in ("LOOKUP_001", "lookup_001"):
+        asked = exchange("GET", f"/errors/{word}", route="errors")
+        asked.route = route
+        [entry] = orjson.loads(answer(asked).body)["errors"]
+        shown = (entry["code"], entry["status"], entry["title"], entry["meaning"])
+        assert shown == ("LOOKUP_001", 424, "Lookup failed", "Lookup failed.")
