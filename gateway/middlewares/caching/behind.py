@@ -70,7 +70,7 @@ async def sent(copy: Exchange, hooks: tuple[Any, Any], most: int) -> None:
     """
     request, response = hooks
     route = copy.route
-    asks = [hook for hook, _ in route.pipeline.request]
+    asks = [step[0] for step in route.pipeline.request]
     place = [_is(hook, request) for hook in asks].index(True)
     try:
         for hook in asks[place + 1 :]:
@@ -82,7 +82,7 @@ async def sent(copy: Exchange, hooks: tuple[Any, Any], most: int) -> None:
         reply = route.target(copy)
         if not isinstance(reply, Reply):
             reply = await reply
-        for hook, awaited in route.pipeline.response:
+        for hook, awaited, *_ in route.pipeline.response:
             pending = hook(copy, reply)
             if awaited:
                 await driven(pending)
