@@ -81,3 +81,26 @@ async def test_a_guess_by_what_was_changed_long_ago(start, origin, connect):
     hit = await client.get("/")
     assert "; hit; ttl=86" in hit.fields["cache-status"]
     assert len(origin.heads) == 1
+
+
+async def test_what_is_changed_on_its_way_is_sent_whole(start, origin, connect):
+    """A part of what is stored would have in it what `transform` removes."""
+    origin.respond = answer(
+        b'{"id": 1, "internal": 2}', Cache_Control="max-age=60", Content_Type="application/json"
+    )
+    pipeline = """
+request = ["caching", "transform"]
+response = ["caching", "transform"]
+[caching]
+[transform]
+unreadable = "pass"
+response = { body = { remove = ["internal"] } }
+[[route]]
+prefix = "/"
+upstream = "origin"
+"""
+    client = await connect(await start(pipeline, upstream(origin.url)))
+    for _ in range(2):
+        seen = await client.get("/", "Range: bytes=8-")
+        assert (seen.status, seen.body) == (200, b'{"id":1}')
+    assert len(origin.heads) == 1

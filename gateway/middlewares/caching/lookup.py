@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from operator import itemgetter
+from typing import Any
 
 from gateway.core.exchange import Exchange
 from gateway.core.headers import (
@@ -41,6 +42,7 @@ A request without any is answered without a further look.
 REPLACED = frozenset((b"if-none-match", b"if-modified-since"))
 """The client's conditions, in place of which the cache asks its own."""
 
+_PARTS = (b"range", b"if-range")
 _NO_FIELDS: Fields = {}
 _NAME = itemgetter(0)
 ORIGIN = "cache key's origin"
@@ -223,6 +225,8 @@ class Finder:
         now: float,
     ) -> Lookup:
         """Return what is to be done with the request."""
+        if b"range" in fields and not _sends_parts(exchange):
+            fields = {name: value for name, value in fields.items() if name not in _PARTS}
         look = Lookup(uri, scope, slot, fields, now, self._memory.purges.version, changes(exchange))
         if fields:
             control = fields.get(b"cache-control")
@@ -330,6 +334,21 @@ def caller(exchange: Exchange) -> Hashable:
     assert identity is not None
     who = (identity.client, identity.method, identity.user, identity.tier, identity.account)
     return (*who, identity.roles, identity.permissions)
+
+
+def _sends_parts(exchange: Exchange) -> bool:
+    """Return False where a response hook may change bodies: a part of what is stored would be none
+    of what clients get."""
+    pipeline = getattr(exchange.route, "pipeline", None)
+    return pipeline is None or not any(_changes_bodies(step[0]) for step in pipeline.response)
+
+
+def _changes_bodies(hook: Any) -> bool:
+    """Return True for a hook that says so, and for operators' own, which cannot say."""
+    hook = getattr(hook, "__wrapped__", hook)
+    if not hook.__module__.startswith("gateway."):
+        return True
+    return getattr(getattr(hook, "__self__", None), "changes_bodies", False)
 
 
 def _passes_by(exchange: Exchange, fields: Fields) -> bool:

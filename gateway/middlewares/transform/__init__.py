@@ -56,6 +56,8 @@ class Transform:
         self._reply_fields = ResponseFields(answered, ("response",))
         self._reply_body = BodyChanges(answered.body, ("response", "body"))
         self._lines = answered.lines
+        self.changes_bodies = bool(self._reply_body)
+        """Of answers. A part of one is then no part of what clients get."""
         if self._reply_body:
             asked = replace(
                 asked,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import wraps
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -299,3 +301,24 @@ def test_a_request_that_the_origin_takes_for_another_passes_by():
     assert world.ask(headers=override).cache == "hit"
     passed = [(b"X-HTTP-Method-Override", b"DELETE")]
     assert world.ask(answer(MINUTE), headers=override, forward_headers=passed).cache == "bypass"
+
+
+def operators_hook(exchange: Any, reply: Any) -> None:
+    """May do anything."""
+
+
+@pytest.mark.parametrize(
+    ("hook", "status"),
+    [
+        (operators_hook, 200),
+        (wraps(operators_hook)(lambda exchange, reply: None), 200),
+        (SimpleNamespace(__module__="gateway.middlewares.cors"), 206),
+    ],
+    ids=["an operator's", "wrapped", "ours"],
+)
+def test_parts_are_sent_where_no_hook_may_change_bodies(hook: Any, status: int):
+    world = Cached()
+    world.ask(answer(MINUTE, b"0123456789"))
+    asked = world.exchange(headers={"Range": "bytes=0-1"})
+    asked.route.pipeline = SimpleNamespace(response=((hook, False),))
+    assert world.begin(asked)(None).status == status
