@@ -203,12 +203,12 @@ async def test_a_slow_client_slows_its_endpoint_and_no_other_request(start, conn
     slow, other = await connect(gateway), await connect(gateway)
     await slow.send(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
     await slow.head()
-    await until(lambda: origin.requests and not origin.connections[0].room.is_set() and sent)
-    for _ in range(20):
-        assert (await other.get("/")).body == b"ok"
-    stopped = sent
-    assert (await other.get("/")).body == b"ok"
-    assert sent == stopped < size // 2
+    before = -1
+    while sent != before:
+        before = sent
+        for _ in range(10):
+            assert (await other.get("/")).body == b"ok"
+    assert 0 < sent < size // 2
     assert len(origin.connections) == 1
     slow.close()
     await until(lambda: origin.requests[0].reset == CODES.CANCEL)
@@ -396,7 +396,7 @@ async def test_timeouts(start, connect, make):
             await request.answer()
 
     origin = await make(respond)
-    gateway = await start(PLAIN, upstreams(origin, 'timeouts = { read = "100ms" }'))
+    gateway = await start(PLAIN, upstreams(origin, 'timeouts = { read = "1s" }'))
     client, other = await connect(gateway), await connect(gateway)
     assert (await client.get("/slow")).status == 504
     assert origin.requests[0].reset == CODES.CANCEL
