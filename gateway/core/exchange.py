@@ -275,10 +275,6 @@ class Exchange:
 NO_PARAMS: dict[str, str] = {}
 """Shared by every exchange whose route has no template; never written to."""
 
-KEPT = "kept"
-"""Key of the note with what is asked when the client leaves: True lets the exchange go on without
-it, because others wait for its answer.
-"""
 CHALLENGES = "challenges"
 """The note in which `auth` leaves, for a caller without credentials, the headers of a 401."""
 ALLOWED_METHODS = "allowed_methods"

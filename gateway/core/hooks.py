@@ -103,6 +103,17 @@ class ConfigProblem(ValueError):
         self.hint = hint
 
 
+KEPT = "kept"
+"""Key of the note in which a hook leaves what is asked when the client leaves: True lets the
+exchange go on without it, because others wait for its answer."""
+
+
+def is_kept(exchange: Exchange | None) -> bool:
+    """Return True for a request that goes on although its client has left."""
+    kept = None if exchange is None else exchange.notes.get(KEPT)
+    return kept is not None and kept()
+
+
 def _keep_nothing(
     key: tuple[str, ...], fingerprint: object, make: Callable[[], T], settings: object = None
 ) -> T:

@@ -14,6 +14,7 @@ from gateway.app import Gateway
 from gateway.middlewares.caching.flights import Flights
 from tests.client import Client, Message
 from tests.flow.conftest import Start
+from tests.http2 import Http2Client
 from tests.origin import Origin
 from tests.until import until
 
@@ -274,3 +275,33 @@ async def test_without_coalescing_everybody_asks(start: Start):
         origin.go.set()
         assert {one.body for one in await read_all(clients)} == {b"ok"}
         close(clients)
+
+
+@pytest.mark.parametrize("leaves", ["stream", "connection"])
+async def test_over_http2_the_others_are_served_when_the_first_leaves(start: Start, leaves: str):
+    origin = Held(lambda number: WHOLE)
+    await origin.start()
+    upstreams = f'[upstream.origin]\nurl = "{origin.url}"\n'
+    gateway = await start(PIPELINE, upstreams, "[listen]\nport = 0\nhttp2 = true\n")
+    first, others = [await Http2Client.connect(gateway.port) for _ in range(2)]
+    leading = first.begin("/x")
+    await until(lambda: len(origin.heads) == 1)
+    streams = [others.begin("/x") for _ in range(10)]
+    await until(lambda: waiting(gateway) == 10)
+    (listener,) = gateway.plane.listeners
+    (connection,) = [
+        one for one in listener.connections if leading in one.streams and len(one.streams) == 1
+    ]
+    if leaves == "stream":
+        first.reset(leading)
+        await until(lambda: not connection.streams)
+    else:
+        first.close()
+        await until(lambda: len(listener.connections) == 1)
+    origin.go.set()
+    assert {(await others.answer(one)).body for one in streams} == {b"ok"}
+    assert len(origin.heads) == 1
+    await until(lambda: gateway.telemetry.in_flight.get() == 0)
+    for client in (first, others):
+        client.close()
+    await origin.stop()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
-from gateway.core.exchange import KEPT, Exchange, Reply
+from gateway.core.exchange import Exchange, Reply
+from gateway.core.hooks import KEPT
 from gateway.middlewares.caching.flights import Flight, Flights, Outcome
 from gateway.middlewares.caching.lookup import Fields, Finder, Lookup
 from gateway.middlewares.caching.replies import reply_of

@@ -18,9 +18,10 @@ from time import perf_counter
 from typing import Any
 
 from gateway.core.drive import Drive
-from gateway.core.exchange import KEPT, Exchange, Reply
+from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed
 from gateway.core.headers import Pair
+from gateway.core.hooks import is_kept
 from gateway.protocols.websocket import LINES, UPGRADE
 from gateway.serving.admission import FRAMING
 from gateway.serving.body import ClientBody
@@ -115,8 +116,7 @@ class Http1Connection(Http1Outlet):
         self._server.closed(self)
         if self._drive is None:
             return
-        exchange = self.exchange
-        if exchange is not None and (kept := exchange.notes.get(KEPT)) is not None and kept():
+        if is_kept(self.exchange):
             self.resume_writing()  # What is written goes nowhere from now on.
         else:
             self._drive.cancel()

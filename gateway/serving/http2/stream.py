@@ -18,6 +18,7 @@ from gateway.core.drive import Drive
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed
 from gateway.core.headers import NOT_TRAILERS, Pair, lower
+from gateway.core.hooks import is_kept
 from gateway.core.wait import Wait
 from gateway.protocols.http2.session import ErrorCode, Session
 from gateway.serving.admission import Admission
@@ -204,7 +205,9 @@ class Http2Stream:
         drive = self._drive
         if drive is None or self._answered:
             return False
-        drive.cancel()
+        exchange = self.exchange
+        if exchange is None or exchange.written or not is_kept(exchange):
+            drive.cancel()
         return True
 
     @property

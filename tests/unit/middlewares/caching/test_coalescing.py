@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from gateway.core.exchange import KEPT, Reply
+from gateway.core.exchange import Reply
+from gateway.core.hooks import KEPT
 from gateway.middlewares.caching.flights import ALONE_SECONDS, Flights
 from tests.exchange import Stream
 from tests.unit.middlewares.caching.world import ALICE, DOWN, MINUTE, TAGGED, Cached, answer
