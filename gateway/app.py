@@ -42,6 +42,7 @@ from gateway.runtime.diff import restarts
 from gateway.runtime.reload import Outcome, Runtime
 from gateway.runtime.services import Services
 from gateway.serving.data_plane import DataPlane
+from gateway.serving.requests import RequestsHere
 from gateway.store.purges import PURGES, Purge, everywhere
 from gateway.supervisor.replacement.replaceable import Replaceable
 from gateway.upstream.connections.transport import Transport
@@ -74,15 +75,14 @@ class Gateway(Replaceable):
         self.observer = Observer(self.transport, environ)
         self.runtime = Runtime(path, services, environ, self.observer)
         self.telemetry = self.runtime.services.telemetry
+        self.requests: Any = RequestsHere(self.runtime)
         self._started = monotonic()
         self.plane = DataPlane(self.runtime)
         self._admin: AdminListener | None = None
         self._metrics: AdminListener | None = None
         self.process_log: processlog.ProcessLog | None = None
         """Follows `[logging] process`, if the process has no other purpose than this gateway."""
-        self._accepting = False
-        self._serving = False
-        self._draining = False
+        self._accepting = self._serving = self._draining = False
         self._early: list[int] = []
         """Signals that came before it served."""
         self._starting: asyncio.Task[None] | None = None

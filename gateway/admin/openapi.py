@@ -43,6 +43,15 @@ def refusal(status: int, description: str, schema: type[Schema] = Problem) -> An
 
 
 @dataclass(frozen=True, slots=True)
+class Parameter:
+    """A parameter of the query, which may be left out."""
+
+    name: str
+    description: str
+    type: str = "string"
+
+
+@dataclass(frozen=True, slots=True)
 class Endpoint:
     """One method of one path. `open` endpoints need no token."""
 
@@ -52,6 +61,7 @@ class Endpoint:
     summary: str
     answers: tuple[Answer, ...]
     open: bool = False
+    parameters: tuple[Parameter, ...] = ()
 
     @property
     def name(self) -> str:
@@ -93,6 +103,15 @@ def _operation(endpoint: Endpoint, token: bool) -> dict[str, Any]:
     parameters: list[dict[str, Any]] = [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
         for name in re.findall(r"{(\w+)}", endpoint.path)
+    ]
+    parameters += [
+        {
+            "name": one.name,
+            "in": "query",
+            "schema": {"type": one.type},
+            "description": one.description,
+        }
+        for one in endpoint.parameters
     ]
     if endpoint.method not in SAFE_METHODS:
         parameters += [

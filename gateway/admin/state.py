@@ -15,6 +15,19 @@ from gateway.runtime.reload import Outcome
 from gateway.store.purges import Purge
 
 
+class Requests(Protocol):
+    """What is known of requests."""
+
+    async def why(self, request_id: str) -> Mapping[str, Any] | None:
+        """What is remembered of a request (requests.why.Why); None for nothing."""
+
+    async def recent(self, most: int, wanted: Mapping[str, str]) -> Sequence[Mapping[str, Any]]:
+        """The last refused, failed and slow requests, the newest first.
+
+        wanted: the `client`, `route` or `reason` of those that are asked for.
+        """
+
+
 class AdminState(Protocol):
     """What is asked of the running gateway.
 
@@ -22,6 +35,7 @@ class AdminState(Protocol):
     """
 
     telemetry: Telemetry
+    requests: Requests
     others: Collector
     """The default registry, or those of all workers."""
 

@@ -68,6 +68,7 @@ GROUPS: tuple[tuple[str, tuple[Command, ...]], ...] = (
             Command(
                 "purge", "take answers out of the caches, by URL, prefix or tag", "running.purge"
             ),
+            Command("why", "why a request was refused, failed or slow", "running.why"),
         ),
     ),
     (

@@ -95,11 +95,15 @@ class AttemptRecord(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What one hook decided and why, in words an operator understands."""
+    """What one hook decided and why, in words an operator understands.
+
+    at: file:line of the table or key that decided, "" where none did.
+    """
 
     hook: str
     outcome: str
     why: str = ""
+    at: str = ""
 
 
 class Exchange:
@@ -277,6 +281,8 @@ NO_PARAMS: dict[str, str] = {}
 
 CHALLENGES = "challenges"
 """The note in which `auth` leaves, for a caller without credentials, the headers of a 401."""
+DECIDED = "decided"
+"""The note in which a pipeline leaves the request hook that answered or failed."""
 ALLOWED_METHODS = "allowed_methods"
 """Key of the note in which the router leaves the methods that routes accept.
 

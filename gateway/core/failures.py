@@ -227,11 +227,15 @@ class Failed(Exception):
     headers: raw pairs to add to the error's reply, e.g. Retry-After, Allow, WWW-Authenticate.
     errors:  for 422, one `{"field", "code", "message"}` each.
     facts:   values for clients by name (core.problems.FACTS): limit, required_tier ...
-    why:     for the operator's log and `explain` only, never for the client.
+    why:     for operators only (the log, `gateway why`, `explain`), never for the client: which
+             rule decided, and the value that it did not allow.
     by:      the name of the hook that decided, "" when the gateway itself did.
+    at:      the key that decided, below the hook's table; below the upstream's once one was asked,
+             else in gateway.toml, as ("server", "max_body").
+    client:  whose credentials were refused, where they name somebody all the same.
     """
 
-    __slots__ = ("by", "detail", "errors", "facts", "failure", "headers", "why")
+    __slots__ = ("at", "by", "client", "detail", "errors", "facts", "failure", "headers", "why")
 
     def __init__(
         self,
@@ -243,6 +247,8 @@ class Failed(Exception):
         facts: Mapping[str, Any] = NO_FACTS,
         why: str = "",
         by: str = "",
+        at: tuple[str | int, ...] = (),
+        client: str = "",
     ) -> None:
         super().__init__(failure, detail)
         self.failure: Failure | OwnFailure = failure
@@ -252,6 +258,8 @@ class Failed(Exception):
         self.facts = facts
         self.why = why
         self.by = by
+        self.at = at
+        self.client = client
 
     def __str__(self) -> str:
         return f"{self.failure.reason}: {self.why or self.detail or self.failure.title}"

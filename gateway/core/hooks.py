@@ -63,6 +63,8 @@ class Hooks:
               refused, or the process does not start. `gateway check` does not call it.
     close:    when the last request of this configuration has ended, or it was refused; may be
               `async`. Not called after a `start` that failed.
+    passed:   says in words for operators what `request` found of a request that it let pass; called
+              for `gateway why` alone, when the request has ended.
     name:     the middleware's, as lists have it; set when it has been built.
     """
 
@@ -74,6 +76,7 @@ class Hooks:
     recheck: Recheck | None = None
     start: Callable[[], Awaitable[None]] | None = None
     close: Callable[[], Awaitable[None] | None] | None = None
+    passed: Callable[[Exchange], str] | None = None
     name: str = ""
 
 

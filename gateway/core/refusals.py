@@ -16,7 +16,7 @@ class Refused(Exception):
 
     result: one of a few words, for the metric. why: for operators. detail: one sentence for the
             client.
-    headers: for the reply, beside any challenge. facts: as those of Failed.
+    headers: for the reply, beside any challenge. facts, client, at: as those of Failed.
     """
 
     def __init__(
@@ -28,6 +28,8 @@ class Refused(Exception):
         failure: Failure = Failure.UNAUTHENTICATED,
         headers: tuple[Pair, ...] = (),
         facts: Mapping[str, Any] = NO_FACTS,
+        client: str = "",
+        at: tuple[str | int, ...] = (),
     ) -> None:
         super().__init__(result, why)
         self.result = result
@@ -36,3 +38,5 @@ class Refused(Exception):
         self.failure = failure
         self.headers = headers
         self.facts = facts
+        self.client = client
+        self.at = at

@@ -38,7 +38,9 @@ class Candidate(Generic[T]):
     settled: nothing is left to find out when it has been found.
     """
 
-    __slots__ = ("captures", "keeps_slash", "methods", "rank", "settled", "target", "versions")
+    __slots__ = (
+        "captures", "keeps_slash", "methods", "name", "rank", "settled", "target", "versions",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -49,6 +51,7 @@ class Candidate(Generic[T]):
         routing: RoutingConfig,
     ) -> None:
         self.keeps_slash = (route.encoded_slash or routing.encoded_slash) == "keep"
+        self.name = route.name
         self.target = target
         self.rank = rank
         self.captures = captures
@@ -76,7 +79,7 @@ class Candidate(Generic[T]):
             None if None in methods else frozenset(name for one in methods for name in one or ())
         )
         choices = [(route.version, candidate) for route, candidate in found]
-        made.versions, made.settled = Versions(by, choices), False
+        made.versions, made.settled = Versions(by, choices, made.name), False
         return made
 
     def settle(self, exchange: Exchange, path: str) -> T:

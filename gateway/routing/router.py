@@ -198,10 +198,12 @@ class Router(Generic[T]):
                 )
             methods = _union(refused) or COMMON_METHODS
             allow = ", ".join(sorted({*methods, "OPTIONS"})).encode("latin-1", "replace")
+            names = ", ".join(dict.fromkeys(one.name for one in refused))
             raise Failed(
                 Failure.METHOD_NOT_ALLOWED,
                 headers=((b"Allow", allow),),
-                why=f"{exchange.method} is not among {methods}",
+                why=f"route {names} takes {', '.join(methods)}, not {exchange.method[:100]}",
+                at=(refused[0].name, "methods"),
             )
         return candidate
 

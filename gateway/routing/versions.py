@@ -46,12 +46,13 @@ C = TypeVar("C", bound=Choice)
 
 
 class Versions(Generic[C]):
-    """Candidates at one place by version, the newest first."""
+    """Candidates at one place by version, the newest first. route: the name of one of them."""
 
-    __slots__ = ("_by", "_choices", "_names")
+    __slots__ = ("_at", "_by", "_choices", "_names")
 
-    def __init__(self, by: VersionBy, choices: Sequence[tuple[str, C]]) -> None:
+    def __init__(self, by: VersionBy, choices: Sequence[tuple[str, C]], route: str = "") -> None:
         self._by = by
+        self._at = (route, "version")
         self._choices: dict[str, list[C]] = {}
         for version, choice in sorted(choices, key=lambda one: natural(one[0]), reverse=True):
             self._choices.setdefault(version, []).append(choice)
@@ -80,7 +81,8 @@ class Versions(Generic[C]):
             methods = {name for one in choices for name in one.methods or ()}
             allow = ", ".join(sorted({*methods, "OPTIONS"})).encode("latin-1", "replace")
             why = f"version {wanted} takes {allow.decode('latin-1')}"
-            raise Failed(Failure.METHOD_NOT_ALLOWED, headers=((b"Allow", allow),), why=why)
+            allowed = ((b"Allow", allow),)
+            raise Failed(Failure.METHOD_NOT_ALLOWED, headers=allowed, why=why, at=self._at)
         return found
 
     def _header(self, exchange: Exchange) -> str:
@@ -89,14 +91,14 @@ class Versions(Generic[C]):
             if self._by.default in self._choices:
                 return self._by.default
             text = f"The field {name} is missing. Versions: {self._names}."
-            raise Failed(Failure.VERSION_REQUIRED, text, why=f"no {name}")
+            raise Failed(Failure.VERSION_REQUIRED, text, why=f"no {name}", at=self._at)
         if len(set(given)) > 1 or not VERSION.fullmatch(given[0]):
-            raise Failed(
-                Failure.VERSION_REQUIRED, f"{name} names no version. Versions: {self._names}."
-            )
+            text = f"{name} names no version. Versions: {self._names}."
+            why = f"{name} is {', '.join(given)[:100]!r}"
+            raise Failed(Failure.VERSION_REQUIRED, text, why=why, at=self._at)
         if given[0] not in self._choices:
             text = f"There is no version {given[0]} of this. Versions: {self._names}."
-            raise Failed(Failure.NO_ROUTE, text, why=f"{name} is {given[0]!r}")
+            raise Failed(Failure.NO_ROUTE, text, why=f"{name} is {given[0]!r}", at=self._at)
         return given[0]
 
     def _accept(self, exchange: Exchange) -> str:
@@ -117,6 +119,7 @@ class Versions(Generic[C]):
             f"Accept must name a version, e.g. application/json;version={example}. "
             f"Versions: {self._names}.",
             why=f"Accept {given[:100]!r}",
+            at=self._at,
         )
 
 
@@ -154,13 +157,17 @@ def announced(route: RouteConfig, by: VersionBy, clock: Clock) -> tuple[Hooks, .
     if not any(fact not in ("", False, None) for fact in facts):
         return ()
     made = _Announcement(route, by, clock)
-    return (Hooks(request=made.request, response=made.response),)
+    return (Hooks(request=made.request, response=made.response, name="version"),)
 
 
 class _Announcement:
     def __init__(self, route: RouteConfig, by: VersionBy, clock: Clock) -> None:
         self._version, self._wall = route.version, clock.wall
         self._retired = 0.0 if route.retired else route.sunset
+        self._at = ("retired",) if route.retired else ("sunset",)
+        self._why = "retired = true"
+        if route.sunset is not None and not route.retired:
+            self._why = f"sunset: version {route.version} ended on {_day(route.sunset)}"
         self._deprecated = route.deprecated
         self._varies = {"header": by.header, "media_type": "Accept", "path": ""}[by.kind].encode()
         self._blocks = {state: _lines(route, state) for state in ("active", "deprecated")}
@@ -185,8 +192,15 @@ class _Announcement:
         # A preflight must succeed for a page to see the answer to what follows it.
         if gone and exchange.method != "OPTIONS":
             if exchange.decisions is not None:
-                exchange.decisions.append(Decision("version", "denied", "retired"))
-            raise Failed(Failure.GONE, self._detail, facts=self._facts, by="version")
+                exchange.decisions.append(Decision("version", "denied", self._why))
+            raise Failed(
+                Failure.GONE,
+                self._detail,
+                facts=self._facts,
+                why=self._why,
+                by="version",
+                at=self._at,
+            )
 
     def response(self, exchange: Exchange, reply: Reply) -> None:
         for name in _NAMES:

@@ -45,6 +45,7 @@ from gateway.runtime.services import (
 from gateway.runtime.slices import Steps, at_once
 from gateway.runtime.snapshot import Route, Snapshot, source_of
 from gateway.runtime.tls import check_admin, listening, towards
+from gateway.runtime.why.recorder import remembering
 from gateway.store.stores import SharedStore
 from gateway.upstream.fallback import forwarding
 from gateway.upstream.pool.pool import Pool
@@ -100,6 +101,7 @@ class Composer:
         self.tracer = tracer_of(loaded, draft, settings_of(loaded), secrets)
         shared = (self.store, self.ledger, issuer, secrets, self._take, self._ask)
         self.builder = Builder(loaded, draft, services, *shared)
+        self.remember, self.slow = remembering(loaded, draft, services, secrets)
         for name in loaded.upstreams:
             self.pools[name] = self._pool(name)
             yield None
@@ -125,6 +127,7 @@ class Composer:
         if self.tracer is not None:
             traced = (*unrouted.finish_failed, self.tracer.finish)
             unrouted = replace(unrouted, finish_failed=traced)
+        unrouted = replace(unrouted, remember=self.remember, slow=self.slow)
         tls, upstream_tls = self.secured()
         if self.problems:
             raise ConfigErrors([*loaded.warnings, *self.warnings, *self.problems])
@@ -389,6 +392,8 @@ class Composer:
             [*first, *hooks(route.request if route is not None else None, pipeline.request)],
             [*first, *answers, *counting],
             [*errors, *counting],
+            self.remember,
+            self.slow,
         )
 
 

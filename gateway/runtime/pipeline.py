@@ -8,12 +8,14 @@ such as for a key to be fetched.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from inspect import iscoroutinefunction
+from math import inf
+from time import perf_counter
 from typing import Any
 
-from gateway.core.exchange import Exchange, Reply
+from gateway.core.exchange import DECIDED, Exchange, Reply
 from gateway.core.failures import Failed
 from gateway.core.hooks import FinishHook, Hooks, Recheck
 from gateway.core.wait import driven
@@ -22,6 +24,9 @@ from gateway.tracing.trace import traced
 log = logging.getLogger("gateway.pipeline")
 
 Step = tuple[Any, bool, str]
+Described = tuple[str, Callable[[Exchange], str] | None]
+Remember = Callable[["Pipeline", Exchange, float], None]
+"""Takes a finished request and the seconds that it took."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +37,9 @@ class Pipeline:
     finish_failed: run after failures.
     release:       those in both that give back what request hooks took.
     rechecks:      judge open WebSockets again.
+    described:     of each request hook, its name and what says why it let a request pass.
+    remember:      takes what was refused, failed or slow, for `gateway why`.
+    slow:          seconds from which on a request is slow.
     """
 
     name: str
@@ -42,35 +50,52 @@ class Pipeline:
     finish_failed: tuple[FinishHook, ...] = ()
     release: tuple[FinishHook, ...] = ()
     rechecks: tuple[Recheck, ...] = ()
+    described: tuple[Described, ...] = ()
+    remember: Remember | None = None
+    slow: float = inf
 
     def ask(self, exchange: Exchange) -> Reply | Awaitable[Reply | None] | None:
         """Run the request hooks up to the first that answers. Raises Failed.
 
         Returns an awaitable of the same where a hook waits.
         """
-        steps = iter(self.request)
-        for hook, _, name in steps:
-            reply: Reply | Awaitable[Reply | None] | None = hook(exchange)
-            if reply is not None:
-                if isinstance(reply, Reply):
+        steps, hook = iter(self.request), None
+        try:
+            for hook, _, name in steps:
+                reply: Reply | Awaitable[Reply | None] | None = hook(exchange)
+                if reply is not None:
+                    if not isinstance(reply, Reply):
+                        return self._ask_on(exchange, steps, _waiting(exchange, name, reply), hook)
+                    exchange.notes[DECIDED] = hook
                     return reply
-                return self._ask_on(exchange, steps, _waiting(exchange, name, reply))
+        except Exception:
+            exchange.notes[DECIDED] = hook
+            raise
         return None
 
     async def _ask_on(
-        self, exchange: Exchange, steps: Iterator[Step], begun: Awaitable[Reply | None]
+        self,
+        exchange: Exchange,
+        steps: Iterator[Step],
+        begun: Awaitable[Reply | None],
+        hook: Any,
     ) -> Reply | None:
-        """Run what is left of the request hooks, after the one that returned `begun`."""
-        reply: Any = await begun
+        """Run what is left of the request hooks, after `hook`, which returned `begun`."""
+        try:
+            reply: Any = await begun
+            if reply is None:
+                for hook, _, name in steps:
+                    reply = hook(exchange)
+                    if reply is not None and not isinstance(reply, Reply):
+                        reply = await _waiting(exchange, name, reply)
+                    if reply is not None:
+                        break
+        except Exception:
+            exchange.notes[DECIDED] = hook
+            raise
         if reply is not None:
-            return reply  # type: ignore[no-any-return]
-        for hook, _, name in steps:
-            reply = hook(exchange)
-            if reply is not None and not isinstance(reply, Reply):
-                reply = await _waiting(exchange, name, reply)
-            if reply is not None:
-                return reply  # type: ignore[no-any-return]
-        return None
+            exchange.notes[DECIDED] = hook
+        return reply  # type: ignore[no-any-return]
 
     def answer(self, exchange: Exchange, reply: Reply) -> Awaitable[None] | None:
         """Run the response hooks over an answer. Raises Failed.
@@ -139,12 +164,17 @@ class Pipeline:
         return exchange.reply
 
     def done(self, exchange: Exchange) -> None:
-        """Run the finish hooks. One that fails is logged, and the others run."""
+        """Run the finish hooks, and remember what was refused, failed or slow. A hook that fails
+        is logged, and the others run."""
         for hook in self.finish if exchange.failed is None else self.finish_failed:
             try:
                 hook(exchange)
             except Exception:
                 log.exception("a finish hook of pipeline %s failed", self.name)
+        if self.remember is not None:
+            took, reply = perf_counter() - exchange.started, exchange.reply
+            if exchange.failed is not None or took >= self.slow or reply.status >= 400:  # type: ignore[union-attr]
+                self.remember(self, exchange, took)
 
 
 def flatten(
@@ -152,6 +182,8 @@ def flatten(
     request: Iterable[Hooks],
     response: Iterable[Hooks],
     error: Iterable[Hooks],
+    remember: Remember | None = None,
+    slow: float = inf,
 ) -> Pipeline:
     """Return a pipeline of the hooks that three lists name. A middleware in several finishes
     once."""
@@ -169,6 +201,9 @@ def flatten(
         finish_failed=_once((*(hooks.finish for hooks in error), *releases)),
         release=releases,
         rechecks=tuple(hooks.recheck for hooks in request if hooks.recheck is not None),
+        described=tuple((hooks.name, hooks.passed) for hooks in request if hooks.request),
+        remember=remember,
+        slow=slow,
     )
 
 

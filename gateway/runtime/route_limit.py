@@ -31,7 +31,7 @@ class RouteLimit:
         return f"<RouteLimit {self.route}, {self.live} under way, {self.limiter!r}>"
 
     def hooks(self) -> Hooks:
-        return Hooks(request=self.enter, response=self.answered, release=self.leave)
+        return Hooks(self.enter, self.answered, release=self.leave, name="limit")
 
     def enter(self, exchange: Exchange) -> None:
         """Count a request. Raises Failed(OVERLOADED), with Retry-After, when the limit is

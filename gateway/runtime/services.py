@@ -18,6 +18,7 @@ from gateway.core.hooks import ConfigProblem, kind_of
 from gateway.core.telemetry import Telemetry
 from gateway.lifetime.process import worker_count
 from gateway.lifetime.registry import Draft
+from gateway.runtime.why.memory import Memory
 from gateway.store.local import LocalStore
 from gateway.store.stores import BadUrl, SharedStore, is_url, parse
 from gateway.upstream.connections.transport import Transport
@@ -50,6 +51,8 @@ class Services:
     tell: Tell | None = None
     """Takes what pools have to tell other workers."""
     local: LocalStore | None = None
+    why: Memory = field(default_factory=lambda: Memory(REAL.wall))
+    """What `gateway why` remembers."""
 
 
 def shared_store(loaded: LoadedConfig, report: Report) -> SharedStore | None:

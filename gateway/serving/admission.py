@@ -108,12 +108,15 @@ class Admission:
             self._unusual(exchange)
             target = exchange.target
         if "#" in target:
-            raise Failed(Failure.MALFORMED, "The request target must not have a fragment.")
+            why = "the request target has a fragment (RFC 9110 section 7.1)"
+            detail = "The request target must not have a fragment."
+            raise Failed(Failure.MALFORMED, detail, why=why)
         body = exchange.body
         if body is not None and body.length is not None and body.length > self._max_body:
             raise Failed(
                 Failure.BODY_TOO_LARGE,
                 f"The request's body may have at most {self._max_body} bytes.",
+                why=f"Content-Length {body.length} is more than max_body, {self._max_body} bytes",
             )
 
     def trusts(self, address: str) -> bool:
@@ -165,7 +168,8 @@ class Admission:
         if exchange.method == "CONNECT":
             # RFC 9110 section 9.3.6: for proxies that tunnel; this one does not. Its target is no
             # path, so no route has it.
-            raise Failed(Failure.METHOD_NOT_ALLOWED, headers=((b"Allow", ALLOW),))
+            why = "CONNECT is for proxies that tunnel (RFC 9110 section 9.3.6)"
+            raise Failed(Failure.METHOD_NOT_ALLOWED, headers=((b"Allow", ALLOW),), why=why)
         if target == "*" and exchange.method == "OPTIONS":
             return
         given, exchange.target = absolute(target)

@@ -239,5 +239,7 @@ class ClientBody:
     def _refuse_beyond(self, size: int) -> None:
         if self.limit is not None and size > self.limit:
             raise Failed(
-                Failure.BODY_TOO_LARGE, f"The request's body may have at most {self.limit} bytes."
+                Failure.BODY_TOO_LARGE,
+                f"The request's body may have at most {self.limit} bytes.",
+                why=f"{size} bytes have come, more than max_body, {self.limit} bytes",
             )

@@ -9,6 +9,7 @@ from gateway.core.content.grpc import error_fields, is_grpc
 from gateway.core.exchange import Exchange
 from gateway.core.failures import Failed, Failure
 from gateway.core.headers import takes_trailers
+from gateway.runtime.operators.hooks import HookError
 from gateway.runtime.pipeline import Pipeline
 from gateway.runtime.snapshot import Snapshot
 from gateway.serving.codec import Outlet
@@ -62,4 +63,18 @@ def blame(exchange: Exchange, error: Exception) -> Failed:
             )
         return error
     log.error("request %s failed inside the gateway", exchange.request_id, exc_info=error)
-    return Failed(Failure.INTERNAL)
+    return Failed(Failure.INTERNAL, why=_fault(error))
+
+
+def _fault(error: Exception) -> str:
+    """Return an exception's type and the line that raised it. Its words may hold anything."""
+    if isinstance(error, HookError) and error.__cause__ is None:
+        return str(error)
+    origin = error.__cause__ or error
+    trace = origin.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return type(origin).__name__
+    code = trace.tb_frame.f_code
+    return f"{type(origin).__name__} in {code.co_filename}:{trace.tb_lineno}, {code.co_name}"

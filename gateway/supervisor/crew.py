@@ -135,12 +135,6 @@ class Crew:
             if one.channel is not None and one is not but:
                 one.channel.post(kind, *body)
 
-    async def tell(self, kind: str, *body: Any) -> None:
-        """As `post`, and wait until all workers have taken it; for one that does not, a while."""
-        waits = [one.channel.ask(kind, *body) for one in self.members.values() if one.channel]
-        if waits:
-            await asyncio.wait([asyncio.ensure_future(one) for one in waits], timeout=FRESH_TIMEOUT)
-
     # Configurations: see Followers.
 
     async def prepare(self, loaded: LoadedConfig) -> None:

@@ -7,14 +7,18 @@ import contextlib
 import logging
 import os
 import signal
+from collections.abc import Iterable
 from time import monotonic
 from typing import Any
 
-from gateway.lifetime.channel import Channel
+from gateway.lifetime.channel import Channel, ChannelClosed, ChannelError
 from gateway.supervisor.sums.readings import Reading
 from gateway.supervisor.sums.registries import Registered
 
 log = logging.getLogger("gateway.workers")
+
+ANSWER_TIMEOUT = 1.0
+"""Seconds that a question to all workers waits at most."""
 
 
 class Member:
@@ -83,3 +87,23 @@ def log_end(one: Member | None, pid: int, status: int) -> None:
         log.warning("%s (pid %d) was ended by %s", name, pid, signal.Signals(-code).name)
     elif code or one is None or not one.leaving:
         log.info("%s (pid %d) has ended with %d", name, pid, code)
+
+
+async def ask_all(members: Iterable[Member], kind: str, *body: Any) -> list[Any]:
+    """Ask all workers that serve; return the answers of those that give one in time."""
+    waits = [
+        asyncio.ensure_future(_answers(one.channel, kind, body))
+        for one in members
+        if one.serving and one.channel is not None
+    ]
+    if not waits:
+        return []
+    done, _ = await asyncio.wait(waits, timeout=ANSWER_TIMEOUT)
+    return [answer for one in done for answer in one.result()]
+
+
+async def _answers(channel: Channel, kind: str, body: tuple[Any, ...]) -> list[Any]:
+    """Return a worker's answer; nothing if it has ended or failed."""
+    with contextlib.suppress(ChannelClosed, ChannelError):
+        return [await channel.ask(kind, *body)]
+    return []

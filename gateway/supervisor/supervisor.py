@@ -28,9 +28,10 @@ from gateway.runtime.check import check
 from gateway.store.purges import PURGED, Purge
 from gateway.supervisor.crew import Crew
 from gateway.supervisor.keeper import Keeper
-from gateway.supervisor.member import Member
+from gateway.supervisor.member import Member, ask_all
 from gateway.supervisor.replacement.execution import execute
 from gateway.supervisor.replacement.handover import Handover
+from gateway.supervisor.requests import RequestsOfWorkers
 from gateway.supervisor.sums import registries
 from gateway.supervisor.sums.readings import read, telemetry_of, total
 from gateway.supervisor.sums.registries import Shown, registered
@@ -84,6 +85,7 @@ class Supervisor(Gateway):
         self.crew = Crew(zygote, self.keeper, self.telemetry.worker_restarts)
         self.crew.known, self.crew.learnt = self._known, self._learnt
         self.runtime.followers, self.runtime.serves = self.crew, False
+        self.requests = RequestsOfWorkers(self.crew)
         self.observer.tell = self._seen
         zygote.gone = self._cannot_fork
 
@@ -196,7 +198,7 @@ class Supervisor(Gateway):
         return done
 
     async def purge(self, purges: Sequence[Purge]) -> bool:
-        await self.crew.tell(PURGED, [tuple(one) for one in purges])
+        await ask_all(self.crew.members.values(), PURGED, [tuple(one) for one in purges])
         return await super().purge(purges)
 
     def drain(self, name: str, url: str, drained: bool) -> bool | None:

@@ -106,6 +106,8 @@ class Worker:
             ("commit", self.commit),
             ("discard", self.discard),
             ("reading", self.reading),
+            ("why", self.runtime.services.why.find),
+            ("recent", self.runtime.services.why.recent),
             ("reopen", self.reopen),
             ("leave", self.leave),
             ("stop", self.stop),

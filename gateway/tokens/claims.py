@@ -184,6 +184,15 @@ def identity(
     )
 
 
+def client_of(claims: Mapping[str, Any], config: ClaimsConfig) -> str:
+    """Return the client that signed claims name, "" if they name none."""
+    try:
+        client = _word(claims, config.client, "client")
+    except Refused:
+        return ""
+    return client and (config.prefix or "") + client
+
+
 def _account(claims: Mapping[str, Any]) -> str:
     """Return a digest of the claims about the caller: all but those that are new in every token."""
     about = {name: value for name, value in claims.items() if name not in OF_ONE_TOKEN}

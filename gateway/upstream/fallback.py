@@ -112,7 +112,8 @@ class WithQueue:
 
     def _full(self, why: str) -> Failed:
         why = f"upstream {self.forward.pool.name}: every endpoint is full, and {why}"
-        return Failed(Failure.OVERLOADED, headers=((b"Retry-After", b"1"),), why=why)
+        again = ((b"Retry-After", b"1"),)
+        return Failed(Failure.OVERLOADED, headers=again, why=why, at=("queue",))
 
 
 class WithFallback:

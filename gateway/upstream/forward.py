@@ -173,6 +173,8 @@ class Forward:
         else:
             assert outcome is not None
             how = outcome.failure
+            if how is Failure.TIMEOUT and self._timeout is not None:
+                outcome.why += f", {self._timeout:g} s"
             self._requests[(pool.name, endpoint.name, "0")] += 1
         config = self._policy
         if config is None:

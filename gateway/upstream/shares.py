@@ -55,7 +55,8 @@ class ByService:
     def __call__(self, exchange: Exchange) -> Awaitable[Reply]:
         target = self._targets.get(exchange.params.get("service", ""))
         if target is None:
-            raise Failed(Failure.NO_ROUTE, "There is no such service.")
+            why = f"no service is called {exchange.params.get('service', '')[:100]!r}"
+            raise Failed(Failure.NO_ROUTE, "There is no such service.", why=why)
         return target(exchange)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 
 import pytest
 
+from gateway.commands.running import client
 from tests.process import Process
 from tests.reload.workers import OWN, ask, configure, pids, started
 from tests.until import until
@@ -59,3 +61,23 @@ async def test_limits_of_connections_hold_over_all_workers(tmp_path, kept, limit
             await ask(one)
         [more] = await kept(gateway, 1)
         assert (await more.read()).status == status
+
+
+async def test_why_is_asked_of_all_workers(tmp_path, kept):
+    path = configure(tmp_path)
+    pipeline = tmp_path / "pipelines" / "test.toml"
+    pipeline.write_text(pipeline.read_text().replace('prefix = "/"', 'path = "/known"'))
+    async with started(path) as gateway:
+        replies = [await one.get("/nowhere") for one in await kept(gateway, 6)]
+        asked = [reply.fields["x-request-id"] for reply in replies]
+        url = f"http://127.0.0.1:{gateway.admin_port}/admin/why"
+        for known in asked:
+            code, answer = await asyncio.to_thread(client.call, "GET", f"{url}/{known}")
+            assert (code, answer["request"]["id"], answer["reason"]) == (200, known, "no_route")
+        assert (await asyncio.to_thread(client.call, "GET", f"{url}/never"))[0] == 404
+        code, answer = await asyncio.to_thread(client.call, "GET", url)
+        assert {one["request"]["id"] for one in answer["requests"]} == set(asked)
+        times = [one["time"] for one in answer["requests"]]
+        assert times == sorted(times, reverse=True)
+        code, answer = await asyncio.to_thread(client.call, "GET", f"{url}?limit=4")
+        assert [one["time"] for one in answer["requests"]] == times[:4]

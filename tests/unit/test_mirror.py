@@ -51,6 +51,8 @@ UNTESTED = {
     "gateway.issuer.own": "a frozen class without behaviour",
     "gateway.middlewares.caching": "puts the package together: test_cache",
     "gateway.serving.data_plane": "two listeners: tests/flow/test_tls.py",
+    "gateway.serving.requests": "asks a memory: tests/flow/test_why.py",
+    "gateway.supervisor.requests": "asks processes: tests/reload/test_workers_sums.py",
     "gateway.serving.codec": "types and events without behaviour",
     "gateway.supervisor.replacement.replaceable": "processes: tests/reload/test_upgrade.py",
     "gateway.supervisor.replacement.execution": "processes: tests/reload/test_upgrade.py",

@@ -85,6 +85,8 @@ class _Places:
             )
             return (document.file, *document.place(path))
         made = self.drafts[pipeline]
+        if path[:1] == ("route",) and path[1:]:  # A document's operation stands elsewhere.
+            path = (*made.routes[int(path[1])].placed.path, *path[2:])
         override = None
         for drafted in made.routes:
             if path and drafted.placed.route.name == route and path[0] in drafted.overrides:

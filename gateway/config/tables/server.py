@@ -223,7 +223,18 @@ class ServerConfig:
         "services registered at run time and usage, where `[store]` keeps none",
     )
     retention: float = setting(
-        Duration(), default=30 * 86400.0, doc='how long `builtin = "usage"` remembers'
+        Duration(),
+        default=30 * 86400.0,
+        doc='how long `builtin = "usage"` and `gateway why` remember',
+    )
+    why: int = setting(
+        Whole(least=0, most=1_000_000),
+        default=10_000,
+        doc="refused, failed and slow requests that `gateway why` remembers, the last ones, in some"
+        " 15 MB; see [explain.md](explain.md). 0 remembers none",
+    )
+    slow: float = setting(
+        Duration(), default=5.0, doc="from which on `gateway why` remembers a request as slow"
     )
 
 

@@ -211,6 +211,7 @@ def refused(key: Key | None, presented: str, where: str = "in no key file") -> R
             "revoked",
             f"key {key.id} of {key.client} was revoked",
             detail="The API key has been revoked.",
+            client=key.client,
         )
     since = datetime.fromtimestamp(key.expires or 0, UTC)
     return Refused(
@@ -218,4 +219,5 @@ def refused(key: Key | None, presented: str, where: str = "in no key file") -> R
         f"key {key.id} of {key.client} expired {since:%Y-%m-%d %H:%M} UTC",
         detail="The API key has expired.",
         failure=Failure.EXPIRED,
+        client=key.client,
     )

@@ -221,6 +221,8 @@ class Auth:
             facts=refused.facts,
             why=refused.why,
             by=self._name,
+            at=refused.at or ((method.name,) if method is not None else ()),
+            client=refused.client,
         )
 
 
@@ -239,7 +241,15 @@ def build(config: AuthConfig, context: Context) -> Hooks:
     methods = tuple(make(name, names, config, context, elsewhere) for name in names)
     auth = Auth(config, context, methods)
     recheck = Recheck(config.recheck, auth.recheck) if config.recheck else None
-    return Hooks(request=auth.request, recheck=recheck)
+    return Hooks(request=auth.request, recheck=recheck, passed=passed)
+
+
+def passed(exchange: Exchange) -> str:
+    """Say who was let pass."""
+    identity = exchange.identity
+    if identity is None:
+        return "no credentials, and none are needed"
+    return f"{identity.method} of client {identity.client}, who has {_listed(identity.permissions)}"
 
 
 def read_ahead(config: AuthConfig, directory: Path, home: Path) -> None:
@@ -330,6 +340,7 @@ def _forbidden(
         failure=Failure.FORBIDDEN,
         headers=bearer.insufficient_scope(method.challenge, needed),
         facts={"required_permission": _listed(lacking)},
+        at=("require",),
     )
 
 

@@ -230,6 +230,7 @@ def _from_elsewhere(identity: Identity, address: str, networks: Networks) -> Ref
         f"{key} may be used from {networks!r} only, not from {address}",
         detail="The API key may not be used from here.",
         failure=Failure.FORBIDDEN,
+        client=identity.client,
     )
 
 

@@ -178,4 +178,5 @@ class Introspected:
     def _check_revoked(self, identity: Identity) -> None:
         why = self._revocations.why(identity.claims) if self._revocations is not None else ""
         if why:
-            raise Refused("revoked", why, detail="The token has been revoked.")
+            detail = "The token has been revoked."
+            raise Refused("revoked", why, detail=detail, client=identity.client)

@@ -57,14 +57,8 @@ class Issuer:
     ) -> None:
         self.name = config.issuer
         self.algorithms = frozenset(_algorithms(config))
-        self.rules = RulesConfig(
-            config.audience,
-            config.leeway,
-            config.required,
-            config.type,
-            config.max_age,
-            config.claims,
-        )
+        limits = config.required, config.type, config.max_age
+        self.rules = RulesConfig(config.audience, config.leeway, *limits, config.claims)
         self.claims = config.claims
         self.remote = remote
         self.sessions = sessions
@@ -144,12 +138,16 @@ class Verifier:
             return None
         if not any(key.verifies(token.alg, token.signed, token.signature) for key in keys):
             raise claims.invalid(f"the signature is not that of a key of {issuer.name}")
-        until = claims.check(token, issuer.rules, now)
-        why = self._revocations.why(token.claims) if self._revocations is not None else ""
-        if not why and issuer.sessions is not None:
-            why = _ended(issuer.sessions, token)
-        if why:
-            raise Refused("revoked", why, detail="The token has been revoked.")
+        try:
+            until = claims.check(token, issuer.rules, now)
+            why = self._revocations.why(token.claims) if self._revocations is not None else ""
+            if not why and issuer.sessions is not None:
+                why = _ended(issuer.sessions, token)
+            if why:
+                raise Refused("revoked", why, detail="The token has been revoked.")
+        except Refused as refused:
+            refused.client = claims.client_of(token.claims, issuer.claims)
+            raise
         return claims.identity(
             token.claims, issuer.claims, self._roles, "jwt", self._prefixes
         ), until

@@ -30,9 +30,9 @@ def from_where(
     def rule(exchange: Exchange) -> Refused | None:
         address = exchange.client_ip
         if denied and address in denied:
-            return _denied("network", f"deny: {address} is in {denied!r}")
+            return _denied("network", f"deny: {address} is in {denied!r}", ("deny",))
         if allowed and address not in allowed:
-            return _denied("network", f"allow: {address} is not in {allowed!r}")
+            return _denied("network", f"allow: {address} is not in {allowed!r}", ("allow",))
         return None
 
     return rule
@@ -59,6 +59,7 @@ def rules(
                 detail=f"This needs the tier {wanted}.",
                 failure=Failure.SUBSCRIPTION_REQUIRED,
                 facts={"required_tier": tiers[0], "tier": identity.tier or None},
+                at=("tiers",),
             )
 
         made.append(of_tier)
@@ -84,10 +85,11 @@ def _owner(parameter: str, claim: str, excepted: frozenset[str]) -> Rule:
         said = (
             "is not there" if wanted is None else f"is not the {claim} of client {identity.client}"
         )
-        return _denied("owner", f"owner: the path's {parameter} {said}")
+        why = f"owner: the path's {parameter} {said}"
+        return _denied("owner", why, ("owner", parameter))
 
     return of_owner
 
 
-def _denied(result: str, why: str) -> Refused:
-    return Refused(result, why, detail="You may not do this.", failure=Failure.FORBIDDEN)
+def _denied(result: str, why: str, at: tuple[str, ...]) -> Refused:
+    return Refused(result, why, detail="You may not do this.", failure=Failure.FORBIDDEN, at=at)

@@ -55,6 +55,7 @@ def build(config: CachingConfig, context: Context) -> Hooks:
         response=cache.response,
         error=cache.error,
         release=cache.release,
+        passed=lambda exchange: exchange.cache,
     )
 
 

@@ -147,7 +147,7 @@ class Cache:
                 Failure.NOT_CACHED,
                 "No stored response may be used",
                 headers=headers,
-                why=look.why,
+                why=f"only-if-cached, and {look.why}",
                 by=self._name,
             )
         return self._depart(exchange, look, now, rounds) if real else None

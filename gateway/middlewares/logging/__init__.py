@@ -1,6 +1,7 @@
 """The access log: one JSON object a line, with exactly the fields of the contract.
 
-What a line holds is access_log.py, what never reaches one masking.py, where it goes lifetime/logs/.
+What a line holds is access_log.py, what never reaches one core/content/masking.py, where it goes
+lifetime/logs/.
 """
 
 from __future__ import annotations

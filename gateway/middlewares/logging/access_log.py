@@ -14,11 +14,12 @@ from typing import Any
 
 import orjson
 
+from gateway.core.content.masking import MASKED, masked_query, masker, network_of
 from gateway.core.exchange import AttemptRecord, Exchange
+from gateway.core.failures import Failed
 from gateway.core.headers import Pair, lower, trace_id
 from gateway.lifetime.logs.logqueue import LogQueue, Record
 from gateway.middlewares.logging.config import LoggingConfig
-from gateway.middlewares.logging.masking import MASKED, masked_query, masker, network_of
 
 FROM_HEADER = {"user-agent": "user_agent", "traceparent": "trace_id", "x-request-id": "request_id"}
 """Fields whose value a header may have brought: masking the header masks them."""
@@ -53,6 +54,7 @@ class AccessLog:
         "_second",
         "_stamp",
         "_wall",
+        "_why",
     )
 
     def __init__(
@@ -72,7 +74,8 @@ class AccessLog:
         self._mask = frozenset(name.lower() for name in config.mask)
         self._headers = {name.lower().encode(): name.lower() for name in config.headers}
         self._hidden = tuple(field for name, field in FROM_HEADER.items() if name in self._mask)
-        self._more = config.query or config.why or bool(config.headers)
+        self._more = config.query or bool(config.headers)
+        self._why = config.why
         self._masker = masker(config.mask_patterns)
         self._levels = {failure.reason: level for failure, level in config.levels.items()}
         self._line: dict[str, Any] = {}
@@ -98,10 +101,13 @@ class AccessLog:
         route = exchange.route
         identity = exchange.identity
         failed = exchange.failed
+        client = None if identity is None else identity.client
         more = None
-        if self._more:
-            why = "" if failed is None else failed.why or failed.detail
-            more = (exchange.query, exchange.raw_headers, why, exchange.tries)
+        if failed is not None:
+            client = client or failed.client or None
+            more = (exchange.query, exchange.raw_headers, _why(failed), exchange.tries)
+        elif self._more or exchange.tries:
+            more = (exchange.query, exchange.raw_headers, "", exchange.tries)
         self._append(
             (
                 self._encode,
@@ -109,7 +115,7 @@ class AccessLog:
                 exchange.started,
                 exchange.request_id,
                 exchange.client_ip,
-                None if identity is None else identity.client,
+                client,
                 exchange.method,
                 exchange.path,
                 None if route is None else route.name,
@@ -165,6 +171,8 @@ class AccessLog:
         line["user_agent"] = headers.get("user-agent")
         line["cache"] = cache or None
         line["reason"] = reason or None
+        line.pop("why", None)  # Of the line before.
+        line.pop("tries", None)
         if more is not None:
             self._add(line, *more)
         for field in self._hidden:
@@ -200,11 +208,12 @@ class AccessLog:
         """Add to the line what only some settings ask for."""
         if self._config.query and query:
             line["path"] += "?" + masked_query(query, self._mask)
-        if self._config.why:
-            line["why"] = why or None
+        if self._why and why:
+            line["why"] = why
+        if self._why and tries:
             line["tries"] = [
                 {"endpoint": name, "ms": int(took * 1e6) / 1e3, "why": text}
-                for name, took, text in tries or ()
+                for name, took, text in tries
             ]
         if self._headers:
             logged: dict[str, str] = {}
@@ -227,6 +236,10 @@ class AccessLog:
         if mark:
             value = before + mark + masked_query(query, self._mask)
         return value if self._masker is None else self._masker(value)
+
+
+def _why(failed: Failed) -> str:
+    return failed.why or failed.detail or failed.failure.title
 
 
 def _append_to(sinks: Sequence[LogQueue]) -> Callable[[Record], None]:

@@ -2,27 +2,44 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from typing import Any
 
 from marshmallow import ValidationError
 
 from gateway.config.tables.declare import setting, table
 from gateway.config.tables.errors import ByFailure
 from gateway.config.tables.schema import Choice, FieldName, Items, Number, Text
+from gateway.core.content.masking import MASK, PATTERNS
 from gateway.core.failures import Failure
 from gateway.lifetime.logs.logsinks import HttpSinkConfig, SyslogConfig
-from gateway.middlewares.logging.masking import Pattern
 
-MASK = (
-    "authorization",
-    "x-api-key",
-    "api_key",
-    "cookie",
-    "set-cookie",
-    "token",
-    "access_token",
-    "password",
-)
+PATTERN_MAX = 500
+"""Letters of a pattern."""
+
+
+class Pattern(Text):
+    """A regular expression of Python's, or a name of PATTERNS."""
+
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> Any:
+        value = super()._deserialize(value, attr, data, **kwargs)
+        if value in PATTERNS:
+            return value
+        try:
+            compiled = re.compile(value)
+        except (re.error, RecursionError, OverflowError) as error:
+            names = ", ".join(PATTERNS)
+            raise ValidationError(
+                f"is neither one of {names} nor a regular expression: {error}"
+            ) from None
+        if compiled.match("") is not None:
+            raise ValidationError("matches nothing at all, and so everywhere")
+        if len(value) > PATTERN_MAX:
+            raise ValidationError(f"is longer than {PATTERN_MAX} letters")
+        return value
 
 
 @table
@@ -54,9 +71,9 @@ class LoggingConfig:
     )
     query: bool = setting(default=False, doc="whether `path` carries the query")
     why: bool = setting(
-        default=False,
-        doc="whether a field `why` says what an operator may know of a failure, and `tries` "
-        "lists the attempts before the last: endpoint, ms, why",
+        default=True,
+        doc="whether a field `why` says of a failure which rule decided and what it did not allow, "
+        "and `tries` lists the attempts before the last, where there were any: endpoint, ms, why",
     )
     mask_patterns: tuple[str, ...] = setting(
         Items(Pattern()),

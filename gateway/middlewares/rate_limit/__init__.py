@@ -23,7 +23,7 @@ from gateway.middlewares.rate_limit.config import ClassConfig, RateLimitConfig, 
 from gateway.middlewares.rate_limit.exact import ExactLimiter
 from gateway.middlewares.rate_limit.keys import parts
 from gateway.middlewares.rate_limit.leased import LeasedLimiter
-from gateway.middlewares.rate_limit.limit_headers import remove_limits
+from gateway.middlewares.rate_limit.limit_headers import passed, remove_limits
 from gateway.middlewares.rate_limit.limiter import RuleLimiter
 from gateway.middlewares.rate_limit.memory import MemoryLimiter
 from gateway.middlewares.rate_limit.rule_policies import Policies, policies
@@ -47,7 +47,10 @@ def build(config: RateLimitConfig, context: Context) -> Hooks:
             limiter.response(exchange, reply)
 
     return Hooks(
-        request=limiter, response=response, release=limiter.release if limiter.releases else None
+        request=limiter,
+        response=response,
+        release=limiter.release if limiter.releases else None,
+        passed=passed,
     )
 
 

@@ -12,6 +12,7 @@ from gateway.core.exchange import Decision, Exchange
 from gateway.core.wait import own
 from gateway.limits.algorithms import LEEWAY
 from gateway.limits.quotas import PeriodEnd
+from gateway.middlewares.rate_limit.limit_headers import whose
 from gateway.middlewares.rate_limit.policy import Policy
 from gateway.middlewares.rate_limit.rules import LimitRule
 from gateway.middlewares.rate_limit.shared_limit import slot_name
@@ -124,7 +125,7 @@ class Inspector:
         for rule, policy, left, _, cost, wait in found:
             shared = rule.shared.get(policy.name)
             where = "" if shared is None else f", {rule.mode} in {shared.ledger.name}"
-            what = f"{policy.item} by {_whose(rule, exchange)}{where}"
+            what = f"{policy.item} of {whose(exchange, rule.who)}{where}"
             if not wait:
                 why = f"{what}: {floor(left - cost + LEEWAY)} left after it"
                 decisions.append(Decision(self._name, "admitted", why))
@@ -135,10 +136,3 @@ class Inspector:
             if not rule.shadow:
                 refused.append((policy, wait, rule.who))
         return refused
-
-
-def _whose(rule: LimitRule, exchange: Exchange) -> str:
-    """Whose limit it is, in the words of `key`."""
-    if exchange.identity is None and rule.who in ("client", "user"):
-        return "ip, for want of an identity"
-    return rule.who

@@ -61,6 +61,12 @@ def write_headers(
     exchange.notes[NOTE] = (policy, left, seconds, listed, block)
 
 
+def passed(exchange: Exchange) -> str:
+    """Say what was left of the limit that had the least left, of all instances."""
+    note: Note | None = exchange.notes.get(NOTE)
+    return "" if note is None else f"{note[0].item}: {note[1]} left after it"
+
+
 def refusal(
     exchange: Exchange,
     policy: Policy,
@@ -82,7 +88,7 @@ def refusal(
         listed = f"{note[3]}, {listed}"
     quota = policy.limit.ends is not None
     code = Failure.QUOTA_EXCEEDED if quota else Failure.RATE_LIMITED
-    why = f"limit {policy.item} by {who} used up, {wait:.3f} s to wait"
+    why = f"limit {policy.item} of {whose(exchange, who)} used up, {wait:.3f} s to wait"
     if wait == inf:
         # No wait helps. Retry-After and resets are optional (RFC 9110 section 10.2.3, RFC 6585
         # section 4).
@@ -109,6 +115,16 @@ def refusal(
         by=by,
         why=why,
     )
+
+
+def whose(exchange: Exchange, who: str) -> str:
+    """Return whose limit it is, for operators: `who` in the words of `key`, and the value."""
+    identity = exchange.identity
+    if identity is None and who in ("client", "user"):
+        return f"ip {exchange.client_ip}, for want of an identity"
+    if identity is not None and who in ("client", "user"):
+        return f"{who} {identity.client if who == 'client' else identity.user}"
+    return f"ip {exchange.client_ip}" if who == "ip" else who
 
 
 def _facts(policy: Policy) -> dict[str, Any]:

@@ -216,7 +216,10 @@ class RuleLimiter:
     def _unknown(self) -> Failed:
         detail = "The limits of this service cannot be checked at the moment."
         again = ((b"Retry-After", b"%d" % UNKNOWN_RETRY_AFTER),)
-        return Failed(Failure.LIMITS_UNKNOWN, detail, headers=again, by=self._name)
+        down = self._ledger.name if self._ledger is not None else "the store"
+        why = f"{down} does not answer, and on_store_failure is closed"
+        at = ("on_store_failure",)
+        return Failed(Failure.LIMITS_UNKNOWN, detail, headers=again, why=why, by=self._name, at=at)
 
     def _refusal(self, exchange: Exchange, refused: list[tuple[Policy, float, str]]) -> Failed:
         """The failure of the rule with the longest wait: after it, all rules admit the request."""

@@ -123,7 +123,9 @@ class Gate:
             ]
         ):
             detail = f"The request has no {errors[0]['field']} header."
-            self._refuse(exchange, Failure.MALFORMED, detail, errors=errors)
+            self._refuse(
+                exchange, Failure.MALFORMED, detail, errors=errors, at=("required_headers",)
+            )
         if exchange.body is not None:
             self._bound(exchange, exchange.body)
 
@@ -134,7 +136,8 @@ class Gate:
                 exchange,
                 Failure.BODY_TOO_LARGE,
                 f"The request's body may have at most {most} bytes.",
-                why=f"{length} bytes",
+                why=f"{length} bytes, more than max_body, {most} bytes",
+                at=("max_body",),
             )
         if body.limit is None or body.limit > most:
             body.limit = most
@@ -296,6 +299,7 @@ class Gate:
             detail,
             headers=headers,
             why=f"{field} {given[:100]!r}",
+            at=("content_types",) if self._types is not None else ("body",),
         )
 
     def _invalid(self, exchange: Exchange, part: str, errors: list[Entry]) -> NoReturn:
@@ -307,6 +311,7 @@ class Gate:
             f"The request's {part} is not as it must be.",
             errors=errors,
             why=first,
+            at=(part,),
         )
 
     def _refuse(

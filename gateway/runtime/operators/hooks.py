@@ -45,6 +45,7 @@ def checked(name: str, made: object) -> Hooks:
         recheck=made.recheck,
         start=made.start,
         close=made.close,
+        passed=made.passed,
     )
 
 

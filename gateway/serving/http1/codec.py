@@ -254,9 +254,9 @@ class Http1Codec:
             self.head_bytes += len(data)
             self._before = (self._before + data)[-3:]
             if self.head_bytes > self._max_head:
-                return [
-                    Refused(Failed(Failure.HEADERS_TOO_LARGE, "The request's head is too large."))
-                ]
+                why = f"{self.head_bytes} bytes without an end, more than {self._max_head}"
+                detail = "The request's head is too large."
+                return [Refused(Failed(Failure.HEADERS_TOO_LARGE, detail, why=why))]
         return self._fault(events) if parsing.fault is not None else events
 
     def _head(self, message: Any, payload: Any) -> Head:

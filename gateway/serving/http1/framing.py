@@ -20,6 +20,9 @@ LONGEST_BODY = 2**63 - 1
 """Bytes. What a signed 64-bit reader can count (RFC 9112 section 6.3: a recipient must anticipate
 overflow)."""
 
+SHOWN = 100
+"""Bytes of a value that operators are shown."""
+
 NAMED_METHODS = frozenset(
     ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE", "PRI")
 )
@@ -55,21 +58,22 @@ def check_fields(version: tuple[int, int], raw_headers: Sequence[Pair]) -> str |
         if key == b"host":
             # RFC 9112 section 3.2: more than one line is 400, even when they agree.
             if host is not None:
-                raise Failed(Failure.MALFORMED, "There is more than one Host field.")
+                raise _malformed("There is more than one Host field.", host, value)
             host = value
         elif key == b"content-length":
             # RFC 9112 section 6.3 rule 5 lets equal ones pass; RFC 9110 section 8.6 lets us refuse.
             if length is not None:
-                raise Failed(Failure.MALFORMED, "There is more than one Content-Length field.")
+                raise _malformed("There is more than one Content-Length field.", length, value)
             length = value
         elif key == b"transfer-encoding":
             if coding is not None:
-                raise Failed(Failure.MALFORMED, "There is more than one Transfer-Encoding field.")
+                raise _malformed("There is more than one Transfer-Encoding field.", coding, value)
             coding = value
         elif key == b"expect":
             expected = _check_expectation(expected, value)
     if _UNSAFE.search(b" ".join([value for _, value in raw_headers])):  # RFC 9110 section 5.5
-        raise Failed(Failure.MALFORMED, "A field value holds a control character.")
+        names = [name for name, value in raw_headers if _UNSAFE.search(value)]
+        raise _malformed("A field value holds a control character.", *names[:1])
     if length is not None:
         _check_length(length)
     if coding is not None:
@@ -84,24 +88,35 @@ def check_fields(version: tuple[int, int], raw_headers: Sequence[Pair]) -> str |
 def _check_length(value: bytes) -> None:
     """RFC 9110 section 8.6: digits, nothing else; a list of equal ones is refused too."""
     if _LENGTH.fullmatch(value) is None or int(value) > LONGEST_BODY:
-        raise Failed(Failure.MALFORMED, "Content-Length is not a length.")
+        raise _malformed("Content-Length is not a length.", value)
 
 
 def _check_coding(version: tuple[int, int], value: bytes, length: bytes | None) -> None:
     """RFC 9112 section 6.1: only `chunked`, only in HTTP/1.1, never beside Content-Length."""
     if version < (1, 1):
-        raise Failed(Failure.MALFORMED, "HTTP/1.0 has no Transfer-Encoding.")
+        raise _malformed("HTTP/1.0 has no Transfer-Encoding.", value)
     if length is not None:  # Section 6.3 rule 3: may be an attempt at smuggling.
-        raise Failed(Failure.MALFORMED, "There are both Transfer-Encoding and Content-Length.")
+        raise _malformed("There are both Transfer-Encoding and Content-Length.", value, length)
     if value.lower() != b"chunked":  # Empty, `chunked,` and `identity` included.
-        raise Failed(Failure.MALFORMED, "The only transfer coding understood is chunked.")
+        raise _malformed("The only transfer coding understood is chunked.", value)
 
 
 def _check_expectation(before: bool, value: bytes) -> bool:
     """RFC 9110 section 10.1.1."""
     if before or value.strip().lower() != b"100-continue":
-        raise Failed(Failure.EXPECTATION_FAILED, "Expect may only say 100-continue.")
+        detail = "Expect may only say 100-continue."
+        raise Failed(Failure.EXPECTATION_FAILED, detail, why=_shown(detail, value))
     return True
+
+
+def _malformed(detail: str, *values: bytes) -> Failed:
+    return Failed(Failure.MALFORMED, detail, why=_shown(detail, *values))
+
+
+def _shown(detail: str, *values: bytes) -> str:
+    """Return a rule and what does not keep to it, in words for operators."""
+    given = " and ".join(repr(value[:SHOWN].decode("latin-1")) for value in values)
+    return f"{detail[:-1]}: {given}"
 
 
 def authority(value: str, complaint: str) -> str:
@@ -119,7 +134,7 @@ def authority(value: str, complaint: str) -> str:
         host, _, port = value.partition(":")
         sound = _REG_NAME.fullmatch(host) is not None
     if not sound or _PORT.fullmatch(port) is None or (port and int(port) > 65535):
-        raise Failed(Failure.MALFORMED, complaint)
+        raise _malformed(complaint, value.encode("latin-1", "replace"))
     return host.lower()
 
 
@@ -134,7 +149,7 @@ def absolute(target: str) -> tuple[str, str]:
     Failed for any other form."""
     match = _ABSOLUTE.fullmatch(target)
     if match is None:
-        raise Failed(Failure.MALFORMED, "The request target must be a path.")
+        raise _malformed("The request target must be a path.", target.encode("utf-8", "replace"))
     rest = match[2]
     return match[1], rest if rest.startswith("/") else "/" + rest
 
@@ -142,7 +157,9 @@ def absolute(target: str) -> tuple[str, str]:
 def check_version(version: tuple[int, int]) -> None:
     """RFC 9112 section 2.3: HTTP/1.0 and HTTP/1.1 are spoken here. Raises Failed."""
     if version not in ((1, 1), (1, 0)):
-        raise Failed(Failure.VERSION_NOT_SUPPORTED, "The gateway speaks HTTP/1.0 and HTTP/1.1.")
+        why = "HTTP/{}.{} is neither HTTP/1.0 nor HTTP/1.1".format(*version)
+        detail = "The gateway speaks HTTP/1.0 and HTTP/1.1."
+        raise Failed(Failure.VERSION_NOT_SUPPORTED, detail, why=why)
 
 
 def hops(values: Sequence[str]) -> int | None:
@@ -151,7 +168,8 @@ def hops(values: Sequence[str]) -> int | None:
     if not values:
         return None
     if len(values) > 1 or _HOPS.fullmatch(values[0]) is None:
-        raise Failed(Failure.MALFORMED, "Max-Forwards is not a number.")
+        given = ", ".join(values).encode("utf-8", "replace")
+        raise _malformed("Max-Forwards is not a number.", given)
     return int(values[0])
 
 

@@ -34,7 +34,8 @@ class Limits:
                 return Failed(Failure.URI_TOO_LONG, detail, why=why)
             return Failed(Failure.HEADERS_TOO_LARGE, "A header field is too long.", why=why)
         if "Too many headers" in why:
-            return Failed(Failure.HEADERS_TOO_LARGE, "There are too many header fields.", why=why)
+            detail, at = "There are too many header fields.", ("server", "max_headers")
+            return Failed(Failure.HEADERS_TOO_LARGE, detail, why=why, at=at)
         if "Invalid HTTP version" in why:
             return Failed(
                 Failure.VERSION_NOT_SUPPORTED, "The gateway speaks HTTP/1.0 and HTTP/1.1.", why=why

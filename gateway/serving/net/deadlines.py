@@ -100,7 +100,10 @@ class Deadlines:
             if 0.0 < connection.head_since < slowest and connection.awaiting_head:
                 self._count("header_timeout")
                 failed = Failed(
-                    Failure.REQUEST_TIMEOUT, "The request's head took too long to arrive."
+                    Failure.REQUEST_TIMEOUT,
+                    "The request's head took too long to arrive.",
+                    why=f"no whole head within header_timeout, {self._head:g} s",
+                    at=("server", "header_timeout"),
                 )
                 connection.refuse(failed, linger=False)
             elif 0.0 < connection.idle_since < longest or 0.0 < connection.linger_until < now:
@@ -137,9 +140,9 @@ class Deadlines:
             since, mark = now, arrived
         elif now - since > self._body:
             self._count("body_timeout")
-            slow.give_up_body(
-                Failed(Failure.REQUEST_TIMEOUT, "The request's body took too long to arrive.")
-            )
+            detail = "The request's body took too long to arrive."
+            why = f"less than {PROGRESS} bytes within body_timeout, {self._body:g} s"
+            slow.give_up_body(Failed(Failure.REQUEST_TIMEOUT, detail, why=why))
             return
         marks[slow] = since, mark
 

@@ -68,7 +68,7 @@ class Pool(SharedOutcomes):
                 f"upstream {self.name}: {int(limiter.limit)} requests are under way, which is "
                 f"its limit"
             )
-            raise _refusal(Failure.OVERLOADED, 0.0, why)
+            raise _refusal(Failure.OVERLOADED, 0.0, why, ("limit",))
         breaker = self.breaker
         if breaker is not None and breaker.state:
             self._admit(breaker)
@@ -118,7 +118,8 @@ class Pool(SharedOutcomes):
         raise _refusal(failure, back - self._clock(), why)
 
 
-def _refusal(failure: Failure, seconds: float, why: str) -> Failed:
+def _refusal(failure: Failure, seconds: float, why: str, at: tuple[str, ...] = ()) -> Failed:
     """A refusal with Retry-After in whole seconds (RFC 9110 section 10.2.3), rounded up and never
     0, which would make all clients come back at once."""
-    return Failed(failure, headers=((b"Retry-After", b"%d" % max(1, ceil(seconds))),), why=why)
+    again = ((b"Retry-After", b"%d" % max(1, ceil(seconds))),)
+    return Failed(failure, headers=again, why=why, at=at)

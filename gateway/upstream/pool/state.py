@@ -62,7 +62,9 @@ def explain_outage(pool: Roster) -> tuple[Failure, float, str]:
     if open_circuits:
         back = max(back, min(open_circuits))
     each = "; ".join(
-        f"{endpoint.name} {endpoint.health.status}: {endpoint.health.error}"
+        f"{endpoint.name} is draining"
+        if endpoint.draining
+        else f"{endpoint.name} {endpoint.health.status}: {endpoint.health.error}"
         for endpoint in pool.endpoints
     )
     failure = Failure.CIRCUIT_OPEN if open_circuits else Failure.NO_ENDPOINT

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,34 @@ CONFIG = {
     },
 }
 
+WHY: dict[str, Any] = {
+    "time": "2026-11-30T18:41:27.968Z",
+    "request": {
+        "id": "42ec2af8/1",
+        "method": "GET",
+        "path": "/cameras",
+        "client_ip": "192.0.2.7",
+    },
+    "client": "partner-a",
+    "route": "cameras",
+    "pipeline": "partner",
+    "decisions": [
+        {
+            "hook": "auth",
+            "outcome": "refused",
+            "why": "require: GET needs cameras:read; client partner-a has none",
+            "at": "pipelines/partner.toml:13",
+        }
+    ],
+    "upstream": None,
+    "attempts": [{"endpoint": "127.0.0.1:3001", "ms": 12.5, "why": "connect_failed: refused"}],
+    "status": 403,
+    "reason": "forbidden",
+    "code": "AUTH_003",
+    "detail": "This needs the permission cameras:read.",
+    "duration_ms": 1.897,
+}
+
 STATUS = {
     "version": "1.2.3",
     "pid": 42,
@@ -98,11 +126,26 @@ WARNING = Problem(
 ERROR = Problem(Path("/etc/gateway/upstreams.toml"), 1, 2, "no endpoints")
 
 
+class Known:
+    """The Requests of State."""
+
+    def __init__(self) -> None:
+        self.wanted: dict[str, str] = {}
+
+    async def why(self, request_id: str) -> Mapping[str, Any] | None:
+        return WHY if request_id == WHY["request"]["id"] else None
+
+    async def recent(self, most: int, wanted: Mapping[str, str]) -> Sequence[Mapping[str, Any]]:
+        self.wanted = dict(wanted)
+        return [WHY][: most if wanted.get("client") in (None, WHY["client"]) else 0]
+
+
 class State:
     """An AdminState. `outcome` is what a reload comes to, or the exception it raises."""
 
     def __init__(self) -> None:
         self.telemetry = Telemetry()
+        self.requests = Known()
         self.others = REGISTRY
         self.is_ready = True
         self.health_now: dict[str, Any] = HEALTH

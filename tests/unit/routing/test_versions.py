@@ -211,7 +211,7 @@ def test_retired_by_hand_and_explained():
     with pytest.raises(Failed):
         hooks.request(asked)
     assert lines(asked) == ["X-API-Status: retired"]
-    assert [one.why for one in asked.decisions] == ["retired"]
+    assert [one.why for one in asked.decisions] == ["retired = true"]
 
 
 def test_there_is_one_account_and_caches_know_what_it_depends_on():

@@ -208,7 +208,7 @@ def test_only_if_cached_refuses_what_is_not():
     assert (seen.failed.failure, seen.failed.by, seen.failed.why) == (
         Failure.NOT_CACHED,
         "caching",
-        "uri-miss",
+        "only-if-cached, and uri-miss",
     )
     assert seen.failed.headers == ((b"Cache-Status", b"gateway; detail=only-if-cached"),)
     assert seen.sent is None

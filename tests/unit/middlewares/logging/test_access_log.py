@@ -13,13 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
+from gateway.core.content.masking import masked_query, network_of
 from gateway.core.exchange import AttemptRecord, Exchange, Identity, Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.headers import trace_id
 from gateway.middlewares.logging import CONFIG
 from gateway.middlewares.logging.access_log import AccessLog
 from gateway.middlewares.logging.config import MASK, LoggingConfig
-from gateway.middlewares.logging.masking import masked_query, network_of
 from tests.exchange import exchange
 
 CONTRACT = """
@@ -366,7 +366,7 @@ def test_no_header_of_one_line_appears_in_the_next():
         answered("/a?b=1", headers={"Referer": "x"}, failed=Failed(Failure.TIMEOUT, why="slow"))
     )
     log.finish(answered("/c", headers={}))
-    assert (lines.last["headers"], lines.last["path"], lines.last["why"]) == ({}, "/c", None)
+    assert (lines.last["headers"], lines.last["path"], "why" in lines.last) == ({}, "/c", False)
 
 
 @pytest.mark.parametrize(
@@ -425,25 +425,39 @@ def test_an_address_is_masked_to_its_network(address: str, network: str | None):
 def test_tries_are_listed_with_why():
     tried = answered()
     tried.tries = [AttemptRecord("127.0.0.1:3001", 0.0125, "connect_failed: refused")]
-    assert "tries" not in logged(tried)
-    found = logged(tried, LoggingConfig(why=True))["tries"]
-    assert found == [{"endpoint": "127.0.0.1:3001", "ms": 12.5, "why": "connect_failed: refused"}]
-    assert logged(answered(), LoggingConfig(why=True))["tries"] == []
+    assert "tries" not in logged(tried, LoggingConfig(why=False))
+    assert "tries" not in logged(answered())
+    [found] = logged(tried)["tries"]
+    assert found == {"endpoint": "127.0.0.1:3001", "ms": 12.5, "why": "connect_failed: refused"}
 
 
-def test_why_is_for_those_who_ask():
-    failed = Failed(
-        Failure.EXPIRED, "Your key has expired", why="key expired 2026-10-01", by="auth"
-    )
-    assert "why" not in logged(answered(failed=failed))
-    assert (
-        logged(answered(failed=failed), LoggingConfig(why=True))["why"] == "key expired 2026-10-01"
-    )
-    assert (
-        logged(answered(failed=Failed(Failure.EXPIRED, "said")), LoggingConfig(why=True))["why"]
-        == "said"
-    )
-    assert logged(answered(), LoggingConfig(why=True))["why"] is None
+@pytest.mark.parametrize(
+    ("failed", "why"),
+    [
+        (
+            Failed(Failure.EXPIRED, "Expired.", why="key expired 2026-10-01"),
+            "key expired 2026-10-01",
+        ),
+        (Failed(Failure.EXPIRED, "said"), "said"),
+        (Failed(Failure.TIMEOUT), "Upstream timeout"),
+    ],
+)
+def test_a_failure_says_why(failed: Failed, why: str):
+    assert logged(answered(failed=failed))["why"] == why
+    assert "why" not in logged(answered(failed=failed), LoggingConfig(why=False))
+
+
+def test_only_a_failure_says_why():
+    lines = Lines()
+    log = access_log(lines, LoggingConfig())
+    log.finish(answered(failed=Failed(Failure.TIMEOUT, why="slow")))
+    log.finish(answered())
+    assert list(lines.last) == FIELDS
+
+
+def test_the_owner_of_refused_credentials_is_named():
+    failed = Failed(Failure.EXPIRED, client="partner-a")
+    assert logged(answered(failed=failed, identity=None))["client"] == "partner-a"
 
 
 # Text that is no text.

@@ -12,7 +12,7 @@ from gateway.middlewares.logging.config import MASK, LoggingConfig
 
 
 def test_defaults():
-    assert CONFIG().load({}) == LoggingConfig("-", MASK, (), 1.0, "full", False, False)
+    assert CONFIG().load({}) == LoggingConfig("-", MASK, (), 1.0, "full", False, True)
 
 
 def test_every_key_is_read():

@@ -31,7 +31,7 @@ def test_explain_says_every_rule_and_takes_nothing():
         "would be limited (shadow)",
         "limited",
     ]
-    assert exchange.decisions[0].why == '"a";q=5;w=3600 by ip: 2 left after it'
+    assert exchange.decisions[0].why == '"a";q=5;w=3600 of ip 192.0.2.1: 2 left after it'
     assert world.telemetry.rate_shadowed.get(("", "a")) == 1
 
 
@@ -75,6 +75,6 @@ def test_explain_names_the_address_where_there_is_no_client():
         request.decisions[0].why for request in (strangers, known) if request.decisions is not None
     ]
     assert whys == [
-        '"a";q=5;w=3600 by ip, for want of an identity: 4 left after it',
-        '"a";q=5;w=3600 by client: 4 left after it',
+        '"a";q=5;w=3600 of ip 192.0.2.1, for want of an identity: 4 left after it',
+        '"a";q=5;w=3600 of client acme: 4 left after it',
     ]

@@ -59,7 +59,7 @@ def test_what_clients_are_told():
     assert (shown["policy"], shown["limit"], shown["remaining"]) == ("7/1m", 7, 6)
     explained = asked(caller("7/1m"), explained=True)
     hook(explained)
-    assert '"7/1m";q=7;w=60 by client: 5 left after it' in str(explained.decisions)
+    assert '"7/1m";q=7;w=60 of client acme: 5 left after it' in str(explained.decisions)
 
 
 def test_by_route():

@@ -174,7 +174,7 @@ async def test_credit_that_lay_too_long_is_not_used():
     await hook(explained)
     assert store.left == 89 and explained.decisions is not None
     assert [one.why for one in explained.decisions] == [
-        ('"default";q=100;w=3600 by client, leased in fake: 97 left after it')
+        ('"default";q=100;w=3600 of client acme, leased in fake: 97 left after it')
     ]
 
 

@@ -144,7 +144,7 @@ class TestExplain:
                 "rate_limit",
                 "admitted",
             )
-            assert exchange.decisions[0].why == '"default";q=2;w=4 by client: 1 left after it'
+            assert exchange.decisions[0].why == '"default";q=2;w=4 of client acme: 1 left after it'
         hook(asked("acme"))
         hook(asked("acme"))
         exchange = asked("acme", explained=True)
@@ -152,7 +152,7 @@ class TestExplain:
         assert exchange.decisions is not None
         assert (exchange.decisions[0].outcome, exchange.decisions[0].why) == (
             "limited",
-            '"default";q=2;w=4 by client: 0 left, the request costs 1, 2.000 s to wait',
+            '"default";q=2;w=4 of client acme: 0 left, the request costs 1, 2.000 s to wait',
         )
         assert world.telemetry.rate_limited.values == {}
 
@@ -169,7 +169,7 @@ class TestExplain:
         exchange = asked(explained=True)
         world.limiter({"tokens": 2, "refill": 0.5})(exchange)
         assert exchange.decisions is not None
-        assert "by ip, for want of an identity" in exchange.decisions[0].why
+        assert "of ip 192.0.2.7, for want of an identity" in exchange.decisions[0].why
 
 
 class TestStatus:

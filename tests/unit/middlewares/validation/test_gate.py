@@ -370,7 +370,7 @@ async def test_explaining_bounds_and_parameters():
     assert decisions == [Decision("validation", "allowed", "at most 10000000 bytes of body")]
     decisions, failed = await explained({"max_body": 1}, asks(body=b"xx"))
     assert failed is not None
-    assert decisions == [Decision("validation", "refused", "2 bytes")]
+    assert decisions == [Decision("validation", "refused", "2 bytes, more than max_body, 1 bytes")]
     decisions, failed = await explained({"query": {"schema": QUERY}}, asks("GET"))
     assert failed is not None
     assert decisions == [Decision("validation", "refused", "query: 'limit' is required")]

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from marshmallow import ValidationError
 
-from gateway.middlewares.logging.masking import PATTERNS, Pattern, masker
+from gateway.core.content.masking import PATTERNS, masker
+from gateway.middlewares.logging.config import Pattern
 
 
 @pytest.mark.parametrize(

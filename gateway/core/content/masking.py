@@ -1,5 +1,5 @@
-"""What never reaches a log line: values of headers and parameters by name, and of any field by
-pattern."""
+"""What is never shown, in a log line or to operators: values of headers and parameters by name, and
+of any field by pattern."""
 
 from __future__ import annotations
 
@@ -7,14 +7,21 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
-from typing import Any
 from urllib.parse import unquote_plus
 
-from marshmallow import ValidationError
-
-from gateway.config.tables.schema import Text
-
 MASKED = "***"
+
+MASK = (
+    "authorization",
+    "x-api-key",
+    "api_key",
+    "cookie",
+    "set-cookie",
+    "token",
+    "access_token",
+    "password",
+)
+"""Headers and parameters that are masked where nothing else is said."""
 
 # Possessive repetition: a value is looked at once, whatever a stranger puts into it.
 PATTERNS: Mapping[str, str] = {
@@ -24,31 +31,6 @@ PATTERNS: Mapping[str, str] = {
     "jwt": r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{8,}+\.[A-Za-z0-9_-]++\.?[A-Za-z0-9_-]*+",
 }
 """Patterns that have a name: e-mail addresses, numbers of cards, tokens."""
-LONGEST = 500
-"""Letters of a pattern."""
-
-
-class Pattern(Text):
-    """A regular expression of Python's, or a name of PATTERNS."""
-
-    def _deserialize(
-        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
-    ) -> Any:
-        value = super()._deserialize(value, attr, data, **kwargs)
-        if value in PATTERNS:
-            return value
-        try:
-            compiled = re.compile(value)
-        except (re.error, RecursionError, OverflowError) as error:
-            names = ", ".join(PATTERNS)
-            raise ValidationError(
-                f"is neither one of {names} nor a regular expression: {error}"
-            ) from None
-        if compiled.match("") is not None:
-            raise ValidationError("matches nothing at all, and so everywhere")
-        if len(value) > LONGEST:
-            raise ValidationError(f"is longer than {LONGEST} letters")
-        return value
 
 
 def masker(patterns: Iterable[str]) -> Callable[[str], str] | None:
@@ -103,3 +85,39 @@ def _masked_part(part: str, mask: frozenset[str]) -> str:
             return f"{part[:start]}{name}={MASKED}"
         start += len(piece) + 1
     return part
+
+
+class Masks:
+    """What all logs of a pipeline mask. With no arguments: what a log masks by default.
+
+    names: lower case. query: whether any query is shown. networks: clients are shown as networks.
+    """
+
+    __slots__ = ("_mask", "_names", "_networks", "_query")
+
+    def __init__(
+        self,
+        names: Iterable[str] = MASK,
+        patterns: Iterable[str] = (),
+        *,
+        query: bool = False,
+        networks: bool = False,
+    ) -> None:
+        self._names = frozenset(names)
+        self._mask = masker(patterns)
+        self._query = query
+        self._networks = networks
+
+    def text(self, value: str) -> str:
+        """Return any text as it may be shown."""
+        return value if self._mask is None else self._mask(value)
+
+    def target(self, path: str, query: str) -> str:
+        """Return a path, and where they are shown its query's parameters."""
+        if self._query and query:
+            path += "?" + masked_query(query, self._names)
+        return self.text(path)
+
+    def address(self, client_ip: str) -> str | None:
+        """Return a client's address, or its network."""
+        return network_of(client_ip) if self._networks else client_ip or None

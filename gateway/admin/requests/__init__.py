@@ -1,0 +1,1 @@
+"""Requests in the admin API: why they were answered as they were."""
