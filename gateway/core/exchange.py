@@ -112,12 +112,12 @@ class Exchange:
     Made in serving/, dropped when the reply is written.
 
     What the client sent: `method`, `target` (raw, as on the request line, origin-form), `path`
-        (raw,
-    without the query; what routes match), `query` (raw, without "?"), `headers` (case-insensitive,
-    str), `raw_headers`, `body` (None when there is none), `version` ((1, 1)), `scheme`, `host`
-    (lower case, without port), `peer` (the socket's address), `trusted` (whether that is one of
-    `trusted_proxies`), `client_ip` (`peer`, or what a trusted proxy said), `tls_subject` (of the
-    client's certificate, which has been verified, as RFC 4514 writes it; "" without one).
+    (raw, without the query; what routes match), `query` (raw, without "?"), `headers` (case-
+    insensitive, str), `raw_headers`, `body` (None when there is none), `version` ((1, 1)),
+    `scheme`, `host` (lower case, without port), `peer` (the socket's address), `trusted` (whether
+    that is one of `trusted_proxies`), `client_ip` (`peer`, or what a trusted proxy said),
+    `tls_subject` (of the client's certificate, which has been verified, as RFC 4514 writes it; ""
+    without one).
 
     What the gateway found: `route`, `params` (template captures, percent-decoded), `identity`,
     `request_id`, `reply`, `failed`, `reason` (the deciding hook's word when nothing failed),
@@ -281,10 +281,8 @@ NO_PARAMS: dict[str, str] = {}
 
 CHALLENGES = "challenges"
 """The note in which `auth` leaves, for a caller without credentials, the headers of a 401."""
+SHADOW = "shadow"  # The note with what hooks in shadow would have refused: refusals.WouldRefuse.
 DECIDED = "decided"
 """The note in which a pipeline leaves the request hook that answered or failed."""
 ALLOWED_METHODS = "allowed_methods"
-"""Key of the note in which the router leaves the methods that routes accept.
-
-For OPTIONS only; a sorted tuple.
-"""
+"""The note with the methods that routes accept, for OPTIONS only: a sorted tuple."""

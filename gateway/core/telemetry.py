@@ -167,6 +167,7 @@ class Telemetry:
     def __init__(self) -> None:
         self.families: list[Family | HistogramFamily] = []
         self._add_requests()
+        self._add_clients()
         self._add_upstreams()
         self._add_limits()
         self._add_process()
@@ -215,12 +216,27 @@ class Telemetry:
             "route",
             "code",
         )
+
+    def _add_clients(self) -> None:
+        count = self._counter
         self.client_requests = count(
             "client_requests_total", "Requests by client: the busiest 100 and _other", "client"
         )
         self.client_errors = count(
             "client_errors_total",
             "Requests answered with 400 and above, by client: 100 and _other",
+            "client",
+        )
+        self.shadow_refusals = count(
+            "shadow_refusals_total",
+            "Requests that a middleware in shadow would have refused",
+            "route",
+            "middleware",
+            "reason",
+        )
+        self.client_shadow_refusals = count(
+            "client_shadow_refusals_total",
+            "The same by client: 100 and _other",
             "client",
         )
         self.active_clients = self._gauge(

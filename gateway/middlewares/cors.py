@@ -30,6 +30,7 @@ from gateway.config.tables.schema import Duration, FieldName, Items, schema_of
 from gateway.core.exchange import ALLOWED_METHODS, Decision, Exchange, Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.hooks import ConfigProblem, Context, Hooks
+from gateway.core.refusals import Shadows
 from gateway.protocols.websocket import UPGRADE
 
 ORIGIN = istr("Origin")
@@ -107,6 +108,11 @@ class CorsConfig:
     reject: bool = setting(
         default=False,
         doc="refuse other origins with 403; otherwise their browsers keep the answer from them",
+    )
+    shadow: bool = setting(
+        default=False,
+        doc="with `reject`, and for WebSockets: only count, log and remember what would be refused "
+        "([explain.md](explain.md#before-it-is-switched-on))",
     )
 
 
@@ -205,6 +211,9 @@ class Cors:
         _check(config, origins)
         self._methods = "*" if "*" in config.methods else ", ".join(config.methods).upper()
         self._headers = "*" if "*" in config.headers else ", ".join(config.headers)
+        self._shadows: Shadows | None = None
+        if config.shadow:
+            self._shadows = Shadows.of(context.keep, context.telemetry)
         self._seen: dict[str, bytes] = {}
         self._blocks = {origin: self._block(origin) for origin in origins.exact}
         self._everyone = self._block("*") if origins.everyone else b""
@@ -244,16 +253,22 @@ class Cors:
         """
         for origin in exchange.headers.getall(ORIGIN, ()):
             if not self._allowing(origin) and not _is_same(origin, exchange):
-                why = f"{origin} is not allowed to open a WebSocket"
-                raise Failed(Failure.FORBIDDEN, "Origin not allowed", why=why, by=self._name)
+                self._refuse(exchange, f"{origin} is not allowed to open a WebSocket")
 
     def guard(self, exchange: Exchange) -> Reply | None:
         """The request hook of `reject = true`."""
         for origin in exchange.headers.getall(ORIGIN, ()):
             if not self._allowing(origin) and not _is_same(origin, exchange):
-                why = f"{origin} is not allowed"
-                raise Failed(Failure.FORBIDDEN, "Origin not allowed", why=why, by=self._name)
+                self._refuse(exchange, f"{origin} is not allowed")
         return self.request(exchange)
+
+    def _refuse(self, exchange: Exchange, why: str) -> None:
+        """Raise Failed, or with `shadow` note it."""
+        at = ("origins",)
+        failed = Failed(Failure.FORBIDDEN, "Origin not allowed", why=why, by=self._name, at=at)
+        if self._shadows is None:
+            raise failed
+        self._shadows.failed(exchange, self._name, failed)
 
     def response(self, exchange: Exchange, reply: Reply) -> None:
         """Says who may read the reply."""

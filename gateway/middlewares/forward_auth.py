@@ -32,6 +32,7 @@ from gateway.core.failures import Failed, Failure
 from gateway.core.headers import Pair, lower, tokens
 from gateway.core.hooks import Context, Hooks
 from gateway.core.provenance import account
+from gateway.core.refusals import Shadows, in_shadow
 from gateway.core.wait import own
 
 BODY_MAX = 64 * 1024
@@ -68,6 +69,11 @@ class ForwardAuthConfig:
         Duration(zero=True),
         default=0.0,
         doc="how long a yes holds for the same method, target, client address and fields of `send`",
+    )
+    shadow: bool = setting(
+        default=False,
+        doc="ask, but refuse nothing and change nothing: what would be refused is only counted, "
+        "logged and remembered ([explain.md](explain.md#before-it-is-switched-on))",
     )
     on_failure: str = setting(
         Choice("closed", "open"),
@@ -208,7 +214,11 @@ def upstream(config: ForwardAuthConfig) -> UpstreamConfig:
 
 def build(config: ForwardAuthConfig, context: Context) -> Hooks:
     """The middleware."""
-    return Hooks(request=ForwardAuth(config, context, context.ask()).request)
+    asks = ForwardAuth(config, context, context.ask())
+    if config.shadow:
+        shadows = Shadows.of(context.keep, context.telemetry)
+        return Hooks(request=in_shadow(context.name, asks.request, shadows))
+    return Hooks(request=asks.request)
 
 
 def left_out(config: ForwardAuthConfig, context: Context) -> Hooks | None:

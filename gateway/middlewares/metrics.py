@@ -16,6 +16,7 @@ from gateway.config.tables.declare import table
 from gateway.config.tables.schema import schema_of
 from gateway.core.exchange import Exchange
 from gateway.core.hooks import Context, Hooks
+from gateway.core.identities import Clients
 from gateway.core.telemetry import (
     DURATION_BUCKETS,
     SIZE_BUCKETS,
@@ -30,21 +31,15 @@ METHODS = frozenset(
     ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT")
 )
 NO_ROUTE = "_none"
-OTHER = "_other"
 SIZES = tuple(int(bound) for bound in SIZE_BUCKETS)
 """The same bounds as whole numbers.
 
 Comparing a number of bytes with a float takes three times as long.
 """
-CLIENTS = 100
-CANDIDATES = 1000
-"""Clients without a series that are watched at the same time."""
 ACTIVE_SECONDS = 300
 TURN = 10
 """Seconds between two counts of active clients."""
 ACTIVE_MAX = 10_000
-ROUND = 10_000
-"""Requests of clients without a series, after which one of them may get one."""
 
 Cells = tuple[Labels, HistogramCell, HistogramCell, HistogramCell]
 
@@ -165,73 +160,3 @@ class Active:
 
     def close(self) -> None:
         self._rounds.close()
-
-
-class Clients:
-    """Counts by client: up to `most` have a series in `family`, the rest share `_other`.
-
-    The first ones to come get a series. Of the others, up to CANDIDATES are watched for a round of
-    ROUND requests; at its end one that asked more than twice as often as a client with a series did
-    meanwhile takes that one's place. The series it ends
-    is added to `_other`, and its own begins at 0: the sum over all series is exact, and no series
-    ever falls.
-    """
-
-    __slots__ = ("_before", "_candidates", "_family", "_labels", "_left", "_most")
-
-    def __init__(self, family: Family, most: int = CLIENTS) -> None:
-        self._family = family
-        self._most = most
-        self._labels: dict[str, Labels] = {
-            labels[0]: labels for labels in family.values if labels != (OTHER,)
-        }
-        self._before: dict[str, float] = {}
-        self._candidates: dict[str, int] = {}
-        self._left = ROUND
-
-    def count(self, client: str) -> None:
-        """One more request of `client`."""
-        labels = self._labels.get(client)
-        if labels is None:
-            labels = self._unlisted(client)
-        self._family.values[labels] += 1
-
-    def _unlisted(self, client: str) -> Labels:
-        """Return the labels for a client without a series.
-
-        A new one while there is room, else those of the rest.
-        """
-        if client == OTHER:
-            return (OTHER,)
-        if len(self._labels) < self._most:
-            labels = self._labels[client] = _labels(client)
-            return labels
-        candidates = self._candidates
-        if client in candidates or len(candidates) < CANDIDATES:
-            candidates[client] = candidates.get(client, 0) + 1
-        self._left -= 1
-        if self._left == 0:
-            self._end_round()
-        return (OTHER,)
-
-    def _end_round(self) -> None:
-        values = self._family.values
-        asked = {
-            client: values.get(labels, 0) - self._before.get(client, 0)
-            for client, labels in self._labels.items()
-        }
-        idlest = sorted(asked, key=asked.__getitem__)
-        busiest = sorted(self._candidates, key=self._candidates.__getitem__, reverse=True)
-        for newcomer, client in zip(busiest, idlest, strict=False):
-            if self._candidates[newcomer] <= 2 * asked[client]:
-                break
-            self._family.add((OTHER,), values.pop(self._labels.pop(client), 0))
-            self._labels[newcomer] = _labels(newcomer)
-        self._before = {client: values.get(labels, 0) for client, labels in self._labels.items()}
-        self._candidates = {}
-        self._left = ROUND
-
-
-def _labels(client: str) -> Labels:
-    """Return a client's name as a label: bounded, and without lone surrogates."""
-    return (client[:128].encode("utf-8", "replace").decode(),)

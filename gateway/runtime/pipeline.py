@@ -15,7 +15,7 @@ from math import inf
 from time import perf_counter
 from typing import Any
 
-from gateway.core.exchange import DECIDED, Exchange, Reply
+from gateway.core.exchange import DECIDED, SHADOW, Exchange, Reply
 from gateway.core.failures import Failed
 from gateway.core.hooks import FinishHook, Hooks, Recheck
 from gateway.core.wait import driven
@@ -173,7 +173,12 @@ class Pipeline:
                 log.exception("a finish hook of pipeline %s failed", self.name)
         if self.remember is not None:
             took, reply = perf_counter() - exchange.started, exchange.reply
-            if exchange.failed is not None or took >= self.slow or reply.status >= 400:  # type: ignore[union-attr]
+            if (
+                exchange.failed is not None
+                or took >= self.slow
+                or reply.status >= 400  # type: ignore[union-attr]
+                or SHADOW in exchange.notes
+            ):
                 self.remember(self, exchange, took)
 
 

@@ -18,7 +18,7 @@ from gateway.core.hooks import ConfigProblem, kind_of
 from gateway.core.telemetry import Telemetry
 from gateway.lifetime.process import worker_count
 from gateway.lifetime.registry import Draft
-from gateway.runtime.why.memory import Memory
+from gateway.runtime.why.memory import Memories
 from gateway.store.local import LocalStore
 from gateway.store.stores import BadUrl, SharedStore, is_url, parse
 from gateway.upstream.connections.transport import Transport
@@ -51,7 +51,7 @@ class Services:
     tell: Tell | None = None
     """Takes what pools have to tell other workers."""
     local: LocalStore | None = None
-    why: Memory = field(default_factory=lambda: Memory(REAL.wall))
+    why: Memories = field(default_factory=lambda: Memories(REAL.wall))
     """What `gateway why` remembers."""
 
 

@@ -42,7 +42,6 @@ UNTESTED = {
     "gateway.admin.state": "a Protocol: tests/unit/admin/state.py is one of its kind",
     "gateway.upstream.discovery.kept_in_store": "with a real Redis: tests/flow/test_services.py",
     "gateway.usage.ledger_redis": "with a real Redis: tests/flow/test_usage.py",
-    "gateway.core.refusals": "an exception without behaviour",
     "gateway.__main__": "calls cli.main and nothing else",
     "gateway.app": "a whole process: tests/flow and tests/reload",
     "gateway.cli": "a process of its own: tests/flow/test_command_line.py",

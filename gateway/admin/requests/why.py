@@ -12,6 +12,7 @@ from gateway.admin.state import STATE
 MOST = 1000
 """Requests in one answer."""
 FILTERS = ("client", "route", "reason")
+SHADOW = "shadow"
 
 
 class Asked(Schema):
@@ -90,7 +91,7 @@ async def recent(request: web.Request) -> web.StreamResponse:
     limit = query.get("limit", "100")
     if not (limit.isascii() and limit.isdigit() and 1 <= int(limit[:6]) <= MOST):
         return problem(422, f"limit: must be a whole number from 1 to {MOST}")
-    wanted = {name: query[name] for name in FILTERS if name in query}
+    wanted = {name: query[name] for name in (*FILTERS, SHADOW) if name in query}
     found = await request.app[STATE].requests.recent(int(limit), wanted)
     return answer(Recent, {"requests": found})
 
@@ -105,6 +106,7 @@ ENDPOINTS = (
         parameters=(
             Parameter("limit", f"At most so many: 1 to {MOST}, 100 by default", "integer"),
             *(Parameter(name, f"Only those of this {name}") for name in FILTERS),
+            Parameter(SHADOW, "Instead those that only `shadow = true` let pass; any value"),
         ),
     ),
     Endpoint(

@@ -28,6 +28,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add_options(parser)
     for name in FILTERS:
         parser.add_argument(f"--{name}", metavar="NAME", help=f"of the last, those of this {name}")
+    parser.add_argument(
+        "--shadow", action="store_true", help="of the last, those that only a shadow let pass"
+    )
     parser.add_argument("--limit", type=int, default=20, metavar="N", help="of the last; 20")
     add_json(parser)
 
@@ -35,6 +38,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     if options.id is None:
         wanted = {name: value for name in FILTERS if (value := getattr(options, name)) is not None}
+        wanted |= {"shadow": "1"} if options.shadow else {}
         status, answer = ask(
             options, "GET", f"/admin/why?{urlencode({'limit': options.limit, **wanted})}"
         )

@@ -18,7 +18,7 @@ from gateway.core.exchange import CHALLENGES, Decision, Exchange, Identity
 from gateway.core.failures import Failed, Failure
 from gateway.core.hooks import ConfigProblem, Context, Hooks, Recheck
 from gateway.core.identities import covers
-from gateway.core.refusals import Refused
+from gateway.core.refusals import Refused, Shadows, in_shadow
 from gateway.core.wait import own
 from gateway.credentials.audit import Audit
 from gateway.credentials.files import CredentialError, load_once
@@ -240,6 +240,9 @@ def build(config: AuthConfig, context: Context) -> Hooks:
         elsewhere = Elsewhere(config.bearer.query, config.bearer.cookie, config.forward_credentials)
     methods = tuple(make(name, names, config, context, elsewhere) for name in names)
     auth = Auth(config, context, methods)
+    if config.shadow:
+        shadows = Shadows.of(context.keep, context.telemetry)
+        return Hooks(request=in_shadow(context.name, auth.request, shadows))
     recheck = Recheck(config.recheck, auth.recheck) if config.recheck else None
     return Hooks(request=auth.request, recheck=recheck, passed=passed)
 

@@ -321,6 +321,11 @@ class AuthConfig:
         'that does: its URL, or `"redis"` for what `[store]` `url` names '
         "([guide](auth.md#revoking-tokens)); none when left out",
     )
+    shadow: bool = setting(
+        default=False,
+        doc="refuse nothing and change nothing: what would be refused is only counted, logged and "
+        "remembered ([explain.md](explain.md#before-it-is-switched-on))",
+    )
     require: Mapping[str, frozenset[str]] = setting(
         Require(),
         default_factory=dict,

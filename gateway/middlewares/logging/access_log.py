@@ -15,9 +15,10 @@ from typing import Any
 import orjson
 
 from gateway.core.content.masking import MASKED, masked_query, masker, network_of
-from gateway.core.exchange import AttemptRecord, Exchange
+from gateway.core.exchange import SHADOW, AttemptRecord, Exchange
 from gateway.core.failures import Failed
 from gateway.core.headers import Pair, lower, trace_id
+from gateway.core.refusals import shadow_client
 from gateway.lifetime.logs.logqueue import LogQueue, Record
 from gateway.middlewares.logging.config import LoggingConfig
 
@@ -106,8 +107,11 @@ class AccessLog:
         if failed is not None:
             client = client or failed.client or None
             more = (exchange.query, exchange.raw_headers, _why(failed), exchange.tries)
-        elif self._more or exchange.tries:
-            more = (exchange.query, exchange.raw_headers, "", exchange.tries)
+        elif self._more or exchange.tries or exchange.reason:
+            noted = exchange.notes.get(SHADOW, ())
+            client = client or shadow_client(exchange) or None
+            why = "; ".join([one.why for one in noted])
+            more = (exchange.query, exchange.raw_headers, why, exchange.tries)
         self._append(
             (
                 self._encode,

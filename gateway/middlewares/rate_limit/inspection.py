@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from gateway.core.clock import Clock
 from gateway.core.exchange import Decision, Exchange
+from gateway.core.refusals import WOULD
 from gateway.core.wait import own
 from gateway.limits.algorithms import LEEWAY
 from gateway.limits.quotas import PeriodEnd
@@ -130,7 +131,7 @@ class Inspector:
                 why = f"{what}: {floor(left - cost + LEEWAY)} left after it"
                 decisions.append(Decision(self._name, "admitted", why))
                 continue
-            outcome = "would be limited (shadow)" if rule.shadow else "limited"
+            outcome = WOULD if rule.shadow else "limited"
             why = f"{what}: {floor(left)} left, the request costs {cost:.0f}, {wait:.3f} s to wait"
             decisions.append(Decision(self._name, outcome, why.replace("inf s", "no time")))
             if not rule.shadow:

@@ -14,6 +14,7 @@ from typing import Any
 from gateway.core.exchange import Decision, Exchange, Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.hooks import Context
+from gateway.core.refusals import Shadows, WouldRefuse
 from gateway.core.wait import own
 from gateway.limits.buckets import Buckets
 from gateway.limits.leases import UNSETTLED, Leases
@@ -22,7 +23,7 @@ from gateway.middlewares.rate_limit.config import RateLimitConfig
 from gateway.middlewares.rate_limit.hits import Hit, charge, let_go, refund, reported_cost
 from gateway.middlewares.rate_limit.inspection import Inspection, Inspector
 from gateway.middlewares.rate_limit.keys import read_body, route_name
-from gateway.middlewares.rate_limit.limit_headers import refusal, write_headers
+from gateway.middlewares.rate_limit.limit_headers import refusal, whose, write_headers
 from gateway.middlewares.rate_limit.policy import Policy
 from gateway.middlewares.rate_limit.rules import LEAST_COST, LimitRule
 from gateway.middlewares.rate_limit.shared_limit import SharedLimit, slot_name
@@ -77,6 +78,7 @@ class RuleLimiter:
         self._monotonic = context.clock.monotonic
         self._wall = context.clock.wall
         self._telemetry = context.telemetry
+        self._shadows = Shadows.of(context.keep, context.telemetry)
         self._ledger: Ledger | None = context.ledger
         self._body = frozenset[str]().union(*(rule.body for rule in self._rules))
         # What has to be known when the reply or the end comes.
@@ -205,13 +207,16 @@ class RuleLimiter:
             hit = Hit(rule, policy, key, cost, left, back, at, counted, counted.limit, shared)
             verdicts.found.append((hit, state, after))
         elif rule.shadow:
-            self._shadowed(exchange, policy)
+            self._shadowed(exchange, policy, rule.who)
         else:
             verdicts.refused.append((policy, back, rule.who))
 
-    def _shadowed(self, exchange: Exchange, policy: Policy) -> None:
+    def _shadowed(self, exchange: Exchange, policy: Policy, who: str) -> None:
         self._telemetry.rate_shadowed.add((route_name(exchange), policy.name))
-        exchange.reason = f"shadow:{policy.name}"
+        quota = policy.limit.ends is not None
+        reason = (Failure.QUOTA_EXCEEDED if quota else Failure.RATE_LIMITED).reason
+        why = f"limit {policy.item} of {whose(exchange, who)} used up"
+        self._shadows.note(exchange, WouldRefuse(self._name, reason, why), policy.name)
 
     def _unknown(self) -> Failed:
         detail = "The limits of this service cannot be checked at the moment."
@@ -272,7 +277,7 @@ class RuleLimiter:
             if left >= 0:
                 taken.append(ask._replace(left=left / 1e6, back=back / 1e6, at=at))
             elif ask.rule.shadow:
-                self._shadowed(exchange, ask.policy)
+                self._shadowed(exchange, ask.policy, ask.rule.who)
             else:
                 refused.append((ask.policy, back / 1e6, ask.rule.who))
         if refused:

@@ -18,10 +18,9 @@ from __future__ import annotations
 import logging
 
 from gateway.config.tables.schema import schema_of
-from gateway.core.exchange import Exchange
 from gateway.core.failures import Failed, Failure
 from gateway.core.hooks import Context, Hooks, RequestHook
-from gateway.core.wait import own
+from gateway.core.refusals import Shadows, in_shadow
 from gateway.middlewares.validation.config import SchemaConfig, ValidationConfig
 from gateway.middlewares.validation.gate import Gate
 
@@ -55,29 +54,29 @@ def build(config: ValidationConfig, context: Context) -> Hooks:
         hook = gate.with_parameters
     else:
         hook = gate.bounds
-    reports = config.operation is not None and config.operation.report
-    return Hooks(request=_reporting(hook, context) if reports else hook)
+    if not gate.reports:
+        return Hooks(request=hook)
+    return Hooks(request=_reporting(hook, context, every=config.report))
 
 
-def _reporting(hook: RequestHook, context: Context) -> RequestHook:
-    """The same checks, whose findings are logged and counted and refuse nothing."""
+def _reporting(hook: RequestHook, context: Context, *, every: bool) -> RequestHook:
+    """The same checks, whose findings are logged and counted and refuse nothing.
+
+    every: of all that is configured; else what is too large is refused.
+    """
     told = -_EVERY
 
-    @own
-    async def reported(exchange: Exchange) -> None:
+    def noted(failed: Failed) -> bool:
         nonlocal told
-        try:
-            pending = hook(exchange)
-            if pending is not None:
-                await pending  # type: ignore[misc]
-        except Failed as failed:
-            if failed.failure not in _REPORTED:
-                raise
-            route = context.route
-            context.telemetry.validation_reports.add((route, failed.failure.code))
-            now = context.clock.monotonic()
-            if now - told >= _EVERY:
-                told = now
-                log.warning("%s does not allow request %s: %s", route, exchange.request_id, failed)
+        if not every and failed.failure not in _REPORTED:
+            return False
+        route = context.route or context.pipeline
+        context.telemetry.validation_reports.add((route, failed.failure.code))
+        now = context.clock.monotonic()
+        if now - told >= _EVERY:
+            told = now
+            log.warning("%s does not allow a request: %s", route, failed)
+        return True
 
-    return reported
+    shadows = Shadows.of(context.keep, context.telemetry)
+    return in_shadow(context.name, hook, shadows, noted)

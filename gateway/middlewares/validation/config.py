@@ -174,6 +174,12 @@ class ValidationConfig:
         default=None,
         doc="of a path template's variables, as an object: `[validation.path]`; likewise",
     )
+    report: bool = setting(
+        default=False,
+        doc="refuse nothing and change nothing: what would be refused is only counted, logged and "
+        "remembered ([explain.md](explain.md#before-it-is-switched-on)). What is too large is "
+        "refused all the same where a body is judged",
+    )
     operation: Operation | None = None
     """Set by check, for a route of an OpenAPI document: what its requests must look like, in place
     of `body`, `query` and `path`."""

@@ -60,6 +60,7 @@ class Gate:
             how = NO_CLEANING if at == "path" else cleaning
             return compiled(given, at, context.directory, config.split, how)
 
+        self.reports = config.report or (config.operation is not None and config.operation.report)
         cleaning = Cleaning(
             config.defaults,
             config.coerce,
@@ -67,9 +68,9 @@ class Gate:
             config.sanitize,
             xml=config.xml == "json",
         )
-        self.body, self.query, self.path = schema("body"), schema("query"), schema("path")
-        if config.operation is not None and config.operation.report:
+        if self.reports:
             cleaning = NO_CLEANING  # What is only reported goes on as it came.
+        self.body, self.query, self.path = schema("body"), schema("query"), schema("path")
         self.operation: OperationChecks | None = None
         if config.operation is not None:
             self.operation = OperationChecks(config.operation, cleaning)
@@ -208,7 +209,7 @@ class Gate:
         data = await body.whole(self._most_judged)
         if not data:
             return self._no_body(exchange)
-        converts = kind == "xml" and self._xml == "json"
+        converts = kind == "xml" and self._xml == "json" and not self.reports
         rewrites = converts or (schema.cleans and kind != "xml")
         try:
             errors, clean = await self._verdict(schema, data, kind, rewrites)

@@ -22,6 +22,8 @@ LONGEST = 1024
 OVERHEAD = 900
 """Bytes of an entry beside its texts."""
 PER_DECISION = 120
+SHADOWS = 5
+"""One of so many places is for requests that only hooks in shadow would have refused."""
 
 Shown = dict[str, Any]
 
@@ -145,6 +147,32 @@ class Memory:
             len(entries) > self.most or self._bytes > self.most_bytes or entries[0][0].ended < since
         ):
             self._bytes -= entries.popleft()[1]
+
+
+class Memories:
+    """The requests that `gateway why` knows.
+
+    shadows: those that were answered well, and that hooks in shadow would have refused. They may be
+    all there are, so they have a place of their own.
+    """
+
+    def __init__(self, wall: Callable[[], float]) -> None:
+        self.failures, self.shadows = Memory(wall), Memory(wall)
+
+    def bound(self, most: int, most_bytes: int, retention: float) -> None:
+        """As Memory's, for all together."""
+        few, few_bytes = most // SHADOWS, most_bytes // SHADOWS
+        self.failures.bound(most - few, most_bytes - few_bytes, retention)
+        self.shadows.bound(few, few_bytes, retention)
+
+    def find(self, request_id: str) -> Shown | None:
+        """As Memory's."""
+        return self.failures.find(request_id) or self.shadows.find(request_id)
+
+    def recent(self, most: int, wanted: Mapping[str, str]) -> list[Shown]:
+        """As Memory's; with `shadow` among `wanted`, of the shadows."""
+        fields = {name: value for name, value in wanted.items() if name != "shadow"}
+        return (self.shadows if "shadow" in wanted else self.failures).recent(most, fields)
 
 
 def shown_decision(one: Decision, text: Callable[[str], str] = str) -> Shown:

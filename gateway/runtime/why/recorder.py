@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.config.check.compile import LoadedConfig
 from gateway.core.content.masking import MASK, Masks
-from gateway.core.exchange import DECIDED, Decision, Exchange
+from gateway.core.exchange import DECIDED, SHADOW, Decision, Exchange
 from gateway.core.failures import Failed, Failure
 from gateway.core.hooks import kind_of
+from gateway.core.refusals import WOULD, WouldRefuse, shadow_client
 from gateway.lifetime.process import worker_count
 from gateway.runtime.pipeline import Pipeline, Remember
-from gateway.runtime.why.memory import LONGEST, MOST_BYTES, Entry, Memory
+from gateway.runtime.why.memory import LONGEST, MOST_BYTES, Entry, Memories
 from gateway.runtime.why.places import Places
 
 if TYPE_CHECKING:
@@ -65,13 +66,13 @@ class Recorder:
     def __init__(
         self,
         loaded: LoadedConfig,
-        memory: Memory,
+        memories: Memories,
         secrets: Iterable[str],
         wall: Callable[[], float],
     ) -> None:
         """secrets: names that are masked whatever the logs say. wall: Unix time in seconds."""
         self.places = Places(loaded)
-        self._memory = memory
+        self._memories = memories
         self._wall = wall
         self._slow = loaded.gateway.server.slow
         self._upstreams = loaded.upstreams
@@ -84,11 +85,15 @@ class Recorder:
         """Remember a request that is over after `took` seconds."""
         failed, route, reply = exchange.failed, exchange.route, exchange.reply
         status = exchange.status()
+        noted = exchange.notes.get(SHADOW)
         lasts = status == 101 or (reply is not None and type(reply.body) is not bytes)
-        if failed is None and status < 400 and lasts and exchange.upstream_seconds < self._slow:
+        well = failed is None and status < 400
+        if well and not noted and lasts and exchange.upstream_seconds < self._slow:
             return  # A WebSocket, or a stream: how long it took says nothing about the gateway.
+        memory = self._memories.shadows if noted and well else self._memories.failures
         client = exchange.identity.client if exchange.identity is not None else ""
-        self._memory.add(
+        client = client or shadow_client(exchange)
+        memory.add(
             Entry(
                 self._wall(),
                 exchange.request_id,
@@ -123,11 +128,17 @@ class Recorder:
         name, places = route.name, self.places
         found = [Decision("routing", "matched", f"route {name}", places.of_route(name))]
         decided = exchange.notes.get(DECIDED)
+        noted: dict[str, list[WouldRefuse]] = {}
+        for one in exchange.notes.get(SHADOW, ()):
+            noted.setdefault(one.hook, []).append(one)
         for (hook, *_), (named, passed) in zip(pipeline.request, pipeline.described, strict=True):
             if hook is decided:
                 found.append(self._decision(pipeline, exchange, named))
                 return found
-            if named:
+            for one in noted.get(named, ()):
+                at = self._at(pipeline, name, named, one.at)
+                found.append(Decision(named, WOULD, one.why[:LONGEST], at))
+            if named and named not in noted:
                 why = "" if passed is None else passed(exchange)[:LONGEST]
                 found.append(Decision(named, "passed", why, self._at(pipeline, name, named)))
         if exchange.upstream and (failed is None or failed.by):
@@ -214,13 +225,13 @@ def remembering(
 
     The memory is that of the process; its bounds change when the configuration comes to be.
     """
-    server, memory = loaded.gateway.server, services.why
+    server, memories = loaded.gateway.server, services.why
     share = max(1, worker_count(server))
     bounds = (server.why // share, MOST_BYTES // share, server.retention)
-    draft.at_commit(lambda: memory.bound(*bounds))
+    draft.at_commit(lambda: memories.bound(*bounds))
     if not server.why:
         return None, inf
-    return Recorder(loaded, memory, secrets, services.clock.wall), server.slow
+    return Recorder(loaded, memories, secrets, services.clock.wall), server.slow
 
 
 def masks_of(pipeline: Any, secrets: frozenset[str]) -> Masks:

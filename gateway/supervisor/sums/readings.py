@@ -19,7 +19,11 @@ Values = dict[Labels, Any]
 Reading = dict[str, tuple[Head, Values]]
 """By the family's name."""
 
-BY_CLIENT = {"gateway_client_requests_total", "gateway_client_errors_total"}
+BY_CLIENT = {
+    "gateway_client_requests_total",
+    "gateway_client_errors_total",
+    "gateway_client_shadow_refusals_total",
+}
 """Families of which a process has series for some clients, and OTHER for all the rest."""
 OTHER = ("_other",)
 KEPT_CLIENTS = 1000

@@ -43,6 +43,8 @@ CONTRACT = {
     "gateway_retries_total": ("counter", {"upstream", "reason"}),
     "gateway_validation_reports_total": ("counter", {"route", "code"}),
     "gateway_client_errors_total": ("counter", {"client"}),
+    "gateway_shadow_refusals_total": ("counter", {"route", "middleware", "reason"}),
+    "gateway_client_shadow_refusals_total": ("counter", {"client"}),
     "gateway_active_clients": ("gauge", set()),
     "gateway_mirror_dropped_total": ("counter", {"route", "reason"}),
     "gateway_rate_limited_total": ("counter", {"route", "policy"}),

@@ -10,12 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from marshmallow import ValidationError
 
+from gateway.core import identities
 from gateway.core.exchange import Exchange, Identity, Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.hooks import Context
+from gateway.core.identities import Clients
 from gateway.core.telemetry import SIZE_BUCKETS, Family, Telemetry
 from gateway.lifetime.registry import Registry
-from gateway.middlewares import metrics
 from gateway.middlewares.metrics import (
     ACTIVE_MAX,
     ACTIVE_SECONDS,
@@ -23,7 +24,6 @@ from gateway.middlewares.metrics import (
     SIZES,
     TURN,
     Active,
-    Clients,
     Metrics,
     MetricsConfig,
     build,
@@ -165,8 +165,8 @@ def test_methods_a_stranger_makes_up_are_one(method: str):
 @pytest.fixture
 def clients(monkeypatch: pytest.MonkeyPatch) -> Clients:
     """Two have a series, three others are watched, and a round is ten requests of others."""
-    monkeypatch.setattr(metrics, "CANDIDATES", 3)
-    monkeypatch.setattr(metrics, "ROUND", 10)
+    monkeypatch.setattr(identities, "CANDIDATES", 3)
+    monkeypatch.setattr(identities, "ROUND", 10)
     return Clients(Telemetry().client_requests, most=2)
 
 
@@ -246,8 +246,8 @@ def test_two_names_with_one_label_survive_losing_it(clients: Clients):
 def test_the_sum_is_exact_nothing_falls_and_series_are_bounded(asked: list[int]):
     family = Family("counter", "x", "", ("client",))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(metrics, "CANDIDATES", 4)
-        patch.setattr(metrics, "ROUND", 7)
+        patch.setattr(identities, "CANDIDATES", 4)
+        patch.setattr(identities, "ROUND", 7)
         clients = Clients(family, most=3)
         before: dict[tuple[str, ...], float] = {}
         for number, name in enumerate(asked, 1):

@@ -28,7 +28,7 @@ def test_explain_says_every_rule_and_takes_nothing():
     assert exchange.decisions is not None
     assert [one.outcome for one in exchange.decisions] == [
         "admitted",
-        "would be limited (shadow)",
+        "would refuse (shadow)",
         "limited",
     ]
     assert exchange.decisions[0].why == '"a";q=5;w=3600 of ip 192.0.2.1: 2 left after it'

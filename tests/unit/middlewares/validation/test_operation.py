@@ -268,18 +268,37 @@ async def test_what_is_only_reported_passes_and_is_counted():
     found = next(one for one in operations(made) if one.id == "needed")
     config = ValidationConfig(operation=replace(found, report=True), unknown="strip")
     hooks = validation.build(config, world.context("validation", route="needed"))
+    assert hooks.request is not None
     for _ in range(2):
-        pending: Any = hooks.request(exchange("GET", "/needed")) if hooks.request else None
-        assert await pending is None
+        assert hooks.request(exchange("GET", "/needed")) is None
     values = world.telemetry.validation_reports.values
     assert values == {("needed", "VAL_002"): 2}
+    assert world.telemetry.shadow_refusals.values == {("_none", "validation", "missing_field"): 2}
     right = exchange("GET", "/needed?q=a&evil=1")
-    pending = hooks.request(right) if hooks.request else None
-    assert await pending is None
+    assert hooks.request(right) is None
     assert right.query == "q=a&evil=1"
     large = exchange("GET", "/needed", body=Body(b"", 20_000_000))
     with pytest.raises(Failed):
-        await hooks.request(large)  # type: ignore[misc]
+        hooks.request(large)
+
+
+async def test_everything_that_is_configured_may_be_only_reported():
+    """What is too large, too: without `[validation] report` the limit would hold."""
+    world = World()
+    table = {
+        "report": True, "max_body": 3, "xml": "json", "coerce": True, "unknown": "strip",
+        "query": {"schema": {"type": "object", "required": ["q"], "properties": {"q": {}}}},
+        "body": {"schema": {"type": "object", "properties": {"a": {"type": "integer"}}}},
+    }  # fmt: skip
+    hooks = world.build(validation, table)
+    assert hooks.request is not None
+    for target, data in (("/?b=1", b"{}"), ("/?q=1&b=1", b'{"a": "1"}'), ("/?q=1&b=1", b"[1]")):
+        one = exchange("POST", target, {"Content-Type": "application/json"}, body=Body(data))
+        pending: Any = hooks.request(one)
+        assert pending is None or await pending is None
+        assert (one.target, one.body.data, one.body.limit) == (target, data, None)  # type: ignore[union-attr]
+    counted = {labels[2]: count for labels, count in world.telemetry.shadow_refusals.values.items()}
+    assert counted == {"missing_field": 1, "body_too_large": 1, "invalid_field": 1}
 
 
 def test_a_schema_that_is_none_is_an_error_with_its_place():

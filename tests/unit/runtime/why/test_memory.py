@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gateway.core.content.masking import Masks
 from gateway.core.exchange import AttemptRecord, Decision
-from gateway.runtime.why.memory import Entry, Memory
+from gateway.runtime.why.memory import Entry, Memories, Memory
 
 NOW = 1_790_000_000.0
 
@@ -123,3 +123,15 @@ def test_its_bounds_hold(paths: list[str], most: int, most_bytes: int):
     memory.bound(0, most_bytes, 60.0)
     assert ids(memory) == [] and memory._bytes == 0
     assert repr(memory) == "<Memory, 0 requests, 0 bytes>"
+
+
+def test_shadows_have_a_place_of_their_own():
+    memories = Memories(Wall())
+    memories.bound(10, 10**6, 60.0)
+    for number in range(20):
+        memories.failures.add(entry(f"failed {number}"))
+        memories.shadows.add(entry(f"shadow {number}", client=f"c{number}"))
+    assert [len(memories.recent(100, wanted)) for wanted in ({}, {"shadow": "1"})] == [8, 2]
+    [found] = memories.recent(100, {"shadow": "", "client": "c18"})
+    assert found == memories.find("shadow 18")
+    assert memories.find("failed 19") and not memories.find("failed 2")

@@ -12,13 +12,14 @@ import pytest
 from gateway.config.check.compile import LoadedConfig
 from gateway.config.tables.pipeline import RouteConfig
 from gateway.config.tables.server import GatewayConfig, ServerConfig
-from gateway.core.exchange import DECIDED, Exchange, Reply
+from gateway.core.exchange import DECIDED, SHADOW, Exchange, Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.hooks import Hooks
+from gateway.core.refusals import WOULD, WouldRefuse
 from gateway.lifetime.registry import Registry
 from gateway.runtime.pipeline import Pipeline, flatten
 from gateway.runtime.services import Services
-from gateway.runtime.why.memory import LONGEST, Memory
+from gateway.runtime.why.memory import LONGEST, Memories
 from gateway.runtime.why.recorder import Recorder, masks_of, remembering
 from gateway.upstream.connections.transport import Transport
 from tests.exchange import Stream, exchange
@@ -35,10 +36,10 @@ def configuration(**server: Any) -> LoadedConfig:
 
 def recorded(one: Exchange, took: float = 0.0, *hooks: Hooks, slow: float = 5.0) -> Any:
     """What is remembered of a request."""
-    memory = Memory(lambda: 0.0)
-    recorder = Recorder(configuration(slow=slow), memory, (), lambda: 0.0)
+    memories = Memories(lambda: 0.0)
+    recorder = Recorder(configuration(slow=slow), memories, (), lambda: 0.0)
     recorder(flatten("p", hooks, (), ()), one, took)
-    found = memory.recent(1, {})
+    found = [*memories.recent(1, {}), *memories.recent(1, {"shadow": ""})]
     return found[0] if found else None
 
 
@@ -75,6 +76,23 @@ def test_a_hook_that_answered():
         "answered",
         "401, hit",
     )
+
+
+def test_hooks_in_shadow():
+    noted = [
+        WouldRefuse("auth", "expired", "too late", ("api_key",), "late"),
+        WouldRefuse("limits", "rate_limited", "a"),
+        WouldRefuse("limits", "rate_limited", "b"),
+    ]
+    one = asked(Reply(200), upstream="o", reason="shadow:limits")
+    one.notes[SHADOW] = noted
+    found = recorded(one, 0.0, Hooks(passes, name="auth"), Hooks(lambda _: None, name="limits"))
+    assert (found["client"], found["reason"], found["status"]) == ("late", "shadow:limits", 200)
+    assert hooks_of(found)[1:-1] == [
+        ("auth", WOULD, "too late"),
+        ("limits", WOULD, "a"),
+        ("limits", WOULD, "b"),
+    ]
 
 
 def test_the_gateways_own_answer():
@@ -138,9 +156,9 @@ def test_bounds_change_when_the_configuration_comes_to_be():
         draft = registry.draft()
         remember, slow = remembering(configuration(why=100, workers=workers), draft, services, ())
         assert remember is not None and slow == 5.0
-        assert services.why.most != most
+        assert services.why.failures.most != most * 4 // 5
         draft.commit()
-        assert services.why.most == most
+        assert services.why.failures.most == most * 4 // 5
     remember, slow = remembering(configuration(why=0), registry.draft(), services, ())
     assert remember is None and slow == float("inf")
 
