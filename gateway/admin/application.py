@@ -21,7 +21,7 @@ from gateway.admin.guard import MAX_BODY, Access, guard
 from gateway.admin.live import Live
 from gateway.admin.metrics import exposition
 from gateway.admin.openapi import Answer, Endpoint, document, refusal
-from gateway.admin.requests import why
+from gateway.admin.requests import explain, why
 from gateway.admin.services import changed
 from gateway.admin.state import STATE, AdminState
 from gateway.admin.summary import summary
@@ -166,6 +166,7 @@ ENDPOINTS = (
     *dashboard.ENDPOINTS,
     *purging.ENDPOINTS,
     *why.ENDPOINTS,
+    *explain.ENDPOINTS,
     Endpoint(
         "GET",
         "/admin/metrics/summary",

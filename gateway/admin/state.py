@@ -27,6 +27,12 @@ class Requests(Protocol):
         wanted: the `client`, `route` or `reason` of those that are asked for.
         """
 
+    async def explain(self, question: Any) -> Mapping[str, Any] | None:
+        """What would happen to a request (requests.explain.Explained), None while no worker serves.
+
+        question: method, URL, pairs of header fields, body or None, client's address.
+        """
+
 
 class AdminState(Protocol):
     """What is asked of the running gateway.

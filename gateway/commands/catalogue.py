@@ -47,6 +47,7 @@ GROUPS: tuple[tuple[str, tuple[Command, ...]], ...] = (
         (
             Command("init", "a first configuration, which check accepts; never overwrites"),
             Command("check", "compile everything as a reload would; print every error and lint"),
+            Command("explain", "what would happen to a request, without sending it"),
             Command("schema", "JSON Schema of every TOML file, for editors"),
             Command(
                 "new-middleware",

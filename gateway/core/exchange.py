@@ -282,6 +282,7 @@ NO_PARAMS: dict[str, str] = {}
 CHALLENGES = "challenges"
 """The note in which `auth` leaves, for a caller without credentials, the headers of a 401."""
 SHADOW = "shadow"  # The note with what hooks in shadow would have refused: refusals.WouldRefuse.
+CACHE_KEY = "cache key"  # The note with what the cache knows an answer by, in a dry run.
 DECIDED = "decided"
 """The note in which a pipeline leaves the request hook that answered or failed."""
 ALLOWED_METHODS = "allowed_methods"

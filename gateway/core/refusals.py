@@ -80,12 +80,12 @@ class Shadows:
 
     def note(self, exchange: Exchange, one: WouldRefuse, word: str = "") -> None:
         """A request goes on that would have been refused. word: for the log, the hook's name."""
-        if exchange.decisions is not None:
-            exchange.decisions.append(Decision(one.hook, WOULD, one.why))
-            return
         identity, route = exchange.identity, exchange.route
         client = identity.client if identity is not None else one.client
         exchange.notes.setdefault(SHADOW, []).append(one._replace(client=client))
+        if exchange.decisions is not None:
+            exchange.decisions.append(Decision(one.hook, WOULD, one.why))
+            return
         exchange.reason = f"shadow:{word or one.hook}"
         self._counts.add(("_none" if route is None else route.name, one.hook, one.reason))
         if client:
@@ -108,7 +108,7 @@ def in_shadow(
     name: str,
     hook: Hook,
     shadows: Shadows,
-    notes: Callable[[Failed], bool] = lambda failed: True,
+    notes: Callable[[Exchange, Failed], bool] = lambda exchange, failed: True,
 ) -> Hook:
     """Return a request hook that decides as `hook` does, notes refusals, and changes nothing.
 
@@ -144,7 +144,7 @@ def in_shadow(
     def fail(exchange: Exchange, error: Exception) -> None:
         if not isinstance(error, Failed):
             error = Failed(Failure.INTERNAL, why=type(error).__name__, by=name)
-        elif not notes(error):
+        elif not notes(exchange, error):
             raise error
         # A body that breaks off is no decision: who reads the rest of it learns that too.
         if error.by or error.failure is Failure.BODY_TOO_LARGE:

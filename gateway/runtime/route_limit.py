@@ -40,6 +40,8 @@ class RouteLimit:
         if self.live >= most:
             why = f"route {self.route}: {most} requests are under way, which is its limit"
             raise Failed(Failure.OVERLOADED, headers=((b"Retry-After", b"1"),), why=why)
+        if exchange.decisions is not None:
+            return
         self.live += 1
         exchange.notes[_NOTE] = self
 

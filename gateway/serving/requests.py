@@ -1,10 +1,11 @@
-"""What a process remembers of requests."""
+"""What a process knows of requests: those that were, and those that might be."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from gateway.serving.dry_run import Question, explain
 from gateway.serving.server import Runtime
 
 
@@ -19,3 +20,6 @@ class RequestsHere:
 
     async def recent(self, most: int, wanted: Mapping[str, str]) -> Sequence[Mapping[str, Any]]:
         return self._runtime.services.why.recent(most, wanted)
+
+    async def explain(self, question: Question) -> Mapping[str, Any]:
+        return await explain(self._runtime.snapshot, Question(*question))

@@ -1,10 +1,11 @@
-"""What all workers remember of requests."""
+"""What all workers remember of requests, and what one of them says of others."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from gateway.serving.dry_run import Question
 from gateway.supervisor.crew import Crew
 from gateway.supervisor.member import ask_all
 
@@ -22,6 +23,11 @@ class RequestsOfWorkers:
     async def recent(self, most: int, wanted: Mapping[str, str]) -> Sequence[Mapping[str, Any]]:
         found = [one for each in await self._ask("recent", most, dict(wanted)) for one in each]
         return sorted(found, key=lambda one: one["time"], reverse=True)[:most]
+
+    async def explain(self, question: Question) -> Mapping[str, Any] | None:
+        members = [one for one in self._crew.members.values() if one.serving]
+        found = await ask_all(members[:1], "explain", tuple(question))
+        return found[0] if found else None
 
     async def _ask(self, kind: str, *body: Any) -> list[Any]:
         return await ask_all(self._crew.members.values(), kind, *body)

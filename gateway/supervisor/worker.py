@@ -34,6 +34,7 @@ from gateway.runtime.reload import Prepared, Runtime
 from gateway.runtime.services import Services
 from gateway.serving.data_plane import DataPlane
 from gateway.serving.net.listener import Listener
+from gateway.serving.requests import RequestsHere
 from gateway.serving.server import Runtime as Serves
 from gateway.store.local import LocalStore
 from gateway.store.purges import PURGED, PURGES, Purge, Purges
@@ -108,6 +109,7 @@ class Worker:
             ("reading", self.reading),
             ("why", self.runtime.services.why.find),
             ("recent", self.runtime.services.why.recent),
+            ("explain", RequestsHere(self.runtime).explain),
             ("reopen", self.reopen),
             ("leave", self.leave),
             ("stop", self.stop),

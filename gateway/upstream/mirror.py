@@ -42,7 +42,7 @@ class Mirrored:
         dropped: Family,
         rng: random.Random | None = None,
     ) -> None:
-        self._first = first
+        self.first = first
         self._second = second
         self._config = config
         self._dropped = dropped
@@ -50,11 +50,11 @@ class Mirrored:
         self._under_way: set[Drive] = set()
 
     def __repr__(self) -> str:
-        return f"<Mirrored {self._first!r} to {self._second!r}, {len(self._under_way)} under way>"
+        return f"<Mirrored {self.first!r} to {self._second!r}, {len(self._under_way)} under way>"
 
     def __call__(self, exchange: Exchange) -> Any:
         if self._random() >= self._config.share or UPGRADE in exchange.notes:
-            return self._first(exchange)
+            return self.first(exchange)
         return self._both(exchange)
 
     @own
@@ -63,7 +63,7 @@ class Mirrored:
         if exchange.body is not None:
             exchange.body = kept = _Kept(exchange.body, self._config.max_body)
         try:
-            reply = await self._first(exchange)
+            reply = await self.first(exchange)
         except Failed:
             self._mirror(copy, kept)
             raise

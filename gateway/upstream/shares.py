@@ -38,6 +38,12 @@ class ByShares:
     def __repr__(self) -> str:
         return f"<ByShares {self._targets!r} up to {self._borders}>"
 
+    def candidates(self, exchange: Exchange) -> list[Target]:
+        """Those that may be asked: the one of a sticky client, else any."""
+        if not self._sticky:
+            return list(self._targets)
+        return [self._targets[bisect_right(self._borders, point_of(exchange))]]
+
     def __call__(self, exchange: Exchange) -> Awaitable[Reply]:
         point = point_of(exchange) if self._sticky else self._random()
         return self._targets[bisect_right(self._borders, point)](exchange)
@@ -53,11 +59,15 @@ class ByService:
         return f"<ByService {list(self._targets)}>"
 
     def __call__(self, exchange: Exchange) -> Awaitable[Reply]:
+        return self.target(exchange)(exchange)
+
+    def target(self, exchange: Exchange) -> Target:
+        """Return what the path names. Raises Failed."""
         target = self._targets.get(exchange.params.get("service", ""))
         if target is None:
             why = f"no service is called {exchange.params.get('service', '')[:100]!r}"
             raise Failed(Failure.NO_ROUTE, "There is no such service.", why=why)
-        return target(exchange)
+        return target
 
 
 def point_of(exchange: Exchange) -> float:

@@ -50,6 +50,8 @@ UNTESTED = {
     "gateway.issuer.own": "a frozen class without behaviour",
     "gateway.middlewares.caching": "puts the package together: test_cache",
     "gateway.serving.data_plane": "two listeners: tests/flow/test_tls.py",
+    "gateway.serving.dry_run": "against what happens: tests/flow/test_explain.py",
+    "gateway.upstream.dry_run": "against what happens: tests/flow/test_explain.py",
     "gateway.serving.requests": "asks a memory: tests/flow/test_why.py",
     "gateway.supervisor.requests": "asks processes: tests/reload/test_workers_sums.py",
     "gateway.serving.codec": "types and events without behaviour",

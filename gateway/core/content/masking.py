@@ -118,6 +118,10 @@ class Masks:
             path += "?" + masked_query(query, self._names)
         return self.text(path)
 
+    def field(self, name: str, value: str) -> str:
+        """Return a header field's value as it may be shown."""
+        return MASKED if name.lower() in self._names else self.text(value)
+
     def address(self, client_ip: str) -> str | None:
         """Return a client's address, or its network."""
         return network_of(client_ip) if self._networks else client_ip or None

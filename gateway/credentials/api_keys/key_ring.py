@@ -116,8 +116,11 @@ class KeyRing:
         if self._used is not None:
             self._used.close()
 
-    def look_up(self, presented: str, now: float) -> Good:
-        """Return the caller at the Unix time `now`, as `good` has it. Raises Refused."""
+    def look_up(self, presented: str, now: float, dry: bool = False) -> Good:
+        """Return the caller at the Unix time `now`, as `good` has it. Raises Refused.
+
+        dry: the key is not used by this.
+        """
         remembered = self._wrong.get(presented)
         if remembered is not None and now < remembered[1]:
             raise refused(remembered[0], presented)
@@ -130,6 +133,8 @@ class KeyRing:
             raise refused(key, presented)
         key, identity, networks = found
         until = now + TTL if key.expires is None else min(now + TTL, key.expires)
+        if dry:
+            return identity, until, networks
         if self._used is not None:
             self._used.note(key.id, now)
         good = (identity, until, networks)

@@ -53,8 +53,11 @@ class StoreRing:
     def close(self) -> None:
         self._keys.listeners.discard(self)
 
-    def look_up(self, presented: str, now: float) -> Awaitable[Good]:
-        """Return the caller, at the Unix time `now`. Raises Refused, at once where possible."""
+    def look_up(self, presented: str, now: float, dry: bool = False) -> Awaitable[Good]:
+        """Return the caller, at the Unix time `now`. Raises Refused, at once where possible.
+
+        dry: the key is not used by this.
+        """
         remembered = self._wrong.get(presented)
         if remembered is not None and now < remembered[1]:
             raise self._refused(remembered[0], presented)
@@ -62,9 +65,9 @@ class StoreRing:
         digest = key_file.digest(presented)
         if self._keys.none_such(digest):
             raise self._refused(None, presented)
-        return self._ask(presented, digest)
+        return self._ask(presented, digest, dry)
 
-    async def _ask(self, presented: str, digest: bytes) -> Good:
+    async def _ask(self, presented: str, digest: bytes, dry: bool) -> Good:
         while True:
             try:
                 key, changes = await self._keys.find(digest)
@@ -78,7 +81,8 @@ class StoreRing:
             self._confirmed.pop(presented, None)
             remember(self._wrong, key_ring.UNKNOWN, presented, (key, now + TTL))
             raise self._refused(key, presented)
-        self._keys.note(key.id, now)
+        if not dry:
+            self._keys.note(key.id, now)
         remember(self._confirmed, key_ring.KNOWN, presented, (key, now))
         return self._good(presented, key, now + TTL)
 

@@ -103,7 +103,7 @@ class ApiKeys:
         known = self._ring.good.get(presented)
         # `until` is never later than the key's own expiry, so nothing else has to be checked.
         if known is None or now >= known[1]:
-            found = self._ring.look_up(presented, now)
+            found = self._ring.look_up(presented, now, exchange.decisions is not None)
             if not isinstance(found, tuple):
                 return self._later(found, exchange)
             known = found

@@ -11,7 +11,7 @@ from collections.abc import Awaitable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from gateway.core.exchange import Decision, Exchange, Reply
+from gateway.core.exchange import CACHE_KEY, Decision, Exchange, Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.hooks import Context
 from gateway.core.wait import own
@@ -117,6 +117,7 @@ class Cache:
         look = finder.consider(exchange, uri, scope, slot, fields, now)
         if decisions is not None:
             decisions.append(Decision(self._name, *finder.told(look, now)))
+            exchange.notes[CACHE_KEY] = look.uri
         elif self._shared and (slot is None or now >= slot.fresh_until) and look.why != "bypass":
             alone = self._coalescing is not None and self._coalescing.goes_alone(uri, scope, now)
             fetching = None if alone else self._tiers.fetch(exchange, uri, scope)
@@ -129,7 +130,7 @@ class Cache:
     ) -> Reply | Awaitable[Reply | None] | None:
         """Serves, refuses (RFC 9111 section 5.2.1.7), or sends the request on.
 
-        Explained only, it leaves no trace. rounds: how often it may wait for another request.
+        Explained only, the exchange alone changes. rounds: how often it may wait for another.
         """
         slot, real = look.slot, exchange.decisions is None
         if slot is not None and look.verdict in _SERVED:
@@ -150,7 +151,7 @@ class Cache:
                 why=f"only-if-cached, and {look.why}",
                 by=self._name,
             )
-        return self._depart(exchange, look, now, rounds) if real else None
+        return self._depart(exchange, look, now, rounds if real else 0)
 
     def _depart(
         self, exchange: Exchange, look: Lookup, now: float, rounds: int = MAX_ROUNDS

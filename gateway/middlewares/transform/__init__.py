@@ -94,7 +94,7 @@ class Transform:
         self._ask(exchange)
         body = exchange.body
         media_type = exchange.headers.get("Content-Type", "")
-        if body is None or not _is_json(media_type) or exchange.decisions is not None:
+        if body is None or not _is_json(media_type):
             return
         try:
             if exchange.headers.get("Content-Encoding", "identity").lower() != "identity":

@@ -18,6 +18,7 @@ from __future__ import annotations
 import logging
 
 from gateway.config.tables.schema import schema_of
+from gateway.core.exchange import Exchange
 from gateway.core.failures import Failed, Failure
 from gateway.core.hooks import Context, Hooks, RequestHook
 from gateway.core.refusals import Shadows, in_shadow
@@ -66,10 +67,12 @@ def _reporting(hook: RequestHook, context: Context, *, every: bool) -> RequestHo
     """
     told = -_EVERY
 
-    def noted(failed: Failed) -> bool:
+    def noted(exchange: Exchange, failed: Failed) -> bool:
         nonlocal told
         if not every and failed.failure not in _REPORTED:
             return False
+        if exchange.decisions is not None:
+            return True
         route = context.route or context.pipeline
         context.telemetry.validation_reports.add((route, failed.failure.code))
         now = context.clock.monotonic()

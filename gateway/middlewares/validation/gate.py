@@ -108,12 +108,15 @@ class Gate:
     @own
     async def with_body(self, exchange: Exchange) -> None:
         """And the body, which is kept so that it can still be sent on. Raises Failed."""
-        self.with_parameters(exchange)
+        self._head(exchange)
+        self._parameters(exchange)
         asked = self.operation is not None or exchange.method in self._methods
-        if asked and exchange.decisions is None:
+        if asked:
             errors = await self._body_errors(exchange)
             if errors:
                 self._invalid(exchange, "body", errors)
+        if exchange.decisions is not None:
+            self._explain(exchange)
 
     def _head(self, exchange: Exchange) -> None:
         if self._required and (
@@ -325,13 +328,14 @@ class Gate:
     def _explain(self, exchange: Exchange) -> None:
         assert exchange.decisions is not None
         if self.operation is not None:
-            why = f"parameters fit {self.operation.name}, and a body must"
+            what = "parameters and body" if self.operation.bodies else "parameters"
+            why = f"{what} fit {self.operation.name}"
             exchange.decisions.append(Decision(self._name, "allowed", why))
             return
         schemas = ((part, getattr(self, part)) for part in ("path", "query"))
         checked = [f"{part} fits {schema.name}" for part, schema in schemas if schema is not None]
         if self.body is not None and exchange.method in self._methods:
-            checked.append(f"body must fit {self.body.name}")
+            checked.append(f"body fits {self.body.name}")
         checked.append(f"at most {self._most} bytes of body")
         exchange.decisions.append(Decision(self._name, "allowed", "; ".join(checked)))
 

@@ -124,7 +124,7 @@ class Recorder:
         """Return what was decided about a finished request, in order."""
         route, failed = exchange.route, exchange.failed
         if route is None:
-            return [] if failed is None else [self._failure(exchange, failed)]
+            return [] if failed is None else [self.failure(exchange, failed)]
         name, places = route.name, self.places
         found = [Decision("routing", "matched", f"route {name}", places.of_route(name))]
         decided = exchange.notes.get(DECIDED)
@@ -136,11 +136,11 @@ class Recorder:
                 found.append(self._decision(pipeline, exchange, named))
                 return found
             for one in noted.get(named, ()):
-                at = self._at(pipeline, name, named, one.at)
+                at = self.at(pipeline, name, named, one.at)
                 found.append(Decision(named, WOULD, one.why[:LONGEST], at))
             if named and named not in noted:
                 why = "" if passed is None else passed(exchange)[:LONGEST]
-                found.append(Decision(named, "passed", why, self._at(pipeline, name, named)))
+                found.append(Decision(named, "passed", why, self.at(pipeline, name, named)))
         if exchange.upstream and (failed is None or failed.by):
             at = places.of_upstream(exchange.upstream)
             found.append(Decision("upstream", "answered", _outcome(exchange), at))
@@ -149,7 +149,7 @@ class Recorder:
             at = places.of_route(name)
             found.append(Decision(answer, "answered", f"{exchange.status()}", at))
         if failed is not None:
-            found.append(self._failure(exchange, failed, pipeline))
+            found.append(self.failure(exchange, failed, pipeline))
         return found
 
     def _decision(self, pipeline: Pipeline, exchange: Exchange, name: str) -> Decision:
@@ -158,17 +158,17 @@ class Recorder:
         if failed is None:
             what = exchange.cache or exchange.reason
             why = f"{exchange.status()}{what and f', {what}'}"
-            return Decision(name, "answered", why, self._at(pipeline, route, name))
-        at = self._at(pipeline, route, name, failed.at) if name else ""
+            return Decision(name, "answered", why, self.at(pipeline, route, name))
+        at = self.at(pipeline, route, name, failed.at) if name else ""
         return Decision(name or "gateway", _verdict(failed), why_of(failed), at)
 
-    def _failure(
+    def failure(
         self, exchange: Exchange, failed: Failed, pipeline: Pipeline | None = None
     ) -> Decision:
         """Return the decision of what no request hook has refused."""
         kind, at = failed.failure, failed.at
         if failed.by and pipeline is not None:
-            hook, place = failed.by, self._at(pipeline, exchange.route.name, failed.by, at)
+            hook, place = failed.by, self.at(pipeline, exchange.route.name, failed.by, at)
         elif kind in ROUTING:
             at = at or (() if exchange.route is None else (exchange.route.name,))
             hook, place = "routing", self.places.of_route(*at) if at else ""  # type: ignore[arg-type]
@@ -177,7 +177,7 @@ class Recorder:
         elif kind is Failure.CLIENT_GONE:
             hook, place = "client", ""
         elif exchange.upstream and kind is not Failure.INTERNAL:
-            hook, place = "upstream", self._of_upstream(exchange, failed)
+            hook, place = "upstream", self.of_upstream(exchange, failed)
         elif exchange.route is not None:
             hook = exchange.route.config.builtin or "gateway"
             place = self.places.of_route(exchange.route.name)
@@ -195,11 +195,12 @@ class Recorder:
         ):  # The limit is another hook's, and the body came when it was sent on.
             for name, _ in pipeline.described:
                 if kind_of(name) == "validation":
-                    return self._at(pipeline, exchange.route.name, name, ("max_body",))
+                    return self.at(pipeline, exchange.route.name, name, ("max_body",))
         at = failed.at or ADMISSION[failed.failure]
         return self.places.of("", at) if at else ""
 
-    def _of_upstream(self, exchange: Exchange, failed: Failed) -> str:
+    def of_upstream(self, exchange: Exchange, failed: Failed) -> str:
+        """Return the place of what decided on an upstream's failure."""
         route = exchange.route
         if failed.failure is Failure.TIMEOUT and route.config.timeout is not None:
             config = self._upstreams.get(exchange.upstream)
@@ -209,7 +210,7 @@ class Recorder:
         keys = failed.at or UPSTREAM.get(failed.failure, ())
         return self.places.of_upstream(exchange.upstream, *keys)
 
-    def _at(
+    def at(
         self, pipeline: Pipeline, route: str, name: str, keys: tuple[str | int, ...] = ()
     ) -> str:
         """Return the place of a hook's table, or of the key in it that decided."""

@@ -96,19 +96,23 @@ class Breaker:
         """Return True if a success changes something, and has to be reported."""
         return bool(self.state or self.failures or self._window is not None)
 
+    def ready(self, now: float) -> bool:
+        """Return True if a request may be sent, as `allow` does, and take nothing."""
+        waited = now - self._since >= self.config.recovery_timeout
+        if self.state == HALF_OPEN:
+            return waited or self._trials < self.config.half_open_requests
+        return waited or self.state == CLOSED
+
     def allow(self, now: float) -> bool:
         """Return True if a request may be sent. When half-open, that takes a trial slot."""
         if self.state == CLOSED:
             return True
-        waited = now - self._since >= self.config.recovery_timeout
+        if not self.ready(now):
+            return False
         if self.state == OPEN:
-            if not waited:
-                return False
             self.state = HALF_OPEN
             self._trials = self._successes = 0
         elif self._trials >= self.config.half_open_requests:
-            if not waited:
-                return False
             # The last trial began that long ago and has no outcome yet (a long poll, say). It and
             # the trials before it lose their slots, or no other could run while they last. Like
             # requests from before the breaker opened, they have no slot to give back when they end.

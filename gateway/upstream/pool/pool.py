@@ -48,6 +48,21 @@ class Pool(SharedOutcomes):
         endpoint.in_flight += 1
         return endpoint
 
+    def refusal(self) -> Failed | None:
+        """Why a pick would fail now, None if it would not. Takes nothing, for dry runs."""
+        self.refresh()
+        if self._is_full():
+            return self._too_many()
+        now, breaker = self._clock(), self.breaker
+        if breaker is not None and not breaker.ready(now):
+            return self._open(breaker, now)
+        tried = [endpoint for endpoint in self._trials if not barred(endpoint, ())]
+        if any(one.breaker is not None and one.breaker.ready(now) for one in tried):
+            return None
+        if any(not barred(one, ()) for endpoints, _ in self._tiers for one in endpoints):
+            return None
+        return self._none_left()
+
     async def wait(self, seconds: float, first: bool = False) -> bool:
         """Wait in the queue, or in front of it, until a pick may succeed; False after `seconds`."""
         return await self.waiting.wait(seconds, first)
@@ -62,13 +77,8 @@ class Pool(SharedOutcomes):
         trial, if any."""
         if self._due is not None:
             self.refresh()
-        limiter = self.limiter
-        if limiter is not None and self.in_flight - self.tunnels >= int(limiter.limit):
-            why = (
-                f"upstream {self.name}: {int(limiter.limit)} requests are under way, which is "
-                f"its limit"
-            )
-            raise _refusal(Failure.OVERLOADED, 0.0, why, ("limit",))
+        if self.limiter is not None and self._is_full():
+            raise self._too_many()
         breaker = self.breaker
         if breaker is not None and breaker.state:
             self._admit(breaker)
@@ -84,6 +94,19 @@ class Pool(SharedOutcomes):
                     return endpoint
         return None
 
+    def _is_full(self) -> bool:
+        limiter = self.limiter
+        return limiter is not None and self.in_flight - self.tunnels >= int(limiter.limit)
+
+    def _too_many(self) -> Failed:
+        most = 0 if self.limiter is None else int(self.limiter.limit)
+        why = f"upstream {self.name}: {most} requests are under way, which is its limit"
+        return _refusal(Failure.OVERLOADED, 0.0, why, ("limit",))
+
+    def _open(self, breaker: Breaker, now: float) -> Failed:
+        why = f"upstream {self.name}: circuit {NAMES[breaker.state]}: {breaker.why}"
+        return _refusal(Failure.CIRCUIT_OPEN, breaker.retry_after(now), why)
+
     def _admit(self, breaker: Breaker) -> None:
         """Ask a breaker that is not closed. Raises Failed(CIRCUIT_OPEN)."""
         now, before = self._clock(), breaker.state
@@ -91,8 +114,7 @@ class Pool(SharedOutcomes):
         if breaker.state != before:
             self._circuit_changed(breaker, f"{breaker.config.recovery_timeout:g} s have passed")
         if not allowed:
-            why = f"upstream {self.name}: circuit {NAMES[breaker.state]}: {breaker.why}"
-            raise _refusal(Failure.CIRCUIT_OPEN, breaker.retry_after(now), why)
+            raise self._open(breaker, now)
 
     def _pick_fallback(self, key: str, tried: Sequence[Endpoint]) -> Endpoint:
         """Pick from the remaining tiers; on a retry, finally allow endpoints already tried. Raises
@@ -104,18 +126,19 @@ class Pool(SharedOutcomes):
                     return endpoint
         if self.breaker is not None:
             self.breaker.withdraw()
+        raise self._none_left()
+
+    def _none_left(self) -> Failed:
+        """Return the failure of a pick that finds no endpoint."""
         if self.eligible:
-            raise _refusal(
-                Failure.OVERLOADED,
-                0.0,
-                f"upstream {self.name}: every endpoint is at its max_connections",
-            )
+            why = f"upstream {self.name}: every endpoint is at its max_connections"
+            return _refusal(Failure.OVERLOADED, 0.0, why)
         if self._outage is None:
             # Kept until something changes: a refused request must not cost more than an answered
             # one.
             self._outage = explain_outage(self)
         failure, back, why = self._outage
-        raise _refusal(failure, back - self._clock(), why)
+        return _refusal(failure, back - self._clock(), why)
 
 
 def _refusal(failure: Failure, seconds: float, why: str, at: tuple[str, ...] = ()) -> Failed:

@@ -126,11 +126,35 @@ WARNING = Problem(
 ERROR = Problem(Path("/etc/gateway/upstreams.toml"), 1, 2, "no endpoints")
 
 
+EXPLAINED: dict[str, Any] = {
+    **{name: value for name, value in WHY.items() if name not in ("time", "detail", "duration_ms")},
+    "attempts": [],
+    "cache_key": "http://localhost/cameras",
+    "limits": [{"policy": "default", "limit": 5, "remaining": 4}],
+    "endpoints": [
+        {"upstream": "o", "url": "http://127.0.0.1:1", "status": "healthy", "eligible": True}
+    ],
+    "sends": {
+        "endpoint": "127.0.0.1:1",
+        "method": "GET",
+        "target": "/cameras",
+        "headers": [["Host", "localhost"]],
+        "body_bytes": 2,
+    },
+}
+
+
 class Known:
     """The Requests of State."""
 
     def __init__(self) -> None:
         self.wanted: dict[str, str] = {}
+        self.question: Any = None
+        self.explained: dict[str, Any] | None = EXPLAINED
+
+    async def explain(self, question: Any) -> Mapping[str, Any] | None:
+        self.question = question
+        return self.explained
 
     async def why(self, request_id: str) -> Mapping[str, Any] | None:
         return WHY if request_id == WHY["request"]["id"] else None

@@ -340,26 +340,28 @@ async def explained(
     return exchange.decisions, await run(build(table), exchange)
 
 
-async def test_explaining_reads_no_body():
-    body = Body(b"not json", 8)
+async def test_explaining_judges_the_body_too():
     table = {
         "body": {"schema": CAMERA},
         "query": {"schema": QUERY},
         "path": {"schema": {}},
         "max_body": 100,
     }
-    decisions, failed = await explained(table, asks("POST", "/things?limit=1", JSON, body))
-    assert failed is None
-    assert body.reads == 0
     name = "the schema in the configuration"
-    why = f"path fits {name}; query fits {name}; body must fit {name}; at most 100 bytes of body"
-    assert decisions == [Decision("validation", "allowed", why)]
+    why = f"path fits {name}; query fits {name}; body fits {name}; at most 100 bytes of body"
+    for data, outcome, said in (
+        (b'{"name": "front", "location": "b"}', "allowed", why),
+        (b"not json", "refused", "invalid literal, expected 'null'"),
+    ):
+        one = asks("POST", "/things?limit=1", JSON, Body(data, len(data)))
+        decisions, failed = await explained(table, one)
+        assert (failed is None) is (outcome == "allowed")
+        assert [(one.outcome, one.why) for one in decisions] == [(outcome, said)]
 
 
-async def test_explaining_without_a_body_refuses_none():
+async def test_explaining_asks_for_a_body_as_ever():
     decisions, failed = await explained({"body": {"schema": CAMERA}}, asks("POST"))
-    assert failed is None
-    assert [one.outcome for one in decisions] == ["allowed"]
+    assert failed is not None and [one.outcome for one in decisions] == ["refused"]
     decisions, failed = await explained({"body": {"schema": CAMERA}}, asks("GET"))
     assert decisions == [Decision("validation", "allowed", "at most 1000000 bytes of body")]
 

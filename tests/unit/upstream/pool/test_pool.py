@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from gateway.config.tables.endpoints import EndpointConfig
-from gateway.config.tables.health import HealthConfig, PassiveHealthConfig
+from gateway.config.tables.health import BreakerConfig, HealthConfig, PassiveHealthConfig
 from gateway.config.tables.traffic import LimitConfig
 from gateway.config.tables.upstream import UpstreamConfig
 from gateway.core.failures import Failed, Failure
@@ -65,6 +67,34 @@ def test_full_primaries_overflow_into_the_next_tier_until_all_is_full() -> None:
     world.pool.release(world.endpoint("b"), True)
     assert world.pool.pick("").host == "b"
     assert world.refused(world.pool.endpoints).failure is Failure.OVERLOADED
+
+
+def test_a_refusal_is_foretold_and_nothing_is_taken() -> None:
+    """Before every pick, whatever has happened: `refusal` says what the pick then does."""
+    random = Random(7)
+    breaker = BreakerConfig(failure_threshold=2, recovery_timeout=5.0, half_open_requests=2)
+    refused: set[Failure] = set()
+    for round_ in range(60):
+        more: dict[str, Any] = {"circuit_breaker": breaker} if round_ % 2 else {}
+        most = {"limit": LimitConfig(3)} if round_ % 3 == 0 else {}
+        world = World(limit("a", 2), limit("b", 1), passive_health=PASSIVE, **more, **most)
+        held: list[Endpoint] = []
+        for _ in range(40):
+            world.now += random.choice((0.0, 0.5, 3.0))
+            before = [repr(one.breaker) for one in (world.pool,)], world.pool.in_flight
+            foretold = world.pool.refusal()
+            assert ([repr(one.breaker) for one in (world.pool,)], world.pool.in_flight) == before
+            try:
+                held.append(world.pool.pick(""))
+                assert foretold is None
+            except Failed as failed:
+                assert foretold is not None
+                assert (foretold.failure, foretold.why) == (failed.failure, failed.why)
+                refused.add(failed.failure)
+            while held and random.random() < 0.6:
+                well = random.random() < 0.5
+                world.pool.release(held.pop(), well, "" if well else "answered 503", "503")
+    assert refused == {Failure.OVERLOADED, Failure.CIRCUIT_OPEN, Failure.NO_ENDPOINT}
 
 
 def test_a_single_endpoint_has_its_limit_too() -> None:
