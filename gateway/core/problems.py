@@ -169,7 +169,7 @@ class _Fragments:
         reply = Reply(status, ((b"Content-Type", media_type), (b"Cache-Control", b"no-store")))
         reply.add(b"X-Error-Code", code.encode())
         if failure.proxy_error is not None:
-            reply.add(b"Proxy-Status", b"gateway; error=" + failure.proxy_error.encode())
+            reply.add(b"Proxy-Status", _proxy_status(failure.proxy_error, code))
         self.headers = reply.headers
         self.index = reply.index
 
@@ -354,6 +354,14 @@ def _add_headers(reply: Reply, headers: tuple[Pair, ...]) -> None:
         waits = waits or lower(name) == b"retry-after"
     if not waits:
         reply.add(b"Retry-After", RETRY_AFTER)
+
+
+def _proxy_status(error: str, code: str) -> bytes:
+    """Return Proxy-Status (RFC 9209), with the error's code as `details`: a string of RFC 8941."""
+    value = f"gateway; error={error}"
+    if code.isascii() and code.isprintable() and not set('"\\') & set(code):
+        value += f'; details="{code}"'
+    return value.encode()
 
 
 def _json(value: object) -> bytes:

@@ -101,7 +101,7 @@ class Composer:
         self.tracer = tracer_of(loaded, draft, settings_of(loaded), secrets)
         shared = (self.store, self.ledger, issuer, secrets, self._take, self._ask)
         self.builder = Builder(loaded, draft, services, *shared)
-        self.remember, self.slow = remembering(loaded, draft, services, secrets)
+        self.remembering = remembering(loaded, draft, services, secrets)
         for name in loaded.upstreams:
             self.pools[name] = self._pool(name)
             yield None
@@ -124,10 +124,9 @@ class Composer:
             early[pipeline.name] = early_pipeline(pipeline, build, render)
             yield None
         unrouted = unrouted_pipeline(loaded.pipelines, early, build, render)
-        if self.tracer is not None:
-            traced = (*unrouted.finish_failed, self.tracer.finish)
-            unrouted = replace(unrouted, finish_failed=traced)
-        unrouted = replace(unrouted, remember=self.remember, slow=self.slow)
+        finish = (*unrouted.finish_failed, *((self.tracer.finish,) if self.tracer else ()))
+        remember, slow = self.remembering
+        unrouted = replace(unrouted, finish_failed=finish, remember=remember, slow=slow)
         tls, upstream_tls = self.secured()
         if self.problems:
             raise ConfigErrors([*loaded.warnings, *self.warnings, *self.problems])
@@ -383,17 +382,14 @@ class Composer:
         errors = hooks(None, error_names)
         if not error_names or kind_of(error_names[0]) != RENDERER:
             errors.insert(0, self.builder.renderer())
-        counting = [
-            Hooks(finish=one.finish) for one in (self.meter, self.tracer) if one is not None
-        ]
+        counting = [Hooks(finish=one.finish) for one in (self.meter, self.tracer) if one]
         answers = hooks(route.response if route is not None else None, pipeline.response)
         return flatten(
             pipeline.name,
             [*first, *hooks(route.request if route is not None else None, pipeline.request)],
             [*first, *answers, *counting],
             [*errors, *counting],
-            self.remember,
-            self.slow,
+            *self.remembering,
         )
 
 

@@ -191,8 +191,7 @@ def tracer_of(
 
 def _masks(settings: Iterable[tuple[str, Any]], secrets: frozenset[str]) -> Masks:
     """Return what spans hide: all that any pipeline's log hides."""
-    from gateway.middlewares.logging.config import MASK
-    from gateway.middlewares.logging.masking import masked_query, masker, network_of
+    from gateway.core.content.masking import MASK, masked_query, masker, network_of
     from gateway.tracing.encoding import Masks
 
     logs = [value for name, value in settings if kind_of(name) == "logging"]

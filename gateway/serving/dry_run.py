@@ -110,7 +110,7 @@ class DryRun:
     async def _ask(self, pipeline: Pipeline, route: Route) -> Reply | None:
         """As Pipeline.ask."""
         exchange, found = self._exchange, self._decisions
-        for (hook, _), (name, _) in zip(pipeline.request, pipeline.described, strict=True):
+        for (hook, *_), (name, _) in zip(pipeline.request, pipeline.described, strict=True):
             if not is_ours(hook):
                 why = "an operator's own hook is not asked in a dry run"
                 found.append(Decision(name, "skipped", why, self._at(pipeline, route, name)))
@@ -223,7 +223,7 @@ class DryRun:
             routed = None if exchange.route is None else pipeline
             self._decisions.append(self._recorder.failure(exchange, failed, routed))
         exchange.reply = None
-        for hook, _ in pipeline.error:
+        for hook, *_ in pipeline.error:
             if is_ours(hook):
                 reply = await _settled(hook(exchange, failed))
                 exchange.reply = reply if reply is not None else exchange.reply

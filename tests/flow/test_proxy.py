@@ -219,7 +219,10 @@ async def test_a_small_answer_that_breaks_off_is_a_502(start, connect):
         reply = await client.get("/")
         assert reply.status == 502
         assert reply.fields["x-error-code"] == "SVC_004"
-        assert reply.fields["proxy-status"] == "gateway; error=http_response_incomplete"
+        assert (
+            reply.fields["proxy-status"]
+            == 'gateway; error=http_response_incomplete; details="SVC_004"'
+        )
         assert (await client.get("/")).status == 502
     finally:
         await origin.stop()
@@ -244,7 +247,7 @@ async def test_an_answer_that_is_not_http_is_a_502(start, origin, connect, wrong
     reply = await client.get("/")
     assert (reply.status, reply.fields["proxy-status"]) == (
         502,
-        "gateway; error=http_protocol_error",
+        'gateway; error=http_protocol_error; details="SVC_004"',
     )
 
 
@@ -361,7 +364,7 @@ async def test_refused_reset_and_slow_upstreams_have_their_own_answers(
             reply = await client.get(path)
             assert (reply.status, reply.fields["proxy-status"]) == (
                 status,
-                f"gateway; error={error}",
+                f'gateway; error={error}; details="{"SVC_004" if status == 502 else "SVC_003"}"',
             ), path
     finally:
         await origin.stop()

@@ -138,7 +138,7 @@ async def test_a_101_that_does_not_answer_the_handshake_is_a_502(start, origin, 
     reply = await client.read()
     assert (reply.status, reply.fields["proxy-status"]) == (
         502,
-        "gateway; error=http_protocol_error",
+        'gateway; error=http_protocol_error; details="SVC_004"',
     )
     assert len(origin.heads) == 1, "it may have been acted upon"
     client.close()
@@ -219,7 +219,7 @@ async def test_a_delivered_handshake_is_not_repeated(start, origin_of, connect):
     reply = await client.read()
     assert (reply.status, reply.fields["proxy-status"]) == (
         502,
-        "gateway; error=connection_terminated",
+        'gateway; error=connection_terminated; details="SVC_004"',
     )
     assert len(origin.heads) == 1
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gateway.lifetime.registry import Draft
     from gateway.runtime.services import Services
 
-ADMISSION = {
+ADMISSION: dict[Any, tuple[str, ...]] = {
     Failure.MALFORMED: (),
     Failure.BODY_TOO_LARGE: ("server", "max_body"),
     Failure.URI_TOO_LONG: ("server", "max_uri"),
@@ -43,7 +43,7 @@ ROUTING = frozenset(
         Failure.VERSION_REQUIRED,
     )
 )
-UPSTREAM: dict[Failure, tuple[str, ...]] = {
+UPSTREAM: dict[Any, tuple[str, ...]] = {
     Failure.CONNECT_TIMEOUT: ("timeouts", "connect"),
     Failure.READ_TIMEOUT: ("timeouts", "read"),
     Failure.WRITE_TIMEOUT: ("timeouts", "write"),

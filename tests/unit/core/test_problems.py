@@ -144,7 +144,7 @@ def test_every_failure_in_every_format(format: str, failure: Failure):
     assert reply.get(b"cache-control") == b"no-store"
     error = failure.proxy_error
     assert reply.get(b"proxy-status") == (
-        None if error is None else f"gateway; error={error}".encode()
+        None if error is None else f'gateway; error={error}; details="{failure.code}"'.encode()
     )
     assert reply.get(b"retry-after") == (b"5" if failure.status == 503 else None)
     shown = repr((reply.headers, reply.body))
@@ -360,3 +360,12 @@ def test_a_failure_of_a_middlewares_own(types: str, shown: str):
         assert (reply.status, reply.get(b"x-error-code")) == (424, b"LOOKUP_001")
         assert (body["type"], body["code"], body["status"]) == (shown, "LOOKUP_001", 424)
         assert body["detail"] == "Lookup failed"
+
+
+@pytest.mark.parametrize(
+    ("code", "details"), [("GW-1", '; details="GW-1"'), ('a"b', ""), ("é", "")]
+)
+def test_an_operators_code_in_proxy_status(code: str, details: str):
+    made = Problems(codes={Failure.TIMEOUT: code})
+    shown = made.render(Failed(Failure.TIMEOUT), asks()).get(b"proxy-status")
+    assert shown == f"gateway; error=http_response_timeout{details}".encode()
