@@ -175,8 +175,8 @@ async def test_a_post_that_a_new_connection_did_not_take_goes_elsewhere(
     """An endpoint that accepts and closes, as a balancer does that has nobody behind it."""
     opened: list[socket.socket] = []
 
-    async def opening(factory: Any, endpoint: Endpoint, tls: Any) -> Any:
-        transport = await open_socket(factory, endpoint, tls)
+    async def opening(factory: Any, endpoint: Endpoint, *more: Any) -> Any:
+        transport = await open_socket(factory, endpoint, *more)
         if endpoint.port == listener.getsockname()[1]:
             opened.append(listener.accept()[0])
             opened[-1].close()
