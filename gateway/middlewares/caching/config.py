@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from marshmallow import ValidationError
 
 from gateway.config.tables.declare import setting, table
 from gateway.config.tables.schema import Choice, Duration, FieldName, Items, Size, Whole
+from gateway.config.toml.sources import Outside
 from gateway.store.purges import of_pattern
 
 
@@ -21,6 +25,24 @@ class KeyConfig:
     query_ignore: tuple[str, ...] = setting(
         default=(), doc='query parameters that do not count; `"utm_*"` takes all that begin so'
     )
+
+
+class FieldNames(Items):
+    """Names of header fields: an array, or one name alone."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(FieldName(), **kwargs)
+
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> Any:
+        if isinstance(value, str) and not isinstance(value, Outside):
+            value = [value]
+        return super()._deserialize(value, attr, data, **kwargs)
+
+    def json_schema(self) -> dict[str, Any]:
+        """For editors."""
+        return {"type": ["array", "string"], "items": {"type": "string", "minLength": 1}}
 
 
 def _invalidate(paths: tuple[str, ...]) -> None:
@@ -110,7 +132,7 @@ class CachingConfig:
         "this route removes",
     )
     tags: tuple[str, ...] = setting(
-        Items(FieldName()),
+        FieldNames(),
         default=("Cache-Tag", "Surrogate-Key"),
         doc="fields in which the origin gives tags to purge by, with commas or spaces between",
     )

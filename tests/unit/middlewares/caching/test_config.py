@@ -107,3 +107,8 @@ def test_a_shared_store_has_to_be_there():
     with pytest.raises(ConfigProblem) as caught:
         caching.build(CachingConfig(store="redis"), Context(name="caching"))
     assert caught.value.at == ("store",)
+
+
+@pytest.mark.parametrize("said", ["X-Tag", ["X-Tag"]])
+def test_tags_in_one_field_or_several(said: Any):
+    assert caching.CONFIG().load({"tags": said}).tags == ("X-Tag",)
