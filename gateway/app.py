@@ -10,8 +10,8 @@ import logging
 import os
 import signal
 import socket
-import ssl
 import sys
+from collections import deque
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,22 +22,19 @@ from prometheus_client import REGISTRY
 from prometheus_client.registry import Collector
 
 from gateway import __version__
-from gateway.admin.application import PUBLIC, make_app
-from gateway.admin.listener import BACKLOG, AdminListener
+from gateway.admin.listeners import AdminListeners
+from gateway.builtins.usage import usage_of
 from gateway.config.check.in_force import described
 from gateway.config.tables.addresses import ListenAddress
 from gateway.config.tables.endpoints import EndpointConfig
-from gateway.config.tables.server import AdminConfig, ListenConfig
+from gateway.config.tables.server import ListenConfig
 from gateway.config.tables.targets import ServiceConfig
-from gateway.config.toml.problems import ConfigErrors, Problem
-from gateway.core.hooks import ConfigProblem
 from gateway.lifetime import processlog
 from gateway.lifetime.heap import settle_process
 from gateway.lifetime.notify import ServiceManager
 from gateway.lifetime.signals import STOPPING, Signals
 from gateway.lifetime.sockets import Sockets, address_of, bind, port_of
 from gateway.lifetime.watch import Changes, with_neighbours
-from gateway.protocols.tls import server_tls
 from gateway.runtime.diff import restarts
 from gateway.runtime.reload import Outcome, Runtime
 from gateway.runtime.services import Services
@@ -47,9 +44,14 @@ from gateway.store.purges import PURGES, Purge, everywhere
 from gateway.supervisor.replacement.replaceable import Replaceable
 from gateway.upstream.connections.transport import Transport
 from gateway.upstream.observer import Observer
+from gateway.usage.ledger_local import METER as USAGE
 
 log = logging.getLogger("gateway")
 
+RELOADS_SHOWN = 20
+"""Reloads that are remembered for operators."""
+LINES_SHOWN = 50
+"""Changes and problems of each."""
 END_TIMEOUT = 15.0
 """Seconds that a stop needs at most after requests have ended: admin calls, logs, the store."""
 
@@ -78,8 +80,7 @@ class Gateway(Replaceable):
         self.requests: Any = RequestsHere(self.runtime)
         self._started = monotonic()
         self.plane = DataPlane(self.runtime)
-        self._admin: AdminListener | None = None
-        self._metrics: AdminListener | None = None
+        self.admin = AdminListeners(self.runtime, self._bind)
         self.process_log: processlog.ProcessLog | None = None
         """Follows `[logging] process`, if the process has no other purpose than this gateway."""
         self._accepting = self._serving = self._draining = False
@@ -89,6 +90,7 @@ class Gateway(Replaceable):
         self._stop = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._addresses: dict[str, str] = {}
+        self._reloads: deque[dict[str, Any]] = deque(maxlen=RELOADS_SHOWN)
         Replaceable.__init__(self, handover)
         self.others: Collector = REGISTRY
         self._changes: Changes | None = None
@@ -99,13 +101,14 @@ class Gateway(Replaceable):
         self.transport.start()
         before = time()
         self._inherit_kept()
-        await self.runtime.start()
+        self._note_reload(await self.runtime.start())
         self._configure_log()
         config = self.runtime.snapshot.loaded.gateway
         self._inherit(config)
         await self._serve(config.listen)
         if config.admin is not None:
-            await self._start_admin(config.admin)
+            await self.admin.start(self, config.admin)
+            self.admin_port, self.metrics_port = self.admin.port, self.admin.metrics_port
         self.sockets.check()
         self._watch(before)
         self._serving = True
@@ -118,19 +121,6 @@ class Gateway(Replaceable):
             self.runtime.snapshot.loaded.hash,
             os.getpid(),
         )
-
-    async def _start_admin(self, config: AdminConfig) -> None:
-        tls = self._admin_tls(config)
-        self._admin = AdminListener(make_app(self, config), tls)
-        await self._admin.start(
-            await self._bind("admin", [ListenAddress(config.host, config.port)], BACKLOG)
-        )
-        self.admin_port = self._admin.port
-        if config.metrics is not None:
-            where = ListenAddress(config.metrics.host, config.metrics.port)
-            self._metrics = AdminListener(make_app(self, config, PUBLIC), tls)
-            await self._metrics.start(await self._bind("metrics", [where], BACKLOG))
-            self.metrics_port = self._metrics.port
 
     async def _serve(self, listen: ListenConfig) -> None:
         """Bind the data plane's sockets and let it accept. Raises OSError."""
@@ -168,17 +158,6 @@ class Gateway(Replaceable):
         self._addresses[name] = ", ".join(shown)
         self._bound[name] = sockets
         return sockets
-
-    def _admin_tls(self, config: AdminConfig) -> ssl.SSLContext | None:
-        """Raises ConfigErrors."""
-        if config.tls is None:
-            return None
-        file, line, column = self.runtime.snapshot.loaded.locate("", ("admin", "tls"))
-        try:
-            return server_tls(config.tls, file.parent, lambda key, settings, make: make()).context
-        except ConfigProblem as problem:
-            found = Problem(file, line, column, f"admin.tls: {problem.message}", problem.hint)
-            raise ConfigErrors([found]) from None
 
     async def run(self, signals: Signals) -> None:
         """Start, serve until TERM or INT, drain. Raises what `start` raises.
@@ -218,10 +197,7 @@ class Gateway(Replaceable):
                 config.shutdown_delay if self._serving else 0, config.shutdown_timeout
             )
             self._accepting = False
-        for admin in (self._admin, self._metrics):
-            if admin is not None:
-                await admin.stop()
-        self._admin = self._metrics = None
+        await self.admin.stop()
         for task in tuple(self._tasks):
             task.cancel()
         self.runtime.stop()
@@ -265,14 +241,22 @@ class Gateway(Replaceable):
     async def _reload(self) -> Outcome:
         before = time()
         outcome = replace(await self.runtime.reload(), waiting=self.waiting())
+        self._note_reload(outcome)
         for line in outcome.waiting:
             log.warning("%s", line)
         if outcome.ok:
             self._configure_log()
             self._watch(before)
             self.plane.configure()
-            self._renew_admin_tls()
+            self.admin.renew_tls()
         return outcome
+
+    def _note_reload(self, outcome: Outcome) -> None:
+        """Remember what became of a configuration."""
+        problems = [str(one) for one in outcome.problems[:LINES_SHOWN]]
+        changes = list(outcome.changes[:LINES_SHOWN])
+        said = {"ok": outcome.ok, "hash": outcome.hash, "changes": changes, "problems": problems}
+        self._reloads.appendleft({"at": self.runtime.services.clock.wall(), **said})
 
     def reopen(self) -> None:
         """Reopen log files."""
@@ -296,18 +280,15 @@ class Gateway(Replaceable):
         if self.process_log is not None:
             self.process_log.configure(self.runtime.snapshot.loaded.gateway.logging.process)
 
-    def _renew_admin_tls(self) -> None:
-        """Take renewed certificates of the admin listener. Other changes of [admin] need a
-        restart."""
-        config = self.runtime.snapshot.loaded.gateway.admin
-        if config is None or config.tls is None or self._admin is None or self._admin.tls is None:
-            return
-        try:
-            self._admin.tls = self._admin_tls(config)
-        except ConfigErrors as errors:
-            log.error("the admin listener keeps its certificate: %s", errors.problems[0])
-        if self._metrics is not None:
-            self._metrics.tls = self._admin.tls
+    async def usage(self, client: str) -> dict[str, Any] | None:
+        """Return what is kept of a client, None where nothing counts it. Raises OSError."""
+        runtime = self.runtime
+        return await usage_of(
+            runtime.registry.find(USAGE),
+            client,
+            runtime.snapshot.loaded.pipelines,
+            runtime.services.clock.wall(),
+        )
 
     def reset_circuit(self, name: str) -> bool | None:
         """Close an upstream's breaker. Return False if it has none, None if there is no such
@@ -375,6 +356,7 @@ class Gateway(Replaceable):
             "addresses": self.addresses(),
             "ready": self.ready(),
             "waiting": list(self.waiting()),
+            "reloads": list(self._reloads),
         }
 
     def addresses(self) -> dict[str, str]:

@@ -79,15 +79,22 @@ class Services(Schema):
 
 
 class Registration(Schema):
-    """An endpoint for an upstream; what is left out is as in the configuration."""
+    """A service of its own (`name`), or an endpoint for an upstream (`service`).
 
-    service = fields.String(required=True, metadata=described("The upstream's name"))
-    url = fields.String(required=True)
+    What is left out is as in the configuration.
+    """
+
+    service = fields.String(metadata=described("The upstream's name"))
+    name = fields.String(metadata=described("The service's name"))
+    url = fields.String()
     weight = fields.Integer(strict=True)
-    max_connections = fields.Integer(strict=True)
-    backup = fields.Boolean()
-    drain = fields.Boolean()
-    zone = fields.String()
+    max_connections = fields.Integer(strict=True, metadata=described("Of an endpoint"))
+    backup = fields.Boolean(metadata=described("Of an endpoint"))
+    drain = fields.Boolean(metadata=described("Of an endpoint"))
+    zone = fields.String(metadata=described("Of an endpoint"))
+    health_endpoint = fields.String(metadata=described("Of a service: the path to check"))
+    timeout = fields.Raw(metadata=described("Of a service: a duration, such as 30s"))
+    circuit_breaker_enabled = fields.Boolean(metadata=described("Of a service"))
 
 
 class Registered(Schema):
@@ -225,6 +232,16 @@ class Worker(Schema):
     in_flight = fields.Integer(metadata=described("Requests being handled"))
 
 
+class PastReload(Schema):
+    """A configuration that was taken or refused."""
+
+    at = fields.Float(required=True, metadata=described("Unix time in seconds"))
+    ok = fields.Boolean(required=True)
+    hash = fields.String(required=True, metadata=described("Of what is in force since"))
+    changes = fields.List(fields.String(), required=True, metadata=described("At most 50"))
+    problems = fields.List(fields.String(), required=True, metadata=described("At most 50"))
+
+
 class Status(Schema):
     """The process in numbers; with several workers, all of them together."""
 
@@ -245,6 +262,9 @@ class Status(Schema):
     )
     ready = fields.Boolean(metadata=described("Whether new requests should be sent here"))
     waiting = fields.List(fields.String(), metadata=described("What waits for a restart"))
+    reloads = fields.List(
+        fields.Nested(lambda: PastReload()), metadata=described("The last ones, the newest first")
+    )
     workers = fields.List(
         fields.Nested(Worker), metadata=described("Of more than one: each of them")
     )

@@ -7,18 +7,21 @@ guard.py's, what answers look like answers.py's.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Iterable
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 from prometheus_async.aio import time
 from prometheus_client import Histogram
 from prometheus_client.exposition import gzip_accepted
 
-from gateway.admin import answers, dashboard, purging, services
+from gateway.admin import answers, arguments, clients, purging, services
 from gateway.admin.answers import answer, refused
-from gateway.admin.dashboard import ACCESS, LIVE
-from gateway.admin.guard import MAX_BODY, Access, guard
-from gateway.admin.live import Live
+from gateway.admin.audit import AdminAudit
+from gateway.admin.dashboard import page
+from gateway.admin.dashboard.live import Live
+from gateway.admin.dashboard.page import ACCESS, LIVE
+from gateway.admin.guard import HEADER, MAX_BODY, Access, guard
 from gateway.admin.metrics import exposition
 from gateway.admin.openapi import Answer, Endpoint, document, refusal
 from gateway.admin.requests import explain, why
@@ -163,7 +166,8 @@ ENDPOINTS = (
         ),
     ),
     *services.ENDPOINTS,
-    *dashboard.ENDPOINTS,
+    *clients.ENDPOINTS,
+    *page.ENDPOINTS,
     *purging.ENDPOINTS,
     *why.ENDPOINTS,
     *explain.ENDPOINTS,
@@ -186,28 +190,59 @@ NO_TOKENS = AdminConfig()
 
 
 def make_app(
-    state: AdminState, config: AdminConfig = NO_TOKENS, paths: Collection[str] | None = None
+    state: AdminState,
+    config: AdminConfig = NO_TOKENS,
+    paths: Collection[str] | None = None,
+    audit: AdminAudit | None = None,
 ) -> web.Application:
     """The application over `state`, with all endpoints or those at `paths`.
 
-    `config` says who may use it.
+    `config` says who may use it, `audit` is told what was changed or refused.
     """
     access = Access(config)
     endpoints = [endpoint for endpoint in ENDPOINTS if paths is None or endpoint.path in paths]
     open_paths = frozenset(endpoint.path for endpoint in endpoints if endpoint.open)
-    app = web.Application(middlewares=[guard(access, open_paths)], client_max_size=MAX_BODY)
+    middlewares = [guard(access, open_paths, audit)]
+    app = web.Application(middlewares=middlewares, client_max_size=MAX_BODY)
     app[STATE] = state
     app[ACCESS] = access
     if paths is None:
         _feed(app, Live(state))
     app[DOCUMENT] = json.dumps(document(ENDPOINTS, not access.open))
     app.on_response_prepare.append(_without_server)
+    routes: list[web.AbstractRoute] = []
     for endpoint in endpoints:
-        handler = time(SECONDS.labels(endpoint.path))(endpoint.handler)
+        handler = time(SECONDS.labels(endpoint.path))(_parsed(endpoint))
         # RFC 9110 section 9.1: what has GET has HEAD.
-        for method in ("GET", "HEAD") if endpoint.method == "GET" else (endpoint.method,):
-            app.router.add_route(method, endpoint.path, handler)
+        methods = ("GET", "HEAD") if endpoint.method == "GET" else (endpoint.method,)
+        routes += [app.router.add_route(method, endpoint.path, handler) for method in methods]
+    if config.origins:
+        _share(app, config.origins, routes)
     return app
+
+
+def _parsed(endpoint: Endpoint) -> Handler:
+    """Return the handler that finds its arguments parsed."""
+    if endpoint.query is None and endpoint.body is None:
+        return endpoint.handler
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        await arguments.parse(request, endpoint.query, endpoint.body)
+        return await endpoint.handler(request)
+
+    return handle
+
+
+def _share(
+    app: web.Application, origins: Collection[str], routes: Iterable[web.AbstractRoute]
+) -> None:
+    """Let pages of these origins ask. Cookies are not taken from them: they bring a token."""
+    from aiohttp_cors import ResourceOptions, setup
+
+    options = ResourceOptions(allow_headers=("Authorization", "Content-Type", HEADER), max_age=600)
+    cors = setup(app, defaults=dict.fromkeys(origins, options))
+    for route in routes:
+        cors.add(route)
 
 
 def _feed(app: web.Application, live: Live) -> None:

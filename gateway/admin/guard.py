@@ -9,7 +9,7 @@ also reaches it there is a web page in a browser on that machine, and two rules 
   dot. A page can have its own name resolve to 127.0.0.1 (DNS rebinding) and is then of the same
   origin, but public names have dots (RFC 7085 on why the others do not work).
 - What changes something needs the header X-Gateway-Admin. A page of another origin can only send it
-  after a CORS preflight, and nothing here ever answers one.
+  after a CORS preflight, which is answered to the origins of [admin] alone.
 """
 
 from __future__ import annotations
@@ -24,8 +24,11 @@ from ipaddress import ip_address
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from gateway.admin import ADMIN_HEADER, sessions
+from gateway.admin import ADMIN_HEADER
 from gateway.admin.answers import problem
+from gateway.admin.arguments import Unusable
+from gateway.admin.audit import AdminAudit
+from gateway.admin.dashboard import sessions
 from gateway.config.tables.server import AdminConfig
 from gateway.core.clock import REAL
 
@@ -73,6 +76,7 @@ class Access:
         self.hosts = frozenset(
             name.lower().removesuffix(".") for name in (config.host, *config.hosts)
         )
+        self.origins = config.origins
         self.cookie = sessions.cookie_name(config.port, secure=config.tls is not None)
         self.secure = config.tls is not None
         self.wall = wall
@@ -147,8 +151,13 @@ def _bytes(token: str) -> bytes:
     return token.encode("utf-8", "surrogateescape")
 
 
-def guard(access: Access, open_paths: Collection[str]) -> Middleware:
-    """The application's middleware. `open_paths` need no token."""
+def guard(
+    access: Access, open_paths: Collection[str], audit: AdminAudit | None = None
+) -> Middleware:
+    """The application's middleware. `open_paths` need no token.
+
+    audit: where what was changed or refused is written, beside the process's log.
+    """
 
     @web.middleware
     async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -157,6 +166,8 @@ def guard(access: Access, open_paths: Collection[str]) -> Middleware:
             began()
         resource = request.match_info.route.resource
         is_open = resource is not None and resource.canonical in open_paths
+        # A question of a browser, which aiohttp_cors answers by the origin (Fetch section 3.2.2).
+        is_open = is_open or (bool(access.origins) and is_preflight(request))
         refusal = None if is_open else access.refusal(request)
         response = secured(refusal or await _answered(request, handler))
         if refusal is not None or request.method not in SAFE_METHODS:
@@ -169,9 +180,16 @@ def guard(access: Access, open_paths: Collection[str]) -> Middleware:
                 request.path,
                 response.status,
             )
+            if audit is not None:
+                audit.write(request, caller, response.status)
         return response
 
     return guarded
+
+
+def is_preflight(request: web.Request) -> bool:
+    """Return True for a browser's question whether a page of another origin may ask."""
+    return request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
 
 
 def secured(response: web.StreamResponse) -> web.StreamResponse:
@@ -190,7 +208,8 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
         return await handler(request)
     except web.HTTPException as error:
         kept = {name: error.headers[name] for name in ("Allow",) if name in error.headers}
-        return problem(error.status, DETAILS.get(error.status, error.reason), headers=kept)
+        detail = error.text if isinstance(error, Unusable) else DETAILS.get(error.status)
+        return problem(error.status, detail or error.reason, headers=kept)
     except TimeoutError:
         late = problem(408, "The request's body took too long to arrive.")
         late.force_close()

@@ -43,17 +43,11 @@ def refusal(status: int, description: str, schema: type[Schema] = Problem) -> An
 
 
 @dataclass(frozen=True, slots=True)
-class Parameter:
-    """A parameter of the query, which may be left out."""
-
-    name: str
-    description: str
-    type: str = "string"
-
-
-@dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One method of one path. `open` endpoints need no token."""
+    """One method of one path. `open` endpoints need no token.
+
+    query, body: what its arguments must be (arguments.py).
+    """
 
     method: str
     path: str
@@ -61,7 +55,8 @@ class Endpoint:
     summary: str
     answers: tuple[Answer, ...]
     open: bool = False
-    parameters: tuple[Parameter, ...] = ()
+    query: type[Schema] | None = None
+    body: type[Schema] | None = None
 
     @property
     def name(self) -> str:
@@ -104,15 +99,6 @@ def _operation(endpoint: Endpoint, token: bool) -> dict[str, Any]:
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
         for name in re.findall(r"{(\w+)}", endpoint.path)
     ]
-    parameters += [
-        {
-            "name": one.name,
-            "in": "query",
-            "schema": {"type": one.type},
-            "description": one.description,
-        }
-        for one in endpoint.parameters
-    ]
     if endpoint.method not in SAFE_METHODS:
         parameters += [
             {
@@ -126,8 +112,13 @@ def _operation(endpoint: Endpoint, token: bool) -> dict[str, Any]:
                 ),
             }
         ]
+    if endpoint.query is not None:
+        parameters.append({"in": "query", "schema": endpoint.query})
     if parameters:
         operation["parameters"] = parameters
+    if endpoint.body is not None:
+        content = {JSON: {"schema": endpoint.body}}
+        operation["requestBody"] = {"required": True, "content": content}
     return operation
 
 

@@ -10,11 +10,12 @@ import logging
 from typing import Any
 from urllib.parse import urlsplit
 
-import orjson
 from aiohttp import web
+from marshmallow import INCLUDE, Schema, fields
 
 from gateway.admin import answers
-from gateway.admin.answers import answer, problem
+from gateway.admin.answers import answer, described, problem
+from gateway.admin.arguments import BODY
 from gateway.admin.openapi import Answer, Endpoint, refusal
 from gateway.admin.state import STATE
 from gateway.store.purges import Purge
@@ -28,10 +29,25 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 _KEYS = ("url", "prefix", "tag", "all", "soft")
 
 
+class PurgeBody(Schema):
+    """What to purge; `purges_of` says what is wrong with it."""
+
+    class Meta:
+        unknown = INCLUDE
+
+    error_messages = {"type": "The body must be a JSON object."}  # noqa: RUF012
+
+    url = fields.Raw(metadata=described("URLs or paths, one or an array"))
+    prefix = fields.Raw(metadata=described("What URLs or paths begin with, one or an array"))
+    tag = fields.Raw(metadata=described("Tags, one or an array"))
+    all = fields.Raw(metadata=described("true: everything"))
+    soft = fields.Raw(metadata=described("true: answers stay, and are stale"))
+
+
 async def purge(request: web.Request) -> web.StreamResponse:
     """Take answers out of the caches, or make them stale."""
     try:
-        purges = purges_of(orjson.loads(await request.read()))
+        purges = purges_of(request[BODY])
     except ValueError as error:
         return problem(422, str(error))
     try:
@@ -109,5 +125,6 @@ ENDPOINTS = (
             refusal(422, "What to purge is not said, or not understood"),
             refusal(503, "Purged here, but the store that others share does not answer"),
         ),
+        body=PurgeBody,
     ),
 )

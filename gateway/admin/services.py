@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
 from aiohttp import web
-from marshmallow import ValidationError
-from marshmallow.exceptions import SCHEMA
+from marshmallow import Schema, ValidationError, fields
 
 from gateway.admin import answers
-from gateway.admin.answers import answer, problem
+from gateway.admin.answers import answer, described, problem
+from gateway.admin.arguments import BODY, QUERY, faults
 from gateway.admin.openapi import Answer, Endpoint, refusal
 from gateway.admin.state import STATE
 from gateway.config.tables.endpoints import EndpointConfig
@@ -50,15 +49,13 @@ async def service(request: web.Request) -> web.StreamResponse:
 
 async def register(request: web.Request) -> web.StreamResponse:
     """Register a service, or an endpoint of an upstream."""
+    asked = request[BODY]
     try:
-        body = orjson.loads(await request.read())
-        if isinstance(body, dict) and "service" in body:
-            return _register_endpoint(request, body)
-        one: ServiceConfig = schema_of(ServiceConfig)().load(body)
+        if "service" in asked:
+            return _register_endpoint(request, asked)
+        one: ServiceConfig = schema_of(ServiceConfig)().load(asked)
     except ValidationError as error:
-        return problem(422, _faults(error))
-    except ValueError as error:
-        return problem(422, str(error))
+        return problem(422, "; ".join(faults(error.messages_dict)))
     state = request.app[STATE]
     known = state.health()["upstreams"].get(one.name)
     if known is not None and not known.get("registered"):
@@ -74,9 +71,8 @@ async def register(request: web.Request) -> web.StreamResponse:
     return _registered(one.name, one.url, kept=kept)
 
 
-def _register_endpoint(request: web.Request, body: dict[str, Any]) -> web.Response:
+def _register_endpoint(request: web.Request, asked: dict[str, Any]) -> web.Response:
     """Raises ValidationError."""
-    asked = answers.Registration().load(body)
     config: EndpointConfig = schema_of(EndpointConfig)().load(
         {key: value for key, value in asked.items() if key != "service"}
     )
@@ -88,7 +84,7 @@ def _register_endpoint(request: web.Request, body: dict[str, Any]) -> web.Respon
 
 async def deregister(request: web.Request) -> web.StreamResponse:
     """Take a registered service out, or one address of it or of an upstream."""
-    name, url = request.match_info["service"], request.query.get("url", "")
+    name, url = request.match_info["service"], request[QUERY]["url"]
     state = request.app[STATE]
     known = state.health()["upstreams"].get(name) or {}
     try:
@@ -117,12 +113,7 @@ async def undrain(request: web.Request) -> web.StreamResponse:
 
 async def _drained(request: web.Request, *, drained: bool) -> web.Response:
     name, state = request.match_info["service"], request.app[STATE]
-    try:
-        body = orjson.loads(await request.read())
-        url = EndpointUrl().deserialize(body["url"] if isinstance(body, dict) else None)
-    except (ValidationError, ValueError, KeyError) as error:
-        why = error if isinstance(error, ValidationError) else 'the body is {"url": "..."}'
-        return problem(422, f"url: {why}")
+    url = request[BODY]["url"]
     done = state.drain(name, url, drained)
     if not done:
         what = "upstream" if done is None else f"endpoint {url!r} in the upstream"
@@ -166,12 +157,17 @@ def _unable(error: Unkept | ConfigErrors) -> web.Response:
     return problem(409, f"The configuration cannot be taken with it: {error.problems[0]}")
 
 
-def _faults(error: ValidationError) -> str:
-    """Return what is wrong with which field, in a line."""
-    found = error.messages_dict
-    return "; ".join(
-        f"{'' if name == SCHEMA else f'{name}: '}{' '.join(map(str, texts))}"
-        for name, texts in found.items()
+class One(Schema):
+    """An endpoint of an upstream."""
+
+    url = EndpointUrl(required=True, metadata=described("As configured"))
+
+
+class At(Schema):
+    """The query of a registration's end."""
+
+    url = fields.String(
+        load_default="", metadata=described("The address; all of a service's if left out")
     )
 
 
@@ -207,6 +203,7 @@ ENDPOINTS = (
             refusal(422, "No service and no endpoint, or where none may lie"),
             refusal(503, "It cannot be kept"),
         ),
+        body=answers.Registration,
     ),
     Endpoint(
         "DELETE",
@@ -220,6 +217,7 @@ ENDPOINTS = (
             refusal(422, "Not a URL"),
             refusal(503, "That cannot be kept"),
         ),
+        query=At,
     ),
     *(
         Endpoint(
@@ -232,6 +230,7 @@ ENDPOINTS = (
                 refusal(404, "There is no such upstream, or no such endpoint"),
                 refusal(422, "Not a URL"),
             ),
+            body=One,
         )
         for handler, summary in (
             (drain, "Gives the endpoint at the body's `url` no new requests, until a restart"),

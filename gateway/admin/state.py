@@ -60,6 +60,12 @@ class AdminState(Protocol):
     def status(self) -> Mapping[str, Any]:
         """The process in numbers."""
 
+    async def usage(self, client: str) -> Mapping[str, Any] | None:
+        """What is kept of a client (builtins.usage.report), None where nothing counts it.
+
+        Raises OSError.
+        """
+
     def reset_circuit(self, name: str) -> bool | None:
         """Close an upstream's breaker by hand.
 

@@ -28,12 +28,7 @@ def usage(
 ) -> Callable[[Exchange], Awaitable[Reply]]:
     """Return the target."""
     assert meter is not None
-    paths = {
-        route.name: match.path or match.prefix
-        for pipeline in pipelines
-        for route in pipeline.routes
-        for match in route.matches()[:1]
-    }
+    paths = paths_of(pipelines)
 
     async def answer(exchange: Exchange) -> Reply:
         client = identified(exchange).client
@@ -56,6 +51,29 @@ def usage(
         return answered({"clientId": client, **said, "quotas": left})
 
     return answer
+
+
+def paths_of(pipelines: Iterable[PipelineConfig]) -> dict[str, str]:
+    """Return the first path or prefix of each route by its name."""
+    return {
+        route.name: match.path or match.prefix
+        for pipeline in pipelines
+        for route in pipeline.routes
+        for match in route.matches()[:1]
+    }
+
+
+async def usage_of(
+    meter: Meter | None, client: str, pipelines: Iterable[PipelineConfig], now: float
+) -> dict[str, Any] | None:
+    """Return all that is kept of a client, for operators; None without a meter. Raises OSError."""
+    if meter is None:
+        return None
+    try:
+        history = await meter.history(client)
+    except (SqliteError, StoreDown) as error:
+        raise OSError(str(error)) from None
+    return report(history, paths_of(pipelines), now, meter.retention)
 
 
 def report(

@@ -1,5 +1,5 @@
 // The dashboard's sections, each of one snapshot.
-import { Empty, Pill, Table, clock, day, html, percent, short, span, time, whole } from "./kit.js";
+import { Empty, Pill, Table, day, html, percent, short, size, span, time, useState, whole } from "./kit.js";
 import { Chart } from "./charts.js";
 
 const sum = (rows, of) => rows.reduce((total, row) => total + of(row), 0);
@@ -60,12 +60,32 @@ function cause(one) {
 }
 const stateOf = (one) => (one.draining ? "draining" : one.ejected_for > 0 ? "ejected" : one.status);
 
-export function Upstreams({ live }) {
+function reset(name) {
+  return {
+    title: `Close the circuit of ${name}?`, action: "Close it", text: html`<p>Requests go to <b>${name}</b> again at once. If it still fails, the circuit opens again.</p>`,
+    run: async (admin) => { await admin(`/admin/circuit-breaker/${encodeURIComponent(name)}/reset`, { method: "POST" }); return `The circuit of ${name} is closed.`; },
+  };
+}
+
+function drain(name, url, drained) {
+  const path = `/admin/services/${encodeURIComponent(name)}/${drained ? "drain" : "undrain"}`;
+  return {
+    title: drained ? `Drain ${url}?` : `Give ${url} requests again?`, action: drained ? "Drain" : "Undrain",
+    text: html`<p>${drained ? "It finishes what it has and gets no new requests, until it is undrained or the gateway is restarted." : "It may be picked again as soon as it is well."}</p>`,
+    run: async (admin) => {
+      const said = await admin(path, { method: "POST", body: { url } });
+      return drained ? `${url} is drained: ${whole(said.in_flight)} requests left there, ${whole(said.eligible)} endpoints may be picked.` : `${url} may be picked again.`;
+    },
+  };
+}
+
+export function Upstreams({ live, act }) {
   const upstreams = Object.entries(live.health.upstreams);
   if (!upstreams.length) return html`<${Empty} title="No upstreams">The configuration has none; every route answers by itself.<//>`;
   return html`<h2 class="unseen">Upstreams</h2>${upstreams.map(([name, one]) => html`<section class="card" aria-label=${`Upstream ${name}`}>
     <div class="row spread"><h3>${name}</h3><div class="row">
       <${Pill} state=${one.status} />${one.circuit && html`<span class="quiet">circuit</span><${Pill} state=${one.circuit.state} />`}
+      ${act && one.circuit && one.circuit.state !== "closed" && html`<button onClick=${() => act(reset(name))}>Close circuit</button>`}
     </div></div>
     <p class="quiet">${one.balance} · ${whole(one.in_flight)} in flight · ${whole(one.waiting)} waiting${one.limit == null ? "" : ` · limit ${whole(one.limit)}`}${one.trying_all ? " · none is well, so all are tried" : ""}</p>
     <${Table} name=${`Endpoints of ${name}`} rows=${one.endpoints} columns=${[
@@ -76,6 +96,7 @@ export function Upstreams({ live }) {
       ["Idle", (row) => whole(row.idle), { number: true }],
       ["Weight", (row) => short(row.weight), { number: true }],
       ["Last check", (row) => (row.checked_ago == null ? "–" : `${span(row.checked_ago)} ago`), { number: true }],
+      ...(act ? [["Change", (row) => html`<button onClick=${() => act(drain(name, row.url, !row.draining))}>${row.draining ? "Undrain" : "Drain"}<span class="unseen"> ${row.url}</span></button>`]] : []),
     ]} empty=${html`<${Empty} title="No endpoints">None is configured, and none was found or registered.<//>`} />
   </section>`)}`;
 }
@@ -93,7 +114,30 @@ export const Routes = ({ live }) => html`<section class="card"><h2>Routes</h2>
     ["Since start", (row) => whole(row.total), { number: true, sort: (row) => row.total }],
   ]} empty=${html`<${Empty} title="No routes">Add a [[route]] to a pipeline.<//>`} /></section>`;
 
-export const Clients = ({ live }) => html`<section class="card"><h2>Busiest clients</h2>
+// Any client by its name: what is kept of it, also when it is not among the busiest.
+function Lookup({ admin }) {
+  const [found, setFound] = useState(null);
+  const [problem, setProblem] = useState("");
+  async function look(event) {
+    event.preventDefault();
+    const name = new FormData(event.target).get("client").trim();
+    setProblem("");
+    try { setFound(await admin(`/admin/clients/${encodeURIComponent(name)}`)); } catch (error) { setFound(null); setProblem(error.message); }
+  }
+  return html`<section class="card"><h2>One client</h2>
+    <form class="row" onSubmit=${look}><label for="client" class="unseen">Name of a client</label><input id="client" name="client" required placeholder="Name of a client" /><button>Look up</button></form>
+    <div role="status">${problem && html`<p class="quiet">${problem}</p>`}</div>
+    ${found && html`<h3>${found.client}</h3>
+      <p class="quiet">${whole(found.totalRequests)} requests, ${whole(found.failedRequests)} refused or failed, ${time(found.averageResponseTime)} on average, ${size(found.bytesOut)} sent</p>
+      <${Table} name=${`routes of ${found.client}`} rows=${found.endpoints} columns=${[
+        ["Route", (row) => html`<b>${row.route}</b>`], ["Method", (row) => row.method], ["Path", (row) => html`<code>${row.path}</code>`],
+        ["Requests", (row) => whole(row.requests), { number: true }], ["Refused or failed", (row) => whole(row.errors), { number: true }],
+        ["Mean", (row) => time(row.avgResponseTime), { number: true }],
+      ]} />`}
+  </section>`;
+}
+
+export const Clients = ({ live, admin }) => html`<${Lookup} admin=${admin} /><section class="card"><h2>Busiest clients</h2>
   <${Table} name="clients" rows=${live.clients} find=${(row) => row.client} columns=${[
     ["Client", (row) => (row.client === "_other" ? html`<i>all others</i>` : html`<b>${row.client}</b>`), { sort: (row) => row.client }],
     ["Requests/s", (row) => short(row.rate), { number: true, sort: (row) => row.rate }],
@@ -114,26 +158,75 @@ export const Refusals = ({ live }) => html`<div class="pair">
     ["Since start", (row) => whole(row.total), { number: true, sort: (row) => row.total }],
   ]} empty=${html`<${Empty} title="None yet">No pipeline with auth has had a request.<//>`} /></section></div>`;
 
-export const Caching = ({ live }) => html`<div class="pair">
-  <section class="card"><h2>Cache</h2><${Table} name="cache" rows=${live.cache} columns=${[
-    ["Route", (row) => html`<b>${row.route}</b>`], ["Result", (row) => html`<${Pill} state=${row.result} />`],
-    ["A minute", (row) => short(row.rate), { number: true, sort: (row) => row.rate }],
-    ["Since start", (row) => whole(row.total), { number: true, sort: (row) => row.total }],
-  ]} empty=${html`<${Empty} title="Nothing was looked up">No route with caching has had a request.<//>`} /></section>
-  <section class="card"><h2>Refused by limits</h2><${Table} name="limits" rows=${live.limited} columns=${[
-    ["Route", (row) => html`<b>${row.route}</b>`], ["Policy", (row) => html`<code>${row.policy}</code>`],
-    ["A minute", (row) => short(row.rate), { number: true, sort: (row) => row.rate }],
-    ["Since start", (row) => whole(row.total), { number: true, sort: (row) => row.total }],
-  ]} empty=${html`<${Empty} title="None">No limit has refused a request since the start.<//>`} /></section></div>`;
+const KINDS = [["url", "URL or path"], ["prefix", "Begins with"], ["tag", "Tag"], ["all", "Everything"]];
 
-export function Configuration({ live }) {
+function purge(kind, value, soft) {
+  const what = kind === "all" ? "everything" : `${kind} ${value}`;
+  return {
+    title: `Purge ${what}?`, action: "Purge", danger: true, text: html`<p>${soft ? "These answers become stale and are asked for anew." : "These answers are taken out of the caches of all workers, and with a shared cache of all gateways. The origins get their requests."}</p>`,
+    run: async (admin) => { await admin("/admin/purge", { method: "POST", body: { [kind]: kind === "all" ? true : value, soft } }); return `Purged: ${what}.`; },
+  };
+}
+
+function Purge({ act }) {
+  const [kind, setKind] = useState("url");
+  function submit(event) {
+    event.preventDefault();
+    const said = new FormData(event.target);
+    act(purge(kind, (said.get("value") || "").trim(), said.has("soft")));
+  }
+  return html`<form class="row" onSubmit=${submit} aria-label="Purge">
+    <label class="unseen" for="kind">What to purge by</label>
+    <select id="kind" value=${kind} onChange=${(event) => setKind(event.target.value)}>${KINDS.map(([name, title]) => html`<option value=${name}>${title}</option>`)}</select>
+    ${kind !== "all" && html`<label class="unseen" for="value">Its name</label><input id="value" name="value" required placeholder=${kind === "tag" ? "camera-7" : "/cameras/7"} />`}
+    <label class="check"><input type="checkbox" name="soft" /> only make stale</label><button>Purge</button>
+  </form>`;
+}
+
+const RESULTS = ["hit", "stale", "revalidated", "miss", "bypass"];
+function cacheRows(rows) {
+  const routes = {};
+  for (const row of rows) (routes[row.route] ||= { route: row.route, total: 0, rate: 0, results: {} }).results[row.result] = row.total;
+  for (const row of rows) { routes[row.route].total += row.total; routes[row.route].rate += row.rate; }
+  return Object.values(routes);
+}
+const known = (rows) => [...RESULTS.filter((name) => rows.some((row) => row.result === name)), ...new Set(rows.map((row) => row.result).filter((name) => !RESULTS.includes(name)))];
+
+export const Caching = ({ live, act }) => html`
+  <section class="card"><h2>Cache</h2><${Table} name="cache" rows=${cacheRows(live.cache)} columns=${[
+    ["Route", (row) => html`<b>${row.route}</b>`],
+    ["From the cache", (row) => percent((row.results.hit || 0) / row.total), { number: true }],
+    ...known(live.cache).map((name) => [name, (row) => whole(row.results[name] || 0), { number: true }]),
+    ["A minute", (row) => short(row.rate), { number: true, sort: (row) => row.rate }],
+  ]} empty=${html`<${Empty} title="Nothing was looked up">No route with caching has had a request.<//>`} />${act && html`<${Purge} act=${act} />`}</section>
+  <section class="card"><h2>Limits</h2><p class="quiet">Near: admitted with at most a fifth of the limit left.</p><${Table} name="limits" rows=${live.limits} columns=${[
+    ["Route", (row) => html`<b>${row.route}</b>`], ["Policy", (row) => html`<code>${row.policy}</code>`],
+    ["Near, a minute", (row) => short(row.near_rate), { number: true, sort: (row) => row.near_rate }],
+    ["Refused, a minute", (row) => html`<span class=${row.refused_rate ? "bad-text" : ""}>${short(row.refused_rate)}</span>`, { number: true, sort: (row) => row.refused_rate }],
+    ["Near since start", (row) => whole(row.near), { number: true, sort: (row) => row.near }],
+    ["Refused since start", (row) => whole(row.refused), { number: true, sort: (row) => row.refused }],
+  ]} empty=${html`<${Empty} title="None is near its end">No limit has refused a request, or come near to it, since the start.<//>`} /></section>`;
+
+const RELOAD = {
+  title: "Read the configuration anew?", action: "Reload", text: html`<p>What the files say comes into force if there is no error in it. Otherwise nothing changes, and the errors are shown.</p>`,
+  run: async (admin) => { const said = await admin("/admin/reload", { method: "POST" }); return said.changes.length ? `Taken: ${said.changes.join("; ")}` : "Taken; nothing had changed."; },
+};
+
+const Lines = ({ lines, none }) => (lines.length ? html`<ul class="lines">${lines.map((line) => html`<li>${line}</li>`)}</ul>` : html`<span class="quiet">${none}</span>`);
+
+export function Configuration({ live, act }) {
   const { status } = live;
-  return html`<section class="card"><h2>In force</h2><dl class="pairs">
+  return html`<section class="card"><div class="row spread"><h2>In force</h2>${act && html`<button onClick=${() => act(RELOAD)}>Reload</button>`}</div><dl class="pairs">
       <dt>Hash</dt><dd><code>${status.configuration}</code></dd>
       ${Object.entries(status.addresses || {}).map(([table, where]) => html`<dt>[${table}]</dt><dd><code>${where}</code></dd>`)}
       <dt>Process</dt><dd>${status.pid}, Python ${status.python}</dd>
       <dt>Configurations alive</dt><dd>${status.snapshots_alive}</dd>
     </dl></section>
+    <section class="card"><h2>Last reloads</h2><${Table} name="reloads" rows=${status.reloads || []} columns=${[
+      ["When", (row) => html`<span class="number">${day(row.at)}</span>`], ["Outcome", (row) => html`<${Pill} state=${row.ok ? "taken" : "refused"} />`],
+      ["In force since", (row) => html`<code>${row.hash}</code>`],
+      ["What changed, or was wrong", (row) => (row.ok ? html`<${Lines} lines=${[...row.changes, ...row.problems]} none="nothing" />` : html`<${Lines} lines=${row.problems} none="see the log" />`), { wide: true }],
+    ]} empty=${html`<${Empty} title="None">The configuration is that of the start.<//>`} /></section>
     <${Warnings} rows=${live.warnings} />
     ${status.workers && html`<section class="card"><h2>Workers</h2><${Table} name="workers" rows=${status.workers} columns=${[
       ["Worker", (row) => row.worker], ["Process", (row) => row.pid], ["State", (row) => html`<${Pill} state=${row.serving ? "healthy" : "unknown"} />`],

@@ -11,7 +11,7 @@ const TABS = [
   ["refusals", "Refusals", Refusals], ["caching", "Cache and limits", Caching], ["configuration", "Configuration", Configuration],
 ];
 
-export function admin(path, options = {}) {
+function admin(path, options = {}) {
   const headers = { ...(options.method ? CHANGES : {}), ...(token ? { Authorization: `Bearer ${token}` } : {}) };
   return ask(API + path, { ...options, headers });
 }
@@ -78,11 +78,11 @@ function Dashboard() {
   const View = TABS.find(([name]) => name === place)[2];
   const bad = live ? live.warnings.length : 0;
   return html`
-    <${Head} ...${{ live, session, problem, act }} logout=${async () => { token = ""; if (!API) await admin("/admin/session", { method: "DELETE" }); setSession({ ...session, known: false }); }} />
+    <${Head} ...${{ live, session, problem }} logout=${async () => { token = ""; if (!API) await admin("/admin/session", { method: "DELETE" }); setSession({ ...session, known: false }); }} />
     <${Tabs} names=${TABS} place=${place} counts=${{ configuration: bad }} />
-    <main id="main">${live ? html`<${View} live=${live} act=${act} look=${look} />` : html`<p class="quiet" role="status">Asking the gateway</p>`}</main>
+    <main id="main">${live ? html`<${View} ...${{ live, act, admin }} />` : html`<p class="quiet" role="status">Asking the gateway</p>`}</main>
     <${Notice} ...${notice || {}} onClose=${() => setNotice(null)} />
-    ${asking && html`<${Confirm} ...${asking} onClose=${() => setAsking(null)} onConfirm=${async () => { setNotice({ text: await asking.run(), tone: "good" }); look(); }}>${asking.text}<//>`}`;
+    ${asking && html`<${Confirm} ...${asking} onClose=${() => setAsking(null)} onConfirm=${async () => { setNotice({ text: await asking.run(admin), tone: "good" }); look(); }}>${asking.text}<//>`}`;
 }
 
 function Head({ live, session, problem, logout }) {

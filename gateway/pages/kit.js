@@ -32,7 +32,8 @@ export const day = (unix) => new Date(unix * 1000).toLocaleString("en-GB", { dat
 
 export class Refused extends Error {
   constructor(status, said) {
-    super(said.detail || said.title || `Answered ${status}`);
+    const lines = (said.problems || []).map((one) => `${one.file}:${one.line}:${one.column}: ${one.message}`);
+    super([said.detail || said.title || `Answered ${status}`, ...lines].join("\n"));
     this.status = status;
     this.said = said;
   }
@@ -52,7 +53,7 @@ export async function ask(path, { method = "GET", body, headers = {} } = {}) {
 }
 
 const TONES = {
-  healthy: "good", active: "good", closed: "good", hit: "good", ok: "good",
+  healthy: "good", active: "good", taken: "good", closed: "good", hit: "good", ok: "good",
   degraded: "warn", "half-open": "warn", unknown: "quiet", draining: "warn", expiring: "warn", deprecated: "warn",
   unhealthy: "bad", open: "bad", ejected: "bad", revoked: "bad", expired: "quiet", refused: "bad", retired: "bad",
 };

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from gateway.admin import live
+from gateway.admin.dashboard import live
 from gateway.app import Gateway
 from tests.browser import Browser, Page
 from tests.client import Client
@@ -32,6 +32,16 @@ upstream = "becamera"
 name = "statistics"
 path = "/statistics"
 upstream = "gone"
+[[route]]
+path = "/usage"
+builtin = "usage"
+"""
+UPSTREAMS = """
+[upstream.becamera]
+url = "http://127.0.0.1:{port}"
+[upstream.gone]
+endpoints = [{{ url = "http://127.0.0.1:1" }}]
+retry = {{ attempts = 1 }}
 """
 GATEWAY = """
 [admin]
@@ -57,14 +67,8 @@ async def gateway(
     connect: Callable[..., Awaitable[Client]],
 ) -> Gateway:
     """A gateway that has served, refused and failed."""
-    upstreams = f"""
-[upstream.becamera]
-url = "http://127.0.0.1:{origin.port}"
-[upstream.gone]
-endpoints = [{{ url = "http://127.0.0.1:1" }}]
-retry = {{ attempts = 1 }}
-"""
     monkeypatch.setattr(live, "INTERVAL", 0.1)
+    upstreams = UPSTREAMS.format(port=origin.port)
     one = await start(PIPELINE, upstreams, GATEWAY, keys__toml=KEYS)
     client = await connect(one)
     for path, key in (("/statistics", KEY), *(("/cameras/1", KEY),) * 14, ("/cameras/1", "wrong")):
@@ -138,6 +142,110 @@ async def test_anybody_can_read_it(
         if screenshots:
             await page.picture(screenshots / f"dashboard-{tab}-{width}.png")
     assert page.errors == []
+
+
+async def test_an_operator_reloads_after_a_confirmation(
+    gateway: Gateway, browser: Browser, tmp_path: Path
+):
+    page = await logged_in(browser, gateway, "sesame")
+    await page.click("nav a", "Configuration")
+    await page.click("button", "Reload")
+    await page.until("document.querySelector('dialog[open]')")
+    assert await page.violations() == []
+    await page.press("Escape")
+    await page.until("!document.querySelector('dialog')")
+    assert len(gateway.status()["reloads"]) == 1  # that of the start
+    (tmp_path / "upstreams.toml").write_text("[upstream.becamera]\n")
+    await page.click("button", "Reload")
+    await page.click("dialog button[type=submit]")
+    said = await page.until("document.querySelector('dialog [role=alert]')?.innerText")
+    assert "upstreams.toml:1:" in said and "stays as it is" in said
+    (tmp_path / "upstreams.toml").write_text(
+        UPSTREAMS.format(port=gateway.port) + "[upstream.more]\nurl = 'http://127.0.0.1:2'\n"
+    )
+    await page.click("dialog button[type=submit]")
+    await page.until("!document.querySelector('dialog')")
+    await page.until("document.querySelector('.notice')?.innerText.includes('more')")
+    await page.until(
+        "main.innerText.includes('refused') && main.innerText.includes('upstream more')"
+    )
+    assert [one["ok"] for one in gateway.status()["reloads"]] == [True, False, True]
+    # Chromium itself reports the answer that refused; nothing else.
+    assert [one for one in page.errors if "422" not in one] == []
+
+
+async def test_a_reader_cannot_act(gateway: Gateway, browser: Browser):
+    page = await logged_in(browser, gateway, "look")
+    await page.click("nav a", "Configuration")
+    await page.until(shown("configuration"))
+    assert "oncall (reader)" in await page.text()
+    assert "Reload" not in await page.run(
+        "[...document.querySelectorAll('button')].map(one => one.innerText)"
+    )
+    status = await page.run(
+        "fetch('/admin/reload', {method: 'POST', headers: {'X-Gateway-Admin': '1'}})"
+        ".then(reply => reply.status)"
+    )
+    assert status == 403
+    assert len(gateway.status()["reloads"]) == 1
+
+
+async def test_an_operator_drains_an_endpoint(gateway: Gateway, browser: Browser):
+    page = await logged_in(browser, gateway, "sesame")
+    await page.click("nav a", "Upstreams")
+    await page.click("main button", "Drain http://127.0.0.1:1")
+    await page.until("document.querySelector('dialog').innerText.includes('http://127.0.0.1:1?')")
+    await page.click("dialog button[type=submit]")
+    await page.until("main.innerText.includes('drained by an operator')")
+    assert gateway.health()["upstreams"]["gone"]["endpoints"][0]["draining"] is True
+    await page.click("main button", "Undrain http://127.0.0.1:1")
+    await page.click("dialog button[type=submit]")
+    await page.until("!main.innerText.includes('drained by an operator')")
+    assert page.errors == []
+
+
+async def test_an_operator_purges(gateway: Gateway, browser: Browser):
+    page = await logged_in(browser, gateway, "sesame")
+    await page.click("nav a", "Cache and limits")
+    await page.type("#value", "/cameras/1")
+    await page.click("main button", "Purge")
+    await page.until("document.querySelector('dialog').innerText.includes('Purge url /cameras/1?')")
+    await page.click("dialog button[type=submit]")
+    await page.until(
+        "document.querySelector('.notice')?.innerText.includes('Purged: url /cameras/1')"
+    )
+    assert page.errors == []
+
+
+async def test_any_client_is_found_by_name(gateway: Gateway, browser: Browser):
+    page = await logged_in(browser, gateway, "look")
+    await page.click("nav a", "Clients")
+    await page.type("#client", "acme")
+    await page.press("Enter")
+    await page.until(
+        "main.innerText.includes('16 requests') || main.innerText.includes('15 requests')"
+    )
+    await page.until("main.innerText.includes('/statistics')")
+    assert await page.violations() == []
+    await page.run("document.querySelector('#client').value = ''")
+    await page.type("#client", "nobody")
+    await page.press("Enter")
+    await page.until("main.innerText.includes(\"Nothing is known of a client 'nobody'.\")")
+
+
+async def test_it_is_used_with_a_keyboard_alone(gateway: Gateway, browser: Browser):
+    page = await browser.page()
+    await page.open(address(gateway))
+    await page.press("Tab")
+    await page.ask("Input.insertText", text="sesame")
+    await page.press("Enter")
+    await page.until("document.documentElement.dataset.ready")
+    for _ in range(20):
+        if await page.run("document.activeElement.innerText === 'Routes'"):
+            break
+        await page.press("Tab")
+    await page.press("Enter")
+    await page.until(shown("routes"))
 
 
 async def test_a_wrong_token_is_said(gateway: Gateway, browser: Browser):

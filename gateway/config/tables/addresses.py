@@ -9,7 +9,16 @@ from typing import Any, NamedTuple
 from marshmallow import ValidationError
 
 from gateway.config.tables.declare import setting, table
-from gateway.config.tables.schema import Choice, HostName, Items, Secret, Text, Whole, unix_path
+from gateway.config.tables.schema import (
+    Choice,
+    HostName,
+    HttpUrl,
+    Items,
+    Secret,
+    Text,
+    Whole,
+    unix_path,
+)
 
 UNIX = "unix:"
 _ANY_IPV4 = "0.0.0.0"  # noqa: S104 - compared with, never bound
@@ -156,6 +165,14 @@ class AdminMetricsConfig:
     port: int = setting(Whole(least=0, most=65535), default=9902, doc="0 takes any free one")
 
 
+def _origins(values: tuple[str, ...]) -> None:
+    for value in values:
+        if value.count("/") != 2:
+            raise ValidationError(
+                f'must be origins such as "https://ops.example.com", not {value!r}'
+            )
+
+
 @table
 class AdminConfig:
     """The admin listener."""
@@ -174,6 +191,18 @@ class AdminConfig:
         Items(HostName()),
         default=(),
         doc="names it may have without a token, beside addresses and names without a dot",
+    )
+    origins: tuple[str, ...] = setting(
+        Items(HttpUrl()),
+        default=(),
+        check=_origins,
+        doc="where copies of the dashboard are served from: their pages may ask, with a token: "
+        '`["https://ops.example.com"]`',
+    )
+    audit: str = setting(
+        default="",
+        doc='a log of what was changed here and who was refused, a JSON object a line; `"-"` is '
+        "standard output, a path is relative to this file",
     )
     metrics: AdminMetricsConfig | None = setting(
         default=None,

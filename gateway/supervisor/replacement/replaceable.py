@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from gateway.admin.listener import AdminListener
+from gateway.admin.listeners import AdminListeners
 from gateway.config.tables.server import GatewayConfig
 from gateway.core.telemetry import Telemetry
 from gateway.lifetime.notify import ServiceManager
@@ -49,8 +49,7 @@ class Replaceable:
     _draining: bool
     _stop: asyncio.Event
     _changes: Changes | None
-    _admin: AdminListener | None
-    _metrics: AdminListener | None
+    admin: AdminListeners
     _in_background: Callable[[Any], None]
 
     def __init__(self, handover: Handover | None) -> None:
@@ -155,10 +154,7 @@ class Replaceable:
         self.elders = None
         if self._changes is not None:
             self._changes.close()
-        for admin in (self._admin, self._metrics):
-            if admin is not None:
-                self._in_background(admin.stop)
-        self._admin = self._metrics = None
+        self._in_background(self.admin.stop)
         telemetry = self.runtime.services.telemetry
 
         def reading() -> bytes:

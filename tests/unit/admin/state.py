@@ -184,11 +184,17 @@ class State:
         self.drained: list[tuple[str, str, bool]] = []
         self.caches = True
         self.untold: Exception | None = None
+        self.usage_now: dict[str, Any] | Exception | None = None
         self.unable: Exception | None = None
         """What registering a service raises."""
 
     async def refresh(self) -> None:
         self.refreshed += 1
+
+    async def usage(self, client: str) -> dict[str, Any] | None:
+        if isinstance(self.usage_now, Exception):
+            raise self.usage_now
+        return self.usage_now
 
     def ready(self) -> bool:
         return self.is_ready

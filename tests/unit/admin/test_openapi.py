@@ -95,6 +95,24 @@ SHAPE: dict[str, Any] = {
                         },
                     },
                 },
+                "requestBody": {
+                    "type": "object",
+                    "required": ["content"],
+                    "additionalProperties": False,
+                    "properties": {
+                        "required": {"type": "boolean"},
+                        "content": {
+                            "type": "object",
+                            "propertyNames": {"const": "application/json"},
+                            "additionalProperties": {
+                                "type": "object",
+                                "required": ["schema"],
+                                "additionalProperties": False,
+                                "properties": {"schema": {"type": "object"}},
+                            },
+                        },
+                    },
+                },
                 "responses": {
                     "type": "object",
                     "minProperties": 1,

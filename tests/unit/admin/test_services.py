@@ -123,9 +123,9 @@ async def test_an_endpoint_is_drained_and_undrained(admin: TestClient, state: St
         ("becamera", '{"url": "http://a"}', 404, "There is no endpoint 'http://a' in the upstream"),
         ("becamera", '{"url": "a"}', 422, "url: "),
         ("becamera", '{"url": 5}', 422, "url: "),
-        ("becamera", "[]", 422, "url: "),
+        ("becamera", "[]", 422, "Invalid input type."),
         ("becamera", "{}", 422, "url: "),
-        ("becamera", "{", 422, "url: "),
+        ("becamera", "{", 422, "The body is not JSON: "),
     ],
 )
 async def test_what_cannot_be_drained(

@@ -13,9 +13,9 @@ from typing import Any
 
 import orjson
 
-from gateway.admin import figures
 from gateway.admin.answers import Health, Status
-from gateway.admin.figures import Counts
+from gateway.admin.dashboard import figures
+from gateway.admin.dashboard.figures import Counts
 from gateway.admin.state import AdminState
 from gateway.core.clock import REAL, Clock
 from gateway.lifetime.supervised import Supervised
@@ -111,6 +111,7 @@ class Live:
             "health": Health().dump(state.health()),
             "series": {name: [one[name] for one in self._points] for name in COLUMNS},
             "routes": self._with_matches(figures.routes(now, then, MOST_ROUTES), status),
+            "limits": figures.limits(now, then, MOST_ROWS),
             "clients": figures.clients(now, then, MOST_ROWS),
             "warnings": _warnings(state, status, self._clock.wall()),
         }
@@ -155,7 +156,6 @@ _IDLE: dict[str, Any] = {
 }
 _TABLES = (
     ("failures", "gateway_failures_total", ("reason",)),
-    ("limited", "gateway_rate_limited_total", ("route", "policy")),
     ("cache", "gateway_cache_requests_total", ("route", "result")),
     ("authentication", "gateway_auth_total", ("method", "result")),
 )

@@ -28,6 +28,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "gateway_client_errors_total": ("client",),
     "gateway_failures_total": ("reason",),
     "gateway_rate_limited_total": ("route", "policy"),
+    "gateway_rate_limit_near_total": ("route", "policy"),
     "gateway_cache_requests_total": ("route", "result"),
     "gateway_auth_total": ("method", "result"),
 }
@@ -224,6 +225,20 @@ def rates(
         if number
     ]
     return sorted(found, key=lambda one: (-one[2], -one[1], one[0]))
+
+
+def limits(now: Counts, then: Counts | None, limit: int) -> list[dict[str, Any]]:
+    """Return the limits that have refused requests or were near to it, the fullest first."""
+    refused = {one[0]: one for one in rates(now, then, "gateway_rate_limited_total")}
+    near = {one[0]: one for one in rates(now, then, "gateway_rate_limit_near_total")}
+    found: list[dict[str, Any]] = []
+    for key in {**refused, **near}:
+        _, total, rate = refused.get(key, (key, 0, 0.0))
+        _, near_total, near_rate = near.get(key, (key, 0, 0.0))
+        said = {"route": key[0], "policy": key[1], "near": near_total, "near_rate": near_rate}
+        found.append({**said, "refused": total, "refused_rate": rate})
+    order = ("refused_rate", "near_rate", "refused", "near")
+    return sorted(found, key=lambda one: [-one[name] for name in order])[:limit]
 
 
 def _seconds(now: Counts, then: Counts | None) -> float:

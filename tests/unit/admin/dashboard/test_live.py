@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from gateway.admin import live as module
-from gateway.admin.live import INTERVAL, SHOWN, Live
+from gateway.admin.dashboard import live as module
+from gateway.admin.dashboard.live import INTERVAL, SHOWN, Live
 from gateway.core.clock import Clock
 from gateway.core.telemetry import background_failures, log_lines_dropped
 from tests.unit.admin.state import HEALTH, STATUS, State

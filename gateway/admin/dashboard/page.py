@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import orjson
 from aiohttp import web
-from marshmallow import Schema, ValidationError, fields
+from marshmallow import Schema, fields
 
 from gateway.admin.answers import answer, described, problem
+from gateway.admin.arguments import BODY
+from gateway.admin.dashboard.live import Live
+from gateway.admin.dashboard.sessions import SECONDS, issue
 from gateway.admin.guard import ANYONE, CALLER, Access, without_header
-from gateway.admin.live import Live
 from gateway.admin.openapi import Answer, Endpoint, refusal
-from gateway.admin.sessions import SECONDS, issue
 from gateway.pages.assets import PAGES, POLICY, Asset, assets
 
 LIVE: web.AppKey[Live] = web.AppKey("live", Live)
@@ -71,10 +71,7 @@ async def begin_session(request: web.Request) -> web.StreamResponse:
     access = request.app[ACCESS]
     if (foreign := without_header(request)) is not None:
         return foreign
-    try:
-        token = Login().load(orjson.loads(await request.read()))["token"]
-    except (ValidationError, ValueError, TypeError):
-        return problem(422, 'The body must be {"token": "..."}.')
+    token = request[BODY]["token"]
     caller = access.holder(token)
     if caller is None:
         challenge = {"WWW-Authenticate": 'Bearer realm="gateway", error="invalid_token"'}
@@ -161,6 +158,7 @@ ENDPOINTS = (
             refusal(422, "No token"),
         ),
         open=True,
+        body=Login,
     ),
     Endpoint(
         "DELETE",

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.admin import figures
-from gateway.admin.figures import Counts, counts, gained, point, quantile, rates
+from gateway.admin.dashboard import figures
+from gateway.admin.dashboard.figures import Counts, counts, gained, point, quantile, rates
 from gateway.core.telemetry import Telemetry
 
 
@@ -63,6 +63,26 @@ async def test_the_busiest_come_first():
     now = await counts(telemetry, 60.0)
     found = rates(now, then, "gateway_failures_total")
     assert found == [(("new",), 3, 3.0), (("old",), 100, 0.0)]
+
+
+async def test_limits_near_their_end_and_beyond():
+    telemetry = Telemetry()
+    then = await counts(telemetry, 0.0)
+    telemetry.rate_near.add(("cameras", "standard"), 6)
+    telemetry.rate_near.add(("login", "strict"), 2)
+    telemetry.rate_limited.add(("login", "strict"), 4)
+    now = await counts(telemetry, 120.0)
+    assert figures.limits(now, then, 10) == [
+        {
+            "route": "login", "policy": "strict",
+            "near": 2, "near_rate": 1.0, "refused": 4, "refused_rate": 2.0,
+        },
+        {
+            "route": "cameras", "policy": "standard",
+            "near": 6, "near_rate": 3.0, "refused": 0, "refused_rate": 0.0,
+        },
+    ]  # fmt: skip
+    assert len(figures.limits(now, then, 1)) == 1
 
 
 def test_what_began_anew_counts_from_zero():

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.admin.sessions import SECONDS, cookie_name, issue, owner
+from gateway.admin.dashboard.sessions import SECONDS, cookie_name, issue, owner
 
 TOKENS = (b"sesame", b"look")
 NOW = 1_800_000_000.0

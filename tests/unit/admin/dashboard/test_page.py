@@ -117,8 +117,12 @@ async def test_no_session_without_a_token(browser: TestClient, body: str, status
     async with browser.post("/admin/session", data=body, headers=CHANGES) as response:
         assert response.status == status
         assert "Set-Cookie" not in response.headers
-    async with browser.post("/admin/session", data=body) as response:
+
+
+async def test_no_page_of_another_origin_begins_one(browser: TestClient):
+    async with browser.post("/admin/session", json={"token": "sesame"}) as response:
         assert response.status == 403
+        assert "Set-Cookie" not in response.headers
 
 
 async def test_a_session_does_not_stand_in_for_a_wrong_token(browser: TestClient):
