@@ -28,7 +28,7 @@ from gateway.admin.requests import explain, why
 from gateway.admin.services import changed
 from gateway.admin.state import STATE, AdminState
 from gateway.admin.summary import summary
-from gateway.config.tables.server import AdminConfig
+from gateway.config.tables.addresses import AdminConfig
 
 DOCUMENT: web.AppKey[str] = web.AppKey("document", str)
 

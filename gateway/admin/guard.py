@@ -29,7 +29,7 @@ from gateway.admin.answers import problem
 from gateway.admin.arguments import Unusable
 from gateway.admin.audit import AdminAudit
 from gateway.admin.dashboard import sessions
-from gateway.config.tables.server import AdminConfig
+from gateway.config.tables.addresses import AdminConfig
 from gateway.core.clock import REAL
 
 log = logging.getLogger("gateway.admin")

@@ -11,8 +11,7 @@ from gateway.admin.application import PUBLIC, make_app
 from gateway.admin.audit import AdminAudit
 from gateway.admin.listener import BACKLOG, AdminListener
 from gateway.admin.state import AdminState
-from gateway.config.tables.addresses import ListenAddress
-from gateway.config.tables.server import AdminConfig
+from gateway.config.tables.addresses import AdminConfig, ListenAddress
 from gateway.config.toml.problems import ConfigErrors, Problem
 from gateway.core.hooks import ConfigProblem
 from gateway.lifetime.registry import Draft

@@ -10,8 +10,8 @@ from dataclasses import fields, replace
 from typing import Any
 
 from gateway.config.check.compile import LoadedConfig
-from gateway.config.tables.addresses import TlsConfig
-from gateway.config.tables.server import AdminConfig, GatewayConfig, ListenConfig
+from gateway.config.tables.addresses import AdminConfig, TlsConfig
+from gateway.config.tables.server import GatewayConfig, ListenConfig
 from gateway.config.tables.upstream import UpstreamConfig
 from gateway.lifetime.process import worker_count
 

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from gateway import __version__
-from gateway.config.tables.server import AdminMetricsConfig
+from gateway.config.tables.addresses import AdminMetricsConfig
 from gateway.runtime.check import check
 from tests.process import ROOT
 

@@ -11,7 +11,8 @@ import yaml
 
 from gateway import __version__
 from gateway.admin.application import PUBLIC
-from gateway.config.tables.server import AdminMetricsConfig, ListenConfig
+from gateway.config.tables.addresses import AdminMetricsConfig
+from gateway.config.tables.server import ListenConfig
 from gateway.core.telemetry import Telemetry
 from gateway.runtime.check import check
 from tests.process import ROOT

@@ -4,7 +4,7 @@ import pytest
 from aiohttp.test_utils import TestClient
 
 from gateway.admin.application import make_app
-from gateway.config.tables.server import AdminConfig
+from gateway.config.tables.addresses import AdminConfig
 from tests.unit.admin.state import State
 
 

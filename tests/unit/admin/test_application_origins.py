@@ -8,8 +8,8 @@ import pytest
 from marshmallow import ValidationError
 
 from gateway.admin.application import make_app
+from gateway.config.tables.addresses import AdminConfig
 from gateway.config.tables.schema import schema_of
-from gateway.config.tables.server import AdminConfig
 from tests.unit.admin.state import State
 
 ELSEWHERE = "https://ops.example.com"

@@ -11,7 +11,7 @@ from aiohttp import CookieJar
 
 from gateway.admin.application import make_app
 from gateway.admin.audit import AdminAudit
-from gateway.config.tables.server import AdminConfig, ReaderConfig
+from gateway.config.tables.addresses import AdminConfig, ReaderConfig
 from gateway.core.hooks import ConfigProblem
 from gateway.lifetime.registry import Registry
 from tests.unit.admin.state import State

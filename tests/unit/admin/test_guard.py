@@ -13,7 +13,7 @@ from aiohttp.test_utils import TestClient
 from gateway.admin import guard as guard_module
 from gateway.admin.application import ENDPOINTS, make_app
 from gateway.admin.guard import MAX_BODY, SECURITY_HEADERS, is_own_name
-from gateway.config.tables.server import AdminConfig, ReaderConfig
+from gateway.config.tables.addresses import AdminConfig, ReaderConfig
 from tests.unit.admin.state import State
 
 CLOSED = sorted({endpoint.path for endpoint in ENDPOINTS if not endpoint.open} | {"/admin/nothing"})

@@ -10,8 +10,7 @@ from aiohttp import CookieJar
 from aiohttp.test_utils import TestClient
 
 from gateway.admin.application import make_app
-from gateway.config.tables.addresses import TlsConfig
-from gateway.config.tables.server import AdminConfig, ReaderConfig
+from gateway.config.tables.addresses import AdminConfig, ReaderConfig, TlsConfig
 from gateway.pages.assets import POLICY
 from tests.unit.admin.state import State
 

@@ -17,7 +17,7 @@ from aiohttp.test_utils import TestServer
 from gateway.admin.application import make_app
 from gateway.commands.running import client as client_module
 from gateway.commands.running.client import AdminError, call
-from gateway.config.tables.server import AdminConfig
+from gateway.config.tables.addresses import AdminConfig
 from gateway.runtime.reload import Outcome
 from tests.unit.admin.state import ERROR, STATUS, State
 

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.admin.application import make_app
 from gateway.cli import main
-from gateway.config.tables.server import AdminConfig
+from gateway.config.tables.addresses import AdminConfig
 from gateway.runtime.reload import Outcome
 from tests.unit.admin.state import ERROR, WARNING, State
 

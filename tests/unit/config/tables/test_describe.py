@@ -7,6 +7,7 @@ import jsonschema_rs
 import pytest
 from marshmallow import INCLUDE, fields, validate
 
+from gateway.config.tables.addresses import AdminConfig
 from gateway.config.tables.describe import json_schemas, table_schema
 from gateway.config.tables.schema import (
     Boolean,
@@ -21,7 +22,7 @@ from gateway.config.tables.schema import (
     Text,
     Whole,
 )
-from gateway.config.tables.server import AdminConfig, ListenConfig
+from gateway.config.tables.server import ListenConfig
 from tests.unit.config.tree import NAMES, Tree, schema_for
 
 SCHEMAS = json_schemas(schema_for, [*NAMES, "company.broken:build"])

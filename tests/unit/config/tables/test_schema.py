@@ -7,7 +7,8 @@ import pytest
 from marshmallow import ValidationError, fields
 
 from gateway.config.tables import schema
-from gateway.config.tables.server import AdminConfig, GatewayConfig, ListenConfig
+from gateway.config.tables.addresses import AdminConfig
+from gateway.config.tables.server import GatewayConfig, ListenConfig
 from gateway.config.toml.sources import FileTable, Outside, Sources
 
 
