@@ -231,7 +231,7 @@ class Page:
 
     async def picture(self, path: Path) -> None:
         """Write what the page shows to a PNG."""
-        height = await self.run("Math.min(document.documentElement.scrollHeight, 2400)")
+        height = await self.run("Math.ceil(document.body.getBoundingClientRect().height)")
         width = await self.run("innerWidth")
         clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
         said = await self.ask("Page.captureScreenshot", clip=clip, captureBeyondViewport=True)

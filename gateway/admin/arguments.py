@@ -15,10 +15,8 @@ from marshmallow.exceptions import SCHEMA
 from webargs.aiohttpparser import AIOHTTPParser
 from webargs.core import missing
 
-Values = dict[str, Any]
-
-QUERY: web.RequestKey[Values] = web.RequestKey("query", dict)
-BODY: web.RequestKey[Values] = web.RequestKey("body", dict)
+QUERY = web.RequestKey("query", dict[str, Any])
+BODY = web.RequestKey("body", dict[str, Any])
 
 
 class Unusable(web.HTTPClientError):

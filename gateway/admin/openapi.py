@@ -43,6 +43,15 @@ def refusal(status: int, description: str, schema: type[Schema] = Problem) -> An
 
 
 @dataclass(frozen=True, slots=True)
+class Parameter:
+    """A parameter of the query, which may be left out."""
+
+    name: str
+    description: str
+    type: str = "string"
+
+
+@dataclass(frozen=True, slots=True)
 class Endpoint:
     """One method of one path. `open` endpoints need no token.
 
@@ -55,6 +64,7 @@ class Endpoint:
     summary: str
     answers: tuple[Answer, ...]
     open: bool = False
+    parameters: tuple[Parameter, ...] = ()
     query: type[Schema] | None = None
     body: type[Schema] | None = None
 
@@ -98,6 +108,15 @@ def _operation(endpoint: Endpoint, token: bool) -> dict[str, Any]:
     parameters: list[dict[str, Any]] = [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
         for name in re.findall(r"{(\w+)}", endpoint.path)
+    ]
+    parameters += [
+        {
+            "name": one.name,
+            "in": "query",
+            "schema": {"type": one.type},
+            "description": one.description,
+        }
+        for one in endpoint.parameters
     ]
     if endpoint.method not in SAFE_METHODS:
         parameters += [

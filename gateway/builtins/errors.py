@@ -7,7 +7,9 @@ JSON, browsers a page.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from base64 import b64encode
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from hashlib import sha256
 from html import escape
 from typing import Any
 from urllib.parse import unquote
@@ -140,9 +142,30 @@ def catalogue(problems: Problems, own: Iterable[OwnFailure] = ()) -> Callable[[E
 
 _SHARED = ((b"Cache-Control", b"max-age=300"), (b"Vary", b"Accept"))
 _JSON = ((b"Content-Type", b"application/json"), *_SHARED)
+_STYLE = """
+:root { color-scheme: light dark; --text: #151b2b; --quiet: #586179; --line: #dfe4ee }
+@media (prefers-color-scheme: dark) {
+  :root { --text: #e8ecf5; --quiet: #9aa5bc; --line: #2a3446 }
+  body { background: #0e131d }
+}
+body { font: 15px/1.5 system-ui, sans-serif; color: var(--text) }
+main { max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
+h1 { font-size: 1.4rem }
+section { border-top: 1px solid var(--line); padding: .9rem 0 }
+h2 { font-size: 1rem; margin: 0 0 .2rem }
+h2 span { font-weight: 400; color: var(--quiet) }
+code { font: 13px/1.45 ui-monospace, monospace }
+dl { margin: 0; display: grid; grid-template-columns: 6.5rem 1fr; gap: .15rem }
+dt { color: var(--quiet) }
+dd { margin: 0 }
+"""
+_HASH = b64encode(sha256(_STYLE.encode()).digest()).decode()
 _PAGE = (
     (b"Content-Type", b"text/html; charset=utf-8"),
-    (b"Content-Security-Policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (
+        b"Content-Security-Policy",
+        f"default-src 'none'; style-src 'sha256-{_HASH}'; frame-ancestors 'none'".encode(),
+    ),
     *_SHARED,
 )
 
@@ -162,16 +185,23 @@ def _pages(
 
 
 def _page(entries: Sequence[dict[str, Any]]) -> bytes:
-    """Return the errors as a page, without styles or scripts."""
-    keys = ("code", "status", "title", "meaning", "action")
-    head = "".join(f"<th>{key}</th>" for key in keys)
-    rows = "".join(
-        "<tr>" + "".join(f"<td>{escape(str(entry[key]))}</td>" for key in keys) + "</tr>\n"
-        for entry in entries
-    )
+    """Return the errors as a page, with a style of its own and no script."""
+
+    def section(entry: Mapping[str, Any]) -> str:
+        said = {key: escape(str(value)) for key, value in entry.items()}
+        return (
+            f"<section>\n<h2><code>{said['code']}</code> {said['title']} "
+            f"<span>{said['status']}</span></h2>\n<dl>\n"
+            f"<dt>Means</dt><dd>{said['meaning']}</dd>\n"
+            f"<dt>What to do</dt><dd>{said['action']}</dd>\n"
+            f"<dt>Reason</dt><dd><code>{said['reason']}</code></dd>\n</dl>\n</section>\n"
+        )
+
     return (
-        '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<title>Errors</title>\n'
-        f"<h1>Errors</h1>\n<table>\n<tr>{head}</tr>\n{rows}</table>\n"
+        '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>Errors</title>\n<style>{_STYLE}</style>\n<main>\n<h1>Errors</h1>\n"
+        f"{''.join(map(section, entries))}</main>\n"
     ).encode()
 
 

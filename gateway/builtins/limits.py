@@ -12,6 +12,8 @@ from gateway.core.exchange import Exchange, Reply
 Entry = dict[str, Any]
 Status = Callable[[Exchange], "list[Entry] | Awaitable[list[Entry]]"]
 
+POLICY = "RateLimit-Policy"
+HEADERS = ("RateLimit", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
 PERIODS = {"hour": "hourly", "day": "daily", "month": "monthly"}
 
 
@@ -28,30 +30,45 @@ def limits(others: Callable[[], Iterable[Limited]]) -> Callable[[Exchange], Awai
     """Return the target. others: the routes whose limits are told beside those of its own."""
 
     async def answer(exchange: Exchange) -> Reply:
-        own = exchange.route.status
-        entries = await asked(own, exchange)
-        groups: dict[tuple[Status, ...], list[Limited]] = {}
-        for route in others():
-            if route.status and route.status != own:
-                groups.setdefault(route.status, []).append(route)
-        routes = []
-        for status, same in groups.items():
-            # A limit may go by the route, so each group is asked as one of its routes.
-            asking = copy(exchange)
-            asking.route = same[0]
-            routes.append(
-                {"routes": [one.name for one in same], "limits": await asked(status, asking)}
-            )
-        said: dict[str, Any] = {"limits": entries}
-        if left := quotas(entries):
-            said["quotas"] = left
-        if exchange.identity is not None:
-            said = {"client": exchange.identity.client, **said}
-        if routes:
-            said["routes"] = routes
-        return answered(said)
+        return answered(await told(exchange, others()))
 
     return answer
+
+
+async def told(exchange: Exchange, others: Iterable[Limited]) -> dict[str, Any]:
+    """Return every limit of a caller. others: the routes beside its own."""
+    own = exchange.route.status
+    entries = with_headers(await asked(own, exchange))
+    groups: dict[tuple[Status, ...], list[Limited]] = {}
+    for route in others:
+        if route.status and route.status != own:
+            groups.setdefault(route.status, []).append(route)
+    routes = []
+    for status, same in groups.items():
+        # A limit may go by the route, so each group is asked as one of its routes.
+        asking = copy(exchange)
+        asking.route = same[0]
+        found = with_headers(await asked(status, asking))
+        routes.append({"routes": [one.name for one in same], "limits": found})
+    said: dict[str, Any] = {"limits": entries}
+    if left := quotas(entries):
+        said["quotas"] = left
+    if exchange.identity is not None:
+        said = {"client": exchange.identity.client, **said}
+    if routes:
+        said["routes"] = routes
+    return said
+
+
+def with_headers(entries: list[Entry]) -> list[Entry]:
+    """Say of limits that count together which headers tell of each: RateLimit-Policy of all, the
+    others of the one with the smallest part left. Limits in shadow are in none."""
+    shown = [one for one in entries if not one.get("shadow")]
+    tightest = min(shown, key=lambda one: one["remaining"] / (one.get("limit") or 1), default=None)
+    return [
+        {**one, "headers": [] if one.get("shadow") else [POLICY, *(HEADERS * (one is tightest))]}
+        for one in entries
+    ]
 
 
 async def asked(status: Sequence[Status], exchange: Exchange) -> list[Entry]:

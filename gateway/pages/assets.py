@@ -32,6 +32,7 @@ _VENDOR = (
 _SHARED = (*_VENDOR, "kit.js", "charts.js", "pages.css", "icon.svg")
 PAGES = {
     "dashboard": ("dashboard.html", "dashboard.js", "dashboard-views.js", *_SHARED),
+    "portal": ("portal.html", "portal.js", *_SHARED),
 }
 """The files of each page; the first is the page itself."""
 

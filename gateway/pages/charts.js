@@ -19,7 +19,7 @@ function options(width, height, lines, format, stacked) {
   const hours = (plot, splits, axis, space, step) => splits.map((at) =>
     new Date(at * 1000).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit", second: step < 60 ? "2-digit" : undefined }));
   return {
-    width, height, padding: [8, 4, 0, 0], legend: { show: false }, cursor: { y: false, points: { size: 6 } },
+    width, height, padding: [8, 18, 0, 0], legend: { show: false }, cursor: { y: false, points: { size: 6 } },
     scales: { y: { range: (plot, low, high) => [0, Math.max(high * 1.15, 0.001)] } },
     axes: [{ ...axis, values: hours, space: 80, size: 28 }, { ...axis, size: 58, values: (plot, splits) => splits.map(format) }],
     series: [{}, ...lines.map(({ color, fill }) => ({

@@ -1,5 +1,5 @@
 // The dashboard's sections, each of one snapshot.
-import { Empty, Pill, Table, day, html, percent, short, size, span, time, useState, whole } from "./kit.js";
+import { Empty, Pill, Table, clock, day, html, percent, short, size, span, time, useEffect, useRef, useState, whole } from "./kit.js";
 import { Chart } from "./charts.js";
 
 const sum = (rows, of) => rows.reduce((total, row) => total + of(row), 0);
@@ -146,7 +146,45 @@ export const Clients = ({ live, admin }) => html`<${Lookup} admin=${admin} /><se
     ["Refused or failed", (row) => whole(row.errors), { number: true, sort: (row) => row.errors }],
   ]} empty=${html`<${Empty} title="No clients yet">They appear with their first request, if the pipeline has auth and metrics.<//>`} /></section>`;
 
-export const Refusals = ({ live }) => html`<div class="pair">
+const near = (path) => path.split("/").slice(-2).join("/");  // the whole path is in the title
+const decided = (one) => one.decisions[one.decisions.length - 1] || {};
+
+// The last refused, failed and slow requests, with what decided about each.
+function Recent({ live, admin }) {
+  const [found, setFound] = useState(null);
+  const [problem, setProblem] = useState("");
+  const [open, setOpen] = useState(null);
+  useEffect(() => {
+    admin("/admin/why?limit=200").then((said) => { setFound(said.requests); setProblem(""); }, (error) => setProblem(error.message));
+  }, [live.at]);
+  return html`<section class="card"><h2>Last refused, failed and slow requests</h2>
+    ${problem && html`<p class="problem" role="alert">${problem}</p>`}
+    ${found && html`<${Table} name="requests" rows=${found} find=${(row) => [row.client, row.route, row.reason, row.request.id, row.request.path, row.status].join(" ")} columns=${[
+      ["When", (row) => html`<span class="number">${clock(Date.parse(row.time) / 1000)}</span>`],
+      ["Request", (row) => html`<code>${row.request.method} ${row.request.path}</code>`, { wide: true }],
+      ["Client", (row) => row.client || row.request.client_ip || "–"],
+      ["Status", (row) => row.status, { number: true, sort: (row) => row.status }],
+      ["Reason", (row) => html`<code>${row.reason || "slow"}</code>`, { sort: (row) => row.reason || "" }],
+      ["Why", (row) => html`${decided(row).why || row.detail || "–"}${decided(row).at && html`<br /><code class="quiet" title=${decided(row).at}>${near(decided(row).at)}</code>`}`, { wide: true }],
+      ["Took", (row) => time(row.duration_ms), { number: true, sort: (row) => row.duration_ms }],
+      ["All", (row) => html`<button class="plain" aria-label=${`Show all about request ${row.request.id}`} onClick=${() => setOpen(row)}>Show</button>`],
+    ]} empty=${html`<${Empty} title="None">No request was refused, failed or slow of late.<//>`} />`}
+    ${open && html`<${Whole} one=${open} onClose=${() => setOpen(null)} />`}</section>`;
+}
+
+function Whole({ one, onClose }) {
+  const box = useRef(null);
+  useEffect(() => { box.current.showModal(); }, []);
+  return html`<dialog ref=${box} class="whole" aria-labelledby="whole-title" onClose=${onClose}>
+    <div class="stack"><h2 id="whole-title"><code>${one.request.method} ${one.request.path}</code></h2>
+    <dl class="pairs"><dt>Request</dt><dd><code>${one.request.id}</code></dd><dt>Client</dt><dd>${one.client || "not known"}, ${one.request.client_ip || "no address"}</dd>
+      <dt>Answer</dt><dd>${one.status} ${one.code || ""} after ${time(one.duration_ms)}</dd></dl>
+    <ol class="decisions">${one.decisions.map((step) => html`<li><b>${step.hook}</b> <${Pill} state=${step.outcome} /> ${step.why || ""}${step.at && html`<br /><code class="quiet">${step.at}</code>`}</li>`)}
+      ${one.attempts.map((step) => html`<li><b>attempt</b> <code>${step.endpoint}</code> ${time(step.ms)} ${step.why || ""}</li>`)}</ol>
+    <div class="row end"><button onClick=${() => box.current.close()}>Close</button></div></div></dialog>`;
+}
+
+export const Refusals = ({ live, admin }) => html`<${Recent} ...${{ live, admin }} /><div class="pair">
   <section class="card"><h2>Failures by reason</h2><${Table} name="failures" rows=${live.failures} columns=${[
     ["Reason", (row) => html`<code>${row.reason}</code>`],
     ["A minute", (row) => short(row.rate), { number: true, sort: (row) => row.rate }],

@@ -55,7 +55,7 @@ export async function ask(path, { method = "GET", body, headers = {} } = {}) {
 const TONES = {
   healthy: "good", active: "good", taken: "good", closed: "good", hit: "good", ok: "good",
   degraded: "warn", "half-open": "warn", unknown: "quiet", draining: "warn", expiring: "warn", deprecated: "warn",
-  unhealthy: "bad", open: "bad", ejected: "bad", revoked: "bad", expired: "quiet", refused: "bad", retired: "bad",
+  unhealthy: "bad", open: "bad", ejected: "bad", revoked: "bad", expired: "quiet", refused: "bad", failed: "bad", denied: "bad", retired: "bad", passed: "good", matched: "good", answered: "quiet",
 };
 export const Pill = ({ state, title }) =>
   html`<span class=${"pill " + (TONES[state] || "quiet")} title=${title}>${state}</span>`;
@@ -80,13 +80,13 @@ export function Table({ name, columns, rows, empty, find, most = 100 }) {
       <input type="search" placeholder=${"Find in " + name} value=${text} onInput=${(event) => setText(event.target.value)} /></label>`}
     ${!shown.length ? (rows.length ? html`<${Empty} title="Nothing matches">Try another word.<//>` : empty) : html`
     <div class="scroll" tabindex="0" role="region" aria-label=${name}>
-      <table>
-        <thead><tr>${columns.map(([title, , { number, sort } = {}], place) => html`
-          <th scope="col" class=${number && "number"} aria-sort=${order?.place === place ? (order.down ? "descending" : "ascending") : undefined}>
+      <table role="table">
+        <thead role="rowgroup"><tr role="row">${columns.map(([title, , { number, sort } = {}], place) => html`
+          <th role="columnheader" scope="col" class=${number && "number"} aria-sort=${order?.place === place ? (order.down ? "descending" : "ascending") : undefined}>
             ${sort ? html`<button class="sort" onClick=${() => turn(place)}>${title}<span aria-hidden="true">${order?.place === place ? (order.down ? " ↓" : " ↑") : ""}</span></button>` : title}
           </th>`)}</tr></thead>
-        <tbody>${cut.map((row) => html`<tr>${columns.map(([, cell, { number, wide } = {}]) =>
-          html`<td class=${number ? "number" : wide ? "wide" : undefined}>${cell(row)}</td>`)}</tr>`)}</tbody>
+        <tbody role="rowgroup">${cut.map((row) => html`<tr role="row">${columns.map(([title, cell, { number, wide } = {}]) =>
+          html`<td role="cell" data-title=${title} class=${number ? "number" : wide ? "wide" : undefined}><div>${cell(row)}</div></td>`)}</tr>`)}</tbody>
       </table>
     </div>`}
     ${shown.length > cut.length && html`<button class="plain" onClick=${() => setAll(true)}>Show all ${whole(shown.length)}</button>`}`;

@@ -30,7 +30,7 @@ from gateway.routing.rewrite import Rewrite, rewritten
 from gateway.routing.versions import announced
 from gateway.runtime.build import Builder, settings_of, with_own_upstreams
 from gateway.runtime.early import RENDERER, early_pipeline, unrouted_pipeline
-from gateway.runtime.pipeline import Pipeline, flatten
+from gateway.runtime.pipeline import LEFT_OUT, Pipeline, flatten
 from gateway.runtime.prefixes import indexed, restored_prefix
 from gateway.runtime.route_limit import own_limit
 from gateway.runtime.services import (
@@ -233,9 +233,8 @@ class Composer:
             for name in in_force
             if name in hooks and hasattr(hooks[name].request, "status")
         )
-        if config.builtin == "limits":
-            # This answer uses up nothing of a limit, and is given when nothing is left.
-            compiled = self._flatten(pipeline, config, _without_limits(hooks), first)
+        if config.builtin in LEFT_OUT:
+            compiled = self._flatten(pipeline, config, LEFT_OUT[config.builtin](hooks), first)
         if config.upstream:
             target = target.__call__  # The method itself: calling the object costs more.
         elif awaited:
@@ -283,6 +282,12 @@ class Composer:
             made = ApiDocument(config.api)
             self.documents.append(made)
             return made.answer if config.builtin == "openapi" else made.page, False
+        if config.builtin == "portal":
+            from gateway.runtime.builtins.portal import portal
+
+            own = (self.loaded, self.draft, self.services, self.store, self.meter)
+            beside = partial(self._beside, pipeline)
+            return portal(pipeline, config, hooks, own, beside, self._take), True
         if config.builtin == "errors":
             shown = self._problems(pipeline, config, hooks)
             return catalogue(shown, self.builder.failures), False
@@ -391,10 +396,3 @@ class Composer:
             [*errors, *counting],
             *self.remembering,
         )
-
-
-def _without_limits(hooks: Mapping[str, Hooks]) -> dict[str, Hooks]:
-    return {
-        name: replace(one, request=None) if hasattr(one.request, "status") else one
-        for name, one in hooks.items()
-    }

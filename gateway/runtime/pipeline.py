@@ -8,8 +8,8 @@ such as for a key to be fetched.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from inspect import iscoroutinefunction
 from math import inf
 from time import perf_counter
@@ -17,7 +17,7 @@ from typing import Any
 
 from gateway.core.exchange import DECIDED, SHADOW, Exchange, Reply
 from gateway.core.failures import Failed
-from gateway.core.hooks import FinishHook, Hooks, Recheck
+from gateway.core.hooks import FinishHook, Hooks, Recheck, kind_of
 from gateway.core.wait import driven
 from gateway.tracing.trace import traced
 
@@ -229,3 +229,20 @@ def _is_awaited(hook: Any) -> bool:
 
 def _once(hooks: Iterable[FinishHook | None]) -> tuple[FinishHook, ...]:
     return tuple(dict.fromkeys(hook for hook in hooks if hook is not None))
+
+
+def _without_auth(hooks: Mapping[str, Hooks]) -> dict[str, Hooks]:
+    """The portal's page is for anybody, and asks by itself."""
+    return {name: made for name, made in hooks.items() if kind_of(name) != "auth"}
+
+
+def _without_limits(hooks: Mapping[str, Hooks]) -> dict[str, Hooks]:
+    """The answer that tells of limits uses up nothing of them, and is given when none is left."""
+    return {
+        name: replace(one, request=None) if hasattr(one.request, "status") else one
+        for name, one in hooks.items()
+    }
+
+
+LEFT_OUT = {"limits": _without_limits, "portal": _without_auth}
+"""What becomes of a route's hooks, by its builtin."""

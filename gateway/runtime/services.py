@@ -101,9 +101,11 @@ def ledger_of(
 def meter_of(
     store: SharedStore | None, loaded: LoadedConfig, draft: Draft, services: Services
 ) -> Meter | None:
-    """What counts usage by client; None where no route has `builtin = "usage"`."""
+    """What counts usage by client; None where no route has `builtin = "usage"` or "portal"."""
     if not any(
-        route.builtin == "usage" for pipeline in loaded.pipelines for route in pipeline.routes
+        route.builtin in ("usage", "portal")
+        for pipeline in loaded.pipelines
+        for route in pipeline.routes
     ):
         return None
     from gateway.usage.meter import InFile, Meter

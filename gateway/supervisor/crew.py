@@ -8,7 +8,7 @@ import logging
 import marshal
 import pickle
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from time import monotonic
 from typing import Any
@@ -56,6 +56,8 @@ class Crew:
         """Returns what is known of upstreams, as messages."""
         self.learnt: Callable[..., object] = lambda one, kind, *body: None
         """Takes what a worker has learnt of an upstream."""
+        self.recent: Callable[..., Awaitable[object]] | None = None
+        """Gives the last requests of all workers that failed, to one of them."""
         self.members: dict[int, Member] = {}
         self.listening: Sequence[socket.socket] = ()
         self.redirected: Sequence[socket.socket] = ()
@@ -303,6 +305,8 @@ class Crew:
         channel.on("left", lambda reading: self._take_reading(one, reading))
         for kind in KINDS:
             channel.on(kind, partial(self.learnt, one, kind))
+        if self.recent is not None:
+            channel.on("everyones", self.recent)
         channel.on("leaving", lambda: self._board.set_away(one.index, True))
         self._keeper.serve(channel, pid)
 

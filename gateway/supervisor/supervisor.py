@@ -86,6 +86,7 @@ class Supervisor(Gateway):
         self.crew.known, self.crew.learnt = self._known, self._learnt
         self.runtime.followers, self.runtime.serves = self.crew, False
         self.requests = RequestsOfWorkers(self.crew)
+        self.crew.recent = self.requests.recent
         self.observer.tell = self._seen
         zygote.gone = self._cannot_fork
 

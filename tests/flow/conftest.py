@@ -159,4 +159,7 @@ async def browser(chromium: Chromium) -> AsyncIterator[Browser]:
 @pytest.fixture
 def screenshots(request: pytest.FixtureRequest) -> Path | None:
     """Where pictures for the documentation go, with --screenshots."""
-    return SCREENSHOTS if request.config.getoption("--screenshots") else None
+    if not request.config.getoption("--screenshots"):
+        return None
+    SCREENSHOTS.mkdir(exist_ok=True)
+    return SCREENSHOTS

@@ -38,6 +38,8 @@ UNTESTED = {
         "with a real Redis: tests/flow/test_revocations_redis.py"
     ),
     "gateway.credentials.api_keys.store_ring": "with a real Redis: tests/flow/test_keys_redis.py",
+    "gateway.builtins.portal.portal": "handlers over HTTP: tests/flow/test_portal.py",
+    "gateway.builtins.portal.sealing_redis": "with a real Redis: tests/flow/test_portal_redis.py",
     "gateway.builtins.tokens": "handlers over HTTP: tests/flow/test_tokens.py",
     "gateway.admin.state": "a Protocol: tests/unit/admin/state.py is one of its kind",
     "gateway.upstream.discovery.kept_in_store": "with a real Redis: tests/flow/test_services.py",

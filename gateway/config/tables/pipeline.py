@@ -18,6 +18,7 @@ from gateway.config.tables.schema import Choice, Duration, FieldName, FieldValue
 from gateway.config.tables.targets import (
     SERVICE,
     MirrorConfig,
+    PortalConfig,
     RedirectTargetConfig,
     RespondConfig,
     Shares,
@@ -35,6 +36,7 @@ BUILTINS = (
     "errors",
     "openapi",
     "docs",
+    "portal",
     *tokens.BUILTINS,
 )
 """The gateway's own answers that a route may have as its target."""
@@ -98,10 +100,14 @@ class RouteConfig:
         default="",
         doc="one of the gateway's own answers: the condition of every upstream, the gateway's"
         " version, the caller's limits, the caller's identity, what errors mean, this "
-        "API as an OpenAPI document and as a page; the others are those of `[tokens]`",
+        "API as an OpenAPI document and as a page, the partners' own page; the others are those "
+        "of `[tokens]`",
     )
     api: ApiConfig | None = setting(
         default=None, doc="with `openapi` and `docs`: what the API is called: `[route.api]`"
+    )
+    portal: PortalConfig | None = setting(
+        default=None, doc="with `portal`: `[route.portal]` ([portal.md](portal.md))"
     )
     published: bool = setting(
         default=True, doc="whether the documents of `openapi` and `docs` have it"

@@ -196,3 +196,18 @@ class ServiceConfig:
         Duration(), default=None, doc="between two bytes of an answer; 30 s when left out"
     )
     circuit_breaker_enabled: bool = setting(default=True, doc="whether it has a circuit breaker")
+
+
+@table
+class PortalConfig:
+    """What `builtin = "portal"` is like. Times in seconds."""
+
+    title: str = setting(default="API portal", doc="what the page is called")
+    session: float = setting(
+        Duration(), default=8 * 3600.0, doc="how long a partner stays logged in"
+    )
+    overlap: float = setting(
+        Duration(),
+        default=86400.0,
+        doc="how long a key goes on that was rotated there, unless its owner chooses less",
+    )

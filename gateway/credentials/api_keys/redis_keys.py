@@ -135,6 +135,15 @@ class RedisKeys:
             ]
         return tuple(sorted(keys, key=lambda key: (key.created or 0, key.id)))
 
+    def chain(self, id: str, most: int) -> list[Key]:
+        """A key, what replaced it, what replaced that, and so on."""
+        found: list[Key] = []
+        with connected(self._url) as client:
+            while id and len(found) < most:
+                found.append(key_of(self._find(client, id), str(self)))
+                id = found[-1].replaced_by
+        return found
+
     def used(self) -> dict[str, int]:
         """When keys were last used, in Unix seconds by ID."""
         with connected(self._url) as client:

@@ -82,6 +82,11 @@ class Auth:
     def __repr__(self) -> str:
         return f"<Auth {self._name} {self._methods!r}>"
 
+    @property
+    def audit(self) -> Audit | None:
+        """The audit log, where there is one."""
+        return self._audit
+
     def request(self, exchange: Exchange) -> Awaitable[None] | None:
         """Set `exchange.identity`. Raises Failed: 400, 401 or 403."""
         if self._recheck and UPGRADE in exchange.notes:

@@ -67,7 +67,11 @@ def test_browsers_get_a_page():
     codes = {Failure.RATE_LIMITED: "SLOW"}
     reply = catalogue(Problems(codes=codes))(asked)
     assert isinstance(reply.body, bytes)
-    assert b"<td>SLOW</td><td>429</td>" in reply.body and b"X-RateLimit-Reset" not in reply.body
+    assert (
+        b"<h2><code>SLOW</code>" in reply.body
+        and b"<span>429</span>" in reply.body
+        and b"X-RateLimit-Reset" not in reply.body
+    )
     assert reply.get(b"content-type") == b"text/html; charset=utf-8"
     assert reply.get(b"vary") == b"Accept"
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from gateway.builtins.limits import Entry, limits, quotas
+from gateway.builtins.limits import Entry, limits, quotas, with_headers
 from gateway.core.exchange import Exchange, Identity
 from tests.exchange import exchange
 
@@ -72,3 +72,20 @@ def test_the_tighter_quota_is_told():
         "daily": {"used": 100, "limit": 100, "reset": 7},
         "hourly": {"used": 0, "limit": 5},
     }
+
+
+def test_which_header_tells_of_which_limit():
+    entries = [
+        {"policy": "a", "limit": 100, "remaining": 50},
+        {"policy": "b", "limit": 10, "remaining": 2},
+        {"policy": "c", "limit": 10, "remaining": 0, "shadow": True},
+    ]
+    assert [one["headers"] for one in with_headers(entries)] == [
+        ["RateLimit-Policy"],
+        [
+            "RateLimit-Policy", "RateLimit", "X-RateLimit-Limit", "X-RateLimit-Remaining",
+            "X-RateLimit-Reset",
+        ],
+        [],
+    ]  # fmt: skip
+    assert with_headers([]) == []

@@ -1,0 +1,1 @@
+"""`builtin = "portal"`: a partner's own page: limits, usage, failures, keys, deprecations."""

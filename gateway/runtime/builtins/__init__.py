@@ -1,0 +1,1 @@
+"""Builtins for which much has to be put together."""
