@@ -183,6 +183,8 @@ class Forward:
         # An endpoint may have acted upon a WebSocket's handshake: only one that was never sent goes
         # out again.
         replayable = _replayable(exchange.body) and UPGRADE not in exchange.notes
+        if not replayable and exchange.bytes_in:
+            return None  # An endpoint over HTTP/2 may refuse what it has begun to read.
         reason = retry.may_retry(config, exchange.method, how, exchange.attempts, replayable, keyed)
         if reason is not None:
             why = str(outcome) if isinstance(outcome, Failed) else f"status {how}"

@@ -310,6 +310,34 @@ async def test_one_that_refuses_everything_is_not_asked_for_ever(start, connect,
     assert len(origin.requests) == 3
 
 
+@pytest.mark.parametrize("kept", [False, True])
+async def test_a_body_that_has_been_begun_does_not_go_out_again_without_its_start(
+    start, connect, make, kept
+):
+    """An endpoint may refuse a stream whose body it has read from (RFC 9113 section 8.7)."""
+
+    async def respond(request: Request) -> None:
+        if request.fields[":method"] == "POST" and len(bodies) == 0:
+            bodies.append(await request.chunk())
+            request.break_off(CODES.REFUSED_STREAM)
+        else:
+            bodies.append(await request.body())
+            await request.answer()
+
+    bodies: list[bytes] = []
+    origin = await make(respond)
+    retries = 'retry = { attempts = 3, on = ["connect"], base_delay = 0.01 }'
+    client = await connect(await start(PLAIN, upstreams(origin, retries)))
+    if kept:
+        assert (await client.get("/")).status == 200
+        bodies.clear()
+    await client.send(
+        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n"
+    )
+    assert (await client.head())[0] == 502
+    assert bodies == [b"first"]
+
+
 async def test_goaway_lets_what_goes_on_end(start, connect, make):
     go = asyncio.Event()
 
