@@ -100,12 +100,14 @@ def status_of(failure: Failure | OwnFailure) -> GrpcStatus:
 
 
 def is_grpc(exchange: Exchange) -> bool:
-    """Return True for a call of gRPC: by its content type, which may name a format of messages.
+    """Return True for a call of gRPC: a POST by its content type, which may name a format of
+    messages.
 
-    gRPC-Web, which frames its trailers as a message, is another protocol.
+    gRPC-Web, which frames its trailers as a message, is another protocol. A GET is no call whatever
+    it says: a failure told with the status 200 might be stored by a cache in front.
     """
     given = exchange.headers.get(_CONTENT_TYPE_FIELD)
-    if given is None or not given.startswith(CONTENT_TYPE):
+    if given is None or not given.startswith(CONTENT_TYPE) or exchange.method != "POST":
         return False
     return given[len(CONTENT_TYPE) : len(CONTENT_TYPE) + 1] in ("", "+", ";")
 

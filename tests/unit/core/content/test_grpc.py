@@ -31,6 +31,7 @@ from tests.exchange import exchange, fields
 def test_calls_are_known_by_their_content_type(content_type: str, is_grpc: bool) -> None:
     assert grpc.is_grpc(exchange("POST", headers={"Content-Type": content_type})) is is_grpc
     assert not grpc.is_grpc(exchange("POST"))
+    assert not grpc.is_grpc(exchange("GET", headers={"Content-Type": content_type}))
 
 
 @pytest.mark.parametrize("failure", Failure)
