@@ -100,7 +100,6 @@ class HeadReader:
             self._take(authority, regular)
             self._authority, self._fields, self._number = authority, regular, number
         if protocol:
-            self._fields = None  # What follows is no other request's.
             return self._handshake(protocol, target)
         return Http2Head(
             method.decode(), target.decode(), self._headers, self._raw, self._memo, False
@@ -116,7 +115,9 @@ class HeadReader:
             (b"upgrade", b"websocket"),
             (b"sec-websocket-key", b64encode(token_bytes(16))),
         )
-        return Http2Head("GET", target.decode(), _decoded(raw), raw, self._memo, True)
+        # A request before it may have had the same fields, but not those of a handshake.
+        memo = {FRAMING: self._memo[FRAMING]}
+        return Http2Head("GET", target.decode(), _decoded(raw), raw, memo, True)
 
     def _check_target(self, method: bytes, target: bytes) -> None:
         """Only a path, or `*` for OPTIONS: an absolute form has no place here (section 8.3.1)."""

@@ -133,3 +133,11 @@ def test_an_extended_connect_is_a_handshake(reader):
     assert head.headers["Upgrade"] == "websocket" and head.headers["Connection"] == "Upgrade"
     assert len(head.headers.getall("Sec-WebSocket-Key")) == 1
     assert head.headers["Sec-WebSocket-Key"] != other.headers["Sec-WebSocket-Key"]
+
+
+def test_a_handshake_shares_nothing_with_a_request_before_it(reader):
+    """What is worked out of fields for an endpoint holds no Upgrade there."""
+    plain = reader.read(fields(), 1)
+    handshake = reader.read(fields(method=b"CONNECT", protocol=b"websocket"), 1)
+    assert handshake.memo == plain.memo and handshake.memo is not plain.memo
+    assert reader.read(fields(), 1).memo is not handshake.memo
