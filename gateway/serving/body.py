@@ -20,6 +20,9 @@ HIGH_WATER = 128 * 1024
 """Bytes that may wait for their reader."""
 PIECE = 32 * 1024
 """Bytes from which on a piece is handed on without copying it."""
+CRUMB, CRUMBS = 512, 256
+"""Pieces of fewer bytes than CRUMB are put together when CRUMBS of them have come: each takes some
+fifty bytes beside its own, so that bodies sent in crumbs would take many times their limit."""
 
 
 class Source(Protocol):
@@ -40,6 +43,7 @@ class ClientBody:
 
     __slots__ = (
         "_chunks",
+        "_crumbs",
         "_discarded",
         "_ended",
         "_failed",
@@ -69,7 +73,7 @@ class ClientBody:
         self._high_water = high_water
         self._chunks: list[bytes] = [whole] if whole else []
         self._size = self.arrived = 0 if whole is None else len(whole)
-        self._read = 0
+        self._read = self._crumbs = 0
         self._ended = whole is not None
         self._discarded = self._held = False
         self._failed: Failed | None = None
@@ -97,10 +101,16 @@ class ClientBody:
     def feed(self, data: bytes) -> None:
         """More of it. What waits for it goes on with `wake`."""
         self.arrived += len(data)
-        if self._discarded:
+        if self._discarded or not data:  # An empty DATA frame; to a reader b"" is the end.
             return
-        self._chunks.append(data)
-        self._size += len(data)
+        chunks, size = self._chunks, len(data)
+        chunks.append(data)
+        self._size += size
+        if size < CRUMB:
+            self._crumbs += 1
+            if self._crumbs == CRUMBS:
+                self._crumbs = 0
+                chunks[-CRUMBS:] = [b"".join(chunks[-CRUMBS:])]
         if self._size > self._high_water and not self._held and self._wait is None:
             self._held = True
             self._source.hold(True)

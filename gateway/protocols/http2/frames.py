@@ -82,6 +82,7 @@ class FrameHeads:
             if flags & END_HEADERS:
                 self.in_head = False
         elif kind == RST_STREAM:
+            self.workless += 1  # It may be one of many for a stream that has ended.
             _remember(self._ended, stream)
         else:
             self.workless += 1

@@ -70,6 +70,7 @@ class Http2Stream:
 
     __slots__ = (
         "_answered",
+        "_broken_off",
         "_carrier",
         "_drive",
         "_early",
@@ -93,7 +94,7 @@ class Http2Stream:
     def __init__(self, carrier: Carrier, number: int, head: Http2Head | Failed, more: bool) -> None:
         self._carrier = carrier
         self._drive: Drive | None = None
-        self._answered = False
+        self._answered = self._broken_off = False
         self._prioritized = isinstance(head, Http2Head) and "priority" in head.headers
         self._unread = 0
         self.admission = carrier.admission
@@ -197,23 +198,23 @@ class Http2Stream:
 
     def closed(self, code: int) -> bool:
         """The stream has ended; what is still done for it is given up. Return True if its request
-        had not been answered."""
+        had not been answered, begun or not, and it is not the gateway that broke it off."""
         self.open = self.awaits_body = False
         self._acknowledge()
         if self._transport is not None:
             self._transport.lost(None if code == ErrorCode.NO_ERROR else ConnectionResetError())
-        drive = self._drive
-        if drive is None or self._answered:
+        if self._answered:
             return False
-        exchange = self.exchange
-        if exchange is None or exchange.written or not is_kept(exchange):
+        drive, exchange = self._drive, self.exchange
+        if drive is not None and (exchange is None or exchange.written or not is_kept(exchange)):
             drive.cancel()
-        return True
+        return not self._broken_off
 
     @property
     def unsent(self) -> int:
-        """Bytes of the answer that the client has no window for."""
-        return self._carrier.session.queued(self.number)
+        """Bytes of the answer that the client has no window for. One, when there are none, for the
+        end of a stream whose request is over: without a window that cannot be sent either."""
+        return self._carrier.session.queued(self.number) or int(self._drive is None)
 
     def give_up_body(self, failed: Failed) -> None:
         """The request's body comes too slowly: its reader gets this failure."""
@@ -345,6 +346,6 @@ class Http2Stream:
 
     def reset(self, code: int = ErrorCode.CANCEL) -> None:
         if self.open:
-            self.awaits_body = False
+            self.awaits_body, self._broken_off = False, True
             self._carrier.session.reset(self.number, code)
             self._carrier.flush()

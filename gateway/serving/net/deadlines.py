@@ -66,7 +66,8 @@ class Connection(Slow, Protocol):
 
 
 class Stream(Slow, Protocol):
-    """A stream of HTTP/2. unsent: bytes of its answer that its client has no window for."""
+    """A stream of HTTP/2. unsent: bytes of its answer that its client has no window for; not 0
+    either while its end cannot be sent."""
 
     @property
     def unsent(self) -> int: ...

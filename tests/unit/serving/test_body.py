@@ -8,7 +8,7 @@ import pytest
 
 from gateway.core.drive import Drive
 from gateway.core.failures import Failed, Failure
-from gateway.serving.body import HIGH_WATER, PIECE, ClientBody
+from gateway.serving.body import CRUMBS, HIGH_WATER, PIECE, ClientBody
 from tests.exchange import exchange
 from tests.unit.core.test_wait import Ends
 
@@ -196,3 +196,14 @@ def test_what_is_discarded_is_counted_and_kept_nowhere():
     one.feed(b"abc")
     source: Any = one._source
     assert (one.arrived, one._size, source.held) == (HIGH_WATER + 4, 0, 0)
+
+
+def test_crumbs_are_put_together_as_they_come():
+    """Each would take many times its own size."""
+    one = body()
+    for number in range(10 * CRUMBS):
+        one.feed(b"%02d" % (number % 100))
+    assert len(one._chunks) < 2 * CRUMBS
+    one.end()
+    _, ends = start(one.whole(10**6))
+    assert ends.calls == [(b"".join(b"%02d" % (n % 100) for n in range(10 * CRUMBS)), None)]

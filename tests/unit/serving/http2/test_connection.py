@@ -6,7 +6,7 @@ import pytest
 
 from gateway.core.failures import Failed, Failure
 from gateway.protocols.http2 import session as http2
-from gateway.protocols.http2.frames import DATA, HEADERS
+from gateway.protocols.http2.frames import DATA, HEADERS, RST_STREAM
 from gateway.protocols.http2.session import ErrorCode, Limits
 from gateway.serving.http2.connection import FRAMES, LINGER, RESETS, ROUND_TRIP, State
 from tests.unit.protocols.http2.test_frames import END, PING, WHOLE, frame
@@ -188,12 +188,31 @@ async def test_rapid_reset(world):
     assert world.in_flight.level == 0
 
 
-async def test_resets_in_one_piece_begin_nothing(world):
-    for _ in range(RESETS[0] + 20):
-        if stream := world.ask("/wait"):
-            world.client.reset(stream)
-    world.talk()
+async def test_resets_in_one_piece_begin_nothing_and_count_as_well(world):
+    piece = b"".join(
+        frame(HEADERS, stream, WAIT, WHOLE | END) + frame(RST_STREAM, stream, bytes(3) + b"\x08")
+        for stream in range(1, 2 * RESETS[0] + 40, 2)
+    )
+    world.raw(piece)
     assert world.waits == []
+    assert world.goaway == CALM and world.ended == ["resets"]
+
+
+async def test_what_the_gateway_breaks_off_is_not_its_clients_mistake(world):
+    for _ in range(RESETS[0] + 20):
+        world.ask("/wait")
+        world.talk()
+        (stream,) = world.connection.streams.values()
+        stream.abort()
+        world.talk()
+    assert world.ended == [] and world.connection.state is State.OPEN
+    assert world.in_flight.level == 0
+
+
+async def test_resets_of_a_stream_that_has_ended_are_bounded(world):
+    assert world.get("/a")[0] == 200
+    flood(world, frame(RST_STREAM, 1, bytes(3) + b"\x08"), FRAMES[0] + 20)
+    assert world.goaway == CALM and world.ended == ["frames"]
 
 
 async def test_streams_that_its_mistakes_end_count_as_well(world):

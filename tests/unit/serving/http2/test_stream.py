@@ -8,8 +8,12 @@ from gateway.core.exchange import Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.wait import own
 from gateway.protocols.http2 import session as http2
+from gateway.protocols.http2.frames import DATA, HEADERS
 from gateway.protocols.http2.session import ErrorCode, Limits
+from tests.unit.protocols.http2.test_frames import END, WHOLE, frame
 from tests.unit.serving.http2.world import World
+
+PADDED = 8
 
 
 @pytest.fixture
@@ -63,6 +67,42 @@ async def test_a_body_that_is_not_read_stops_at_the_window():
     # The rest is not wanted, and the client is told so after its answer.
     assert world.of(http2.StreamReset)[0].error_code == ErrorCode.NO_ERROR
     assert world.session._connection.local_window_size > 40_000
+
+
+@pytest.mark.parametrize("method", ["HEAD", "GET"])
+async def test_an_end_that_a_client_without_a_window_holds_up_has_a_deadline(method):
+    """Else a stream, and so its connection, would be there for ever at no cost to its client."""
+    world = World(of_client=Limits(window=0))
+    if method == "GET":
+        answering(world, lambda _: Reply(200, body=Pieces()))
+    head = {b":method": b"POST", b":scheme": b"http", b":authority": b"a", b":path": b"/reply"}
+    head[b":method"] = method.encode()
+    world.client.request(list(head.items()), end=method == "GET")
+    world.talk()
+    (stream,) = world.connection.streams.values()
+    assert world.session.queued(stream.number) == 0 and stream.unsent
+    stream.abort()
+    world.talk()
+    assert not world.connection.streams and world.connection.idle_since and not world.ended
+
+
+async def test_an_empty_frame_is_not_the_end_of_a_body(world):
+    """The endpoint would take what it has for a complete request."""
+    got = []
+
+    @own
+    async def answer(exchange):
+        while piece := await exchange.body.read():
+            got.append(piece)
+        return Reply(200)
+
+    world.runtime.snapshot.router.match(None).target = answer
+    world.raw(frame(HEADERS, 1, b"\x83\x86\x84\x41\x01c", WHOLE) + frame(DATA, 1, b""))
+    world.raw(frame(DATA, 1, b"abc"))
+    world.raw(frame(DATA, 1, b"\x03" + bytes(3), PADDED))
+    assert got == [b"abc"] and world.finished == []
+    world.raw(frame(DATA, 1, b"def") + frame(DATA, 1, b"", END))
+    assert got == [b"abc", b"def"] and world.finished == ["/"]
 
 
 async def test_a_body_that_is_read_is_let_in():
