@@ -50,7 +50,8 @@ def _is_new_each_time(name: str) -> bool:
 def secondary_key(exchange: Exchange, names: tuple[str, ...]) -> tuple[str, ...]:
     """Return the request's values of `names`, normalised, in the order of `names`.
 
-    "" for a field that is not there.
+    "" for a field that is not there, which matches no other request's empty one (RFC 9111 section
+    4.1): that is `_EMPTY`.
     """
     identity, added = exchange.identity, exchange.forward_headers
     dropped = exchange.drop_headers or ()
@@ -67,8 +68,13 @@ def secondary_key(exchange: Exchange, names: tuple[str, ...]) -> tuple[str, ...]
             if name == "x-tls-subject" and exchange.tls_subject:
                 own = [exchange.tls_subject]
         joined = ", ".join(own)
-        values.append(_normalised(name, joined) if name in _NORMALISED else joined)
+        said = _normalised(name, joined) if name in _NORMALISED else joined
+        values.append(said or (_EMPTY if own else ""))
     return tuple(values)
+
+
+_EMPTY = " "
+"""No value begins with a space."""
 
 
 _NORMALISED = _WEIGHED | _SPACED
@@ -99,6 +105,8 @@ def _said(name: bytes, what: Changes) -> tuple[list[bytes], bool]:
 def _remembered(name: str, value: str) -> str:
     if name in _SPACED:
         return value if '"' in value else _SPACES.sub(r"\1", value)
+    if not value.isascii():  # Unicode has other letters whose lower case is ASCII.
+        return value
     members = [_member(member) for member in value.lower().split(",")]
     members = list(dict.fromkeys(member for member in members if member))
     # Preference among codings is said by weights alone; among languages of one weight servers go by
