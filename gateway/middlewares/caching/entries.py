@@ -16,6 +16,8 @@ HEADER_OVERHEAD = 180
 
 Measured with tracemalloc.
 """
+TAG_OVERHEAD = 40
+"""Bytes of a tag: a number, and its place in a tuple."""
 
 
 class Entry(NamedTuple):
@@ -64,8 +66,19 @@ class Entry(NamedTuple):
     def size(self) -> int:
         """Bytes it counts for: its body, fields and key, and what Python adds."""
         fields = 2 * len(self.lines)  # As lines and as pairs.
-        key = len(self.uri) + sum(map(len, self.key))
-        return len(self.body) + fields + key + len(self.headers) * HEADER_OVERHEAD + ENTRY_OVERHEAD
+        key = len(self.uri) + weight(self.key) + weight(self.scope)
+        own = len(self.body) + fields + len(self.headers) * HEADER_OVERHEAD + ENTRY_OVERHEAD
+        return own + key + len(self.tags) * TAG_OVERHEAD
+
+
+def weight(part: object) -> int:
+    """Bytes of a part of a key that strangers may have written: what tuples and the like hold.
+
+    A name alone is a route's, and there once.
+    """
+    if not isinstance(part, (tuple, frozenset)):
+        return 0
+    return sum(len(one) if isinstance(one, (str, bytes)) else weight(one) for one in part)
 
 
 def line_block(headers: Iterable[Pair]) -> bytes:

@@ -22,7 +22,7 @@ from collections.abc import Awaitable, Callable, Hashable
 from typing import TypeVar
 
 from gateway.core.clock import REAL, Clock
-from gateway.middlewares.caching.entries import Entry, Names, Values
+from gateway.middlewares.caching.entries import Entry, Names, Values, weight
 from gateway.middlewares.caching.storage.packing import pack, unpack
 from gateway.store.purges import Purges
 
@@ -110,7 +110,8 @@ class Place:
         content = self.content
         if content.__class__ is Slot:
             return content.size
-        return len(self.uri) + self.overhead + (len(content) if content else 0)  # type: ignore[arg-type]
+        key = len(self.uri) + weight(self.key) + weight(self.scope)
+        return key + self.overhead + (len(content) if content else 0)  # type: ignore[arg-type]
 
 
 class Variant(Place):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import tracemalloc
 from collections import OrderedDict
+from collections.abc import Hashable
 from random import Random
 from typing import Any
 
@@ -33,7 +34,7 @@ NOW = 1000.0
 
 def entry(
     uri: str = "http://a/x",
-    scope: str = "r",
+    scope: Hashable = "r",
     vary: Values | None = None,
     body: bytes = b"",
     **more: Any,
@@ -359,6 +360,18 @@ def test_what_it_says_it_uses_is_about_what_it_uses():
     finally:
         tracemalloc.stop()
     assert 0.75 < memory.used / used < 1.35
+
+
+def test_what_strangers_write_into_keys_counts_when_packed_too():
+    """Else long values of a field that answers vary by would take many times the room."""
+    memory, long = Memory(Purges()), "v" * 8000
+    for number in range(RECENT + 100):
+        memory.put(entry(vary={"a": f"{long}{number}"}), MANY, 0)
+        memory.put(entry(scope=("r", ("x-a",), (f"{long}{number}",))), MANY, 0)
+    packed = [place for place in memory._queues[0] if isinstance(place.content, bytes)]
+    assert len(packed) > RECENT
+    assert min(place.size for place in packed) > len(long)
+    assert memory.used > len(memory) * len(long)
 
 
 # A slow model.
