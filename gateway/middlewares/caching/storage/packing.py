@@ -12,11 +12,15 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import orjson
 
+from gateway.core.headers import check_field
 from gateway.middlewares.caching.entries import Entry, indexed, line_block
+from gateway.store.purges import BUCKETS
 
 VERSION = 1
 """Of the format: what another version has written is not read."""
 
+MAX_TEXT = 1024 * 1024
+"""Bytes that another process may have packed, beside the body: a few may stand for very many."""
 _WINDOW = -12
 _LENGTH = 4
 
@@ -38,6 +42,10 @@ _PLAIN = tuple(name for name in Entry._fields if name not in _APART)
 _HINTS = get_type_hints(Entry)
 _BYTES = tuple(name for name in _PLAIN if bytes in (_HINTS[name], *get_args(_HINTS[name])))
 _TUPLES = tuple(name for name in _PLAIN if get_origin(_HINTS[name]) is tuple)
+_KINDS = {
+    name: (int, float) if _HINTS[name] is float else tuple if name in _TUPLES else _HINTS[name]
+    for name in _PLAIN
+}
 
 
 def pack(entry: Entry, stamp: int) -> bytes:
@@ -58,14 +66,33 @@ def pack(entry: Entry, stamp: int) -> bytes:
     return len(head).to_bytes(_LENGTH, "little") + head + entry.body
 
 
-def unpack(packed: bytes, **key: Any) -> tuple[Entry, int]:
+def unpack_foreign(packed: bytes, **key: Any) -> tuple[Entry, int]:
+    """Return what another process's `pack` was given. Raises ValueError for what no entry is, and
+    for fields that would end their lines early."""
+    entry, stamp = unpack(packed, MAX_TEXT, **key)
+    for name in _PLAIN:
+        if not isinstance(getattr(entry, name), _KINDS[name]):
+            raise ValueError(f"{name}: {getattr(entry, name)!r}")
+    numbers = (*entry.tags, entry.start, entry.total, entry.date, stamp)
+    if not all(type(number) is int and number >= 0 for number in numbers):
+        raise ValueError(f"not all whole numbers: {numbers!r}")
+    if not 200 <= entry.status <= 599 or any(tag >= BUCKETS for tag in entry.tags):
+        raise ValueError(f"status {entry.status}, tags {entry.tags}")
+    validators = (entry.etag or b"", entry.last_modified or b"")
+    for pair in (*entry.headers, *((b"-", one) for one in (entry.reason, *validators))):
+        check_field(*pair)
+    return entry, stamp
+
+
+def unpack(packed: bytes, most: int = 0, **key: Any) -> tuple[Entry, int]:
     """Return what `pack` was given.
 
-    key: `uri`, `scope`, `vary` and `key` of the entry. Raises ValueError for anything else.
+    most: bytes of all but the body, as text; 0 for any. key: `uri`, `scope`, `vary` and `key` of
+    the entry. Raises ValueError for anything else.
     """
     end = _LENGTH + int.from_bytes(packed[:_LENGTH], "little")
     try:
-        text = zlib.decompressobj(_WINDOW, _SAMPLE).decompress(packed[_LENGTH:end])
+        text = zlib.decompressobj(_WINDOW, _SAMPLE).decompress(packed[_LENGTH:end], most)
         version, stamp, pairs, *values = orjson.loads(text)
         if version != VERSION:
             raise ValueError(f"version {version}")

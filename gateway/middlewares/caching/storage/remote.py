@@ -25,7 +25,7 @@ from gateway.core.clock import Clock
 from gateway.core.telemetry import Telemetry
 from gateway.core.wait import own
 from gateway.middlewares.caching.entries import Entry, Names, Values
-from gateway.middlewares.caching.storage.packing import VERSION, pack, unpack
+from gateway.middlewares.caching.storage.packing import VERSION, pack, unpack_foreign
 from gateway.middlewares.caching.storage.purge_feed import PURGE, PurgeFeed
 from gateway.store.purges import Purges
 from gateway.store.redis.client import Purpose, RedisClient
@@ -91,7 +91,7 @@ class Remote:
                 if one:
                     found.append(one)
             return max(found, key=lambda one: one[0].date, default=None)
-        except (StoreDown, ValueError, TypeError, KeyError):
+        except (StoreDown, ValueError, TypeError, AttributeError):
             return None
 
     async def _whole(
@@ -99,6 +99,8 @@ class Remote:
     ) -> tuple[Entry, int] | None:
         if value[:1] == b"P":
             generation, count, checksum = orjson.loads(value[1:])
+            if count > MAX_UNWRITTEN // PIECE:
+                return None  # Nobody wrote so many.
             pieces = []
             for number in range(count):
                 piece = await self.client.command(b"GET", piece_key(key, generation, number))
@@ -110,7 +112,7 @@ class Remote:
                 return None
         else:
             packed = value[1:]
-        entry, stamp = unpack(packed, uri=uri, scope=scope, vary=vary, key=of_request)
+        entry, stamp = unpack_foreign(packed, uri=uri, scope=scope, vary=vary, key=of_request)
         clock = self._clock
         # Another machine's clock may be ahead of ours: nothing is younger than now.
         age = max(0.0, clock.wall() - entry.born)
@@ -119,13 +121,15 @@ class Remote:
     def put(self, entry: Entry, stamp: int, varies: Iterable[Names]) -> None:
         """Store a response. varies: all the fields by which responses for its URI are known to
         vary, those of others among them."""
+        if not self.up:
+            return
         clock = self._clock
         age = clock.monotonic() - entry.born
         stale = max(STALE_SECONDS, entry.stale_if_error or 0)
         left = min(MAX_SECONDS, max(0.0, entry.lifetime - age) + stale)
         milliseconds = b"%d" % (left * 1000)
         packed = pack(entry._replace(born=clock.wall() - age), stamp)
-        if self._unwritten + len(packed) > MAX_UNWRITTEN or not self.up:
+        if self._unwritten + len(packed) > MAX_UNWRITTEN:
             return
         key = place = key_of(entry.uri, entry.scope)
         if entry.vary:

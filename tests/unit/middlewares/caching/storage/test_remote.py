@@ -144,6 +144,9 @@ async def test_pieces(remote: Remote, store: Fake, spoilt: int | None):
         b"P",
         b"P[]",
         b"P" + orjson.dumps(["a", 0, crc32(b"")]),
+        b"P[1,1,1]",
+        b'P["a",1e9,1]',
+        b'P["a","b",1]',
         b"V",
         b"V{}",
         b"V[1]",
@@ -153,6 +156,40 @@ async def test_pieces(remote: Remote, store: Fake, spoilt: int | None):
 async def test_values_that_are_none_are_misses(remote: Remote, store: Fake, value: bytes):
     store.kept[key_of(URI, "r")] = value
     assert await find(remote) is None
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"status": "200"},
+        {"status": 100},
+        {"status": True},
+        {"reason": b"OK\r\nSet-Cookie: a=b"},
+        {"headers": ((b"A", b"1\r\nSet-Cookie: a=b"),)},
+        {"headers": ((b"A: 1\r\nB", b"1"),)},
+        {"headers": ((b"A", b"1" * 2**21),)},
+        {"etag": b'"1"\r\nB: 1'},
+        {"last_modified": b"\n"},
+        {"date": "1"},
+        {"date": 1.5},
+        {"no_cache": None},
+        {"stale_if_error": "1"},
+        {"tags": ("1",)},
+        {"tags": (65536,)},
+        {"tags": (-1,)},
+        {"total": -1},
+        {"start": None},
+    ],
+)
+async def test_what_no_response_is_and_what_breaks_lines_is_a_miss(
+    remote: Remote, store: Fake, wrong: dict[str, Any]
+):
+    store.kept[key_of(URI, "r")] = b"E" + pack(entry()._replace(**wrong), 0)
+    assert await find(remote) is None
+    store.kept[key_of(URI, "r")] = b"E" + pack(entry(), "0")  # type: ignore[arg-type]
+    assert await find(remote) is None
+    store.kept[key_of(URI, "r")] = b"E" + pack(entry(), 0)
+    assert await find(remote) is not None
 
 
 async def test_a_store_that_is_down_is_a_miss(remote: Remote, store: Fake):
