@@ -23,6 +23,8 @@ from gateway.core.wait import Wait
 BUCKETS = 1 << 16
 MAX_PREFIX_LENGTHS = 128
 """Different lengths of purged prefixes that are told apart; one more purges everything."""
+_EXACT, _STEP = 64, 32
+"""Characters up to which a prefix counts as it is, and by which longer ones are told apart."""
 MAX_PATTERNS = 256
 """Purged patterns that are told apart; one more purges everything."""
 
@@ -101,6 +103,8 @@ class Purges:
             value = value.partition("://")[2] or value
         if kind != "tag":
             value = unquote(value)
+        if kind == "prefix":
+            value = value[: _told_apart(len(value))]
         hardness = "soft" if purge.soft else "hard"
         if kind in ("all", "pattern"):
             return [f"{hardness} {kind} {value}"]
@@ -203,6 +207,18 @@ class _Table:
         for length in self._lengths:
             yield bucket("prefix", rest[:length])
             yield bucket("prefix", target[:length])
+
+
+def _told_apart(length: int) -> int:
+    """Return for how long a prefix counts: a little more is purged with a long one.
+
+    Who writes chooses the length of what `invalidate` takes from the path. There are no more of
+    these than MAX_PREFIX_LENGTHS, so it purges no more than that.
+    """
+    if length <= _EXACT:
+        return length
+    steps = min((length - _EXACT) // _STEP, MAX_PREFIX_LENGTHS - _EXACT - 1)
+    return _EXACT + steps * _STEP
 
 
 def bucket(kind: str, value: str) -> int:

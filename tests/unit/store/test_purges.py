@@ -145,17 +145,30 @@ def test_names_that_are_none(field: str):
 
 
 @pytest.mark.parametrize(
-    ("kind", "most"), [("prefix", MAX_PREFIX_LENGTHS), ("pattern", MAX_PATTERNS)]
+    ("field", "most"),
+    [("hard length {}", MAX_PREFIX_LENGTHS), ("hard pattern /{}*z", MAX_PATTERNS)],
 )
-def test_too_many_to_tell_apart_purge_everything(kind: str, most: int):
+def test_too_many_to_tell_apart_purge_everything(field: str, most: int):
     purges = Purges()
     for number in range(most):
-        purges.add(Purge(kind, "/" + "y" * number))
-    assert purges.verdict("http://a/x", (), 1) == ""
-    purges.add(Purge(kind, "/" + "y" * most))
+        purges.restore(field.format(number), number + 1)
+    assert purges.verdict("http://a/x", (), 0) == ""
+    purges.restore(field.format(most), most + 1)
     last = purges.version
     assert purges.verdict("http://a/x", (), last - 1) == "gone"
     assert purges.verdict("http://a/x", (), last) == ""
+
+
+def test_prefixes_of_any_length_purge_what_begins_so_and_little_else():
+    """Who writes to "/users/{id}/x" chooses the lengths that `invalidate` purges by."""
+    purges = Purges()
+    for length in range(1, 9000, 37):
+        asked = purges.version
+        purges.add(Purge("prefix", f"/users/{'y' * length}/"))
+        assert purges.verdict(f"http://a/users/{'y' * length}/1", (), asked) == "gone"
+        assert purges.verdict("http://a/users/x", (), asked) == ""
+    purges.add(Purge("prefix", "/" + "y" * 63))
+    assert purges.verdict(f"http://a/{'y' * 62}z", (), purges.version - 1) == ""
 
 
 def test_tags_are_separated_by_commas_or_spaces():
