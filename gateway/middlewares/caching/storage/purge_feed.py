@@ -73,7 +73,13 @@ class PurgeFeed:
             self._purges.tell = self._before
 
     def tell(self, purge: Purge) -> Wait[bytes]:
-        """Purge at all gateways. Awaiting it gives the version, or raises StoreDown."""
+        """Purge at all gateways. Awaiting it gives the version, or raises StoreDown.
+
+        Whom it was told before is told as well: the workers beside this one hear of it whatever
+        becomes of the store.
+        """
+        if self._before is not None:
+            self._before(purge)
         fields = [field.encode("utf-8", "surrogatepass") for field in Purges.fields(purge)]
         return self._client.run(PURGE, (RECORDS, STAMP, VERSION), (self._channel, *fields))
 

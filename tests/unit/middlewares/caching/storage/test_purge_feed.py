@@ -76,10 +76,14 @@ def test_when_it_ends_others_are_told_as_before(purges: Purges, monkeypatch: pyt
     module = "gateway.middlewares.caching.storage.purge_feed.Feed"
     made = SimpleNamespace(version=3, close=lambda: None)
     monkeypatch.setattr(module, lambda *arguments: made)
-    purges.tell = before = lambda purge: None
+    told: list[Purge] = []
+    purges.tell = before = told.append
     feed = PurgeFeed(Store(), purges)  # type: ignore[arg-type]
     feed.follow()
     feed.follow()
     assert (feed.known, purges.tell) == (True, feed.tell)
+    # The workers beside this one hear of it though the store may be down.
+    assert purges.purge(Purge("all")) == "sent"
+    assert told == [Purge("all")]
     feed.close()
     assert purges.tell is before
