@@ -119,7 +119,7 @@ class Cache:
             decisions.append(Decision(self._name, *finder.told(look, now)))
             exchange.notes[CACHE_KEY] = look.uri
         elif self._shared and (slot is None or now >= slot.fresh_until) and look.why != "bypass":
-            alone = self._coalescing is not None and self._coalescing.goes_alone(uri, scope, now)
+            alone = (c := self._coalescing) is not None and c.goes_alone(exchange, uri, scope, now)
             fetching = None if alone else self._tiers.fetch(exchange, uri, scope)
             if fetching is not None:
                 return self._go_on(exchange, look, fetching, MAX_ROUNDS)

@@ -32,18 +32,21 @@ class Coalescing:
             key = self._finder.flight_key(exchange, look)
             if key is None:
                 return None
+        if is_known(exchange):
+            key = (key,)
         flight = flights.under_way.get(key)
         if flight is not None:
             return flight
         # What the client asks on a condition may be answered with 304, which is for it alone.
-        if not fields and flights.going_alone.get(key, 0.0) <= now:
+        if not fields and not flights.goes_alone(key, now):
             look.flight = flight = flights.lead(key)
             exchange.notes[KEPT] = flight.wanted
         return None
 
-    def goes_alone(self, uri: str, scope: Hashable, now: float) -> bool:
+    def goes_alone(self, exchange: Exchange, uri: str, scope: Hashable, now: float) -> bool:
         """Return True if answers have not been for all lately."""
-        return self._flights.going_alone.get((uri, scope), 0.0) > now
+        key: Hashable = (uri, scope)
+        return self._flights.goes_alone((key,) if is_known(exchange) else key, now)
 
     def land(self, exchange: Exchange, look: Lookup, status: int, now: float) -> None:
         """Let those go on that wait for what this request has brought about.
@@ -66,6 +69,14 @@ class Coalescing:
         failed = exchange.failed
         is_origins = failed is not None and failed.failure.status in policy.ERRORS
         self._flights.land(flight, Outcome.ALONE if is_origins else Outcome.AGAIN)
+
+
+def is_known(exchange: Exchange) -> bool:
+    """Return True if a request says whose it is: its answer may be for its sender alone where a
+    stranger's is for all. Neither waits for the other, nor goes alone because of it."""
+    if exchange.identity is not None or exchange.tls_subject:
+        return True
+    return "Authorization" in exchange.headers
 
 
 def collapsed(exchange: Exchange, slot: Slot, now: float, fields: Fields) -> Reply:

@@ -97,12 +97,13 @@ class Flights:
     """The requests of one cache.
 
     under_way: those that others may wait for, by key. going_alone: until which monotonic second
-    nobody waits, by key.
+    nobody waits, by the hash of a key: clients write long ones, and two that share a hash only go
+    alone together.
     """
 
     def __init__(self) -> None:
         self.under_way: dict[Hashable, Flight] = {}
-        self.going_alone: dict[Hashable, float] = {}
+        self.going_alone: dict[int, float] = {}
 
     def __repr__(self) -> str:
         return f"<Flights {len(self.under_way)}>"
@@ -122,11 +123,15 @@ class Flights:
 
     def alone(self, key: Hashable, now: float) -> None:
         """Remember that an answer was not for all."""
-        known = self.going_alone
-        known.pop(key, None)  # To the end: the oldest goes first.
-        known[key] = now + ALONE_SECONDS
+        known, place = self.going_alone, hash(key)
+        known.pop(place, None)  # To the end: the oldest goes first.
+        known[place] = now + ALONE_SECONDS
         if len(known) > MAX_ALONE:
             del known[next(iter(known))]
+
+    def goes_alone(self, key: Hashable, now: float) -> bool:
+        """Return True if an answer was not for all lately."""
+        return self.going_alone.get(hash(key), 0.0) > now
 
     def _wake(self, waiters: deque[Waiter], outcome: Outcome) -> None:
         for _ in range(min(WOKEN_AT_ONCE, len(waiters))):

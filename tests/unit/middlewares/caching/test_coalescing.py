@@ -12,7 +12,7 @@ from gateway.core.exchange import Reply
 from gateway.core.hooks import KEPT
 from gateway.middlewares.caching.flights import ALONE_SECONDS, Flights
 from tests.exchange import Stream
-from tests.unit.middlewares.caching.world import ALICE, DOWN, MINUTE, TAGGED, Cached, answer
+from tests.unit.middlewares.caching.world import ALICE, BOB, DOWN, MINUTE, TAGGED, Cached, answer
 from tests.until import until
 
 
@@ -94,10 +94,30 @@ async def test_what_is_not_for_all_is_asked_for_by_each(origin: Any, remembered:
     assert isinstance(await fourth, Reply)  # type: ignore[misc]
 
 
+@pytest.mark.parametrize(
+    "known",
+    [{"headers": {"Authorization": "Bearer any"}}, {"identity": ALICE}, {"tls_subject": "CN=a"}],
+)
+async def test_who_says_who_it_is_makes_nobody_else_go_alone(known: dict[str, Any]):
+    """One request with any Authorization would else send all others to the origin for a while."""
+    world = Cached()
+    alone = world.begin(world.exchange(**known))
+    leading = world.begin(world.exchange())
+    waiting, own = begun(world), begun(world, **known)
+    assert waiting is not None
+    assert own is not None
+    alone(answer(MINUTE))
+    assert begun(world, **known) is None
+    leading(answer(MINUTE))
+    assert isinstance(await waiting, Reply)  # type: ignore[misc]
+    # What is stored by now is for all.
+    assert isinstance(await own, Reply)  # type: ignore[misc]
+
+
 async def test_what_is_kept_for_one_caller_is_not_shared():
     world = Cached({"private": True})
     complete = world.begin(world.exchange(identity=ALICE))
-    waiting = begun(world)
+    waiting = begun(world, identity=BOB)
     complete(answer({"Cache-Control": "private, max-age=60"}))
     assert await waiting is None  # type: ignore[misc]
 

@@ -84,5 +84,14 @@ def test_so_many_keys_are_remembered_for_a_while():
         flights.alone(number, 100.0)
         flights.alone(1, 100.0 + number)
     assert len(flights.going_alone) == MAX_ALONE
-    assert 0 not in flights.going_alone
-    assert flights.going_alone[1] == 100.0 + MAX_ALONE + ALONE_SECONDS
+    assert not flights.goes_alone(0, 100.0)
+    end = 100.0 + MAX_ALONE + ALONE_SECONDS
+    assert flights.goes_alone(1, end - 1)
+    assert not flights.goes_alone(1, end)
+
+
+def test_long_keys_are_not_remembered_as_they_are():
+    flights = Flights()
+    flights.alone(("u" * 8000, "r"), 0.0)
+    assert flights.goes_alone(("u" * 8000, "r"), 0.0)
+    assert [type(key) for key in flights.going_alone] == [int]
