@@ -42,7 +42,7 @@ MAX_HITS = 3
 MAX_REINSERTED = 64
 """Hot responses passed over for one eviction. Bounds what it may take."""
 SLICE = 1000
-"""Responses let go of in one turn of the event loop."""
+"""Responses let go of at once."""
 
 _MAX_VARY = 8
 """Different Vary fields remembered for one URI; of more, the oldest goes."""
@@ -259,15 +259,21 @@ class Memory:
         `limit` bytes.
 
         since: the version of the purges when the origin was asked. False when the entry cannot
-               fit, or was purged since then: the answer may be older than what purged it.
+               fit, or was purged since then: the answer may be older than what purged it. And
+               while more than SLICE others have to go for it, as after a reload with a smaller
+               limit: as many go with each that comes.
         """
         if self.purges.verdict(entry.uri, entry.tags, since) == "gone" or entry.size > limit:
             return False
         place = self._place(entry)
         if place is not None:
             self._resize(place, None)
-        while self.used + entry.size > limit and self._count_queued():
+        for _ in range(SLICE):
+            if self.used + entry.size <= limit or not self._count_queued():
+                break
             self._evict(limit)
+        else:
+            return False
         if place is None or place.queue < 0:
             place = self._file(entry)
         slot = Slot(entry, since, place)

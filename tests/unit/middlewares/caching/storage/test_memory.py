@@ -362,6 +362,17 @@ def test_what_it_says_it_uses_is_about_what_it_uses():
     assert 0.75 < memory.used / used < 1.35
 
 
+def test_after_the_limit_has_shrunk_as_many_go_with_each_that_comes_and_no_more():
+    """All at once would hold up everything else."""
+    memory = filled(2 * SLICE + 10)
+    limit = 5 * SMALL
+    assert not memory.put(entry("http://a/new"), limit, 0)
+    assert len(memory) == SLICE + 10
+    assert not memory.put(entry("http://a/new"), limit, 0)
+    assert memory.put(entry("http://a/new"), limit, 0)
+    assert memory.used <= limit
+
+
 def test_what_strangers_write_into_keys_counts_when_packed_too():
     """Else long values of a field that answers vary by would take many times the room."""
     memory, long = Memory(Purges()), "v" * 8000
