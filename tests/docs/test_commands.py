@@ -18,8 +18,6 @@ COMMAND = re.compile(r"^(?:\$ )?(?:bin/)?gateway (?P<rest>[a-z-].*)$")
 SHELLS = ("", "console", "sh", "bash", "text", "shell")
 CUT = re.compile(r"\s(?:#|\||&|>|<|;|&&)(?:\s|$).*$|  +.*$")
 """What follows a command in a line of a shell, or of output."""
-LATER = {"explain", "why"}
-"""What pages speak of beforehand."""
 KNOWN = {one.words: one for one in outline().walk()}
 
 
@@ -81,10 +79,8 @@ def test_commands_in_sentences_exist(page: Path):
         words = code.split()
         found = named(words)
         flags = {word.partition("=")[0] for word in re.findall(r"--[a-z-]+", code)}
-        if found is None and words[0] not in LATER:
+        if found is None:
             wrong.append(code)
-        elif found is None:
-            continue
         elif flags - {
             flag for one in found.walk() for each in one.arguments for flag in each.flags
         }:
