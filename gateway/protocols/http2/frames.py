@@ -11,7 +11,7 @@ from __future__ import annotations
 import struct
 
 DATA, HEADERS, PRIORITY, RST_STREAM, CONTINUATION = 0, 1, 2, 3, 9
-END_STREAM, END_HEADERS = 1, 4
+END_STREAM, END_HEADERS, PADDED = 1, 4, 8
 PROTOCOL_ERROR, STREAM_CLOSED = 1, 5
 KEPT = 256
 """Streams that are remembered: those that were opened, and those that their client has ended."""
@@ -19,6 +19,8 @@ KEPT = 256
 _HEAD = struct.Struct("!HBBBI")
 _SIZE = 9
 _NUMBER = 0x7FFFFFFF
+_PADDING = {length: bytes((length - 1,)) for length in range(1, 257)}
+"""By the length of a frame: how its payload begins where all the rest is padding (section 6.1)."""
 
 
 class FrameHeads:
@@ -76,8 +78,8 @@ class FrameHeads:
                 return STREAM_CLOSED
             if flags & END_STREAM:
                 _remember(self._ended, stream)
-            elif not length:
-                self.workless += 1
+            elif not length or (flags & PADDED and data[at : at + 1] == _PADDING.get(length)):
+                self.workless += 1  # Nothing, or nothing but padding.
         elif kind == CONTINUATION:
             if flags & END_HEADERS:
                 self.in_head = False

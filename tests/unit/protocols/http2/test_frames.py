@@ -13,6 +13,7 @@ from gateway.protocols.http2.frames import (
     DATA,
     HEADERS,
     KEPT,
+    PADDED,
     PRIORITY,
     PROTOCOL_ERROR,
     RST_STREAM,
@@ -89,6 +90,9 @@ def test_frames_that_bring_no_work_are_counted() -> None:
     heads.feed(frame(200, 3) + frame(DATA, 1, b"", END) + frame(RST_STREAM, 1, bytes(4)))
     # HEADERS, the empty DATA, PING, one that nobody knows, and RST_STREAM.
     assert heads.workless == 5
+    heads.feed(frame(DATA, 3, b"\x00", PADDED) + frame(DATA, 3, b"\x02\0\0", PADDED))
+    heads.feed(frame(DATA, 3, b"\x01a\0", PADDED) + frame(DATA, 3, b"\x00a"))
+    assert heads.workless == 7
 
 
 @given(st.lists(st.integers(1, 40), max_size=40))
