@@ -155,8 +155,10 @@ class Http2Connection(Sending):
         if session.in_head:
             self.head_since = self.head_since or self.server.now
             self.idle_since = 0.0
-        else:
+        elif self.head_since:
             self.head_since = 0.0
+            if not self.streams:  # Else nothing would say so of a head that belongs to no stream.
+                self.idle_since = self.server.now
         if events:
             self._take(events)
         workless = session.take_workless()

@@ -6,7 +6,7 @@ import pytest
 
 from gateway.core.failures import Failed, Failure
 from gateway.protocols.http2 import session as http2
-from gateway.protocols.http2.frames import DATA, HEADERS, RST_STREAM
+from gateway.protocols.http2.frames import CONTINUATION, DATA, HEADERS, RST_STREAM
 from gateway.protocols.http2.session import ErrorCode, Limits
 from gateway.serving.http2.connection import FRAMES, LINGER, RESETS, ROUND_TRIP, State
 from tests.unit.protocols.http2.test_frames import END, PING, WHOLE, frame
@@ -161,6 +161,17 @@ async def test_a_head_that_does_not_end_is_noticed(world):
     assert world.connection.head_since == world.now
     world.raw(frame(9, 1, b"\x86\x84\x41\x01c", WHOLE))
     assert not world.connection.head_since
+
+
+async def test_a_head_that_belongs_to_no_stream_leaves_the_connection_idle(world):
+    """Trailers, in pieces, for a request that has been answered and cut: nothing is told of them."""
+    world.raw(frame(HEADERS, 1, b"\x83\x86\x84\x41\x01c", WHOLE))
+    assert not world.connection.streams and world.connection.idle_since
+    world.raw(frame(HEADERS, 1, b"\x00\x01x", END))
+    assert world.connection.head_since and not world.connection.idle_since
+    world.raw(frame(CONTINUATION, 1, b"\x01y", WHOLE))
+    assert world.connection.state is State.OPEN
+    assert not world.connection.head_since and world.connection.idle_since
 
 
 # What a client may not do.
