@@ -349,6 +349,7 @@ class Telemetry:
             "Clients' connections refused, or ended for being slow",
             "reason",
         )
+        self.http2_requests = count("http2_requests_total", "Requests of clients in HTTP/2")
         self.http2_ended = count(
             "http2_ended_total",
             "Clients' connections in HTTP/2 that were ended for what the client did",

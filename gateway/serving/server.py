@@ -41,6 +41,9 @@ class Server(Protocol):
     def closed(self, connection: Any) -> None:
         """It is gone."""
 
+    def count_http2_request(self) -> None:
+        """A request came in HTTP/2."""
+
     def count_http2_end(self, reason: str) -> None:
         """A connection in HTTP/2 was ended for what its client did."""
 

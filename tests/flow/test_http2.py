@@ -8,8 +8,7 @@ import struct
 
 import pytest
 
-from gateway.protocols.http2.session import ErrorCode, Limits
-from gateway.serving.http2 import connection as http2_connection
+from gateway.protocols.http2.session import PREFACE, ErrorCode, Limits
 from tests.certificates import Authority
 from tests.flow.conftest import PLAIN
 from tests.flow.test_proxy import upstreams
@@ -65,7 +64,7 @@ async def test_http1_is_spoken_beside_it(gateway, ask, connect):
 
 async def test_without_the_setting_it_is_refused_as_before(start, origin, connect):
     client = await connect(await start(PLAIN, upstreams(origin)))
-    await client.send(http2_connection.http2.PREFACE)
+    await client.send(PREFACE)
     assert (await client.read()).status in (400, 505)
 
 

@@ -27,6 +27,8 @@ FROM_HEADER = {"user-agent": "user_agent", "traceparent": "trace_id", "x-request
 TEXTS = ("path", "client", "user_agent", "request_id", "why")
 """Fields that patterns are looked for in."""
 
+_PROTOCOLS = {(1, 0): "HTTP/1.0", (1, 1): "HTTP/1.1", (2, 0): "HTTP/2"}
+
 ASK_EVERY = 0.1
 """Seconds for which the time of day and the exchanges' clock keep their distance."""
 
@@ -120,6 +122,7 @@ class AccessLog:
                 exchange.request_id,
                 exchange.client_ip,
                 client,
+                exchange.version,
                 exchange.method,
                 exchange.path,
                 None if route is None else route.name,
@@ -141,14 +144,13 @@ class AccessLog:
     def line(self, record: Record) -> bytes:
         """A record as its line.
 
-        The timestamp is the end of the request, so that lines stand in its order.
-
-        Every line is built in the same dict: making one of this size costs as much as encoding it.
+        The timestamp is the end of the request, so that lines stand in its order. Every line is
+        built in the same dict: making one of this size costs as much as encoding it.
         """
         (
-            _, ended, started, request_id, client_ip, client, method, path, route, status, upstream,
-            endpoint, upstream_seconds, attempts, bytes_in, bytes_out, headers, ours, cache, reason,
-            more,
+            _, ended, started, request_id, client_ip, client, version, method, path, route, status,
+            upstream, endpoint, upstream_seconds, attempts, bytes_in, bytes_out, headers, ours,
+            cache, reason, more,
         ) = record  # fmt: skip
         traceparent = headers.get("traceparent")
         line = self._line
@@ -175,6 +177,7 @@ class AccessLog:
         line["user_agent"] = headers.get("user-agent")
         line["cache"] = cache or None
         line["reason"] = reason or None
+        line["protocol"] = _PROTOCOLS.get(version)
         line.pop("why", None)  # Of the line before.
         line.pop("tries", None)
         if more is not None:

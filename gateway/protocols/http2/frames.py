@@ -14,7 +14,7 @@ DATA, HEADERS, PRIORITY, RST_STREAM, CONTINUATION = 0, 1, 2, 3, 9
 END_STREAM, END_HEADERS, PADDED = 1, 4, 8
 PROTOCOL_ERROR, STREAM_CLOSED = 1, 5
 KEPT = 256
-"""Streams that are remembered: those that were opened, and those that their client has ended."""
+"""Streams that are remembered after their clients have ended them, at least."""
 
 _HEAD = struct.Struct("!HBBBI")
 _SIZE = 9
@@ -24,18 +24,34 @@ _PADDING = {length: bytes((length - 1,)) for length in range(1, 257)}
 
 
 class FrameHeads:
-    """Of one client. in_head: a header block has begun and not ended. workless: frames that were
-    neither a request, nor its body, nor its end."""
+    """Of one client. last: its latest stream. in_head: a header block has begun and not ended.
 
-    __slots__ = ("_ended", "_last", "_left", "_opened", "_partial", "in_head", "workless")
+    workless: frames that were no body. Whoever knows which of them began or ended a stream takes
+    those off.
+    """
+
+    __slots__ = (
+        "_ended",
+        "_ended_before",
+        "_forgotten",
+        "_left",
+        "_open",
+        "_partial",
+        "in_head",
+        "last",
+        "workless",
+    )
 
     def __init__(self, skip: int) -> None:
         """skip: bytes in front of the first frame."""
         self._left = skip
         self._partial = b""
-        self._last = 0
-        self._opened: dict[int, None] = {}
-        self._ended: dict[int, None] = {}
+        # Streams that the client has not ended, and those that it has, in two generations.
+        self._open: dict[int, None] = {}
+        self._ended: set[int] = set()
+        self._ended_before: set[int] = set()
+        self._forgotten = 0  # The highest stream that was in either.
+        self.last = 0
         self.in_head = False
         self.workless = 0
 
@@ -46,38 +62,47 @@ class FrameHeads:
         if partial:
             data = self._partial + data
         at, size = self._left, len(data)
-        unpack = _HEAD.unpack_from
         while at + _SIZE <= size:
-            high, low, kind, flags, stream = unpack(data, at)
-            code = self._see(kind, flags, stream & _NUMBER, high << 8 | low, data, at + _SIZE)
-            if code:
-                return code, max(at - partial, 0)
-            at += _SIZE + (high << 8 | low)
+            high, low, kind, flags, stream = _HEAD.unpack_from(data, at)
+            length = high << 8 | low
+            if kind == HEADERS and flags & END_HEADERS and self.last < stream <= _NUMBER:
+                # A request, as nearly all frames are.
+                self.workless += 1
+                self.last = stream
+                if flags & END_STREAM:
+                    self._ended.add(stream)
+                else:
+                    self._open[stream] = None
+            else:
+                code = self._see(kind, flags, stream & _NUMBER, length, data, at + _SIZE)
+                if code:
+                    return code, max(at - partial, 0)
+            at += _SIZE + length
         self._partial = data[at:]
-        self._left = max(at - size, 0)
+        self._left = at - size if at > size else 0
+        if len(self._ended) >= KEPT or len(self._open) > KEPT:
+            self._forget()
         return 0, size - partial
 
     def _see(self, kind: int, flags: int, stream: int, length: int, data: bytes, at: int) -> int:
         """One frame's head; its payload begins at `at`. Return the code of an error, or 0."""
         if kind == HEADERS:
             self.in_head = not flags & END_HEADERS
-            self.workless += 1  # Until it turns out to be a request.
-            if stream in self._ended:
+            self.workless += 1
+            if self._has_ended(stream):
                 return STREAM_CLOSED
-            if stream > self._last:
-                self._last = stream
-                _remember(self._opened, stream)
-            elif stream not in self._opened and (
-                len(self._opened) < KEPT or stream > next(iter(self._opened))
-            ):
+            if stream > self.last:
+                self.last = stream
+                self._open[stream] = None
+            elif stream not in self._open and stream > self._forgotten:
                 return PROTOCOL_ERROR  # Section 5.1.1: numbers only grow.
             if flags & END_STREAM:
-                _remember(self._ended, stream)
+                self._end(stream)
         elif kind == DATA:
-            if stream in self._ended:
+            if self._has_ended(stream):
                 return STREAM_CLOSED
             if flags & END_STREAM:
-                _remember(self._ended, stream)
+                self._end(stream)
             elif not length or (flags & PADDED and data[at : at + 1] == _PADDING.get(length)):
                 self.workless += 1  # Nothing, or nothing but padding.
         elif kind == CONTINUATION:
@@ -85,7 +110,7 @@ class FrameHeads:
                 self.in_head = False
         elif kind == RST_STREAM:
             self.workless += 1  # It may be one of many for a stream that has ended.
-            _remember(self._ended, stream)
+            self._end(stream)
         else:
             self.workless += 1
             if kind == PRIORITY:
@@ -97,8 +122,19 @@ class FrameHeads:
                     return PROTOCOL_ERROR
         return 0
 
+    def _has_ended(self, stream: int) -> bool:
+        return stream in self._ended or stream in self._ended_before
 
-def _remember(streams: dict[int, None], stream: int) -> None:
-    if len(streams) >= KEPT:
-        del streams[next(iter(streams))]
-    streams[stream] = None
+    def _end(self, stream: int) -> None:
+        self._open.pop(stream, None)
+        self._ended.add(stream)
+
+    def _forget(self) -> None:
+        """Let go of the oldest: for their streams libnghttp2 has the last word."""
+        if len(self._ended) >= KEPT:
+            self._forgotten = max(self._forgotten, *self._ended_before, 0)
+            self._ended_before, self._ended = self._ended, set()
+        while len(self._open) > KEPT:
+            oldest = next(iter(self._open))
+            del self._open[oldest]
+            self._forgotten = max(self._forgotten, oldest)

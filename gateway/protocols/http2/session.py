@@ -83,12 +83,15 @@ __all__ = [
     "StreamReset",
     "TrailersReceived",
     "WindowUpdated",
+    "unindexed",
 ]
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 """What a client's connection begins with (RFC 9113 section 3.4)."""
 NeverIndexed = NeverIndexedHeader
 """A field that HPACK must not remember (RFC 7541 section 7.1.3)."""
+unindexed = NeverIndexedHeader
+"""A field, as (name, value), that HPACK is to keep out of its table (RFC 7541 section 7.1.3)."""
 _UNLIMITED = (2**32, 2**32)
 _IN_TURN = Priority(incremental=True)
 _GONE = (ConnectionStateError, ConnectionClosingError, StreamProtocolError)
@@ -135,11 +138,12 @@ class Session:
     connect: as server, take extended CONNECT (RFC 8441).
     """
 
-    __slots__ = ("_connection", "_events", "_failed", "_heads", "_last", "_last_words", "client")
+    __slots__ = ("_connection", "_events", "_failed", "_last_words", "client", "heads")
 
     def __init__(self, limits: Limits, *, client: bool = False, connect: bool = False) -> None:
         self.client = client
-        self._heads = None if client else FrameHeads(len(PREFACE))
+        self.heads = None if client else FrameHeads(len(PREFACE))
+        """What the frames' heads tell of a client; see there."""
         self._connection = Connection(
             Role.CLIENT if client else Role.SERVER,
             Configuration(
@@ -168,7 +172,6 @@ class Session:
         self._connection.initiate_connection(settings)
         self._connection.set_local_window_size(limits.connection_window)
         self._failed = False
-        self._last = 0  # The peer's last stream.
         self._last_words = b""
         self._events: list[Event] = []
 
@@ -180,33 +183,28 @@ class Session:
 
     def receive(self, data: bytes) -> list[Event]:
         """Take bytes of the peer; return what has happened since the last call."""
-        heads = self._heads
+        heads = self.heads
         try:
             if heads is not None:
                 code, sound = heads.feed(data)
                 if code:
                     self._connection.receive_data(data[:sound])
                     self._connection.terminate_connection(code)
-                    return self._take()
+                    return self._connection.events()
             self._connection.receive_data(data)
         except ConnectionStateError:
             return []  # It has ended; this was on its way already.
         except NGH2Error as error:
             return self._fail(error)
-        return self._take()
+        return self._connection.events()
 
     @property
-    def in_head(self) -> bool:
-        """Return True if a message's fields, from a client, have not come to their end."""
-        return self._heads is not None and self._heads.in_head
-
-    def take_workless(self) -> int:
-        """Return how many frames a client has sent since the last call that were neither a
-        request's body nor its end; the first one of a request is counted."""
-        if self._heads is None:
-            return 0
-        workless, self._heads.workless = self._heads.workless, 0
-        return workless
+    def has_pending(self) -> bool:
+        """Return True if `pending` has something to give."""
+        try:
+            return self._connection.want_write
+        except ConnectionStateError:
+            return bool(self._last_words)
 
     def pending(self, limit: int | None = None) -> bytes:
         """Return bytes for the peer, at most `limit`; b"" when there are none for now."""
@@ -221,16 +219,10 @@ class Session:
 
     def events(self) -> list[Event]:
         """Return what has happened while bytes were sent."""
+        if not self._events:
+            return self._connection.events()
         events, self._events = self._events, []
-        return events + self._take() if events else self._take()
-
-    def _take(self) -> list[Event]:
-        events = self._connection.events()
-        if not self.client:
-            for event in events:
-                if event.__class__ is RequestReceived:
-                    self._last = event.stream_id
-        return events
+        return events + self._connection.events()
 
     def _fail(self, error: NGH2Error) -> list[Event]:
         """Nothing can be sent any more but GOAWAY, which ngh2 does not make in this case."""
@@ -240,9 +232,10 @@ class Session:
             code = ErrorCode.PROTOCOL_ERROR
         else:
             code = ErrorCode.INTERNAL_ERROR
-        events = self._take()
+        events = self._connection.events()
         self._failed = True
-        self._last_words = struct.pack("!xHBBxxxxII", 8, 7, 0, self._last, code)
+        last = self.heads.last if self.heads is not None else 0
+        self._last_words = struct.pack("!xHBBxxxxII", 8, 7, 0, last, code)
         events.append(Failed(code, str(error)))
         return events
 

@@ -10,8 +10,9 @@ ENHANCE_YOUR_CALM and counted in `gateway_http2_ended_total`:
 
 - streams that are reset before their answer, by the client or for its mistakes (rapid reset,
   CVE-2023-44487; made-you-reset, CVE-2025-8671),
-- frames that bring no work: PING, SETTINGS, PRIORITY_UPDATE, empty DATA, those that are ignored,
-  requests beyond the streams that are allowed, and WINDOW_UPDATE beyond what the answers explain.
+- frames that bring no work: PING, SETTINGS, PRIORITY_UPDATE, empty DATA, RST_STREAM of what is
+  gone, those that are ignored, requests beyond the streams that are allowed, and WINDOW_UPDATE
+  beyond what the answers explain.
 
 HPACK's bombs, CONTINUATION floods and acknowledgements that are not read are the session's, streams
 at once the protocol's own limit.
@@ -25,8 +26,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from gateway.core.failures import Failed
-from gateway.protocols.http2 import session as http2
-from gateway.protocols.http2.session import ErrorCode, Session
+from gateway.protocols.http2.session import (
+    ConnectionClosed,
+    DataReceived,
+    ErrorCode,
+    GoAwayReceived,
+    PingAcknowledged,
+    RequestReceived,
+    Session,
+    StreamClosed,
+    TrailersReceived,
+)
+from gateway.protocols.http2.session import Failed as SessionFailed
 from gateway.serving.admission import Admission
 from gateway.serving.body import ClientBody
 from gateway.serving.http2.allowance import Allowance
@@ -78,6 +89,7 @@ class Http2Connection(Sending):
         "_allowed_resets",
         "_client_leaves",
         "_count",
+        "_frames",
         "_heads",
         "_leaving_since",
         "admission",
@@ -85,6 +97,7 @@ class Http2Connection(Sending):
         "idle_since",
         "linger_until",
         "peer",
+        "pieces",
         "scheme",
         "server",
         "state",
@@ -107,7 +120,9 @@ class Http2Connection(Sending):
         self._heads = heads
         self._allowed_frames = Allowance(*FRAMES, server.now)
         self._allowed_resets = Allowance(*RESETS, server.now)
-        self._count = 0
+        assert session.heads is not None
+        self._frames = session.heads
+        self._count = self.pieces = 0
         self._client_leaves = False
         self._leaving_since = 0.0
 
@@ -141,7 +156,8 @@ class Http2Connection(Sending):
                 if self.linger_until:
                     break
         self._handling = False
-        self.flush()
+        if self._again or self.session.has_pending:
+            self.flush()
 
     def eof_received(self) -> bool:
         """A client that sends nothing more has left: it could not acknowledge anything."""
@@ -150,19 +166,27 @@ class Http2Connection(Sending):
     # What comes.
 
     def _receive(self, data: bytes) -> None:
-        session = self.session
-        events = session.receive(data)
-        if session.in_head:
+        events = self.session.receive(data)
+        if events:
+            self._take(events)
+        heads = self._frames
+        if heads.in_head:
             self.head_since = self.head_since or self.server.now
             self.idle_since = 0.0
         elif self.head_since:
             self.head_since = 0.0
             if not self.streams:  # Else nothing would say so of a head that belongs to no stream.
                 self.idle_since = self.server.now
-        if events:
-            self._take(events)
-        workless = session.take_workless()
-        if workless and not self._allowed_frames.spend(workless, self.server.now):
+        if heads.workless > 0:
+            self._spend(heads.workless)
+        heads.workless = 0
+
+    def _spend(self, frames: int) -> None:
+        """So many frames have brought no work."""
+        allowed = self._allowed_frames
+        allowed.credit(PER_PIECE * self.pieces)
+        self.pieces = 0
+        if not allowed.spend(frames, self.server.now):
             self._calm("frames")
 
     def _take(self, events: Sequence[Any]) -> None:
@@ -172,30 +196,30 @@ class Http2Connection(Sending):
         streams = self.streams
         for event in events:
             kind = event.__class__
-            if kind is http2.RequestReceived:
+            if kind is RequestReceived:
                 begun.append(self._open(event))
-            elif kind is http2.DataReceived:
+            elif kind is DataReceived:
                 stream = streams.get(event.stream_id)
                 if stream is None:
                     self.session.consumed(event.stream_id, len(event.data))
                 else:
                     stream.feed(event.data, event.end_stream)
                     fed.append(stream)
-            elif kind is http2.TrailersReceived:
+            elif kind is TrailersReceived:
                 stream = streams.get(event.stream_id)
                 if stream is not None:
                     stream.feed_trailers(event.headers)
                     fed.append(stream)
-            elif kind is http2.StreamClosed:
+            elif kind is StreamClosed:
                 self._closed(event.stream_id, event.error_code)
-            elif kind is http2.PingAcknowledged:
+            elif kind is PingAcknowledged:
                 if self.state is State.LEAVING and event.opaque_data == _NOTICED:
                     self._take_no_more()
-            elif kind is http2.GoAwayReceived:
+            elif kind is GoAwayReceived:
                 self._client_leaves = True
-            elif kind is http2.ConnectionClosed:
+            elif kind is ConnectionClosed:
                 self._end(event.error_code)
-            elif kind is http2.Failed:
+            elif kind is SessionFailed:
                 self._end(event.code)
         for stream in begun:
             if stream.open:
@@ -215,7 +239,9 @@ class Http2Connection(Sending):
         self.streams[number] = stream
         self.idle_since = 0.0
         self._count += 1
-        self._allowed_frames.credit(PER_PIECE)
+        self.server.count_http2_request()
+        self.pieces += 1
+        self._frames.workless -= 1
         if self._count == self.server.max_requests:
             self.leave()
         return stream
@@ -227,14 +253,13 @@ class Http2Connection(Sending):
             cut_short = code != ErrorCode.NO_ERROR  # It was malformed, and never begun.
         else:
             cut_short = stream.closed(code)
-            self._forget(stream)
+            self._frames.workless -= 1
+            if self._waiting or self._cutting:
+                self._forget(stream)
         if not self.streams and self.state is not State.ENDED:
             self.idle_since = self.server.now
         if cut_short and not self._allowed_resets.spend(1, self.server.now):
             self._calm("resets")
-
-    def credit(self, size: int) -> None:
-        self._allowed_frames.credit(PER_PIECE + size // 4096)
 
     # How it ends.
 

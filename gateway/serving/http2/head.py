@@ -30,6 +30,9 @@ from gateway.serving.http1.limits import Limits
 VERSION = (2, 0)
 _METHOD = re.compile(TOKEN)
 _TARGET = re.compile(rb"[\x21-\x7e]+")
+_USUAL = {
+    name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+}
 _SCHEMES = (b"http", b"https")
 _TRAILERS = (b"connection", b"TE")
 
@@ -61,6 +64,7 @@ class HeadReader:
         "_memo",
         "_number",
         "_raw",
+        "_target",
     )
 
     def __init__(self, limits: Limits, max_list: int) -> None:
@@ -73,26 +77,38 @@ class HeadReader:
         self._headers: CIMultiDictProxy[str] = CIMultiDictProxy(CIMultiDict())
         self._memo: dict[Any, Any] = {}
         self._number = 0
+        self._target: bytes | None = None  # One that is sound.
 
     def read(self, fields: tuple[Pair, ...], number: int) -> Http2Head:
         """Return the head that `fields` are. number: of the snapshot in force, whose memos are its
         own. Raises Failed."""
-        pseudo = {}
+        # libnghttp2 has seen to it that these come first, once each.
         count = 0
+        method = target = scheme = authority = protocol = b""
         for name, value in fields:
-            if name[:1] != b":":
+            if name == b":method":
+                method = value
+            elif name == b":path":
+                target = value
+            elif name == b":authority":
+                authority = value
+            elif name == b":scheme":
+                scheme = value
+            elif name == b":protocol":
+                protocol = value
+            else:
                 break
-            pseudo[name] = value
             count += 1
-        method = pseudo.get(b":method", b"")
-        target = pseudo.get(b":path", b"")
-        protocol = pseudo.get(b":protocol", b"")
-        authority = pseudo.get(b":authority", b"")
-        if _METHOD.fullmatch(method) is None:
-            raise Failed(Failure.MALFORMED, "The method is not a token.")
+        named = _USUAL.get(method)
+        if named is None:
+            if _METHOD.fullmatch(method) is None:
+                raise Failed(Failure.MALFORMED, "The method is not a token.")
+            named = method.decode()
         if method != b"CONNECT" or protocol:
-            self._check_target(method, target)
-            if pseudo.get(b":scheme") not in _SCHEMES:
+            if target != self._target:
+                self._check_target(method, target)
+                self._target = target if target != b"*" else None
+            if scheme not in _SCHEMES:
                 raise Failed(Failure.MALFORMED, "The scheme must be http or https.")
         regular = fields[count:]
         if regular != self._fields or authority != self._authority or number != self._number:
@@ -101,9 +117,7 @@ class HeadReader:
             self._authority, self._fields, self._number = authority, regular, number
         if protocol:
             return self._handshake(protocol, target)
-        return Http2Head(
-            method.decode(), target.decode(), self._headers, self._raw, self._memo, False
-        )
+        return Http2Head(named, target.decode(), self._headers, self._raw, self._memo, False)
 
     def _handshake(self, protocol: bytes, target: bytes) -> Http2Head:
         """An extended CONNECT as the handshake that an endpoint knows. Raises Failed."""
@@ -121,6 +135,12 @@ class HeadReader:
 
     def _check_target(self, method: bytes, target: bytes) -> None:
         """Only a path, or `*` for OPTIONS: an absolute form has no place here (section 8.3.1)."""
+        if (
+            target[:1] == b"/"
+            and len(target) <= self._limits.max_line
+            and _TARGET.fullmatch(target) is not None
+        ):
+            return
         if len(target) > self._limits.max_line:
             raise Failed(
                 Failure.URI_TOO_LONG,
@@ -135,7 +155,7 @@ class HeadReader:
                 f"percent-encoded: %{byte:02X}."
             )
             raise Failed(Failure.MALFORMED, detail)
-        if target[:1] != b"/" and (target != b"*" or method != b"OPTIONS"):
+        if target != b"*" or method != b"OPTIONS":
             raise Failed(Failure.MALFORMED, "The request target must be a path.")
 
     def _take(self, authority: bytes, regular: Sequence[Pair]) -> None:

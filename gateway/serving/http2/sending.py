@@ -22,12 +22,20 @@ class Sending(asyncio.Protocol):
     transport: None once the connection is lost.
     """
 
-    __slots__ = ("_cutting", "_handling", "_waiting", "_writing_paused", "session", "transport")
+    __slots__ = (
+        "_again",
+        "_cutting",
+        "_handling",
+        "_waiting",
+        "_writing_paused",
+        "session",
+        "transport",
+    )
 
     def __init__(self, session: Session) -> None:
         self.session = session
         self.transport: asyncio.Transport | None = None
-        self._handling = self._writing_paused = False
+        self._again = self._handling = self._writing_paused = False
         self._waiting: set[Http2Stream] = set()
         self._cutting: set[Http2Stream] = set()
 
@@ -44,27 +52,30 @@ class Sending(asyncio.Protocol):
 
     def flush(self) -> None:
         """Send what there is to send; do what can be done then. Within `data_received`, later."""
+        self._again = True
         if self._handling:
             return
         self._handling = True
-        while True:
+        while self._again:
+            self._again = False
             self._write()
             events = self.session.events()
             if events:
                 self._take(events)
-            elif not self._wake_writers():
-                break
+            if self._waiting and self._wake_writers():
+                self._again = True
         self._handling = False
         if self._cutting:
             self._cut()
 
     def _write(self) -> None:
-        transport, session = self.transport, self.session
+        transport, pending = self.transport, self.session.pending
         while transport is not None and not self._writing_paused:
-            data = session.pending(PIECE)
-            if not data:
+            data = pending(PIECE)
+            if data:
+                transport.write(data)
+            if len(data) < PIECE:
                 return
-            transport.write(data)
 
     def _wake_writers(self) -> bool:
         """Let those go on whose pieces have gone out; return True if there were any."""

@@ -40,19 +40,18 @@ _CONTINUE = [(b":status", b"100")]
 
 
 class Carrier(Protocol):
-    """The connection, as its streams see it."""
+    """The connection, as its streams see it. pieces: those of answers, which an honest client
+    acknowledges."""
 
     session: Session
     server: Server
     admission: Admission
     peer: str
     scheme: str
+    pieces: int
 
     def flush(self) -> None:
         """Send what the session has, now or when all that came has been handled."""
-
-    def credit(self, size: int) -> None:
-        """An answer has that many bytes more, which an honest client acknowledges."""
 
     def wait_for_room(self, stream: Http2Stream) -> Wait[None] | None:
         """Return a Wait for the moment when what is queued has gone out; None if it has."""
@@ -75,7 +74,6 @@ class Http2Stream:
         "_drive",
         "_early",
         "_held",
-        "_prioritized",
         "_transport",
         "_unread",
         "admission",
@@ -94,24 +92,23 @@ class Http2Stream:
     def __init__(self, carrier: Carrier, number: int, head: Http2Head | Failed, more: bool) -> None:
         self._carrier = carrier
         self._drive: Drive | None = None
+        sound = head.__class__ is Http2Head
+        switching = sound and head.switching  # type: ignore[union-attr]
         self._answered = self._broken_off = False
-        self._prioritized = isinstance(head, Http2Head) and "priority" in head.headers
         self._unread = 0
         self.admission = carrier.admission
         self.number = number
         self.head = head
         self.awaits_body = more
         self.body: ClientBody | None = (
-            ClientBody(self, high_water=0)
-            if more and isinstance(head, Http2Head) and not head.switching
-            else None
+            ClientBody(self, high_water=0) if more and sound and not switching else None
         )
         self._early: list[bytes] = []
         self._transport: StreamTransport | None = None
         self.exchange: Exchange | None = None
         self.snapshot: Any = None
         self.last = False
-        self.switching = self._held = isinstance(head, Http2Head) and head.switching
+        self.switching = self._held = switching
         self.open = True
         self.room: Wait[None] | None = None
 
@@ -200,7 +197,8 @@ class Http2Stream:
         """The stream has ended; what is still done for it is given up. Return True if its request
         had not been answered, begun or not, and it is not the gateway that broke it off."""
         self.open = self.awaits_body = False
-        self._acknowledge()
+        if self._unread:
+            self._acknowledge()
         if self._transport is not None:
             self._transport.lost(None if code == ErrorCode.NO_ERROR else ConnectionResetError())
         if self._answered:
@@ -258,7 +256,7 @@ class Http2Stream:
         if goes:
             body: bytes = reply.body  # type: ignore[assignment]
             exchange.bytes_out = len(body)
-            carrier.credit(len(body))
+            carrier.pieces += 1 + (len(body) >> 13)
             carrier.session.send(number, body, end=True)
         carrier.flush()
 
@@ -269,7 +267,7 @@ class Http2Stream:
             session = self._carrier.session
             self._deny(fields)
             session.respond(self.number, fields)
-            if not self._prioritized:
+            if "priority" not in exchange.headers:
                 session.take_turns(self.number)
             self._carrier.flush()
 
@@ -305,7 +303,7 @@ class Http2Stream:
 
     def send_bytes(self, data: bytes) -> Wait[None] | None:
         carrier = self._carrier
-        carrier.credit(len(data))
+        carrier.pieces += 1 + (len(data) >> 13)
         carrier.session.send(self.number, data)
         carrier.flush()
         return carrier.wait_for_room(self)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.headers import HOP_BY_HOP, NOT_TRAILERS, Pair, check_field, lower, takes_trailers
+from gateway.protocols.http2.session import unindexed
 from gateway.serving.http1.write import date_line
 
 _NO_CONTENT = (204, 304)
@@ -33,13 +34,15 @@ class _Fields(dict[Pair, tuple[Pair, ...]]):
 class _Blocks(dict[bytes, tuple[Pair, ...]]):
     """Complete lines of HTTP/1.1 as fields, remembered likewise."""
 
+    LONGEST = 1024
+
     def __missing__(self, block: bytes) -> tuple[Pair, ...]:
         made: list[Pair] = []
         for line in block.split(b"\r\n"):
             if line:
                 name, _, value = line.partition(b":")
                 made += _FIELDS[name, value.strip(b" \t")]
-        if len(block) <= _Fields.LONGEST:
+        if len(block) <= self.LONGEST:
             if len(self) >= _Fields.MOST:
                 self.clear()
             self[block] = tuple(made)
@@ -48,6 +51,7 @@ class _Blocks(dict[bytes, tuple[Pair, ...]]):
 
 _FIELDS = _Fields()
 _BLOCKS = _Blocks()
+_VIA = {version: (b"via", f"{version} gateway".encode()) for version in ("1.0", "1.1", "2.0")}
 _STATUSES = {status: (b":status", b"%d" % status) for status in range(100, 600)}
 
 
@@ -67,13 +71,12 @@ def head_fields(exchange: Exchange, reply: Reply, length: int | None) -> list[Pa
     for block in exchange.reply_blocks or ():
         made += _BLOCKS[block]
     if b"date" not in index:
-        made.append((b"date", date_line()[6:-2]))
+        made += _BLOCKS[date_line()]
     if length is not None:
         made.append((b"content-length", b"%d" % length))
-    made += (
-        (b"via", b"%b gateway" % reply.version.encode()),
-        (b"x-request-id", exchange.request_id.encode()),
-    )
+    made.append(_VIA.get(reply.version) or (b"via", f"{reply.version} gateway".encode()))
+    # No other has it: HPACK's table, and the search in it, are better off without.
+    made.append(unindexed(b"x-request-id", exchange.request_id.encode()))
     return made
 
 

@@ -276,6 +276,9 @@ class Listener:
     def count_refused(self, reason: str) -> None:
         self._telemetry.connections_refused.add((reason,))
 
+    def count_http2_request(self) -> None:
+        self._telemetry.http2_requests.add()
+
     def count_http2_end(self, reason: str) -> None:
         self._telemetry.http2_ended.add((reason,))
 

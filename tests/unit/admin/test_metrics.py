@@ -62,6 +62,7 @@ CONTRACT = {
     "gateway_tls_handshake_failures_total": ("counter", set()),
     "gateway_connections": ("gauge", {"listener"}),
     "gateway_connections_refused_total": ("counter", {"reason"}),
+    "gateway_http2_requests_total": ("counter", set()),
     "gateway_http2_ended_total": ("counter", {"reason"}),
     "gateway_rate_limit_near_total": ("counter", {"route", "policy"}),
     "gateway_rate_limit_shadow_total": ("counter", {"route", "policy"}),

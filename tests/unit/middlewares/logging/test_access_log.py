@@ -24,7 +24,7 @@ from tests.exchange import exchange
 
 CONTRACT = """
 timestamp, request_id, trace_id, client_ip, client, method, path, route, status, duration_ms, upstream, endpoint, upstream_ms,
-attempts, bytes_in, bytes_out, user_agent, cache, reason
+attempts, bytes_in, bytes_out, user_agent, cache, reason, protocol
 """
 FIELDS = [name.strip() for name in CONTRACT.split(",")]
 
@@ -132,7 +132,15 @@ def test_everything_known():
         "user_agent": "curl/8.1",
         "cache": "miss",
         "reason": "cached",
+        "protocol": "HTTP/1.1",
     }
+
+
+@pytest.mark.parametrize(
+    ("version", "said"), [((1, 0), "HTTP/1.0"), ((1, 1), "HTTP/1.1"), ((2, 0), "HTTP/2")]
+)
+def test_the_protocol_is_said(version, said):
+    assert logged(answered(headers={}, version=version))["protocol"] == said
 
 
 def test_nothing_known():

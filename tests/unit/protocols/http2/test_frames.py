@@ -68,10 +68,19 @@ def test_what_comes_before_the_error_is_sound() -> None:
 def test_a_number_that_was_skipped_long_ago_may_be_anything() -> None:
     """Only so many streams are remembered; for others libnghttp2 has the last word."""
     heads = FrameHeads(0)
-    for number in range(101, 101 + 2 * KEPT + 2, 2):
+    for number in range(101, 101 + 6 * KEPT, 2):
         assert heads.feed(frame(HEADERS, number, b"x", WHOLE | END)) == (0, 10)
     assert heads.feed(frame(HEADERS, 99, b"x", WHOLE)) == (0, 10)
-    assert heads.feed(frame(HEADERS, 301, b"x", WHOLE))[0] == STREAM_CLOSED
+    assert heads.feed(frame(HEADERS, number, b"x", WHOLE))[0] == STREAM_CLOSED
+
+
+def test_streams_that_are_never_ended_are_forgotten_too() -> None:
+    heads = FrameHeads(0)
+    for number in range(1, 4 * KEPT, 2):
+        heads.feed(frame(HEADERS, number, b"x", WHOLE))
+    assert len(heads._open) == KEPT
+    assert heads.feed(frame(HEADERS, 1, b"x", WHOLE | END)) == (0, 10)  # Its trailers, it may be.
+    assert heads.feed(frame(HEADERS, number - 1, b"x", WHOLE))[0] == PROTOCOL_ERROR
 
 
 def test_a_head_is_under_way_until_its_last_frame() -> None:

@@ -230,10 +230,16 @@ async def test_streams_that_its_mistakes_end_count_as_well(world):
     """CVE-2025-8671: the gateway resets them, at the client's wish."""
     stream = 1
     while world.connection.state is not State.ENDED:
-        world.raw(frame(HEADERS, stream, WAIT, WHOLE | END))
-        world.raw(frame(WINDOW_UPDATE, stream, bytes(4)))
+        world.raw(frame(HEADERS, stream, b"\x83" + WAIT[1:] + b"\x0f\x0d\x010", WHOLE))
+        world.raw(frame(DATA, stream, b"more than its length"))
         stream += 2
-    assert stream < 2 * RESETS[0] + 20 and world.goaway is not None
+    assert stream == 2 * RESETS[0] + 3
+    assert world.goaway == CALM and world.ended == ["resets"]
+
+
+async def test_a_mistake_right_behind_a_request_is_told_at_once(world):
+    world.raw(frame(HEADERS, 1, WAIT, WHOLE | END) + frame(WINDOW_UPDATE, 1, bytes(4)))
+    assert world.goaway == ErrorCode.PROTOCOL_ERROR and world.finished == ["/wait"]
 
 
 async def test_malformed_requests_are_bounded(world):
@@ -265,6 +271,12 @@ async def test_frames_that_bring_no_work_are_bounded(world, data):
 async def test_empty_data_is_bounded(world):
     world.raw(frame(HEADERS, 1, GET.replace(b"\x82", b"\x83"), WHOLE))
     flood(world, frame(DATA, 1) * 10, FRAMES[0] // 5)
+    assert world.goaway == CALM and world.ended == ["frames"]
+
+
+async def test_resets_of_what_is_gone_are_bounded(world):
+    assert world.get("/a")[0] == 200
+    flood(world, frame(3, 1, bytes(4)) * 10, FRAMES[0] // 5)
     assert world.goaway == CALM and world.ended == ["frames"]
 
 

@@ -30,6 +30,7 @@ class World(Http1World):
     ) -> None:
         super().__init__(max_requests)
         self.ended: list[str] = []
+        self.requests = 0
         heads = HeadReader(HeadLimits(8190, 8190, 128), 16384)
         self.session = Session(limits or Limits(), connect=connect)
         self.connection: Any = Http2Connection(self, heads, self.session)
@@ -40,6 +41,9 @@ class World(Http1World):
         """The code of the last GOAWAY."""
         self.connection.connection_made(self.transport)
         self.talk()
+
+    def count_http2_request(self) -> None:
+        self.requests += 1
 
     def count_http2_end(self, reason: str) -> None:
         self.ended.append(reason)
