@@ -26,7 +26,7 @@ MASK = (
 # Possessive repetition: a value is looked at once, whatever a stranger puts into it.
 PATTERNS: Mapping[str, str] = {
     "email": r"(?<![A-Za-z0-9._+-])(?!(?<=%)2[Bb])(?:[A-Za-z0-9._+-]|%2[Bb])++(?:@|%40)"
-    r"[A-Za-z0-9-]++(?:\.[A-Za-z0-9-]++)++",
+    r"[A-Za-z0-9-]++(?:\.[A-Za-z0-9-]++)++(?:[A-Za-z0-9._+@-]|%2[Bb]|%40)*+",
     "card": r"(?<![0-9])[0-9](?:[ -]?[0-9]){12,18}(?![0-9])",
     "jwt": r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{8,}+\.[A-Za-z0-9_-]++\.?[A-Za-z0-9_-]*+",
 }

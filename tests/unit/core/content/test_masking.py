@@ -18,6 +18,7 @@ from gateway.middlewares.logging.config import Pattern
         ("email", "?to=b.c%2Bx%40sub.example.co.uk&x=1", "?to=***&x=1"),
         ("email", "?to=%20b@c.de&cc=%2Bb@c.de", "?to=%***&cc=***"),
         ("email", "b@localhost @x a@", "b@localhost @x a@"),
+        ("email", "b@c.de_d@e.fr x b@c.de+d%40e.fr,b@c.de", "*** x ***,***"),
         ("card", "4111 1111 1111 1111, 4111111111111111.", "***, ***."),
         ("card", "12345678901 1234567890123456789012", "12345678901 1234567890123456789012"),
         ("jwt", "Bearer eyJhbGciOiJ.eyJzdWIiOiIx.c2ln, x", "Bearer ***, x"),
