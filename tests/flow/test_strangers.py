@@ -176,9 +176,10 @@ async def test_a_client_that_reads_slowly_is_not(start, connect):
 
 async def test_ordinary_requests_beside_idle_and_slow_clients(start, origin, connect):
     gateway = await start(PLAIN, upstreams(origin), '[server]\nheader_timeout = "700ms"\n')
-    idle = [await connect(gateway) for _ in range(200)]
-    for client in idle:
-        assert (await client.get("/")).status == 200
+    idle = []
+    for _ in range(200):
+        idle.append(await connect(gateway))
+        assert (await idle[-1].get("/")).status == 200
     slow = [await connect(gateway) for _ in range(50)]
     for client in slow:
         await client.send(b"GET / HTTP/1.1\r\nHost:")

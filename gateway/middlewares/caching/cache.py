@@ -85,8 +85,7 @@ class Cache:
     def request(self, exchange: Exchange) -> Reply | Awaitable[Reply | None] | None:
         """Return a stored response when one may be used.
 
-        Otherwise None, with the exchange prepared for asking the origin; or an awaitable of the
-        same, where another request asks for the same.
+        Otherwise None, or an awaitable of both while another request asks for the same.
         """
         method, decisions = exchange.method, exchange.decisions
         if method != "GET" and method != "HEAD":
@@ -170,8 +169,7 @@ class Cache:
     async def _go_on(
         self, exchange: Exchange, look: Lookup, coming: Awaitable[Outcome | None], rounds: int
     ) -> Reply | None:
-        """Look again, once there is what was waited for: another request's answer, or what the
-        shared store has."""
+        """Look again, once another request's answer is there, or what the shared store has."""
         outcome = await coming
         finder, fields = self._finder, look.fields
         slot, now = finder.select(exchange, look.uri, look.scope), self._monotonic()
@@ -228,10 +226,13 @@ class Cache:
         if not exchange.attempts:
             exchange.cache = ""
             return
-        status = reply.status
-        self._answered(exchange, look, reply)
-        if look.flight is not None and type(reply.body) is not Tee:
-            self._land(exchange, look, status)
+        if look.flight is None:
+            self._answered(exchange, look, reply)
+        else:
+            status = reply.status
+            self._answered(exchange, look, reply)
+            if type(reply.body) is not Tee:
+                self._land(exchange, look, status)
 
     def _land(self, exchange: Exchange, look: Lookup, status: int) -> None:
         if self._coalescing is not None:
@@ -255,7 +256,7 @@ class Cache:
             reply.blocks.append(FORWARDED[look.why])
         else:
             stored = self._store(exchange, look, reply)
-            if not stored and slot is not None and status in _OUTDATES:
+            if slot is not None and not stored and status in _OUTDATES:
                 self._tiers.remove(slot)
             if look.conditional and isinstance(reply.body, bytes):
                 # The client's own conditions did not go to the origin.
@@ -394,7 +395,6 @@ class Cache:
         """Count what became of the request, and let those go on that still wait for it."""
         if exchange.cache and exchange.decisions is None:
             self._counts[(exchange.route.name, exchange.cache)] += 1
-        if self._coalescing is not None:
-            look: Lookup | None = exchange.notes.get(self._name)
-            if look is not None and look.flight is not None:
-                self._coalescing.release(exchange, look.flight)
+        look: Lookup | None = exchange.notes.get(self._name)
+        if look is not None and look.flight is not None and self._coalescing is not None:
+            self._coalescing.release(exchange, look.flight)

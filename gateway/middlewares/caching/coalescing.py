@@ -38,7 +38,7 @@ class Coalescing:
         if flight is not None:
             return flight
         # What the client asks on a condition may be answered with 304, which is for it alone.
-        if not fields and not flights.goes_alone(key, now):
+        if not fields and flights.going_alone.get(hash(key), 0.0) <= now:
             look.flight = flight = flights.lead(key)
             exchange.notes[KEPT] = flight.wanted
         return None

@@ -3,6 +3,7 @@ a match costs."""
 
 from __future__ import annotations
 
+import gc
 import random
 import sys
 from dataclasses import replace
@@ -530,12 +531,15 @@ def counted(function: Any, *arguments: Any) -> int:
         count += event == "opcode"
         return trace
 
-    before = sys.gettrace()
+    before, collects = sys.gettrace(), gc.isenabled()
+    gc.disable()  # Libraries of tests run code of their own when it collects.
     sys.settrace(trace)
     try:
         function(*arguments)
     finally:
         sys.settrace(before)
+        if collects:
+            gc.enable()
     return count
 
 
