@@ -9,9 +9,6 @@ import re
 from math import ceil
 from typing import Final
 
-DEADLINE: Final = "grpc deadline"
-"""Key of the note with the client's own deadline (clock.monotonic), where no other limit is
-earlier."""
 _UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 _TIMEOUT = re.compile(r"([0-9]{1,8})([HMSmun])")
 _MOST = 99_999_999
