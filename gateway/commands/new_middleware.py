@@ -96,7 +96,7 @@ def build(config: ${title}Config, context: Context) -> Hooks:
     def request(exchange: Exchange) -> None:
         found = config.header in exchange.headers
         outcome = "passed" if found else "refused"
-        if exchange.decisions is not None:  # Somebody asks what would happen: count nothing.
+        if exchange.decisions is not None:  # A dry run: count nothing.
             exchange.decisions.append(Decision(context.name, outcome))
         else:
             results.add(outcome)

@@ -232,7 +232,7 @@ class Failed(Exception):
     by:      the name of the hook that decided, "" when the gateway itself did.
     at:      the key that decided, below the hook's table; below the upstream's once one was asked,
              else in gateway.toml, as ("server", "max_body").
-    client:  whose credentials were refused, where they name somebody all the same.
+    client:  whose credentials were refused, where they name a client all the same.
     """
 
     __slots__ = ("at", "by", "client", "detail", "errors", "facts", "failure", "headers", "why")

@@ -60,7 +60,7 @@ class WouldRefuse(NamedTuple):
 
 
 def shadow_client(exchange: Exchange) -> str:
-    """Return whose request it is by what hooks in shadow found, "" if they found nobody."""
+    """Return whose request it is by what hooks in shadow found, "" if they found none."""
     noted: list[WouldRefuse] = exchange.notes.get(SHADOW, [])
     return next((one.client for one in noted if one.client), "")
 

@@ -232,7 +232,7 @@ def _once(hooks: Iterable[FinishHook | None]) -> tuple[FinishHook, ...]:
 
 
 def _without_auth(hooks: Mapping[str, Hooks]) -> dict[str, Hooks]:
-    """The portal's page is for anybody, and asks by itself."""
+    """The portal's page needs no login, and asks by itself."""
     return {name: made for name, made in hooks.items() if kind_of(name) != "auth"}
 
 

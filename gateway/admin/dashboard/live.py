@@ -1,6 +1,6 @@
 """What the dashboard shows: one snapshot an interval, the same bytes for everyone who looks.
 
-Rounds of background work sum the counters up, oftener while somebody looks. What a snapshot says
+Rounds of background work sum the counters up, oftener while a page is open. What a snapshot says
 beside them is put together when the first viewer of the interval asks.
 """
 
@@ -21,11 +21,11 @@ from gateway.core.clock import REAL, Clock
 from gateway.lifetime.supervised import Supervised
 
 INTERVAL = 2.0
-"""Seconds between two snapshots while somebody looks."""
+"""Seconds between two snapshots while a page is open."""
 UNSEEN_INTERVAL = 10.0
-"""Seconds between two sums while nobody does."""
+"""Seconds between two sums while none is."""
 LOOKING = 15.0
-"""Seconds after a question for which somebody looks."""
+"""Seconds after a question for which a page counts as open."""
 SHOWN = 900.0
 """Seconds that the charts go back."""
 RECENT = 60.0

@@ -61,7 +61,7 @@ async def live(request: web.Request) -> web.StreamResponse:
 
 
 async def session(request: web.Request) -> web.StreamResponse:
-    """Who the browser is; also said to those who are nobody, so that a page can ask for a token."""
+    """Who the browser is; also said without a session, so that a page can ask for a token."""
     access = request.app[ACCESS]
     caller = ANYONE if access.open else access.in_session(request)
     return answer(SessionAnswer, _said(access, caller))

@@ -1,4 +1,4 @@
-"""Sessions of browsers at the admin listener: a cookie that whoever knew a token once gets.
+"""Sessions of browsers at the admin listener: a cookie in exchange for a token.
 
 The cookie holds when it ends and a MAC over that, keyed with the token; nothing is kept here. So
 sessions outlast restarts, are those of every gateway with the same token, and end when the token

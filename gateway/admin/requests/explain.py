@@ -66,7 +66,7 @@ class Explained(Schema):
 
 
 async def explain(request: web.Request) -> web.StreamResponse:
-    """Ask nobody, and count nothing."""
+    """Send no request, and count nothing."""
     try:
         asked = Asking().load(orjson.loads(await request.read()))
         urlsplit(asked["url"])

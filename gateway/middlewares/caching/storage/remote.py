@@ -100,7 +100,7 @@ class Remote:
         if value[:1] == b"P":
             generation, count, checksum = orjson.loads(value[1:])
             if count > MAX_UNWRITTEN // PIECE:
-                return None  # Nobody wrote so many.
+                return None  # More than are ever written.
             pieces = []
             for number in range(count):
                 piece = await self.client.command(b"GET", piece_key(key, generation, number))

@@ -1,7 +1,7 @@
 """A reply's body kept while it passes: stored only if all of it came and it is not too large.
 
 It passes as the client takes it. Once others wait for it (`hurry`), it is read as fast as the
-origin sends it, and the client follows: nobody waits for a client that reads slowly.
+origin sends it, and the client follows: no one else waits for a slow client.
 """
 
 from __future__ import annotations
