@@ -11,7 +11,7 @@ Called like buckets.py: check, then commit or undo; charge; adopt.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
 from math import inf
 from typing import Any
@@ -114,8 +114,10 @@ class Leases:
         self.account = account
         self.clock = clock
         self.limit = limit
-        self.live: dict[Hashable, Lease] = {}
-        self._aside: dict[Hashable, Lease] = {}  # Their units are those of an earlier limit.
+        # By age: the oldest of a plain dict takes as long to find as many have been deleted.
+        self.live: OrderedDict[Hashable, Lease] = OrderedDict()
+        # Their units are those of an earlier limit.
+        self._aside: OrderedDict[Hashable, Lease] = OrderedDict()
         # When credit or debt may have to be settled.
         self._due: deque[tuple[float, Hashable, Lease]] = deque()
         self._old: deque[tuple[float, Hashable, Lease]] = deque()  # When a lease may be dropped.
@@ -132,7 +134,7 @@ class Leases:
         """Count by another limit: the part that was used of the old one is used of the new one."""
         if limit != self.limit:
             self._aside.update(self.live)
-            self.live = {}
+            self.live = OrderedDict()
             self.limit = limit
 
     def size(self) -> float:
@@ -313,7 +315,7 @@ class Leases:
             if self.find(key) is lease:
                 self._drop(key, lease, now)
         if self._dropped > max(TRIM_FROM, len(self)):
-            self.live = dict(self.live)  # A dictionary keeps its memory.
+            self.live = OrderedDict(self.live)  # A dictionary keeps its memory.
             self._dropped = 0
             give_back()
         return None if len(self) else inf

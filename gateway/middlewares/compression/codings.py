@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -108,7 +109,7 @@ class Once:
 
     def __init__(self, code: Callable[[bytes], bytes]) -> None:
         self._code = code
-        self._known: dict[bytes, bytes] = {}
+        self._known: OrderedDict[bytes, bytes] = OrderedDict()
 
     def __call__(self, body: bytes) -> bytes:
         if len(body) > REMEMBERED_SIZE:
@@ -117,7 +118,7 @@ class Once:
         coded = known.get(body)
         if coded is None:
             if len(known) >= REMEMBERED:
-                del known[next(iter(known))]  # The oldest.
+                known.popitem(last=False)  # The oldest.
             coded = known[body] = self._code(body)
         return coded
 
