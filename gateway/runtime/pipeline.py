@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from inspect import iscoroutinefunction
+from itertools import takewhile
 from math import inf
+from operator import length_hint
 from time import perf_counter
 from typing import Any
 
@@ -40,6 +42,7 @@ class Pipeline:
     described:     of each request hook, its name and what says why it let a request pass.
     remember:      takes what was refused, failed or slow, for `gateway why`.
     slow:          seconds from which on a request is slow.
+    asks, plain:   the request hooks, and the response hooks in front of the first that is awaited.
     """
 
     name: str
@@ -53,19 +56,26 @@ class Pipeline:
     described: tuple[Described, ...] = ()
     remember: Remember | None = None
     slow: float = inf
+    asks: tuple[Any, ...] = field(init=False)
+    plain: tuple[Any, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        plain = takewhile(lambda step: not step[1], self.response)
+        object.__setattr__(self, "asks", tuple(hook for hook, _, _ in self.request))
+        object.__setattr__(self, "plain", tuple(hook for hook, _, _ in plain))
 
     def ask(self, exchange: Exchange) -> Reply | Awaitable[Reply | None] | None:
         """Run the request hooks up to the first that answers. Raises Failed.
 
         Returns an awaitable of the same where a hook waits.
         """
-        steps, hook = iter(self.request), None
+        hooks, hook = iter(self.asks), None
         try:
-            for hook, _, name in steps:
+            for hook in hooks:
                 reply: Reply | Awaitable[Reply | None] | None = hook(exchange)
                 if reply is not None:
                     if not isinstance(reply, Reply):
-                        return self._ask_on(exchange, steps, _waiting(exchange, name, reply), hook)
+                        return self._ask_on(exchange, length_hint(hooks), reply)
                     exchange.notes[DECIDED] = hook
                     return reply
         except Exception:
@@ -74,15 +84,13 @@ class Pipeline:
         return None
 
     async def _ask_on(
-        self,
-        exchange: Exchange,
-        steps: Iterator[Step],
-        begun: Awaitable[Reply | None],
-        hook: Any,
+        self, exchange: Exchange, left: int, begun: Awaitable[Reply | None]
     ) -> Reply | None:
-        """Run what is left of the request hooks, after `hook`, which returned `begun`."""
+        """Run the last `left` of the request hooks, after the one that returned `begun`."""
+        steps = iter(self.request[len(self.request) - left - 1 :])
+        hook, _, name = next(steps)
         try:
-            reply: Any = await begun
+            reply: Any = await _waiting(exchange, name, begun)
             if reply is None:
                 for hook, _, name in steps:
                     reply = hook(exchange)
@@ -102,19 +110,13 @@ class Pipeline:
 
         Returns an awaitable, for what is left of them, where one waits.
         """
-        steps = iter(self.response)
-        for hook, awaited, name in steps:
-            pending = hook(exchange, reply)
-            if awaited:
-                begun = _waiting(exchange, name, pending)
-                return self._answer_on(exchange, reply, steps, begun)
-        return None
+        plain = self.plain
+        for hook in plain:
+            hook(exchange, reply)
+        return None if len(plain) == len(self.response) else self._answer_on(exchange, reply)
 
-    async def _answer_on(
-        self, exchange: Exchange, reply: Reply, steps: Iterator[Step], begun: Awaitable[None]
-    ) -> None:
-        await begun
-        for hook, awaited, name in steps:
+    async def _answer_on(self, exchange: Exchange, reply: Reply) -> None:
+        for hook, awaited, name in self.response[len(self.plain) :]:
             pending = hook(exchange, reply)
             if awaited:
                 await _waiting(exchange, name, pending)
