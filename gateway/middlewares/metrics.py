@@ -77,8 +77,10 @@ class Metrics:
 
     def finish(self, exchange: Exchange) -> None:
         """The finish hook."""
-        route = exchange.route
-        key = (NO_ROUTE if route is None else route.name, exchange.method, exchange.status())
+        route, reply = exchange.route, exchange.reply
+        # `Exchange.status`, without the call for most.
+        status = reply.status if reply is not None and exchange.written else exchange.status()
+        key = (NO_ROUTE if route is None else route.name, exchange.method, status)
         labels, duration, request_size, response_size = self._cells.get(key) or self._resolve(key)
         self._requests[labels] += 1
         seconds = self._now() - exchange.started
@@ -99,7 +101,7 @@ class Metrics:
             client = exchange.identity.client
             self._clients.count(client)
             self._active.note(client)
-            if key[2] >= 400:
+            if status >= 400:
                 self._failing.count(client)
 
     def close(self) -> None:

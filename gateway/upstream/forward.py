@@ -70,7 +70,6 @@ class Forward:
         self._retries = telemetry.retries
         self._duration = telemetry.upstream_duration.cell((pool.name,))
         self._by_endpoint = telemetry.upstream_endpoint_duration
-        self._cells = self._by_endpoint.cells
 
     def __repr__(self) -> str:
         return f"<Forward to {self.pool!r}>"
@@ -150,14 +149,14 @@ class Forward:
         None."""
         pool, endpoint, outcome = self.pool, attempt.endpoint, attempt.outcome
         took = perf_counter() - attempt.began
-        exchange.endpoint = endpoint.name
+        name = exchange.endpoint = endpoint.name
         exchange.attempts += 1
         exchange.upstream_seconds += took
         duration = self._duration  # HistogramCell.observe and Family.add, without the calls.
         bucket = bisect_left(duration.bounds, took)
         duration.counts[bucket] += 1
         duration.total += took
-        own = self._cells.get((pool.name, endpoint.name)) or self._cell(endpoint)
+        own = endpoint.duration or self._cell(endpoint)
         own.counts[bucket] += 1
         own.total += took
         if exchange.trace is not None:
@@ -165,7 +164,7 @@ class Forward:
         how: Failure | OwnFailure | int | str
         if type(outcome) is not Failed:
             how = outcome.status  # type: ignore[union-attr]
-            self._requests[(pool.name, endpoint.name, _CODES[how])] += 1
+            self._requests[(pool.name, name, _CODES[how])] += 1
             if how < 500:
                 if not self._retries_grpc:
                     return None
@@ -175,7 +174,7 @@ class Forward:
             how = outcome.failure
             if how is Failure.TIMEOUT and self._timeout is not None:
                 outcome.why += f", {self._timeout:g} s"
-            self._requests[(pool.name, endpoint.name, "0")] += 1
+            self._requests[(pool.name, name, "0")] += 1
         config = self._policy
         if config is None:
             return None
@@ -188,11 +187,12 @@ class Forward:
         reason = retry.may_retry(config, exchange.method, how, exchange.attempts, replayable, keyed)
         if reason is not None:
             why = str(outcome) if isinstance(outcome, Failed) else f"status {how}"
-            exchange.tries = [*(exchange.tries or ()), AttemptRecord(endpoint.name, took, why)]
+            exchange.tries = [*(exchange.tries or ()), AttemptRecord(name, took, why)]
         return reason
 
     def _cell(self, endpoint: Endpoint) -> HistogramCell:
-        return self._by_endpoint.cell((self.pool.name, endpoint.name))
+        cell = endpoint.duration = self._by_endpoint.cell((self.pool.name, endpoint.name))
+        return cell
 
     def _give_up(self, exchange: Exchange, attempt: Attempt, stream: Stream | None) -> None:
         """Let go of an attempt without an outcome, such as that of a client which has left."""

@@ -104,6 +104,7 @@ class AccessLog:
         route = exchange.route
         identity = exchange.identity
         failed = exchange.failed
+        reply = exchange.reply
         client = None if identity is None else identity.client
         more = None
         if failed is not None:
@@ -126,7 +127,7 @@ class AccessLog:
                 exchange.method,
                 exchange.path,
                 None if route is None else route.name,
-                exchange.status(),
+                reply.status if reply is not None and exchange.written else exchange.status(),
                 exchange.upstream,
                 exchange.endpoint,
                 exchange.upstream_seconds,

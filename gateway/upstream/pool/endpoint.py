@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from gateway.config.hosts import a_labels
 from gateway.config.tables.endpoints import EndpointConfig
+from gateway.core.telemetry import HistogramCell
 from gateway.upstream.pool.breaker import NAMES, Breaker
 from gateway.upstream.pool.health import Health
 
@@ -90,6 +91,7 @@ class Endpoint:
     server_name: asked for and verified over TLS in place of the upstream's `tls.server_name` and
                  the host; "" for those.
     breaker: its own, where the upstream's `circuit_breaker` is for each endpoint.
+    duration: its series, once it has been asked.
     drains: as configured. drained: as an operator says (Pool.drain).
     """
 
@@ -100,6 +102,7 @@ class Endpoint:
         "breaker",
         "drained",
         "drains",
+        "duration",
         "health",
         "host",
         "idle",
@@ -128,6 +131,7 @@ class Endpoint:
         self.idle: list[Any] = []
         self.shared: Any = None
         self.health = Health()
+        self.duration: HistogramCell | None = None
         self.breaker: Breaker | None = None
         self.drained = False
         self.configure(config)
