@@ -107,14 +107,14 @@ class ConfigProblem(ValueError):
 
 
 KEPT = "kept"
-"""Key of the note in which a hook leaves what is asked when the client leaves: True lets the
-exchange go on without it, because others wait for its answer."""
+"""Key of the note in which a hook leaves what is asked when the client leaves: if it is `wanted()`,
+the exchange goes on without it, because others wait for its answer."""
 
 
 def is_kept(exchange: Exchange | None) -> bool:
     """Return True for a request that goes on although its client has left."""
     kept = None if exchange is None else exchange.notes.get(KEPT)
-    return kept is not None and kept()
+    return kept is not None and kept.wanted()
 
 
 def _keep_nothing(

@@ -36,20 +36,20 @@ from gateway.middlewares.caching.rules.directives import http_date, seconds_of_a
 from gateway.middlewares.caching.rules.parts import covers
 from gateway.middlewares.caching.rules.policy import Verdict
 from gateway.middlewares.caching.rules.targeted import lower_names
-from gateway.middlewares.caching.status import FORWARDED, REVALIDATED, STORED, WORD, forwarded
+from gateway.middlewares.caching.status import (
+    FORWARDED,
+    REVALIDATED,
+    STORED,
+    WORD,
+    forwarded,
+    stored,
+)
 from gateway.middlewares.caching.storage.memory import MAX_HITS, Memory, Slot
 from gateway.middlewares.caching.storage.tee import Tee
 from gateway.middlewares.caching.storage.tiers import Tiers
-from gateway.middlewares.caching.vary import changes
 
 if TYPE_CHECKING:
     from gateway.middlewares.caching.storage.remote import Remote
-
-_OUTDATES = frozenset((*range(200, 206), *range(207, 304), 307, 308, 404, 410))
-"""Statuses that show a stored response to be out of date even when they are not stored themselves.
-"""
-
-_SERVED = frozenset((Verdict.FRESH, Verdict.STALE, Verdict.BEHIND))
 
 
 class Cache:
@@ -66,15 +66,20 @@ class Cache:
         self._config = config
         self._name = context.name
         self._memory = memory
+        self._stored = memory.index
         self._shared = remote is not None
         self._finder = Finder(config, memory)
         self._tiers = Tiers(config, self._finder, memory, remote)
-        self._coalescing = None if flights is None else Coalescing(self._finder, flights)
         self._words = (b"cache-control", b"expires", *lower_names(config.targets))
         self._needs_word = not (config.default_ttl or config.heuristic)
         self._behind = Behind()
         self._monotonic = context.clock.monotonic
         self._wall = context.clock.wall
+        self._coalescing: Coalescing | None = None
+        if flights is not None:
+            self._coalescing = Coalescing(
+                self._finder, flights, self._monotonic, shared=self._shared
+            )
         self._counts = context.telemetry.cache_requests.values
         self._tags = tuple(name.lower().encode() for name in config.tags)
         self._invalidate = Invalidation(config, self._finder, memory.purges)
@@ -99,19 +104,19 @@ class Cache:
         finder = self._finder
         fields = finder.fields(exchange)
         uri, scope = finder.uri(exchange), finder.scope(exchange)
-        stored = uri in self._memory
-        slot = finder.select(exchange, uri, scope) if stored else None
+        known = uri in self._stored
+        slot = finder.select(exchange, uri, scope) if known else None
         now = self._monotonic()
         if not fields and exchange.body is None and decisions is None:
             # The common cases: a request that asks for nothing special.
             if slot is not None and now < slot.fresh_until:
                 exchange.cache = "hit"
                 return self._serve(exchange, slot, now, fields)
-            if not stored and not self._shared:  # For any caller.
+            if not known and not self._shared:  # For any caller.
                 exchange.cache = "miss"
-                look = Lookup(
-                    uri, scope, None, fields, now, self._memory.purges.version, changes(exchange)
-                )
+                changed = exchange.forward_headers, exchange.drop_headers
+                stamp = self._memory.purges.version
+                look = Lookup(uri, scope, None, fields, now, stamp, changed)
                 return self._depart(exchange, look, now)
         look = finder.consider(exchange, uri, scope, slot, fields, now)
         if decisions is not None:
@@ -132,7 +137,7 @@ class Cache:
         Explained only, the exchange alone changes. rounds: how often it may wait for another.
         """
         slot, real = look.slot, exchange.decisions is None
-        if slot is not None and look.verdict in _SERVED:
+        if slot is not None and look.verdict in policy.SERVED:
             if not real:
                 return reply_of(exchange, slot.entry, look.fields)
             if look.verdict is Verdict.BEHIND:
@@ -193,8 +198,7 @@ class Cache:
         )
         news.why = "stale"
         news.make_conditional(copy, entry)
-        hooks = self.request, self.response
-        self._behind.ask(key, copy, hooks, self._config.max_entry)
+        self._behind.ask(key, copy, (self.request, self.response), self._config.max_entry)
 
     def _serve(self, exchange: Exchange, slot: Slot, now: float, fields: Fields) -> Reply:
         entry = slot.entry
@@ -203,10 +207,7 @@ class Cache:
             place.hits += 1
         if now >= slot.block_until:
             age = int(now - entry.born)
-            slot.block = b"Age: %d\r\nCache-Status: gateway; hit; ttl=%d\r\n" % (
-                age,
-                int(entry.lifetime) - age,
-            )
+            slot.block = stored(age, entry.lifetime)
             slot.block_until = entry.born + age + 1
         reply = reply_of(exchange, entry, fields)
         reply.blocks.append(slot.block)
@@ -226,17 +227,19 @@ class Cache:
         if not exchange.attempts:
             exchange.cache = ""
             return
-        if look.flight is None:
-            self._answered(exchange, look, reply)
+        status = reply.status
+        if (
+            look.why == "uri-miss"
+            and status < 500
+            and self._needs_word
+            and reply.index.keys().isdisjoint(self._words)
+        ):
+            reply.blocks.append(FORWARDED["uri-miss"])  # What `_answered` does with most.
         else:
-            status = reply.status
             self._answered(exchange, look, reply)
-            if type(reply.body) is not Tee:
-                self._land(exchange, look, status)
-
-    def _land(self, exchange: Exchange, look: Lookup, status: int) -> None:
-        if self._coalescing is not None:
-            self._coalescing.land(exchange, look, status, self._monotonic())
+        flight, coalescing = look.flight, self._coalescing
+        if flight is not None and coalescing is not None and type(reply.body) is not Tee:
+            coalescing.land(exchange, look, flight, status)
 
     def _answered(self, exchange: Exchange, look: Lookup, reply: Reply) -> None:
         """Take the origin's answer."""
@@ -255,13 +258,15 @@ class Cache:
                 self._compare(exchange, look, slot, reply)
             reply.blocks.append(FORWARDED[look.why])
         else:
-            stored = self._store(exchange, look, reply)
-            if slot is not None and not stored and status in _OUTDATES:
+            is_stored = self._store(exchange, look, reply)
+            if slot is not None and not is_stored and status in policy.OUTDATES:
                 self._tiers.remove(slot)
             if look.conditional and isinstance(reply.body, bytes):
                 # The client's own conditions did not go to the origin.
                 become(reply, for_client(exchange, reply, look.fields))
-            reply.blocks.append(STORED[look.why] if stored else forwarded(look.why, look.refused))
+            reply.blocks.append(
+                STORED[look.why] if is_stored else forwarded(look.why, look.refused)
+            )
 
     def _store(self, exchange: Exchange, look: Lookup, reply: Reply) -> bool:
         """Store the reply, at once or when its last byte has passed; return True if so."""
@@ -278,13 +283,14 @@ class Cache:
             return self._tiers.file(exchange, look, make(body=body, tags=tags))
         if (part := part_in(reply)) is not None:
             length = part[0].stop - part[0].start
-
         status = reply.status
 
         def over(body: bytes | None) -> None:
             if body is not None and length in (None, len(body)):
                 self._tiers.file(exchange, look, make(body=body, tags=tags))
-            self._land(exchange, look, status)
+            flight, coalescing = look.flight, self._coalescing
+            if flight is not None and coalescing is not None:
+                coalescing.land(exchange, look, flight, status)
 
         reply.body = tee = Tee(body, config.max_entry, over)
         if look.flight is not None:
@@ -375,13 +381,7 @@ class Cache:
         exchange.cache = "stale"
         reply = reply_of(exchange, entry, look.fields)
         went = b"fwd=%b%b" % (look.why.encode(), outcome) if exchange.attempts else b"hit"
-        ttl = int(entry.lifetime) - int(age)
-        line = b"Age: %d\r\nCache-Status: gateway; %b; ttl=%d; detail=stale-if-error\r\n" % (
-            age,
-            went,
-            ttl,
-        )
-        reply.blocks.append(line)
+        reply.blocks.append(stored(int(age), entry.lifetime, went, b"; detail=stale-if-error"))
         return reply
 
     def error(self, exchange: Exchange, failed: Failed) -> Reply | None:
@@ -397,4 +397,4 @@ class Cache:
             self._counts[(exchange.route.name, exchange.cache)] += 1
         look: Lookup | None = exchange.notes.get(self._name)
         if look is not None and look.flight is not None and self._coalescing is not None:
-            self._coalescing.release(exchange, look.flight)
+            self._coalescing.release(exchange, look, look.flight)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.hooks import KEPT
@@ -10,6 +10,7 @@ from gateway.middlewares.caching.flights import Flight, Flights, Outcome
 from gateway.middlewares.caching.lookup import Fields, Finder, Lookup
 from gateway.middlewares.caching.replies import reply_of
 from gateway.middlewares.caching.rules import policy
+from gateway.middlewares.caching.status import stored
 from gateway.middlewares.caching.storage.memory import Slot
 
 MAX_ROUNDS = 3
@@ -17,11 +18,15 @@ MAX_ROUNDS = 3
 
 
 class Coalescing:
-    """One pipeline's (or route's)."""
+    """One pipeline's (or route's). shared: whether answers are looked for in a shared store too."""
 
-    def __init__(self, finder: Finder, flights: Flights) -> None:
+    def __init__(
+        self, finder: Finder, flights: Flights, monotonic: Callable[[], float], *, shared: bool
+    ) -> None:
         self._finder = finder
         self._flights = flights
+        self._monotonic = monotonic
+        self._shared = shared
 
     def begin(self, exchange: Exchange, look: Lookup, now: float) -> Flight | None:
         """Return the request to wait for; None for one that goes to the origin, maybe to lead."""
@@ -32,15 +37,14 @@ class Coalescing:
             key = self._finder.flight_key(exchange, look)
             if key is None:
                 return None
-        if is_known(exchange):
+        if exchange.identity is not None or is_known(exchange):
             key = (key,)
         flight = flights.under_way.get(key)
         if flight is not None:
             return flight
         # What the client asks on a condition may be answered with 304, which is for it alone.
         if not fields and flights.going_alone.get(hash(key), 0.0) <= now:
-            look.flight = flight = flights.lead(key)
-            exchange.notes[KEPT] = flight.wanted
+            look.flight = exchange.notes[KEPT] = flights.under_way[key] = Flight(key)
         return None
 
     def goes_alone(self, exchange: Exchange, uri: str, scope: Hashable, now: float) -> bool:
@@ -48,14 +52,16 @@ class Coalescing:
         key: Hashable = (uri, scope)
         return self._flights.goes_alone((key,) if is_known(exchange) else key, now)
 
-    def land(self, exchange: Exchange, look: Lookup, status: int, now: float) -> None:
+    def land(self, exchange: Exchange, look: Lookup, flight: Flight, status: int) -> None:
         """Let those go on that wait for what this request has brought about.
 
         status: of the origin's answer.
         """
-        flight = look.flight
-        if flight is None:
+        look.flight = None
+        if not (flight.waiters or self._shared):
+            del self._flights.under_way[flight.key]
             return
+        now = self._monotonic()
         slot = self._finder.select(exchange, look.uri, look.scope)
         if slot is not None and slot.entry.scope == look.scope and now < slot.fresh_until:
             self._flights.land(flight, Outcome.SHARED)
@@ -64,8 +70,9 @@ class Coalescing:
             self._flights.alone(flight.key, now)
         self._flights.land(flight, Outcome.ALONE)
 
-    def release(self, exchange: Exchange, flight: Flight) -> None:
+    def release(self, exchange: Exchange, look: Lookup, flight: Flight) -> None:
         """Let those go on that still wait for a request that has ended."""
+        look.flight = None
         failed = exchange.failed
         is_origins = failed is not None and failed.failure.status in policy.ERRORS
         self._flights.land(flight, Outcome.ALONE if is_origins else Outcome.AGAIN)
@@ -81,10 +88,7 @@ def is_known(exchange: Exchange) -> bool:
 
 def collapsed(exchange: Exchange, slot: Slot, now: float, fields: Fields) -> Reply:
     """Return what is stored, for a request that has waited for another (RFC 9211 section 2.7)."""
-    age = int(now - slot.entry.born)
-    reply = reply_of(exchange, slot.entry, fields)
-    reply.blocks.append(
-        b"Age: %d\r\nCache-Status: gateway; fwd=uri-miss; collapsed; ttl=%d\r\n"
-        % (age, int(slot.entry.lifetime) - age)
-    )
+    entry, reply = slot.entry, reply_of(exchange, slot.entry, fields)
+    age = int(now - entry.born)
+    reply.blocks.append(stored(age, entry.lifetime, b"fwd=uri-miss; collapsed"))
     return reply

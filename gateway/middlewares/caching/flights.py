@@ -1,15 +1,15 @@
 """Requests to an origin that others wait for: one where many clients want the same.
 
 The first request for a key leads; its answer serves those that came meanwhile. Each of them waits
-for itself: it may leave, and its time is its own. What turns out not to be for all, or not to be
-stored, is remembered as such for a while, and nobody waits for it.
+for itself: it may leave, and its time is its own. Where they have waited for what turns out not to
+be for all, or not to be stored, that is remembered for a while, and nobody waits for it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import enum
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
 
 from gateway.core.wait import Wait
@@ -36,6 +36,10 @@ class Outcome(enum.Enum):
     origin's."""
 
 
+_NOBODY: dict[Waiter, None] = {}
+"""Of all flights for which nobody waits; never written to."""
+
+
 class Waiter(Wait[Outcome]):
     """One request that waits for a flight."""
 
@@ -44,6 +48,8 @@ class Waiter(Wait[Outcome]):
     def __init__(self, flight: Flight, seconds: float) -> None:
         super().__init__()
         self._flight = flight
+        if flight.waiters is _NOBODY:
+            flight.waiters = {}
         flight.waiters[self] = None
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(seconds, self.land, Outcome.ALONE)
@@ -69,7 +75,7 @@ class Flight:
 
     def __init__(self, key: Hashable) -> None:
         self.key = key
-        self.waiters: dict[Waiter, None] = {}
+        self.waiters = _NOBODY
         self._hurry: Callable[[], object] | None = None
 
     def __repr__(self) -> str:
@@ -103,31 +109,25 @@ class Flights:
 
     def __init__(self) -> None:
         self.under_way: dict[Hashable, Flight] = {}
-        self.going_alone: dict[int, float] = {}
+        self.going_alone: OrderedDict[int, float] = OrderedDict()
 
     def __repr__(self) -> str:
         return f"<Flights {len(self.under_way)}>"
 
-    def lead(self, key: Hashable) -> Flight:
-        """Begin a request that others may wait for. There must be no other for the key."""
-        flight = self.under_way[key] = Flight(key)
-        return flight
-
     def land(self, flight: Flight, outcome: Outcome) -> None:
-        """Let those that wait go on. Harmless twice."""
-        if self.under_way.get(flight.key) is flight:
-            del self.under_way[flight.key]
-        waiters, flight.waiters = flight.waiters, {}
+        """Let those that wait go on."""
+        del self.under_way[flight.key]
+        waiters, flight.waiters = flight.waiters, _NOBODY
         if waiters:
             asyncio.get_running_loop().call_soon(self._wake, deque(waiters), outcome)
 
     def alone(self, key: Hashable, now: float) -> None:
         """Remember that an answer was not for all."""
         known, place = self.going_alone, hash(key)
-        known.pop(place, None)  # To the end: the oldest goes first.
         known[place] = now + ALONE_SECONDS
+        known.move_to_end(place)
         if len(known) > MAX_ALONE:
-            del known[next(iter(known))]
+            known.popitem(last=False)
 
     def goes_alone(self, key: Hashable, now: float) -> bool:
         """Return True if an answer was not for all lately."""

@@ -252,7 +252,7 @@ class Finder:
                 window=self._window if window is None else window,
             )
             look.why = "request" if look.verdict is Verdict.ASK_REQUEST else "stale"
-        elif uri in self._memory and self._memory.varies(uri, scope):
+        elif uri in self._memory.index and self._memory.varies(uri, scope):
             look.why = "vary-miss"
         return look
 

@@ -24,6 +24,12 @@ Its answer may make it "revalidated" or "stale".
 """
 
 
+def stored(age: int, lifetime: float, how: bytes = b"hit", detail: bytes = b"") -> bytes:
+    """The lines for a stored response, and `how` it was found (RFC 9211 section 2)."""
+    left = int(lifetime) - age
+    return b"Age: %d\r\nCache-Status: gateway; %b; ttl=%d%b\r\n" % (age, how, left, detail)
+
+
 @lru_cache(maxsize=256)
 def forwarded(why: str, refused: str) -> bytes:
     """The line for an answer that is not stored, with the reason (RFC 9211 section 2.8)."""

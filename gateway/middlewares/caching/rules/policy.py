@@ -49,6 +49,9 @@ DAY = 86400
 EVENTS = b"text/event-stream"
 """Never stored: events that have been are not sent again, and no answer holds all."""
 
+OUTDATES = frozenset((*range(200, 206), *range(207, 304), 307, 308, 404, 410))
+"""Statuses that show a stored response to be out of date even when they are not stored themselves.
+"""
 ERRORS = frozenset((500, 502, 503, 504))
 """What stale-if-error may be served instead of (RFC 5861 section 4)."""
 
@@ -202,6 +205,10 @@ class Verdict(enum.Enum):
     BEHIND = "stale, and ask behind the client's back"
     ASK_STALE = "ask: stale"
     ASK_REQUEST = "ask: request"
+
+
+SERVED = frozenset((Verdict.FRESH, Verdict.STALE, Verdict.BEHIND))
+"""What is answered with what is stored."""
 
 
 def may_serve(

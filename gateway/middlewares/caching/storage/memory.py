@@ -131,7 +131,8 @@ Variants = dict[Hashable, dict[Names, dict[Values, Place]]]
 
 
 class Memory:
-    """What one pipeline has stored. `used` is in bytes; `evictions` counts what had to go."""
+    """What one pipeline has stored, in `index` by URI, for any caller. `used` is in bytes;
+    `evictions` counts what had to go."""
 
     def __init__(self, purges: Purges, clock: Clock = REAL) -> None:
         self.purges = purges
@@ -139,12 +140,12 @@ class Memory:
         self.evictions = 0
         self._monotonic = clock.monotonic
         self._count = 0
-        self._index: dict[str, Place | Variants] = {}
+        self.index: dict[str, Place | Variants] = {}
         self._queues: tuple[deque[Place], deque[Place]] = (deque(), deque())
         self._queued = [0, 0]
         self._recent: deque[Place] = deque()
         self._ghosts = array("I", bytes(4 * 1024))
-        purges.stores.append(self._index)
+        purges.stores.append(self.index)
 
     def __repr__(self) -> str:
         return f"<Memory {self._count} responses, {self.used} bytes>"
@@ -152,17 +153,13 @@ class Memory:
     def __len__(self) -> int:
         return self._count
 
-    def __contains__(self, uri: str) -> bool:
-        """Return True if anything is stored for the URI, for any caller."""
-        return uri in self._index
-
     def close(self) -> Awaitable[None] | None:
         """Give up what is stored, in slices: freeing a million responses takes a while."""
-        self.purges.stores = [one for one in self.purges.stores if one is not self._index]
+        self.purges.stores = [one for one in self.purges.stores if one is not self.index]
         return self._let_go() if self._count else None
 
     async def _let_go(self) -> None:
-        self._index.clear()
+        self.index.clear()
         for queue in self._queues:
             while queue:
                 for _ in range(min(SLICE, len(queue))):
@@ -181,7 +178,7 @@ class Memory:
 
         When several match, the most recent one, by Date (RFC 9111 section 4.1).
         """
-        found = self._index.get(uri)
+        found = self.index.get(uri)
         if found is None:
             return None
         if found.__class__ is not dict:
@@ -196,14 +193,14 @@ class Memory:
 
     def varies(self, uri: str, scope: Hashable) -> Names:
         """Return the fields that responses stored for this URI differ by; () without any."""
-        found = self._index.get(uri)
+        found = self.index.get(uri)
         if not isinstance(found, dict):
             return ()
         return tuple(sorted({name for names in found.get(scope, ()) for name in names}))
 
     def vary_sets(self, uri: str, scope: Hashable) -> list[Names]:
         """Return the sets of fields that responses stored for this URI vary by."""
-        found = self._index.get(uri)
+        found = self.index.get(uri)
         return list(found.get(scope, ())) if isinstance(found, dict) else []
 
     def _slot(self, place: Place) -> Slot | None:
@@ -299,7 +296,7 @@ class Memory:
         self._queued[place.queue] += grown
 
     def _place(self, entry: Entry) -> Place | None:
-        found = self._index.get(entry.uri)
+        found = self.index.get(entry.uri)
         if isinstance(found, Place):
             return found if found.scope == entry.scope and not entry.vary else None
         variants = (found or {}).get(entry.scope, {})
@@ -307,7 +304,7 @@ class Memory:
 
     def _file(self, entry: Entry) -> Place:
         """Make a place in the index and at the end of a queue."""
-        index, uri = self._index, entry.uri
+        index, uri = self.index, entry.uri
         found = index.get(uri)
         if found is None and not entry.vary:
             place = index[uri] = Place(uri, entry.scope)
@@ -327,9 +324,9 @@ class Memory:
         return place
 
     def _unfile(self, place: Place) -> None:
-        found = self._index.get(place.uri)
+        found = self.index.get(place.uri)
         if found is place:
-            del self._index[place.uri]
+            del self.index[place.uri]
             return
         if not isinstance(found, dict):
             return
@@ -342,7 +339,7 @@ class Memory:
                 if not variants:
                     del found[place.scope]
                     if not found:
-                        del self._index[place.uri]
+                        del self.index[place.uri]
 
     # Evicting.
 

@@ -94,6 +94,21 @@ async def test_what_is_not_for_all_is_asked_for_by_each(origin: Any, remembered:
     assert isinstance(await fourth, Reply)  # type: ignore[misc]
 
 
+@pytest.mark.parametrize("shared", [False, True])
+async def test_what_nobody_has_waited_for_is_remembered_for_a_shared_store_alone(shared: bool):
+    """To remember each would cost more than it spares; a shared store is not asked for it."""
+    world = Cached()
+    cache: Any = world.hooks.request.__self__  # type: ignore[union-attr]
+    cache._coalescing._shared = shared
+    world.ask(answer({"Cache-Control": "no-store"}))
+    following = world.begin(world.exchange())
+    waiting = begun(world)
+    assert (waiting is None) == shared
+    following(answer({"Cache-Control": "no-store"}))
+    assert waiting is None or await waiting is None  # type: ignore[misc]
+    assert not cache._coalescing._flights.under_way
+
+
 @pytest.mark.parametrize(
     "known",
     [{"headers": {"Authorization": "Bearer any"}}, {"identity": ALICE}, {"tls_subject": "CN=a"}],
@@ -128,9 +143,9 @@ async def test_when_a_leading_request_comes_to_nothing_another_leads():
     assert world.hooks.request is not None
     assert world.hooks.release is not None
     world.hooks.request(leading)
-    assert not leading.notes[KEPT]()
+    assert not leading.notes[KEPT].wanted()
     waiting, other = begun(world), begun(world)
-    assert leading.notes[KEPT]()
+    assert leading.notes[KEPT].wanted()
     world.hooks.release(leading)
     assert await waiting is None  # type: ignore[misc]
     task = asyncio.ensure_future(other)  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ from gateway.middlewares.caching.flights import (
     ALONE_SECONDS,
     MAX_ALONE,
     WOKEN_AT_ONCE,
+    Flight,
     Flights,
     Outcome,
 )
@@ -17,7 +18,7 @@ from gateway.middlewares.caching.flights import (
 
 async def test_those_that_wait_are_told_the_outcome_a_few_in_a_turn():
     flights = Flights()
-    flight = flights.lead("key")
+    flight = flights.under_way["key"] = Flight("key")
     waiters = [flight.join() for _ in range(WOKEN_AT_ONCE + 5)]
     assert (flight.wanted(), repr(flight)) == (True, "<Flight 'key', 37 wait>")
     flights.land(flight, Outcome.SHARED)
@@ -28,7 +29,7 @@ async def test_those_that_wait_are_told_the_outcome_a_few_in_a_turn():
 
 
 async def test_one_that_leaves_is_forgotten_at_once():
-    flight = Flights().lead("key")
+    flight = Flight("key")
     one, other = flight.join(), flight.join()
     assert one.cancel()
     assert list(flight.waiters) == [other]
@@ -39,7 +40,7 @@ async def test_one_that_leaves_is_forgotten_at_once():
 
 
 async def test_one_that_has_waited_for_long_goes_alone():
-    flight = Flights().lead("key")
+    flight = Flight("key")
     waiter, patient = flight.join(0.0), flight.join()
     assert await waiter is Outcome.ALONE
     assert list(flight.waiters) == [patient]
@@ -48,7 +49,7 @@ async def test_one_that_has_waited_for_long_goes_alone():
 
 async def test_one_that_leaves_in_the_turn_of_the_landing():
     flights = Flights()
-    flight = flights.lead("key")
+    flight = flights.under_way["key"] = Flight("key")
     waiter = flight.join()
     flights.land(flight, Outcome.SHARED)
     waiter.cancel()
@@ -57,18 +58,9 @@ async def test_one_that_leaves_in_the_turn_of_the_landing():
     await asyncio.sleep(0)
 
 
-async def test_landing_twice_and_after_another_has_begun():
-    flights = Flights()
-    flight = flights.lead("key")
-    flights.land(flight, Outcome.AGAIN)
-    following = flights.lead("key")
-    flights.land(flight, Outcome.ALONE)
-    assert flights.under_way == {"key": following}
-
-
 async def test_a_body_is_read_faster_once_somebody_waits():
     hurried: list[int] = []
-    flight = Flights().lead("key")
+    flight = Flight("key")
     flight.arriving(lambda: hurried.append(1))
     assert not hurried
     waiter = flight.join()

@@ -73,8 +73,8 @@ def test_what_was_put_is_found():
     stored = entry()
     assert memory.put(stored, MANY, 0)
     assert find(memory) is stored
-    assert "http://a/x" in memory
-    assert "http://a/y" not in memory
+    assert "http://a/x" in memory.index
+    assert "http://a/y" not in memory.index
     assert find(memory, "http://a/y") is None
     assert find(memory, scope="other") is None
     assert (len(memory), memory.used) == (1, SMALL)
@@ -120,7 +120,7 @@ def test_an_origin_that_keeps_changing_its_vary_loses_the_oldest():
     assert find(memory, **{"x-11": "1"}) is None
     assert find(memory, **{"x-12": "2"}) is not None
     memory.put(entry("http://a/y"), 2 * SMALL, 0)
-    assert "http://a/x" not in memory
+    assert "http://a/x" not in memory.index
     assert (len(memory), memory.used) == (1, SMALL)
 
 
@@ -467,7 +467,7 @@ class Model(RuleBasedStateMachine):
         assert len(memory) == sum(place.content is not None for queue in queues for place in queue)
         filed = [
             place
-            for found in memory._index.values()
+            for found in memory.index.values()
             for place in (
                 [found]
                 if isinstance(found, Place)
