@@ -1,18 +1,21 @@
 #!/usr/bin/env python3
 """What a client that abuses HTTP/2 costs a gateway, and whether others are served meanwhile.
 
-    .venv/bin/python bench/http2_abuse.py [SECONDS]        5 seconds for each attack
+    .venv/bin/python bench/http2_abuse.py [--seconds 5] [--tls] [ATTACK]...
 
 Each attack comes over one connection after the other, as fast as the gateway lets it: whoever is
-ended connects anew, at most 50 times a second. Beside it an ordinary client asks ten times a second.
-Printed are the CPU of the gateway as a share of a core, how much its memory grew, how many
-connections were ended, and how the ordinary client fared.
+ended connects anew, at most 50 times a second. Beside it an ordinary client of another address asks
+ten times a second. Printed are the CPU of the gateway as a share of a core and beside what it needs
+when there is no attack, its memory and how much that grew, how many connections the attack made,
+and how the ordinary client fared.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import os
+import ssl
 import struct
 import sys
 import tempfile
@@ -24,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench.compare import cpu_seconds, rss_mib
 from gateway.protocols.http2.session import PREFACE
+from tests.certificates import Authority
 from tests.http2 import Http2Client
 from tests.process import Process
 
@@ -60,27 +64,53 @@ ATTACKS = {
 }
 
 
-async def attack(port: int, data: bytes, until: float, ended: list[int]) -> None:
+async def attack(
+    port: int, tls: ssl.SSLContext | None, data: bytes, until: float, made: list[int]
+) -> None:
+    named = "gateway.test" if tls is not None else None
     while data and time.monotonic() < until:
         began = time.monotonic()
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        made[0] += 1
+        try:
+            reader, writer = await asyncio.open_connection(
+                "127.0.0.1", port, ssl=tls, server_hostname=named
+            )
+        except OSError:
+            await asyncio.sleep(0.02)
+            continue
+        ended = asyncio.create_task(_until_end(reader))
         try:
             writer.write(PREFACE + SETTINGS)
-            while time.monotonic() < until and not writer.is_closing():
+            while time.monotonic() < until and not ended.done() and not writer.is_closing():
                 writer.write(data)
-                await writer.drain()
+                await asyncio.wait(
+                    (ended, asyncio.create_task(_drained(writer))), return_when="FIRST_COMPLETED"
+                )
                 await asyncio.sleep(0.001)
-                if reader.at_eof() or reader._transport.is_closing():  # type: ignore[attr-defined]
-                    break
         except OSError:
             pass
-        ended[0] += 1
         writer.transport.abort()
+        await ended
         await asyncio.sleep(max(0, 0.02 - (time.monotonic() - began)))
 
 
-async def ordinary(port: int, until: float, took: list[float]) -> None:
-    client = await Http2Client.connect(port)
+async def _until_end(reader: asyncio.StreamReader) -> None:
+    try:
+        while await reader.read(65536):
+            pass
+    except OSError:
+        pass
+
+
+async def _drained(writer: asyncio.StreamWriter) -> None:
+    try:
+        await writer.drain()
+    except OSError:
+        pass
+
+
+async def ordinary(port: int, tls: ssl.SSLContext | None, until: float, took: list[float]) -> None:
+    client = await Http2Client.connect(port, tls, local="127.0.0.2")
     while time.monotonic() < until:
         began = time.monotonic()
         assert (await client.get("/")).status == 404
@@ -89,29 +119,59 @@ async def ordinary(port: int, until: float, took: list[float]) -> None:
     client.close()
 
 
+async def measure(
+    directory: Path, authority: Authority | None, name: str, seconds: float, idle: float
+) -> float:
+    """Print one line; return the share of a core."""
+    tls = None
+    if authority is not None:
+        tls = authority.trusting()
+        tls.set_alpn_protocols(["h2"])
+    async with Process(directory / "gateway.toml") as gateway:
+        await ordinary(gateway.port, tls, time.monotonic() + 0.5, [])
+        before, memory = cpu_seconds(gateway.pid), rss_mib(gateway.pid)
+        until, made, took = time.monotonic() + seconds, [0], [0.0]
+        await asyncio.gather(
+            attack(gateway.port, tls, ATTACKS[name], until, made),
+            ordinary(gateway.port, tls, until, took),
+        )
+        used = (cpu_seconds(gateway.pid) - before) / seconds
+        grown = rss_mib(gateway.pid)
+    took.sort()
+    beside = f"{used / idle:5.2f}" if idle else ""
+    print(
+        f"{name:20} {used:6.2%} {beside:>6} {grown:6.1f} {grown - memory:5.1f} {made[0]:6} "
+        f"{len(took) - 1:6} {took[len(took) // 2] * 1e3:7.1f} {took[-1] * 1e3:7.1f}",
+        flush=True,
+    )
+    return used
+
+
 async def main() -> None:
-    seconds = float((*sys.argv, "")[1] or 5)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seconds", type=float, default=5)
+    parser.add_argument("--tls", action="store_true")
+    parser.add_argument("attacks", nargs="*", metavar="ATTACK", help=", ".join(ATTACKS))
+    options = parser.parse_args()
+    if unknown := {*options.attacks} - {*ATTACKS}:
+        parser.error(f"no such attack: {', '.join(unknown)}")
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        (directory / "gateway.toml").write_text(
-            "[listen]\nport = 0\nhttp2 = true\n[admin]\nport = 0\n"
+        listen = "[listen]\nport = 0\nhttp2 = true\n"
+        authority = None
+        if options.tls:
+            authority = Authority(directory)
+            authority.issue("edge", "gateway.test")
+            listen += 'tls = { certificate = "edge.pem", key = "edge.key" }\n'
+        (directory / "gateway.toml").write_text(listen + "[admin]\nport = 0\n")
+        print(
+            f"{'':20} {'CPU':>6} {'beside':>6} {'MiB':>6} {'more':>5} {'made':>6} "
+            f"{'served':>6} {'p50 ms':>7} {'max ms':>7}"
         )
-        print(f"{'':20} {'CPU':>6} {'MiB more':>9} {'ended':>6} {'p50 ms':>7} {'max ms':>7}")
-        for attacked, data in ATTACKS.items():
-            async with Process(directory / "gateway.toml") as gateway:
-                await ordinary(gateway.port, time.monotonic() + 0.5, [])
-                before, memory = cpu_seconds(gateway.pid), rss_mib(gateway.pid)
-                until, ended, took = time.monotonic() + seconds, [0], [0.0]
-                await asyncio.gather(
-                    attack(gateway.port, data, until, ended), ordinary(gateway.port, until, took)
-                )
-                used = (cpu_seconds(gateway.pid) - before) / seconds
-                more = rss_mib(gateway.pid) - memory
-                took.sort()
-                print(
-                    f"{attacked:20} {used:6.1%} {more:9.1f} {ended[0]:6} "
-                    f"{took[len(took) // 2] * 1e3:7.1f} {took[-1] * 1e3:7.1f}"
-                )
+        idle = 0.0
+        for attacked in dict.fromkeys(("nothing", *(options.attacks or ATTACKS))):
+            used = await measure(directory, authority, attacked, options.seconds, idle)
+            idle = idle or used
 
 
 if __name__ == "__main__":

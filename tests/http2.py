@@ -47,7 +47,9 @@ class Http2Client(asyncio.Protocol):
         *,
         limits: Limits | None = None,
         reads: bool = True,
+        local: str | None = None,
     ) -> Http2Client:
+        """local: the client's own address."""
         loop = asyncio.get_running_loop()
         if tls is not None:
             tls.set_alpn_protocols(["h2"])
@@ -58,6 +60,7 @@ class Http2Client(asyncio.Protocol):
             port,
             ssl=tls,
             server_hostname="gateway.test" if tls is not None else None,
+            local_addr=None if local is None else (local, 0),
         )
         await client.until(lambda: client.settled or client.closed)
         return client

@@ -65,6 +65,7 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         " max_request_body_bytes max_request_size max_content_length",
         "max_connections": "worker_connections maxconn max_conn max_conns limit_conn",
         "max_connections_per_ip": "max_connections_per_client limit_conn_per_ip",
+        "abuse_penalty": "ban_time bantime",
         "watch": "hot_reload auto_reload",
     },
     "routing": {"case_sensitive": "ignore_case case_insensitive", "trailing_slash": "slash"},

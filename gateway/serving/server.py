@@ -44,8 +44,8 @@ class Server(Protocol):
     def count_http2_request(self) -> None:
         """A request came in HTTP/2."""
 
-    def count_http2_end(self, reason: str) -> None:
-        """A connection in HTTP/2 was ended for what its client did."""
+    def count_http2_end(self, reason: str, peer: str) -> None:
+        """A connection in HTTP/2 of this address was ended for what its client did."""
 
     def refuse(self, peer: str, failed: Failed) -> tuple[Exchange, Reply]:
         """Render, log and count what was refused before it became a request."""

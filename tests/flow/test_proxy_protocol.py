@@ -9,6 +9,7 @@ from ipaddress import IPv4Address
 
 import pytest
 
+from gateway.protocols.http2.session import PREFACE
 from gateway.serving.net.proxy_protocol import SIGNATURE
 from tests.certificates import Authority
 from tests.client import Client
@@ -115,6 +116,21 @@ async def test_limits_of_ipv6_are_for_the_network_that_one_subscriber_has(start,
         await client.send(b"PROXY TCP6 %b ::1 56324 443\r\n" % address.encode() + GET)
         statuses.append((await client.read()).status)
     assert statuses == [200, 200, 429]
+
+
+async def test_abuse_counts_for_the_address_in_the_preamble(start, origin, connect):
+    listen = LISTEN + "http2 = true\n[server]\nmax_abuse_per_ip = 1\n"
+    gateway = await start(PLAIN, upstreams(origin), listen)
+    client = await connect(gateway)
+    await client.send(TEXT + PREFACE + b"no frames, but what looks like one that is too long")
+    await client.reader.read()
+    client = await connect(gateway)
+    await client.send(TEXT + GET)
+    assert await client.at_end()
+    assert gateway.telemetry.connections_refused.get(("max_abuse_per_ip",)) == 1
+    client = await connect(gateway)
+    await client.send(TEXT.replace(b".7 ", b".8 ") + GET)
+    assert (await client.read()).status == 200
 
 
 async def test_it_comes_before_tls(start, origin, connect, tmp_path):

@@ -207,6 +207,20 @@ class ServerConfig:
         doc="of one address (IPv6: one /64), at a time; more are answered 429 likewise. "
         "`trusted_proxies` are exempt. 0 means no limit: behind one address may be many",
     )
+    max_abuse_per_ip: int = setting(
+        Whole(least=0),
+        default=10,
+        doc="connections of one address (IPv6: one /64) that may be ended for abuse of HTTP/2, see "
+        "[http.md](http.md#http2): so many at once, and one a second more. Beyond it new ones of "
+        "this address are closed, unread, for `abuse_penalty`. `trusted_proxies` and Unix sockets "
+        "are exempt. 0 means no limit",
+    )
+    abuse_penalty: float = setting(
+        Duration(),
+        default=30.0,
+        doc="how long an address is refused, from the last of its connections that was ended for "
+        "abuse. Keep it short: behind one address may be many",
+    )
     request_id: str = setting(
         Choice("hex", "uuid"),
         default="hex",

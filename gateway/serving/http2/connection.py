@@ -62,6 +62,8 @@ ROUND_TRIP = 1.0
 """Seconds for streams on their way when the client is told that no more are wanted."""
 LINGER = 1.0
 """Seconds a client has to close the connection after GOAWAY, before it is closed here."""
+DROPPED = 64 * 1024
+"""Bytes taken of a client that has been told the end."""
 _NOTICED = b"goaway.."
 
 
@@ -89,6 +91,7 @@ class Http2Connection(Sending):
         "_allowed_resets",
         "_client_leaves",
         "_count",
+        "_dropped",
         "_frames",
         "_heads",
         "_leaving_since",
@@ -122,7 +125,7 @@ class Http2Connection(Sending):
         self._allowed_resets = Allowance(*RESETS, server.now)
         assert session.heads is not None
         self._frames = session.heads
-        self._count = self.pieces = 0
+        self._count = self.pieces = self._dropped = 0
         self._client_leaves = False
         self._leaving_since = 0.0
 
@@ -146,6 +149,7 @@ class Http2Connection(Sending):
 
     def data_received(self, data: bytes) -> None:
         if self.state is State.ENDED:
+            self._drop(len(data))
             return
         self._handling = True
         if len(data) <= SLICE:
@@ -158,6 +162,13 @@ class Http2Connection(Sending):
         self._handling = False
         if self._again or self.session.has_pending:
             self.flush()
+
+    def _drop(self, size: int) -> None:
+        """Bytes behind the end: what was on its way is taken, for a socket with unread bytes is
+        closed by a reset, which may overtake the last words. More is left to the kernel."""
+        before, self._dropped = self._dropped, self._dropped + size
+        if before <= DROPPED < self._dropped and self.transport is not None:
+            self.transport.pause_reading()
 
     def eof_received(self) -> bool:
         """A client that sends nothing more has left: it could not acknowledge anything."""
@@ -281,7 +292,7 @@ class Http2Connection(Sending):
     def _calm(self, reason: str) -> None:
         """The client has gone beyond a budget."""
         if self.state is not State.ENDED:
-            self.server.count_http2_end(reason)
+            self.server.count_http2_end(reason, self.peer)
             self._terminate()
 
     def _terminate(self) -> None:
@@ -292,7 +303,7 @@ class Http2Connection(Sending):
         """The session has ended; its last words are still to be sent."""
         if self.state is not State.ENDED:
             if code != ErrorCode.NO_ERROR and not self._client_leaves:
-                self.server.count_http2_end(_NAMES.get(code, "other"))
+                self.server.count_http2_end(_NAMES.get(code, "other"), self.peer)
             self._finish()
 
     def _finish(self) -> None:

@@ -27,6 +27,10 @@ BREATH = 0.2
 """Seconds without accepting after the process ran out of file descriptors."""
 RESERVE = 16
 """Descriptors kept for clients that are told so."""
+HELD = 64
+"""Sockets of refused addresses that are kept open at once, unread: they are the kernel's alone."""
+HOLD = 1.0
+"""Seconds for which they are at most: whoever connects anew when it is closed does so seldom."""
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
@@ -37,6 +41,9 @@ class Welcoming(Protocol):
 
     def welcome(self, peer: str) -> asyncio.BaseProtocol | None:
         """Return the protocol of a new socket; None when there is no room for it."""
+
+    def refuses(self, peer: str) -> bool:
+        """Return True if nothing is taken from this address for now; it has been counted."""
 
     def may_introduce(self, peer: str) -> bool:
         """Return True if the PROXY protocol is believed from this address."""
@@ -92,6 +99,7 @@ class Acceptor:
         self._paused: asyncio.TimerHandle | None = None
         self._reserve = Reserve(RESERVE, "clients that are turned away")
         self._turned_away: list[socket.socket] = []
+        self._held: list[socket.socket] = []
         self.pending: set[asyncio.Task[None]] = set()
 
     def start(self, sockets: Sequence[socket.socket]) -> None:
@@ -116,6 +124,7 @@ class Acceptor:
             one.close()
         self._sockets.clear()
         self._let_go()
+        self._release()
         self._reserve.close()
 
     def _watch(self) -> None:
@@ -217,11 +226,28 @@ class Acceptor:
 
     def _hand_over(self, accepted: socket.socket, peer: str) -> None:
         """Makes it a connection of the listener's. The socket is the transport's from here on."""
+        if self._listener.refuses(peer):
+            self._hold(accepted)
+            return
         protocol = self._listener.welcome(peer)
         if protocol is None:
             accepted.close()
             return
         _connect(self._loop.connect_accepted_socket(lambda: protocol, accepted), accepted, peer)
+
+    def _hold(self, accepted: socket.socket) -> None:
+        """Close it, with others and not at once."""
+        if len(self._held) >= HELD or not self._sockets:
+            accepted.close()
+            return
+        if not self._held:
+            self._loop.call_later(HOLD, self._release)
+        self._held.append(accepted)
+
+    def _release(self) -> None:
+        for one in self._held:
+            one.close()
+        self._held.clear()
 
     async def _preamble(self, accepted: socket.socket, peer: str) -> str:
         """Takes the preamble out of the socket; the address it gives, or `peer`. Raises Malformed,

@@ -24,6 +24,7 @@ from gateway.serving.http1.connection import Http1Connection
 from gateway.serving.http1.limits import Limits
 from gateway.serving.http1.repeats import Openings
 from gateway.serving.http1.write import complete
+from gateway.serving.net.abuse import Offenders
 from gateway.serving.net.accept import Acceptor, Dealer
 from gateway.serving.net.deadlines import Deadlines
 from gateway.serving.net.tls import State, TlsTransport
@@ -37,6 +38,8 @@ log = logging.getLogger("gateway.serving")
 
 FAREWELL = 1.0
 """Seconds for requests that are under way when there is no more time to leave."""
+OWN_FAULT = "internal_error"
+"""Why a connection in HTTP/2 is ended that its client is not to blame for."""
 SWEEP = 0.25
 """Seconds between two looks at the heads that are still arriving."""
 
@@ -67,6 +70,7 @@ class Listener:
         self.in_flight = self._telemetry.in_flight
         self.in_flight.set((), 0)
         self._by_address: dict[str, int] = {}
+        self._offenders = Offenders()
         self._shaking: set[TlsTransport] = set()
         self._closing: set[TlsTransport] = set()
         self._acceptor: Acceptor | None = None
@@ -96,6 +100,7 @@ class Listener:
         self.header_timeout = config.header_timeout
         self.max_requests = config.max_requests_per_connection or sys.maxsize
         self._deadlines.configure(config)
+        self._offenders.configure(config.max_abuse_per_ip, config.abuse_penalty)
         self._limits = Limits(config.max_uri, config.max_header_size, config.max_headers)
         self._max_head = config.max_header_size + config.max_uri
         self._openings = Openings()
@@ -261,6 +266,13 @@ class Listener:
         if left:
             self._by_address[key] = left
 
+    def refuses(self, peer: str) -> bool:
+        """Return True if this address has abused the gateway of late, and count its connection."""
+        if not self._offenders.refuses(peer, self.now) or self.admission.trusts(peer):
+            return False
+        self.count_refused("max_abuse_per_ip")
+        return True
+
     def may_introduce(self, peer: str) -> bool:
         """Return True if the PROXY protocol is believed from this address: any address, if none is
         trusted in particular."""
@@ -279,8 +291,17 @@ class Listener:
     def count_http2_request(self) -> None:
         self._telemetry.http2_requests.add()
 
-    def count_http2_end(self, reason: str) -> None:
+    def count_http2_end(self, reason: str, peer: str) -> None:
         self._telemetry.http2_ended.add((reason,))
+        if reason == OWN_FAULT or peer == "unix" or self.admission.trusts(peer):
+            return
+        if self._offenders.ended(peer, self.now):
+            config = self._config
+            log.warning(
+                "connections from %s are refused for %g s: %d of them were ended for abuse, the "
+                "last one for %s",
+                *(peer, config.abuse_penalty, config.max_abuse_per_ip, reason),
+            )
 
     @property
     def busy(self) -> int:

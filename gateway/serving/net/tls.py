@@ -18,6 +18,8 @@ GOODBYE = 5.0
 """Seconds a client has to answer close_notify (RFC 8446 section 6.1)."""
 RECORD = 16384
 """Bytes of plaintext in a record at most (RFC 8446 section 5.1)."""
+DROPPED = 64 * 1024
+"""Bytes taken of a client that owes the answer to close_notify; the rest is left to the kernel."""
 HELD_BACK = 4096
 """Bytes of session tickets and key updates that wait for the next answer, to go out with it."""
 _HANDSHAKE = 22
@@ -71,6 +73,7 @@ class TlsTransport(asyncio.Protocol, asyncio.Transport):
         self._protocol: asyncio.Protocol | None = None
         self._paused = self._writing_paused = False
         self._begun = False
+        self._dropped = 0
         self.state = State.SHAKING
         self.peer = peer
         self.since = asyncio.get_running_loop().time()
@@ -111,6 +114,10 @@ class TlsTransport(asyncio.Protocol, asyncio.Transport):
             self._incoming.write(data)
             self._shake()
         else:
+            if self.state is State.CLOSING:
+                before, self._dropped = self._dropped, self._dropped + len(data)
+                if before <= DROPPED < self._dropped:
+                    self._plain.pause_reading()  # type: ignore[union-attr]
             self._incoming.write(data)
             if not self._paused:
                 self._read()

@@ -8,7 +8,7 @@ from gateway.core.failures import Failed, Failure
 from gateway.protocols.http2 import session as http2
 from gateway.protocols.http2.frames import CONTINUATION, DATA, HEADERS, RST_STREAM
 from gateway.protocols.http2.session import ErrorCode, Limits
-from gateway.serving.http2.connection import FRAMES, LINGER, RESETS, ROUND_TRIP, State
+from gateway.serving.http2.connection import DROPPED, FRAMES, LINGER, RESETS, ROUND_TRIP, State
 from tests.unit.protocols.http2.test_frames import END, PING, WHOLE, frame
 from tests.unit.serving.http2.world import World
 
@@ -133,6 +133,17 @@ async def test_a_client_that_has_reset_the_connection(world):
     world.connection.close()
     world.talk()
     assert world.transport.state == "aborted"
+
+
+async def test_a_client_that_is_told_the_end_and_goes_on_is_left_to_the_kernel(world):
+    world.connection.refuse(Failed(Failure.RATE_LIMITED))
+    for _ in range(4):
+        world.raw(bytes(DROPPED // 4))
+        assert world.transport.reading
+    world.raw(bytes(1))
+    assert not world.transport.reading
+    world.raw(bytes(1))
+    assert world.transport.state == "half"
 
 
 async def test_a_client_that_leaves(world):

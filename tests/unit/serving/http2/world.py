@@ -45,7 +45,7 @@ class World(Http1World):
     def count_http2_request(self) -> None:
         self.requests += 1
 
-    def count_http2_end(self, reason: str) -> None:
+    def count_http2_end(self, reason: str, peer: str) -> None:
         self.ended.append(reason)
 
     def talk(self) -> list[Any]:

@@ -17,9 +17,11 @@ from gateway.config.tables.addresses import ListenAddress
 from gateway.lifetime.sockets import Sockets, bind
 from gateway.serving.net import accept
 from gateway.serving.net.accept import Acceptor
+from tests.until import until
 
 
-def listener(**settings: object) -> SimpleNamespace:
+def listener(*unwanted: str, **settings: object) -> SimpleNamespace:
+    """unwanted: addresses that it refuses."""
     refused: list[str] = []
     return SimpleNamespace(
         tls=None,
@@ -27,6 +29,7 @@ def listener(**settings: object) -> SimpleNamespace:
         refused=refused,
         count_refused=refused.append,
         may_introduce=lambda peer: True,
+        refuses=lambda peer: peer in unwanted,
         connection=lambda peer: asyncio.Protocol(),
         turn_away=lambda peer: b"no room for %b" % peer.encode(),
         **settings,
@@ -185,6 +188,34 @@ async def test_a_connection_without_room_is_closed():
     assert await ended(reader)
     writer.close()
     await acceptor.close()
+
+
+async def test_connections_of_a_refused_address_are_held_and_closed_unread(monkeypatch):
+    monkeypatch.setattr(accept, "HELD", 2)
+    monkeypatch.setattr(accept, "HOLD", 0.01)
+    acceptor = Acceptor(listener("127.0.0.1"), proxy_protocol=False)  # type: ignore[arg-type]
+    port = await accepting(acceptor)
+    clients = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
+    for reader, writer in clients:
+        writer.write(b"GET / HTTP/1.1\r\n\r\n")
+        assert await ended(reader)
+        writer.close()
+    assert acceptor._held == []
+    await acceptor.close()
+
+
+async def test_none_is_held_beyond_the_end(monkeypatch):
+    monkeypatch.setattr(accept, "HOLD", 3600)
+    acceptor = Acceptor(listener("127.0.0.1"), proxy_protocol=False)  # type: ignore[arg-type]
+    port = await accepting(acceptor)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    await until(lambda: acceptor._held)
+    held = [*acceptor._held, socket.socket()]
+    acceptor.deafen()
+    assert await ended(reader)
+    acceptor._hold(held[1])
+    assert [one.fileno() for one in held] == [-1, -1]
+    writer.close()
 
 
 async def test_a_socket_that_the_loop_cannot_take_is_closed(monkeypatch, caplog):

@@ -118,6 +118,52 @@ async def test_connections_from_one_address_are_bounded(peers, settings, refused
     assert world.refused == ({("max_connections_per_ip",): 1} if refused else {})
 
 
+def abuse(world: World, peer: str, reason: str = "frames", times: int = 2) -> bool:
+    """So many connections are ended for it; return True if the next is refused."""
+    for _ in range(times):
+        world.listener.count_http2_end(reason, peer)
+    return world.listener.refuses(peer)
+
+
+async def test_an_address_is_refused_after_its_abuse_and_logged_once(caplog):
+    world = World(max_abuse_per_ip=2, abuse_penalty=20.0)
+    assert not world.listener.refuses("192.0.2.1")
+    assert abuse(world, "192.0.2.1", times=3)
+    assert not world.listener.refuses("192.0.2.2")
+    assert world.refused == {("max_abuse_per_ip",): 1}
+    assert dict(world.telemetry.http2_ended.values) == {("frames",): 3}
+    assert [one.getMessage() for one in caplog.records] == [
+        "connections from 192.0.2.1 are refused for 20 s: 2 of them were ended for abuse, the last "
+        "one for frames"
+    ]
+    world.listener.now += 20.0
+    assert not world.listener.refuses("192.0.2.1")
+
+
+@pytest.mark.parametrize(
+    ("peer", "reason", "settings"),
+    [
+        ("192.0.2.1", "internal_error", {}),
+        ("192.0.2.1", "frames", {"trusted_proxies": ("192.0.2.0/24",)}),
+        ("unix", "frames", {}),
+        ("192.0.2.1", "frames", {"max_abuse_per_ip": 0}),
+    ],
+    ids=["the gateway's own fault", "a trusted proxy", "a unix socket", "switched off"],
+)
+async def test_who_is_not_refused(peer, reason, settings):
+    world = World(**{"max_abuse_per_ip": 2, **settings})
+    assert not abuse(world, peer, reason, 20)
+    assert world.refused == {}
+
+
+async def test_a_reload_lets_in_whom_it_trusts():
+    world = World(max_abuse_per_ip=2)
+    assert abuse(world, "192.0.2.1")
+    world.put_in_force(max_abuse_per_ip=2, trusted_proxies=("192.0.2.1",))
+    world.listener.configure()
+    assert not world.listener.refuses("192.0.2.1")
+
+
 async def test_over_tls_one_too_many_is_closed_without_a_word():
     world = World(secure(), max_connections_per_ip=2)
     first = world.listener.welcome("192.0.2.1")

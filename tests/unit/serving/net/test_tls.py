@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from gateway.serving.net.tls import GOODBYE, State, TlsTransport, reason
+from gateway.serving.net.tls import DROPPED, GOODBYE, State, TlsTransport, reason
 from tests.certificates import Authority
 
 
@@ -290,6 +290,21 @@ async def test_closing_awaits_close_notify(world):
     assert world.plain.state == "closed"
     world.tls.connection_lost(None)
     assert world.above.heard == ["made", "lost"] and world.waiting == set()
+
+
+async def test_a_client_that_is_told_the_end_and_goes_on_is_left_to_the_kernel(world):
+    world.shake()
+    world.tls.close()
+    for _ in range(DROPPED // 10_000):
+        world.client.write(bytes(10_000))
+        world.pass_on()
+        assert world.plain.reading
+    world.client.write(bytes(10_000))
+    world.pass_on()
+    assert not world.plain.reading
+    world.client.write(bytes(10_000))
+    world.pass_on()
+    assert world.above.heard == ["made"] and world.tls.state is State.CLOSING
 
 
 async def test_close_notify_is_not_awaited_for_ever(world):
