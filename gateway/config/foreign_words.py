@@ -110,6 +110,7 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         " response_timeout response",
         "write": "write_timeout proxy_send_timeout send_timeout send",
         "tunnel": "timeout_tunnel websocket_timeout websocket",
+        "call": "stream_idle_timeout grpc_read_timeout grpc",
         "total": "request_timeout overall",
     },
     "upstream.NAME.endpoints": {

@@ -141,7 +141,7 @@ class ClientBody:
 
     @property
     def waiting(self) -> bool:
-        return self._wait is not None and CALL not in self.exchange.notes
+        return self._wait is not None and not self.exchange.notes.get(CALL)
 
     # For its reader: a RequestBody.
 

@@ -275,7 +275,7 @@ class Forward:
         A message that is here is kept whole, so that it can be sent again.
         """
         body = exchange.body
-        exchange.notes[CALL] = True
+        exchange.notes[CALL] = False
         if body is not None and body.complete is None and body.received:
             most = DEFAULT_RETRY.max_body if self._policy is None else self._policy.max_body
             if getattr(body, "arrived", most + 1) <= most:

@@ -376,6 +376,31 @@ async def test_a_call_may_be_silent(start, origin_of, client_of):
     assert answer.body == MESSAGE * 2 and status(answer)[1] == 0
 
 
+async def test_a_call_of_which_nothing_comes_is_ended(start, origin_of, client_of):
+    async def respond(request: Request) -> None:
+        await request.chunk()
+
+    origin = await origin_of(respond)
+    limits = 'timeouts = { call = "300ms" }'
+    client = await client_of(await start(PLAIN, upstreams(origin, limits), HTTP2))
+    for messages in ([], [MESSAGE]):
+        stream = client.begin("/", *GRPC, method="POST", end=False)
+        for message in messages:
+            client.send(stream, message)
+        assert status(await client.answer(stream))[:2] == (200, 4)
+
+
+async def test_a_call_to_an_endpoint_of_http1_has_the_time_of_any_body(start, origin, client_of):
+    """What says that it is a call is none there, and its endpoint cannot answer meanwhile."""
+    auto = f'[upstream.origin]\nurl = "http://127.0.0.1:{origin.port}"\nprotocol = "auto"\n'
+    gateway = await start(PLAIN, auto, HTTP2 + '[server]\nbody_timeout = "300ms"\n')
+    client = await client_of(gateway)
+    stream = client.begin("/", *GRPC, method="POST", end=False)
+    client.send(stream, MESSAGE)
+    assert status(await client.answer(stream))[:2] == (200, 4)
+    assert gateway.telemetry.connections_refused.get(("body_timeout",)) == 1
+
+
 async def test_a_client_that_cancels_is_passed_on(start, origin_of, client_of):
     origin = await origin_of()
     gateway = await start(PLAIN, upstreams(origin), HTTP2)

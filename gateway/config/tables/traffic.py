@@ -27,8 +27,13 @@ class TimeoutsConfig:
     tunnel: float = setting(
         Duration(),
         default=3600.0,
-        doc="without a byte either way until a WebSocket is closed ([http.md](http.md#websocket)),"
-        " or a call of gRPC whose client may say more",
+        doc="without a byte either way until a WebSocket is closed ([http.md](http.md#websocket))",
+    )
+    call: float = setting(
+        Duration(),
+        default=300.0,
+        doc="without a byte either way until a call of gRPC is ended whose client may say more "
+        "([grpc.md](grpc.md#deadlines))",
     )
     total: float | None = setting(
         Duration(), default=None, doc="for an exchange with its retries; none when left out"

@@ -20,7 +20,8 @@ CONTENT_TYPE: Final = "application/grpc"
 _CONTENT_TYPE_FIELD = istr("Content-Type")
 
 CALL: Final = "grpc call"
-"""Key of the note on a call that has been passed on to an endpoint."""
+"""Key of the note on a call: True once it has been passed on by HTTP/2, where its endpoint may
+answer before its client has said everything."""
 DEADLINE: Final = "grpc deadline"
 """Key of the note with the client's own deadline (clock.monotonic), where no other limit is
 earlier."""

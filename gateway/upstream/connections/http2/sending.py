@@ -107,6 +107,7 @@ class RequestSender:
         connection, body, left = self._connection, exchange.body, None
         if CALL in exchange.notes:
             self._call = exchange
+            exchange.notes[CALL] = True
             if limit != NEVER:
                 left = limit - connection.owner.clock.monotonic()
             if exchange.notes.get(DEADLINE) == limit:
@@ -180,8 +181,7 @@ class RequestSender:
 
     def hold(self) -> None:
         """Stop the deadline while the next part of the body is awaited from the client. A call of
-        gRPC, whose messages may be far between, is a tunnel then: it ends when neither side says
-        anything."""
+        gRPC, whose messages may be far between, ends then when neither side says anything."""
         self._holding = True
         self._extend(True)
 
@@ -190,6 +190,6 @@ class RequestSender:
         timeouts, now = self._timeouts, self._connection.owner.now
         self._since = now
         if self._holding:
-            self.deadline = NEVER if self._call is None else now + timeouts.tunnel
+            self.deadline = NEVER if self._call is None else now + timeouts.call
         else:
             self.deadline = now + ((timeouts.write if sending else timeouts.read) or NEVER)

@@ -81,7 +81,7 @@ class RequestStream(RequestSender):
             self.deadline = now + (timeouts.read or NEVER)  # It is our client that is slow.
             return
         elif self._holding:
-            why = f"neither {name} nor the client sent a byte for {timeouts.tunnel:g} s"
+            why = f"neither {name} nor the client sent a byte for {timeouts.call:g} s"
             failed = Failed(Failure.DEADLINE_EXCEEDED, why=why)
         elif self._sending:
             why = f"{name} took no bytes for {timeouts.write:g} s"

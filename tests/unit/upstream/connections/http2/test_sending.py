@@ -100,7 +100,7 @@ async def test_credentials_of_a_connection_are_not_for_one_that_others_use() -> 
     assert not world.peer.open_inbound_streams
 
 
-async def test_a_call_is_a_tunnel_while_its_client_may_say_more() -> None:
+async def test_a_call_ends_when_neither_side_says_anything_while_its_client_may_say_more() -> None:
     """What the endpoint says meanwhile is no reason to expect anything of the client."""
     for notes, failures in (({CALL: True}, [Failure.DEADLINE_EXCEEDED]), ({}, [])):
         world = World()
@@ -109,11 +109,11 @@ async def test_a_call_is_a_tunnel_while_its_client_may_say_more() -> None:
         stream.hold()
         world.pass_time(100)
         world.answer(stream)
-        world.pass_time(TIMEOUTS.tunnel - 1)
+        world.pass_time(TIMEOUTS.call - 1)
         assert len(handler.told) == 1
         world.peer.send_data(stream.number, b"x")
         world.exchange()
-        world.pass_time(TIMEOUTS.tunnel - 1)
+        world.pass_time(TIMEOUTS.call - 1)
         assert len(handler.told) == 1
         world.pass_time(2)
         assert handler.told[1:] == failures
