@@ -48,12 +48,12 @@ class Family:
 
 
 class Level(Family):
-    """A gauge without labels, as one number: every request changes `level`, twice."""
+    """A gauge or counter without labels, as one number: every request changes `level`."""
 
     __slots__ = ("level",)
 
-    def __init__(self, name: str, help: str) -> None:
-        super().__init__("gauge", name, help)
+    def __init__(self, name: str, help: str, kind: str = "gauge") -> None:
+        super().__init__(kind, name, help)
 
     @property
     def values(self) -> defaultdict[Labels, float]:
@@ -349,7 +349,10 @@ class Telemetry:
             "Clients' connections refused, or ended for being slow",
             "reason",
         )
-        self.http2_requests = count("http2_requests_total", "Requests of clients in HTTP/2")
+        self.http2_requests = Level(
+            "gateway_http2_requests_total", "Requests of clients in HTTP/2", "counter"
+        )
+        self.families.append(self.http2_requests)
         self.http2_ended = count(
             "http2_ended_total",
             "Clients' connections in HTTP/2 that were ended for what the client did",

@@ -30,6 +30,7 @@ class Server(Protocol):
     runtime: Runtime
     admission: Admission
     in_flight: Level
+    http2_requests: Level
     tunnels: Tunnels
     draining: bool
     max_requests: int
@@ -40,9 +41,6 @@ class Server(Protocol):
 
     def closed(self, connection: Any) -> None:
         """It is gone."""
-
-    def count_http2_request(self) -> None:
-        """A request came in HTTP/2."""
 
     def count_http2_end(self, reason: str, peer: str) -> None:
         """A connection in HTTP/2 of this address was ended for what its client did."""

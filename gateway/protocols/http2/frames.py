@@ -16,8 +16,11 @@ PROTOCOL_ERROR, STREAM_CLOSED = 1, 5
 KEPT = 256
 """Streams that are remembered after their clients have ended them, at least."""
 
-_HEAD = struct.Struct("!HBBBI")
+_HEAD = struct.Struct("!HBHI")
+"""A frame's head (section 4.1): length in two parts, type and flags, stream."""
 _SIZE = 9
+_TYPE_AND_END = 0xFF00 | END_HEADERS
+_WHOLE_HEADERS = HEADERS << 8 | END_HEADERS
 _NUMBER = 0x7FFFFFFF
 _PADDING = {length: bytes((length - 1,)) for length in range(1, 257)}
 """By the length of a frame: how its payload begins where all the rest is padding (section 6.1)."""
@@ -63,29 +66,29 @@ class FrameHeads:
             data = self._partial + data
         at, size = self._left, len(data)
         while at + _SIZE <= size:
-            high, low, kind, flags, stream = _HEAD.unpack_from(data, at)
-            length = high << 8 | low
-            if kind == HEADERS and flags & END_HEADERS and self.last < stream <= _NUMBER:
+            high, low, what, stream = _HEAD.unpack_from(data, at)
+            if what & _TYPE_AND_END == _WHOLE_HEADERS and self.last < stream <= _NUMBER:
                 # A request, as nearly all frames are.
                 self.workless += 1
                 self.last = stream
-                if flags & END_STREAM:
+                if what & END_STREAM:
                     self._ended.add(stream)
                 else:
                     self._open[stream] = None
             else:
-                code = self._see(kind, flags, stream & _NUMBER, length, data, at + _SIZE)
+                code = self._see(what, stream & _NUMBER, high << 8 | low, data, at + _SIZE)
                 if code:
                     return code, max(at - partial, 0)
-            at += _SIZE + length
+            at += _SIZE + (high << 8 | low)
         self._partial = data[at:]
         self._left = at - size if at > size else 0
         if len(self._ended) >= KEPT or len(self._open) > KEPT:
             self._forget()
         return 0, size - partial
 
-    def _see(self, kind: int, flags: int, stream: int, length: int, data: bytes, at: int) -> int:
+    def _see(self, what: int, stream: int, length: int, data: bytes, at: int) -> int:
         """One frame's head; its payload begins at `at`. Return the code of an error, or 0."""
+        kind, flags = what >> 8, what & 0xFF
         if kind == HEADERS:
             self.in_head = not flags & END_HEADERS
             self.workless += 1

@@ -256,6 +256,17 @@ class Session:
             return False
         return True
 
+    def answer(self, stream: int, fields: Sequence[Pair], body: bytes) -> bool:
+        """As server, send a final answer, whole."""
+        connection = self._connection
+        try:
+            connection.send_response(stream, fields, end_stream=not body)
+            if body:
+                connection.send_data(stream, body, end_stream=True)
+        except _GONE:
+            return False
+        return True
+
     def interim(self, stream: int, fields: Sequence[Pair]) -> bool:
         """As server, send an interim answer (RFC 9110 section 15.2)."""
         try:

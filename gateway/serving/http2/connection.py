@@ -41,7 +41,7 @@ from gateway.protocols.http2.session import Failed as SessionFailed
 from gateway.serving.admission import Admission
 from gateway.serving.body import ClientBody
 from gateway.serving.http2.allowance import Allowance
-from gateway.serving.http2.head import HeadReader
+from gateway.serving.http2.head import HeadReader, Http2Head
 from gateway.serving.http2.sending import Sending
 from gateway.serving.http2.stream import Http2Stream
 from gateway.serving.server import Server
@@ -104,7 +104,6 @@ class Http2Connection(Sending):
         "scheme",
         "server",
         "state",
-        "streams",
     )
 
     body: ClientBody | None = None
@@ -118,7 +117,6 @@ class Http2Connection(Sending):
         self.peer = peer
         self.scheme = "http"
         self.state = State.OPEN
-        self.streams: dict[int, Http2Stream] = {}
         self.head_since = self.idle_since = self.linger_until = 0.0
         self._heads = heads
         self._allowed_frames = Allowance(*FRAMES, server.now)
@@ -188,9 +186,9 @@ class Http2Connection(Sending):
             self.head_since = 0.0
             if not self.streams:  # Else nothing would say so of a head that belongs to no stream.
                 self.idle_since = self.server.now
-        if heads.workless > 0:
-            self._spend(heads.workless)
-        heads.workless = 0
+        workless, heads.workless = heads.workless, 0
+        if workless > 0:
+            self._spend(workless)
 
     def _spend(self, frames: int) -> None:
         """So many frames have brought no work."""
@@ -209,6 +207,8 @@ class Http2Connection(Sending):
             kind = event.__class__
             if kind is RequestReceived:
                 begun.append(self._open(event))
+            elif kind is StreamClosed:
+                self._closed(event.stream_id, event.error_code)
             elif kind is DataReceived:
                 stream = streams.get(event.stream_id)
                 if stream is None:
@@ -221,8 +221,6 @@ class Http2Connection(Sending):
                 if stream is not None:
                     stream.feed_trailers(event.headers)
                     fed.append(stream)
-            elif kind is StreamClosed:
-                self._closed(event.stream_id, event.error_code)
             elif kind is PingAcknowledged:
                 if self.state is State.LEAVING and event.opaque_data == _NOTICED:
                     self._take_no_more()
@@ -232,30 +230,36 @@ class Http2Connection(Sending):
                 self._end(event.error_code)
             elif kind is SessionFailed:
                 self._end(event.code)
-        for stream in begun:
-            if stream.open:
-                stream.run()
+        if begun:
+            self._begin(begun)
         for stream in fed:
             if stream.body is not None:
                 stream.body.wake()
 
     def _open(self, event: Any) -> Http2Stream:
         number: int = event.stream_id
+        head: Http2Head | Failed
         try:
             head = self._heads.read(event.headers, self.server.runtime.snapshot.number)
         except Failed as failed:
-            stream = Http2Stream(self, number, failed, not event.end_stream)
-        else:
-            stream = Http2Stream(self, number, head, not event.end_stream)
-        self.streams[number] = stream
-        self.idle_since = 0.0
-        self._count += 1
-        self.server.count_http2_request()
-        self.pieces += 1
-        self._frames.workless -= 1
-        if self._count == self.server.max_requests:
-            self.leave()
+            head = failed
+        stream = self.streams[number] = Http2Stream(self, number, head, not event.end_stream)
         return stream
+
+    def _begin(self, begun: Sequence[Http2Stream]) -> None:
+        """Run the requests that have come, but for those that have been reset already."""
+        count, server = len(begun), self.server
+        self._count += count
+        self.pieces += count
+        self._frames.workless -= count
+        server.http2_requests.level += count
+        if self.streams:
+            self.idle_since = 0.0
+        if self._count >= server.max_requests:
+            self.leave()
+        for stream in begun:
+            if stream.open:
+                stream.run()
 
     def _closed(self, number: int, code: int) -> None:
         """A stream has ended, in whatever way."""

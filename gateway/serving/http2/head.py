@@ -35,6 +35,7 @@ _USUAL = {
 }
 _SCHEMES = (b"http", b"https")
 _TRAILERS = (b"connection", b"TE")
+_new = tuple.__new__  # A NamedTuple's own costs as much again.
 
 
 class Http2Head(NamedTuple):
@@ -53,16 +54,21 @@ class Http2Head(NamedTuple):
 
 
 class HeadReader:
-    """One connection's: requests that repeat the fields of the one before are read at once."""
+    """One connection's: requests that repeat the fields of the one before, but for the path, are
+    read at once."""
 
     __slots__ = (
         "_authority",
+        "_before",
+        "_behind",
         "_fields",
+        "_head",
         "_headers",
         "_limits",
         "_max_list",
         "_memo",
         "_number",
+        "_path",
         "_raw",
         "_target",
     )
@@ -77,19 +83,43 @@ class HeadReader:
         self._headers: CIMultiDictProxy[str] = CIMultiDictProxy(CIMultiDict())
         self._memo: dict[Any, Any] = {}
         self._number = 0
-        self._target: bytes | None = None  # One that is sound.
+        # The request before: its fields around the path, whose place this is, and what it came to.
+        self._path = 0
+        self._before: tuple[Pair, ...] | None = None
+        self._behind: tuple[Pair, ...] = ()
+        self._target = b""
+        self._head: Http2Head | None = None
 
     def read(self, fields: tuple[Pair, ...], number: int) -> Http2Head:
         """Return the head that `fields` are. number: of the snapshot in force, whose memos are its
         own. Raises Failed."""
+        at = self._path
+        if (
+            fields[:at] != self._before
+            or fields[at + 1 :] != self._behind
+            or number != self._number
+        ):
+            return self._read(fields, number)
+        head, target = self._head, fields[at][1]
+        assert head is not None
+        if target != self._target:
+            method, _, *rest = head
+            self._check_target(method, target)
+            head = self._head = _new(Http2Head, (method, target.decode(), *rest))
+            self._target = target
+        return head
+
+    def _read(self, fields: tuple[Pair, ...], number: int) -> Http2Head:
+        """The same for one that repeats less."""
+        self._before = None
         # libnghttp2 has seen to it that these come first, once each.
-        count = 0
+        count = path = 0
         method = target = scheme = authority = protocol = b""
         for name, value in fields:
             if name == b":method":
                 method = value
             elif name == b":path":
-                target = value
+                target, path = value, count
             elif name == b":authority":
                 authority = value
             elif name == b":scheme":
@@ -105,9 +135,7 @@ class HeadReader:
                 raise Failed(Failure.MALFORMED, "The method is not a token.")
             named = method.decode()
         if method != b"CONNECT" or protocol:
-            if target != self._target:
-                self._check_target(method, target)
-                self._target = target if target != b"*" else None
+            self._check_target(named, target)
             if scheme not in _SCHEMES:
                 raise Failed(Failure.MALFORMED, "The scheme must be http or https.")
         regular = fields[count:]
@@ -117,7 +145,11 @@ class HeadReader:
             self._authority, self._fields, self._number = authority, regular, number
         if protocol:
             return self._handshake(protocol, target)
-        return Http2Head(named, target.decode(), self._headers, self._raw, self._memo, False)
+        head = Http2Head(named, target.decode(), self._headers, self._raw, self._memo, False)
+        if method != b"CONNECT":
+            self._head, self._target, self._path = head, target, path
+            self._before, self._behind = fields[:path], fields[path + 1 :]
+        return head
 
     def _handshake(self, protocol: bytes, target: bytes) -> Http2Head:
         """An extended CONNECT as the handshake that an endpoint knows. Raises Failed."""
@@ -133,7 +165,7 @@ class HeadReader:
         memo = {FRAMING: self._memo[FRAMING]}
         return Http2Head("GET", target.decode(), _decoded(raw), raw, memo, True)
 
-    def _check_target(self, method: bytes, target: bytes) -> None:
+    def _check_target(self, method: str, target: bytes) -> None:
         """Only a path, or `*` for OPTIONS: an absolute form has no place here (section 8.3.1)."""
         if (
             target[:1] == b"/"
@@ -155,7 +187,7 @@ class HeadReader:
                 f"percent-encoded: %{byte:02X}."
             )
             raise Failed(Failure.MALFORMED, detail)
-        if target != b"*" or method != b"OPTIONS":
+        if target != b"*" or method != "OPTIONS":
             raise Failed(Failure.MALFORMED, "The request target must be a path.")
 
     def _take(self, authority: bytes, regular: Sequence[Pair]) -> None:

@@ -1,5 +1,9 @@
 """The writing half of a connection in HTTP/2: what its streams send goes through here.
-connection.py is the other half."""
+connection.py is the other half.
+
+Answers that are ready in the same turn of the loop go out together: a write to the socket, and a
+record of TLS, cost as much as a good part of a request.
+"""
 
 from __future__ import annotations
 
@@ -26,16 +30,19 @@ class Sending(asyncio.Protocol):
         "_again",
         "_cutting",
         "_handling",
+        "_soon",
         "_waiting",
         "_writing_paused",
         "session",
+        "streams",
         "transport",
     )
 
     def __init__(self, session: Session) -> None:
         self.session = session
         self.transport: asyncio.Transport | None = None
-        self._again = self._handling = self._writing_paused = False
+        self.streams: dict[int, Http2Stream] = {}
+        self._again = self._handling = self._soon = self._writing_paused = False
         self._waiting: set[Http2Stream] = set()
         self._cutting: set[Http2Stream] = set()
 
@@ -67,6 +74,22 @@ class Sending(asyncio.Protocol):
         self._handling = False
         if self._cutting:
             self._cut()
+
+    def flush_together(self) -> None:
+        """The same for an answer that is complete: at the end of this turn of the loop, unless no
+        other stream is open."""
+        if self._handling:
+            self._again = True
+        elif len(self.streams) == 1:
+            self.flush()
+        elif not self._soon:
+            self._soon = True
+            asyncio.get_running_loop().call_soon(self._flush_soon)
+
+    def _flush_soon(self) -> None:
+        self._soon = False
+        if self.session.has_pending:
+            self.flush()
 
     def _write(self) -> None:
         transport, pending = self.transport, self.session.pending

@@ -53,6 +53,9 @@ class Carrier(Protocol):
     def flush(self) -> None:
         """Send what the session has, now or when all that came has been handled."""
 
+    def flush_together(self) -> None:
+        """Send what the session has, together with other streams' answers of this turn."""
+
     def wait_for_room(self, stream: Http2Stream) -> Wait[None] | None:
         """Return a Wait for the moment when what is queued has gone out; None if it has."""
 
@@ -93,8 +96,8 @@ class Http2Stream:
         self._carrier = carrier
         self._drive: Drive | None = None
         sound = head.__class__ is Http2Head
-        switching = sound and head.switching  # type: ignore[union-attr]
-        self._answered = self._broken_off = False
+        switching: bool = sound and head[5]  # type: ignore[index]
+        self._answered = self._broken_off = self.last = False
         self._unread = 0
         self.admission = carrier.admission
         self.number = number
@@ -103,11 +106,10 @@ class Http2Stream:
         self.body: ClientBody | None = (
             ClientBody(self, high_water=0) if more and sound and not switching else None
         )
-        self._early: list[bytes] = []
+        self._early = b""
         self._transport: StreamTransport | None = None
         self.exchange: Exchange | None = None
         self.snapshot: Any = None
-        self.last = False
         self.switching = self._held = switching
         self.open = True
         self.room: Wait[None] | None = None
@@ -131,7 +133,7 @@ class Http2Stream:
         elif self._transport is not None:
             self._transport.receive(data, end)
         elif self.switching:
-            self._early.append(data)
+            self._early += data
         if not self._held:
             self._acknowledge()
 
@@ -143,33 +145,34 @@ class Http2Stream:
 
     def run(self) -> None:
         """Go the request's whole way, as far as it goes without waiting."""
-        head, server = self.head, self._carrier.server
+        head, carrier = self.head, self._carrier
+        server = carrier.server
         if isinstance(head, Failed):
-            exchange, reply = server.refuse(self._carrier.peer, head)
+            exchange, reply = server.refuse(carrier.peer, head)
             self.send(exchange, reply)
             self._leave_body()
             return
         body = self.body
+        # Attributes of a NamedTuple cost several times as much.
+        method, target, headers, raw_headers, memo, _ = head
         exchange = self.admission.exchange(
-            head.method,
-            head.target,
-            head.headers,
-            head.raw_headers,
+            method,
+            target,
+            headers,
+            raw_headers,
             VERSION,
-            self._carrier.peer,
-            self._carrier.scheme,
+            carrier.peer,
+            carrier.scheme,
             perf_counter(),
-            head.memo,
+            memo,
         )
         if body is not None:
             self.admission.attach_body(exchange, body, self._go_ahead)
         exchange.interim = self.interim
         self.exchange = exchange
-        foreign = server.runtime.snapshot.foreign
-        self._drive = Drive(
-            serve(exchange, self, server), self._over, copy_context() if foreign else None
-        )
-        self._drive.resume(None)
+        context = copy_context() if server.runtime.snapshot.foreign else None
+        drive = self._drive = Drive(serve(exchange, self, server), self._over, context)
+        drive.resume(None)
 
     def _over(self, value: Any, error: BaseException | None) -> None:
         """The request is over: answered, or broken off."""
@@ -178,7 +181,8 @@ class Http2Stream:
             if not isinstance(error, asyncio.CancelledError):
                 log.error("a request was dropped", exc_info=error)
             self.abort()
-        self._leave_body()
+        if self.awaits_body or self.body is not None or self.switching:
+            self._leave_body()
 
     def _leave_body(self) -> None:
         """Nothing reads the rest of the request's body."""
@@ -188,7 +192,7 @@ class Http2Stream:
         if self._transport is not None:
             return
         if self.switching:
-            self._early.clear()
+            self._early = b""
             self.hold(False)
         if self.awaits_body and self.open:
             self._carrier.cut(self)
@@ -249,23 +253,25 @@ class Http2Stream:
         exchange.written = True
         if not self.open:
             return
-        carrier, number = self._carrier, self.number
+        carrier = self._carrier
         self._answered = True
-        self._deny(fields)
-        carrier.session.respond(number, fields, end=not goes)
+        if self.switching:
+            self._deny(fields)
+        body = b""
         if goes:
-            body: bytes = reply.body  # type: ignore[assignment]
-            exchange.bytes_out = len(body)
-            carrier.pieces += 1 + (len(body) >> 13)
-            carrier.session.send(number, body, end=True)
-        carrier.flush()
+            body = reply.body  # type: ignore[assignment]
+            size = exchange.bytes_out = len(body)
+            carrier.pieces += 1 + (size >> 13)
+        carrier.session.answer(self.number, fields, body)
+        carrier.flush_together()
 
     def begin(self, exchange: Exchange, reply: Reply) -> None:
         fields = head_fields(exchange, reply, reply.length)
         exchange.written = True
         if self.open:
             session = self._carrier.session
-            self._deny(fields)
+            if self.switching:
+                self._deny(fields)
             session.respond(self.number, fields)
             if "priority" not in exchange.headers:
                 session.take_turns(self.number)
@@ -273,7 +279,7 @@ class Http2Stream:
 
     def _deny(self, fields: list[Pair]) -> None:
         """A success would begin a tunnel (RFC 8441 section 5), and there is none."""
-        if self.switching and fields[0][1][:1] == b"2":
+        if fields[0][1][:1] == b"2":
             fields[0] = (b":status", b"501")
 
     def give_away(
@@ -285,8 +291,7 @@ class Http2Stream:
         self._answered = True
         self._carrier.session.respond(self.number, fields)
         transport = self._transport = StreamTransport(self, protocol)
-        early = b"".join(self._early)
-        self._early.clear()
+        early, self._early = self._early, b""
         if rest:
             transport.write(rest)
         self.hold(False)

@@ -6,10 +6,11 @@ from collections.abc import Iterable
 
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.headers import HOP_BY_HOP, NOT_TRAILERS, Pair, check_field, lower, takes_trailers
-from gateway.protocols.http2.session import unindexed
+from gateway.protocols.http2.session import NeverIndexed
 from gateway.serving.http1.write import date_line
 
 _NO_CONTENT = (204, 304)
+_new = tuple.__new__  # A NamedTuple's own costs as much again.
 
 
 class _Fields(dict[Pair, tuple[Pair, ...]]):
@@ -42,11 +43,16 @@ class _Blocks(dict[bytes, tuple[Pair, ...]]):
             if line:
                 name, _, value = line.partition(b":")
                 made += _FIELDS[name, value.strip(b" \t")]
+        return self.keep(block, made)
+
+    def keep(self, block: bytes, fields: list[Pair]) -> tuple[Pair, ...]:
+        """Remember that these lines are these fields."""
+        made = tuple(fields)
         if len(block) <= self.LONGEST:
             if len(self) >= _Fields.MOST:
                 self.clear()
-            self[block] = tuple(made)
-        return tuple(made)
+            self[block] = made
+        return made
 
 
 _FIELDS = _Fields()
@@ -64,7 +70,15 @@ def head_fields(exchange: Exchange, reply: Reply, length: int | None) -> list[Pa
     if b"trailer" in index and not takes_trailers(exchange.headers):
         reply.remove(b"trailer")
     made = [_STATUSES.get(reply.status) or (b":status", b"%d" % reply.status)]
-    for pair in reply.headers:
+    headers, joined = reply.headers, reply.joined
+    if joined is not None:
+        count, lines = joined
+        known = _BLOCKS.get(lines)
+        if known is None:
+            known = _BLOCKS.keep(lines, [one for pair in headers[:count] for one in _FIELDS[pair]])
+        made += known
+        headers = headers[count:]
+    for pair in headers:
         made += _FIELDS[pair]
     for block in reply.blocks:
         made += _BLOCKS[block]
@@ -74,9 +88,11 @@ def head_fields(exchange: Exchange, reply: Reply, length: int | None) -> list[Pa
         made += _BLOCKS[date_line()]
     if length is not None:
         made.append((b"content-length", b"%d" % length))
-    made.append(_VIA.get(reply.version) or (b"via", f"{reply.version} gateway".encode()))
-    # No other has it: HPACK's table, and the search in it, are better off without.
-    made.append(unindexed(b"x-request-id", exchange.request_id.encode()))
+    made += (
+        _VIA.get(reply.version) or (b"via", f"{reply.version} gateway".encode()),
+        # No other has it: HPACK's table, and the search in it, are better off without.
+        _new(NeverIndexed, (b"x-request-id", exchange.request_id.encode())),
+    )
     return made
 
 

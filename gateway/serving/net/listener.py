@@ -69,6 +69,7 @@ class Listener:
         self._telemetry = runtime.services.telemetry
         self.in_flight = self._telemetry.in_flight
         self.in_flight.set((), 0)
+        self.http2_requests = self._telemetry.http2_requests
         self._by_address: dict[str, int] = {}
         self._offenders = Offenders()
         self._shaking: set[TlsTransport] = set()
@@ -287,9 +288,6 @@ class Listener:
 
     def count_refused(self, reason: str) -> None:
         self._telemetry.connections_refused.add((reason,))
-
-    def count_http2_request(self) -> None:
-        self._telemetry.http2_requests.add()
 
     def count_http2_end(self, reason: str, peer: str) -> None:
         self._telemetry.http2_ended.add((reason,))

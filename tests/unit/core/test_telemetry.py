@@ -36,6 +36,7 @@ def test_counts():
 
 def test_a_level_is_a_gauge_like_others():
     level = Level("x", "X")
+    assert Level("x_total", "X", "counter").kind == "counter"
     assert (level.kind, level.get(), dict(level.values)) == ("gauge", 0, {(): 0})
     level.level += 1
     level.add()

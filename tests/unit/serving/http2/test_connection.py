@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from gateway.core.failures import Failed, Failure
@@ -29,6 +31,7 @@ async def test_many_streams_are_answered_as_they_are_ready(world):
     world.talk()
     assert world.answer_of(quick) == (200, b"/a")
     world.waits[1].wake()
+    await asyncio.sleep(0)
     world.talk()
     assert [world.answer_of(one)[0] for one in waiting] == [0, 200]
     world.waits[0].wake()

@@ -67,6 +67,30 @@ def test_requests_that_repeat_fields_share_what_was_worked_out(reader):
         first = other
 
 
+def test_a_repeated_request_is_the_same_head_and_another_path_is_judged(reader):
+    for given in (fields((b"x", b"1")), (*fields()[::-1], (b"x", b"1"))):
+        first = reader.read(given, 1)
+        assert reader.read(given, 1) is first
+        at = [name for name, _ in given].index(b":path")
+
+        def to(path: bytes, given=given, at=at):
+            return (*given[:at], (b":path", path), *given[at + 1 :])
+
+        with pytest.raises(Failed):
+            reader.read(to(b"/ "), 1)
+        assert reader.read(given, 1) is first
+        other = reader.read(to(b"/other"), 1)
+        assert other == first._replace(target="/other") and other.memo is first.memo
+
+
+def test_a_path_without_its_like_is_remembered_for_its_method_alone(reader):
+    options = fields(method=b"OPTIONS", path=b"*")
+    assert reader.read(options, 1) is reader.read(options, 1)
+    with pytest.raises(Failed):
+        reader.read(fields(path=b"*"), 1)
+    assert reader.read(options, 1).target == "*"
+
+
 def test_what_was_refused_is_not_remembered(reader):
     with pytest.raises(Failed):
         reader.read(fields((b"x", b"\x01")), 1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from gateway.protocols.http2 import session as http2
@@ -68,3 +70,29 @@ async def test_the_rest_of_a_body_is_stopped_behind_its_answer():
     assert not world.connection.streams
     last = [type(event) for event in world.events if getattr(event, "stream_id", 0) == stream]
     assert last[-2:] == [http2.StreamReset, http2.StreamClosed]
+
+
+async def test_answers_of_one_turn_of_the_loop_go_out_together(world):
+    waiting = [world.ask("/wait") for _ in range(3)]
+    world.talk()
+    for one in world.waits[:2]:
+        one.wake()
+    assert world.transport.sent == b""
+    await asyncio.sleep(0)
+    world.talk()
+    assert [world.answer_of(one)[0] for one in waiting] == [200, 200, 0]
+    world.waits[2].wake()  # No other is left to wait for.
+    assert world.transport.sent
+    world.talk()
+    assert world.answer_of(waiting[2])[0] == 200
+
+
+async def test_what_waits_for_the_turns_end_goes_out_with_what_is_read_before(world):
+    waiting = [world.ask("/wait") for _ in range(2)]
+    world.talk()
+    world.waits[0].wake()
+    quick = world.ask("/a")
+    world.talk()
+    assert [world.answer_of(one)[0] for one in (*waiting, quick)] == [200, 0, 200]
+    await asyncio.sleep(0)
+    assert world.transport.sent == b""

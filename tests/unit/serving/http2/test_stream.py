@@ -52,7 +52,7 @@ async def test_answers_with_and_without_bodies(world):
     assert world.get("/a") == (200, b"/a")
     assert world.get("/a", method="HEAD") == (200, b"")
     assert world.get("/body", method="POST", body=b"x" * 1000) == (200, b"x" * 1000)
-    assert world.requests == 3
+    assert world.http2_requests.level == 3
     assert world.finished == ["/a", "/a", "/body"] and world.in_flight.level == 0
     assert not world.connection.streams and world.connection.idle_since
 

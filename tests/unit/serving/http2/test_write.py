@@ -38,6 +38,17 @@ def test_a_head():
     ]
 
 
+def test_fields_that_an_endpoint_repeats_are_known_by_their_lines():
+    for more in ((), ((b"X-Two", b"2"),)):
+        for _ in range(2):
+            headers = [(b"X-One", b"1"), (b"Date", b"now"), *more]
+            lines = (2, b"X-One: 1\r\nDate: now\r\n")
+            reply = Reply.known(200, headers, {b"date": b"now"}, lines, 0)
+            fields = head_fields(exchange(), reply, 0)
+            assert fields[1:3] == [(b"x-one", b"1"), (b"date", b"now")]
+            assert ((b"x-two", b"2") in fields) == bool(more)
+
+
 def test_a_date_and_no_length():
     fields = dict(head_fields(exchange(), Reply(404), None))
     assert fields[b"date"].endswith(b"GMT") and b"content-length" not in fields

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from gateway.core.telemetry import Level
 from gateway.protocols.http2 import session as http2
 from gateway.protocols.http2.session import Limits, Session
 from gateway.serving.http1.limits import Limits as HeadLimits
@@ -30,7 +31,7 @@ class World(Http1World):
     ) -> None:
         super().__init__(max_requests)
         self.ended: list[str] = []
-        self.requests = 0
+        self.http2_requests = Level("requests", "", "counter")
         heads = HeadReader(HeadLimits(8190, 8190, 128), 16384)
         self.session = Session(limits or Limits(), connect=connect)
         self.connection: Any = Http2Connection(self, heads, self.session)
@@ -41,9 +42,6 @@ class World(Http1World):
         """The code of the last GOAWAY."""
         self.connection.connection_made(self.transport)
         self.talk()
-
-    def count_http2_request(self) -> None:
-        self.requests += 1
 
     def count_http2_end(self, reason: str, peer: str) -> None:
         self.ended.append(reason)
