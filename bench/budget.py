@@ -41,7 +41,10 @@ from wsgiref.handlers import format_date_time
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
+from bench.http2_client import Http2Client  # noqa: E402
 from gateway.app import Gateway  # noqa: E402
+from gateway.config.tables.server import ServerConfig  # noqa: E402
+from gateway.serving.http2.protocol import Http2  # noqa: E402
 from gateway.serving.net.listener import Listener  # noqa: E402
 from gateway.serving.net.tls import TlsTransport  # noqa: E402
 from gateway.upstream.connections.transport import Transport  # noqa: E402
@@ -69,6 +72,8 @@ PROFILES = {
     "close": ("plain", "/api/v1/cameras", ["Connection: close"]),
     "untraced": ("partner", "/api/v1/cameras", PARTNER),
     "traced": ("partner", "/api/v1/cameras", PARTNER),
+    "http2": ("partner", "/api/v1/cameras", PARTNER),
+    "http2x25": ("partner", "/api/v1/cameras", PARTNER),
 }
 """The files of bench/ that the profile loads, the path and the headers of its requests.
 
@@ -76,7 +81,8 @@ PROFILES = {
 `postplain`: a body of 1 kB.
 `awaited`: the hook of bench/awaited.py. `tls`: over TLS 1.3, whose records our own transport reads
 and writes in memory. `close`: a new connection for each request. `untraced`, `traced`:
-the partner profile with [tracing] that records none of the requests, or all of them.
+the partner profile with [tracing] that records none of the requests, or all of them. `http2`,
+`http2x25`: the partner profile over HTTP/2, without TLS, one stream at a time or 25.
 """
 OK = b"HTTP/1.1 200 OK\r\n"
 POSTED = (b'{"name": "camera-1", "status": "active", "zone": 7},' * 20)[:1023] + b"}"
@@ -218,6 +224,13 @@ class Bench:
         self.posts = profile.startswith("post")
         if self.posts:
             headers = [*headers, "Content-Type: application/json", f"Content-Length: {len(POSTED)}"]
+        self.http2 = [
+            (b":method", b"GET"),
+            (b":scheme", b"http"),
+            (b":authority", b"127.0.0.1:8080"),
+            (b":path", path.encode()),
+            *(tuple(line.lower().encode().split(b": ")) for line in headers),
+        ]
         first = f"{'POST' if self.posts else 'GET'} {path} HTTP/1.1"
         requests = [
             "\r\n".join([first, "Host: 127.0.0.1:8080", *headers, *more, "", ""]).encode()
@@ -266,6 +279,10 @@ class Bench:
         tls = self.gateway.runtime.snapshot.tls
         if tls is not None:
             self.client: Any = Tls(tls.context, listener, self.down)
+        elif self.profile.startswith("http2"):
+            at_once = self.profile.partition("x")[2] or 1
+            connection = Http2(listener, ServerConfig(), connect=False)()
+            self.client = Http2Client(connection, self.down, self.http2, int(at_once))
         elif self.profile == "close":
             self.client = Closing(listener, self.down)
         else:
@@ -282,6 +299,9 @@ class Bench:
         A request that was not answered at once leaves the loop one more turn before the next comes,
         as a client's socket would.
         """
+        if isinstance(self.client, Http2Client):
+            await self.client.run(count, self.asked, self.pairs[0][1])
+            return
         receive, written, asked = self.client.data_received, self.down.written, self.asked
         for request, answer in islice(cycle(self.pairs), count):
             receive(request)
