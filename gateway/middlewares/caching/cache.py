@@ -102,8 +102,7 @@ class Cache:
                 )
             return None
         finder = self._finder
-        fields = finder.fields(exchange)
-        uri, scope = finder.uri(exchange), finder.scope(exchange)
+        fields, uri, scope = finder.ask(exchange)
         known = uri in self._stored
         slot = finder.select(exchange, uri, scope) if known else None
         now = self._monotonic()

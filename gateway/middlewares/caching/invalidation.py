@@ -32,7 +32,7 @@ class Invalidation:
             return
         purges, index = self._purges, reply.index
         base, _ = exchange.memo.get(ORIGIN) or origin_of(exchange)
-        uris = {self._finder.uri(exchange), f"{base}{exchange.target}"}
+        uris = {self._finder.ask(exchange)[1], f"{base}{exchange.target}"}
         if b"location" in index or b"content-location" in index:
             named = (index.get(b"location"), index.get(b"content-location"))
             uris |= {same_origin(base, exchange.target, text(one)) for one in named if one} - {""}

@@ -138,18 +138,38 @@ class Finder:
             name[:-1] for name in config.key.query_ignore if name.endswith("*")
         )
 
-    def fields(self, exchange: Exchange) -> Fields:
-        """The request's fields that matter, several lines of one joined; usually none."""
-        known: Fields | None = exchange.memo.get(self)
+    def ask(self, exchange: Exchange) -> tuple[Fields, str, Hashable]:
+        """The request's fields that matter, and its key: URI and scope.
+
+        uri:   scheme, host and target as the origin is sent them. Nothing is normalised but the
+               host's case and what `query_ignore` takes out. The host counts with its port: an
+               origin that builds links from it would otherwise plant one client's port for others.
+        scope: the part that stands for the origin of the answers. Routes may send one URI to
+               different upstreams (by its headers), so each has its own responses, and loses them
+               when its upstream is another one after a reload. What a trusted proxy says goes on to
+               the origin, so it counts.
+        """
+        memo = exchange.memo
+        known = memo.get(self)
         if known is None:
-            boring = self._boring
-            pairs = exchange.raw_headers
-            if boring.issuperset(map(_NAME, pairs)):
-                known = _NO_FIELDS
-            else:
-                known = self._sifted([pair for pair in pairs if pair[0] not in boring])
-            exchange.memo[self] = known
-        return known
+            base, told = memo.get(ORIGIN) or origin_of(exchange)
+            known = memo[self] = (self._fields(exchange), base, told)
+        fields, base, told = known
+        target = self._target(exchange) if self._ignores and exchange.query else exchange.target
+        scope: Hashable = exchange.route.source
+        if exchange.trusted and told:
+            scope = (scope, told, self._headers, secondary_key(exchange, self._headers))
+        elif self._headers:
+            scope = (scope, self._headers, secondary_key(exchange, self._headers))
+        return fields, base + target, scope
+
+    def _fields(self, exchange: Exchange) -> Fields:
+        """The request's fields that matter, several lines of one joined; usually none."""
+        boring = self._boring
+        pairs = exchange.raw_headers
+        if boring.issuperset(map(_NAME, pairs)):
+            return _NO_FIELDS
+        return self._sifted([pair for pair in pairs if pair[0] not in boring])
 
     def _sifted(self, pairs: list[Pair]) -> Fields:
         fields: Fields = {}
@@ -163,18 +183,6 @@ class Finder:
                 self._boring.add(name)
         return fields
 
-    def uri(self, exchange: Exchange) -> str:
-        """Scheme, host and target as the origin is sent them.
-
-        Nothing is normalised but the host's case and what `query_ignore` takes out. The host counts
-        with its
-        port: an origin that builds links from it would otherwise plant one client's port for
-              others.
-        """
-        target = self._target(exchange) if self._ignores and exchange.query else exchange.target
-        base, _ = exchange.memo.get(ORIGIN) or origin_of(exchange)
-        return f"{base}{target}"
-
     def _target(self, exchange: Exchange) -> str:
         kept = []
         for part in exchange.query.split("&"):
@@ -185,23 +193,6 @@ class Finder:
             ):
                 kept.append(part)
         return f"{exchange.path}?{'&'.join(kept)}" if kept else exchange.path
-
-    def scope(self, exchange: Exchange) -> Hashable:
-        """Return the part of the key that stands for the origin of the answers.
-
-        Routes may send one URI to different upstreams (by its headers), so each has its own
-        responses.
-
-        And loses them when its upstream is another one after a reload.
-
-        What a trusted proxy says goes on to the origin, so it counts.
-        """
-        name: str = exchange.route.source
-        if exchange.trusted and (told := (exchange.memo.get(ORIGIN) or origin_of(exchange))[1]):
-            return (name, told, self._headers, secondary_key(exchange, self._headers))
-        if self._headers:
-            return (name, self._headers, secondary_key(exchange, self._headers))
-        return name
 
     def select(self, exchange: Exchange, uri: str, scope: Hashable) -> Slot | None:
         """Return the response stored for all or, with `private`, for this identity.
