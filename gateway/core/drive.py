@@ -29,7 +29,7 @@ class Drive:
     acquired before the first step: one that is cancelled before `start` never runs.
     """
 
-    __slots__ = ("_cancelled", "_coroutine", "_over", "_waits", "context")
+    __slots__ = ("_cancelled", "_coroutine", "_over", "_step", "_waits", "context")
 
     def __init__(
         self, coroutine: Coroutine[Any, Any, Any], over: Over, context: Context | None = None
@@ -53,6 +53,9 @@ class Drive:
         self._over: Over | None = over
         self._cancelled = False
         self.context = context
+        self._step: Any = (
+            coroutine.send if context is None else partial(context.run, coroutine.send)  # type: ignore[call-arg]
+        )
 
     def start(self) -> None:
         """Run the first steps. An exception of `over` itself is the caller's."""
@@ -78,10 +81,7 @@ class Drive:
         coroutine = self._coroutine
         if coroutine is None:
             return
-        context = self.context
-        step: Callable[[None], Any] = (
-            coroutine.send if context is None else partial(context.run, coroutine.send)  # type: ignore[call-arg]
-        )
+        step = self._step
         try:
             waits = self._step_cancelled(coroutine, waited) if self._cancelled else step(None)
             while isinstance(waits, Wait):
@@ -96,7 +96,7 @@ class Drive:
                     return
                 waits = step(None)
         except StopIteration as stop:
-            self._coroutine = self._waits = self.context = None
+            self._coroutine = self._waits = self._step = self.context = None
             over, self._over = self._over, None
             over(stop.value, None)  # type: ignore[misc]
             return
@@ -108,7 +108,7 @@ class Drive:
         self._await_future(waits)
 
     def _end(self, value: Any, error: BaseException | None) -> None:
-        self._coroutine = self._waits = self.context = None
+        self._coroutine = self._waits = self._step = self.context = None
         over, self._over = self._over, None
         if over is not None:
             over(value, error)

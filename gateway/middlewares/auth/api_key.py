@@ -91,10 +91,14 @@ class ApiKeys:
 
         Awaitable where a store has to be asked.
         """
-        given = exchange.headers.getall(self._header, NOTHING)
-        presented: str | None = self._from_header(given) if given else None
-        if AUTHORIZATION in exchange.headers:
-            presented = self._from_authorization(exchange, presented)
+        presented: str | None = exchange.memo.get(self)
+        if presented is None:
+            given = exchange.headers.getall(self._header, NOTHING)
+            presented = self._from_header(given) if given else None
+            if AUTHORIZATION in exchange.headers:
+                presented = self._from_authorization(exchange, presented)
+            else:
+                exchange.memo[self] = presented
         if self._query and exchange.query:
             presented = self._from_query(exchange, presented)
         if not presented:

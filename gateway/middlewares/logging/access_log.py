@@ -13,6 +13,7 @@ from time import gmtime, perf_counter, strftime
 from typing import Any
 
 import orjson
+from multidict import istr
 
 from gateway.core.content.masking import MASKED, masked_query, masker, network_of
 from gateway.core.exchange import SHADOW, AttemptRecord, Exchange
@@ -27,6 +28,7 @@ FROM_HEADER = {"user-agent": "user_agent", "traceparent": "trace_id", "x-request
 TEXTS = ("path", "client", "user_agent", "request_id", "why")
 """Fields that patterns are looked for in."""
 
+_TRACEPARENT, _USER_AGENT = istr("Traceparent"), istr("User-Agent")
 _PROTOCOLS = {(1, 0): "HTTP/1.0", (1, 1): "HTTP/1.1", (2, 0): "HTTP/2"}
 
 ASK_EVERY = 0.1
@@ -40,6 +42,7 @@ class AccessLog:
     """
 
     __slots__ = (
+        "_added",
         "_append",
         "_asked",
         "_config",
@@ -51,6 +54,7 @@ class AccessLog:
         "_mask",
         "_masker",
         "_more",
+        "_nets",
         "_now",
         "_offset",
         "_random",
@@ -74,6 +78,7 @@ class AccessLog:
         self._now = now
         self._random = random
         self._config = config
+        self._nets = config.client_ip == "masked"
         self._mask = frozenset(name.lower() for name in config.mask)
         self._headers = {name.lower().encode(): name.lower() for name in config.headers}
         self._hidden = tuple(field for name, field in FROM_HEADER.items() if name in self._mask)
@@ -82,6 +87,7 @@ class AccessLog:
         self._masker = masker(config.mask_patterns)
         self._levels = {failure.reason: level for failure, level in config.levels.items()}
         self._line: dict[str, Any] = {}
+        self._added = False
         self._asked = float("-inf")
         self._offset = 0.0
         self._second = -1
@@ -153,16 +159,14 @@ class AccessLog:
             upstream, endpoint, upstream_seconds, attempts, bytes_in, bytes_out, headers, ours,
             cache, reason, more,
         ) = record  # fmt: skip
-        traceparent = headers.get("traceparent")
+        traceparent = headers.get(_TRACEPARENT)
         line = self._line
         line["timestamp"] = self._timestamp(ended)
         line["request_id"] = request_id
         line["trace_id"] = (
             ours[3:35] if ours else None if traceparent is None else trace_id(traceparent)
         )
-        line["client_ip"] = (
-            network_of(client_ip) if self._config.client_ip == "masked" else client_ip or None
-        )
+        line["client_ip"] = network_of(client_ip) if self._nets else client_ip or None
         line["client"] = client
         line["method"] = method
         line["path"] = path
@@ -175,12 +179,14 @@ class AccessLog:
         line["attempts"] = attempts
         line["bytes_in"] = bytes_in
         line["bytes_out"] = bytes_out
-        line["user_agent"] = headers.get("user-agent")
+        line["user_agent"] = headers.get(_USER_AGENT)
         line["cache"] = cache or None
         line["reason"] = reason or None
         line["protocol"] = _PROTOCOLS.get(version)
-        line.pop("why", None)  # Of the line before.
-        line.pop("tries", None)
+        if self._added:  # To the line before.
+            line.pop("why", None)
+            line.pop("tries", None)
+        self._added = more is not None
         if more is not None:
             self._add(line, *more)
         for field in self._hidden:
