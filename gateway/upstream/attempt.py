@@ -127,7 +127,7 @@ class Attempt(Wait[None]):
         if send is not None:
             send(status, fields)
 
-    def answered(self, reply: Reply) -> None:
+    def answered(self, reply: Reply, counts_as: int = 0) -> None:
         """The answer's head is here, and its body if that is complete."""
         if self.state is not HELD:
             return
@@ -140,10 +140,15 @@ class Attempt(Wait[None]):
         else:
             self.state = RELEASED  # Event.COMPLETE, and most often a plain success.
             pool = self.pool
-            if self.pump is None and reply.status not in pool.blamed and not pool.wants_success:
+            if (
+                self.pump is None
+                and not counts_as
+                and reply.status not in pool.blamed
+                and not pool.wants_success
+            ):
                 self.endpoint.in_flight -= 1  # Pool.release, without the call.
             else:
-                self._let_go(None)
+                self._let_go(None, counts_as)
         self.wake()
 
     def failed(self, failed: Failed, stale: bool) -> None:
@@ -157,7 +162,7 @@ class Attempt(Wait[None]):
             self._let_go(failed)
         self.wake()
 
-    def ended(self, failed: Failed | None = None) -> None:
+    def ended(self, failed: Failed | None = None, counts_as: int = 0) -> None:
         """Let go, if that has not happened yet: the body has ended or broke off (`failed`), the
         tunnel has ended, or the attempt is given up. Harmless twice."""
         before = self.state
@@ -166,7 +171,7 @@ class Attempt(Wait[None]):
         if before is TUNNEL:
             self.pool.release_tunnel(self.endpoint)
         else:
-            self._let_go(failed)
+            self._let_go(failed, counts_as)
 
     def give_up(self) -> None:
         """Close what an answer is still arriving from: it will not be read."""
@@ -190,8 +195,9 @@ class Attempt(Wait[None]):
         if pump is not None:
             pump.cancel()
 
-    def _let_go(self, failed: Failed | None) -> None:
-        """Tell the pool how it ended: by the answer's status, or by `failed`.
+    def _let_go(self, failed: Failed | None, counts_as: int = 0) -> None:
+        """Tell the pool how it ended: by the answer's status or the one it counts as, or by
+        `failed`.
 
         A failure that is not the endpoint's (the client left, another attempt replaces this one)
         leaves the status as the verdict where it counts against the endpoint. An answer below 500
@@ -203,11 +209,12 @@ class Attempt(Wait[None]):
         sending = self.pump is not None
         self._stop_pump()
         if isinstance(reply, Reply):
-            status = reply.status
+            status = counts_as or reply.status
             early = sending and status < 500
             if failed is None or early or not failed.failure.blames:
                 if status in pool.blamed:
-                    pool.release(endpoint, False, f"answered {status}", str(status))
+                    what = self._exchange.reason if counts_as else status
+                    pool.release(endpoint, False, f"answered {what}", str(status))
                 else:
                     pool.release(endpoint, True if failed is None else None)
                 return

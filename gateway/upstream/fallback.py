@@ -14,6 +14,7 @@ from gateway.config.tables.pipeline import RouteConfig
 from gateway.config.tables.targets import SERVICE, Shares
 from gateway.config.tables.traffic import QueueConfig
 from gateway.config.tables.upstream import UpstreamConfig
+from gateway.core.content.grpc import counts_as
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.telemetry import Telemetry
@@ -54,7 +55,10 @@ class ObservedForward(Forward):
         before, outcome = exchange.upstream_seconds, attempt.outcome
         reason = super().record(exchange, attempt)
         assert outcome is not None
-        failed = outcome.status >= 500 if isinstance(outcome, Reply) else outcome.failure.blames
+        if isinstance(outcome, Reply):
+            failed = outcome.status >= 500 or (bool(exchange.reason) and counts_as(exchange) > 0)
+        else:
+            failed = outcome.failure.blames
         if failed or isinstance(outcome, Reply):
             self.pool.observe(attempt.endpoint, failed, exchange.upstream_seconds - before)
         return reason

@@ -21,6 +21,7 @@ from tests.until import until
 HTTP2 = "[listen]\nport = 0\nhttp2 = true\n"
 GRPC = ((b"content-type", b"application/grpc"), (b"te", b"trailers"))
 MESSAGE = b"\0\0\0\0\x05hello"
+OUTLIER = 'outlier = { interval = "100ms", minimum_requests = 1, max_ejected = 1 }'
 Ask = Callable[..., Awaitable[Answer]]
 
 
@@ -344,6 +345,53 @@ async def test_retries_by_status(start, origin_of, client_of, on, failing, attem
     client.send(stream, MESSAGE, end=True)
     answer = await client.answer(stream)
     assert status(answer)[1] == code and bodies == [MESSAGE] * attempts
+
+
+@pytest.mark.parametrize(
+    ("settings", "code", "trailers_only", "ejected"),
+    [
+        ("passive_health = { max_fails = 2 }", "14", True, True),
+        ("passive_health = { max_fails = 2 }", "14", False, True),
+        ("passive_health = { max_fails = 2 }", "13", True, False),
+        ('passive_health = { max_fails = 2, on = ["500"] }', "13", False, True),
+        (OUTLIER, "2", True, True),
+        (OUTLIER, "5", True, False),
+    ],
+    ids=["at once", "in trailers", "internal", "internal that counts", "outlier", "no outlier"],
+)
+async def test_calls_that_fail_count_against_their_endpoint(
+    start, origin_of, client_of, settings, code, trailers_only, ejected
+):
+    async def failing(request: Request) -> None:
+        head = [("content-type", "application/grpc")]
+        if trailers_only:
+            request.head(200, [*head, ("grpc-status", code)], end=True)
+        else:
+            request.head(200, head)
+            request.finish([("grpc-status", code)])
+
+    def name(origin: Http2Origin) -> str:
+        return origin.url.removeprefix("http://")
+
+    good, bad = await origin_of(), await origin_of(failing)
+    urls = ", ".join(f'{{ url = "{one.url}" }}' for one in (good, bad))
+    pool = f'[upstream.origin]\nendpoints = [{urls}]\nprotocol = "h2c"\n{settings}\n'
+    gateway = await start(PLAIN, pool, HTTP2)
+    client = await client_of(gateway)
+    for _ in range(20):
+        await client.get("/", *GRPC, body=MESSAGE)
+    endpoints = {one.name: one for one in gateway.runtime.snapshot.pools["origin"].endpoints}
+
+    async def asked_on() -> bool:
+        await client.get("/", *GRPC, body=MESSAGE)
+        return bool(endpoints[name(bad)].health.passive.until)
+
+    if ejected:
+        await until(asked_on)
+        assert "grpc_" in endpoints[name(bad)].health.error or "outlier" in settings
+    else:
+        assert not await asked_on()
+    assert not endpoints[name(good)].health.passive.until
 
 
 async def test_a_stream_that_goes_on_is_not_sent_again(start, origin_of, client_of):

@@ -53,6 +53,29 @@ NAMES = {str(status.value).encode(): status.name.lower() for status in GrpcStatu
 """By the value of grpc-status: its name in `retry.on`."""
 
 
+_COUNTS_AS = {
+    "grpc_unknown": 500,
+    "grpc_deadline_exceeded": 504,
+    "grpc_internal": 500,
+    "grpc_unavailable": 503,
+    "grpc_data_loss": 500,
+}
+"""Calls that may have failed by their endpoint's fault, and the HTTP status as which each counts:
+Envoy's, but for UNIMPLEMENTED, which any client can bring about."""
+
+
+def counts_as(exchange: Exchange) -> int:
+    """Return the HTTP status as which an answered call counts against its endpoint, 0 if it does
+    not. A deadline that the client has set is its own affair."""
+    status = _COUNTS_AS.get(exchange.reason, 0)
+    return 0 if status == 504 and DEADLINE in exchange.notes else status
+
+
+def is_failed_call(exchange: Exchange) -> bool:
+    """Return True if an endpoint answered a call with another status than OK."""
+    return exchange.reason.startswith("grpc_")
+
+
 def reason_of(status: bytes | None) -> str:
     """Return the word for the access log's `reason` of a call that an endpoint answered with this
     grpc-status; "" of one that succeeded."""

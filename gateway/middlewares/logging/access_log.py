@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 from multidict import istr
 
+from gateway.core.content.grpc import is_failed_call
 from gateway.core.content.masking import MASKED, masked_query, masker, network_of
 from gateway.core.exchange import SHADOW, AttemptRecord, Exchange
 from gateway.core.failures import Failed
@@ -98,6 +99,7 @@ class AccessLog:
         if (
             exchange.failed is not None
             or exchange.status() >= 400
+            or is_failed_call(exchange)
             or self._random() < self._config.sample
         ):
             self.finish(exchange)

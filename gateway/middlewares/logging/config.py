@@ -62,7 +62,8 @@ class LoggingConfig:
     sample: float = setting(
         Number(least=0, most=1),
         default=1.0,
-        doc="the share of requests answered below 400 that is logged; everything else always is",
+        doc="the share of requests answered below 400 that is logged; everything else always is, "
+        "and calls of gRPC with another status than OK",
     )
     client_ip: str = setting(
         Choice("full", "masked"),

@@ -41,14 +41,14 @@ class Answer(Wait[Reply]):
     def interim(self, status: int, fields: Sequence[Pair]) -> None:
         pass
 
-    def answered(self, reply: Reply) -> None:
+    def answered(self, reply: Reply, counts_as: int = 0) -> None:
         self.wake(reply)
 
     def failed(self, failed: Failed, stale: bool) -> None:
         self.stale = stale
         self.fail(failed)
 
-    def ended(self, failed: Failed | None) -> None:
+    def ended(self, failed: Failed | None, counts_as: int = 0) -> None:
         pass
 
 

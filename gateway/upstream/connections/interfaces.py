@@ -32,16 +32,17 @@ class ResponseHandler(Protocol):
     def interim(self, status: int, fields: Sequence[Pair]) -> None:
         """A 1xx answer (RFC 9110 section 15.2) has come; the final one follows."""
 
-    def answered(self, reply: Reply) -> None:
-        """The answer's head is here; its body is complete (bytes) or still arriving (a stream)."""
+    def answered(self, reply: Reply, counts_as: int = 0) -> None:
+        """The answer's head is here; its body is complete (bytes) or still arriving (a stream).
+        counts_as: the status that says whether it blames the endpoint, 0 for its own."""
 
     def failed(self, failed: Failed, stale: bool) -> None:
         """There will be no answer. `stale`: a kept connection was closed before any byte of an
         answer came."""
 
-    def ended(self, failed: Failed | None) -> None:
+    def ended(self, failed: Failed | None, counts_as: int = 0) -> None:
         """After `answered` with a stream: the body has ended, broke off (`failed`), or was given
-        up."""
+        up. counts_as: as with `answered`."""
 
 
 class Stream(Protocol):

@@ -144,6 +144,23 @@ def test_what_a_stream_says_about_its_endpoint(
 
 
 @pytest.mark.parametrize(
+    ("counts_as", "told"), [(503, (False, "503")), (501, (True, "")), (0, None)]
+)
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_call_counts_as_its_own_status_says(counts_as: int, told: Any, whole: bool) -> None:
+    attempt, pool = an_attempt()
+    pool.wants_success = False
+    if whole:
+        attempt.answered(Reply(200, body=b""), counts_as)
+    else:
+        attempt.answered(streamed(200))
+        attempt.ended(None, counts_as)
+        told = told or (True, "")
+    assert pool.told == ([] if told is None else [told])
+    assert attempt.endpoint.in_flight == (1 if told else 0), "what the pool is told it counts"
+
+
+@pytest.mark.parametrize(
     ("status", "told"),
     [(200, None), (413, None), (401, None), (503, False)],
 )

@@ -108,6 +108,7 @@ class RequestSender:
         if CALL in exchange.notes:
             self._call = exchange
             exchange.notes[CALL] = True
+            exchange.reason = ""  # Of an attempt before this one.
             if limit != NEVER:
                 left = limit - connection.owner.clock.monotonic()
             if exchange.notes.get(DEADLINE) == limit:

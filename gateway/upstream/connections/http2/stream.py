@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gateway.core.content.grpc import reason_of
+from gateway.core.content.grpc import counts_as, reason_of
 from gateway.core.exchange import Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.headers import Pair
@@ -209,9 +209,11 @@ class RequestStream(RequestSender):
         """The answer is complete."""
         handler, answer, body = self._handler, self._answer, self._body
         assert handler is not None
+        verdict = 0
         if self._call is not None:
             status = dict(self._trailers).get(b"grpc-status") or reply.index.get(b"grpc-status")
             self._call.reason = reason_of(status)
+            verdict = 0 if status is None else counts_as(self._call)
         started = answer is not None
         if answer is not None:
             answer.feed(body)
@@ -223,14 +225,14 @@ class RequestStream(RequestSender):
             if not started:
                 handler.answered(reply)
             # First, so that nothing reads the request's body any more when its answer ends.
-            handler.ended(None)
+            handler.ended(None, verdict)
             answer.end(None, self._trailers)
             return
         if not self._head_only:
             reply.body = body[0] if len(body) == 1 else b"".join(body)
             if reply.status != 304:
                 reply.length = len(reply.body)
-        handler.answered(reply)
+        handler.answered(reply, verdict)
 
     # Ends.
 

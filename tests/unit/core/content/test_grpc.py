@@ -34,6 +34,30 @@ def test_calls_are_known_by_their_content_type(content_type: str, is_grpc: bool)
     assert not grpc.is_grpc(exchange("GET", headers={"Content-Type": content_type}))
 
 
+@pytest.mark.parametrize(
+    ("status", "counts_as"),
+    [
+        ("0", 0),
+        ("1", 0),
+        ("2", 500),
+        ("3", 0),
+        ("4", 504),
+        ("8", 0),
+        ("12", 0),
+        ("13", 500),
+        ("14", 503),
+        ("15", 500),
+        ("77", 500),
+    ],
+)
+def test_what_a_status_says_about_an_endpoint(status: str, counts_as: int) -> None:
+    call = exchange("POST", reason=grpc.reason_of(status.encode()))
+    assert grpc.counts_as(call) == counts_as
+    assert grpc.is_failed_call(call) is (status != "0")
+    call.notes[grpc.DEADLINE] = 100.0
+    assert grpc.counts_as(call) == (0 if status == "4" else counts_as)
+
+
 @pytest.mark.parametrize("failure", Failure)
 def test_every_failure_has_a_status_that_says_so(failure: Failure) -> None:
     status = grpc.status_of(failure)

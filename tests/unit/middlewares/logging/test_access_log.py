@@ -503,6 +503,8 @@ def test_any_text_makes_one_line(path: str, agent: str):
         ("unlucky", {}, 0.25, 0),
         ("a redirect is a success", {"reply": Reply(302)}, 0.9, 0),
         ("an error status", {"reply": Reply(404)}, 0.9, 1),
+        ("a call that failed", {"reason": "grpc_unavailable"}, 0.9, 1),
+        ("what else has a reason", {"reason": "preflight"}, 0.9, 0),
         ("a failure behind a success", {"failed": Failed(Failure.INCOMPLETE_RESPONSE)}, 0.9, 1),
         ("the client left", {"reply": None, "written": False}, 0.9, 1),
     ],

@@ -51,14 +51,14 @@ class Handler:
     def interim(self, status: int, fields: Any) -> None:
         self.told.append((status, fields))
 
-    def answered(self, reply: Reply) -> None:
+    def answered(self, reply: Reply, counts_as: int = 0) -> None:
         self.told.append(reply)
 
     def failed(self, failed: Failed, stale: bool) -> None:
         self.told.append((failed.failure, stale))
         self.why = failed.why
 
-    def ended(self, failed: Failed | None) -> None:
+    def ended(self, failed: Failed | None, counts_as: int = 0) -> None:
         self.told.append("ended" if failed is None else failed.failure)
 
 
