@@ -10,7 +10,7 @@ from itertools import compress, count
 from operator import ne
 
 from gateway.core.exchange import Reply
-from gateway.core.headers import PLAIN_FIELD, Pair, lower
+from gateway.core.headers import PLAIN_FIELD, PLAIN_VALUE, Pair, lower
 
 END = b"\r\n\r\n"
 _PLAIN_HEAD = 8192
@@ -40,6 +40,7 @@ class Repeat:
         "_reason",
         "_slots",
         "_status",
+        "_varying",
         "head",
         "size",
         "used",
@@ -64,6 +65,9 @@ class Repeat:
         self._lines = head[: -len(END)].split(b"\r\n")
         self._parts = [b"%b: %b\r\n" % pair for pair in headers]
         self._slots = self._find_slots()
+        self._varying: tuple[int, bytes, bytes] | None = None
+        """The place among the headers of the one value that differed last time, and the bytes
+        before and behind it."""
         self._take(head, length)
 
     def _find_slots(self) -> list[int | None]:
@@ -89,7 +93,11 @@ class Repeat:
     def reply(self, data: bytes) -> Reply | None:
         """The answer that `data` is, if it is one whole answer that repeats this one but for plain
         values."""
-        if not (len(data) == self.size and data.startswith(self.head)) and not self.varied(data):
+        if (
+            not (len(data) == self.size and data.startswith(self.head))
+            and not (self._varying is not None and self._takes_one_value(data, *self._varying))
+            and not self.varied(data)
+        ):
             return None
         self.used = True
         reply = Reply.known(
@@ -98,6 +106,26 @@ class Repeat:
         reply.reason = self._reason
         reply.body = data[len(self.head) :]
         return reply
+
+    def _takes_one_value(self, data: bytes, slot: int, before: bytes, after: bytes) -> bool:
+        """Return True if `data` differs in nothing but the value that differed last time: a request
+        id, most often. It is then what the next is held against."""
+        at, end = len(before), data.find(b"\r", len(before))
+        size = end + len(after)
+        if (
+            size > _PLAIN_HEAD
+            or len(data) != size + self._length
+            or not data.startswith(before)
+            or not data.startswith(after, end)
+            or PLAIN_VALUE.fullmatch(data, at, end) is None
+        ):
+            return False
+        name, value = self._headers[slot][0], data[at:end]
+        self._headers[slot] = (name, value)
+        self._index[lower(name)] = value
+        self._parts[slot] = b"%b: %b\r\n" % (name, value)
+        self._take(data[:size], self._length)
+        return True
 
     def varied(self, data: bytes) -> bool:
         """Return True if `data` is one whole answer that differs in plain values only; it is then
@@ -114,7 +142,8 @@ class Repeat:
             self._parts.copy(),
             self._length,
         )
-        for place in compress(count(), map(ne, lines, known)):
+        places = list(compress(count(), map(ne, lines, known)))
+        for place in places:
             slot = self._slots[place]
             plain = PLAIN_FIELD.fullmatch(lines[place])
             if slot is None or plain is None:
@@ -138,5 +167,10 @@ class Repeat:
         if len(data) != len(head) + length:
             return False
         self._lines, self._headers, self._index, self._parts = lines, headers, index, parts
+        self._varying = None
+        if len(places) == 1 and (slot := self._slots[places[0]]) != _LENGTH and slot is not None:
+            (place,) = places
+            before = b"\r\n".join((*lines[:place], headers[slot][0] + b": "))
+            self._varying = (slot, before, b"\r\n".join((b"", *lines[place + 1 :])) + END)
         self._take(head, length)
         return True
