@@ -77,13 +77,16 @@ PROFILES = {
 }
 """The files of bench/ that the profile loads, the path and the headers of its requests.
 
-`varied`: fields that differ from those of the request, and of the answer, before. `post`,
+`varied`: a target that is new, and fields that differ from those of the request, and of the answer,
+before. `post`,
 `postplain`: a body of 1 kB.
 `awaited`: the hook of bench/awaited.py. `tls`: over TLS 1.3, whose records our own transport reads
 and writes in memory. `close`: a new connection for each request. `untraced`, `traced`:
 the partner profile with [tracing] that records none of the requests, or all of them. `http2`,
 `http2x25`: the partner profile over HTTP/2, without TLS, one stream at a time or 25.
 """
+TARGETS = 10_000
+"""Of `varied`, before one comes again."""
 OK = b"HTTP/1.1 200 OK\r\n"
 POSTED = (b'{"name": "camera-1", "status": "active", "zone": 7},' * 20)[:1023] + b"}"
 
@@ -249,6 +252,11 @@ class Bench:
         # In this order neither the client's connection nor an endpoint's, of which there are two,
         # sees the same twice in a row.
         self.pairs = [(request, one) for one in answers for request in requests]
+        if profile == "varied":
+            self.pairs = [
+                (request.replace(b" HTTP", b"?number=%d HTTP" % number, 1), one)
+                for number, (request, one) in zip(range(TARGETS), cycle(self.pairs), strict=False)
+            ]
         self.asked: list[Any] = []
         self.down = Pipe()
         if config is None:
