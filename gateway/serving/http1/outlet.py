@@ -13,6 +13,7 @@ from gateway.core.wait import Wait
 from gateway.serving.admission import Admission
 from gateway.serving.body import ClientBody
 from gateway.serving.http1.write import complete, interim_head, last_chunk, stream_head
+from gateway.serving.net.tls import TlsTransport
 from gateway.serving.server import Server
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -79,16 +80,18 @@ class Http1Outlet(asyncio.Protocol):
 
     def send(self, exchange: Exchange, reply: Reply) -> None:
         # What is left of a request's body must not be taken for the next request.
-        close = (
-            self.last
-            or self._server.draining
-            or (exchange.body is not None and not exchange.body.received)
-        )
+        whole = exchange.body is None or exchange.body.received
+        close = self.last or self._server.draining or not whole
         data = complete(exchange, reply, close)
         exchange.written = True
         self.last = close
-        if self.transport is not None:
-            self.transport.write(data)
+        transport = self.transport
+        if transport is None:
+            return
+        if close and whole and isinstance(transport, TlsTransport):
+            transport.write_last(data)
+        else:
+            transport.write(data)
 
     def begin(self, exchange: Exchange, reply: Reply) -> None:
         close = (

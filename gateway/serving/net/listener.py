@@ -202,14 +202,15 @@ class Listener:
         if not connection.peer:  # Else the PROXY protocol has said whom this connection comes from.
             peer = transport.get_extra_info("peername")
             connection.peer = peer[0] if isinstance(peer, tuple) else "unix"
-        if isinstance(transport, TlsTransport):
+        if isinstance(transport, TlsTransport):  # Its address counts since its handshake began.
             connection.scheme = "https"
             subject = self._subject(transport)
             if subject:
                 connection.admission = Certified(connection.admission, subject)
+        else:
+            self.count_address(connection.peer, 1)
         connection.head_since = self.now  # A client that connects and says nothing is slow as well.
         self.connections.add(connection)
-        self.count_address(connection.peer, 1)
         crowded = self.crowded(connection.peer)
         if crowded is not None:
             connection.refuse(crowded, linger=False)
@@ -319,6 +320,7 @@ class Listener:
     # What TLS connections need (net/tls.py).
 
     def secured(self, tls: TlsTransport) -> asyncio.Protocol:
+        self._shaking.discard(tls)  # `opened` follows; its address goes on counting.
         if self._http2 is not None and tls.alpn == "h2":
             return self._http2(tls.peer)
         return self(tls.peer)
@@ -344,7 +346,7 @@ class Listener:
     def forget(self, tls: TlsTransport) -> None:
         self._closing.discard(tls)
         if tls in self._shaking:
-            self._shaking.discard(tls)
+            self._shaking.remove(tls)
             self.count_address(tls.peer, -1)
 
     def _sweep(self) -> None:

@@ -42,7 +42,8 @@ class Owner(Protocol):
     """The listener, as a TLS connection sees it."""
 
     def secured(self, tls: TlsTransport) -> asyncio.Protocol:
-        """The handshake is done: the protocol that takes over, by `tls.alpn`."""
+        """The handshake is done, and awaited no more: the protocol that takes over, by
+        `tls.alpn`."""
 
     def unsecured(self, tls: TlsTransport, why: str) -> None:
         """The handshake failed."""
@@ -63,8 +64,24 @@ class TlsTransport(asyncio.Protocol, asyncio.Transport):
     since: when the handshake, or the wait for close_notify, began (the loop's seconds).
     """
 
+    __slots__ = (
+        "_begun",
+        "_context",
+        "_dropped",
+        "_incoming",
+        "_object",
+        "_outgoing",
+        "_owner",
+        "_paused",
+        "_plain",
+        "_protocol",
+        "_writing_paused",
+        "peer",
+        "since",
+        "state",
+    )
+
     def __init__(self, owner: Owner, context: ssl.SSLContext, peer: str) -> None:
-        super().__init__()
         self._owner = owner
         self._context = context
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -152,16 +169,13 @@ class TlsTransport(asyncio.Protocol, asyncio.Transport):
     # The transport of the connection above.
 
     def write(self, data: Any) -> None:
-        if self.state is not State.OPEN:
-            return
-        try:
-            sent = self._object.write(data)
-            while sent < len(data):
-                sent += self._object.write(data[sent:])
-        except ssl.SSLError:
-            self.abort()
-            return
-        self._flush()
+        if self._encrypt(data):
+            self._flush()
+
+    def write_last(self, data: Any) -> None:
+        """Write `data` and close, in one piece: a system call less than one after the other."""
+        if self._encrypt(data):
+            self.close()
 
     def writelines(self, list_of_data: Any) -> None:
         self.write(b"".join(list_of_data))
@@ -251,12 +265,24 @@ class TlsTransport(asyncio.Protocol, asyncio.Transport):
         if self._object.version() != "TLSv1.3":
             self._flush()  # The client waits for it. In TLS 1.3 it is tickets, which can wait.
         self.state = State.OPEN
-        self._owner.forget(self)
         protocol = self._protocol = self._owner.secured(self)
         protocol.connection_made(self)
         if self._writing_paused:
             protocol.pause_writing()
         self._read()
+
+    def _encrypt(self, data: Any) -> bool:
+        """Return True if `data` may be sent now, as records of the outgoing BIO."""
+        if self.state is not State.OPEN:
+            return False
+        try:
+            sent = self._object.write(data)
+            while sent < len(data):
+                sent += self._object.write(data[sent:])
+        except ssl.SSLError:
+            self.abort()
+            return False
+        return True
 
     def _read(self) -> None:
         """Hand on what has been decrypted; heed what the client says besides."""

@@ -171,7 +171,13 @@ async def test_over_tls_one_too_many_is_closed_without_a_word():
     world.listener.welcome("192.0.2.1")
     assert world.listener.welcome("192.0.2.1") is None, "handshakes count"
     first.connection_lost(None)
-    assert world.listener.welcome("192.0.2.1") is not None
+    second = world.listener.welcome("192.0.2.1")
+    assert isinstance(second, TlsTransport)
+    connection: Any = world.listener.secured(second)
+    connection.connection_made(second)
+    assert world.listener.from_address("192.0.2.1") == world.listener.total() == 2
+    connection.connection_lost(None)
+    assert world.listener.from_address("192.0.2.1") == world.listener.total() == 1
 
 
 async def test_handshakes_that_take_too_long_end_with_the_sweep():

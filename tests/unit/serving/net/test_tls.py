@@ -85,6 +85,7 @@ class World:
         self.client = client.wrap_bio(self.incoming, self.outgoing, server_hostname="gateway.test")
 
     def secured(self, tls: TlsTransport) -> Above:
+        self.waiting.discard(tls)
         return self.above
 
     def unsecured(self, tls: TlsTransport, why: str) -> None:
@@ -305,6 +306,24 @@ async def test_a_client_that_is_told_the_end_and_goes_on_is_left_to_the_kernel(w
     world.client.write(bytes(10_000))
     world.pass_on()
     assert world.above.heard == ["made"] and world.tls.state is State.CLOSING
+
+
+async def test_the_last_data_and_close_notify_are_one_piece(world):
+    world.shake()
+    world.tls.write(b"first")
+    assert world.read() == b"first"
+    pieces: list[bytes] = []
+    world.plain.write = pieces.append  # type: ignore[method-assign]
+    world.tls.write_last(b"last")
+    assert len(pieces) == 1 and world.tls.state is State.CLOSING and world.plain.state == "open"
+    world.tls.close()
+    world.tls.write_last(b"nothing after it")
+    assert len(pieces) == 1 and world.waiting == {world.tls}
+    world.incoming.write(pieces[0])
+    assert (world.client.read(), world.client.read()) == (b"last", b"")
+    world.client.unwrap()
+    world.pass_on()
+    assert world.plain.state == "closed"
 
 
 async def test_close_notify_is_not_awaited_for_ever(world):
