@@ -20,7 +20,7 @@ from gateway.core.failures import Failed, Failure
 from gateway.serving.codec import Data, End, Event, Head, Refused, Reset
 from gateway.serving.http1.limits import Limits
 from gateway.serving.http1.parser import Malformed, Parsing, left_of, take
-from gateway.serving.http1.repeats import PATIENCE, Openings, Repeat, repeatable
+from gateway.serving.http1.repeats import PATIENCE, Opening, Openings, Repeat, repeatable
 from gateway.serving.http1.trailers import TrailerReader, body_start
 
 QUEUE = 32
@@ -38,6 +38,7 @@ class Http1Codec:
 
     backlog: bytes that are kept until there is room, or until it is known whose they are.
     head_bytes: bytes of a head that is not complete yet, 0 between heads.
+    opening: the first request, if other connections have begun with it.
     switched: a request that asks for another protocol has been given; what follows it is kept until
     `decline` or `tail`.
     """
@@ -58,6 +59,7 @@ class Http1Codec:
         "_trailers",
         "backlog",
         "head_bytes",
+        "opening",
         "queued",
         "switched",
     )
@@ -85,6 +87,7 @@ class Http1Codec:
         self._trailers: TrailerReader | None = None
         self.backlog = b""
         self.head_bytes = 0
+        self.opening: Opening | None = None
         self.queued = 0
         self.switched = False
 
@@ -137,7 +140,7 @@ class Http1Codec:
     def feed(self, data: bytes) -> Sequence[Event]:
         head = self.repeated(data)
         if head is None and self._openings is not None and not self._heads:
-            head = self._opening(data)
+            head = self._known(data)
         if head is not None:
             self.queued += 1
             return (head,)
@@ -152,15 +155,16 @@ class Http1Codec:
                 return self._parse(data)
         return self._parse_slices(self.backlog + data if self.backlog else data)
 
-    def _opening(self, data: bytes) -> Head | None:
+    def _known(self, data: bytes) -> Head | None:
         """Return the request that `data` is, if it is the first here and known from others."""
         if self._parser is not None or self._openings is None:
             return None
-        head = self._openings.get(data)
-        if head is not None:
-            self._heads = 1
-            self._closing = head.close
-        return head
+        opening = self.opening = self._openings.get(data)
+        if opening is None:
+            return None
+        self._heads = 1
+        self._closing = opening.head.close
+        return opening.head
 
     def resume(self) -> Sequence[Event]:
         """Return the events in the bytes that were kept while too many requests were queued."""

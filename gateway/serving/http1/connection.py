@@ -36,8 +36,7 @@ from gateway.serving.server import Server
 log = logging.getLogger("gateway.serving")
 
 LINGER = 5.0
-"""Seconds for which the rest of a body that nothing reads is taken from the client, so that it can
-read its answer."""
+"""Seconds for which a body that nothing reads is taken, so that the client can read its answer."""
 
 _HTTP_11 = (1, 1)
 
@@ -217,18 +216,15 @@ class Http1Connection(Http1Outlet):
         server = self._server
         # Attributes of a NamedTuple cost several times as much.
         method, target, headers, raw_headers, version, close, whole, _, upgrade, varied, same = head
-        # A request's fields and their memo (see Exchange.memo): those of the request before where
-        # they are the same. An SDK or a browser sends the same fields with every request of a
-        # connection, or nearly so.
+        # SDKs and browsers repeat their fields; so does the memo of them (see Exchange.memo).
         snapshot = server.runtime.snapshot
         number = snapshot.number
         known = self._raw_headers
         if same and number == self._snapshot_number:
             self._raw_headers = known = raw_headers
         elif number != self._snapshot_number or (raw_headers is not known and raw_headers != known):
-            memo = self._memo
             self._raw_headers = known = raw_headers
-            self._memo = {FRAMING: memo[FRAMING]} if varied and FRAMING in memo else {}
+            self._memo = self._another_memo(number, varied)
             self._snapshot_number = number
         exchange = self.admission.exchange(
             method,
@@ -260,6 +256,13 @@ class Http1Connection(Http1Outlet):
         else:
             drive.renew(way, self._over, context)
         drive.resume(None)
+
+    def _another_memo(self, number: int, varied: bool) -> dict[Any, Any]:
+        """Return the memo of a request whose fields differ from those of the request before."""
+        memo, opening = self._memo, self._codec.opening
+        if opening is not None and not self._count:
+            return opening.memo(self.peer, self.admission, number)
+        return {FRAMING: memo[FRAMING]} if varied and FRAMING in memo else {}
 
     def _over(self, value: Any, error: BaseException | None) -> None:
         """The request is over: answered, broken off, or taken over by a tunnel."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 from itertools import compress, count
 from operator import ne
+from typing import Any
 
 from multidict import CIMultiDict, CIMultiDictProxy, MultiMapping, istr
 
@@ -198,6 +199,26 @@ class Repeat:
         return True
 
 
+class Opening:
+    """A first request. Connections of one sender that begin with it share its memo."""
+
+    __slots__ = ("_memo", "_sender", "head")
+
+    def __init__(self, head: Head) -> None:
+        self.head = head
+        self._sender: tuple[object, ...] = ()
+        self._memo: dict[Any, Any] = {}
+
+    def memo(self, *sender: object) -> dict[Any, Any]:
+        """Return the memo of its fields (see Exchange.memo); that of the last sender is kept.
+
+        sender: all that a memo depends on besides the fields.
+        """
+        if sender != self._sender:
+            self._sender, self._memo = sender, {}
+        return self._memo
+
+
 class Openings:
     """First requests of connections, by their bytes: the same bytes are not parsed again.
 
@@ -208,13 +229,13 @@ class Openings:
     __slots__ = ("_known",)
 
     def __init__(self) -> None:
-        self._known: dict[bytes, Head] = {}
+        self._known: dict[bytes, Opening] = {}
 
     def __len__(self) -> int:
         return len(self._known)
 
-    def get(self, data: bytes) -> Head | None:
-        """Return the request that `data` is, if the same bytes have begun another connection."""
+    def get(self, data: bytes) -> Opening | None:
+        """Return the first request that `data` is, if other connections have begun with it."""
         return self._known.get(data)
 
     def learn(self, data: bytes, head: Head) -> None:
@@ -225,7 +246,7 @@ class Openings:
             return
         if len(self._known) >= OPENINGS:
             del self._known[next(iter(self._known))]
-        self._known[data] = head
+        self._known[data] = Opening(head)
 
 
 def repeatable(data: bytes, head: Head, longest: int) -> Repeat | None:

@@ -3,14 +3,18 @@ busy."""
 
 from __future__ import annotations
 
+import asyncio
 import errno
 
 import pytest
 
 from gateway.core.failures import Failed, Failure
-from gateway.serving.http1.codec import QUEUE
-from gateway.serving.http1.connection import LINGER
-from tests.unit.serving.memory import World
+from gateway.serving.admission import Certified
+from gateway.serving.http1.codec import QUEUE, Http1Codec
+from gateway.serving.http1.connection import LINGER, Http1Connection
+from gateway.serving.http1.limits import Limits
+from gateway.serving.http1.repeats import Openings
+from tests.unit.serving.memory import Transport, World
 
 
 def get(target: str, *lines: str) -> bytes:
@@ -195,3 +199,27 @@ async def test_fields_that_repeat_share_their_memo(world):
     world.waits[1].wake()
     world.feed(get("/wait", "X: y"))
     assert world.connection.exchange.memo is not first
+
+
+async def test_connections_of_one_sender_that_begin_alike_share_their_memo(world):
+    openings, memos = Openings(), []
+    for peer, subject, number in (
+        ("192.0.2.1", "", 1),  # Parsed, and remembered.
+        ("192.0.2.1", "", 1),
+        ("192.0.2.1", "", 1),
+        ("192.0.2.2", "", 1),
+        ("192.0.2.2", "", 2),
+        ("192.0.2.2", "CN=a", 2),
+        ("192.0.2.2", "CN=a", 2),  # Not even those of one subject.
+    ):
+        world.runtime.snapshot.number = number
+        codec = Http1Codec(Limits(8190, 8190, 128), 16384, asyncio.get_running_loop(), openings)
+        connection = Http1Connection(world, codec)
+        connection.connection_made(Transport())
+        connection.peer = peer
+        if subject:
+            connection.admission = Certified(world.admission, subject)
+        connection.data_received(get("/wait"))
+        memos.append(connection.exchange.memo)
+    same = [(a, b) for a in range(7) for b in range(a + 1, 7) if memos[a] is memos[b]]
+    assert same == [(1, 2)]
