@@ -13,6 +13,7 @@ import h2.settings
 import pytest
 import uvloop
 
+from gateway.upstream.connections.http2 import socket
 from tests.certificates import Authority
 from tests.flow.conftest import PLAIN, write
 from tests.flow.tunnels import MASK
@@ -268,6 +269,36 @@ async def test_a_client_that_leaves_is_a_reset_and_the_connection_stays(start, c
         assert await asyncio.wait_for(origin.requests[-1].broken_off(), 10) == CODES.CANCEL
     assert (await (await connect(gateway)).get("/")).status == 200
     assert len(origin.connections) == 1
+
+
+async def test_clients_that_leave_again_and_again_cost_others_no_connection(
+    start, connect, make, monkeypatch
+):
+    async def respond(request: Request) -> None:
+        if request.fields[":path"] == "/wait":
+            await go.wait()
+        if request.fields[":path"] != "/never":
+            await ok(request)
+
+    monkeypatch.setattr(socket, "RESETS", (2, 0))
+    go = asyncio.Event()
+    origin = await make(respond)
+    gateway = await start(PLAIN, upstreams(origin))
+    other = await connect(gateway)
+    await other.send(b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n")
+    await until(lambda: len(origin.requests) == 1)
+    for number in range(3):
+        client = await connect(gateway)
+        await client.send(b"GET /never HTTP/1.1\r\nHost: x\r\n\r\n")
+        await until(lambda: len(origin.requests) == number + 2)  # noqa: B023
+        client.close()
+        await origin.requests[-1].broken_off()
+    assert len(origin.connections) == 1
+    assert (await (await connect(gateway)).get("/")).status == 200
+    assert len(origin.connections) == 2 and not origin.connections[0].lost.is_set()
+    go.set()
+    assert (await other.read()).status == 200
+    await origin.connections[0].lost.wait()
 
 
 @pytest.mark.modes

@@ -26,6 +26,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gateway.core.failures import Failed
+from gateway.protocols.http2.allowance import Allowance
 from gateway.protocols.http2.session import (
     ConnectionClosed,
     DataReceived,
@@ -40,7 +41,6 @@ from gateway.protocols.http2.session import (
 from gateway.protocols.http2.session import Failed as SessionFailed
 from gateway.serving.admission import Admission
 from gateway.serving.body import ClientBody
-from gateway.serving.http2.allowance import Allowance
 from gateway.serving.http2.head import HeadReader, Http2Head
 from gateway.serving.http2.sending import Sending
 from gateway.serving.http2.stream import Http2Stream

@@ -7,7 +7,7 @@ penalty is short, since behind one address may be many (NAT).
 from __future__ import annotations
 
 from gateway.core.networks import address_key
-from gateway.serving.http2.allowance import Allowance
+from gateway.protocols.http2.allowance import Allowance
 
 RATE = 1.0
 """Endings a second that are borne for ever."""

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from gateway.core.headers import Pair
 from gateway.core.wait import Wait
+from gateway.protocols.http2.allowance import Allowance
 from gateway.protocols.http2.session import Event, Limits, Session
 from gateway.upstream.connections.endpoint_socket import EndpointSocket
 from gateway.upstream.connections.http1.fields import MAX_FIELDS, MAX_HEAD
@@ -25,6 +26,10 @@ life. Servers of gRPC end connections that ask more often than every five minute
 A8)."""
 PING_PATIENCE = 10.0
 """Seconds in which it has to give one."""
+RESETS = (100, 3)
+"""Exchanges that may be broken off on one connection: at once, and a second. Servers end
+connections with more, and with them what other clients have on them: Netty after 200 within 30 s,
+nghttp2 after 1,000 and 33 a second."""
 
 _LIMITS = Limits(
     window=WINDOW,
@@ -62,6 +67,7 @@ class Http2Socket(EndpointSocket):
         "_most",
         "_offers",
         "_pinged",
+        "_resets",
         "_writers",
         "corked",
         "heard",
@@ -87,6 +93,7 @@ class Http2Socket(EndpointSocket):
         self._most = 0
         self._leaving = self._pinged = False
         self._flushing = self._greeted = False
+        self._resets = Allowance(*RESETS, owner.now)
         self._writers: dict[RequestSender, Wait[None]] = {}
 
     def __repr__(self) -> str:
@@ -114,6 +121,13 @@ class Http2Socket(EndpointSocket):
             self._offers.withdraw(self)
         self.write_soon()
         return number
+
+    def reset(self, number: int, code: int) -> None:
+        """Break an exchange off. A connection on which that was often begins no others: they go to
+        a new one, and the endpoint has no reason to end those that are left."""
+        self.session.reset(number, code)
+        if not self._resets.spend(1, self.owner.now):
+            self._leave()
 
     def over(self, number: int) -> None:
         """An exchange has ended: there is room for another."""

@@ -268,6 +268,6 @@ class RequestStream(RequestSender):
             return
         self._acknowledge()
         if reset is not None:
-            connection.session.reset(self.number, reset)
+            connection.reset(self.number, reset)
         connection.over(self.number)
         connection.write_soon()

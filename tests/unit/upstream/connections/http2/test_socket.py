@@ -5,8 +5,8 @@ from __future__ import annotations
 import h2.events
 
 from gateway.core.failures import Failure
-from gateway.upstream.connections.http2.socket import PING_AFTER, PING_PATIENCE
-from tests.unit.upstream.connections.http2.world import World, goaways
+from gateway.upstream.connections.http2.socket import PING_AFTER, PING_PATIENCE, RESETS
+from tests.unit.upstream.connections.http2.world import World, goaways, resets
 
 
 async def test_room_is_what_the_endpoint_says_and_is_found_as_long_as_there_is_some() -> None:
@@ -95,6 +95,31 @@ async def test_a_timeout_beside_others_that_get_answers_is_no_reason_to_ask() ->
     world.exchange()
     assert world.offers.has
     assert not any(isinstance(event, h2.events.PingReceived) for event in world.events)
+
+
+async def test_a_connection_with_many_resets_ends_with_what_is_on_it() -> None:
+    """Not at once: others have exchanges on it."""
+    world = World(most=1000)
+    other, handler = world.send()
+    burst, rate = RESETS
+    for _ in range(burst):
+        assert world.offers.has
+        stream, _ = world.send()
+        stream.give_up()
+    world.pass_time(1)
+    for _ in range(rate):
+        assert world.offers.has
+        stream, _ = world.send()
+        stream.give_up()
+    stream, _ = world.send()
+    last, _ = world.send()
+    stream.give_up()
+    assert not world.offers.has and not world.connection.room
+    last.give_up()
+    world.exchange()
+    assert len(resets(world)) == burst + rate + 2
+    world.answer(other, end=True)
+    assert handler.told[-1].status == 200 and world.connection.closed
 
 
 async def test_nothing_is_written_while_the_socket_is_full() -> None:

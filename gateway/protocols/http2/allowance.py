@@ -1,4 +1,4 @@
-"""Budgets for what a client may do and an honest one seldom does. Pure."""
+"""Budgets for what one side may do and an honest one seldom does. Pure."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""gateway/serving/http2/allowance.py."""
+"""gateway/protocols.http2.allowance.py."""
 
-from gateway.serving.http2.allowance import Allowance
+from gateway.protocols.http2.allowance import Allowance
 
 
 def test_a_burst_and_then_a_rate():
