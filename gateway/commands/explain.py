@@ -90,7 +90,7 @@ def told(answer: Mapping[str, Any]) -> list[str]:
         lines += [
             "",
             f"{sends['endpoint']} would be sent:",
-            f"  {sends['method']} {sends['target']}",
+            f"  {sends['method']} {sends['target']} {sends['protocol']}",
         ]
         lines += [f"  {name}: {value}" for name, value in sends["headers"]]
         if sends["body_bytes"]:

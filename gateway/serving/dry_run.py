@@ -31,7 +31,7 @@ from gateway.runtime.why.recorder import Recorder, masks_of, why_of
 from gateway.serving.admission import Admission
 from gateway.serving.endings import blame, pipeline_of
 from gateway.serving.lifecycle import match
-from gateway.upstream.dry_run import chains, eligible, head_of
+from gateway.upstream.dry_run import chains, eligible, head_of, version_of
 from gateway.upstream.forward import Forward
 
 
@@ -203,6 +203,7 @@ class DryRun:
             "endpoint": endpoint.name,
             "method": method,
             "target": masks.text(target),
+            "protocol": version_of(forward, self._exchange, endpoint),
             "headers": [[name, masks.field(name, value)] for name, value in pairs],
             "body_bytes": None if body is None else body.length,
         }

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from gateway.core.exchange import Exchange
+from gateway.protocols.websocket import UPGRADE
 from gateway.upstream.connections.http1.headers import request_head
 from gateway.upstream.connections.http1.sending import BODY_METHODS, NO_BODY
 from gateway.upstream.connections.interfaces import NEVER
@@ -45,6 +46,14 @@ def eligible(forward: Forward) -> list[Endpoint]:
     pool = forward.pool
     pool.refresh()
     return list(pool.eligible) or [one for one in pool.endpoints if not one.draining]
+
+
+def version_of(forward: Forward, exchange: Exchange, endpoint: Endpoint) -> str:
+    """Return the version of HTTP in which the endpoint would be asked."""
+    protocol = forward.pool.config.protocol
+    if UPGRADE in exchange.notes or (protocol == "auto" and endpoint.scheme != "https"):
+        protocol = "http1"
+    return {"http1": "HTTP/1.1", "auto": "HTTP/2 or HTTP/1.1"}.get(protocol, "HTTP/2")
 
 
 def head_of(forward: Forward, exchange: Exchange, endpoint: Endpoint) -> bytes:

@@ -20,6 +20,7 @@ from gateway.credentials.api_keys.new_keys import Wish
 from gateway.serving.dry_run import Question
 from gateway.supervisor.sums.readings import read
 from tests.client import Client, Message
+from tests.flow.conftest import PLAIN
 from tests.origin import Origin, answer
 
 KEYS = {"a-key-that-may-all": ("*",), "a-key-that-may-read": ("a:read",)}
@@ -181,7 +182,7 @@ def same_head(sends: dict[str, Any], head: bytes) -> bool:
     arrived = fields([list(one.partition(": ")[::2]) for one in rest])
     said = fields(sends["headers"])
     return (
-        line == f"{sends['method']} {sends['target']} HTTP/1.1"
+        line == f"{sends['method']} {sends['target']} {sends['protocol']}"
         and len(said) == len(arrived)
         and all(a[0] == b[0] and a[1] in (b[1], "***") for a, b in zip(said, arrived, strict=True))
     )
@@ -250,6 +251,31 @@ async def test_what_it_says_is_what_happens(
             client.close()
         statuses |= {labels[2] for labels in gateway.telemetry.requests.values}
     assert wrong == []
+
+
+@pytest.mark.parametrize(
+    ("url", "protocol", "version"),
+    [
+        ("http://127.0.0.1:9", "http1", "HTTP/1.1"),
+        ("http://127.0.0.1:9", "h2c", "HTTP/2"),
+        ("https://127.0.0.1:9", "h2", "HTTP/2"),
+        ("http://127.0.0.1:9", "auto", "HTTP/1.1"),
+        ("https://127.0.0.1:9", "auto", "HTTP/2 or HTTP/1.1"),
+    ],
+)
+async def test_it_says_the_version_that_the_endpoint_is_asked_in(start, url, protocol, version):
+    pool = f'[upstream.origin]\nurl = "{url}"\nprotocol = "{protocol}"\n'
+    gateway = await start(PLAIN, pool)
+    said = await gateway.requests.explain(Question("GET", "/"))
+    assert said["sends"]["protocol"] == version
+    handshake = (
+        ("Connection", "Upgrade"),
+        ("Upgrade", "websocket"),
+        ("Sec-WebSocket-Version", "13"),
+    )
+    key = ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")
+    said = await gateway.requests.explain(Question("GET", "/", (*handshake, key)))
+    assert said["sends"]["protocol"] == "HTTP/1.1"
 
 
 async def test_on_the_command_line(start, origin, capsys, tmp_path: Path, monkeypatch):

@@ -40,6 +40,9 @@ class Sent(Schema):
     endpoint = fields.String(required=True)
     method = fields.String(required=True)
     target = fields.String(required=True)
+    protocol = fields.String(
+        required=True, metadata=described("HTTP/1.1, HTTP/2, or what of both TLS chooses")
+    )
     headers = fields.List(fields.List(fields.String()), required=True)
     body_bytes = fields.Integer(allow_none=True)
 

@@ -138,6 +138,7 @@ EXPLAINED: dict[str, Any] = {
         "endpoint": "127.0.0.1:1",
         "method": "GET",
         "target": "/cameras",
+        "protocol": "HTTP/1.1",
         "headers": [["Host", "localhost"]],
         "body_bytes": 2,
     },

@@ -25,7 +25,7 @@ endpoints:
   o  http://127.0.0.1:1  healthy  eligible
 
 127.0.0.1:1 would be sent:
-  GET /cameras
+  GET /cameras HTTP/1.1
   Host: localhost
   (2 bytes of body)
 """
