@@ -17,6 +17,7 @@ from operator import length_hint
 from time import perf_counter
 from typing import Any
 
+from gateway.core.content.grpc import is_failed_call
 from gateway.core.exchange import DECIDED, SHADOW, Exchange, Reply
 from gateway.core.failures import Failed
 from gateway.core.hooks import FinishHook, Hooks, Recheck, kind_of
@@ -180,6 +181,7 @@ class Pipeline:
                 or took >= self.slow
                 or reply.status >= 400  # type: ignore[union-attr]
                 or SHADOW in exchange.notes
+                or (exchange.reason and is_failed_call(exchange))
             ):
                 self.remember(self, exchange, took)
 

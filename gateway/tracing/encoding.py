@@ -183,7 +183,7 @@ def _answered(facts: Facts, masks: Masks) -> tuple[str, list[bytes]]:
     ):
         if value:
             parts.append(known(name, value))
-    if facts.error and facts.status >= 500:
+    if facts.error and facts.status:  # 0: the client has left, which is its own affair.
         parts.append(_ERROR)
     return f"{shown} {facts.template}" if facts.template else shown, parts
 

@@ -10,6 +10,7 @@ from time import perf_counter, time
 from multidict import istr
 
 from gateway.config.tables.server import TracingConfig
+from gateway.core.content.grpc import counts_as
 from gateway.core.exchange import Exchange
 from gateway.core.headers import trace_context
 from gateway.lifetime.logs.logqueue import LogQueue
@@ -110,6 +111,8 @@ def _facts(exchange: Exchange) -> Facts:
         reason = failed.failure.reason
     if status >= 499:
         error = str(status) if failed is None else reason
+    elif failed is None and reason and counts_as(exchange):
+        error = reason
     version = _VERSIONS.get(exchange.version, "1.1")
     return _new(
         Facts,

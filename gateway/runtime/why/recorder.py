@@ -11,6 +11,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from gateway.config.check.compile import LoadedConfig
+from gateway.core.content.grpc import is_failed_call
 from gateway.core.content.masking import MASK, Masks
 from gateway.core.exchange import DECIDED, SHADOW, Decision, Exchange
 from gateway.core.failures import Failed, Failure
@@ -87,7 +88,7 @@ class Recorder:
         status = exchange.status()
         noted = exchange.notes.get(SHADOW)
         lasts = status == 101 or (reply is not None and type(reply.body) is not bytes)
-        well = failed is None and status < 400
+        well = failed is None and status < 400 and not is_failed_call(exchange)
         if well and not noted and lasts and exchange.upstream_seconds < self._slow:
             return  # A WebSocket, or a stream: how long it took says nothing about the gateway.
         memory = self._memories.shadows if noted and well else self._memories.failures
@@ -271,4 +272,5 @@ def _outcome(exchange: Exchange) -> str:
         return why_of(failed)
     if failed is not None or reply is None:
         return "answered"
-    return f"status {reply.status}"
+    call = f", {exchange.reason}" if is_failed_call(exchange) else ""
+    return f"status {reply.status}{call}"

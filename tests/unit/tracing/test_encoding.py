@@ -71,6 +71,8 @@ def test_failures():
     failed = server(status=503, error="circuit_open", reason="circuit_open")
     assert failed.raw.status.code == Status.STATUS_CODE_ERROR
     assert failed.attributes["error.type"] == failed.attributes["gateway.reason"] == "circuit_open"
+    call = server(status=200, error="grpc_internal", reason="grpc_internal")
+    assert call.raw.status.code == Status.STATUS_CODE_ERROR
     left = server(status=0, error="client_gone", reason="client_gone")
     assert left.raw.status.code == Status.STATUS_CODE_UNSET
     assert "http.response.status_code" not in left.attributes

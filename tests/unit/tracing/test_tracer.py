@@ -86,12 +86,14 @@ def test_ids_are_new_each_time():
     assert len({one[3:35] for one in made}) == len({one[36:52] for one in made}) == 100
 
 
-def finished(*, sample: float = 1.0, failed: Failed | None = None, written: bool = True) -> Queue:
+def finished(
+    *, sample: float = 1.0, failed: Failed | None = None, written: bool = True, reason: str = ""
+) -> Queue:
     made, queue = tracer(sample)
     one = exchange(headers={"User-Agent": "sdk/1"})
     one.route = SimpleNamespace(name="cameras", config=RouteConfig("cameras", prefix="/cameras"))
     made.begin(one)
-    one.reply, one.failed, one.written = Reply(200), failed, written
+    one.reply, one.failed, one.written, one.reason = Reply(200), failed, written, reason
     made.finish(one)
     made.finish(one)
     return queue
@@ -118,6 +120,15 @@ def test_one_that_is_not_recorded_is_not():
 def test_what_failed(failure: Failure, written: bool, status: int, error: str):
     [record] = finished(failed=Failed(failure), written=written).records
     assert record[8][9:12] == (status, error, failure.reason)
+
+
+@pytest.mark.parametrize(
+    ("reason", "error"),
+    [("grpc_internal", "grpc_internal"), ("grpc_not_found", ""), ("preflight", "")],
+)
+def test_calls_that_failed_by_their_endpoints_fault(reason: str, error: str):
+    [record] = finished(reason=reason).records
+    assert record[8][9:12] == (200, error, reason)
 
 
 def test_spans_of_hooks_and_attempts_come_first():

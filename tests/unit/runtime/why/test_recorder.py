@@ -128,6 +128,13 @@ def test_how_long_a_stream_takes_does_not_make_it_slow(
     assert (found is not None) is kept
 
 
+def test_a_call_that_failed():
+    call = asked(Reply(200, body=Stream()), reason="grpc_unavailable", upstream="o")
+    entry = recorded(call)
+    assert (entry["status"], entry["reason"]) == (200, "grpc_unavailable")
+    assert hooks_of(entry)[-1] == ("upstream", "answered", "status 200, grpc_unavailable")
+
+
 def test_texts_of_strangers_are_cut():
     one = asked(failed=Failed(Failure.FORBIDDEN, why="y" * 5000, client="c" * 5000))
     one.path, one.method = "/" + "x" * 5000, "M" * 5000
@@ -171,7 +178,9 @@ def test_a_pipeline_hands_over_what_was_refused_failed_or_slow():
 
     pipeline = flatten("p", (), (), (), remember, 3600.0)
     failed = asked(failed=Failed(Failure.CLIENT_GONE))
-    ones = [asked(Reply(200)), asked(Reply(399)), asked(Reply(400)), failed, asked(Reply(200))]
+    call = asked(Reply(200), reason="grpc_unavailable")
+    well = [asked(Reply(200)), asked(Reply(399))]
+    ones = [*well, asked(Reply(400)), failed, call, asked(Reply(200))]
     for one in ones:
         one.started = 1e12  # In the future.
     ones[-1].started = -1e12
