@@ -21,7 +21,7 @@ from tests.until import until
 HTTP2 = "[listen]\nport = 0\nhttp2 = true\n"
 GRPC = ((b"content-type", b"application/grpc"), (b"te", b"trailers"))
 MESSAGE = b"\0\0\0\0\x05hello"
-OUTLIER = 'outlier = { interval = "100ms", minimum_requests = 1, max_ejected = 1 }'
+OUTLIER = 'outlier = { interval = "100ms", minimum_requests = 1, max_ejected = 1, latency = 0 }'
 Ask = Callable[..., Awaitable[Answer]]
 
 
