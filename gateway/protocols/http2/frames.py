@@ -61,8 +61,9 @@ class FrameHeads:
     def feed(self, data: bytes) -> tuple[int, int]:
         """Return the code of the connection error that `data` is, or 0, and how many of its bytes
         come before that."""
-        partial = len(self._partial)
-        if partial:
+        partial = 0
+        if self._partial:
+            partial = len(self._partial)
             data = self._partial + data
         at, size = self._left, len(data)
         while at + _SIZE <= size:
@@ -80,7 +81,8 @@ class FrameHeads:
                 if code:
                     return code, max(at - partial, 0)
             at += _SIZE + (high << 8 | low)
-        self._partial = data[at:]
+        if at < size or partial:
+            self._partial = data[at:]
         self._left = at - size if at > size else 0
         if len(self._ended) >= KEPT or len(self._open) > KEPT:
             self._forget()

@@ -28,7 +28,7 @@ _LINE = re.compile(
 )
 """RFC 3986's characters only: what the parser makes of others is for the parser to say. A message's
 length depends on its fields alone for all these methods (RFC 9112 section 6.3)."""
-_HEEDED = frozenset(
+HEEDED = frozenset(
     b"connection proxy-connection keep-alive upgrade te trailer transfer-encoding content-length "
     b"content-encoding expect host "
     b"sec-websocket-key1 http2-settings".split()
@@ -94,7 +94,7 @@ class Repeat:
         self._lines = lines
         self._fields = fields
         names = [name.lower() for name, _ in raw_headers]
-        self._heeded = frozenset(place for place, name in enumerate(names) if name in _HEEDED)
+        self._heeded = frozenset(place for place, name in enumerate(names) if name in HEEDED)
         self._length = length
         self._length_place = names.index(_LENGTH) if _LENGTH in names else -1
         self._longest = longest

@@ -15,17 +15,20 @@ from __future__ import annotations
 import re
 from base64 import b64encode
 from collections.abc import Sequence
+from itertools import compress, count
+from operator import ne
 from secrets import token_bytes
 from typing import Any, NamedTuple
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from gateway.core.failures import Failed, Failure
-from gateway.core.headers import Pair
+from gateway.core.headers import PLAIN_VALUE, Pair
 from gateway.serving.admission import FRAMING
 from gateway.serving.http1.disguise import TOKEN
 from gateway.serving.http1.framing import check_fields
 from gateway.serving.http1.limits import Limits
+from gateway.serving.http1.repeats import HEEDED
 
 VERSION = (2, 0)
 _METHOD = re.compile(TOKEN)
@@ -55,7 +58,7 @@ class Http2Head(NamedTuple):
 
 class HeadReader:
     """One connection's: requests that repeat the fields of the one before, but for the path, are
-    read at once."""
+    read at once. Of those that repeat their names, values alone are judged."""
 
     __slots__ = (
         "_authority",
@@ -70,6 +73,8 @@ class HeadReader:
         "_number",
         "_path",
         "_raw",
+        "_size",
+        "_straight",
         "_target",
     )
 
@@ -80,6 +85,8 @@ class HeadReader:
         self._authority = b""
         self._fields: tuple[Pair, ...] | None = None
         self._raw: Sequence[Pair] = ()
+        self._size = 0
+        self._straight = False  # `_raw` is Host and `_fields`, as they stand there.
         self._headers: CIMultiDictProxy[str] = CIMultiDictProxy(CIMultiDict())
         self._memo: dict[Any, Any] = {}
         self._number = 0
@@ -139,9 +146,12 @@ class HeadReader:
             if scheme not in _SCHEMES:
                 raise Failed(Failure.MALFORMED, "The scheme must be http or https.")
         regular = fields[count:]
-        if regular != self._fields or authority != self._authority or number != self._number:
+        if authority != self._authority or number != self._number:
             self._fields = None
-            self._take(authority, regular)
+        if regular != self._fields:
+            if self._fields is None or not self._takes_values(self._fields, regular):
+                self._fields = None
+                self._take(authority, regular)
             self._authority, self._fields, self._number = authority, regular, number
         if protocol:
             return self._handshake(protocol, target)
@@ -190,6 +200,34 @@ class HeadReader:
         if target != b"*" or method != "OPTIONS":
             raise Failed(Failure.MALFORMED, "The request target must be a path.")
 
+    def _takes_values(self, known: Sequence[Pair], regular: Sequence[Pair]) -> bool:
+        """Adopt fields that differ from those known in nothing but values, of the plainest kind and
+        of fields that neither frame nor address a message: http1/repeats.py has the reasons."""
+        if not self._straight or len(known) != len(regular):
+            return False
+        headers, raw, size = CIMultiDict(self._headers), [*self._raw], self._size
+        hosts, same = len(raw) - len(regular), True
+        for place in compress(count(), map(ne, regular, known)):
+            pair = name, value = regular[place]
+            text = name.decode()
+            if (
+                name != known[place][0]
+                or name in HEEDED
+                or len(name) + len(value) > self._limits.max_field
+                or PLAIN_VALUE.fullmatch(value) is None
+                or len(headers.getall(text)) > 1
+            ):
+                return False
+            size += len(value) - len(known[place][1])
+            headers[text], raw[hosts + place] = value.decode(), pair
+            same = same and name == b"x-request-id"
+        if size > self._max_list:
+            return False
+        self._headers, self._raw, self._size = CIMultiDictProxy(headers), raw, size
+        if not same:
+            self._memo = {FRAMING: self._memo[FRAMING]}
+        return True
+
     def _take(self, authority: bytes, regular: Sequence[Pair]) -> None:
         """Read fields that differ from those before. Raises Failed."""
         limits = self._limits
@@ -219,6 +257,8 @@ class HeadReader:
         if crumbs:
             raw.append((b"cookie", b"; ".join(crumbs)))
         host = check_fields((1, 1), raw)
+        self._size = size
+        self._straight = raw[bool(authority) :] == [*regular]
         self._raw = raw
         self._headers = _decoded(raw)
         self._memo = {FRAMING: (VERSION, host or "")}

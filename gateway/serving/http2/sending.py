@@ -63,10 +63,11 @@ class Sending(asyncio.Protocol):
         if self._handling:
             return
         self._handling = True
+        session = self.session
         while self._again:
             self._again = False
             self._write()
-            events = self.session.events()
+            events = session.events()
             if events:
                 self._take(events)
             if self._waiting and self._wake_writers():

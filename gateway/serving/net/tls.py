@@ -277,8 +277,10 @@ class TlsTransport(asyncio.Protocol, asyncio.Transport):
             return False
         try:
             sent = self._object.write(data)
-            while sent < len(data):
-                sent += self._object.write(data[sent:])
+            if sent < len(data):  # OpenSSL takes a record at a time.
+                rest = memoryview(data)[sent:]
+                while rest:
+                    rest = rest[self._object.write(rest) :]
         except ssl.SSLError:
             self.abort()
             return False

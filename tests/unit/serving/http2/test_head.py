@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.core.failures import Failed, Failure
 from gateway.serving.admission import FRAMING
@@ -67,18 +69,79 @@ def test_requests_that_repeat_fields_share_what_was_worked_out(reader):
         first = other
 
 
-def test_a_repeated_request_is_the_same_head_and_another_path_is_judged(reader):
-    for given in (fields((b"x", b"1")), (*fields()[::-1], (b"x", b"1"))):
-        first = reader.read(given, 1)
-        assert reader.read(given, 1) is first
-        at = [name for name, _ in given].index(b":path")
+def test_a_request_id_of_its_own_leaves_what_was_worked_out(reader):
+    first = reader.read(fields((b"x-request-id", b"1"), (b"x", b"1")), 1)
+    other = reader.read(fields((b"x-request-id", b"22"), (b"x", b"1")), 1)
+    assert other.memo is first.memo
+    assert other.headers["X-Request-ID"] == "22" and first.headers["X-Request-ID"] == "1"
+    assert (b"x-request-id", b"22") in other.raw_headers
+    third = reader.read(fields((b"x-request-id", b"22"), (b"x", b"2")), 1)
+    assert third.memo == first.memo and third.memo is not first.memo
 
-        def to(path: bytes, given=given, at=at):
-            return (*given[:at], (b":path", path), *given[at + 1 :])
+
+NAMES = (b"x", b"y", b"x-request-id", b"cookie", b"te", b"host", b"content-length", b"expect")
+VALUES = (b"1", b"2", b"", b" 1", b"\x01", "ä".encode(), b"trailers", b"a.example", b"z" * 150)
+FIELDS = st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(VALUES)), max_size=5)
+REQUESTS = st.tuples(FIELDS, st.sampled_from((b"a.example", b"b.example", None)))
+
+
+def alone() -> HeadReader:
+    return HeadReader(Limits(100, 160, 5), 300)
+
+
+def read_by(reader: HeadReader, request: tuple[list[Any], bytes | None]) -> Any:
+    try:
+        head = reader.read(fields(*request[0], authority=request[1]), 1)
+    except Failed as failed:
+        return failed.failure
+    return *head[:2], [*head.headers.items()], [*head.raw_headers], head.memo[FRAMING]
+
+
+@given(first=REQUESTS, changes=st.lists(st.lists(st.integers(0, 40), max_size=2), max_size=6))
+def test_what_came_before_changes_nothing(first, changes):
+    """A request is read as by a reader that has read no other, refusals too."""
+    reader = alone()
+    pairs, authority = first
+    for change in ([], *changes):
+        for number in change:  # Of one field the value, now and then the name.
+            if pairs:
+                place = number % len(pairs)
+                name = NAMES[number % len(NAMES)] if number > 30 else pairs[place][0]
+                pairs[place] = (name, VALUES[number % len(VALUES)])
+        assert read_by(reader, (pairs, authority)) == read_by(alone(), (pairs, authority))
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ([(b"x", b"1")], [(b"x", b"\x01")]),
+        ([(b"x", b"1")], [(b"x", "ä".encode())]),
+        ([(b"x", b"1")], [(b"x", b"z" * 160)]),
+        ([(b"x", b"1"), (b"y", b"z" * 150)], [(b"x", b"z" * 149), (b"y", b"z" * 150)]),
+        ([(b"x", b"1"), (b"x", b"2")], [(b"x", b"3"), (b"x", b"2")]),
+        ([(b"x", b"1"), (b"te", b"trailers")], [(b"x", b"2"), (b"te", b"trailers")]),
+        ([(b"cookie", b"a"), (b"x", b"1")], [(b"cookie", b"a"), (b"x", b"2")]),
+        ([(b"cookie", b"a"), (b"cookie", b"b")], [(b"cookie", b"a"), (b"cookie", b"c")]),
+    ],
+)
+def test_a_value_is_judged_as_if_no_other_had_come_before(before, after):
+    reader = alone()
+    reader.read(fields(*before), 1)
+    assert read_by(reader, (after, b"a.example")) == read_by(alone(), (after, b"a.example"))
+
+
+def test_a_repeated_request_is_the_same_head_and_another_path_is_judged(reader):
+    for asked in (fields((b"x", b"1")), (*fields()[::-1], (b"x", b"1"))):
+        first = reader.read(asked, 1)
+        assert reader.read(asked, 1) is first
+        at = [name for name, _ in asked].index(b":path")
+
+        def to(path: bytes, asked=asked, at=at):
+            return (*asked[:at], (b":path", path), *asked[at + 1 :])
 
         with pytest.raises(Failed):
             reader.read(to(b"/ "), 1)
-        assert reader.read(given, 1) is first
+        assert reader.read(asked, 1) is first
         other = reader.read(to(b"/other"), 1)
         assert other == first._replace(target="/other") and other.memo is first.memo
 
