@@ -32,6 +32,7 @@ from gateway.config.tables.declare import setting, table
 from gateway.config.tables.schema import Choice, Items, Size, Whole, schema_of
 from gateway.core.content.grpc import CONTENT_TYPE as GRPC
 from gateway.core.exchange import Exchange, Reply
+from gateway.core.headers import Pair
 from gateway.core.hooks import ConfigProblem, Context, Hooks
 from gateway.middlewares.compression.codings import Coding, EncodedStream, Pieces, codings
 from gateway.middlewares.compression.negotiation import preferred
@@ -78,6 +79,9 @@ UNTOUCHED = frozenset(
 """Fields whose presence keeps an answer as it is; the last is RFC 9421's."""
 BODILESS = frozenset((204, 205, 206, 304))
 """Statuses without a body, and 206, whose ranges are those of the uncoded one."""
+
+Fields = tuple[list[Pair], dict[bytes, bytes], tuple[int, bytes]]
+"""A reply's headers, their index, and the headers joined."""
 
 _MEMO_MAX = 256
 _TYPE = re.compile(r"[a-z0-9!#$&^_.-]+/(?:\*|[a-z0-9!#$&^_.+-]+)|\+[a-z0-9.-]+")
@@ -126,6 +130,7 @@ class Compression:
         self._events = config.events or EVENTS in types
         self._types: dict[bytes, bool] = {}
         self._choices: dict[str, Coding | None] = {}
+        self._fields = CodedFields()
 
     def response(self, exchange: Exchange, reply: Reply) -> None:
         """Code the reply as the client prefers, where that is worth it."""
@@ -150,16 +155,17 @@ class Compression:
             return
         if self._keeps_strong and index.get(b"etag", b"W/")[:2] != b"W/":
             return
-        reply.vary(b"Accept-Encoding")
         accept = exchange.headers.get(ACCEPT_ENCODING)
-        if accept is None:
-            return
-        coding = self._choices[accept] if accept in self._choices else self._choose(accept)
-        if (
-            coding is not None
-            and "no-transform" not in exchange.headers.get(CACHE_CONTROL, "").lower()
-        ):
-            _encode(coding, exchange, reply)
+        if accept is not None:
+            coding = self._choices[accept] if accept in self._choices else self._choose(accept)
+            if (
+                coding is not None
+                and "no-transform" not in exchange.headers.get(CACHE_CONTROL, "").lower()
+                and _encode(coding, exchange, reply)
+            ):
+                self._fields.declare(coding.name, reply)
+                return
+        reply.vary(b"Accept-Encoding")
 
     def _fits(self, value: bytes) -> bool:
         """Return True if a Content-Type is one to compress."""
@@ -191,7 +197,8 @@ def _remember(memo: dict[Any, Any], key: str | bytes, value: object) -> None:
         memo[key] = value
 
 
-def _encode(coding: Coding, exchange: Exchange, reply: Reply) -> None:
+def _encode(coding: Coding, exchange: Exchange, reply: Reply) -> bool:
+    """Code the body; False if that would not make it smaller."""
     body = reply.body
     if exchange.method == "HEAD":
         reply.length = None
@@ -204,10 +211,48 @@ def _encode(coding: Coding, exchange: Exchange, reply: Reply) -> None:
     else:
         coded = coding.once(body)
         if len(coded) >= len(body):
-            return
+            return False
         reply.body = coded
         reply.length = len(coded)
-    reply.add(b"Content-Encoding", coding.name)
+    return True
+
+
+class CodedFields:
+    """The fields of coded replies: what the same ones came to is remembered, from the second time
+    on."""
+
+    MOST, LONGEST = 64, 2048
+    """Heads that are remembered, and the bytes of one."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[bytes, bytes], Fields | None] = {}
+
+    def declare(self, coding: bytes, reply: Reply) -> None:
+        """Tell in the fields that the body has this coding."""
+        joined = reply.joined
+        if joined is None or joined[0] != len(reply.headers) or len(joined[1]) > self.LONGEST:
+            _declare(coding, reply)
+            return
+        key = (coding, joined[1])
+        known = self._known.get(key)
+        if known is not None:
+            headers, index, reply.joined = known
+            reply.headers, reply.index = headers.copy(), index.copy()
+            return
+        _declare(coding, reply)
+        if key in self._known:
+            lines = b"".join([b"%b: %b\r\n" % pair for pair in reply.headers])
+            reply.joined = len(reply.headers), lines
+            self._known[key] = reply.headers.copy(), reply.index.copy(), reply.joined
+            return
+        if len(self._known) >= self.MOST:
+            self._known.clear()
+        self._known[key] = None
+
+
+def _declare(coding: bytes, reply: Reply) -> None:
+    reply.vary(b"Accept-Encoding")
+    reply.add(b"Content-Encoding", coding)
     etag = reply.index.get(b"etag")
     if etag is not None and not etag.startswith(b"W/"):
         reply.remove(b"accept-ranges", b"etag")

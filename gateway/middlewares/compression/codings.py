@@ -110,8 +110,12 @@ class Once:
     def __init__(self, code: Callable[[bytes], bytes]) -> None:
         self._code = code
         self._known: OrderedDict[bytes, bytes] = OrderedDict()
+        self._last: bytes | None = None
+        self._coded = b""
 
     def __call__(self, body: bytes) -> bytes:
+        if body == self._last:  # Cheaper than its hash.
+            return self._coded
         if len(body) > REMEMBERED_SIZE:
             return self._code(body)
         known = self._known
@@ -120,6 +124,7 @@ class Once:
             if len(known) >= REMEMBERED:
                 known.popitem(last=False)  # The oldest.
             coded = known[body] = self._code(body)
+        self._last, self._coded = body, coded
         return coded
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import random
 
 import pytest
@@ -68,10 +69,12 @@ def test_the_last_small_bodies_are_coded_once():
 
     once = Once(code)
     assert [once(b"ab"), once(b"ab"), once(b"cd")] == [b"ba", b"ba", b"dc"]
-    assert coded == [b"ab", b"cd"]
+    assert [once(b"ab"), once(b"cd"), once(b"")] == [b"ba", b"dc", b""]
+    assert coded == [b"ab", b"cd", b""]
+    assert Once(gzip.compress)(b"") != b""
     large = b"x" * (REMEMBERED_SIZE + 1)
     assert once(large) == once(large)
-    assert coded[2:] == [large, large], "large ones are not kept"
+    assert coded[3:] == [large, large], "large ones are not kept"
     for number in range(REMEMBERED):
         once(b"%d" % number)
     assert len(once._known) == REMEMBERED

@@ -11,13 +11,15 @@ from typing import Any
 import brotli
 import pytest
 from backports import zstd
+from hypothesis import given
+from hypothesis import strategies as st
 from marshmallow import ValidationError
 
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.headers import Pair
 from gateway.core.hooks import ConfigProblem, Context, ResponseHook
-from gateway.middlewares.compression import AT_ONCE, CONFIG, build
+from gateway.middlewares.compression import AT_ONCE, CONFIG, CodedFields, build
 from gateway.middlewares.compression.codings import Pieces
 from tests.exchange import Stream, exchange, whole_body
 
@@ -278,6 +280,68 @@ def test_strangers_cannot_fill_its_memory():
         reply = Reply(200, [JSON], TEXT)
         compress(asks(long), reply)
         assert reply.get(b"content-encoding") == b"gzip"
+
+
+FIELDS = (
+    (b"ETag", b'"v1"'),
+    (b"ETag", b'W/"v1"'),
+    (b"Vary", b"Origin"),
+    (b"vary", b"accept-encoding"),
+    (b"Accept-Ranges", b"bytes"),
+    (b"X", b"1"),
+    (b"X", b"2"),
+)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.lists(st.sampled_from(FIELDS), max_size=3, unique_by=lambda pair: pair[0].lower()),
+            st.sampled_from(["gzip", "br", None]),
+            st.integers(0, 2),
+        ),
+        max_size=24,
+    )
+)
+def test_fields_that_repeat_come_to_the_same(replies: list[tuple[list[Pair], str | None, int]]):
+    """Compared with a middleware that has seen nothing before. extra: lines that a hook before it
+    has added to what came."""
+    compress = hook()
+    for fields, accept, extra in replies:
+        came = [JSON, *fields]
+        both = [Reply(200, came, TEXT), Reply(200, came, TEXT)]
+        for reply in both:
+            reply.joined = len(came), b"".join([b"%b: %b\r\n" % pair for pair in came])
+            for number in range(extra):
+                reply.add(b"Added", b"%d" % number)
+        for reply, change in zip(both, (compress, hook()), strict=True):
+            change(asks(accept), reply)
+            reply.vary(b"Origin")  # Not what is remembered.
+            reply.set(b"X", b"3")
+            if reply.joined is not None:
+                count, lines = reply.joined
+                assert lines == b"".join([b"%b: %b\r\n" % pair for pair in reply.headers[:count]])
+        one, other = both
+        assert (one.headers, one.index, one.body) == (other.headers, other.index, other.body)
+
+
+def test_fields_that_are_remembered_are_bounded():
+    fields = CodedFields()
+    for number in range(CodedFields.MOST + 10):
+        for _ in range(3):
+            came = [JSON, (b"X", b"%d" % number)]
+            reply = Reply(200, came, TEXT)
+            reply.joined = len(came), b"".join([b"%b: %b\r\n" % pair for pair in came])
+            fields.declare(b"gzip", reply)
+        assert reply.joined == (4, reply.joined[1]), "written out by now"
+        assert b"Content-Encoding: gzip\r\n" in reply.joined[1]
+    assert len(fields._known) <= CodedFields.MOST
+    came = [JSON, (b"X", b"x" * CodedFields.LONGEST)]
+    known = dict(fields._known)
+    reply = Reply(200, came, TEXT)
+    reply.joined = len(came), b"".join([b"%b: %b\r\n" % pair for pair in came])
+    fields.declare(b"gzip", reply)
+    assert fields._known == known and reply.get(b"content-encoding") == b"gzip"
 
 
 def test_the_algorithms_that_are_listed():
