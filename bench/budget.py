@@ -47,8 +47,8 @@ from gateway.config.tables.server import ServerConfig  # noqa: E402
 from gateway.serving.http2.protocol import Http2  # noqa: E402
 from gateway.serving.net.listener import Listener  # noqa: E402
 from gateway.serving.net.tls import TlsTransport  # noqa: E402
-from gateway.upstream.connections.transport import Transport  # noqa: E402
 from tests.certificates import Authority  # noqa: E402
+from tests.transport import AtOnce  # noqa: E402
 
 KEY = "bec_" + "0123456789abcdef" * 4
 BODY = b'{"id": 1, "name": "camera-1", "status": "active", "count": 7},' * 19
@@ -266,7 +266,7 @@ class Bench:
                 else HERE / kind / "gateway.toml"
             )
         self.gateway = Gateway(config, os.environ)
-        transport = Transport(opener=self._open)
+        transport = AtOnce(opener=self._open)
         self.gateway.transport = transport
         object.__setattr__(self.gateway.runtime.services, "transport", transport)
 

@@ -95,7 +95,7 @@ class Forward:
                 try:
                     # A tunnel wants a socket that cannot turn out to be stale, and keeps it.
                     if not attempt.accept:
-                        stream = self._transport.take(attempt.endpoint)
+                        stream = self._transport.take(attempt.endpoint, look=body is not None)
                     while True:
                         if stream is None:
                             stream = await self._connect(exchange, attempt)

@@ -91,3 +91,6 @@ class Owner(Protocol):
     """clock.monotonic as of the last sweep."""
     open: set[Any]
     """Connections whose deadlines are swept."""
+
+    def write_later(self, connection: Any) -> None:
+        """Call its `write_request` at the end of the event loop's turn."""

@@ -97,7 +97,7 @@ class World:
 
     # A Transport.
 
-    def take(self, endpoint: Any) -> Stream | None:
+    def take(self, endpoint: Any, *, look: bool) -> Stream | None:
         if not self.idle:
             return None
         self.idle -= 1

@@ -117,7 +117,26 @@ class Connection(RequestSender):
         self.deadline = self._owner.now + ((timeouts.write if more else timeouts.read) or NEVER)
         self._before = -1 if more else self._written
         self._written += len(data)
-        self._transport.write(data)
+        if more or not self._used:
+            self._transport.write(data)
+        else:
+            self._unsent = data
+            if self.endpoint.in_flight > 1:
+                self._owner.write_later(self)
+            else:  # Where there are no others it would cost a turn more.
+                self.write_request()
+
+    def write_request(self) -> None:
+        """Send the request that has waited for the end of the turn, unless something has come
+        before it: an answer that was not asked for would be taken for its own."""
+        data, self._unsent = self._unsent, b""
+        if self.closed:
+            return
+        poll = self.poll  # has_unread_input, without the call.
+        if poll is not None and poll.poll(0):
+            self._not_received()
+        else:
+            self._transport.write(data)
 
     def give_up(self) -> None:
         """Close the socket, so that the endpoint can stop working for an answer that is no longer
@@ -160,6 +179,9 @@ class Connection(RequestSender):
             self.leave()
             self.close()
             return
+        if self._unsent:
+            self._not_received()
+            return
         repeat = codec.repeat
         if repeat is not None:
             if not (self._sending or self._head_only) and (reply := repeat.reply(data)) is not None:
@@ -200,7 +222,7 @@ class Connection(RequestSender):
                     why=f"{name} closed the connection within its answer",
                 )
             )
-        elif (
+        elif self._unsent or (
             self._unheard() and (left := sent(self._transport)) is not None and left <= self._before
         ):
             self._not_received()

@@ -22,7 +22,16 @@ BODY_METHODS = frozenset(("POST", "PUT", "PATCH"))
 class RequestSender(EndpointSocket):
     """A socket on which requests are sent, one at a time."""
 
-    __slots__ = ("_announced", "_before", "_chunked", "_held", "_sending", "_timeouts", "_written")
+    __slots__ = (
+        "_announced",
+        "_before",
+        "_chunked",
+        "_held",
+        "_sending",
+        "_timeouts",
+        "_unsent",
+        "_written",
+    )
 
     def __init__(self, owner: Owner, endpoint: Endpoint, max_idle: int) -> None:
         super().__init__(owner, endpoint, max_idle)
@@ -33,6 +42,8 @@ class RequestSender(EndpointSocket):
         self._sending = self._chunked = False
         self._announced: Sequence[bytes] = ()
         """Names of the trailers that may follow the chunks."""
+        self._unsent = b""
+        """A whole request that goes out at the end of the turn."""
         self._held = b""
         """What of the request's body waits until unread input has been looked at."""
 

@@ -92,8 +92,8 @@ async def test_idle_connections_age_out_and_the_newest_is_taken() -> None:
     time.now += 4
     transport.sweep()
     assert old.closed
-    assert transport.take(endpoint) is new
-    assert transport.take(endpoint) is None
+    assert transport.take(endpoint, look=True) is new
+    assert transport.take(endpoint, look=True) is None
 
 
 async def test_a_connection_with_unread_input_is_never_taken() -> None:
@@ -106,9 +106,33 @@ async def test_a_connection_with_unread_input_is_never_taken() -> None:
         first.keep()
         second.keep()
         other(second._transport.ends[1])  # type: ignore[attr-defined]
-        assert transport.take(endpoint) is None
+        assert transport.take(endpoint, look=True) is None
         assert second.closed
-        assert transport.take(endpoint) is first
+        assert transport.take(endpoint, look=True) is first
+
+
+async def test_one_that_cannot_write_does_not_keep_the_others() -> None:
+    transport, written = Transport(), []
+
+    class Waiting:
+        endpoint = an_endpoint()
+
+        def __init__(self, number: int) -> None:
+            self.number = number
+
+        def write_request(self) -> None:
+            if self.number == 0:
+                raise RuntimeError("odd")
+            written.append(self.number)
+
+        def close(self) -> None:
+            written.append("closed")
+
+    for number in range(3):
+        transport.write_later(Waiting(number))  # type: ignore[arg-type]
+    assert not written
+    await asyncio.sleep(0)
+    assert written == ["closed", 1, 2]
 
 
 async def test_one_that_cannot_be_ended_does_not_keep_the_others() -> None:

@@ -63,7 +63,7 @@ class World:
         await asyncio.to_thread(self.hear, GET)
         self.other.sendall(OK)
         await answer
-        assert self.transport.take(self.endpoint) is self.connection
+        assert self.transport.take(self.endpoint, look=True) is self.connection
 
     def hear(self, request: bytes = POST) -> None:
         self.other.settimeout(5)
@@ -176,6 +176,29 @@ async def half_closed_behind_it(world: World) -> object:
     return await world.end(answer)
 
 
+async def answered_before_it(world: World) -> object:
+    """What comes before a request has gone out, in the same turn or unseen, is no answer to it."""
+    await world.used()
+    world.other.sendall(OK)
+    return await world.ask()
+
+
+async def answered_while_it_waits(world: World) -> object:
+    await world.used()
+    world.endpoint.in_flight = 2
+    answer = world.send()
+    world.connection.data_received(OK)
+    return await world.end(answer)
+
+
+async def ended_while_it_waits(world: World) -> object:
+    await world.used()
+    world.endpoint.in_flight = 2
+    answer = world.send()
+    world.connection.connection_lost(None)
+    return await world.end(answer)
+
+
 async def closed_before_one_in_parts(world: World) -> object:
     """Its body may be used up, whatever has become of its head."""
     await world.used()
@@ -194,8 +217,8 @@ async def closed_within_it(world: World) -> object:
 
 async def closed_within_its_answer(world: World) -> object:
     await world.used()
-    world.other.sendall(b"")
     answer = world.send()
+    await world.arrived()
     world.other.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
     while not world.connection._codec.begun:
         await asyncio.sleep(0)
@@ -212,6 +235,9 @@ SAFE, UNKNOWN = Failure.NOT_RECEIVED, Failure.CONNECTION_RESET
     [
         (closed_before, (SAFE, True)),
         (reset_before, (SAFE, True)),
+        (answered_before_it, (SAFE, True)),
+        (answered_while_it_waits, (SAFE, True)),
+        (ended_while_it_waits, (SAFE, True)),
         (closed_before_its_first, (SAFE, False)),
         (reset_before_its_first, (SAFE, False)),
         (closed_with_it_unread, (UNKNOWN, True)),

@@ -15,9 +15,9 @@ from gateway.core.exchange import Reply
 from gateway.core.failures import Failed
 from gateway.upstream.connections.http1.codec import PATIENCE
 from gateway.upstream.connections.http1.connection import Connection
-from gateway.upstream.connections.transport import Transport
 from gateway.upstream.pool.endpoint import Endpoint
 from tests.flow.corpus_responses import CASES
+from tests.transport import AtOnce
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Own: a\r\n\r\n"
 
@@ -79,7 +79,7 @@ class Peer:
 
     def __init__(self) -> None:
         self.endpoint = Endpoint("origin", EndpointConfig("http://127.0.0.1:1"))
-        self.connection = Quiet(Transport(), self.endpoint, 10)
+        self.connection = Quiet(AtOnce(), self.endpoint, 10)
         self.connection.connection_made(Socket())  # type: ignore[arg-type]
 
     def ask(self, *data: bytes, method: str = "GET", more: bool = False) -> tuple[Any, bool, bool]:

@@ -12,9 +12,9 @@ from gateway.core.failures import Failed, Failure
 from gateway.upstream.connections.checks import Answer
 from gateway.upstream.connections.http1.connection import Connection
 from gateway.upstream.connections.http1.switched import Switched
-from gateway.upstream.connections.transport import Transport
 from gateway.upstream.pool.endpoint import Endpoint
 from gateway.upstream.pool.pool import Pool
+from tests.transport import AtOnce
 from tests.websocket import KEY, frame, handshake, switching
 
 ACCEPT = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
@@ -58,7 +58,7 @@ class Handler(Answer):
 
 class World:
     def __init__(self, accept: bytes = ACCEPT) -> None:
-        self.transport = Transport()
+        self.transport = AtOnce()
         self.endpoint = Endpoint("origin", EndpointConfig("http://127.0.0.1:1"))
         self.connection = Connection(self.transport, self.endpoint, 10)
         self.socket = Socket()

@@ -9,9 +9,9 @@ from gateway.config.tables.traffic import TimeoutsConfig
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed
 from gateway.upstream.connections.http1.connection import Connection
-from gateway.upstream.connections.transport import Transport
 from gateway.upstream.pool.endpoint import Endpoint
 from tests.exchange import exchange
+from tests.transport import AtOnce
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -51,7 +51,7 @@ class World:
     accept = b""
 
     def __init__(self) -> None:
-        self.transport = Transport()
+        self.transport = AtOnce()
         self.endpoint = Endpoint("origin", EndpointConfig("http://127.0.0.1:1"))
         self.connection = Connection(self.transport, self.endpoint, 10)
         self.socket = Socket()
