@@ -156,9 +156,9 @@ class Acceptor:
         self._take(accepted, address)
 
     def _take(self, accepted: socket.socket, address: object) -> None:
-        accepted.setblocking(False)
         peer = _peer(address)
         if self._proxy_protocol:
+            accepted.setblocking(False)  # Else the loop does it.
             task = self._loop.create_task(self._introduced(accepted, peer))
             self.pending.add(task)
             task.add_done_callback(self.pending.discard)
