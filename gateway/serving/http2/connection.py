@@ -102,7 +102,6 @@ class Http2Connection(Sending):
         "peer",
         "pieces",
         "scheme",
-        "server",
         "state",
     )
 
@@ -111,8 +110,7 @@ class Http2Connection(Sending):
     """Bodies are its streams'."""
 
     def __init__(self, server: Server, heads: HeadReader, session: Session, peer: str = "") -> None:
-        self.server = server
-        super().__init__(session)
+        super().__init__(server, session)
         self.admission: Admission = server.admission
         self.peer = peer
         self.scheme = "http"

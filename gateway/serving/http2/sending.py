@@ -1,8 +1,8 @@
 """The writing half of a connection in HTTP/2: what its streams send goes through here.
 connection.py is the other half.
 
-Answers that are ready in the same turn of the loop go out together: a write to the socket, and a
-record of TLS, cost as much as a good part of a request.
+Answers that are ready in the same turn of the loop go out together: a write to the socket, a record
+of TLS, and waking the client cost as much as a good part of a request.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 from gateway.core.wait import Wait
 from gateway.protocols.http2.session import ErrorCode, Session
 from gateway.serving.http2.stream import Http2Stream
+from gateway.serving.server import Server
 
 PIECE = 64 * 1024
 """Bytes handed to the socket at once."""
@@ -33,12 +34,14 @@ class Sending(asyncio.Protocol):
         "_soon",
         "_waiting",
         "_writing_paused",
+        "server",
         "session",
         "streams",
         "transport",
     )
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, server: Server, session: Session) -> None:
+        self.server = server
         self.session = session
         self.transport: asyncio.Transport | None = None
         self.streams: dict[int, Http2Stream] = {}
@@ -78,10 +81,10 @@ class Sending(asyncio.Protocol):
 
     def flush_together(self) -> None:
         """The same for an answer that is complete: at the end of this turn of the loop, unless no
-        other stream is open."""
+        other request is under way."""
         if self._handling:
             self._again = True
-        elif len(self.streams) == 1:
+        elif self.server.in_flight.level == 1:
             self.flush()
         elif not self._soon:
             self._soon = True
