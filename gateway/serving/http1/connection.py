@@ -1,5 +1,4 @@
-"""A client's connection in HTTP/1.1: requests in the order in which they came, one at a time;
-half-close and linger.
+"""A client's connection in HTTP/1.1: requests in order, one at a time; half-close and linger.
 
 It feeds its codec and begins the next request when the one before is over; outlet.py is what that
 writes to. One loop (`_next`) takes requests from the queue, so that a thousand that are answered at
@@ -138,8 +137,7 @@ class Http1Connection(Http1Outlet):
             self.hold(True)
 
     def eof_received(self) -> bool:
-        """The client sends nothing more; what it has sent is still answered (RFC 9112 section 9.6
-        has it half-close)."""
+        """The client sends no more; what it has sent is still answered (RFC 9112 section 9.6)."""
         if self.transport is None or self.scheme == "https" or self.linger_until:
             return False
         if self.exchange is not None and UPGRADE in self.exchange.notes:
@@ -192,6 +190,8 @@ class Http1Connection(Http1Outlet):
             if codec.backlog or self._queue_held:
                 self._take_up()
             if not queue:
+                if self._half_closed:
+                    self._end()
                 self.idle_since = self._server.now
                 break
             head, body = queue.popleft()
@@ -276,12 +276,12 @@ class Http1Connection(Http1Outlet):
             self.abort()
         elif self.given_away or self.transport is None:
             return
-        elif self.last or (self._half_closed and not self._queue):
+        elif self.last:
             self._end()
         elif self.switching:
             self._decline()
             self._next()
-        elif self._queue or self._codec.backlog or self._queue_held:
+        elif self._queue or self._codec.backlog or self._queue_held or self._half_closed:
             self._next()
         else:
             self.idle_since = self._server.now

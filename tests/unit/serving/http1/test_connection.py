@@ -153,6 +153,15 @@ async def test_a_client_that_sends_nothing_more_is_still_answered(world):
     assert world.transport.state == "closed"
 
 
+@pytest.mark.parametrize("behind", [b"", get("/b") + get("/c")])
+async def test_nor_is_what_it_sent_behind_another_protocol_that_is_declined_lost(world, behind):
+    world.feed(get("/wait", "Connection: upgrade", "Upgrade: websocket") + behind)
+    assert world.connection.eof_received() is True
+    world.waits[0].wake()
+    assert bodies(world.transport.take()) == [b"/wait", *([b"/b", b"/c"] if behind else [])]
+    assert world.transport.state == "closed"
+
+
 async def test_the_end_while_nothing_is_under_way_is_the_end(world):
     world.feed(get("/a"))
     assert world.connection.eof_received() is False
