@@ -247,6 +247,8 @@ class Http1Connection(Http1Outlet):
         self.last = close or self._count >= server.max_requests
         if version >= _HTTP_11:
             exchange.interim = self.interim
+        else:
+            exchange.memo = {}  # What goes on says the version (RFC 9110 section 7.6.3).
         context = copy_context() if snapshot.foreign else None
         self.exchange = exchange
         way = serve(exchange, self, server)
@@ -363,8 +365,7 @@ class Http1Connection(Http1Outlet):
             body.wake()
 
     def refuse(self, failed: Failed, *, linger: bool = True) -> None:
-        """Answer what never became a request, and close; `linger` where the client may still be
-        sending it."""
+        """Answer what never became a request, and close; `linger` while it may still be sent."""
         self.last = True
         if self.transport is None:
             return
@@ -377,8 +378,7 @@ class Http1Connection(Http1Outlet):
             self.close()
 
     def hold(self, held: bool) -> None:
-        """Read no more for now: a body has more than its reader takes, or too many requests are
-        queued; or go on."""
+        """Read no more for now, as a body's reader or the queue takes no more; or go on."""
         self.holds += 1 if held else -1
         transport = self.transport
         if transport is None or self.given_away or transport.is_closing():

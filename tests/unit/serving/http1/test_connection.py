@@ -210,6 +210,17 @@ async def test_fields_that_repeat_share_their_memo(world):
     assert world.connection.exchange.memo is not first
 
 
+async def test_a_request_of_another_version_has_a_memo_of_its_own(world):
+    """Via and the like say the version, whatever the fields."""
+    old = get("/wait", "Connection: keep-alive")
+    memos = []
+    for data in (old, old.replace(b"HTTP/1.1", b"HTTP/1.0"), old):
+        world.feed(data)
+        memos.append(world.connection.exchange.memo)
+        world.waits[-1].wake()
+    assert memos[0] is memos[2] is not memos[1]
+
+
 async def test_connections_of_one_sender_that_begin_alike_share_their_memo(world):
     openings, memos = Openings(), []
     for peer, subject, number in (
