@@ -6,6 +6,8 @@ penalty is short, since behind one address may be many (NAT).
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 from gateway.core.networks import address_key
 from gateway.protocols.http2.allowance import Allowance
 
@@ -38,7 +40,7 @@ class Offenders:
     def __init__(self) -> None:
         self._most = 0
         self._seconds = 0.0
-        self._known: dict[str, Offender] = {}  # In the order of `last`.
+        self._known: OrderedDict[str, Offender] = OrderedDict()  # In the order of `last`.
 
     def __repr__(self) -> str:
         return f"<Offenders {len(self._known)} addresses>"
@@ -79,7 +81,7 @@ class Offenders:
         """Drop those who have all of their budget again, and of too many the one of longest ago."""
         known, over = self._known, now - max(self._seconds, self._most / RATE)
         while known:
-            oldest = next(iter(known))
-            if over < known[oldest].last and len(known) < REMEMBERED:
+            oldest = next(iter(known.values()))
+            if over < oldest.last and len(known) < REMEMBERED:
                 return
-            del known[oldest]
+            known.popitem(last=False)
