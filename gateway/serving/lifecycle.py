@@ -142,7 +142,4 @@ def finish(exchange: Exchange, outlet: Outlet, snapshot: Snapshot) -> None:
         abandon(exchange)
     (snapshot.unrouted if route is None else route.pipeline).done(exchange)
     outlet.snapshot = None
-    if snapshot.active == 1:
-        snapshot.leave()
-    else:
-        snapshot.active -= 1  # What it comes to for most.
+    snapshot.leave()
