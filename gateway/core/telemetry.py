@@ -209,7 +209,9 @@ class Telemetry:
         self.cache_evictions = self._measured(
             "counter", "cache_evictions_total", "Answers that went for others", *_CACHE
         )
-        self.failures = count("failures_total", "Requests that ended in a failure", "reason")
+        self.failures = count(
+            "failures_total", "Requests that ended in a failure, calls of gRPC too", "reason"
+        )
         self.validation_reports = count(
             "validation_reports_total",
             "Requests that a document does not allow, where that is only reported",

@@ -95,8 +95,10 @@ class Metrics:
         size = exchange.bytes_out
         response_size.counts[bisect_left(SIZES, size)] += 1
         response_size.total += size
-        if exchange.failed is not None:
-            self._telemetry.failures.add((exchange.failed.failure.reason,))
+        failed = exchange.failed
+        reason = exchange.reason if failed is None else failed.failure.reason
+        if reason:
+            self._telemetry.failures.add((reason,))
         if exchange.identity is not None:
             client = exchange.identity.client
             self._clients.count(client)

@@ -118,6 +118,15 @@ def test_failures_by_reason():
     assert telemetry.failures.values == {("rate_limited",): 1, ("timeout",): 2}
 
 
+def test_calls_that_an_endpoint_says_have_failed_count_by_their_status():
+    telemetry = finished(
+        answered("POST"),
+        answered("POST", reason="grpc_not_found"),
+        answered("POST", reason="grpc_unavailable", failed=Failed(Failure.TIMEOUT)),
+    )
+    assert telemetry.failures.values == {("grpc_not_found",): 1, ("timeout",): 1}
+
+
 def test_requests_by_client_count_those_who_said_who_they_are():
     telemetry = finished(
         answered(),
