@@ -60,7 +60,9 @@ written by one command, `bin/bench --report`, on the machine named below; run it
 1.2 kB of JSON) share the other. Rounds are interleaved, and the median round counts. The figure is
 CPU time of the proxy per request answered, user and system, its children included: it says what a
 core can carry, and moves less with the machine's mood than requests a second. Only ratios within
-one run mean anything; absolute figures differ from machine to machine and from hour to hour.
+one run mean anything; absolute figures differ from machine to machine and from hour to hour. Ratios
+differ as well, with how much of the processor's caches a proxy has to itself: neighbours and many
+connections cost some proxies a quarter more and others twice as much (1,000 connections, below).
 
 **What is compared.** *plain*: routing and balancing alone. *partner*: API key, limit by key, CORS,
 JSON access log, metrics, security headers, request id, health checks, retries and a breaker.
