@@ -12,6 +12,7 @@ import socket
 import sys
 from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import astuple, dataclass, field
+from pathlib import Path
 from typing import NoReturn
 
 from gateway.lifetime.sockets import Sockets
@@ -111,8 +112,19 @@ def commands(original: Sequence[str], arguments: Sequence[str]) -> tuple[list[st
 
     original: sys.orig_argv, how Python was called. arguments: what the program got, ["run", ...].
     """
-    program = [sys.executable, *original[1 : len(original) - len(arguments)]]
+    program = list(original[1 : len(original) - len(arguments)])
+    # Behind a link that was moved lies another environment's command, which names its own Python.
+    if len(program) != 1 or not _is_executable_script(program[0]):
+        program.insert(0, sys.executable)
     return [*program, *arguments], [*program, "check", *arguments[1:]]
+
+
+def _is_executable_script(path: str) -> bool:
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(2) == b"#!" and os.access(path, os.X_OK)
+    except OSError:
+        return False
 
 
 def why_refused(code: int | None, output: str) -> list[str]:

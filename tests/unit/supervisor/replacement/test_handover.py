@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -24,6 +25,28 @@ def test_commands_are_those_this_program_was_started_with():
     )
     assert run == [sys.executable, "-X", "utf8", "-m", "gateway", "run", "--config", "a.toml"]
     assert check == [sys.executable, "-X", "utf8", "-m", "gateway", "check", "--config", "a.toml"]
+
+
+def test_a_script_is_run_by_the_interpreter_it_names_now(tmp_path: Path):
+    """Behind a link that was moved it is another environment's, and names that one's."""
+    script = tmp_path / "gateway"
+    script.write_text("#!/opt/new/bin/python3\n")
+    script.chmod(0o755)
+    run, check = commands(["/opt/old/bin/python3", str(script), "run"], ["run"])
+    assert run == [str(script), "run"]
+    assert check == [str(script), "check"]
+
+
+@pytest.mark.parametrize(("text", "mode"), [("import gateway\n", 0o755), ("#!python3\n", 0o644)])
+def test_a_file_that_cannot_be_executed_is_run_by_this_interpreter(
+    tmp_path: Path, text: str, mode: int
+):
+    script = tmp_path / "gateway.py"
+    script.write_text(text)
+    script.chmod(mode)
+    for started in (str(script), str(tmp_path)):
+        run, _ = commands(["python3", started, "run"], ["run"])
+        assert run == [sys.executable, started, "run"]
 
 
 def test_a_check_that_succeeds_refuses_nothing():
