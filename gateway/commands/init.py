@@ -12,10 +12,11 @@ from marshmallow import ValidationError
 from gateway.commands.catalogue import CommandError
 from gateway.config.tables.schema import EndpointUrl
 from gateway.config.toml.problems import ConfigErrors
+from gateway.credentials.files import is_shared
 from gateway.runtime.check import check
 
 GATEWAY = """\
-# The gateway itself. Every key, with its default: docs/configuration.md.
+# The gateway itself. Every key, with its default: `gateway schema gateway`.
 include = ["upstreams.toml", "pipelines/*.toml"]
 
 [listen]                       # where clients come in
@@ -150,7 +151,8 @@ def _write(path: Path, text: str) -> Path:
     """Write a file that must not exist. Raises CommandError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        mode = 0o600 if path.name == "keys.toml" else 0o644
+        secret = 0o640 if is_shared(path.parent) else 0o600
+        mode = secret if path.name == "keys.toml" else 0o644
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     except OSError as error:
         raise CommandError(f"cannot write {path}: {error.strerror}") from None

@@ -186,15 +186,20 @@ def replace_file(path: Path, text: str) -> None:
 def _give_as_before(path: Path, temporary: Path) -> None:
     """Give the new file the owner and group of the old one, and let the group read it likewise."""
     with suppress(OSError):
+        shared = is_shared(path.parent)
         if path.exists():
             before = path.stat()
             os.chown(temporary, before.st_uid, before.st_gid)  # root leaves it the gateway's
-            # 0644 is how editors leave a file, and no decision to share it with its group.
-            shared = before.st_mode & (stat.S_IRGRP | stat.S_IROTH) == stat.S_IRGRP
-        else:
-            shared = bool(path.parent.stat().st_mode & stat.S_ISGID)
+            # 0644 is how editors leave a file, and alone no decision to share it with its group.
+            readable = bool(before.st_mode & stat.S_IRGRP)
+            shared = readable and (shared or not before.st_mode & stat.S_IROTH)
         if shared:
             temporary.chmod(0o640)
+
+
+def is_shared(directory: Path) -> bool:
+    """Return True if the setgid bit gives what is made in a directory to its group."""
+    return bool(directory.stat().st_mode & stat.S_ISGID)
 
 
 def utc_time(unix: float) -> datetime:

@@ -49,6 +49,12 @@ def test_what_it_makes_is_accepted_without_a_warning(init, tmp_path: Path):
     assert (tmp_path / "keys.toml").stat().st_mode & 0o077 == 0
 
 
+def test_the_group_of_a_setgid_directory_may_read_its_keys(init, tmp_path: Path):
+    tmp_path.chmod(0o2750)
+    init()
+    assert (tmp_path / "keys.toml").stat().st_mode & 0o777 == 0o640
+
+
 def test_its_next_commands_work(init, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     told = init("--upstream", "http://10.0.0.7:8000")
     first, second, _ = [line.split("  ")[1].strip() for line in told.splitlines()[-3:]]

@@ -71,6 +71,16 @@ class TestCreate:
         assert stat.S_IMODE(path.stat().st_mode) == 0o640
         assert path.stat().st_gid == path.parent.stat().st_gid
 
+    @pytest.mark.parametrize(("before", "after"), [(0o644, 0o640), (0o640, 0o640), (0o600, 0o600)])
+    def test_a_copied_one_stays_its_setgid_directorys_groups_to_read(
+        self, path: Path, before: int, after: int
+    ):
+        path.parent.chmod(0o2750)
+        path.touch()
+        path.chmod(before)
+        create(path, Wish("acme"), NOW)
+        assert stat.S_IMODE(path.stat().st_mode) == after
+
     def test_no_two_are_alike(self, path: Path):
         made = [create(path, Wish("acme"), NOW) for _ in range(5)]
         assert len({secret for _, secret in made}) == len({key.id for key, _ in made}) == 5
