@@ -72,7 +72,7 @@ def run(args: argparse.Namespace, now: Callable[[], float] = time) -> int:
             with audit.audited(audit.file_of(args), moment) as lines:
                 place.add(entry, moment)
                 lines.append(_line(entry, place))
-            print(f"Revoked: {_described(entry)}. {place.soon}.")
+            print(f"Revoked in {place}: {_described(entry)}. {place.soon}.")
         else:
             print("\n".join(map(_described, place.load())) or f"nothing is revoked in {place}")
     except CredentialError as error:

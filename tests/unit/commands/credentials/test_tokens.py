@@ -61,7 +61,8 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     ],
 )
 def test_revoke(shell, words: list[str], entry: Revocation, said: str):
-    assert said in shell("revoke", *words)
+    told = shell("revoke", *words)
+    assert told.startswith("Revoked in revoked.toml: ") and said in told
     assert load(Path("revoked.toml")) == (entry,)
     assert said.rstrip(".") in shell("list")
 
