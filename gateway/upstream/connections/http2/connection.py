@@ -45,6 +45,10 @@ IDLE_FRAMES = 10_000
 """Frames in a row that bring nothing to any exchange: settings, pings, window updates, empty DATA.
 More end the connection."""
 
+PIECE, MAX_EVENTS = 16 * 1024, 64
+"""Bytes that are decoded at a time, and events that wait for the rest. HPACK makes a field of 4,000
+bytes of one byte, so that heads may be far larger than what came."""
+
 
 class Http2Connection(Http2Socket):
     """A connection: bytes in, and what they mean for its exchanges."""
@@ -66,15 +70,16 @@ class Http2Connection(Http2Socket):
         self.flush()
 
     def data_received(self, data: bytes) -> None:
-        if self.closed:
-            return
         self.heard = self.owner.now
-        self.corked = True
-        try:
-            self._take(self.session.receive(data))
-        finally:
-            self.corked = False
-        self.flush()
+        events: list[Event] = []
+        for start in range(0, len(data), PIECE):
+            if self.closed:
+                return
+            events += self.session.receive(data[start : start + PIECE])
+            if len(events) > MAX_EVENTS:
+                self._act(events)
+                events = []
+        self._act(events)
 
     def eof_received(self) -> bool:
         return False
@@ -85,6 +90,17 @@ class Http2Connection(Http2Socket):
         self.fail(Failure.CONNECTION_RESET, why)
 
     # Events.
+
+    def _act(self, events: list[Event]) -> None:
+        """Act on what has come, and send what that brings about."""
+        if self.closed:
+            return
+        self.corked = True
+        try:
+            self._take(events)
+        finally:
+            self.corked = False
+        self.flush()
 
     def _take(self, events: list[Event]) -> None:
         """Act on what has come: first what belongs to streams, then what waits for it."""

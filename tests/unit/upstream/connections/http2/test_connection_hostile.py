@@ -4,12 +4,16 @@ raised or kept."""
 from __future__ import annotations
 
 import random
+import tracemalloc
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.core.exchange import Reply
+from gateway.core.failures import Failure
+from gateway.upstream.connections.http2.stream import MAX_INTERIM
+from tests.unit.upstream.connections.http2.test_connection import frame
 from tests.unit.upstream.connections.http2.world import Body, Handler, World
 
 KINDS = st.one_of(st.integers(0, 10), st.integers(0, 255))
@@ -112,3 +116,21 @@ async def test_the_other_codec_takes_what_is_sent() -> None:
     feed(world, conversation(world), random.Random(1))
     world.exchange()
     check(world, handlers)
+
+
+async def test_heads_that_are_far_larger_than_what_came() -> None:
+    """One field of 4,000 bytes in HPACK's table, and interim answers that name it by a byte, sixty
+    times each: 64 KiB at a time that say 200 MB."""
+    world = World()
+    _, handler = world.send()
+    interim = b"\x08\x03103"
+    world.receive(frame(1, interim + b"\x40\x01a\x7f\xa1\x1e" + b"x" * 4000, 4, 1))
+    flood = (
+        frame(1, interim + b"\xbe" * 15, 4, 1) * 4 + frame(1, interim + b"\xbe" * 60, 4, 1) * 800
+    )
+    tracemalloc.start()
+    world.receive(flood)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert handler.told[-1] == (Failure.BAD_RESPONSE, False) and len(handler.told) <= MAX_INTERIM
+    assert peak < 80_000_000
