@@ -175,6 +175,8 @@ class Http2Connection(Http2Socket):
         if not self._greeted:
             self._greeted = True
             self.deadline = self.owner.now + self._keepalive
+        elif not self._most:
+            self.retire()  # Its place is taken by others: kept, such would grow ever more.
         elif self.room <= 0 and self._offers is not None:
             self._offers.withdraw(self)
         else:

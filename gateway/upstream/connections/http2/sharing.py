@@ -89,6 +89,8 @@ class Shared:
     """The connections to one endpoint that have room, and the one that is being opened.
 
     It belongs to one `protocol` and one TLS; others replace it by another.
+
+    spare: how many more of them may be without requests (`max_idle`).
     """
 
     __slots__ = (
@@ -102,6 +104,7 @@ class Shared:
         "_owner",
         "_protocol",
         "_retired",
+        "spare",
     )
 
     def __init__(
@@ -122,6 +125,7 @@ class Shared:
         self._joined: list[Joining] | None = None
         self._drive: Drive | None = None
         self._http1 = self._retired = False
+        self.spare = 0
 
     def __repr__(self) -> str:
         opening = "" if self._joined is None else f", {len(self._joined)} wait for another"
@@ -134,12 +138,14 @@ class Shared:
         elif not connection.offered:
             connection.offered = True
             self._offered.append(connection)
+            self.spare -= 1
 
     def withdraw(self, connection: Http2Connection) -> None:
         """It has no more room."""
         if connection.offered:
             connection.offered = False
             self._offered.remove(connection)
+            self.spare += 1
 
     def take(self, kept: bool = True) -> RequestStream | None:
         """A place on the connection that was offered last; None where there is none.
@@ -159,6 +165,7 @@ class Shared:
     ) -> RequestStream | Connection | None:
         """A place on a connection that is opened for all who wait for one; None where those before
         have taken all of them, and it is to be tried again. Raises Failed."""
+        self.spare = max_idle - len(self._offered)
         if not max_idle:
             keepalive = 0.0
         if self._http1:

@@ -43,7 +43,9 @@ _LIMITS = Limits(
 
 
 class Offers(Protocol):
-    """Where connections with room are found."""
+    """Where connections with room are found. spare: how many more may be without exchanges."""
+
+    spare: int
 
     def offer(self, connection: Any) -> None: ...
 
@@ -136,7 +138,9 @@ class Http2Socket(EndpointSocket):
             return
         self._writers.pop(stream, None)
         if not self.streams:
-            if self._leaving or not self._keepalive:
+            offers = self._offers
+            surplus = offers is not None and offers.spare + self.offered < 1
+            if self._leaving or not self._keepalive or surplus:
                 self.flush()  # The reset of that exchange, if it was broken off.
                 self.close()
                 return

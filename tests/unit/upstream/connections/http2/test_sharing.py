@@ -112,6 +112,27 @@ async def test_the_one_offered_last_is_taken() -> None:
     assert last is not None and last._connection is world.made[1].chosen
 
 
+async def test_no_more_without_requests_are_kept_than_may_be_idle() -> None:
+    """An endpoint that refuses what comes on kept connections, or takes one request on each, would
+    else be given ever more of them."""
+    world, handlers = World(), []
+    for number in range(4):
+        waiting = [world.connect(max_idle=2), world.connect(max_idle=2)]
+        await turns()
+        world.socket = Tls(world)
+        await world.opened(number)
+        handlers += [use(await one) for one in waiting]
+        await turns()
+    made = [one.chosen for one in world.made]
+    assert len(made) == 4 and world.shared.take() is None
+    for connection in made:
+        for stream in (1, 3):
+            connection.data_received(b"\0\0\1\1\5\0\0\0" + bytes((stream, 0x88)))
+    assert [one.told[-1].status for one in handlers] == [200] * 8
+    assert [one.closed for one in made] == [False, False, True, True]
+    assert world.shared.spare == 0
+
+
 async def test_an_error_is_told_to_all_who_wait() -> None:
     world = World()
     waiting = [world.connect(), world.connect()]

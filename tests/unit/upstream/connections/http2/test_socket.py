@@ -25,6 +25,21 @@ async def test_room_is_what_the_endpoint_says_and_is_found_as_long_as_there_is_s
     assert repr(world.connection) == "<Http2Connection 127.0.0.1:1 open, 0 streams>"
 
 
+async def test_one_on_which_nothing_may_begin_any_more_ends() -> None:
+    """Kept, there would be ever more of them (RFC 9113 section 6.5.2: for short durations only)."""
+    for busy in (True, False):
+        world = World()
+        stream, handler = world.send()
+        if not busy:
+            world.answer(stream, end=True)
+        world.peer.update_settings({3: 0})
+        world.exchange()
+        assert not world.offers.has and world.connection.closed is not busy
+        if busy:
+            world.answer(stream, end=True)
+        assert handler.told[-1].status == 200 and world.connection.closed
+
+
 async def test_an_idle_connection_closes_with_goaway() -> None:
     world = World(keepalive=30.0)
     stream, _ = world.send()

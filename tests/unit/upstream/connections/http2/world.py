@@ -66,7 +66,7 @@ class Offers:
     """Notes whether the connection can be found."""
 
     def __init__(self) -> None:
-        self.has = False
+        self.has, self.spare = False, 1
 
     def offer(self, connection: Http2Connection) -> None:
         self.has = connection.offered = True
