@@ -12,6 +12,9 @@ from gateway.core.wait import Wait
 
 HIGH_WATER = 256 * 1024
 """Bytes that may wait for a slow client before reading from the endpoint stops."""
+MAX_CHUNKS = 256
+"""Chunks that may wait as they came. More are put together: each takes some fifty bytes beside its
+own, so that answers sent in crumbs would take many times HIGH_WATER."""
 
 
 class Source(Protocol):
@@ -68,6 +71,8 @@ class AnswerStream:
         for chunk in chunks:
             self._chunks.append(chunk)
             self._size += len(chunk)
+        if len(self._chunks) > MAX_CHUNKS:
+            self._chunks = deque((b"".join(self._chunks),))
         if self._size > HIGH_WATER and not self._paused and self._source is not None:
             self._paused = True
             self._source.pause_reading()

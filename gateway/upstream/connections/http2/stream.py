@@ -19,7 +19,7 @@ from gateway.upstream.connections.http1.fields import MAX_FIELDS, InvalidAnswer,
 from gateway.upstream.connections.http2.fields import Answers, status_of
 from gateway.upstream.connections.http2.sending import Carrier, RequestSender
 from gateway.upstream.connections.interfaces import NEVER
-from gateway.upstream.connections.stream import AnswerStream
+from gateway.upstream.connections.stream import MAX_CHUNKS, AnswerStream
 
 MAX_INTERIM = 32
 """Interim answers (1xx) to one request."""
@@ -197,6 +197,8 @@ class RequestStream(RequestSender):
         elif reply.length is None or reply.length > WHOLE:
             self._start_answer(reply)
             self._handler.answered(reply)
+        elif len(body) > MAX_CHUNKS:
+            self._body = [b"".join(body)]
 
     def _start_answer(self, reply: Reply) -> AnswerStream:
         answer = self._answer = AnswerStream(self)

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.core.drive import Drive
 from gateway.core.failures import Failed, Failure
-from gateway.upstream.connections.stream import HIGH_WATER, AnswerStream
+from gateway.upstream.connections.stream import HIGH_WATER, MAX_CHUNKS, AnswerStream
 
 BROKEN = Failed(Failure.INCOMPLETE_RESPONSE)
 
@@ -91,3 +91,13 @@ async def test_a_cancelled_read_loses_nothing() -> None:
     stream.feed([b"a"])
     stream.wake()
     assert await stream.read() == b"a"
+
+
+def test_crumbs_do_not_take_many_times_their_size() -> None:
+    source = Source()
+    stream = AnswerStream(source)
+    for _ in range(20):
+        stream.feed([b"ab"] * 1000)
+        assert len(stream._chunks) <= MAX_CHUNKS
+    assert b"".join(reading(stream)) == b"ab" * 20_000
+    assert not source.did

@@ -12,7 +12,7 @@ from gateway.core.failures import Failure
 from gateway.upstream.connections.http1.connection import WHOLE
 from gateway.upstream.connections.http2.socket import WINDOW
 from gateway.upstream.connections.http2.stream import MAX_INTERIM
-from gateway.upstream.connections.stream import HIGH_WATER
+from gateway.upstream.connections.stream import HIGH_WATER, MAX_CHUNKS
 from tests.unit.upstream.connections.http2.world import World, resets
 
 
@@ -30,6 +30,20 @@ async def test_a_short_answer_is_handed_over_whole() -> None:
     assert (reply.status, reply.body, reply.length) == (200, b"body", 4)
     assert reply.headers == [(b"x-a", b"1")] and reply.version == "2.0"
     assert stream.closed and not world.transport.open - {world.connection}
+
+
+async def test_a_short_answer_in_crumbs_does_not_take_many_times_its_size() -> None:
+    world = World()
+    stream, handler = world.send()
+    world.answer(stream, ("content-length", "20000"))
+    for _ in range(100):
+        for _ in range(100):
+            world.peer.send_data(stream.number, b"ab")
+        world.exchange()
+        assert len(stream._body) <= MAX_CHUNKS
+    world.peer.end_stream(stream.number)
+    world.exchange()
+    assert handler.told[0].body == b"ab" * 10_000
 
 
 async def test_a_long_answer_or_one_of_unknown_length_as_it_arrives() -> None:
