@@ -152,6 +152,8 @@ class Session:
                 max_inbound_header_count=limits.header_count,
                 max_continuations=limits.continuations,
                 max_outbound_ack=limits.acks,
+                # What may be received is limited, and the gateway's own fields come on top of it.
+                max_send_header_block_length=2**24,
                 glitch_rate_limit=limits.glitches,
                 # Resets are for the caller to count, which knows those that are abuse.
                 stream_reset_rate_limit=_UNLIMITED,

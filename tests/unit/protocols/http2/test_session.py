@@ -56,6 +56,21 @@ def of(events: list[Any], kind: Any) -> list[Any]:
     return [event for event in events if type(event) is kind]
 
 
+def test_a_head_is_sent_however_large_it_is() -> None:
+    """What comes is limited where it comes; the gateway's own fields may make it longer."""
+    roomy = Limits(header_list=2**20)
+    large = [(b"x-large", b"x" * 50_000)] * 2
+    client, server = pair(roomy, roomy)
+    stream = client.request([*REQUEST, *large], end=True)
+    (request,) = of(exchange(client, server)[1], http2.RequestReceived)
+    server.respond(stream, [*ANSWER, *large])
+    server.trailers(stream, large)
+    events, _ = exchange(client, server)
+    for kind in (http2.ResponseReceived, http2.TrailersReceived):
+        assert large[0] in of(events, kind)[0].headers
+    assert large[0] in request.headers
+
+
 def test_one_exchange_with_bodies_and_trailers() -> None:
     client, server = pair()
     stream = client.request(REQUEST)
