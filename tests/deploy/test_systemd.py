@@ -69,6 +69,9 @@ def test_what_the_service_promises():
     }  # fmt: skip
     assert {key: service[key] for key in expected} == expected
     assert float(service["WatchdogSec"]) > 0
+    # systemd warns at every start where the directory has another mode.
+    mode = service["ConfigurationDirectoryMode"]
+    assert f"install -d -m {mode} -g edge-gateway" in (ROOT / "docs" / "deploy.md").read_text()
     assert service["ExecStart"].startswith(f"{INSTALLED} run ")
 
 

@@ -37,7 +37,8 @@ def ask(
 
 def said(answer: Mapping[str, Any]) -> str:
     """Return the words of an answer that is a problem (RFC 9457)."""
-    return str(answer.get("detail") or answer.get("title") or "the call was refused")
+    words = str(answer.get("detail") or answer.get("title") or "the call was refused")
+    return f"{words} Put one into ${TOKEN}." if answer.get("status") == 401 else words
 
 
 def _listener(options: argparse.Namespace) -> tuple[str, str, Path | None]:

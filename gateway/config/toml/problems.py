@@ -75,9 +75,10 @@ class Problems:
 
 
 def shown_path(path: Path) -> str:
-    """Return the path relative to the working directory when it is below it."""
+    """Return the path relative to the working directory when it is below it, and that is not /."""
     try:
-        return str(path.relative_to(Path.cwd()))
+        here = Path.cwd()
+        return str(path if here == here.parent else path.relative_to(here))
     except (ValueError, OSError):
         return os.fspath(path)
 

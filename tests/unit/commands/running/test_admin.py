@@ -52,6 +52,18 @@ def test_its_certificate_is_expected(calls, tmp_path: Path):
     assert calls[0][4] == tmp_path / "a.pem"
 
 
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ({"status": 401, "detail": "No."}, "No. Put one into $GATEWAY_ADMIN_TOKEN."),
+        ({"status": 404, "detail": "Gone."}, "Gone."),
+        ({}, "the call was refused"),
+    ],
+)
+def test_what_an_answer_says(answer: dict[str, object], expected: str):
+    assert admin.said(answer) == expected
+
+
 def test_the_environment_has_the_token(calls, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv(admin.TOKEN, "sesame\n")
     ask("--admin", "http://gateway:9901/")

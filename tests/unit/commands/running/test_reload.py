@@ -66,4 +66,7 @@ async def test_for_programs(command: Command, state: State):
 async def test_who_may_not(command: Command, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("GATEWAY_ADMIN_TOKEN", "wrong")
     out, err = await command("reload", code=1)
-    assert (out, err) == ("", "gateway: This is not a token of [admin].\n")
+    assert (out, err) == (
+        "",
+        "gateway: This is not a token of [admin]. Put one into $GATEWAY_ADMIN_TOKEN.\n",
+    )

@@ -55,4 +55,6 @@ async def test_watching_goes_on_while_the_gateway_is_away(
 
 async def test_who_may_not_look(command: Command, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("GATEWAY_ADMIN_TOKEN", "wrong")
-    assert (await command("status", code=1))[1] == "gateway: This is not a token of [admin].\n"
+    assert (await command("status", code=1))[
+        1
+    ] == "gateway: This is not a token of [admin]. Put one into $GATEWAY_ADMIN_TOKEN.\n"

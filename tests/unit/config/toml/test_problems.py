@@ -22,6 +22,8 @@ def test_paths_below_the_working_directory_are_relative(
     monkeypatch.chdir(tmp_path)
     assert shown_path(tmp_path / "a" / "b.toml") == os.path.join("a", "b.toml")
     assert shown_path(tmp_path.parent / "b.toml") == str(tmp_path.parent / "b.toml")
+    monkeypatch.chdir("/")
+    assert shown_path(tmp_path / "b.toml") == str(tmp_path / "b.toml")
 
 
 def test_paths_are_shown_whole_when_the_working_directory_is_gone(
