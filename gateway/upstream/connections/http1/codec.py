@@ -231,7 +231,7 @@ class ResponseCodec:
             or reply.status in (204, 304)
         ):
             return None
-        if reply.__class__ is not Reply:
+        if reply.__class__ is not Reply or reply.blocks:
             return None
         headers, index, _, stated, *_ = self._understood
         if stated is None:

@@ -35,7 +35,6 @@ class Repeat:
         "_index",
         "_joined",
         "_length",
-        "_lines",
         "_parts",
         "_reason",
         "_slots",
@@ -62,20 +61,19 @@ class Repeat:
         self._reason = reason
         self._headers = headers
         self._index = index
-        self._lines = head[: -len(END)].split(b"\r\n")
         self._parts = [b"%b: %b\r\n" % pair for pair in headers]
-        self._slots = self._find_slots()
+        self._slots = self._find_slots(head[: -len(END)].split(b"\r\n"))
         self._varying: tuple[int, bytes, bytes] | None = None
         """The place among the headers of the one value that differed last time, and the bytes
         before and behind it."""
         self._take(head, length)
 
-    def _find_slots(self) -> list[int | None]:
+    def _find_slots(self, lines: list[bytes]) -> list[int | None]:
         """By line: its place among the headers, or _LENGTH; None for one that must not differ."""
         slots: list[int | None] = []
         names = [lower(name) for name, _ in self._headers]
         place = 0
-        for line in self._lines:
+        for line in lines:
             name = line.partition(b":")[0].lower()
             if place < len(names) and name == names[place]:
                 slots.append(place if names.count(name) == 1 else None)
@@ -133,7 +131,7 @@ class Repeat:
         end = data.find(END)
         if not 0 < end <= _PLAIN_HEAD:
             return False
-        lines, known = data[:end].split(b"\r\n"), self._lines
+        lines, known = data[:end].split(b"\r\n"), self.head[: -len(END)].split(b"\r\n")
         if len(lines) != len(known):
             return False
         headers, index, parts, length = (
@@ -166,7 +164,7 @@ class Repeat:
         head = data[: end + len(END)]
         if len(data) != len(head) + length:
             return False
-        self._lines, self._headers, self._index, self._parts = lines, headers, index, parts
+        self._headers, self._index, self._parts = headers, index, parts
         self._varying = None
         if len(places) == 1 and (slot := self._slots[places[0]]) != _LENGTH and slot is not None:
             (place,) = places

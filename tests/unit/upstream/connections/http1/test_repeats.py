@@ -306,3 +306,26 @@ def test_any_values_one_after_the_other(
         assert said == Peer().ask(answer), answer
         if said[1:] != (True, True):
             break
+
+
+FEW = st.sampled_from((b"a", b"b", b"c"))
+
+
+@given(st.lists(st.tuples(FEW, FEW, st.sampled_from((b"ok", b"abc"))), max_size=8))
+def test_few_values_that_come_again(answers: list[tuple[bytes, bytes, bytes]]) -> None:
+    """A value of an answer long before is one that differs, if others have come in between."""
+    peer = warm(SERVED + b"ok")
+    for date, tag, body in answers:
+        head = SERVED.replace(b"now", date).replace(b"ETag: 1", b"ETag: " + tag)
+        answer = head.replace(b"h: 2", b"h: %d" % len(body)) + body
+        assert peer.ask(answer) == Peer().ask(answer)
+
+
+def test_an_upgrade_that_is_required_again_and_again():
+    answer = (
+        b"HTTP/1.1 426 Upgrade Required\r\nUpgrade: HTTP/3\r\nConnection: Upgrade\r\n"
+        b"Content-Length: 0\r\n\r\n"
+    )
+    peer = Peer()
+    for _ in range(4):
+        assert peer.ask(answer) == Peer().ask(answer)
