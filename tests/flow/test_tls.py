@@ -312,6 +312,56 @@ async def test_large_bodies_cross_tls(start, origin, connect, authority):
     assert origin.bodies == [body]
 
 
+CACHED = """request = ["caching"]
+response = ["caching"]
+[caching]
+max_entry = "32MiB"
+max_size = "64MiB"
+"""
+LONG = bytes(range(256)) * 65536
+
+
+async def ask_and_read_nothing(start, origin, connect, tls, *lines):
+    """A gateway, and a client that takes nothing of its answer for now: more of it than sockets
+    hold."""
+    origin.respond = answer(LONG, Cache_Control="max-age=60")
+    gateway = await start(CACHED + PLAIN, upstreams(origin), listen() if tls else "")
+    assert (await (await connect(gateway, tls)).get("/")).body == LONG
+    client = await connect(gateway, tls)
+    client.writer.transport.pause_reading()
+    head = ("GET / HTTP/1.1", "Host: gateway.test", *lines, "", "")
+    await client.send("\r\n".join(head).encode())
+    await asyncio.sleep(0.2)
+    return gateway, client
+
+
+async def test_a_slow_client_gets_all_of_its_last_answer(
+    start, origin, connect, authority, monkeypatch
+):
+    monkeypatch.setattr("gateway.serving.net.tls.GOODBYE", 0.1)
+    _, client = await ask_and_read_nothing(
+        start, origin, connect, authority.trusting(), "Connection: close"
+    )
+    await asyncio.sleep(0.8)
+    client.writer.transport.resume_reading()
+    assert (await client.read()).body == LONG
+    assert await client.at_end()
+
+
+@pytest.mark.parametrize("secure", [False, True])
+async def test_a_stop_lets_slow_clients_take_their_answers(
+    start, origin, connect, authority, secure
+):
+    tls = authority.trusting() if secure else None
+    gateway, client = await ask_and_read_nothing(start, origin, connect, tls)
+    stopping = asyncio.create_task(gateway.close())
+    await asyncio.sleep(0.2)
+    assert not stopping.done()
+    client.writer.transport.resume_reading()
+    assert (await client.read()).body == LONG
+    await stopping
+
+
 async def test_http_is_sent_to_https(start, origin, connect, authority):
     text = listen() + "redirect = { port = 0, status = 301, https_port = 443 }\n"
     gateway = await start(PLAIN, upstreams(origin), text)

@@ -304,8 +304,8 @@ class Listener:
 
     @property
     def busy(self) -> int:
-        """Connections with a request on them."""
-        return sum(1 for connection in self.connections if connection.busy)
+        """Connections with a request on them, or an answer that the client has yet to take."""
+        return sum(1 for one in self.connections if one.busy or _holds_unsent(one.transport))
 
     def refuse(self, peer: str, failed: Failed) -> tuple[Exchange, Reply]:
         """Renders, logs and counts what was refused before it became a request."""
@@ -360,3 +360,7 @@ class Listener:
         self._deadlines.sweep(tuple(self.connections), self.now)
         self._telemetry.connections.set((self.name,), len(self.connections))
         self.tunnels.sweep(self.now)
+
+
+def _holds_unsent(transport: asyncio.Transport | None) -> bool:
+    return transport is not None and transport.get_write_buffer_size() > 0

@@ -106,8 +106,13 @@ class TlsTransport(asyncio.Protocol, asyncio.Transport):
 
     def expired(self, now: float, handshake: float) -> bool:
         """Return True if the handshake or close_notify takes too long; `handshake`: seconds for
-        one."""
-        return now - self.since > (handshake if self.state is State.SHAKING else GOODBYE)
+        one. The client owes close_notify once it has taken all: how long that lasts is
+        `write_timeout`'s."""
+        if self.state is State.SHAKING:
+            return now - self.since > handshake
+        if self.get_write_buffer_size():
+            self.since = now
+        return now - self.since > GOODBYE
 
     def give_up(self, why: str) -> None:
         """Close the socket at once; a handshake has then failed for that reason."""

@@ -48,6 +48,9 @@ class Transport(asyncio.Transport):
     def abort(self) -> None:
         self.state = "aborted"
 
+    def get_write_buffer_size(self) -> int:
+        return 0
+
     def is_closing(self) -> bool:
         return self.state in ("closed", "aborted")
 

@@ -22,6 +22,7 @@ class Plain(asyncio.Transport):
         self.sent = b""
         self.reading = True
         self.state = "open"
+        self.unsent = 0
 
     def write(self, data: Any) -> None:
         self.sent += data
@@ -40,6 +41,9 @@ class Plain(asyncio.Transport):
 
     def is_closing(self) -> bool:
         return self.state != "open"
+
+    def get_write_buffer_size(self) -> int:
+        return self.unsent
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         return ("192.0.2.1", 1) if name == "peername" else default
@@ -332,6 +336,17 @@ async def test_close_notify_is_not_awaited_for_ever(world):
     assert world.tls.expired(world.tls.since + GOODBYE + 0.1, 10.0)
     world.tls.give_up("")
     assert world.plain.state == "aborted" and world.failures == []
+
+
+async def test_close_notify_is_awaited_of_a_client_that_has_taken_all(world):
+    world.shake()
+    world.plain.unsent = 1
+    world.tls.write_last(b"last")
+    now = world.tls.since + 2 * GOODBYE
+    assert not world.tls.expired(now, 10.0)
+    world.plain.unsent = 0
+    assert not world.tls.expired(now + GOODBYE, 10.0)
+    assert world.tls.expired(now + GOODBYE + 0.1, 10.0)
 
 
 async def test_a_client_that_says_goodbye_is_answered(world):
