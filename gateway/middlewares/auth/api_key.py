@@ -78,6 +78,12 @@ class ApiKeys:
         forward: bool,
     ) -> ApiKeys:
         """Build the method. Raises ConfigProblem if its store or file is missing or broken."""
+        if config.header.lower() == "x-request-id":  # No memo looks at it (see Exchange.memo).
+            raise ConfigProblem(
+                "X-Request-ID is logged and answered: it is no place for a key",
+                at=("api_key", "header"),
+                hint='such as "X-API-Key"',
+            )
         # The same roles give the same ring, to every route of the pipeline and across reloads.
         fingerprint = tuple(sorted(roles.items()))
         make = _of_store if config.store else _of_file

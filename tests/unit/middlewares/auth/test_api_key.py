@@ -90,6 +90,10 @@ class TestIdentity:
         assert exchange.identity is not None and exchange.drop_headers == {b"x-partner"}
         refused(hook, asked(GOOD))
 
+    def test_not_the_name_of_a_request(self, world: Keys):
+        with pytest.raises(ConfigProblem, match="no place for a key"):
+            world.auth({"api_key": {"header": "x-request-ID"}})
+
     def test_another_file(self, world: Keys):
         (world.directory / "more").mkdir()
         (world.directory / "more" / "k.toml").write_text(entry("k", UNKNOWN))
