@@ -9,6 +9,7 @@ from gateway.serving.net import abuse
 from gateway.serving.net.abuse import RATE, Offenders
 
 HOME = "192.0.2.1"
+ROUNDING = 1e-6
 
 
 def offenders(most: int = 3, seconds: float = 30.0) -> Offenders:
@@ -73,9 +74,7 @@ def test_refused_are_those_alone_who_have_been_ended_too_often(most, seconds, st
     now = 1000.0
 
     def beyond(ended: list[float], burst: float) -> bool:
-        return any(
-            len(ended) - at > burst + RATE * (now - first) + 1e-6 for at, first in enumerate(ended)
-        )
+        return any(len(ended) - at > burst + RATE * (now - one) for at, one in enumerate(ended))
 
     for name, tenths in steps:
         now += tenths / 10
@@ -84,9 +83,9 @@ def test_refused_are_those_alone_who_have_been_ended_too_often(most, seconds, st
         times[name].append(now)
         begins = one.ended(name, now)
         if begins:
-            assert not refused and beyond(times[name], most - 1)
+            assert not refused and beyond(times[name], most - 1 - ROUNDING)
         elif not refused:
-            assert not beyond(times[name][since[name] :], most)
+            assert not beyond(times[name][since[name] :], most + ROUNDING)
         if begins or refused:
             until[name] = now + seconds
             since[name] = len(times[name])
