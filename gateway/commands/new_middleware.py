@@ -30,8 +30,8 @@ def run(options: argparse.Namespace) -> int:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, "utf-8")
     print(f"{folder}: the middleware {name}. Next:")
-    print(f"  cd {folder} && python -m pytest")
-    print(f"  pip install {folder}          # then lists may name {name}")
+    print(f'  cd {folder} && pip install ".[dev]"    # then lists may name {name}')
+    print("  python -m pytest")
     return 0
 
 
@@ -204,8 +204,8 @@ response = ["${name}"]
 header = "X-${title}"
 ```
 
+    pip install ".[dev]"     # makes the name known; pytest comes along
     python -m pytest         # its tests: alone, and in a gateway
-    pip install .            # makes the name known
 """
 
 FILES = {

@@ -21,7 +21,8 @@ def test_its_tests_pass_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     monkeypatch.chdir(tmp_path)
     assert main(["new-middleware", "geo-block"]) == 0
     said = capsys.readouterr().out
-    assert "cd geo-block && python -m pytest" in said
+    # A bare folder's name is the name of a package somewhere else to pip.
+    assert 'cd geo-block && pip install ".[dev]"' in said and "python -m pytest" in said
     folder = tmp_path / "geo-block"
     environ = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
     more = ["-p", "no:cacheprovider", "-p", "no:asyncio", "-p", "no:aiohttp", "-W", "error"]
