@@ -203,7 +203,9 @@ class Connection(RequestSender):
             self.close()  # Before connection_lost says so, for nothing may be sent on it any more.
         elif (events := codec.eof()) and self.ended_by_peer():
             self._take(events)
-        elif self._unheard() and unacknowledged(self._transport) >= self._written - self._before:
+        elif self._unsent or (
+            self._unheard() and unacknowledged(self._transport) >= self._written - self._before
+        ):
             self._not_received()
         return False
 

@@ -199,6 +199,15 @@ async def ended_while_it_waits(world: World) -> object:
     return await world.end(answer)
 
 
+async def ended_by_close_notify_while_it_waits(world: World) -> object:
+    """Which the loop has read: nothing waits in the socket."""
+    await world.used()
+    world.endpoint.in_flight = 2
+    answer = world.send()
+    world.connection.eof_received()
+    return await world.end(answer)
+
+
 async def closed_before_one_in_parts(world: World) -> object:
     """Its body may be used up, whatever has become of its head."""
     await world.used()
@@ -238,6 +247,7 @@ SAFE, UNKNOWN = Failure.NOT_RECEIVED, Failure.CONNECTION_RESET
         (answered_before_it, (SAFE, True)),
         (answered_while_it_waits, (SAFE, True)),
         (ended_while_it_waits, (SAFE, True)),
+        (ended_by_close_notify_while_it_waits, (SAFE, True)),
         (closed_before_its_first, (SAFE, False)),
         (reset_before_its_first, (SAFE, False)),
         (closed_with_it_unread, (UNKNOWN, True)),
