@@ -89,7 +89,6 @@ class Http2Connection(Sending):
     __slots__ = (
         "_allowed_frames",
         "_allowed_resets",
-        "_client_leaves",
         "_count",
         "_dropped",
         "_frames",
@@ -122,7 +121,6 @@ class Http2Connection(Sending):
         assert session.heads is not None
         self._frames = session.heads
         self._count = self.pieces = self._dropped = 0
-        self._client_leaves = False
         self._leaving_since = 0.0
 
     def __repr__(self) -> str:
@@ -223,13 +221,16 @@ class Http2Connection(Sending):
                 if self.state is State.LEAVING and event.opaque_data == _NOTICED:
                     self._take_no_more()
             elif kind is GoAwayReceived:
-                self._client_leaves = True
+                if event.error_code and self.state is not State.ENDED:
+                    self._finish()  # It closes the connection (RFC 9113 section 5.4.1).
             elif kind is ConnectionClosed:
                 self._end(event.error_code)
             elif kind is SessionFailed:
                 self._end(event.code)
-        if begun:
+        if begun and self.state is not State.ENDED:
             self._begin(begun)
+        elif begun:
+            self._close_streams()  # Some came behind the end.
         for stream in fed:
             if stream.body is not None:
                 stream.body.wake()
@@ -304,7 +305,7 @@ class Http2Connection(Sending):
     def _end(self, code: int) -> None:
         """The session has ended; its last words are still to be sent."""
         if self.state is not State.ENDED:
-            if code != ErrorCode.NO_ERROR and not self._client_leaves:
+            if code != ErrorCode.NO_ERROR:
                 self.server.count_http2_end(_NAMES.get(code, "other"), self.peer)
             self._finish()
 

@@ -155,6 +155,25 @@ async def test_a_client_that_leaves(world):
     assert world.transport.state == "half" and world.ended == []
 
 
+async def test_abuse_of_a_client_that_leaves_counts(world):
+    world.ask("/wait")
+    world.client.goaway(ErrorCode.NO_ERROR)
+    world.talk()
+    assert world.transport.state == "open"
+    world.raw(frame(WINDOW_UPDATE, 0, bytes(4)))
+    assert world.transport.state == "half" and world.ended == ["protocol_error"]
+
+
+async def test_a_client_that_leaves_for_an_error_is_heard_no_more(world):
+    """Else nothing it did could be told from what it says was done to it."""
+    world.ask("/wait")
+    world.client.goaway(ErrorCode.PROTOCOL_ERROR)
+    world.talk()
+    assert world.connection.state is State.ENDED and not world.connection.streams
+    world.raw(frame(WINDOW_UPDATE, 0, bytes(4)))
+    assert world.transport.state == "half" and world.ended == []
+
+
 async def test_a_refused_connection_is_told(world):
     world.connection.refuse(Failed(Failure.RATE_LIMITED), linger=False)
     world.connection.refuse(Failed(Failure.RATE_LIMITED))
