@@ -220,7 +220,7 @@ class ResponseCodec:
 
     def _repeatable(self, data: bytes, reply: Reply) -> Repeat | None:
         """What the next answer may repeat of this one, which was all in `data`; not of a first one,
-        which may be the last."""
+        which may be the last, nor of a 401, whose challenge may concern the connection."""
         if self._patience:
             self._patience -= 1
             return None
@@ -228,7 +228,7 @@ class ResponseCodec:
             not (data and self._answers)
             or reply.length is None
             or self.head_only
-            or reply.status in (204, 304)
+            or reply.status in (204, 304, 401)
         ):
             return None
         if reply.__class__ is not Reply or reply.blocks:

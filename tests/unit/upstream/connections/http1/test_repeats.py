@@ -329,3 +329,12 @@ def test_an_upgrade_that_is_required_again_and_again():
     peer = Peer()
     for _ in range(4):
         assert peer.ask(answer) == Peer().ask(answer)
+
+
+def test_a_challenge_that_is_of_the_connection():
+    """After others, which differ in their values alone."""
+    answer = HEAD.replace(b"200 OK", b"401 No").replace(b"X-Own: a", b"WWW-Authenticate: Basic")
+    peer = warm(answer + b"ok")
+    for challenge in (b"Digest", b"Bearer", b"NTLM"):
+        other = answer.replace(b"Basic", challenge) + b"ok"
+        assert peer.ask(other) == Peer().ask(other)
