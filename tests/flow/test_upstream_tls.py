@@ -60,6 +60,22 @@ async def test_a_request_over_tls_and_the_connection_is_kept(start, connect, aut
         await origin.stop()
 
 
+async def test_a_name_that_changes_is_asked_for(start, connect, authority, tmp_path):
+    """What was verified as another is not used again."""
+    origin = await Origin().start(tls=serving(authority, "a.test"))
+    text = '[upstream.origin]\ntls = {{ ca = "ca.pem" }}\nendpoints = [{{ url = "{}", server_name = "{}" }}]'
+    try:
+        gateway = await start(PLAIN, text.format(origin.url, "a.test"))
+        client = await connect(gateway)
+        assert (await client.get("/")).status == 200
+        for name, status in (("b.test", 502), ("a.test", 200)):
+            write(tmp_path, PLAIN, text.format(origin.url, name))
+            assert (await gateway.reload()).ok
+            assert (await client.get("/")).status == status
+    finally:
+        await origin.stop()
+
+
 @pytest.mark.parametrize(
     ("names", "tls", "ok", "why"),
     [

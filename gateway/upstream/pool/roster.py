@@ -222,13 +222,15 @@ class Roster:
         """Make, change and keep endpoints as configuration and discovery say; return the
         dropped."""
         settings = by_address(self.found) | by_address(config.endpoints)
-        known = {endpoint.address: endpoint for endpoint in self.endpoints}
-        names = {endpoint.name for address, endpoint in known.items() if address in settings}
+        # One that has to prove another name is another.
+        known = {(one.address, one.server_name): one for one in self.endpoints}
+        wanted = {(address, one.server_name): one for address, one in settings.items()}
+        names = {endpoint.name for key, endpoint in known.items() if key in wanted}
         endpoints, joining = [], bool(known)
-        for address, setting in settings.items():
-            endpoint = known.pop(address, None)
+        for key, setting in wanted.items():
+            endpoint = known.pop(key, None)
             if endpoint is None:
-                name = next(name for name in address.names() if name not in names)
+                name = next(name for name in key[0].names() if name not in names)
                 names.add(name)
                 endpoint = Endpoint(self.name, setting, name)
                 if joining:
