@@ -63,11 +63,13 @@ class BasicUsers:
         self._granted = granted
         self._attempts = attempts
         self._now = clock.monotonic
+        self._wall = clock.wall
         self._verify = verify
         self._salt = secrets.token_bytes(32)
         self._queue = PasswordQueue()
         self._asked: Coalesce[Identity | None] = Coalesce(MOST_ASKED)
         self._watched: Watched[dict[str, User]] | None = None
+        # Since when, in Unix time: for how long it holds is up to each route.
         self.known: Memory[Identity] = Memory(KNOWN)
         self.wrong: Memory[str] = Memory(WRONG)
         self.replace(users)
@@ -114,12 +116,14 @@ class BasicUsers:
         Requests with the same credentials share one verification. counted: as an attempt.
         """
         try:
-            work = partial(self._find, name, password, address, counted)
+            work = partial(self._find, key, name, password, address, counted)
             return self._asked.join((key, counted), work)
         except Full:
             raise _busy(1) from None
 
-    async def _find(self, name: str, password: str, address: str, counted: bool) -> Identity | None:
+    async def _find(
+        self, key: str, name: str, password: str, address: str, counted: bool
+    ) -> Identity | None:
         try:
             if counted:
                 await self._count(name, address)
@@ -130,12 +134,13 @@ class BasicUsers:
                     await self._attempts.undone(address, name, self._now())
                 raise _busy(busy.seconds) from None
             if user is None:
+                self.wrong.put(key, ("", self._wall()))
                 return None
             if counted:
                 await self._attempts.succeeded(address, name, self._now())
         except StoreDown as down:
             raise _busy(1, f"attempts cannot be counted: {down}") from None
-        return identity(
+        found = identity(
             user.client,
             "basic",
             self._granted,
@@ -145,6 +150,9 @@ class BasicUsers:
             permissions=user.permissions,
             claims={"sub": user.name},
         )
+        if self._users.get(name) == user:  # Still so: the file may be read while attempts wait.
+            self.known.put(key, (found, self._wall()))
+        return found
 
     async def _count(self, name: str, address: str) -> None:
         """Count an attempt, as for logins. Raises Refused if it has to wait."""
@@ -228,10 +236,10 @@ class Basic:
         now = self._wall()
         key = self._users.remembered_as(credentials)
         known = self._users.known.get(key)
-        if known is not None and now < known[1]:
+        if known is not None and now < known[1] + self._ttl:
             return known[0]
         wrong = self._users.wrong.get(key)
-        if wrong is not None and now < wrong[1]:
+        if wrong is not None and now < wrong[1] + self._ttl:
             raise _wrong()
         # What is only explained uses up no attempt.
         return self._find(key, credentials, exchange.client_ip, exchange.decisions is None)
@@ -245,11 +253,8 @@ class Basic:
         if not colon:
             raise _malformed()
         found = await self._users.find(key, name, password, address, counted)
-        until = self._wall() + self._ttl
         if found is None:
-            self._users.wrong.put(key, ("", until))
             raise _wrong()
-        self._users.known.put(key, (found, until))
         return found
 
 

@@ -90,6 +90,24 @@ async def test_verified_once_in_a_while(world: Bearers):
     users(hook).close()
 
 
+async def test_each_route_remembers_for_as_long_as_it_says(world: Bearers):
+    hooks = [
+        world.auth(methods=["basic"], basic={"ttl": ttl}, route=route)
+        for route, ttl in (("one", "60s"), ("two", "0s"), ("three", "10s"))
+    ]
+    found, verified = users(hooks[0]), []
+    assert all(users(hook) is found for hook in hooks)
+    real = found._verify
+    found._verify = lambda hash, password: verified.append(password) or real(hash, password)
+    right, wrong = credentials("bob", "secret"), credentials("bob", "wrong")
+    for now, number, times in ((NOW, 0, 1), (NOW + 1, 1, 2), (NOW + 2, 0, 2), (NOW + 11, 2, 3)):
+        world.now = now
+        await through(hooks[number], asked(right))
+        await failing(hooks[number], asked(wrong))
+        assert (verified.count("secret"), verified.count("wrong")) == (times, times)
+    found.close()
+
+
 async def test_a_name_nobody_has_costs_as_much(world: Bearers):
     hook, hashes = world.auth(methods=["basic"]), []
     users(hook)._verify = lambda hash, password: bool(hashes.append(hash))
@@ -261,6 +279,23 @@ class TestChangesMeanwhile:
         changed.clear()
         assert (await failing(hook, asked(wrong))).failure is Failure.UNAUTHENTICATED
         assert (await through(hook, asked(right))).user == "bob"
+        found.close()
+
+    async def test_what_is_verified_of_users_that_are_gone_is_not_remembered(
+        self, world: Bearers, monkeypatch: pytest.MonkeyPatch
+    ):
+        """The file is read again when the password is verified, before the attempt is settled."""
+        hook = world.auth(methods=["basic"])
+        found, real = users(hook), users(hook)._attempts.succeeded
+
+        async def succeeded(*facts: Any) -> None:
+            await real(*facts)
+            found.replace({})
+
+        monkeypatch.setattr(found._attempts, "succeeded", succeeded)
+        right = credentials("bob", "secret")
+        await asyncio.wait([asyncio.ensure_future(through(hook, asked(right)))])
+        assert (await failing(hook, asked(right))).failure is Failure.UNAUTHENTICATED
         found.close()
 
     async def test_a_reload_with_the_same_users(self, world: Bearers):
