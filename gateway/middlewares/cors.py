@@ -67,7 +67,8 @@ _ORIGIN = re.compile(
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 _METHOD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FIELD_NAMES = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z, \t-]+")
-_SEEN_MAX = 1024
+_SEEN_MAX, _SEEN_LONGEST = 1024, 300
+"""Origins remembered, and how long they may be: longer than any host with scheme and port."""
 _NOTE = "cors"
 """Set on an exchange whose reply is a preflight's: it has all it needs."""
 
@@ -305,10 +306,13 @@ class Cors:
             return block or b""
         block = self._seen.get(origin)
         if block is None:
-            block = self._block(origin) if self._origins.pattern.fullmatch(origin) else b""
-            if len(self._seen) >= _SEEN_MAX:
-                self._seen.clear()
-            self._seen[origin] = block
+            # RFC 6454 section 6.2: ASCII alone, whatever a pattern of the operator's takes.
+            allowed = origin.isascii() and self._origins.pattern.fullmatch(origin)
+            block = self._block(origin) if allowed else b""
+            if len(origin) <= _SEEN_LONGEST:
+                if len(self._seen) >= _SEEN_MAX:
+                    self._seen.clear()
+                self._seen[origin] = block
         return block
 
     def _block(self, origin: str) -> bytes:

@@ -120,6 +120,22 @@ def test_which_origins(listed: str, origin: str, allowed: bool):
         )
 
 
+def test_an_origin_of_other_letters_than_origins_have():
+    """RFC 6454 section 6.2 leaves none but ASCII; bytes that are no UTF-8 travel as surrogates."""
+    made = hooks(origins=["^https://.+[.]example$"], reject=True)
+    for origin in ("https://a\udcff.example", "https://\u00e9.example"):
+        assert decorated(made, asks(origin)) == {"vary": "Origin"}
+        with pytest.raises(Failed):
+            asked(made, asks(origin))
+
+
+def test_long_origins_are_not_remembered():
+    made = hooks(origins=["https://*.example.com"])
+    for number in range(1000):
+        decorated(made, asks(f"https://{number:09000}.example.com"))
+    assert not made.response.__self__._seen  # type: ignore[union-attr]
+
+
 def test_wildcards_forget_origins_they_have_seen():
     made = hooks(origins=["https://*.example.com"])
     for number in range(3000):
