@@ -1,8 +1,8 @@
 """Parse JSON Web Signatures in compact form (RFC 7515), strictly; nothing is trusted yet.
 
 A token that two readers could read differently is refused: no padding, no white space, no stray
-bits in base64url, no repeated name in an object, no NaN. Keys are checked in verifying.py, time and
-configuration in claims.py.
+bits in base64url, no repeated name in an object, no NaN, no half of a character. Keys are checked
+in verifying.py, time and configuration in claims.py.
 """
 
 from __future__ import annotations
@@ -101,6 +101,9 @@ def _object(text: str, what: str) -> dict[str, Any]:
             parse_constant=_no_constant,
             parse_float=_finite,
         )
+        if "\\u" in decoded:
+            # RFC 7493 section 2.1: a lone surrogate is no character, and has no bytes.
+            json.dumps(value, ensure_ascii=False).encode()
     except ValueError:
         raise malformed(
             f"the token's {what} is not JSON that can be read in one way only"

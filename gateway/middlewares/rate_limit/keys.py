@@ -184,7 +184,7 @@ def _param(name: str) -> Key:
 
 def _body(name: str) -> Key:
     def read(exchange: Exchange) -> Hashable:
-        value = exchange.notes.get(BODY, {}).get(name)
+        value = exchange.notes.get(BODY, {}).get(name.casefold())
         if not isinstance(value, str | int):
             return stranger(exchange)
         # Two spellings of an address or of a user's name must not be two callers.
@@ -194,11 +194,11 @@ def _body(name: str) -> Key:
 
 
 async def read_body(exchange: Exchange, at_most: int, names: Collection[str]) -> None:
-    """Leave the JSON object in the body in a note.
+    """Leave the JSON object in the body in a note, its names without regard to case.
 
     Raises Failed: BODY_TOO_LARGE beyond `at_most` bytes; MALFORMED when one of `names` is there
-    twice (RFC 8259 section 4), or when what should be JSON cannot be read: the upstream might read
-    another value than is counted here.
+    twice (RFC 8259 section 4; many readers take "Id" for "id"), or when what should be JSON cannot
+    be read: the upstream might read another value than is counted here.
     """
     read: Any = None
     if exchange.body is not None:
@@ -215,12 +215,14 @@ async def read_body(exchange: Exchange, at_most: int, names: Collection[str]) ->
                 f"The JSON object in the body has {twice!r} twice.",
                 by="rate_limit",
             )
-    exchange.notes[BODY] = read if isinstance(read, dict) else {}
+    found = read if isinstance(read, dict) else {}
+    exchange.notes[BODY] = {name.casefold(): value for name, value in found.items()}
 
 
 def _named_twice(body: bytes, names: Collection[str]) -> str:
     """The first of `names` that the object in `body` has more than once, "" without one."""
-    if b"\\" not in body and all(body.count(b'"%s"' % name.encode()) < 2 for name in names):
+    folded = body.decode().casefold()
+    if "\\" not in folded and all(folded.count(f'"{name.casefold()}"') < 2 for name in names):
         return ""
     pairs: list[tuple[str, Any]] = []
 
@@ -232,8 +234,8 @@ def _named_twice(body: bytes, names: Collection[str]) -> str:
         json.loads(body, object_pairs_hook=noted, parse_int=len)
     except RecursionError:
         return next(iter(names))
-    keys = [key for key, _ in pairs]
-    return next((name for name in names if keys.count(name) > 1), "")
+    keys = [key.casefold() for key, _ in pairs]
+    return next((name for name in names if keys.count(name.casefold()) > 1), "")
 
 
 _PLAIN: Mapping[str, Key] = {

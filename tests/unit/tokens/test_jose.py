@@ -64,6 +64,9 @@ def test_what_may_be_left_out():
         (token(payload=b'{"sub": 1, "sub": 2}'), "payload is not JSON"),
         (token(payload=b'{"a": {"b": 1, "b": 1}}'), "payload is not JSON"),
         (token(payload=b'{"exp": NaN}'), "payload is not JSON"),
+        (token(payload=b'{"name": "a\\ud800"}'), "payload is not JSON"),
+        (token(payload=b'{"\\udfff": {"a": 1}}'), "payload is not JSON"),
+        (token({"alg": "HS256", "kid": "\udc00"}), "header is not JSON"),
         (token(payload=b'{"exp": -Infinity}'), "payload is not JSON"),
         (token(payload=b'{"exp": 1e999}'), "payload is not JSON"),
         (token(payload=b"[" * 100_00 + b"]" * 100_00), "longer than"),
@@ -75,6 +78,12 @@ def test_what_is_refused(text: str, why: str):
     with pytest.raises(Refused, match=why) as caught:
         read(text)
     assert (caught.value.result, caught.value.detail) == ("malformed", "The token is not valid.")
+
+
+def test_whole_characters_are_taken_however_they_are_written():
+    assert read(token(payload=b'{"a": "\\ud83d\\ude00\\u0000\\\\ud800"}')).claims == {
+        "a": "\U0001f600\0\\ud800"
+    }
 
 
 def test_deep_is_not_too_deep():

@@ -135,6 +135,8 @@ class TestBodies:
             b'{"id": "a", "x": {"id": "c"}, "id": "b"}',
             b'{"id": "a", "\\u0069d": "b"}',
             b'{"\\u0069d": "a", "i\\u0064": "b"}',
+            b'{"id": "a", "ID": "b"}',
+            b'{"Id": "a", "\\u0049d": "b"}',
         ],
     )
     async def test_a_name_that_is_there_twice_is_refused(self, body: bytes):
@@ -186,6 +188,19 @@ class TestBodies:
         )
         with pytest.raises(Failed, match="no JSON"):
             await read_body(request, 1000, ("id",))
+
+    @pytest.mark.parametrize("name", ["task", "Task", "TASK", "ta\u017f\u212a"])
+    async def test_a_name_is_one_in_any_case(self, name: str):
+        """encoding/json of Go and System.Text.Json of ASP.NET read them all as the same field."""
+        assert (await self.read(f'{{"{name}": "a"}}'.encode(), "Task"))["task"] == "a"
+        with pytest.raises(Failed, match="twice"):
+            await self.read(f'{{"tAsk": "a", "{name}": "b"}}'.encode(), "Task")
+        one, other = (
+            exchange("POST", body=Body(f'{{"{word}": "x"}}'.encode())) for word in (name, "Task")
+        )
+        for request in (one, other):
+            await read_body(request, 1000, ("Task",))
+        assert same("body:Task", one, other)
 
     async def test_one_too_deep_to_be_looked_through(self):
         deep = b'{"a": ' * 120 + b"1" + b"}" * 120
