@@ -46,3 +46,37 @@ async def test_all_are_answered(start, origin_of, connect, kind, body, wait, siz
     for number in range(COUNT):
         reply = await client.read()
         assert (number, reply.status, reply.body) == (number, 200, b"/%d" % number)
+
+
+@pytest.mark.parametrize("ends", [False, True], ids=["", "half-closed"])
+@pytest.mark.parametrize("repeats", [False, True], ids=["", "repeated"])
+async def test_a_client_that_takes_no_answers_is_given_no_more(
+    start, origin, connect, ends, repeats
+):
+    """One answer may be more than sockets hold, and it is the memory of all clients."""
+    origin.respond = answer(bytes(2**20), Cache_Control="max-age=60")
+    pipeline = 'request = ["caching"]\nresponse = ["caching"]\ncaching.max_entry = "2MiB"\n'
+    gateway = await start(pipeline + PLAIN, upstreams(origin))
+    client = await connect(gateway)
+    for _ in range(3):
+        await client.get("/")
+    client.writer.transport.pause_reading()
+    get = b"GET / HTTP/1.1\r\nHost: gateway.test\r\n\r\n"
+    if repeats:
+        for _ in range(COUNT):
+            await client.send(get)
+            await asyncio.sleep(0)
+    else:
+        await client.send(get * COUNT)
+    if ends:
+        client.writer.write_eof()
+    await asyncio.sleep(0.2)
+    [connection] = gateway.plane.listeners[0].connections
+    assert 2**16 < connection.transport.get_write_buffer_size() <= 2**20 + 2**16
+    client.writer.transport.resume_reading()
+    for _ in range(COUNT):
+        assert len((await client.read()).body) == 2**20
+    if ends:
+        assert await client.at_end()
+    else:
+        assert (await client.get("/")).status == 200

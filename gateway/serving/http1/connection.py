@@ -143,7 +143,7 @@ class Http1Connection(Http1Outlet):
         if self.exchange is not None and UPGRADE in self.exchange.notes:
             return False  # A handshake is under way, and a tunnel needs both directions.
         self._take(self._codec.eof())
-        if self.exchange is None:
+        if self.exchange is None and not self._writing_paused:
             return False
         self._half_closed = True
         if self._departure is None:
@@ -181,12 +181,12 @@ class Http1Connection(Http1Outlet):
             self._next()
 
     def _next(self) -> None:
-        """Begin what is queued, as long as each is over at once."""
+        """Begin what is queued, as long as each is over at once and the client takes answers."""
         if self._looping:
             return
         self._looping = True
         queue, codec = self._queue, self._codec
-        while self.exchange is None and self.transport is not None and not self.last:
+        while self.exchange is None and self.transport and not (self.last or self._writing_paused):
             if codec.backlog or self._queue_held:
                 self._take_up()
             if not queue:
@@ -285,7 +285,7 @@ class Http1Connection(Http1Outlet):
             self._next()
         elif self._queue or self._codec.backlog or self._queue_held or self._half_closed:
             self._next()
-        else:
+        elif not self._writing_paused:
             self.idle_since = self._server.now
 
     def _decline(self) -> None:

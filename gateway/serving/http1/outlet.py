@@ -4,6 +4,7 @@ connection.py is the other half."""
 from __future__ import annotations
 
 import asyncio
+from abc import abstractmethod
 from collections.abc import Iterable
 from typing import Any
 
@@ -63,6 +64,12 @@ class Http1Outlet(asyncio.Protocol):
         room, self._room = self._room, None
         if room is not None:
             room.wake()
+        elif self.exchange is None:  # Later: asyncio bears no `close` in here.
+            asyncio.get_running_loop().call_soon(self._next)
+
+    @abstractmethod
+    def _next(self) -> None:
+        """Begin the requests that have waited until the client takes their answers."""
 
     @property
     def open(self) -> bool:
