@@ -68,7 +68,6 @@ class Http1Connection(Http1Outlet):
         "given_away",
         "head_since",
         "holds",
-        "idle_since",
         "linger_until",
         "peer",
         "scheme",

@@ -25,7 +25,7 @@ class Http1Outlet(asyncio.Protocol):
     request's.
 
     transport: None once the connection is lost, or another protocol has taken it over and closed
-    it.
+    it. idle_since: see connection.py.
     """
 
     streams = None
@@ -39,6 +39,7 @@ class Http1Outlet(asyncio.Protocol):
         "admission",
         "body",
         "exchange",
+        "idle_since",
         "last",
         "snapshot",
         "switching",
@@ -55,9 +56,11 @@ class Http1Outlet(asyncio.Protocol):
         self.exchange: Exchange | None = None
         self.snapshot: Any = None
         self.last = self.switching = False
+        self.idle_since = 0.0
 
     def pause_writing(self) -> None:
         self._writing_paused = True
+        self.idle_since = 0.0  # Nothing is begun until it goes on.
 
     def resume_writing(self) -> None:
         self._writing_paused = False

@@ -66,6 +66,24 @@ async def test_answers_come_in_the_order_of_their_requests(world):
     assert bodies(world.transport.take()) == [b"/wait/2", b"/d"]
 
 
+@pytest.mark.parametrize("busy", [False, True], ids=["idle", "busy"])
+async def test_nothing_is_begun_while_answers_are_not_taken(world, busy):
+    for _ in range(3):
+        world.feed(get("/a"))
+    if busy:
+        world.feed(get("/wait"))
+    world.connection.pause_writing()
+    if busy:
+        world.waits[0].wake()
+        assert bodies(world.transport.take()) == [b"/wait"]
+    for target in ("/b", "/c"):
+        assert world.feed(get(target)) == b"" and world.connection.idle_since == 0.0
+    world.connection.resume_writing()
+    await asyncio.sleep(0)
+    assert bodies(world.transport.take()) == [b"/b", b"/c"]
+    assert world.connection.idle_since and bodies(world.feed(get("/d"))) == [b"/d"]
+
+
 async def test_what_comes_in_pieces_is_put_together(world):
     assert world.feed(get("/a")[:10]) == b""
     assert world.connection.head_since == world.now
