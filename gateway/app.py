@@ -164,6 +164,7 @@ class Gateway(Replaceable):
 
         TERM while it starts breaks the start off; HUP and USR1 then wait until it serves.
         """
+        signals.before_end = self._kill
         self._starting = asyncio.create_task(self.start())
         signals.attach(asyncio.get_running_loop(), self._on_signal)
         try:
@@ -193,10 +194,14 @@ class Gateway(Replaceable):
         if self._accepting:
             config = self.runtime.snapshot.loaded.gateway.server
             self.manager.stopping(config.shutdown_delay + config.shutdown_timeout + END_TIMEOUT)
-            await self._drain(
-                config.shutdown_delay if self._serving else 0, config.shutdown_timeout
-            )
+            delay, timeout = config.shutdown_delay if self._serving else 0, config.shutdown_timeout
+            before = monotonic()
+            if self.elders is not None:
+                asyncio.get_running_loop().call_later(delay, self.elders.stop)
+            await self._drain(delay, timeout)
             self._accepting = False
+            if self.elders is not None:
+                await self.elders.ended(before + delay + timeout - monotonic())
         await self.admin.stop()
         for task in tuple(self._tasks):
             task.cancel()
@@ -204,6 +209,11 @@ class Gateway(Replaceable):
         await self.runtime.registry.closed()
         self.transport.close()
         self.manager.close()
+
+    def _kill(self) -> None:
+        """End other processes of this gateway at once."""
+        if self.elders is not None:
+            self.elders.kill()
 
     def _on_signal(self, number: int) -> None:
         if number in STOPPING:

@@ -116,10 +116,10 @@ class Runtime:
 
     async def reload(self) -> Outcome:
         """Load and install the next snapshot. A bad configuration is in the outcome, not raised."""
-        if self._running is None or self._running.done():
-            self._running = asyncio.create_task(self._reload())
-            return await asyncio.shield(self._running)
-        if self._next is None or self._next.done():
+        if self._next is None:
+            if self._running is None or self._running.done():
+                self._running = asyncio.create_task(self._reload())
+                return await asyncio.shield(self._running)
             self._next = asyncio.create_task(self._after(self._running))
         return await asyncio.shield(self._next)
 
@@ -133,7 +133,7 @@ class Runtime:
     async def recompose(self) -> None:
         """Compose what was read last anew, for services that have come or gone. Raises
         ConfigErrors."""
-        await self._take(self._read)
+        await self._take()
 
     def stop(self) -> None:
         """Break off a reload, end observation and close everything kept."""
@@ -146,7 +146,7 @@ class Runtime:
         self.registry.close()
 
     async def _after(self, running: asyncio.Task[Outcome]) -> Outcome:
-        await asyncio.wait((running,))
+        await asyncio.wait((running,))  # Those asked for between its end and this are one with it.
         self._running, self._next = self._next, None
         return await self._reload()
 
@@ -214,9 +214,13 @@ class Runtime:
             raise ConfigErrors([Problem(*loaded.locate("", ("include",)), message, hint)])
         return loaded
 
-    async def _take(self, loaded: LoadedConfig) -> Outcome:
-        """Compose beside the snapshot in force and, if that works, make it the one in force."""
+    async def _take(self, loaded: LoadedConfig | None = None) -> Outcome:
+        """Compose beside the snapshot in force and, if that works, make it the one in force.
+
+        Without `loaded` it is what was read last, by now: another may have been taken meanwhile.
+        """
         async with self._lock:
+            loaded = self._read if loaded is None else loaded
             whole = await self.registrar.follow(loaded)
             try:
                 prepared = await self.prepare(whole)

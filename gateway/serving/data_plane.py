@@ -64,6 +64,11 @@ class DataPlane:
         )
         self.listeners.clear()
 
+    def hurry(self) -> None:
+        """End a `leave` that is under way as `stop` does, in the time that it has left."""
+        for listener in self.listeners:
+            listener.hurried = True
+
     async def stop(
         self, delay: float, timeout: float, closing: Callable[[], object] = lambda: None
     ) -> None:

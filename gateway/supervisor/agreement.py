@@ -65,6 +65,8 @@ class Agreement:
         except TimeoutError:
             why = f"did not compose it within {TAKE_TIMEOUT:g} s"
         except ChannelClosed:
+            if one.leaving:  # Nobody needs it to take anything any more.
+                return ()
             why = "ended while it composed it"
         except ChannelError as error:
             why = f"cannot compose it: {error}"

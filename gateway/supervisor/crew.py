@@ -74,6 +74,7 @@ class Crew:
         self._pulls = Supervised("workers", self._pull, every=PULL)
         self._processes: dict[int, Member] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._wanted = 0
         self._stopping = False
 
     def __repr__(self) -> str:
@@ -210,8 +211,10 @@ class Crew:
     # Processes.
 
     def _resize(self, number: int) -> None:
-        """Have so many workers."""
-        for index in range(number):
+        """Have so many workers, but none that is new once all of them stop. One whose predecessor
+        is leaving comes when that has ended."""
+        self._wanted = number
+        for index in range(0 if self._stopping else number):
             if index not in self.members:
                 if index == len(self._inboxes):
                     self._inboxes.append(inbox())
@@ -221,8 +224,9 @@ class Crew:
                     if other is not one:
                         self._introduce(index, other.index)
                 self._run(self._keep(one))
-        for index in [index for index in self.members if index >= number]:
-            self._run(self._dismiss(self.members[index]))
+        for index, one in self.members.items():
+            if index >= number and not one.leaving:
+                self._run(self._dismiss(one))
 
     def _introduce(self, index: int, to: int) -> None:
         send(self._inboxes[to][0], PEER, index, [self._inboxes[index][0].fileno()])
@@ -337,6 +341,7 @@ class Crew:
         await self._end(one, 0)
         self._deal_again(one)
         del self.members[one.index]
+        self._resize(self._wanted)
 
     async def _stop(self, one: Member, delay: float) -> None:
         """Have a worker end with all the others."""

@@ -22,7 +22,6 @@ from gateway.app import Gateway
 from gateway.config.tables.server import GatewayConfig, ListenConfig
 from gateway.config.toml.problems import ConfigErrors
 from gateway.lifetime.notify import ServiceManager
-from gateway.lifetime.signals import Signals
 from gateway.lifetime.sockets import Sockets
 from gateway.runtime.check import check
 from gateway.store.purges import PURGED, Purge
@@ -90,9 +89,9 @@ class Supervisor(Gateway):
         self.observer.tell = self._seen
         zygote.gone = self._cannot_fork
 
-    async def run(self, signals: Signals) -> None:
-        signals.before_end = self.crew.kill
-        await super().run(signals)
+    def _kill(self) -> None:
+        super()._kill()
+        self.crew.kill()
 
     async def _accept(
         self, listen: ListenConfig, sockets: list[socket.socket], redirected: list[socket.socket]
@@ -142,8 +141,8 @@ class Supervisor(Gateway):
         self._on_signal(signal.SIGUSR2)
         asyncio.get_running_loop().call_later(AGAIN, self._cannot_fork)
 
-    async def _execute(self) -> None:
-        await execute(self.handover)
+    def _execute(self) -> None:
+        execute(self.handover)
 
     def handover(self) -> Handover:
         made = super().handover()

@@ -170,7 +170,9 @@ class Worker:
         return True
 
     def stop(self, delay: float) -> None:
-        """End with all others, `delay` seconds from now at the earliest."""
+        """End with all others, `delay` seconds from now at the earliest; if it leaves already, it
+        gives idle connections no more time than that."""
+        asyncio.get_running_loop().call_later(delay, self.plane.hurry)
         self._delay = delay
         self._left.set()
 

@@ -51,7 +51,8 @@ class Listener:
     """Connections of its sockets, and what they share. Limits come from the configuration in force
     when a client connects.
 
-    draining: every connection ends after its reply. now: the loop's time as of the last sweep.
+    draining: every connection ends after its reply. hurried: no more time is given to those that
+    are idle. now: the loop's time as of the last sweep.
     """
 
     dealer: Dealer | None = None
@@ -60,7 +61,7 @@ class Listener:
     def __init__(self, runtime: Runtime, name: str = "data") -> None:
         self.name = name
         self.runtime = runtime
-        self.draining = False
+        self.draining = self.hurried = False
         self.tunnels = Tunnels()
         self.connections: set[Http1Connection | Http2Connection] = set()
         self.tls: ServerTls | None = None
@@ -160,12 +161,12 @@ class Listener:
             acceptor.deafen()
         closed()
         until = self._loop.time() + timeout
-        while self._loop.time() < until:
+        while not self.hurried and self._loop.time() < until:
             beginning = self._shaking or (acceptor is not None and acceptor.pending)
             if not (beginning or self.connections or len(self.tunnels)):
                 break
             await asyncio.sleep(0.05)
-        await self.stop(FAREWELL)
+        await self.stop(max(FAREWELL, until - self._loop.time()))
 
     async def stop(self, timeout: float) -> None:
         """Accepts nothing new, lets requests finish for up to `timeout` seconds, then ends what is

@@ -7,8 +7,10 @@ import contextlib
 import logging
 import marshal
 import os
+import signal
 import socket
 from collections.abc import Callable, Mapping
+from time import monotonic
 from typing import Any
 
 from gateway.lifetime.channel import Channel, ChannelClosed, ChannelError
@@ -108,6 +110,23 @@ class Elders:
     async def _leave(self, one: Elder) -> None:
         with contextlib.suppress(ChannelClosed, ChannelError):
             await one.channel.ask("leave")
+
+    def stop(self) -> None:
+        """Have all of them drain, as the program does that took their place."""
+        for one in self.all:
+            one.channel.post("stop", 0.0)
+
+    async def ended(self, timeout: float) -> None:
+        """Wait until all have, for at most `timeout` seconds."""
+        until = monotonic() + timeout
+        while self.all and monotonic() < until:  # noqa: ASYNC110 - of other processes
+            await asyncio.sleep(0.05)
+
+    def kill(self) -> None:
+        """End all of them at once."""
+        for one in self.all:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(one.pid, signal.SIGKILL)
 
     def _deal(self) -> None:
         """Take what was handed to one of them and what none of them has taken."""

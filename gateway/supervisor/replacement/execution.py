@@ -17,7 +17,6 @@ from typing import NoReturn
 from gateway.lifetime.channel import Channel, pair
 from gateway.lifetime.logs import logqueue
 from gateway.lifetime.process import restart_threads, threads_idle
-from gateway.lifetime.signals import HANDLED, blocked
 from gateway.supervisor.replacement.handover import Handover, Leaving, commands, why_refused
 
 CHECK_TIMEOUT = 60.0
@@ -42,41 +41,38 @@ async def refused() -> list[str]:
     return why_refused(checking.returncode, output.decode(errors="backslashreplace"))
 
 
-async def execute(leave: Callable[[], Handover]) -> NoReturn:
-    """Have the new program take this one's place. Raises OSError if it cannot be executed.
+def execute(leave: Callable[[], Handover]) -> NoReturn:
+    """Have the new program take this one's place, when it is quiet and signals are blocked. Raises
+    OSError if it cannot be executed.
 
     leave: returns what it gets; nothing else happens between that and the end of this program.
     """
-    await _quiet()
     command, _ = commands(sys.orig_argv, sys.argv[1:])
-    with blocked(HANDLED):
-        leave().execute(command)
+    leave().execute(command)
 
 
-async def execute_beside(leave: Callable[[], tuple[Handover, bytes]]) -> Channel:
+def execute_beside(leave: Callable[[], tuple[Handover, bytes]]) -> Channel:
     """As `execute`, with a copy of this process that serves on, and whose channel to the new
     program is returned in the copy. leave: also returns the copy's first reading."""
-    await _quiet()
     command, _ = commands(sys.orig_argv, sys.argv[1:])
     loop = asyncio.get_running_loop()
     ours, theirs = pair()
-    with blocked(HANDLED):
-        copy = os.fork()
-        if copy == 0:
-            ours.close()
-            _without_threads(loop)
-            return Channel(theirs)
-        theirs.close()
-        handover, reading = leave()
-        handover.leaving.append(Leaving(0, copy, ours.fileno(), b"", reading))
-        try:
-            handover.execute(command)
-        except OSError:
-            ours.close()  # and with it the copy ends
-            raise
+    copy = os.fork()
+    if copy == 0:
+        ours.close()
+        _without_threads(loop)
+        return Channel(theirs)
+    theirs.close()
+    handover, reading = leave()
+    handover.leaving.append(Leaving(0, copy, ours.fileno(), b"", reading))
+    try:
+        handover.execute(command)
+    except OSError:
+        ours.close()  # and with it the copy ends
+        raise
 
 
-async def _quiet() -> None:
+async def quiet() -> None:
     """Wait for a moment in which no thread works; not for long."""
     end = monotonic() + QUIET_TIMEOUT
     await logqueue.drained(QUIET_TIMEOUT)

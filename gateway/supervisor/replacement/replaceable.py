@@ -18,6 +18,7 @@ from gateway.admin.listeners import AdminListeners
 from gateway.config.tables.server import GatewayConfig
 from gateway.core.telemetry import Telemetry
 from gateway.lifetime.notify import ServiceManager
+from gateway.lifetime.signals import HANDLED, blocked
 from gateway.lifetime.sockets import Sockets
 from gateway.lifetime.watch import Changes
 from gateway.runtime.reload import Runtime
@@ -57,7 +58,7 @@ class Replaceable:
         self._bound = {}
         self.elders: Elders | None = None
         self._upgrading = False
-        self._copy = False
+        self._copy = self._leaving = False
         """This process is the copy that serves on while a new program starts."""
 
     def _inherit_kept(self) -> None:
@@ -93,7 +94,7 @@ class Replaceable:
 
     async def upgrade(self) -> None:
         """Let the program that is on disk now take this one's place, or say why not."""
-        from gateway.supervisor.replacement.execution import refused
+        from gateway.supervisor.replacement.execution import quiet, refused
 
         if self._upgrading or self._draining:
             return
@@ -106,9 +107,13 @@ class Replaceable:
                 log.error("%s", line)
             if problems:
                 log.error("upgrade refused: %d problem(s); this program goes on", len(problems))
-            elif not self._draining:
-                log.info("upgrade: executing the new program")
-                await self._execute()
+                return
+            log.info("upgrade: executing the new program")
+            await quiet()
+            with blocked(HANDLED):  # What comes from now on is for the new program.
+                await asyncio.sleep(0)  # What has come is acted upon, and may be a stop.
+                if not self._stop.is_set():
+                    self._execute()
         except OSError as error:
             log.error("upgrade failed: %s; this program goes on", error)
         finally:
@@ -134,14 +139,14 @@ class Replaceable:
             self.elders.hand_over(made)
         return made
 
-    async def _execute(self) -> None:
+    def _execute(self) -> None:
         from gateway.supervisor.replacement.execution import execute_beside
         from gateway.supervisor.sums.readings import read
 
         def leave() -> tuple[Handover, bytes]:
             return self.handover(), marshal.dumps((read(self.runtime.services.telemetry),))
 
-        self._serve_on(await execute_beside(leave))
+        self._serve_on(execute_beside(leave))
 
     def _serve_on(self, channel: Channel) -> None:
         """Be the copy: serve until the new program does, then until nothing is left to do."""
@@ -166,6 +171,11 @@ class Replaceable:
             await closed.wait()
             return True
 
+        def hurry(delay: float) -> None:
+            self.plane.hurry()
+            if not self._leaving:
+                self._stop.set()
+
         def stop() -> None:
             if channel.open:
                 channel.post("left", reading())
@@ -175,9 +185,11 @@ class Replaceable:
         self._left = stop
         channel.on("reading", reading)
         channel.on("leave", leave)
+        channel.on("stop", hurry)
         channel.start(self._stop.set)
 
     async def _leave(self, closed: asyncio.Event) -> None:
+        self._leaving = True
         timeout = self.runtime.snapshot.loaded.gateway.server.shutdown_timeout
         await self.plane.leave(timeout, closed.set)
         self._left()
