@@ -13,7 +13,7 @@ import h2.settings
 import pytest
 import uvloop
 
-from gateway.upstream.connections.http2 import socket
+from gateway.upstream.connections.http2 import connection, socket
 from tests.certificates import Authority
 from tests.flow.conftest import PLAIN, write
 from tests.flow.tunnels import MASK
@@ -244,6 +244,21 @@ async def test_an_endpoint_that_does_not_read_stops_the_client(start, connect, m
     assert sum(len(data) for data, _ in origin.requests[0]._chunks) <= 65535
     assert sent < size // 2
     go.set()
+    assert (await client.read()).body == str(size).encode()
+    await sending
+
+
+async def test_the_windows_that_a_long_body_is_given_are_no_flood(
+    start, connect, make, monkeypatch
+):
+    async def respond(request: Request) -> None:
+        await request.answer(str(len(await request.body())).encode())
+
+    monkeypatch.setattr(connection, "IDLE_FRAMES", 50)
+    size = 8 * 2**20
+    client = await connect(await start(PLAIN, upstreams(await make(respond))))
+    head = f"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {size}\r\n\r\n".encode()
+    sending = asyncio.ensure_future(client.send(head + bytes(size)))
     assert (await client.read()).body == str(size).encode()
     await sending
 

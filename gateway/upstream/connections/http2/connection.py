@@ -43,8 +43,10 @@ from gateway.upstream.pool.endpoint import Endpoint
 
 IDLE_FRAMES = 10_000
 """Frames in a row that bring nothing to any exchange: settings, pings, window updates, empty DATA.
-More end the connection."""
-
+More end the connection, unless they are due."""
+SENT_PER_FRAME, IDLE_SECONDS = 32, 100.0
+"""Bytes sent for each of them, as bodies are that windows are opened for, and seconds for all, as
+with signs of life: with either they are due. To acknowledge a PING takes 17 bytes."""
 PIECE, MAX_EVENTS = 16 * 1024, 64
 """Bytes that are decoded at a time, and events that wait for the rest. HPACK makes a field of 4,000
 bytes of one byte, so that heads may be far larger than what came."""
@@ -53,7 +55,7 @@ bytes of one byte, so that heads may be far larger than what came."""
 class Http2Connection(Http2Socket):
     """A connection: bytes in, and what they mean for its exchanges."""
 
-    __slots__ = ("_answers", "_idle_frames", "_told")
+    __slots__ = ("_answers", "_idle_frames", "_idle_since", "_told")
 
     def __init__(
         self, owner: Owner, endpoint: Endpoint, keepalive: float, offers: Offers | None = None
@@ -61,6 +63,7 @@ class Http2Connection(Http2Socket):
         super().__init__(owner, endpoint, keepalive, offers)
         self._answers = Answers()
         self._idle_frames = 0
+        self._idle_since = (0, owner.now)  # By `sent` and time, at the latest.
         self._told = False  # That the endpoint takes no more.
 
     # asyncio.Protocol.
@@ -135,13 +138,21 @@ class Http2Connection(Http2Socket):
             stream.settle()
         if gone is not None:
             self._ended(gone)
-        elif idle > IDLE_FRAMES:
+        elif idle > IDLE_FRAMES and self._is_flood():
             self.session.terminate(ErrorCode.ENHANCE_YOUR_CALM)
             self.fail(
                 Failure.BAD_RESPONSE, f"{self.endpoint.name} sent {idle} frames that say nothing"
             )
         elif self._greeted and not self.ready.done:
             self.ready.wake()
+
+    def _is_flood(self) -> bool:
+        """Judge the idle frames so far, and begin to count anew."""
+        sent, since = self._idle_since
+        self._idle_since = self.sent, self.owner.now
+        due = self.sent - sent >= SENT_PER_FRAME * self._idle_frames
+        self._idle_frames = 0
+        return not due and self.owner.now - since < IDLE_SECONDS
 
     def _of_stream(self, stream: RequestStream, event: Event) -> None:
         if isinstance(event, ResponseReceived):

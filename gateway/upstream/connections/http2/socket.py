@@ -56,7 +56,7 @@ class Http2Socket(EndpointSocket):
     """A socket with HTTP/2 on it.
 
     ready: over when the endpoint's SETTINGS are here; raises Failed if they never come.
-    streams: by number, those that are open. heard: when bytes came last (`owner.now`).
+    streams: by number, those that are open. heard: when bytes came last (`owner.now`). sent: bytes.
     corked: events are being acted on: what is to be sent goes out together behind them.
     offered: it is among those that `Offers` has.
     """
@@ -76,6 +76,7 @@ class Http2Socket(EndpointSocket):
         "offered",
         "owner",
         "ready",
+        "sent",
         "session",
         "streams",
     )
@@ -89,6 +90,7 @@ class Http2Socket(EndpointSocket):
         self.streams: dict[int, Any] = {}
         self.ready: Wait[None] = Wait()
         self.heard = owner.now
+        self.sent = 0
         self.corked = self.offered = False
         self._offers = offers
         self._keepalive = keepalive
@@ -192,6 +194,7 @@ class Http2Socket(EndpointSocket):
             return
         data = self.session.pending()
         if data:
+            self.sent += len(data)
             self._transport.write(data)
         events = self.session.events()
         if events:

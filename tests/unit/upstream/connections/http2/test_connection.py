@@ -12,7 +12,7 @@ import pytest
 from gateway.core.failures import Failed, Failure
 from gateway.upstream.connections.http2 import connection as module
 from gateway.upstream.connections.http2.socket import WINDOW
-from tests.unit.upstream.connections.http2.world import World
+from tests.unit.upstream.connections.http2.world import Body, World
 
 
 def frame(kind: int, payload: bytes = b"", flags: int = 0, stream: int = 0) -> bytes:
@@ -160,3 +160,28 @@ async def test_goaway_with_a_code_is_not_held_against_answers_under_way() -> Non
     world.receive(frame(7, struct.pack("!II", stream.number, code) + b"too_many_pings"))
     world.answer(stream, end=True)
     assert handler.told[-1].status == 200
+
+
+async def test_frames_that_are_due_do_not_end_the_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Windows are opened for a long body, and pings ask for a sign of life now and then."""
+    monkeypatch.setattr(module, "IDLE_FRAMES", 100)
+    world = World()
+    stream, handler = world.send("POST", body=Body())
+    updates = frame(8, struct.pack("!I", 100)) + frame(8, struct.pack("!I", 100), 0, 1)
+    for _ in range(500):
+        stream.write(bytes(100))
+        world.receive(updates)
+        world.socket.sent = b""
+    stream.deadline = world.connection.deadline = float("inf")
+    for _ in range(500):
+        world.pass_time(2)
+        world.receive(frame(6, bytes(8)))
+        world.socket.sent = b""
+    assert not world.connection.closed and not handler.told
+    world.receive(frame(6, bytes(8)) * 50)
+    assert not world.connection.closed
+    for _ in range(3):
+        world.receive(frame(6, bytes(8)) * 50)
+    assert handler.told == [(Failure.BAD_RESPONSE, False)]
