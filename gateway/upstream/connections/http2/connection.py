@@ -50,12 +50,15 @@ with signs of life: with either they are due. To acknowledge a PING takes 17 byt
 PIECE, MAX_EVENTS = 16 * 1024, 64
 """Bytes that are decoded at a time, and events that wait for the rest. HPACK makes a field of 4,000
 bytes of one byte, so that heads may be far larger than what came."""
+TURN_EVENTS = 1000
+"""Events after which the event loop has its turn. uvloop reads up to 8 MiB of one socket in a turn,
+which may be a million frames of a byte."""
 
 
 class Http2Connection(Http2Socket):
     """A connection: bytes in, and what they mean for its exchanges."""
 
-    __slots__ = ("_answers", "_idle_frames", "_idle_since", "_told")
+    __slots__ = ("_answers", "_idle_frames", "_idle_since", "_rest", "_told")
 
     def __init__(
         self, owner: Owner, endpoint: Endpoint, keepalive: float, offers: Offers | None = None
@@ -64,6 +67,7 @@ class Http2Connection(Http2Socket):
         self._answers = Answers()
         self._idle_frames = 0
         self._idle_since = (0, owner.now)  # By `sent` and time, at the latest.
+        self._rest = b""
         self._told = False  # That the endpoint takes no more.
 
     # asyncio.Protocol.
@@ -74,21 +78,43 @@ class Http2Connection(Http2Socket):
 
     def data_received(self, data: bytes) -> None:
         self.heard = self.owner.now
+        if self._rest:
+            self._rest += data
+        else:
+            self._decode(data)
+
+    def _decode(self, data: bytes) -> None:
+        """Act on what has come. Of very many events the rest is left for the next turn."""
         events: list[Event] = []
+        acted = 0
         for start in range(0, len(data), PIECE):
             if self.closed:
+                return
+            if acted > TURN_EVENTS:
+                self._rest = data[start:]
+                self.pause_reading()
+                asyncio.get_running_loop().call_soon(self._go_on)
                 return
             events += self.session.receive(data[start : start + PIECE])
             if len(events) > MAX_EVENTS:
                 self._act(events)
+                acted += len(events)
                 events = []
         self._act(events)
+        if self._reading_paused:
+            self.resume_reading()
+
+    def _go_on(self) -> None:
+        rest, self._rest = self._rest, b""
+        self._decode(rest)
 
     def eof_received(self) -> bool:
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._writing_paused = True  # Nothing can be written any more, not even GOAWAY.
+        while self._rest and not self.closed:
+            self._go_on()
         why = f"{self.endpoint.name} closed the connection"
         self.fail(Failure.CONNECTION_RESET, why)
 

@@ -130,8 +130,6 @@ class RequestStream(RequestSender):
         if size:
             self._body.append(data)
             self._unacknowledged += size
-            if not self._paused:
-                self._acknowledge()
         self._ended = ended
 
     def take_trailers(self, fields: Sequence[Pair]) -> None:
@@ -180,6 +178,8 @@ class RequestStream(RequestSender):
         if self._handler is None:
             return
         self._extend(self._sending)
+        if not self._paused:
+            self._acknowledge()
         answer, reply, body = self._answer, self._reply, self._body
         if self._failed is not None:
             if answer is not None:

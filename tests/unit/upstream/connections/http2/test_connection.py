@@ -3,6 +3,7 @@ rules, and its end."""
 
 from __future__ import annotations
 
+import asyncio
 import struct
 
 import h2.errors
@@ -185,3 +186,30 @@ async def test_frames_that_are_due_do_not_end_the_connection(
     for _ in range(3):
         world.receive(frame(6, bytes(8)) * 50)
     assert handler.told == [(Failure.BAD_RESPONSE, False)]
+
+
+@pytest.mark.parametrize("lost", [False, True])
+async def test_a_body_in_crumbs_does_not_keep_others_from_their_turn(lost: bool) -> None:
+    """What is left waits for the loop's next turn, and nothing else is read meanwhile; a connection
+    that is lost has brought it all the same."""
+    world = World()
+    stream, handler = world.send()
+    world.answer(stream)
+    crumbs = frame(0, b"x", 0, stream.number) * 20_000
+    world.receive(crumbs)
+    (reply,) = handler.told
+    turns, last = 1, frame(0, b"y", 1, stream.number)
+    assert world.socket.paused and len(await reply.body.read()) < 4000
+    world.receive(last)
+    if lost:
+        world.connection.connection_lost(None)
+    while handler.told[-1] != "ended":
+        turns += 1
+        await asyncio.sleep(0)
+    assert turns == 1 if lost else turns > 5
+    assert not world.socket.paused or lost
+    read = b""
+    while part := await reply.body.read():
+        read += part
+    assert read.count(b"x") > 16_000 and read.endswith(b"y")
+    await asyncio.sleep(0)

@@ -27,7 +27,13 @@ TIMEOUTS = TimeoutsConfig(read=10.0, write=20.0)
 class Socket:
     def __init__(self) -> None:
         self.sent = b""
-        self.aborted = False
+        self.aborted = self.paused = False
+
+    def pause_reading(self) -> None:
+        self.paused = True
+
+    def resume_reading(self) -> None:
+        self.paused = False
 
     def write(self, data: bytes) -> None:
         assert not self.aborted
